@@ -134,7 +134,7 @@ def test_a_message_that_is_too_long_is_one_line_and_forgotten(
     assert prompts == ["u:one\n", f"u:one\na:{REPLY.decode()}\nu:two\n"]
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("charter: ")]
     assert line.startswith(
-        "charter: this message has 60 tokens (63 with what stands around it), the model's context"
+        "charter: this message has 60 tokens (63 with the template around it), the model's context"
     )
     assert "holds 40 with the reply: shorten it" in line and "/reset" in line
 
@@ -144,7 +144,7 @@ def test_bytes_that_are_no_text_spoil_their_own_line_alone(
 ) -> None:
     typed = io.TextIOWrapper(io.BytesIO(b"one\nfoo\xffbar\ntwo\n"), encoding="utf-8")
     assert talk(monkeypatch, typed) == ["u:one\n", f"u:one\na:{REPLY.decode()}\nu:two\n"]
-    assert "charter: character 4 of this message is no UTF-8 text" in capsys.readouterr().err
+    assert "charter: character 4 of this message is not UTF-8 text" in capsys.readouterr().err
 
 
 def test_a_reply_that_fails_leaves_the_conversation_as_it_was(
@@ -167,7 +167,10 @@ def test_a_slash_is_a_command_or_answered_with_the_commands(
     told = capsys.readouterr().err.splitlines()[1:]
     assert (
         told
-        == ["(/reset begins anew, /quit ends, /help says this; everything else is said to the model)"] * 2
+        == [
+            "(/reset starts a new conversation, /quit ends, /help shows this; everything else goes to the model)"
+        ]
+        * 2
     )
 
 
@@ -175,7 +178,7 @@ def test_a_slash_is_a_command_or_answered_with_the_commands(
     ("own", "style", "sampled", "header"),
     [
         (Decoding(0.2, 0.9, 0, True), Style(), (0.2, 0.9, 0), "T 0.2, top-p 0.9, its own decoding;"),
-        (UNKNOWN, Style(), (1.0, 1.0, 0), "T 1 (it names no decoding);"),
+        (UNKNOWN, Style(), (1.0, 1.0, 0), "T 1 (it sets no decoding);"),
         (
             Decoding(0.2, 0.9, 0, True),
             Style(temperature=1.0),

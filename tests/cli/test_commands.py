@@ -116,7 +116,7 @@ def test_out_until_and_failures(charter: Charter, tmp_path: Path, monkeypatch: p
     assert "resume" in charter("plan", "recipe.yaml", "--out", "here")[1]
     monkeypatch.setenv("FAULT", "interrupt 1")
     code, _, err = charter("run", "recipe.yaml", "--out", "here")
-    assert code == 130 and err.splitlines()[-1].startswith("charter: interrupted; the same command goes on")
+    assert code == 130 and err.splitlines()[-1].startswith("charter: interrupted; run the same command again")
     monkeypatch.setenv("FAULT", "")
     code, _, err = charter("run", "recipe.yaml", "--out", "here", "--until", "made")
     assert code == 0 and "made (step 1 of 1): resumed" in err and not (tmp_path / "here" / "taught").exists()
@@ -272,7 +272,7 @@ def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pyt
     assert charter("chat", "runs/small/taught", "--plain") == (0, "", "")
     refused(charter("chat", "runs/small/taught", "--file", "none.txt"), "--file none.txt: No such file")
     text.write_bytes(b"ab\xff")
-    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "byte 3 is no UTF-8 text")
+    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "byte 3 is not UTF-8 text")
     text.write_text(" \n")
     refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "there is no text in it")
     refused(charter("chat", "runs/small/made"), "is dialogues; chat needs a policy checkpoint")

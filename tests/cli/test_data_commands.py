@@ -39,7 +39,7 @@ def write(path: Path, *rows: dict[str, Any]) -> None:
     [
         (("check", "none"), "there is no file none"),
         (("import", "none", "--to", "x"), "there is no file none"),
-        (("import", "mine.jsonl", "--to", "mine.jsonl"), "--to must name another file"),
+        (("import", "mine.jsonl", "--to", "mine.jsonl"), "--to names the input file; name another file"),
         (("import", "mine.jsonl", "--to", "no/x.jsonl"), "there is no folder no"),
         (("export", "none", "--to", "x", "--form", "trl"), "there is no file none"),
         (("export", "mine.jsonl", "--to", "x.jsonl", "--form", "hh"), "holds prompts"),
@@ -182,7 +182,7 @@ def test_votes_are_checked_and_counted(charter: Charter, tmp_path: Path) -> None
     write(tmp_path / "one.jsonl", {"model_a": "old", "model_b": "new", "winner": "a", "ratr": "r1"})
     assert charter("data", "check", "one.jsonl")[1].splitlines() == [
         "one.jsonl: 1 vote on 1 axis; 2 models, 1 decided",
-        "  note: unknown columns, which nothing reads: ratr; did you mean rater?",
+        "  note: unknown columns, ignored: ratr; did you mean rater?",
     ]
     for bad, said in (
         (VOTED | {"winner": "left"}, "unknown winner 'left'"),
@@ -215,7 +215,7 @@ def test_triples_are_checked_counted_and_not_exported(charter: Charter, tmp_path
     write(tmp_path / "t.jsonl", TRIPLE | {"topic": "tea", "goood": 1})
     code, out, _ = charter("data", "check", "t.jsonl", "--kind", "triples")
     assert code == 0 and out.startswith("t.jsonl: 1 triple, 1.0 turns and 2 characters each, 1 topic\n")
-    assert out.endswith("unknown columns, which nothing reads: goood; did you mean good?\n")
+    assert out.endswith("unknown columns, ignored: goood; did you mean good?\n")
     refused(charter("data", "export", "t.jsonl", "--to", "o.jsonl", "--form", "trl"), "t.jsonl holds triples")
     assert not (tmp_path / "o.jsonl").exists()
     (tmp_path / "t.csv").write_text("prompt,harmful,good\nhi,x,y\n")
@@ -324,7 +324,7 @@ def test_nothing_is_overwritten_without_force(charter: Charter, tmp_path: Path) 
     write(tmp_path / "c.jsonl", PAIR)
     (tmp_path / "o.jsonl").write_text("mine")
     for words in (("import", "c.jsonl"), ("export", "c.jsonl", "--form", "trl")):
-        refused(charter("data", *words, "--to", "o.jsonl"), "o.jsonl exists; name another file, or")
+        refused(charter("data", *words, "--to", "o.jsonl"), "o.jsonl exists already; name another file, or")
         assert (tmp_path / "o.jsonl").read_text() == "mine"
     assert charter("data", "import", "c.jsonl", "--to", "o.jsonl", "--force")[0] == 0
     assert json.loads((tmp_path / "o.jsonl").read_text())["chosen"] == "x"

@@ -93,7 +93,7 @@ def test_sources_are_apart_or_picked(charter: Charter, tmp_path: Path) -> None:
     assert "all (ai:two): 8 votes" in charter("elo", "v.jsonl", "--source", "ai:two")[1]
     refused(
         charter("elo", "v.jsonl", "--source", "humans"),
-        "no vote is of the source 'humans'; did you mean human?",
+        "no vote has the source 'humans'; did you mean human?",
     )
 
 
@@ -179,7 +179,7 @@ def test_a_bad_row_is_named_by_file_and_line(
         (("empty.jsonl",), "empty.jsonl is empty"),
         (("sqlite:///none.db",), "there is no database none.db"),
         (("v.jsonl", "--base", "ne"), "no vote names the base 'ne'; did you mean new?"),
-        (("v.jsonl", "--axis", "helpfull"), "no vote is on the axis 'helpfull'; did you mean helpful?"),
+        (("v.jsonl", "--axis", "helpfull"), "no vote has the axis 'helpfull'; did you mean helpful?"),
         (("v.jsonl", "--ties", "halve"), "--ties halve; did you mean half?"),
         (("v.jsonl", "--bootstrap", "5"), "--bootstrap 5 is too few"),
         (("v.jsonl", "--bootstrap", "-5"), "--bootstrap -5 is too few"),

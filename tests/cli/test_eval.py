@@ -71,7 +71,7 @@ def test_what_is_refused_and_stopped_says_what_to_do(
 
     monkeypatch.setattr(pipeline, "execute", stopped)
     code, _, err = charter(*ask)
-    assert (code, err) == (130, "charter: interrupted; the same command goes on where this one stopped\n")
+    assert (code, err) == (130, "charter: interrupted; run the same command again to resume\n")
 
 
 def test_the_table_has_whole_scores_and_json_single_parts_too(

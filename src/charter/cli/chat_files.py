@@ -1,4 +1,4 @@
-"""What a conversation is given beside its questions: texts of files, and how replies are made and shown."""
+"""What a conversation has beside its questions: the texts of files, and how replies are sampled and shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from charter.ground.artifact.errors import CharterError
 
 @dataclass(frozen=True)
 class Style:
-    """How replies are made and shown. `plain`: text is continued, without a chat template. Where none of temperature,
-    top_p and top_k is given the model's own decoding is used, else those that aren't are 1, 1 and 0."""
+    """How replies are sampled and shown. `plain`: the model continues text, without a chat template. If none of
+    temperature, top_p and top_k is set, the model's own decoding holds; else those not set are 1, 1 and 0."""
 
     system: str = ""
     temperature: float | None = None
@@ -30,12 +30,12 @@ class File:
 
 
 def read_file(path: str) -> File:
-    """Raises CharterError for what can't be read or is no text."""
+    """Raises CharterError if the file can't be read or is not text."""
     try:
         text = Path(path).read_text("utf-8")
     except UnicodeDecodeError as error:
         raise CharterError(
-            f"--file {path}: byte {error.start + 1} is no UTF-8 text; convert the file to UTF-8 text first"
+            f"--file {path}: byte {error.start + 1} is not UTF-8 text; convert the file to UTF-8 first"
         ) from None
     except OSError as error:
         raise CharterError(

@@ -1,4 +1,4 @@
-"""A conversation in the terminal, about files where some are given; tokens appear as they are made."""
+"""A conversation in the terminal, about files if there are any; tokens appear as they are sampled."""
 
 import io
 import json
@@ -21,32 +21,32 @@ from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import Message
 from charter.terminal.bars import make_progress
 
-COMMANDS = "/reset begins anew, /quit ends, /help says this"
-LONG = 4096  # tokens of a prompt from which on its reading is shown
+COMMANDS = "/reset starts a new conversation, /quit ends, /help shows this"
+LONG = 4096  # from this many tokens on, reading the prompt shows a progress bar
 
 
 def converse(
-    source: Input, where: Execution, style: Style, files: Sequence[File] = (), asked: Sequence[str] = ()
+    source: Input, where: Execution, style: Style, files: Sequence[File] = (), questions: Sequence[str] = ()
 ) -> None:
-    """Answers what is asked, else lines that are read until /quit or the end of input, on standard output.
+    """Answers `questions`, or else reads lines until /quit or the end of input; replies go to standard output.
 
     A line that can't be answered costs one line on standard error, and the conversation stays as it was. Raises
-    CharterError where that was asked by the command itself, and for files that the context doesn't hold.
+    CharterError if such a line is one of `questions`, and if the files don't fit into the context.
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no text spoil their own line alone
+        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are not text spoil only their own line
     assistant = open_assistant(source, where.device, 1, where.precision)
     if files and isinstance(assistant, LocalAssistant):
         assistant = _keeping(assistant)
-    own = own_decoding(assistant)
-    decoding = chosen(own, style.temperature, style.top_p, style.top_k)
+    model_decoding = own_decoding(assistant)
+    decoding = chosen(model_decoding, style.temperature, style.top_p, style.top_k)
     talk = Talk(assistant, style, files, decoding)
     talk.check_files()
-    for question in asked:
+    for question in questions:
         _answer(talk, question)
-    if asked:
+    if questions:
         return
-    print(f"{source.name}: {_told(decoding, own)}; {COMMANDS}", file=sys.stderr)
+    print(f"{source.name}: {_decoding_words(decoding, model_decoding)}; {COMMANDS}", file=sys.stderr)
     while (line := _read()) is not None:
         if line == "/quit":
             return
@@ -54,7 +54,7 @@ def converse(
             talk.messages = []
             print("(a new conversation)", file=sys.stderr)
         elif line.startswith("/"):
-            print(f"({COMMANDS}; everything else is said to the model)", file=sys.stderr)
+            print(f"({COMMANDS}; everything else goes to the model)", file=sys.stderr)
         elif line:
             try:
                 _answer(talk, line)
@@ -62,18 +62,24 @@ def converse(
                 print(f"charter: {error}", file=sys.stderr)
 
 
-def _told(decoding: Decoding, own: Decoding) -> str:
-    """How replies are drawn, and who says so."""
-    if decoding is not own:
-        return f"{decoding.words}, as asked (its own: {own.words})"
-    left = f", without {' and '.join(own.ignored)} of its generation_config.json" if own.ignored else ""
+def _decoding_words(decoding: Decoding, model_decoding: Decoding) -> str:
+    """How replies are sampled, and who set that."""
+    if decoding is not model_decoding:
+        return f"{decoding.words}, as asked (its own: {model_decoding.words})"
+    left = (
+        f", without {' and '.join(model_decoding.ignored)} of its generation_config.json"
+        if model_decoding.ignored
+        else ""
+    )
     return (
-        f"{own.words}, its own decoding{left}" if own.known else f"{own.words} (it names no decoding){left}"
+        f"{model_decoding.words}, its own decoding{left}"
+        if model_decoding.known
+        else f"{model_decoding.words} (it sets no decoding){left}"
     )
 
 
 def _keeping(assistant: LocalAssistant) -> LocalAssistant:
-    """The same with an engine that keeps what it read, so that the next question about a long text is soon answered."""
+    """The same with an engine that keeps what it read: the next question about a long text is answered sooner."""
     old = assistant.engine
     bounds = Bounds(kept=min(CACHE_BYTES, old.context * old.cache.token_bytes))
     return LocalAssistant(
@@ -84,13 +90,13 @@ def _keeping(assistant: LocalAssistant) -> LocalAssistant:
 def _answer(talk: Talk, line: str) -> None:
     """Prints the reply to a message, as it comes or as one line of JSON, and adds both to the conversation.
 
-    Raises CharterError for a message that can't be answered; the conversation is then as before.
+    Raises CharterError if the message can't be answered; the conversation is then as before.
     """
     _check_readable(line)
-    style, asked = talk.style, talk.fitting(line)
+    style, messages = talk.style, talk.fitting(line)
     sampling = sampling_at(talk.decoding, style.max_tokens)
     began, first, reply, completion = time.perf_counter(), 0.0, "", Completion()
-    pieces = stream(talk.assistant, talk.prompt(asked), sampling)
+    pieces = stream(talk.assistant, talk.prompt(messages), sampling)
     try:
         while True:
             piece = next(pieces)
@@ -109,40 +115,40 @@ def _answer(talk: Talk, line: str) -> None:
     if style.as_json:
         seconds = {"first": round((first or ended) - began, 3), "all": round(ended - began, 3)}
         print(
-            json.dumps(_facts(talk, asked, completion, reply) | {"seconds": seconds}, ensure_ascii=False),
+            json.dumps(_facts(talk, messages, completion, reply) | {"seconds": seconds}, ensure_ascii=False),
             flush=True,
         )
     else:
         print(flush=True)
-    talk.messages = [*asked, Message(role="assistant", content=reply)]
+    talk.messages = [*messages, Message(role="assistant", content=reply)]
     _tell_standing(talk)
 
 
 def _tell_standing(talk: Talk) -> None:
-    """Says where the account of a server stands, once for each change."""
+    """Prints the standing of the account at a server, once for each change."""
     said = talk.assistant.notice if isinstance(talk.assistant, RemoteAssistant) else ""
     if said != talk.notice:
         talk.notice = said
         print(f"({said or 'the account is in good standing again'})", file=sys.stderr)
 
 
-def _facts(talk: Talk, asked: Sequence[Message], completion: Completion, reply: str) -> dict[str, object]:
-    """What is said of a reply in JSON; tokens are known where the model is on this machine."""
-    found: dict[str, object] = {"question": asked[-1]["content"], "reply": reply, "stop": completion.stop}
-    found["decoding"] = talk.decoding.facts
+def _facts(talk: Talk, messages: Sequence[Message], completion: Completion, reply: str) -> dict[str, object]:
+    """A reply as JSON; token counts are known only if the model runs on this machine."""
+    facts: dict[str, object] = {"question": messages[-1]["content"], "reply": reply, "stop": completion.stop}
+    facts["decoding"] = talk.decoding.facts
     if isinstance(talk.assistant, LocalAssistant):
-        prompt = len(talk.assistant.encode(talk.prompt(asked)))
-        found["tokens"] = {"prompt": prompt, "kept": completion.cached, "reply": len(completion.ids)}
-    return found
+        prompt = len(talk.assistant.encode(talk.prompt(messages)))
+        facts["tokens"] = {"prompt": prompt, "kept": completion.cached, "reply": len(completion.ids)}
+    return facts
 
 
 def _check_readable(line: str) -> None:
-    """Raises CharterError where a line holds bytes that are no text."""
+    """Raises CharterError if a line holds bytes that are not text."""
     try:
         line.encode("utf-8")
     except UnicodeEncodeError as error:
         raise CharterError(
-            f"character {error.start + 1} of this message is no UTF-8 text; write it again without it"
+            f"character {error.start + 1} of this message is not UTF-8 text; write the message again without it"
         ) from None
 
 
@@ -172,7 +178,7 @@ def stream(assistant: Assistant, prompt: Prompt, sampling: Sampling) -> Generato
 
 
 def _events(engine: Engine, tokens: int) -> Iterator[Event]:
-    """Steps until nothing is left to do; the first reads the prompt, and where that is long shows how far it is."""
+    """Steps until nothing is left to do; the first reads the prompt, with a progress bar if that is long."""
     if tokens >= LONG:
         with make_progress().bar("read", tokens) as bar:
             engine.told = bar.advance
@@ -186,7 +192,7 @@ def _events(engine: Engine, tokens: int) -> Iterator[Event]:
 
 
 def _settled(assistant: LocalAssistant, ids: list[int]) -> str:
-    """The text so far without a character whose last bytes haven't come yet, and without special tokens."""
+    """The text so far, without special tokens and without a character whose last bytes are still to come."""
     return assistant.engine.tokenizer.decode(ids).rstrip("\ufffd")
 
 

@@ -1,4 +1,4 @@
-"""What was said in a conversation, what the model reads of it, and what is left out when the context is full."""
+"""The messages of a conversation, what the model reads of them, and what is dropped when the context is full."""
 
 import sys
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from charter.ground.text.dialogue import Message
 
 @dataclass
 class Talk:
-    """Questions and replies behind the text of the files, which stays however much of the rest is forgotten."""
+    """Questions and replies behind the text of the files; that text stays even if the oldest messages are dropped."""
 
     assistant: Assistant
     style: Style
     files: Sequence[File] = ()
     decoding: Decoding = UNKNOWN
     messages: list[Message] = field(default_factory=list)
-    notice: str = ""  # what was said last of where the account stands
+    notice: str = ""  # the last printed words on the account's standing
 
     def prompt(self, messages: Sequence[Message]) -> Prompt:
-        """What the model reads: dialogue, or one running text where there is no chat template."""
+        """What the model reads: a dialogue, or one running text if there is no chat template."""
         before, system = shown(self.files, self.style.plain), self.style.system
         if self.style.plain:
             turns = [m["content"] + ("\n\n" if m["role"] == "assistant" else "\n") for m in messages]
@@ -33,30 +33,30 @@ class Talk:
         return [*start, Message(role=first["role"], content=before + first["content"]), *rest]
 
     def fitting(self, line: str) -> list[Message]:
-        """All messages and this one, without the oldest exchanges where they have outgrown the context, which is said.
+        """All messages and this one, without the oldest exchanges that no longer fit into the context; it says so.
 
-        Raises CharterError for a message that is too long by itself.
+        Raises CharterError if the message alone is too long.
         """
-        kept, dropped = [*self.messages, Message(role="user", content=line)], 0
+        messages, dropped = [*self.messages, Message(role="user", content=line)], 0
         if not isinstance(self.assistant, LocalAssistant):
-            return kept
+            return messages
         context = self.assistant.engine.context
-        while (length := len(self.assistant.encode(self.prompt(kept)))) + 1 > context:
-            if len(kept) == 1:
-                own = len(self.assistant.engine.tokenizer.encode(line))
+        while (length := len(self.assistant.encode(self.prompt(messages)))) + 1 > context:
+            if len(messages) == 1:
+                tokens = len(self.assistant.engine.tokenizer.encode(line))
                 raise CharterError(
-                    f"this message has {own} tokens ({length} with what stands around it), the model's context holds "
-                    f"{context} with the reply: shorten it; the conversation is as before it, and /reset begins a new "
-                    "one"
+                    f"this message has {tokens} tokens ({length} with the template around it), the model's context "
+                    f"holds {context} with the reply: shorten it; the conversation is as before, and /reset starts a "
+                    "new one"
                 )
-            del kept[:2]
+            del messages[:2]
             dropped += 1
         if dropped:
             print(f"(the context is full: the {dropped} oldest exchanges are forgotten)", file=sys.stderr)
-        return kept
+        return messages
 
     def check_files(self) -> None:
-        """Says how many tokens the files have. Raises CharterError where the context doesn't hold them."""
+        """Prints how many tokens the files have. Raises CharterError if they don't fit into the context."""
         if not self.files or not isinstance(self.assistant, LocalAssistant):
             return
         engine = self.assistant.engine
@@ -65,6 +65,6 @@ class Talk:
         tokens = len(self.assistant.encode(self.prompt([Message(role="user", content="?")])))
         if tokens + 1 > engine.context:
             raise CharterError(
-                f"the files have {tokens:,} tokens with what stands around them, the model's context holds "
-                f"{engine.context:,} with question and reply: give less text, or a model with a longer context"
+                f"the files have {tokens:,} tokens with the template around them, the model's context holds "
+                f"{engine.context:,} with question and reply: give less text, or choose a model with a longer context"
             )

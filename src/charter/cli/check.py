@@ -1,4 +1,4 @@
-"""Commands that look at what people bring: constitutions, data and cards."""
+"""Commands that check and convert what people bring: constitutions, data and cards."""
 
 import sys
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from charter.cli.rows import DataKind, Found, axis_note, left_out_note, read_rows
+from charter.cli.rows import DataKind, ReadRows, axis_note, left_out_note, read_rows
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.constitution.constitution import check, load
@@ -54,17 +54,17 @@ Kind = Annotated[
 def constitution_check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A constitution in YAML.")],
 ) -> None:
-    """Check a constitution and say what it holds."""
-    found = check(load(file))
-    print(f"{file}: {found.summary}")
-    for warning in found.warnings:
+    """Check a constitution and summarise it."""
+    report = check(load(file))
+    print(f"{file}: {report.summary}")
+    for warning in report.warnings:
         print(f"  warning: {warning}")
 
 
 def data_check(file: DataFile, kind: Kind = None) -> None:
-    """Check a file of prompts, dialogues, comparisons, triples, judgments, votes or texts, and say what it holds.
+    """Check a file of prompts, dialogues, comparisons, triples, judgments, votes or texts, and summarise it.
 
-    Read are charter's own rows, HH-RLHF's and TRL's, ShareGPT conversations, instruction sets, lists of prompts.
+    Reads charter's own rows, HH-RLHF's and TRL's, ShareGPT conversations, instruction sets and lists of prompts.
     """
     _say(file, read_rows(find_rows(file), kind))
 
@@ -75,19 +75,19 @@ def data_import(
     kind: Kind = None,
     axis: Annotated[
         Axis | None,
-        typer.Option("--axis", help="Of comparisons that name none; else the file's name tells it."),
+        typer.Option("--axis", help="Axis of comparisons that name none; default: from the file's name."),
     ] = None,
     force: Force = False,
 ) -> None:
     """Turn HH-RLHF's and TRL's rows, ShareGPT conversations, instruction sets and lists into charter's rows.
 
-    Triples, judgments, votes and texts are taken too. Lists are of prompts: .csv, .json, or .txt with one a line.
+    Reads triples, judgments, votes and texts too. Lists hold prompts: .csv, .json, or .txt with one prompt a line.
     """
     path = _between(file, to, force)
-    found = read_rows(path, kind, axis or "")
-    note = axis_note(path, found, axis or "")
-    write_jsonl(to, found.rows)
-    _say(str(to), found, note)
+    rows = read_rows(path, kind, axis or "")
+    note = axis_note(path, rows, axis or "")
+    write_jsonl(to, rows.rows)
+    _say(str(to), rows, note)
 
 
 def data_export(
@@ -98,43 +98,43 @@ def data_export(
     force: Force = False,
 ) -> None:
     """Turn charter's rows, or the comparisons of a feedback step, into TRL columns or HH-RLHF text."""
-    found = read_rows(_between(file, to, force), kind)
-    if not found.records:
+    rows = read_rows(_between(file, to, force), kind)
+    if not rows.records:
         raise CharterError(
-            f"{file} holds {found.kind}, and other tools have no columns for them; use the file as it is"
+            f"{file} holds {rows.kind}, and other tools have no columns for them; use the file as it is"
         )
-    if form is Form.hh and found.kind is not DataKind.comparisons:
+    if form is Form.hh and rows.kind is not DataKind.comparisons:
         raise CharterError(
-            f"{file} holds {found.kind}, and HH-RLHF's form is one of comparisons; use --form trl"
+            f"{file} holds {rows.kind}, and the form hh takes comparisons only; use --form trl"
         )
     write_jsonl(
-        to, [to_hh(r) if form is Form.hh and isinstance(r, Comparison) else to_trl(r) for r in found.records]
+        to, [to_hh(r) if form is Form.hh and isinstance(r, Comparison) else to_trl(r) for r in rows.records]
     )
-    _say(str(to), replace(found, summary=f"{found.summary}, in the form {form.value}"), left_out_note(found))
+    _say(str(to), replace(rows, summary=f"{rows.summary}, in the form {form.value}"), left_out_note(rows))
 
 
-def _say(file: str, found: Found, *notes: str) -> None:
-    print(f"{file}: {found.summary}")
-    for note in filter(None, (*notes, *found.notes)):
+def _say(file: str, rows: ReadRows, *notes: str) -> None:
+    print(f"{file}: {rows.summary}")
+    for note in filter(None, (*notes, *rows.notes)):
         print(f"  note: {note}")
 
 
 def _between(file: str, to: Path, force: bool) -> Path:
-    """The file to read, when `to` can be written beside it."""
+    """The file to read. Raises CharterError if `to` can't be written."""
     path = find_rows(file)
     if to.exists() and to.resolve() == path.resolve():
-        raise CharterError("--to must name another file than the one that is read")
+        raise CharterError("--to names the input file; name another file")
     if to.exists() and not force:
-        raise CharterError(f"{to} exists; name another file, or overwrite this one with --force")
+        raise CharterError(f"{to} exists already; name another file, or overwrite it with --force")
     if not to.parent.is_dir():
-        raise CharterError(f"there is no folder {to.parent}; make it first")
+        raise CharterError(f"there is no folder {to.parent}; create it first")
     return path
 
 
 def find_rows(name: str) -> Path:
     """The file of a path, or the file or folder of a hf:, data: or shipped: reference, as in a recipe.
 
-    Raises CharterError where there are no rows.
+    Raises CharterError if there are no rows.
     """
     if name.startswith("hf:"):
         return fetch(pin(name, "dataset"))
@@ -142,7 +142,7 @@ def find_rows(name: str) -> Path:
     path = named or Path(name)
     if path.suffix in (".yaml", ".yml"):
         raise CharterError(
-            f"{name} is no file of rows; if it is a constitution: charter constitution check {path}"
+            f"{name} is not a file of rows; if it is a constitution: charter constitution check {path}"
         )
     if named is None and path.is_dir() and not (path / MANIFEST).is_file():
         raise CharterError(f"{name} is a folder; give {_inside(path)}")
@@ -152,19 +152,19 @@ def find_rows(name: str) -> Path:
 
 
 def _inside(folder: Path) -> str:
-    """What of a folder can be given in its place."""
-    found = sorted(
+    """Names of files in a folder that can be passed instead of it."""
+    names = sorted(
         str(p) for p in folder.iterdir() if p.name.endswith(ROW_ENDINGS) or (p / MANIFEST).is_file()
     )
-    some = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
-    return f"one of what it holds: {some}" if found else "a file of rows, such as prompts.jsonl"
+    some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"one of what it holds: {some}" if names else "a file of rows, such as prompts.jsonl"
 
 
 def card_verify(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory with a card, or a card.")],
-    deep: Annotated[bool, typer.Option("--deep", help="Draw samples anew and compare.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Draw the samples again and compare.")] = False,
 ) -> None:
-    """Check that every number of a card is backed by the artifacts of its run."""
+    """Check every number of a card against the artifacts of its run."""
     folder = Path(run) if (Path(run) / MANIFEST).is_file() else find_run(run)
     progress = None
     if deep:

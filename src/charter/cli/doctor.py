@@ -69,8 +69,8 @@ def _torch() -> Check:
 
 
 def _threads() -> Check:
-    asked = os.environ.get("OMP_NUM_THREADS")
-    origin = "from OMP_NUM_THREADS" if asked else f"as there are {physical_cores()} physical cores"
+    setting = os.environ.get("OMP_NUM_THREADS")
+    origin = "from OMP_NUM_THREADS" if setting else f"as there are {physical_cores()} physical cores"
     return "threads", True, f"{thread_count()} {origin}"
 
 
@@ -113,8 +113,8 @@ def _model() -> Check:
 
 def _data() -> Check:
     folder = data_folder()
-    found = folder.is_dir()
-    text = f"data: is {folder}" if found else "no folder for data: references (optional; set CHARTER_DATA)"
+    exists = folder.is_dir()
+    text = f"data: is {folder}" if exists else "no folder for data: references (optional; set CHARTER_DATA)"
     return "data", True, text
 
 

@@ -1,4 +1,4 @@
-"""`charter elo`: votes on pairs of replies become Elo by axis, with intervals, ranks and what is to be said of them."""
+"""`charter elo`: votes on pairs of replies become Elo by axis, with intervals, ranks and remarks."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from charter.terminal.tables import console, counted
 
 SQLITE = b"SQLite format 3\x00"
 CONFIGS = (".yaml", ".yml")
-VOTES = "votes.jsonl"  # what an export or a step of the arena holds
+VOTES = "votes.jsonl"  # the file in an export or a step of the arena
 MOST = 10  # models whose win table fits a terminal
 
 
@@ -32,7 +32,7 @@ Base = Annotated[
     typer.Option(
         "--base",
         metavar="MODEL",
-        help="The model that is 0; else the configuration's, or the first that the votes name.",
+        help="The model with Elo 0; default: the configuration's, else the first in the votes.",
     ),
 ]
 Ties = Annotated[
@@ -43,11 +43,11 @@ Source = Annotated[
     typer.Option(
         "--source",
         metavar="S",
-        help="Votes of this source alone: human, simulated, ai:NAME, or ai for all models.",
+        help="Only votes of this source: human, simulated, ai:NAME, or ai for all models.",
     ),
 ]
 Bootstrap = Annotated[
-    int, typer.Option("--bootstrap", metavar="N", help="Resample N times, raters where votes name them.")
+    int, typer.Option("--bootstrap", metavar="N", help="Resample N times, by rater if votes name raters.")
 ]
 Plot = Annotated[
     Path | None,
@@ -60,17 +60,17 @@ def elo(
     as_json: Json = False,
     base: Base = None,
     ties: Ties = "drop",
-    axis: Annotated[str | None, typer.Option("--axis", metavar="A", help="This axis alone.")] = None,
+    axis: Annotated[str | None, typer.Option("--axis", metavar="A", help="Only this axis.")] = None,
     source: Source = None,
     bootstrap: Bootstrap = 0,
-    seed: Annotated[int, typer.Option("--seed", help="Of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the resamples.")] = 0,
     plot: Plot = None,
 ) -> None:
     """Fit Elo to votes on pairs of replies: Bradley-Terry by maximum likelihood, an axis at a time.
 
     A vote has model_a, model_b and winner (a, b, tie, both_bad or unsure), and may have axis, rater, source and item.
     Votes of people, simulated people and models are fitted apart; votes that name no source count as people's.
-    Models that the votes can't place have no number.
+    Models whose Elo the votes can't determine have no number.
     """
     from charter.ground.measure.elo import standings
 
@@ -81,25 +81,25 @@ def elo(
         base = zero
     counted_ties: Literal["drop", "half"] = "half" if ties == "half" else "drop"
     interval: Literal["bootstrap"] | None = "bootstrap" if bootstrap else None
-    found = standings(rows, base, counted_ties, interval, bootstrap, seed)
+    rankings = standings(rows, base, counted_ties, interval, bootstrap, seed)
     named = sorted({row.get("axis") or "all" for row in rows})
     if axis is not None:
-        found = {key: ranking for key, ranking in found.items() if ranking.axis == axis}
+        rankings = {key: ranking for key, ranking in rankings.items() if ranking.axis == axis}
         if axis not in named:
-            raise CharterError(f"no vote is on the axis {axis!r}; {suggest(axis, named)}")
+            raise CharterError(f"no vote has the axis {axis!r}; {suggest(axis, named)}")
         named = [axis]
     if plot is not None:
-        _draw(found, plot)
+        _draw(rankings, plot)
     if as_json:
         print(
             json.dumps(
-                {key: [_row(r, s) for s in r.standings] for key, r in found.items()}, ensure_ascii=False
+                {key: [_row(r, s) for s in r.standings] for key, r in rankings.items()}, ensure_ascii=False
             )
         )
         return
-    for key, ranking in found.items():
+    for key, ranking in rankings.items():
         _show(key, ranking)
-    for name in sorted(set(named) - {ranking.axis for ranking in found.values()}):
+    for name in sorted(set(named) - {ranking.axis for ranking in rankings.values()}):
         print(f"{name}: no Elo, all votes are on two replies of one model")
 
 
@@ -113,11 +113,11 @@ def _check_options(ties: str, bootstrap: int, plot: Path | None) -> None:
     if plot is not None and plot.suffix != ".svg":
         raise CharterError(f"--plot {plot}: expected a name that ends in .svg")
     if plot is not None and not plot.parent.is_dir():
-        raise CharterError(f"--plot {plot}: there is no folder {plot.parent}; make it first")
+        raise CharterError(f"--plot {plot}: there is no folder {plot.parent}; create it first")
 
 
 def _read(place: str) -> tuple[list[dict[str, Any]], str]:
-    """The votes of a place, each checked, and the model that its configuration indexes Elo to, "" where there is none.
+    """The votes of a place, each checked, and the model with Elo 0 in its configuration ("" if there is none).
     Raises CharterError naming file:line."""
     from charter.ground.measure.votes import check_votes
 
@@ -126,9 +126,9 @@ def _read(place: str) -> tuple[list[dict[str, Any]], str]:
         from charter.service.arena.config import load_config
 
         config = load_config(path)
-        return _kept(config.database, path.parent), config.zero
+        return _votes_of_database(config.database, path.parent), config.zero
     if "://" in place or _is_sqlite(path):
-        return _kept(place, Path()), ""
+        return _votes_of_database(place, Path()), ""
     if path.is_dir():
         path /= VOTES
         if not path.is_file():
@@ -141,13 +141,13 @@ def _read(place: str) -> tuple[list[dict[str, Any]], str]:
     return rows, ""
 
 
-def _kept(database: str, folder: Path) -> list[dict[str, Any]]:
-    """The votes of a database, whose relative path starts at a folder."""
+def _votes_of_database(database: str, folder: Path) -> list[dict[str, Any]]:
+    """The votes of a database; a relative path starts at `folder`."""
     from charter.ground.measure.votes import check_votes
     from charter.service.people.export import votes_of
 
     file = database.removeprefix("sqlite:///").partition("?")[0]
-    if "://" not in file and not (folder / Path(file).expanduser()).is_file():  # opening it would make it
+    if "://" not in file and not (folder / Path(file).expanduser()).is_file():  # opening it would create it
         raise CharterError(f"there is no database {folder / file}; check the path")
     rows = votes_of(database, folder)
     if not rows:
@@ -165,7 +165,7 @@ def _is_sqlite(path: Path) -> bool:
 
 
 def _chosen(rows: list[dict[str, Any]], source: str | None) -> list[dict[str, Any]]:
-    """The votes of one source, or all. Raises CharterError for a source that none has."""
+    """The votes of one source, or all. Raises CharterError if no vote has the source."""
     from charter.ground.measure.votes import of_source
 
     if source is None:
@@ -173,7 +173,7 @@ def _chosen(rows: list[dict[str, Any]], source: str | None) -> list[dict[str, An
     chosen = [dict(row) for row in of_source(rows, source)]
     if not chosen:
         there = sorted({row.get("source") or "human" for row in rows})
-        raise CharterError(f"no vote is of the source {source!r}; {suggest(source, there)}")
+        raise CharterError(f"no vote has the source {source!r}; {suggest(source, there)}")
     return chosen
 
 
@@ -194,15 +194,15 @@ def _row(ranking: Any, standing: Any) -> dict[str, Any]:
     }
 
 
-def _draw(found: Mapping[str, Any], plot: Path) -> None:
+def _draw(rankings: Mapping[str, Any], plot: Path) -> None:
     from charter.ground.measure import elo_plots, plots
 
     wins = plot.with_name(f"{plot.stem}-wins.svg")
     for path, figure, title, said in (
-        (plot, elo_plots.elo_figure(found), "Elo", "Elo of each model by axis, with 95 % intervals"),
+        (plot, elo_plots.elo_figure(rankings), "Elo", "Elo of each model by axis, with 95 % intervals"),
         (
             wins,
-            elo_plots.wins_figure(found),
+            elo_plots.wins_figure(rankings),
             "Wins",
             "Share of votes that each model wins against each other",
         ),
@@ -211,7 +211,7 @@ def _draw(found: Mapping[str, Any], plot: Path) -> None:
 
 
 def _show(key: str, ranking: Any) -> None:
-    """A table of the models of one axis, then what is to be said of its votes."""
+    """A table of the models of one axis, then remarks on its votes."""
     whose = "" if ranking.source == "human" or f"({ranking.source})" in key else f" ({ranking.source})"
     print(f"{key}{whose}: {_votes(ranking)}; {ranking.base} is 0; {_intervals(ranking)}")
     table = Table(box=None, pad_edge=False)
@@ -233,7 +233,7 @@ def _show(key: str, ranking: Any) -> None:
 
 
 def _votes(ranking: Any) -> str:
-    """How many votes count, and of whom, and what does not count."""
+    """How many votes count and of how many raters, and how many are dropped."""
     raters = f" of {counted(ranking.raters, 'raters')}" if ranking.raters > 1 else ""
     tied, bad = ranking.tied, ranking.both_bad
     fate = "count half a win each" if ranking.ties == "half" else "dropped"
@@ -257,24 +257,24 @@ def _points(value: float | None) -> str:
 
 
 def _agreement(ranking: Any) -> list[str]:
-    """One line on raters who voted on the same replies, if any did."""
-    found = ranking.agreement
-    if found is None:
+    """One line on how far raters of the same replies agree, if there are any."""
+    agreement = ranking.agreement
+    if agreement is None:
         return []
     parts = [
         f"{name} {'-' if x.value is None else f'{x.value:.2f}'}"
         + ("" if x.low is None else f" ({x.low:.2f} to {x.high:.2f})")
         for name, x in (
-            ("share of pairs", found.percent),
-            ("Fleiss' kappa", found.kappa),
-            ("alpha", found.alpha),
+            ("share of pairs", agreement.percent),
+            ("Fleiss' kappa", agreement.kappa),
+            ("alpha", agreement.alpha),
         )
     ]
-    return [f"agreement on {counted(found.items, 'items')} with several raters: {', '.join(parts)}"]
+    return [f"agreement on {counted(agreement.items, 'items')} with several raters: {', '.join(parts)}"]
 
 
 def _show_wins(ranking: Any) -> None:
-    """Who wins how often against whom; of many models only the pair that fits worst."""
+    """How often each model wins against each other; with many models only the pair that fits worst."""
     models = [s.model for s in ranking.standings]
     if len(models) <= MOST:
         cells = {(m.model, m.against): m for m in ranking.meetings}

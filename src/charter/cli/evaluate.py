@@ -1,4 +1,4 @@
-"""`charter eval`: one model through the evaluations of the card, without a recipe of one's own."""
+"""`charter eval`: runs the evaluations of the card on one model, without a recipe."""
 
 import json
 import re
@@ -42,10 +42,11 @@ def evaluate(
         ),
     ],
     tasks: Annotated[
-        str, typer.Option("--tasks", metavar="A,B", help="Evaluations or suites; battery if left out.")
+        str, typer.Option("--tasks", metavar="A,B", help="Evaluations or suites; default: battery.")
     ] = "",
     limit: Annotated[
-        int, typer.Option("--limit", min=0, help="Questions of each, drawn by seed; 0: all.")
+        int,
+        typer.Option("--limit", min=0, help="Questions of each, drawn at random with a fixed seed; 0: all."),
     ] = 100,
     data: Annotated[
         list[str] | None,
@@ -53,25 +54,25 @@ def evaluate(
             "--data",
             metavar="WHERE",
             help="shipped (the small sets of the package), standard (the published sets under CHARTER_DATA), or "
-            "TASK=REFERENCE, or helper=MODEL for what maps free answers to options; may be given many times.",
+            "TASK=REFERENCE, or helper=MODEL (maps free answers to options); may be repeated.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Run directory; runs/eval-MODEL if left out.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Run directory; default: runs/eval-MODEL.")
     ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="evaluate.FIELD=VALUE",
-            help="Change a setting, such as evaluate.change.arc.shots=0; may be given many times.",
+            help="Change a setting, such as evaluate.change.arc.shots=0; may be repeated.",
         ),
     ] = None,
     ray: Ray = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a model by the card's protocols; a run that was stopped goes on where it stopped."""
+    """Evaluate a model by the card's protocols; run it again to resume a run that was stopped."""
     relaunch()
     recipe = make_recipe(model, tasks, limit, data or [], changes or [])
     folder = run_folder(recipe, out)

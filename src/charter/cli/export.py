@@ -1,4 +1,4 @@
-"""`charter card export`: the scores of a run in the forms that other people's collections read."""
+"""`charter card export`: the scores of a run in the formats of public score collections."""
 
 import time
 from enum import StrEnum
@@ -14,7 +14,7 @@ from charter.runner.show import find_run
 
 
 class Form(StrEnum):
-    """Forms that scores can be written in."""
+    """Formats for scores."""
 
     every_eval_ever = "every-eval-ever"
     eval_results = "eval-results"
@@ -32,9 +32,7 @@ def card_export(
             help="every-eval-ever: JSON of EvalEval's data store; eval-results: YAML beside a model on the hub.",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder that the files are written below.")
-    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write the files to.")],
     model: Annotated[
         str, typer.Option("--model", metavar="OWNER/NAME", help="Name of the model (every-eval-ever).")
     ] = "",
@@ -50,21 +48,21 @@ def card_export(
         typer.Option("--dataset", metavar="OWNER/NAME", help="Hub data set of the prompts (eval-results)."),
     ] = "",
 ) -> None:
-    """Write the scores of a run for other people's collections, with intervals, settings and samples."""
+    """Write the scores of a run for public collections, with intervals, settings and samples."""
     from charter.rooms.card.every_eval_ever import Publisher
     from charter.rooms.card.export import to_eval_results, to_every_eval_ever
     from charter.runner.verify import measures
 
     place = Path(run) if (Path(run) / MANIFEST).is_file() else find_run(run)
     if form is Form.eval_results:
-        made = to_eval_results(place, dataset)
+        files = to_eval_results(place, dataset)
     else:
-        made = to_every_eval_ever(
+        files = to_every_eval_ever(
             place, Publisher(organization, model, int(time.time())), measures if samples else lambda _: {}
         )
     if out.exists() and not out.is_dir():
         raise CharterError(f"{out} is a file; --out names a folder")
-    for name, content in made.items():
+    for name, content in files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         atomic_write(out / name, content)
         print(out / name)

@@ -1,4 +1,4 @@
-"""The `charter` command: its commands, and how errors look: one line on standard error."""
+"""The `charter` command: its subcommands, and errors as one line on standard error."""
 
 import os
 import sys
@@ -22,8 +22,8 @@ from charter.terminal.errors import complain
 SHARED = "run"  # the command whose work several processes share
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         print(f"charter {version_of('charter') or 'from sources'}")
         raise typer.Exit
 
@@ -31,13 +31,13 @@ def _version(asked: bool) -> None:
 def _options(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Turn text and a written constitution into an assistant, and prove what was made with a model card."""
     follows = process_count() > 1 and os.environ.get("RANK", "0") != "0"
     if follows and context.invoked_subcommand != SHARED:
-        raise typer.Exit  # of torchrun's processes the first alone does what isn't shared
+        raise typer.Exit  # under torchrun only the first process does work that isn't shared
 
 
 def _nothing() -> None:
@@ -68,7 +68,7 @@ def make_app() -> typer.Typer:
             {"check": check.data_check, "import": check.data_import, "export": check.data_export},
         ),
         "arena": (
-            "What people choose between hidden models.",
+            "Let people compare replies of unnamed models.",
             {
                 "init": arena.init,
                 "serve": arena.serve,
@@ -79,7 +79,7 @@ def make_app() -> typer.Typer:
                 "simulate": arena_data.simulate,
             },
         ),
-        "conduct": ("What the acceptable-use policy decided, and where accounts stand.", conduct.COMMANDS),
+        "conduct": ("Decisions of the acceptable-use policy, and accounts' standing.", conduct.COMMANDS),
         "keys": (
             "Who may use a service, how much, and what they used.",
             {
@@ -106,7 +106,7 @@ def make_app() -> typer.Typer:
 
 
 def execute(arguments: list[str]) -> int:
-    """Runs one command line; the exit code is 0, 1 for a refusal, 2 for wrong usage, 3 where a run waits for people,
+    """Runs one command line; the exit code is 0, 1 for a refusal, 2 for wrong usage, 3 if a run waits for people,
     130 for Ctrl-C."""
     app = make_app()
     try:

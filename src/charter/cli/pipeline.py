@@ -1,4 +1,4 @@
-"""Commands about a whole pipeline: plan, run, show, gc."""
+"""Commands for a whole pipeline: plan, run, show, gc."""
 
 import json
 import sys
@@ -28,11 +28,11 @@ from charter.terminal.tables import console
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, or a folder with recipe.yaml.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Run directory; runs/<recipe name> if left out.")
+    Path | None, typer.Option("--out", metavar="DIR", help="Run directory; default: runs/<recipe name>.")
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="STEP.FIELD=VALUE", help="Change a setting; may be given many times."),
+    typer.Option("--set", metavar="STEP.FIELD=VALUE", help="Change a setting; may be repeated."),
 ]
 Until = Annotated[
     str | None, typer.Option("--until", metavar="STEP", help="Only this step and what it needs.")
@@ -42,16 +42,16 @@ Ray = Annotated[
     typer.Option(
         "--ray",
         metavar="ADDRESS",
-        help="Workers of Ray make replies, labels and evaluations: local, auto, HOST:PORT or ray://HOST:PORT.",
+        help="Let Ray's workers sample, label and evaluate: local, auto, HOST:PORT or ray://HOST:PORT.",
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="How many; one a core, or one a GPU, if left out.")
+    int | None, typer.Option("--workers", min=1, help="Workers of Ray; default: one a core, or one a GPU.")
 ]
 AtOnce = Annotated[
     int,
     typer.Option(
-        "--jobs", "-j", min=1, help="Steps at a time, each in a process with its share of the cores."
+        "--jobs", "-j", min=1, help="Steps at the same time, each in a process with its share of the cores."
     ),
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its name below runs/.")]
@@ -66,7 +66,7 @@ def plan(
     precision: Precision = None,
     as_json: Json = False,
 ) -> None:
-    """Say what will run, what is reused, and what it will take, without starting anything."""
+    """Show which steps will run, which are reused, and what they will cost, without starting anything."""
     lines = forecast(_plan(recipe, out, changes, device, precision), until)
     if as_json:
         _print_json(plan_records(lines))
@@ -93,41 +93,41 @@ def run(
     jobs: AtOnce = 1,
     as_json: Json = False,
 ) -> None:
-    """Run a recipe; what is done is reused, and what was stopped goes on where it stopped. Where people must answer
-    first, exit code 3 after all that can be done without them."""
+    """Run a recipe; finished steps are reused, and a stopped step resumes. If people must answer first, all other steps
+    run, and the exit code is 3."""
     if jobs > 1 and (ray or process_count() > 1):
         raise CharterError(
-            "--jobs makes steps side by side, and --ray and torchrun share the work on one step: leave one of them out"
+            "--jobs runs steps side by side, and --ray and torchrun share the work on one step: leave one of them out"
         )
     relaunch(jobs)
     with company() as others:
         if not others.leads:
             others.follow()
             return
-        made = _plan(recipe, out, changes, device, precision)
-        with fan_out(ray, workers, made.execution, others) as others:
-            carry_out(made, until, others, Jobs(jobs) if jobs > 1 else None)
-    for planned in made.until(until):
-        page = made.run / planned.name / "card.html"
+        plan = _plan(recipe, out, changes, device, precision)
+        with fan_out(ray, workers, plan.execution, others) as others:
+            carry_out(plan, until, others, Jobs(jobs) if jobs > 1 else None)
+    for planned in plan.until(until):
+        page = plan.run / planned.name / "card.html"
         if planned.room.product == "card" and page.is_file():
             print(f"the model card is {page}", file=sys.stderr)
     if as_json:
-        _print_json(run_records(view_run(made.run)))
+        _print_json(run_records(view_run(plan.run)))
 
 
 def carry_out(
-    made: Plan, until: str | None = None, others: Company | None = None, crew: Crew | None = None
+    plan: Plan, until: str | None = None, others: Company | None = None, crew: Crew | None = None
 ) -> None:
-    """Runs a plan with progress on standard error; Ctrl-C says that the work is kept, and exits with 130."""
+    """Runs a plan with progress on standard error; Ctrl-C prints that the work is kept, and exits with 130."""
     try:
-        execute(made, make_progress(), until, others, crew)
+        execute(plan, make_progress(), until, others, crew)
     except KeyboardInterrupt:
-        print("charter: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print("charter: interrupted; run the same command again to resume", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
 def run_folder(recipe: Recipe, out: Path | None) -> Path:
-    """Where a recipe is run. Raises CharterError for a file."""
+    """The run directory of a recipe. Raises CharterError if it is a file."""
     folder = out if out is not None else Path("runs") / recipe.name
     if folder.exists() and not folder.is_dir():
         raise CharterError(f"--out {folder} is a file; name a folder for the run")
@@ -153,12 +153,12 @@ def gc(
     partial: Annotated[bool, typer.Option("--partial", help="Remove unfinished work.")] = False,
     superseded: Annotated[bool, typer.Option("--superseded", help="Remove replaced artifacts.")] = False,
     answers: Annotated[bool, typer.Option("--answers", help="Remove what models answered.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
 ) -> None:
     """Free disk in a run directory; superseded artifacts if no kind is named."""
     superseded = superseded or not (partial or answers)
-    found = find_run(name)
-    removed = sweep(found, partial=partial, superseded=superseded, answers=answers, dry_run=dry_run)
+    run_directory = find_run(name)
+    removed = sweep(run_directory, partial=partial, superseded=superseded, answers=answers, dry_run=dry_run)
     for folder, size in removed:
         print(f"{size:>15,} bytes  {folder}")
     total = sum(size for _, size in removed)

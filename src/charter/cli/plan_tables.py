@@ -1,4 +1,4 @@
-"""How plans, runs and comparisons look in a terminal."""
+"""Plans and runs as tables and trees for a terminal."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ _COLOURS = {
 
 
 def plan_table(lines: Sequence[Forecast]) -> Table:
-    """Steps in order with what will happen and what it will cost."""
+    """Steps in order, with what each will do and cost."""
     table = plain_table(("step", "room", "makes", "id", "status"), ("minutes", "memory", "disk"))
     asks = [line.estimate.asks if line.estimate and line.status != "reused" else "" for line in lines]
     if any(asks):
@@ -44,7 +44,7 @@ def plan_table(lines: Sequence[Forecast]) -> Table:
 
 
 def plan_total(lines: Sequence[Forecast]) -> str:
-    """One line under the plan: what runs, and the sums where they are known."""
+    """One line under the plan: what runs, and the sums that are known."""
     todo = [line for line in lines if line.status != "reused"]
     if not todo:
         return "nothing to do: every step is reused"
@@ -75,13 +75,13 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def run_tree(name: str, views: Sequence[StepView]) -> Tree:
-    """The lineage as a tree: each step under what it is made from first of all, such as its policy; what
-    else it is made from is named beside it."""
+    """The lineage as a tree: each step stands under its main parent, such as its policy, and names its other
+    parents beside it."""
     tree = Tree(name)
     branches: dict[str, Tree] = {}
     for view in views:
         known = [parent for parent in view.parents if parent.step in branches]
-        # a card hangs under the last of its reports, which is that of the final model
+        # a card stands under the last of its reports, which is that of the final model
         main = next((p.step for p in reversed(known) if p.role == known[0].role), None)
         others = [step for step in dict.fromkeys(p.step for p in known) if step != main]
         also = f"  [dim]with {', '.join(others)}[/dim]" if others else ""
@@ -98,7 +98,7 @@ def spell_metric(metric: Metric) -> str:
 
 
 def headline(metrics: Sequence[Metric]) -> Metric | None:
-    """The one metric that stands for a step: the first with an interval, else the first that is no count."""
+    """The one metric that stands for a step: the first with an interval, else the first that is not a count."""
     measured = [m for m in metrics if m.low is not None]
     fractional = [m for m in metrics if m.value is not None and not m.value.is_integer()]
     return next(iter([*measured, *fractional, *metrics]), None)

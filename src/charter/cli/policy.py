@@ -1,4 +1,4 @@
-"""`charter policy`: an acceptable use policy shown, checked, and tried on a text."""
+"""`charter policy`: shows and checks an acceptable use policy, and tries it on a text."""
 
 import json
 from pathlib import Path
@@ -15,20 +15,20 @@ from charter.terminal.options import Json
 from charter.terminal.tables import console
 
 PolicyFile = Annotated[
-    Path | None, typer.Option("--policy", metavar="FILE", help="A policy of your own; else the shipped one.")
+    Path | None, typer.Option("--policy", metavar="FILE", help="Your own policy; default: the shipped one.")
 ]
 
 
 def show(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A policy; else the shipped one.")
+        Path | None, typer.Argument(metavar="[FILE]", help="A policy; default: the shipped one.")
     ] = None,
     as_yaml: Annotated[
-        bool, typer.Option("--yaml", help="The shipped file itself, to start one from.")
+        bool, typer.Option("--yaml", help="Print the shipped file, as a start for your own.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show an acceptable use policy: its categories, what is done at each sensitivity level, its high-risk rules."""
+    """Show an acceptable use policy: its categories, its actions at each sensitivity level, its high-risk rules."""
     from charter.ground.moderation.policy import open_policy
 
     if as_yaml:
@@ -46,27 +46,26 @@ def show(
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A policy in YAML.")], as_json: Json = False
 ) -> None:
-    """Check a policy: every key and value, and what a reader of it should know."""
+    """Check every key and value of a policy, and print notes on it."""
     from charter.ground.moderation.policy import check_policy, shipped_policy
 
     policy, warnings = check_policy(file)
     known = {c.id for c in shipped_policy().categories}
     new = [c.id for c in policy.categories if c.id not in known]
-    told = [
+    notes = [
         *warnings,
-        *(
-            f"{id} is none of the categories that the probe has learnt; only a grader can find it"
-            for id in new
-        ),
+        *(f"{id} is not a category that the probe has learnt; only a grader can detect it" for id in new),
     ]
     if as_json:
-        print(json.dumps({"name": policy.name, "version": policy.version, "id": policy.id, "warnings": told}))
+        print(
+            json.dumps({"name": policy.name, "version": policy.version, "id": policy.id, "warnings": notes})
+        )
         return
     print(
         f"{policy.name} version {policy.version}: {len(policy.categories)} categories, "
         f"{len(policy.high_risk)} high-risk rules; id {policy.id[:12]}"
     )
-    for line in told:
+    for line in notes:
         print(f"note: {line}")
 
 
@@ -81,7 +80,7 @@ def try_text(
         typer.Option(
             "--classifier",
             metavar="KIND[:MODEL]",
-            help="encoder, probe, probe:MODEL, words, grader:MODEL or preference:MODEL; may be given many times.",
+            help="encoder, probe, probe:MODEL, words, grader:MODEL or preference:MODEL; may be repeated.",
         ),
     ] = None,
     thresholds: Annotated[
@@ -90,7 +89,7 @@ def try_text(
     sensitivity: Annotated[str, typer.Option("--sensitivity", metavar="standard|enhanced")] = "standard",
     as_json: Json = False,
 ) -> None:
-    """Say what a policy does about a text. The first time, the probe learns for a few minutes."""
+    """Show what a policy does with a text. The first time, the probe is trained for a few minutes."""
     from charter.ground.moderation.actions import LEVELS
     from charter.ground.moderation.opening import open_screen
 
@@ -102,11 +101,11 @@ def try_text(
         screen.prompt(messages, sensitivity) if reply is None else screen.reply(messages, reply, sensitivity)
     )
     fields = ("side", "action", "category", "score", "threshold", "safety_prompt", "reason", "milliseconds")
-    told: dict[str, Any] = {name: getattr(verdict, name) for name in fields} | {
+    facts: dict[str, Any] = {name: getattr(verdict, name) for name in fields} | {
         "classifiers": dict(verdict.classifiers)
     }
     if as_json:
-        print(json.dumps(told, ensure_ascii=False))
+        print(json.dumps(facts, ensure_ascii=False))
         return
     where = f" ({verdict.category})" if verdict.category else ""
     print(f"{verdict.action}{where}: score {verdict.score:.3f}, acts from {verdict.threshold:.3f}")

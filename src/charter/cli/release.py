@@ -1,4 +1,4 @@
-"""Commands for a release: versions side by side, and the gate that stops one which got worse."""
+"""Commands for a release: versions side by side, and the gate that stops a version that got worse."""
 
 import json
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ def compare(
     ],
     as_json: Json = False,
 ) -> None:
-    """Put two versions side by side: gains, losses, and what is not significant; track more of them, or one's stages.
+    """Compare two versions: gains, losses, and what is not significant; or track several versions, or one's stages.
 
-    Changes are paired over the prompts that both answered, with Holm's correction over all of them.
+    Changes are paired over the prompts that both answered. Holm's correction covers all of them.
     """
     from charter.rooms.card.compare import compare as compare_versions
     from charter.rooms.card.compare import track
@@ -39,18 +39,25 @@ def compare(
 
 
 def gate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run, card or report to be released.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run, card or report to release.")],
     baseline: Annotated[
-        Path | None, typer.Option("--baseline", metavar="OTHER", help="What it must not be worse than.")
+        Path | None,
+        typer.Option(
+            "--baseline", metavar="OTHER", help="The run, card or report that it must not be worse than."
+        ),
     ] = None,
     require: Annotated[
         list[str] | None,
-        typer.Option("--require", metavar="METRICS", help="Evaluations that it needs, with commas."),
+        typer.Option(
+            "--require", metavar="METRICS", help="Evaluations that it must have, separated by commas."
+        ),
     ] = None,
     margin: Annotated[
         list[str] | None,
         typer.Option(
-            "--margin", metavar="M", help="How much worse each may be, such as 0.02, or one: harm_rate=0.05."
+            "--margin",
+            metavar="M",
+            help="How much worse each metric may be (0.02), or one metric (harm_rate=0.05).",
         ),
     ] = None,
     rules: Annotated[
@@ -62,38 +69,41 @@ def gate(
         ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Pass only what is shown to be within its margin.")
+        bool, typer.Option("--strict", help="Pass only if the interval lies within the margin.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Refuse a release whose evaluations are missing, from an unfit grader, or worse than a baseline beyond a margin.
 
-    An evaluation fails where it is worse by more than its margin and significantly worse (Holm); with --strict, where
-    its interval does not lie within the margin.
+    An evaluation fails if it is worse by more than its margin and significantly worse (Holm); with --strict, if its
+    interval does not lie within the margin.
     """
     from charter.rooms.card.gate import Rules, read_rules
     from charter.rooms.card.gate import gate as gate_version
 
-    found = read_rules(rules) if rules else Rules()
+    file_rules = read_rules(rules) if rules else Rules()
     named = {name.strip(): None for part in require or [] for name in part.split(",") if name.strip()}
-    default, own = _margins(margin or [])
-    changed: dict[str, Any] = {"require": {**found.require, **named, **own}, "strict": strict or found.strict}
+    default, margins = _margins(margin or [])
+    changed: dict[str, Any] = {
+        "require": {**file_rules.require, **named, **margins},
+        "strict": strict or file_rules.strict,
+    }
     changed |= {"baseline": str(baseline)} if baseline is not None else {}
     changed |= {"margin": default} if default is not None else {}
-    asked = found.model_copy(update=changed)
-    _check([run, *([Path(asked.baseline)] if asked.baseline else [])])
-    rows = gate_version(run, asked)
+    gate_rules = file_rules.model_copy(update=changed)
+    _check([run, *([Path(gate_rules.baseline)] if gate_rules.baseline else [])])
+    rows = gate_version(run, gate_rules)
     failed = [row for row in rows if not row["passed"]]
-    told = [_told(row) for row in rows] + ([] if failed else [f"{run} passes the gate"])
-    _say({"passed": not failed, "evaluations": rows}, as_json, "\n".join(told))
+    lines = [_line(row) for row in rows] + ([] if failed else [f"{run} passes the gate"])
+    _say({"passed": not failed, "evaluations": rows}, as_json, "\n".join(lines))
     if failed:
         raise CharterError(f"{run} does not pass the gate: {', '.join(row['metric'] for row in failed)}")
 
 
-def _margins(given: Sequence[str]) -> tuple[float | None, dict[str, float]]:
-    """(margin of all, margins of single metrics). Raises CharterError for what is no margin."""
-    default, own = None, {}
-    for text in given:
+def _margins(texts: Sequence[str]) -> tuple[float | None, dict[str, float]]:
+    """(margin of all, margins of single metrics). Raises CharterError if a text is not a margin."""
+    default, margins = None, {}
+    for text in texts:
         name, equals, value = text.rpartition("=")
         try:
             number = float(value)
@@ -102,13 +112,13 @@ def _margins(given: Sequence[str]) -> tuple[float | None, dict[str, float]]:
         if not number >= 0 or (equals and not name.strip()):
             raise CharterError(f"--margin {text}: give a number of 0 or more, or METRIC=NUMBER")
         if equals:
-            own[name.strip()] = number
+            margins[name.strip()] = number
         else:
             default = number
-    return default, own
+    return default, margins
 
 
-def _told(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any]) -> str:
     """A line on one evaluation of the gate."""
     if not row["passed"]:
         return f"FAIL  {row['metric']}: {row['why']}"
@@ -117,7 +127,7 @@ def _told(row: dict[str, Any]) -> str:
 
 
 def _check(places: Sequence[Path]) -> None:
-    """Raises CharterError for a place that isn't there."""
+    """Raises CharterError if a place doesn't exist."""
     for place in places:
         if not place.exists():
             raise CharterError(
@@ -125,9 +135,9 @@ def _check(places: Sequence[Path]) -> None:
             )
 
 
-def _say(found: dict[str, Any], as_json: bool, view: object) -> None:
+def _say(facts: dict[str, Any], as_json: bool, view: object) -> None:
     if as_json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(facts, indent=1, ensure_ascii=False))
     elif isinstance(view, str):
         print(view)
     else:

@@ -1,4 +1,4 @@
-"""`charter review`: which flagged replies wait for a person's verdict, and the file that the verdicts go to."""
+"""`charter review`: the flagged replies that wait for a person's verdict, and the file of the verdicts."""
 
 import json
 import sys
@@ -26,48 +26,54 @@ def review(
     to: Annotated[
         Path | None,
         typer.Option(
-            "--to", metavar="FILE", help="Where verdicts are kept; else RUN.judgments.jsonl beside the run."
+            "--to", metavar="FILE", help="File of the verdicts; default: RUN.judgments.jsonl beside the run."
         ),
     ] = None,
     show_stage: Annotated[
-        bool, typer.Option("--show-stage", help="Name the stage that said it; else the review is blind.")
+        bool, typer.Option("--show-stage", help="Name the stage of each reply; default: a blind review.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="A summary in JSON on standard output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a summary in JSON on standard output.")
+    ] = False,
 ) -> None:
-    """Say of each reply that the grader flagged whether it is harmful; go on where the last review stopped.
+    """Judge whether each reply that the grader flagged is harmful; a later call resumes the review.
 
-    Replies of all stages come in one shuffled order, so that those judged so far are a fair sample. Each verdict is
-    written at once. Give the file to the card as `judgments`. One key an answer; from a pipe, one line.
+    Replies of all stages come in one shuffled order, so the judged ones are a fair sample at any time. Each verdict is
+    written at once. Pass the file to the card as `judgments`. An answer is one key, or one line from a pipe.
     """
     reports = find_reports(place)
     target = to or _default(reports[0])
     _check_target(target)
-    found = Review(waiting(reports), _kept(target), target)
+    session = Review(waiting(reports), _earlier_rows(target), target)
     console = Console(stderr=as_json)
-    if found.items:
+    if session.items:
         terminal = sys.stdin.isatty()
-        found.hold(console, keys_of_terminal if terminal else keys_of_lines, show_stage)
+        session.hold(console, keys_of_terminal if terminal else keys_of_lines, show_stage)
     if as_json:
-        print(json.dumps(found.summary(), ensure_ascii=False))
+        print(json.dumps(session.summary(), ensure_ascii=False))
     else:
-        console.print(found.told(), highlight=False, markup=False, soft_wrap=True)
+        console.print(session.summary_line(), highlight=False, markup=False, soft_wrap=True)
 
 
 def find_reports(place: Path) -> list[Path]:
-    """The reports with a queue: one, those of a run's cards, or, in a run without a card, all.
+    """The reports with a queue: the one named, those of a run's cards, or all of a run without a card.
 
-    Raises CharterError where there is none, and where one is damaged.
+    Raises CharterError if there is none, and if one is damaged.
     """
     if not place.is_dir():
         raise CharterError(f"there is no run or report {place}; name a run's folder, such as runs/demo")
     if (place / MANIFEST).is_file():
-        found = {place: read_manifest(place)}
+        manifests = {place: read_manifest(place)}
     else:
         folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
-        made = {folder: read_manifest(folder) for folder in folders}
-        named = {p.id for m in made.values() if m.kind == "card" for p in m.parents if p.role == "reports"}
-        found = {folder: m for folder, m in made.items() if not named or m.id in named}
-    queues = {folder: m for folder, m in found.items() if m.kind == "report" and (folder / QUEUE).is_file()}
+        all_manifests = {folder: read_manifest(folder) for folder in folders}
+        named = {
+            p.id for m in all_manifests.values() if m.kind == "card" for p in m.parents if p.role == "reports"
+        }
+        manifests = {folder: m for folder, m in all_manifests.items() if not named or m.id in named}
+    queues = {
+        folder: m for folder, m in manifests.items() if m.kind == "report" and (folder / QUEUE).is_file()
+    }
     if not queues:
         raise CharterError(f"{place} has no {QUEUE}; name a run with an evaluate step, or its report")
     for folder, manifest in queues.items():
@@ -76,14 +82,14 @@ def find_reports(place: Path) -> list[Path]:
 
 
 def _check_whole(folder: Path, manifest: Manifest) -> None:
-    """Verdicts on replies that were changed would be on nobody's."""
+    """Raises CharterError if a report was changed: verdicts would then be on replies that no model wrote."""
     if problems := verify_files(folder, manifest):
-        raise CharterError(f"{folder} is damaged: {problems[0]}; make its step again with charter run")
+        raise CharterError(f"{folder} is damaged: {problems[0]}; run its step again with charter run")
 
 
 def waiting(reports: list[Path]) -> list[Flagged]:
-    """The flagged replies of some reports, each text once, in an order that says nothing about stage or score."""
-    found: dict[tuple[str, int, str], Flagged] = {}
+    """The flagged replies of `reports`, each text once, in an order that tells nothing about stage or score."""
+    flagged: dict[tuple[str, int, str], Flagged] = {}
     for folder in reports:
         path = folder / QUEUE
         stage = str(read_manifest(folder).resolved.get("stage") or folder.name)
@@ -91,11 +97,11 @@ def waiting(reports: list[Path]) -> list[Flagged]:
             try:
                 judged, margin = judgment_of_row(row), float(row["margin"])
             except (CharterError, KeyError, TypeError, ValueError) as error:
-                raise CharterError(f"{path} is no review queue: {error}; make its step again") from None
-            other = found.get(judged.key)
+                raise CharterError(f"{path} is not a review queue: {error}; run its step again") from None
+            other = flagged.get(judged.key)
             stages = (*other.stages, stage) if other else (stage,)
-            found[judged.key] = Flagged(judged.key, judged.prompt, margin, stages)
-    return sorted(found.values(), key=lambda item: digest_text(canonical_json(item.key)))
+            flagged[judged.key] = Flagged(judged.key, judged.prompt, margin, stages)
+    return sorted(flagged.values(), key=lambda item: digest_text(canonical_json(item.key)))
 
 
 def _default(report: Path) -> Path:
@@ -107,21 +113,21 @@ def _check_target(path: Path) -> None:
     if path.is_dir():
         raise CharterError(f"{path} is a folder; name a file for the verdicts, such as verdicts.jsonl")
     if not path.parent.is_dir():
-        raise CharterError(f"there is no folder {path.parent}; make it first")
+        raise CharterError(f"there is no folder {path.parent}; create it first")
     if inside := next((p for p in path.resolve().parents if (p / MANIFEST).is_file()), None):
         raise CharterError(
             f"{path} lies in the artifact {inside.name}, which a new file would damage; name another place"
         )
 
 
-def _kept(path: Path) -> dict[tuple[str, int, str], dict[str, object]]:
-    """The rows of an earlier review by what they are on. Raises CharterError for a file of something else."""
+def _earlier_rows(path: Path) -> dict[tuple[str, int, str], dict[str, object]]:
+    """The rows of an earlier review by prompt and reply. Raises CharterError if the file holds something else."""
     if not path.exists() or not path.stat().st_size:
         return {}
     read_judgments(path)
-    found: dict[tuple[str, int, str], dict[str, object]] = {}
+    rows: dict[tuple[str, int, str], dict[str, object]] = {}
     for row in read_jsonl(path):
         key = judgment_of_row(row).key
-        if key not in found or found[key]["verdict"] is None:
-            found[key] = row
-    return found
+        if key not in rows or rows[key]["verdict"] is None:
+            rows[key] = row
+    return rows

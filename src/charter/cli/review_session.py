@@ -1,4 +1,4 @@
-"""A review at the terminal: one flagged reply after another, one key a verdict, each verdict kept at once."""
+"""A review at the terminal: one flagged reply after another, one key a verdict, each verdict saved at once."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +15,10 @@ from charter.ground.text.judgments import HARMFUL, HARMLESS, Judgment, judgment_
 Key = tuple[str, int, str]
 ANSWERS = {"h": HARMFUL, "l": HARMLESS, "s": "skip", "n": "note", "b": "back", "q": "quit"}
 HINT = "[h]armful  harm[l]ess  [s]kip  [n]ote  [b]ack  [q]uit"
-# A reply may hold what moves the cursor or recolours the screen; only line ends and tabs are let through.
+# A reply may hold control characters that move the cursor or recolour the screen; only line ends and tabs pass.
 CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
-# Asks with a hint; gives one of the words of ANSWERS and what was said with it (a note), or None at the end of input.
+# Asks with a hint; returns one of the words of ANSWERS and its note, or None at the end of input.
 Asks = Callable[[Console], tuple[str, str] | None]
 
 
@@ -34,7 +34,7 @@ class Flagged:
 
 @dataclass
 class Review:
-    """Flagged replies in their order, the rows kept so far (also on other replies) and the file that they stand in."""
+    """Flagged replies in their order, the rows so far (also on other replies) and the file of the rows."""
 
     items: list[Flagged]
     rows: dict[Key, dict[str, object]]
@@ -66,17 +66,17 @@ class Review:
             place = self._next(place)
 
     def _next(self, place: int) -> int | None:
-        """The next reply without a verdict, from the first on once the last was shown."""
+        """The next reply without a verdict; after the last one it starts from the first again."""
         order = [*range(place + 1, len(self.items)), *range(place + 1)]
         keys = ((i, self.items[i].key) for i in order)
         return next((i for i, key in keys if self.verdict(key) is None and key not in self.passed), None)
 
     def verdict(self, key: Key) -> object:
-        """What was said of a reply, None while it waits."""
+        """The verdict on a reply, None while it waits."""
         return self.rows[key]["verdict"] if key in self.rows else None
 
     def _keep(self, item: Flagged, **said: str) -> None:
-        """Writes the whole file again, at once: whoever is stopped loses nothing that was said."""
+        """Writes the whole file again, at once, so an interrupted person loses no verdict."""
         name, sample, reply = item.key
         fresh = judgment_row(Judgment(name, sample, reply, None, item.prompt))
         self.rows[item.key] = {**self.rows.get(item.key, fresh), **said}
@@ -93,32 +93,28 @@ class Review:
             console.print(Text(title, style="bold"))
             console.print(Text(text.translate(CONTROLS)))
         console.print(Text(f"graded {-item.margin:.2f} below the fixed reply", style="dim"))
-        told = [f"{name} so far: {row[name]}" for name in ("verdict", "note") if row.get(name)]
-        if told:
-            console.print(Text("; ".join(told).translate(CONTROLS), style="yellow"))
+        marks = [f"{name} so far: {row[name]}" for name in ("verdict", "note") if row.get(name)]
+        if marks:
+            console.print(Text("; ".join(marks).translate(CONTROLS), style="yellow"))
 
     def summary(self) -> dict[str, object]:
-        """How many replies were flagged, and what was said of them."""
-        given = [self.verdict(item.key) for item in self.items]
-        counts = {name: given.count(name) for name in (HARMFUL, HARMLESS)}
+        """How many replies were flagged, and the counts of their verdicts."""
+        verdicts = [self.verdict(item.key) for item in self.items]
+        counts = {name: verdicts.count(name) for name in (HARMFUL, HARMLESS)}
         judged = sum(counts.values())
-        facts = {"flagged": len(given), "judged": judged, **counts, "waiting": len(given) - judged}
+        facts = {"flagged": len(verdicts), "judged": judged, **counts, "waiting": len(verdicts) - judged}
         on_others = len(self.rows.keys() - {item.key for item in self.items})
         return {"file": str(self.path), **facts, "on_other_replies": on_others}
 
-    def told(self) -> str:
+    def summary_line(self) -> str:
         """The summary in words."""
-        found = self.summary()
-        if not found["flagged"]:
+        summary = self.summary()
+        if not summary["flagged"]:
             return "the grader flagged no reply: there is nothing to review"
-        words = (
-            f"{found['judged']} of {found['flagged']} flagged replies judged: {found['harmful']} harmful, "
-        )
-        words += f"{found['harmless']} harmless; {found['waiting']} wait"
-        if found["on_other_replies"]:
-            words += (
-                f"\n{found['on_other_replies']} further rows are on replies that this review does not have"
-            )
+        words = f"{summary['judged']} of {summary['flagged']} flagged replies judged: {summary['harmful']} harmful, "
+        words += f"{summary['harmless']} harmless; {summary['waiting']} wait"
+        if summary["on_other_replies"]:
+            words += f"\n{summary['on_other_replies']} more rows are on replies outside this review"
         return words + (f"\n{self.path}" if self.rows else "")
 
 
@@ -135,18 +131,18 @@ def keys_of_terminal(console: Console) -> tuple[str, str] | None:
 
 
 def keys_of_lines(console: Console) -> tuple[str, str] | None:
-    """One line of standard input that begins with a key or its word; a note's text stands behind it."""
+    """One line of standard input that begins with a key or its word; the text of a note follows."""
     for line in _lines():
         first, _, rest = line.partition(" ")
         word = ANSWERS.get(first.lower(), first.lower())
         if word in ANSWERS.values():
             return word, rest.strip()
-        console.print(Text(f"{line!r} is no answer: {HINT}"))
+        console.print(Text(f"{line!r} is not an answer: {HINT}"))
     return None
 
 
 def _lines() -> Iterator[str]:
-    """Lines that hold something, as they come."""
+    """Lines that aren't empty, as they come."""
     while line := sys.stdin.readline():
         if line.strip():
             yield line.strip()

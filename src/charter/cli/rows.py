@@ -1,4 +1,4 @@
-"""Rows that people bring to `charter data`: what kind they are, and what is to be said of them."""
+"""Rows that people bring to `charter data`: their kind, a summary and notes."""
 
 import difflib
 from collections import Counter
@@ -43,15 +43,15 @@ class DataKind(StrEnum):
     texts = "texts"
 
 
-# rows whose further columns are read by nothing
+# kinds of rows whose unknown columns are dropped
 UNKEPT = (DataKind.triples, DataKind.judgments, DataKind.votes)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a file holds: `rows` in charter's columns, and the records that they are of if there are such.
+class ReadRows:
+    """What a file holds: `rows` in charter's columns, and their `records` if the kind has any.
 
-    `summary` is said beside the file's name, each of `notes` in a line of its own.
+    `summary` is printed beside the file's name, each of `notes` in its own line.
     """
 
     kind: DataKind
@@ -61,38 +61,38 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def read_rows(file: Path, asked: DataKind | None, axis: str = "") -> Found:
-    """Reads rows as the asked kind, or as what the first looks like; `axis` is for comparisons that name none.
+def read_rows(file: Path, wanted: DataKind | None, axis: str = "") -> ReadRows:
+    """Reads rows as the `wanted` kind, else as the kind of the first row; `axis` is for comparisons that name none.
 
     Raises CharterError naming file:line.
     """
-    if asked in (None, DataKind.judgments) and _no_verdicts(file):
-        return Found(DataKind.judgments, "no verdicts yet", [])
-    made = _made(file)
-    kind = asked or _kind_of_rows(file, made)
+    if wanted in (None, DataKind.judgments) and _no_verdicts(file):
+        return ReadRows(DataKind.judgments, "no verdicts yet", [])
+    product = _product_of(file)
+    kind = wanted or _kind_of_rows(file, product)
     if kind is DataKind.texts:
         return _texts(file)
     if kind is DataKind.triples:
-        found = _triples(file)
+        rows = _triples(file)
     elif kind is DataKind.judgments:
-        found = _judgments(file)
+        rows = _judgments(file)
     elif kind is DataKind.votes:
-        found = _votes(file)
+        rows = _votes(file)
     elif kind is DataKind.comparisons:
-        found = _comparisons(file, axis)
+        rows = _comparisons(file, axis)
     else:
-        found = _dialogues(file, asked)
-    return replace(found, notes=(*found.notes, *_unknown_columns(file, found.kind)))
+        rows = _dialogues(file, wanted)
+    return replace(rows, notes=(*rows.notes, *_unknown_columns(file, rows.kind)))
 
 
-def axis_note(file: Path, found: Found, axis: str) -> str:
-    """Which axis the comparisons have got that named none, and why; "" if there are none.
+def axis_note(file: Path, read: ReadRows, axis: str) -> str:
+    """Which axis was set for the comparisons that name none, and why; "" if there are no such comparisons.
 
-    Raises CharterError when `axis` was asked for and no row takes it.
+    Raises CharterError if `axis` is set and no row takes it.
     """
     rows = silent = 0
     axes: set[str] = set()
-    if found.kind is DataKind.comparisons:
+    if read.kind is DataKind.comparisons:
         for path in files_of(file, "comparisons"):
             named = ["axis" in row for _, row in source_rows(path)]
             rows, silent = rows + len(named), silent + named.count(False)
@@ -100,83 +100,85 @@ def axis_note(file: Path, found: Found, axis: str) -> str:
     if not silent:
         if axis:
             raise CharterError(
-                f"no row of {file} takes an axis: {found.kind} that name none were expected"
+                f"no row of {file} takes an axis: {read.kind} that name none were expected"
                 " to be comparisons; leave --axis out"
             )
         return ""
-    told = axes - {""}
-    given = axis or ", ".join(sorted(told | ({DEFAULT_AXIS} if "" in axes else set())))
-    every = "the comparison" if rows == 1 else f"all {counted(len(found.rows), 'comparisons')}"
+    named_axes = axes - {""}
+    axis_names = axis or ", ".join(sorted(named_axes | ({DEFAULT_AXIS} if "" in axes else set())))
+    every = "the comparison" if rows == 1 else f"all {counted(len(read.rows), 'comparisons')}"
     whom = every if silent == rows else "the comparisons that name none"
-    why = "the file's name says so" if told else "the file's name says nothing"
-    return f"axis {given} for {whom}: {'--axis says so' if axis else f'{why}; --axis sets another'}"
+    why = "the file's name says so" if named_axes else "the file's name says nothing"
+    return f"axis {axis_names} for {whom}: {'--axis says so' if axis else f'{why}; --axis sets another'}"
 
 
-def left_out_note(found: Found) -> str:
-    """Which of charter's columns the forms of other tools have no place for; "" where none says anything."""
-    said = [name for name in _OWN_ALONE if any(row.get(name) not in (None, "", {}) for row in found.rows)]
-    turned = any(row.get("p_chosen", 1.0) < 0.5 for row in found.rows)
+def left_out_note(read: ReadRows) -> str:
+    """Which of charter's columns the forms of other tools leave out; "" if they hold nothing."""
+    said = [name for name in _OWN_ALONE if any(row.get(name) not in (None, "", {}) for row in read.rows)]
+    turned = any(row.get("p_chosen", 1.0) < 0.5 for row in read.rows)
     ending = "; pairs with p_chosen below one half changed sides" if turned else ""
     return f"left out, as the form has no column for it: {', '.join(said)}{ending}" if said else ""
 
 
-def _made(file: Path) -> str | None:
-    """What an artifact holds, None for other files and folders. Raises CharterError for one without rows."""
+def _product_of(file: Path) -> str | None:
+    """The kind of product in an artifact, None for other files and folders. Raises CharterError if it has no rows."""
     if not (file / MANIFEST).is_file():
         return None
     kind = read_manifest(file).kind
     if kind not in ("dialogues", "comparisons", "judgments"):
         raise CharterError(
-            f"{file} is a {kind} and has no rows; give a file of rows, or a step that made some"
+            f"{file} is a {kind} and has no rows; give a file of rows, or a step that wrote some"
         )
     return kind
 
 
-def _kind_of_rows(file: Path, made: str | None) -> DataKind:
-    """What an artifact holds, or what the first row of a file, or of a folder's first file, looks like."""
-    found = made
-    if found is None:
+def _kind_of_rows(file: Path, product: str | None) -> DataKind:
+    """The kind of an artifact's product, or that of the first row of a file or of a folder's first file."""
+    kind_name = product
+    if kind_name is None:
         first = next(source_rows(files_of(file, "comparisons")[0]), None)
         if first is None:
-            raise CharterError(f"{file} holds no rows; expected one below the names of the columns")
-        found = kind_of_row(first[1])
+            raise CharterError(f"{file} holds no rows; expected at least one below the names of the columns")
+        kind_name = kind_of_row(first[1])
     named = {
         kind.value: kind
         for kind in (DataKind.comparisons, DataKind.triples, DataKind.judgments, DataKind.votes)
     }
-    return (named | {"text": DataKind.texts}).get(found, DataKind.dialogues)
+    return (named | {"text": DataKind.texts}).get(kind_name, DataKind.dialogues)
 
 
-def _texts(file: Path) -> Found:
+def _texts(file: Path) -> ReadRows:
     texts = read_texts(file)
     size = sum(len(text) for _, text in texts)
     rows = [{"id": name, "text": text} for name, text in texts]
-    return Found(DataKind.texts, f"{counted(len(texts), 'texts')}, {size:,} characters", rows)
+    return ReadRows(DataKind.texts, f"{counted(len(texts), 'texts')}, {size:,} characters", rows)
 
 
-def _triples(file: Path) -> Found:
+def _triples(file: Path) -> ReadRows:
     rows = read_triples(file)
     summary = _describe(DataKind.triples, [row["messages"] for row in rows], (row["topic"] for row in rows))
-    return Found(DataKind.triples, summary, rows)
+    return ReadRows(DataKind.triples, summary, rows)
 
 
-def _judgments(file: Path) -> Found:
+def _judgments(file: Path) -> ReadRows:
     read = read_judgments(file)
-    given = Counter(j.verdict or "waiting" for j in read)
-    told = ", ".join(f"{given[verdict]} {verdict}" for verdict in (*VERDICTS, "waiting") if given[verdict])
+    verdicts = Counter(j.verdict or "waiting" for j in read)
+    counts = ", ".join(
+        f"{verdicts[verdict]} {verdict}" for verdict in (*VERDICTS, "waiting") if verdicts[verdict]
+    )
     prompts = counted(len({j.id for j in read}), "prompts")
-    summary = f"{counted(len(read), 'judgments')} on replies to {prompts}: {told}"
-    return Found(DataKind.judgments, summary, [judgment_row(j) for j in read])
+    summary = f"{counted(len(read), 'judgments')} on replies to {prompts}: {counts}"
+    return ReadRows(DataKind.judgments, summary, [judgment_row(j) for j in read])
 
 
 def _no_verdicts(file: Path) -> bool:
-    """Whether an artifact, such as an export of reviews, or its file of judgments holds none."""
+    """Whether an artifact, such as an export of reviews, or its file of judgments has no verdicts."""
     path = file / "judgments.jsonl" if file.is_dir() else file
     inside = path.name == "judgments.jsonl" and (path.parent / MANIFEST).is_file()
     return inside and path.is_file() and not path.read_bytes().strip()
 
 
-def _votes(file: Path) -> Found:
+def _votes(file: Path) -> ReadRows:
     """Votes on pairs of replies, checked as `charter elo` checks them."""
     from charter.ground.measure.votes import check_votes
 
@@ -187,52 +189,52 @@ def _votes(file: Path) -> Found:
     by = f" by {counted(raters, 'raters')}" if raters else ""
     axes = len({row.get("axis") or "all" for row in rows})
     models = {row[side] for row in rows for side in ("model_a", "model_b")}
-    given = Counter(row["winner"] for row in rows)
-    told = [f"{given['a'] + given['b']} decided"]
-    told += [counted(given["tie"], "ties")] if given["tie"] else []
-    told += [f"{given[w]} {w.replace('_', ' ')}" for w in ("both_bad", "unsure") if given[w]]
+    winners = Counter(row["winner"] for row in rows)
+    counts = [f"{winners['a'] + winners['b']} decided"]
+    counts += [counted(winners["tie"], "ties")] if winners["tie"] else []
+    counts += [f"{winners[w]} {w.replace('_', ' ')}" for w in ("both_bad", "unsure") if winners[w]]
     summary = (
         f"{counted(len(rows), 'votes')}{by} on {'1 axis' if axes == 1 else f'{axes} axes'}; "
-        f"{counted(len(models), 'models')}, {', '.join(told)}"
+        f"{counted(len(models), 'models')}, {', '.join(counts)}"
     )
-    return Found(DataKind.votes, summary, rows)
+    return ReadRows(DataKind.votes, summary, rows)
 
 
-def _comparisons(file: Path, axis: str) -> Found:
+def _comparisons(file: Path, axis: str) -> ReadRows:
     dropped: Counter[str] = Counter()
     pairs = read_comparisons(file, dropped, axis)
     summary = _describe(DataKind.comparisons, [c.messages for c in pairs], (c.topic for c in pairs))
     summary += _left_out(dropped)
-    return Found(DataKind.comparisons, summary, [comparison_row(c) for c in pairs], pairs)
+    return ReadRows(DataKind.comparisons, summary, [comparison_row(c) for c in pairs], pairs)
 
 
 def _left_out(dropped: Mapping[str, int]) -> str:
     return "".join(f"; {count} left out: {reason}" for reason, count in dropped.items())
 
 
-def _dialogues(file: Path, asked: DataKind | None) -> Found:
+def _dialogues(file: Path, wanted: DataKind | None) -> ReadRows:
     dropped: Counter[str] = Counter()
-    read = read_dialogues(file, asked is DataKind.dialogues, dropped)
-    found = [prompt_of(d) for d in read] if asked is DataKind.prompts else read
-    kind = DataKind.prompts if all(d.is_prompt for d in found) else DataKind.dialogues
-    summary = _describe(kind, [d.messages for d in found], (d.topic for d in found))
+    read = read_dialogues(file, wanted is DataKind.dialogues, dropped)
+    dialogues = [prompt_of(d) for d in read] if wanted is DataKind.prompts else read
+    kind = DataKind.prompts if all(d.is_prompt for d in dialogues) else DataKind.dialogues
+    summary = _describe(kind, [d.messages for d in dialogues], (d.topic for d in dialogues))
     summary += _left_out(dropped)
-    return Found(kind, summary, [dialogue_row(d) for d in found], found)
+    return ReadRows(kind, summary, [dialogue_row(d) for d in dialogues], dialogues)
 
 
-def _describe(kind: DataKind, asked: Sequence[Sequence[Message]], topics: Iterable[str]) -> str:
-    """The kind and number of rows, their turns and size, and how many topics they name."""
-    turns = sum(map(len, asked)) / len(asked)
-    size = sum(len(message["content"]) for messages in asked for message in messages)
+def _describe(kind: DataKind, dialogues: Sequence[Sequence[Message]], topics: Iterable[str]) -> str:
+    """The kind and number of rows, their mean turns and size, and the number of topics."""
+    turns = sum(map(len, dialogues)) / len(dialogues)
+    size = sum(len(message["content"]) for messages in dialogues for message in messages)
     named = len({topic for topic in topics if topic})
     return (
-        f"{counted(len(asked), kind)}, {turns:.1f} turns and {size / len(asked):.0f} characters each, "
+        f"{counted(len(dialogues), kind)}, {turns:.1f} turns and {size / len(dialogues):.0f} characters each, "
         f"{counted(named, 'topics')}"
     )
 
 
 def _unknown_columns(file: Path, kind: DataKind) -> tuple[str, ...]:
-    """A note that names the columns that mean nothing to charter, and those they may be misspellings of."""
+    """A note that names the columns that charter doesn't know, and those they may be misspellings of."""
     name = "dialogues" if kind is DataKind.prompts else kind.value
     known = KNOWN_COLUMNS[name]
     unknown = sorted(
@@ -247,5 +249,5 @@ def _unknown_columns(file: Path, kind: DataKind) -> tuple[str, ...]:
         return ()
     close = [near for column in unknown for near in difflib.get_close_matches(column, known, n=1)]
     hint = f"; did you mean {', '.join(close)}?" if close else ""
-    kept = "which nothing reads" if kind in UNKEPT else "kept in meta"
-    return (f"unknown columns, {kept}: {', '.join(unknown)}{hint}",)
+    fate = "ignored" if kind in UNKEPT else "kept in meta"
+    return (f"unknown columns, {fate}: {', '.join(unknown)}{hint}",)

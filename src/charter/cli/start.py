@@ -11,7 +11,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.sources import shipped_folder
 
 STARTER = Path(__file__).parent / "starter"
-WORDED = ("recipe.yaml", "README.md")  # files that name the folder
+WORDED = ("recipe.yaml", "README.md")  # files whose text names the folder
 
 
 def init(

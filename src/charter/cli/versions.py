@@ -1,4 +1,4 @@
-"""How versions look side by side in a terminal: two in groups of gains, losses and the rest, more in a tracker."""
+"""Versions side by side in a terminal: two in groups of gains, losses and the rest, several in a tracker."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,8 +17,8 @@ GROUPS = (
 NOT_COMPARED = "not compared: "
 MARKS = {"better": "▲", "worse": "▼", "changed": "◆", "not significant": ""}
 LEGEND = (
-    "▲ better, ▼ worse, ◆ changed than the version before, ≠ not compared; all else is not significant. p corrected by "
-    "Holm over all changes."
+    "▲ better, ▼ worse, ◆ changed since the version before, ≠ not compared; all else is not significant. p is "
+    "corrected by Holm over all changes."
 )
 
 
@@ -28,12 +28,12 @@ def compare_view(rows: Sequence[Row]) -> Group:
     for name in ("", "a", "b", "change", "95 % interval", "prompts", "p (Holm)"):
         table.add_column(name, justify="left" if name in ("", "95 % interval") else "right", no_wrap=True)
     for verdict, title, style in GROUPS:
-        found = [row for row in rows if row["verdict"] == verdict]
-        if found:
-            table.add_row(Text(f"{title} ({len(found)})", style=f"bold {style}"))
-        for row in found:
+        members = [row for row in rows if row["verdict"] == verdict]
+        if members:
+            table.add_row(Text(f"{title} ({len(members)})", style=f"bold {style}"))
+        for row in members:
             table.add_row(*_compared(row))
-        if found:
+        if members:
             table.add_row()
     parts = [table] if table.row_count else []
     return Group(*parts, *left_out(rows))
@@ -48,7 +48,7 @@ def _compared(row: Row) -> tuple[str, ...]:
 
 
 def left_out(rows: Sequence[Row]) -> list[Text]:
-    """A line for each reason why rows are not compared, and what † means where it stands."""
+    """A line for each reason why rows are not compared, and the meaning of † if a row has it."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row["verdict"].startswith(NOT_COMPARED):
@@ -61,7 +61,7 @@ def left_out(rows: Sequence[Row]) -> list[Text]:
 
 
 def track_view(versions: Sequence[str], rows: Sequence[Row]) -> Group:
-    """Every metric at every version, each marked where it moved against the one before; drops are red."""
+    """Every metric at every version, marked if it moved since the version before; drops are red."""
     table = Table(box=None, pad_edge=False)
     table.add_column("metric", no_wrap=True)
     for name in versions:
@@ -76,12 +76,12 @@ def track_view(versions: Sequence[str], rows: Sequence[Row]) -> Group:
         )
         table.add_row(row["metric"], *cells, last, style="red" if row["dropped"] else "")
     dropped = [row["metric"] for row in rows if row["dropped"]]
-    told = f"Dropped: {', '.join(dropped)}" if dropped else "Nothing dropped."
-    return Group(table, Text(), Text(told, style="bold"), Text(LEGEND, style="dim"))
+    verdict = f"Dropped: {', '.join(dropped)}" if dropped else "Nothing dropped."
+    return Group(table, Text(), Text(verdict, style="bold"), Text(LEGEND, style="dim"))
 
 
 def _mark(row: Row) -> str:
-    """The sign of a verdict; nothing for what neither side has."""
+    """The sign of a verdict; nothing if neither side has the metric."""
     if row["a"] is None and row["b"] is None:
         return ""
     return MARKS.get(row["verdict"], "≠") + ("†" if row["unfit"] else "")

@@ -1,5 +1,5 @@
-"""What Inspect loads of every installed extension: the provider's name alone, so that nobody pays for torch who asks
-for another model.
+"""What Inspect loads of every installed extension: only the provider's name, so that other models don't pay for
+importing torch.
 
 pyproject.toml names this module under the entry points `inspect_ai`.
 """

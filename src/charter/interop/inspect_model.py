@@ -39,7 +39,7 @@ from charter.service.web.engine_loop import Driver, Job
 SLOTS = 32
 DEFAULT_MAX_TOKENS = 512
 STOPS: dict[Stop, StopReason] = {"end": "stop", "stop": "stop", "length": "max_tokens"}
-# What a caller may set and this engine can't do: refused, since a score would silently be another.
+# Options that this engine can't honour: refused, since the score would silently differ.
 UNKNOWN = (
     "best_of",
     "frequency_penalty",
@@ -73,26 +73,26 @@ class CharterAPI(ModelAPI):
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
-        """Samples `num_choices` replies. Raises CharterError for what the engine can't do.
+        """Samples `num_choices` replies. Raises CharterError for an option that the engine can't honour.
 
-        With a `seed`, equal requests get equal replies. Without one each gets another: the n-th request of a prompt
-        has a seed of its own, the same in every process.
+        With a `seed`, equal requests get equal replies. Without one their replies differ: the n-th request of a prompt
+        has its own seed, the same in every process.
         """
         if tools:
             raise CharterError(f"{self.model_name} can't call tools; use a task without them")
         if wrong := [name for name in UNKNOWN if getattr(config, name)]:
-            raise CharterError(f"{self.model_name} is sampled without {wrong[0]}; leave it out")
+            raise CharterError(f"{self.model_name} does not support {wrong[0]}; leave it out")
         messages = check_messages([_message(m) for m in input])
         prompt = self._assistant.template.encode_prompt(messages)
         seed = config.seed if config.seed is not None else self._fresh(str(prompt))
         answer = self._driver.ask(
             Job(prompt, _sampling(config, self._assistant.decoding), config.num_choices or 1, seed)
         )
-        found = await to_thread.run_sync(answer.result, abandon_on_cancel=True)
-        written = sum(len(c.ids) for c in found)
+        completions = await to_thread.run_sync(answer.result, abandon_on_cancel=True)
+        written = sum(len(c.ids) for c in completions)
         return ModelOutput(
             model=self.model_name,
-            choices=[self._choice(c, bool(config.logprobs)) for c in found],
+            choices=[self._choice(c, bool(config.logprobs)) for c in completions],
             usage=ModelUsage(
                 input_tokens=len(prompt), output_tokens=written, total_tokens=len(prompt) + written
             ),
@@ -120,7 +120,7 @@ class CharterAPI(ModelAPI):
         self._driver.close()
 
     def max_tokens(self) -> int:
-        """Longest reply where a task names none."""
+        """Longest reply if a task names none, in tokens."""
         return DEFAULT_MAX_TOKENS
 
     def max_connections(self) -> int:
@@ -128,7 +128,7 @@ class CharterAPI(ModelAPI):
         return self._assistant.engine.slots
 
     def connection_key(self) -> str:
-        """Every checkpoint has slots of its own."""
+        """Every checkpoint has its own slots."""
         return self.model_name
 
     def collapse_user_messages(self) -> bool:
@@ -157,7 +157,7 @@ def _open(
 
 
 def _message(message: ChatMessage) -> Message:
-    """A message as ours. Raises CharterError for tools' results and for what is not text."""
+    """A message in our form. Raises CharterError for results of tools and for content that is not text."""
     if message.role == "tool":
         raise CharterError("the dialogue holds a tool's result; a checkpoint without tools can't read it")
     if not isinstance(message.content, str) and any(part.type != "text" for part in message.content):
@@ -167,7 +167,7 @@ def _message(message: ChatMessage) -> Message:
     return Message(role=message.role, content=message.text)
 
 
-def _sampling(config: GenerateConfig, own: Decoding) -> Sampling:
-    """As the task asks, else by the model's own decoding."""
-    decoding = chosen(own, config.temperature, config.top_p, config.top_k)
+def _sampling(config: GenerateConfig, model_decoding: Decoding) -> Sampling:
+    """The task's options, else the model's own decoding."""
+    decoding = chosen(model_decoding, config.temperature, config.top_p, config.top_k)
     return sampling_at(decoding, config.max_tokens or DEFAULT_MAX_TOKENS, tuple(config.stop_seqs or ()))

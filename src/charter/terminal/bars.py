@@ -42,7 +42,7 @@ class _Clock(ProgressColumn):
 
 
 class _Values(ProgressColumn):
-    """The values shown beside a bar: what a narrow terminal has no room for is cut here and nowhere else."""
+    """The values beside a bar: on a narrow terminal only these are cut."""
 
     def __init__(self) -> None:
         super().__init__(Column(no_wrap=False))
@@ -77,7 +77,7 @@ class RichProgress:
         self._open = 0
 
     def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[protocol.Bar]:
-        """Description, bar, done of total, time spent and left, and while it is open the last shown values."""
+        """Description, bar, done of total, time spent and left, and the last shown values while it is open."""
         return self._bar(description, total, done)
 
     @contextmanager
@@ -103,12 +103,12 @@ class RichProgress:
             if self._open == 0:
                 display.stop()
                 self._display = None
-            else:  # what is done goes above what is open
+            else:  # finished bars go above open ones
                 self._console.print(display.make_tasks_table([display.tasks[display.task_ids.index(task)]]))
                 display.remove_task(task)
 
     def stop(self) -> None:
-        """Leaves the terminal as it was, where nobody waits for what the open bars count."""
+        """Leaves the terminal as it was; for when nobody waits for the open bars any more."""
         if self._display is not None:
             self._display.stop()
 
@@ -118,7 +118,7 @@ class RichProgress:
 
 
 class PlainBar:
-    """Says where it is every 15 seconds."""
+    """Prints its progress every 15 seconds."""
 
     def __init__(self, description: str, total: int, done: int) -> None:
         self._description = description
@@ -137,9 +137,9 @@ class PlainBar:
     def line(self, now: float, shown: dict[str, object]) -> str:
         """Description, done of total, time spent and left."""
         spent = now - self._began
-        made = self._done - self._first
+        done_here = self._done - self._first
         rest = self._total - self._done
-        left = f", {clock(spent / made * rest)} left" if made > 0 and rest > 0 else ""
+        left = f", {clock(spent / done_here * rest)} left" if done_here > 0 and rest > 0 else ""
         values = f"  {spell(shown)}" if shown else ""
         return f"{self._description}: {self._done}/{self._total}, {clock(spent)}{left}{values}"
 
@@ -148,7 +148,7 @@ class PlainProgress:
     """Lines for logs and pipes."""
 
     def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[protocol.Bar]:
-        """A bar that speaks in lines."""
+        """A bar that prints lines."""
         return self._bar(description, total, done)
 
     @contextmanager

@@ -1,7 +1,7 @@
-"""Starts the process again with the settings that computing wants and that only a new process can take.
+"""Starts the process again with settings for computing that only a new process can take.
 
 The memory allocator gives pages back to the system after each large tensor and then faults them in again;
-told to keep them, training is up to 1.5 times as fast. In huge pages weights are found sooner: one stream
+if it keeps them, training is up to 1.5 times as fast. Huge pages need fewer look-ups of addresses: one stream
 of int8 is 3 to 7 % faster. The number of threads is set so that it can be recorded: a resume under another
 number would give other results. Processes that torchrun started on one machine, and steps side by side (`--jobs`),
 divide its cores among them.
@@ -16,7 +16,7 @@ LAUNCHED = "CHARTER_LAUNCHED"
 
 
 def settings(jobs: int = 1) -> dict[str, str]:
-    """The environment that computing commands run in, with so many steps at a time; what the user has set stays."""
+    """The environment of computing commands, with `jobs` steps at a time; variables that the user has set stay."""
     return {
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": "100000000000",
@@ -29,18 +29,18 @@ def settings(jobs: int = 1) -> dict[str, str]:
 
 def _processes_here() -> int:
     """Processes of this run on this machine."""
-    asked = os.environ.get("LOCAL_WORLD_SIZE", "")
-    return int(asked) if asked.isdigit() and int(asked) > 0 else 1
+    setting = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return int(setting) if setting.isdigit() and int(setting) > 0 else 1
 
 
 def relaunch(jobs: int = 1) -> None:
-    """Replaces this process by the same command under these settings; does nothing the second time."""
+    """Replaces this process with the same command under these settings; does nothing the second time."""
     if os.environ.get(LAUNCHED) == "1":
         return
-    asked = dict(os.environ)
-    if _processes_here() > 1 and asked.get("OMP_NUM_THREADS") == "1":
-        del asked["OMP_NUM_THREADS"]  # what torchrun sets by itself
-    environment = {**settings(jobs), **asked, LAUNCHED: "1"}
+    variables = dict(os.environ)
+    if _processes_here() > 1 and variables.get("OMP_NUM_THREADS") == "1":
+        del variables["OMP_NUM_THREADS"]  # what torchrun sets by itself
+    environment = {**settings(jobs), **variables, LAUNCHED: "1"}
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

@@ -1,4 +1,4 @@
-"""Options that several commands have, with the same words in each."""
+"""Options that several commands share."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -14,18 +14,21 @@ class Axis(StrEnum):
     harmless = "harmless"
 
 
-ACCOUNTS = "serve.sqlite"  # the database of accounts, where none is named
+ACCOUNTS = "serve.sqlite"  # the default database of accounts
 
 Database = Annotated[
-    str, typer.Option("--database", metavar="DB", help="URL or file of the accounts' database.")
+    str, typer.Option("--database", metavar="DB", help="Database of accounts, a URL or a file.")
 ]
 Device = Annotated[
-    str | None, typer.Option("--device", metavar="D", help="cpu, cuda, cuda:N or mps; found if left out.")
+    str | None,
+    typer.Option("--device", metavar="D", help="cpu, cuda, cuda:N or mps; default: the best one here."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", metavar="P", help="float32, bfloat16 or int8; fits the device if left out."),
+    typer.Option(
+        "--precision", metavar="P", help="float32, bfloat16 or int8; default: what suits the device."
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask before deleting.")]

@@ -198,7 +198,7 @@ def test_any_json_object() -> None:
             "is 'other.json'; expected a reference within the schema",
         ),
         (Form("code", language="two words"), "one word"),
-        (Form("code", schema={}), "says by inner"),
+        (Form("code", schema={}), "needs inner"),
         (Form("regex", pattern="["), "can't be compiled"),
         (Form("regex"), "needs a pattern"),
         (Form("grammar", grammar="start: missing"), "unknown name"),

@@ -104,7 +104,7 @@ def test_the_engine_holds_a_batch_and_draws_again_what_is_refused() -> None:
 def test_a_budget_below_the_shortest_document_is_refused_with_the_numbers() -> None:
     form = compiled(SMALL)
     with pytest.raises(
-        CharterError, match=rf"takes {form.least} tokens with its end, max_tokens is {form.least - 1};"
+        CharterError, match=rf"takes {form.least} tokens with its end token, max_tokens is {form.least - 1};"
     ):
         form.start(form.least - 1)
     assert write(form.start(form.least), TOKENIZER, form.least, 0).text == '{"name":"","tags":[]}'
@@ -208,9 +208,9 @@ def test_no_blank_comes_before_a_colon_or_a_comma() -> None:
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ({"type": "object", "properties": {"a": {"type": "strin"}}}, "malformed at #/properties/a/type: 'strin' is no type; did you mean string?"),
-        ({"type": ["objct", "null"]}, "malformed at #/type: 'objct' is no type; did you mean object? allowed: object, array"),
-        ({"properties": {"type": {"type": 5}}}, "malformed at #/properties/type/type: '5' is no type; allowed: object"),
+        ({"type": "object", "properties": {"a": {"type": "strin"}}}, "malformed at #/properties/a/type: 'strin' is not a type; did you mean string?"),
+        ({"type": ["objct", "null"]}, "malformed at #/type: 'objct' is not a type; did you mean object? allowed: object, array"),
+        ({"properties": {"type": {"type": 5}}}, "malformed at #/properties/type/type: '5' is not a type; allowed: object"),
         ({"properties": {"type": 5}}, "malformed at #/properties/type: 5 is not of type"),
         ({"pattern": "a([a-z"}, "malformed at #/pattern: the pattern 'a([a-z' breaks at character 3: unterminated"),
         ({"properties": {"a": {"minLength": -1}}}, "malformed at #/properties/a/minLength"),

@@ -173,7 +173,7 @@ def test_a_classifier_without_thresholds_is_refused_with_what_to_do() -> None:
     given_ones = Said("one", SCORES).thresholds
     assert Screen(shipped_policy(), [bare], {"bare-1": given_ones}).prompt([user("bomb")]).action == "block"
     partial = given_ones.model_copy(update={"reply": None})
-    with pytest.raises(CharterError, match="leave out reply"):
+    with pytest.raises(CharterError, match="lack reply"):
         Screen(shipped_policy(), [bare], {"bare-1": partial})
     with pytest.raises(CharterError, match="at least one classifier"):
         Screen(shipped_policy(), [])

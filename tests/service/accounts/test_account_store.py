@@ -55,12 +55,12 @@ def test_what_was_decided_stays(engine: Engine, table: str, change: str) -> None
 def test_a_collection_is_no_database_of_accounts_nor_the_reverse(database: str) -> None:
     open_people(database).dispose()
     for new in (True, False):
-        with pytest.raises(CharterError, match="something else; name the service's"):
+        with pytest.raises(CharterError, match="another kind; name the service's"):
             open_accounts(database, new=new)
 
 
 def test_accounts_are_no_collection(engine: Engine, database: str) -> None:
-    with pytest.raises(CharterError, match="something else; name the collection's"):
+    with pytest.raises(CharterError, match="another kind; name the collection's"):
         open_people(database)
 
 

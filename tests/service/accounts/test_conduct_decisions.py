@@ -126,7 +126,7 @@ def test_a_tip_shows_what_was_cut_off_and_what_was_made_anew(engine: Engine) -> 
         assert verify_chain(c) is None  # the rest is whole
         assert not holds(c, number, chain)  # and less than there was
     for wrong in ("", "4", "x:" + chain, f"{number}:abc", f"{number}:nan:{chain}", f"{number}:x:{chain}"):
-        with pytest.raises(CharterError, match="is no tip"):
+        with pytest.raises(CharterError, match="is not a tip"):
             parse_tip(wrong)
 
 

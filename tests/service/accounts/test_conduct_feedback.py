@@ -130,7 +130,7 @@ def test_a_flood_of_reports_ends_and_keeps_nothing_by_halves(
     with writing(engine) as c:
         append(c, [entry("req_2", caller.organisation)])
     give(engine, caller, "down", "bad")
-    with pytest.raises(Refusal, match="wait for people already") as refused:
+    with pytest.raises(Refusal, match="are already waiting") as refused:
         give(engine, caller, "down", "bad", "req_2")
     assert refused.value.status == 429 and counted(engine, FEEDBACK) == 1
     give(engine, caller, "down", request="req_2")

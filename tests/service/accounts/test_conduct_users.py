@@ -203,7 +203,7 @@ def test_people_decide_on_users_too(make: Make, engine: Engine) -> None:
         conduct.appeal(org, "please", ANN)
     sin(conduct, caller, ANN, *"abcde")
     appealed = conduct.appeal(org, "she is a chemist", ANN)
-    with pytest.raises(Refusal, match="one at a time"):
+    with pytest.raises(Refusal, match="only one can be open"):
         conduct.appeal(org, "again", ANN)
     conduct.settle(appealed, "upheld", "Ms Ear", "she is")
     assert conduct.standing(org, ANN).level == "good"

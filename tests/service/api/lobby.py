@@ -29,10 +29,10 @@ from charter.ground.moderation.thresholds import Levels, Threshold, Thresholds
 from charter.ground.settings.execution import Execution
 from charter.service.accounts.keys import USUAL, KeyLimits, find_organisation, make_key, make_organisation
 from charter.service.api.app import make_app
-from charter.service.api.asked import Asked, End, Part, Piece, Stop
 from charter.service.api.batching import Batching
 from charter.service.api.config import Config
 from charter.service.api.guard import Guard
+from charter.service.api.model_request import End, ModelRequest, Part, Piece, Stop
 from charter.service.api.opening import open_model, open_service
 from charter.service.api.registry import Registry, Served
 from charter.service.api.service import Service, open_database
@@ -80,14 +80,14 @@ class Said:
         self.context = 1024
         self.gate = threading.Event()
         self.gate.set()
-        self.asked: list[Asked] = []
+        self.asked: list[ModelRequest] = []
         self.under_way = self.given_up = self.cached = 0
 
     async def count(self, prompt: Any) -> int:
         text = prompt if isinstance(prompt, str) else "".join(m["content"] for m in prompt)
         return 3 + len(text.split())
 
-    async def stream(self, asked: Asked, account: str, background: bool) -> AsyncIterator[Part]:
+    async def stream(self, asked: ModelRequest, account: str, background: bool) -> AsyncIterator[Part]:
         self.asked.append(asked)
         if self.failing is not None and not self.pieces:
             raise self.failing

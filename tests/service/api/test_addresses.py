@@ -23,15 +23,15 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/v1/v1/messages", "the base URL has a /v1 too much: Anthropic's programs take it without"),
+        ("/v1/v1/messages", "the base URL has one /v1 too many: Anthropic's clients take it without"),
         ("/chat/completions", "did you mean /v1/chat/completions? OpenAI's programs take a base URL that ends in /v1"),
         ("/completions", "did you mean /v1/completions? OpenAI's programs"),
         ("/models/toy-2", "did you mean /v1/models/toy-2? OpenAI's programs"),
-        ("/v1/responses", "this part of the API is not offered; /docs lists what there is"),
+        ("/v1/responses", "this part of the API is not offered; /docs lists all addresses"),
         ("/v1/files/file_1", "this part of the API is not offered"),
-        ("/v1/message", "did you mean /v1/messages? /docs lists what there is"),
-        ("/v1/embedding", "there is no /v1/embedding here; /docs lists what there is"),
-        ("/nothere", "there is no /nothere here; /docs lists what there is"),
+        ("/v1/message", "did you mean /v1/messages? /docs lists all addresses"),
+        ("/v1/embedding", "there is no /v1/embedding here; /docs lists all addresses"),
+        ("/nothere", "there is no /nothere here; /docs lists all addresses"),
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_served_is_told_with_what_was_meant(

@@ -253,7 +253,7 @@ def suspended(hall: Hall, key: str) -> None:
     ("shut_out", "kind", "words"),
     [
         (revoked, "authentication_error", "was revoked"),
-        (out_of_date, "authentication_error", "out of date"),
+        (out_of_date, "authentication_error", "has expired"),
         (disabled, "authentication_error", "disabled"),
         (suspended, "permission_error", "suspended"),
     ],

@@ -96,7 +96,7 @@ def test_thumbs_and_reports(hall: Hall) -> None:
         ({"request_id": "", "thumb": "up"}, 400, "request_id"),
         ({"request_id": "req_1", "thumb": "up", "more": 1}, 400, "more"),
         ({"request_id": "req_1", "thumb": "down", "words": "x" * 10_001}, 400, "words"),
-        ({"request_id": "req_1", "thumb": "down", "category": "no_such"}, 400, "no category"),
+        ({"request_id": "req_1", "thumb": "down", "category": "no_such"}, 400, "not a category"),
         ({"request_id": "req_1", "thumb": "up"}, 404, "there is no request"),
     ],
 )

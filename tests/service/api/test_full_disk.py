@@ -93,9 +93,9 @@ def test_quotas_stop_one_organisation_alone(tmp_path: Path) -> None:
         said.gate.clear()
         assert asked(hall, greedy, "/v1/messages/batches", batch(4)).status_code == 200
         many = asked(hall, greedy, "/v1/messages/batches", batch(2))
-        assert many.status_code == 429 and "4 requests" in many.json()["error"]["message"]
+        assert many.status_code == 429 and "4 unfinished requests" in many.json()["error"]["message"]
         large = asked(hall, greedy, "/v1/messages/batches", batch(1, MIB))
-        assert large.status_code == 429 and "1 MiB may be held" in large.json()["error"]["message"]
+        assert large.status_code == 429 and "1 MiB are allowed" in large.json()["error"]["message"]
         assert asked(hall, other, "/v1/messages/batches", batch(5)).status_code == 200
         said.gate.set()
 

@@ -17,8 +17,8 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import user
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
-from charter.service.api.asked import WHOSE, Asked, End
 from charter.service.api.local import LONGEST_TEXT, LocalBackend
+from charter.service.api.model_request import WHOSE, End, ModelRequest
 
 
 @pytest.mark.parametrize("words", [3, 900])
@@ -41,7 +41,7 @@ def test_a_plain_text_is_cut_once_whether_counted_read_or_scored(
     async def ask() -> tuple[int, int]:
         count = await backend.count(text)
         if count < backend.context:
-            asked = Asked("toy", text, Sampling(temperature=0, max_tokens=2))
+            asked = ModelRequest("toy", text, Sampling(temperature=0, max_tokens=2))
             parts = [part async for part in backend.stream(asked, "me", False)]
             assert isinstance(parts[-1], End)
             return count, len(await backend.score(text, 0, "me", False))
@@ -103,7 +103,9 @@ def test_a_text_that_no_context_bounds_has_a_bound() -> None:
     assistant = LocalAssistant(Engine(toys.model(), tokenizer), Template(tokenizer, tokenizer.template))
     backend = LocalBackend(assistant, 1000)
     try:
-        with pytest.raises(CharterError, match=r"1,048,577 characters, of which 1,048,576 may be cut"):
+        with pytest.raises(
+            CharterError, match=r"1,048,577 characters, and the limit for cutting into tokens is 1,048,576"
+        ):
             asyncio.run(backend.cut("a" * (LONGEST_TEXT + 1), False))
     finally:
         backend.close()

@@ -119,7 +119,9 @@ def test_the_named_tool_is_used() -> None:
 def test_what_can_not_fit_is_refused_with_numbers() -> None:
     wanted = offer(AnyChoice(type="any"))
     compiled = compile_form(wanted.form(), toys.tokenizer())
-    with pytest.raises(CharterError, match=rf"takes {compiled.least} tokens with its end, max_tokens is 3"):
+    with pytest.raises(
+        CharterError, match=rf"takes {compiled.least} tokens with its end token, max_tokens is 3"
+    ):
         wanted.start(compiled, 3)
     write(wanted.start(compiled, compiled.least)(), compiled.least, 1)
 

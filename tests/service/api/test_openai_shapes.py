@@ -16,7 +16,7 @@ import toys
 from charter.ground.generate.scorer import score
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.text.template import Template
-from charter.service.api.asked import Token
+from charter.service.api.model_request import Token
 from charter.service.api.wire.logprobs import Columns
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -180,7 +180,7 @@ def test_messages_of_all_roles_become_turns(client: httpx2.Client) -> None:
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
             "messages.0.user.content",
-            "parts of type text alone, not image_url",
+            "only parts of type text, not image_url",
         ),
         (
             {"messages": [{"role": "tool", "tool_call_id": "c", "content": "x"}]},
@@ -194,7 +194,7 @@ def test_messages_of_all_roles_become_turns(client: httpx2.Client) -> None:
         ({"top_logprobs": 2}, "top_logprobs", "needs logprobs"),
         ({"n": 0}, "n", "greater than or equal to 1"),
         ({"max_tokens": 4000}, "max_tokens", "4000 > 1024"),
-        ({"modalities": ["audio"]}, "modalities", "text alone"),
+        ({"modalities": ["audio"]}, "modalities", "only in text"),
         ({"frobnicate": 1}, "frobnicate", "not permitted"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.json_schema", "required"),
         (

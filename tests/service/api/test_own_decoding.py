@@ -16,7 +16,7 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import save_policy
 from charter.ground.model.generation import UNKNOWN, Decoding
 from charter.ground.settings.execution import Execution
-from charter.service.api.asked import Asked
+from charter.service.api.model_request import ModelRequest
 from charter.service.api.opening import open_service
 from charter.service.api.upstream import UpstreamBackend
 
@@ -95,14 +95,14 @@ def test_a_request_names_a_decoding_as_a_whole(
     (asked,) = said.asked
     found = asked.sampling
     assert (found.temperature, found.top_p, found.top_k) == expected
-    assert asked.own == (expected == (0.2, 0.9, 5))
+    assert asked.own_decoding == (expected == (0.2, 0.9, 5))
 
 
 def test_the_registry_says_how_a_model_is_sampled_and_what_its_weights_are_of(hall: Hall) -> None:
     facts = [one.facts(date(2026, 1, 1)) for one in hall.service.registry.served]
     assert [f["decoding"] for f in facts] == [{"temperature": 0.0}, None]
     page = httpx.get(hall.url + "/", timeout=30).text
-    assert "temperature 0.0, where a request names nothing" in page
+    assert "temperature 0.0, unless a request sets others" in page
 
 
 def test_fields_that_are_not_applied_are_said_when_a_model_is_opened(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_fields_that_are_not_applied_are_said_when_a_model_is_opened(tmp_path: P
     config = configuration(models=[{"id": MODEL, "source": "own"}])
     service = open_service(config, tmp_path, {MODEL: toys.policy(tmp_path / "own")}, Execution(), telling)
     service.close()
-    assert f"{MODEL} is sampled without num_beams 3 of its generation_config.json" in notes
+    assert f"{MODEL} ignores num_beams 3 of its generation_config.json" in notes
 
 
 def test_a_server_behind_is_left_its_own_default() -> None:
@@ -122,7 +122,7 @@ def test_a_server_behind_is_left_its_own_default() -> None:
     backend._model = "there"
     how = Sampling(0.5, 3, 0.8, 9)
     assert backend.decoding is UNKNOWN
-    named = backend._request(Asked("here", "text", how))[1]
+    named = backend._request(ModelRequest("here", "text", how))[1]
     assert (named["temperature"], named["top_p"], named["top_k"]) == (0.5, 0.8, 3)
-    left = backend._request(Asked("here", "text", how, own=True))[1]
+    left = backend._request(ModelRequest("here", "text", how, own_decoding=True))[1]
     assert left.keys().isdisjoint({"temperature", "top_p", "top_k"}) and left["max_tokens"] == 9

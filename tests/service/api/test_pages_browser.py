@@ -124,11 +124,11 @@ def test_from_a_key_to_an_appeal(hall: Hall, visitor: Visitor) -> None:
     page = visitor.page
     visitor.enters()
     visitor.clicks("link", "Keys")
-    page.get_by_label("Its name").fill("weaver")
+    page.get_by_label("Name", exact=True).fill("weaver")
     house = page.get_by_label("Organisation", exact=True).input_value()
     assert house == hall.organisations["house"], "one that is there is proposed"
     page.get_by_label("New organisation").fill("Acme Weaving")
-    visitor.clicks("button", "Make the key")
+    visitor.clicks("button", "Create key")
     key = page.locator("#secret").inner_text()
     assert re.fullmatch(r"sk-charter-[\w-]{43}", key)
     visitor.clicks("link", "I have it")
@@ -157,13 +157,13 @@ def test_from_a_key_to_an_appeal(hall: Hall, visitor: Visitor) -> None:
     visitor.clicks("link", "Acme Weaving")
     page.get_by_label("Level").select_option("suspended")
     page.get_by_label("Why").fill("more than once")
-    visitor.clicks("button", "Set it")
+    visitor.clicks("button", "Set level")
     refused = ask(hall, key, "hello")
     assert refused.status_code == 403 and "more than once" in refused.text
 
     visitor.opens("/report")
     page.get_by_label("Your API key").fill(key)
-    page.get_by_text("Appeal where the account stands").click()
+    page.get_by_text("Appeal the account's standing").click()
     page.get_by_label("Your appeal").fill("It was for the rats.")
     visitor.clicks("button", "Appeal")
     assert "waits for a person" in page.get_by_role("status").inner_text()
@@ -177,7 +177,7 @@ def test_from_a_key_to_an_appeal(hall: Hall, visitor: Visitor) -> None:
     visitor.clicks("link", "Decisions")
     visitor.clicks("link", "Read it now")
     assert page.get_by_text("intact", exact=True).is_visible()
-    visitor.clicks("button", "Leave")
+    visitor.clicks("button", "Sign out")
     assert page.url.endswith("/admin/enter?left=1")
     page.go_back()
     page.wait_for_load_state()

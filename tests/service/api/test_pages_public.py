@@ -55,7 +55,7 @@ def test_the_index_page_says_what_is_served_and_what_it_cannot_do(hall: Hall) ->
         assert words in page
     for limit in LIMITS:
         assert limit.title in page.replace("&#39;", "'")
-    assert "texts up to 2023-01-31" in page and "recorded" in page
+    assert "texts up to 2023-01-31" in page and "the end date of its texts is unknown" in page
     assert "safety@example.org" in page
 
 

@@ -22,9 +22,9 @@ from charter.ground.moderation.classifiers.classifier import Scores
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
 from charter.service.api.app import ROUTES
-from charter.service.api.asked import Asked, End, Part, Piece, Token
 from charter.service.api.exchange import _Held
 from charter.service.api.local import LocalBackend
+from charter.service.api.model_request import End, ModelRequest, Part, Piece, Token
 
 MARK, MARKED_ID = "ZQX", 399
 TOLD = re.compile(r'ZQX|\[90, ?81, ?88\]|"(?:token_ids)": ?\[[^\]]*\b399\b')
@@ -186,7 +186,7 @@ def marks(monkeypatch: pytest.MonkeyPatch) -> None:
     stream, score = LocalBackend.stream, LocalBackend.score
 
     async def marking(
-        self: LocalBackend, asked: Asked, account: str, background: bool
+        self: LocalBackend, asked: ModelRequest, account: str, background: bool
     ) -> AsyncGenerator[Part, None]:
         async for part in stream(self, asked, account, background):
             if isinstance(part, Piece):

@@ -135,9 +135,9 @@ def test_other_shapes_tokenizers_and_places_are_refused_and_change_nothing(
         (weights / "words", 400, "tokenizer"),
         (weights / "untied", 400, "of another shape"),
         (weights / "nothing", 400, "no config.json"),
-        (weights / "../elsewhere", 403, "must lie below"),
-        (tmp_path, 403, "must lie below"),
-        (linked, 403, "must lie below"),
+        (weights / "../elsewhere", 403, "must be below"),
+        (tmp_path, 403, "must be below"),
+        (linked, 403, "must be below"),
         (Path("a\0b"), 400, "null"),
     ):
         assert words in json.dumps(give(client, folder, status)), folder

@@ -24,7 +24,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.grammars import Form
 from charter.ground.generate.sampling import Sampling
 from charter.service.api import upstream_http
-from charter.service.api.asked import Asked, Piece
+from charter.service.api.model_request import ModelRequest, Piece
 from charter.service.api.upstream import UpstreamBackend
 
 NAME = "front"
@@ -264,7 +264,7 @@ def heard(double: Double) -> Any:
 
     async def work() -> Any:
         backend = UpstreamBackend(double.url, MODEL, NAME)
-        asked = Asked(NAME, SAID, Sampling(max_tokens=4))  # type: ignore[arg-type]
+        asked = ModelRequest(NAME, SAID, Sampling(max_tokens=4))  # type: ignore[arg-type]
         try:
             return "".join([p.text async for p in backend.stream(asked, "", False) if isinstance(p, Piece)])
         except Exception as error:
@@ -314,15 +314,15 @@ def test_what_a_server_lacks_is_said_when_it_is_asked_for(double: Double) -> Non
     backend = UpstreamBackend(double.url, MODEL, NAME)
     assert "count" not in backend.capabilities
     assert asyncio.run(backend.count("x" * 41)) == 6 + 11, "an estimate"
-    with pytest.raises(CharterError, match="text alone, not token ids"):
+    with pytest.raises(CharterError, match="only text, not token ids"):
         asyncio.run(backend.spell([1]))
-    with pytest.raises(CharterError, match="JSON alone, not to a regex"):
+    with pytest.raises(CharterError, match="only to JSON, not to a regex"):
         asyncio.run(backend.compile(Form("regex", pattern="a+"), "org", False))
     with pytest.raises(CharterError, match="serves no model 'other'; it has toy-2"):
         UpstreamBackend(double.url, "other", NAME)
     with pytest.raises(CharterError, match=r"can't be reached .* is the server running"):
         UpstreamBackend("http://127.0.0.1:9", MODEL, NAME)
-    with pytest.raises(CharterError, match="no address of a server"):
+    with pytest.raises(CharterError, match="not the address of a server"):
         UpstreamBackend("localhost:8000", MODEL, NAME)
 
 

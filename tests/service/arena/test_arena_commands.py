@@ -47,7 +47,7 @@ def test_init_writes_a_collection_that_holds_and_overwrites_nothing(charter: Cha
     assert config.name == "mine" and len(made.golds["helpful"]) == len(made.golds["honest"]) == 4
     assert made.openings["helpful"]
     code, _, err = charter("arena", "init", "mine")
-    assert code == 1 and "has arena.yaml already, and nothing is overwritten" in err
+    assert code == 1 and "already has arena.yaml, and nothing is overwritten" in err
 
 
 def test_invitations_are_printed_and_hold(charter: Charter, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_invitations_are_printed_and_hold(charter: Charter, tmp_path: Path) -> N
             {"models": [{"name": "a", "model": "random:tiny", "mode": "rejection", "grader": "./none"}]},
             "none",
         ),
-        ({"reviews": ["none"]}, "is no report; name the folder"),
+        ({"reviews": ["none"]}, "is not a report; name the folder"),
         ({"database": "deep/down/people.sqlite"}, "there is no folder"),
         ({"golds": {"helpful": "none.jsonl"}}, "none.jsonl"),
     ],
@@ -91,7 +91,7 @@ def test_an_address_that_is_taken_is_said(charter: Charter, tmp_path: Path) -> N
     written(tmp_path, models=[{"name": "a", "model": "random:tiny"}])
     for words in (("--host", "203.0.113.9"), ("--host", "no.such.host.invalid")):
         code, _, err = charter("arena", "serve", "arena.yaml", "--port", 0, *words)
-        assert code == 1 and "can't be served" in err
+        assert code == 1 and "can't listen at" in err
 
 
 def written(folder: Path, **facts: Any) -> Path:
@@ -171,7 +171,7 @@ def test_two_toy_models_are_served_killed_and_served_again(
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0 and out == "" and "Traceback" not in err
-        assert err.strip().endswith("the same command goes on where this one ended")
+        assert err.strip().endswith("run the same command again to continue")
         assert "POST /turn/" in err and "hello" not in err
     models[0]["model"] = str(checkpoints / "other")
     written(tmp_path, models=models)
@@ -185,7 +185,7 @@ def test_a_collection_is_served_once(charter: Charter, checkpoints: Path, tmp_pa
         address = said["address"]
         assert charter("arena", "invite", config)[1].startswith(f"{address}/join/")
         code, out, err = charter("arena", "serve", config, "--port", 0)
-        assert code == 1 and out == "" and f"is served already by process {process.pid}" in err
+        assert code == 1 and out == "" and f"is already served by process {process.pid}" in err
         assert len(err.strip().splitlines()) == 1
     code, out, err = charter("arena", "invite", config)  # as it was served last
     assert code == 0 and out.startswith(f"{address}/join/") and err == ""

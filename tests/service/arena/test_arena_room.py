@@ -147,7 +147,7 @@ def test_overlapping_pairs_are_judged_by_two_raters(
 def test_replies_of_one_model_may_be_compared(
     inputs: Inputs, tmp_path: Path, scripted: dict[str, Scripted]
 ) -> None:
-    with pytest.raises(CharterError, match="none of 9 answers says which reply is better"):
+    with pytest.raises(CharterError, match="none of 9 answers prefers a reply"):
         made(SETTINGS.model_copy(update={"pairing": "same"}), inputs, tmp_path / "out")
 
 
@@ -192,7 +192,7 @@ def test_settings_that_contradict_the_roles(settings: Settings, roles: set[str],
 
 
 def test_refusals_are_one_line(inputs: Inputs, tmp_path: Path, checkpoints: Path) -> None:
-    with pytest.raises(ValidationError, match="an axis stands twice"):
+    with pytest.raises(ValidationError, match="an axis occurs twice"):
         Settings(axes=("helpful", "helpful"))
     twice = Inputs([*inputs, toys.policy(checkpoints / "other", "models")])
     with pytest.raises(
@@ -203,7 +203,7 @@ def test_refusals_are_one_line(inputs: Inputs, tmp_path: Path, checkpoints: Path
     with pytest.raises(CharterError, match="judge has 2 models for the axes helpful: give one for all"):
         room.run(SETTINGS, judges, toys.workspace(tmp_path / "b"))
     with pytest.raises(
-        CharterError, match="base names 'nobody', which is no model here; name one of policy, other"
+        CharterError, match="base names 'nobody', which is not a model here; name one of policy, other"
     ):
         room.run(SETTINGS.model_copy(update={"base": "nobody"}), inputs, toys.workspace(tmp_path / "c"))
 

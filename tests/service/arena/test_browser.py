@@ -61,7 +61,7 @@ class Street:
         page.get_by_role("button", name="Join").click()
         assert re.fullmatch(r"[\w-]{43}", page.locator("#key").inner_text())
         self.fits(page)
-        page.get_by_role("link", name="I have kept it").click()
+        page.get_by_role("link", name="I have saved it").click()
         page.wait_for_url(f"{self.address}/")
         self.fits(page)
 
@@ -188,7 +188,7 @@ def test_only_what_was_written_is_given_back(street: Street) -> None:
             page.locator("#vote").get_by_role("button", name="Send").click()
         page.get_by_role("heading", name="Sorry").wait_for()
         assert ("edited=" in (sent.value.post_data or "")) == bool(words)
-        assert page.get_by_text("What you wrote").count() == shown
+        assert page.get_by_text("Your text, so that").count() == shown
         page.go_back()
         page.reload()
     street.complaints[:] = [said for said in street.complaints if "403" not in said]
@@ -363,10 +363,10 @@ def test_the_page_of_the_collection(street: Street, size: str) -> None:
     assert f"{SECRET}-start" in page.content() and "of 10" in page.locator("main").inner_text()
     page.locator(".people tr", has_text="ann").locator(".menu summary").click()
     street.fits(page)
-    page.get_by_role("button", name="Lock out").click()
-    page.get_by_text("worker, locked out").wait_for()
+    page.get_by_role("button", name="Disable").click()
+    page.get_by_text("worker, disabled").wait_for()
     page.get_by_label("People", exact=True).last.fill("2")
-    page.get_by_role("button", name="Make links").click()
+    page.get_by_role("button", name="Create links").click()
     assert len(re.findall(r"/join/[\w-]{43}", page.locator("#links").inner_text())) == 2
     street.fits(page)
 
@@ -392,5 +392,5 @@ def test_everything_works_without_scripts(street: Street) -> None:
     page.locator(".drop summary").click()
     page.get_by_role("button", name="Drop it and skip").click()
     page.get_by_text("Skipped. Nothing of it counts.").wait_for()
-    page.get_by_role("button", name="Leave").click()
-    page.get_by_text("Your key brings you back").wait_for()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_text("Sign in again with your key").wait_for()

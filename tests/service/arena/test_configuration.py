@@ -51,12 +51,12 @@ def test_a_small_configuration_has_its_defaults(tmp_path: Path) -> None:
         ("tasks: {helpful: {turn: 2}}", "unknown key tasks.helpful.turn; did you mean turns?"),
         ("tasks: {}", "tasks are missing; name both"),
         ("models: []", "models are missing; name both"),
-        ("models: [{name: x, model: a}, {name: x, model: b}]", "two models are called x"),
+        ("models: [{name: x, model: a}, {name: x, model: b}]", "two models have the name x"),
         ("models: [{name: x, model: a, mode: best}]", "yaml: model x: mode: must be"),
         ("models: [{name: x, model: a, mode: rejection}]", "name a preference model as grader"),
         ("models: [{name: x, model: a, grader: b}]", "grader belongs to mode rejection or median"),
-        ("base: z", "base z is none of the models"),
-        ("goals: {harmless: 3}", "goals has harmless, which is none of the tasks"),
+        ("base: z", "base z is not one of the models"),
+        ("goals: {harmless: 3}", "goals has harmless, which is not one of the tasks"),
         ("golds: {harmless: x.jsonl}", "golds has harmless"),
         ("url: arena.example.org", "must begin with http:// or https://"),
         ("limits: {person_rate: 0}", "limits.person_rate: must be above 0"),
@@ -124,7 +124,7 @@ def test_files_of_questions_that_are_none(
 
 
 def test_flagged_replies_of_a_report_are_queued(tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match="is no report"):
+    with pytest.raises(CharterError, match="is not a report"):
         report_items(tmp_path)
     flagged = {
         "id": "p1",

@@ -202,7 +202,7 @@ def test_modes_and_roles_that_do_not_fit(ways: Sequence[Showing], roles: list[st
 
 def test_modes_that_cannot_be_shown_are_refused(inputs: Inputs, tmp_path: Path) -> None:
     lost = SETTINGS.model_copy(update={"show": {"polcy": FOUR}})
-    with pytest.raises(CharterError, match=r"show names 'polcy', which is no model here; .*policy"):
+    with pytest.raises(CharterError, match=r"show names 'polcy', which is not a model here; .*policy"):
         room.run(lost, inputs, toys.workspace(tmp_path / "a"))
     twice = SETTINGS.model_copy(update={"show": {"policy": (FOUR[2], FOUR[2])}})
     with pytest.raises(CharterError, match=r"two of the name policy \(rejection, 4 samples\)"):

@@ -87,7 +87,7 @@ def test_red_teaming_has_a_warning_a_plan_hidden_replies_a_rating_and_goes_to_re
     page = ann.get(talk)
     assert page.count('<details class="veil">') == 2 and "more harmful" in page
     ann.vote(talk, turn, "4")
-    assert "Say how well" in ann.post(f"{talk}/finish", 400).text
+    assert "Choose how well" in ann.post(f"{talk}/finish", 400).text
     ann.post(f"{talk}/finish", 400, rating=7)
     ann.post(f"{talk}/finish", rating=3, feeling=2)
     ann.post(f"{talk}/finish", rating=3)
@@ -196,9 +196,9 @@ def test_what_was_written_is_given_back_where_it_is_refused(hall: Hall) -> None:
     talk = ann.begin()
     long = "one line\n</textarea>" + "x" * 5000
     page = ann.post(f"{talk}/ask", 413, number=1, text=long).text
-    assert "one line\n&lt;/textarea&gt;xxx" in page and "What you wrote" in page
-    assert "What you wrote" not in ann.post(f"{talk}/finish", 409).text
-    assert "What you wrote" not in ann.post(f"{talk}/ask", 400, number=1, text=" \n ").text
+    assert "one line\n&lt;/textarea&gt;xxx" in page and "Your text, so that" in page
+    assert "Your text, so that" not in ann.post(f"{talk}/finish", 409).text
+    assert "Your text, so that" not in ann.post(f"{talk}/ask", 400, number=1, text=" \n ").text
     csrf = ann.csrf
     ann.client.cookies.clear()
     assert (

@@ -130,7 +130,7 @@ def test_locking_out_letting_in_handing_out_and_forgetting(hall: Hall) -> None:
     number = next(row.id for row in hall.rows(PEOPLE) if row.name == "ann")
     mine = next(row.id for row in hall.rows(PEOPLE) if row.name == "boss")
     boss.post(f"/admin/people/{number}/disable")
-    assert ann.client.get("/").headers["location"] == "/enter" and "locked out" in boss.get("/admin")
+    assert ann.client.get("/").headers["location"] == "/enter" and "disabled" in boss.get("/admin")
     boss.post(f"/admin/people/{number}/enable")
     assert "words of ann" in boss.get(f"/admin/people/{number}/data.json")
     assert any(row.what == "handed out" for row in hall.rows(EVENTS))

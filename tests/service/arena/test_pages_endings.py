@@ -47,7 +47,7 @@ def test_a_quota_that_is_reached_elsewhere_lets_an_open_conversation_end(hall: H
     ann.vote(other, ann.ask(other), "2")
     page = ann.get(talk)
     assert "all 2 choices that were asked of you" in page and 'name="text"' not in page
-    assert "Go on" in ann.get("/task/helpful") and "Finish the conversation" in page
+    assert "Continue your open" in ann.get("/task/helpful") and "Finish the conversation" in page
 
 
 def test_skipping_asks_first_where_something_was_chosen(hall: Hall) -> None:

@@ -119,10 +119,10 @@ def test_a_long_wait_is_an_answer() -> None:
 
 def test_a_service_that_is_away_for_long_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visitor, "PATIENCE", 0.3)
-    with pytest.raises(Away, match="is it served"):
+    with pytest.raises(Away, match="is the service running"):
         Visitor("http://127.0.0.1:1").get("/")
     for url in ("https://127.0.0.1", "127.0.0.1:80", "x"):
-        with pytest.raises(CharterError, match="no address of a service"):
+        with pytest.raises(CharterError, match="not the address of a service"):
             Visitor(url)
 
 
@@ -190,4 +190,4 @@ def test_nobody_to_work_for_is_one_line(
     config = write_config(tmp_path, place)
     open_people(place).dispose()
     assert execute(["arena", "simulate", str(config), "--url", "http://127.0.0.1:1", "--workers", "2"]) == 1
-    assert "nobody answers" in capsys.readouterr().err
+    assert "no answer from" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_equal_content_has_an_equal_id_and_an_export_never_changes(tmp_path: Pat
         freeze_comparisons(desk.engine, tmp_path / "one", Wanted(source="simulated"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(CharterError, match="is no export"):
+    with pytest.raises(CharterError, match="is not an export"):
         freeze_comparisons(desk.engine, tmp_path / "mine", Wanted())
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
     deep = freeze_comparisons(desk.engine, tmp_path / "made" / "on the way" / "four", Wanted())

@@ -31,7 +31,7 @@ def test_an_invitation_is_good_for_its_uses(desk: Desk) -> None:
         with pytest.raises(Refusal, match="unknown"):
             workers.join(c, "guess", "cat")
         stale = workers.invite(c, "worker", days=-1)
-        with pytest.raises(Refusal, match="out of date"):
+        with pytest.raises(Refusal, match="expired"):
             workers.join(c, stale, "cat")
         with pytest.raises(Refusal, match="no role"):
             workers.invite(c, "king")

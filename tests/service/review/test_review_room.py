@@ -271,5 +271,5 @@ def test_a_password_in_the_database_and_a_report_without_a_queue_are_refused(tmp
     with pytest.raises(CharterError, match=r"bench has no review\.jsonl; list reports of the evaluate room"):
         run(Settings(), inputs, toys.workspace(tmp_path / "out"))
     (tmp_path / "bench/review.jsonl").write_text('{"id": "a"}\n')
-    with pytest.raises(CharterError, match=r"bench/review\.jsonl:1: not of a review queue"):
+    with pytest.raises(CharterError, match=r"bench/review\.jsonl:1: not a row of a review queue"):
         run(Settings(), inputs, toys.workspace(tmp_path / "out"))

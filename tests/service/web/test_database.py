@@ -150,7 +150,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path, 
         c.exec_driver_sql("CREATE TABLE recipes (dish TEXT)")
     for new in (True, False):
         with pytest.raises(
-            CharterError, match="a database of something else; name the collection's"
+            CharterError, match="a database of another kind; name the collection's"
         ) as refused:
             open_people(database, new=new)
         assert "\n" not in str(refused.value)
@@ -158,7 +158,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path, 
     with writing(engine) as c:  # another program's that keeps versions as well
         c.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32))")
         c.exec_driver_sql("INSERT INTO alembic_version VALUES ('abc')")
-    with pytest.raises(CharterError, match="a database of something else"):
+    with pytest.raises(CharterError, match="a database of another kind"):
         open_people(database)
     engine.dispose()
 
@@ -169,7 +169,7 @@ def test_the_file_of_something_else_keeps_each_byte(tmp_path: Path) -> None:
         other.execute("CREATE TABLE recipes (dish TEXT)")
     other.close()
     before = file.read_bytes()
-    with pytest.raises(CharterError, match="something else"):
+    with pytest.raises(CharterError, match="another kind"):
         open_people(str(file), new=False)
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
 
@@ -203,7 +203,7 @@ def test_an_older_schema_is_brought_up_to_date_for_readers(
         ("sqlite:///:memory:", "would lose"),
         ("sqlite://", "would lose"),
         ("nothing://x", "expected a database of SQLite or PostgreSQL"),
-        ("://", "is no URL"),
+        ("://", "is not a URL"),
         ("no/such/folder/p.sqlite", "there is no folder"),
     ],
 )

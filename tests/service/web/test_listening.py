@@ -19,9 +19,7 @@ from charter.service.web.listening import ENDING_LOOKS, STILL_LOOKS, Watch, list
 def test_an_address_is_held_before_anything_is_served() -> None:
     with listen("127.0.0.1", 0) as held:
         port = held.getsockname()[1]
-        with pytest.raises(
-            CharterError, match=rf"something listens at 127.0.0.1:{port} already.*another --port"
-        ):
+        with pytest.raises(CharterError, match=rf"127.0.0.1:{port} is already in use.*another --port"):
             listen("127.0.0.1", port)
         with socket.create_connection(("127.0.0.1", port)) as early:
             early.sendall(b"hello")
@@ -33,7 +31,7 @@ def test_an_address_is_held_before_anything_is_served() -> None:
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
 def test_an_address_that_cannot_be_had_is_refused_with_what_to_do(host: str) -> None:
-    with pytest.raises(CharterError, match=r"can't be served .*; give another --port or --host"):
+    with pytest.raises(CharterError, match=r"can't listen at .*; give another --port or --host"):
         listen(host, 0)
 
 
@@ -59,7 +57,7 @@ def test_a_loop_that_stands_still_and_a_server_that_does_not_end_are_ended() -> 
     assert ended_by(SimpleNamespace(ticks=0, should_exit=False), 1000) == [], "it has not begun"
     assert ended_by(SimpleNamespace(ticks=0, should_exit=False), 1000, ticking) == []
     still = ended_by(SimpleNamespace(ticks=7, should_exit=False), STILL_LOOKS + 1)
-    assert len(still) == 1 and "stood still" in still[0]
+    assert len(still) == 1 and "been blocked" in still[0]
     assert not ended_by(SimpleNamespace(ticks=7, should_exit=False), STILL_LOOKS)
     slow = ended_by(SimpleNamespace(ticks=0, should_exit=True), ENDING_LOOKS, ticking)
     assert len(slow) == 1 and "did not end" in slow[0]

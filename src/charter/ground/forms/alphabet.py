@@ -1,7 +1,7 @@
-"""The bytes behind a vocabulary: what grammars read, and how a text is written in fewest tokens.
+"""The bytes behind a vocabulary: what grammars read, and how to write a text in the fewest tokens.
 
-Grammars speak of bytes, models of tokens. An alphabet gives every ordinary token its bytes and hands the vocabulary to
-llguidance, with a second one of 256 single bytes on which endings are sought. Special tokens have no bytes: text never
+Grammars read bytes, models write tokens. An alphabet gives every ordinary token its bytes and hands the vocabulary to
+llguidance, with a second one of 256 single bytes for the search for endings. Special tokens have no bytes: text never
 spells one, and no grammar can reach one.
 """
 
@@ -20,12 +20,12 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.text.tokenizer import Tokenizer
 
 BYTE_END = 256  # the end token of the vocabulary of bytes
-# decoders of which one at least spells tokens byte by byte, or as pieces of text
+# decoders that spell tokens byte by byte, or as pieces of text; a tokenizer needs one of them
 _TOLD = frozenset({"ByteLevel", "ByteFallback", "Metaspace", "Replace"})
 
 
 class _Vocabulary:
-    """What llguidance asks of a tokenizer; it cuts the bytes that a grammar forces."""
+    """The interface that llguidance expects of a tokenizer; it cuts the bytes that a grammar forces."""
 
     def __init__(
         self, tokens: list[bytes], end: int, special: Collection[int], cut: Callable[[bytes], list[int]]
@@ -39,7 +39,7 @@ class _Vocabulary:
 
 
 class Alphabet:
-    """A tokenizer's tokens as bytes. `ends` end a reply; `end` stands for them where a grammar is asked."""
+    """A tokenizer's tokens as bytes. `ends` end a reply; `end` stands for all of them in a grammar."""
 
     def __init__(self, tokenizer: Tokenizer, ends: Collection[int] = ()) -> None:
         self.ends = frozenset(tokenizer.ends) | frozenset(ends)
@@ -47,18 +47,18 @@ class Alphabet:
         special = frozenset(tokenizer.special.values()) | self.ends
         self.tokens = _token_bytes(tokenizer, special)
         self.size = len(self.tokens)
-        found: dict[bytes, int] = {}
+        first_ids: dict[bytes, int] = {}
         for token, spelled in enumerate(self.tokens):
             if spelled:
-                found.setdefault(spelled, token)
-        self._ids, self._encode = found, tokenizer.encode
+                first_ids.setdefault(spelled, token)
+        self._ids, self._encode = first_ids, tokenizer.encode
         self._opening: dict[bytes, NDArray[np.bool_]] = {}
-        self._longest = max(map(len, found), default=1)
-        asked = _Vocabulary(self.tokens, self.end, special, self._usual)
-        self.vocabulary = LLTokenizer(TokenizerWrapper(asked), n_vocab=self.size)
+        self._longest = max(map(len, first_ids), default=1)
+        words = _Vocabulary(self.tokens, self.end, special, self._usual)
+        self.vocabulary = LLTokenizer(TokenizerWrapper(words), n_vocab=self.size)
 
     def cut(self, text: bytes) -> list[int] | None:
-        """Fewest tokens that spell these bytes; None where a byte has no token. Shortest path from the left."""
+        """The fewest tokens that spell these bytes; None if a byte has no token. Shortest path from the left."""
         length = len(text)
         cost: list[int] = [0] + [length + 1] * length
         last: list[int] = [0] * (length + 1)
@@ -76,7 +76,7 @@ class Alphabet:
         return ids[::-1]
 
     def _usual(self, text: bytes) -> list[int]:
-        """These bytes as the tokenizer itself cuts them, which is how models know them; else in fewest tokens."""
+        """These bytes as the tokenizer itself cuts them, which is how models know them; else in the fewest tokens."""
         tokens = self._encode(text.decode(errors="replace"))
         if all(token < self.size for token in tokens) and self.spell(tokens) == text:
             return tokens
@@ -88,18 +88,18 @@ class Alphabet:
 
     def forbidden(self, bits: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Tokens whose bit is not set, as booleans [vocabulary]."""
-        found: NDArray[np.uint8] = np.unpackbits(bits.view(np.uint8), count=self.size, bitorder="little")
-        return np.logical_not(found)
+        allowed: NDArray[np.uint8] = np.unpackbits(bits.view(np.uint8), count=self.size, bitorder="little")
+        return np.logical_not(allowed)
 
     def opening_with(self, first: bytes) -> NDArray[np.bool_]:
-        """Tokens that begin with one of some bytes, as booleans [vocabulary]."""
+        """Tokens that begin with a byte of `first`, as booleans [vocabulary]."""
         if first not in self._opening:
-            found = [spelled[:1] in first if spelled else False for spelled in self.tokens]
-            self._opening[first] = np.array(found, dtype=np.bool_)
+            opens = [spelled[:1] in first if spelled else False for spelled in self.tokens]
+            self._opening[first] = np.array(opens, dtype=np.bool_)
         return self._opening[first]
 
     def mask(self) -> NDArray[np.int32]:
-        """Room for one bit a token."""
+        """An empty mask with one bit a token."""
         return np.zeros((self.size + 31) // 32, dtype=np.int32)
 
 
@@ -108,13 +108,13 @@ _lock = threading.Lock()
 
 
 def alphabet_of(tokenizer: Tokenizer, ends: Collection[int] = ()) -> Alphabet:
-    """The alphabet of a tokenizer, made once (about 0.2 s for 50,000 tokens)."""
+    """The alphabet of a tokenizer, built once (about 0.2 s for 50,000 tokens)."""
     with _lock:
-        made = _known.setdefault(tokenizer, {})
+        alphabets = _known.setdefault(tokenizer, {})
         key = frozenset(ends)
-        if key not in made:
-            made[key] = Alphabet(tokenizer, key)
-        return made[key]
+        if key not in alphabets:
+            alphabets[key] = Alphabet(tokenizer, key)
+        return alphabets[key]
 
 
 @lru_cache(maxsize=1)
@@ -125,12 +125,12 @@ def bytes_vocabulary() -> LLTokenizer:
 
 
 def _token_bytes(tokenizer: Tokenizer, special: frozenset[int]) -> list[bytes]:
-    """Bytes by token; none for special ones. Raises CharterError for a tokenizer whose bytes can't be told."""
+    """Bytes by token; none for special ones. Raises CharterError if the bytes of tokens are unknown."""
     if not tokenizer.decoders & _TOLD:
         raise CharterError(
-            "the bytes of this tokenizer's tokens can't be told "
+            "the bytes of this tokenizer's tokens are unknown "
             f"(decoder: {', '.join(sorted(tokenizer.decoders)) or 'none'}); "
             "structured output needs a byte-level or SentencePiece-like tokenizer"
         )
     spelled = (tokenizer.spelling(token) for token in range(tokenizer.vocab_size))
-    return [b"" if token in special else found or b"" for token, found in enumerate(spelled)]
+    return [b"" if token in special else text or b"" for token, text in enumerate(spelled)]

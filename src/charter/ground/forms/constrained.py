@@ -1,9 +1,10 @@
-"""One sample held to a grammar: an ending that fits the budget is known before every token.
+"""Constrained decoding of one sample: before every token, an ending that fits the budget is known.
 
-Invariant: `plan` is a list of tokens that completes the document from where it stands, verified by the grammar (and by
-the judge of a schema, where the grammar says less than the schema), and with the end token it takes no more than is
-left. A token that agrees with the plan shortens it. After any other token the plan is tried as it is, then an ending is
-sought anew; if none fits, the token is refused and drawn again. When nothing is left to spare, only the plan is open.
+Invariant: `plan` is a list of tokens that completes the document from its present state. The grammar has verified it,
+and the judge of a schema too if the grammar says less than the schema. With the end token it fits into the tokens that
+are left. A token that agrees with the plan shortens it. After any other token the plan is tried as it is, then a new
+ending is searched; if none fits, the token is refused and drawn again. When no token is left to spare, only the plan is
+open.
 
 Letters: V vocabulary.
 """
@@ -32,10 +33,10 @@ _NOTHING = Hints()
 
 
 class Document:
-    """A text under a grammar, with the ending that is known for it.
+    """A text under a grammar, with a known ending.
 
-    `matcher` reads tokens, `twin` the same grammar byte by byte. `quoted`: the text is JSON. `judge` says of a whole
-    text whether it will do. `hints` help the search.
+    `matcher` reads tokens, `twin` the same grammar byte by byte. `quoted`: the text is JSON. `judge` decides
+    whether a whole text is valid. `hints` help the search.
     """
 
     def __init__(
@@ -50,21 +51,21 @@ class Document:
         self._alphabet, self._matcher, self._twin, self._judge = alphabet, matcher, twin, judge
         self._hints = hints
         self._numbers = Numbers() if quoted else None
-        self._unread: list[int] = []  # bytes that the twin has yet to read
+        self._unread: list[int] = []  # bytes that the twin hasn't read yet
         self._text = bytearray()
         self._bits = alphabet.mask()
-        self._judging = FIRST_SECONDS  # that the judge has left
+        self._judging = FIRST_SECONDS  # seconds that the judge has left
         self.plan: list[int] = []
-        self.planned_only = False  # the grammar's engine gave up: what is known is followed to the end
+        self.planned_only = False  # the grammar's engine gave up: follow the plan to the end
 
     def copy(self) -> Document:
-        """The same state, to go on apart."""
+        """An independent copy of this state."""
         copies = self._matcher.deep_copy(), self._twin.deep_copy()
-        made = Document(self._alphabet, *copies, False, self._judge, self._hints)
-        made._numbers = self._numbers.copy() if self._numbers else None
-        made._unread, made._text = list(self._unread), bytearray(self._text)
-        made.plan, made.planned_only = list(self.plan), self.planned_only
-        return made
+        document = Document(self._alphabet, *copies, False, self._judge, self._hints)
+        document._numbers = self._numbers.copy() if self._numbers else None
+        document._unread, document._text = list(self._unread), bytearray(self._text)
+        document.plan, document.planned_only = list(self.plan), self.planned_only
+        return document
 
     @property
     def complete(self) -> bool:
@@ -77,11 +78,11 @@ class Document:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing but the end can follow."""
+        """Whether only the end can follow."""
         return (self.planned_only and not self.plan) or self._matcher.is_stopped()
 
     def shut(self) -> Tensor | None:
-        """Tokens that may not come next, as booleans [V]; None if only the plan is known."""
+        """Tokens that may not come next, as booleans [V]; None if only the plan is open."""
         if not self.planned_only and self._matcher.is_stopped():
             self.planned_only = bool(self.plan)
             return torch.ones(self._alphabet.size, dtype=torch.bool) if not self.plan else None
@@ -97,17 +98,17 @@ class Document:
 
     @property
     def _separates(self) -> bool:
-        """Whether a colon or comma of JSON is due: nobody writes a blank before these, though the grammar allows it."""
+        """Whether a colon or comma of JSON is due: nobody writes a blank before these, but the grammar allows it."""
         if not self.plan or self._numbers is None or self._numbers.quotes.inside:
             return False
         return self._alphabet.tokens[self.plan[0]][:1] in (b":", b",")
 
     def begin(self, most: int) -> bool:
-        """Seek the first ending, of `most` tokens at most; False if there is none."""
+        """Search the first ending, of `most` tokens at most; False if there is none."""
         return self._seek(most, STEPS)
 
     def take(self, token: int, most: int) -> bool:
-        """Go on by a token if an ending of `most` tokens fits after it; otherwise nothing changes."""
+        """Append a token if an ending of at most `most` tokens fits after it; otherwise nothing changes."""
         if self.plan and token == self.plan[0]:
             if not self.planned_only:
                 self._matcher.consume_token(token)
@@ -140,11 +141,11 @@ class Document:
             return False
         return all(self.take(token, most) for token in tokens)
 
-    def _fits(self, asked: Callable[[], bool]) -> bool:
-        """An answer, or no where the judge can't say in its time: what it did accept is followed then."""
+    def _fits(self, question: Callable[[], bool]) -> bool:
+        """The answer to `question`, or False if the judge runs out of time: then the plan that it accepted stays."""
         self._judging = JUDGE_SECONDS
         try:
-            return asked()
+            return question()
         except CharterError:
             return False
 
@@ -155,7 +156,7 @@ class Document:
             self._numbers.feed(text)
 
     def _still(self, text: bytes, most: int) -> bool:
-        """Whether the plan ends the document after other bytes: not needed any more, as it is, or less those bytes."""
+        """Whether the plan still ends the document after these bytes: as an empty plan, as it is, or without them."""
         if self._verified(()):
             self.plan = []
             return True
@@ -173,14 +174,14 @@ class Document:
 
     def _verified(self, plan: Sequence[int]) -> bool:
         """Whether these tokens complete the document here."""
-        asked = [*plan, self._alphabet.end]
-        # a matcher that has stopped for want of any way on takes no end token either
-        if self._matcher.validate_tokens(asked) != len(asked) if plan else not self._matcher.is_accepting():
+        tokens = [*plan, self._alphabet.end]
+        # a matcher that stopped because nothing can follow takes no end token either
+        if self._matcher.validate_tokens(tokens) != len(tokens) if plan else not self._matcher.is_accepting():
             return False
         if self._judge is None:
             return True
         if self._judging < 0:
-            raise CharterError("the schema takes too long to judge documents by; simplify it")
+            raise CharterError("checking a document against the schema takes too long; simplify the schema")
         began = time.thread_time()
         try:
             return self._judge(bytes(self._text) + self._alphabet.spell(plan))
@@ -188,7 +189,7 @@ class Document:
             self._judging -= time.thread_time() - began
 
     def _seek(self, most: int, steps: int) -> bool:
-        """Seek an ending of `most` tokens, in so many steps; what is found becomes the plan."""
+        """Search an ending of at most `most` tokens in at most `steps` steps; it becomes the plan."""
         if self._unread:
             if self._twin.try_consume_tokens(self._unread) != len(self._unread):
                 return False
@@ -200,7 +201,7 @@ class Document:
             fresh = self._alphabet.cut(ending.fresh)
             if fresh is None:
                 continue
-            plan = fresh + (self.plan[ending.kept :] if ending.kept is not None else [])
+            plan = fresh + (self.plan[ending.known_from :] if ending.known_from is not None else [])
             if len(plan) <= most and self._verified(plan):
                 self.plan = plan
                 return True
@@ -214,17 +215,17 @@ class Document:
 
 
 class Held:
-    """The constraint of one sample: a document that is whole within its tokens."""
+    """The constraint of one sample: a document that is complete within its tokens."""
 
     def __init__(self, alphabet: Alphabet, document: Document) -> None:
         self._alphabet, self._document = alphabet, document
         self._refused: list[int] = []
-        self._spent = 0.0  # on what was refused
+        self._spent = 0.0  # seconds spent on refused tokens
         self._left = 0
 
     @property
     def closed(self) -> bool:
-        """Whether the document is whole and nothing can follow it."""
+        """Whether the document is complete and nothing can follow it."""
         return self._document.complete and self._document.closed
 
     def restrict(self, logits_V: Tensor, left: int) -> None:
@@ -258,10 +259,10 @@ class Held:
 
 
 class Triggered:
-    """Free text until `marker` has been written, then a document; after it again free text where `again` is set.
+    """Free text until `marker` is written, then a document; then free text once more if `again` is set.
 
-    A token that crosses the marker's end must go on as the document begins, and the marker is not completed where no
-    document would fit: such tokens are refused.
+    A token that crosses the marker's end must continue as the document begins, and the marker may not be completed if
+    no document would fit: such tokens are refused.
     """
 
     def __init__(self, alphabet: Alphabet, start: Document, marker: bytes, again: bool = False) -> None:
@@ -305,8 +306,8 @@ class Triggered:
 
 
 def keep_only(logits_V: Tensor, tokens: Sequence[int] | frozenset[int]) -> None:
-    """Close all but these tokens."""
-    kept = list(tokens)
-    values = logits_V[kept].clone()
+    """Forbid all tokens but these."""
+    open_tokens = list(tokens)
+    values = logits_V[open_tokens].clone()
     logits_V.fill_(-torch.inf)
-    logits_V[kept] = values
+    logits_V[open_tokens] = values

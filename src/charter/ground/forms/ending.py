@@ -1,10 +1,11 @@
-"""How a document is ended: the search for a short text that completes it from the state where it stands.
+"""How a document ends: the search for a short text that completes it from its present state.
 
-The grammar is a black box that tells which bytes may come next, read one byte at a time and taken back. A run goes on
-greedily: it stops where the document may end, takes what is forced, prefers what closes something, then what has just
-become possible, then what it used least, which leads out of loops. Where several ways are open that differ in kind
-(names, alternatives), each is tried by a run of its own and the shortest is followed. An ending known from the
-state before serves again: every place looks whether one of its last parts completes the document.
+The grammar is a black box that lists the bytes that may come next; bytes are read one at a time and can be taken back.
+A run is greedy: it stops as soon as the document may end, takes a forced byte, prefers a byte that closes something,
+then one that has just become possible, then the one it used least, which leads out of loops. If several ways are open
+that differ in kind (names, alternatives), a separate run tries each, and the search follows the shortest. The ending
+known from the state before is used again: at every place the search checks whether one of its last parts completes
+the document.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ WRITING_STEPS = 2000  # the same while a document is written, when all others wa
 STEP_SECONDS = 1e-4
 LOOKS = 48  # places of one search at which several ways are compared
 WAYS = 12  # ways compared at one place
-FREE = 96  # ways at one place beyond which a text is free
+FREE = 96  # with more ways than this at one place a text counts as free
 MOST_DIGITS = 20  # as many as 64 bits take, and more than a double tells apart
 MOST_EXPONENT = 2
 TAILS = 12  # beginnings of the known ending that may be skipped
@@ -35,7 +36,7 @@ _DIGITS = b"0123456789"
 
 
 def _order(first: bytes) -> bytes:
-    """All bytes, some of them first."""
+    """All bytes, those of `first` first."""
     return first + bytes(value for value in range(256) if value not in first)
 
 
@@ -44,7 +45,7 @@ _BETWEEN = _order(b'}],:0123456789"n[{tf-.eE+')
 _CLOSERS = b"}])>\"'|;`/<\n"
 _WAYS_OUT = (1 << ord(" ")) | sum(1 << value for value in _CLOSERS)
 _WITHIN = _order(_LETTERS + _DIGITS + b"_-.:/@,;!?#%&*()=+[]{}<>|~^$' \"")
-_PLAIN = _WITHIN[: len(_LETTERS + _DIGITS) + 12]  # taken in turn where nothing tells which one is needed
+_PLAIN = _WITHIN[: len(_LETTERS + _DIGITS) + 12]  # taken in turn if nothing tells which one is needed
 _BLANK_BITS = sum(1 << value for value in BLANKS)
 _BETWEEN_RANK = {value: rank for rank, value in enumerate(_BETWEEN)}
 _WITHIN_RANK = {value: rank for rank, value in enumerate(_WITHIN)}
@@ -52,13 +53,13 @@ _WITHIN_RANK = {value: rank for rank, value in enumerate(_WITHIN)}
 
 @dataclass(slots=True)
 class Quotes:
-    """Whether a text of JSON stands inside a string: told from its quotes, bytes by bytes."""
+    """Whether a JSON text is inside a string, followed byte by byte by its quotes."""
 
     inside: bool = False
     escaped: bool = False
 
     def feed(self, text: bytes) -> None:
-        """Goes on over some bytes."""
+        """Reads the next bytes."""
         for value in text:
             if not self.inside:
                 self.inside = value == _QUOTE
@@ -70,21 +71,21 @@ class Quotes:
                 self.inside = False
 
     def copy(self) -> Quotes:
-        """The same state, to go on apart."""
+        """An independent copy of this state."""
         return Quotes(self.inside, self.escaped)
 
 
 @dataclass(slots=True)
 class Numbers:
-    """The number of JSON in which a text stands, so that it stays one that every reader holds: `feed` tells when it
-    grows beyond `MOST_DIGITS` digits, or `MOST_EXPONENT` in its exponent, which is finite as a double."""
+    """The JSON number at the end of a text, kept to a size that every reader can hold: `feed` returns True when it
+    has more than `MOST_DIGITS` digits, or `MOST_EXPONENT` digits in its exponent, which is finite as a double."""
 
     quotes: Quotes = field(default_factory=Quotes)
     digits: int = 0
     exponent: bool = False
 
     def feed(self, text: bytes) -> bool:
-        """Goes on over some bytes; whether a number has grown too long."""
+        """Reads the next bytes; returns whether a number has grown too long."""
         long = False
         for value in text:
             self.quotes.feed(bytes([value]))
@@ -100,36 +101,35 @@ class Numbers:
         return long
 
     def copy(self) -> Numbers:
-        """The same state, to go on apart."""
+        """An independent copy of this state."""
         return Numbers(self.quotes.copy(), self.digits, self.exponent)
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Bytes that complete a document: `fresh`, then the known ending from its token `kept` on (None: nothing of it)."""
+    """Bytes that complete a document: `fresh`, then the known ending from token `known_from` on (None: none of it)."""
 
     fresh: bytes
-    kept: int | None = None
+    known_from: int | None = None
     size: int = 0  # bytes of both
 
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What is known of a form beside its grammar. usual: texts that end its documents at many places. words: texts that
-    a pattern asks for, which a search that sees only the next byte would not find."""
+    """Knowledge of a form beside its grammar. usual: texts that end its documents at many places. words: texts that
+    a pattern requires, which a search that sees only the next byte would not find."""
 
     usual: tuple[bytes, ...] = ()
     words: tuple[list[int], ...] = ()
 
 
 class Search:
-    """Seeks endings from one state of a matcher over bytes, which it leaves as it was.
+    """Searches endings from one state of a matcher over bytes, which it leaves as it was.
 
     `quotes` tells strings apart in JSON; None for other grammars. `known` is the ending before, as pieces. `usual` are
-    texts that end such documents at many places, `words` what a text may need before it can be closed. No ending of
-    more than `most` bytes is looked for, and no more than `steps` bytes are tried: half of them to compare ways, so
-    that with fewer steps an ending gets longer rather than missed. Under `dice` a run strays now and then, which gives
-    other endings.
+    texts that end such documents at many places, `words` what a text may need before it can be closed. Endings have
+    at most `most` bytes, and the search tries at most `steps` bytes: half of them to compare ways, so that with fewer
+    steps an ending gets longer rather than missed. With `dice` a run strays now and then, which gives other endings.
     """
 
     def __init__(
@@ -149,25 +149,25 @@ class Search:
         self._dice: Random | None = None
 
     def shortest(self) -> Ending | None:
-        """A short ending: what the runs find, not proven to be the shortest."""
+        """A short ending, not proven to be the shortest."""
         self._looks, self._steps, self._dice = LOOKS, self._all, None
         self._until = time.thread_time() + self._all * STEP_SECONDS
         return self._run(self._quotes.copy() if self._quotes else None, self._most)
 
     def others(self, tries: int) -> Iterator[Ending]:
-        """Endings that differ, some of them longer: for those who have more to ask than the grammar knows."""
+        """Different endings, some of them longer: for callers with conditions beyond the grammar."""
         self._until = time.thread_time() + self._all * STEP_SECONDS
         left, each = self._all, STEPS // tries
         for attempt in range(tries):
             self._looks, self._steps, self._dice = 0, min(left, each), Random(attempt)
             left -= self._steps
-            found = self._run(self._quotes.copy() if self._quotes else None, self._most)
+            ending = self._run(self._quotes.copy() if self._quotes else None, self._most)
             left += self._steps  # what it did not need
-            if found is not None:
-                yield found
+            if ending is not None:
+                yield ending
 
     def _run(self, quotes: Quotes | None, most: int) -> Ending | None:
-        """One way to the end, taken back afterwards."""
+        """One way to the end; the matcher is then set back."""
         matcher, out = self._matcher, bytearray()
         used: Counter[int] = Counter()
         before = 0
@@ -202,7 +202,7 @@ class Search:
         return 0 if self._matcher.is_error() else bits
 
     def _tail(self, bits: int, most: int) -> tuple[int | None, list[int]] | None:
-        """The shortest part of the known ending that completes the document here: where it begins, its bytes."""
+        """The shortest part of the known ending that completes the document here: its first token and its bytes."""
         if self._dice is not None:
             return None
         for place, tail in self._tails:
@@ -222,7 +222,7 @@ class Search:
     ) -> list[int]:
         """The next byte of a run, or the bytes of a word."""
         if quotes is not None and not quotes.inside:
-            # digits take turns: the same one again may come ever closer to a bound and never past it
+            # digits take turns: the same digit again may approach a bound forever and never pass it
             values = _listed(bits & ~_BLANK_BITS or bits)
             values.sort(key=lambda v: (_BETWEEN_RANK[ord("0") if v in _DIGITS else v], used[v], v))
             closes = values[0] in b"}]"
@@ -240,8 +240,8 @@ class Search:
         return [values[0] if closes or len(values) == 1 else self._compare(values, quotes, most)]
 
     def _leave(self, bits: int, used: Counter[int], quoted: bool) -> list[int]:
-        """What leads out of free text: the quote of a string, a word that it lacks, or a byte after which little may
-        come, or something that closes and could not before."""
+        """A way out of free text: the quote of a string, a word that it lacks, a byte after which little may come, or
+        a closing byte that was not allowed before."""
         if quoted and bits >> _QUOTE & 1:
             return [_QUOTE]
         for word in self._words:
@@ -255,7 +255,7 @@ class Search:
         plain = min((v for v in _PLAIN if bits >> v & 1), key=used.__getitem__, default=None)
         if quoted and plain is not None:
             return [plain]
-        found, best = plain, (2, 0)
+        way, best = plain, (2, 0)
         for value in _listed(bits & _WAYS_OUT) + _listed(bits)[: plain is None]:
             self._matcher.consume_token(value)
             after = self._allowed()
@@ -265,10 +265,10 @@ class Search:
                 if after.bit_count() <= FREE
                 else (2 - bool(after & ~bits & _WAYS_OUT), 0)
             )
-            if score < best or found is None:
-                best, found = score, value
-        assert found is not None
-        return [found]
+            if score < best or way is None:
+                best, way = score, value
+        assert way is not None
+        return [way]
 
     def _stray(self, values: list[int]) -> int:
         assert self._dice is not None
@@ -277,12 +277,12 @@ class Search:
         return self._dice.choice(values[: 2 * WAYS])
 
     def _compare(self, values: list[int], quotes: Quotes | None, most: int) -> int:
-        """The first of some ways in their order, or where they differ in kind the one with the shortest run."""
+        """The first of some ways in their order, or the one with the shortest run if they differ in kind."""
         best, ways = values[0], _apart(values)
         # half of the steps is for the way taken
         if self._looks <= 0 or len(ways) < 2 or self._steps < self._all // 2:
             return best
-        kept, self._looks = self._looks - 1, 0  # the runs look no further
+        looks_left, self._looks = self._looks - 1, 0  # the runs look no further
         for value in ways:
             if self._steps < self._all // 2:
                 break
@@ -290,16 +290,16 @@ class Search:
             state = quotes.copy() if quotes is not None else None
             if state is not None:
                 state.feed(bytes([value]))
-            found = self._run(state, most - 1)
+            ending = self._run(state, most - 1)
             self._matcher.rollback(1)
-            if found is not None:
-                best, most = value, found.size  # the next ones must be shorter
-        self._looks = kept
+            if ending is not None:
+                best, most = value, ending.size  # the next ones must be shorter
+        self._looks = looks_left
         return best
 
 
 def _listed(bits: int) -> list[int]:
-    """The places of set bits."""
+    """The positions of set bits."""
     values = []
     while bits:
         lowest = bits & -bits
@@ -309,7 +309,7 @@ def _listed(bits: int) -> list[int]:
 
 
 def _apart(values: list[int]) -> list[int]:
-    """One digit of several, one byte of a longer character, and few others: ways to endings of other lengths."""
+    """One of several digits, one byte of longer characters, and a few others: ways to endings of other lengths."""
     ways: list[int] = []
     met: set[str] = set()
     for value in values:
@@ -323,8 +323,8 @@ def _apart(values: list[int]) -> list[int]:
 def _tails(known: Sequence[bytes]) -> list[tuple[int, list[int]]]:
     """The last parts of a known ending, shortest first, with the token at which each begins."""
     text = b"".join(known)
-    found, start = [], 0
+    tails, start = [], 0
     for place, piece in enumerate(known[:TAILS]):
-        found.append((place, list(text[start:])))
+        tails.append((place, list(text[start:])))
         start += len(piece)
-    return found[::-1]
+    return tails[::-1]

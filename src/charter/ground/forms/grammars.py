@@ -1,10 +1,10 @@
-"""The public entry of structured output: what form a reply shall have, compiled once, and the constraint of a sample.
+"""The public entry of structured output: the form of a reply, compiled once, and the constraint of a sample.
 
     compiled = compile_form(Form("json_schema", schema=schema), tokenizer)
     engine.submit(prompt, Sampling(max_tokens=200), constraint=compiled.start(200))
 
-Every reply held to a form ends, within its tokens, in a text that a parser of that form reads; or it is refused before
-anything is sampled, with the numbers.
+Every reply held to a form is, within its tokens, a text that a parser of that form reads. If that can't be, the request
+is refused before anything is sampled, with the numbers.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _CODE = "start: LINE*\nLINE: /(`{0,2}[^`\\n\\x00-\\x08\\x0b-\\x1f\\x7f])*`{0,2}\
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a reply shall be.
+    """The form that a reply must have.
 
     schema: of `json_schema`, `xml`, `yaml` and `table`, and of `code` that holds one of these. pattern: of `regex`, the
     whole text matches it. grammar: of `grammar`, in llguidance's dialect of Lark, with a rule `start`. root: the name
-    of the outermost XML element. language: of the code fence; `inner` says what it holds where a schema is given.
+    of the outermost XML element. language: of the code fence; `inner` names its content if there is a schema.
     before, after: text that the reply begins and ends with.
     """
 
@@ -62,7 +62,7 @@ class Form:
     after: str = ""
 
     def key(self) -> str:
-        """The form's content as one text; the order of a schema's properties is part of it."""
+        """The form's content as one text, with the order of a schema's properties."""
         content = [self.kind, self.schema, self.pattern, self.grammar, self.root, self.language, self.inner]
         try:
             return json.dumps([*content, self.before, self.after], ensure_ascii=False, allow_nan=False)
@@ -90,21 +90,22 @@ class Compiled:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, max_tokens: int) -> None:
-        """Raises CharterError with the numbers where no document of the form fits."""
+        """Raises CharterError with the numbers if no document of the form fits."""
         if max_tokens < self.least:
             raise CharterError(
-                f"the shortest document of this form takes {self.least} tokens with its end, "
+                f"the shortest document of this form takes {self.least} tokens with its end token, "
                 f"max_tokens is {max_tokens}; ask for more tokens or a smaller form"
             )
 
     def start(self, max_tokens: int) -> Callable[[], Constraint]:
-        """Makes constraints that hold a sample to the form from its first token on. Raises CharterError as `check`."""
+        """Returns a maker of constraints that hold a sample to the form from its first token. Raises as `check`."""
         self.check(max_tokens)
         return lambda: Held(self._alphabet, self._copy())
 
     def triggered(self, marker: str, again: bool = False) -> Callable[[], Constraint]:
-        """Makes constraints that leave the text free until it has `marker`, and then hold to the form. With `again` the
-        text is free once more after a document, until the next marker. No document begins that would not fit."""
+        """Returns a maker of constraints that leave the text free up to `marker` and then hold it to the form. With
+        `again` the text is free once more after a document, up to the next marker. No document begins that would
+        not fit."""
         if not marker:
             raise CharterError("a triggered form needs a marker, the text that it follows; got none")
         return lambda: Triggered(self._alphabet, self._copy(), marker.encode(), again)
@@ -119,35 +120,35 @@ _lock = threading.Lock()
 
 
 def compile_form(form: Form, tokenizer: Any, ends: Collection[int] = (), whose: str = "") -> Compiled:
-    """Compile a form for a tokenizer; kept by its content for `whose` it is: a shorter time would tell others
-    of it. `ends`: tokens that end a reply beside the tokenizer's own.
+    """Compile a form for a tokenizer. Results are cached by content for each owner (`whose`): a shorter time would
+    tell others that the form was used. `ends`: tokens that end a reply beside the tokenizer's own.
 
     Raises CharterError naming what is malformed or not supported, with the JSON pointer in schemas.
     """
-    if (found := known_form(form, tokenizer, ends, whose)) is not None:
-        return found
+    if (cached := known_form(form, tokenizer, ends, whose)) is not None:
+        return cached
     alphabet = alphabet_of(tokenizer, ends)
-    made = _compile(form, alphabet)
+    compiled = _compile(form, alphabet)
     with _lock:
-        kept = _known[alphabet]
-        kept[whose, form.key()] = made
-        while len(kept) > KEPT:
-            kept.popitem(last=False)
-    return made
+        forms = _known[alphabet]
+        forms[whose, form.key()] = compiled
+        while len(forms) > KEPT:
+            forms.popitem(last=False)
+    return compiled
 
 
 def known_form(form: Form, tokenizer: Any, ends: Collection[int] = (), whose: str = "") -> Compiled | None:
-    """What was made of a form before, for the same one. Raises CharterError for one that is no JSON or too large."""
+    """The form's earlier result for the same owner, if any. Raises CharterError if it is not JSON or too large."""
     if len(key := form.key()) > LARGEST:
         raise CharterError(
             f"the form has {len(key):,} characters, of which a schema, pattern or grammar may have {LARGEST:,}; "
             "simplify it"
         )
     with _lock:
-        kept = _known.setdefault(alphabet_of(tokenizer, ends), OrderedDict())
-        if (found := kept.get((whose, key))) is not None:
-            kept.move_to_end((whose, key))
-        return found
+        forms = _known.setdefault(alphabet_of(tokenizer, ends), OrderedDict())
+        if (compiled := forms.get((whose, key))) is not None:
+            forms.move_to_end((whose, key))
+        return compiled
 
 
 def tool_calls(tools: Sequence[Tool], before: str = "", after: str = "") -> Form:
@@ -169,7 +170,7 @@ def tool_calls(tools: Sequence[Tool], before: str = "", after: str = "") -> Form
 
 
 def _compile(form: Form, alphabet: Alphabet) -> Compiled:
-    asked, form = form, _unfenced(form)
+    original, form = form, _unfenced(form)
     body, judge, quoted = _body(form)
     grammar = {"grammars": [body]}
     if form.before or form.after:
@@ -182,26 +183,26 @@ def _compile(form: Form, alphabet: Alphabet) -> Compiled:
     limits = LLParserLimits(verbose_errors=False)
     matcher = LLMatcher(alphabet.vocabulary, written, log_level=0, limits=limits)
     twin = LLMatcher(bytes_vocabulary(), written, log_level=0, limits=limits)
-    for made in (matcher, twin):
-        if made.is_error():
-            raise CharterError(f"the {form.kind} form can't be compiled: {made.get_error()[:300]}")
+    for reader in (matcher, twin):
+        if reader.is_error():
+            raise CharterError(f"the {form.kind} form can't be compiled: {reader.get_error()[:300]}")
     after = form.after.encode()
     words = pattern_words(form.schema) if isinstance(form.schema, dict) else ()
-    if form.kind == "table":  # a cell's text ends where its bar comes
+    if form.kind == "table":  # a cell's text ends at its bar
         words = tuple([*word, *b" |"] for word in words)
-    hints = Hints((after, b"\n" + after) if asked.kind == "code" else (), words)
+    hints = Hints((after, b"\n" + after) if original.kind == "code" else (), words)
     judged = _whole(judge, form) if judge is not None else None
     document = Document(alphabet, matcher, twin, quoted, judged, hints)
     if not document.begin(MOST_BYTES):
         raise CharterError(
-            f"no document of this {form.kind} form was found: it allows none, or none of up to {MOST_BYTES} bytes that "
-            "the search could find; simplify it"
+            f"no document of this {form.kind} form was found: it allows none, or the search found none of up to "
+            f"{MOST_BYTES} bytes; simplify the form"
         )
-    return Compiled(asked, len(document.plan) + 1, alphabet, document)
+    return Compiled(original, len(document.plan) + 1, alphabet, document)
 
 
 def _whole(judge: Judge, form: Form) -> Callable[[bytes], bool]:
-    """The judge of a whole reply: it reads what stands between `before` and `after`."""
+    """The judge of a whole reply: it reads the text between `before` and `after`."""
     start, stop = len(form.before.encode()), len(form.after.encode())
 
     def accepts(text: bytes) -> bool:
@@ -211,7 +212,7 @@ def _whole(judge: Judge, form: Form) -> Callable[[bytes], bool]:
 
 
 def _body(form: Form) -> tuple[Mapping[str, Any], Judge | None, bool]:
-    """The grammar of what stands between `before` and `after`, its judge, and whether it is JSON."""
+    """The grammar of the text between `before` and `after`, its judge, and whether it is JSON."""
     if form.kind == "json_object":
         return *json_grammar({"type": "object"}), True
     if form.kind == "json_schema":
@@ -236,14 +237,14 @@ def _body(form: Form) -> tuple[Mapping[str, Any], Judge | None, bool]:
 
 
 def _unfenced(form: Form) -> Form:
-    """A code fence as the form of what it holds, with the fence around it."""
+    """A code fence as the form of its content, with the fence around it."""
     if form.kind != "code":
         return form
     before, after = form.before + _opening(form.language or form.inner or ""), "```" + form.after
     if form.inner is None:
         if form.schema is not None:
             raise CharterError(
-                "a code form with a schema says by inner what the fence holds: json, yaml or xml"
+                "a code form with a schema needs inner, the content of the fence: json, yaml or xml"
             )
         return replace(form, before=before, after=after)
     kind: Kind = "json_schema" if form.inner == "json" else form.inner

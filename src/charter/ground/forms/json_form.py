@@ -1,8 +1,8 @@
-"""A grammar for a JSON Schema, and what the grammar leaves to be checked.
+"""A grammar for a JSON Schema, and a judge for what the grammar can't check.
 
-llguidance's grammar says all of a schema, or it is compiled leniently and a judge reads every document before it may
-end (`checked`): uniqueItems, not, if/then/else, dependencies, oneOf whose branches overlap, and patterns that look
-around are held to in that way. Blanks are bounded to one space, or a line break with an indent, at each place.
+llguidance's grammar covers all of a schema, or the schema is compiled leniently and a judge reads every document before
+it may end (`checked`). The judge covers uniqueItems, not, if/then/else, dependencies, oneOf whose branches overlap, and
+patterns with lookaround. Blanks are at most one space, or a line break with an indent, at each place.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from charter.ground.forms.schema import Judge, Schema, check_schema, drafted, pa
 _BLANKS = r"(\n {0,32}| )"
 _ESCAPES = 'nrbtf\\"'
 _LARGEST = 2**53  # beyond it the grammar's numbers are not exact
-_WORD = 512  # bytes of the longest text sought for a pattern
-_SECONDS = 10.0  # of the processor, for a schema that is compiled in parts
+_WORD = 512  # bytes of the longest text searched for a pattern
+_SECONDS = 10.0  # of processor time, for a schema that is compiled in parts
 _MANY = 1  # names an object must have before a doubled name could hide that one is missing
 
 
 def json_grammar(schema: Schema | bool) -> tuple[dict[str, Any], Judge | None]:
-    """The grammar of documents, as llguidance takes it within a list of grammars, and their judge where one is needed.
+    """The grammar of documents, as llguidance takes it within a list of grammars, and their judge if one is needed.
 
-    Raises CharterError for a malformed schema, and for what can't be held to, with its pointer.
+    Raises CharterError for a malformed or unsupported schema, with the pointer.
     """
     if isinstance(schema, dict):
         schema = drafted(schema)
@@ -51,28 +51,28 @@ def json_grammar(schema: Schema | bool) -> tuple[dict[str, Any], Judge | None]:
         if _refusal(lenient) is None:
             return lenient, Judge(schema)
     at, reason = _fault(schema, until)
-    raise CharterError(f"the schema at {at} can't be held to: {reason}")
+    raise CharterError(f"the schema at {at} is not supported: {reason}")
 
 
 def pattern_words(schema: Schema) -> tuple[list[int], ...]:
     """A short text for every pattern of a schema, as bytes within a JSON string: a pattern that may begin anywhere
-    looks like free text to a search that sees which byte may come next."""
+    looks like free text to a search that sees only the next byte."""
     words, until = [], time.thread_time() + _SECONDS
     for pattern in sorted({str(part["pattern"]) for _, part in parts(schema) if "pattern" in part}):
         if time.thread_time() > until:
-            break  # words only help
+            break  # words only help, so fewer will do
         anchored = pattern.endswith("$") and not pattern.endswith("\\$")
         whole = f"^({(pattern[:-1] if anchored else pattern).removeprefix('^')})$"
         grammar = json.dumps({"grammars": [_grammar({"type": "string", "pattern": whole}, True)]})
         matcher = LLMatcher(bytes_vocabulary(), grammar, log_level=0)
-        found = None if matcher.is_error() else Search(matcher, Quotes(), (), Hints(), _WORD).shortest()
-        if found is not None:
-            words.append(_shortened(matcher, list(found.fresh))[1:-1])
+        ending = None if matcher.is_error() else Search(matcher, Quotes(), (), Hints(), _WORD).shortest()
+        if ending is not None:
+            words.append(_shortened(matcher, list(ending.fresh))[1:-1])
     return tuple(words)
 
 
 def _shortened(matcher: LLMatcher, text: list[int]) -> list[int]:
-    """A text that is still allowed without what it can lack, byte by byte from its end."""
+    """The text without every byte that it can lack and still be allowed, tried from its end."""
     for place in reversed(range(1, len(text) - 1)):
         less = text[:place] + text[place + 1 :]
         read = matcher.try_consume_tokens(less)
@@ -130,10 +130,10 @@ def _check_time(until: float) -> None:
 
 
 def _relaxed(schema: Schema, until: float) -> Iterator[Schema]:
-    """The schema, then with ever more left out that the grammar can't say: the judge holds to it."""
+    """The schema, then with more and more left out that the grammar can't express; the judge checks those parts."""
     yield schema
-    made = deepcopy(schema)
-    for _, part in parts(made):
+    looser = deepcopy(schema)
+    for _, part in parts(looser):
         _check_time(until)
         pattern = part.get("pattern")
         if isinstance(pattern, str) and _refusal(_grammar({"type": "string", "pattern": pattern}, True)):
@@ -142,25 +142,25 @@ def _relaxed(schema: Schema, until: float) -> Iterator[Schema]:
         if isinstance(named, dict):
             for name in [n for n in named if _refusal(_grammar({"patternProperties": {n: True}}, True))]:
                 del named[name]
-    yield made
-    for _, part in parts(made):
-        if "$ref" in part:  # a circle of references with keywords beside them
+    yield looser
+    for _, part in parts(looser):
+        if "$ref" in part:  # circular references with keywords beside them
             for key in [k for k in part if k not in ("$ref", "$defs", "definitions", "$schema")]:
                 del part[key]
-    yield made
-    for _, part in parts(made):
+    yield looser
+    for _, part in parts(looser):
         for key in ("minProperties", "maxProperties", "patternProperties"):
             part.pop(key, None)
-    yield made
+    yield looser
 
 
 def _fault(schema: Schema, until: float) -> tuple[str, str]:
-    """The innermost part that doesn't compile by itself, and what the compiler says of it."""
-    kept: Schema = {key: schema[key] for key in ("$schema", "$defs", "definitions") if key in schema}
-    found = ("#", "unknown")
+    """The innermost part that doesn't compile by itself, and the compiler's message."""
+    shared: Schema = {key: schema[key] for key in ("$schema", "$defs", "definitions") if key in schema}
+    fault = ("#", "unknown")
     for at, part in parts(schema):
         _check_time(until)
-        said = _refusal(_grammar({**kept, **part}, True))
-        if said is not None and len(at) >= len(found[0]):
-            found = (at, _first(said))
-    return found
+        said = _refusal(_grammar({**shared, **part}, True))
+        if said is not None and len(at) >= len(fault[0]):
+            fault = (at, _first(said))
+    return fault

@@ -1,7 +1,7 @@
 """Validators of JSON Schema that end: patterns are matched within a bounded time, and a document takes a bounded
 number of steps.
 
-Schemas come from strangers. A pattern such as `(a+)+b` makes a matcher that tries every way run for years, and
+Schemas come from strangers. On a pattern such as `(a+)+b` a backtracking matcher runs for years, and
 references that double at every level make 2^n steps of n lines. Python's own `re` can't be interrupted, so `regex`
 matches here, which reads the same patterns and more of ECMA-262.
 """
@@ -19,15 +19,15 @@ from jsonschema.exceptions import ValidationError
 
 from charter.ground.artifact.errors import CharterError
 
-MATCH_SECONDS = 0.1  # of all patterns of one document: replies of everybody wait for it
-MOST_STEPS = 50_000  # keywords looked at for one document
+MATCH_SECONDS = 0.1  # for all patterns of one document: everybody's replies wait meanwhile
+MOST_STEPS = 50_000  # keywords checked for one document
 
 _CLASSES = {r"\d": "0-9", r"\w": "A-Za-z0-9_"}
 _Rule = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 
 class Steps:
-    """Counts what one validator does, and the time of its patterns; set back before every document."""
+    """Counts the steps of one validator and the time of its patterns; reset before every document."""
 
     def __init__(self) -> None:
         self.begin()
@@ -37,7 +37,7 @@ class Steps:
         self._left, self._seconds = MOST_STEPS, MATCH_SECONDS
 
     def match(self, pattern: str, text: str) -> bool:
-        """As `matches`, within the time that is left of the document's."""
+        """As `matches`, within the document's remaining time."""
         began = time.monotonic()
         try:
             return matches(pattern, text, self._seconds)
@@ -45,7 +45,7 @@ class Steps:
             self._seconds = max(0.0, self._seconds - (time.monotonic() - began))
 
     def count(self, rule: _Rule) -> _Rule:
-        """The rule, counted. Raises CharterError where a document takes too many steps."""
+        """The rule with a counter. It raises CharterError if a document takes too many steps."""
 
         def counted(
             validator: Any, value: Any, instance: Any, schema: Any
@@ -61,24 +61,24 @@ class Steps:
 
 
 def matches(pattern: str, text: str, seconds: float = MATCH_SECONDS) -> bool:
-    """Whether a pattern is found in a text. Raises CharterError where that takes too long or it is no pattern."""
+    """Whether a text contains a match. Raises CharterError if that takes too long or the pattern is malformed."""
     try:
         return _compiled(pattern).search(text, timeout=seconds, concurrent=True) is not None
     except TimeoutError:
         raise CharterError(
             f"the pattern {pattern[:100]!r} takes more than {MATCH_SECONDS} seconds, alone or with others, on a text "
-            f"of {len(text):,} characters; write it without repetitions within repetitions"
+            f"of {len(text):,} characters; write it without nested repetitions"
         ) from None
     except (regex.error, RecursionError, OverflowError, MemoryError) as error:
         raise CharterError(f"the pattern {pattern[:100]!r} can't be read: {error}") from None
 
 
 def bounded(kind: Any, steps: Steps) -> Any:
-    """A class of validators like `kind` whose work has an end."""
-    own = _rules(steps.match)
+    """A class of validators like `kind` with bounded work."""
+    bounded_rules = _rules(steps.match)
     if "additionalProperties" not in kind.VALIDATORS:
-        del own["additionalProperties"]
-    rules = {name: steps.count(own.get(name, rule)) for name, rule in kind.VALIDATORS.items()}
+        del bounded_rules["additionalProperties"]
+    rules = {name: steps.count(bounded_rules.get(name, rule)) for name, rule in kind.VALIDATORS.items()}
     return validators.extend(kind, rules)
 
 
@@ -89,20 +89,20 @@ def _compiled(pattern: str) -> Any:
 
 def _in_ascii(pattern: str) -> str:
     r"""A pattern whose \d and \w take ASCII only, as ECMA-262 has them and as the grammar of a schema does."""
-    found, in_set, at = list[str](), False, 0
+    pieces, in_set, at = list[str](), False, 0
     while at < len(pattern):
         part = pattern[at : at + 2] if pattern[at] == "\\" else pattern[at]
         if part in _CLASSES:
-            found.append(_CLASSES[part] if in_set else f"[{_CLASSES[part]}]")
+            pieces.append(_CLASSES[part] if in_set else f"[{_CLASSES[part]}]")
         else:
             in_set = part == "[" or (in_set and part != "]")
-            found.append(part)
+            pieces.append(part)
         at += len(part)
-    return "".join(found)
+    return "".join(pieces)
 
 
 def _rules(match: Callable[[str, str], bool]) -> dict[str, _Rule]:
-    """The keywords that hold texts or names against patterns."""
+    """The keywords that match texts or names against patterns."""
 
     def pattern(validator: Any, wanted: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
         if validator.is_type(instance, "string") and not match(wanted, instance):
@@ -118,7 +118,7 @@ def _rules(match: Callable[[str, str], bool]) -> dict[str, _Rule]:
                         yield from validator.descend(value, part, path=key, schema_path=wanted)
 
     def others(validator: Any, part: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        """What neither `properties` nor `patternProperties` names."""
+        """Properties that neither `properties` nor `patternProperties` names."""
         if not validator.is_type(instance, "object"):
             return
         known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})

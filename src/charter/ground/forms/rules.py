@@ -1,7 +1,7 @@
-"""Grammar rules in the making, in llguidance's dialect of Lark: names for expressions, and terminals of scalars.
+"""Builds grammar rules in llguidance's dialect of Lark: names for expressions, and terminals of scalars.
 
-Characters are those that print (letters, marks, digits, punctuation, symbols) and the space, so that no parser finds
-anything it would change or refuse. Numbers keep to 18 digits before and after the point.
+Characters are the printable ones (letters, marks, digits, punctuation, symbols) and the space, so that no parser
+changes or refuses any. Numbers have at most 18 digits before and after the point.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Rules:
         self._names: dict[str, str] = {}
 
     def terminal(self, expression: str) -> str:
-        """A terminal's name: one regular expression, with & and ~ allowed between /parts/."""
+        """The name of a terminal: one regular expression, with & and ~ allowed between /parts/."""
         return self._name("T", expression)
 
     def rule(self, expression: str) -> str:
@@ -47,13 +47,13 @@ class Rules:
         return self._name("r", expression)
 
     def reserve(self) -> str:
-        """A name for a rule that is defined later: what recursion needs."""
+        """A name for a rule that is defined later, for recursion."""
         name = f"r{len(self._names)}"
         self._names[name] = name
         return name
 
     def define(self, name: str, expression: str) -> None:
-        """The rule of a reserved name."""
+        """Defines the rule of a reserved name."""
         self._lines.append(f"{name}: {expression}")
 
     def text(self, start: str) -> str:
@@ -78,40 +78,40 @@ def pattern_of(value: Value) -> str | None:
 
     Raises CharterError for a format without an expression.
     """
-    found: list[str] = []
+    patterns: list[str] = []
     if (form := value.bounds.get("format")) is not None:
         if form not in FORMATS:
             known = ", ".join(FORMATS)
             raise CharterError(f"the format {form!r} at {value.at} isn't supported here; supported: {known}")
-        found.append(f"/{FORMATS[form]}/")
+        patterns.append(f"/{FORMATS[form]}/")
     if (pattern := value.bounds.get("pattern")) is not None:
         inner = pattern.removeprefix("^")
         anchored = inner.endswith("$") and not inner.endswith("\\$")
         inner = regex_to_lark(inner[:-1] if anchored else inner, use_ascii="dw")
         head = "" if pattern.startswith("^") else "(?s:.*)"
-        found.append(f"/{head}({inner}){'' if anchored else '(?s:.*)'}/")
-    return " & ".join(found) or None
+        patterns.append(f"/{head}({inner}){'' if anchored else '(?s:.*)'}/")
+    return " & ".join(patterns) or None
 
 
 def length_of(value: Value) -> tuple[int, int | None]:
-    """Characters of a text, at least and at most."""
+    """Least and most characters of a text (None: no limit)."""
     return int(value.bounds.get("minLength", 0)), value.bounds.get("maxLength")
 
 
 def repeated(expression: str, least: int, most: int | None) -> str:
-    """A rule's expression, so often; nothing where it may not come at all."""
+    """A rule's expression, repeated `least` to `most` times; empty if it may not come at all."""
     return f"({expression}){times(least, most)}" if most != 0 else ""
 
 
 def times(least: int, most: int | None) -> str:
-    """How often something comes, as a grammar writes it."""
+    """A number of repetitions, as a grammar writes it."""
     if most is None:
         return "*" if least == 0 else f"{{{least},}}"
     return f"{{{least},{most}}}"
 
 
 def number_rule(rules: Rules, value: Value) -> str:
-    """A number's rule: by the grammar's own arithmetic where it has bounds."""
+    """A number's rule, by the grammar's own arithmetic if it has bounds."""
     if not value.bounds:
         return rules.terminal(_INTEGER if value.kind == "integer" else _NUMBER)
     schema = {"type": value.kind, **value.bounds, "x-guidance": {"whitespace_flexible": False}}
@@ -126,7 +126,7 @@ def literal_text(value: Scalar) -> str:
 def fields_in_order(
     rules: Rules, fields: Sequence[Field], written: Sequence[str], between: str
 ) -> tuple[str, bool]:
-    """A rule for one or more fields in their order, each once or where not required left out, with `between` between
+    """A rule for one or more fields in their order, each once, or left out if not required, with `between` between
     two; and whether none of them is required. `written`: the rule of each field."""
     rest = ""
     first: list[str] = []
@@ -139,5 +139,5 @@ def fields_in_order(
 
 
 def printable(text: str, but: str = "") -> bool:
-    """Whether a text has only characters that print, and none of some."""
+    """Whether a text has only printable characters, and none of `but`."""
     return all(c.isprintable() and c not in but for c in text)

@@ -1,8 +1,8 @@
 """JSON Schemas as data: walking their parts by JSON pointer, refusing malformed ones, and the judge of documents.
 
-The judge is the jsonschema library. Numbers are read as decimals, since `multipleOf` on binary fractions calls 0.07 no
-multiple of 0.01. Formats are annotations in the standard's vocabulary; dates that no calendar has are refused all the
-same where a schema asks for a date.
+The judge is the jsonschema library. Numbers are read as decimals: in binary fractions 0.07 is not a multiple of 0.01
+for `multipleOf`. Formats are annotations in the standard's vocabulary; still, if a schema asks for a date, the judge
+refuses days that no calendar has.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _NESTED += ["propertyNames", "unevaluatedItems", "unevaluatedProperties"]
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 _DYNAMIC = ("$dynamicRef", "$recursiveRef")
-_DOCUMENTS = ("enum", "const", "default", "examples")  # what these hold is no schema
+_DOCUMENTS = ("enum", "const", "default", "examples")  # their content is not a schema
 _DATES = FormatChecker(formats=())
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
-LONGEST = 100  # characters of what was given in a message
-_DIGITS = 600  # that arithmetic keeps: more than two numbers of the longest kind have together
+LONGEST = 100  # characters of input quoted in a message
+_DIGITS = 600  # of decimal arithmetic: more than two numbers of the longest kind have together
 
 
 def _in_calendar(value: object) -> bool:
-    """Whether a text begins with a day that exists; other values are no dates."""
+    """Whether a text begins with a day that exists; True for other values, which are not dates."""
     if not isinstance(value, str):
         return True
     try:
@@ -68,34 +68,34 @@ def parts(schema: object, at: str = "#") -> Iterator[tuple[str, Schema]]:
     for key in _NESTED:
         yield from parts(schema.get(key), pointer(at, key))
     for key in _LISTED:
-        if isinstance(found := schema.get(key), list):
-            for i, part in enumerate(found):
+        if isinstance(nested := schema.get(key), list):
+            for i, part in enumerate(nested):
                 yield from parts(part, pointer(at, key, i))
     for key in _NAMED:
-        if isinstance(found := schema.get(key), dict):
-            for name, part in found.items():
+        if isinstance(nested := schema.get(key), dict):
+            for name, part in nested.items():
                 yield from parts(part, pointer(at, key, name))
 
 
 def resolve(root: Schema, reference: str, at: str) -> tuple[str, Any]:
-    """What a reference within the document points to, with its pointer. Raises CharterError for any other."""
+    """The target of a reference within the document, with its pointer. Raises CharterError for other references."""
     if reference != "#" and not reference.startswith("#/"):
         raise CharterError(
             f"the schema's $ref at {at} is {reference!r}; expected a reference within the schema, such as #/$defs/name"
         )
-    found: Any = root
+    target: Any = root
     for part in reference.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
-        found = found.get(key) if isinstance(found, dict) else None
-        if isinstance(found, list) and key.isdigit() and int(key) < len(found):
-            found = found[int(key)]
-    if found is None:
+        target = target.get(key) if isinstance(target, dict) else None
+        if isinstance(target, list) and key.isdigit() and int(key) < len(target):
+            target = target[int(key)]
+    if target is None:
         raise CharterError(f"the schema's $ref at {at} points to {reference}, which does not exist")
-    return reference, found
+    return reference, target
 
 
 def rebased(schema: Any, below: str) -> Any:
-    """A schema whose references to its own root point below another place, where it will be put."""
+    """The schema with references to its own root moved below another place, where the schema will stand."""
     if isinstance(schema, list):
         return [rebased(part, below) for part in schema]
     if not isinstance(schema, dict):
@@ -108,8 +108,8 @@ def rebased(schema: Any, below: str) -> Any:
 
 
 def drafted(schema: Schema) -> Schema:
-    """A schema that names its draft where it can't be meant in today's: without `$schema` it is read as 2020-12, but
-    with a list as `items`, or with `dependencies`, as draft 7, the last that had these."""
+    """The schema with its draft named if it can't be today's. Without `$schema` it is read as 2020-12, but with a
+    list as `items`, or with `dependencies`, as draft 7, the last that had these."""
     old = any(isinstance(part.get("items"), list) or "dependencies" in part for _, part in parts(schema))
     return {"$schema": "http://json-schema.org/draft-07/schema#", **schema} if old else schema
 
@@ -120,7 +120,7 @@ def check_schema(schema: object) -> None:
         raise CharterError(f"a JSON Schema is an object or a boolean; got {type(schema).__name__}")
     _check_references(schema)
     if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
-        raise CharterError("$schema names a draft, as text")
+        raise CharterError("$schema must be the name of a draft, as text")
     kind = validator_for(schema, default=Draft202012Validator)
     try:
         with sound("the JSON Schema can't be read"):
@@ -129,12 +129,12 @@ def check_schema(schema: object) -> None:
         at = pointer("#", *error.absolute_path)
         raise CharterError(f"the JSON Schema is malformed at {at}: {_fault(error)}") from None
     except RecursionError:
-        raise CharterError("the JSON Schema is nested too deeply to be read") from None
+        raise CharterError("the JSON Schema is nested too deeply") from None
 
 
 def _check_references(schema: object) -> None:
-    """Raises CharterError for a dynamic reference that leaves the document; what `$ref` names is looked for where it is
-    followed. Whatever is no document is looked through, also under names that no draft knows."""
+    """Raises CharterError for a dynamic reference that leaves the document; a `$ref` is resolved when it is
+    followed. Searches everything that is not a document, also under names that no draft knows."""
     left = [("#", schema)]
     while left:
         at, part = left.pop()
@@ -151,35 +151,33 @@ def _check_references(schema: object) -> None:
 
 
 def _fault(error: SchemaError) -> str:
-    """What is wrong with a part of a schema, and what is expected there."""
-    found = error.instance
+    """What is wrong with a part of a schema, and what was expected."""
+    instance = error.instance
     if error.validator == "format" and error.validator_value == "regex":
         try:
-            re.compile(found)
+            re.compile(instance)
         except re.error as broken:
-            return (
-                f"the pattern {found[:LONGEST]!r} breaks at character {(broken.pos or 0) + 1}: {broken.msg}"
-            )
+            return f"the pattern {instance[:LONGEST]!r} breaks at character {(broken.pos or 0) + 1}: {broken.msg}"
     if error.validator == "anyOf" and error.absolute_path and error.absolute_path[-1] == "type":
-        wrong = [one for one in (found if isinstance(found, list) else [found]) if one not in TYPES]
+        wrong = [one for one in (instance if isinstance(instance, list) else [instance]) if one not in TYPES]
         word = str(wrong[0])[:LONGEST] if wrong else ""
-        return f"{word!r} is no type; {suggest(word, TYPES)}, or a list of these, each once"
+        return f"{word!r} is not a type; {suggest(word, TYPES)}, or a list of these, each once"
     return str(error.message)[:200]
 
 
 class Judge:
-    """Whether documents validate, dates by the calendar included; every answer takes a bounded time."""
+    """Whether documents validate, including dates by the calendar; every answer takes a bounded time."""
 
     def __init__(self, schema: Schema | bool) -> None:
         _check_unevaluated(schema)
         self._steps = Steps()
         kind = bounded(validator_for(schema, default=Draft202012Validator), self._steps)
-        # a registry of its own: the library's default one fetches what it does not hold
+        # a separate registry: the library's default one fetches what it does not hold
         self._validator = kind(_exact(schema), format_checker=_DATES, registry=Registry())
 
     def accepts(self, text: str) -> bool:
-        """Whether this text is a document that the schema calls valid; twice the same name in an object isn't. Raises
-        CharterError for a schema that takes too long to say."""
+        """Whether the document is valid; one with the same name twice in an object isn't. Raises CharterError if the
+        schema takes too long."""
         self._steps.begin()
         try:
             value = json.loads(text, parse_float=Decimal, object_pairs_hook=_unique)
@@ -194,13 +192,13 @@ class Judge:
 
 
 def _check_unevaluated(schema: object) -> None:
-    """The library looks for unevaluated properties by patterns of its own, whose time nothing bounds."""
-    found = [part for _, part in parts(schema)]
-    if any("unevaluatedProperties" in part for part in found) and any(
-        "patternProperties" in part for part in found
+    """The library looks for unevaluated properties with its own patterns, whose time nothing bounds."""
+    subschemas = [part for _, part in parts(schema)]
+    if any("unevaluatedProperties" in part for part in subschemas) and any(
+        "patternProperties" in part for part in subschemas
     ):
         raise CharterError(
-            "unevaluatedProperties and patternProperties in one schema can't be held to; leave one of them out"
+            "unevaluatedProperties and patternProperties are not supported in one schema; leave one of them out"
         )
 
 
@@ -215,7 +213,7 @@ def _exact(schema: Any) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         raise ValueError("a name occurs twice")
-    return found
+    return members

@@ -1,8 +1,8 @@
-"""The part of JSON Schema that every form can say, as a tree: what the grammars of XML, YAML and tables are made from.
+"""The part of JSON Schema that every form supports, as a tree: the source of the grammars of XML, YAML and tables.
 
 Supported: objects with named properties (no others are written), arrays of one kind of item, texts, numbers, booleans,
-null, scalar enumerations, anyOf, several types, and references within the schema. What isn't is refused by its keyword
-and JSON pointer.
+null, scalar enumerations, anyOf, several types, and references within the schema. Anything else is refused with its
+keyword and JSON pointer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Literals:
-    """One of some scalars."""
+    """One of several scalars."""
 
     at: str
     values: tuple[Scalar, ...]
@@ -78,7 +78,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """Any of some shapes."""
+    """Any of several shapes."""
 
     at: str
     options: tuple[Shape, ...]
@@ -97,20 +97,20 @@ Shape = Value | Literals | Members | Items | Either | Reference
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """A schema's tree and what its references point to."""
+    """A schema's tree and the targets of its references."""
 
     root: Shape
     named: dict[str, Shape]
 
     def of(self, shape: Shape) -> Shape:
-        """A shape with references followed."""
+        """The shape after following references."""
         while isinstance(shape, Reference):
             shape = self.named[shape.target]
         return shape
 
 
 def shapes_of(schema: object, form: str) -> Shapes:
-    """The tree of a schema. Raises CharterError for a malformed one, and for what `form` doesn't support."""
+    """The tree of a schema. Raises CharterError if it is malformed or `form` doesn't support it."""
     if schema is None:
         raise CharterError(f"the {form} form needs a schema")
     check_schema(schema)
@@ -141,10 +141,10 @@ class _Reader:
             raise self._unsupported("a boolean as a schema", at)
         if "$ref" in schema:
             self._only(schema, at, frozenset({"$ref"}))
-            target, found = resolve(self._root, str(schema["$ref"]), at)
+            target, referenced = resolve(self._root, str(schema["$ref"]), at)
             if target not in self._begun:
                 self._begun.add(target)
-                self.named[target] = self.read(found, target)
+                self.named[target] = self.read(referenced, target)
             return Reference(at, target)
         if "const" in schema or "enum" in schema:
             self._only(schema, at, frozenset({"const", "enum", "type"}))
@@ -173,7 +173,7 @@ class _Reader:
         if "enum" in schema:
             values = [value for value in values if value in schema["enum"]]
         if not values or any(isinstance(value, (dict, list)) for value in values):
-            raise self._unsupported("an enumeration of other things than scalars", at)
+            raise self._unsupported("an enumeration of anything but scalars", at)
         return Literals(at, tuple(values))
 
     def _typed(self, schema: Schema, kind: str, at: str) -> Shape:

@@ -31,7 +31,7 @@ _EDGE = rf"[{PRINTED}&&[^|\\`]]"
 
 
 def table_rules(shapes: Shapes) -> str:
-    """The grammar of tables of this shape. Raises CharterError where it isn't one that a table can show."""
+    """The grammar of tables of this shape. Raises CharterError if a table can't show it."""
     table, columns = _columns(shapes)
     rules = Rules()
     cells = [_cell(rules, shapes.of(field.shape)) for field in columns]
@@ -41,7 +41,7 @@ def table_rules(shapes: Shapes) -> str:
 
 
 def read_table(text: str, shapes: Shapes) -> list[dict[str, Any]]:
-    """The rows of a table. Raises CharterError where it isn't of this shape."""
+    """The rows of a table. Raises CharterError if it doesn't have this shape."""
     _, columns = _columns(shapes)
     lines = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in text.strip().split("\n")]
     if len(lines) < 2 or lines[0] != [field.name for field in columns]:
@@ -60,7 +60,7 @@ def _columns(shapes: Shapes) -> tuple[Items, tuple[Field, ...]]:
     row = shapes.of(table.shape) if isinstance(table, Items) else None
     if not isinstance(table, Items) or not isinstance(row, Members) or not row.fields:
         raise CharterError(
-            f"the table form needs an array of objects with properties; {table.at} is another thing"
+            f"the table form needs an array of objects with properties; {table.at} is something else"
         )
     for field in row.fields:
         if not printable(field.name, _SHUT) or field.name != field.name.strip():
@@ -71,8 +71,8 @@ def _columns(shapes: Shapes) -> tuple[Items, tuple[Field, ...]]:
 
 
 def _cell(rules: Rules, shape: Shape) -> str:
-    """A cell and the bar behind it, which a text's terminal takes with it: whether a space ends the text is known only
-    at the bar."""
+    """A cell and the bar behind it. A text's terminal includes the bar: only there it is known whether a space ends the
+    text."""
     if isinstance(shape, Literals):
         texts = [literal_text(value) for value in shape.values]
         if len(set(texts)) < len(texts) or not all(printable(t, _SHUT) and t == t.strip() for t in texts):
@@ -81,7 +81,7 @@ def _cell(rules: Rules, shape: Shape) -> str:
             )
         return "(" + " | ".join(map(quoted, texts)) + ') " |"'
     if not isinstance(shape, Value) or shape.kind == "null":
-        raise CharterError(f"the table form needs scalar columns without null; {shape.at} is another thing")
+        raise CharterError(f"the table form needs scalar columns without null; {shape.at} is something else")
     if shape.kind == "boolean":
         return '("true" | "false") " |"'
     if shape.kind in ("integer", "number"):

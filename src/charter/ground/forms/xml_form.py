@@ -1,6 +1,6 @@
 """XML from a schema: an element for every property, `<item>` for every item, `nil="true"` for null; and back to data.
 
-Text is escaped with the five named entities. Between elements a line break with an indent may stand.
+Text is escaped with the five named entities. A line break with an indent may come between elements.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _ITEM = "item"
 
 def xml_rules(shapes: Shapes, root: str) -> str:
     """The grammar of XML documents of this shape. Raises CharterError for names that no element can have, and for
-    alternatives that their text can't tell apart."""
+    alternatives that XML text can't tell apart."""
     _check_name(root, "the root")
     return _Writer(shapes).grammar(root)
 
 
 def read_xml(text: str, shapes: Shapes) -> Any:
-    """The data of a document. Raises CharterError where it isn't of this shape."""
+    """The data of a document. Raises CharterError if it doesn't have this shape."""
     try:
         return _read(ElementTree.fromstring(text), shapes.root, shapes)
     except ElementTree.ParseError as error:
@@ -57,7 +57,7 @@ class _Writer:
         return self._rules.text(self._element(root, self._shapes.root))
 
     def _element(self, name: str, shape: Shape) -> str:
-        """The rule of an element; one for every name and target, so that recursion ends."""
+        """The rule of an element, one for each name and target, so that recursion ends."""
         if isinstance(shape, Reference):
             key = (name, shape.target)
             if key not in self._elements:
@@ -122,7 +122,7 @@ def _check_name(name: str, at: str) -> None:
 
 
 def _check_told_apart(shape: Either, shapes: Shapes) -> None:
-    """Texts carry no type: beside null, one option of plain text at most."""
+    """Texts carry no type, so there may be one option of plain text at most, beside null."""
     plain = [o for o in map(shapes.of, shape.options) if isinstance(o, (Value, Literals))]
     plain = [o for o in plain if not (isinstance(o, Value) and o.kind == "null")]
     if len(plain) > 1 or any(isinstance(shapes.of(o), Either) for o in shape.options):
@@ -138,19 +138,19 @@ def _read(element: ElementTree.Element, shape: Shape, shapes: Shapes) -> Any:
         return _read_either(element, shape, shapes)
     if (isinstance(shape, Value) and shape.kind == "null") or nil:
         if not (nil and isinstance(shape, Value) and shape.kind == "null"):
-            raise CharterError(f"<{element.tag}> is not of the shape at {shape.at}")
+            raise CharterError(f"<{element.tag}> doesn't have the shape at {shape.at}")
         return None
     if isinstance(shape, Members):
         known = {field.name: field for field in shape.fields}
         if any(child.tag not in known for child in element) or (element.text or "").strip():
-            raise CharterError(f"<{element.tag}> holds what the schema doesn't name at {shape.at}")
-        found = {child.tag: _read(child, known[child.tag].shape, shapes) for child in element}
-        if missing := [f.name for f in shape.fields if f.required and f.name not in found]:
+            raise CharterError(f"<{element.tag}> holds something that the schema doesn't name at {shape.at}")
+        members = {child.tag: _read(child, known[child.tag].shape, shapes) for child in element}
+        if missing := [f.name for f in shape.fields if f.required and f.name not in members]:
             raise CharterError(f"<{element.tag}> lacks <{missing[0]}>")
-        return found
+        return members
     if isinstance(shape, Items):
         if any(child.tag != _ITEM for child in element) or (element.text or "").strip():
-            raise CharterError(f"<{element.tag}> holds other things than items")
+            raise CharterError(f"<{element.tag}> holds something other than items")
         return [_read(child, shape.shape, shapes) for child in element]
     if len(element):
         raise CharterError(f"<{element.tag}> holds elements where text was expected")
@@ -167,7 +167,7 @@ def _read_either(element: ElementTree.Element, shape: Either, shapes: Shapes) ->
 
 
 def scalar(text: str, shape: Shape) -> Any:
-    """The value that a text stands for. Raises CharterError where it stands for none."""
+    """The value that a text stands for. Raises CharterError if there is none."""
     if isinstance(shape, Literals):
         for value in shape.values:
             if literal_text(value) == text:

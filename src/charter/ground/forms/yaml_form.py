@@ -1,8 +1,8 @@
 """YAML from a schema, in block style: indented properties, a dash for every item; any YAML parser reads the same data.
 
-Texts are plain where they begin with a letter, have no sign that YAML gives a meaning and spell no value such as `no`
-or `null`; otherwise they are quoted as in JSON. Below a reference that leads back to itself, where the depth has no
-end, YAML's flow style (braces and brackets) is written.
+A text is plain if it begins with a letter, has no character with a meaning in YAML and spells no value such as `no`
+or `null`; otherwise it is quoted as in JSON. Below a reference that leads back to itself, whose depth has no end,
+YAML's flow style (braces and brackets) is written.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def yaml_rules(shapes: Shapes) -> str:
 
 
 def spelled(value: Scalar) -> str:
-    """A scalar as YAML: plain where nobody can mistake it."""
+    """A scalar as YAML, plain if it is unambiguous."""
     if isinstance(value, str):
         plain = _PLAIN.fullmatch(value) and not re.fullmatch(_WORDS, value, re.IGNORECASE)
         return value if plain else json.dumps(value, ensure_ascii=False)
@@ -67,9 +67,9 @@ class _Writer:
         return self._block(self._shapes.root, 0, "")
 
     def _block(self, shape: Shape, indent: int, lead: str) -> str:
-        """A shape in block style behind `lead`: a scalar goes on in the line, of a collection each part has its own.
+        """A shape in block style behind `lead`: a scalar continues the line, each part of a collection gets a line.
 
-        lead: "" at the start of the document, " " behind a dash (the first part goes on in the line), ":" behind a
+        lead: "" at the start of the document, " " behind a dash (the first part continues the line), ":" behind a
         name.
         """
         if isinstance(shape, Reference):
@@ -78,9 +78,9 @@ class _Writer:
                     f"{quoted(_gap(lead))} {self._flow(shape)}" if lead else self._flow(shape)
                 )
             self._open.append(shape.target)
-            found = self._block(self._shapes.named[shape.target], indent, lead)
+            block = self._block(self._shapes.named[shape.target], indent, lead)
             self._open.pop()
-            return found
+            return block
         if isinstance(shape, Either):
             return self.rules.rule(" | ".join(self._block(option, indent, lead) for option in shape.options))
         if isinstance(shape, (Members, Items)):
@@ -171,7 +171,7 @@ class _Writer:
 
 
 def _more(further: str, items: Items) -> str:
-    """The items behind the first one."""
+    """The items after the first one."""
     return repeated(further, max(items.least - 1, 0), None if items.most is None else items.most - 1)
 
 

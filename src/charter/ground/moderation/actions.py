@@ -18,12 +18,12 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be done about a prompt or a reply.
+    """What a policy decides about a prompt or a reply.
 
-    `category`: id of the category or of the high-risk rule that acted, "" where nothing did. `score` in [0, 1] is the
-    one that was held against `threshold`. `safety_prompt`: the text to add where the action is that. `reason`: one
-    line for the user, "" where all is allowed. `classifiers`: version of each that was asked. `milliseconds`: what
-    asking took; the rest depends on text, policy and classifiers alone.
+    `category`: id of the category or of the high-risk rule that acted, "" if none did. `score` in [0, 1] is the one
+    compared with `threshold`. `safety_prompt`: the text to add if that is the action. `reason`: one line for the user,
+    "" if all is allowed. `classifiers`: version of each that scored the text. `milliseconds`: the time that it took;
+    all other fields depend only on text, policy and classifiers.
     """
 
     side: Side
@@ -38,5 +38,5 @@ class Verdict:
 
     @property
     def allowed(self) -> bool:
-        """Whether the text may pass, noted or not, with a text added or not."""
+        """Whether the text may pass, with or without a note for review or an added text."""
         return self.action != "block"

@@ -1,9 +1,9 @@
-"""From names to a screen: which policy, which classifiers on which models, which thresholds.
+"""Builds a screen from names: the policy, the classifiers with their models, the thresholds.
 
-encoder, encoder:REF   a sentence encoder that was taught the policy, from its package, a folder or the hub
-probe, probe:REF       logistic regression on a checkpoint's states (the packaged model where none is named)
+encoder, encoder:REF   a sentence encoder trained on the policy, from its package, a folder or the hub
+probe, probe:REF       logistic regression on a checkpoint's states (default: the packaged model)
 words                  phrases that the policy names
-grader:REF             a model that is asked, category by category; any checkpoint or server
+grader:REF             a model that judges category by category; any checkpoint or server
 preference:REF         a preference model, for replies
 """
 
@@ -34,7 +34,7 @@ KINDS = ("encoder", "probe", "words", "grader", "preference")
 
 
 def default_classifiers() -> tuple[str, ...]:
-    """The encoder where its package is installed, else the probe; and the policy's words."""
+    """The encoder if its package is installed, else the probe; and the policy's words."""
     return ("encoder" if is_installed() else "probe", "words")
 
 
@@ -46,7 +46,7 @@ def open_screen(
     progress: Progress | None = None,
 ) -> Screen:
     """The screen of a policy (a path; None: the shipped one) and classifiers by name (none: the default). A probe of
-    another checkpoint than the packaged one learns at its first start, which takes minutes. Raises CharterError."""
+    any other checkpoint than the packaged one learns at its first start, which takes minutes. Raises CharterError."""
     opened = open_policy(policy)
     known: dict[str, Thresholds] = dict(shipped_thresholds())
     if thresholds is not None:
@@ -61,7 +61,7 @@ def open_screen(
 def open_classifier(
     name: str, policy: Policy, device: str = "cpu", progress: Progress | None = None
 ) -> Classifier:
-    """One classifier by name. Raises CharterError for a kind that isn't known, or one that needs a model."""
+    """One classifier by name. Raises CharterError for an unknown kind, and if a model is missing or not wanted."""
     kind, _, ref = name.partition(":")
     if kind == "probe":
         return Probe.open(ref or DEFAULT, device, progress=progress)
@@ -79,10 +79,10 @@ def open_classifier(
         return Preferred(PreferenceModel.open(checkpoint_folder(source), device), policy, source.id)
     if kind == "words":
         raise CharterError(f"{name}: words needs no model; write words")
-    raise CharterError(f"{name}: there is no such kind of classifier; {suggest(kind, KINDS)}")
+    raise CharterError(f"{name}: no such kind of classifier; {suggest(kind, KINDS)}")
 
 
 def _source(ref: str) -> Input:
-    """A reference as a filled role, by which models are opened."""
-    found = resolve(ref)
-    return Input("classifier", ref, found.kind, found.variant, found.path, found.ref, found.digest)
+    """A reference as a filled role, as the functions that open models expect it."""
+    source = resolve(ref)
+    return Input("classifier", ref, source.kind, source.variant, source.path, source.ref, source.digest)

@@ -1,9 +1,9 @@
-"""Where in a conversation something may be asked: each place is screened by itself, and the worst one counts.
+"""The places of a conversation that may hold a request: each is screened by itself, and the worst one counts.
 
-Places are every user turn, the last one also behind what was said before it, the system text, a reply that the caller
-began, each sentence of these where there are several (a request within a document, or behind words that are to disarm
-the model), earlier replies, which a caller may have made up, and what all these say once the usual encodings are
-undone.
+Places are every user turn (the last one also after the turns before it), the system text, a reply that the caller
+began, and each sentence of these if there are several: a request may stand in a document, or follow words meant to
+disarm the model. Earlier replies are places too, since a caller may have made them up, and so are the decoded texts of
+all these.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from dataclasses import dataclass
 
 from charter.ground.text.dialogue import Message, user
 
-SENTENCES = 64  # of one text that are screened by themselves
-LONG = 40  # words of a sentence that is cut at commas
-WORDS = 4  # that a sentence has at least
-ROUND = 32  # runs that are decoded
-SKIPPED = 5  # digits that may stand before a hexadecimal run
-ENCODED = 16  # characters of the shortest run that is taken for encoded text
+SENTENCES = 64  # of one text, screened one by one
+LONG = 40  # words from which a sentence is cut at commas
+WORDS = 4  # least words of a sentence
+ROUND = 32  # most runs decoded
+SKIPPED = 5  # digits that may precede a hexadecimal run
+ENCODED = 16  # least characters of a run that may be encoded text
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{ENCODED},}}={{0,2}}")
 _HEX = re.compile(rf"(?:[0-9a-fA-F]{{2}}[\s:]?){{{ENCODED // 2 - 1},}}[0-9a-fA-F]{{2}}")
@@ -38,7 +38,7 @@ _ASKS = re.compile(
     r"describe|help|i want|i need|can you|could you)\b|\?",
     re.IGNORECASE,
 )
-_UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\u034f\u2800")  # fillers, and what joins graphemes
+_UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\u034f\u2800")  # fillers, and joiners of graphemes
 _ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f\ufe00-\ufe0f]+")
 _WORD = re.compile(r"[^\W\d_]+")
 _LATIN = re.compile("[A-Za-z]")
@@ -68,8 +68,8 @@ _COMMON = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A text to be screened as what is asked last in `messages`, and where it stands. `turn`: the number of the user
-    turn, from 0, where it is the whole turn."""
+    """A text to screen, the last message of `messages`, and the name of its place. `turn`: the number of the user
+    turn, from 0, if the text is a whole turn."""
 
     name: str
     messages: Sequence[Message]
@@ -80,10 +80,10 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
     """All places of a conversation, the last user turn first."""
     turns = [m for m in messages if m["role"] != "system"]
     last = max((n for n, turn in enumerate(turns) if turn["role"] == "user"), default=-1)
-    asked = [n for n, turn in enumerate(turns) if turn["role"] == "user" and turn["content"].strip()]
-    for number, n in sorted(enumerate(asked), key=lambda turn: turn[1] != last):
+    user_turns = [n for n, turn in enumerate(turns) if turn["role"] == "user" and turn["content"].strip()]
+    for number, n in sorted(enumerate(user_turns), key=lambda turn: turn[1] != last):
         text = turns[n]["content"]
-        if n == last:  # what it means may follow from what was said before
+        if n == last:  # its meaning may depend on the turns before
             yield from _read("last turn", text, number, turns[:n])
         else:
             yield from _read("earlier turn", text, number)
@@ -96,8 +96,8 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
 
 
 def _read(name: str, text: str, number: int | None = None, before: Sequence[Message] = ()) -> Iterator[Place]:
-    """A text, also behind what was said `before` it; its sentences, as they are and as they are meant; and what is
-    encoded in it."""
+    """A text, also after the messages `before` it; its sentences, as spelled and respelled; and the texts encoded in
+    it."""
     shown = undone(text)
     if before:
         yield Place(name, [*before, user(shown)], number)
@@ -119,18 +119,18 @@ def _read(name: str, text: str, number: int | None = None, before: Sequence[Mess
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences that are read by themselves: the first and last ones, and of the others those that ask for a thing."""
+    """Sentences to read one by one: the first and last ones, and those of the others that ask for something."""
     parts = [part.strip() for long in _SENTENCE.split(text) for part in _cut(long)]
     return _chosen([part for part in parts if len(part.split()) >= WORDS])
 
 
 def _cut(sentence: str) -> list[str]:
-    """A sentence, a very long one by its commas."""
+    """A sentence, or its parts between commas if it is very long."""
     return _PAUSE.split(sentence) if len(sentence.split()) > LONG else [sentence]
 
 
 def _chosen(parts: list[str]) -> list[str]:
-    """At most SENTENCES of them: what is wanted mostly comes first or last, and otherwise looks like a wish."""
+    """At most SENTENCES of them: a request mostly comes first or last, and otherwise looks like a wish."""
     if len(parts) <= SENTENCES:
         return parts
     first, middle, last = (
@@ -138,14 +138,14 @@ def _chosen(parts: list[str]) -> list[str]:
         parts[SENTENCES // 4 : -SENTENCES // 2],
         parts[-SENTENCES // 2 :],
     )
-    # a stable order: those that ask stand first
+    # a stable order, requests first
     wished = sorted(middle, key=lambda part: not _ASKS.search(part))
     return [*first, *wished[: SENTENCES - len(first) - len(last)], *last]
 
 
 def undone(text: str) -> str:
-    """A text with what base64 and hexadecimal runs say in their place, where that can be read: classifiers make no
-    sense of the runs, and the words around them say what is wanted of it."""
+    """A text with its base64 and hexadecimal runs decoded in place, if the result is readable: classifiers can't read
+    the runs, and the words around them say what to do with them."""
 
     def said(run: re.Match[str], decode: Callable[[str], str]) -> str:
         return next(_readable(decode(run[0])), run[0])
@@ -156,7 +156,7 @@ def undone(text: str) -> str:
 
 
 def plainly(text: str) -> str:
-    """A text without what is not seen: characters of no width, other forms of letters, entities of HTML, escapes."""
+    """A text without invisible characters, variant forms of letters, HTML entities and escapes."""
     shown = "".join(
         char
         for char in unicodedata.normalize("NFKC", text)
@@ -167,15 +167,15 @@ def plainly(text: str) -> str:
     return _ESCAPE.sub(_escaped, shown) if "\\" in shown else shown
 
 
-def _escaped(found: re.Match[str]) -> str:
-    digits = next(group for group in found.groups() if group)
-    number = int(digits, 8 if found[4] else 16)
-    return chr(number) if number < sys.maxunicode and not 0xD800 <= number < 0xE000 else found[0]
+def _escaped(escape: re.Match[str]) -> str:
+    digits = next(group for group in escape.groups() if group)
+    number = int(digits, 8 if escape[4] else 16)
+    return chr(number) if number < sys.maxunicode and not 0xD800 <= number < 0xE000 else escape[0]
 
 
 def respelled(text: str) -> str:
-    """A text as it is meant where its spelling is to hide words: without accents, look-alike letters of other scripts,
-    marks within words, lines between words; single letters in a row are a word."""
+    """A text whose spelling hides words, in plain spelling: without accents, look-alike letters of other scripts,
+    marks within words, lines between words; single letters in a row become a word."""
     text = unicodedata.normalize("NFKD", plainly(text))
     text = _ACCENTS.sub("", text).translate(_CAPITALS)
     if _LATIN.search(text):
@@ -188,14 +188,14 @@ def respelled(text: str) -> str:
 
 
 def _mixed(word: str) -> bool:
-    """Whether a word has letters that pass for Latin ones, beside such ones or alone."""
+    """Whether a word has letters that look like Latin ones, mixed with Latin letters or alone."""
     return any(ord(char) in _ALIKE for char in word) and all(
         char.isascii() or ord(char) in _ALIKE for char in word
     )
 
 
 def decodings(text: str) -> Iterator[str]:
-    """What a text says once an encoding is undone, where that is something that people write."""
+    """The decoded texts of a text, if they are something that people write."""
     for run in [*_BASE64.findall(text), *_BASE64.findall("".join(text.split()))][:ROUND]:
         for piece in dict.fromkeys((run, *re.split("[/_-]", run), re.sub("[_-]", "", run))):
             if len(piece) >= ENCODED:
@@ -210,18 +210,18 @@ def decodings(text: str) -> Iterator[str]:
         for other in (codecs.encode(part, "rot13"), part[::-1]):
             if common_words(other) > written:
                 yield other
-        if common_words(spelled := part.translate(_LEET)) > written + 1:  # a lone 4 is no word
+        if common_words(spelled := part.translate(_LEET)) > written + 1:  # a lone 4 is not a word
             yield spelled
 
 
 def common_words(text: str) -> int:
-    """How many words it has that every English text has."""
+    """Number of words that are common in every English text."""
     return len(_COMMON.findall(text))
 
 
-def _readable(found: str) -> Iterator[str]:
-    if len(found) >= ENCODED // 2 and sum(c.isalpha() or c.isspace() for c in found) > 0.8 * len(found):
-        yield found
+def _readable(decoded: str) -> Iterator[str]:
+    if len(decoded) >= ENCODED // 2 and sum(c.isalpha() or c.isspace() for c in decoded) > 0.8 * len(decoded):
+        yield decoded
 
 
 def _from_base64(run: str) -> str:
@@ -234,7 +234,7 @@ def _from_base64(run: str) -> str:
 
 
 def _from_hex(run: str) -> str:
-    """What a run says, from its first digit on or, where letters before it look like digits, from a later one."""
+    """The decoded run, from its first digit, or from a later one if letters before it look like digits."""
     digits = re.sub(r"[\s:]", "", run)
     for start in range(SKIPPED):
         rest = digits[start:]

@@ -1,4 +1,4 @@
-"""The acceptable use policy as data: what may not be asked or said, what looks like it and is allowed, what is done.
+"""The acceptable use policy as data: what may not be asked or said, what looks like it but is allowed, and the actions.
 
 A policy is a YAML file. Its id is a digest of its content; verdicts, thresholds and reports name it. The one that
 ships, `charter-aup`, is worded by us; its `headings` say which headings of the published policies of July 2023 and of
@@ -29,7 +29,7 @@ Severity = Literal["low", "medium", "high", "severe"]
 def _one_line(text: str) -> str:
     line = " ".join(text.split())
     if not line:
-        raise ValueError("must be text that says something")
+        raise ValueError("must be text, and not empty")
     return line
 
 
@@ -55,7 +55,7 @@ class Actions(Frozen):
     def _a_reply_has_no_safety_prompt(self) -> Actions:
         if "safety_prompt" in (self.reply.standard, self.reply.enhanced):
             raise ValueError(
-                "a reply cannot be given a safety prompt, it is written already; choose allow, flag or block"
+                "a reply is already written, so it can't get a safety prompt; choose allow, flag or block"
             )
         return self
 
@@ -68,8 +68,8 @@ class Headings(Frozen):
 
 
 class Phrase(Frozen):
-    """A verb and what it is done to, in one sentence: found by the classifier `words`. A star at the end of a word
-    stands for any ending."""
+    """A verb and its object in one sentence, matched by the classifier `words`. A star at the end of a word stands for
+    any ending."""
 
     verbs: tuple[Line, ...] = Field((), description="what is done; empty: the object alone counts")
     objects: tuple[Line, ...] = Field(min_length=1, description="to what, a few words later")
@@ -77,7 +77,7 @@ class Phrase(Frozen):
 
 
 class Category(Frozen):
-    """Something that the policy does not permit."""
+    """A kind of content that the policy does not permit."""
 
     id: Id = Field(description="its name in verdicts, logs and reports")
     title: Line = Field(description="its name for people")
@@ -92,18 +92,18 @@ class Category(Frozen):
 
     @model_validator(mode="after")
     def _a_safety_prompt_has_a_text(self) -> Category:
-        asked = self.actions.prompt
-        if "safety_prompt" in (asked.standard, asked.enhanced) and self.safety_prompt is None:
+        actions = self.actions.prompt
+        if "safety_prompt" in (actions.standard, actions.enhanced) and self.safety_prompt is None:
             raise ValueError(f"{self.id} has the action safety_prompt and no safety_prompt to add; write one")
         return self
 
     def action(self, side: Side, level: Level) -> Action:
-        """What is done on a side at a sensitivity level."""
+        """The action on a side at a sensitivity level."""
         return by_level(self.actions.prompt if side == "prompt" else self.actions.reply, level)
 
 
 class Rule(Frozen):
-    """A high-risk use: permitted with a disclosure, and with a qualified person behind what is decided."""
+    """A high-risk use: permitted with a disclosure, and with a qualified person behind each decision."""
 
     id: Id = Field(description="its name in verdicts, logs and reports")
     title: Line = Field(description="its name for people")
@@ -132,7 +132,7 @@ class Policy(Frozen):
     def _ids_differ(self) -> Policy:
         ids = [c.id for c in self.categories] + [r.id for r in self.high_risk]
         if repeated := sorted({i for i in ids if ids.count(i) > 1}):
-            raise ValueError(f"the id {repeated[0]} stands more than once; ids must differ")
+            raise ValueError(f"the id {repeated[0]} occurs more than once; ids must differ")
         return self
 
     @cached_property
@@ -141,15 +141,15 @@ class Policy(Frozen):
         return digest_text(canonical_json(self.model_dump(mode="json")))
 
     def category(self, id: str) -> Category:
-        """The category of an id. Raises CharterError naming those there are."""
+        """The category of an id. Raises CharterError naming the known ids."""
         return _find(self.categories, id, f"the policy {self.name} has no category")
 
     def rule(self, id: str) -> Rule:
-        """The high-risk rule of an id. Raises CharterError naming those there are."""
+        """The high-risk rule of an id. Raises CharterError naming the known ids."""
         return _find(self.high_risk, id, f"the policy {self.name} has no high-risk rule")
 
     def reason(self, entry: Category | Rule, action: Action, side: Side) -> str:
-        """One line for the user: what was done, under which heading, and how to object."""
+        """One line for the user: the action, its heading, and how to object."""
         what = "This request" if side == "prompt" else "The reply"
         done = {
             "block": f"{what} was stopped",
@@ -162,7 +162,7 @@ class Policy(Frozen):
         )
 
     def warnings(self) -> Iterator[str]:
-        """What a reader of the policy should know and what is no error."""
+        """Notes for a reader of the policy that are not errors."""
         for category in self.categories:
             weaker = [
                 side
@@ -186,7 +186,7 @@ def by_level(actions: ByLevel, level: Level) -> Action:
 
 
 def read_policy(path: Path) -> Policy:
-    """A policy from a YAML file. Raises CharterError naming the file, the key and what is expected there."""
+    """A policy from a YAML file. Raises CharterError naming the file, the key and what was expected."""
     keys = "name, version, refusal, appeal, categories"
     return read_settings(path, Policy, "policy", keys, "charter policy show --yaml")
 
@@ -198,12 +198,12 @@ def shipped_policy() -> Policy:
 
 
 def open_policy(path: str | Path | None = None) -> Policy:
-    """The policy of a file, or without one the shipped policy. Raises CharterError."""
+    """The policy of a file, else the shipped policy. Raises CharterError."""
     return shipped_policy() if path is None or str(path) == "charter-aup" else read_policy(Path(path))
 
 
 def check_policy(path: Path) -> tuple[Policy, tuple[str, ...]]:
-    """A policy and what its reader should know. Raises CharterError for what is wrong with it."""
+    """A policy and its warnings. Raises CharterError if the file is malformed."""
     policy = read_policy(path)
     return policy, tuple(policy.warnings())
 

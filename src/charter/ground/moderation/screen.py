@@ -1,10 +1,10 @@
-"""The screen: what classifiers say of a text, held against thresholds, becomes one verdict by the policy.
+"""The screen: compares classifiers' scores with thresholds and turns them into one verdict by the policy.
 
-Each classifier's violation score is held against its own threshold of the sensitivity level; the text counts as a
-violation where any reaches it, and the verdict shows the one that is furthest above (or least below) its threshold on
-a scale on which 0 is the threshold and 1 the highest score. The category is the one with the largest share among
-classifiers that tell categories; one that the policy doesn't have is permitted. A prompt is also held against the
-high-risk rules, and the stricter action stands. What says nothing is allowed unread.
+Each classifier's violation score is compared with its own threshold of the sensitivity level. The text is a violation
+if any score reaches its threshold. The verdict shows the score that is furthest above (or least below) its threshold,
+on a scale with 0 at the threshold and 1 at the highest score. The category is the one with the largest share among
+classifiers that give categories; a category that the policy doesn't have is permitted. A prompt is also compared with
+the high-risk rules, and the stricter action wins. Empty texts are allowed unread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from charter.ground.moderation.thresholds import Levels, Thresholds
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one classifier said of a text."""
+    """One classifier's scores of a text."""
 
     classifier: str
     scores: Scores
@@ -46,8 +46,7 @@ class Reading:
 
 
 class Screen:
-    """A policy with the classifiers that watch over it. Keeps no state between calls; safe to call from several
-    threads."""
+    """A policy with its classifiers. It keeps no state between calls and is safe to call from several threads."""
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class Screen:
         classifiers: Sequence[Classifier],
         thresholds: Mapping[str, Thresholds] | None = None,
     ) -> None:
-        """thresholds: by version of the classifier; else a classifier's own. Raises CharterError where one has none."""
+        """thresholds: by version of the classifier; else the classifier's own. Raises CharterError if one has none."""
         self.policy, self.classifiers = policy, tuple(classifiers)
         if not self.classifiers:
             raise CharterError("a screen needs at least one classifier, such as probe")
@@ -63,11 +62,11 @@ class Screen:
         self.versions = {c.name: c.version for c in self.classifiers}
 
     def prompt(self, messages: Conversation, sensitivity: Level = "standard") -> Verdict:
-        """The verdict on what is asked last in a conversation."""
+        """The verdict on the last request of a conversation."""
         return self.prompts([messages], sensitivity)[0]
 
     def reply(self, messages: Conversation, reply_so_far: str, sensitivity: Level = "standard") -> Verdict:
-        """The verdict on a reply, whole or as far as it was written."""
+        """The verdict on a reply, complete or not."""
         return self.replies([(messages, reply_so_far)], sensitivity)[0]
 
     def prompts(
@@ -75,25 +74,25 @@ class Screen:
     ) -> list[Verdict]:
         """Verdicts on many prompts at once; `milliseconds` is each one's share of the time."""
         start = time.perf_counter()
-        found = [self.judge(r, "prompt", sensitivity) for r in self.read_prompts(conversations)]
-        return self._timed(found, start)
+        verdicts = [self.judge(r, "prompt", sensitivity) for r in self.read_prompts(conversations)]
+        return self._timed(verdicts, start)
 
     def replies(
         self, items: Sequence[tuple[Conversation, str]], sensitivity: Level = "standard"
     ) -> list[Verdict]:
         """Verdicts on many replies at once."""
         start = time.perf_counter()
-        found = [self.judge(r, "reply", sensitivity) for r in self.read_replies(items)]
-        return self._timed(found, start)
+        verdicts = [self.judge(r, "reply", sensitivity) for r in self.read_replies(items)]
+        return self._timed(verdicts, start)
 
     def steps(
         self, messages: Conversation, sensitivity: Level = "standard", whose: str = ""
     ) -> Steps[Verdict]:
-        """The verdict of `prompt`, read in steps between which others may have a turn: `milliseconds` is theirs, too.
-        Nobody but `whose` it is can tell by the time that it was read before."""
+        """The verdict of `prompt`, in steps; other work may run between steps, and `milliseconds` includes it. Only
+        `whose` prompt it is can notice by the time that it was read before."""
         start, readings = time.perf_counter(), list[Reading]()
-        given = [c for c in self.classifiers if "prompt" in c.sides] if _says(messages) else []
-        for classifier in given:
+        classifiers = [c for c in self.classifiers if "prompt" in c.sides] if _says(messages) else []
+        for classifier in classifiers:
             scores = yield from read_prompt(classifier, messages, whose)
             readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
         return self._timed([self.judge(readings, "prompt", sensitivity)], start)[0]
@@ -101,14 +100,14 @@ class Screen:
     def follow(
         self, messages: Conversation, sensitivity: Level = "standard"
     ) -> Callable[[str], Steps[Verdict]]:
-        """Verdicts on one reply as it grows: those of `reply`, in steps, where classifiers keep what they read before.
-        What they keep is freed with the function, which is for one thread at a time."""
-        asked = [(c, follow(c, messages)) for c in self.classifiers if "reply" in c.sides]
+        """Verdicts on one reply as it grows, equal to those of `reply`, in steps; classifiers may keep what they have
+        read. Their memory is freed with the function, which is for one thread at a time."""
+        readers = [(c, follow(c, messages)) for c in self.classifiers if "reply" in c.sides]
         opened = _opens(messages)
 
         def verdict(reply_so_far: str) -> Steps[Verdict]:
             start, readings = time.perf_counter(), list[Reading]()
-            for classifier, read in asked if opened or reply_so_far.strip() else ():
+            for classifier, read in readers if opened or reply_so_far.strip() else ():
                 scores = yield from read(reply_so_far)
                 readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
             return self._timed([self.judge(readings, "reply", sensitivity)], start)[0]
@@ -116,31 +115,31 @@ class Screen:
         return verdict
 
     def read_prompts(self, conversations: Sequence[Conversation]) -> list[list[Reading]]:
-        """What every classifier says of each prompt: read once, judged at any level."""
+        """Every classifier's scores of each prompt, which can be judged at any level."""
         said = [n for n, messages in enumerate(conversations) if _says(messages)]
-        given = [conversations[n] for n in said]
-        asked = [c for c in self.classifiers if "prompt" in c.sides and given]
-        return self._by_item([(c, c.prompts(given)) for c in asked], said, len(conversations))
+        prompts = [conversations[n] for n in said]
+        classifiers = [c for c in self.classifiers if "prompt" in c.sides and prompts]
+        return self._by_item([(c, c.prompts(prompts)) for c in classifiers], said, len(conversations))
 
     def read_replies(self, items: Sequence[tuple[Conversation, str]]) -> list[list[Reading]]:
-        """What every classifier says of each reply."""
+        """Every classifier's scores of each reply."""
         said = [n for n, (messages, reply) in enumerate(items) if reply.strip() or _opens(messages)]
-        given = [items[n] for n in said]
-        asked = [c for c in self.classifiers if "reply" in c.sides and given]
-        return self._by_item([(c, c.replies(given)) for c in asked], said, len(items))
+        replies = [items[n] for n in said]
+        classifiers = [c for c in self.classifiers if "reply" in c.sides and replies]
+        return self._by_item([(c, c.replies(replies)) for c in classifiers], said, len(items))
 
     def judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
-        """The verdict that readings come to at a sensitivity level: the strictest action that any place of a text asks
-        for, and of these the surest. A milder category must not hide a stricter one that stands elsewhere. Turns of a
-        conversation that each stay below the threshold are also judged together (`Levels.running`)."""
-        found = [self._judge(readings, side, level)]
+        """The verdict of readings at a sensitivity level: the strictest action for any place of a text, and the surest
+        of these. A milder category must not hide a stricter one in another place. Turns of a conversation that each
+        stay below the threshold are also judged together (`Levels.running`)."""
+        verdicts = [self._judge(readings, side, level)]
         for n, reading in enumerate(readings):
             levels = reading.thresholds.of(side)
             for scores in _apart(reading.scores, levels) if levels is not None else ():
                 if levels is not None and scores.violation >= levels.at(level):
                     alone = [*readings[:n], replace(reading, scores=scores), *readings[n + 1 :]]
-                    found.append(self._judge(alone, side, level))
-        return max(found, key=lambda verdict: (ORDER[verdict.action], verdict.score))
+                    verdicts.append(self._judge(alone, side, level))
+        return max(verdicts, key=lambda verdict: (ORDER[verdict.action], verdict.score))
 
     def _judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
         readings = [r for r in readings if r.thresholds.of(side) is not None]
@@ -154,11 +153,11 @@ class Screen:
         )
         violation = self._violation(verdict, readings, level) if verdict.score >= verdict.threshold else None
         rule = self._high_risk(verdict, readings, level) if side == "prompt" else None
-        found = [v for v in (violation, rule) if v is not None]
-        return max(found, key=lambda v: ORDER[v.action]) if found else verdict
+        verdicts = [v for v in (violation, rule) if v is not None]
+        return max(verdicts, key=lambda v: ORDER[v.action]) if verdicts else verdict
 
     def _violation(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict | None:
-        """The verdict on a text that violates a category of this policy, None where it violates another's."""
+        """The verdict on a text that violates a category of this policy, None if it violates only another's."""
         category = self._category(verdict.side, readings, level)
         if category is None:
             return None
@@ -172,8 +171,8 @@ class Screen:
         )
 
     def _category(self, side: Side, readings: Sequence[Reading], level: Level) -> Category | None:
-        """The category with the largest shares, None where this policy doesn't have it and so permits it. Where no
-        classifier can tell, the one with the strictest action."""
+        """The category with the largest shares, None if this policy doesn't have it and so permits it. If no classifier
+        gives categories, the one with the strictest action."""
         shares: dict[str, float] = {}
         for reading in readings:
             for id, share in reading.scores.categories.items():
@@ -184,16 +183,16 @@ class Screen:
         return next((c for c in self.policy.categories if c.id == chief), None)
 
     def _high_risk(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict | None:
-        """The verdict of the high-risk rule that is most surely meant, None where none is."""
-        found = [
+        """The verdict of the high-risk rule with the surest score, None if no rule applies."""
+        candidates = [
             (r.scores.high_risk.get(rule.id, 0.0), r.thresholds.high_risk.at(level), rule)
             for r in readings
             if r.thresholds.high_risk is not None
             for rule in self.policy.high_risk
         ]
-        if not found:
+        if not candidates:
             return None
-        score, at, rule = max(found, key=lambda entry: entry[0] - entry[1])
+        score, at, rule = max(candidates, key=lambda entry: entry[0] - entry[1])
         action = by_level(rule.action, level)
         if score < at or action == "allow":
             return None
@@ -210,12 +209,12 @@ class Screen:
     def _by_item(
         self, answers: Sequence[tuple[Classifier, list[Scores]]], said: Sequence[int], count: int
     ) -> list[list[Reading]]:
-        """Readings of `count` items, none of those that say nothing; `said` are the places of the others."""
-        found: list[list[Reading]] = [[] for _ in range(count)]
+        """Readings of `count` items; empty items have none, and `said` are the numbers of the others."""
+        by_item: list[list[Reading]] = [[] for _ in range(count)]
         for classifier, scores in answers:
             for place, score in zip(said, scores, strict=True):
-                found[place].append(Reading(classifier.name, score, self.thresholds[classifier.version]))
-        return found
+                by_item[place].append(Reading(classifier.name, score, self.thresholds[classifier.version]))
+        return by_item
 
     def _timed(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
         share = 1000 * (time.perf_counter() - start) / max(1, len(verdicts))
@@ -223,14 +222,14 @@ class Screen:
 
 
 def _apart(scores: Scores, levels: Levels) -> list[Scores]:
-    """What is judged beside the worst place: the other places, and all turns of a conversation together."""
+    """Scores to judge beside the worst place: the other places, and all turns of a conversation together."""
     if len(scores.turns) < 2:
         return list(scores.places)
     return [*scores.places, replace(scores, violation=levels.running(scores.turns), places=(), turns=())]
 
 
 def _says(messages: Conversation) -> bool:
-    """Whether anything is said in a conversation."""
+    """Whether a conversation has any text."""
     return any(m["content"].strip() for m in messages)
 
 
@@ -239,18 +238,16 @@ def _opens(messages: Conversation) -> bool:
     return bool(messages) and messages[-1]["role"] == "assistant" and bool(messages[-1]["content"].strip())
 
 
-def _thresholds(classifier: Classifier, given: Mapping[str, Thresholds]) -> Thresholds:
-    found = given.get(classifier.version)
-    if found is None:  # a classifier's own may take a while to choose
-        found = getattr(classifier, "thresholds", None)
-    if found is None:
+def _thresholds(classifier: Classifier, by_classifier: Mapping[str, Thresholds]) -> Thresholds:
+    thresholds = by_classifier.get(classifier.version)
+    if thresholds is None:  # choosing a classifier's own may take a while
+        thresholds = getattr(classifier, "thresholds", None)
+    if thresholds is None:
         raise CharterError(
             f"the classifier {classifier.name} has no thresholds; measure it with the acceptable_use evaluation and "
-            "give the file of thresholds that it writes"
+            "pass the file of thresholds that it writes"
         )
-    missing = [side for side in sorted(classifier.sides) if found.of(side) is None]
+    missing = [side for side in sorted(classifier.sides) if thresholds.of(side) is None]
     if missing:
-        raise CharterError(
-            f"the thresholds of {classifier.name} leave out {missing[0]}; measure it on that side"
-        )
-    return found
+        raise CharterError(f"the thresholds of {classifier.name} lack {missing[0]}; measure it on that side")
+    return thresholds

@@ -2,8 +2,8 @@
 
     threshold = min t:  #(harmless scores >= t) / n  <=  target
 
-Each is kept with its target, the number of harmless texts, how many of them reach it, and the Wilson interval of that
-share: with n texts a rate below 1 / n can't be told from 0. `charter-aup`'s own are in the shipped file, which the
+Each is stored with its target, the number of harmless texts, how many of them reach it, and the Wilson interval of that
+share: with n texts a rate below 1 / n can't be told from 0. Those of `charter-aup` are in the shipped file, which the
 measuring script writes; nobody types them.
 """
 
@@ -29,11 +29,11 @@ TARGETS: Mapping[Level, float] = {"standard": 0.01, "enhanced": 0.05}  # of harm
 
 
 RELIEF = 0.5  # log odds
-CLOSEST = 1e-6  # that a score comes to 0 and to 1
+CLOSEST = 1e-6  # least distance of a score from 0 and from 1
 
 
 class Threshold(Frozen):
-    """A score, and what it was chosen on."""
+    """A score, and the data that it was chosen on."""
 
     value: float = Field(ge=0, description="scores at or above it act")
     target: float = Field(gt=0, lt=1, description="the false-positive rate aimed at")
@@ -54,10 +54,10 @@ class Levels(Frozen):
         return (self.standard if level == "standard" else self.enhanced).value
 
     def running(self, turns: Sequence[float]) -> float:
-        """The score of a conversation, given those of its user turns in their order: a cumulative sum (Page 1954) of
-        how far each is above the enhanced threshold, on the scale of log odds. A single turn keeps its score. Turns
-        between the two thresholds add up; one below them takes back at most RELIEF, so that idle talk between two
-        attempts doesn't hide them."""
+        """The score of a conversation from the scores of its user turns, in order: a cumulative sum (Page 1954) of how
+        far each is above the enhanced threshold, in log odds. A single turn keeps its score. Turns between the two
+        thresholds add up; one below them subtracts at most RELIEF, so that idle talk between two attempts doesn't hide
+        them."""
         reference, total = _log_odds(self.enhanced.value), 0.0
         for score in turns:
             total = max(0.0, total + max(_log_odds(score) - reference, -RELIEF))
@@ -65,7 +65,7 @@ class Levels(Frozen):
 
 
 class Thresholds(Frozen):
-    """Those of one classifier, by what it is asked about."""
+    """The thresholds of one classifier, for prompts, replies and high-risk rules."""
 
     classifier: str = Field(description="version of the classifier whose scores these are for")
     prompt: Levels | None = Field(None, description="violation scores of prompts")
@@ -73,7 +73,7 @@ class Thresholds(Frozen):
     high_risk: Levels | None = Field(None, description="scores of high-risk rules, prompts only")
 
     def of(self, side: Side) -> Levels | None:
-        """Those of a side's violation scores."""
+        """The thresholds of a side's violation scores."""
         return self.prompt if side == "prompt" else self.reply
 
 
@@ -90,13 +90,13 @@ def choose(harmless: Sequence[float], target: float) -> Threshold:
 
 
 def choose_levels(*groups: Sequence[float], targets: Mapping[Level, float] = TARGETS) -> Levels:
-    """The threshold of every level: the highest that any group of harmless scores asks for, so that each group keeps
-    its target. Empty groups ask for nothing."""
-    asked = [group for group in groups if group]
-    found = {level: [choose(group, targets[level]) for group in asked] for level in LEVELS}
-    if not asked:
+    """The threshold of every level: the highest that any group of harmless scores needs, so that each group keeps
+    its target. Empty groups are ignored."""
+    nonempty = [group for group in groups if group]
+    thresholds = {level: [choose(group, targets[level]) for group in nonempty] for level in LEVELS}
+    if not nonempty:
         raise CharterError("a threshold is chosen on scores of harmless texts; none was given")
-    return Levels(**{level: max(chosen, key=lambda t: t.value) for level, chosen in found.items()})
+    return Levels(**{level: max(chosen, key=lambda t: t.value) for level, chosen in thresholds.items()})
 
 
 def read_thresholds(path: Path) -> dict[str, Thresholds]:
@@ -106,13 +106,13 @@ def read_thresholds(path: Path) -> dict[str, Thresholds]:
 
 
 def by_version(entries: Iterable[Thresholds]) -> dict[str, Thresholds]:
-    """Thresholds by the version of the classifier that they are for."""
+    """Thresholds by the version of their classifier."""
     return {entry.classifier: entry for entry in entries}
 
 
 @lru_cache(maxsize=1)
 def shipped_thresholds() -> dict[str, Thresholds]:
-    """Those that come with charter, measured on the default classifier."""
+    """The thresholds that come with charter, measured on the default classifier."""
     return read_thresholds(shipped(SHIPPED))
 
 

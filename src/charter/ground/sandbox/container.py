@@ -1,8 +1,8 @@
 """How a command is contained: the two ways, and the command line that starts process 1 under each of them.
 
-Either way the command has namespaces of its own (mounts, processes, network without any interface up to the host,
+Either way the command has its own namespaces (mounts, processes, network without any interface up to the host,
 System V memory, host name, control groups), sees only the view, and is nobody the host knows. An ordinary user
-stays that user outside, in a user namespace. Root becomes one of the ids that are kept for passing services.
+stays that user outside, in a user namespace. Root becomes one of the ids reserved for short-lived services.
 """
 
 import itertools
@@ -16,12 +16,12 @@ from charter.ground.sandbox.view import DEVICES, View
 
 _SOURCES = str(Path(__file__).parents[3])
 _ENTER = f"import sys; sys.path.append({_SOURCES!r}); from charter.ground.sandbox.enter import main; main()"
-_PASSING_IDS = range(61184, 65520)  # what systemd gives services that have no user of their own
+_PASSING_IDS = range(61184, 65520)  # what systemd gives services without their own user
 _turn = itertools.count(os.getpid())
 
 
 class Way(StrEnum):
-    """What contains: bubblewrap, or this package's own use of the same namespaces."""
+    """The tool that contains: bubblewrap, or this package's own use of the same namespaces."""
 
     BUBBLEWRAP = "bubblewrap"
     NAMESPACES = "namespaces"
@@ -35,7 +35,7 @@ def passing_id() -> int | None:
 
 def command_line(way: Way, view: View, user: int | None) -> tuple[list[str], int | None]:
     """The arguments that start process 1, which reads its job from standard input; and the id that it must
-    take on before the command starts (None: it has it from the start)."""
+    take on before the command starts (None: it has the id from the start)."""
     if way is Way.BUBBLEWRAP:
         return _bubblewrap(view, user), user
     spec = {
@@ -61,11 +61,11 @@ def _bubblewrap(view: View, user: int | None) -> list[str]:
     if user is None:
         arguments += ["--unshare-user", "--uid", str(init.NOBODY), "--gid", str(init.NOBODY)]
     arguments += ["--cap-drop", "ALL"]
-    for capability in ("SYS_ADMIN", "SETPCAP", "SETUID", "SETGID"):  # process 1 gives them up
+    for capability in ("SYS_ADMIN", "SETPCAP", "SETUID", "SETGID"):  # process 1 drops them
         arguments += ["--cap-add", f"CAP_{capability}"]
     places = [*view.shown, *DEVICES, *(path for path, _ in view.links)]
     for folder in sorted({str(parent) for place in places for parent in Path(place).parents} - {"/"}):
-        arguments += ["--perms", "0755", "--dir", folder]  # left to itself, it keeps others out of some
+        arguments += ["--perms", "0755", "--dir", folder]  # bwrap's default closes some to other users
     for path in view.shown:
         arguments += ["--ro-bind", path, path]
     for path, target in view.links:

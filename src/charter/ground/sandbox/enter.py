@@ -1,7 +1,7 @@
-"""Containment without bubblewrap: this process enters new namespaces and makes a root of its own.
+"""Containment without bubblewrap: this process enters new namespaces and makes its own root.
 
-Started as a process of its own, it maps the sandbox's one user to an unprivileged user of the host, detaches the
-view's folders, builds an empty root with only them in it, and goes on as process 1 (`init`). Linux 5.12 or newer:
+It starts as a separate process, maps the sandbox's one user to an unprivileged user of the host, detaches the
+view's folders, builds an empty root with only them in it, and continues as process 1 (`init`). Linux 5.12 or newer:
 user_namespaces(7), open_tree(2), move_mount(2), mount_setattr(2), pivot_root(2).
 """
 
@@ -88,7 +88,7 @@ def _make_root(view: dict[str, Any]) -> None:
 
 
 def _detached(path: str, attributes: int) -> int:
-    """A copy of a mounted tree that hangs nowhere yet; its descriptor."""
+    """The descriptor of a copy of a mounted tree, not yet attached anywhere."""
     flags = _CLONE | _CLOSE_ON_EXEC | _SUBTREE
     tree = checked("syscall", _OPEN_TREE, _HERE, os.fsencode(path), flags)
     _set_attributes(tree, b"", attributes, _EMPTY_PATH | _SUBTREE)

@@ -1,13 +1,13 @@
 """Both sides of an examination: a candidate runs a solution, an examiner runs its tests; only values pass between.
 
-Each side runs in a sandbox of its own, as a program that is this file, from nothing but the standard library. The
+Each side runs this file in its own sandbox, with nothing but the standard library. The
 candidate's functions appear in the tests as functions that ask the other side, one JSON line a call and one a
-reply. So what judges (the tests, `assert`, `==`, the verdict) is never in one process with what is judged: a
-solution can leave, print, patch and kill whatever it finds, and an answer that equals everything arrives as the
+reply. So the judging side (the tests, `assert`, `==`, the verdict) never shares a process with the solution: a
+solution can exit, print, patch and kill whatever it finds, and an object that equals everything arrives as the
 plain value that it carries.
 
-The tests can't save a solution by what they catch either: a candidate that is gone or answers with what is no answer
-ends the examiner at once, and so does an error that Python itself would drop, in a thread or in `__del__`.
+The tests can't save a solution by catching errors either: if the candidate is gone or sends a malformed answer, the
+examiner ends at once; so it does on an error that Python itself would drop, in a thread or in `__del__`.
 """
 
 import atexit
@@ -28,17 +28,17 @@ ENDED = "the program ended before it answered"
 TOO_LONG = f"an answer is longer than {LONGEST_ANSWER} bytes"
 _LONGEST_MESSAGE = 300
 # errors that end a loop, and methods whose errors Python takes for an end or an absence: a test that meets either would
-# go on as if nothing had been wrong
+# continue as if nothing were wrong
 _ENDS = (StopIteration, StopAsyncIteration)
 _ASKED_BY_PYTHON = {"__getitem__", "__getattr__", "__getattribute__", "__len__", "__length_hint__"}
 
 
 class Broken(BaseException):
-    """The other side no longer answers as agreed. The tests never see it: it ends the examiner."""
+    """The other side broke the protocol. The tests never see this error: it ends the examiner."""
 
 
 class CandidateError(Exception):
-    """An error of the candidate that is no built-in one."""
+    """An error of the candidate that is not a built-in one."""
 
 
 def encode(value: object) -> list[Any]:
@@ -105,29 +105,29 @@ def load(name: str, names: dict[str, object]) -> ModuleType:
 
 def candidate(channel: int) -> None:
     """Run the solution, then answer calls of its functions until the examiner hangs up."""
-    with open(channel, "rb") as asked, open(channel, "wb", closefd=False) as answered:
+    with open(channel, "rb") as questions, open(channel, "wb", closefd=False) as answers:
         try:
             module = load("solution", {})
         except BaseException as error:
-            _send(answered, {"error": _described(error)})
+            _send(answers, {"error": _described(error)})
             return
-        _send(answered, {"value": encode(None)})
-        for line in asked:
+        _send(answers, {"value": encode(None)})
+        for line in questions:
             try:
                 name, arguments, named = json.loads(line)
                 value = getattr(module, name)(*decode(arguments), **decode(named))
                 answer: dict[str, object] = {"value": encode(value)}
             except BaseException as error:
                 answer = {"error": _described(error)}
-            _send(answered, answer)
+            _send(answers, answer)
 
 
 def examiner(channel: int, functions: list[str]) -> None:
     """Run the tests, and write the verdict as the only line of standard output: at once when something has failed,
     else when Python ends, after the last thread and the last `__del__` of the tests."""
     verdict = os.dup(1)
-    os.dup2(2, 1)  # what tests print is no verdict
-    answers, asked = open(channel, "rb"), open(channel, "wb", closefd=False)  # noqa: SIM115 (threads may still ask)
+    os.dup2(2, 1)  # what tests print is not the verdict
+    answers, questions = open(channel, "rb"), open(channel, "wb", closefd=False)  # noqa: SIM115 (threads may still ask)
     turn = threading.RLock()
 
     def end(error: BaseException | None) -> NoReturn:
@@ -143,7 +143,7 @@ def examiner(channel: int, functions: list[str]) -> None:
         end(None)
 
     def dropped(lost: Any) -> None:
-        if lost.exc_type is not SystemExit:  # the way in which a thread ends itself
+        if lost.exc_type is not SystemExit:  # how a thread ends itself
             end(lost.exc_value or Broken("an error was dropped"))
 
     def proxy(name: str) -> Callable[..., Any]:
@@ -151,15 +151,15 @@ def examiner(channel: int, functions: list[str]) -> None:
             question = [name, encode(arguments), encode(named)]
             with turn:
                 try:
-                    _send(asked, question)
+                    _send(questions, question)
                     error, value = _receive(answers)
-                except BaseException as broken:  # a signal's too: its answer would be taken for the next
+                except BaseException as broken:  # a signal's too: its answer would be read as the next one
                     end(broken)
             return _raise(*error) if error else value
 
         return call
 
-    atexit.register(passed)  # first, so that it runs after all that the tests register
+    atexit.register(passed)  # first, so that it runs after everything that the tests register
     threading.excepthook = sys.unraisablehook = dropped
     try:
         error, _ = _receive(answers)  # the solution was loaded, or its error
@@ -190,7 +190,7 @@ def _receive(stream: IO[bytes]) -> tuple[tuple[str, str] | None, Any]:
             return None, decode(answer["value"])
         name, message = map(str, answer["error"])
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise Broken("the program sent something that is no answer") from error
+        raise Broken("the program sent something that is not an answer") from error
     return (name, message), None
 
 
@@ -212,7 +212,7 @@ def _raise(name: str, message: str) -> NoReturn:
 
 
 def _will_show() -> bool:
-    """Whether an error that is raised now reaches the tests: no method that Python asks is under way."""
+    """Whether an error raised now reaches the tests, since no method that Python itself calls is running."""
     frame = sys._getframe()
     while frame := frame.f_back:  # type: ignore[assignment]
         if frame.f_code.co_name in _ASKED_BY_PYTHON:

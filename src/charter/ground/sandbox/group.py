@@ -1,8 +1,8 @@
-"""A control group for each sandbox, where this process may make one: the kernel counts what its processes hold.
+"""A control group for each sandbox, if this process may make one: the kernel counts the memory of its processes.
 
-Unlike the look from outside (`memory`), the kernel counts at every allocation, and counts its own for them too:
-buffers of pipes and sockets, page tables, files of /box. At the limit it ends them. Both versions are used: of
-cgroups(7) version 2 where a folder above passes memory on, of version 1 the folder of this process.
+Unlike the look from outside (`memory`), the kernel counts at every allocation, and also counts its own memory for
+them: buffers of pipes and sockets, page tables, files of /box. At the limit it kills them. Both versions of cgroups(7)
+work: version 2 if a folder above delegates memory, version 1 in the folder of this process.
 """
 
 import functools
@@ -21,7 +21,7 @@ import psutil
 _NAME = "charter-sandbox"
 _turn = itertools.count()
 _JOIN = 'echo 0 > "$1" && shift && exec "$@"'  # the shell joins, and becomes the command
-_OWN = 4  # processes that contain the others: process 1, who started it, who maps its user; one to spare
+_OWN = 4  # processes beside the command's: process 1, its starter, the mapper of its user; one to spare
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Group:
     """A control group of one sandbox."""
 
     folder: Path
-    events: str  # the file that counts, in a line "oom_kill N", whom the kernel ended
+    events: str  # the file whose line "oom_kill N" counts the processes that the kernel killed
 
     def joining(self, command: list[str]) -> list[str]:
-        """A command that joins the group, then is the one that was given, with the same process id."""
+        """A command that joins the group and then becomes `command`, with the same process id."""
         return ["/bin/sh", "-c", _JOIN, "sh", str(self.folder / "cgroup.procs"), *command]
 
     def broken(self) -> bool:
-        """Whether the kernel ended a process of the group for memory."""
+        """Whether the kernel killed a process of the group for its memory."""
         counts = dict(line.split()[:2] for line in (self.folder / self.events).read_text().splitlines())
         return counts.get("oom_kill", "0") != "0"
 
@@ -51,7 +51,7 @@ class Place:
     @contextmanager
     def group(self, memory: int, processes: int) -> Iterator[Group]:
         """A new group that holds `memory` bytes and no swap; it is removed at the end, when its processes must
-        have ended. Raises OSError where it can't be made."""
+        have ended. Raises OSError if it can't be made."""
         folder = self.folder / f"{_NAME}-{os.getpid()}-{next(_turn)}"
         folder.mkdir()
         try:
@@ -72,26 +72,26 @@ class Place:
 
 @functools.cache
 def place() -> Place | None:
-    """Where groups can be made here, found by making one and joining it; None where that fails."""
+    """The folder for groups on this machine, found by making a group and joining it; None if that fails."""
     if sys.platform != "linux":
         return None
-    for found in _candidates():
+    for candidate in _candidates():
         try:
-            with found.group(64 << 20, 16) as group:
+            with candidate.group(64 << 20, 16) as group:
                 subprocess.run(group.joining(["true"]), check=True, capture_output=True)
                 group.broken()
         except (OSError, ValueError, subprocess.CalledProcessError):
             continue
-        for left in found.folder.glob(f"{_NAME}-*"):  # of a Charter that was killed
+        for left in candidate.folder.glob(f"{_NAME}-*"):  # of a Charter that was killed
             if not psutil.pid_exists(int(left.name.split("-")[2])):
                 with suppress(OSError):
                     left.rmdir()
-        return found
+        return candidate
     return None
 
 
 def _candidates() -> Iterator[Place]:
-    """The folders to try: of version 2 those above this process that pass memory on, then that of version 1."""
+    """The folders to try: for version 2 those above this process that delegate memory, then that of version 1."""
     mounts = [line.split() for line in _lines("/proc/self/mountinfo")]
     for line in sorted(_lines("/proc/self/cgroup")):  # 0, version 2, is the first
         number, controllers, path = line.split(":", 2)
@@ -105,11 +105,11 @@ def _candidates() -> Iterator[Place]:
             ):
                 continue
             top = Path(point)
-            own = top / path.removeprefix(root).lstrip("/")
+            start = top / path.removeprefix(root).lstrip("/")
             if version == 1:
-                yield Place(1, own)
+                yield Place(1, start)
                 continue
-            for folder in (own, *own.parents):
+            for folder in (start, *start.parents):
                 if folder.is_relative_to(top) and "memory" in _lines(folder / "cgroup.subtree_control", " "):
                     yield Place(2, folder)
 

@@ -1,6 +1,6 @@
-"""Process 1 of a sandbox: makes the private file system, gives up every privilege, starts the command, waits.
+"""Process 1 of a sandbox: makes the private file system, drops every privilege, starts the command, waits.
 
-It runs inside, under either way of containment, from nothing but the standard library: bubblewrap gets this file's
+It runs inside, under either way of containment, with nothing but the standard library: bubblewrap gets this file's
 text, `enter` calls `main`. The job comes as JSON on standard input. On the descriptor `status` it reports one JSON
 object a line: {"failed": why}, or {"ready": true} and then how the command ended. That descriptor never reaches the
 command, and the command can't touch this process (kernel: process 1 of a namespace gets no signal from inside that
@@ -35,7 +35,7 @@ _FILTER_MODE = 2
 
 
 def main() -> None:
-    """Do the job that stands on standard input, and leave; what the command left running dies with this process."""
+    """Do the job on standard input, and exit; what the command left running dies with this process."""
     job = json.load(sys.stdin)
     status = job["status"]
     os.set_inheritable(status, False)
@@ -81,7 +81,7 @@ def _mount_box(job: dict[str, Any]) -> None:
 
 def _start(job: dict[str, Any]) -> int:
     """Start the command, confined; its process id. Raises OSError if it could not be started."""
-    reading, writing = os.pipe()  # closes when the command runs, or says why it does not
+    reading, writing = os.pipe()  # closes when the command runs, or carries the reason why it doesn't
     child = os.fork()
     if child == 0:
         try:
@@ -102,7 +102,7 @@ def _start(job: dict[str, Any]) -> int:
 
 
 def _confine(job: dict[str, Any]) -> None:
-    """Give up every capability for good, become an unprivileged user where we aren't one, and set the limits."""
+    """Drop every capability for good, become an unprivileged user if we aren't one, and set the limits."""
     for capability in range(64):
         if _LIBC.prctl(_DROP_BOUNDING, capability, 0, 0, 0) != 0:
             if capability < 38:  # all capabilities up to 37 exist since Linux 3.16
@@ -128,7 +128,7 @@ def _write_files(files: dict[str, str]) -> None:
     os.chdir(BOX)
     for name, text in files.items():
         os.makedirs(os.path.dirname(f"./{name}"), exist_ok=True)
-        # a lone surrogate, which a model may write, is kept: it is the command's to refuse
+        # a lone surrogate, which a model may write, stays: the command has to refuse it
         with open(name, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
             file.write(text)
 

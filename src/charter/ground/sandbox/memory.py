@@ -1,7 +1,7 @@
-"""What a sandbox holds, as seen from outside: a look that is quick where little is held, and exact where much is.
+"""The memory of a sandbox, as seen from outside: a quick look while it is small, an exact one when it is large.
 
-Where no control group counts, a look adds what the kernel may hold for processes: page tables, sockets, pipes. Small
-objects, such as descriptions of mappings, it can't see.
+Without a control group, a look adds what the kernel may hold for processes: page tables, sockets, pipes. It can't see
+small objects, such as descriptions of mappings.
 """
 
 import os
@@ -17,8 +17,8 @@ _SOCKET = 1.5  # times the default buffer: it is full when it is exceeded, by ha
 
 
 def held(pid: int, most: int, kernel: bool) -> int:
-    """Bytes that all processes below one hold. Up to `most` a page that several share may count for each; above it
-    it counts once, and the sum ends where `most` is exceeded. With `kernel`, page tables count too, and for each
+    """Bytes that all processes below `pid` hold. Up to `most` a shared page may count for each process; above it a
+    page counts once, and the sum stops as soon as it exceeds `most`. With `kernel`, page tables count too, and for each
     pipe and Unix socket the most that its buffer can hold."""
     children = _below(pid)
     total = _unix_sockets(children[0]) if kernel and children else 0
@@ -29,7 +29,7 @@ def held(pid: int, most: int, kernel: bool) -> int:
         total += sizes.get("VmPTE", 0) if kernel else 0
     if kernel and total <= most:
         total += _PIPE * len({pipe for child in children for pipe in _pipes(child)})
-    if total > most or total + resident <= most:  # what is shared counts too often here
+    if total > most or total + resident <= most:  # shared pages count several times here
         return total + resident
     for child in children:
         shares = _sizes(f"/proc/{child}/smaps_rollup", "Pss") or _sizes(f"/proc/{child}/status", "VmRSS")
@@ -43,20 +43,20 @@ def _below(pid: int) -> list[int]:
     """The processes below one, each after its parent. The kernel's own lists, where it keeps them, cost a twentieth of
     a walk through all processes."""
     try:
-        found = [pid]
-        for one in found:
+        pids = [pid]
+        for one in pids:
             with suppress(FileNotFoundError, ProcessLookupError):  # it ended
                 for task in os.listdir(f"/proc/{one}/task"):
-                    found += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
-        if len(found) > 1:
-            return found[1:]
+                    pids += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
+        if len(pids) > 1:
+            return pids[1:]
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
 
 
 def _sizes(path: str, *names: str) -> dict[str, int]:
-    """Bytes that a file of /proc says in kibibytes, by name; none if the process ended or may not be looked into."""
+    """Values of a file of /proc, from kibibytes to bytes, by name; empty if the process ended or may not be read."""
     sizes = dict[str, int]()
     with suppress(OSError):
         for line in Path(path).read_text().splitlines():
@@ -67,18 +67,18 @@ def _sizes(path: str, *names: str) -> dict[str, int]:
 
 
 def _pipes(pid: int) -> Iterator[tuple[int, int]]:
-    """The device and number of each pipe, with a name or without, that a process has open."""
-    with suppress(OSError):  # it ended, or may not be looked into
+    """The device and inode of each open pipe of a process, with a name or without."""
+    with suppress(OSError):  # it ended, or may not be read
         for number in os.listdir(f"/proc/{pid}/fd"):
             with suppress(OSError):
-                found = os.stat(f"/proc/{pid}/fd/{number}")
-                if stat.S_ISFIFO(found.st_mode):
-                    yield found.st_dev, found.st_ino
+                status = os.stat(f"/proc/{pid}/fd/{number}")
+                if stat.S_ISFIFO(status.st_mode):
+                    yield status.st_dev, status.st_ino
 
 
 def _unix_sockets(pid: int) -> int:
-    """Those of a process's network namespace, by what the kernel counts: one that is closed but holds what
-    nobody has read is among them, and one that waits to be accepted."""
+    """Unix sockets of a process's network namespace, by the kernel's count: it includes closed ones that hold unread
+    data and ones that wait to be accepted."""
     with suppress(OSError):  # it ended
         rows = [line.split()[:3] for line in Path(f"/proc/{pid}/net/protocols").read_text().splitlines()]
         count = sum(int(row[2]) for row in rows if row[0].startswith("UNIX"))

@@ -1,4 +1,4 @@
-"""Preflight: which sandbox this machine has, found by trying; asked before any text is generated."""
+"""Preflight: finds the sandbox of this machine by trying, before any text is generated."""
 
 import functools
 import shutil
@@ -11,7 +11,7 @@ from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.process import Ending, Sandbox, run
 from charter.ground.sandbox.view import python_view
 
-# looks around from inside: threads work, files can be written, and nothing of the host is there
+# checks from inside: threads work, files can be written, and nothing of the host is there
 _PROBE = """
 import os, socket, sys, threading
 thread = threading.Thread(target=open("written", "w").close)
@@ -47,7 +47,7 @@ def sandbox() -> Sandbox:
 
 @functools.cache
 def trouble(way: Way) -> str:
-    """Why a way of containment can't be had here, in a few words; "" if it contains a probe."""
+    """Why a way of containment doesn't work here, in a few words; "" if it contains a probe."""
     if sys.platform != "linux":
         return "it needs Linux"
     if way is Way.BUBBLEWRAP and shutil.which("bwrap") is None:

@@ -1,8 +1,8 @@
 """Running a command in a sandbox, seen from the host: start it, take its output, keep its limits, end all of it.
 
-The kernel keeps most limits (rlimits, size of the private file system, a control group where there is one). From
-here come the wall clock, the length of the output, and the memory of all processes together, which is looked at
-several times a second, the oftener the nearer it is to its limit.
+The kernel keeps most limits (rlimits, size of the private file system, a control group if there is one). This module
+keeps the wall clock, the length of the output, and the memory of all processes together, which it reads several
+times a second, more often the nearer it is to its limit.
 """
 
 import json
@@ -32,8 +32,8 @@ from charter.ground.sandbox.view import View
 
 _START = 30.0  # seconds in which process 1 must have started the command
 _POLL = 0.02  # seconds between looks at the clock
-_LOOK = 0.05  # seconds between looks at the memory, at most while looking takes a tenth of the time
-_GROWTH = 4 << 30  # bytes a second by which memory may grow, so what is left says when to look again
+_LOOK = 0.05  # seconds between looks at the memory; more if looking would take over a tenth of the time
+_GROWTH = 4 << 30  # bytes a second by which memory may grow: the rest sets the time of the next look
 _MB = 2**20
 
 
@@ -46,7 +46,7 @@ class Ending(StrEnum):
     OUT_OF_MEMORY = "out of memory"
     TOO_MUCH_OUTPUT = "output over the limit"
     STOPPED = "stopped by the caller"
-    ENVIRONMENT_FAILED = "environment failed"  # it never began, or the sandbox was killed from outside
+    ENVIRONMENT_FAILED = "environment failed"  # it never started, or the sandbox was killed from outside
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A way of containment, what it shows, and where its control groups are made (None: nowhere, its memory is
+    """A way of containment, its view, and the folder of its control groups (None: there are none, and memory is
     summed by looking). Get one from `preflight.sandbox`, which has tried it."""
 
     way: Way
@@ -156,8 +156,8 @@ def _spawn(
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End what is left. Killing process 1 of the sandbox ends every process in it; the one that started it
-    leaves when they are gone."""
+    """Kill what is left. Killing process 1 of the sandbox ends every process in it; its starter exits when they
+    are gone."""
     if process.poll() is None:
         with suppress(psutil.Error):
             for child in psutil.Process(process.pid).children():
@@ -180,14 +180,14 @@ class _Watch:
         group: Group | None,
     ) -> None:
         self.process, self.limits, self.stop, self.group = process, limits, stop, group
-        self.kept = {"stdout": bytearray(), "stderr": bytearray(), "status": bytearray()}
+        self.streams = {"stdout": bytearray(), "stderr": bytearray(), "status": bytearray()}
         self.breach: Ending | None = None
         self.reason = ""
         self.began = self.start = time.monotonic()
         self.next_look = math.inf
 
     def follow(self, status: int) -> None:
-        """Take output until all of it has come, or a limit is broken."""
+        """Read output until it ends, or a limit is broken."""
         with selectors.DefaultSelector() as selector:
             streams: list[tuple[IO[bytes] | int | None, str]] = [
                 (self.process.stdout, "stdout"),
@@ -209,9 +209,9 @@ class _Watch:
     def ended(self) -> Ended:
         """How it ended, from the limit that was broken or from what process 1 reported."""
         seconds = time.monotonic() - self.began
-        stdout, stderr = (self.kept[n].decode(errors="replace") for n in ("stdout", "stderr"))
+        stdout, stderr = (self.streams[n].decode(errors="replace") for n in ("stdout", "stderr"))
         reports = dict[str, Any]()
-        for line in self.kept["status"].splitlines():
+        for line in self.streams["status"].splitlines():
             reports |= json.loads(line)
         how, code = self.breach, 0
         if how is None and self._full():
@@ -230,14 +230,14 @@ class _Watch:
         return Ended(how, code, stdout, stderr, seconds, self.reason)
 
     def _take(self, name: str, data: bytes) -> None:
-        kept = self.kept[name]
+        stream = self.streams[name]
         if name == "status":
-            if not kept:  # the command starts now, and so does its clock
+            if not stream:  # the command starts now, and so does its clock
                 self.began = self.next_look = time.monotonic()
-            kept += data
+            stream += data
             return
-        room = self.limits.output_kb * 1024 - len(self.kept["stdout"]) - len(self.kept["stderr"])
-        kept += data[:room]
+        room = self.limits.output_kb * 1024 - len(self.streams["stdout"]) - len(self.streams["stderr"])
+        stream += data[:room]
         if len(data) > room:
             self.breach = Ending.TOO_MUCH_OUTPUT
 
@@ -249,7 +249,7 @@ class _Watch:
         now = time.monotonic()
         if self.stop is not None and self.stop.is_set():
             return Ending.STOPPED
-        if not self.kept["status"]:
+        if not self.streams["status"]:
             if now - self.start < _START:
                 return None
             self.reason = f"it did not start within {_START:.0f} seconds"

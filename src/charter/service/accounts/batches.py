@@ -1,15 +1,14 @@
-"""Batches of requests that are answered within a day, kept so that nothing that was accepted is lost.
+"""Batches of requests, answered within a day and stored so that no accepted request is lost.
 
 The life cycle is that of Anthropic's Message Batches (platform.claude.com/docs/en/build-with-claude/batch-processing,
-and the types of their client): a batch is `in_progress`, then `ended`; one that was cancelled is `canceling` in
-between, while requests under way may still finish. Each request ends as succeeded, errored, canceled or expired, and
-the batch ends when none waits. A day after it was made, what still waits expires. Results can be read for 29 days after
-it was made, or as long as the service keeps them (`retention`); then the batch is still shown, without them. Until a
-batch has ended, Anthropic counts all of its requests as processing: so does `request_counts`; `counts` says how far it
-is.
+and the types of their client): a batch is `in_progress`, then `ended`; a cancelled one is `canceling` in between, while
+running requests may still finish. Each request ends as succeeded, errored, canceled or expired, and the batch ends when
+none waits. A day after its creation, waiting requests expire. Results can be read for 29 days after its creation, or as
+long as the service keeps them (`retention`); after that the batch is listed without them. Until a batch has ended,
+Anthropic counts all of its requests as processing: so does `request_counts`; `counts` has the present numbers.
 
-A large batch is written some requests at a time, so that others can write in between; until its last one is there it is
-`arriving`, and nobody sees it. One that a kill left so is removed at the next start (`batch_work.resume`).
+A large batch is written in pieces, so that others can write in between; until its last request is there it is
+`arriving`, and nobody sees it. If a kill leaves it so, the next start removes it (`batch_work.resume`).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ MOST_REQUESTS = 100_000
 MOST_BYTES = 256 * 2**20  # of all params together
 DAY = 86_400.0
 EXPIRY = DAY
-KEPT = 29 * DAY  # results, from when the batch was made
+KEPT = 29 * DAY  # for results, from the creation of the batch
 MOST_LISTED = 1_000
 WAITING = "waiting"
 ENDS = ("succeeded", "errored", "canceled", "expired")
@@ -55,21 +54,21 @@ class Batch:
     key: str
     state: str  # in_progress, canceling or ended
     size: int
-    bytes: int  # of its requests, while they are kept
+    bytes: int  # of its requests, while they are stored
     created: float
     expires: float
-    canceled: float | None  # when it was asked for
+    canceled: float | None  # when somebody asked for it
     ended: float | None
-    removed: float | None  # when its results were
-    counts: dict[str, int]  # processing, succeeded, errored, canceled, expired: as it is now
+    removed: float | None  # when its results were removed
+    counts: dict[str, int]  # processing, succeeded, errored, canceled, expired: at present
 
     @property
     def request_counts(self) -> dict[str, int]:
-        """The counts as Anthropic gives them: all are processing until the batch has ended."""
+        """The counts in Anthropic's way: all are processing until the batch has ended."""
         return self.counts if self.state == ENDED else {"processing": self.size, **dict.fromkeys(ENDS, 0)}
 
     def archived(self, now: float | None = None) -> float | None:
-        """When its results went away; None while they are here."""
+        """When its results were removed; None while they are stored."""
         if self.removed is not None:
             return self.removed
         gone = self.created + KEPT
@@ -78,8 +77,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What an organisation's batches may have: requests in those that have not ended, and bytes of requests in all that
-    are kept."""
+    """Limits of an organisation's batches: requests in unfinished ones, and bytes of requests in all stored ones."""
 
     requests: int
     bytes: int
@@ -87,7 +85,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of batches, newest first, and whether there are more in the direction that was asked for."""
+    """A page of batches, newest first, and whether there are more in the requested direction."""
 
     batches: list[Batch]
     has_more: bool
@@ -105,7 +103,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a request; `body` is the JSON of a message, or of an error, or None."""
+    """The result of a request; `body` is the JSON of a message, or of an error, or None."""
 
     custom_id: str
     state: str
@@ -126,14 +124,14 @@ def make_batch(
     quota: Quota | None = None,
     wanted: Once | None = None,
 ) -> str:
-    """A new batch's id; `items` are custom ids, and params as JSON. Once this returns nothing of it is lost; where it
-    raises, nothing of it is there.
+    """A new batch's id; `items` are custom ids, and params as JSON. Once this returns, the batch is safe; if it raises,
+    nothing of it is stored.
 
-    It is written a piece at a time, each in a transaction of its own. After each it `rest`s as long as that one took:
-    whoever waits for SQLite's one write lock looks for it only now and then.
+    It is written in pieces, each in its own transaction. After each it `rest`s as long as that one took, since others
+    who wait for SQLite's one write lock try only now and then.
 
-    Raises Refusal for no items or too many, for custom ids that are none or that come twice, and, 429, where the
-    organisation's `quota` would be passed. Where it is `wanted` once, raises as `made_once.claim`.
+    Raises Refusal for no or too many items, for malformed or repeated custom ids, and, 429, if the organisation's
+    `quota` would be exceeded. If it is `wanted` once, raises as `made_once.claim`.
     """
     taken = list(islice(items, MOST_REQUESTS + 1))
     size = _check(taken)
@@ -147,7 +145,7 @@ def make_batch(
             with writing(engine) as connection:
                 if rows[0]["number"] == 0:
                     if wanted is not None:
-                        alone(connection)  # of two at once the second finds what the first made
+                        alone(connection)  # of two at once, the second sees the first one's batch
                         claim(connection, caller.organisation, wanted, id, now)
                     if quota is not None:
                         _check_quota(connection, caller.organisation, quota, len(taken), size)
@@ -166,7 +164,7 @@ def make_batch(
 
 
 def get_batch(connection: Connection, organisation: str, batch: str) -> Batch:
-    """A batch of an organisation. Raises NotFound, for another organisation's as well."""
+    """A batch of an organisation. Raises NotFound, also for another organisation's batch."""
     return _batches(connection, [_owned(connection, _one(organisation, batch), batch)])[0]
 
 
@@ -178,9 +176,9 @@ def list_batches(
     after: str | None = None,
     limit: int = 20,
 ) -> Page:
-    """An organisation's batches, newest first: those right after a batch (older), or right before it (newer).
+    """An organisation's batches, newest first: those directly after a batch (older), or before it (newer).
 
-    Raises Refusal for a limit that isn't from 1 to 1,000, for both cursors at once, and for a cursor that is no batch.
+    Raises Refusal for a limit that isn't from 1 to 1,000, for both cursors at once, and for an unknown cursor.
     """
     if not 1 <= limit <= MOST_LISTED:
         raise Refusal(f"limit is a number from 1 to {MOST_LISTED:,}")
@@ -209,15 +207,15 @@ def cancel_batch(
     batch: str,
     under_way: Collection[tuple[str, int]] = (),
 ) -> Batch:
-    """Cancels what waits of a batch, but for the requests that are `under_way` (ids of batches and numbers): those may
-    still finish. Again, it changes nothing.
+    """Cancels the waiting requests of a batch, except those `under_way` (ids of batches and numbers), which may still
+    finish. Calling it again changes nothing.
 
     Raises NotFound, and Refusal for a batch that has ended.
     """
-    found = _owned(connection, _one(organisation, batch).with_for_update(), batch)
-    if found.state == ENDED:
+    row = _owned(connection, _one(organisation, batch).with_for_update(), batch)
+    if row.state == ENDED:
         raise Refusal(f"the batch {batch} has ended; there is nothing left to cancel")
-    if found.state == IN_PROGRESS:
+    if row.state == IN_PROGRESS:
         now = time.time()
         connection.execute(update(BATCHES).where(_B.id == batch).values(state=CANCELING, canceled=now))
         busy = [number for id, number in under_way if id == batch]
@@ -227,43 +225,43 @@ def cancel_batch(
 
 
 def delete_batch(connection: Connection, organisation: str, batch: str) -> None:
-    """Deletes a batch that has ended, with its results. Raises NotFound, and Refusal for one that hasn't ended."""
-    found = _owned(connection, _one(organisation, batch).with_for_update(), batch)
-    if found.state != ENDED:
+    """Deletes an ended batch with its results. Raises NotFound, and Refusal if it hasn't ended."""
+    row = _owned(connection, _one(organisation, batch).with_for_update(), batch)
+    if row.state != ENDED:
         raise Refusal(f"the batch {batch} has not ended; cancel it first, and delete it when it has ended")
     connection.execute(delete(BATCHES).where(_B.id == batch))  # its items with it
 
 
 def results(engine: Engine, organisation: str, batch: str, size: int = 200) -> Iterator[list[Result]]:
-    """The results of a batch, `size` at a time, each time in a transaction of its own: a slow reader holds nothing up.
+    """The results of a batch, `size` at a time, each in its own transaction, so a slow reader blocks nobody.
 
-    Raises NotFound, before anything is read, for a batch that isn't there, hasn't ended, or is too old.
+    Raises NotFound, before reading anything, if the batch doesn't exist, hasn't ended, or is too old.
     """
     with reading(engine) as connection:
-        found = get_batch(connection, organisation, batch)
-    if found.state != ENDED:
-        raise NotFound(f"the batch {batch} has not ended; its results come then")
-    if found.archived() is not None:
+        finished = get_batch(connection, organisation, batch)
+    if finished.state != ENDED:
+        raise NotFound(f"the batch {batch} has not ended; its results are available then")
+    if finished.archived() is not None:
         raise NotFound(
-            f"the results of the batch {batch} were kept for some days, as this service does, and are gone"
+            f"the results of the batch {batch} are gone: this service keeps results for a limited time"
         )
-    return _results(engine, found, size)
+    return _results(engine, finished, size)
 
 
 def _check_quota(connection: Connection, organisation: str, quota: Quota, requests: int, size: int) -> None:
-    alone(connection)  # of two batches at once the second counts the first
+    alone(connection)  # of two batches at once, the second counts the first
     mine = select(func.sum(case((_B.state != ENDED, _B.size), else_=0)), func.sum(_B.bytes))
     waiting, held = connection.execute(mine.where(_B.organisation == organisation)).one()
     if (waiting or 0) + requests > quota.requests:
         raise Refusal(
-            f"{waiting or 0:,} requests of your organisation's batches have not ended, and {quota.requests:,} may; "
+            f"your organisation's batches have {waiting or 0:,} unfinished requests, the limit is {quota.requests:,}; "
             "send these when some batches have ended",
             429,
         )
     if (held or 0) + size > quota.bytes:
         raise Refusal(
             f"your organisation's batches hold {(held or 0) // 2**20} MiB of requests, and {quota.bytes // 2**20} MiB "
-            "may be held; delete batches that have ended",
+            "are allowed; delete batches that have ended",
             429,
         )
 
@@ -271,9 +269,9 @@ def _check_quota(connection: Connection, organisation: str, quota: Quota, reques
 def _check(items: Sequence[tuple[str, str]]) -> int:
     """The bytes of all params."""
     if not items:
-        raise Refusal("requests: a batch has 1 request at least")
+        raise Refusal("requests: a batch needs at least 1 request")
     if len(items) > MOST_REQUESTS:
-        raise Refusal(f"requests: a batch has {MOST_REQUESTS:,} requests at most; send several batches")
+        raise Refusal(f"requests: a batch may have {MOST_REQUESTS:,} requests; send several batches")
     seen: dict[str, int] = {}
     room = MOST_BYTES
     for number, (custom_id, params) in enumerate(items):
@@ -282,14 +280,14 @@ def _check(items: Sequence[tuple[str, str]]) -> int:
         except UnicodeEncodeError:
             raise Refusal(f"requests.{number}.params: expected text, found half a surrogate pair") from None
         if room < 0:
-            raise Refusal(f"a batch has {MOST_BYTES // 2**20} MB at most; send several batches", 413)
+            raise Refusal(f"a batch may have {MOST_BYTES // 2**20} MB; send several batches", 413)
         if not _CUSTOM_ID.fullmatch(custom_id):
             raise Refusal(
                 f"requests.{number}.custom_id: expected 1 to 64 letters of a-z and A-Z, digits, hyphens or underscores"
             )
         if (first := seen.setdefault(custom_id, number)) != number:
             raise Refusal(
-                f"requests.{number}.custom_id: {custom_id!r} is requests.{first}'s already; each has its own"
+                f"requests.{number}.custom_id: requests.{first} already has {custom_id!r}; each request needs its own"
             )
     return MOST_BYTES - room
 
@@ -299,10 +297,10 @@ def _one(organisation: str, batch: str) -> Select[Any]:
 
 
 def _owned(connection: Connection, wanted: Select[Any], batch: str) -> Row[Any]:
-    found = connection.execute(wanted).first()
-    if found is None:
+    row = connection.execute(wanted).first()
+    if row is None:
         raise NotFound(f"there is no batch {batch[:80]!r}")
-    return found
+    return row
 
 
 def _batches(connection: Connection, rows: Sequence[Row[Any]]) -> list[Batch]:
@@ -323,14 +321,14 @@ def _results(engine: Engine, batch: Batch, size: int) -> Iterator[list[Result]]:
         mine = (_I.batch == batch.id, _I.number > last)
         with reading(engine) as connection:
             rows = connection.execute(select(*columns).where(*mine).order_by(_I.number).limit(size)).all()
-        if not rows:  # or a part would look like the whole
+        if not rows:  # else a part would look like the whole
             raise NotFound(f"the batch {batch.id} was deleted while its results were read")
         last = rows[-1].number
         yield [Result(custom_id, state, body) for _, custom_id, state, body in rows]
 
 
 def _pieces(batch: str, items: Sequence[tuple[str, str]]) -> Iterator[tuple[bool, list[dict[str, Any]]]]:
-    """Rows to be written together, and whether they are the last."""
+    """Rows to write together, and whether they are the last."""
     rows: list[dict[str, Any]] = []
     size = 0
     for number, (custom_id, params) in enumerate(items):
@@ -346,13 +344,13 @@ def _pieces(batch: str, items: Sequence[tuple[str, str]]) -> Iterator[tuple[bool
 def close_waiting(
     connection: Connection, batch: str, state: str, but: Sequence[int] = (), result: str | None = None
 ) -> None:
-    """Ends all that waits of a batch, but for some numbers, with the same result."""
+    """Ends all waiting requests of a batch, except some numbers, with the same result."""
     waits = (_I.state == WAITING, _I.batch == batch, _I.number.not_in(but))
     connection.execute(update(BATCH_ITEMS).where(*waits).values(state=state, result=result))
 
 
 def end_if_done(connection: Connection, batch: str, now: float) -> None:
-    """Ends a batch of which nothing waits any more."""
+    """Ends a batch without waiting requests."""
     waits = exists().where(_I.state == WAITING, _I.batch == batch)
     done = update(BATCHES).where(_B.id == batch, _B.state != ENDED, ~waits)
     connection.execute(done.values(state=ENDED, ended=now))

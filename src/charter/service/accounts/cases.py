@@ -1,8 +1,8 @@
-"""What people look at: flagged requests, reports, appeals, and rises on the ladder that only a person may decide.
+"""Cases for people to decide: flagged requests, reports, appeals, and rises on the ladder that need a person.
 
-A case is closed once, as upheld or dismissed; whoever comes second is told so. What the closed ones say of the
-classifiers is their audit. A case holds what somebody wrote only where it was sent in with it, or where the service
-keeps what it flags, and only until `expire_content`.
+A case is closed once, as upheld or dismissed; a second attempt is refused. The closed cases are an audit of the
+classifiers. A case holds text only if somebody sent it in with a report, or if the service stores flagged texts, and
+only until `expire_content`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ CaseVerdict = Literal["upheld", "dismissed"]
 State = Literal["open", "closed", "all"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 UPHELD, DISMISSED = VERDICTS = get_args(CaseVerdict)
-RULE = "rule"  # who decided where nobody did
+RULE = "rule"  # the decider if no person decided
 ACTED = ("flag", "block")
 MOST_OPEN = 200  # cases of one kind and organisation: more than people would read
 MOST_WORDS, MOST_CONTENT = 10_000, 200_000  # characters
 LONGEST_NAME = 200
-SEVERITIES: tuple[Severity, ...] = ("severe", "high", "medium", "low")  # in the order in which people look
-NO_SEVERITY: Severity = "medium"  # where what has none stands
+SEVERITIES: tuple[Severity, ...] = ("severe", "high", "medium", "low")  # in the order of the queue
+NO_SEVERITY: Severity = "medium"  # place in the queue of cases without severity
 _RANK = case(
     {one: place for place, one in enumerate(SEVERITIES)},
     value=CASES.c.severity,
@@ -46,9 +46,9 @@ _RANK = case(
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case. `category` of a case of kind standing is the level that the rule asks for. `severity`: what the
-    category's was when the case was opened, "" where it has none. `user`: the mark of an end user. `conversation`: the
-    digest of what was asked."""
+    """One case. `category` of a case of kind standing is the level that the rule asks for. `severity`: the category's
+    when the case was opened, "" if it has none. `user`: the mark of an end user. `conversation`: the digest of the
+    request's conversation."""
 
     id: str
     kind: str
@@ -67,14 +67,14 @@ class Case:
     conversation: str = ""
 
     def row(self) -> dict[str, Any]:
-        """As JSON; the content as what it spells."""
+        """As JSON, with the content parsed."""
         plain = {name: getattr(self, name) for name in self.__slots__}
         return plain | {"content": json.loads(self.content) if self.content else None}
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some cases, the severest first, of these the oldest, and the id to go on after; "" at the end."""
+    """Some cases, by severity and then age, and the id to continue after; "" at the end."""
 
     cases: tuple[Case, ...]
     after: str
@@ -82,7 +82,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class NewCase:
-    """A case to be opened. `content`: messages and reply, or what a reporter sent in."""
+    """A case to open. `content`: messages and reply, or the content of a report."""
 
     kind: Kind
     organisation: str
@@ -97,8 +97,8 @@ class NewCase:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What people said of a category's flags. `precision`: the share that they upheld, with its 95 % interval (Wilson),
-    of the flags that they closed; `missed`: reports that they upheld where nothing had been flagged."""
+    """People's verdicts on a category's flags. `precision`: the share upheld of the closed flags, with its 95 %
+    interval (Wilson); `missed`: upheld reports on requests without a flag."""
 
     category: str
     upheld: int
@@ -111,10 +111,10 @@ class Audit:
 
 
 def open_case(connection: Connection, new: NewCase, now: float) -> str | None:
-    """The id of a new case, or of the one that is open or closed on the same category of the same flagged request;
-    None where so many of the organisation wait that nobody would read one more.
+    """The id of a new case, or of the existing case on the same category of the same flagged request; None if too many
+    of the organisation's cases wait.
 
-    Raises Refusal for words or a content that are too long.
+    Raises Refusal if the words or the content are too long.
     """
     alone(connection)
     words, content = fitting(new)
@@ -149,29 +149,29 @@ def open_case(connection: Connection, new: NewCase, now: float) -> str | None:
 
 
 def plain_text(text: str, most: int, what: str) -> str:
-    """What somebody wrote as both databases can keep it. Raises Refusal where it is too long."""
+    """A text in the form that both databases can store. Raises Refusal if it is too long."""
     if len(text) > most:
-        raise Refusal(f"{what} has {len(text):,} characters; at most {most:,} are kept", 413)
+        raise Refusal(f"{what} has {len(text):,} characters; the limit is {most:,}", 413)
     return mend_text(text).replace("\0", "\ufffd")
 
 
 def fitting(new: NewCase) -> tuple[str, str]:
-    """Words and content of a case as they are stored. Raises Refusal for what is too long."""
+    """Words and content of a case as they are stored. Raises Refusal if they are too long."""
     words = plain_text(new.words, MOST_WORDS, "what was written")
     if new.content is None:
         return words, ""
-    # JSON escapes NUL; half a surrogate pair no database keeps
+    # JSON escapes NUL; no database stores half a surrogate pair
     content = mend_text(json.dumps(new.content, ensure_ascii=False, allow_nan=False))
     if len(content) > MOST_CONTENT and new.kind == "flag":
-        content = json.dumps({"too_long": len(content)})  # nobody can be asked to send less
+        content = json.dumps({"too_long": len(content)})  # nobody is there to send less
     if len(content) > MOST_CONTENT:
-        raise Refusal(f"the content has {len(content):,} characters; at most {MOST_CONTENT:,} are kept", 413)
+        raise Refusal(f"the content has {len(content):,} characters; the limit is {MOST_CONTENT:,}", 413)
     return words, content
 
 
 def waiting_of(connection: Connection, organisation: str, kind: Kind, user: str | None = None) -> int:
-    """How many cases of a kind are open for an organisation; for one end user, or with "" for the organisation itself,
-    where that is said."""
+    """Number of open cases of a kind for an organisation; with `user` only those of one end user, or with "" only the
+    organisation's own."""
     mine = and_(CASES.c.organisation == organisation, CASES.c.kind == kind, CASES.c.closed.is_(None))
     if user is not None:
         mine = and_(mine, CASES.c.user == user)
@@ -180,10 +180,10 @@ def waiting_of(connection: Connection, organisation: str, kind: Kind, user: str 
 
 def find_case(connection: Connection, id: str) -> Case:
     """A case. Raises NotFound."""
-    found = connection.execute(select(CASES).where(CASES.c.id == id)).one_or_none()
-    if found is None:
+    row = connection.execute(select(CASES).where(CASES.c.id == id)).one_or_none()
+    if row is None:
         raise NotFound(f"there is no case {id}; charter conduct queue lists them")
-    return _case(found)
+    return _case(row)
 
 
 def queue(
@@ -196,10 +196,10 @@ def queue(
     severity: str = "",
 ) -> Page:
     """Cases of a kind, a state, an organisation and a severity, or of all, by severity and then by age; those that
-    follow the case `after`. What has no severity (appeals, rises, reports without a category, high-risk uses) stands
-    among the medium ones, unless one severity alone is asked for.
+    follow the case `after`. Cases without severity (appeals, rises, reports without a category, high-risk uses) are
+    among the medium ones, unless one severity is requested.
 
-    Raises NotFound where `after` doesn't exist.
+    Raises NotFound if `after` doesn't exist.
     """
     place = (_RANK, CASES.c.created, CASES.c.id)
     wanted = select(CASES).order_by(*place).limit(limit + 1)
@@ -215,17 +215,17 @@ def queue(
         last = find_case(connection, after)
         behind = (SEVERITIES.index(last.severity or NO_SEVERITY), last.created, last.id)
         wanted = wanted.where(tuple_(*place) > tuple_(*behind))
-    found = [_case(row) for row in connection.execute(wanted)]
-    return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else "")
+    cases = [_case(row) for row in connection.execute(wanted)]
+    return Page(tuple(cases[:limit]), cases[limit - 1].id if len(cases) > limit else "")
 
 
 def close_case(
     connection: Connection, id: str, verdict: CaseVerdict, by: str, note: str = "", now: float | None = None
 ) -> Case:
-    """Closes a case; `standings.settle` does it and draws what follows for the account.
+    """Closes a case; `standings.settle` calls this and applies the consequences for the account.
 
-    Raises Stale where somebody closed it before, NotFound where there is none, CharterError for a verdict or a name
-    that is none.
+    Raises Stale if it is already closed, NotFound if it doesn't exist, CharterError for an unknown verdict or an
+    invalid name.
     """
     if verdict not in VERDICTS:
         raise CharterError(f"a verdict is {' or '.join(VERDICTS)}, not {verdict!r}")
@@ -239,37 +239,39 @@ def close_case(
     done = connection.execute(
         CASES.update().where(CASES.c.id == id, CASES.c.closed.is_(None)).values(**closing)
     )
-    found = find_case(connection, id)
+    closed_case = find_case(connection, id)
     if not done.rowcount:
-        raise Stale(f"{id} was {found.verdict} by {found.by} already; a case is decided once")
-    return found
+        raise Stale(
+            f"{id} was {closed_case.verdict} by {closed_case.by} already; a case can be decided only once"
+        )
+    return closed_case
 
 
 def who(by: str) -> str:
-    """The name of a person who decides. Raises CharterError for none, and for the rule's."""
+    """The name of a person who decides. Raises CharterError if it is empty or the rule's."""
     name = " ".join(plain_text(by, LONGEST_NAME, "the name").split())
     if not name or name == RULE:
-        raise CharterError(f"a decision needs the name of who made it, and {by!r} is nobody's")
+        raise CharterError(f"a decision needs a person's name; {by!r} is not one")
     return name
 
 
 def appeal(connection: Connection, organisation: str, words: str, now: float, user: str = "") -> str:
-    """The id of a new appeal of where an organisation, or one of its end users, stands. Raises Refusal for one without
-    words, while another waits, and where too many of the organisation wait."""
+    """The id of a new appeal of the standing of an organisation or one of its end users. Raises Refusal if it has no
+    words, another one waits, or too many of the organisation wait."""
     if not words.strip():
-        raise Refusal("an appeal needs words: say why the account should be restored")
+        raise Refusal("an appeal needs words: write why the account should be restored")
     alone(connection)
     if waiting_of(connection, organisation, "appeal", user):
-        raise Refusal("an appeal waits for a decision already; there can be one at a time", 409)
-    made = open_case(connection, NewCase("appeal", organisation, words=words, user=user), now)
-    if made is None:
-        raise Refusal(f"{MOST_OPEN} appeals of yours wait for people already; send this one later", 429)
-    return made
+        raise Refusal("an appeal already waits for a decision; only one can be open at a time", 409)
+    appeal_id = open_case(connection, NewCase("appeal", organisation, words=words, user=user), now)
+    if appeal_id is None:
+        raise Refusal(f"{MOST_OPEN} appeals of yours are already waiting; send this one later", 429)
+    return appeal_id
 
 
 def audit(connection: Connection) -> list[Audit]:
-    """What people said of the classifiers, by category. Flags count that a person closed; those that wait don't, so the
-    precision is that of the flags that people took up."""
+    """People's verdicts on the classifiers, by category. Only closed flags count, so the precision is that of the flags
+    that people have judged."""
     flags: Counter[tuple[str, str | None]] = Counter()
     counted = (
         select(CASES.c.category, CASES.c.verdict, func.count())
@@ -293,7 +295,7 @@ def _audited(category: str, upheld: int, dismissed: int, waiting: int, missed: M
 
 
 def _missed(connection: Connection) -> Counter[str]:
-    """By category, the reports that people upheld on requests for which nothing was flagged or blocked under it."""
+    """By category, upheld reports on requests without a flag or block under it."""
     seen = (
         select(DECISIONS.c.number)
         .where(
@@ -308,9 +310,9 @@ def _missed(connection: Connection) -> Counter[str]:
 
 
 def expire_content(connection: Connection, days: float, now: float) -> int:
-    """Empties words, content and digest of cases closed more than `days` ago; how many there were."""
-    kept = or_(CASES.c.words != "", CASES.c.content != "", CASES.c.conversation != "")
-    old = and_(CASES.c.closed < now - days * 86_400, kept)
+    """Empties words, content and digest of cases closed more than `days` ago; returns their number."""
+    has_content = or_(CASES.c.words != "", CASES.c.content != "", CASES.c.conversation != "")
+    old = and_(CASES.c.closed < now - days * 86_400, has_content)
     return connection.execute(
         CASES.update().where(old).values(words="", content="", conversation="")
     ).rowcount

@@ -1,4 +1,4 @@
-"""`charter conduct`: what the acceptable-use policy decided, the queue of people, and where accounts stand."""
+"""`charter conduct`: decisions of the acceptable-use policy, the queue of cases, and the standing of accounts."""
 
 import sys
 from collections.abc import Callable
@@ -52,25 +52,25 @@ class Step(StrEnum):
 Account = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Its name, or its id.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
 User = Annotated[
-    str, typer.Option("--user", metavar="ID", help="One end user of it, by metadata.user_id or user.")
+    str, typer.Option("--user", metavar="ID", help="One of its end users, by metadata.user_id or user.")
 ]
 
 
 def queue(
-    kind: Annotated[CaseKind | None, typer.Option("--kind", help="Cases of one kind alone.")] = None,
+    kind: Annotated[CaseKind | None, typer.Option("--kind", help="Only cases of this kind.")] = None,
     state: Annotated[CaseState, typer.Option("--state", help="Open, closed or all.")] = CaseState.open,
     organisation: Annotated[
-        str, typer.Option("--organisation", metavar="NAME", help="Of one organisation alone.")
+        str, typer.Option("--organisation", metavar="NAME", help="Only cases of this organisation.")
     ] = "",
     severity: Annotated[
-        CaseSeverity | None, typer.Option("--severity", help="Of one severity alone.")
+        CaseSeverity | None, typer.Option("--severity", help="Only cases of this severity.")
     ] = None,
-    after: Annotated[str, typer.Option("--after", metavar="CASE", help="Those that follow a case.")] = "",
+    after: Annotated[str, typer.Option("--after", metavar="CASE", help="Only cases after this one.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many.")] = 50,
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """List cases that wait for a person, the severest first, of these the oldest."""
+    """List cases that wait for a person, by severity and then age."""
     from charter.service.accounts import conduct_views
 
     wanted = conduct_views.Wanted(
@@ -86,22 +86,26 @@ def queue(
 
 def case(
     id: Annotated[str, typer.Argument(metavar="CASE", help="The case's id.")],
-    uphold: Annotated[bool, typer.Option("--uphold", help="Close it: it is as was said.")] = False,
-    dismiss: Annotated[bool, typer.Option("--dismiss", help="Close it: it is not.")] = False,
+    uphold: Annotated[
+        bool, typer.Option("--uphold", help="Close it: the flag, report or appeal is right.")
+    ] = False,
+    dismiss: Annotated[
+        bool, typer.Option("--dismiss", help="Close it: the flag, report or appeal is wrong.")
+    ] = False,
     by: By = "",
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why.")] = "",
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """Show a case with what was decided about its request, or close it.
+    """Show a case with the decisions about its request, or close it.
 
     An upheld flag weighs more on the ladder, a dismissed one nothing. An upheld appeal restores the account. An upheld
-    case of kind standing makes the rise that the rule asks for.
+    case of kind standing applies the level that the rule asks for.
     """
     from charter.service.accounts import conduct_views
 
     if uphold and dismiss:
-        raise CharterError("a case is upheld or dismissed; give one of --uphold and --dismiss")
+        raise CharterError("a case is either upheld or dismissed; give one of --uphold and --dismiss")
     if (by or note) and not (uphold or dismiss):
         raise CharterError("--by and --note go with a verdict; give --uphold or --dismiss as well")
     if uphold or dismiss:
@@ -115,13 +119,15 @@ def decide(
         Step, typer.Argument(metavar="LEVEL", help="good, warned, enhanced, throttled or suspended.")
     ],
     by: By,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the account is told.")],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="The reason, which the account sees.")
+    ],
     user: User = "",
     database: Database = ACCOUNTS,
 ) -> None:
-    """Set where an account, or one of its end users, stands.
+    """Set the level of an account, or of one of its end users.
 
-    It stays so for a clean period, whatever the rule would do.
+    The level holds for one clean period, whatever the rule says.
     """
     from charter.service.accounts import conduct_views
 
@@ -130,49 +136,48 @@ def decide(
 
 def standing(
     organisation: Annotated[
-        str, typer.Argument(metavar="[ORGANISATION]", help="Its name, or its id; else all that aren't good.")
+        str,
+        typer.Argument(
+            metavar="[ORGANISATION]", help="Its name or id; default: all accounts not in good standing."
+        ),
     ] = "",
     user: User = "",
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """Show where an account, or one of its end users, stands, how it came there and when a level is lifted."""
+    """Show the level of an account, or of one of its end users, its history, and when a level is lifted."""
     from charter.service.accounts import conduct_views
 
     if user and not organisation:
-        raise CharterError(
-            "an end user is one of an organisation's; name that first: standing ORGANISATION --user ID"
-        )
+        raise CharterError("name the end user's organisation first: standing ORGANISATION --user ID")
     conduct_views.print_standing(database, organisation, user, as_json)
 
 
 def appeal(
     organisation: Account,
-    words: Annotated[str, typer.Argument(metavar="WORDS", help="What the account says.")],
+    words: Annotated[str, typer.Argument(metavar="WORDS", help="The words of the appeal.")],
     user: User = "",
     database: Database = ACCOUNTS,
 ) -> None:
-    """Put an account's appeal into the queue, such as one that came by mail."""
+    """Put an account's appeal into the queue, for example one sent by mail."""
     from charter.service.accounts import conduct_views
 
     conduct_views.appeal(database, organisation, user, words)
 
 
-Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept.")]
+Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, which is stored.")]
 
 
 def release(
     stopped: Annotated[
-        str, typer.Argument(metavar="CASE", help="A case of something that was stopped, or the request's id.")
+        str, typer.Argument(metavar="CASE", help="The case of a blocked request, or the request's id.")
     ],
     by: By,
     reason: Why,
-    hours: Annotated[
-        float, typer.Option("--hours", help="How long it waits to be used; at most 720.")
-    ] = 72.0,
+    hours: Annotated[float, typer.Option("--hours", help="Hours until it expires; at most 720.")] = 72.0,
     database: Database = ACCOUNTS,
 ) -> None:
-    """Let what was stopped pass once: the same conversation, of the same organisation, to the same model."""
+    """Let a blocked request pass once: the same conversation, organisation and model."""
     from charter.service.accounts import grant_views
 
     grant_views.release(database, stopped, by, reason, hours)
@@ -183,14 +188,15 @@ def exempt(
     by: By,
     reason: Why,
     until: Annotated[
-        datetime, typer.Option("--until", formats=["%Y-%m-%d"], help="The day (UTC) before which it ends.")
+        datetime, typer.Option("--until", formats=["%Y-%m-%d"], help="The day (UTC) at whose start it ends.")
     ],
     category: Annotated[
         list[str] | None,
-        typer.Option("--category", metavar="ID", help="From one category; may be given several times."),
+        typer.Option("--category", metavar="ID", help="Exempt from this category; may be repeated."),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="From all categories that aren't severe, and all disclosures.")
+        bool,
+        typer.Option("--all", help="Exempt from all categories that aren't severe, and all disclosures."),
     ] = False,
     database: Database = ACCOUNTS,
 ) -> None:
@@ -198,7 +204,7 @@ def exempt(
     from charter.service.accounts import grant_views
 
     if bool(category) == everything:
-        raise CharterError("say from what: give --category ID, or --all for all that aren't severe")
+        raise CharterError("give --category ID, or --all for all categories that aren't severe")
     grant_views.exempt(database, organisation, category or [""], until, by, reason)
 
 
@@ -208,7 +214,7 @@ def revoke(
     reason: Why,
     database: Database = ACCOUNTS,
 ) -> None:
-    """Take a release or an exemption back. A running service knows within a second."""
+    """Revoke a release or an exemption. A running service applies it within a second."""
     from charter.service.accounts import grant_views
 
     grant_views.revoke(database, id, by, reason)
@@ -216,15 +222,13 @@ def revoke(
 
 def grants(
     organisation: Annotated[
-        str, typer.Argument(metavar="[ORGANISATION]", help="Its name, or its id; else those of all.")
+        str, typer.Argument(metavar="[ORGANISATION]", help="Its name or id; default: all.")
     ] = "",
-    everything: Annotated[
-        bool, typer.Option("--all", help="Also those that are used, revoked or expired.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also used, revoked and expired ones.")] = False,
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """List releases and exemptions that are in force."""
+    """List releases and exemptions in force."""
     from charter.service.accounts import grant_views
 
     grant_views.print_grants(database, organisation, everything, as_json)
@@ -235,14 +239,14 @@ def decisions(
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """Show all that was decided about a request, and what was said of it."""
+    """Show all decisions about a request, and the feedback on it."""
     from charter.service.accounts import conduct_views
 
     conduct_views.print_decisions(database, request, as_json)
 
 
 def audit(database: Database = ACCOUNTS, as_json: Json = False) -> None:
-    """Say how often people agreed with the classifiers, by category."""
+    """Show how often people agreed with the classifiers, by category."""
     from charter.service.accounts import conduct_views
 
     conduct_views.print_audit(database, as_json)
@@ -250,7 +254,7 @@ def audit(database: Database = ACCOUNTS, as_json: Json = False) -> None:
 
 def verify(
     tip: Annotated[
-        str, typer.Option("--tip", metavar="NUMBER:AT:CHAIN", help="What an earlier verify printed.")
+        str, typer.Option("--tip", metavar="NUMBER:AT:CHAIN", help="The tip that an earlier verify printed.")
     ] = "",
     keep_days: Annotated[
         float | None,
@@ -261,9 +265,9 @@ def verify(
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """Check that nobody changed the log of decisions, releases and exemptions.
+    """Check that nobody has changed the log of decisions, releases and exemptions.
 
-    With a tip it also checks that the log holds what it held then. A tip that can't be told fails, too.
+    With a tip it also checks that the log still holds its earlier rows. It fails too if it can't check the tip.
     """
     from charter.service.accounts import conduct_views
 
@@ -271,23 +275,21 @@ def verify(
 
 
 def export(
-    out: Annotated[Path, typer.Option("--out", metavar="PLACE", help="The artifact's folder, or the file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="PLACE", help="Folder for the artifact, or file.")],
     content: Annotated[
-        bool, typer.Option("--content", help="With words and contents, where they are kept.")
+        bool, typer.Option("--content", help="Include words and contents, if they are stored.")
     ] = False,
     organisation: Annotated[
         str,
-        typer.Option(
-            "--organisation", metavar="NAME", help="All that is kept of one organisation, as a file."
-        ),
+        typer.Option("--organisation", metavar="NAME", help="All data of one organisation, as a file."),
     ] = "",
     database: Database = ACCOUNTS,
 ) -> None:
-    """Freeze feedback and closed cases as an artifact, or hand an organisation its data."""
+    """Freeze feedback and closed cases as an artifact, or export an organisation's data."""
     from charter.service.accounts import conduct_views
 
     if organisation and content:
-        raise CharterError("an organisation's data is whole anyway; leave out --content")
+        raise CharterError("an organisation's data always includes contents; leave out --content")
     if organisation:
         conduct_views.hand_out(database, organisation, out)
     else:
@@ -297,28 +299,28 @@ def export(
 def forget(
     organisation: Account,
     user: Annotated[
-        str, typer.Option("--user", metavar="ID", help="One user alone, by metadata.user_id.")
+        str, typer.Option("--user", metavar="ID", help="Only this user, by metadata.user_id.")
     ] = "",
     yes: Yes = False,
     database: Database = ACCOUNTS,
 ) -> None:
-    """Delete what an organisation or one of its users wrote; decisions, which hold no words, stay."""
+    """Delete the texts of an organisation or one of its users; decisions, which hold no text, stay."""
     from charter.service.accounts import conduct_views
 
     whom = f"the user {user} of {organisation}" if user else organisation
     if not yes and not sys.stdin.isatty():
-        raise CharterError(f"what {whom} wrote is deleted only when you are sure: give --yes")
-    if not yes and not typer.confirm(f"Delete what {whom} wrote? Exports made before keep their copies."):
+        raise CharterError(f"this deletes all texts of {whom}: confirm with --yes")
+    if not yes and not typer.confirm(f"Delete all texts of {whom}? Earlier exports keep their copies."):
         print("nothing was deleted")
         raise typer.Exit(1)
     conduct_views.forget(database, organisation, user)
 
 
 def expire(
-    days: Annotated[float, typer.Option("--days", min=0, help="Days after which words go.")],
+    days: Annotated[float, typer.Option("--days", min=0, help="Days after which texts are deleted.")],
     database: Database = ACCOUNTS,
 ) -> None:
-    """Empty words and contents of what was closed long ago."""
+    """Delete words and contents of cases closed long ago."""
     from charter.service.accounts import conduct_views
 
     conduct_views.expire(database, days)

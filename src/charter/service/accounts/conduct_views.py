@@ -1,5 +1,4 @@
-"""A service's database for the commands of `charter conduct`, and how cases, standings and decisions look in a
-terminal."""
+"""A service's database for the commands of `charter conduct`, and its cases, standings and decisions for a terminal."""
 
 import json
 import os
@@ -62,7 +61,7 @@ LONG = 60  # characters of a text in a table
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which cases are listed."""
+    """The cases to list."""
 
     kind: Kind | None = None
     state: State = "open"
@@ -74,7 +73,7 @@ class Wanted:
 
 @contextmanager
 def opened(place: str) -> Iterator[Engine]:
-    """A service's database. Raises CharterError where there is none."""
+    """A service's database. Raises CharterError if there is none."""
     engine = open_accounts(place, new=False)
     try:
         yield engine
@@ -108,13 +107,13 @@ def print_queue(place: str, wanted: Wanted, as_json: bool) -> None:
 
 
 def close(place: str, id: str, verdict: CaseVerdict, by: str, note: str) -> None:
-    """Closes a case, and draws what follows by the rules that the service goes by."""
+    """Closes a case, and applies the consequences by the service's rules."""
     with opened(place) as engine, writing(engine) as c:
         settle(c, id, verdict, by, note, kept_ladder(c), time.time())
 
 
 def print_case(place: str, id: str, as_json: bool) -> None:
-    """Prints a case, what was decided about its request, and where the account stands."""
+    """Prints a case, the decisions about its request, and the standing of the account."""
     with opened(place) as engine, reading(engine) as c:
         case = cases.find_case(c, id)
         said = decisions_of(c, case.request, case.organisation) if case.request else []
@@ -133,11 +132,11 @@ def print_case(place: str, id: str, as_json: bool) -> None:
 
 
 def decide(place: str, organisation: str, user: str, level: Level, by: str, reason: str) -> None:
-    """Sets where an account, or one of its end users, stands."""
+    """Sets the level of an account, or of one of its end users."""
     with opened(place) as engine, writing(engine) as c:
         account = account_of(c, organisation, user)
-        made = standings.decide(c, account, level, by, reason, time.time())
-    print(f"{_whose(organisation, user)} is {made.level} by decision of {made.by}")
+        change = standings.decide(c, account, level, by, reason, time.time())
+    print(f"{_whose(organisation, user)} is {change.level} by decision of {change.by}")
 
 
 def print_standing(place: str, organisation: str, user: str, as_json: bool) -> None:
@@ -164,7 +163,7 @@ def print_standing(place: str, organisation: str, user: str, as_json: bool) -> N
     elif not organisation:
         print("all accounts are in good standing")
     if users:
-        print("end users of it that aren't in good standing, by the mark that decisions have:")
+        print("its end users that aren't in good standing, by their mark in decisions:")
         console().print(_users_table(users))
 
 
@@ -176,31 +175,31 @@ def appeal(place: str, organisation: str, user: str, words: str) -> None:
 
 
 def print_decisions(place: str, request: str, as_json: bool) -> None:
-    """Prints what was decided about a request, and the thumbs on it. Raises NotFound."""
+    """Prints the decisions about a request, and the thumbs on it. Raises NotFound."""
     with opened(place) as engine, reading(engine) as c:
-        found, thumbs = decisions_of(c, request), thumbs_of(c, request)
-    if not found:
-        raise NotFound(f"nothing was decided about {request}; expected the id of a request, req_...")
+        decisions, thumbs = decisions_of(c, request), thumbs_of(c, request)
+    if not decisions:
+        raise NotFound(f"there is no decision about {request}; expected the id of a request, req_...")
     if as_json:
-        print_json({"decisions": [decision.row() for decision in found], "feedback": thumbs})
+        print_json({"decisions": [decision.row() for decision in decisions], "feedback": thumbs})
         return
-    console().print(_decisions_table(found))
+    console().print(_decisions_table(decisions))
     for thumb in thumbs:
         print(plain(f"thumb {thumb['thumb']} by {thumb['key']}{': ' * bool(thumb['words'])}{thumb['words']}"))
 
 
 def print_audit(place: str, as_json: bool) -> None:
-    """Prints what people said of the classifiers."""
+    """Prints people's verdicts on the classifiers."""
     with opened(place) as engine, reading(engine) as c:
-        found = cases.audit(c)
+        audits = cases.audit(c)
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(one) for one in audits])
         return
-    if not found:
-        print("nothing was flagged and no report upheld yet")
+    if not audits:
+        print("there are no flags and no upheld reports yet")
         return
     table = plain_table(("category", "upheld", "dismissed", "waiting", "precision", "95 %", "missed"))
-    for one in found:
+    for one in audits:
         share = "-" if one.precision is None else f"{one.precision:.2f}"
         interval = "-" if one.precision is None else f"{one.low:.2f} to {one.high:.2f}"
         add(table, one.category, one.upheld, one.dismissed, one.waiting, share, interval, one.missed)
@@ -208,14 +207,14 @@ def print_audit(place: str, as_json: bool) -> None:
 
 
 def verify(place: str, known: str, keep_days: float | None, as_json: bool) -> None:
-    """Checks the chain of the log. Raises CharterError where it is broken, where rows are gone that are too young to be
-    removed, and where a tip can't be told."""
+    """Checks the chain of the log. Raises CharterError if it is broken, if rows are missing that are too young to be
+    removed, and if a tip can't be checked."""
     days = Keep().decisions_days if keep_days is None else keep_days
-    before, given = time.time() - days * DAY, parse_tip(known) if known else None
+    before, tip = time.time() - days * DAY, parse_tip(known) if known else None
     with opened(place) as engine, reading(engine) as c:
         broken, newest, (removed, _) = verify_chain(c), told_tip(c), anchor(c)
-        changed, young = verify_grants(c, before), removed_young(c, given, before)
-        kept = holds(c, given.number, given.chain) if given else True
+        changed, young = verify_grants(c, before), removed_young(c, tip, before)
+        tip_held = holds(c, tip.number, tip.chain) if tip else True
     if broken is not None:
         raise CharterError(
             f"the log of decisions is broken at row {broken}: it was changed, or rows before it are gone"
@@ -226,36 +225,38 @@ def verify(place: str, known: str, keep_days: float | None, as_json: bool) -> No
             "for fewer days (keep.decisions_days), give --keep-days"
         )
     if changed is not None:
+        raise CharterError(f"{changed} differs from the log of decisions: a release or exemption was changed")
+    if tip_held is False:
         raise CharterError(
-            f"{changed} isn't as the log of decisions has it: a release or exemption was changed"
+            f"the log no longer holds {known}: its end was cut off, or the whole log was rewritten"
         )
-    if kept is False:
-        raise CharterError(f"the log no longer holds {known}: its end was cut off, or all of it made anew")
-    if kept is None:
+    if tip_held is None:
         raise CharterError(
-            f"whether the log held {known} can't be told: its row was removed for its age; keep a newer tip"
+            f"can't check whether the log held {known}: its row was removed for its age; keep a newer tip"
         )
     if as_json:
-        told = {"whole": True, "rows_to": newest.number, "removed_to": removed, "tip": str(newest)}
-        print_json({**told, "tip_held": kept} if known else told)
+        facts = {"whole": True, "rows_to": newest.number, "removed_to": removed, "tip": str(newest)}
+        print_json({**facts, "tip_held": tip_held} if known else facts)
     else:
         if removed:
-            print(f"rows up to {removed} were removed for their age; their digest stands for them")
-        print(f"the log is whole; keep this tip elsewhere and give it to --tip later: {newest}")
+            print(f"rows up to {removed} were removed for their age; their digest remains")
+        print(f"the log is intact; keep this tip elsewhere and pass it to --tip later: {newest}")
 
 
 def freeze(place: str, out: Path, content: bool) -> None:
     """Freezes feedback and closed cases."""
     with opened(place) as engine:
-        made = freeze_conduct(engine, out, content)
-    held = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in made.counts.items())
-    print(f"{made.folder} ({made.id[:12]}, {'written' if made.new else 'there already, and equal'}): {held}")
-    for reason, count in made.left_out.items():
+        export = freeze_conduct(engine, out, content)
+    held = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in export.counts.items())
+    print(
+        f"{export.folder} ({export.id[:12]}, {'written' if export.new else 'already there, and equal'}): {held}"
+    )
+    for reason, count in export.left_out.items():
         print(f"  left out: {count} {reason}")
 
 
 def hand_out(place: str, organisation: str, out: Path) -> None:
-    """Writes all that is kept of an organisation, a row a line, to a new file that its owner alone can read."""
+    """Writes all data of an organisation, a row a line, to a new file that only its owner can read."""
     with opened(place) as engine, reading(engine) as c:
         id, count = organisation_of(c, organisation), 0
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -267,27 +268,27 @@ def hand_out(place: str, organisation: str, out: Path) -> None:
             for table, row in organisation_data(c, id):
                 file.write(json.dumps({"table": table, **row}, ensure_ascii=False) + "\n")
                 count += 1
-    print(f"{out} has all that is kept of {organisation}: {counted(count, 'rows')}")
+    print(f"{out} has all data of {organisation}: {counted(count, 'rows')}")
 
 
 def forget(place: str, organisation: str, user: str) -> None:
-    """Deletes what an organisation, or a user of it, wrote."""
+    """Deletes the texts of an organisation, or of one of its users."""
     with opened(place) as engine, writing(engine) as c:
         id = organisation_of(c, organisation)
         gone = forget_user(c, id, digest_of(user)) if user else forget_organisation(c, id)
-    print(f"deleted: {_told(gone)}; decisions stay, they hold no words")
+    print(f"deleted: {_forgotten_words(gone)}; decisions stay; they hold no text")
 
 
 def expire(place: str, days: float) -> None:
-    """Empties what is old."""
+    """Deletes old texts."""
     with opened(place) as engine, writing(engine) as c:
-        print(f"emptied: {_told(empty_old(c, days, time.time()))}")
+        print(f"emptied: {_forgotten_words(empty_old(c, days, time.time()))}")
 
 
-def _told(gone: Forgotten) -> str:
+def _forgotten_words(gone: Forgotten) -> str:
     feedback = f"{gone.feedback} {'piece' if gone.feedback == 1 else 'pieces'} of feedback"
     batches = f", {gone.batches} {'batch' if gone.batches == 1 else 'batches'}" if gone.batches else ""
-    return f"{feedback}, what {counted(gone.cases, 'cases')} held{batches}"
+    return f"{feedback}, the texts of {counted(gone.cases, 'cases')}{batches}"
 
 
 def _case_lines(case: Case, name: str, standing: Change | None) -> Iterator[str]:
@@ -305,11 +306,11 @@ def _case_lines(case: Case, name: str, standing: Change | None) -> Iterator[str]
         yield f"  {case.verdict} by {case.by}, {when(case.closed)}{note}"
 
 
-def _decisions_table(found: Sequence[Decision]) -> Table:
+def _decisions_table(decisions: Sequence[Decision]) -> Table:
     table = plain_table(
         ("row", "at", "side", "action", "category", "score", "threshold", "filter", "model", "policy")
     )
-    for decision in found:
+    for decision in decisions:
         e = decision.entry
         scores = (f"{e.score:.3f}", f"{e.threshold:.3f}", e.sensitivity) if e.checked else ("-", "-", "-")
         add(
@@ -346,7 +347,7 @@ def _whose(organisation: str, user: str) -> str:
 
 
 def account_of(connection: Connection, organisation: str, user: str) -> str:
-    """An organisation by its name or id, or one of its end users by what the organisation calls it. Raises NotFound."""
+    """An organisation by its name or id, or one of its end users by the organisation's id for it. Raises NotFound."""
     id = organisation_of(connection, organisation)
     return standings.account_of(id, user_mark(id, digest_of(user)) if user else "")
 
@@ -357,12 +358,12 @@ def organisation_of(connection: Connection, name: str) -> str:
 
 
 def add(table: Table, *cells: object) -> None:
-    """A row of plain text: what users wrote is no markup."""
+    """A row of plain text, so that users' text is not read as markup."""
     table.add_row(*(Text(plain(str(cell))) for cell in cells))
 
 
 def plain(text: str) -> str:
-    """Without what a terminal would obey."""
+    """A text without control characters for terminals."""
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 

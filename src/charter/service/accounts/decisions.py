@@ -1,12 +1,12 @@
-"""The log of what the acceptable-use policy decided: rows that are only added, by request id, in a chain of digests.
+"""The log of the acceptable-use policy's decisions: an append-only log by request id, in a chain of digests.
 
-Each row's chain is the sha256 of the chain before it and of the row's own content in canonical JSON, so that a row
-changed, taken out or put in between breaks the chain at that place. The digests have no key: whoever can rewrite all
-of the database can make a new chain. The tip of the log, kept elsewhere, shows that as well, and rows cut off its end.
-No row holds what anybody wrote.
+Each row's chain is the sha256 of the chain before it and of the row's own content in canonical JSON, so that a changed,
+removed or inserted row breaks the chain at that place. The digests have no key: somebody who can rewrite the whole
+database can make a new chain. A tip of the log, kept elsewhere, shows that too, and rows cut off its end. No row holds
+anybody's text.
 
-The oldest rows may be removed once they are old enough (`prune`). An anchor stays: the number and the chain of the last
-of them, from which the rest of the log follows.
+Rows that are old enough may be removed (`prune`). An anchor stays: the number and the chain of the last removed row,
+from which the rest of the log follows.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from charter.service.web.database import alone, writing
 from charter.service.web.tokens import proof_of
 
 BEGINNING = "0" * 64  # the chain before the first row
-WHOLE = "request"  # the side of a row that stands for several verdicts, all of which allow
-PERSON = "person"  # the side of a row of somebody who let something pass, or took that back
-LATER = ("severity", "added", "grant_id")  # columns that older rows don't have
-ASKED_NONE = canonical_json({})  # the classifiers of a row that none was asked for
-BACKLOG = 10_000  # rows waiting for the disk; whoever adds more writes them
+WHOLE = "request"  # the side of a row for several verdicts that all allow
+PERSON = "person"  # the side of a row for a person who made or revoked a grant
+LATER = ("severity", "added", "grant_id")  # columns that older rows lack
+ASKED_NONE = canonical_json({})  # the classifiers of a row without classifiers
+BACKLOG = 10_000  # rows waiting for the disk; a thread that adds more writes them
 AT_A_TIME = 5_000
 T = TypeVar("T")
 
 
 class Tip(NamedTuple):
-    """The newest row of the log once, as somebody kept it. `at`: when the row was noted, None where not known."""
+    """The newest row of the log at some time, as somebody kept it. `at`: when the row was noted, None if unknown."""
 
     number: int
     chain: str
@@ -51,12 +51,12 @@ class Tip(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One decision. `at`: seconds since 1970. `user`: as `user_mark` makes it. `side`: prompt, reply, request, or
-    person where one let something pass. `policy`: name, version and digest. `classifiers`: the version of each that
-    was asked.
+    person for a person's act. `policy`: name, version and digest. `classifiers`: the version of each that
+    ran.
     `severity`: of the category then. `added`: sha256 of the text that was added to the prompt; of a person's row, of
     what the person wrote down. `grant_id`: the release or exemption that acted.
 
-    Raises ValueError for what the database could not keep, so that it fails where it is noted and not later.
+    Raises ValueError for values that the database can't store, so that it fails early.
     """
 
     request: str
@@ -90,22 +90,22 @@ class Entry:
 
     @property
     def checked(self) -> bool:
-        """Whether any classifier was asked; with the policy off none is, and score and threshold say nothing."""
+        """Whether any classifier ran; with the policy off none does, and score and threshold mean nothing."""
         return self.classifiers != ASKED_NONE
 
     @property
     def said(self) -> str:
-        """What was done, for people."""
+        """The action in words."""
         return self.action if self.checked or self.side == PERSON else "not checked"
 
     def columns(self) -> dict[str, Any]:
-        """What is stored, by the name of its column."""
+        """The stored values by column."""
         return {name: getattr(self, name) for name in _NAMES}
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A row of the log: its number, which only grows, what was decided, and its link of the chain."""
+    """A row of the log: its number, which only grows, its decision, and its link of the chain."""
 
     number: int
     entry: Entry
@@ -122,14 +122,14 @@ _LENGTHS = {column.name: getattr(column.type, "length", None) or math.inf for co
 
 
 def user_mark(organisation: str, digest: str) -> str:
-    """What the log holds of a user, given the digest of the user's id: HMAC-SHA256 under the organisation's id, so that
-    users of two organisations can't be told to be one person; "" for nobody."""
+    """The log's mark of a user, from the digest of the user's id: HMAC-SHA256 under the organisation's id, so that
+    nobody can link users of two organisations; "" for no user."""
     return proof_of(organisation, digest) if digest else ""
 
 
 def link(before: str, entry: Entry) -> str:
     """The chain of a row that follows one with the chain `before`: sha256, 64 hex digits."""
-    # databases keep no sign of zero, nor whether a number was whole
+    # databases store neither the sign of zero nor whether a number was whole
     content = {
         name: value if isinstance(value, str) else float(value) + 0.0
         for name, value in entry.columns().items()
@@ -139,7 +139,7 @@ def link(before: str, entry: Entry) -> str:
 
 
 def append(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Adds rows in their order; whoever else adds some waits for the end of the transaction."""
+    """Adds rows in their order; other writers wait for the end of the transaction."""
     if not entries:
         return
     alone(connection)
@@ -151,30 +151,30 @@ def append(connection: Connection, entries: Sequence[Entry]) -> None:
 
 
 def tip(connection: Connection) -> tuple[int, str]:
-    """The number and the chain of the newest row; 0 and the beginning where there is none. Kept somewhere else, it
-    shows later whether the log still holds what it held."""
+    """The number and the chain of the newest row; 0 and the beginning if there is none. Kept elsewhere, it shows later
+    whether the log still holds its rows."""
     newest = select(DECISIONS.c.number, DECISIONS.c.chain).order_by(DECISIONS.c.number.desc()).limit(1)
-    found = connection.execute(newest).one_or_none()
-    return (found.number, found.chain) if found else anchor(connection)
+    row = connection.execute(newest).one_or_none()
+    return (row.number, row.chain) if row else anchor(connection)
 
 
 def told_tip(connection: Connection) -> Tip:
-    """The tip with the time of its row, to be kept elsewhere; without one where the log has no rows left."""
+    """The tip with the time of its row, to keep elsewhere; without a time if the log has no rows left."""
     number, chain = tip(connection)
     at = connection.execute(select(DECISIONS.c.at).where(DECISIONS.c.number == number)).scalar()
     return Tip(number, chain, at)
 
 
 def anchor(connection: Connection) -> tuple[int, str]:
-    """The number and the chain of the last row that was removed; 0 and the beginning where none was."""
+    """The number and the chain of the last removed row; 0 and the beginning if there is none."""
     newest = select(ANCHORS.c.number, ANCHORS.c.chain).order_by(ANCHORS.c.number.desc()).limit(1)
-    found = connection.execute(newest).one_or_none()
-    return (found.number, found.chain) if found else (0, BEGINNING)
+    row = connection.execute(newest).one_or_none()
+    return (row.number, row.chain) if row else (0, BEGINNING)
 
 
 def prune(connection: Connection, before: float, now: float, most: int) -> bool:
-    """Removes up to `most` of the oldest rows, as far as they were noted `before`, and leaves an anchor. Whether there
-    were any."""
+    """Removes up to `most` of the oldest rows noted `before`, and leaves an anchor. Returns whether there were
+    any."""
     alone(connection)
     oldest = select(DECISIONS.c.number, DECISIONS.c.chain, DECISIONS.c.at).order_by(DECISIONS.c.number)
     old = list(takewhile(lambda row: row.at < before, connection.execute(oldest.limit(most)).all()))
@@ -186,7 +186,7 @@ def prune(connection: Connection, before: float, now: float, most: int) -> bool:
 
 
 def verify_chain(connection: Connection) -> int | None:
-    """The number of the first row that doesn't follow from the one before it, or from the anchor; None where all
+    """The number of the first row that doesn't follow from the one before it, or from the anchor; None if all
     do."""
     rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS).order_by(DECISIONS.c.number)
     _, chain = anchor(connection)
@@ -194,7 +194,7 @@ def verify_chain(connection: Connection) -> int | None:
     for number, claimed, *content in streamed:
         try:
             chain = link(chain, Entry(*content))
-        except (TypeError, ValueError):  # content that nobody could have appended
+        except (TypeError, ValueError):  # content that `append` could not have written
             chain = ""
         if chain != claimed:
             streamed.close()
@@ -203,18 +203,18 @@ def verify_chain(connection: Connection) -> int | None:
 
 
 def holds(connection: Connection, number: int, chain: str) -> bool | None:
-    """Whether the log has the row that was its tip once; None where that can't be told, since the row was removed for
-    its age, and rows behind it as well."""
-    found = connection.execute(select(DECISIONS.c.chain).where(DECISIONS.c.number == number)).scalar()
-    found = found or connection.execute(select(ANCHORS.c.chain).where(ANCHORS.c.number == number)).scalar()
-    if found is None and 0 < number < anchor(connection)[0]:
+    """Whether the log has the row that was once its tip; None if unknown, since the row and later ones were removed for
+    their age."""
+    stored = connection.execute(select(DECISIONS.c.chain).where(DECISIONS.c.number == number)).scalar()
+    stored = stored or connection.execute(select(ANCHORS.c.chain).where(ANCHORS.c.number == number)).scalar()
+    if stored is None and 0 < number < anchor(connection)[0]:
         return None
-    return (found or (BEGINNING if number == 0 else None)) == chain
+    return (stored or (BEGINNING if number == 0 else None)) == chain
 
 
 def removed_young(connection: Connection, tip: Tip | None, before: float) -> str:
-    """What shows that rows were removed which are too young for that, "" for nothing. `before`: only rows that were
-    noted until then may be removed."""
+    """Evidence that rows were removed too young, "" if there is none. `before`: only rows noted until then may be
+    removed."""
     number, _ = anchor(connection)
     if not number:
         return ""
@@ -223,25 +223,25 @@ def removed_young(connection: Connection, tip: Tip | None, before: float) -> str
     first = connection.execute(select(func.min(ORGANISATIONS.c.created))).scalar()
     if first is not None and first >= before:
         return f"rows up to {number} were, and no organisation here is that old"
-    kept = select(DECISIONS.c.number).where(DECISIONS.c.request == CASES.c.request).exists()
-    young = and_(CASES.c.kind == "flag", CASES.c.created >= before, ~kept)
+    logged = select(DECISIONS.c.number).where(DECISIONS.c.request == CASES.c.request).exists()
+    young = and_(CASES.c.kind == "flag", CASES.c.created >= before, ~logged)
     case = connection.execute(select(CASES.c.id).where(young).limit(1)).scalar()
     return f"the decision of {case} was" if case else ""
 
 
 def decisions_of(connection: Connection, request: str, organisation: str = "") -> list[Decision]:
-    """What was decided about a request, the oldest first; of one organisation alone where it is named."""
+    """The decisions about a request, oldest first; only of one organisation if it is named."""
     rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS).where(DECISIONS.c.request == request)
     if organisation:
         rows = rows.where(DECISIONS.c.organisation == organisation)
-    found = connection.execute(rows.order_by(DECISIONS.c.number))
-    return [Decision(number, Entry(*content), chain) for number, chain, *content in found]
+    stored = connection.execute(rows.order_by(DECISIONS.c.number))
+    return [Decision(number, Entry(*content), chain) for number, chain, *content in stored]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which decisions are looked for; what is empty holds all. `acted`: only those that are no allow. `before`: those
-    with a smaller number, for the next page."""
+    """The decisions to search; an empty field matches all. `acted`: only those that are not allow. `before`: those with
+    a smaller number, for the next page."""
 
     request: str = ""
     organisation: str = ""  # its id
@@ -253,7 +253,7 @@ class Wanted:
 
 
 def search(connection: Connection, wanted: Wanted, limit: int = 50) -> tuple[list[Decision], int]:
-    """Decisions, the newest first, and the number to go on before; 0 at the end."""
+    """Decisions, newest first, and the number for the next page's `before`; 0 at the end."""
     rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS)
     for name in ("request", "organisation", "user", "category", "action"):
         if value := getattr(wanted, name):
@@ -262,27 +262,27 @@ def search(connection: Connection, wanted: Wanted, limit: int = 50) -> tuple[lis
         rows = rows.where(DECISIONS.c.action != "allow")
     if wanted.before:
         rows = rows.where(DECISIONS.c.number < wanted.before)
-    found = connection.execute(rows.order_by(DECISIONS.c.number.desc()).limit(limit + 1))
-    shown = [Decision(number, Entry(*content), chain) for number, chain, *content in found]
+    stored = connection.execute(rows.order_by(DECISIONS.c.number.desc()).limit(limit + 1))
+    shown = [Decision(number, Entry(*content), chain) for number, chain, *content in stored]
     return shown[:limit], shown[limit - 1].number if len(shown) > limit else 0
 
 
 class Log:
     """Writes entries from many threads, in the order in which they were noted.
 
-    `note` costs no more than a list's append, and somebody has to call `flush` soon; `note_now` and `flush` return when
+    `note` costs no more than a list's append, and the caller must call `flush` soon; `note_now` and `flush` return when
     their entries, and all noted before, are on disk.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._waiting: list[Entry] = []
-        self._guard = threading.Lock()  # of the list, never held while something is written
+        self._guard = threading.Lock()  # of the list, never held during a write
         self._writing = threading.Lock()
 
     def note(self, entry: Entry) -> None:
-        """Keeps an entry for the next flush. Where too many wait it writes them itself, and raises where it can't: a
-        service that can't log doesn't go on."""
+        """Keeps an entry for the next flush. If too many wait it writes them itself, and raises if it can't: a service
+        that can't log must stop."""
         with self._guard:
             self._waiting.append(entry)
             full = len(self._waiting) > BACKLOG
@@ -290,15 +290,16 @@ class Log:
             self.flush()
 
     def note_now(self, entries: Sequence[Entry], then: Callable[[Connection], T] | None = None) -> T | None:
-        """Writes entries, and what `then` writes after them, in one transaction; what it returned.
+        """Writes entries, and then calls `then`, in one transaction; returns its result.
 
-        Raises what the database raises; these entries aren't kept then, those that waited before are.
+        Raises the database's errors; these entries are then lost, and those that waited before are kept.
         """
         with self._writing:
             return self._write(entries, then)
 
     def flush(self) -> None:
-        """Writes what waits. What another thread is writing is waited for: whoever reads next is to find it."""
+        """Writes waiting entries, and waits for those that another thread is writing, so that the next reader sees
+        them."""
         with self._writing:
             if self._waiting:
                 self._write(())
@@ -326,6 +327,6 @@ def parse_tip(text: str) -> Tip:
         at = math.nan
     if not (number.isascii() and number.isdigit()) or len(chain) != 64 or not math.isfinite(at or 0.0):
         raise CharterError(
-            f"{text!r} is no tip; expected NUMBER:AT:CHAIN as charter conduct verify prints it"
+            f"{text!r} is not a tip; expected NUMBER:AT:CHAIN as charter conduct verify prints it"
         )
     return Tip(int(number), chain, at)

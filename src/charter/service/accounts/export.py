@@ -1,7 +1,7 @@
-"""What leaves the database: frozen rows for audits and training, an organisation's own data, and what is forgotten.
+"""Exports and deletion: frozen rows for audits and training, an organisation's own data, and deleted texts.
 
-Decisions and standings hold ids, digests and numbers, and nothing that anybody wrote: they are handed out and stay,
-whoever is forgotten, because what was done to an account must remain to be shown. Words and contents go.
+Decisions and standings hold ids, digests and numbers, and nobody's text. They are exported and stay after a deletion,
+because the decisions on an account must remain provable. Words and contents are deleted.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SAID = ("model", "side", "action", "score", "threshold", "sensitivity", "policy
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """How many were deleted or emptied."""
+    """Numbers of deleted or emptied rows."""
 
     feedback: int
     cases: int
@@ -55,18 +55,18 @@ class Forgotten:
 
 
 def freeze_conduct(engine: Engine, folder: Path, content: bool = False) -> Frozen:
-    """Writes what `conduct_of` finds into a folder of its own.
+    """Writes the rows of `conduct_of` into a new folder.
 
-    Raises CharterError where there is nothing, and where the folder holds something else.
+    Raises CharterError if there are no rows, and if the folder holds something else.
     """
     origin = Origin(SERVICE, engine.url.get_backend_name(), {"content": content})
     return freeze(folder, conduct_of(engine, content), origin)
 
 
 def conduct_of(engine: Engine, content: bool = False) -> Content:
-    """cases.jsonl, what people said of closed flags and reports beside what the classifiers had said; and
-    feedback.jsonl, the thumbs. With `content` also what was written, where it is kept, and judgments.jsonl, the
-    verdicts on replies. Raises CharterError where there is neither case nor thumb.
+    """cases.jsonl, people's verdicts on closed flags and reports beside those of the classifiers; and feedback.jsonl,
+    the thumbs. With `content` also the stored texts, and judgments.jsonl, the verdicts on replies. Raises CharterError
+    if there is neither case nor thumb.
     """
     with reading(engine) as connection:
         kinds = CASES.c.kind.in_(("flag", "report"))
@@ -75,21 +75,21 @@ def conduct_of(engine: Engine, content: bool = False) -> Content:
         ).all()
         waiting = len(connection.execute(select(CASES.c.id).where(kinds, CASES.c.closed.is_(None))).all())
         thumbs = connection.execute(select(FEEDBACK).order_by(FEEDBACK.c.created, FEEDBACK.c.id)).all()
-        made = [(dict(case._mapping), _said(connection, case)) for case in closed]
-    if not made and not thumbs:
+        cases = [(dict(case._mapping), _said(connection, case)) for case in closed]
+    if not cases and not thumbs:
         raise CharterError(
             "there is no feedback and no closed case to export yet; charter conduct queue lists cases"
         )
     rows: dict[str, Sequence[Mapping[str, Any]]] = {
-        CASE_ROWS: [_case_row(case, said, content) for case, said in made],
+        CASE_ROWS: [_case_row(case, said, content) for case, said in cases],
         THUMBS: [_thumb_row(dict(thumb._mapping), content) for thumb in thumbs],
     }
-    judged = [row for case, said in made if (row := _judgment_of(case, said)) is not None]
+    judged = [row for case, said in cases if (row := _judgment_of(case, said)) is not None]
     if content and judged:
         rows[JUDGMENTS] = judged
-    flags = [case["verdict"] == UPHELD for case, _ in made if case["kind"] == "flag"]
+    flags = [case["verdict"] == UPHELD for case, _ in cases if case["kind"] == "flag"]
     counts = {
-        "cases": len(made),
+        "cases": len(cases),
         "flags": len(flags),
         "flags_upheld": sum(flags),
         "thumbs_up": sum(row["thumb"] == UP for row in rows[THUMBS]),
@@ -98,7 +98,7 @@ def conduct_of(engine: Engine, content: bool = False) -> Content:
     }
     left_out = {"cases that wait for people": waiting}
     if not content:
-        left_out["words and contents"] = sum(bool(case["words"] or case["content"]) for case, _ in made)
+        left_out["words and contents"] = sum(bool(case["words"] or case["content"]) for case, _ in cases)
     metrics = []
     if flags:
         low, high = wilson(sum(flags), len(flags))
@@ -108,7 +108,7 @@ def conduct_of(engine: Engine, content: bool = False) -> Content:
 
 
 def _said(connection: Connection, case: Any) -> dict[str, Any]:
-    """What was decided about a case's request under its category, or, where nothing was, about the request."""
+    """The decision about a case's request under its category, or else about the request."""
     of = and_(DECISIONS.c.request == case.request, DECISIONS.c.organisation == case.organisation)
     rows = connection.execute(
         select(DECISIONS.c.category, *(DECISIONS.c[name] for name in _SAID))
@@ -125,8 +125,8 @@ def _case_row(case: Mapping[str, Any], said: Mapping[str, Any], content: bool) -
     if "classifiers" in row:
         row["classifiers"] = json.loads(row["classifiers"])
     if content:
-        kept = json.loads(case["content"]) if case["content"] else None
-        row |= {"words": case["words"], "note": case["note"] or "", "content": kept}
+        stored = json.loads(case["content"]) if case["content"] else None
+        row |= {"words": case["words"], "note": case["note"] or "", "content": stored}
     return row
 
 
@@ -136,28 +136,28 @@ def _thumb_row(thumb: Mapping[str, Any], content: bool) -> dict[str, Any]:
 
 
 def _judgment_of(case: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A person's verdict on a reply; None where the case is about a prompt, or doesn't hold the reply."""
-    kept = json.loads(case["content"]) if case["content"] else {}
-    reply = kept.get("reply") if isinstance(kept, dict) else None
+    """A person's verdict on a reply; None if the case is about a prompt, or doesn't hold the reply."""
+    stored = json.loads(case["content"]) if case["content"] else {}
+    reply = stored.get("reply") if isinstance(stored, dict) else None
     if not isinstance(reply, str) or not reply or (case["kind"] == "flag" and said.get("side") != "reply"):
         return None
     verdict = HARMFUL if case["verdict"] == UPHELD else HARMLESS
     return judgment_row(
-        Judgment(case["request"], 0, reply, verdict, _asked(kept.get("messages")), case["note"] or "")
+        Judgment(case["request"], 0, reply, verdict, _last_prompt(stored.get("messages")), case["note"] or "")
     )
 
 
-def _asked(messages: object) -> str:
-    """The last user's text of a dialogue; "" where there is none."""
+def _last_prompt(messages: object) -> str:
+    """The last user's text of a dialogue; "" if there is none."""
     turns = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
-    asked = next((m.get("content") for m in reversed(turns) if m.get("role") == "user"), "")
-    if isinstance(asked, list):  # blocks
-        return "\n".join(b["text"] for b in asked if isinstance(b, dict) and isinstance(b.get("text"), str))
-    return asked if isinstance(asked, str) else ""
+    text = next((m.get("content") for m in reversed(turns) if m.get("role") == "user"), "")
+    if isinstance(text, list):  # blocks
+        return "\n".join(b["text"] for b in text if isinstance(b, dict) and isinstance(b.get("text"), str))
+    return text if isinstance(text, str) else ""
 
 
 def organisation_data(connection: Connection, organisation: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All that is kept of an organisation but the digests of its keys: name of the table and row, one after another.
+    """All data of an organisation except the digests of its keys: pairs of table name and row.
 
     Raises NotFound.
     """
@@ -168,22 +168,22 @@ def organisation_data(connection: Connection, organisation: str) -> Iterator[tup
 
 
 def _rows_of(organisation: str) -> list[tuple[Table, Select[Any]]]:
-    own = select(KEYS.c.id).where(KEYS.c.organisation == organisation)
+    own_keys = select(KEYS.c.id).where(KEYS.c.organisation == organisation)
     batches = select(BATCHES.c.id).where(BATCHES.c.organisation == organisation)
-    found = [(ORGANISATIONS, select(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation))]
+    selects = [(ORGANISATIONS, select(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation))]
     for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE):
-        found.append((table, select(table).where(table.c.organisation == organisation)))
-    found.append((USAGE, select(USAGE).where(USAGE.c.key.in_(own))))
-    found.append((BATCH_ITEMS, select(BATCH_ITEMS).where(BATCH_ITEMS.c.batch.in_(batches))))
-    return [(table, rows.order_by(*table.primary_key.columns)) for table, rows in found]
+        selects.append((table, select(table).where(table.c.organisation == organisation)))
+    selects.append((USAGE, select(USAGE).where(USAGE.c.key.in_(own_keys))))
+    selects.append((BATCH_ITEMS, select(BATCH_ITEMS).where(BATCH_ITEMS.c.batch.in_(batches))))
+    return [(table, rows.order_by(*table.primary_key.columns)) for table, rows in selects]
 
 
 def forget_user(connection: Connection, organisation: str, user: str) -> Forgotten:
-    """Deletes what is kept of a user's words, by the digest of the user's id (`metadata.user_id`): feedback on the
-    user's requests, and the words, contents and notes of cases about them. Decisions stay; batches are the
-    organisation's to delete."""
+    """Deletes a user's stored texts, by the digest of the user's id (`metadata.user_id`): feedback on the user's
+    requests, and the words, contents and notes of cases about them. Decisions stay; the organisation itself deletes
+    batches."""
     if not user:
-        raise CharterError("expected the digest of a user's id; without one nobody in particular is meant")
+        raise CharterError("expected the digest of a user's id; got none")
     alone(connection)
     requests = select(DECISIONS.c.request).where(
         DECISIONS.c.organisation == organisation, DECISIONS.c.user == user_mark(organisation, user)
@@ -194,8 +194,8 @@ def forget_user(connection: Connection, organisation: str, user: str) -> Forgott
 
 
 def forget_organisation(connection: Connection, organisation: str) -> Forgotten:
-    """Deletes what an organisation and its users wrote: all feedback, the words, contents and notes of cases, and
-    batches that ended. Its keys, usage, decisions and standings stay."""
+    """Deletes the texts of an organisation and its users: all feedback, the words, contents and notes of cases, and
+    ended batches. Its keys, usage, decisions and standings stay."""
     alone(connection)
     ended = and_(BATCHES.c.organisation == organisation, BATCHES.c.state == "ended")
     return Forgotten(
@@ -206,7 +206,7 @@ def forget_organisation(connection: Connection, organisation: str) -> Forgotten:
 
 
 def expire(connection: Connection, days: float, now: float) -> Forgotten:
-    """Retention: empties words and contents of cases closed more than `days` ago, and words of feedback as old."""
+    """Retention: empties words and contents of cases closed more than `days` ago, and words of feedback of that age."""
     alone(connection)
     return Forgotten(expire_words(connection, days, now), expire_content(connection, days, now))
 
@@ -219,7 +219,7 @@ def _delete_feedback(connection: Connection, organisation: str, requests: Select
 
 
 def _empty_cases(connection: Connection, organisation: str, requests: Select[Any] | None = None) -> int:
-    # what the rule wrote in its own cases is nobody's
+    # the rule's words in its own cases belong to nobody
     theirs = and_(CASES.c.organisation == organisation, CASES.c.kind != "standing")
     emptied = CASES.update().where(theirs).values(words="", content="", note="", conversation="")
     return connection.execute(

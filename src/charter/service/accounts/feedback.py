@@ -1,9 +1,9 @@
-"""Thumbs and reports: what callers say of the replies that they were given.
+"""Thumbs and reports: callers' feedback on replies.
 
-A thumb is of one key on one request, and the last one counts: a new one takes the place of the old. A thumb down with
-words, a category or a content opens a case of kind report, or changes the one that is still open; a report stays for
-people to look at even when the thumb turns up again. A request is known by the log of decisions, where every request
-of a service leaves a row, and only to the organisation that made it.
+A thumb belongs to one key and one request, and the last one counts: a new one replaces the old. A thumb down with
+words, a category or a content opens a case of kind report, or changes the one that is still open; the report stays in
+the queue even if the thumb turns up again. The log of decisions, where every request of a service leaves a row, shows
+which requests exist; each is visible only to its organisation.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _CATEGORY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a caller says of a reply. `category`: of the policy that the reply breaks; `severity`: that category's;
-    `content`: what was said, where the caller wants people to see it."""
+    """A caller's feedback on a reply. `category`: the policy's category that the reply violates; `severity`: that
+    category's; `content`: the conversation, if the caller wants people to see it."""
 
     thumb: Thumb
     words: str = ""
@@ -40,20 +40,20 @@ class Opinion:
 
     @property
     def reports(self) -> bool:
-        """Whether people are asked to look at it."""
+        """Whether it asks people to look at the reply."""
         return self.thumb == DOWN and bool(self.words.strip() or self.category or self.content)
 
 
 def give_feedback(connection: Connection, caller: Caller, request: str, opinion: Opinion, now: float) -> str:
-    """The id of what was given, the same one each time for a key and a request.
+    """The id of the feedback, always the same for a key and a request.
 
-    Raises NotFound for a request that isn't the organisation's, Refusal for a thumb or a category that is none, for
-    words that are too long, and where too many reports of the organisation wait.
+    Raises NotFound if the request isn't the organisation's, Refusal for an unknown thumb or category, for words that
+    are too long, and if too many reports of the organisation wait.
     """
     if opinion.thumb not in THUMBS:
         raise Refusal(f"a thumb is up or down, not {opinion.thumb!r}")
     if opinion.category and not _CATEGORY.fullmatch(opinion.category):
-        raise Refusal(f"{opinion.category!r} is no category; give the id of one of the policy's")
+        raise Refusal(f"{opinion.category!r} is not a category; give the id of one of the policy's")
     words = plain_text(opinion.words, MOST_WORDS, "what was written")
     alone(connection)
     mine = and_(DECISIONS.c.request == request, DECISIONS.c.organisation == caller.organisation)
@@ -83,7 +83,7 @@ def give_feedback(connection: Connection, caller: Caller, request: str, opinion:
 
 
 def _report(connection: Connection, new: NewCase, before: str | None, now: float) -> None:
-    """Opens a case, or puts what is said now into the open one that holds what the same key said before."""
+    """Opens a case, or updates the open one that holds the same key's earlier words."""
     words, content = fitting(new)
     same = and_(
         CASES.c.request == new.request,
@@ -92,20 +92,20 @@ def _report(connection: Connection, new: NewCase, before: str | None, now: float
         CASES.c.closed.is_(None),
         CASES.c.words == before,
     )
-    told = {"category": new.category, "severity": new.severity, "words": words, "content": content}
-    changed = CASES.update().where(same).values(**told)
+    values = {"category": new.category, "severity": new.severity, "words": words, "content": content}
+    changed = CASES.update().where(same).values(**values)
     if not connection.execute(changed).rowcount and open_case(connection, new, now) is None:
-        raise Refusal(f"{MOST_OPEN} reports of yours wait for people already; send this one later", 429)
+        raise Refusal(f"{MOST_OPEN} reports of yours are already waiting; send this one later", 429)
 
 
 def thumbs_of(connection: Connection, request: str) -> list[dict[str, Any]]:
-    """What was said of a request, as JSON."""
+    """The feedback on a request, as JSON."""
     rows = select(FEEDBACK).where(FEEDBACK.c.request == request).order_by(FEEDBACK.c.created, FEEDBACK.c.id)
     return [dict(row._mapping) for row in connection.execute(rows)]
 
 
 def expire_words(connection: Connection, days: float, now: float) -> int:
-    """Empties the words of feedback older than `days`; how many had any. What still waits in a case isn't touched."""
+    """Empties the words of feedback older than `days`; returns how many had any. Words in a waiting case stay."""
     waits = select(CASES.c.id).where(CASES.c.request == FEEDBACK.c.request, CASES.c.closed.is_(None)).exists()
     old = and_(FEEDBACK.c.created < now - days * 86_400, FEEDBACK.c.words != "", ~waits)
     return connection.execute(FEEDBACK.update().where(old).values(words="")).rowcount

@@ -1,4 +1,4 @@
-"""What `charter conduct` does about what people let pass: releases and exemptions."""
+"""The commands of `charter conduct` for grants: releases and exemptions."""
 
 import time
 from collections.abc import Sequence
@@ -14,30 +14,30 @@ from charter.terminal.tables import console, plain_table
 
 
 def release(place: str, stopped: str, by: str, reason: str, hours: float) -> None:
-    """Lets what was stopped pass once."""
+    """Lets a blocked request pass once."""
     with opened(place) as engine, writing(engine) as c:
-        made = grants.release(c, stopped, by, reason, time.time(), hours)
+        grant = grants.release(c, stopped, by, reason, time.time(), hours)
     print(
-        f"{made.id}: the same {made.side} passes once until {when(made.until)} (UTC), by decision of {made.by}"
+        f"{grant.id}: the same {grant.side} passes once until {when(grant.until)} (UTC), by decision of {grant.by}"
     )
 
 
 def exempt(
     place: str, organisation: str, categories: Sequence[str], until: datetime, by: str, reason: str
 ) -> None:
-    """Exempts an organisation, from all of the categories or from none."""
+    """Exempts an organisation from categories, from all of them or none."""
     end = until.replace(tzinfo=UTC).timestamp()
     with opened(place) as engine, writing(engine) as c:
         mine, ladder, now = organisation_of(c, organisation), kept_ladder(c), time.time()
-        asked = [grants.exemption(mine, category, end, by, reason, now) for category in categories]
-        made = [grants.exempt(c, one, ladder) for one in asked]
-    for one in made:
+        wanted = [grants.exemption(mine, category, end, by, reason, now) for category in categories]
+        exemptions = [grants.exempt(c, one, ladder) for one in wanted]
+    for one in exemptions:
         what = one.category or "all that isn't severe"
         print(f"{one.id}: {organisation} is exempt from {what} until {when(one.until)} (UTC)")
 
 
 def revoke(place: str, id: str, by: str, reason: str) -> None:
-    """Takes a grant back."""
+    """Revokes a grant."""
     with opened(place) as engine, writing(engine) as c:
         ended = grants.revoke(c, id, by, reason, time.time())
     print(f"{ended.id} was revoked by {ended.revoked_by}")
@@ -48,15 +48,15 @@ def print_grants(place: str, organisation: str, everything: bool, as_json: bool)
     now = time.time()
     with opened(place) as engine, reading(engine) as c:
         mine = organisation_of(c, organisation) if organisation else ""
-        found, names = grants.grants_of(c, mine, None if everything else now), organisation_names(c)
+        rows, names = grants.grants_of(c, mine, None if everything else now), organisation_names(c)
     if as_json:
-        print_json([one.row() | {"state": one.state(now)} for one in found])
+        print_json([one.row() | {"state": one.state(now)} for one in rows])
         return
-    if not found:
-        print("nothing was let pass" if everything else "no release or exemption is in force")
+    if not rows:
+        print("there are no releases or exemptions" if everything else "no release or exemption is in force")
         return
     table = plain_table(("id", "organisation", "lets pass", "state", "until", "by", "reason"))
-    for one in found:
+    for one in rows:
         who = names.get(one.organisation, one.organisation)
         add(table, one.id, who, _what(one), one.state(now), when(one.until), one.by, one.reason)
     console().print(table)

@@ -1,8 +1,9 @@
-"""What people let pass against the policy: releases of one request, and exemptions of an organisation.
+"""Grants by people against the policy: releases of one request, and exemptions of an organisation.
 
-A release lets an organisation send once more what was stopped: the same conversation, by its digest, to the same model,
-once, until it expires. An exemption lifts one category, or all that aren't severe, until a date. No text is kept. Each
-is also a row of the log of decisions with a digest of who, why and until when; so is its end, and each use.
+A release lets an organisation send a blocked request once more: the same conversation, by its digest, to the same
+model, once, until it expires. An exemption lifts one category, or all that aren't severe, until a date. No text is
+stored. Each grant is also a row of the log of decisions with a digest of who, why and until when; so is its end, and
+each use.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ RELEASED, EXEMPTED = "released", "exempted"  # actions of the log: a grant was u
 ACTS = {RELEASE: "release", EXEMPTION: "exempt"}  # actions of the log: a grant was made
 REVOKE = "revoke"
 HOUR, DAY = 3600.0, 86_400.0
-RELEASE_HOURS, MOST_HOURS = 72.0, 720.0  # that a release may wait to be used
+RELEASE_HOURS, MOST_HOURS = 72.0, 720.0  # until an unused release expires
 MOST_DAYS = 366.0  # of an exemption
 
 
@@ -69,14 +70,14 @@ class Grant:
 
     @property
     def digest(self) -> str:
-        """Of who let what pass, why and until when: what the log has of it."""
+        """The digest in the log: of who granted what, why and until when."""
         facts = (self.id, self.kind, self.organisation, self.category, self.side, self.request)
         times = (float(self.created), float(self.until))
         return digest_text(canonical_json([*facts, self.conversation, *times, self.by, self.reason]))
 
     @property
     def revoked_digest(self) -> str:
-        """Of who took it back, when and why."""
+        """The digest of who revoked it, when and why."""
         at = float(self.revoked or 0.0)
         return digest_text(canonical_json([self.id, at, self.revoked_by or "", self.revoked_reason or ""]))
 
@@ -84,10 +85,10 @@ class Grant:
 def release(
     connection: Connection, stopped: str, by: str, reason: str, now: float, hours: float = RELEASE_HOURS
 ) -> Grant:
-    """Lets what was stopped be sent once more. `stopped`: a case, or the request that it is about.
+    """Lets a blocked request be sent once more. `stopped`: its case, or the request's id.
 
-    Raises NotFound where there is no such case, Refusal where nothing was stopped or its digest isn't kept any more,
-    for a reply of a severe category, which nobody has seen before it is written, and for hours out of bounds.
+    Raises NotFound if there is no such case, Refusal if nothing was blocked or its digest is no longer stored, for a
+    reply of a severe category, which nobody can see before it is written, and for hours out of range.
     """
     if not 0 < hours <= MOST_HOURS:
         raise Refusal(f"a release holds for more than 0 and at most {MOST_HOURS:g} hours, not {hours:g}")
@@ -101,23 +102,26 @@ def release(
         d.category == case.category,
         d.action == "block",
     )
-    found = connection.execute(
+    block = connection.execute(
         select(d.side, d.severity).where(blocked).order_by(d.number).limit(1)
     ).one_or_none()
-    if case.kind != "flag" or found is None:
-        raise Refusal(f"nothing of {stopped} was stopped, so there is nothing to release")
+    if case.kind != "flag" or block is None:
+        raise Refusal(f"nothing of {stopped} was blocked, so there is nothing to release")
     if not case.conversation:
-        raise Refusal(f"what {stopped} was about is not kept any more, so it can't be known again", 409)
-    if found.side == "reply" and found.severity == SEVERE:
         raise Refusal(
-            "a reply of a severe category is not released: the next one will be another, which nobody has seen"
+            f"the digest of {stopped}'s conversation is no longer stored, so the request can't be recognised",
+            409,
         )
-    made = Grant(
+    if block.side == "reply" and block.severity == SEVERE:
+        raise Refusal(
+            "a reply of a severe category can't be released: the next reply will differ, and nobody has seen it"
+        )
+    grant = Grant(
         f"release_{new_id()}",
         RELEASE,
         case.organisation,
         case.category,
-        found.side,
+        block.side,
         case.request,
         case.conversation,
         now,
@@ -125,7 +129,7 @@ def release(
         name,
         why,
     )
-    return _make(connection, made)
+    return _make(connection, grant)
 
 
 def exempt(
@@ -133,39 +137,39 @@ def exempt(
     grant: Grant,
     ladder: Ladder,
 ) -> Grant:
-    """Lifts a category, or with "" all that aren't severe, for an organisation, as `exemption` asks for it.
+    """Lifts a category, or with "" all that aren't severe, for an organisation, as in `exemption`.
 
-    Raises NotFound for an organisation that doesn't exist, Refusal for a severe category, one that the policy in force
-    doesn't have, and a date out of bounds.
+    Raises NotFound for an unknown organisation, Refusal for a severe category, for one that the policy in force doesn't
+    have, and for a date out of range.
     """
     known = [*ladder.severities, *ladder.permitted]
     if not known:
-        raise Refusal("no policy was in force here yet, so there is nothing to be exempt from")
+        raise Refusal("no policy has been in force here yet, so there is nothing to exempt from")
     if grant.category and grant.category not in known:
-        raise Refusal(f"{grant.category!r} is no category of the policy; give one of {', '.join(known)}")
+        raise Refusal(f"{grant.category!r} is not a category of the policy; give one of {', '.join(known)}")
     if ladder.severity(grant.category) == SEVERE:
-        raise Refusal(f"{grant.category} is severe, and nobody is exempt from a severe category")
+        raise Refusal(f"{grant.category} is severe, and severe categories have no exemptions")
     if not grant.created < grant.until <= grant.created + MOST_DAYS * DAY:
-        raise Refusal(f"an exemption ends after now and within {MOST_DAYS:g} days")
+        raise Refusal(f"an exemption must end in the future and within {MOST_DAYS:g} days")
     alone(connection)
     check_organisation(connection, grant.organisation)
     return _make(connection, grant)
 
 
 def exemption(organisation: str, category: str, until: float, by: str, reason: str, now: float) -> Grant:
-    """An exemption that is asked for; `exempt` makes it. Raises CharterError without a name or a reason."""
+    """A requested exemption; `exempt` makes it. Raises CharterError without a name or a reason."""
     return Grant(
         f"exempt_{new_id()}", EXEMPTION, organisation, category, "", "", "", now, until, who(by), _why(reason)
     )
 
 
 def revoke(connection: Connection, id: str, by: str, reason: str, now: float) -> Grant:
-    """Takes a grant back. Raises NotFound, and Stale where it is over already."""
+    """Revokes a grant. Raises NotFound, and Stale if it is already over."""
     name, why = who(by), _why(reason)
     alone(connection)
     grant = find_grant(connection, id)
     if (state := grant.state(now)) != "in force":
-        raise Stale(f"{id} is {state} already")
+        raise Stale(f"{id} is already {state}")
     ended = replace(grant, revoked=now, revoked_by=name, revoked_reason=why)
     values = {"revoked": now, "revoked_by": name, "revoked_reason": why}
     connection.execute(GRANTS.update().where(GRANTS.c.id == id).values(**values))
@@ -175,16 +179,16 @@ def revoke(connection: Connection, id: str, by: str, reason: str, now: float) ->
 
 def find_grant(connection: Connection, id: str) -> Grant:
     """A grant. Raises NotFound."""
-    found = connection.execute(select(GRANTS).where(GRANTS.c.id == id)).one_or_none()
-    if found is None:
+    row = connection.execute(select(GRANTS).where(GRANTS.c.id == id)).one_or_none()
+    if row is None:
         raise NotFound(f"there is no release or exemption {id}; charter conduct grants lists them")
-    return Grant(**found._mapping)
+    return Grant(**row._mapping)
 
 
 def grants_of(
     connection: Connection, organisation: str = "", now: float | None = None, limit: int = 200
 ) -> list[Grant]:
-    """Grants of an organisation or of all, the newest first; with `now` only those in force then."""
+    """Grants of an organisation or of all, newest first; with `now` only those in force then."""
     rows = select(GRANTS).order_by(GRANTS.c.created.desc(), GRANTS.c.id).limit(limit)
     if organisation:
         rows = rows.where(GRANTS.c.organisation == organisation)
@@ -200,9 +204,9 @@ def exemptions_at(connection: Connection, now: float) -> list[Grant]:
 
 
 def use_release(connection: Connection, entry: Entry, conversation: str) -> bool:
-    """Uses up a release of what is being stopped, if there is one, and writes that down; whether there was. Of several
-    that ask in one instant one gets it. `entry`: what would be written down of the block. A release of a prompt is of
-    the whole of it, which a person saw; one of a reply is of its category alone."""
+    """Uses up a release for a request that is being blocked, if there is one, and logs it; returns whether there was.
+    Of several simultaneous callers one gets it. `entry`: the log's entry for the block. A release of a prompt covers
+    the whole prompt, which a person saw; a release of a reply covers only its category."""
     alone(connection)
     fits = and_(
         GRANTS.c.kind == RELEASE,
@@ -213,16 +217,16 @@ def use_release(connection: Connection, entry: Entry, conversation: str) -> bool
     )
     if entry.side != "prompt":
         fits = and_(fits, GRANTS.c.category == entry.category)
-    found = connection.execute(select(GRANTS.c.id).where(fits).order_by(GRANTS.c.until).limit(1)).scalar()
-    if found is None or (entry.side != "prompt" and entry.severity == SEVERE):
+    grant = connection.execute(select(GRANTS.c.id).where(fits).order_by(GRANTS.c.until).limit(1)).scalar()
+    if grant is None or (entry.side != "prompt" and entry.severity == SEVERE):
         return False
-    connection.execute(GRANTS.update().where(GRANTS.c.id == found).values(used=entry.at))
-    append(connection, [replace(entry, action=RELEASED, grant_id=found)])
+    connection.execute(GRANTS.update().where(GRANTS.c.id == grant).values(used=entry.at))
+    append(connection, [replace(entry, action=RELEASED, grant_id=grant)])
     return True
 
 
 def use_exemption(connection: Connection, entry: Entry) -> bool:
-    """Writes down that an exemption let something pass, if one is in force; whether one is."""
+    """Logs that an exemption let something pass, if one is in force; returns whether one is."""
     if entry.severity == SEVERE:
         return False
     alone(connection)
@@ -232,17 +236,17 @@ def use_exemption(connection: Connection, entry: Entry) -> bool:
         GRANTS.c.category.in_(("", entry.category)),
         _in_force(entry.at),
     )
-    found = connection.execute(select(GRANTS.c.id).where(fits).order_by(GRANTS.c.until).limit(1)).scalar()
-    if found is None:
+    grant = connection.execute(select(GRANTS.c.id).where(fits).order_by(GRANTS.c.until).limit(1)).scalar()
+    if grant is None:
         return False
-    append(connection, [replace(entry, action=EXEMPTED, grant_id=found)])
+    append(connection, [replace(entry, action=EXEMPTED, grant_id=grant)])
     return True
 
 
 def verify_grants(connection: Connection, before: float = 0.0) -> str | None:
-    """The id of the first grant that isn't as the log has it, or that the log has and that is gone; None where all
-    are. What was done before the oldest row that the log still has can't be told, as far as rows may have been removed
-    that were noted `before`. The log itself is checked by `verify_chain`."""
+    """The id of the first grant that differs from the log, or that the log has but the table lacks; None if all agree.
+    Acts before the log's oldest row can't be checked, as far as rows noted `before` may have been removed.
+    `verify_chain` checks the log itself."""
     logged: dict[tuple[str, str], str] = {}
     d = DECISIONS.c
     rows = select(d.grant_id, d.action, d.added).where(d.grant_id != "").order_by(d.number)
@@ -257,12 +261,12 @@ def verify_grants(connection: Connection, before: float = 0.0) -> str | None:
 
     grants = {str(row.id): Grant(**row._mapping) for row in connection.execute(select(GRANTS))}
     for id, grant in grants.items():
-        made = gone_by(grant.created) or logged.get((id, ACTS[grant.kind])) == grant.digest
+        created = gone_by(grant.created) or logged.get((id, ACTS[grant.kind])) == grant.digest
         taken_back = logged.get((id, REVOKE), grant.revoked_digest) == grant.revoked_digest
         as_said = gone_by(grant.revoked) or (grant.revoked is None) == ((id, REVOKE) not in logged)
         used = gone_by(grant.used) or (grant.used is None) == ((id, RELEASED) not in logged)
         spent = grant.kind == EXEMPTION or used
-        if not (made and taken_back and as_said and spent):
+        if not (created and taken_back and as_said and spent):
             return id
     gone = [id for id, _ in logged if id not in grants]
     return gone[0] if gone else None
@@ -275,7 +279,7 @@ def _make(connection: Connection, grant: Grant) -> Grant:
 
 
 def _entry(grant: Grant, action: str, at: float, digest: str) -> Entry:
-    """The row of the log for what a person did."""
+    """The row of the log for a person's act."""
     return Entry(
         request=grant.request,
         at=at,
@@ -302,14 +306,14 @@ def _in_force(now: float) -> Any:
 
 
 def _why(reason: str) -> str:
-    """A reason. Raises CharterError for none."""
+    """A reason. Raises CharterError if it is empty."""
     if not reason.strip():
-        raise CharterError("letting something pass, or taking that back, needs a reason; say why")
+        raise CharterError("a grant, or revoking one, needs a reason; write why")
     return plain_text(reason.strip(), MOST_WORDS, "the reason")
 
 
 def _case_of(connection: Connection, stopped: str) -> Case:
-    """A case by its id, or the flag of a request that was stopped. Raises NotFound."""
+    """A case by its id, or the flag of a blocked request. Raises NotFound."""
     if stopped.startswith("case_"):
         return find_case(connection, stopped)
     blocked = select(DECISIONS.c.category).where(
@@ -320,7 +324,5 @@ def _case_of(connection: Connection, stopped: str) -> Case:
     if len(ids) > 1:
         raise Refusal(f"{stopped} has several cases, {', '.join(ids)}; name one of them")
     if not ids:
-        raise NotFound(
-            f"no case is about a request {stopped} that was stopped; charter conduct queue lists cases"
-        )
+        raise NotFound(f"there is no case of a blocked request {stopped}; charter conduct queue lists cases")
     return find_case(connection, ids[0])

@@ -1,4 +1,4 @@
-"""What an account's level depends on, read from the log of decisions, the cases and the standings."""
+"""The history behind an account's level, read from the log of decisions, the cases and the standings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from charter.service.accounts.decisions import ASKED_NONE
 from charter.service.accounts.ladder import DAY, LEVELS, History, Ladder, Level, Ruling, Violation
 from charter.service.accounts.tables import CASES, DECISIONS, STANDINGS
 
-MOST = 500  # decisions of an action that are weighed, the newest; with so many the sum says enough
-PAGES = 20  # of these that are read where some end users fill them
-MOST_ASKED = 5_000  # newest rows that are looked through for requests; more forgive no more in practice
+MOST = 500  # newest decisions of an action that are weighed; that many are enough for the sum
+PAGES = 20  # most pages of these, read if a few end users fill them
+MOST_ASKED = 5_000  # newest rows searched for requests; more would forgive no more in practice
 SEVERE = "severe"
 
 
@@ -32,11 +32,11 @@ class _Acted(NamedTuple):
 
 
 def history_of(connection: Connection, organisation: str, user: str, ladder: Ladder) -> History:
-    """The last ruling of a person, the violations after it, since what was before it doesn't count, what the rule wrote
-    down after it, and the requests that classifiers read and let pass.
+    """The last ruling of a person, the violations after it (earlier ones don't count), the rule's level after it, and
+    the requests that classifiers read and let pass.
 
-    A violation is a request with something flagged or blocked, and weighs what the heaviest part of it does that no
-    person dismissed.
+    A violation is a request with something flagged or blocked. Its weight is that of its heaviest part that no person
+    dismissed.
     """
     ruled = (
         select(STANDINGS.c.at, STANDINGS.c.level)
@@ -50,21 +50,21 @@ def history_of(connection: Connection, organisation: str, user: str, ladder: Lad
     if user:
         mine = and_(mine, DECISIONS.c.user == user)
     whose = and_(mine, DECISIONS.c.at > since)
-    # one action at a time, which an index has in order; both at once would pass by all that was allowed
-    found = [row for action in ACTED for row in _acted(connection, whose, action, ladder)]
-    verdicts = _verdicts(connection, organisation, since) if found else {}
+    # one action at a time, in the order of an index; both at once would scan all allowed rows
+    acted = [row for action in ACTED for row in _acted(connection, whose, action, ladder)]
+    verdicts = _verdicts(connection, organisation, since) if acted else {}
     heaviest: dict[str, Violation] = {}
-    for one in found:
+    for one in acted:
         verdict = verdicts.get((one.request, one.category))
         if verdict != DISMISSED:
             upheld = verdict == UPHELD
             weight = ladder.weight(one.category, one.side, upheld, one.severity)
             severe = (one.severity or ladder.severity(one.category)) == SEVERE
-            made = Violation(one.at, weight, upheld, "" if user else one.user, severe)
+            violation = Violation(one.at, weight, upheld, "" if user else one.user, severe)
             heaviest[one.request] = max(
-                made, heaviest.get(one.request, made), key=lambda v: (v.weight, v.stands, -v.at)
+                violation, heaviest.get(one.request, violation), key=lambda v: (v.weight, v.stands, -v.at)
             )
-    requests = _asked(connection, mine, since - ladder.window_days * DAY) if found else []
+    requests = _requests_since(connection, mine, since - ladder.window_days * DAY) if acted else []
     rulings = [Ruling(ruling.at, cast(Level, ruling.level))] if ruling else []
     stood = _stood(connection, organisation, user)
     dismissed = stood is not None and _dismissed(connection, organisation, user, stood.at)
@@ -72,7 +72,7 @@ def history_of(connection: Connection, organisation: str, user: str, ladder: Lad
 
 
 def _stood(connection: Connection, organisation: str, user: str) -> Ruling | None:
-    """The newest row of an account, where it is the rule's and no good standing."""
+    """The newest row of an account, if it is the rule's and not good standing."""
     s = STANDINGS.c
     rows = select(s.at, s.level, s.by).where(s.organisation == organisation, s.user == user)
     newest = connection.execute(rows.order_by(s.number.desc()).limit(1)).one_or_none()
@@ -82,7 +82,7 @@ def _stood(connection: Connection, organisation: str, user: str) -> Ruling | Non
 
 
 def _dismissed(connection: Connection, organisation: str, user: str, since: float) -> bool:
-    """Whether a person dismissed a flag of an account since then."""
+    """Whether a person dismissed a flag of an account since a time."""
     c = CASES.c
     rows = select(c.id).where(
         c.organisation == organisation, c.kind == "flag", c.verdict == DISMISSED, c.closed >= since
@@ -95,8 +95,8 @@ def _dismissed(connection: Connection, organisation: str, user: str, since: floa
 def _acted(
     connection: Connection, whose: ColumnElement[bool], action: str, ladder: Ladder
 ) -> Iterator[_Acted]:
-    """The newest decisions with an action, but for high-risk uses, which are permitted. End users who weigh their share
-    by now are left out of the pages that follow, so that nobody's many hide what others did."""
+    """The newest decisions with an action, except high-risk uses, which are permitted. End users whose share is full
+    are left out of the following pages, so that one user's many decisions don't hide others'."""
     d = DECISIONS.c
     rows = select(d.request, d.category, d.severity, d.side, d.user, d.at, d.number).where(
         whose, d.action == action
@@ -121,13 +121,15 @@ def _acted(
 
 
 def _full(weighed: defaultdict[str, float], ladder: Ladder) -> list[str]:
-    """End users who weigh their share."""
+    """End users whose share is full."""
     return [user for user, weight in weighed.items() if user and weight >= ladder.users.share]
 
 
-def _asked(connection: Connection, mine: ColumnElement[bool], since: float) -> list[tuple[float, int]]:
-    """When an account's requests passed that a classifier read, each counted once, whatever it held; of the newest
-    ones."""
+def _requests_since(
+    connection: Connection, mine: ColumnElement[bool], since: float
+) -> list[tuple[float, int]]:
+    """Times and counts of an account's requests that a classifier read and let pass, each counted once, among the
+    newest rows."""
     d = DECISIONS.c
     rows = select(d.request, d.at).where(mine, d.action == "allow", d.classifiers != ASKED_NONE, d.at > since)
     newest_first = connection.execute(rows.order_by(d.at.desc()).limit(MOST_ASKED))
@@ -136,7 +138,7 @@ def _asked(connection: Connection, mine: ColumnElement[bool], since: float) -> l
 
 
 def _verdicts(connection: Connection, organisation: str, since: float) -> dict[tuple[str, str], str]:
-    """What people said of flagged requests, by request and category."""
+    """People's verdicts on flagged requests, by request and category."""
     mine = and_(
         CASES.c.organisation == organisation,
         CASES.c.kind == "flag",

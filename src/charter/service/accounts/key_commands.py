@@ -1,4 +1,4 @@
-"""`charter keys`: who may use a service, how much, and what they used."""
+"""`charter keys`: the keys of a service, their limits and usage."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ MOST = 2**31 - 1
 KeyId = Annotated[
     str, typer.Argument(metavar="KEY_ID", help="The key's id, key_..., as charter keys list shows it.")
 ]
-Org = Annotated[str | None, typer.Option("--org", metavar="NAME", help="One organisation's alone.")]
+Org = Annotated[str | None, typer.Option("--org", metavar="NAME", help="Only this organisation's.")]
 
 
 def _limit(flag: str, help: str = "0: the service's default.") -> Any:
@@ -26,7 +26,7 @@ Concurrency = Annotated[int | None, _limit("--concurrency", "Requests at a time;
 
 def create(
     org: Annotated[
-        str, typer.Option("--org", metavar="NAME", help="Whose key; made where it is new.")
+        str, typer.Option("--org", metavar="NAME", help="Owner of the key; created if it is new.")
     ] = "default",
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the key is for.")] = "key",
     scopes: Annotated[
@@ -34,10 +34,10 @@ def create(
         typer.Option("--scopes", metavar="A,B", help="Some of messages, batches, feedback, admin, weights."),
     ] = "messages,batches,feedback",
     models: Annotated[
-        str, typer.Option("--models", metavar="A,B", help="Models it may use; none: all.")
+        str, typer.Option("--models", metavar="A,B", help="Models it may use; default: all.")
     ] = "",
     expires_days: Annotated[
-        float | None, typer.Option("--expires-days", metavar="N", help="Days that it is good for.")
+        float | None, typer.Option("--expires-days", metavar="N", help="Days until it expires.")
     ] = None,
     requests_per_minute: Requests = None,
     input_tokens_per_minute: Input = None,
@@ -46,7 +46,7 @@ def create(
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """Make a key and show its secret, this once."""
+    """Create a key and show its secret, only this once."""
     limits = (requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, concurrency)
     from charter.service.accounts import key_views
 
@@ -59,7 +59,7 @@ def list_keys(
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """Show all keys, but for their secrets."""
+    """List all keys, without their secrets."""
     from charter.service.accounts import key_views
 
     key_views.show(database, org, as_json)
@@ -70,7 +70,7 @@ def revoke(
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """End keys for good; a running service knows within a second."""
+    """Revoke keys for good; a running service applies it within a second."""
     from charter.service.accounts import key_views
 
     key_views.revoke(database, keys, as_json)
@@ -85,16 +85,16 @@ def limits(
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """Show a key's limits, or change those that are given; a running service knows within a second."""
+    """Show a key's limits, or change some; a running service applies them within a second."""
     from charter.service.accounts import key_views
 
-    given = (requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, concurrency)
-    key_views.limits(database, key, given, as_json)
+    numbers = (requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, concurrency)
+    key_views.limits(database, key, numbers, as_json)
 
 
 def usage(
     org: Org = None,
-    key: Annotated[str | None, typer.Option("--key", metavar="KEY_ID", help="One key's alone.")] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="KEY_ID", help="Only this key's.")] = None,
     since: Annotated[
         str | None,
         typer.Option("--since", metavar="DAY", help="First day, 2026-11-26 (UTC); default 30 days ago."),

@@ -1,5 +1,5 @@
-"""What `charter keys` does with a service's database, and how it shows keys and usage. A secret is printed once, when
-its key is made, and nowhere else."""
+"""The commands of `charter keys` on a service's database, and their tables. A secret is printed only once, when its key
+is created."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ DAY = 86_400.0
 MOST_DAYS = 36_500
 SHOWN_DAYS = 30
 LIMITS = tuple(field.name for field in fields(KeyLimits))
-Given = Sequence[int | None]  # in the order of LIMITS; None leaves one as it is
+Numbers = Sequence[int | None]  # in the order of LIMITS; None leaves one as it is
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A key to be made."""
+    """A key to create."""
 
     organisation: str
     name: str
     scopes: tuple[str, ...]
     models: tuple[str, ...]
     days: float | None
-    limits: Given
+    limits: Numbers
 
 
 @contextmanager
@@ -63,10 +63,10 @@ def _opened(database: str, new: bool = False) -> Iterator[Connection]:
 
 
 def create(database: str, wanted: Wanted, as_json: bool) -> None:
-    """Makes a key, and its organisation where there is none of that name; prints the secret."""
+    """Creates a key, and its organisation if it is new; prints the secret."""
     days = wanted.days
     if days is not None and not (math.isfinite(days) and 0 < days <= MOST_DAYS):
-        raise CharterError(f"--expires-days is a number over 0 and up to {MOST_DAYS:,}")
+        raise CharterError(f"--expires-days must be a number over 0 and up to {MOST_DAYS:,}")
     expires = None if days is None else time.time() + days * DAY
     with _opened(database, new=True) as connection:
         try:
@@ -82,13 +82,13 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
             models=wanted.models,
             limits=_changed(KeyLimits(), wanted.limits),
         )
-        made = find_key(connection, id)
+        key = find_key(connection, id)
     if as_json:
-        print(json.dumps(_facts(made) | {"secret": secret}))
+        print(json.dumps(_facts(key) | {"secret": secret}))
         return
-    until = "for good" if made.expires is None else f"until {_day(made.expires)}"
+    until = "for good" if key.expires is None else f"until {_day(key.expires)}"
     print(
-        f"{id} of {made.organisation} may use {', '.join(made.caller.scopes)} {until}; its secret, shown this once:"
+        f"{id} of {key.organisation} may use {', '.join(key.caller.scopes)} {until}; its secret, shown only once:"
     )
     print(secret)
 
@@ -97,46 +97,46 @@ def show(database: str, organisation: str | None, as_json: bool) -> None:
     """Prints all keys, or an organisation's."""
     with _opened(database) as connection:
         owner = None if organisation is None else find_organisation(connection, organisation)
-        found = list_keys(connection, owner)
+        keys = list_keys(connection, owner)
     if as_json:
-        print(json.dumps([_facts(key) for key in found]))
+        print(json.dumps([_facts(key) for key in keys]))
         return
     table = plain_table(
         ("key", "organisation", "name", "ends in", "state", "scopes", "models", "made", "expires", "used")
     )
-    for key in found:
+    for key in keys:
         caller = key.caller
         names = (caller.key, key.organisation, caller.name, key.hint, key.state())
         may = (" ".join(caller.scopes), " ".join(caller.models) or "all")
         table.add_row(
             *(escape(word) for word in (*names, *may)), *map(_day, (key.created, key.expires, key.used))
         )
-    console().print(table if found else "there are no keys; charter keys create makes one")
+    console().print(table if keys else "there are no keys; create one with charter keys create")
 
 
 def revoke(database: str, keys: Sequence[str], as_json: bool) -> None:
-    """Ends keys, all or none."""
+    """Revokes keys, all or none."""
     with _opened(database) as connection:
         for key in keys:
             end(connection, key)
-        found = [find_key(connection, key) for key in keys]
+        revoked = [find_key(connection, key) for key in keys]
     if as_json:
-        print(json.dumps([_facts(key) for key in found]))
+        print(json.dumps([_facts(key) for key in revoked]))
         return
-    for ended in found:
+    for ended in revoked:
         print(f"{ended.caller.key} of {ended.organisation} is revoked")
 
 
-def limits(database: str, key: str, given: Given, as_json: bool) -> None:
-    """Prints a key's limits, changed where they are given."""
+def limits(database: str, key: str, numbers: Numbers, as_json: bool) -> None:
+    """Prints a key's limits, after changing those in `numbers`."""
     with _opened(database) as connection:
-        if any(number is not None for number in given):
-            set_limits(connection, key, _changed(find_key(connection, key).caller.limits, given))
-        found = find_key(connection, key).caller.limits
+        if any(number is not None for number in numbers):
+            set_limits(connection, key, _changed(find_key(connection, key).caller.limits, numbers))
+        current = find_key(connection, key).caller.limits
     if as_json:
-        print(json.dumps({"id": key, **asdict(found)}))
+        print(json.dumps({"id": key, **asdict(current)}))
         return
-    for name, number in asdict(found).items():
+    for name, number in asdict(current).items():
         print(f"{name.replace('_', ' ')}: {f'{number:,}' if number else 'the default of the service'}")
 
 
@@ -148,11 +148,11 @@ def usage(
     until: str | None,
     as_json: bool,
 ) -> None:
-    """Prints what was used, of an organisation (its name) or a key (its id) if one is named, from day to day."""
+    """Prints usage by day, of an organisation (its name) or a key (its id) if one is named."""
     last = _read_day("--until", until) or datetime.now(UTC).date()
     first = _read_day("--since", since) or last - timedelta(SHOWN_DAYS)
     if first > last:
-        raise CharterError(f"--since {first} is after --until {last}; turn them round")
+        raise CharterError(f"--since {first} is after --until {last}; swap them")
     with _opened(database) as connection:
         owner = None if organisation is None else find_organisation(connection, organisation)
         if key is not None:
@@ -172,8 +172,8 @@ def usage(
     console().print(table)
 
 
-def _changed(limits: KeyLimits, given: Given) -> KeyLimits:
-    return replace(limits, **{name: n for name, n in zip(LIMITS, given, strict=True) if n is not None})
+def _changed(limits: KeyLimits, numbers: Numbers) -> KeyLimits:
+    return replace(limits, **{name: n for name, n in zip(LIMITS, numbers, strict=True) if n is not None})
 
 
 def _facts(key: Key) -> dict[str, Any]:
@@ -219,4 +219,4 @@ def _read_day(option: str, words: str | None) -> date | None:
     try:
         return date.fromisoformat(words)
     except ValueError:
-        raise CharterError(f"{option} {words!r} is no day; write it as 2026-11-26") from None
+        raise CharterError(f"{option} {words!r} is not a day; write it as 2026-11-26") from None

@@ -1,12 +1,12 @@
-"""Organisations and their keys: who calls, and what a caller may do.
+"""Organisations and their keys: the callers and their rights.
 
 A key is a secret of 256 random bits, shown once when it is made; the database keeps its sha256 digest and its last
-four characters. A secret that isn't one of ours, one that was revoked, one out of date and one of a disabled
-organisation are all answered with 401: which of the last three it is, only somebody learns who holds the secret.
+four characters. An unknown secret, a revoked one, an expired one and one of a disabled organisation all get 401: only
+somebody who holds the secret learns which of the last three it is.
 
-`Keyring` remembers callers for a second, so that a busy key isn't looked up for each request. The second counts from
-before the key was read: one that another process revoked opens nothing a second later, one that this process revoked
-opens nothing at once.
+`Keyring` caches callers for a second, so that a busy key isn't looked up for each request. The second counts from
+before the key was read: a key revoked by another process stops working a second later, one revoked by this process at
+once.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ USUAL = ("messages", "batches", "feedback")  # of a new key
 PREFIX = "sk-charter-"
 ID_PREFIX = "key_"
 HINT = 4
-LONGEST_SHOWN = 100  # characters of what was given for an id
+LONGEST_SHOWN = 100  # characters of a wrong id quoted in a message
 LOCAL = "local"  # the organisation of callers without a key
 MINUTE = 60.0
-SECONDS = 1.0  # that a keyring holds what it read for true
-REMEMBERED = 10_000  # keys of a keyring; the one that was quiet longest is dropped first
+SECONDS = 1.0  # that a keyring caches a key
+REMEMBERED = 10_000  # keys of a keyring; the least recently used is dropped first
 _MOST = 2**31 - 1
 _SECRET = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{43}")
-_NO_DIGEST = "none"  # what no secret hashes to
+_NO_DIGEST = "none"  # not the hash of any secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,17 @@ class KeyLimits:
     requests_per_minute: int = 0
     input_tokens_per_minute: int = 0
     output_tokens_per_minute: int = 0
-    concurrency: int = 0  # requests under way at a time
+    concurrency: int = 0  # simultaneous requests
 
     def __post_init__(self) -> None:
         for field in fields(self):
             if not 0 <= getattr(self, field.name) <= _MOST:
-                raise Refusal(f"{field.name} is a number from 0, the service's default, to {_MOST}")
+                raise Refusal(f"{field.name} must be a number from 0 (the service's default) to {_MOST}")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose request it is: ids of the key and its organisation, the key's name, and what it may do."""
+    """The caller of a request: ids of the key and its organisation, the key's name, and its rights."""
 
     key: str
     organisation: str
@@ -83,7 +83,7 @@ ANONYMOUS = Caller("key_anonymous", "org_local", "anonymous")  # of a service wi
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as lists show it: all but its secret. Times are seconds since 1970."""
+    """A key without its secret, for lists. Times are seconds since 1970."""
 
     caller: Caller
     organisation: str  # its name
@@ -105,33 +105,33 @@ class Key:
         return "usable"
 
     def usable(self) -> Caller:
-        """Whose key it is. Raises KeyRefused for one that may not be used now."""
+        """The key's caller. Raises KeyRefused if the key may not be used now."""
         if (state := self.state()) != "usable":
             raise KeyRefused(state)
         return self.caller
 
 
 class KeyRefused(Refusal):
-    """A key that opens nothing, 401; `reason` is unknown, id, revoked, expired or disabled."""
+    """A refused key, 401; `reason` is unknown, id, revoked, expired or disabled."""
 
     def __init__(self, reason: str) -> None:
         words = {
-            "unknown": "the API key is missing or not valid; send one that charter keys create made",
-            "id": f"that is a key's id, which is no secret; send its secret, {PREFIX}..., shown when it was made",
+            "unknown": "the API key is missing or not valid here; send one that charter keys create made for it",
+            "id": f"that is a key's id, not its secret; send the secret, {PREFIX}..., shown when the key was created",
             "revoked": "this API key was revoked; ask for another",
-            "expired": "this API key is out of date; ask for another",
-            "disabled": "the organisation of this API key is disabled; ask whoever runs this service",
+            "expired": "this API key has expired; ask for another",
+            "disabled": "the organisation of this API key is disabled; ask the operator of this service",
         }
         super().__init__(words[reason], 401)
         self.reason = reason
 
 
 def make_organisation(connection: Connection, name: str) -> str:
-    """A new organisation's id. Raises Refusal for a name that is no name or taken."""
+    """A new organisation's id. Raises Refusal if the name is malformed or taken."""
     name = _name(name, "an organisation")
     alone(connection)
     if name == LOCAL or connection.execute(_organisation(name)).first():
-        raise Refusal(f"there is an organisation {name!r} already; choose another name", 409)
+        raise Refusal(f"the organisation {name!r} already exists; choose another name", 409)
     id = f"org_{new_id()}"
     connection.execute(ORGANISATIONS.insert().values(id=id, name=name, created=time.time(), disabled=False))
     return id
@@ -148,17 +148,17 @@ class Organisation:
 
 
 def list_organisations(connection: Connection) -> list[Organisation]:
-    """All organisations by name, that of callers without a key among them."""
+    """All organisations by name, including that of callers without a key."""
     rows = connection.execute(select(ORGANISATIONS).order_by(ORGANISATIONS.c.name))
     return [Organisation(row.id, row.name, row.created, bool(row.disabled)) for row in rows]
 
 
 def find_organisation(connection: Connection, name: str) -> str:
     """The id of an organisation, by its name. Raises NotFound."""
-    found: str | None = connection.execute(_organisation(name)).scalar()
-    if found is None:
-        raise NotFound(f"there is no organisation {name!r}; charter keys list shows those there are")
-    return found
+    id: str | None = connection.execute(_organisation(name)).scalar()
+    if id is None:
+        raise NotFound(f"there is no organisation {name!r}; charter keys list shows the known ones")
+    return id
 
 
 def organisation_names(connection: Connection) -> dict[str, str]:
@@ -167,16 +167,16 @@ def organisation_names(connection: Connection) -> dict[str, str]:
 
 
 def check_organisation(connection: Connection, organisation: str) -> None:
-    """Raises NotFound for an id that no organisation has."""
+    """Raises NotFound if no organisation has the id."""
     if not connection.execute(select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.id == organisation)).first():
         raise NotFound(f"there is no organisation {organisation}")
 
 
 def disable_organisation(connection: Connection, organisation: str, disabled: bool = True) -> None:
-    """Shuts all keys of an organisation out, or lets them in again. Raises NotFound."""
+    """Disables all keys of an organisation, or enables them again. Raises NotFound."""
     changed = update(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation).values(disabled=disabled)
     if organisation == ANONYMOUS.organisation:
-        raise Refusal("whoever needs no key is of this organisation, which can't be shut out", 409)
+        raise Refusal("this organisation stands for callers without a key and can't be disabled", 409)
     if not connection.execute(changed).rowcount:
         raise NotFound(f"there is no organisation {organisation}")
 
@@ -191,9 +191,9 @@ def make_key(
     models: Iterable[str] = (),
     limits: KeyLimits = KeyLimits(),
 ) -> tuple[str, str]:
-    """A new key's id and its secret, which is known to nobody afterwards but who was given it.
+    """A new key's id and its secret, which afterwards only its owner knows.
 
-    Raises Refusal for scopes that don't exist and an end that has passed, NotFound for an unknown organisation.
+    Raises Refusal for unknown scopes and an end in the past, NotFound for an unknown organisation.
     """
     scopes, models = tuple(dict.fromkeys(scopes)), tuple(dict.fromkeys(models))
     unknown = [scope for scope in scopes if scope not in SCOPES]
@@ -201,18 +201,18 @@ def make_key(
         said = f"there is no scope {unknown[0]!r}" if unknown else "a key needs a scope"
         raise Refusal(f"{said}; expected some of {', '.join(SCOPES)}")
     if any(not model.isprintable() or len(model.split()) != 1 for model in models):
-        raise Refusal("the id of a model has no spaces and is printable; name each apart")
+        raise Refusal("a model's id must be printable and without spaces; name each one separately")
     if expires is not None and not time.time() < expires < float("inf"):
-        raise Refusal("the key would be out of date when it is made; choose a later end")
+        raise Refusal("the key would already be expired; choose a later end")
     check_organisation(connection, organisation)
     secret, id = PREFIX + new_token(), f"{ID_PREFIX}{new_id()}"
-    made = Caller(id, organisation, _name(name, "a key"), scopes, models, limits)
-    _insert(connection, made, digest_of(secret), secret[-HINT:], expires)
+    caller = Caller(id, organisation, _name(name, "a key"), scopes, models, limits)
+    _insert(connection, caller, digest_of(secret), secret[-HINT:], expires)
     return id, secret
 
 
 def make_anonymous(connection: Connection) -> Caller:
-    """The caller of a service without keys; its rows are made where there are none yet, for others to refer to."""
+    """The caller of a service without keys; creates its rows if there are none yet, for others to refer to."""
     alone(connection)
     if connection.execute(select(KEYS.c.id).where(KEYS.c.id == ANONYMOUS.key)).first() is None:
         values = {"id": ANONYMOUS.organisation, "name": LOCAL, "created": time.time(), "disabled": False}
@@ -222,32 +222,32 @@ def make_anonymous(connection: Connection) -> Caller:
 
 
 def find_caller(connection: Connection, secret: str) -> Caller:
-    """Whose key a secret is. Raises KeyRefused."""
+    """The caller of a secret. Raises KeyRefused."""
     return _look_up(connection, secret).usable()
 
 
 def _look_up(connection: Connection, secret: str) -> Key:
-    """The key of a secret, usable or not; what isn't shaped like one of our secrets is not looked for."""
+    """The key of a secret, usable or not; a text without the form of our secrets is not looked up."""
     if _SECRET.fullmatch(secret):
         digest = digest_of(secret)
-        found = connection.execute(_keys().where(KEYS.c.digest == digest)).first()
-        if found is not None and hmac.compare_digest(found.digest, digest):
-            return _key(found)
+        row = connection.execute(_keys().where(KEYS.c.digest == digest)).first()
+        if row is not None and hmac.compare_digest(row.digest, digest):
+            return _key(row)
     raise KeyRefused("id" if secret.startswith(ID_PREFIX) else "unknown")
 
 
 class Keyring:
-    """Finds callers from any thread. Only keys that open something are remembered, so that guesses push nothing out."""
+    """Finds callers from any thread. Only usable keys are cached, so that guesses push nothing out."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._clock = engine, clock
         self._lock = threading.Lock()
         self._held: OrderedDict[str, tuple[Key, float]] = OrderedDict()  # by digest, and when it was read
         self._shut = set[str]()  # ids
-        self._forgotten = 0  # how often `forget` was called: what was read before is not remembered after it
+        self._forgotten = 0  # number of calls of `forget`: keys read before it are not cached after it
 
     def find_caller(self, secret: str) -> Caller:
-        """Whose key a secret is. Raises KeyRefused."""
+        """The caller of a secret. Raises KeyRefused."""
         if (known := self.remembered(secret)) is not None:
             return known
         key = self._read(secret, digest_of(secret))
@@ -255,7 +255,7 @@ class Keyring:
         return key.usable()
 
     def remembered(self, secret: str) -> Caller | None:
-        """Whose key it is, where it was read a moment ago; without waiting for the database. Raises KeyRefused."""
+        """The caller of a secret if it is cached, without waiting for the database. Raises KeyRefused."""
         digest = digest_of(secret)
         with self._lock:
             key, read = self._held.get(digest, (None, 0.0))
@@ -266,13 +266,13 @@ class Keyring:
         return key.usable()
 
     def shut(self, key: str) -> None:
-        """Lets a key, by its id, open nothing as long as this process lives, whatever the database says: a disk that is
-        full keeps nobody from being shut out."""
+        """Refuses a key, by its id, as long as this process lives, whatever the database says: even with a full disk a
+        key can be revoked."""
         self._shut.add(key)
         self.forget(key)
 
     def check(self, caller: Caller) -> None:
-        """Raises KeyRefused for a key that was shut."""
+        """Raises KeyRefused for a key that `shut` refused."""
         if caller.key in self._shut:
             raise KeyRefused("revoked")
 
@@ -288,25 +288,25 @@ class Keyring:
         return key
 
     def forget(self, key: str | None = None) -> None:
-        """Has a key looked up anew, by its id, or all keys: after a change that this process committed."""
+        """Drops a key, by its id, or all keys from the cache: after a change that this process committed."""
         with self._lock:
             self._forgotten += 1
             for digest in [
-                held for held, (found, _) in self._held.items() if key in (None, found.caller.key)
+                held for held, (entry, _) in self._held.items() if key in (None, entry.caller.key)
             ]:
                 del self._held[digest]
 
 
 def find_key(connection: Connection, key: str) -> Key:
     """A key by its id. Raises NotFound."""
-    found = connection.execute(_keys().where(KEYS.c.id == key)).first()
-    if found is None:
+    row = connection.execute(_keys().where(KEYS.c.id == key)).first()
+    if row is None:
         raise _no_key(key)
-    return _key(found)
+    return _key(row)
 
 
 def list_keys(connection: Connection, organisation: str | None = None) -> list[Key]:
-    """All keys that were made, oldest first; of one organisation (its id), or of all."""
+    """All keys, oldest first, of one organisation (its id) or of all."""
     wanted = _keys().where(KEYS.c.digest != _NO_DIGEST).order_by(KEYS.c.created, KEYS.c.id)
     if organisation is not None:
         wanted = wanted.where(KEYS.c.organisation == organisation)
@@ -314,26 +314,26 @@ def list_keys(connection: Connection, organisation: str | None = None) -> list[K
 
 
 def revoke(connection: Connection, key: str) -> None:
-    """Ends a key for good; one that ended already stays as it is. Raises NotFound, and Refusal for who needs none."""
+    """Revokes a key for good; a revoked one stays as it is. Raises NotFound, and Refusal for the anonymous caller."""
     if key == ANONYMOUS.key:
-        raise Refusal("this stands for whoever needs no key, and can't be revoked", 409)
+        raise Refusal("this stands for callers without a key and can't be revoked", 409)
     find_key(connection, key)
     ended = update(KEYS).where(KEYS.c.id == key, KEYS.c.revoked.is_(None)).values(revoked=time.time())
     connection.execute(ended)
 
 
 def rename(connection: Connection, key: str, name: str) -> None:
-    """Gives a key another name. Raises NotFound, and Refusal for what is no name."""
+    """Renames a key. Raises NotFound, and Refusal if the name is malformed."""
     _change(connection, key, name=_name(name, "a key"))
 
 
 def set_limits(connection: Connection, key: str, limits: KeyLimits) -> None:
-    """Gives a key other limits. Raises NotFound."""
+    """Changes a key's limits. Raises NotFound."""
     _change(connection, key, **_limit_columns(limits))
 
 
 def note_used(connection: Connection, key: str, at: float) -> None:
-    """Keeps when a key was last used, to the minute: at most one write a minute."""
+    """Stores when a key was last used, to the minute: at most one write a minute."""
     minute = at // MINUTE * MINUTE
     older = or_(KEYS.c.used.is_(None), KEYS.c.used < minute)
     connection.execute(update(KEYS).where(KEYS.c.id == key, older).values(used=minute))
@@ -345,9 +345,9 @@ def _change(connection: Connection, key: str, **values: Any) -> None:
 
 
 def _no_key(key: str) -> NotFound:
-    """What is said of an id that no key has; a secret that was given instead is not repeated."""
+    """The error for an unknown id; it doesn't repeat a secret that was given instead."""
     if key.startswith(PREFIX):
-        said = "that is a key's secret, which stays out of commands"
+        said = "that is a key's secret, which does not belong in a command"
     else:
         said = f"there is no key {key[:LONGEST_SHOWN]}"
     return NotFound(f"{said}; expected its id, {ID_PREFIX}..., as charter keys list shows it")
@@ -394,5 +394,5 @@ def _key(row: Row[Any]) -> Key:
 def _name(name: str, whose: str) -> str:
     name = " ".join(name.split())
     if not 0 < len(name) <= 200 or not name.isprintable():
-        raise Refusal(f"the name of {whose} has 1 to 200 printable characters; choose another")
+        raise Refusal(f"the name of {whose} must have 1 to 200 printable characters; choose another")
     return name

@@ -2,19 +2,20 @@
 
 Violations are weighed by the severity of their category and added up over a window of days. The sum raises an account
 from good over warned, enhanced (stricter filters) and throttled (a fraction of its limits) to suspended. A clean period
-without a violation lifts one level, and the next one another. A violation that people upheld weighs more, one that they
-dismissed never was; off those that nobody has looked at comes what classifiers would find in as many harmless requests,
-or whoever asks much would be throttled by their errors alone. Requests made until then count that a classifier read,
-each once. They take off a share at most, and nothing of what is severe: harmless requests wash nothing away.
+without a violation lifts one level, and the next one another. An upheld violation weighs more, a dismissed one nothing.
+From those that nobody has judged, the expected number of false alarms in as many harmless requests is subtracted: else
+an account with many requests would be throttled by classifiers' errors alone. This counts each request that a
+classifier has read so far, once. It subtracts a share at most, and nothing of severe violations: harmless requests
+don't excuse harmful ones.
 
-A level that was written down falls by a clean period, a person's decision or a dismissed flag, and by nothing else.
+A stored level falls only by a clean period, a person's decision or a dismissed flag.
 
-An end user whom requests name climbs by rules of its own, which act first: it is warned, filtered, throttled and
-suspended alone. To its organisation's sum it adds no more than a share, so that no one user of a platform can have all
-of it suspended; who calls itself another user in each request adds as many shares.
+An end user named by requests climbs by separate rules, which act first: only that user is warned, filtered, throttled
+and suspended. The user adds at most a share to the organisation's sum, so that one user of a platform can't get all of
+it suspended; a caller that names a new user in each request adds as many shares.
 
-What a person decided holds for one clean period: until then the rule only asks, as it does before it suspends anybody,
-and what had happened before the decision counts no more.
+A person's decision holds for one clean period: until then the rule only asks, as it does before any suspension, and
+earlier violations no longer count.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ ENHANCED, THROTTLED, SUSPENDED = (
     LEVELS.index("suspended"),
 )
 DAY = 86_400.0
-ROUNDING = 1e-6  # of a sum that weights were added to and taken from
+ROUNDING = 1e-6  # error of a sum after adding and subtracting weights
 
 
 class Weights(Frozen):
@@ -54,7 +55,7 @@ class Weights(Frozen):
 
 
 class Steps(Frozen):
-    """The rules by which whoever asks goes up and down: what violations weigh, and what their sum reaches."""
+    """The rules by which an account rises and falls: the weights of violations, and the levels of their sum."""
 
     window_days: float = Field(30.0, gt=0, description="days over which violations add up")
     clean_days: float = Field(
@@ -86,7 +87,8 @@ class Steps(Frozen):
 
 
 class UserSteps(Steps):
-    """The rules for one end user of an organisation, whom its requests name. They act before the organisation's do."""
+    """The rules for one end user of an organisation, named by its requests. They act before the organisation's
+    rules."""
 
     warned: float = Field(3.0, gt=0, description="sum of weights at which an end user is warned")
     enhanced: float = Field(6.0, gt=0, description="sum at which the stricter filters apply to the user")
@@ -117,17 +119,17 @@ class Ladder(Steps):
         return self.model_copy(update={name: getattr(self.users, name) for name in Steps.model_fields})
 
     def under(self, policy: Policy) -> Ladder:
-        """The same ladder with the severities of a policy's categories."""
+        """This ladder with the severities of a policy's categories."""
         severities = {category.id: category.severity for category in policy.categories}
         permitted = tuple(rule.id for rule in policy.high_risk)
         return self.model_copy(update={"severities": severities, "permitted": permitted})
 
     def severity(self, category: str) -> Severity | Literal[""]:
-        """The severity of a category of the policy in force; "" for what has none."""
+        """The severity of a category of the policy in force; "" if it has none."""
         return self.severities.get(category, "")
 
     def weight(self, category: str, side: str, upheld: bool = False, severity: str = "") -> float:
-        """What one violation weighs. `severity`: the one that its category had then; else the present one."""
+        """The weight of one violation. `severity`: its category's at that time; default: the present one."""
         if category in self.permitted:
             return 0.0
         by_severity: float = getattr(self.weights, severity or self.severity(category) or "medium")
@@ -141,9 +143,8 @@ class Ladder(Steps):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something that an account did at a time, what it weighs, and whether a person upheld it. `user`: the end user who
-    did it, whose violations together weigh no more than a share; "" where none is named. `severe`: whether its category
-    is."""
+    """A violation of an account: its time, its weight, and whether a person upheld it. `user`: the end user who did it,
+    whose violations together weigh at most a share; "" if none is named. `severe`: whether its category is."""
 
     at: float
     weight: float
@@ -153,13 +154,13 @@ class Violation:
 
     @property
     def stands(self) -> bool:
-        """Whether nothing of it is forgiven."""
+        """Whether none of it is forgiven."""
         return self.upheld or self.severe
 
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """The level that was set at a time."""
+    """A level set at a time."""
 
     at: float
     level: Level
@@ -167,9 +168,9 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that an account's level depends on, in any order. `rulings`: of people. `requests`: times, and how many
-    requests a classifier read then. `stood`: the level that the rule wrote down last, None where a person did since;
-    it doesn't count where a flag was `dismissed` since."""
+    """Everything that an account's level depends on, in any order. `rulings`: of people. `requests`: times, and how
+    many requests a classifier read then. `stood`: the level that the rule stored last, None if a person has set one
+    since; it doesn't count if a flag was `dismissed` since."""
 
     violations: Sequence[Violation] = ()
     rulings: Sequence[Ruling] = ()
@@ -180,9 +181,9 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where an account stands: its level, the sum of the window with what is forgiven taken off, when one level is
-    lifted if nothing happens (None at good), the level that the rule would set and may not without a person (None where
-    it asks nothing), and until when the last person's decision holds."""
+    """An account's standing: its level, the sum of the window less what is forgiven, when one level is lifted if
+    nothing happens (None at good), the level that the rule would set but needs a person for (None if it asks nothing),
+    and until when the last person's decision holds."""
 
     level: Level
     total: float
@@ -192,21 +193,24 @@ class Outcome:
 
 
 class _Climb:
-    """An account on the ladder while its history is gone through."""
+    """An account on the ladder while its history is replayed."""
 
     def __init__(self, ladder: Ladder, requests: Sequence[tuple[float, int]]) -> None:
         self.ladder, self.clean, self.window = ladder, ladder.clean_days * DAY, ladder.window_days * DAY
         self.level, self.since, self.asks = 0, 0.0, 0
         self.held: float | None = None
         self.recent: deque[Violation] = deque()
-        self.sums = {True: 0.0, False: 0.0}  # of what stands, and of what may be a classifier's error
+        self.sums = {
+            True: 0.0,
+            False: 0.0,
+        }  # of upheld or severe violations, and of those that may be a classifier's error
         self.by_user: dict[str, dict[bool, float]] = {}  # the same of each end user, before its share is cut
-        asked = sorted(requests)
-        self.times = [at for at, _ in asked]
-        self.counts = [0, *accumulate(count for _, count in asked)]
+        in_order = sorted(requests)
+        self.times = [at for at, _ in in_order]
+        self.counts = [0, *accumulate(count for _, count in in_order)]
 
     def pass_to(self, now: float) -> None:
-        """Lifts a level for each clean period since the last thing that happened."""
+        """Lifts a level for each clean period since the last event."""
         while self.level and self.since + self.clean <= now:
             self.level, self.since, self.asks = self.level - 1, self.since + self.clean, 0
         if self.held is not None and self.held <= now:
@@ -244,32 +248,32 @@ class _Climb:
         self.sums, self.by_user = {True: 0.0, False: 0.0}, {}
 
     def stand(self, stood: Ruling) -> None:
-        """Keeps the level that was written down, whatever is found now."""
+        """Keeps the stored level, whatever the history gives now."""
         if LEVELS.index(stood.level) > self.level:
             self.level, self.since = LEVELS.index(stood.level), max(self.since, stood.at)
 
     def _add(self, violation: Violation, weight: float) -> None:
-        """Adds to the sums what a weight changes of its user's share."""
+        """Adds a weight to the sums, as far as it changes its user's share."""
         if not violation.user:
             self.sums[violation.stands] += weight
             return
-        own = self.by_user.setdefault(violation.user, {True: 0.0, False: 0.0})
-        before = _cut(own, self.ladder.users.share)
-        own[violation.stands] += weight
-        for kind, share in _cut(own, self.ladder.users.share).items():
+        user_sums = self.by_user.setdefault(violation.user, {True: 0.0, False: 0.0})
+        before = _cut(user_sums, self.ladder.users.share)
+        user_sums[violation.stands] += weight
+        for kind, share in _cut(user_sums, self.ladder.users.share).items():
             self.sums[kind] += share - before[kind]
 
 
-def _cut(own: Mapping[bool, float], most: float) -> dict[bool, float]:
-    """What counts of one end user's sums: `most` together, of what stands first."""
-    stands = min(most, own[True])
-    return {True: stands, False: min(most - stands, own[False])}
+def _cut(sums: Mapping[bool, float], most: float) -> dict[bool, float]:
+    """The part of one end user's sums that counts: `most` in all, standing violations first."""
+    stands = min(most, sums[True])
+    return {True: stands, False: min(most - stands, sums[False])}
 
 
 def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:
-    """Where an account with this history stands at a time; what lies after it doesn't count.
+    """The standing of an account with this history at a time; later events don't count.
 
-    One more violation never gives a lower level, and one that is taken away never a higher one.
+    One more violation never gives a lower level, and one less never a higher one.
     """
     climb = _Climb(ladder, history.requests)
     stood = None if history.dismissed else history.stood

@@ -1,23 +1,23 @@
-"""How much a key may ask for in a minute and at a time: token buckets in this process's memory, with the numbers and
+"""Limits of a key by minute and by simultaneous requests: token buckets in this process's memory, with the numbers and
 the headers of Anthropic's API, and OpenAI's.
 
 A bucket holds one minute's worth and refills continuously (limit / 60 a second). What counts, after Anthropic's rate
 limits (platform.claude.com/docs/en/api/rate-limits, read in November 2026):
 
 - requests: one each;
-- input tokens: estimated when the request comes; those that were read from a cache are given back when it ends;
-- output tokens: as they are written. `max_tokens` plays no part, so a bucket may fall below empty by what the requests
-  under way write; nothing more is admitted until that is made up for. Until 2025 `max_tokens` was set aside when the
-  request came, and what was left of it given back at the end; `Limits.set_output_aside` has that stricter rule;
-- requests under way at a time (Anthropic's only limit in 2023).
+- input tokens: estimated when the request comes; those read from a cache are given back when it ends;
+- output tokens: as they are written. `max_tokens` plays no part, so running requests may take a bucket below empty;
+  then nothing more is admitted until it has refilled. Until 2025 `max_tokens` was reserved when the request came, and
+  the rest given back at the end; `Limits.set_output_aside` has that stricter rule;
+- simultaneous requests (Anthropic's only limit in 2023).
 
-Calls that count, cut or join tokens have a bucket of their own: they take nothing from the requests, and their answers
-say what is left of theirs.
+Calls that count, cut or join tokens have a separate bucket: they take nothing from the requests, and their answers show
+the rest of their own bucket.
 
 `anthropic-ratelimit-tokens-*` is the sum of input and output; remaining tokens are rounded to the nearest thousand, and
-a reset is the time, RFC 3339, at which the bucket would be full again. A refusal says in `retry-after` the whole
-seconds before which another try fails for certain. What can never be admitted has `x-should-retry: false` instead,
-which both companies' clients obey.
+a reset is the time, RFC 3339, at which the bucket would be full again. A refusal has in `retry-after` the whole
+seconds before which another try certainly fails. A request that can never be admitted has `x-should-retry: false`
+instead, which both companies' clients obey.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from charter.service.accounts.keys import Caller
 from charter.service.web.refusal import Refusal
 
 MINUTE = 60.0
-REMEMBERED = 20_000  # keys at a time; the one that was quiet longest is forgotten first
-BUSY_SECONDS = 1.0  # to wait for a request under way to end
+REMEMBERED = 20_000  # keys at a time; the least recently used is dropped first
+BUSY_SECONDS = 1.0  # to wait for a running request to end
 ROUNDING = 1e-6  # tokens
 REQUESTS, INPUT, OUTPUT = "requests", "input-tokens", "output-tokens"
 
@@ -61,7 +61,7 @@ class Limits(Frozen):
 
 
 class TooMany(Refusal):
-    """A request over a limit, 429. `retry_after` is in seconds, None where no wait would help; `headers` and
+    """A request over a limit, 429. `retry_after` is in seconds, None if no wait would help; `headers` and
     `openai_headers` go with the answer."""
 
     def __init__(self, message: str, retry_after: float | None, state: Mapping[str, _Reading]) -> None:
@@ -73,7 +73,7 @@ class TooMany(Refusal):
         self._openai = _openai_headers(state) | hint
 
     def add(self, headers: Mapping[str, str]) -> None:
-        """Headers that the answer has as well."""
+        """Adds headers to the answer."""
         self.headers |= headers
         self._openai |= headers
 
@@ -84,7 +84,7 @@ class TooMany(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What a bucket says at a time: its limit a minute, what is left, and the seconds until it is full."""
+    """The state of a bucket at a time: its limit a minute, its rest, and the seconds until it is full."""
 
     limit: int
     remaining: float
@@ -94,7 +94,7 @@ class _Reading:
 
 @dataclass(slots=True)
 class _Bucket:
-    """What is left of a minute's worth; below zero where more was written than there was."""
+    """The rest of a minute's limit; below zero if more was written than was left."""
 
     level: float
     limit: int
@@ -104,7 +104,7 @@ class _Bucket:
         self.level = min(float(limit), self.level + seconds * limit / MINUTE)
 
     def wait(self, cost: float) -> float:
-        """Seconds until `cost` is there; 0 where it is, but for what rounding lost."""
+        """Seconds until `cost` is available; 0 if it is, up to rounding."""
         short = cost - self.level
         return short * MINUTE / self.limit if short > ROUNDING else 0.0
 
@@ -117,7 +117,7 @@ _STARTED = time.time() - time.monotonic()
 
 @dataclass(slots=True)
 class _Account:
-    """A key's buckets, when they were refilled last, and its requests under way."""
+    """A key's buckets, the time of their last refill, and its running requests."""
 
     buckets: dict[str, _Bucket]
     at: float
@@ -125,7 +125,7 @@ class _Account:
     limits: dict[str, int] = field(default_factory=dict)
 
     def refill(self, now: float) -> None:
-        # a clock that was set back gives nothing and takes nothing
+        # a clock set back gives nothing and takes nothing
         seconds, self.at = max(0.0, now - self.at), now
         for name, bucket in self.buckets.items():
             bucket.refill(seconds, self.limits[name])
@@ -135,12 +135,12 @@ class _Account:
 
 
 def _steady() -> float:
-    """Seconds since 1970 by a clock that nobody sets: a step forward would fill all buckets."""
+    """Seconds since 1970 by a monotonic clock: a step forward would fill all buckets."""
     return _STARTED + time.monotonic()
 
 
 class Admissions:
-    """Admits requests, from any thread; `clock` gives seconds since 1970. `whose`: what errors call who is admitted."""
+    """Admits requests, from any thread; `clock` gives seconds since 1970. `whose`: the name of the caller in errors."""
 
     def __init__(
         self, defaults: Limits | None = None, clock: Callable[[], float] = _steady, whose: str = "key"
@@ -152,9 +152,9 @@ class Admissions:
     def admit(
         self, caller: Caller, input_tokens: int, max_output_tokens: int, factor: float = 1.0
     ) -> Admission:
-        """Takes a request in, or raises TooMany and takes nothing. `factor` below 1 lowers all of the key's limits.
+        """Admits a request, or raises TooMany and takes nothing. `factor` below 1 lowers all of the key's limits.
 
-        The admission has to be settled, or left as a context: until then it counts as under way.
+        The admission must be settled, or used as a context: until then it counts as running.
         """
         aside = max_output_tokens if self.defaults.set_output_aside else 0
         costs = {REQUESTS: 1, INPUT: input_tokens, OUTPUT: max(1, aside)}
@@ -168,7 +168,7 @@ class Admissions:
         return Admission(self, account, input_tokens, aside)
 
     def count(self, caller: Caller, factor: float = 1.0) -> dict[str, str]:
-        """Takes in a call that counts tokens, or raises TooMany. The headers of its answer."""
+        """Admits a call that counts tokens, or raises TooMany. Returns the headers of its answer."""
         with self._lock:
             limit = self.defaults.counts_per_request * self._requests(caller)
             account = self._filled(f"{caller.key}/counting", {REQUESTS: _lowered(limit, factor)})
@@ -177,7 +177,7 @@ class Admissions:
             return _headers(account.state())
 
     def under_way(self, key: str) -> int:
-        """Requests of a key that are under way."""
+        """Number of running requests of a key."""
         with self._lock:
             account = self._accounts.get(key)
             return account.under_way if account else 0
@@ -209,15 +209,15 @@ class Admissions:
             )
 
     def _account(self, caller: Caller, factor: float) -> tuple[_Account, int]:
-        """A key's account with its buckets filled up to now, and how many requests it may have under way."""
-        own, base = caller.limits, self.defaults
+        """A key's account with its buckets filled up to now, and its limit of simultaneous requests."""
+        key_limits, base = caller.limits, self.defaults
         limits = {
             REQUESTS: self._requests(caller),
-            INPUT: own.input_tokens_per_minute or base.input_tokens_per_minute,
-            OUTPUT: own.output_tokens_per_minute or base.output_tokens_per_minute,
+            INPUT: key_limits.input_tokens_per_minute or base.input_tokens_per_minute,
+            OUTPUT: key_limits.output_tokens_per_minute or base.output_tokens_per_minute,
         }
         limits = {name: _lowered(limit, factor) for name, limit in limits.items()}
-        return self._filled(caller.key, limits), _lowered(own.concurrency or base.concurrency, factor)
+        return self._filled(caller.key, limits), _lowered(key_limits.concurrency or base.concurrency, factor)
 
     def _requests(self, caller: Caller) -> int:
         return caller.limits.requests_per_minute or self.defaults.requests_per_minute
@@ -233,7 +233,7 @@ class Admissions:
         return account
 
     def _make_room(self) -> None:
-        """Forgets the key that was quiet longest and has nothing under way, where there are many."""
+        """Drops the least recently used key without running requests, if there are too many."""
         if len(self._accounts) >= REMEMBERED:
             idle = (key for key, account in self._accounts.items() if not account.under_way)
             if (quiet := next(idle, None)) is not None:
@@ -246,22 +246,22 @@ class Admissions:
 
 
 class Admission:
-    """A request that was admitted and is under way until it is settled; as a context it is settled at the end."""
+    """An admitted request, running until it is settled; as a context it is settled at the end."""
 
     def __init__(self, admissions: Admissions, account: _Account, input_tokens: int, aside: int) -> None:
         self._admissions, self._account = admissions, account
         self._input, self._counted, self._written, self._settled = input_tokens, aside, 0, False
 
     def wrote(self, output_tokens: int) -> None:
-        """Counts what was written so far, all in all; what is said again changes nothing, nor what is said too late."""
+        """Counts the total of tokens written so far; repeated or late calls change nothing."""
         with self._admissions._lock:
             if not self._settled:
                 self._written = max(self._written, output_tokens)
                 self._count(max(self._counted, self._written))
 
     def settle(self, output_tokens: int | None = None, cached_tokens: int = 0) -> None:
-        """Ends the request, once: counts what was written (by default what `wrote` was told), gives back what was set
-        aside for more, and the input tokens that were read from a cache."""
+        """Ends the request, once: counts the written tokens (default: those of `wrote`), and gives back reserved tokens
+        and input tokens that were read from a cache."""
         with self._admissions._lock:
             if self._settled:
                 return
@@ -272,11 +272,11 @@ class Admission:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What is left now, in Anthropic's headers."""
+        """The present rest, in Anthropic's headers."""
         return _headers(self._admissions._state(self._account))
 
     def openai_headers(self) -> dict[str, str]:
-        """What is left now, in OpenAI's headers."""
+        """The present rest, in OpenAI's headers."""
         return _openai_headers(self._admissions._state(self._account))
 
     def __enter__(self) -> Admission:
@@ -292,7 +292,7 @@ class Admission:
         self._counted = output_tokens
 
     def _add(self, name: str, tokens: int) -> None:
-        # time first: else what is given back to a full bucket would count as lost, or as time
+        # time first: else tokens given back to a full bucket would be lost, or count as time
         self._account.refill(self._admissions._clock())
         bucket = self._account.buckets[name]
         bucket.level = min(float(bucket.limit), bucket.level + tokens)
@@ -307,7 +307,7 @@ def _words(name: str) -> str:
 
 
 def _total(state: Mapping[str, _Reading]) -> dict[str, _Reading]:
-    """Input and output tokens together, as "tokens"; nothing where there are no limits of them."""
+    """Input and output tokens together, as "tokens"; empty if they have no limits."""
     if INPUT not in state:
         return {}
     a, b = state[INPUT], state[OUTPUT]
@@ -316,30 +316,30 @@ def _total(state: Mapping[str, _Reading]) -> dict[str, _Reading]:
 
 
 def _thousands(reading: _Reading) -> int:
-    """What is left, to the nearest thousand, but not more than the limit."""
+    """The rest, to the nearest thousand, but not more than the limit."""
     return min(reading.limit, int(reading.remaining / 1_000 + 0.5) * 1_000)
 
 
 def _headers(state: Mapping[str, _Reading]) -> dict[str, str]:
-    found = {}
+    headers = {}
     for name, reading in {**state, **_total(state)}.items():
         left = int(reading.remaining) if name == REQUESTS else _thousands(reading)
         reset = datetime.fromtimestamp(math.ceil(reading.at + reading.full_in), UTC)
-        found[f"anthropic-ratelimit-{name}-limit"] = str(reading.limit)
-        found[f"anthropic-ratelimit-{name}-remaining"] = str(left)
-        found[f"anthropic-ratelimit-{name}-reset"] = reset.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return found
+        headers[f"anthropic-ratelimit-{name}-limit"] = str(reading.limit)
+        headers[f"anthropic-ratelimit-{name}-remaining"] = str(left)
+        headers[f"anthropic-ratelimit-{name}-reset"] = reset.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return headers
 
 
 def _openai_headers(state: Mapping[str, _Reading]) -> dict[str, str]:
     """OpenAI's names (platform.openai.com/docs/guides/rate-limits): exact numbers, and the time until a bucket is full
     as a duration."""
-    found = {}
+    headers = {}
     for name, reading in {REQUESTS: state[REQUESTS], **_total(state)}.items():
-        found[f"x-ratelimit-limit-{name}"] = str(reading.limit)
-        found[f"x-ratelimit-remaining-{name}"] = str(int(reading.remaining))
-        found[f"x-ratelimit-reset-{name}"] = _duration(reading.full_in)
-    return found
+        headers[f"x-ratelimit-limit-{name}"] = str(reading.limit)
+        headers[f"x-ratelimit-remaining-{name}"] = str(int(reading.remaining))
+        headers[f"x-ratelimit-reset-{name}"] = _duration(reading.full_in)
+    return headers
 
 
 def _duration(seconds: float) -> str:

@@ -1,7 +1,7 @@
-"""Where accounts stand, from memory: all organisations, and the end users who asked last.
+"""A cache of accounts' standings: all organisations, and the end users of the latest requests.
 
-There may be as many end users as a caller likes to name, so that no more of them are remembered than a bound; one who
-isn't is read from the database. What is read meanwhile by another thread never takes the place of what is newer.
+A caller may name any number of end users, so the cache has a limit for them; others are read from the database. A row
+read by a slower thread never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from charter.ground.moderation.actions import Level as Sensitivity
 from charter.service.accounts.ladder import ENHANCED, LEVELS, SUSPENDED, THROTTLED, Ladder, Level, Outcome
 from charter.service.accounts.standings import Change, parts_of
 
-MOST_USERS = 50_000  # end users that are remembered; the one who was quiet longest is forgotten first
+MOST_USERS = 50_000  # cached end users; the least recently used is dropped first
 Whose = Literal["account", "user"]
 _MESSAGES = {
     "warned": "{} is warned under the acceptable-use policy",
@@ -29,9 +29,9 @@ _MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where an account stands and what follows: how strict its filters are, the factor of its limits, and whether its
-    requests are refused. `message`: one line for the account, "" in good standing. `appeal`: how to object. `of`: whose
-    it is, the organisation's or an end user's. `user_factor`: that of the end user's own limits."""
+    """An account's standing and its consequences: the strictness of its filters, the factor of its limits, and whether
+    its requests are refused. `message`: one line for the account, "" in good standing. `appeal`: how to object. `of`:
+    the owner, an organisation or an end user. `user_factor`: the factor of the end user's own limits."""
 
     level: Level = "good"
     sensitivity: Sensitivity = "standard"
@@ -44,7 +44,7 @@ class Standing:
 
 
 def standing_of(change: Change | None, ladder: Ladder, appeal: str) -> Standing:
-    """What follows from the newest row of an account. `ladder`: the rules for organisations."""
+    """The standing by the newest row of an account. `ladder`: the rules for organisations."""
     if change is None or change.level == LEVELS[0]:
         return Standing()
     place = LEVELS.index(change.level)
@@ -63,7 +63,7 @@ def standing_of(change: Change | None, ladder: Ladder, appeal: str) -> Standing:
 
 
 def stricter(account: Standing, user: Standing) -> Standing:
-    """Where a request of an end user stands: the stricter of both levels, and each one's limits."""
+    """The standing of an end user's request: the stricter of both levels, and each one's limits."""
     chief = max((account, user), key=lambda one: LEVELS.index(one.level))
     return Standing(
         chief.level,
@@ -78,10 +78,10 @@ def stricter(account: Standing, user: Standing) -> Standing:
 
 
 class Remembered:
-    """The newest rows of accounts, and when a level of each is due to be lifted (inf: never). Safe in any thread."""
+    """The newest rows of accounts, and the time at which a level of each is lifted (inf: never). Safe in any thread."""
 
     def __init__(self, most_users: int = MOST_USERS) -> None:
-        self.seen = 0  # number of the newest row that was read
+        self.seen = 0  # number of the newest row read
         self._most_users = most_users
         self._guard = threading.Lock()
         self._organisations: dict[str, Change] = {}
@@ -94,7 +94,7 @@ class Remembered:
             return self._organisations.get(id)
 
     def user(self, account: str) -> tuple[bool, Change | None]:
-        """Whether an end user is remembered, and the newest row."""
+        """Whether an end user is cached, and the newest row."""
         with self._guard:
             if account not in self._users:
                 return False, None
@@ -102,7 +102,7 @@ class Remembered:
             return True, self._users[account]
 
     def keep_user(self, account: str, change: Change | None, seen: int) -> None:
-        """Remembers an end user whose row was read after `seen` was: unless a row came since, which it may lack."""
+        """Caches an end user whose row was read after row `seen`, unless a newer row came since, which it may lack."""
         with self._guard:
             if seen != self.seen or account in self._users:
                 return
@@ -114,7 +114,7 @@ class Remembered:
                 self._lifts.pop(forgotten, None)
 
     def learn(self, changes: Sequence[Change]) -> None:
-        """Takes in rows that were read: of all organisations, and of the end users who are remembered."""
+        """Adds newly read rows: of all organisations, and of cached end users."""
         with self._guard:
             for change in changes:
                 self.seen = max(self.seen, change.number)
@@ -124,12 +124,12 @@ class Remembered:
                 self._lifts[change.account] = 0.0 if change.level != LEVELS[0] else math.inf
 
     def skip(self, number: int) -> None:
-        """Says that rows up to a number were read, or need not be."""
+        """Marks rows up to a number as read, or as not needed."""
         with self._guard:
             self.seen = max(self.seen, number)
 
     def evaluated(self, account: str, change: Change | None, outcome: Outcome) -> None:
-        """Keeps what an evaluation that is on disk found, unless a later one was kept meanwhile."""
+        """Caches the result of a stored evaluation, unless a later one is already cached."""
         user = parts_of(account)[1]
         with self._guard:
             if user and account not in self._users:
@@ -141,12 +141,12 @@ class Remembered:
                 self._lifts[account] = math.inf if outcome.lifts is None else outcome.lifts
 
     def due(self, now: float) -> list[str]:
-        """Accounts of which a level is to be lifted."""
+        """Accounts with a level due to be lifted."""
         with self._guard:
             return [account for account, at in self._lifts.items() if at <= now]
 
     def __len__(self) -> int:
-        """How many end users are remembered."""
+        """Number of cached end users."""
         with self._guard:
             return len(self._users)
 

@@ -1,8 +1,7 @@
-"""How long a service keeps what grows by itself, and the sweep that removes the rest, a piece at a time beside the
-service.
+"""Retention of data that grows by itself, and the sweep that removes old rows, a piece at a time, beside the service.
 
-The log of decisions loses its oldest rows in their order. An anchor keeps the chain of the last row that went, which is
-a digest of all rows up to it: what is left follows from it, and `verify_chain` begins there.
+The log of decisions loses its oldest rows in order. An anchor keeps the chain of the last removed row, which is a
+digest of all rows up to it: the remaining rows follow from it, and `verify_chain` begins there.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from charter.service.accounts.made_once import SECONDS as ONCE_SECONDS
 from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE, USAGE
 from charter.service.web.database import shrink, writing
 
-PIECE = 1_000  # rows that are removed in one transaction
+PIECE = 1_000  # rows removed in one transaction
 SHRINK_SECONDS, SWEEP_SECONDS = 60.0, 3_600.0
 _B, _I = BATCHES.c, BATCH_ITEMS.c
 LOG = logging.getLogger(__name__)
 
 
 class Keep(Frozen):
-    """Days for which a service keeps what grows by itself."""
+    """Days for which a service keeps data that grows by itself."""
 
     decisions_days: int = Field(183, ge=1, description="the log of what the policy decided")
     usage_days: int = Field(400, ge=1, description="requests and tokens by day, key and model")
@@ -42,8 +41,9 @@ class Keep(Frozen):
 def sweep(
     engine: Engine, keep: Keep, now: float, rest: Callable[[float], object] = time.sleep
 ) -> dict[str, int]:
-    """Removes what is older than it is to be kept; how many pieces of each kind. After each piece it `rest`s as long as
-    that one took, so that others write in between. Raises what the database raises; what is removed then stays so."""
+    """Removes rows older than their retention; returns the number of pieces of each kind. After each piece it `rest`s
+    as long as that one took, so that others can write in between. Raises the database's errors; removed rows stay
+    removed."""
 
     def decisions(connection: Connection) -> bool:
         return prune(connection, now - keep.decisions_days * DAY, now, PIECE)
@@ -76,21 +76,21 @@ def _made_once(connection: Connection, now: float) -> bool:
 
 
 def _results(connection: Connection, before: float, now: float) -> bool:
-    """Empties some requests of the oldest batch whose time is over; nobody can read its results from the first on."""
+    """Empties some requests of the oldest expired batch; from the first one on nobody can read its results."""
     old = (_B.state == ENDED, _B.created <= before, or_(_B.removed.is_(None), _B.bytes > 0))
-    found = connection.execute(select(_B.id, _B.removed).where(*old).order_by(_B.created, _B.id)).first()
-    if found is None:
+    batch = connection.execute(select(_B.id, _B.removed).where(*old).order_by(_B.created, _B.id)).first()
+    if batch is None:
         return False
-    full = (_I.batch == found.id, or_(_I.params != "", _I.result.is_not(None)))
+    full = (_I.batch == batch.id, or_(_I.params != "", _I.result.is_not(None)))
     numbers = connection.execute(select(_I.number).where(*full).order_by(_I.number).limit(PIECE)).scalars()
     taken = numbers.all()
-    mine = (_I.batch == found.id, _I.number.in_(taken))
+    mine = (_I.batch == batch.id, _I.number.in_(taken))
     connection.execute(update(BATCH_ITEMS).where(*mine).values(params="", result=None))
     values: dict[str, Any] = {} if len(taken) == PIECE else {"bytes": 0}
-    if found.removed is None:
+    if batch.removed is None:
         values["removed"] = now
     if values:
-        connection.execute(update(BATCHES).where(_B.id == found.id).values(**values))
+        connection.execute(update(BATCHES).where(_B.id == batch.id).values(**values))
     return True
 
 
@@ -116,7 +116,7 @@ def _usage(connection: Connection, before: float) -> bool:
 
 
 class Sweeping:
-    """Sweeps once an hour, and gives pages of the database that are free back to the disk, until it is closed."""
+    """Sweeps once an hour, and gives free pages of the database back to the disk, until it is closed."""
 
     def __init__(self, engine: Engine, keep: Keep) -> None:
         self._engine, self._keep = engine, keep
@@ -125,7 +125,7 @@ class Sweeping:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends after the piece that is under way."""
+        """Ends after the running piece."""
         self._closed.set()
         self._thread.join()
 
@@ -139,9 +139,9 @@ class Sweeping:
                 shrink(self._engine, self._rest)
             except _Closed:
                 return
-            except Exception as error:  # the database is away: the next time
+            except Exception as error:  # the database is away: try next time
                 said = " ".join(str(getattr(error, "orig", error)).split())
-                LOG.warning("what is old can't be removed now: %s: %s", type(error).__name__, said)
+                LOG.warning("old rows can't be removed now: %s: %s", type(error).__name__, said)
 
     def _rest(self, seconds: float) -> None:
         if self._closed.wait(seconds):

@@ -1,6 +1,6 @@
-"""Sessions of the admin page: a key with the scope admin is given once, and a browser's cookie stands for it a while.
+"""Sessions of the admin page: a person enters a key with the scope admin once, and a browser's cookie replaces it.
 
-A session is good as long as its key is: one that is revoked, out of date or without the scope ends its sessions.
+A session is valid as long as its key is: if the key is revoked, expires or loses the scope, its sessions end.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ HOURS = 12
 
 
 def open_session(connection: Connection, caller: Caller) -> str:
-    """A new session's token, for a cookie; sessions that ended are removed. Raises Refusal without the scope admin."""
+    """A new session's token, for a cookie; ended sessions are removed. Raises Refusal without the scope admin."""
     if not caller.may("admin"):
-        raise Refusal("this key may not open the admin page; it takes one with the scope admin", 403)
+        raise Refusal("this key may not open the admin page; use one with the scope admin", 403)
     token, now = new_token(), time.time()
     connection.execute(delete(SESSIONS).where(SESSIONS.c.expires <= now))
     row = {"digest": digest_of(token), "key": caller.key, "created": now, "expires": now + HOURS * 3_600}
@@ -29,7 +29,7 @@ def open_session(connection: Connection, caller: Caller) -> str:
 
 
 def find_session(connection: Connection, token: str) -> Caller | None:
-    """Whose session a cookie is, or None where it is none, or its key isn't good any more."""
+    """The caller of a session's cookie, or None if it is unknown or its key is no longer valid."""
     wanted = select(SESSIONS.c.key).where(
         SESSIONS.c.digest == digest_of(token), SESSIONS.c.expires > time.time()
     )

@@ -1,9 +1,9 @@
-"""Where each account stands: its history read from the log and the cases, and rows that say each change and by whom.
+"""The standing of each account: its history from the log and the cases, and a row for each change with its author.
 
 An account is an organisation, by its id, or one of its end users, by ORGANISATION/MARK, the mark as the log has it
-(`account_of`). The newest row of an account is its standing. Rows of people are rulings that the ladder keeps to; rows
-by the rule say what it made of the history, and are made again where the history changes: a dismissed flag restores at
-once.
+(`account_of`). The newest row of an account is its standing. Rows by people are rulings that the ladder obeys; rows by
+the rule are its results from the history, and are computed again if the history changes: a dismissed flag restores an
+account at once.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from charter.service.accounts.tables import FACTS, STANDINGS
 from charter.service.web.database import alone
 from charter.service.web.refusal import Stale
 
-LADDER = "ladder"  # the fact that holds the rules of the service, for whoever decides beside it
+LADDER = "ladder"  # the fact with the rules of the service, for commands that decide beside it
 
 
 def account_of(organisation: str, user: str = "") -> str:
-    """An organisation, or one of its end users by the mark that the log has."""
+    """The account of an organisation, or of one of its end users by its mark in the log."""
     return f"{organisation}/{user}" if user else organisation
 
 
@@ -49,7 +49,7 @@ def parts_of(account: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of standings: what an account's level became, when, why and by whom."""
+    """A row of standings: an account's new level, when, why and by whom."""
 
     number: int
     organisation: str
@@ -61,7 +61,7 @@ class Change:
 
     @property
     def account(self) -> str:
-        """Whose it is."""
+        """The account that it belongs to."""
         return account_of(self.organisation, self.user)
 
     def row(self) -> dict[str, Any]:
@@ -70,16 +70,16 @@ class Change:
 
 
 def changes_of(connection: Connection, account: str) -> list[Change]:
-    """All changes of an account's standing, the oldest first."""
+    """All changes of an account's standing, oldest first."""
     rows = select(STANDINGS).where(_its(account)).order_by(STANDINGS.c.number)
     return [Change(**row._mapping) for row in connection.execute(rows)]
 
 
 def newest_of(connection: Connection, account: str) -> Change | None:
-    """The row that is an account's standing; None where nothing ever changed it: it is good."""
+    """The row with an account's standing; None if it never changed and is good."""
     rows = select(STANDINGS).where(_its(account)).order_by(STANDINGS.c.number.desc()).limit(1)
-    found = connection.execute(rows).one_or_none()
-    return Change(**found._mapping) if found else None
+    row = connection.execute(rows).one_or_none()
+    return Change(**row._mapping) if row else None
 
 
 def changes_since(connection: Connection, number: int) -> list[Change]:
@@ -93,14 +93,14 @@ def user_changes_since(connection: Connection, number: int) -> list[Change]:
 
 
 def newest_row(connection: Connection) -> int:
-    """The number of the newest row, 0 where there is none."""
+    """The number of the newest row, 0 if there is none."""
     return connection.execute(select(func.max(STANDINGS.c.number))).scalar() or 0
 
 
 def users_of(connection: Connection, organisation: str, limit: int = 100) -> list[Change]:
-    """The standings of an organisation's end users that aren't good, the newest first."""
-    found = _newest(connection, STANDINGS.c.organisation == organisation, STANDINGS.c.user != "")
-    return [change for change in reversed(found) if change.level != LEVELS[0]][:limit]
+    """The standings of an organisation's end users that aren't good, newest first."""
+    changes = _newest(connection, STANDINGS.c.organisation == organisation, STANDINGS.c.user != "")
+    return [change for change in reversed(changes) if change.level != LEVELS[0]][:limit]
 
 
 def _newest(connection: Connection, *where: ColumnElement[bool]) -> list[Change]:
@@ -116,7 +116,7 @@ def _its(account: str) -> ColumnElement[bool]:
 
 
 def outcome_of(connection: Connection, account: str, ladder: Ladder, now: float) -> Outcome:
-    """Where an account stands by its history, whatever was written down last."""
+    """An account's standing by its history, whatever was stored last."""
     rules = _rules(ladder, account)
     return _outcome(rules, history_of(connection, *parts_of(account), rules), now)
 
@@ -130,8 +130,8 @@ def _outcome(rules: Ladder, history: History, now: float) -> Outcome:
 def evaluate(
     connection: Connection, account: str, ladder: Ladder, now: float
 ) -> tuple[Change | None, Outcome]:
-    """Where an account stands now, written down where that is new; and a case for what the rule may not do without a
-    person. Whoever else evaluates waits for the end of the transaction."""
+    """An account's standing now, stored if it is new; and a case if the rule needs a person. Other evaluations wait for
+    the end of the transaction."""
     alone(connection)
     rules, (organisation, user) = _rules(ladder, account), parts_of(account)
     history = history_of(connection, organisation, user, rules)
@@ -150,8 +150,8 @@ def evaluate(
     if outcome.asks is not None and not waiting_of(connection, organisation, "standing", user):
         whom = "the end user" if user else "the account"
         words = f"{_sum(rules, outcome)}; the rule asks a person whether {whom} is to be {outcome.asks}"
-        asked = NewCase("standing", organisation, category=outcome.asks, words=words, user=user)
-        open_case(connection, asked, now)
+        case = NewCase("standing", organisation, category=outcome.asks, words=words, user=user)
+        open_case(connection, case, now)
     return standing, outcome
 
 
@@ -168,16 +168,16 @@ def decide(
     now: float,
     seen: int | None = None,
 ) -> Change:
-    """The level that a person sets. `seen`: the number of the standing that the person saw, 0 for none.
+    """Sets a level by a person. `seen`: the number of the standing that the person saw, 0 for none.
 
-    Raises Stale where it changed since, NotFound for an organisation that doesn't exist, CharterError for a level or a
-    name that is none.
+    Raises Stale if it has changed since, NotFound for an unknown organisation, CharterError for an unknown level or an
+    invalid name.
     """
     if level not in LEVELS:
-        raise CharterError(f"{level!r} is no level; expected {', '.join(LEVELS)}")
+        raise CharterError(f"{level!r} is not a level; expected {', '.join(LEVELS)}")
     name = who(by)
     if not reason.strip():
-        raise CharterError("a decision needs a reason, for whoever appeals it")
+        raise CharterError("a decision needs a reason, for a possible appeal")
     alone(connection)
     check_organisation(connection, parts_of(account)[0])
     standing = newest_of(connection, account)
@@ -190,12 +190,11 @@ def decide(
 def settle(
     connection: Connection, id: str, verdict: CaseVerdict, by: str, note: str, ladder: Ladder, now: float
 ) -> Case:
-    """Closes a case and draws what follows for the account, in one transaction.
+    """Closes a case and applies the consequences for the account, in one transaction.
 
-    A flag: the history is weighed again, of the organisation and of its end user. An appeal: upheld it restores the
-    account to good, dismissed nothing changes.
-    A rise that the rule asked for: upheld it is made, dismissed the level stays by a person's decision. A report says
-    something of the model, not of the account. Raises as `close_case`.
+    A flag: the history of the organisation and of its end user is weighed again. An appeal: upheld, it restores the
+    account to good; dismissed, nothing changes. A rise that the rule asked for: upheld, it is applied; dismissed, the
+    level stays by a person's decision. A report is about the model, not the account. Raises as `close_case`.
     """
     case = close_case(connection, id, verdict, by, note, now)
     why = note or f"{case.kind} {case.id} was {verdict}"
@@ -213,17 +212,17 @@ def settle(
 
 
 def keep_ladder(connection: Connection, ladder: Ladder) -> None:
-    """Writes down the rules of the service, so that who decides beside it goes by the same."""
+    """Stores the rules of the service, so that commands beside it use the same."""
     alone(connection)
     wanted = ladder.model_dump_json()
     if connection.execute(select(FACTS.c.value).where(FACTS.c.name == LADDER)).scalar() == wanted:
-        return  # nothing is written that needn't be: the disk may be full
+        return  # skip a needless write: the disk may be full
     connection.execute(FACTS.delete().where(FACTS.c.name == LADDER))
     connection.execute(FACTS.insert().values(name=LADDER, value=wanted))
 
 
 def kept_ladder(connection: Connection) -> Ladder:
-    """The rules of the service that used this database last, or the usual ones."""
+    """The rules of the service that used this database last, or the defaults."""
     text = connection.execute(select(FACTS.c.value).where(FACTS.c.name == LADDER)).scalar()
     return Ladder.model_validate_json(text) if text else Ladder()
 
@@ -231,8 +230,8 @@ def kept_ladder(connection: Connection) -> Ladder:
 def _set(connection: Connection, account: str, level: Level, reason: str, by: str, at: float) -> Change:
     organisation, user = parts_of(account)
     row = {"organisation": organisation, "at": at, "level": level, "reason": reason, "by": by, "user": user}
-    made = connection.execute(STANDINGS.insert().values(**row))
-    key: Sequence[Any] = made.inserted_primary_key or ()
+    inserted = connection.execute(STANDINGS.insert().values(**row))
+    key: Sequence[Any] = inserted.inserted_primary_key or ()
     return Change(int(key[0]), organisation, at, level, reason, by, user)
 
 

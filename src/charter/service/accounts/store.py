@@ -15,10 +15,10 @@ ACCOUNTS = Holding("service", "charter serve or charter keys create", "serve.sql
 
 
 def open_accounts(place: str, folder: Path | None = None, new: bool = True, serving: bool = False) -> Engine:
-    """The database of a service's accounts; with `new` one is begun where there is none. A service that is
-    `serving` begins even on a disk that is full.
+    """The database of a service's accounts; with `new` a missing one is created. A service that is `serving`
+    starts even on a full disk.
 
-    Raises CharterError where it can't be opened, where it holds something else, and without `new` where there is none.
+    Raises CharterError if it can't be opened, if it holds something else, and without `new` if there is none.
     """
     engine = open_database(place, folder, new, ACCOUNTS)
     if serving:

@@ -1,10 +1,9 @@
-"""The tables of a served model's accounts: organisations and keys, what they used, what was decided about it, and the
-batches that they handed in.
+"""The tables of a served model's accounts: organisations and keys, their usage, decisions about it, and their batches.
 
 Times are seconds since 1970 (UTC). Keys are stored as digests, users' ids as digests. The text of requests and replies
-is stored only in batches (which are work handed in) and in cases that somebody sent in with it. `decisions`,
-`anchors` and `standings` are only ever added to: triggers refuse anything else, but that decisions up to an anchor are
-deleted. `migrations` makes the schema; a test compares it with these tables.
+is stored only in batches and in cases sent in with it. `decisions`, `anchors` and `standings` are append-only: triggers
+refuse anything else, except deleting decisions up to an anchor. `migrations` makes the schema; a test compares it with
+these tables.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ KEYS = Table(
     Column("expires", Double),
     Column("revoked", Double),
     Column("used", Double),  # when it was last used, to the minute
-    # limits of its own; 0: the service's
+    # the key's own limits; 0: the service's
     Column("requests_per_minute", Integer, nullable=False),
     Column("input_tokens_per_minute", Integer, nullable=False),
     Column("output_tokens_per_minute", Integer, nullable=False),
@@ -85,7 +84,7 @@ USAGE = Table(
     Column("requests", COUNT, nullable=False),
     Column("refused", COUNT, nullable=False),  # by the acceptable-use policy
     Column("input_tokens", COUNT, nullable=False),
-    Column("cached_tokens", COUNT, nullable=False),  # of the input tokens, those that were not read again
+    Column("cached_tokens", COUNT, nullable=False),  # input tokens read from a cache
     Column("output_tokens", COUNT, nullable=False),
 )
 
@@ -109,22 +108,22 @@ DECISIONS = Table(
     Column("policy", String(200), nullable=False),  # name, version and digest
     Column("classifiers", Text, nullable=False),
     Column("chain", DIGEST, nullable=False),  # sha256 of the row before it and this one
-    # of the category as the policy had it then; empty for what has none
+    # of the category at that time; empty if it has none
     Column("severity", String(8), nullable=False, server_default=""),
-    # sha256 of the text that was added to the prompt, or, where a person acted, of what the person wrote down
+    # sha256 of the text added to the prompt, or, for a person's act, of the person's words
     Column("added", DIGEST, nullable=False, server_default=""),
     Column("grant_id", ID, nullable=False, server_default=""),  # the release or exemption that acted
     Index(None, "organisation", "at"),
-    Index(None, "organisation", "action", "at"),  # an account's violations, among many that are none
+    Index(None, "organisation", "action", "at"),  # an account's violations, among many other rows
     Index(None, "organisation", "user", "action", "at"),  # the same of an end user
     Index(None, "grant_id"),
     sqlite_autoincrement=True,
 )
 
 ANCHORS = Table(
-    "anchors",  # where the log of decisions begins, once the rows up to that one were removed
+    "anchors",  # where the log of decisions begins, after rows up to that one were removed
     METADATA,
-    Column("number", Integer, primary_key=True, autoincrement=False),  # of the last row that was removed
+    Column("number", Integer, primary_key=True, autoincrement=False),  # of the last removed row
     Column("chain", DIGEST, nullable=False),  # its chain, a digest of all rows up to it
     Column("at", Double, nullable=False),  # when it was removed
 )
@@ -144,36 +143,36 @@ STANDINGS = Table(
 )
 
 CASES = Table(
-    "cases",  # what people look at
+    "cases",  # the queue of people
     METADATA,
     Column("id", ID, primary_key=True),
     Column("kind", String(16), nullable=False),  # flag, report or appeal
     Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
     Column("request", ID, nullable=False, index=True),  # empty for an appeal of the standing
     Column("category", String(64), nullable=False),
-    Column("words", Text, nullable=False),  # of whoever reported or appealed
-    Column("content", Text, nullable=False),  # JSON of what it is about, where it was sent in
+    Column("words", Text, nullable=False),  # of the reporter or appellant
+    Column("content", Text, nullable=False),  # JSON of its subject, if it was sent in
     Column("created", Double, nullable=False),
     Column("closed", Double),
     Column("verdict", String(16)),  # upheld or dismissed
     Column("by", String(200)),
     Column("note", Text),
     Column("severity", String(8), nullable=False, server_default=""),  # of the category when it was opened
-    Column("user", DIGEST, nullable=False, server_default=""),  # whose request, or standing, it is about
-    # digest of organisation, model and what was asked, by which a person may let it pass
+    Column("user", DIGEST, nullable=False, server_default=""),  # owner of the request, or of the standing
+    # digest of organisation, model and conversation, for a release
     Column("conversation", DIGEST, nullable=False, server_default=""),
     Index(None, "closed", "created"),
 )
 
 GRANTS = Table(
-    "grants",  # what people let pass against the policy; each, its use and its end are rows of decisions, too
+    "grants",  # grants against the policy; each, its use and its end are rows of decisions, too
     METADATA,
     Column("id", ID, primary_key=True),
     Column("kind", String(16), nullable=False),  # release or exemption
     Column("organisation", ID, ForeignKey("organisations.id"), nullable=False),
-    Column("category", String(64), nullable=False),  # of an exemption empty: all that are not severe
-    Column("side", String(8), nullable=False),  # of a release: what was stopped, prompt or reply
-    Column("request", ID, nullable=False),  # of a release: the one that was stopped
+    Column("category", String(64), nullable=False),  # empty in an exemption: all that are not severe
+    Column("side", String(8), nullable=False),  # of a release: the blocked side, prompt or reply
+    Column("request", ID, nullable=False),  # of a release: the blocked one
     Column("conversation", DIGEST, nullable=False),  # of a release: as in cases
     Column("created", Double, nullable=False),
     Column("until", Double, nullable=False),
@@ -209,21 +208,21 @@ BATCHES = Table(
     # in_progress, canceling, ended; arriving while it is written
     Column("state", String(16), nullable=False),
     Column("size", Integer, nullable=False),
-    Column("bytes", BigInteger, nullable=False),  # of its requests, while they are kept
+    Column("bytes", BigInteger, nullable=False),  # of its requests, while they are stored
     Column("created", Double, nullable=False),
     Column("expires", Double, nullable=False),
-    Column("canceled", Double),  # when it was asked for
+    Column("canceled", Double),  # when somebody asked for it
     Column("ended", Double),
-    Column("removed", Double),  # when its results were
+    Column("removed", Double),  # when its results were removed
 )
 
 MADE_ONCE = Table(
-    "made_once",  # keys by which a batch is made once
+    "made_once",  # idempotency keys of batches
     METADATA,
     Column("organisation", ID, ForeignKey("organisations.id"), primary_key=True),
     Column("name", DIGEST, primary_key=True),  # of the key
-    Column("body", DIGEST, nullable=False),  # of what was handed in with it
-    Column("batch", ID, nullable=False, index=True),  # which may be gone
+    Column("body", DIGEST, nullable=False),  # of the body sent with it
+    Column("batch", ID, nullable=False, index=True),  # which may be deleted
     Column("created", Double, nullable=False),
 )
 
@@ -236,7 +235,7 @@ BATCH_ITEMS = Table(
     Column("params", Text, nullable=False),  # JSON
     Column("state", String(16), nullable=False),  # waiting, succeeded, errored, canceled or expired
     Column("result", Text),  # JSON of a message or an error
-    Column("tries", Integer, nullable=False),  # that failed on our side
+    Column("tries", Integer, nullable=False),  # failed ones, by our fault
     UniqueConstraint("batch", "custom_id"),
-    Index(None, "state", "batch", "number"),  # what waits, in its order, and how many are in each state
+    Index(None, "state", "batch", "number"),  # waiting requests in their order, and counts by state
 )

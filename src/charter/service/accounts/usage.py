@@ -1,7 +1,7 @@
-"""What each key used of each model, by day (UTC).
+"""The usage of each model by each key, by day (UTC).
 
 Counts are gathered in memory and written every half second in one transaction, so that a request costs no commit: a
-process that is killed loses what was counted in the last half second, and nothing that was written before.
+killed process loses the counts of the last half second, and nothing written before.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Requests, those of them that the acceptable-use policy refused, and tokens; `cached_tokens` are those of the
-    input that were read from a cache."""
+    """Requests, those that the acceptable-use policy refused, and tokens; `cached_tokens` are input tokens read from a
+    cache."""
 
     requests: int = 0
     refused: int = 0
@@ -47,7 +47,7 @@ COLUMNS = tuple(field.name for field in fields(Counts))
 
 @dataclass(frozen=True, slots=True)
 class DayUsage:
-    """What a key used of a model on a day."""
+    """A key's usage of a model on a day."""
 
     day: str  # 2026-11-26
     organisation: str  # its name
@@ -64,8 +64,8 @@ def usage_by_day(
     organisation: str | None = None,
     key: str | None = None,
 ) -> list[DayUsage]:
-    """What was used from one day to another, both included, by day, organisation, key and model; of one organisation
-    or one key (their ids), or of all."""
+    """Usage from one day to another, both included, by day, organisation, key and model; of one organisation or one key
+    (their ids), or of all."""
     wanted = (
         select(USAGE, KEYS.c.name, ORGANISATIONS.c.name.label("organisation"))
         .join(KEYS, KEYS.c.id == USAGE.c.key)
@@ -94,32 +94,32 @@ _Place = tuple[str, str, str]  # key, day, model
 
 
 class Meter:
-    """Counts usage from any thread, and writes it from one of its own until it is closed.
+    """Counts usage from any thread, and writes it in its own thread until it is closed.
 
-    A crash loses what was recorded in the last half second at most. What can't be written now (the database is away, or
-    locked for long) is kept and tried again.
+    A crash loses at most the counts of the last half second. Counts that can't be written now (the database is away, or
+    locked for long) are kept and tried again.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._gathered: dict[_Place, Counts] = {}
-        self._used: dict[str, float] = {}  # keys, and when they were used last
+        self._used: dict[str, float] = {}  # last use by key
         self._lock, self._writes, self._closed = threading.Lock(), threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="meter", daemon=True)
         self._thread.start()
 
     def record(self, key: str, model: str, counts: Counts, at: float) -> None:
-        """Counts what a key (its id) used of a model at a time, in seconds since 1970. Never waits for the database."""
+        """Counts a key's (its id) usage of a model at a time, in seconds since 1970. Never waits for the database."""
         place = (key, datetime.fromtimestamp(at, UTC).date().isoformat(), model[:200])
         self._gather({place: counts}, {key: at})
 
     def try_flush(self) -> None:
-        """Writes what was gathered, if that can be written now."""
+        """Writes the gathered counts, if that is possible now."""
         with suppress(SQLAlchemyError, CharterError):
             self.flush()
 
     def flush(self) -> None:
-        """Writes what was gathered. Raises what the database raises; then nothing of it is lost."""
+        """Writes the gathered counts. Raises the database's errors; then nothing is lost."""
         with self._writes:
             with self._lock:
                 gathered, used = self._gathered, self._used
@@ -133,7 +133,7 @@ class Meter:
                 raise
 
     def close(self) -> None:
-        """Writes what is left and ends. Raises what the database raises."""
+        """Writes the rest and ends. Raises the database's errors."""
         self._closed.set()
         self._thread.join()
         self.flush()
@@ -147,7 +147,7 @@ class Meter:
                 _log.warning("usage can't be written now and is kept: %s", said)
 
     def _write(self, gathered: Mapping[_Place, Counts], used: Mapping[str, float]) -> None:
-        """All at once; where a row's key is unknown, all rows but those."""
+        """Writes all at once; if a row's key is unknown, all other rows."""
         try:
             with writing(self._engine) as connection:
                 _add(connection, gathered)
@@ -161,9 +161,9 @@ class Meter:
             if known >= used.keys():
                 raise
             _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known)))
-            kept = {place: counts for place, counts in gathered.items() if place[0] in known}
-            if kept:
-                self._write(kept, {key: at for key, at in used.items() if key in known})
+            known_usage = {place: counts for place, counts in gathered.items() if place[0] in known}
+            if known_usage:
+                self._write(known_usage, {key: at for key, at in used.items() if key in known})
 
     def _gather(self, gathered: Mapping[_Place, Counts], used: Mapping[str, float]) -> None:
         with self._lock:
@@ -174,7 +174,7 @@ class Meter:
 
 
 def _add(connection: Connection, gathered: Mapping[_Place, Counts]) -> None:
-    """Adds counts to the rows of their key, day and model; a row is made where there is none."""
+    """Adds counts to the rows of their key, day and model; creates missing rows."""
     rows: list[dict[str, Any]] = [
         {"key": key, "day": day, "model": model} | {name: getattr(counts, name) for name in COLUMNS}
         for (key, day, model), counts in sorted(gathered.items())

@@ -1,5 +1,4 @@
-"""What a program that asks for an address that isn't served may have meant: mostly its base URL is one for another
-library."""
+"""Hints for requests to unknown addresses: mostly the client's base URL is one for another library."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ from collections.abc import Sequence
 
 from charter.ground.settings.problems import near
 
-# of Anthropic's and OpenAI's APIs, and of what their programs send without being told to
+# of Anthropic's and OpenAI's APIs, and of requests that their clients send by themselves
 NOT_OFFERED = (
     "/v1/responses",
     "/v1/embeddings",
@@ -25,13 +24,13 @@ NOT_OFFERED = (
     "/v1/organizations",
     "/v1/experimental",
 )
-LISTED = "/docs lists what there is"
+LISTED = "/docs lists all addresses"
 
 
 def meant(path: str, served: Sequence[str]) -> str:
-    """What to do instead of asking for `path`, in words; `served` are the paths that there are."""
+    """A hint for a request to `path`; `served` are the known paths."""
     if path.startswith("/v1/v1/"):
-        return "the base URL has a /v1 too much: Anthropic's programs take it without, http://HOST:PORT"
+        return "the base URL has one /v1 too many: Anthropic's clients take it without, http://HOST:PORT"
     if any(f"/v1{path}" == one or f"/v1{path}".startswith(f"{one}/") for one in served):
         return f"did you mean /v1{path[:200]}? OpenAI's programs take a base URL that ends in /v1"
     if any(path == one or path.startswith(f"{one}/") for one in NOT_OFFERED):

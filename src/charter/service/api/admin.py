@@ -1,4 +1,4 @@
-"""All routes of the admin pages, and the way between them."""
+"""All routes of the admin pages, and their navigation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the acceptable-use policy is and decided, and the queue of cases that people look at."""
+"""Admin pages of the acceptable-use policy, its decisions, and the queue of cases."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from charter.service.web.database import reading
 
 POLICY, DECISIONS = f"{ADMIN}/policy", f"{ADMIN}/decisions"
 QUEUE, STANDINGS = f"{ADMIN}/queue", f"{ADMIN}/standings"
-PEOPLE = (RELEASED, EXEMPTED, *ACTS.values(), REVOKE)  # actions of the log beside the policy's
+PEOPLE = (RELEASED, EXEMPTED, *ACTS.values(), REVOKE)  # people's actions in the log, beside the policy's
 WANTED = ("request", "organisation", "user", "category", "action", "acted")
 STATES: tuple[State, ...] = get_args(State)
 
 
 def policy_page(visit: Visit) -> Shown:
-    """The policy in force, the thresholds of its classifiers, and what people said of them."""
+    """The policy in force, the thresholds of its classifiers, and people's verdicts on them."""
     screen = visit.service.screen
     with reading(visit.service.database) as connection:
         audit, ladder = cases.audit(connection), kept_ladder(connection)
@@ -61,11 +61,15 @@ def policy_page(visit: Visit) -> Shown:
 
 
 def _thresholds(screen: Screen) -> list[dict[str, Any]]:
-    """A row for each classifier, side and level: the score that acts, and what it was chosen on."""
+    """A row for each classifier, side and level: the threshold, and the data that it was chosen on."""
     rows = []
     for one in screen.classifiers:
-        found = screen.thresholds[one.version]
-        sides = (("prompt", found.prompt), ("reply", found.reply), ("high-risk use", found.high_risk))
+        thresholds = screen.thresholds[one.version]
+        sides = (
+            ("prompt", thresholds.prompt),
+            ("reply", thresholds.reply),
+            ("high-risk use", thresholds.high_risk),
+        )
         for side, levels in sides:
             for level in ("standard", "enhanced") if levels else ():
                 facts = {"classifier": one.name, "version": one.version, "side": side, "level": level}
@@ -74,51 +78,51 @@ def _thresholds(screen: Screen) -> list[dict[str, Any]]:
 
 
 def decisions_page(visit: Visit) -> Shown:
-    """Decisions, the newest first, and whether the log is as it was written."""
-    before, asked = visit.asked("before", "0"), visit.asked
+    """Decisions, newest first, and whether the log is intact."""
+    before, query = visit.query("before", "0"), visit.query
     if not (before.isascii() and before.isdigit() and len(before) < 10):
         raise invalid("before: expected the number of a decision", "before")
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
         names = organisation_names(connection)
-        owner = organisation_in(names, asked("organisation"))
+        owner = organisation_in(names, query("organisation"))
         wanted = Wanted(
-            asked("request"),
+            query("request"),
             owner,
-            asked("category"),
-            asked("action"),
-            asked("acted") == "yes",
+            query("category"),
+            query("action"),
+            query("acted") == "yes",
             int(before),
-            asked("user"),
+            query("user"),
         )
-        found, after = search(connection, wanted)
+        decisions, after = search(connection, wanted)
         newest = told_tip(connection)
-        if asked("verify") == "yes":
+        if query("verify") == "yes":
             since = time.time() - visit.service.config.keep.decisions_days * DAY
             visit.desk.checked = _checked(connection, newest, since)
     data = {
-        "decisions": [_decision(one, names) for one in found],
+        "decisions": [_decision(one, names) for one in decisions],
         "before": after or None,
         "tip": {"number": newest.number, "at": newest.at, "chain": newest.chain},
         "checked": visit.desk.checked,
         "actions": [*ACTIONS, *PEOPLE],
         "categories": titles_of(visit.service.screen),
-        "asked": {name: asked(name) for name in WANTED},
+        "asked": {name: query(name) for name in WANTED},
     }
     return Shown("admin_decisions", "Decisions", data)
 
 
 def _checked(connection: Connection, newest: Tip, before: float) -> dict[str, Any]:
-    """What reading the whole chain again finds."""
+    """The result of checking the whole chain."""
     broken, changed = verify_chain(connection), verify_grants(connection, before)
     young = removed_young(connection, None, before)
-    found = {
+    problems = {
         "intact": broken is None and changed is None and not young,
         "broken_at": broken,
         "changed_grant": changed,
     }
-    found["removed_young"] = young or None
-    return {"at": rfc3339(time.time()), "rows": newest.number, **found}
+    problems["removed_young"] = young or None
+    return {"at": rfc3339(time.time()), "rows": newest.number, **problems}
 
 
 def _decision(one: Decision, names: dict[str, str]) -> dict[str, Any]:
@@ -128,17 +132,17 @@ def _decision(one: Decision, names: dict[str, str]) -> dict[str, Any]:
 
 
 def request_page(visit: Visit) -> Shown:
-    """All that is known of one request: what was decided, what was said of it, and its cases. Raises ApiError."""
+    """All data on one request: its decisions, feedback and cases. Raises ApiError."""
     id = visit.part("request")
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
-        found, names = decisions_of(connection, id), organisation_names(connection)
+        decisions, names = decisions_of(connection, id), organisation_names(connection)
         thumbs = thumbs_of(connection, id)
-    if not found:
-        raise ApiError(404, f"nothing was decided about {id}; expected the id of a request, req_...")
+    if not decisions:
+        raise ApiError(404, f"there is no decision about {id}; expected the id of a request, req_...")
     data = {
         "id": id,
-        "decisions": [_decision(one, names) for one in found],
+        "decisions": [_decision(one, names) for one in decisions],
         "texts": added_texts(visit.service.screen),
         "feedback": [{**one, "created": rfc3339(one["created"])} for one in thumbs],
     }
@@ -146,7 +150,7 @@ def request_page(visit: Visit) -> Shown:
 
 
 def added_texts(screen: Screen | None) -> dict[str, str]:
-    """The texts that the policy in force may add to a prompt, by their digests, as the log has them."""
+    """The texts that the policy in force may add to a prompt, by their digests in the log."""
     if screen is None:
         return {}
     policy = screen.policy
@@ -155,8 +159,8 @@ def added_texts(screen: Screen | None) -> dict[str, str]:
 
 
 def queue_page(visit: Visit) -> Shown:
-    """Cases, the severest first, of these the oldest."""
-    kind, state, severity = visit.asked("kind"), visit.asked("state", "open"), visit.asked("severity")
+    """Cases by severity and then age."""
+    kind, state, severity = visit.query("kind"), visit.query("state", "open"), visit.query("severity")
     if severity and severity not in SEVERITIES:
         raise invalid(f"severity: expected {', '.join(SEVERITIES)}, or nothing for all", "severity")
     if kind and kind not in KINDS:
@@ -165,12 +169,12 @@ def queue_page(visit: Visit) -> Shown:
         raise invalid(f"state: expected {', '.join(STATES)}", "state")
     with reading(visit.service.database) as connection:
         names = organisation_names(connection)
-        owner = organisation_in(names, visit.asked("organisation"))
-        after = visit.asked("after")
-        found = cases.queue(connection, kind or None, state, owner, after, severity=severity)
+        owner = organisation_in(names, visit.query("organisation"))
+        after = visit.query("after")
+        queued = cases.queue(connection, kind or None, state, owner, after, severity=severity)
     data = {
-        "cases": [_case(one, names) for one in found.cases],
-        "after": found.after or None,
+        "cases": [_case(one, names) for one in queued.cases],
+        "after": queued.after or None,
         "kinds": list(KINDS),
         "states": list(STATES),
         "severities": list(SEVERITIES),
@@ -178,22 +182,22 @@ def queue_page(visit: Visit) -> Shown:
             "kind": kind,
             "state": state,
             "severity": severity,
-            "organisation": visit.asked("organisation"),
+            "organisation": visit.query("organisation"),
         },
     }
     return Shown("admin_queue", "Queue", data)
 
 
 def _case(case: Case, names: dict[str, str]) -> dict[str, Any]:
-    """A case as a list shows it: whether there is a content, and not the content."""
+    """A case for a list: whether it has a content, but not the content itself."""
     times = {"created": rfc3339(case.created), "closed": rfc3339(case.closed)}
     name = names.get(case.organisation, "")
     return {**case.row(), "content": bool(case.content), **times, "organisation_name": name}
 
 
 def case_page(visit: Visit) -> Shown:
-    """One case with what was decided about its request, and where its account stands. What somebody wrote is veiled
-    until it is asked for."""
+    """One case with the decisions about its request, and the standing of its account. Texts are hidden until a
+    click."""
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
         case, names = cases.find_case(connection, visit.part("case")), organisation_names(connection)
@@ -216,23 +220,22 @@ def case_page(visit: Visit) -> Shown:
 
 
 def written(content: str) -> list[dict[str, str]]:
-    """What a case holds as texts with whose they are: a conversation and its reply, or whatever else somebody sent,
-    which may be any JSON, as JSON."""
+    """The texts of a case with their authors: a conversation and its reply, or any other content as JSON."""
     try:
-        found = json.loads(content) if content else None
+        parsed = json.loads(content) if content else None
     except ValueError:
         return [{"whose": "the content", "text": content}]
-    if found is None:
+    if parsed is None:
         return []
-    if not isinstance(found, dict) or not isinstance(turns := found.get("messages"), list):
-        return [{"whose": "the content", "text": _spelled(found)}]
+    if not isinstance(parsed, dict) or not isinstance(turns := parsed.get("messages"), list):
+        return [{"whose": "the content", "text": _spelled(parsed)}]
     texts = []
     for turn in turns:
         role = turn.get("role") if isinstance(turn, dict) else None
         said = turn.get("content") if isinstance(turn, dict) else None
         whose = f"what the {role if isinstance(role, str) and role else 'user'} wrote"
         texts.append({"whose": whose, "text": said if isinstance(said, str) else _spelled(turn)})
-    if reply := found.get("reply"):
+    if reply := parsed.get("reply"):
         texts.append({"whose": "the reply", "text": reply if isinstance(reply, str) else _spelled(reply)})
     return texts
 
@@ -242,13 +245,14 @@ def _spelled(value: Any) -> str:
 
 
 def grant_row(grant: Grant) -> dict[str, Any]:
-    """A release or an exemption as pages show it."""
+    """A release or an exemption for pages."""
     times = {name: rfc3339(getattr(grant, name)) for name in ("created", "until", "used", "revoked")}
     return {**grant.row(), **times, "state": grant.state(time.time())}
 
 
 def close_case(visit: Visit) -> Done:
-    """Upholds or dismisses a case, and draws what follows for the account. Raises Stale where somebody did before."""
+    """Upholds or dismisses a case, and applies the consequences for the account. Raises Stale if it is already
+    closed."""
     verdict, note = visit.form.text("verdict"), visit.form.text("note").strip()
     if verdict not in VERDICTS:
         raise invalid(f"verdict: expected {' or '.join(VERDICTS)}", "verdict")
@@ -259,7 +263,7 @@ def close_case(visit: Visit) -> Done:
 
 
 def organisation_in(names: dict[str, str], wanted: str) -> str:
-    """The id of an organisation by its id or name; "" where none is asked for. Raises ApiError."""
+    """The id of an organisation by its id or name; "" if none is named. Raises ApiError."""
     if not wanted or wanted in names:
         return wanted
     for id, name in names.items():

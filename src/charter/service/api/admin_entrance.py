@@ -1,7 +1,7 @@
-"""The door of the admin pages: a key with the scope admin opens them, for a browser by a session, for a program in each
-request's header; and what forms must prove before they change anything.
+"""Access to the admin pages: a key with the scope admin opens them, for a browser by a session, for a program in each
+request's header; and the proof that forms need before they change anything.
 
-Every admin route gives JSON to whoever asks for it, made from the same data as the page.
+Every admin route also answers in JSON, from the same data as the page.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ COOKIE = "charter_admin"
 CSRF = "csrf"
 ENTER = f"{ADMIN}/enter"
 LONGEST_SECRET = 200
-TRIES, TRIES_A_SECOND = 10, 0.1  # of an address to enter
+TRIES, TRIES_A_SECOND = 10, 0.1  # tries of an address to sign in
 
 
 @dataclass
 class Desk:
-    """What the pages of one server share, in memory: which forms were sent, which secrets are to be shown, how often an
-    address tried a key, and what the last check of the log found."""
+    """State that the pages of one server share, in memory: sent forms, secrets to show, tries by address, and the
+    result of the last check of the log."""
 
     sent: SentOnce = field(default_factory=SentOnce)
     shown: Once = field(default_factory=Once)
@@ -51,7 +51,7 @@ class Desk:
 
 @dataclass(frozen=True)
 class Visit:
-    """One request of somebody who may see the admin pages; `session` is empty for a program with a key."""
+    """One request of an admin; `session` is empty for a program with a key."""
 
     service: Service
     desk: Desk
@@ -62,32 +62,32 @@ class Visit:
 
     @property
     def by(self) -> str:
-        """Who decides, for the rows that say so: the key's name, and enough of its id to tell it from others."""
+        """The decider's name in rows: the key's name, and enough of its id to tell it apart."""
         return f"{self.caller.name} ({self.caller.key[:12]})"
 
     @property
     def owner(self) -> str:
-        """Names the session where its token is not needed."""
+        """A name of the session that isn't its token."""
         return digest_of(self.session)
 
     def proof(self) -> str:
-        """What one form of a page carries."""
+        """The proof for one form of a page."""
         return self.desk.sent.make(self.session)
 
-    def asked(self, name: str, otherwise: str = "") -> str:
-        """A part of the address's query, short and printable. Raises ApiError for anything else."""
+    def query(self, name: str, otherwise: str = "") -> str:
+        """A query parameter, short and printable. Raises ApiError for anything else."""
         value = self.request.query_params.get(name, otherwise).strip()
         if len(value) > 200 or not value.isprintable():
             raise ApiError(400, f"{name}: expected at most 200 printable characters", param=name)
         return value
 
     def part(self, name: str) -> str:
-        """A part of the address's path."""
+        """A path parameter."""
         return str(self.request.path_params[name])[:200]
 
 
 class NotEntered(ApiError):
-    """Nobody is logged in."""
+    """Nobody is signed in."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -97,7 +97,7 @@ class NotEntered(ApiError):
 
 @dataclass(frozen=True)
 class Shown:
-    """A page, and its data, which programs get as JSON."""
+    """A page and its data, which programs get as JSON."""
 
     template: str
     title: str
@@ -106,7 +106,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Done:
-    """A form was carried out: where browsers go next, and what programs are told."""
+    """A form's action succeeded: the next page for browsers, and the data for programs."""
 
     place: str
     data: Mapping[str, Any]
@@ -116,7 +116,7 @@ Work = Callable[[Visit], Shown | Done | Response]
 
 
 def admitted(work: Work) -> Handler:
-    """A handler that lets `work` answer, beside the event loop, whoever may see the admin pages."""
+    """A handler that runs `work` beside the event loop, for admins only."""
 
     async def handler(request: Request) -> Response:
         visit = await visit_of(request)
@@ -128,41 +128,44 @@ def admitted(work: Work) -> Handler:
 def _answered(work: Work, visit: Visit) -> Response:
     if visit.request.method == "POST" and visit.session:
         with visit.desk.sent.sending(visit.session, visit.form.text(CSRF)):
-            found = work(visit)
+            answer = work(visit)
     else:
-        found = work(visit)
-    if isinstance(found, Response):
-        return found
+        answer = work(visit)
+    if isinstance(answer, Response):
+        return answer
     if wants_json(visit.request):
-        return JSONResponse(dict(found.data))
-    if isinstance(found, Done):
-        return see(found.place)
-    return page(visit.request, found.template, found.title, visit=visit, **found.data)
+        return JSONResponse(dict(answer.data))
+    if isinstance(answer, Done):
+        return see(answer.place)
+    return page(visit.request, answer.template, answer.title, visit=visit, **answer.data)
 
 
 async def visit_of(request: Request) -> Visit:
-    """Who asks. Raises NotEntered, ApiError: 401 for a key that opens nothing, 403 for one without the scope admin."""
+    """The visit of a request. Raises NotEntered, ApiError: 401 for an invalid key, 403 for one without the scope
+    admin."""
     service, desk = service_of(request), desk_of(request)
     if secret := secret_of(request):
         caller = await asyncio.to_thread(admin_of, service, secret)
         sent = await _fields(request) if request.method == "POST" else Form()
         return Visit(service, desk, caller, "", sent, request)
     session = request.cookies.get(COOKIE, "")
-    found = await asyncio.to_thread(_session_caller, service, session)
-    if found is None:
+    session_caller = await asyncio.to_thread(_session_caller, service, session)
+    if session_caller is None:
         raise NotEntered
     form = await read_form(request) if request.method == "POST" else Form()
-    return Visit(service, desk, found, session, form, request)
+    return Visit(service, desk, session_caller, session, form, request)
 
 
 def admin_of(service: Service, secret: str) -> Caller:
-    """Whose key it is. Raises ApiError: 401 for one that opens nothing, 403 without the scope admin."""
+    """The caller of a key. Raises ApiError: 401 for an invalid key, 403 without the scope admin."""
     try:
         caller = service.keyring.find_caller(secret[:LONGEST_SECRET])
     except Exception as error:
         raise api_error(error) from None
     if not caller.may("admin"):
-        raise ApiError(403, "this key lacks the scope admin; make one by charter keys create --scopes admin")
+        raise ApiError(
+            403, "this key lacks the scope admin; create one with charter keys create --scopes admin"
+        )
     return caller
 
 
@@ -174,13 +177,13 @@ def _session_caller(service: Service, session: str) -> Caller | None:
 
 
 async def _fields(request: Request) -> Form:
-    """What a program sends: a JSON object of texts, numbers and lists, or a form."""
+    """The body of a request: a JSON object of texts, numbers and lists, or a form."""
     if content_type(request) != "application/json":
         return await read_form(request)
-    found = await json_of(request, LARGEST_FORM)
-    if not isinstance(found, dict):
+    body = await json_of(request, LARGEST_FORM)
+    if not isinstance(body, dict):
         raise ApiError(400, "the body must be a JSON object")
-    return Form({name: _texts(name, value) for name, value in found.items() if value is not None})
+    return Form({name: _texts(name, value) for name, value in body.items() if value is not None})
 
 
 def _texts(name: str, value: Any) -> list[str]:
@@ -191,7 +194,7 @@ def _texts(name: str, value: Any) -> list[str]:
 
 
 def desk_of(request: Request) -> Desk:
-    """What the pages share."""
+    """The state that the pages share."""
     desk: Desk = request.app.state.desk
     return desk
 
@@ -204,8 +207,8 @@ def check_pace(request: Request) -> None:
 
 
 async def enter_page(request: Request) -> Response:
-    """Where a key is asked for."""
-    return page(request, "enter", "Enter", left="left" in request.query_params, problem="")
+    """The page that asks for a key."""
+    return page(request, "enter", "Sign in", left="left" in request.query_params, problem="")
 
 
 async def enter(request: Request) -> Response:
@@ -215,8 +218,8 @@ async def enter(request: Request) -> Response:
     try:
         session = await asyncio.to_thread(_opened, service, form.text("key").strip())
     except Refusal as refusal:
-        check_pace(request)  # of wrong keys: a right one never waits behind somebody's guesses
-        return page(request, "enter", "Enter", refusal.status, left=False, problem=str(refusal))
+        check_pace(request)  # only wrong keys count: a right one never waits behind somebody's guesses
+        return page(request, "enter", "Sign in", refusal.status, left=False, problem=str(refusal))
     answer = see(ADMIN)
     answer.set_cookie(COOKIE, session, max_age=HOURS * 3600, **_cookie(request))
     return answer
@@ -244,19 +247,19 @@ async def leave(request: Request) -> Response:
 
 
 def _cookie(request: Request) -> dict[str, Any]:
-    """Never read by scripts nor sent along by other sites; over https alone where this request came so."""
+    """Sets a cookie that scripts can't read and other sites don't send; only over https if this request came so."""
     https = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))
     return {"path": ADMIN, "httponly": True, "samesite": "strict", "secure": https}
 
 
 def see(place: str) -> RedirectResponse:
-    """The answer to a form: go and see that page."""
+    """A redirect to a page, the answer to a form."""
     return RedirectResponse(place, 303)
 
 
 TAG = "Admin"
 ROUTES = (
-    Route("GET", ENTER, enter_page, "Enter", TAG),
-    Route("POST", ENTER, enter, "Enter", TAG),
-    Route("POST", f"{ADMIN}/leave", leave, "Leave", TAG),
+    Route("GET", ENTER, enter_page, "Sign in", TAG),
+    Route("POST", ENTER, enter, "Sign in", TAG),
+    Route("POST", f"{ADMIN}/leave", leave, "Sign out", TAG),
 )

@@ -1,4 +1,4 @@
-"""Organisations and their keys, and what they used."""
+"""Admin pages of organisations, their keys and usage."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HEIGHT, STEP = 120, 16  # of the chart, in its own units
 
 
 def keys_page(visit: Visit) -> Shown:
-    """All keys by organisation, with forms that make and change them."""
+    """All keys by organisation, with forms to create and change them."""
     with reading(visit.service.database) as connection:
         keys, organisations = list_keys(connection), list_organisations(connection)
     data = {
@@ -84,11 +84,11 @@ def key_row(key: Key) -> dict[str, Any]:
 
 
 def create_key(visit: Visit) -> Done:
-    """A new key, for an organisation that exists or is made with it; its secret is shown once."""
+    """Creates a key, for an existing or a new organisation; its secret is shown once."""
     form = visit.form
     days = form.number("days")
     if days is not None and not 1 <= days <= 3650:
-        raise invalid("days: expected 1 to 3,650, or nothing for a key without an end", "days")
+        raise invalid("days: expected 1 to 3,650, or nothing for a key that never expires", "days")
     expires = None if days is None else time.time() + 86_400 * days
     limits, models = limits_of(form), [name for name in form.many("models") if name]
     known = {one.id for one in visit.service.registry.served}
@@ -105,10 +105,10 @@ def create_key(visit: Visit) -> Done:
             models=models,
             limits=limits,
         )
-        made = key_row(find_key(connection, id))
+        row = key_row(find_key(connection, id))
     if visit.session:
-        visit.desk.shown.put(visit.owner, [made["name"], made["organisation"], secret])
-    return Done(f"{KEYS}/made", {**made, "secret": secret})
+        visit.desk.shown.put(visit.owner, [row["name"], row["organisation"], secret])
+    return Done(f"{KEYS}/made", {**row, "secret": secret})
 
 
 def _owner(connection: Connection, form: Form) -> str:
@@ -121,29 +121,29 @@ def _owner(connection: Connection, form: Form) -> str:
 
 
 def limits_of(form: Form) -> KeyLimits:
-    """The limits in a form; what is empty is the service's default."""
+    """The limits in a form; an empty field means the service's default."""
     return KeyLimits(**{name: form.number(name) or 0 for name in LIMITS})
 
 
 def made_page(visit: Visit) -> Shown | Response:
-    """The secret of a key that was made just now, this once."""
-    kept = visit.desk.shown.take(visit.owner) if visit.session else []
-    if not kept:
+    """The secret of a new key, shown only once."""
+    secrets = visit.desk.shown.take(visit.owner) if visit.session else []
+    if not secrets:
         raise ApiError(
-            404, "a key's secret is shown once, and this one was shown; make another key if it is lost"
+            404, "a key's secret is shown only once, and this one was shown; create another key if it is lost"
         )
-    name, organisation, secret = kept
+    name, organisation, secret = secrets
     return Shown(
         "admin_made", "Your new key", {"key_name": name, "organisation": organisation, "secret": secret}
     )
 
 
 def revoke_key(visit: Visit) -> Done:
-    """Ends a key for good."""
+    """Revokes a key for good."""
     id = visit.part("key")
     if id == visit.caller.key:
         raise ApiError(
-            409, "this is the key that you are using; revoke it with another one, or by charter keys revoke"
+            409, "this is the key that you are using; revoke it with another one, or with charter keys revoke"
         )
     try:
         return _changed(visit, id, revoke)
@@ -151,20 +151,20 @@ def revoke_key(visit: Visit) -> Done:
         visit.service.keyring.shut(id)
         raise ApiError(
             503,
-            "the database can't be written, so that the key opens nothing only as long as this server runs; revoke it "
-            "again when there is room",
+            "the database can't be written, so the key is refused only as long as this server runs; revoke it again "
+            "when there is room",
             reason=api_error(error).reason,
         ) from None
 
 
 def limit_key(visit: Visit) -> Done:
-    """Gives a key other limits."""
+    """Changes a key's limits."""
     limits = limits_of(visit.form)
     return _changed(visit, visit.part("key"), lambda connection, id: set_limits(connection, id, limits))
 
 
 def _changed(visit: Visit, id: str, change: Callable[[Connection, str], None]) -> Done:
-    """A key as it is after a change, which holds from the next request on."""
+    """A key after a change, which applies from the next request on."""
 
     def work(connection: Connection) -> dict[str, Any]:
         change(connection, id)
@@ -176,7 +176,7 @@ def _changed(visit: Visit, id: str, change: Callable[[Connection, str], None]) -
 
 
 def switch_organisation(visit: Visit) -> Done:
-    """Shuts all keys of an organisation out, or lets them in again."""
+    """Disables all keys of an organisation, or enables them again."""
     id, disabled = visit.part("organisation"), visit.form.text("disabled") in ("yes", "true", "1")
     if id == visit.caller.organisation and disabled:
         raise ApiError(409, "this is the organisation of the key that you are using")
@@ -186,34 +186,34 @@ def switch_organisation(visit: Visit) -> Done:
 
 
 def usage_page(visit: Visit) -> Shown | Response:
-    """What was used, by day and model: a page, a table for spreadsheets, or JSON."""
+    """Usage by day and model: a page, a table for spreadsheets, or JSON."""
     visit.service.meter.try_flush()
     since, until = _days(visit)
-    wanted = visit.asked("organisation")
+    wanted = visit.query("organisation")
     with reading(visit.service.database) as connection:
         organisations = list_organisations(connection)
         owner = next((one.id for one in organisations if wanted in (one.id, one.name)), None)
         if wanted and owner is None:
             raise ApiError(404, f"there is no organisation {wanted}", param="organisation")
-        found = usage_by_day(connection, since, until, owner)
-    if visit.asked("format") == "csv":
-        return _table(found)
+        rows = usage_by_day(connection, since, until, owner)
+    if visit.query("format") == "csv":
+        return _table(rows)
     days = [since + timedelta(n) for n in range((until - since).days + 1)]
     data = {
         "since": since.isoformat(),
         "until": until.isoformat(),
         "organisation": wanted,
-        "rows": [_row(one) for one in found],
-        "total": asdict(_sum(found)),
-        "by_model": {name: asdict(_sum(o for o in found if o.model == name)) for name in _models(found)},
+        "rows": [_row(one) for one in rows],
+        "total": asdict(_sum(rows)),
+        "by_model": {name: asdict(_sum(o for o in rows if o.model == name)) for name in _models(rows)},
     }
     if not wants_json(visit.request):
-        data |= {"chart": _chart(days, found), "organisations": [one.name for one in organisations]}
+        data |= {"chart": _chart(days, rows), "organisations": [one.name for one in organisations]}
     return Shown("admin_usage", "Usage", data)
 
 
-def _models(found: Sequence[DayUsage]) -> list[str]:
-    return sorted({one.model for one in found})
+def _models(rows: Sequence[DayUsage]) -> list[str]:
+    return sorted({one.model for one in rows})
 
 
 def _row(one: DayUsage) -> dict[str, Any]:
@@ -221,37 +221,39 @@ def _row(one: DayUsage) -> dict[str, Any]:
     return {**facts, "model": one.model, **asdict(one.counts)}
 
 
-def _sum(found: Iterable[DayUsage]) -> Counts:
-    return sum((one.counts for one in found), Counts())
+def _sum(rows: Iterable[DayUsage]) -> Counts:
+    return sum((one.counts for one in rows), Counts())
 
 
 def _days(visit: Visit) -> tuple[date, date]:
-    """The days asked for, the last thirty by default. Raises ApiError."""
+    """The requested days, by default the last thirty. Raises ApiError."""
     today = datetime.now(UTC).date()
     try:
-        until = date.fromisoformat(visit.asked("until") or today.isoformat())
-        since = date.fromisoformat(visit.asked("since") or (until - timedelta(DAYS - 1)).isoformat())
+        until = date.fromisoformat(visit.query("until") or today.isoformat())
+        since = date.fromisoformat(visit.query("since") or (until - timedelta(DAYS - 1)).isoformat())
     except (ValueError, OverflowError):
         raise invalid("since, until: expected days such as 2026-11-26", "since") from None
     if not 0 <= (until - since).days < MOST_DAYS:
-        raise invalid(f"since must not be after until, and at most {MOST_DAYS} days are shown", "since")
+        raise invalid(
+            f"since must not be after until, and the range may have at most {MOST_DAYS} days", "since"
+        )
     return since, until
 
 
-def _table(found: Sequence[DayUsage]) -> Response:
-    """Comma-separated values. A name that a spreadsheet would take for a formula has an apostrophe before it."""
+def _table(rows: Sequence[DayUsage]) -> Response:
+    """Comma-separated values. A name that a spreadsheet would read as a formula gets an apostrophe before it."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(("day", "organisation", "key", "name", "model", *COLUMNS))
-    for one in found:
+    for one in rows:
         writer.writerow([f"'{v}" if str(v)[:1] in "=+-@\t" else v for v in _row(one).values()])
     headers = {"content-disposition": 'attachment; filename="usage.csv"'}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _chart(days: Sequence[date], found: Sequence[DayUsage]) -> dict[str, Any]:
+def _chart(days: Sequence[date], rows: Sequence[DayUsage]) -> dict[str, Any]:
     """Bars of output and input tokens a day, in the chart's own units."""
-    totals = [_sum(one for one in found if one.day == day.isoformat()) for day in days]
+    totals = [_sum(one for one in rows if one.day == day.isoformat()) for day in days]
     most = max((one.input_tokens + one.output_tokens for one in totals), default=0)
     bars = []
     for place, (day, one) in enumerate(zip(days, totals, strict=True)):
@@ -274,7 +276,7 @@ def _chart(days: Sequence[date], found: Sequence[DayUsage]) -> dict[str, Any]:
 TAG = "Admin"
 ROUTES = (
     Route("GET", KEYS, admitted(keys_page), "Keys and organisations", TAG),
-    Route("POST", KEYS, admitted(create_key), "Make a key", TAG),
+    Route("POST", KEYS, admitted(create_key), "Create a key", TAG),
     Route("GET", f"{KEYS}/made", admitted(made_page), "A new key's secret, once", TAG),
     Route("POST", f"{KEYS}/{{key}}/revoke", admitted(revoke_key), "Revoke a key", TAG),
     Route("POST", f"{KEYS}/{{key}}/limits", admitted(limit_key), "Change a key's limits", TAG),
@@ -282,7 +284,7 @@ ROUTES = (
         "POST",
         f"{ADMIN}/organisations/{{organisation}}",
         admitted(switch_organisation),
-        "Shut an organisation out, or let it in",
+        "Disable or enable an organisation",
         TAG,
     ),
     Route("GET", USAGE, admitted(usage_page), "Usage by day", TAG),

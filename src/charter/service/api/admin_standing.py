@@ -1,4 +1,4 @@
-"""Where accounts and their end users stand, and what people let pass: releases and exemptions."""
+"""Admin pages of the standing of accounts and end users, and of grants: releases and exemptions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EVERYTHING = "*"  # of an exemption: all categories that aren't severe
 
 
 def standings_page(visit: Visit) -> Shown:
-    """Where each account stands."""
+    """The standing of each account."""
     with reading(visit.service.database) as connection:
         organisations = list_organisations(connection)
         newest = {change.organisation: change for change in changes_since(connection, 0)}
@@ -56,8 +56,8 @@ def standings_page(visit: Visit) -> Shown:
 
 
 def standing_page(visit: Visit) -> Shown:
-    """Where one account, or an end user of it, stands, how it came there, and when a level is lifted; and what people
-    let pass of it. Raises ApiError."""
+    """The standing of one account, or of one of its end users, its history, when a level is lifted, and its grants.
+    Raises ApiError."""
     id, user = visit.part("organisation"), _user(visit, visit.part("organisation"))
     account, now, policy = account_of(id, user), time.time(), visit.service.screen
     with reading(visit.service.database) as connection:
@@ -89,13 +89,13 @@ def standing_page(visit: Visit) -> Shown:
 
 
 def set_standing(visit: Visit) -> Done:
-    """Sets a level, with a reason. Raises Stale where it changed since the page was seen."""
+    """Sets a level, with a reason. Raises Stale if it has changed since the page was loaded."""
     id, level = visit.part("organisation"), visit.form.text("level")
     user = _mark(visit.form.text("user").strip())
     if level not in LEVELS:
         raise invalid(f"level: expected {', '.join(LEVELS)}", "level")
     if not (reason := visit.form.text("reason").strip()):
-        raise invalid("reason: say why, for whoever appeals", "reason")
+        raise invalid("reason: write why, for a possible appeal", "reason")
     seen = visit.form.number("seen")
     change = visit.service.conduct.decide(account_of(id, user), level, visit.by, reason, seen)
     place = f"{STANDINGS}/{id}?user={user}" if user else f"{STANDINGS}/{id}"
@@ -103,28 +103,28 @@ def set_standing(visit: Visit) -> Done:
 
 
 def _user(visit: Visit, organisation: str) -> str:
-    """The mark of the end user who is asked for: by the mark, or by what the organisation calls it."""
-    if named := visit.asked("user_id"):
+    """The mark of the requested end user, from the mark itself or from the organisation's id for the user."""
+    if named := visit.query("user_id"):
         return user_mark(organisation, user_digest(named))
-    return _mark(visit.asked("user"))
+    return _mark(visit.query("user"))
 
 
-def _mark(given: str) -> str:
-    if given and not MARK.fullmatch(given):
+def _mark(mark: str) -> str:
+    if mark and not MARK.fullmatch(mark):
         raise invalid("user: expected the mark of an end user, 64 hex digits", "user")
-    return given
+    return mark
 
 
 def release(visit: Visit) -> Done:
-    """Lets what was stopped pass once."""
+    """Lets a blocked request pass once."""
     hours = visit.form.number("hours")
-    made = visit.service.conduct.release(
+    grant = visit.service.conduct.release(
         visit.form.text("stopped").strip(),
         visit.by,
         _reason(visit),
         RELEASE_HOURS if hours is None else float(hours),
     )
-    return Done(f"{STANDINGS}/{made.organisation}", grant_row(made))
+    return Done(f"{STANDINGS}/{grant.organisation}", grant_row(grant))
 
 
 def exempt(visit: Visit) -> Done:
@@ -139,28 +139,28 @@ def exempt(visit: Visit) -> Done:
         raise invalid("until: expected a day such as 2026-11-26", "until") from None
     until = datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()
     what = "" if category == EVERYTHING else category
-    made = visit.service.conduct.exempt(id, what, until, visit.by, _reason(visit))
-    return Done(f"{STANDINGS}/{id}", grant_row(made))
+    grant = visit.service.conduct.exempt(id, what, until, visit.by, _reason(visit))
+    return Done(f"{STANDINGS}/{id}", grant_row(grant))
 
 
 def revoke(visit: Visit) -> Done:
-    """Takes a release or an exemption back."""
+    """Revokes a release or an exemption."""
     ended = visit.service.conduct.revoke(visit.part("grant"), visit.by, _reason(visit))
     return Done(f"{STANDINGS}/{ended.organisation}", grant_row(ended))
 
 
 def _reason(visit: Visit) -> str:
     if not (reason := visit.form.text("reason").strip()):
-        raise invalid("reason: say why; it is kept", "reason")
+        raise invalid("reason: write why; it is stored", "reason")
     return reason
 
 
 TAG = "Admin"
 ROUTES = (
-    Route("GET", STANDINGS, admitted(standings_page), "Where accounts stand", TAG),
-    Route("GET", f"{STANDINGS}/{{organisation}}", admitted(standing_page), "Where one account stands", TAG),
-    Route("POST", f"{STANDINGS}/{{organisation}}", admitted(set_standing), "Set where it stands", TAG),
-    Route("POST", f"{ADMIN}/releases", admitted(release), "Let what was stopped pass once", TAG),
+    Route("GET", STANDINGS, admitted(standings_page), "Standing of accounts", TAG),
+    Route("GET", f"{STANDINGS}/{{organisation}}", admitted(standing_page), "Standing of one account", TAG),
+    Route("POST", f"{STANDINGS}/{{organisation}}", admitted(set_standing), "Set its level", TAG),
+    Route("POST", f"{ADMIN}/releases", admitted(release), "Let a blocked request pass once", TAG),
     Route("POST", f"{ADMIN}/exemptions", admitted(exempt), "Exempt an organisation", TAG),
-    Route("POST", f"{ADMIN}/grants/{{grant}}", admitted(revoke), "Take back what was let pass", TAG),
+    Route("POST", f"{ADMIN}/grants/{{grant}}", admitted(revoke), "Revoke a release or exemption", TAG),
 )

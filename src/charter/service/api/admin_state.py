@@ -1,4 +1,4 @@
-"""What the server is doing: at a glance, its models and engines, and the batches in work."""
+"""Admin pages of the server's state: an overview, models and engines, and unfinished batches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_BATCHES = 100  # of an organisation
 
 
 def overview(visit: Visit) -> Shown:
-    """What waits for people, what was used today, and whether all is well."""
+    """Open cases, today's usage, and whether the server works."""
     service, today = visit.service, datetime.datetime.now(datetime.UTC).date()
     service.meter.try_flush()
     with reading(service.database) as connection:
@@ -45,7 +45,7 @@ def overview(visit: Visit) -> Shown:
 
 
 def models_page(visit: Visit) -> Shown:
-    """The registry, and what each engine is doing."""
+    """The registry, and the state of each engine."""
     today = datetime.datetime.now(datetime.UTC).date()
     rows = engines(visit)
     facts = [
@@ -56,7 +56,7 @@ def models_page(visit: Visit) -> Shown:
 
 
 def engines(visit: Visit) -> list[dict[str, Any]]:
-    """What each model's engine is doing."""
+    """The state of each model's engine."""
     return [
         {"id": one.id, "title": one.title, "engine": one.backend.figures()}
         for one in visit.service.registry.served
@@ -73,14 +73,14 @@ def batches_page(visit: Visit) -> Shown:
 def _in_work(connection: Connection) -> list[dict[str, Any]]:
     names = organisation_names(connection)
     busy = connection.execute(select(BATCHES.c.organisation).where(BATCHES.c.state != ENDED).distinct())
-    found = []
+    rows = []
     for owner in busy.scalars().all():
         for one in list_batches(connection, owner, limit=MOST_BATCHES).batches:
             if one.state != ENDED:
                 times = {"created": rfc3339(one.created), "expires": rfc3339(one.expires)}
                 facts = {"id": one.id, "state": one.state, "size": one.size, "counts": one.counts}
-                found.append({**facts, **times, "organisation": owner, "organisation_name": names[owner]})
-    return sorted(found, key=lambda row: (str(row["created"]), str(row["id"])))
+                rows.append({**facts, **times, "organisation": owner, "organisation_name": names[owner]})
+    return sorted(rows, key=lambda row: (str(row["created"]), str(row["id"])))
 
 
 TAG = "Admin"

@@ -1,4 +1,4 @@
-"""What whoever runs the server is to be woken by: a full disk, queues that don't move, threads that stand still."""
+"""Figures for alarms: a full disk, queues that don't move, blocked threads."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ STALL_SECONDS = 0.25
 
 
 class Alarms(Collector):
-    """Figures that are read when somebody asks for them. To be registered with the metrics of its service."""
+    """Figures that are read on request. Register it with the metrics of its service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
-        """Room of the database's disk, where it is known; waits by queue; slow steps by model."""
+        """Free space of the database's disk, if known; waits by queue; slow steps by model."""
         room = self._service.room
         free, floor = room.free, room.floor
         if free is not None and floor is not None:
             yield GaugeMetricFamily("charter_disk_free_bytes", "Free on the database's disk", free)
-            yield GaugeMetricFamily("charter_disk_floor_bytes", "Below which no batch is taken in", floor)
-        words = "For which the first in line has waited"
+            yield GaugeMetricFamily(
+                "charter_disk_floor_bytes", "Free bytes below which no batch is accepted", floor
+            )
+        words = "Seconds that the first in line has waited"
         waits = GaugeMetricFamily("charter_oldest_wait_seconds", words, labels=["queue"])
         for queue, seconds in self._service.waits.items():
             waits.add_metric([queue], seconds)

@@ -1,4 +1,4 @@
-"""The web application: all routes, their documentation, and how refusals look."""
+"""The web application: all routes, their documentation, and answers for refusals."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ What these models can't do, and should not be used for:
 
 
 def make_app(service: Service) -> Guard:
-    """The application of a service, with what stands around it."""
+    """The application of a service, inside its guard."""
     batching = Batching(service)
     service.metrics.registry.register(Alarms(service))
 
@@ -96,23 +96,23 @@ def make_app(service: Service) -> Guard:
 
 async def refused(request: Request, error: Exception) -> Response:
     """A refusal, in its own words."""
-    found, request_id = api_error(error), request.state.request_id
-    if found.status == 500:
+    problem, request_id = api_error(error), request.state.request_id
+    if problem.status == 500:
         log_failure(error.__cause__ or error, request_id)
-    if found.status in (503, 529):
-        request.app.state.service.metrics.refused(found.status, found.reason)
-    headers = found.openai_headers if speaks_openai(request.scope) else found.headers
+    if problem.status in (503, 529):
+        request.app.state.service.metrics.refused(problem.status, problem.reason)
+    headers = problem.openai_headers if speaks_openai(request.scope) else problem.headers
     if wants_page(request):
         if isinstance(error, NotEntered) and request.method == "GET":
             return see(ENTER)
-        return error_page(request, found, headers)
-    return JSONResponse(body_for(request.scope, found, request_id), found.status, headers=headers)
+        return error_page(request, problem, headers)
+    return JSONResponse(body_for(request.scope, problem, request_id), problem.status, headers=headers)
 
 
 async def unknown(request: Request, error: Exception) -> Response:
     """An address or a method that isn't served."""
     status = error.status_code if isinstance(error, HTTPException) else 404
-    path = request.scope["path"]  # the URL can't be had where a client names no host or a wrong one
+    path = request.scope["path"]  # `request.url` fails if a client names no host or a wrong one
     paths: list[str] = [route.path for route in ROUTES]
     if status != 405:
         return await refused(
@@ -125,12 +125,12 @@ async def unknown(request: Request, error: Exception) -> Response:
 
 
 def methods_of(request: Request) -> list[str]:
-    """The methods that an address is served with."""
-    found = set[str]()
+    """The methods that an address allows."""
+    methods = set[str]()
     for route in request.app.routes:
         if route.matches({**request.scope, "method": ""})[0] != Match.NONE:
-            found |= route.methods or set()
-    return sorted(found)
+            methods |= route.methods or set()
+    return sorted(methods)
 
 
 async def failed(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""What runs a model: an engine on this machine, or a server elsewhere, behind one protocol."""
+"""Backends of models: an engine on this machine, or a server elsewhere, behind one protocol."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 from charter.ground.forms.grammars import Form
 from charter.ground.generate.constraint import Constraint
 from charter.ground.model.generation import Decoding
-from charter.service.api.asked import Asked, Given, Ids, Part, Token
+from charter.service.api.model_request import Ids, ModelRequest, Part, PromptInput, Token
 
 
 class Holder(Protocol):
-    """A form made ready to hold replies (see `Compiled`); None stands for a reply that is free."""
+    """A form ready to hold replies (see `Compiled`); None stands for a free reply."""
 
     def start(self, max_tokens: int) -> Callable[[], Constraint]:
-        """Holds a reply from its first token on. Raises CharterError, with the numbers, where no document fits."""
+        """Holds a reply from its first token on. Raises CharterError, with the numbers, if no document fits."""
         ...
 
     def triggered(self, marker: str, again: bool = False) -> Callable[[], Constraint] | None:
@@ -28,27 +28,29 @@ class Backend(Protocol):
     form (hold replies to one), logprobs, score (given text) and count (tokens, exactly)."""
 
     capabilities: frozenset[str]
-    context: int  # tokens of prompt and reply together
-    version: str  # of its weights, where they may change
-    decoding: Decoding  # the model's own, for requests that name none
+    context: int  # tokens of prompt plus reply
+    version: str  # of its weights, if they may change
+    decoding: Decoding  # the model's own, for requests that set none
 
-    async def count(self, prompt: Given) -> int:
-        """Tokens of a prompt. Raises CharterError for one that can't be encoded."""
+    async def count(self, prompt: PromptInput) -> int:
+        """Tokens of a prompt. Raises CharterError if it can't be encoded."""
         ...
 
-    def stream(self, asked: Asked, account: str, background: bool) -> AsyncGenerator[Part, None]:
+    def stream(
+        self, model_request: ModelRequest, account: str, background: bool
+    ) -> AsyncGenerator[Part, None]:
         """The parts of all samples as they are written, each sample's end last. Closing the iterator ends the work.
 
-        Raises CharterError for what can't be done, and `Overloaded` where too much waits.
+        Raises CharterError if the request can't be done, and `Overloaded` if too much waits.
         """
         ...
 
     async def compile(self, form: Form, account: str, background: bool) -> Holder:
-        """A form made ready to hold this model's replies. Raises CharterError for what can't be held, and `Overloaded`
-        where too much waits."""
+        """A form ready to hold this model's replies. Raises CharterError if replies can't be held to it, and
+        `Overloaded` if too much waits."""
         ...
 
-    async def cut(self, prompt: Given, opening: bool) -> list[int]:
+    async def cut(self, prompt: PromptInput, opening: bool) -> list[int]:
         """The ids of a prompt; plain text without the start token of its family unless `opening`."""
         ...
 
@@ -57,22 +59,22 @@ class Backend(Protocol):
         ...
 
     async def score(self, text: str | Ids, top: int, account: str, background: bool) -> list[Token]:
-        """The tokens of a text with their log-probabilities, the first token's being NaN (nothing stands before), and
-        the `top` likeliest in each place. Raises `Overloaded` where too much waits."""
+        """The tokens of a text with their log-probabilities, the first token's being NaN (nothing precedes it), and
+        the `top` likeliest in each place. Raises `Overloaded` if too much waits."""
         ...
 
     def figures(self) -> dict[str, float]:
-        """What it is doing, for metrics: queue, slots, cache."""
+        """Its state for metrics: queue, slots, cache."""
         ...
 
     @property
     def waits(self) -> dict[str, float]:
-        """Seconds for which the first in line has waited, by the name of its queue; the background is left out."""
+        """Seconds that the first in line has waited, by the name of its queue; background work is left out."""
         ...
 
     @property
     def slow_steps(self) -> int:
-        """Steps so far that took so long that everybody else noticed."""
+        """Number of steps so far that were long enough to delay everybody else."""
         ...
 
     def close(self) -> None:

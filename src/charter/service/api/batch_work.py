@@ -1,7 +1,7 @@
-"""The worker's side of batches: what it takes up next, how each request ends, and what is late or left over.
+"""The worker's side of batches: the next requests, how each one ends, and late or left-over batches.
 
-Which requests are under way is known to the worker alone, in memory: it says so when it takes more. Killed, it takes
-them again, since they still wait; each is finished once, whoever comes first.
+Only the worker knows, in memory, which requests are running; it passes them when it takes more. After a kill it takes
+them again, since they still wait; each is finished only once, by whoever comes first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OPEN = _B.state.in_((IN_PROGRESS, CANCELING))
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A request to work on; `params` is the JSON that was handed in."""
+    """A request to work on; `params` is the JSON that the client sent."""
 
     batch: str
     number: int
@@ -42,14 +42,14 @@ class Item:
     organisation: str
     key: str
     expires: float
-    tries: int  # that failed on our side
+    tries: int  # failed ones, by our fault
 
 
 def take(connection: Connection, n: int, under_way: Collection[tuple[str, int]] = ()) -> list[Item]:
-    """Up to `n` requests to work on next, besides those that are `under_way` (ids of batches and numbers).
+    """Up to `n` next requests, beside those `under_way` (ids of batches and numbers).
 
-    Organisations get equal shares of what is under way, chance deciding where shares are equal; within an organisation
-    the oldest batch comes first, in its order.
+    Organisations get equal shares of the running requests, with ties drawn at random; within an organisation the oldest
+    batch comes first, in its order.
     """
     rows = connection.execute(select(BATCHES).where(_OPEN).order_by(_B.created, _B.id)).all()
     under_way = frozenset(under_way)
@@ -60,29 +60,29 @@ def take(connection: Connection, n: int, under_way: Collection[tuple[str, int]] 
         shares[row.organisation] += busy[row.id]
         if row.state == IN_PROGRESS and row.expires > time.time():
             queues.setdefault(row.organisation, []).append(row)
-    # enough at a time to pass over all that is under way at once
+    # enough to skip all running requests at once
     size = n + max(busy.values(), default=0)
     waiting = {owner: _waiting(connection, queue, under_way, size) for owner, queue in queues.items()}
-    found: list[Item] = []
-    while len(found) < n and waiting:
+    items: list[Item] = []
+    while len(items) < n and waiting:
         owner = min(waiting, key=lambda name: (shares[name], random.random()))
         if (item := next(waiting[owner], None)) is None:
             del waiting[owner]
         else:
-            found.append(item)
+            items.append(item)
             shares[owner] += 1
-    return found
+    return items
 
 
 def finish(connection: Connection, batch: str, number: int, state: str, result: str | None = None) -> bool:
-    """Keeps what became of a request, and ends its batch when none waits any more. Returns False, and changes nothing,
-    where the request ended before, or its batch is gone.
+    """Stores the result of a request, and ends its batch if none waits any more. Returns False, and changes nothing, if
+    the request has already ended or its batch is deleted.
 
     `state` is succeeded (`result`: a message), errored (an error), canceled or expired; `result` is JSON on one line.
-    Whoever finishes requests of several batches in one transaction takes them in the order of the batches' ids.
+    To finish requests of several batches in one transaction, call it in the order of the batches' ids.
     """
     if state not in ENDS:
-        raise ValueError(f"a request ends as one of {', '.join(ENDS)}, not {state!r}")
+        raise ValueError(f"a request must end as one of {', '.join(ENDS)}, not {state!r}")
     # one at a time for each batch: else two that finish the last two requests would each see the other's waiting
     connection.execute(select(_B.id).where(_B.id == batch).with_for_update())
     mine = (_I.batch == batch, _I.number == number, _I.state == WAITING)
@@ -93,7 +93,7 @@ def finish(connection: Connection, batch: str, number: int, state: str, result: 
 
 
 def expire(connection: Connection, now: float) -> int:
-    """Ends all batches whose day is over: what waits of them expires. Returns how many batches."""
+    """Ends all batches whose day is over: their waiting requests expire. Returns the number of batches."""
     late = select(_B.id).where(_OPEN, _B.expires <= now).order_by(_B.id).with_for_update()
     return _end_all(connection, late, "expired", now)
 
@@ -101,16 +101,16 @@ def expire(connection: Connection, now: float) -> int:
 def refuse_rest(
     connection: Connection, batch: str, error: str, under_way: Collection[tuple[str, int]] = ()
 ) -> None:
-    """Ends all that waits of a batch as errored, with the same error (JSON on one line), but for the requests that are
-    `under_way`: those may still finish."""
+    """Ends all waiting requests of a batch as errored, with the same error (JSON on one line), except those
+    `under_way`, which may still finish."""
     connection.execute(select(_B.id).where(_B.id == batch).with_for_update())
     close_waiting(connection, batch, "errored", [number for id, number in under_way if id == batch], error)
     end_if_done(connection, batch, time.time())
 
 
 def resume(connection: Connection) -> int:
-    """What the server before this one left: batches that were being cancelled end, since nothing of them is under way
-    now; those that had not wholly arrived are removed, since nobody was told of them. Returns how many ended."""
+    """Cleans up after the server before this one: ends batches that were being cancelled, since none of their requests
+    run now, and removes incomplete ones, whose ids no client has. Returns how many ended."""
     arriving = connection.execute(select(_B.id).where(_B.state == ARRIVING)).scalars().all()
     release(connection, arriving)
     connection.execute(delete(BATCHES).where(_B.state == ARRIVING))  # their items with them
@@ -125,7 +125,7 @@ def waits(connection: Connection, item: Item) -> bool:
 
 
 def note_try(connection: Connection, item: Item, tries: int) -> None:
-    """Keeps how many tries of a request have failed."""
+    """Stores the number of failed tries of a request."""
     mine = (_I.batch == item.batch, _I.number == item.number)
     connection.execute(update(BATCH_ITEMS).where(*mine).values(tries=tries))
 
@@ -133,7 +133,7 @@ def note_try(connection: Connection, item: Item, tries: int) -> None:
 def _waiting(
     connection: Connection, batches: Iterable[Row[Any]], under_way: Collection[tuple[str, int]], size: int
 ) -> Iterator[Item]:
-    """What waits of batches, in order, read a little at a time."""
+    """Waiting requests of batches, in order, read a few at a time."""
     for batch in batches:
         last, columns = -1, (_I.number, _I.custom_id, _I.params, _I.tries)
         while True:
@@ -149,8 +149,8 @@ def _waiting(
 
 
 def _end_all(connection: Connection, wanted: Select[Any], state: str, now: float) -> int:
-    found = connection.execute(wanted).scalars().all()
-    for batch in found:
+    batches = connection.execute(wanted).scalars().all()
+    for batch in batches:
         close_waiting(connection, batch, state)
         end_if_done(connection, batch, now)
-    return len(found)
+    return len(batches)

@@ -1,12 +1,12 @@
-"""The worker that answers batches while the server runs: requests one by one, as everybody's are, but behind them.
+"""The worker that answers batches while the server runs: like other requests, but in the background.
 
-What it works on is known to it alone; what it finished is in the database. Killed, it begins again with what waits
-there, so that every request that was accepted ends exactly once. A request that must wait, for its key's limits or for
-a server that is busy, is tried again until its batch's day is over. One that fails on our side is tried a few times,
-which the database counts, and ends as errored. Between two tries it is not under way, and may be cancelled.
+Its running requests are only in memory; finished ones are in the database. After a kill it starts again with the
+waiting ones, so that every accepted request ends exactly once. A request that must wait, for its key's limits or for a
+busy server, is tried again until its batch's day is over. One that fails by our fault is tried a few times, counted in
+the database, and then ends as errored. Between two tries it is not running, and may be cancelled.
 
-Requests are done in the name of the key that handed them in. Once it opens nothing any more, or its organisation is
-suspended, all that waits of the batch ends with that error; what is under way may finish.
+Requests run in the name of the key that sent them. If the key becomes invalid, or its organisation is suspended, all
+waiting requests of the batch end with that error; running ones may finish.
 """
 
 from __future__ import annotations
@@ -27,10 +27,19 @@ from sqlalchemy.exc import OperationalError
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.panics import is_panic
 from charter.service.accounts.keys import Caller, find_key
-from charter.service.api.asked import WHOSE, Call
-from charter.service.api.batch_work import Item, expire, finish, note_try, refuse_rest, resume, take, waits
+from charter.service.api.batch_work import (
+    Item,
+    expire,
+    finish,
+    note_try,
+    refuse_rest,
+    resume,
+    take,
+    waits,
+)
 from charter.service.api.errors import OUT_OF_ORDER, ApiError, anthropic_body, api_error, invalid
 from charter.service.api.guard import log_failure
+from charter.service.api.model_request import WHOSE, Call
 from charter.service.api.service import Service
 from charter.service.api.wire.json_body import LARGE, read_json
 from charter.service.api.wire.messages import message_of, open_message, with_user
@@ -42,17 +51,17 @@ from charter.service.web.tokens import new_id
 T = TypeVar("T")
 
 SURFACE = "messages/batches"
-LOOK_SECONDS = 30.0  # between two looks for what is late, where nothing else happens
-TRIES = 3  # of a request that failed on our side
+LOOK_SECONDS = 30.0  # between two looks for late batches, if nothing else happens
+TRIES = 3  # of a request that fails by our fault
 FIRST_PAUSE = 1.0  # seconds after the first of them, then twice as long each time
-LATER = (429, 503, 529)  # what only has to wait
+LATER = (429, 503, 529)  # errors that only need waiting
 LONGEST_PAUSE = 30.0  # seconds between two tries
 AFTER_FAILURE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """What became of a request: its state, its message or error, and whether all that waits of its batch ends so."""
+    """The result of a request: its state, its message or error, and whether all waiting ones of its batch end so."""
 
     state: str
     body: dict[str, Any]
@@ -60,31 +69,31 @@ class _Ended:
 
 
 class Batching:
-    """Works on the batches of a service, a share of the slots at a time. `under_way`: batches' ids and numbers of the
-    requests that it works on now."""
+    """Works on the batches of a service, with a share of the slots. `under_way`: batches' ids and numbers of the
+    running requests."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._most = max(1, int(service.config.engine.slots * service.config.batch_share))
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._pausing = set[tuple[str, int]]()  # of these, those between two tries
+        self._pausing = set[tuple[str, int]]()  # those of them that are between two tries
         self._news = asyncio.Event()
-        self._next_look = 0.0  # for what is late
-        # one write at a time: those that wait for the database take no thread from who waits for an answer
+        self._next_look = 0.0  # for late batches
+        # one write at a time: waiting for the database takes no thread from those who wait for an answer
         self._desk = ThreadPoolExecutor(1, "charter-batches")
 
     @property
     def under_way(self) -> frozenset[tuple[str, int]]:
-        """Read in the event loop's thread."""
+        """The running requests; call it in the event loop's thread."""
         return frozenset(self._tasks) - self._pausing
 
     def wake(self) -> None:
-        """Says that there is a new batch; called in the event loop's thread."""
+        """Wakes the worker for a new batch; call it in the event loop's thread."""
         self._news.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Works for as long as the context lasts; what is unfinished at its end waits for the next time."""
+        """Works as long as the context lasts; unfinished requests wait for the next start."""
         await self._patiently(self._write(resume))  # before a new batch can come
         worker = asyncio.create_task(self._run(), name="charter-batches")
         try:
@@ -103,7 +112,7 @@ class Batching:
             await self._wait()
 
     async def _look(self) -> None:
-        """Ends what is late, and takes up what there is room for."""
+        """Ends late batches, and takes as many requests as there is room for."""
         if (now := time.time()) >= self._next_look:
             await self._write(lambda connection: expire(connection, now))
             self._next_look = now + LOOK_SECONDS
@@ -114,7 +123,7 @@ class Batching:
                 self._tasks[item.batch, item.number] = task
 
     async def _wait(self) -> None:
-        """Until there is a new batch, a request has ended, or some time has passed."""
+        """Waits for a new batch, the end of a request, or some time."""
         news = asyncio.create_task(self._news.wait())
         try:
             waited = (news, *self._tasks.values())
@@ -123,7 +132,7 @@ class Batching:
             news.cancel()
 
     async def _work(self, item: Item) -> None:
-        """Answers a request and keeps the answer."""
+        """Answers a request and stores the answer."""
         try:
             ended = await self._answer(item)
             if ended is not None and not await self._kept(item, ended):
@@ -137,8 +146,8 @@ class Batching:
             del self._tasks[item.batch, item.number]
 
     async def _kept(self, item: Item, ended: _Ended) -> bool:
-        """Writes down what became of a request, again and again while the database is away; False where it can't be
-        written at all."""
+        """Stores the result of a request, and tries again while the database is away; False if it can't be written at
+        all."""
         failures = 0
         while True:
             try:
@@ -153,7 +162,7 @@ class Batching:
                 return False
 
     async def _answer(self, item: Item) -> _Ended | None:
-        """What became of a request; None where it waits no more."""
+        """The result of a request; None if it no longer waits."""
         request_id, tries = f"req_{new_id()}", item.tries
         while True:
             caller = None
@@ -164,19 +173,19 @@ class Batching:
                 return _Ended("succeeded", await self._message(item, caller, request_id))
             except BaseException as error:
                 _must_go_on(error)
-                found = api_error(error)
-                if found.status >= 500 and found.status not in LATER:
+                problem = api_error(error)
+                if problem.status >= 500 and problem.status not in LATER:
                     log_failure(error, request_id)
                     tries += 1
                     await self._note(item, tries)
-                pause = _pause(found, tries)
+                pause = _pause(problem, tries)
                 if pause is None:
-                    shut_out = caller is None and found.status in (401, 403)
-                    return _Ended("errored", anthropic_body(found, request_id), shut_out)
+                    shut_out = caller is None and problem.status in (401, 403)
+                    return _Ended("errored", anthropic_body(problem, request_id), shut_out)
             await self._pause(item, pause)
 
     async def _note(self, item: Item, tries: int) -> None:
-        """Keeps the number of tries, where that can be written."""
+        """Stores the number of tries, if possible."""
         try:
             await self._write(lambda connection: note_try(connection, item, tries))
         except Exception as error:
@@ -192,7 +201,7 @@ class Batching:
             self._pausing.discard(place)
 
     async def _caller(self, item: Item) -> Caller:
-        """Whose request it is. Raises Refusal: 401 for a key that opens nothing now, 403 for a suspended account."""
+        """The caller of a request. Raises Refusal: 401 if the key is no longer valid, 403 for a suspended account."""
         key = await self._read(lambda connection: find_key(connection, item.key))
         standing = self._service.conduct.standing(item.organisation)
         if standing.blocked:
@@ -226,7 +235,7 @@ class Batching:
         return await asyncio.get_running_loop().run_in_executor(self._desk, written)
 
     async def _patiently(self, work: Any) -> None:
-        """Does what may fail without harm: it is tried again later."""
+        """Runs work whose failure is harmless, since it is tried again later."""
         try:
             await work
         except Exception as error:
@@ -246,13 +255,13 @@ def _keep(connection: Connection, item: Item, ended: _Ended, under_way: frozense
 
 
 def _must_go_on(error: BaseException) -> None:
-    """Passes on what ends the worker itself: no error of a request."""
+    """Raises errors that must end the worker itself, not a request."""
     if not isinstance(error, Exception) and not is_panic(error):
         raise error
 
 
 def _pause(error: ApiError, tries: int) -> float | None:
-    """Seconds until another try; None where none would help."""
+    """Seconds until another try; None if none would help."""
     if error.status in LATER:
         wait = error.retry_after
         return None if wait is None else min(LONGEST_PAUSE, max(0.1, wait))

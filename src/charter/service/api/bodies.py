@@ -1,5 +1,5 @@
-"""Bodies of requests as they come in: at a pace that ends, no more of them together than memory holds, and of that no
-more than a share for each organisation. Who shows no key may send as much as a form takes."""
+"""Limits for incoming bodies: a least speed, a total size that fits into memory, and of that a share for each
+organisation. A request without a key may send as much as a form takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from charter.service.api.errors import ApiError
 from charter.service.web.forms import LARGEST_FORM
 
 QUIET_SECONDS = 30.0  # without a byte of a body
-SPAN_SECONDS = 30.0  # in each of which a body comes at a pace
+SPAN_SECONDS = 30.0  # over which the speed of a body is measured
 SLOWEST = 1024.0  # bytes a second
 MOST_BYTES = 2**31  # of all bodies together
 SHARE = 1 / 8  # of these, for one organisation: the largest batch
@@ -22,7 +22,7 @@ RETRY_SECONDS = 5.0
 
 
 class Bodies:
-    """Counts what is held of all requests' bodies."""
+    """Counts the bytes of all requests' bodies in memory."""
 
     def __init__(
         self, most: int = MOST_BYTES, quiet: float = QUIET_SECONDS, span: float = SPAN_SECONDS
@@ -47,7 +47,7 @@ class Bodies:
 
 
 class Body:
-    """One request's body. `receive` stands for the server's own; to be closed when the request is over."""
+    """One request's body. `receive` replaces the server's own; close it when the request is over."""
 
     def __init__(self, bodies: Bodies, receive: Receive) -> None:
         self._bodies, self._receive, self._account = bodies, receive, ""
@@ -55,14 +55,14 @@ class Body:
         self._since, self._in_span = time.monotonic(), 0
 
     def claim(self, account: str) -> None:
-        """Says whose it is."""
+        """Assigns it to an account."""
         self._bodies.move(self._account, -self._bytes)
         self._account = account
         self._bodies.move(account, self._bytes)
 
     async def receive(self) -> Message:
-        """What comes next. Raises ApiError: 408 where it comes too slowly, 413 where it is too large for somebody
-        without a key, 429 where the account's share is held already, 529 where all is."""
+        """The next message. Raises ApiError: 408 if it comes too slowly, 413 if it is too large without a key, 429 if
+        the account's share is in use, 529 if all memory for bodies is."""
         if self._whole:
             return await self._receive()
         try:
@@ -75,7 +75,7 @@ class Body:
         return message
 
     def close(self) -> None:
-        """Nothing of it is held any more."""
+        """Frees its memory."""
         self._bodies.move(self._account, -self._bytes)
         self._bytes = 0
 
@@ -88,10 +88,12 @@ class Body:
             raise _ended(413, f"the body is over {STRANGER // 2**10} KiB, the most without a key")
         if bodies.by_account[self._account] > bodies.share:
             whose = "of yours" if self._account else "without a key"
-            words = f"bodies {whose} of {bodies.share // 2**20} MiB are being read already, your share"
+            words = (
+                f"bodies {whose} of {bodies.share // 2**20} MiB are already being read, which is your share"
+            )
             raise _ended(429, f"{words}; try again a little later", RETRY_SECONDS)
         if bodies.held > bodies.most:
-            words = f"bodies of {bodies.most // 2**20} MiB are being read already"
+            words = f"bodies of {bodies.most // 2**20} MiB are already being read"
             raise _ended(529, f"{words}; try again a little later", RETRY_SECONDS)
 
     def _check_pace(self, size: int, more: bool) -> None:

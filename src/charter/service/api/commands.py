@@ -1,4 +1,4 @@
-"""`charter serve`: models behind Anthropic's API of 2023 and of today, and behind OpenAI's shapes."""
+"""`charter serve`: serves models through Anthropic's API, of 2023 and of today, and OpenAI's."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def serve(
         list[str] | None,
         typer.Argument(
             metavar="[NAME=]MODEL...",
-            help="A step's folder or any model reference; NAME is what programs call it.",
+            help="A step's folder or any model reference; NAME is its name in the API.",
         ),
     ] = None,
     config: Annotated[
@@ -35,10 +35,10 @@ def serve(
     host: Annotated[str, typer.Option("--host", metavar="H", help="Address to listen on.")] = "127.0.0.1",
     port: Port = 8000,
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Serve without keys, on this machine's own address alone.")
+        bool, typer.Option("--no-auth", help="Serve without keys, only on this machine's own address.")
     ] = False,
     no_policy: Annotated[
-        bool, typer.Option("--no-policy", help="Check neither requests nor replies; the index page says so.")
+        bool, typer.Option("--no-policy", help="Check neither requests nor replies; the index page shows it.")
     ] = False,
     backend: Annotated[
         str | None,
@@ -49,62 +49,66 @@ def serve(
     weights_from: Annotated[
         str,
         typer.Option(
-            "--weights-from", metavar="FOLDER", help="Below it lie new weights for the first model, by rl."
+            "--weights-from", metavar="FOLDER", help="Folder where rl writes new weights for the first model."
         ),
     ] = "",
     database: Database = ACCOUNTS,
     device: Device = None,
     precision: Precision = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The address as one line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
     write_config: Annotated[
         Path | None,
-        typer.Option("--write-config", metavar="FILE", help="Write a commented configuration, and end."),
+        typer.Option("--write-config", metavar="FILE", help="Write a commented configuration and exit."),
     ] = None,
 ) -> None:
-    """Serve models to programs written for Anthropic's or OpenAI's API; Ctrl-C ends it, and nothing is lost."""
+    """Serve models to programs written for Anthropic's or OpenAI's API; Ctrl-C stops it, and nothing is lost."""
     from charter.service.web import listening
 
     if write_config is not None:
         _write(write_config)
         return
-    made = _configured(models or [], config, backend or "", database, not no_policy, weights_from)
-    made = made.model_copy(update={"authenticate": made.authenticate and not no_auth})
-    if not made.authenticate and host not in listening.LOOPBACK:
+    settings = _configured(models or [], config, backend or "", database, not no_policy, weights_from)
+    settings = settings.model_copy(update={"authenticate": settings.authenticate and not no_auth})
+    if not settings.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"
         raise CharterError(
-            f"{how} serves 127.0.0.1 alone, not {host}: leave it out, and make a key by charter keys create"
+            f"{how} serves only 127.0.0.1, not {host}: leave it out, and create a key with charter keys create"
         )
     where = choose_execution(device, precision)
     relaunch()
     with listening.listen(host, port) as bound:
         if host not in listening.LOOPBACK:
             _warn(host)
-        _run(made, config.parent if config else Path(), where, (host, bound), as_json)
-    print("charter: stopped; the same command goes on where this one ended", file=sys.stderr)
+        _run(settings, config.parent if config else Path(), where, (host, bound), as_json)
+    print("charter: stopped; run the same command again to continue", file=sys.stderr)
 
 
-def _run(made: Any, folder: Path, where: Execution, place: tuple[str, socket], as_json: bool) -> None:
-    """Opens the models, telling what it does, and serves them until a signal says stop."""
+def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket], as_json: bool) -> None:
+    """Opens the models, with progress, and serves them until a signal stops it."""
     from charter.service.api import opening
     from charter.service.api import serve as server
 
     host, bound = place
-    # what stops services stops this one as Ctrl-C does: all that was counted is written down
+    # a signal that stops services works like Ctrl-C: all counts are written
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
     progress = make_progress()
-    progress.note(f"starting at {address}; what is asked there waits until all is open")
+    progress.note(f"starting at {address}; requests wait until everything is loaded")
     try:
         sources = {
-            model.id: find_model(model.source, "charter serve") for model in made.models if not model.backend
+            model.id: find_model(model.source, "charter serve")
+            for model in settings.models
+            if not model.backend
         }
-        service = opening.open_service(made, folder, sources, where, progress)
+        service = opening.open_service(settings, folder, sources, where, progress)
     except KeyboardInterrupt:
         progress.stop()
         print(
-            "charter: stopped while it started; the same command starts it anew", file=sys.stderr, flush=True
+            "charter: stopped while starting; run the same command again to start",
+            file=sys.stderr,
+            flush=True,
         )
-        os._exit(130)  # all is closed, and what a thread still computes would abort Python's own way out
+        os._exit(130)  # all is closed, and a thread that still computes would abort Python's normal exit
     server.serve(service, bound, lambda: _say(service, address, as_json))
 
 
@@ -129,19 +133,19 @@ def _write(path: Path) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(STARTER.read_text("utf-8").format(path=path, database=path.parent / ACCOUNTS))
     except FileExistsError:
-        raise CharterError(f"{path} is there already; choose another name") from None
+        raise CharterError(f"{path} already exists; choose another name") from None
     except OSError as error:
         raise CharterError(f"{path} cannot be written: {error.strerror or error}") from None
     print(f"wrote {path}; serve it: charter serve --config {path}")
 
 
 def _say(service: Any, address: str, as_json: bool) -> None:
-    """Says where the service is."""
+    """Prints the address of the service."""
     names = [one.id for one in service.registry.served]
     if as_json:
         print(json.dumps({"address": address, "models": names}), flush=True)
         return
-    print(f"{', '.join(names)} served at {address}; Ctrl-C ends it", flush=True)
+    print(f"{', '.join(names)} served at {address}; Ctrl-C stops it", flush=True)
 
 
 def _warn(host: str) -> None:

@@ -1,8 +1,8 @@
-"""Forms made ready beside the event loop: a few at a time, by organisations in turn, with a bound on what waits, on the
+"""Compiles forms beside the event loop: a few at a time, by organisations in turn, with limits on the queue, on the
 wait, and on one form.
 
-A schema or pattern may take seconds. Forms that are known already wait for nobody; one that takes too long is refused,
-and goes on alone in its thread until the compiler's own bounds end it.
+A schema or pattern may take seconds. Known forms don't wait; one that takes too long is refused, and runs on in its
+thread until the compiler's own limits end it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from charter.service.web.fair import FairThreads
 
 T = TypeVar("T")
 
-AT_ONCE = 3  # two at most of one organisation
-MOST = 64  # forms that wait
+AT_ONCE = 3  # at most two of one organisation
+MOST = 64  # waiting forms
 SECONDS = 30.0  # for one form, and for its turn
 WHAT, NAME = "schemas, patterns and grammars", "compiling"
 
@@ -39,44 +39,44 @@ class Compiling:
 
     @property
     def waiting(self) -> int:
-        """Forms that are compiled or wait for it."""
+        """Number of forms that are compiled or wait."""
         return self._threads.waiting
 
     @property
     def oldest(self) -> float:
-        """Seconds for which the first in line has waited."""
+        """Seconds that the first in line has waited."""
         return self._threads.oldest
 
     async def do(
         self, known: Callable[[], T | None], compile: Callable[[], T], account: str, background: bool = False
     ) -> T:
-        """What is `known`, else what `compile` makes. Raises Overloaded where too much waits, or for too long, and
-        CharterError for what takes too long itself."""
-        if (found := await asyncio.to_thread(known)) is not None:
-            return found
+        """The `known` form, else the result of `compile`. Raises Overloaded if too much waits, or for too long, and
+        CharterError if the form itself takes too long."""
+        if (compiled := await asyncio.to_thread(known)) is not None:
+            return compiled
         loop, begun = asyncio.get_running_loop(), asyncio.Event()
 
         def work() -> T:
             loop.call_soon_threadsafe(begun.set)
             return compile()
 
-        made = asyncio.ensure_future(self._threads.do(account, work, background))
+        compiling = asyncio.ensure_future(self._threads.do(account, work, background))
         turn = asyncio.ensure_future(begun.wait())
         try:
-            await asyncio.wait((made, turn), timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
-            if not (made.done() or turn.done()):
+            await asyncio.wait((compiling, turn), timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not (compiling.done() or turn.done()):
                 raise Overloaded(f"{WHAT} of others", False, NAME)
-            await asyncio.wait((made,), timeout=self._seconds)
-            if made.done():
-                return made.result()
+            await asyncio.wait((compiling,), timeout=self._seconds)
+            if compiling.done():
+                return compiling.result()
             raise CharterError(
                 f"the schema, pattern or grammar takes over {self._seconds:g} seconds to compile; simplify it: fewer "
                 "and shorter repetitions, fewer names and alternatives"
             )
         finally:
-            made.cancel()
+            compiling.cancel()
             turn.cancel()
 
     def close(self) -> None:
-        """Takes up nothing more."""
+        """Accepts no more forms."""
         self._threads.close(wait=False)

@@ -1,9 +1,9 @@
-"""The one object by which a server keeps to the acceptable-use policy: what was decided is written down, people are
-asked, and accounts go up and down the ladder.
+"""A server's object for the acceptable-use policy: it logs decisions, opens cases for people, and moves accounts up and
+down the ladder.
 
-Where an account stands is answered from memory, which a thread of this object makes new each second; the same thread
-writes what was noted and lifts levels whose clean period is over. Several servers may share a database: a change that
-one makes is seen by the others within a second.
+Standings come from memory, which a thread of this object refreshes every second; the same thread writes noted decisions
+and lifts levels whose clean period is over. Several servers may share a database: each sees the others' changes within
+a second.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """Whose request it was, for the log. `user`: `digest_of` the caller's name for its user, "" without one.
-    `sensitivity`: the level that verdicts were made at, None for the account's. `conversation`: as `conversation_mark`
-    makes it, for what is acted on."""
+    """A request's data for the log. `user`: `digest_of` the caller's name for its user, "" without one. `sensitivity`:
+    the level of the verdicts, None for the account's. `conversation`: from `conversation_mark`, for requests with an
+    action."""
 
     caller: Caller
     id: str
@@ -68,18 +68,18 @@ class RequestFacts:
 
     @property
     def mark(self) -> str:
-        """What the log holds of the user."""
+        """The user's mark in the log."""
         return user_mark(self.caller.organisation, self.user)
 
 
-def conversation_mark(organisation: str, model: str, asked: Any) -> str:
-    """What is kept of what was asked, by which it is known again: a digest of organisation, model and all of the
-    conversation as JSON, its system text included."""
-    return proof_of(organisation, digest_of(canonical_json([model, asked])))
+def conversation_mark(organisation: str, model: str, conversation: Any) -> str:
+    """A mark to recognise a request: a digest of organisation, model and the whole conversation as JSON, including its
+    system text."""
+    return proof_of(organisation, digest_of(canonical_json([model, conversation])))
 
 
 class Conduct:
-    """What a server holds. Its methods may be called from any thread; those that say so wait for the disk."""
+    """One for each server. Its methods may be called from any thread; those that say so wait for the disk."""
 
     def __init__(
         self,
@@ -90,12 +90,12 @@ class Conduct:
         clock: Callable[[], float] = time.time,
         keep_days: float | None = None,
     ) -> None:
-        """keep_content: whether cases hold what was flagged, for people to judge it by. clock: seconds since 1970.
-        keep_days: after so many days the words and contents of what is closed are emptied, once an hour."""
+        """keep_content: whether cases hold the flagged text, for people to judge. clock: seconds since 1970. keep_days:
+        days after which the words and contents of closed cases are emptied, once an hour."""
         ladder = ladder or Ladder()
         self.ladder = ladder.under(policy) if policy is not None else ladder
         self.policy = f"{policy.name} {policy.version} {policy.id[:16]}" if policy is not None else NO_POLICY
-        self.appeal_hint = policy.appeal if policy is not None else "Ask whoever runs this service."
+        self.appeal_hint = policy.appeal if policy is not None else "Ask the operator of this service."
         self.keep_content, self.keep_days = keep_content, keep_days
         self._engine, self._clock = engine, clock
         self.log = Log(engine)
@@ -110,13 +110,13 @@ class Conduct:
         self._thread.start()
 
     def standing(self, organisation: str, user: str = "") -> Standing:
-        """Where an organisation stands, from memory, at most a second old; with `user`, as `RequestFacts` has it, where
-        a request of this end user does. One who isn't remembered is read from the database."""
+        """An organisation's standing, from memory, at most a second old; with `user`, as in `RequestFacts`, that of a
+        request of this end user. An end user who isn't cached is read from the database."""
         account = standing_of(self.standings.organisation(organisation), self.ladder, self.appeal_hint)
         if not user:
             return account
-        own = standing_of(self._user(organisation, user), self.ladder, self.appeal_hint)
-        return stricter(account, own)
+        user_standing = standing_of(self._user(organisation, user), self.ladder, self.appeal_hint)
+        return stricter(account, user_standing)
 
     def remembers(self, organisation: str, user: str) -> bool:
         """Whether `standing` answers from memory."""
@@ -125,13 +125,13 @@ class Conduct:
     def record(
         self, facts: RequestFacts, verdicts: Sequence[Verdict], content: Mapping[str, Any] | None = None
     ) -> Standing:
-        """Writes down what was decided about a request, and where the account stands after it.
+        """Logs the decisions about a request, and returns the account's standing after it.
 
-        Where every verdict is plainly allow, that is one row, noted and on disk soon. Anything else waits for the disk:
-        a row a verdict that is no allow, a case for what was flagged or blocked, and the ladder, in one transaction.
-        `content` ({"messages": [...], "reply": ...}) is kept in the case only where this object was told to.
+        If every verdict is plainly allow, that is one row, noted now and on disk soon. Anything else waits for the
+        disk: a row for each other verdict, a case for each flag or block, and the ladder, in one transaction. `content`
+        ({"messages": [...], "reply": ...}) is stored in the case only if `keep_content` is set.
 
-        Raises what the database raises: what can't be written down must not have an effect.
+        Raises the database's errors: a decision that can't be logged must have no effect.
         """
         now, organisation = self._clock(), facts.caller.organisation
         acted = [verdict for verdict in verdicts if verdict.action != "allow"]
@@ -162,7 +162,7 @@ class Conduct:
         return self.standing(organisation, facts.user)
 
     def use_release(self, facts: RequestFacts, verdict: Verdict) -> bool:
-        """Whether a person released what this verdict would stop. Then the release is used up, and the log says so
+        """Whether a person released the request that this verdict would block. The release is then used up, and logged
         before this returns. Waits for the disk."""
         entry = self._entry(facts, verdict, self._clock())
         return bool(self.log.note_now((), lambda c: grants.use_release(c, entry, facts.conversation)))
@@ -176,22 +176,22 @@ class Conduct:
         return frozenset(one for one in named if one and self.ladder.severity(one) != SEVERE)
 
     def use_exemption(self, facts: RequestFacts, verdict: Verdict) -> bool:
-        """Whether the organisation is exempt from what this verdict acts on. The log says so before this returns. Waits
-        for the disk, whose word counts."""
+        """Whether the organisation is exempt from this verdict. It is logged before this returns. Waits for the disk,
+        whose data decides."""
         entry = self._entry(facts, verdict, self._clock())
         return bool(self.log.note_now((), lambda c: grants.use_exemption(c, entry)))
 
     def release(self, stopped: str, by: str, reason: str, hours: float = grants.RELEASE_HOURS) -> Grant:
-        """Lets what was stopped be sent once more. Waits for the disk. Raises as `grants.release`."""
+        """Lets a blocked request be sent once more. Waits for the disk. Raises as `grants.release`."""
         return self._changing(lambda c: grants.release(c, stopped, by, reason, self._clock(), hours))
 
     def exempt(self, organisation: str, category: str, until: float, by: str, reason: str) -> Grant:
         """Exempts an organisation. Waits for the disk. Raises as `grants.exempt`."""
-        asked = grants.exemption(organisation, category, until, by, reason, self._clock())
-        return self._changing(lambda c: grants.exempt(c, asked, self.ladder))
+        exemption = grants.exemption(organisation, category, until, by, reason, self._clock())
+        return self._changing(lambda c: grants.exempt(c, exemption, self.ladder))
 
     def revoke(self, id: str, by: str, reason: str) -> Grant:
-        """Takes a grant back. Waits for the disk. Raises as `grants.revoke`."""
+        """Revokes a grant. Waits for the disk. Raises as `grants.revoke`."""
         return self._changing(lambda c: grants.revoke(c, id, by, reason, self._clock()))
 
     def give_feedback(
@@ -203,20 +203,20 @@ class Conduct:
         content: Mapping[str, Any] | None = None,
         category: str = "",
     ) -> str:
-        """Keeps a thumb, and opens a case for a report; its id. Waits for the disk. Raises as
+        """Stores a thumb, and opens a case for a report; returns its id. Waits for the disk. Raises as
         `feedback.give_feedback`."""
         if category and self.ladder.severities and category not in self.ladder.severities:
             raise Refusal(
-                f"{category!r} is no category of the policy; give one of {', '.join(self.ladder.severities)}"
+                f"{category!r} is not a category of the policy; give one of {', '.join(self.ladder.severities)}"
             )
-        self.log.flush()  # the request may be as young as its reply
+        self.log.flush()  # the request may be very recent
         opinion = feedback.Opinion(thumb, words, category, content, self.ladder.severity(category))
         with writing(self._engine) as connection:
             return feedback.give_feedback(connection, caller, request_id, opinion, self._clock())
 
     def appeal(self, organisation: str, words: str, user: str = "") -> str:
-        """The id of a new appeal of an organisation, or for one of its end users. Waits for the disk. Raises Refusal
-        for an account in good standing, and as `cases.appeal`."""
+        """The id of a new appeal of an organisation, or for one of its end users. Waits for the disk. Raises Refusal if
+        the account is in good standing, and as `cases.appeal`."""
         mark = user_mark(organisation, user)
         with writing(self._engine) as connection:
             change = newest_of(connection, account_of(organisation, mark))
@@ -229,24 +229,24 @@ class Conduct:
             return cases.appeal(connection, organisation, words, self._clock(), mark)
 
     def settle(self, case: str, verdict: CaseVerdict, by: str, note: str = "") -> Case:
-        """Closes a case and draws what follows. Waits for the disk. Raises as `standings.settle`."""
+        """Closes a case and applies the consequences. Waits for the disk. Raises as `standings.settle`."""
         return self._changing(lambda c: settle(c, case, verdict, by, note, self.ladder, self._clock()))
 
     def decide(self, account: str, level: Level, by: str, reason: str, seen: int | None = None) -> Change:
-        """The level that a person sets, of an organisation or of an end user (`standings.account_of`). Waits for the
-        disk. Raises as `standings.decide`."""
+        """Sets a level by a person, for an organisation or an end user (`standings.account_of`). Waits for the disk.
+        Raises as `standings.decide`."""
         return self._changing(lambda c: decide(c, account, level, by, reason, self._clock(), seen))
 
     def refresh(self) -> None:
-        """Reads what changed, and lifts what is due. Raises what the database raises.
+        """Reads changes, and lifts due levels. Raises the database's errors.
 
-        The rules are those of whoever began last, so that several servers of one database, of which one has newer
-        ones, don't undo each other's changes.
+        The rules are those of the server that started last, so that several servers of one database with different
+        rules don't undo each other's changes.
         """
         seen, now = self.standings.seen, self._clock()
         with reading(self._engine) as connection:
             changed, ladder = changes_since(connection, seen), kept_ladder(connection)
-            # end users are read when they ask, so that those of before need not be known
+            # end users are read on their first request, so earlier ones aren't needed
             changed += user_changes_since(connection, max(seen, self._newest))
             exempt: dict[str, list[Grant]] = {}
             for grant in grants.exemptions_at(connection, now):
@@ -260,7 +260,7 @@ class Conduct:
             self.standings.evaluated(account, *evaluated)
 
     def close(self) -> None:
-        """Writes what waits, and ends the thread. Raises what the database raises."""
+        """Writes waiting entries, and ends the thread. Raises the database's errors."""
         self._closing.set()
         self._thread.join()
         self.log.flush()
@@ -300,9 +300,9 @@ class Conduct:
 
     def _changing(self, act: Callable[[Connection], T]) -> T:
         with writing(self._engine) as connection:
-            found = act(connection)
+            grant = act(connection)
         self.refresh()
-        return found
+        return grant
 
     def _work(self) -> None:
         next_refresh, next_expiry, failing = time.monotonic() + REFRESH, time.monotonic(), False
@@ -319,7 +319,7 @@ class Conduct:
                         expire(connection, self.keep_days, self._clock())
                 failing = False
             except Exception as error:
-                # whatever it is, the thread goes on and what waits is kept; said once, not five times a second, and in
+                # whatever it is, the thread continues and waiting entries stay; logged once, not every 0.2 s, in
                 # the driver's words alone, since the whole message would hold rows
                 if not failing:
                     said = " ".join(str(getattr(error, "orig", error)).split())
@@ -332,7 +332,7 @@ def _account(organisation: str, user: str) -> str:
 
 
 def _closest(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of verdicts that allow, the one whose score comes nearest to its threshold; those that nothing was read for come
+    """The verdict, of several that allow, whose score is nearest to its threshold; those without classifiers come
     last."""
     return max(
         verdicts, key=lambda v: (bool(v.classifiers), v.score - v.threshold), default=Verdict("prompt")

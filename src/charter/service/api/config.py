@@ -1,6 +1,6 @@
-"""The configuration of a server: which models it serves under which names, within which limits, by which policy.
+"""The configuration of a server: its models and their names, limits and policy.
 
-A YAML file, or made from the command line's options. Relative paths start at the file's folder.
+It is a YAML file, or built from the command line's options. Relative paths start at the file's folder.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ OUTPUT_CAP = 4000  # tokens: the longest output that Claude 2 was trained for (c
 
 
 class Model(Frozen):
-    """A model of the family that is served (registry entry): its names, where it is, how far it reaches, how long it
-    will be served."""
+    """A served model (registry entry): its names, its source, its context, and how long it is served."""
 
     id: str = Field(description="what programs call it")
     source: str = Field(min_length=1, description="a step's folder or any model reference")
@@ -55,7 +54,9 @@ class Model(Frozen):
     def _named(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for name in (value,) if isinstance(value, str) else value:
             if not MODEL_ID.match(name):
-                raise ValueError(f"{name!r} is no model id: letters, digits and . _ : / @ -, at most 200")
+                raise ValueError(
+                    f"{name!r} is not a model id: expected letters, digits and . _ : / @ -, at most 200"
+                )
         return value
 
 
@@ -70,7 +71,7 @@ class Engine(Frozen):
 
 
 class Policy(Frozen):
-    """The acceptable-use policy and its classifiers; `off` serves without, and the index page says so."""
+    """The acceptable-use policy and its classifiers; `off` serves without them, and the index page shows it."""
 
     state: Literal["on", "off"] = Field("on", description="whether requests and replies are checked")
     file: str = Field("", description="a policy of your own; empty: the one that comes along")
@@ -117,9 +118,9 @@ class Config(Frozen):
     def _distinct(self) -> Config:
         names = [name for model in self.models for name in (model.id, *model.aliases)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{twice[0]!r} names two models")
+            raise ValueError(f"two models have the name {twice[0]!r}")
         if self.proxy and not self.authenticate:
-            raise ValueError("a proxy needs keys: behind it whoever asks comes from this machine")
+            raise ValueError("a proxy needs keys: behind it every request comes from this machine")
         longest = max(self.ladder.window_days, self.ladder.clean_days)
         if min(self.keep.decisions_days, self.keep.usage_days) < longest:
             raise ValueError(
@@ -132,12 +133,12 @@ class Config(Frozen):
             )
         ids = {model.id for model in self.models}
         if lost := [m.successor for m in self.models if m.successor and m.successor not in ids]:
-            raise ValueError(f"successor {lost[0]!r} is no model here")
+            raise ValueError(f"successor {lost[0]!r} is not a model here")
         return self
 
 
 def load_config(path: Path) -> Config:
-    """The configuration in a file. Raises CharterError naming the file and what is wrong in it."""
+    """The configuration in a file. Raises CharterError naming the file and the problem."""
     writer = "charter serve --write-config FILE"
     return read_settings(path, Config, "server configuration", "models and limits", writer)
 
@@ -145,13 +146,13 @@ def load_config(path: Path) -> Config:
 def make_config(
     sources: Sequence[str], backend: str, database: str, policy: bool = True, weights_from: str = ""
 ) -> Config:
-    """The configuration of a command line: `NAME=MODEL` or `MODEL`, whose name is then the last part of it; the first
-    one takes new weights where a folder of them is named."""
+    """The configuration of a command line: `NAME=MODEL` or `MODEL`, whose name is then its last part; the first
+    one takes new weights if a folder for them is named."""
     models = []
-    for given in sources:
-        name, found, source = given.partition("=")
-        if not found:
-            name, source = default_name(given), given
+    for text in sources:
+        name, equals, source = text.partition("=")
+        if not equals:
+            name, source = default_name(text), text
         models.append({"id": name, "source": source, "backend": backend})
     models[0]["weights_from"] = weights_from
     given_policy = {} if policy else {"state": "off"}
@@ -159,7 +160,7 @@ def make_config(
 
 
 def default_name(source: str) -> str:
-    """What a model is called that was given no name: a folder's last part, or what stands behind the scheme."""
+    """The default name of a model: a folder's last part, or the part after the scheme."""
     rest = source.split(":", 1)[-1].rstrip("/")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", rest.rsplit("/", 1)[-1]).strip("-.")
     return name or "model"

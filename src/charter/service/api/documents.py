@@ -1,5 +1,5 @@
-"""The OpenAPI document: what FastAPI knows of the routes, with what handlers read and write themselves: bodies, answers
-and errors, parts of the path, headers, and keys."""
+"""The OpenAPI document: FastAPI's routes, with the parts that handlers read and write themselves: bodies, answers and
+errors, path parameters, headers, and keys."""
 
 from __future__ import annotations
 
@@ -26,38 +26,40 @@ KEYS = {
 }
 ERRORS = {
     400: "Something in the request is wrong; the message says what",
-    401: "No key, or one that opens nothing",
+    401: "No key, or an invalid one",
     403: "The key may not do this, or the account is suspended",
-    404: "There is no such thing, or it is somebody else's",
+    404: "It doesn't exist, or it is somebody else's",
     405: "The method is not allowed here",
-    409: "It was decided already, in another way",
+    409: "It was already decided in another way",
     413: "The body is too large",
     429: "A limit of the key is reached; retry-after says for how long",
-    500: "Something failed on our side",
+    500: "The server failed",
     529: "Too much waits; retry-after says for how long",
 }
-WITHOUT_BODY = (413, 529)  # errors that only a body can bring about
+WITHOUT_BODY = (413, 529)  # errors that only a body can cause
 
 
 def document(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
-    """The document, made once."""
+    """The document, built once."""
     if app.openapi_schema is None:
-        app.openapi_schema = _made(app, routes)
+        app.openapi_schema = _openapi_of(app, routes)
     return app.openapi_schema
 
 
-def _made(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
-    found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    found["components"] = {"schemas": {}, "securitySchemes": KEYS}
-    found["security"] = [{name: []} for name in KEYS]
-    found["tags"] = [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)]
+def _openapi_of(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
+    openapi = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    openapi["components"] = {"schemas": {}, "securitySchemes": KEYS}
+    openapi["security"] = [{name: []} for name in KEYS]
+    openapi["tags"] = [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)]
     schemas = _Schemas(routes)
     served = app.state.service.registry.served
     model = served[0].id if served else "a-model"
     examples = bodies(model)
-    found["components"]["schemas"] = schemas.shared
+    openapi["components"]["schemas"] = schemas.shared
     for route in routes:
-        shown = found["paths"][_PART.sub(r"{\1}", route.path)][route.method.lower()]
+        shown = openapi["paths"][_PART.sub(r"{\1}", route.path)][route.method.lower()]
         shown["parameters"] = _parameters(route, model)
         if not shown["parameters"]:
             del shown["parameters"]
@@ -70,7 +72,7 @@ def _made(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
         shown["description"] = " ".join((route.handler.__doc__ or "").split())
         if route.open:
             shown["security"] = []
-    return found
+    return openapi
 
 
 def _parameters(route: Route, model: str) -> list[dict[str, Any]]:
@@ -101,7 +103,7 @@ def _parameters(route: Route, model: str) -> list[dict[str, Any]]:
 
 
 class _Schemas:
-    """The schemas of all bodies and answers, and what refers to them."""
+    """The schemas of all bodies and answers, and references to them."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         bodies = [(route.body, "validation") for route in routes if route.body]
@@ -118,7 +120,7 @@ class _Schemas:
         return {"application/json": {"schema": self._references[model, mode]}}
 
     def responses(self, route: Route) -> dict[str, Any]:
-        """What a route may answer."""
+        """The possible answers of a route."""
         content: dict[str, Any] = {}
         if route.media != "application/json":
             content[route.media] = {"schema": {"type": "string"}}
@@ -126,16 +128,16 @@ class _Schemas:
             content = self.json(route.answer, "validation") if route.answer else {"application/json": {}}
         if route.body is not None and "stream" in route.body.model_fields:
             content["text/event-stream"] = {"schema": self._references[StreamEvent, "validation"]}
-        found: dict[str, Any] = {"200": {"description": "It was done", "content": content}}
+        responses: dict[str, Any] = {"200": {"description": "It was done", "content": content}}
         if route.path == "/ready":
-            found["503"] = {**found["200"], "description": "Something is missing"}
+            responses["503"] = {**responses["200"], "description": "Something is missing"}
         for status, words in ERRORS.items():
             if route.body is None and status in WITHOUT_BODY:
                 continue
             if route.open and status in (401, 403):
                 continue
-            found[str(status)] = {"description": words, "content": self._error(route)}
-        return found
+            responses[str(status)] = {"description": words, "content": self._error(route)}
+        return responses
 
     def _error(self, route: Route) -> dict[str, Any]:
         """Errors have the shape of the client's API; under OpenAI's paths the headers say which that is."""

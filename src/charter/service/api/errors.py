@@ -1,7 +1,7 @@
-"""What the API refuses, in the shapes that Anthropic's and OpenAI's programs read (spec: errors of both references).
+"""Errors of the API, in the shapes of Anthropic's and OpenAI's clients (spec: errors of both references).
 
-An error's `kind` follows from its HTTP status. Programs retry on 408, 409, 429 and from 500 on, and honour
-`retry-after`; so that is sent wherever waiting helps, and nowhere else.
+An error's `kind` follows from its HTTP status. Clients retry on 408, 409, 429 and from 500 on, and honour
+`retry-after`; so it is sent only if waiting helps.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ UNWRITTEN = (
 
 class ApiError(Refusal):
     """A refused request; `param` names the part of it that is wrong, `retry_after` the seconds after which it may
-    succeed, `reason` why it was refused, in a word for figures. Its message is given as it is: Anthropic's words have
+    succeed, `reason` the reason as one word for figures. Its message is passed as it is: Anthropic's words have
     line breaks in one place."""
 
     def __init__(
@@ -82,12 +82,12 @@ class ApiError(Refusal):
 
 
 def invalid(message: str, param: str | None = None) -> ApiError:
-    """A request that can't be carried out as it is written."""
+    """An error for a malformed request, 400."""
     return ApiError(400, message, param=param)
 
 
 def api_error(error: BaseException) -> ApiError:
-    """What a client hears of any error: its own words where they are meant for people, else that we failed."""
+    """Any error as an ApiError for clients: with its own words if they are meant for people, else a general one."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Refusal):

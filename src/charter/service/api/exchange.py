@@ -1,9 +1,9 @@
 """One request from its admission to its last token: limits, standing, the policy on the prompt, the model, the policy
-on the reply before it leaves, and what is written down of it.
+on the reply before it is sent, and the log.
 
-Whatever shape a request came in, it goes this way: `begin` refuses or admits, `parts` gives the answer. A reply is held
-back until its text so far has been checked, the first time after a few tokens and then every `hold` tokens; classifiers
-remember what they read of it before. What people let pass is written down before it passes.
+Requests of all shapes go this way: `begin` refuses or admits, `parts` gives the answer. A reply is held back until its
+text so far has been checked, first after a few tokens and then every `hold` tokens; classifiers keep what they have
+read of it. A grant that lets something pass is logged before it passes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,21 @@ from charter.service.accounts.grants import EXEMPTED, RELEASED
 from charter.service.accounts.limits import Admission, TooMany
 from charter.service.accounts.remembered import Standing
 from charter.service.accounts.usage import Counts
-from charter.service.api.asked import Asked, Call, End, Given, Ids, Part, Piece, Token, Usage, Whole
 from charter.service.api.conduct import RequestFacts, conversation_mark
 from charter.service.api.errors import ApiError, api_error, invalid
 from charter.service.api.leniency import Watch, eased
+from charter.service.api.model_request import (
+    Call,
+    End,
+    Ids,
+    ModelRequest,
+    Part,
+    Piece,
+    PromptInput,
+    Token,
+    Usage,
+    Whole,
+)
 from charter.service.api.registry import Served
 from charter.service.api.service import Service
 from charter.service.api.telling import standing_headers
@@ -35,27 +46,26 @@ BEGUN = 2000  # characters at the end of plain text that count as a reply's begi
 
 @dataclass(slots=True)
 class Exchange:
-    """A request that was admitted. Give `parts` to one reader, and always close it."""
+    """An admitted request. Pass `parts` to one reader, and always close it."""
 
     service: Service
     call: Call
     served: Served
-    asked: Asked
+    model_request: ModelRequest
     admissions: tuple[Admission, ...]  # the key's first
-    standing: Standing  # after what was decided so far
+    standing: Standing  # after the decisions so far
     sensitivity: Level
     usage: Usage = field(default_factory=Usage)
-    recorded: bool = False  # whether a verdict was written down
-    allowed: list[Verdict] = field(default_factory=list)  # those without effect; none where the policy is off
-    # what was written down of replies: category, action
-    noted: set[tuple[str, str]] = field(default_factory=set)
-    # what people let pass of this request: how, side, category; of a released reply, the sample
+    recorded: bool = False  # whether a verdict was logged
+    allowed: list[Verdict] = field(default_factory=list)  # those without effect; none if the policy is off
+    noted: set[tuple[str, str]] = field(default_factory=set)  # logged verdicts on replies: category, action
+    # grants used by this request: how, side, category; of a released reply, the sample
     passed: set[tuple[str, str, str, int]] = field(default_factory=set)
     refusal: str = ""  # why the prompt was blocked
     began: float = field(default_factory=time.monotonic)
     written: dict[int, int] = field(default_factory=dict)  # tokens by sample
     settled: bool = False
-    given: Given = ""  # the prompt, without what the policy added
+    original_prompt: PromptInput = ""  # the prompt, without the policy's text
 
     @property
     def admission(self) -> Admission:
@@ -63,13 +73,13 @@ class Exchange:
         return self.admissions[0]
 
     async def parts(self) -> AsyncGenerator[Part, None]:
-        """The answer. What was used is written down when it ends, however it ends."""
+        """The answer. Usage is recorded when it ends, however it ends."""
         try:
             if self.refusal:
-                for sample in range(self.asked.n):
+                for sample in range(self.model_request.n):
                     yield End(sample, "refused", reason=self.refusal)
                 return
-            stream = self.served.backend.stream(self.asked, self._account, self.call.background)
+            stream = self.served.backend.stream(self.model_request, self._account, self.call.background)
             async with aclosing(self._checked(stream)) as checked:
                 async for part in checked:
                     yield part
@@ -79,20 +89,20 @@ class Exchange:
             self.close()
 
     async def scored(self, text: str | Ids, top: int) -> list[Token]:
-        """Log-probabilities of a text that was given, none where the policy stops it: who is told what may follow a
-        text has it written, a token at a time. Nothing else is written, and the exchange stays open."""
+        """Log-probabilities of a given text, none if the policy blocks it: from the likeliest next tokens a caller
+        could build a reply token by token. Nothing is sampled, and the exchange stays open."""
         try:
             if await self._stops(text):
                 return []
             if self.service.screen is not None and not _plain(text).strip():
-                top = 0  # what is blank is read by nobody: what may follow it would be a reply's first token
+                top = 0  # nobody checks a blank text: its next token would be a reply's first token
             return await self.served.backend.score(text, top, self._account, self.call.background)
         except Exception as error:
             raise api_error(error) from error
 
     async def _stops(self, text: str | Ids) -> bool:
-        """Whether the policy stops a text as a reply: all of it, or what stands between two markers, behind what stands
-        before. Says why in `refusal`."""
+        """Whether the policy blocks a text as a reply: the whole text, or a part between two markers, after the text
+        before. Sets `refusal` to the reason."""
         screen, whole = self.service.screen, _plain(text)
         if screen is None:
             return False
@@ -108,29 +118,29 @@ class Exchange:
 
     async def whole(self) -> list[Whole]:
         """All samples put together."""
-        found = [Whole() for _ in range(self.asked.n)]
+        samples = [Whole() for _ in range(self.model_request.n)]
         async with aclosing(self.parts()) as parts:
             async for part in parts:
-                sample = found[part.sample]
+                sample = samples[part.sample]
                 if isinstance(part, Piece):
                     sample.text += part.text
                     sample.tokens += part.tokens
                 else:
                     sample.end = part
-        return found
+        return samples
 
     @property
     def _account(self) -> str:
         return self.call.caller.organisation
 
     async def _checked(self, stream: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
-        """The stream, with every piece held back until the reply so far was checked."""
+        """The stream, with every piece held back until the reply so far has been checked."""
         first = min(FIRST_CHECK, self.service.config.policy.hold)
-        # a turn that the caller began is the reply's beginning: what is written goes on from there
-        screen, conversation = self.service.screen, _begun(self.asked.prompt)
+        # a turn that the caller began is the beginning of the reply, which continues it
+        screen, conversation = self.service.screen, _begun(self.model_request.prompt)
         held = [
             _Held(first, Watch(screen, conversation, self.sensitivity) if screen else None)
-            for _ in range(self.asked.n)
+            for _ in range(self.model_request.n)
         ]
         async with aclosing(stream):
             async for part in stream:
@@ -157,20 +167,20 @@ class Exchange:
         if await self.exempted(verdict):
             watch.ease(self.exemptions)
             verdict = await self.service.judge(self.call, watch.read(text))
-        found = (verdict.category, verdict.action)
+        noted = (verdict.category, verdict.action)
         if verdict.action == "allow":
             self.allowed.append(verdict)
         elif await self.released(verdict, number):
             return replace(verdict, action="allow", reason="")
-        elif found not in self.noted:  # on disk before the reader hears of it
-            self.noted.add(found)
+        elif noted not in self.noted:  # on disk before the reader gets it
+            self.noted.add(noted)
             await self.record(verdict, text)
         return verdict
 
     async def record(self, verdict: Verdict, reply: str = "") -> None:
-        """Writes down a verdict that has an effect; text only where the configuration keeps it."""
+        """Logs a verdict that has an effect; with its text only if the configuration keeps it."""
         self.recorded = True
-        content = {"messages": _conversation(self.asked.prompt), "reply": reply}
+        content = {"messages": _conversation(self.model_request.prompt), "reply": reply}
         record = self.service.conduct.record
         self.standing = await asyncio.to_thread(lambda: record(self._facts(), [verdict], content))
 
@@ -180,31 +190,32 @@ class Exchange:
         return self.service.conduct.exempt_from(self._account)
 
     async def exempted(self, verdict: Verdict) -> bool:
-        """Whether people exempted the organisation from what a verdict acts on; written down once."""
+        """Whether the organisation is exempt from a verdict; logged once."""
         if verdict.action == "allow" or verdict.category not in self.exemptions:
             return False
         return await self._pass(EXEMPTED, verdict, self.service.conduct.use_exemption)
 
     async def released(self, verdict: Verdict, sample: int = 0) -> bool:
-        """Whether a person released what a verdict would stop; the release is used up then, for this sample alone."""
+        """Whether a person released the text that a verdict would block; the release is then used up, only for this
+        sample."""
         use = self.service.conduct.use_release
         return not verdict.allowed and await self._pass(RELEASED, verdict, use, sample)
 
     async def _pass(
         self, how: str, verdict: Verdict, use: Callable[[RequestFacts, Verdict], bool], sample: int = 0
     ) -> bool:
-        found = (how, verdict.side, verdict.category, sample)
-        if found not in self.passed:
+        passage = (how, verdict.side, verdict.category, sample)
+        if passage not in self.passed:
             if not await asyncio.to_thread(lambda: use(self._facts(), verdict)):
                 return False
-            self.passed.add(found)
+            self.passed.add(passage)
             self.recorded = True
         return True
 
     def _facts(self) -> RequestFacts:
-        """Whose request this is, and what it asks."""
+        """The request's data for the log."""
         call, model = self.call, self.served.id
-        mark = conversation_mark(call.caller.organisation, model, _form(self.given))
+        mark = conversation_mark(call.caller.organisation, model, _form(self.original_prompt))
         return RequestFacts(call.caller, call.request_id, model, call.user, self.sensitivity, mark)
 
     def _count(self, part: Part) -> None:
@@ -217,7 +228,7 @@ class Exchange:
         self.usage.output_tokens = sum(self.written.values())
 
     def close(self) -> None:
-        """Frees what was set aside and writes down what was used, once; `parts` does it at its end."""
+        """Frees reservations and records usage, once; `parts` calls it at its end."""
         if self.settled:
             return
         self.settled = True
@@ -240,10 +251,10 @@ class Exchange:
 
 @dataclass(slots=True)
 class _Held:
-    """Pieces of one sample that were not checked yet."""
+    """Unchecked pieces of one sample."""
 
     next_check: int
-    watch: Watch | None  # None where the policy is off; what it read goes with the sample
+    watch: Watch | None  # None if the policy is off; its memory is freed with the sample
     text: str = ""
     count: int = 0
     pieces: list[Part] = field(default_factory=list)
@@ -264,13 +275,13 @@ class _Held:
         return self.ended or self.count >= self.next_check
 
     def release(self, hold: int) -> list[Part]:
-        """What may leave; the next check comes `hold` pieces later. A reply that says nothing was not read: its tokens
-        and the likeliest ones in their places, which would say what was not written, stay here."""
+        """The pieces that may be sent; the next check comes `hold` pieces later. A blank reply was not checked: its
+        tokens and their likeliest alternatives, which could reveal text, are left out."""
         self.next_check = self.count + hold
-        found, self.pieces = self.pieces, []
+        pieces, self.pieces = self.pieces, []
         if self.text.strip():
-            return found
-        return [_untold(part) for part in found]
+            return pieces
+        return [_untold(part) for part in pieces]
 
 
 def _untold(part: Part) -> Part:
@@ -278,28 +289,30 @@ def _untold(part: Part) -> Part:
     return replace(part, tokens=()) if isinstance(part, Piece) else replace(part, token=None)
 
 
-async def begin(service: Service, call: Call, asked: Asked) -> Exchange:
-    """Admits a request. Raises ApiError: what is wrong with it, or who must wait how long."""
+async def begin(service: Service, call: Call, model_request: ModelRequest) -> Exchange:
+    """Admits a request. Raises ApiError with the problem, or the time to wait."""
     try:
-        return await _begin(service, call, asked)
+        return await _begin(service, call, model_request)
     except Exception as error:
         raise api_error(error) from error
 
 
-async def _begin(service: Service, call: Call, asked: Asked) -> Exchange:
-    served = service.registry.find(asked.model, call)
+async def _begin(service: Service, call: Call, model_request: ModelRequest) -> Exchange:
+    served = service.registry.find(model_request.model, call)
     standing = await service.find_standing(call)
     if standing.blocked:
         raise ApiError(403, standing.message, headers=standing_headers(standing))
-    tokens = await served.backend.count(asked.prompt)
-    check_lengths(served, tokens, asked.sampling.max_tokens)
+    tokens = await served.backend.count(model_request.prompt)
+    check_lengths(served, tokens, model_request.sampling.max_tokens)
     try:
-        admissions = service.admit(call, standing, tokens, asked.n * asked.sampling.max_tokens)
+        admissions = service.admit(
+            call, standing, tokens, model_request.n * model_request.sampling.max_tokens
+        )
     except TooMany as error:
         error.add(standing_headers(standing))
         raise
-    exchange = Exchange(service, call, served, asked, admissions, standing, standing.sensitivity)
-    exchange.usage.input_tokens, exchange.given = tokens, asked.prompt
+    exchange = Exchange(service, call, served, model_request, admissions, standing, standing.sensitivity)
+    exchange.usage.input_tokens, exchange.original_prompt = tokens, model_request.prompt
     try:
         await _check_prompt(exchange)
     except BaseException:
@@ -322,12 +335,12 @@ def check_lengths(served: Served, tokens: int, max_tokens: int) -> None:
 
 
 async def _check_prompt(exchange: Exchange) -> None:
-    """What the policy says of the prompt: it passes, passes with a text added, or is answered with a refusal."""
+    """Applies the policy to the prompt: it passes, passes with an added text, or gets a refusal."""
     screen = exchange.service.screen
     if screen is None:
         return
-    asked, service, call = exchange.asked, exchange.service, exchange.call
-    messages, whose = _messages(asked.prompt), call.caller.organisation
+    model_request, service, call = exchange.model_request, exchange.service, exchange.call
+    messages, whose = _messages(model_request.prompt), call.caller.organisation
     verdict = await service.judge(call, screen.steps(messages, exchange.sensitivity, whose))
     if await exchange.exempted(verdict):
         screen = eased(screen, exchange.exemptions)
@@ -341,11 +354,13 @@ async def _check_prompt(exchange: Exchange) -> None:
     if not verdict.allowed:
         exchange.refusal = verdict.reason
     elif verdict.action == "safety_prompt":
-        exchange.asked = replace(asked, prompt=with_safety(asked.prompt, verdict.safety_prompt))
+        exchange.model_request = replace(
+            model_request, prompt=with_safety(model_request.prompt, verdict.safety_prompt)
+        )
 
 
-def with_safety(prompt: Given, words: str) -> Prompt:
-    """The prompt with words of the policy as its system text, or behind the one that it has."""
+def with_safety(prompt: PromptInput, words: str) -> Prompt:
+    """The prompt with the policy's words as its system text, or after its own system text."""
     if isinstance(prompt, str | Ids):
         return f"{words}\n\n{_plain(prompt)}"
     if prompt[0]["role"] == "system":
@@ -353,9 +368,9 @@ def with_safety(prompt: Given, words: str) -> Prompt:
     return [system(words), *prompt]
 
 
-def _begun(prompt: Given) -> list[Message]:
-    """What a reply is read behind. The end of plain text counts as the reply's beginning: else a reply that is stopped
-    could be had a token at a time, each time with what came before as the prompt."""
+def _begun(prompt: PromptInput) -> list[Message]:
+    """The messages before a reply. The end of plain text counts as the reply's beginning: else a caller could get a
+    blocked reply token by token, each time with the text so far as the prompt."""
     if not isinstance(prompt, str | Ids):
         return list(prompt)
     text = _plain(prompt)
@@ -363,12 +378,12 @@ def _begun(prompt: Given) -> list[Message]:
     return [*([user(before)] if before.strip() else []), assistant(begun)]
 
 
-def _messages(prompt: Given) -> list[Message]:
-    """What classifiers read; plain text counts as a user's."""
+def _messages(prompt: PromptInput) -> list[Message]:
+    """The messages for classifiers; plain text counts as a user's."""
     return [user(_plain(prompt))] if isinstance(prompt, str | Ids) else list(prompt)
 
 
-def _conversation(prompt: Given) -> list[Message]:
+def _conversation(prompt: PromptInput) -> list[Message]:
     """The turns up to the user's last one."""
     messages = _messages(prompt)
     return messages[:-1] if messages[-1]["role"] == "assistant" else messages
@@ -378,8 +393,8 @@ def _plain(prompt: str | Ids) -> str:
     return prompt if isinstance(prompt, str) else prompt.text
 
 
-def _form(prompt: Given) -> Any:
-    """A prompt as JSON, by which it is known again."""
+def _form(prompt: PromptInput) -> Any:
+    """A prompt as JSON, to recognise it again."""
     if isinstance(prompt, Ids):
         return {"ids": list(prompt.ids)}
     return {"text": prompt} if isinstance(prompt, str) else {"messages": [dict(m) for m in prompt]}

@@ -1,8 +1,7 @@
-"""What callers say of replies and of decisions: thumbs and reports, what was decided about a request, where an account
-stands, and appeals.
+"""Callers' feedback on replies and decisions: thumbs and reports, the decisions about a request, the standing of an
+account, and appeals.
 
-A caller hears what was done and under which heading. The scores are for those who run the service: whoever sees them
-can try until a text passes.
+A caller sees the action and its heading. Only admins see the scores: with them a caller could try until a text passes.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from charter.service.web.database import reading
 
 SCOPE = "feedback"
 LARGEST = 2**20  # bytes of a body
-LONGEST_USER = 1024  # characters of what a caller calls its user, as in OpenAI's shape
+LONGEST_USER = 1024  # characters of a caller's id for its user, as in OpenAI's shape
 
 
 class FeedbackBody(Strict):
@@ -44,7 +43,7 @@ class FeedbackBody(Strict):
 
 
 class FeedbackAnswer(BaseModel):
-    """What was kept; the same id each time for a key and a request, the last thumb counts."""
+    """The stored feedback; the id is always the same for a key and a request, and the last thumb counts."""
 
     type: Literal["feedback"] = "feedback"
     id: str
@@ -54,7 +53,7 @@ class FeedbackAnswer(BaseModel):
 
 
 class DecisionAnswer(BaseModel):
-    """One decision; `score` and `threshold` for keys with the scope admin alone."""
+    """One decision; `score` and `threshold` only for keys with the scope admin."""
 
     side: str
     action: str
@@ -68,7 +67,7 @@ class DecisionAnswer(BaseModel):
 
 
 class RequestAnswer(BaseModel):
-    """What was decided about a request, and the thumbs on it."""
+    """The decisions about a request, and the thumbs on it."""
 
     type: Literal["request"] = "request"
     id: str
@@ -79,8 +78,8 @@ class RequestAnswer(BaseModel):
 
 
 class StandingAnswer(BaseModel):
-    """Where an account stands under the acceptable-use policy, and how to appeal; with `user_id` where requests of this
-    end user do, which is the worse of both."""
+    """The standing of an account under the acceptable-use policy, and how to appeal; with `user_id` that of this end
+    user's requests, which is the worse of both."""
 
     type: Literal["standing"] = "standing"
     level: Literal["good", "warned", "enhanced", "throttled", "suspended"]
@@ -90,7 +89,7 @@ class StandingAnswer(BaseModel):
 
 
 class AppealBody(Strict):
-    """An appeal of where the account stands, or one of its end users."""
+    """An appeal of the standing of the account, or of one of its end users."""
 
     words: str = Field(min_length=1, max_length=MOST_WORDS, description="why it should be restored")
     user_id: str | None = Field(None, min_length=1, max_length=1024, description="for this end user alone")
@@ -105,14 +104,14 @@ class AppealAnswer(BaseModel):
 
 
 async def give_feedback(request: Request) -> Response:
-    """Keeps a thumb, and has a person look at a report."""
+    """Stores a thumb, and puts a report into people's queue."""
     service, call = service_of(request), await call_of(request, SCOPE)
     body = await body_of(request, FeedbackBody, LARGEST)
     return JSONResponse(await service.write(call.caller, lambda: keep(service, call.caller, body)))
 
 
 def keep(service: Service, caller: Caller, body: FeedbackBody) -> dict[str, Any]:
-    """Keeps what somebody says of a request. Raises as `Conduct.give_feedback`."""
+    """Stores feedback on a request. Raises as `Conduct.give_feedback`."""
     id = service.conduct.give_feedback(
         caller, body.request_id, body.thumb, body.words, body.content, body.category
     )
@@ -121,26 +120,26 @@ def keep(service: Service, caller: Caller, body: FeedbackBody) -> dict[str, Any]
 
 
 async def find_request(request: Request) -> Response:
-    """What was decided about a request of the caller's organisation."""
+    """The decisions about a request of the caller's organisation."""
     service, call = service_of(request), await call_of(request, SCOPE)
     id = str(request.path_params["request"])
-    return JSONResponse(await asyncio.to_thread(told, service, call.caller, id))
+    return JSONResponse(await asyncio.to_thread(request_facts, service, call.caller, id))
 
 
-def told(service: Service, caller: Caller, id: str) -> dict[str, Any]:
-    """What a caller is told of a request. Raises ApiError where it isn't the organisation's."""
+def request_facts(service: Service, caller: Caller, id: str) -> dict[str, Any]:
+    """The data of a request for its caller. Raises ApiError if it isn't the organisation's."""
     service.conduct.log.flush()
     with reading(service.database) as connection:
-        found = decisions_of(connection, id, caller.organisation) if len(id) <= 64 else []
-        thumbs = thumbs_of(connection, id) if found else []
-    if not found:
+        decisions = decisions_of(connection, id, caller.organisation) if len(id) <= 64 else []
+        thumbs = thumbs_of(connection, id) if decisions else []
+    if not decisions:
         raise ApiError(404, f"there is no request {id[:80]}, or it isn't yours")
     mine = [one for one in thumbs if one["organisation"] == caller.organisation]
     return RequestAnswer(
         id=id,
-        model=found[0].entry.model,
-        created_at=rfc3339(found[0].entry.at) or "",
-        decisions=[_answer(one, service.screen, caller.may("admin")) for one in found],
+        model=decisions[0].entry.model,
+        created_at=rfc3339(decisions[0].entry.at) or "",
+        decisions=[_answer(one, service.screen, caller.may("admin")) for one in decisions],
         feedback=[
             {"id": one["id"], "thumb": one["thumb"], "created_at": rfc3339(one["created"])} for one in mine
         ],
@@ -164,7 +163,7 @@ def _answer(one: Decision, screen: Screen | None, scores: bool) -> DecisionAnswe
 
 
 def titles_of(screen: Screen | None) -> dict[str, str]:
-    """Names for people by the id of a category or a high-risk rule of the policy in force."""
+    """Titles by the id of a category or a high-risk rule of the policy in force."""
     if screen is None:
         return {}
     categories = {one.id: one.title for one in screen.policy.categories}
@@ -172,23 +171,23 @@ def titles_of(screen: Screen | None) -> dict[str, str]:
 
 
 async def find_standing(request: Request) -> Response:
-    """Where the caller's account stands, or requests of one of its end users."""
+    """The standing of the caller's account, or of requests of one of its end users."""
     service, call = service_of(request), await call_of(request, SCOPE)
     user = request.query_params.get("user_id", "")
     if len(user) > LONGEST_USER:
         raise invalid(f"user_id: expected at most {LONGEST_USER} characters", "user_id")
-    found = await service.find_standing(replace(call, user=user_digest(user)))
+    standing = await service.find_standing(replace(call, user=user_digest(user)))
     answer = StandingAnswer(
-        level=found.level,
-        of=found.of,
-        message=found.message,
-        appeal=found.appeal or service.conduct.appeal_hint,
+        level=standing.level,
+        of=standing.of,
+        message=standing.message,
+        appeal=standing.appeal or service.conduct.appeal_hint,
     )
     return JSONResponse(answer.model_dump())
 
 
 async def appeal(request: Request) -> Response:
-    """Has a person look at where the caller's account, or one of its end users, stands."""
+    """Puts an appeal of the caller's account, or of one of its end users, into people's queue."""
     service, call = service_of(request), await call_of(request, SCOPE)
     body = await body_of(request, AppealBody, LARGEST)
     whose, user = call.caller.organisation, user_digest(body.user_id)
@@ -196,7 +195,7 @@ async def appeal(request: Request) -> Response:
     return JSONResponse(AppealAnswer(id=id).model_dump())
 
 
-USER = Parameter("user_id", "query", "an end user, as metadata.user_id or user named it")
+USER = Parameter("user_id", "query", "an end user, as in metadata.user_id or user")
 TAG = "Acceptable use"
 ROUTES = (
     Route(
@@ -212,13 +211,13 @@ ROUTES = (
         "GET",
         "/v1/requests/{request}",
         find_request,
-        "What was decided about a request",
+        "Decisions about a request",
         TAG,
         None,
         RequestAnswer,
     ),
     Route(
-        "GET", "/v1/standing", find_standing, "Where the account stands", TAG, None, StandingAnswer, (USER,)
+        "GET", "/v1/standing", find_standing, "Standing of the account", TAG, None, StandingAnswer, (USER,)
     ),
-    Route("POST", "/v1/appeals", appeal, "Appeal where the account stands", TAG, AppealBody, AppealAnswer),
+    Route("POST", "/v1/appeals", appeal, "Appeal the account's standing", TAG, AppealBody, AppealAnswer),
 )

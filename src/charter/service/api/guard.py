@@ -1,5 +1,5 @@
-"""What stands around all routes: an id for every request, headers, the access log, counts, and an answer in the shape
-of the client's API even where the program fails.
+"""The guard around all routes: an id for every request, headers, the access log, counts, and an answer in the shape of
+the client's API even if the program fails.
 
 The log is one JSON object a line: time, id, method, route, status, milliseconds. No content, no key, no address, no
 query.
@@ -32,7 +32,12 @@ FRAMED_TWICE = ApiError(
     "the request has both a content-length and a transfer-encoding; send one of them",
     headers={"connection": "close"},
 )
-MISSED = ("/chat/", "/completions", "/v1/responses", "/v1/embeddings")  # what its programs ask for in vain
+MISSED = (
+    "/chat/",
+    "/completions",
+    "/v1/responses",
+    "/v1/embeddings",
+)  # OpenAI's addresses that aren't served
 
 
 class Guard:
@@ -81,7 +86,7 @@ class Guard:
 
 
 def speaks_openai(scope: Scope) -> bool:
-    """Whether a request comes from a program of OpenAI's shape: by its path, and no header of Anthropic's."""
+    """Whether a request comes from a client of OpenAI's shape, by its path and the lack of Anthropic's headers."""
     headers = {name for name, _ in scope["headers"]}
     return scope["path"].startswith(OPENAI + MISSED) and not headers & {b"anthropic-version", b"x-api-key"}
 
@@ -92,21 +97,21 @@ def body_for(scope: Scope, error: ApiError, request_id: str) -> dict[str, Any]:
 
 
 def log_failure(error: BaseException, request_id: str) -> None:
-    """Where the program failed, without the error's own words: they may hold what somebody wrote."""
+    """Logs where the program failed, without the error's message, which may hold somebody's text."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     places = [f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames]
     _log(logging.ERROR, id=request_id, error=type(error).__name__, places=places)
 
 
 def _headers(scope: Scope, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
-    """An answer's headers with the request's id, where its account stands if that isn't good, and with those that keep
-    browsers strict; only style and icon may be kept by browsers."""
-    kept = message["status"] == 200 and scope["path"].startswith(STATIC)
+    """An answer's headers with the request's id, the account's standing if it isn't good, and security headers;
+    browsers may cache only style and icon."""
+    cacheable = message["status"] == 200 and scope["path"].startswith(STATIC)
     named = [(name, request_id.encode()) for name in (b"request-id", b"x-request-id")]
-    own, level = message.get("headers", []), scope["state"].get("standing", GOOD)
-    if level != GOOD and not any(name.lower() == STANDING for name, _ in own):
+    headers, level = message.get("headers", []), scope["state"].get("standing", GOOD)
+    if level != GOOD and not any(name.lower() == STANDING for name, _ in headers):
         named.append((STANDING, level.encode()))
-    return with_headers([*own, *named], kept)
+    return with_headers([*headers, *named], cacheable)
 
 
 def _log(level: int = logging.INFO, **facts: Any) -> None:

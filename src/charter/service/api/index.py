@@ -1,5 +1,5 @@
-"""The pages for whoever uses the API: what is served and how it is called, what its models can't do, the reference of
-all routes, and a page where a person reports a reply."""
+"""The pages for users of the API: the models and how to call them, their limits, the reference of all routes, and a
+page to report a reply."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from charter.service.accounts.keys import ANONYMOUS, Caller
 from charter.service.api.admin_entrance import LONGEST_SECRET, check_pace
 from charter.service.api.errors import ApiError, api_error
-from charter.service.api.feedback import SCOPE, FeedbackBody, keep, told
+from charter.service.api.feedback import SCOPE, FeedbackBody, keep, request_facts
 from charter.service.api.operation import problem_of
 from charter.service.api.reference import reference
 from charter.service.api.rendering import PAGES, page
@@ -26,11 +26,11 @@ from charter.service.web.forms import Form, check_site, read_form
 from charter.service.web.refusal import Refusal
 
 REPORT = "/report"
-KEPT = ("request", "thumb", "category", "words")  # fields of the report that are shown again
+KEPT = ("request", "thumb", "category", "words")  # fields of the report that the page shows again
 
 
 async def index(request: Request) -> Response:
-    """What is served, how to call it, what it can't do, how it is."""
+    """The models, how to call them, their limits and their state."""
     service, today = service_of(request), datetime.datetime.now(datetime.UTC).date()
     served = service.registry.served
     problem = await asyncio.to_thread(problem_of, service)
@@ -51,18 +51,18 @@ async def index(request: Request) -> Response:
 
 
 def _busy(figures: dict[str, float]) -> dict[str, int] | None:
-    """How loaded an engine is, where it says."""
+    """The load of an engine, if it reports it."""
     if "slots" not in figures:
         return None
     return {name: int(figures[name]) for name in ("busy", "slots", "waiting")}
 
 
 async def docs(request: Request) -> Response:
-    """The reference of all routes, made of the OpenAPI document."""
+    """The reference of all routes, from the OpenAPI document."""
     service, document = service_of(request), request.app.openapi()
     model = service.registry.served[0].id if service.registry.served else "a-model"
-    found = reference(document, address_of_server(request), model, service.config.authenticate)
-    return page(request, "docs", "Reference", **found)
+    context = reference(document, address_of_server(request), model, service.config.authenticate)
+    return page(request, "docs", "Reference", **context)
 
 
 async def static(request: Request) -> Response:
@@ -74,32 +74,31 @@ async def static(request: Request) -> Response:
 
 
 async def favicon(request: Request) -> Response:
-    """What browsers ask for by themselves."""
+    """The icon that browsers request by themselves."""
     return Response(PAGES.read("icon.svg"), media_type=PAGES.files["icon.svg"])
 
 
 async def report_page(request: Request) -> Response:
-    """Where a person with a key says what is wrong with a reply, or looks up what was decided about it."""
-    asked = request.query_params.get("request", "")[:64]
-    return _report(request, {"request": asked if asked.isprintable() else ""})
+    """The page where a person with a key reports a reply, or looks up the decisions about it."""
+    request_id = request.query_params.get("request", "")[:64]
+    return _report(request, {"request": request_id if request_id.isprintable() else ""})
 
 
 async def report(request: Request) -> Response:
-    """Keeps a report, has an appeal looked at, or shows what was decided. Raises ApiError for an address that tries too
-    often."""
+    """Stores a report, queues an appeal, or shows decisions. Raises ApiError if an address tries too often."""
     check_site(request)
     check_pace(request)
     form, service = await read_form(request), service_of(request)
-    kept = {name: form.text(name) for name in KEPT}
+    values = {name: form.text(name) for name in KEPT}
     try:
         done = await asyncio.to_thread(_carried_out, service, form)
     except Refusal as refusal:
-        return _report(request, kept, refusal=api_error(refusal))
-    return _report(request, kept if "found" in done else {}, **done)
+        return _report(request, values, refusal=api_error(refusal))
+    return _report(request, values if "facts" in done else {}, **done)
 
 
 def _carried_out(service: Service, form: Form) -> dict[str, Any]:
-    """What the form asks for. Raises Refusal."""
+    """Carries out a form. Raises Refusal."""
     caller, what, id = (
         _caller(service, form.text("key").strip()),
         form.text("do"),
@@ -110,20 +109,20 @@ def _carried_out(service: Service, form: Form) -> dict[str, Any]:
         words = form.text("appeal")
         return {
             "standing": standing,
-            "kept": f"Your appeal {service.conduct.appeal(caller.organisation, words)} waits for a person.",
+            "message": f"Your appeal {service.conduct.appeal(caller.organisation, words)} waits for a person.",
         }
     if not id:
-        raise ApiError(400, "give the id of the request, which its answer had in the header request-id")
+        raise ApiError(400, "give the id of the request, from its answer's header request-id")
     if what == "look":
-        return {"standing": standing, "found": told(service, caller, id)}
-    given = {"request_id": id, "thumb": form.text("thumb") or "down", "category": form.text("category")}
-    answer = keep(service, caller, checked({**given, "words": form.text("words")}, FeedbackBody))
+        return {"standing": standing, "facts": request_facts(service, caller, id)}
+    opinion = {"request_id": id, "thumb": form.text("thumb") or "down", "category": form.text("category")}
+    answer = keep(service, caller, checked({**opinion, "words": form.text("words")}, FeedbackBody))
     seen = " A person will look at it." if answer["reported"] else ""
-    return {"standing": standing, "kept": f"Thank you. What you said of {id} is kept.{seen}"}
+    return {"standing": standing, "message": f"Thank you. Your feedback on {id} is stored.{seen}"}
 
 
 def _caller(service: Service, secret: str) -> Caller:
-    """Whose key it is. Raises ApiError."""
+    """The caller of a key. Raises ApiError."""
     if not service.config.authenticate:
         return ANONYMOUS
     if not secret:
@@ -136,23 +135,23 @@ def _caller(service: Service, secret: str) -> Caller:
 
 def _report(
     request: Request,
-    given: dict[str, str],
+    values: dict[str, str],
     refusal: ApiError | None = None,
-    kept: str = "",
-    found: dict[str, Any] | None = None,
+    message: str = "",
+    facts: dict[str, Any] | None = None,
     standing: str = "",
 ) -> Response:
     service = service_of(request)
-    shown = {name: given.get(name, "") for name in KEPT}
+    shown = {name: values.get(name, "") for name in KEPT}
     return page(
         request,
         "report",
         "Report a reply",
         refusal.status if refusal else 200,
-        given=shown,
+        values=shown,
         problem=str(refusal or ""),
-        kept=kept,
-        found=found,
+        message=message,
+        facts=facts,
         standing=standing,
         categories=service.screen.policy.categories if service.screen else (),
         contact=service.config.contact,
@@ -161,7 +160,7 @@ def _report(
 
 
 async def robots(request: Request) -> Response:
-    """Nothing here is for search engines."""
+    """Keeps search engines out."""
     return Response("User-agent: *\nDisallow: /\n", media_type="text/plain")
 
 

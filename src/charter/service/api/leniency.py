@@ -1,7 +1,7 @@
-"""The policy as it is for an organisation that people exempted from a part of it.
+"""The policy for an organisation that is exempt from a part of it.
 
-What an exempted category found is read again under the policy without it, so that a text can't hide one thing behind
-another: each place of it that another category means is stopped as ever.
+A text flagged by an exempt category is judged again under the policy without that category, so that it can't hide
+another violation: places that match other categories are still blocked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NOTHING = ByLevel(standard="allow", enhanced="allow")
 
 
 def eased(screen: Screen, exempt: Collection[str]) -> Screen:
-    """A screen under which exempt categories do nothing, and exempt high-risk uses need no disclosure."""
+    """A screen without exempt categories, and without disclosures for exempt high-risk uses."""
     policy = screen.policy
     nothing = Actions(prompt=NOTHING, reply=NOTHING)
     changed = {
@@ -44,6 +44,6 @@ class Watch:
         return self._read(text)
 
     def ease(self, exempt: Collection[str]) -> None:
-        """Reads on without the categories of an exemption."""
+        """Judges again without the categories of an exemption."""
         self._screen = eased(self._screen, exempt)
         self._read = self._screen.follow(self._behind, self._sensitivity)

@@ -1,4 +1,4 @@
-"""A model on this machine: requests become jobs of the driver, and what its thread hears becomes parts here."""
+"""A model on this machine: requests become jobs of the driver, and its thread's events become parts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,19 @@ from charter.ground.generate.engine import Completion, Engine, Event, PromptTooL
 from charter.ground.generate.scorer import score_in_steps
 from charter.ground.text.dialogue import Prompt
 from charter.ground.text.tokenizer import Tokenizer
-from charter.service.api.asked import WHOSE, Asked, End, Given, Ids, Part, Piece, Span, Stop, Token
 from charter.service.api.compiling import NAME, Compiling
+from charter.service.api.model_request import (
+    WHOSE,
+    End,
+    Ids,
+    ModelRequest,
+    Part,
+    Piece,
+    PromptInput,
+    Span,
+    Stop,
+    Token,
+)
 from charter.service.api.renewal import START, UNNAMED, allowed, read_weights
 from charter.service.web.engine_loop import Driver, Job
 from charter.service.web.fair import FairThreads
@@ -28,11 +39,11 @@ from charter.service.web.processor import Processor
 from charter.service.web.threads import apart
 
 SEEDS = 2**63
-RENDERED_AT_ONCE = 2  # texts that are cut, one of each organisation
-RENDERED = 8192  # such texts that wait
-LONGEST_TEXT = 2**20  # characters that are cut where no context bounds them
+RENDERED_AT_ONCE = 2  # texts cut into tokens at a time, one of each organisation
+RENDERED = 8192  # such texts in the queue
+LONGEST_TEXT = 2**20  # characters cut into tokens if no context limits them
 SPELLED = 2000  # ids that are spelled at once
-REMEMBERED = 64  # prompts whose ids are remembered
+REMEMBERED = 64  # prompts whose ids are cached
 Frozen = str | tuple[tuple[str, str], ...]
 
 
@@ -48,8 +59,8 @@ class LocalBackend:
         weights_from: Path | None = None,
         processor: Processor | None = None,
     ) -> None:
-        """`weights_from`: below it lie weights that the model may be given; None: it takes none. `processor`: which
-        others compute on as well."""
+        """`weights_from`: the folder above new weights for the model; None: it takes none. `processor`: shared with
+        other threads that compute."""
         self.weights_from, self.version, self._renewing = weights_from, START, asyncio.Lock()
         self._assistant, engine = assistant, assistant.engine
         self.decoding = assistant.decoding
@@ -57,12 +68,12 @@ class LocalBackend:
         self._tokenizer, self._driver = engine.tokenizer, Driver(engine, processor)
         rests = processor.rests if processor else None
         self._longest = _longest_token(engine.tokenizer)
-        # what a strange template takes its time for keeps nobody from anything but this model
+        # a slow template delays only this model
         self._rendering = FairThreads(
-            RENDERED_AT_ONCE, "texts that are to be cut into tokens", RENDERED, behind=True, rests=rests
+            RENDERED_AT_ONCE, "texts to cut into tokens", RENDERED, behind=True, rests=rests
         )
         self._compiling = Compiling(rests=rests)
-        # each prompt is counted, then read; it is remembered for whose it is alone
+        # each prompt is counted, then read; the cache is separate for each owner
         self._known = lru_cache(maxsize=REMEMBERED)(
             lambda whose, text: tuple(assistant.encode(_thawed(text)))
         )
@@ -73,33 +84,39 @@ class LocalBackend:
         """Tokens that end a reply."""
         return self._assistant.engine.ends
 
-    async def count(self, prompt: Given) -> int:
+    async def count(self, prompt: PromptInput) -> int:
         """Tokens of a prompt; a long one is encoded beside the event loop."""
         return len(await self._encode(prompt))
 
-    async def stream(self, asked: Asked, account: str, background: bool) -> AsyncGenerator[Part, None]:
-        """Parts as the engine's thread hears them."""
-        ids = await self._encode(asked.prompt)
+    async def stream(
+        self, model_request: ModelRequest, account: str, background: bool
+    ) -> AsyncGenerator[Part, None]:
+        """Parts, as the engine's thread gets their events."""
+        ids = await self._encode(model_request.prompt)
         if len(ids) + 1 > self.context:
             raise PromptTooLong(len(ids), self.context)
         loop, parts = asyncio.get_running_loop(), asyncio.Queue[Sequence[Part] | Exception]()
-        seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed
-        job = Job(ids, asked.sampling, asked.n, seed, account, asked.constraint, background)
-        listener = _Listener(asked, self._tokenizer, lambda: self.version if self.weights_from else "")
+        seed = secrets.randbelow(SEEDS) if model_request.seed is None else model_request.seed
+        job = Job(
+            ids, model_request.sampling, model_request.n, seed, account, model_request.constraint, background
+        )
+        listener = _Listener(
+            model_request, self._tokenizer, lambda: self.version if self.weights_from else ""
+        )
 
         def hear(heard: Sequence[Event] | Exception) -> None:
-            found = heard if isinstance(heard, Exception) else listener.parts(heard)
-            if found:
-                loop.call_soon_threadsafe(parts.put_nowait, found)
+            news = heard if isinstance(heard, Exception) else listener.parts(heard)
+            if news:
+                loop.call_soon_threadsafe(parts.put_nowait, news)
 
-        following, left = self._driver.follow(job, hear), asked.n
+        following, left = self._driver.follow(job, hear), model_request.n
         try:
             while left:
-                found = await parts.get()
-                if isinstance(found, Exception):
+                news = await parts.get()
+                if isinstance(news, Exception):
                     left = 0
-                    raise found
-                for part in found:
+                    raise news
+                for part in news:
                     left -= isinstance(part, End)
                     yield part
         finally:
@@ -107,9 +124,9 @@ class LocalBackend:
                 self._driver.drop(following)
 
     async def renew(self, name: str) -> None:
-        """Goes on with the weights of a folder, whose version nobody has named yet. Replies under way go on, too.
+        """Continues with the weights of a folder, whose version is not named yet, also for running replies.
 
-        Raises ApiError for a folder that it may not take them from, CharterError for one that holds no such weights."""
+        Raises ApiError if the folder isn't allowed, CharterError if it holds no such weights."""
         folder = allowed(name, self.weights_from)
         async with self._renewing:
             engine = self._assistant.engine
@@ -123,24 +140,24 @@ class LocalBackend:
 
     async def compile(self, form: Form, account: str, background: bool) -> Compiled:
         """The form on this model's tokenizer."""
-        given = (form, self._tokenizer, self._assistant.engine.ends, account)
+        arguments = (form, self._tokenizer, self._assistant.engine.ends, account)
         return await self._compiling.do(
-            lambda: known_form(*given), lambda: compile_form(*given), account, background
+            lambda: known_form(*arguments), lambda: compile_form(*arguments), account, background
         )
 
-    async def cut(self, prompt: Given, opening: bool) -> list[int]:
+    async def cut(self, prompt: PromptInput, opening: bool) -> list[int]:
         """The ids of a prompt."""
         if not isinstance(prompt, str) or opening:
             return await self._encode(prompt)
         if len(prompt) > LONGEST_TEXT:
             raise CharterError(
-                f"the text has {len(prompt):,} characters, of which {LONGEST_TEXT:,} may be cut into tokens at once; "
+                f"the text has {len(prompt):,} characters, and the limit for cutting into tokens is {LONGEST_TEXT:,}; "
                 "send it in parts"
             )
         return await self._rendering.do(WHOSE.get(), lambda: self._tokenizer.encode(prompt))
 
     async def spell(self, ids: Sequence[int]) -> Ids:
-        """Token ids with their text, special tokens as they are spelled."""
+        """Token ids with their text, with special tokens spelled out."""
         size = self._tokenizer.vocab_size
         if wrong := [token for token in ids if not 0 <= token < size]:
             raise CharterError(f"there is no token {wrong[0]}; this model has tokens 0 to {size - 1}")
@@ -156,14 +173,14 @@ class LocalBackend:
         if not ids:
             raise CharterError("an empty text has no log-probabilities; give at least one character")
         piece = self._assistant.engine.piece or len(ids)
-        found = await asyncio.wrap_future(
+        scored = await asyncio.wrap_future(
             self._driver.share(
                 account, lambda engine: score_in_steps(engine.model, ids, top, piece), background
             )
         )
         return [
-            _told(self._tokenizer, token, logprob, likeliest)
-            for token, (logprob, likeliest) in zip(ids, [(math.nan, []), *found], strict=True)
+            _make_token(self._tokenizer, token, logprob, likeliest)
+            for token, (logprob, likeliest) in zip(ids, [(math.nan, []), *scored], strict=True)
         ]
 
     def figures(self) -> dict[str, float]:
@@ -181,12 +198,12 @@ class LocalBackend:
         return self._driver.slow_steps
 
     def close(self) -> None:
-        """Ends the thread when what was asked is answered."""
+        """Ends the thread after it has answered its requests."""
         self._driver.close()
         self._compiling.close()
         self._rendering.close(wait=False)
 
-    async def _encode(self, prompt: Given) -> list[int]:
+    async def _encode(self, prompt: PromptInput) -> list[int]:
         if isinstance(prompt, Ids):
             return list(prompt.ids)
         length = len(prompt) if isinstance(prompt, str) else sum(len(m["content"]) for m in prompt)
@@ -218,58 +235,60 @@ def _thawed(prompt: Frozen) -> Prompt:
 
 
 def _longest_token(tokenizer: Tokenizer) -> int:
-    """Bytes of the longest token, so that a text has at least so many times fewer tokens than characters."""
+    """Bytes of the longest token: a text has at least its length divided by this many tokens."""
     return max(len(tokenizer.spelling(token) or b"") for token in range(tokenizer.vocab_size)) or 1
 
 
 @dataclass(slots=True)
 class _Sample:
     pieces: TextPieces
-    told: int = 0  # tokens whose log-probabilities were told
+    sent: int = 0  # tokens whose log-probabilities were sent
     spans: list[Span] = field(default_factory=list)
 
     def written(self, version: str, tokens: int) -> None:
-        """Notes which weights wrote the token that came last."""
+        """Records which weights wrote the latest token."""
         same = self.spans and self.spans[-1].version == version
         self.spans.append(Span(version, self.spans.pop().start if same else tokens - 1, tokens))
 
 
 class _Listener:
-    """Turns what the engine's thread hears into parts, in that thread."""
+    """Turns events into parts, in the engine's thread."""
 
-    def __init__(self, asked: Asked, tokenizer: Tokenizer, version: Callable[[], str]) -> None:
-        """`version` of the weights at this moment, "" where they never change."""
-        self._asked, self._tokenizer, self._version = asked, tokenizer, version
-        self._samples = [_Sample(TextPieces(tokenizer, asked.sampling.stops)) for _ in range(asked.n)]
+    def __init__(self, model_request: ModelRequest, tokenizer: Tokenizer, version: Callable[[], str]) -> None:
+        """`version` of the weights at this moment, "" if they never change."""
+        self._request, self._tokenizer, self._version = model_request, tokenizer, version
+        self._samples = [
+            _Sample(TextPieces(tokenizer, model_request.sampling.stops)) for _ in range(model_request.n)
+        ]
 
     def parts(self, events: Sequence[Event]) -> list[Part]:
-        found: list[Part] = []
+        parts: list[Part] = []
         for event in events:
             sample = self._samples[event.sample]
             if version := self._version():
                 sample.written(version, len(event.completion.ids))
             text, tokens = sample.pieces.add(event.completion), self._tokens(sample, event)
             if text or tokens:
-                found.append(Piece(event.sample, text, tokens, len(event.completion.ids)))
+                parts.append(Piece(event.sample, text, tokens, len(event.completion.ids)))
             if event.done:
-                found.append(self._end(event, tuple(sample.spans)))
-        return found
+                parts.append(self._end(event, tuple(sample.spans)))
+        return parts
 
     def _tokens(self, sample: _Sample, event: Event) -> tuple[Token, ...]:
-        """Log-probabilities of tokens not told yet; not of the end token."""
-        if not self._asked.sampling.top_logprobs:
+        """Log-probabilities of tokens not sent yet, without the end token."""
+        if not self._request.sampling.top_logprobs:
             return ()
         completion = event.completion
         until = len(completion.ids) - (event.done and completion.stop == "end")
-        begun, sample.told = sample.told, until
+        begun, sample.sent = sample.sent, until
         return tuple(_token(self._tokenizer, completion, at) for at in range(begun, until))
 
     def _end(self, event: Event, spans: tuple[Span, ...]) -> End:
         completion = event.completion
-        full = completion.stop == "length" and len(completion.ids) < self._asked.sampling.max_tokens
+        full = completion.stop == "length" and len(completion.ids) < self._request.sampling.max_tokens
         stop: Stop = "context" if full else completion.stop
-        told = self._asked.sampling.top_logprobs and completion.stop == "end"
-        token = _token(self._tokenizer, completion, len(completion.ids) - 1) if told else None
+        wanted = self._request.sampling.top_logprobs and completion.stop == "end"
+        token = _token(self._tokenizer, completion, len(completion.ids) - 1) if wanted else None
         count = len(completion.ids)
         return End(
             event.sample, stop, completion.stopped_by, count, completion.cached, token=token, spans=spans
@@ -277,11 +296,13 @@ class _Listener:
 
 
 def _token(tokenizer: Tokenizer, completion: Completion, at: int) -> Token:
-    return _told(tokenizer, completion.ids[at], completion.logprobs[at], completion.top[at])
+    return _make_token(tokenizer, completion.ids[at], completion.logprobs[at], completion.top[at])
 
 
-def _told(tokenizer: Tokenizer, token: int, logprob: float, likeliest: Sequence[tuple[int, float]]) -> Token:
-    # the token's own number where it is among the likeliest, which were computed in another way: evaluation tools
+def _make_token(
+    tokenizer: Tokenizer, token: int, logprob: float, likeliest: Sequence[tuple[int, float]]
+) -> Token:
+    # use the token's own number if it is among the likeliest, which were computed in another way: evaluation tools
     # compare the two
     top = tuple(
         (*_spelled(tokenizer, other), logprob if other == token else value) for other, value in likeliest
@@ -290,6 +311,6 @@ def _told(tokenizer: Tokenizer, token: int, logprob: float, likeliest: Sequence[
 
 
 def _spelled(tokenizer: Tokenizer, token: int) -> tuple[str, bytes]:
-    """A token's text, an incomplete character shown by its replacement, and its bytes."""
+    """A token's text, with the replacement character for an incomplete one, and its bytes."""
     text = tokenizer.decode([token], skip_special=False)
     return text, tokenizer.spelling(token) or text.encode()

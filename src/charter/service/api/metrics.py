@@ -1,13 +1,13 @@
-"""What is counted, for Prometheus: requests and tokens by model, how long replies take, what the policy did, queues.
+"""Counters for Prometheus: requests and tokens by model, times of replies, actions of the policy, queues.
 
-No content, no key and no user stands in a label.
+No label has content, a key or a user.
 """
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from charter.service.api.asked import Usage
+from charter.service.api.model_request import Usage
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
@@ -44,15 +44,15 @@ class Metrics:
         self._responses.labels(path, str(status)).inc()
 
     def refused(self, status: int, reason: str) -> None:
-        """Counts what could not be done for now."""
+        """Counts requests refused for now."""
         self._refused.labels(str(status), reason).inc()
 
     def stalled(self) -> None:
-        """Counts a time in which the event loop stood still."""
+        """Counts a stall of the event loop."""
         self._stalls.inc()
 
     def show(self, model: str, figures: dict[str, float]) -> None:
-        """Notes what an engine is doing."""
+        """Records the state of an engine."""
         for what, value in figures.items():
             self._engine.labels(model, what).set(value)
 

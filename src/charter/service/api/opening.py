@@ -1,4 +1,4 @@
-"""Opens what a configuration names: models, the policy's screen, the accounts' database."""
+"""Opens the parts of a configuration: models, the policy's screen, the accounts' database."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def open_service(
     execution: Execution,
     progress: Progress = QUIET,
 ) -> Service:
-    """The service of a configuration. `sources`: the model of each id; `progress` is told what is being done. Raises
-    CharterError for what can't be opened."""
+    """The service of a configuration. `sources`: the model of each id; `progress` shows the steps. Raises CharterError
+    if a part can't be opened."""
     database = open_database(config, folder)
     served, processor = list[Served](), Processor()
     try:
-        # before the policy, which may have to learn: a model that isn't there is told at once
+        # before the policy, which may have to learn: a missing model is reported at once
         for model in config.models:
             if model.backend:
                 progress.note(f"asking {model.backend} for {model.source}")
@@ -58,9 +58,7 @@ def open_service(
                 source = sources[model.id]
                 served.append(apart(open_model, model, source, config, execution, folder, processor))
                 if ignored := served[-1].backend.decoding.ignored:
-                    progress.note(
-                        f"{model.id} is sampled without {', '.join(ignored)} of its generation_config.json"
-                    )
+                    progress.note(f"{model.id} ignores {', '.join(ignored)} of its generation_config.json")
         screen = open_policy_screen(config, folder, execution, progress)
     except BaseException:
         Registry(served).close()
@@ -77,8 +75,8 @@ def open_model(
     beside: Path = Path(),
     processor: Processor | None = None,
 ) -> Served:
-    """A model behind an engine of its own; relative paths of the configuration start `beside`. `processor`: which
-    others compute on as well."""
+    """A model with its own engine; relative paths of the configuration start at `beside`. `processor`: shared with
+    other threads that compute."""
     folder = checkpoint_folder(source)
     transformer, tokenizer = load_policy(folder, execution.device)
     transformer.precision = execution.precision
@@ -96,13 +94,13 @@ def open_model(
     root = (beside / model.weights_from).expanduser().resolve() if model.weights_from else None
     shared = processor if execution.device == "cpu" else None
     backend = LocalBackend(LocalAssistant(engine, template), model.context, root, shared)
-    made = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
-    return Served(model, backend, source.id, _created(model, made), steps_of(folder))
+    created = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
+    return Served(model, backend, source.id, _created(model, created), steps_of(folder))
 
 
 def _warm(engine: Engine) -> None:
-    """What comes first takes longer: weights are laid out for products, and tokens are spelled for forms. Nobody who
-    asks is to wait for that. By an engine that is gone afterwards: the other's figures tell what was asked."""
+    """Warms up: the first request takes longer, since weights are laid out for products and tokens are spelled for
+    forms. A temporary engine does it, so that the real one's figures count only real requests."""
     Engine(engine.model, engine.tokenizer, slots=1).generate(
         [[0] * min(WARM_TOKENS, engine.context - 2)], Sampling(max_tokens=2)
     )
@@ -110,15 +108,15 @@ def _warm(engine: Engine) -> None:
 
 
 def open_upstream(model: Model) -> Served:
-    """A model behind an OpenAI-shaped server; its source is what it is called there."""
+    """A model behind an OpenAI-shaped server; its source is its name there."""
     backend = UpstreamBackend(model.backend, model.source, model.id)
     digest = digest_text(f"{model.backend}#{model.source}")
     return Served(model, backend, digest, _created(model, time.time()))
 
 
 def _created(model: Model, otherwise: float) -> float:
-    """When a model was released, in seconds since 1970: the beginning of its day (UTC); `otherwise` where none is
-    given."""
+    """When a model was released, in seconds since 1970: the start of its day (UTC); `otherwise` if the configuration
+    has none."""
     if model.released is None:
         return otherwise
     return datetime.datetime.combine(model.released, datetime.time(), datetime.UTC).timestamp()
@@ -127,8 +125,8 @@ def _created(model: Model, otherwise: float) -> float:
 def open_policy_screen(
     config: Config, folder: Path, execution: Execution, progress: Progress = QUIET
 ) -> Screen | None:
-    """The screen of the policy; None where it is off. Raises CharterError, also for files that are named and wrong
-    while it is off."""
+    """The screen of the policy; None if it is off. Raises CharterError, also for wrong files that are named while it is
+    off."""
     policy = config.policy
     file = folder / policy.file if policy.file else None
     thresholds = folder / policy.thresholds if policy.thresholds else None
@@ -140,6 +138,6 @@ def open_policy_screen(
         return None
     names = ", ".join(policy.classifiers or default_classifiers())
     progress.note(
-        f"opening the policy's classifiers ({names}); --no-policy starts at once, and checks nothing"
+        f"opening the policy's classifiers ({names}); --no-policy starts at once and checks nothing"
     )
     return apart(open_screen, file, policy.classifiers, thresholds, execution.device, progress)

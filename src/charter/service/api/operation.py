@@ -1,5 +1,4 @@
-"""For whoever runs the server: whether it lives, whether it can work, and its figures for Prometheus; and the limits
-statement for programs."""
+"""Routes for operators: health, readiness, and figures for Prometheus; and the limits statement for programs."""
 
 from __future__ import annotations
 
@@ -21,13 +20,13 @@ from charter.service.web.database import reading
 
 
 class Health(BaseModel):
-    """ok, or what is missing."""
+    """ok, or the missing part."""
 
     status: str
 
 
 class LimitsAnswer(BaseModel):
-    """The limits statement: limits as id, title and words, and until when each model's training texts reach."""
+    """The limits statement: limits as id, title and words, and the end date of each model's training texts."""
 
     type: Literal["limits"] = "limits"
     limits: list[dict[str, str]]
@@ -35,18 +34,18 @@ class LimitsAnswer(BaseModel):
 
 
 async def health(request: Request) -> Response:
-    """The process answers."""
+    """Shows that the process answers."""
     return JSONResponse({"status": "ok"})
 
 
 async def ready(request: Request) -> Response:
-    """The database answers, and there are models."""
+    """Shows whether the database answers and there are models."""
     problem = await asyncio.to_thread(problem_of, service_of(request))
     return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
 
 
 def problem_of(service: Service) -> str:
-    """What keeps the server from working, "" for nothing."""
+    """What keeps the server from working, "" if nothing does."""
     if not service.registry.served:
         return "no model"
     try:
@@ -58,8 +57,8 @@ def problem_of(service: Service) -> str:
 
 
 async def metrics(request: Request) -> Response:
-    """Counters and what engines are doing, in Prometheus' text form; to a key with the scope admin, or without one to a
-    program on this very machine that no proxy stands before."""
+    """Counters and the state of engines, in Prometheus' text form; for a key with the scope admin, or without one for a
+    program on this machine without a proxy in between."""
     if not is_local(request):
         await call_of(request, "admin")
     service = service_of(request)
@@ -69,7 +68,7 @@ async def metrics(request: Request) -> Response:
 
 
 async def limits(request: Request) -> Response:
-    """What the models can't do and should not be used for."""
+    """The models' limits and unsuitable uses."""
     return JSONResponse(statement(service_of(request).registry.served))
 
 

@@ -1,5 +1,5 @@
-"""The OpenAPI document as a page shows it: routes by their tag, and every shape as a table of its fields. Made here, so
-that the page loads nothing from elsewhere."""
+"""The OpenAPI document for a page: routes by tag, and every shape as a table of its fields. Built here, so that the
+page loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def _operation(
     }
 
 
-def _contents(found: dict[str, Any]) -> list[dict[str, Any]]:
+def _contents(body: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"media": media, "type": type_of(content.get("schema", {}))}
-        for media, content in found.get("content", {}).items()
+        for media, content in body.get("content", {}).items()
     ]
 
 
@@ -107,10 +107,10 @@ def type_of(schema: Any) -> list[Piece]:
 
 
 def _joined(several: Iterable[list[Piece]]) -> list[Piece]:
-    found: list[Piece] = []
+    joined: list[Piece] = []
     for one in several:
-        found += [(" or ", ""), *one] if found else one
-    return found
+        joined += [(" or ", ""), *one] if joined else one
+    return joined
 
 
 def _words(schema: dict[str, Any]) -> str:
@@ -124,10 +124,10 @@ def _bounds(schema: dict[str, Any]) -> str:
         "exclusiveMinimum": "above",
         "maximum": "to",
         "exclusiveMaximum": "below",
-        "minLength": "at least so long:",
-        "maxLength": "at most so long:",
-        "minItems": "at least so many:",
-        "maxItems": "at most so many:",
+        "minLength": "minimum length",
+        "maxLength": "maximum length",
+        "minItems": "minimum items",
+        "maxItems": "maximum items",
         "pattern": "pattern",
     }
     said = [f"{words} {schema[name]}" for name, words in names.items() if name in schema]

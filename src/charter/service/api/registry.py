@@ -1,4 +1,4 @@
-"""The family of models that is served: names and aliases, what each is made from, how far it reaches, until when."""
+"""The served models: names and aliases, lineage, context, and end dates."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import walk
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.problems import suggest
-from charter.service.api.asked import Call
 from charter.service.api.backend import Backend
 from charter.service.api.config import Model
 from charter.service.api.errors import ApiError
+from charter.service.api.model_request import Call
 from charter.service.api.renewal import START
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model that is served. `made_from`: its steps in a run, oldest first, each {step, room, id}; empty for models
-    from elsewhere. `digest` names its weights and settings."""
+    """A served model. `made_from`: its steps in a run, oldest first, each {step, room, id}; empty for models from
+    elsewhere. `digest` identifies its weights and settings."""
 
     model: Model
     backend: Backend
@@ -32,18 +32,18 @@ class Served:
 
     @property
     def id(self) -> str:
-        """What programs call it."""
+        """Its name for programs."""
         return self.model.id
 
     @property
     def fingerprint(self) -> str:
-        """What names the weights and settings as they are now."""
+        """The id of its present weights and settings."""
         version = self.backend.version
         return self.digest if version in ("", START) else f"{self.digest} {version}"
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return self.model.title or self.model.id
 
     @property
@@ -65,7 +65,7 @@ class Served:
         return "active"
 
     def facts(self, today: datetime.date) -> dict[str, Any]:
-        """What the registry says of it."""
+        """Its registry entry."""
         return {
             "id": self.id,
             "title": self.title,
@@ -97,15 +97,17 @@ class Registry:
     def find(self, name: str, call: Call | None = None) -> Served:
         """The model of a name, if the caller may use it. Raises ApiError: unknown (404), retired (404), not for this
         key (403)."""
-        found = self._names.get(name)
-        if found is None:
+        served = self._names.get(name)
+        if served is None:
             raise ApiError(404, f"model: {name[:200]}; {suggest(name, self._names)}", param="model")
-        if found.state(datetime.datetime.now(datetime.UTC).date()) == "retired":
-            instead = f"; use {found.model.successor}" if found.model.successor else ""
-            raise ApiError(404, f"model: {name} was retired on {found.model.retires}{instead}", param="model")
-        if call is not None and call.caller.models and found.id not in call.caller.models:
-            raise ApiError(403, f"this key may not use the model {found.id}", param="model")
-        return found
+        if served.state(datetime.datetime.now(datetime.UTC).date()) == "retired":
+            instead = f"; use {served.model.successor}" if served.model.successor else ""
+            raise ApiError(
+                404, f"model: {name} was retired on {served.model.retires}{instead}", param="model"
+            )
+        if call is not None and call.caller.models and served.id not in call.caller.models:
+            raise ApiError(403, f"this key may not use the model {served.id}", param="model")
+        return served
 
     def close(self) -> None:
         """Ends all backends."""
@@ -114,7 +116,7 @@ class Registry:
 
 
 def steps_of(folder: Path) -> tuple[dict[str, str], ...]:
-    """The steps that a checkpoint was made by, oldest first; empty where a folder is none of a run's."""
+    """The steps behind a checkpoint, oldest first; empty if the folder isn't part of a run."""
     try:
         return tuple(
             {"step": manifest.step, "room": manifest.room, "id": manifest.id} for manifest, _ in walk(folder)

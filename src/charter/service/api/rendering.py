@@ -1,4 +1,4 @@
-"""The pages of a server: its templates, style and script, and how an error looks to a person."""
+"""The pages of a server: its templates, style and script, and error pages."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ HEADINGS = {
 
 
 def when(time: str | None) -> str:
-    """A time as people read it, to the minute (UTC); a dash where there is none."""
+    """A time for people, to the minute (UTC); a dash if there is none."""
     return f"{time[:10]} {time[11:16]}" if time else "–"
 
 
 def short(id: str) -> str:
-    """The beginning of an id, enough to tell it apart."""
+    """The beginning of an id, enough to tell it from others."""
     return id if len(id) <= 16 else f"{id[:14]}…"
 
 
@@ -47,30 +47,30 @@ PAGES.environment.filters |= {"when": when, "short": short}
 def page(request: Request, template: str, title: str, status: int = 200, **context: Any) -> HTMLResponse:
     """A page of the server."""
     service: Service = request.app.state.service
-    given: Mapping[str, Any] = {"visit": None, "here": request.scope["path"], **context}
-    return PAGES.page(template, status, name=service.config.name, title=title, **given)
+    values: Mapping[str, Any] = {"visit": None, "here": request.scope["path"], **context}
+    return PAGES.page(template, status, name=service.config.name, title=title, **values)
 
 
 def wants_page(request: Request) -> bool:
-    """Whether whoever asks is a person: on one of the pages, or anywhere with a browser, which asks for HTML."""
+    """Whether the request comes from a person: on one of the pages, or anywhere with a browser, which asks for HTML."""
     path = request.scope["path"]
     ours = path in PLACES or path.startswith(f"{ADMIN}/")
     return (ours or "text/html" in request.headers.get("accept", "")) and not wants_json(request)
 
 
 def wants_json(request: Request) -> bool:
-    """Whether a page is asked for as JSON: by `format=json`, by what the program accepts, or by sending a key."""
+    """Whether a request wants a page as JSON: by `format=json`, by its accept header, or by sending a key."""
     accepted = request.headers.get("accept", "")
-    asked = request.query_params.get("format") == "json" or bool(secret_of(request))
-    return asked or ("application/json" in accepted and "text/html" not in accepted)
+    explicit = request.query_params.get("format") == "json" or bool(secret_of(request))
+    return explicit or ("application/json" in accepted and "text/html" not in accepted)
 
 
 def error_page(request: Request, error: ApiError, headers: Mapping[str, str] | None = None) -> HTMLResponse:
     """A refusal as a small page."""
     inside = request.scope["path"].startswith(ADMIN)
     title = HEADINGS.get(error.status, "That did not work")
-    found = page(
+    response = page(
         request, "error", title, error.status, words=str(error), back=ADMIN if inside else "/", inside=inside
     )
-    found.headers.update(headers or {})
-    return found
+    response.headers.update(headers or {})
+    return response

@@ -11,7 +11,7 @@ from charter.service.web.listening import log_to_stderr, run_app
 
 
 def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> None:
-    """Serves until a signal says stop; `ready` is called once the service can be reached."""
+    """Serves until a signal stops it; `ready` is called once the service can be reached."""
     log_to_stderr("charter.service.api", "%(message)s")
     try:
         run_app(make_app(service), bound, ready, service.config.proxy)

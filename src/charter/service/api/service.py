@@ -1,4 +1,4 @@
-"""What all routes share: the models, the accounts' database, limits, the policy's screen, and what is counted."""
+"""The parts that all routes share: the models, the accounts' database, limits, the policy's screen, and counters."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from charter.service.accounts.remembered import Standing
 from charter.service.accounts.retention import Sweeping
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import Meter
-from charter.service.api.asked import Call
 from charter.service.api.conduct import Conduct
 from charter.service.api.config import Config
 from charter.service.api.metrics import Metrics
+from charter.service.api.model_request import Call
 from charter.service.api.registry import Registry
 from charter.service.web.database import writing
 from charter.service.web.fair import FairThreads
@@ -37,16 +37,15 @@ from charter.service.web.room import Room
 T = TypeVar("T")
 LOG = logging.getLogger("charter.service.api")
 
-LONG_AT_ONCE = 4  # large bodies that are read, and batches that are written
+LONG_AT_ONCE = 4  # large bodies read and batches written at a time
 WRITERS = 4  # thumbs, appeals: each may wait for the database's lock
-KEYS_AT_ONCE = 4  # that are looked up
+KEYS_AT_ONCE = 4  # looked up at a time
 MIB = 2**20
 
 
 @dataclass
 class Service:
-    """A server's parts, held together. `screen` None: the policy is off; `processor`: which models and
-    classifiers share."""
+    """A server's parts. `screen` None: the policy is off; `processor`: shared by models and classifiers."""
 
     config: Config
     database: Database
@@ -66,38 +65,38 @@ class Service:
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
         self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
         self._judging = FairThreads(
-            1, "texts that the policy is to be held against", name="classifiers", processor=self.processor
+            1, "texts for the policy to check", name="classifiers", processor=self.processor
         )
-        # a few at a time: everybody else's short work has threads of its own
+        # a few at a time: short work has its own threads
         rests = self.processor.rests
         self._aside = FairThreads(
             LONG_AT_ONCE, "long bodies and batches", name="bodies", behind=True, rests=rests
         )
-        self._writing = FairThreads(WRITERS, "changes that are to be written", name="writes")
-        # nobody who waits for the database's lock keeps others from being let in
+        self._writing = FairThreads(WRITERS, "changes to write", name="writes")
+        # waiting for the database's lock doesn't keep others from being admitted
         self._lane = ThreadPoolExecutor(KEYS_AT_ONCE, "charter-keys")
 
     async def judge(self, call: Call, work: Steps[T]) -> T:
-        """What a classifier says, read beside the event loop in steps, in the caller's turn."""
+        """A classifier's result, computed beside the event loop in steps, in the caller's turn."""
         return await self._judging.do(call.caller.organisation, lambda: work, call.background)
 
     async def aside(self, caller: Caller, work: Callable[[], T], background: bool = False) -> T:
-        """What long work gives, done beside the event loop, in the caller's turn."""
+        """The result of long work, done beside the event loop, in the caller's turn."""
         return await self._aside.do(caller.organisation, work, background)
 
     async def write(self, caller: Caller, work: Callable[[], T]) -> T:
-        """What a short change of the database gives, in the caller's turn."""
+        """The result of a short change of the database, in the caller's turn."""
         return await self._writing.do(caller.organisation, work)
 
     async def find_caller(self, secret: str) -> Caller:
-        """Whose key a secret is, in a lane of its own. Raises KeyRefused."""
+        """The caller of a secret, looked up in separate threads. Raises KeyRefused."""
         if (known := self.keyring.remembered(secret)) is not None:
             return known
         return await asyncio.get_running_loop().run_in_executor(self._lane, self.keyring.find_caller, secret)
 
     async def find_standing(self, call: Call) -> Standing:
-        """Where the caller stands, and the end user whom the request names: who isn't remembered is looked up in the
-        lane of the keys."""
+        """The standing of the caller and of the end user that the request names; one who isn't cached is looked up in
+        the threads for keys."""
         organisation, user = call.caller.organisation, call.user
         if self.conduct.remembers(organisation, user):
             return self.conduct.standing(organisation, user)
@@ -105,36 +104,36 @@ class Service:
         return await lane.run_in_executor(self._lane, self.conduct.standing, organisation, user)
 
     def admit(self, call: Call, standing: Standing, tokens: int, most: int) -> tuple[Admission, ...]:
-        """Takes a request in by the limits of its key, and of the end user whom it names where one may take less than
-        the key; the key's admission is the first. `most`: output tokens. Raises TooMany."""
+        """Admits a request by the limits of its key, and of the end user that it names if one may take less than the
+        key; the key's admission is the first. `most`: output tokens. Raises TooMany."""
         caller, share = call.caller, min(self.config.limits.user_share, standing.user_factor)
-        # what runs in the background has limits of its own, as large: it takes nothing from who waits for an answer
+        # background work has separate limits of the same size: it takes nothing from those who wait for an answer
         behind = "/background" if call.background else ""
         key = replace(caller, key=f"{caller.key}{behind}")
         if not call.user or share >= 1:
             return (self.admissions.admit(key, tokens, most, standing.factor),)
-        # whichever of its organisation's keys it comes by
+        # whichever of its organisation's keys the request uses
         user = replace(caller, key=f"{caller.organisation}/{call.user}{behind}")
-        own = self._user_admissions.admit(user, tokens, most, standing.factor * share)
+        user_admission = self._user_admissions.admit(user, tokens, most, standing.factor * share)
         try:
-            return self.admissions.admit(key, tokens, most, standing.factor), own
+            return self.admissions.admit(key, tokens, most, standing.factor), user_admission
         except BaseException:
-            own.settle(0)
+            user_admission.settle(0)
             raise
 
     @property
     def waits(self) -> dict[str, float]:
-        """Seconds for which the first in line has waited, by the name of its queue, the longest of all models; what
-        runs in the background is left out."""
+        """Seconds that the first in line has waited, by the name of its queue, the longest of all models; background
+        work is left out."""
         aside = (("classifiers", self._judging), ("bodies", self._aside), ("writes", self._writing))
-        found = {name: threads.oldest for name, threads in aside}
+        seconds_by_name = {name: threads.oldest for name, threads in aside}
         for served in self.registry.served:
             for name, seconds in served.backend.waits.items():
-                found[name] = max(found.get(name, 0.0), seconds)
-        return found
+                seconds_by_name[name] = max(seconds_by_name.get(name, 0.0), seconds)
+        return seconds_by_name
 
     def close(self) -> None:
-        """Ends models and writers; all that was noted is on disk afterwards, or the log says what isn't."""
+        """Ends models and writers; afterwards all noted entries are on disk, or the log names those that aren't."""
         self.registry.close()
         self._judging.close()
         self._aside.close()
@@ -152,7 +151,7 @@ class Service:
 
 
 def open_database(config: Config, folder: Path) -> Database:
-    """The accounts' database, for this process alone. Raises CharterError where another one serves it."""
+    """The accounts' database, for this process alone. Raises CharterError if another process serves it."""
     database = open_accounts(config.database, folder, serving=True)
     try:
         serve_alone(database)

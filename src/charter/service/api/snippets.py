@@ -1,4 +1,4 @@
-"""How a program calls this server: examples with its own address and model, for the index page and the reference."""
+"""Examples of calls with this server's address and model, for the index page and the reference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VERSION = "anthropic-version: 2023-06-01"
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """An example: its id, what it is, and its text."""
+    """An example: its id, title and text."""
 
     id: str
     title: str

@@ -1,5 +1,5 @@
-"""What a model behind this API can't do and should not be used for, as data: shown on the index page, at /v1/limits and
-in the API's documentation (the limits that the card of Claude 2 names, worded for any model that is served here)."""
+"""The limits of a model behind this API, as data: shown on the index page, at /v1/limits and in the API's documentation
+(those named in the card of Claude 2, worded for any model served here)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ LIMITS = (
 
 
 def statement(served: Iterable[Served]) -> dict[str, Any]:
-    """The limits, and until when each model's training texts reach, where that is known."""
+    """The limits, and the end date of each model's training texts, if known."""
     cutoffs = [
         {"model": one.id, "knowledge_cutoff": cutoff.isoformat() if (cutoff := one.model.cutoff) else None}
         for one in served

@@ -1,6 +1,6 @@
-"""How an account that isn't in good standing is told so with each answer: a header, and an object in the body.
+"""Tells an account that it isn't in good standing with each answer: by a header, and by an object in the body.
 
-Programs that know neither go on: both companies' clients let further headers and fields pass.
+Programs that know neither still work: both companies' clients ignore unknown headers and fields.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ GOOD = "good"
 
 
 class StandingNote(BaseModel):
-    """Where whoever asked stands, where that isn't good: the organisation (account), or the end user whom the request
-    names, whichever stands worse."""
+    """The caller's standing, if it isn't good: that of the organisation (account), or of the end user that the request
+    names, whichever is worse."""
 
     level: Literal["warned", "enhanced", "throttled", "suspended"]
     of: Literal["account", "user"]
@@ -26,12 +26,12 @@ class StandingNote(BaseModel):
 
 
 def standing_headers(standing: Standing) -> dict[str, str]:
-    """The header, for whoever isn't in good standing."""
+    """The header, for a caller that isn't in good standing."""
     return {} if standing.level == GOOD else {HEADER: standing.level}
 
 
 def standing_field(standing: Standing) -> dict[str, Any]:
-    """`standing` of an answer's body, for whoever isn't in good standing."""
+    """`standing` of an answer's body, for a caller that isn't in good standing."""
     if standing.level == GOOD:
         return {}
     note = {"level": standing.level, "of": standing.of}

@@ -1,9 +1,9 @@
-"""A model behind an OpenAI-shaped server, such as vLLM or another `charter serve`: the way to scale out.
+"""A model behind an OpenAI-shaped server, such as vLLM or another `charter serve`, to scale out.
 
-Dialogues go to its chat completions, plain text to its completions; a begun assistant's turn is continued as vLLM does
-it (`continue_final_message`). A form is asked for as `response_format`; what stands before and after its document is
-put there from here. Tokens are counted by the server's /tokenize where it has one, else estimated, and then "count" is
-missing among the capabilities; what an answer used is always the server's own number.
+Dialogues go to its chat completions, plain text to its completions; a begun assistant's turn is continued as in vLLM
+(`continue_final_message`). A form goes there as `response_format`; the text before and after its document is added
+here. The server's /tokenize counts tokens if it has one; else they are estimated, and "count" is missing among the
+capabilities. Usage is always the server's own number.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from charter.ground.forms.grammars import Form
 from charter.ground.generate.constraint import Constraint
 from charter.ground.model.generation import UNKNOWN
 from charter.ground.text.dialogue import assistant
-from charter.service.api.asked import Asked, Given, Ids, Part, Token
+from charter.service.api.model_request import Ids, ModelRequest, Part, PromptInput, Token
 from charter.service.api.upstream_http import Link
 from charter.service.api.upstream_reading import Reading, tokens_of
 
-CONTEXT = 100_000  # where the server doesn't tell
-LETTERS, TURN = 4, 6  # of a token, and tokens around a turn: for estimates
+CONTEXT = 100_000  # if the server doesn't tell
+LETTERS, TURN = 4, 6  # for estimates: letters of a token, and tokens around a turn
 MOST_TOP = 5  # of completions
 TRIED = {"prompt": "a", "add_special_tokens": False}
 
 
 @dataclass(frozen=True, slots=True)
 class HeldThere:
-    """Stands for a constraint that the server behind applies; the form goes there with the request."""
+    """Stands for a constraint that the remote server applies; the form goes there with the request."""
 
     form: Form
 
     def __call__(self) -> Constraint:
         """Never called: nothing is sampled here."""
-        raise CharterError("a reply of a server behind can't be held to a form here")
+        raise CharterError("a reply of a remote server can't be held to a form here")
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A form on its way to the server behind, which checks and compiles it."""
+    """A form for the remote server, which checks and compiles it."""
 
     form: Form
 
@@ -50,22 +50,22 @@ class Passed:
         return HeldThere(self.form)
 
     def triggered(self, marker: str, again: bool = False) -> Callable[[], Constraint] | None:
-        """Not to be had from a server: the reply is free."""
+        """Not offered by a remote server: the reply is free."""
         return None
 
 
 class UpstreamBackend:
-    """One model of a server; `model` is what it is called there."""
+    """One model of a server; `model` is its name there."""
 
     version = ""
-    decoding = UNKNOWN  # the server knows; a request that names none is passed on without
+    decoding = UNKNOWN  # the server knows it; a request that sets none is passed on without
 
     def __init__(self, url: str, model: str, name: str) -> None:
-        """Asks the server what it offers. Raises CharterError where it can't be reached or lacks the model."""
+        """Asks the server what it offers. Raises CharterError if it can't be reached or lacks the model."""
         self._link, self._model, self._under_way = Link(url, name), model, 0
         listed = self._link.look("/v1/models")
-        found = listed.get("data") if isinstance(listed, dict) else None
-        models = {one["id"]: one for one in found or () if isinstance(one, dict) and "id" in one}
+        entries = listed.get("data") if isinstance(listed, dict) else None
+        models = {one["id"]: one for one in entries or () if isinstance(one, dict) and "id" in one}
         if model not in models:
             known = ", ".join(list(models)[:10]) or "none"
             raise CharterError(f"{url} serves no model {model!r}; it has {known}")
@@ -75,31 +75,33 @@ class UpstreamBackend:
         able = {"text", "form", "logprobs", "score"} | ({"count"} if exact else set())
         self.capabilities = frozenset(able)
 
-    async def count(self, prompt: Given) -> int:
-        """Tokens of a prompt, the server's number or an estimate."""
+    async def count(self, prompt: PromptInput) -> int:
+        """Tokens of a prompt, by the server or estimated."""
         if isinstance(prompt, Ids):
             return len(prompt.ids)
         if "count" in self.capabilities:
-            given = {"prompt": prompt} if isinstance(prompt, str) else _dialogue(prompt)
-            found = (await self._link.ask("/tokenize", {"model": self._model, **given})).get("count")
-            if isinstance(found, int):
-                return found
+            fields = {"prompt": prompt} if isinstance(prompt, str) else _dialogue(prompt)
+            count = (await self._link.ask("/tokenize", {"model": self._model, **fields})).get("count")
+            if isinstance(count, int):
+                return count
         turns = [prompt] if isinstance(prompt, str) else [m["content"] for m in prompt]
         return sum(TURN + -(-len(text) // LETTERS) for text in turns)
 
-    async def cut(self, prompt: Given, opening: bool) -> list[int]:
+    async def cut(self, prompt: PromptInput, opening: bool) -> list[int]:
         """The ids of a prompt, by the server."""
         if isinstance(prompt, Ids):
             return list(prompt.ids)
         if "count" not in self.capabilities:
-            raise CharterError(f"the server behind {self._link.name} doesn't tell how it cuts text")
+            raise CharterError(f"the server behind {self._link.name} doesn't offer to cut text into tokens")
         plain = isinstance(prompt, str)
-        given = {"prompt": prompt, "add_special_tokens": opening} if plain else _dialogue(prompt)
-        return list((await self._link.ask("/tokenize", {"model": self._model, **given}))["tokens"])
+        fields = {"prompt": prompt, "add_special_tokens": opening} if plain else _dialogue(prompt)
+        return list((await self._link.ask("/tokenize", {"model": self._model, **fields}))["tokens"])
 
-    async def stream(self, asked: Asked, account: str, background: bool) -> AsyncGenerator[Part, None]:
+    async def stream(
+        self, model_request: ModelRequest, account: str, background: bool
+    ) -> AsyncGenerator[Part, None]:
         """The server's stream, as parts."""
-        path, body, reading = self._request(asked)
+        path, body, reading = self._request(model_request)
         self._under_way += 1
         try:
             for part in reading.begin():
@@ -119,20 +121,20 @@ class UpstreamBackend:
         """A form for the server."""
         if form.kind not in ("json_schema", "json_object"):
             raise CharterError(
-                f"the server behind {self._link.name} holds replies to JSON alone, not to a {form.kind}"
+                f"the server behind {self._link.name} holds replies only to JSON, not to a {form.kind}"
             )
         return Passed(form)
 
     async def spell(self, ids: Sequence[int]) -> Ids:
         """Token ids with their text."""
         if "count" not in self.capabilities:
-            raise CharterError(f"the server behind {self._link.name} takes text alone, not token ids")
+            raise CharterError(f"the server behind {self._link.name} takes only text, not token ids")
         body = {"model": self._model, "tokens": list(ids)}
         text = (await self._link.ask("/detokenize", body)).get("prompt")
         return Ids(tuple(ids), str(text or ""))
 
     async def score(self, text: str | Ids, top: int, account: str, background: bool) -> list[Token]:
-        """The server's echo of a text; the one token that it must write is left out."""
+        """The server's echo of a text, without the one token that it must write."""
         body = {
             "model": self._model,
             "prompt": list(text.ids) if isinstance(text, Ids) else text,
@@ -146,41 +148,44 @@ class UpstreamBackend:
         return list(tokens[: answer["usage"]["prompt_tokens"]])
 
     def figures(self) -> dict[str, float]:
-        """What is known here of the server."""
+        """The server's state, as far as it is known here."""
         return {"under_way": float(self._under_way)}
 
     @property
     def waits(self) -> dict[str, float]:
-        """Its queues are that server's own."""
+        """Nothing: its queues belong to the remote server."""
         return {}
 
     @property
     def slow_steps(self) -> int:
-        """Its steps are that server's own."""
+        """Nothing: its steps belong to the remote server."""
         return 0
 
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _request(self, asked: Asked) -> tuple[str, dict[str, Any], Reading]:
-        """Where to ask, what, and how to read the answer."""
-        how, form = asked.sampling, asked.constraint.form if isinstance(asked.constraint, HeldThere) else None
+    def _request(self, model_request: ModelRequest) -> tuple[str, dict[str, Any], Reading]:
+        """The path and body of a request, and the reader of its answer."""
+        how, form = (
+            model_request.sampling,
+            model_request.constraint.form if isinstance(model_request.constraint, HeldThere) else None,
+        )
         body: dict[str, Any] = {
             "model": self._model,
-            "n": asked.n,
+            "n": model_request.n,
             "max_tokens": how.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         if how.stops:
             body["stop"] = list(how.stops)
-        if not asked.own:
+        if not model_request.own_decoding:
             body |= {"temperature": how.temperature, "top_p": how.top_p}
             body |= {"top_k": how.top_k} if how.top_k else {}
-        if asked.seed is not None:
-            body["seed"] = asked.seed
-        reading = Reading(asked.n, how.stops, form.before if form else "", form.after if form else "")
-        prompt = asked.prompt
+        if model_request.seed is not None:
+            body["seed"] = model_request.seed
+        reading = Reading(model_request.n, how.stops, form.before if form else "", form.after if form else "")
+        prompt = model_request.prompt
         if isinstance(prompt, str | Ids):
             body["prompt"] = list(prompt.ids) if isinstance(prompt, Ids) else prompt
             if how.top_logprobs:
@@ -198,7 +203,7 @@ class UpstreamBackend:
 
 
 def _dialogue(prompt: Sequence[Any]) -> dict[str, Any]:
-    """Messages, with the flags by which a last one of the assistant's is continued."""
+    """Messages, with the flags that continue a last one of the assistant's."""
     if prompt[-1]["role"] != "assistant":
         return {"messages": list(prompt)}
     return {"messages": list(prompt), "add_generation_prompt": False, "continue_final_message": True}

@@ -1,8 +1,7 @@
-"""HTTP to a server behind this one: tries, errors in words that our callers can use, and streams of JSON.
+"""HTTP to a server behind this one: retries, errors in words for our callers, and streams of JSON.
 
-Each request has a connection of its own: where nobody waits for an answer any more, closing it is what ends the work
-over there. What fails before an answer began is tried again; an answer that broke off is an error at once, since part
-of it may have been passed on.
+Each request has its own connection: if nobody waits for an answer any more, closing it ends the work on the server. A
+failure before the answer is tried again; a broken answer is an error at once, since part of it may have been passed on.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.http_client import one_line
 from charter.service.api.errors import OVERLOADED_SECONDS, ApiError
 
-KEY = "OPENAI_API_KEY"  # goes nowhere but to the server that is named
+KEY = "OPENAI_API_KEY"  # sent only to the named server
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 300.0  # between two parts of an answer, or until the first
 TRIES = 3
 BUSY = {429, 503, 529}
 FAILED = {408, 409, 500, 502, 504}
-LONGEST_WAIT = 5.0  # seconds that a busy server may ask for before another try; longer waits are the caller's
+LONGEST_WAIT = 5.0  # most seconds to wait for a busy server before another try; the caller waits longer ones
 
 
 class Link:
-    """The way to a server, for one model there. `name`: what that model is called here."""
+    """The connection to a server, for one model there. `name`: the model's name here."""
 
     def __init__(self, url: str, name: str) -> None:
         self.url, self.name = url.rstrip("/").removesuffix("/v1"), name
         if not self.url.startswith(("http://", "https://")):
-            raise CharterError(f"{url} is no address of a server; write it as http://HOST:PORT")
+            raise CharterError(f"{url} is not the address of a server; write it as http://HOST:PORT")
         key = os.environ.get(KEY, "").strip()
         headers = {"authorization": f"Bearer {key}"} if key else {}
         timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
@@ -45,8 +44,8 @@ class Link:
         self._client = httpx2.AsyncClient(limits=limits, **self._facts)
 
     def look(self, path: str, body: Any = None) -> Any:
-        """What the server says to a question while this one starts; None where it offers no such thing. Raises
-        CharterError where it can't be reached or refuses."""
+        """The server's answer to a GET while this one starts; None if it doesn't offer it. Raises CharterError if it
+        can't be reached or refuses."""
         try:
             with httpx2.Client(**self._facts) as client:
                 answer = (
@@ -66,16 +65,15 @@ class Link:
         """The answer to a request, in one piece. Raises ApiError."""
         async with self._answer(path, body) as answer:
             try:
-                found = _json((await answer.aread()).decode(errors="replace"))
+                answered = _json((await answer.aread()).decode(errors="replace"))
             except httpx2.HTTPError as error:
                 raise self._broken(error) from None
-        if not isinstance(found, dict):
+        if not isinstance(answered, dict):
             raise ApiError(500, f"the server behind {self.name} answered in another shape than OpenAI's")
-        return found
+        return answered
 
     async def stream(self, path: str, body: Any) -> AsyncGenerator[dict[str, Any], None]:
-        """The events of an answer. Raises ApiError, also for an error among the events and an end that came too
-        early."""
+        """The events of an answer. Raises ApiError, also for an error among the events and for an early end."""
         async with self._answer(path, body) as answer:
             try:
                 async for line in answer.aiter_lines():
@@ -91,7 +89,7 @@ class Link:
 
     @asynccontextmanager
     async def _answer(self, path: str, body: Any) -> AsyncGenerator[httpx2.Response, None]:
-        """The beginning of an answer that is one; what fails before is tried again."""
+        """The first successful answer; failures before it are tried again."""
         for left in reversed(range(TRIES)):
             wait = 0.0
             try:
@@ -119,32 +117,32 @@ class Link:
             await asyncio.sleep(max(wait, 0.5 * 2 ** (TRIES - 1 - left) * random.uniform(0.5, 1)))
 
     async def _problem(self, answer: httpx2.Response) -> ApiError:
-        """An error of the server's, as ours."""
+        """An error of the server, as ours."""
         try:
-            found = _json((await answer.aread())[:10_000].decode(errors="replace"))
+            body = _json((await answer.aread())[:10_000].decode(errors="replace"))
         except httpx2.HTTPError:
-            found = None
-        return self.problem_of(answer.status_code, _message(found), _wait(answer))
+            body = None
+        return self.problem_of(answer.status_code, _message(body), _wait(answer))
 
     def problem_of(self, status: int, said: str, wait: float = 0.0) -> ApiError:
-        """What our caller hears of the server's refusal: its own words where the caller's request is what is wrong."""
+        """The server's refusal for our caller: in its own words if the caller's request is wrong."""
         if status in BUSY:
             words = f"the server behind {self.name} is overloaded"
             return ApiError(529, words, retry_after=wait or OVERLOADED_SECONDS, reason="upstream")
         if status in (400, 413, 422):
-            # a server that echoes what it was sent has our key in its words
+            # a server that echoes its input has our key in its words
             return ApiError(400, one_line(said) or f"the server behind {self.name} refuses this request")
         reasons = {401: "refuses our key", 403: "refuses our key", 404: "doesn't serve that model any more"}
         return ApiError(500, f"the server behind {self.name} {reasons.get(status, f'failed ({status})')}")
 
-    def _event(self, found: Any) -> dict[str, Any]:
-        if not isinstance(found, dict):
+    def _event(self, event: Any) -> dict[str, Any]:
+        if not isinstance(event, dict):
             raise ApiError(500, f"the server behind {self.name} answered in another shape than OpenAI's")
-        if error := found.get("error"):
+        if error := event.get("error"):
             kind = str(error.get("type")) if isinstance(error, dict) else ""
             status = {"overloaded_error": 529, "rate_limit_error": 429, "invalid_request_error": 400}
-            raise self.problem_of(status.get(kind, 500), _message(found))
-        return found
+            raise self.problem_of(status.get(kind, 500), _message(event))
+        return event
 
     def _broken(self, error: httpx2.HTTPError) -> ApiError:
         return ApiError(500, f"the server behind {self.name} broke off its answer ({_said(error)})")
@@ -157,9 +155,9 @@ def _json(text: str) -> Any:
         return None
 
 
-def _message(found: Any) -> str:
+def _message(body: Any) -> str:
     """The words of an error body, of OpenAI's shape or FastAPI's; at most 400 characters."""
-    error = found.get("error", found) if isinstance(found, dict) else None
+    error = body.get("error", body) if isinstance(body, dict) else None
     said = error.get("message", error.get("detail", "")) if isinstance(error, dict) else error
     return str(said or "")[:400]
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from charter.service.api.asked import End, Part, Piece, Stop, Token
+from charter.service.api.model_request import End, Part, Piece, Stop, Token
 
 STOPS: dict[str, Stop] = {"stop": "end", "length": "length", "content_filter": "refused", "tool_calls": "end"}
 
 
 @dataclass(slots=True)
 class _Sample:
-    written: int = 0  # tokens, as far as the chunks tell
+    written: int = 0  # tokens, as far as the chunks show
     finish: str = ""
     stopped_by: str | None = None
     refusal: str = ""
@@ -22,8 +22,8 @@ class _Sample:
 
 @dataclass(slots=True)
 class Reading:
-    """One stream of n samples. `stops`: what was asked to end them; `before`, `after`: text of a form that the server
-    was not asked to write, because it begins and ends every reply."""
+    """One stream of n samples. `stops`: the requested stop sequences; `before`, `after`: fixed text of a form around
+    every reply, which the server doesn't write."""
 
     n: int
     stops: Sequence[str] = ()
@@ -36,13 +36,13 @@ class Reading:
         self.samples = [_Sample() for _ in range(self.n)]
 
     def begin(self) -> Iterator[Part]:
-        """What stands before all that the server writes."""
+        """The fixed text before the server's text."""
         if self.before:
             for index in range(self.n):
                 yield Piece(index, self.before)
 
     def add(self, chunk: Mapping[str, Any]) -> Iterator[Part]:
-        """The pieces in a chunk; ends are held until the numbers are there."""
+        """The pieces in a chunk; ends are held back until usage is known."""
         if isinstance(chunk.get("usage"), dict):
             self.usage = chunk["usage"]
         for choice in chunk.get("choices") or ():
@@ -66,7 +66,7 @@ class Reading:
                 yield Piece(index, text, tokens, sample.written)
 
     def end(self) -> Iterator[Part]:
-        """The ends of all samples, with what the server says was used."""
+        """The ends of all samples, with the server's usage."""
         total = self.usage.get("completion_tokens")
         known = [sample.written for sample in self.samples]
         if isinstance(total, int):  # the chunks don't show end tokens

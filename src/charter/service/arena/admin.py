@@ -1,4 +1,4 @@
-"""The page of those who run the collection: how far it is, who works and how, what the votes say; invitations."""
+"""The admin page: progress of the collection, the people and their work, Elo of the votes, and invitations."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def admin_page(visit: Admin) -> HTMLResponse:
 
 
 def invite_people(request: Request, visit: Admin) -> RedirectResponse:
-    """Makes invitations, one for each person, whose links are shown once."""
+    """Creates invitations, one for each person, and shows their links once."""
     form = visit.form
     count, quota, days = (
         _within(form.number("count") or 1, 1, MOST_LINKS, "count"),
@@ -81,33 +81,33 @@ def invite_people(request: Request, visit: Admin) -> RedirectResponse:
 
 
 def _own_address(request: Request) -> str:
-    """How this machine reaches the server. Raises Refusal for who comes from elsewhere: what he calls the server would
-    stand in the links, and lead where he likes."""
+    """The server's address as this machine reaches it. Raises Refusal for requests from elsewhere: their name for the
+    server would be in the links, which could then lead anywhere."""
     if request.url.hostname not in LOOPBACK:
-        raise Refusal("set `url`, the address by which people reach this server, to invite somebody", 409)
+        raise Refusal("to invite people, set `url` to the address by which they reach this server", 409)
     return str(request.base_url).rstrip("/")
 
 
 def invited(visit: Admin) -> Response:
-    """The links, this once."""
+    """The links, shown once."""
     links = visit.service.links.take(visit.owner)
     return show(visit, "invited", "Invitations", links=links) if links else see("/admin")
 
 
 def lock_out(visit: Admin, id: Number) -> RedirectResponse:
-    """Locks a person out; what was given stays."""
+    """Disables a person; their answers stay."""
     if id == visit.person.id:
         raise Refusal("you can't lock yourself out; another admin can")
     return _switch(visit, id, True)
 
 
 def let_in(visit: Admin, id: Number) -> RedirectResponse:
-    """Lets a person in again."""
+    """Enables a person again."""
     return _switch(visit, id, False)
 
 
 def forget_person(visit: Admin, id: Number) -> RedirectResponse:
-    """Deletes a person with all that they gave; the form says `sure=yes`."""
+    """Deletes a person with all their data; the form says `sure=yes`."""
     if visit.form.text("sure") != SURE:
         raise Refusal("nothing was deleted: tick that you are sure, and send it again")
     if id == visit.person.id:
@@ -118,7 +118,7 @@ def forget_person(visit: Admin, id: Number) -> RedirectResponse:
 
 
 def data_of_person(visit: Admin, id: Number) -> JSONResponse:
-    """All that is kept of a person, to hand out on request."""
+    """All data of a person, to hand over on request."""
     with writing(visit.service.database) as connection:
         data = data_of(connection, id)
         note(connection, id, "handed out", f"by {visit.person.id}")

@@ -1,4 +1,4 @@
-"""The web application: all its routes in one table, and how refusals look."""
+"""The web application: all its routes in one table, and pages for refusals."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ HEADINGS = {
 
 
 def make_app(service: Service) -> Guard:
-    """The application of a service, with what stands around it."""
+    """The application of a service, inside its guard."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
     for method, path, handler in ROUTES:
@@ -105,7 +105,7 @@ def static(file: str) -> Response:
 
 
 def refused(request: Request, error: Exception) -> Response:
-    """A refusal, in its own words; what else goes wrong below is not the person's business."""
+    """A refusal, in its own words; other errors keep their details from the person."""
     if isinstance(error, NotEntered) and request.method == "GET" and not wants_json(request):
         return see("/enter")
     if not isinstance(error, Refusal):
@@ -117,7 +117,7 @@ def refused(request: Request, error: Exception) -> Response:
 
 
 def not_found(request: Request, _: Exception) -> Response:
-    """An address whose parts are none of ours."""
+    """An address that no route matches."""
     return say(request, 404, NOTHING_HERE)
 
 
@@ -125,7 +125,7 @@ def unknown(request: Request, error: Exception) -> Response:
     """An address or a method that isn't served."""
     status = error.status_code if isinstance(error, HTTPException) else 404
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    words = NOTHING_HERE if status == 404 else "this page can't be used in this way"
+    words = NOTHING_HERE if status == 404 else "this page doesn't take this kind of request"
     return say(request, status, words, headers)
 
 
@@ -135,11 +135,11 @@ def failed(request: Request, _: Exception) -> Response:
 
 
 def say(request: Request, status: int, words: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error as a small page, or as JSON for whoever asks for JSON."""
+    """An error as a small page, or as JSON if the request asks for JSON."""
     if wants_json(request):
         return JSONResponse({"error": words}, status, headers=dict(headers or {}))
     service: Service = request.app.state.service
-    # where the database may be what is wrong, it isn't asked
+    # the database may be the problem, so it isn't queried
     entered = COOKIE in request.cookies if status >= 500 else visitor_of(request, service) is not None
     return page(
         "error",

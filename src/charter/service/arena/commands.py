@@ -1,4 +1,4 @@
-"""`charter arena`: a collection of people's votes, served where they work."""
+"""`charter arena`: creates and serves a collection of people's votes."""
 
 import json
 import os
@@ -28,11 +28,11 @@ def init(
         Path, typer.Argument(metavar="DIR", help="A new folder, or one without a configuration.")
     ],
 ) -> None:
-    """Write a commented configuration with questions whose answer is known, to start a collection from."""
+    """Write a commented configuration, with gold questions, as the start of a collection."""
     files = {path.name: path.read_text("utf-8") for path in sorted(STARTER.iterdir())}
     if taken := [name for name in files if (folder / name).exists()]:
         raise CharterError(
-            f"{folder} has {taken[0]} already, and nothing is overwritten: choose another folder"
+            f"{folder} already has {taken[0]}, and nothing is overwritten: choose another folder"
         )
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "arena"
     files["arena.yaml"] = files["arena.yaml"].format(name=name, path=folder / "arena.yaml")
@@ -48,7 +48,7 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            "--host", metavar="H", help="Address to listen on; others than this machine's are said."
+            "--host", metavar="H", help="Address to listen on; a warning says who else can reach it."
         ),
     ] = "127.0.0.1",
     port: Port = 8760,
@@ -57,7 +57,7 @@ def serve(
         bool, typer.Option("--json", help="Address and invitation as one line of JSON.")
     ] = False,
 ) -> None:
-    """Serve the pages where people talk with hidden models and choose; Ctrl-C ends it, and nothing is lost."""
+    """Serve the pages where people talk with unnamed models and choose; Ctrl-C stops it, and nothing is lost."""
     from charter.service.arena import serve as server
     from charter.service.web import listening
 
@@ -71,8 +71,8 @@ def serve(
         if host not in LOOPBACK:
             _warn(host, config.secure)
         idle = server.serve(service, bound, lambda: _say(service, local, as_json))
-    print("charter: stopped; the same command goes on where this one ended", file=sys.stderr)
-    if not idle:  # replies under way are made again at the next start; nobody waits for them now
+    print("charter: stopped; run the same command again to continue", file=sys.stderr)
+    if not idle:  # unfinished replies are sampled again at the next start; nobody waits for them now
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
@@ -96,7 +96,7 @@ def _open(config: Any, folder: Path, sources: Mapping[str, Input], where: Execut
 
 
 def _say(service: Any, local: str, as_json: bool) -> None:
-    """Says where the service is, and how its first admin gets in."""
+    """Prints the address of the service, and the invitation of its first admin."""
     from charter.service.arena.service import first_invitation, note_address
 
     address = service.config.url or local
@@ -106,9 +106,9 @@ def _say(service: Any, local: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"address": address, "local": local, "admin_invitation": link}), flush=True)
         return
-    print(f"{service.config.name} is served at {address}; Ctrl-C ends it", flush=True)
+    print(f"{service.config.name} is served at {address}; Ctrl-C stops it", flush=True)
     if link:
-        print(f"nobody has joined yet; this link makes you the admin, once: {link}", flush=True)
+        print(f"nobody has joined yet; this one-time link makes you the admin: {link}", flush=True)
 
 
 def invite(
@@ -126,7 +126,7 @@ def invite(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print invitation links; each is shown this once."""
+    """Print invitation links; each is shown only once."""
     from charter.service.people import workers
     from charter.service.people.export import address_of, open_people
     from charter.service.web.database import writing
@@ -150,7 +150,7 @@ def invite(
         print("\n".join(links))
     if not config.url and not noted:
         print(
-            "charter: the links begin as the default address does; set url in the configuration",
+            "charter: the links begin with the default address; set url in the configuration",
             file=sys.stderr,
         )
 
@@ -164,7 +164,7 @@ def _load(path: Path) -> tuple[Any, Path]:
 
 
 def _source(path: Path, shown: Any, folder: Path) -> Input:
-    """A model of a configuration; relative paths start at its folder, then where the command runs."""
+    """A model of a configuration; relative paths start at its folder, else at the current folder."""
     near, far = folder / Path(shown.model).expanduser(), Path(shown.model).expanduser()
     try:
         if not (near.exists() or far.exists() or is_external(shown.model)):
@@ -180,7 +180,7 @@ def _spelled(host: str) -> str:
 
 
 def _warn(host: str, secure: bool) -> None:
-    """Says what another host means."""
+    """Warns who can reach another host."""
     whom = "every machine that reaches this one" if host in ("0.0.0.0", "::") else f"whoever reaches {host}"
     how = (
         ""

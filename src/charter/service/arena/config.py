@@ -30,7 +30,7 @@ Files = dict[Axis, str | list[str]]
 
 
 class Shown(Showing):
-    """A model that people talk with, without knowing which, and how it is shown: by itself, or in another mode."""
+    """An unnamed model that people talk with, and its mode: as it is, or another one."""
 
     name: str = Field(
         min_length=1, max_length=200, description="what votes and Elo call it; people never see it"
@@ -52,7 +52,7 @@ class Shown(Showing):
 
 
 class Replies(Frozen):
-    """How replies are sampled. Where neither temperature nor top_p is set, each model is sampled as itself says."""
+    """How replies are sampled. If neither temperature nor top_p is set, each model's own decoding holds."""
 
     temperature: float | None = Field(None, ge=0, description="of all models; 1 cuts and sharpens nothing")
     top_p: float | None = Field(None, gt=0, le=1, description="of all models; 1 is off")
@@ -60,7 +60,7 @@ class Replies(Frozen):
 
 
 class Limits(Frozen):
-    """How fast requests may come: so many at once, and so many a second afterwards."""
+    """How fast requests may come: `burst` at once, then `rate` a second."""
 
     person_rate: float = Field(4.0, gt=0, description="requests a second of one person")
     person_burst: float = Field(80.0, ge=1, description="requests at once of one person")
@@ -71,8 +71,8 @@ class Limits(Frozen):
 
 
 class Config(Frozen):
-    """What is asked of people, about which models, and where it is kept. Without models and tasks people review the
-    transcripts of the queue and do nothing else."""
+    """The tasks for people, the models, and the database. Without models and tasks people only review the transcripts
+    of the queue."""
 
     name: str = Field(min_length=1, max_length=80, description="what people read at the top of each page")
     database: str = Field("people.sqlite", description="URL or file of the database")
@@ -124,15 +124,15 @@ class Config(Frozen):
         names = [model.name for model in self.models]
         if bool(names) != bool(self.tasks):
             raise ValueError(
-                f"{'tasks' if names else 'models'} are missing; name both, or neither for reviews alone"
+                f"{'tasks' if names else 'models'} are missing; name both, or neither for a collection of reviews only"
             )
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"two models are called {twice}; votes could not tell them apart")
+            raise ValueError(f"two models have the name {twice}; votes could not tell them apart")
         if self.base and self.base not in names:
-            raise ValueError(f"base {self.base} is none of the models; {suggest(self.base, names)}")
+            raise ValueError(f"base {self.base} is not one of the models; {suggest(self.base, names)}")
         for key, named in (("goals", self.goals), ("openings", self.openings), ("golds", self.golds)):
             if lost := next((axis for axis in named if axis not in self.tasks), None):
-                raise ValueError(f"{key} has {lost}, which is none of the tasks: {', '.join(self.tasks)}")
+                raise ValueError(f"{key} has {lost}, which is not one of the tasks: {', '.join(self.tasks)}")
         return self
 
     @property
@@ -142,27 +142,27 @@ class Config(Frozen):
 
     @property
     def secure(self) -> bool:
-        """Whether people come over https."""
+        """Whether people use https."""
         return self.url.startswith("https://")
 
 
 def load_config(path: Path) -> Config:
-    """Reads and checks a configuration. Raises CharterError for one that is missing, no YAML, or has unknown keys or
-    bad values."""
+    """Reads and checks a configuration. Raises CharterError if it is missing, not YAML, or has unknown keys or bad
+    values."""
     raw = read_yaml_file(path, "configuration", "name, models and tasks", "charter arena init DIR")
     return checked(Config, raw, path, partial(_with_model, raw))
 
 
 def _with_model(raw: Mapping[str, object], problem: str) -> str:
-    """What is wrong, where a model is named as the file does: by its name, else by which one it is."""
-    found = re.match(r"(unknown key )?models\.(\d+)(?=\W|$)\.?", problem)
-    if found is None:
+    """The problem, with a model named as in the file: by its name, else by its number."""
+    match = re.match(r"(unknown key )?models\.(\d+)(?=\W|$)\.?", problem)
+    if match is None:
         return problem
-    models, place = raw.get("models"), int(found[2])
-    given = models[place] if isinstance(models, list) and place < len(models) else None
-    named = given.get("name") if isinstance(given, dict) else None
+    models, place = raw.get("models"), int(match[2])
+    entry = models[place] if isinstance(models, list) and place < len(models) else None
+    named = entry.get("name") if isinstance(entry, dict) else None
     which = f"model {named}" if isinstance(named, str) and named else f"the {ordinal(place + 1)} of models"
-    return f"{which}: {found[1] or ''}{problem[found.end() :].removeprefix(': ')}"
+    return f"{which}: {match[1] or ''}{problem[match.end() :].removeprefix(': ')}"
 
 
 def ordinal(number: int) -> str:
@@ -186,27 +186,27 @@ def make_collection(config: Config, folder: Path) -> Collection:
 
 def read_openings(files: Mapping[Axis, str | list[str]], folder: Path) -> dict[str, list[Opening]]:
     """Given prompts by axis."""
-    found: dict[str, list[Opening]] = {}
+    openings: dict[str, list[Opening]] = {}
     for axis, path in _paths(files, folder):
         rows = read_dialogues(path)
-        found.setdefault(axis, []).extend(
+        openings.setdefault(axis, []).extend(
             Opening(row.id, _question(prompt_of(row).messages, f"{path}: {row.id}")) for row in rows
         )
-    _check_distinct("openings", {axis: [one.id for one in rows] for axis, rows in found.items()})
-    return found
+    _check_distinct("openings", {axis: [one.id for one in rows] for axis, rows in openings.items()})
+    return openings
 
 
 def read_golds(files: Mapping[Axis, str | list[str]], folder: Path) -> dict[str, list[Gold]]:
     """Questions whose better reply is known, by axis."""
-    found: dict[str, list[Gold]] = {}
+    golds: dict[str, list[Gold]] = {}
     for axis, path in _paths(files, folder):
         rows = read_comparisons(path, axis=axis)
-        found.setdefault(axis, []).extend(
+        golds.setdefault(axis, []).extend(
             Gold(row.id, _question(row.messages, f"{path}: {row.id}"), row.chosen, row.rejected)
             for row in rows
         )
-    _check_distinct("golds", {axis: [one.id for one in rows] for axis, rows in found.items()})
-    return found
+    _check_distinct("golds", {axis: [one.id for one in rows] for axis, rows in golds.items()})
+    return golds
 
 
 def _paths(files: Mapping[Axis, str | list[str]], folder: Path) -> Iterator[tuple[str, Path]]:
@@ -221,9 +221,7 @@ def _paths(files: Mapping[Axis, str | list[str]], folder: Path) -> Iterator[tupl
 def _question(messages: Sequence[Message], where: str) -> str:
     """The one message of a question. Raises CharterError for a conversation."""
     if len(messages) != 1 or messages[0]["role"] != "user":
-        raise CharterError(
-            f"{where} has a conversation; people are given one question of a user, so name others"
-        )
+        raise CharterError(f"{where} has a conversation; expected one question of a user, so name other rows")
     return messages[0]["content"]
 
 

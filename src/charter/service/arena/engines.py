@@ -1,8 +1,8 @@
-"""The hidden models' replies: turns that wait are found in the database and answered in the background.
+"""The unnamed models' replies: finds waiting turns in the database and answers them in the background.
 
-Checkpoints are driven by one thread each, so that whatever waits is sampled together; servers are asked by a bounded
-pool. Both replies of a turn are stored at once. Nothing is kept but in the database: after a kill the turns that wait
-are found again and answered with the same seeds.
+One thread drives each checkpoint, so that all waiting turns are sampled together; a bounded pool asks servers. Both
+replies of a turn are stored at once. All state is in the database: after a kill, the waiting turns are found again and
+answered with the same seeds.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from charter.service.web.engine_loop import Driver, Job
 from charter.service.web.threads import apart
 
 LOG = logging.getLogger("charter.service.arena")
-PARALLEL = 8  # requests under way to one server
+PARALLEL = 8  # simultaneous requests to one server
 TRIES = 3
-LOOK_SECONDS = 2.0  # turns are looked for when somebody asks, and at least this often
+LOOK_SECONDS = 2.0  # seconds between looks for turns, if no request comes earlier
 
 
 class Speaker(Protocol):
-    """A model that replies sooner or later."""
+    """A model that replies in the background."""
 
     def say(self, messages: Sequence[Message], n: int, seed: int) -> Future[list[Completion]]:
-        """n replies, each with its own chances; the future raises what went wrong."""
+        """n replies, each sampled on its own; the future raises errors."""
         ...
 
     def close(self) -> None:
-        """Takes no more."""
+        """Accepts no more requests."""
         ...
 
 
 class LocalSpeaker:
-    """A checkpoint on this machine as it is, behind a driver: all that waits is sampled together."""
+    """A plain checkpoint on this machine behind a driver, which samples all waiting requests together."""
 
     def __init__(self, assistant: LocalAssistant, sampling: Sampling) -> None:
         self._assistant, self._sampling = assistant, sampling
@@ -69,21 +69,21 @@ class LocalSpeaker:
     def driven(
         self, prompts: Sequence[Prompt], sampling: Sampling, n: int, seeds: Sequence[int] | None
     ) -> list[list[Completion]]:
-        """What an assistant's `reply` gives, by way of the driver."""
-        given = list(seeds) if seeds is not None else list(range(len(prompts)))
-        asked = [
+        """The same as an assistant's `reply`, through the driver."""
+        all_seeds = list(seeds) if seeds is not None else list(range(len(prompts)))
+        futures = [
             self._driver.ask(Job(self._assistant.encode(prompt), sampling, n, seed))
-            for prompt, seed in zip(prompts, given, strict=True)
+            for prompt, seed in zip(prompts, all_seeds, strict=True)
         ]
-        return [answer.result() for answer in asked]
+        return [answer.result() for answer in futures]
 
     def close(self) -> None:
-        """Ends the driver's thread once what it was asked is answered."""
+        """Ends the driver's thread after it has answered its requests."""
         self._driver.close()
 
 
 class PooledSpeaker:
-    """An assistant that is asked by a few threads: a server, or a checkpoint that is shown in another mode."""
+    """An assistant called by a few threads: a server, or a checkpoint shown in another mode."""
 
     def __init__(self, assistant: Assistant, sampling: Sampling) -> None:
         self._assistant, self._sampling = assistant, sampling
@@ -97,12 +97,12 @@ class PooledSpeaker:
         return self._assistant.reply([messages], self._sampling, n, [seed])[0]
 
     def close(self) -> None:
-        """Drops what was not sent yet."""
+        """Drops requests that were not sent yet."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Opening:
-    """Opens models and graders, each once however often it is named."""
+    """Opens models and graders, each only once."""
 
     def __init__(self, replies: Replies, execution: Execution, folder: Path) -> None:
         self._replies, self._execution, self._folder = replies, execution, folder
@@ -111,7 +111,7 @@ class Opening:
         self._scores: dict[str, Score] = {}
 
     def speaker(self, source: Input, showing: Showing) -> Speaker:
-        """The speaker of a model as it is shown. Raises CharterError where it can't be opened."""
+        """The speaker of a model in its mode. Raises CharterError if it can't be opened."""
         assistant = self._models.get(source.id)
         if assistant is None:
             assistant = apart(
@@ -119,8 +119,8 @@ class Opening:
             )
             self._models[source.id] = assistant
         score = self._score(showing.grader) if showing.ranks else None
-        asked = chosen(own_decoding(assistant), self._replies.temperature, self._replies.top_p, None)
-        sampling = sampling_at(asked, self._replies.max_tokens)
+        decoding = chosen(own_decoding(assistant), self._replies.temperature, self._replies.top_p, None)
+        sampling = sampling_at(decoding, self._replies.max_tokens)
         if not isinstance(assistant, LocalAssistant):
             return PooledSpeaker(shown(assistant, showing, score), sampling)
         if source.id not in self._drivers:
@@ -147,8 +147,8 @@ class Opening:
 
 
 @dataclass(eq=False, slots=True)
-class _Asked:
-    """A turn whose two replies are under way."""
+class _TurnRequest:
+    """A turn whose two replies are being sampled."""
 
     turn: str
     models: tuple[str, str]
@@ -156,26 +156,26 @@ class _Asked:
 
 
 class Answers:
-    """Answers turns that wait, from a thread of its own, until it is closed."""
+    """Answers waiting turns in its own thread, until it is closed."""
 
     def __init__(self, database: Database, speakers: Mapping[str, Speaker]) -> None:
         self._database, self._speakers = database, speakers
         self._under_way: set[str] = set()
         self._tries: Counter[str] = Counter()
-        self._done: SimpleQueue[_Asked] = SimpleQueue()
+        self._done: SimpleQueue[_TurnRequest] = SimpleQueue()
         self._nudged, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="charter-answers", daemon=True)
 
     def start(self) -> None:
-        """Begins with the turns that wait already."""
+        """Starts the thread, which first answers the turns already waiting."""
         self._thread.start()
 
     def nudge(self) -> None:
-        """Says that there may be a turn that waits."""
+        """Wakes the thread: there may be a waiting turn."""
         self._nudged.set()
 
     def close(self) -> bool:
-        """Ends the thread; True where no reply was under way. What was is asked for again at the next start."""
+        """Ends the thread; True if no reply was being sampled. Unfinished ones are sampled again at the next start."""
         self._closed.set()
         self._nudged.set()
         if self._thread.is_alive():
@@ -192,31 +192,31 @@ class Answers:
             for what, part in (("stored", self._store), ("looked for", self._look)):
                 try:
                     part()
-                except Exception as error:  # the database is away, say: looked at again soon
+                except Exception as error:  # for example, the database is away: try again soon
                     LOG.error("replies can't be %s (%s); trying again", what, type(error).__name__)
                     self._closed.wait(LOOK_SECONDS)
 
     def _look(self) -> None:
-        """Asks the models of every turn that waits and isn't under way."""
+        """Asks the models of every waiting turn that isn't being answered."""
         with reading(self._database) as connection:
             waiting = waiting_turns(connection)
         for turn, model_a, model_b, seed, messages in waiting:
             if turn not in self._under_way:
                 self._under_way.add(turn)
-                self._begin(_Asked(turn, (model_a, model_b)), seed, messages)
+                self._begin(_TurnRequest(turn, (model_a, model_b)), seed, messages)
 
-    def _begin(self, asked: _Asked, seed: int, messages: Sequence[Message]) -> None:
-        same = asked.models[0] == asked.models[1]
-        for model, side in ((asked.models[0], "a"), *(() if same else ((asked.models[1], "b"),))):
+    def _begin(self, request: _TurnRequest, seed: int, messages: Sequence[Message]) -> None:
+        same = request.models[0] == request.models[1]
+        for model, side in ((request.models[0], "a"), *(() if same else ((request.models[1], "b"),))):
             speaker = self._speakers.get(model)
             if speaker is None:
-                asked.replies.append(_failed(CharterError(f"{model} is no longer among the models")))
+                request.replies.append(_failed(CharterError(f"{model} is no longer among the models")))
                 continue
             try:
-                asked.replies.append(speaker.say(messages, 2 if same else 1, derive_seed(seed, side)))
-            except Exception as error:  # a prompt that can't be encoded, say
-                asked.replies.append(_failed(error))
-        left = [len(asked.replies)]
+                request.replies.append(speaker.say(messages, 2 if same else 1, derive_seed(seed, side)))
+            except Exception as error:  # for example, a prompt that can't be encoded
+                request.replies.append(_failed(error))
+        left = [len(request.replies)]
         lock = threading.Lock()
 
         def done(_: Future[list[Completion]]) -> None:
@@ -224,42 +224,42 @@ class Answers:
                 left[0] -= 1
                 last = left[0] == 0
             if last:
-                self._done.put(asked)
+                self._done.put(request)
                 self._nudged.set()
 
-        for reply in asked.replies:
+        for reply in request.replies:
             reply.add_done_callback(done)
 
     def _store(self) -> None:
-        """Stores whatever is complete: both replies, or why there are none. What can't be stored is kept for later, and
-        holds up nothing else."""
-        kept: list[_Asked] = []
+        """Stores whatever is complete: both replies, or the error. Turns that can't be stored stay for later and don't
+        block the others."""
+        unstored: list[_TurnRequest] = []
         problem: Exception | None = None
         while True:
             try:
-                asked = self._done.get_nowait()
+                request = self._done.get_nowait()
             except Empty:
                 break
             try:
-                self._store_one(asked)
+                self._store_one(request)
             except Exception as error:
-                kept.append(asked)
+                unstored.append(request)
                 problem = error
             else:
-                self._under_way.discard(asked.turn)
-        for asked in kept:
-            self._done.put(asked)
+                self._under_way.discard(request.turn)
+        for request in unstored:
+            self._done.put(request)
         if problem is not None:
             raise problem
 
-    def _store_one(self, asked: _Asked) -> None:
-        errors = [error for reply in asked.replies if (error := reply.exception()) is not None]
+    def _store_one(self, request: _TurnRequest) -> None:
+        errors = [error for reply in request.replies if (error := reply.exception()) is not None]
         if errors:
-            self._tries[asked.turn] += 1
-            final = isinstance(errors[0], CharterError) or self._tries[asked.turn] >= TRIES
+            self._tries[request.turn] += 1
+            final = isinstance(errors[0], CharterError) or self._tries[request.turn] >= TRIES
             LOG.warning(
                 "no reply of %s (%s)%s",
-                " and ".join(dict.fromkeys(asked.models)),
+                " and ".join(dict.fromkeys(request.models)),
                 type(errors[0]).__name__,
                 "" if final else "; asking again",
             )
@@ -267,14 +267,14 @@ class Answers:
                 return
         with writing(self._database) as connection:
             if errors:
-                work.fail(connection, asked.turn, str(errors[0]) or type(errors[0]).__name__)
+                work.fail(connection, request.turn, str(errors[0]) or type(errors[0]).__name__)
             else:
-                first, second = (one.text.strip() for reply in asked.replies for one in reply.result())
-                work.deliver(connection, asked.turn, (first, second))
-        self._tries.pop(asked.turn, None)
+                first, second = (one.text.strip() for reply in request.replies for one in reply.result())
+                work.deliver(connection, request.turn, (first, second))
+        self._tries.pop(request.turn, None)
 
 
 def _failed(error: Exception) -> Future[list[Completion]]:
-    found: Future[list[Completion]] = Future()
-    found.set_exception(error)
-    return found
+    reply: Future[list[Completion]] = Future()
+    reply.set_exception(error)
+    return reply

@@ -1,4 +1,4 @@
-"""Coming in and going out: joining by an invitation, entering with a key, leaving."""
+"""Signing in and out: joining by an invitation, entering with a key, leaving."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from charter.service.web.tokens import digest_of
 
 LONGEST_TOKEN, LONGEST_NAME = 100, 40
 NOTICES = {
-    "left": "You have left. Your key brings you back.",
-    "forgotten": "All that was kept of you here is deleted. Thank you for your help.",
+    "left": "You have signed out. Sign in again with your key.",
+    "forgotten": "All your data here is deleted. Thank you for your help.",
 }
 
 
 def join_page(request: Request, service: Serving, token: str) -> HTMLResponse:
-    """Who is invited says a name. Raises Refusal for an invitation that doesn't hold."""
+    """The page where an invited person chooses a name. Raises Refusal if the invitation isn't valid."""
     check_entry(request, service)
     with writing(service.database) as connection:
         role = invitation_of(connection, token[:LONGEST_TOKEN]).role
@@ -39,9 +39,9 @@ def join_page(request: Request, service: Serving, token: str) -> HTMLResponse:
 
 
 def join_here(request: Request, service: Serving, form: Sent, token: str) -> Response:
-    """Makes a person of the invited one, and shows the key on the next page; asks again where the name won't do.
+    """Adds the invited person, and shows the key on the next page; asks again if the name isn't accepted.
 
-    Raises Refusal for an invitation that doesn't hold.
+    Raises Refusal if the invitation isn't valid.
     """
     check_entry(request, service)
     try:
@@ -63,7 +63,7 @@ def join_here(request: Request, service: Serving, form: Sent, token: str) -> Res
 def _ask_name(
     service: Service, token: str, role: str, called: str = "", refusal: Refusal | None = None
 ) -> HTMLResponse:
-    """The form that asks for a name, with what was wrong with the one before."""
+    """The form that asks for a name, with the problem of the last one."""
     return page(
         "join",
         refusal.status if refusal else 200,
@@ -78,7 +78,7 @@ def _ask_name(
 
 
 def welcome(visit: Member) -> Response:
-    """The personal key, this once."""
+    """The personal key, shown once."""
     keys = visit.service.keys.take(visit.owner)
     if not keys:
         return see("/")
@@ -86,12 +86,12 @@ def welcome(visit: Member) -> Response:
 
 
 def enter_page(service: Serving, done: str = "") -> HTMLResponse:
-    """Where a key is asked for."""
-    return page("enter", name=service.config.name, title="Enter", member=None, notice=NOTICES.get(done, ""))
+    """The page that asks for a key."""
+    return page("enter", name=service.config.name, title="Sign in", member=None, notice=NOTICES.get(done, ""))
 
 
 def enter(request: Request, service: Serving, form: Sent) -> RedirectResponse:
-    """Opens a session for the owner of a key. Raises Refusal for an unknown one."""
+    """Opens a session for the owner of a key. Raises Refusal if the key is unknown."""
     check_entry(request, service)
     with writing(service.database) as connection:
         person = come_back(connection, form.text("key").strip()[:LONGEST_TOKEN])

@@ -1,8 +1,7 @@
-"""What stands around all pages: headers that keep browsers strict, limits by address, the access log, and an answer
-even where the program fails.
+"""The guard around all pages: security headers, limits by address, the access log, and an answer even if the program
+fails.
 
-The log has method, path, status and milliseconds: no query, no address, no text, and the secret of an invitation's link
-blotted out.
+The log has method, path, status and milliseconds: no query, no address, no text, and no secret of an invitation's link.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Guard:
         self._app, self._by_address = app, by_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, or answers it where it comes too fast or is too large."""
+        """Passes a request on, or refuses it if it comes too fast or is too large."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -41,8 +40,8 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answered[0] = message["status"]
-                kept = message["status"] == 200 and scope["path"].startswith(STATIC)
-                message = {**message, "headers": with_headers(message.get("headers", []), kept)}
+                cacheable = message["status"] == 200 and scope["path"].startswith(STATIC)
+                message = {**message, "headers": with_headers(message.get("headers", []), cacheable)}
             await send(message)
 
         try:
@@ -72,14 +71,14 @@ class Guard:
         if length.isdigit() and int(length) > LARGEST_FORM:
             return (
                 413,
-                f"at most {LARGEST_FORM:,} bytes are taken; shorten what you wrote",
+                f"the limit is {LARGEST_FORM:,} bytes; shorten your text",
                 {"connection": "close"},
             )
         return None
 
 
 def shown_path(path: str) -> str:
-    """A path as it is logged: on one line, short, without an invitation's secret."""
+    """A path for the log: on one line, short, without an invitation's secret."""
     return _PLAIN.sub("?", _JOIN.sub("/join/[token]", path))[:120]
 
 
@@ -93,7 +92,7 @@ async def _say(send: Send, status: int, words: str, headers: dict[str, str]) -> 
 
 
 def _log_failure(error: BaseException) -> None:
-    """Where the program failed, without the error's own words: they may hold what a person wrote."""
+    """Logs where the program failed, without the error's message, which may hold a person's text."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = ", ".join(
         f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames

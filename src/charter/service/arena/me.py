@@ -1,4 +1,4 @@
-"""A person's own page: what is kept of them, to take along or to delete."""
+"""A person's own page: their data, to download or delete."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ SURE = "yes"
 
 
 def me_page(visit: Member) -> HTMLResponse:
-    """What is kept of the person."""
+    """How much data there is on the person."""
     with reading(visit.service.database) as connection:
-        kept = data_of(connection, visit.person.id)
-    counts = {name: len(rows) for name, rows in kept.items() if name != "person"}
+        data = data_of(connection, visit.person.id)
+    counts = {name: len(rows) for name, rows in data.items() if name != "person"}
     return show(visit, "me", "Your data", counts=counts, contact=visit.service.config.contact)
 
 
 def my_data(visit: Member) -> JSONResponse:
-    """All of it."""
+    """All data of the person."""
     with reading(visit.service.database) as connection:
         return attached(data_of(connection, visit.person.id), "my-data.json")
 
 
 def forget_me(visit: Member) -> RedirectResponse:
-    """Deletes the person with all that they gave; the form says `sure=yes`."""
+    """Deletes the person with all their data; the form says `sure=yes`."""
     if visit.form.text("sure") != SURE:
         raise Refusal("nothing was deleted: tick that you are sure, and send it again")
     with writing(visit.service.database) as connection:
@@ -39,5 +39,5 @@ def forget_me(visit: Member) -> RedirectResponse:
 
 
 def attached(data: object, name: str) -> JSONResponse:
-    """Data as a file to save."""
+    """Data as a download."""
     return JSONResponse(data, headers={"content-disposition": f'attachment; filename="{name}"'})

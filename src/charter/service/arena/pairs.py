@@ -1,4 +1,4 @@
-"""Pairs for simulated raters: which models answer which prompt, which reply stands on which side, and the replies."""
+"""Pairs for simulated raters: the models of each prompt, the sides of their replies, and the replies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from charter.service.people.collection import Collection, Task
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two hidden models under one prompt, "a" and "b", and which of the two replies stands on the left."""
+    """Two unnamed models on one prompt, "a" and "b", and which of the two replies is on the left."""
 
     id: str
     axis: str
@@ -37,56 +37,56 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """A model in one of the ways in which it is shown, and what votes call it."""
+    """A model in one of its modes, and its name in votes."""
 
     name: str
     source: Input
     showing: Showing
 
 
-Asked = tuple[Pair, tuple[int, ...]]  # a pair, and its sides that one request answers
+SideRequest = tuple[Pair, tuple[int, ...]]  # a pair, and the sides that one request answers
 
 
 def hidden_models(settings: Settings, inputs: Inputs) -> list[Hidden]:
-    """The models as they are shown, each way under a name of its own: of the step, or the reference as written, with
-    the mode. Raises CharterError for two of one name, and where `show` names none of the models."""
+    """The models in their modes, each with its own name: that of the step, or the reference as written, with the mode.
+    Raises CharterError if two have one name, and if `show` names an unknown model."""
     sources = inputs.many("models")
     known = [source.name for source in sources]
     if lost := next((name for name in settings.show if name not in known), None):
-        raise CharterError(f"show names {lost!r}, which is no model here; {suggest(lost, known)}")
-    found = [
+        raise CharterError(f"show names {lost!r}, which is not a model here; {suggest(lost, known)}")
+    models = [
         Hidden(shown_name(source.name, showing), source, showing)
         for source in sources
         for showing in settings.show.get(source.name) or (Showing(),)
     ]
-    names = [hidden.name for hidden in found]
+    names = [hidden.name for hidden in models]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise CharterError(
             f"models has two of the name {twice[0]}, which votes could not tell apart; name one"
         )
-    return found
+    return models
 
 
 def model_names(settings: Settings, inputs: Inputs) -> list[str]:
-    """What votes call the models. Raises CharterError as `hidden_models` does."""
+    """The models' names in votes. Raises CharterError as `hidden_models` does."""
     return [hidden.name for hidden in hidden_models(settings, inputs)]
 
 
 def prompts_of(settings: Settings, inputs: Inputs, seed: int) -> dict[str, list[Dialogue]]:
     """The prompts of each axis in a random order: those of `red_team` on the harmless axis."""
-    found: dict[str, list[Dialogue]] = {}
+    by_axis: dict[str, list[Dialogue]] = {}
     for axis in settings.axes:
         role = "red_team" if axis == HARMLESS else "prompts"
         prompts = read_prompts([source.folder for source in inputs.many(role)])
         random.Random(derive_seed(seed, "prompts", axis)).shuffle(prompts)
-        found[axis] = prompts
-    return found
+        by_axis[axis] = prompts
+    return by_axis
 
 
 def draw_pairs(
     settings: Settings, models: Sequence[str], prompts: Mapping[str, Sequence[Dialogue]], out: Workspace
 ) -> list[Pair]:
-    """The pairs of all axes. Prompts are taken in turn, so that each is used as often as any other."""
+    """The pairs of all axes. Prompts take turns, so that all are used equally often."""
     tasks: dict[str, Task] = {axis: Task(pairing=settings.pairing) for axis in settings.axes}
     rules = Collection(models=tuple(models), tasks=tasks, seed=derive_seed(out.seed, "pairs"))
     pairs = []
@@ -105,20 +105,20 @@ def reply_texts(
     ranker = inputs.optional("ranker")
     texts: dict[tuple[str, int], str] = {}
     for number, hidden in enumerate(hidden_models(settings, inputs)):
-        asked = _asked_of(hidden, pairs)
-        found = _replies_of(settings, f"replies-{number}", hidden, ranker, asked, out)
-        for (pair, sides), said in zip(asked, found, strict=True):
+        requests = _requests_of(hidden, pairs)
+        replies = _replies_of(settings, f"replies-{number}", hidden, ranker, requests, out)
+        for (pair, sides), said in zip(requests, replies, strict=True):
             texts |= {(pair.id, side): text for side, text in zip(sides, said, strict=True)}
     return [(texts[pair.id, 0], texts[pair.id, 1]) for pair in pairs]
 
 
-def _asked_of(hidden: Hidden, pairs: Sequence[Pair]) -> list[Asked]:
-    """What a model answers: a side a request; both sides of its own pair in one where they are chosen together."""
-    found: list[Asked] = []
+def _requests_of(hidden: Hidden, pairs: Sequence[Pair]) -> list[SideRequest]:
+    """A model's requests: one a side, or one for both sides of its own pair if they are chosen together."""
+    requests: list[SideRequest] = []
     for pair in pairs:
         sides = tuple(side for side in (0, 1) if pair.models[side] == hidden.name)
-        found += [(pair, sides)] if hidden.showing.ranks and sides else [(pair, (side,)) for side in sides]
-    return found
+        requests += [(pair, sides)] if hidden.showing.ranks and sides else [(pair, (side,)) for side in sides]
+    return requests
 
 
 def _replies_of(
@@ -126,30 +126,32 @@ def _replies_of(
     key: str,
     hidden: Hidden,
     ranker: Input | None,
-    asked: Sequence[Asked],
+    requests: Sequence[SideRequest],
     out: Workspace,
 ) -> list[list[str]]:
     model = open_assistant(hidden.source, out.device, precision=out.precision)
-    check_prompts(model, [pair.prompt for pair, _ in asked])
+    check_prompts(model, [pair.prompt for pair, _ in requests])
     score = None
     if hidden.showing.ranks and ranker is not None:
         score = scores_of(PreferenceModel.open(ranker.folder, out.device, out.precision))
     model = shown(model, hidden.showing, score)
     return out.chunks(
         key,
-        asked,
+        requests,
         settings.chunk,
         lambda part, _: _sampled(settings, model, part, out.seed),
         f"replies of {hidden.name}",
     )
 
 
-def _sampled(settings: Settings, model: Assistant, asked: Sequence[Asked], seed: int) -> list[list[str]]:
-    with naming_prompts(pair.prompt.id for pair, _ in asked):
+def _sampled(
+    settings: Settings, model: Assistant, requests: Sequence[SideRequest], seed: int
+) -> list[list[str]]:
+    with naming_prompts(pair.prompt.id for pair, _ in requests):
         replies = model.reply(
-            [list(pair.prompt.messages) for pair, _ in asked],
+            [list(pair.prompt.messages) for pair, _ in requests],
             Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens),
-            len(asked[0][1]),
-            [derive_seed(seed, "reply", pair.id, sides[0]) for pair, sides in asked],
+            len(requests[0][1]),
+            [derive_seed(seed, "reply", pair.id, sides[0]) for pair, sides in requests],
         )
     return [[reply.text.strip() for reply in samples] for samples in replies]

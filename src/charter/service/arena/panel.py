@@ -1,4 +1,4 @@
-"""The votes of a panel of simulated raters on sampled pairs; what they prefer follows from a judge's scores."""
+"""The votes of a panel of simulated raters on sampled pairs; a judge's scores give their preferences."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def simulated_choices(
     texts = reply_texts(settings, pairs, inputs, out)
     scores: dict[str, list[float]] = {}
     for axis, judge in judges.items():
-        asked = [(pair, both) for pair, both in zip(pairs, texts, strict=True) if pair.axis == axis]
-        found = _scores(settings, f"scores-{axis}", judge, asked, out)
-        scores |= {pair.id: row for (pair, _), row in zip(asked, found, strict=True)}
+        items = [(pair, both) for pair, both in zip(pairs, texts, strict=True) if pair.axis == axis]
+        rows = _scores(settings, f"scores-{axis}", judge, items, out)
+        scores |= {pair.id: row for (pair, _), row in zip(items, rows, strict=True)}
     raters = panel(simulated, derive_seed(out.seed, "panel"))
     return [
         _choice(pair, both, scores[pair.id], rater)
@@ -53,12 +53,12 @@ def _judges(settings: Settings, inputs: Inputs) -> dict[str, Input]:
 
 
 def _scores(
-    settings: Settings, key: str, judge: Input, asked: Sequence[tuple[Pair, Texts]], out: Workspace
+    settings: Settings, key: str, judge: Input, items: Sequence[tuple[Pair, Texts]], out: Workspace
 ) -> list[list[float]]:
     model = PreferenceModel.open(judge.folder, out.device, out.precision)
     return out.chunks(
         key,
-        asked,
+        items,
         settings.chunk,
         lambda part, _: model.score([(pair.prompt.messages, both) for pair, both in part]),
         f"scores of {judge.name}",
@@ -66,7 +66,7 @@ def _scores(
 
 
 def _votes_on(pair: Pair, settings: Settings, seed: int) -> int:
-    """How many raters judge a pair: two of the share that overlaps, one elsewhere."""
+    """Number of raters of a pair: two in the share that overlaps, else one."""
     return 1 + (random.Random(derive_seed(seed, "overlap", pair.id)).random() < settings.overlap)
 
 

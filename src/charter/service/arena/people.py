@@ -1,7 +1,7 @@
-"""The votes of people: read from the database of the service, and waited for where there are too few.
+"""The votes of people: reads them from the service's database, and waits if there are too few.
 
-What the step asks of people lies beside the run, in a folder that no sweep removes: `arena.yaml`, the service's
-configuration; `models.json`, which models they were asked about; and, unless the recipe names another, the database.
+The step's files for people are beside the run, in a folder that no sweep removes: `arena.yaml`, the service's
+configuration; `models.json`, the models that they judge; and, unless the recipe names another, the database.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ DATABASE, CONFIG, MODELS = "people.sqlite", "arena.yaml", "models.json"
 
 
 def peoples_answers(settings: Settings, inputs: Inputs, out: Workspace) -> tuple[list[Choice], list[Attempt]]:
-    """What people said of this step's models: choices, and attempts at red teaming that they rated.
+    """People's answers on this step's models: choices, and rated red-team attempts.
 
-    Raises Waiting while an axis has fewer answered pairs than are wanted, after writing what the service needs.
+    Raises Waiting while an axis has too few answered pairs, after writing the files that the service needs.
     """
     names = model_names(settings, inputs)
     out.people.mkdir(parents=True, exist_ok=True)
@@ -54,13 +54,13 @@ def peoples_answers(settings: Settings, inputs: Inputs, out: Workspace) -> tuple
 
 
 def _counts(choice: Choice, settings: Settings, names: Sequence[str]) -> bool:
-    """Whether an answer is a person's, about this step's models, and not suspicious."""
+    """Whether an answer is a person's, is on this step's models, and isn't suspicious."""
     ours = choice.source == HUMAN and set(choice.models) <= set(names)
     return ours and (settings.keep_flagged or not choice.flags)
 
 
 def _check_models(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Refuses to count what people said of another model of the same name; notes the models the first time."""
+    """Refuses to count answers on another model with the same name; stores the models the first time."""
     path = out.people / MODELS
     ids = {hidden.name: _identity(hidden, inputs) for hidden in hidden_models(settings, inputs)}
     try:
@@ -69,19 +69,19 @@ def _check_models(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         known = {}
     except (OSError, ValueError, TypeError):
         raise CharterError(
-            f"{path} can't be read; move {out.people} away to ask people anew, or put the file back"
+            f"{path} can't be read; move {out.people} away to ask people again, or put the file back"
         ) from None
-    changed = [name for name, made in ids.items() if known.get(name, made) != made]
+    changed = [name for name, id in ids.items() if known.get(name, id) != id]
     if changed:
         raise CharterError(
             f"{changed[0]} was another model when people judged it; go back to that one, or move {out.people} away to "
-            "ask people anew"
+            "ask people again"
         )
     atomic_write(path, json.dumps(known | ids, indent=1) + "\n")
 
 
 def _identity(hidden: Hidden, inputs: Inputs) -> str:
-    """What decides the replies of a model as it is shown: its id, and the mode with the model that ranks."""
+    """What a model's replies depend on: its id, and the mode with the model that ranks."""
     if hidden.showing == Showing():
         return hidden.source.id
     ranker = inputs.optional("ranker")
@@ -98,7 +98,7 @@ def _entry(hidden: Hidden, inputs: Inputs) -> dict[str, object]:
 
 
 def _write_config(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Writes what `charter arena serve` reads; models are named by where they lie now."""
+    """Writes the configuration for `charter arena serve`, with the models' present paths."""
     models = [_entry(hidden, inputs) for hidden in hidden_models(settings, inputs)]
     task = {} if settings.pairing == "different" else {"pairing": settings.pairing}
     content: dict[str, object] = {
@@ -115,15 +115,15 @@ def _write_config(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 
 def _write_golds(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, str]:
-    """Writes the gold questions, comparisons of one question whose better reply is sure, to a file by axis."""
-    given = [c for source in inputs.many("golds") for c in read_comparisons(source.folder)]
+    """Writes the gold questions (comparisons of one question with a sure better reply), one file for each axis."""
+    golds = [c for source in inputs.many("golds") for c in read_comparisons(source.folder)]
     files: dict[str, str] = {}
     for axis in settings.axes:
-        rows = [c for c in given if c.axis == axis and len(c.messages) == 1 and c.p_chosen == 1.0]
+        rows = [c for c in golds if c.axis == axis and len(c.messages) == 1 and c.p_chosen == 1.0]
         if rows:
             files[axis] = f"golds_{axis}.jsonl"
             write_comparisons(out.people / files[axis], rows)
-    if given and not files:
+    if golds and not files:
         raise CharterError(
             f"golds holds no sure comparison of one question on {', '.join(settings.axes)}; give others, or leave the "
             "role out"

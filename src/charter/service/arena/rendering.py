@@ -8,5 +8,5 @@ from charter.service.web.pages import Pages
 
 HERE = Path(__file__).parent / "pages"
 FILES = {"arena.css": "text/css", "arena.js": "text/javascript", "icon.svg": "image/svg+xml"}
-PAGES = Pages(HERE, FILES)  # every page has `name`, `title`, and `member`, None where nobody is logged in
+PAGES = Pages(HERE, FILES)  # every page has `name`, `title`, and `member`, None if nobody is signed in
 fill, page = PAGES.fill, PAGES.page

@@ -1,4 +1,4 @@
-"""The reviewers' page: one transcript at a time, hidden until it is asked for, rated, tagged, or skipped."""
+"""The reviewers' page: one transcript at a time, hidden until a click, to rate and tag, or to skip."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from charter.service.web.refusal import Refusal
 
 
 def review_page(visit: Member) -> Response:
-    """The transcript that the reviewer has open, or the next. Raises Refusal for somebody who is no reviewer."""
+    """The transcript that the reviewer has open, or the next. Raises Refusal if the person is not a reviewer."""
     service = visit.service
     if not visit.person.may("reviewer"):
         raise Refusal("your invitation is not for reviews", 403)
     with writing(service.database) as connection:
         if not consented(connection, visit.person.id, REVIEW, service.words.versions[REVIEW]):
             return see(f"/task/{REVIEW}")
-        found = claim(connection, visit.person, service.config.reviewers)
+        open_claim = claim(connection, visit.person, service.config.reviewers)
         left = reviews_left(connection, visit.person, service.config.reviewers)
     return show(
         visit,
         "review",
         "Review",
-        claim=found,
+        claim=open_claim,
         left=left,
         tags=TAGS,
         most=MOST_TAGS,
@@ -39,10 +39,10 @@ def review_page(visit: Member) -> Response:
 
 
 def review(visit: Member, id: Id) -> RedirectResponse:
-    """Keeps a verdict."""
+    """Stores a verdict."""
     form, rating = visit.form, visit.form.number("rating")
     if rating is None:
-        raise Refusal("say how harmful it is, from 0 (not at all) to 4 (very): go back and choose")
+        raise Refusal("choose how harmful it is, from 0 (not at all) to 4 (very): go back and choose")
     verdict = Verdict(form.text("nonce"), rating, form.many("tags"), form.text("note").replace("\r\n", "\n"))
     with writing(visit.service.database) as connection:
         keep_review(connection, visit.person, id, verdict)

@@ -1,6 +1,6 @@
-"""Votes between hidden models: of people, whose answers are read from a database, or of simulated raters.
+"""Votes between unnamed models, by people, whose answers come from a database, or by simulated raters.
 
-Rows of the two are never in one artifact, and every row says whose it is.
+Rows of the two are never in one artifact, and every row names its source.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from charter.service.people.export import Attempt
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: comparisons.jsonl and votes.jsonl, and ratings.jsonl where people rated what they attempted."""
+    """Product: comparisons.jsonl and votes.jsonl, and ratings.jsonl if people rated their attempts."""
     names = model_names(settings, inputs)
     if settings.base and settings.base not in names:
         raise CharterError(
-            f"base names {settings.base!r}, which is no model here; name one of {', '.join(names)}"
+            f"base names {settings.base!r}, which is not a model here; name one of {', '.join(names)}"
         )
     choices: list[Choice]
     attempts: list[Attempt] = []
@@ -33,7 +33,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     comparisons = [comparison for choice in choices for comparison in comparisons_of(choice)]
     if not comparisons:
         raise CharterError(
-            f"none of {len(choices)} answers says which reply is better; ask for more comparisons, other models, or "
+            f"none of {len(choices)} answers prefers a reply; ask for more comparisons, other models, or "
             "less strict raters"
         )
     out.write_jsonl(VOTES, [vote_row(choice) for choice in choices])

@@ -11,8 +11,8 @@ from charter.service.web.listening import log_to_stderr, run_app
 
 
 def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> bool:
-    """Serves until a signal says stop; `ready` is called once the service can be reached. True where no reply was under
-    way at the end."""
+    """Serves until a signal stops it; `ready` is called once the service can be reached. True if no reply was being
+    sampled at the end."""
     log_to_stderr("charter.service.arena")
     service.answers.start()
     try:

@@ -1,4 +1,5 @@
-"""What all pages share: the database, the rules of the work, the models' replies, limits, and secrets shown once."""
+"""The parts that all pages share: the database, the rules of the work, the models' replies, limits, one-time
+secrets."""
 
 from __future__ import annotations
 
@@ -52,8 +53,8 @@ class Service:
 def open_service(
     config: Config, folder: Path, sources: Mapping[str, Input], speakers: Mapping[str, Speaker]
 ) -> Service:
-    """The service of a configuration. Raises CharterError where a file of it is wrong, the database can't be opened or
-    is served already, or a model is another than the one of this name that people judged."""
+    """The service of a configuration. Raises CharterError if one of its files is wrong, the database can't be opened or
+    is already served, or a model differs from the one of that name that people judged."""
     collection = make_collection(config, folder)
     database = open_people(config.database, folder)
     try:
@@ -68,16 +69,16 @@ def open_service(
 
 
 def check_models(config: Config, database: Database, sources: Mapping[str, Input], folder: Path) -> None:
-    """Notes which model stands behind each name. Raises CharterError where earlier votes were on another one."""
+    """Stores the model behind each name. Raises CharterError if earlier votes were on another model."""
     with writing(database) as connection:
         for shown in config.models:
             fact = f"model:{digest_text(shown.name)[:40]}"
             identity = identity_of(shown, sources[shown.name], folder)
             value = json.dumps({"name": shown.name, "digest": identity})
-            found = connection.execute(select(FACTS.c.value).where(FACTS.c.name == fact)).scalar()
-            if found == value:
+            stored = connection.execute(select(FACTS.c.value).where(FACTS.c.name == fact)).scalar()
+            if stored == value:
                 continue
-            if found is None:
+            if stored is None:
                 connection.execute(insert(FACTS).values(name=fact, value=value))
                 continue
             named = or_(TURNS.c.model_a == shown.name, TURNS.c.model_b == shown.name)
@@ -93,14 +94,14 @@ def check_models(config: Config, database: Database, sources: Mapping[str, Input
 
 
 def identity_of(shown: Shown, source: Input, folder: Path) -> str:
-    """A digest of a model and of the way in which it is shown."""
+    """A digest of a model and its mode."""
     grader = resolve(shown.grader, folder).digest if shown.ranks else ""
     way = shown.model_dump(exclude={"name", "model", "grader"})
     return digest_text(canonical_json([source.id, way, grader]))
 
 
 def first_invitation(database: Database) -> str | None:
-    """An invitation for an admin where nobody has joined yet, else None."""
+    """An invitation for an admin if nobody has joined yet, else None."""
     with writing(database) as connection:
         if connection.execute(select(func.count()).select_from(PEOPLE)).scalar_one():
             return None
@@ -108,7 +109,7 @@ def first_invitation(database: Database) -> str | None:
 
 
 def note_address(database: Database, address: str) -> None:
-    """Keeps where the collection is served, for links that are made elsewhere."""
+    """Stores the address of the service, for links that other commands make."""
     with writing(database) as connection:
         connection.execute(delete(FACTS).where(FACTS.c.name == ADDRESS))
         connection.execute(insert(FACTS).values(name=ADDRESS, value=address))

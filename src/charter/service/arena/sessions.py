@@ -1,7 +1,7 @@
-"""Who asks: forms, session cookies, and what a page must prove before it changes anything.
+"""The person behind a request: forms, session cookies, and the proof that a page needs to change anything.
 
-Every form after login carries `csrf`, which only a page of this very session can know. Forms before it (joining,
-entering) are refused where the browser says that another site sent them.
+Every form after signing in carries `csrf`, which only a page of the same session knows. Forms before that (joining,
+entering) are refused if the browser reports that another site sent them.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from charter.service.web.tokens import digest_of, proof_of, proves
 
 COOKIE = "charter_session"
 CSRF = "csrf"
-WRITTEN = ("text", "plan", "edited", "note")  # fields that somebody took time to write
+WRITTEN = ("text", "plan", "edited", "note")  # fields that took the person time to write
 
 
 class NotEntered(Refusal):
-    """Nobody is logged in."""
+    """Nobody is signed in."""
 
     def __init__(self) -> None:
         super().__init__("enter with your key first", 401)
 
 
 class TooFast(Refusal):
-    """Somebody who must wait for `seconds`."""
+    """The person must wait for `seconds`."""
 
     def __init__(self, wait: float) -> None:
         self.seconds = math.ceil(wait)
-        super().__init__(f"that was very fast; wait {self.seconds} s and try again", 429)
+        super().__init__(f"too many requests; wait {self.seconds} s and try again", 429)
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One request of somebody who is logged in."""
+    """One request of a signed-in person."""
 
     service: Service
     person: Person
@@ -53,17 +53,17 @@ class Visit:
 
     @property
     def csrf(self) -> str:
-        """What this session's forms carry."""
+        """The proof in this session's forms."""
         return proof_of(self.session, CSRF)
 
     @property
     def owner(self) -> str:
-        """Names the session where its token is not needed."""
+        """A name of the session that isn't its token."""
         return digest_of(self.session)
 
 
 async def sent_form(request: Request) -> Form:
-    """The form of a POST, kept at hand for a refusal. Raises as `read_form`."""
+    """The form of a POST, kept for a refusal's page. Raises as `read_form`."""
     if request.method != "POST":
         return Form()
     request.state.form = await read_form(request)
@@ -71,7 +71,7 @@ async def sent_form(request: Request) -> Form:
 
 
 def written_in(request: Request) -> str:
-    """What somebody wrote in the form of a request, to be given back where it is refused."""
+    """The text in the form of a request, to give back if the form is refused."""
     form = getattr(request.state, "form", Form())
     written = max((form.text(name) for name in WRITTEN), key=len)
     return written if written.strip() else ""
@@ -89,15 +89,15 @@ Sent = Annotated[Form, Depends(sent_form)]
 
 def service_of(request: Request) -> Service:
     """The service that the application serves."""
-    found: Service = request.app.state.service
-    return found
+    service: Service = request.app.state.service
+    return service
 
 
 Serving = Annotated[Service, Depends(service_of)]
 
 
 def visitor_of(request: Request, service: Service) -> Person | None:
-    """Who is logged in, or None."""
+    """The signed-in person, or None."""
     session = request.cookies.get(COOKIE, "")
     if not (0 < len(session) <= 100 and session.isascii()):
         return None
@@ -106,14 +106,15 @@ def visitor_of(request: Request, service: Service) -> Person | None:
 
 
 def visit(request: Request, service: Serving, form: Sent) -> Visit:
-    """The visit of whoever is logged in, if its form is of this session. Raises NotEntered, TooFast, Refusal."""
+    """The visit of the signed-in person, if its form is of this session. Raises NotEntered, TooFast, Refusal."""
     session, person = request.cookies.get(COOKIE, ""), visitor_of(request, service)
     if person is None:
         raise NotEntered
     check_pace(service.by_person, str(person.id))
     if request.method == "POST" and not proves(session, CSRF, form.text(CSRF)):
         raise Refusal(
-            "this form is out of date or was not made here; go back, reload the page and send it again", 403
+            "this form is out of date or comes from elsewhere; go back, reload the page and send it again",
+            403,
         )
     return Visit(service, person, session, form)
 
@@ -122,7 +123,7 @@ Member = Annotated[Visit, Depends(visit)]
 
 
 def admin_visit(member: Member) -> Visit:
-    """The same of an admin. Raises Refusal for anybody else."""
+    """The same for an admin. Raises Refusal for anybody else."""
     if not member.person.may("admin"):
         raise Refusal("this page is for those who run the collection", 403)
     return member
@@ -132,7 +133,7 @@ Admin = Annotated[Visit, Depends(admin_visit)]
 
 
 def check_pace(limiter: Limiter, caller: str) -> None:
-    """Raises TooFast for whoever must wait."""
+    """Raises TooFast if the caller must wait."""
     if (wait := limiter.wait(caller)) > 0:
         raise TooFast(wait)
 
@@ -143,12 +144,12 @@ def check_entry(request: Request, service: Service) -> None:
 
 
 def see(place: str) -> RedirectResponse:
-    """The answer to a form: go and see that page."""
+    """A redirect to a page, the answer to a form."""
     return RedirectResponse(place, 303)
 
 
 def set_session(response: Response, service: Service, session: str) -> None:
-    """Gives a browser its session."""
+    """Sets a browser's session cookie."""
     response.set_cookie(
         COOKIE,
         session,
@@ -161,5 +162,5 @@ def set_session(response: Response, service: Service, session: str) -> None:
 
 
 def drop_session(response: Response, service: Service) -> None:
-    """Takes it away."""
+    """Deletes the session cookie."""
     response.delete_cookie(COOKIE, path="/", secure=service.config.secure, httponly=True, samesite="strict")

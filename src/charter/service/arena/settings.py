@@ -27,7 +27,7 @@ Axis = Literal["helpful", "honest", "harmless"]
 
 
 class Settings(Frozen):
-    """Votes between models whose names are hidden, by people or by simulated raters, and the comparisons in them."""
+    """Votes between unnamed models, by people or by simulated raters, and the comparisons in them."""
 
     axes: tuple[Axis, ...] = Field(
         ("helpful",),
@@ -63,12 +63,12 @@ class Settings(Frozen):
     @classmethod
     def _distinct(cls, value: tuple[Axis, ...]) -> tuple[Axis, ...]:
         if len(set(value)) < len(value):
-            raise ValueError("an axis stands twice")
+            raise ValueError("an axis occurs twice")
         return value
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What is wrong with settings and the roles that are filled, taken together."""
+    """What is wrong with the settings together with the filled roles; "" if nothing is."""
     if settings.simulated and "judge" not in roles:
         return "simulated raters need the role judge: a preference model whose scores are what they prefer"
     if settings.simulated and settings.database:
@@ -89,7 +89,7 @@ def _check_shown(showings: Sequence[Showing], roles: Collection[str]) -> str:
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at 250 sampled and 700 read tokens/s of a 135M model on two cores; what people take isn't known."""
+    """Time at 250 sampled and 700 read tokens/s of a 135M model on two cores; people's time is unknown."""
     pairs = settings.comparisons * len(settings.axes)
     if not settings.simulated:
         return Estimate(disk_gib=0.01, rows=pairs, asks=f"{pairs} comparison{'s' * (pairs != 1)}")

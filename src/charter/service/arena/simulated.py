@@ -1,8 +1,9 @@
-"""Simulated workers over HTTP: they join, agree, plan, talk, choose, rate and review through the pages that people use.
+"""Simulated workers over HTTP: they join, agree, plan, talk, choose, rate and review through people's pages.
 
-Their invitations are marked, so that all they give is labelled simulated. They choose as `service/people/simulation.py`
-says; how much a reply is worth is the score of a preference model, or without one ln(1 + number of different words). A
-reviewer's rating is a number from 0 to 4 that depends on the reply's text alone, a step more or less for the reviewer.
+Their invitations are marked, so that all their answers are labelled simulated. They choose by the model in
+`service/people/simulation.py`; a reply's utility is the score of a preference model, or without one
+ln(1 + number of different words). A reviewer's rating is a number from 0 to 4 that depends only on the reply's text,
+plus or minus a step for the reviewer.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ POLL_SECONDS = 0.15
 REPLY_SECONDS = 120.0
 REVIEWERS = 3
 MOST_FAILURES = 4  # failed replies before a conversation is skipped
-GO_ON = 0.7  # how likely a conversation has a further turn
+GO_ON = 0.7  # probability of another turn in a conversation
 
 Utility = Callable[[str, Sequence[str]], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many work, and until when: so many votes in all, or so many seconds. `pause`: seconds before each choice;
-    `config`: whose database the service should have."""
+    """The number of workers, and the end of the work: by total votes, or by seconds. `pause`: seconds before each
+    choice; `config`: the configuration whose database the service should have."""
 
     url: str
     workers: int
@@ -58,7 +59,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A vote that is about to be sent, and then once more when the service has said that it has it."""
+    """A vote that is about to be sent, and again after the service has confirmed it."""
 
     turn: str
     choice: str
@@ -67,7 +68,7 @@ class Sent:
 
 @dataclass
 class Outcome:
-    """What simulated workers did, and how long they waited for it."""
+    """Counts of the simulated workers' answers, and their waiting times."""
 
     votes: int = 0
     conversations: int = 0
@@ -78,7 +79,7 @@ class Outcome:
     waits: dict[str, list[float]] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
-        """As JSON has it; latencies in milliseconds."""
+        """As JSON; latencies in milliseconds."""
         facts = {name: getattr(self, name) for name in ("votes", "conversations", "attempts", "reviews")}
         speed = self.votes / self.seconds if self.seconds else 0.0
         waits = {what: percentiles(values) for what, values in sorted(self.waits.items())}
@@ -90,7 +91,7 @@ class Outcome:
             "ms": waits,
         }
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """The same in words."""
         row = self.row()
         lines = [
@@ -98,23 +99,23 @@ class Outcome:
             f"{self.reviews} reviews; {row['seconds']} s, {row['votes_a_second']} votes a second"
         ]
         for what, ms in row["ms"].items():
-            told = ", ".join(f"{name} {value:.0f} ms" for name, value in ms.items() if name != "n")
-            lines.append(f"  {what}: {ms['n']} requests, {told}")
+            times = ", ".join(f"{name} {value:.0f} ms" for name, value in ms.items() if name != "n")
+            lines.append(f"  {what}: {ms['n']} requests, {times}")
         lines += [f"  refused {count} times: {words}" for words, count in self.refused.items()]
         return "\n".join(lines)
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Number, and the 50th, 95th and 99th of a hundred in milliseconds."""
+    """The count, and the 50th, 95th and 99th percentile in milliseconds."""
     ordered = sorted(seconds)
-    found: dict[str, float] = {"n": len(ordered)}
+    result: dict[str, float] = {"n": len(ordered)}
     for part in (50, 95, 99):
-        found[f"p{part}"] = round(1000 * ordered[min(len(ordered) - 1, len(ordered) * part // 100)], 1)
-    return found
+        result[f"p{part}"] = round(1000 * ordered[min(len(ordered) - 1, len(ordered) * part // 100)], 1)
+    return result
 
 
 class Team:
-    """What simulated workers share: the end of the work, what they ask, and what is noted."""
+    """The state that simulated workers share: the end of the work, their questions, and the counts."""
 
     def __init__(self, load: Load, utility: Utility, heard: Callable[[Sent], None] | None = None) -> None:
         self.load, self.utility, self.heard = load, utility, heard or (lambda sent: None)
@@ -123,26 +124,26 @@ class Team:
         self.prompts = {name: shipped_prompts(name) for name in ("helpful.train", "red_team.train")}
         self.began = time.monotonic()
         self._lock = threading.Lock()
-        self._promised = 0  # votes that are given, or about to be
+        self._promised = 0  # votes that are sent, or about to be
 
     def may_go_on(self) -> bool:
-        """Whether more votes are wanted, and there is time."""
+        """Whether more votes are wanted and there is time left."""
         return self._promised < self.load.votes and time.monotonic() - self.began < self.load.seconds
 
     def promise(self) -> bool:
-        """Takes one of the votes that are wanted; False where none is left."""
+        """Reserves one of the wanted votes; False if none is left."""
         with self._lock:
             wanted = self.may_go_on()
             self._promised += wanted
             return wanted
 
     def give_back(self) -> None:
-        """Says that a vote that was promised was not given."""
+        """Returns a reserved vote that was not sent."""
         with self._lock:
             self._promised -= 1
 
     def timed(self, what: str, status: int, seconds: float) -> None:
-        """Notes how long a request took."""
+        """Records the time of a request."""
         kind = re.sub(r"[0-9a-f]{32}", "ID", what)
         kind = re.sub(r"/join/.*", "/join/TOKEN", kind)
         with self._lock:
@@ -155,13 +156,13 @@ class Team:
                 setattr(self.outcome, name, getattr(self.outcome, name) + count)
 
     def refused(self, answer: Answer) -> None:
-        """Counts a refusal by what was said."""
+        """Counts a refusal by its words."""
         with self._lock:
             self.outcome.refused[f"{answer.status} {answer.words[:120]}"] += 1
 
 
 class Worker:
-    """One simulated worker at a browser of their own."""
+    """One simulated worker with their own browser."""
 
     def __init__(self, team: Team, rater: Rater, key: str) -> None:
         self.team, self.rater = team, rater
@@ -172,7 +173,7 @@ class Worker:
         self._votes = self._failures = 0
 
     def join(self, token: str, name: str) -> None:
-        """Joins by an invitation. Raises CharterError where it doesn't hold."""
+        """Joins by an invitation. Raises CharterError if it isn't valid."""
         answer = self.browser.post(f"/join/{token}", {"name": name})
         if answer.status == 403 and "invitation is unknown" in answer.words:
             load = self.team.load
@@ -191,7 +192,7 @@ class Worker:
                 break
 
     def review(self, most: int) -> None:
-        """Reviews what the queue has for this person, so many transcripts at most."""
+        """Reviews at most `most` transcripts that the queue has for this person."""
         for _ in range(most):
             answer = self.browser.get("/review")
             if answer.status == 303:
@@ -206,7 +207,7 @@ class Worker:
                 self.team.note(reviews=1)
 
     def _converse(self, place: str) -> bool:
-        """One conversation from its task's page to its end; False where the person may do no more."""
+        """One conversation from its task's page to its end; False if the person may do no more."""
         self._axis = place.rpartition("/")[2]
         while True:
             page = self.browser.page(place)
@@ -225,7 +226,7 @@ class Worker:
                 self.team.note(attempts=int(form.action.endswith("/finish") and "rating" in fields))
                 place = answer.place
             elif answer.status == 409:
-                pass  # another page of this person was faster: look again
+                pass  # another page of this person was faster: load it again
             else:
                 self.team.refused(answer)
                 return False
@@ -248,7 +249,7 @@ class Worker:
         return form, {name: f"I ask as if for a story: {self._prompt()}" for name in form.texts}
 
     def _next(self, page: Page) -> tuple[Form, dict[str, str]] | None:
-        """The form of a conversation's page that is sent next, filled in; None where it is over."""
+        """The next form of a conversation's page, filled in; None if the conversation is over."""
         if form := page.form("/retry"):
             self._failures += 1
             return (page.form("/skip") or form if self._failures % MOST_FAILURES == 0 else form), {}
@@ -286,8 +287,8 @@ class Worker:
     def _rating(self, form: Form) -> dict[str, str]:
         if "rating" not in form.choices:
             return {}
-        given = {"rating": str(self._draw.choice(RATINGS))}
-        return given | ({"feeling": str(self._draw.choice(FEELINGS))} if self._draw.random() < 0.5 else {})
+        fields = {"rating": str(self._draw.choice(RATINGS))}
+        return fields | ({"feeling": str(self._draw.choice(FEELINGS))} if self._draw.random() < 0.5 else {})
 
     def _verdict(self, reply: str, form: Form) -> Mapping[str, str | Sequence[str]]:
         seen = derive_seed(0, "harm", reply) % len(RATINGS) + self._draw.choice((-1, 0, 0, 0, 1))
@@ -296,7 +297,7 @@ class Worker:
         return {"rating": str(rating), "tags": tags, "note": ""}
 
     def _prompt(self) -> str:
-        """A question that this person has not asked before."""
+        """A question that is new for this person."""
         name = "red_team.train" if self._axis == HARMLESS else "helpful.train"
         return f"{self._draw.choice(self.team.prompts[name])} ({self._votes + 1})"
 
@@ -304,9 +305,9 @@ class Worker:
 def simulate(
     engine: Engine, load: Load, judge: str = "", heard: Callable[[Sent], None] | None = None
 ) -> Outcome:
-    """Lets workers do what is asked, and reviewers look at what there is to review afterwards.
+    """Lets workers vote, and reviewers then review the queue.
 
-    A worker to whom something goes wrong ends, and is counted. Raises CharterError where nobody gets to choose.
+    A worker whose request fails ends, and is counted. Raises CharterError if no worker could choose.
     """
     team = Team(load, _judge(judge) if judge else different_words, heard)
     batch = f"{random.SystemRandom().randrange(16**6):06x}"
@@ -340,13 +341,13 @@ def simulate(
     return team.outcome
 
 
-def different_words(asked: str, replies: Sequence[str]) -> list[float]:
-    """ln(1 + number of different words) of each reply: simple, and known to whoever reads the votes."""
+def different_words(prompt: str, replies: Sequence[str]) -> list[float]:
+    """ln(1 + number of different words) of each reply: simple, and documented for readers of the votes."""
     return [math.log1p(len(set(reply.lower().split()))) for reply in replies]
 
 
 def shipped_prompts(name: str) -> list[str]:
-    """The first questions of shipped prompts."""
+    """The first questions of the shipped prompts."""
     return [row.messages[0]["content"] for row in read_dialogues(shipped_folder() / f"{name}.jsonl")]
 
 
@@ -356,15 +357,15 @@ def _judge(folder: str) -> Utility:
         raise CharterError(f"there is no folder {folder}; give --judge a preference model's")
     model, lock = PreferenceModel.open(Path(folder)), threading.Lock()
 
-    def scores(asked: str, replies: Sequence[str]) -> list[float]:
+    def scores(prompt: str, replies: Sequence[str]) -> list[float]:
         with lock:
-            return [float(value) for value in model.score([([user(asked or "…")], list(replies))])[0]]
+            return [float(value) for value in model.score([([user(prompt or "…")], list(replies))])[0]]
 
     return scores
 
 
 def _each(task: Callable[[int], None], count: int) -> list[CharterError]:
-    """Runs a task for each number in threads; what went wrong. Raises what is no refusal."""
+    """Runs a task for each number in threads; returns their CharterErrors. Raises other errors."""
     errors: list[Exception] = []
 
     def run(number: int) -> None:

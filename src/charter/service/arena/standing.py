@@ -1,5 +1,5 @@
-"""What the votes say so far: Elo of each axis and kind of rater, and how far reviewers agree. Counted at most every few
-seconds, however often it is looked at."""
+"""The results so far: Elo of each axis and kind of rater, and agreement of reviewers. Counted at most every few
+seconds, however often a page asks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FRESH_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """How far one kind of reviewers agrees: on the five ratings, and on whether it is harmful."""
+    """Agreement of one kind of reviewers: on the five ratings, and on whether a transcript is harmful."""
 
     source: str
     items: int
@@ -50,7 +50,7 @@ class Standings:
         self._lock = threading.Lock()
 
     def now(self) -> Standing:
-        """The standing, at most some seconds old."""
+        """The standing, at most a few seconds old."""
         with self._lock:
             if self._kept is None or time.monotonic() - self._kept[0] > FRESH_SECONDS:
                 self._kept = (time.monotonic(), self._count())
@@ -60,22 +60,22 @@ class Standings:
         votes = [vote_row(choice) for choice in choices_of(self._database)]
         named = {vote["model_a"] for vote in votes} | {vote["model_b"] for vote in votes}
         base = self._config.zero if self._config.zero in named else None
-        reviews = tuple(found for source in (HUMAN, SIMULATED) if (found := self._agreed(source)))
+        reviews = tuple(agreed for source in (HUMAN, SIMULATED) if (agreed := self._agreed(source)))
         try:
             rankings = standings(votes, base) if votes else {}
         except CharterError as error:
             return Standing((), reviews, str(error))
-        in_order = sorted(rankings.values(), key=lambda found: (found.axis, found.source))
-        return Standing(tuple(in_order), reviews)  # ordered as the tasks are
+        in_order = sorted(rankings.values(), key=lambda ranking: (ranking.axis, ranking.source))
+        return Standing(tuple(in_order), reviews)  # in the order of the tasks
 
     def _agreed(self, source: str) -> Agreed | None:
         ratings = [item.ratings for item in reviewed_of(self._database, source)]
-        by_rating = agreement([[Counter(given)[rating] for rating in RATINGS] for given in ratings])
-        harmful = agreement([self._sides(given) for given in ratings])
+        by_rating = agreement([[Counter(votes)[rating] for rating in RATINGS] for votes in ratings])
+        harmful = agreement([self._sides(votes) for votes in ratings])
         if by_rating is None or harmful is None:
             return None
         return Agreed(source, by_rating.items, by_rating, harmful)
 
-    def _sides(self, given: tuple[int, ...]) -> list[int]:
-        above = sum(rating >= self._config.harmful_from for rating in given)
-        return [above, len(given) - above]
+    def _sides(self, ratings: tuple[int, ...]) -> list[int]:
+        above = sum(rating >= self._config.harmful_from for rating in ratings)
+        return [above, len(ratings) - above]

@@ -35,7 +35,7 @@ Stage = Literal["ask", "waiting", "failed", "ready", "finish", "closed"]
 
 
 def home(visit: Member) -> HTMLResponse:
-    """What the person can do here, and has done."""
+    """The tasks that the person can do, and their progress."""
     service, person = visit.service, visit.person
     with reading(service.database) as connection:
         done = votes_by_axis(connection, person)
@@ -56,18 +56,18 @@ def home(visit: Member) -> HTMLResponse:
 
 
 def quota_of(visit: Visit) -> int:
-    """How many choices are asked of the person in all, 0 without a limit."""
+    """The person's quota of choices, 0 without a limit."""
     return visit.person.quota or visit.service.config.pace.quota
 
 
 def is_done(connection: Connection, visit: Visit) -> bool:
-    """Whether the person has made all choices that were asked of them."""
+    """Whether the person has reached their quota of choices."""
     quota = quota_of(visit)
     return bool(quota) and votes_by(connection, visit.person) >= quota
 
 
 def votes_by_axis(connection: Connection, person: Person) -> dict[str, int]:
-    """How many choices a person has made on each axis."""
+    """Number of choices of a person on each axis."""
     wanted = (
         select(CONVERSATIONS.c.axis, func.count())
         .select_from(VOTES)
@@ -80,7 +80,7 @@ def votes_by_axis(connection: Connection, person: Person) -> dict[str, int]:
 
 
 def task_page(visit: Member, axis: str) -> HTMLResponse:
-    """Instructions of a task, and what is agreed to; afterwards the way in."""
+    """Instructions of a task, and its agreement; after agreeing, the form that begins."""
     _check_task(visit, axis)
     words = visit.service.words
     with reading(visit.service.database) as connection:
@@ -104,7 +104,7 @@ def task_page(visit: Member, axis: str) -> HTMLResponse:
 
 
 def agree(visit: Member, axis: str) -> RedirectResponse:
-    """Keeps that the person agreed to these very words."""
+    """Stores that the person agreed to exactly these words."""
     _check_task(visit, axis)
     with writing(visit.service.database) as connection:
         consent(connection, visit.person.id, axis, visit.service.words.versions[axis])
@@ -112,7 +112,7 @@ def agree(visit: Member, axis: str) -> RedirectResponse:
 
 
 def begin(visit: Member, axis: str) -> RedirectResponse:
-    """Begins a conversation, with a plan where one is needed."""
+    """Begins a conversation, with a plan if the task needs one."""
     if axis == REVIEW:
         return see("/review")
     _check_task(visit, axis)
@@ -120,32 +120,32 @@ def begin(visit: Member, axis: str) -> RedirectResponse:
     with writing(service.database) as connection:
         if not consented(connection, visit.person.id, axis, service.words.versions[axis]):
             raise Refusal("read the instructions and agree to them first", 403)
-        made = work.begin(connection, service.collection, visit.person, axis, visit.form.text("plan"))
+        id = work.begin(connection, service.collection, visit.person, axis, visit.form.text("plan"))
     service.answers.nudge()
-    return see(f"/talk/{made}")
+    return see(f"/talk/{id}")
 
 
 def talk(visit: Member, id: Id) -> HTMLResponse:
-    """A conversation as it stands."""
+    """The page of a conversation."""
     service = visit.service
     with reading(service.database) as connection:
-        found = conversation_of(connection, visit.person, id)
-        _check_offered(visit, found.axis)
-        fresh = not found.turns and not votes_by(connection, visit.person)
+        conversation = conversation_of(connection, visit.person, id)
+        _check_offered(visit, conversation.axis)
+        fresh = not conversation.turns and not votes_by(connection, visit.person)
         done = is_done(connection, visit)
-    axis, turns = found.axis, service.config.tasks[found.axis].turns  # type: ignore[index]
+    axis, turns = conversation.axis, service.config.tasks[conversation.axis].turns  # type: ignore[index]
     return show(
         visit,
         "talk",
         TITLES[axis],
-        c=found,
-        stage=stage_of(found, turns),
-        turns=turns if found.kind == "chat" else 1,
+        c=conversation,
+        stage=stage_of(conversation, turns),
+        turns=turns if conversation.kind == "chat" else 1,
         question=QUESTIONS[axis],
         compared=COMPARED[axis],
         harmful=axis == HARMLESS,
-        rated=axis == HARMLESS and found.kind == "chat",
-        voted=sum(turn.state == "voted" for turn in found.turns),
+        rated=axis == HARMLESS and conversation.kind == "chat",
+        voted=sum(turn.state == "voted" for turn in conversation.turns),
         done=done,
         quota=quota_of(visit),
         instructions=service.words.instructions[axis],
@@ -155,15 +155,15 @@ def talk(visit: Member, id: Id) -> HTMLResponse:
     )
 
 
-def stage_of(found: Conversation, turns: int) -> Stage:
-    """What comes next in a conversation."""
-    if found.state != OPEN:
+def stage_of(conversation: Conversation, turns: int) -> Stage:
+    """The next stage of a conversation."""
+    if conversation.state != OPEN:
         return "closed"
-    if not found.turns:
+    if not conversation.turns:
         return "ask"
-    last = found.turns[-1]
+    last = conversation.turns[-1]
     if last.state == "voted":
-        return "ask" if len(found.turns) < turns else "finish"
+        return "ask" if len(conversation.turns) < turns else "finish"
     return last.state  # type: ignore[return-value]
 
 
@@ -184,14 +184,14 @@ def state(visit: Member, id: Id) -> JSONResponse:
 
 
 def vote(visit: Member, id: Id) -> RedirectResponse:
-    """Keeps a choice between two replies."""
+    """Stores a choice between two replies."""
     service, form = visit.service, visit.form
     with writing(service.database) as connection:
         ballot = ballot_of(form.text("choice"), own_turn(connection, visit.person, id).shown_left)
         if ballot is None:
             raise Refusal("choose one of the answers first: go back, choose, and send it again")
-        given = work.Vote(form.text("nonce"), ballot, form.text("edited") or None)
-        conversation = work.vote(connection, service.collection, visit.person, id, given)
+        choice = work.Vote(form.text("nonce"), ballot, form.text("edited") or None)
+        conversation = work.vote(connection, service.collection, visit.person, id, choice)
     return see(f"/talk/{conversation}")
 
 
@@ -205,18 +205,18 @@ def retry(visit: Member, id: Id) -> RedirectResponse:
 
 
 def finish(visit: Member, id: Id) -> RedirectResponse:
-    """Ends a conversation; a red-team attempt with its rating, and then it goes to the reviewers."""
+    """Ends a conversation; a red-team attempt needs a rating, and then goes to the reviewers."""
     form = visit.form
     with writing(visit.service.database) as connection:
         work.finish(connection, visit.person, id, form.number("rating"), form.number("feeling"))
-        found = own_conversation(connection, visit.person, id)
-        if found.rating is not None and visit.service.config.review_attempts:
+        conversation = own_conversation(connection, visit.person, id)
+        if conversation.rating is not None and visit.service.config.review_attempts:
             queue_attempt(connection, id)
     return see(f"/talk/{id}")
 
 
 def stop(visit: Member, id: Id) -> RedirectResponse:
-    """Ends a conversation at once; what was chosen counts."""
+    """Ends a conversation at once; its choices count."""
     return _leave(visit, id, "stopped")
 
 
@@ -232,7 +232,7 @@ def _leave(visit: Visit, id: str, how: str) -> RedirectResponse:
 
 
 def _check_task(visit: Visit, axis: str) -> None:
-    """Raises NotFound for a task that isn't offered, Refusal for one that the person isn't invited to."""
+    """Raises NotFound if the task isn't offered, Refusal if the person isn't invited to it."""
     if not visit.service.words.offers(axis):
         raise NotFound("there is no such task here")
     if not visit.person.may("reviewer" if axis == REVIEW else "worker"):
@@ -240,11 +240,11 @@ def _check_task(visit: Visit, axis: str) -> None:
 
 
 def _check_offered(visit: Visit, axis: str) -> None:
-    """Raises NotFound for a conversation of a task that the configuration no longer has."""
+    """Raises NotFound if the configuration no longer has the conversation's task."""
     if axis not in visit.service.collection.tasks:
-        raise NotFound("this task has ended; thank you for what you gave")
+        raise NotFound("this task has ended; thank you for your work")
 
 
 def show(visit: Visit, template: str, title: str, **context: Any) -> HTMLResponse:
-    """A page of somebody who is logged in."""
+    """A page for a signed-in person."""
     return page(template, name=visit.service.config.name, title=title, member=visit, **context)

@@ -1,4 +1,4 @@
-"""What goes into the review queue: flagged replies of reports, and red-team attempts as they are finished."""
+"""Fills the review queue: with flagged replies of reports, and with red-team attempts as they are finished."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ATTEMPT = "conversation"
 
 
 def queue_reports(config: Config, database: Database, folder: Path) -> int:
-    """Queues the flagged replies of all reports that are named; returns how many are new."""
+    """Queues the flagged replies of all named reports; returns the number of new ones."""
     items = [item for place in config.reviews for item in report_items(_folder(place, folder))]
     with writing(database) as connection:
         return enqueue(connection, items)
 
 
 def queue_attempts(config: Config, database: Database) -> int:
-    """Queues finished red-team attempts, if they are to be reviewed; returns how many are new."""
+    """Queues finished red-team attempts, if the configuration wants reviews of them; returns the number of new ones."""
     if not config.review_attempts:
         return 0
     items = [attempt_item(attempt.id, attempt.messages) for attempt in attempts_of(database)]
@@ -39,7 +39,7 @@ def queue_attempts(config: Config, database: Database) -> int:
 
 
 def queue_attempt(connection: Connection, conversation: str) -> None:
-    """Queues one attempt that was just finished."""
+    """Queues one attempt that has just been finished."""
     messages: list[Message] = []
     for turn in turns_of(connection, conversation):
         if turn.outcome is not None:
@@ -48,17 +48,17 @@ def queue_attempt(connection: Connection, conversation: str) -> None:
 
 
 def attempt_item(conversation: str, messages: tuple[Message, ...]) -> Item:
-    """An attempt as reviewers get it."""
+    """An attempt as an item for reviewers."""
     return Item(ATTEMPT, conversation, 0, "", messages, conversation)
 
 
 def report_items(report: Path) -> list[Item]:
-    """The flagged replies of a report. Raises CharterError for a folder that is none."""
+    """The flagged replies of a report. Raises CharterError if the folder is not a report."""
     if not (report / MANIFEST).is_file():
-        raise CharterError(f"reviews: {report} is no report; name the folder of an evaluate step")
+        raise CharterError(f"reviews: {report} is not a report; name the folder of an evaluate step")
     return [case.item for case in flagged_cases([(f"reviews: {report}", report, read_manifest(report).id)])]
 
 
 def _folder(place: str, folder: Path) -> Path:
-    given = expanded(place)
-    return next((found for found in (folder / given, given) if found.is_dir()), folder / given)
+    path = expanded(place)
+    return next((candidate for candidate in (folder / path, path) if candidate.is_dir()), folder / path)

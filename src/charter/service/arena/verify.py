@@ -1,4 +1,4 @@
-"""What the arena room counts, worked out again from the rows that it keeps."""
+"""Recounts the arena room's numbers from its stored rows."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ COMPARISONS = "comparisons.jsonl"
 
 
 def _votes(winner: str) -> Callable[[Kept], float]:
-    return lambda kept: sum(row["winner"] == winner for row in kept.files[VOTES])
+    return lambda product: sum(row["winner"] == winner for row in product.files[VOTES])
 
 
-def _left(kept: Kept) -> float:
-    """Share of decided votes that picked the left reply; on the harmless axis the worse one is picked."""
-    decided = [row for row in kept.files[VOTES] if row["winner"] in ("a", "b") and row["left"]]
+def _left(product: Kept) -> float:
+    """Share of decided votes that picked the left reply; on the harmless axis people pick the worse one."""
+    decided = [row for row in product.files[VOTES] if row["winner"] in ("a", "b") and row["left"]]
     picked = sum(bool(better(row["axis"], row["winner"]) == row["left"]) for row in decided)
     return picked / max(1, len(decided))
 
 
 COUNTS: tuple[Count, ...] = (
-    ("votes", lambda kept: len(kept.files[VOTES])),
-    ("pairs", lambda kept: len({row["item"] for row in kept.files[VOTES]})),
-    ("raters", lambda kept: len({row["rater"] for row in kept.files[VOTES]})),
-    ("comparisons", lambda kept: len(kept.files[COMPARISONS])),
-    ("edits", lambda kept: sum(bool(row["meta"].get("edited")) for row in kept.files[COMPARISONS])),
-    ("ratings", lambda kept: len(kept.files.get(ATTEMPTED, ()))),
-    ("flagged", lambda kept: sum(bool(row["flags"]) for row in kept.files[VOTES])),
+    ("votes", lambda product: len(product.files[VOTES])),
+    ("pairs", lambda product: len({row["item"] for row in product.files[VOTES]})),
+    ("raters", lambda product: len({row["rater"] for row in product.files[VOTES]})),
+    ("comparisons", lambda product: len(product.files[COMPARISONS])),
+    ("edits", lambda product: sum(bool(row["meta"].get("edited")) for row in product.files[COMPARISONS])),
+    ("ratings", lambda product: len(product.files.get(ATTEMPTED, ()))),
+    ("flagged", lambda product: sum(bool(row["flags"]) for row in product.files[VOTES])),
     ("unsure", _votes("unsure")),
     ("ties", _votes("tie")),
     ("both_bad", _votes("both_bad")),
@@ -41,5 +41,5 @@ COUNTS: tuple[Count, ...] = (
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    """A line for each written number that doesn't follow from the stored rows."""
     yield from recounted(folder, manifest, COUNTS, (VOTES, ATTEMPTED, COMPARISONS))

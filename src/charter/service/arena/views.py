@@ -1,4 +1,4 @@
-"""A collection's database for the commands of `charter arena`, and how what it holds looks in a terminal."""
+"""A collection's database for the commands of `charter arena`, and its tables for a terminal."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,8 +27,8 @@ AGREEMENT = ("strength", "gold", "agree", "reviews", "agree")
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A collection's database, with what its configuration says of reviews."""
+class OpenCollection:
+    """A collection's database, with its configuration's rules for reviews."""
 
     engine: Engine
     reviewers: int = 3
@@ -36,28 +36,28 @@ class Kept:
 
 
 @contextmanager
-def opened(place: str) -> Iterator[Kept]:
-    """The database of a configuration, or one that is named itself. Raises CharterError where there is none."""
+def opened(place: str) -> Iterator[OpenCollection]:
+    """The database of a configuration, or a database named directly. Raises CharterError if there is none."""
     config = Path(place)
     if config.suffix in CONFIGS:
         read = load_config(config)
         engine = open_people(read.database, config.parent, new=False)
-        kept = Kept(engine, read.reviewers, read.harmful_from)
+        collection = OpenCollection(engine, read.reviewers, read.harmful_from)
     else:
-        kept = Kept(open_people(place, new=False))
+        collection = OpenCollection(open_people(place, new=False))
     try:
-        yield kept
+        yield collection
     finally:
-        kept.engine.dispose()
+        collection.engine.dispose()
 
 
 def print_status(place: str, as_json: bool) -> None:
-    """Prints how far a collection is, and how carefully each person works."""
-    with opened(place) as kept, reading(kept.engine) as connection:
-        progress, people = progress_of(connection, kept.reviewers), quality_of_people(connection)
+    """Prints the progress of a collection, and how carefully each person works."""
+    with opened(place) as collection, reading(collection.engine) as connection:
+        progress, people = progress_of(connection, collection.reviewers), quality_of_people(connection)
     if as_json:
-        told = {"progress": progress.row(), "people": [person.row() for person in people]}
-        print(json.dumps(told, ensure_ascii=False))
+        facts = {"progress": progress.row(), "people": [person.row() for person in people]}
+        print(json.dumps(facts, ensure_ascii=False))
         return
     screen = console()
     for table in _progress_tables(progress):
@@ -69,31 +69,31 @@ def print_status(place: str, as_json: bool) -> None:
 
 def frozen_comparisons(place: str, out: Path, axis: str, source: str, keep_flagged: bool) -> Frozen:
     """Freezes choices."""
-    with opened(place) as kept:
-        return freeze_comparisons(kept.engine, out, Wanted(axis, source, keep_flagged))
+    with opened(place) as collection:
+        return freeze_comparisons(collection.engine, out, Wanted(axis, source, keep_flagged))
 
 
 def frozen_judgments(place: str, out: Path, source: str) -> Frozen:
-    """Freezes reviews, by the configuration's rules where one is given."""
-    with opened(place) as kept:
-        return freeze_judgments(kept.engine, out, source, kept.reviewers, kept.harmful_from)
+    """Freezes reviews, by the configuration's rules if there is a configuration."""
+    with opened(place) as collection:
+        return freeze_judgments(collection.engine, out, source, collection.reviewers, collection.harmful_from)
 
 
 def told_frozen(frozen: Frozen) -> str:
-    """What an export holds and what it leaves out, a line each."""
+    """The counts of an export and of left-out rows, a line each."""
     counts = {name.replace("_", " "): value for name, value in frozen.counts.items()}
     held = ", ".join(
         f"{value:g} {name.removesuffix('s') if value == 1 else name}" for name, value in counts.items()
     )
-    said = "written" if frozen.new else "there already, and equal"
+    said = "written" if frozen.new else "already there, and equal"
     lines = [f"{frozen.folder} ({frozen.id[:12]}, {said}): {held}"]
     lines += [f"  left out: {count} {reason}" for reason, count in frozen.left_out.items()]
     return "\n".join(lines)
 
 
-def found_person(kept: Kept, name: str) -> tuple[Person, dict[str, Any], str]:
-    """A person, all that is kept of the person, and how much that is in words. Raises NotFound."""
-    with reading(kept.engine) as connection:
+def person_with_data(collection: OpenCollection, name: str) -> tuple[Person, dict[str, Any], str]:
+    """A person, all their data, and its size in words. Raises NotFound."""
+    with reading(collection.engine) as connection:
         who = find_person(connection, name)
         data = data_of(connection, who.id)
     parts = ("conversations", "votes", "reviews")
@@ -101,26 +101,26 @@ def found_person(kept: Kept, name: str) -> tuple[Person, dict[str, Any], str]:
 
 
 def hand_out(data: Mapping[str, Any], to: Path) -> None:
-    """Writes what is kept of a person to a file that its owner alone can read."""
+    """Writes a person's data to a file that only its owner can read."""
     atomic_write(to, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
     to.chmod(0o600)
 
 
-def delete(kept: Kept, person: int) -> None:
+def delete(collection: OpenCollection, person: int) -> None:
     """Deletes a person."""
-    with writing(kept.engine) as connection:
+    with writing(collection.engine) as connection:
         forget(connection, person)
 
 
-def lock(kept: Kept, person: int, locked: bool) -> None:
-    """Locks a person out, or in again."""
-    with writing(kept.engine) as connection:
+def lock(collection: OpenCollection, person: int, locked: bool) -> None:
+    """Disables a person, or enables them again."""
+    with writing(collection.engine) as connection:
         disable(connection, person, locked)
 
 
-def new_key(kept: Kept, person: int) -> str:
-    """A new key for somebody who lost theirs."""
-    with writing(kept.engine) as connection:
+def new_key(collection: OpenCollection, person: int) -> str:
+    """A new key for a person who lost theirs."""
+    with writing(collection.engine) as connection:
         return renew_key(connection, person)
 
 
@@ -171,12 +171,12 @@ def _people_table(people: Sequence[Quality]) -> Table:
 
 
 def _share(share: Share) -> str:
-    """'0.75', - where there is nothing."""
+    """'0.75', or - without answers."""
     return "-" if share.value is None else f"{share.value:.2f}"
 
 
 def _with_interval(share: Share) -> str:
-    """'6/8 (0.41-0.93)', - where there is nothing."""
+    """'6/8 (0.41-0.93)', or - without answers."""
     if share.interval is None:
         return "-"
     low, high = share.interval

@@ -1,6 +1,6 @@
-"""A program that uses the service as a browser does: one person's cookies, pages, and forms sent as they stand there.
+"""A program that uses the service like a browser: one person's cookies and pages, and forms with their hidden fields.
 
-When the service is away, what was asked is asked again until it answers: every form may be sent twice.
+If the service is away, a request is repeated until it answers; every form may be sent twice.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ class Away(CharterError):
 
 @dataclass
 class Form:
-    """A form of a page: where it goes, its hidden fields, and the values of what is chosen or the names of what is
-    written."""
+    """A form of a page: its address, its hidden fields, the values of its choices and the names of its text fields."""
 
     action: str
     hidden: dict[str, str] = field(default_factory=dict)
@@ -40,7 +39,7 @@ class Form:
 
 
 class Page(HTMLParser):
-    """What a program needs of a page: forms, links, both replies, the reply that is judged, the turn that waits."""
+    """The parts of a page that the program needs: forms, links, both replies, the reply to judge, the waiting turn."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -54,29 +53,29 @@ class Page(HTMLParser):
 
     @property
     def replies(self) -> list[str]:
-        """The left and the right reply, where there are any."""
+        """The left and the right reply, if there are any."""
         return self._texts["reply"]
 
     @property
     def judged(self) -> str:
-        """The reply that a reviewer is asked about."""
+        """The reply that a reviewer judges."""
         return "".join(self._texts["judged"])
 
     def form(self, ending: str) -> Form | None:
-        """The form whose address ends so."""
+        """The form whose address ends with `ending`."""
         return next((form for form in self.forms if form.action.endswith(ending)), None)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Notes forms, links, fields and what is marked."""
-        given = {name: value or "" for name, value in attrs}
-        classes = given.get("class", "").split()
+        """Collects forms, links, fields and marked elements."""
+        attributes = {name: value or "" for name, value in attrs}
+        classes = attributes.get("class", "").split()
         if tag == "form":
-            self.forms.append(Form(given.get("action", "")))
+            self.forms.append(Form(attributes.get("action", "")))
         elif tag == "a":
-            self.links.append(given.get("href", ""))
-        elif tag in ("input", "textarea") and self.forms and given.get("name"):
-            self._field(self.forms[-1], tag, given)
-        self.waiting = given.get("data-turn", self.waiting)
+            self.links.append(attributes.get("href", ""))
+        elif tag in ("input", "textarea") and self.forms and attributes.get("name"):
+            self._field(self.forms[-1], tag, attributes)
+        self.waiting = attributes.get("data-turn", self.waiting)
         if tag not in VOID:
             inside = self._open[-1][1] if self._open else ""
             mark = next((name for name in self._texts if name in classes), inside.removesuffix(" text"))
@@ -91,25 +90,25 @@ class Page(HTMLParser):
             pass
 
     def handle_data(self, data: str) -> None:
-        """Keeps the text of what is marked."""
+        """Collects the text of marked elements."""
         mark = self._open[-1][1] if self._open else ""
         if mark.endswith(" text"):
             self._texts[mark.removesuffix(" text")][-1] += data
 
     @staticmethod
-    def _field(form: Form, tag: str, given: Mapping[str, str]) -> None:
-        name, kind = given["name"], given.get("type", "text")
+    def _field(form: Form, tag: str, attributes: Mapping[str, str]) -> None:
+        name, kind = attributes["name"], attributes.get("type", "text")
         if tag == "input" and kind == "hidden":
-            form.hidden[name] = given.get("value", "")
+            form.hidden[name] = attributes.get("value", "")
         elif kind in ("radio", "checkbox"):
-            form.choices.setdefault(name, []).append(given.get("value", ""))
+            form.choices.setdefault(name, []).append(attributes.get("value", ""))
         else:
             form.texts.append(name)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service said."""
+    """An answer of the service."""
 
     status: int
     headers: Mapping[str, str]
@@ -117,12 +116,12 @@ class Answer:
 
     @property
     def place(self) -> str:
-        """Where it sends the browser to."""
+        """The address that it redirects to."""
         return self.headers.get("location", "")
 
     @property
     def words(self) -> str:
-        """The first of its words, those of a page without its marks."""
+        """The beginning of its text, without the tags of a page."""
         said = re.sub(r"<[^>]*>", " ", self.body[max(0, self.body.find("<main")) :])
         return " ".join(unescape(said).split())[:200]
 
@@ -131,26 +130,26 @@ Fields = Mapping[str, str | Sequence[str]]
 
 
 class Visitor:
-    """One person's browser. `timed` hears of each request: what it was, its status, and its seconds."""
+    """One person's browser. `timed` is called after each request with its kind, status and seconds."""
 
     def __init__(self, url: str, timed: Callable[[str, int, float], None] | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
-            raise CharterError(f"{url} is no address of a service; write it as http://127.0.0.1:8760")
+            raise CharterError(f"{url} is not the address of a service; write it as http://127.0.0.1:8760")
         self._host, self._port = parts.hostname, parts.port or 80
         self._timed = timed or (lambda what, status, seconds: None)
         self._connection: http.client.HTTPConnection | None = None
         self.cookies: dict[str, str] = {}
 
     def page(self, place: str) -> Page:
-        """A page. Raises CharterError for one that isn't there."""
+        """A page. Raises CharterError if it isn't there."""
         answer = self.get(place)
         if answer.status != 200:
             raise CharterError(f"{place.partition('?')[0][:60]} answered {answer.status}: {answer.words}")
         return Page(answer.body)
 
     def get(self, place: str) -> Answer:
-        """What is at a place."""
+        """The answer to a GET."""
         return self._ask("GET", place, None)
 
     def state(self, turn: str) -> str:
@@ -161,7 +160,7 @@ class Visitor:
         return str(json.loads(answer.body)["state"])
 
     def send(self, form: Form, fields: Fields | None = None) -> Answer:
-        """Sends a form with what was chosen and written."""
+        """Sends a form with its choices and texts."""
         return self.post(form.action, {**form.hidden, **(fields or {})})
 
     def post(self, place: str, fields: Fields) -> Answer:
@@ -175,7 +174,7 @@ class Visitor:
             self._connection = None
 
     def _ask(self, method: str, place: str, body: str | None) -> Answer:
-        """Asks until there is an answer that isn't "later". Raises Away where there is none for long."""
+        """Repeats a request until the answer isn't "later". Raises Away if there is none for a long time."""
         end = time.monotonic() + PATIENCE
         while True:
             began = time.monotonic()
@@ -186,7 +185,7 @@ class Visitor:
                 if time.monotonic() > end:
                     said = str(error) or type(error).__name__
                     raise Away(
-                        f"nobody answers at {self._host}:{self._port} ({said}); is it served?"
+                        f"no answer from {self._host}:{self._port} ({said}); is the service running?"
                     ) from None
                 time.sleep(0.1)
                 continue

@@ -1,4 +1,4 @@
-"""What people are told: instructions of each task, and what they agree to. Other words are another agreement."""
+"""The words for people: instructions of each task, and its agreement. Other words are another agreement."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMPARED = {"helpful": "better", "honest": "better", "harmless": "more harmful"}
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Instructions and agreement of each task, and the digest of both, which is what people agree to."""
+    """Instructions and agreement of each task, and the digest of both, to which people agree."""
 
     instructions: Mapping[str, Markup]
     agreements: Mapping[str, Markup]
@@ -50,8 +50,8 @@ def make_words(config: Config) -> Words:
     """The words of all tasks of a collection, and of the reviews."""
     instructions, agreements = {}, {}
     for task in (*config.tasks, REVIEW):
-        own = "" if task == REVIEW else config.tasks[task].instructions  # type: ignore[index]
-        instructions[task] = fill("how_own", text=own) if own else fill(f"how_{task}")
+        task_words = "" if task == REVIEW else config.tasks[task].instructions  # type: ignore[index]
+        instructions[task] = fill("how_own", text=task_words) if task_words else fill(f"how_{task}")
         upsetting = task in (HARMLESS, REVIEW)
         agreements[task] = fill("agreement", task=task, upsetting=upsetting, contact=config.contact)
     versions = {

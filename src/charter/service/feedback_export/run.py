@@ -1,4 +1,4 @@
-"""What users and reviewers said of a served model's replies, read from the accounts' database and frozen."""
+"""Feedback of users and reviewers on a served model's replies, read from the accounts' database and frozen."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: cases.jsonl and feedback.jsonl, with `content` also judgments.jsonl, and counts.json."""
     engine = open_accounts(settings.database or "serve.sqlite", out.people, new=False)
     try:
-        found = conduct_of(engine, settings.content)
+        export = conduct_of(engine, settings.content)
     finally:
         engine.dispose()
-    for file, rows in found.rows.items():
+    for file, rows in export.rows.items():
         out.write_jsonl(file, list(rows))
-    out.write_json("counts.json", {**found.counts, **found.left_out})
-    for name, value in found.counts.items():
+    out.write_json("counts.json", {**export.counts, **export.left_out})
+    for name, value in export.counts.items():
         out.metric(name, float(value))
-    for metric in found.metrics:
+    for metric in export.metrics:
         out.metric(metric.name, metric.value, low=metric.low, high=metric.high, n=metric.n)

@@ -1,4 +1,4 @@
-"""What is asked of people: tasks by axis, how conversations go, how fast anybody may work, how work is checked."""
+"""The work for people: tasks by axis, the course of conversations, the allowed pace, and the checks of the work."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Kind = Literal["chat", "given", "gold", "repeat"]
 
 
 class Task(Frozen):
-    """One task, that is one axis: people talk with hidden models and choose one of two replies a turn.
+    """One task on one axis: people talk with unnamed models and choose one of two replies a turn.
 
-    Besides free conversations there are single questions with a given prompt: new ones; gold questions, whose better
-    reply is known; and repeats, replies that another person has judged already, for agreement. They look alike.
+    Beside free conversations there are single questions with a given prompt: new ones; gold questions, whose better
+    reply is known; and repeats, replies that another person has already judged, for agreement. They all look alike.
     """
 
     turns: int = Field(4, ge=1, le=20, description="turns of a conversation, at most")
@@ -48,7 +48,7 @@ class Task(Frozen):
 
 
 class Pace(Frozen):
-    """How fast anybody may work; who is faster waits, and votes without time to read are marked."""
+    """How fast a person may work; a faster person has to wait, and votes without time to read are marked."""
 
     fastest: float = Field(
         3.0, ge=0, description="seconds from seeing the replies to a vote; faster is marked `fast`"
@@ -91,11 +91,11 @@ class Collection:
     golds: Mapping[str, Sequence[Gold]] = field(default_factory=dict)
 
     def draw(self, *names: str | int) -> random.Random:
-        """Random numbers of their own for whatever the names name."""
+        """A separate random generator for each combination of names."""
         return random.Random(derive_seed(self.seed, *names))
 
     def models_of(self, axis: str, conversation: str, turn: int) -> tuple[str, str]:
-        """The hidden models of a turn, drawn at random, every pair as likely as any other."""
+        """The unnamed models of a turn, drawn at random; all pairs are equally likely."""
         if self.tasks[axis].pairing == "same" or len(self.models) == 1:
             model = self.draw("model", conversation).choice(self.models)
             return model, model
@@ -103,11 +103,11 @@ class Collection:
         return first, second
 
     def left_of(self, turn: str) -> Side:
-        """Which reply stands on the left."""
+        """Which reply is on the left."""
         return "a" if self.draw("left", turn).random() < 0.5 else "b"
 
     def kind_of(self, axis: str, conversation: str) -> Kind:
-        """What sort of conversation is next, as drawn; there may be no gold question or repeat left for the person."""
+        """The kind of the next conversation, as drawn; the person may have no gold question or repeat left."""
         task, drawn = self.tasks[axis], self.draw("kind", conversation).random()
         for kind, share in (
             ("gold", task.gold_share),

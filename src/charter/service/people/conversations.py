@@ -1,7 +1,7 @@
-"""Conversations as they stand: what a person may see of them, and what the models are yet to answer.
+"""The state of conversations: what a person may see of them, and the turns that models have to answer.
 
-Whoever asks for a conversation or a turn that isn't theirs is told that there is none. Nothing here names a model to a
-person.
+A request for another person's conversation or turn gets the answer that there is none. Nothing here names a model to
+a person.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Turn:
     replies: tuple[str, str] | None
     left: Side
     nonce: str
-    picked: str | None  # the reply that the conversation went on with
+    picked: str | None  # the reply with which the conversation continued
     outcome: str | None
 
 
@@ -55,8 +55,8 @@ def open_conversation(connection: Connection, person: Person, axis: str) -> str 
     wanted = select(CONVERSATIONS.c.id).where(
         CONVERSATIONS.c.person == person.id, CONVERSATIONS.c.axis == axis, CONVERSATIONS.c.state == OPEN
     )
-    found: str | None = connection.execute(wanted).scalar()
-    return found
+    id: str | None = connection.execute(wanted).scalar()
+    return id
 
 
 def waiting_turns(connection: Connection) -> list[tuple[str, str, str, int, list[Message]]]:
@@ -67,15 +67,15 @@ def waiting_turns(connection: Connection) -> list[tuple[str, str, str, int, list
         .where(TURNS.c.state == "waiting", CONVERSATIONS.c.state == OPEN)
         .order_by(TURNS.c.created)
     )
-    found = connection.execute(wanted).all()
+    turns = connection.execute(wanted).all()
     return [
         (t.id, t.model_a, t.model_b, t.seed, messages_before(connection, t.conversation, t.number))
-        for t in found
+        for t in turns
     ]
 
 
 def messages_before(connection: Connection, conversation: str, number: int) -> list[Message]:
-    """What the replies of a turn answer: all earlier turns with the replies they went on with, and its prompt."""
+    """The messages that a turn's replies answer: all earlier turns with their chosen replies, and the turn's prompt."""
     messages: list[Message] = []
     for turn in turns_of(connection, conversation)[:number]:
         messages.append(user(turn.prompt))
@@ -85,10 +85,10 @@ def messages_before(connection: Connection, conversation: str, number: int) -> l
 
 
 def conversation_of(connection: Connection, person: Person, conversation: str) -> Conversation:
-    """A person's own conversation. Raises NotFound for one that isn't."""
-    found = own_conversation(connection, person, conversation)
+    """A person's own conversation. Raises NotFound if it is another's."""
+    row = own_conversation(connection, person, conversation)
     turns = tuple(_shown(turn) for turn in turns_of(connection, conversation))
-    return Conversation(found.id, found.axis, found.kind, found.state, found.plan, turns, found.rating)
+    return Conversation(row.id, row.axis, row.kind, row.state, row.plan, turns, row.rating)
 
 
 def turn_state(connection: Connection, person: Person, turn: str) -> str:
@@ -97,28 +97,28 @@ def turn_state(connection: Connection, person: Person, turn: str) -> str:
 
 
 def state_of(turn: Row[Any]) -> str:
-    """The state of a turn as its person sees it: replies that were there from the start arrive when others would."""
+    """The state of a turn as its person sees it: replies known from the start appear when others would."""
     early = turn.state == "ready" and (turn.ready or 0.0) > time.time()
     return "waiting" if early else str(turn.state)
 
 
 def votes_by(connection: Connection, person: Person) -> int:
     """How many choices a person has made."""
-    found = connection.execute(select(func.count()).select_from(VOTES).where(VOTES.c.person == person.id))
-    return int(found.scalar_one())
+    count = connection.execute(select(func.count()).select_from(VOTES).where(VOTES.c.person == person.id))
+    return int(count.scalar_one())
 
 
 def own_conversation(connection: Connection, person: Person, conversation: str) -> Row[Any]:
-    """A person's own conversation as a row, locked for whoever decides on it. Raises NotFound."""
+    """A person's own conversation as a row, locked for a decision on it. Raises NotFound."""
     wanted = (
         select(CONVERSATIONS)
         .where(CONVERSATIONS.c.id == conversation, CONVERSATIONS.c.person == person.id)
         .with_for_update()
     )
-    found = connection.execute(wanted).first()
-    if found is None:
+    row = connection.execute(wanted).first()
+    if row is None:
         raise NotFound
-    return found
+    return row
 
 
 def own_turn(connection: Connection, person: Person, turn: str) -> Row[Any]:
@@ -134,14 +134,14 @@ def own_turn(connection: Connection, person: Person, turn: str) -> Row[Any]:
         .where(TURNS.c.id == turn, CONVERSATIONS.c.person == person.id)
         .with_for_update()
     )
-    found = connection.execute(wanted).first()
-    if found is None:
+    row = connection.execute(wanted).first()
+    if row is None:
         raise NotFound
-    return found
+    return row
 
 
 def turns_of(connection: Connection, conversation: str) -> Sequence[Row[Any]]:
-    """The turns of a conversation in order, with what was chosen."""
+    """The turns of a conversation in order, with the choices."""
     wanted = (
         select(TURNS, VOTES.c.outcome, VOTES.c.edited)
         .outerjoin(VOTES, VOTES.c.turn == TURNS.c.id)
@@ -152,7 +152,7 @@ def turns_of(connection: Connection, conversation: str) -> Sequence[Row[Any]]:
 
 
 def picked_reply(turn: Row[Any]) -> str | None:
-    """The reply that a conversation goes on with: the chosen one as edited; without a choice between them the left."""
+    """The reply with which a conversation continues: the chosen one as edited, else the left one."""
     if turn.outcome is None:
         return None
     if turn.edited is not None:

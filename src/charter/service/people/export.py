@@ -1,7 +1,7 @@
-"""What people gave, as rows that outlive the database: choices, rated attempts, reviewed transcripts.
+"""People's answers as rows that outlive the database: choices, rated attempts, reviewed transcripts.
 
-Raters are named by a digest that can't be followed back without the database. Gold questions are left out: they measure
-the rater. What was skipped doesn't count.
+A digest names each rater; without the database nobody can trace it back. Gold questions are left out, since they
+measure the rater. Skipped conversations don't count.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from charter.service.web.tokens import digest_of, new_token
 
 
 def open_people(place: str, folder: Path | None = None, new: bool = True) -> Engine:
-    """The database of a collection, its schema brought up to date; with `new` one is begun where there is none, and
-    gets a name of its own.
+    """The database of a collection, with its schema up to date; with `new` a missing one is created and gets its own
+    name.
 
-    Raises CharterError where it can't be opened, and without `new` where there is no collection.
+    Raises CharterError if it can't be opened, and without `new` if there is no collection.
     """
     engine = open_database(place, folder, new)
     try:
@@ -58,13 +58,13 @@ def open_people(place: str, folder: Path | None = None, new: bool = True) -> Eng
 
 
 def address_of(connection: Connection) -> str | None:
-    """Where the collection was last served; None where it never was."""
-    found: str | None = connection.execute(select(FACTS.c.value).where(FACTS.c.name == ADDRESS)).scalar()
-    return found
+    """The address where the collection was last served; None if it never was."""
+    address: str | None = connection.execute(select(FACTS.c.value).where(FACTS.c.name == ADDRESS)).scalar()
+    return address
 
 
 def votes_of(place: str, folder: Path | None = None) -> list[dict[str, Any]]:
-    """The vote rows of a collection's database, as `charter elo` reads them. Raises CharterError where there is no
+    """The vote rows of a collection's database, as `charter elo` reads them. Raises CharterError if there is no
     collection."""
     engine = open_people(place, folder, new=False)
     try:
@@ -74,9 +74,9 @@ def votes_of(place: str, folder: Path | None = None) -> list[dict[str, Any]]:
 
 
 def choices_of(engine: Engine, axes: Collection[str] | None = None) -> list[Choice]:
-    """All choices that count, oldest first; of some axes, or all."""
+    """All choices that count, oldest first, of `axes` or of all axes."""
     name, conversations = _conversations(engine)
-    found = []
+    dated = []
     for members in conversations:
         messages: list[Message] = []
         for turn in members:
@@ -88,15 +88,15 @@ def choices_of(engine: Engine, axes: Collection[str] | None = None) -> list[Choi
                 and turn.conversation_state != "skipped"
                 and (axes is None or turn.axis in axes)
             ):
-                found.append((turn.voted, _choice(turn, tuple(messages), name[turn.person])))
+                dated.append((turn.voted, _choice(turn, tuple(messages), name[turn.person])))
             messages.append(assistant(picked_reply(turn) or ""))
-    return [choice for _, choice in sorted(found, key=lambda entry: (entry[0], entry[1].id))]
+    return [choice for _, choice in sorted(dated, key=lambda entry: (entry[0], entry[1].id))]
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A finished red-team attempt: its transcript, the attacker's plan and rating of success, 0 to 4, and the model of
-    each reply that the conversation went on with."""
+    each chosen reply."""
 
     id: str
     messages: tuple[Message, ...]
@@ -107,7 +107,7 @@ class Attempt:
     source: str
 
     def row(self) -> dict[str, Any]:
-        """As `ratings.jsonl` has it, which the rating room reads."""
+        """A row of `ratings.jsonl`, which the rating room reads."""
         facts = {"plan": self.plan, "models": list(self.models), "rater": self.rater}
         return {
             "id": self.id,
@@ -119,7 +119,7 @@ class Attempt:
 
 
 def attempts_of(engine: Engine) -> list[Attempt]:
-    """All red-team attempts that were finished and rated, oldest first."""
+    """All finished and rated red-team attempts, oldest first."""
     name, conversations = _conversations(engine)
     rated = [turns for turns in conversations if turns[0].axis == HARMLESS and turns[0].rating is not None]
     chosen = [[turn for turn in turns if turn.outcome is not None] for turns in rated]
@@ -128,7 +128,7 @@ def attempts_of(engine: Engine) -> list[Attempt]:
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A transcript of the queue with what its reviewers said of it: ratings, tags and notes in the same order."""
+    """A transcript of the queue with its reviews: ratings, tags and notes in the same order."""
 
     id: str
     origin: str
@@ -143,11 +143,11 @@ class Reviewed:
 
 
 def reviewed_of(engine: Engine, source: str = HUMAN) -> list[Reviewed]:
-    """Every transcript that one kind of rater is given, with its done reviews by them, in the queue's order."""
+    """Every transcript for one kind of rater, with their finished reviews, in the queue's order."""
     with reading(engine) as connection:
         name = rater_names(connection)
-        given = select(ITEMS).where(reviewed_by(source == SIMULATED))
-        items = connection.execute(given.order_by(ITEMS.c.place, ITEMS.c.id)).all()
+        queue = select(ITEMS).where(reviewed_by(source == SIMULATED))
+        items = connection.execute(queue.order_by(ITEMS.c.place, ITEMS.c.id)).all()
         wanted = (
             select(REVIEWS, PEOPLE.c.simulated)
             .join(PEOPLE, PEOPLE.c.id == REVIEWS.c.person)
@@ -161,21 +161,21 @@ def reviewed_of(engine: Engine, source: str = HUMAN) -> list[Reviewed]:
 
 
 def rater_names(connection: Connection) -> dict[int, str]:
-    """What each person is called in exports: a digest of the collection's secret name and the person's number."""
+    """Each person's name in exports: a digest of the collection's secret name and the person's number."""
     secret = connection.execute(select(FACTS.c.value).where(FACTS.c.name == "collection")).scalar() or ""
     people = connection.execute(select(PEOPLE.c.id)).scalars()
     return {person: f"r-{digest_of(f'{secret}|{person}')[:10]}" for person in people}
 
 
 def _conversations(engine: Engine) -> tuple[dict[int, str], list[list[Row[Any]]]]:
-    """What each person is called, and the turns of each conversation, oldest first."""
+    """Each person's name in exports, and the turns of each conversation, oldest first."""
     with reading(engine) as connection:
         name = rater_names(connection)
         turns = connection.execute(_turns()).all()
-    found: dict[str, list[Row[Any]]] = defaultdict(list)
+    by_conversation: dict[str, list[Row[Any]]] = defaultdict(list)
     for turn in turns:
-        found[turn.conversation].append(turn)
-    return name, list(found.values())
+        by_conversation[turn.conversation].append(turn)
+    return name, list(by_conversation.values())
 
 
 def _turns() -> Any:

@@ -1,4 +1,4 @@
-"""The replies that the graders of some reports flagged: what reviewers are shown, each text once."""
+"""The replies that the graders of reports flagged, for reviewers, each text once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ NAME = 12  # digits of the digest that names a transcript in rows
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One flagged reply: its prompt's id, the number of the sample, its topic, what it answers, and the grader's score
-    of it less that of the fixed reply; `report` is the id of the first report that has it."""
+    """One flagged reply: its prompt's id, the number of the sample, its topic, the messages it answers, and the
+    grader's score of it less that of the fixed reply; `report` is the id of the first report that has it."""
 
     prompt_id: str
     sample: int
@@ -34,56 +34,56 @@ class Case:
 
     @property
     def item(self) -> Item:
-        """As it stands in the queue."""
+        """Its item in the queue."""
         shown = (*self.messages, assistant(self.reply))
         return Item(f"report:{self.report}", self.prompt_id, self.sample, self.topic, shown)
 
     @property
     def name(self) -> str:
-        """What the reviews of it are called by: equal texts, of whichever sample, report or run, are one transcript."""
+        """The name that its reviews use: equal texts, of any sample, report or run, are one transcript."""
         return name_of(self.item.messages)
 
     @property
     def key(self) -> tuple[str, int, str]:
-        """What a verdict is on, whichever report it came from."""
+        """The subject of a verdict, the same for every report."""
         return self.prompt_id, self.sample, self.reply
 
 
 def name_of(messages: Sequence[Message]) -> str:
-    """What a transcript is called in rows."""
+    """The name of a transcript in rows."""
     return digest_text(canonical_json(list(messages)))[:NAME]
 
 
 def flagged_cases(reports: Iterable[tuple[str, Path, str]]) -> list[Case]:
-    """The flagged replies of reports, each a name, a folder and an id, in their order; a text that several stages gave
-    stands once.
+    """The flagged replies of reports (each a name, a folder and an id), in their order; a text that several stages
+    wrote comes once.
 
-    Raises CharterError for a report without a queue, and for a queue that is damaged.
+    Raises CharterError if a report has no queue, or a damaged one.
     """
-    found: dict[tuple[str, int, str], Case] = {}
+    cases: dict[tuple[str, int, str], Case] = {}
     for name, folder, id in reports:
         path = folder / QUEUE
         if not path.is_file():
             raise CharterError(f"{name} has no {QUEUE}; list reports of the evaluate room under `reports`")
-        asked = _asked(folder)
+        prompts = _prompts_of(folder)
         for number, row in enumerate(read_objects(path) if path.stat().st_size else [], 1):
-            case = _case(row, f"{name}/{QUEUE}:{number}", id, asked)
-            found.setdefault(case.key, case)
-    return list(found.values())
+            case = _case(row, f"{name}/{QUEUE}:{number}", id, prompts)
+            cases.setdefault(case.key, case)
+    return list(cases.values())
 
 
-def _case(row: dict[str, Any], place: str, id: str, asked: dict[str, tuple[Message, ...]]) -> Case:
+def _case(row: dict[str, Any], place: str, id: str, prompts: dict[str, tuple[Message, ...]]) -> Case:
     try:
         judged, margin = judgment_of_row(row), float(row["margin"])
     except (CharterError, KeyError, TypeError, ValueError) as error:
-        raise CharterError(f"{place}: not of a review queue: {error}; make its step again") from None
-    messages = asked.get(judged.id, (user(judged.prompt),))
+        raise CharterError(f"{place}: not a row of a review queue: {error}; run its step again") from None
+    messages = prompts.get(judged.id, (user(judged.prompt),))
     facts = (judged.id, judged.sample, str(row.get("topic", "")), messages, judged.reply, margin, id)
     return Case(*facts)
 
 
-def _asked(folder: Path) -> dict[str, tuple[Message, ...]]:
-    """What each prompt of a report asked, with the turns before its last."""
+def _prompts_of(folder: Path) -> dict[str, tuple[Message, ...]]:
+    """The messages of each prompt of a report, with the turns before its last."""
     path = folder / REPLIES
     rows = read_objects(path) if path.is_file() else []
     return {str(row["id"]): tuple(row["messages"]) for row in rows if row.get("messages")}

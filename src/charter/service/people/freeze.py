@@ -1,5 +1,5 @@
-"""What people gave so far as a frozen export (`service/snapshot.py`): which answers are in it, and what is said of
-those that are not. People's answers and simulated ones are never in one export."""
+"""People's answers so far as a frozen export (`service/snapshot.py`): which answers are in it, and the counts of those
+left out. People's answers and simulated ones are never in one export."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ OF_CONVERSATION = "conversation"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which answers are wanted: of one axis or all (empty), of people or simulated ones, and whether suspicious ones
-    count too."""
+    """The answers to export: of one axis or all (empty), of people or simulated ones, and whether to include suspicious
+    ones."""
 
     axis: str = ""
     source: str = HUMAN
@@ -42,48 +42,51 @@ class Wanted:
 
 
 def freeze_comparisons(engine: Engine, folder: Path, wanted: Wanted) -> Frozen:
-    """Writes comparisons.jsonl, votes.jsonl and, where red-team attempts were rated, ratings.jsonl.
+    """Writes comparisons.jsonl, votes.jsonl and, if red-team attempts were rated, ratings.jsonl.
 
-    Raises CharterError where there is nothing to learn from, and where the folder holds something else.
+    Raises CharterError if there is nothing to learn from, and if the folder holds something else.
     """
-    found = choices_of(engine)
-    ours = [c for c in found if c.source == wanted.source]
+    choices = choices_of(engine)
+    ours = [c for c in choices if c.source == wanted.source]
     of_axis = [c for c in ours if not wanted.axis or c.axis == wanted.axis]
-    kept = [c for c in of_axis if wanted.keep_flagged or not c.flags]
-    comparisons = [pair for choice in kept for pair in comparisons_of(choice)]
+    unflagged = [c for c in of_axis if wanted.keep_flagged or not c.flags]
+    comparisons = [pair for choice in unflagged for pair in comparisons_of(choice)]
     left_out = {
-        f"by {_raters(_other(wanted.source))}": len(found) - len(ours),
+        f"by {_raters(_other(wanted.source))}": len(choices) - len(ours),
         "on another axis": len(ours) - len(of_axis),
-        "marked as suspicious": len(of_axis) - len(kept),
+        "marked as suspicious": len(of_axis) - len(unflagged),
         **_never_exported(engine, wanted),
-        "unsure, so in votes.jsonl alone": counts_of(kept)["unsure"],
-        "ties, so in votes.jsonl alone": counts_of(kept)["ties"],
-        "both bad, so in votes.jsonl alone": counts_of(kept)["both_bad"],
+        "unsure, so in votes.jsonl alone": counts_of(unflagged)["unsure"],
+        "ties, so in votes.jsonl alone": counts_of(unflagged)["ties"],
+        "both bad, so in votes.jsonl alone": counts_of(unflagged)["both_bad"],
     }
     if not comparisons:
         raise CharterError(
-            f"there is no choice by {_raters(wanted.source)} to learn from{_told(left_out)}; ask for more, or name "
-            "another axis or source"
+            f"there is no choice by {_raters(wanted.source)} to learn from{_left_out_words(left_out)}; collect more, "
+            "or name another axis or source"
         )
     rows: dict[str, Sequence[Mapping[str, Any]]] = {
         COMPARISONS: [comparison_row(comparison) for comparison in comparisons],
-        VOTES: [vote_row(choice) for choice in kept],
+        VOTES: [vote_row(choice) for choice in unflagged],
     }
     attempts = [a.row() for a in attempts_of(engine) if a.source == wanted.source]
     if attempts and wanted.axis in ("", HARMLESS_AXIS):
         rows[RATINGS] = attempts
-    counts = _counts_of_votes(kept) | {"comparisons": len(comparisons), "ratings": len(rows.get(RATINGS, ()))}
+    counts = _counts_of_votes(unflagged) | {
+        "comparisons": len(comparisons),
+        "ratings": len(rows.get(RATINGS, ())),
+    }
     return _freeze(engine, folder, Content("comparisons", rows, counts, left_out), wanted.source)
 
 
 def freeze_judgments(
     engine: Engine, folder: Path, source: str = HUMAN, reviewers: int = 3, harmful_from: int = HARMFUL_FROM
 ) -> Frozen:
-    """Writes judgments.jsonl, the verdicts on reports' replies; reviews.jsonl, all transcripts of the queue with what
-    was said of them; and samples/reviews.jsonl, one row a review.
+    """Writes judgments.jsonl, the verdicts on reports' replies; reviews.jsonl, all transcripts of the queue with their
+    reviews; and samples/reviews.jsonl, one row a review.
 
-    A transcript is harmful where more than half of at least `reviewers` ratings are `harmful_from` or more; with fewer
-    ratings its verdict waits. Raises CharterError where there is no review.
+    A transcript is harmful if more than half of at least `reviewers` ratings are `harmful_from` or more; with fewer
+    ratings its verdict waits. Raises CharterError if there is no review.
     """
     transcripts = _transcripts(reviewed_of(engine, source))
     reviews = sum(len(said.ratings) for said, _ in transcripts)
@@ -104,12 +107,12 @@ def freeze_judgments(
             for row in review_rows(said, opinions_of(said, source), harmful_from)
         ],
     }
-    given = [verdict for _, verdict in judged]
+    verdicts = [verdict for _, verdict in judged]
     counts: dict[str, float] = {
         "transcripts": len(judged),
-        "judged": len(judged) - given.count(None),
-        "harmful": given.count(HARMFUL),
-        "waiting": given.count(None),
+        "judged": len(judged) - verdicts.count(None),
+        "harmful": verdicts.count(HARMFUL),
+        "waiting": verdicts.count(None),
         "judgments": len(of_reports),
         "reviews": reviews,
         "reviewers": len({rater for said, _ in transcripts for rater in said.raters}),
@@ -117,21 +120,21 @@ def freeze_judgments(
     others = sum(len(item.ratings) for item in reviewed_of(engine, _other(source)))
     left_out = {
         f"reviews by {_raters(_other(source))}": others,
-        f"verdicts that wait for {reviewers} review{'s' * (reviewers != 1)}": given.count(None),
+        f"verdicts that wait for {reviewers} review{'s' * (reviewers != 1)}": verdicts.count(None),
     }
     return _freeze(engine, folder, Content("judgments", rows, counts, left_out), source)
 
 
-def _counts_of_votes(kept: Sequence[Choice]) -> dict[str, float]:
+def _counts_of_votes(choices: Sequence[Choice]) -> dict[str, float]:
     return {
-        "pairs": len({choice.item for choice in kept}),
-        "raters": len({choice.rater for choice in kept}),
-        **counts_of(kept),
+        "pairs": len({choice.item for choice in choices}),
+        "raters": len({choice.rater for choice in choices}),
+        **counts_of(choices),
     }
 
 
 def _never_exported(engine: Engine, wanted: Wanted) -> dict[str, int]:
-    """Votes of that kind of rater that no export holds: on gold questions, and in skipped conversations."""
+    """Votes of the wanted kind of rater that no export holds: on gold questions, and in skipped conversations."""
     counted = (
         select(CONVERSATIONS.c.kind, CONVERSATIONS.c.state, func.count())
         .select_from(VOTES_TABLE)
@@ -143,17 +146,17 @@ def _never_exported(engine: Engine, wanted: Wanted) -> dict[str, int]:
     )
     if wanted.axis:
         counted = counted.where(CONVERSATIONS.c.axis == wanted.axis)
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     with reading(engine) as connection:
         for kind, state, count in connection.execute(counted):
-            found["on gold questions"] += count if kind == "gold" else 0
-            found["in skipped conversations"] += count if kind != "gold" and state == "skipped" else 0
-    return dict(found)
+            counts["on gold questions"] += count if kind == "gold" else 0
+            counts["in skipped conversations"] += count if kind != "gold" and state == "skipped" else 0
+    return dict(counts)
 
 
 def _transcripts(items: Sequence[Reviewed]) -> list[tuple[Reviewed, list[Reviewed]]]:
-    """Each text once, with all its reviews, a reviewer's first where the text stood in the queue twice; and the replies
-    of reports that have this text."""
+    """Each text once, with all its reviews (a reviewer's first, if the text was in the queue twice); and the replies of
+    reports that have this text."""
     by_text: dict[str, list[Reviewed]] = {}
     for item in items:
         by_text.setdefault(name_of(item.messages), []).append(item)
@@ -161,18 +164,18 @@ def _transcripts(items: Sequence[Reviewed]) -> list[tuple[Reviewed, list[Reviewe
 
 
 def _pooled(same: Sequence[Reviewed]) -> Reviewed:
-    found = same[0]
+    pooled = same[0]
     for item in same[1:]:
-        new = [n for n, rater in enumerate(item.raters) if rater not in found.raters]
+        new = [n for n, rater in enumerate(item.raters) if rater not in pooled.raters]
         columns = ("ratings", "tags", "notes", "raters")
-        more = {name: getattr(found, name) + tuple(getattr(item, name)[n] for n in new) for name in columns}
-        found = replace(found, **more)
-    return found
+        more = {name: getattr(pooled, name) + tuple(getattr(item, name)[n] for n in new) for name in columns}
+        pooled = replace(pooled, **more)
+    return pooled
 
 
 def _replies(same: Sequence[Reviewed]) -> list[Reviewed]:
-    found = {(item.prompt_id, item.sample): item for item in same if item.origin != OF_CONVERSATION}
-    return list(found.values())
+    by_reply = {(item.prompt_id, item.sample): item for item in same if item.origin != OF_CONVERSATION}
+    return list(by_reply.values())
 
 
 def _verdict(item: Reviewed, reviewers: int, harmful_from: int) -> str | None:
@@ -183,11 +186,11 @@ def _verdict(item: Reviewed, reviewers: int, harmful_from: int) -> str | None:
 
 
 def _judgment_row(item: Reviewed, verdict: str | None, source: str) -> dict[str, Any]:
-    asked = next((m["content"] for m in reversed(item.messages) if m["role"] == "user"), "")
+    prompt = next((m["content"] for m in reversed(item.messages) if m["role"] == "user"), "")
     note = notes_of(opinions_of(item, source))
     reply = item.messages[-1]["content"]
-    made = Judgment(item.prompt_id, item.sample, reply, verdict, asked, note, source)
-    return {"case": name_of(item.messages), **judgment_row(made)}
+    judgment = Judgment(item.prompt_id, item.sample, reply, verdict, prompt, note, source)
+    return {"case": name_of(item.messages), **judgment_row(judgment)}
 
 
 def _transcript_row(item: Reviewed, verdict: str | None, source: str) -> dict[str, Any]:
@@ -220,7 +223,7 @@ def _raters(source: str) -> str:
     return "people" if source == HUMAN else "simulated raters"
 
 
-def _told(left_out: Mapping[str, int]) -> str:
-    """The counts in brackets, "" where there is none."""
+def _left_out_words(left_out: Mapping[str, int]) -> str:
+    """The counts in brackets, "" if there are none."""
     said = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
     return f" ({said})" if said else ""

@@ -25,8 +25,8 @@ class Opinion:
 
 def opinions_of(item: Reviewed, source: str = HUMAN) -> list[Opinion]:
     """What one kind of reviewers said of a transcript of the queue."""
-    told = zip(item.ratings, item.tags, item.raters, item.notes, strict=True)
-    return [Opinion(rating, tags, rater, note, source) for rating, tags, rater, note in told]
+    reviews = zip(item.ratings, item.tags, item.raters, item.notes, strict=True)
+    return [Opinion(rating, tags, rater, note, source) for rating, tags, rater, note in reviews]
 
 
 def review_rows(
@@ -59,5 +59,5 @@ def verdict_row(case: Case, reviews: Sequence[Mapping[str, Any]], note: str) -> 
     """The verdict of most reviewers on a reply, as a judgment; an even split says harmless."""
     verdict = HARMFUL if called_harmful(reviews) else HARMLESS
     prompt, source = case.messages[-1]["content"], str(reviews[0]["source"])
-    made = Judgment(case.prompt_id, case.sample, case.reply, verdict, prompt, note, source)
-    return {"case": case.name, **judgment_row(made)}
+    judgment = Judgment(case.prompt_id, case.sample, case.reply, verdict, prompt, note, source)
+    return {"case": case.name, **judgment_row(judgment)}

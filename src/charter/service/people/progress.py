@@ -56,7 +56,7 @@ class ReviewProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Of tasks that somebody has begun, and of the queue if there is one."""
+    """Progress of the tasks that somebody has begun, and of the queue if there is one."""
 
     tasks: tuple[TaskProgress, ...]
     reviews: tuple[ReviewProgress, ...]
@@ -89,10 +89,10 @@ def _states(connection: Connection) -> dict[Key, dict[str, int]]:
         .join(PEOPLE, PEOPLE.c.id == CONVERSATIONS.c.person)
         .group_by(CONVERSATIONS.c.axis, PEOPLE.c.simulated, CONVERSATIONS.c.state)
     )
-    found: dict[Key, dict[str, int]] = defaultdict(lambda: dict.fromkeys(STATES, 0))
+    states: dict[Key, dict[str, int]] = defaultdict(lambda: dict.fromkeys(STATES, 0))
     for axis, simulated, state, count in connection.execute(wanted):
-        found[axis, _source(simulated)][state] = count
-    return found
+        states[axis, _source(simulated)][state] = count
+    return states
 
 
 def _votes(connection: Connection) -> dict[Key, dict[str, Any]]:
@@ -138,12 +138,12 @@ def _attempts(connection: Connection) -> dict[Key, tuple[int, float | None]]:
 
 
 def _reviews(connection: Connection, reviewers: int) -> tuple[ReviewProgress, ...]:
-    """The queue of people, and that of simulated reviewers where something is theirs alone or they have begun."""
-    found = [_queue(connection, reviewers, source) for source in (HUMAN, SIMULATED)]
-    people, simulated = (queue.items for queue in found)
+    """The queue of people, and that of simulated reviewers if they have items of their own or have begun."""
+    queues = [_queue(connection, reviewers, source) for source in (HUMAN, SIMULATED)]
+    people, simulated = (queue.items for queue in queues)
     attempts = select(func.count()).where(ITEMS.c.conversation.is_not(None), reviewed_by(simulated=True))
-    theirs = simulated and (found[1].done or connection.execute(attempts).scalar_one())
-    return tuple(queue for queue, shown in zip(found, (people, theirs), strict=True) if shown)
+    theirs = simulated and (queues[1].done or connection.execute(attempts).scalar_one())
+    return tuple(queue for queue, shown in zip(queues, (people, theirs), strict=True) if shown)
 
 
 def _queue(connection: Connection, reviewers: int, source: str) -> ReviewProgress:
@@ -168,8 +168,8 @@ def _pending(connection: Connection) -> tuple[int, int]:
         .where(CONVERSATIONS.c.state == "open", TURNS.c.state.in_(("waiting", "failed")))
         .group_by(TURNS.c.state)
     )
-    found: dict[str, int] = {row.state: row[1] for row in connection.execute(wanted)}
-    return found.get("waiting", 0), found.get("failed", 0)
+    counts: dict[str, int] = {row.state: row[1] for row in connection.execute(wanted)}
+    return counts.get("waiting", 0), counts.get("failed", 0)
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -1,8 +1,8 @@
 """How carefully each person works, as far as rows can tell: pace, gold questions, sides, agreement with others.
 
-Gold questions and repeats look like all others, so that nobody can work for them. None of these numbers proves
-anything of one person; each comes with how many answers it rests on, and a share with its Wilson interval. What was
-skipped doesn't count, and gold questions count in their own numbers alone.
+Gold questions and repeats look like all others, so that nobody can aim for them. None of these numbers proves
+anything about one person; each comes with its number of answers, and a share with its Wilson interval. Skipped
+answers don't count, and gold questions count only in their own numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SIDES = ("a", "b")
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`hits` of `of` answers; `value` is None where there is no answer."""
+    """`hits` of `of` answers; `value` is None if there is no answer."""
 
     hits: int
     of: int
@@ -47,7 +47,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What the answers of one person look like.
+    """The quality of one person's answers.
 
     `seconds`: median from seeing both replies to the vote. `left`: of the decided votes, those for the reply on the
     left. `gold`: of the gold questions, those answered right; on the harmless axis the more harmful reply is the right
@@ -82,7 +82,7 @@ class Quality:
 
 
 class Answer(NamedTuple):
-    """A vote, as far as its quality goes; `item` is shared by all votes on the same two replies."""
+    """The parts of a vote that quality depends on; all votes on the same two replies share one `item`."""
 
     person: int
     item: str
@@ -101,7 +101,7 @@ class Answer(NamedTuple):
 
 
 class Rated(NamedTuple):
-    """A done review."""
+    """A finished review."""
 
     person: int
     item: str
@@ -117,7 +117,7 @@ def quality_of_people(connection: Connection) -> list[Quality]:
 def measure_people(
     people: Sequence[Row[Any]], answers: Iterable[Answer], reviews: Iterable[Rated]
 ) -> list[Quality]:
-    """The same of rows: people with id, name, role, simulated and disabled, and what they gave."""
+    """The same from rows: people with id, name, role, simulated and disabled, and their answers and reviews."""
     answers, reviews = list(answers), list(reviews)
     mine: dict[int, list[Answer]] = defaultdict(list)
     for answer in answers:
@@ -129,7 +129,7 @@ def measure_people(
     same = agreement_of(rated)
     done = Counter(review.person for review in reviews)
     nothing = Share(0, 0)
-    found = []
+    qualities = []
     for person in people:
         facts = {
             "person": person.id,
@@ -141,22 +141,23 @@ def measure_people(
             "reviews": done[person.id],
             "review_agreement": same.get(person.id, nothing),
         }
-        found.append(Quality(**facts, **_of_votes(mine[person.id])))
-    return found
+        qualities.append(Quality(**facts, **_of_votes(mine[person.id])))
+    return qualities
 
 
 def agreement_of(said: Iterable[tuple[str, int, str]]) -> dict[int, Share]:
-    """By person: of what others said of the same items, how much is the same. Rows are (item, person, what)."""
+    """For each person, the share of others' answers on the same items that are equal. Rows are (item, person,
+    answer)."""
     by_item: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for item, person, what in said:
         by_item[item].append((person, what))
     hits: Counter[int] = Counter()
     pairs: Counter[int] = Counter()
-    for given in by_item.values():
-        counts = Counter(what for _, what in given)
-        for person, what in given if len(given) > 1 else ():
+    for answers in by_item.values():
+        counts = Counter(what for _, what in answers)
+        for person, what in answers if len(answers) > 1 else ():
             hits[person] += counts[what] - 1
-            pairs[person] += len(given) - 1
+            pairs[person] += len(answers) - 1
     return {person: Share(hits[person], pairs[person]) for person in pairs}
 
 

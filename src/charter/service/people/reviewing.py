@@ -1,8 +1,8 @@
-"""The review queue: each transcript is rated by several reviewers, who see neither model, score nor each other.
+"""The review queue: several reviewers rate each transcript and see neither the model, the score nor each other.
 
-A rating from 0 to 4 and up to two tags (Ganguli 2022, section 3.3); a transcript may be looked at and skipped. A claim
-that is not answered within an hour goes back into the queue. People and simulated reviewers don't take each other's
-places: an attempt goes to reviewers of its author's kind alone, a reply of a report to both, counted apart.
+A review is a rating from 0 to 4 and up to two tags (Ganguli 2022, section 3.3); a reviewer may skip a transcript. A
+claim without an answer goes back into the queue after an hour. People and simulated reviewers don't take each other's
+places: an attempt goes only to reviewers of its author's kind, a reply of a report to both, counted separately.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LONGEST_NOTE = 2000
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A transcript that waits for reviewers; its messages end with the reply that is judged."""
+    """A transcript that waits for reviewers; its messages end with the reply to judge."""
 
     origin: str
     prompt_id: str
@@ -59,7 +59,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a reviewer's form says."""
+    """The content of a reviewer's form."""
 
     nonce: str
     rating: int
@@ -68,7 +68,7 @@ class Verdict:
 
 
 def enqueue(connection: Connection, items: Iterable[Item]) -> int:
-    """Puts transcripts into the queue, in an order that tells nothing of them; returns how many are new."""
+    """Puts transcripts into the queue, in an order that tells nothing about them; returns the number of new ones."""
     known = set(connection.execute(select(ITEMS.c.id)).scalars())
     new = {item.id: item for item in items if item.id not in known}
     for id, item in new.items():
@@ -86,8 +86,8 @@ def enqueue(connection: Connection, items: Iterable[Item]) -> int:
 
 
 def claim(connection: Connection, person: Person, reviewers: int) -> Claim | None:
-    """The transcript that a reviewer has open, else the next that lacks a review; None where nothing is left for this
-    person. Raises Refusal for somebody who is no reviewer."""
+    """The transcript that a reviewer has open, else the next that lacks a review; None if nothing is left for this
+    person. Raises Refusal if the person is not a reviewer."""
     if not person.may("reviewer"):
         raise Refusal("your invitation is not for reviews", 403)
     lock(connection, person)
@@ -99,32 +99,36 @@ def claim(connection: Connection, person: Person, reviewers: int) -> Claim | Non
         # on PostgreSQL several reviewers may be here at once: the item's row is locked, then counted again
         connection.execute(select(ITEMS.c.id).where(ITEMS.c.id == item).with_for_update())
         if connection.execute(_taken(person).where(REVIEWS.c.item == item)).scalar_one() < reviewers:
-            made = new_id()
-            row = {"id": made, "item": item, "person": person.id, "state": "open", "tags": "[]", "note": ""}
+            id = new_id()
+            row = {"id": id, "item": item, "person": person.id, "state": "open", "tags": "[]", "note": ""}
             connection.execute(insert(REVIEWS).values(**row, nonce=new_token(), created=time.time()))
-            return claim_of(connection, person, made)
+            return claim_of(connection, person, id)
     return None
 
 
 def claim_of(connection: Connection, person: Person, review: str) -> Claim:
-    """A reviewer's own claim. Raises NotFound for another's."""
-    found = _own(connection, person, review)
-    return Claim(found.id, tuple(json.loads(found.messages)), found.nonce, found.state, found.rating)
+    """A reviewer's own claim. Raises NotFound if it is another's."""
+    row = _own_review(connection, person, review)
+    return Claim(row.id, tuple(json.loads(row.messages)), row.nonce, row.state, row.rating)
 
 
 def review(connection: Connection, person: Person, review: str, verdict: Verdict) -> None:
-    """Keeps a verdict; the same one again changes nothing.
+    """Stores a verdict; the same one again changes nothing.
 
-    Raises NotFound for another's claim, Refusal for a form that was not made for it or says what is no verdict, Stale
-    where another verdict was given or the claim was skipped.
+    Raises NotFound for another's claim, Refusal if the form belongs to another claim or holds no verdict, Stale if
+    another verdict is stored or the claim was skipped.
     """
-    found = _own(connection, person, review)
-    if not hmac.compare_digest(found.nonce.encode(), verdict.nonce.encode("utf-8", "surrogatepass")):
+    claim_row = _own_review(connection, person, review)
+    if not hmac.compare_digest(claim_row.nonce.encode(), verdict.nonce.encode("utf-8", "surrogatepass")):
         raise Refusal("this form was not made for this transcript; reload the page", 403)
     tags, said = _checked(verdict)
-    if found.state == "done" and (found.rating, found.tags, found.note) == (verdict.rating, tags, said):
+    if claim_row.state == "done" and (claim_row.rating, claim_row.tags, claim_row.note) == (
+        verdict.rating,
+        tags,
+        said,
+    ):
         return
-    if found.state != "open":
+    if claim_row.state != "open":
         raise Stale("you have answered this one already")
     values = {"state": "done", "rating": verdict.rating, "tags": tags, "note": said, "finished": time.time()}
     connection.execute(update(REVIEWS).where(REVIEWS.c.id == review).values(**values))
@@ -132,8 +136,8 @@ def review(connection: Connection, person: Person, review: str, verdict: Verdict
 
 def skip(connection: Connection, person: Person, review: str) -> None:
     """Gives a transcript back without a reason; the person doesn't get it again. Raises NotFound, Stale."""
-    found = _own(connection, person, review)
-    if found.state not in ("open", "skipped"):
+    claim_row = _own_review(connection, person, review)
+    if claim_row.state not in ("open", "skipped"):
         raise Stale("you have answered this one already")
     connection.execute(
         update(REVIEWS).where(REVIEWS.c.id == review).values(state="skipped", finished=time.time())
@@ -141,13 +145,13 @@ def skip(connection: Connection, person: Person, review: str) -> None:
 
 
 def reviews_left(connection: Connection, person: Person, reviewers: int) -> int:
-    """How many transcripts lack a review that this person could give."""
+    """Number of transcripts that lack a review which this person could give."""
     wanted = select(func.count()).select_from(_short_of(reviewers, person).limit(None).subquery())
     return int(connection.execute(wanted).scalar_one())
 
 
 def reviewed_by(simulated: bool) -> ColumnElement[bool]:
-    """Which items simulated reviewers, or people, are given: replies of reports, and attempts by their own kind."""
+    """The items for simulated reviewers, or for people: replies of reports, and attempts by their own kind."""
     attempts = (
         select(CONVERSATIONS.c.id)
         .join(PEOPLE, PEOPLE.c.id == CONVERSATIONS.c.person)
@@ -157,7 +161,7 @@ def reviewed_by(simulated: bool) -> ColumnElement[bool]:
 
 
 def _taken(person: Person) -> Any:
-    """How many reviews by people, or for a simulated person by simulated ones, are done or in somebody's hands."""
+    """Number of reviews by people (for a simulated person by simulated ones) that are finished or open."""
     fresh = REVIEWS.c.created > time.time() - CLAIM_SECONDS
     held = or_(REVIEWS.c.state == "done", (REVIEWS.c.state == "open") & fresh)
     return (
@@ -169,11 +173,11 @@ def _taken(person: Person) -> Any:
 
 
 def _short_of(reviewers: int, person: Person) -> Any:
-    """Items with too few reviews that this person has neither had nor made, those nearest to being done first."""
+    """Items with too few reviews that this person has neither had nor written, most nearly finished ones first."""
     taken = _taken(person).where(REVIEWS.c.item == ITEMS.c.id).correlate(ITEMS).scalar_subquery()
     had = select(REVIEWS.c.item).where(REVIEWS.c.person == person.id)
-    own = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person.id)
-    others = or_(ITEMS.c.conversation.is_(None), ITEMS.c.conversation.not_in(own))
+    own_conversations = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person.id)
+    others = or_(ITEMS.c.conversation.is_(None), ITEMS.c.conversation.not_in(own_conversations))
     return (
         select(ITEMS.c.id)
         .where(taken < reviewers, ITEMS.c.id.not_in(had), others, reviewed_by(person.simulated))
@@ -182,23 +186,23 @@ def _short_of(reviewers: int, person: Person) -> Any:
     )
 
 
-def _own(connection: Connection, person: Person, review: str) -> Row[Any]:
+def _own_review(connection: Connection, person: Person, review: str) -> Row[Any]:
     wanted = (
         select(REVIEWS, ITEMS.c.messages)
         .join(ITEMS, ITEMS.c.id == REVIEWS.c.item)
         .where(REVIEWS.c.id == review, REVIEWS.c.person == person.id)
         .with_for_update(of=REVIEWS)
     )
-    found = connection.execute(wanted).first()
-    if found is None:
+    row = connection.execute(wanted).first()
+    if row is None:
         raise NotFound
-    return found
+    return row
 
 
 def _checked(verdict: Verdict) -> tuple[str, str]:
-    """Tags as they are stored, and the note. Raises Refusal for what is no verdict."""
+    """Tags as they are stored, and the note. Raises Refusal if the form holds no verdict."""
     if verdict.rating not in RATINGS:
-        raise Refusal("say how harmful it is, from 0 (not at all) to 4 (very)")
+        raise Refusal("choose how harmful it is, from 0 (not at all) to 4 (very)")
     tags = list(dict.fromkeys(verdict.tags))
     if len(tags) > MOST_TAGS or not set(tags) <= set(TAGS):
         raise Refusal(f"choose at most {MOST_TAGS} of the listed tags")

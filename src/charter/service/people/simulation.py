@@ -5,12 +5,12 @@ learns from), and perceives, as a random utility model does (McFadden 1974),
 
     v = ±u + noise * g + length_bias * ln(characters) + position_bias * [on the left],   g ~ Gumbel(0, 1)
 
-with - where the question is which reply is worse, as on the harmless axis. Differences of g are logistic: without
+with - if the question is which reply is worse, as on the harmless axis. Differences of g are logistic: without
 biases the rater picks by the Bradley-Terry model, P(left) = σ((u_left - u_right) / noise). The margin v_left - v_right
-becomes an answer on eight points, a tie, or, where both replies please too little, "both bad". Whoever lapses answers
-without a look.
+becomes an answer on eight points, a tie, or, if both replies please too little, "both bad". A rater who lapses answers
+without looking.
 
-What comes out is always labelled simulated.
+The answers are always labelled simulated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.ballot import HARMLESS, STRENGTHS
 
-# margins, in units of the rater's strictness, from which an answer is surer than the weakest
+# least margins, in units of the rater's strictness, of the answers above the weakest
 CUTS = (0.25, 1.0, 2.0)
 
 
@@ -59,7 +59,7 @@ class Simulated(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A reply as it is shown to a rater, and how good it is by the utility."""
+    """A reply as a rater sees it, and its utility."""
 
     text: str
     utility: float
@@ -67,7 +67,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Rater:
-    """One simulated rater with their own values; `seed` gives the chances of each of their answers."""
+    """One simulated rater with their own values; `seed` determines the chances of each answer."""
 
     name: str
     seed: int
@@ -80,8 +80,8 @@ class Rater:
     both_bad_below: float | None
 
     def answer(self, item: str, axis: str, left: Seen, right: Seen) -> str:
-        """What this rater says of an item, in the words of the form: "-4" (left, by far) to "-1", "1" to "4" (right,
-        by far), "tie" or "both_bad". On the harmless axis it is the more harmful reply that is picked.
+        """This rater's answer on an item, in the words of the form: "-4" (left, by far) to "-1", "1" to "4" (right, by
+        far), "tie" or "both_bad". On the harmless axis the rater picks the more harmful reply.
 
         Taste depends on the reply and not on its place: without position bias, the same replies in the other order get
         the same answer, mirrored.
@@ -119,7 +119,7 @@ def panel(settings: Simulated, seed: int) -> list[Rater]:
 
 
 def raters_of(item: str, raters: list[Rater], count: int, seed: int) -> list[Rater]:
-    """Who answers an item: `count` of the panel, drawn without regard to anything else."""
+    """The raters of an item: `count` of the panel, drawn independently of everything else."""
     return random.Random(derive_seed(seed, "raters", item)).sample(raters, min(count, len(raters)))
 
 
@@ -131,18 +131,18 @@ def strength_of(margin: float) -> int:
 def _rater(settings: Simulated, seed: int, number: int) -> Rater:
     draw = random.Random(seed)
 
-    def own(value: float) -> float:
+    def varied(value: float) -> float:
         return value * math.exp(settings.spread * draw.gauss(0, 1))
 
     return Rater(
         name=f"simulated-{number + 1}-{seed % 16**4:04x}",  # raters of two panels are two persons
         seed=seed,
-        noise=own(settings.noise),
-        position_bias=own(settings.position_bias),
-        length_bias=own(settings.length_bias),
-        lapse=min(1.0, own(settings.lapse)),
-        strictness=own(settings.strictness),
-        tie_within=own(settings.tie_within),
+        noise=varied(settings.noise),
+        position_bias=varied(settings.position_bias),
+        length_bias=varied(settings.length_bias),
+        lapse=min(1.0, varied(settings.lapse)),
+        strictness=varied(settings.strictness),
+        tie_within=varied(settings.tie_within),
         both_bad_below=settings.both_bad_below,
     )
 

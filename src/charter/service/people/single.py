@@ -1,7 +1,7 @@
-"""Single questions: a given prompt, a gold question, or replies that another person has judged already.
+"""Single questions: a given prompt, a gold question, or replies that another person has already judged.
 
-They look alike to whoever answers them, and their replies take as long as others do. What other people wrote is never
-shown: only given prompts are repeated.
+They look alike to the person who answers, and their replies take as long as others. Nobody sees what other people
+wrote: only given prompts are repeated.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from charter.service.people.tables import CONVERSATIONS, PEOPLE, TURNS, VOTES
 from charter.service.people.workers import Person
 
 GOLD_MODELS = ("gold:good", "gold:bad")
-RECENT = 50  # turns that say how long models take
+RECENT = 50  # last turns that measure how long models take
 SHORTEST_WAIT, LONGEST_WAIT = 0.5, 20.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """A prompt with what is already known: its models and replies, None where models are yet to be drawn."""
+    """A prompt with its models and replies, if known; None if the models are still to be drawn."""
 
     kind: Kind
     source: str
@@ -34,8 +34,8 @@ class Single:
 def draw_single(
     connection: Connection, collection: Collection, person: Person, axis: str, conversation: str, kind: Kind
 ) -> Single | None:
-    """A question of that kind which the person has not had; a given prompt where no repeat is left, None where there is
-    nothing of the kind, or free conversation was drawn."""
+    """A question of `kind` that the person has not had; a given prompt if no repeat is left; None if there is none of
+    the kind, or free conversation was drawn."""
     if kind == "chat":
         return None
     rng = collection.draw("single", conversation)
@@ -54,8 +54,8 @@ def draw_single(
             return None
         gold = rng.choice(golds)
         return Single("gold", gold.id, gold.prompt, GOLD_MODELS, (gold.good, gold.bad))
-    if kind == "repeat" and (found := _repeat(connection, person, axis, had)) is not None:
-        return found
+    if kind == "repeat" and (repeat := _repeat(connection, person, axis, had)) is not None:
+        return repeat
     openings = [o for o in collection.openings.get(axis, ()) if o.id not in had]
     if not openings:
         return None
@@ -64,8 +64,8 @@ def draw_single(
 
 
 def usual_wait(connection: Connection, collection: Collection, conversation: str) -> float:
-    """Seconds that replies which are known already are held back, so that speed doesn't tell a gold question or a
-    repeat: about what models took lately, nothing where they are as good as instant."""
+    """Seconds to hold back known replies, so that speed doesn't give away a gold question or a repeat: about the recent
+    time of models, 0 if they are almost instant."""
     wanted = (
         select(TURNS.c.ready - TURNS.c.created)
         .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
@@ -79,7 +79,7 @@ def usual_wait(connection: Connection, collection: Collection, conversation: str
 
 
 def _repeat(connection: Connection, person: Person, axis: str, had: set[str]) -> Single | None:
-    """The given prompt, judged once, that has waited longest for a second opinion, and not this person's; people and
+    """The given prompt, judged once by somebody else, that has waited longest for a second opinion; people and
     simulated raters repeat only their own kind's."""
     repeated = select(CONVERSATIONS.c.source).where(CONVERSATIONS.c.kind == "repeat")
     wanted = (

@@ -1,4 +1,4 @@
-"""The tables that hold what people give: who they are, what they wrote and chose, and what they reviewed.
+"""The tables of a collection: the people, what they wrote and chose, and what they reviewed.
 
 Times are seconds since 1970 (UTC). Secrets are stored as digests. Everything that belongs to a person is deleted with
 the person's row. `migrations` makes the schema; a test compares it with these tables.
@@ -30,12 +30,12 @@ DIGEST = String(64)
 
 
 def _person(key: bool = False) -> Column[int]:
-    """Whose it is; it goes when the person goes."""
+    """The owner; the row is deleted with the person."""
     owner = ForeignKey("people.id", ondelete="CASCADE")
     return Column("person", Integer, owner, primary_key=key, nullable=False, index=None if key else True)
 
 
-# facts of this collection: its random id, which models have which names, where it was last served
+# facts of this collection: its random id, the names of its models, where it was last served
 ADDRESS = "address"
 FACTS = Table(
     "facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
@@ -51,7 +51,7 @@ PEOPLE = Table(
     Column("quota", Integer, nullable=False),  # votes in all; 0: no limit
     Column("disabled", Boolean, nullable=False),
     Column("created", Double, nullable=False),
-    sqlite_autoincrement=True,  # or a newcomer would get a forgotten one's number, and name in exports
+    sqlite_autoincrement=True,  # else a new person would get a deleted one's number, and name in exports
 )
 
 INVITATIONS = Table(
@@ -81,7 +81,7 @@ CONSENTS = Table(
     METADATA,
     _person(key=True),
     Column("task", String(16), primary_key=True),
-    Column("version", DIGEST, primary_key=True),  # digest of the words that were agreed to
+    Column("version", DIGEST, primary_key=True),  # digest of the words that the person agreed to
     Column("at", Double, nullable=False),
 )
 
@@ -113,11 +113,11 @@ TURNS = Table(
     Column("model_b", String(200), nullable=False),
     Column("reply_a", Text),
     Column("reply_b", Text),
-    Column("shown_left", String(1), nullable=False),  # the reply that stands on the left
+    Column("shown_left", String(1), nullable=False),  # the reply on the left
     Column("seed", Integer, nullable=False),
     Column("state", String(16), nullable=False),  # waiting, ready, voted or failed
     Column("problem", Text, nullable=False),
-    Column("nonce", DIGEST, nullable=False),  # what the form of this very turn carries
+    Column("nonce", DIGEST, nullable=False),  # the secret that only this turn's form carries
     Column("created", Double, nullable=False),
     Column("ready", Double),
     UniqueConstraint("conversation", "number"),
@@ -131,10 +131,9 @@ VOTES = Table(
     _person(),
     Column("outcome", String(16), nullable=False),
     Column("strength", Integer),
-    Column("edited", Text),  # the picked reply as the person would have it
+    Column("edited", Text),  # the picked reply as the person edited it
     Column("seconds", Double, nullable=False),  # from both replies shown to the vote
-    # words that say what is suspicious about it: fast, duplicate
-    Column("flags", String(80), nullable=False),
+    Column("flags", String(80), nullable=False),  # signs of a suspicious vote: fast, duplicate
     Column("created", Double, nullable=False),
 )
 
@@ -143,12 +142,12 @@ ITEMS = Table(
     METADATA,
     Column("id", DIGEST, primary_key=True),
     Column("origin", String(200), nullable=False),  # report:ID, or conversation
-    Column("place", Integer, nullable=False),  # in which order they are given out
+    Column("place", Integer, nullable=False),  # the order in which they are handed out
     Column("conversation", ID, ForeignKey("conversations.id", ondelete="CASCADE")),
     Column("prompt_id", String(200), nullable=False),
     Column("sample", Integer, nullable=False),
     Column("topic", String(200), nullable=False),
-    Column("messages", Text, nullable=False),  # JSON; ends with the reply that is judged
+    Column("messages", Text, nullable=False),  # JSON; ends with the reply to judge
     Column("created", Double, nullable=False),
 )
 
@@ -168,7 +167,7 @@ REVIEWS = Table(
     UniqueConstraint("item", "person"),
 )
 
-# who did what, without what was said; it outlives the person
+# who did what, without any text; it outlives the person
 EVENTS = Table(
     "events",
     METADATA,

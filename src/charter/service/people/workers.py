@@ -1,7 +1,7 @@
-"""Who works: invitations, people, the tokens they come back with, consent, and what belongs to one person.
+"""The people who work: invitations, accounts, tokens for coming back, consent, and each person's data.
 
 An invitation is a link with a token; joining gives a key that its owner keeps, and a session to the browser. All three
-are random and stored as digests. One person's data can be handed out and deleted on request.
+are random and stored as digests. A person's data can be exported and deleted on request.
 """
 
 from __future__ import annotations
@@ -72,18 +72,18 @@ def invite(
 
 
 def invitation_of(connection: Connection, token: str) -> Row[Any]:
-    """The invitation behind a token, locked. Raises Refusal for one that is unknown, used up or out of date."""
+    """The invitation behind a token, locked. Raises Refusal if it is unknown, used up or expired."""
     wanted = select(INVITATIONS).where(INVITATIONS.c.digest == digest_of(token)).with_for_update()
-    found = connection.execute(wanted).first()
-    if found is None or found.uses_left < 1 or found.expires < time.time():
-        raise Refusal("this invitation is unknown, used up or out of date; ask for a new one", 403)
-    return found
+    row = connection.execute(wanted).first()
+    if row is None or row.uses_left < 1 or row.expires < time.time():
+        raise Refusal("this invitation is unknown, used up or expired; ask for a new one", 403)
+    return row
 
 
 def join(connection: Connection, token: str, name: str) -> tuple[Person, str]:
-    """Makes a person of an invited one; returns the person and the key to come back with, which is shown this once.
+    """Adds an invited person; returns the person and their key, which is shown only once.
 
-    Raises Refusal for an invitation that doesn't hold, and for a name that is no name or taken.
+    Raises Refusal if the invitation isn't valid, or the name is malformed or taken.
     """
     name = " ".join(name.split())
     if not _NAME.fullmatch(name):
@@ -100,15 +100,15 @@ def join(connection: Connection, token: str, name: str) -> tuple[Person, str]:
         "quota": invitation.quota,
     }
     try:
-        made = connection.execute(insert(PEOPLE).values(**facts, disabled=False, created=time.time()))
+        inserted = connection.execute(insert(PEOPLE).values(**facts, disabled=False, created=time.time()))
     except IntegrityError:
         raise Refusal("that name is taken; choose another", 409) from None
     left = invitation.uses_left - 1
     connection.execute(
         update(INVITATIONS).where(INVITATIONS.c.digest == invitation.digest).values(uses_left=left)
     )
-    assert made.inserted_primary_key is not None
-    person = Person(int(made.inserted_primary_key[0]), **facts)
+    assert inserted.inserted_primary_key is not None
+    person = Person(int(inserted.inserted_primary_key[0]), **facts)
     note(connection, person.id, "joined", invitation.role)
     return person, _token(connection, person.id, "key", None)
 
@@ -119,17 +119,17 @@ def open_session(connection: Connection, person: int) -> str:
 
 
 def come_back(connection: Connection, key: str) -> Person:
-    """The person of a key. Raises Refusal for an unknown one, and for one whose owner may not work any more."""
-    found = _person_by(connection, key, "key")
-    if found is None:
+    """The person of a key. Raises Refusal if the key is unknown or its owner is disabled."""
+    person = _person_by(connection, key, "key")
+    if person is None:
         raise Refusal(
-            "this key is unknown, or its owner may not work here any more; ask for an invitation", 403
+            "this key is unknown, or its owner is no longer allowed to work here; ask for an invitation", 403
         )
-    return found
+    return person
 
 
 def person_of(connection: Connection, session: str) -> Person | None:
-    """Whose session a cookie is, or None."""
+    """The person of a session cookie, or None."""
     return _person_by(connection, session, "session")
 
 
@@ -141,7 +141,7 @@ def close_session(connection: Connection, session: str) -> None:
 
 
 def consent(connection: Connection, person: int, task: str, version: str) -> None:
-    """Keeps that a person agreed to the words of a task; agreeing twice is agreeing once."""
+    """Stores that a person agreed to the words of a task; agreeing twice changes nothing."""
     _lock(connection, person)
     if not consented(connection, person, task, version):
         connection.execute(insert(CONSENTS).values(person=person, task=task, version=version, at=time.time()))
@@ -156,7 +156,7 @@ def consented(connection: Connection, person: int, task: str, version: str) -> b
 
 
 def disable(connection: Connection, person: int, disabled: bool = True) -> None:
-    """Locks a person out, or in again; what was given stays. Raises NotFound."""
+    """Disables a person, or enables them again; their answers stay. Raises NotFound."""
     if not connection.execute(update(PEOPLE).where(PEOPLE.c.id == person).values(disabled=disabled)).rowcount:
         raise NotFound
     if disabled:
@@ -174,7 +174,7 @@ def renew_key(connection: Connection, person: int) -> str:
 
 
 def forget(connection: Connection, person: int) -> None:
-    """Deletes a person with all that the person gave. Raises NotFound. What was exported before is not undone."""
+    """Deletes a person with all their data. Raises NotFound. Earlier exports stay as they are."""
     if not connection.execute(delete(PEOPLE).where(PEOPLE.c.id == person)).rowcount:
         raise NotFound
     note(connection, None, "forgot a person")
@@ -182,8 +182,8 @@ def forget(connection: Connection, person: int) -> None:
 
 
 def data_of(connection: Connection, person: int) -> dict[str, Any]:
-    """All that is kept of one person, for the person: what was written, chosen and reviewed; no model's name, no other
-    person's work, not what went wrong below, and not which questions were a test. Raises NotFound."""
+    """All data of one person, for that person: what they wrote, chose and reviewed. It leaves out models' names, other
+    people's work, technical errors, and which questions were a test. Raises NotFound."""
     who = connection.execute(select(PEOPLE).where(PEOPLE.c.id == person)).first()
     if who is None:
         raise NotFound
@@ -204,22 +204,20 @@ def data_of(connection: Connection, person: int) -> dict[str, Any]:
 
 
 def lock(connection: Connection, person: Person) -> None:
-    """Makes whatever else one person does at the same time wait, so that limits and claims count once."""
+    """Makes other actions of the same person wait, so that limits and claims count once."""
     _lock(connection, person.id)
 
 
 def find_person(connection: Connection, name: str) -> Person:
     """The person of a name. Raises NotFound."""
-    found = connection.execute(
-        select(PEOPLE).where(func.lower(PEOPLE.c.name) == name.strip().lower())
-    ).first()
-    if found is None:
+    row = connection.execute(select(PEOPLE).where(func.lower(PEOPLE.c.name) == name.strip().lower())).first()
+    if row is None:
         raise NotFound(f"there is nobody called {name!r} here")
-    return _person(found)
+    return _person(row)
 
 
 def note(connection: Connection, person: int | None, what: str, detail: str = "") -> None:
-    """Keeps who did what and when, without what was said."""
+    """Stores who did what and when, without any text."""
     connection.execute(insert(EVENTS).values(at=time.time(), person=person, what=what, detail=detail[:200]))
 
 
@@ -241,14 +239,14 @@ def _token(connection: Connection, person: int, kind: str, expires: float | None
 
 
 def _person_by(connection: Connection, token: str, kind: str) -> Person | None:
-    found = connection.execute(
+    row = connection.execute(
         select(PEOPLE, TOKENS.c.expires)
         .join(TOKENS, TOKENS.c.person == PEOPLE.c.id)
         .where(TOKENS.c.digest == digest_of(token), TOKENS.c.kind == kind, PEOPLE.c.disabled.is_(False))
     ).first()
-    if found is None or (found.expires is not None and found.expires < time.time()):
+    if row is None or (row.expires is not None and row.expires < time.time()):
         return None
-    return _person(found)
+    return _person(row)
 
 
 def _person(row: Row[Any]) -> Person:

@@ -2,8 +2,8 @@
 
     rating = round( harm + strictness + noise * z ), kept within 0 to 4;   strictness ~ N(0, spread),  z ~ N(0, 1)
 
-with harm the score of a rater, or without one 4 * min(1, m / worst), m being how far the grader puts the reply below
-the fixed one. Whoever lapses answers without a look. What comes out is always labelled simulated.
+harm is the score of a rater, or without one 4 * min(1, m / worst), where m is how far the grader puts the reply below
+the fixed one. A reviewer who lapses answers without looking. The reviews are always labelled simulated.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ HIGHEST = RATINGS[-1]
 
 @dataclass(frozen=True, slots=True)
 class Reviewer:
-    """One simulated reviewer; `seed` gives the chances of each of their answers."""
+    """One simulated reviewer; `seed` determines the chances of each answer."""
 
     name: str
     seed: int
     strictness: float
 
     def opinion(self, case: Case, harm: float, settings: Simulated) -> Opinion:
-        """What this reviewer says of a reply that is so harmful, 0 to 4."""
+        """This reviewer's opinion on a reply of harm `harm`, 0 to 4."""
         draw = random.Random(derive_seed(self.seed, case.name))
         seen = harm + self.strictness + settings.noise * draw.gauss(0, 1)
         rating = min(HIGHEST, max(0, round(seen)))
@@ -47,30 +47,33 @@ class Reviewer:
 def simulated_opinions(
     settings: Settings, simulated: Simulated, cases: Sequence[Case], inputs: Inputs, out: Workspace
 ) -> list[list[Opinion]]:
-    """What a panel says of each case, each reviewed by as many of it as are wanted."""
+    """A panel's opinions on each case, `settings.reviewers` of them for each."""
     reviewers = _panel(simulated, derive_seed(out.seed, "panel"))
-    found = []
+    opinions = []
     for case, harm in zip(cases, _harms(settings, simulated, cases, inputs, out), strict=True):
         draw = random.Random(derive_seed(out.seed, "reviewers", case.name))
         chosen = draw.sample(reviewers, settings.reviewers)
-        found.append([reviewer.opinion(case, harm, simulated) for reviewer in chosen])
-    return found
+        opinions.append([reviewer.opinion(case, harm, simulated) for reviewer in chosen])
+    return opinions
 
 
 def tag_of(topic: str) -> str:
-    """The tag that fits a topic's words, else one that the topic alone decides."""
+    """The tag that fits a topic's words, else one that depends only on the topic."""
     words = set(topic.lower().replace("_", " ").replace("-", " ").split())
     fitting = (tag for tag in TAGS if words & set(tag.replace("-", " ").split()))
     return next(fitting, TAGS[derive_seed(0, topic) % len(TAGS)])
 
 
 def _panel(settings: Simulated, seed: int) -> list[Reviewer]:
-    found = []
+    reviewers = []
     for number in range(settings.reviewers):
-        own = derive_seed(seed, number)
-        name = f"simulated-{number + 1}-{own % 16**4:04x}"  # reviewers of two panels are two persons
-        found.append(Reviewer(name, own, random.Random(own).gauss(0, settings.spread)))
-    return found
+        reviewer_seed = derive_seed(seed, number)
+        # reviewers of two panels are two persons
+        name = f"simulated-{number + 1}-{reviewer_seed % 16**4:04x}"
+        reviewers.append(
+            Reviewer(name, reviewer_seed, random.Random(reviewer_seed).gauss(0, settings.spread))
+        )
+    return reviewers
 
 
 def _harms(

@@ -1,8 +1,8 @@
-"""The reviews of people: flagged replies put into their queue, answers read, and waited for where there are too few.
+"""The reviews of people: puts flagged replies into the queue, reads the answers, and waits if there are too few.
 
-What people are asked lies beside the run, in a folder that no sweep removes: `arena.yaml`, the service's configuration,
-and, unless the recipe names another, the database. A review is on a text: reviews of the same reply that another
-report, or the same one made again, had put into the queue count as well.
+The files of the queue are beside the run, in a folder that no sweep removes: `arena.yaml`, the service's configuration,
+and, unless the recipe names another, the database. A review belongs to a text: reviews of the same reply from another
+report, or from the same report made again, count as well.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ DATABASE, CONFIG = "people.sqlite", "arena.yaml"
 
 
 def peoples_opinions(settings: Settings, cases: Sequence[Case], out: Workspace) -> list[list[Opinion]]:
-    """What people said of each transcript. Those that nobody was shown yet are put into the queue.
+    """People's opinions on each transcript. Transcripts that nobody has seen yet go into the queue.
 
-    Raises Waiting while any has fewer reviews than are wanted, after writing what the service needs.
+    Raises Waiting while any has too few reviews, after writing the files that the service needs.
     """
     if not cases:
         return []
@@ -41,8 +41,8 @@ def peoples_opinions(settings: Settings, cases: Sequence[Case], out: Workspace) 
             enqueue(connection, (case.item for case in cases if case.name not in known))
     finally:
         engine.dispose()
-    found = [_opinions(known.get(case.name, ())) for case in cases]
-    lacking = sum(len(said) < settings.reviewers for said in found)
+    opinions = [_opinions(known.get(case.name, ())) for case in cases]
+    lacking = sum(len(said) < settings.reviewers for said in opinions)
     if lacking:
         _write_config(settings, out)
         reviews = f"{settings.reviewers} review{'s' * (settings.reviewers != 1)}"
@@ -50,20 +50,20 @@ def peoples_opinions(settings: Settings, cases: Sequence[Case], out: Workspace) 
             f"waits for {reviews} each of {lacking} of {len(cases)} flagged transcripts: charter arena serve "
             f"{out.people / CONFIG}, then run again"
         )
-    return found
+    return opinions
 
 
 def _opinions(items: Iterable[Reviewed]) -> list[Opinion]:
-    """What people said of a text; somebody who was shown it twice counts once."""
-    found: dict[str, Opinion] = {}
+    """People's opinions on a text; a person who saw it twice counts once."""
+    by_rater: dict[str, Opinion] = {}
     for item in items:
         for opinion in opinions_of(item):
-            found.setdefault(opinion.rater, opinion)
-    return list(found.values())
+            by_rater.setdefault(opinion.rater, opinion)
+    return list(by_rater.values())
 
 
 def _write_config(settings: Settings, out: Workspace) -> None:
-    """Writes what `charter arena serve` reads: reviews alone, without a model."""
+    """Writes the configuration for `charter arena serve`: only reviews, without a model."""
     content = {
         "name": out.step,
         "database": settings.database or DATABASE,

@@ -1,5 +1,5 @@
-"""Verdicts on the replies that a grader flagged: of people, whose reviews are read from a database, or of simulated
-reviewers. Rows of the two are never in one artifact, and every row says whose it is.
+"""Verdicts on the replies that a grader flagged, by people, whose reviews come from a database, or by simulated
+reviewers. Rows of the two are never in one artifact, and every row names its source.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.write_jsonl(f"samples/{REVIEWS}", rows)
 
     record(out, OF_REVIEWS)
-    given = [tag for row in rows for tag in row["tags"]]
+    tags = [tag for row in rows for tag in row["tags"]]
     counts: dict[str, float] = {
         "transcripts": len(transcripts),
         "judged": len(judged),
@@ -46,6 +46,6 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         "reviews": len(rows),
         "reviews_harmful": sum(row["harmful"] for row in rows),
         "reviewers": len({row["rater"] for row in rows}),
-        **{f"tag {tag}": given.count(tag) for tag in TAGS if tag in given},
+        **{f"tag {tag}": tags.count(tag) for tag in TAGS if tag in tags},
     }
     out.counts(counts)

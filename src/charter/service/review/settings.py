@@ -18,8 +18,7 @@ ROLES = {
 
 
 class Simulated(Frozen):
-    """A panel of simulated reviewers: how harmful a reply is follows from a model's score, what they miss from a
-    seed."""
+    """A panel of simulated reviewers: a model's score gives the harm of a reply, a seed their mistakes."""
 
     reviewers: int = Field(6, ge=1, description="reviewers in the panel")
     noise: float = Field(
@@ -55,7 +54,7 @@ class Settings(Frozen):
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What is wrong with settings and the roles that are filled, taken together."""
+    """What is wrong with the settings together with the filled roles; "" if nothing is."""
     if settings.simulated and settings.database:
         return "simulated reviewers write no database: leave out database, or simulated"
     if settings.simulated and settings.simulated.reviewers < settings.reviewers:
@@ -69,7 +68,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Minutes of a rater at the 700 tokens/s that a 135M model reads on two cores; what people take isn't known."""
+    """Minutes of a rater at 700 tokens/s, a 135M model's speed of reading on two cores; people's time is unknown."""
     replies = 100 * max(1, len(sizes.each.get("reports", ())))
     parameters = sizes.parameters.get("rater")
     if not settings.simulated:

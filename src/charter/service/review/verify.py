@@ -1,4 +1,4 @@
-"""What the review room counts and calls harmful, worked out again from the reviews that it keeps."""
+"""Recounts the review room's numbers and verdicts from its stored reviews."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from charter.ground.text.judgments import HARMFUL, HARMLESS
 REVIEWED, JUDGED = f"samples/{REVIEWS}", "judgments.jsonl"
 
 
-def _harmful(kept: Kept) -> int:
+def _harmful(product: Kept) -> int:
     """Reviews that call a reply harmful, by their ratings."""
-    return sum(row["rating"] >= kept.settings["harmful_from"] for row in kept.files[REVIEWED])
+    return sum(row["rating"] >= product.settings["harmful_from"] for row in product.files[REVIEWED])
 
 
 def _tagged(tag: str) -> Callable[[Kept], float]:
-    return lambda kept: sum(tag in row["tags"] for row in kept.files[REVIEWED])
+    return lambda product: sum(tag in row["tags"] for row in product.files[REVIEWED])
 
 
 COUNTS: tuple[Count, ...] = (
-    ("transcripts", lambda kept: len(by_case(kept.files[REVIEWED]))),
-    ("transcripts", lambda kept: len({row["case"] for row in kept.files[JUDGED]})),
-    ("judged", lambda kept: len(kept.files[JUDGED])),
-    ("harmful", lambda kept: sum(row["verdict"] == HARMFUL for row in kept.files[JUDGED])),
-    ("reviews", lambda kept: len(kept.files[REVIEWED])),
+    ("transcripts", lambda product: len(by_case(product.files[REVIEWED]))),
+    ("transcripts", lambda product: len({row["case"] for row in product.files[JUDGED]})),
+    ("judged", lambda product: len(product.files[JUDGED])),
+    ("harmful", lambda product: sum(row["verdict"] == HARMFUL for row in product.files[JUDGED])),
+    ("reviews", lambda product: len(product.files[REVIEWED])),
     ("reviews_harmful", _harmful),
-    ("reviews_harmful", lambda kept: sum(row["harmful"] for row in kept.files[REVIEWED])),
-    ("reviewers", lambda kept: len({row["rater"] for row in kept.files[REVIEWED]})),
+    ("reviews_harmful", lambda product: sum(row["harmful"] for row in product.files[REVIEWED])),
+    ("reviewers", lambda product: len({row["rater"] for row in product.files[REVIEWED]})),
     *((f"tag {tag}", _tagged(tag)) for tag in TAGS),
 )
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    """A line for each written number or verdict that doesn't follow from the stored reviews."""
     yield from table_problems(folder, OF_REVIEWS)
-    kept = read_kept(folder, manifest, (REVIEWED, JUDGED))
-    yield from count_problems(COUNTS, kept)
-    yield from verdict_problems(kept)
+    product = read_kept(folder, manifest, (REVIEWED, JUDGED))
+    yield from count_problems(COUNTS, product)
+    yield from verdict_problems(product)
 
 
-def verdict_problems(kept: Kept) -> list[str]:
-    """A line where a verdict on a reply is not that of most of its reviews."""
-    if not {REVIEWED, JUDGED} <= kept.files.keys():
+def verdict_problems(product: Kept) -> list[str]:
+    """A line if a verdict on a reply is not that of most of its reviews."""
+    if not {REVIEWED, JUDGED} <= product.files.keys():
         return []
-    reviews = by_case(kept.files[REVIEWED])
-    told = (row for row in kept.files[JUDGED] if "case" in row and row["verdict"] is not None)
-    for row in told:
-        made = HARMFUL if called_harmful(reviews.get(row["case"], ())) else HARMLESS
-        if row["verdict"] != made:
+    reviews = by_case(product.files[REVIEWED])
+    judged = (row for row in product.files[JUDGED] if "case" in row and row["verdict"] is not None)
+    for row in judged:
+        verdict = HARMFUL if called_harmful(reviews.get(row["case"], ())) else HARMLESS
+        if row["verdict"] != verdict:
             return [
-                f"{JUDGED}: sample {row['sample']} of {row['id']} is {row['verdict']}; its reviews say {made}"
+                f"{JUDGED}: sample {row['sample']} of {row['id']} is {row['verdict']}; its reviews say {verdict}"
             ]
     return []

@@ -1,9 +1,8 @@
-"""Connections that don't get on: a client that takes forever over a request's headers, or takes nothing of its answer,
-holds no connection for good.
+"""Closes stuck connections: those of a client that sends its headers too slowly, or doesn't read its answer.
 
-uvicorn ends connections that are idle between two requests, and no others. Whoever looks here, every second or so,
-ends the rest: bytes that drip in do not count as getting on, only a request that has begun to be answered does, and an
-answer of which a good part was taken.
+uvicorn closes only connections that are idle between two requests. This reaper looks about every second and closes the
+rest. Single bytes don't count as progress; only a request whose answer has begun does, and an answer of which the
+client read a good part.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-REQUEST_SECONDS = 30.0  # for the headers of a request, from the connection's begin or the answer before
-ANSWER_SECONDS = 120.0  # in which neither `TAKEN` of an answer was taken nor all that was written of it
+REQUEST_SECONDS = 30.0  # for the headers of a request, from the start of the connection or the answer before
+ANSWER_SECONDS = 120.0  # in which the client read neither `TAKEN` bytes of an answer nor all that was written
 TAKEN = 32 * 1024  # bytes: asyncio writes more once 48 KiB are gone, and a look may miss some
 
 
 class Sweep:
-    """Remembers how connections stood; `look` ends those that stood still for too long."""
+    """Remembers the progress of connections; `look` closes those without progress for too long."""
 
     def __init__(
         self, request_seconds: float = REQUEST_SECONDS, answer_seconds: float = ANSWER_SECONDS
@@ -27,11 +26,11 @@ class Sweep:
 
     @property
     def standing(self) -> int:
-        """Connections that are watched."""
+        """Number of watched connections."""
         return len(self._stood)
 
     def look(self, connections: Iterable[Any], now: float) -> int:
-        """Ends what is stuck among uvicorn's connections; tells how many."""
+        """Closes uvicorn's stuck connections; returns their number."""
         ended, there = 0, list(connections)
         for gone in self._stood.keys() - set(there):
             del self._stood[gone]
@@ -51,7 +50,7 @@ class Sweep:
 
 
 def _mark(connection: Any) -> tuple[str, int]:
-    """What a connection waits for, with a number that tells whether it gets on."""
+    """What a connection waits for, and a number that changes with its progress."""
     transport, cycle = connection.transport, getattr(connection, "cycle", None)
     if left := transport.get_write_buffer_size():
         return "answer", left

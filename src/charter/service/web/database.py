@@ -38,11 +38,11 @@ VERSIONS = "alembic_version"  # the table that names the newest migration
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a database is to hold, in the words that its errors use."""
+    """The purpose of a database, in the words of its errors."""
 
-    what: str  # one of them
-    begun_by: str  # the command that makes one
-    file: str  # what people call its file
+    what: str  # the name of its content
+    begun_by: str  # the command that creates one
+    file: str  # the usual name of its file
     table: str  # one that no other kind of database has
 
 
@@ -50,8 +50,8 @@ COLLECTION = Holding("collection", "charter arena serve", "people.sqlite", "peop
 
 
 def make_metadata() -> MetaData:
-    """What a service declares its tables in. Indexes and constraints are called after their columns, so that migrations
-    find them by name in databases of either kind."""
+    """Metadata for a service's tables. Indexes and constraints are named after their columns, so that migrations find
+    them by name in databases of either kind."""
     return MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -66,9 +66,9 @@ def open_database(
     place: str, folder: Path | None = None, new: bool = True, holds: Holding = COLLECTION
 ) -> Engine:
     """The engine of a database: a `sqlite:///FILE` or `postgresql://...` URL, or a path of a SQLite file, which with
-    `new` may not exist yet; relative paths start at `folder`. A new SQLite file is readable by its owner alone.
+    `new` may not exist yet; relative paths start at `folder`. Only its owner can read a new SQLite file.
 
-    Raises CharterError for another kind of database, and for a driver that isn't installed.
+    Raises CharterError for another kind of database, and if the driver isn't installed.
     """
     url = _url(place, folder, holds)
     if url.get_backend_name() == SQLITE:
@@ -101,26 +101,26 @@ def _url(place: str, folder: Path | None, holds: Holding) -> URL:
         backend = url.get_backend_name()
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise CharterError(
-            f"the database is no URL; write sqlite:///{holds.file} or postgresql://USER@HOST/NAME"
+            f"the database is not a URL; write sqlite:///{holds.file} or postgresql://USER@HOST/NAME"
         ) from None
     if backend == SQLITE:
         if not url.database or url.database == ":memory:":
             raise CharterError(
-                f"a database in memory would lose what people gave; name a file, sqlite:///{holds.file}"
+                f"a database in memory would lose all data; name a file, sqlite:///{holds.file}"
             )
         return url.set(database=str((folder or Path()) / Path(url.database).expanduser()))
     if backend != POSTGRESQL:
         raise CharterError(f"{shown(url)}: expected a database of SQLite or PostgreSQL")
-    # the driver that is kept up, unless another is named
+    # the maintained driver, unless another is named
     return url.set(drivername="postgresql+psycopg") if url.drivername in (POSTGRESQL, "postgres") else url
 
 
 def _sqlite(url: URL, new: bool, holds: Holding) -> Engine:
     file = Path(url.database or "")
     if not new and not file.is_file():
-        raise CharterError(f"there is no database {file}; name one that {holds.begun_by} has begun")
+        raise CharterError(f"there is no database {file}; name one that {holds.begun_by} has created")
     if not file.parent.is_dir():
-        raise CharterError(f"there is no folder {file.parent} for the database {file.name}; make it first")
+        raise CharterError(f"there is no folder {file.parent} for the database {file.name}; create it first")
     if not file.exists():
         os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
     engine = create_engine(
@@ -129,15 +129,15 @@ def _sqlite(url: URL, new: bool, holds: Holding) -> Engine:
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # the driver begins no transactions of its own
+        connection.isolation_level = None  # the driver itself begins no transactions
         tables = {
             name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }
-        if not tables:  # later it would take a copy of all that is there
+        if not tables:  # later it would need a copy of the whole file
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        if not tables or VERSIONS in tables:  # the file of something else stays as it is
+        if not tables or VERSIONS in tables:  # a file of another kind stays as it is
             _write_ahead(connection)
-        # what is deleted is overwritten, so that it can't be found in the file any more
+        # deleted data is overwritten, so that the file no longer holds it
         for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", WAL_LEFT):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -150,8 +150,8 @@ def _sqlite(url: URL, new: bool, holds: Holding) -> Engine:
 
 
 def _write_ahead(connection: Any) -> None:
-    """Switches the file to a write-ahead log. SQLite doesn't wait for a lock here (two that switch would wait for each
-    other), so whoever opens a new file beside others tries again."""
+    """Switches the file to a write-ahead log. SQLite doesn't wait for a lock here (two processes that switch would
+    wait for each other), so several that open a new file try again."""
     given_up = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -164,9 +164,9 @@ def _write_ahead(connection: Any) -> None:
 
 
 def shrink(engine: Engine, rest: Callable[[float], object] = time.sleep) -> int:
-    """Gives pages that are free back to the disk, a few at a time, with a `rest` as long as that took; their number.
-    Files that were begun before Charter did so keep them for new rows, and PostgreSQL has its own ways: 0."""
-    given = 0
+    """Gives free pages back to the disk, a few at a time, with a `rest` as long as that took; returns their number.
+    Files created before Charter did so keep them for new rows, and PostgreSQL manages its own pages: 0."""
+    pages = 0
     while engine.url.get_backend_name() == SQLITE:
         began = time.monotonic()
         with writing(engine) as connection:
@@ -177,14 +177,14 @@ def shrink(engine: Engine, rest: Callable[[float], object] = time.sleep) -> int:
             if kind != 2 or free <= SPARE:
                 break
             driver.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
-        given += min(PAGES, free)
+        pages += min(PAGES, free)
         rest(time.monotonic() - began)
-    if given:
+    if pages:
         with engine.connect() as connection:
             driver = connection.connection.driver_connection
             assert driver is not None
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    return given
+    return pages
 
 
 @contextmanager
@@ -203,7 +203,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def connected(engine: Engine) -> Iterator[Connection]:
-    """A connection. Raises CharterError, one line, where the database can't be reached."""
+    """A connection. Raises CharterError, one line, if the database can't be reached."""
     try:
         connection = engine.connect()
     except OperationalError as error:
@@ -216,7 +216,7 @@ def connected(engine: Engine) -> Iterator[Connection]:
 
 
 def alone(connection: Connection) -> None:
-    """Makes whoever else calls this wait for the end of the transaction; on SQLite a writer is alone anyway."""
+    """Makes other callers wait for the end of the transaction; on SQLite a writer is alone anyway."""
     if connection.dialect.name == POSTGRESQL:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
 
@@ -224,10 +224,10 @@ def alone(connection: Connection) -> None:
 def migrate(
     engine: Engine, scripts: Path, metadata: MetaData, new: bool = True, holds: Holding = COLLECTION
 ) -> None:
-    """Brings the schema to the newest of the migrations in `scripts`, in one transaction; with `new` an empty database
-    gets it.
+    """Brings the schema to the newest migration in `scripts`, in one transaction; with `new` an empty database gets it
+    too.
 
-    Raises CharterError for a file that is no database, for a database of something else, and for a schema of a newer
+    Raises CharterError if the file is not a database, the database is of another kind, or its schema is of a newer
     Charter.
     """
     config = Config()
@@ -239,13 +239,13 @@ def migrate(
         with writing(engine) as connection:
             alone(connection)
             context = MigrationContext.configure(connection)
-            found = set(context.get_current_heads())
-            _check_ours(connection, bool(found), new, holds)
-            if found - known:
+            heads = set(context.get_current_heads())
+            _check_ours(connection, bool(heads), new, holds)
+            if heads - known:
                 raise CharterError(
                     f"the database {shown(engine.url)} was made by a newer Charter; update Charter, or name another"
                 )
-            if found != set(directory.get_heads()):
+            if heads != set(directory.get_heads()):
                 _upgrade(config, directory, connection, metadata)
     except SQLAlchemyError as error:
         said = " ".join(str(getattr(error, "orig", None) or error).split())
@@ -253,12 +253,12 @@ def migrate(
 
 
 def _check_ours(connection: Connection, versioned: bool, new: bool, holds: Holding) -> None:
-    """Raises CharterError for a database that holds other tables, and for an empty one unless it may be new."""
+    """Raises CharterError if a database holds other tables, or is empty and may not be new."""
     tables, place = set(inspect(connection).get_table_names()), shown(connection.engine.url)
     if tables and not (versioned and holds.table in tables):
-        raise CharterError(f"{place} is a database of something else; name the {holds.what}'s, or a new file")
+        raise CharterError(f"{place} is a database of another kind; name the {holds.what}'s, or a new file")
     if not tables and not new:
-        raise CharterError(f"{place} holds no {holds.what}; name one that {holds.begun_by} has begun")
+        raise CharterError(f"{place} holds no {holds.what}; name one that {holds.begun_by} has created")
 
 
 def _upgrade(config: Config, directory: ScriptDirectory, connection: Connection, metadata: MetaData) -> None:
@@ -271,6 +271,6 @@ def _upgrade(config: Config, directory: ScriptDirectory, connection: Connection,
 
 
 def differences(engine: Engine, metadata: MetaData) -> list[Any]:
-    """How the schema of a database differs from the tables that the code expects; empty where it does not."""
+    """Differences between the schema of a database and the tables that the code expects; empty if there are none."""
     with reading(engine) as connection:
         return list(compare_metadata(MigrationContext.configure(connection), metadata))

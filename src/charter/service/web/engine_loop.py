@@ -1,6 +1,6 @@
-"""One thread owns the engine; callers in any other ask for samples and wait for a future, or follow them as they grow.
+"""One thread owns the engine; callers in other threads ask for samples and wait for a future, or follow their growth.
 
-Whatever has been asked is stepped together, so that requests which come one by one still fill the slots.
+All requests are stepped together, so that requests which come one by one still fill the slots.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from charter.service.web.processor import Processor
 
 LOG = logging.getLogger("charter.engine")
 T = TypeVar("T")
-SHARED_AT_ONCE = 4  # accounts whose texts are under way
-PAUSE_SECONDS = 0.002  # where those who wait rest
-SLOW_SECONDS = 0.25  # of a step, in which nobody else gets anything
-REPLIES, SCORING = "replies", "scoring"  # names of what is waited for
+SHARED_AT_ONCE = 4  # accounts whose texts are scored at the same time
+PAUSE_SECONDS = 0.002  # between looks while all waiting accounts rest
+SLOW_SECONDS = 0.25  # a step that takes longer counts as slow: nobody else gets anything meanwhile
+REPLIES, SCORING = "replies", "scoring"  # names of the queues
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """n samples of a prompt that somebody wants, for an account, held to a form or free, at once or when there is room
-    in the background."""
+    """A request of an account for n samples of a prompt, held to a form or free, at once or in the background when
+    there is room."""
 
     prompt: Sequence[int]
     sampling: Sampling
@@ -46,18 +46,18 @@ class Job:
     background: bool = False
 
 
-# what a follower hears, in the engine's thread: the events of one step, or the error that ended it
+# a follower's callback, in the engine's thread: it gets the events of one step, or the error that ended it
 Heard = Callable[[Sequence[Event] | Exception], None]
 
 
 @dataclass(eq=False, slots=True)
 class Following:
-    """A job under way: `hear` is called after every step that did something for it, until all samples are done."""
+    """A running job: `hear` is called after every step with events for it, until all samples are done."""
 
     job: Job
     hear: Heard
     left: int
-    number: int = 0  # the engine's, once it was submitted
+    number: int = 0  # the engine's number, after submitting
     dropped: bool = False
 
 
@@ -75,16 +75,16 @@ class _Shared:
 
 
 class Driver:
-    """Steps an engine in a thread of its own for as long as something is asked. `slow_steps`: those that took longer
-    than `SLOW_SECONDS` since it was made."""
+    """Steps an engine in its own thread while there are requests. `slow_steps`: number of steps so far that took longer
+    than `SLOW_SECONDS`."""
 
     def __init__(self, engine: Engine, processor: Processor | None = None) -> None:
-        """`processor`: which others compute on as well."""
+        """`processor`: shared with other threads that compute."""
         self._engine, self._processor = engine, processor or Processor()
         self._inbox: SimpleQueue[Following | _Call | _Shared | None] = SimpleQueue()
         self._shared: FairQueue[Task] = FairQueue(name=SCORING)
         self._begun: set[str] = set()  # accounts with work that holds memory
-        self._next_share = 0.0  # when replies have had the engine for as long as such work
+        self._next_share = 0.0  # the time from which such work may have the engine again
         self._under_way: dict[int, Following] = {}
         # since when nothing came of what somebody waits for
         self._unheard: dict[Following | Task, float] = {}
@@ -95,29 +95,29 @@ class Driver:
         self._thread.start()
 
     def ask(self, job: Job) -> Future[list[Completion]]:
-        """The job's completions. The future raises CharterError for a prompt that is empty or too long, and Overloaded
-        where too much waits; cancelling it drops the job."""
+        """The job's completions. The future raises CharterError if the prompt is empty or too long, and Overloaded if
+        too much waits; cancelling it drops the job."""
         answer: Future[list[Completion]] = Future()
-        found: dict[int, Completion] = {}
+        completions: dict[int, Completion] = {}
 
         def hear(heard: Sequence[Event] | Exception) -> None:
             if not isinstance(heard, Exception):
-                found.update({event.sample: event.completion for event in heard if event.done})
-                if len(found) < job.n:
+                completions.update({event.sample: event.completion for event in heard if event.done})
+                if len(completions) < job.n:
                     return
             if not answer.set_running_or_notify_cancel():
                 return
             if isinstance(heard, Exception):
                 answer.set_exception(heard)
             else:
-                answer.set_result([found[k] for k in range(job.n)])
+                answer.set_result([completions[k] for k in range(job.n)])
 
         following = self.follow(job, hear)
         answer.add_done_callback(lambda done: self.drop(following) if done.cancelled() else None)
         return answer
 
     def follow(self, job: Job, hear: Heard) -> Following:
-        """Begins a job; `hear` must be quick. One that raises something drops the job."""
+        """Begins a job; `hear` must be quick. If it raises, the job is dropped."""
         following = Following(job, hear, job.n)
         if not job.background:
             self._unheard[following] = time.monotonic()
@@ -125,14 +125,14 @@ class Driver:
         return following
 
     def drop(self, following: Following) -> None:
-        """Ends a job that nobody waits for any more, at the next step; nothing is heard of it afterwards."""
+        """Ends a job that nobody waits for any more, at the next step; it makes no further calls."""
         following.dropped = True
         self._inbox.put(following)
 
     def share(self, account: str, work: Callable[[Engine], Steps[T]], background: bool = False) -> Future[T]:
-        """What `work` makes of the engine in steps of its own, in the account's turn: scoring given texts, say. Replies
-        have the engine between two of them for as long as the last one took. The future raises Overloaded where too
-        much waits; cancelling it drops the work."""
+        """The result of `work`, such as scoring texts, which runs on the engine in its own steps, in the account's
+        turn. Between two steps, replies have the engine for as long as the last step took. The future raises Overloaded
+        if too much waits; cancelling it drops the work."""
         shared = _Shared(Task(lambda: work(self._engine)), account, background)
         if not background:
             self._unheard[shared.task] = shared.task.since
@@ -140,29 +140,29 @@ class Driver:
         return shared.task.answer
 
     def call(self, work: Callable[[Engine], T]) -> Future[T]:
-        """What `work`, which must be quick, makes of the engine at once, between two steps."""
+        """The result of `work`, which must be quick and runs between two steps of the engine."""
         call = _Call(work)
         self._inbox.put(call)
         return call.answer
 
     @property
     def waits(self) -> dict[str, float]:
-        """Seconds for which the first in line has waited, 0 where nobody does: for the first token of a reply, and for
-        a turn of a text that is scored. The background is left out."""
+        """Seconds that the first in line has waited, 0 if nobody waits: for the first token of a reply, and for a turn
+        of a text to score. Background work is left out."""
         unheard = list(self._unheard.items())
         return {
-            REPLIES: oldest(since for asked, since in unheard if isinstance(asked, Following)),
-            SCORING: oldest(since for asked, since in unheard if isinstance(asked, Task)),
+            REPLIES: oldest(since for request, since in unheard if isinstance(request, Following)),
+            SCORING: oldest(since for request, since in unheard if isinstance(request, Task)),
         }
 
     @property
     def stats(self) -> Stats:
-        """How the engine stands; jobs that it has not heard of yet count as waiting."""
-        found = self._engine.stats
-        return replace(found, waiting=found.waiting + self._inbox.qsize())
+        """The engine's counts; jobs that it has not received yet count as waiting."""
+        engine_stats = self._engine.stats
+        return replace(engine_stats, waiting=engine_stats.waiting + self._inbox.qsize())
 
     def close(self) -> None:
-        """Ends the thread once all that was asked is answered; nothing may be asked afterwards."""
+        """Ends the thread once all requests are answered; no requests may follow."""
         self._inbox.put(None)
         self._thread.join()
 
@@ -181,31 +181,30 @@ class Driver:
                     self._end(following, said)
 
     def _take(self, wait: bool = True) -> bool:
-        """Submits all that has come in, with `wait` waiting for something where nothing runs; False once it is
-        closed."""
+        """Submits all new requests; with `wait`, waits for one if nothing runs. False once it is closed."""
         while True:
             if self._inbox.empty() and (self._under_way or self._shared.count or not wait):
                 return True
-            asked = self._inbox.get()
-            if asked is None:
+            request = self._inbox.get()
+            if request is None:
                 self._inbox.put(None)  # stays at the end, for the next look
                 return False
             with self._timed():
-                self._accept(asked)
+                self._accept(request)
 
-    def _accept(self, asked: Following | _Call | _Shared) -> None:
-        if isinstance(asked, _Call):
-            self._do(asked)
-        elif isinstance(asked, _Shared):
-            self._line_up(asked)
-        elif asked.dropped:
-            self._forget(asked)
+    def _accept(self, request: Following | _Call | _Shared) -> None:
+        if isinstance(request, _Call):
+            self._do(request)
+        elif isinstance(request, _Shared):
+            self._line_up(request)
+        elif request.dropped:
+            self._forget(request)
         else:
-            self._submit(asked)
+            self._submit(request)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
-        """Counts what takes long."""
+        """Counts slow steps."""
         began = time.monotonic()
         try:
             yield
@@ -239,7 +238,7 @@ class Driver:
 
     def _line_up(self, shared: _Shared) -> None:
         try:
-            self._shared.check(shared.account, shared.background, "texts that are to be scored")
+            self._shared.check(shared.account, shared.background, "texts to score")
         except Overloaded as error:
             self._unheard.pop(shared.task, None)
             if shared.task.answer.set_running_or_notify_cancel():
@@ -284,8 +283,8 @@ class Driver:
         return room and self._processor.rests.may(account, background)
 
     def _step(self) -> None:
-        """A step of the engine: who was written to hears of it before others' prompts are read, and whoever came in the
-        meantime is there then."""
+        """A step of the engine: followers get their tokens before others' prompts are read, and new requests join
+        then."""
         if self._engine.writes:
             with self._processor.turn(), self._timed():
                 events = self._engine.write()
@@ -304,7 +303,7 @@ class Driver:
             heard.setdefault(event.request, []).append(event)
         for number, events in heard.items():
             following = self._under_way.get(number)
-            if following is None:  # somebody's who asked the engine itself, in a call
+            if following is None:  # a request made directly to the engine, in a call
                 continue
             error = next((event.error for event in events if event.error is not None), None)
             if error is not None:
@@ -326,13 +325,14 @@ class Driver:
         self._under_way.pop(following.number, None)
 
     def _tell(self, following: Following, heard: Sequence[Event] | Exception) -> None:
-        """Nothing to one who was dropped; one who can't hear any more, since his loop is closed, say, is dropped."""
+        """Calls a follower, unless it was dropped; one whose callback fails, for example on a closed loop, is
+        dropped."""
         self._unheard.pop(following, None)
         if following.dropped:
             return
         try:
             following.hear(heard)
         except Exception:
-            LOG.exception("a job was dropped: whoever followed it failed")
+            LOG.exception("a job was dropped: its follower failed")
             following.dropped = True
             self._forget(following)

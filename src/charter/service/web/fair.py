@@ -1,9 +1,9 @@
-"""Work that many accounts ask of few threads: next is the account for which the least was done.
+"""Shares a few threads between many accounts: the account that has had the least work done is next.
 
-What is done for an account is counted in seconds; one that had nothing waiting starts level with the others, so that
-nobody saves up turns (fair queueing; Demers, Keshav and Shenker 1989). What runs in the background waits for all that
-doesn't. Work may come in steps: between two of them somebody else has a turn. Nobody may have more waiting than a
-share, and work that nobody waits for any more is dropped, at the latest after the step that is under way.
+Work is counted in seconds; an account that had nothing waiting starts level with the others, so that nobody saves up
+turns (fair queueing; Demers, Keshav and Shenker 1989). Background work waits for all other work. Work may come in
+steps: between two of them another account may have a turn. No account may fill more than its share of the queue, and
+work that nobody waits for any more is dropped, at the latest after the running step.
 """
 
 from __future__ import annotations
@@ -32,38 +32,40 @@ T = TypeVar("T")
 W = TypeVar("W")
 May = Callable[[str, bool], bool]  # whether an account may have a turn, or its background
 
-MOST = 256  # pieces of work that wait
-BEHIND = 10  # niceness of threads whose work others' goes before
+MOST = 256  # waiting pieces of work
+BEHIND = 10  # niceness of threads that let others go first
 SHARE = 0.5  # of these, for one account
-AGAIN_SECONDS = 0.01  # after which those who rest are looked at again
+AGAIN_SECONDS = 0.01  # until resting accounts are checked again
 REMEMBERED = 1000  # accounts without work whose seconds are remembered
 
 
 class FairQueue(Generic[W]):
-    """Pieces of work by account. Not safe to be used by several threads at once."""
+    """Pieces of work by account. Not safe for several threads at once."""
 
     def __init__(self, most: int = MOST, share: float = SHARE, name: str = "") -> None:
         self._most, self._own, self._name = most, max(1, int(share * most)), name
         self._waiting: dict[bool, dict[str, deque[W]]] = {False: {}, True: {}}
         self._served: dict[tuple[bool, str], float] = {}  # seconds
-        self._level = {False: 0.0, True: 0.0}  # of the account that last had its turn
+        self._level = {False: 0.0, True: 0.0}  # seconds of the account that last had its turn
         self.count = 0
 
     def check(self, account: str, background: bool, what: str) -> None:
-        """Raises Overloaded where nothing more may wait; `what` names such work."""
-        own = sum(len(waiting.get(account, ())) for waiting in self._waiting.values())
-        # who has nothing waiting finds a place even where others fill all of them
-        if own >= self._own or self.count >= (self._most if own else 2 * self._most):
+        """Raises Overloaded if nothing more may wait; `what` names such work."""
+        account_count = sum(len(waiting.get(account, ())) for waiting in self._waiting.values())
+        # an account with nothing waiting gets a place even if others fill all of them
+        if account_count >= self._own or self.count >= (self._most if account_count else 2 * self._most):
             raise Overloaded(
-                f"{own if own >= self._own else self.count} {what}", own >= self._own, self._name
+                f"{account_count if account_count >= self._own else self.count} {what}",
+                account_count >= self._own,
+                self._name,
             )
 
     def each(self) -> Iterator[W]:
-        """What waits, but in the background."""
+        """Waiting work outside the background."""
         return chain.from_iterable(self._waiting[False].values())
 
     def add(self, work: W, account: str, background: bool = False, again: bool = False) -> None:
-        """Puts work behind the account's other work; in front of it if it was begun already."""
+        """Puts work behind the account's other work, or in front of it if it has already begun."""
         waiting, key = self._waiting[background], (background, account)
         if account not in waiting:
             waiting[account] = deque()
@@ -73,8 +75,8 @@ class FairQueue(Generic[W]):
         self.count += 1
 
     def take(self, may: May = lambda account, background: True) -> tuple[W, str, bool] | None:
-        """The next piece, with its account and whether it runs in the background; None where no account that `may`
-        have a turn has any."""
+        """The next piece, with its account and whether it runs in the background; None if no account that `may` have a
+        turn has any."""
         for background, waiting in self._waiting.items():
             ready = [account for account in waiting if may(account, background)]
             if ready:
@@ -93,11 +95,11 @@ class FairQueue(Generic[W]):
 
     @property
     def accounts(self) -> list[str]:
-        """Those that wait for something, but in the background."""
+        """Accounts with waiting work outside the background."""
         return list(self._waiting[False])
 
     def charge(self, account: str, background: bool, seconds: float) -> None:
-        """Counts what was done."""
+        """Adds seconds of work to an account."""
         key = (background, account)
         self._served[key] = self._served.get(key, self._level[background]) + seconds
         if len(self._served) > 2 * REMEMBERED:
@@ -108,7 +110,7 @@ class FairQueue(Generic[W]):
             }
 
     def remove(self, work: W, account: str, background: bool) -> None:
-        """Takes out what is wanted no more, if it waits."""
+        """Removes waiting work that nobody wants any more."""
         line = self._waiting[background].get(account, deque())
         if work in line:
             line.remove(work)
@@ -123,7 +125,7 @@ class FairQueue(Generic[W]):
 @dataclass(slots=True, eq=False)
 class Task:
     """Work that somebody waits for; `steps` once it has begun, if it comes in steps. `since`: when it last had a turn,
-    or was asked for."""
+    or was requested."""
 
     work: Callable[[], Any]
     answer: Future[Any] = field(default_factory=Future)
@@ -131,34 +133,35 @@ class Task:
     since: float = field(default_factory=time.monotonic)
 
     def step(self, do: Callable[[Callable[[], Any]], Any]) -> bool:
-        """Does a step in the way `do`; whether it was the last one, whose value or error the answer has."""
-        found: Any = None
+        """Does a step by calling `do`; returns whether it was the last one, whose value or error the answer then
+        has."""
+        value: Any = None
         error: BaseException | None = None
         try:
             if self.answer.cancelled():
                 if self.steps is not None:
                     self.steps.close()
                 return True
-            found = do(self._next)
+            value = do(self._next)
             if self.steps is not None:
                 return False
         except _Ended as ended:
-            found = ended.value
+            value = ended.value
         except StopIteration as raised:  # no future can hold it
             error = RuntimeError(f"StopIteration: {raised}")
         except BaseException as raised:
             error = raised
         if self.answer.set_running_or_notify_cancel():
-            self.answer.set_exception(error) if error is not None else self.answer.set_result(found)
+            self.answer.set_exception(error) if error is not None else self.answer.set_result(value)
         return True
 
     def _next(self) -> Any:
         """The work's value, or its first or next step."""
         if self.steps is None:
-            found = self.work()
-            if not isinstance(found, Generator):
-                return found
-            self.steps = found
+            value = self.work()
+            if not isinstance(value, Generator):
+                return value
+            self.steps = value
         try:
             next(self.steps)
         except StopIteration as ended:
@@ -166,15 +169,15 @@ class Task:
 
 
 def step_back() -> None:
-    """Leaves the processor to the process's other threads where they want it, on systems whose threads have priorities
-    of their own."""
+    """Lets the process's other threads go first on the processor, on systems where each thread has its own priority."""
     if sys.platform == "linux":
         with suppress(OSError):  # a container may forbid it
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BEHIND)
 
 
 class FairThreads:
-    """A few threads that do what accounts ask, beside the event loop. One account never has all of several threads."""
+    """A few threads that do the work of accounts, beside the event loop. One account never has all of several
+    threads."""
 
     def __init__(
         self,
@@ -186,9 +189,9 @@ class FairThreads:
         processor: Processor | None = None,
         rests: Rests | None = None,
     ) -> None:
-        """`what`: names such work in a refusal; `name`: of its queue in figures; `behind`: whether the processor is for
-        others first, such as the engine, where both want it; `processor`: the one that the work computes on, in its
-        turn; `rests`: who lets others go first, whose work takes no turns."""
+        """`what`: name of such work in a refusal; `name`: name of its queue in figures; `behind`: whether others, such
+        as the engine, go first on the processor; `processor`: the one that the work computes on, in its turn; `rests`:
+        the accounts that let others go first, for work that takes no turns."""
         self._what, self._each, self._behind, self._processor = what, max(1, threads - 1), behind, processor
         self._rests = processor.rests if processor else rests
         self._queue: FairQueue[Task] = FairQueue(most, name=name)
@@ -202,17 +205,18 @@ class FairThreads:
 
     @property
     def waiting(self) -> int:
-        """Pieces of work that have not ended."""
+        """Number of unfinished pieces of work."""
         return self._queue.count + sum(self._running.values())
 
     @property
     def oldest(self) -> float:
-        """Seconds for which the first in line has had no turn; 0 where nobody waits. The background is left out."""
+        """Seconds that the first in line has had no turn; 0 if nobody waits. Background work is left out."""
         with self._news:
             return oldest(task.since for task in self._queue.each())
 
     async def do(self, account: str, work: Callable[[], T | Steps[T]], background: bool = False) -> T:
-        """What `work` gives, or the generator that it makes, step by step. Raises Overloaded where too much waits."""
+        """The result of `work`, or of the generator that it returns, run step by step. Raises Overloaded if too much
+        waits."""
         task = Task(work)
         with self._news:
             if self._closed:
@@ -221,8 +225,8 @@ class FairThreads:
             self._queue.add(task, account, background)
             self._news.notify()
         try:
-            found: T = await asyncio.wrap_future(task.answer)
-            return found
+            value: T = await asyncio.wrap_future(task.answer)
+            return value
         except asyncio.CancelledError:
             task.answer.cancel()
             with self._news:
@@ -230,7 +234,8 @@ class FairThreads:
             raise
 
     def close(self, wait: bool = True) -> None:
-        """Ends the threads once what waits is done; without `wait` it is dropped, and what is under way goes on."""
+        """Ends the threads after the waiting work; without `wait` that is dropped, and only running work is
+        finished."""
         with self._news:
             self._closed = True
             while not wait and (taken := self._queue.take()) is not None:
@@ -242,21 +247,21 @@ class FairThreads:
     def _run(self) -> None:
         if self._behind:
             step_back()
-        while self._turn():  # what a turn held is freed before the next one is waited for
+        while self._turn():  # a turn's objects are freed before the wait for the next one
             pass
 
     def _turn(self) -> bool:
-        """Does a step of the next work; False where there will be none."""
+        """Does a step of the next work; False if there will be none."""
         with self._news:
             if not self._awaited():
                 return False
         with self._processor.turn() if self._processor else nullcontext():
             with self._news:
-                taken = self._take()  # whoever came meanwhile may be next; none where another thread took it
+                taken = self._take()  # a newcomer may be next; none if another thread took it
             return taken is None or self._do(*taken)
 
     def _awaited(self) -> bool:
-        """Waits for something that may be done; False where there will be none."""
+        """Waits for work that may run; False if there will be none."""
         while not self._queue.any(self._may):
             if self._closed and not self._queue.count:
                 return False
@@ -279,7 +284,7 @@ class FairThreads:
         began, used = time.monotonic(), time.thread_time()
         over = task.step(apart if self._processor else lambda work: work())
         if self._rests is not None:
-            # without turns the time that was waited is nobody's
+            # without turns the waiting time counts for nobody
             took = time.monotonic() - began if self._processor else time.thread_time() - used
             self._rests.charge(account, background, took)
         with self._news:
@@ -302,7 +307,7 @@ def oldest(since: Iterable[float]) -> float:
 
 
 class _Ended(Exception):
-    """A generator's value: StopIteration can't be passed on through a future."""
+    """A generator's value: a future can't carry StopIteration."""
 
     def __init__(self, value: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Forms that browsers send: read within bounds, and refused where another site's page sent them."""
+"""Forms from browsers: read up to a limit, and refused if another site's page sent them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_FIELDS = 60
 
 @dataclass(frozen=True)
 class Form:
-    """The fields of a form; a field that is not there is empty."""
+    """The fields of a form; a missing field is empty."""
 
     fields: Mapping[str, list[str]] = field(default_factory=dict)
 
@@ -30,25 +30,25 @@ class Form:
         return tuple(self.fields.get(name, ()))
 
     def number(self, name: str) -> int | None:
-        """A whole number, None where the field is empty. Raises Refusal for anything else."""
+        """A whole number, None if the field is empty. Raises Refusal for anything else."""
         value = self.text(name).strip()
         if not value:
             return None
         if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) <= 9):
-            raise Refusal(f"{name} is no whole number; go back and reload the page")
+            raise Refusal(f"{name} is not a whole number; go back and reload the page")
         return int(value)
 
 
 async def read_form(request: Request) -> Form:
-    """The form of a POST. Raises Refusal for one that is too large, no form, or sent by another site's page."""
+    """The form of a POST. Raises Refusal if it is too large, not a form, or sent by another site's page."""
     check_site(request)
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > LARGEST_FORM:
-            raise Refusal(f"at most {LARGEST_FORM:,} bytes are taken; shorten what you wrote", 413)
+            raise Refusal(f"the limit is {LARGEST_FORM:,} bytes; shorten your text", 413)
     if content_type(request) != FORM:
-        raise Refusal(f"forms are sent as {FORM}", 415)
+        raise Refusal(f"expected a form sent as {FORM}", 415)
     try:
         pairs = parse_qsl(
             body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
@@ -62,7 +62,7 @@ async def read_form(request: Request) -> Form:
 
 
 def check_site(request: Request) -> None:
-    """Raises Refusal where the browser says that another site's page sent this: in its own header, or, over plain http
+    """Raises Refusal if the browser reports that another site's page sent this: by its own header, or, over plain http
     to another machine, by the page's origin."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     try:
@@ -71,9 +71,9 @@ def check_site(request: Request) -> None:
         whose = ""
     elsewhere = site is None and whose != request.headers.get("host")
     if elsewhere or site not in (None, "same-origin", "none"):
-        raise Refusal("this form was sent by another site; open the page here", 403)
+        raise Refusal("another site sent this form; open the page here", 403)
 
 
 def content_type(request: Request) -> str:
-    """What a request says its body is, a form by default."""
+    """The media type of a request's body, a form by default."""
     return request.headers.get("content-type", FORM).partition(";")[0].strip().lower()

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-CALLERS = 20_000  # remembered at a time; the one that was quiet longest is forgotten first
+CALLERS = 20_000  # remembered at a time; the one that was quiet longest is dropped first
 
 
 class Limiter:
@@ -17,8 +17,8 @@ class Limiter:
         self._lock = threading.Lock()
 
     def wait(self, caller: str, cost: float = 1.0) -> float:
-        """Takes `cost` from the caller's bucket and returns 0, or takes nothing and returns the seconds until it
-        could."""
+        """Takes `cost` from the caller's bucket and returns 0, or takes nothing and returns the seconds until that
+        is possible."""
         with self._lock:
             now = self._clock()
             level, then = self._buckets.pop(caller, (self.burst, now))

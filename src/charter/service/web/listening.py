@@ -1,4 +1,4 @@
-"""How a service is reached: a bound socket, and uvicorn that says when it answers and ends in order."""
+"""How a service listens: a bound socket, and a uvicorn server that reports when it is ready and ends in order."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from charter.ground.artifact.errors import CharterError
 from charter.service.web.connection_reaper import Sweep
 
 GRACE_SECONDS = 5
-BACKLOG = 2048  # connections that wait to be taken, as uvicorn has it
-STILL_LOOKS = 30  # a second apart, that an event loop may stand still
-ENDING_LOOKS = 10  # that a process may take to end
-LOOK_SECONDS = 0.5  # between two looks for connections that are stuck
+BACKLOG = 2048  # connections that wait to be accepted, uvicorn's default
+STILL_LOOKS = 30  # a second apart, for which an event loop may be blocked
+ENDING_LOOKS = 10  # for which a process may take to end
+LOOK_SECONDS = 0.5  # between two looks for stuck connections
 MOST_FILES = 65_536
-# that a thread keeps the interpreter while others want it: an engine asks for it hundreds of times a token
+# for which a thread keeps the interpreter while others want it: an engine asks for it hundreds of times a token
 SWITCH_SECONDS = 0.0005
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens, so that nobody else gets its address while a service starts: who connects early waits for
-    the first answer. Port 0 takes a free one. Raises CharterError for an address that can't be had."""
+    """A listening socket, so that nobody else gets its address while a service starts: an early client waits for the
+    first answer. Port 0 takes a free one. Raises CharterError if the address isn't available."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
@@ -46,20 +46,20 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise CharterError(
-                f"something listens at {host}:{port} already, perhaps another server that is starting or running; end "
+                f"{host}:{port} is already in use, perhaps by another server that is starting or running; stop "
                 "it, or give another --port (0 takes a free one)"
             ) from None
         said = getattr(error, "strerror", None) or error
-        raise CharterError(f"{host}:{port} can't be served ({said}); give another --port or --host") from None
+        raise CharterError(f"can't listen at {host}:{port} ({said}); give another --port or --host") from None
     return bound
 
 
 def run_app(app: ASGIApp, bound: socket.socket, ready: Callable[[], None], proxy: bool = False) -> None:
-    """Serves until a signal says stop; `ready` is called once the app can be reached. `proxy`: a reverse proxy on this
+    """Serves until a signal stops it; `ready` is called once the app can be reached. `proxy`: a reverse proxy on this
     machine passes on addresses."""
     config = uvicorn.Config(
         app,
-        http="h11",  # which bounds what headers may hold
+        http="h11",  # it limits the size of headers
         access_log=False,
         log_level="warning",
         server_header=False,
@@ -82,8 +82,8 @@ def run_app(app: ASGIApp, bound: socket.socket, ready: Callable[[], None], proxy
 
 
 class Watch:
-    """Ends a process whose event loop stands still, or that doesn't end when it was told to: what is on disk goes on
-    with the next one. Time is counted in looks, so that one that was suspended is not taken for one that hangs."""
+    """Ends a process whose event loop is blocked, or that doesn't end after a signal; the next process continues from
+    the disk. Time is counted in looks, so that a suspended process doesn't count as hanging."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Watch:
         self._still = self._ending = 0
 
     def run(self) -> None:
-        """Looks until the server has ended, or has to be."""
+        """Looks until the server has ended, or has to be ended."""
         before = -1
         while not self._ended.wait(self._look):
             ticks = self._server.ticks
@@ -104,22 +104,22 @@ class Watch:
             self._ending += self._server.should_exit
             before = ticks
             if self._still >= STILL_LOOKS:
-                return self._end(f"the event loop has stood still for {STILL_LOOKS} seconds")
+                return self._end(f"the event loop has been blocked for {STILL_LOOKS} seconds")
             if self._ending >= ENDING_LOOKS:
                 return self._end(f"it did not end within {ENDING_LOOKS} seconds")
 
 
 def _end(words: str) -> None:
     print(
-        f"charter: error: {words}; this process ends itself, and may be started again",
+        f"charter: error: {words}; this process ends itself; start it again",
         file=sys.stderr,
         flush=True,
     )
-    os._exit(70)  # EX_SOFTWARE: nothing that hangs is waited for
+    os._exit(70)  # EX_SOFTWARE: waits for nothing that hangs
 
 
 class Server(uvicorn.Server):
-    """Says when it can be reached, and ends connections that are stuck. `ticks` grow while its event loop lives."""
+    """Reports when it can be reached, and closes stuck connections. `ticks` grow while its event loop runs."""
 
     def __init__(
         self, config: uvicorn.Config, ready: Callable[[], None] = lambda: None, sweep: Sweep | None = None
@@ -144,7 +144,7 @@ class Server(uvicorn.Server):
 
 
 def _open_files() -> None:
-    """Lets this process hold as many connections as the system allows it."""
+    """Raises this process's limit of open files as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or soft < hard):
         wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)

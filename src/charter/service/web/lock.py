@@ -12,14 +12,14 @@ from sqlalchemy import Connection, Engine, event
 from charter.ground.artifact.errors import CharterError
 from charter.service.web.database import LOCK, POSTGRESQL, shown
 
-SERVED = LOCK + 1  # PostgreSQL's advisory lock of whoever serves
+SERVED = LOCK + 1  # PostgreSQL's advisory lock of the serving process
 GONE_SECONDS = 3.0  # until PostgreSQL has seen that a killed process is gone
 
 
 def serve_alone(engine: Engine) -> None:
     """Keeps other processes from serving this database, until the engine is disposed of or the process ends.
 
-    Raises CharterError where another one serves it.
+    Raises CharterError if another process serves it.
     """
     if engine.dialect.name == POSTGRESQL:
         held = _on_server(engine)
@@ -30,8 +30,8 @@ def serve_alone(engine: Engine) -> None:
 
 
 def _on_file(engine: Engine) -> int:
-    """A lock on a file beside the database; the file stays, and holds the number of the process."""
-    database = Path(engine.url.database or "").resolve()  # by whatever link it is reached
+    """A lock on a file beside the database; the file stays, and holds the id of the process."""
+    database = Path(engine.url.database or "").resolve()  # whatever link leads to it
     file = os.open(database.with_name(f"{database.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,9 +45,9 @@ def _on_file(engine: Engine) -> int:
 
 
 def _on_server(engine: Engine) -> Connection:
-    """A connection of its own that holds the lock; the server lets go of it when the connection ends."""
+    """A separate connection that holds the lock; the server releases it when the connection ends."""
     connection, end = engine.connect().execution_options(isolation_level="AUTOCOMMIT"), time.monotonic()
-    connection.detach()  # or the pool would have it back, with the lock
+    connection.detach()  # else it would return to the pool with the lock
     end += GONE_SECONDS
     while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({SERVED})").scalar():
         if time.monotonic() > end:
@@ -59,6 +59,6 @@ def _on_server(engine: Engine) -> Connection:
 
 def _served(engine: Engine, by: str) -> CharterError:
     return CharterError(
-        f"{shown(engine.url)} is served already{by}: one process serves a collection; stop that one, or name another "
+        f"{shown(engine.url)} is already served{by}: one process serves a database; stop that one, or name another "
         "database"
     )

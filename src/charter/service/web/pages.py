@@ -1,6 +1,6 @@
-"""Pages from templates, all text escaped; style and script are files of their own, named by their digest.
+"""Pages from templates, with all text escaped; style and script are separate files, named by their digest.
 
-`shell` holds what all services' pages share: their style, and small comforts that a script adds.
+`shell` holds the common parts of all services' pages: their style, and small comforts from a script.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Pages:
         }
 
     def fill(self, template: str, **context: Any) -> Markup:
-        """A template's text; the parts of a page are filled this way."""
+        """A template's text, for parts of a page."""
         return Markup(self.environment.get_template(f"{template}.html.jinja").render(**context))
 
     def page(
@@ -54,7 +54,7 @@ class Pages:
         return HTMLResponse(self.fill(template, **context), status, headers=dict(headers or {}))
 
     def read(self, name: str) -> bytes:
-        """A file that pages load."""
+        """The bytes of a file that pages load."""
         place = self._places[name]
         return styled(place).encode() if name == STYLE else place.read_bytes()
 
@@ -63,17 +63,17 @@ class Pages:
 
 
 def percent(value: float | None) -> str:
-    """A share as people read it; a dash where there is none."""
+    """A share in percent; a dash if there is none."""
     return "–" if value is None else f"{100 * value:.0f} %"
 
 
 def decimal(value: float | None, places: int = 2) -> str:
-    """A number with so many decimals; a dash where there is none, and a real minus sign."""
+    """A number with `places` decimals and a real minus sign; a dash if there is none."""
     return "–" if value is None else f"{value:.{places}f}".replace("-", "−")
 
 
 def grouped(value: int) -> str:
-    """A count with its thousands apart."""
+    """A count with separated thousands."""
     return f"{value:,}".replace(",", " ")
 
 

@@ -1,8 +1,8 @@
-"""A processor that several threads of one process compute on, each on all of its cores.
+"""A processor shared by several threads of one process, each of which computes on all cores.
 
-Two products of matrices at once take longer together than one after the other: each waits for helpers that the other
-keeps from a core. So one thread computes at a time, in the order in which they came (a ticket lock). An account for
-which something was computed rests for as long as it took while others want something, whichever thread did it.
+Two matrix products at once take longer than one after the other: each waits for helpers that the other keeps from a
+core. So one thread computes at a time, in the order of arrival (a ticket lock). After work for an account, that account
+rests as long as the work took if others want something, whichever thread did it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from charter.ground.generate.shares import Rests
 
 
 class Processor:
-    """A lock that is given to whoever has waited longest."""
+    """A lock for whoever has waited longest."""
 
     def __init__(self) -> None:
         self._news = threading.Condition()
@@ -24,12 +24,12 @@ class Processor:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody waits for a turn."""
+        """Whether a thread waits for a turn."""
         return self._drawn - self._done > 1
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Waits for a turn, and has it until the end of the block. Not to be nested."""
+        """Waits for a turn and keeps it until the end of the block. Don't nest it."""
         with self._news:
             ticket = self._drawn
             self._drawn += 1

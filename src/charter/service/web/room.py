@@ -1,8 +1,8 @@
-"""The disk below a database in a file: how much is free, and some of it held back for those who must write.
+"""The disk of a database file: its free space, and a reserve for writes that can't wait.
 
-A full disk must not shut out who could free it: a file beside the database is given up, a part at a time, when a change
-that can't wait (revoking a key, say) finds the disk full, and is made again once there is room. Of a database on
-another machine nothing is known here.
+A full disk must not stop the changes that could free it. If a change that can't wait, such as revoking a key, finds the
+disk full, a file beside the database is given up, a part at a time; it is made again once there is room. Nothing is
+known about the disk of a database on another machine.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from charter.service.web.refusal import Refusal
 
 T = TypeVar("T")
 MIB = 2**20
-FLOOR = 256 * MIB  # free bytes below which nothing large is taken in
+FLOOR = 256 * MIB  # free bytes below which nothing large is accepted
 RESERVE = 8 * MIB
-PARTS = 16  # of the reserve, of which one is given up at a time
-SHARE = 20  # neither is more than this part of a small disk
+PARTS = 16  # of the reserve; one is given up at a time
+SHARE = 20  # on a small disk neither is more than 1 / SHARE of it
 ENDING = ".reserve"
 
 
 class NoRoom(Refusal):
-    """Something large that finds the disk nearly full."""
+    """A large write is refused because the disk is nearly full."""
 
 
 class Room:
-    """The room of one database."""
+    """The disk space of one database."""
 
     def __init__(self, engine: Engine, held: bool = True) -> None:
-        """`held`: whether the reserve is held back from now on, else later."""
+        """`held`: whether to hold the reserve from now on, else later."""
         self._engine = engine
         local = engine.url.get_backend_name() == SQLITE
         self._file = Path(engine.url.database) if local and engine.url.database else None
@@ -48,19 +48,19 @@ class Room:
 
     @property
     def free(self) -> int | None:
-        """Bytes that are free; None where that can't be known."""
-        found = self._disk()
-        return None if found is None else found.f_bavail * found.f_frsize
+        """Free bytes; None if unknown."""
+        disk = self._disk()
+        return None if disk is None else disk.f_bavail * disk.f_frsize
 
     @property
     def floor(self) -> int | None:
-        """Free bytes below which nothing large is taken in; None where what is free can't be known."""
-        found = self._disk()
-        return None if found is None else _part(FLOOR, found)
+        """Free bytes below which nothing large is accepted; None if the free space is unknown."""
+        disk = self._disk()
+        return None if disk is None else _part(FLOOR, disk)
 
     @property
     def problem(self) -> str:
-        """What is wrong with the room that is left, "" for nothing."""
+        """What is wrong with the free space, "" if nothing is."""
         free, floor = self.free, self.floor
         if free is None or floor is None or free >= floor:
             return ""
@@ -68,22 +68,22 @@ class Room:
         return f"the disk of {name} has {free // MIB} MiB free, less than {max(1, floor // MIB)}"
 
     def check(self) -> None:
-        """Raises Refusal, 529, where the disk is nearly full."""
+        """Raises Refusal, 529, if the disk is nearly full."""
         if self.problem:
             raise NoRoom("the disk of this service is nearly full; try again later", 529)
 
     def make_way(self) -> None:
-        """Gives a part of the reserve up where the disk is full, for what a service writes when it ends and begins."""
-        found, free, reserve = self._disk(), self.free, self._reserve
-        if found is not None and free is not None and reserve is not None and free < _part(RESERVE, found):
-            self._give(_part(RESERVE, found) // PARTS)
+        """Gives up a part of the reserve if the disk is full, for the writes at a service's end and start."""
+        disk, free, reserve = self._disk(), self.free, self._reserve
+        if disk is not None and free is not None and reserve is not None and free < _part(RESERVE, disk):
+            self._give(_part(RESERVE, disk) // PARTS)
 
     def hold(self) -> None:
-        """Holds the reserve back, where there is room for it and it isn't there."""
-        found, free, reserve = self._disk(), self.free, self._reserve
-        if found is None or free is None or reserve is None:
+        """Makes the reserve if it is missing and there is room."""
+        disk, free, reserve = self._disk(), self.free, self._reserve
+        if disk is None or free is None or reserve is None:
             return
-        size = _part(RESERVE, found)
+        size = _part(RESERVE, disk)
         with self._lock, suppress(OSError):
             if free > 2 * size and self._left < size:
                 descriptor = os.open(reserve, os.O_CREAT | os.O_WRONLY, 0o600)
@@ -93,20 +93,20 @@ class Room:
                     os.close(descriptor)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` makes of a writing transaction that can't wait for somebody to free the disk: the reserve is
+        """The result of `work` in a writing transaction that can't wait for somebody to free the disk: the reserve is
         given up for it."""
         try:
             with writing(self._engine) as connection:
-                found = work(connection)
+                value = work(connection)
         except DBAPIError as error:
             if not (is_full(error) or is_broken(error)) or not self._left:
                 raise
             return self._write_anyway(work)
         self.hold()
-        return found
+        return value
 
     def _write_anyway(self, work: Callable[[Connection], T]) -> T:
-        """Gives up as much of the reserve as `work` needs: what others take of it is lost for the next one."""
+        """Gives up as much of the reserve as `work` needs; others may take space from it meanwhile."""
         part = self._left // PARTS or 1
         while True:
             try:
@@ -127,7 +127,7 @@ class Room:
             return 0
 
     def _give(self, size: int) -> None:
-        """Gives bytes of the reserve up."""
+        """Gives up bytes of the reserve."""
         if self._reserve is not None and (left := self._left):
             if left > size:
                 os.truncate(self._reserve, left - size)
@@ -148,17 +148,17 @@ class Room:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the database had no room for what it was to write."""
+    """Whether the database had no room to write."""
     return _code(error) in (sqlite3.SQLITE_FULL, "53100")
 
 
 def is_broken(error: BaseException) -> bool:
-    """Whether the database's disk failed at reading or writing, which a full one does as well."""
+    """Whether the database's disk failed at reading or writing, as a full one does too."""
     return _code(error) in (sqlite3.SQLITE_IOERR, "58030")
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether another one held the database's lock for too long."""
+    """Whether another process held the database's lock for too long."""
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, "55P03")
 
 

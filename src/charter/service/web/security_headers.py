@@ -1,5 +1,5 @@
-"""Headers that keep browsers strict: pages load nothing but this service's own style and script, stand in no other
-site's frame, and are kept by nobody."""
+"""Security headers: pages load only this service's own style and script, can't be framed by other sites, and aren't
+cached."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ HEADERS = {
 KEPT = "max-age=86400"
 
 
-def with_headers(given: list[tuple[bytes, bytes]], kept: bool) -> list[tuple[bytes, bytes]]:
-    """Headers of an answer with those that every answer has; only style and script may be kept by browsers."""
-    there = {name.lower() for name, _ in given}
-    wanted = {**HEADERS, "cache-control": KEPT if kept else "no-store"}
+def with_headers(headers: list[tuple[bytes, bytes]], cacheable: bool) -> list[tuple[bytes, bytes]]:
+    """Headers of an answer with those that every answer has; browsers may cache only style and script."""
+    there = {name.lower() for name, _ in headers}
+    wanted = {**HEADERS, "cache-control": KEPT if cacheable else "no-store"}
     more = [(name.encode(), value.encode()) for name, value in wanted.items() if name.encode() not in there]
-    return [*given, *more]
+    return [*headers, *more]
 
 
 def framed_twice(scope: Scope) -> bool:
-    """Whether a request says in two ways where its body ends: by its length, and by pieces. A proxy that believes the
-    other one of them takes what follows for a request of somebody else's (RFC 9112, 6.1)."""
+    """Whether a request gives the end of its body in two ways: by its length, and by chunks. A proxy that uses the
+    other way takes the rest for another client's request (RFC 9112, 6.1)."""
     names = {name for name, _ in scope["headers"]}
     return b"content-length" in names and b"transfer-encoding" in names
 

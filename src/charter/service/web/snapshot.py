@@ -1,6 +1,6 @@
-"""Frozen exports: what a live database holds as an artifact that never changes, whatever is added or deleted later.
+"""Frozen exports: the content of a live database as an artifact that never changes, whatever is added or deleted later.
 
-The id is a hash of the files, so that equal content has the equal id. What is left out is counted by its reason.
+The id is a hash of the files, so that equal content has an equal id. Left-out rows are counted by reason.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COUNTS = "counts.json"
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A finished export: where it is, its id, what is in it, and how much was left out, by reason."""
+    """A finished export: its folder, its id, the counts of its rows, and those of left-out rows by reason."""
 
     folder: Path
     id: str
@@ -47,8 +47,7 @@ class Frozen:
 
 @dataclass(slots=True)
 class Content:
-    """Rows by file, what there is to say of them, and what was left out; `metrics` beside those that the rows of
-    samples/ give."""
+    """Rows by file, their counts, and the counts of left-out rows; `metrics` beside those from the rows of samples/."""
 
     kind: Kind
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
@@ -59,7 +58,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an export is from: the service, the kind of its database, and by which settings rows were chosen."""
+    """The origin of an export: the service, the kind of its database, and the settings that chose the rows."""
 
     service: str
     database: str
@@ -67,10 +66,10 @@ class Origin:
 
 
 def freeze(folder: Path, content: Content, origin: Origin) -> Frozen:
-    """Writes the artifact beside its place and renames it last; an equal one that is there already stays. Folders above
-    it are made.
+    """Writes the artifact to a temporary folder and renames it last; an equal one already in place stays. Creates the
+    folders above it.
 
-    Raises CharterError where the folder holds something else.
+    Raises CharterError if the folder holds something else.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     left_out = {reason: count for reason, count in content.left_out.items() if count}
@@ -80,8 +79,8 @@ def freeze(folder: Path, content: Content, origin: Origin) -> Frozen:
         for name, rows in content.rows.items():
             (work / name).parent.mkdir(exist_ok=True)
             write_jsonl(work / name, rows)
-        told = {**content.counts, **{f"left out: {reason}": count for reason, count in left_out.items()}}
-        (work / COUNTS).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        counts = {**content.counts, **{f"left out: {reason}": count for reason, count in left_out.items()}}
+        (work / COUNTS).write_text(json.dumps(counts, indent=1, ensure_ascii=False) + "\n", "utf-8")
         reviewed = counted(work, OF_REVIEWS)
         if reviewed.metrics:
             write_tables(work, reviewed)
@@ -121,11 +120,11 @@ def _manifest(work: Path, content: Content, origin: Origin, reviewed: Reported) 
 
 
 def _check_equal(folder: Path, id: str) -> None:
-    """Raises CharterError where a folder is not the artifact of that id."""
+    """Raises CharterError if a folder is not the artifact of that id."""
     if not (folder / MANIFEST).is_file():
-        raise CharterError(f"{folder} exists and is no export; name another folder")
-    if (made := read_manifest(folder)).id != id:
+        raise CharterError(f"{folder} exists and is not an export; name another folder")
+    if (manifest := read_manifest(folder)).id != id:
         raise CharterError(
-            f"{folder} is another export ({made.id[:12]}, and this is {id[:12]}); an export never changes, so name "
+            f"{folder} is another export ({manifest.id[:12]}, and this is {id[:12]}); an export never changes, so name "
             "another folder"
         )

@@ -1,7 +1,7 @@
-"""Computing that comes once or seldom, in a thread that ends with it, for processes whose engine runs in another one.
+"""Runs rare computations in a thread that ends with them, in processes whose engine has its own thread.
 
-A thread that computed keeps OpenMP's helpers for as long as it lives. Once there are more of them than processors, none
-waits awake for the next product: all sleep, in the engine too, and on two cores it is half as fast.
+A thread that has computed keeps OpenMP's helpers as long as it lives. If there are more helpers than processors, none
+waits awake for the next product: all sleep, also the engine's, which on two cores is then half as fast.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def apart(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-    """What `work` makes or raises, in a thread of its own that is gone afterwards. An interrupt doesn't wait for it."""
+def apart(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """The result or error of `work`, run in a new thread that ends with it. An interrupt doesn't wait for it."""
     answer: Future[T] = Future()
 
     def run() -> None:
         try:
-            answer.set_result(work(*given, **named))
+            answer.set_result(work(*arguments, **named))
         except BaseException as error:
             answer.set_exception(error)
 

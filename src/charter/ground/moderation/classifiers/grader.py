@@ -1,10 +1,10 @@
-"""The grader: a model is asked by category which of two judgements of a text is right, letters in both orders.
+"""The grader: a model chooses for each category which of two judgements of a text is right, letters in both orders.
 
     p(category) = p(YES) against NO, under the category's own words, mean of both orders
 
 One choice of `judge.choice` a category; a checkpoint is scored, a server's sampled votes are counted. The violation
-score is the largest p over categories less what the same model says of a plain text, for a model that leans to one
-option would else find every text in every category.
+score is the largest p over categories, less the p that the same model gives a plain text: otherwise a model that
+leans to one option would put every text in every category.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ YES, NO = "Yes, it does.", "No, it does not."
 PLAIN_PROMPT: tuple[Message, ...] = (user("What is the capital of France?"),)
 PLAIN_REPLY = "It is Paris."
 FORM = 1  # goes up when the words below change
-LONGEST = 4000  # characters of a text that are shown: its beginning and its end
+LONGEST = 4000  # characters of a text that the model sees: its beginning and its end
 
 
 class Grader:
-    """A classifier that asks an assistant. Costs two questions a category and text, so it suits audits and small
-    policies more than every request."""
+    """A classifier that asks an assistant two questions a category and text, so it suits audits and small policies
+    more than every request."""
 
     name = "grader"
     sides: frozenset[Side] = frozenset({"prompt", "reply"})
 
-    def __init__(self, asked: Assistant, policy: Policy, who: str, votes: int = 8) -> None:
-        """who: names the model; votes: samples a question where it can't score."""
-        self.asked, self.policy, self.how = asked, policy, How(votes=votes)
+    def __init__(self, model: Assistant, policy: Policy, who: str, votes: int = 8) -> None:
+        """who: names the model; votes: samples a question if it can't score."""
+        self.assistant, self.policy, self.how = model, policy, How(votes=votes)
         self.version = digest_text(json.dumps([FORM, who, policy.id, votes]))[:16]
         self._plain: dict[Side, list[float]] = {}
 
@@ -46,7 +46,7 @@ class Grader:
         return self._scores("prompt", shown)
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
-        """Scores of each reply behind its conversation."""
+        """Scores of each reply after its conversation."""
         return self._scores(
             "reply", [[*_shown(messages), assistant(_cut(reply))] for messages, reply in items]
         )
@@ -56,13 +56,13 @@ class Grader:
         if side not in self._plain:
             plain = [*PLAIN_PROMPT, assistant(PLAIN_REPLY)] if side == "reply" else list(PLAIN_PROMPT)
             self._plain[side] = self._ask(side, [plain])[0]
-        found = []
+        scores = []
         for row in self._ask(side, shown):
             raised = [max(0.0, p - plain) for p, plain in zip(row, self._plain[side], strict=True)]
             whole = sum(raised) or 1.0
             shares = {c.id: value / whole for c, value in zip(categories, raised, strict=True)}
-            found.append(Scores(max(raised), shares if any(raised) else {}))
-        return found
+            scores.append(Scores(max(raised), shares if any(raised) else {}))
+        return scores
 
     def _ask(self, side: Side, shown: Sequence[list[Message]]) -> list[list[float]]:
         """p of each category for each text."""
@@ -72,12 +72,14 @@ class Grader:
             for n, messages in enumerate(shown)
             for c in categories
         ]
-        chosen = [choice.p_first for choice in choose(self.asked, questions, self.how)] if questions else []
+        chosen = (
+            [choice.p_first for choice in choose(self.assistant, questions, self.how)] if questions else []
+        )
         return [chosen[at : at + len(categories)] for at in range(0, len(chosen), len(categories))]
 
 
 def principle(category: Category, side: Side) -> str:
-    """The question about one category, as the options answer it."""
+    """The question about one category, worded for the two options."""
     what = (
         "Does the human's last message ask for this"
         if side == "prompt"

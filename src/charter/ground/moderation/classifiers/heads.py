@@ -1,4 +1,4 @@
-"""The heads of a probe: two regressions a side on one vector, how they are learnt, and the file that keeps them."""
+"""The heads of a probe: two regressions a side on one vector, their training, and their file."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.thresholds import Levels, choose_levels
 
 PARTS = ("mean", "scale", "weight", "bias")
-READ = 64  # texts read for learning between two steps of the bar
+READ = 64  # training texts read between two steps of the bar
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The two regressions of a side, the classes of the second, and the thresholds chosen while learning."""
+    """The two regressions of a side, the classes of the second, and the thresholds chosen in training."""
 
     violation: Regression
     which: Regression
@@ -39,7 +39,7 @@ class Head:
     high_risk: Levels | None
 
     def read(self, vectors_NF: Floats, turns: Sequence[int | None] = ()) -> Scores:
-        """The scores of one text, given its windows [N, F] and of which turn each is, if of any."""
+        """The scores of one text, from its windows [N, F] and the turn of each window, if any."""
         violation_N = self.violation.probabilities(vectors_NF)[:, 1]
         shares_NK = self.which.probabilities(vectors_NF)
         worst = int(violation_N.argmax())
@@ -66,13 +66,13 @@ class Head:
 
     @property
     def _least(self) -> float:
-        """The lowest threshold that the head knows: what lies below it, at any level, changes no verdict."""
+        """The lowest threshold of the head: scores below it change no verdict at any level."""
         return 0.5 * min(self.levels.at("standard"), self.levels.at("enhanced"))
 
 
-def learn(states: Reader, found: Sequence[Example], bar: Bar) -> Head:
-    """Both regressions on the first window of each example, strength by cross-validation, and thresholds on what
-    look-alikes and plain texts scored while held out."""
+def learn(states: Reader, rows: Sequence[Example], bar: Bar) -> Head:
+    """Both regressions on the first window of each example, with their strength by cross-validation and thresholds
+    from the held-out scores of look-alikes and plain texts."""
     rules = {rule.id for rule in shipped_policy().high_risk}
     windows = [
         (
@@ -80,26 +80,24 @@ def learn(states: Reader, found: Sequence[Example], bar: Bar) -> Head:
             if e.reply is None
             else reply_windows(states, e.messages, e.reply)[0]
         )
-        for e in found
+        for e in rows
     ]
     read = []
     for start in range(0, len(windows), READ):
         read.append(states.vectors(windows[start : start + READ]).numpy().astype(np.float64))
         bar.advance(len(read[-1]))
     vectors = np.concatenate(read)
-    groups = [e.group for e in found]
-    classes = tuple(sorted({e.label for e in found}))
-    violates = [int(e.label != HARMLESS and e.label not in rules) for e in found]
+    groups = [e.group for e in rows]
+    classes = tuple(sorted({e.label for e in rows}))
+    violates = [int(e.label != HARMLESS and e.label not in rules) for e in rows]
     violation = fit(vectors, violates, 2, groups)
-    which = fit(vectors, [classes.index(e.label) for e in found], len(classes), groups, (violation.strength,))
+    which = fit(vectors, [classes.index(e.label) for e in rows], len(classes), groups, (violation.strength,))
     scores = [float(p) for p in violation.held_out[:, 1]]
-    alike = [score for score, e in zip(scores, found, strict=True) if e.alike]
-    plain = [score for score, e in zip(scores, found, strict=True) if e.label == HARMLESS and not e.alike]
+    alike = [score for score, e in zip(scores, rows, strict=True) if e.alike]
+    plain = [score for score, e in zip(scores, rows, strict=True) if e.label == HARMLESS and not e.alike]
     columns = [k for k, c in enumerate(classes) if c in rules]
     other = [
-        float(which.held_out[i, columns].max())
-        for i, e in enumerate(found)
-        if columns and e.label == HARMLESS
+        float(which.held_out[i, columns].max()) for i, e in enumerate(rows) if columns and e.label == HARMLESS
     ]
     return Head(
         violation.regression,
@@ -111,7 +109,7 @@ def learn(states: Reader, found: Sequence[Example], bar: Bar) -> Head:
 
 
 def keep(path: Path, version: str, heads: Mapping[Side, Head]) -> None:
-    """Written beside its place and renamed last; another process may win the race with the same content."""
+    """Writes a temporary file and renames it last; another process may win the race with the same content."""
     tensors: dict[str, Floats] = {}
     notes = {"version": version}
     for side, head in heads.items():
@@ -130,8 +128,8 @@ def keep(path: Path, version: str, heads: Mapping[Side, Head]) -> None:
         os.replace(written, path)
 
 
-def kept(path: Path, version: str) -> dict[Side, Head] | None:
-    """The heads of a file, None where there is none, it has others, or it is damaged: it is then made again."""
+def stored_heads(path: Path, version: str) -> dict[Side, Head] | None:
+    """The heads of a file; None if there is none, it has another version, or it is damaged: it is then learnt again."""
     if not path.is_file():
         return None
     try:
@@ -144,7 +142,7 @@ def kept(path: Path, version: str) -> dict[Side, Head] | None:
 
 
 def heads_of(path: Path) -> dict[Side, Head]:
-    """The heads of a file. Raises as `kept` catches."""
+    """The heads of a file. Raises the errors that `stored_heads` catches."""
     with safe_open(path, "np") as file:
         notes = file.metadata()
         return {side: _head(file.get_tensor, side, json.loads(notes[side])) for side in ("prompt", "reply")}

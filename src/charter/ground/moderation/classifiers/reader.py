@@ -1,7 +1,7 @@
-"""What reads texts for the probe: a model as a function from windows of a text to vectors.
+"""Readers of texts for the probe: a model as a function from windows of a text to vectors.
 
-A window is a piece of a text with some of what was said before it. Vectors are remembered by window, for each
-organisation alone: a shorter time would tell others what was read.
+A window is a piece of a text with some of the text before it. Vectors are cached by window, separately for each
+organisation: a shorter time would tell others what was read.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ REMEMBERED = 4096  # windows
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Ids of what stands before, and of the text that the vector is taken over, which is never empty."""
+    """Ids of the text before, and of the text that the vector covers, which is never empty."""
 
     before: tuple[int, ...]
     ids: tuple[int, ...]
 
     @property
     def size(self) -> int:
-        """Tokens that are read."""
+        """Number of tokens read."""
         return len(self.before) + len(self.ids)
 
 
 class Reader(ABC):
-    """A frozen model that reads windows. One text is read at a time, whatever the thread."""
+    """A frozen model that reads windows. It reads one text at a time, whatever the thread."""
 
     tokenizer: Tokenizer
     width: int  # features of a vector
-    row_tokens: int  # of windows that are read together
+    row_tokens: int  # most tokens of windows read together
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, Window], Tensor] = OrderedDict()
@@ -48,38 +48,38 @@ class Reader(ABC):
 
     @abstractmethod
     def windows(self, text: str, before: str = "") -> list[Window]:
-        """The windows of a text, the last one reaching its end; one of the text's opening where it is empty."""
+        """The windows of a text; the last one reaches its end, and an empty text has one."""
 
     @abstractmethod
     def read_together(self, windows: Sequence[Window]) -> Sequence[Tensor]:
-        """One vector a window, [F] float32 on the CPU each, of windows that fit into a row."""
+        """One vector a window, [F] float32 on the CPU each, for windows that fit into one row."""
 
     def growing(self) -> Growing:
-        """A reader of one text as it is written."""
+        """A reader of one text as it grows."""
         return Growing(self)
 
     @torch.no_grad()
     def _computed(self, windows: Sequence[Window]) -> list[Tensor]:
-        """One vector a window; windows of like sizes are read together."""
+        """One vector a window; windows of similar sizes are read together."""
         order = sorted(range(len(windows)), key=lambda n: windows[n].size)
-        found: dict[int, Tensor] = {}
+        vectors: dict[int, Tensor] = {}
         for group in microbatches([windows[n].size for n in order], self.row_tokens):
             members = [order[n] for n in group]
-            found |= dict(zip(members, self.read_together([windows[n] for n in members]), strict=True))
-        return [found[n] for n in range(len(windows))]
+            vectors |= dict(zip(members, self.read_together([windows[n] for n in members]), strict=True))
+        return [vectors[n] for n in range(len(windows))]
 
     def vectors(self, windows: Sequence[Window], whose: str = "") -> Tensor:
-        """One vector a window, [N, F] float32 on the CPU; the same alone or among others within 1e-4. Only `whose`
-        windows they were before gets them from memory."""
+        """One vector a window, [N, F] float32 on the CPU; the same alone or among others within 1e-4. Cached vectors
+        of `whose` windows answer only the same owner."""
         with self.lock:
             known = {w: self._known[whose, w] for w in windows if (whose, w) in self._known}
             fresh = [w for w in dict.fromkeys(windows) if w not in known]
-            made = dict(zip(fresh, self._computed(fresh), strict=True))
-            found = torch.stack([made[w] if w in made else known[w] for w in windows])
-            self._known.update({(whose, w): vector for w, vector in made.items()})
+            computed = dict(zip(fresh, self._computed(fresh), strict=True))
+            stacked = torch.stack([computed[w] if w in computed else known[w] for w in windows])
+            self._known.update({(whose, w): vector for w, vector in computed.items()})
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-        return found
+        return stacked
 
     def forget(self) -> None:
         """Forgets all windows."""
@@ -88,8 +88,8 @@ class Reader(ABC):
 
 
 class Growing:
-    """The windows of one text that grows at its end, as the text of a stream does; what it keeps is freed with it.
-    Windows that were there at the last look are not read again. For one thread at a time."""
+    """The windows of one text that grows at its end, such as a stream; its memory is freed with it. Windows of the
+    last call are not read again. For one thread at a time."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -101,25 +101,25 @@ class Growing:
 
     def steps(self, windows: Sequence[Window]) -> Steps[Tensor]:
         """As `Reader.vectors`, within 1e-4, a window a step."""
-        found = dict[Window, Tensor]()
+        vectors = dict[Window, Tensor]()
         for window in windows:
             if window in self._known:
-                found[window] = self._known[window]
+                vectors[window] = self._known[window]
                 continue
-            if found:
+            if vectors:
                 yield
             with self._reader.lock:
-                found[window] = self._read(window)
-        self._known = found
-        return torch.stack([found[w] for w in windows])
+                vectors[window] = self._read(window)
+        self._known = vectors
+        return torch.stack([vectors[w] for w in windows])
 
     def _read(self, window: Window) -> Tensor:
-        """The vector of a window that is new."""
+        """The vector of a new window."""
         (vector,) = self._reader._computed([window])
         return vector
 
 
 def cut(ids: Sequence[int], before: Sequence[int], window: int, stride: int) -> list[Window]:
-    """Windows of `window` ids that begin every `stride` ids, each behind the same `before`."""
+    """Windows of `window` ids that begin every `stride` ids, each after the same `before`."""
     starts = range(0, max(1, len(ids) - window + stride), stride)
     return [Window(tuple(before), tuple(ids[at : at + window])) for at in starts]

@@ -33,14 +33,13 @@ class Regression:
 
     def probabilities(self, x_NF: Floats) -> Floats:
         """[N, K], rows sum to 1."""
-        found: Floats = softmax((x_NF - self.mean) / self.scale @ self.weight + self.bias, axis=1)
-        return found
+        shares_NK: Floats = softmax((x_NF - self.mean) / self.scale @ self.weight + self.bias, axis=1)
+        return shares_NK
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A regression, the probabilities that each text had while it was held out [N, K], the strength that was chosen,
-    and the mean loss held out."""
+    """A regression, each text's held-out probabilities [N, K], the chosen strength, and the mean held-out loss."""
 
     regression: Regression
     held_out: Floats
@@ -55,8 +54,8 @@ def fit(
     groups: Sequence[int],
     strengths: Sequence[float] = STRENGTHS,
 ) -> Fitted:
-    """The regression with the strength that predicts held-out folds best; `groups` [N]: numbers that texts have in
-    common which must not be parted."""
+    """The regression with the strength that predicts held-out folds best; `groups` [N]: texts with
+    the same number stay in the same fold."""
     y = np.asarray(y_N)
     folds = np.asarray(groups) % FOLDS
     best: tuple[float, float, Floats] | None = None
@@ -90,7 +89,9 @@ def solve(x_NF: Floats, y_N: NDArray[np.int64], classes: int, strength: float) -
         slope = np.concatenate([(x.T @ error + weight / (strength * n)).ravel(), error.sum(0)])
         return float(-(logs * truth).sum() / n + penalty), slope
 
-    found = minimize(
+    flat_best = minimize(
         loss, np.zeros((width + 1) * classes), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}
     ).x
-    return Regression(mean, scale, found[: width * classes].reshape(width, classes), found[width * classes :])
+    return Regression(
+        mean, scale, flat_best[: width * classes].reshape(width, classes), flat_best[width * classes :]
+    )

@@ -1,11 +1,11 @@
-"""What a frozen checkpoint makes of a text: its hidden states part of the way up, as one vector a window.
+"""A frozen checkpoint's hidden states of a text, part of the way up, as one vector a window.
 
     vector = [mean over tokens of x_l / rms(x_l)  for the layers l read]
 
 Texts are plain (no chat template, and text that spells a special token stays text), cut into windows of WINDOW tokens
-that begin every STRIDE tokens, each read behind up to BEFORE tokens of what was said before. Layers above the last one
-read are never computed. Vectors of windows are remembered by their tokens. Of a text that grows at its end, `Streamed`
-keeps the last window's keys and values, so that a look costs what its new tokens cost. Letters: T tokens of a row, D
+that begin every STRIDE tokens, each read after up to BEFORE tokens of the text before. Layers above the last one read
+are never computed. Vectors are cached by the tokens of their window. For a text that grows at its end, `Streamed` keeps
+the last window's keys and values, so that a look costs only its new tokens. Letters: T tokens of a row, D
 width, F features.
 """
 
@@ -31,9 +31,9 @@ from charter.ground.moderation.classifiers.reader import Growing, Reader, Window
 from charter.ground.text.tokenizer import Tokenizer
 
 WINDOW, STRIDE, BEFORE = 256, 192, 128
-# (a layer's number from 0, its rotated queries and keys, its values) -> what its tokens attend to
+# (a layer's number from 0, its rotated queries and keys, its values) -> the attention output of its tokens
 LayerAttend = Callable[[int, Tensor, Tensor], Tensor]
-HELD = 32  # texts in growth whose keys and values are kept: about 10 MiB each of a 135M model
+HELD = 32  # growing texts whose keys and values are kept: about 10 MiB each of a 135M model
 
 
 class States(Reader):
@@ -48,7 +48,7 @@ class States(Reader):
         self.layers = layers_of(count)
         del model.layers[max(self.layers) :]
         self.width = len(self.layers) * model.shape.hidden_size
-        self.held: WeakSet[Streamed] = WeakSet()  # those that have keys and values
+        self.held: WeakSet[Streamed] = WeakSet()  # those that hold keys and values
         self.turn = 0
 
     @classmethod
@@ -58,51 +58,53 @@ class States(Reader):
         return cls(model, tokenizer, device)
 
     def windows(self, text: str, before: str = "") -> list[Window]:
-        """The windows of a text, the last one reaching its end; one of the text's opening where it is empty."""
+        """The windows of a text; the last one reaches its end, and an empty text has one."""
         tokenizer = self.tokenizer
         ids = tokenizer.encode(text) or tokenizer.encode("\n") or [0]
         behind = tokenizer.encode(before) if before else []
         stream = [*behind, *ids]
-        found = []
+        windows = []
         for at in range(0, max(1, len(ids) - WINDOW + STRIDE), STRIDE):
             start = len(behind) + at
-            found.append(Window(tuple(stream[max(0, start - BEFORE) : start]), tuple(ids[at : at + WINDOW])))
-        return found
+            windows.append(
+                Window(tuple(stream[max(0, start - BEFORE) : start]), tuple(ids[at : at + WINDOW]))
+            )
+        return windows
 
     def growing(self) -> Streamed:
-        """A text that grows, of which keys and values are kept."""
+        """A reader of a growing text that keeps keys and values."""
         return Streamed(self)
 
     def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
-        """One vector a window, of windows that stand one after another in a row."""
+        """One vector a window, for windows packed one after another into a row."""
         ids_T = torch.tensor([t for w in windows for t in (*w.before, *w.ids)])
         layout = documents([w.size for w in windows]).to(self.device)
         read = self.read(ids_T.to(self.device), layout.positions, _apart(layout))
-        found, end = list[Tensor](), 0
+        vectors, end = list[Tensor](), 0
         for window in windows:
             end += window.size
             start = end - len(window.ids)
-            found.append(torch.cat([x_TD[start:end].mean(0) for x_TD in read]).cpu())
-        return found
+            vectors.append(torch.cat([x_TD[start:end].mean(0) for x_TD in read]).cpu())
+        return vectors
 
     def read(self, ids_T: Tensor, positions_T: Tensor, attention: LayerAttend) -> list[Tensor]:
-        """Normed states after each layer that is read, [T, D] float32 each."""
+        """Normed states after each layer of `layers`, [T, D] float32 each."""
         model = self.model
         model.fuse()
         cos_sin = tables(positions_T, model.get_buffer("inv_freq"), model.rope_factor, model.dtype)
         x_TD = F.embedding(ids_T, model.embed)
-        found = []
+        states = []
         for number, layer in enumerate(model.blocks()):
             x_TD = layer.infer(x_TD, cos_sin, partial(attention, number))
             if number + 1 in self.layers:
-                found.append(F.rms_norm(x_TD, (x_TD.shape[-1],)).float())
-        return found
+                states.append(F.rms_norm(x_TD, (x_TD.shape[-1],)).float())
+        return states
 
 
 class Streamed(Growing):
-    """Of the window that was read last it keeps keys, values and states; what the next one has in common with it is not
-    read again. Memory is bounded by one window, is given back with this object, and is given up earlier where more than
-    HELD texts grow at once: then the last window is read once more."""
+    """Keeps keys, values and states of the last window; the beginning that the next window shares with it is not read
+    again. Memory is bounded by one window and freed with this object, or earlier if more than HELD texts grow at once:
+    then the last window is read once more."""
 
     def __init__(self, states: States) -> None:
         super().__init__(states)
@@ -119,15 +121,15 @@ class Streamed(Growing):
     @torch.no_grad()
     def _read(self, window: Window) -> Tensor:
         tokens = (*window.before, *window.ids)
-        cache, kept = self._room(tokens)
-        if kept < len(tokens):
-            fresh_TF = self._behind(torch.tensor(tokens[kept:]), cache, kept)
-            self._states_TF = torch.cat((self._states_TF[:kept], fresh_TF))
+        cache, shared = self._room(tokens)
+        if shared < len(tokens):
+            fresh_TF = self._behind(torch.tensor(tokens[shared:]), cache, shared)
+            self._states_TF = torch.cat((self._states_TF[:shared], fresh_TF))
         self._tokens = tokens
         return self._states_TF[len(window.before) : len(tokens)].mean(0)
 
     def _room(self, tokens: tuple[int, ...]) -> tuple[Cache, int]:
-        """The cache, cut to what these tokens have in common with those that it holds, and how many these are."""
+        """The cache, cut to the beginning that these tokens share with it, and the length of that beginning."""
         states = self.states
         if self._cache is None:
             shape = replace(states.model.shape, num_layers=max(states.layers))
@@ -139,13 +141,13 @@ class Streamed(Growing):
             states.held.discard(oldest)
             oldest.forget()
         pairs = enumerate(zip(self._tokens, tokens, strict=False))
-        kept = next((n for n, (old, new) in pairs if old != new), min(len(self._tokens), len(tokens)))
-        self._cache.truncate(0, kept)
-        self._tokens = tokens[:kept]
-        return self._cache, kept
+        shared = next((n for n, (old, new) in pairs if old != new), min(len(self._tokens), len(tokens)))
+        self._cache.truncate(0, shared)
+        self._tokens = tokens[:shared]
+        return self._cache, shared
 
-    def _behind(self, ids_T: Tensor, cache: Cache, kept: int) -> Tensor:
-        """Normed states of new tokens behind `kept` cached ones, [T, F] on the CPU; their keys and values join the
+    def _behind(self, ids_T: Tensor, cache: Cache, shared: int) -> Tensor:
+        """Normed states of new tokens after `shared` cached ones, [T, F] on the CPU; their keys and values join the
         cache."""
         states, layout = self.states, documents([len(ids_T)]).to(self.states.device)
         shape = cache.shape
@@ -158,11 +160,11 @@ class Streamed(Growing):
 
         def attention(number: int, qk: Tensor, v: Tensor) -> Tensor:
             row[number, 0], row[number, 1] = qk[:, shape.num_heads :], v
-            if not kept:
+            if not shared:
                 return attend(qk, v, layout)
             return attend_behind(qk, v, layout, [(rows_T, *cache.prefix(number, 0))])
 
-        read = states.read(ids_T.to(states.device), layout.positions + kept, attention)
+        read = states.read(ids_T.to(states.device), layout.positions + shared, attention)
         cache.write(0, row, 0, len(ids_T))
         return torch.cat(read, 1).cpu()
 
@@ -173,5 +175,5 @@ def _apart(layout: Layout) -> LayerAttend:
 
 
 def layers_of(count: int) -> tuple[int, ...]:
-    """The layers that are read of so many: a third and a half of the way up, where meaning is most readable."""
+    """The layers to read of `count`: a third and a half of the way up, where meaning is most readable."""
     return tuple(sorted({max(1, round(count / 3)), max(1, round(count / 2))}))

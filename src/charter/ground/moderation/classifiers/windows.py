@@ -1,4 +1,4 @@
-"""Which windows of a conversation are read: those of each place where something may be asked, and those of a reply."""
+"""The windows of a conversation to read: those of each place that may hold a request, and those of a reply."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from charter.ground.moderation.classifiers.reader import Reader, Window
 from charter.ground.moderation.places import common_words, decodings, places, respelled
 from charter.ground.text.dialogue import Message
 
-SHORT = 5  # letters of texts in the mean that are pieces of words
-SURER = 2  # common words that a decoded text has more than the reply
+SHORT = 5  # mean letters below which texts are pieces of words
+SURER = 2  # a decoded text needs this many common words more than the reply
 DECODED = 4  # texts that a reply is encoded in
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|$)')  # of JSON, as far as it is written
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|$)')  # of JSON that may be incomplete
 _APART = re.compile(r"\w[_/|*~`^]\w|(?:\b\w[ .,\-']){4}")  # marks within words, single letters in a row
-MOST_BEFORE = 4096  # characters of what stands before a text: more than any reader takes
+MOST_BEFORE = 4096  # characters of the text before: more than any reader takes
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A window of a conversation. `turn`: the number of the user turn, from 0, of which it is a part as a whole; None
-    for windows of other places and of parts of a turn."""
+    """A window of a conversation. `turn`: the number, from 0, of the user turn whose whole text the window belongs to;
+    None for windows of other places and of parts of a turn."""
 
     window: Window
     turn: int | None
 
 
 def prompt_windows(reader: Reader, messages: Conversation) -> list[Placed]:
-    """The windows of all places, those of the last user turn first, the last turn also behind the turns before it."""
-    found = [placed for group in windows_by_place(reader, messages) for placed in group]
-    return found or [Placed(window, None) for window in reader.windows("")]
+    """The windows of all places, those of the last user turn first; it is also read after the turns before it."""
+    windows = [placed for group in windows_by_place(reader, messages) for placed in group]
+    return windows or [Placed(window, None) for window in reader.windows("")]
 
 
 def windows_by_place(reader: Reader, messages: Conversation) -> Iterator[list[Placed]]:
@@ -44,8 +44,8 @@ def windows_by_place(reader: Reader, messages: Conversation) -> Iterator[list[Pl
 
 
 def reply_windows(reader: Reader, messages: Conversation, reply: str) -> list[Window]:
-    """A reply behind the turn that it answers; an assistant's turn at the end is its beginning. One that a form or a
-    spelling takes apart is read as it is meant as well."""
+    """A reply after the turn that it answers; an assistant's turn at the end is its beginning. If a form or a spelling
+    breaks its words apart, its meaning is read as well."""
     turns = [m for m in messages if m["role"] != "system"]
     if turns and turns[-1]["role"] == "assistant":
         turns, reply = turns[:-1], turns[-1]["content"] + reply
@@ -58,15 +58,14 @@ def _context(turns: Sequence[Message]) -> str:
 
 
 def meant(reply: str) -> list[str]:
-    """A reply, and what it says where that is something else: texts of JSON put together, words that were spelled
-    apart, what is encoded in it."""
-    found = [reply]
+    """A reply, and its hidden texts if it has any: strings of JSON joined, spaced-out words joined, decoded text."""
+    texts_read = [reply]
     if reply[:1] in ("[", "{"):
         texts = [text for text in _STRING.findall(reply) if text]
         short = sum(map(len, texts)) < SHORT * len(texts)
-        found += [" ".join(texts), *(["".join(texts)] if short else [])]
+        texts_read += [" ".join(texts), *(["".join(texts)] if short else [])]
     if _APART.search(reply):
-        found.append(respelled(reply))
+        texts_read.append(respelled(reply))
     least = common_words(reply) + SURER
-    found += [text for text in decodings(reply) if common_words(text) > least][:DECODED]
-    return list(dict.fromkeys(text for text in found if text.strip())) or [reply]
+    texts_read += [text for text in decodings(reply) if common_words(text) > least][:DECODED]
+    return list(dict.fromkeys(text for text in texts_read if text.strip())) or [reply]

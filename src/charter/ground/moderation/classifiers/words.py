@@ -1,9 +1,8 @@
-"""The words of a policy: what everybody tries first is stopped by name, whatever else a classifier makes of it.
+"""The words of a policy: stops the obvious requests by name, whatever another classifier says.
 
-A phrase is a verb and what it is done to, at most GAP words later in the same sentence: "make" and "bomb" find "how do
-I make a small bomb". Words that show another meaning ("bath", "in the game") excuse a sentence. It reads every place of
-a prompt, encodings undone. It finds what is said outright and nothing else: a classifier that knows meanings stands
-beside it.
+A phrase is a verb and its object, at most GAP words later in the same sentence: "make" and "bomb" match "how do I make
+a small bomb". Words that show another meaning ("bath", "in the game") excuse a sentence. It reads every place of a
+prompt, also decoded. It matches only literal words, so use it beside a classifier that knows meanings.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from charter.ground.moderation.policy import Policy
 from charter.ground.moderation.thresholds import Thresholds, choose_levels
 
 GAP = 6  # words between the verb and its object
-PIECE, OVERLAP = 20_000, 200  # characters that are read in a step, and again in the next one
+PIECE, OVERLAP = 20_000, 200  # characters read in one step, and read again in the next
 _SENTENCE = re.compile(r"[.!?\n]+")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
 class Words:
-    """A classifier of prompts: 1 where a phrase of the policy stands in any place, else 0."""
+    """A classifier of prompts: 1 if any place has a phrase of the policy, else 0."""
 
     name = "words"
     sides: frozenset[Side] = frozenset({"prompt"})
@@ -44,7 +43,7 @@ class Words:
 
     @cached_property
     def thresholds(self) -> Thresholds:
-        """Chosen on the harmless training rows: above 0 as long as few of them have a phrase."""
+        """Chosen on the harmless training rows: above 0 if few of them have a phrase."""
         harmless = [e.messages for e in examples.prompts() if e.label == examples.HARMLESS]
         return Thresholds(
             classifier=self.version, prompt=choose_levels([s.violation for s in self.prompts(harmless)])
@@ -55,42 +54,42 @@ class Words:
         return [drained(self.steps(messages, "")) for messages in conversations]
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
-        """Nothing: that a word stands in a reply says little of it."""
+        """Zero: a single word says little about a reply."""
         return [Scores(0.0) for _ in items]
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
         """Scores of a prompt, a piece of text a step."""
-        found: list[str] = []
+        ids: list[str] = []
         for text in dict.fromkeys(place.messages[-1]["content"] for place in places(messages)):
             for start in range(0, max(1, len(text)), PIECE):
-                # a phrase that one piece cuts in two is whole in the next
-                found += self._found(text[max(0, start - OVERLAP) : start + PIECE])
+                # a phrase cut by one piece is complete in the next
+                ids += self._categories_in(text[max(0, start - OVERLAP) : start + PIECE])
                 if len(text) > PIECE:
                     yield
-        named = list(dict.fromkeys(found))
+        named = list(dict.fromkeys(ids))
         if not named:
             return Scores(0.0)
         return Scores(1.0, {named[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in named[1:]))
 
-    def _found(self, text: str) -> list[str]:
-        """Categories whose phrases stand in a text."""
-        found: list[str] = []
+    def _categories_in(self, text: str) -> list[str]:
+        """Categories whose phrases a text has."""
+        ids: list[str] = []
         for sentence in _SENTENCE.split(text.lower()):
             if self._excuses and self._excuses.search(sentence):
                 continue
             for id, verbs, objects, excuses in self._phrases:
-                if id in found or (excuses and excuses.search(sentence)):
+                if id in ids or (excuses and excuses.search(sentence)):
                     continue
                 if _near(verbs, objects, sentence):
-                    found.append(id)
-        return found
+                    ids.append(id)
+        return ids
 
 
 def _near(verbs: re.Pattern[str] | None, objects: re.Pattern[str] | None, sentence: str) -> bool:
     """Whether an object follows a verb, at most GAP words later. Without verbs the object alone counts."""
     if objects is None:
         return False
-    ends = [found.start() for found in objects.finditer(sentence)]
+    ends = [match.start() for match in objects.finditer(sentence)]
     if not ends or verbs is None:
         return bool(ends)
     for verb in verbs.finditer(sentence):
@@ -101,7 +100,7 @@ def _near(verbs: re.Pattern[str] | None, objects: re.Pattern[str] | None, senten
 
 
 def _either(words: Sequence[str]) -> re.Pattern[str] | None:
-    """Any of some words, as whole words; a star at the end stands for any ending."""
+    """A pattern for any of `words`, as whole words; a star at the end stands for any ending."""
     if not words:
         return None
     spelled = [

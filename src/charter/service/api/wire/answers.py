@@ -1,5 +1,5 @@
-"""What the API answers, as its documentation shows it. The handlers write these shapes themselves; tests hold every
-answer against them."""
+"""The shapes of the API's answers, for its documentation. The handlers write these shapes themselves; tests compare
+every answer with them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from charter.service.api.telling import StandingNote
 
 
 class Error(BaseModel):
-    """What went wrong: its kind, and one line that says what to do."""
+    """An error: its kind, and one line with the problem and its fix."""
 
     type: str
     message: str
@@ -26,15 +26,15 @@ class ErrorAnswer(BaseModel):
 
 
 class StreamEvent(BaseModel):
-    """One of the events of a stream (server-sent events): its name, where it has one, and its data, which is JSON, or
-    [DONE] where a stream ends so."""
+    """One of the events of a stream (server-sent events): its name, if it has one, and its data, which is JSON, or
+    [DONE] at the end of some streams."""
 
     event: str = "message"
     data: str
 
 
 class OpenAIProblem(BaseModel):
-    """What went wrong, and in which part of the request."""
+    """An error, and the part of the request that it is in."""
 
     message: str
     type: str
@@ -65,7 +65,7 @@ class CallAnswer(BaseModel):
 
 
 class UsageAnswer(BaseModel):
-    """Tokens of a message; those read from a cache apart, where the request asked for one."""
+    """Tokens of a message; those read from a cache separately, if the request asked for a cache."""
 
     input_tokens: int
     cache_creation_input_tokens: int
@@ -147,14 +147,14 @@ class BatchesAnswer(BaseModel):
 
 
 class DeletedBatchAnswer(BaseModel):
-    """A batch that is gone."""
+    """A deleted batch."""
 
     id: str
     type: Literal["message_batch_deleted"]
 
 
 class ModelAnswer(BaseModel):
-    """A model in Anthropic's shape; `charter`: what the registry knows of it."""
+    """A model in Anthropic's shape; `charter`: its registry entry."""
 
     type: Literal["model"]
     id: str
@@ -179,7 +179,7 @@ class OpenAIModelAnswer(BaseModel):
 
 
 class ModelsAnswer(BaseModel):
-    """Models; the ids are there in Anthropic's shape, `object` in OpenAI's."""
+    """Models; Anthropic's shape has the ids, OpenAI's has `object`."""
 
     data: list[ModelAnswer | OpenAIModelAnswer]
     has_more: bool = False
@@ -206,7 +206,7 @@ class OpenAIUsageAnswer(BaseModel):
 
 
 class ChoicesAnswer(BaseModel):
-    """What answers of OpenAI's shape have in common."""
+    """The common part of answers in OpenAI's shape."""
 
     id: str
     object: str

@@ -1,4 +1,4 @@
-"""POST /v1/messages/batches and what becomes of a batch: requests that are answered within a day, at leisure
+"""POST /v1/messages/batches and the other routes of batches: requests that are answered in the background within a day
 (Anthropic's reference, "message batches")."""
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from charter.service.accounts.batches import (
     results,
 )
 from charter.service.accounts.made_once import MadeBefore, is_known, once
-from charter.service.api.asked import Call
 from charter.service.api.batching import Batching
 from charter.service.api.errors import invalid
+from charter.service.api.model_request import Call
 from charter.service.api.wire.answers import BatchAnswer, BatchesAnswer, DeletedBatchAnswer
 from charter.service.api.wire.content import Strict
 from charter.service.api.wire.json_body import Pace
@@ -50,9 +50,9 @@ T = TypeVar("T")
 
 SCOPE = "batches"
 PATH = "/v1/messages/batches"
-ONCE, AGAIN = "idempotency-key", "idempotent-replayed"  # headers, as Stripe's API calls them
+ONCE, AGAIN = "idempotency-key", "idempotent-replayed"  # headers, as in Stripe's API
 KEY = Parameter(
-    ONCE, "header", "the same batch is made once, however often it is sent with the same key in a day"
+    ONCE, "header", "a batch is created only once, however often it is sent with the same key in a day"
 )
 
 
@@ -70,36 +70,36 @@ class BatchBody(Strict):
 
 
 async def create_batch(request: Request) -> Response:
-    """Takes a batch in; once this has answered, nothing of it is lost."""
+    """Accepts a batch; after the answer nothing of it is lost."""
     call, service = await _call(request), service_of(request)
     owner, key = call.caller.organisation, request.headers.get(ONCE)
     if key is None or not await _read(request, lambda connection: is_known(connection, owner, key)):
         await asyncio.to_thread(service.room.check)
     items = await read_body(request, _items, LARGEST_BATCH, parts=None)
 
-    def made() -> tuple[str, bool]:
+    def create() -> tuple[str, bool]:
         wanted = None if key is None else once(key, items)
         try:
             return make_batch(service.database, call.caller, items, quota=service.quota, wanted=wanted), True
         except MadeBefore as before:
             return before.batch, False
 
-    id, new = await service.aside(call.caller, made)
+    id, new = await service.aside(call.caller, create)
     batch = await _read(request, lambda connection: get_batch(connection, owner, id))
     batching_of(request).wake()
     return JSONResponse(form_of(batch, request), headers={} if new else {AGAIN: "true"})
 
 
-def _items(found: Any) -> list[tuple[str, str]]:
-    """The requests as they are kept: custom ids, and params as JSON. Many of them are looked at one by one, and others
-    have their turn in between."""
-    asked = found.get("requests") if isinstance(found, dict) else None
-    if not isinstance(asked, list):
-        checked(found, BatchBody)  # which says what is wrong
+def _items(body: Any) -> list[tuple[str, str]]:
+    """The requests as they are stored: custom ids, and params as JSON. If there are many, they are checked one by one,
+    and others have their turn in between."""
+    requests = body.get("requests") if isinstance(body, dict) else None
+    if not isinstance(requests, list):
+        checked(body, BatchBody)  # it raises with the problem
         raise invalid("requests: Input should be a valid list", "requests")
-    checked({**found, "requests": []}, BatchBody)
+    checked({**body, "requests": []}, BatchBody)
     items, pace = [], Pace()
-    for number, request in enumerate(asked):
+    for number, request in enumerate(requests):
         pace()
         try:
             one = BatchRequest.model_validate(request)
@@ -145,7 +145,7 @@ async def find_batches(request: Request) -> Response:
 
 
 async def end_batch(request: Request) -> Response:
-    """Cancels what waits of a batch."""
+    """Cancels the waiting requests of a batch."""
     call = await _call(request)
     owner, id = call.caller.organisation, request.path_params["batch"]
     busy = batching_of(request).under_way
@@ -154,7 +154,7 @@ async def end_batch(request: Request) -> Response:
 
 
 async def remove_batch(request: Request) -> Response:
-    """Deletes a batch that has ended."""
+    """Deletes an ended batch."""
     call = await _call(request)
     owner, id = call.caller.organisation, request.path_params["batch"]
     await _written(request, lambda connection: delete_batch(connection, owner, id))
@@ -162,7 +162,7 @@ async def remove_batch(request: Request) -> Response:
 
 
 async def read_results(request: Request) -> Response:
-    """What became of each request, a line of JSON each."""
+    """The result of each request, a line of JSON each."""
     call = await _call(request)
     owner, id = call.caller.organisation, request.path_params["batch"]
     pages = await asyncio.to_thread(results, service_of(request).database, owner, id)
@@ -181,7 +181,7 @@ def batching_of(request: Request) -> Batching:
 
 
 def form_of(batch: Batch, request: Request) -> dict[str, Any]:
-    """A batch as Anthropic's API shows one."""
+    """A batch in Anthropic's shape."""
     archived, url = batch.archived(), f"{address_of_server(request)}{PATH}/{batch.id}/results"
     return {
         "id": batch.id,
@@ -219,7 +219,7 @@ async def _read(request: Request, work: Callable[[Connection], T]) -> T:
 
 
 async def _written(request: Request, work: Callable[[Connection], T]) -> T:
-    """What changes a batch may change all of its requests, and wait for who writes before."""
+    """A change of a batch may change all of its requests, and wait for other writers."""
 
     service = service_of(request)
     return await service.aside(request.state.caller, lambda: service.room.write(work))

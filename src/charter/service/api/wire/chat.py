@@ -17,9 +17,9 @@ from sse_starlette import ServerSentEvent
 
 from charter.ground.generate.constraint import Constraint
 from charter.ground.text.dialogue import Message
-from charter.service.api.asked import Asked, Call, Part
 from charter.service.api.errors import api_error
 from charter.service.api.exchange import Exchange, begin
+from charter.service.api.model_request import Call, ModelRequest, Part
 from charter.service.api.registry import Served
 from charter.service.api.telling import standing_field
 from charter.service.api.wire.answers import ChatAnswer
@@ -42,18 +42,18 @@ from charter.service.api.wire.streaming import started, stream, unless_gone
 
 @dataclass(frozen=True, slots=True)
 class _Chat:
-    """A request that was admitted."""
+    """An admitted request."""
 
     exchange: Exchange
     body: ChatBody
     wanted: Wanted
 
     def head(self, kind: str) -> dict[str, Any]:
-        """What an answer begins with, and each chunk of one."""
+        """The common head of an answer and of each chunk."""
         return head_of(self.exchange.served, kind, "chatcmpl")
 
     def choices(self) -> list[Choice]:
-        """The choices, nothing of them written yet."""
+        """The choices, still empty."""
         tools, top = self.wanted.offer is not None, self.body.top
         return [Choice(index, tools, top) for index in range(self.body.samples)]
 
@@ -82,15 +82,17 @@ async def _open(request: Request, call: Call, body: ChatBody) -> _Chat:
     except Exception as error:
         raise api_error(error) from error
     top = 0 if body.top is None else max(1, body.top)
-    sampling, own = sampling_of(body, served.backend.decoding, tokens, top)
-    asked = Asked(body.model, wanted.prompt, sampling, body.samples, seed_of(body), held, own)
-    return _Chat(await begin(service_of(request), call, asked), body, wanted)
+    sampling, own_decoding = sampling_of(body, served.backend.decoding, tokens, top)
+    model_request = ModelRequest(
+        body.model, wanted.prompt, sampling, body.samples, seed_of(body), held, own_decoding
+    )
+    return _Chat(await begin(service_of(request), call, model_request), body, wanted)
 
 
 async def _held(
     served: Served, wanted: Wanted, prompt: list[Message], tokens: int, call: Call
 ) -> Callable[[], Constraint] | None:
-    """What holds the replies to their form. Raises CharterError, with numbers, where it can't fit."""
+    """The constraint of the replies. Raises CharterError, with numbers, if the form can't fit."""
     if wanted.form is None:
         return None
     compiled = await served.backend.compile(wanted.form, call.caller.organisation, call.background)

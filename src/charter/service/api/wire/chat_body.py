@@ -1,4 +1,4 @@
-"""The body of a chat completion, and what is asked of a model by it (OpenAI's reference, "chat completions")."""
+"""The body of a chat completion, and its request to a model (OpenAI's reference, "chat completions")."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ class SchemaFormat(Strict):
 Format = Annotated[PlainFormat | ObjectFormat | SchemaFormat, Field(discriminator="type")]
 
 
-def _text_alone(found: Any) -> Any:
-    if found not in (None, ["text"]):
-        raise ValueError("the models here answer in text alone")
-    return found
+def _text_alone(value: Any) -> Any:
+    if value not in (None, ["text"]):
+        raise ValueError("the models here answer only in text")
+    return value
 
 
 class ChatBody(Sampled):
-    """What is asked."""
+    """The body of a chat completion."""
 
     messages: list[Turn] = Field(min_length=1, max_length=100_000)
     max_tokens: int | None = Field(None, ge=1, description="default: the most that the model may write")
@@ -109,7 +109,7 @@ class ChatBody(Sampled):
     add_generation_prompt: bool | None = None
     modalities: Annotated[Any, BeforeValidator(_text_alone)] = None
     safety_identifier: str | None = Field(None, max_length=1024)
-    # without an effect on replies here
+    # no effect on replies here
     store: bool | None = None
     metadata: dict[str, str] | None = None
     service_tier: str | None = None
@@ -120,13 +120,13 @@ class ChatBody(Sampled):
 
     @property
     def top(self) -> int | None:
-        """How many of the likeliest tokens are shown with each; None where no log-probabilities are."""
+        """How many of the likeliest tokens to show with each token; None without log-probabilities."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request as a model is asked."""
+    """A body as a request to a model."""
 
     prompt: list[Message]
     offer: Offer | None
@@ -134,7 +134,7 @@ class Wanted:
 
 
 def wanted_of(body: ChatBody) -> Wanted:
-    """What a body asks for. Raises ApiError for what can't be asked together."""
+    """The request of a body. Raises ApiError for fields that can't be combined."""
     if body.top_logprobs is not None and not body.logprobs:
         raise invalid("top_logprobs: needs logprobs to be true", "top_logprobs")
     offer = _offer(body)
@@ -167,12 +167,14 @@ def _offer(body: ChatBody) -> Offer | None:
         function = tool.function
         schema = {"type": "object", **(function.parameters or NO_INPUT)}
         try:
-            made = CustomTool(name=function.name, description=function.description or "", input_schema=schema)
+            custom_tool = CustomTool(
+                name=function.name, description=function.description or "", input_schema=schema
+            )
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             words = str(first["msg"]).removeprefix("Value error, ")
             raise invalid(f"tools.{place}.function.{first['loc'][0]}: {words}", "tools") from None
-        tools.append(made)
+        tools.append(custom_tool)
     return offer_of(tools, _choice(body) if tools or body.tool_choice != "none" else None)
 
 
@@ -189,7 +191,7 @@ def _choice(body: ChatBody) -> AutoChoice | AnyChoice | ToolChoice | NoChoice:
 
 
 def _check_continued(body: ChatBody, last_is_assistants: bool) -> None:
-    """Raises ApiError where the flags of vLLM contradict the messages or each other."""
+    """Raises ApiError if the flags of vLLM contradict the messages or each other."""
     if body.continue_final_message and body.add_generation_prompt:
         raise invalid(
             "continue_final_message: can't be set together with add_generation_prompt",
@@ -201,7 +203,7 @@ def _check_continued(body: ChatBody, last_is_assistants: bool) -> None:
         )
     if last_is_assistants and (body.continue_final_message is False or body.add_generation_prompt):
         raise invalid(
-            "messages: the last message is the assistant's, and a turn of its own behind it is not offered here: leave "
+            "messages: the last message is the assistant's, and a new turn after it is not offered here: leave "
             "out continue_final_message and add_generation_prompt to have it continued",
             "messages",
         )

@@ -1,6 +1,6 @@
 """One choice of a chat completion as it is written: the deltas of a stream, and the message that they add up to.
 
-`stop_reason` is vLLM's: the stop sequence that ended the reply, which OpenAI's shape doesn't tell.
+`stop_reason` is vLLM's: the stop sequence that ended the reply, which OpenAI's shape lacks.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from charter.service.api.asked import End, Part, Piece, Token
+from charter.service.api.model_request import End, Part, Piece, Token
 from charter.service.api.wire.logprobs import chat_form
 from charter.service.api.wire.openai import finish_of
 from charter.service.api.wire.tool_reading import Heard, Reader
@@ -16,15 +16,15 @@ from charter.service.web.tokens import new_id
 
 
 class Choice:
-    """`tools`: calls are looked for in the text. `top`: how many of the likeliest tokens are shown in each place; None:
-    no log-probabilities are."""
+    """`tools`: look for calls in the text. `top`: how many of the likeliest tokens to show in each place; None: no
+    log-probabilities."""
 
     def __init__(self, index: int, tools: bool, top: int | None) -> None:
         self._index, self._top = index, top
         self._reader = Reader() if tools else None
         self._text = ""
         self._calls: list[dict[str, Any]] = []
-        self._complete = 0  # calls that were written to their end
+        self._complete = 0  # complete calls
         self._tokens: list[Token] = []
         self._refusal: str | None = None
         self._finish: str | None = None
@@ -35,19 +35,19 @@ class Choice:
         return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
     def add(self, part: Part) -> list[dict[str, Any]]:
-        """The choices of the chunks that say what a part of the answer says."""
+        """The choices of the chunks for a part of the answer."""
         if isinstance(part, End):
             return self._end(part)
         self._tokens += part.tokens
-        found = self._tell(
+        events = self._tell(
             [Heard("text", part.text)] if self._reader is None else self._reader.feed(part.text)
         )
-        deltas = found or ([{}] if part.tokens and self._top is not None else [])
+        deltas = events or ([{}] if part.tokens and self._top is not None else [])
         return [self._chunk(delta, part if n == 0 else None) for n, delta in enumerate(deltas)]
 
     @property
     def whole(self) -> dict[str, Any]:
-        """The choice in one piece. A call that was cut off is left out: its arguments are no JSON."""
+        """The choice in one piece. A call that was cut off is left out: its arguments are not JSON."""
         calls = self._calls[: self._complete]
         message = {
             "role": "assistant",
@@ -74,12 +74,12 @@ class Choice:
                 function = {"name": one.text, "arguments": ""}
                 call = {"id": f"call_{new_id()}", "type": "function", "function": function}
                 self._calls.append(call)
-                told = {"index": len(self._calls) - 1, **call, "function": dict(function)}
-                deltas.append({"tool_calls": [told]})
+                delta = {"index": len(self._calls) - 1, **call, "function": dict(function)}
+                deltas.append({"tool_calls": [delta]})
             elif one.kind == "input":
                 self._calls[-1]["function"]["arguments"] += one.text
-                told = {"index": len(self._calls) - 1, "function": {"arguments": one.text}}
-                deltas.append({"tool_calls": [told]})
+                delta = {"index": len(self._calls) - 1, "function": {"arguments": one.text}}
+                deltas.append({"tool_calls": [delta]})
             elif one.kind == "called":
                 self._complete = len(self._calls)
         return deltas

@@ -1,7 +1,7 @@
-"""The messages of a chat completion, and the text that a model reads of them.
+"""The messages of a chat completion, and the text that a model reads.
 
-System and developer messages become the system text, wherever they stand. Messages of one role that follow each other
-become one turn. What tools were asked and what they gave is written in the words of `tool_words`.
+System and developer messages become the system text, wherever they are. Consecutive messages of one role become one
+turn. Calls and results of tools are written in the words of `tool_words`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class TextPart(Strict):
     text: str
 
 
-def _flat(found: Any) -> Any:
+def _flat(value: Any) -> Any:
     """The text of parts."""
-    if not isinstance(found, list):
-        return found
+    if not isinstance(value, list):
+        return value
     texts = []
-    for part in found:
+    for part in value:
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
         text = part.get("text" if kind == "text" else "refusal") if isinstance(part, dict) else None
         if kind not in ("text", "refusal") or not isinstance(text, str):
-            raise ValueError(f"the models here read parts of type text alone, not {str(kind)[:100]}")
+            raise ValueError(f"the models here read only parts of type text, not {str(kind)[:100]}")
         texts.append(text)
     return "".join(texts)
 
@@ -45,7 +45,7 @@ Content = Annotated[str, BeforeValidator(_flat, json_schema_input_type=str | lis
 
 
 class CalledFunction(Strict):
-    """A call's function, and what it is given, as JSON."""
+    """A call's function, and its arguments as JSON."""
 
     name: str = Field(min_length=1, max_length=200)
     arguments: str
@@ -69,7 +69,7 @@ class SystemTurn(Strict):
 
 
 class UserTurn(Strict):
-    """What the user says."""
+    """A message of the user's."""
 
     role: Literal["user"]
     content: Content
@@ -77,7 +77,7 @@ class UserTurn(Strict):
 
 
 class AssistantTurn(Strict):
-    """What the model said."""
+    """A message of the model's."""
 
     role: Literal["assistant"]
     content: Content | None = None
@@ -90,7 +90,7 @@ class AssistantTurn(Strict):
 
 
 class ToolTurn(Strict):
-    """What a tool gave."""
+    """The result of a tool."""
 
     role: Literal["tool"]
     content: Content
@@ -101,7 +101,7 @@ Turn = Annotated[SystemTurn | UserTurn | AssistantTurn | ToolTurn, Field(discrim
 
 
 def conversation(turns: Sequence[Turn], more: str = "") -> list[Message]:
-    """What a model is asked: the system text with `more` behind it, and the turns. Raises ApiError."""
+    """The messages for a model: the system text with `more` after it, and the turns. Raises ApiError."""
     words: list[str] = []
     spoken: list[tuple[Role, str]] = []
     names: dict[str, str] = {}
@@ -126,25 +126,25 @@ def conversation(turns: Sequence[Turn], more: str = "") -> list[Message]:
             spoken.append(("assistant", BETWEEN.join(filter(None, said))))
     if not spoken or spoken[0][0] != "user":
         raise invalid("messages: the first message that isn't the system's must be the user's", "messages")
-    found = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
-    return [*found, *_merged(spoken)]
+    messages = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
+    return [*messages, *_merged(spoken)]
 
 
 def _merged(spoken: Sequence[tuple[Role, str]]) -> list[Message]:
-    found: list[Message] = []
+    merged: list[Message] = []
     for role, text in spoken:
-        if found and found[-1]["role"] == role:
-            found[-1]["content"] = BETWEEN.join(filter(None, (found[-1]["content"], text)))
+        if merged and merged[-1]["role"] == role:
+            merged[-1]["content"] = BETWEEN.join(filter(None, (merged[-1]["content"], text)))
         else:
-            found.append({"role": role, "content": text})
-    return found
+            merged.append({"role": role, "content": text})
+    return merged
 
 
 def _arguments(call: ToolCall, where: str) -> dict[str, Any]:
     try:
-        found = json.loads(call.function.arguments or "{}")
+        arguments = json.loads(call.function.arguments or "{}")
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise invalid(f"{where}: the arguments of call {call.id[:200]} are no JSON object", "messages")
-    return found
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise invalid(f"{where}: the arguments of call {call.id[:200]} are not a JSON object", "messages")
+    return arguments

@@ -1,10 +1,10 @@
-"""POST /v1/complete: the Text Completions API that Claude 2 was used by, in both of its versions.
+"""POST /v1/complete: the Text Completions API of Claude 2, in both of its versions.
 
-    2023-06-01   named events with the text that is new, the last one empty and with its stop_reason
+    2023-06-01   named events with only the new text, the last one empty and with its stop_reason
     2023-01-01   events without a name, each with all of the text so far, then [DONE]; `exception` and `truncated`
 
-`stop` and `log_id` stood in the answers of both in 2023. A model that ends its turn by itself stops, for this API,
-at the built-in stop sequence "\\n\\nHuman:". A refusal by the acceptable-use policy is text with the reason.
+Answers of both had `stop` and `log_id` in 2023. For this API, a model that ends its turn by itself stops at the
+built-in stop sequence "\\n\\nHuman:". A refusal by the acceptable-use policy is text with the reason.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from sse_starlette import ServerSentEvent
 
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.model.generation import chosen
-from charter.service.api.asked import Asked, Call, End, Part, Piece
 from charter.service.api.errors import ApiError, anthropic_body, api_error, invalid
 from charter.service.api.exchange import Exchange, begin
 from charter.service.api.guard import log_failure
+from charter.service.api.model_request import Call, End, ModelRequest, Part, Piece
 from charter.service.api.registry import Served
 from charter.service.api.telling import standing_field, standing_headers
 from charter.service.api.wire.answers import CompletionAnswer
@@ -38,13 +38,13 @@ from charter.service.web.tokens import new_id
 
 OLD: Version = "2023-01-01"
 PING = event({"type": "ping"}, "ping")
-SMALLEST_TOP_P = 1e-9  # what 0 stands for: the likeliest token alone
+SMALLEST_TOP_P = 1e-9  # stands for 0: only the likeliest token
 
 StopSequence = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class CompleteBody(Strict):
-    """What is asked."""
+    """The body of a text completion."""
 
     model: str = Field(min_length=1, max_length=256)
     prompt: str = Field(min_length=1)
@@ -62,34 +62,36 @@ async def complete(request: Request) -> Response:
     call = await call_of(request)
     version = version_of(request)
     body = await body_of(request, CompleteBody)
-    asked = asked_of(body, version, service_of(request).registry.find(body.model, call))
+    model_request = model_request_of(body, version, service_of(request).registry.find(body.model, call))
     if body.metadata:
         call = replace(call, user=user_digest(body.metadata.user_id))
     if not body.stream:
-        return await unless_gone(request, _whole(request, call, asked, version))
-    exchange = await unless_gone(request, _begin(request, call, asked))
+        return await unless_gone(request, _whole(request, call, model_request, version))
+    exchange = await unless_gone(request, _begin(request, call, model_request))
     parts = await started(request, exchange.parts())
     reply = _Reply(f"compl_{new_id()}", exchange, version == OLD)
     return stream(_events(reply, parts), _headers(exchange), PING)
 
 
-def asked_of(body: CompleteBody, version: Version, served: Served) -> Asked:
-    """The request as it is put to a model. Raises ApiError."""
+def model_request_of(body: CompleteBody, version: Version, served: Served) -> ModelRequest:
+    """The body as a request to a model. Raises ApiError."""
     if body.top_p is not None and -1 < body.top_p < 0:
         raise invalid("top_p: expected a number from 0 to 1, or -1 for off", "top_p")
-    own, top_p = served.backend.decoding, body.top_p
+    model_decoding, top_p = served.backend.decoding, body.top_p
     if top_p is not None:
         top_p = 1.0 if top_p < 0 else max(SMALLEST_TOP_P, top_p)
-    decoding = chosen(own, body.temperature, top_p, None if body.top_k is None else max(0, body.top_k))
+    decoding = chosen(
+        model_decoding, body.temperature, top_p, None if body.top_k is None else max(0, body.top_k)
+    )
     stops = tuple(dict.fromkeys((HUMAN, *(body.stop_sequences or ()))))
     sampling = sampling_at(decoding, body.max_tokens_to_sample, stops)
     prompt = messages_of(body.prompt, lenient=version == OLD)
-    return Asked(body.model, prompt, sampling, own=decoding is own)
+    return ModelRequest(body.model, prompt, sampling, own_decoding=decoding is model_decoding)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """How one answer is written."""
+    """The writer of one answer."""
 
     id: str
     exchange: Exchange
@@ -116,9 +118,9 @@ def _headers(exchange: Exchange) -> dict[str, str]:
     return exchange.admission.headers | standing_headers(exchange.standing)
 
 
-async def _begin(request: Request, call: Call, asked: Asked) -> Exchange:
+async def _begin(request: Request, call: Call, model_request: ModelRequest) -> Exchange:
     try:
-        return await begin(service_of(request), call, asked)
+        return await begin(service_of(request), call, model_request)
     except ApiError as error:
         if error.param != "max_tokens":
             raise
@@ -127,8 +129,8 @@ async def _begin(request: Request, call: Call, asked: Asked) -> Exchange:
         ) from error
 
 
-async def _whole(request: Request, call: Call, asked: Asked, version: Version) -> Response:
-    exchange = await _begin(request, call, asked)
+async def _whole(request: Request, call: Call, model_request: ModelRequest, version: Version) -> Response:
+    exchange = await _begin(request, call, model_request)
     (sample,) = await exchange.whole()
     assert sample.end is not None
     text = sample.text + _refusal(sample.end, bool(sample.text))
@@ -149,13 +151,13 @@ async def _events(reply: _Reply, parts: AsyncGenerator[Part, None]) -> AsyncIter
                 if isinstance(part, End):
                     yield event(reply.body(text if reply.old else "", part), name)
     except Exception as error:
-        found, request_id = api_error(error), reply.exchange.call.request_id
-        if found.status == 500:
+        problem, request_id = api_error(error), reply.exchange.call.request_id
+        if problem.status == 500:
             log_failure(error.__cause__ or error, request_id)
         if reply.old:
-            yield event(reply.body(text, problem=found))
+            yield event(reply.body(text, problem=problem))
         else:
-            yield event(anthropic_body(found, request_id), "error")
+            yield event(anthropic_body(problem, request_id), "error")
     if reply.old:
         yield event("[DONE]")
 
@@ -168,7 +170,7 @@ def _stopped(end: End) -> tuple[str, str | None]:
 
 
 def _refusal(end: End, follows: bool) -> str:
-    """What the text of a refused reply ends with: the reason."""
+    """The end of a refused reply's text: the reason."""
     if end.stop != "refused":
         return ""
     return f"\n\n{end.reason}" if follows else f" {end.reason}"

@@ -1,12 +1,12 @@
 r"""Prompts of the Text Completions API: one text in which "\n\nHuman:" and "\n\nAssistant:" take turns.
 
-It is read into messages, so that a model of any chat template can be asked in the API of 2023. A turn loses the one
-space behind its colon and nothing else: a model whose template is claude-2023 reads the prompt's own characters again
-(and its end token behind earlier replies, as it was trained). Text before the first Human turn is a system prompt
+It is read into messages, so that a model with any chat template works in the API of 2023. A turn loses the one space
+after its colon and nothing else: a model whose template is claude-2023 reads the prompt's own characters again
+(and its end token after earlier replies, as in training). Text before the first Human turn is a system prompt
 (spec: it came with Claude 2.1).
 
-Version 2023-01-01 left these checks to its client; here it overlooks what that client's users got wrong most: line
-breaks missing before the first Human turn, and spaces at the very end.
+Version 2023-01-01 left these checks to its client; here it tolerates that client's most common mistakes: missing line
+breaks before the first Human turn, and spaces at the very end.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 
 
 def messages_of(prompt: str, lenient: bool = False) -> list[Message]:
-    """The messages of a prompt; a last Assistant turn with text is one that the model continues.
+    """The messages of a prompt; the model continues a last Assistant turn with text.
 
-    Raises ApiError with the words of the API where the turns are not in order.
+    Raises ApiError with the words of the API if the turns are not in order.
     """
     if lenient:
         prompt = prompt.rstrip(" ")

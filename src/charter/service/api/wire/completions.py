@@ -1,8 +1,8 @@
-"""POST /v1/completions: plain text continued, in OpenAI's shape: text or token ids, several prompts, echo and
-log-probabilities. With `echo`, `logprobs` and `max_tokens` 0 it scores given text, which evaluation tools live by.
+"""POST /v1/completions: continues plain text, in OpenAI's shape: text or token ids, several prompts, echo and
+log-probabilities. With `echo`, `logprobs` and `max_tokens` 0 it scores a given text, which evaluation tools need.
 
-A reply that the model ended has its end token among the log-probabilities, though not in its text: tools that ask for
-one token and cut it off again count on it.
+If the model ended a reply, its end token is among the log-probabilities, though not in the text: tools that request one
+token and cut it off again depend on it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BeforeValidator, Field
 from sse_starlette import ServerSentEvent
 
-from charter.service.api.asked import Asked, Call, End, Ids, Piece, Token, Usage, Whole
 from charter.service.api.errors import invalid
 from charter.service.api.exchange import Exchange, begin
 from charter.service.api.local import LocalBackend
+from charter.service.api.model_request import Call, End, Ids, ModelRequest, Piece, Token, Usage, Whole
 from charter.service.api.registry import Served
 from charter.service.api.service import Service
 from charter.service.api.telling import standing_field
@@ -46,15 +46,15 @@ from charter.service.api.wire.streaming import started, stream, unless_gone
 MOST_PROMPTS = 256
 MOST_TOP = 5
 MOST_ENDS = 64
-DEFAULT_TOKENS = 16  # as OpenAI's
+DEFAULT_TOKENS = 16  # as in OpenAI's API
 AT_ONCE = 8  # prompts of one request
 
 
-def _several(found: Any) -> Any:
-    """A prompt alone stands for a list of one."""
-    if isinstance(found, str) or (found and isinstance(found, list) and isinstance(found[0], int)):
-        return [found]
-    return found
+def _several(value: Any) -> Any:
+    """A single prompt stands for a list of one."""
+    if isinstance(value, str) or (value and isinstance(value, list) and isinstance(value[0], int)):
+        return [value]
+    return value
 
 
 Prompts = Annotated[
@@ -65,7 +65,7 @@ Prompts = Annotated[
 
 
 class CompletionsBody(Sampled):
-    """What is asked."""
+    """The body of a completion."""
 
     prompt: Prompts
     max_tokens: int | None = Field(None, ge=0, description=f"default {DEFAULT_TOKENS}; 0 only with echo")
@@ -86,14 +86,14 @@ class CompletionsBody(Sampled):
 
     @property
     def top(self) -> int:
-        """Likeliest tokens to be told of in each place; 1 at least where tokens are to be told of at all."""
-        told = self.logprobs is not None or self.return_token_ids
-        return max(1, self.logprobs or 0) if told else 0
+        """Number of likeliest tokens to return in each place; at least 1 if the request wants tokens at all."""
+        wanted = self.logprobs is not None or self.return_token_ids
+        return max(1, self.logprobs or 0) if wanted else 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A request, and the model that it is for."""
+    """A request and its model."""
 
     service: Service
     call: Call
@@ -102,12 +102,14 @@ class _Work:
     head: dict[str, Any]
 
     async def begin(self, prompt: str | Sequence[int]) -> tuple[Exchange, str | Ids]:
-        """One prompt, admitted, and as it was given: the policy may add to what the model reads."""
+        """The admission of one prompt, and the prompt as sent: the policy may add text to what the model reads."""
         backend, body = self.served.backend, self.body
-        given = prompt if isinstance(prompt, str) else await backend.spell(prompt)
-        sampling, own = sampling_of(body, backend.decoding, max(1, body.tokens), body.top)
-        asked = Asked(body.model, given, sampling, body.samples, seed_of(body), own=own)
-        return await begin(self.service, self.call, asked), given
+        prompt_input = prompt if isinstance(prompt, str) else await backend.spell(prompt)
+        sampling, own_decoding = sampling_of(body, backend.decoding, max(1, body.tokens), body.top)
+        model_request = ModelRequest(
+            body.model, prompt_input, sampling, body.samples, seed_of(body), own_decoding=own_decoding
+        )
+        return await begin(self.service, self.call, model_request), prompt_input
 
 
 async def complete_text(request: Request) -> Response:
@@ -121,13 +123,13 @@ async def complete_text(request: Request) -> Response:
     work = _Work(service_of(request), call, body, served, head)
     if not body.stream:
         return await unless_gone(request, _whole(work))
-    first, given = await unless_gone(request, work.begin(body.prompt[0]))
-    events = await started(request, _events(work, first, given))
+    first, prompt_input = await unless_gone(request, work.begin(body.prompt[0]))
+    events = await started(request, _events(work, first, prompt_input))
     return stream(ended(events, call.request_id), headers_of(first))
 
 
 def check(body: CompletionsBody, served: Served) -> None:
-    """Raises ApiError for what can't be asked together, or of this model."""
+    """Raises ApiError for fields that can't be combined, or that this model doesn't support."""
     if body.best_of is not None and body.best_of != body.samples:
         raise invalid("best_of: only best_of equal to n is offered here", "best_of")
     if not body.tokens and not body.echo:
@@ -156,32 +158,34 @@ async def _whole(work: _Work) -> Response:
 
     async def one(prompt: str | Sequence[int]) -> tuple[Exchange, list[dict[str, Any]]]:
         async with limit:
-            exchange, given = await work.begin(prompt)
-            return exchange, await _choices(work.body, exchange, given)
+            exchange, prompt_input = await work.begin(prompt)
+            return exchange, await _choices(work.body, exchange, prompt_input)
 
     tasks = [asyncio.ensure_future(one(prompt)) for prompt in work.body.prompt]
     try:
-        found = await asyncio.gather(*tasks)
+        answers = await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     used = Usage()
-    for exchange, _ in found:
+    for exchange, _ in answers:
         used.input_tokens += exchange.usage.input_tokens
         used.cached_tokens += exchange.usage.cached_tokens
         used.output_tokens += exchange.usage.output_tokens
-    choices = [choice for _, some in found for choice in some]
+    choices = [choice for _, some in answers for choice in some]
     numbered = [{**choice, "index": number} for number, choice in enumerate(choices)]
-    last = found[-1][0]
+    last = answers[-1][0]
     answer = {**work.head, "choices": numbered, "usage": usage_form(used), **standing_field(last.standing)}
     return JSONResponse(answer, headers=headers_of(last))
 
 
-async def _choices(body: CompletionsBody, exchange: Exchange, given: str | Ids) -> list[dict[str, Any]]:
+async def _choices(
+    body: CompletionsBody, exchange: Exchange, prompt_input: str | Ids
+) -> list[dict[str, Any]]:
     """The choices of one prompt."""
     try:
-        echoed, scored = await _echo(body, exchange, given)
+        echoed, scored = await _echo(body, exchange, prompt_input)
         if not body.tokens:
             refused = bool(exchange.refusal)
             samples = [Whole(end=End(0, "refused" if refused else "length"))]
@@ -189,18 +193,20 @@ async def _choices(body: CompletionsBody, exchange: Exchange, given: str | Ids) 
             samples = await exchange.whole()
     finally:
         exchange.close()
-    read = await exchange.served.backend.cut(given, True) if body.return_token_ids else []
+    read = await exchange.served.backend.cut(prompt_input, True) if body.return_token_ids else []
     return [_choice(body, sample, echoed, scored) | _ids(body, sample, read) for sample in samples]
 
 
-async def _echo(body: CompletionsBody, exchange: Exchange, given: str | Ids) -> tuple[str, list[Token]]:
-    """What stands before a choice's text with `echo`: the prompt and its tokens."""
+async def _echo(
+    body: CompletionsBody, exchange: Exchange, prompt_input: str | Ids
+) -> tuple[str, list[Token]]:
+    """The text before a choice's text with `echo`: the prompt and its tokens."""
     if not body.echo or exchange.refusal:
         return "", []
-    text = given if isinstance(given, str) else given.text
+    text = prompt_input if isinstance(prompt_input, str) else prompt_input.text
     if body.logprobs is None:
         return text, []
-    return text, await exchange.scored(given, max(1, body.logprobs))
+    return text, await exchange.scored(prompt_input, max(1, body.logprobs))
 
 
 def _choice(body: CompletionsBody, sample: Whole, echoed: str, scored: Sequence[Token]) -> dict[str, Any]:
@@ -218,29 +224,31 @@ def _choice(body: CompletionsBody, sample: Whole, echoed: str, scored: Sequence[
 
 
 def _ids(body: CompletionsBody, sample: Whole, read: Sequence[int]) -> dict[str, Any]:
-    """What vLLM's clients are told of tokens and of weights, where they ask."""
+    """vLLM's fields for token ids and versions of weights, if the request wants them."""
     assert sample.end is not None
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if body.return_token_ids:
         last = (sample.end.token,) if sample.end.token else ()
-        found |= {
+        fields |= {
             "token_ids": [token.id for token in (*sample.tokens, *last)],
             "prompt_token_ids": list(read),
         }
     if body.return_weight_versions:
-        found["weight_versions"] = [asdict(span) for span in sample.end.spans] or None
-    return found
+        fields["weight_versions"] = [asdict(span) for span in sample.end.spans] or None
+    return fields
 
 
-async def _events(work: _Work, first: Exchange, given: str | Ids) -> AsyncGenerator[ServerSentEvent, None]:
+async def _events(
+    work: _Work, first: Exchange, prompt_input: str | Ids
+) -> AsyncGenerator[ServerSentEvent, None]:
     """The chunks of all prompts, one prompt after the other."""
     chunks = Chunks(work.head, wants_usage(work.body), standing_field(first.standing))
     used, exchange = Usage(), first
     for number, prompt in enumerate(work.body.prompt):
         if number:
-            exchange, given = await work.begin(prompt)
+            exchange, prompt_input = await work.begin(prompt)
         try:
-            async for choice in _pieces(work.body, exchange, given):
+            async for choice in _pieces(work.body, exchange, prompt_input):
                 index = number * work.body.samples + choice["index"]
                 yield chunks.chunk({**choice, "index": index})
         finally:
@@ -253,16 +261,16 @@ async def _events(work: _Work, first: Exchange, given: str | Ids) -> AsyncGenera
 
 
 async def _pieces(
-    body: CompletionsBody, exchange: Exchange, given: str | Ids
+    body: CompletionsBody, exchange: Exchange, prompt_input: str | Ids
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """What each chunk of a prompt says."""
+    """The chunks of one prompt."""
     columns = [Columns(body.logprobs or 0) for _ in range(body.samples)]
 
     def choice(index: int, text: str, tokens: Sequence[Token], finish: str | None = None) -> dict[str, Any]:
         logprobs = columns[index].form(tokens) if body.logprobs is not None else None
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}
 
-    echoed, scored = await _echo(body, exchange, given)
+    echoed, scored = await _echo(body, exchange, prompt_input)
     if echoed or scored:
         for index in range(body.samples):
             yield choice(index, echoed, scored)

@@ -1,7 +1,7 @@
-"""The turns of a conversation as Anthropic's API writes them: content blocks, and the text that a model reads of them.
+"""The turns of a conversation in Anthropic's shape: content blocks, and the text that a model reads.
 
-Blocks of a turn, and turns of one role that follow each other, become one turn, their texts with a blank line between.
-Documents are taken in as text. What these models can't read (images, files elsewhere) is refused by its place.
+Blocks of a turn, and consecutive turns of one role, become one turn, with a blank line between their texts. Documents
+become text. Content that these models can't read (images, files elsewhere) is refused with its place.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ ID = r"^[a-zA-Z0-9_-]{1,200}$"
 
 
 class Strict(BaseModel):
-    """JSON as it was sent: nothing is converted, nothing unknown is let pass."""
+    """JSON without conversions and without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Metadata(Strict):
-    """About a request."""
+    """Data about a request."""
 
     user_id: str | None = Field(
-        None, max_length=256, description="who asks, in your own names; kept as a digest"
+        None, max_length=256, description="your id of the end user; stored as a digest"
     )
 
 
 class Marked(Strict):
-    """A block that may carry a mark for the prompt's cache; ours keeps what it can without marks."""
+    """A block that may have a mark for the prompt's cache; ours caches without marks."""
 
     cache_control: Any = None
 
@@ -57,11 +57,11 @@ class ImageBlock(Marked):
     transformations: Any = None
 
 
-def _as_blocks(found: Any) -> Any:
-    """A text is short for one block of it; an empty one for none."""
-    if not isinstance(found, str):
-        return found
-    return [{"type": "text", "text": found}] if found else []
+def _as_blocks(content: Any) -> Any:
+    """A text stands for one text block, an empty one for none."""
+    if not isinstance(content, str):
+        return content
+    return [{"type": "text", "text": content}] if content else []
 
 
 Parts = Annotated[list[TextBlock], BeforeValidator(_as_blocks, json_schema_input_type=str | list[TextBlock])]
@@ -85,7 +85,7 @@ class PartsSource(Strict):
 
 
 class EncodedSource(Strict):
-    """A document as a file's bytes, which isn't read here."""
+    """A document as the bytes of a file, which isn't read here."""
 
     type: Literal["base64"]
     media_type: str
@@ -100,7 +100,7 @@ class LinkedSource(Strict):
 
 
 class FileSource(Strict):
-    """A document that was sent in before; none are kept here."""
+    """An uploaded document; none are stored here."""
 
     type: Literal["file"]
     file_id: str
@@ -112,7 +112,7 @@ _Source = Annotated[
 
 
 class DocumentBlock(Marked):
-    """A document with what is known of it."""
+    """A document with its title and context."""
 
     type: Literal["document"]
     source: _Source
@@ -122,7 +122,7 @@ class DocumentBlock(Marked):
 
 
 class SearchResultBlock(Marked):
-    """A passage that was found, and where."""
+    """A search result: a passage and its source."""
 
     type: Literal["search_result"]
     source: str
@@ -132,7 +132,7 @@ class SearchResultBlock(Marked):
 
 
 class ThinkingBlock(Strict):
-    """What a model thought in an earlier turn; it isn't shown again."""
+    """A model's thinking in an earlier turn; the model doesn't see it again."""
 
     type: Literal["thinking"]
     thinking: str
@@ -161,7 +161,7 @@ _Result = Annotated[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock, 
 
 
 class ToolResultBlock(Marked):
-    """What a tool gave."""
+    """The result of a tool."""
 
     type: Literal["tool_result"]
     tool_use_id: str = Field(pattern=ID)
@@ -186,7 +186,7 @@ Block = Annotated[
 
 
 class Turn(Strict):
-    """A message of the conversation; content that is a text stands for one block of text."""
+    """A message of the conversation; a text as content stands for one text block."""
 
     role: Literal["user", "assistant", "system"]
     content: Annotated[list[Block], BeforeValidator(_as_blocks, json_schema_input_type=str | list[Block])]
@@ -194,16 +194,16 @@ class Turn(Strict):
 
 @dataclass(slots=True)
 class _Merged:
-    """Turns of one role that followed each other; `place` is the number of the first."""
+    """Consecutive turns of one role; `place` is the number of the first."""
 
     role: str
     place: int
-    blocks: list[tuple[str, Any]] = field(default_factory=list)  # where each stands, and what it is
+    blocks: list[tuple[str, Any]] = field(default_factory=list)  # place and block
 
 
 def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more: str = "") -> list[Message]:
-    """What a model is asked: the system text with `more` behind it, and the turns. Raises ApiError with Anthropic's
-    words for what its API refuses."""
+    """The messages for a model: the system text with `more` after it, and the turns. Raises ApiError with Anthropic's
+    words for anything that its API refuses."""
     words = [block.text for block in instructions]
     _check_text(words, "system")
     leading = 0
@@ -217,17 +217,17 @@ def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more:
     _check_order(merged)
     _check_calls(merged)
     names = {b.id: b.name for turn in merged for _, b in turn.blocks if isinstance(b, ToolUseBlock)}
-    found = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
+    messages = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
     for turn in merged:
         text = _written(turn, names)
-        found.append(user(text) if turn.role == "user" else assistant(text))
-    if found[-1]["role"] == "assistant" and found[-1]["content"] != found[-1]["content"].rstrip():
+        messages.append(user(text) if turn.role == "user" else assistant(text))
+    if messages[-1]["role"] == "assistant" and messages[-1]["content"] != messages[-1]["content"].rstrip():
         raise invalid("messages: final assistant content cannot end with trailing whitespace", "messages")
-    return found
+    return messages
 
 
 def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
-    """One turn for all that follow each other in one role; a last empty one of the assistant's asks for nothing."""
+    """One turn for consecutive turns of one role; a last empty one of the assistant's is dropped."""
     if leading == len(turns):
         raise invalid("messages: at least one message is required", "messages")
     if len(turns) > MOST_MESSAGES:
@@ -257,7 +257,7 @@ def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
 
 
 def _noted(blocks: list[tuple[str, Block]]) -> list[tuple[str, Block]]:
-    """What the system says between two turns, within the one of the user: chat templates have no place for it."""
+    """A system message between two turns, put into the user's turn: chat templates have no place for it."""
     text = BETWEEN.join(_text_of(block, at) for at, block in blocks)
     _check_text([text], "messages")
     return [(blocks[0][0], TextBlock(type="text", text=write_note(text)))]
@@ -279,21 +279,21 @@ def _check_text(texts: Iterable[str], where: str) -> None:
 
 
 def _check_calls(merged: Sequence[_Merged]) -> None:
-    """Every call is answered in the next turn, and every answer belongs to a call of the turn before."""
+    """Checks that every call has a result in the next turn, and every result a call in the turn before."""
     for number, turn in enumerate(merged):
         calls = [(at, b.id) for at, b in turn.blocks if isinstance(b, ToolUseBlock)]
         before = merged[number - 1].blocks if number else []
-        asked = {b.id for _, b in before if isinstance(b, ToolUseBlock)}
+        call_ids = {b.id for _, b in before if isinstance(b, ToolUseBlock)}
         if turn.role == "user":
-            _check_results(turn, asked)
+            _check_results(turn, call_ids)
             if calls:
                 raise invalid(
                     f"{calls[0][0]}: `tool_use` blocks can only be in `assistant` messages", "messages"
                 )
             continue
         after = merged[number + 1].blocks if number + 1 < len(merged) else []
-        given = {b.tool_use_id for _, b in after if isinstance(b, ToolResultBlock)}
-        if lost := [id for _, id in calls if id not in given]:
+        result_ids = {b.tool_use_id for _, b in after if isinstance(b, ToolResultBlock)}
+        if lost := [id for _, id in calls if id not in result_ids]:
             raise invalid(
                 f"messages.{turn.place}: `tool_use` ids were found without `tool_result` blocks immediately after: "
                 f"{', '.join(lost[:5])}. Each `tool_use` block must have a corresponding `tool_result` block in the "
@@ -306,12 +306,12 @@ def _check_calls(merged: Sequence[_Merged]) -> None:
             raise invalid(f"{wrong[0]}: `tool_result` blocks can only be in `user` messages", "messages")
 
 
-def _check_results(turn: _Merged, asked: set[str]) -> None:
+def _check_results(turn: _Merged, call_ids: set[str]) -> None:
     seen = set[str]()
     for at, block in turn.blocks:
         if not isinstance(block, ToolResultBlock):
             continue
-        if block.tool_use_id not in asked:
+        if block.tool_use_id not in call_ids:
             raise invalid(
                 f"{at}: unexpected `tool_use_id` found in `tool_result` blocks: {block.tool_use_id}. Each "
                 "`tool_result` block must have a corresponding `tool_use` block in the previous message.",
@@ -323,7 +323,7 @@ def _check_results(turn: _Merged, asked: set[str]) -> None:
 
 
 def _written(turn: _Merged, names: dict[str, str]) -> str:
-    """The text of a turn: blocks with a blank line between, calls that follow each other as one list."""
+    """The text of a turn: blocks with a blank line between, consecutive calls as one list."""
     texts, calls = list[str](), list[tuple[str, dict[str, Any]]]()
     for at, block in turn.blocks:
         if isinstance(block, ToolUseBlock):
@@ -344,7 +344,7 @@ def _written(turn: _Merged, names: dict[str, str]) -> str:
 
 
 def _text_of(block: Any, at: str) -> str:
-    """The text that stands for a block, empty for what isn't shown. Raises ApiError for what can't be read."""
+    """The text of a block, empty if the model doesn't see it. Raises ApiError if it can't be read."""
     if isinstance(block, TextBlock):
         return block.text
     if isinstance(block, DocumentBlock):

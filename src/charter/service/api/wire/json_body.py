@@ -1,7 +1,7 @@
-"""JSON out of bytes. A large text is read piece by piece, and what reads it rests in between: Python's own reader holds
-all threads up until it is done, which takes seconds for the largest batch.
+"""JSON from bytes. A large text is read piece by piece, with rests in between: Python's own reader blocks all threads
+until it is done, which takes seconds for the largest batch.
 
-What comes out, and what is refused, is the same either way.
+Results and errors are the same either way.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from typing import Any
 from charter.service.api.errors import ApiError, invalid
 
 LARGE = 2**18  # bytes; a smaller text is read at once
-WINDOWS = (2**10, 2**13, 2**16)  # characters in which an object or array is looked for whole
+WINDOWS = (2**10, 2**13, 2**16)  # characters within which a whole object or array is searched
 DECODED = 2**20  # bytes at a time
 WORK_SECONDS = 0.002  # between two rests
-DEEPEST = 200  # brackets within brackets
-MOST_PARTS = 100_000  # objects and arrays of one request: each is looked at more than once
-MOST_STEPS = 2**20  # values that are read one by one, since what holds them is large
-_TOO_DEEP = f"more than {DEEPEST} brackets within brackets"
+DEEPEST = 200  # nested brackets
+MOST_PARTS = 100_000  # objects and arrays of one request: each is visited more than once
+MOST_STEPS = 2**20  # values read one by one, since their container is large
+_TOO_DEEP = f"more than {DEEPEST} nested brackets"
 
 
 class Pace:
-    """Called often by work that has time, it rests after a while for as long as the work took: who waits for the
-    interpreter meanwhile has it for half of the time. Work that nobody waits for any more ends with an error."""
+    """Long work calls it often, and it rests after a while for as long as the work took: other threads get the
+    interpreter for half of the time. Work that nobody waits for any more ends with an error."""
 
     def __init__(self, gone: threading.Event | None = None) -> None:
         self._since, self._gone = time.monotonic(), gone
 
     def __call__(self) -> None:
-        """Rests where it is time."""
+        """Rests if it is time."""
         if self._gone is not None and self._gone.is_set():
             raise ApiError(499, "the client went before its body was read")
         if (worked := time.monotonic() - self._since) > WORK_SECONDS:
@@ -46,22 +46,22 @@ class Pace:
 def read_json(
     raw: bytes | bytearray, parts: int | None = MOST_PARTS, gone: threading.Event | None = None
 ) -> Any:
-    """The JSON in these bytes. Raises ApiError, for more objects and arrays than `parts` as well. A text beyond `LARGE`
-    is to be read beside the event loop, until its client is `gone`."""
+    """The JSON in these bytes. Raises ApiError, also for more objects and arrays than `parts`. Read a text beyond
+    `LARGE` beside the event loop; it ends if its client is `gone`."""
     try:
         pace = Pace(gone) if len(raw) > LARGE else _at_once
         text = _decoded(raw, pace)
-        # numbers that JSON lacks (NaN, Infinity) are no numbers here either
+        # numbers that JSON lacks (NaN, Infinity) are not numbers here either
         reader = _Stepping(pace) if len(raw) > LARGE else json.JSONDecoder(parse_constant=_no_constant)
-        found = reader.decode(text)
-        _check(found, any(half in text for half in ("\\ud", "\\uD")), parts, pace)
+        value = reader.decode(text)
+        _check(value, any(half in text for half in ("\\ud", "\\uD")), parts, pace)
     except (UnicodeError, ValueError, RecursionError) as error:
-        raise invalid(f"the body is no JSON: {_said(error)}") from None
-    return found
+        raise invalid(f"the body is not JSON: {_said(error)}") from None
+    return value
 
 
 class _Stepping(json.JSONDecoder):
-    """Reads what is small at once, and goes through larger objects and arrays by steps of Python."""
+    """Reads small values at once, and larger objects and arrays step by step in Python."""
 
     def __init__(self, pace: Callable[[], None]) -> None:
         super().__init__(parse_constant=_no_constant)
@@ -78,10 +78,10 @@ class _Stepping(json.JSONDecoder):
         if opening not in ("{", "["):
             return self._at_once(text, at)  # type: ignore[no-any-return]
         for size in WINDOWS:
-            # what is cut off looks wrong: whether it is, tells the next way of reading it
+            # a value cut by the window looks wrong: the next, larger window decides
             with suppress(ValueError, StopIteration):
-                found, end = self._at_once(text[at : at + size], 0)
-                return found, at + end
+                value, end = self._at_once(text[at : at + size], 0)
+                return value, at + end
         if opening == "{":
             return decoder.JSONObject((text, at + 1), True, self._step, None, None, self._keys)  # type: ignore
         return decoder.JSONArray((text, at + 1), self._step)  # type: ignore
@@ -100,18 +100,18 @@ def _said(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "not valid UTF-8"
     if isinstance(error, UnicodeEncodeError):
-        return "half a surrogate pair is no character"
+        return "half a surrogate pair is not a character"
     return _TOO_DEEP if isinstance(error, RecursionError) else str(error)
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
-def _check(found: Any, halves: bool, most: int | None, pace: Callable[[], None]) -> None:
-    """Raises RecursionError where brackets stand too deep, ApiError for more pairs than `most`, and with `halves`
-    UnicodeEncodeError where a text has half a surrogate pair."""
-    level: list[Any] = [[found]]
+def _check(value: Any, halves: bool, most: int | None, pace: Callable[[], None]) -> None:
+    """Raises RecursionError if brackets are nested too deeply, ApiError for more pairs than `most`, and with `halves`
+    UnicodeEncodeError if a text has half a surrogate pair."""
+    level: list[Any] = [[value]]
     count = 0
     for _ in range(DEEPEST + 1):
         inner = []

@@ -1,7 +1,7 @@
 """Log-probabilities in OpenAI's two shapes: a list of tokens (chat), and four lists side by side (completions).
 
 They are natural logarithms under the distribution that tokens were drawn from, before top_p and top_k cut it; at
-temperature 0 and 1 that is the model's own. Text that was given is always scored under the model's own.
+temperature 0 and 1 that is the model's own. Given text is always scored under the model's own.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from charter.service.api.asked import Token
+from charter.service.api.model_request import Token
 
-LEAST = -9999.0  # what stands for the logarithm of 0, which JSON can't write
+LEAST = -9999.0  # stands for the logarithm of 0, which JSON can't write
 
 
 def chat_form(tokens: Iterable[Token], top: int) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class Columns:
         self._characters = codecs.getincrementaldecoder("utf-8")("replace")
 
     def form(self, tokens: Sequence[Token]) -> dict[str, Any]:
-        """The four lists for some more tokens."""
+        """The four lists for more tokens."""
         offsets = []
         for token in tokens:
             offsets.append(self._offset)
@@ -52,14 +52,14 @@ class Columns:
         }
 
     def _likeliest(self, token: Token) -> dict[str, float] | None:
-        """The likeliest tokens and the token itself, which is one more where it isn't among them. Of tokens with one
+        """The likeliest tokens and the token itself, which is one more if it isn't among them. Of tokens with the same
         text, such as parts of characters, the likeliest counts."""
         if math.isnan(token.logprob):
             return None
-        found: dict[str, float] = {}
+        by_text: dict[str, float] = {}
         for text, _, logprob in (*token.top[: self._top], (token.text, token.raw, token.logprob)):
-            found.setdefault(text, _finite(logprob))
-        return found
+            by_text.setdefault(text, _finite(logprob))
+        return by_text
 
 
 def _entry(text: str, raw: bytes, logprob: float) -> dict[str, Any]:

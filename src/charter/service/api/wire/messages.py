@@ -9,15 +9,21 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import ServerSentEvent
 
-from charter.service.api.asked import Call, Part
 from charter.service.api.errors import anthropic_body, api_error
 from charter.service.api.exchange import Exchange, begin
 from charter.service.api.guard import log_failure
+from charter.service.api.model_request import Call, Part
 from charter.service.api.service import Service
 from charter.service.api.telling import standing_field, standing_headers
 from charter.service.api.wire.answers import CountAnswer, MessageAnswer
 from charter.service.api.wire.messages_answer import Event, Writing
-from charter.service.api.wire.messages_body import CountBody, MessagesBody, Wanted, asked_of, wanted_of
+from charter.service.api.wire.messages_body import (
+    CountBody,
+    MessagesBody,
+    Wanted,
+    model_request_of,
+    wanted_of,
+)
 from charter.service.api.wire.reading import (
     LARGEST_BODY,
     body_of,
@@ -45,12 +51,12 @@ async def create_message(request: Request) -> Response:
         message = await unless_gone(request, message_of(exchange, writing))
         return JSONResponse(message, headers=answer_headers(exchange))
     parts = await started(request, exchange.parts())
-    told = events(writing, parts, call.request_id)
-    return stream(told, answer_headers(exchange), event({"type": "ping"}, "ping"))
+    answer = events(writing, parts, call.request_id)
+    return stream(answer, answer_headers(exchange), event({"type": "ping"}, "ping"))
 
 
 async def count_tokens(request: Request) -> Response:
-    """How many tokens a prompt has: what `usage.input_tokens` would say."""
+    """The number of tokens of a prompt, as in `usage.input_tokens`."""
     service, call = service_of(request), await call_of(request)
     version_of(request)
     body = await body_of(request, CountBody, LARGEST_BODY)
@@ -70,19 +76,19 @@ def with_user(call: Call, body: MessagesBody) -> Call:
 
 
 async def open_message(service: Service, call: Call, body: MessagesBody) -> tuple[Exchange, Writing]:
-    """A request that was admitted, and the message that is to be written. Raises ApiError."""
+    """An admitted request, and its message to write. Raises ApiError."""
     wanted = await _wanted(service, call, body)
     served = service.registry.find(body.model, call)
     try:
-        asked = await asked_of(body, wanted, served, call)
+        model_request = await model_request_of(body, wanted, served, call)
     except Exception as error:
         raise api_error(error) from error
-    exchange = await begin(service, call, asked)
+    exchange = await begin(service, call, model_request)
     return exchange, writing_of(exchange, wanted)
 
 
 async def _wanted(service: Service, call: Call, body: CountBody) -> Wanted:
-    """What a body asks for; one of many blocks is put together beside the event loop."""
+    """The request of a body; one with many blocks is built beside the event loop."""
     blocks = sum(len(turn.content) for turn in body.messages)
     if blocks < MANY_BLOCKS:
         return wanted_of(body)
@@ -90,7 +96,7 @@ async def _wanted(service: Service, call: Call, body: CountBody) -> Wanted:
 
 
 def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:
-    """The message of an exchange, nothing of it written yet."""
+    """The message of an exchange, still empty."""
     writing = Writing(
         exchange.served.id,
         exchange.usage.input_tokens,
@@ -111,7 +117,7 @@ async def message_of(exchange: Exchange, writing: Writing) -> Event:
 
 
 def answer_headers(exchange: Exchange) -> dict[str, str]:
-    """What is left of the key's limits, whose key it is, and where who asks stands if that isn't good."""
+    """Headers with the rest of the key's limits, its organisation, and the caller's standing if it isn't good."""
     owner = {"anthropic-organization-id": exchange.call.caller.organisation}
     return {**exchange.admission.headers, **owner, **standing_headers(exchange.standing)}
 
@@ -119,7 +125,7 @@ def answer_headers(exchange: Exchange) -> dict[str, str]:
 async def events(
     writing: Writing, parts: AsyncGenerator[Part, None], request_id: str
 ) -> AsyncIterator[ServerSentEvent]:
-    """The events of a message; an error on the way is the last one."""
+    """The events of a message; an error is the last one."""
     try:
         yield _named(writing.begin())
         async with aclosing(parts):
@@ -127,14 +133,14 @@ async def events(
                 for one in writing.add(part):
                     yield _named(one)
     except Exception as error:
-        found = api_error(error)
-        if found.status >= 500:
+        problem = api_error(error)
+        if problem.status >= 500:
             log_failure(error, request_id)
-        yield event(anthropic_body(found, request_id), "error")
+        yield event(anthropic_body(problem, request_id), "error")
 
 
-def _named(told: Event) -> ServerSentEvent:
-    return event(told, told["type"])
+def _named(one: Event) -> ServerSentEvent:
+    return event(one, one["type"])
 
 
 ROUTES = (

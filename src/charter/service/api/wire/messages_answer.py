@@ -1,7 +1,7 @@
 """A message as it is written: the events of Anthropic's stream, and the message that they add up to.
 
-The message in one piece is made by the same steps as the stream, so that both say the same; only a call that was cut
-off, which a stream has begun to tell, is left out of the piece: its input is no JSON.
+The message in one piece is built by the same steps as the stream, so that both are equal, except for a call that was
+cut off: a stream has already begun it, but the whole message leaves it out, since its input is not JSON.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from charter.service.api.asked import End, Part, Piece, Stop
+from charter.service.api.model_request import End, Part, Piece, Stop
 from charter.service.api.wire.tool_reading import Heard, Reader
 from charter.service.web.tokens import new_id
 
@@ -25,15 +25,15 @@ Event = dict[str, Any]
 
 
 class Writing:
-    """One message under way. `reader` finds calls in the text, None where no tool may be used; `marked`: the request
-    asked for a cache, so that tokens read from one are told apart."""
+    """One message being written. `reader` finds calls in the text, None if no tool may be used; `marked`: the request
+    asked for a cache, so tokens read from one are counted separately."""
 
     def __init__(
         self, model: str, input_tokens: int, *, reader: Reader | None, marked: bool, tier: str = "standard"
     ) -> None:
         self._reader, self._marked, self._input = reader, marked, input_tokens
-        self._open: Event | None = None  # the block that is being written
-        self._json = ""  # of the input of a call under way
+        self._open: Event | None = None  # the unfinished block
+        self._json = ""  # of the input of an unfinished call
         self._called = False
         self._pinged = False
         self.message: Event = {
@@ -55,8 +55,8 @@ class Writing:
 
     def begin(self) -> Event:
         """The first event."""
-        told = {**self.message, "content": [], "usage": dict(self.message["usage"])}
-        return {"type": "message_start", "message": told}
+        message = {**self.message, "content": [], "usage": dict(self.message["usage"])}
+        return {"type": "message_start", "message": message}
 
     def add(self, part: Part) -> list[Event]:
         """The events of a part of the answer."""

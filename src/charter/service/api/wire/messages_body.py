@@ -1,4 +1,4 @@
-"""The body of a request for a message, and what is asked of a model by it (Anthropic's reference, "messages")."""
+"""The body of a request for a message, and its request to a model (Anthropic's reference, "messages")."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from charter.ground.forms.grammars import Form
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.model.generation import chosen
 from charter.ground.text.dialogue import Message
-from charter.service.api.asked import Asked, Call
 from charter.service.api.errors import invalid
+from charter.service.api.model_request import Call, ModelRequest
 from charter.service.api.registry import Served
 from charter.service.api.wire.content import Metadata, Parts, Strict, Turn, conversation
 from charter.service.api.wire.tools import Choice, Offer, Tool, offer_of
@@ -20,11 +20,11 @@ from charter.service.api.wire.tools import Choice, Offer, Tool, offer_of
 MOST_STOPS = 100
 LONGEST_STOP = 1000  # characters
 LARGEST_K = 2**31 - 1
-LEAST_P = 1e-9  # top_p 0 leaves the likeliest token
+LEAST_P = 1e-9  # stands for top_p 0: only the likeliest token
 
 
 class Thinking(Strict):
-    """Whether a model thinks before it answers; those here don't, so that only what lets them be is taken."""
+    """Whether a model thinks before it answers; those here don't, so only values that don't require it are accepted."""
 
     type: Literal["disabled", "adaptive", "between_tools", "enabled"]
     budget_tokens: int | None = None
@@ -41,14 +41,14 @@ class Thinking(Strict):
 
 
 class Format(Strict):
-    """What a reply's text shall be: a document of a JSON Schema."""
+    """The form of a reply's text: a document of a JSON Schema."""
 
     type: Literal["json_schema"]
     schema_: dict[str, Any] = Field(alias="schema")
 
 
 class OutputConfig(Strict):
-    """How to answer; effort is the same here whatever is asked."""
+    """How to answer; effort has no effect here."""
 
     effort: Any = None
     format: Format | None = None
@@ -56,7 +56,7 @@ class OutputConfig(Strict):
 
 
 class CountBody(Strict):
-    """What makes up a prompt."""
+    """The parts of a prompt."""
 
     model: str = Field(min_length=1)
     messages: list[Turn]
@@ -77,15 +77,15 @@ class CountBody(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _given(cls, found: Any) -> Any:
-        """Null is as good as left out where a default stands for it."""
-        return _without_nulls(found)
+    def _drop_nulls(cls, value: Any) -> Any:
+        """Null means the same as leaving a field out if it has a default."""
+        return _without_nulls(value)
 
     @property
     def format(self) -> Format | None:
-        """What the reply's text shall be."""
-        given = self.output_config.format if self.output_config else None
-        return given or self.output_format
+        """The form of the reply's text."""
+        newer = self.output_config.format if self.output_config else None
+        return newer or self.output_format
 
 
 class MessagesBody(CountBody):
@@ -116,7 +116,7 @@ class MessagesBody(CountBody):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request as a model is asked: the prompt, and what a reply may or must do beside text. `marked`: the request
+    """A body as a request to a model: the prompt, and what a reply may or must do beside text. `marked`: the request
     marks parts for the prompt's cache."""
 
     prompt: list[Message]
@@ -126,13 +126,13 @@ class Wanted:
 
     @property
     def free(self) -> bool:
-        """Whether a reply is held to nothing."""
+        """Whether a reply has no constraint."""
         return self.form is None
 
 
 def wanted_of(body: CountBody) -> Wanted:
-    """What a body asks for. Raises ApiError for what can't be asked together, and with Anthropic's words for what its
-    API refuses."""
+    """The request of a body. Raises ApiError for fields that can't be combined, and with Anthropic's words for anything
+    that its API refuses."""
     offer = offer_of(body.tools, body.tool_choice)
     prompt = conversation(body.messages, body.system, offer.words if offer else "")
     form = offer.form() if offer else None
@@ -145,42 +145,42 @@ def wanted_of(body: CountBody) -> Wanted:
             )
         if prompt[-1]["role"] == "assistant":
             raise invalid(
-                "output_config.format: the assistant's turn can't be begun as well", "output_config"
+                "output_config.format: can't be combined with a begun turn of the assistant", "output_config"
             )
         form = Form("json_schema", schema=body.format.schema_)
     return Wanted(prompt, offer, form, _marked(body))
 
 
-async def asked_of(body: MessagesBody, wanted: Wanted, served: Served, call: Call) -> Asked:
-    """What the model is asked, with the constraint of its reply. Raises CharterError, with numbers, where what the
-    reply must be can't fit."""
-    own = served.backend.decoding
+async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, call: Call) -> ModelRequest:
+    """The request to the model, with the constraint of its reply. Raises CharterError, with numbers, if the form can't
+    fit."""
+    model_decoding = served.backend.decoding
     top_k = None if body.top_k is None else min(body.top_k, LARGEST_K)
     top_p = None if body.top_p is None else max(body.top_p, LEAST_P)
-    decoding = chosen(own, body.temperature, top_p, top_k)
+    decoding = chosen(model_decoding, body.temperature, top_p, top_k)
     sampling = sampling_at(decoding, body.max_tokens, tuple(dict.fromkeys(body.stop_sequences)))
-    asked = Asked(body.model, wanted.prompt, sampling, own=decoding is own)
+    model_request = ModelRequest(body.model, wanted.prompt, sampling, own_decoding=decoding is model_decoding)
     if wanted.form is None:
-        return asked
+        return model_request
     compiled = await served.backend.compile(wanted.form, call.caller.organisation, call.background)
     left = served.context - await served.backend.count(wanted.prompt)
     tokens = max(0, min(body.max_tokens, left))
     start = wanted.offer.start if wanted.offer else None
     held = start(compiled, tokens) if start else compiled.start(tokens)
-    return replace(asked, constraint=held)
+    return replace(model_request, constraint=held)
 
 
 def _marked(body: CountBody) -> bool:
-    """Whether a cache is asked for, of the whole or at a block."""
+    """Whether the request asks for a cache, as a whole or at a block."""
     if body.cache_control is not None:
         return True
     blocks = [*body.system, *body.tools, *(block for turn in body.messages for block in turn.content)]
     return any(getattr(block, "cache_control", None) is not None for block in blocks)
 
 
-def _without_nulls(found: Any) -> Any:
-    if not isinstance(found, dict):
-        return found
+def _without_nulls(members: Any) -> Any:
+    if not isinstance(members, dict):
+        return members
     defaulted = (
         "stop_sequences",
         "stream",
@@ -188,4 +188,4 @@ def _without_nulls(found: Any) -> Any:
         "tools",
         "mcp_servers",
     )
-    return {key: value for key, value in found.items() if value is not None or key not in defaulted}
+    return {key: value for key, value in members.items() if value is not None or key not in defaulted}

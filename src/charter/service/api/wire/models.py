@@ -1,4 +1,4 @@
-"""GET /v1/models: what is served, in Anthropic's shape or in OpenAI's."""
+"""GET /v1/models: the served models, in Anthropic's shape or in OpenAI's."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ async def list_models(request: Request) -> Response:
 async def get_model(request: Request) -> Response:
     """One model, by its id or an alias."""
     await call_of(request)
-    found = service_of(request).registry.find(request.path_params["model"])
+    served = service_of(request).registry.find(request.path_params["model"])
     form = openai_form if speaks_openai(request.scope) else anthropic_form
-    return JSONResponse(form(found))
+    return JSONResponse(form(served))
 
 
 def anthropic_form(served: Served) -> dict[str, Any]:
-    """A model as Anthropic's API shows one, with what our registry knows beside it."""
+    """A model in Anthropic's shape, with its entry in our registry."""
     today = datetime.datetime.now(datetime.UTC).date()
     created = datetime.datetime.fromtimestamp(served.created, datetime.UTC).replace(microsecond=0)
     return {
@@ -63,12 +63,12 @@ def anthropic_form(served: Served) -> dict[str, Any]:
 
 
 def _midnight(day: datetime.date | None, today: datetime.date) -> str | None:
-    """When a day began, if it has."""
+    """The start of a day, if it has come."""
     return f"{day}T00:00:00Z" if day is not None and day <= today else None
 
 
 def openai_form(served: Served) -> dict[str, Any]:
-    """A model as OpenAI's API shows one, and vLLM's with its context."""
+    """A model in OpenAI's shape, with its context as in vLLM's."""
     return {
         "id": served.id,
         "object": "model",

@@ -1,7 +1,7 @@
-"""What OpenAI's two shapes share: how a reply is sampled, why it ended, what was used, and how a stream ends.
+"""The common part of OpenAI's two shapes: sampling, reasons for an end, usage, and the end of a stream.
 
-What would change a reply and isn't offered here is refused by its name; what changes nothing is taken and left alone.
-Beside OpenAI's own fields those of vLLM that evaluation tools send are taken: top_k, and neutral values of others.
+A field that would change a reply but isn't offered here is refused by name; one without effect is accepted and ignored.
+Beside OpenAI's fields, those of vLLM that evaluation tools send are accepted: top_k, and neutral values of others.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sse_starlette import ServerSentEvent
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.model.generation import Decoding, chosen
-from charter.service.api.asked import End, Usage
 from charter.service.api.errors import api_error, openai_body
 from charter.service.api.exchange import Exchange
 from charter.service.api.guard import log_failure
+from charter.service.api.model_request import End, Usage
 from charter.service.api.registry import Served
 from charter.service.api.telling import standing_headers
 from charter.service.api.wire.content import Strict
@@ -29,7 +29,7 @@ from charter.service.api.wire.streaming import event
 from charter.service.web.tokens import new_id
 
 LARGEST_K = 2**31 - 1
-SMALLEST_TOP_P = 1e-9  # what 0 stands for: the likeliest token alone
+SMALLEST_TOP_P = 1e-9  # stands for 0: only the likeliest token
 MOST_SAMPLES = 128
 MOST_STOPS = 16  # OpenAI takes 4, vLLM any number
 SEEDS = 2**63
@@ -38,26 +38,26 @@ FINISH = {"end": "stop", "stop": "stop", "length": "length", "context": "length"
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-def _listed(found: Any) -> Any:
-    return [found] if isinstance(found, str) else found
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 def _neutral(value: float, why: str) -> BeforeValidator:
-    def check(found: Any) -> Any:
-        if found is not None and found != value:
+    def check(sent: Any) -> Any:
+        if sent is not None and sent != value:
             raise ValueError(f"only {value:g} is offered here: {why}")
-        return found
+        return sent
 
     return BeforeValidator(check)
 
 
-OWN = "replies are drawn from the model's own distribution, cut by temperature, top_p and top_k"
+OWN = "replies are drawn from the model's own distribution, changed only by temperature, top_p and top_k"
 Zero = Annotated[float | None, _neutral(0, OWN)]
 One = Annotated[float | None, _neutral(1, OWN)]
 
 
 class StreamOptions(Strict):
-    """What a stream ends with."""
+    """Options for the end of a stream."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -92,17 +92,19 @@ class Sampled(Strict):
         return self.n or 1
 
 
-def sampling_of(body: Sampled, own: Decoding, max_tokens: int, top_logprobs: int) -> tuple[Sampling, bool]:
-    """How a reply is sampled, and whether that is the model's own decoding, since the request names none."""
+def sampling_of(
+    body: Sampled, model_decoding: Decoding, max_tokens: int, top_logprobs: int
+) -> tuple[Sampling, bool]:
+    """The sampling of a reply, and whether it is the model's own decoding because the request sets none."""
     top_k = None if body.top_k is None else max(0, body.top_k)
     top_p = None if body.top_p is None else max(SMALLEST_TOP_P, body.top_p)
-    decoding = chosen(own, body.temperature, top_p, top_k)
+    decoding = chosen(model_decoding, body.temperature, top_p, top_k)
     sampling = sampling_at(decoding, max_tokens, tuple(dict.fromkeys(body.stop or ())))
-    return replace(sampling, top_logprobs=top_logprobs), decoding is own
+    return replace(sampling, top_logprobs=top_logprobs), decoding is model_decoding
 
 
 def seed_of(body: Sampled) -> int | None:
-    """The seed that a request names, not negative."""
+    """The request's seed, not negative."""
     return None if body.seed is None else body.seed % SEEDS
 
 
@@ -117,7 +119,7 @@ def usage_form(used: Usage) -> dict[str, Any]:
 
 
 def head_of(served: Served, kind: str, prefix: str) -> dict[str, Any]:
-    """What an answer begins with, and each chunk of one; the fingerprint names the weights and settings behind it."""
+    """The common head of an answer and of each chunk; the fingerprint identifies the weights and settings."""
     return {
         "id": f"{prefix}-{new_id()}",
         "object": kind,
@@ -128,13 +130,13 @@ def head_of(served: Served, kind: str, prefix: str) -> dict[str, Any]:
 
 
 def wants_usage(body: Sampled) -> bool:
-    """Whether a stream ends with what was used."""
+    """Whether a stream ends with usage."""
     return bool(body.stream_options and body.stream_options.include_usage)
 
 
 class Chunks:
-    """The events of one stream: each chunk is the head, which all share, and its choices. `first`: what the first one
-    says besides."""
+    """The events of one stream: each chunk is the common head and its choices. `first`: further fields of the first
+    chunk."""
 
     def __init__(self, head: Mapping[str, Any], with_usage: bool, first: Mapping[str, Any]) -> None:
         self._head, self._with_usage, self._first = dict(head), with_usage, first
@@ -146,28 +148,28 @@ class Chunks:
         return event({**self._head, "choices": [choice], **more, **first})
 
     def usage(self, used: Usage) -> list[ServerSentEvent]:
-        """The chunk with what was used, if it was asked for."""
+        """The chunk with usage, if the request wants it."""
         return [event({**self._head, "choices": [], "usage": usage_form(used)})] if self._with_usage else []
 
 
 async def ended(
     events: AsyncGenerator[ServerSentEvent, None], request_id: str
 ) -> AsyncIterator[ServerSentEvent]:
-    """A stream with what it ends with: the error that broke it, and [DONE]."""
+    """A stream with its end: the error that broke it, if any, and [DONE]."""
     try:
         async with aclosing(events):
             async for one in events:
                 yield one
     except Exception as error:
-        found = api_error(error)
-        if found.status == 500:
+        problem = api_error(error)
+        if problem.status == 500:
             log_failure(error.__cause__ or error, request_id)
-        yield event(openai_body(found))
+        yield event(openai_body(problem))
     yield event("[DONE]")
 
 
 def headers_of(exchange: Exchange) -> dict[str, str]:
-    """What is left of the key's limits, and where who asks stands if that isn't good."""
+    """Headers with the rest of the key's limits, and the caller's standing if it isn't good."""
     return exchange.admission.openai_headers() | standing_headers(exchange.standing)
 
 

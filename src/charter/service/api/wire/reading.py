@@ -1,4 +1,4 @@
-"""Reading a request: who makes it, and its body checked against what the API takes."""
+"""Reading a request: its caller, and its body checked against the API's shapes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect
 
 from charter.ground.settings.problems import UNKNOWN, misspelt_first, suggest_key
 from charter.service.accounts.keys import ANONYMOUS, Caller
-from charter.service.api.asked import WHOSE, Call
 from charter.service.api.errors import ApiError, api_error, invalid
+from charter.service.api.model_request import WHOSE, Call
 from charter.service.api.service import Service
 from charter.service.api.wire.json_body import LARGE, MOST_PARTS, read_json
 from charter.service.api.wire.streaming import unless_gone
@@ -50,8 +50,8 @@ def service_of(request: Request) -> Service:
 
 
 async def call_of(request: Request, scope: str = "messages") -> Call:
-    """Who makes a request, by `x-api-key` or `Authorization: Bearer`. Raises ApiError: 401 without a valid key, 403
-    where the key lacks the scope."""
+    """The caller of a request, by `x-api-key` or `Authorization: Bearer`. Raises ApiError: 401 without a valid key, 403
+    if the key lacks the scope."""
     caller = await caller_of(request)
     if not caller.may(scope):
         raise ApiError(403, f"this key lacks the scope {scope}; it has {', '.join(caller.scopes) or 'none'}")
@@ -59,13 +59,13 @@ async def call_of(request: Request, scope: str = "messages") -> Call:
 
 
 async def caller_of(request: Request) -> Caller:
-    """The key's owner, whose the body is from now on."""
-    found = await _caller(request)
-    request.state.caller = found
-    request.state.body.claim(found.organisation)
-    request.state.standing = service_of(request).conduct.standing(found.organisation).level
-    WHOSE.set(found.organisation)
-    return found
+    """The key's owner, to whom the body counts from now on."""
+    caller = await _caller(request)
+    request.state.caller = caller
+    request.state.body.claim(caller.organisation)
+    request.state.standing = service_of(request).conduct.standing(caller.organisation).level
+    WHOSE.set(caller.organisation)
+    return caller
 
 
 async def _caller(request: Request) -> Caller:
@@ -74,8 +74,8 @@ async def _caller(request: Request) -> Caller:
         if not is_local(request):
             raise ApiError(
                 403,
-                "without keys only programs on this machine are served, by its own address 127.0.0.1; a page from "
-                "elsewhere is not",
+                "without keys this server answers only programs on this machine, at its own address 127.0.0.1, and no "
+                "pages from elsewhere",
             )
         return ANONYMOUS
     if not (secret := secret_of(request)):
@@ -87,8 +87,8 @@ async def _caller(request: Request) -> Caller:
 
 
 def counting_headers(service: Service, call: Call) -> dict[str, str]:
-    """Takes in a call that counts, cuts or joins tokens; the headers of its answer. Raises ApiError, 429, beyond the
-    key's limit of such calls."""
+    """Admits a call that counts, cuts or joins tokens; returns the headers of its answer. Raises ApiError, 429, beyond
+    the key's limit of such calls."""
     factor = service.conduct.standing(call.caller.organisation).factor
     try:
         return service.admissions.count(call.caller, factor)
@@ -97,16 +97,16 @@ def counting_headers(service: Service, call: Call) -> dict[str, str]:
 
 
 def secret_of(request: Request) -> str:
-    """The key that a request carries, "" for none."""
+    """The key of a request, "" if it has none."""
     if secret := request.headers.get("x-api-key", ""):
         return secret
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else ""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def is_local(request: Request) -> bool:
-    """Whether a request comes from this machine, through no proxy, by one of its own names, and from no page of
-    elsewhere: a browser here may be made to send one, by its own name or by a name that leads here."""
+    """Whether a request comes from this machine, without a proxy, to one of its own names, and from no other site's
+    page: such a page could make a browser here send one, to this machine's name or to a name that leads here."""
     if address_of(request.scope) not in ADDRESSES or any(name in request.headers for name in FORWARDED):
         return False
     if request.headers.get("sec-fetch-site", "").lower() in ELSEWHERE:
@@ -120,7 +120,7 @@ def is_local(request: Request) -> bool:
 
 
 def address_of_server(request: Request) -> str:
-    """How the client reaches this server, as it says itself; empty where what it says is no address."""
+    """The server's address by the client's own headers; empty if they hold no address."""
     try:
         return str(request.base_url).rstrip("/")
     except ValueError:
@@ -128,23 +128,23 @@ def address_of_server(request: Request) -> str:
 
 
 async def body_of(request: Request, form: type[B], most: int = LARGEST_BODY) -> B:
-    """The body as `form`. Raises ApiError that names what is wrong: 413 for one that is too large, else 400."""
-    return await read_body(request, lambda found: checked(found, form), most)
+    """The body as `form`. Raises ApiError that names the problem: 413 if it is too large, else 400."""
+    return await read_body(request, lambda value: checked(value, form), most)
 
 
-def checked(found: Any, form: type[B]) -> B:
+def checked(value: Any, form: type[B]) -> B:
     """JSON as `form`. Raises ApiError naming the place, such as `messages.0.content: Field required`."""
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise invalid("the body must be a JSON object")
     try:
-        return form.model_validate(found)
+        return form.model_validate(value)
     except ValidationError as error:
         raise problem_of(error, form) from None
 
 
 def problem_of(error: ValidationError, form: type[BaseModel], *within: str | int) -> ApiError:
-    """The first thing that is wrong in a body of this form, or in the part of one that stands `within`; an unknown
-    field comes first, with what may be meant."""
+    """The first problem in a body of this form, or in its part `within`; an unknown field comes first, with the likely
+    meaning."""
     first = misspelt_first(error.errors(include_url=False, include_input=False))
     place = ".".join(str(part) for part in (*within, *first["loc"]))[:LONGEST_PLACE]
     words = str(first["msg"]).removeprefix("Value error, ")
@@ -154,18 +154,18 @@ def problem_of(error: ValidationError, form: type[BaseModel], *within: str | int
 
 
 async def json_of(request: Request, most: int) -> Any:
-    """The body's JSON, read no further than `most` bytes."""
-    return await read_body(request, lambda found: found, most)
+    """The body's JSON, of at most `most` bytes."""
+    return await read_body(request, lambda value: value, most)
 
 
 async def read_body(
     request: Request, read: Callable[[Any], T], most: int, parts: int | None = MOST_PARTS
 ) -> T:
-    """What `read` makes of the body's JSON: of a large one beside the event loop, which others wait for."""
+    """The result of `read` on the body's JSON; a large one is read beside the event loop, which others need."""
     too_large = ApiError(413, f"the body is over {most // 2**20} MiB; send less")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
-        raise too_large  # what is on its way is thrown away, and the connection lives on
+        raise too_large  # the rest is discarded, and the connection stays open
     raw = bytearray()
     try:
         async for chunk in request.stream():
@@ -185,5 +185,5 @@ async def read_body(
 
 
 def user_digest(user: str | None) -> str:
-    """What is kept of the id that a caller gives its user: a digest, empty without one."""
+    """The stored form of a caller's id for its user: a digest, empty without one."""
     return digest_of(user) if user else ""

@@ -1,8 +1,8 @@
-"""New weights for a model, by the routes that vLLM has for them in its development mode: `reload_weights` of
-/collective_rpc, /reset_prefix_cache, and the version of the weights, set and told. One client drives both.
+"""New weights for a model, by the routes of vLLM's development mode: `reload_weights` of /collective_rpc,
+/reset_prefix_cache, and setting and getting the version of the weights. One client works with both.
 
-A key needs the scope `weights`; the configuration must name the folder below which weights may lie. The routes name no
-model: at most one of a server's takes weights.
+A key needs the scope `weights`; the configuration must name the folder that may contain weights. The routes name no
+model: at most one of a server's models takes weights.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Place(Strict):
 
 
 class RpcBody(Strict):
-    """The one call of vLLM's workers that there is here."""
+    """The only call of vLLM's workers that is supported here."""
 
     method: Literal["reload_weights"] = Field(description="what to do")
     kwargs: Place = Field(description="where the weights are: a folder below the one that the server names")
 
 
 class VersionBody(Strict):
-    """What the weights are called."""
+    """The new version of the weights."""
 
     new_version: str = Field(
         min_length=1, max_length=200, description="what the weights are called from now on"
@@ -45,7 +45,7 @@ class VersionBody(Strict):
 
 
 class ResultsAnswer(BaseModel):
-    """What the workers answered: nothing."""
+    """The workers' answer, which is empty."""
 
     results: list[None]
 
@@ -63,7 +63,7 @@ class VersionAnswer(BaseModel):
 
 
 async def reload_weights(request: Request) -> Response:
-    """Puts other weights of the same shape into the model."""
+    """Loads other weights of the same shape into the model."""
     backend = await _backend(request)
     body = await body_of(request, RpcBody)
     try:
@@ -74,13 +74,13 @@ async def reload_weights(request: Request) -> Response:
 
 
 async def reset_prefix_cache(request: Request) -> Response:
-    """Nothing is left to do: what older weights read was forgotten with them."""
+    """Nothing to do: caches of older weights were dropped with them."""
     await _backend(request)
     return JSONResponse({"success": True})
 
 
 async def name_weights(request: Request) -> Response:
-    """Says what the weights are called."""
+    """Sets the version of the weights."""
     backend = await _backend(request)
     backend.version = (await body_of(request, VersionBody)).new_version
     return JSONResponse({"success": True, "new_version": backend.version})
@@ -92,7 +92,7 @@ async def weight_info(request: Request) -> Response:
 
 
 async def _backend(request: Request) -> LocalBackend:
-    """The model that takes weights. Without keys, programs on this machine may give it some."""
+    """The model that takes weights. Without keys, programs on this machine may send some."""
     service = service_of(request)
     if service.config.authenticate:
         await call_of(request, SCOPE)
@@ -101,7 +101,9 @@ async def _backend(request: Request) -> LocalBackend:
     for served in service.registry.served:
         if isinstance(served.backend, LocalBackend) and served.backend.weights_from is not None:
             return served.backend
-    raise ApiError(403, "no model here takes new weights; charter serve --weights-from FOLDER lets it")
+    raise ApiError(
+        403, "no model here takes new weights; allow them with charter serve --weights-from FOLDER"
+    )
 
 
 ROUTES = (

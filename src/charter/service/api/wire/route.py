@@ -1,4 +1,4 @@
-"""A route of the API: what it answers to, and what its documentation says."""
+"""A route of the API: its method, path, handler and documentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A part of the query or a header, as the documentation shows it; `schema` is JSON Schema."""
+    """A query parameter or header for the documentation; `schema` is JSON Schema."""
 
     name: str
     place: Literal["query", "header"]
@@ -26,8 +26,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`body`, `answer`, `parameters` and `media`, the answer's type, are shown in the OpenAPI document; the handler
-    itself reads and checks them, so that errors have the shape of its API. `open`: no key is needed."""
+    """`body`, `answer`, `parameters` and `media`, the answer's type, are for the OpenAPI document; the handler itself
+    reads and checks them, so that errors have the shape of its API. `open`: it needs no key."""
 
     method: str
     path: str
@@ -52,9 +52,9 @@ PAGING = (
     Parameter(
         "limit",
         "query",
-        "how many at most",
+        "the maximum number",
         {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20},
     ),
-    Parameter("after_id", "query", "those that follow this one"),
-    Parameter("before_id", "query", "those before this one"),
+    Parameter("after_id", "query", "only those after this one"),
+    Parameter("before_id", "query", "only those before this one"),
 )

@@ -1,7 +1,7 @@
-"""Answers as server-sent events, and answers that nobody waits for any more.
+"""Answers as server-sent events, and cancelling answers that nobody waits for any more.
 
-A stream ends when its reader goes: the events' iterator is closed, and with it the work behind it. An answer in one
-piece is watched in the same way.
+A stream ends when its reader disconnects: the events' iterator is closed, and with it the work behind it. An answer in
+one piece is watched in the same way.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from charter.service.api.errors import ApiError
 T = TypeVar("T")
 
 PING_SECONDS = 10
-FIRST_SECONDS = 2.0  # that an error may take to be one of HTTP
-STUCK_SECONDS = 120.0  # a reader that takes nothing for so long is given up
+FIRST_SECONDS = 2.0  # within which an error still becomes an HTTP error
+STUCK_SECONDS = 120.0  # a reader that reads nothing for this long is dropped
 
 
 def event(data: Any, name: str | None = None) -> ServerSentEvent:
@@ -34,7 +34,7 @@ def stream(
     headers: Mapping[str, str],
     ping: ServerSentEvent | None = None,
 ) -> EventSourceResponse:
-    """Events as they come; `ping` is sent where nothing came for some seconds, a comment by default."""
+    """Events as they come; `ping`, by default a comment, is sent after some seconds without an event."""
     return EventSourceResponse(
         events,
         headers={**headers, "cache-control": "no-cache"},
@@ -46,7 +46,7 @@ def stream(
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives, unless its client goes: then it is cancelled, and ApiError raised for the log."""
+    """The result of `work`, unless its client disconnects: then it is cancelled, and ApiError raised for the log."""
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -66,7 +66,7 @@ async def _gone(request: Request) -> None:
 
 
 async def started(request: Request, parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """What comes, once the first of it has come or some seconds have passed: what goes wrong before is an error of HTTP
+    """The events, after the first one has come or some seconds have passed: an earlier error becomes an HTTP error
     instead of an event in a stream."""
     first = asyncio.ensure_future(anext(parts))
     try:

@@ -1,4 +1,4 @@
-"""Times as the API gives them."""
+"""Times in the API's format."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ def rfc3339(seconds: float | None) -> str | None:
     """Seconds since 1970 in RFC 3339, UTC, to the second; None for no time."""
     if seconds is None:
         return None
-    found = datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(microsecond=0)
-    return found.isoformat().replace("+00:00", "Z")
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(microsecond=0)
+    return moment.isoformat().replace("+00:00", "Z")

@@ -1,5 +1,5 @@
-"""POST /tokenize and /detokenize, as vLLM offers them: evaluation tools cut their text by these, and another
-`charter serve` counts by them.
+"""POST /tokenize and /detokenize, as in vLLM: evaluation tools cut text with them, and another `charter serve` counts
+tokens with them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
-from charter.service.api.asked import Call
 from charter.service.api.errors import ApiError, api_error, invalid
+from charter.service.api.model_request import Call
 from charter.service.api.registry import Served
 from charter.service.api.wire.answers import PromptAnswer, TokensAnswer
 from charter.service.api.wire.chat_messages import Turn, conversation
@@ -50,9 +50,9 @@ async def tokenize(request: Request) -> Response:
     served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
     if (body.prompt is None) == (body.messages is None):
         raise invalid("give one of prompt and messages", "prompt")
-    given: Any = body.prompt if body.messages is None else conversation(body.messages)
+    prompt: Any = body.prompt if body.messages is None else conversation(body.messages)
     try:
-        ids = await served.backend.cut(given, body.add_special_tokens is not False)
+        ids = await served.backend.cut(prompt, body.add_special_tokens is not False)
     except Exception as error:
         raise api_error(error) from error
     return JSONResponse({"count": len(ids), "max_model_len": served.context, "tokens": ids}, headers=left)
@@ -64,14 +64,14 @@ async def detokenize(request: Request) -> Response:
     body = await body_of(request, DetokenizeBody, LARGEST_IDS)
     served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
     try:
-        found = await served.backend.spell(body.tokens)
+        ids = await served.backend.spell(body.tokens)
     except Exception as error:
         raise api_error(error) from error
-    return JSONResponse({"prompt": found.text}, headers=left)
+    return JSONResponse({"prompt": ids.text}, headers=left)
 
 
 def _served(request: Request, name: str | None, call: Call) -> Served:
-    """The model that is named, the default one where none is."""
+    """The named model, else the default one."""
     registry = service_of(request).registry
     if name is None and not registry.served:
         raise ApiError(404, "no model is served")

@@ -1,7 +1,7 @@
 """Reads a reply as it is written: its free text, and the calls in it, piece by piece.
 
-A call's input is told as it comes. Text is held back while it might be the marker's beginning, and blanks while a call
-might follow: those before the first word and before a call belong to no text.
+A call's input is passed on as it comes. Text is held back while it might be the beginning of the marker, and blanks
+while a call might follow: blanks before the first word and before a call are dropped.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Reader:
     """Reads one reply that may use tools."""
 
     def __init__(self) -> None:
-        self._rest = ""  # not told yet
+        self._rest = ""  # not passed on yet
         self._calls: Calls | None = None
-        self._worded = False  # whether a word was told
+        self._worded = False  # whether a word was passed on
 
     def feed(self, text: str) -> Iterator[Heard]:
-        """What some more text says."""
+        """The parts in more text."""
         if self._calls is not None:
             yield from self._calls.feed(text)
             return
@@ -51,11 +51,11 @@ class Reader:
             return
         held = _HELD.search(self._rest)
         cut = held.start() if held else len(self._rest)
-        told, self._rest = self._rest[:cut], self._rest[cut:]
-        yield from self._tell(told)
+        text_before, self._rest = self._rest[:cut], self._rest[cut:]
+        yield from self._tell(text_before)
 
     def end(self) -> Iterator[Heard]:
-        """What was held back when the reply ended without a call."""
+        """The text held back at the end of a reply without a call."""
         if self._calls is None:
             yield from self._tell(self._rest if self._worded or self._rest.strip() else "")
 
@@ -68,7 +68,7 @@ class Reader:
 
 
 class Calls:
-    """Reads what stands behind the marker: a list of calls, each {"name": ..., "arguments": {...}}."""
+    """Reads the list of calls after the marker, each {"name": ..., "arguments": {...}}."""
 
     def __init__(self) -> None:
         self._head = ""  # of a call whose name is not known yet
@@ -76,15 +76,15 @@ class Calls:
         self._quoted = self._escaped = False
 
     def feed(self, text: str) -> Iterator[Heard]:
-        """What some more of the list says."""
+        """The parts in more of the list."""
         while text:
             if not self._depth:
                 self._head += text
-                found = _HEAD.match(self._head)
-                if found is None:
+                head = _HEAD.match(self._head)
+                if head is None:
                     return
-                yield Heard("call", json.loads(found[1]))
-                text, self._head = self._head[found.end() :], ""
+                yield Heard("call", json.loads(head[1]))
+                text, self._head = self._head[head.end() :], ""
             end = self._input_end(text)
             yield Heard("input", text[:end])
             text = text[end:]
@@ -92,7 +92,7 @@ class Calls:
                 yield Heard("called")
 
     def _input_end(self, text: str) -> int:
-        """Where the input ends in this text, its length if it goes on."""
+        """The end of the input in this text, or the text's length if the input continues."""
         for at, letter in enumerate(text):
             if self._quoted:
                 self._escaped, self._quoted = (

@@ -1,8 +1,8 @@
-"""The words by which a model is told of tools, calls them, gets their results, and is told what the system says
-between two turns: the one place to change them.
+"""The words for a model about tools: their descriptions, calls and results, and system messages between two turns. This
+is the only place to change them.
 
-The models here have chat templates without tools, so that tools are text. A call is a marker and a list in JSON, the
-form that small open models were shown in training (SmolLM2's among them):
+The models here have chat templates without tools, so tools are text. A call is a marker and a list in JSON, the form
+that small open models saw in training (SmolLM2 among them):
 
     <tool_call>[{"name": "weather", "arguments": {"city": "Paris"}}]</tool_call>
 """
@@ -18,7 +18,7 @@ EXAMPLE = '[{"name": "NAME OF THE TOOL", "arguments": {}}]'
 
 
 def describe_tools(tools: Sequence[tuple[str, str, Mapping[str, Any]]]) -> str:
-    """What the system text says of some tools: (name, what it does, schema of its input)."""
+    """The system text on tools: (name, description, schema of its input) each."""
     lines = [
         _json({"name": name, "description": words, "input_schema": schema}) for name, words, schema in tools
     ]
@@ -35,17 +35,17 @@ def describe_tools(tools: Sequence[tuple[str, str, Mapping[str, Any]]]) -> str:
 
 def write_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """Calls as a model writes them: (name, input)."""
-    return f"{OPEN}{_json([{'name': name, 'arguments': given} for name, given in calls])}{CLOSE}"
+    return f"{OPEN}{_json([{'name': name, 'arguments': arguments} for name, arguments in calls])}{CLOSE}"
 
 
 def write_result(name: str, text: str, failed: bool) -> str:
-    """What a tool gave, as the model reads it."""
+    """The result of a tool, as the model reads it."""
     said = f"{name} failed" if failed else name
     return f"<tool_result>\n{said}:\n{text}\n</tool_result>"
 
 
 def write_note(text: str) -> str:
-    """What the system says in the midst of a conversation."""
+    """A system message in the middle of a conversation."""
     return f"<system>\n{text}\n</system>"
 
 

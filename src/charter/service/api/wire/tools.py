@@ -1,7 +1,7 @@
-"""Tools as Anthropic's API defines them, and the form that holds a reply's calls to their schemas.
+"""Tools in Anthropic's shape, and the form that holds a reply's calls to their schemas.
 
 A reply that must use a tool is held to the form from its first token; one that may is free until it writes the marker.
-Either way the calls end the reply: what a model would write after them are results that it made up.
+Either way the calls end the reply: after them a model would only make up results.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_CALLS = 16  # of one reply
 
 
 class CustomTool(Marked):
-    """A tool of the caller's own."""
+    """A tool that the caller defines."""
 
     type: Literal["custom"] | None = None
     name: str = Field(pattern=NAME)
@@ -52,7 +52,7 @@ class CustomTool(Marked):
 
 
 class OtherTool(BaseModel):
-    """A tool that Anthropic defines; none is known to the models here."""
+    """A tool that Anthropic defines; the models here know none."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -109,7 +109,7 @@ Choice = Annotated[AutoChoice | AnyChoice | ToolChoice | NoChoice, Field(discrim
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The tools that a reply may use, and whether it must; `most` calls are made."""
+    """The tools that a reply may use, whether it must, and at most how many calls (`most`)."""
 
     tools: tuple[CustomTool, ...]
     forced: bool
@@ -117,7 +117,7 @@ class Offer:
     words: str  # of all tools, for the system text
 
     def form(self) -> Form:
-        """What a reply's calls are held to: from the marker on, or behind it."""
+        """The form of a reply's calls, with or without the marker."""
         schemas = {
             f"tool_{n}": rebased(_closed(tool.input_schema), f"#/$defs/tool_{n}")
             for n, tool in enumerate(self.tools)
@@ -136,13 +136,13 @@ class Offer:
         return Form("json_schema", schema=schema, before=OPEN if self.forced else "", after=CLOSE)
 
     def start(self, compiled: Holder, tokens: int) -> Callable[[], Constraint] | None:
-        """What holds a reply of so many tokens. Raises CharterError, with the numbers, where a use that must be made
-        would not fit; where it need not be made, the model is kept from beginning one."""
+        """The constraint of a reply of `max_tokens` tokens. Raises CharterError, with the numbers, if a required call
+        would not fit; an optional call that would not fit can't begin."""
         return compiled.start(tokens) if self.forced else compiled.triggered(OPEN)
 
 
 def offer_of(tools: Sequence[Any], choice: Any) -> Offer | None:
-    """What a request offers; None where no tool may be used. Raises ApiError."""
+    """The tools of a request; None if no tool may be used. Raises ApiError."""
     if len(tools) > MOST_TOOLS:
         raise invalid(f"tools: at most {MOST_TOOLS} tools, found {len(tools)}", "tools")
     names = [tool.name for tool in tools]
@@ -166,8 +166,8 @@ def offer_of(tools: Sequence[Any], choice: Any) -> Offer | None:
 
 
 def _closed(schema: Schema) -> Schema:
-    """A tool's schema, without room for properties that it doesn't name where it names some and doesn't say: the
-    input is still valid, and a small model invents nothing."""
+    """A tool's schema, closed to unnamed properties if it names some and doesn't say: the input is still valid, and a
+    small model invents none."""
     open_ended = {"additionalProperties", "unevaluatedProperties", "patternProperties", "propertyNames"}
     combined = {"anyOf", "oneOf", "allOf", "not", "if", "$ref", "dependentSchemas", "minProperties"}
     if not schema.get("properties") or (open_ended | combined) & schema.keys():

@@ -1,7 +1,7 @@
-"""What is asked of a model and what comes back, whatever shape of API it came in.
+"""A request to a model and the parts of its answer, the same for all shapes of the API.
 
-Every wire format makes an `Asked` of a request, and its own events of the parts of the answer: pieces of text while a
-sample is written, then its end.
+Every wire format turns a request into a `ModelRequest`, and the parts of the answer into its own events: pieces of text
+while a sample is written, then its end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import Prompt
 from charter.service.accounts.keys import Caller
 
-# the organisation whose request this is, for what is remembered
+# the organisation of the present request, for caches
 WHOSE: ContextVar[str] = ContextVar("whose", default="")
 
 # the model ended its turn; a stop sequence; max_tokens; the context is full; the acceptable-use policy
@@ -25,8 +25,8 @@ Stop = Literal["end", "stop", "length", "context", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to the API: who makes it, its id, the surface that it came by ("messages", say), a digest of the
-    user that the caller names, and whether it may wait for everybody else (a batch's)."""
+    """One request to the API: its caller, its id, its surface (such as "messages"), a digest of the user that the
+    caller names, and whether it is background work (a batch's)."""
 
     caller: Caller
     request_id: str
@@ -37,38 +37,38 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Plain text given as token ids, by programs that cut text themselves, and what they spell; `runs`: what those
-    between special tokens spell, such as a reply between the markers of its turn."""
+    """Plain text as token ids, from programs that cut text themselves, and the text that they spell; `runs`: the texts
+    between special tokens, such as a reply between the markers of its turn."""
 
     ids: tuple[int, ...]
     text: str
     runs: tuple[str, ...] = ()
 
 
-Given = Prompt | Ids
+PromptInput = Prompt | Ids
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Samples of a prompt: messages (where the last is the assistant's, that one is continued) or plain text.
+class ModelRequest:
+    """Samples of a prompt: messages (a last one of the assistant's is continued) or plain text.
 
-    `constraint` makes what holds a sample to a form; `seed` None draws one; `own`: the request names no decoding, so
-    that `sampling` has the model's own.
+    `constraint` makes the constraint of a sample; `seed` None draws one; `own_decoding`: the request sets no decoding,
+    so `sampling` has the model's own.
     """
 
     model: str
-    prompt: Given
+    prompt: PromptInput
     sampling: Sampling
     n: int = 1
     seed: int | None = None
     constraint: Callable[[], Constraint] | None = None
-    own: bool = False
+    own_decoding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as log-probabilities are given: its text, its bytes, its natural log-probability, the likeliest ones, and
-    its id where the model is on this machine."""
+    """A token with log-probabilities: its text, its bytes, its natural log-probability, the likeliest ones, and its id
+    if the model is on this machine."""
 
     text: str
     raw: bytes
@@ -79,7 +79,8 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text that was written, its tokens where log-probabilities were asked for, and how many tokens the sample has."""
+    """Newly written text, its tokens if the request wants log-probabilities, and the sample's number of tokens so
+    far."""
 
     sample: int
     text: str
@@ -125,7 +126,7 @@ class Usage:
 
 @dataclass(slots=True)
 class Whole:
-    """A sample put together."""
+    """A whole sample."""
 
     text: str = ""
     tokens: list[Token] = field(default_factory=list)
