@@ -28,7 +28,6 @@ from charter.terminal.tables import console, number
 
 if TYPE_CHECKING:
     from charter.ground.measure.metric import Metric as Declared
-    from charter.rooms.evaluate.task import Task
 
 STEP = "evaluate"
 
@@ -79,32 +78,31 @@ def evaluate(
     plan = make_plan(recipe, Path(), folder, choose_execution(None, begun_precision(folder)))
     with fan_out(ray, workers, plan.execution, Nobody()) as others:
         carry_out(plan, None, others)
+    show(plan.run, as_json)
+
+
+def show(run: Path, as_json: bool) -> None:
+    """Prints the scores of a finished report."""
     from charter.ground.measure.reporting import read_reported
 
-    manifest = read_manifest(plan.run / STEP)
-    declared = read_reported(plan.run / STEP).metrics
-    rows = score_rows(manifest, declared, read_object(plan.run / STEP / "report.json"))
+    report = run / STEP
+    manifest, declared = read_manifest(report), read_reported(report).metrics
+    rows = score_rows(manifest, declared, read_object(report / "report.json"))
     if as_json:
-        print(
-            json.dumps(
-                {"run": str(plan.run), "id": manifest.id, "scores": rows}, indent=1, ensure_ascii=False
-            )
-        )
+        scores = {"run": str(run), "id": manifest.id, "scores": rows}
+        print(json.dumps(scores, indent=1, ensure_ascii=False))
         return
     whole = [row for row in rows if declared[row["score"]].kind != "part"]
     console().print(score_table(whole), highlight=False)
     if parts := len(rows) - len(whole):
         print(f"{parts} scores of single parts, such as a dimension of BBQ: --json")
-    print(f"answers and scores are in {plan.run / STEP}")
+    print(f"answers and scores are in {report}")
 
 
 def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: list[str]) -> Recipe:
     """The recipe of one evaluate step. Raises CharterError for an unknown task or a bad change."""
-    from charter.rooms.evaluate.catalogue import TASKS, expanded
-
     chosen = [name.strip() for name in tasks.split(",") if name.strip()] or ["battery"]
-    asked = [TASKS[name] for name in expanded(chosen)]
-    sources = {"policy": model} | data_sources(data, asked)
+    sources = {"policy": model} | data_sources(data, chosen)
     stage = re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:] or "here"  # "." is a folder, too
     settings = {"tasks": chosen, "limit": limit, "stage": stage}
     name = f"eval-{stage}".replace(".", "-")
@@ -115,11 +113,12 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
     return checked(Recipe, apply_overrides(raw, changes), "charter eval")
 
 
-def data_sources(data: list[str], tasks: "Sequence[Task]") -> dict[str, str]:
+def data_sources(data: list[str], chosen: Sequence[str]) -> dict[str, str]:
     """Role -> reference of the data that was asked for; a role that is left out takes the shipped set."""
-    from charter.rooms.evaluate.catalogue import TASKS
+    from charter.rooms.evaluate.catalogue import TASKS, expanded
     from charter.rooms.evaluate.settings import ROLES
 
+    tasks = [TASKS[name] for name in expanded(chosen)]
     sources: dict[str, str] = {}
     for where in data:
         name, equals, reference = where.partition("=")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from charter.ground.judge.marks import RAN
 from test_long_texts import story
 
 import toys
@@ -22,6 +21,7 @@ from charter.rooms.evaluate.catalogue import SUITES, TASKS
 from charter.rooms.evaluate.settings import ROLES, Settings
 from charter.rooms.evaluate.task import Rule
 from charter.rooms.evaluate.tasks import humaneval
+from charter.rooms.evaluate.tasks.humaneval import RAN
 from charter.rooms.evaluate.verify import overlap
 
 Rows = list[dict[str, Any]]

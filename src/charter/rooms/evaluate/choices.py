@@ -1,6 +1,6 @@
-"""Questions with lettered options, five worked examples, the likeliest letter: the form of most exams.
+"""Questions with lettered options, worked examples before them or none, the likeliest letter: the form of most exams.
 
-A task of this form gives how a row is parsed; `behind_examples` puts all its questions behind the same examples, which
+A task of this form gives how a row is parsed. `behind_examples` puts all its questions behind the same examples, which
 are drawn from the development split.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
 LEAD = "Answer:"
-FIVE_SHOT = Protocol(shots=5, form="text", temperature=0.0)
+FIVE_SHOT, NO_SHOT = (Protocol(shots=n, form="text", temperature=0.0) for n in (5, 0))
 TAKES = (*CHOSEN, "shots")
 Parse = Callable[[Row, str], list[Question]]
 
@@ -24,6 +24,11 @@ Parse = Callable[[Row, str], list[Question]]
 def drawn(parse: Parse) -> Callable[[Context], list[Question]]:
     """The `questions` of a task: drawn ones of the test split."""
     return lambda context: context.draw(parsed(context.source, TEST, parse))
+
+
+def without_examples(context: Context, questions: Sequence[Question]) -> Rows:
+    """The `rows` of a task: one a question, which stands alone."""
+    return context.choose([Asked(question, listed(question), LEAD) for question in questions])
 
 
 def behind_examples(parse: Parse) -> Callable[[Context, Sequence[Question]], Rows]:

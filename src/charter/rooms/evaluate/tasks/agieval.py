@@ -7,28 +7,13 @@ logical, reading), college admission (mathematics, English), algebra in words, a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.settings.roles import Role
-from charter.rooms.evaluate.choices import LEAD, drawn
+from charter.rooms.evaluate.choices import NO_SHOT, drawn, without_examples
 from charter.rooms.evaluate.marks import likeliest
 from charter.rooms.evaluate.reading import Row, place_of
-from charter.rooms.evaluate.task import (
-    CHOSEN,
-    Asked,
-    Protocol,
-    Question,
-    Rows,
-    Task,
-    accuracy,
-    listed,
-    unanswered,
-)
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import CHOSEN, Question, Task, accuracy, unanswered
 
 # Name of a set: its title, and how many options a question has.
 SETS = {
@@ -41,11 +26,6 @@ SETS = {
     "logiqa-en": ("LogiQA", 4),
 }
 LETTERED = re.compile(r"^\s*\([A-Z]\)\s*")
-
-
-def rows(context: Context, questions: Sequence[Question]) -> Rows:
-    """One row a question."""
-    return context.choose([Asked(question, listed(question), LEAD) for question in questions])
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -66,11 +46,11 @@ def _task(source: str, title: str, options: int) -> Task:
         title=title,
         group="Exams",
         questions=drawn(parse),
-        rows=rows,
+        rows=without_examples,
         metrics=(accuracy(name, f"AGIEval, {title}"), unanswered(name)),
         role=Role(kind="questions"),
         standard=f"data:agieval/{source}",
-        protocol=Protocol(form="text", temperature=0.0),
+        protocol=NO_SHOT,
         takes=CHOSEN,
         marks=likeliest,
         cost=(300, 0),
