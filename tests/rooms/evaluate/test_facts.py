@@ -156,7 +156,7 @@ def test_the_identity_names_the_sets_and_no_grader(tmp_path: Path, checkpoints: 
         (made(tmp_path / "out", tmp_path, checkpoints / "policy") / "report.json").read_text()
     )
     assert set(report["identity"]) == {"facts", "quiz"} and "grader" not in report
-    assert report["identity"]["quiz"]["data"]["ref"] == "quiz"
+    assert report["identity"]["quiz"]["data"]["ref"] == "quiz.jsonl"
     assert report["detectors"]["refusal"]["n"] == 1
 
 

@@ -19,6 +19,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import Recipe
 from charter.rooms.evaluate import run as room
+from charter.rooms.evaluate.catalogue import TASKS as EVALUATIONS
 from charter.rooms.evaluate.contamination import contamination
 from charter.rooms.evaluate.regenerate import regenerate, same
 from charter.rooms.evaluate.settings import Settings
@@ -58,7 +59,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def execute_step(run: Path, sources: dict[str, Any], name: str = "benchmark", **step: Any) -> Path:
+def execute_step(run: Path, sources: dict[str, Any], name: str = "asked", **step: Any) -> Path:
     recipe = Recipe.model_validate(
         {"name": "r", "steps": [{"name": name, "room": "evaluate", "from": sources, **step}]}
     )
@@ -69,7 +70,9 @@ def execute_step(run: Path, sources: dict[str, Any], name: str = "benchmark", **
 @pytest.fixture(scope="module")
 def report(checkpoints: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("place") / "run"
-    sources = {"policy": str(checkpoints / "policy")} | {TASKS[t].data_role: str(data / t) for t in TASKS}  # type: ignore[index]
+    sources = {"policy": str(checkpoints / "policy")} | {
+        EVALUATIONS[t].data_role: str(data / t) for t in TASKS
+    }
     return execute_step(run, sources, settings=SETTINGS)
 
 
@@ -102,7 +105,7 @@ def test_numbers_follow_from_the_rows_and_say_what_they_are_of(report: Path) -> 
 def test_stopped_anywhere_and_resumed_it_is_the_same(checkpoints: Path, data: Path, tmp_path: Path) -> None:
     inputs = Inputs(
         [toys.policy(checkpoints / "policy")]
-        + [toys.given(TASKS[t].data_role, data / t, "data") for t in TASKS]  # type: ignore[index]
+        + [toys.given(EVALUATIONS[t].data_role, data / t, "data") for t in TASKS]
     )
     settings = Settings.model_validate(SETTINGS)
     whole = toys.workspace(tmp_path / "whole")
@@ -124,14 +127,15 @@ def test_deep_verification_finds_what_was_changed_and_nothing_else(report: Path,
         assert regenerate(report, 1, seed) == []
     run = tmp_path / "run"
     shutil.copytree(report.parent, run)
-    path = run / "benchmark/samples/gsm8k.jsonl"
+    path = run / "asked/samples/gsm8k.jsonl"
     rows = read_objects(path)
     rows[0]["reply"] += "!"
     del rows[-2:]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    found = {line for seed in range(12) for line in regenerate(run / "benchmark", 1, seed)}
-    changed = f"benchmark: gsm8k: {rows[0]['item']} comes out otherwise when it is asked again"
-    assert found == {changed, "benchmark: gsm8k: test-00007 is missing from the kept rows"}
+    found = {line for seed in range(12) for line in regenerate(run / "asked", 1, seed)}
+    item = rows[0]["item"]
+    changed = f"asked: gsm8k: {item} sample 0: its reply comes out as another text when it is asked again"
+    assert found == {changed, "asked: gsm8k: test-00007 is missing from the kept rows"}
 
 
 def test_several_rows_of_a_question_are_not_missing(checkpoints: Path, data: Path, tmp_path: Path) -> None:
@@ -142,7 +146,7 @@ def test_several_rows_of_a_question_are_not_missing(checkpoints: Path, data: Pat
     path = made / "samples/decisions.jsonl"
     rows = read_objects(path)
     path.write_text("".join(json.dumps(r) + "\n" for r in rows if r["id"] != rows[0]["id"]))
-    assert regenerate(made, 1, 0) == [f"benchmark: decisions: {rows[0]['id']} is missing from the kept rows"]
+    assert regenerate(made, 1, 0) == [f"asked: decisions: {rows[0]['id']} is missing from the kept rows"]
 
 
 def test_values_are_equal_up_to_rounding() -> None:
@@ -164,7 +168,7 @@ def test_what_the_lineage_was_taught_is_found_in_the_questions(
             "from": {"policy": str(checkpoints / "policy"), "dialogues": ["./lessons.jsonl"]},
         },
         {
-            "name": "benchmark",
+            "name": "asked",
             "room": "evaluate",
             "from": {"policy": "taught", "gsm8k": str(data / "gsm8k")},
             "settings": {"tasks": ["gsm8k"], "change": {"gsm8k": {"max_tokens": 2}}},
@@ -173,14 +177,14 @@ def test_what_the_lineage_was_taught_is_found_in_the_questions(
     recipe = Recipe.model_validate({"name": "r", "steps": steps})
     run = tmp_path / "run"
     execute(make_plan(recipe, tmp_path, run, Execution("cpu", "float32")), SilentProgress())
-    rows = read_objects(run / "benchmark/samples/contamination.jsonl")
+    rows = read_objects(run / "asked/samples/contamination.jsonl")
     hit = [r["item"] for r in rows if r["hit"]]
     assert hit == ["test-00002"] and all(
         r["where"] == (["./lessons.jsonl"] if r["hit"] else []) for r in rows
     )
-    metrics = {m.name: m.value for m in read_manifest(run / "benchmark").metrics}
+    metrics = {m.name: m.value for m in read_manifest(run / "asked").metrics}
     assert metrics["gsm8k_contaminated"] == pytest.approx(len(hit) / len(rows))
-    assert read_object(run / "benchmark/report.json")["contamination"] == {
+    assert read_object(run / "asked/report.json")["contamination"] == {
         "size": 13,
         "sources": ["./lessons.jsonl"],
         "missing": [],

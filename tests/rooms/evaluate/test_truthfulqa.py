@@ -84,7 +84,6 @@ def test_each_question_stands_alone_and_is_answered_freely(tmp_path: Path) -> No
     (row,) = free(rows)
     assert row["options"][row["choice"]] == "It is round." and row["correct"] == 1.0
     assert not free(rows, "choice") and "left out" in context.identity()["choices"]
-    assert context.identity()["helper"] == context.inputs.one("policy").id
 
 
 def test_options_are_shuffled_by_seed(tmp_path: Path) -> None:

@@ -52,8 +52,9 @@ def _heading(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dic
         told["decoding"] = _decoding(settings, contexts)
         told["helper"] = named(inputs, "helper" if inputs.optional("helper") else "policy")
     told["start"] = named(inputs, "start") if inputs.optional("start") else None
-    if any(context.task.detecting for context in contexts):
-        told["detectors"] = precision_recall(read_labelled(inputs.one("detectors").folder))
+    labelled = inputs.optional("detectors")
+    if labelled is not None and any(context.task.detecting for context in contexts):
+        told["detectors"] = precision_recall(read_labelled(labelled.folder))
     return told
 
 
