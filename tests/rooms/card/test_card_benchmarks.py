@@ -87,7 +87,7 @@ def test_a_task_asked_in_another_way_is_not_compared_and_others_are(both: Path) 
     rows = {row["metric"]: row for row in compare(both / "bench_0", both / "bench_3")}
     assert rows["mmlu_plain"]["verdict"] == "not compared: made differently: mmlu_plain.shots differs"
     assert rows["mmlu_plain_unanswered"]["verdict"] == rows["mmlu_plain"]["verdict"]
-    assert rows["gsm8k"]["verdict"] == "not compared: made differently: gsm8k.data.ref differs"
+    assert rows["gsm8k"]["verdict"] == "not compared: made differently: gsm8k.data.id differs"
     assert rows["arc"]["difference"] is not None
 
 

@@ -288,7 +288,7 @@ def test_the_hub_and_a_card_get_the_benchmarks_too(run: Path) -> None:
     made = to_eval_results(card, "someone/prompts")
     (arc, *_) = yaml.safe_load(made[".eval_results/arc.yaml"])
     assert arc["dataset"]["task_id"] == "arc_arc" and ".eval_results/contamination.yaml" not in made
-    assert ".eval_results/red_team.yaml" in made
+    assert ".eval_results/harmlessness.yaml" in made
 
 
 def test_a_longer_dialogue_is_written_turn_by_turn(run: Path) -> None:
@@ -406,7 +406,7 @@ def test_the_command_writes_files_and_refuses_in_a_line(
     written = capsys.readouterr().out.split()
     assert sorted(written) == sorted(str(p) for p in out.rglob("*") if p.is_file()) and len(written) == 2
     assert execute([*asked, "eval-results", "--dataset", "a/b"]) == 0
-    assert (out / ".eval_results/red_team.yaml").is_file()
+    assert (out / ".eval_results/harmlessness.yaml").is_file()
     capsys.readouterr()
     (tmp_path / "file").write_text("")
     for arguments, problem in (

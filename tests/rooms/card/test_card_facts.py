@@ -29,22 +29,16 @@ def _rows(file: str, replies: list[str]) -> list[dict[str, Any]]:
 
 
 def with_facts(run: Path, step: str, replies: list[str]) -> None:
-    """Rows of both sets beside a report, and the sets in its identity."""
-
-    def named(text: str) -> str:
-        report = json.loads(text)
-        report["identity"] |= {"facts": {}, "quiz": {}}
-        return json.dumps(report)
-
+    """Rows of both sets beside a report."""
     for file in ("facts", "quiz"):
         write_rows(run / step / f"samples/{file}.jsonl", _rows(file, replies))
-    edit(run, step, "report.json", named)
     remeasure(run, step)
 
 
 @pytest.fixture
-def told(run: Path) -> Path:
+def told(tmp_path: Path) -> Path:
     """A run whose first stage knows all, and whose last refuses a quarter and halves a quarter."""
+    run = card_world.make_run(tmp_path / "run", asked=("facts", "quiz"))
     with_facts(run, "eval_0", [FULL] * 40)
     with_facts(run, "eval_3", [FULL] * 20 + [HALF] * 10 + [REFUSED] * 10)
     return run

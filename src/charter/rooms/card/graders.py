@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD, KEPT_PAIRS, HelpfulFitness
 from charter.ground.measure.metric import titled
+from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.ratings import RATINGS
 from charter.rooms.card.artifact import REPORT, Artifact
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import COUNT, SHARE, Number
 
 MOSTLY = 0.5
+LABELS = {metric.name: metric.label for metric in OF_PREFERENCE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ PAIR_COLUMNS = {
 
 def label_of(judged: Sequence[Grader], name: str) -> str:
     """The head of a column of numbers of graders."""
-    return next((g.shown[name].label for g in judged if name in g.shown), titled(name))
+    shown = (g.shown[name].label for g in judged if name in g.shown)
+    return next(shown, LABELS.get(name) or titled(name))
 
 
 def unfit(stage: Artifact, name: str) -> bool:

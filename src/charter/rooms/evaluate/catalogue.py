@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.derived import OF_REFUSALS
@@ -79,7 +80,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
 }
 METRICS: tuple[Metric, ...] = (
     *(metric for task in TASKS.values() for metric in task.numbers),
-    *OF_TRIPLES,
+    *(replace(metric, task="fitness") for metric in OF_TRIPLES),
     *OF_REFUSALS,
 )
 
