@@ -81,7 +81,7 @@ def test_rules_stand_in_a_file_and_flags_go_before_it(
     [
         (("gate", "runs/one"), "the gate asks for nothing"),
         (("gate", "runs/none", "--require", "harm_rate"), "there is no run or card runs/none"),
-        (("gate", "runs/one", "--require", "bits_per_bite"), "did you mean bits_per_byte?"),
+        (("gate", "runs/one", "--require", "bits_per_bite"), "runs/one does not pass the gate: bits_per_bite"),
         (("gate", "runs/one", "--require", "harm_rate", "--baseline", "no"), "there is no run or card no"),
         (("gate", "runs/one", "--margin", "much"), "--margin much: give a number of 0 or more"),
         (("gate", "runs/one", "--margin", "harm_rate=-1"), "--margin harm_rate=-1: give"),
@@ -94,3 +94,9 @@ def test_rules_stand_in_a_file_and_flags_go_before_it(
 def test_each_thing_wrong_is_one_line(charter: Charter, words: tuple[str, ...], part: str) -> None:
     code, _, err = charter(*words)
     assert code == 1 and part in err and err.count("\n") == 1 and err.startswith("charter: error: ")
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_misspelt_evaluation_is_missing_and_the_nearest_is_named(charter: Charter) -> None:
+    code, out, _ = charter("gate", "runs/one", "--require", "bits_per_bite")
+    assert code == 1 and "missing" in out and "did you mean bits_per_byte?" in out

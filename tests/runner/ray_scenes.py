@@ -36,10 +36,14 @@ steps:
     room: evaluate
     from: {{policy: "{0}/policy", grader: "{0}/grader", red_team: ./prompts.jsonl}}
     settings:
-      samples: 2
-      max_tokens: 8
       chunk: 3
-      counts: {{red_team: 7, lookalikes: 3, helpful: 3, hhh: 4, text: 2}}
+      change:
+        replies: {{max_tokens: 8}}
+        harmlessness: {{samples: 2, limit: 7}}
+        lookalikes: {{limit: 3}}
+        helpful: {{limit: 3}}
+        hhh: {{limit: 4}}
+        text: {{limit: 2}}
 """
 
 
