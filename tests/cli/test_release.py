@@ -81,7 +81,10 @@ def test_rules_stand_in_a_file_and_flags_go_before_it(
     [
         (("gate", "runs/one"), "the gate asks for nothing"),
         (("gate", "runs/none", "--require", "harm_rate"), "there is no run or card runs/none"),
-        (("gate", "runs/one", "--require", "bits_per_bite"), "runs/one does not pass the gate: bits_per_bite"),
+        (
+            ("gate", "runs/one", "--require", "bits_per_bite"),
+            "runs/one does not pass the gate: bits_per_bite",
+        ),
         (("gate", "runs/one", "--require", "harm_rate", "--baseline", "no"), "there is no run or card no"),
         (("gate", "runs/one", "--margin", "much"), "--margin much: give a number of 0 or more"),
         (("gate", "runs/one", "--margin", "harm_rate=-1"), "--margin harm_rate=-1: give"),
