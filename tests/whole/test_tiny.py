@@ -18,7 +18,7 @@ from charter.ground.artifact.store import read_manifest, record_files, write_man
 from charter.ground.judge.detect import DETECTORS
 from charter.runner.identity import package_folder
 from charter.runner.verify import verify
-from reported import scores
+from reported import keep_tables
 
 RECIPE = Path(__file__).parents[2] / "recipes/tiny.yaml"
 STEPS = [step["name"] for step in yaml.safe_load(RECIPE.read_text())["steps"]]
@@ -191,7 +191,7 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
     rows[0]["reply"] += " Kindly yours."
     rows[0] |= {name: detect(rows[0]["reply"]) for name, detect in DETECTORS.items()}
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    made = {s.name: s for s in scores(report)}
+    made = {s.name: s for s in keep_tables(report)}
     metrics = [
         m.model_copy(update={"value": s.value, "low": s.low, "high": s.high})
         if (s := made.get(m.name))

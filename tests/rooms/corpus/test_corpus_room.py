@@ -25,7 +25,7 @@ from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.texts import text_bytes
 from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import Tokenizer
-from charter.rooms.card.verify import metric_problems
+from charter.rooms.card.verify import source_problems
 from charter.rooms.corpus.batch import Batch
 from charter.rooms.corpus.settings import Settings, check, estimate
 
@@ -238,7 +238,7 @@ def test_metrics_follow_from_counts_and_stand_in_the_readme(tmp_path: Path) -> N
     manifest = Manifest(
         kind="corpus", id="0" * 64, status="done", step="s", room="corpus", recipe="r", metrics=out.metrics
     )
-    assert metric_problems(out.path, manifest, {}) == []
+    assert list(source_problems(out.path, manifest)) == []
     said = README.read_text()
     for metric in out.metrics:
         name = re.sub(r"^(dropped|personal)_(?!documents).*", lambda m: f"{m[1]}_", metric.name)

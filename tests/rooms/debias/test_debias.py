@@ -19,7 +19,7 @@ from charter.ground.artifact.recount import Kept, count_problems, flag_problems
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.constitution.unbiased import CONCLUDE, REQUEST, THOUGHT
 from charter.ground.constitution.wording import ANSWER
-from charter.ground.judge.flags import flags_of
+from charter.ground.judge.flags import marking
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.frozen import Lora
@@ -27,15 +27,14 @@ from charter.ground.text.choices import option_texts
 from charter.ground.text.dialogue import Dialogue, Message, assistant, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import Template
-from charter.rooms.card.verify import metric_problems
+from charter.rooms.card.verify import source_problems
 from charter.rooms.debias import run as room
 from charter.rooms.debias.answers import answer_rows
 from charter.rooms.debias.lessons import cut_steps, replayed
 from charter.rooms.debias.questions import Question, make_questions
 from charter.rooms.debias.settings import Settings, Train, check, estimate
 from charter.rooms.debias.templates import read_templates
-from charter.rooms.debias.verify import COUNTS
-from reported import scores
+from charter.rooms.debias.verify import COUNTS, FLAGS
 from toys import Scripted, dialogue
 
 Asked = Sequence[Message]
@@ -248,13 +247,13 @@ def test_metrics_flags_and_counts_follow_from_kept_rows(
     out = made(SETTINGS, given, tmp_path / "out", answerer(questions, right))
     rows = read_jsonl(out.path / "samples/debias.jsonl")
     manifest: Any = type("Manifest", (), {"metrics": out.metrics})
-    assert metric_problems(out.path, manifest, {s.name: s for s in scores(out.path)}) == []
+    assert list(source_problems(out.path, manifest)) == []
     counts = json.loads((out.path / "counts.json").read_text())
     files = {"samples/debias.jsonl": rows, "dialogues.jsonl": read_jsonl(out.path / "dialogues.jsonl")}
-    assert flag_problems("debias.jsonl", rows, flags_of("debias.jsonl")) == []
+    assert flag_problems("debias.jsonl", rows, marking(FLAGS["debias.jsonl"])) == []
     assert list(count_problems(COUNTS, Kept(files, counts, {}))) == []
     rows[3]["choice"] = "abc"[("abc".index(rows[3]["choice"]) + 1) % 3]
-    assert flag_problems("debias.jsonl", rows, flags_of("debias.jsonl")) == [
+    assert flag_problems("debias.jsonl", rows, marking(FLAGS["debias.jsonl"])) == [
         f"samples/debias.jsonl: kept of {rows[3]['item']} is True; its row gives False"
     ]
     rows[5]["taught"] = False

@@ -19,7 +19,7 @@ from charter.ground.judge.detect import is_refusal
 from charter.ground.model.checkpoint import load_policy, named_tensors, save_policy
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.seed import derive_seed
-from charter.rooms.card.verify import metric_problems
+from charter.rooms.card.verify import source_problems
 from charter.rooms.merge import run as room
 from charter.rooms.merge.line import Line, Place, choose
 from charter.rooms.merge.settings import Settings, estimate
@@ -126,14 +126,14 @@ def test_every_number_of_the_step_has_a_source_that_verify_finds(inputs: Inputs,
         metrics=out.metrics,
     )
     assert {"refused_prompts_rate", "refused_harmless_rate"} <= {m.name for m in said.metrics}
-    assert metric_problems(out.path, said, {}) == []
+    assert list(source_problems(out.path, said)) == []
     odd = [
         m.model_copy(update={"value": 0.7}) if m.name == "refused_prompts_rate" else m for m in said.metrics
     ]
     wrong = said.model_copy(update={"metrics": odd})
-    assert ["refused_prompts_rate is 0.7" in problem for problem in metric_problems(out.path, wrong, {})] == [
-        True
-    ]
+    assert [
+        problem.startswith("refused_prompts_rate is 0.7") for problem in source_problems(out.path, wrong)
+    ] == [True]
 
 
 def test_replies_are_those_of_a_checkpoint_at_that_place_at_its_own_decoding(

@@ -308,7 +308,7 @@ def test_weights_that_the_server_may_not_read_are_refused_by_their_place(
     outside = tmp_path_factory.mktemp("elsewhere")
     settings = settings_of(loopback.url, folder=str(outside))
     with pytest.raises(
-        CharterError, match=r"answered 403: .*new weights must lie below .*and be started with"
+        CharterError, match=r"answered 403: .*new weights must be below .*and be started with"
     ):
         made(settings, inputs, tmp_path / "out")
 

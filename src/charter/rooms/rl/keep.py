@@ -24,9 +24,9 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import fsync_folder
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.learn.parallel import full, world
+from charter.ground.learn.parallel import world
+from charter.ground.learn.product import save_learnt
 from charter.ground.model.checkpoint import save_policy
-from charter.ground.model.lora import merge_lora
 from charter.rooms.rl.graders import Graders
 from charter.rooms.rl.policy import Policy
 from charter.rooms.rl.prompts import Prompt
@@ -161,11 +161,7 @@ class Keeper:
             if world().leads:
                 shutil.copytree(self._folder(self.best), self.out.path, dirs_exist_ok=True)
             return
-        with full(policy.model) as model:
-            if policy.has_adapters:
-                merge_lora(model)
-            if world().leads:
-                save_policy(model, policy.tokenizer, self.out.path)
+        save_learnt(policy.model, policy.tokenizer, self.out)
 
     def counts(self) -> dict[str, int]:
         """What the metrics say of the checks."""

@@ -60,11 +60,6 @@ class Policy:
         template = Template(tokenizer, tokenizer.template)
         return cls(model, reference, tokenizer, template, microbatches, temperature, moved.frozen_layers)
 
-    @property
-    def has_adapters(self) -> bool:
-        """Whether adapters alone learn."""
-        return self.reference is None
-
     @contextmanager
     def whole(self) -> Iterator[Policy]:
         """The policy with all its weights in this process, to sample and to read with."""
