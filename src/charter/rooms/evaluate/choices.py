@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from charter.rooms.evaluate.reading import DEV, TEST, Row, parsed
+from charter.rooms.evaluate.reading import DEV, Row, parsed
 from charter.rooms.evaluate.task import CHOSEN, LETTERS, Asked, Protocol, Question, Rows, listed
 
 if TYPE_CHECKING:
@@ -19,11 +19,6 @@ LEAD = "Answer:"
 FIVE_SHOT, NO_SHOT = (Protocol(shots=n, form="text", temperature=0.0) for n in (5, 0))
 TAKES = (*CHOSEN, "shots")
 Parse = Callable[[Row, str], list[Question]]
-
-
-def drawn(parse: Parse) -> Callable[[Context], list[Question]]:
-    """The `questions` of a task: drawn ones of the test split."""
-    return lambda context: context.draw(parsed(context.source, TEST, parse))
 
 
 def without_examples(context: Context, questions: Sequence[Question]) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from charter.ground.generate.assistant import (
 from charter.ground.generate.engine import Completion, naming_prompts
 from charter.ground.generate.response_cache import Memory
 from charter.ground.judge import choice as judging
+from charter.ground.judge.detect import learnt_from
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
@@ -162,16 +163,12 @@ class Context:
         """The same, by the seed of the data's role."""
         return self.draw(rows, derive_seed(self.settings.draw_seed, "draw", self.task.data_role))
 
-    def prompts(self) -> list[Dialogue]:
-        """The drawn dialogues, without the assistant's reference answers. Raises CharterError for one that is too long
-        for the model under test."""
-        prompts = self.draw_of_role(read_prompts(self.sources))
-        self.check_prompts(prompts)
-        return prompts
-
-    def check_prompts(self, prompts: Sequence[Dialogue]) -> None:
-        """Refuses a dialogue that is too long for the model under test. Raises CharterError."""
+    def prompts(self, read: Callable[[Iterable[Path]], list[Dialogue]] = read_prompts) -> list[Dialogue]:
+        """The drawn dialogues of the task's data, by default without the assistant's reference answers. Raises
+        CharterError for a broken row, or a dialogue that is too long for the model under test."""
+        prompts = self.draw_of_role(read(self.sources))
         check_prompts(self.assistant, prompts)
+        return prompts
 
     def examples(self, pool: Sequence[T], what: str = "") -> list[T]:
         """As many worked examples as the protocol has, drawn from a pool that is not scored.
@@ -323,5 +320,6 @@ def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Co
         protocol = task.protocol.changed(settings.limit, change)
         if settings.decoding == "own" and protocol.max_tokens:
             protocol = protocol.sampled(own_decoding(models.assistant), change)
-        contexts.append(Context(settings, inputs, out, models, task, protocol, screening))
+        facts = {"detectors": learnt_from()} if task.detecting else {}
+        contexts.append(Context(settings, inputs, out, models, task, protocol, screening, facts))
     return contexts

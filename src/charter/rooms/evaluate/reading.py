@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.text.columns import plain_name, raw_rows
 from charter.rooms.evaluate.task import LETTERS
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -35,6 +38,11 @@ def parsed(source: Path, splits: tuple[str, ...], parse: Callable[[Row, str], li
                 "docs/data.md says which columns each reads"
             ) from None
     return found
+
+
+def drawn(parse: Callable[[Row, str], list[T]]) -> Callable[[Context], list[T]]:
+    """The `questions` of a task: drawn ones of the test split."""
+    return lambda context: context.draw(parsed(context.source, TEST, parse))
 
 
 def _why(error: Exception) -> str:

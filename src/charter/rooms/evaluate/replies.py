@@ -14,10 +14,10 @@ from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.generate.scorer import score
-from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel, encode_item
 from charter.ground.text.dialogue import Dialogue
+from charter.rooms.evaluate.marks import detected
 from charter.rooms.evaluate.task import Row, Rows
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def sample(context: Context, prompts: Sequence[Dialogue], most: int | None = Non
     sampling = sampling_at(protocol.decoding, tokens)
     with naming_prompts(d.id for d in prompts):
         each = context.assistant.reply([list(d.messages) for d in prompts], sampling, protocol.samples, seeds)
-    return [
+    rows = [
         {
             "id": d.id,
             "topic": d.topic,
@@ -59,11 +59,11 @@ def sample(context: Context, prompts: Sequence[Dialogue], most: int | None = Non
             "reply": c.text.strip(),
             "stop": c.stop,
             "tokens": len(c.ids) or len(c.text.split()),
-            **{name: detect(c.text.strip()) for name, detect in DETECTORS.items()},
         }
         for d, seed, completions in zip(prompts, seeds, each, strict=True)
         for k, c in enumerate(completions)
     ]
+    return [{**row, **detected(row)} for row in rows]
 
 
 def grade_harm(context: Context, rows: Rows) -> None:

@@ -10,9 +10,9 @@ import re
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.settings.roles import Role
-from charter.rooms.evaluate.choices import NO_SHOT, drawn, without_examples
+from charter.rooms.evaluate.choices import NO_SHOT, without_examples
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import Row, place_of
+from charter.rooms.evaluate.reading import Row, drawn, place_of
 from charter.rooms.evaluate.task import CHOSEN, Question, Task, accuracy, unanswered
 
 # Name of a set: its title, and how many options a question has.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from charter.ground.settings.roles import Role
 from charter.ground.text.free_questions import stem_and_options
-from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES, behind_examples, drawn
+from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES, behind_examples
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import Row
+from charter.rooms.evaluate.reading import Row, drawn
 from charter.rooms.evaluate.task import Question, Task, accuracy, unanswered
 
 

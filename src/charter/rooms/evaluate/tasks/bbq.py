@@ -31,7 +31,7 @@ from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import tabulate
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import TEST, Row, parsed
+from charter.rooms.evaluate.reading import Row, drawn
 from charter.rooms.evaluate.task import CHOSEN, Asked, Question, Rows, Task
 
 if TYPE_CHECKING:
@@ -43,11 +43,6 @@ LETTERS = ("a", "b", "c")
 CONDITIONS, POLARITIES = ("ambig", "disambig"), ("neg", "nonneg")
 FOLDED = {"man": "m", "boy": "m", "woman": "f", "girl": "f"}
 NAME = re.compile(r"(?:trans_|nontrans_)?[mf]|[mf]-.+", re.IGNORECASE)  # what marks a person by proper name
-
-
-def questions(context: Context) -> list[Question]:
-    """The drawn questions. Rows of the two crossed categories are not among the nine dimensions and are left out."""
-    return context.draw(parsed(context.source, TEST, parse))
 
 
 def rows(context: Context, asked: list[Question]) -> Rows:
@@ -63,7 +58,7 @@ def put(question: Question) -> Asked:
 
 
 def parse(row: Row, name: str) -> list[Question]:
-    """A row in the authors' columns."""
+    """A row in the authors' columns; none of the two crossed categories, which are not among the nine dimensions."""
     dimension = str(row["category"]).lower()
     if dimension not in DIMENSIONS:
         return []
@@ -195,7 +190,7 @@ TASK = Task(
     name="bbq",
     title="BBQ",
     group="Social bias",
-    questions=questions,
+    questions=drawn(parse),
     rows=rows,
     metrics=METRICS,
     role=Role(kind="questions", default="shipped:bbq.heldout"),

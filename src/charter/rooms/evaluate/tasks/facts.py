@@ -6,11 +6,9 @@ the share cut. A needless refusal holds nothing and is counted beside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from charter.ground.judge.detect import learnt_from
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
@@ -23,20 +21,6 @@ from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
-
-Read = Callable[[Iterable[Path]], list[Dialogue]]
-
-
-def drawn(read: Read) -> Callable[[Context], list[Dialogue]]:
-    """The `questions` of a set. Raises CharterError for a broken row, or a question that is too long."""
-
-    def questions(context: Context) -> list[Dialogue]:
-        context.facts["detectors"] = learnt_from()
-        asked = context.draw_of_role(read(context.sources))
-        context.check_prompts(asked)
-        return asked
-
-    return questions
 
 
 def looked_for(
@@ -77,7 +61,7 @@ def marks(row: Marks) -> Marks:
 TASK = Task(
     name="facts",
     title="Required facts",
-    questions=drawn(read_facts),
+    questions=lambda context: context.prompts(read_facts),
     rows=looked_for("facts", facts_recalled),
     metrics=(
         Metric(

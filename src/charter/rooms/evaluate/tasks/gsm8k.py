@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from charter.ground.settings.roles import Role
 from charter.ground.text.answers import number, read_number
 from charter.rooms.evaluate.marks import unless_too_long, verdict
-from charter.rooms.evaluate.reading import TEST, Row, parsed
+from charter.rooms.evaluate.reading import Row, drawn
 from charter.rooms.evaluate.task import Asked, Marks, Protocol, Question, Rows, Task, accuracy, unanswered
 
 if TYPE_CHECKING:
@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 
 
 REQUEST = "Think step by step, then end with a line that reads: The answer is <number>."
-
-
-def questions(context: Context) -> list[Question]:
-    """The drawn questions of the test split."""
-    return context.draw(parsed(context.source, TEST, parse))
 
 
 def rows(context: Context, asked: list[Question]) -> Rows:
@@ -51,7 +46,7 @@ TASK = Task(
     name="gsm8k",
     title="GSM8k",
     group="Knowledge and reasoning",
-    questions=questions,
+    questions=drawn(parse),
     rows=rows,
     metrics=(accuracy("gsm8k", "grade-school sums solved after reasoning"), unanswered("gsm8k")),
     role=Role(kind="questions", default="shipped:gsm8k.heldout"),

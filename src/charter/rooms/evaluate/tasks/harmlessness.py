@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from charter.ground.judge.detect import learnt_from
 from charter.ground.measure import counts
 from charter.ground.measure.fluency import fluency_of
 from charter.ground.measure.metric import Metric
@@ -26,7 +25,6 @@ TOGETHER = 80  # replies
 
 def questions(context: Context) -> list[Dialogue]:
     """The drawn prompts."""
-    context.facts["detectors"] = learnt_from()
     return context.prompts()
 
 

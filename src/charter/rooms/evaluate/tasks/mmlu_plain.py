@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.choices import FIVE_SHOT, LEAD, TAKES
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import DEV, TEST, Row, parsed, place_of
+from charter.rooms.evaluate.reading import DEV, Row, drawn, parsed, place_of
 from charter.rooms.evaluate.task import LETTERS, Asked, Question, Rows, Task, accuracy, listed, unanswered
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
-
-
-def questions(context: Context) -> list[Question]:
-    """The drawn questions of the test split, a group each subject."""
-    return context.draw(parsed(context.source, TEST, parse))
 
 
 def rows(context: Context, asked: list[Question]) -> Rows:
@@ -70,7 +65,7 @@ TASK = Task(
     name="mmlu_plain",
     title="MMLU, by letter",
     group="Knowledge and reasoning",
-    questions=questions,
+    questions=drawn(parse),
     rows=rows,
     metrics=(accuracy("mmlu_plain", "MMLU questions, plain choice"), unanswered("mmlu_plain")),
     data="mmlu",

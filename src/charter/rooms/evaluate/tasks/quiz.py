@@ -12,7 +12,7 @@ from charter.ground.text.answers import occurs
 from charter.ground.text.free_questions import read_short_questions
 from charter.rooms.evaluate.marks import detected
 from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Row, Task
-from charter.rooms.evaluate.tasks.facts import drawn, looked_for
+from charter.rooms.evaluate.tasks.facts import looked_for
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
 
 ANSWER_TOKENS = 64
@@ -31,7 +31,7 @@ def marks(row: Marks) -> Marks:
 TASK = Task(
     name="quiz",
     title="Short questions",
-    questions=drawn(read_short_questions),
+    questions=lambda context: context.prompts(read_short_questions),
     rows=looked_for("accepted", alias_told, ANSWER_TOKENS),
     metrics=(
         Metric(

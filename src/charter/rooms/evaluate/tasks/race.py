@@ -7,9 +7,9 @@ has a passage of its own, is kept as "too long".
 from __future__ import annotations
 
 from charter.ground.settings.roles import Role
-from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES, behind_examples, drawn
+from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES, behind_examples
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import Row, place_of
+from charter.rooms.evaluate.reading import Row, drawn, place_of
 from charter.rooms.evaluate.task import Question, Task, accuracy, unanswered
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.declining import declines
-from charter.ground.judge.detect import learnt_from
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
@@ -43,7 +42,6 @@ PASSAGES = ("context", "passage", "evidence")
 
 def questions(context: Context) -> list[Question]:
     """The drawn questions of the test split, those left out that serve as examples."""
-    context.facts["detectors"] = learnt_from()  # which say what declines
     return context.draw(_split(context)[0])
 
 

@@ -19,7 +19,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from charter.ground.judge.declining import declines
-from charter.ground.judge.detect import learnt_from
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
@@ -48,7 +47,6 @@ def questions(context: Context) -> list[Question]:
 
 def rows(context: Context, asked: list[Question]) -> Rows:
     """Rows of the free answers, of the choices if the model can score, and of the helper's examination."""
-    context.facts["detectors"] = learnt_from()  # which say what declines
     context.facts["choices"] = "scored" if context.can_score else "left out: the model only samples"
     kept = _free(context, [Asked(question, question.text) for question in asked])
     if context.can_score:
