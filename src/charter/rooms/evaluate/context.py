@@ -112,6 +112,10 @@ class Context:
     facts: dict[str, Any] = field(default_factory=dict)
     told: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.task.detecting:
+            self.facts["detectors"] = learnt_from()
+
     @property
     def assistant(self) -> Assistant:
         """The model under test."""
@@ -320,6 +324,5 @@ def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Co
         protocol = task.protocol.changed(settings.limit, change)
         if settings.decoding == "own" and protocol.max_tokens:
             protocol = protocol.sampled(own_decoding(models.assistant), change)
-        facts = {"detectors": learnt_from()} if task.detecting else {}
-        contexts.append(Context(settings, inputs, out, models, task, protocol, screening, facts))
+        contexts.append(Context(settings, inputs, out, models, task, protocol, screening))
     return contexts
