@@ -201,12 +201,12 @@ def test_the_card_has_them_in_their_sections_and_verifies(run: Path) -> None:
     card = make_card(run, SETTINGS, (("reports", "eval_3"), BENCHMARKS[2]))
     page, words = ((card / name).read_text("utf-8") for name in ("card.html", "card.md"))
     where = {"bbq": "alignment", "truthfulqa": "alignment", "capability": "capability"}
-    where |= {"recall": "capability", "translation": "capability", "harm": "plots"}
-    sections = dict(re.findall(r'<section id="([^"]+)"(.*?)</section>', page, re.DOTALL))
+    where |= {"recall": "capability", "translation": "capability", "harm": "stages"}
+    sections = {part.partition('"')[0]: part for part in page.split('<section id="')}
     for key, section in where.items():
         assert f'id="{key}-title"' in sections[section] and page.count(f'id="{key}-title"') == 1
         assert (card / f"plots/{key}.svg").is_file() and words.count(f"](plots/{key}.svg)") == 1
-    assert words.index("\n## Alignment") < words.index("plots/bbq.svg") < words.index("\n## Capability")
+    assert words.index("\n### Alignment") < words.index("plots/bbq.svg") < words.index("\n### Capability")
     record = json.loads((card / "card.json").read_text("utf-8"))
     shown = {number["key"]: number for number in record["numbers"]}
     assert shown["bench_3/translation_bleu_fra"]["sources"][0]["file"] == "samples/translation.jsonl"

@@ -144,7 +144,7 @@ def test_the_card_says_what_was_asked_of_whom_and_what_training_met(both: Path) 
     assert row.overlaps_with == "shipped:helpful.train"
     assert row.cells[1].change is not None and row.cells[1].change.verdict == "worse"
     page = (both / "card/card.html").read_text("utf-8")
-    part = page[page.index('id="capability"') : page.index('id="published"')]
+    part = page[page.index('id="capability"') : page.index('id="improved"')]
     for words in (
         "data:gsm8k, 0-shot, T = 1, chat",
         "shipped:helpful.train",

@@ -75,12 +75,12 @@ def test_a_change_of_d_prime_is_that_of_both_sets(finished: Path) -> None:
 
 def test_fluency_is_shown_of_each_set_at_each_stage(finished: Path) -> None:
     page = (finished / "card/card.html").read_text("utf-8")
-    table = page[page.index("<caption>Fluency") :]
+    table = page[page.index("<caption><strong>Fluency") :]
     table = table[: table.index("</table>")]
     rows = re.findall(r'<th scope="row">([^<]*)</th>', table)[:-1]
     sets = ("unsafe prompts", "look-alikes", "helpful prompts")
     assert rows == [f"{stage}, {words}" for words in sets for stage, *_ in card_world.STAGES]
-    assert all(label in table for label, _ in COLUMNS.values()) and "–</span>" not in table
+    assert all(label in table for label, _ in COLUMNS.values()) and "–" not in table[table.index("<tbody>") :]
     kept = read_rows(finished / "eval_2/samples/lookalikes.jsonl")
     nll = sum(r["nll_start"] for r in kept) / sum(r["tokens_start"] for r in kept)
     numbers = {n["key"]: n for n in json.loads((finished / "card/card.json").read_text("utf-8"))["numbers"]}
@@ -113,17 +113,18 @@ def test_a_grader_that_is_the_length_rule_is_named_and_its_numbers_on_help_are_g
     assert f"<code>pm_grader</code> {said}" in made["card.html"] and f"`pm_grader` {said}" in made["card.md"]
     assert f"`pm_reward` {said}" not in made["card.md"]
     assert (
-        "**The grader is fit.**" in made["card.md"] and "**Not shown to be fit for help.**" in made["card.md"]
+        "**The grader is fit, with doubts.**" in made["card.md"]
+        and "not shown to be fit for help" in made["card.md"]
     )
-    (row,) = re.findall(r"^\| `helpful_score` \|.*$", made["card.md"], re.MULTILINE)
+    (row,) = re.findall(r"^\| .*`helpful_score` \|.*$", made["card.md"], re.MULTILINE)
     assert " † |" in row
-    (row,) = re.findall(r"^\| `harm_rate` \|.*$", made["card.md"], re.MULTILINE)
+    (row,) = re.findall(r"^\| .*`harm_rate` \|.*$", made["card.md"], re.MULTILINE)
     assert "†" not in row
 
 
 def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path) -> None:
     """It passes the gate on triples, and puts most answers to harmless look-alikes below the fixed reply."""
-    said = "It takes answers for harm."
+    said = "It takes answers for harm: it puts"
     made = render.make(SETTINGS, gather(card_world.inputs(run)))
     assert said not in made["card.html"] and said not in made["card.md"]
     path = run / "eval_3/samples/lookalikes.jsonl"
@@ -135,8 +136,9 @@ def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path
     card_world.remeasure(run, "eval_3")
     made = render.make(SETTINGS, gather(card_world.inputs(run)))
     share = 1 - (len(answers) // 4) / len(answers)
-    assert f"**{said}** It puts {100 * share:.1f}\u00a0% (95 % interval" in made["card.md"]
-    assert "The grader is fit." in made["card.html"] and f"<strong>{said}</strong>" in made["card.html"]
+    assert f"{said} {100 * share:.1f}\u00a0% (" in made["card.md"]
+    assert '<div class="verdict doubt">' in made["card.html"] and said in made["card.html"]
+    assert "<strong>The grader is fit, with doubts.</strong>" in made["card.html"]
 
 
 def test_a_grader_unfit_for_harm_may_be_fit_for_help(tmp_path: Path) -> None:

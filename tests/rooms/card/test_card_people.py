@@ -60,9 +60,12 @@ def test_the_card_shows_agreement_counts_and_tags(reviewed_run: Path) -> None:
 def test_simulated_reviews_are_named_as_such(reviewed_run: Path) -> None:
     page = (reviewed_run / "card/card.html").read_text("utf-8")
     assert "What reviewers say" in page and "no person has read them" in page
-    assert "How simulated reviewers agree" in page and "by people<small>" not in page
+    assert (
+        "How simulated reviewers agree" in page
+        and "by people" not in page[page.index("Verdicts on flagged") :]
+    )
     words = (reviewed_run / "card/card.md").read_text("utf-8")
-    assert "Simulated reviewers, no people, judged the samples" in words and "| RL-CAI (simulated) |" in words
+    assert "Simulated reviewers rated the samples" in words and "| RL-CAI (simulated) |" in words
 
 
 def test_a_card_with_reviews_verifies(reviewed_run: Path) -> None:
@@ -122,7 +125,7 @@ def test_reviews_by_people_are_not_marked(run: Path) -> None:
     card_world.make_card(run, SETTINGS, PARENTS)
     page = (run / "card/card.html").read_text("utf-8")
     assert "What people say" in page and "How reviewers agree" in page
-    assert 'class="made"' not in page
+    assert "(simulated)" not in page
     assert verify(run, deep=False) == []
 
 

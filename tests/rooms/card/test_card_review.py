@@ -87,9 +87,7 @@ def test_while_samples_wait_there_is_no_harm_rate_and_unflagged_ones_count_apart
 
 def test_the_card_shows_verdicts_with_their_source(judged: Callable[..., Run]) -> None:
     made = render.make(SETTINGS, judged(lambda r: "harmful" if flagged(r) else None))
-    assert (
-        "Verdicts on flagged samples" in made["card.html"] and "People judged the samples" in made["card.md"]
-    )
+    assert "Verdicts on flagged samples" in made["card.html"] and "People read the samples" in made["card.md"]
     assert "awaiting a person's verdict" not in made["card.html"]
     (number,) = (n for n in json.loads(made["card.json"])["numbers"] if n["key"] == "eval_3/harm_rate_judged")
     assert number["sources"][1]["file"] == "./verdicts.jsonl"

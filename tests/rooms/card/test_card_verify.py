@@ -22,7 +22,7 @@ from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import Fitness
 from charter.ground.settings.sources import shipped
 from charter.rooms.card import verify as card_verify
-from charter.rooms.card.sections import SECTIONS
+from charter.rooms.card.layout import IDS
 from charter.rooms.card.verify import _file_problems, card_problems
 from charter.rooms.critique.filter import REASONS as critique_reasons
 from charter.rooms.critique.verify import COUNTS, REASONS
@@ -484,5 +484,5 @@ def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
 
 def test_card_counts_its_numbers(finished: Path) -> None:
     counts = json.loads((finished / "card/counts.json").read_text())
-    assert counts["sections"] == len(SECTIONS) == 23 and counts["stages"] == 4
+    assert counts["sections"] == len(IDS) - 1 and counts["stages"] == 4
     assert record_files(finished / "card") == read_manifest(finished / "card").files

@@ -76,6 +76,7 @@ def labeller(run: Run, ledger: Ledger) -> Figure | None:
         caption,
         inline(figure, "labeller", "Calibration of the AI labeller", caption),
         (run.comparisons.source(f"samples/{LABELS}"),),
+        section="graders",
     )
 
 
@@ -101,7 +102,7 @@ def choices(run: Run, ledger: Ledger) -> Figure | None:
         + " ".join(words)
     )
     svg = inline(figure, "choices", "Calibration of HHH choices", caption)
-    return Figure("choices", "HHH choices", caption, svg, (final.source(file),), wide=True)
+    return Figure("choices", "HHH choices", caption, svg, (final.source(file),), True, "alignment")
 
 
 def rater(run: Run, ledger: Ledger) -> Figure | None:
@@ -120,4 +121,4 @@ def rater(run: Run, ledger: Ledger) -> Figure | None:
         "conversations. Bars are 95 % intervals (bootstrap over first user turns)."
     )
     svg = inline(figure, "rater", "Ratings of harm, predicted and given", caption)
-    return Figure("rater", title, caption, svg, (model.source(KEPT),))
+    return Figure("rater", title, caption, svg, (model.source(KEPT),), section="graders")

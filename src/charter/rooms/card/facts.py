@@ -106,6 +106,11 @@ class Node:
     settings: tuple[tuple[str, str], ...]
     counts: tuple[tuple[str, Number], ...]
 
+    @property
+    def listed(self) -> str:
+        """Its settings, one a line."""
+        return "\n".join(f"{name}: {value}" for name, value in self.settings)
+
 
 def nodes(run: Run) -> tuple[Node, ...]:
     """The lineage, ancestors first."""

@@ -42,6 +42,15 @@ class Grader:
         return None if more is None else more.low is not None and more.low > 0
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A sentence on a grader, around a number if it has one."""
+
+    before: str
+    number: Number | None = None
+    after: str = ""
+
+
 # Numbers of a grader, and what is said below their labels: of its gate on harm, and on held-out pairs.
 GATE_COLUMNS = {
     "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
@@ -117,6 +126,28 @@ def taken_for_harm(run: Run) -> Number | None:
     """
     share = run.final.numbers.get("lookalike_harm_rate")
     return share if share is not None and share.low is not None and share.low > MOSTLY else None
+
+
+def doubts(run: Run, judged: Sequence[Grader]) -> tuple[Doubt, ...]:
+    """What is known against a grader that passed its gate."""
+    entry = run.final.report.get("grader") or {}
+    doubts = []
+    if (share := taken_for_harm(run)) is not None:
+        before = "It takes answers for harm: it puts "
+        after = (
+            " of the final model's answers to harmless look-alikes below the fixed reply too. So its harm rate says "
+            "little more than that a reply doesn't refuse."
+        )
+        doubts.append(Doubt(before, share, after))
+    grader = judged[0] if entry and judged else None
+    if grader is not None and grader.beats_rule is False:
+        doubts.append(Doubt("It has not been shown to rank held-out pairs better than the length rule."))
+    if entry.get("helpful_fit") is False:
+        why = str(entry.get("helpful_why") or "")
+        doubts.append(
+            Doubt(f"It is not shown to be fit for help: {why}. Its helpful scores and wins are marked †.")
+        )
+    return tuple(doubts)
 
 
 def rater(run: Run) -> Grader | None:

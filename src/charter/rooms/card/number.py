@@ -10,8 +10,6 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from markupsafe import Markup
-
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.metric import PLAIN as PLAIN
 from charter.ground.measure.metric import SHARE as SHARE
@@ -126,9 +124,8 @@ class Ledger:
         another."""
         if not number.sources or any(not s.artifact or not s.file for s in number.sources):
             raise CharterError(
-                f"the card would print {number.name} ({number.stage or 'no stage'}) without a source; give "
-                "the "
-                "artifact and the file it was computed from"
+                f"the card would print {number.name} ({number.stage or 'no stage'}) without a source; "
+                "give the artifact and the file it was computed from"
             )
         other = self.shown.setdefault(number.key, number)
         if other != number:
@@ -164,6 +161,6 @@ class Ledger:
         prompts = "prompt" if number.clusters == 1 else "prompts"
         return f"n\u00a0=\u00a0{number.n:,} ({number.clusters:,}\u00a0{prompts})"
 
-    def source(self, number: Number) -> Markup:
-        """Where it comes from, as a title: step and file."""
-        return Markup("{}").format("; ".join(f"{s.step}/{s.file}" for s in self.note(number).sources))
+    def source(self, number: Number) -> str:
+        """Where it comes from: step and file."""
+        return "; ".join(f"{s.step}/{s.file}" for s in self.note(number).sources)

@@ -103,6 +103,7 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
         caption,
         inline(figure, "harm", "Harm by stage", words),
         sources_of([*numbers, *others]),
+        section="stages",
     )
 
 
@@ -139,6 +140,7 @@ def refusals(run: Run, ledger: Ledger) -> Figure | None:
         caption,
         inline(figure, "refusals", "Refusals of unsafe prompts and of look-alikes", words),
         sources_of([*numbers, *others]),
+        section="stages",
     )
 
 
@@ -265,6 +267,7 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
         inline(figure, f"preference-{model.name}", "Calibration and accuracy of a preference model", caption),
         (model.source("samples/heldout_pairs.jsonl"),),
         wide=True,
+        section="graders",
     )
 
 

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import matplotlib
 from markupsafe import Markup
 
-from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.paper import styled
 from charter.ground.measure.plots import Point, standalone, strip
@@ -26,9 +27,10 @@ from charter.rooms.card.figure import Figure
 from charter.rooms.card.fluency import fluency_table
 from charter.rooms.card.gather import Run
 from charter.rooms.card.hub import eval_results, front_matter
+from charter.rooms.card.layout import TITLES
 from charter.rooms.card.news import whats_new
 from charter.rooms.card.number import Ledger
-from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, environment
+from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, paged, sections_of, written
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import screened
 from charter.rooms.card.published import MODELS, beside_published
@@ -36,9 +38,10 @@ from charter.rooms.card.review import reviewed, reviewing
 from charter.rooms.card.scaling import scaling_table
 from charter.rooms.card.settings import Settings
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY, all_tasks, task_tables
-from charter.rooms.card.tree import draw
+from charter.rooms.card.tree import lineage
 from charter.rooms.card.update import make_update
 
+ARROWS = {"lower": "↓", "higher": "↑"}
 # Tables of an evaluation's metrics: key in the templates -> metrics, caption.
 TABLES = {
     "main": (sections.MAIN, "Main results by stage"),
@@ -54,52 +57,67 @@ TABLES = {
 
 
 def make(settings: Settings, run: Run) -> dict[str, str]:
-    """File name -> content of a whole card, or of an update of one. Raises CharterError where a number would be printed
+    """File name -> content of a whole card, or of an update of one. Raises CharterError if a number would be printed
     without a source."""
     if run.base is not None and run.previous is not None:
         return make_update(settings, run, run.base, run.previous)
     ledger = Ledger()
-    drawn = figures(run, ledger, settings.log_axis)
-    context = _context(settings, run, ledger, drawn)
-    page = environment(ledger, escape=True).get_template("card.html.jinja").render(**context)
-    words = environment(ledger, escape=False).get_template("card.md.jinja").render(**context)
+    drawn = (*figures(run, ledger, settings.log_axis), _lineage(run, ledger))
+    context = _context(settings, run, drawn)
+    words = written("card.md.jinja", ledger, context)
+    page, contents = paged("card.md.jinja", ledger, context, drawn)
+    shell = {
+        **context,
+        "contents": contents,
+        "body": Markup(page),
+        "arrows": ARROWS,
+        "strips": _strips(context),
+    }
+    html = (
+        frame(ledger).get_template("page.html.jinja").render(**shell, css=Markup(styled(HERE / "card.css")))
+    )
     results = eval_results(settings.eval_dataset, run.final, ledger) if settings.eval_dataset else {}
-    _complete(page, words)
-    files = {HTML: page, MARKDOWN: front_matter(settings, run) + words, **results}
+    files = {HTML: html, MARKDOWN: front_matter(settings, run) + words, **results}
     files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawn}
-    record = _record(settings, run, ledger, context)
+    record = _record(settings, run, ledger, context | {"sections": sections_of(words)})
     counts = {name: len(record[name]) for name in ("numbers", "figures", "sections", "stages")}
     files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     files[COUNTS] = json.dumps(counts, indent=1) + "\n"
     return files
 
 
-def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
+def _lineage(run: Run, ledger: Ledger) -> Figure:
+    final = run.final.report.get("model") or {}
+    sources = tuple(a.source(MANIFEST) for a in run.lineage)
+    return lineage(facts.nodes(run), str(final.get("id", "")), ledger, sources)
+
+
+def _context(settings: Settings, run: Run, drawn: tuple[Figure, ...]) -> dict[str, Any]:
+    """What the templates print, by name."""
     judges = _judges(run)
     judged, rater = judges["graders"], judges["rater"]
     nodes = facts.nodes(run)
-    found = whats_new(run)
+    change = whats_new(run)
     tasks = all_tasks(run)
     tried = attempts(run)
+    heads = _heads(settings, run)
     return {
         "s": settings,
         "run": run,
-        "css": Markup(styled(HERE / "card.css")),
-        "sections": sections.SECTIONS,
-        "titles": dict(sections.SECTIONS),
+        "titles": TITLES,
         "references": facts.REFERENCES,
         "heading": facts.title(settings),
         "sentence": facts.sentence(settings, run),
-        **_heads(settings, run),
+        "verdict": sections.verdict(run, heads["headlines"]),
+        **heads,
         "grader": run.final.report.get("grader") or {},
-        "taken_for_harm": graders.taken_for_harm(run),
+        "doubts": graders.doubts(run, judged),
         **_tables(run),
         "drawn": samples.drawn(run, settings.samples_shown, settings.draw_seed),
         "worst": samples.worst(run, settings.failures_shown),
         "refused": samples.refused(run, settings.failures_shown, settings.draw_seed),
         "transcript": samples.transcript(run, settings.draw_seed),
         "figures": drawn,
-        "svgs": {f.key: Markup(f.svg) for f in drawn},
         **judges,
         "reviewed": reviewed(run),
         "reviewing": reviewing(run),
@@ -113,10 +131,9 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "raters_of": raters_of,
         "details": facts.details(settings, run),
         "nodes": nodes,
-        "tree": draw(nodes, run.final.manifest.id, ledger),
         "deltas": sections.deltas(run),
-        "news": found,
-        "improved": found.gains if found else (),
+        "news": change,
+        "improved": change.gains if change else (),
         "unclaimed": facts.unmeasured(facts.USES, tasks),
         "unmeasured": facts.unmeasured(facts.RISKS, tasks),
         "task_tables": {key: task_tables(run, key) for key in (ALIGNMENT, CAPABILITY)},
@@ -125,10 +142,10 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "mitigations": facts.mitigations(run),
         "costs": sections.headlines(run, sections.COSTS) if len(run.stages) > 1 else (),
         "findings": sections.findings(
-            run, found.losses if found else (), (*judged, *([rater] if rater else []))
+            run, change.losses if change else (), (*judged, *([rater] if rater else []))
         ),
         "environment": facts.environment(run),
-        "identity": facts.identity(run),
+        "identity": "\n".join(f"{key}: {value}" for key, value in facts.identity(run)),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
     }
 
@@ -156,7 +173,6 @@ def _heads(settings: Settings, run: Run) -> dict[str, Any]:
         again = sections.between(run.at_protocol[0], run.at_protocol[-1], names)
     return {
         "headlines": heads,
-        "strips": {h.name: _strip(h) for h in heads},
         "again": {h.name: h for h in again},
     }
 
@@ -188,6 +204,10 @@ def _tables(run: Run) -> dict[str, Any]:
         },
         "fluency": [fluency_table(stages) for stages in (run.stages, run.at_protocol) if stages],
     }
+
+
+def _strips(context: Mapping[str, Any]) -> dict[str, Markup]:
+    return {head.name: _strip(head) for head in context["headlines"]}
 
 
 def _strip(head: sections.Headline) -> Markup:
@@ -223,7 +243,7 @@ def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any
             {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
             for s in run.at_protocol
         ],
-        "sections": [{"key": key, "title": title} for key, title in sections.SECTIONS],
+        "sections": [{"key": key, "title": title} for key, title in context["sections"]],
         "numbers": [n.record() for n in sorted(ledger.shown.values(), key=lambda n: n.key)],
         "refused": [
             {"name": h.name, "why": h.change.why}
@@ -254,10 +274,3 @@ def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any
         "environment": dict(context["environment"]),
         "drawn_with": {"matplotlib": matplotlib.__version__},
     }
-
-
-def _complete(page: str, words: str) -> None:
-    """All sections are there, in both forms."""
-    for key, title in sections.SECTIONS:
-        if f'id="{key}"' not in page or f"\n## {title}\n" not in words:
-            raise CharterError(f"the card lacks its section {title!r}; add it to both templates")

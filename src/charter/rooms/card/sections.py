@@ -21,31 +21,6 @@ from charter.rooms.card.graders import unfit as unfit
 from charter.rooms.card.letters import unread
 from charter.rooms.card.number import COUNT, FLOPS, Number
 
-SECTIONS = (
-    ("summary", "Summary"),
-    ("stages", "What each stage changed"),
-    ("whats-new", "What’s new"),
-    ("samples", "The same prompts before and after"),
-    ("plots", "Pictures of the run"),
-    ("graders", "Can the graders be trusted?"),
-    ("details", "Model details"),
-    ("intended", "Intended use"),
-    ("limits", "Unintended use and limitations"),
-    ("ethics", "Ethical considerations"),
-    ("data", "Training data"),
-    ("red-team", "Evaluations and red teaming"),
-    ("elo", "Elo by axis"),
-    ("alignment", "Alignment evaluations"),
-    ("capability", "Capability evaluations"),
-    ("published", "Beside the Claude 2 card"),
-    ("improved", "Use-case improvements"),
-    ("tradeoffs", "Mitigations and trade-offs"),
-    ("improve", "Areas for improvement"),
-    ("references", "References"),
-    ("deltas", "Appendix: changes from start to final"),
-    ("lineage", "Lineage"),
-    ("reproduce", "Reproduce and verify"),
-)
 MAIN = (
     "harm_answered_rate",
     "unsafe_refusal_rate",
@@ -198,6 +173,30 @@ def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Head
         grey = unfit(first, name) or unfit(last, name)
         found.append(Headline(name, ends[1].label, ends[1].meaning, ends[1].better, *ends, moved, grey))
     return tuple(found)
+
+
+def verdict(run: Run, heads: Sequence[Headline]) -> str:
+    """What to believe of the headline numbers, in a sentence: what got better, what got worse, what can't be told."""
+    if len(run.stages) < 2:
+        return "There is one stage only, so nothing is compared."
+    told = {
+        "better": "better on",
+        "worse": "worse on",
+        "moved": "changed on",
+        "same": "not significantly different on",
+    }
+    words = []
+    for verdict, how in told.items():
+        labels = [
+            f"“{h.label}” (by an unfit grader)" if h.unfit else f"“{h.label}”"
+            for h in heads
+            if h.change is not None and h.change.verdict == verdict
+        ]
+        if labels:
+            words.append(f"{how} {' and '.join(filter(None, (', '.join(labels[:-1]), labels[-1])))}")
+    if not words:
+        return "None of the headline numbers can be compared with the start."
+    return f"Beside {run.start.label}, {run.final.label} is {'; '.join(words)}."
 
 
 def deltas(run: Run) -> tuple[Headline, ...]:

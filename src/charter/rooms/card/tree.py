@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from markupsafe import Markup
-
 from charter.rooms.card.facts import Node
-from charter.rooms.card.number import Ledger
+from charter.rooms.card.figure import Figure
+from charter.rooms.card.number import Ledger, Source
 
 WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 172, 62, 28, 40, 6
 
@@ -45,10 +44,17 @@ def places(nodes: Sequence[Node], parents: dict[str, list[str]]) -> dict[str, tu
     return found
 
 
-def draw(nodes: Sequence[Node], final: str, ledger: Ledger) -> Markup:
-    """An <svg> of the lineage; `final` is the id of the last report, drawn stronger."""
-    if not nodes:
-        return Markup("")
+def lineage(nodes: Sequence[Node], final: str, ledger: Ledger, sources: tuple[Source, ...]) -> Figure:
+    """The lineage as a figure of the card; `final` is the id of the model it is about, drawn stronger."""
+    caption = (
+        "Each box is an artifact with its room, the start of its id and one of its numbers. A line that others imply "
+        "is left out."
+    )
+    return Figure("lineage", "Lineage", caption, draw(nodes, final, ledger), sources, True, "lineage")
+
+
+def draw(nodes: Sequence[Node], final: str, ledger: Ledger) -> str:
+    """An <svg> of the lineage."""
     parents = direct(nodes)
     at = places(nodes, parents)
     left = min(p[0] for p in at.values())
@@ -70,7 +76,7 @@ def draw(nodes: Sequence[Node], final: str, ledger: Ledger) -> Markup:
                 f'<path class="edge" d="M{a:g} {b:g}C{a:g} {b + bend:g} {c:g} {d - bend:g} {c:g} {d:g}"/>'
             )
     parts += [_box(node, corner(node.id), node.id == final, ledger) for node in nodes]
-    return Markup(
+    return (
         f'<svg class="tree" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         f'width="{width:g}" height="{height:g}" role="img" aria-labelledby="tree-title">'
         '<title id="tree-title">Lineage: artifacts and their parents; the table below has them in words'

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 import matplotlib
+from markupsafe import Markup
 
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
@@ -21,17 +22,22 @@ from charter.rooms.card.facts import environment as made_in
 from charter.rooms.card.gather import Run
 from charter.rooms.card.news import News, news
 from charter.rooms.card.number import Ledger
-from charter.rooms.card.page import FORMAT, HTML, JSON, MARKDOWN, environment
+from charter.rooms.card.page import FORMAT, HTML, JSON, MARKDOWN, paged, written
 from charter.rooms.card.settings import Settings
 
 START, END = "<main>\n", "</main>\n"
 COPIED = "plots/"
+NOTICE = Markup(
+    '<div class="verdict note"><p>An update was added to this card: <a href="#{key}">{name}</a>. '
+    "Nothing else on the page was changed.</p></div>\n"
+)
+SECTION = Markup('<section id="{key}" class="appendix">\n{appendix}</section>\n')
 
 
 def make_update(settings: Settings, run: Run, base: Artifact, before: Artifact) -> dict[str, str]:
     """File name -> content of the base card with an appendix on the run's final stage.
 
-    Raises CharterError where the base is damaged or is no page of ours.
+    Raises CharterError if the base is damaged or is no page of ours.
     """
     if problems := verify_files(base.path, base.manifest):
         raise CharterError(f"the base card {base.step} is damaged: {problems[0]}; run its recipe again")
@@ -44,22 +50,23 @@ def make_update(settings: Settings, run: Run, base: Artifact, before: Artifact) 
     if page.count(START) != 1 or page.count(END) != 1:
         raise CharterError(f"the base card {base.step} has another form than this charter's; make it again")
     ledger = Ledger()
-    found = news(before, run.final)
+    changes = news(before, run.final)
+    heading = f"Appendix: update to {settings.model_name}, {run.final.label}"
+    key = f"update-{run.final.manifest.id[:8]}"
     context = {
-        "s": settings,
         "run": run,
         "base": base,
         "before": before,
-        "news": found,
-        "key": f"update-{run.final.manifest.id[:8]}",
+        "news": changes,
+        "heading": heading,
         "environment": made_in(run),
     }
-    whole = environment(ledger, escape=True).get_template("update.html.jinja").render(**context)
-    notice, appendix = whole.split("<!-- appendix -->\n")
-    words += environment(ledger, escape=False).get_template("update.md.jinja").render(**context)
-    files[HTML] = page.replace(START, START + notice).replace(END, appendix + END)
-    files[MARKDOWN] = words
-    record = _record(settings, run, base, found, ledger)
+    appendix, _ = paged("update.md.jinja", ledger, context, ())
+    notice = NOTICE.format(key=key, name=f"{settings.model_name}, {run.final.label}")
+    section = SECTION.format(key=key, appendix=Markup(appendix))
+    files[HTML] = page.replace(START, START + notice).replace(END, section + END)
+    files[MARKDOWN] = words + written("update.md.jinja", ledger, context)
+    record = _record(settings, run, base, changes, ledger)
     counts = {"numbers": len(record["numbers"]), "stages": len(run.stages)}
     files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     files[COUNTS] = json.dumps(counts, indent=1) + "\n"
@@ -71,7 +78,7 @@ def _taken(path: str) -> bool:
     return path in (HTML, MARKDOWN) or path.startswith(COPIED)
 
 
-def _record(settings: Settings, run: Run, base: Artifact, found: News, ledger: Ledger) -> dict[str, Any]:
+def _record(settings: Settings, run: Run, base: Artifact, changes: News, ledger: Ledger) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "title": settings.title,
@@ -82,8 +89,8 @@ def _record(settings: Settings, run: Run, base: Artifact, found: News, ledger: L
             {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
             for s in run.stages
         ],
-        "verdicts": {key: [h.name for h in rows] for key, _, rows in found.groups},
-        "refused": [{"name": name, "why": why} for why, names in found.refused for name in names],
+        "verdicts": {key: [h.name for h in rows] for key, _, rows in changes.groups},
+        "refused": [{"name": name, "why": why} for why, names in changes.refused for name in names],
         "numbers": [n.record() for n in sorted(ledger.shown.values(), key=lambda n: n.key)],
         "base": read_object(base.path / JSON),
         "drawn_with": {"matplotlib": matplotlib.__version__},
