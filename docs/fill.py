@@ -43,7 +43,6 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 SOURCES = ROOT / "src" / "charter"
 LONGEST_REPLY = 400
-ROUND_TO = 10
 LONGEST_DEFAULT = 60
 RANGED = (
     "unsafe_refusal_rate",
@@ -70,17 +69,6 @@ def between(text: str, name: str, content: str) -> str:
     return pattern.sub(lambda found: f"{found.group(1)}{content.strip()}\n{found.group(2)}", text)
 
 
-def code_lines(folder: Path) -> int:
-    """Lines of Python below a folder that aren't blank, to the nearest ten."""
-    count = sum(
-        bool(line.strip())
-        for path in folder.rglob("*.py")
-        if "__pycache__" not in path.parts
-        for line in path.read_text("utf-8").splitlines()
-    )
-    return round(count / ROUND_TO) * ROUND_TO
-
-
 def folder_of(package: str) -> Path:
     """The folder of a room, named by its package."""
     return ROOT / "src" / Path(*package.split("."))
@@ -100,30 +88,20 @@ def phrase(folder: Path) -> str:
 
 def room_table() -> str:
     """Rooms in the order of building.py, then what stands below and above them."""
-    rows = ["| room | makes | lines | in a phrase |", "|---|---|---:|---|"]
+    rows = ["| room | makes | in a phrase |", "|---|---|---|"]
     for room, package in ROOMS.items():
         declared = importlib.import_module(f"{package}.settings").ROOM
         variant = f" ({declared.variant})" if declared.variant else ""
         folder = folder_of(package)
         link = f"[{room}]({folder.relative_to(ROOT)}/README.md)"
-        rows.append(f"| {link} | {declared.product}{variant} | {code_lines(folder):,} | {phrase(folder)} |")
-    ground, above = (
-        code_lines(SOURCES / "ground"),
-        code_lines(SOURCES / "runner") + code_lines(SOURCES / "cli"),
-    )
-    rows.append(
-        f"| ground | | {ground:,} | what rooms stand on, in {len(FLOORS)} floors: {', '.join(FLOORS)} |"
-    )
+        rows.append(f"| {link} | {declared.product}{variant} | {phrase(folder)} |")
     api = SOURCES / "service" / "api"
-    rows.append(
-        f"| [service/api]({api.relative_to(ROOT)}/README.md) | | {code_lines(api):,} | {phrase(api)} |"
-    )
     below = [part for part in SERVICE if part != "api" and part not in ROOMS]
-    lines = sum(code_lines(SOURCES / "service" / part) for part in below)
-    rows.append(f"| service: {', '.join(below)} | | {lines:,} | what the served rooms and the api stand on |")
-    rows.append(f"| runner, cli | | {above:,} | plan, run, resume, show, verify; they alone load the rooms |")
-    lines = code_lines(SOURCES / "interop")
-    rows.append(f"| [interop](docs/interop.md) | | {lines:,} | our models for lm-eval and Inspect |")
+    rows.append(f"| ground | | what rooms stand on, in {len(FLOORS)} floors: {', '.join(FLOORS)} |")
+    rows.append(f"| [service/api]({api.relative_to(ROOT)}/README.md) | | {phrase(api)} |")
+    rows.append(f"| service: {', '.join(below)} | | what the served rooms and the api stand on |")
+    rows.append("| runner, cli | | plan, run, resume, show, verify; they alone load the rooms |")
+    rows.append("| [interop](docs/interop.md) | | our models for lm-eval and Inspect |")
     return "\n".join(rows)
 
 
