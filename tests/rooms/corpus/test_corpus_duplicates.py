@@ -16,8 +16,8 @@ from charter.rooms.corpus.duplicates import (
     bands,
     fingerprint,
     first_equal,
-    found_share,
     likeness,
+    match_probability,
     signature,
 )
 
@@ -91,11 +91,11 @@ def test_a_seed_is_an_order_of_its_own() -> None:
 
 def test_bands_are_the_widest_that_find_pairs_at_the_threshold() -> None:
     assert bands(128, 0.8) == (21, 6)
-    assert found_share(0.8, 21, 6) == pytest.approx(1 - (1 - 0.8**6) ** 21)
-    assert found_share(0.8, 18, 7) < duplicates.RECALL < found_share(0.8, 21, 6)
+    assert match_probability(0.8, 21, 6) == pytest.approx(1 - (1 - 0.8**6) ** 21)
+    assert match_probability(0.8, 18, 7) < duplicates.RECALL < match_probability(0.8, 21, 6)
     for permutations, threshold in ((16, 0.5), (64, 0.7), (256, 0.9)):
         count, rows = bands(permutations, threshold)
-        assert count * rows <= permutations and found_share(threshold, count, rows) >= duplicates.RECALL
+        assert count * rows <= permutations and match_probability(threshold, count, rows) >= duplicates.RECALL
 
 
 def world(seed: int = 3) -> list[str]:

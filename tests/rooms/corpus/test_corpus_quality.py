@@ -156,8 +156,8 @@ def top_by_tuples(text: str, size: int) -> int:
 def test_repetition_counts_equal_those_by_tuples(text: str, size: int) -> None:
     hashes, lengths = words_and_lengths(text)
     assert lengths.tolist() == list(map(len, words(text)))
-    assert quality._again(hashes, lengths, size) == again_by_tuples(text, size)
-    assert quality._top(hashes, np.ones_like(lengths), size) == size * top_by_tuples(text, size)
+    assert quality._count_repeated(hashes, lengths, size) == again_by_tuples(text, size)
+    assert quality._count_top(hashes, np.ones_like(lengths), size) == size * top_by_tuples(text, size)
 
 
 @given(st.text(max_size=300), st.sampled_from(["prose", "code"]))

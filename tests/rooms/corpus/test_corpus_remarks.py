@@ -16,7 +16,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.rooms.corpus import quality
 from charter.rooms.corpus.quality import BOUNDS
 from charter.rooms.corpus.remarks import setting_of
-from charter.rooms.corpus.selection import held_out
+from charter.rooms.corpus.selection import choose_heldout
 from charter.rooms.corpus.settings import Settings
 
 MIB = 1 << 20
@@ -108,14 +108,14 @@ def test_some_document_is_held_out_where_there_are_two(tmp_path: Path) -> None:
 
 def test_a_share_that_holds_some_out_is_left_as_it_is() -> None:
     draws, taken = np.array([0.3, 0.1, 0.02, 0.01]), np.array([True, True, True, False])
-    assert held_out(draws, taken, 0.05).tolist() == [False, False, True, True]
-    assert held_out(draws, taken, 0.015).tolist() == [
+    assert choose_heldout(draws, taken, 0.05).tolist() == [False, False, True, True]
+    assert choose_heldout(draws, taken, 0.015).tolist() == [
         False,
         False,
         True,
         True,
     ]  # none of them was to be taken
-    assert held_out(draws, taken, 0.0).tolist() == [False] * 4
+    assert choose_heldout(draws, taken, 0.0).tolist() == [False] * 4
 
 
 def test_where_nothing_is_kept_the_setting_and_the_samples_are_named(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_where_nothing_is_kept_the_setting_and_the_samples_are_named(tmp_path: P
 
 
 def test_every_rule_of_quality_has_a_setting() -> None:
-    rules = {"prose": ("_of_prose", "_lines_of_prose", "_said_again"), "code": ("_of_code",)}
+    rules = {"prose": ("_of_prose", "_lines_of_prose", "_find_repetition"), "code": ("_of_code",)}
     for kind, names in rules.items():
         sources = "".join(inspect.getsource(getattr(quality, name)) for name in names)
         reasons = set(re.findall(r'return "(\w+)"', sources)) - {"placeholder"}

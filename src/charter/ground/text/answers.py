@@ -34,9 +34,9 @@ def letter_of(text: str, count: int) -> int | None:
     letters = LETTERS[:count]
     each = rf"(?i:[{letters}])"
     bare = rf"({each})(?=[*_\"'`$}}]*\s*(?:$|[.,;:)\n]))|(?!{WORD})([{letters}])(?!\w)"
-    said = re.findall(rf"{SAID}(?:\(({each})\)|{bare})", text) or re.findall(rf"\(({each})\)", text)
-    if said:
-        return letters.index("".join(said[-1]).upper())
+    letters_behind = re.findall(rf"{SAID}(?:\(({each})\)|{bare})", text) or re.findall(rf"\(({each})\)", text)
+    if letters_behind:
+        return letters.index("".join(letters_behind[-1]).upper())
     first = re.match(rf"\W*({each})(?=\s*$|[.):,\n*])", text)
     return letters.index(first.group(1).upper()) if first else None
 
@@ -45,12 +45,12 @@ def read_number(text: str) -> float | None:
     """The number in the sentence after the last "answer is" (of "3 + 4 = 7" the last; remarks in brackets are none),
     else the last number of the text; None without any."""
     text = text.replace("−", "-")
-    _, found, after = text.lower().rpartition("answer is")
-    lines = [line for line in after.splitlines() if NUMBER.search(line)] if found else []
+    _, marker, after = text.lower().rpartition("answer is")
+    lines = [line for line in after.splitlines() if NUMBER.search(line)] if marker else []
     if lines:
         sentence = re.split(r"[.;]\s", REMARK.sub("", lines[0]))[0]
-        told = sentence if NUMBER.search(sentence) else lines[0]
-        chosen = NUMBER.search(told.rpartition("=")[2]) or NUMBER.search(told)
+        part = sentence if NUMBER.search(sentence) else lines[0]
+        chosen = NUMBER.search(part.rpartition("=")[2]) or NUMBER.search(part)
     else:
         chosen = max(NUMBER.finditer(text), key=re.Match.start, default=None)
     value = number(chosen.group()) if chosen else math.inf
@@ -81,13 +81,13 @@ def terms(text: str) -> list[str]:
     """Words and numbers in lower case, without articles; a number is whole ("8" is not in "18", "8.5" or "8,000") and
     stands apart from a unit behind it ("100°C")."""
     plain = unicodedata.normalize("NFKC", text).lower()
-    found = (THOUSANDS.sub("", term) for term in TERM.findall(plain))
-    return [term for term in found if term not in ARTICLES]
+    words = (THOUSANDS.sub("", term) for term in TERM.findall(plain))
+    return [term for term in words if term not in ARTICLES]
 
 
 def occurs(phrase: str, text: str) -> bool:
     """Whether the words of a phrase stand in a text, whole and in a row; a phrase without any never does."""
-    wanted, told = terms(phrase), terms(text)
-    return bool(wanted) and any(
-        told[at : at + len(wanted)] == wanted for at in range(len(told) - len(wanted) + 1)
+    sought, words = terms(phrase), terms(text)
+    return bool(sought) and any(
+        words[at : at + len(sought)] == sought for at in range(len(words) - len(sought) + 1)
     )

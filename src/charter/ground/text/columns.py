@@ -76,11 +76,11 @@ def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a file in the columns of `records`, each with an id. Raises CharterError for a broken row."""
     for place, row in raw_rows(path):
         try:
-            found = _canonical(row)
+            columns = _canonical(row)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise CharterError(f"{place}: a row whose columns do not fit together ({error!r})") from None
-        found.setdefault("id", f"{plain_name(path)}-{int(place.rpartition(':')[2]):05d}")
-        yield place, found
+        columns.setdefault("id", f"{plain_name(path)}-{int(place.rpartition(':')[2]):05d}")
+        yield place, columns
 
 
 def axis_of(path: Path) -> str:
@@ -162,8 +162,8 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
     prompt = next((row[key] for key in _PROMPTS if key in row), None)
     if prompt is None:
         return dict(row)
-    kept = {k: v for k, v in row.items() if k in ("id", "unseen", "source", "weight", "meta")}
-    return {**kept, "prompt": prompt, **_topic(row)}
+    columns = {k: v for k, v in row.items() if k in ("id", "unseen", "source", "weight", "meta")}
+    return {**columns, "prompt": prompt, **_topic(row)}
 
 
 def _topic(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,8 +182,8 @@ def _conversation(row: Mapping[str, Any]) -> dict[str, Any]:
 def _instruction(row: Mapping[str, Any]) -> dict[str, Any]:
     """An instruction with its input or context below it, and its answer if the row has one."""
     instance = row["instances"][0] if row.get("instances") else row
-    given = instance.get("input") or instance.get("context") or ""
-    prompt = f"{row['instruction']}\n\n{given}".strip()
-    kept = {"id": str(row["id"])} if "id" in row else {}
+    context = instance.get("input") or instance.get("context") or ""
+    prompt = f"{row['instruction']}\n\n{context}".strip()
+    columns = {"id": str(row["id"])} if "id" in row else {}
     answer = instance.get("output") or instance.get("response")
-    return {**kept, "prompt": prompt, **({"completion": answer} if answer else {}), **_topic(row)}
+    return {**columns, "prompt": prompt, **({"completion": answer} if answer else {}), **_topic(row)}

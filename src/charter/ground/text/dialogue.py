@@ -154,7 +154,7 @@ def _check_message(number: int, message: object) -> Message:
     return {"role": cast(Role, role), "content": content}
 
 
-def check_asked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def check_user_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """The messages, if the user says something in each of their turns. Raises CharterError."""
     for number, message in enumerate(messages, 1):
         if message["role"] == "user" and not message["content"].strip():

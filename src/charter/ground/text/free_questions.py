@@ -23,7 +23,7 @@ EXAMPLES = ("dev", "train")  # values of a column `split` whose rows are shown t
 
 def read_facts(paths: Iterable[Path]) -> list[Dialogue]:
     """Prompts with their required facts under meta["facts"]. Raises CharterError for a row without any."""
-    found = []
+    dialogues = []
     for path in paths:
         for dialogue in map(prompt_of, read_dialogues(path)):
             if not _is_facts(facts := dialogue.meta.get("facts")):
@@ -31,21 +31,21 @@ def read_facts(paths: Iterable[Path]) -> list[Dialogue]:
                     f"{path}: prompt {dialogue.id} has the facts {facts!r}; expected a list of facts, each a list of "
                     'alternatives with a word or number in each: [["boil", "boiling"], ["water"]]'
                 )
-            found.append(dialogue)
-    check_distinct("the prompts with facts", (d.id for d in found))
-    return found
+            dialogues.append(dialogue)
+    check_distinct("the prompts with facts", (d.id for d in dialogues))
+    return dialogues
 
 
 def read_short_questions(paths: Iterable[Path]) -> list[Dialogue]:
     """Questions as prompts, with the answers that count under meta["accepted"]: rows of TriviaQA's columns or of ARC's.
     Rows that a column `split` calls examples are left out. Raises CharterError naming file:line."""
-    found = [d for path in paths for file in files_of(path, "questions") for d in _short(file)]
-    if not found:
+    questions = [d for path in paths for file in files_of(path, "questions") for d in _read_short(file)]
+    if not questions:
         raise CharterError(
             "there is no short question to ask: the files hold none, or examples alone (split dev or train)"
         )
-    check_distinct("the short questions", (d.id for d in found))
-    return found
+    check_distinct("the short questions", (d.id for d in questions))
+    return questions
 
 
 def accepted_answers(row: Row) -> tuple[str, ...]:
@@ -83,14 +83,14 @@ def stem_and_options(row: Row) -> tuple[str, tuple[str, ...], int]:
 
 def _is_facts(facts: object) -> bool:
     """Whether facts are lists of alternatives, each with something to look for."""
-    return _filled(facts, lambda fact: _filled(fact, lambda a: isinstance(a, str) and bool(terms(a))))
+    return _is_filled(facts, lambda fact: _is_filled(fact, lambda a: isinstance(a, str) and bool(terms(a))))
 
 
-def _filled(value: object, holds: Callable[[Any], bool]) -> bool:
+def _is_filled(value: object, holds: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and bool(value) and all(map(holds, value))
 
 
-def _short(file: Path) -> Iterator[Dialogue]:
+def _read_short(file: Path) -> Iterator[Dialogue]:
     for number, (place, row) in enumerate(raw_rows(file), 1):
         if row.get("split") in EXAMPLES:
             continue

@@ -23,10 +23,10 @@ MOST_TIMES, SMALL = 100, 2**26  # it may be as many times as large as it was, or
 
 def read_bytes(path: Path) -> bytes:
     """The content of a plain, .gz or .zst file. Raises CharterError when it is missing or damaged, or no file."""
-    found = io.BytesIO()
+    buffer = io.BytesIO()
     for block in _blocks(path):
-        found.write(block)
-    return found.getvalue()
+        buffer.write(block)
+    return buffer.getvalue()
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
@@ -84,20 +84,20 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """(number from 1, line without its end); no more than a line and a block are held."""
-    number, held = 1, bytearray()
+    number, line = 1, bytearray()
     for block in _blocks(path):
         for place, part in enumerate(block.split(b"\n")):
             if place:
-                yield number, bytes(held)
+                yield number, bytes(line)
                 number += 1
-                held.clear()
-            held += part
-            if len(held) > LONGEST_JSON:
+                line.clear()
+            line += part
+            if len(line) > LONGEST_JSON:
                 raise CharterError(
                     f"{path}:{number}: not JSON (a line of over {LONGEST_JSON // 2**20} MiB); expected one JSON object "
                     "a line"
                 )
-    yield number, bytes(held)
+    yield number, bytes(line)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

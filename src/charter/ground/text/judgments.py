@@ -64,30 +64,30 @@ def read_judgments(*paths: Path) -> list[Judgment]:
 
     Raises CharterError naming file:line, for two verdicts that differ as well.
     """
-    found: dict[tuple[object, ...], Judgment] = {}
+    judgments: dict[tuple[object, ...], Judgment] = {}
     for path in paths:
         for file in files_of(path, "judgments"):
             if path.is_dir() and not file.stat().st_size:
                 continue  # of reports whose graders flagged nothing
             for place, row in source_rows(file):
                 try:
-                    made = judgment_of_row(row)
+                    judgment = judgment_of_row(row)
                 except CharterError as error:
                     raise CharterError(f"{place}: {error}") from None
-                identity = (*made.key, made.source)
-                other = found.get(identity)
+                identity = (*judgment.key, judgment.source)
+                other = judgments.get(identity)
                 if (
                     other is not None
-                    and made.verdict is not None
-                    and other.verdict not in (None, made.verdict)
+                    and judgment.verdict is not None
+                    and other.verdict not in (None, judgment.verdict)
                 ):
                     raise CharterError(
-                        f"{place}: sample {made.sample} of {made.id} is {made.verdict} and was {other.verdict} before; "
-                        "keep one"
+                        f"{place}: sample {judgment.sample} of {judgment.id} is {judgment.verdict} and was "
+                        f"{other.verdict} before; keep one"
                     )
                 if other is None or other.verdict is None:
-                    found[identity] = made
-    return list(found.values())
+                    judgments[identity] = judgment
+    return list(judgments.values())
 
 
 def judgment_row(judgment: Judgment) -> dict[str, Any]:

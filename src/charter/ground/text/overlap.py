@@ -57,26 +57,26 @@ class Items:
         pairs = iter([(n, [t]) for n, t in texts.items()] if isinstance(texts, Mapping) else texts)
         self.names: list[str] = []
         self._apart = apart
-        found = [(_NO_RUNS, np.empty(0, np.uint32), _NO_RUNS)]
+        parts = [(_NO_RUNS, np.empty(0, np.uint32), _NO_RUNS)]
         sizes: set[int] = set()
         while some := list(islice(pairs, _ITEMS)):
             every, starts, lengths, owners = self._spans(some)
             for size in range(LEAST, SIZE + 1):
                 at, span = _runs_of(starts, lengths, size)
                 if not counting:
-                    kept = ~_counts(every, at, size)
-                    at, span = at[kept], span[kept]
+                    wordy = ~_is_counting(every, at, size)
+                    at, span = at[wordy], span[wordy]
                 if len(at):
                     sizes.add(size)
                     whose = owners[span].astype(np.uint32)
-                    found.append((shingles_at(every, at, size), whose, shingles_at(every, at, LEAST)))
+                    parts.append((shingles_at(every, at, size), whose, shingles_at(every, at, LEAST)))
         self._sizes = sorted(sizes)
-        runs, whose, leads = map(np.concatenate, zip(*found, strict=True))
-        self._runs, self._owners = _sorted(runs, whose)
+        runs, whose, leads = map(np.concatenate, zip(*parts, strict=True))
+        self._runs, self._owners = _sort_runs(runs, whose)
         self._bits = _bitmap(leads)
-        sought = np.zeros(len(self.names), bool)
-        sought[self._owners] = True
-        self.unchecked = {self.names[n] for n in np.flatnonzero(~sought)}
+        searchable = np.zeros(len(self.names), bool)
+        searchable[self._owners] = True
+        self.unchecked = {self.names[n] for n in np.flatnonzero(~searchable)}
 
     def save(self, folder: Path) -> None:
         """Writes what `open` reads: three arrays and the names."""
@@ -85,34 +85,34 @@ class Items:
             file = io.BytesIO()  # of a full disk numpy's own writing says no number
             np.save(file, array, allow_pickle=False)
             atomic_write(folder / f"{name}.npy", file.getvalue())
-        said = {
+        fields = {
             "names": self.names,
             "unchecked": sorted(self.unchecked),
             "sizes": self._sizes,
             "apart": self._apart,
         }
-        atomic_write(folder / "items.json", json.dumps(said))
+        atomic_write(folder / "items.json", json.dumps(fields))
 
     @classmethod
     def open(cls, folder: Path) -> Items:
         """Items that were saved. The arrays are mapped: processes that open one folder share their memory."""
-        found = cls({})
-        said = json.loads((folder / "items.json").read_text("utf-8"))
-        found.names, found.unchecked = said["names"], set(said["unchecked"])
-        found._sizes, found._apart = said["sizes"], said["apart"]
-        found._runs, found._owners, found._bits = (
+        items = cls({})
+        fields = json.loads((folder / "items.json").read_text("utf-8"))
+        items.names, items.unchecked = fields["names"], set(fields["unchecked"])
+        items._sizes, items._apart = fields["sizes"], fields["apart"]
+        items._runs, items._owners, items._bits = (
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             for name in ("runs", "owners", "bits")
         )
-        return found
+        return items
 
     def _spans(self, items: list[tuple[str, Sequence[str]]]) -> tuple[Hashes, Places, Places, Places]:
         """Words of some items' texts, and of each span of them that is sought: its start, its length, its item."""
         first = len(self.names)
         self.names += [name for name, _ in items]
         texts = [parts or [""] for _, parts in items]
-        found = list(words_of_each((part for parts in texts for part in parts), self._apart))
-        lengths = np.array([len(own) for own in found])
+        hashes = list(words_of_each((part for parts in texts for part in parts), self._apart))
+        lengths = np.array([len(own) for own in hashes])
         starts = np.cumsum(lengths) - lengths
         counts = np.array([len(parts) for parts in texts])
         heads = np.cumsum(counts) - counts
@@ -122,7 +122,7 @@ class Items:
         long = lengths >= LEAST
         owners = np.repeat(np.arange(len(items)), counts)
         return (
-            np.concatenate(found),
+            np.concatenate(hashes),
             np.concatenate([starts[long], starts[heads][whole]]),
             np.concatenate([lengths[long], sums[whole]]),
             np.concatenate([owners[long], np.flatnonzero(whole)]) + first,
@@ -139,10 +139,10 @@ class Items:
 
     def hit_by(self, texts: Iterable[str]) -> set[str]:
         """Names of the items that share a run of words with one of the texts."""
-        found: set[str] = set()
+        names: set[str] = set()
         for text in texts:
-            found.update(self.names[n] for n in self._owners_of(text))
-        return found
+            names.update(self.names[n] for n in self._owners_of(text))
+        return names
 
     def _owners_of(self, text: str) -> set[int]:
         """Numbers of the items hit; the text is read block by block, each with the end of the one before."""
@@ -150,19 +150,19 @@ class Items:
         rest = _NO_RUNS
         for block in word_hashes(text, self._apart):
             rest = np.concatenate([rest, block])
-            owners.update(self._sought(rest))
+            owners.update(self._find_owners(rest))
             rest = rest[max(0, len(rest) - SIZE + 1) :]
         return owners
 
-    def _sought(self, found: Hashes) -> Iterator[int]:
-        leads = shingles(found, LEAST)
+    def _find_owners(self, hashes: Hashes) -> Iterator[int]:
+        leads = shingles(hashes, LEAST)
         places = np.flatnonzero(_is_set(self._bits, leads))
         places = places[_is_set(self._bits, leads[places] >> np.uint64(32))]
         for size in self._sizes if len(places) else ():
-            starts = places[places + size <= len(found)]
+            starts = places[places + size <= len(hashes)]
             if not len(starts):
                 continue
-            own = np.unique(shingles_at(found, starts, size))
+            own = np.unique(shingles_at(hashes, starts, size))
             first = np.searchsorted(self._runs, own, "left")
             last = np.searchsorted(self._runs, own, "right")
             for a, b in zip(first[first < last], last[first < last], strict=True):
@@ -177,18 +177,18 @@ def _runs_of(starts: Places, lengths: Places, size: int) -> tuple[Places, Places
     return np.repeat(starts[spans], counts) + within, np.repeat(spans, counts)
 
 
-def _counts(words: Hashes, starts: Places, size: int) -> npt.NDArray[np.bool_]:
+def _is_counting(words: Hashes, starts: Places, size: int) -> npt.NDArray[np.bool_]:
     """Whether a run's words are all numbers below 10,000 or single letters of the alphabet, [starts]."""
-    bare = np.concatenate([[0], np.cumsum(np.isin(words, _bare()))])
+    bare = np.concatenate([[0], np.cumsum(np.isin(words, _counting_words()))])
     return np.asarray(bare[starts + size] - bare[starts] == size)
 
 
 @cache
-def _bare() -> Hashes:
+def _counting_words() -> Hashes:
     return np.concatenate(list(word_hashes(" ".join([*map(str, range(10_000)), *ascii_lowercase]))))
 
 
-def _sorted(runs: Hashes, owners: npt.NDArray[np.uint32]) -> tuple[Hashes, npt.NDArray[np.uint32]]:
+def _sort_runs(runs: Hashes, owners: npt.NDArray[np.uint32]) -> tuple[Hashes, npt.NDArray[np.uint32]]:
     """By run, then owner, without repeats."""
     order = np.lexsort((owners, runs))
     runs, owners = runs[order], owners[order]

@@ -31,7 +31,7 @@ def parquet_rows(path: Path, at_once: int = 1 << 12) -> Iterator[tuple[int, dict
 
 
 def short_rows(
-    path: Path, at_once: int, wanted: Collection[str] | None = None, longest: int = LARGEST_ROW
+    path: Path, at_once: int, columns: Collection[str] | None = None, longest: int = LARGEST_ROW
 ) -> Iterator[tuple[int, dict[str, Any] | int]]:
     """(number from 1, row) of each row, or the bytes of its texts where they are over `longest`. Columns that aren't
     wanted are not decoded: they are None. Raises CharterError like `parquet_rows`."""
@@ -44,10 +44,10 @@ def short_rows(
             leaves = map(plain.schema.column, range(len(plain.schema)))
             texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
             _check_groups(plain.metadata, path.stat().st_size)
-        chosen = None if wanted is None else [name for name in bare if name in wanted]
+        names = None if columns is None else [name for name in bare if name in columns]
         # a text that stands in many rows stays one: written once, it may be meant a million times
         with parquet.ParquetFile(path, read_dictionary=texts) as file:
-            for batch in file.iter_batches(batch_size=at_once, columns=chosen):
+            for batch in file.iter_batches(batch_size=at_once, columns=names):
                 for row in _rows(batch, longest):
                     number += 1
                     yield number, row if isinstance(row, int) else bare | row
@@ -81,16 +81,16 @@ def _rows(batch: Any, longest: int) -> Iterator[dict[str, Any] | int]:
 
 def _size(columns: Iterable[Any]) -> int:
     """Bytes of the texts in columns of any depth, each as often as it occurs."""
-    total, left = 0, list(columns)
-    while left:
-        column = left.pop()
+    total, stack = 0, list(columns)
+    while stack:
+        column = stack.pop()
         if types.is_dictionary(column.type):
             lengths = compute.binary_length(column.dictionary)
             total += compute.sum(compute.take(lengths, column.indices)).as_py() or 0
         elif types.is_struct(column.type):
-            left += column.flatten()
+            stack += column.flatten()
         elif types.is_map(column.type):
-            left += [column.keys, column.items]
+            stack += [column.keys, column.items]
         elif types.is_list(column.type) or types.is_large_list(column.type):
-            left.append(column.flatten())
+            stack.append(column.flatten())
     return total

@@ -15,9 +15,9 @@ from charter.ground.text.dialogue import (
     Dialogue,
     Message,
     assistant,
-    check_asked,
     check_messages,
     check_text,
+    check_user_turns,
     user,
 )
 from charter.ground.text.transcript import is_transcript, parse_transcript
@@ -87,7 +87,7 @@ def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
     meta = _meta(row, _DIALOGUE_KEYS)
     return Dialogue(
         id_of(row),
-        check_asked(messages),
+        check_user_turns(messages),
         text_of(row, "topic", ""),
         text_of(row, "source", ""),
         _weight(row),
@@ -128,9 +128,13 @@ def triple_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
         messages = prompt_messages(row["prompt"])
     else:
         raise CharterError(f"a row with {keys_of(row)}; a triple needs messages or prompt")
-    kept = {key: value for key, value in row.items() if key != "prompt"}
-    kept |= {"id": id_of(row), "topic": text_of(row, "topic", ""), "messages": list(check_asked(messages))}
-    return kept | {key: _reply(row[key], key) for key in OWN_COLUMNS["triples"]}
+    triple = {key: value for key, value in row.items() if key != "prompt"}
+    triple |= {
+        "id": id_of(row),
+        "topic": text_of(row, "topic", ""),
+        "messages": list(check_user_turns(messages)),
+    }
+    return triple | {key: _reply(row[key], key) for key in OWN_COLUMNS["triples"]}
 
 
 def _whole_pair(row: Mapping[str, Any]) -> Comparison:
@@ -159,7 +163,7 @@ def _transcript(text: str) -> tuple[Message, ...]:
     if not is_transcript(text, headed=True):
         raise CharterError("the transcript has not the \\n\\nHuman: form")
     try:
-        return check_asked(parse_transcript(text))
+        return check_user_turns(parse_transcript(text))
     except CharterError:
         raise LeftOut(DISORDER) from None
 
@@ -176,7 +180,7 @@ def _comparison(
     meta = _meta(row, _COMPARISON_KEYS)
     topic, weight = text_of(row, "topic", ""), _weight(row)
     return Comparison(
-        id_of(row), check_asked(messages), chosen, rejected, float(p), axis, source, topic, meta, weight
+        id_of(row), check_user_turns(messages), chosen, rejected, float(p), axis, source, topic, meta, weight
     )
 
 
@@ -238,14 +242,14 @@ def _meta(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     return {**{k: v for k, v in row.items() if k not in known}, **meta}
 
 
-def check_kind(row: Mapping[str, Any], wanted: str) -> None:
+def check_kind(row: Mapping[str, Any], expected: str) -> None:
     """Raises CharterError for a row that is of another kind, or lacks a column that only this kind has."""
-    found = kind_of_row(row)
-    kind = found if found in OWN_COLUMNS else wanted
+    recognised = kind_of_row(row)
+    kind = recognised if recognised in OWN_COLUMNS else expected
     own = OWN_COLUMNS.get(kind, ())
     missing = " and ".join(column for column in own if column not in row)
-    if kind != wanted or missing:
-        among = f" among {wanted}" if kind != wanted else ""
+    if kind != expected or missing:
+        among = f" among {expected}" if kind != expected else ""
         without = f" without {missing}" if missing else ""
         unknown = ", ".join(sorted(str(column) for column in row if column not in KNOWN_COLUMNS[kind]))
         strange = f" (and with the unknown {unknown})" if unknown else ""

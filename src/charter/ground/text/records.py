@@ -89,10 +89,10 @@ def read_records(
     records: list[Record] = []
     places: dict[str, str] = {}
     for file in files_of(path, name):
-        given = columns_of(file) if columns_of else {}
+        defaults = columns_of(file) if columns_of else {}
         for place, row in source_rows(file):
             try:
-                record = make({**given, **row})
+                record = make({**defaults, **row})
                 _note_id(places, str(row["id"]), place)
             except LeftOut as reason:
                 if dropped is None:
@@ -137,10 +137,10 @@ def files_of(path: Path, name: str) -> list[Path]:
         return own[:1]
     if (path / "manifest.json").is_file():
         raise CharterError(f"{path} is an artifact without {name}.jsonl; give one that holds {name}")
-    found = sorted(f for f in path.iterdir() if plain_name(f) != f.name and f.is_file())
-    if not found:
+    files = sorted(f for f in path.iterdir() if plain_name(f) != f.name and f.is_file())
+    if not files:
         raise CharterError(f"{path} holds no {name}.jsonl and no other data file")
-    return found
+    return files
 
 
 def dialogue_row(dialogue: Dialogue) -> dict[str, Any]:
@@ -207,11 +207,11 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
 
     Raises CharterError naming file:line, for an empty text as well: there is nothing in it to score.
     """
-    found: list[tuple[str, str]] = []
+    texts: list[tuple[str, str]] = []
     places: dict[str, str] = {}
     for file in files_of(path, "text"):
         if ".jsonl" not in file.name:
-            found.append((plain_name(file), _told(read_text(file), str(file))))
+            texts.append((plain_name(file), _check_filled(read_text(file), str(file))))
             continue
         for number, row in numbered_rows(file):
             place = f"{file}:{number}"
@@ -223,11 +223,11 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
                 text = check_text(row["text"], "text")
             except CharterError as error:
                 raise CharterError(f"{place}: {error}") from None
-            found.append((name, _told(text, place)))
-    return found
+            texts.append((name, _check_filled(text, place)))
+    return texts
 
 
-def _told(text: str, place: str) -> str:
+def _check_filled(text: str, place: str) -> str:
     """The text, if it says something. Raises CharterError."""
     if not text.strip():
         raise CharterError(f"{place}: the text is empty; write one or remove it")

@@ -41,9 +41,9 @@ def render(source: str, messages: Sequence[Mapping[str, str]], variables: Mappin
     compiled = _compile(source)
     try:
         # copies, because a template may well change the messages it is given
-        given = [dict(message) for message in messages]
+        copies = [dict(message) for message in messages]
         with budget():
-            return compiled.render(messages=given, tools=None, documents=None, **variables)
+            return compiled.render(messages=copies, tools=None, documents=None, **variables)
     except Exception as error:  # whatever a strange template comes upon
         raise CharterError(f"the chat template refuses these messages: {line_of(error)}") from None
 

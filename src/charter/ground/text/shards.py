@@ -68,18 +68,18 @@ class ShardWriter:
 
         Raises CharterError for one without tokens, for an id beyond the vocabulary, and for a label beyond 65,535.
         """
-        found = np.asarray(ids)
-        if not len(found):
+        tokens = np.asarray(ids)
+        if not len(tokens):
             raise CharterError("a document without tokens can't be stored; leave it out and count it")
-        if int(found.min()) < 0 or int(found.max()) >= self.vocab_size:
+        if int(tokens.min()) < 0 or int(tokens.max()) >= self.vocab_size:
             raise CharterError(
-                f"ids from {int(found.min())} to {int(found.max())} go beyond the vocabulary of {self.vocab_size}; "
+                f"ids from {int(tokens.min())} to {int(tokens.max())} go beyond the vocabulary of {self.vocab_size}; "
                 "encode with the corpus's own tokenizer"
             )
         if not (0 <= source < LABELS and 0 <= language < LABELS and size >= 0):
             raise CharterError(f"source {source} or language {language} is beyond {LABELS - 1}")
-        self._ids += found.astype(self.dtype).tobytes()
-        self._records += np.array((len(found), source, language, size), DOCUMENT).tobytes()
+        self._ids += tokens.astype(self.dtype).tobytes()
+        self._records += np.array((len(tokens), source, language, size), DOCUMENT).tobytes()
         if len(self._ids) >= self.shard_tokens * self.dtype.itemsize:
             self._finish()
 
@@ -177,12 +177,12 @@ class TokenShards:
     def verify(self) -> None:
         """Hashes every file. Raises CharterError for the first that isn't the one the index names."""
         for shard in self._shards:
-            for ending, wanted in (
+            for ending, expected in (
                 ("tokens", shard.tokens_sha256),
                 ("documents", shard.documents_sha256),
             ):
                 path = self._place(shard, ending)
-                if digest_file(path) != wanted:
+                if digest_file(path) != expected:
                     raise CharterError(
                         f"{path} was changed (its sha256 isn't that in {INDEX}); run the recipe again that made it"
                     )
@@ -200,11 +200,11 @@ class TokenShards:
             "documents": shard.documents * DOCUMENT.itemsize,
             "tokens": shard.tokens * self._dtype.itemsize,
         }
-        for ending, wanted in sizes.items():
+        for ending, expected in sizes.items():
             path = self._place(shard, ending)
-            found = path.stat().st_size if path.is_file() else None
-            if found != wanted:
-                what = "is missing" if found is None else f"has {found} bytes instead of {wanted}"
+            actual = path.stat().st_size if path.is_file() else None
+            if actual != expected:
+                what = "is missing" if actual is None else f"has {actual} bytes instead of {expected}"
                 raise CharterError(
                     f"{path} {what}; it is truncated or of another corpus: run the recipe again that made it"
                 )

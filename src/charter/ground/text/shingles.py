@@ -37,14 +37,14 @@ UNSPACED = (
 def _classes(apart: bool) -> npt.NDArray[np.uint8]:
     """What each code point is: no part of a word, part of a run, or a word alone."""
     characters = list(map(chr, range(_LAST)))
-    found = np.fromiter(map(str.isalnum, characters), np.uint8, _LAST)
+    classes = np.fromiter(map(str.isalnum, characters), np.uint8, _LAST)
     if apart:
         # Vowel signs are no letters to Python, though they stand inside words.
         marks = np.fromiter((unicodedata.category(c)[0] == "M" for c in characters), bool, _LAST)
-        found[marks] = _JOINED
+        classes[marks] = _JOINED
         for first, last in UNSPACED:
-            found[first : last + 1][found[first : last + 1] == _JOINED] = _ALONE
-    return np.append(found, np.uint8(_SEPARATOR))
+            classes[first : last + 1][classes[first : last + 1] == _JOINED] = _ALONE
+    return np.append(classes, np.uint8(_SEPARATOR))
 
 
 @cache
@@ -56,7 +56,7 @@ def _powers() -> tuple[Hashes, Hashes]:
     return powers, inverses
 
 
-def stirred(values: Hashes) -> Hashes:
+def mix64(values: Hashes) -> Hashes:
     """The finaliser of SplitMix64: every bit of a value changes each bit of the result with probability 1/2."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -72,9 +72,9 @@ def word_hashes(text: str, apart: bool = True) -> Iterator[Hashes]:
     start = 0
     while start < len(text):
         stop = _cut(text, start)
-        found, _, _ = _block(text[start:stop].lower(), apart)
-        if len(found):
-            yield found
+        hashes, _, _ = _block(text[start:stop].lower(), apart)
+        if len(hashes):
+            yield hashes
         start = stop
 
 
@@ -84,22 +84,22 @@ def words_of_each(texts: Iterable[str], apart: bool = True) -> Iterator[Hashes]:
     length = 0
     for text in texts:
         if len(text) > BLOCK // 4:
-            yield from _together(waiting, apart)
+            yield from _hash_together(waiting, apart)
             waiting, length = [], 0
             yield np.concatenate([np.empty(0, np.uint64), *word_hashes(text, apart)])
             continue
         if length + len(text) > BLOCK // 4:
-            yield from _together(waiting, apart)
+            yield from _hash_together(waiting, apart)
             waiting, length = [], 0
         waiting.append(text.lower())
         length += len(waiting[-1]) + 1
-    yield from _together(waiting, apart)
+    yield from _hash_together(waiting, apart)
 
 
-def _together(lowered: list[str], apart: bool) -> Iterator[Hashes]:
-    found, starts, _ = _block("\n".join(lowered), apart)
+def _hash_together(lowered: list[str], apart: bool) -> Iterator[Hashes]:
+    hashes, starts, _ = _block("\n".join(lowered), apart)
     ends = np.cumsum([len(text) + 1 for text in lowered])
-    yield from np.split(found, np.searchsorted(starts, ends[:-1])) if lowered else ()
+    yield from np.split(hashes, np.searchsorted(starts, ends[:-1])) if lowered else ()
 
 
 def _cut(text: str, start: int) -> int:
@@ -113,17 +113,17 @@ def _cut(text: str, start: int) -> int:
 
 def words_and_lengths(text: str) -> tuple[Hashes, npt.NDArray[np.int64]]:
     """All words of a text as `word_hashes` has them, with their lengths in characters."""
-    found: list[tuple[Hashes, Places, Places]] = []
+    blocks: list[tuple[Hashes, Places, Places]] = []
     start = 0
     while start < len(text):
         stop = _cut(text, start)
-        found.append(_block(text[start:stop].lower(), True))
+        blocks.append(_block(text[start:stop].lower(), True))
         start = stop
-    if not found:
+    if not blocks:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
     return (
-        np.concatenate([words for words, _, _ in found]),
-        np.concatenate([ends - starts for _, starts, ends in found]),
+        np.concatenate([words for words, _, _ in blocks]),
+        np.concatenate([ends - starts for _, starts, ends in blocks]),
     )
 
 
@@ -140,26 +140,26 @@ def _block(lowered: str, apart: bool) -> tuple[Hashes, Places, Places]:
     powers, inverses = _powers()
     sums = np.zeros(len(codes) + 1, np.uint64)
     np.cumsum((codes + np.uint64(1)) * powers[: len(codes)], out=sums[1:])
-    return stirred((sums[ends] - sums[starts]) * inverses[starts]), starts, ends
+    return mix64((sums[ends] - sums[starts]) * inverses[starts]), starts, ends
 
 
 def shingles(words: Hashes, size: int) -> Hashes:
     """Hashes of all runs of `size` words, [max(0, words - size + 1)]."""
     count = max(0, len(words) - size + 1)
-    return _folded(count, size, (words[place : place + count] for place in range(size)))
+    return _fold(count, size, (words[place : place + count] for place in range(size)))
 
 
 def shingles_at(words: Hashes, starts: Places, size: int) -> Hashes:
     """Hashes of the runs of `size` words that start at some places, [starts]."""
-    return _folded(len(starts), size, (words[starts + place] for place in range(size)))
+    return _fold(len(starts), size, (words[starts + place] for place in range(size)))
 
 
-def _folded(count: int, size: int, columns: Iterable[Hashes]) -> Hashes:
-    found = np.full(count, size, np.uint64)
+def _fold(count: int, size: int, columns: Iterable[Hashes]) -> Hashes:
+    hashes = np.full(count, size, np.uint64)
     for column in columns:
-        found *= np.uint64(_Q)
-        found += column
-    return stirred(found)
+        hashes *= np.uint64(_Q)
+        hashes += column
+    return mix64(hashes)
 
 
 def runs_of(text: str, size: int, apart: bool = True) -> Iterator[Hashes]:
@@ -167,8 +167,8 @@ def runs_of(text: str, size: int, apart: bool = True) -> Iterator[Hashes]:
     words."""
     rest = np.empty(0, np.uint64)
     short = True
-    for found in word_hashes(text, apart):
-        rest = np.concatenate([rest, found])
+    for hashes in word_hashes(text, apart):
+        rest = np.concatenate([rest, hashes])
         if len(rest) >= size:
             short = False
             yield shingles(rest, size)

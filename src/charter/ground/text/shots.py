@@ -53,11 +53,11 @@ class Shots:
         guarded: list[Message] = [
             {"role": m["role"], "content": _TURN_WITHIN.sub("\n", m["content"].strip())} for m in own
         ]
-        asked = format_transcript(guarded)
+        dialogue = format_transcript(guarded)
         if own[-1]["role"] == "user":
-            asked += "\n\nAssistant:"
-        blocks = [format_transcript(shown).strip() for shown in self.conversations]
-        return f"\n\n{RULE}\n\n".join(filter(None, [self.paragraph, *blocks, asked.strip()]))
+            dialogue += "\n\nAssistant:"
+        blocks = [format_transcript(conversation).strip() for conversation in self.conversations]
+        return f"\n\n{RULE}\n\n".join(filter(None, [self.paragraph, *blocks, dialogue.strip()]))
 
     def turns(self, messages: Sequence[Message]) -> list[Message]:
         """All as turns of one chat; the paragraph and the conversation's own system text come first.
@@ -67,14 +67,14 @@ class Shots:
         own = list(check_messages(messages))
         words = [self.paragraph, own.pop(0)["content"] if own[0]["role"] == "system" else ""]
         first = "\n\n".join(filter(None, words))
-        shown = [message for conversation in self.conversations for message in conversation]
-        return [*([system(first)] if first else []), *shown, *own]
+        examples = [message for conversation in self.conversations for message in conversation]
+        return [*([system(first)] if first else []), *examples, *own]
 
 
 def end_of_turn(text: str) -> str:
     """What a model that continues plain text wrote as its turn: up to the next turn or rule, no white space behind."""
-    found = _END.search(text)
-    return text[: found.start() if found else None].rstrip()
+    match = _END.search(text)
+    return text[: match.start() if match else None].rstrip()
 
 
 @cache
@@ -90,11 +90,11 @@ def plain_example() -> Shots:
 
 
 def _read(name: str) -> tuple[tuple[Message, ...], ...]:
-    found = tuple(dialogue.messages for dialogue in read_dialogues(shipped(name)))
-    for number, messages in enumerate(found, 1):
+    conversations = tuple(dialogue.messages for dialogue in read_dialogues(shipped(name)))
+    for number, messages in enumerate(conversations, 1):
         if messages[-1]["role"] != "assistant":
             raise CharterError(
                 f"shipped:{name}: conversation {number} ends with a turn of {messages[-1]['role']!r}; examples end "
                 "with the assistant's"
             )
-    return found
+    return conversations

@@ -68,14 +68,14 @@ class Template:
         self.tokenizer, self.jinja = tokenizer, jinja
         names = {f"{name}_token": token for name, token in tokenizer.names.items() if token is not None}
         self._variables = {**names, **(variables or {})}
-        self._rendered = lru_cache(maxsize=4096)(self._render)
+        self._render_cached = lru_cache(maxsize=4096)(self._render)
         self._prompt_ids = lru_cache(maxsize=256)(lambda text, spelled: tuple(self._tokens(text, spelled)[0]))
         self._lead, self._gap, self.end = self._probe()
         self.end_id = tokenizer.special[self.end]
 
     def remember_nothing(self) -> None:
         """From now on: where strangers share a template, a shorter time would tell one what another asked."""
-        self._rendered = self._render  # type: ignore[assignment]
+        self._render_cached = self._render  # type: ignore[assignment]
         self._prompt_ids = lambda text, spelled: tuple(self._tokens(text, spelled)[0])  # type: ignore[assignment]
 
     def encode(self, messages: Sequence[Message], learn_from: int = 0) -> Encoded:
@@ -84,7 +84,7 @@ class Template:
         Raises CharterError for messages out of order.
         """
         turns, spelled = self._guard(check_messages(messages))
-        text, replies = self._whole(turns)
+        text, replies = self._render_whole(turns)
         ids, spans = self._tokens(text, spelled)
         mask = [0] * len(ids)
         starts = [start for start, _ in spans]
@@ -114,19 +114,19 @@ class Template:
         token of the whole would reach across the border (a line break after a line break): the reply is then
         tokenised by itself, as a model would have to write it.
         """
-        given = check_messages(messages)
+        history = check_messages(messages)
         check_text(reply, "the reply")
-        continued = given[-1]["role"] == "assistant"
-        head = given if continued else (*given, assistant(""))
+        continued = history[-1]["role"] == "assistant"
+        head = history if continued else (*history, assistant(""))
         turns, spelled = self._guard((*head, user(reply)))
         (_, prefill), (_, closing) = turns[-2:]
-        if _pattern_in(self.tokenizer, prefill + closing):
+        if _find_special(self.tokenizer, prefill + closing):
             # the two halves spell a special token together: the reply's first character is substituted too
-            substitute = _unused([*turns, *spelled])
+            substitute = _find_unused([*turns, *spelled])
             spelled, closing = ((substitute, reply[0]), *spelled), substitute + closing[1:]
         prompt = self._prompt(turns[:-1] if continued else turns[:-2])
         prompt_ids = list(self._prompt_ids(prompt, tuple(pair for pair in spelled if pair[0] in prompt)))
-        text, replies = self._whole((*turns[:-2], ("assistant", prefill + closing)))
+        text, replies = self._render_whole((*turns[:-2], ("assistant", prefill + closing)))
         text = text[: replies[-1][2]]
         if not text.startswith(prompt):
             raise CharterError(
@@ -141,14 +141,14 @@ class Template:
         messages = [{"role": role, "content": content} for role, content in turns]
         return render(self.jinja, messages, {**self._variables, "add_generation_prompt": prompt})
 
-    def _whole(self, turns: Turns) -> tuple[str, list[tuple[int, int, int]]]:
+    def _render_whole(self, turns: Turns) -> tuple[str, list[tuple[int, int, int]]]:
         """The whole text, and of each assistant turn its number, where its prompt ends, and its end."""
-        text = self._rendered(turns, False)
+        text = self._render_cached(turns, False)
         replies = []
         for number, (role, _) in enumerate(turns):
             if role != "assistant":
                 continue
-            before = self._rendered(turns[:number], True)
+            before = self._render_cached(turns[:number], True)
             if not text.startswith(before):
                 raise CharterError(
                     f"the chat template writes what stands before turn {number + 1} otherwise once more "
@@ -167,19 +167,19 @@ class Template:
         content = turns[number][1]
         if content and text.startswith(self._lead + content, before):
             return before
-        mark = _unused(turns)
+        mark = _find_unused(turns)
         marked = (*turns[:number], ("assistant", mark + content), *turns[number + 1 :])
-        start = self._rendered(marked, False).find(mark)
+        start = self._render_cached(marked, False).find(mark)
         return start if text[before:start].strip() else before
 
     def _prompt(self, turns: Turns) -> str:
         """The text that a model continues (transformers: add_generation_prompt, continue_final_message)."""
         role, content = turns[-1]
         if role != "assistant":
-            return self._rendered(turns, True)
-        mark = _unused(turns)
+            return self._render_cached(turns, True)
+        mark = _find_unused(turns)
         # the space after the mark tells whether the template keeps white space at the end of a turn
-        text = self._rendered((*turns[:-1], ("assistant", f"{content}{mark} ")), False)
+        text = self._render_cached((*turns[:-1], ("assistant", f"{content}{mark} ")), False)
         at = text.rfind(mark)
         if at < 0:
             raise CharterError(
@@ -191,10 +191,10 @@ class Template:
         """Turns with a substitute for every spelled special token, and what the substitutes stand for."""
         turns = tuple((message["role"], message["content"]) for message in messages)
         pattern = self.tokenizer.special_pattern
-        found = sorted({token for _, text in turns for token in pattern.findall(text)}) if pattern else []
-        if not found or pattern is None:
+        tokens = sorted({token for _, text in turns for token in pattern.findall(text)}) if pattern else []
+        if not tokens or pattern is None:
             return turns, ()
-        back = dict(zip(found, _all_unused(turns), strict=False))
+        back = dict(zip(tokens, _list_unused(turns), strict=False))
         guarded = tuple((role, pattern.sub(lambda match: back[match.group()], text)) for role, text in turns)
         return guarded, tuple((substitute, token) for token, substitute in back.items())
 
@@ -211,8 +211,8 @@ class Template:
                 ids.append(special)
                 spans.append((at, at + len(restored)))
             elif restored:
-                found, places = self.tokenizer.encode_spans(restored, first=first and not ids)
-                ids += found
+                piece_ids, places = self.tokenizer.encode_spans(restored, first=first and not ids)
+                ids += piece_ids
                 spans += [(at + a, at + b) for a, b in places]
             at += len(restored)
         return ids, spans
@@ -235,7 +235,7 @@ class Template:
 
     def _probe(self) -> tuple[str, str, str]:
         """What stands before and after an assistant's text, and the token that ends its turn."""
-        text, before = self._rendered(_PROBE, False), self._rendered(_PROBE[:1], True)
+        text, before = self._render_cached(_PROBE, False), self._render_cached(_PROBE[:1], True)
         start = text.find(_PROBE[1][1])
         until = text.find(_PROBE[2][1])
         if not text.startswith(before) or not len(before) <= start < until:
@@ -250,26 +250,26 @@ class Template:
             )
         # the last turn, because in the text after an earlier one the next turn's header has specials too
         close = text.rfind(_PROBE[3][1]) + len(_PROBE[3][1])
-        end = _pattern_in(self.tokenizer, text[close:])
+        end = _find_special(self.tokenizer, text[close:])
         if end is None:
             raise CharterError(f"{_REFUSED}no special token ends an assistant turn{_ANOTHER}")
         self.end = end.group()
-        self._whole(_PROBE)
+        self._render_whole(_PROBE)
         return lead, text[close : close + end.start()], end.group()
 
 
-def _pattern_in(tokenizer: Tokenizer, text: str) -> re.Match[str] | None:
+def _find_special(tokenizer: Tokenizer, text: str) -> re.Match[str] | None:
     return tokenizer.special_pattern.search(text) if tokenizer.special_pattern else None
 
 
-def _all_unused(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _list_unused(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Characters of the last private plane that no text holds."""
-    held = "".join(text for pair in pairs for text in pair)
-    return (c for c in map(chr, range(0xF0000, 0xFFFFE)) if c not in held)
+    texts = "".join(text for pair in pairs for text in pair)
+    return (c for c in map(chr, range(0xF0000, 0xFFFFE)) if c not in texts)
 
 
-def _unused(pairs: Sequence[tuple[str, str]]) -> str:
-    return next(_all_unused(pairs))
+def _find_unused(pairs: Sequence[tuple[str, str]]) -> str:
+    return next(_list_unused(pairs))
 
 
 def _restore(text: str, spelled: Spelled) -> str:

@@ -66,14 +66,14 @@ class Tokenizer:
         """definition: text of tokenizer.json; names: tokens for "eos" and, if any, "bos", "pad", "unk"."""
         self.names: dict[str, str | None] = {name: names.get(name) for name in _NAMES}
         self._text = definition
-        self._read = read = read_definition(definition, tuple(self.names.items()))
+        self._shared = shared = read_definition(definition, tuple(self.names.items()))
         self._backend, self._parsing, self._definition, added = (
-            read.first,
-            read.parsing,
-            read.parsed,
-            read.added,
+            shared.first,
+            shared.parsing,
+            shared.parsed,
+            shared.added,
         )
-        self._spelled: dict[tuple[int, bool], bytes | None] = {}
+        self._spellings: dict[tuple[int, bool], bytes | None] = {}
         self._handed_on: dict[str, Any] = {}
         self.template = template
         self.special: dict[str, int] = {e["content"]: self._id(e["content"]) for e in added if e["special"]}
@@ -116,8 +116,8 @@ class Tokenizer:
         config = _read_object(folder, "tokenizer_config.json")
         config = {**_read_object(folder, "special_tokens_map.json"), **config}
         names = {name: _token_name(config.get(f"{name}_token")) for name in _NAMES}
-        named = _template_of(config.get("chat_template"))
-        template = _read(folder, _TEMPLATE) if os.path.lexists(folder / _TEMPLATE) else named
+        inline = _template_of(config.get("chat_template"))
+        template = _read(folder, _TEMPLATE) if os.path.lexists(folder / _TEMPLATE) else inline
         tokenizer = cls(definition, names, template)
         tokenizer._handed_on = {key: config[key] for key in _HANDED_ON if key in config}
         return tokenizer
@@ -151,8 +151,8 @@ class Tokenizer:
         """Ids that transformers puts before plain text: the start token in some families, in others none. The
         post-processor of tokenizer.json decides, whatever `add_bos_token` says beside it."""
         plain = {**self._definition, "truncation": None, "padding": None}
-        found = Backend.from_str(json.dumps(plain)).encode("a")
-        before = takewhile(lambda pair: pair[1], zip(found.ids, found.special_tokens_mask, strict=True))
+        encoding = Backend.from_str(json.dumps(plain)).encode("a")
+        before = takewhile(lambda pair: pair[1], zip(encoding.ids, encoding.special_tokens_mask, strict=True))
         return [token for token, _ in before]
 
     def encode_document(self, text: str) -> list[int]:
@@ -162,13 +162,13 @@ class Tokenizer:
     def special_spans(self, text: str) -> tuple[list[int], Spans]:
         """Ids of text in which spelled special tokens are those tokens (for a template's own text only), and the
         characters (start, end) that each covers."""
-        found = _encoded(self._parsing, text)
-        return found.ids, found.offsets
+        encoding = _encode(self._parsing, text)
+        return encoding.ids, encoding.offsets
 
     def encode_spans(self, text: str, first: bool = True) -> tuple[list[int], Spans]:
         """As encode, with spans; `first` is false for a piece that follows a special token."""
-        found = _encoded(self._backend if first else self._read.following, text)
-        ids, spans = list(found.ids), list(found.offsets)
+        encoding = _encode(self._backend if first else self._shared.following, text)
+        ids, spans = list(encoding.ids), list(encoding.offsets)
         for i, (token, (start, end)) in enumerate(zip(ids, spans, strict=True)):
             # a model whose vocabulary holds the special token may reach it without the table of added tokens
             if token in self._forbidden and end - start > 1:
@@ -182,12 +182,12 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
         """The ids that `encode` gives for each text, faster for many."""
         with sound(GAVE_UP):
-            found = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        made = [np.array(one.ids, np.uint32) for one in found]
+            encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        batch = [np.array(one.ids, np.uint32) for one in encodings]
         forbidden = np.array(sorted(self._forbidden), np.uint32)
         return [
             np.array(self.encode_spans(text)[0], np.uint32) if np.isin(ids, forbidden).any() else ids
-            for text, ids in zip(texts, made, strict=True)
+            for text, ids in zip(texts, batch, strict=True)
         ]
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
@@ -201,13 +201,13 @@ class Tokenizer:
 
         `first`: as the first token of a text, of which some tokenizers cut a space.
         """
-        if (token, first) not in self._spelled:
-            self._spelled[token, first] = self._spell(token, first)
-        return self._spelled[token, first]
+        if (token, first) not in self._spellings:
+            self._spellings[token, first] = self._spell(token, first)
+        return self._spellings[token, first]
 
     def _spell(self, token: int, first: bool) -> bytes | None:
         text: str | None = self._parsing.id_to_token(token)
-        if text is None or token in self._left_out:
+        if text is None or token in self._special_ids:
             return None
         if "ByteLevel" in self.decoders:
             known = all(char in _BYTES for char in text)
@@ -221,7 +221,7 @@ class Tokenizer:
         return self.decode([before, token])[len(word) :].encode()
 
     @cached_property
-    def _left_out(self) -> frozenset[int]:
+    def _special_ids(self) -> frozenset[int]:
         added = self._parsing.get_added_tokens_decoder()
         return frozenset(token for token, entry in added.items() if entry.special)
 
@@ -260,25 +260,25 @@ class Tokenizer:
         (folder / _TEMPLATE).unlink(missing_ok=True)
 
     def _id(self, token: str) -> int:
-        found: int | None = self._backend.token_to_id(token)
-        if found is None:
+        token_id: int | None = self._backend.token_to_id(token)
+        if token_id is None:
             raise CharterError(
                 f"the token {token!r} is named but not in the vocabulary; fix tokenizer_config.json"
             )
-        return found
+        return token_id
 
     def _pattern(self) -> re.Pattern[str] | None:
         spelled = sorted(self.special, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, spelled))) if spelled else None
 
 
-def _encoded(backend: Backend, text: str) -> Any:
+def _encode(backend: Backend, text: str) -> Any:
     """What the library makes of a text; of a long one as of many, since it lets other threads go on meanwhile."""
     with sound(GAVE_UP):
         if len(text) < _LONG:
             return backend.encode(text, add_special_tokens=False)
-        (found,) = backend.encode_batch([text], add_special_tokens=False)
-        return found
+        (encoding,) = backend.encode_batch([text], add_special_tokens=False)
+        return encoding
 
 
 def train_tokenizer(
@@ -328,18 +328,20 @@ def _token_name(value: Any) -> str | None:
 def _template_of(value: Any) -> str:
     """The chat template of a configuration: text, or a list of named ones of which "default" counts."""
     if isinstance(value, list):
-        named = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, Mapping)}
-        value = named.get("default")
+        templates = {
+            entry.get("name"): entry.get("template") for entry in value if isinstance(entry, Mapping)
+        }
+        value = templates.get("default")
     return value if isinstance(value, str) else ""
 
 
 def _read(folder: Path, name: str) -> str:
     path = folder / name
     try:
-        found = inside(folder, name)
-        if found.stat().st_size > LONGEST_JSON:
+        file = inside(folder, name)
+        if file.stat().st_size > LONGEST_JSON:
             raise ValueError(f"it has over {LONGEST_JSON // 2**20} MiB")
-        return found.read_text("utf-8")
+        return file.read_text("utf-8")
     except FileNotFoundError:
         raise CharterError(f"{path} does not exist; the folder must hold a tokenizer.json") from None
     except (OSError, ValueError) as error:

@@ -26,18 +26,18 @@ def blocks_of(file: BufferedReader, ending: str) -> Iterator[bytes]:
 
 def _zstd_blocks(file: BufferedReader) -> Iterator[bytes]:
     """All frames; one that is cut short is an error, which the library's own reader doesn't see."""
-    frame, held, size = None, list[bytes](), 0
+    frame, chunks, size = None, list[bytes](), 0
     while data := file.read(_ZSTD_INPUT):
         while data:
             frame = frame or zstandard.ZstdDecompressor().decompressobj(write_size=_ZSTD_OUTPUT)
-            held.append(frame.decompress(data))
-            size += len(held[-1])
+            chunks.append(frame.decompress(data))
+            size += len(chunks[-1])
             data = frame.unused_data if frame.eof else b""
             frame = None if frame.eof else frame
             if size >= BLOCK:
-                yield b"".join(held)
-                held, size = [], 0
+                yield b"".join(chunks)
+                chunks, size = [], 0
     if size:
-        yield b"".join(held)
+        yield b"".join(chunks)
     if frame is not None:
         raise EOFError("compressed data ends before its frame does")

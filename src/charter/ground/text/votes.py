@@ -68,19 +68,19 @@ def vote_row(choice: Choice) -> dict[str, Any]:
 def comparisons_of(choice: Choice) -> list[Comparison]:
     """What can be learnt from an answer: the better of the two replies, unless the answer is unsure or neither; and an
     edited reply over the one that it was made from."""
-    found = []
+    comparisons = []
     meta = {"rater": choice.rater, "models": list(choice.models), "strength": choice.ballot.strength}
     if choice.ballot.decided and choice.replies[0] != choice.replies[1]:
         winner = better(choice.axis, choice.ballot.outcome)
         chosen, rejected = choice.replies if winner == "a" else choice.replies[::-1]
-        found.append(_comparison(choice, choice.id, chosen, rejected, meta))
+        comparisons.append(_comparison(choice, choice.id, chosen, rejected, meta))
     picked = choice.ballot.outcome
     if choice.edited is not None and picked in ("a", "b"):
         original = choice.replies[0 if picked == "a" else 1]
-        found.append(
+        comparisons.append(
             _comparison(choice, f"{choice.id}-edit", choice.edited, original, meta | {"edited": True})
         )
-    return found
+    return comparisons
 
 
 def _comparison(choice: Choice, id: str, chosen: str, rejected: str, meta: dict[str, Any]) -> Comparison:
@@ -90,15 +90,15 @@ def _comparison(choice: Choice, id: str, chosen: str, rejected: str, meta: dict[
 
 def counts_of(choices: Iterable[Choice]) -> dict[str, int]:
     """How many answers there are, and how many say nothing to learn from, by reason."""
-    found = {"votes": 0, "unsure": 0, "ties": 0, "both_bad": 0, "edits": 0, "flagged": 0}
+    counts = {"votes": 0, "unsure": 0, "ties": 0, "both_bad": 0, "edits": 0, "flagged": 0}
     for choice in choices:
-        found["votes"] += 1
-        found["ties"] += choice.ballot.outcome == "tie"
-        found["both_bad"] += choice.ballot.outcome == "both_bad"
-        found["unsure"] += choice.ballot.outcome in ("a", "b") and not choice.ballot.decided
-        found["edits"] += choice.edited is not None
-        found["flagged"] += bool(choice.flags)
-    return found
+        counts["votes"] += 1
+        counts["ties"] += choice.ballot.outcome == "tie"
+        counts["both_bad"] += choice.ballot.outcome == "both_bad"
+        counts["unsure"] += choice.ballot.outcome in ("a", "b") and not choice.ballot.decided
+        counts["edits"] += choice.edited is not None
+        counts["flagged"] += bool(choice.flags)
+    return counts
 
 
 def sources_of(choices: Sequence[Choice]) -> list[str]:

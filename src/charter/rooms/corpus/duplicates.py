@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.shingles import Hashes, runs_of, stirred
+from charter.ground.text.shingles import Hashes, mix64, runs_of
 
 Signature = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
@@ -66,8 +66,8 @@ def signature(text: str, permutations: int = 128, seed: int = 0) -> Signature:
 @cache
 def _orders(permutations: int, seed: int) -> tuple[Signature, Signature]:
     """Factors and shifts as columns, [permutations, 1]."""
-    drawn = stirred(np.arange(1, 2 * permutations + 1, dtype=np.uint64) + np.uint64((seed + 1) << 32))
-    halves = (drawn >> np.uint64(32)).astype(np.uint32)[:, None]
+    values = mix64(np.arange(1, 2 * permutations + 1, dtype=np.uint64) + np.uint64((seed + 1) << 32))
+    halves = (values >> np.uint64(32)).astype(np.uint32)[:, None]
     return halves[:permutations] | np.uint32(1), halves[permutations:]
 
 
@@ -76,7 +76,7 @@ def likeness(one: Signature, other: Signature) -> npt.NDArray[np.float64]:
     return np.asarray((one == other).mean(axis=-1))
 
 
-def found_share(jaccard: float, bands: int, rows: int) -> float:
+def match_probability(jaccard: float, bands: int, rows: int) -> float:
     """The S curve: the probability that two documents of this similarity share a band."""
     return float(1 - (1 - jaccard**rows) ** bands)
 
@@ -86,7 +86,7 @@ def bands(permutations: int, threshold: float, recall: float = RECALL) -> tuple[
     fitting = [
         (permutations // rows, rows)
         for rows in range(1, permutations + 1)
-        if found_share(threshold, permutations // rows, rows) >= recall
+        if match_probability(threshold, permutations // rows, rows) >= recall
     ]
     return fitting[-1] if fitting else (permutations, 1)
 
@@ -125,10 +125,10 @@ class NearDuplicates:
 
     def _key(self, signatures: Signature, band: int) -> Hashes:
         """One hash of a band's places, [documents]."""
-        found = np.full(len(signatures), band, np.uint64)
+        hashes = np.full(len(signatures), band, np.uint64)
         for place in range(band * self.rows, (band + 1) * self.rows):
-            found = stirred(found + signatures[:, place])
-        return found
+            hashes = mix64(hashes + signatures[:, place])
+        return hashes
 
     def first(self) -> Numbers:
         """For each document the number of the first one of its cluster (its own: keep it), [documents].

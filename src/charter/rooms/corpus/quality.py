@@ -24,7 +24,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from charter.ground.text.shingles import UNSPACED, Hashes, Places, shingles, stirred, words_and_lengths
+from charter.ground.text.shingles import UNSPACED, Hashes, Places, mix64, shingles, words_and_lengths
 from charter.rooms.corpus.quality_settings import Code, Prose, Quality, Repetition
 
 # Characters by which a document is judged: its first ones, so that its arrays take 60 MB at most.
@@ -94,21 +94,21 @@ def problem(text: str, kind: str, settings: Quality | None = None, language: str
 @cache
 def _kinds() -> npt.NDArray[np.uint8]:
     """What each code point is."""
-    found = np.full(_LAST + 1, _OTHER, np.uint8)
+    kinds = np.full(_LAST + 1, _OTHER, np.uint8)
     for code, character in enumerate(map(chr, range(_LAST))):
         if character.isalpha():
-            found[code] = _LETTER
+            kinds[code] = _LETTER
         elif character.isalnum():
-            found[code] = _DIGIT
+            kinds[code] = _DIGIT
         elif character.isspace():
-            found[code] = _BLANK
+            kinds[code] = _BLANK
         elif (category := unicodedata.category(character))[0] == "M":
-            found[code] = _MARK
+            kinds[code] = _MARK
         elif category in ("Cc", "Co", "Cs") or code == 0xFFFD:
-            found[code] = _BROKEN
+            kinds[code] = _BROKEN
     for first, last in UNSPACED:
-        found[first : last + 1][found[first : last + 1] == _LETTER] = _UNSPACED
-    return found
+        kinds[first : last + 1][kinds[first : last + 1] == _LETTER] = _UNSPACED
+    return kinds
 
 
 class _Sight:
@@ -163,7 +163,7 @@ def _of_prose(sight: _Sight, bounds: Prose, language: str) -> str | None:
         return "symbols"
     if language == "en" and sum(f" {word} " in sight.text for word in _COMMON) < bounds.least_common:
         return "no_common_words"
-    return _lines_of_prose(sight, bounds) or _said_again(sight, bounds.repetition)
+    return _lines_of_prose(sight, bounds) or _find_repetition(sight, bounds.repetition)
 
 
 def _lines_of_prose(sight: _Sight, bounds: Prose) -> str | None:
@@ -179,7 +179,7 @@ def _lines_of_prose(sight: _Sight, bounds: Prose) -> str | None:
     return "boilerplate" if stock > 1 and stock > bounds.most_boilerplate * count else None
 
 
-def _said_again(sight: _Sight, bounds: Repetition) -> str | None:
+def _find_repetition(sight: _Sight, bounds: Repetition) -> str | None:
     lines = [line for line in sight.lines if len(line) >= _SHORT]
     if _exceeds(lines, bounds.lines, bounds.line_characters):
         return "repeated_lines"
@@ -189,10 +189,10 @@ def _said_again(sight: _Sight, bounds: Repetition) -> str | None:
     letters = 2 if sight.unspaced else 1
     total = max(1, int(sight.lengths.sum()))
     for size, most in zip((2, 3, 4), bounds.top, strict=True):
-        if _top(sight.hashes, sight.lengths, size * letters) > most * total:
+        if _count_top(sight.hashes, sight.lengths, size * letters) > most * total:
             return "repeated_phrase"
     for size, most in zip(range(5, 11), bounds.runs, strict=True):
-        again = _again(sight.hashes, sight.lengths, size * letters)
+        again = _count_repeated(sight.hashes, sight.lengths, size * letters)
         if again > most * total:
             return "repeated_runs"
         if again <= min(bounds.runs) * total:
@@ -204,11 +204,11 @@ def _exceeds(parts: list[str], most: float, most_characters: float) -> bool:
     """Whether parts that stood before are too many, or hold too many characters."""
     if len(set(parts)) == len(parts):
         return False
-    again = list(_repeated(parts))
+    again = list(_repeats(parts))
     return len(again) > most * len(parts) or sum(map(len, again)) > most_characters * sum(map(len, parts))
 
 
-def _repeated(parts: list[str]) -> Iterator[str]:
+def _repeats(parts: list[str]) -> Iterator[str]:
     seen: set[str] = set()
     for part in parts:
         if part in seen:
@@ -216,10 +216,10 @@ def _repeated(parts: list[str]) -> Iterator[str]:
         seen.add(part)
 
 
-def _top(hashes: Hashes, lengths: Places, size: int) -> int:
+def _count_top(hashes: Hashes, lengths: Places, size: int) -> int:
     """Characters in the most frequent run of `size` words; 0 where none stands twice."""
     runs = shingles(hashes, size)
-    values, counts = _twice(runs)
+    values, counts = _find_repeated(runs)
     if not len(values):
         return 0
     most = int(counts.argmax())
@@ -227,11 +227,11 @@ def _top(hashes: Hashes, lengths: Places, size: int) -> int:
     return int(counts[most] * lengths[first : first + size].sum())
 
 
-def _again(hashes: Hashes, lengths: Places, size: int) -> int:
+def _count_repeated(hashes: Hashes, lengths: Places, size: int) -> int:
     """Characters in runs of `size` words that stood before in the same window."""
     runs = shingles(hashes, size)
-    runs += stirred(np.arange(len(runs), dtype=np.uint64) // np.uint64(_WINDOW))
-    values, _ = _twice(runs)
+    runs += mix64(np.arange(len(runs), dtype=np.uint64) // np.uint64(_WINDOW))
+    values, _ = _find_repeated(runs)
     if not len(values):
         return 0
     some = np.flatnonzero(values[np.minimum(np.searchsorted(values, runs), len(values) - 1)] == runs)
@@ -243,7 +243,7 @@ def _again(hashes: Hashes, lengths: Places, size: int) -> int:
     return int(lengths[np.cumsum(edges[:-1]) > 0].sum())
 
 
-def _twice(runs: Hashes) -> tuple[Hashes, Places]:
+def _find_repeated(runs: Hashes) -> tuple[Hashes, Places]:
     """The runs that stand more than once, in order, and how often."""
     ordered = np.sort(runs)
     new = np.ones(len(ordered) + 1, bool)
@@ -269,5 +269,5 @@ def _of_code(sight: _Sight, bounds: Code) -> str | None:
     head = sight.text[:1000].lower()
     if bounds.generated and any(phrase in head for phrase in _GENERATED):
         return "generated"
-    again = sum(map(len, _repeated(sight.lines)))
+    again = sum(map(len, _repeats(sight.lines)))
     return "repeated_lines" if again > bounds.most_repeated * sum(map(len, sight.lines)) else None

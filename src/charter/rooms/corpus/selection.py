@@ -30,7 +30,7 @@ import numpy.typing as npt
 from charter.ground.artifact.progress import Bar
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.texts import PROGRAM, TextSource
-from charter.ground.text.shingles import stirred
+from charter.ground.text.shingles import mix64
 from charter.rooms.corpus.batch import Batch
 from charter.rooms.corpus.duplicates import NearDuplicates, first_equal
 from charter.rooms.corpus.language import UNDETERMINED
@@ -71,7 +71,7 @@ class Table:
     def draw(self, seed: int, purpose: str) -> npt.NDArray[np.float64]:
         """A number from 0 to 1 for each document, of its own text, the seed and the purpose."""
         salt = np.uint64(derive_seed(seed, purpose) << 32)
-        return np.asarray((stirred(self.key ^ salt) >> np.uint64(11)).astype(np.float64) / 2.0**53)
+        return np.asarray((mix64(self.key ^ salt) >> np.uint64(11)).astype(np.float64) / 2.0**53)
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ def make_table(paths: Sequence[Path]) -> Table:
         codes.append((batch.languages, batch.array("language")))
     languages = tuple(sorted({code for own, _ in codes for code in own}))
     place = {code: number for number, code in enumerate(languages)}
-    moved = [np.array([place[code] for code in own], np.uint16)[found] for own, found in codes if own]
-    counts = [len(found) for _, found in codes]
+    moved = [np.array([place[code] for code in own], np.uint16)[indices] for own, indices in codes if own]
+    counts = [len(indices) for _, indices in codes]
     return Table(
         paths=tuple(paths),
         languages=languages,
         language=np.concatenate([np.zeros(0, np.uint16), *moved]),
         first=np.cumsum([0, *counts]),
-        **{name: np.concatenate(found) for name, found in parts.items()},
+        **{name: np.concatenate(arrays) for name, arrays in parts.items()},
     )
 
 
@@ -138,15 +138,15 @@ def select(
     other = np.array(_others(table.languages, settings.languages), bool)[table.language]
     size = np.where(kept, table.bytes, 0) * weight
     factor = _factor(float(size[~other].sum()), float(size[other].sum()), settings.languages)
-    wanted = np.where(other, weight * factor, weight)
-    whole = np.floor(wanted)
-    times = whole + (table.draw(seed, "times") < wanted - whole)
-    heldout = held_out(table.draw(EVERYWHERE, "heldout"), kept & (times > 0), settings.heldout_share)
+    rate = np.where(other, weight * factor, weight)
+    whole = np.floor(rate)
+    times = whole + (table.draw(seed, "times") < rate - whole)
+    heldout = choose_heldout(table.draw(EVERYWHERE, "heldout"), kept & (times > 0), settings.heldout_share)
     times = np.where(heldout, np.minimum(times, 1), times) * kept
     return Selection(copies, times.astype(np.uint16), heldout & (times > 0), factor)
 
 
-def held_out(
+def choose_heldout(
     draws: npt.NDArray[np.float64], taken: npt.NDArray[np.bool_], share: float
 ) -> npt.NDArray[np.bool_]:
     """Whose draw is below the share; of two or more that are taken, where none is, the one of the lowest."""
