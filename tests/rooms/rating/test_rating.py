@@ -345,5 +345,5 @@ def test_votes_without_attempts_are_refused(checkpoints: Path, tmp_path: Path) -
 
 def test_the_role_takes_votes_of_a_step_and_no_file_of_comparisons() -> None:
     role = ROLES["ratings"]
-    assert role.accepts("comparisons", None, made=True) and not role.accepts("comparisons", None)
-    assert role.accepts("dialogues", None) and not role.accepts("judgments", None, made=True)
+    assert role.accepts("comparisons", None, artifact=True) and not role.accepts("comparisons", None)
+    assert role.accepts("dialogues", None) and not role.accepts("judgments", None, artifact=True)

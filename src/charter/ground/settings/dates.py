@@ -25,10 +25,10 @@ def as_written(value: object) -> object:
 
 def period(written: str) -> Period:
     """A year, month, day or time (2023, 2023-05, 2023-05-17, 2023-05-17T10:00:00Z). Raises ValueError for others."""
-    found = _WRITTEN.fullmatch(written.strip())
-    if found is None:
+    match = _WRITTEN.fullmatch(written.strip())
+    if match is None:
         raise ValueError(f"{written!r} is no date")
-    year, month, day = (int(part) if part else None for part in found.groups())
+    year, month, day = (int(part) if part else None for part in match.groups())
     assert year is not None
     if day is not None and month is not None:
         return Period(one := date(year, month, day), one)

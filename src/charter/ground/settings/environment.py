@@ -26,17 +26,17 @@ class Difference:
     variable: str
 
 
-def difference(made: Environment, here: Environment) -> Difference | None:
+def difference(recorded: Environment, here: Environment) -> Difference | None:
     """The first thing in which an environment differs from that in which something was made, None where equal work
     comes out equal. What an older manifest doesn't record (`instructions`) is no difference."""
-    known = here.instructions if made.instructions else ""
-    threads = f"OMP_NUM_THREADS={made.threads}"
+    known = here.instructions if recorded.instructions else ""
+    threads = f"OMP_NUM_THREADS={recorded.threads}"
     rows = (
-        ("torch version", made.torch, here.torch, f"install torch {made.torch}", ""),
-        ("threads", made.threads, here.threads, f"run with {threads}", f"{threads} "),
-        ("device", made.device, here.device, f"run with --device {made.device}", ""),
-        ("precision", made.precision, here.precision, f"run with --precision {made.precision}", ""),
-        ("CPU instructions", made.instructions, known, "run on a CPU that has these and no others", ""),
+        ("torch version", recorded.torch, here.torch, f"install torch {recorded.torch}", ""),
+        ("threads", recorded.threads, here.threads, f"run with {threads}", f"{threads} "),
+        ("device", recorded.device, here.device, f"run with --device {recorded.device}", ""),
+        ("precision", recorded.precision, here.precision, f"run with --precision {recorded.precision}", ""),
+        ("CPU instructions", recorded.instructions, known, "run on a CPU that has these and no others", ""),
     )
     for what, before, now, remedy, variable in rows:
         if before != now:
@@ -69,8 +69,8 @@ def version_of(package: str) -> str:
 
 def process_count() -> int:
     """The processes that run a recipe together: WORLD_SIZE, which torchrun sets."""
-    asked = os.environ.get("WORLD_SIZE", "")
-    return int(asked) if asked.isdigit() and int(asked) > 0 else 1
+    value = os.environ.get("WORLD_SIZE", "")
+    return int(value) if value.isdigit() and int(value) > 0 else 1
 
 
 def physical_cores() -> int:
@@ -81,5 +81,5 @@ def physical_cores() -> int:
 
 def thread_count() -> int:
     """The threads that torch will compute with: OMP_NUM_THREADS (the launcher sets it) or physical cores."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(asked) if asked.isdigit() and int(asked) > 0 else physical_cores()
+    value = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(value) if value.isdigit() and int(value) > 0 else physical_cores()

@@ -35,12 +35,12 @@ class _Name:
 
 
 def _parse(ref: str) -> _Name:
-    whole, hash_mark, given = ref.removeprefix("hf:").partition("#")
+    whole, hash_mark, subpath = ref.removeprefix("hf:").partition("#")
     repo, _, revision = whole.partition("@")
-    parts = PurePosixPath(given).parts
+    parts = PurePosixPath(subpath).parts
     if not _REPO.fullmatch(repo) or bool(hash_mark) != bool(parts):
         raise CharterError(f"{ref}: write hf:owner/name or hf:owner/name@revision, and #folder/file for data")
-    if ".." in parts or given.startswith("/"):
+    if ".." in parts or subpath.startswith("/"):
         raise CharterError(f"{ref}: what follows # must be a path inside the data set")
     return _Name(repo, revision, "/".join(parts))
 
@@ -59,7 +59,7 @@ def pin(ref: str, kind: HubKind | None = None) -> str:
     commit = name.revision
     if not _COMMIT.fullmatch(commit):
         revision = name.revision or "main"
-        commit = _downloaded(name.repo, revision, kinds) or _asked(name.repo, revision, kinds)
+        commit = _find_downloaded(name.repo, revision, kinds) or _ask_hub(name.repo, revision, kinds)
     return f"hf:{name.repo}@{commit}" + (f"#{name.subpath}" if name.subpath else "")
 
 
@@ -106,7 +106,7 @@ def fetched(entry: Input, role: Role) -> Input:
     return replace(entry, kind=kind, path=path)
 
 
-def _downloaded(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str | None:
+def _find_downloaded(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str | None:
     """The commit that a branch stood for when it was last downloaded to this machine."""
     for kind in kinds:
         name = f"{kind}s--{repo.replace('/', '--')}"
@@ -116,23 +116,23 @@ def _downloaded(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str | N
     return None
 
 
-def _asked(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str:
+def _ask_hub(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str:
     """Asks the hub for the commit of a branch."""
     hub = huggingface_hub.HfApi()
-    refused = ""
+    refusal = ""
     for kind in kinds:
         ask = hub.model_info if kind == "model" else hub.dataset_info
         try:
             commit = ask(repo, revision=revision, timeout=20).sha
         except Exception as error:  # the hub's client raises many kinds: not found, gated, no network
             if _status(error) in (401, 403):
-                refused = _reason(error)
+                refusal = _reason(error)
             continue
         if commit:
             return str(commit)
     ref = f"hf:{repo}@{revision}"
-    if refused:
-        raise CharterError(f"{ref} {refused}")
+    if refusal:
+        raise CharterError(f"{ref} {refusal}")
     raise CharterError(
         f"{ref} was not found on the hub, or the hub cannot be reached: check the name, or pin a downloaded "
         f"revision as hf:{repo}@<40 hex digits>, or name a local file or folder"

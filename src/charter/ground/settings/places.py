@@ -29,11 +29,11 @@ def find_data(relative: str, folder: Path | None = None) -> Path:
     exact = root / relative
     if exact.exists():
         return exact
-    found = [place for ending in ROW_ENDINGS if (place := root / f"{relative}{ending}").is_file()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise CharterError(f"data:{relative} could be {', '.join(f.name for f in found)}; write the ending")
+    matches = [place for ending in ROW_ENDINGS if (place := root / f"{relative}{ending}").is_file()]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise CharterError(f"data:{relative} could be {', '.join(f.name for f in matches)}; write the ending")
     raise CharterError(
         f"data:{relative}: there is no {exact}, with any known ending; set CHARTER_DATA to the folder that "
         "holds it"

@@ -15,22 +15,20 @@ from charter.ground.artifact.errors import CharterError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def checked(
-    model: type[Model], given: object, place: str | Path, worded: Callable[[str], str] = str
-) -> Model:
+def checked(model: type[Model], data: object, place: str | Path, reword: Callable[[str], str] = str) -> Model:
     """Data as an instance of `model`. Raises CharterError: where it stands, and the first thing wrong in it, which
     `worded` may say in words of its own."""
     try:
-        return model.model_validate(given)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise CharterError(f"{place}: {worded(first_problem(error, model))}") from None
+        raise CharterError(f"{place}: {reword(first_problem(error, model))}") from None
 
 
 def suggest(word: str, allowed: Iterable[str]) -> str:
     """'did you mean X? ' when one of the allowed names is close, then the allowed names."""
     names = list(allowed)
-    meant = near(word, names)
-    hint = f"did you mean {meant}? " if meant else ""
+    guess = near(word, names)
+    hint = f"did you mean {guess}? " if guess else ""
     return f"{hint}allowed: {', '.join(names) if names else 'none'}"
 
 
@@ -46,11 +44,11 @@ def suggest_key(model: type[BaseModel], place: Sequence[int | str]) -> str:
     is named with its place."""
     *above, last = place
     word, here = str(last), _fields_at(model, above)
-    elsewhere = _nested(model)
-    meant = word if word in elsewhere else near(word, here)
-    meant = meant or near(word, list(elsewhere), alike=0.8)
-    if meant in elsewhere and meant not in here:
-        return f"did you mean {elsewhere[meant]}? {suggest('', here)}"
+    elsewhere = _nested_keys(model)
+    guess = word if word in elsewhere else near(word, here)
+    guess = guess or near(word, list(elsewhere), alike=0.8)
+    if guess in elsewhere and guess not in here:
+        return f"did you mean {elsewhere[guess]}? {suggest('', here)}"
     return suggest(word, here)
 
 
@@ -77,7 +75,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         name = ".".join(str(part) for part in place[:-1])
     first, *others = dict.fromkeys(_words(one) for one in alternatives or [problem])
     words = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
-    return f"{name}{': ' if name else ''}{words}{_given(problem['input'])}"
+    return f"{name}{': ' if name else ''}{words}{_describe_value(problem['input'])}"
 
 
 UNKNOWN = "extra_forbidden"  # pydantic's name of this problem
@@ -123,12 +121,12 @@ def _alternative(one: ErrorDetails, problem: ErrorDetails) -> bool:
     return same and all(_UNION.fullmatch(str(loc[-1])) is not None for loc in (one["loc"], place) if loc)
 
 
-def _given(value: object) -> str:
+def _describe_value(value: object) -> str:
     """' (given 3)'; nothing of lists and mappings, which would fill the line."""
     if isinstance(value, list | dict | tuple | BaseModel):
         return ""
-    shown = "nothing" if value is None else repr(value)
-    return f" (given {shown if len(shown) <= 60 else shown[:57] + '...'})"
+    text = "nothing" if value is None else repr(value)
+    return f" (given {text if len(text) <= 60 else text[:57] + '...'})"
 
 
 def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
@@ -150,21 +148,21 @@ def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _nested(model: type[BaseModel]) -> dict[str, str]:
+def _nested_keys(model: type[BaseModel]) -> dict[str, str]:
     """The keys of parts of a model, by name, each with its place: {"max_output": "models.max_output"}; of several
     places the first."""
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     waiting, seen = [("", model)], {model}
     for above, one in waiting:
         for name, field in one.model_fields.items():
             key = field.alias or name
             at = above + key
             if above:
-                found.setdefault(key, at)
+                places.setdefault(key, at)
             inner = [each for each in _classes_in(field.annotation) if each not in seen]
             seen.update(inner)
             waiting += [(f"{at}.", each) for each in inner]
-    return found
+    return places
 
 
 def _is_mapping(annotation: object) -> bool:
@@ -185,4 +183,4 @@ def _classes_in(annotation: object) -> list[type[BaseModel]]:
     """The pydantic classes in an annotation such as Optional[Sampling] or list[Step | Group]."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for inner in get_args(annotation) for found in _classes_in(inner)]
+    return [model for inner in get_args(annotation) for model in _classes_in(inner)]

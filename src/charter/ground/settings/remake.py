@@ -16,16 +16,16 @@ from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import resolve_again
 
 
-def elsewhere(made: Environment, run: Path) -> str | None:
+def elsewhere(recorded: Environment, run: Path) -> str | None:
     """Why samples made in that environment don't come out equal in this one, and how they do; None where they do."""
-    if made.device != "cpu":
-        return f"made on {made.device}; samples are regenerated on a CPU only"
-    found = difference(made, environment_of(Execution("cpu", made.precision)))
-    if found is None:
+    if recorded.device != "cpu":
+        return f"made on {recorded.device}; samples are regenerated on a CPU only"
+    mismatch = difference(recorded, environment_of(Execution("cpu", recorded.precision)))
+    if mismatch is None:
         return None
-    command = f"`{found.variable}charter card verify {run} --deep`"
-    advice = f"run {command}" if found.variable else f"{found.remedy}, then {command}"
-    return f"samples can't be compared here: made with {found.what} {found.made}, here {found.here}: {advice}"
+    command = f"`{mismatch.variable}charter card verify {run} --deep`"
+    advice = f"run {command}" if mismatch.variable else f"{mismatch.remedy}, then {command}"
+    return f"samples can't be compared here: made with {mismatch.what} {mismatch.made}, here {mismatch.here}: {advice}"
 
 
 def inputs_again(folder: Path, roles: Mapping[str, Role]) -> Inputs:
@@ -33,8 +33,10 @@ def inputs_again(folder: Path, roles: Mapping[str, Role]) -> Inputs:
     manifest = read_manifest(folder)
     entries: list[Input] = []
     for parent in manifest.parents:
-        made, place = find_parent(run_of(folder), parent)
-        entries.append(Input(parent.role, parent.step, made.kind, made.variant, place, str(place), made.id))
+        product, place = find_parent(run_of(folder), parent)
+        entries.append(
+            Input(parent.role, parent.step, product.kind, product.variant, place, str(place), product.id)
+        )
     for external in manifest.external:
         source = resolve_again(external, run_of(folder))
         role, ref = external.role, external.ref

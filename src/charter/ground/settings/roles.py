@@ -51,13 +51,13 @@ class Role:
             return "a corpus, as a step of the room `corpus` makes of texts"
         return f"{self.kind} ({self.variant})" if self.variant else self.kind
 
-    def accepts(self, kind: str, variant: str | None, made: bool = False) -> bool:
+    def accepts(self, kind: str, variant: str | None, artifact: bool = False) -> bool:
         """Whether an artifact (`made`) or a source of that kind may fill this role.
 
         A variant of None is unknown until the source is opened and is let through; so is "hub" for models and
         data, and "data" (a file whose rows aren't recognised by their keys) for data. Prompts are dialogues.
         """
-        if made and self.also is not None and kind == self.also:
+        if artifact and self.also is not None and kind == self.also:
             return True
         if kind == "hub":
             return self.holds_data or self.kind in ("checkpoint", "assistant")

