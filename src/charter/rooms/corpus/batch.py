@@ -65,9 +65,9 @@ class Batch:
     """A batch as it was written; arrays are read when they are asked for."""
 
     def __init__(self, path: Path) -> None:
-        with np.load(path, allow_pickle=False) as found:
-            head = json.loads(found["head"].tobytes())
-            self.bytes: npt.NDArray[np.uint32] = found["bytes"]
+        with np.load(path, allow_pickle=False) as archive:
+            head = json.loads(archive["head"].tobytes())
+            self.bytes: npt.NDArray[np.uint32] = archive["bytes"]
         self.path = path
         self.source: int = head.pop("source")
         self.languages: list[str] = head.pop("languages")
@@ -78,8 +78,8 @@ class Batch:
 
     def array(self, name: str) -> npt.NDArray[Any]:
         """One fact of all documents: language (a place in `languages`), year, words, fingerprint, signature."""
-        with np.load(self.path, allow_pickle=False) as found:
-            array: npt.NDArray[Any] = found[name]
+        with np.load(self.path, allow_pickle=False) as archive:
+            array: npt.NDArray[Any] = archive[name]
         return array
 
     @cached_property

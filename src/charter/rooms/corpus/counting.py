@@ -23,7 +23,7 @@ from charter.ground.text.corpus_index import SPLITS
 from charter.ground.text.shards import TokenShards
 from charter.rooms.corpus.batch import Batch
 from charter.rooms.corpus.decontamination import Decontamination
-from charter.rooms.corpus.encoding import works
+from charter.rooms.corpus.encoding import plan_work
 from charter.rooms.corpus.selection import EXACT, NEAR, Selection, Table, describe, is_other
 from charter.rooms.corpus.settings import Languages
 
@@ -55,37 +55,37 @@ class Examined:
 
     def by_reason(self) -> dict[str, int]:
         """How many documents were dropped for each reason, by name."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for (_, reason), count in self.dropped.items():
-            found[reason] += count
-        return dict(sorted(found.items()))
+            counts[reason] += count
+        return dict(sorted(counts.items()))
 
 
 def add_up(paths: Sequence[Path]) -> Examined:
     """The facts of all batches; of faults the first, of other reasons some examples."""
-    found = Examined()
-    shown: Counter[str] = Counter()
+    examined = Examined()
+    example_counts: Counter[str] = Counter()
     for path in paths:
         batch = Batch(path)
         facts = batch.facts
-        found.read[batch.source] += facts["read"]
-        found.read_bytes[batch.source] += facts["read_bytes"]
-        found.rows[batch.source] += facts["rows"]
-        found.undated_rows[batch.source] += facts["undated_rows"]
-        found.columns[batch.source] = found.columns.get(batch.source) or facts["columns"]
+        examined.read[batch.source] += facts["read"]
+        examined.read_bytes[batch.source] += facts["read_bytes"]
+        examined.rows[batch.source] += facts["rows"]
+        examined.undated_rows[batch.source] += facts["undated_rows"]
+        examined.columns[batch.source] = examined.columns.get(batch.source) or facts["columns"]
         for reason, count in facts["dropped"].items():
-            found.dropped[batch.source, reason] += count
-        found.personal.update(facts["personal"])
-        found.contaminated.update(facts["contaminated"])
-        found.personal_documents += facts["personal_documents"]
-        found.replaced += facts["replaced"]
-        found.faults += len(facts["faults"])
-        found.first_fault = found.first_fault or next(iter(facts["faults"]), {})
+            examined.dropped[batch.source, reason] += count
+        examined.personal.update(facts["personal"])
+        examined.contaminated.update(facts["contaminated"])
+        examined.personal_documents += facts["personal_documents"]
+        examined.replaced += facts["replaced"]
+        examined.faults += len(facts["faults"])
+        examined.first_fault = examined.first_fault or next(iter(facts["faults"]), {})
         for example in facts["examples"]:
-            shown[example["reason"]] += 1
-            if shown[example["reason"]] <= _MOST_EXAMPLES:
-                found.examples.append(example)
-    return found
+            example_counts[example["reason"]] += 1
+            if example_counts[example["reason"]] <= _MOST_EXAMPLES:
+                examined.examples.append(example)
+    return examined
 
 
 def write_faults(paths: Sequence[Path], target: Path) -> None:
@@ -99,7 +99,7 @@ def write_faults(paths: Sequence[Path], target: Path) -> None:
     os.replace(temporary, target)
 
 
-def drop_selected(found: Examined, table: Table, selection: Selection) -> None:
+def drop_selected(examined: Examined, table: Table, selection: Selection) -> None:
     """Adds to the drops what was kept by the batches and is not taken: copies, and what weights and shares left out."""
     left_out = (selection.copies == 0) & (selection.times == 0)
     chosen = (
@@ -109,7 +109,7 @@ def drop_selected(found: Examined, table: Table, selection: Selection) -> None:
     )
     for which, reason in chosen:
         for source, count in _by(table.source[which]).items():
-            found.dropped[source, reason] += count
+            examined.dropped[source, reason] += count
 
 
 def tokens_of(folder: Path, table: Table, selection: Selection) -> npt.NDArray[np.int64]:
@@ -118,7 +118,7 @@ def tokens_of(folder: Path, table: Table, selection: Selection) -> npt.NDArray[n
     for split in SPLITS:
         lengths = TokenShards.open(folder, split).lengths
         place = 0
-        for _, numbers in works(table, selection, split, 0):
+        for _, numbers in plan_work(table, selection, split, 0):
             tokens[numbers] = lengths[place : place + len(numbers)]
             place += len(numbers)
     return tokens
@@ -129,7 +129,7 @@ def composition(
     table: Table,
     selection: Selection,
     tokens: npt.NDArray[np.int64],
-    found: Examined,
+    examined: Examined,
     tests: Decontamination,
     languages: Languages,
 ) -> dict[str, Any]:
@@ -149,8 +149,8 @@ def composition(
         own.update(
             files=len(listing.files),
             files_unread=listing.unread,
-            read=found.read[number],
-            read_bytes=found.read_bytes[number],
+            read=examined.read[number],
+            read_bytes=examined.read_bytes[number],
         )
     return {
         "total": measure.sizes(np.ones(len(table), bool)),
@@ -166,13 +166,13 @@ def composition(
             }
             for listing, source in zip(listings, sources, strict=True)
         ],
-        "dropped": found.by_reason(),
+        "dropped": examined.by_reason(),
         "dropped_by_source": {
-            source.name: {r: n for r in found.by_reason() if (n := found.dropped[number, r])}
+            source.name: {r: n for r in examined.by_reason() if (n := examined.dropped[number, r])}
             for number, source in enumerate(sources)
         },
-        "personal": dict(sorted(found.personal.items())),
-        "contaminated": dict(sorted(found.contaminated.items())),
+        "personal": dict(sorted(examined.personal.items())),
+        "contaminated": dict(sorted(examined.contaminated.items())),
         "benchmarks": {
             "files": tests.files,
             "items": tests.items,
@@ -187,10 +187,10 @@ def sample_rows(
     listings: Sequence[Listing], table: Table, selection: Selection, seed: int
 ) -> list[dict[str, Any]]:
     """The beginnings of some documents that were taken, drawn at random, in order."""
-    taken = np.flatnonzero(selection.times)
-    drawn = taken[np.argsort(table.draw(seed, "samples")[taken], kind="stable")[:_SHOWN]]
+    candidates = np.flatnonzero(selection.times)
+    numbers = candidates[np.argsort(table.draw(seed, "samples")[candidates], kind="stable")[:_SHOWN]]
     rows = []
-    for number in sorted(drawn.tolist()):
+    for number in sorted(numbers.tolist()):
         rows.append(
             {
                 "id": f"document-{number}",
@@ -209,11 +209,11 @@ class _Measure:
     def __init__(self, table: Table, selection: Selection, tokens: npt.NDArray[np.int64]) -> None:
         self._taken = selection.times > 0
         times = selection.times.astype(np.int64)
-        held = selection.heldout
+        heldout = selection.heldout
         self._columns = {
             "unique": self._taken.astype(np.int64),
-            "documents": np.where(held, 0, times),
-            "heldout": held.astype(np.int64),
+            "documents": np.where(heldout, 0, times),
+            "heldout": heldout.astype(np.int64),
             "bytes": table.bytes * times,
             "unique_bytes": table.bytes * self._taken,
             "words": table.words * times,
@@ -225,25 +225,25 @@ class _Measure:
 
     def group(self, names: Sequence[str], label: npt.NDArray[np.uint16]) -> Group:
         """Sizes by the name of each label that occurs, in the order of the names; labels may share a name."""
-        made: Group = {}
+        groups: Group = {}
         for number in np.unique(label[self._taken]).tolist():
             own = self.sizes(label == number)
-            before = made.setdefault(names[number], dict.fromkeys(own, 0))
+            before = groups.setdefault(names[number], dict.fromkeys(own, 0))
             for name, value in own.items():
                 before[name] += value
-        return made
+        return groups
 
 
-def flat(whole: Mapping[str, Any], found: Examined, languages: Languages) -> dict[str, float]:
+def flatten(whole: Mapping[str, Any], examined: Examined, languages: Languages) -> dict[str, float]:
     """What counts.json says."""
     total, by = whole["total"], whole["by"]
     other = sum(g["bytes"] for code, g in by["language"].items() if is_other(code, languages))
-    read = sum(found.read.values())
+    read = sum(examined.read.values())
     counts: dict[str, float] = {
         "files": sum(group["files"] for group in by["source"].values()),
         "files_unread": sum(group["files_unread"] for group in by["source"].values()),
         "documents_read": read,
-        "bytes_read": sum(found.read_bytes.values()),
+        "bytes_read": sum(examined.read_bytes.values()),
         "documents": total["documents"],
         "documents_unique": total["unique"],
         "documents_heldout": total["heldout"],
@@ -251,10 +251,10 @@ def flat(whole: Mapping[str, Any], found: Examined, languages: Languages) -> dic
         "unique_bytes": total["unique_bytes"],
         "tokens": total["tokens"],
         "kept_share": total["unique"] / read,
-        "kept_bytes_share": total["unique_bytes"] / sum(found.read_bytes.values()),
+        "kept_bytes_share": total["unique_bytes"] / sum(examined.read_bytes.values()),
         "other_share": other / total["bytes"],
-        "replaced_utf8": found.replaced,
-        "personal_documents": found.personal_documents,
+        "replaced_utf8": examined.replaced,
+        "personal_documents": examined.personal_documents,
         **_rates("", total),
     }
     counts |= {f"dropped_{reason}": count for reason, count in whole["dropped"].items()}

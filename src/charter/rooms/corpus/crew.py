@@ -36,7 +36,7 @@ _working: list[Any] = []  # what this process does, set once when it starts
 class Crew(Generic[P, R]):
     """`count` processes (0: one for each core; 1: this one) that each do the work that `make(*given)` returns."""
 
-    def __init__(self, count: int, make: Callable[..., Callable[[P], R]], *given: object) -> None:
+    def __init__(self, count: int, make: Callable[..., Callable[[P], R]], *arguments: object) -> None:
         self.count = count or physical_cores()
         self._pool = (
             None
@@ -45,10 +45,10 @@ class Crew(Generic[P, R]):
                 self.count,
                 multiprocessing.get_context("spawn"),
                 initializer=_start,
-                initargs=(make, given),
+                initargs=(make, arguments),
             )
         )
-        self._own = make(*given) if self._pool is None else None
+        self._own = make(*arguments) if self._pool is None else None
 
     def __enter__(self) -> Crew[P, R]:
         return self
@@ -69,27 +69,27 @@ class Crew(Generic[P, R]):
             for piece, note in pieces:
                 under_way.append((note, self._pool.submit(_do, piece)))
                 if len(under_way) > _AHEAD * self.count:
-                    done, found = under_way.popleft()
-                    yield done, found.result()
-            for done, found in under_way:
-                yield done, found.result()
+                    note, future = under_way.popleft()
+                    yield note, future.result()
+            for note, future in under_way:
+                yield note, future.result()
         except BrokenProcessPool:
             raise CharterError(_KILLED) from None
 
 
-def apart(make: Callable[..., Callable[[P], R]], given: Sequence[object], piece: P) -> R:
+def run_apart(make: Callable[..., Callable[[P], R]], arguments: Sequence[object], piece: P) -> R:
     """One piece of work in a process of its own: the memory that it takes goes with it."""
     with ProcessPoolExecutor(
-        1, multiprocessing.get_context("spawn"), initializer=_start, initargs=(make, tuple(given))
+        1, multiprocessing.get_context("spawn"), initializer=_start, initargs=(make, tuple(arguments))
     ) as pool:
         try:
-            found: R = pool.submit(_do, piece).result()
+            result: R = pool.submit(_do, piece).result()
         except BrokenProcessPool:
             raise CharterError(_KILLED) from None
-    return found
+    return result
 
 
-def _start(make: Callable[..., Callable[[Any], Any]], given: tuple[object, ...]) -> None:
+def _start(make: Callable[..., Callable[[Any], Any]], arguments: tuple[object, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the room, which then ends its workers
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -99,7 +99,7 @@ def _start(make: Callable[..., Callable[[Any], Any]], given: tuple[object, ...])
         os._exit(1)  # the room was killed: nobody will ever ask for more
 
     threading.Thread(target=follow, name="charter-follow", daemon=True).start()
-    _working[:] = [make(*given)]
+    _working[:] = [make(*arguments)]
 
 
 def _do(piece: Any) -> Any:

@@ -34,11 +34,11 @@ class Decontamination:
         """`paths`: files of rows, or folders that hold some, however deep, beside README.txt and the like."""
         self.skipped: dict[str, str] = {}
         self.files = 0
-        named = list(paths)
-        self._items = Items(self._rows(named), apart=True, counting=False)
-        if named and not len(self._items):
+        roots = list(paths)
+        self._items = Items(self._rows(roots), apart=True, counting=False)
+        if roots and not len(self._items):
             raise CharterError(
-                f"{', '.join(map(str, named))}: no text of 8 words or more; give files of benchmarks, or none"
+                f"{', '.join(map(str, roots))}: no text of 8 words or more; give files of benchmarks, or none"
             )
 
     def save(self, folder: Path) -> None:
@@ -49,10 +49,12 @@ class Decontamination:
     @classmethod
     def open(cls, folder: Path) -> Decontamination:
         """What was saved; processes that open one folder share its memory."""
-        found = cls(())
-        found.files, found.skipped = json.loads((folder / "files.json").read_text("utf-8"))
-        found._items = Items.open(folder)
-        return found
+        decontamination = cls(())
+        decontamination.files, decontamination.skipped = json.loads(
+            (folder / "files.json").read_text("utf-8")
+        )
+        decontamination._items = Items.open(folder)
+        return decontamination
 
     @property
     def items(self) -> int:

@@ -48,9 +48,9 @@ class Encoder:
 
 def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
     """Ids of each text; long ones are encoded in parts and many short ones together."""
-    cutting = cut if "ByteLevel" in tokenizer.decoders else _uncut
+    cutting = cut if "ByteLevel" in tokenizer.decoders else _keep_whole
     parts = [(number, part) for number, text in enumerate(texts) for part in cutting(text)]
-    found: list[list[npt.NDArray[np.uint32]]] = [[] for _ in texts]
+    ids_of_each: list[list[npt.NDArray[np.uint32]]] = [[] for _ in texts]
     start = 0
     while start < len(parts):
         stop, size = start + 1, len(parts[start][1])
@@ -59,9 +59,9 @@ def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> list[npt.NDArray[n
             stop += 1
         own = tokenizer.encode_batch([part for _, part in parts[start:stop]])
         for (number, _), ids in zip(parts[start:stop], own, strict=True):
-            found[number].append(ids)
+            ids_of_each[number].append(ids)
         start = stop
-    return [np.concatenate([np.zeros(0, np.uint32), *ids]) for ids in found]
+    return [np.concatenate([np.zeros(0, np.uint32), *ids]) for ids in ids_of_each]
 
 
 def cut(text: str) -> Iterator[str]:
@@ -70,18 +70,18 @@ def cut(text: str) -> Iterator[str]:
     again is cut where it is."""
     start = 0
     while len(text) - start > 2 * AT_ONCE:
-        found = _BETWEEN.search(text, start + AT_ONCE, start + 2 * AT_ONCE)
-        stop = found.start() if found else start + AT_ONCE
+        match = _BETWEEN.search(text, start + AT_ONCE, start + 2 * AT_ONCE)
+        stop = match.start() if match else start + AT_ONCE
         yield text[start:stop]
         start = stop
     yield text[start:]
 
 
-def _uncut(text: str) -> Iterator[str]:
+def _keep_whole(text: str) -> Iterator[str]:
     yield text
 
 
-def works(
+def plan_work(
     table: Table, selection: Selection, split: Split, done: int
 ) -> Iterator[tuple[Work, npt.NDArray[np.int64]]]:
     """What is to be encoded for a split behind its first `done` documents, with the documents' numbers in the table."""
@@ -99,13 +99,13 @@ def works(
 def write_split(
     crew: Crew[Work, list[npt.NDArray[np.uint32]]],
     writer: ShardWriter,
-    planned: Iterator[tuple[Work, npt.NDArray[np.int64]]],
+    schedule: Iterator[tuple[Work, npt.NDArray[np.int64]]],
     table: Table,
     bar: Bar,
 ) -> tuple[Shard, ...]:
     """Encodes and writes what is planned; the shards of the split, those of an earlier attempt included."""
-    for numbers, found in crew.results(planned):
-        for number, ids in zip(numbers, found, strict=True):
+    for numbers, ids_of_each in crew.results(schedule):
+        for number, ids in zip(numbers, ids_of_each, strict=True):
             size = int(table.bytes[number])
             writer.add(ids, size, int(table.source[number]), int(table.language[number]))
             bar.advance(size)

@@ -107,11 +107,11 @@ class Examiner:
     def _document(self, record: Record, source: TextSource, tally: Tally) -> Document:
         if record.fault:
             raise Dropped(record.fault, record.detail)
-        raw, written = self._raw(record, source, tally)
+        raw, date_text = self._raw(record, source, tally)
         text = normal_form(raw)
         if not text:
             raise Dropped("empty", "it holds no text")
-        dated = self._dated(written, text)
+        date = self._check_date(date_text, text)
         words = sum(len(block) for block in word_hashes(text))
         language = self._language(text, source)
         filters = self.settings.filters
@@ -129,9 +129,9 @@ class Examiner:
         text, personal = scrub(text) if filters.scrub else (text, Counter[str]())
         tally.personal.update(personal)
         tally.personal_documents += bool(personal)
-        made = signature(text, self.width, self.seed) if self.width else np.zeros(0, np.uint32)
-        year = dated.first.year if dated else 0
-        return Document(text, language, year, words, fingerprint(text), made)
+        minhash = signature(text, self.width, self.seed) if self.width else np.zeros(0, np.uint32)
+        year = date.first.year if date else 0
+        return Document(text, language, year, words, fingerprint(text), minhash)
 
     def _raw(self, record: Record, source: TextSource, tally: Tally) -> tuple[str, str]:
         """(text, written date) of a record."""
@@ -152,26 +152,26 @@ class Examiner:
             text = row.get(source.text)
             if not isinstance(text, str):
                 raise Dropped("no_text", _without_text(row, source.text))
-            written = row.get(date.field) if isinstance(date, DateField) else date
-            return text, "" if written is None else str(written)
+            value = row.get(date.field) if isinstance(date, DateField) else date
+            return text, "" if value is None else str(value)
         text = page_text(decoded) if record.form == "page" else decoded
         return text, "" if isinstance(date, DateField) else date
 
-    def _dated(self, written: str, text: str) -> Period | None:
+    def _check_date(self, date_text: str, text: str) -> Period | None:
         """The date of a document, held against the cut-off."""
         try:
-            dated = period(written) if written else None
+            date = period(date_text) if date_text else None
         except ValueError:
             if self.cutoff is not None:
-                raise Dropped("broken_date", f"{written[:40]!r} is no date") from None
+                raise Dropped("broken_date", f"{date_text[:40]!r} is no date") from None
             return None
         if self.cutoff is None:
-            return dated
-        if dated is None and self.settings.filters.undated == "drop":
+            return date
+        if date is None and self.settings.filters.undated == "drop":
             raise Dropped("undated", "", text)
-        if dated is not None and is_after(dated, self.cutoff):
-            raise Dropped("after_cutoff", written, text)
-        return dated
+        if date is not None and is_after(date, self.cutoff):
+            raise Dropped("after_cutoff", date_text, text)
+        return date
 
     def _language(self, text: str, source: TextSource) -> str:
         if source.language != DETECT:

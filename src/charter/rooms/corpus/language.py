@@ -25,10 +25,10 @@ def detect(text: str) -> tuple[str, float]:
     ("und", 0) where there are fewer than 3 letters. A text in two languages has the one that most of the pieces read
     are in.
     """
-    read = _pieces(text)
-    if len(_LETTER.findall(read, 0, 4 * _PIECE)) < 3:
+    sample = _pieces(text)
+    if len(_LETTER.findall(sample, 0, 4 * _PIECE)) < 3:
         return UNDETERMINED, 0.0
-    code, confidence = _identifier().classify(read)
+    code, confidence = _identifier().classify(sample)
     return _FOLDED.get(code, code), round(confidence, 3)
 
 

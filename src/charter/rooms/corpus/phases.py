@@ -14,7 +14,7 @@ import numpy.typing as npt
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.texts import Listing
-from charter.rooms.corpus.crew import Crew, apart
+from charter.rooms.corpus.crew import Crew, run_apart
 from charter.rooms.corpus.decontamination import Decontamination
 from charter.rooms.corpus.examine import Examiner, Piece
 from charter.rooms.corpus.pieces import MARK, Stretch, batch_paths, is_whole, mark_whole, pieces
@@ -36,7 +36,7 @@ def index_benchmarks(paths: Sequence[Path], out: Workspace) -> Decontamination:
             if small:
                 Indexer(folder)(list(paths))
             else:
-                apart(Indexer, (folder,), list(paths))
+                run_apart(Indexer, (folder,), list(paths))
             bar.advance()
         atomic_write(mark, "")
     return Decontamination.open(folder)
@@ -54,56 +54,56 @@ class Indexer:
 
 
 def examine_all(
-    found: Sequence[Listing], made: Sequence[Stretch], settings: Settings, out: Workspace
+    listings: Sequence[Listing], stretches: Sequence[Stretch], settings: Settings, out: Workspace
 ) -> list[Path]:
     """The batch files of all pieces, in order; those that are there are not made again."""
     folder = out.state / EXAMINED
     folder.mkdir(exist_ok=True)
-    left = [stretch for stretch in made if not is_whole(stretch, folder)]
-    total = sum(stretch.bytes for stretch in made)
-    done = total - sum(stretch.bytes for stretch in left)
+    remaining = [stretch for stretch in stretches if not is_whole(stretch, folder)]
+    total = sum(stretch.bytes for stretch in stretches)
+    done = total - sum(stretch.bytes for stretch in remaining)
     # Stretches that ended since a piece was last handed out, each with the count of its pieces.
-    ended: list[tuple[Stretch, int]] = []
+    finished: list[tuple[Stretch, int]] = []
 
     def missing() -> Iterator[tuple[Piece, tuple[int, tuple[tuple[Stretch, int], ...]]]]:
         """Each piece with its bytes on disk and the stretches that ended before it."""
-        for stretch in left:
+        for stretch in remaining:
             count = 0
-            for piece in pieces(stretch, found[stretch.source], settings.reading, folder):
+            for piece in pieces(stretch, listings[stretch.source], settings.reading, folder):
                 count += 1
                 if piece.path.exists():
                     bar.advance(piece.disk)
                 else:
-                    before = tuple(ended)
-                    ended.clear()
+                    before = tuple(finished)
+                    finished.clear()
                     yield piece, (piece.disk, before)
-            ended.append((stretch, count))
+            finished.append((stretch, count))
 
     with out.progress("reading", total, done) as bar:
-        if left:
+        if remaining:
             count = crew_size(settings, total)
             with Crew[Piece, int](count, Examiner, settings, out.state / BENCHMARKS, out.seed) as crew:
                 for (disk, before), _ in crew.results(missing()):  # in order: what ended before it is whole
                     for stretch, batches in before:
                         mark_whole(stretch, folder, batches)
                     bar.advance(disk)
-            for stretch, batches in ended:
+            for stretch, batches in finished:
                 mark_whole(stretch, folder, batches)
-    return batch_paths(made, folder)
+    return batch_paths(stretches, folder)
 
 
 def copies_of(table: Table, settings: Settings, out: Workspace) -> npt.NDArray[np.uint8]:
     """Which documents are copies, found once and kept."""
-    kept = out.state / COPIES
-    if not kept.exists():
+    path = out.state / COPIES
+    if not path.exists():
         with out.progress("copies", len(table.paths)) as bar:
             copies = find_copies(table, settings, out.state / "near", bar)
         file = io.BytesIO()
         np.save(file, copies, allow_pickle=False)
-        atomic_write(kept, file.getvalue())
-    found: npt.NDArray[np.uint8] = np.load(kept, allow_pickle=False)
-    assert len(found) == len(table)
-    return found
+        atomic_write(path, file.getvalue())
+    kinds: npt.NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    assert len(kinds) == len(table)
+    return kinds
 
 
 def crew_size(settings: Settings, size: int) -> int:

@@ -43,35 +43,35 @@ class Stretch:
     bytes: int
 
 
-def listings(inputs: Sequence[Input]) -> list[Listing]:
+def list_sources(inputs: Sequence[Input]) -> list[Listing]:
     """The files of all sources, in the recipe's order. Raises CharterError for a source that names none."""
-    found: list[Listing] = []
+    listings: list[Listing] = []
     for entry in inputs:
         path = entry.folder
         if entry.kind == "sources":
-            found += [list_files(source, path.parent) for source in read_sources(path)]
+            listings += [list_files(source, path.parent) for source in read_sources(path)]
         else:
-            found.append(list_files(plain_source(path, entry.name), path.parent))
-    check_names((listing.source.name for listing in found), "the sources of this step")
-    return found
+            listings.append(list_files(plain_source(path, entry.name), path.parent))
+    check_names((listing.source.name for listing in listings), "the sources of this step")
+    return listings
 
 
-def stretches(found: Sequence[Listing], reading: Reading) -> list[Stretch]:
+def cut_stretches(listings: Sequence[Listing], reading: Reading) -> list[Stretch]:
     """All stretches in order."""
-    made: list[Stretch] = []
-    for source, listing in enumerate(found):
-        held: list[TextFile] = []
+    stretches: list[Stretch] = []
+    for source, listing in enumerate(listings):
+        files: list[TextFile] = []
         size = 0
         for file in listing.files:
             own = file.path.stat().st_size
-            if held and (size + own > reading.batch_mib * MIB or len(held) == _MOST_FILES):
-                made.append(Stretch(len(made), source, tuple(held), size))
-                held, size = [], 0
-            held.append(file)
+            if files and (size + own > reading.batch_mib * MIB or len(files) == _MOST_FILES):
+                stretches.append(Stretch(len(stretches), source, tuple(files), size))
+                files, size = [], 0
+            files.append(file)
             size += own
-        if held:
-            made.append(Stretch(len(made), source, tuple(held), size))
-    return made
+        if files:
+            stretches.append(Stretch(len(stretches), source, tuple(files), size))
+    return stretches
 
 
 def is_whole(stretch: Stretch, folder: Path) -> bool:
@@ -84,9 +84,9 @@ def mark_whole(stretch: Stretch, folder: Path, count: int) -> None:
     atomic_write(folder / f"{stretch.number:06d}{MARK}", str(count))
 
 
-def batch_paths(made: Sequence[Stretch], folder: Path) -> list[Path]:
+def batch_paths(stretches: Sequence[Stretch], folder: Path) -> list[Path]:
     """The batch files of all stretches, which must be whole, in order."""
-    counts = {s.number: int((folder / f"{s.number:06d}{MARK}").read_text("utf-8")) for s in made}
+    counts = {s.number: int((folder / f"{s.number:06d}{MARK}").read_text("utf-8")) for s in stretches}
     return [
         folder / f"{number:06d}-{n:06d}{ENDING}" for number, count in counts.items() for n in range(count)
     ]
@@ -94,20 +94,20 @@ def batch_paths(made: Sequence[Stretch], folder: Path) -> list[Path]:
 
 def pieces(stretch: Stretch, listing: Listing, reading: Reading, folder: Path) -> Iterator[Piece]:
     """All pieces of a stretch, those included whose batch is there."""
-    meter, held = Meter(), list[Record]()
+    meter, batch = Meter(), list[Record]()
     number = size = done = 0
 
     def piece() -> Piece:
         path = folder / f"{stretch.number:06d}-{number:06d}{ENDING}"
-        return Piece(path, stretch.source, listing.source, tuple(held), meter.bytes - done)
+        return Piece(path, stretch.source, listing.source, tuple(batch), meter.bytes - done)
 
     for file in stretch.files:
         for record in records(listing.source, file, int(reading.largest_mib * MIB), meter):
-            if held and (size + len(record.data) > reading.batch_mib * MIB or len(held) == _MOST_RECORDS):
+            if batch and (size + len(record.data) > reading.batch_mib * MIB or len(batch) == _MOST_RECORDS):
                 yield piece()
                 number, done, size = number + 1, meter.bytes, 0
-                held.clear()
-            held.append(record)
+                batch.clear()
+            batch.append(record)
             size += len(record.data)
-    if held:
+    if batch:
         yield piece()

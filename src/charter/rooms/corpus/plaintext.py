@@ -52,14 +52,14 @@ def page_text(page: str) -> str:
     reader = _Page()
     reader.feed(page)
     reader.close()
-    lines = (line.strip() for line in "".join(reader.found).split("\n"))
+    lines = (line.strip() for line in "".join(reader.parts).split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
 class _Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.found: list[str] = []
+        self.parts: list[str] = []
         self._hidden: list[str] = []
         self._verbatim = 0
 
@@ -69,22 +69,22 @@ class _Page(HTMLParser):
         elif tag == "body" or (tag in _BREAKS and self._hidden == ["head"]):
             self._hidden.clear()  # a head that nobody closed ends here
         if tag in _BREAKS:
-            self.found.append("\n" if tag in ("br", "li", "tr", "dt", "dd", "option") else "\n\n")
+            self.parts.append("\n" if tag in ("br", "li", "tr", "dt", "dd", "option") else "\n\n")
         elif tag in _CELLS:
-            self.found.append(" ")
+            self.parts.append(" ")
         self._verbatim += tag == "pre"
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _BREAKS:
-            self.found.append("\n")
+            self.parts.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
         if tag in self._hidden:  # with all that was opened in it and never closed
             del self._hidden[self._hidden.index(tag) :]
         if tag in _BREAKS:
-            self.found.append("\n")
+            self.parts.append("\n")
         self._verbatim -= tag == "pre" and self._verbatim > 0
 
     def handle_data(self, data: str) -> None:
         if not self._hidden:
-            self.found.append(data if self._verbatim else re.sub(r"\s+", " ", data))
+            self.parts.append(data if self._verbatim else re.sub(r"\s+", " ", data))

@@ -35,7 +35,7 @@ _SERVICES = frozenset({"git", "hg", "svn"})
 def scrub(text: str) -> tuple[str, Counter[str]]:
     """The text with placeholders, and how many of each kind were put. A placeholder is never changed again."""
     counts: Counter[str] = Counter()
-    spans = _chosen(text)
+    spans = _choose_spans(text)
     if not spans:
         return text, counts
     parts, end = [], 0
@@ -46,19 +46,19 @@ def scrub(text: str) -> tuple[str, Counter[str]]:
     return "".join([*parts, text[end:]]), counts
 
 
-def _chosen(text: str) -> list[Span]:
+def _choose_spans(text: str) -> list[Span]:
     """Spans in order that don't overlap; earlier finders come first."""
-    found: list[Span] = []
+    spans: list[Span] = []
     for finder in (keys, passwords, _emails, accounts, numbers):
         new = list(finder(text))
-        if found and new:
-            found = _merged(found, new)
+        if spans and new:
+            spans = _merge(spans, new)
         else:
-            found = found or sorted(new)
-    return found
+            spans = spans or sorted(new)
+    return spans
 
 
-def _merged(first: list[Span], later: list[Span]) -> list[Span]:
+def _merge(first: list[Span], later: list[Span]) -> list[Span]:
     """Both in order, without those of `later` that overlap one of `first`."""
     merged: list[Span] = []
     end = 0

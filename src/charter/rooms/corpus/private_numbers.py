@@ -74,27 +74,27 @@ _LENGTH_OF = {entry[:2]: int(entry[2:]) for entry in _IBAN_LENGTHS.split()}
 def accounts(text: str) -> Iterator[Span]:
     """International numbers of bank accounts: "iban"."""
     end = 0
-    for start in (found.start() for found in _IBAN.finditer(text)):
+    for start in (match.start() for match in _IBAN.finditer(text)):
         length = _LENGTH_OF.get(text[start : start + 2])
-        found = _groups(length).match(text, start) if length and start >= end else None
-        if found and _is_iban(found[0]):
-            end = found.end()
+        match = _groups(length).match(text, start) if length and start >= end else None
+        if match and _is_iban(match[0]):
+            end = match.end()
             yield start, end, "iban"
 
 
 def numbers(text: str) -> Iterator[Span]:
     """Spans with their kinds: ip, ssn, card, phone."""
     if text.count(":") > 2:
-        yield from ((*found.span(), "ip") for found in _IPV6.finditer(text) if _is_public(found[0]))
+        yield from ((*match.span(), "ip") for match in _IPV6.finditer(text) if _is_public(match[0]))
     end = 0
-    for start in (found.start() for found in _START.finditer(text)):
+    for start in (match.start() for match in _START.finditer(text)):
         if start < end:
             continue
         free = start - end < 2 or _is_free(text, start)
         for kind, form, holds in _FORMS if free else _FORMS[:3]:
-            found = form.match(text, start)
-            if found and holds(found):
-                end = found.end()
+            match = form.match(text, start)
+            if match and holds(match):
+                end = match.end()
                 yield start, end, kind
                 break
 
@@ -106,39 +106,39 @@ def _groups(length: int) -> re.Pattern[str]:
     return re.compile(" ?".join(f"[A-Z0-9]{{{size}}}" for size in sizes) + r"(?!\w)")
 
 
-def _is_iban(found: str) -> bool:
+def _is_iban(text: str) -> bool:
     """The remainder 1 modulo 97 with letters as numbers from 10."""
-    plain = found.replace(" ", "")
+    plain = text.replace(" ", "")
     return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
 
 
-def _is_public(found: str) -> bool:
+def _is_public(text: str) -> bool:
     """A host of the public network: not private, local, for documentation or reserved."""
     try:
-        address = ipaddress.ip_address(found)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return address.is_global and not address.is_multicast and found.count(":") != 2
+    return address.is_global and not address.is_multicast and text.count(":") != 2
 
 
-def _is_ip(found: re.Match[str]) -> bool:
+def _is_ip(match: re.Match[str]) -> bool:
     """Public, not preceded by a word for versions or sections, with a part over 31, for numberings stay below, and
     another last part than 0, which no host has."""
-    before = found.string[max(0, found.start() - 24) : found.start()]
-    parts = [int(part) for part in found[0].split(".")]
+    before = match.string[max(0, match.start() - 24) : match.start()]
+    parts = [int(part) for part in match[0].split(".")]
     if max(parts) < _LEAST_OCTET or not parts[-1] or _VERSION_BEFORE.search(before):
         return False
-    return _is_public(found[0])
+    return _is_public(match[0])
 
 
-def _is_ssn(found: re.Match[str]) -> bool:
-    area, group, serial = found[0].split("-")
+def _is_ssn(match: re.Match[str]) -> bool:
+    area, group, serial = match[0].split("-")
     return area not in ("000", "666") and area[0] != "9" and group != "00" and serial != "0000"
 
 
-def _is_card(found: re.Match[str]) -> bool:
+def _is_card(match: re.Match[str]) -> bool:
     """A length and first digits that issuers use, and Luhn's check."""
-    digits = re.sub(r"[ -]", "", found[0])
+    digits = re.sub(r"[ -]", "", match[0])
     head, length = int(digits[:4]), len(digits)
     if digits[0] == "4":
         fits = length in (13, 16, 19)
@@ -158,23 +158,23 @@ def _is_free(text: str, start: int) -> bool:
     return not before.endswith("/") and not (before[:1].isdigit() and before[-1] in " -")
 
 
-def _is_world(found: re.Match[str]) -> bool:
+def _is_world(match: re.Match[str]) -> bool:
     """With a country's code: 9 to 15 digits; behind +1 an area and an exchange that don't start with 0 or 1."""
-    digits = re.sub(r"\D", "", found[0])
+    digits = re.sub(r"\D", "", match[0])
     digits = digits[2:] if digits.startswith("00") else digits
-    if not 9 <= len(digits) <= 15 or not _COUNTRY.match(digits) or not _is_spaced(found[0]):
+    if not 9 <= len(digits) <= 15 or not _COUNTRY.match(digits) or not _is_spaced(match[0]):
         return False
-    if len(re.findall(r"\d+", found[0])) == 2 and "." in found[0]:
+    if len(re.findall(r"\d+", match[0])) == 2 and "." in match[0]:
         return False  # a decimal
     return digits[0] != "1" or bool(re.fullmatch(r"1[2-9]\d\d[2-9]\d{6}", digits))
 
 
-def _is_national(found: re.Match[str]) -> bool:
+def _is_national(match: re.Match[str]) -> bool:
     """With a leading 0: 9 to 12 digits in at most 5 groups of at least 2, one mark between them (or a stroke and then
     another), and no date, time, row of numbers or address with leading zeros."""
-    if _DATE.match(found[0]) or _TIMETABLE.fullmatch(found[0]):
+    if _DATE.match(match[0]) or _TIMETABLE.fullmatch(match[0]):
         return False
-    groups = re.findall(r"\d+", found[0])
+    groups = re.findall(r"\d+", match[0])
     sizes = [len(group) for group in groups]
     if not 9 <= sum(sizes) <= 12 or not 2 <= len(groups) <= 5 or min(sizes) < 2:
         return False
@@ -182,26 +182,26 @@ def _is_national(found: re.Match[str]) -> bool:
         return False
     if len(groups) == 5 and (set(sizes) != {2} or {int(b) - int(a) for a, b in pairwise(groups)} == {1}):
         return False
-    marks = re.sub(r"[\d()]", "", found[0]).strip()
+    marks = re.sub(r"[\d()]", "", match[0]).strip()
     if "." in marks and (len(groups) < 3 or sizes[0] > 2):
         return False
-    return len(set(marks.removeprefix("/"))) <= 1 and _is_spaced(found[0])
+    return len(set(marks.removeprefix("/"))) <= 1 and _is_spaced(match[0])
 
 
-def _is_called(found: re.Match[str]) -> bool:
-    before = found.string[max(0, found.start() - 20) : found.start()].rstrip(" .:=-\t(\"'")
-    if not before[-1:].isalpha() or not 7 <= _digits(found[0]) <= 15 or _DATE.match(found[0]):
+def _is_called(match: re.Match[str]) -> bool:
+    before = match.string[max(0, match.start() - 20) : match.start()].rstrip(" .:=-\t(\"'")
+    if not before[-1:].isalpha() or not 7 <= _digits(match[0]) <= 15 or _DATE.match(match[0]):
         return False
     word = re.search(r"[^\W\d_]+\Z", before)
     return word is not None and word[0].lower() in _CALLING
 
 
-def _is_spaced(found: str) -> bool:
-    return not re.search(r"[.\-/]{2}|  |[ (][.\-/)]|\([^)]*\(|\([^)]*\Z", found)
+def _is_spaced(text: str) -> bool:
+    return not re.search(r"[.\-/]{2}|  |[ (][.\-/)]|\([^)]*\(|\([^)]*\Z", text)
 
 
-def _digits(found: str) -> int:
-    return sum(character.isdigit() for character in found)
+def _digits(text: str) -> int:
+    return sum(character.isdigit() for character in text)
 
 
 # Telephone numbers, the last four, stand free.
@@ -225,7 +225,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...]
         re.compile(
             rf"(?:\+?1[-. ])?(?:\([2-9]\d\d\)[ -]?[2-9]\d\d[-. ]|[2-9]\d\d([-.])[2-9]\d\d\1)\d{{4}}{_END}"
         ),
-        lambda found: True,
+        lambda match: True,
     ),
     (
         "phone",

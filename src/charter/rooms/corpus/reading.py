@@ -56,25 +56,25 @@ def records(source: TextSource, file: TextFile, largest: int, meter: Meter) -> I
     too long, which are passed over."""
     before = meter.bytes
     form = form_of(file.name)
-    some, given = False, 0
+    some, size = False, 0
     try:
         for record in _read(source, file, form, largest, meter):
             some = True
-            given += record.size
+            size += record.size
             yield record
         if not some:
             yield Record(file.name, 0, b"", form, "empty", "the file holds no text")
     except _Fault as fault:
-        yield Record(file.name, 0, b"", form, fault.kind, fault.detail, _left(file, given))
+        yield Record(file.name, 0, b"", form, fault.kind, fault.detail, _unread_size(file, size))
     except CharterError as error:  # of the reader of tables
-        said = str(error).replace(str(file.path), file.name)
-        yield Record(file.name, 0, b"", form, "damaged", said, _left(file, given))
+        detail = str(error).replace(str(file.path), file.name)
+        yield Record(file.name, 0, b"", form, "damaged", detail, _unread_size(file, size))
     meter.bytes = before + _on_disk(file)
 
 
-def _left(file: TextFile, given: int) -> int:
+def _unread_size(file: TextFile, size: int) -> int:
     """What a file has beyond the bytes of the records that it gave; of a packed one, what lies on disk."""
-    return max(0, _on_disk(file) - given)
+    return max(0, _on_disk(file) - size)
 
 
 def _on_disk(file: TextFile) -> int:
@@ -94,7 +94,7 @@ def _read(source: TextSource, file: TextFile, form: Form, largest: int, meter: M
     if form == "parquet":
         yield from _tables(source, file, largest)
         return
-    blocks = _checked(file.path, meter)
+    blocks = _check_blocks(file.path, meter)
     if form == "rows" or (form == "text" and source.split == "line"):
         for number, line in _lines(blocks, largest):
             if isinstance(line, int):
@@ -104,13 +104,13 @@ def _read(source: TextSource, file: TextFile, form: Form, largest: int, meter: M
     elif form == "text" and source.split == "paragraph":
         yield from _paragraphs(file.name, _lines(blocks, largest), largest)
     else:
-        held = bytearray()
+        content = bytearray()
         for block in blocks:
-            held += block
-            if len(held) > largest:
+            content += block
+            if len(content) > largest:
                 raise _Fault("too_large", _over(largest))
-        if held:
-            yield Record(file.name, 0, bytes(held), form)
+        if content:
+            yield Record(file.name, 0, bytes(content), form)
 
 
 def _over(largest: int) -> str:
@@ -119,25 +119,25 @@ def _over(largest: int) -> str:
 
 def _paragraphs(name: str, lines: Iterator[tuple[int, bytes | int]], largest: int) -> Iterator[Record]:
     """Runs of lines between blank ones, each named by its first line."""
-    held: list[bytes] = []
+    paragraph: list[bytes] = []
     size = first = 0
-    for number, line in _ended(lines):
+    for number, line in _append_blank(lines):
         if isinstance(line, int) or line.strip():
             first = first or number
             size += (line if isinstance(line, int) else len(line)) + 1
             if size <= largest and not isinstance(line, int):
-                held.append(line)
+                paragraph.append(line)
             else:
-                held.clear()
+                paragraph.clear()
         elif first:
             if size > largest:
                 yield Record(name, first, b"", "text", "too_large", _over(largest), size)
             else:
-                yield Record(name, first, b"\n".join(held), "text")
-            held, size, first = [], 0, 0
+                yield Record(name, first, b"\n".join(paragraph), "text")
+            paragraph, size, first = [], 0, 0
 
 
-def _ended(lines: Iterator[tuple[int, bytes | int]]) -> Iterator[tuple[int, bytes | int]]:
+def _append_blank(lines: Iterator[tuple[int, bytes | int]]) -> Iterator[tuple[int, bytes | int]]:
     """The lines, and a blank one behind them."""
     yield from lines
     yield 0, b""
@@ -145,23 +145,23 @@ def _ended(lines: Iterator[tuple[int, bytes | int]]) -> Iterator[tuple[int, byte
 
 def _lines(blocks: Iterator[bytes], largest: int) -> Iterator[tuple[int, bytes | int]]:
     """(number from 1, line without its end, or the size of one over the limit); memory: one line and one block."""
-    number, held, size = 1, bytearray(), 0
+    number, line, size = 1, bytearray(), 0
     for block in blocks:
         for place, part in enumerate(block.split(b"\n")):
             if place:  # a line feed stands before it
-                yield number, size if size > largest else bytes(held)
+                yield number, size if size > largest else bytes(line)
                 number, size = number + 1, 0
-                held.clear()
+                line.clear()
             size += len(part)
             if size > largest:
-                held.clear()
+                line.clear()
             else:
-                held += part
+                line += part
     if size:
-        yield number, size if size > largest else bytes(held)
+        yield number, size if size > largest else bytes(line)
 
 
-def _checked(path: Path, meter: Meter) -> Iterator[bytes]:
+def _check_blocks(path: Path, meter: Meter) -> Iterator[bytes]:
     """The blocks of a file, unpacked. Raises _Fault for one that is no text, can't be read or ends early."""
     first = True
     try:
@@ -192,15 +192,15 @@ def _blocks(path: Path, meter: Meter) -> Iterator[bytes]:
 
 def _tables(source: TextSource, file: TextFile, largest: int) -> Iterator[Record]:
     """Rows of a parquet file as the JSON that a row of a .jsonl file would be."""
-    wanted = [source.text, *([source.date.field] if isinstance(source.date, DateField) else [])]
-    for number, row in short_rows(file.path, _ROWS, wanted, largest):
+    columns = [source.text, *([source.date.field] if isinstance(source.date, DateField) else [])]
+    for number, row in short_rows(file.path, _ROWS, columns, largest):
         if isinstance(row, int):
             yield Record(file.name, number, b"", "parquet", "too_large", _over(largest), row)
             continue
-        kept = {name: _plain(row[name]) for name in wanted if name in row}
-        if len(kept) < len(wanted):  # whoever misses a column wants to know the others
-            kept |= dict.fromkeys(row.keys() - kept.keys())
-        data = json.dumps(kept, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        cells = {name: _plain(row[name]) for name in columns if name in row}
+        if len(cells) < len(columns):  # whoever misses a column wants to know the others
+            cells |= dict.fromkeys(row.keys() - cells.keys())
+        data = json.dumps(cells, ensure_ascii=False).encode("utf-8", "surrogatepass")
         if len(data) > largest:
             yield Record(file.name, number, b"", "parquet", "too_large", _over(largest), len(data))
         else:

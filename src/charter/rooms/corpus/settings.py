@@ -111,8 +111,8 @@ def check(settings: Settings, roles: Filled) -> str:
         settings.cutoff()
     except ValueError:
         return f"filters.cutoff is {settings.filters.cutoff!r}; write it as 2023, 2023-01 or 2023-01-31"
-    if roles.get("tokenizer") and (given := sorted(settings.vocabulary.model_fields_set)):
-        return f"vocabulary.{given[0]} has no effect: the tokenizer is the given one; remove it"
+    if roles.get("tokenizer") and (fields := sorted(settings.vocabulary.model_fields_set)):
+        return f"vocabulary.{fields[0]} has no effect: the tokenizer is the given one; remove it"
     size, spare = settings.vocabulary.size, settings.vocabulary.spare
     if size < _LEAST + spare and not roles.get("tokenizer"):
         return (

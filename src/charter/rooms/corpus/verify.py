@@ -20,18 +20,18 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     splits = read_object(folder / "corpus.json")["splits"]
     total, by = whole["total"], whole["by"]
     shards = [shard for split in splits.values() for shard in split]
-    held = {key: sum(shard[key] for shard in shards) for key in ("bytes", "tokens")}
-    held["documents"], held["heldout"] = (
+    in_shards = {key: sum(shard[key] for shard in shards) for key in ("bytes", "tokens")}
+    in_shards["documents"], in_shards["heldout"] = (
         sum(s["documents"] for s in splits[k]) for k in ("train", "heldout")
     )
     for key in ADDED:
         if total[key] != counts[COUNTED[key]]:
             yield f"composition.json has {total[key]} {key}; counts.json says {counts[COUNTED[key]]}"
-        if key in held and total[key] != held[key]:
-            yield f"composition.json has {total[key]} {key}; the shards hold {held[key]}"
+        if key in in_shards and total[key] != in_shards[key]:
+            yield f"composition.json has {total[key]} {key}; the shards hold {in_shards[key]}"
         for name, parts in by.items():
-            if (added := sum(part[key] for part in parts.values())) != total[key]:
-                yield f"composition.json: {key} by {name} add up to {added}, not {total[key]}"
+            if (part_sum := sum(part[key] for part in parts.values())) != total[key]:
+                yield f"composition.json: {key} by {name} add up to {part_sum}, not {total[key]}"
     read, dropped = sum(part["read"] for part in by["source"].values()), sum(whole["dropped"].values())
     if read != counts["documents_read"] or read - dropped != total["unique"]:
         yield (

@@ -18,14 +18,14 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 from charter.rooms.corpus.batch import Batch
-from charter.rooms.corpus.remarks import on_size
+from charter.rooms.corpus.remarks import describe_size
 from charter.rooms.corpus.selection import Selection, Table
 from charter.rooms.corpus.settings import Settings, Vocabulary
 
 MIB = 1 << 20
 
 
-def the_tokenizer(
+def make_tokenizer(
     table: Table,
     selection: Selection,
     settings: Settings,
@@ -35,15 +35,15 @@ def the_tokenizer(
     """A checkpoint's tokenizer, or one that is trained, once; it lies in the corpus's folder."""
     mark = out.state / "tokenizer.whole"
     if not mark.exists():
-        given = inputs.optional("tokenizer")
-        if given is not None:
-            tokenizer = Tokenizer.from_folder(checkpoint_folder(given))
+        checkpoint = inputs.optional("tokenizer")
+        if checkpoint is not None:
+            tokenizer = Tokenizer.from_folder(checkpoint_folder(checkpoint))
         else:
             chosen = sample(table, selection, settings.vocabulary, out.seed)
             with out.progress("tokenizer", int(table.bytes[chosen].sum())) as bar:
-                tokenizer = trained_tokenizer(table, chosen, settings.vocabulary, bar)
+                tokenizer = train_on_sample(table, chosen, settings.vocabulary, bar)
             if tokenizer.vocab_size < settings.vocabulary.size:
-                out.note(on_size(tokenizer.vocab_size, settings.vocabulary.size))
+                out.note(describe_size(tokenizer.vocab_size, settings.vocabulary.size))
         tokenizer.save(out.path)
         atomic_write(mark, "")
     return Tokenizer.from_folder(out.path)
@@ -60,9 +60,7 @@ def sample(table: Table, selection: Selection, settings: Vocabulary, seed: int) 
     return chosen
 
 
-def trained_tokenizer(
-    table: Table, chosen: npt.NDArray[np.bool_], settings: Vocabulary, bar: Bar
-) -> Tokenizer:
+def train_on_sample(table: Table, chosen: npt.NDArray[np.bool_], settings: Vocabulary, bar: Bar) -> Tokenizer:
     """A tokenizer of `settings.size` tokens at most, <|endoftext|> before plain text."""
 
     def texts() -> Iterator[str]:
