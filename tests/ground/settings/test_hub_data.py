@@ -88,7 +88,7 @@ def test_other_inputs_pass_as_they_are(tmp_path: Path) -> None:
         ("hf:own/set#", None, "write hf:owner/name"),
         ("hf:own/set#../x.jsonl", None, "a path inside the data set"),
         ("hf:own/set#/x.jsonl", None, "a path inside the data set"),
-        ("hf:own/set#x.jsonl", "model", "a model is named without it"),
+        ("hf:own/set#x.jsonl", "model", "name a model without it"),
         ("hf:own/other#x.jsonl", None, "was not found on the hub, or the hub cannot be reached"),
         ("hf:own/set", "model", "was not found on the hub, or the hub cannot be reached"),
     ],

@@ -117,20 +117,20 @@ def test_shipped_questions_that_serve_as_examples_are_left_out() -> None:
     ("row", "why"),
     [
         ({"question": "Who?"}, "it has no answer"),
-        ({"question": "Who?", "golden_answers": "me"}, "no list of answers"),
-        ({"question": "Who?", "golden_answers": ["The"]}, "no answer with a word"),
-        ({"question": "Who?", "golden_answers": ["<unk>"]}, "answers are not published"),
+        ({"question": "Who?", "golden_answers": "me"}, "not a list of answers"),
+        ({"question": "Who?", "golden_answers": ["The"]}, "no answer holds a word"),
+        ({"question": "Who?", "golden_answers": ["<unk>"]}, "not published"),
         (ARC | {"answerKey": "7"}, "7"),
         ({"prompt": "Who?", "golden_answers": ["me"]}, "it has no question"),
     ],
 )
 def test_a_row_that_is_no_short_question_is_named(row: dict[str, Any], why: str, tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match=rf"broken\.jsonl:1: no short question \(.*{why}"):
+    with pytest.raises(CharterError, match=rf"broken\.jsonl:1: not a short question \(.*{why}"):
         read_short_questions([toys.rows_file(tmp_path / "broken.jsonl", [row])])
 
 
 def test_examples_alone_are_no_questions(tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match="there is no short question to ask"):
+    with pytest.raises(CharterError, match="the files hold no short question to ask"):
         read_short_questions([toys.rows_file(tmp_path / "shots.jsonl", [ROWS[1]])])
 
 

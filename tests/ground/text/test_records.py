@@ -162,7 +162,7 @@ def test_pairs_without_a_preference_are_dropped_and_counted(tmp_path: Path) -> N
         ),
         ({"messages": [user("q")], "chosen": 3, "rejected": "b"}, "chosen must be a text"),
         ({"prompt": "", "chosen": "a", "rejected": "b"}, "message 1, the user's, is empty"),
-        ({"chosen": "a", "rejected": "b"}, "neither a prompt"),
+        ({"chosen": "a", "rejected": "b"}, "neither the .*a column prompt"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "axis": 1}, "axis is int"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "id": 1.5}, "id is 1.5"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "meta": 1}, "meta is int"),

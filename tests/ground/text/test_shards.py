@@ -134,7 +134,7 @@ def test_changed_files_are_named(tmp_path: Path) -> None:
 
 
 def test_another_folder_and_another_format_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match=r"is no corpus: it has no corpus\.json"):
+    with pytest.raises(CharterError, match=r"is not a corpus: it has no corpus\.json"):
         TokenShards.open(tmp_path, "train")
     index = json.loads((written(tmp_path, some(3)) / INDEX).read_text())
     for changed, said in (

@@ -121,7 +121,7 @@ def test_broken_files_get_one_line(tmp_path: Path, text: str, said: str) -> None
 
 
 def test_names_outside_of_the_vocabulary_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match="'<none>' is named but not in the vocabulary"):
+    with pytest.raises(CharterError, match="the vocabulary lacks the named token '<none>'"):
         Tokenizer.from_folder(config(tmp_path, eos_token="<none>"))
 
 

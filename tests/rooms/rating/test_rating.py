@@ -292,9 +292,7 @@ def test_published_attempts_are_read_and_those_without_a_reply_counted(tmp_path:
 
 def test_a_transcript_in_another_form_is_refused(tmp_path: Path) -> None:
     path = toys.rows_file(tmp_path / "attempts.jsonl", [{"transcript": "You: hi. Bot: hello.", "rating": 1}])
-    with pytest.raises(
-        CharterError, match=r"attempts\.jsonl:1: the transcript has not the \\n\\nHuman: form"
-    ):
+    with pytest.raises(CharterError, match=r"attempts\.jsonl:1: the transcript lacks the \\n\\nHuman: form"):
         read_rated(path, Counter())
     path = toys.rows_file(tmp_path / "others.jsonl", [ATTEMPTS[2]])
     with pytest.raises(CharterError, match=r"others\.jsonl:1: turns empty or out of order"):

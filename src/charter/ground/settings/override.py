@@ -22,7 +22,7 @@ def parse_override(text: str) -> tuple[str, list[str], object]:
 
 
 def _own(value: object) -> object:
-    """A copy whose parts are shared with nothing: what YAML's aliases share is copied for each that uses it."""
+    """A deep copy without sharing: parts that YAML's aliases share are copied for each use."""
     if isinstance(value, dict):
         return {key: _own(inner) for key, inner in value.items()}
     return [_own(inner) for inner in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Places on this disk that references begin at: a home folder, and the folder of data that stands beside a checkout."""
+"""Folders on this disk where references start: a home folder, and the data folder next to a checkout."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ def data_folder() -> Path:
 
 
 def expanded(name: str) -> Path:
-    """The path of a name, `~` at its start being a home folder. Raises CharterError where there is no such home."""
+    """The path of a name; `~` at its start is a home folder. Raises CharterError if that home doesn't exist."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -21,9 +21,9 @@ def expanded(name: str) -> Path:
 
 
 def find_data(relative: str, folder: Path | None = None) -> Path:
-    """The file or folder of `data:relative`, whose ending may be left out (hh_rlhf/harmless-base).
+    """The file or folder of `data:relative`; its ending is optional (hh_rlhf/harmless-base).
 
-    Raises CharterError when there is none or more than one.
+    Raises CharterError if there is none or more than one.
     """
     root = data_folder() if folder is None else folder
     exact = root / relative

@@ -1,4 +1,4 @@
-"""Making a part of an artifact again: its inputs as they were, and whether equal work comes out equal here."""
+"""Remakes a part of an artifact: its original inputs, and whether equal work gives equal results here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charter.ground.settings.sources import resolve_again
 
 
 def elsewhere(recorded: Environment, run: Path) -> str | None:
-    """Why samples made in that environment don't come out equal in this one, and how they do; None where they do."""
+    """Why samples from the recorded environment would differ here, and the remedy; None if they would be equal."""
     if recorded.device != "cpu":
         return f"made on {recorded.device}; samples are regenerated on a CPU only"
     mismatch = difference(recorded, environment_of(Execution("cpu", recorded.precision)))
@@ -29,7 +29,7 @@ def elsewhere(recorded: Environment, run: Path) -> str | None:
 
 
 def inputs_again(folder: Path, roles: Mapping[str, Role]) -> Inputs:
-    """The inputs of an artifact as they were, from its manifest: siblings in the run directory and external sources."""
+    """The original inputs of an artifact, from its manifest: siblings in the run directory and external sources."""
     manifest = read_manifest(folder)
     entries: list[Input] = []
     for parent in manifest.parents:

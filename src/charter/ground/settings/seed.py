@@ -1,4 +1,4 @@
-"""Seeds: one number in the recipe gives every step, chunk and item a stream of its own; and which rows a seed draws."""
+"""Seeds: one number in the recipe gives every step, chunk and item its own stream. Also random draws of rows."""
 
 import hashlib
 import random
@@ -18,7 +18,7 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 
 def sampled(rows: Sequence[T], limit: int, seed: int) -> list[T]:
-    """At most `limit` rows (0: all) at random, in the order in which they are drawn; all of them keep theirs."""
+    """At most `limit` random rows (0: all) in random order; if all are taken, they keep their order."""
     if not limit or limit >= len(rows):
         return list(rows)
     return random.Random(seed).sample(rows, limit)

@@ -1,9 +1,8 @@
-"""Jinja whose work has an end: templates come with downloaded models, and one that loops for hours behind a word that
-nobody looked for would stop whoever renders it.
+"""Jinja with bounded work: templates come with downloaded models, and one could loop for hours.
 
-A render may take so many turns (of loops, calls, filters and operators; long texts and lists count for more), so many
-seconds, and make texts of a bounded length. Each is checked before the work is done. Only filters and methods whose
-cost is known are there: what chat templates in use need.
+A render has a budget of turns (of loops, calls, filters and operators; long texts and lists cost more) and of seconds,
+and its texts have a bounded length. Each limit is checked before the work is done. Only filters and methods of known
+cost are allowed: those that chat templates in use need.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 TURNS = 5_000_000
 SECONDS = 10.0
 LONGEST = 2**25  # characters of a text
-ENTRIES = 2**20  # of a list, and of all that it holds
-CUT = 2**22  # characters of a text that is cut into a list
-WIDEST = 10_000  # a number that says how wide something is to be
+ENTRIES = 2**20  # of a list, nested ones included
+CUT = 2**22  # characters of a text that is split into a list
+WIDEST = 10_000  # largest width
 DEEPEST_INDENT = 16  # of JSON
 BITS = 4096  # of a whole number
 CHARACTERS = 64  # of a text that count as one turn
 
-# as in transformers' templates, and what is harmless beside them
+# those of transformers' templates, and other harmless ones
 FILTERS = """abs attr batch capitalize center count d default dictsort e escape first float forceescape format groupby
 indent int items join last length list lower map max min pprint reject rejectattr replace reverse round safe select
 selectattr slice sort string striptags sum title tojson trim truncate unique upper urlencode wordcount wordwrap"""
@@ -67,13 +66,13 @@ _WIDE_FORMAT = re.compile(r"\{[^{}]*:[^{}]*(?:\d{5}|\{)|%[^a-zA-Z%]*(?:\d{5}|\*)
 
 
 class Budget:
-    """What one render has left."""
+    """The remaining budget of one render."""
 
     def __init__(self) -> None:
         self.turns, self.until = TURNS, time.monotonic() + SECONDS
 
     def take(self, turns: int) -> None:
-        """Raises SecurityError where nothing is left."""
+        """Takes turns from the budget. Raises SecurityError if it is used up."""
         self.turns -= turns
         if self.turns < 0 or time.monotonic() > self.until:
             raise SecurityError(f"it takes more than {TURNS:,} turns or {SECONDS:g} seconds")
@@ -84,7 +83,7 @@ _BUDGET: ContextVar[Budget] = ContextVar("budget")
 
 @contextmanager
 def budget() -> Iterator[None]:
-    """Renders within the context have one budget together."""
+    """Gives all renders within the context one shared budget."""
     token = _BUDGET.set(Budget())
     try:
         yield
@@ -93,7 +92,7 @@ def budget() -> Iterator[None]:
 
 
 def _concat(pieces: Iterable[str]) -> str:
-    """A text out of what a template or a macro wrote."""
+    """Joins what a template or a macro wrote."""
     texts, size = list[str](), 0
     for piece in pieces:
         texts.append(piece)
@@ -103,7 +102,7 @@ def _concat(pieces: Iterable[str]) -> str:
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """Templates are rendered within `budget`."""
+    """An environment whose templates must be rendered within `budget`."""
 
     concat = staticmethod(_concat)
     intercepted_binops = frozenset(("+", "*", "**", "%", "//", "-", "/"))
@@ -122,11 +121,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.globals.pop("lipsum", None)
 
     def add_filter(self, name: str, work: Callable[..., Any]) -> None:
-        """A filter of ours, counted as the others are."""
+        """Adds a filter of our own, which counts like the others."""
         self.filters[name] = _filter(name, work)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """Has loops, joined texts, comparisons, tests and slices go through filters that count."""
+        """Wraps loops, concatenations, comparisons, tests and slices in filters that count."""
         tree = super()._parse(source, name, filename)
         for loop in list(tree.find_all(nodes.For)):
             loop.iter = self._wrap("charter_counted", loop.iter)
@@ -151,7 +150,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno, environment=self)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """An operator, unless what it makes is too large."""
+        """Applies an operator, unless the result is too large."""
         _budget().take(1)
         if operator == "**":
             raise SecurityError("** is not allowed")
@@ -170,7 +169,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return value
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """A call, unless it is of a method whose cost nobody bounds."""
+        """Calls a function, unless it is a method without a bounded cost."""
         args = tuple(map(_to_list, args))
         __self._check_call(__obj, (*args, *kwargs.values()))
         value = super().call(__context, __obj, *args, **kwargs)
@@ -180,8 +179,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def _check_call(self, work: Any, arguments: tuple[Any, ...]) -> None:
         _budget().take(1)
         if work is self.globals["range"]:
-            return  # which has a bound of its own
-        work = getattr(work, "__wrapped__", work)  # the sandbox puts its own in front of format
+            return  # it has its own bound
+        work = getattr(work, "__wrapped__", work)  # the sandbox wraps format
         owner, name = getattr(work, "__self__", None), getattr(work, "__name__", "")
         if isinstance(owner, str | bytes | list | dict | tuple):
             if name not in _METHODS:
@@ -193,7 +192,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
 
 def _filter(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that takes from the budget what it reads and makes."""
+    """Wraps a filter so that it takes the cost of its input and output from the budget."""
     wants = getattr(getattr(work, "jinja_pass_arg", None), "name", "")
 
     @pass_context
@@ -202,9 +201,9 @@ def _filter(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         value = _to_list(value) if name in _DEEP else value
         arguments = (*args, *kwargs.values())
         if name == "sum" and not all(isinstance(one, int | float | str) for one in arguments):
-            raise SecurityError("sum adds numbers alone")
+            raise SecurityError("sum adds only numbers")
         if name == "tojson" and any(isinstance(one, int) and one > DEEPEST_INDENT for one in arguments):
-            raise SecurityError(f"JSON is indented by {DEEPEST_INDENT} at most")
+            raise SecurityError(f"the largest indent of JSON is {DEEPEST_INDENT}")
         (_weigh if name in _DEEP else _charge_length)(value)
         _check_arguments(name, value, arguments)
         first = {"context": context, "eval_context": context.eval_ctx, "environment": context.environment}
@@ -218,7 +217,7 @@ def _filter(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
 
 @pass_context
 def _charge_loop(context: Context, value: Any) -> Any:
-    """What a loop goes through."""
+    """The values of a loop, charged by their number."""
     if isinstance(value, Sized):
         _budget().take(1 + len(value))
         return value
@@ -229,14 +228,14 @@ def _charge_loop(context: Context, value: Any) -> Any:
 
 @pass_context
 def _charge_turn(context: Context, value: Any) -> Any:
-    """One turn of a loop: the clock is looked at."""
+    """Charges one turn of a loop, which checks the clock."""
     _budget().take(1)
     return value
 
 
 @pass_context
 def _charge_read(context: Context, value: Any) -> Any:
-    """What is read once: its length is taken."""
+    """Charges the length of a value that is read once."""
     _budget().take(1)
     _charge_length(value)
     return value
@@ -244,14 +243,14 @@ def _charge_read(context: Context, value: Any) -> Any:
 
 @pass_context
 def _charge_whole(context: Context, value: Any) -> Any:
-    """What is read with all that it holds."""
+    """Charges a value with all that it contains."""
     _weigh(value)
     return value
 
 
 @pass_context
 def _join(context: Context, parts: list[Any]) -> str:
-    """What stands between ~."""
+    """Joins the operands of ~."""
     for part in parts:
         _weigh(part)
     texts = [str(part) for part in parts]
@@ -260,7 +259,7 @@ def _join(context: Context, parts: list[Any]) -> str:
 
 
 def _to_list(value: Any) -> Any:
-    """What map, select and the like give as they go along, as a list that can be weighed."""
+    """The lazy values of map, select and the like as a list, so that they can be charged."""
     if not isinstance(value, GeneratorType):
         return value
     entries = list(islice(value, ENTRIES + 1))
@@ -273,21 +272,21 @@ def _budget() -> Budget:
 
 
 def _spend(size: int, text: bool) -> None:
-    """Takes what so many characters or entries cost."""
+    """Takes the cost of `size` characters or entries."""
     if size > (LONGEST if text else ENTRIES):
         raise SecurityError("a text or list gets too long")
     _budget().take(size // CHARACTERS if text else size // 8)
 
 
 def _charge_length(value: Any) -> None:
-    """Takes the length of a value."""
+    """Takes the cost of a value's length."""
     if isinstance(value, str | bytes | list | tuple | dict):
         _spend(len(value), isinstance(value, str | bytes))
 
 
 def _weigh(value: Any) -> None:
-    """Takes what a value has with all that it holds, each as often as it is held: lists that hold one another twice
-    are small in memory and endless to read."""
+    """Takes the cost of a value with all that it contains, each as often as it occurs: lists that contain one another
+    twice are small in memory and endless to read."""
     if not isinstance(value, list | tuple | dict):
         _budget().take(1)
         _charge_length(value)
@@ -308,13 +307,13 @@ def _weigh(value: Any) -> None:
 
 
 def _check_arguments(name: str, owner: Any, arguments: tuple[Any, ...]) -> None:
-    """What a method or filter reads, and what it may make at most, is taken beforehand."""
+    """Takes the cost of what a method or filter reads, and of the most that it may make, before it runs."""
     for one in (owner, *arguments):
         _charge_length(one)
     if name in _WIDE and any(isinstance(one, int) and abs(one) > WIDEST for one in arguments):
         raise SecurityError(f"{name} takes no number over {WIDEST:,}")
     if name in _CUTTING and isinstance(owner, str | bytes) and len(owner) > CUT:
-        raise SecurityError("a text that long can't be cut into a list")
+        raise SecurityError("the text is too long to split into a list")
     texts = [one for one in arguments if isinstance(one, str)]
     if isinstance(owner, str):
         if name == "replace":
@@ -339,6 +338,6 @@ def _check_arguments(name: str, owner: Any, arguments: tuple[Any, ...]) -> None:
 
 
 def _check_format(text: str) -> None:
-    """Raises SecurityError for a format that says how wide something is to be, and says much."""
+    """Raises SecurityError for a format with a large or variable width."""
     if _WIDE_FORMAT.search(text):
-        raise SecurityError("a format that wide is not allowed")
+        raise SecurityError("the width of a format is too large")

@@ -16,8 +16,8 @@ Row = dict[str, Any]
 
 
 def read_transcripts(path: Path) -> list[Row]:
-    """Critique transcripts, of a file or a critique artifact: id, topic, messages, draft, and rounds of key, critique,
-    revision and dropped (why the revision was, None where it was kept)."""
+    """Critique transcripts of a file or a critique artifact: id, topic, messages, draft, and rounds of key, critique,
+    revision and dropped (why the revision was dropped; None if it was kept)."""
     rows = _rows(path, "transcripts.jsonl", {"id": str, "draft": str, "rounds": list})
     for row in rows:
         row.setdefault("topic", "")
@@ -34,7 +34,7 @@ def read_transcripts(path: Path) -> list[Row]:
 
 
 def kept_rounds(transcript: Mapping[str, Any]) -> list[tuple[int, str, Row]]:
-    """(number from 1, the reply that it started with, the round) of each round whose revision was kept."""
+    """(number from 1, its first reply, the round) of each round whose revision was kept."""
     rounds, reply = [], transcript["draft"]
     for number, critique_round in enumerate(transcript["rounds"], 1):
         if not critique_round.get("dropped"):
@@ -55,11 +55,11 @@ def read_shots(path: Path) -> list[Row]:
 
 
 def read_labelled(path: Path) -> list[Row]:
-    """Replies with labels of detectors: reply, and true or false by a detector's name."""
+    """Replies with labels for detectors: reply, and true or false under a detector's name."""
     rows = []
     for number, row in numbered_rows(path):
         if not isinstance(row.get("reply"), str):
-            raise CharterError(f"{path}:{number}: reply is missing or no text; labelled replies need it")
+            raise CharterError(f"{path}:{number}: reply is missing or not a text; labelled replies need it")
         rows.append(row)
     return rows
 
@@ -75,7 +75,7 @@ def _rows(path: Path, name: str, keys: dict[str, type]) -> list[Row]:
     for number, row in numbered_rows(file):
         for key, kind in keys.items():
             if not isinstance(row.get(key), kind):
-                raise CharterError(f"{file}:{number}: {key} is missing or no {kind.__name__}")
+                raise CharterError(f"{file}:{number}: {key} is missing or not a {kind.__name__}")
         try:
             row["messages"] = list(check_messages(row.get("messages")))
         except CharterError as error:

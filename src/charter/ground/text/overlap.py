@@ -1,10 +1,10 @@
-"""Overlap of texts by word n-grams: which items of a test stand in what a model was taught (Brown 2020, appendix C).
+"""Overlap of texts by word n-grams: which test items occur in a model's training text (Brown 2020, appendix C).
 
-Words are letters and digits in lower case. An item is hit by a text that shares a run of SIZE words with it, or the
-whole item where it is shorter, down to LEAST words; shorter ones say too little and are not checked.
+Words are letters and digits in lower case. A text hits an item if they share a run of SIZE words. A shorter item, down
+to LEAST words, must occur whole; still shorter items say too little and are not checked.
 
-Runs are kept as 64-bit hashes in one sorted array, 12 bytes each with their item. A text's runs of LEAST words are
-looked up first, in a bitmap of how the items' runs begin; only where a bit is set are longer runs hashed and sought.
+Runs are stored as 64-bit hashes in one sorted array, 12 bytes each with their item. A bitmap of the first LEAST words
+of the items' runs is checked first. Longer runs of a text are hashed and looked up only if the bit is set.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from charter.ground.text.shingles import Hashes, Places, shingles, shingles_at, 
 
 SIZE, LEAST = 13, 8
 _WORD = re.compile(r"[^\W_]+")
-# A run of the items sets two of at least 16 bits, so that of 100 other runs one at most finds its two set.
+# Each run of the items sets two of at least 16 bits, so at most one in 100 other runs has both its bits set.
 _BITS_A_RUN = 32
 _NO_RUNS = np.empty(0, np.uint64)
-# Items whose words are hashed together.
+# Items that are hashed together.
 _ITEMS = 4096
 
 
 def words(text: str) -> list[str]:
-    """The words that are compared."""
+    """The words of a text, for comparison."""
     return _WORD.findall(text.lower())
 
 
 class Items:
-    """The items of tests by name, ready to be looked for in any number of texts.
+    """The items of tests by name, indexed for lookup in any number of texts.
 
-    `names`: of all; `unchecked`: of those without a run. With `apart`, letters of scripts without blanks between
-    words count as words (`shingles.word_hashes`). Without `counting`, runs of nothing but numbers and single letters
-    are not sought: tables and sums share them by chance.
+    `names`: of all items; `unchecked`: of items without a run. With `apart`, letters of scripts without blanks between
+    words count as words (`shingles.word_hashes`). Without `counting`, runs of only numbers and single letters are
+    ignored: tables and sums share them by chance.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Items:
         apart: bool = False,
         counting: bool = True,
     ) -> None:
-        """An item of several texts is hit by each of them; where all of them are too short, they are read as one."""
+        """Each text of an item can be hit. If all are too short, they are joined into one."""
         pairs = iter([(n, [t]) for n, t in texts.items()] if isinstance(texts, Mapping) else texts)
         self.names: list[str] = []
         self._apart = apart
@@ -79,10 +79,10 @@ class Items:
         self.unchecked = {self.names[n] for n in np.flatnonzero(~searchable)}
 
     def save(self, folder: Path) -> None:
-        """Writes what `open` reads: three arrays and the names."""
+        """Writes three arrays and the names, for `open`."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in (("runs", self._runs), ("owners", self._owners), ("bits", self._bits)):
-            file = io.BytesIO()  # of a full disk numpy's own writing says no number
+            file = io.BytesIO()  # on a full disk numpy's own writer gives no error number
             np.save(file, array, allow_pickle=False)
             atomic_write(folder / f"{name}.npy", file.getvalue())
         fields = {
@@ -95,7 +95,7 @@ class Items:
 
     @classmethod
     def open(cls, folder: Path) -> Items:
-        """Items that were saved. The arrays are mapped: processes that open one folder share their memory."""
+        """Opens saved items. The arrays are mapped: processes that open one folder share their memory."""
         items = cls({})
         fields = json.loads((folder / "items.json").read_text("utf-8"))
         items.names, items.unchecked = fields["names"], set(fields["unchecked"])
@@ -107,7 +107,7 @@ class Items:
         return items
 
     def _spans(self, items: list[tuple[str, Sequence[str]]]) -> tuple[Hashes, Places, Places, Places]:
-        """Words of some items' texts, and of each span of them that is sought: its start, its length, its item."""
+        """Word hashes of some items' texts, and the start, length and item of each span to look up."""
         first = len(self.names)
         self.names += [name for name, _ in items]
         texts = [parts or [""] for _, parts in items]
@@ -130,11 +130,11 @@ class Items:
 
     @property
     def bytes(self) -> int:
-        """What the runs take in memory."""
+        """Memory of the runs."""
         return self._runs.nbytes + self._owners.nbytes + self._bits.nbytes
 
     def __len__(self) -> int:
-        """Runs that are kept."""
+        """The number of runs."""
         return len(self._runs)
 
     def hit_by(self, texts: Iterable[str]) -> set[str]:
@@ -145,7 +145,7 @@ class Items:
         return names
 
     def _owners_of(self, text: str) -> set[int]:
-        """Numbers of the items hit; the text is read block by block, each with the end of the one before."""
+        """Numbers of the items that a text hits. Each block is read with the end of the one before."""
         owners: set[int] = set()
         rest = _NO_RUNS
         for block in word_hashes(text, self._apart):
@@ -170,7 +170,7 @@ class Items:
 
 
 def _runs_of(starts: Places, lengths: Places, size: int) -> tuple[Places, Places]:
-    """(start, number of its span) of all runs of `size` words; fewer than SIZE are those of whole spans."""
+    """(start, number of its span) of all runs of `size` words; runs shorter than SIZE are whole spans."""
     spans = np.flatnonzero(lengths == size if size < SIZE else lengths >= size)
     counts = lengths[spans] - size + 1
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -198,7 +198,7 @@ def _sort_runs(runs: Hashes, owners: npt.NDArray[np.uint32]) -> tuple[Hashes, np
 
 
 def _bitmap(leads: Hashes) -> npt.NDArray[np.uint8]:
-    """Two bits set for each of the hashes, by its lower and by its upper half (Bloom 1970)."""
+    """A bitmap with two bits set for each hash, by its lower and its upper half (Bloom 1970)."""
     size = 1 << max(16, (_BITS_A_RUN * len(leads)).bit_length() - 1)
     bits = np.zeros(size // 8, np.uint8)
     for half in (leads, leads >> np.uint64(32)):
@@ -215,7 +215,7 @@ def _is_set(bits: npt.NDArray[np.uint8], hashes: Hashes) -> npt.NDArray[np.bool_
 
 
 def texts_of(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """(place, every text of the row, however deep) of each row of a file. Raises CharterError where it isn't rows."""
+    """(place, all texts of the row at any depth) of each row of a file. Raises CharterError if it has no rows."""
     for place, row in raw_rows(path):
         yield place, list(_strings(row))
 
