@@ -142,7 +142,7 @@ def test_workers_keep_the_order_and_pass_on_what_they_raise() -> None:
 def test_a_worker_that_is_killed_is_one_line() -> None:
     with (
         Crew[int, int](2, doubling, 5) as crew,
-        pytest.raises(CharterError, match="a worker process was killed, most likely for want of memory"),
+        pytest.raises(CharterError, match="a worker process was killed, probably because memory ran out"),
     ):
         list(crew.results((n, None) for n in (1, 98, 2, 3)))
 

@@ -205,4 +205,4 @@ def test_what_is_no_utf8_says_what_to_do(tmp_path: Path) -> None:
         assert [fault["reason"] for fault in found] == ["broken_utf8"] * count
         assert all("UTF-16; convert it" in fault["detail"] for fault in found[:2])
     first = refused(Workspace(tmp_path / "refuse"))[2]["detail"]
-    assert "no UTF-8 at byte 4; convert it" in first and "reading.broken_utf8: replace" in first
+    assert "not UTF-8 at byte 4; convert it" in first and "reading.broken_utf8: replace" in first

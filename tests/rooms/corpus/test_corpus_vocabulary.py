@@ -67,7 +67,7 @@ def test_a_vocabulary_without_room_for_bytes_and_specials_is_refused() -> None:
     assert train_tokenizer(["a"], 300, spare=40).vocab_size == 300
     assert check(Settings(vocabulary=Vocabulary(size=300, spare=40)), {}) == ""
     small = Settings(vocabulary=Vocabulary(size=300, spare=41))
-    assert "vocabulary.size is 300, and bytes, special tokens and vocabulary.spare take 301" in check(
+    assert "vocabulary.size is 300, but bytes, special tokens and vocabulary.spare need 301" in check(
         small, {}
     )
 

@@ -1,7 +1,7 @@
-"""Counts: what came in, what was kept, and for which one reason everything else was not.
+"""Counts: the input, the kept part, and the one reason for each dropped document.
 
-`counts.json` is flat, a number a name; `composition.json` says the same by source, language, year, licence and kind,
-with reasons, placeholders and benchmarks, for pages that show it. For every source, read = kept + dropped by reason.
+`counts.json` is flat, one number a name. `composition.json` splits the numbers by source, language, year, licence and
+kind, and adds reasons, placeholders and benchmarks for pages. For every source, read = kept + dropped by reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from charter.rooms.corpus.settings import Languages
 
 EXACT_COPY, NEAR_COPY, SHARE = "exact_copy", "near_copy", "share"
 UNKNOWN_YEAR = "unknown"
-_SHOWN, _EXCERPT = 20, 600  # documents kept as samples, and characters of each
+_SHOWN, _EXCERPT = 20, 600  # documents in samples, and characters of each
 _MOST_EXAMPLES = 6  # of each reason, in samples/dropped.jsonl
 Sizes = dict[str, int | float]
 Group = dict[str, Sizes]
@@ -37,7 +37,7 @@ Group = dict[str, Sizes]
 
 @dataclass
 class Examined:
-    """What the batches say, added up. Counters by source number have a pair as their key."""
+    """The facts of all batches, added up. Counters are keyed by source number, `dropped` by (source number, reason)."""
 
     read: Counter[int] = field(default_factory=Counter)
     read_bytes: Counter[int] = field(default_factory=Counter)
@@ -54,7 +54,7 @@ class Examined:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def by_reason(self) -> dict[str, int]:
-        """How many documents were dropped for each reason, by name."""
+        """The number of dropped documents for each reason, sorted by name."""
         counts: Counter[str] = Counter()
         for (_, reason), count in self.dropped.items():
             counts[reason] += count
@@ -62,7 +62,7 @@ class Examined:
 
 
 def add_up(paths: Sequence[Path]) -> Examined:
-    """The facts of all batches; of faults the first, of other reasons some examples."""
+    """Adds up the facts of all batches, with the first fault and some examples of other reasons."""
     examined = Examined()
     example_counts: Counter[str] = Counter()
     for path in paths:
@@ -89,7 +89,7 @@ def add_up(paths: Sequence[Path]) -> Examined:
 
 
 def write_faults(paths: Sequence[Path], target: Path) -> None:
-    """Every file, line and row that can't be read, one JSON object a line, whole or not at all."""
+    """Writes all files, lines and rows that can't be read, one JSON object a line. The file is whole or absent."""
     target.parent.mkdir(exist_ok=True)
     temporary = target.with_name(TEMPORARY + target.name)
     with temporary.open("w", encoding="utf-8") as file:
@@ -100,7 +100,7 @@ def write_faults(paths: Sequence[Path], target: Path) -> None:
 
 
 def drop_selected(examined: Examined, table: Table, selection: Selection) -> None:
-    """Adds to the drops what was kept by the batches and is not taken: copies, and what weights and shares left out."""
+    """Counts unselected documents of the batches as dropped: copies, and those that weights and shares omit."""
     left_out = (selection.copies == 0) & (selection.times == 0)
     chosen = (
         (selection.copies == EXACT, EXACT_COPY),
@@ -113,7 +113,7 @@ def drop_selected(examined: Examined, table: Table, selection: Selection) -> Non
 
 
 def tokens_of(folder: Path, table: Table, selection: Selection) -> npt.NDArray[np.int64]:
-    """Tokens of each document of the table, once; 0 where it was not taken."""
+    """Tokens of each document of the table, counted once; 0 if it is not selected."""
     tokens = np.zeros(len(table), np.int64)
     for split in SPLITS:
         lengths = TokenShards.open(folder, split).lengths
@@ -133,7 +133,7 @@ def composition(
     tests: Decontamination,
     languages: Languages,
 ) -> dict[str, Any]:
-    """All counts, nested."""
+    """The content of composition.json."""
     sources = [listing.source for listing in listings]
     years = [str(year) if year else UNKNOWN_YEAR for year in range(int(table.year.max(initial=0)) + 1)]
     measure = _Measure(table, selection, tokens)
@@ -186,7 +186,7 @@ def composition(
 def sample_rows(
     listings: Sequence[Listing], table: Table, selection: Selection, seed: int
 ) -> list[dict[str, Any]]:
-    """The beginnings of some documents that were taken, drawn at random, in order."""
+    """The beginnings of some random selected documents, in order."""
     candidates = np.flatnonzero(selection.times)
     numbers = candidates[np.argsort(table.draw(seed, "samples")[candidates], kind="stable")[:_SHOWN]]
     rows = []
@@ -203,8 +203,8 @@ def sample_rows(
 
 
 class _Measure:
-    """Adds up taken documents: each as often as it is taken, tokens and bytes likewise; `unique` and `unique_bytes`
-    count it once."""
+    """Adds up the selected documents, their tokens and bytes, each as often as it is taken. `unique` and `unique_bytes`
+    count each once."""
 
     def __init__(self, table: Table, selection: Selection, tokens: npt.NDArray[np.int64]) -> None:
         self._taken = selection.times > 0
@@ -224,7 +224,7 @@ class _Measure:
         return {name: int(column[which].sum(dtype=np.int64)) for name, column in self._columns.items()}
 
     def group(self, names: Sequence[str], label: npt.NDArray[np.uint16]) -> Group:
-        """Sizes by the name of each label that occurs, in the order of the names; labels may share a name."""
+        """Sizes by the name of each label that occurs, in the labels' order; labels may share a name."""
         groups: Group = {}
         for number in np.unique(label[self._taken]).tolist():
             own = self.sizes(label == number)
@@ -235,7 +235,7 @@ class _Measure:
 
 
 def flatten(whole: Mapping[str, Any], examined: Examined, languages: Languages) -> dict[str, float]:
-    """What counts.json says."""
+    """The content of counts.json."""
     total, by = whole["total"], whole["by"]
     other = sum(g["bytes"] for code, g in by["language"].items() if is_other(code, languages))
     read = sum(examined.read.values())

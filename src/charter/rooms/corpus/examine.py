@@ -1,9 +1,9 @@
-"""What happens to one raw record: it becomes a kept document, or it is dropped for exactly one reason.
+"""Examines one raw record: it becomes a kept document, or it is dropped for exactly one reason.
 
-The order: bytes, text, normal form, date, language, length, quality, benchmarks, personal data: a placeholder would
-hide a test item. Copies are found later, among what is left: a document that holds test items must not stand for its
-clean copy. All of it depends on the record and the settings alone, so that batches can be examined anywhere and
-in any order.
+The order: bytes, text, normal form, date, language, length, quality, benchmarks, personal data. Personal data comes
+last because a placeholder would hide a test item. Copies are found later, among the kept documents: a document with
+test items must not replace its clean copy. Everything depends only on the record and the settings, so batches can be
+examined anywhere and in any order.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from charter.rooms.corpus.quality import problem
 from charter.rooms.corpus.reading import Record
 from charter.rooms.corpus.settings import Settings
 
-# of the input itself: each is named with its file and line
+# faults of the input itself: each is listed with its file and line
 FAULTS = frozenset(
     {
         *("binary", "damaged", "unreadable", "empty", "too_large"),
         *("broken_utf8", "broken_row", "no_text", "broken_date"),
     }
 )
-_EXAMPLES, _EXCERPT = 2, 400  # kept of each reason in a batch, and characters of each
-_SCRUBBED = 1 << 14  # characters that an excerpt is cut from: no half of an address stands at its end
-_NAMES, _NAME = 12, 40  # columns that are named, and characters of each
+_EXAMPLES, _EXCERPT = 2, 400  # examples of each reason in a batch, and characters of each
+_SCRUBBED = 1 << 14  # characters scrubbed before an excerpt is cut, so that it can't end in half an address
+_NAMES, _NAME = 12, 40  # columns in a message, and characters of each
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Records of one source, whose number is `number`, that are examined together; `disk`: bytes of files read for
+    """Records of one source that are examined together. `number`: of the source; `disk`: bytes of files read for
     them."""
 
     path: Path
@@ -55,7 +55,7 @@ class Piece:
 
 
 class Dropped(Exception):
-    """A record that is not kept, with the reason's name, and what more can be said."""
+    """A dropped record, with the reason's name and details."""
 
     def __init__(self, reason: str, detail: str = "", text: str = "") -> None:
         super().__init__(reason)
@@ -64,16 +64,16 @@ class Dropped(Exception):
 
 @dataclass
 class Tally:
-    """What a batch counts; all of it but faults and examples is added up over batches."""
+    """The counts of a batch. All but faults and examples are added up over batches."""
 
     read: int = 0
     read_bytes: int = 0
     rows: int = 0
-    undated_rows: int = 0  # without the column in which the manifest says that dates stand
-    columns: list[str] = field(default_factory=list)  # of one of these rows
-    replaced: int = 0  # documents in which bytes that were no UTF-8 became U+FFFD
+    undated_rows: int = 0  # without the manifest's column of dates
+    columns: list[str] = field(default_factory=list)  # of one row without dates
+    replaced: int = 0  # documents in which invalid UTF-8 became U+FFFD
     dropped: Counter[str] = field(default_factory=Counter)
-    personal: Counter[str] = field(default_factory=Counter)  # placeholders by kind, copies not yet found
+    personal: Counter[str] = field(default_factory=Counter)  # placeholders by kind, before copies are found
     personal_documents: int = 0
     contaminated: Counter[str] = field(default_factory=Counter)  # documents by benchmark file
     faults: list[dict[str, Any]] = field(default_factory=list)
@@ -81,18 +81,18 @@ class Tally:
 
 
 class Examiner:
-    """Examines pieces under one room's settings; `benchmarks` is the folder of a saved Decontamination."""
+    """Examines pieces with one room's settings; `benchmarks` is the folder of a saved Decontamination."""
 
     def __init__(self, settings: Settings, benchmarks: Path, seed: int) -> None:
         self.settings = settings
-        # places of a signature; none where no near copies are looked for
+        # the length of a signature; 0 without a search for near copies
         self.width = settings.filters.permutations if settings.filters.near else 0
         self.cutoff: Period | None = settings.cutoff()
         self.seed = seed
         self.benchmarks = Decontamination.open(benchmarks)
 
     def __call__(self, piece: Piece) -> int:
-        """Writes the batch of a piece; the bytes that were read."""
+        """Writes the batch of a piece. Returns the bytes read."""
         tally, documents = Tally(), []
         for record in piece.records:
             tally.read += 1
@@ -158,12 +158,12 @@ class Examiner:
         return text, "" if isinstance(date, DateField) else date
 
     def _check_date(self, date_text: str, text: str) -> Period | None:
-        """The date of a document, held against the cut-off."""
+        """The date of a document. Raises Dropped if the cut-off excludes it."""
         try:
             date = period(date_text) if date_text else None
         except ValueError:
             if self.cutoff is not None:
-                raise Dropped("broken_date", f"{date_text[:40]!r} is no date") from None
+                raise Dropped("broken_date", f"{date_text[:40]!r} is not a date") from None
             return None
         if self.cutoff is None:
             return date
@@ -179,7 +179,7 @@ class Examiner:
         return PROGRAM if source.kind == "code" else detect(text)[0] or UNDETERMINED
 
     def _drop(self, dropped: Dropped, record: Record, source: TextSource, tally: Tally) -> None:
-        """Counts a dropped record; faults are named one by one, of other reasons some examples are kept."""
+        """Counts a dropped record. Lists every fault, and some examples of other reasons."""
         seen = tally.dropped[dropped.reason]
         tally.dropped[dropped.reason] += 1
         about = {
@@ -209,25 +209,23 @@ def _row(decoded: str) -> dict[str, Any]:
 
 
 def _no_utf8(place: int) -> str:
-    return (
-        f"it is no UTF-8 at byte {place}; convert it, or write U+FFFD there by reading.broken_utf8: replace"
-    )
+    return f"it is not UTF-8 at byte {place}; convert it, or write U+FFFD there with reading.broken_utf8: replace"
 
 
 def _columns(row: Mapping[str, Any]) -> list[str]:
-    """The names of a row's columns, the first and cut to what a line can show."""
+    """The first names of a row's columns, shortened to fit a line."""
     return [name[:_NAME] for name in sorted(row)[:_NAMES]]
 
 
 def _without_text(row: Mapping[str, Any], column: str) -> str:
     if column in row:
-        return f"the row's {column!r} is {json.dumps(row[column])[:_NAME]}, which is no text"
+        return f"the row's {column!r} is {json.dumps(row[column])[:_NAME]}, which is not a text"
     names = ", ".join(_columns(row)) or "none"
     return f"the row has no column {column!r}; name the one that holds the text under `text` of a manifest: {names}"
 
 
 def _half(text: str) -> bool:
-    """Whether a text can't be written as UTF-8: JSON may spell half of a surrogate pair."""
+    """Whether a text can't be encoded as UTF-8: JSON may contain half of a surrogate pair."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The report page: one file of HTML that says what is in the corpus and what is not, with nothing from outside."""
+"""The report page: one self-contained HTML file about the kept and the dropped documents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TITLES = {
     "year": "By year",
     "kind": "By kind",
 }
-# The order in which reasons are tested, where it is known; others (of quality) stand between.
+# The known order of the tests for each reason; those of quality come between.
 _FIRST = (
     *("unreadable", "damaged", "binary", "too_large", "broken_utf8", "broken_row", "no_text", "empty"),
     *("broken_date", "undated", "after_cutoff", "language", "no_words"),
@@ -34,7 +34,7 @@ Rows = Sequence[tuple[str, Any]]
 def write_page(
     whole: Mapping[str, Any], counts: Mapping[str, float], samples: Sequence[Mapping[str, Any]]
 ) -> str:
-    """The page of what `composition.json` and `counts.json` say, with some documents."""
+    """The page for `composition.json` and `counts.json`, with some documents."""
     by = whole["by"]
     heldout = counts["documents_heldout"]
     return (
@@ -97,19 +97,19 @@ def _environment() -> Environment:
 
 
 def _drop_empty(groups: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
-    """The groups of which something was taken."""
+    """The groups with selected documents."""
     return {name: group for name, group in groups.items() if group.get("bytes")}
 
 
 def _largest(groups: Mapping[str, Mapping[str, float]], name: str) -> Rows:
-    """Years in order, else the largest first."""
+    """The groups: years in order, others with the largest first."""
     if name == "year":
         return sorted(groups.items(), key=lambda pair: (pair[0] == UNKNOWN_YEAR, pair[0]))
     return sorted(groups.items(), key=lambda pair: (-pair[1]["tokens"], pair[0]))
 
 
 def _plot(name: str, groups: Mapping[str, Mapping[str, float]]) -> str:
-    """Bars of megabytes, the largest groups; years in order."""
+    """Bars of megabytes for the largest groups, or for years in order."""
     rows = list(_largest(groups, name))
     top = rows[-_MOST_BARS:] if name == "year" else rows[:_MOST_BARS]
     figure, (axes,) = canvas(4.0, 0.6 + 0.24 * max(2, len(top)))

@@ -1,8 +1,8 @@
 """The normal form of a text, and the text of an HTML page.
 
-Normal form: Unicode NFC; every line ends in a line feed (CR LF, CR, form feeds and the separators U+2028 and U+2029
-become one); other control characters and byte-order marks go; blank lines at both ends go, blanks at the ends of lines
-stay, for they may mean something. The text ends without a line feed.
+Normal form: Unicode NFC. Every line ends in a line feed (CR LF, CR, form feeds and the separators U+2028 and U+2029
+become one). Other control characters, byte-order marks, and blank lines at both ends are removed. Blanks at the ends of
+lines stay, because they may have a meaning. The text ends without a line feed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CELLS = frozenset({"td", "th"})  # of a row, which is a line
 
 
 def normal_form(text: str) -> str:
-    """The normal form, as above. Applied twice it changes nothing more."""
+    """The normal form, as above. It is idempotent."""
     plain = _CONTROLS.sub("", _LINE_ENDS.sub("\n", text))
     whole = unicodedata.normalize("NFC", plain).rstrip()
     blank = len(whole) - len(whole.lstrip())
@@ -48,7 +48,7 @@ def normal_form(text: str) -> str:
 
 
 def page_text(page: str) -> str:
-    """What a reader of an HTML page sees: text without tags, scripts, styles and navigation, a line a block."""
+    """The visible text of an HTML page, without tags, scripts, styles and navigation; each block is a line."""
     reader = _Page()
     reader.feed(page)
     reader.close()
@@ -67,7 +67,7 @@ class _Page(HTMLParser):
         if tag in _HIDDEN:
             self._hidden.append(tag)
         elif tag == "body" or (tag in _BREAKS and self._hidden == ["head"]):
-            self._hidden.clear()  # a head that nobody closed ends here
+            self._hidden.clear()  # an unclosed head ends here
         if tag in _BREAKS:
             self.parts.append("\n" if tag in ("br", "li", "tr", "dt", "dd", "option") else "\n\n")
         elif tag in _CELLS:
@@ -79,7 +79,7 @@ class _Page(HTMLParser):
             self.parts.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in self._hidden:  # with all that was opened in it and never closed
+        if tag in self._hidden:  # with all its unclosed children
             del self._hidden[self._hidden.index(tag) :]
         if tag in _BREAKS:
             self.parts.append("\n")

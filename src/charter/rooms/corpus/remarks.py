@@ -1,4 +1,4 @@
-"""What the room tells whoever waits for it: one line each on what was passed over, and one on what was kept."""
+"""The room's messages to the user: one line for each kind of skipped input, and one for the kept documents."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ _SETTINGS = {
     "broken_date": "filters.cutoff",
     "language": "filters.languages",
 }
-_FEW = 10  # held-out documents under which a line says so
-_MOST = 6  # reasons, or endings, that a line names
+_FEW = 10  # below this number of held-out documents, a line says so
+_MOST = 6  # most reasons, or endings, in a line
 
 
 def describe_unread(listing: Listing) -> str:
-    """That an optional source is not there, which files beside those of a source without patterns were not taken, and
-    which folders not followed; "" where there is nothing to say."""
+    """A line about an absent optional source, or about files and linked folders that a source skipped; "" if none."""
     if listing.missing:
-        return f"left out, as it is optional: {listing.missing}"
+        return f"left out because it is optional: {listing.missing}"
     return "; ".join(filter(None, (_describe_untaken(listing), _describe_linked(listing))))
 
 
@@ -53,7 +52,7 @@ def _describe_linked(listing: Listing) -> str:
 
 
 def describe_faults(examined: Examined) -> str:
-    """What could not be read, with the first of it."""
+    """A line about input that could not be read, with the first fault."""
     first = examined.first_fault
     place = f"{first['file']}:{first['line']}" if first["line"] else first["file"]
     more = examined.faults - 1
@@ -62,29 +61,29 @@ def describe_faults(examined: Examined) -> str:
 
 
 def describe_undated(examined: Examined, listings: Sequence[Listing]) -> list[str]:
-    """Sources none of whose rows has the column of dates."""
+    """Lines about sources in which no row has the column of dates."""
     lines = []
     for number, listing in enumerate(listings):
         date, rows = listing.source.date, examined.rows[number]
         if isinstance(date, DateField) and rows and examined.undated_rows[number] == rows:
             names = ", ".join(examined.columns[number])
             lines.append(
-                f"{listing.source.name}: none of {rows:,} rows has the column {date.field!r}, in which its manifest "
-                f"says that dates stand; name one of theirs: {names}"
+                f"{listing.source.name}: none of {rows:,} rows has the column {date.field!r}, which its manifest "
+                f"names for dates; name one of theirs: {names}"
             )
     return lines
 
 
 def describe_size(size: int, target: int) -> str:
-    """That the sample gave a smaller vocabulary than was asked for."""
+    """A line about a vocabulary that is smaller than its setting."""
     return (
         f"the tokenizer has {size:,} tokens, fewer than `vocabulary.size` {target:,}: every word of its "
-        "sample is one; give more text, or a smaller size"
+        "sample is a token; give more text, or set a smaller size"
     )
 
 
 def describe_heldout(counts: Mapping[str, float]) -> str:
-    """That too little is held out for a loss to be measured on, or ""."""
+    """A line if too little is held out to measure a loss; else ""."""
     heldout, count = counts["documents_heldout"], f"{counts['documents_unique']:,.0f}"
     if not heldout:
         return f"none of {count} documents is held out, and `pretrain` needs some: raise `heldout_share`"
@@ -94,7 +93,7 @@ def describe_heldout(counts: Mapping[str, float]) -> str:
 
 
 def describe_kept(counts: Mapping[str, float], dropped: Mapping[str, int]) -> str:
-    """How much of the input was kept, why the rest was not, and how much is held out."""
+    """A line about the kept part of the input, the reasons for the rest, and the held-out part."""
     kept = (
         f"kept {counts['documents_unique']:,.0f} of {counts['documents_read']:,.0f} documents, "
         f"{short(counts['unique_bytes'])}B of {short(counts['bytes_read'])}B"
@@ -104,10 +103,10 @@ def describe_kept(counts: Mapping[str, float], dropped: Mapping[str, int]) -> st
 
 
 def explain_empty(examined: Examined, listings: Sequence[Listing], settings: Settings, samples: Path) -> str:
-    """Why no document is left, by which setting most went, and where some are shown."""
+    """Why no document is left, the setting that dropped most, and the folder with samples."""
     read = sum(examined.read.values())
     if not read:
-        return "no document was found, for every source is optional and none is there; name one that is"
+        return "no document was found, because every source is optional and none is there; name one that is"
     (source, reason), _ = examined.dropped.most_common(1)[0]
     kind = "code" if listings[source].source.kind == "code" else "prose"
     cure = setting_of(reason, kind, settings) or "look at the sources"
@@ -117,8 +116,7 @@ def explain_empty(examined: Examined, listings: Sequence[Listing], settings: Set
 
 
 def setting_of(reason: str, kind: str, settings: Settings) -> str:
-    """The settings by which documents of a kind are dropped for a reason, with their values; "" where there are
-    none."""
+    """The settings behind a reason for documents of a kind, with their values; "" if there are none."""
     if reason in _SETTINGS:
         return _with_value(_SETTINGS[reason], settings)
     places = (f"filters.quality.{bound}" for bound in BOUNDS[kind].get(reason, ()))

@@ -1,7 +1,7 @@
-"""From raw text to token shards, in phases that each leave whole files behind.
+"""From raw text to token shards, in phases that each leave whole files.
 
 Examine pieces of the input in all processes (read, normal form, date, language, quality, benchmarks, personal data);
-find exact and near copies; choose how often each document is taken; train the tokenizer; encode and write; count.
+find exact and near copies; choose the repeats of each document; train the tokenizer; encode and write; count.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 
 def benchmarks(inputs: Inputs) -> list[Path]:
-    """Files that no document may overlap with: the shipped held-out sets and those of the role."""
+    """Files that no document may overlap: the shipped held-out sets and those of the role."""
     return [
         *sorted(shipped_folder().glob("*.heldout.jsonl")),
         *(entry.folder for entry in inputs.many("benchmarks")),
@@ -100,7 +100,7 @@ def write_shards(
     settings: Settings,
     out: Workspace,
 ) -> Index:
-    """Encodes what is taken behind what an earlier attempt wrote; the index of all shards."""
+    """Encodes the selected documents after those of an earlier attempt. Returns the index of all shards."""
     size = tokenizer.vocab_size
     writers = {split: ShardWriter(out.path / split, size, settings.shard_tokens) for split in SPLITS}
     total = int((table.bytes * selection.times.astype(np.int64)).sum())
@@ -128,7 +128,7 @@ def report(
     rows: list[dict[str, Any]],
     out: Workspace,
 ) -> None:
-    """Samples, counts, the metrics and the page."""
+    """Writes samples, counts, the metrics and the page."""
     out.write_jsonl("samples/documents.jsonl", rows)
     out.write_json("composition.json", whole)
     out.counts(counts)

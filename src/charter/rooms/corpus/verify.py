@@ -1,4 +1,4 @@
-"""What a corpus says of itself, held against what lies beside it."""
+"""Checks the numbers of a corpus against each other."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from pathlib import Path
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.manifest import Manifest
 
-ADDED = ("unique", "documents", "heldout", "bytes", "tokens")  # what the parts of a corpus add up to
+ADDED = (
+    "unique",
+    "documents",
+    "heldout",
+    "bytes",
+    "tokens",
+)  # numbers that are sums over the parts of a corpus
 COUNTED = dict(
     zip(ADDED, ("documents_unique", "documents", "documents_heldout", "bytes", "tokens"), strict=True)
 )
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """composition.json must say what counts.json and the shards say, and its parts must add up."""
+    """Yields contradictions: composition.json must agree with counts.json and the shards, and its parts must add up."""
     whole, counts = read_object(folder / "composition.json"), read_object(folder / "counts.json")
     splits = read_object(folder / "corpus.json")["splits"]
     total, by = whole["total"], whole["by"]

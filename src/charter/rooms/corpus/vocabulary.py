@@ -1,7 +1,7 @@
 """The tokenizer of a corpus: a checkpoint's, or byte-level BPE trained on a sample of the mix (Radford 2019).
 
-The sample is documents of the training split in the order of a weighted draw without replacement (Efraimidis and
-Spirakis 2006) until `sample_mib` are reached: one at least. A document's draw is its own, the same in every attempt.
+The sample takes documents of the training split in the order of a weighted draw without replacement (Efraimidis and
+Spirakis 2006), at least one, until it reaches `sample_mib`. A document's draw is the same in every attempt.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def make_tokenizer(
     inputs: Inputs,
     out: Workspace,
 ) -> Tokenizer:
-    """A checkpoint's tokenizer, or one that is trained, once; it lies in the corpus's folder."""
+    """Saves a checkpoint's tokenizer, or trains one, once. It lies in the corpus's folder."""
     mark = out.state / "tokenizer.whole"
     if not mark.exists():
         checkpoint = inputs.optional("tokenizer")
@@ -50,7 +50,7 @@ def make_tokenizer(
 
 
 def sample(table: Table, selection: Selection, settings: Vocabulary, seed: int) -> npt.NDArray[np.bool_]:
-    """Which documents the tokenizer is trained on."""
+    """Selects the documents to train the tokenizer on."""
     times = np.where(selection.heldout, 0, selection.times)
     waits = -np.log1p(-table.draw(seed, "tokenizer")) / np.maximum(times, 1)
     order = np.argsort(np.where(times > 0, waits, np.inf), kind="stable")[: np.count_nonzero(times)]
@@ -61,7 +61,7 @@ def sample(table: Table, selection: Selection, settings: Vocabulary, seed: int) 
 
 
 def train_on_sample(table: Table, chosen: npt.NDArray[np.bool_], settings: Vocabulary, bar: Bar) -> Tokenizer:
-    """A tokenizer of `settings.size` tokens at most, <|endoftext|> before plain text."""
+    """Trains a tokenizer of at most `settings.size` tokens, with <|endoftext|> before plain text."""
 
     def texts() -> Iterator[str]:
         for path, start, end in table.batches():
