@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.seed import derive_seed, sampled
+from charter.ground.settings.seed import derive_seed, sample_rows
 from charter.ground.text.columns import axis_of, plain_name, source_rows
 from charter.ground.text.dialogue import (
     Comparison,
@@ -54,7 +54,7 @@ def read_prompts(paths: Iterable[Path], limit: int = 0, seed: int = 0) -> list[D
     """
     prompts = [prompt_of(d) for path in paths for d in read_dialogues(path)]
     check_distinct("the prompts", (d.id for d in prompts))
-    return sampled(prompts, limit, derive_seed(seed, "limit"))
+    return sample_rows(prompts, limit, derive_seed(seed, "limit"))
 
 
 def read_comparisons(path: Path, dropped: Counter[str] | None = None, axis: str = "") -> list[Comparison]:

@@ -11,7 +11,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.detect import is_refusal
 from charter.ground.judge.rankings import kept_apart
 from charter.ground.learn.supervised import Row, encode_row
-from charter.ground.settings.seed import derive_seed, sampled
+from charter.ground.settings.seed import derive_seed, sample_rows
 from charter.ground.text.dialogue import Comparison, Dialogue, ended, prompt_of
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
@@ -76,7 +76,7 @@ def split(
         c
         for place, (role, comparisons) in enumerate(taken)
         if role == "comparisons"
-        for c in sampled(comparisons, settings.limit, derive_seed(seed, "limit", role, place))
+        for c in sample_rows(comparisons, settings.limit, derive_seed(seed, "limit", role, place))
     ]
     counts: dict[str, int] = {}
     if better := _dialogues(inputs, "better"):

@@ -16,7 +16,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge import rankings as ranked
 from charter.ground.judge.fitness import Scorer
 from charter.ground.judge.rankings import Ranking, kept_apart, rank, share_of
-from charter.ground.settings.seed import derive_seed, sampled
+from charter.ground.settings.seed import derive_seed, sample_rows
 from charter.ground.text.dialogue import Comparison, ended
 from charter.ground.text.examples import read_transcripts
 from charter.ground.text.packing import filled_steps
@@ -64,7 +64,7 @@ def split(
     rows = [
         c
         for place, (i, found, most) in enumerate(sources)
-        for c in sampled(found, most, derive_seed(seed, "limit", i.role, place))
+        for c in sample_rows(found, most, derive_seed(seed, "limit", i.role, place))
     ]
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"

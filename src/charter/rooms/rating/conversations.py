@@ -20,7 +20,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.fitness import Scorer
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.judge.rater import rating_of
-from charter.ground.settings.seed import derive_seed, sampled
+from charter.ground.settings.seed import derive_seed, sample_rows
 from charter.ground.text.dialogue import Dialogue, Message, cluster_of, first_turn
 from charter.ground.text.packing import filled_steps
 from charter.ground.text.parsing import LeftOut, dialogue_of_row
@@ -81,7 +81,7 @@ def split(
     rows: list[Dialogue] = []
     for place, source in enumerate(inputs.many("ratings")):
         rated = read_rated(source.folder, dropped)
-        rows += sampled(rated, settings.limit, derive_seed(seed, "limit", place))
+        rows += sample_rows(rated, settings.limit, derive_seed(seed, "limit", place))
     turns = list(dict.fromkeys(first_turn(d, "heldout") for d in rows))
     if len(turns) < 2:
         raise CharterError(
