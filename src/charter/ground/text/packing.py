@@ -31,7 +31,7 @@ def microbatches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
     return groups
 
 
-def dealt(lengths: Sequence[int], number: int) -> list[list[int]]:
+def deal(lengths: Sequence[int], number: int) -> list[list[int]]:
     """Indices in `number` groups of about equal length: longest first, each to the shortest group (Graham 1969)."""
     groups: list[list[int]] = [[] for _ in range(number)]
     tokens = [0] * number
@@ -42,7 +42,7 @@ def dealt(lengths: Sequence[int], number: int) -> list[list[int]]:
     return groups
 
 
-def filled_steps(
+def fill_steps(
     groups: Sequence[T], size: Callable[[T], int], batch: int, epochs: int, seed: int
 ) -> list[list[T]]:
     """Optimizer steps over all epochs, each shuffled anew. A step takes groups until their sizes reach `batch`."""

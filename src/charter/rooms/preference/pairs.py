@@ -19,7 +19,7 @@ from charter.ground.judge.rankings import Ranking, kept_apart, rank, share_of
 from charter.ground.settings.seed import derive_seed, sample_rows
 from charter.ground.text.dialogue import Comparison, ended
 from charter.ground.text.examples import read_transcripts
-from charter.ground.text.packing import filled_steps
+from charter.ground.text.packing import fill_steps
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
 from charter.rooms.preference.ladder import above_fixed, below_fixed, contrasts, of_ratings, revised, rungs
@@ -104,7 +104,7 @@ def sample(rankings: Sequence[Ranking], pairs: int, seed: int) -> list[Ranking]:
 
 def order(rankings: Sequence[Ranking], settings: Settings, seed: int) -> list[list[Ranking]]:
     """Optimizer steps over all epochs; a step takes rankings until it has its pairs."""
-    return filled_steps(rankings, lambda ranking: len(ranking.pairs), settings.batch, settings.epochs, seed)
+    return fill_steps(rankings, lambda ranking: len(ranking.pairs), settings.batch, settings.epochs, seed)
 
 
 def heldout_rows(

@@ -22,7 +22,7 @@ from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.judge.rater import rating_of
 from charter.ground.settings.seed import derive_seed, sample_rows
 from charter.ground.text.dialogue import Dialogue, Message, cluster_of, first_turn
-from charter.ground.text.packing import filled_steps
+from charter.ground.text.packing import fill_steps
 from charter.ground.text.parsing import LeftOut, dialogue_of_row
 from charter.ground.text.records import read_records
 from charter.ground.text.template import Template
@@ -110,7 +110,7 @@ def _group(template: Template, members: Sequence[Dialogue], context: int) -> Gro
 
 def order(groups: Sequence[Group], settings: Settings, seed: int) -> list[list[Group]]:
     """Optimizer steps over all epochs; a step takes prompts until it has its conversations."""
-    return filled_steps(groups, lambda group: len(group.conversations), settings.batch, settings.epochs, seed)
+    return fill_steps(groups, lambda group: len(group.conversations), settings.batch, settings.epochs, seed)
 
 
 def count(groups: Sequence[Group]) -> int:
