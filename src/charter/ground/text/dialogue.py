@@ -92,7 +92,7 @@ def prompt_of(dialogue: Dialogue) -> Dialogue:
     return replace(dialogue, messages=turns)
 
 
-def ended(dialogue: Dialogue) -> Dialogue:
+def cut_after_reply(dialogue: Dialogue) -> Dialogue:
     """The dialogue up to its last reply, without later user turns."""
     last = max(n for n, message in enumerate(dialogue.messages) if message["role"] == "assistant")
     return replace(dialogue, messages=dialogue.messages[: last + 1])
