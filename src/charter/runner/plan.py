@@ -19,7 +19,7 @@ from charter.ground.model.folder import ModelSize, read_size
 from charter.ground.model.shape import Shape, from_config, named
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.packages import package_of
-from charter.ground.settings.places import expanded
+from charter.ground.settings.places import expand_home
 from charter.ground.settings.problems import checked, suggest
 from charter.ground.settings.recipe import Recipe, Step
 from charter.ground.settings.roles import Given, Role
@@ -239,7 +239,7 @@ def find_artifact(ref: str, folder: Path) -> Path | None:
     """The folder of a finished artifact that a reference names, or None."""
     if ref.partition(":")[0] in SCHEMES:
         return None
-    given = expanded(ref)
+    given = expand_home(ref)
     for place in (folder / given, given):
         if (place / MANIFEST).is_file():
             return place.resolve()

@@ -94,7 +94,7 @@ def fetch(ref: str) -> Path:
     )
 
 
-def fetched(entry: Input, role: Role) -> Input:
+def fetch_input(entry: Input, role: Role) -> Input:
     """The input of a role, after fetching a data set from the hub; other inputs are unchanged. Raises CharterError."""
     if entry.kind != "hub" or not role.holds_data:
         return entry

@@ -9,10 +9,10 @@ from charter.ground.settings.recognise import ROW_ENDINGS
 
 def data_folder() -> Path:
     """The folder of `data:` references: CHARTER_DATA, else ../shared/data."""
-    return expanded(os.environ.get("CHARTER_DATA", "../shared/data"))
+    return expand_home(os.environ.get("CHARTER_DATA", "../shared/data"))
 
 
-def expanded(name: str) -> Path:
+def expand_home(name: str) -> Path:
     """The path of a name; `~` at its start is a home folder. Raises CharterError if that home doesn't exist."""
     try:
         return Path(name).expanduser()

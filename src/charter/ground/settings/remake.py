@@ -11,12 +11,12 @@ from charter.ground.artifact.manifest import Environment
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.environment import difference, environment_of
 from charter.ground.settings.execution import Execution
-from charter.ground.settings.hub import fetched
+from charter.ground.settings.hub import fetch_input
 from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import resolve_again
 
 
-def elsewhere(recorded: Environment, run: Path) -> str | None:
+def explain_mismatch(recorded: Environment, run: Path) -> str | None:
     """Why samples from the recorded environment would differ here, and the remedy; None if they would be equal."""
     if recorded.device != "cpu":
         return f"made on {recorded.device}; samples are regenerated on a CPU only"
@@ -41,5 +41,5 @@ def inputs_again(folder: Path, roles: Mapping[str, Role]) -> Inputs:
         source = resolve_again(external, run_of(folder))
         role, ref = external.role, external.ref
         entry = Input(role, ref, source.kind, source.variant, source.path, source.ref, source.digest)
-        entries.append(fetched(entry, roles[role]))
+        entries.append(fetch_input(entry, roles[role]))
     return Inputs(entries)

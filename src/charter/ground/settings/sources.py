@@ -21,7 +21,7 @@ from charter.ground.artifact.foreign import regular
 from charter.ground.artifact.manifest import External, canonical_json, digest_file, digest_text, digest_tree
 from charter.ground.settings.hub import HubKind, pin
 from charter.ground.settings.packages import PACKAGES
-from charter.ground.settings.places import expanded, find_data
+from charter.ground.settings.places import expand_home, find_data
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_file, variant_of_folder
 from charter.ground.settings.texts import digest_sources, looks_like_text
@@ -169,7 +169,7 @@ def _remote(ref: str, rest: str) -> Source:
 
 
 def _own(ref: str, rest: str, folder: Path | None) -> Source:
-    target = expanded(rest)
+    target = expand_home(rest)
     places = [(folder or Path()) / target] + ([target] if folder is not None else [])
     path = next((place for place in places if place.exists()), None)
     if path is None:

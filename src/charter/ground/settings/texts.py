@@ -38,7 +38,7 @@ from charter.ground.settings.dates import as_written, is_date
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.notation import read_settings
-from charter.ground.settings.places import expanded, find_data
+from charter.ground.settings.places import expand_home, find_data
 from charter.ground.settings.recognise import ROW_ENDINGS
 
 Kind = Literal["prose", "code", "dialogue", "reference"]
@@ -305,7 +305,7 @@ def _place(source: TextSource, folder: Path) -> Path:
         return fetch(pin(source.at, "dataset"))
     if source.at.startswith("data:"):
         return find_data(source.at.removeprefix("data:"))
-    target = expanded(source.at.removeprefix("file:"))
+    target = expand_home(source.at.removeprefix("file:"))
     place = folder / target
     if not place.exists():
         raise CharterError(
