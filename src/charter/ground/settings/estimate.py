@@ -48,7 +48,7 @@ class Sizes:
         threads: float = (max(1, self.threads) / 2) ** _THREADS
         return min(_MOST, MEASURED / parameters) * threads * self.gain
 
-    def moved(self, frozen_layers: int) -> float:
+    def training_share(self, frozen_layers: int) -> float:
         """The cost of training with `frozen_layers` frozen, as a share of training all layers. The forward pass is a
         third, and frozen layers need no gradients."""
         layers = self.configs.get("policy", {}).get("num_hidden_layers", 0)
