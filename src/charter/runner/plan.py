@@ -20,7 +20,7 @@ from charter.ground.model.shape import Shape, from_config, named
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.places import expand_home
-from charter.ground.settings.problems import checked, suggest
+from charter.ground.settings.problems import suggest, validate
 from charter.ground.settings.recipe import Recipe, Step
 from charter.ground.settings.roles import Given, Role
 from charter.ground.settings.room import Room
@@ -106,7 +106,7 @@ class _Planner:
     def plan(self, step: Step) -> PlannedStep:
         """Checks one step whose parents are planned."""
         room = open_room(step.room, f"step {step.name}: ")
-        settings = checked(room.settings, step.settings, f"step {step.name} (room {room.name})")
+        settings = validate(room.settings, step.settings, f"step {step.name} (room {room.name})")
         inputs: list[Input] = []
         parents: list[Parent] = []
         external: list[External] = []

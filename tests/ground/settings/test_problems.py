@@ -9,7 +9,7 @@ from pydantic import Field
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.problems import checked, suggest
+from charter.ground.settings.problems import suggest, validate
 
 
 class Circle(Frozen):
@@ -53,13 +53,13 @@ class Picture(Frozen):
 )
 def test_a_misspelt_key_is_told_with_what_is_likely_meant(given: dict[str, Any], said: str) -> None:
     with pytest.raises(CharterError) as raised:
-        checked(Picture, given, "here")
+        validate(Picture, given, "here")
     assert said in str(raised.value)
 
 
 def test_what_is_misspelt_comes_before_what_is_missing_because_of_it() -> None:
     with pytest.raises(CharterError, match="unknown key knid; did you mean kind"):
-        checked(Square, {"knid": "square"}, "here")
+        validate(Square, {"knid": "square"}, "here")
 
 
 def test_a_word_of_any_length_is_answered() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.problems import Model, checked
+from charter.ground.settings.problems import Model, validate
 
 
 class Loader(yaml.SafeLoader):
@@ -39,7 +39,7 @@ def read_yaml(text: str) -> object:
 
 def read_settings(path: Path, model: type[Model], what: str, keys: str, writer: str = "") -> Model:
     """The settings in a file, as `read_yaml_file` reads it. Raises CharterError naming the file and what is wrong."""
-    return checked(model, read_yaml_file(path, what, keys, writer), path)
+    return validate(model, read_yaml_file(path, what, keys, writer), path)
 
 
 def read_yaml_file(path: Path, what: str, keys: str, writer: str = "") -> dict[str, Any]:

@@ -15,7 +15,9 @@ from charter.ground.artifact.errors import CharterError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def checked(model: type[Model], data: object, place: str | Path, reword: Callable[[str], str] = str) -> Model:
+def validate(
+    model: type[Model], data: object, place: str | Path, reword: Callable[[str], str] = str
+) -> Model:
     """Data as an instance of `model`. Raises CharterError with `place` and the first problem, which `reword` may
     rephrase."""
     try:

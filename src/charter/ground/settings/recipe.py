@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from charter.ground.settings.notation import read_yaml_file
 from charter.ground.settings.override import RECIPE, apply_overrides
-from charter.ground.settings.problems import checked
+from charter.ground.settings.problems import validate
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -80,4 +80,4 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     raw = read_yaml_file(path, "recipe", "name, seed and steps", "charter init DIR")
     raw.setdefault("name", path.stem)
     changed = apply_overrides(raw, list(overrides))
-    return checked(Recipe, changed, path)
+    return validate(Recipe, changed, path)
