@@ -132,10 +132,10 @@ def answer(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
     ],
 )
 def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, error: Exception, problem: str) -> None:
-    asked: list[Any] = []
+    calls: list[Any] = []
 
     def refuse(repo: str, **asking: Any) -> str:
-        asked.append((repo, asking))
+        calls.append((repo, asking))
         raise error
 
     monkeypatch.setattr(hub.huggingface_hub, "snapshot_download", refuse)
@@ -144,7 +144,7 @@ def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, error: Exception,
     assert "\n" not in str(caught.value) and str(caught.value).startswith(PINNED)
     with pytest.raises(CharterError):
         fetch(f"{PINNED}#a")
-    (repo, one), (_, folder) = asked
+    (repo, one), (_, folder) = calls
     assert (repo, one["repo_type"], one["revision"], one["allow_patterns"]) == (
         "own/set",
         "dataset",

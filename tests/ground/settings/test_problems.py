@@ -36,7 +36,7 @@ class Picture(Frozen):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("data", "said"),
     [
         ({"titel": "a"}, "unknown key titel; did you mean title? allowed: title, frame, shapes, strokes"),
         ({"width": 3}, "unknown key width; did you mean frame.width? allowed: title,"),
@@ -51,9 +51,9 @@ class Picture(Frozen):
         ({"shapes": [{"kind": "square", "sides": 1}]}, "did you mean side? allowed: kind, side"),
     ],
 )
-def test_a_misspelt_key_is_told_with_what_is_likely_meant(given: dict[str, Any], said: str) -> None:
+def test_a_misspelt_key_is_told_with_what_is_likely_meant(data: dict[str, Any], said: str) -> None:
     with pytest.raises(CharterError) as raised:
-        validate(Picture, given, "here")
+        validate(Picture, data, "here")
     assert said in str(raised.value)
 
 

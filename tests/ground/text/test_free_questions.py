@@ -98,8 +98,8 @@ ROWS: list[dict[str, Any]] = [
 
 
 def test_rows_of_triviaqa_and_arc_are_asked_freely(tmp_path: Path) -> None:
-    asked = read_short_questions([toys.rows_file(tmp_path / "mixed.jsonl", ROWS)])
-    assert [(d.id, d.messages[0]["content"], d.meta["accepted"]) for d in asked] == [
+    questions = read_short_questions([toys.rows_file(tmp_path / "mixed.jsonl", ROWS)])
+    assert [(d.id, d.messages[0]["content"], d.meta["accepted"]) for d in questions] == [
         ("t", "Who wrote Hamlet?", ["Shakespeare"]),
         ("mixed-00003", "Two twos?", ["4", "four"]),
         ("a", "What do cows eat?", ["Grass"]),

@@ -37,8 +37,8 @@ SMALL = {"vocabulary": {"size": 400, "sample_mib": 1, "spare": 2}, "workers": 1,
 def text(seed: int, words: int = 120, vocabulary: list[str] = WORDS) -> str:
     """Some sentences, the same for a seed."""
     rng = random.Random(seed)
-    chosen = [rng.choice(vocabulary) for _ in range(words)]
-    return " ".join(f"{word}." if n % 11 == 10 else word for n, word in enumerate(chosen))
+    drawn_words = [rng.choice(vocabulary) for _ in range(words)]
+    return " ".join(f"{word}." if n % 11 == 10 else word for n, word in enumerate(drawn_words))
 
 
 def rows_file(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -48,7 +48,7 @@ def rows_file(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def given(*references: Path | str, benchmarks: tuple[Path, ...] = ()) -> Inputs:
+def inputs_from(*references: Path | str, benchmarks: tuple[Path, ...] = ()) -> Inputs:
     """Inputs of a step whose recipe names these."""
     pairs = [("sources", str(ref)) for ref in references] + [("benchmarks", str(ref)) for ref in benchmarks]
     entries = []
@@ -84,16 +84,16 @@ def make(
 
 
 def counts(out: Workspace) -> dict[str, float]:
-    found: dict[str, float] = json.loads((out.path / "counts.json").read_text())
-    return found
+    counts: dict[str, float] = json.loads((out.path / "counts.json").read_text())
+    return counts
 
 
 def composition(out: Workspace) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out.path / "composition.json").read_text())
-    return found
+    composition: dict[str, Any] = json.loads((out.path / "composition.json").read_text())
+    return composition
 
 
-def refused(out: Workspace) -> list[dict[str, Any]]:
+def read_refused(out: Workspace) -> list[dict[str, Any]]:
     """What samples/refused.jsonl names."""
     return [json.loads(line) for line in (out.path / "samples/refused.jsonl").read_text().splitlines()]
 

@@ -171,10 +171,10 @@ def test_news_in_twenty_languages_is_kept() -> None:
     with gzip.open(DATA / "ntrex" / "ntrex128_20langs.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     for language in set(rows[0]) - {"row", "doc_id"}:
-        found = [
+        problems = [
             problem("\n".join(r[language] for r in rows[i : i + 20]), "prose") for i in range(0, 1000, 20)
         ]
-        assert sum(map(bool, found)) <= 2, (language, found)
+        assert sum(map(bool, problems)) <= 2, (language, problems)
 
 
 def test_a_huge_document_is_judged_by_its_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,11 +23,11 @@ def as_written(value: object) -> object:
     return str(value) if number or isinstance(value, date) else value
 
 
-def period(written: str) -> Period:
+def period(text: str) -> Period:
     """The period of a year, month, day or time (2023, 2023-05, 2023-05-17, 2023-05-17T10:00:00Z). Raises ValueError."""
-    match = _WRITTEN.fullmatch(written.strip())
+    match = _WRITTEN.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{written!r} is not a date")
+        raise ValueError(f"{text!r} is not a date")
     year, month, day = (int(part) if part else None for part in match.groups())
     assert year is not None
     if day is not None and month is not None:
@@ -37,14 +37,14 @@ def period(written: str) -> Period:
     return Period(date(year, month or 1, 1), date(year, last_month, days))
 
 
-def is_date(written: str) -> bool:
+def is_date(text: str) -> bool:
     """Whether a text is such a date, or empty."""
     try:
-        return not written or bool(period(written))
+        return not text or bool(period(text))
     except ValueError:
         return False
 
 
-def is_after(written: Period, cutoff: Period) -> bool:
+def is_after(document: Period, cutoff: Period) -> bool:
     """Whether a document may be younger than the cut-off: one of 2023 may, if the cut-off is in May 2023."""
-    return written.last > cutoff.last
+    return document.last > cutoff.last

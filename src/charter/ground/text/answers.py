@@ -50,10 +50,10 @@ def read_number(text: str) -> float | None:
     if lines:
         sentence = re.split(r"[.;]\s", REMARK.sub("", lines[0]))[0]
         part = sentence if NUMBER.search(sentence) else lines[0]
-        chosen = NUMBER.search(part.rpartition("=")[2]) or NUMBER.search(part)
+        match = NUMBER.search(part.rpartition("=")[2]) or NUMBER.search(part)
     else:
-        chosen = max(NUMBER.finditer(text), key=re.Match.start, default=None)
-    value = number(chosen.group()) if chosen else math.inf
+        match = max(NUMBER.finditer(text), key=re.Match.start, default=None)
+    value = number(match.group()) if match else math.inf
     return value if math.isfinite(value) else None  # endless digits overflow
 
 
@@ -87,7 +87,8 @@ def terms(text: str) -> list[str]:
 
 def occurs(phrase: str, text: str) -> bool:
     """Whether a text contains the words of a phrase, whole and in a row; False for a phrase without words."""
-    sought, words = terms(phrase), terms(text)
-    return bool(sought) and any(
-        words[at : at + len(sought)] == sought for at in range(len(words) - len(sought) + 1)
+    phrase_terms, text_terms = terms(phrase), terms(text)
+    return bool(phrase_terms) and any(
+        text_terms[at : at + len(phrase_terms)] == phrase_terms
+        for at in range(len(text_terms) - len(phrase_terms) + 1)
     )

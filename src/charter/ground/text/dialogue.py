@@ -123,9 +123,9 @@ def check_messages(messages: object, last: Role | None = None) -> tuple[Message,
         raise CharterError(f"messages must be a list of role and content, found {type(messages).__name__}")
     if not messages:
         raise CharterError("messages are empty; expected at least one user turn")
-    checked = tuple(_check_message(number, message) for number, message in enumerate(messages, 1))
+    turns = tuple(_check_message(number, message) for number, message in enumerate(messages, 1))
     expected: tuple[str, ...] = ("system", "user")
-    for number, message in enumerate(checked, 1):
+    for number, message in enumerate(turns, 1):
         role = message["role"]
         if role not in expected:
             raise CharterError(
@@ -133,11 +133,11 @@ def check_messages(messages: object, last: Role | None = None) -> tuple[Message,
                 "an optional system message, then user and assistant in turn"
             )
         expected = ("assistant",) if role == "user" else ("user",)
-    if last is not None and checked[-1]["role"] != last:
-        raise CharterError(f"the last message is a turn of {checked[-1]['role']!r}, expected {last!r}")
-    if checked[-1]["role"] == "system":
+    if last is not None and turns[-1]["role"] != last:
+        raise CharterError(f"the last message is a turn of {turns[-1]['role']!r}, expected {last!r}")
+    if turns[-1]["role"] == "system":
         raise CharterError("there is only a system message; expected at least one user turn")
-    return checked
+    return turns
 
 
 def _check_message(number: int, message: object) -> Message:

@@ -75,8 +75,8 @@ def stem_and_options(row: Row) -> tuple[str, tuple[str, ...], int]:
     if isinstance(question, str):
         stem, texts, labels = question, row["choices"]["text"], row["choices"]["label"]
     else:
-        stem, listed = question["stem"], question["choices"]
-        texts, labels = [c["text"] for c in listed], [c["label"] for c in listed]
+        stem, choices = question["stem"], question["choices"]
+        texts, labels = [c["text"] for c in choices], [c["label"] for c in choices]
     return stem.strip(), tuple(texts), list(labels).index(row["answerKey"])
 
 

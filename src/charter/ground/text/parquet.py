@@ -65,10 +65,10 @@ def _check_groups(metadata: Any, size: int) -> None:
     """Raises ValueError if a row group would unpack to far more than the file's size. It doesn't read the columns'
     metadata: for a damaged column the library ends the process."""
     for group in range(metadata.num_row_groups):
-        unpacked = metadata.row_group(group).total_byte_size
-        if not 0 <= unpacked <= max(SMALL_GROUP, MOST_TIMES * size):
+        unpacked_size = metadata.row_group(group).total_byte_size
+        if not 0 <= unpacked_size <= max(SMALL_GROUP, MOST_TIMES * size):
             raise ValueError(
-                f"a group of rows has {unpacked:,} bytes, unpacked; write it with smaller groups"
+                f"a group of rows has {unpacked_size:,} bytes, unpacked; write it with smaller groups"
             )
 
 

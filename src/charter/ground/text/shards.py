@@ -212,11 +212,11 @@ class TokenShards:
         records = np.fromfile(path, DOCUMENT)
         tokens, size = (int(records[name].sum(dtype=np.int64)) for name in ("tokens", "bytes"))
         labels = len(self.index.sources), len(self.index.languages)
-        known = all(
+        labels_fit = all(
             not len(records) or int(records[name].max()) < count
             for name, count in zip(("source", "language"), labels, strict=True)
         )
-        if (tokens, size) != (shard.tokens, shard.bytes) or not known:
+        if (tokens, size) != (shard.tokens, shard.bytes) or not labels_fit:
             raise CharterError(
                 f"{path} doesn't fit {INDEX} ({tokens} tokens of {size} bytes instead of {shard.tokens} of "
                 f"{shard.bytes}, or an unknown source or language); run its recipe again"

@@ -102,12 +102,12 @@ def write_faults(paths: Sequence[Path], target: Path) -> None:
 def drop_selected(examined: Examined, table: Table, selection: Selection) -> None:
     """Counts unselected documents of the batches as dropped: copies, and those that weights and shares omit."""
     left_out = (selection.copies == 0) & (selection.times == 0)
-    chosen = (
+    groups = (
         (selection.copies == EXACT, EXACT_COPY),
         (selection.copies == NEAR, NEAR_COPY),
         (left_out, SHARE),
     )
-    for which, reason in chosen:
+    for which, reason in groups:
         for source, count in _by(table.source[which]).items():
             examined.dropped[source, reason] += count
 
@@ -238,11 +238,11 @@ def flatten(whole: Mapping[str, Any], examined: Examined, languages: Languages) 
     """The content of counts.json."""
     total, by = whole["total"], whole["by"]
     other = sum(g["bytes"] for code, g in by["language"].items() if is_other(code, languages))
-    read = sum(examined.read.values())
+    documents_read = sum(examined.read.values())
     counts: dict[str, float] = {
         "files": sum(group["files"] for group in by["source"].values()),
         "files_unread": sum(group["files_unread"] for group in by["source"].values()),
-        "documents_read": read,
+        "documents_read": documents_read,
         "bytes_read": sum(examined.read_bytes.values()),
         "documents": total["documents"],
         "documents_unique": total["unique"],
@@ -250,7 +250,7 @@ def flatten(whole: Mapping[str, Any], examined: Examined, languages: Languages) 
         "bytes": total["bytes"],
         "unique_bytes": total["unique_bytes"],
         "tokens": total["tokens"],
-        "kept_share": total["unique"] / read,
+        "kept_share": total["unique"] / documents_read,
         "kept_bytes_share": total["unique_bytes"] / sum(examined.read_bytes.values()),
         "other_share": other / total["bytes"],
         "replaced_utf8": examined.replaced,

@@ -154,11 +154,11 @@ class NearDuplicates:
         time."""
         parts = -(-self.count // _KEYS)
         for part in range(parts):
-            chosen = [
+            places = [
                 start + np.flatnonzero(keys[start : start + _KEYS] % np.uint64(parts) == part)
                 for start in range(0, self.count, _KEYS)
             ]
-            numbers = np.concatenate(chosen)
+            numbers = np.concatenate(places)
             own = keys[numbers]
             order = np.argsort(own, kind="stable")
             numbers, own = numbers[order], own[order]

@@ -88,12 +88,12 @@ def plan_work(
     times = np.where(selection.heldout == (split == "heldout"), selection.times, 0)
     for round_ in range(int(times.max(initial=0))):
         for path, start, end in table.batches():
-            chosen = np.flatnonzero(times[start:end] > round_)
-            skipped = min(done, len(chosen))
+            numbers = np.flatnonzero(times[start:end] > round_)
+            skipped = min(done, len(numbers))
             done -= skipped
-            chosen = chosen[skipped:]
-            if len(chosen):
-                yield Work(path, tuple(chosen.tolist())), start + chosen
+            numbers = numbers[skipped:]
+            if len(numbers):
+                yield Work(path, tuple(numbers.tolist())), start + numbers
 
 
 def write_split(

@@ -180,7 +180,7 @@ class Examiner:
 
     def _drop(self, dropped: Dropped, record: Record, source: TextSource, tally: Tally) -> None:
         """Counts a dropped record. Lists every fault, and some examples of other reasons."""
-        seen = tally.dropped[dropped.reason]
+        count = tally.dropped[dropped.reason]
         tally.dropped[dropped.reason] += 1
         about = {
             "reason": dropped.reason,
@@ -191,7 +191,7 @@ class Examiner:
         }
         if dropped.reason in FAULTS:
             tally.faults.append(about)
-        elif seen < _EXAMPLES:
+        elif count < _EXAMPLES:
             excerpt = scrub(dropped.text[:_SCRUBBED])[0][:_EXCERPT]
             tally.examples.append({**about, "text": excerpt})
 

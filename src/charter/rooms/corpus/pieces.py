@@ -94,17 +94,17 @@ def batch_paths(stretches: Sequence[Stretch], folder: Path) -> list[Path]:
 def pieces(stretch: Stretch, listing: Listing, reading: Reading, folder: Path) -> Iterator[Piece]:
     """All pieces of a stretch, also those whose batch exists."""
     meter, batch = Meter(), list[Record]()
-    number = size = done = 0
+    number = size = start = 0
 
     def piece() -> Piece:
         path = folder / f"{stretch.number:06d}-{number:06d}{ENDING}"
-        return Piece(path, stretch.source, listing.source, tuple(batch), meter.bytes - done)
+        return Piece(path, stretch.source, listing.source, tuple(batch), meter.bytes - start)
 
     for file in stretch.files:
         for record in records(listing.source, file, int(reading.largest_mib * MIB), meter):
             if batch and (size + len(record.data) > reading.batch_mib * MIB or len(batch) == _MOST_RECORDS):
                 yield piece()
-                number, done, size = number + 1, meter.bytes, 0
+                number, start, size = number + 1, meter.bytes, 0
                 batch.clear()
             batch.append(record)
             size += len(record.data)

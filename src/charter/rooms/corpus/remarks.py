@@ -94,24 +94,24 @@ def describe_heldout(counts: Mapping[str, float]) -> str:
 
 def describe_kept(counts: Mapping[str, float], dropped: Mapping[str, int]) -> str:
     """A line about the kept part of the input, the reasons for the rest, and the held-out part."""
-    kept = (
+    summary = (
         f"kept {counts['documents_unique']:,.0f} of {counts['documents_read']:,.0f} documents, "
         f"{short(counts['unique_bytes'])}B of {short(counts['bytes_read'])}B"
     )
     reasons = f" ({in_words(dropped)})" if dropped else ""
-    return f"{kept}{reasons}, {counts['documents_heldout']:,.0f} of them held out; report.html says more"
+    return f"{summary}{reasons}, {counts['documents_heldout']:,.0f} of them held out; report.html says more"
 
 
 def explain_empty(examined: Examined, listings: Sequence[Listing], settings: Settings, samples: Path) -> str:
     """Why no document is left, the setting that dropped most, and the folder with samples."""
-    read = sum(examined.read.values())
-    if not read:
+    total = sum(examined.read.values())
+    if not total:
         return "no document was found, because every source is optional and none is there; name one that is"
     (source, reason), _ = examined.dropped.most_common(1)[0]
     kind = "code" if listings[source].source.kind == "code" else "prose"
     cure = setting_of(reason, kind, settings) or "look at the sources"
     return (
-        f"no document was kept of {read:,} ({in_words(examined.by_reason())}); {cure}; {samples} shows them"
+        f"no document was kept of {total:,} ({in_words(examined.by_reason())}); {cure}; {samples} shows them"
     )
 
 
@@ -138,5 +138,5 @@ def in_words(dropped: Mapping[str, int]) -> str:
 def _largest(counts: Mapping[str, int], rest: str) -> str:
     """The largest counts with their names, and the sum of the others."""
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    largest, left = ordered[:_MOST], sum(count for _, count in ordered[_MOST:])
-    return ", ".join(f"{count:,} {name}" for name, count in [*largest, *([(rest, left)] if left else [])])
+    largest, others = ordered[:_MOST], sum(count for _, count in ordered[_MOST:])
+    return ", ".join(f"{count:,} {name}" for name, count in [*largest, *([(rest, others)] if others else [])])

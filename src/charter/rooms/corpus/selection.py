@@ -99,12 +99,14 @@ def make_table(paths: Sequence[Path]) -> Table:
         codes.append((batch.languages, batch.array("language")))
     languages = tuple(sorted({code for own, _ in codes for code in own}))
     place = {code: number for number, code in enumerate(languages)}
-    moved = [np.array([place[code] for code in own], np.uint16)[indices] for own, indices in codes if own]
+    indices_of_each = [
+        np.array([place[code] for code in own], np.uint16)[indices] for own, indices in codes if own
+    ]
     counts = [len(indices) for _, indices in codes]
     return Table(
         paths=tuple(paths),
         languages=languages,
-        language=np.concatenate([np.zeros(0, np.uint16), *moved]),
+        language=np.concatenate([np.zeros(0, np.uint16), *indices_of_each]),
         first=np.cumsum([0, *counts]),
         **{name: np.concatenate(arrays) for name, arrays in parts.items()},
     )
@@ -147,12 +149,12 @@ def select(
 
 
 def choose_heldout(
-    draws: npt.NDArray[np.float64], taken: npt.NDArray[np.bool_], share: float
+    draws: npt.NDArray[np.float64], candidates: npt.NDArray[np.bool_], share: float
 ) -> npt.NDArray[np.bool_]:
     """The documents whose draw is below the share; if none of two or more is, the one with the lowest draw."""
     heldout = draws < share
-    if share and not (heldout & taken).any() and taken.sum() > 1:
-        heldout[np.argmin(np.where(taken, draws, np.inf))] = True
+    if share and not (heldout & candidates).any() and candidates.sum() > 1:
+        heldout[np.argmin(np.where(candidates, draws, np.inf))] = True
     return heldout
 
 

@@ -38,9 +38,12 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         for name, parts in by.items():
             if (part_sum := sum(part[key] for part in parts.values())) != total[key]:
                 yield f"composition.json: {key} by {name} add up to {part_sum}, not {total[key]}"
-    read, dropped = sum(part["read"] for part in by["source"].values()), sum(whole["dropped"].values())
-    if read != counts["documents_read"] or read - dropped != total["unique"]:
+    documents_read, dropped = (
+        sum(part["read"] for part in by["source"].values()),
+        sum(whole["dropped"].values()),
+    )
+    if documents_read != counts["documents_read"] or documents_read - dropped != total["unique"]:
         yield (
-            f"composition.json: {read} documents read less {dropped} dropped aren't the {total['unique']} kept of "
-            f"{counts['documents_read']} in counts.json"
+            f"composition.json: {documents_read} documents read less {dropped} dropped aren't the "
+            f"{total['unique']} kept of {counts['documents_read']} in counts.json"
         )

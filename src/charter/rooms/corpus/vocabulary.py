@@ -39,9 +39,9 @@ def make_tokenizer(
         if checkpoint is not None:
             tokenizer = Tokenizer.from_folder(checkpoint_folder(checkpoint))
         else:
-            chosen = sample(table, selection, settings.vocabulary, out.seed)
-            with out.progress("tokenizer", int(table.bytes[chosen].sum())) as bar:
-                tokenizer = train_on_sample(table, chosen, settings.vocabulary, bar)
+            mask = sample(table, selection, settings.vocabulary, out.seed)
+            with out.progress("tokenizer", int(table.bytes[mask].sum())) as bar:
+                tokenizer = train_on_sample(table, mask, settings.vocabulary, bar)
             if tokenizer.vocab_size < settings.vocabulary.size:
                 out.note(describe_size(tokenizer.vocab_size, settings.vocabulary.size))
         tokenizer.save(out.path)
@@ -55,17 +55,17 @@ def sample(table: Table, selection: Selection, settings: Vocabulary, seed: int) 
     waits = -np.log1p(-table.draw(seed, "tokenizer")) / np.maximum(times, 1)
     order = np.argsort(np.where(times > 0, waits, np.inf), kind="stable")[: np.count_nonzero(times)]
     before = np.cumsum(table.bytes[order], dtype=np.int64) - table.bytes[order]
-    chosen = np.zeros(len(table), bool)
-    chosen[order[before < settings.sample_mib * MIB]] = True
-    return chosen
+    mask = np.zeros(len(table), bool)
+    mask[order[before < settings.sample_mib * MIB]] = True
+    return mask
 
 
-def train_on_sample(table: Table, chosen: npt.NDArray[np.bool_], settings: Vocabulary, bar: Bar) -> Tokenizer:
+def train_on_sample(table: Table, mask: npt.NDArray[np.bool_], settings: Vocabulary, bar: Bar) -> Tokenizer:
     """Trains a tokenizer of at most `settings.size` tokens, with <|endoftext|> before plain text."""
 
     def texts() -> Iterator[str]:
         for path, start, end in table.batches():
-            own = np.flatnonzero(chosen[start:end])
+            own = np.flatnonzero(mask[start:end])
             batch = Batch(path) if len(own) else None
             for number in own.tolist():
                 assert batch is not None
