@@ -20,7 +20,7 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 
 def detect(text: str) -> tuple[str, float]:
-    """ISO 639 code (two letters where there are two, else three) and the library's confidence from 0 to 1.
+    """ISO 639 code (two letters if one exists, else three) and the library's confidence from 0 to 1.
 
     ("und", 0) for a text of fewer than 3 letters. A text in two languages gets the one of most of its samples.
     """
