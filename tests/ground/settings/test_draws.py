@@ -1,4 +1,4 @@
-"""Draws by a seed are those of `random.Random` over places, whatever the rows are."""
+"""Draws by a seed equal those of `random.Random` over indices, whatever the rows are."""
 
 import random
 

@@ -31,7 +31,7 @@ PINNED = f"hf:own/set@{COMMIT}"
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The snapshot folder of a data set, laid out as the hub's client keeps it, with the client offline."""
+    """The snapshot folder of a data set, in the layout of the hub's client, with the client offline."""
     place = tmp_path / "datasets--own--set"
     snapshot = place / "snapshots" / COMMIT
     for folder in (place / "refs", place / "blobs", snapshot / "harmless-base", snapshot / "notes"):

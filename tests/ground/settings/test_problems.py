@@ -1,4 +1,4 @@
-"""What is said of a misspelt key: the one that was likely meant, wherever it belongs, and those that are allowed."""
+"""Messages for a misspelt key: the probable key, wherever it belongs, and the allowed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests of text sources: which files they name, that the digest covers them, and what is refused in one line."""
+"""Manifests of text sources: their files, their digest, and one line for each error."""
 
 import re
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_linked_folders_are_counted_and_not_followed(folder: Path, tmp_path: Pat
 def test_of_a_set_on_the_hub_only_what_is_fetched_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache may hold the whole of a set, and another machine's only what was asked for: both read the same."""
+    """One cache may hold a whole set, and another machine's only a part: both read the same files."""
     for name in ("a.jsonl", "data/b.parquet", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")

@@ -1,4 +1,4 @@
-"""Public data sets: a made-up file of each shape, and the real files where they are."""
+"""Public data sets: a made-up file of each shape, and the real files if present."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Facts and answers looked for in free replies by hand, and the rows that they are read from."""
+"""Facts and answers in free replies, checked by hand, and the rows that hold them."""
 
 from pathlib import Path
 from typing import Any

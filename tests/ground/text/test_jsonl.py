@@ -1,4 +1,4 @@
-"""JSON Lines: compressed or not, and every problem with its file and line."""
+"""JSON Lines, compressed or not; every error names its file and line."""
 
 import gzip
 import tracemalloc

@@ -17,7 +17,7 @@ def hash_words(text: str, apart: bool = False) -> list[int]:
 
 
 def hit_by_tuples(items: dict[str, str], text: str) -> set[str]:
-    """The rule of overlap, said with tuples of words."""
+    """The rule of overlap, written with tuples of words."""
     names, own = set(), words(text)
     for name, item in items.items():
         theirs = words(item)

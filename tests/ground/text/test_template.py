@@ -1,4 +1,4 @@
-"""Templates that are refused, messages that are refused, and what stands around a reply."""
+"""Refused templates, refused messages, and the text around a reply."""
 
 import pytest
 

@@ -136,7 +136,7 @@ def test_a_tokenizer_without_any_end_is_refused() -> None:
 
 
 def test_a_library_that_gives_up_is_an_error_of_the_model(tmp_path: Path) -> None:
-    """What it raises is no Exception: it would pass whatever catches those."""
+    """The library raises a BaseException, which handlers of Exception would miss."""
     definition = json.loads(json.dumps(OWN.definition))
     pattern = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
     definition["pre_tokenizer"] = {

@@ -1,4 +1,4 @@
-"""Small worlds of text for the corpus room: files, a run of the room in this process, what it wrote."""
+"""Small worlds of text for the corpus room: files, a run of the room in this process, and its output."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def rows_file(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def inputs_from(*references: Path | str, benchmarks: tuple[Path, ...] = ()) -> Inputs:
-    """Inputs of a step whose recipe names these."""
+    """Inputs of a step whose recipe names these references."""
     pairs = [("sources", str(ref)) for ref in references] + [("benchmarks", str(ref)) for ref in benchmarks]
     entries = []
     for role, ref in pairs:
@@ -59,13 +59,13 @@ def inputs_from(*references: Path | str, benchmarks: tuple[Path, ...] = ()) -> I
 
 
 def settings(**changes: Any) -> Settings:
-    """Small ones, without the quality rules, which toys of text don't meet."""
+    """Small settings, without the quality rules, which toy texts fail."""
     filters = {"quality": None, **changes.pop("filters", {})}
     return Settings.model_validate({**SMALL, "filters": filters, **changes})
 
 
 class Heard(SilentProgress):
-    """Keeps the lines that a room says."""
+    """Stores the room's lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -77,7 +77,7 @@ class Heard(SilentProgress):
 def make(
     folder: Path, inputs: Inputs, seed: int = 7, heard: Heard | None = None, **changes: Any
 ) -> Workspace:
-    """Runs the room in this process; `heard` gets what it says."""
+    """Runs the room in this process; `heard` gets its lines."""
     out = Workspace(folder, seed=seed, progress=heard)
     run(settings(**changes), inputs, out)
     return out
@@ -94,7 +94,7 @@ def composition(out: Workspace) -> dict[str, Any]:
 
 
 def read_refused(out: Workspace) -> list[dict[str, Any]]:
-    """What samples/refused.jsonl names."""
+    """The rows of samples/refused.jsonl."""
     return [json.loads(line) for line in (out.path / "samples/refused.jsonl").read_text().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""MinHash against exact Jaccard, bands against their curve, and clusters against a slow way to make them."""
+"""MinHash against exact Jaccard, bands against their curve, and clusters against a slow method."""
 
 import random
 from pathlib import Path
@@ -110,7 +110,7 @@ def world(seed: int = 3) -> list[str]:
 
 
 def slow(signatures: np.ndarray, threshold: float) -> list[int]:
-    """The first of each document's cluster, from all pairs."""
+    """The first document of each document's cluster, from all pairs."""
     cluster = list(range(len(signatures)))
     for j in range(len(signatures)):
         for i in range(j):

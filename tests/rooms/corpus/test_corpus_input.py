@@ -1,4 +1,4 @@
-"""Bad input: each fault is named with its file and line, what stands beside it is read, and nothing takes much memory."""
+"""Bad input: each fault names its file and line, the rest is read, and nothing takes much memory."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_broken_utf8_may_be_replaced_and_is_counted(tmp_path: Path) -> None:
 
 
 def test_one_line_of_half_a_gigabyte_takes_little_memory(tmp_path: Path) -> None:
-    """500 MB of zeros pack into 50 kB; the process may take 400 MB more than it has when it starts to read."""
+    """500 MB of zeros pack into 50 kB; reading them may take only a little memory."""
     path = tmp_path / "long.jsonl.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(json.dumps({"text": text(1)}).encode() + b'\n{"text": "')

@@ -1,4 +1,4 @@
-"""The language that is named, on sentences of our own and on NTREX and FLORES where they lie."""
+"""The detected language, on sentences of our own and, if present, on NTREX and FLORES."""
 
 import gzip
 import json

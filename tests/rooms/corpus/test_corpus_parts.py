@@ -130,7 +130,7 @@ def test_draws_are_even_and_differ_by_seed_and_purpose() -> None:
 
 
 def test_another_number_of_workers_is_the_same_work() -> None:
-    """So that who lost one for want of memory goes on with fewer."""
+    """So a user who lost a worker for lack of memory can continue with fewer."""
     assert Settings(workers=3).model_dump(mode="json") == Settings().model_dump(mode="json")
 
 

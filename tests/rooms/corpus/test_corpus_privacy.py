@@ -1,4 +1,4 @@
-"""Personal data is found and other numbers are left, on lines written for it; any text is read in linear time."""
+"""Personal data is found and other numbers stay, on lines written for this; any text is read in linear time."""
 
 import json
 import re
@@ -20,7 +20,7 @@ LINES = [
     if line and not line.startswith("#")
 ]
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAx4\nq83hFw==\n-----END RSA PRIVATE KEY-----"
-# What a run of each hardly is, again and again: what patterns could stumble over.
+# Repeated near misses of each pattern, which could make it slow.
 STUMBLES = (
     "1",
     "11 22 ",
@@ -52,7 +52,7 @@ STUMBLES += (
 
 
 def marked(line: str) -> tuple[str, str]:
-    """(the line as it is met, the line as it should become)."""
+    """(the input line, the expected line)."""
     return MARK.sub(r"\2", line), MARK.sub(r"<\1>", line)
 
 

@@ -1,4 +1,4 @@
-"""Each rule of quality drops what it is for, and leaves ordinary text of many scripts and program text alone."""
+"""Each quality rule drops its target, and keeps ordinary text in many scripts and program text."""
 
 import gzip
 import json

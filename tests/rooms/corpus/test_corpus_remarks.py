@@ -1,4 +1,4 @@
-"""What the room says in the terminal: what it passed over, what it kept, and how much of the input was refused."""
+"""The room's messages in the terminal: what it skipped, what it kept, and how much of the input it refused."""
 
 from __future__ import annotations
 

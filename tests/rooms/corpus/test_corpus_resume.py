@@ -1,4 +1,4 @@
-"""Killed at any instant, a run of the corpus room goes on and ends in the same files, byte for byte."""
+"""After a kill at any instant, a run of the corpus room continues and ends in the same files, byte for byte."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, dict[str, b
 
 
 def stop_at(patch: pytest.MonkeyPatch, instant: int, before: bool) -> list[int]:
-    """Ends the process right before, or behind, the rename number `instant`: what a reader sees changes there."""
+    """Ends the process right before, or after, the rename number `instant`: a rename changes what a reader sees."""
     count = [0]
     replace = os.replace
 
@@ -66,7 +66,7 @@ def stop_at(patch: pytest.MonkeyPatch, instant: int, before: bool) -> list[int]:
 def test_stopped_at_every_rename(
     tmp_path: Path, whole: tuple[Inputs, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One run is stopped again and again, each time a little later than the time before."""
+    """Stops one run again and again, each time a little later."""
     inputs, expected = whole
     stops, finished = 0, False
     while not finished:  # each metric is a rename too, and the last ones are made anew by every attempt
@@ -85,7 +85,7 @@ def test_stopped_at_every_rename(
 def test_half_a_file_is_never_taken_for_a_whole_one(
     tmp_path: Path, whole: tuple[Inputs, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped while the tokenizer is written, and with strays of writes that did not end."""
+    """Stopped while writing the tokenizer, with stray files of unfinished writes."""
     inputs, expected = whole
     with monkeypatch.context() as patch:
         patch.setattr("charter.ground.text.tokenizer._write", _half)
@@ -102,7 +102,7 @@ def _half(path: Path, text: str) -> None:
 
 
 def test_killed_with_its_workers_and_gone_on(tmp_path: Path) -> None:
-    """A real signal, in reading and in writing shards; no process of the room outlives it."""
+    """A real signal while reading and while writing shards; no process of the room outlives it."""
     (tmp_path / "in").mkdir()
     seed = derive_seed(0, "corpus")
     expected = files(make(tmp_path / "whole", world(tmp_path / "in"), seed=seed, **CHANGES))

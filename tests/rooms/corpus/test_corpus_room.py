@@ -58,12 +58,15 @@ def test_everything_in_is_kept_or_dropped_for_one_reason(tmp_path: Path) -> None
     contaminated = text(100) + f" {item} " + text(101)
     rows = [{"text": t, "day": "2022-03-04"} for t in good]
     rows += [
-        {"text": good[0].upper().replace(" ", "  "), "day": "2022"},  # an exact copy, but for case and blanks
-        {"text": good[1] + " truly", "day": "2022"},  # a near one
+        {
+            "text": good[0].upper().replace(" ", "  "),
+            "day": "2022",
+        },  # an exact copy except for case and blanks
+        {"text": good[1] + " truly", "day": "2022"},  # a near copy
         {"text": contaminated, "day": "2022"},
         {"text": contaminated.upper(), "day": "2022"},
         {"text": text(200), "day": "2024-01-01"},
-        {"text": text(201), "day": "2023"},  # may be of after the cut-off
+        {"text": text(201), "day": "2023"},  # may be after the cut-off
         {"text": text(202)},
         {"text": text(203), "day": "once"},
         {"text": " \n ", "day": "2022"},

@@ -1,4 +1,4 @@
-"""The sample that a tokenizer is trained on: never empty, about as large as asked for, a function of the seed."""
+"""The training sample of a tokenizer: never empty, about the requested size, and fixed by the seed."""
 
 from pathlib import Path
 
