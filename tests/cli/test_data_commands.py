@@ -244,10 +244,10 @@ def test_dialogues_need_a_turn_to_learn_from(charter: Charter, tmp_path: Path) -
     write(tmp_path / "x.jsonl", answered, {"messages": ASKED})
     assert charter("data", "check", "x.jsonl")[0] == 0
     asked = ("data", "check", "x.jsonl", "--kind", "dialogues")
-    refused(charter(*asked), "x.jsonl:2: a dialogue without an assistant's turn to learn from")
+    refused(charter(*asked), "x.jsonl:2: the dialogue has no assistant's turn to learn from")
     write(tmp_path / "x.jsonl", answered, answered | {"learn_from": 2})
     refused(
-        charter(*asked), "x.jsonl:2: a dialogue without an assistant's turn to learn from (learn_from is 2)"
+        charter(*asked), "x.jsonl:2: the dialogue has no assistant's turn to learn from (learn_from is 2)"
     )
 
 

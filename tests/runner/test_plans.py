@@ -173,7 +173,7 @@ BAD = [
     ),
     (
         "more: {room: grade, from: {policy: pkg:llm-smallm}}",
-        "no model package of that name is known",
+        "knows no model package of that name",
     ),
     (
         "more: {room: grade, from: {policy: openai:localhost}}",

@@ -16,7 +16,7 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.override import apply_overrides
-from charter.ground.settings.problems import checked
+from charter.ground.settings.problems import validate
 from charter.ground.settings.recipe import Recipe
 from charter.runner.company import Nobody
 from charter.runner.directory import begun_precision
@@ -110,7 +110,7 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
         "name": name,
         "steps": [{"name": STEP, "room": STEP, "from": sources, "settings": settings}],
     }
-    return checked(Recipe, apply_overrides(raw, changes), "charter eval")
+    return validate(Recipe, apply_overrides(raw, changes), "charter eval")
 
 
 def data_sources(data: list[str], chosen: Sequence[str]) -> dict[str, str]:

@@ -22,8 +22,8 @@ from charter.ground.artifact.workspace import SCRATCH, Workspace
 from charter.ground.settings.environment import difference, environment_of
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.hub import fetched
-from charter.ground.settings.problems import checked
+from charter.ground.settings.hub import fetch_input
+from charter.ground.settings.problems import validate
 from charter.runner.identity import source_digest
 from charter.runner.plan import PlannedStep
 from charter.runner.rooms import open_room, room_runner
@@ -80,8 +80,8 @@ def follow(task: Task, sharing: Sharing) -> None:
     room = open_room(task.room)
     _check_machine(task, source_digest(room.package), here)
     _check_inputs(task.inputs, here)
-    settings = checked(room.settings, task.settings, f"step {task.step} (room {task.room})")
-    inputs = Inputs([fetched(entry, room.roles[entry.role]) for entry in task.inputs])
+    settings = validate(room.settings, task.settings, f"step {task.step} (room {task.room})")
+    inputs = Inputs([fetch_input(entry, room.roles[entry.role]) for entry in task.inputs])
     device = task.environment.device
     out = Workspace(
         task.folder,

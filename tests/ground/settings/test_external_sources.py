@@ -1,4 +1,4 @@
-"""What a reference may name, and what each file is taken for."""
+"""The forms of references, and the kind of each file."""
 
 import gzip
 from pathlib import Path

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.settings import hub
-from charter.ground.settings.hub import fetch, fetched, pin
+from charter.ground.settings.hub import fetch, fetch_input, pin
 from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import resolve
 from charter.ground.text.records import read_comparisons
@@ -31,7 +31,7 @@ PINNED = f"hf:own/set@{COMMIT}"
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The snapshot folder of a data set, laid out as the hub's client keeps it, with the client offline."""
+    """The snapshot folder of a data set, in the layout of the hub's client, with the client offline."""
     place = tmp_path / "datasets--own--set"
     snapshot = place / "snapshots" / COMMIT
     for folder in (place / "refs", place / "blobs", snapshot / "harmless-base", snapshot / "notes"):
@@ -52,12 +52,12 @@ def hub_input(ref: str, role: str = "comparisons") -> Input:
 def test_a_downloaded_data_set_is_read_offline(cache: Path) -> None:
     source = resolve("hf:own/set#harmless-base/test.jsonl.gz", hub_kind="dataset")
     assert source.ref == f"{PINNED}#harmless-base/test.jsonl.gz" and source.path is None
-    entry = fetched(hub_input(source.ref), Role("comparisons"))
+    entry = fetch_input(hub_input(source.ref), Role("comparisons"))
     assert entry.path == cache / "harmless-base" / "test.jsonl.gz"
     assert (entry.kind, entry.ref, entry.id) == ("comparisons", source.ref, "digest")
     (row,) = read_comparisons(entry.folder)
     assert (row.id, row.chosen, row.axis) == ("test-00001", "hello", "harmless")
-    folder = fetched(hub_input(f"{PINNED}#harmless-base"), Role("comparisons"))
+    folder = fetch_input(hub_input(f"{PINNED}#harmless-base"), Role("comparisons"))
     assert (folder.path, folder.kind) == (cache / "harmless-base", "data")
     assert read_comparisons(folder.folder) == [row]
     (cache / "top.csv").write_text("prompt\nq\n")
@@ -77,9 +77,9 @@ def test_the_digest_differs_by_subpath_and_not_by_spelling(cache: Path) -> None:
 
 def test_other_inputs_pass_as_they_are(tmp_path: Path) -> None:
     model = hub_input(f"hf:own/model@{COMMIT}", "policy")
-    assert fetched(model, Role("checkpoint", "policy")) is model
+    assert fetch_input(model, Role("checkpoint", "policy")) is model
     local = Input("comparisons", "x", "comparisons", None, tmp_path, "x", "digest")
-    assert fetched(local, Role("comparisons")) is local
+    assert fetch_input(local, Role("comparisons")) is local
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_other_inputs_pass_as_they_are(tmp_path: Path) -> None:
         ("hf:own/set#", None, "write hf:owner/name"),
         ("hf:own/set#../x.jsonl", None, "a path inside the data set"),
         ("hf:own/set#/x.jsonl", None, "a path inside the data set"),
-        ("hf:own/set#x.jsonl", "model", "a model is named without it"),
+        ("hf:own/set#x.jsonl", "model", "name a model without it"),
         ("hf:own/other#x.jsonl", None, "was not found on the hub, or the hub cannot be reached"),
         ("hf:own/set", "model", "was not found on the hub, or the hub cannot be reached"),
     ],
@@ -111,7 +111,7 @@ def test_names_that_cannot_be_pinned(cache: Path, ref: str, kind: Any, problem: 
 )
 def test_what_cannot_be_fetched_offline(cache: Path, ref: str, role: str, problem: str) -> None:
     with pytest.raises(CharterError, match=problem) as caught:
-        fetched(hub_input(ref, role), Role(role))
+        fetch_input(hub_input(ref, role), Role(role))
     assert "\n" not in str(caught.value)
 
 
@@ -132,10 +132,10 @@ def answer(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
     ],
 )
 def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, error: Exception, problem: str) -> None:
-    asked: list[Any] = []
+    calls: list[Any] = []
 
     def refuse(repo: str, **asking: Any) -> str:
-        asked.append((repo, asking))
+        calls.append((repo, asking))
         raise error
 
     monkeypatch.setattr(hub.huggingface_hub, "snapshot_download", refuse)
@@ -144,7 +144,7 @@ def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, error: Exception,
     assert "\n" not in str(caught.value) and str(caught.value).startswith(PINNED)
     with pytest.raises(CharterError):
         fetch(f"{PINNED}#a")
-    (repo, one), (_, folder) = asked
+    (repo, one), (_, folder) = calls
     assert (repo, one["repo_type"], one["revision"], one["allow_patterns"]) == (
         "own/set",
         "dataset",

@@ -1,4 +1,4 @@
-"""What is said of a misspelt key: the one that was likely meant, wherever it belongs, and those that are allowed."""
+"""Messages for a misspelt key: the probable key, wherever it belongs, and the allowed ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.problems import checked, suggest
+from charter.ground.settings.problems import suggest, validate
 
 
 class Circle(Frozen):
@@ -36,7 +36,7 @@ class Picture(Frozen):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("data", "said"),
     [
         ({"titel": "a"}, "unknown key titel; did you mean title? allowed: title, frame, shapes, strokes"),
         ({"width": 3}, "unknown key width; did you mean frame.width? allowed: title,"),
@@ -51,15 +51,15 @@ class Picture(Frozen):
         ({"shapes": [{"kind": "square", "sides": 1}]}, "did you mean side? allowed: kind, side"),
     ],
 )
-def test_a_misspelt_key_is_told_with_what_is_likely_meant(given: dict[str, Any], said: str) -> None:
+def test_a_misspelt_key_is_told_with_what_is_likely_meant(data: dict[str, Any], said: str) -> None:
     with pytest.raises(CharterError) as raised:
-        checked(Picture, given, "here")
+        validate(Picture, data, "here")
     assert said in str(raised.value)
 
 
 def test_what_is_misspelt_comes_before_what_is_missing_because_of_it() -> None:
     with pytest.raises(CharterError, match="unknown key knid; did you mean kind"):
-        checked(Square, {"knid": "square"}, "here")
+        validate(Square, {"knid": "square"}, "here")
 
 
 def test_a_word_of_any_length_is_answered() -> None:

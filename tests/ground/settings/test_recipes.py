@@ -174,7 +174,7 @@ def test_execution_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, "2.13.0+cu128", DRIVER)
     assert choose_execution() == Execution("cuda", "bfloat16")
     for multiplies, precision in ((False, "float32"), (True, "bfloat16")):
-        monkeypatch.setattr(execution, "multiplies_bfloat16", lambda found=multiplies: found)
+        monkeypatch.setattr(execution, "multiplies_bfloat16", lambda answer=multiplies: answer)
         assert choose_execution("cpu") == Execution("cpu", precision)
     assert choose_execution("cuda:1") == Execution("cuda:1", "bfloat16")
     assert choose_execution("cpu", "float32").precision == "float32"
@@ -187,7 +187,7 @@ def test_execution_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "multiplies"),
     [
         ("model name\t: some\nflags\t\t: fpu avx512_bf16 sse\n", True),
         ("flags: amx_bf16\n", True),
@@ -195,7 +195,7 @@ def test_execution_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", False),
     ],
 )
-def test_bfloat16_products_are_read_from_the_cpus_flags(tmp_path: Path, text: str, found: bool) -> None:
+def test_bfloat16_products_are_read_from_the_cpus_flags(tmp_path: Path, text: str, multiplies: bool) -> None:
     (tmp_path / "cpuinfo").write_text(text)
-    assert multiplies_bfloat16(tmp_path / "cpuinfo") is found
+    assert multiplies_bfloat16(tmp_path / "cpuinfo") is multiplies
     assert multiplies_bfloat16(tmp_path / "none") is False

@@ -1,4 +1,4 @@
-"""Manifests of text sources: which files they name, that the digest covers them, and what is refused in one line."""
+"""Manifests of text sources: their files, their digest, and one line for each error."""
 
 import re
 from pathlib import Path
@@ -44,11 +44,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names(**given: object) -> list[str]:
-    folder = given.pop("folder")
+def names(**properties: object) -> list[str]:
+    folder = properties.pop("folder")
     assert isinstance(folder, Path)
-    found = list_files(TextSource.model_validate({"name": "s", "from": "raw", **given}), folder)
-    return [file.name for file in found.files]
+    listing = list_files(TextSource.model_validate({"name": "s", "from": "raw", **properties}), folder)
+    return [file.name for file in listing.files]
 
 
 def test_which_files_are_taken(folder: Path) -> None:
@@ -73,8 +73,8 @@ def test_what_is_passed_over_is_known_by_its_ending(folder: Path) -> None:
     for name in ("Makefile", "deep/x.PY.gz", "left.bin"):
         (folder / "raw" / name).write_bytes(b"x")
 
-    def others(**given: object) -> dict[str, int]:
-        source = TextSource.model_validate({"name": "s", "from": "raw", "leave_out": ["*.bin"], **given})
+    def others(**properties: object) -> dict[str, int]:
+        source = TextSource.model_validate({"name": "s", "from": "raw", "leave_out": ["*.bin"], **properties})
         return dict(list_files(source, folder).passed_over)
 
     assert others() == {".py": 2, ".png": 1, "": 1}
@@ -86,21 +86,21 @@ def test_linked_folders_are_counted_and_not_followed(folder: Path, tmp_path: Pat
     (tmp_path / "far").mkdir()
     (tmp_path / "far" / "f.txt").write_text("far")
     (folder / "raw" / "near").symlink_to(tmp_path / "far")
-    found = list_files(TextSource(name="s", at="raw"), folder)
-    assert found.linked == 1 and "near/f.txt" not in [file.name for file in found.files]
+    listing = list_files(TextSource(name="s", at="raw"), folder)
+    assert listing.linked == 1 and "near/f.txt" not in [file.name for file in listing.files]
 
 
 def test_of_a_set_on_the_hub_only_what_is_fetched_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache may hold the whole of a set, and another machine's only what was asked for: both read the same."""
+    """One cache may hold a whole set, and another machine's only a part: both read the same files."""
     for name in ("a.jsonl", "data/b.parquet", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
     monkeypatch.setattr(texts, "pin", lambda ref, kind: ref)
     monkeypatch.setattr(texts, "fetch", lambda ref: tmp_path)
-    found = list_files(TextSource(name="s", at="hf:own/set@" + "0" * 40), tmp_path)
-    assert [file.name for file in found.files] == ["a.jsonl"]
+    listing = list_files(TextSource(name="s", at="hf:own/set@" + "0" * 40), tmp_path)
+    assert [file.name for file in listing.files] == ["a.jsonl"]
 
 
 def test_the_page_lists_every_ending() -> None:
@@ -110,23 +110,23 @@ def test_the_page_lists_every_ending() -> None:
 
 
 def test_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = names(folder=tmp_path, **{"from": "python:", "kind": "code", "files": ["json/*.py"]})
-    assert "json/decoder.py" in found and len(found) == len({*found})
-    found = names(folder=tmp_path, **{"from": "package:pydantic", "kind": "code"})
-    assert "pydantic/main.py" in found
+    files = names(folder=tmp_path, **{"from": "python:", "kind": "code", "files": ["json/*.py"]})
+    assert "json/decoder.py" in files and len(files) == len({*files})
+    files = names(folder=tmp_path, **{"from": "package:pydantic", "kind": "code"})
+    assert "pydantic/main.py" in files
     monkeypatch.setattr(texts, "INSTALLED", tmp_path)
     doc = tmp_path / "doc.txt"
     doc.write_text("x")
     (tmp_path / "some-doc:amd64.list").write_text(f"/.\n/usr/share/doc\n{doc}\n/usr/share/none.txt\n")
     with pytest.raises(CharterError, match=r"of 0 files at debian:some-\* none matches"):
         names(folder=tmp_path, **{"from": "debian:some-*"})
-    for given, said in (
+    for place, said in (
         ("debian:other", "no Debian package 'other' is installed"),
         ("package:no-such-thing", "package 'no-such-thing' is not installed"),
         ("python:json", "write python: alone"),
     ):
         with pytest.raises(CharterError, match=said):
-            names(folder=tmp_path, **{"from": given})
+            names(folder=tmp_path, **{"from": place})
 
 
 def test_the_digest_covers_every_named_byte(folder: Path) -> None:
@@ -145,15 +145,15 @@ def test_the_digest_covers_every_named_byte(folder: Path) -> None:
 
 def test_a_manifest_is_a_source_of_a_recipe(folder: Path) -> None:
     path = manifest(folder, "sources: [{name: s, from: raw}]\n")
-    found = resolve(str(path))
-    assert found.kind == kind_of_file(path) == "sources" and found.digest == digest_sources(path)
-    wanted = Role("sources", many=True)
-    assert wanted.accepts(found.kind, None) and wanted.accepts(resolve(str(folder / "raw/a.txt")).kind, None)
+    source = resolve(str(path))
+    assert source.kind == kind_of_file(path) == "sources" and source.digest == digest_sources(path)
+    role = Role("sources", many=True)
+    assert role.accepts(source.kind, None) and role.accepts(resolve(str(folder / "raw/a.txt")).kind, None)
     assert not Role("questions").accepts("sources", None) and not Role("dialogues").accepts("sources", None)
     (folder / "texts/deep").mkdir(parents=True)
     (folder / "texts/deep/a.md").write_text("text")
     assert resolve(str(folder / "texts")).kind == "texts"
-    assert wanted.accepts("texts", None) and not Role("dialogues").accepts("texts", None)
+    assert role.accepts("texts", None) and not Role("dialogues").accepts("texts", None)
     assert kind_of_file(manifest(folder, "name: x\n")) == "constitution"
     slip = manifest(folder, "source: [{name: s, from: raw}]\n")
     assert kind_of_file(slip) == "sources"
@@ -196,14 +196,14 @@ def test_what_a_manifest_says(tmp_path: Path) -> None:
 
 
 def test_sources_without_a_manifest() -> None:
-    named = {
+    expected = {
         "data:pretrain": "pretrain",
         "data:pretrain/python_peps.jsonl.gz": "python_peps",
         "./my texts/": "my-texts",
         "hf:own/set@main#data/part.jsonl": "part",
         "hf:own/set@main": "set",
     }
-    assert {ref: plain_source(Path("/x"), ref).name for ref in named} == named
+    assert {ref: plain_source(Path("/x"), ref).name for ref in expected} == expected
     forms = {name: form_of(name) for name in ("a.jsonl.gz", "a.parquet", "a.html.zst", "a.py", "README")}
     assert list(forms.values()) == ["rows", "parquet", "page", "text", "text"]
     assert [form_of(name) for name in ("A.JSONL.GZ", "A.Parquet", "INDEX.HTM")] == ["rows", "parquet", "page"]

@@ -1,4 +1,4 @@
-"""Chat templates are programs of strangers: whatever they do ends soon, in bounded memory, and those in use still work."""
+"""Chat templates are untrusted programs: they end soon, in bounded memory, and those in use still work."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ HOSTILE = {
     "batches": "{{ messages | batch(10000000000, 'x') | list }}",
 }
 
-# all but one of those that are counted entry by entry, up to a bound: a lower one shows as much
+# most of these are counted entry by entry, up to a bound; a lower bound shows the same
 SLOWLY_COUNTED = {name for name in HOSTILE if name.startswith("lists in lists")} - {
     "lists in lists, compared"
 }

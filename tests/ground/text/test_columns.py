@@ -1,4 +1,4 @@
-"""Public data sets: a made-up file of each shape, and the real files where they are."""
+"""Public data sets: a made-up file of each shape, and the real files if present."""
 
 from collections import Counter
 from pathlib import Path
@@ -43,8 +43,8 @@ def test_big_bench_tasks(tmp_path: Path) -> None:
     (folder / "honest.json").write_text(
         '{"examples": [{"input": "q", "target_scores": {"bad": 0, "good": 1}}]}'
     )
-    (found,) = read_comparisons(folder)
-    assert (found.messages, found.chosen, found.rejected, found.axis) == (
+    (comparison,) = read_comparisons(folder)
+    assert (comparison.messages, comparison.chosen, comparison.rejected, comparison.axis) == (
         (user("q"),),
         "good",
         "bad",
@@ -65,8 +65,12 @@ def test_big_bench_tasks(tmp_path: Path) -> None:
 )
 def test_real_comparisons(name: str, count: int, dropped: int, axis: str) -> None:
     left_out: Counter[str] = Counter()
-    found = read_comparisons(find_data(name), left_out)
-    assert (len(found), sum(left_out.values()), {c.axis for c in found}) == (count, dropped, {axis})
+    comparisons = read_comparisons(find_data(name), left_out)
+    assert (len(comparisons), sum(left_out.values()), {c.axis for c in comparisons}) == (
+        count,
+        dropped,
+        {axis},
+    )
 
 
 @needs_data

@@ -1,4 +1,4 @@
-"""Facts and answers looked for in free replies by hand, and the rows that they are read from."""
+"""Facts and answers in free replies, checked by hand, and the rows that hold them."""
 
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,8 @@ ROWS: list[dict[str, Any]] = [
 
 
 def test_rows_of_triviaqa_and_arc_are_asked_freely(tmp_path: Path) -> None:
-    asked = read_short_questions([toys.rows_file(tmp_path / "mixed.jsonl", ROWS)])
-    assert [(d.id, d.messages[0]["content"], d.meta["accepted"]) for d in asked] == [
+    questions = read_short_questions([toys.rows_file(tmp_path / "mixed.jsonl", ROWS)])
+    assert [(d.id, d.messages[0]["content"], d.meta["accepted"]) for d in questions] == [
         ("t", "Who wrote Hamlet?", ["Shakespeare"]),
         ("mixed-00003", "Two twos?", ["4", "four"]),
         ("a", "What do cows eat?", ["Grass"]),
@@ -117,20 +117,20 @@ def test_shipped_questions_that_serve_as_examples_are_left_out() -> None:
     ("row", "why"),
     [
         ({"question": "Who?"}, "it has no answer"),
-        ({"question": "Who?", "golden_answers": "me"}, "no list of answers"),
-        ({"question": "Who?", "golden_answers": ["The"]}, "no answer with a word"),
-        ({"question": "Who?", "golden_answers": ["<unk>"]}, "answers are not published"),
+        ({"question": "Who?", "golden_answers": "me"}, "not a list of answers"),
+        ({"question": "Who?", "golden_answers": ["The"]}, "no answer holds a word"),
+        ({"question": "Who?", "golden_answers": ["<unk>"]}, "not published"),
         (ARC | {"answerKey": "7"}, "7"),
         ({"prompt": "Who?", "golden_answers": ["me"]}, "it has no question"),
     ],
 )
 def test_a_row_that_is_no_short_question_is_named(row: dict[str, Any], why: str, tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match=rf"broken\.jsonl:1: no short question \(.*{why}"):
+    with pytest.raises(CharterError, match=rf"broken\.jsonl:1: not a short question \(.*{why}"):
         read_short_questions([toys.rows_file(tmp_path / "broken.jsonl", [row])])
 
 
 def test_examples_alone_are_no_questions(tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match="there is no short question to ask"):
+    with pytest.raises(CharterError, match="the files hold no short question to ask"):
         read_short_questions([toys.rows_file(tmp_path / "shots.jsonl", [ROWS[1]])])
 
 

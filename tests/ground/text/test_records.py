@@ -23,7 +23,7 @@ from charter.ground.text.records import (
 )
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
-asked = texts.filter(str.strip)
+filled_texts = texts.filter(str.strip)
 ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 notes = st.integers() | texts | st.booleans()
 metas = st.dictionaries(st.sampled_from(["round", "voted", "note"]), notes, max_size=2)
@@ -32,8 +32,10 @@ metas = st.dictionaries(st.sampled_from(["round", "voted", "note"]), notes, max_
 @st.composite
 def messages(draw: st.DrawFn, last: str) -> tuple[Message, ...]:
     head = [system(draw(texts))] if draw(st.booleans()) else []
-    turns = [m for _ in range(draw(st.integers(0, 2))) for m in (user(draw(asked)), assistant(draw(texts)))]
-    tail = [user(draw(asked))] + ([assistant(draw(texts))] if last == "assistant" else [])
+    turns = [
+        m for _ in range(draw(st.integers(0, 2))) for m in (user(draw(filled_texts)), assistant(draw(texts)))
+    ]
+    tail = [user(draw(filled_texts))] + ([assistant(draw(texts))] if last == "assistant" else [])
     return (*head, *turns, *tail)
 
 
@@ -66,9 +68,9 @@ def test_comparisons_come_back(tmp_path_factory: pytest.TempPathFactory, written
 def test_trl_columns_come_back(tmp_path_factory: pytest.TempPathFactory, c: Comparison) -> None:
     path = tmp_path_factory.getbasetemp() / "trl.jsonl"
     write_jsonl(path, [to_trl(c)])
-    (found,) = read_comparisons(path)
+    (comparison,) = read_comparisons(path)
     better, worse = (c.chosen, c.rejected) if c.p_chosen >= 0.5 else (c.rejected, c.chosen)
-    assert (found.messages, found.chosen, found.rejected) == (c.messages, better, worse)
+    assert (comparison.messages, comparison.chosen, comparison.rejected) == (c.messages, better, worse)
 
 
 @settings(max_examples=50, deadline=None)
@@ -81,14 +83,14 @@ def test_hh_transcripts_come_back(tmp_path_factory: pytest.TempPathFactory, c: C
     assume(all(m["content"].strip() for m in c.messages))
     path = tmp_path_factory.getbasetemp() / "hh.jsonl"
     write_jsonl(path, [to_hh(c)])
-    (found,) = read_comparisons(path)
+    (comparison,) = read_comparisons(path)
     better, worse = (c.chosen, c.rejected) if c.p_chosen >= 0.5 else (c.rejected, c.chosen)
-    assert (found.chosen, found.rejected) == (clean(better), clean(worse))
-    assert [m["content"] for m in found.messages] == [clean(m["content"]) for m in c.messages]
+    assert (comparison.chosen, comparison.rejected) == (clean(better), clean(worse))
+    assert [m["content"] for m in comparison.messages] == [clean(m["content"]) for m in c.messages]
 
 
-def rows(path: Path, *found: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+def rows(path: Path, *records: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in records))
     return path
 
 
@@ -117,9 +119,9 @@ def test_dialogue_forms(tmp_path: Path) -> None:
         {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
         {"instruction": "q", "input": "", "output": "a"},
     )
-    found = read_dialogues(path)
-    assert {d.messages for d in map(_hashable, found)} == {(("user", "q"), ("assistant", "a"))}
-    assert [d.id for d in found] == [f"d-0000{n}" for n in range(1, 6)]
+    dialogues = read_dialogues(path)
+    assert {d.messages for d in map(_hashable, dialogues)} == {(("user", "q"), ("assistant", "a"))}
+    assert [d.id for d in dialogues] == [f"d-0000{n}" for n in range(1, 6)]
 
 
 def _hashable(d: Dialogue) -> Any:
@@ -128,8 +130,8 @@ def _hashable(d: Dialogue) -> Any:
 
 def test_prompts_of_plain_text(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("first\n\n  second \n")
-    found = read_dialogues(tmp_path / "p.txt")
-    assert [(d.id, d.messages, d.is_prompt) for d in found] == [
+    prompts = read_dialogues(tmp_path / "p.txt")
+    assert [(d.id, d.messages, d.is_prompt) for d in prompts] == [
         ("p-00001", (user("first"),), True),
         ("p-00003", (user("second"),), True),
     ]
@@ -145,8 +147,8 @@ def test_pairs_without_a_preference_are_dropped_and_counted(tmp_path: Path) -> N
         {"chosen": f"{ask} a", "rejected": "\n\nHuman: q\n\nHuman: q\n\nAssistant: a"},
     )
     dropped: Counter[str] = Counter()
-    (kept,) = read_comparisons(path, dropped)
-    assert (kept.chosen, kept.rejected, kept.axis) == ("a", "b", "harmless")
+    (comparison,) = read_comparisons(path, dropped)
+    assert (comparison.chosen, comparison.rejected, comparison.axis) == ("a", "b", "harmless")
     assert dropped == {"identical": 1, "no common prefix": 1, "turns empty or out of order": 1}
 
 
@@ -162,7 +164,7 @@ def test_pairs_without_a_preference_are_dropped_and_counted(tmp_path: Path) -> N
         ),
         ({"messages": [user("q")], "chosen": 3, "rejected": "b"}, "chosen must be a text"),
         ({"prompt": "", "chosen": "a", "rejected": "b"}, "message 1, the user's, is empty"),
-        ({"chosen": "a", "rejected": "b"}, "neither a prompt"),
+        ({"chosen": "a", "rejected": "b"}, "neither the .*a column prompt"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "axis": 1}, "axis is int"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "id": 1.5}, "id is 1.5"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "meta": 1}, "meta is int"),
@@ -209,8 +211,8 @@ def test_an_artifact_is_read_by_its_own_file(tmp_path: Path) -> None:
 
 def test_unknown_columns_are_kept_as_meta(tmp_path: Path) -> None:
     row = {"messages": [user("q")], "unseen": True, "meta": {"a": 1}}
-    (found,) = read_dialogues(rows(tmp_path / "d.jsonl", row))
-    assert found.meta == {"unseen": True, "a": 1}
+    (dialogue,) = read_dialogues(rows(tmp_path / "d.jsonl", row))
+    assert dialogue.meta == {"unseen": True, "a": 1}
 
 
 def test_unknown_endings_are_refused(tmp_path: Path) -> None:
@@ -222,11 +224,11 @@ def test_unknown_endings_are_refused(tmp_path: Path) -> None:
 def test_parquet_is_read_as_the_hub_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "train-00000-of-00001.parquet"
-    given = [{"messages": [{"role": "user", "content": f"q{n}"}], "weight": n} for n in range(3)]
-    parquet.write_table(pyarrow.Table.from_pylist(given), path)
-    found = read_dialogues(path)
-    assert [d.messages[0]["content"] for d in found] == ["q0", "q1", "q2"]
-    assert found[2].id == "train-00000-of-00001-00003"
+    records = [{"messages": [{"role": "user", "content": f"q{n}"}], "weight": n} for n in range(3)]
+    parquet.write_table(pyarrow.Table.from_pylist(records), path)
+    dialogues = read_dialogues(path)
+    assert [d.messages[0]["content"] for d in dialogues] == ["q0", "q1", "q2"]
+    assert dialogues[2].id == "train-00000-of-00001-00003"
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CharterError, match="cannot be read as parquet"):
         read_dialogues(path)

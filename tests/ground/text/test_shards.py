@@ -1,4 +1,4 @@
-"""Token shards: what was written is read, a killed writer goes on, and what was changed is named."""
+"""Token shards: they read back, a killed writer continues, and errors name changed files."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_writer_that_was_killed_goes_on_to_the_same_files(tmp_path: Path, stop
     writer = ShardWriter(tmp_path / "killed" / "train", VOCABULARY, 10)
     for document in documents[:stopped_after]:
         writer.add(*document)
-    # killed between the two files of a shard, and while it wrote one
+    # killed between the two files of a shard, and while writing one
     (tmp_path / "killed/train" / f"{writer._complete:05d}.tokens").write_bytes(b"half")
     (tmp_path / "killed/train/.tmp-00099.tokens").write_bytes(b"half")
     killed = written(tmp_path / "killed", documents)
@@ -134,7 +134,7 @@ def test_changed_files_are_named(tmp_path: Path) -> None:
 
 
 def test_another_folder_and_another_format_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match=r"is no corpus: it has no corpus\.json"):
+    with pytest.raises(CharterError, match=r"is not a corpus: it has no corpus\.json"):
         TokenShards.open(tmp_path, "train")
     index = json.loads((written(tmp_path, some(3)) / INDEX).read_text())
     for changed, said in (

@@ -1,4 +1,4 @@
-"""Templates that are refused, messages that are refused, and what stands around a reply."""
+"""Refused templates, refused messages, and the text around a reply."""
 
 import pytest
 
@@ -26,12 +26,12 @@ def test_claude_2023_is_the_form_of_the_api() -> None:
     [
         ("", "no chat template"),
         ("{% for m in messages %}", "not valid Jinja"),
-        ("{{ messages[-1]['content'] }}<|im_end|>", "no prefix of the whole"),
-        (CHATML.replace("{% if add", "{{ messages | length }}{% if add"), "no prefix of the whole"),
+        ("{{ messages[-1]['content'] }}<|im_end|>", "not a prefix of the whole"),
+        (CHATML.replace("{% if add", "{{ messages | length }}{% if add"), "not a prefix of the whole"),
         (CHATML.replace("add_generation_prompt", "false"), "generation prompt lacks"),
         (CHATML.replace("<|im_end|>", " end"), "no special token ends an assistant turn"),
         ("{{ raise_exception('never') }}", "refuses these messages: never"),
-        ("{{ messages.pop() }}" + CHATML, "refuses these messages|no prefix of the whole"),
+        ("{{ messages.pop() }}" + CHATML, "refuses these messages|not a prefix of the whole"),
         (
             "{{ messages.__class__.__mro__ }}" + CHATML,
             "refuses these messages: access to attribute '__class__'",
@@ -55,7 +55,7 @@ def test_a_template_that_rewrites_history_is_refused_where_it_does() -> None:
     )
     ours = Template(OWN, moving)
     assert ours.encode([*TALK, *TALK]).mask
-    with pytest.raises(CharterError, match="writes what stands before turn 3 otherwise"):
+    with pytest.raises(CharterError, match="changes the text before turn 3"):
         ours.encode([system("s"), *TALK, *TALK])
 
 

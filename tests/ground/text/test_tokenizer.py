@@ -46,12 +46,12 @@ def test_added_tokens_are_guarded_whether_marked_special_or_not(special: bool) -
     backend.add_tokens(
         [AddedToken("<tool_call>", special=special, normalized=False), AddedToken("  ", special=False)]
     )
-    found = Tokenizer.from_json(backend.to_str(), eos="<|im_end|>")
-    guarded = found.special["<tool_call>"]
-    assert guarded not in found.encode("a<tool_call>b")
-    assert guarded in found.special_spans("a<tool_call>b")[0]
+    tokenizer = Tokenizer.from_json(backend.to_str(), eos="<|im_end|>")
+    token = tokenizer.special["<tool_call>"]
+    assert token not in tokenizer.encode("a<tool_call>b")
+    assert token in tokenizer.special_spans("a<tool_call>b")[0]
     # runs of spaces and the like are ordinary vocabulary
-    assert "  " not in found.special and backend.token_to_id("  ") in found.encode("a  b")
+    assert "  " not in tokenizer.special and backend.token_to_id("  ") in tokenizer.encode("a  b")
 
 
 def test_a_model_that_reaches_the_token_without_the_table_is_kept_from_it() -> None:
@@ -59,36 +59,36 @@ def test_a_model_that_reaches_the_token_without_the_table_is_kept_from_it() -> N
     backend = Backend(models.Unigram(pieces, unk_id=0))
     backend.decoder = decoders.Fuse()
     backend.add_special_tokens(["<end>"])
-    found = Tokenizer.from_json(backend.to_str(), eos="<end>", unk="<unk>")
-    assert backend.encode("ab<end>", add_special_tokens=False).ids[-1] == found.eos_id
-    ids = found.encode("ab<end>c<end><end>")
-    assert found.eos_id not in ids
-    assert found.decode(ids) == "ab<end>c<end><end>"
+    tokenizer = Tokenizer.from_json(backend.to_str(), eos="<end>", unk="<unk>")
+    assert backend.encode("ab<end>", add_special_tokens=False).ids[-1] == tokenizer.eos_id
+    ids = tokenizer.encode("ab<end>c<end><end>")
+    assert tokenizer.eos_id not in ids
+    assert tokenizer.decode(ids) == "ab<end>c<end><end>"
 
 
 def test_no_space_is_put_before_a_piece_that_is_not_first() -> None:
     backend = Backend(models.BPE({"▁": 0, "a": 1, "▁a": 2, "</s>": 3}, [("▁", "a")]))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     backend.add_special_tokens(["</s>"])
-    found = Tokenizer.from_json(backend.to_str())
-    assert found.encode_spans("a")[0] == [2]
-    assert found.encode_spans("a", first=False)[0] == [1]
-    assert found.special_spans("</s>a")[0] == [3, 1]
+    tokenizer = Tokenizer.from_json(backend.to_str())
+    assert tokenizer.encode_spans("a")[0] == [2]
+    assert tokenizer.encode_spans("a", first=False)[0] == [1]
+    assert tokenizer.special_spans("</s>a")[0] == [3, 1]
 
 
 def test_names_written_as_objects_and_templates_in_lists(tmp_path: Path) -> None:
     templates = [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "yes"}]
     folder = config(tmp_path, eos_token={"content": "<|im_end|>", "lstrip": False}, chat_template=templates)
-    found = Tokenizer.from_folder(folder)
-    assert (found.eos_id, found.template) == (2, "yes")
+    tokenizer = Tokenizer.from_folder(folder)
+    assert (tokenizer.eos_id, tokenizer.template) == (2, "yes")
 
 
 def test_a_template_beside_the_configuration_wins_and_is_replaced_when_saved(tmp_path: Path) -> None:
     folder = config(tmp_path)
     (folder / "chat_template.jinja").write_text("beside")
-    found = Tokenizer.from_folder(folder)
-    assert found.template == "beside"
-    found.with_template("new").save(folder)
+    tokenizer = Tokenizer.from_folder(folder)
+    assert tokenizer.template == "beside"
+    tokenizer.with_template("new").save(folder)
     assert Tokenizer.from_folder(folder).template == "new"
 
 
@@ -99,14 +99,14 @@ def test_the_digest_names_the_pieces_and_not_the_template(tmp_path: Path) -> Non
 
 
 def test_other_settings_are_handed_on(tmp_path: Path) -> None:
-    found = Tokenizer.from_folder(config(tmp_path, model_max_length=77)).with_template("x")
-    found.save(tmp_path / "again")
+    tokenizer = Tokenizer.from_folder(config(tmp_path, model_max_length=77)).with_template("x")
+    tokenizer.save(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "tokenizer_config.json").read_text())["model_max_length"] == 77
 
 
 def test_without_names_a_known_end_is_found_and_padding_is_the_end(tmp_path: Path) -> None:
-    found = Tokenizer.from_folder(config(tmp_path, eos_token=None, pad_token=None, bos_token=None))
-    assert (found.eos_id, found.pad_id, found.bos_id) == (2, 2, None)
+    tokenizer = Tokenizer.from_folder(config(tmp_path, eos_token=None, pad_token=None, bos_token=None))
+    assert (tokenizer.eos_id, tokenizer.pad_id, tokenizer.bos_id) == (2, 2, None)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_broken_files_get_one_line(tmp_path: Path, text: str, said: str) -> None
 
 
 def test_names_outside_of_the_vocabulary_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match="'<none>' is named but not in the vocabulary"):
+    with pytest.raises(CharterError, match="the vocabulary lacks the named token '<none>'"):
         Tokenizer.from_folder(config(tmp_path, eos_token="<none>"))
 
 
@@ -136,7 +136,7 @@ def test_a_tokenizer_without_any_end_is_refused() -> None:
 
 
 def test_a_library_that_gives_up_is_an_error_of_the_model(tmp_path: Path) -> None:
-    """What it raises is no Exception: it would pass whatever catches those."""
+    """The library raises a BaseException, which handlers of Exception would miss."""
     definition = json.loads(json.dumps(OWN.definition))
     pattern = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
     definition["pre_tokenizer"] = {

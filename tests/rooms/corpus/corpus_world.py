@@ -1,4 +1,4 @@
-"""Small worlds of text for the corpus room: files, a run of the room in this process, what it wrote."""
+"""Small worlds of text for the corpus room: files, a run of the room in this process, and its output."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ SMALL = {"vocabulary": {"size": 400, "sample_mib": 1, "spare": 2}, "workers": 1,
 def text(seed: int, words: int = 120, vocabulary: list[str] = WORDS) -> str:
     """Some sentences, the same for a seed."""
     rng = random.Random(seed)
-    chosen = [rng.choice(vocabulary) for _ in range(words)]
-    return " ".join(f"{word}." if n % 11 == 10 else word for n, word in enumerate(chosen))
+    drawn_words = [rng.choice(vocabulary) for _ in range(words)]
+    return " ".join(f"{word}." if n % 11 == 10 else word for n, word in enumerate(drawn_words))
 
 
 def rows_file(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -48,8 +48,8 @@ def rows_file(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def given(*references: Path | str, benchmarks: tuple[Path, ...] = ()) -> Inputs:
-    """Inputs of a step whose recipe names these."""
+def inputs_from(*references: Path | str, benchmarks: tuple[Path, ...] = ()) -> Inputs:
+    """Inputs of a step whose recipe names these references."""
     pairs = [("sources", str(ref)) for ref in references] + [("benchmarks", str(ref)) for ref in benchmarks]
     entries = []
     for role, ref in pairs:
@@ -59,13 +59,13 @@ def given(*references: Path | str, benchmarks: tuple[Path, ...] = ()) -> Inputs:
 
 
 def settings(**changes: Any) -> Settings:
-    """Small ones, without the quality rules, which toys of text don't meet."""
+    """Small settings, without the quality rules, which toy texts fail."""
     filters = {"quality": None, **changes.pop("filters", {})}
     return Settings.model_validate({**SMALL, "filters": filters, **changes})
 
 
 class Heard(SilentProgress):
-    """Keeps the lines that a room says."""
+    """Stores the room's lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -77,24 +77,24 @@ class Heard(SilentProgress):
 def make(
     folder: Path, inputs: Inputs, seed: int = 7, heard: Heard | None = None, **changes: Any
 ) -> Workspace:
-    """Runs the room in this process; `heard` gets what it says."""
+    """Runs the room in this process; `heard` gets its lines."""
     out = Workspace(folder, seed=seed, progress=heard)
     run(settings(**changes), inputs, out)
     return out
 
 
 def counts(out: Workspace) -> dict[str, float]:
-    found: dict[str, float] = json.loads((out.path / "counts.json").read_text())
-    return found
+    counts: dict[str, float] = json.loads((out.path / "counts.json").read_text())
+    return counts
 
 
 def composition(out: Workspace) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out.path / "composition.json").read_text())
-    return found
+    composition: dict[str, Any] = json.loads((out.path / "composition.json").read_text())
+    return composition
 
 
-def refused(out: Workspace) -> list[dict[str, Any]]:
-    """What samples/refused.jsonl names."""
+def read_refused(out: Workspace) -> list[dict[str, Any]]:
+    """The rows of samples/refused.jsonl."""
     return [json.loads(line) for line in (out.path / "samples/refused.jsonl").read_text().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""Work for processes of a test: light to import, as each of them does."""
+"""Work for the processes of a test: light, because each of them imports it."""
 
 import os
 import signal

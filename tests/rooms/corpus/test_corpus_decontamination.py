@@ -26,36 +26,36 @@ ROWS = [
 ]
 
 
-def written(folder: Path, rows: list[dict]) -> Path:
+def write_rows(folder: Path, rows: list[dict]) -> Path:
     path = folder / "quiz.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
-def disguised(text: str, drawn: random.Random) -> str:
+def disguise(text: str, rng: random.Random) -> str:
     """The same words in another case, with other blanks and marks between them."""
-    cased = [drawn.choice((word, word.upper(), word.lower())) for word in words(text)]
-    return "".join(word + drawn.choice((" ", "\n", ", ", "  -- ", "* ")) for word in cased)
+    cased = [rng.choice((word, word.upper(), word.lower())) for word in words(text)]
+    return "".join(word + rng.choice((" ", "\n", ", ", "  -- ", "* ")) for word in cased)
 
 
 @pytest.fixture
 def quiz(tmp_path: Path) -> Decontamination:
-    return Decontamination([written(tmp_path, ROWS)])
+    return Decontamination([write_rows(tmp_path, ROWS)])
 
 
 def test_whole_items_are_found_anywhere(quiz: Decontamination, tmp_path: Path) -> None:
     name = f"{tmp_path.name}/quiz.jsonl"
-    drawn = random.Random(0)
+    rng = random.Random(0)
     for text, line in ((QUESTION, 1), (ROWS[1]["question"], 2)):
         for _ in range(5):
-            before, after = FILLER * drawn.randrange(200), FILLER * drawn.randrange(200)
-            assert quiz.hits(f"{before}{disguised(text, drawn)}. {after}") == {f"{name}:{line}"}
+            before, after = FILLER * rng.randrange(200), FILLER * rng.randrange(200)
+            assert quiz.hits(f"{before}{disguise(text, rng)}. {after}") == {f"{name}:{line}"}
     assert quiz.hits("大家好,今天天气很好我们一起去公园散步吧。") == {f"{name}:6"}
 
 
 def test_short_texts_of_a_row_are_read_as_one(tmp_path: Path) -> None:
     rows = [{"question": "Capital of Peru in 1990?", "choices": ["Lima", "Cusco", "Arequipa", "Trujillo"]}]
-    quiz = Decontamination([written(tmp_path, rows)])
+    quiz = Decontamination([write_rows(tmp_path, rows)])
     assert quiz.hits(FILLER + "CAPITAL of Peru, in 1990? Lima / Cusco / Arequipa / Trujillo " + FILLER)
     assert not quiz.hits(FILLER + "the capital of Peru in 1990 was Lima")
 
@@ -75,8 +75,8 @@ def test_a_run_across_the_edge_of_a_block_is_found(quiz: Decontamination, tmp_pa
 
 def test_rows_are_read_in_the_normal_form_of_documents(tmp_path: Path) -> None:
     item = "Où était le café préféré des élèves français à l'été de la dernière année\u2028passée?"
-    found = Decontamination([written(tmp_path, [{"question": unicodedata.normalize("NFD", item)}])])
-    assert found.hits(normal_form(item))
+    index = Decontamination([write_rows(tmp_path, [{"question": unicodedata.normalize("NFD", item)}])])
+    assert index.hits(normal_form(item))
 
 
 def test_one_word_less_than_a_run_is_no_hit(quiz: Decontamination) -> None:
@@ -87,32 +87,32 @@ def test_one_word_less_than_a_run_is_no_hit(quiz: Decontamination) -> None:
 
 def test_folders_are_read_through_and_files_without_rows_named(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
-    written(tmp_path / "deep", ROWS)
+    write_rows(tmp_path / "deep", ROWS)
     (tmp_path / "README.md").write_text("words")
     about = ("LICENSE.txt", "NOTICE.txt.gz", "README.txt", "licence-of-texts.txt")
     for name in about:
         (tmp_path / "deep" / name).write_text(FILLER)
     (tmp_path / "broken.json").write_text('{"a": 1}')
-    found = Decontamination([tmp_path])
+    index = Decontamination([tmp_path])
     skipped = [str(tmp_path / name) for name in ("broken.json", *(f"deep/{name}" for name in about))]
-    assert (found.files, list(found.skipped)) == (1, skipped)
-    assert found.hits(QUESTION) == {"deep/quiz.jsonl:1"} and not found.hits(FILLER)
+    assert (index.files, list(index.skipped)) == (1, skipped)
+    assert index.hits(QUESTION) == {"deep/quiz.jsonl:1"} and not index.hits(FILLER)
     assert Decontamination([tmp_path / "deep/README.txt"]).hits(FILLER)  # named itself
     with pytest.raises(CharterError, match="list of objects"):
         Decontamination([tmp_path / "broken.json"])
     with pytest.raises(CharterError, match="no text of 8 words"):
-        Decontamination([written(tmp_path, [{"a": "short"}])])
+        Decontamination([write_rows(tmp_path, [{"a": "short"}])])
     assert Decontamination([]).hits(QUESTION) == set()
 
 
 def test_it_agrees_with_the_benchmarks_own_check(tmp_path: Path) -> None:
-    drawn = random.Random(4)
+    rng = random.Random(4)
     vocabulary = ["alpha", "beta", "gamma", "delta"]
-    rows = [{"text": " ".join(drawn.choices(vocabulary, k=drawn.randrange(6, 20)))} for _ in range(60)]
-    file = written(tmp_path, rows)
+    rows = [{"text": " ".join(rng.choices(vocabulary, k=rng.randrange(6, 20)))} for _ in range(60)]
+    file = write_rows(tmp_path, rows)
     ours, theirs = Decontamination([file]), Items({str(n): row["text"] for n, row in enumerate(rows, 1)})
     for _ in range(60):
-        text = " ".join(drawn.choices(vocabulary, k=400))
+        text = " ".join(rng.choices(vocabulary, k=400))
         assert {name.rpartition(":")[2] for name in ours.hits(text)} == theirs.hit_by([text])
 
 
@@ -121,9 +121,9 @@ def test_it_agrees_with_the_benchmarks_own_check(tmp_path: Path) -> None:
     "name", ["mmlu/val.jsonl.gz", "humaneval/HumanEval.jsonl.gz", "ntrex/ntrex128_20langs.jsonl.gz"]
 )
 def test_real_items_planted_whole_are_all_found(name: str) -> None:
-    found = Decontamination([DATA / name])
+    index = Decontamination([DATA / name])
     for place, texts in list(texts_of(DATA / name))[::29]:
         item = f"{name}:{place.rpartition(':')[2]}"
-        if item not in found.unchecked:
+        if item not in index.unchecked:
             whole = "\n".join(texts)
-            assert item in found.hits(FILLER * 9 + whole.upper().replace(",", " ;") + FILLER * 9), item
+            assert item in index.hits(FILLER * 9 + whole.upper().replace(",", " ;") + FILLER * 9), item

@@ -1,4 +1,4 @@
-"""MinHash against exact Jaccard, bands against their curve, and clusters against a slow way to make them."""
+"""MinHash against exact Jaccard, bands against their curve, and clusters against a slow method."""
 
 import random
 from pathlib import Path
@@ -16,8 +16,8 @@ from charter.rooms.corpus.duplicates import (
     bands,
     fingerprint,
     first_equal,
-    found_share,
     likeness,
+    match_probability,
     signature,
 )
 
@@ -32,17 +32,17 @@ def jaccard(one: str, other: str, size: int = duplicates.SHINGLE) -> float:
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
 
-def varied(drawn: random.Random, text: str, changes: int) -> str:
+def varied(rng: random.Random, text: str, changes: int) -> str:
     own = text.split()
-    for place in drawn.sample(range(len(own)), changes):
-        own[place] = drawn.choice(WORDS)
+    for place in rng.sample(range(len(own)), changes):
+        own[place] = rng.choice(WORDS)
     return " ".join(own)
 
 
 def pairs(count: int, length: int = 200, seed: int = 1) -> list[tuple[str, str]]:
-    drawn = random.Random(seed)
-    texts = [" ".join(drawn.choices(WORDS, k=length)) for _ in range(count)]
-    return [(text, varied(drawn, text, drawn.randrange(0, length // 4))) for text in texts]
+    rng = random.Random(seed)
+    texts = [" ".join(rng.choices(WORDS, k=length)) for _ in range(count)]
+    return [(text, varied(rng, text, rng.randrange(0, length // 4))) for text in texts]
 
 
 @given(st.text(max_size=40))
@@ -55,8 +55,8 @@ def test_a_fingerprint_knows_neither_case_nor_blanks(text: str) -> None:
 
 def test_the_first_of_equal_fingerprints_is_named() -> None:
     texts = ["a", "b", "A ", "c", "B", "a"]
-    found = np.array([np.void(fingerprint(text)) for text in texts])
-    assert first_equal(found).tolist() == [0, 1, 0, 3, 1, 0]
+    fingerprints = np.array([np.void(fingerprint(text)) for text in texts])
+    assert first_equal(fingerprints).tolist() == [0, 1, 0, 3, 1, 0]
 
 
 def test_the_estimate_errs_as_theory_says() -> None:
@@ -75,42 +75,42 @@ def test_the_estimate_errs_as_theory_says() -> None:
 @settings(max_examples=30)
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.integers(0, 5))
 def test_equal_texts_have_equal_signatures_whatever_stands_between_their_words(
-    found: list[str], seed: int
+    words: list[str], seed: int
 ) -> None:
-    one, other = signature(" ".join(found), 16, seed), signature(",\n ".join(found).upper() + " !", 16, seed)
+    one, other = signature(" ".join(words), 16, seed), signature(",\n ".join(words).upper() + " !", 16, seed)
     assert np.array_equal(one, other)
-    assert (one == np.iinfo(np.uint32).max).all() == (not found)
+    assert (one == np.iinfo(np.uint32).max).all() == (not words)
 
 
 def test_a_seed_is_an_order_of_its_own() -> None:
     one, other = pairs(1)[0]
-    found = [likeness(signature(one, 64, seed), signature(other, 64, seed)) for seed in range(8)]
-    assert len(set(map(float, found))) > 1
+    estimates = [likeness(signature(one, 64, seed), signature(other, 64, seed)) for seed in range(8)]
+    assert len(set(map(float, estimates))) > 1
     assert not np.array_equal(signature(one, 64, 0), signature(one, 64, 1))
 
 
 def test_bands_are_the_widest_that_find_pairs_at_the_threshold() -> None:
     assert bands(128, 0.8) == (21, 6)
-    assert found_share(0.8, 21, 6) == pytest.approx(1 - (1 - 0.8**6) ** 21)
-    assert found_share(0.8, 18, 7) < duplicates.RECALL < found_share(0.8, 21, 6)
+    assert match_probability(0.8, 21, 6) == pytest.approx(1 - (1 - 0.8**6) ** 21)
+    assert match_probability(0.8, 18, 7) < duplicates.RECALL < match_probability(0.8, 21, 6)
     for permutations, threshold in ((16, 0.5), (64, 0.7), (256, 0.9)):
         count, rows = bands(permutations, threshold)
-        assert count * rows <= permutations and found_share(threshold, count, rows) >= duplicates.RECALL
+        assert count * rows <= permutations and match_probability(threshold, count, rows) >= duplicates.RECALL
 
 
 def world(seed: int = 3) -> list[str]:
     """Twelve texts, each with some near copies, in a random order."""
-    drawn = random.Random(seed)
+    rng = random.Random(seed)
     texts = []
     for _ in range(12):
-        text = " ".join(drawn.choices(WORDS, k=150))
-        texts += [text] + [varied(drawn, text, drawn.randrange(0, 12)) for _ in range(drawn.randrange(0, 5))]
-    drawn.shuffle(texts)
+        text = " ".join(rng.choices(WORDS, k=150))
+        texts += [text] + [varied(rng, text, rng.randrange(0, 12)) for _ in range(rng.randrange(0, 5))]
+    rng.shuffle(texts)
     return texts
 
 
 def slow(signatures: np.ndarray, threshold: float) -> list[int]:
-    """The first of each document's cluster, from all pairs."""
+    """The first document of each document's cluster, from all pairs."""
     cluster = list(range(len(signatures)))
     for j in range(len(signatures)):
         for i in range(j):

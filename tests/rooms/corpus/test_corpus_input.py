@@ -1,4 +1,4 @@
-"""Bad input: each fault is named with its file and line, what stands beside it is read, and nothing takes much memory."""
+"""Bad input: each fault names its file and line, the rest is read, and nothing takes much memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from corpus_world import (
     counts,
     documents,
     files,
-    given,
+    inputs_from,
     make,
-    refused,
+    read_refused,
     rows_file,
     settings,
     text,
@@ -65,9 +65,9 @@ def test_each_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     (folder / "h-rows.jsonl").write_bytes(b"\n".join(rows))
     (folder / "i-good.txt").write_text(text(3000))
     (folder / "j.png").write_bytes(b"\x89PNG")
-    out = make(tmp_path / "out", given(folder), reading={"largest_mib": 1}, heldout_share=0)
-    named = [(r["file"], r["line"], r["reason"]) for r in refused(out)]
-    assert named == [
+    out = make(tmp_path / "out", inputs_from(folder), reading={"largest_mib": 1}, heldout_share=0)
+    faults = [(r["file"], r["line"], r["reason"]) for r in read_refused(out)]
+    assert faults == [
         ("a-binary.txt", 0, "binary"),
         ("b-latin1.txt", 0, "broken_utf8"),
         ("c-empty.txt", 0, "empty"),
@@ -82,13 +82,13 @@ def test_each_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
         ("h-rows.jsonl", 8, "broken_utf8"),
         ("h-rows.jsonl", 9, "too_large"),
     ]
-    assert all(r["detail"] and r["source"] == "in" for r in refused(out))
-    kept = documents(out, "train")
-    assert kept[-5:] == [*(text(n) for n in (2000, 2002, 2004, 2009)), text(3000)]
-    assert kept[:-5] == [text(n) for n in range(len(kept) - 5)] and len(kept) > 300  # before the cut
+    assert all(r["detail"] and r["source"] == "in" for r in read_refused(out))
+    texts = documents(out, "train")
+    assert texts[-5:] == [*(text(n) for n in (2000, 2002, 2004, 2009)), text(3000)]
+    assert texts[:-5] == [text(n) for n in range(len(texts) - 5)] and len(texts) > 300  # before the cut
     flat = counts(out)
     assert flat["files"] == 9 and flat["files_unread"] == 1
-    assert flat["documents_read"] == flat["documents_unique"] + len(named)
+    assert flat["documents_read"] == flat["documents_unique"] + len(faults)
 
 
 def test_endings_in_capitals_are_read_as_what_they_are(tmp_path: Path) -> None:
@@ -96,20 +96,22 @@ def test_endings_in_capitals_are_read_as_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "in/A.HTM").write_text(f"<p>{text(1)}</p>")
     rows_file(tmp_path / "in/b.jsonl.gz", [{"text": text(2)}]).rename(tmp_path / "in/B.JSONL.GZ")
     (tmp_path / "in/C.TXT.ZST").write_bytes(zstandard.ZstdCompressor().compress(text(3).encode()))
-    out = make(tmp_path / "out", given(tmp_path / "in"), heldout_share=0)
+    out = make(tmp_path / "out", inputs_from(tmp_path / "in"), heldout_share=0)
     assert documents(out, "train") == [text(1), text(2), text(3)]
 
 
 def test_broken_utf8_may_be_replaced_and_is_counted(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_bytes(b"caf\xe9 " + text(1).encode())
-    out = make(tmp_path / "out", given(tmp_path / "in"), reading={"broken_utf8": "replace"}, heldout_share=0)
+    out = make(
+        tmp_path / "out", inputs_from(tmp_path / "in"), reading={"broken_utf8": "replace"}, heldout_share=0
+    )
     assert documents(out, "train") == [f"caf\ufffd {text(1)}"]
-    assert counts(out)["replaced_utf8"] == 1 and not refused(out)
+    assert counts(out)["replaced_utf8"] == 1 and not read_refused(out)
 
 
 def test_one_line_of_half_a_gigabyte_takes_little_memory(tmp_path: Path) -> None:
-    """500 MB of zeros pack into 50 kB; the process may take 400 MB more than it has when it starts to read."""
+    """500 MB of zeros pack into 50 kB; reading them may take only a little memory."""
     path = tmp_path / "long.jsonl.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(json.dumps({"text": text(1)}).encode() + b'\n{"text": "')
@@ -122,18 +124,18 @@ def test_one_line_of_half_a_gigabyte_takes_little_memory(tmp_path: Path) -> None
         "from charter.ground.settings.texts import TextFile, TextSource\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "p = Path(sys.argv[1])\n"
-        "found = list(records(TextSource(name='s', at='x'), TextFile(p.name, p), 16 << 20, Meter()))\n"
-        "print([(r.line, r.fault) for r in found], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+        "read = list(records(TextSource(name='s', at='x'), TextFile(p.name, p), 16 << 20, Meter()))\n"
+        "print([(r.line, r.fault) for r in read], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, str(path)],
         capture_output=True,
         text=True,
         check=True,
         env={"PYTHONPATH": str(SOURCE)},
     )
-    said, _, grown = done.stdout.rpartition(" ")
-    assert said == "[(1, ''), (2, 'too_large'), (3, '')]"
+    output, _, grown = process.stdout.rpartition(" ")
+    assert output == "[(1, ''), (2, 'too_large'), (3, '')]"
     assert int(grown) < 150 * 1024  # KiB
 
 
@@ -149,24 +151,26 @@ def test_lines_are_those_of_the_file(
     path = tmp_path_factory.mktemp("lines") / f"a.txt{packing}"
     packed = {"": data, ".gz": gzip.compress(data), ".zst": zstandard.ZstdCompressor().compress(data)}
     path.write_bytes(packed[packing])
-    found = read(path, 60, split="line")
-    if found and found[0].fault in ("binary", "empty"):
+    lines_read = read(path, 60, split="line")
+    if lines_read and lines_read[0].fault in ("binary", "empty"):
         return
     expected = [
         (n, line.encode())
         for n, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").decode().split("\n"), 1)
     ]
-    wanted = [(n, b"" if len(line) > 60 else line) for n, line in expected if len(line) > 60 or line.strip()]
-    assert [(r.line, r.data) for r in found] == wanted
-    assert [bool(r.fault) for r in found] == [len(dict(expected)[n]) > 60 for n, _ in wanted]
+    numbered = [
+        (n, b"" if len(line) > 60 else line) for n, line in expected if len(line) > 60 or line.strip()
+    ]
+    assert [(r.line, r.data) for r in lines_read] == numbered
+    assert [bool(r.fault) for r in lines_read] == [len(dict(expected)[n]) > 60 for n, _ in numbered]
 
 
 def test_paragraphs_only_where_they_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("\n\none\nmore\n \ntwo\n\n" + "x" * 50 + "\n" + "y" * 50 + "\nz\n\nlast")
     assert [(r.line, r.data) for r in read(path)] == [(0, path.read_bytes())]
-    found = [(r.line, r.data, r.fault) for r in read(path, 80, split="paragraph")]
-    assert found == [(3, b"one\nmore", ""), (6, b"two", ""), (8, b"", "too_large"), (12, b"last", "")]
+    paragraphs = [(r.line, r.data, r.fault) for r in read(path, 80, split="paragraph")]
+    assert paragraphs == [(3, b"one\nmore", ""), (6, b"two", ""), (8, b"", "too_large"), (12, b"last", "")]
 
 
 def test_rows_of_parquet_files_with_dates(tmp_path: Path) -> None:
@@ -185,9 +189,9 @@ def test_rows_of_parquet_files_with_dates(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(
         "sources: [{name: s, from: ., files: ['*.parquet'], text: body, date: {field: day}}]"
     )
-    out = make(tmp_path / "out", given(tmp_path / "s.yaml"), heldout_share=0)
+    out = make(tmp_path / "out", inputs_from(tmp_path / "s.yaml"), heldout_share=0)
     assert documents(out, "train") == [text(1), text(2)]
-    assert [(r["file"], r["line"], r["reason"]) for r in refused(out)] == [
+    assert [(r["file"], r["line"], r["reason"]) for r in read_refused(out)] == [
         ("a.parquet", 2, "no_text"),
         ("b.parquet", 0, "damaged"),
     ]
@@ -203,17 +207,17 @@ def test_a_cell_over_the_limit_is_passed_over_and_columns_nobody_wants_are_not_r
     path = tmp_path / "a.parquet"
     texts, noise = ["one", None, "x" * 2000, "two"], ["y" * 9000] * 4
     parquet.write_table(pyarrow.table({"noise": noise, "text": texts}), path)
-    asked = []
+    calls = []
     read_batches = parquet.ParquetFile.iter_batches
     monkeypatch.setattr(
         parquet.ParquetFile,
         "iter_batches",
-        lambda self, **how: (asked.append(how), read_batches(self, **how))[1],
+        lambda self, **how: (calls.append(how), read_batches(self, **how))[1],
     )
-    found = read(path, 1000)
-    assert [(r.line, r.fault, r.size) for r in found if r.line == 3] == [(3, "too_large", 2000)]
-    assert [json.loads(r.data) for r in found if r.line != 3] == [{"text": t} for t in ("one", None, "two")]
-    assert [how["columns"] for how in asked] == [["text"]]
+    rows = read(path, 1000)
+    assert [(r.line, r.fault, r.size) for r in rows if r.line == 3] == [(3, "too_large", 2000)]
+    assert [json.loads(r.data) for r in rows if r.line != 3] == [{"text": t} for t in ("one", None, "two")]
+    assert [how["columns"] for how in calls] == [["text"]]
     assert json.loads(read(path, text="body")[0].data) == {"noise": None, "text": None}
 
 
@@ -230,10 +234,10 @@ def test_times_that_python_cannot_tell_are_one_line(tmp_path: Path) -> None:
     )
     (tmp_path / "pandas.py").write_text("raise ImportError")  # with it pyarrow could tell
     environment = {"PYTHONPATH": f"{tmp_path}:{SOURCE}", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False, env=environment
     )
-    assert "CharterError: " in done.stderr and "cannot be read as parquet (Nanosecond" in done.stderr
+    assert "CharterError: " in process.stderr and "cannot be read as parquet (Nanosecond" in process.stderr
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk is mounted in a namespace")
@@ -246,7 +250,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     )
     disk = tmp_path / "disk"
     disk.mkdir()
-    whole = make(tmp_path / "whole", given(tmp_path / "t.jsonl"), derive_seed(0, "corpus"))
+    whole = make(tmp_path / "whole", inputs_from(tmp_path / "t.jsonl"), derive_seed(0, "corpus"))
     script = (
         'mount -t tmpfs -o size=$SIZE tmpfs "$DISK" || exit 77; "$PYTHON" -m charter run "$RECIPE" --out "$DISK/run"; '
         'echo "first $?"; mount -o remount,size=64m "$DISK"; ls "$DISK"/run/.partial/corpus/state/examined | wc -l; '
@@ -259,7 +263,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
         "SIZE": "1600k",
         "COPY": str(tmp_path / "copy"),
     }
-    done = subprocess.run(
+    process = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", script],
         capture_output=True,
         text=True,
@@ -271,21 +275,21 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
             **names,
         },
     )
-    if done.returncode == 77 or "unshare" in done.stderr:
+    if process.returncode == 77 or "unshare" in process.stderr:
         pytest.skip("no namespace with a disk of its own can be had here")
-    said = done.stdout + done.stderr
-    assert "the disk is full" in said and "first 1" in said and "second 0" in said, said
-    assert "Traceback" not in said
+    output = process.stdout + process.stderr
+    assert "the disk is full" in output and "first 1" in output and "second 0" in output, output
+    assert "Traceback" not in output
     copy = {path: tmp_path / "copy" / path for path in files(whole)}
     assert {path: file.read_bytes() for path, file in copy.items()} == files(whole)
 
 
 def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     source = rows_file(tmp_path / "t.jsonl", [{"text": text(n)} for n in range(10)])
-    out = make(tmp_path / "out", given(source), heldout_share=0)
+    out = make(tmp_path / "out", inputs_from(source), heldout_share=0)
     shard = out.path / "train/00000.tokens"
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(CharterError, match=r"00000\.tokens has \d+ bytes instead of \d+; .*run the recipe"):
+    with pytest.raises(CharterError, match=r"00000\.tokens has \d+ bytes instead of \d+; .*run its recipe"):
         documents(out, "train")
 
 
@@ -329,7 +333,7 @@ def test_a_source_of_which_nothing_is_kept_is_counted_and_one_that_is_missing_na
         "sources:\n  - {name: blank, from: blank.txt}\n  - {name: good, from: t.jsonl}\n"
         "  - {name: gone, from: gone.txt, optional: true}\n"
     )
-    out = make(tmp_path / "out", given(tmp_path / "s.yaml"), heldout_share=0)
+    out = make(tmp_path / "out", inputs_from(tmp_path / "s.yaml"), heldout_share=0)
     by = composition(out)["by"]["source"]
     assert [(n, by[n]["read"], by[n]["unique"], by[n]["tokens"] > 0) for n in by] == [
         ("good", 5, 5, True),

@@ -1,4 +1,4 @@
-"""The language that is named, on sentences of our own and on NTREX and FLORES where they lie."""
+"""The detected language, on sentences of our own and, if present, on NTREX and FLORES."""
 
 import gzip
 import json
@@ -37,8 +37,8 @@ CODE = '''def mean(values: list[float]) -> float:
 
 @pytest.mark.parametrize("code", OURS)
 def test_sentences_of_our_own(code: str) -> None:
-    found, confidence = detect(OURS[code])
-    assert found == code
+    language, confidence = detect(OURS[code])
+    assert language == code
     assert 0.5 < confidence <= 1
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus_world import GERMAN, documents, given, make, refused, rows_file, text
+from corpus_world import GERMAN, documents, inputs_from, make, read_refused, rows_file, text
 from doubling import doubling
 from huggingface_hub import constants
 from hypothesis import given as generated
@@ -25,7 +25,7 @@ from charter.ground.settings.notation import read_yaml
 from charter.ground.settings.texts import TextSource
 from charter.ground.text.tokenizer import train_tokenizer
 from charter.rooms.corpus import encoding
-from charter.rooms.corpus.crew import Crew, apart
+from charter.rooms.corpus.crew import Crew, run_apart
 from charter.rooms.corpus.decontamination import Decontamination
 from charter.rooms.corpus.encoding import cut, encode_all
 from charter.rooms.corpus.selection import KEPT, NEAR, Selection, Table, describe, select
@@ -52,9 +52,9 @@ def test_what_is_no_date_is_refused(written: str) -> None:
 
 
 def test_a_cutoff_may_be_written_as_yaml_reads_it() -> None:
-    for written in ("2023-01-31", "2023", "2023-01", "'2023-01-31'", "2023-01-31 10:00:00"):
-        found = Settings.model_validate(read_yaml(f"{{filters: {{cutoff: {written}}}}}"))
-        assert found.cutoff() == period(written.strip("'"))
+    for date_text in ("2023-01-31", "2023", "2023-01", "'2023-01-31'", "2023-01-31 10:00:00"):
+        settings = Settings.model_validate(read_yaml(f"{{filters: {{cutoff: {date_text}}}}}"))
+        assert settings.cutoff() == period(date_text.strip("'"))
     with pytest.raises(ValueError, match="valid string"):
         Settings.model_validate(read_yaml("{filters: {cutoff: yes}}"))
 
@@ -82,10 +82,10 @@ def table_of(other: int, main: int, size: int = 1000) -> Table:
     )
 
 
-def chosen(table: Table, languages: Languages, weight: float = 1.0, heldout: float = 0.0) -> Selection:
+def select_from(table: Table, languages: Languages, weight: float = 1.0, heldout: float = 0.0) -> Selection:
     copies = np.full(len(table), KEPT, np.uint8)
-    found = Settings(languages=languages, heldout_share=heldout)
-    return select(table, copies, [TextSource(name="s", at="x", weight=weight)], found, 1)
+    settings = Settings(languages=languages, heldout_share=heldout)
+    return select(table, copies, [TextSource(name="s", at="x", weight=weight)], settings, 1)
 
 
 @pytest.mark.parametrize(
@@ -94,24 +94,27 @@ def chosen(table: Table, languages: Languages, weight: float = 1.0, heldout: flo
 def test_the_share_is_met_by_the_rule(other: int, aim: float, factor: float) -> None:
     """9,000 documents in English: a tenth of all is 1,000 others, none is taken more than four times."""
     table = table_of(other, 9000)
-    found = chosen(table, Languages(other_share=aim))
-    assert found.factor == pytest.approx(factor)
-    assert (found.times[:9000] == 1).all()
-    assert int(found.times[9000:].sum()) == pytest.approx(factor * other, rel=0.1)
-    assert {*np.unique(found.times[9000:]).tolist()} <= {int(factor), int(factor) + (factor % 1 > 0)}
-    assert f"{factor:.3f}" in (said := describe(Languages(), found.factor)) or f"{factor:.2f} times" in said
-    assert chosen(table, Languages(other_share=None)).factor == 1
+    selection = select_from(table, Languages(other_share=aim))
+    assert selection.factor == pytest.approx(factor)
+    assert (selection.times[:9000] == 1).all()
+    assert int(selection.times[9000:].sum()) == pytest.approx(factor * other, rel=0.1)
+    assert {*np.unique(selection.times[9000:]).tolist()} <= {int(factor), int(factor) + (factor % 1 > 0)}
+    assert (
+        f"{factor:.3f}" in (description := describe(Languages(), selection.factor))
+        or f"{factor:.2f} times" in description
+    )
+    assert select_from(table, Languages(other_share=None)).factor == 1
 
 
 def test_what_is_held_out_is_taken_once_and_copies_never() -> None:
     table = table_of(0, 4000)
-    found = chosen(table, Languages(), weight=3, heldout=0.1)
-    assert 300 < found.heldout.sum() < 500 and (found.times[found.heldout] == 1).all()
-    assert (found.times[~found.heldout] == 3).all()
+    selection = select_from(table, Languages(), weight=3, heldout=0.1)
+    assert 300 < selection.heldout.sum() < 500 and (selection.times[selection.heldout] == 1).all()
+    assert (selection.times[~selection.heldout] == 3).all()
     copies = np.full(len(table), KEPT, np.uint8)
     source, settings = [TextSource(name="s", at="x", weight=3)], Settings(heldout_share=0.1)
     again = select(table, copies, source, settings, 2)
-    assert (again.heldout == found.heldout).all(), "what one corpus holds out no other one trains on"
+    assert (again.heldout == selection.heldout).all(), "what one corpus holds out no other one trains on"
     copies = np.full(len(table), NEAR, np.uint8)
     none = select(table, copies, [TextSource(name="s", at="x")], Settings(), 1)
     assert not none.times.any() and not none.heldout.any()
@@ -127,7 +130,7 @@ def test_draws_are_even_and_differ_by_seed_and_purpose() -> None:
 
 
 def test_another_number_of_workers_is_the_same_work() -> None:
-    """So that who lost one for want of memory goes on with fewer."""
+    """So a user who lost a worker for lack of memory can continue with fewer."""
     assert Settings(workers=3).model_dump(mode="json") == Settings().model_dump(mode="json")
 
 
@@ -136,13 +139,13 @@ def test_workers_keep_the_order_and_pass_on_what_they_raise() -> None:
         assert list(crew.results((n, -n) for n in range(40))) == [(-n, 2 * n + 5) for n in range(40)]
         with pytest.raises(CharterError, match="99 is refused"):
             list(crew.results((n, None) for n in (1, 99)))
-    assert apart(doubling, (1,), 4) == 9
+    assert run_apart(doubling, (1,), 4) == 9
 
 
 def test_a_worker_that_is_killed_is_one_line() -> None:
     with (
         Crew[int, int](2, doubling, 5) as crew,
-        pytest.raises(CharterError, match="a worker process was killed, most likely for want of memory"),
+        pytest.raises(CharterError, match="a worker process was killed, probably because memory ran out"),
     ):
         list(crew.results((n, None) for n in (1, 98, 2, 3)))
 
@@ -185,35 +188,35 @@ def test_a_trained_tokenizer_writes_any_bytes(data: bytes) -> None:
         ids = tokenizer.encode(whole)
         assert tokenizer.decode(ids) == whole
         assert not set(ids) & set(tokenizer.special.values())
-        assert [found.tolist() for found in tokenizer.encode_batch([whole, ""])] == [ids, []]
+        assert [row.tolist() for row in tokenizer.encode_batch([whole, ""])] == [ids, []]
         assert tokenizer.encode_document(whole) == [tokenizer.bos_id, *ids]
     assert {f"<|reserved_{n}|>" for n in range(3)} < tokenizer.special.keys()
 
 
 def test_an_index_of_benchmarks_that_was_saved_finds_the_same(tmp_path: Path) -> None:
     rows = [{"question": text(n, 30, GERMAN)} for n in range(50)] + [{"question": "short"}]
-    found = Decontamination([rows_file(tmp_path / "quiz.jsonl", rows)])
-    found.save(tmp_path / "index")
+    index = Decontamination([rows_file(tmp_path / "quiz.jsonl", rows)])
+    index.save(tmp_path / "index")
     again = Decontamination.open(tmp_path / "index")
     for n in range(60):
         whole = f"{text(1, 40)} {text(n, 30, GERMAN)} {text(2, 40)}"
-        assert again.hits(whole) == found.hits(whole) and bool(found.hits(whole)) == (n < 50)
-    facts = [(d.items, d.unchecked, d.files, d.runs) for d in (found, again)]
+        assert again.hits(whole) == index.hits(whole) and bool(index.hits(whole)) == (n < 50)
+    facts = [(d.items, d.unchecked, d.files, d.runs) for d in (index, again)]
     assert facts[0] == facts[1] and facts[0][0] == 51
 
 
 def test_an_index_of_benchmarks_that_has_no_room_says_so_with_the_number_of_the_error(tmp_path: Path) -> None:
-    found = Decontamination(
+    index = Decontamination(
         [rows_file(tmp_path / "quiz.jsonl", [{"question": text(n, 30)} for n in range(500)])]
     )
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
         with pytest.raises(OSError, match="large") as caught:
-            found.save(tmp_path / "index")
+            index.save(tmp_path / "index")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert caught.value.errno == errno.EFBIG and found.runs * 8 > 20_000
+    assert caught.value.errno == errno.EFBIG and index.runs * 8 > 20_000
 
 
 def test_large_benchmarks_are_indexed_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +225,7 @@ def test_large_benchmarks_are_indexed_apart(tmp_path: Path, monkeypatch: pytest.
     benchmark = rows_file(tmp_path / "quiz.jsonl", [{"question": item}])
     rows = [{"text": text(n)} for n in range(8)] + [{"text": f"{text(9)} {item}"}]
     source = rows_file(tmp_path / "t.jsonl", rows)
-    out = make(tmp_path / "out", given(source, benchmarks=(benchmark,)), heldout_share=0)
+    out = make(tmp_path / "out", inputs_from(source, benchmarks=(benchmark,)), heldout_share=0)
     assert documents(out, "train") == [text(n) for n in range(8)]
 
 
@@ -239,6 +242,6 @@ def test_a_data_set_of_the_hub_is_a_source(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     manifest = tmp_path / "s.yaml"
     manifest.write_text("sources: [{name: set, from: 'hf:own/set', text: body}]")
-    out = make(tmp_path / "out", given(manifest), heldout_share=0)
+    out = make(tmp_path / "out", inputs_from(manifest), heldout_share=0)
     assert documents(out, "train") == [text(n) for n in range(6)]
-    assert [(row["file"], row["line"]) for row in refused(out)] == [("part.jsonl.gz", 7)]
+    assert [(row["file"], row["line"]) for row in read_refused(out)] == [("part.jsonl.gz", 7)]

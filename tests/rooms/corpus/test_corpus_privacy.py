@@ -1,4 +1,4 @@
-"""Personal data is found and other numbers are left, on lines written for it; any text is read in linear time."""
+"""Personal data is found and other numbers stay, on lines written for this; any text is read in linear time."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from corpus_world import GERMAN, make, rows_file, text
-from corpus_world import given as inputs
+from corpus_world import inputs_from as inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ LINES = [
     if line and not line.startswith("#")
 ]
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAx4\nq83hFw==\n-----END RSA PRIVATE KEY-----"
-# What a run of each hardly is, again and again: what patterns could stumble over.
+# Repeated near misses of each pattern, which could make it slow.
 STUMBLES = (
     "1",
     "11 22 ",
@@ -52,16 +52,16 @@ STUMBLES += (
 
 
 def marked(line: str) -> tuple[str, str]:
-    """(the line as it is met, the line as it should become)."""
+    """(the input line, the expected line)."""
     return MARK.sub(r"\2", line), MARK.sub(r"<\1>", line)
 
 
 def test_precision_and_recall_on_the_lines() -> None:
-    wanted = Counter(kind for line in LINES for kind, _ in MARK.findall(line))
+    counts = Counter(kind for line in LINES for kind, _ in MARK.findall(line))
     assert len(LINES) >= 200 and sum(not MARK.search(line) for line in LINES) >= 100
-    assert min(wanted[kind] for kind in ("email", "phone", "ip", "iban", "card", "key")) >= 6
+    assert min(counts[kind] for kind in ("email", "phone", "ip", "iban", "card", "key")) >= 6
     got = [(expected, scrub(plain)[0]) for plain, expected in map(marked, LINES)]
-    assert not [(expected, found) for expected, found in got if expected != found]
+    assert not [(expected, scrubbed) for expected, scrubbed in got if expected != scrubbed]
 
 
 def test_counts_by_kind_and_nothing_else_changes() -> None:

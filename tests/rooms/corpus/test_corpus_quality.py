@@ -1,4 +1,4 @@
-"""Each rule of quality drops what it is for, and leaves ordinary text of many scripts and program text alone."""
+"""Each quality rule drops its target, and keeps ordinary text in many scripts and program text."""
 
 import gzip
 import json
@@ -156,8 +156,8 @@ def top_by_tuples(text: str, size: int) -> int:
 def test_repetition_counts_equal_those_by_tuples(text: str, size: int) -> None:
     hashes, lengths = words_and_lengths(text)
     assert lengths.tolist() == list(map(len, words(text)))
-    assert quality._again(hashes, lengths, size) == again_by_tuples(text, size)
-    assert quality._top(hashes, np.ones_like(lengths), size) == size * top_by_tuples(text, size)
+    assert quality._count_repeated(hashes, lengths, size) == again_by_tuples(text, size)
+    assert quality._count_top(hashes, np.ones_like(lengths), size) == size * top_by_tuples(text, size)
 
 
 @given(st.text(max_size=300), st.sampled_from(["prose", "code"]))
@@ -171,10 +171,10 @@ def test_news_in_twenty_languages_is_kept() -> None:
     with gzip.open(DATA / "ntrex" / "ntrex128_20langs.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     for language in set(rows[0]) - {"row", "doc_id"}:
-        found = [
+        problems = [
             problem("\n".join(r[language] for r in rows[i : i + 20]), "prose") for i in range(0, 1000, 20)
         ]
-        assert sum(map(bool, found)) <= 2, (language, found)
+        assert sum(map(bool, problems)) <= 2, (language, problems)
 
 
 def test_a_huge_document_is_judged_by_its_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What the room says in the terminal: what it passed over, what it kept, and how much of the input was refused."""
+"""The room's messages in the terminal: what it skipped, what it kept, and how much of the input it refused."""
 
 from __future__ import annotations
 
@@ -9,14 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus_world import Heard, composition, counts, given, make, refused, rows_file, settings, text
+from corpus_world import (
+    Heard,
+    composition,
+    counts,
+    inputs_from,
+    make,
+    read_refused,
+    rows_file,
+    settings,
+    text,
+)
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.workspace import Workspace
 from charter.rooms.corpus import quality
 from charter.rooms.corpus.quality import BOUNDS
 from charter.rooms.corpus.remarks import setting_of
-from charter.rooms.corpus.selection import held_out
+from charter.rooms.corpus.selection import choose_heldout
 from charter.rooms.corpus.settings import Settings
 
 MIB = 1 << 20
@@ -30,7 +40,7 @@ def test_the_last_line_says_what_was_kept_and_why_the_rest_was_not(tmp_path: Pat
     ]
     source = rows_file(tmp_path / "t.jsonl", rows)
     heard = Heard()
-    out = make(tmp_path / "out", given(source), heard=heard, filters={"quality": {}}, heldout_share=0)
+    out = make(tmp_path / "out", inputs_from(source), heard=heard, filters={"quality": {}}, heldout_share=0)
     flat = counts(out)
     assert flat["unique_bytes"] == flat["bytes"] == sum(len(text(seed)) for seed in range(10))
     read = source.stat().st_size - len(rows)  # without line ends
@@ -53,7 +63,9 @@ def test_bytes_that_were_refused_count_as_read(tmp_path: Path) -> None:
     (folder / "d.txt.gz").write_bytes(gzip.compress(long)[:-20])
     rows_file(folder / "e.jsonl", [{"text": text(1)}, {"text": text(2)}])
     heard = Heard()
-    out = make(tmp_path / "out", given(folder), heard=heard, reading={"largest_mib": 1}, heldout_share=0)
+    out = make(
+        tmp_path / "out", inputs_from(folder), heard=heard, reading={"largest_mib": 1}, heldout_share=0
+    )
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     assert counts(out)["bytes_read"] == sum(sizes.values()) - 3  # without line ends
     assert counts(out)["kept_share"] == 2 / 6 and counts(out)["kept_bytes_share"] < 0.001
@@ -63,7 +75,7 @@ def test_bytes_that_were_refused_count_as_read(tmp_path: Path) -> None:
 def test_repeats_count_once_among_the_kept(tmp_path: Path) -> None:
     rows_file(tmp_path / "t.jsonl", [{"text": text(seed)} for seed in range(4)])
     (tmp_path / "s.yaml").write_text("sources: [{name: s, from: t.jsonl, weight: 3}]")
-    out = make(tmp_path / "out", given(tmp_path / "s.yaml"), heldout_share=0)
+    out = make(tmp_path / "out", inputs_from(tmp_path / "s.yaml"), heldout_share=0)
     flat = counts(out)
     assert flat["bytes"] == 3 * flat["unique_bytes"] and flat["kept_bytes_share"] < 1
     assert composition(out)["by"]["source"]["s"]["unique_bytes"] == flat["unique_bytes"]
@@ -78,14 +90,14 @@ def test_files_that_no_pattern_takes_are_named_by_ending(tmp_path: Path) -> None
     (tmp_path / "far").mkdir()
     (folder / "near").symlink_to(tmp_path / "far")
     heard = Heard()
-    make(tmp_path / "out", given(folder), heard=heard, heldout_share=0)
+    make(tmp_path / "out", inputs_from(folder), heard=heard, heldout_share=0)
     assert heard.lines[0] == (
         "proj: 4 files not taken (2 .py, 1 .jpg, 1 without an ending); name them under `files` of a manifest, "
         "or write `kind: code` there; proj: 1 linked folder not followed; name what it links to as a source of its own"
     )
     (tmp_path / "s.yaml").write_text("sources: [{name: s, from: proj, kind: code, files: ['*.jsonl']}]")
     heard = Heard()
-    make(tmp_path / "other", given(tmp_path / "s.yaml"), heard=heard, heldout_share=0)
+    make(tmp_path / "other", inputs_from(tmp_path / "s.yaml"), heard=heard, heldout_share=0)
     assert [line for line in heard.lines if "not taken" in line] == []
 
 
@@ -93,7 +105,7 @@ def test_some_document_is_held_out_where_there_are_two(tmp_path: Path) -> None:
     def made(name: str, count: int, **changes: float) -> tuple[dict[str, float], list[str]]:
         source = rows_file(tmp_path / f"{name}.jsonl", [{"text": text(seed)} for seed in range(count)])
         heard = Heard()
-        return counts(make(tmp_path / name, given(source), heard=heard, **changes)), heard.lines
+        return counts(make(tmp_path / name, inputs_from(source), heard=heard, **changes)), heard.lines
 
     flat, lines = made("two", 2, heldout_share=1e-9)
     assert (flat["documents"], flat["documents_heldout"]) == (1, 1)
@@ -108,21 +120,21 @@ def test_some_document_is_held_out_where_there_are_two(tmp_path: Path) -> None:
 
 def test_a_share_that_holds_some_out_is_left_as_it_is() -> None:
     draws, taken = np.array([0.3, 0.1, 0.02, 0.01]), np.array([True, True, True, False])
-    assert held_out(draws, taken, 0.05).tolist() == [False, False, True, True]
-    assert held_out(draws, taken, 0.015).tolist() == [
+    assert choose_heldout(draws, taken, 0.05).tolist() == [False, False, True, True]
+    assert choose_heldout(draws, taken, 0.015).tolist() == [
         False,
         False,
         True,
         True,
     ]  # none of them was to be taken
-    assert held_out(draws, taken, 0.0).tolist() == [False] * 4
+    assert choose_heldout(draws, taken, 0.0).tolist() == [False] * 4
 
 
 def test_where_nothing_is_kept_the_setting_and_the_samples_are_named(tmp_path: Path) -> None:
     for name in ("a", "b"):
         rows_file(tmp_path / f"{name}.jsonl", [{"text": f"{name} few words {n}"} for n in range(15)])
     rows_file(tmp_path / "c.jsonl", [{"txt": "x"}])
-    sources = given(*(tmp_path / f"{name}.jsonl" for name in "abc"))
+    sources = inputs_from(*(tmp_path / f"{name}.jsonl" for name in "abc"))
     with pytest.raises(CharterError) as caught:
         make(tmp_path / "out", sources, filters={"quality": {}})
     samples = tmp_path / "out/files/samples"
@@ -134,12 +146,12 @@ def test_where_nothing_is_kept_the_setting_and_the_samples_are_named(tmp_path: P
     assert '"no_text"' in (samples / "refused.jsonl").read_text()
     (tmp_path / "s.yaml").write_text("sources: [{name: s, from: gone.txt, optional: true}]")
     with pytest.raises(CharterError, match="every source is optional and none is there"):
-        make(tmp_path / "none", given(tmp_path / "s.yaml"))
+        make(tmp_path / "none", inputs_from(tmp_path / "s.yaml"))
     assert '"short"' in (samples / "dropped.jsonl").read_text()
 
 
 def test_every_rule_of_quality_has_a_setting() -> None:
-    rules = {"prose": ("_of_prose", "_lines_of_prose", "_said_again"), "code": ("_of_code",)}
+    rules = {"prose": ("_of_prose", "_lines_of_prose", "_find_repetition"), "code": ("_of_code",)}
     for kind, names in rules.items():
         sources = "".join(inspect.getsource(getattr(quality, name)) for name in names)
         reasons = set(re.findall(r'return "(\w+)"', sources)) - {"placeholder"}
@@ -161,14 +173,14 @@ def test_every_rule_of_quality_has_a_setting() -> None:
 
 def test_a_column_of_dates_that_no_row_has_is_named(tmp_path: Path) -> None:
     rows_file(tmp_path / "t.jsonl", [{"text": text(seed), "created": "2022"} for seed in range(6)])
-    for name, found in (("creatd", True), ("created", False)):
+    for name, warns in (("creatd", True), ("created", False)):
         (tmp_path / "s.yaml").write_text(f"sources: [{{name: s, from: t.jsonl, date: {{field: {name}}}}}]")
         heard = Heard()
-        make(tmp_path / name, given(tmp_path / "s.yaml"), heard=heard)
-        said = [line for line in heard.lines if "column" in line]
-        assert bool(said) == found
-        assert not said or said[0].startswith("s: none of 6 rows has the column 'creatd'")
-        assert not said or said[0].endswith("name one of theirs: created, text")
+        make(tmp_path / name, inputs_from(tmp_path / "s.yaml"), heard=heard)
+        lines = [line for line in heard.lines if "column" in line]
+        assert bool(lines) == warns
+        assert not lines or lines[0].startswith("s: none of 6 rows has the column 'creatd'")
+        assert not lines or lines[0].endswith("name one of theirs: created, text")
 
 
 def test_a_row_without_text_names_its_columns(tmp_path: Path) -> None:
@@ -177,11 +189,11 @@ def test_a_row_without_text_names_its_columns(tmp_path: Path) -> None:
     parquet.write_table(
         pytest.importorskip("pyarrow").table({"txt": ["x"], "n": [1]}), tmp_path / "u.parquet"
     )
-    found = refused(make(tmp_path / "out", given(tmp_path / "t.jsonl", tmp_path / "u.parquet")))
+    faults = read_refused(make(tmp_path / "out", inputs_from(tmp_path / "t.jsonl", tmp_path / "u.parquet")))
     missing = "the row has no column 'text'; name the one that holds the text under `text` of a manifest"
-    assert [(fault["line"], fault["detail"]) for fault in found] == [
+    assert [(fault["line"], fault["detail"]) for fault in faults] == [
         (2, f"{missing}: id, txt"),
-        (3, "the row's 'text' is 3, which is no text"),
+        (3, "the row's 'text' is 3, which is not a text"),
         (1, f"{missing}: n, txt"),
     ]
 
@@ -200,9 +212,9 @@ def test_what_is_no_utf8_says_what_to_do(tmp_path: Path) -> None:
         mark = b"\xfe\xff" if coding == "utf-16-be" else b""
         (folder / f"{name}.txt").write_bytes(mark + ("Straße " + text(5)).encode(coding))
     for how, count in (("refuse", 3), ("replace", 2)):
-        out = make(tmp_path / how, given(folder), reading={"broken_utf8": how}, filters={"near": 0})
-        found = refused(out)
-        assert [fault["reason"] for fault in found] == ["broken_utf8"] * count
-        assert all("UTF-16; convert it" in fault["detail"] for fault in found[:2])
-    first = refused(Workspace(tmp_path / "refuse"))[2]["detail"]
-    assert "no UTF-8 at byte 4; convert it" in first and "reading.broken_utf8: replace" in first
+        out = make(tmp_path / how, inputs_from(folder), reading={"broken_utf8": how}, filters={"near": 0})
+        faults = read_refused(out)
+        assert [fault["reason"] for fault in faults] == ["broken_utf8"] * count
+        assert all("UTF-16; convert it" in fault["detail"] for fault in faults[:2])
+    first = read_refused(Workspace(tmp_path / "refuse"))[2]["detail"]
+    assert "not UTF-8 at byte 4; convert it" in first and "reading.broken_utf8: replace" in first

@@ -1,4 +1,4 @@
-"""Killed at any instant, a run of the corpus room goes on and ends in the same files, byte for byte."""
+"""After a kill at any instant, a run of the corpus room continues and ends in the same files, byte for byte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from corpus_world import GERMAN, files, given, make, rows_file, settings, text
+from corpus_world import GERMAN, files, inputs_from, make, rows_file, settings, text
 
 from charter.ground.artifact import store
 from charter.ground.artifact.inputs import Inputs
@@ -35,7 +35,7 @@ def world(folder: Path) -> Inputs:
     for n in range(12):
         (folder / f"texts/{n:02d}.txt").write_text(text(100 + n, 300))
     (folder / "texts/12.txt").write_bytes(b"\xff\xfe\xfa")
-    return given(folder / "rows.jsonl.gz", folder / "texts")
+    return inputs_from(folder / "rows.jsonl.gz", folder / "texts")
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, dict[str, b
 
 
 def stop_at(patch: pytest.MonkeyPatch, instant: int, before: bool) -> list[int]:
-    """Ends the process right before, or behind, the rename number `instant`: what a reader sees changes there."""
+    """Ends the process right before, or after, the rename number `instant`: a rename changes what a reader sees."""
     count = [0]
     replace = os.replace
 
-    def counting(*given: str) -> None:
+    def counting(*paths: str) -> None:
         count[0] += 1
         if count[0] == instant and before:
             raise Killed
-        replace(*given)
+        replace(*paths)
         if count[0] == instant:
             raise Killed
 
@@ -66,46 +66,46 @@ def stop_at(patch: pytest.MonkeyPatch, instant: int, before: bool) -> list[int]:
 def test_stopped_at_every_rename(
     tmp_path: Path, whole: tuple[Inputs, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One run is stopped again and again, each time a little later than the time before."""
-    inputs, wanted = whole
-    stops, done = 0, False
-    while not done:  # each metric is a rename too, and the last ones are made anew by every attempt
+    """Stops one run again and again, each time a little later."""
+    inputs, expected = whole
+    stops, finished = 0, False
+    while not finished:  # each metric is a rename too, and the last ones are made anew by every attempt
         with monkeypatch.context() as patch:
             stop_at(patch, 3 + 2 * stops, before=stops % 2 == 0)
             try:
                 out = make(tmp_path / "out", inputs, **CHANGES)
-                done = True
+                finished = True
             except Killed:
                 stops += 1
     assert stops > 10
-    assert files(out) == wanted
-    assert len([name for name in wanted if name.endswith(".tokens")]) > 4
+    assert files(out) == expected
+    assert len([name for name in expected if name.endswith(".tokens")]) > 4
 
 
 def test_half_a_file_is_never_taken_for_a_whole_one(
     tmp_path: Path, whole: tuple[Inputs, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped while the tokenizer is written, and with strays of writes that did not end."""
-    inputs, wanted = whole
+    """Stopped while writing the tokenizer, with stray files of unfinished writes."""
+    inputs, expected = whole
     with monkeypatch.context() as patch:
         patch.setattr("charter.ground.text.tokenizer._write", _half)
         with pytest.raises(Killed):
             make(tmp_path / "out", inputs, **CHANGES)
     assert (tmp_path / "out/files/tokenizer.json").stat().st_size == 100
     (tmp_path / "out/state/examined/.tmp-000000-000000.npz").write_bytes(b"PK")
-    assert files(make(tmp_path / "out", inputs, **CHANGES)) == wanted
+    assert files(make(tmp_path / "out", inputs, **CHANGES)) == expected
 
 
-def _half(path: Path, written: str) -> None:
-    path.write_text(written[:100])
+def _half(path: Path, text: str) -> None:
+    path.write_text(text[:100])
     raise Killed
 
 
 def test_killed_with_its_workers_and_gone_on(tmp_path: Path) -> None:
-    """A real signal, in reading and in writing shards; no process of the room outlives it."""
+    """A real signal while reading and while writing shards; no process of the room outlives it."""
     (tmp_path / "in").mkdir()
     seed = derive_seed(0, "corpus")
-    wanted = files(make(tmp_path / "whole", world(tmp_path / "in"), seed=seed, **CHANGES))
+    expected = files(make(tmp_path / "whole", world(tmp_path / "in"), seed=seed, **CHANGES))
     chosen = settings(**CHANGES).model_dump(mode="json") | {"workers": 2}
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
@@ -138,4 +138,4 @@ def test_killed_with_its_workers_and_gone_on(tmp_path: Path) -> None:
         "tokenizer.json",
         "counts.json",
     ):
-        assert (tmp_path / "killed/corpus" / name).read_bytes() == wanted[name]
+        assert (tmp_path / "killed/corpus" / name).read_bytes() == expected[name]

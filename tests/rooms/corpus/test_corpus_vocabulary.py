@@ -1,10 +1,10 @@
-"""The sample that a tokenizer is trained on: never empty, about as large as asked for, a function of the seed."""
+"""The training sample of a tokenizer: never empty, about the requested size, and fixed by the seed."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus_world import Heard, given, make, rows_file, text
+from corpus_world import Heard, inputs_from, make, rows_file, text
 
 from charter.ground.settings.roles import Given
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
@@ -26,40 +26,40 @@ def table_of(sizes: list[int]) -> Table:
 
 def selected(times: list[int], heldout: list[bool] | None = None) -> Selection:
     count = len(times)
-    held = np.array(heldout or [False] * count)
-    return Selection(np.full(count, KEPT, np.uint8), np.array(times, np.uint16), held, 1.0)
+    mask = np.array(heldout or [False] * count)
+    return Selection(np.full(count, KEPT, np.uint8), np.array(times, np.uint16), mask, 1.0)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_few_large_documents_give_one_at_least_and_not_all(seed: int) -> None:
     table = table_of([2 * MIB] * 5)
-    chosen = sample(table, selected([1] * 4 + [0]), Vocabulary(sample_mib=0.5), seed)
-    assert chosen.sum() == 1 and not chosen[4]
+    mask = sample(table, selected([1] * 4 + [0]), Vocabulary(sample_mib=0.5), seed)
+    assert mask.sum() == 1 and not mask[4]
     assert sample(table, selected([1] * 5), Vocabulary(sample_mib=5), seed).sum() == 3
     assert sample(table, selected([1] * 5), Vocabulary(), seed).all()
-    held = selected([1] * 5, [True] + [False] * 4)
-    assert sample(table, held, Vocabulary(), seed).tolist() == [False] + [True] * 4
+    selection = selected([1] * 5, [True] + [False] * 4)
+    assert sample(table, selection, Vocabulary(), seed).tolist() == [False] + [True] * 4
 
 
 def test_a_document_that_is_taken_more_often_is_likelier_in_the_sample() -> None:
     count = 20_000
     times = [1] * (count // 2) + [3] * (count // 2)
-    chosen = sample(table_of([1000] * count), selected(times), Vocabulary(sample_mib=1), 1)
-    assert chosen.sum() == -(-MIB // 1000)
-    assert 2.5 < chosen[count // 2 :].sum() / chosen[: count // 2].sum() < 3.6
+    mask = sample(table_of([1000] * count), selected(times), Vocabulary(sample_mib=1), 1)
+    assert mask.sum() == -(-MIB // 1000)
+    assert 2.5 < mask[count // 2 :].sum() / mask[: count // 2].sum() < 3.6
     other = sample(table_of([1000] * count), selected(times), Vocabulary(sample_mib=1), 2)
-    assert (chosen & other).sum() < 0.2 * chosen.sum()
+    assert (mask & other).sum() < 0.2 * mask.sum()
 
 
 def test_a_sample_too_small_for_the_vocabulary_is_said(tmp_path: Path) -> None:
     source = rows_file(tmp_path / "t.jsonl", [{"text": text(n)} for n in range(9)])
     heard = Heard()
     large = {"size": 5000, "sample_mib": 1}
-    out = make(tmp_path / "out", given(source), heard=heard, vocabulary=large, heldout_share=0)
-    found = Tokenizer.from_folder(out.path).vocab_size
+    out = make(tmp_path / "out", inputs_from(source), heard=heard, vocabulary=large, heldout_share=0)
+    size = Tokenizer.from_folder(out.path).vocab_size
     assert (
-        found < 5000
-        and f"the tokenizer has {found:,} tokens, fewer than `vocabulary.size` 5,000" in heard.lines[0]
+        size < 5000
+        and f"the tokenizer has {size:,} tokens, fewer than `vocabulary.size` 5,000" in heard.lines[0]
     )
 
 
@@ -67,7 +67,7 @@ def test_a_vocabulary_without_room_for_bytes_and_specials_is_refused() -> None:
     assert train_tokenizer(["a"], 300, spare=40).vocab_size == 300
     assert check(Settings(vocabulary=Vocabulary(size=300, spare=40)), {}) == ""
     small = Settings(vocabulary=Vocabulary(size=300, spare=41))
-    assert "vocabulary.size is 300, and bytes, special tokens and vocabulary.spare take 301" in check(
+    assert "vocabulary.size is 300, but bytes, special tokens and vocabulary.spare need 301" in check(
         small, {}
     )
 

@@ -26,7 +26,7 @@ from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.layout import documents
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
-from charter.ground.settings.remake import elsewhere
+from charter.ground.settings.remake import explain_mismatch
 from charter.ground.text.dialogue import user
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.regenerate import regenerate
@@ -572,7 +572,7 @@ def test_another_machine_accuses_nobody(
     assert line.startswith("eval: samples can't be compared here: ")
     verify = f"charter card verify {run.parent} --deep"
     assert line.endswith(remedy.format(made=made.environment, verify=verify))
-    assert elsewhere(made.environment.model_copy(update={"device": "cuda"}), run.parent) == (
+    assert explain_mismatch(made.environment.model_copy(update={"device": "cuda"}), run.parent) == (
         "made on cuda; samples are regenerated on a CPU only"
     )
 

@@ -63,7 +63,7 @@ def test_reading_a_number(text: str, value: float | None) -> None:
 def test_only_numbers_are_numbers() -> None:
     assert number("-$1,000.25") == -1000.25 and number("-1 1/4") == -1.25
     for text in ("", "ten", "1/0", "5 apples", "--5", "1,00"):
-        with pytest.raises(ValueError, match="is no number"):
+        with pytest.raises(ValueError, match="is not a number"):
             number(text)
 
 
@@ -84,7 +84,7 @@ def test_outcomes_and_what_the_model_reads(tmp_path: Path) -> None:
 
 def test_a_gold_answer_without_a_number_is_refused(tmp_path: Path) -> None:
     rows = [{"question": "How many?", "answer": "Some.\n#### a few"}]
-    with pytest.raises(CharterError, match=r"test\.jsonl:1: not a row of this evaluation.*is no number"):
+    with pytest.raises(CharterError, match=r"test\.jsonl:1: not a row of this evaluation.*is not a number"):
         desk.kept(desk.context("gsm8k", tmp_path, toys.Scripted(), {"test": rows}))
 
 

@@ -138,7 +138,7 @@ def test_columns_of_three_data_sets() -> None:
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        ({"eng": "A boat.", "xqz": "?"}, "'xqz' is no language that charter knows"),
+        ({"eng": "A boat.", "xqz": "?"}, "'xqz' is not a language that charter knows"),
         ({"fra": "Un bateau.", "deu": "Ein Boot."}, "needs a sentence in English and in another language"),
         ({"eng": "A boat.", "fra": " "}, "needs a sentence in English and in another language"),
     ],

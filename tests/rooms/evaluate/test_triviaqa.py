@@ -114,7 +114,7 @@ def test_columns_of_the_published_form() -> None:
     found = parse(row, "x")[0]
     assert (found.id, found.text, found.accepted) == ("tc_1", "Which?", ("One", "1"))
     for broken in ({"golden_answers": "One"}, {"golden_answers": []}, {"answer": [""]}):
-        with pytest.raises(ValueError, match="no list of answers"):
+        with pytest.raises(ValueError, match="not a list of answers"):
             parse({"question": "Which?", **broken}, "x")
 
 

@@ -296,7 +296,10 @@ def test_a_plan_compares_windows_of_steps_that_have_not_run(tmp_path: Path) -> N
         ({"longer": _long("tuned", 768)}, "begins at 768 tokens, and tuned reads 1024 already"),
         ({"long": _long("random:tiny", 1024)}, "and random:tiny reads 1024 already"),
         ({"law": {"room": "scaling", "from": {"models": ["a", "b"]}}}, "`models` names 2"),
-        ({"a": {"room": "pretrain", "from": {"corpus": "./texts"}}}, "takes a corpus, as a step of the room"),
+        (
+            {"a": {"room": "pretrain", "from": {"corpus": "./texts"}}},
+            "takes a corpus, which a step of the room",
+        ),
         ({"law": {"room": "scaling", "from": {"models": ["a", "b", "c", "long"]}}}, "at once and long 1024"),
     ):
         with pytest.raises(CharterError, match=words):

@@ -292,9 +292,7 @@ def test_published_attempts_are_read_and_those_without_a_reply_counted(tmp_path:
 
 def test_a_transcript_in_another_form_is_refused(tmp_path: Path) -> None:
     path = toys.rows_file(tmp_path / "attempts.jsonl", [{"transcript": "You: hi. Bot: hello.", "rating": 1}])
-    with pytest.raises(
-        CharterError, match=r"attempts\.jsonl:1: the transcript has not the \\n\\nHuman: form"
-    ):
+    with pytest.raises(CharterError, match=r"attempts\.jsonl:1: the transcript lacks the \\n\\nHuman: form"):
         read_rated(path, Counter())
     path = toys.rows_file(tmp_path / "others.jsonl", [ATTEMPTS[2]])
     with pytest.raises(CharterError, match=r"others\.jsonl:1: turns empty or out of order"):
@@ -345,5 +343,5 @@ def test_votes_without_attempts_are_refused(checkpoints: Path, tmp_path: Path) -
 
 def test_the_role_takes_votes_of_a_step_and_no_file_of_comparisons() -> None:
     role = ROLES["ratings"]
-    assert role.accepts("comparisons", None, made=True) and not role.accepts("comparisons", None)
-    assert role.accepts("dialogues", None) and not role.accepts("judgments", None, made=True)
+    assert role.accepts("comparisons", None, artifact=True) and not role.accepts("comparisons", None)
+    assert role.accepts("dialogues", None) and not role.accepts("judgments", None, artifact=True)

@@ -29,7 +29,7 @@ from torch.distributed.tensor import DTensor
 
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.model.transformer import Transformer
-from charter.ground.text.packing import dealt, microbatches
+from charter.ground.text.packing import deal, microbatches
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -165,7 +165,7 @@ def portion(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
     """
     here = world()
     cuts: list[list[list[int]]] = []
-    for members in map(sorted, dealt(lengths, here.size)):
+    for members in map(sorted, deal(lengths, here.size)):
         groups = microbatches([lengths[i] for i in members], most_tokens)
         cuts.append([[members[i] for i in group] for group in groups])
     own = cuts[here.rank]

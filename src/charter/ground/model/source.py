@@ -30,7 +30,7 @@ from charter.ground.model.gguf import convert
 from charter.ground.model.shape import Shape, named, to_config
 from charter.ground.model.shards import SINGLE
 from charter.ground.settings.packages import package_of
-from charter.ground.settings.places import expanded
+from charter.ground.settings.places import expand_home
 from charter.ground.settings.sources import resolve, shipped_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
@@ -60,7 +60,7 @@ def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
         return _cached(models / f"random-{name}-{seed}-{digest}", lambda at: _create(shape, seed, at))
     if ref.startswith("hf:"):
         return _snapshot(ref)
-    path = expanded(ref)
+    path = expand_home(ref)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise CharterError(f"{path} does not exist; expected a GGUF file")
@@ -87,7 +87,7 @@ def _digest_gguf(path: Path, generation: Mapping[str, Any] | None = None) -> str
 
 def _models(cache_dir: Path | str | None) -> Path:
     home = cache_dir or os.environ.get("CHARTER_CACHE") or Path.home() / ".cache" / "charter"
-    return expanded(str(home)) / "models"
+    return expand_home(str(home)) / "models"
 
 
 def _cached(folder: Path, make: Callable[[Path], None]) -> Path:

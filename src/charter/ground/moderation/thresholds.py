@@ -21,7 +21,7 @@ from charter.ground.measure.intervals import wilson
 from charter.ground.moderation.actions import LEVELS, Level, Side
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_yaml_file
-from charter.ground.settings.problems import checked
+from charter.ground.settings.problems import validate
 from charter.ground.settings.sources import shipped
 
 SHIPPED = "acceptable_use_thresholds"
@@ -102,7 +102,7 @@ def choose_levels(*groups: Sequence[float], targets: Mapping[Level, float] = TAR
 def read_thresholds(path: Path) -> dict[str, Thresholds]:
     """Thresholds of a YAML file by version of the classifier. Raises CharterError."""
     raw = read_yaml_file(path, "file of thresholds", "thresholds", "the acceptable_use evaluation")
-    return by_version(checked(Thresholds, entry, path) for entry in raw.get("thresholds", []))
+    return by_version(validate(Thresholds, entry, path) for entry in raw.get("thresholds", []))
 
 
 def by_version(entries: Iterable[Thresholds]) -> dict[str, Thresholds]:

@@ -1,4 +1,4 @@
-"""Dates of documents: as exact as they are written, and after a cut-off unless they certainly aren't."""
+"""Dates of documents, as exact as they are written. A date is after a cut-off unless it certainly isn't."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Period(NamedTuple):
 
 
 def as_written(value: object) -> object:
-    """What YAML reads as a whole number or a date (2023, 2023-01-31), as text again; others as they are."""
+    """Converts what YAML reads as a whole number or a date (2023, 2023-01-31) back to text; other values unchanged."""
     number = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if number or isinstance(value, date) else value
 
 
-def period(written: str) -> Period:
-    """A year, month, day or time (2023, 2023-05, 2023-05-17, 2023-05-17T10:00:00Z). Raises ValueError for others."""
-    found = _WRITTEN.fullmatch(written.strip())
-    if found is None:
-        raise ValueError(f"{written!r} is no date")
-    year, month, day = (int(part) if part else None for part in found.groups())
+def period(text: str) -> Period:
+    """The period of a year, month, day or time (2023, 2023-05, 2023-05-17, 2023-05-17T10:00:00Z). Raises ValueError."""
+    match = _WRITTEN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a date")
+    year, month, day = (int(part) if part else None for part in match.groups())
     assert year is not None
     if day is not None and month is not None:
         return Period(one := date(year, month, day), one)
@@ -37,14 +37,14 @@ def period(written: str) -> Period:
     return Period(date(year, month or 1, 1), date(year, last_month, days))
 
 
-def is_date(written: str) -> bool:
+def is_date(text: str) -> bool:
     """Whether a text is such a date, or empty."""
     try:
-        return not written or bool(period(written))
+        return not text or bool(period(text))
     except ValueError:
         return False
 
 
-def is_after(written: Period, cutoff: Period) -> bool:
-    """Whether a document may be younger than the cut-off: one of 2023 may, where the cut-off is in May of that year."""
-    return written.last > cutoff.last
+def is_after(document: Period, cutoff: Period) -> bool:
+    """Whether a document may be younger than the cut-off: one of 2023 may, if the cut-off is in May 2023."""
+    return document.last > cutoff.last

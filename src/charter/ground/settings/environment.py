@@ -1,4 +1,4 @@
-"""The machine that work is done on: what a manifest records of it, and how two that give other numbers differ."""
+"""The machine that does the work: what a manifest records of it, and differences that change numbers."""
 
 import importlib.metadata
 import os
@@ -16,8 +16,8 @@ PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "gguf", "pydantic", "
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in which two environments differ so that equal work rounds otherwise, and what makes it equal: a
-    remedy in words and, where that is all it takes, what to write before a command."""
+    """One difference between two environments that changes rounding. `remedy`: how to remove it, in words; `variable`:
+    text to write before a command, if that suffices."""
 
     what: str
     made: str
@@ -26,17 +26,17 @@ class Difference:
     variable: str
 
 
-def difference(made: Environment, here: Environment) -> Difference | None:
-    """The first thing in which an environment differs from that in which something was made, None where equal work
-    comes out equal. What an older manifest doesn't record (`instructions`) is no difference."""
-    known = here.instructions if made.instructions else ""
-    threads = f"OMP_NUM_THREADS={made.threads}"
+def difference(recorded: Environment, here: Environment) -> Difference | None:
+    """The first difference between a recorded environment and this one, or None if equal work gives equal numbers. A
+    field that an older manifest lacks (`instructions`) is no difference."""
+    known = here.instructions if recorded.instructions else ""
+    threads = f"OMP_NUM_THREADS={recorded.threads}"
     rows = (
-        ("torch version", made.torch, here.torch, f"install torch {made.torch}", ""),
-        ("threads", made.threads, here.threads, f"run with {threads}", f"{threads} "),
-        ("device", made.device, here.device, f"run with --device {made.device}", ""),
-        ("precision", made.precision, here.precision, f"run with --precision {made.precision}", ""),
-        ("CPU instructions", made.instructions, known, "run on a CPU that has these and no others", ""),
+        ("torch version", recorded.torch, here.torch, f"install torch {recorded.torch}", ""),
+        ("threads", recorded.threads, here.threads, f"run with {threads}", f"{threads} "),
+        ("device", recorded.device, here.device, f"run with --device {recorded.device}", ""),
+        ("precision", recorded.precision, here.precision, f"run with --precision {recorded.precision}", ""),
+        ("CPU instructions", recorded.instructions, known, "run on a CPU that has these and no others", ""),
     )
     for what, before, now, remedy, variable in rows:
         if before != now:
@@ -60,7 +60,7 @@ def environment_of(execution: Execution) -> Environment:
 
 
 def version_of(package: str) -> str:
-    """The installed version of a package, without loading it; "" when it isn't installed."""
+    """The installed version of a package, without loading it; "" if it isn't installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -68,9 +68,9 @@ def version_of(package: str) -> str:
 
 
 def process_count() -> int:
-    """The processes that run a recipe together: WORLD_SIZE, which torchrun sets."""
-    asked = os.environ.get("WORLD_SIZE", "")
-    return int(asked) if asked.isdigit() and int(asked) > 0 else 1
+    """The number of processes that run a recipe together: WORLD_SIZE, which torchrun sets."""
+    value = os.environ.get("WORLD_SIZE", "")
+    return int(value) if value.isdigit() and int(value) > 0 else 1
 
 
 def physical_cores() -> int:
@@ -80,6 +80,6 @@ def physical_cores() -> int:
 
 
 def thread_count() -> int:
-    """The threads that torch will compute with: OMP_NUM_THREADS (the launcher sets it) or physical cores."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(asked) if asked.isdigit() and int(asked) > 0 else physical_cores()
+    """The number of threads that torch will use: OMP_NUM_THREADS (the launcher sets it) or physical cores."""
+    value = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(value) if value.isdigit() and int(value) > 0 else physical_cores()

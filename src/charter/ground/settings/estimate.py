@@ -1,12 +1,12 @@
-"""What a step will cost, said beforehand: a room's settings.py may offer `estimate(settings, sizes)`."""
+"""The expected cost of a step: a room's settings.py may offer `estimate(settings, sizes)`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# parameters of the model that rates were measured with; the one that is assumed where none is known yet
+# parameters of the model behind the measured rates, and of a model that is not known yet
 MEASURED = 134_500_000
-# a million parameters: with it the steps of recipes/tiny.yaml add up to the minutes that they take
+# largest speed-up, tuned so that the steps of recipes/tiny.yaml add up to their measured minutes
 _MOST = 30.0
 # measured on a CPU that multiplies bfloat16
 _BFLOAT16 = 1.5
@@ -16,10 +16,11 @@ _THREADS = 0.7
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is known of the inputs before a run: rows of each input of a role, in the recipe's order (of steps that
-    haven't run: as many as they are expected to make; absent when one is unknown), parameters of the model in each
-    role, processor threads, the device, the precision, and, where known, bytes of text in roles that take raw text,
-    tokens of the vocabulary in roles that take corpora, and what config.json says of the model in each role."""
+    """What is known of the inputs before a run.
+
+    `each`: rows of each input of a role, in the recipe's order (expected rows of steps that haven't run; absent if one
+    is unknown). `parameters`: of the model in each role. If known, `bytes`: of text in roles that take raw text;
+    `vocabulary`: tokens in roles that take corpora; `configs`: config.json of the model in each role."""
 
     each: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
@@ -36,34 +37,34 @@ class Sizes:
         return {role: sum(counts) for role, counts in self.each.items()}
 
     def model(self, *roles: str) -> int:
-        """Parameters of the model in the first of these roles that is known."""
+        """Parameters of the model in the first known one of these roles."""
         return next((self.parameters[role] for role in roles if role in self.parameters), MEASURED)
 
     def speed(self, parameters: int) -> float:
-        """How fast a model computes here, as a multiple of a 135M model on two threads, where rates were measured.
+        """The speed of a model here, as a multiple of a 135M model on two threads, which gave the measured rates.
 
-        A small model gains less than its size says, as each operation has a cost of its own.
+        A small model gains less than its size suggests, because each operation has a fixed cost.
         """
         threads: float = (max(1, self.threads) / 2) ** _THREADS
         return min(_MOST, MEASURED / parameters) * threads * self.gain
 
-    def moved(self, frozen_layers: int) -> float:
-        """What learning takes while so many of the policy's lowest layers stay as they are, as a share of learning
-        whole: a third is the pass forwards, and no gradient of theirs is computed."""
+    def training_share(self, frozen_layers: int) -> float:
+        """The cost of training with `frozen_layers` frozen, as a share of training all layers. The forward pass is a
+        third, and frozen layers need no gradients."""
         layers = self.configs.get("policy", {}).get("num_hidden_layers", 0)
         return 1 - 2 / 3 * min(1.0, frozen_layers / layers) if layers else 1.0
 
     @property
     def gain(self) -> float:
-        """How much faster than in float32 a CPU computes here."""
+        """The speed of the precision on a CPU, as a multiple of float32."""
         return _BFLOAT16 if self.precision == "bfloat16" else 1.0
 
 
 @dataclass(frozen=True)
 class Estimate:
     """Minutes of work, peak memory and disk in GiB, rows made, parameters of a new model, tokens of a new vocabulary,
-    and the config.json of a model made from nothing; None where it can't be told. `asks`: what people are waited for,
-    "200 comparisons"; empty where none are."""
+    and the config.json of a model made from scratch; None if unknown. `asks`: the answers needed from people, such as
+    "200 comparisons"; empty if none."""
 
     minutes: float | None = None
     memory_gib: float | None = None

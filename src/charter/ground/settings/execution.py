@@ -1,4 +1,4 @@
-"""Where and in which number format a run computes."""
+"""The device and the number format of a run."""
 
 import importlib.metadata
 import re
@@ -11,27 +11,27 @@ from charter.ground.artifact.errors import CharterError
 PRECISIONS = ("float32", "bfloat16", "int8")
 _KERNELS = {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16"}
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
-# What shows a GPU to a process: NVIDIA's driver, or its device in a container; WSL's and ROCm's, which torch calls
-# CUDA too. The first alone is enough to choose a GPU that nobody asked for.
+# Files that reveal a GPU: NVIDIA's driver, its device in a container, and those of WSL and ROCm, which torch also
+# calls CUDA. Only the first one selects a GPU by default.
 _GPU_FILES = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Device ("cpu", "cuda", "cuda:1", "mps") and precision of all steps of a run: "float32", "bfloat16", or "int8", in
-    which a CPU samples and scores with policies, while everything else is float32."""
+    """Device ("cpu", "cuda", "cuda:1", "mps") and precision of all steps of a run: "float32", "bfloat16" or "int8".
+    With int8 a CPU samples and scores with policies; everything else is float32."""
 
     device: str = "cpu"
     precision: str = "float32"
 
 
 def choose_execution(device: str | None = None, precision: str | None = None) -> Execution:
-    """Checks the asked device and precision and fills in what was left out.
+    """Checks the requested device and precision, and fills in defaults.
 
     Without a device: a CUDA GPU if this machine and the installed torch have one, else the CPU. Without a
-    precision: bfloat16 where products of it are fast (CUDA, and CPUs with instructions for it), else float32.
-    Raises CharterError for names that don't exist, and for a device that this machine doesn't have, as far as can
-    be told without loading torch: a GPU that a driver shows may still refuse to work.
+    precision: bfloat16 if its products are fast (CUDA, and CPUs with instructions for it), else float32.
+    Raises CharterError for unknown names, and for a device that this machine lacks. It doesn't load torch, so a
+    GPU with a driver may still fail.
     """
     if device is None or device == "auto":
         device = "cpu" if _lacking_cuda(_GPU_FILES[:1]) else "cuda"
@@ -56,13 +56,13 @@ def choose_execution(device: str | None = None, precision: str | None = None) ->
 
 
 def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this CPU has instructions for bfloat16 products (AVX512-BF16, AMX), as far as Linux tells."""
+    """Whether this CPU has instructions for bfloat16 products (AVX512-BF16, AMX), according to Linux."""
     return bool({"avx512_bf16", "amx_bf16"} & set(instructions(cpuinfo)))
 
 
 def instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Those of this CPU's instructions by which torch chooses its kernels, as far as Linux tells: under others the
-    same products round otherwise."""
+    """This CPU's instructions that decide torch's kernels, according to Linux. With others the same products round
+    differently."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text("utf-8"), re.MULTILINE)
     except (OSError, UnicodeDecodeError):
@@ -71,8 +71,8 @@ def instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
 
 
 def _lacking_cuda(files: tuple[str, ...]) -> str:
-    """Why torch can't use a CUDA GPU here, "" when nothing speaks against it; found without loading torch: its
-    build stands in its version, and a driver in one of the files."""
+    """Why torch can't use a CUDA GPU here, or "" for no known reason. It doesn't load torch: the version names the
+    build, and one of the files reveals a driver."""
     try:
         version = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:

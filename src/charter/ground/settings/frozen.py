@@ -1,4 +1,4 @@
-"""What every class of settings is: frozen, and strict about unknown names; and parts that several have."""
+"""The base of every class of settings: frozen, and strict about unknown names. Also parts that several rooms share."""
 
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -7,36 +7,36 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 
 def _without_password(place: str) -> str:
-    """A password would stand in manifests for all to read."""
+    """Refuses a URL with a password, which manifests would publish."""
     if "://" in place and urlsplit(place).password:
         raise ValueError("the URL must not hold a password; give it by PGPASSWORD or a .pgpass file")
     return place
 
 
-Database = Annotated[str, AfterValidator(_without_password)]  # URL or file of one
+Database = Annotated[str, AfterValidator(_without_password)]  # URL or file of a database
 
 
 class Frozen(BaseModel):
-    """Settings that can't change and refuse keys they don't know."""
+    """Settings that can't change and refuse unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Lora(Frozen):
-    """Low-rank adapters (Hu 2021) trained instead of the full weights, and merged into them when saved."""
+    """Low-rank adapters (Hu 2021): trained instead of the full weights, and merged into them on saving."""
 
     rank: int = Field(16, ge=1, description="rank of each adapter")
     alpha: float = Field(32.0, gt=0, description="scale; the adapter is multiplied by alpha / rank")
 
 
 class Moved(Frozen):
-    """Which weights a stage moves: all, those of the upper layers, or adapters."""
+    """The weights that a stage trains: all, those of the upper layers, or adapters."""
 
     lora: Lora | None = Field(None, description="train adapters only")
     frozen_layers: int = Field(
         0,
         ge=0,
-        description="lowest layers that stay as they are, with the embeddings; half of them save a third",
+        description="lowest layers that stay frozen, with the embeddings; half of all layers saves a third of the time",
     )
 
     @model_validator(mode="after")

@@ -1,5 +1,4 @@
-"""Names on the Hugging Face hub: pinned to one revision, so that an id names what was really used, and the
-files of data sets brought to this disk.
+"""Names on the Hugging Face hub, pinned to one revision so that an id names the content, and downloads of data sets.
 
 hf:OWNER/NAME[@REVISION]            a model, or the files at the top of a data set
 hf:OWNER/NAME[@REVISION]#SUBPATH    a file or a folder of files in a data set
@@ -27,7 +26,7 @@ _READ = ".jsonl, .json, .csv, .txt and .parquet files are read, the first four a
 
 @dataclass(frozen=True)
 class _Name:
-    """A hub reference taken apart; revision and subpath are "" where they aren't given."""
+    """The parts of a hub reference; revision and subpath are "" if absent."""
 
     repo: str
     revision: str
@@ -35,39 +34,39 @@ class _Name:
 
 
 def _parse(ref: str) -> _Name:
-    whole, hash_mark, given = ref.removeprefix("hf:").partition("#")
+    whole, hash_mark, subpath = ref.removeprefix("hf:").partition("#")
     repo, _, revision = whole.partition("@")
-    parts = PurePosixPath(given).parts
+    parts = PurePosixPath(subpath).parts
     if not _REPO.fullmatch(repo) or bool(hash_mark) != bool(parts):
         raise CharterError(f"{ref}: write hf:owner/name or hf:owner/name@revision, and #folder/file for data")
-    if ".." in parts or given.startswith("/"):
-        raise CharterError(f"{ref}: what follows # must be a path inside the data set")
+    if ".." in parts or subpath.startswith("/"):
+        raise CharterError(f"{ref}: the text after # must be a path inside the data set")
     return _Name(repo, revision, "/".join(parts))
 
 
 def pin(ref: str, kind: HubKind | None = None) -> str:
     """'hf:repo' or 'hf:repo@branch' as 'hf:repo@<commit>', with its subpath if it has one.
 
-    A full commit is taken as it is; otherwise what was downloaded before decides, then the hub is asked.
+    A full commit stays unchanged; otherwise an earlier download decides, then the hub.
     Without `kind` a name may be a model's or a data set's; a subpath is always in a data set.
-    Raises CharterError when neither knows the name.
+    Raises CharterError if neither knows the name.
     """
     name = _parse(ref)
     if name.subpath and kind == "model":
-        raise CharterError(f"{ref}: # names a file in a data set; a model is named without it")
+        raise CharterError(f"{ref}: # names a file in a data set; name a model without it")
     kinds: tuple[HubKind, ...] = (kind,) if kind else ("dataset",) if name.subpath else ("model", "dataset")
     commit = name.revision
     if not _COMMIT.fullmatch(commit):
         revision = name.revision or "main"
-        commit = _downloaded(name.repo, revision, kinds) or _asked(name.repo, revision, kinds)
+        commit = _find_downloaded(name.repo, revision, kinds) or _ask_hub(name.repo, revision, kinds)
     return f"hf:{name.repo}@{commit}" + (f"#{name.subpath}" if name.subpath else "")
 
 
 def fetch(ref: str) -> Path:
-    """The file or folder of a pinned data set reference on this disk, downloaded where it isn't there yet.
+    """The local file or folder of a pinned data set reference, downloaded if it is missing.
 
-    Of a folder the files of rows that lie in it are fetched, not those in folders below. Raises CharterError
-    when the hub cannot be reached or refuses, or there is nothing to read at the subpath.
+    From a folder it fetches the files of rows directly in it, not those in subfolders. Raises CharterError
+    if the hub cannot be reached or refuses, or if the subpath holds no rows.
     """
     name = _parse(ref)
     at = glob.escape(name.subpath)
@@ -89,14 +88,14 @@ def fetch(ref: str) -> Path:
     if path.is_file() or (path.is_dir() and any(p.name.endswith(ROW_ENDINGS) for p in path.iterdir())):
         return path
     raise CharterError(
-        f"{ref}: there are no rows at {name.subpath or 'the top of the data set'} (offline, only what was "
-        "downloaded before is there); name a file or its folder as in hf:owner/name#folder/file.jsonl; "
+        f"{ref}: there are no rows at {name.subpath or 'the top of the data set'} (offline, only earlier "
+        "downloads are there); name a file or its folder as in hf:owner/name#folder/file.jsonl; "
         f"{_READ}"
     )
 
 
-def fetched(entry: Input, role: Role) -> Input:
-    """The input of a role with a hub's data set fetched; every other input as it is. Raises CharterError."""
+def fetch_input(entry: Input, role: Role) -> Input:
+    """The input of a role, after fetching a data set from the hub; other inputs are unchanged. Raises CharterError."""
     if entry.kind != "hub" or not role.holds_data:
         return entry
     path = fetch(entry.ref)
@@ -106,8 +105,8 @@ def fetched(entry: Input, role: Role) -> Input:
     return replace(entry, kind=kind, path=path)
 
 
-def _downloaded(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str | None:
-    """The commit that a branch stood for when it was last downloaded to this machine."""
+def _find_downloaded(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str | None:
+    """The commit of a branch at its last download to this machine, or None."""
     for kind in kinds:
         name = f"{kind}s--{repo.replace('/', '--')}"
         note = Path(constants.HF_HUB_CACHE) / name / "refs" / revision
@@ -116,23 +115,23 @@ def _downloaded(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str | N
     return None
 
 
-def _asked(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str:
+def _ask_hub(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str:
     """Asks the hub for the commit of a branch."""
     hub = huggingface_hub.HfApi()
-    refused = ""
+    refusal = ""
     for kind in kinds:
         ask = hub.model_info if kind == "model" else hub.dataset_info
         try:
             commit = ask(repo, revision=revision, timeout=20).sha
         except Exception as error:  # the hub's client raises many kinds: not found, gated, no network
             if _status(error) in (401, 403):
-                refused = _reason(error)
+                refusal = _reason(error)
             continue
         if commit:
             return str(commit)
     ref = f"hf:{repo}@{revision}"
-    if refused:
-        raise CharterError(f"{ref} {refused}")
+    if refusal:
+        raise CharterError(f"{ref} {refusal}")
     raise CharterError(
         f"{ref} was not found on the hub, or the hub cannot be reached: check the name, or pin a downloaded "
         f"revision as hf:{repo}@<40 hex digits>, or name a local file or folder"
@@ -140,10 +139,10 @@ def _asked(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What an error of the hub's client means and what to do, as the end of a line."""
+    """The cause of an error of the hub's client and the remedy, as the end of a message."""
     status = _status(error)
     if status in (401, 403):
-        # logged out, the hub says 401 of names that don't exist too
+        # to a logged-out user, the hub also answers 401 for names that don't exist
         return (
             f"was refused by the hub ({status}): check the name; if it is gated or private, ask for access "
             "on its page and log in with `hf auth login`"
@@ -155,7 +154,7 @@ def _reason(error: Exception) -> str:
 
 
 def _status(error: BaseException | None) -> int | None:
-    """The HTTP status behind an error of the hub's client, if it had an answer."""
+    """The HTTP status in an error of the hub's client, or None if there was no answer."""
     while error is not None:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if isinstance(status, int):

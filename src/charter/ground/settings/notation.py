@@ -1,4 +1,4 @@
-"""The YAML that people write: 2e-5 is a number (YAML 1.1 reads it as text) and no key stands twice."""
+"""The YAML that people write: 2e-5 is a number (YAML 1.1 reads it as text), and a duplicate key is an error."""
 
 import re
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import yaml
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.problems import Model, checked
+from charter.ground.settings.problems import Model, validate
 
 
 class Loader(yaml.SafeLoader):
     """A safe loader with these two changes."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        """Refuses a key that is written twice; plain YAML would keep the last one in silence."""
+        """Refuses a duplicate key; plain YAML would silently keep the last one."""
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
@@ -30,7 +30,7 @@ Loader.add_implicit_resolver(
 
 
 def read_yaml(text: str) -> object:
-    """The value of a YAML text. Raises yaml.YAMLError, also for a date or a number that is none."""
+    """The value of a YAML text. Raises yaml.YAMLError, also for an invalid date or number."""
     try:
         return yaml.load(text, Loader=Loader)
     except ValueError as error:
@@ -39,13 +39,13 @@ def read_yaml(text: str) -> object:
 
 def read_settings(path: Path, model: type[Model], what: str, keys: str, writer: str = "") -> Model:
     """The settings in a file, as `read_yaml_file` reads it. Raises CharterError naming the file and what is wrong."""
-    return checked(model, read_yaml_file(path, what, keys, writer), path)
+    return validate(model, read_yaml_file(path, what, keys, writer), path)
 
 
 def read_yaml_file(path: Path, what: str, keys: str, writer: str = "") -> dict[str, Any]:
-    """The mapping in a file, which is `what` (a recipe, say) with such keys; `writer` is what makes one to start from.
+    """The mapping in a file. `what` is its name (such as recipe), `keys` its keys; the command `writer` creates one.
 
-    Raises CharterError for a file that is missing, can't be read, or is no YAML mapping.
+    Raises CharterError if the file is missing, can't be read, or isn't a YAML mapping.
     """
     try:
         raw = read_yaml(path.read_text("utf-8"))

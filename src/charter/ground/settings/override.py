@@ -22,7 +22,7 @@ def parse_override(text: str) -> tuple[str, list[str], object]:
 
 
 def _own(value: object) -> object:
-    """A copy whose parts are shared with nothing: what YAML's aliases share is copied for each that uses it."""
+    """A deep copy without sharing: parts that YAML's aliases share are copied for each use."""
     if isinstance(value, dict):
         return {key: _own(inner) for key, inner in value.items()}
     return [_own(inner) for inner in value] if isinstance(value, list) else value
@@ -34,17 +34,17 @@ def apply_overrides(recipe: dict[str, object], overrides: list[str]) -> dict[str
     `step.field=value` sets a setting of a step, `step.from.role=ref` one of its inputs, `step.room=name` its
     room; `recipe.seed=1` a field of the recipe itself. Raises CharterError for a step that doesn't exist.
     """
-    changed = {key: _own(value) for key, value in recipe.items()}
-    listed = changed.get("steps")
+    copy = {key: _own(value) for key, value in recipe.items()}
+    entries = copy.get("steps")
     steps = {
         step["name"]: step
-        for step in (listed if isinstance(listed, list) else [])
+        for step in (entries if isinstance(entries, list) else [])
         if isinstance(step, dict) and isinstance(step.get("name"), str)
     }
     for text in overrides:
         name, path, value = parse_override(text)
         if name == RECIPE:
-            here: dict[str, object] = changed
+            here: dict[str, object] = copy
         elif name in steps:
             here = steps[name]
             if path[0] not in ("from", "room"):
@@ -59,4 +59,4 @@ def apply_overrides(recipe: dict[str, object], overrides: list[str]) -> dict[str
                 raise CharterError(f"--set {text}: {part} is a value and has no field below it")
             here = inner
         here[path[-1]] = value
-    return changed
+    return copy

@@ -1,6 +1,6 @@
-"""Models inside Python packages: the file, what it is, and how its makers sample it.
+"""Models inside Python packages: the file, its format, and its makers' sampling settings.
 
-A package holds weights alone. What its model's page on the hub says of it stands here.
+A package holds only weights. The rest comes from the model's page on the hub.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Package:
-    """`file`: the GGUF file in the package; `hub`: the model's name on the hub; `weights`: how the file holds them;
-    `config`: the sizes of its config.json, so that a plan need not unpack it; `generation`: fields of
-    generation_config.json that the model's makers name."""
+    """`file`: the GGUF file in the package; `hub`: the model's name on the hub; `weights`: their format in the file;
+    `config`: the sizes in config.json, so that a plan need not unpack the file; `generation`: the makers' fields of
+    generation_config.json."""
 
     file: str
     hub: str

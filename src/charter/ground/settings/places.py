@@ -1,4 +1,4 @@
-"""Places on this disk that references begin at: a home folder, and the folder of data that stands beside a checkout."""
+"""Folders on this disk where references start: a home folder, and the data folder next to a checkout."""
 
 import os
 from pathlib import Path
@@ -9,11 +9,11 @@ from charter.ground.settings.recognise import ROW_ENDINGS
 
 def data_folder() -> Path:
     """The folder of `data:` references: CHARTER_DATA, else ../shared/data."""
-    return expanded(os.environ.get("CHARTER_DATA", "../shared/data"))
+    return expand_home(os.environ.get("CHARTER_DATA", "../shared/data"))
 
 
-def expanded(name: str) -> Path:
-    """The path of a name, `~` at its start being a home folder. Raises CharterError where there is no such home."""
+def expand_home(name: str) -> Path:
+    """The path of a name; `~` at its start is a home folder. Raises CharterError if that home doesn't exist."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -21,19 +21,19 @@ def expanded(name: str) -> Path:
 
 
 def find_data(relative: str, folder: Path | None = None) -> Path:
-    """The file or folder of `data:relative`, whose ending may be left out (hh_rlhf/harmless-base).
+    """The file or folder of `data:relative`; its ending is optional (hh_rlhf/harmless-base).
 
-    Raises CharterError when there is none or more than one.
+    Raises CharterError if there is none or more than one.
     """
     root = data_folder() if folder is None else folder
     exact = root / relative
     if exact.exists():
         return exact
-    found = [place for ending in ROW_ENDINGS if (place := root / f"{relative}{ending}").is_file()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise CharterError(f"data:{relative} could be {', '.join(f.name for f in found)}; write the ending")
+    matches = [place for ending in ROW_ENDINGS if (place := root / f"{relative}{ending}").is_file()]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise CharterError(f"data:{relative} could be {', '.join(f.name for f in matches)}; write the ending")
     raise CharterError(
         f"data:{relative}: there is no {exact}, with any known ending; set CHARTER_DATA to the folder that "
         "holds it"

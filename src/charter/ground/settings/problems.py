@@ -1,4 +1,4 @@
-"""Turns a failed validation into one line: which key or value is wrong and what is allowed."""
+"""Turns a failed validation into one line: the wrong key or value, and what is allowed."""
 
 import difflib
 import re
@@ -15,52 +15,52 @@ from charter.ground.artifact.errors import CharterError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def checked(
-    model: type[Model], given: object, place: str | Path, worded: Callable[[str], str] = str
+def validate(
+    model: type[Model], data: object, place: str | Path, reword: Callable[[str], str] = str
 ) -> Model:
-    """Data as an instance of `model`. Raises CharterError: where it stands, and the first thing wrong in it, which
-    `worded` may say in words of its own."""
+    """Data as an instance of `model`. Raises CharterError with `place` and the first problem, which `reword` may
+    rephrase."""
     try:
-        return model.model_validate(given)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise CharterError(f"{place}: {worded(first_problem(error, model))}") from None
+        raise CharterError(f"{place}: {reword(first_problem(error, model))}") from None
 
 
 def suggest(word: str, allowed: Iterable[str]) -> str:
-    """'did you mean X? ' when one of the allowed names is close, then the allowed names."""
+    """'did you mean X? ' if one of the allowed names is close, then the allowed names."""
     names = list(allowed)
-    meant = near(word, names)
-    hint = f"did you mean {meant}? " if meant else ""
+    guess = near(word, names)
+    hint = f"did you mean {guess}? " if guess else ""
     return f"{hint}allowed: {', '.join(names) if names else 'none'}"
 
 
 def near(word: str, names: Sequence[str], alike: float = 0.6) -> str | None:
-    """The name that a word is likely to be a misspelling of; `alike` from 0 to 1."""
+    """The name that a word probably misspells; `alike` is the least similarity, from 0 to 1."""
     folded = {name.lower(): name for name in reversed(names)}
     close = difflib.get_close_matches(word[:LONGEST_WORD].lower(), folded, n=1, cutoff=alike)
     return folded[close[0]] if close else None
 
 
 def suggest_key(model: type[BaseModel], place: Sequence[int | str]) -> str:
-    """What may be meant by an unknown key of data for `model`, as `suggest` says it; a key that belongs to another part
-    is named with its place."""
+    """Suggests the meaning of an unknown key in data for `model`, as `suggest` does. For a key of another part it names
+    the place."""
     *above, last = place
     word, here = str(last), _fields_at(model, above)
-    elsewhere = _nested(model)
-    meant = word if word in elsewhere else near(word, here)
-    meant = meant or near(word, list(elsewhere), alike=0.8)
-    if meant in elsewhere and meant not in here:
-        return f"did you mean {elsewhere[meant]}? {suggest('', here)}"
+    elsewhere = _nested_keys(model)
+    guess = word if word in elsewhere else near(word, here)
+    guess = guess or near(word, list(elsewhere), alike=0.8)
+    if guess in elsewhere and guess not in here:
+        return f"did you mean {elsewhere[guess]}? {suggest('', here)}"
     return suggest(word, here)
 
 
 def misspelt_first(problems: Sequence[ErrorDetails]) -> ErrorDetails:
-    """The problem to tell: an unknown key before what is missing because of it."""
+    """The problem to report: an unknown key before other problems, which it may cause."""
     return next((one for one in problems if one["type"] == UNKNOWN), problems[0])
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing wrong in data validated against `model`, on one line; a misspelt key comes first."""
+    """The first problem in data validated against `model`, on one line; a misspelt key comes first."""
     problems = error.errors(include_url=False)
     problem = misspelt_first(problems)
     place = list(problem["loc"])
@@ -77,11 +77,11 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         name = ".".join(str(part) for part in place[:-1])
     first, *others = dict.fromkeys(_words(one) for one in alternatives or [problem])
     words = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
-    return f"{name}{': ' if name else ''}{words}{_given(problem['input'])}"
+    return f"{name}{': ' if name else ''}{words}{_describe_value(problem['input'])}"
 
 
 UNKNOWN = "extra_forbidden"  # pydantic's name of this problem
-LONGEST_WORD = 100  # characters that are looked at: what is sent may be of any length
+LONGEST_WORD = 100  # characters to compare: the input may have any length
 KEY = "[key]"  # how pydantic names the key itself of a mapping
 _UNION = re.compile(r"str|int|float|bool|none|\w+\[.*\]")
 _WORDS = {
@@ -108,63 +108,62 @@ _KINDS = {
 
 
 def _words(problem: ErrorDetails) -> str:
-    """What is expected, in plain words; pydantic's own for what no recipe has met so far."""
-    if (known := _WORDS.get(problem["type"])) is not None:
-        return known.format(**problem.get("ctx", {}))
-    if (known := _KINDS.get(problem["type"].partition("_")[0])) is not None:
-        return known
+    """The expectation in plain words, or pydantic's message for other types of problems."""
+    if (words := _WORDS.get(problem["type"])) is not None:
+        return words.format(**problem.get("ctx", {}))
+    if (words := _KINDS.get(problem["type"].partition("_")[0])) is not None:
+        return words
     return problem["msg"][:1].lower() + problem["msg"][1:]
 
 
 def _alternative(one: ErrorDetails, problem: ErrorDetails) -> bool:
-    """Whether a problem is that of another form which the same value might have had: text, or a list of texts."""
+    """Whether a problem concerns another allowed form of the same value: text, or a list of texts."""
     place = problem["loc"]
     same = one["input"] is problem["input"] and one["loc"][:-1] == place[:-1]
     return same and all(_UNION.fullmatch(str(loc[-1])) is not None for loc in (one["loc"], place) if loc)
 
 
-def _given(value: object) -> str:
-    """' (given 3)'; nothing of lists and mappings, which would fill the line."""
+def _describe_value(value: object) -> str:
+    """' (given 3)'; "" for lists and mappings, which would fill the line."""
     if isinstance(value, list | dict | tuple | BaseModel):
         return ""
-    shown = "nothing" if value is None else repr(value)
-    return f" (given {shown if len(shown) <= 60 else shown[:57] + '...'})"
+    text = "nothing" if value is None else repr(value)
+    return f" (given {text if len(text) <= 60 else text[:57] + '...'})"
 
 
 def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
-    """The field names (as written in YAML) of the class found by following a path of fields."""
-    here, named = [model], False
+    """The field names (as written in YAML) of the class at the end of a path of fields."""
+    here, in_mapping = [model], False
     for part in place:
         if isinstance(part, int):
             continue
-        if named:  # a name in a mapping, whose values are of the classes here
-            named = False
+        if in_mapping:  # a name in a mapping, whose values are of the classes here
+            in_mapping = False
             continue
-        if len(here) > 1:  # of several forms pydantic names the one that was read
+        if len(here) > 1:  # pydantic names which of several forms it read
             here = [one for one in here if _is_form(one, part)] or here
             continue
         field = next((f for one in here for n, f in one.model_fields.items() if part in (n, f.alias)), None)
         here = _classes_in(field.annotation) if field is not None else []
-        named = field is not None and _is_mapping(field.annotation)
+        in_mapping = field is not None and _is_mapping(field.annotation)
     return list(dict.fromkeys(name for one in here for name in _names(one)))
 
 
 @lru_cache(maxsize=64)
-def _nested(model: type[BaseModel]) -> dict[str, str]:
-    """The keys of parts of a model, by name, each with its place: {"max_output": "models.max_output"}; of several
-    places the first."""
-    found: dict[str, str] = {}
+def _nested_keys(model: type[BaseModel]) -> dict[str, str]:
+    """The keys of a model's parts, each with its first place: {"max_output": "models.max_output"}."""
+    places: dict[str, str] = {}
     waiting, seen = [("", model)], {model}
     for above, one in waiting:
         for name, field in one.model_fields.items():
             key = field.alias or name
             at = above + key
             if above:
-                found.setdefault(key, at)
+                places.setdefault(key, at)
             inner = [each for each in _classes_in(field.annotation) if each not in seen]
             seen.update(inner)
             waiting += [(f"{at}.", each) for each in inner]
-    return found
+    return places
 
 
 def _is_mapping(annotation: object) -> bool:
@@ -173,7 +172,7 @@ def _is_mapping(annotation: object) -> bool:
 
 
 def _is_form(model: type[BaseModel], tag: str) -> bool:
-    """Whether one of several forms is meant by a part of a place: its name, or the value that tells it apart."""
+    """Whether a part of a place means this form: its name, or the value of its tag."""
     return tag == model.__name__ or any(tag in get_args(f.annotation) for f in model.model_fields.values())
 
 
@@ -185,4 +184,4 @@ def _classes_in(annotation: object) -> list[type[BaseModel]]:
     """The pydantic classes in an annotation such as Optional[Sampling] or list[Step | Group]."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for inner in get_args(annotation) for found in _classes_in(inner)]
+    return [model for inner in get_args(annotation) for model in _classes_in(inner)]

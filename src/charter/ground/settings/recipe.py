@@ -1,4 +1,4 @@
-"""A recipe: a whole pipeline as one YAML file of named steps, each in a room, with what it is made from."""
+"""A recipe: a whole pipeline as one YAML file of named steps, each with a room and its inputs."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from charter.ground.settings.notation import read_yaml_file
 from charter.ground.settings.override import RECIPE, apply_overrides
-from charter.ground.settings.problems import checked
+from charter.ground.settings.problems import validate
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -22,7 +22,7 @@ class Step(_Frozen):
     """One step: a room, what fills its roles (step names or references), and the room's settings."""
 
     name: str = Field(description="unique in the recipe; letters, digits, - and _")
-    room: str = Field(description="the room that makes it")
+    room: str = Field(description="the room that runs the step")
     sources: dict[str, str | list[str]] = Field(
         default_factory=dict, alias="from", description="role: step name, reference or list of them"
     )
@@ -38,7 +38,7 @@ class Step(_Frozen):
     @field_validator("sources", "settings", mode="before")
     @classmethod
     def _empty(cls, value: object) -> object:
-        # `settings:` with only comments below it reads as null in YAML
+        # YAML reads `settings:` with only comments below it as null
         return {} if value is None else value
 
 
@@ -54,7 +54,9 @@ class Recipe(_Frozen):
     @classmethod
     def _speakable(cls, name: str) -> str:
         if not _NAME.fullmatch(name):
-            raise ValueError("a recipe's name is letters, digits, - and _, as it names the run directory")
+            raise ValueError(
+                "a recipe's name is letters, digits, - and _, because it names the run directory"
+            )
         return name
 
     @field_validator("steps")
@@ -73,9 +75,9 @@ class Recipe(_Frozen):
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Reads and checks a recipe, with `--set` overrides applied.
 
-    Raises CharterError for a file that is missing, not YAML, or has unknown keys or bad values.
+    Raises CharterError if the file is missing, is not YAML, or has unknown keys or bad values.
     """
     raw = read_yaml_file(path, "recipe", "name, seed and steps", "charter init DIR")
     raw.setdefault("name", path.stem)
-    changed = apply_overrides(raw, list(overrides))
-    return checked(Recipe, changed, path)
+    fields = apply_overrides(raw, list(overrides))
+    return validate(Recipe, fields, path)

@@ -1,4 +1,4 @@
-"""Tells what a file holds from its first row, so that a plan can refuse it for a role it doesn't fit."""
+"""Recognises the kind of a file by its first row, so that a plan can refuse it for a role that it doesn't fit."""
 
 import gzip
 import io
@@ -21,7 +21,7 @@ from charter.ground.artifact.foreign import (
     regular,
 )
 
-# what files of rows end in
+# endings of files of rows
 ROW_ENDINGS = (
     *(
         f"{ending}{packed}"
@@ -30,11 +30,11 @@ ROW_ENDINGS = (
     ),
     ".parquet",
 )
-# the columns that rows of one kind alone have; a row of the kind needs all of them
+# columns that belong to one kind of rows only; such a row needs all of them
 OWN_COLUMNS = {"comparisons": ("chosen", "rejected"), "triples": ("harmful", "good")}
-JUDGED = {"verdict", "reply"}  # the columns of judgments, which rows of other kinds may have as well
+JUDGED = {"verdict", "reply"}  # columns of judgments, which other kinds of rows may also have
 VOTE = {"model_a", "model_b", "winner"}  # the columns of votes
-# the one label of a classifier that rates harm; a preference model's label says nothing
+# the only label of a classifier that rates harm; a preference model's label means nothing
 HARM_RATING = "HARM_RATING"
 TEMPLATE = {"told", "nonnegative"}  # columns of templates of questions about two persons
 BBQ = {"context_condition", "question_polarity"}  # columns of the evaluation of Parrish et al. 2022 alone
@@ -43,7 +43,7 @@ _PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript",
 
 
 def open_text(path: Path) -> IO[str]:
-    """Opens a plain, gzip (.gz) or zstandard (.zst) text file. Raises OSError for what is no regular file."""
+    """Opens a plain, gzip (.gz) or zstandard (.zst) text file. Raises OSError if it is not a regular file."""
     regular(path)
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8")
@@ -54,7 +54,7 @@ def open_text(path: Path) -> IO[str]:
 
 
 def kind_of_file(path: Path) -> str:
-    """The kind: that of its first row, sources, constitution, or data when not recognised."""
+    """The kind of a file: that of its first row, sources, constitution, or data if not recognised."""
     name = path.name.removesuffix(".gz").removesuffix(".zst")
     if name.endswith((".yaml", ".yml")):
         return "sources" if names_sources(path) else "constitution"
@@ -65,7 +65,7 @@ def kind_of_file(path: Path) -> str:
 
 
 def names_sources(path: Path) -> bool:
-    """Whether a YAML file is such a manifest: it has `sources:`, or the slip `source:`, at its left edge."""
+    """Whether a YAML file is a manifest of sources: it has a top-level key `sources:`, or the slip `source:`."""
     try:
         with regular(path).open("rb") as file:
             lines = iter(lambda: file.readline(_LONGEST_LINE), b"")
@@ -75,10 +75,10 @@ def names_sources(path: Path) -> bool:
 
 
 def kind_of_row(row: Mapping[str, object]) -> str:
-    """The kind by the columns: comparisons, triples, votes, judgments, templates, dialogues, prompts, text, or data
-    when not recognised.
+    """The kind of a row by its columns: comparisons, triples, votes, judgments, templates, dialogues, prompts, text, or
+    data if not recognised.
 
-    One of a kind's own columns tells it: a row with `chosen` and a misspelt `rejected` is a broken comparison.
+    One of a kind's own columns decides: a row with `chosen` and a misspelt `rejected` is a broken comparison.
     """
     keys = row.keys()
     for kind, own in OWN_COLUMNS.items():
@@ -86,7 +86,7 @@ def kind_of_row(row: Mapping[str, object]) -> str:
             return kind
     if {"text_correct", "text_incorrect"} <= keys:
         return "comparisons"
-    if keys >= VOTE and keys & _PROMPT_KEYS <= {"prompt"}:  # what a vote calls prompt is a name
+    if keys >= VOTE and keys & _PROMPT_KEYS <= {"prompt"}:  # a vote's prompt is a name
         return "votes"
     if keys >= JUDGED and keys & _PROMPT_KEYS <= {"prompt"}:
         return "judgments"
@@ -98,7 +98,7 @@ def kind_of_row(row: Mapping[str, object]) -> str:
 
 
 def _waits(row: Mapping[str, object]) -> bool:
-    """Whether a dialogue is a prompt, which nobody has answered yet."""
+    """Whether a dialogue is a prompt: it ends with a user's turn."""
     messages = row.get("messages")
     if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
         return bool(messages[-1].get("role") == "user")
@@ -106,14 +106,14 @@ def _waits(row: Mapping[str, object]) -> bool:
 
 
 def holds_bbq(path: Path) -> bool:
-    """Whether a file, or a file right in a folder, begins with a row of BBQ: nothing may be trained on it."""
+    """Whether a file, or a file directly in a folder, begins with a row of BBQ, which must not be trained on."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     rows = (_first_row(file) for file in files if file.is_file() and ".jsonl" in file.name)
     return any(row is not None and is_bbq(row) for row in rows)
 
 
 def is_bbq(row: Mapping[str, object]) -> bool:
-    """Whether a row has the columns of BBQ's."""
+    """Whether a row has BBQ's own columns."""
     return row.keys() >= BBQ
 
 

@@ -1,4 +1,4 @@
-"""Roles: what a room takes, by name, and which kinds of artifacts and sources may fill each."""
+"""Roles: the named inputs of a room, and which kinds of artifacts and sources may fill each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Role:
     people's verdicts), "templates" (JSONL with questions about two persons), "questions" (a file or folder of any
     rows: the evaluation that reads them knows their columns), "sources" (a manifest of text sources, or a file or
     folder of raw text), "constitution" (YAML).
-    `variant` narrows checkpoints to "policy", "preference" or "rating". `default` is the reference used when a recipe
-    leaves the role out. `also`: another kind of artifact that may fill it, for what it holds besides its product.
+    `variant` narrows checkpoints to "policy", "preference" or "rating". `default` is the reference if a recipe
+    omits the role. `also`: another kind of artifact that may fill it, for its by-products.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Role:
 
     @property
     def holds_data(self) -> bool:
-        """Whether the role is filled with rows or texts, not with a model, a report or a constitution."""
+        """Whether the role takes rows or texts, not a model, a report or a constitution."""
         return self.kind in DATA_KINDS
 
     def wants(self) -> str:
@@ -48,16 +48,16 @@ class Role:
         if self.kind == "assistant":
             return "a policy checkpoint or a remote engine"
         if self.kind == "corpus":
-            return "a corpus, as a step of the room `corpus` makes of texts"
+            return "a corpus, which a step of the room `corpus` makes from texts"
         return f"{self.kind} ({self.variant})" if self.variant else self.kind
 
-    def accepts(self, kind: str, variant: str | None, made: bool = False) -> bool:
-        """Whether an artifact (`made`) or a source of that kind may fill this role.
+    def accepts(self, kind: str, variant: str | None, artifact: bool = False) -> bool:
+        """Whether an `artifact`, or else a source, of that kind may fill this role.
 
-        A variant of None is unknown until the source is opened and is let through; so is "hub" for models and
-        data, and "data" (a file whose rows aren't recognised by their keys) for data. Prompts are dialogues.
+        A variant of None is unknown until the source is opened, and is accepted. So are "hub" for models and data,
+        and "data" (a file with unrecognised rows) for data. Prompts are dialogues.
         """
-        if made and self.also is not None and kind == self.also:
+        if artifact and self.also is not None and kind == self.also:
             return True
         if kind == "hub":
             return self.holds_data or self.kind in ("checkpoint", "assistant")
@@ -78,11 +78,11 @@ class Role:
 
 @dataclass(frozen=True)
 class Given:
-    """What a plan knows of one input: its name and, of a model that tells, how many tokens it reads at once."""
+    """What a plan knows of one input: its name and, if known, the context of a model in tokens."""
 
     name: str
     context: int | None = None
 
 
-# the inputs of each role that is filled, in the recipe's order
+# the inputs of each filled role, in the recipe's order
 Filled = Mapping[str, Sequence[Given]]

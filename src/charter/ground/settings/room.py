@@ -1,4 +1,4 @@
-"""What a room says of itself: one declaration at the end of its settings.py. Reading it leaves torch unloaded."""
+"""The declaration of a room, at the end of its settings.py. Reading it doesn't load torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ S = TypeVar("S", bound=BaseModel)
 class Room(Generic[S]):
     """A room: the kind of artifact that it makes, its settings, and the roles that a recipe fills.
 
-    `variant`: of a checkpoint. `estimate`: time, memory and disk, if they are known. `check`: how settings and roles
-    contradict each other, or "". `context`: tokens that the model it makes will read at once, if that isn't what its
-    policy reads. `uses`: the roles that these settings ask, if not all; others need no source and take no default.
-    `learns`: it shares its optimizer steps among processes (`learn/parallel.py`). `processes`: why n of them can't run
-    it, or "". `name` and `package` are those of `building.ROOMS`; the runner fills them in.
+    `variant`: of a checkpoint. `estimate`: time, memory and disk, if known. `check`: a contradiction between settings
+    and roles, or "". `context`: the context of the new model in tokens, if it differs from the policy's. `uses`: the
+    roles that these settings need, if not all; other roles need no source and take no default. `learns`: the room
+    shares its optimizer steps among processes (`learn/parallel.py`). `processes`: why n processes can't run it, or "".
+    `name` and `package`: from `building.ROOMS`; the runner fills them in.
     """
 
     product: Kind

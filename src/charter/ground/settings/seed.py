@@ -1,4 +1,4 @@
-"""Seeds: one number in the recipe gives every step, chunk and item a stream of its own; and which rows a seed draws."""
+"""Seeds: one number in the recipe gives every step, chunk and item its own stream. Also random draws of rows."""
 
 import hashlib
 import random
@@ -17,13 +17,13 @@ def derive_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big") % 2**31
 
 
-def sampled(rows: Sequence[T], limit: int, seed: int) -> list[T]:
-    """At most `limit` rows (0: all) at random, in the order in which they are drawn; all of them keep theirs."""
+def sample_rows(rows: Sequence[T], limit: int, seed: int) -> list[T]:
+    """At most `limit` random rows (0: all) in random order; if all are taken, they keep their order."""
     if not limit or limit >= len(rows):
         return list(rows)
     return random.Random(seed).sample(rows, limit)
 
 
-def drawn(rows: Sequence[T], limit: int, seed: int) -> list[T]:
-    """The same rows as `sampled` draws, in their own order."""
-    return [rows[place] for place in sorted(sampled(range(len(rows)), limit, seed))]
+def draw_rows(rows: Sequence[T], limit: int, seed: int) -> list[T]:
+    """The rows that `sample_rows` draws, in their original order."""
+    return [rows[place] for place in sorted(sample_rows(range(len(rows)), limit, seed))]

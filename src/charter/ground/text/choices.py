@@ -1,10 +1,10 @@
-"""Questions with lettered options: how they are shown; `answers.letter_of` reads which letter an answer names.
+"""Questions with lettered options, in the form of models' prompts. `answers.letter_of` finds the letter in an answer.
 
     (a) The baker
     (b) The florist
     (c) Nobody knows
 
-The form of BBQ in MSC (Ganguli et al. 2023); `option_texts` are what is scored behind an opened answer.
+The form of BBQ in MSC (Ganguli et al. 2023). `option_texts` are the continuations that are scored.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def letter(number: int) -> str:
 
 
 def option_lines(options: Sequence[str]) -> str:
-    """Options below each other, each behind its letter in parentheses."""
+    """Options, one a line, each after its letter in parentheses."""
     return "\n".join(f"({LETTERS[n]}) {option}" for n, option in enumerate(options))
 
 
 def option_texts(count: int) -> tuple[str, ...]:
-    """The continuations to score behind an answer that was opened without a space at its end."""
+    """The continuations to score after the start of an answer that has no trailing space."""
     return tuple(f" ({LETTERS[n]})" for n in range(count))

@@ -1,6 +1,6 @@
-"""Columns of other people's data files, turned into the columns that `records` reads.
+"""Converts columns of published data files into the columns that `records` reads.
 
-What comes out are rows with "messages" or "prompt" (and "completion", or "chosen" and "rejected") from
+It makes rows with "messages" or "prompt" (and "completion", or "chosen" and "rejected") from
 instruction sets, red-team lists, BIG-bench tasks, ShareGPT conversations and HHH evaluations.
 """
 
@@ -26,7 +26,7 @@ _TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
 _OWN = {column for own in OWN_COLUMNS.values() for column in own}
 _LONGEST_CELL = 2**31 - 1
 _MOST_COLUMNS = 10_000
-_BYTES_A_VALUE = 16  # of a large JSON file, at least
+_BYTES_A_VALUE = 16  # at least, in a large JSON file
 _SPEAKERS = {
     "human": "user",
     "user": "user",
@@ -45,7 +45,7 @@ def plain_name(path: Path) -> str:
 
 
 def raw_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) of each row of a .jsonl, .json, .csv, .txt or .parquet file, as it stands; the place is file:line.
+    """(place, row) of each row of a .jsonl, .json, .csv, .txt or .parquet file, unconverted; the place is file:line.
 
     A .txt file is one prompt a line. Raises CharterError for another kind of file or a broken row.
     """
@@ -67,7 +67,7 @@ def raw_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         )
     for number, row in numbered:
         place = f"{path}:{number}"
-        if any(row.get(None) or ()):  # what a CSV row has beyond its columns
+        if any(row.get(None) or ()):  # cells of a CSV row beyond its columns
             raise CharterError(f"{place}: more cells than columns; put cells that hold a comma in quotes")
         yield place, row
 
@@ -76,11 +76,11 @@ def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a file in the columns of `records`, each with an id. Raises CharterError for a broken row."""
     for place, row in raw_rows(path):
         try:
-            found = _canonical(row)
+            columns = _canonical(row)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise CharterError(f"{place}: a row whose columns do not fit together ({error!r})") from None
-        found.setdefault("id", f"{plain_name(path)}-{int(place.rpartition(':')[2]):05d}")
-        yield place, found
+        columns.setdefault("id", f"{plain_name(path)}-{int(place.rpartition(':')[2]):05d}")
+        yield place, columns
 
 
 def axis_of(path: Path) -> str:
@@ -98,12 +98,12 @@ def axis_of(path: Path) -> str:
 
 
 def _is_array(path: Path) -> bool:
-    """Whether a file that says JSON Lines is one array of objects, as that of the published red-team attempts is."""
+    """Whether a .jsonl file is one array of objects, such as the published red-team attempts."""
     try:
         with open_text(path) as file:
             return bool(re.match(r"\ufeff?\s*\[\s*\{", file.read(64)))
     except (OSError, ValueError, *BROKEN):
-        return False  # reading it as rows says what is wrong
+        return False  # reading its rows will raise the error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
@@ -123,7 +123,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Rows with the number of the line that each ends on."""
+    """Rows with the number of their last line."""
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     try:
@@ -136,7 +136,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One row in the columns of `records`; rows already in them pass unchanged."""
+    """One row in the columns of `records`; rows that have them pass unchanged."""
     if "messages" in row:
         return dict(row)
     if "conversations" in row:
@@ -144,7 +144,7 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
     if "text_correct" in row:
         return {"chosen": row["text_correct"], "rejected": row["text_incorrect"]}
     if "target_scores" in row:
-        # Of the two answers the one with score 1 is right; which is written first says nothing.
+        # The answer with score 1 is right; the order of the answers means nothing.
         scores = row["target_scores"]
         return {
             "prompt": row["input"],
@@ -162,8 +162,8 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
     prompt = next((row[key] for key in _PROMPTS if key in row), None)
     if prompt is None:
         return dict(row)
-    kept = {k: v for k, v in row.items() if k in ("id", "unseen", "source", "weight", "meta")}
-    return {**kept, "prompt": prompt, **_topic(row)}
+    columns = {k: v for k, v in row.items() if k in ("id", "unseen", "source", "weight", "meta")}
+    return {**columns, "prompt": prompt, **_topic(row)}
 
 
 def _topic(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,10 +180,10 @@ def _conversation(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _instruction(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An instruction with its input or context below it, and its answer if the row has one."""
+    """An instruction, its input or context below it, and its answer if the row has one."""
     instance = row["instances"][0] if row.get("instances") else row
-    given = instance.get("input") or instance.get("context") or ""
-    prompt = f"{row['instruction']}\n\n{given}".strip()
-    kept = {"id": str(row["id"])} if "id" in row else {}
+    context = instance.get("input") or instance.get("context") or ""
+    prompt = f"{row['instruction']}\n\n{context}".strip()
+    columns = {"id": str(row["id"])} if "id" in row else {}
     answer = instance.get("output") or instance.get("response")
-    return {**kept, "prompt": prompt, **({"completion": answer} if answer else {}), **_topic(row)}
+    return {**columns, "prompt": prompt, **({"completion": answer} if answer else {}), **_topic(row)}

@@ -1,4 +1,4 @@
-"""What corpus.json says of a corpus: its shards, vocabulary, sources and languages. Reading it opens no shard."""
+"""The index of a corpus, corpus.json: its shards, vocabulary, sources and languages. Reading it opens no shard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_SMALL = 1 << 16  # vocabularies up to this fit two bytes a token
 
 
 class Shard(Record):
-    """One shard of a split; `name` is that of its two files without their endings."""
+    """One shard of a split; `name` is the name of its two files without their endings."""
 
     name: str
     documents: int
@@ -27,7 +27,7 @@ class Shard(Record):
 
 
 class Index(Record):
-    """What corpus.json says. `tokenizer` is `Tokenizer.digest`; records name sources and languages by their place."""
+    """The content of corpus.json. `tokenizer` is `Tokenizer.digest`; records name sources and languages by index."""
 
     format: int = FORMAT
     dtype: Literal["uint16", "uint32"]
@@ -44,6 +44,6 @@ def dtype_of(vocab_size: int) -> Literal["uint16", "uint32"]:
 
 
 def read_index(folder: Path) -> Index:
-    """The index of a corpus folder. Raises CharterError where there is none, or one of another format."""
-    absent = f"{folder} is no corpus: it has no {INDEX}; name an artifact of the room corpus"
-    return read_record(Path(folder) / INDEX, Index, FORMAT, absent, "run the recipe again that made it")
+    """The index of a corpus folder. Raises CharterError if it is missing or has another format."""
+    absent = f"{folder} is not a corpus: it has no {INDEX}; name an artifact of the room corpus"
+    return read_record(Path(folder) / INDEX, Index, FORMAT, absent, "run its recipe again")

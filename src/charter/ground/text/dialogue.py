@@ -1,4 +1,4 @@
-"""Dialogues and comparisons: what the rooms pass to each other as text, and the order of their roles."""
+"""Dialogues and comparisons, which the rooms exchange as text, and the order of their roles."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Message(TypedDict):
     content: str
 
 
-# What a model is asked to continue: a dialogue (where its last message is the assistant's, that one), or plain text
-# as it stands, without a chat template.
+# What a model continues: a dialogue (its last message, if that is the assistant's), or plain text without a chat
+# template.
 Prompt = Sequence[Message] | str
 
 
@@ -30,8 +30,8 @@ Prompt = Sequence[Message] | str
 class Dialogue:
     """Messages in order; a prompt is a dialogue whose last message is a user's.
 
-    `weight` scales its loss. Only the assistant's messages from number `learn_from` on are learnt: what stands before
-    them is context, such as worked examples, or the turns of another model.
+    `weight` scales its loss. Training learns only the assistant's messages from number `learn_from` on. Earlier ones
+    are context, such as worked examples or the turns of another model.
     """
 
     id: str
@@ -44,14 +44,14 @@ class Dialogue:
 
     @property
     def is_prompt(self) -> bool:
-        """Whether the assistant has yet to answer."""
+        """Whether the last message is a user's."""
         return self.messages[-1]["role"] == "user"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two replies to messages that end with a user's; `p_chosen`: probability that `chosen` is better. `weight`
-    scales its loss: how far the one who judged is trusted."""
+    scales its loss by the trust in its rater."""
 
     id: str
     messages: tuple[Message, ...]
@@ -66,24 +66,24 @@ class Comparison:
 
 
 def first_turn(record: Comparison | Dialogue, purpose: str) -> str:
-    """A digest of the first user turn alone, another for every purpose: rows of one prompt share it."""
+    """A digest of the purpose and the first user turn alone: rows of one prompt share it."""
     first = next((m["content"] for m in record.messages if m["role"] == "user"), "")
     return hashlib.sha256(f"{purpose}|{first.strip().lower()}".encode()).hexdigest()
 
 
 def sides(comparison: Comparison) -> tuple[str, str]:
-    """The reply that the label prefers, and the other: a label below one half changes sides."""
+    """The reply that the label prefers, then the other. A label below one half swaps them."""
     pair = (comparison.chosen, comparison.rejected)
     return pair if comparison.p_chosen >= 0.5 else (pair[1], pair[0])
 
 
 def cluster_of(record: Comparison | Dialogue) -> str:
-    """What rows of one first user turn have in common: they are not independent."""
+    """The cluster of a row: rows with the same first user turn share it and are not independent."""
     return first_turn(record, "cluster")[:12]
 
 
 def prompt_of(dialogue: Dialogue) -> Dialogue:
-    """The dialogue up to its last user turn: what a model is asked, without the answer at hand."""
+    """The dialogue up to its last user turn. Raises CharterError if it has none."""
     turns = dialogue.messages
     while turns and turns[-1]["role"] != "user":
         turns = turns[:-1]
@@ -92,8 +92,8 @@ def prompt_of(dialogue: Dialogue) -> Dialogue:
     return replace(dialogue, messages=turns)
 
 
-def ended(dialogue: Dialogue) -> Dialogue:
-    """The dialogue up to its last reply; what a user said after it is left out."""
+def cut_after_reply(dialogue: Dialogue) -> Dialogue:
+    """The dialogue up to its last reply, without later user turns."""
     last = max(n for n, message in enumerate(dialogue.messages) if message["role"] == "assistant")
     return replace(dialogue, messages=dialogue.messages[: last + 1])
 
@@ -123,9 +123,9 @@ def check_messages(messages: object, last: Role | None = None) -> tuple[Message,
         raise CharterError(f"messages must be a list of role and content, found {type(messages).__name__}")
     if not messages:
         raise CharterError("messages are empty; expected at least one user turn")
-    checked = tuple(_check_message(number, message) for number, message in enumerate(messages, 1))
+    turns = tuple(_check_message(number, message) for number, message in enumerate(messages, 1))
     expected: tuple[str, ...] = ("system", "user")
-    for number, message in enumerate(checked, 1):
+    for number, message in enumerate(turns, 1):
         role = message["role"]
         if role not in expected:
             raise CharterError(
@@ -133,11 +133,11 @@ def check_messages(messages: object, last: Role | None = None) -> tuple[Message,
                 "an optional system message, then user and assistant in turn"
             )
         expected = ("assistant",) if role == "user" else ("user",)
-    if last is not None and checked[-1]["role"] != last:
-        raise CharterError(f"the last message is a turn of {checked[-1]['role']!r}, expected {last!r}")
-    if checked[-1]["role"] == "system":
+    if last is not None and turns[-1]["role"] != last:
+        raise CharterError(f"the last message is a turn of {turns[-1]['role']!r}, expected {last!r}")
+    if turns[-1]["role"] == "system":
         raise CharterError("there is only a system message; expected at least one user turn")
-    return checked
+    return turns
 
 
 def _check_message(number: int, message: object) -> Message:
@@ -154,8 +154,8 @@ def _check_message(number: int, message: object) -> Message:
     return {"role": cast(Role, role), "content": content}
 
 
-def check_asked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The messages, if the user says something in each of their turns. Raises CharterError."""
+def check_user_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages. Raises CharterError if a user turn is empty."""
     for number, message in enumerate(messages, 1):
         if message["role"] == "user" and not message["content"].strip():
             raise CharterError(f"message {number}, the user's, is empty; expected text")
@@ -163,7 +163,7 @@ def check_asked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def check_text(text: str, where: str) -> str:
-    """The text, if it is valid Unicode: half a surrogate pair cannot be tokenised or saved."""
+    """The text. Raises CharterError if it is not valid Unicode: half a surrogate pair cannot be tokenised or saved."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -16,28 +16,31 @@ Row = dict[str, Any]
 
 
 def read_transcripts(path: Path) -> list[Row]:
-    """Critique transcripts, of a file or a critique artifact: id, topic, messages, draft, and rounds of key, critique,
-    revision and dropped (why the revision was, None where it was kept)."""
+    """Critique transcripts of a file or a critique artifact: id, topic, messages, draft, and rounds of key, critique,
+    revision and dropped (why the revision was dropped; None if it was kept)."""
     rows = _rows(path, "transcripts.jsonl", {"id": str, "draft": str, "rounds": list})
     for row in rows:
         row.setdefault("topic", "")
-        for made in row["rounds"]:
-            if not isinstance(made, dict) or not {"key", "critique", "revision"} <= made.keys():
+        for critique_round in row["rounds"]:
+            if (
+                not isinstance(critique_round, dict)
+                or not {"key", "critique", "revision"} <= critique_round.keys()
+            ):
                 raise CharterError(
                     f"{path}: transcript {row['id']}: a round needs key, critique and revision"
                 )
-            made["dropped"] = made.get("dropped") or None
+            critique_round["dropped"] = critique_round.get("dropped") or None
     return rows
 
 
 def kept_rounds(transcript: Mapping[str, Any]) -> list[tuple[int, str, Row]]:
-    """(number from 1, the reply that it started with, the round) of each round whose revision was kept."""
-    found, reply = [], transcript["draft"]
-    for number, made in enumerate(transcript["rounds"], 1):
-        if not made.get("dropped"):
-            found.append((number, reply, made))
-            reply = made["revision"]
-    return found
+    """(number from 1, its first reply, the round) of each round whose revision was kept."""
+    rounds, reply = [], transcript["draft"]
+    for number, critique_round in enumerate(transcript["rounds"], 1):
+        if not critique_round.get("dropped"):
+            rounds.append((number, reply, critique_round))
+            reply = critique_round["revision"]
+    return rounds
 
 
 def read_shots(path: Path) -> list[Row]:
@@ -52,13 +55,13 @@ def read_shots(path: Path) -> list[Row]:
 
 
 def read_labelled(path: Path) -> list[Row]:
-    """Replies with labels of detectors: reply, and true or false by a detector's name."""
-    found = []
+    """Replies with labels for detectors: reply, and true or false under a detector's name."""
+    rows = []
     for number, row in numbered_rows(path):
         if not isinstance(row.get("reply"), str):
-            raise CharterError(f"{path}:{number}: reply is missing or no text; labelled replies need it")
-        found.append(row)
-    return found
+            raise CharterError(f"{path}:{number}: reply is missing or not a text; labelled replies need it")
+        rows.append(row)
+    return rows
 
 
 def read_triples(path: Path) -> list[Row]:
@@ -68,14 +71,14 @@ def read_triples(path: Path) -> list[Row]:
 
 def _rows(path: Path, name: str, keys: dict[str, type]) -> list[Row]:
     file = path / name if path.is_dir() else path
-    found = []
+    rows = []
     for number, row in numbered_rows(file):
         for key, kind in keys.items():
             if not isinstance(row.get(key), kind):
-                raise CharterError(f"{file}:{number}: {key} is missing or no {kind.__name__}")
+                raise CharterError(f"{file}:{number}: {key} is missing or not a {kind.__name__}")
         try:
             row["messages"] = list(check_messages(row.get("messages")))
         except CharterError as error:
             raise CharterError(f"{file}:{number}: {error}") from None
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows

@@ -1,7 +1,7 @@
-"""Facts that mean nothing and so can't be known beforehand: a password of a place, stated once and asked for later.
+"""Arbitrary facts that no model can know: the password of a place, stated once and asked for later.
 
-The recall grid asks for some (`HELD_PLACES`, `HELD_WORDS`); where a long-context stage teaches looking things up it
-takes places and words from its corpus, never these.
+The recall grid asks for these (`HELD_PLACES`, `HELD_WORDS`). A long-context stage that teaches lookup takes places and
+words from its corpus, never these.
 """
 
 HELD_PLACES = (
@@ -31,10 +31,10 @@ HELD_WORDS = (
 
 
 def statement(place: str, word: str) -> str:
-    """The fact."""
+    """The sentence that states the fact."""
     return f"The password of the {place} is {word}."
 
 
 def question(place: str) -> str:
-    """What asks for it."""
+    """The question that asks for the fact."""
     return f"What is the password of the {place}?"

@@ -1,7 +1,7 @@
-"""Questions that a model answers in its own words, with what a right answer holds: facts, or one of some answers.
+"""Questions that a model answers in its own words, with the facts or accepted answers that make an answer right.
 
-A fact is a list of alternatives, of which one must occur: [["boil", "boiling"], ["water"]]. A short question has all
-its accepted answers; of multiple choice the stem is asked alone, and the right option is the one answer.
+A fact is a list of alternatives, of which one must occur: [["boil", "boiling"], ["water"]]. A short question lists all
+accepted answers. A multiple-choice question becomes its stem, and the right option is the one accepted answer.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from charter.ground.text.dialogue import Dialogue, prompt_of, user
 from charter.ground.text.records import check_distinct, files_of, read_dialogues
 
 Row = Mapping[str, Any]
-UNTOLD = "<unk>"  # what stands for the answer in the test split of TriviaQA's authors
-EXAMPLES = ("dev", "train")  # values of a column `split` whose rows are shown to models elsewhere
+UNTOLD = "<unk>"  # the answer in the test split that TriviaQA's authors publish
+EXAMPLES = ("dev", "train")  # values of the column `split` for rows that serve as examples elsewhere
 
 
 def read_facts(paths: Iterable[Path]) -> list[Dialogue]:
     """Prompts with their required facts under meta["facts"]. Raises CharterError for a row without any."""
-    found = []
+    dialogues = []
     for path in paths:
         for dialogue in map(prompt_of, read_dialogues(path)):
             if not _is_facts(facts := dialogue.meta.get("facts")):
@@ -31,66 +31,65 @@ def read_facts(paths: Iterable[Path]) -> list[Dialogue]:
                     f"{path}: prompt {dialogue.id} has the facts {facts!r}; expected a list of facts, each a list of "
                     'alternatives with a word or number in each: [["boil", "boiling"], ["water"]]'
                 )
-            found.append(dialogue)
-    check_distinct("the prompts with facts", (d.id for d in found))
-    return found
+            dialogues.append(dialogue)
+    check_distinct("the prompts with facts", (d.id for d in dialogues))
+    return dialogues
 
 
 def read_short_questions(paths: Iterable[Path]) -> list[Dialogue]:
-    """Questions as prompts, with the answers that count under meta["accepted"]: rows of TriviaQA's columns or of ARC's.
-    Rows that a column `split` calls examples are left out. Raises CharterError naming file:line."""
-    found = [d for path in paths for file in files_of(path, "questions") for d in _short(file)]
-    if not found:
-        raise CharterError(
-            "there is no short question to ask: the files hold none, or examples alone (split dev or train)"
-        )
-    check_distinct("the short questions", (d.id for d in found))
-    return found
+    """Questions as prompts, with the accepted answers under meta["accepted"], from rows in TriviaQA's or ARC's columns.
+    Rows that the column `split` marks as examples are left out. Raises CharterError naming file:line."""
+    questions = [d for path in paths for file in files_of(path, "questions") for d in _read_short(file)]
+    if not questions:
+        raise CharterError("the files hold no short question to ask, or only examples (split dev or train)")
+    check_distinct("the short questions", (d.id for d in questions))
+    return questions
 
 
 def accepted_answers(row: Row) -> tuple[str, ...]:
-    """All answers of a row of TriviaQA's: `golden_answers`, or `answer` with value and aliases.
+    """All answers of a TriviaQA row: `golden_answers`, or `answer` with value and aliases.
 
-    Raises KeyError for a row without, ValueError for no list of them.
+    Raises KeyError if the row has neither, ValueError if they are not a list.
     """
     answers = row["golden_answers"] if "golden_answers" in row else row["answer"]
     if isinstance(answers, dict):
         answers = [answers["value"], *answers.get("aliases", ())]
     accepted = tuple(dict.fromkeys(str(a).strip() for a in answers))
     if isinstance(answers, str) or not all(accepted) or not accepted:
-        raise ValueError("golden_answers is no list of answers")
+        raise ValueError("golden_answers is not a list of answers")
     if accepted == (UNTOLD,):
         raise ValueError(
-            "a test split whose answers are not published; name the file of the validation split"
+            "the answers of the test split are not published; name the file of the validation split"
         )
     return accepted
 
 
 def stem_and_options(row: Row) -> tuple[str, tuple[str, ...], int]:
-    """Stem, options and the right one's place, of a row of ARC: the authors' form (question.stem and question.choices)
-    or the hub's (question, choices.text and .label). There are three to five options, lettered or numbered.
+    """Stem, options and index of the right option of an ARC row, in the authors' form (question.stem and
+    question.choices) or the hub's (question, choices.text and .label). It has three to five options, lettered or
+    numbered.
 
-    Raises KeyError, TypeError or ValueError for another row.
+    Raises KeyError, TypeError or ValueError for other rows.
     """
     question = row["question"]
     if isinstance(question, str):
         stem, texts, labels = question, row["choices"]["text"], row["choices"]["label"]
     else:
-        stem, listed = question["stem"], question["choices"]
-        texts, labels = [c["text"] for c in listed], [c["label"] for c in listed]
+        stem, choices = question["stem"], question["choices"]
+        texts, labels = [c["text"] for c in choices], [c["label"] for c in choices]
     return stem.strip(), tuple(texts), list(labels).index(row["answerKey"])
 
 
 def _is_facts(facts: object) -> bool:
     """Whether facts are lists of alternatives, each with something to look for."""
-    return _filled(facts, lambda fact: _filled(fact, lambda a: isinstance(a, str) and bool(terms(a))))
+    return _is_filled(facts, lambda fact: _is_filled(fact, lambda a: isinstance(a, str) and bool(terms(a))))
 
 
-def _filled(value: object, holds: Callable[[Any], bool]) -> bool:
+def _is_filled(value: object, holds: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and bool(value) and all(map(holds, value))
 
 
-def _short(file: Path) -> Iterator[Dialogue]:
+def _read_short(file: Path) -> Iterator[Dialogue]:
     for number, (place, row) in enumerate(raw_rows(file), 1):
         if row.get("split") in EXAMPLES:
             continue
@@ -99,7 +98,7 @@ def _short(file: Path) -> Iterator[Dialogue]:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             why = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
             raise CharterError(
-                f"{place}: no short question ({why}; its columns are {', '.join(map(str, row))}); expected question "
+                f"{place}: not a short question ({why}; its columns are {', '.join(map(str, row))}); expected question "
                 "with golden_answers (TriviaQA), or a stem with choices and answerKey (ARC)"
             ) from None
 
@@ -110,8 +109,8 @@ def _short_question(row: Row, name: str) -> Dialogue:
         accepted: tuple[str, ...] = (options[right],)
     else:
         stem, accepted = row["question"].strip(), accepted_answers(row)
-    accepted = tuple(answer for answer in accepted if terms(answer))  # of "The" nothing is left to look for
+    accepted = tuple(answer for answer in accepted if terms(answer))  # of "The" nothing remains to look for
     if not stem or not accepted:
-        raise ValueError("an empty question, or no answer with a word or number in it")
+        raise ValueError("the question is empty, or no answer holds a word or number")
     id = str(row.get("id") or row.get("question_id") or name)
     return Dialogue(id, (user(stem),), meta={"accepted": list(accepted)})

@@ -1,4 +1,4 @@
-"""JSON Lines, one object a line, plain or compressed; every problem is reported with its file and line."""
+"""JSON Lines, one object a line, plain or compressed. Every error names its file and line."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from charter.ground.artifact.foreign import LONGEST_JSON, parsed, regular
 from charter.ground.text.unpacking import BROKEN, blocks_of
 
 LARGEST = 2**30  # bytes of a file, unpacked
-MOST_TIMES, SMALL = 100, 2**26  # it may be as many times as large as it was, or as many bytes
+MOST_TIMES, SMALL = 100, 2**26  # limits of unpacked size: times the packed size, or bytes
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a plain, .gz or .zst file. Raises CharterError when it is missing or damaged, or no file."""
-    found = io.BytesIO()
+    """The content of a plain, .gz or .zst file. Raises CharterError if it is missing, damaged, or not a file."""
+    buffer = io.BytesIO()
     for block in _blocks(path):
-        found.write(block)
-    return found.getvalue()
+        buffer.write(block)
+    return buffer.getvalue()
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """The content by blocks; errors are those of `read_bytes`."""
+    """The content by blocks, with the errors of `read_bytes`."""
     try:
         with regular(path).open("rb") as file:
             most = path.stat().st_size
@@ -39,7 +39,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
             for block in blocks_of(file, path.suffix):
                 if (size := size + len(block)) > most:
                     raise OSError(
-                        f"unpacked it has over {most // 2**20:,} MiB, the most of one like it; cut it up"
+                        f"it has over {most // 2**20:,} MiB, unpacked, the most for its size; split it"
                     )
                 yield block
     except FileNotFoundError:
@@ -51,7 +51,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def read_text(path: Path) -> str:
-    """The UTF-8 text of a plain, .gz or .zst file (a byte-order mark is dropped)."""
+    """The UTF-8 text of a plain, .gz or .zst file, without a byte-order mark."""
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -83,21 +83,21 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line without its end); no more than a line and a block are held."""
-    number, held = 1, bytearray()
+    """(number from 1, line without its end); memory holds one line and one block."""
+    number, line = 1, bytearray()
     for block in _blocks(path):
         for place, part in enumerate(block.split(b"\n")):
             if place:
-                yield number, bytes(held)
+                yield number, bytes(line)
                 number += 1
-                held.clear()
-            held += part
-            if len(held) > LONGEST_JSON:
+                line.clear()
+            line += part
+            if len(line) > LONGEST_JSON:
                 raise CharterError(
                     f"{path}:{number}: not JSON (a line of over {LONGEST_JSON // 2**20} MiB); expected one JSON object "
                     "a line"
                 )
-    yield number, bytes(held)
+    yield number, bytes(line)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -106,7 +106,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows whole or not at all; a .gz or .zst ending compresses. The same rows give the same bytes."""
+    """Writes all rows or none; a .gz or .zst ending compresses. The same rows give the same bytes."""
     lines = (json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     try:
         data = "".join(lines).encode("utf-8")

@@ -14,14 +14,14 @@ from charter.ground.text.parsing import id_of, keys_of, text_of
 from charter.ground.text.records import files_of
 
 HARMFUL, HARMLESS = VERDICTS = ("harmful", "harmless")
-# of whom a verdict is; what names nobody is a person's
+# the source of a verdict; a verdict without a source is a person's
 HUMAN, SIMULATED = SOURCES = ("human", "simulated")
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """A person's verdict on one reply, "harmful" or "harmless"; None while nobody has given one. The `source` of one
-    that was made up is simulated."""
+    """A person's verdict on one reply: "harmful", "harmless", or None if it is still open. The `source` of a simulated
+    reviewer's verdict is simulated."""
 
     id: str
     sample: int
@@ -33,7 +33,7 @@ class Judgment:
 
     @property
     def key(self) -> tuple[str, int, str]:
-        """What it is a verdict on: the prompt's id, the number of the sample and its text."""
+        """The subject of the verdict: the prompt's id, the number of the sample and its text."""
         return self.id, self.sample, self.reply
 
 
@@ -46,12 +46,12 @@ def judgment_of_row(row: Mapping[str, Any]) -> Judgment:
     sample, reply, verdict = row.get("sample", 0), row["reply"], row["verdict"]
     if not isinstance(reply, str):
         raise CharterError(
-            f"reply is {reply!r}, expected the text that the verdict is on, as in review.jsonl"
+            f"reply is {reply!r}, expected the text that the verdict judges, as in review.jsonl"
         )
     if not isinstance(sample, int) or isinstance(sample, bool) or sample < 0:
         raise CharterError(f"sample is {sample!r}, expected the number of a sample, the first being 0")
     if verdict is not None and verdict not in VERDICTS:
-        raise CharterError(f'verdict is {verdict!r}, expected "harmful", "harmless", or null while it waits')
+        raise CharterError(f'verdict is {verdict!r}, expected "harmful", "harmless", or null if it is open')
     prompt, note = text_of(row, "prompt", ""), text_of(row, "note", "")
     if (source := text_of(row, "source", HUMAN)) not in SOURCES:
         raise CharterError(f"source is {source!r}, expected human or simulated")
@@ -59,39 +59,39 @@ def judgment_of_row(row: Mapping[str, Any]) -> Judgment:
 
 
 def read_judgments(*paths: Path) -> list[Judgment]:
-    """Judgments of some files, those that wait included; of two rows on one reply the one with a verdict. Verdicts of
-    simulated reviewers stand apart from people's.
+    """Judgments of some files, including open ones. Of two rows on one reply it keeps the one with a verdict. Verdicts
+    of people and of simulated reviewers are separate.
 
-    Raises CharterError naming file:line, for two verdicts that differ as well.
+    Raises CharterError naming file:line, also if two verdicts differ.
     """
-    found: dict[tuple[object, ...], Judgment] = {}
+    judgments: dict[tuple[object, ...], Judgment] = {}
     for path in paths:
         for file in files_of(path, "judgments"):
             if path.is_dir() and not file.stat().st_size:
-                continue  # of reports whose graders flagged nothing
+                continue  # from a report whose graders flagged nothing
             for place, row in source_rows(file):
                 try:
-                    made = judgment_of_row(row)
+                    judgment = judgment_of_row(row)
                 except CharterError as error:
                     raise CharterError(f"{place}: {error}") from None
-                identity = (*made.key, made.source)
-                other = found.get(identity)
+                identity = (*judgment.key, judgment.source)
+                other = judgments.get(identity)
                 if (
                     other is not None
-                    and made.verdict is not None
-                    and other.verdict not in (None, made.verdict)
+                    and judgment.verdict is not None
+                    and other.verdict not in (None, judgment.verdict)
                 ):
                     raise CharterError(
-                        f"{place}: sample {made.sample} of {made.id} is {made.verdict} and was {other.verdict} before; "
-                        "keep one"
+                        f"{place}: sample {judgment.sample} of {judgment.id} is {judgment.verdict} and was "
+                        f"{other.verdict} before; keep one"
                     )
                 if other is None or other.verdict is None:
-                    found[identity] = made
-    return list(found.values())
+                    judgments[identity] = judgment
+    return list(judgments.values())
 
 
 def judgment_row(judgment: Judgment) -> dict[str, Any]:
-    """The row that `read_judgments` reads back as the same judgment."""
+    """The row that `read_judgments` reads back as this judgment."""
     names = ("id", "sample", "prompt", "reply", "verdict", "note")
     row = {name: getattr(judgment, name) for name in names}
     return row if judgment.source == HUMAN else row | {"source": judgment.source}

@@ -1,4 +1,4 @@
-"""The label of a prompt: `meta.p_refuse`, the probability that it ought to be refused."""
+"""The label of a prompt: `meta.p_refuse`, the probability that a model should refuse it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.text.dialogue import Dialogue
 
 P_REFUSE = "p_refuse"
-EVEN = 0.5  # from here on a prompt is unsafe, below it harmless
+EVEN = 0.5  # from this value on a prompt is unsafe, below it harmless
 
 
 def p_refuse(dialogue: Dialogue, source: str, usual: float | None = None) -> float | None:
-    """A row's own label, else the usual one. Raises CharterError for one that is no probability."""
+    """A row's own label, else `usual`. Raises CharterError if the label is not a probability."""
     value = dialogue.meta.get(P_REFUSE, usual)
     if value is None:
         return None

@@ -1,10 +1,10 @@
-"""Languages by the codes of FLORES-200, NTREX-128 and FLORES (version 1): what a request calls them, and which put no
-blanks between words."""
+"""Languages by the codes of FLORES-200, NTREX-128 and FLORES (version 1): their English names, and which put no blanks
+between words."""
 
 from __future__ import annotations
 
 ENGLISH = frozenset({"eng", "eng_Latn", "en", "eng-GB", "eng-US", "eng-IN"})
-# Scores that count words need characters here.
+# For these, scores that count words use characters instead.
 _UNSPACED = "bod cmn dzo ja jpn khm km lao lo mya my shn tha th yue zh zho"
 UNSPACED = frozenset(_UNSPACED.split())
 
@@ -53,10 +53,10 @@ NAMES: dict[str, str] = dict(entry.strip().split(" ", 1) for entry in _NAMES.spl
 
 
 def language(code: str) -> str:
-    """The English name of a code, whose script or region may be left out. Raises ValueError for an unknown one."""
+    """The English name of a code, with or without its script or region. Raises ValueError for an unknown code."""
     name = NAMES.get(code) or NAMES.get(_plain(code))
     if name is None:
-        raise ValueError(f"{code!r} is no language that charter knows")
+        raise ValueError(f"{code!r} is not a language that charter knows")
     return name
 
 

@@ -1,10 +1,10 @@
-"""Overlap of texts by word n-grams: which items of a test stand in what a model was taught (Brown 2020, appendix C).
+"""Overlap of texts by word n-grams: which test items occur in a model's training text (Brown 2020, appendix C).
 
-Words are letters and digits in lower case. An item is hit by a text that shares a run of SIZE words with it, or the
-whole item where it is shorter, down to LEAST words; shorter ones say too little and are not checked.
+Words are letters and digits in lower case. A text hits an item if they share a run of SIZE words. A shorter item, down
+to LEAST words, must occur whole; still shorter items say too little and are not checked.
 
-Runs are kept as 64-bit hashes in one sorted array, 12 bytes each with their item. A text's runs of LEAST words are
-looked up first, in a bitmap of how the items' runs begin; only where a bit is set are longer runs hashed and sought.
+Runs are stored as 64-bit hashes in one sorted array, 12 bytes each with their item. A bitmap of the first LEAST words
+of the items' runs is checked first. Longer runs of a text are hashed and looked up only if the bit is set.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from charter.ground.text.shingles import Hashes, Places, shingles, shingles_at, 
 
 SIZE, LEAST = 13, 8
 _WORD = re.compile(r"[^\W_]+")
-# A run of the items sets two of at least 16 bits, so that of 100 other runs one at most finds its two set.
+# Each run of the items sets two of at least 16 bits, so at most one in 100 other runs has both its bits set.
 _BITS_A_RUN = 32
 _NO_RUNS = np.empty(0, np.uint64)
-# Items whose words are hashed together.
+# Items that are hashed together.
 _ITEMS = 4096
 
 
 def words(text: str) -> list[str]:
-    """The words that are compared."""
+    """The words of a text, for comparison."""
     return _WORD.findall(text.lower())
 
 
 class Items:
-    """The items of tests by name, ready to be looked for in any number of texts.
+    """The items of tests by name, indexed for lookup in any number of texts.
 
-    `names`: of all; `unchecked`: of those without a run. With `apart`, letters of scripts without blanks between
-    words count as words (`shingles.word_hashes`). Without `counting`, runs of nothing but numbers and single letters
-    are not sought: tables and sums share them by chance.
+    `names`: of all items; `unchecked`: of items without a run. With `apart`, letters of scripts without blanks between
+    words count as words (`shingles.word_hashes`). Without `counting`, runs of only numbers and single letters are
+    ignored: tables and sums share them by chance.
     """
 
     def __init__(
@@ -53,66 +53,66 @@ class Items:
         apart: bool = False,
         counting: bool = True,
     ) -> None:
-        """An item of several texts is hit by each of them; where all of them are too short, they are read as one."""
+        """Each text of an item can be hit. If all are too short, they are joined into one."""
         pairs = iter([(n, [t]) for n, t in texts.items()] if isinstance(texts, Mapping) else texts)
         self.names: list[str] = []
         self._apart = apart
-        found = [(_NO_RUNS, np.empty(0, np.uint32), _NO_RUNS)]
+        parts = [(_NO_RUNS, np.empty(0, np.uint32), _NO_RUNS)]
         sizes: set[int] = set()
         while some := list(islice(pairs, _ITEMS)):
             every, starts, lengths, owners = self._spans(some)
             for size in range(LEAST, SIZE + 1):
                 at, span = _runs_of(starts, lengths, size)
                 if not counting:
-                    kept = ~_counts(every, at, size)
-                    at, span = at[kept], span[kept]
+                    wordy = ~_is_counting(every, at, size)
+                    at, span = at[wordy], span[wordy]
                 if len(at):
                     sizes.add(size)
                     whose = owners[span].astype(np.uint32)
-                    found.append((shingles_at(every, at, size), whose, shingles_at(every, at, LEAST)))
+                    parts.append((shingles_at(every, at, size), whose, shingles_at(every, at, LEAST)))
         self._sizes = sorted(sizes)
-        runs, whose, leads = map(np.concatenate, zip(*found, strict=True))
-        self._runs, self._owners = _sorted(runs, whose)
+        runs, whose, leads = map(np.concatenate, zip(*parts, strict=True))
+        self._runs, self._owners = _sort_runs(runs, whose)
         self._bits = _bitmap(leads)
-        sought = np.zeros(len(self.names), bool)
-        sought[self._owners] = True
-        self.unchecked = {self.names[n] for n in np.flatnonzero(~sought)}
+        searchable = np.zeros(len(self.names), bool)
+        searchable[self._owners] = True
+        self.unchecked = {self.names[n] for n in np.flatnonzero(~searchable)}
 
     def save(self, folder: Path) -> None:
-        """Writes what `open` reads: three arrays and the names."""
+        """Writes three arrays and the names, for `open`."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in (("runs", self._runs), ("owners", self._owners), ("bits", self._bits)):
-            file = io.BytesIO()  # of a full disk numpy's own writing says no number
+            file = io.BytesIO()  # on a full disk numpy's own writer gives no error number
             np.save(file, array, allow_pickle=False)
             atomic_write(folder / f"{name}.npy", file.getvalue())
-        said = {
+        fields = {
             "names": self.names,
             "unchecked": sorted(self.unchecked),
             "sizes": self._sizes,
             "apart": self._apart,
         }
-        atomic_write(folder / "items.json", json.dumps(said))
+        atomic_write(folder / "items.json", json.dumps(fields))
 
     @classmethod
     def open(cls, folder: Path) -> Items:
-        """Items that were saved. The arrays are mapped: processes that open one folder share their memory."""
-        found = cls({})
-        said = json.loads((folder / "items.json").read_text("utf-8"))
-        found.names, found.unchecked = said["names"], set(said["unchecked"])
-        found._sizes, found._apart = said["sizes"], said["apart"]
-        found._runs, found._owners, found._bits = (
+        """Opens saved items. The arrays are mapped: processes that open one folder share their memory."""
+        items = cls({})
+        fields = json.loads((folder / "items.json").read_text("utf-8"))
+        items.names, items.unchecked = fields["names"], set(fields["unchecked"])
+        items._sizes, items._apart = fields["sizes"], fields["apart"]
+        items._runs, items._owners, items._bits = (
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             for name in ("runs", "owners", "bits")
         )
-        return found
+        return items
 
     def _spans(self, items: list[tuple[str, Sequence[str]]]) -> tuple[Hashes, Places, Places, Places]:
-        """Words of some items' texts, and of each span of them that is sought: its start, its length, its item."""
+        """Word hashes of some items' texts, and the start, length and item of each span to look up."""
         first = len(self.names)
         self.names += [name for name, _ in items]
         texts = [parts or [""] for _, parts in items]
-        found = list(words_of_each((part for parts in texts for part in parts), self._apart))
-        lengths = np.array([len(own) for own in found])
+        hashes = list(words_of_each((part for parts in texts for part in parts), self._apart))
+        lengths = np.array([len(own) for own in hashes])
         starts = np.cumsum(lengths) - lengths
         counts = np.array([len(parts) for parts in texts])
         heads = np.cumsum(counts) - counts
@@ -122,7 +122,7 @@ class Items:
         long = lengths >= LEAST
         owners = np.repeat(np.arange(len(items)), counts)
         return (
-            np.concatenate(found),
+            np.concatenate(hashes),
             np.concatenate([starts[long], starts[heads][whole]]),
             np.concatenate([lengths[long], sums[whole]]),
             np.concatenate([owners[long], np.flatnonzero(whole)]) + first,
@@ -130,39 +130,39 @@ class Items:
 
     @property
     def bytes(self) -> int:
-        """What the runs take in memory."""
+        """Memory of the runs."""
         return self._runs.nbytes + self._owners.nbytes + self._bits.nbytes
 
     def __len__(self) -> int:
-        """Runs that are kept."""
+        """The number of runs."""
         return len(self._runs)
 
     def hit_by(self, texts: Iterable[str]) -> set[str]:
         """Names of the items that share a run of words with one of the texts."""
-        found: set[str] = set()
+        names: set[str] = set()
         for text in texts:
-            found.update(self.names[n] for n in self._owners_of(text))
-        return found
+            names.update(self.names[n] for n in self._owners_of(text))
+        return names
 
     def _owners_of(self, text: str) -> set[int]:
-        """Numbers of the items hit; the text is read block by block, each with the end of the one before."""
+        """Numbers of the items that a text hits. Each block is read with the end of the one before."""
         owners: set[int] = set()
         rest = _NO_RUNS
         for block in word_hashes(text, self._apart):
             rest = np.concatenate([rest, block])
-            owners.update(self._sought(rest))
+            owners.update(self._find_owners(rest))
             rest = rest[max(0, len(rest) - SIZE + 1) :]
         return owners
 
-    def _sought(self, found: Hashes) -> Iterator[int]:
-        leads = shingles(found, LEAST)
+    def _find_owners(self, hashes: Hashes) -> Iterator[int]:
+        leads = shingles(hashes, LEAST)
         places = np.flatnonzero(_is_set(self._bits, leads))
         places = places[_is_set(self._bits, leads[places] >> np.uint64(32))]
         for size in self._sizes if len(places) else ():
-            starts = places[places + size <= len(found)]
+            starts = places[places + size <= len(hashes)]
             if not len(starts):
                 continue
-            own = np.unique(shingles_at(found, starts, size))
+            own = np.unique(shingles_at(hashes, starts, size))
             first = np.searchsorted(self._runs, own, "left")
             last = np.searchsorted(self._runs, own, "right")
             for a, b in zip(first[first < last], last[first < last], strict=True):
@@ -170,25 +170,25 @@ class Items:
 
 
 def _runs_of(starts: Places, lengths: Places, size: int) -> tuple[Places, Places]:
-    """(start, number of its span) of all runs of `size` words; fewer than SIZE are those of whole spans."""
+    """(start, number of its span) of all runs of `size` words; runs shorter than SIZE are whole spans."""
     spans = np.flatnonzero(lengths == size if size < SIZE else lengths >= size)
     counts = lengths[spans] - size + 1
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.repeat(starts[spans], counts) + within, np.repeat(spans, counts)
 
 
-def _counts(words: Hashes, starts: Places, size: int) -> npt.NDArray[np.bool_]:
+def _is_counting(words: Hashes, starts: Places, size: int) -> npt.NDArray[np.bool_]:
     """Whether a run's words are all numbers below 10,000 or single letters of the alphabet, [starts]."""
-    bare = np.concatenate([[0], np.cumsum(np.isin(words, _bare()))])
+    bare = np.concatenate([[0], np.cumsum(np.isin(words, _counting_words()))])
     return np.asarray(bare[starts + size] - bare[starts] == size)
 
 
 @cache
-def _bare() -> Hashes:
+def _counting_words() -> Hashes:
     return np.concatenate(list(word_hashes(" ".join([*map(str, range(10_000)), *ascii_lowercase]))))
 
 
-def _sorted(runs: Hashes, owners: npt.NDArray[np.uint32]) -> tuple[Hashes, npt.NDArray[np.uint32]]:
+def _sort_runs(runs: Hashes, owners: npt.NDArray[np.uint32]) -> tuple[Hashes, npt.NDArray[np.uint32]]:
     """By run, then owner, without repeats."""
     order = np.lexsort((owners, runs))
     runs, owners = runs[order], owners[order]
@@ -198,7 +198,7 @@ def _sorted(runs: Hashes, owners: npt.NDArray[np.uint32]) -> tuple[Hashes, npt.N
 
 
 def _bitmap(leads: Hashes) -> npt.NDArray[np.uint8]:
-    """Two bits set for each of the hashes, by its lower and by its upper half (Bloom 1970)."""
+    """A bitmap with two bits set for each hash, by its lower and its upper half (Bloom 1970)."""
     size = 1 << max(16, (_BITS_A_RUN * len(leads)).bit_length() - 1)
     bits = np.zeros(size // 8, np.uint8)
     for half in (leads, leads >> np.uint64(32)):
@@ -215,7 +215,7 @@ def _is_set(bits: npt.NDArray[np.uint8], hashes: Hashes) -> npt.NDArray[np.bool_
 
 
 def texts_of(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """(place, every text of the row, however deep) of each row of a file. Raises CharterError where it isn't rows."""
+    """(place, all texts of the row at any depth) of each row of a file. Raises CharterError if it has no rows."""
     for place, row in raw_rows(path):
         yield place, list(_strings(row))
 

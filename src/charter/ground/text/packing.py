@@ -1,7 +1,7 @@
-"""Packing: which documents share a forward pass, and which groups of them an optimizer step.
+"""Packing: which documents share a forward pass, and which groups share an optimizer step.
 
-Rows are ragged, so documents are never cut or padded, and attention never crosses from one to another. The token
-budget bounds memory alone: what a step learns does not depend on how it is cut.
+Rows are ragged: documents are never cut or padded, and attention never crosses from one to another. The token
+budget bounds only memory: what a step learns does not depend on its cuts.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def microbatches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
     return groups
 
 
-def dealt(lengths: Sequence[int], number: int) -> list[list[int]]:
-    """Indices in so many groups of about equal length: longest first, each to the shortest group (Graham 1969)."""
+def deal(lengths: Sequence[int], number: int) -> list[list[int]]:
+    """Indices in `number` groups of about equal length: longest first, each to the shortest group (Graham 1969)."""
     groups: list[list[int]] = [[] for _ in range(number)]
     tokens = [0] * number
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -42,10 +42,10 @@ def dealt(lengths: Sequence[int], number: int) -> list[list[int]]:
     return groups
 
 
-def filled_steps(
+def fill_steps(
     groups: Sequence[T], size: Callable[[T], int], batch: int, epochs: int, seed: int
 ) -> list[list[T]]:
-    """Optimizer steps over all epochs, each shuffled anew; a step takes groups until their sizes sum to `batch`."""
+    """Optimizer steps over all epochs, each shuffled anew. A step takes groups until their sizes reach `batch`."""
     steps: list[list[T]] = []
     for epoch in range(epochs):
         shuffled = list(groups)

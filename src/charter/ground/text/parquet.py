@@ -1,4 +1,4 @@
-"""Rows of parquet files, in which the hub keeps most data sets; the library that reads them is an extra."""
+"""Rows of parquet files, the hub's format for most data sets. Reading them needs the extra `parquet`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ try:
 except ImportError:  # the extra `parquet` isn't installed
     parquet = None
 
-SMALL_GROUP, MOST_TIMES = 2**28, 100  # bytes of a group of rows, by what the file says, or times its own
-LARGEST_ROW = 2**26  # bytes of its texts
-_AT_ONCE = 2**26  # bytes of texts that are decoded together
+SMALL_GROUP, MOST_TIMES = (
+    2**28,
+    100,
+)  # limits of a row group: bytes that the file states, or times the file's size
+LARGEST_ROW = 2**26  # bytes of a row's texts
+_AT_ONCE = 2**26  # bytes of texts decoded together
 
 
 def parquet_rows(path: Path, at_once: int = 1 << 12) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number from 1, row) of each row; at most `at_once` are decoded together.
 
-    Raises CharterError where the file is damaged, has a row of over `LARGEST_ROW` bytes, or the library is missing.
+    Raises CharterError if the file is damaged, a row has over `LARGEST_ROW` bytes, or the library is missing.
     """
     for number, row in short_rows(path, at_once, longest=LARGEST_ROW):
         if isinstance(row, int):
@@ -31,10 +34,10 @@ def parquet_rows(path: Path, at_once: int = 1 << 12) -> Iterator[tuple[int, dict
 
 
 def short_rows(
-    path: Path, at_once: int, wanted: Collection[str] | None = None, longest: int = LARGEST_ROW
+    path: Path, at_once: int, columns: Collection[str] | None = None, longest: int = LARGEST_ROW
 ) -> Iterator[tuple[int, dict[str, Any] | int]]:
-    """(number from 1, row) of each row, or the bytes of its texts where they are over `longest`. Columns that aren't
-    wanted are not decoded: they are None. Raises CharterError like `parquet_rows`."""
+    """(number from 1, row) of each row, or the size of its texts in bytes if that is over `longest`. Columns outside
+    `columns` are not decoded: they are None. Raises CharterError like `parquet_rows`."""
     if parquet is None:
         raise CharterError(f"{path} is a parquet file, which needs pyarrow: pip install pyarrow")
     number = 0
@@ -44,28 +47,28 @@ def short_rows(
             leaves = map(plain.schema.column, range(len(plain.schema)))
             texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
             _check_groups(plain.metadata, path.stat().st_size)
-        chosen = None if wanted is None else [name for name in bare if name in wanted]
-        # a text that stands in many rows stays one: written once, it may be meant a million times
+        names = None if columns is None else [name for name in bare if name in columns]
+        # a text in many rows stays one object: a file may repeat one text a million times
         with parquet.ParquetFile(path, read_dictionary=texts) as file:
-            for batch in file.iter_batches(batch_size=at_once, columns=chosen):
+            for batch in file.iter_batches(batch_size=at_once, columns=names):
                 for row in _rows(batch, longest):
                     number += 1
                     yield number, row if isinstance(row, int) else bare | row
     except FileNotFoundError:
         raise CharterError(f"{path} does not exist; check the path") from None
-    except (ArrowException, *DAMAGE) as error:  # ValueError of times that Python can't tell, too
+    except (ArrowException, *DAMAGE) as error:  # also ValueError for times that Python can't represent
         reason = line_of(error)
         raise CharterError(f"{path} cannot be read as parquet ({reason}); get the file again") from None
 
 
 def _check_groups(metadata: Any, size: int) -> None:
-    """Raises ValueError for a group of rows that would unpack to far more than the file has. Columns aren't asked: the
-    library ends the process where one is damaged."""
+    """Raises ValueError if a row group would unpack to far more than the file's size. It doesn't read the columns'
+    metadata: for a damaged column the library ends the process."""
     for group in range(metadata.num_row_groups):
-        unpacked = metadata.row_group(group).total_byte_size
-        if not 0 <= unpacked <= max(SMALL_GROUP, MOST_TIMES * size):
+        unpacked_size = metadata.row_group(group).total_byte_size
+        if not 0 <= unpacked_size <= max(SMALL_GROUP, MOST_TIMES * size):
             raise ValueError(
-                f"a group of rows has {unpacked:,} bytes, unpacked; write it with smaller groups"
+                f"a group of rows has {unpacked_size:,} bytes, unpacked; write it with smaller groups"
             )
 
 
@@ -81,16 +84,16 @@ def _rows(batch: Any, longest: int) -> Iterator[dict[str, Any] | int]:
 
 def _size(columns: Iterable[Any]) -> int:
     """Bytes of the texts in columns of any depth, each as often as it occurs."""
-    total, left = 0, list(columns)
-    while left:
-        column = left.pop()
+    total, stack = 0, list(columns)
+    while stack:
+        column = stack.pop()
         if types.is_dictionary(column.type):
             lengths = compute.binary_length(column.dictionary)
             total += compute.sum(compute.take(lengths, column.indices)).as_py() or 0
         elif types.is_struct(column.type):
-            left += column.flatten()
+            stack += column.flatten()
         elif types.is_map(column.type):
-            left += [column.keys, column.items]
+            stack += [column.keys, column.items]
         elif types.is_list(column.type) or types.is_large_list(column.type):
-            left.append(column.flatten())
+            stack.append(column.flatten())
     return total

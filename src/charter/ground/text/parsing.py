@@ -1,6 +1,6 @@
-"""One row of a file turned into a dialogue, a comparison or a triple, and what its columns may hold.
+"""Parses one row of a file into a dialogue, a comparison or a triple, and checks its columns.
 
-Rows are in our own columns, TRL's or HH-RLHF's; `columns` turns those of other sets into them.
+Rows are in our own columns, TRL's or HH-RLHF's; `columns` converts those of other sets.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from charter.ground.text.dialogue import (
     Dialogue,
     Message,
     assistant,
-    check_asked,
     check_messages,
     check_text,
+    check_user_turns,
     user,
 )
 from charter.ground.text.transcript import is_transcript, parse_transcript
@@ -49,7 +49,7 @@ _COMPARISON_KEYS = {
 }
 DEFAULT_AXIS = "helpful"
 DISORDER = "turns empty or out of order"
-# the columns that mean something; `unseen`, `rating` and `p_refuse` are among those that stand in meta
+# the columns with a meaning; `unseen`, `rating` and `p_refuse` go into meta
 KNOWN_COLUMNS = {
     "dialogues": _DIALOGUE_KEYS | {"unseen", "rating", "p_refuse"},
     "comparisons": _COMPARISON_KEYS,
@@ -61,16 +61,16 @@ KNOWN_COLUMNS = {
 
 
 class LeftOut(CharterError):
-    """A row of a published set that can't be used; readers that expect such rows drop them and count the reason."""
+    """A row of a published set that we can't use. Readers that expect such rows drop and count them by reason."""
 
 
 class NoPreference(LeftOut):
-    """A pair that carries no preference."""
+    """A pair without a preference."""
 
 
 def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
     """A dialogue from our columns, TRL's, or a transcript. Raises CharterError, also for a row of another kind, and
-    LeftOut for a transcript whose turns are empty or out of order."""
+    LeftOut if the turns of a transcript are empty or out of order."""
     check_kind(row, "dialogues")
     if "messages" in row:
         messages = check_messages(row["messages"])
@@ -87,7 +87,7 @@ def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
     meta = _meta(row, _DIALOGUE_KEYS)
     return Dialogue(
         id_of(row),
-        check_asked(messages),
+        check_user_turns(messages),
         text_of(row, "topic", ""),
         text_of(row, "source", ""),
         _weight(row),
@@ -102,7 +102,7 @@ def lesson_of_row(row: Mapping[str, Any]) -> Dialogue:
     if all(message["role"] != "assistant" for message in dialogue.messages[dialogue.learn_from :]):
         where = f" (learn_from is {dialogue.learn_from})" if dialogue.learn_from else ""
         raise CharterError(
-            f"a dialogue without an assistant's turn to learn from{where}; add one, or check it as prompts"
+            f"the dialogue has no assistant's turn to learn from{where}; add one, or check it as prompts"
         )
     return dialogue
 
@@ -120,7 +120,7 @@ def comparison_of_row(row: Mapping[str, Any]) -> Comparison:
 
 
 def triple_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A triple: the row with its id, messages, harmful and good reply checked. Raises CharterError."""
+    """A triple: the row after its id, messages, harmful and good reply are checked. Raises CharterError."""
     check_kind(row, "triples")
     if "messages" in row:
         messages = check_messages(row["messages"])
@@ -128,13 +128,17 @@ def triple_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
         messages = prompt_messages(row["prompt"])
     else:
         raise CharterError(f"a row with {keys_of(row)}; a triple needs messages or prompt")
-    kept = {key: value for key, value in row.items() if key != "prompt"}
-    kept |= {"id": id_of(row), "topic": text_of(row, "topic", ""), "messages": list(check_asked(messages))}
-    return kept | {key: _reply(row[key], key) for key in OWN_COLUMNS["triples"]}
+    triple = {key: value for key, value in row.items() if key != "prompt"}
+    triple |= {
+        "id": id_of(row),
+        "topic": text_of(row, "topic", ""),
+        "messages": list(check_user_turns(messages)),
+    }
+    return triple | {key: _reply(row[key], key) for key in OWN_COLUMNS["triples"]}
 
 
 def _whole_pair(row: Mapping[str, Any]) -> Comparison:
-    """Chosen and rejected are whole dialogues (transcripts or messages) that share all but the last reply."""
+    """A comparison of two whole dialogues (transcripts or messages) that share all but the last reply."""
     sides: list[tuple[Message, ...]] = []
     for key in ("chosen", "rejected"):
         value = row[key]
@@ -142,7 +146,7 @@ def _whole_pair(row: Mapping[str, Any]) -> Comparison:
             sides.append(check_messages(value, last="assistant"))
             continue
         if not is_transcript(value, headed=True):
-            raise CharterError(f"{key} has neither a prompt beside it nor the \\n\\nHuman: form")
+            raise CharterError(f"{key} has neither the \\n\\nHuman: form nor a column prompt beside it")
         try:
             sides.append(check_messages(_transcript(value), last="assistant"))
         except CharterError:
@@ -154,12 +158,12 @@ def _whole_pair(row: Mapping[str, Any]) -> Comparison:
 
 
 def _transcript(text: str) -> tuple[Message, ...]:
-    """The messages of a whole dialogue in the Human/Assistant form. Raises CharterError for another form, LeftOut for
-    turns that are empty or out of order, which published sets have."""
+    """The messages of a whole dialogue in the Human/Assistant form. Raises CharterError for another form, and LeftOut
+    if turns are empty or out of order, as in some published sets."""
     if not is_transcript(text, headed=True):
-        raise CharterError("the transcript has not the \\n\\nHuman: form")
+        raise CharterError("the transcript lacks the \\n\\nHuman: form")
     try:
-        return check_asked(parse_transcript(text))
+        return check_user_turns(parse_transcript(text))
     except CharterError:
         raise LeftOut(DISORDER) from None
 
@@ -176,7 +180,7 @@ def _comparison(
     meta = _meta(row, _COMPARISON_KEYS)
     topic, weight = text_of(row, "topic", ""), _weight(row)
     return Comparison(
-        id_of(row), check_asked(messages), chosen, rejected, float(p), axis, source, topic, meta, weight
+        id_of(row), check_user_turns(messages), chosen, rejected, float(p), axis, source, topic, meta, weight
     )
 
 
@@ -215,7 +219,7 @@ def _reply(value: object, name: str) -> str:
 
 
 def id_of(row: Mapping[str, Any]) -> str:
-    """The id of a row, also of one that is a number. Raises CharterError."""
+    """The id of a row as text; it may be a number. Raises CharterError."""
     value = row.get("id")
     if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
         raise CharterError(f"id is {value!r}, expected a text")
@@ -223,7 +227,7 @@ def id_of(row: Mapping[str, Any]) -> str:
 
 
 def text_of(row: Mapping[str, Any], key: str, default: str) -> str:
-    """The text in a column, `default` where the row lacks it. Raises CharterError."""
+    """The text in a column, or `default` if the row lacks it. Raises CharterError."""
     value = row.get(key, default)
     if not isinstance(value, str):
         raise CharterError(f"{key} is {type(value).__name__}, expected a text")
@@ -231,21 +235,21 @@ def text_of(row: Mapping[str, Any], key: str, default: str) -> str:
 
 
 def _meta(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """The row's meta, and every column that has no place of its own."""
+    """The row's meta, with every unknown column added."""
     meta = row.get("meta", {})
     if not isinstance(meta, dict):
         raise CharterError(f"meta is {type(meta).__name__}, expected an object")
     return {**{k: v for k, v in row.items() if k not in known}, **meta}
 
 
-def check_kind(row: Mapping[str, Any], wanted: str) -> None:
-    """Raises CharterError for a row that is of another kind, or lacks a column that only this kind has."""
-    found = kind_of_row(row)
-    kind = found if found in OWN_COLUMNS else wanted
+def check_kind(row: Mapping[str, Any], expected: str) -> None:
+    """Raises CharterError if a row is of another kind, or lacks a column that only this kind has."""
+    recognised = kind_of_row(row)
+    kind = recognised if recognised in OWN_COLUMNS else expected
     own = OWN_COLUMNS.get(kind, ())
     missing = " and ".join(column for column in own if column not in row)
-    if kind != wanted or missing:
-        among = f" among {wanted}" if kind != wanted else ""
+    if kind != expected or missing:
+        among = f" among {expected}" if kind != expected else ""
         without = f" without {missing}" if missing else ""
         unknown = ", ".join(sorted(str(column) for column in row if column not in KNOWN_COLUMNS[kind]))
         strange = f" (and with the unknown {unknown})" if unknown else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.seed import derive_seed, sampled
+from charter.ground.settings.seed import derive_seed, sample_rows
 from charter.ground.text.columns import axis_of, plain_name, source_rows
 from charter.ground.text.dialogue import (
     Comparison,
@@ -42,19 +42,19 @@ def read_dialogues(path: Path, lessons: bool = False, dropped: Counter[str] | No
 
     Rows: {"messages"}, {"prompt", "completion"}, {"prompt"}, or any set that `columns` knows; a .txt file is
     one prompt a line. With `lessons` each must hold a turn of the assistant's to learn from. With
-    `dropped`, transcripts with turns empty or out of order are left out and counted in it.
+    `dropped`, transcripts whose turns are empty or out of order are left out and counted in it.
     """
     return read_records(path, "dialogues", lesson_of_row if lessons else dialogue_of_row, dropped)
 
 
 def read_prompts(paths: Iterable[Path], limit: int = 0, seed: int = 0) -> list[Dialogue]:
-    """What is asked in the dialogues of some files, up to their last user turn; `limit` of them at random, 0: all.
+    """The prompts in some files: each dialogue up to its last user turn. `limit` draws that many at random, 0: all.
 
-    Raises CharterError where two files share an id: seeds and intervals go by it.
+    Raises CharterError if two files share an id: seeds and intervals depend on it.
     """
     prompts = [prompt_of(d) for path in paths for d in read_dialogues(path)]
     check_distinct("the prompts", (d.id for d in prompts))
-    return sampled(prompts, limit, derive_seed(seed, "limit"))
+    return sample_rows(prompts, limit, derive_seed(seed, "limit"))
 
 
 def read_comparisons(path: Path, dropped: Counter[str] | None = None, axis: str = "") -> list[Comparison]:
@@ -62,8 +62,8 @@ def read_comparisons(path: Path, dropped: Counter[str] | None = None, axis: str 
 
     Rows: {"messages", "chosen", "rejected"}, TRL's {"prompt", "chosen", "rejected"} as strings or messages,
     or HH-RLHF's two transcripts. Pairs of identical replies, or of transcripts that differ before the last
-    reply, carry no preference: they are left out and counted in `dropped` by reason. Rows that name no axis
-    are of `axis`, else of the one that the file's name stands for, else helpful.
+    reply, carry no preference: they are left out and counted in `dropped` by reason. Rows without an axis
+    get `axis`, else the one that the file's name stands for, else helpful.
     """
 
     def columns_of(file: Path) -> dict[str, str]:
@@ -80,19 +80,19 @@ def read_records(
     dropped: Counter[str] | None = None,
     columns_of: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> list[Record]:
-    """What `make` makes of each row of a file or a folder's `name` file; `columns_of` a file are those of its
-    rows that lack them.
+    """The record that `make` returns for each row of a file, or of the `name` file in a folder. `columns_of`
+    gives the default columns of a file's rows.
 
-    Raises CharterError naming file:line, for a second row of one id as well. With `dropped`, rows without a
+    Raises CharterError naming file:line, also if two rows share an id. With `dropped`, rows without a
     preference are left out and counted in it by reason.
     """
     records: list[Record] = []
     places: dict[str, str] = {}
     for file in files_of(path, name):
-        given = columns_of(file) if columns_of else {}
+        defaults = columns_of(file) if columns_of else {}
         for place, row in source_rows(file):
             try:
-                record = make({**given, **row})
+                record = make({**defaults, **row})
                 _note_id(places, str(row["id"]), place)
             except LeftOut as reason:
                 if dropped is None:
@@ -108,7 +108,7 @@ def read_records(
 
 
 def _note_id(places: dict[str, str], id: str, place: str) -> None:
-    """Notes where an id stands. Raises CharterError where it stood already."""
+    """Records the place of an id. Raises CharterError if the id already has another place."""
     if (first := places.setdefault(id, place)) != place:
         raise CharterError(
             f"the id {id!r} occurs more than once, first at {first}; ids name rows and must differ"
@@ -116,7 +116,7 @@ def _note_id(places: dict[str, str], id: str, place: str) -> None:
 
 
 def check_distinct(what: str, ids: Iterable[str]) -> None:
-    """Raises CharterError where an id names more than one row of `what`."""
+    """Raises CharterError if an id names more than one row of `what`."""
     if repeated := duplicates(ids):
         raise CharterError(
             f"{what}: the id {repeated[0]!r} occurs more than once; ids name rows and must differ"
@@ -124,7 +124,7 @@ def check_distinct(what: str, ids: Iterable[str]) -> None:
 
 
 def files_of(path: Path, name: str) -> list[Path]:
-    """The file itself; of a folder its `name`.jsonl, else all its data files."""
+    """The file itself; for a folder its `name`.jsonl, else all its data files."""
     path = Path(path)
     if not path.is_dir():
         return [path]
@@ -136,11 +136,11 @@ def files_of(path: Path, name: str) -> list[Path]:
     if own:
         return own[:1]
     if (path / "manifest.json").is_file():
-        raise CharterError(f"{path} is an artifact without {name}.jsonl; give one that holds {name}")
-    found = sorted(f for f in path.iterdir() if plain_name(f) != f.name and f.is_file())
-    if not found:
+        raise CharterError(f"{path} is an artifact without {name}.jsonl; name one that holds {name}")
+    files = sorted(f for f in path.iterdir() if plain_name(f) != f.name and f.is_file())
+    if not files:
         raise CharterError(f"{path} holds no {name}.jsonl and no other data file")
-    return found
+    return files
 
 
 def dialogue_row(dialogue: Dialogue) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def write_comparisons(path: Path, comparisons: Iterable[Comparison]) -> None:
 def to_trl(record: Dialogue | Comparison) -> dict[str, Any]:
     """TRL's columns: messages of a dialogue; prompt, chosen and rejected of a comparison, as message lists.
 
-    TRL has no soft labels: a comparison whose p_chosen is below one half changes sides.
+    TRL has no soft labels: if p_chosen is below one half, the replies swap sides.
     """
     if isinstance(record, Dialogue):
         return {"messages": list(record.messages)}
@@ -193,7 +193,7 @@ def to_trl(record: Dialogue | Comparison) -> dict[str, Any]:
 
 
 def to_hh(comparison: Comparison) -> dict[str, str]:
-    """HH-RLHF's columns: two whole transcripts. Raises CharterError where a turn's text looks like turns."""
+    """HH-RLHF's columns: two whole transcripts. Raises CharterError if a turn's text looks like turns."""
     better, worse = sides(comparison)
     prompt: Sequence[Message] = comparison.messages
     return {
@@ -205,13 +205,13 @@ def to_hh(comparison: Comparison) -> dict[str, str]:
 def read_texts(path: Path) -> list[tuple[str, str]]:
     """(id, text) of a file: JSON Lines with "text" (and "id" or "name"), or one document of plain text.
 
-    Raises CharterError naming file:line, for an empty text as well: there is nothing in it to score.
+    Raises CharterError naming file:line, also for an empty text: it holds nothing to score.
     """
-    found: list[tuple[str, str]] = []
+    texts: list[tuple[str, str]] = []
     places: dict[str, str] = {}
     for file in files_of(path, "text"):
         if ".jsonl" not in file.name:
-            found.append((plain_name(file), _told(read_text(file), str(file))))
+            texts.append((plain_name(file), _check_filled(read_text(file), str(file))))
             continue
         for number, row in numbered_rows(file):
             place = f"{file}:{number}"
@@ -223,12 +223,12 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
                 text = check_text(row["text"], "text")
             except CharterError as error:
                 raise CharterError(f"{place}: {error}") from None
-            found.append((name, _told(text, place)))
-    return found
+            texts.append((name, _check_filled(text, place)))
+    return texts
 
 
-def _told(text: str, place: str) -> str:
-    """The text, if it says something. Raises CharterError."""
+def _check_filled(text: str, place: str) -> str:
+    """The text. Raises CharterError if it is empty."""
     if not text.strip():
         raise CharterError(f"{place}: the text is empty; write one or remove it")
     return text

@@ -1,6 +1,6 @@
-"""Rendering chat templates as transformers does, in a sandbox: they come with downloaded models.
+"""Renders chat templates as transformers does, in a sandbox: they come with downloaded models.
 
-Besides Jinja itself templates may use loop controls, raise_exception, strftime_now, tojson and the
+Besides plain Jinja, templates may use loop controls, raise_exception, strftime_now, tojson and the
 {% generation %} block of trainers, which has no effect here.
 """
 
@@ -21,13 +21,13 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.foreign import line_of
 from charter.ground.text.bounded import BoundedEnvironment, budget
 
-LONGEST_DATE = 100  # characters of its form
+LONGEST_DATE = 100  # characters of a date's format
 LONGEST_TEMPLATE = 2**15  # characters; the longest in use have some 20,000
-TODAY = datetime(2024, 7, 26)  # what templates that ask for the date are told
+TODAY = datetime(2024, 7, 26)  # the date that every template gets
 
 
 class _Generation(Extension):
-    """Lets {% generation %} ... {% endgeneration %} through."""
+    """Accepts {% generation %} ... {% endgeneration %} and renders its body."""
 
     tags = {"generation"}  # noqa: RUF012 (jinja2 declares it as an instance attribute)
 
@@ -37,14 +37,14 @@ class _Generation(Extension):
 
 
 def render(source: str, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any]) -> str:
-    """The text of messages under a template. Raises CharterError with the template's own refusal."""
+    """The text that a template makes of messages. Raises CharterError with the template's own error."""
     compiled = _compile(source)
     try:
-        # copies, because a template may well change the messages it is given
-        given = [dict(message) for message in messages]
+        # copies, because a template may change its messages
+        copies = [dict(message) for message in messages]
         with budget():
-            return compiled.render(messages=given, tools=None, documents=None, **variables)
-    except Exception as error:  # whatever a strange template comes upon
+            return compiled.render(messages=copies, tools=None, documents=None, **variables)
+    except Exception as error:  # a strange template may raise anything
         raise CharterError(f"the chat template refuses these messages: {line_of(error)}") from None
 
 
@@ -84,7 +84,7 @@ def _raise_exception(message: str) -> NoReturn:
 
 
 def _strftime_now(form: str) -> str:
-    """One date for all days: a run that is resumed or verified tomorrow must make the same prompts."""
+    """Always the same date: a run that resumes or is verified tomorrow must make the same prompts."""
     if len(form) > LONGEST_DATE:
-        raise TemplateError("the form of a date is too long")
+        raise TemplateError("the format of a date is too long")
     return TODAY.strftime(form)

@@ -6,8 +6,8 @@ A corpus folder holds `tokenizer.json`, `tokenizer_config.json`, `corpus.json` (
     train/00000.tokens       ids of the texts alone, end to end, little-endian uint16 or uint32; no special token
     train/00000.documents    one record of 16 bytes a document: tokens u4, source u2, language u2, bytes u8 (UTF-8)
 
-A document lies whole in one shard. A shard is renamed into place when it is complete, its tokens before its records, so
-that a writer that was killed goes on behind the last record file.
+A document lies whole in one shard. A complete shard is renamed into place, its tokens before its records. So a killed
+writer can continue after the last record file.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from charter.ground.text.tokenizer import Tokenizer
 
 DOCUMENT = np.dtype([("tokens", "<u4"), ("source", "<u2"), ("language", "<u2"), ("bytes", "<u8")])
 SHARD_TOKENS = 1 << 25
-LABELS = 1 << 16  # sources, and languages, that a record can tell apart
+LABELS = 1 << 16  # most sources, and most languages, in a record
 
 
 def train_texts(folder: Path) -> Iterator[str]:
-    """The documents that a corpus teaches, as text. Raises CharterError for a corpus that is damaged."""
+    """The training documents of a corpus, as text. Raises CharterError for a damaged corpus."""
     shards, tokenizer = TokenShards.open(folder, "train"), Tokenizer.from_folder(folder)
     for document in range(shards.documents):
         yield tokenizer.decode(shards.read(document).tolist())
 
 
 class ShardWriter:
-    """Writes the shards of one split into its folder; complete shards that a killed writer left are kept.
+    """Writes the shards of one split into its folder, after the complete shards of a killed writer.
 
-    `documents` counts the documents in complete shards: the caller adds those behind them, in the same order.
+    `documents` counts the documents in complete shards: the caller adds the later ones, in the same order.
     """
 
     def __init__(self, folder: Path, vocab_size: int, shard_tokens: int = SHARD_TOKENS) -> None:
@@ -50,14 +50,14 @@ class ShardWriter:
         self.vocab_size = vocab_size
         self.dtype = np.dtype(dtype_of(vocab_size)).newbyteorder("<")
         self.shard_tokens = shard_tokens
-        self._ids, self._records = bytearray(), bytearray()  # as they will lie in the files
+        self._ids, self._records = bytearray(), bytearray()  # the bytes of the next files
         folder.mkdir(parents=True, exist_ok=True)
         self._complete = 0
         self.documents = 0
         while (records := self._place(self._complete, "documents")).is_file():
             self.documents += records.stat().st_size // DOCUMENT.itemsize
             self._complete += 1
-        for stray in folder.iterdir():  # of a shard that was not complete
+        for stray in folder.iterdir():  # of an incomplete shard
             if stray.name.startswith(TEMPORARY) or stray == self._place(self._complete, "tokens"):
                 stray.unlink()
 
@@ -66,25 +66,25 @@ class ShardWriter:
     ) -> None:
         """Appends one document of `size` bytes of UTF-8.
 
-        Raises CharterError for one without tokens, for an id beyond the vocabulary, and for a label beyond 65,535.
+        Raises CharterError for a document without tokens, an id beyond the vocabulary, or a label beyond 65,535.
         """
-        found = np.asarray(ids)
-        if not len(found):
+        tokens = np.asarray(ids)
+        if not len(tokens):
             raise CharterError("a document without tokens can't be stored; leave it out and count it")
-        if int(found.min()) < 0 or int(found.max()) >= self.vocab_size:
+        if int(tokens.min()) < 0 or int(tokens.max()) >= self.vocab_size:
             raise CharterError(
-                f"ids from {int(found.min())} to {int(found.max())} go beyond the vocabulary of {self.vocab_size}; "
+                f"ids from {int(tokens.min())} to {int(tokens.max())} go beyond the vocabulary of {self.vocab_size}; "
                 "encode with the corpus's own tokenizer"
             )
         if not (0 <= source < LABELS and 0 <= language < LABELS and size >= 0):
             raise CharterError(f"source {source} or language {language} is beyond {LABELS - 1}")
-        self._ids += found.astype(self.dtype).tobytes()
-        self._records += np.array((len(found), source, language, size), DOCUMENT).tobytes()
+        self._ids += tokens.astype(self.dtype).tobytes()
+        self._records += np.array((len(tokens), source, language, size), DOCUMENT).tobytes()
         if len(self._ids) >= self.shard_tokens * self.dtype.itemsize:
             self._finish()
 
     def close(self) -> tuple[Shard, ...]:
-        """Completes the last shard; what corpus.json says of all shards of this split."""
+        """Completes the last shard. Returns the index entries of all shards of this split."""
         if self._records:
             self._finish()
         return tuple(self._shard(number) for number in range(self._complete))
@@ -122,10 +122,10 @@ class ShardWriter:
 
 
 class TokenShards:
-    """The documents of one split of a corpus, by number. Opening looks at sizes and sums; `verify` reads all bytes."""
+    """The documents of one split of a corpus, by number. Opening checks sizes and sums; `verify` reads all bytes."""
 
     def __init__(self, folder: Path, split: Split, index: Index) -> None:
-        """folder: that of the corpus; index: what its corpus.json says. Raises CharterError for what doesn't fit."""
+        """folder: of the corpus; index: its corpus.json. Raises CharterError if the files don't fit the index."""
         self.folder = Path(folder) / split
         self.index = index
         self._shards = index.splits.get(split, ())
@@ -139,7 +139,7 @@ class TokenShards:
         self.documents = len(whole)
         self.tokens = int(self.lengths.sum(dtype=np.int64))
         self.bytes = int(self.text_bytes.sum(dtype=np.int64))
-        # places in the row of all tokens, and the first document of each shard
+        # offsets among all tokens, and the first document of each shard
         self._starts = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
         self._first = np.cumsum([0, *(shard.documents for shard in self._shards)]).tolist()
 
@@ -147,7 +147,7 @@ class TokenShards:
     def open(cls, folder: Path, split: Split, verify: bool = False) -> TokenShards:
         """The split of a corpus folder; with `verify` all bytes are hashed.
 
-        Raises CharterError, which names the file, for a shard that is missing, truncated, or isn't the index's.
+        Raises CharterError naming the file if a shard is missing, truncated, or differs from the index.
         """
         shards = cls(folder, split, read_index(folder))
         if verify:
@@ -155,9 +155,9 @@ class TokenShards:
         return shards
 
     def read(self, document: int, start: int = 0, count: int | None = None) -> npt.NDArray[np.int64]:
-        """Ids [count] of a document from its token `start` on (fewer at its end), without special tokens.
+        """Ids [count] of a document from token `start` on (fewer at its end), without special tokens.
 
-        Raises IndexError beyond the documents, CharterError for an id that the vocabulary doesn't have.
+        Raises IndexError beyond the documents, CharterError for an id beyond the vocabulary.
         """
         if not 0 <= document < self.documents:
             raise IndexError(f"document {document} of {self.documents}")
@@ -170,21 +170,21 @@ class TokenShards:
             place = self._place(self._shards[shard], "tokens")
             raise CharterError(
                 f"{place}: document {document} holds the id {int(ids.max())} and the vocabulary has "
-                f"{self.index.vocab_size}; the file was changed: run the recipe again that made it"
+                f"{self.index.vocab_size}; the file was changed: run its recipe again"
             )
         return ids
 
     def verify(self) -> None:
-        """Hashes every file. Raises CharterError for the first that isn't the one the index names."""
+        """Hashes every file. Raises CharterError for the first that differs from the index."""
         for shard in self._shards:
-            for ending, wanted in (
+            for ending, expected in (
                 ("tokens", shard.tokens_sha256),
                 ("documents", shard.documents_sha256),
             ):
                 path = self._place(shard, ending)
-                if digest_file(path) != wanted:
+                if digest_file(path) != expected:
                     raise CharterError(
-                        f"{path} was changed (its sha256 isn't that in {INDEX}); run the recipe again that made it"
+                        f"{path} was changed (its sha256 differs from {INDEX}); run its recipe again"
                     )
 
     @cached_property
@@ -195,30 +195,30 @@ class TokenShards:
         return self.folder / f"{shard.name}.{ending}"
 
     def _records(self, shard: Shard) -> npt.NDArray[np.void]:
-        """The records of one shard, held against the index and against the size of its tokens."""
+        """The records of one shard, checked against the index and the size of its tokens."""
         sizes = {
             "documents": shard.documents * DOCUMENT.itemsize,
             "tokens": shard.tokens * self._dtype.itemsize,
         }
-        for ending, wanted in sizes.items():
+        for ending, expected in sizes.items():
             path = self._place(shard, ending)
-            found = path.stat().st_size if path.is_file() else None
-            if found != wanted:
-                what = "is missing" if found is None else f"has {found} bytes instead of {wanted}"
+            actual = path.stat().st_size if path.is_file() else None
+            if actual != expected:
+                what = "is missing" if actual is None else f"has {actual} bytes instead of {expected}"
                 raise CharterError(
-                    f"{path} {what}; it is truncated or of another corpus: run the recipe again that made it"
+                    f"{path} {what}; it is truncated or of another corpus: run its recipe again"
                 )
         path = self._place(shard, "documents")
         records = np.fromfile(path, DOCUMENT)
         tokens, size = (int(records[name].sum(dtype=np.int64)) for name in ("tokens", "bytes"))
         labels = len(self.index.sources), len(self.index.languages)
-        known = all(
+        labels_fit = all(
             not len(records) or int(records[name].max()) < count
             for name, count in zip(("source", "language"), labels, strict=True)
         )
-        if (tokens, size) != (shard.tokens, shard.bytes) or not known:
+        if (tokens, size) != (shard.tokens, shard.bytes) or not labels_fit:
             raise CharterError(
                 f"{path} doesn't fit {INDEX} ({tokens} tokens of {size} bytes instead of {shard.tokens} of "
-                f"{shard.bytes}, or an unknown source or language); run the recipe again that made it"
+                f"{shard.bytes}, or an unknown source or language); run its recipe again"
             )
         return records

@@ -1,10 +1,10 @@
-"""Words and runs of words of a text as 64-bit hashes, made by whole arrays: what duplicates and overlap are found by.
+"""Words and runs of words of a text as 64-bit hashes, computed on whole arrays. Duplicates and overlap compare them.
 
 A word is a run of letters and digits in lower case. Its hash is the polynomial sum c_i P^i over its code points
 c_i modulo 2^64, taken from one running sum over the text: (S_end - S_start) P^-start, P odd and so invertible. A
-shingle (Broder 1997) of n words has the polynomial hash of its words' hashes in Q. Both are stirred by the finaliser
-of SplitMix64 (Steele 2014), for sums alone keep traces of their order. Two different shingles share a hash with
-a probability near 2^-64. Texts are read block by block, so that memory doesn't grow with them.
+shingle (Broder 1997) of n words has the polynomial hash of its words' hashes in Q. The finaliser of SplitMix64 (Steele
+2014) mixes both, because plain sums keep traces of their order. Two different shingles share a hash with a probability
+near 2^-64. Texts are read block by block, so memory doesn't grow with them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy.typing as npt
 Hashes = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
 
-# Code points read at once: their arrays stay within a core's cache.
+# Code points in a block: its arrays fit a core's cache.
 BLOCK = 1 << 17
-# No letter or digit stands above this plane's part.
+# No letter or digit has a code point from here on.
 _LAST = 0x33000
 _SEPARATOR, _JOINED, _ALONE = 0, 1, 2
 _P, _Q = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
@@ -35,16 +35,16 @@ UNSPACED = (
 
 @cache
 def _classes(apart: bool) -> npt.NDArray[np.uint8]:
-    """What each code point is: no part of a word, part of a run, or a word alone."""
+    """The class of each code point: no part of a word, part of a run, or a word by itself."""
     characters = list(map(chr, range(_LAST)))
-    found = np.fromiter(map(str.isalnum, characters), np.uint8, _LAST)
+    classes = np.fromiter(map(str.isalnum, characters), np.uint8, _LAST)
     if apart:
-        # Vowel signs are no letters to Python, though they stand inside words.
+        # Python counts vowel signs as no letters, though words contain them.
         marks = np.fromiter((unicodedata.category(c)[0] == "M" for c in characters), bool, _LAST)
-        found[marks] = _JOINED
+        classes[marks] = _JOINED
         for first, last in UNSPACED:
-            found[first : last + 1][found[first : last + 1] == _JOINED] = _ALONE
-    return np.append(found, np.uint8(_SEPARATOR))
+            classes[first : last + 1][classes[first : last + 1] == _JOINED] = _ALONE
+    return np.append(classes, np.uint8(_SEPARATOR))
 
 
 @cache
@@ -56,8 +56,8 @@ def _powers() -> tuple[Hashes, Hashes]:
     return powers, inverses
 
 
-def stirred(values: Hashes) -> Hashes:
-    """The finaliser of SplitMix64: every bit of a value changes each bit of the result with probability 1/2."""
+def mix64(values: Hashes) -> Hashes:
+    """The finaliser of SplitMix64: every bit of a value flips each bit of the result with probability 1/2."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
@@ -66,45 +66,45 @@ def stirred(values: Hashes) -> Hashes:
 def word_hashes(text: str, apart: bool = True) -> Iterator[Hashes]:
     """Hashes of the words in order, a block at a time. A word over a block's length is cut.
 
-    With `apart`, every letter of a script without blanks between words (UNSPACED) is a word of its own, and vowel
-    signs belong to their words; without, words are exactly those of `overlap.words`.
+    With `apart`, every letter of a script without blanks between words (UNSPACED) is a word, and vowel signs belong to
+    their words. Without it, words are exactly those of `overlap.words`.
     """
     start = 0
     while start < len(text):
         stop = _cut(text, start)
-        found, _, _ = _block(text[start:stop].lower(), apart)
-        if len(found):
-            yield found
+        hashes, _, _ = _block(text[start:stop].lower(), apart)
+        if len(hashes):
+            yield hashes
         start = stop
 
 
 def words_of_each(texts: Iterable[str], apart: bool = True) -> Iterator[Hashes]:
-    """The word hashes of each of many short texts, which are read together: ten times faster than one by one."""
+    """The word hashes of many short texts, hashed together: ten times faster than one by one."""
     waiting: list[str] = []
     length = 0
     for text in texts:
         if len(text) > BLOCK // 4:
-            yield from _together(waiting, apart)
+            yield from _hash_together(waiting, apart)
             waiting, length = [], 0
             yield np.concatenate([np.empty(0, np.uint64), *word_hashes(text, apart)])
             continue
         if length + len(text) > BLOCK // 4:
-            yield from _together(waiting, apart)
+            yield from _hash_together(waiting, apart)
             waiting, length = [], 0
         waiting.append(text.lower())
         length += len(waiting[-1]) + 1
-    yield from _together(waiting, apart)
+    yield from _hash_together(waiting, apart)
 
 
-def _together(lowered: list[str], apart: bool) -> Iterator[Hashes]:
-    found, starts, _ = _block("\n".join(lowered), apart)
+def _hash_together(lowered: list[str], apart: bool) -> Iterator[Hashes]:
+    hashes, starts, _ = _block("\n".join(lowered), apart)
     ends = np.cumsum([len(text) + 1 for text in lowered])
-    yield from np.split(found, np.searchsorted(starts, ends[:-1])) if lowered else ()
+    yield from np.split(hashes, np.searchsorted(starts, ends[:-1])) if lowered else ()
 
 
 def _cut(text: str, start: int) -> int:
-    """Where a block that starts here ends: behind its last blank, if it has one."""
-    stop = start + BLOCK // 2  # lower case may be longer
+    """The end of a block that starts here: after its last blank, if it has one."""
+    stop = start + BLOCK // 2  # lower-casing may lengthen it
     if stop >= len(text):
         return len(text)
     blank = max(text.rfind(" ", start, stop), text.rfind("\n", start, stop))
@@ -112,23 +112,23 @@ def _cut(text: str, start: int) -> int:
 
 
 def words_and_lengths(text: str) -> tuple[Hashes, npt.NDArray[np.int64]]:
-    """All words of a text as `word_hashes` has them, with their lengths in characters."""
-    found: list[tuple[Hashes, Places, Places]] = []
+    """The hashes of all words of a text, as in `word_hashes`, and their lengths in characters."""
+    blocks: list[tuple[Hashes, Places, Places]] = []
     start = 0
     while start < len(text):
         stop = _cut(text, start)
-        found.append(_block(text[start:stop].lower(), True))
+        blocks.append(_block(text[start:stop].lower(), True))
         start = stop
-    if not found:
+    if not blocks:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
     return (
-        np.concatenate([words for words, _, _ in found]),
-        np.concatenate([ends - starts for _, starts, ends in found]),
+        np.concatenate([words for words, _, _ in blocks]),
+        np.concatenate([ends - starts for _, starts, ends in blocks]),
     )
 
 
 def _block(lowered: str, apart: bool) -> tuple[Hashes, Places, Places]:
-    """Hashes of the words of a text in lower case, where they start and where they end."""
+    """Hashes, starts and ends of the words of a lower-case text."""
     codes = np.frombuffer(lowered.encode("utf-32-le", "surrogatepass"), np.uint32)[:BLOCK]
     classes = _classes(apart)[np.minimum(codes, _LAST)]
     joined = classes == _JOINED
@@ -140,35 +140,35 @@ def _block(lowered: str, apart: bool) -> tuple[Hashes, Places, Places]:
     powers, inverses = _powers()
     sums = np.zeros(len(codes) + 1, np.uint64)
     np.cumsum((codes + np.uint64(1)) * powers[: len(codes)], out=sums[1:])
-    return stirred((sums[ends] - sums[starts]) * inverses[starts]), starts, ends
+    return mix64((sums[ends] - sums[starts]) * inverses[starts]), starts, ends
 
 
 def shingles(words: Hashes, size: int) -> Hashes:
     """Hashes of all runs of `size` words, [max(0, words - size + 1)]."""
     count = max(0, len(words) - size + 1)
-    return _folded(count, size, (words[place : place + count] for place in range(size)))
+    return _fold(count, size, (words[place : place + count] for place in range(size)))
 
 
 def shingles_at(words: Hashes, starts: Places, size: int) -> Hashes:
-    """Hashes of the runs of `size` words that start at some places, [starts]."""
-    return _folded(len(starts), size, (words[starts + place] for place in range(size)))
+    """Hashes of the runs of `size` words from each start, [starts]."""
+    return _fold(len(starts), size, (words[starts + place] for place in range(size)))
 
 
-def _folded(count: int, size: int, columns: Iterable[Hashes]) -> Hashes:
-    found = np.full(count, size, np.uint64)
+def _fold(count: int, size: int, columns: Iterable[Hashes]) -> Hashes:
+    hashes = np.full(count, size, np.uint64)
     for column in columns:
-        found *= np.uint64(_Q)
-        found += column
-    return stirred(found)
+        hashes *= np.uint64(_Q)
+        hashes += column
+    return mix64(hashes)
 
 
 def runs_of(text: str, size: int, apart: bool = True) -> Iterator[Hashes]:
-    """Hashes of all runs of `size` words of a text in order, a block at a time; of a shorter text the one of all its
+    """Hashes of all runs of `size` words of a text in order, a block at a time. A shorter text gives one run of all its
     words."""
     rest = np.empty(0, np.uint64)
     short = True
-    for found in word_hashes(text, apart):
-        rest = np.concatenate([rest, found])
+    for hashes in word_hashes(text, apart):
+        rest = np.concatenate([rest, hashes])
         if len(rest) >= size:
             short = False
             yield shingles(rest, size)

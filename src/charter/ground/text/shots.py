@@ -1,7 +1,7 @@
-"""Example conversations that stand before another: the HHH prompt, and the one example of the plain model.
+"""Example conversations before another conversation: the HHH prompt, and the one example for the plain model.
 
-As text: a paragraph, then conversations in the Human/Assistant form with a rule line between them, the one that is
-continued last. As turns: the paragraph as system text, then the turns of all conversations one after the other.
+As text: a paragraph, then conversations in the Human/Assistant form, separated by rule lines; the model continues the
+last one. As turns: the paragraph as system text, then the turns of all conversations in order.
 
 Sources: Askell 2021 (2112.00861) section 2 and appendix C; Ganguli 2022 (2209.07858) section 3. The words are ours.
 """
@@ -20,7 +20,7 @@ from charter.ground.text.records import read_dialogues
 from charter.ground.text.transcript import format_transcript
 
 RULE = "-----"
-STOPS = ("\nHuman:", "\nAssistant:", f"\n{RULE}")  # what a model writes where its turn is over
+STOPS = ("\nHuman:", "\nAssistant:", f"\n{RULE}")  # what a model writes when its turn is over
 CHARACTER = (
     "What follows are conversations between people and an AI assistant. The assistant is there to be of use: it "
     "finds out what somebody really needs, and answers that fully and politely. It knows a good deal and says plainly "
@@ -40,24 +40,24 @@ class Shots:
     conversations: tuple[tuple[Message, ...], ...]
 
     def last(self, count: int) -> Shots:
-        """The same with its last `count` conversations."""
+        """The same paragraph with the last `count` conversations."""
         return replace(self, conversations=self.conversations[max(0, len(self.conversations) - count) :])
 
     def text(self, messages: Sequence[Message]) -> str:
         """All as plain text that a model continues with the assistant's next turn, or with its open last one.
 
-        A blank line before a turn's name within a message, which would forge a turn, becomes a line break. Raises
+        Within a message, a blank line before a turn's name would forge a turn, so it becomes a line break. Raises
         CharterError for messages out of order.
         """
         own = check_messages(messages)
         guarded: list[Message] = [
             {"role": m["role"], "content": _TURN_WITHIN.sub("\n", m["content"].strip())} for m in own
         ]
-        asked = format_transcript(guarded)
+        dialogue = format_transcript(guarded)
         if own[-1]["role"] == "user":
-            asked += "\n\nAssistant:"
-        blocks = [format_transcript(shown).strip() for shown in self.conversations]
-        return f"\n\n{RULE}\n\n".join(filter(None, [self.paragraph, *blocks, asked.strip()]))
+            dialogue += "\n\nAssistant:"
+        blocks = [format_transcript(conversation).strip() for conversation in self.conversations]
+        return f"\n\n{RULE}\n\n".join(filter(None, [self.paragraph, *blocks, dialogue.strip()]))
 
     def turns(self, messages: Sequence[Message]) -> list[Message]:
         """All as turns of one chat; the paragraph and the conversation's own system text come first.
@@ -67,14 +67,14 @@ class Shots:
         own = list(check_messages(messages))
         words = [self.paragraph, own.pop(0)["content"] if own[0]["role"] == "system" else ""]
         first = "\n\n".join(filter(None, words))
-        shown = [message for conversation in self.conversations for message in conversation]
-        return [*([system(first)] if first else []), *shown, *own]
+        examples = [message for conversation in self.conversations for message in conversation]
+        return [*([system(first)] if first else []), *examples, *own]
 
 
 def end_of_turn(text: str) -> str:
-    """What a model that continues plain text wrote as its turn: up to the next turn or rule, no white space behind."""
-    found = _END.search(text)
-    return text[: found.start() if found else None].rstrip()
+    """The turn in text that a model continued: up to the next turn or rule, without trailing white space."""
+    match = _END.search(text)
+    return text[: match.start() if match else None].rstrip()
 
 
 @cache
@@ -85,16 +85,16 @@ def hhh_prompt() -> Shots:
 
 @cache
 def plain_example() -> Shots:
-    """The one conversation that tells a plain language model the form, and nothing of a character."""
+    """The one conversation that shows a plain language model the form, and no character."""
     return Shots("", _read("plain_example"))
 
 
 def _read(name: str) -> tuple[tuple[Message, ...], ...]:
-    found = tuple(dialogue.messages for dialogue in read_dialogues(shipped(name)))
-    for number, messages in enumerate(found, 1):
+    conversations = tuple(dialogue.messages for dialogue in read_dialogues(shipped(name)))
+    for number, messages in enumerate(conversations, 1):
         if messages[-1]["role"] != "assistant":
             raise CharterError(
-                f"shipped:{name}: conversation {number} ends with a turn of {messages[-1]['role']!r}; examples end "
-                "with the assistant's"
+                f"shipped:{name}: conversation {number} ends with a turn of {messages[-1]['role']!r}; examples must "
+                "end with the assistant's"
             )
-    return found
+    return conversations

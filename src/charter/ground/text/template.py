@@ -1,12 +1,11 @@
-"""The chat template: messages to token ids and loss masks, the only place where they are made.
+"""The chat template: messages to token ids and loss masks. No other module makes them.
 
-Ids equal those of transformers' apply_chat_template, except where a message spells a special token: its text
-then becomes ordinary tokens. Before rendering, spelled specials are replaced by substitutes, characters that
-occur nowhere else; the rendered text is cut at the template's own specials and the pieces are tokenised as
-plain text.
+Ids equal those of transformers' apply_chat_template, unless a message spells a special token: that text becomes
+ordinary tokens. Before rendering, substitutes (characters that occur nowhere else) replace spelled specials. The
+rendered text is cut at the template's own specials, and the pieces are tokenised as plain text.
 
 Masks come from prefix renders: the text up to an assistant turn, rendered with the generation prompt, must be
-a prefix of the whole text. What follows it, through the end-of-turn token, is what a model would write.
+a prefix of the whole text. A model would write what follows, through the end-of-turn token.
 """
 
 from __future__ import annotations
@@ -57,9 +56,9 @@ class Encoded:
 class Template:
     """A chat template on a tokenizer.
 
-    `variables` are further names for the template (such as enable_thinking, or date_string where a template
+    `variables` are further names for the template (such as enable_thinking, or date_string if a template
     would write today's date). `end` is the token that ends an assistant's turn, `end_id` its id. Raises
-    CharterError for templates that lack the prefix property or do not close a turn with a special token.
+    CharterError if the template lacks the prefix property or does not close a turn with a special token.
     """
 
     def __init__(self, tokenizer: Tokenizer, jinja: str, variables: Mapping[str, Any] | None = None) -> None:
@@ -68,14 +67,14 @@ class Template:
         self.tokenizer, self.jinja = tokenizer, jinja
         names = {f"{name}_token": token for name, token in tokenizer.names.items() if token is not None}
         self._variables = {**names, **(variables or {})}
-        self._rendered = lru_cache(maxsize=4096)(self._render)
+        self._render_cached = lru_cache(maxsize=4096)(self._render)
         self._prompt_ids = lru_cache(maxsize=256)(lambda text, spelled: tuple(self._tokens(text, spelled)[0]))
         self._lead, self._gap, self.end = self._probe()
         self.end_id = tokenizer.special[self.end]
 
     def remember_nothing(self) -> None:
-        """From now on: where strangers share a template, a shorter time would tell one what another asked."""
-        self._rendered = self._render  # type: ignore[assignment]
+        """Turns off all caches: if strangers share a template, a faster answer would reveal what another asked."""
+        self._render_cached = self._render  # type: ignore[assignment]
         self._prompt_ids = lambda text, spelled: tuple(self._tokens(text, spelled)[0])  # type: ignore[assignment]
 
     def encode(self, messages: Sequence[Message], learn_from: int = 0) -> Encoded:
@@ -84,7 +83,7 @@ class Template:
         Raises CharterError for messages out of order.
         """
         turns, spelled = self._guard(check_messages(messages))
-        text, replies = self._whole(turns)
+        text, replies = self._render_whole(turns)
         ids, spans = self._tokens(text, spelled)
         mask = [0] * len(ids)
         starts = [start for start, _ in spans]
@@ -102,31 +101,31 @@ class Template:
         return list(self._prompt_ids(self._prompt(turns), spelled))
 
     def text(self, messages: object) -> str:
-        """The text that a model continues, for tools that tokenise it themselves: there a message that spells a
-        special token becomes one. Raises CharterError for messages out of order."""
+        """The text that a model continues, for tools that tokenise it themselves. In those tools a message that spells
+        a special token becomes one. Raises CharterError for messages out of order."""
         return self._prompt(tuple((m["role"], m["content"]) for m in check_messages(messages)))
 
     def encode_reply(self, messages: Sequence[Message], reply: str) -> tuple[list[int], list[int]]:
         """Ids of the prompt, and of the reply with its end-of-turn token.
 
         Messages end with a user's turn, or with an assistant's that the reply continues. The prompt's ids are
-        those of `encode_prompt`, and both together those of `encode` up to the end of the turn, unless a
-        token of the whole would reach across the border (a line break after a line break): the reply is then
-        tokenised by itself, as a model would have to write it.
+        those of `encode_prompt`. Both together equal `encode` up to the end of the turn, unless a token would
+        cross the border (a line break after a line break). Then the reply is tokenised by itself, as a model
+        would have to write it.
         """
-        given = check_messages(messages)
+        history = check_messages(messages)
         check_text(reply, "the reply")
-        continued = given[-1]["role"] == "assistant"
-        head = given if continued else (*given, assistant(""))
+        continued = history[-1]["role"] == "assistant"
+        head = history if continued else (*history, assistant(""))
         turns, spelled = self._guard((*head, user(reply)))
         (_, prefill), (_, closing) = turns[-2:]
-        if _pattern_in(self.tokenizer, prefill + closing):
-            # the two halves spell a special token together: the reply's first character is substituted too
-            substitute = _unused([*turns, *spelled])
+        if _find_special(self.tokenizer, prefill + closing):
+            # both halves together spell a special token, so the reply's first character gets a substitute too
+            substitute = _find_unused([*turns, *spelled])
             spelled, closing = ((substitute, reply[0]), *spelled), substitute + closing[1:]
         prompt = self._prompt(turns[:-1] if continued else turns[:-2])
         prompt_ids = list(self._prompt_ids(prompt, tuple(pair for pair in spelled if pair[0] in prompt)))
-        text, replies = self._whole((*turns[:-2], ("assistant", prefill + closing)))
+        text, replies = self._render_whole((*turns[:-2], ("assistant", prefill + closing)))
         text = text[: replies[-1][2]]
         if not text.startswith(prompt):
             raise CharterError(
@@ -141,18 +140,18 @@ class Template:
         messages = [{"role": role, "content": content} for role, content in turns]
         return render(self.jinja, messages, {**self._variables, "add_generation_prompt": prompt})
 
-    def _whole(self, turns: Turns) -> tuple[str, list[tuple[int, int, int]]]:
-        """The whole text, and of each assistant turn its number, where its prompt ends, and its end."""
-        text = self._rendered(turns, False)
+    def _render_whole(self, turns: Turns) -> tuple[str, list[tuple[int, int, int]]]:
+        """The whole text, and for each assistant turn its number, the end of its prompt, and its own end."""
+        text = self._render_cached(turns, False)
         replies = []
         for number, (role, _) in enumerate(turns):
             if role != "assistant":
                 continue
-            before = self._rendered(turns[:number], True)
+            before = self._render_cached(turns[:number], True)
             if not text.startswith(before):
                 raise CharterError(
-                    f"the chat template writes what stands before turn {number + 1} otherwise once more "
-                    f"turns follow, so that its loss mask is unknown{_ANOTHER}"
+                    f"the chat template changes the text before turn {number + 1} if more turns follow, "
+                    f"so its loss mask is unknown{_ANOTHER}"
                 )
             close = text.find(self.end, len(before))
             if close < 0:
@@ -163,23 +162,23 @@ class Template:
         return text, replies
 
     def _content_start(self, turns: Turns, number: int, text: str, before: int) -> int:
-        """Where an assistant's tokens start: after the prompt, and what only some turns have (<think>)."""
+        """The start of an assistant's tokens: after the prompt and after text that only some turns have (<think>)."""
         content = turns[number][1]
         if content and text.startswith(self._lead + content, before):
             return before
-        mark = _unused(turns)
+        mark = _find_unused(turns)
         marked = (*turns[:number], ("assistant", mark + content), *turns[number + 1 :])
-        start = self._rendered(marked, False).find(mark)
+        start = self._render_cached(marked, False).find(mark)
         return start if text[before:start].strip() else before
 
     def _prompt(self, turns: Turns) -> str:
         """The text that a model continues (transformers: add_generation_prompt, continue_final_message)."""
         role, content = turns[-1]
         if role != "assistant":
-            return self._rendered(turns, True)
-        mark = _unused(turns)
-        # the space after the mark tells whether the template keeps white space at the end of a turn
-        text = self._rendered((*turns[:-1], ("assistant", f"{content}{mark} ")), False)
+            return self._render_cached(turns, True)
+        mark = _find_unused(turns)
+        # the space after the mark shows whether the template keeps white space at the end of a turn
+        text = self._render_cached((*turns[:-1], ("assistant", f"{content}{mark} ")), False)
         at = text.rfind(mark)
         if at < 0:
             raise CharterError(
@@ -188,13 +187,13 @@ class Template:
         return text[:at] if text[at : at + 2] == f"{mark} " else text[:at].rstrip()
 
     def _guard(self, messages: Sequence[Message]) -> tuple[Turns, Spelled]:
-        """Turns with a substitute for every spelled special token, and what the substitutes stand for."""
+        """Turns with a substitute for every spelled special token, and the token of each substitute."""
         turns = tuple((message["role"], message["content"]) for message in messages)
         pattern = self.tokenizer.special_pattern
-        found = sorted({token for _, text in turns for token in pattern.findall(text)}) if pattern else []
-        if not found or pattern is None:
+        tokens = sorted({token for _, text in turns for token in pattern.findall(text)}) if pattern else []
+        if not tokens or pattern is None:
             return turns, ()
-        back = dict(zip(found, _all_unused(turns), strict=False))
+        back = dict(zip(tokens, _list_unused(turns), strict=False))
         guarded = tuple((role, pattern.sub(lambda match: back[match.group()], text)) for role, text in turns)
         return guarded, tuple((substitute, token) for token, substitute in back.items())
 
@@ -211,8 +210,8 @@ class Template:
                 ids.append(special)
                 spans.append((at, at + len(restored)))
             elif restored:
-                found, places = self.tokenizer.encode_spans(restored, first=first and not ids)
-                ids += found
+                piece_ids, places = self.tokenizer.encode_spans(restored, first=first and not ids)
+                ids += piece_ids
                 spans += [(at + a, at + b) for a, b in places]
             at += len(restored)
         return ids, spans
@@ -234,42 +233,42 @@ class Template:
         yield text[at:], None
 
     def _probe(self) -> tuple[str, str, str]:
-        """What stands before and after an assistant's text, and the token that ends its turn."""
-        text, before = self._rendered(_PROBE, False), self._rendered(_PROBE[:1], True)
+        """The text before and after an assistant's text, and the token that ends its turn."""
+        text, before = self._render_cached(_PROBE, False), self._render_cached(_PROBE[:1], True)
         start = text.find(_PROBE[1][1])
         until = text.find(_PROBE[2][1])
         if not text.startswith(before) or not len(before) <= start < until:
             raise CharterError(
-                f"{_REFUSED}what it writes before an assistant turn is no prefix of the whole, so that loss "
-                f"masks cannot be told{_ANOTHER}"
+                f"{_REFUSED}its text before an assistant turn is not a prefix of the whole, so loss masks "
+                f"are unknown{_ANOTHER}"
             )
         lead = text[len(before) : start]
         if lead.strip():
             raise CharterError(
                 f"{_REFUSED}its generation prompt lacks {lead.strip()!r} before a reply{_ANOTHER}"
             )
-        # the last turn, because in the text after an earlier one the next turn's header has specials too
+        # the last turn, because after an earlier one the next turn's header has specials too
         close = text.rfind(_PROBE[3][1]) + len(_PROBE[3][1])
-        end = _pattern_in(self.tokenizer, text[close:])
+        end = _find_special(self.tokenizer, text[close:])
         if end is None:
             raise CharterError(f"{_REFUSED}no special token ends an assistant turn{_ANOTHER}")
         self.end = end.group()
-        self._whole(_PROBE)
+        self._render_whole(_PROBE)
         return lead, text[close : close + end.start()], end.group()
 
 
-def _pattern_in(tokenizer: Tokenizer, text: str) -> re.Match[str] | None:
+def _find_special(tokenizer: Tokenizer, text: str) -> re.Match[str] | None:
     return tokenizer.special_pattern.search(text) if tokenizer.special_pattern else None
 
 
-def _all_unused(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _list_unused(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Characters of the last private plane that no text holds."""
-    held = "".join(text for pair in pairs for text in pair)
-    return (c for c in map(chr, range(0xF0000, 0xFFFFE)) if c not in held)
+    texts = "".join(text for pair in pairs for text in pair)
+    return (c for c in map(chr, range(0xF0000, 0xFFFFE)) if c not in texts)
 
 
-def _unused(pairs: Sequence[tuple[str, str]]) -> str:
-    return next(_all_unused(pairs))
+def _find_unused(pairs: Sequence[tuple[str, str]]) -> str:
+    return next(_list_unused(pairs))
 
 
 def _restore(text: str, spelled: Spelled) -> str:

@@ -1,7 +1,7 @@
-"""The tokenizer: text to token ids, where text never becomes a special token because it spells one.
+"""The tokenizer: text to token ids. Text that spells a special token never becomes one.
 
-It wraps `tokenizer.json` (the tokenizers library) with what stands beside it in a checkpoint: the names of
-the end, start and padding tokens, and the chat template.
+It wraps `tokenizer.json` (the tokenizers library) with the other tokenizer files of a checkpoint: the names of the
+end, start and padding tokens, and the chat template.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ CHATML = (
 )
 TRAINED_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
 
-# Tokens that end a reply or a document in the supported families, whichever of them a checkpoint calls eos.
+# Tokens that end a reply or a document in the supported families, whichever one a checkpoint calls eos.
 _ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<|end|>")
 _NAMES = ("eos", "bos", "pad", "unk")
 _LONG = 2000  # characters
 _TEMPLATE = "chat_template.jinja"
-# Settings of a checkpoint's tokenizer that change nothing here and are handed on when it is saved.
+# Settings of a checkpoint's tokenizer that have no effect here; `save` writes them back.
 _HANDED_ON = ("model_max_length", "add_bos_token", "add_eos_token", "add_prefix_space", "padding_side")
 
-# Byte-level vocabularies write every byte as a character that can be printed (Radford 2019).
+# Byte-level vocabularies write every byte as a printable character (Radford 2019).
 _PRINTED = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _BYTES = {chr(byte): byte for byte in _PRINTED} | {
     chr(256 + n): byte for n, byte in enumerate(byte for byte in range(256) if byte not in _PRINTED)
@@ -66,14 +66,14 @@ class Tokenizer:
         """definition: text of tokenizer.json; names: tokens for "eos" and, if any, "bos", "pad", "unk"."""
         self.names: dict[str, str | None] = {name: names.get(name) for name in _NAMES}
         self._text = definition
-        self._read = read = read_definition(definition, tuple(self.names.items()))
+        self._shared = shared = read_definition(definition, tuple(self.names.items()))
         self._backend, self._parsing, self._definition, added = (
-            read.first,
-            read.parsing,
-            read.parsed,
-            read.added,
+            shared.first,
+            shared.parsing,
+            shared.parsed,
+            shared.added,
         )
-        self._spelled: dict[tuple[int, bool], bytes | None] = {}
+        self._spellings: dict[tuple[int, bool], bytes | None] = {}
         self._handed_on: dict[str, Any] = {}
         self.template = template
         self.special: dict[str, int] = {e["content"]: self._id(e["content"]) for e in added if e["special"]}
@@ -105,7 +105,7 @@ class Tokenizer:
         unk: str | None = None,
         template: str = "",
     ) -> Tokenizer:
-        """From the text of a tokenizer.json; without `eos` a well-known end token is looked for."""
+        """From the text of a tokenizer.json; without `eos` it takes a well-known end token."""
         return cls(definition, {"eos": eos, "bos": bos, "pad": pad, "unk": unk}, template)
 
     @classmethod
@@ -116,8 +116,8 @@ class Tokenizer:
         config = _read_object(folder, "tokenizer_config.json")
         config = {**_read_object(folder, "special_tokens_map.json"), **config}
         names = {name: _token_name(config.get(f"{name}_token")) for name in _NAMES}
-        named = _template_of(config.get("chat_template"))
-        template = _read(folder, _TEMPLATE) if os.path.lexists(folder / _TEMPLATE) else named
+        inline = _template_of(config.get("chat_template"))
+        template = _read(folder, _TEMPLATE) if os.path.lexists(folder / _TEMPLATE) else inline
         tokenizer = cls(definition, names, template)
         tokenizer._handed_on = {key: config[key] for key in _HANDED_ON if key in config}
         return tokenizer
@@ -130,12 +130,13 @@ class Tokenizer:
 
     @property
     def definition(self) -> Mapping[str, Any]:
-        """The content of tokenizer.json as it was given."""
+        """The content of tokenizer.json, unchanged."""
         return self._definition
 
     @cached_property
     def digest(self) -> str:
-        """Names how plain text is cut into ids: two tokenizers with one digest cut alike, whatever their templates."""
+        """Digest of the rules that turn plain text into ids: two tokenizers with one digest encode alike, whatever
+        their templates."""
         parts = ("normalizer", "pre_tokenizer", "model")
         return digest_text(canonical_json([self._definition.get(part) for part in parts]))
 
@@ -143,34 +144,34 @@ class Tokenizer:
         """Ids of plain text, never a special token whatever the text spells."""
         if len(text) < _LONG:
             return self.encode_spans(text)[0]
-        ids: list[int] = self.encode_batch([text])[0].tolist()  # without spans in half the time
+        ids: list[int] = self.encode_batch([text])[0].tolist()  # without spans it takes half the time
         return ids
 
     @cached_property
     def opening(self) -> list[int]:
-        """Ids that transformers puts before plain text: the start token in some families, in others none. The
-        post-processor of tokenizer.json decides, whatever `add_bos_token` says beside it."""
+        """Ids that transformers puts before plain text: the start token in some families, none in others. The
+        post-processor of tokenizer.json decides, whatever `add_bos_token` says."""
         plain = {**self._definition, "truncation": None, "padding": None}
-        found = Backend.from_str(json.dumps(plain)).encode("a")
-        before = takewhile(lambda pair: pair[1], zip(found.ids, found.special_tokens_mask, strict=True))
+        encoding = Backend.from_str(json.dumps(plain)).encode("a")
+        before = takewhile(lambda pair: pair[1], zip(encoding.ids, encoding.special_tokens_mask, strict=True))
         return [token for token, _ in before]
 
     def encode_document(self, text: str) -> list[int]:
-        """Ids of a text that stands alone, without a chat template, as transformers begins one."""
+        """Ids of a whole text without a chat template, as transformers encodes it."""
         return [*self.opening, *self.encode(text)]
 
     def special_spans(self, text: str) -> tuple[list[int], Spans]:
-        """Ids of text in which spelled special tokens are those tokens (for a template's own text only), and the
-        characters (start, end) that each covers."""
-        found = _encoded(self._parsing, text)
-        return found.ids, found.offsets
+        """Ids of text, and the characters (start, end) that each covers. Spelled special tokens become those tokens, so
+        this is for a template's own text only."""
+        encoding = _encode(self._parsing, text)
+        return encoding.ids, encoding.offsets
 
     def encode_spans(self, text: str, first: bool = True) -> tuple[list[int], Spans]:
         """As encode, with spans; `first` is false for a piece that follows a special token."""
-        found = _encoded(self._backend if first else self._read.following, text)
-        ids, spans = list(found.ids), list(found.offsets)
+        encoding = _encode(self._backend if first else self._shared.following, text)
+        ids, spans = list(encoding.ids), list(encoding.offsets)
         for i, (token, (start, end)) in enumerate(zip(ids, spans, strict=True)):
-            # a model whose vocabulary holds the special token may reach it without the table of added tokens
+            # a vocabulary that holds the special token can produce it without the table of added tokens
             if token in self._forbidden and end - start > 1:
                 rest, rest_spans = self.encode_spans(text[start + 1 :], first=False)
                 head, head_spans = self.encode_spans(text[start], first=first and start == 0)
@@ -180,34 +181,34 @@ class Tokenizer:
         return ids, spans
 
     def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
-        """The ids that `encode` gives for each text, faster for many."""
+        """The ids that `encode` returns for each text; faster for many texts."""
         with sound(GAVE_UP):
-            found = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        made = [np.array(one.ids, np.uint32) for one in found]
+            encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        batch = [np.array(one.ids, np.uint32) for one in encodings]
         forbidden = np.array(sorted(self._forbidden), np.uint32)
         return [
             np.array(self.encode_spans(text)[0], np.uint32) if np.isin(ids, forbidden).any() else ids
-            for text, ids in zip(texts, made, strict=True)
+            for text, ids in zip(texts, batch, strict=True)
         ]
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
-        """Text of ids; bytes that are no UTF-8 become the replacement character."""
+        """Text of ids; invalid UTF-8 becomes the replacement character."""
         with sound(GAVE_UP):
             text: str = self._parsing.decode(list(ids), skip_special_tokens=skip_special)
         return text
 
     def spelling(self, token: int, first: bool = False) -> bytes | None:
-        """What a token adds to a text in UTF-8, maybe a part of a character; None for one that `decode` leaves out.
+        """The UTF-8 bytes that a token adds to a text, maybe part of a character; None if `decode` leaves it out.
 
-        `first`: as the first token of a text, of which some tokenizers cut a space.
+        `first`: as the first token of a text, from which some tokenizers remove a space.
         """
-        if (token, first) not in self._spelled:
-            self._spelled[token, first] = self._spell(token, first)
-        return self._spelled[token, first]
+        if (token, first) not in self._spellings:
+            self._spellings[token, first] = self._spell(token, first)
+        return self._spellings[token, first]
 
     def _spell(self, token: int, first: bool) -> bytes | None:
         text: str | None = self._parsing.id_to_token(token)
-        if text is None or token in self._left_out:
+        if text is None or token in self._special_ids:
             return None
         if "ByteLevel" in self.decoders:
             known = all(char in _BYTES for char in text)
@@ -221,13 +222,13 @@ class Tokenizer:
         return self.decode([before, token])[len(word) :].encode()
 
     @cached_property
-    def _left_out(self) -> frozenset[int]:
+    def _special_ids(self) -> frozenset[int]:
         added = self._parsing.get_added_tokens_decoder()
         return frozenset(token for token, entry in added.items() if entry.special)
 
     @cached_property
     def decoders(self) -> frozenset[str]:
-        """The kinds of decoder that this one consists of."""
+        """The kinds of decoders in the tokenizer's decoder."""
         decoder = self._definition.get("decoder") or {}
         return frozenset(part["type"] for part in (decoder, *decoder.get("decoders", ())) if part)
 
@@ -238,7 +239,7 @@ class Tokenizer:
         return next((token, text) for token, text in texts if text.strip() and "\ufffd" not in text)
 
     def strips(self, token: str) -> tuple[bool, bool]:
-        """Whether a special token swallows the white space on its left and on its right."""
+        """Whether a special token absorbs the white space on its left and on its right."""
         return self._flags.get(token, (False, False))
 
     def save(self, folder: Path) -> None:
@@ -256,29 +257,27 @@ class Tokenizer:
             config["chat_template"] = self.template
         _write(folder / "tokenizer.json", json.dumps(self._definition, ensure_ascii=False, indent=1))
         _write(folder / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=1))
-        # an older template beside the configuration would win over it
+        # an older template file would take precedence over the configuration
         (folder / _TEMPLATE).unlink(missing_ok=True)
 
     def _id(self, token: str) -> int:
-        found: int | None = self._backend.token_to_id(token)
-        if found is None:
-            raise CharterError(
-                f"the token {token!r} is named but not in the vocabulary; fix tokenizer_config.json"
-            )
-        return found
+        token_id: int | None = self._backend.token_to_id(token)
+        if token_id is None:
+            raise CharterError(f"the vocabulary lacks the named token {token!r}; fix tokenizer_config.json")
+        return token_id
 
     def _pattern(self) -> re.Pattern[str] | None:
         spelled = sorted(self.special, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, spelled))) if spelled else None
 
 
-def _encoded(backend: Backend, text: str) -> Any:
-    """What the library makes of a text; of a long one as of many, since it lets other threads go on meanwhile."""
+def _encode(backend: Backend, text: str) -> Any:
+    """The library's encoding of a text. A long text is encoded as a batch, which lets other threads run meanwhile."""
     with sound(GAVE_UP):
         if len(text) < _LONG:
             return backend.encode(text, add_special_tokens=False)
-        (found,) = backend.encode_batch([text], add_special_tokens=False)
-        return found
+        (encoding,) = backend.encode_batch([text], add_special_tokens=False)
+        return encoding
 
 
 def train_tokenizer(
@@ -286,14 +285,14 @@ def train_tokenizer(
 ) -> Tokenizer:
     """Train a byte-level BPE tokenizer with ChatML specials and template, for new small models.
 
-    Source: byte-level BPE as in GPT-2 (Radford 2019). vocab_size counts the 256 bytes and the specials, `spare` of
-    which are kept for later uses (<|reserved_0|> ...). With `opening`, <|endoftext|> stands before plain text.
+    Source: byte-level BPE as in GPT-2 (Radford 2019). vocab_size counts the 256 bytes and the specials, of which
+    `spare` are reserved for later uses (<|reserved_0|> ...). With `opening`, <|endoftext|> precedes plain text.
     """
     specials = [*TRAINED_SPECIALS, *(f"<|reserved_{number}|>" for number in range(spare))]
     least = 256 + len(specials)
     if vocab_size < least:
         raise CharterError(
-            f"a vocabulary of {vocab_size} is too small; bytes and special tokens take {least}"
+            f"a vocabulary of {vocab_size} is too small; bytes and special tokens need {least}"
         )
     backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -319,27 +318,29 @@ def train_tokenizer(
 
 
 def _token_name(value: Any) -> str | None:
-    """A token's text from a configuration: written plainly, or as an object with its content."""
+    """A token's text from a configuration: a string, or an object with its content."""
     if isinstance(value, Mapping):
         value = value.get("content")
     return value if isinstance(value, str) and value else None
 
 
 def _template_of(value: Any) -> str:
-    """The chat template of a configuration: text, or a list of named ones of which "default" counts."""
+    """The chat template of a configuration: a string, or the one named "default" in a list."""
     if isinstance(value, list):
-        named = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, Mapping)}
-        value = named.get("default")
+        templates = {
+            entry.get("name"): entry.get("template") for entry in value if isinstance(entry, Mapping)
+        }
+        value = templates.get("default")
     return value if isinstance(value, str) else ""
 
 
 def _read(folder: Path, name: str) -> str:
     path = folder / name
     try:
-        found = inside(folder, name)
-        if found.stat().st_size > LONGEST_JSON:
+        file = inside(folder, name)
+        if file.stat().st_size > LONGEST_JSON:
             raise ValueError(f"it has over {LONGEST_JSON // 2**20} MiB")
-        return found.read_text("utf-8")
+        return file.read_text("utf-8")
     except FileNotFoundError:
         raise CharterError(f"{path} does not exist; the folder must hold a tokenizer.json") from None
     except (OSError, ValueError) as error:

@@ -1,6 +1,6 @@
-"""Dialogues as one text in the Human/Assistant form (Askell 2021, Bai 2022a), the form of HH-RLHF.
+"""Dialogues as one text in the Human/Assistant form (Askell 2021, Bai 2022a), as in HH-RLHF.
 
-A turn is a blank line, "Human:" or "Assistant:", a space and its text; system text stands before all.
+A turn is a blank line, "Human:" or "Assistant:", a space and its text. System text comes first.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def is_transcript(text: str, headed: bool = False) -> bool:
 
 
 def parse_transcript(text: str) -> tuple[Message, ...]:
-    """Messages of a transcript, without white space around turns or a last "Assistant:" with no text.
+    """Messages of a transcript, without white space around turns and without a last, empty "Assistant:".
 
-    Raises CharterError when the turns do not alternate or there is none.
+    Raises CharterError if the turns do not alternate, or if it has none.
     """
     pieces = _TURN.split(text)
     messages: list[Message] = []
@@ -40,7 +40,7 @@ def parse_transcript(text: str) -> tuple[Message, ...]:
 def format_transcript(messages: Sequence[Message]) -> str:
     r"""The text of messages: "\n\nHuman: ...\n\nAssistant: ...".
 
-    Raises CharterError where a turn's text would be read back as other turns.
+    Raises CharterError if a turn's text would be read back as other turns.
     """
     parts = []
     for number, message in enumerate(check_messages(messages), 1):
@@ -48,8 +48,8 @@ def format_transcript(messages: Sequence[Message]) -> str:
         name = _NAMES.get(message["role"])
         if _TURN.search(f"\n\n{content}" if name is None else f" {content}"):
             raise CharterError(
-                f"message {number} holds a line that starts a turn (Human: or Assistant:), which the "
-                "transcript form cannot tell from a turn; use the messages form"
+                f"message {number} holds a line that starts a turn (Human: or Assistant:); the transcript "
+                "form cannot express it; use the messages form"
             )
         parts.append(content if name is None else f"\n\n{name}: {content}".rstrip(" "))
     return "".join(parts)

@@ -1,7 +1,7 @@
-"""One answered turn as rows: a vote, which Elo is fitted to, and comparisons, which preference models learn from.
+"""One answered turn as rows: a vote for the Elo fit, and comparisons for preference models.
 
-Both rows say by whom (`rater`, a name that tells nobody who it is) and of which kind the rater is (`source`: human or
-simulated), so that the two are never mixed unseen.
+Both rows name the rater (`rater`, a pseudonym) and the kind of rater (`source`: human or simulated), so the two are
+never mixed unnoticed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ VOTES, COMPARISONS, RATINGS = "votes.jsonl", "comparisons.jsonl", "ratings.jsonl
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Two replies to messages that end with a user's, and what one person said of them.
+    """Two replies to messages that end with a user's, and one person's answer.
 
-    `item` is shared by all answers about the same two replies; `edited` is the picked reply as the person would have
-    it; `flags` say what is suspicious about the answer; `left` is the reply that stood on the left, where known.
+    All answers about the same two replies share `item`. `edited` is the picked reply after the person's edits. `flags`
+    say why the answer is suspicious. `left` is the reply on the left, if known.
     """
 
     id: str
@@ -44,7 +44,7 @@ class Choice:
 
 def vote_row(choice: Choice) -> dict[str, Any]:
     """The row that `charter elo` reads: `winner` is the better reply by the axis ("a", "b"), or "unsure", "tie",
-    "both_bad"; `prompt` is shared by the votes of one first user turn, `left` is the reply shown on the left."""
+    "both_bad". Votes with the same first user turn share `prompt`; `left` is the reply on the left."""
     ballot = choice.ballot
     unsure = ballot.outcome in ("a", "b") and not ballot.decided
     return {
@@ -66,21 +66,21 @@ def vote_row(choice: Choice) -> dict[str, Any]:
 
 
 def comparisons_of(choice: Choice) -> list[Comparison]:
-    """What can be learnt from an answer: the better of the two replies, unless the answer is unsure or neither; and an
-    edited reply over the one that it was made from."""
-    found = []
+    """The comparisons in an answer: the better reply over the other, unless the answer is unsure or neither; and an
+    edited reply over its original."""
+    comparisons = []
     meta = {"rater": choice.rater, "models": list(choice.models), "strength": choice.ballot.strength}
     if choice.ballot.decided and choice.replies[0] != choice.replies[1]:
         winner = better(choice.axis, choice.ballot.outcome)
         chosen, rejected = choice.replies if winner == "a" else choice.replies[::-1]
-        found.append(_comparison(choice, choice.id, chosen, rejected, meta))
+        comparisons.append(_comparison(choice, choice.id, chosen, rejected, meta))
     picked = choice.ballot.outcome
     if choice.edited is not None and picked in ("a", "b"):
         original = choice.replies[0 if picked == "a" else 1]
-        found.append(
+        comparisons.append(
             _comparison(choice, f"{choice.id}-edit", choice.edited, original, meta | {"edited": True})
         )
-    return found
+    return comparisons
 
 
 def _comparison(choice: Choice, id: str, chosen: str, rejected: str, meta: dict[str, Any]) -> Comparison:
@@ -89,18 +89,18 @@ def _comparison(choice: Choice, id: str, chosen: str, rejected: str, meta: dict[
 
 
 def counts_of(choices: Iterable[Choice]) -> dict[str, int]:
-    """How many answers there are, and how many say nothing to learn from, by reason."""
-    found = {"votes": 0, "unsure": 0, "ties": 0, "both_bad": 0, "edits": 0, "flagged": 0}
+    """The number of answers, and of those without a preference, by reason."""
+    counts = {"votes": 0, "unsure": 0, "ties": 0, "both_bad": 0, "edits": 0, "flagged": 0}
     for choice in choices:
-        found["votes"] += 1
-        found["ties"] += choice.ballot.outcome == "tie"
-        found["both_bad"] += choice.ballot.outcome == "both_bad"
-        found["unsure"] += choice.ballot.outcome in ("a", "b") and not choice.ballot.decided
-        found["edits"] += choice.edited is not None
-        found["flagged"] += bool(choice.flags)
-    return found
+        counts["votes"] += 1
+        counts["ties"] += choice.ballot.outcome == "tie"
+        counts["both_bad"] += choice.ballot.outcome == "both_bad"
+        counts["unsure"] += choice.ballot.outcome in ("a", "b") and not choice.ballot.decided
+        counts["edits"] += choice.edited is not None
+        counts["flagged"] += bool(choice.flags)
+    return counts
 
 
 def sources_of(choices: Sequence[Choice]) -> list[str]:
-    """Which kinds of raters answered."""
+    """The kinds of raters who answered."""
     return sorted({choice.source for choice in choices})

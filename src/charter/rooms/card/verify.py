@@ -27,7 +27,7 @@ from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.recount import read_counts, same
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.measure.reporting import metric_problems, read_reported
-from charter.ground.settings.hub import fetched
+from charter.ground.settings.hub import fetch_input
 from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.artifact import outdated
 from charter.rooms.card.gather import gather, on_a_model
@@ -213,7 +213,7 @@ def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
             problems.append(f"{outside.ref} ({outside.role}) has changed since the card was made")
         kinds = source.kind, source.variant
         entry = Input(outside.role, outside.ref, *kinds, source.path, outside.ref, outside.digest)
-        entries.append(fetched(entry, ROLES[outside.role]))
+        entries.append(fetch_input(entry, ROLES[outside.role]))
     return Inputs(entries), problems
 
 

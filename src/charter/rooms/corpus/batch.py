@@ -1,7 +1,7 @@
-"""Batches: the documents that one piece of the input gave, examined, in one file that is whole or absent.
+"""Batches: the examined documents of one piece of the input, in one file that is whole or absent.
 
-A file is an .npz without pickle: an array a fact, one entry a kept document; the texts as one zstandard frame, end to
-end; and a JSON object with counts, faults and examples of all that was not kept.
+A file is an .npz without pickle. It has one array for each fact, with an entry for each kept document; the texts end
+to end, as one zstandard frame; and a JSON object with counts, faults and examples of dropped documents.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LEVEL = 1
 
 @dataclass(frozen=True)
 class Document:
-    """A kept document. year: 0 where unknown; fingerprint: 16 bytes; signature: [permutations, or 0] uint32."""
+    """A kept document. year: 0 if unknown; fingerprint: 16 bytes; signature: [permutations, or 0] uint32."""
 
     text: str
     language: str
@@ -39,7 +39,7 @@ class Document:
 def write_batch(
     path: Path, source: int, documents: Sequence[Document], facts: Mapping[str, object], width: int
 ) -> None:
-    """Writes a batch; `width` is the number of places of a signature."""
+    """Writes a batch; `width` is the length of a signature."""
     languages = sorted({document.language for document in documents})
     place = {code: number for number, code in enumerate(languages)}
     texts = [document.text.encode("utf-8") for document in documents]
@@ -62,12 +62,12 @@ def write_batch(
 
 
 class Batch:
-    """A batch as it was written; arrays are read when they are asked for."""
+    """A batch file; arrays are read on demand."""
 
     def __init__(self, path: Path) -> None:
-        with np.load(path, allow_pickle=False) as found:
-            head = json.loads(found["head"].tobytes())
-            self.bytes: npt.NDArray[np.uint32] = found["bytes"]
+        with np.load(path, allow_pickle=False) as archive:
+            head = json.loads(archive["head"].tobytes())
+            self.bytes: npt.NDArray[np.uint32] = archive["bytes"]
         self.path = path
         self.source: int = head.pop("source")
         self.languages: list[str] = head.pop("languages")
@@ -77,9 +77,9 @@ class Batch:
         return len(self.bytes)
 
     def array(self, name: str) -> npt.NDArray[Any]:
-        """One fact of all documents: language (a place in `languages`), year, words, fingerprint, signature."""
-        with np.load(self.path, allow_pickle=False) as found:
-            array: npt.NDArray[Any] = found[name]
+        """One fact of all documents: language (an index into `languages`), year, words, fingerprint, signature."""
+        with np.load(self.path, allow_pickle=False) as archive:
+            array: npt.NDArray[Any] = archive[name]
         return array
 
     @cached_property

@@ -1,7 +1,7 @@
-"""Counts: what came in, what was kept, and for which one reason everything else was not.
+"""Counts: the input, the kept part, and the one reason for each dropped document.
 
-`counts.json` is flat, a number a name; `composition.json` says the same by source, language, year, licence and kind,
-with reasons, placeholders and benchmarks, for pages that show it. For every source, read = kept + dropped by reason.
+`counts.json` is flat, one number a name. `composition.json` splits the numbers by source, language, year, licence and
+kind, and adds reasons, placeholders and benchmarks for pages. For every source, read = kept + dropped by reason.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from charter.ground.text.corpus_index import SPLITS
 from charter.ground.text.shards import TokenShards
 from charter.rooms.corpus.batch import Batch
 from charter.rooms.corpus.decontamination import Decontamination
-from charter.rooms.corpus.encoding import works
+from charter.rooms.corpus.encoding import plan_work
 from charter.rooms.corpus.selection import EXACT, NEAR, Selection, Table, describe, is_other
 from charter.rooms.corpus.settings import Languages
 
 EXACT_COPY, NEAR_COPY, SHARE = "exact_copy", "near_copy", "share"
 UNKNOWN_YEAR = "unknown"
-_SHOWN, _EXCERPT = 20, 600  # documents kept as samples, and characters of each
+_SHOWN, _EXCERPT = 20, 600  # documents in samples, and characters of each
 _MOST_EXAMPLES = 6  # of each reason, in samples/dropped.jsonl
 Sizes = dict[str, int | float]
 Group = dict[str, Sizes]
@@ -37,7 +37,7 @@ Group = dict[str, Sizes]
 
 @dataclass
 class Examined:
-    """What the batches say, added up. Counters by source number have a pair as their key."""
+    """The facts of all batches, added up. Counters are keyed by source number, `dropped` by (source number, reason)."""
 
     read: Counter[int] = field(default_factory=Counter)
     read_bytes: Counter[int] = field(default_factory=Counter)
@@ -54,42 +54,42 @@ class Examined:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def by_reason(self) -> dict[str, int]:
-        """How many documents were dropped for each reason, by name."""
-        found: Counter[str] = Counter()
+        """The number of dropped documents for each reason, sorted by name."""
+        counts: Counter[str] = Counter()
         for (_, reason), count in self.dropped.items():
-            found[reason] += count
-        return dict(sorted(found.items()))
+            counts[reason] += count
+        return dict(sorted(counts.items()))
 
 
 def add_up(paths: Sequence[Path]) -> Examined:
-    """The facts of all batches; of faults the first, of other reasons some examples."""
-    found = Examined()
-    shown: Counter[str] = Counter()
+    """Adds up the facts of all batches, with the first fault and some examples of other reasons."""
+    examined = Examined()
+    example_counts: Counter[str] = Counter()
     for path in paths:
         batch = Batch(path)
         facts = batch.facts
-        found.read[batch.source] += facts["read"]
-        found.read_bytes[batch.source] += facts["read_bytes"]
-        found.rows[batch.source] += facts["rows"]
-        found.undated_rows[batch.source] += facts["undated_rows"]
-        found.columns[batch.source] = found.columns.get(batch.source) or facts["columns"]
+        examined.read[batch.source] += facts["read"]
+        examined.read_bytes[batch.source] += facts["read_bytes"]
+        examined.rows[batch.source] += facts["rows"]
+        examined.undated_rows[batch.source] += facts["undated_rows"]
+        examined.columns[batch.source] = examined.columns.get(batch.source) or facts["columns"]
         for reason, count in facts["dropped"].items():
-            found.dropped[batch.source, reason] += count
-        found.personal.update(facts["personal"])
-        found.contaminated.update(facts["contaminated"])
-        found.personal_documents += facts["personal_documents"]
-        found.replaced += facts["replaced"]
-        found.faults += len(facts["faults"])
-        found.first_fault = found.first_fault or next(iter(facts["faults"]), {})
+            examined.dropped[batch.source, reason] += count
+        examined.personal.update(facts["personal"])
+        examined.contaminated.update(facts["contaminated"])
+        examined.personal_documents += facts["personal_documents"]
+        examined.replaced += facts["replaced"]
+        examined.faults += len(facts["faults"])
+        examined.first_fault = examined.first_fault or next(iter(facts["faults"]), {})
         for example in facts["examples"]:
-            shown[example["reason"]] += 1
-            if shown[example["reason"]] <= _MOST_EXAMPLES:
-                found.examples.append(example)
-    return found
+            example_counts[example["reason"]] += 1
+            if example_counts[example["reason"]] <= _MOST_EXAMPLES:
+                examined.examples.append(example)
+    return examined
 
 
 def write_faults(paths: Sequence[Path], target: Path) -> None:
-    """Every file, line and row that can't be read, one JSON object a line, whole or not at all."""
+    """Writes all files, lines and rows that can't be read, one JSON object a line. The file is whole or absent."""
     target.parent.mkdir(exist_ok=True)
     temporary = target.with_name(TEMPORARY + target.name)
     with temporary.open("w", encoding="utf-8") as file:
@@ -99,26 +99,26 @@ def write_faults(paths: Sequence[Path], target: Path) -> None:
     os.replace(temporary, target)
 
 
-def drop_selected(found: Examined, table: Table, selection: Selection) -> None:
-    """Adds to the drops what was kept by the batches and is not taken: copies, and what weights and shares left out."""
+def drop_selected(examined: Examined, table: Table, selection: Selection) -> None:
+    """Counts unselected documents of the batches as dropped: copies, and those that weights and shares omit."""
     left_out = (selection.copies == 0) & (selection.times == 0)
-    chosen = (
+    groups = (
         (selection.copies == EXACT, EXACT_COPY),
         (selection.copies == NEAR, NEAR_COPY),
         (left_out, SHARE),
     )
-    for which, reason in chosen:
+    for which, reason in groups:
         for source, count in _by(table.source[which]).items():
-            found.dropped[source, reason] += count
+            examined.dropped[source, reason] += count
 
 
 def tokens_of(folder: Path, table: Table, selection: Selection) -> npt.NDArray[np.int64]:
-    """Tokens of each document of the table, once; 0 where it was not taken."""
+    """Tokens of each document of the table, counted once; 0 if it is not selected."""
     tokens = np.zeros(len(table), np.int64)
     for split in SPLITS:
         lengths = TokenShards.open(folder, split).lengths
         place = 0
-        for _, numbers in works(table, selection, split, 0):
+        for _, numbers in plan_work(table, selection, split, 0):
             tokens[numbers] = lengths[place : place + len(numbers)]
             place += len(numbers)
     return tokens
@@ -129,11 +129,11 @@ def composition(
     table: Table,
     selection: Selection,
     tokens: npt.NDArray[np.int64],
-    found: Examined,
+    examined: Examined,
     tests: Decontamination,
     languages: Languages,
 ) -> dict[str, Any]:
-    """All counts, nested."""
+    """The content of composition.json."""
     sources = [listing.source for listing in listings]
     years = [str(year) if year else UNKNOWN_YEAR for year in range(int(table.year.max(initial=0)) + 1)]
     measure = _Measure(table, selection, tokens)
@@ -149,8 +149,8 @@ def composition(
         own.update(
             files=len(listing.files),
             files_unread=listing.unread,
-            read=found.read[number],
-            read_bytes=found.read_bytes[number],
+            read=examined.read[number],
+            read_bytes=examined.read_bytes[number],
         )
     return {
         "total": measure.sizes(np.ones(len(table), bool)),
@@ -166,13 +166,13 @@ def composition(
             }
             for listing, source in zip(listings, sources, strict=True)
         ],
-        "dropped": found.by_reason(),
+        "dropped": examined.by_reason(),
         "dropped_by_source": {
-            source.name: {r: n for r in found.by_reason() if (n := found.dropped[number, r])}
+            source.name: {r: n for r in examined.by_reason() if (n := examined.dropped[number, r])}
             for number, source in enumerate(sources)
         },
-        "personal": dict(sorted(found.personal.items())),
-        "contaminated": dict(sorted(found.contaminated.items())),
+        "personal": dict(sorted(examined.personal.items())),
+        "contaminated": dict(sorted(examined.contaminated.items())),
         "benchmarks": {
             "files": tests.files,
             "items": tests.items,
@@ -186,11 +186,11 @@ def composition(
 def sample_rows(
     listings: Sequence[Listing], table: Table, selection: Selection, seed: int
 ) -> list[dict[str, Any]]:
-    """The beginnings of some documents that were taken, drawn at random, in order."""
-    taken = np.flatnonzero(selection.times)
-    drawn = taken[np.argsort(table.draw(seed, "samples")[taken], kind="stable")[:_SHOWN]]
+    """The beginnings of some random selected documents, in order."""
+    candidates = np.flatnonzero(selection.times)
+    numbers = candidates[np.argsort(table.draw(seed, "samples")[candidates], kind="stable")[:_SHOWN]]
     rows = []
-    for number in sorted(drawn.tolist()):
+    for number in sorted(numbers.tolist()):
         rows.append(
             {
                 "id": f"document-{number}",
@@ -203,17 +203,17 @@ def sample_rows(
 
 
 class _Measure:
-    """Adds up taken documents: each as often as it is taken, tokens and bytes likewise; `unique` and `unique_bytes`
-    count it once."""
+    """Adds up the selected documents, their tokens and bytes, each as often as it is taken. `unique` and `unique_bytes`
+    count each once."""
 
     def __init__(self, table: Table, selection: Selection, tokens: npt.NDArray[np.int64]) -> None:
         self._taken = selection.times > 0
         times = selection.times.astype(np.int64)
-        held = selection.heldout
+        heldout = selection.heldout
         self._columns = {
             "unique": self._taken.astype(np.int64),
-            "documents": np.where(held, 0, times),
-            "heldout": held.astype(np.int64),
+            "documents": np.where(heldout, 0, times),
+            "heldout": heldout.astype(np.int64),
             "bytes": table.bytes * times,
             "unique_bytes": table.bytes * self._taken,
             "words": table.words * times,
@@ -224,37 +224,37 @@ class _Measure:
         return {name: int(column[which].sum(dtype=np.int64)) for name, column in self._columns.items()}
 
     def group(self, names: Sequence[str], label: npt.NDArray[np.uint16]) -> Group:
-        """Sizes by the name of each label that occurs, in the order of the names; labels may share a name."""
-        made: Group = {}
+        """Sizes by the name of each label that occurs, in the labels' order; labels may share a name."""
+        groups: Group = {}
         for number in np.unique(label[self._taken]).tolist():
             own = self.sizes(label == number)
-            before = made.setdefault(names[number], dict.fromkeys(own, 0))
+            before = groups.setdefault(names[number], dict.fromkeys(own, 0))
             for name, value in own.items():
                 before[name] += value
-        return made
+        return groups
 
 
-def flat(whole: Mapping[str, Any], found: Examined, languages: Languages) -> dict[str, float]:
-    """What counts.json says."""
+def flatten(whole: Mapping[str, Any], examined: Examined, languages: Languages) -> dict[str, float]:
+    """The content of counts.json."""
     total, by = whole["total"], whole["by"]
     other = sum(g["bytes"] for code, g in by["language"].items() if is_other(code, languages))
-    read = sum(found.read.values())
+    documents_read = sum(examined.read.values())
     counts: dict[str, float] = {
         "files": sum(group["files"] for group in by["source"].values()),
         "files_unread": sum(group["files_unread"] for group in by["source"].values()),
-        "documents_read": read,
-        "bytes_read": sum(found.read_bytes.values()),
+        "documents_read": documents_read,
+        "bytes_read": sum(examined.read_bytes.values()),
         "documents": total["documents"],
         "documents_unique": total["unique"],
         "documents_heldout": total["heldout"],
         "bytes": total["bytes"],
         "unique_bytes": total["unique_bytes"],
         "tokens": total["tokens"],
-        "kept_share": total["unique"] / read,
-        "kept_bytes_share": total["unique_bytes"] / sum(found.read_bytes.values()),
+        "kept_share": total["unique"] / documents_read,
+        "kept_bytes_share": total["unique_bytes"] / sum(examined.read_bytes.values()),
         "other_share": other / total["bytes"],
-        "replaced_utf8": found.replaced,
-        "personal_documents": found.personal_documents,
+        "replaced_utf8": examined.replaced,
+        "personal_documents": examined.personal_documents,
         **_rates("", total),
     }
     counts |= {f"dropped_{reason}": count for reason, count in whole["dropped"].items()}

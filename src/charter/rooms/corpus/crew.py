@@ -1,7 +1,7 @@
-"""Worker processes: pieces of work done by all cores, results in the order of the pieces, few of them under way.
+"""Worker processes: all cores do pieces of work. Results come in the order of the pieces, and few are under way.
 
-Processes are started anew (not forked: libraries with threads don't survive that) and end with the room, also where
-the room is killed.
+Processes are spawned, not forked, because libraries with threads don't survive a fork. They end with the room, even if
+it is killed.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from charter.ground.settings.environment import physical_cores
 P = TypeVar("P")
 R = TypeVar("R")
 N = TypeVar("N")
-_AHEAD = 2  # pieces under way for each process: while one is done the next lies ready
+_AHEAD = 2  # pieces under way for each process: while it does one, the next is ready
 
 _KILLED = (
-    "a worker process was killed, most likely for want of memory: set fewer `workers` and run again: what was done is "
-    "kept; a smaller reading.batch_mib helps too, but begins anew"
+    "a worker process was killed, probably because memory ran out: set fewer `workers` and run again: finished work is "
+    "kept; a smaller reading.batch_mib helps too, but starts over"
 )
 
-_working: list[Any] = []  # what this process does, set once when it starts
+_working: list[Any] = []  # the work function of this process, set once at its start
 
 
 class Crew(Generic[P, R]):
-    """`count` processes (0: one for each core; 1: this one) that each do the work that `make(*given)` returns."""
+    """`count` processes (0: one for each core; 1: this one) that each run the function `make(*arguments)`."""
 
-    def __init__(self, count: int, make: Callable[..., Callable[[P], R]], *given: object) -> None:
+    def __init__(self, count: int, make: Callable[..., Callable[[P], R]], *arguments: object) -> None:
         self.count = count or physical_cores()
         self._pool = (
             None
@@ -45,10 +45,10 @@ class Crew(Generic[P, R]):
                 self.count,
                 multiprocessing.get_context("spawn"),
                 initializer=_start,
-                initargs=(make, given),
+                initargs=(make, arguments),
             )
         )
-        self._own = make(*given) if self._pool is None else None
+        self._own = make(*arguments) if self._pool is None else None
 
     def __enter__(self) -> Crew[P, R]:
         return self
@@ -58,8 +58,8 @@ class Crew(Generic[P, R]):
             self._pool.shutdown(cancel_futures=True)
 
     def results(self, pieces: Iterable[tuple[P, N]]) -> Iterator[tuple[N, R]]:
-        """The result of each piece behind what was noted with it, in order. Raises what the work raises, and
-        CharterError where a process died."""
+        """(note, result) of each piece, in order. Raises the errors of the work, and CharterError if a process
+        died."""
         if self._own is not None:
             yield from ((note, self._own(piece)) for piece, note in pieces)
             return
@@ -69,37 +69,37 @@ class Crew(Generic[P, R]):
             for piece, note in pieces:
                 under_way.append((note, self._pool.submit(_do, piece)))
                 if len(under_way) > _AHEAD * self.count:
-                    done, found = under_way.popleft()
-                    yield done, found.result()
-            for done, found in under_way:
-                yield done, found.result()
+                    note, future = under_way.popleft()
+                    yield note, future.result()
+            for note, future in under_way:
+                yield note, future.result()
         except BrokenProcessPool:
             raise CharterError(_KILLED) from None
 
 
-def apart(make: Callable[..., Callable[[P], R]], given: Sequence[object], piece: P) -> R:
-    """One piece of work in a process of its own: the memory that it takes goes with it."""
+def run_apart(make: Callable[..., Callable[[P], R]], arguments: Sequence[object], piece: P) -> R:
+    """Runs one piece of work in its own process, which frees its memory at its end."""
     with ProcessPoolExecutor(
-        1, multiprocessing.get_context("spawn"), initializer=_start, initargs=(make, tuple(given))
+        1, multiprocessing.get_context("spawn"), initializer=_start, initargs=(make, tuple(arguments))
     ) as pool:
         try:
-            found: R = pool.submit(_do, piece).result()
+            result: R = pool.submit(_do, piece).result()
         except BrokenProcessPool:
             raise CharterError(_KILLED) from None
-    return found
+    return result
 
 
-def _start(make: Callable[..., Callable[[Any], Any]], given: tuple[object, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the room, which then ends its workers
+def _start(make: Callable[..., Callable[[Any], Any]], arguments: tuple[object, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the room, which then ends its workers
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
         wait([parent.sentinel])
-        os._exit(1)  # the room was killed: nobody will ever ask for more
+        os._exit(1)  # the room was killed, so no more work will come
 
     threading.Thread(target=follow, name="charter-follow", daemon=True).start()
-    _working[:] = [make(*given)]
+    _working[:] = [make(*arguments)]
 
 
 def _do(piece: Any) -> Any:

@@ -1,12 +1,13 @@
-"""Documents that say the same: exact copies by a fingerprint, near copies by MinHash (Broder 1997).
+"""Finds duplicate documents: exact copies by a fingerprint, near copies by MinHash (Broder 1997).
 
-A document's shingles are its runs of SHINGLE words. Under a random order of all shingles, two documents' first ones
-are equal with the probability J = |A & B| / |A | B| (Jaccard), so the share of equal places in their signatures of
-k orders estimates J with the deviation sqrt(J (1 - J) / k). Orders are h -> a h + b modulo 2^32, a odd.
+A document's shingles are its runs of SHINGLE words. Under a random order of all shingles, the first ones of two
+documents are equal with the probability J = |A & B| / |A | B| (Jaccard). A signature holds the first shingle under each
+of k orders. The share of equal places estimates J with the deviation sqrt(J (1 - J) / k). Orders are h -> a h + b
+modulo 2^32, a odd.
 
 Candidates share a band: of b bands of r places each, two documents share one with P(J) = 1 - (1 - J^r)^b, an S curve.
-`bands` takes the largest r that still finds pairs at the threshold with RECALL: fewest candidates to look at. Each
-candidate is then held against the signatures' estimate, so that what is dropped is at the threshold, not at the curve.
+`bands` takes the largest r that still finds pairs at the threshold with RECALL, which gives the fewest candidates. Each
+candidate is then compared by the signatures' estimate, so the threshold decides, not the curve.
 """
 
 from __future__ import annotations
@@ -20,37 +21,37 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.shingles import Hashes, runs_of, stirred
+from charter.ground.text.shingles import Hashes, mix64, runs_of
 
 Signature = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 
 SHINGLE = 5
 RECALL = 0.99
-# Shingles hashed at once under all orders: the table stays within a core's cache.
+# Shingles hashed at once under all orders: the table fits a core's cache.
 _COLUMNS = 256
-# Band keys sorted at once and pairs compared at once: what bounds memory.
+# Band keys sorted at once and pairs compared at once: they bound memory.
 _KEYS, _PAIRS = 1 << 22, 1 << 14
-# Members of a bucket that fit none of so many leaders in turn are left to the other bands.
+# Leaders to compare in a bucket; members that match none of them are left to the other bands.
 _ROUNDS = 32
 
 
 def fingerprint(text: str) -> bytes:
-    """16 bytes that texts have in common when they differ in case and blanks alone."""
+    """A fingerprint of 16 bytes, equal for texts that differ only in case and blanks."""
     plain = " ".join(text.casefold().split())
     return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def first_equal(fingerprints: npt.NDArray[np.void]) -> Numbers:
-    """For each document, the number of the first one with its fingerprint (its own: keep it), [documents]."""
+    """For each document the number of the first one with its fingerprint (if its own, keep it), [documents]."""
     _, first, inverse = np.unique(fingerprints, return_index=True, return_inverse=True)
     return first[inverse].astype(np.int64)
 
 
 def signature(text: str, permutations: int = 128, seed: int = 0) -> Signature:
-    """The MinHash signature of a text, [permutations]; of a text without words all places are the largest number.
+    """The MinHash signature of a text, [permutations]; without words every place is the largest number.
 
-    A text of fewer than SHINGLE words has one shingle, all of them.
+    A text of fewer than SHINGLE words is one shingle.
     """
     factor, shift = _orders(permutations, seed)
     least = np.full(permutations, np.iinfo(np.uint32).max, np.uint32)
@@ -66,8 +67,8 @@ def signature(text: str, permutations: int = 128, seed: int = 0) -> Signature:
 @cache
 def _orders(permutations: int, seed: int) -> tuple[Signature, Signature]:
     """Factors and shifts as columns, [permutations, 1]."""
-    drawn = stirred(np.arange(1, 2 * permutations + 1, dtype=np.uint64) + np.uint64((seed + 1) << 32))
-    halves = (drawn >> np.uint64(32)).astype(np.uint32)[:, None]
+    values = mix64(np.arange(1, 2 * permutations + 1, dtype=np.uint64) + np.uint64((seed + 1) << 32))
+    halves = (values >> np.uint64(32)).astype(np.uint32)[:, None]
     return halves[:permutations] | np.uint32(1), halves[permutations:]
 
 
@@ -76,26 +77,26 @@ def likeness(one: Signature, other: Signature) -> npt.NDArray[np.float64]:
     return np.asarray((one == other).mean(axis=-1))
 
 
-def found_share(jaccard: float, bands: int, rows: int) -> float:
+def match_probability(jaccard: float, bands: int, rows: int) -> float:
     """The S curve: the probability that two documents of this similarity share a band."""
     return float(1 - (1 - jaccard**rows) ** bands)
 
 
 def bands(permutations: int, threshold: float, recall: float = RECALL) -> tuple[int, int]:
-    """(bands, rows of each) with the most rows that find a pair at the threshold with `recall`."""
+    """(bands, rows of each) with the most rows that still find a pair at the threshold with `recall`."""
     fitting = [
         (permutations // rows, rows)
         for rows in range(1, permutations + 1)
-        if found_share(threshold, permutations // rows, rows) >= recall
+        if match_probability(threshold, permutations // rows, rows) >= recall
     ]
     return fitting[-1] if fitting else (permutations, 1)
 
 
 class NearDuplicates:
-    """Decides over any number of documents, in their order, which are near copies of an earlier one.
+    """Finds near copies of earlier documents among any number of documents in order.
 
-    Signatures and band keys lie in files of `folder` (whose earlier content is overwritten). In memory are 8 bytes a
-    document, and for one part of a band after the other about 100 bytes for each of _KEYS documents.
+    Files in `folder` hold signatures and band keys and overwrite earlier ones. Memory holds 8 bytes a document and, for
+    one part of a band at a time, about 100 bytes for each of _KEYS documents.
     """
 
     def __init__(self, folder: Path, permutations: int = 128, threshold: float = 0.8) -> None:
@@ -110,7 +111,7 @@ class NearDuplicates:
             path.write_bytes(b"")
 
     def add(self, signatures: Signature) -> None:
-        """The next documents' signatures, [documents, permutations]. Raises CharterError for another width."""
+        """Adds the next documents' signatures, [documents, permutations]. Raises CharterError for another width."""
         if signatures.ndim != 2 or signatures.shape[1] != self.permutations:
             raise CharterError(
                 f"signatures of shape {list(signatures.shape)}, expected [documents, {self.permutations}]; "
@@ -124,18 +125,18 @@ class NearDuplicates:
         self.count += len(signatures)
 
     def _key(self, signatures: Signature, band: int) -> Hashes:
-        """One hash of a band's places, [documents]."""
-        found = np.full(len(signatures), band, np.uint64)
+        """A hash of a band's places, [documents]."""
+        hashes = np.full(len(signatures), band, np.uint64)
         for place in range(band * self.rows, (band + 1) * self.rows):
-            found = stirred(found + signatures[:, place])
-        return found
+            hashes = mix64(hashes + signatures[:, place])
+        return hashes
 
     def first(self) -> Numbers:
-        """For each document the number of the first one of its cluster (its own: keep it), [documents].
+        """For each document the number of the first one in its cluster (if its own, keep it), [documents].
 
-        Clusters are the connected components of the pairs that share a band, were held against each other and reach
-        the threshold. In a band's bucket, a member is held against the first, and if it isn't like it, against the
-        first of those that aren't, and so on.
+        Clusters are the connected components of the compared pairs that share a band and reach the threshold. In a
+        band's bucket, each member is compared with the first; the members that differ, with the first of them; and so
+        on.
         """
         cluster = np.arange(self.count)
         if not self.count:
@@ -149,15 +150,15 @@ class NearDuplicates:
         return cluster
 
     def _buckets(self, keys: Hashes) -> Iterator[tuple[Numbers, Hashes]]:
-        """(documents, their keys) that share a key with another, by key and then number, a part of the keys at a
+        """(documents, their keys) that share a key with another, sorted by key and number, one part of the keys at a
         time."""
         parts = -(-self.count // _KEYS)
         for part in range(parts):
-            chosen = [
+            places = [
                 start + np.flatnonzero(keys[start : start + _KEYS] % np.uint64(parts) == part)
                 for start in range(0, self.count, _KEYS)
             ]
-            numbers = np.concatenate(chosen)
+            numbers = np.concatenate(places)
             own = keys[numbers]
             order = np.argsort(own, kind="stable")
             numbers, own = numbers[order], own[order]
@@ -168,7 +169,7 @@ class NearDuplicates:
             yield numbers[shared], own[shared]
 
     def _join(self, signatures: Signature, cluster: Numbers, members: Numbers, keys: Hashes) -> None:
-        """Hold each bucket's members against its first; those that don't fit, against the first of them, and so on."""
+        """Compares each bucket's members with its first; those that differ, with the first of them; and so on."""
         for _ in range(_ROUNDS):
             if not len(members):
                 return
@@ -186,7 +187,7 @@ class NearDuplicates:
 
 
 def _unite(cluster: Numbers, ones: Numbers, others: Numbers) -> None:
-    """Merge the clusters of pairs in place; a cluster is named by its first document."""
+    """Merges the clusters of pairs in place; a cluster's name is its first document."""
     for one, other in zip(ones.tolist(), others.tolist(), strict=True):
         a, b = _root(cluster, one), _root(cluster, other)
         cluster[max(a, b)] = min(a, b)

@@ -1,7 +1,7 @@
-"""From selected documents to token shards: batches are encoded by all processes and written in order.
+"""From selected documents to token shards: all processes encode batches, which are written in order.
 
-The order in a split is that of the input. Documents that are taken several times come again in further passes, behind
-all others: who reads the shards draws an order.
+A split has the order of the input. Repeated documents come again in further passes, after all others: readers of the
+shards shuffle them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from charter.rooms.corpus.crew import Crew
 from charter.rooms.corpus.selection import Selection, Table
 
 _BETWEEN = re.compile(r"(?<=[^\W\d_])[ \n]")
-AT_ONCE = 1 << 18  # characters encoded together: the library takes some 100 bytes for each token
+AT_ONCE = 1 << 18  # characters encoded together: the library needs about 100 bytes a token
 
 
 @dataclass(frozen=True)
 class Work:
-    """Documents of one batch, by their place in it, for one split."""
+    """Documents of one batch, by their index in it, for one split."""
 
     path: Path
     numbers: tuple[int, ...]
@@ -47,10 +47,10 @@ class Encoder:
 
 
 def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
-    """Ids of each text; long ones are encoded in parts and many short ones together."""
-    cutting = cut if "ByteLevel" in tokenizer.decoders else _uncut
+    """Ids of each text. Long texts are encoded in parts, many short ones together."""
+    cutting = cut if "ByteLevel" in tokenizer.decoders else _keep_whole
     parts = [(number, part) for number, text in enumerate(texts) for part in cutting(text)]
-    found: list[list[npt.NDArray[np.uint32]]] = [[] for _ in texts]
+    ids_of_each: list[list[npt.NDArray[np.uint32]]] = [[] for _ in texts]
     start = 0
     while start < len(parts):
         stop, size = start + 1, len(parts[start][1])
@@ -59,53 +59,53 @@ def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> list[npt.NDArray[n
             stop += 1
         own = tokenizer.encode_batch([part for _, part in parts[start:stop]])
         for (number, _), ids in zip(parts[start:stop], own, strict=True):
-            found[number].append(ids)
+            ids_of_each[number].append(ids)
         start = stop
-    return [np.concatenate([np.zeros(0, np.uint32), *ids]) for ids in found]
+    return [np.concatenate([np.zeros(0, np.uint32), *ids]) for ids in ids_of_each]
 
 
 def cut(text: str) -> Iterator[str]:
-    """A text in parts of about AT_ONCE characters, cut between a letter and the blank behind it: there byte-level
-    tokenizers cut as well, so that the ids of the parts are those of the whole. A text without such a place for as long
-    again is cut where it is."""
+    """A text in parts of about AT_ONCE characters, cut between a letter and the next blank. Byte-level tokenizers cut
+    there too, so the parts have the ids of the whole. If the next AT_ONCE characters have no such place, the part ends
+    at AT_ONCE."""
     start = 0
     while len(text) - start > 2 * AT_ONCE:
-        found = _BETWEEN.search(text, start + AT_ONCE, start + 2 * AT_ONCE)
-        stop = found.start() if found else start + AT_ONCE
+        match = _BETWEEN.search(text, start + AT_ONCE, start + 2 * AT_ONCE)
+        stop = match.start() if match else start + AT_ONCE
         yield text[start:stop]
         start = stop
     yield text[start:]
 
 
-def _uncut(text: str) -> Iterator[str]:
+def _keep_whole(text: str) -> Iterator[str]:
     yield text
 
 
-def works(
+def plan_work(
     table: Table, selection: Selection, split: Split, done: int
 ) -> Iterator[tuple[Work, npt.NDArray[np.int64]]]:
-    """What is to be encoded for a split behind its first `done` documents, with the documents' numbers in the table."""
+    """The work for a split after its first `done` documents, with the documents' numbers in the table."""
     times = np.where(selection.heldout == (split == "heldout"), selection.times, 0)
     for round_ in range(int(times.max(initial=0))):
         for path, start, end in table.batches():
-            chosen = np.flatnonzero(times[start:end] > round_)
-            skipped = min(done, len(chosen))
+            numbers = np.flatnonzero(times[start:end] > round_)
+            skipped = min(done, len(numbers))
             done -= skipped
-            chosen = chosen[skipped:]
-            if len(chosen):
-                yield Work(path, tuple(chosen.tolist())), start + chosen
+            numbers = numbers[skipped:]
+            if len(numbers):
+                yield Work(path, tuple(numbers.tolist())), start + numbers
 
 
 def write_split(
     crew: Crew[Work, list[npt.NDArray[np.uint32]]],
     writer: ShardWriter,
-    planned: Iterator[tuple[Work, npt.NDArray[np.int64]]],
+    schedule: Iterator[tuple[Work, npt.NDArray[np.int64]]],
     table: Table,
     bar: Bar,
 ) -> tuple[Shard, ...]:
-    """Encodes and writes what is planned; the shards of the split, those of an earlier attempt included."""
-    for numbers, found in crew.results(planned):
-        for number, ids in zip(numbers, found, strict=True):
+    """Encodes and writes the scheduled documents. Returns all shards of the split, earlier attempts included."""
+    for numbers, ids_of_each in crew.results(schedule):
+        for number, ids in zip(numbers, ids_of_each, strict=True):
             size = int(table.bytes[number])
             writer.add(ids, size, int(table.source[number]), int(table.language[number]))
             bar.advance(size)

@@ -1,9 +1,9 @@
-"""What happens to one raw record: it becomes a kept document, or it is dropped for exactly one reason.
+"""Examines one raw record: it becomes a kept document, or it is dropped for exactly one reason.
 
-The order: bytes, text, normal form, date, language, length, quality, benchmarks, personal data: a placeholder would
-hide a test item. Copies are found later, among what is left: a document that holds test items must not stand for its
-clean copy. All of it depends on the record and the settings alone, so that batches can be examined anywhere and
-in any order.
+The order: bytes, text, normal form, date, language, length, quality, benchmarks, personal data. Personal data comes
+last because a placeholder would hide a test item. Copies are found later, among the kept documents: a document with
+test items must not replace its clean copy. Everything depends only on the record and the settings, so batches can be
+examined anywhere and in any order.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from charter.rooms.corpus.quality import problem
 from charter.rooms.corpus.reading import Record
 from charter.rooms.corpus.settings import Settings
 
-# of the input itself: each is named with its file and line
+# faults of the input itself: each is listed with its file and line
 FAULTS = frozenset(
     {
         *("binary", "damaged", "unreadable", "empty", "too_large"),
         *("broken_utf8", "broken_row", "no_text", "broken_date"),
     }
 )
-_EXAMPLES, _EXCERPT = 2, 400  # kept of each reason in a batch, and characters of each
-_SCRUBBED = 1 << 14  # characters that an excerpt is cut from: no half of an address stands at its end
-_NAMES, _NAME = 12, 40  # columns that are named, and characters of each
+_EXAMPLES, _EXCERPT = 2, 400  # examples of each reason in a batch, and characters of each
+_SCRUBBED = 1 << 14  # characters scrubbed before an excerpt is cut, so that it can't end in half an address
+_NAMES, _NAME = 12, 40  # columns in a message, and characters of each
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Records of one source, whose number is `number`, that are examined together; `disk`: bytes of files read for
+    """Records of one source that are examined together. `number`: of the source; `disk`: bytes of files read for
     them."""
 
     path: Path
@@ -55,7 +55,7 @@ class Piece:
 
 
 class Dropped(Exception):
-    """A record that is not kept, with the reason's name, and what more can be said."""
+    """A dropped record, with the reason's name and details."""
 
     def __init__(self, reason: str, detail: str = "", text: str = "") -> None:
         super().__init__(reason)
@@ -64,16 +64,16 @@ class Dropped(Exception):
 
 @dataclass
 class Tally:
-    """What a batch counts; all of it but faults and examples is added up over batches."""
+    """The counts of a batch. All but faults and examples are added up over batches."""
 
     read: int = 0
     read_bytes: int = 0
     rows: int = 0
-    undated_rows: int = 0  # without the column in which the manifest says that dates stand
-    columns: list[str] = field(default_factory=list)  # of one of these rows
-    replaced: int = 0  # documents in which bytes that were no UTF-8 became U+FFFD
+    undated_rows: int = 0  # without the manifest's column of dates
+    columns: list[str] = field(default_factory=list)  # of one row without dates
+    replaced: int = 0  # documents in which invalid UTF-8 became U+FFFD
     dropped: Counter[str] = field(default_factory=Counter)
-    personal: Counter[str] = field(default_factory=Counter)  # placeholders by kind, copies not yet found
+    personal: Counter[str] = field(default_factory=Counter)  # placeholders by kind, before copies are found
     personal_documents: int = 0
     contaminated: Counter[str] = field(default_factory=Counter)  # documents by benchmark file
     faults: list[dict[str, Any]] = field(default_factory=list)
@@ -81,18 +81,18 @@ class Tally:
 
 
 class Examiner:
-    """Examines pieces under one room's settings; `benchmarks` is the folder of a saved Decontamination."""
+    """Examines pieces with one room's settings; `benchmarks` is the folder of a saved Decontamination."""
 
     def __init__(self, settings: Settings, benchmarks: Path, seed: int) -> None:
         self.settings = settings
-        # places of a signature; none where no near copies are looked for
+        # the length of a signature; 0 without a search for near copies
         self.width = settings.filters.permutations if settings.filters.near else 0
         self.cutoff: Period | None = settings.cutoff()
         self.seed = seed
         self.benchmarks = Decontamination.open(benchmarks)
 
     def __call__(self, piece: Piece) -> int:
-        """Writes the batch of a piece; the bytes that were read."""
+        """Writes the batch of a piece. Returns the bytes read."""
         tally, documents = Tally(), []
         for record in piece.records:
             tally.read += 1
@@ -107,11 +107,11 @@ class Examiner:
     def _document(self, record: Record, source: TextSource, tally: Tally) -> Document:
         if record.fault:
             raise Dropped(record.fault, record.detail)
-        raw, written = self._raw(record, source, tally)
+        raw, date_text = self._raw(record, source, tally)
         text = normal_form(raw)
         if not text:
             raise Dropped("empty", "it holds no text")
-        dated = self._dated(written, text)
+        date = self._check_date(date_text, text)
         words = sum(len(block) for block in word_hashes(text))
         language = self._language(text, source)
         filters = self.settings.filters
@@ -129,9 +129,9 @@ class Examiner:
         text, personal = scrub(text) if filters.scrub else (text, Counter[str]())
         tally.personal.update(personal)
         tally.personal_documents += bool(personal)
-        made = signature(text, self.width, self.seed) if self.width else np.zeros(0, np.uint32)
-        year = dated.first.year if dated else 0
-        return Document(text, language, year, words, fingerprint(text), made)
+        minhash = signature(text, self.width, self.seed) if self.width else np.zeros(0, np.uint32)
+        year = date.first.year if date else 0
+        return Document(text, language, year, words, fingerprint(text), minhash)
 
     def _raw(self, record: Record, source: TextSource, tally: Tally) -> tuple[str, str]:
         """(text, written date) of a record."""
@@ -152,26 +152,26 @@ class Examiner:
             text = row.get(source.text)
             if not isinstance(text, str):
                 raise Dropped("no_text", _without_text(row, source.text))
-            written = row.get(date.field) if isinstance(date, DateField) else date
-            return text, "" if written is None else str(written)
+            value = row.get(date.field) if isinstance(date, DateField) else date
+            return text, "" if value is None else str(value)
         text = page_text(decoded) if record.form == "page" else decoded
         return text, "" if isinstance(date, DateField) else date
 
-    def _dated(self, written: str, text: str) -> Period | None:
-        """The date of a document, held against the cut-off."""
+    def _check_date(self, date_text: str, text: str) -> Period | None:
+        """The date of a document. Raises Dropped if the cut-off excludes it."""
         try:
-            dated = period(written) if written else None
+            date = period(date_text) if date_text else None
         except ValueError:
             if self.cutoff is not None:
-                raise Dropped("broken_date", f"{written[:40]!r} is no date") from None
+                raise Dropped("broken_date", f"{date_text[:40]!r} is not a date") from None
             return None
         if self.cutoff is None:
-            return dated
-        if dated is None and self.settings.filters.undated == "drop":
+            return date
+        if date is None and self.settings.filters.undated == "drop":
             raise Dropped("undated", "", text)
-        if dated is not None and is_after(dated, self.cutoff):
-            raise Dropped("after_cutoff", written, text)
-        return dated
+        if date is not None and is_after(date, self.cutoff):
+            raise Dropped("after_cutoff", date_text, text)
+        return date
 
     def _language(self, text: str, source: TextSource) -> str:
         if source.language != DETECT:
@@ -179,8 +179,8 @@ class Examiner:
         return PROGRAM if source.kind == "code" else detect(text)[0] or UNDETERMINED
 
     def _drop(self, dropped: Dropped, record: Record, source: TextSource, tally: Tally) -> None:
-        """Counts a dropped record; faults are named one by one, of other reasons some examples are kept."""
-        seen = tally.dropped[dropped.reason]
+        """Counts a dropped record. Lists every fault, and some examples of other reasons."""
+        count = tally.dropped[dropped.reason]
         tally.dropped[dropped.reason] += 1
         about = {
             "reason": dropped.reason,
@@ -191,7 +191,7 @@ class Examiner:
         }
         if dropped.reason in FAULTS:
             tally.faults.append(about)
-        elif seen < _EXAMPLES:
+        elif count < _EXAMPLES:
             excerpt = scrub(dropped.text[:_SCRUBBED])[0][:_EXCERPT]
             tally.examples.append({**about, "text": excerpt})
 
@@ -209,25 +209,23 @@ def _row(decoded: str) -> dict[str, Any]:
 
 
 def _no_utf8(place: int) -> str:
-    return (
-        f"it is no UTF-8 at byte {place}; convert it, or write U+FFFD there by reading.broken_utf8: replace"
-    )
+    return f"it is not UTF-8 at byte {place}; convert it, or write U+FFFD there with reading.broken_utf8: replace"
 
 
 def _columns(row: Mapping[str, Any]) -> list[str]:
-    """The names of a row's columns, the first and cut to what a line can show."""
+    """The first names of a row's columns, shortened to fit a line."""
     return [name[:_NAME] for name in sorted(row)[:_NAMES]]
 
 
 def _without_text(row: Mapping[str, Any], column: str) -> str:
     if column in row:
-        return f"the row's {column!r} is {json.dumps(row[column])[:_NAME]}, which is no text"
+        return f"the row's {column!r} is {json.dumps(row[column])[:_NAME]}, which is not a text"
     names = ", ".join(_columns(row)) or "none"
     return f"the row has no column {column!r}; name the one that holds the text under `text` of a manifest: {names}"
 
 
 def _half(text: str) -> bool:
-    """Whether a text can't be written as UTF-8: JSON may spell half of a surrogate pair."""
+    """Whether a text can't be encoded as UTF-8: JSON may contain half of a surrogate pair."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
 """Language of a text, by the library py3langid (naive Bayes over byte n-grams, Lui & Baldwin 2012; no pickle).
 
-It tells 138 languages apart. On NTREX and FLORES its errors are near relatives: Indonesian sentences taken for Malay.
+It knows 138 languages. On NTREX and FLORES it confuses close relatives: Indonesian sentences count as Malay.
 """
 
 from __future__ import annotations
@@ -11,24 +11,23 @@ from functools import cache
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 UNDETERMINED = "und"
-# Written Wu and Nigerian Pidgin are so rare that Chinese and English texts taken for them are far more than their own;
-# zxx is the library's class of what is in no language.
+# Written Wu and Nigerian Pidgin are so rare that most such results are Chinese and English texts. zxx is the library's
+# class for text in no language.
 _FOLDED = {"wuu": "zh", "pcm": "en", "zxx": UNDETERMINED}
-# What is read of a long text: three pieces from its start, middle and end.
+# Characters of each sample of a long text, at its start, middle and end.
 _PIECE = 512
 _LETTER = re.compile(r"[^\W\d_]")
 
 
 def detect(text: str) -> tuple[str, float]:
-    """ISO 639 code (two letters where there are two, else three) and the library's confidence from 0 to 1.
+    """ISO 639 code (two letters if one exists, else three) and the library's confidence from 0 to 1.
 
-    ("und", 0) where there are fewer than 3 letters. A text in two languages has the one that most of the pieces read
-    are in.
+    ("und", 0) for a text of fewer than 3 letters. A text in two languages gets the one of most of its samples.
     """
-    read = _pieces(text)
-    if len(_LETTER.findall(read, 0, 4 * _PIECE)) < 3:
+    sample = _pieces(text)
+    if len(_LETTER.findall(sample, 0, 4 * _PIECE)) < 3:
         return UNDETERMINED, 0.0
-    code, confidence = _identifier().classify(read)
+    code, confidence = _identifier().classify(sample)
     return _FOLDED.get(code, code), round(confidence, 3)
 
 

@@ -1,4 +1,4 @@
-"""The report page: one file of HTML that says what is in the corpus and what is not, with nothing from outside."""
+"""The report page: one self-contained HTML file about the kept and the dropped documents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TITLES = {
     "year": "By year",
     "kind": "By kind",
 }
-# The order in which reasons are tested, where it is known; others (of quality) stand between.
+# The known order of the tests for each reason; those of quality come between.
 _FIRST = (
     *("unreadable", "damaged", "binary", "too_large", "broken_utf8", "broken_row", "no_text", "empty"),
     *("broken_date", "undated", "after_cutoff", "language", "no_words"),
@@ -34,9 +34,9 @@ Rows = Sequence[tuple[str, Any]]
 def write_page(
     whole: Mapping[str, Any], counts: Mapping[str, float], samples: Sequence[Mapping[str, Any]]
 ) -> str:
-    """The page of what `composition.json` and `counts.json` say, with some documents."""
+    """The page for `composition.json` and `counts.json`, with some documents."""
     by = whole["by"]
-    held = counts["documents_heldout"]
+    heldout = counts["documents_heldout"]
     return (
         _environment()
         .get_template("report.html.jinja")
@@ -45,15 +45,15 @@ def write_page(
             whole=whole,
             counts=counts,
             samples=samples,
-            plots=[_plot(name, _taken(by[name])) for name in ("language", "source", "year")],
-            tables=[(title, _largest(_taken(by[name]), name)) for name, title in _TITLES.items()],
+            plots=[_plot(name, _drop_empty(by[name])) for name in ("language", "source", "year")],
+            tables=[(title, _largest(_drop_empty(by[name]), name)) for name, title in _TITLES.items()],
             dropped=sorted(whole["dropped"].items(), key=lambda pair: _place(pair[0])),
             heads=[
                 ("documents kept", _percent(counts["kept_share"])),
                 ("bytes kept", _percent(counts["kept_bytes_share"])),
                 ("bytes", short(counts["bytes"])),
                 ("languages", _exact(len(by["language"]))),
-                ("documents held out", _exact(held)),
+                ("documents held out", _exact(heldout)),
                 ("tokens a word", f"{counts['tokens_per_word']:.2f}"),
                 ("bytes a token", f"{1 / counts['tokens_per_byte']:.2f}"),
             ],
@@ -77,7 +77,7 @@ def write_page(
 
 
 def _environment() -> Environment:
-    found = Environment(
+    environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
@@ -85,7 +85,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {
+    environment.filters |= {
         "exact": _exact,
         "short": short,
         "percent": _percent,
@@ -93,30 +93,30 @@ def _environment() -> Environment:
         "spoken": lambda reason: reason.replace("_", " "),
         "first_upper": lambda text: text[:1].upper() + text[1:],
     }
-    return found
+    return environment
 
 
-def _taken(groups: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
-    """The groups of which something was taken."""
+def _drop_empty(groups: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """The groups with selected documents."""
     return {name: group for name, group in groups.items() if group.get("bytes")}
 
 
 def _largest(groups: Mapping[str, Mapping[str, float]], name: str) -> Rows:
-    """Years in order, else the largest first."""
+    """The groups: years in order, others with the largest first."""
     if name == "year":
         return sorted(groups.items(), key=lambda pair: (pair[0] == UNKNOWN_YEAR, pair[0]))
     return sorted(groups.items(), key=lambda pair: (-pair[1]["tokens"], pair[0]))
 
 
 def _plot(name: str, groups: Mapping[str, Mapping[str, float]]) -> str:
-    """Bars of megabytes, the largest groups; years in order."""
+    """Bars of megabytes for the largest groups, or for years in order."""
     rows = list(_largest(groups, name))
-    shown = rows[-_MOST_BARS:] if name == "year" else rows[:_MOST_BARS]
-    figure, (axes,) = canvas(4.0, 0.6 + 0.24 * max(2, len(shown)))
-    bars(axes, [label for label, _ in shown], [("MB", [g["bytes"] / 1e6 for _, g in shown], SERIES[0])])
-    part = f", {len(shown)} of {len(rows)}" if len(shown) < len(rows) else ""
+    top = rows[-_MOST_BARS:] if name == "year" else rows[:_MOST_BARS]
+    figure, (axes,) = canvas(4.0, 0.6 + 0.24 * max(2, len(top)))
+    bars(axes, [label for label, _ in top], [("MB", [g["bytes"] / 1e6 for _, g in top], SERIES[0])])
+    part = f", {len(top)} of {len(rows)}" if len(top) < len(rows) else ""
     axes.set_title(f"{_TITLES[name]}, MB{part}", loc="left", fontsize=8.5, fontweight="bold")
-    words = "; ".join(f"{label} {g['bytes'] / 1e6:.1f} MB" for label, g in shown)
+    words = "; ".join(f"{label} {g['bytes'] / 1e6:.1f} MB" for label, g in top)
     return inline(figure, f"by-{name}", _TITLES[name], words)
 
 

@@ -1,5 +1,5 @@
 """The phases before tokens: examine all pieces, find copies. Each leaves whole files in the state folder, and a resume
-begins behind the last of them.
+starts after the last one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.texts import Listing
-from charter.rooms.corpus.crew import Crew, apart
+from charter.rooms.corpus.crew import Crew, run_apart
 from charter.rooms.corpus.decontamination import Decontamination
 from charter.rooms.corpus.examine import Examiner, Piece
 from charter.rooms.corpus.pieces import MARK, Stretch, batch_paths, is_whole, mark_whole, pieces
@@ -22,11 +22,11 @@ from charter.rooms.corpus.selection import Table, find_copies
 from charter.rooms.corpus.settings import Settings
 
 BENCHMARKS, EXAMINED, COPIES = "benchmarks", "examined", "copies.npy"
-_SMALL = 2 << 20  # bytes of benchmarks that are read here: the shipped ones
+_SMALL = 2 << 20  # bytes of benchmarks, about those of the shipped ones, that this process reads itself
 
 
 def index_benchmarks(paths: Sequence[Path], out: Workspace) -> Decontamination:
-    """The items of all benchmarks, read once; large ones in a process of their own, for that takes much memory."""
+    """Reads the items of all benchmarks once. Large ones get their own process, because they need much memory."""
     folder = out.state / BENCHMARKS
     mark = out.state / f"{BENCHMARKS}{MARK}"
     if not mark.exists():
@@ -36,14 +36,14 @@ def index_benchmarks(paths: Sequence[Path], out: Workspace) -> Decontamination:
             if small:
                 Indexer(folder)(list(paths))
             else:
-                apart(Indexer, (folder,), list(paths))
+                run_apart(Indexer, (folder,), list(paths))
             bar.advance()
         atomic_write(mark, "")
     return Decontamination.open(folder)
 
 
 class Indexer:
-    """Makes the index of benchmarks in a folder."""
+    """Builds the index of benchmarks in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,58 +54,60 @@ class Indexer:
 
 
 def examine_all(
-    found: Sequence[Listing], made: Sequence[Stretch], settings: Settings, out: Workspace
+    listings: Sequence[Listing], stretches: Sequence[Stretch], settings: Settings, out: Workspace
 ) -> list[Path]:
-    """The batch files of all pieces, in order; those that are there are not made again."""
+    """Makes the batch files of all pieces, unless they exist. Returns them in order."""
     folder = out.state / EXAMINED
     folder.mkdir(exist_ok=True)
-    left = [stretch for stretch in made if not is_whole(stretch, folder)]
-    total = sum(stretch.bytes for stretch in made)
-    done = total - sum(stretch.bytes for stretch in left)
-    # Stretches that ended since a piece was last handed out, each with the count of its pieces.
-    ended: list[tuple[Stretch, int]] = []
+    remaining = [stretch for stretch in stretches if not is_whole(stretch, folder)]
+    total = sum(stretch.bytes for stretch in stretches)
+    done = total - sum(stretch.bytes for stretch in remaining)
+    # Stretches that ended since the last piece, each with the number of its pieces.
+    finished: list[tuple[Stretch, int]] = []
 
     def missing() -> Iterator[tuple[Piece, tuple[int, tuple[tuple[Stretch, int], ...]]]]:
-        """Each piece with its bytes on disk and the stretches that ended before it."""
-        for stretch in left:
+        """Each missing piece with its bytes on disk and the stretches that ended before it."""
+        for stretch in remaining:
             count = 0
-            for piece in pieces(stretch, found[stretch.source], settings.reading, folder):
+            for piece in pieces(stretch, listings[stretch.source], settings.reading, folder):
                 count += 1
                 if piece.path.exists():
                     bar.advance(piece.disk)
                 else:
-                    before = tuple(ended)
-                    ended.clear()
+                    before = tuple(finished)
+                    finished.clear()
                     yield piece, (piece.disk, before)
-            ended.append((stretch, count))
+            finished.append((stretch, count))
 
     with out.progress("reading", total, done) as bar:
-        if left:
+        if remaining:
             count = crew_size(settings, total)
             with Crew[Piece, int](count, Examiner, settings, out.state / BENCHMARKS, out.seed) as crew:
-                for (disk, before), _ in crew.results(missing()):  # in order: what ended before it is whole
+                for (disk, before), _ in crew.results(
+                    missing()
+                ):  # results come in order, so these stretches are whole
                     for stretch, batches in before:
                         mark_whole(stretch, folder, batches)
                     bar.advance(disk)
-            for stretch, batches in ended:
+            for stretch, batches in finished:
                 mark_whole(stretch, folder, batches)
-    return batch_paths(made, folder)
+    return batch_paths(stretches, folder)
 
 
 def copies_of(table: Table, settings: Settings, out: Workspace) -> npt.NDArray[np.uint8]:
-    """Which documents are copies, found once and kept."""
-    kept = out.state / COPIES
-    if not kept.exists():
+    """Which documents are copies. The first call stores the result."""
+    path = out.state / COPIES
+    if not path.exists():
         with out.progress("copies", len(table.paths)) as bar:
             copies = find_copies(table, settings, out.state / "near", bar)
         file = io.BytesIO()
         np.save(file, copies, allow_pickle=False)
-        atomic_write(kept, file.getvalue())
-    found: npt.NDArray[np.uint8] = np.load(kept, allow_pickle=False)
-    assert len(found) == len(table)
-    return found
+        atomic_write(path, file.getvalue())
+    kinds: npt.NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    assert len(kinds) == len(table)
+    return kinds
 
 
 def crew_size(settings: Settings, size: int) -> int:
-    """Processes: one where there is little to do, for starting others takes longer."""
+    """The number of processes: one for little work, because starting others takes longer."""
     return settings.workers if settings.workers or size > settings.reading.batch_mib * (1 << 20) else 1

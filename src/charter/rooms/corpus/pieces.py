@@ -1,9 +1,8 @@
-"""How the input is cut into pieces, the same ones in every attempt: what makes a resume exact.
+"""Cuts the input into pieces, the same ones in every attempt, so that a resume is exact.
 
-Small files of a source that follow each other form a stretch, a large file is one of its own. A stretch is read from
-its start and gives pieces of records of about `batch_mib`; each piece becomes a batch file, and when all of a stretch
-are there, a mark says so and how many they are. A resume passes over marked stretches without reading them, and over
-the pieces of the others that are there.
+Consecutive small files of a source form a stretch; a large file is a stretch by itself. A stretch gives pieces of
+records of about `batch_mib`, and each piece becomes a batch file. When a stretch has all its batches, a mark records
+their number. A resume skips marked stretches without reading them, and existing batches of the others.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _MOST_RECORDS = 4096  # of a piece
 
 @dataclass(frozen=True)
 class Stretch:
-    """Files read one after the other; `source` is the number of their source, `bytes` what they take on disk."""
+    """Consecutive files of a source; `source` is its number, `bytes` the files' size on disk."""
 
     number: int
     source: int
@@ -43,71 +42,71 @@ class Stretch:
     bytes: int
 
 
-def listings(inputs: Sequence[Input]) -> list[Listing]:
-    """The files of all sources, in the recipe's order. Raises CharterError for a source that names none."""
-    found: list[Listing] = []
+def list_sources(inputs: Sequence[Input]) -> list[Listing]:
+    """Lists the files of all sources, in the recipe's order. Raises CharterError for a source without files."""
+    listings: list[Listing] = []
     for entry in inputs:
         path = entry.folder
         if entry.kind == "sources":
-            found += [list_files(source, path.parent) for source in read_sources(path)]
+            listings += [list_files(source, path.parent) for source in read_sources(path)]
         else:
-            found.append(list_files(plain_source(path, entry.name), path.parent))
-    check_names((listing.source.name for listing in found), "the sources of this step")
-    return found
+            listings.append(list_files(plain_source(path, entry.name), path.parent))
+    check_names((listing.source.name for listing in listings), "the sources of this step")
+    return listings
 
 
-def stretches(found: Sequence[Listing], reading: Reading) -> list[Stretch]:
-    """All stretches in order."""
-    made: list[Stretch] = []
-    for source, listing in enumerate(found):
-        held: list[TextFile] = []
+def cut_stretches(listings: Sequence[Listing], reading: Reading) -> list[Stretch]:
+    """Cuts the sources into stretches, in order."""
+    stretches: list[Stretch] = []
+    for source, listing in enumerate(listings):
+        files: list[TextFile] = []
         size = 0
         for file in listing.files:
             own = file.path.stat().st_size
-            if held and (size + own > reading.batch_mib * MIB or len(held) == _MOST_FILES):
-                made.append(Stretch(len(made), source, tuple(held), size))
-                held, size = [], 0
-            held.append(file)
+            if files and (size + own > reading.batch_mib * MIB or len(files) == _MOST_FILES):
+                stretches.append(Stretch(len(stretches), source, tuple(files), size))
+                files, size = [], 0
+            files.append(file)
             size += own
-        if held:
-            made.append(Stretch(len(made), source, tuple(held), size))
-    return made
+        if files:
+            stretches.append(Stretch(len(stretches), source, tuple(files), size))
+    return stretches
 
 
 def is_whole(stretch: Stretch, folder: Path) -> bool:
-    """Whether all batches of a stretch are there."""
+    """Whether all batches of a stretch exist."""
     return (folder / f"{stretch.number:06d}{MARK}").is_file()
 
 
 def mark_whole(stretch: Stretch, folder: Path, count: int) -> None:
-    """Writes the mark: `count` batches."""
+    """Marks a stretch as whole, with `count` batches."""
     atomic_write(folder / f"{stretch.number:06d}{MARK}", str(count))
 
 
-def batch_paths(made: Sequence[Stretch], folder: Path) -> list[Path]:
-    """The batch files of all stretches, which must be whole, in order."""
-    counts = {s.number: int((folder / f"{s.number:06d}{MARK}").read_text("utf-8")) for s in made}
+def batch_paths(stretches: Sequence[Stretch], folder: Path) -> list[Path]:
+    """The batch files of all stretches in order; the stretches must be whole."""
+    counts = {s.number: int((folder / f"{s.number:06d}{MARK}").read_text("utf-8")) for s in stretches}
     return [
         folder / f"{number:06d}-{n:06d}{ENDING}" for number, count in counts.items() for n in range(count)
     ]
 
 
 def pieces(stretch: Stretch, listing: Listing, reading: Reading, folder: Path) -> Iterator[Piece]:
-    """All pieces of a stretch, those included whose batch is there."""
-    meter, held = Meter(), list[Record]()
-    number = size = done = 0
+    """All pieces of a stretch, also those whose batch exists."""
+    meter, batch = Meter(), list[Record]()
+    number = size = start = 0
 
     def piece() -> Piece:
         path = folder / f"{stretch.number:06d}-{number:06d}{ENDING}"
-        return Piece(path, stretch.source, listing.source, tuple(held), meter.bytes - done)
+        return Piece(path, stretch.source, listing.source, tuple(batch), meter.bytes - start)
 
     for file in stretch.files:
         for record in records(listing.source, file, int(reading.largest_mib * MIB), meter):
-            if held and (size + len(record.data) > reading.batch_mib * MIB or len(held) == _MOST_RECORDS):
+            if batch and (size + len(record.data) > reading.batch_mib * MIB or len(batch) == _MOST_RECORDS):
                 yield piece()
-                number, done, size = number + 1, meter.bytes, 0
-                held.clear()
-            held.append(record)
+                number, start, size = number + 1, meter.bytes, 0
+                batch.clear()
+            batch.append(record)
             size += len(record.data)
-    if held:
+    if batch:
         yield piece()

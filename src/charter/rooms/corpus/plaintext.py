@@ -1,8 +1,8 @@
 """The normal form of a text, and the text of an HTML page.
 
-Normal form: Unicode NFC; every line ends in a line feed (CR LF, CR, form feeds and the separators U+2028 and U+2029
-become one); other control characters and byte-order marks go; blank lines at both ends go, blanks at the ends of lines
-stay, for they may mean something. The text ends without a line feed.
+Normal form: Unicode NFC. Every line ends in a line feed (CR LF, CR, form feeds and the separators U+2028 and U+2029
+become one). Other control characters, byte-order marks, and blank lines at both ends are removed. Blanks at the ends of
+lines stay, because they may have a meaning. The text ends without a line feed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CELLS = frozenset({"td", "th"})  # of a row, which is a line
 
 
 def normal_form(text: str) -> str:
-    """The normal form, as above. Applied twice it changes nothing more."""
+    """The normal form, as above. It is idempotent."""
     plain = _CONTROLS.sub("", _LINE_ENDS.sub("\n", text))
     whole = unicodedata.normalize("NFC", plain).rstrip()
     blank = len(whole) - len(whole.lstrip())
@@ -48,18 +48,18 @@ def normal_form(text: str) -> str:
 
 
 def page_text(page: str) -> str:
-    """What a reader of an HTML page sees: text without tags, scripts, styles and navigation, a line a block."""
+    """The visible text of an HTML page, without tags, scripts, styles and navigation; each block is a line."""
     reader = _Page()
     reader.feed(page)
     reader.close()
-    lines = (line.strip() for line in "".join(reader.found).split("\n"))
+    lines = (line.strip() for line in "".join(reader.parts).split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
 class _Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.found: list[str] = []
+        self.parts: list[str] = []
         self._hidden: list[str] = []
         self._verbatim = 0
 
@@ -67,24 +67,24 @@ class _Page(HTMLParser):
         if tag in _HIDDEN:
             self._hidden.append(tag)
         elif tag == "body" or (tag in _BREAKS and self._hidden == ["head"]):
-            self._hidden.clear()  # a head that nobody closed ends here
+            self._hidden.clear()  # an unclosed head ends here
         if tag in _BREAKS:
-            self.found.append("\n" if tag in ("br", "li", "tr", "dt", "dd", "option") else "\n\n")
+            self.parts.append("\n" if tag in ("br", "li", "tr", "dt", "dd", "option") else "\n\n")
         elif tag in _CELLS:
-            self.found.append(" ")
+            self.parts.append(" ")
         self._verbatim += tag == "pre"
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _BREAKS:
-            self.found.append("\n")
+            self.parts.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in self._hidden:  # with all that was opened in it and never closed
+        if tag in self._hidden:  # with all its unclosed children
             del self._hidden[self._hidden.index(tag) :]
         if tag in _BREAKS:
-            self.found.append("\n")
+            self.parts.append("\n")
         self._verbatim -= tag == "pre" and self._verbatim > 0
 
     def handle_data(self, data: str) -> None:
         if not self._hidden:
-            self.found.append(data if self._verbatim else re.sub(r"\s+", " ", data))
+            self.parts.append(data if self._verbatim else re.sub(r"\s+", " ", data))

@@ -1,12 +1,12 @@
-"""Personal data and secrets in a text, replaced by placeholders such as <email>, and counted by kind.
+"""Replaces personal data and secrets in a text by placeholders such as <email>, and counts them by kind.
 
-What is found has a shape and, where one exists, a check: Luhn's digit of cards (ISO/IEC 7812), the remainder 1 modulo
-97 of an IBAN (ISO 13616), a plausible exchange of North American telephones, the checksum of a Bitcoin key. Left as
-they are: addresses that are nobody's (example.com of RFC 2606, addresses for documentation, private networks and this
-machine), version and section numbers, placeholders of passwords. Names and postal addresses are not looked for.
+It finds data by shape and, if one exists, by a check: Luhn's digit of cards (ISO/IEC 7812), the remainder 1 modulo
+97 of an IBAN (ISO 13616), a plausible exchange of North American telephones, the checksum of a Bitcoin key. These stay:
+addresses of nobody (example.com of RFC 2606, addresses for documentation, private networks and this machine), version
+and section numbers, placeholders of passwords. It doesn't look for names and postal addresses.
 
-Each pattern is bounded in length and can start only at the border of a run of its characters, so that time is
-linear in the text. What is looked for first wins where two overlap.
+Each pattern is bounded in length and can start only at the border of a run of its characters, so time is linear in
+the text. If two matches overlap, the earlier finder wins.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _SERVICES = frozenset({"git", "hg", "svn"})
 
 
 def scrub(text: str) -> tuple[str, Counter[str]]:
-    """The text with placeholders, and how many of each kind were put. A placeholder is never changed again."""
+    """The text with placeholders, and their number by kind. A placeholder is never changed again."""
     counts: Counter[str] = Counter()
-    spans = _chosen(text)
+    spans = _choose_spans(text)
     if not spans:
         return text, counts
     parts, end = [], 0
@@ -46,20 +46,20 @@ def scrub(text: str) -> tuple[str, Counter[str]]:
     return "".join([*parts, text[end:]]), counts
 
 
-def _chosen(text: str) -> list[Span]:
-    """Spans in order that don't overlap; earlier finders come first."""
-    found: list[Span] = []
+def _choose_spans(text: str) -> list[Span]:
+    """Spans in order without overlaps; earlier finders take precedence."""
+    spans: list[Span] = []
     for finder in (keys, passwords, _emails, accounts, numbers):
         new = list(finder(text))
-        if found and new:
-            found = _merged(found, new)
+        if spans and new:
+            spans = _merge(spans, new)
         else:
-            found = found or sorted(new)
-    return found
+            spans = spans or sorted(new)
+    return spans
 
 
-def _merged(first: list[Span], later: list[Span]) -> list[Span]:
-    """Both in order, without those of `later` that overlap one of `first`."""
+def _merge(first: list[Span], later: list[Span]) -> list[Span]:
+    """Merges both in order, without those of `later` that overlap one of `first`."""
     merged: list[Span] = []
     end = 0
     for start, stop, kind, rank in sorted([(*s, 0) for s in first] + [(*s, 1) for s in later]):
@@ -85,12 +85,12 @@ def _emails(text: str) -> Iterator[Span]:
 
 
 def _is_apostrophe(text: str, place: int) -> bool:
-    """Whether a ' stands inside a name, as in o'neil."""
+    """Whether a ' is inside a name, as in o'neil."""
     return text[place] == "'" and text[place - 1 : place].isalpha() and text[place + 1].isalpha()
 
 
 def _ends_credentials(text: str, start: int) -> bool:
-    """Whether what starts here is the password of a web address, which `passwords` has looked at."""
+    """Whether this is the start of a password in a web address, which `passwords` has checked."""
     return text[start - 1 : start] == ":" and "://" in text[max(0, start - 70) : start].split()[-1]
 
 

@@ -1,7 +1,7 @@
-"""Numbers that lead to a person: telephone numbers, cards, accounts, US social security, network addresses.
+"""Numbers that identify a person: telephone numbers, cards, accounts, US social security, network addresses.
 
-A place where a number may start is held against one form after the other; a function of each form says whether it is
-what it looks like. A bare row of digits is a telephone number only where a word for one stands before it.
+At each possible start of a number, one form after another is tried; each form has a function that checks the match. A
+bare row of digits is a telephone number only after a word for one.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from itertools import pairwise
 
 Span = tuple[int, int, str]
 
-# Five digits at least, with little between them. What may not stand before a pattern is said behind its first
-# character: a search for that is faster. Before it may stand the = of a setting or the comma of a table.
+# At least five digits, with little between them. The forbidden prefix of a pattern comes after its first character,
+# which makes the search faster. The = of a setting or the comma of a table may precede it.
 _START = re.compile(
     r"[+(\d](?<![\w.#$€£-].)(?<!\d,.)(?<!\W=.)"
     r"(?:(?<=[+(])(?=\d)|(?<=\d)(?=\d|\.\d)|(?<=1)(?=[-. ]\(?\d{3}))"
     r"(?=(?:[^\w\n]{0,3}\d){4})"
 )
-# No word, no further part of a version, range, time or path behind it; nor, of a telephone number, of a decimal.
+# No word and no part of a version, range, time or path follows; after a telephone number, no decimal either.
 _BREAK = r"(?![\w-]|[.:/]\d)"
 _END = r"(?![\w-]|[.,:/]\d)"
 _CALLING = {
@@ -45,7 +45,7 @@ _VERSION_BEFORE = re.compile(
     r"[\s=]{0,2}\Z",
     re.IGNORECASE,
 )
-# How the numbers that countries have been given start (ITU-T E.164).
+# The codes of countries (ITU-T E.164).
 _COUNTRY = re.compile(
     r"1|7|2(?:[07]|1[1-8]|[2-6]|9[0789])|3(?:[0-469]|[578])|4(?:[013-9]|2[013])|5|6(?:[0-6]|[78]|9[0-2])"
     r"|8(?:[1246]|0[08]|5|70|8[06])|9(?:[0-58]|[679])"
@@ -72,73 +72,73 @@ _LENGTH_OF = {entry[:2]: int(entry[2:]) for entry in _IBAN_LENGTHS.split()}
 
 
 def accounts(text: str) -> Iterator[Span]:
-    """International numbers of bank accounts: "iban"."""
+    """Spans of international bank account numbers: "iban"."""
     end = 0
-    for start in (found.start() for found in _IBAN.finditer(text)):
+    for start in (match.start() for match in _IBAN.finditer(text)):
         length = _LENGTH_OF.get(text[start : start + 2])
-        found = _groups(length).match(text, start) if length and start >= end else None
-        if found and _is_iban(found[0]):
-            end = found.end()
+        match = _groups(length).match(text, start) if length and start >= end else None
+        if match and _is_iban(match[0]):
+            end = match.end()
             yield start, end, "iban"
 
 
 def numbers(text: str) -> Iterator[Span]:
-    """Spans with their kinds: ip, ssn, card, phone."""
+    """Spans of other numbers with their kinds: ip, ssn, card, phone."""
     if text.count(":") > 2:
-        yield from ((*found.span(), "ip") for found in _IPV6.finditer(text) if _is_public(found[0]))
+        yield from ((*match.span(), "ip") for match in _IPV6.finditer(text) if _is_public(match[0]))
     end = 0
-    for start in (found.start() for found in _START.finditer(text)):
+    for start in (match.start() for match in _START.finditer(text)):
         if start < end:
             continue
         free = start - end < 2 or _is_free(text, start)
         for kind, form, holds in _FORMS if free else _FORMS[:3]:
-            found = form.match(text, start)
-            if found and holds(found):
-                end = found.end()
+            match = form.match(text, start)
+            if match and holds(match):
+                end = match.end()
                 yield start, end, kind
                 break
 
 
 @cache
 def _groups(length: int) -> re.Pattern[str]:
-    """As many characters, in fours with or without a blank between."""
+    """A pattern of `length` characters, in fours with or without blanks between them."""
     sizes = [min(4, length - start) for start in range(0, length, 4)]
     return re.compile(" ?".join(f"[A-Z0-9]{{{size}}}" for size in sizes) + r"(?!\w)")
 
 
-def _is_iban(found: str) -> bool:
-    """The remainder 1 modulo 97 with letters as numbers from 10."""
-    plain = found.replace(" ", "")
+def _is_iban(text: str) -> bool:
+    """Whether the remainder modulo 97 is 1, with letters as numbers from 10."""
+    plain = text.replace(" ", "")
     return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
 
 
-def _is_public(found: str) -> bool:
-    """A host of the public network: not private, local, for documentation or reserved."""
+def _is_public(text: str) -> bool:
+    """Whether an address is public: not private, local, for documentation or reserved."""
     try:
-        address = ipaddress.ip_address(found)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return address.is_global and not address.is_multicast and found.count(":") != 2
+    return address.is_global and not address.is_multicast and text.count(":") != 2
 
 
-def _is_ip(found: re.Match[str]) -> bool:
-    """Public, not preceded by a word for versions or sections, with a part over 31, for numberings stay below, and
-    another last part than 0, which no host has."""
-    before = found.string[max(0, found.start() - 24) : found.start()]
-    parts = [int(part) for part in found[0].split(".")]
+def _is_ip(match: re.Match[str]) -> bool:
+    """Whether an address is public and no version or section number. One part must exceed 31, because numberings stay
+    below; the last part can't be 0, which no host has."""
+    before = match.string[max(0, match.start() - 24) : match.start()]
+    parts = [int(part) for part in match[0].split(".")]
     if max(parts) < _LEAST_OCTET or not parts[-1] or _VERSION_BEFORE.search(before):
         return False
-    return _is_public(found[0])
+    return _is_public(match[0])
 
 
-def _is_ssn(found: re.Match[str]) -> bool:
-    area, group, serial = found[0].split("-")
+def _is_ssn(match: re.Match[str]) -> bool:
+    area, group, serial = match[0].split("-")
     return area not in ("000", "666") and area[0] != "9" and group != "00" and serial != "0000"
 
 
-def _is_card(found: re.Match[str]) -> bool:
-    """A length and first digits that issuers use, and Luhn's check."""
-    digits = re.sub(r"[ -]", "", found[0])
+def _is_card(match: re.Match[str]) -> bool:
+    """Whether issuers use the length and the first digits, and Luhn's check holds."""
+    digits = re.sub(r"[ -]", "", match[0])
     head, length = int(digits[:4]), len(digits)
     if digits[0] == "4":
         fits = length in (13, 16, 19)
@@ -153,28 +153,30 @@ def _is_card(found: re.Match[str]) -> bool:
 
 
 def _is_free(text: str, start: int) -> bool:
-    """Whether no path and no longer row of numbers leads up to a place."""
+    """Whether no path and no longer row of numbers precedes a place."""
     before = text[max(0, start - 2) : start]
     return not before.endswith("/") and not (before[:1].isdigit() and before[-1] in " -")
 
 
-def _is_world(found: re.Match[str]) -> bool:
-    """With a country's code: 9 to 15 digits; behind +1 an area and an exchange that don't start with 0 or 1."""
-    digits = re.sub(r"\D", "", found[0])
+def _is_world(match: re.Match[str]) -> bool:
+    """Whether it is a number with a country's code: 9 to 15 digits; after +1 neither the area nor the exchange starts
+    with 0 or 1."""
+    digits = re.sub(r"\D", "", match[0])
     digits = digits[2:] if digits.startswith("00") else digits
-    if not 9 <= len(digits) <= 15 or not _COUNTRY.match(digits) or not _is_spaced(found[0]):
+    if not 9 <= len(digits) <= 15 or not _COUNTRY.match(digits) or not _is_spaced(match[0]):
         return False
-    if len(re.findall(r"\d+", found[0])) == 2 and "." in found[0]:
+    if len(re.findall(r"\d+", match[0])) == 2 and "." in match[0]:
         return False  # a decimal
     return digits[0] != "1" or bool(re.fullmatch(r"1[2-9]\d\d[2-9]\d{6}", digits))
 
 
-def _is_national(found: re.Match[str]) -> bool:
-    """With a leading 0: 9 to 12 digits in at most 5 groups of at least 2, one mark between them (or a stroke and then
-    another), and no date, time, row of numbers or address with leading zeros."""
-    if _DATE.match(found[0]) or _TIMETABLE.fullmatch(found[0]):
+def _is_national(match: re.Match[str]) -> bool:
+    """Whether it is a number with a leading 0: 9 to 12 digits in at most 5 groups of at least 2, with one kind of mark
+    between them (or a stroke and then another). Dates, times, rows of numbers and addresses with leading zeros are
+    not."""
+    if _DATE.match(match[0]) or _TIMETABLE.fullmatch(match[0]):
         return False
-    groups = re.findall(r"\d+", found[0])
+    groups = re.findall(r"\d+", match[0])
     sizes = [len(group) for group in groups]
     if not 9 <= sum(sizes) <= 12 or not 2 <= len(groups) <= 5 or min(sizes) < 2:
         return False
@@ -182,29 +184,29 @@ def _is_national(found: re.Match[str]) -> bool:
         return False
     if len(groups) == 5 and (set(sizes) != {2} or {int(b) - int(a) for a, b in pairwise(groups)} == {1}):
         return False
-    marks = re.sub(r"[\d()]", "", found[0]).strip()
+    marks = re.sub(r"[\d()]", "", match[0]).strip()
     if "." in marks and (len(groups) < 3 or sizes[0] > 2):
         return False
-    return len(set(marks.removeprefix("/"))) <= 1 and _is_spaced(found[0])
+    return len(set(marks.removeprefix("/"))) <= 1 and _is_spaced(match[0])
 
 
-def _is_called(found: re.Match[str]) -> bool:
-    before = found.string[max(0, found.start() - 20) : found.start()].rstrip(" .:=-\t(\"'")
-    if not before[-1:].isalpha() or not 7 <= _digits(found[0]) <= 15 or _DATE.match(found[0]):
+def _is_called(match: re.Match[str]) -> bool:
+    before = match.string[max(0, match.start() - 20) : match.start()].rstrip(" .:=-\t(\"'")
+    if not before[-1:].isalpha() or not 7 <= _digits(match[0]) <= 15 or _DATE.match(match[0]):
         return False
     word = re.search(r"[^\W\d_]+\Z", before)
     return word is not None and word[0].lower() in _CALLING
 
 
-def _is_spaced(found: str) -> bool:
-    return not re.search(r"[.\-/]{2}|  |[ (][.\-/)]|\([^)]*\(|\([^)]*\Z", found)
+def _is_spaced(text: str) -> bool:
+    return not re.search(r"[.\-/]{2}|  |[ (][.\-/)]|\([^)]*\(|\([^)]*\Z", text)
 
 
-def _digits(found: str) -> int:
-    return sum(character.isdigit() for character in found)
+def _digits(text: str) -> int:
+    return sum(character.isdigit() for character in text)
 
 
-# Telephone numbers, the last four, stand free.
+# The last four are telephone numbers, which need a free place.
 _FORMS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...] = (
     (
         "ip",
@@ -225,7 +227,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...]
         re.compile(
             rf"(?:\+?1[-. ])?(?:\([2-9]\d\d\)[ -]?[2-9]\d\d[-. ]|[2-9]\d\d([-.])[2-9]\d\d\1)\d{{4}}{_END}"
         ),
-        lambda found: True,
+        lambda match: True,
     ),
     (
         "phone",

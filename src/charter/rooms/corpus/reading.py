@@ -1,7 +1,7 @@
-"""From files to raw records, a block at a time: no file, line or row is ever held whole that is over the limit.
+"""From files to raw records, a block at a time: memory never holds a file, line or row over the limit.
 
-A record is the bytes of one document, or of one row that holds one, or a fault: what was wrong with a file or a part of
-it. Every file gives at least one record, so that nothing is lost between the files of a source and its documents.
+A record is the bytes of one document, or of one row with a document, or a fault: the problem of a file or a part of
+it. Every file gives at least one record, so nothing is lost between the files of a source and its documents.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from charter.ground.settings.texts import DateField, Form, TextFile, TextSource,
 from charter.ground.text.parquet import short_rows
 from charter.ground.text.unpacking import BROKEN, blocks_of
 
-SNIFF = 1 << 13  # bytes at the start of a file that say whether it is text
-_ROWS = 64  # of a parquet file, decoded at once
-# Characters below the blank that no text has; form feeds, escapes and the like occur in old ones.
+SNIFF = 1 << 13  # bytes at the start of a file that show whether it is text
+_ROWS = 64  # rows of a parquet file, decoded at once
+# Control characters that no text has; form feeds, escapes and the like occur in old texts.
 _BINARY = bytes(byte for byte in range(32) if byte not in b"\a\b\t\n\v\f\r\x1a\x1b")
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the mark at the start of a file that no UTF-8 has
-_MOST_BINARY = 0.001  # share of these bytes in a text: a page that went through many hands may have one
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte-order marks that UTF-8 files don't have
+_MOST_BINARY = 0.001  # largest share of such bytes: an old page may have one
 
 
 @dataclass(frozen=True)
 class Record:
-    """Raw bytes of a document or row, or a fault; `line` is 0 where the whole file is meant, `lost` what a fault left
-    out, in bytes."""
+    """Raw bytes of a document or row, or a fault. `line` is 0 for the whole file; `lost`: bytes that a fault omits."""
 
     file: str
     line: int
@@ -40,41 +39,41 @@ class Record:
 
     @property
     def size(self) -> int:
-        """Bytes of the input that the record stands for."""
+        """Bytes of the input behind the record."""
         return len(self.data) + self.lost
 
 
 @dataclass
 class Meter:
-    """How many bytes of files on disk have been read so far."""
+    """Bytes of files on disk read so far."""
 
     bytes: int = 0
 
 
 def records(source: TextSource, file: TextFile, largest: int, meter: Meter) -> Iterator[Record]:
-    """All records of a file; `largest` is the limit of one, in bytes. Faults end the file, except for lines that are
-    too long, which are passed over."""
+    """All records of a file; `largest` is the limit of one, in bytes. A fault ends the file, but a line over the limit
+    is only skipped."""
     before = meter.bytes
     form = form_of(file.name)
-    some, given = False, 0
+    some, size = False, 0
     try:
         for record in _read(source, file, form, largest, meter):
             some = True
-            given += record.size
+            size += record.size
             yield record
         if not some:
             yield Record(file.name, 0, b"", form, "empty", "the file holds no text")
     except _Fault as fault:
-        yield Record(file.name, 0, b"", form, fault.kind, fault.detail, _left(file, given))
-    except CharterError as error:  # of the reader of tables
-        said = str(error).replace(str(file.path), file.name)
-        yield Record(file.name, 0, b"", form, "damaged", said, _left(file, given))
+        yield Record(file.name, 0, b"", form, fault.kind, fault.detail, _unread_size(file, size))
+    except CharterError as error:  # from the reader of tables
+        detail = str(error).replace(str(file.path), file.name)
+        yield Record(file.name, 0, b"", form, "damaged", detail, _unread_size(file, size))
     meter.bytes = before + _on_disk(file)
 
 
-def _left(file: TextFile, given: int) -> int:
-    """What a file has beyond the bytes of the records that it gave; of a packed one, what lies on disk."""
-    return max(0, _on_disk(file) - given)
+def _unread_size(file: TextFile, size: int) -> int:
+    """Bytes of a file beyond `size`, the bytes of its records; for a packed file, from its size on disk."""
+    return max(0, _on_disk(file) - size)
 
 
 def _on_disk(file: TextFile) -> int:
@@ -94,7 +93,7 @@ def _read(source: TextSource, file: TextFile, form: Form, largest: int, meter: M
     if form == "parquet":
         yield from _tables(source, file, largest)
         return
-    blocks = _checked(file.path, meter)
+    blocks = _check_blocks(file.path, meter)
     if form == "rows" or (form == "text" and source.split == "line"):
         for number, line in _lines(blocks, largest):
             if isinstance(line, int):
@@ -104,13 +103,13 @@ def _read(source: TextSource, file: TextFile, form: Form, largest: int, meter: M
     elif form == "text" and source.split == "paragraph":
         yield from _paragraphs(file.name, _lines(blocks, largest), largest)
     else:
-        held = bytearray()
+        content = bytearray()
         for block in blocks:
-            held += block
-            if len(held) > largest:
+            content += block
+            if len(content) > largest:
                 raise _Fault("too_large", _over(largest))
-        if held:
-            yield Record(file.name, 0, bytes(held), form)
+        if content:
+            yield Record(file.name, 0, bytes(content), form)
 
 
 def _over(largest: int) -> str:
@@ -118,51 +117,51 @@ def _over(largest: int) -> str:
 
 
 def _paragraphs(name: str, lines: Iterator[tuple[int, bytes | int]], largest: int) -> Iterator[Record]:
-    """Runs of lines between blank ones, each named by its first line."""
-    held: list[bytes] = []
+    """Runs of lines between blank ones, each with the number of its first line."""
+    paragraph: list[bytes] = []
     size = first = 0
-    for number, line in _ended(lines):
+    for number, line in _append_blank(lines):
         if isinstance(line, int) or line.strip():
             first = first or number
             size += (line if isinstance(line, int) else len(line)) + 1
             if size <= largest and not isinstance(line, int):
-                held.append(line)
+                paragraph.append(line)
             else:
-                held.clear()
+                paragraph.clear()
         elif first:
             if size > largest:
                 yield Record(name, first, b"", "text", "too_large", _over(largest), size)
             else:
-                yield Record(name, first, b"\n".join(held), "text")
-            held, size, first = [], 0, 0
+                yield Record(name, first, b"\n".join(paragraph), "text")
+            paragraph, size, first = [], 0, 0
 
 
-def _ended(lines: Iterator[tuple[int, bytes | int]]) -> Iterator[tuple[int, bytes | int]]:
-    """The lines, and a blank one behind them."""
+def _append_blank(lines: Iterator[tuple[int, bytes | int]]) -> Iterator[tuple[int, bytes | int]]:
+    """The lines, then a blank one."""
     yield from lines
     yield 0, b""
 
 
 def _lines(blocks: Iterator[bytes], largest: int) -> Iterator[tuple[int, bytes | int]]:
     """(number from 1, line without its end, or the size of one over the limit); memory: one line and one block."""
-    number, held, size = 1, bytearray(), 0
+    number, line, size = 1, bytearray(), 0
     for block in blocks:
         for place, part in enumerate(block.split(b"\n")):
-            if place:  # a line feed stands before it
-                yield number, size if size > largest else bytes(held)
+            if place:  # a line feed precedes it
+                yield number, size if size > largest else bytes(line)
                 number, size = number + 1, 0
-                held.clear()
+                line.clear()
             size += len(part)
             if size > largest:
-                held.clear()
+                line.clear()
             else:
-                held += part
+                line += part
     if size:
-        yield number, size if size > largest else bytes(held)
+        yield number, size if size > largest else bytes(line)
 
 
-def _checked(path: Path, meter: Meter) -> Iterator[bytes]:
-    """The blocks of a file, unpacked. Raises _Fault for one that is no text, can't be read or ends early."""
+def _check_blocks(path: Path, meter: Meter) -> Iterator[bytes]:
+    """The unpacked blocks of a file. Raises _Fault if it is not text, can't be read or ends early."""
     first = True
     try:
         for block in _blocks(path, meter):
@@ -171,7 +170,7 @@ def _checked(path: Path, meter: Meter) -> Iterator[bytes]:
                 if head.startswith(_UTF_16):
                     raise _Fault("broken_utf8", "it is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
                 if sum(head.count(byte) for byte in _BINARY) > _MOST_BINARY * len(head):
-                    raise _Fault("binary", "it is no text: it has bytes that only binary files have")
+                    raise _Fault("binary", "it is not text: it has bytes that only binary files have")
                 block = block.removeprefix(b"\xef\xbb\xbf")
                 first = False
             if block:
@@ -191,16 +190,16 @@ def _blocks(path: Path, meter: Meter) -> Iterator[bytes]:
 
 
 def _tables(source: TextSource, file: TextFile, largest: int) -> Iterator[Record]:
-    """Rows of a parquet file as the JSON that a row of a .jsonl file would be."""
-    wanted = [source.text, *([source.date.field] if isinstance(source.date, DateField) else [])]
-    for number, row in short_rows(file.path, _ROWS, wanted, largest):
+    """Rows of a parquet file as JSON, like rows of a .jsonl file."""
+    columns = [source.text, *([source.date.field] if isinstance(source.date, DateField) else [])]
+    for number, row in short_rows(file.path, _ROWS, columns, largest):
         if isinstance(row, int):
             yield Record(file.name, number, b"", "parquet", "too_large", _over(largest), row)
             continue
-        kept = {name: _plain(row[name]) for name in wanted if name in row}
-        if len(kept) < len(wanted):  # whoever misses a column wants to know the others
-            kept |= dict.fromkeys(row.keys() - kept.keys())
-        data = json.dumps(kept, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        cells = {name: _plain(row[name]) for name in columns if name in row}
+        if len(cells) < len(columns):  # a message about a missing column names the others
+            cells |= dict.fromkeys(row.keys() - cells.keys())
+        data = json.dumps(cells, ensure_ascii=False).encode("utf-8", "surrogatepass")
         if len(data) > largest:
             yield Record(file.name, number, b"", "parquet", "too_large", _over(largest), len(data))
         else:
@@ -208,7 +207,7 @@ def _tables(source: TextSource, file: TextFile, largest: int) -> Iterator[Record
 
 
 def _plain(value: object) -> object:
-    """A cell as JSON has it: dates as text, bytes as what they say is missing."""
+    """A cell as a JSON value: dates become text, other types, such as bytes, null."""
     if isinstance(value, date):
         return value.isoformat()
     return value if isinstance(value, str | int | float) or value is None else None

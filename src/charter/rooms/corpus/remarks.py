@@ -1,4 +1,4 @@
-"""What the room tells whoever waits for it: one line each on what was passed over, and one on what was kept."""
+"""The room's messages to the user: one line for each kind of skipped input, and one for the kept documents."""
 
 from __future__ import annotations
 
@@ -20,40 +20,39 @@ _SETTINGS = {
     "broken_date": "filters.cutoff",
     "language": "filters.languages",
 }
-_FEW = 10  # held-out documents under which a line says so
-_MOST = 6  # reasons, or endings, that a line names
+_FEW = 10  # below this number of held-out documents, a line says so
+_MOST = 6  # most reasons, or endings, in a line
 
 
-def on_unread(listing: Listing) -> str:
-    """That an optional source is not there, which files beside those of a source without patterns were not taken, and
-    which folders not followed; "" where there is nothing to say."""
+def describe_unread(listing: Listing) -> str:
+    """A line about an absent optional source, or about files and linked folders that a source skipped; "" if none."""
     if listing.missing:
-        return f"left out, as it is optional: {listing.missing}"
-    return "; ".join(filter(None, (_not_taken(listing), _not_followed(listing))))
+        return f"left out because it is optional: {listing.missing}"
+    return "; ".join(filter(None, (_describe_untaken(listing), _describe_linked(listing))))
 
 
-def _not_taken(listing: Listing) -> str:
+def _describe_untaken(listing: Listing) -> str:
     if not listing.passed_over:
         return ""
     source, count = listing.source, sum(listing.passed_over.values())
     files = "1 file" if count == 1 else f"{count:,} files"
-    found = _largest(
+    endings = _largest(
         {ending or "without an ending": n for ending, n in listing.passed_over.items()}, "others"
     )
     program = source.kind != "code" and any(ending in CODE for ending in listing.passed_over)
     cure = "name them under `files` of a manifest" + (", or write `kind: code` there" if program else "")
-    return f"{source.name}: {files} not taken ({found}); {cure}"
+    return f"{source.name}: {files} not taken ({endings}); {cure}"
 
 
-def _not_followed(listing: Listing) -> str:
+def _describe_linked(listing: Listing) -> str:
     if not listing.linked:
         return ""
-    found = "1 linked folder" if listing.linked == 1 else f"{listing.linked:,} linked folders"
-    return f"{listing.source.name}: {found} not followed; name what it links to as a source of its own"
+    folders = "1 linked folder" if listing.linked == 1 else f"{listing.linked:,} linked folders"
+    return f"{listing.source.name}: {folders} not followed; name what it links to as a source of its own"
 
 
-def on_faults(examined: Examined) -> str:
-    """What could not be read, with the first of it."""
+def describe_faults(examined: Examined) -> str:
+    """A line about input that could not be read, with the first fault."""
     first = examined.first_fault
     place = f"{first['file']}:{first['line']}" if first["line"] else first["file"]
     more = examined.faults - 1
@@ -61,64 +60,63 @@ def on_faults(examined: Examined) -> str:
     return f"can't be read: {place} of {first['source']} ({first['detail']}); {beside}"
 
 
-def on_dates(examined: Examined, found: Sequence[Listing]) -> list[str]:
-    """Sources none of whose rows has the column of dates."""
+def describe_undated(examined: Examined, listings: Sequence[Listing]) -> list[str]:
+    """Lines about sources in which no row has the column of dates."""
     lines = []
-    for number, listing in enumerate(found):
+    for number, listing in enumerate(listings):
         date, rows = listing.source.date, examined.rows[number]
         if isinstance(date, DateField) and rows and examined.undated_rows[number] == rows:
             names = ", ".join(examined.columns[number])
             lines.append(
-                f"{listing.source.name}: none of {rows:,} rows has the column {date.field!r}, in which its manifest "
-                f"says that dates stand; name one of theirs: {names}"
+                f"{listing.source.name}: none of {rows:,} rows has the column {date.field!r}, which its manifest "
+                f"names for dates; name one of theirs: {names}"
             )
     return lines
 
 
-def on_size(found: int, wanted: int) -> str:
-    """That the sample gave a smaller vocabulary than was asked for."""
+def describe_size(size: int, target: int) -> str:
+    """A line about a vocabulary that is smaller than its setting."""
     return (
-        f"the tokenizer has {found:,} tokens, fewer than `vocabulary.size` {wanted:,}: every word of its "
-        "sample is one; give more text, or a smaller size"
+        f"the tokenizer has {size:,} tokens, fewer than `vocabulary.size` {target:,}: every word of its "
+        "sample is a token; give more text, or set a smaller size"
     )
 
 
-def on_heldout(counts: Mapping[str, float]) -> str:
-    """That too little is held out for a loss to be measured on, or ""."""
-    found, count = counts["documents_heldout"], f"{counts['documents_unique']:,.0f}"
-    if not found:
+def describe_heldout(counts: Mapping[str, float]) -> str:
+    """A line if too little is held out to measure a loss; else ""."""
+    heldout, count = counts["documents_heldout"], f"{counts['documents_unique']:,.0f}"
+    if not heldout:
         return f"none of {count} documents is held out, and `pretrain` needs some: raise `heldout_share`"
-    if found < _FEW:
-        return f"{found:.0f} of {count} documents held out: the loss on so few says little; raise `heldout_share`"
+    if heldout < _FEW:
+        return f"{heldout:.0f} of {count} documents held out: the loss on so few says little; raise `heldout_share`"
     return ""
 
 
-def on_kept(counts: Mapping[str, float], dropped: Mapping[str, int]) -> str:
-    """How much of the input was kept, why the rest was not, and how much is held out."""
-    kept = (
+def describe_kept(counts: Mapping[str, float], dropped: Mapping[str, int]) -> str:
+    """A line about the kept part of the input, the reasons for the rest, and the held-out part."""
+    summary = (
         f"kept {counts['documents_unique']:,.0f} of {counts['documents_read']:,.0f} documents, "
         f"{short(counts['unique_bytes'])}B of {short(counts['bytes_read'])}B"
     )
     reasons = f" ({in_words(dropped)})" if dropped else ""
-    return f"{kept}{reasons}, {counts['documents_heldout']:,.0f} of them held out; report.html says more"
+    return f"{summary}{reasons}, {counts['documents_heldout']:,.0f} of them held out; report.html says more"
 
 
-def nothing_kept(examined: Examined, found: Sequence[Listing], settings: Settings, samples: Path) -> str:
-    """Why no document is left, by which setting most went, and where some are shown."""
-    read = sum(examined.read.values())
-    if not read:
-        return "no document was found, for every source is optional and none is there; name one that is"
+def explain_empty(examined: Examined, listings: Sequence[Listing], settings: Settings, samples: Path) -> str:
+    """Why no document is left, the setting that dropped most, and the folder with samples."""
+    total = sum(examined.read.values())
+    if not total:
+        return "no document was found, because every source is optional and none is there; name one that is"
     (source, reason), _ = examined.dropped.most_common(1)[0]
-    kind = "code" if found[source].source.kind == "code" else "prose"
+    kind = "code" if listings[source].source.kind == "code" else "prose"
     cure = setting_of(reason, kind, settings) or "look at the sources"
     return (
-        f"no document was kept of {read:,} ({in_words(examined.by_reason())}); {cure}; {samples} shows them"
+        f"no document was kept of {total:,} ({in_words(examined.by_reason())}); {cure}; {samples} shows them"
     )
 
 
 def setting_of(reason: str, kind: str, settings: Settings) -> str:
-    """The settings by which documents of a kind are dropped for a reason, with their values; "" where there are
-    none."""
+    """The settings behind a reason for documents of a kind, with their values; "" if there are none."""
     if reason in _SETTINGS:
         return _with_value(_SETTINGS[reason], settings)
     places = (f"filters.quality.{bound}" for bound in BOUNDS[kind].get(reason, ()))
@@ -140,5 +138,5 @@ def in_words(dropped: Mapping[str, int]) -> str:
 def _largest(counts: Mapping[str, int], rest: str) -> str:
     """The largest counts with their names, and the sum of the others."""
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    largest, left = ordered[:_MOST], sum(count for _, count in ordered[_MOST:])
-    return ", ".join(f"{count:,} {name}" for name, count in [*largest, *([(rest, left)] if left else [])])
+    largest, others = ordered[:_MOST], sum(count for _, count in ordered[_MOST:])
+    return ", ".join(f"{count:,} {name}" for name, count in [*largest, *([(rest, others)] if others else [])])

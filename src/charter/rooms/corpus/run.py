@@ -1,7 +1,7 @@
-"""From raw text to token shards, in phases that each leave whole files behind.
+"""From raw text to token shards, in phases that each leave whole files.
 
 Examine pieces of the input in all processes (read, normal form, date, language, quality, benchmarks, personal data);
-find exact and near copies; choose how often each document is taken; train the tokenizer; encode and write; count.
+find exact and near copies; choose the repeats of each document; train the tokenizer; encode and write; count.
 """
 
 from __future__ import annotations
@@ -24,61 +24,68 @@ from charter.rooms.corpus.counting import (
     add_up,
     composition,
     drop_selected,
-    flat,
+    flatten,
     sample_rows,
     tokens_of,
     write_faults,
 )
 from charter.rooms.corpus.crew import Crew
-from charter.rooms.corpus.encoding import Encoder, Work, works, write_split
+from charter.rooms.corpus.encoding import Encoder, Work, plan_work, write_split
 from charter.rooms.corpus.page import write_page
 from charter.rooms.corpus.phases import copies_of, crew_size, examine_all, index_benchmarks
-from charter.rooms.corpus.pieces import listings, stretches
-from charter.rooms.corpus.remarks import nothing_kept, on_dates, on_faults, on_heldout, on_kept, on_unread
+from charter.rooms.corpus.pieces import cut_stretches, list_sources
+from charter.rooms.corpus.remarks import (
+    describe_faults,
+    describe_heldout,
+    describe_kept,
+    describe_undated,
+    describe_unread,
+    explain_empty,
+)
 from charter.rooms.corpus.selection import Selection, Table, make_table, select
 from charter.rooms.corpus.settings import Settings
-from charter.rooms.corpus.vocabulary import the_tokenizer
+from charter.rooms.corpus.vocabulary import make_tokenizer
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: a corpus (`ground/text/shards.py`), counts, samples and report.html."""
-    found = listings(inputs.many("sources"))
-    for listing in found:
-        if remark := on_unread(listing):
+    listings = list_sources(inputs.many("sources"))
+    for listing in listings:
+        if remark := describe_unread(listing):
             out.note(remark)
-    made = stretches(found, settings.reading)
+    stretches = cut_stretches(listings, settings.reading)
     tests = index_benchmarks(benchmarks(inputs), out)
-    paths = examine_all(found, made, settings, out)
+    paths = examine_all(listings, stretches, settings, out)
     table, examined = make_table(paths), add_up(paths)
     if examined.faults:
-        out.note(on_faults(examined))
-    for remark in on_dates(examined, found):
+        out.note(describe_faults(examined))
+    for remark in describe_undated(examined, listings):
         out.note(remark)
     write_faults(paths, out.path / "samples/refused.jsonl")
     out.write_jsonl("samples/dropped.jsonl", examined.examples)
     if not len(table):
-        raise CharterError(nothing_kept(examined, found, settings, out.path / "samples"))
+        raise CharterError(explain_empty(examined, listings, settings, out.path / "samples"))
     copies = copies_of(table, settings, out)
-    selection = select(table, copies, [listing.source for listing in found], settings, out.seed)
+    selection = select(table, copies, [listing.source for listing in listings], settings, out.seed)
     if not (selection.times[~selection.heldout] > 0).any():
         raise CharterError(
             "every document is held out or left out; give more text, or a smaller heldout_share"
         )
-    tokenizer = the_tokenizer(table, selection, settings, inputs, out)
-    index = write_shards(table, selection, tokenizer, [x.source.name for x in found], settings, out)
+    tokenizer = make_tokenizer(table, selection, settings, inputs, out)
+    index = write_shards(table, selection, tokenizer, [x.source.name for x in listings], settings, out)
     out.write_json(INDEX, index.model_dump(mode="json"))
     drop_selected(examined, table, selection)
     tokens = tokens_of(out.path, table, selection)
-    whole = composition(found, table, selection, tokens, examined, tests, settings.languages)
-    numbers = flat(whole, examined, settings.languages)
-    report(whole, numbers, sample_rows(found, table, selection, out.seed), out)
-    if remark := on_heldout(numbers):
+    whole = composition(listings, table, selection, tokens, examined, tests, settings.languages)
+    numbers = flatten(whole, examined, settings.languages)
+    report(whole, numbers, sample_rows(listings, table, selection, out.seed), out)
+    if remark := describe_heldout(numbers):
         out.note(remark)
-    out.note(on_kept(numbers, whole["dropped"]))
+    out.note(describe_kept(numbers, whole["dropped"]))
 
 
 def benchmarks(inputs: Inputs) -> list[Path]:
-    """Files that no document may overlap with: the shipped held-out sets and those of the role."""
+    """Files that no document may overlap: the shipped held-out sets and those of the role."""
     return [
         *sorted(shipped_folder().glob("*.heldout.jsonl")),
         *(entry.folder for entry in inputs.many("benchmarks")),
@@ -93,7 +100,7 @@ def write_shards(
     settings: Settings,
     out: Workspace,
 ) -> Index:
-    """Encodes what is taken behind what an earlier attempt wrote; the index of all shards."""
+    """Encodes the selected documents after those of an earlier attempt. Returns the index of all shards."""
     size = tokenizer.vocab_size
     writers = {split: ShardWriter(out.path / split, size, settings.shard_tokens) for split in SPLITS}
     total = int((table.bytes * selection.times.astype(np.int64)).sum())
@@ -103,8 +110,8 @@ def write_shards(
         Crew[Work, list[npt.NDArray[np.uint32]]](crew_size(settings, total), Encoder, out.path) as crew,
     ):
         for split, writer in writers.items():
-            planned = works(table, selection, split, writer.documents)
-            splits[split] = write_split(crew, writer, planned, table, bar)
+            schedule = plan_work(table, selection, split, writer.documents)
+            splits[split] = write_split(crew, writer, schedule, table, bar)
     return Index(
         dtype=dtype_of(size),
         vocab_size=size,
@@ -121,7 +128,7 @@ def report(
     rows: list[dict[str, Any]],
     out: Workspace,
 ) -> None:
-    """Samples, counts, the metrics and the page."""
+    """Writes samples, counts, the metrics and the page."""
     out.write_jsonl("samples/documents.jsonl", rows)
     out.write_json("composition.json", whole)
     out.counts(counts)

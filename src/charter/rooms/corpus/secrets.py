@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 Span = tuple[int, int, str]
 
-# What a key starts with, and the rest of it. Bounded, so that a long run costs no more than its length.
+# The start of a key, and a pattern for its rest. The length is bounded, so a long run costs only its length.
 _KEYS = {
     "AKIA": r"[0-9A-Z]{16}",
     "ASIA": r"[0-9A-Z]{16}",
@@ -35,7 +35,7 @@ _KEYS = {
     "SG.": r"[\w-]{22}\.[\w-]{43}",
     "eyJ": r"[\w-]{10,500}\.eyJ[\w-]{10,2000}\.[\w-]{20,700}",
 }
-# What may not stand before a pattern is said behind its first letters: a search for these is ten times faster.
+# The forbidden prefix of a pattern comes after its first letters, which makes the search ten times faster.
 _SHAPES = {
     head: re.compile(rf"{re.escape(head)}(?<![\w-]{re.escape(head)}){rest}(?![\w-])")
     for head, rest in _KEYS.items()
@@ -55,25 +55,25 @@ def keys(text: str) -> Iterator[Span]:
     """Keys of services, private keys in PEM or PGP armour, and private keys of Bitcoin: "key"."""
     for head, shape in _SHAPES.items():
         if head in text:
-            yield from ((*found.span(), "key") for found in shape.finditer(text))
+            yield from ((*match.span(), "key") for match in shape.finditer(text))
     start = text.find("-----BEGIN ")
     while start >= 0:
         end = start + 1
-        if begun := _BEGIN.match(text, start):
-            ended = _END.search(text, begun.end(), begun.end() + _LONGEST_BLOCK)
-            end = ended.end() if ended else begun.end()
+        if opening := _BEGIN.match(text, start):
+            closing = _END.search(text, opening.end(), opening.end() + _LONGEST_BLOCK)
+            end = closing.end() if closing else opening.end()
             yield start, end, "key"
         start = text.find("-----BEGIN ", end)
-    yield from ((*found.span(), "key") for found in _BITCOIN.finditer(text) if _is_bitcoin(found[0]))
+    yield from ((*match.span(), "key") for match in _BITCOIN.finditer(text) if _is_bitcoin(match[0]))
 
 
 def passwords(text: str) -> Iterator[Span]:
     """User and password before the host of a web address: "password". Placeholders of documentation stay."""
     place = text.find("://")
     while place >= 0:
-        found = _CREDENTIALS.match(text, place + 3)
-        if found and found[2].lower() not in _EXAMPLES and not set("{}$") & set(found[2]):
-            yield found.start(), found.end() - 1, "password"
+        match = _CREDENTIALS.match(text, place + 3)
+        if match and match[2].lower() not in _EXAMPLES and not set("{}$") & set(match[2]):
+            yield match.start(), match.end() - 1, "password"
         place = text.find("://", place + 3)
 
 

@@ -1,20 +1,20 @@
-"""Which of the examined documents enter the corpus, in which split, and how often.
+"""Selects which examined documents enter the corpus, in which split, and how often.
 
-Copies: an exact one has the fingerprint of an earlier document, a near one is found by MinHash (`duplicates.py`); the
-first in order stays.
+Copies: an exact one has the fingerprint of an earlier document; MinHash finds near ones (`duplicates.py`). The first
+in order stays.
 
-Held out: a document whose draw is below `heldout_share`. A draw is a hash of the document's own fingerprint and a seed,
-so that it depends on nothing else, and a document never changes sides when others come or go. For what is held out the
-seed is the same in every recipe: of two corpora that share a text neither trains on what the other holds out at the
-same share, and runs that differ by their seed are measured on the same text. Where none of several documents would be
-held out, the one of the lowest draw is.
+Held out: a document whose draw is below `heldout_share`. A draw is a hash of the document's own fingerprint and a seed.
+It depends on nothing else, so a document never changes sides when others come or go. The seed of the held-out draw is
+the same in every recipe. So of two corpora with a common text, neither trains on what the other holds out at the same
+share, and runs with different seeds are measured on the same text. If none of several documents would be held out, the
+one with the lowest draw is.
 
-How often: the source's weight, times a factor f for documents in other languages than the main one. With E and O the
-weighted bytes of the main part (program text and texts of no known language included) and of the others, a share s of
-others is met by f = s E / ((1 - s) O). f below 1 drops others, above 1 repeats them. It is at most `most_repeats`
-(Muennighoff 2023: four passes are worth almost as much as new text), so that the share may not be reached, and nothing
-of the main part is ever dropped for it. A number of times x is taken as floor(x), and once more where the document's
-draw is below the rest. Held-out documents are taken once, if at all.
+How often: the source's weight, times a factor f for documents in languages other than the main one. E and O are the
+weighted bytes of the main part (with program text and texts of no known language) and of the others. A share s of
+others needs f = s E / ((1 - s) O). f below 1 drops others, above 1 repeats them. It is at most `most_repeats`
+(Muennighoff 2023: four passes are worth almost as much as new text), so the share may not be reached; nothing of the
+main part is ever dropped for it. x times means floor(x), and once more if the document's draw is below the fraction.
+Held-out documents are taken at most once.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ import numpy.typing as npt
 from charter.ground.artifact.progress import Bar
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.texts import PROGRAM, TextSource
-from charter.ground.text.shingles import stirred
+from charter.ground.text.shingles import mix64
 from charter.rooms.corpus.batch import Batch
 from charter.rooms.corpus.duplicates import NearDuplicates, first_equal
 from charter.rooms.corpus.language import UNDETERMINED
 from charter.rooms.corpus.settings import Languages, Settings
 
 KEPT, EXACT, NEAR = range(3)
-EVERYWHERE = 0  # the seed of what is held out
-_NEITHER = frozenset({PROGRAM, UNDETERMINED})  # count as bytes, but as no other language
+EVERYWHERE = 0  # the seed of the held-out draw
+_NEITHER = frozenset({PROGRAM, UNDETERMINED})  # their bytes count as the main part
 
 
 @dataclass(frozen=True)
 class Table:
-    """All examined documents in order, one entry each; `language` is a place in `languages`, `first` the number of
-    the first document of each batch (`paths`), and at its end the count of all."""
+    """All examined documents in order, one entry each. `language` is an index into `languages`. `first` is the number
+    of the first document of each batch (`paths`), with the count of all at its end."""
 
     paths: tuple[Path, ...]
     languages: tuple[str, ...]
@@ -60,23 +60,23 @@ class Table:
         return len(self.bytes)
 
     def text(self, number: int) -> str:
-        """The text of one document; its whole batch is read."""
+        """The text of one document; this reads its whole batch."""
         place = int(np.searchsorted(self.first, number, "right")) - 1
         return Batch(self.paths[place]).text(number - int(self.first[place]))
 
     def batches(self) -> Iterator[tuple[Path, int, int]]:
-        """(file, number of its first document, and of the first behind it) of each batch."""
+        """(file, number of its first document, number after its last) of each batch."""
         yield from zip(self.paths, self.first[:-1].tolist(), self.first[1:].tolist(), strict=True)
 
     def draw(self, seed: int, purpose: str) -> npt.NDArray[np.float64]:
-        """A number from 0 to 1 for each document, of its own text, the seed and the purpose."""
+        """A number from 0 to 1 for each document, from its own text, the seed and the purpose."""
         salt = np.uint64(derive_seed(seed, purpose) << 32)
-        return np.asarray((stirred(self.key ^ salt) >> np.uint64(11)).astype(np.float64) / 2.0**53)
+        return np.asarray((mix64(self.key ^ salt) >> np.uint64(11)).astype(np.float64) / 2.0**53)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """copies: kept, an exact or a near copy; times: how often each document is taken (0 for copies); heldout."""
+    """copies: KEPT, EXACT or NEAR; times: how often each document is taken (0 for copies); heldout: if held out."""
 
     copies: npt.NDArray[np.uint8]
     times: npt.NDArray[np.uint16]
@@ -99,19 +99,21 @@ def make_table(paths: Sequence[Path]) -> Table:
         codes.append((batch.languages, batch.array("language")))
     languages = tuple(sorted({code for own, _ in codes for code in own}))
     place = {code: number for number, code in enumerate(languages)}
-    moved = [np.array([place[code] for code in own], np.uint16)[found] for own, found in codes if own]
-    counts = [len(found) for _, found in codes]
+    indices_of_each = [
+        np.array([place[code] for code in own], np.uint16)[indices] for own, indices in codes if own
+    ]
+    counts = [len(indices) for _, indices in codes]
     return Table(
         paths=tuple(paths),
         languages=languages,
-        language=np.concatenate([np.zeros(0, np.uint16), *moved]),
+        language=np.concatenate([np.zeros(0, np.uint16), *indices_of_each]),
         first=np.cumsum([0, *counts]),
-        **{name: np.concatenate(found) for name, found in parts.items()},
+        **{name: np.concatenate(arrays) for name, arrays in parts.items()},
     )
 
 
 def find_copies(table: Table, settings: Settings, folder: Path, bar: Bar) -> npt.NDArray[np.uint8]:
-    """KEPT, EXACT or NEAR of each document; what is sorted lies in files of `folder`."""
+    """KEPT, EXACT or NEAR for each document; `folder` holds the files to sort."""
     filters = settings.filters
     near = NearDuplicates(folder, filters.permutations, filters.near) if filters.near else None
     prints = []
@@ -132,32 +134,32 @@ def find_copies(table: Table, settings: Settings, folder: Path, bar: Bar) -> npt
 def select(
     table: Table, copies: npt.NDArray[np.uint8], sources: Sequence[TextSource], settings: Settings, seed: int
 ) -> Selection:
-    """How often each document is taken, and which are held out."""
+    """Selects how often each document is taken, and which are held out."""
     kept = copies == KEPT
     weight = np.array([source.weight for source in sources])[table.source]
     other = np.array(_others(table.languages, settings.languages), bool)[table.language]
     size = np.where(kept, table.bytes, 0) * weight
     factor = _factor(float(size[~other].sum()), float(size[other].sum()), settings.languages)
-    wanted = np.where(other, weight * factor, weight)
-    whole = np.floor(wanted)
-    times = whole + (table.draw(seed, "times") < wanted - whole)
-    heldout = held_out(table.draw(EVERYWHERE, "heldout"), kept & (times > 0), settings.heldout_share)
+    rate = np.where(other, weight * factor, weight)
+    whole = np.floor(rate)
+    times = whole + (table.draw(seed, "times") < rate - whole)
+    heldout = choose_heldout(table.draw(EVERYWHERE, "heldout"), kept & (times > 0), settings.heldout_share)
     times = np.where(heldout, np.minimum(times, 1), times) * kept
     return Selection(copies, times.astype(np.uint16), heldout & (times > 0), factor)
 
 
-def held_out(
-    draws: npt.NDArray[np.float64], taken: npt.NDArray[np.bool_], share: float
+def choose_heldout(
+    draws: npt.NDArray[np.float64], candidates: npt.NDArray[np.bool_], share: float
 ) -> npt.NDArray[np.bool_]:
-    """Whose draw is below the share; of two or more that are taken, where none is, the one of the lowest."""
+    """The documents whose draw is below the share; if none of two or more is, the one with the lowest draw."""
     heldout = draws < share
-    if share and not (heldout & taken).any() and taken.sum() > 1:
-        heldout[np.argmin(np.where(taken, draws, np.inf))] = True
+    if share and not (heldout & candidates).any() and candidates.sum() > 1:
+        heldout[np.argmin(np.where(candidates, draws, np.inf))] = True
     return heldout
 
 
 def is_other(language: str, settings: Languages) -> bool:
-    """Whether a language counts as another than the main one."""
+    """Whether a language counts as other than the main one."""
     return language != settings.main and language not in _NEITHER
 
 
@@ -166,7 +168,7 @@ def _others(languages: Sequence[str], settings: Languages) -> list[bool]:
 
 
 def _factor(main: float, other: float, settings: Languages) -> float:
-    """f as above; 1 where nothing is to be steered, or there is nothing to steer with."""
+    """f as above; 1 without a share to reach, or without documents on either side."""
     share = settings.other_share
     if share is None or not other or not main:
         return 1.0
@@ -176,7 +178,7 @@ def _factor(main: float, other: float, settings: Languages) -> float:
 def describe(settings: Languages, factor: float) -> str:
     """The rule in words, for the report."""
     if settings.other_share is None:
-        return "languages are taken as they were found"
+        return "languages keep their shares"
     aim = f"aimed at {settings.other_share:.0%} of bytes in languages other than {settings.main}: "
     if factor < 1:
         return f"{aim}each such document is kept with the probability {factor:.3f}"

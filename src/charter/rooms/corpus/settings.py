@@ -20,13 +20,13 @@ ROLES = {
     "tokenizer": Role(kind="checkpoint", variant="policy", required=False),
 }
 
-BYTES_PER_SECOND = 1.9e6  # of one core: 3.2 MB examined, 5 MB encoded
-TRAINED_PER_SECOND = 1.5e6  # of text that a tokenizer is trained on
-# Of the state, for each permutation of a document: its place in two files, and its part of the keys of bands.
+BYTES_PER_SECOND = 1.9e6  # on one core: 3.2 MB examined, 5 MB encoded
+TRAINED_PER_SECOND = 1.5e6  # bytes of text for training the tokenizer
+# State for each permutation of a document: its place in two files, and its part of the band keys.
 PERMUTATION_BYTES = 9.5
-DOCUMENT_BYTES = 3000  # of text in a document of the web, about: a plan doesn't know how many there are
-MEMORY_GIB, WORKER_GIB = 0.25, 0.2  # peak, of the room and of each of its processes
-_LEAST = 260  # tokens of a trained vocabulary: the bytes, and ChatML's
+DOCUMENT_BYTES = 3000  # typical text in a web document: a plan doesn't know their number
+MEMORY_GIB, WORKER_GIB = 0.25, 0.2  # peaks of the room and of each process
+_LEAST = 260  # least tokens of a trained vocabulary: the bytes, and ChatML's
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -34,13 +34,13 @@ class Reading(Frozen):
     """How files become documents."""
 
     largest_mib: float = Field(
-        16.0, gt=0, le=512, description="largest document or row, in MiB; larger ones are refused and named"
+        16.0, gt=0, le=512, description="largest document or row, in MiB; larger ones are refused and listed"
     )
     broken_utf8: Literal["refuse", "replace"] = Field(
-        "refuse", description="a document with bytes that are no UTF-8: refuse and name it, or write U+FFFD"
+        "refuse", description="a document with invalid UTF-8: refuse and list it, or write U+FFFD"
     )
     batch_mib: float = Field(
-        4.0, gt=0, le=256, description="raw text examined together and saved whole, in MiB"
+        4.0, gt=0, le=256, description="raw text to examine together and save whole, in MiB"
     )
 
 
@@ -51,10 +51,10 @@ class Filters(Frozen):
         "", description="last day (2023-01-31) or year or month; later documents are dropped"
     )
     undated: Literal["drop", "keep"] = Field(
-        "drop", description="with a cut-off: what to do with documents whose date nobody knows"
+        "drop", description="with a cut-off: what to do with documents without a date"
     )
-    languages: tuple[LanguageCode, ...] = Field((), description="ISO codes that are kept; none given: all")
-    quality: Quality | None = Field(Quality(), description="what documents must be like; null: all are kept")
+    languages: tuple[LanguageCode, ...] = Field((), description="ISO codes to keep; empty: all")
+    quality: Quality | None = Field(Quality(), description="the quality that documents need; null: keep all")
     scrub: bool = Field(True, description="put placeholders for personal data")
     near: Share = Field(
         0.8, description="drop near copies: least Jaccard similarity of 5-word runs; 0 turns it off"
@@ -63,25 +63,25 @@ class Filters(Frozen):
 
 
 class Languages(Frozen):
-    """How the share of other languages is steered."""
+    """The target for the share of other languages."""
 
     main: LanguageCode = Field("en", description="the main language, ISO code")
     other_share: float | None = Field(
-        0.1, ge=0, lt=1, description="aimed share of bytes in other languages; null: as found"
+        0.1, ge=0, lt=1, description="target share of bytes in other languages; null: no target"
     )
     most_repeats: int = Field(
-        4, ge=1, le=100, description="times a document is taken at most so that the share is reached"
+        4, ge=1, le=100, description="most times that a document is used to reach the share"
     )
 
 
 class Vocabulary(Frozen):
-    """The byte-level BPE tokenizer that is trained where none is given."""
+    """The byte-level BPE tokenizer that is trained if the role names none."""
 
     size: int = Field(32_768, ge=300, le=1 << 20, description="tokens, bytes and specials included")
     sample_mib: float = Field(
-        32.0, gt=0, description="text that it is trained on, drawn from the mix, in MiB"
+        32.0, gt=0, description="training text of the tokenizer, drawn from the mix, in MiB"
     )
-    spare: int = Field(8, ge=0, le=1024, description="special tokens kept in reserve for later uses")
+    spare: int = Field(8, ge=0, le=1024, description="special tokens reserved for later uses")
 
 
 class Settings(Frozen):
@@ -92,39 +92,39 @@ class Settings(Frozen):
     languages: Languages = Field(Languages(), description="share of other languages")
     vocabulary: Vocabulary = Field(Vocabulary(), description="the tokenizer")
     heldout_share: float = Field(
-        0.005, ge=0, le=0.5, description="share of documents that is held out, chosen by their hash"
+        0.005, ge=0, le=0.5, description="share of documents to hold out, chosen by their hash"
     )
-    shard_tokens: int = Field(1 << 25, ge=1 << 10, description="tokens of a shard, about")
-    # decides no byte, and so isn't part of an artifact's identity
+    shard_tokens: int = Field(1 << 25, ge=1 << 10, description="approximate tokens of a shard")
+    # doesn't change the output, so it isn't part of an artifact's identity
     workers: int = Field(
-        0, ge=0, exclude=True, description="processes; 0: one for each core; may change while a run goes on"
+        0, ge=0, exclude=True, description="processes; 0: one for each core; may change during a run"
     )
 
     def cutoff(self) -> Period | None:
-        """The cut-off as a period, None where there is none. Raises ValueError where it isn't a date."""
+        """The cut-off as a period, or None without one. Raises ValueError if it isn't a date."""
         return period(self.filters.cutoff) if self.filters.cutoff else None
 
 
 def check(settings: Settings, roles: Filled) -> str:
-    """What contradicts itself, or ""."""
+    """A contradiction in the settings, or ""."""
     try:
         settings.cutoff()
     except ValueError:
         return f"filters.cutoff is {settings.filters.cutoff!r}; write it as 2023, 2023-01 or 2023-01-31"
-    if roles.get("tokenizer") and (given := sorted(settings.vocabulary.model_fields_set)):
-        return f"vocabulary.{given[0]} has no effect: the tokenizer is the given one; remove it"
+    if roles.get("tokenizer") and (fields := sorted(settings.vocabulary.model_fields_set)):
+        return f"vocabulary.{fields[0]} has no effect: the role `tokenizer` names a tokenizer; remove the setting"
     size, spare = settings.vocabulary.size, settings.vocabulary.spare
     if size < _LEAST + spare and not roles.get("tokenizer"):
         return (
-            f"vocabulary.size is {size}, and bytes, special tokens and vocabulary.spare take {_LEAST + spare}; "
+            f"vocabulary.size is {size}, but bytes, special tokens and vocabulary.spare need {_LEAST + spare}; "
             "raise size, or lower spare"
         )
     return ""
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at the rates measured of a core; memory does not depend on the size of the text. On disk the state takes
-    about half of the text and, where near copies are looked for, signatures; the shards half of the text again."""
+    """Time at the measured rates of a core. Memory does not depend on the size of the text. On disk the state takes
+    about half of the text, and signatures for near copies; the shards take half of the text again."""
     workers = settings.workers or sizes.threads
     memory = MEMORY_GIB + workers * WORKER_GIB
     vocabulary = None if "tokenizer" in sizes.parameters else settings.vocabulary.size

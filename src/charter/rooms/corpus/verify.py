@@ -1,4 +1,4 @@
-"""What a corpus says of itself, held against what lies beside it."""
+"""Checks the numbers of a corpus against each other."""
 
 from __future__ import annotations
 
@@ -8,33 +8,42 @@ from pathlib import Path
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.manifest import Manifest
 
-ADDED = ("unique", "documents", "heldout", "bytes", "tokens")  # what the parts of a corpus add up to
+ADDED = (
+    "unique",
+    "documents",
+    "heldout",
+    "bytes",
+    "tokens",
+)  # numbers that are sums over the parts of a corpus
 COUNTED = dict(
     zip(ADDED, ("documents_unique", "documents", "documents_heldout", "bytes", "tokens"), strict=True)
 )
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """composition.json must say what counts.json and the shards say, and its parts must add up."""
+    """Yields contradictions: composition.json must agree with counts.json and the shards, and its parts must add up."""
     whole, counts = read_object(folder / "composition.json"), read_object(folder / "counts.json")
     splits = read_object(folder / "corpus.json")["splits"]
     total, by = whole["total"], whole["by"]
     shards = [shard for split in splits.values() for shard in split]
-    held = {key: sum(shard[key] for shard in shards) for key in ("bytes", "tokens")}
-    held["documents"], held["heldout"] = (
+    in_shards = {key: sum(shard[key] for shard in shards) for key in ("bytes", "tokens")}
+    in_shards["documents"], in_shards["heldout"] = (
         sum(s["documents"] for s in splits[k]) for k in ("train", "heldout")
     )
     for key in ADDED:
         if total[key] != counts[COUNTED[key]]:
             yield f"composition.json has {total[key]} {key}; counts.json says {counts[COUNTED[key]]}"
-        if key in held and total[key] != held[key]:
-            yield f"composition.json has {total[key]} {key}; the shards hold {held[key]}"
+        if key in in_shards and total[key] != in_shards[key]:
+            yield f"composition.json has {total[key]} {key}; the shards hold {in_shards[key]}"
         for name, parts in by.items():
-            if (added := sum(part[key] for part in parts.values())) != total[key]:
-                yield f"composition.json: {key} by {name} add up to {added}, not {total[key]}"
-    read, dropped = sum(part["read"] for part in by["source"].values()), sum(whole["dropped"].values())
-    if read != counts["documents_read"] or read - dropped != total["unique"]:
+            if (part_sum := sum(part[key] for part in parts.values())) != total[key]:
+                yield f"composition.json: {key} by {name} add up to {part_sum}, not {total[key]}"
+    documents_read, dropped = (
+        sum(part["read"] for part in by["source"].values()),
+        sum(whole["dropped"].values()),
+    )
+    if documents_read != counts["documents_read"] or documents_read - dropped != total["unique"]:
         yield (
-            f"composition.json: {read} documents read less {dropped} dropped aren't the {total['unique']} kept of "
-            f"{counts['documents_read']} in counts.json"
+            f"composition.json: {documents_read} documents read less {dropped} dropped aren't the "
+            f"{total['unique']} kept of {counts['documents_read']} in counts.json"
         )

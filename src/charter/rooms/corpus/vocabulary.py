@@ -1,7 +1,7 @@
 """The tokenizer of a corpus: a checkpoint's, or byte-level BPE trained on a sample of the mix (Radford 2019).
 
-The sample is documents of the training split in the order of a weighted draw without replacement (Efraimidis and
-Spirakis 2006) until `sample_mib` are reached: one at least. A document's draw is its own, the same in every attempt.
+The sample takes documents of the training split in the order of a weighted draw without replacement (Efraimidis and
+Spirakis 2006), at least one, until it reaches `sample_mib`. A document's draw is the same in every attempt.
 """
 
 from __future__ import annotations
@@ -18,56 +18,54 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 from charter.rooms.corpus.batch import Batch
-from charter.rooms.corpus.remarks import on_size
+from charter.rooms.corpus.remarks import describe_size
 from charter.rooms.corpus.selection import Selection, Table
 from charter.rooms.corpus.settings import Settings, Vocabulary
 
 MIB = 1 << 20
 
 
-def the_tokenizer(
+def make_tokenizer(
     table: Table,
     selection: Selection,
     settings: Settings,
     inputs: Inputs,
     out: Workspace,
 ) -> Tokenizer:
-    """A checkpoint's tokenizer, or one that is trained, once; it lies in the corpus's folder."""
+    """Saves a checkpoint's tokenizer, or trains one, once. It lies in the corpus's folder."""
     mark = out.state / "tokenizer.whole"
     if not mark.exists():
-        given = inputs.optional("tokenizer")
-        if given is not None:
-            tokenizer = Tokenizer.from_folder(checkpoint_folder(given))
+        checkpoint = inputs.optional("tokenizer")
+        if checkpoint is not None:
+            tokenizer = Tokenizer.from_folder(checkpoint_folder(checkpoint))
         else:
-            chosen = sample(table, selection, settings.vocabulary, out.seed)
-            with out.progress("tokenizer", int(table.bytes[chosen].sum())) as bar:
-                tokenizer = trained_tokenizer(table, chosen, settings.vocabulary, bar)
+            mask = sample(table, selection, settings.vocabulary, out.seed)
+            with out.progress("tokenizer", int(table.bytes[mask].sum())) as bar:
+                tokenizer = train_on_sample(table, mask, settings.vocabulary, bar)
             if tokenizer.vocab_size < settings.vocabulary.size:
-                out.note(on_size(tokenizer.vocab_size, settings.vocabulary.size))
+                out.note(describe_size(tokenizer.vocab_size, settings.vocabulary.size))
         tokenizer.save(out.path)
         atomic_write(mark, "")
     return Tokenizer.from_folder(out.path)
 
 
 def sample(table: Table, selection: Selection, settings: Vocabulary, seed: int) -> npt.NDArray[np.bool_]:
-    """Which documents the tokenizer is trained on."""
+    """Selects the documents to train the tokenizer on."""
     times = np.where(selection.heldout, 0, selection.times)
     waits = -np.log1p(-table.draw(seed, "tokenizer")) / np.maximum(times, 1)
     order = np.argsort(np.where(times > 0, waits, np.inf), kind="stable")[: np.count_nonzero(times)]
     before = np.cumsum(table.bytes[order], dtype=np.int64) - table.bytes[order]
-    chosen = np.zeros(len(table), bool)
-    chosen[order[before < settings.sample_mib * MIB]] = True
-    return chosen
+    mask = np.zeros(len(table), bool)
+    mask[order[before < settings.sample_mib * MIB]] = True
+    return mask
 
 
-def trained_tokenizer(
-    table: Table, chosen: npt.NDArray[np.bool_], settings: Vocabulary, bar: Bar
-) -> Tokenizer:
-    """A tokenizer of `settings.size` tokens at most, <|endoftext|> before plain text."""
+def train_on_sample(table: Table, mask: npt.NDArray[np.bool_], settings: Vocabulary, bar: Bar) -> Tokenizer:
+    """Trains a tokenizer of at most `settings.size` tokens, with <|endoftext|> before plain text."""
 
     def texts() -> Iterator[str]:
         for path, start, end in table.batches():
-            own = np.flatnonzero(chosen[start:end])
+            own = np.flatnonzero(mask[start:end])
             batch = Batch(path) if len(own) else None
             for number in own.tolist():
                 assert batch is not None

@@ -16,7 +16,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.unbiased import plain_messages
 from charter.ground.constitution.wording import ANSWER
 from charter.ground.learn.supervised import Row, encode_row
-from charter.ground.settings.seed import derive_seed, drawn
+from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.text.choices import letter
 from charter.ground.text.dialogue import Dialogue, assistant
 from charter.ground.text.records import read_dialogues
@@ -51,7 +51,7 @@ def lesson(question: Question, seed: int) -> Dialogue:
 def replayed(paths: Sequence[Path], count: int, seed: int) -> list[Dialogue]:
     """At most `count` dialogues of other training, drawn from all files, so that what was learnt before is kept."""
     pool = [d for path in paths for d in read_dialogues(path, lessons=True) if d.weight > 0]
-    return drawn(pool, count, derive_seed(seed, "replay")) if count else []
+    return draw_rows(pool, count, derive_seed(seed, "replay")) if count else []
 
 
 def cut_steps(

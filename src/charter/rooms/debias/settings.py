@@ -85,7 +85,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     taught = asked if settings.teach == "all" else asked / 2
     replay = settings.replay if "replay" in sizes.each else 0.0
     learnt = settings.train.epochs * taught * (1 + replay) * TOKENS_PER_QUESTION
-    learnt *= sizes.moved(settings.train.frozen_layers)
+    learnt *= sizes.training_share(settings.train.frozen_layers)
     seconds = (sampled / 250 + read / 700) / teacher + learnt / 210 / sizes.speed(policy)
     return Estimate(
         minutes=seconds / 60,

@@ -11,8 +11,8 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.detect import is_refusal
 from charter.ground.judge.rankings import kept_apart
 from charter.ground.learn.supervised import Row, encode_row
-from charter.ground.settings.seed import derive_seed, sampled
-from charter.ground.text.dialogue import Comparison, Dialogue, ended, prompt_of
+from charter.ground.settings.seed import derive_seed, sample_rows
+from charter.ground.text.dialogue import Comparison, Dialogue, cut_after_reply, prompt_of
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
 from charter.rooms.dpo.settings import Settings
@@ -43,7 +43,7 @@ def paired(better: Sequence[Dialogue], worse: Sequence[Dialogue]) -> tuple[list[
 
 def _by_prompt(dialogues: Sequence[Dialogue]) -> Replies:
     found: Replies = {}
-    for d in map(ended, dialogues):
+    for d in map(cut_after_reply, dialogues):
         replies = found.setdefault(json.dumps(prompt_of(d).messages), {})
         replies.setdefault(d.messages[-1]["content"], d)
     return found
@@ -76,7 +76,7 @@ def split(
         c
         for place, (role, comparisons) in enumerate(taken)
         if role == "comparisons"
-        for c in sampled(comparisons, settings.limit, derive_seed(seed, "limit", role, place))
+        for c in sample_rows(comparisons, settings.limit, derive_seed(seed, "limit", role, place))
     ]
     counts: dict[str, int] = {}
     if better := _dialogues(inputs, "better"):

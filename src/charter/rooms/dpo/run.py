@@ -25,7 +25,7 @@ from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.packing import filled_steps
+from charter.ground.text.packing import fill_steps
 from charter.ground.text.template import Template
 from charter.rooms.dpo.learning import Group, accumulate, curve, measured, referred
 from charter.rooms.dpo.pairs import fitting, replayed, split, turn
@@ -41,7 +41,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     train, heldout, replay, counts = _groups(
         settings, inputs, model, Template(tokenizer, tokenizer.template), out
     )
-    steps = filled_steps(
+    steps = fill_steps(
         train, lambda group: len(group.ranking.pairs), settings.batch, settings.epochs, out.seed
     )
 

@@ -78,7 +78,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         return Estimate()
     steps = settings.epochs * pairs / settings.batch
     replayed = steps * settings.replay_batch if sizes.rows.get("replay") else 0
-    moved = sizes.moved(settings.frozen_layers)
+    moved = sizes.training_share(settings.frozen_layers)
     tokens = (
         pairs * TOKENS_PER_PAIR * (settings.epochs * moved + 1 / 3) + replayed * TOKENS_PER_DIALOGUE * moved
     )

@@ -19,7 +19,7 @@ from charter.ground.artifact.lineage import run_of
 from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.settings.remake import elsewhere, inputs_again
+from charter.ground.settings.remake import explain_mismatch, inputs_again
 from charter.ground.settings.sources import is_remote
 from charter.rooms.evaluate.context import Context, open_contexts
 from charter.rooms.evaluate.marks import TOO_LONG
@@ -42,7 +42,7 @@ def regenerate(
     settings = Settings.model_validate(manifest.resolved)
     if any(source.role in ("policy", "helper") and is_remote(source.ref) for source in manifest.external):
         return [f"{report.name}: a server answered; it can't be held to answer so again"]
-    if reason := elsewhere(manifest.environment, run_of(report)):
+    if reason := explain_mismatch(manifest.environment, run_of(report)):
         return [f"{report.name}: {reason}"]
     rng = random.Random(seed)
     problems: list[str] = []

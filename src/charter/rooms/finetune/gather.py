@@ -11,7 +11,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.constitution import load
 from charter.ground.learn.supervised import Row, anchor, encode_row, reply_begins
-from charter.ground.settings.seed import derive_seed, drawn
+from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.examples import read_shots, read_transcripts
@@ -27,7 +27,7 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
     """Dialogues of each input, in the order dialogues, transcripts, comparisons, anchor, without those that weigh
     nothing."""
     found = [
-        drawn(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
+        draw_rows(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
         for n, i in enumerate(inputs.many("dialogues"))
     ]
     constitution = load(inputs.one("constitution").folder)
@@ -48,7 +48,7 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
         )
     learnt = len(found)
     for n, i in enumerate(inputs.many("anchor"), learnt):
-        found.append(drawn(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
+        found.append(draw_rows(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
     found = weighed(found, settings.weights)
     if not any(found[:learnt]):
         raise CharterError(

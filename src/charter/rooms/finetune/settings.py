@@ -80,7 +80,12 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         return Estimate()
     rate = TOKENS_PER_SECOND * sizes.speed(parameters)
     return Estimate(
-        minutes=settings.epochs * rows * TOKENS_PER_ROW * sizes.moved(settings.frozen_layers) / rate / 60,
+        minutes=settings.epochs
+        * rows
+        * TOKENS_PER_ROW
+        * sizes.training_share(settings.frozen_layers)
+        / rate
+        / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
         disk_gib=4 * parameters / 2**30,
     )

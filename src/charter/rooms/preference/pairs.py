@@ -16,10 +16,10 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge import rankings as ranked
 from charter.ground.judge.fitness import Scorer
 from charter.ground.judge.rankings import Ranking, kept_apart, rank, share_of
-from charter.ground.settings.seed import derive_seed, sampled
-from charter.ground.text.dialogue import Comparison, ended
+from charter.ground.settings.seed import derive_seed, sample_rows
+from charter.ground.text.dialogue import Comparison, cut_after_reply
 from charter.ground.text.examples import read_transcripts
-from charter.ground.text.packing import filled_steps
+from charter.ground.text.packing import fill_steps
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
 from charter.rooms.preference.ladder import above_fixed, below_fixed, contrasts, of_ratings, revised, rungs
@@ -41,22 +41,24 @@ def split(
     that depend on a reply of which the detector of refusals is unsure, and are left out.
     """
     refusals = [
-        (i, [ended(d) for d in read_dialogues(i.folder, lessons=True) if not d.meta.get("cut")])
+        (i, [cut_after_reply(d) for d in read_dialogues(i.folder, lessons=True) if not d.meta.get("cut")])
         for i in inputs.many("refused")
     ]
     refused = [d for _, found in refusals for d in found]
-    needless = [ended(d) for i in inputs.many("overrefused") for d in read_dialogues(i.folder, lessons=True)]
+    needless = [
+        cut_after_reply(d) for i in inputs.many("overrefused") for d in read_dialogues(i.folder, lessons=True)
+    ]
     limit = settings.pairs.limit
     sources = [(i, read_comparisons(i.folder), limit) for i in inputs.many("comparisons")]
     for i in inputs.many("answered"):
-        answered = [ended(d) for d in read_dialogues(i.folder, lessons=True)]
+        answered = [cut_after_reply(d) for d in read_dialogues(i.folder, lessons=True)]
         found = contrasts(answered, refused, needless, seed, unsure)
         sources.append((i, found, min(limit or len(found), settings.pairs.contrasts or len(found))))
     sources += [(i, revised(read_transcripts(i.folder), unsure), limit) for i in inputs.many("transcripts")]
     for i in inputs.many("drafts"):
         sources.append((i, below_fixed(read_transcripts(i.folder), refused, seed, unsure), limit))
     for i in inputs.many("rated"):
-        rated = [ended(d) for d in read_dialogues(i.folder, lessons=True)]
+        rated = [cut_after_reply(d) for d in read_dialogues(i.folder, lessons=True)]
         sources.append((i, of_ratings(rated), limit))
     if settings.pairs.refused_above_fixed:
         sources += [(i, above_fixed(found), limit) for i, found in refusals]
@@ -64,7 +66,7 @@ def split(
     rows = [
         c
         for place, (i, found, most) in enumerate(sources)
-        for c in sampled(found, most, derive_seed(seed, "limit", i.role, place))
+        for c in sample_rows(found, most, derive_seed(seed, "limit", i.role, place))
     ]
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"
@@ -104,7 +106,7 @@ def sample(rankings: Sequence[Ranking], pairs: int, seed: int) -> list[Ranking]:
 
 def order(rankings: Sequence[Ranking], settings: Settings, seed: int) -> list[list[Ranking]]:
     """Optimizer steps over all epochs; a step takes rankings until it has its pairs."""
-    return filled_steps(rankings, lambda ranking: len(ranking.pairs), settings.batch, settings.epochs, seed)
+    return fill_steps(rankings, lambda ranking: len(ranking.pairs), settings.batch, settings.epochs, seed)
 
 
 def heldout_rows(

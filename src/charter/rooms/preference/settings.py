@@ -119,7 +119,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         * settings.epochs
         * kept
         * 150
-        * sizes.moved(settings.frozen_layers)
+        * sizes.training_share(settings.frozen_layers)
         / rate
         / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,

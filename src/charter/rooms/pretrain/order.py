@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.packing import dealt
+from charter.ground.text.packing import deal
 from charter.ground.text.shards import TokenShards
 
 ROUNDS = 6
@@ -160,7 +160,7 @@ def balanced(lengths: Sequence[int], most: int, multiple: int = 1) -> list[list[
     most = max([most, *lengths])
     number = -(-max(1, -(-sum(lengths) // most)) // multiple) * multiple
     while True:
-        groups = dealt(lengths, number)
+        groups = deal(lengths, number)
         if all(sum(lengths[index] for index in group) <= most for group in groups):
             return groups
         number += multiple

@@ -13,7 +13,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.settings.seed import derive_seed, drawn
+from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.labels import EVEN, P_REFUSE, p_refuse
 from charter.rooms.prompts.apart import Apart, plain, prompts_of
@@ -49,7 +49,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 kept.append((prompt, own))
             if settings.keep in (label, "all"):
                 own_seed = derive_seed(settings.draw_seed, "prompts", label, source.name)
-                kept = drawn(kept, settings.limit, own_seed)
+                kept = draw_rows(kept, settings.limit, own_seed)
                 counts[label] += len(kept)
                 for prompt, own in kept:
                     row = _row(prompt, source.name, label, own, len(rows))

@@ -20,9 +20,9 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.fitness import Scorer
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.judge.rater import rating_of
-from charter.ground.settings.seed import derive_seed, sampled
+from charter.ground.settings.seed import derive_seed, sample_rows
 from charter.ground.text.dialogue import Dialogue, Message, cluster_of, first_turn
-from charter.ground.text.packing import filled_steps
+from charter.ground.text.packing import fill_steps
 from charter.ground.text.parsing import LeftOut, dialogue_of_row
 from charter.ground.text.records import read_records
 from charter.ground.text.template import Template
@@ -81,7 +81,7 @@ def split(
     rows: list[Dialogue] = []
     for place, source in enumerate(inputs.many("ratings")):
         rated = read_rated(source.folder, dropped)
-        rows += sampled(rated, settings.limit, derive_seed(seed, "limit", place))
+        rows += sample_rows(rated, settings.limit, derive_seed(seed, "limit", place))
     turns = list(dict.fromkeys(first_turn(d, "heldout") for d in rows))
     if len(turns) < 2:
         raise CharterError(
@@ -110,7 +110,7 @@ def _group(template: Template, members: Sequence[Dialogue], context: int) -> Gro
 
 def order(groups: Sequence[Group], settings: Settings, seed: int) -> list[list[Group]]:
     """Optimizer steps over all epochs; a step takes prompts until it has its conversations."""
-    return filled_steps(groups, lambda group: len(group.conversations), settings.batch, settings.epochs, seed)
+    return fill_steps(groups, lambda group: len(group.conversations), settings.batch, settings.epochs, seed)
 
 
 def count(groups: Sequence[Group]) -> int:

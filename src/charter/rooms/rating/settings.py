@@ -52,7 +52,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     found = sum(min(n, settings.limit) if settings.limit else n for n in counts)
     if not parameters or not found:
         return Estimate()
-    rate = 210 * sizes.speed(parameters) / sizes.moved(settings.frozen_layers)
+    rate = 210 * sizes.speed(parameters) / sizes.training_share(settings.frozen_layers)
     return Estimate(
         minutes=settings.epochs * found * (1 - settings.heldout_share) * 90 / rate / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,

@@ -299,7 +299,9 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         replies += checked // settings.keep.every
     sampled = replies * settings.rollout.max_tokens
     here = 0 if settings.rollout.sampler else sampled  # how fast a server writes is not known
-    learned = (replies * 40 + sampled) * (settings.epochs * sizes.moved(settings.frozen_layers) + 4 / 3)
+    learned = (replies * 40 + sampled) * (
+        settings.epochs * sizes.training_share(settings.frozen_layers) + 4 / 3
+    )
     seconds = (settings.steps + 1) * (here / (300 * scale) + learned / (210 * scale))
     copies = 4 if settings.lora else 16
     kept = (3 if settings.rollout.sampler else 0) + (2 if settings.keep.round == "best" else 0)

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings
-from charter.ground.settings.problems import checked
+from charter.ground.settings.problems import validate
 from charter.service.accounts.ladder import Ladder
 from charter.service.accounts.limits import Limits
 from charter.service.accounts.retention import Keep
@@ -156,7 +156,7 @@ def make_config(
         models.append({"id": name, "source": source, "backend": backend})
     models[0]["weights_from"] = weights_from
     given_policy = {} if policy else {"state": "off"}
-    return checked(Config, {"models": models, "database": database, "policy": given_policy}, "charter serve")
+    return validate(Config, {"models": models, "database": database, "policy": given_policy}, "charter serve")
 
 
 def default_name(source: str) -> str:

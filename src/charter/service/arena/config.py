@@ -18,7 +18,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.showing import Showing
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_yaml_file
-from charter.ground.settings.problems import checked, suggest
+from charter.ground.settings.problems import suggest, validate
 from charter.ground.settings.sources import resolve
 from charter.ground.text.ballot import HARMFUL_FROM
 from charter.ground.text.dialogue import Message, prompt_of
@@ -150,7 +150,7 @@ def load_config(path: Path) -> Config:
     """Reads and checks a configuration. Raises CharterError if it is missing, not YAML, or has unknown keys or bad
     values."""
     raw = read_yaml_file(path, "configuration", "name, models and tasks", "charter arena init DIR")
-    return checked(Config, raw, path, partial(_with_model, raw))
+    return validate(Config, raw, path, partial(_with_model, raw))
 
 
 def _with_model(raw: Mapping[str, object], problem: str) -> str:

