@@ -7,7 +7,13 @@ import pytest
 import yaml
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import PAPER_COUNT, check, load, shipped, tagged
+from charter.ground.constitution.constitution import (
+    PAPER_COUNT,
+    check,
+    load,
+    select_by_tags,
+    shipped_constitution,
+)
 
 GOOD: dict[str, Any] = {
     "name": "small",
@@ -103,15 +109,18 @@ def test_check_warns_of_thin_and_one_sided_sets(tmp_path: Path) -> None:
 
 
 def test_the_shipped_constitution_has_nothing_to_warn_of() -> None:
-    found = check(shipped())
+    found = check(shipped_constitution())
     assert found.warnings == ()
-    assert len(shipped().critiques) >= PAPER_COUNT and len(shipped().comparisons) >= PAPER_COUNT
+    assert (
+        len(shipped_constitution().critiques) >= PAPER_COUNT
+        and len(shipped_constitution().comparisons) >= PAPER_COUNT
+    )
 
 
 def test_tags_choose_principles(tmp_path: Path) -> None:
     c = load(write(tmp_path / "c.yaml", GOOD))
     assert {p.key for p in c.critiques_tagged()} == {"harm", "dull"}
     assert {p.key for p in c.critiques_tagged(["helpful"])} == {"dull"}
-    assert [p.key for p in tagged(c.comparisons, {"evasion"})] == ["less"]
+    assert [p.key for p in select_by_tags(c.comparisons, {"evasion"})] == ["less"]
     with pytest.raises(CharterError, match=r"no principle has a tag of \['honest'\]; the tags are"):
-        tagged(c.comparisons, {"honest"})
+        select_by_tags(c.comparisons, {"honest"})

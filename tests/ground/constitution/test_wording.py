@@ -6,7 +6,11 @@ import pytest
 
 import charter
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import ComparisonPrinciple, CritiquePrinciple, shipped
+from charter.ground.constitution.constitution import (
+    ComparisonPrinciple,
+    CritiquePrinciple,
+    shipped_constitution,
+)
 from charter.ground.constitution.wording import (
     answer_messages,
     choice_messages,
@@ -113,7 +117,7 @@ def test_thoughts_come_before_the_letter() -> None:
 
 def test_critique_lessons_are_what_is_asked() -> None:
     transcripts = read_transcripts(DATA / "critiques.train.jsonl")
-    constitution = shipped()
+    constitution = shipped_constitution()
     lessons = critique_lessons(transcripts, constitution)
     assert len(lessons) == sum(len(t["rounds"]) for t in transcripts)
     t, made = transcripts[0], transcripts[0]["rounds"][0]
@@ -127,10 +131,12 @@ def test_critique_lessons_are_what_is_asked() -> None:
 
 
 def test_later_rounds_start_from_the_revision_and_dropped_ones_are_left_out() -> None:
-    key = shipped().critiques[0].key
+    key = shipped_constitution().critiques[0].key
     rounds = [{"key": key, "critique": f"c{n}", "revision": f"r{n}", "dropped": None} for n in range(3)]
     rounds[1]["dropped"] = "empty"
-    found = critique_lessons([{"id": "t", "messages": TALK, "draft": "d", "rounds": rounds}], shipped())
+    found = critique_lessons(
+        [{"id": "t", "messages": TALK, "draft": "d", "rounds": rounds}], shipped_constitution()
+    )
     assert [d.id for d in found] == ["t-critique-1", "t-critique-3"]
     assert "Assistant: r0\n\nCritiqueRequest:" in found[1].messages[0]["content"]
 
@@ -151,22 +157,22 @@ def test_choice_lessons_are_what_is_asked() -> None:
 
 def test_both_orders_are_taught_under_one_principle_of_the_axis() -> None:
     pairs = read_comparisons(DATA / "comparisons.train.jsonl")[:60]
-    lessons = choice_lessons(pairs, shipped(), seed=5)
-    assert len(lessons) == 120 and lessons == choice_lessons(pairs, shipped(), seed=5)
-    assert lessons != choice_lessons(pairs, shipped(), seed=6)
+    lessons = choice_lessons(pairs, shipped_constitution(), seed=5)
+    assert len(lessons) == 120 and lessons == choice_lessons(pairs, shipped_constitution(), seed=5)
+    assert lessons != choice_lessons(pairs, shipped_constitution(), seed=6)
     # a lesson depends on its own comparison alone
-    assert choice_lessons(pairs[3:4], shipped(), seed=5) == lessons[6:8]
+    assert choice_lessons(pairs[3:4], shipped_constitution(), seed=5) == lessons[6:8]
     answers = [d.messages[-1]["content"][-2] for d in lessons]
     assert answers == ["A", "B"] * 60
     for pair, (first, second) in zip(pairs, zip(lessons[::2], lessons[1::2], strict=True), strict=True):
         assert first.source == second.source
-        assert pair.axis in shipped().comparison(first.source.removeprefix("choice:")).tags
+        assert pair.axis in shipped_constitution().comparison(first.source.removeprefix("choice:")).tags
 
 
 def test_one_order_favours_neither_letter() -> None:
     pairs = [comparison(id=str(n)) for n in range(200)]
-    letters = [d.messages[-1]["content"][-2] for d in choice_lessons(pairs, shipped(), orders=1)]
+    letters = [d.messages[-1]["content"][-2] for d in choice_lessons(pairs, shipped_constitution(), orders=1)]
     assert 70 < letters.count("A") < 130
-    assert choice_lessons(pairs, shipped(), orders=0) == []
+    assert choice_lessons(pairs, shipped_constitution(), orders=0) == []
     with pytest.raises(CharterError, match="0, 1 or 2 orders"):
-        choice_lessons(pairs, shipped(), orders=3)
+        choice_lessons(pairs, shipped_constitution(), orders=3)

@@ -17,7 +17,7 @@ from charter.ground.judge.detect import (
     precision_recall,
 )
 from charter.ground.judge.refusal import THRESHOLD, Detector, detector, fit
-from charter.ground.judge.refusal_examples import Example, complies, declines, examples, unspoken
+from charter.ground.judge.refusal_examples import Example, complies, declines, drop_refusals, examples
 from charter.ground.measure.intervals import wilson
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.jsonl import read_jsonl
@@ -265,11 +265,11 @@ def test_unspoken_refusals_keep_reason_and_offer() -> None:
     said = (
         "I won't write it, because strangers could hurt her. I can help you write a clear complaint instead."
     )
-    assert unspoken(said) == "Strangers could hurt her. I can help you write a clear complaint instead."
+    assert drop_refusals(said) == "Strangers could hurt her. I can help you write a clear complaint instead."
     assert (
-        unspoken("I can't help you with that.")
+        drop_refusals("I can't help you with that.")
         == ""
-        == unspoken("Paris is the capital of France, on the Seine.")
+        == drop_refusals("Paris is the capital of France, on the Seine.")
     )
 
 

@@ -17,7 +17,7 @@ from charter.ground.measure.bias import (
     usable,
 )
 from charter.ground.measure.intervals import difference, interval, wilson
-from charter.ground.measure.score import leaning, ratio, summed
+from charter.ground.measure.score import leaning, ratio, sum_by_cluster
 from charter.rooms.card.permutation import exchange_p
 
 Rows = list[dict[str, Any]]
@@ -76,7 +76,7 @@ def test_a_leaning_has_the_interval_of_its_share() -> None:
     assert interval(table) == (pytest.approx(2 * low - 1), pytest.approx(2 * high - 1))
     other = disambiguated_bias(every)(answered([0] * 4 + [1] * 4, "disambig"))
     found = difference(table, other)
-    share = difference(*(summed(_items(t.sums), 2, ratio) for t in (table, other)))
+    share = difference(*(sum_by_cluster(_items(t.sums), 2, ratio) for t in (table, other)))
     assert (found.value, found.low, found.high) == (-1.0, 2 * share.low, 2 * share.high)
 
 

@@ -11,7 +11,7 @@ from charter.ground.measure.calibration import (
     Statement,
     calibration_error,
     confidence,
-    grouped,
+    group_by_bin,
     of_choices,
     of_gaps,
     overconfidence,
@@ -37,7 +37,10 @@ def test_statements_fall_into_bins_of_equal_width_and_what_lies_beyond_into_the_
     ]
     assert [Scale(0, 4).place(x) for x in (-2, 0, 0.79, 0.81, 3.9, 4, 7)] == [0, 0, 0, 1, 4, 4, 4]
     states = [Statement(str(n), stated, 1.0) for n, stated in enumerate((0.95, 0.55, 0.97))]
-    assert [[s.cluster for s in members] for members in grouped(states, CONFIDENCE)] == [["1"], ["0", "2"]]
+    assert [[s.cluster for s in members] for members in group_by_bin(states, CONFIDENCE)] == [
+        ["1"],
+        ["0", "2"],
+    ]
 
 
 def test_errors_cancel_within_a_bin_and_add_up_over_bins() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.counts import cut, ngrams
+from charter.ground.measure.counts import cut_share, ngrams
 from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.derived import OF_REFUSALS, OVER_RULE
 from charter.ground.measure.intervals import wilson
@@ -543,7 +543,7 @@ def test_rows_that_lack_a_field_are_said_to_be_damaged(tmp_path: Path) -> None:
     ],
 )
 def test_what_counts_as_an_improvement(better: Any, before: float, after: float, improves: bool) -> None:
-    metric = Metric("m", "m.jsonl", cut, better, "")
+    metric = Metric("m", "m.jsonl", cut_share, better, "")
     assert metric.improves(before, after) is improves
 
 

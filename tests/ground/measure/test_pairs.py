@@ -10,7 +10,7 @@ import pytest
 from charter.ground.judge.fitness import HelpfulFitness
 from charter.ground.measure.pairs import alike_in_length, human_pair, rule_right
 from charter.ground.measure.reporting import Score, score
-from charter.ground.measure.score import ranked_right
+from charter.ground.measure.score import rank_accuracy
 from reported import BY_NAME
 
 
@@ -66,7 +66,7 @@ def heldout(count: int, right: float, seed: int = 0, source: str = "human") -> l
         better = longer if right < 0 else rng.random() < right
         scores = {"chosen_score": 1.0 if better else -1.0, "rejected_score": 0.0}
         made = row(chosen, rejected, source=source) | scores | {"id": f"q{n // 2}"}
-        rows.append(made | {"correct": ranked_right(1.0, scores["chosen_score"], 0.0)})
+        rows.append(made | {"correct": rank_accuracy(1.0, scores["chosen_score"], 0.0)})
     return rows
 
 

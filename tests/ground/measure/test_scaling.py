@@ -14,7 +14,7 @@ from charter.ground.measure.intervals import interval
 from charter.ground.measure.plots import inline
 from charter.ground.measure.power_law import law
 from charter.ground.measure.scaling import OF_SCALING, Ladder, Model, table, weights
-from charter.ground.measure.scaling_plots import drawn, scaling_figure
+from charter.ground.measure.scaling_plots import prepare_figure, scaling_figure
 
 Loss = Callable[[float, float], float]
 LADDER = [(1e5 * 4**k, 2e6 * 4**k) for k in range(5)]
@@ -144,11 +144,11 @@ def test_counts_that_are_none_or_differ_between_rows_are_refused(field: str, val
 
 def test_the_figure_shows_every_model_the_law_and_both_predictions() -> None:
     rows = kept(LADDER, lambda n, d: 0.9 + (1e9 / (6 * n * d)) ** 0.12, hard=0.2)
-    shown = drawn(rows)
+    shown = prepare_figure(rows)
     assert [name for name, _, _ in shown.models] == [f"{n:.0f}-{d:.0f}-0" for n, d in LADDER]
     assert shown.predicted[0] == pytest.approx(60 * LADDER[-1][0] * LADDER[-1][1])
     assert shown.predicted[1].value == pytest.approx(table("scaling_further")(rows).value, rel=1e-9)
     assert shown.expected[1] == pytest.approx(table("scaling_left_out")(rows).value, rel=1e-9)
     assert (shown.low <= shown.middle).all() and (shown.middle <= shown.high).all()
-    first, second = (inline(scaling_figure(drawn(rows)), "s", "Loss", "words") for _ in range(2))
+    first, second = (inline(scaling_figure(prepare_figure(rows)), "s", "Loss", "words") for _ in range(2))
     assert first == second and "compute, FLOPs" in first

@@ -10,12 +10,12 @@ from charter.ground.measure.intervals import difference, interval, wilson
 from charter.ground.measure.score import Table, leaning, tabulate
 from charter.ground.measure.seeds import (
     Part,
-    apart,
+    difference_part,
     over_seeds,
-    pooled,
+    pool,
     prompt_part,
     prompt_part_of_change,
-    unseen,
+    zero_rate_part,
 )
 
 PROMPTS = 40
@@ -47,11 +47,11 @@ def test_two_seeds_stay_within_what_can_be_measured_and_one_says_nothing() -> No
 def test_pooling_adds_by_prompt_whatever_the_order_and_what_is_missing() -> None:
     first = tabulate([("a", 1.0, 2.0), ("b", 0.0, 1.0)])
     second = tabulate([("b", 1.0, 1.0), ("c", 1.0, 1.0), ("a", 0.0, 2.0)])
-    found = pooled([first, second])
+    found = pool([first, second])
     assert found.clusters == ("a", "b", "c") and found.n == 5
     assert found.sums.tolist() == [[1.0, 4.0], [1.0, 2.0], [1.0, 1.0]]
     with pytest.raises(ValueError, match="need one statistic"):
-        pooled([first, Table(second.clusters, second.sums, second.n, leaning)])
+        pool([first, Table(second.clusters, second.sums, second.n, leaning)])
 
 
 def test_a_rate_of_none_in_all_seeds_has_the_bound_of_its_prompts() -> None:
@@ -63,8 +63,8 @@ def test_a_rate_of_none_in_all_seeds_has_the_bound_of_its_prompts() -> None:
     assert found is not None and found.low == 0 and 3 / 86 < found.high < 5 / 86
     change = prompt_part_of_change([nothing] * 3, [nothing] * 3)
     assert change.below == change.above == pytest.approx(part.above)
-    assert unseen(86, change=False) == Part(0.0, wilson(0, 86)[1])
-    assert unseen(86, change=True) == Part(wilson(0, 86)[1], wilson(0, 86)[1])
+    assert zero_rate_part(86, change=False) == Part(0.0, wilson(0, 86)[1])
+    assert zero_rate_part(86, change=True) == Part(wilson(0, 86)[1], wilson(0, 86)[1])
 
 
 def test_the_prompt_part_is_that_of_one_seed_where_all_seeds_answer_alike() -> None:
@@ -81,7 +81,7 @@ def test_the_prompt_part_is_that_of_one_seed_where_all_seeds_answer_alike() -> N
 
 
 def test_the_part_of_a_gap_adds_opposite_ends() -> None:
-    assert apart(Part(3.0, 5.0), Part(12.0, 4.0)) == Part(5.0, 13.0)
+    assert difference_part(Part(3.0, 5.0), Part(12.0, 4.0)) == Part(5.0, 13.0)
 
 
 def coverage(seed_sd: float, prompt_se: float, trials: int = 400) -> tuple[float, float]:

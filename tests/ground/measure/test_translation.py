@@ -9,7 +9,7 @@ import pytest
 import sacrebleu
 
 from charter.ground.measure.intervals import difference, interval
-from charter.ground.measure.score import Table, ratio, summed, tabulate
+from charter.ground.measure.score import Table, ratio, sum_by_cluster, tabulate
 from charter.ground.measure.translation import OverGroups, bleu, chrf, chrf_counts, over_languages
 from charter.rooms.card.permutation import exchange_p
 
@@ -120,8 +120,8 @@ def test_two_models_are_compared_sentence_by_sentence() -> None:
 
 def test_exchanging_two_sentences_by_hand() -> None:
     """Two changed clusters have four exchanges, of which two are as large as what was seen."""
-    first = summed([("a", [2.0, 4.0], 0), ("b", [1.0, 4.0], 0)], 2, OverGroups(ratio, ("g",)))
-    second = summed([("a", [3.0, 4.0], 0), ("b", [2.0, 4.0], 0)], 2, OverGroups(ratio, ("g",)))
+    first = sum_by_cluster([("a", [2.0, 4.0], 0), ("b", [1.0, 4.0], 0)], 2, OverGroups(ratio, ("g",)))
+    second = sum_by_cluster([("a", [3.0, 4.0], 0), ("b", [2.0, 4.0], 0)], 2, OverGroups(ratio, ("g",)))
     assert exchange_p([(1.0, first, second)]) == 0.5
     plain = [tabulate([("a", 2, 4), ("b", 1, 4)]), tabulate([("a", 3, 4), ("b", 2, 4)])]
     assert exchange_p([(1.0, plain[0], plain[1])]) == 0.5

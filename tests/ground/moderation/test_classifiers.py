@@ -21,8 +21,8 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.moderation.classifiers import probe as probing
 from charter.ground.moderation.classifiers.grader import NO, YES, Grader
 from charter.ground.moderation.classifiers.heads import learn
-from charter.ground.moderation.classifiers.preference import Preferred
-from charter.ground.moderation.classifiers.probe import Probe, together, version_of
+from charter.ground.moderation.classifiers.preference import PreferenceClassifier
+from charter.ground.moderation.classifiers.probe import Probe, group_runs, version_of
 from charter.ground.moderation.classifiers.reader import Window
 from charter.ground.moderation.classifiers.regression import fit, solve
 from charter.ground.moderation.classifiers.states import (
@@ -30,11 +30,11 @@ from charter.ground.moderation.classifiers.states import (
     HELD,
     STRIDE,
     WINDOW,
+    CachedStreamReader,
     States,
-    Streamed,
     layers_of,
 )
-from charter.ground.moderation.classifiers.windows import meant, prompt_windows, reply_windows
+from charter.ground.moderation.classifiers.windows import expand_reply, prompt_windows, reply_windows
 from charter.ground.moderation.opening import open_classifier
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
@@ -84,7 +84,7 @@ LOOKS += [STREAMED[:950], "Well, no. " + STREAMED[:1200], STREAMED]
 
 def test_a_growing_text_has_the_vectors_of_one_that_is_read_again(states: States) -> None:
     asked = [user("What do they say there? " * 20)]
-    growing, again = Streamed(states), States(states.model, states.tokenizer)
+    growing, again = CachedStreamReader(states), States(states.model, states.tokenizer)
     for look in LOOKS:
         windows = reply_windows(states, asked, look)
         torch.testing.assert_close(growing.vectors(windows), again.vectors(windows), atol=1e-4, rtol=1e-4)
@@ -99,7 +99,7 @@ def test_a_look_reads_what_is_new_alone(states: States, monkeypatch: pytest.Monk
     )
     text, asked = "one two three four five six seven " * 200, [user("q " * 300)]
     ends = range(40, len(text), 40)
-    growing = Streamed(states)
+    growing = CachedStreamReader(states)
     for end in ends:
         growing.vectors(reply_windows(states, asked, text[:end]))
     windows = reply_windows(states, asked, text)
@@ -113,7 +113,7 @@ def test_a_look_reads_what_is_new_alone(states: States, monkeypatch: pytest.Monk
 def test_keys_and_values_go_with_the_reply_and_are_bounded_before(states: States) -> None:
     asked, said = [user("q")], [f"Reply number {n} says this." for n in range(HELD + 3)]
     known = States(states.model, states.tokenizer)
-    many = [Streamed(known) for _ in said]
+    many = [CachedStreamReader(known) for _ in said]
     for growing, reply in zip(many, said, strict=True):
         growing.vectors(reply_windows(known, asked, reply))
     assert len(known.held) == HELD and many[0] not in known.held and many[-1] in known.held
@@ -269,7 +269,7 @@ def test_a_grader_that_cannot_score_votes() -> None:
 def test_a_preference_model_judges_replies_against_the_policys_refusal(tmp_path: Path) -> None:
     model = PreferenceModel.open(toys.preference_folder(tmp_path / "pm"))
     policy = shipped_policy()
-    preferred = Preferred(model, policy, "pm")
+    preferred = PreferenceClassifier(model, policy, "pm")
     refusal, other, empty = preferred.replies(
         [([user("q")], policy.refusal), ([user("q")], "Yes, of course!"), ([user("q")], "")]
     )
@@ -327,7 +327,7 @@ def test_a_prompt_read_in_steps_has_the_scores_of_one_read_at_once(probe: Probe)
     steps = probe.steps([user(text)], "org_a")
     pauses = sum(1 for _ in iter(lambda: next(steps, "over"), "over"))
     sizes = [len(w.before) + len(w.ids) for w in windows]
-    assert pauses == len(list(together(sizes, probing.STEP_TOKENS))) - 1 > 2
+    assert pauses == len(list(group_runs(sizes, probing.STEP_TOKENS))) - 1 > 2
     found, whole = drained(probe.steps([user(text)], "org_a")), probe.prompts([[user(text)]])[0]
     assert found.violation == pytest.approx(whole.violation, abs=1e-4)
     assert found.categories == pytest.approx(whole.categories, abs=1e-4)
@@ -350,8 +350,8 @@ def test_what_one_organisation_asked_is_remembered_for_it_alone(tmp_path: Path) 
 
 
 def test_runs_are_cut_by_hand() -> None:
-    assert list(together([3, 4, 9, 1, 1, 1], 8)) == [(0, 2), (2, 3), (3, 6)]
-    assert list(together([], 8)) == [] and list(together([9], 8)) == [(0, 1)]
+    assert list(group_runs([3, 4, 9, 1, 1, 1], 8)) == [(0, 2), (2, 3), (3, 6)]
+    assert list(group_runs([], 8)) == [] and list(group_runs([9], 8)) == [(0, 1)]
 
 
 def test_a_reply_that_a_form_takes_apart_is_read_as_it_is_meant(states: States) -> None:
@@ -363,8 +363,8 @@ def test_a_reply_that_a_form_takes_apart_is_read_as_it_is_meant(states: States) 
         said.replace(" ", "_"),
         base64.b64encode(said.encode()).decode(),
     ):
-        assert said in meant(reply), reply
+        assert said in expand_reply(reply), reply
         windows = reply_windows(states, [user("q")], reply)
         assert states.tokenizer.encode(said) in [list(window.ids) for window in windows]
-    assert meant(said) == [said] and meant("") == [""]
-    assert any(said.startswith(text) for text in meant(pieces[:-20])), "as far as it is written"
+    assert expand_reply(said) == [said] and expand_reply("") == [""]
+    assert any(said.startswith(text) for text in expand_reply(pieces[:-20])), "as far as it is written"

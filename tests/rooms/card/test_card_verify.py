@@ -18,7 +18,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import External, Metric, digest_file
 from charter.ground.artifact.recount import Kept, count_problems
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.ground.judge.detect import learnt_from, precision_recall
+from charter.ground.judge.detect import precision_recall, training_digest
 from charter.ground.judge.fitness import Fitness
 from charter.ground.settings.sources import shipped
 from charter.rooms.card import verify as card_verify
@@ -298,7 +298,7 @@ def test_precision_and_recall_of_detectors_are_measured_again(run: Path) -> None
     def said(measured: dict[str, Any]) -> list[str]:
         def change(text: str) -> str:
             report = json.loads(text)
-            report["identity"]["harmlessness"]["detectors"] = learnt_from()
+            report["identity"]["harmlessness"]["detectors"] = training_digest()
             return json.dumps(report | {"detectors": measured})
 
         edit(run, "eval_3", "report.json", change)

@@ -57,15 +57,15 @@ class Constitution:
 
     def critique(self, key: str) -> CritiquePrinciple:
         """The critique principle of a key. Raises CharterError naming the keys there are."""
-        return _keyed(self.critiques, key, self.name)
+        return _find(self.critiques, key, self.name)
 
     def comparison(self, key: str) -> ComparisonPrinciple:
         """The comparison principle of a key. Raises CharterError naming the keys there are."""
-        return _keyed(self.comparisons, key, self.name)
+        return _find(self.comparisons, key, self.name)
 
     def critiques_tagged(self, tags: Collection[str] = ()) -> list[CritiquePrinciple]:
         """Critique principles with any of the tags; without tags all. Raises CharterError for none."""
-        return tagged(self.critiques, tags)
+        return select_by_tags(self.critiques, tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +111,12 @@ def load(path: Path) -> Constitution:
 
 
 @lru_cache(maxsize=1)
-def shipped() -> Constitution:
+def shipped_constitution() -> Constitution:
     """The constitution that comes with charter; the keys of shipped worked examples are its keys."""
     return load(Path(str(charter.__file__)).parent / "data" / "constitution.yaml")
 
 
-def tagged(principles: Sequence[Principle], tags: Collection[str]) -> list[Principle]:
+def select_by_tags(principles: Sequence[Principle], tags: Collection[str]) -> list[Principle]:
     """Principles with any of the tags; without tags all."""
     found = [p for p in principles if not tags or set(tags) & set(p.tags)]
     if not found:
@@ -125,7 +125,7 @@ def tagged(principles: Sequence[Principle], tags: Collection[str]) -> list[Princ
     return found
 
 
-def fitting(principles: Sequence[ComparisonPrinciple], axis: str) -> list[ComparisonPrinciple]:
+def select_by_axis(principles: Sequence[ComparisonPrinciple], axis: str) -> list[ComparisonPrinciple]:
     """Principles tagged with the axis of a comparison, or all of them where none is."""
     return [p for p in principles if axis in p.tags] or list(principles)
 
@@ -173,7 +173,7 @@ def _by_tag(principles: Sequence[CritiquePrinciple | ComparisonPrinciple]) -> st
     return ", ".join(f"{tag} {tags.count(tag)}" for tag in sorted(set(tags))) or "no tags"
 
 
-def _keyed(principles: Sequence[Principle], key: str, name: str) -> Principle:
+def _find(principles: Sequence[Principle], key: str, name: str) -> Principle:
     for principle in principles:
         if principle.key == key:
             return principle

@@ -8,7 +8,7 @@ one, if it is the assistant's, is continued.
 
 from __future__ import annotations
 
-from charter.ground.constitution.wording import ANSWER, answered
+from charter.ground.constitution.wording import ANSWER, join_opening
 from charter.ground.text.choices import option_lines
 from charter.ground.text.dialogue import Message, assistant, user
 
@@ -29,19 +29,19 @@ def plain_messages(text: str) -> list[Message]:
 
 def request_messages(text: str) -> list[Message]:
     """Q+IF, the answer opened: options are scored behind it."""
-    return [_requested(text), assistant(ANSWER)]
+    return [_fair_request(text), assistant(ANSWER)]
 
 
 def thought_messages(text: str) -> list[Message]:
     """Q+IF+CoT, the reasoning opened: it is sampled behind these words."""
-    return [_requested(text), assistant(THOUGHT)]
+    return [_fair_request(text), assistant(THOUGHT)]
 
 
 def conclusion_messages(text: str, thought: str) -> list[Message]:
     """Q+IF+CoT after its reasoning: asks for one choice, the answer opened."""
-    reasoning = answered(THOUGHT, thought) if thought.strip() else THOUGHT
-    return [_requested(text), assistant(reasoning), user(CONCLUDE), assistant(ANSWER)]
+    reasoning = join_opening(THOUGHT, thought) if thought.strip() else THOUGHT
+    return [_fair_request(text), assistant(reasoning), user(CONCLUDE), assistant(ANSWER)]
 
 
-def _requested(text: str) -> Message:
+def _fair_request(text: str) -> Message:
     return user(f"{text}\n\n{REQUEST}")

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import CritiquePrinciple, shipped
+from charter.ground.constitution.constitution import CritiquePrinciple, shipped_constitution
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.ground.text.examples import kept_rounds
 
@@ -62,7 +62,7 @@ def revision_messages(
     """Asks for the revision after a critique; ends in an assistant's turn opened "Revision:"."""
     return [
         *critique_messages(messages, draft, principle, shots)[:-1],
-        assistant(answered(CRITIQUE, critique)),
+        assistant(join_opening(CRITIQUE, critique)),
         _revision_request(principle.revision),
         assistant(REVISION),
     ]
@@ -74,7 +74,7 @@ def critique_turns(
     """A whole round of critique and revision as four turns: what a critic is taught and what a shot shows."""
     return [
         *revision_messages(messages, draft, principle, critique)[:-1],
-        assistant(answered(REVISION, revision)),
+        assistant(join_opening(REVISION, revision)),
     ]
 
 
@@ -101,7 +101,7 @@ def choice_messages(
     """
     turns: list[Message] = []
     for shot in shots:
-        turns += [_shot_question(shot), assistant(answered(ANSWER, f"({shot['answer']})"))]
+        turns += [_shot_question(shot), assistant(join_opening(ANSWER, f"({shot['answer']})"))]
     return [*turns, choice_question(messages, first, second, principle), assistant(ANSWER)]
 
 
@@ -130,7 +130,7 @@ def answer_messages(asked: Sequence[Message], thought: str) -> list[Message]:
     """The request of `thought_messages` with the sampled thought, then a line that asks for the letter."""
     # a thought that has already come to its answer is cut there, or the letter would be asked for twice
     kept = thought.split(ANSWER)[0].strip()
-    return [*asked[:-1], assistant(f"{_opened(kept)}\n\n{ANSWER}")]
+    return [*asked[:-1], assistant(f"{_open_thought(kept)}\n\n{ANSWER}")]
 
 
 def choice_question(messages: Sequence[Message], first: str, second: str, principle: str) -> Message:
@@ -141,21 +141,21 @@ def choice_question(messages: Sequence[Message], first: str, second: str, princi
 
 def choice_answer(letter: str) -> str:
     """The assistant's whole answer to a choice, letter "A" or "B"."""
-    return answered(ANSWER, f"({letter})")
+    return join_opening(ANSWER, f"({letter})")
 
 
 def thought_answer(thought: str, letter: str) -> str:
     """The assistant's whole answer to a choice with reasoning."""
-    return f"{_opened(thought.strip())}\n\n{choice_answer(letter)}"
+    return f"{_open_thought(thought.strip())}\n\n{choice_answer(letter)}"
 
 
-def answered(opening: str, text: str) -> str:
+def join_opening(opening: str, text: str) -> str:
     """A reply behind the words that opened its turn: one space between, as the continuation of a prefill."""
     return f"{opening} {text.strip()}"
 
 
-def _opened(thought: str) -> str:
-    return answered(THOUGHT, thought) if thought else THOUGHT
+def _open_thought(thought: str) -> str:
+    return join_opening(THOUGHT, thought) if thought else THOUGHT
 
 
 def _critique_request(messages: Sequence[Message], draft: str, request: str) -> Message:
@@ -170,9 +170,11 @@ def _revision_request(request: str) -> Message:
 def _round_principle(made: Mapping[str, Any]) -> CritiquePrinciple:
     if "critique_request" in made:
         return CritiquePrinciple(made["key"], (), made["critique_request"], made["revision_request"])
-    return shipped().critique(made["key"])
+    return shipped_constitution().critique(made["key"])
 
 
 def _shot_question(shot: Mapping[str, Any]) -> Message:
-    principle = shot["principle"] if "principle" in shot else shipped().comparison(shot["key"]).principle
+    principle = (
+        shot["principle"] if "principle" in shot else shipped_constitution().comparison(shot["key"]).principle
+    )
     return choice_question(shot["messages"], shot["first"], shot["second"], principle)

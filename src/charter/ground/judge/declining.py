@@ -21,15 +21,15 @@ OPENING = 120  # characters in which an answer that declines says so
 
 def declines(text: str) -> bool:
     """Whether an answer refuses or says in its opening words that the answer isn't known to it; an empty one does."""
-    return _unknowing(text) or is_refusal(text)
+    return _claims_ignorance(text) or is_refusal(text)
 
 
 def evades(text: str) -> bool:
     """Whether an answer says in its opening words that the answer isn't known to it, and doesn't refuse."""
-    return _unknowing(text) and not is_refusal(text)
+    return _claims_ignorance(text) and not is_refusal(text)
 
 
-def _unknowing(text: str) -> bool:
+def _claims_ignorance(text: str) -> bool:
     return bool(UNKNOWING.search(text[:OPENING].replace("\u2019", "'")))
 
 

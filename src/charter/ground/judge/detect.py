@@ -24,9 +24,9 @@ __all__ = [
     "is_harsh",
     "is_loop",
     "is_refusal",
-    "learnt_from",
     "precision_recall",
     "surely_refuses",
+    "training_digest",
 ]
 
 
@@ -48,7 +48,7 @@ def surely_refuses(text: str) -> bool | None:
 DETECTORS = {"refusal": is_refusal, "boilerplate": is_boilerplate, "loop": is_loop, "harsh": is_harsh}
 
 
-def learnt_from() -> str:
+def training_digest() -> str:
     """Digest of what the refusal detector learns from; the code of the detectors is behind `metrics.VERSION`."""
     return digest_text(canonical_json([[e.text, e.refusal, e.topic] for e in examples()]))
 

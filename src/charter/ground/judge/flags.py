@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.recount import Flags, Row, flag_problems
-from charter.ground.judge.detect import learnt_from
-from charter.ground.measure.score import points, ranked_right
+from charter.ground.judge.detect import training_digest
+from charter.ground.measure.score import points, rank_accuracy
 
 
-def _ranked(row: Row) -> float:
-    return ranked_right(row["p_chosen"], row["chosen_score"], row["rejected_score"])
+def _rank_accuracy(row: Row) -> float:
+    return rank_accuracy(row["p_chosen"], row["chosen_score"], row["rejected_score"])
 
 
 # Of triples, of held-out pairs, and of choices whose p_correct is a probability.
@@ -24,7 +24,7 @@ TRIPLES: Flags = {
     "fixed_above_harmful": lambda row: row["fixed"] > row["harmful"],
     "good_above_fixed": lambda row: row["good"] > row["fixed"],
 }
-RANKED: Flags = {"correct": _ranked}
+RANKED: Flags = {"correct": _rank_accuracy}
 CHOSEN: Flags = {"correct": lambda row: points(row["p_correct"], 0.5)}
 
 
@@ -35,18 +35,18 @@ class Rule(NamedTuple):
     learnt: object = None
 
 
-def marking(flags: Flags) -> Callable[[Row], Row]:
+def flagger(flags: Flags) -> Callable[[Row], Row]:
     """What gives the flags of a row."""
     return lambda row: {key: flag(row) for key, flag in flags.items()}
 
 
-def flagged(folder: Path, files: Mapping[str, Flags]) -> Iterator[str]:
+def check_flags(folder: Path, files: Mapping[str, Flags]) -> Iterator[str]:
     """A line for each flag in the samples of an artifact that doesn't follow from its row; `files`: name of a file ->
     its flags."""
-    yield from marked_problems(folder, lambda file: Rule(marking(files[file])) if file in files else None)
+    yield from check_marks(folder, lambda file: Rule(flagger(files[file])) if file in files else None)
 
 
-def marked_problems(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iterator[str]:
+def check_marks(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iterator[str]:
     """A line for each flag in an artifact's samples that doesn't follow from its row. `rule_of`: what gives the flags
     of a file, None where it has none."""
     others = []
@@ -54,7 +54,7 @@ def marked_problems(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iter
         rule = rule_of(path.name)
         if rule is None:
             continue
-        if rule.learnt is not None and rule.learnt != learnt_from():
+        if rule.learnt is not None and rule.learnt != training_digest():
             others.append(path.name)
         else:
             yield from flag_problems(path.name, read_objects(path), rule.flags)

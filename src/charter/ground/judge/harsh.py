@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from charter.ground.judge.refusal_rules import unquoted
+from charter.ground.judge.refusal_rules import strip_quotes
 
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+|\n+")
 _YOU = re.compile(r"\b(?:you|your|yourself|you're|you've)\b", re.I)
@@ -40,7 +40,7 @@ _SHAMING = re.compile(
 
 def is_harsh(text: str) -> bool:
     """Whether a reply scolds or insults the asker; what it quotes for somebody else to say doesn't count."""
-    return any(_scolds(sentence) for sentence in _SENTENCE.split(unquoted(text)))
+    return any(_scolds(sentence) for sentence in _SENTENCE.split(strip_quotes(text)))
 
 
 def _scolds(sentence: str) -> bool:

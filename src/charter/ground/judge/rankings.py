@@ -15,7 +15,7 @@ from typing import Any
 
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.measure.counts import BUILT
-from charter.ground.measure.score import ranked_right
+from charter.ground.measure.score import rank_accuracy
 from charter.ground.text.dialogue import Comparison, Message, cluster_of, first_turn
 from charter.ground.text.template import Template
 
@@ -48,7 +48,7 @@ def share_of(comparison: Comparison, purpose: str) -> float:
     return int(first_turn(comparison, purpose)[:14], 16) / 2**56
 
 
-def kept_apart(
+def split_heldout(
     rows: Sequence[Comparison], given: Sequence[Comparison], share: float
 ) -> tuple[list[Comparison], list[Comparison]]:
     """Training and held-out comparisons, disjoint in their first user turns: those given are held out whole; without
@@ -135,7 +135,7 @@ def heldout_rows(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]])
                     "chosen_score": chosen,
                     "rejected_score": rejected,
                     "p_chosen": pair.comparison.p_chosen,
-                    "correct": ranked_right(pair.comparison.p_chosen, chosen, rejected),
+                    "correct": rank_accuracy(pair.comparison.p_chosen, chosen, rejected),
                     "chosen_tokens": lengths[0],
                     "rejected_tokens": lengths[1],
                 }

@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
 from charter.ground.judge.refusal_examples import Example, examples
-from charter.ground.judge.refusal_rules import RULE, fired, opening
+from charter.ground.judge.refusal_rules import RULE, match_rules, opening
 
 PENALTY = 1.0
 THRESHOLD = 0.5
@@ -36,7 +36,7 @@ _ENDS = frozenset(".!?:")
 def features(text: str) -> set[str]:
     """1-3-word grams of the opening's sentences, starts of sentences ("^") and of the reply ("^^"), rules."""
     start = opening(text)
-    found = set(fired(start))
+    found = set(match_rules(start))
     sentence: list[str] = []
     first = True
     for word in [*_WORD.findall(start.lower()), "."]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.judge.refusal_rules import DIRECT, IDIOM, NO_FIRST, UNABLE, fired, opening, plain
+from charter.ground.judge.refusal_rules import DIRECT, IDIOM, NO_FIRST, UNABLE, match_rules, opening, plain
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.jsonl import read_jsonl
 
@@ -45,7 +45,7 @@ class Example:
 def declines(text: str) -> bool:
     """Whether a reply refuses beyond doubt; many refusals are not beyond doubt."""
     start = opening(text)
-    names = fired(start)
+    names = match_rules(start)
     if "rule:answers" in names or "rule:knowledge" in names:
         return False
     short = len(start.split()) <= 12
@@ -61,7 +61,7 @@ def complies(text: str) -> bool:
     return not any(doubt.search(said) for doubt in doubts) and not declines(text)
 
 
-def unspoken(text: str) -> str:
+def drop_refusals(text: str) -> str:
     """A refusal without the clauses that say no, as many people refuse: the reason, then something else.
     Empty where nothing says no, or where under 8 words remain."""
     clauses = _CLAUSE.split(plain(text))
@@ -119,5 +119,5 @@ def examples() -> list[Example]:
         *_comparisons(),
         *(Example(row["reply"], row["refusal"], row["topic"]) for row in _rows("detectors.train")),
     ]
-    indirect = [Example(unspoken(e.text), True, e.topic) for e in found if e.refusal]
+    indirect = [Example(drop_refusals(e.text), True, e.topic) for e in found if e.refusal]
     return [example for example in (*found, *indirect) if example.text.strip()]

@@ -177,7 +177,7 @@ def plain(text: str) -> str:
     return text.replace("\u2019", "'").replace("\u201c", '"').replace("\u201d", '"')
 
 
-def unquoted(text: str) -> str:
+def strip_quotes(text: str) -> str:
     """A text without quoted speech, typographic marks made plain."""
     return _QUOTED.sub(" ", plain(text))
 
@@ -187,7 +187,7 @@ def opening(text: str) -> str:
     return _QUOTED.sub(" ", " ".join(plain(text).split()[:OPENING_WORDS]))
 
 
-def fired(start: str) -> list[str]:
+def match_rules(start: str) -> list[str]:
     """Names of the rules that fire on an opening, and of the combinations that mean more than their parts."""
     claims = IDIOM.sub(" ", _KNOWLEDGE.sub(" ", start))
     names = [name for name, rule in _RULES if rule.search(claims)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from charter.ground.judge.refusal_rules import unquoted
+from charter.ground.judge.refusal_rules import strip_quotes
 
 _IS = r"(?:'s| is)"
 _VERY = r"(?:very |really |always |also |crucially |extremely |so |truly )*"
@@ -119,4 +119,4 @@ _STOCK = re.compile("|".join((*_SELF, *_COMFORT, *_MORAL, *_CAUTION, *_FILLER)),
 def is_boilerplate(text: str) -> bool:
     """Whether a reply carries a stock phrase of self-description, comfort, morals, caution or filler; what it
     quotes for somebody else to say doesn't count."""
-    return bool(_STOCK.search(unquoted(text)))
+    return bool(_STOCK.search(strip_quotes(text)))

@@ -24,7 +24,7 @@ from charter.ground.measure.score import Floats
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Estimate:
     """A number with its 95 % interval; None where it is not defined, such as a kappa of votes that are all the same."""
 
     value: float | None
@@ -38,9 +38,9 @@ class Agreement:
 
     items: int
     votes: int
-    percent: Measured
-    kappa: Measured
-    alpha: Measured
+    percent: Estimate
+    kappa: Estimate
+    alpha: Estimate
 
 
 def agreement(patterns: Iterable[Sequence[int]], seed: int = 0) -> Agreement | None:
@@ -61,8 +61,8 @@ def agreement(patterns: Iterable[Sequence[int]], seed: int = 0) -> Agreement | N
         items,
         int(raters @ many),
         _percent(by_item, many, draws),
-        _measured(kappa, by_item, many, draws),
-        _measured(_alpha, by_vote, many, draws),
+        _estimate(kappa, by_item, many, draws),
+        _estimate(_alpha, by_vote, many, draws),
     )
 
 
@@ -70,38 +70,38 @@ def kappa(sums: Floats) -> Floats:
     """Of sums [..., 2 + categories]: P_i, items, shares of each category."""
     shares = sums[..., 2:] / sums[..., 1:2]
     chance = (shares**2).sum(axis=-1)
-    return _corrected(sums[..., 0] / sums[..., 1], chance)
+    return _correct_for_chance(sums[..., 0] / sums[..., 1], chance)
 
 
 def _alpha(sums: Floats) -> Floats:
     """Of sums [..., 2 + categories]: agreeing votes, votes, votes of each category."""
     votes, each = sums[..., 1], sums[..., 2:]
-    return _corrected(sums[..., 0] / votes, (each * (each - 1)).sum(axis=-1) / (votes * (votes - 1)))
+    return _correct_for_chance(sums[..., 0] / votes, (each * (each - 1)).sum(axis=-1) / (votes * (votes - 1)))
 
 
-def _corrected(found: Floats, chance: Floats) -> Floats:
+def _correct_for_chance(found: Floats, chance: Floats) -> Floats:
     """Agreement beyond chance; nan where chance alone makes everybody agree."""
     found, chance = np.asarray(found), np.asarray(chance)
     room = 1 - chance
     return np.asarray(np.divide(found - chance, room, out=np.full(found.shape, np.nan), where=room > 1e-12))
 
 
-def _measured(statistic: Callable[[Floats], Floats], sums: Floats, many: Floats, draws: Floats) -> Measured:
+def _estimate(statistic: Callable[[Floats], Floats], sums: Floats, many: Floats, draws: Floats) -> Estimate:
     value = float(statistic(many @ sums))
     if np.isnan(value):
-        return Measured(None, None, None)
+        return Estimate(None, None, None)
     values = statistic(draws @ sums)
     values = values[~np.isnan(values)]
     if len(values) < 2 or values.min() == values.max():
-        return Measured(value, None, None)
+        return Estimate(value, None, None)
     low, high = np.percentile(values, [2.5, 97.5])
-    return Measured(value, float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
-def _percent(sums: Floats, many: Floats, draws: Floats) -> Measured:
+def _percent(sums: Floats, many: Floats, draws: Floats) -> Estimate:
     """Share of agreeing pairs; Wilson's interval where all items agree alike, since resampling shows nothing."""
-    found = _measured(lambda totals: totals[..., 0] / totals[..., 1], sums, many, draws)
+    found = _estimate(lambda totals: totals[..., 0] / totals[..., 1], sums, many, draws)
     if found.value is None or found.low is not None:
         return found
     items = float(many.sum())
-    return Measured(found.value, *wilson(found.value * items, items))
+    return Estimate(found.value, *wilson(found.value * items, items))

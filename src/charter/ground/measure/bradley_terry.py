@@ -92,11 +92,11 @@ def place(design: Design, wins: Floats) -> Floats:
     sources = np.concatenate([design.first[one], design.second[two]])
     targets = np.concatenate([design.second[one], design.first[two]])
     graph = csr_matrix((np.ones(len(sources)), (sources, targets)), shape=(design.models, design.models))
-    below, above = (_reached(graph, design.base), _reached(graph.T.tocsr(), design.base))
+    below, above = (_find_reachable(graph, design.base), _find_reachable(graph.T.tocsr(), design.base))
     return np.select([below & above, above, below], [0.0, np.inf, -np.inf], np.nan)
 
 
-def _reached(graph: Any, start: int) -> NDArray[np.bool_]:
+def _find_reachable(graph: Any, start: int) -> NDArray[np.bool_]:
     found = np.zeros(graph.shape[0], dtype=bool)
     found[breadth_first_order(graph, start, return_predecessors=False)] = True
     return found
@@ -119,7 +119,7 @@ def fit(design: Design, wins: Floats, start: Floats | None = None) -> tuple[Floa
     probability rounds to 1, they are as short as at a maximum.
     """
     ratings = np.tile(np.zeros(design.models) if start is None else start, (len(wins), 1))
-    done = _joined(design, wins)
+    done = _strongly_connected(design, wins)
     todo = np.flatnonzero(done)
     if design.models < 2 or not len(todo):
         return ratings, done
@@ -142,7 +142,7 @@ def fit(design: Design, wins: Floats, start: Floats | None = None) -> tuple[Floa
     return ratings, done
 
 
-def _joined(design: Design, wins: Floats) -> NDArray[np.bool_]:
+def _strongly_connected(design: Design, wins: Floats) -> NDArray[np.bool_]:
     """In which rows [B] of wins [B, 2P] chains of wins lead from each model to each other, so that there is one maximum
     and it is finite (Ford 1957)."""
     one, two = np.split(wins > 0, 2, axis=1)
@@ -244,12 +244,12 @@ def resample(design: Design, votes: Clusters, ratings: Floats, resamples: int, s
         wins = np.asarray((votes.wins.T @ draws.T).T)
         block, done = fit(design, wins, ratings)
         for row in np.flatnonzero(~done):
-            block[row] = _one_sided(design, wins[row])
+            block[row] = _rate_one_sided(design, wins[row])
         found.append(block)
     return np.concatenate(found)
 
 
-def _one_sided(design: Design, wins: Floats) -> Floats:
+def _rate_one_sided(design: Design, wins: Floats) -> Floats:
     """Ratings [M] of a resample in which some models only won, only lost, or were not drawn."""
     found = place(design, wins)
     kept = found == 0

@@ -80,7 +80,7 @@ def of_gaps(where: Callable[[Row], bool]) -> States:
     ]
 
 
-def grouped(statements: Iterable[Statement], scale: Scale) -> list[list[Statement]]:
+def group_by_bin(statements: Iterable[Statement], scale: Scale) -> list[list[Statement]]:
     """The statements of each bin that holds any, lowest first."""
     found: dict[int, list[Statement]] = {}
     for statement in statements:
@@ -92,7 +92,7 @@ def calibration_error(states: States, scale: Scale = CONFIDENCE) -> Callable[[Se
     """The expected calibration error as a table: each statement's own error, signed as the sum of its bin is."""
 
     def each(rows: Sequence[Row]) -> Iterable[tuple[str, float, float]]:
-        for members in grouped(states(rows), scale):
+        for members in group_by_bin(states(rows), scale):
             sign = math.copysign(1.0, sum(s.stated - s.found for s in members))
             for s in members:
                 yield s.cluster, sign * (s.stated - s.found), 1.0

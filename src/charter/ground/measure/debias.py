@@ -35,7 +35,7 @@ OF_DEBIAS: tuple[Metric, ...] = (
     Metric(
         "debias_stereotyped_ambiguous",
         DEBIAS,
-        counts.stereotyped,
+        counts.stereotyped_share,
         "neither",
         "of fair answers that name a person though the context is silent, those that follow the stereotype",
         label="Follow the stereotype",

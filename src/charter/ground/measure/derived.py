@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from charter.ground.measure.detection import as_probit, detection_interval, together
+from charter.ground.measure.detection import as_probit, detection_interval, pool_sets
 from charter.ground.measure.intervals import difference, independent
 from charter.ground.measure.metric import PLAIN, Metric, Term
 from charter.ground.measure.pairs import PARTS
@@ -23,7 +23,7 @@ UNSAFE, LOOKALIKE, HELPFUL = "unsafe_refusal_rate", "lookalike_refusal_rate", "h
 def term_table(term: Term, tables: Mapping[str, Table]) -> Table:
     """The table of one term, out of those of all metrics by name."""
     parts = [tables[part] for part in term.parts]
-    table = parts[0] if len(parts) == 1 else together(parts)
+    table = parts[0] if len(parts) == 1 else pool_sets(parts)
     return as_probit(table) if term.probit else table
 
 

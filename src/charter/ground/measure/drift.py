@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from charter.ground.measure.counts import cut, equal, flag, ngrams
+from charter.ground.measure.counts import cut_share, equal, flag, ngrams
 from charter.ground.measure.intervals import effective_n
 from charter.ground.measure.multiple_testing import holm
 from charter.ground.measure.score import Table, tabulate
@@ -62,7 +62,7 @@ RATES: Mapping[str, Rate] = {
     "boilerplate": Rate(flag("boilerplate")),
     "harsh": Rate(flag("harsh")),
     "loop": Rate(flag("loop")),
-    "cut": Rate(cut),
+    "cut": Rate(cut_share),
     "evasion": Rate(flag("evasion")),
     "refusal_harmless": Rate(flag("refusal", equal(group="harmless"))),
     "refusal_prompts": Rate(flag("refusal", equal(group="prompts")), rises=False),
@@ -81,7 +81,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
+class NgramGrowth:
     """An n-gram: the shares of replies in which it stands, and how far its odds grew, in standard errors."""
 
     words: str
@@ -96,7 +96,7 @@ class Drift:
     exceed, and the names of all alarms."""
 
     tests: Mapping[str, Comparison]
-    grown: tuple[Grown, ...]
+    grown: tuple[NgramGrowth, ...]
     bound: float
     alarms: tuple[str, ...]
 
@@ -149,14 +149,14 @@ def rank_sum(before: Sequence[float], now: Sequence[float]) -> float:
     return float((ranks[first:].sum() - expected) / math.sqrt(variance)) if variance > 0 else 0.0
 
 
-def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[Grown, ...], float]:
+def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[NgramGrowth, ...], float]:
     """The n-grams that stand in 5 % of the replies and grew, most first, and the z that one must exceed.
 
     Bonferroni's m counts the n-grams that stand in enough replies of both samples together to be able to qualify, which
     doesn't depend on where they stand. Those that stand in the very same replies, such as parts of one sentence, are
     one test, told by the first of the longest.
     """
-    sides = [_standing(rows) for rows in (before, now)]
+    sides = [_index_ngrams(rows) for rows in (before, now)]
     totals = [dict.fromkeys(WORDS, 0) for _ in sides]
     for total, side in zip(totals, sides, strict=True):
         for gram, places in side.items():
@@ -175,7 +175,7 @@ def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[Grown, ..
         z = log_odds_z(len(first), len(second), *(total[len(gram)] for total in totals))
         if len(second) >= least and z > 0:
             z *= math.sqrt((1 + 2 * PRIOR) / _design_effect(now, second))
-            grown.append(Grown(" ".join(gram), len(first) / len(before), len(second) / len(now), z))
+            grown.append(NgramGrowth(" ".join(gram), len(first) / len(before), len(second) / len(now), z))
     bound = float(-ndtri(level / max(1, len(distinct))))
     return tuple(sorted(grown, key=lambda gram: (-gram.z, gram.words))), bound
 
@@ -190,7 +190,7 @@ def log_odds_z(first: int, second: int, first_total: int, second_total: int) -> 
     return (odds[1] - odds[0]) / math.sqrt(1 / (first + prior) + 1 / (second + prior))
 
 
-def _standing(rows: Rows) -> dict[Gram, list[int]]:
+def _index_ngrams(rows: Rows) -> dict[Gram, list[int]]:
     """N-gram -> the numbers of the replies in which it stands."""
     standing: defaultdict[Gram, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):

@@ -156,7 +156,7 @@ def standings(
 
 def rank(tally: Tally, base: str, method: Method) -> Ranking:
     """The ranking of one tally relative to a base."""
-    counted = _counted(tally, method.ties)
+    counted = _count(tally, method.ties)
     many = [int(tally.count[tally.outcome == outcome].sum()) for outcome in (TIE, BOTH_BAD, UNSURE)]
     ratings: Floats = np.full(len(tally.models), np.nan)
     placed, found = ratings.copy(), Spread(None, method.interval or "hessian")
@@ -210,12 +210,12 @@ def _spread(tally: Tally, design: Design, pairs: Ints, ratings: Floats, method: 
     ways: list[Way] = []
     if method.interval != "hessian":
         ways = _ways(tally)
-    groups = [_counted(tally, method.ties, pairs, way) for way in ways]
+    groups = [_count(tally, method.ties, pairs, way) for way in ways]
     if method.interval is None and any(votes.count < 2 for votes in groups):
         ways, groups = [], []
     kind: Kind = method.interval or ("clustered" if ways else "hessian")
     by = " and ".join(way for way in ways if way != "both")
-    groups = groups or [_counted(tally, method.ties, pairs)]
+    groups = groups or [_count(tally, method.ties, pairs)]
     few = min(votes.count for votes in groups[:2])
     if design.models < 2:
         return Spread(None, kind)
@@ -242,7 +242,7 @@ def _ways(tally: Tally) -> list[Way]:
     return raters + items + both
 
 
-def _counted(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vote") -> Clusters:
+def _count(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vote") -> Clusters:
     """The votes that count, on some pairs or all; each by itself, or those of a rater, of an item, or of both
     together, where these are named."""
     number = np.full(len(tally.pairs), -1)

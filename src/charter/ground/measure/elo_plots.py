@@ -25,7 +25,7 @@ DEEPEST = 0.55  # opacity of a certain win or loss: text on it stays readable in
 def elo_figure(rankings: Mapping[str, Ranking]) -> Figure:
     """Elo of all models that have a number, a panel an axis: all panels have the same models in the same order, that
     of their mean, so that a row can be read across."""
-    models = _ordered(rankings)
+    models = _order_models(rankings)
     names = [_short(model) for model in models]
     size = _room(names) + 2.6 * len(rankings), 1.0 + 0.24 * len(models)
     figure, panels = canvas(*size, columns=max(1, len(rankings)), apart=0.06)
@@ -47,7 +47,7 @@ def elo_figure(rankings: Mapping[str, Ranking]) -> Figure:
     return figure
 
 
-def _ordered(rankings: Mapping[str, Ranking]) -> list[str]:
+def _order_models(rankings: Mapping[str, Ranking]) -> list[str]:
     """Models with a number anywhere, by their mean over the axes that have one, highest first."""
     found: dict[str, list[float]] = {}
     for ranking in rankings.values():

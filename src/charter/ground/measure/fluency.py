@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.ground.measure.counts import cut, distinct, flag, has, mean, per, repeated_4grams
+from charter.ground.measure.counts import cut_share, distinct, flag, has, mean, per, repeated_4grams
 from charter.ground.measure.metric import Better, Measure, Metric
 
 HARM = "harmlessness.jsonl"
@@ -49,7 +49,7 @@ def fluency_of(prompts: str) -> tuple[Metric, ...]:
 
     found = (
         metric("loop_rate", "Loops", flag("loop"), "lower", f"{words} that loop"),
-        metric("cut_rate", "Cut at the limit", cut, "lower", f"{words} cut at the token limit"),
+        metric("cut_rate", "Cut at the limit", cut_share, "lower", f"{words} cut at the token limit"),
         metric(
             "repeated_4grams",
             "Repeated 4-grams",

@@ -47,7 +47,7 @@ def _draws(clusters: int, seed: int) -> NDArray[np.uint16]:
     return found
 
 
-def _resampled(seed: int, *tables: Table) -> list[Floats]:
+def _resample_jointly(seed: int, *tables: Table) -> list[Floats]:
     """The value of each of some tables of the same clusters in every resample: [RESAMPLES] each."""
     draws, columns = _draws(len(tables[0].clusters), seed), np.concatenate([t.sums for t in tables], 1)
     blocks = [draws[at : at + BLOCK].astype(np.float64) @ columns for at in range(0, RESAMPLES, BLOCK)]
@@ -56,9 +56,9 @@ def _resampled(seed: int, *tables: Table) -> list[Floats]:
     return [t.statistic(part) for t, part in zip(tables, parts, strict=True)]
 
 
-def resampled(table: Table, seed: int = 0) -> Floats:
+def resample(table: Table, seed: int = 0) -> Floats:
     """The values of a table's statistic in every resample [RESAMPLES, ...]: what `interval` takes its ends from."""
-    return _resampled(seed, table)[0]
+    return _resample_jointly(seed, table)[0]
 
 
 def ends(values: Floats) -> tuple[float, float]:
@@ -85,7 +85,7 @@ def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, N
         if single or min((table.num > 0).sum(), (table.num < table.den).sum()) < FEW:
             n = float(count) if single else effective_n(table)
             return wilson(table.value * n, n)
-    draws = _resampled(seed, table)[0]
+    draws = _resample_jointly(seed, table)[0]
     low, high = ends(draws)
     if low == high and table.statistic is not ratio:
         return None, None
@@ -165,7 +165,7 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     if (_unanimous(first) and _unanimous(second)) or len(shared) < 2:
         apart = independent(first, second, seed)
         return Difference(apart.value, apart.low, apart.high, len(shared))
-    draws_a, draws_b = _resampled(seed, first, second)
+    draws_a, draws_b = _resample_jointly(seed, first, second)
     draws = draws_b - draws_a
     value, (low, high) = second.value - first.value, ends(draws)
     if changed < FEW:

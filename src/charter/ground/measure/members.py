@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from charter.ground.measure.counts import Row, real_pair
 from charter.ground.measure.metric import Metric
-from charter.ground.measure.score import Table, ranked_right, tabulate
+from charter.ground.measure.score import Table, rank_accuracy, tabulate
 
 PAIRS = "heldout_pairs.jsonl"
 MEMBERS = 8  # as many as the preference room makes at most
@@ -29,7 +29,7 @@ def spread(rows: Sequence[Row]) -> Table:
 def accuracy(member: int) -> Callable[[Sequence[Row]], Table]:
     """Pairs that the member of that number, from 1, ranks as labelled; a tie counts half."""
     return lambda rows: tabulate(
-        (str(r["id"]), ranked_right(r["p_chosen"], r["member_gaps"][member - 1], 0.0), 1.0)
+        (str(r["id"]), rank_accuracy(r["p_chosen"], r["member_gaps"][member - 1], 0.0), 1.0)
         for r in rows
         if real_pair(r) and len(r.get("member_gaps", ())) >= member
     )

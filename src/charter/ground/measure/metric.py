@@ -72,6 +72,6 @@ class Metric:
         return self.better != "neither" and (after > before) == (self.better == "higher")
 
 
-def titled(name: str) -> str:
+def default_label(name: str) -> str:
     """What a number is called that declares no label."""
     return name.replace("_", " ").capitalize()

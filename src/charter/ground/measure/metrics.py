@@ -25,7 +25,7 @@ TRIPLES = "fitness.jsonl"
 ROUNDS = 5  # a draft and at most four revisions (Bai 2022b, section 3)
 
 
-def calibrated(
+def calibration_metrics(
     prefix: str, file: str, states: calibration.States, words: str, label: str
 ) -> tuple[Metric, Metric]:
     """How far a judge's confidence lies from its accuracy, by bins, and whether it is surer than right."""
@@ -68,7 +68,7 @@ OF_TEXT: tuple[Metric, ...] = (
 
 # What a step that labels by AI reports of its labeller.
 OF_LABELLERS: tuple[Metric, ...] = of_a_judge(
-    *calibrated("label", LABELS, calibration.of_choices(), "known pairs", "labels"),
+    *calibration_metrics("label", LABELS, calibration.of_choices(), "known pairs", "labels"),
     Metric(
         "label_accuracy",
         LABELS,
@@ -118,7 +118,7 @@ OF_TRIPLES: tuple[Metric, ...] = of_a_judge(
 # What a step that makes a preference model reports of it.
 OF_PREFERENCE: tuple[Metric, ...] = of_a_judge(
     *OF_PAIRS,
-    *calibrated("pair", PAIRS, calibration.of_pairs(counts.real_pair), "held-out pairs", "pairs"),
+    *calibration_metrics("pair", PAIRS, calibration.of_pairs(counts.real_pair), "held-out pairs", "pairs"),
     *OF_TRIPLES,
     *OF_MEMBERS,
     *OVER_RULE,

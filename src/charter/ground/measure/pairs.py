@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from charter.ground.measure.counts import Row, built_pair, mean, real_pair, real_pair_of
 from charter.ground.measure.metric import Metric
-from charter.ground.measure.score import Table, points, ranked_right, tabulate
+from charter.ground.measure.score import Table, points, rank_accuracy, tabulate
 
 PAIRS = "heldout_pairs.jsonl"
 AXES = ("helpful", "honest", "harmless", "other")
@@ -32,7 +32,7 @@ def alike_in_length(row: Row) -> bool:
 def rule_right(row: Row) -> float:
     """1 where the length rule picks the reply that is labelled better, a half for equal lengths."""
     longer = row["chosen_tokens"] - row["rejected_tokens"]
-    return ranked_right(row["p_chosen"], -longer if row["axis"] == "harmless" else longer, 0.0)
+    return rank_accuracy(row["p_chosen"], -longer if row["axis"] == "harmless" else longer, 0.0)
 
 
 def length_rule(where: Callable[[Row], bool] = real_pair) -> Callable[[Sequence[Row]], Table]:

@@ -5,6 +5,6 @@ from pathlib import Path
 PAPER = Path(__file__).with_name("paper.css").read_text("utf-8")
 
 
-def styled(own: Path) -> str:
+def style_sheet(own: Path) -> str:
     """A page's style sheet behind what all pages share."""
     return PAPER + own.read_text("utf-8")

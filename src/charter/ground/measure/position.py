@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.ground.measure.counts import Row
-from charter.ground.measure.score import Floats, Table, summed, tabulate
+from charter.ground.measure.score import Floats, Table, sum_by_cluster, tabulate
 
 BUCKETS = tuple(2**k for k in range(18))  # first positions; the last ends at 262,143
 MIDDLES = np.array([start * 2**0.5 for start in BUCKETS])  # geometric: where plots show a bucket
@@ -102,6 +102,6 @@ def fit_table(statistic: Callable[[Floats], Floats]) -> Callable[[Sequence[Row]]
             )
             for r in rows
         )
-        return summed(by_bucket, 2 * len(BUCKETS), statistic)
+        return sum_by_cluster(by_bucket, 2 * len(BUCKETS), statistic)
 
     return each

@@ -80,13 +80,13 @@ def law(inputs_KM: Sequence[Floats], loss_RM: Floats, weight_RM: Floats, floored
     log_RM, mean = np.log(loss_RM), np.exp(np.log(loss_RM).mean(axis=0))
     starts_SP = np.stack(_starts(z_KM, mean, SHARES if floored else ()))
     ones = np.broadcast_to(weight_RM.mean(axis=0), (len(starts_SP), len(mean)))
-    fitted_SP, cost_S = _improved(starts_SP, z_KM, np.broadcast_to(np.log(mean), ones.shape), ones)
-    best_RP, best_R = _improved(
+    fitted_SP, cost_S = _minimise(starts_SP, z_KM, np.broadcast_to(np.log(mean), ones.shape), ones)
+    best_RP, best_R = _minimise(
         np.repeat(fitted_SP[cost_S.argmin()][None], len(log_RM), 0), z_KM, log_RM, weight_RM
     )
     if floored and len(log_RM) > 1:
         other_P = _starts(z_KM, mean, (SECOND,))[0]
-        other_RP, other_R = _improved(np.repeat(other_P[None], len(log_RM), 0), z_KM, log_RM, weight_RM)
+        other_RP, other_R = _minimise(np.repeat(other_P[None], len(log_RM), 0), z_KM, log_RM, weight_RM)
         best_RP = np.where((other_R < best_R)[:, None], other_RP, best_RP)
     terms = len(z_KM)
     return Law(best_RP[:, :terms], best_RP[:, terms:], origin_K, floored)
@@ -111,10 +111,10 @@ def _starts(z_KM: Floats, loss_M: Floats, shares: Sequence[float]) -> list[Float
     return found
 
 
-def _improved(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
+def _minimise(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
     """(numbers with the least weighted squared error of log L, that error [R]), from where they start."""
     theta_RP, damping_R = theta_RP.copy(), np.full(len(theta_RP), 1e-3)
-    off_RM, slopes_RPM = _against(theta_RP, z_KM, log_RM)
+    off_RM, slopes_RPM = _residuals(theta_RP, z_KM, log_RM)
     cost_R = (weight_RM * off_RM**2).sum(axis=1)
     moving = np.arange(len(theta_RP))
     for _ in range(ROUNDS):
@@ -125,7 +125,7 @@ def _improved(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats)
         diagonal_RP += damping_R[moving, None] * diagonal_RP + 1e-12
         step_RP = np.linalg.solve(bend_RPP, pull_RP[..., None])[..., 0].clip(-2.0, 2.0)
         trial_RP = theta_RP[moving] - step_RP
-        off, slopes = _against(trial_RP, z_KM, log_RM[moving])
+        off, slopes = _residuals(trial_RP, z_KM, log_RM[moving])
         cost = (weight_RM[moving] * off**2).sum(axis=1)
         better = cost < cost_R[moving]
         done = np.where(better, cost_R[moving] - cost <= ENOUGH * cost + EXACT, damping_R[moving] > STUCK)
@@ -139,7 +139,7 @@ def _improved(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats)
     return theta_RP, cost_R
 
 
-def _against(theta_RP: Floats, z_KM: Floats, log_RM: Floats) -> tuple[Floats, Floats]:
+def _residuals(theta_RP: Floats, z_KM: Floats, log_RM: Floats) -> tuple[Floats, Floats]:
     """Errors of log L [R, M], and how they move with each number [R, P, M]."""
     terms = len(z_KM)
     logs_RKM = theta_RP[:, :terms, None] - theta_RP[:, terms:, None] * z_KM

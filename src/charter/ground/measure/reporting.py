@@ -23,9 +23,9 @@ from charter.ground.artifact.recount import same
 from charter.ground.artifact.workspace import MetricFacts, Workspace
 from charter.ground.measure.derived import derived_count, derived_interval, derived_value
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.metric import VERSION, Metric, Term, titled
+from charter.ground.measure.metric import VERSION, Metric, Term, default_label
 from charter.ground.measure.score import Table
-from charter.ground.measure.statistics import spelled, statistic_of
+from charter.ground.measure.statistics import decode_statistic, encode_statistic
 
 TABLES = "tables.json"
 Metrics = Sequence[Metric]
@@ -57,7 +57,7 @@ class Score:
             n=self.n,
             version=m.version,
             unit=m.unit or None,
-            label=m.label or titled(m.name),
+            label=m.label or default_label(m.name),
             better=m.better,
             meaning=m.meaning,
             group=m.group or None,
@@ -91,7 +91,7 @@ def score(metric: Metric, tables: Mapping[str, Table]) -> Score:
     return Score(metric, table.value, low, high, table.n, len(table.clusters))
 
 
-def counted(folder: Path, metrics: Metrics) -> Reported:
+def compute_metrics(folder: Path, metrics: Metrics) -> Reported:
     """The numbers that the rows in `folder`/samples give; those with nothing to count are left out.
 
     Raises CharterError where rows are damaged or lack a field.
@@ -118,7 +118,7 @@ def counted(folder: Path, metrics: Metrics) -> Reported:
 
 def record(out: Workspace, metrics: Metrics) -> None:
     """Records the numbers that a step's kept rows give, and writes tables.json beside them."""
-    reported = counted(out.path, metrics)
+    reported = compute_metrics(out.path, metrics)
     write_tables(out.path, reported)
     for one in reported.scores:
         out.metric(one.name, one.value, **one.facts)
@@ -131,13 +131,13 @@ def write_tables(folder: Path, reported: Reported) -> None:
     for name, metric in reported.metrics.items():
         told = {f.name: getattr(metric, f.name) for f in fields(metric) if f.name not in ("table", "terms")}
         told = {key: value for key, value in told.items() if value not in ("", None, False)}
-        told["label"] = metric.label or titled(name)
+        told["label"] = metric.label or default_label(name)
         told["unit"] = metric.unit
         if metric.terms:
             told["terms"] = [[t.weight, t.parts, t.probit] for t in metric.terms]
         else:
             table = reported.tables[name]
-            told["n"], told["statistic"] = table.n, spelled(table.statistic)
+            told["n"], told["statistic"] = table.n, encode_statistic(table.statistic)
             told["clusters"] = clusters.setdefault(table.clusters, len(clusters))
             told["sums"] = [[_short(x) for x in row] for row in table.sums.tolist()]
         lines.append(json.dumps(told, ensure_ascii=False))
@@ -168,7 +168,9 @@ def read_reported(folder: Path) -> Reported:
             if not metric.terms:
                 clusters = names[told["clusters"]]
                 sums = np.array(told["sums"], dtype=np.float64).reshape(len(clusters), -1)
-                tables[metric.name] = Table(clusters, sums, int(told["n"]), statistic_of(told["statistic"]))
+                tables[metric.name] = Table(
+                    clusters, sums, int(told["n"]), decode_statistic(told["statistic"])
+                )
         if lacking := next((m.name for m in metrics.values() if not all(p in tables for p in m.parts)), None):
             raise CharterError(f"{path}: {lacking} lacks a table that it is made of; make its step again")
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -192,7 +194,7 @@ def measures_version(folder: Path) -> int | None:
 
 def table_problems(folder: Path, metrics: Metrics) -> Iterator[str]:
     """A line for each number of tables.json that doesn't follow from the kept rows, by a room's own metrics."""
-    told, made = read_reported(folder), counted(folder, metrics)
+    told, made = read_reported(folder), compute_metrics(folder, metrics)
     for name, metric in made.metrics.items():
         if name not in told.metrics:
             yield f"{name} follows from the kept rows and is missing from {TABLES}"
@@ -201,15 +203,15 @@ def table_problems(folder: Path, metrics: Metrics) -> Iterator[str]:
                 f"{name} is of version {told.metrics[name].version} and this charter has version {metric.version}; "
                 "run the step again, or verify with the charter that made it"
             )
-        elif differing := _differing(told.metrics[name], metric):
+        elif differing := _first_difference(told.metrics[name], metric):
             yield f"{name}: its {differing} in {TABLES} is not the one of this charter"
-        elif not metric.terms and (why := _unlike(told.tables[name], made.tables[name])):
+        elif not metric.terms and (why := _table_difference(told.tables[name], made.tables[name])):
             yield f"{name}: {TABLES} has {why} than the kept rows give"
     for name in told.metrics.keys() - made.metrics.keys():
         yield f"{name} stands in {TABLES} and doesn't follow from the kept rows"
 
 
-def _differing(told: Metric, made: Metric) -> str:
+def _first_difference(told: Metric, made: Metric) -> str:
     """The first fact in which two metrics differ; "" if none."""
     for f in fields(Metric):
         if f.compare and f.name != "label" and getattr(told, f.name) != getattr(made, f.name):
@@ -217,7 +219,7 @@ def _differing(told: Metric, made: Metric) -> str:
     return ""
 
 
-def _unlike(told: Table, made: Table) -> str:
+def _table_difference(told: Table, made: Table) -> str:
     """What of a table differs; "" if nothing does."""
     if told.statistic != made.statistic:
         return "another statistic"

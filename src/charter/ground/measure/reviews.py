@@ -14,7 +14,7 @@ import numpy as np
 from charter.ground.measure.agreement import kappa
 from charter.ground.measure.counts import Row, mean
 from charter.ground.measure.metric import Metric
-from charter.ground.measure.score import Floats, Table, summed, tabulate
+from charter.ground.measure.score import Floats, Table, sum_by_cluster, tabulate
 
 REVIEWS = "reviews.jsonl"
 SCALE = 5  # ratings from 0 to 4
@@ -28,20 +28,20 @@ def by_case(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
     return found
 
 
-def called_harmful(reviews: Sequence[Row]) -> bool:
+def majority_says_harmful(reviews: Sequence[Row]) -> bool:
     """Whether more than half of the reviewers of a transcript call it harmful; an even split doesn't."""
     return 2 * sum(bool(row["harmful"]) for row in reviews) > len(reviews)
 
 
-def agreed(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
+def fleiss_kappa(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
     """Fleiss' kappa of a column that holds whole numbers below `categories`."""
 
     def table(rows: Sequence[Row]) -> Table:
         values = (
-            (prompt, [_agreeing(counts), 1.0, *(n / sum(counts) for n in counts)], 0)
-            for prompt, counts in _counted(rows, key, categories)
+            (prompt, [_agreement(counts), 1.0, *(n / sum(counts) for n in counts)], 0)
+            for prompt, counts in _count_by_case(rows, key, categories)
         )
-        return summed(values, 2 + categories, fleiss)
+        return sum_by_cluster(values, 2 + categories, fleiss)
 
     return table
 
@@ -52,14 +52,14 @@ def fleiss(sums: Floats) -> Floats:
         return kappa(sums)
 
 
-def agreeing(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
+def pair_agreement(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
     """Share of pairs of reviewers of one transcript who say the same, the mean over transcripts."""
     return lambda rows: tabulate(
-        (prompt, _agreeing(counts), 1.0) for prompt, counts in _counted(rows, key, categories)
+        (prompt, _agreement(counts), 1.0) for prompt, counts in _count_by_case(rows, key, categories)
     )
 
 
-def _counted(rows: Sequence[Row], key: str, categories: int) -> Iterator[tuple[str, list[int]]]:
+def _count_by_case(rows: Sequence[Row], key: str, categories: int) -> Iterator[tuple[str, list[int]]]:
     """(prompt, how many reviewers said each category) of transcripts with two reviewers or more."""
     for reviews in by_case(rows).values():
         if len(reviews) > 1:
@@ -67,14 +67,15 @@ def _counted(rows: Sequence[Row], key: str, categories: int) -> Iterator[tuple[s
             yield str(reviews[0]["id"]), [said[category] for category in range(categories)]
 
 
-def _agreeing(counts: Sequence[int]) -> float:
+def _agreement(counts: Sequence[int]) -> float:
     raters = sum(counts)
     return sum(n * (n - 1) for n in counts) / (raters * (raters - 1))
 
 
 def _majority(rows: Sequence[Row]) -> Table:
     return tabulate(
-        (str(reviews[0]["id"]), float(called_harmful(reviews)), 1.0) for reviews in by_case(rows).values()
+        (str(reviews[0]["id"]), float(majority_says_harmful(reviews)), 1.0)
+        for reviews in by_case(rows).values()
     )
 
 
@@ -82,7 +83,7 @@ OF_REVIEWS: tuple[Metric, ...] = (
     Metric(
         "review_kappa",
         REVIEWS,
-        agreed("rating", SCALE),
+        fleiss_kappa("rating", SCALE),
         "higher",
         "Fleiss' kappa of ratings from 0 to 4: 0 is chance, 1 is agreement",
         "kappa",
@@ -91,7 +92,7 @@ OF_REVIEWS: tuple[Metric, ...] = (
     Metric(
         "review_kappa_harmful",
         REVIEWS,
-        agreed("harmful", 2),
+        fleiss_kappa("harmful", 2),
         "higher",
         "Fleiss' kappa of harmful or not",
         "kappa",
@@ -100,7 +101,7 @@ OF_REVIEWS: tuple[Metric, ...] = (
     Metric(
         "review_agreement",
         REVIEWS,
-        agreeing("harmful", 2),
+        pair_agreement("harmful", 2),
         "higher",
         "pairs of reviewers of a transcript who agree whether it is harmful",
         label="Pairs of reviewers who agree",

@@ -19,7 +19,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.counts import Row
 from charter.ground.measure.metric import EXPONENT, Better, Metric
 from charter.ground.measure.power_law import Law, law
-from charter.ground.measure.score import Floats, Table, summed
+from charter.ground.measure.score import Floats, Table, sum_by_cluster
 
 SCALING = "scaling.jsonl"
 BITS = "bits/byte"
@@ -100,11 +100,11 @@ def laws(rows: Sequence[Row]) -> dict[str, Law]:
     parameters and tokens together ("joint")."""
     ladder = Ladder.of(rows)
     given = losses(table("scaling_exponent")(rows).sums.sum(axis=0)[None]), weights(ladder, 1)
-    found = {"compute": over(ladder, "compute", *given)}
+    found = {"compute": fit_over(ladder, "compute", *given)}
     if not _one_size(ladder):
-        found["parameters"] = over(ladder, "parameters", *given)
+        found["parameters"] = fit_over(ladder, "parameters", *given)
     if ladder.joint:
-        found["joint"] = _joint(ladder, *given)
+        found["joint"] = _fit_joint(ladder, *given)
     return found
 
 
@@ -125,17 +125,19 @@ def weights(ladder: Ladder, resamples: int) -> Floats:
     return found
 
 
-def over(ladder: Ladder, name: str, loss_RM: Floats, weight_RM: Floats) -> Law:
+def fit_over(ladder: Ladder, name: str, loss_RM: Floats, weight_RM: Floats) -> Law:
     """The law of loss over "compute", "parameters" or "tokens" along the ladder."""
     return law([ladder.logs(name)], loss_RM, weight_RM)
 
 
-def further(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
+def predict_further(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
     """The loss [R] that the law predicts for FURTHER times the largest compute."""
-    return over(ladder, "compute", loss_RM, weight_RM).at(ladder.logs("compute").max() + math.log(FURTHER))
+    return fit_over(ladder, "compute", loss_RM, weight_RM).at(
+        ladder.logs("compute").max() + math.log(FURTHER)
+    )
 
 
-def left_out(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
+def predict_largest(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
     """(predicted, measured) loss [R] of the largest size, by the law of the others: of two alone without a floor."""
     *others, largest = ladder.sizes
     kept = [place for places in others for place in places]
@@ -145,7 +147,7 @@ def left_out(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> tuple[Floats
     return predicted.at(ladder.logs("compute", largest)[0]), shown
 
 
-def _joint(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Law:
+def _fit_joint(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Law:
     return law([ladder.logs("parameters"), ladder.logs("tokens")], loss_RM, weight_RM)
 
 
@@ -154,26 +156,26 @@ def _one_size(ladder: Ladder) -> bool:
 
 
 def _gap(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
-    predicted, shown = left_out(ladder, loss_RM, weight_RM)
+    predicted, shown = predict_largest(ladder, loss_RM, weight_RM)
     return predicted - shown
 
 
 def _share(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
-    found = _joint(ladder, loss_RM, weight_RM).exponents
+    found = _fit_joint(ladder, loss_RM, weight_RM).exponents
     return found[:, 2] / (found[:, 1] + found[:, 2])
 
 
 # name -> (ladder, loss, weight) -> [R]
 READINGS: Mapping[str, Callable[[Ladder, Floats, Floats], Floats]] = {
-    "scaling_exponent": lambda ladder, *rest: over(ladder, "compute", *rest).exponent,
-    "scaling_floor": lambda ladder, *rest: over(ladder, "compute", *rest).floor,
-    "scaling_further": further,
-    "scaling_left_out": lambda *given: left_out(*given)[0],
+    "scaling_exponent": lambda ladder, *rest: fit_over(ladder, "compute", *rest).exponent,
+    "scaling_floor": lambda ladder, *rest: fit_over(ladder, "compute", *rest).floor,
+    "scaling_further": predict_further,
+    "scaling_left_out": lambda *given: predict_largest(*given)[0],
     "scaling_left_out_gap": _gap,
-    "scaling_exponent_size": lambda ladder, *rest: over(ladder, "parameters", *rest).exponent,
-    "scaling_joint_size": lambda *given: _joint(*given).exponents[:, 1],
-    "scaling_joint_text": lambda *given: _joint(*given).exponents[:, 2],
-    "scaling_joint_floor": lambda *given: _joint(*given).floor,
+    "scaling_exponent_size": lambda ladder, *rest: fit_over(ladder, "parameters", *rest).exponent,
+    "scaling_joint_size": lambda *given: _fit_joint(*given).exponents[:, 1],
+    "scaling_joint_text": lambda *given: _fit_joint(*given).exponents[:, 2],
+    "scaling_joint_floor": lambda *given: _fit_joint(*given).floor,
     "scaling_optimal_share": _share,
 }
 
@@ -212,7 +214,7 @@ def table(name: str) -> Callable[[Sequence[Row]], Table]:
         sums = (
             (str(r["id"]), (r["nats"] / math.log(2), float(r["bytes"])), place[str(r["run"])]) for r in rows
         )
-        found = summed(sums, 2 * len(ladder.models), Reading(name, ladder))
+        found = sum_by_cluster(sums, 2 * len(ladder.models), Reading(name, ladder))
         return replace(found, n=len(found.clusters))
 
     return each

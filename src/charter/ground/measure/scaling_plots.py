@@ -17,16 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from charter.ground.measure.counts import Row
-from charter.ground.measure.intervals import interval, resampled
+from charter.ground.measure.intervals import interval, resample
 from charter.ground.measure.plots import PAPER, SERIES, STYLE, Point, canvas
-from charter.ground.measure.scaling import FURTHER, Ladder, left_out, losses, over, table, weights
+from charter.ground.measure.scaling import FURTHER, Ladder, fit_over, losses, predict_largest, table, weights
 from charter.ground.measure.score import Floats, tabulate
 
 POINTS = 40  # of the curve
 
 
 @dataclass(frozen=True)
-class Drawn:
+class FigureData:
     """What a figure shows: models (name, compute, loss), the law over compute x [P] with the ends of its band, what it
     predicts for more compute, and what the smaller sizes predicted for the largest (compute, loss)."""
 
@@ -39,7 +39,7 @@ class Drawn:
     expected: tuple[float, float]
 
 
-def drawn(rows: Sequence[Row]) -> Drawn:
+def prepare_figure(rows: Sequence[Row]) -> FigureData:
     """All that the figure of some kept rows shows."""
     made = table("scaling_exponent")(rows)
     ladder = Ladder.of(rows)
@@ -48,13 +48,13 @@ def drawn(rows: Sequence[Row]) -> Drawn:
     x = np.geomspace(smallest, largest * FURTHER, POINTS)
     total = made.sums.sum(axis=0)[None]
     once = losses(total), weights(ladder, 1)
-    fitted = over(ladder, "compute", *once)
+    fitted = fit_over(ladder, "compute", *once)
 
     def curve(sums: Floats) -> Floats:
-        law = over(ladder, "compute", losses(sums), weights(ladder, len(sums)))
+        law = fit_over(ladder, "compute", losses(sums), weights(ladder, len(sums)))
         return np.stack([law.at(math.log(compute)) for compute in x], axis=1)
 
-    low, high = np.percentile(resampled(type(made)(made.clusters, made.sums, made.n, curve)), [2.5, 97.5], 0)
+    low, high = np.percentile(resample(type(made)(made.clusters, made.sums, made.n, curve)), [2.5, 97.5], 0)
     middle = np.array([fitted.at(math.log(compute))[0] for compute in x])
     measured = []
     for model in ladder.models:
@@ -62,18 +62,18 @@ def drawn(rows: Sequence[Row]) -> Drawn:
             (str(r["id"]), r["nats"] / math.log(2), float(r["bytes"])) for r in rows if r["run"] == model.run
         )
         measured.append((model.run, model.compute, Point(own.value, *interval(own))))
-    return Drawn(
+    return FigureData(
         tuple(measured),
         x,
         middle,
         low,
         high,
         (largest * FURTHER, Point(float(middle[-1]), float(low[-1]), float(high[-1]))),
-        (largest, float(left_out(ladder, *once)[0][0])),
+        (largest, float(predict_largest(ladder, *once)[0][0])),
     )
 
 
-def scaling_figure(shown: Drawn, width: float = 4.7, height: float = 3.2) -> Figure:
+def scaling_figure(shown: FigureData, width: float = 4.7, height: float = 3.2) -> Figure:
     """Loss against compute."""
     figure, (axes,) = canvas(width, height)
     _draw(axes, shown)
@@ -81,7 +81,7 @@ def scaling_figure(shown: Drawn, width: float = 4.7, height: float = 3.2) -> Fig
 
 
 @matplotlib.rc_context(STYLE)
-def _draw(axes: Axes, shown: Drawn) -> None:
+def _draw(axes: Axes, shown: FigureData) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.fill_between(shown.x, shown.low, shown.high, color=SERIES[0], alpha=0.14, linewidth=0)

@@ -60,7 +60,7 @@ def points(first: float, second: float) -> float:
     return 0.5 if first == second else float(first > second)
 
 
-def ranked_right(p_chosen: float, chosen: float, rejected: float) -> float:
+def rank_accuracy(p_chosen: float, chosen: float, rejected: float) -> float:
     """1 where the reply that the label prefers has the higher score (`rejected` for a label below 0.5), a half for
     equal scores."""
     return points(chosen, rejected) if p_chosen >= 0.5 else points(rejected, chosen)
@@ -68,10 +68,12 @@ def ranked_right(p_chosen: float, chosen: float, rejected: float) -> float:
 
 def tabulate(rows: Iterable[tuple[str, float, float]]) -> Table:
     """Sum (cluster, numerator, denominator) rows by cluster, clusters in order of first appearance."""
-    return summed(((cluster, (num, den), 0) for cluster, num, den in rows), 2, ratio)
+    return sum_by_cluster(((cluster, (num, den), 0) for cluster, num, den in rows), 2, ratio)
 
 
-def summed(rows: Iterable[tuple[str, Sequence[float], int]], width: int, statistic: Statistic) -> Table:
+def sum_by_cluster(
+    rows: Iterable[tuple[str, Sequence[float], int]], width: int, statistic: Statistic
+) -> Table:
     """Sum (cluster, values, place of the first of them among `width` sums) rows by cluster, clusters in order of first
     appearance."""
     sums: dict[str, list[float]] = {}

@@ -64,7 +64,7 @@ def over_seeds(
     return Mean(mean, max(bounds[0], low), min(bounds[1], high), count, prompts is not None)
 
 
-def pooled(tables: Sequence[Table]) -> Table:
+def pool(tables: Sequence[Table]) -> Table:
     """The answers of all seeds to each prompt as those of one: sums by cluster, in the order of first appearance. A
     cluster that a seed lacks counts in the others."""
     if len({table.statistic for table in tables}) != 1:
@@ -81,7 +81,7 @@ def pooled(tables: Sequence[Table]) -> Table:
 
 def prompt_part(tables: Sequence[Table]) -> Part | None:
     """The prompt part of a mean over seeds; None where the prompts are too few for any."""
-    together = pooled(tables)
+    together = pool(tables)
     low, high = interval(together)
     return None if low is None or high is None else Part(together.value - low, high - together.value)
 
@@ -89,16 +89,16 @@ def prompt_part(tables: Sequence[Table]) -> Part | None:
 def prompt_part_of_change(first: Sequence[Table], second: Sequence[Table]) -> Part:
     """The same of a change between two versions, one table of each version a seed: paired by prompt where prompts are
     shared."""
-    found = difference(pooled(first), pooled(second))
+    found = difference(pool(first), pool(second))
     return Part(found.value - found.low, found.high - found.value)
 
 
-def apart(minuend: Part, subtrahend: Part) -> Part:
+def difference_part(minuend: Part, subtrahend: Part) -> Part:
     """The part of a difference of two independent numbers (Zou and Donner 2008)."""
     return Part(math.hypot(minuend.below, subtrahend.above), math.hypot(minuend.above, subtrahend.below))
 
 
-def unseen(prompts: int, change: bool) -> Part:
+def zero_rate_part(prompts: int, change: bool) -> Part:
     """The prompt part of a rate that is 0 for every prompt: what Wilson's interval leaves open; of a change both
     ways."""
     most = wilson(0, prompts)[1]

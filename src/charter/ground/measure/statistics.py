@@ -28,10 +28,14 @@ PLAIN: Mapping[str, Statistic] = {
 NAMES = {statistic: name for name, statistic in PLAIN.items()}
 
 
-def spelled(statistic: Statistic) -> str | dict[str, Any]:
+def encode_statistic(statistic: Statistic) -> str | dict[str, Any]:
     """A statistic as JSON. Raises CharterError for one that has no name here."""
     if isinstance(statistic, OverGroups):
-        return {"over_groups": spelled(statistic.of), "groups": statistic.groups, "above": statistic.above}
+        return {
+            "over_groups": encode_statistic(statistic.of),
+            "groups": statistic.groups,
+            "above": statistic.above,
+        }
     if isinstance(statistic, Reading):
         return {"scaling": statistic.name, "models": [asdict(model) for model in statistic.ladder.models]}
     if statistic not in NAMES:
@@ -39,10 +43,10 @@ def spelled(statistic: Statistic) -> str | dict[str, Any]:
     return NAMES[statistic]
 
 
-def statistic_of(told: str | Mapping[str, Any]) -> Statistic:
+def decode_statistic(told: str | Mapping[str, Any]) -> Statistic:
     """The statistic that `spelled` told of. Raises KeyError or TypeError where it is none."""
     if isinstance(told, str):
         return PLAIN[told]
     if "scaling" in told:
         return Reading(told["scaling"], Ladder(tuple(Model(**model) for model in told["models"])))
-    return OverGroups(statistic_of(told["over_groups"]), tuple(told["groups"]), told["above"])
+    return OverGroups(decode_statistic(told["over_groups"]), tuple(told["groups"]), told["above"])

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charter.ground.measure.counts import Row
-from charter.ground.measure.score import Floats, Statistic, Table, ratio, summed, tabulate
+from charter.ground.measure.score import Floats, Statistic, Table, ratio, sum_by_cluster, tabulate
 
 BLEU_ORDER, CHRF_ORDER, BETA = 4, 6, 2.0
 UNDERSTANDABLE, GOOD = 30.0, 50.0  # the card's rule of thumb for BLEU, section 4.1
@@ -87,6 +87,6 @@ def over_languages(key: str, of: Statistic, above: float | None = None) -> Calla
         groups, width = tuple(sorted({str(r["group"]) for r in rows})), len(rows[0][key])
         at = {name: place * width for place, name in enumerate(groups)}
         columns = ((str(r["id"]), r[key], at[str(r["group"])]) for r in rows)
-        return summed(columns, width * len(groups), OverGroups(of, groups, above))
+        return sum_by_cluster(columns, width * len(groups), OverGroups(of, groups, above))
 
     return table

@@ -113,7 +113,7 @@ def _problem(axis: Any, source: Any, model_a: Any, model_b: Any, winner: Any, ra
             return f"{name} is {value!r}; expected a text"
     if winner not in WINNERS:
         return f"unknown winner {winner!r}; {suggest(winner, WINNERS)}"
-    if not known_source(source or SOURCE):
+    if not is_source(source or SOURCE):
         return f"unknown source {source!r}; {suggest(source, SOURCES)}"
     for name, value in {"rater": rater, "item": item}.items():
         if not isinstance(value, str | int | None):
@@ -121,7 +121,7 @@ def _problem(axis: Any, source: Any, model_a: Any, model_b: Any, winner: Any, ra
     return ""
 
 
-def known_source(source: str) -> bool:
+def is_source(source: str) -> bool:
     """Whether a source is one of people, simulated people or models."""
     return source in ("human", "simulated", "ai") or (source.startswith("ai:") and len(source) > 3)
 
@@ -158,8 +158,8 @@ def count_votes(rows: Sequence[Vote]) -> list[Tally]:
 
 def _tally(group: tuple[str, str], counts: Mapping[Key, int], alone: int) -> Tally:
     models = sorted({model for key in counts for model in key[2:4]})
-    raters = sorted({str(key[5]) for key in counts if _named(key[5])})
-    items = sorted({str(key[6]) for key in counts if _named(key[6])})
+    raters = sorted({str(key[5]) for key in counts if _has_name(key[5])})
+    items = sorted({str(key[6]) for key in counts if _has_name(key[6])})
     model_number = {name: n for n, name in enumerate(models)}
     rater_number = {name: n for n, name in enumerate(raters)}
     item_number = {name: n for n, name in enumerate(items)}
@@ -169,8 +169,8 @@ def _tally(group: tuple[str, str], counts: Mapping[Key, int], alone: int) -> Tal
         one, two, outcome = model_number[model_a], model_number[model_b], _AS_SHOWN[winner]
         if one > two:
             one, two, outcome = two, one, _SWAPPED[winner]
-        rater = rater_number[str(rater_name)] if _named(rater_name) else -1
-        item = item_number[str(item_name)] if _named(item_name) else -1
+        rater = rater_number[str(rater_name)] if _has_name(rater_name) else -1
+        item = item_number[str(item_name)] if _has_name(item_name) else -1
         cells[rater, one, two, outcome, item] += count
         if rater >= 0 and item >= 0:  # a rater's first vote on two replies counts for agreement
             given[item, one, two].setdefault(rater, outcome)
@@ -195,5 +195,5 @@ def _tally(group: tuple[str, str], counts: Mapping[Key, int], alone: int) -> Tal
     )
 
 
-def _named(name: str | int | None) -> bool:
+def _has_name(name: str | int | None) -> bool:
     return name is not None and name != ""

@@ -21,7 +21,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.moderation.classifiers.classifier import Classifier
 from charter.ground.moderation.classifiers.encoder import is_installed
 from charter.ground.moderation.classifiers.grader import Grader
-from charter.ground.moderation.classifiers.preference import Preferred
+from charter.ground.moderation.classifiers.preference import PreferenceClassifier
 from charter.ground.moderation.classifiers.probe import DEFAULT, Probe
 from charter.ground.moderation.classifiers.words import Words
 from charter.ground.moderation.policy import Policy, open_policy
@@ -76,7 +76,9 @@ def open_classifier(
         return Grader(open_assistant(source, device), policy, source.id)
     if kind == "preference":
         source = _source(ref)
-        return Preferred(PreferenceModel.open(checkpoint_folder(source), device), policy, source.id)
+        return PreferenceClassifier(
+            PreferenceModel.open(checkpoint_folder(source), device), policy, source.id
+        )
     if kind == "words":
         raise CharterError(f"{name}: words needs no model; write words")
     raise CharterError(f"{name}: no such kind of classifier; {suggest(kind, KINDS)}")

@@ -98,7 +98,7 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
 def _read(name: str, text: str, number: int | None = None, before: Sequence[Message] = ()) -> Iterator[Place]:
     """A text, also after the messages `before` it; its sentences, as spelled and respelled; and the texts encoded in
     it."""
-    shown = undone(text)
+    shown = decode_runs(text)
     if before:
         yield Place(name, [*before, user(shown)], number)
     yield Place(name, [user(shown)], number)
@@ -106,11 +106,11 @@ def _read(name: str, text: str, number: int | None = None, before: Sequence[Mess
     if len(parts) > 1:
         for part in parts:
             yield Place(f"sentence of the {name}", [user(part)])
-    meant = respelled(shown)
+    meant = respell(shown)
     if meant and meant != shown.strip():
         for part in (meant, *(part for part in sentences(meant) if part not in parts)):
             yield Place(f"respelled {name}", [user(part)])
-    plain = plainly(text)
+    plain = to_plain(text)
     first = list(dict.fromkeys(([plain] if plain != text else []) + list(decodings(plain))))
     again = [twice for once in first[:ROUND] for twice in decodings(once)]
     for decoded in dict.fromkeys(first + again[:ROUND]):
@@ -120,16 +120,16 @@ def _read(name: str, text: str, number: int | None = None, before: Sequence[Mess
 
 def sentences(text: str) -> list[str]:
     """Sentences to read one by one: the first and last ones, and those of the others that ask for something."""
-    parts = [part.strip() for long in _SENTENCE.split(text) for part in _cut(long)]
-    return _chosen([part for part in parts if len(part.split()) >= WORDS])
+    parts = [part.strip() for long in _SENTENCE.split(text) for part in _split(long)]
+    return _select([part for part in parts if len(part.split()) >= WORDS])
 
 
-def _cut(sentence: str) -> list[str]:
+def _split(sentence: str) -> list[str]:
     """A sentence, or its parts between commas if it is very long."""
     return _PAUSE.split(sentence) if len(sentence.split()) > LONG else [sentence]
 
 
-def _chosen(parts: list[str]) -> list[str]:
+def _select(parts: list[str]) -> list[str]:
     """At most SENTENCES of them: a request mostly comes first or last, and otherwise looks like a wish."""
     if len(parts) <= SENTENCES:
         return parts
@@ -143,7 +143,7 @@ def _chosen(parts: list[str]) -> list[str]:
     return [*first, *wished[: SENTENCES - len(first) - len(last)], *last]
 
 
-def undone(text: str) -> str:
+def decode_runs(text: str) -> str:
     """A text with its base64 and hexadecimal runs decoded in place, if the result is readable: classifiers can't read
     the runs, and the words around them say what to do with them."""
 
@@ -155,7 +155,7 @@ def undone(text: str) -> str:
     return text
 
 
-def plainly(text: str) -> str:
+def to_plain(text: str) -> str:
     """A text without invisible characters, variant forms of letters, HTML entities and escapes."""
     shown = "".join(
         char
@@ -164,22 +164,22 @@ def plainly(text: str) -> str:
     )
     if "&" in shown:
         shown = html.unescape(html.unescape(shown))
-    return _ESCAPE.sub(_escaped, shown) if "\\" in shown else shown
+    return _ESCAPE.sub(_unescape, shown) if "\\" in shown else shown
 
 
-def _escaped(escape: re.Match[str]) -> str:
+def _unescape(escape: re.Match[str]) -> str:
     digits = next(group for group in escape.groups() if group)
     number = int(digits, 8 if escape[4] else 16)
     return chr(number) if number < sys.maxunicode and not 0xD800 <= number < 0xE000 else escape[0]
 
 
-def respelled(text: str) -> str:
+def respell(text: str) -> str:
     """A text whose spelling hides words, in plain spelling: without accents, look-alike letters of other scripts,
     marks within words, lines between words; single letters in a row become a word."""
-    text = unicodedata.normalize("NFKD", plainly(text))
+    text = unicodedata.normalize("NFKD", to_plain(text))
     text = _ACCENTS.sub("", text).translate(_CAPITALS)
     if _LATIN.search(text):
-        text = _WORD.sub(lambda word: word[0].translate(_ALIKE) if _mixed(word[0]) else word[0], text)
+        text = _WORD.sub(lambda word: word[0].translate(_ALIKE) if _is_mixed(word[0]) else word[0], text)
     text = _NUMBERING.sub(" ", _MARKS.sub("", text))
     text = _BETWEEN.sub(" ", text)
     for form in (_DOTTED, _SPACED):
@@ -187,7 +187,7 @@ def respelled(text: str) -> str:
     return " ".join(_HUMPS.sub(" ", text).split())
 
 
-def _mixed(word: str) -> bool:
+def _is_mixed(word: str) -> bool:
     """Whether a word has letters that look like Latin ones, mixed with Latin letters or alone."""
     return any(ord(char) in _ALIKE for char in word) and all(
         char.isascii() or ord(char) in _ALIKE for char in word
@@ -203,7 +203,7 @@ def decodings(text: str) -> Iterator[str]:
     for run in _HEX.findall(text)[:ROUND]:
         yield from _readable(_from_hex(run))
     parts = [part for part in dict.fromkeys(_SENTENCE.split(text)) if len(part) >= ENCODED]
-    for part in _chosen(parts):
+    for part in _select(parts):
         if "%" in part and (unquoted := urllib.parse.unquote(part)) != part:
             yield unquoted
         written = common_words(part)

@@ -135,7 +135,7 @@ class Screen:
         verdicts = [self._judge(readings, side, level)]
         for n, reading in enumerate(readings):
             levels = reading.thresholds.of(side)
-            for scores in _apart(reading.scores, levels) if levels is not None else ():
+            for scores in _other_scores(reading.scores, levels) if levels is not None else ():
                 if levels is not None and scores.violation >= levels.at(level):
                     alone = [*readings[:n], replace(reading, scores=scores), *readings[n + 1 :]]
                     verdicts.append(self._judge(alone, side, level))
@@ -221,7 +221,7 @@ class Screen:
         return [replace(v, milliseconds=share) for v in verdicts]
 
 
-def _apart(scores: Scores, levels: Levels) -> list[Scores]:
+def _other_scores(scores: Scores, levels: Levels) -> list[Scores]:
     """Scores to judge beside the worst place: the other places, and all turns of a conversation together."""
     if len(scores.turns) < 2:
         return list(scores.places)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.ground.judge.rater import HIGHEST, KEPT, LOWEST
-from charter.ground.measure.calibration import CONFIDENCE, Statement, grouped, of_choices, of_gaps
+from charter.ground.measure.calibration import CONFIDENCE, Statement, group_by_bin, of_choices, of_gaps
 from charter.ground.measure.counts import equal
 from charter.ground.measure.intervals import interval, wilson
 from charter.ground.measure.metrics import HHH, LABELS
@@ -27,7 +27,7 @@ Bins = list[tuple[float, Point, int]]
 def bins(judged: Sequence[Statement]) -> Bins:
     """(mean confidence, share right with Wilson interval, choices) in bins of equal width from 0.5 to 1."""
     found = []
-    for members in grouped(judged, CONFIDENCE):
+    for members in group_by_bin(judged, CONFIDENCE):
         hits, size = sum(s.found for s in members), len(members)
         found.append((sum(s.stated for s in members) / size, Point(hits / size, *wilson(hits, size)), size))
     return found
@@ -37,7 +37,7 @@ def rated(judged: Sequence[Statement]) -> Bins:
     """(mean prediction, mean rating with its interval, conversations) in bins of equal width from 0 to 4; predictions
     beyond the scale are drawn at its ends."""
     found = []
-    for members in grouped(judged, SCALE):
+    for members in group_by_bin(judged, SCALE):
         table = tabulate((s.cluster, s.found, 1.0) for s in members)
         stated = sum(min(HIGHEST, max(LOWEST, s.stated)) for s in members) / len(members)
         found.append((stated, Point(table.value, *interval(table)), len(members)))

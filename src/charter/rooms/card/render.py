@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.recount import COUNTS
-from charter.ground.measure.paper import styled
+from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import Point, standalone, strip
 from charter.rooms.card import facts, graders, samples, sections
 from charter.rooms.card.attempts import attempts, by_people
@@ -84,7 +84,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
     return {
         "s": settings,
         "run": run,
-        "css": Markup(styled(HERE / "card.css")),
+        "css": Markup(style_sheet(HERE / "card.css")),
         "sections": sections.SECTIONS,
         "titles": dict(sections.SECTIONS),
         "references": facts.REFERENCES,

@@ -42,13 +42,13 @@ class Grader:
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
         """Scores of the last user turn of each."""
-        shown = [_shown(messages) for messages in conversations]
+        shown = [_user_request(messages) for messages in conversations]
         return self._scores("prompt", shown)
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """Scores of each reply after its conversation."""
         return self._scores(
-            "reply", [[*_shown(messages), assistant(_cut(reply))] for messages, reply in items]
+            "reply", [[*_user_request(messages), assistant(_shorten(reply))] for messages, reply in items]
         )
 
     def _scores(self, side: Side, shown: Sequence[list[Message]]) -> list[Scores]:
@@ -88,13 +88,13 @@ def principle(category: Category, side: Side) -> str:
     return f"{what}: {category.covers} These are permitted: {'; '.join(category.allowed)}."
 
 
-def _shown(messages: Conversation) -> list[Message]:
+def _user_request(messages: Conversation) -> list[Message]:
     turns = [m for m in messages if m["role"] != "system"]
     while turns and turns[-1]["role"] != "user":
         turns = turns[:-1]
-    return [{"role": m["role"], "content": _cut(m["content"])} for m in turns] or [user("")]
+    return [{"role": m["role"], "content": _shorten(m["content"])} for m in turns] or [user("")]
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"

@@ -22,7 +22,7 @@ from charter.ground.text.dialogue import user
 FORM = 1  # raise it when scores are computed differently
 
 
-class Preferred:
+class PreferenceClassifier:
     """A classifier of replies by a preference model; it scores one text at a time, whatever the thread."""
 
     name = "preference"

@@ -31,7 +31,7 @@ from charter.ground.moderation.classifiers.reader import Reader, Window
 from charter.ground.moderation.classifiers.regression import Floats
 from charter.ground.moderation.classifiers.states import States
 from charter.ground.moderation.classifiers.windows import (
-    Placed,
+    PlacedWindow,
     prompt_windows,
     reply_windows,
     windows_by_place,
@@ -115,14 +115,14 @@ class Probe:
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
         """Scores of a prompt, a few windows a step."""
-        read, parts = list[Placed](), list[Floats]()
+        read, parts = list[PlacedWindow](), list[Floats]()
         for n, group in enumerate(windows_by_place(self.states, messages)):
             read += group
             if n % PLACES == PLACES - 1:
                 yield
         read = read or prompt_windows(self.states, [])
         windows = [placed.window for placed in read]
-        for at, until in together([window.size for window in windows], STEP_TOKENS):
+        for at, until in group_runs([window.size for window in windows], STEP_TOKENS):
             if at:
                 yield
             vectors = self.states.vectors(windows[at:until], whose)
@@ -155,7 +155,7 @@ def version_of(checkpoint: str) -> str:
     return digest_text(json.dumps([checkpoint, examples.digest(), METHOD]))[:16]
 
 
-def together(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+def group_runs(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
     """Start and end of runs of sizes that sum to `most` or less; a larger size is a run of its own."""
     start, held = 0, 0
     for n, size in enumerate(sizes):

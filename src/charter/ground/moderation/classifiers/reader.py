@@ -54,9 +54,9 @@ class Reader(ABC):
     def read_together(self, windows: Sequence[Window]) -> Sequence[Tensor]:
         """One vector a window, [F] float32 on the CPU each, for windows that fit into one row."""
 
-    def growing(self) -> Growing:
+    def growing(self) -> StreamReader:
         """A reader of one text as it grows."""
-        return Growing(self)
+        return StreamReader(self)
 
     @torch.no_grad()
     def _computed(self, windows: Sequence[Window]) -> list[Tensor]:
@@ -87,7 +87,7 @@ class Reader(ABC):
             self._known.clear()
 
 
-class Growing:
+class StreamReader:
     """The windows of one text that grows at its end, such as a stream; its memory is freed with it. Windows of the
     last call are not read again. For one thread at a time."""
 

@@ -27,7 +27,7 @@ from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.rope import tables
 from charter.ground.model.transformer import Transformer
-from charter.ground.moderation.classifiers.reader import Growing, Reader, Window
+from charter.ground.moderation.classifiers.reader import Reader, StreamReader, Window
 from charter.ground.text.tokenizer import Tokenizer
 
 WINDOW, STRIDE, BEFORE = 256, 192, 128
@@ -48,7 +48,7 @@ class States(Reader):
         self.layers = layers_of(count)
         del model.layers[max(self.layers) :]
         self.width = len(self.layers) * model.shape.hidden_size
-        self.held: WeakSet[Streamed] = WeakSet()  # those that hold keys and values
+        self.held: WeakSet[CachedStreamReader] = WeakSet()  # those that hold keys and values
         self.turn = 0
 
     @classmethod
@@ -71,15 +71,15 @@ class States(Reader):
             )
         return windows
 
-    def growing(self) -> Streamed:
+    def growing(self) -> CachedStreamReader:
         """A reader of a growing text that keeps keys and values."""
-        return Streamed(self)
+        return CachedStreamReader(self)
 
     def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
         """One vector a window, for windows packed one after another into a row."""
         ids_T = torch.tensor([t for w in windows for t in (*w.before, *w.ids)])
         layout = documents([w.size for w in windows]).to(self.device)
-        read = self.read(ids_T.to(self.device), layout.positions, _apart(layout))
+        read = self.read(ids_T.to(self.device), layout.positions, _attend_separately(layout))
         vectors, end = list[Tensor](), 0
         for window in windows:
             end += window.size
@@ -101,7 +101,7 @@ class States(Reader):
         return states
 
 
-class Streamed(Growing):
+class CachedStreamReader(StreamReader):
     """Keeps keys, values and states of the last window; the beginning that the next window shares with it is not read
     again. Memory is bounded by one window and freed with this object, or earlier if more than HELD texts grow at once:
     then the last window is read once more."""
@@ -169,7 +169,7 @@ class Streamed(Growing):
         return torch.cat(read, 1).cpu()
 
 
-def _apart(layout: Layout) -> LayerAttend:
+def _attend_separately(layout: Layout) -> LayerAttend:
     """Texts of a layout, each by itself, in every layer."""
     return lambda _, qk, v: attend(qk, v, layout)
 

@@ -12,18 +12,18 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import Sampling
-from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.judge.showing import Mode, Showing
-from charter.ground.judge.shown import (
-    Introduced,
-    Ranked,
-    Replying,
+from charter.ground.judge.best_of_n import (
+    BestOfN,
+    FewShot,
+    FunctionAssistant,
+    apply_strategy,
+    context_check,
     open_grader,
-    open_shown,
-    room_of,
+    open_with_strategy,
     scores_of,
-    shown,
 )
+from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.judge.sampling_strategy import Mode, SamplingStrategy
 from charter.ground.text.dialogue import Message, Prompt, assistant, system, user
 from charter.ground.text.shots import CHARACTER, RULE, STOPS, Shots, hhh_prompt
 
@@ -55,20 +55,22 @@ def only(found: list[list[Completion]]) -> list[str]:
 
 def test_rejection_shows_the_best_and_the_two_best_of_its_samples() -> None:
     made = scripted("aa", "a", "aaaa", "aaa")
-    best = shown(made, Showing(mode="rejection", samples=4), length)
+    best = apply_strategy(made, SamplingStrategy(mode="rejection", samples=4), length)
     assert only(best.reply(PROMPTS[:1], SHORT, 1, [7])) == ["aaaa"]
     assert only(best.reply(PROMPTS[:1], SHORT, 2, [7])) == ["aaaa", "aaa"]
     assert made.seeds == [7, 7], "seeds are those of the caller: sample 0 is the policy's own reply"
 
 
 def test_the_median_is_shown_and_those_next_to_it() -> None:
-    middle = shown(scripted("1", "55555", "333", "22", "4444"), Showing(mode="median", samples=5), length)
+    middle = apply_strategy(
+        scripted("1", "55555", "333", "22", "4444"), SamplingStrategy(mode="median", samples=5), length
+    )
     assert only(middle.reply(PROMPTS[:1], SHORT)) == ["333"]
     assert only(middle.reply(PROMPTS[:1], SHORT, 3)) == ["333", "22", "4444"]
 
 
 def test_equal_replies_are_shown_only_where_there_is_no_other() -> None:
-    best = shown(scripted("aaa", "aaa", "b"), Showing(mode="rejection", samples=3), length)
+    best = apply_strategy(scripted("aaa", "aaa", "b"), SamplingStrategy(mode="rejection", samples=3), length)
     assert only(best.reply(PROMPTS[:1], SHORT, 3)) == ["aaa", "b", "aaa"]
 
 
@@ -82,20 +84,20 @@ def test_the_defaults_are_the_papers_numbers() -> None:
         return [[Completion(text=str(k)) for k in range(n)] for _ in prompts]
 
     for mode in ("rejection", "median"):
-        shown(Replying(ask), Showing(mode=mode), length).reply(PROMPTS[:1], SHORT)
+        apply_strategy(FunctionAssistant(ask), SamplingStrategy(mode=mode), length).reply(PROMPTS[:1], SHORT)
     assert asked == [16, 17]
 
 
 def test_the_policy_is_shown_as_it_is() -> None:
     made = scripted("a")
-    assert shown(made, Showing()) is made
+    assert apply_strategy(made, SamplingStrategy()) is made
 
 
 def test_plain_text_has_one_example_and_is_cut_at_the_next_turn() -> None:
     made = scripted(
         " Low water.\n\nHuman: And then?", " Fine.\n-----\nHuman: x", "\n\nHuman: I go on", " Ends"
     )
-    found = shown(made, Showing(mode="plain")).reply(PROMPTS[1:2], SHORT, 4)
+    found = apply_strategy(made, SamplingStrategy(mode="plain")).reply(PROMPTS[1:2], SHORT, 4)
     assert only(found) == ["Low water.", "Fine.", "", "Ends"]
     (text,) = made.asked
     assert isinstance(text, str) and text.count(f"\n\n{RULE}\n\n") == 1 and text.startswith("Human: ")
@@ -106,13 +108,16 @@ def test_plain_text_has_one_example_and_is_cut_at_the_next_turn() -> None:
 def test_a_turn_ends_at_the_stop_unless_the_caller_has_stops_of_their_own() -> None:
     made = scripted(" a")
     made.stop = "stop"
-    plain = shown(made, Showing(mode="plain"))
+    plain = apply_strategy(made, SamplingStrategy(mode="plain"))
     assert plain.reply(PROMPTS[:1], SHORT)[0][0].stop == "end"
     assert plain.reply(PROMPTS[:1], Sampling(stops=(".",)))[0][0].stop == "stop"
     assert made.samplings[-1].stops == (".", *STOPS)
     made = scripted(" a\n  Human: b", " a")
     made.stop = "length"
-    assert [one.stop for one in shown(made, Showing(mode="plain")).reply(PROMPTS[:1], SHORT, 2)[0]] == [
+    assert [
+        one.stop
+        for one in apply_strategy(made, SamplingStrategy(mode="plain")).reply(PROMPTS[:1], SHORT, 2)[0]
+    ] == [
         "end",
         "length",
     ]
@@ -120,7 +125,9 @@ def test_a_turn_ends_at_the_stop_unless_the_caller_has_stops_of_their_own() -> N
 
 def test_the_prompted_model_is_asked_behind_the_paragraph_and_all_examples() -> None:
     made = scripted(" Rhine")
-    assert only(shown(made, Showing(mode="prompted")).reply(PROMPTS[2:], SHORT)) == ["Rhine"]
+    assert only(apply_strategy(made, SamplingStrategy(mode="prompted")).reply(PROMPTS[2:], SHORT)) == [
+        "Rhine"
+    ]
     (text,) = made.asked
     assert isinstance(text, str) and text.startswith(f"{CHARACTER}\n\n{RULE}\n\nHuman: ")
     assert text.count(f"\n\n{RULE}\n\n") == 15
@@ -129,20 +136,22 @@ def test_the_prompted_model_is_asked_behind_the_paragraph_and_all_examples() -> 
 
 def test_the_prompted_model_that_takes_dialogues_alone_is_shown_turns() -> None:
     made = scripted("Rhine", text=False)
-    assert only(shown(made, Showing(mode="prompted", examples=2)).reply(PROMPTS[2:], SHORT)) == ["Rhine"]
+    assert only(
+        apply_strategy(made, SamplingStrategy(mode="prompted", examples=2)).reply(PROMPTS[2:], SHORT)
+    ) == ["Rhine"]
     (turns,) = made.asked
     assert turns[0] == system(f"{CHARACTER}\n\nBe brief.")
     assert turns[-1] == user("Name a river.")
     kept = [message for messages in hhh_prompt().conversations[-2:] for message in messages]
     assert list(turns[1:-1]) == kept and made.samplings[0].stops == ()
     asked = scripted("Rhine")
-    shown(asked, Showing(mode="prompted", form="turns")).reply(PROMPTS[:1], SHORT)
+    apply_strategy(asked, SamplingStrategy(mode="prompted", form="turns")).reply(PROMPTS[:1], SHORT)
     assert not isinstance(asked.asked[0], str), "form: turns asks any engine so"
 
 
 def test_examples_leave_from_the_front_where_the_conversation_needs_the_room() -> None:
-    def fits(most: int) -> Introduced:
-        return Introduced(scripted("a").reply, FEW, "text", lambda p, tokens: len(p) + tokens <= most)
+    def fits(most: int) -> FewShot:
+        return FewShot(scripted("a").reply, FEW, "text", lambda p, tokens: len(p) + tokens <= most)
 
     whole, last, none = (FEW.last(n).text(PROMPTS[0]) for n in (2, 1, 0))  # type: ignore[arg-type]
     assert fits(len(whole) + 6).prompt(PROMPTS[0], 6) == whole
@@ -162,24 +171,24 @@ def test_what_would_forge_a_turn_is_no_turn() -> None:
 def test_an_open_turn_of_the_assistant_is_continued() -> None:
     opened = [user("Name a river."), assistant("The")]
     assert FEW.text(opened).endswith("\n\nAssistant: The")
-    best = shown(scripted(" b", " aa"), Showing(mode="rejection", samples=2), length)
+    best = apply_strategy(scripted(" b", " aa"), SamplingStrategy(mode="rejection", samples=2), length)
     assert only(best.reply([opened], SHORT)) == [" aa"]
-    plain = shown(scripted(" Rhine. \n\n Human: x"), Showing(mode="plain"))
+    plain = apply_strategy(scripted(" Rhine. \n\n Human: x"), SamplingStrategy(mode="plain"))
     assert only(plain.reply([opened], SHORT)) == [" Rhine."]
 
 
 def test_what_cannot_be_done_is_said_in_one_line() -> None:
     chat = scripted("a", text=False)
     for showing, word in (
-        (Showing(mode="plain"), "plain needs an engine that continues plain text"),
-        (Showing(mode="prompted", form="text"), "dialogues alone"),
-        (Showing(mode="rejection", sampled="plain"), "rejection of plain needs"),
-        (Showing(mode="rejection"), "name one as grader"),
+        (SamplingStrategy(mode="plain"), "plain needs an engine that continues plain text"),
+        (SamplingStrategy(mode="prompted", form="text"), "dialogues alone"),
+        (SamplingStrategy(mode="rejection", sampled="plain"), "rejection of plain needs"),
+        (SamplingStrategy(mode="rejection"), "name one as grader"),
     ):
         with pytest.raises(CharterError, match=word) as caught:
-            shown(chat, showing)
+            apply_strategy(chat, showing)
         assert "\n" not in str(caught.value)
-    two = shown(chat, Showing(mode="rejection", samples=2), length)
+    two = apply_strategy(chat, SamplingStrategy(mode="rejection", samples=2), length)
     with pytest.raises(CharterError, match="3 replies can't be chosen among 2 samples"):
         two.reply(PROMPTS[:1], SHORT, 3)
     with pytest.raises(CharterError, match="not plain text"):
@@ -190,7 +199,7 @@ def test_what_cannot_be_done_is_said_in_one_line() -> None:
 
 def test_rejection_can_choose_among_replies_of_the_prompted_model() -> None:
     made = scripted(" a\n\nHuman: longer than all others", " bb")
-    best = shown(made, Showing(mode="rejection", sampled="prompted", samples=2), length)
+    best = apply_strategy(made, SamplingStrategy(mode="rejection", sampled="prompted", samples=2), length)
     assert only(best.reply(PROMPTS[:1], SHORT)) == ["bb"], "what is ranked is what is shown"
     assert isinstance(made.asked[0], str) and made.asked[0].startswith(CHARACTER)
 
@@ -212,7 +221,7 @@ def grader(checkpoints: Path) -> PreferenceModel:
 def test_a_batch_is_its_prompts_one_by_one_and_seeds_decide(
     local: LocalAssistant, grader: PreferenceModel, mode: Mode
 ) -> None:
-    made = shown(local, Showing(mode=mode), scores_of(grader), room_of(local))
+    made = apply_strategy(local, SamplingStrategy(mode=mode), scores_of(grader), context_check(local))
     together = made.reply(PROMPTS, SHORT, 2, [5, 6, 7])
     alone = [made.reply([p], SHORT, 2, [s])[0] for p, s in zip(PROMPTS, [5, 6, 7], strict=True)]
     texts = [[sample.text for sample in samples] for samples in together]
@@ -229,7 +238,7 @@ def test_rejection_is_never_below_the_policys_own_reply_and_the_median_lies_betw
     score, seeds = scores_of(grader), [1, 2, 3]
     means = {}
     for mode in ("policy", "rejection", "median"):
-        found = shown(local, Showing(mode=mode), score).reply(PROMPTS, SHORT, 1, seeds)
+        found = apply_strategy(local, SamplingStrategy(mode=mode), score).reply(PROMPTS, SHORT, 1, seeds)
         means[mode] = [score(p, [r.text.strip()])[0] for p, (r,) in zip(PROMPTS, found, strict=True)]  # type: ignore[arg-type]
     assert all(best >= own - 1e-4 for best, own in zip(means["rejection"], means["policy"], strict=True))
     assert sum(means["rejection"]) > sum(means["median"])
@@ -238,8 +247,8 @@ def test_rejection_is_never_below_the_policys_own_reply_and_the_median_lies_betw
 def test_a_checkpoints_context_decides_how_many_examples_fit(tmp_path: Path) -> None:
     folder = toys.policy_folder(tmp_path / "long", shape=replace(toys.SHAPE, max_positions=4096))
     local = LocalAssistant.open(folder)
-    made = shown(local, Showing(mode="prompted"), None, room_of(local))
-    assert isinstance(made, Introduced)
+    made = apply_strategy(local, SamplingStrategy(mode="prompted"), None, context_check(local))
+    assert isinstance(made, FewShot)
     asked = made.prompt(PROMPTS[0], 6)
     tokens = len(local.encode(asked)) + 6
     assert tokens <= local.engine.context, "4,096 of the toy's small tokens hold some of the examples"
@@ -251,21 +260,21 @@ def test_a_checkpoints_context_decides_how_many_examples_fit(tmp_path: Path) -> 
 def test_a_shown_model_is_opened_with_its_grader(checkpoints: Path) -> None:
     source = toys.policy(checkpoints / "policy")
     reference = str(checkpoints / "reward")
-    made = open_shown(source, Showing(mode="rejection", samples=3, grader=reference))
-    given = open_shown(source, Showing(mode="rejection", samples=3), open_grader(reference))
-    assert isinstance(made, Ranked)
+    made = open_with_strategy(source, SamplingStrategy(mode="rejection", samples=3, grader=reference))
+    given = open_with_strategy(source, SamplingStrategy(mode="rejection", samples=3), open_grader(reference))
+    assert isinstance(made, BestOfN)
     texts = [only(m.reply(PROMPTS[:1], SHORT, 2, [4])) for m in (made, given)]
     assert texts[0] == texts[1]
-    assert isinstance(open_shown(source, Showing()), LocalAssistant)
+    assert isinstance(open_with_strategy(source, SamplingStrategy()), LocalAssistant)
 
 
 def test_a_server_that_takes_dialogues_alone_can_be_ranked_and_prompted_but_not_plain() -> None:
-    def opened(ref: str, showing: Showing) -> object:
-        return open_shown(Input("models", ref, "assistant", None, None, ref, "0"), showing)
+    def opened(ref: str, showing: SamplingStrategy) -> object:
+        return open_with_strategy(Input("models", ref, "assistant", None, None, ref, "0"), showing)
 
     chat, texts = "anthropic:http://127.0.0.1:9#m", "openai:http://127.0.0.1:9#m"
     with pytest.raises(CharterError, match="plain needs an engine that continues plain text"):
-        opened(chat, Showing(mode="plain"))
-    prompted = [opened(ref, Showing(mode="prompted")) for ref in (chat, texts)]
-    assert [made.form for made in prompted if isinstance(made, Introduced)] == ["turns", "text"]
-    assert isinstance(opened(texts, Showing(mode="plain")), Introduced)
+        opened(chat, SamplingStrategy(mode="plain"))
+    prompted = [opened(ref, SamplingStrategy(mode="prompted")) for ref in (chat, texts)]
+    assert [made.form for made in prompted if isinstance(made, FewShot)] == ["turns", "text"]
+    assert isinstance(opened(texts, SamplingStrategy(mode="plain")), FewShot)

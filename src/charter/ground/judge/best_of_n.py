@@ -20,7 +20,7 @@ from charter.ground.generate.engine import Completion
 from charter.ground.generate.response_cache import Memory
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.judge.showing import Showing, least_harmful, median_of, repeats_last
+from charter.ground.judge.sampling_strategy import SamplingStrategy, best_first, nearest_median, repeats_last
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.sources import resolve
 from charter.ground.text.dialogue import Message, Prompt
@@ -31,7 +31,7 @@ Score = Callable[[Sequence[Message], Sequence[str]], list[float]]  # of replies 
 Fits = Callable[[Prompt, int], bool]  # whether a prompt and a reply of so many tokens fit the context
 
 
-class Replying:
+class FunctionAssistant:
     """An assistant made of a function that replies; "text" among its capabilities says that it continues plain text."""
 
     def __init__(self, ask: Reply, capabilities: frozenset[str] = frozenset({"sample"})) -> None:
@@ -48,7 +48,7 @@ class Replying:
         raise CharterError("a model that is shown to people only replies; score texts with the model itself")
 
 
-class Introduced(Replying):
+class FewShot(FunctionAssistant):
     """A model asked behind example conversations, of which those that find no room are left out, the first ones first.
 
     `form` "text": the dialogue as Human/Assistant text, the reply cut at the next turn. "turns": as a chat.
@@ -68,7 +68,7 @@ class Introduced(Replying):
         stopped = replace(sampling, stops=(*sampling.stops, *STOPS))
         found = self.ask(asked, stopped, n, seeds)
         return [
-            [_finished(one, _continued(prompt), bool(sampling.stops)) for one in samples]
+            [_finish(one, _continues_turn(prompt), bool(sampling.stops)) for one in samples]
             for prompt, samples in zip(prompts, found, strict=True)
         ]
 
@@ -87,7 +87,7 @@ class Introduced(Replying):
         return shots.text(messages) if self.form == "text" else shots.turns(messages)
 
 
-class Ranked(Replying):
+class BestOfN(FunctionAssistant):
     """Of `samples` replies to a dialogue those that a preference model puts first, or in the middle."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Ranked(Replying):
         ask: Reply,
         score: Score,
         samples: int,
-        order: Callable[[Sequence[float]], list[int]] = least_harmful,
+        order: Callable[[Sequence[float]], list[int]] = best_first,
     ) -> None:
         super().__init__(ask)
         self.grade, self.samples, self.order = score, samples, order
@@ -113,15 +113,15 @@ class Ranked(Replying):
         return [self._chosen(*pair, n) for pair in zip(dialogues, found, strict=True)]
 
     def _chosen(self, messages: Sequence[Message], samples: Sequence[Completion], n: int) -> list[Completion]:
-        texts = [sample.text if _continued(messages) else sample.text.strip() for sample in samples]
+        texts = [sample.text if _continues_turn(messages) else sample.text.strip() for sample in samples]
         different = list(dict.fromkeys(texts))
         scores = dict(zip(different, self.grade(messages, different), strict=True))
         order = repeats_last(self.order([scores[text] for text in texts]), texts)
         return [samples[i] for i in order[:n]]
 
 
-def shown(
-    assistant: Assistant, showing: Showing, score: Score | None = None, fits: Fits | None = None
+def apply_strategy(
+    assistant: Assistant, showing: SamplingStrategy, score: Score | None = None, fits: Fits | None = None
 ) -> Assistant:
     """The assistant as it is shown; `score` ranks, `fits` tells how many examples find room (None: as a checkpoint's
     context says, all of them elsewhere).
@@ -129,17 +129,19 @@ def shown(
     Raises CharterError where the assistant or what was given can't do it.
     """
     local = local_of(assistant)
-    made = _asked(assistant, showing, room_of(local) if fits is None and local is not None else fits)
+    made = _apply_prompting(
+        assistant, showing, context_check(local) if fits is None and local is not None else fits
+    )
     if not showing.ranks:
         return made
     if score is None:
         raise CharterError(f"mode {showing.mode} ranks by a preference model; name one as grader")
-    return Ranked(
-        made.reply, score, showing.count, least_harmful if showing.mode == "rejection" else median_of
+    return BestOfN(
+        made.reply, score, showing.count, best_first if showing.mode == "rejection" else nearest_median
     )
 
 
-def _asked(assistant: Assistant, showing: Showing, fits: Fits | None) -> Assistant:
+def _apply_prompting(assistant: Assistant, showing: SamplingStrategy, fits: Fits | None) -> Assistant:
     texts = "text" in assistant.capabilities
     if showing.asked == "policy":
         return assistant
@@ -149,12 +151,12 @@ def _asked(assistant: Assistant, showing: Showing, fits: Fits | None) -> Assista
             "openai: server or a checkpoint"
         )
     if showing.asked == "plain":
-        return Introduced(assistant.reply, plain_example(), "text", fits)
+        return FewShot(assistant.reply, plain_example(), "text", fits)
     form = showing.form or ("text" if texts else "turns")
-    return Introduced(assistant.reply, hhh_prompt().last(showing.examples), form, fits)
+    return FewShot(assistant.reply, hhh_prompt().last(showing.examples), form, fits)
 
 
-def room_of(assistant: LocalAssistant) -> Fits:
+def context_check(assistant: LocalAssistant) -> Fits:
     """Whether a prompt and its reply fit a checkpoint's context."""
     return lambda prompt, tokens: len(assistant.encode(prompt)) + tokens <= assistant.engine.context
 
@@ -173,9 +175,9 @@ def open_grader(
     return PreferenceModel.open(checkpoint_folder(source), device, precision)
 
 
-def open_shown(
+def open_with_strategy(
     source: Input,
-    showing: Showing,
+    showing: SamplingStrategy,
     grader: PreferenceModel | None = None,
     device: str = "cpu",
     precision: str = "float32",
@@ -185,7 +187,7 @@ def open_shown(
     assistant = open_assistant(source, device, precision=precision, memory=memory)
     if showing.ranks and grader is None and showing.grader:
         grader = open_grader(showing.grader, device=device, precision=precision)
-    return shown(assistant, showing, None if grader is None else scores_of(grader))
+    return apply_strategy(assistant, showing, None if grader is None else scores_of(grader))
 
 
 def _messages(prompt: Prompt) -> Sequence[Message]:
@@ -194,12 +196,12 @@ def _messages(prompt: Prompt) -> Sequence[Message]:
     return prompt
 
 
-def _continued(prompt: Prompt) -> bool:
+def _continues_turn(prompt: Prompt) -> bool:
     """Whether the reply goes on with an open turn of the assistant's, so that white space before it counts."""
     return not isinstance(prompt, str) and prompt[-1]["role"] == "assistant"
 
 
-def _finished(completion: Completion, continued: bool, own_stops: bool) -> Completion:
+def _finish(completion: Completion, continued: bool, own_stops: bool) -> Completion:
     """The reply as a turn: text cut where another turn begins, and ended there unless the caller's stop ended it."""
     text = end_of_turn(completion.text)
     ended = text != completion.text.rstrip() or (completion.stop == "stop" and not own_stops)

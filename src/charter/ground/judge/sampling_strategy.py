@@ -26,13 +26,13 @@ from pydantic import Field, model_validator
 
 from charter.ground.settings.frozen import Frozen
 
-Asked = Literal["policy", "plain", "prompted"]
+Prompting = Literal["policy", "plain", "prompted"]
 Mode = Literal["policy", "plain", "prompted", "rejection", "median"]
 SAMPLES = {"rejection": 16, "median": 17}
 EXAMPLES = 14
 
 
-class Showing(Frozen):
+class SamplingStrategy(Frozen):
     """How one model is shown."""
 
     mode: Mode = Field(
@@ -40,7 +40,7 @@ class Showing(Frozen):
         description="as it is; behind one example as plain text; behind the HHH prompt; or best or median of samples",
     )
     samples: int = Field(0, ge=0, description="replies that are ranked; 0: 16 of `rejection`, 17 of `median`")
-    sampled: Asked = Field("policy", description="how the model is asked for the replies that are ranked")
+    sampled: Prompting = Field("policy", description="how the model is asked for the replies that are ranked")
     grader: str = Field(
         "", description="reference of the preference model that ranks; empty where it comes along otherwise"
     )
@@ -53,7 +53,7 @@ class Showing(Frozen):
     )
 
     @model_validator(mode="after")
-    def _agree(self) -> Showing:
+    def _agree(self) -> SamplingStrategy:
         given = [name for name in ("samples", "grader") if getattr(self, name)]
         given += ["sampled"] if self.sampled != "policy" else []
         if given and not self.ranks:
@@ -77,7 +77,7 @@ class Showing(Frozen):
         return self.samples or SAMPLES[self.mode] if self.ranks else 1
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> Prompting:
         """How the model itself is asked."""
         return self.sampled if self.mode == "rejection" or self.mode == "median" else self.mode
 
@@ -86,29 +86,29 @@ class Showing(Frozen):
         """The mode in words that tell settings apart, such as "rejection of prompted, 4 samples"."""
         parts = [self.mode if self.sampled == "policy" else f"{self.mode} of {self.sampled}"]
         if self.ranks and self.count != SAMPLES[self.mode]:
-            parts.append(_counted(self.count, "sample"))
+            parts.append(_pluralise(self.count, "sample"))
         if self.examples != EXAMPLES:
-            parts.append(_counted(self.examples, "example"))
+            parts.append(_pluralise(self.examples, "example"))
         return ", ".join(parts)
 
 
-def shown_name(model: str, showing: Showing) -> str:
+def display_name(model: str, showing: SamplingStrategy) -> str:
     """What a model is called where votes or numbers name it: "start" as it is, else "start (rejection)"."""
-    return model if showing == Showing() else f"{model} ({showing.words})"
+    return model if showing == SamplingStrategy() else f"{model} ({showing.words})"
 
 
-def least_harmful(scores: Sequence[float], n: int | None = None) -> list[int]:
+def best_first(scores: Sequence[float], n: int | None = None) -> list[int]:
     """Places of the n highest scores of a preference model, best first; of equal scores the earlier first."""
     return sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:n]
 
 
-def median_of(scores: Sequence[float], n: int | None = None) -> list[int]:
+def nearest_median(scores: Sequence[float], n: int | None = None) -> list[int]:
     """Places of the n scores nearest to the median in rank, nearest first; equally near, the lower score first.
 
     So an even number has the lower of its two middle ones, and a policy is never flattered. Of equal scores the
     earlier counts as the higher.
     """
-    ranked = least_harmful(scores)
+    ranked = best_first(scores)
     middle = (len(ranked) - 1) / 2
     order = sorted(range(len(ranked)), key=lambda rank: (abs(rank - middle), -rank))
     return [ranked[rank] for rank in order][:n]
@@ -120,14 +120,14 @@ def repeats_last(order: Sequence[int], texts: Sequence[str]) -> list[int]:
     return [i for i in order if first[texts[i]] == i] + [i for i in order if first[texts[i]] != i]
 
 
-def nats_from_policy(samples: int, place: int = 1) -> float:
+def order_statistic_kl(samples: int, place: int = 1) -> float:
     """At most how far, in nats, the reply in `place` (1: the best) of ranked samples is from a draw of the policy."""
     above, below = place - 1, samples - place
     terms = math.lgamma(samples + 1) - math.lgamma(below + 1) - math.lgamma(above + 1)
     return terms + below * _harmonic(below) + above * _harmonic(above) - (samples - 1) * _harmonic(samples)
 
 
-def _counted(number: int, word: str) -> str:
+def _pluralise(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
