@@ -118,11 +118,11 @@ def shipped_constitution() -> Constitution:
 
 def select_by_tags(principles: Sequence[Principle], tags: Collection[str]) -> list[Principle]:
     """Principles with any of the tags; without tags all."""
-    found = [p for p in principles if not tags or set(tags) & set(p.tags)]
-    if not found:
-        known = sorted({tag for p in principles for tag in p.tags})
-        raise CharterError(f"no principle has a tag of {sorted(tags)}; the tags are {', '.join(known)}")
-    return found
+    matches = [p for p in principles if not tags or set(tags) & set(p.tags)]
+    if not matches:
+        all_tags = sorted({tag for p in principles for tag in p.tags})
+        raise CharterError(f"no principle has a tag of {sorted(tags)}; the tags are {', '.join(all_tags)}")
+    return matches
 
 
 def select_by_axis(principles: Sequence[ComparisonPrinciple], axis: str) -> list[ComparisonPrinciple]:
@@ -152,9 +152,9 @@ def check(constitution: Constitution) -> Check:
     requests += [(p.key, f"comparison {p.principle}") for p in c.comparisons]
     first: dict[str, str] = {}
     for key, text in requests:
-        known = first.setdefault(" ".join(text.lower().split()), key)
-        if known != key:
-            warnings.append(f"{key} asks the same as {known} ({text.split()[0]})")
+        first_key = first.setdefault(" ".join(text.lower().split()), key)
+        if first_key != key:
+            warnings.append(f"{key} asks the same as {first_key} ({text.split()[0]})")
     warnings += [
         f"{p.key} is no question: its principle has no question mark"
         for p in c.comparisons
@@ -187,7 +187,7 @@ def _entries(
     entries = value.get(kind)
     if not isinstance(entries, list) or not entries:
         raise CharterError(f"{path}: {kind} is missing or empty; expected a list of {', '.join(fields)}")
-    found = []
+    rows = []
     for number, entry in enumerate(entries, 1):
         at = f"{path}: {kind} entry {number}"
         if not isinstance(entry, dict):
@@ -195,8 +195,8 @@ def _entries(
         if isinstance(entry.get("key"), str):
             at += f" ({entry['key']})"
         _only(entry, fields, at)
-        found.append((at, entry))
-    return found
+        rows.append((at, entry))
+    return rows
 
 
 def _only(entry: Mapping[str, Any], fields: Collection[str], at: str) -> None:

@@ -82,9 +82,11 @@ def critique_shots(shots: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Turns of worked critiques (rows of `critique_shots`), each round from the reply it started with."""
     turns: list[Message] = []
     for shot in shots:
-        for _, reply, made in kept_rounds(shot):
-            principle = _round_principle(made)
-            turns += critique_turns(shot["messages"], reply, principle, made["critique"], made["revision"])
+        for _, reply, critique_round in kept_rounds(shot):
+            principle = _round_principle(critique_round)
+            turns += critique_turns(
+                shot["messages"], reply, principle, critique_round["critique"], critique_round["revision"]
+            )
     return turns
 
 
@@ -126,11 +128,11 @@ def thought_messages(
     return [*turns, choice_question(messages, first, second, principle), assistant(THOUGHT)]
 
 
-def answer_messages(asked: Sequence[Message], thought: str) -> list[Message]:
+def answer_messages(request: Sequence[Message], thought: str) -> list[Message]:
     """The request of `thought_messages` with the sampled thought, then a line that asks for the letter."""
     # a thought that has already come to its answer is cut there, or the letter would be asked for twice
-    kept = thought.split(ANSWER)[0].strip()
-    return [*asked[:-1], assistant(f"{_open_thought(kept)}\n\n{ANSWER}")]
+    reasoning = thought.split(ANSWER)[0].strip()
+    return [*request[:-1], assistant(f"{_open_thought(reasoning)}\n\n{ANSWER}")]
 
 
 def choice_question(messages: Sequence[Message], first: str, second: str, principle: str) -> Message:
@@ -167,10 +169,12 @@ def _revision_request(request: str) -> Message:
     return user(f"{REVISION_REQUEST} {request}")
 
 
-def _round_principle(made: Mapping[str, Any]) -> CritiquePrinciple:
-    if "critique_request" in made:
-        return CritiquePrinciple(made["key"], (), made["critique_request"], made["revision_request"])
-    return shipped_constitution().critique(made["key"])
+def _round_principle(critique_round: Mapping[str, Any]) -> CritiquePrinciple:
+    if "critique_request" in critique_round:
+        return CritiquePrinciple(
+            critique_round["key"], (), critique_round["critique_request"], critique_round["revision_request"]
+        )
+    return shipped_constitution().critique(critique_round["key"])
 
 
 def _shot_question(shot: Mapping[str, Any]) -> Message:

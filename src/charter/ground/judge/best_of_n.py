@@ -62,25 +62,25 @@ class FewShot(FunctionAssistant):
         self, prompts: Sequence[Prompt], sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
     ) -> list[list[Completion]]:
         """n completions of each dialogue. Raises CharterError for a prompt that is plain text."""
-        asked = [self.prompt(prompt, sampling.max_tokens) for prompt in prompts]
+        requests = [self.prompt(prompt, sampling.max_tokens) for prompt in prompts]
         if self.form == "turns":
-            return self.ask(asked, sampling, n, seeds)
+            return self.ask(requests, sampling, n, seeds)
         stopped = replace(sampling, stops=(*sampling.stops, *STOPS))
-        found = self.ask(asked, stopped, n, seeds)
+        completions = self.ask(requests, stopped, n, seeds)
         return [
             [_finish(one, _continues_turn(prompt), bool(sampling.stops)) for one in samples]
-            for prompt, samples in zip(prompts, found, strict=True)
+            for prompt, samples in zip(prompts, completions, strict=True)
         ]
 
     def prompt(self, prompt: Prompt, reply_tokens: int) -> Prompt:
         """What the model is asked to continue: with as many of the last examples as fit beside a whole reply."""
         messages = _messages(prompt)
         count = len(self.shots.conversations)
-        asked = self._worded(messages, count)
-        while self.fits is not None and count and not self.fits(asked, reply_tokens):
+        request = self._worded(messages, count)
+        while self.fits is not None and count and not self.fits(request, reply_tokens):
             count -= 1
-            asked = self._worded(messages, count)
-        return asked
+            request = self._worded(messages, count)
+        return request
 
     def _worded(self, messages: Sequence[Message], count: int) -> Prompt:
         shots = self.shots.last(count)
@@ -109,8 +109,8 @@ class BestOfN(FunctionAssistant):
                 f"{n} replies can't be chosen among {self.samples} samples; sample {n} at least"
             )
         dialogues = [_messages(prompt) for prompt in prompts]
-        found = self.ask(prompts, sampling, self.samples, seeds)
-        return [self._chosen(*pair, n) for pair in zip(dialogues, found, strict=True)]
+        completions = self.ask(prompts, sampling, self.samples, seeds)
+        return [self._chosen(*pair, n) for pair in zip(dialogues, completions, strict=True)]
 
     def _chosen(self, messages: Sequence[Message], samples: Sequence[Completion], n: int) -> list[Completion]:
         texts = [sample.text if _continues_turn(messages) else sample.text.strip() for sample in samples]
@@ -121,7 +121,7 @@ class BestOfN(FunctionAssistant):
 
 
 def apply_strategy(
-    assistant: Assistant, showing: SamplingStrategy, score: Score | None = None, fits: Fits | None = None
+    assistant: Assistant, strategy: SamplingStrategy, score: Score | None = None, fits: Fits | None = None
 ) -> Assistant:
     """The assistant as it is shown; `score` ranks, `fits` tells how many examples find room (None: as a checkpoint's
     context says, all of them elsewhere).
@@ -129,31 +129,31 @@ def apply_strategy(
     Raises CharterError where the assistant or what was given can't do it.
     """
     local = local_of(assistant)
-    made = _apply_prompting(
-        assistant, showing, context_check(local) if fits is None and local is not None else fits
+    sampler = _apply_prompting(
+        assistant, strategy, context_check(local) if fits is None and local is not None else fits
     )
-    if not showing.ranks:
-        return made
+    if not strategy.ranks:
+        return sampler
     if score is None:
-        raise CharterError(f"mode {showing.mode} ranks by a preference model; name one as grader")
+        raise CharterError(f"mode {strategy.mode} ranks by a preference model; name one as grader")
     return BestOfN(
-        made.reply, score, showing.count, best_first if showing.mode == "rejection" else nearest_median
+        sampler.reply, score, strategy.count, best_first if strategy.mode == "rejection" else nearest_median
     )
 
 
-def _apply_prompting(assistant: Assistant, showing: SamplingStrategy, fits: Fits | None) -> Assistant:
+def _apply_prompting(assistant: Assistant, strategy: SamplingStrategy, fits: Fits | None) -> Assistant:
     texts = "text" in assistant.capabilities
-    if showing.asked == "policy":
+    if strategy.prompting == "policy":
         return assistant
-    if not texts and (showing.asked == "plain" or showing.form == "text"):
+    if not texts and (strategy.prompting == "plain" or strategy.form == "text"):
         raise CharterError(
-            f"{showing.words} needs an engine that continues plain text, and this server takes dialogues alone; use an "
+            f"{strategy.words} needs an engine that continues plain text, and this server takes dialogues alone; use an "
             "openai: server or a checkpoint"
         )
-    if showing.asked == "plain":
+    if strategy.prompting == "plain":
         return FewShot(assistant.reply, plain_example(), "text", fits)
-    form = showing.form or ("text" if texts else "turns")
-    return FewShot(assistant.reply, hhh_prompt().last(showing.examples), form, fits)
+    form = strategy.form or ("text" if texts else "turns")
+    return FewShot(assistant.reply, hhh_prompt().last(strategy.examples), form, fits)
 
 
 def context_check(assistant: LocalAssistant) -> Fits:
@@ -170,14 +170,14 @@ def open_grader(
     ref: str, folder: Path | None = None, device: str = "cpu", precision: str = "float32"
 ) -> PreferenceModel:
     """The preference model of a reference; relative paths start at `folder`."""
-    found = resolve(ref, folder)
-    source = Input("grader", ref, found.kind, found.variant, found.path, found.ref, found.digest)
+    target = resolve(ref, folder)
+    source = Input("grader", ref, target.kind, target.variant, target.path, target.ref, target.digest)
     return PreferenceModel.open(checkpoint_folder(source), device, precision)
 
 
 def open_with_strategy(
     source: Input,
-    showing: SamplingStrategy,
+    strategy: SamplingStrategy,
     grader: PreferenceModel | None = None,
     device: str = "cpu",
     precision: str = "float32",
@@ -185,9 +185,9 @@ def open_with_strategy(
 ) -> Assistant:
     """The assistant behind a role, as it is shown; without `grader`, the one that the settings name is opened."""
     assistant = open_assistant(source, device, precision=precision, memory=memory)
-    if showing.ranks and grader is None and showing.grader:
-        grader = open_grader(showing.grader, device=device, precision=precision)
-    return apply_strategy(assistant, showing, None if grader is None else scores_of(grader))
+    if strategy.ranks and grader is None and strategy.grader:
+        grader = open_grader(strategy.grader, device=device, precision=precision)
+    return apply_strategy(assistant, strategy, None if grader is None else scores_of(grader))
 
 
 def _messages(prompt: Prompt) -> Sequence[Message]:

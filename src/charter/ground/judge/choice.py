@@ -65,16 +65,16 @@ def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list
     half = len(questions)
     scored = "score" in labeller.capabilities
     if how.thought_tokens:
-        shown = _after_thought(labeller, orders, how)
+        probabilities = _after_thought(labeller, orders, how)
     else:
-        asked = [choice_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
+        requests = [choice_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
         if scored:
-            logits = _logits(labeller, asked, [q.id for q, _, _ in orders])
+            logits = _logits(labeller, requests, [q.id for q, _, _ in orders])
             pairs = list(zip(logits[:half], logits[half:], strict=True))
             return [Choice(_sigma((a - b) / 2), (_sigma(a) + _sigma(b)) / 2) for a, b in pairs]
         names = [(q.id, f"{q.id}-{i >= half}") for i, (q, _, _) in enumerate(orders)]
-        shown = _votes(labeller, asked, names, how)
-    turned = zip(shown[:half], shown[half:], strict=True)
+        probabilities = _votes(labeller, requests, names, how)
+    turned = zip(probabilities[:half], probabilities[half:], strict=True)
     return [Choice((a + 1 - b) / 2, (a + b) / 2, not scored) for a, b in turned]
 
 
@@ -82,22 +82,22 @@ def _sigma(logit: float) -> float:
     return 1 / (1 + math.exp(min(700.0, -logit)))
 
 
-def _logits(labeller: Assistant, asked: Sequence[list[Message]], questions: Sequence[str]) -> list[float]:
+def _logits(labeller: Assistant, requests: Sequence[list[Message]], questions: Sequence[str]) -> list[float]:
     """log p(A) - log p(B) of each request, A being the option shown first."""
     with naming_prompts(questions):
-        pairs = labeller.score([(messages, OPTIONS) for messages in asked])
+        pairs = labeller.score([(messages, OPTIONS) for messages in requests])
     return [a - b for a, b in pairs]
 
 
 def _votes(
-    labeller: Assistant, asked: Sequence[list[Message]], names: Sequence[tuple[str, str]], how: How
+    labeller: Assistant, requests: Sequence[list[Message]], names: Sequence[tuple[str, str]], how: How
 ) -> list[float]:
     """Share of the votes for the option shown first, of each request.
 
     names: of each request, its question's id and what its votes' seed comes from.
     """
     seeds = [derive_seed(how.seed, "vote", name) for _, name in names]
-    replies = labeller.reply(asked, Sampling(temperature=1.0, max_tokens=8), n=how.votes, seeds=seeds)
+    replies = labeller.reply(requests, Sampling(temperature=1.0, max_tokens=8), n=how.votes, seeds=seeds)
     shares = []
     for votes in replies:
         letters = [place for v in votes if (place := letter_of(v.text, 2)) is not None]
@@ -107,23 +107,25 @@ def _votes(
 
 def _after_thought(labeller: Assistant, orders: Sequence[tuple[Question, str, str]], how: How) -> list[float]:
     """Mean over sampled chains of thought of the probability of the option shown first."""
-    asked = [thought_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
+    requests = [thought_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
     seeds = [derive_seed(how.seed, "thought", q.id, n) for n, (q, _, _) in enumerate(orders)]
     sampling = Sampling(temperature=1.0, max_tokens=how.thought_tokens)
     with naming_prompts(q.id for q, _, _ in orders):
-        chains = labeller.reply(asked, sampling, n=how.thought_samples, seeds=seeds)
+        chains = labeller.reply(requests, sampling, n=how.thought_samples, seeds=seeds)
     concluded, names = [], []
-    for number, (messages, thoughts) in enumerate(zip(asked, chains, strict=True)):
+    for number, (messages, thoughts) in enumerate(zip(requests, chains, strict=True)):
         for k, thought in enumerate(thoughts):
             concluded.append(answer_messages(messages, thought.text))
             question = orders[number][0].id
             names.append((question, f"{question}-{number >= len(orders) // 2}-{k}"))
     if "score" in labeller.capabilities:
-        shown = [_sigma(logit) for logit in _logits(labeller, concluded, [question for question, _ in names])]
+        probabilities = [
+            _sigma(logit) for logit in _logits(labeller, concluded, [question for question, _ in names])
+        ]
     else:
-        shown = _votes(labeller, concluded, names, how)
+        probabilities = _votes(labeller, concluded, names, how)
     size = how.thought_samples
-    return [sum(shown[i : i + size]) / size for i in range(0, len(shown), size)]
+    return [sum(probabilities[i : i + size]) / size for i in range(0, len(probabilities), size)]
 
 
 def clamp(p: float, low: float) -> float:

@@ -63,15 +63,15 @@ def precision_recall(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, A
     measured: dict[str, dict[str, Any]] = {}
     for name, detect in DETECTORS.items():
         verdicts = [(detect(str(row["reply"])), bool(row[name])) for row in rows if name in row]
-        found = sum(hit for hit, _ in verdicts)
-        there = sum(truth for _, truth in verdicts)
-        both = sum(hit and truth for hit, truth in verdicts)
+        num_detected = sum(hit for hit, _ in verdicts)
+        num_positive = sum(truth for _, truth in verdicts)
+        num_correct = sum(hit and truth for hit, truth in verdicts)
         measured[name] = {
-            "precision": both / found if found else None,
-            "precision_interval": list(wilson(both, found)),
-            "recall": both / there if there else None,
-            "recall_interval": list(wilson(both, there)),
+            "precision": num_correct / num_detected if num_detected else None,
+            "precision_interval": list(wilson(num_correct, num_detected)),
+            "recall": num_correct / num_positive if num_positive else None,
+            "recall_interval": list(wilson(num_correct, num_positive)),
             "n": len(verdicts),
-            "positives": there,
+            "positives": num_positive,
         }
     return measured

@@ -93,13 +93,13 @@ def in_slices(score: Scorer, out: Workspace, what: str, size: int = 64) -> Score
     weights are cut up among processes, all of them score every slice together."""
 
     def scored(items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
-        found: list[list[float]] = []
+        scores: list[list[float]] = []
         with out.progress(what, len(items)) as bar:
             for at in range(0, len(items), size):
                 part = items[at : at + size]
-                found += score(part)
+                scores += score(part)
                 bar.advance(len(part))
-        return found
+        return scores
 
     return scored
 

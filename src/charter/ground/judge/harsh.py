@@ -47,6 +47,6 @@ def _scolds(sentence: str) -> bool:
     if _SHAMING.search(sentence):
         return True
     return bool(_YOU.search(sentence)) and any(
-        not _DENIED.search(sentence[: found.start()]) and not _ASIDE.search(sentence[found.end() :])
-        for found in _INSULT.finditer(sentence)
+        not _DENIED.search(sentence[: match.start()]) and not _ASIDE.search(sentence[match.end() :])
+        for match in _INSULT.finditer(sentence)
     )

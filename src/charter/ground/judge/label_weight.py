@@ -22,10 +22,10 @@ def trust(tested: Sequence[Mapping[str, Any]], chance_weight: float) -> float:
 
 def by_set(tested: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """The rows of each set of known pairs."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    rows_by_set: dict[str, list[Mapping[str, Any]]] = {}
     for row in tested:
-        found.setdefault(str(row.get("set", "")), []).append(row)
-    return found
+        rows_by_set.setdefault(str(row.get("set", "")), []).append(row)
+    return rows_by_set
 
 
 def _trust(tested: Sequence[Mapping[str, Any]], chance_weight: float) -> float:

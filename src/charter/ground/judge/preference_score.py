@@ -103,7 +103,7 @@ class PreferenceModel:
         """Score of each reply behind its messages; in float32 the same alone or in a batch within 1e-4."""
         encoded = [encode_item(self.template, m, replies, self.context) for m, replies in items]
         order = sorted(range(len(encoded)), key=lambda i: encoded[i].tokens)
-        found: list[list[float]] = [[] for _ in encoded]
+        scores: list[list[float]] = [[] for _ in encoded]
         with torch.no_grad(), autocast(self.device, self.precision):
             for group in microbatches([encoded[i].tokens for i in order], ROW_TOKENS):
                 members = [order[i] for i in group]
@@ -111,5 +111,5 @@ class PreferenceModel:
                 flat = scores_R.tolist()
                 for i in members:
                     count = len(encoded[i].replies)
-                    found[i], flat = flat[:count], flat[count:]
-        return found
+                    scores[i], flat = flat[:count], flat[count:]
+        return scores

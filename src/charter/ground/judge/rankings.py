@@ -49,16 +49,16 @@ def share_of(comparison: Comparison, purpose: str) -> float:
 
 
 def split_heldout(
-    rows: Sequence[Comparison], given: Sequence[Comparison], share: float
+    rows: Sequence[Comparison], heldout: Sequence[Comparison], share: float
 ) -> tuple[list[Comparison], list[Comparison]]:
     """Training and held-out comparisons, disjoint in their first user turns: those given are held out whole; without
     any, a share of the prompts is."""
-    if given:
-        known = {share_of(c, "heldout") for c in given}
-        return [c for c in rows if share_of(c, "heldout") not in known], list(given)
+    if heldout:
+        heldout_shares = {share_of(c, "heldout") for c in heldout}
+        return [c for c in rows if share_of(c, "heldout") not in heldout_shares], list(heldout)
     # a labeller worse than chance is no truth to measure by
-    kept = [c for c in rows if share_of(c, "heldout") < share and c.weight > 0]
-    return [c for c in rows if share_of(c, "heldout") >= share], kept
+    sample = [c for c in rows if share_of(c, "heldout") < share and c.weight > 0]
+    return [c for c in rows if share_of(c, "heldout") >= share], sample
 
 
 def rank(
@@ -100,11 +100,11 @@ def count_pairs(rankings: Sequence[Ranking]) -> int:
 
 def duels(rankings: Sequence[Ranking]) -> list[tuple[Pair, int, int]]:
     """Each pair of some rankings, and where its chosen and its rejected reply stand among all their replies."""
-    found, at = [], 0
+    rows, at = [], 0
     for ranking in rankings:
-        found += [(pair, at + pair.chosen, at + pair.rejected) for pair in ranking.pairs]
+        rows += [(pair, at + pair.chosen, at + pair.rejected) for pair in ranking.pairs]
         at += len(ranking.texts)
-    return found
+    return rows
 
 
 def count_origins(comparisons: Sequence[Comparison]) -> dict[str, int]:
@@ -114,8 +114,8 @@ def count_origins(comparisons: Sequence[Comparison]) -> dict[str, int]:
         "built" if c.source.endswith(BUILT) else c.source.partition(":")[0] or "unknown" for c in comparisons
     )
     axes = Counter(c.axis for c in comparisons)
-    found = {f"pairs_{name}": whose[name] for name in sorted(whose)}
-    return found | {f"axis_{name}": axes[name] for name in sorted(axes)}
+    counts = {f"pairs_{name}": whose[name] for name in sorted(whose)}
+    return counts | {f"axis_{name}": axes[name] for name in sorted(axes)}
 
 
 def heldout_rows(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> list[dict[str, Any]]:

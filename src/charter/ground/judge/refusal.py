@@ -36,7 +36,7 @@ _ENDS = frozenset(".!?:")
 def features(text: str) -> set[str]:
     """1-3-word grams of the opening's sentences, starts of sentences ("^") and of the reply ("^^"), rules."""
     start = opening(text)
-    found = set(match_rules(start))
+    names = set(match_rules(start))
     sentence: list[str] = []
     first = True
     for word in [*_WORD.findall(start.lower()), "."]:
@@ -46,12 +46,12 @@ def features(text: str) -> set[str]:
         if not sentence:
             continue
         for n in (1, 2, 3):
-            found.update(" ".join(sentence[i : i + n]) for i in range(len(sentence) - n + 1))
-            found.add("^" + " ".join(sentence[:n]))
+            names.update(" ".join(sentence[i : i + n]) for i in range(len(sentence) - n + 1))
+            names.add("^" + " ".join(sentence[:n]))
             if first:
-                found.add("^^" + " ".join(sentence[:n]))
+                names.add("^^" + " ".join(sentence[:n]))
         first, sentence = False, []
-    return found
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +68,27 @@ class Detector:
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, total))))
 
 
-def fit(shown: Sequence[Example], penalty: float = PENALTY) -> Detector:
+def fit(replies: Sequence[Example], penalty: float = PENALTY) -> Detector:
     """The detector that minimises the penalised log-loss of the examples.
 
     Each comes twice, the second time with its rules alone: else the words of the training refusals would
     explain all of them, and a rule that fires on a wording never seen would weigh little.
     """
-    rows = [features(example.text) for example in shown]
+    rows = [features(example.text) for example in replies]
     rows += [{f for f in row if f.startswith(RULE)} for row in rows]
-    shown = [*shown, *shown]
+    replies = [*replies, *replies]
     topics: defaultdict[str, set[str]] = defaultdict(set)
-    for row, example in zip(rows, shown, strict=True):
+    for row, example in zip(rows, replies, strict=True):
         for feature in row:
             topics[feature].add(example.topic)
-    names = sorted(f for f, seen in topics.items() if len(seen) >= TOPICS)
+    names = sorted(f for f, own in topics.items() if len(own) >= TOPICS)
     place = {name: i for i, name in enumerate(names)}
     columns = [sorted(place[f] for f in row if f in place) for row in rows]
     ends = np.cumsum([0, *map(len, columns)])
     flat = np.array([c for row in columns for c in row], dtype=np.int64)
     x = csr_matrix((np.ones(len(flat)), flat, ends), shape=(len(rows), len(names)))
     x_t = x.T.tocsr()
-    y = np.array([1.0 if example.refusal else -1.0 for example in shown])
+    y = np.array([1.0 if example.refusal else -1.0 for example in replies])
 
     def loss(parameters: Any) -> tuple[float, Any]:
         weights, bias = parameters[:-1], parameters[-1]
@@ -104,9 +104,9 @@ def fit(shown: Sequence[Example], penalty: float = PENALTY) -> Detector:
         return np.append(x_t @ pull + penalty * direction[:-1], pull.sum())
 
     start = np.zeros(len(names) + 1)
-    found = minimize(loss, start, jac=True, hessp=curve, method="Newton-CG", options={"xtol": 1e-4})
-    weights = {name: float(w) for name, w in zip(names, found.x[:-1], strict=True) if w}
-    return Detector(weights, float(found.x[-1]))
+    optimum = minimize(loss, start, jac=True, hessp=curve, method="Newton-CG", options={"xtol": 1e-4})
+    weights = {name: float(w) for name, w in zip(names, optimum.x[:-1], strict=True) if w}
+    return Detector(weights, float(optimum.x[-1]))
 
 
 @functools.lru_cache(maxsize=1)

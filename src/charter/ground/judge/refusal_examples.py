@@ -56,9 +56,9 @@ def declines(text: str) -> bool:
 def complies(text: str) -> bool:
     """Whether a reply to a harmful or harmful-looking request goes along beyond doubt: nobody says no in it,
     and nobody is scolded."""
-    said = IDIOM.sub(" ", plain(text))
+    claims = IDIOM.sub(" ", plain(text))
     doubts = (_FIRST_PERSON_NO, _SCOLDS, NO_FIRST, UNABLE)
-    return not any(doubt.search(said) for doubt in doubts) and not declines(text)
+    return not any(doubt.search(claims) for doubt in doubts) and not declines(text)
 
 
 def drop_refusals(text: str) -> str:
@@ -66,12 +66,12 @@ def drop_refusals(text: str) -> str:
     Empty where nothing says no, or where under 8 words remain."""
     clauses = _CLAUSE.split(plain(text))
     noes = (_FIRST_PERSON_NO, NO_FIRST, UNABLE, DIRECT)
-    kept = [c for c in clauses if not any(no.search(c) for no in noes)]
-    if not kept or len(kept) == len(clauses):
+    rest = [c for c in clauses if not any(no.search(c) for no in noes)]
+    if not rest or len(rest) == len(clauses):
         return ""
-    kept[0] = _JOINT.sub("", kept[0])
-    left = " ".join([kept[0][:1].upper() + kept[0][1:], *kept[1:]])
-    return left if len(left.split()) >= 8 else ""
+    rest[0] = _JOINT.sub("", rest[0])
+    remainder = " ".join([rest[0][:1].upper() + rest[0][1:], *rest[1:]])
+    return remainder if len(remainder.split()) >= 8 else ""
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def examples() -> list[Example]:
     comes a second time without the words that say no: authored ones say it more plainly than models do."""
     refusals = list(_answers("refusals.train", True))
     harmful = {example.topic for example in refusals}
-    found = [
+    direct = [
         *refusals,
         *_answers("helpful.train", False),
         *_answers("lookalikes.train", False),
@@ -119,5 +119,5 @@ def examples() -> list[Example]:
         *_comparisons(),
         *(Example(row["reply"], row["refusal"], row["topic"]) for row in _rows("detectors.train")),
     ]
-    indirect = [Example(drop_refusals(e.text), True, e.topic) for e in found if e.refusal]
-    return [example for example in (*found, *indirect) if example.text.strip()]
+    indirect = [Example(drop_refusals(e.text), True, e.topic) for e in direct if e.refusal]
+    return [example for example in (*direct, *indirect) if example.text.strip()]

@@ -54,16 +54,16 @@ class SamplingStrategy(Frozen):
 
     @model_validator(mode="after")
     def _agree(self) -> SamplingStrategy:
-        given = [name for name in ("samples", "grader") if getattr(self, name)]
-        given += ["sampled"] if self.sampled != "policy" else []
-        if given and not self.ranks:
+        fields = [name for name in ("samples", "grader") if getattr(self, name)]
+        fields += ["sampled"] if self.sampled != "policy" else []
+        if fields and not self.ranks:
             raise ValueError(
-                f"{given[0]} belongs to mode rejection or median, not to {self.mode}; leave it out"
+                f"{fields[0]} belongs to mode rejection or median, not to {self.mode}; leave it out"
             )
-        given = ["examples"] if self.examples != EXAMPLES else []
-        given += ["form"] if self.form is not None else []
-        if given and self.asked != "prompted":
-            raise ValueError(f"{given[0]} belongs to the HHH prompt, which is not shown here; leave it out")
+        fields = ["examples"] if self.examples != EXAMPLES else []
+        fields += ["form"] if self.form is not None else []
+        if fields and self.prompting != "prompted":
+            raise ValueError(f"{fields[0]} belongs to the HHH prompt, which is not shown here; leave it out")
         return self
 
     @property
@@ -77,7 +77,7 @@ class SamplingStrategy(Frozen):
         return self.samples or SAMPLES[self.mode] if self.ranks else 1
 
     @property
-    def asked(self) -> Prompting:
+    def prompting(self) -> Prompting:
         """How the model itself is asked."""
         return self.sampled if self.mode == "rejection" or self.mode == "median" else self.mode
 
@@ -92,9 +92,9 @@ class SamplingStrategy(Frozen):
         return ", ".join(parts)
 
 
-def display_name(model: str, showing: SamplingStrategy) -> str:
+def display_name(model: str, strategy: SamplingStrategy) -> str:
     """What a model is called where votes or numbers name it: "start" as it is, else "start (rejection)"."""
-    return model if showing == SamplingStrategy() else f"{model} ({showing.words})"
+    return model if strategy == SamplingStrategy() else f"{model} ({strategy.words})"
 
 
 def best_first(scores: Sequence[float], n: int | None = None) -> list[int]:

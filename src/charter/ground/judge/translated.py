@@ -20,8 +20,8 @@ def sentence_counts(bleu: BLEU | None, reply: str, reference: str) -> dict[str, 
     letters = {"chrf": chrf_counts(hypothesis, reference)}
     if bleu is None:
         return letters
-    found = bleu.corpus_score([hypothesis], [[reference]])
-    return {"bleu": [found.sys_len, found.ref_len, *found.counts, *found.totals]} | letters
+    score = bleu.corpus_score([hypothesis], [[reference]])
+    return {"bleu": [score.sys_len, score.ref_len, *score.counts, *score.totals]} | letters
 
 
 def at_hand(tokenizer: str) -> BLEU | None:

@@ -79,11 +79,13 @@ def _alpha(sums: Floats) -> Floats:
     return _correct_for_chance(sums[..., 0] / votes, (each * (each - 1)).sum(axis=-1) / (votes * (votes - 1)))
 
 
-def _correct_for_chance(found: Floats, chance: Floats) -> Floats:
+def _correct_for_chance(observed: Floats, chance: Floats) -> Floats:
     """Agreement beyond chance; nan where chance alone makes everybody agree."""
-    found, chance = np.asarray(found), np.asarray(chance)
+    observed, chance = np.asarray(observed), np.asarray(chance)
     room = 1 - chance
-    return np.asarray(np.divide(found - chance, room, out=np.full(found.shape, np.nan), where=room > 1e-12))
+    return np.asarray(
+        np.divide(observed - chance, room, out=np.full(observed.shape, np.nan), where=room > 1e-12)
+    )
 
 
 def _estimate(statistic: Callable[[Floats], Floats], sums: Floats, many: Floats, draws: Floats) -> Estimate:
@@ -100,8 +102,8 @@ def _estimate(statistic: Callable[[Floats], Floats], sums: Floats, many: Floats,
 
 def _percent(sums: Floats, many: Floats, draws: Floats) -> Estimate:
     """Share of agreeing pairs; Wilson's interval where all items agree alike, since resampling shows nothing."""
-    found = _estimate(lambda totals: totals[..., 0] / totals[..., 1], sums, many, draws)
-    if found.value is None or found.low is not None:
-        return found
+    share = _estimate(lambda totals: totals[..., 0] / totals[..., 1], sums, many, draws)
+    if share.value is None or share.low is not None:
+        return share
     items = float(many.sum())
-    return Estimate(found.value, *wilson(found.value * items, items))
+    return Estimate(share.value, *wilson(share.value * items, items))

@@ -72,8 +72,8 @@ class Clusters:
 
 def clusters(kinds: Ints, places: Ints, wins: Floats, many: Floats, pairs: int) -> Clusters:
     """Sums wins by kind of cluster and place: a pair's number for its first model, that plus P for its second."""
-    found = coo_matrix((wins, (kinds, places)), shape=(len(many), 2 * pairs))
-    return Clusters(found.tocsr(), many)
+    wins_by_kind = coo_matrix((wins, (kinds, places)), shape=(len(many), 2 * pairs))
+    return Clusters(wins_by_kind.tocsr(), many)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +97,17 @@ def place(design: Design, wins: Floats) -> Floats:
 
 
 def _find_reachable(graph: Any, start: int) -> NDArray[np.bool_]:
-    found = np.zeros(graph.shape[0], dtype=bool)
-    found[breadth_first_order(graph, start, return_predecessors=False)] = True
-    return found
+    reachable = np.zeros(graph.shape[0], dtype=bool)
+    reachable[breadth_first_order(graph, start, return_predecessors=False)] = True
+    return reachable
 
 
-def within(design: Design, kept: NDArray[np.bool_]) -> tuple[Design, Ints]:
+def within(design: Design, mask: NDArray[np.bool_]) -> tuple[Design, Ints]:
     """The design among some of the models, and which pairs are left."""
-    number = np.cumsum(kept) - 1
-    pairs = np.flatnonzero(kept[design.first] & kept[design.second])
+    number = np.cumsum(mask) - 1
+    pairs = np.flatnonzero(mask[design.first] & mask[design.second])
     first, second = number[design.first[pairs]], number[design.second[pairs]]
-    return Design(int(kept.sum()), first, second, int(number[design.base])), pairs
+    return Design(int(mask.sum()), first, second, int(number[design.base])), pairs
 
 
 def fit(design: Design, wins: Floats, start: Floats | None = None) -> tuple[Floats, NDArray[np.bool_]]:
@@ -148,7 +148,7 @@ def _strongly_connected(design: Design, wins: Floats) -> NDArray[np.bool_]:
     one, two = np.split(wins > 0, 2, axis=1)
     beat = np.zeros((len(wins), design.models, design.models), dtype=np.float32)
     beat[:, design.first, design.second], beat[:, design.second, design.first] = one, two
-    found = np.ones(len(wins), dtype=bool)
+    connected = np.ones(len(wins), dtype=bool)
     for graph in (beat, beat.transpose(0, 2, 1)):  # to the base, then from it
         reached = np.zeros((len(wins), design.models, 1), dtype=np.float32)
         reached[:, design.base] = 1
@@ -157,8 +157,8 @@ def _strongly_connected(design: Design, wins: Floats) -> NDArray[np.bool_]:
             if np.array_equal(further, reached):
                 break
             reached = further
-        found &= reached.all(axis=(1, 2))
-    return found
+        connected &= reached.all(axis=(1, 2))
+    return connected
 
 
 def chances(design: Design, ratings: Floats) -> Floats:
@@ -169,12 +169,12 @@ def chances(design: Design, ratings: Floats) -> Floats:
 def information(design: Design, weights: Floats) -> Floats:
     """Minus the second derivative of the log-likelihood by all ratings but the base's, [B, M-1, M-1], where `weights`
     [B, P] are votes x p x (1 - p)."""
-    found = np.zeros((len(weights), design.models, design.models))
-    found[:, design.first, design.second] = found[:, design.second, design.first] = -weights
+    matrix = np.zeros((len(weights), design.models, design.models))
+    matrix[:, design.first, design.second] = matrix[:, design.second, design.first] = -weights
     diagonal = np.arange(design.models)
-    found[:, diagonal, diagonal] = -found.sum(axis=2)
+    matrix[:, diagonal, diagonal] = -matrix.sum(axis=2)
     free = np.delete(diagonal, design.base)
-    return found[:, free[:, None], free]
+    return matrix[:, free[:, None], free]
 
 
 def covariance(design: Design, wins: Floats, ratings: Floats) -> Floats:
@@ -211,15 +211,15 @@ def clustered_ends(design: Design, ways: Sequence[Clusters], ratings: Floats) ->
     and Miller 2011; that each has its own t is ours), which leaves no less than either. With fewer than FEW clusters,
     whose scores can cancel by chance, no half-width is below that of independent votes.
     """
-    found = []
+    squares = []
     for votes in ways:
         square = float(stdtrit(votes.count - 1, 0.975)) ** 2 * _variances(sandwich(design, votes, ratings))
         if votes.count < FEW:
             square = np.maximum(square, Z * Z * _variances(covariance(design, votes.total, ratings)))
-        found.append(square)
-    widest = found[0]
+        squares.append(square)
+    widest = squares[0]
     if len(ways) > 1:
-        widest = np.maximum(np.maximum(found[0], found[1]), found[0] + found[1] - found[2])
+        widest = np.maximum(np.maximum(squares[0], squares[1]), squares[0] + squares[1] - squares[2])
     return _around(ratings, np.sqrt(widest))
 
 
@@ -238,25 +238,25 @@ def resample(design: Design, votes: Clusters, ratings: Floats, resamples: int, s
     """Ratings [B, M] of resampled clusters, from the maximum for all as a start; inf, -inf and nan as `place` says."""
     rng = np.random.default_rng(seed)
     share = votes.many / votes.many.sum()
-    found = []
+    blocks = []
     for at in range(0, resamples, BLOCK):
         draws = rng.multinomial(votes.count, share, size=min(BLOCK, resamples - at)).astype(np.float64)
         wins = np.asarray((votes.wins.T @ draws.T).T)
         block, done = fit(design, wins, ratings)
         for row in np.flatnonzero(~done):
             block[row] = _rate_one_sided(design, wins[row])
-        found.append(block)
-    return np.concatenate(found)
+        blocks.append(block)
+    return np.concatenate(blocks)
 
 
 def _rate_one_sided(design: Design, wins: Floats) -> Floats:
     """Ratings [M] of a resample in which some models only won, only lost, or were not drawn."""
-    found = place(design, wins)
-    kept = found == 0
-    inner, pairs = within(design, kept)
+    ratings = place(design, wins)
+    finite = ratings == 0
+    inner, pairs = within(design, finite)
     both = np.concatenate([pairs, pairs + len(design.first)])
-    found[kept] = fit(inner, wins[None, both])[0][0]
-    return found
+    ratings[finite] = fit(inner, wins[None, both])[0][0]
+    return ratings
 
 
 def bootstrap_ends(draws: Floats) -> Ends:

@@ -27,8 +27,8 @@ class Statement(NamedTuple):
     """What was stated and what was found, in the same unit; the cluster that it belongs to."""
 
     cluster: str
-    stated: float
-    found: float
+    predicted: float
+    observed: float
 
 
 States = Callable[[Sequence[Row]], Sequence[Statement]]
@@ -42,9 +42,9 @@ class Scale:
     high: float
     bins: int = 5
 
-    def place(self, stated: float) -> int:
+    def place(self, predicted: float) -> int:
         """The number of a statement's bin, from 0."""
-        return min(self.bins - 1, max(0, int((stated - self.low) / (self.high - self.low) * self.bins)))
+        return min(self.bins - 1, max(0, int((predicted - self.low) / (self.high - self.low) * self.bins)))
 
 
 CONFIDENCE = Scale(0.5, 1.0)
@@ -82,10 +82,10 @@ def of_gaps(where: Callable[[Row], bool]) -> States:
 
 def group_by_bin(statements: Iterable[Statement], scale: Scale) -> list[list[Statement]]:
     """The statements of each bin that holds any, lowest first."""
-    found: dict[int, list[Statement]] = {}
+    bins: dict[int, list[Statement]] = {}
     for statement in statements:
-        found.setdefault(scale.place(statement.stated), []).append(statement)
-    return [members for _, members in sorted(found.items())]
+        bins.setdefault(scale.place(statement.predicted), []).append(statement)
+    return [members for _, members in sorted(bins.items())]
 
 
 def calibration_error(states: States, scale: Scale = CONFIDENCE) -> Callable[[Sequence[Row]], Table]:
@@ -93,13 +93,13 @@ def calibration_error(states: States, scale: Scale = CONFIDENCE) -> Callable[[Se
 
     def each(rows: Sequence[Row]) -> Iterable[tuple[str, float, float]]:
         for members in group_by_bin(states(rows), scale):
-            sign = math.copysign(1.0, sum(s.stated - s.found for s in members))
+            sign = math.copysign(1.0, sum(s.predicted - s.observed for s in members))
             for s in members:
-                yield s.cluster, sign * (s.stated - s.found), 1.0
+                yield s.cluster, sign * (s.predicted - s.observed), 1.0
 
     return lambda rows: tabulate(each(rows))
 
 
 def overconfidence(states: States) -> Callable[[Sequence[Row]], Table]:
     """Mean of what was stated less what was found."""
-    return lambda rows: tabulate((s.cluster, s.stated - s.found, 1.0) for s in states(rows))
+    return lambda rows: tabulate((s.cluster, s.predicted - s.observed, 1.0) for s in states(rows))

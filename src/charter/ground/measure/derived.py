@@ -44,8 +44,8 @@ def derived_interval(metric: Metric, tables: Mapping[str, Table]) -> Ends:
 
 def derived_count(metric: Metric, tables: Mapping[str, Table]) -> tuple[int, int]:
     """(rows, clusters) that it is computed from."""
-    counted = [tables[part] for part in (metric.parts[:1] if metric.paired else metric.parts)]
-    return sum(t.n for t in counted), sum(len(t.clusters) for t in counted)
+    part_tables = [tables[part] for part in (metric.parts[:1] if metric.paired else metric.parts)]
+    return sum(t.n for t in part_tables), sum(len(t.clusters) for t in part_tables)
 
 
 def _detection(

@@ -202,8 +202,8 @@ def _index_ngrams(rows: Rows) -> dict[Gram, list[int]]:
 
 def _design_effect(rows: Rows, places: Sequence[int]) -> float:
     """That of standing in these replies, whose clusters are prompts."""
-    there = set(places)
-    table = tabulate((row["id"], float(number in there), 1.0) for number, row in enumerate(rows))
+    containing = set(places)
+    table = tabulate((row["id"], float(number in containing), 1.0) for number, row in enumerate(rows))
     return len(rows) / effective_n(table)
 
 
@@ -220,8 +220,8 @@ def _mean(rows: Rows, key: str) -> float | None:
 
 
 def _of(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return math.fsum(numbers) / len(numbers) if numbers else None
 
 
 def snapshots(rows: Rows) -> Iterator[Rows]:
@@ -254,10 +254,10 @@ def snapshot_row(first: Rows, replies: Rows, level: float) -> dict[str, Any]:
     }
     if not number:
         return row | {"p": {}, "ngrams": [], "bound": None, "alarms": []}
-    told = drift(first, replies, level)
+    findings = drift(first, replies, level)
     return row | {
-        "p": {name: test.p_holm for name, test in told.tests.items()},
-        "ngrams": [asdict(gram) for gram in told.grown],
-        "bound": told.bound,
-        "alarms": list(told.alarms),
+        "p": {name: test.p_holm for name, test in findings.tests.items()},
+        "ngrams": [asdict(gram) for gram in findings.grown],
+        "bound": findings.bound,
+        "alarms": list(findings.alarms),
     }

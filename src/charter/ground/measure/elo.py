@@ -146,29 +146,31 @@ def standings(
     if base is not None and base not in names:
         raise CharterError(f"no vote names the base {base!r}; {suggest(base, names)}")
     many = len({tally.source for tally in tallies}) > 1
-    found = {}
+    rankings = {}
     for tally in tallies:
         key = f"{tally.axis} ({tally.source})" if many and tally.source != SOURCE else tally.axis
-        first = named if (named := tallies[0].first_named) in tally.models else tally.first_named
-        found[key] = rank(tally, base or first, method)
-    return found
+        first = (
+            default_base if (default_base := tallies[0].first_named) in tally.models else tally.first_named
+        )
+        rankings[key] = rank(tally, base or first, method)
+    return rankings
 
 
 def rank(tally: Tally, base: str, method: Method) -> Ranking:
     """The ranking of one tally relative to a base."""
-    counted = _count(tally, method.ties)
+    votes = _count(tally, method.ties)
     many = [int(tally.count[tally.outcome == outcome].sum()) for outcome in (TIE, BOTH_BAD, UNSURE)]
     ratings: Floats = np.full(len(tally.models), np.nan)
-    placed, found = ratings.copy(), Spread(None, method.interval or "hessian")
+    positions, spread = ratings.copy(), Spread(None, method.interval or "hessian")
     notes = [] if base in tally.models else [f"{base}, the base, has no votes here"]
     if base in tally.models:
         design = _design(tally, base)
-        placed = place(design, counted.total)
-        inner, pairs = within(design, placed == 0)
-        ratings[placed == 0] = fit(
-            inner, counted.total[np.concatenate([pairs, pairs + len(tally.pairs)])][None]
+        positions = place(design, votes.total)
+        inner, pairs = within(design, positions == 0)
+        ratings[positions == 0] = fit(
+            inner, votes.total[np.concatenate([pairs, pairs + len(tally.pairs)])][None]
         )[0][0]
-        found = _spread(tally, inner, pairs, ratings[placed == 0], method)
+        spread = _spread(tally, inner, pairs, ratings[positions == 0], method)
         if inner.models < 2:
             notes = [f"no chain of wins leads from {base} to another model and back: take another base"]
     return Ranking(
@@ -176,18 +178,20 @@ def rank(tally: Tally, base: str, method: Method) -> Ranking:
         source=tally.source,
         base=base,
         ties=method.ties,
-        interval=found.kind,
-        clustered=found.clustered,
-        standings=_standings(tally, base, ratings, found.ends, _reasons(tally, base, counted.total, placed)),
-        meetings=_meetings(tally, counted.total, ratings),
-        votes=round(float(counted.total.sum())),
+        interval=spread.kind,
+        clustered=spread.clustered,
+        standings=_standings(
+            tally, base, ratings, spread.ends, _reasons(tally, base, votes.total, positions)
+        ),
+        meetings=_meetings(tally, votes.total, ratings),
+        votes=round(float(votes.total.sum())),
         tied=many[0],
         both_bad=many[1],
         unsure=many[2],
         one_model=tally.one_model,
         raters=_raters(tally, method.ties),
         agreement=agreement(tally.patterns),
-        notes=(*notes, *found.notes),
+        notes=(*notes, *spread.notes),
     )
 
 
@@ -284,11 +288,11 @@ def _standings(
 ) -> tuple[Standing, ...]:
     """One a model, highest first, those without a number last and by name; `absent` has the votes of each and why it
     has no number."""
-    found = []
+    rows = []
     rated = np.flatnonzero(~np.isnan(ratings)).tolist()
     for number, (model, (n, note)) in enumerate(zip(tally.models, absent, strict=True)):
         if note:
-            found.append(Standing(model, None, None, None, n, note=note))
+            rows.append(Standing(model, None, None, None, n, note=note))
             continue
         low = high = 0.0 if model == base else None
         first = last = None
@@ -297,8 +301,8 @@ def _standings(
             low, high = _finite(ends.low[at, zero]), _finite(ends.high[at, zero])
             first = 1 + int((ends.low[:, at] > 0).sum())
             last = len(rated) - int((ends.high[:, at] < 0).sum())
-        found.append(Standing(model, float(ratings[number] * SCALE), low, high, n, first, last))
-    return tuple(sorted(found, key=lambda s: (s.elo is None, -(s.elo or 0.0), s.model)))
+        rows.append(Standing(model, float(ratings[number] * SCALE), low, high, n, first, last))
+    return tuple(sorted(rows, key=lambda s: (s.elo is None, -(s.elo or 0.0), s.model)))
 
 
 def _finite(nats: float) -> float | None:
@@ -309,7 +313,7 @@ def _design(tally: Tally, base: str) -> Design:
     return Design(len(tally.models), tally.pairs[:, 0], tally.pairs[:, 1], tally.models.index(base))
 
 
-def _reasons(tally: Tally, base: str, wins: Floats, placed: Floats) -> list[tuple[int, str]]:
+def _reasons(tally: Tally, base: str, wins: Floats, positions: Floats) -> list[tuple[int, str]]:
     """The votes of each model, and why it has no number; "" for those that have one."""
     one, two = tally.pairs.T
     first, second = np.split(wins, 2)
@@ -320,12 +324,12 @@ def _reasons(tally: Tally, base: str, wins: Floats, placed: Floats) -> list[tupl
         joined = place(_design(tally, base), np.tile(first + second, 2)) == 0
     words = [
         "" if at == 0 else _reason(base, w, n, near, at)
-        for w, n, near, at in zip(won, votes, joined, placed, strict=True)
+        for w, n, near, at in zip(won, votes, joined, positions, strict=True)
     ]
     return [(round(float(n)), word) for n, word in zip(votes, words, strict=True)]
 
 
-def _reason(base: str, won: float, votes: float, joined: bool, placed: float) -> str:
+def _reason(base: str, won: float, votes: float, joined: bool, position: float) -> str:
     """Why a model has no number that won so many of its votes."""
     all_of = f"all its {votes:g} votes" if votes > 1 else "its one vote"
     if votes == 0:
@@ -336,24 +340,26 @@ def _reason(base: str, won: float, votes: float, joined: bool, placed: float) ->
         return f"won {all_of} against the rest: no upper bound"
     if won == 0:
         return f"lost {all_of} against the rest: no lower bound"
-    if np.isnan(placed):
+    if np.isnan(position):
         return f"no chain of wins leads from it to {base}, nor one back"
-    if placed > 0:
+    if position > 0:
         return f"chains of wins lead from it to {base} and none back: no upper bound"
     return f"chains of wins lead from {base} to it and none back: no lower bound"
 
 
 def _meetings(tally: Tally, wins: Floats, ratings: Floats) -> tuple[Meeting, ...]:
     """Both directions of each pair with votes that count."""
-    found = []
+    meetings = []
     design = Design(len(tally.models), tally.pairs[:, 0], tally.pairs[:, 1], 0)
     for (one, two), won, lost, p in zip(
         tally.pairs.tolist(), *np.split(wins, 2), chances(design, ratings), strict=True
     ):
         if won + lost == 0:
             continue
-        known = not np.isnan(p)
+        rated = not np.isnan(p)
         for a, b, own, expected in ((one, two, won, p), (two, one, lost, 1 - p)):
-            predicted = float(expected) if known else None
-            found.append(Meeting(tally.models[a], tally.models[b], float(own), float(won + lost), predicted))
-    return tuple(found)
+            predicted = float(expected) if rated else None
+            meetings.append(
+                Meeting(tally.models[a], tally.models[b], float(own), float(won + lost), predicted)
+            )
+    return tuple(meetings)

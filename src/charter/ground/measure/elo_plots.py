@@ -28,11 +28,11 @@ def elo_figure(rankings: Mapping[str, Ranking]) -> Figure:
     models = _order_models(rankings)
     names = [_short(model) for model in models]
     size = _room(names) + 2.6 * len(rankings), 1.0 + 0.24 * len(models)
-    figure, panels = canvas(*size, columns=max(1, len(rankings)), apart=0.06)
+    figure, panels = canvas(*size, columns=max(1, len(rankings)), gap=0.06)
     for number, (axes, (name, ranking)) in enumerate(zip(panels, rankings.items(), strict=True)):
-        known = {s.model: s for s in ranking.standings if s.elo is not None}
+        by_model = {s.model: s for s in ranking.standings if s.elo is not None}
         points = [
-            Point(s.elo, s.low, s.high) if (s := known.get(model)) and s.elo is not None else None
+            Point(s.elo, s.low, s.high) if (s := by_model.get(model)) and s.elo is not None else None
             for model in models
         ]
         series = Series(name, points, SERIES[number % len(SERIES)])
@@ -49,12 +49,12 @@ def elo_figure(rankings: Mapping[str, Ranking]) -> Figure:
 
 def _order_models(rankings: Mapping[str, Ranking]) -> list[str]:
     """Models with a number anywhere, by their mean over the axes that have one, highest first."""
-    found: dict[str, list[float]] = {}
+    elos: dict[str, list[float]] = {}
     for ranking in rankings.values():
         for standing in ranking.standings:
             if standing.elo is not None:
-                found.setdefault(standing.model, []).append(standing.elo)
-    return sorted(found, key=lambda model: (-sum(found[model]) / len(found[model]), model))
+                elos.setdefault(standing.model, []).append(standing.elo)
+    return sorted(elos, key=lambda model: (-sum(elos[model]) / len(elos[model]), model))
 
 
 def _short(model: str) -> str:
@@ -82,7 +82,7 @@ def wins_figure(rankings: Mapping[str, Ranking]) -> Figure:
     size = max((min(MOST, len(r.standings)) for r in rankings.values()), default=1)
     room = _room([_short(s.model) for r in rankings.values() for s in r.standings])
     width, height = (room + 0.52 * size) * len(rankings) + 0.4, 0.5 + 0.7 * room + 0.42 * size
-    figure, panels = canvas(width, height, columns=max(1, len(rankings)), apart=0.06)
+    figure, panels = canvas(width, height, columns=max(1, len(rankings)), gap=0.06)
     for axes, (name, ranking) in zip(panels, rankings.items(), strict=True):
         _table(axes, name, ranking)
     return figure

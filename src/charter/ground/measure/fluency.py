@@ -47,7 +47,7 @@ def fluency_of(prompts: str) -> tuple[Metric, ...]:
         label = label if name == what else f"{label}, {title}"
         return Metric(name, file, table, better, meaning, label=label, **facts)
 
-    found = (
+    metrics = (
         metric("loop_rate", "Loops", flag("loop"), "lower", f"{words} that loop"),
         metric("cut_rate", "Cut at the limit", cut_share, "lower", f"{words} cut at the token limit"),
         metric(
@@ -76,9 +76,9 @@ def fluency_of(prompts: str) -> tuple[Metric, ...]:
         ),
     )
     if prompts != "helpful":
-        return found
+        return metrics
     return (
-        *found,
+        *metrics,
         *(
             Metric(
                 f"distinct_{n}",

@@ -40,11 +40,11 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
 def _draws(clusters: int, seed: int) -> NDArray[np.uint16]:
     """How often each cluster is drawn in each resample, [RESAMPLES, clusters]."""
     rng = np.random.default_rng(seed)
-    found = np.empty((RESAMPLES, clusters), dtype=np.uint16)
+    draw_counts = np.empty((RESAMPLES, clusters), dtype=np.uint16)
     for at in range(0, RESAMPLES, BLOCK):
-        block = found[at : at + BLOCK]
+        block = draw_counts[at : at + BLOCK]
         block[:] = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=len(block))
-    return found
+    return draw_counts
 
 
 def _resample_jointly(seed: int, *tables: Table) -> list[Floats]:
@@ -163,16 +163,16 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
         half = wilson(0, len(shared))[1] if yes_no else 0.0
         return Difference(0.0, -half, half, len(shared))
     if (_unanimous(first) and _unanimous(second)) or len(shared) < 2:
-        apart = independent(first, second, seed)
-        return Difference(apart.value, apart.low, apart.high, len(shared))
+        separate = independent(first, second, seed)
+        return Difference(separate.value, separate.low, separate.high, len(shared))
     draws_a, draws_b = _resample_jointly(seed, first, second)
     draws = draws_b - draws_a
     value, (low, high) = second.value - first.value, ends(draws)
     if changed < FEW:
         half = _students_half(draws, max(1, changed - 1))
         low, high = min(low, value - half), max(high, value + half)
-        if yes_no and (apart := independent(first, second, seed)).high - apart.low < high - low:
-            low, high = apart.low, apart.high
+        if yes_no and (separate := independent(first, second, seed)).high - separate.low < high - low:
+            low, high = separate.low, separate.high
     if yes_no:
         low, high = max(-1.0, low), min(1.0, high)
     return Difference(value, low, high, len(shared))

@@ -100,12 +100,12 @@ class Line:
 
 
 def canvas(
-    width: float, height: float, rows: int = 1, columns: int = 1, apart: float = 0.02
+    width: float, height: float, rows: int = 1, columns: int = 1, gap: float = 0.02
 ) -> tuple[Figure, list[Axes]]:
     """A figure of width x height inches with rows x columns axes, in reading order; between columns `apart` of an
     axis's width at least is left free."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=apart))
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=gap))
         grid = figure.subplots(rows, columns, squeeze=False)
     return figure, [axes for line in grid for axes in line]
 
@@ -125,17 +125,17 @@ def forest(
     On a log axis a value of 0 has no place: it is drawn as an arrow at the left edge.
     """
     step = min(0.24, 0.66 / max(1, len(series)))
-    seen = [p for s in series for p in s.points if p is not None]
-    floor = _floor(seen) if log else -math.inf
+    points = [p for s in series for p in s.points if p is not None]
+    floor = _floor(points) if log else -math.inf
     size = 6.0 if len(series) < 3 and len(labels) < 20 else 4.4
     for number, s in enumerate(series):
         shift = (number - (len(series) - 1) / 2) * step
-        named = False
+        in_legend = False
         for row, point in enumerate(s.points):
             if point is None:
                 continue
-            name = s.name if not named else "_"
-            named = True
+            name = s.name if not in_legend else "_"
+            in_legend = True
             _dot(axes, point, row + shift, s, floor, name, size)
     axes.set_yticks(range(len(labels)), list(labels))
     axes.tick_params(axis="y", length=0, labelcolor=INK)
@@ -252,8 +252,8 @@ def reliability(
     axes: Axes,
     title: str,
     bins: Sequence[tuple[float, Point, int]],
-    stated: str = "stated confidence",
-    found: str = "pairs ranked right",
+    x_label: str = "stated confidence",
+    y_label: str = "pairs ranked right",
     span: tuple[float, float] | None = None,
 ) -> None:
     """Calibration: (what was stated, what was found, how often) a bin, against the diagonal; of confidences against
@@ -272,8 +272,8 @@ def reliability(
         linewidth=1.1,
     )
     axes.set_title(title)
-    axes.set_xlabel(stated)
-    axes.set_ylabel(found)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
     edge = 0.04 * (high - low)
     axes.set_xlim(low - edge, high + edge)
     lowest = [p.low - 0.03 for _, p, _ in bins if p.low is not None]

@@ -43,15 +43,15 @@ def fit(sums: Floats) -> Floats:
     """
     flat = sums.reshape(-1, 2 * len(BUCKETS))
     nats, tokens = flat[:, : len(BUCKETS)], flat[:, len(BUCKETS) :]
-    there = tokens.sum(axis=0) > 0
-    found = np.full((len(flat), 3), np.nan)
-    if there.sum() >= LEAST_BUCKETS:
+    filled = tokens.sum(axis=0) > 0
+    fits = np.full((len(flat), 3), np.nan)
+    if filled.sum() >= LEAST_BUCKETS:
         with np.errstate(divide="ignore", invalid="ignore"):
-            loss_NB = nats[:, there] / tokens[:, there]
-        held_B = tokens.sum(axis=0)[there] / tokens[:, 0].sum()  # position 1 is there once a document
+            loss_NB = nats[:, filled] / tokens[:, filled]
+        lengths_B = tokens.sum(axis=0)[filled] / tokens[:, 0].sum()  # position 1 is there once a document
         best_N = np.full(len(flat), np.inf)
         for exponent in EXPONENTS:
-            x_B = mean_powers(np.array(BUCKETS)[there], held_B, exponent)
+            x_B = mean_powers(np.array(BUCKETS)[filled], lengths_B, exponent)
             slope_N = (loss_NB @ (x_B - x_B.mean())) / ((x_B - x_B.mean()) ** 2).sum()
             constant_N = loss_NB.mean(axis=1) - slope_N * x_B.mean()
             through_N = (loss_NB @ x_B) / (x_B @ x_B)
@@ -60,24 +60,24 @@ def fit(sums: Floats) -> Floats:
             residual_N = ((constant_N[:, None] + slope_N[:, None] * x_B - loss_NB) ** 2).sum(axis=1)
             better = residual_N < best_N
             best_N[better] = residual_N[better]
-            found[better] = np.stack([constant_N, slope_N, np.full(len(flat), exponent)], 1)[better]
-    return found.reshape(*sums.shape[:-1], 3)
+            fits[better] = np.stack([constant_N, slope_N, np.full(len(flat), exponent)], 1)[better]
+    return fits.reshape(*sums.shape[:-1], 3)
 
 
 def mean_powers(starts: npt.ArrayLike, counts: npt.ArrayLike, exponent: float) -> Floats:
     """Mean of t^-exponent over the `counts` positions from each of `starts` on: far positions by the integral (midpoint
     rule, within 1e-6)."""
-    first, held = np.asarray(starts, float), np.asarray(counts, float)
+    first, lengths = np.asarray(starts, float), np.asarray(counts, float)
     powers = np.concatenate([[0.0], np.cumsum(np.arange(1, _SUMMED) ** -exponent)])
-    near = np.minimum(first + held, _SUMMED).astype(int)
-    summed = powers[near - 1] - powers[np.minimum(first, near).astype(int) - 1]
-    low, high = first - 0.5, first + held - 0.5
+    near = np.minimum(first + lengths, _SUMMED).astype(int)
+    near_sums = powers[near - 1] - powers[np.minimum(first, near).astype(int) - 1]
+    low, high = first - 0.5, first + lengths - 0.5
     if exponent == 1:
         area = np.log(high / low)
     else:
         area = (high ** (1 - exponent) - low ** (1 - exponent)) / (1 - exponent)
-    found: Floats = np.where(first + held <= _SUMMED, summed, area) / held
-    return found
+    means: Floats = np.where(first + lengths <= _SUMMED, near_sums, area) / lengths
+    return means
 
 
 def fitted_constant(sums: Floats) -> Floats:

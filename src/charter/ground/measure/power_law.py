@@ -41,7 +41,7 @@ class Law:
         """E [R]; 0 without one, and where only rounding keeps it above 0."""
         if not self.floored:
             return np.zeros(len(self.levels))
-        return np.where((found := np.exp(self.levels[:, 0])) > NOTHING, found, 0.0)
+        return np.where((floors := np.exp(self.levels[:, 0])) > NOTHING, floors, 0.0)
 
     @property
     def coefficients(self) -> list[float]:
@@ -97,18 +97,18 @@ def _starts(z_KM: Floats, loss_M: Floats, shares: Sequence[float]) -> list[Float
     there is no floor."""
     floored = bool(shares)
     powers = z_KM[floored:]
-    found = []
+    starts = []
     for share in shares or (0.0,):
         rest = loss_M - share * loss_M.min()
         level = [math.log(share * loss_M.min())] if floored else []
         if len(powers) == 1:
             slope, height = np.polyfit(powers[0], np.log(rest), 1)
-            found.append(np.array([*level, height, *([0.0] * floored), -slope]))
+            starts.append(np.array([*level, height, *([0.0] * floored), -slope]))
             continue
         height = math.log(rest.mean() / len(powers))
         for exponents in product(EXPONENTS, repeat=len(powers)):
-            found.append(np.array([*level, *([height] * len(powers)), *([0.0] * floored), *exponents]))
-    return found
+            starts.append(np.array([*level, *([height] * len(powers)), *([0.0] * floored), *exponents]))
+    return starts
 
 
 def _minimise(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
@@ -129,9 +129,13 @@ def _minimise(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats)
         cost = (weight_RM[moving] * off**2).sum(axis=1)
         better = cost < cost_R[moving]
         done = np.where(better, cost_R[moving] - cost <= ENOUGH * cost + EXACT, damping_R[moving] > STUCK)
-        taken = moving[better]
-        theta_RP[taken], off_RM[taken], slopes_RPM[taken] = trial_RP[better], off[better], slopes[better]
-        cost_R[taken] = cost[better]
+        accepted = moving[better]
+        theta_RP[accepted], off_RM[accepted], slopes_RPM[accepted] = (
+            trial_RP[better],
+            off[better],
+            slopes[better],
+        )
+        cost_R[accepted] = cost[better]
         damping_R[moving] *= np.where(better, 0.2, 5.0)
         moving = moving[~done]
         if not len(moving):

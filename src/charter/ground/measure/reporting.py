@@ -112,8 +112,8 @@ def compute_metrics(folder: Path, metrics: Metrics) -> Reported:
             ) from error
         if not math.isnan(table.value):
             tables[metric.name] = table
-    there = {m.name: m for m in metrics if all(part in tables for part in m.parts)}
-    return Reported(there, tables)
+    complete = {m.name: m for m in metrics if all(part in tables for part in m.parts)}
+    return Reported(complete, tables)
 
 
 def record(out: Workspace, metrics: Metrics) -> None:
@@ -129,18 +129,18 @@ def write_tables(folder: Path, reported: Reported) -> None:
     clusters: dict[tuple[str, ...], int] = {}
     lines = []
     for name, metric in reported.metrics.items():
-        told = {f.name: getattr(metric, f.name) for f in fields(metric) if f.name not in ("table", "terms")}
-        told = {key: value for key, value in told.items() if value not in ("", None, False)}
-        told["label"] = metric.label or default_label(name)
-        told["unit"] = metric.unit
+        entry = {f.name: getattr(metric, f.name) for f in fields(metric) if f.name not in ("table", "terms")}
+        entry = {key: value for key, value in entry.items() if value not in ("", None, False)}
+        entry["label"] = metric.label or default_label(name)
+        entry["unit"] = metric.unit
         if metric.terms:
-            told["terms"] = [[t.weight, t.parts, t.probit] for t in metric.terms]
+            entry["terms"] = [[t.weight, t.parts, t.probit] for t in metric.terms]
         else:
             table = reported.tables[name]
-            told["n"], told["statistic"] = table.n, encode_statistic(table.statistic)
-            told["clusters"] = clusters.setdefault(table.clusters, len(clusters))
-            told["sums"] = [[_short(x) for x in row] for row in table.sums.tolist()]
-        lines.append(json.dumps(told, ensure_ascii=False))
+            entry["n"], entry["statistic"] = table.n, encode_statistic(table.statistic)
+            entry["clusters"] = clusters.setdefault(table.clusters, len(clusters))
+            entry["sums"] = [[_short(x) for x in row] for row in table.sums.tolist()]
+        lines.append(json.dumps(entry, ensure_ascii=False))
     listed = ",\n".join(json.dumps(names, ensure_ascii=False) for names in clusters)
     numbers = ",\n".join(lines)
     text = f'{{"measures": {VERSION},\n"clusters": [\n{listed}\n],\n"numbers": [\n{numbers}\n]}}\n'
@@ -162,14 +162,14 @@ def read_reported(folder: Path) -> Reported:
         metrics: dict[str, Metric] = {}
         tables: dict[str, Table] = {}
         names = [tuple(map(str, one)) for one in stored["clusters"]]
-        for told in stored["numbers"]:
-            metric = _metric(told)
+        for entry in stored["numbers"]:
+            metric = _metric(entry)
             metrics[metric.name] = metric
             if not metric.terms:
-                clusters = names[told["clusters"]]
-                sums = np.array(told["sums"], dtype=np.float64).reshape(len(clusters), -1)
+                clusters = names[entry["clusters"]]
+                sums = np.array(entry["sums"], dtype=np.float64).reshape(len(clusters), -1)
                 tables[metric.name] = Table(
-                    clusters, sums, int(told["n"]), decode_statistic(told["statistic"])
+                    clusters, sums, int(entry["n"]), decode_statistic(entry["statistic"])
                 )
         if lacking := next((m.name for m in metrics.values() if not all(p in tables for p in m.parts)), None):
             raise CharterError(f"{path}: {lacking} lacks a table that it is made of; make its step again")
@@ -178,11 +178,11 @@ def read_reported(folder: Path) -> Reported:
     return Reported(metrics, tables)
 
 
-def _metric(told: Mapping[str, Any]) -> Metric:
-    known = {f.name for f in fields(Metric)} - {"table", "terms"}
-    terms = tuple(Term(weight, tuple(parts), probit) for weight, parts, probit in told.get("terms", ()))
+def _metric(entry: Mapping[str, Any]) -> Metric:
+    names = {f.name for f in fields(Metric)} - {"table", "terms"}
+    terms = tuple(Term(weight, tuple(parts), probit) for weight, parts, probit in entry.get("terms", ()))
     facts: dict[str, Any] = {"file": "", "better": "neither", "meaning": ""}
-    return Metric(**facts | {k: v for k, v in told.items() if k in known}, table=None, terms=terms)
+    return Metric(**facts | {k: v for k, v in entry.items() if k in names}, table=None, terms=terms)
 
 
 def measures_version(folder: Path) -> int | None:
@@ -194,40 +194,42 @@ def measures_version(folder: Path) -> int | None:
 
 def table_problems(folder: Path, metrics: Metrics) -> Iterator[str]:
     """A line for each number of tables.json that doesn't follow from the kept rows, by a room's own metrics."""
-    told, made = read_reported(folder), compute_metrics(folder, metrics)
-    for name, metric in made.metrics.items():
-        if name not in told.metrics:
+    report, recount = read_reported(folder), compute_metrics(folder, metrics)
+    for name, metric in recount.metrics.items():
+        if name not in report.metrics:
             yield f"{name} follows from the kept rows and is missing from {TABLES}"
-        elif told.metrics[name].version != metric.version:
+        elif report.metrics[name].version != metric.version:
             yield (
-                f"{name} is of version {told.metrics[name].version} and this charter has version {metric.version}; "
+                f"{name} is of version {report.metrics[name].version} and this charter has version {metric.version}; "
                 "run the step again, or verify with the charter that made it"
             )
-        elif differing := _first_difference(told.metrics[name], metric):
+        elif differing := _first_difference(report.metrics[name], metric):
             yield f"{name}: its {differing} in {TABLES} is not the one of this charter"
-        elif not metric.terms and (why := _table_difference(told.tables[name], made.tables[name])):
+        elif not metric.terms and (why := _table_difference(report.tables[name], recount.tables[name])):
             yield f"{name}: {TABLES} has {why} than the kept rows give"
-    for name in told.metrics.keys() - made.metrics.keys():
+    for name in report.metrics.keys() - recount.metrics.keys():
         yield f"{name} stands in {TABLES} and doesn't follow from the kept rows"
 
 
-def _first_difference(told: Metric, made: Metric) -> str:
+def _first_difference(reported: Metric, expected: Metric) -> str:
     """The first fact in which two metrics differ; "" if none."""
     for f in fields(Metric):
-        if f.compare and f.name != "label" and getattr(told, f.name) != getattr(made, f.name):
+        if f.compare and f.name != "label" and getattr(reported, f.name) != getattr(expected, f.name):
             return f.name
     return ""
 
 
-def _table_difference(told: Table, made: Table) -> str:
+def _table_difference(reported: Table, expected: Table) -> str:
     """What of a table differs; "" if nothing does."""
-    if told.statistic != made.statistic:
+    if reported.statistic != expected.statistic:
         return "another statistic"
-    if told.n != made.n:
+    if reported.n != expected.n:
         return "another number of rows"
-    if told.clusters != made.clusters:
+    if reported.clusters != expected.clusters:
         return "other clusters"
-    equal = told.sums.shape == made.sums.shape and np.allclose(told.sums, made.sums, rtol=1e-9, atol=1e-9)
+    equal = reported.sums.shape == expected.sums.shape and np.allclose(
+        reported.sums, expected.sums, rtol=1e-9, atol=1e-9
+    )
     return "" if equal else "other sums"
 
 
@@ -246,9 +248,9 @@ def metric_problems(
                 yield f"{metric.name} is {metric.value}; counts.json or log.jsonl says {others[metric.name]}"
             continue
         for part in ("value", "low", "high"):
-            kept, made = getattr(metric, part), getattr(one, part)
-            if not same(kept, made):
-                yield f"{metric.name}: {part} is {kept} in the manifest; its table gives {made}"
+            recorded, expected = getattr(metric, part), getattr(one, part)
+            if not same(recorded, expected):
+                yield f"{metric.name}: {part} is {recorded} in the manifest; its table gives {expected}"
         if metric.n is not None and metric.n != one.n:
             yield f"{metric.name}: n is {metric.n} in the manifest; there are {one.n} kept rows"
     for name in sorted(by_name.keys() - {metric.name for metric in manifest.metrics}):

@@ -22,10 +22,10 @@ SCALE = 5  # ratings from 0 to 4
 
 def by_case(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
     """The reviews of each transcript, in order of their first."""
-    found: dict[str, list[Row]] = {}
+    cases: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(str(row["case"]), []).append(row)
-    return found
+        cases.setdefault(str(row["case"]), []).append(row)
+    return cases
 
 
 def majority_says_harmful(reviews: Sequence[Row]) -> bool:
@@ -63,8 +63,8 @@ def _count_by_case(rows: Sequence[Row], key: str, categories: int) -> Iterator[t
     """(prompt, how many reviewers said each category) of transcripts with two reviewers or more."""
     for reviews in by_case(rows).values():
         if len(reviews) > 1:
-            said = Counter(int(row[key]) for row in reviews)
-            yield str(reviews[0]["id"]), [said[category] for category in range(categories)]
+            votes = Counter(int(row[key]) for row in reviews)
+            yield str(reviews[0]["id"]), [votes[category] for category in range(categories)]
 
 
 def _agreement(counts: Sequence[int]) -> float:

@@ -52,34 +52,34 @@ class Ladder:
     def of(rows: Sequence[Row]) -> Ladder:
         """The models of kept rows, in order of appearance. Raises CharterError where one is given twice unlike itself,
         or counts nothing."""
-        found: dict[str, Model] = {}
+        models: dict[str, Model] = {}
         for row in rows:
             model = Model(
                 str(row["run"]), float(row["parameters"]), float(row["tokens"]), float(row["compute"])
             )
-            if found.setdefault(model.run, model) != model or not 0 < min(_counts(model)) < math.inf:
+            if models.setdefault(model.run, model) != model or not 0 < min(_counts(model)) < math.inf:
                 raise CharterError(
                     f"rows of {model.run} say {_counts(model)} of its parameters, tokens and compute; they must be "
                     "above 0 and alike in all of its rows"
                 )
-        return Ladder(tuple(found.values()))
+        return Ladder(tuple(models.values()))
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
         """Places of the models of each size, the smallest compute first."""
-        found: list[list[int]] = []
+        groups: list[list[int]] = []
         for place in sorted(range(len(self.models)), key=lambda at: _counts(self.models[at])):
-            model, first = self.models[place], self.models[found[-1][0]] if found else None
+            model, first = self.models[place], self.models[groups[-1][0]] if groups else None
             if first and model.parameters == first.parameters and model.tokens <= SAME * first.tokens:
-                found[-1].append(place)
+                groups[-1].append(place)
             else:
-                found.append([place])
-        return tuple(sorted(map(tuple, found), key=lambda places: self.models[places[0]].compute))
+                groups.append([place])
+        return tuple(sorted(map(tuple, groups), key=lambda places: self.models[places[0]].compute))
 
     def logs(self, name: str, places: Sequence[int] | None = None) -> Floats:
         """Natural logs of one of the counts of the models [M]."""
-        chosen = self.models if places is None else [self.models[place] for place in places]
-        return np.log([getattr(model, name) for model in chosen])
+        models = self.models if places is None else [self.models[place] for place in places]
+        return np.log([getattr(model, name) for model in models])
 
     @property
     def joint(self) -> bool:
@@ -99,13 +99,13 @@ def laws(rows: Sequence[Row]) -> dict[str, Law]:
     """The laws that some kept rows allow, fitted to all of their documents: over compute, over parameters, and over
     parameters and tokens together ("joint")."""
     ladder = Ladder.of(rows)
-    given = losses(table("scaling_exponent")(rows).sums.sum(axis=0)[None]), weights(ladder, 1)
-    found = {"compute": fit_over(ladder, "compute", *given)}
+    data = losses(table("scaling_exponent")(rows).sums.sum(axis=0)[None]), weights(ladder, 1)
+    fits = {"compute": fit_over(ladder, "compute", *data)}
     if not _one_size(ladder):
-        found["parameters"] = fit_over(ladder, "parameters", *given)
+        fits["parameters"] = fit_over(ladder, "parameters", *data)
     if ladder.joint:
-        found["joint"] = _fit_joint(ladder, *given)
-    return found
+        fits["joint"] = _fit_joint(ladder, *data)
+    return fits
 
 
 def losses(sums: Floats) -> Floats:
@@ -116,13 +116,13 @@ def losses(sums: Floats) -> Floats:
 def weights(ladder: Ladder, resamples: int) -> Floats:
     """How often each model counts [R, M]: once in one resample; in several the models of a size are drawn as often as
     there are of them, so that seeds widen an interval."""
-    found = np.ones((resamples, len(ladder.models)))
+    counts = np.ones((resamples, len(ladder.models)))
     rng = np.random.default_rng(0)
     for places in ladder.sizes:
         if resamples > 1 and len(places) > 1:
             each = np.full(len(places), 1 / len(places))
-            found[:, places] = rng.multinomial(len(places), each, size=resamples)
-    return found
+            counts[:, places] = rng.multinomial(len(places), each, size=resamples)
+    return counts
 
 
 def fit_over(ladder: Ladder, name: str, loss_RM: Floats, weight_RM: Floats) -> Law:
@@ -140,11 +140,11 @@ def predict_further(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Float
 def predict_largest(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
     """(predicted, measured) loss [R] of the largest size, by the law of the others: of two alone without a floor."""
     *others, largest = ladder.sizes
-    kept = [place for places in others for place in places]
-    compute = ladder.logs("compute", kept)
-    predicted = law([compute], loss_RM[:, kept], weight_RM[:, kept], len(others) >= LEAST_SIZES)
-    shown = np.average(loss_RM[:, largest], axis=1, weights=weight_RM[:, largest])
-    return predicted.at(ladder.logs("compute", largest)[0]), shown
+    smaller = [place for places in others for place in places]
+    compute = ladder.logs("compute", smaller)
+    predicted = law([compute], loss_RM[:, smaller], weight_RM[:, smaller], len(others) >= LEAST_SIZES)
+    measured = np.average(loss_RM[:, largest], axis=1, weights=weight_RM[:, largest])
+    return predicted.at(ladder.logs("compute", largest)[0]), measured
 
 
 def _fit_joint(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Law:
@@ -156,13 +156,13 @@ def _one_size(ladder: Ladder) -> bool:
 
 
 def _gap(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
-    predicted, shown = predict_largest(ladder, loss_RM, weight_RM)
-    return predicted - shown
+    predicted, measured = predict_largest(ladder, loss_RM, weight_RM)
+    return predicted - measured
 
 
 def _share(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
-    found = _fit_joint(ladder, loss_RM, weight_RM).exponents
-    return found[:, 2] / (found[:, 1] + found[:, 2])
+    exponents = _fit_joint(ladder, loss_RM, weight_RM).exponents
+    return exponents[:, 2] / (exponents[:, 1] + exponents[:, 2])
 
 
 # name -> (ladder, loss, weight) -> [R]
@@ -170,12 +170,12 @@ READINGS: Mapping[str, Callable[[Ladder, Floats, Floats], Floats]] = {
     "scaling_exponent": lambda ladder, *rest: fit_over(ladder, "compute", *rest).exponent,
     "scaling_floor": lambda ladder, *rest: fit_over(ladder, "compute", *rest).floor,
     "scaling_further": predict_further,
-    "scaling_left_out": lambda *given: predict_largest(*given)[0],
+    "scaling_left_out": lambda *data: predict_largest(*data)[0],
     "scaling_left_out_gap": _gap,
     "scaling_exponent_size": lambda ladder, *rest: fit_over(ladder, "parameters", *rest).exponent,
-    "scaling_joint_size": lambda *given: _fit_joint(*given).exponents[:, 1],
-    "scaling_joint_text": lambda *given: _fit_joint(*given).exponents[:, 2],
-    "scaling_joint_floor": lambda *given: _fit_joint(*given).floor,
+    "scaling_joint_size": lambda *data: _fit_joint(*data).exponents[:, 1],
+    "scaling_joint_text": lambda *data: _fit_joint(*data).exponents[:, 2],
+    "scaling_joint_floor": lambda *data: _fit_joint(*data).floor,
     "scaling_optimal_share": _share,
 }
 
@@ -192,8 +192,8 @@ class Reading:
         flat = sums.reshape(-1, sums.shape[-1])
         if not self.there:
             return np.full(sums.shape[:-1], np.nan)
-        found = READINGS[self.name](self.ladder, losses(flat), weights(self.ladder, len(flat)))
-        return found.reshape(sums.shape[:-1])
+        values = READINGS[self.name](self.ladder, losses(flat), weights(self.ladder, len(flat)))
+        return values.reshape(sums.shape[:-1])
 
     @property
     def there(self) -> bool:
@@ -214,8 +214,8 @@ def table(name: str) -> Callable[[Sequence[Row]], Table]:
         sums = (
             (str(r["id"]), (r["nats"] / math.log(2), float(r["bytes"])), place[str(r["run"])]) for r in rows
         )
-        found = sum_by_cluster(sums, 2 * len(ladder.models), Reading(name, ladder))
-        return replace(found, n=len(found.clusters))
+        by_document = sum_by_cluster(sums, 2 * len(ladder.models), Reading(name, ladder))
+        return replace(by_document, n=len(by_document.clusters))
 
     return each
 

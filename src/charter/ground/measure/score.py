@@ -83,5 +83,5 @@ def sum_by_cluster(
         for place, value in enumerate(values, start):
             entry[place] += value
         n += 1
-    found = np.array(list(sums.values()), dtype=np.float64).reshape(len(sums), width)
-    return Table(tuple(sums), found, n, statistic)
+    matrix = np.array(list(sums.values()), dtype=np.float64).reshape(len(sums), width)
+    return Table(tuple(sums), matrix, n, statistic)

@@ -35,8 +35,8 @@ def precision(level: str, side: str) -> Callable[[Sequence[Row]], Table]:
 
     def table(rows: Sequence[Row]) -> Table:
         where = measured_rows(side, VIOLATING, LOOKALIKE, ORDINARY)
-        found = (r for r in rows if where(r) and r[level])
-        return tabulate((str(r["id"]), float(r["kind"] == VIOLATING), 1.0) for r in found)
+        positives = (r for r in rows if where(r) and r[level])
+        return tabulate((str(r["id"]), float(r["kind"] == VIOLATING), 1.0) for r in positives)
 
     return table
 

@@ -81,16 +81,16 @@ def pool(tables: Sequence[Table]) -> Table:
 
 def prompt_part(tables: Sequence[Table]) -> Part | None:
     """The prompt part of a mean over seeds; None where the prompts are too few for any."""
-    together = pool(tables)
-    low, high = interval(together)
-    return None if low is None or high is None else Part(together.value - low, high - together.value)
+    table = pool(tables)
+    low, high = interval(table)
+    return None if low is None or high is None else Part(table.value - low, high - table.value)
 
 
 def prompt_part_of_change(first: Sequence[Table], second: Sequence[Table]) -> Part:
     """The same of a change between two versions, one table of each version a seed: paired by prompt where prompts are
     shared."""
-    found = difference(pool(first), pool(second))
-    return Part(found.value - found.low, found.high - found.value)
+    change = difference(pool(first), pool(second))
+    return Part(change.value - change.low, change.high - change.value)
 
 
 def difference_part(minuend: Part, subtrahend: Part) -> Part:

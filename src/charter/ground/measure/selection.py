@@ -23,14 +23,14 @@ OF_SELECTION: tuple[Metric, ...] = (
     ),
     *(
         Metric(
-            f"selected_share_{asked}",
+            f"selected_share_{role}",
             SELECTED,
-            counts.flag("served", counts.equal(asked=asked)),
+            counts.flag("served", counts.equal(asked=role)),
             "higher",
-            f"prompts that get a reply, role {asked}",
-            label=SHARES[asked],
+            f"prompts that get a reply, role {role}",
+            label=SHARES[role],
         )
-        for asked in ("prompts", "harmless")
+        for role in ("prompts", "harmless")
     ),
     Metric(
         "selected_gain",

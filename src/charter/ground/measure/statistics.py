@@ -43,10 +43,10 @@ def encode_statistic(statistic: Statistic) -> str | dict[str, Any]:
     return NAMES[statistic]
 
 
-def decode_statistic(told: str | Mapping[str, Any]) -> Statistic:
+def decode_statistic(spec: str | Mapping[str, Any]) -> Statistic:
     """The statistic that `spelled` told of. Raises KeyError or TypeError where it is none."""
-    if isinstance(told, str):
-        return PLAIN[told]
-    if "scaling" in told:
-        return Reading(told["scaling"], Ladder(tuple(Model(**model) for model in told["models"])))
-    return OverGroups(decode_statistic(told["over_groups"]), tuple(told["groups"]), told["above"])
+    if isinstance(spec, str):
+        return PLAIN[spec]
+    if "scaling" in spec:
+        return Reading(spec["scaling"], Ladder(tuple(Model(**model) for model in spec["models"])))
+    return OverGroups(decode_statistic(spec["over_groups"]), tuple(spec["groups"]), spec["above"])

@@ -164,7 +164,7 @@ def _tally(group: tuple[str, str], counts: Mapping[Key, int], alone: int) -> Tal
     rater_number = {name: n for n, name in enumerate(raters)}
     item_number = {name: n for n, name in enumerate(items)}
     cells: Counter[tuple[int, int, int, int, int]] = Counter()
-    given: dict[tuple[int, int, int], dict[int, int]] = defaultdict(dict)
+    outcomes_by_item: dict[tuple[int, int, int], dict[int, int]] = defaultdict(dict)
     for (_, _, model_a, model_b, winner, rater_name, item_name), count in counts.items():
         one, two, outcome = model_number[model_a], model_number[model_b], _AS_SHOWN[winner]
         if one > two:
@@ -173,10 +173,10 @@ def _tally(group: tuple[str, str], counts: Mapping[Key, int], alone: int) -> Tal
         item = item_number[str(item_name)] if _has_name(item_name) else -1
         cells[rater, one, two, outcome, item] += count
         if rater >= 0 and item >= 0:  # a rater's first vote on two replies counts for agreement
-            given[item, one, two].setdefault(rater, outcome)
+            outcomes_by_item[item, one, two].setdefault(rater, outcome)
     table = np.array([(*cell, count) for cell, count in sorted(cells.items())], dtype=np.int64)
     pairs, pair = np.unique(table[:, 1:3], axis=0, return_inverse=True)
-    shared = [list(outcomes.values()) for outcomes in given.values() if len(outcomes) > 1]
+    shared = [list(outcomes.values()) for outcomes in outcomes_by_item.values() if len(outcomes) > 1]
     return Tally(
         axis=group[0],
         source=group[1],

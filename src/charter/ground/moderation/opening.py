@@ -48,13 +48,13 @@ def open_screen(
     """The screen of a policy (a path; None: the shipped one) and classifiers by name (none: the default). A probe of
     any other checkpoint than the packaged one learns at its first start, which takes minutes. Raises CharterError."""
     opened = open_policy(policy)
-    known: dict[str, Thresholds] = dict(shipped_thresholds())
+    by_version: dict[str, Thresholds] = dict(shipped_thresholds())
     if thresholds is not None:
-        known |= read_thresholds(thresholds)
+        by_version |= read_thresholds(thresholds)
     return Screen(
         opened,
         [open_classifier(name, opened, device, progress) for name in classifiers or default_classifiers()],
-        known,
+        by_version,
     )
 
 

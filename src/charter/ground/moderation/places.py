@@ -98,16 +98,16 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
 def _read(name: str, text: str, number: int | None = None, before: Sequence[Message] = ()) -> Iterator[Place]:
     """A text, also after the messages `before` it; its sentences, as spelled and respelled; and the texts encoded in
     it."""
-    shown = decode_runs(text)
+    readable = decode_runs(text)
     if before:
-        yield Place(name, [*before, user(shown)], number)
-    yield Place(name, [user(shown)], number)
+        yield Place(name, [*before, user(readable)], number)
+    yield Place(name, [user(readable)], number)
     parts = sentences(text)
     if len(parts) > 1:
         for part in parts:
             yield Place(f"sentence of the {name}", [user(part)])
-    meant = respell(shown)
-    if meant and meant != shown.strip():
+    meant = respell(readable)
+    if meant and meant != readable.strip():
         for part in (meant, *(part for part in sentences(meant) if part not in parts)):
             yield Place(f"respelled {name}", [user(part)])
     plain = to_plain(text)
@@ -157,14 +157,14 @@ def decode_runs(text: str) -> str:
 
 def to_plain(text: str) -> str:
     """A text without invisible characters, variant forms of letters, HTML entities and escapes."""
-    shown = "".join(
+    visible = "".join(
         char
         for char in unicodedata.normalize("NFKC", text)
         if unicodedata.category(char) != "Cf" and char not in _UNSEEN
     )
-    if "&" in shown:
-        shown = html.unescape(html.unescape(shown))
-    return _ESCAPE.sub(_unescape, shown) if "\\" in shown else shown
+    if "&" in visible:
+        visible = html.unescape(html.unescape(visible))
+    return _ESCAPE.sub(_unescape, visible) if "\\" in visible else visible
 
 
 def _unescape(escape: re.Match[str]) -> str:

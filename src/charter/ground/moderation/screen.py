@@ -107,8 +107,8 @@ class Screen:
 
         def verdict(reply_so_far: str) -> Steps[Verdict]:
             start, readings = time.perf_counter(), list[Reading]()
-            for classifier, read in readers if opened or reply_so_far.strip() else ():
-                scores = yield from read(reply_so_far)
+            for classifier, reader in readers if opened or reply_so_far.strip() else ():
+                scores = yield from reader(reply_so_far)
                 readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
             return self._timed([self.judge(readings, "reply", sensitivity)], start)[0]
 
@@ -116,17 +116,17 @@ class Screen:
 
     def read_prompts(self, conversations: Sequence[Conversation]) -> list[list[Reading]]:
         """Every classifier's scores of each prompt, which can be judged at any level."""
-        said = [n for n, messages in enumerate(conversations) if _says(messages)]
-        prompts = [conversations[n] for n in said]
+        nonempty = [n for n, messages in enumerate(conversations) if _says(messages)]
+        prompts = [conversations[n] for n in nonempty]
         classifiers = [c for c in self.classifiers if "prompt" in c.sides and prompts]
-        return self._by_item([(c, c.prompts(prompts)) for c in classifiers], said, len(conversations))
+        return self._by_item([(c, c.prompts(prompts)) for c in classifiers], nonempty, len(conversations))
 
     def read_replies(self, items: Sequence[tuple[Conversation, str]]) -> list[list[Reading]]:
         """Every classifier's scores of each reply."""
-        said = [n for n, (messages, reply) in enumerate(items) if reply.strip() or _opens(messages)]
-        replies = [items[n] for n in said]
+        nonempty = [n for n, (messages, reply) in enumerate(items) if reply.strip() or _opens(messages)]
+        replies = [items[n] for n in nonempty]
         classifiers = [c for c in self.classifiers if "reply" in c.sides and replies]
-        return self._by_item([(c, c.replies(replies)) for c in classifiers], said, len(items))
+        return self._by_item([(c, c.replies(replies)) for c in classifiers], nonempty, len(items))
 
     def judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
         """The verdict of readings at a sensitivity level: the strictest action for any place of a text, and the surest
@@ -207,12 +207,12 @@ class Screen:
         )
 
     def _by_item(
-        self, answers: Sequence[tuple[Classifier, list[Scores]]], said: Sequence[int], count: int
+        self, answers: Sequence[tuple[Classifier, list[Scores]]], nonempty: Sequence[int], count: int
     ) -> list[list[Reading]]:
         """Readings of `count` items; empty items have none, and `said` are the numbers of the others."""
         by_item: list[list[Reading]] = [[] for _ in range(count)]
         for classifier, scores in answers:
-            for place, score in zip(said, scores, strict=True):
+            for place, score in zip(nonempty, scores, strict=True):
                 by_item[place].append(Reading(classifier.name, score, self.thresholds[classifier.version]))
         return by_item
 

@@ -28,8 +28,10 @@ def bins(judged: Sequence[Statement]) -> Bins:
     """(mean confidence, share right with Wilson interval, choices) in bins of equal width from 0.5 to 1."""
     found = []
     for members in group_by_bin(judged, CONFIDENCE):
-        hits, size = sum(s.found for s in members), len(members)
-        found.append((sum(s.stated for s in members) / size, Point(hits / size, *wilson(hits, size)), size))
+        hits, size = sum(s.observed for s in members), len(members)
+        found.append(
+            (sum(s.predicted for s in members) / size, Point(hits / size, *wilson(hits, size)), size)
+        )
     return found
 
 
@@ -38,8 +40,8 @@ def rated(judged: Sequence[Statement]) -> Bins:
     beyond the scale are drawn at its ends."""
     found = []
     for members in group_by_bin(judged, SCALE):
-        table = tabulate((s.cluster, s.found, 1.0) for s in members)
-        stated = sum(min(HIGHEST, max(LOWEST, s.stated)) for s in members) / len(members)
+        table = tabulate((s.cluster, s.observed, 1.0) for s in members)
+        stated = sum(min(HIGHEST, max(LOWEST, s.predicted)) for s in members) / len(members)
         found.append((stated, Point(table.value, *interval(table)), len(members)))
     return found
 
@@ -93,7 +95,7 @@ def choices(run: Run, ledger: Ledger) -> Figure | None:
     figure, places = canvas(9.6, 2.7, 1, len(shown))
     words = []
     for axes, (prefix, title, judged) in zip(places, shown, strict=True):
-        reliability(axes, title, bins(judged), found="choices that are right")
+        reliability(axes, title, bins(judged), y_label="choices that are right")
         words.append(f"{title}:{calibrated(final, prefix, ledger)}")
     caption = (
         f"How often a choice between the two replies of an HHH item is right, by how sure it is ({final.label}); on "

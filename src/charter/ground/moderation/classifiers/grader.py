@@ -42,8 +42,8 @@ class Grader:
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
         """Scores of the last user turn of each."""
-        shown = [_user_request(messages) for messages in conversations]
-        return self._scores("prompt", shown)
+        requests = [_user_request(messages) for messages in conversations]
+        return self._scores("prompt", requests)
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """Scores of each reply after its conversation."""
@@ -51,31 +51,33 @@ class Grader:
             "reply", [[*_user_request(messages), assistant(_shorten(reply))] for messages, reply in items]
         )
 
-    def _scores(self, side: Side, shown: Sequence[list[Message]]) -> list[Scores]:
+    def _scores(self, side: Side, texts: Sequence[list[Message]]) -> list[Scores]:
         categories = self.policy.categories
         if side not in self._plain:
             plain = [*PLAIN_PROMPT, assistant(PLAIN_REPLY)] if side == "reply" else list(PLAIN_PROMPT)
             self._plain[side] = self._ask(side, [plain])[0]
         scores = []
-        for row in self._ask(side, shown):
+        for row in self._ask(side, texts):
             raised = [max(0.0, p - plain) for p, plain in zip(row, self._plain[side], strict=True)]
             whole = sum(raised) or 1.0
             shares = {c.id: value / whole for c, value in zip(categories, raised, strict=True)}
             scores.append(Scores(max(raised), shares if any(raised) else {}))
         return scores
 
-    def _ask(self, side: Side, shown: Sequence[list[Message]]) -> list[list[float]]:
+    def _ask(self, side: Side, texts: Sequence[list[Message]]) -> list[list[float]]:
         """p of each category for each text."""
         categories = self.policy.categories
         questions = [
             Question(f"{n}-{c.id}", messages, YES, NO, principle(c, side))
-            for n, messages in enumerate(shown)
+            for n, messages in enumerate(texts)
             for c in categories
         ]
-        chosen = (
+        probabilities = (
             [choice.p_first for choice in choose(self.assistant, questions, self.how)] if questions else []
         )
-        return [chosen[at : at + len(categories)] for at in range(0, len(chosen), len(categories))]
+        return [
+            probabilities[at : at + len(categories)] for at in range(0, len(probabilities), len(categories))
+        ]
 
 
 def principle(category: Category, side: Side) -> str:

@@ -48,6 +48,6 @@ class PreferenceClassifier:
             if not reply.strip():
                 scores.append(Scores(0.0))
                 continue
-            refused, said = next(scored)
-            scores.append(Scores(1 / (1 + math.exp(min(700.0, max(-700.0, said - refused))))))
+            refusal_score, reply_score = next(scored)
+            scores.append(Scores(1 / (1 + math.exp(min(700.0, max(-700.0, reply_score - refusal_score))))))
         return scores

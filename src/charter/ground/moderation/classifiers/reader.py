@@ -72,10 +72,10 @@ class Reader(ABC):
         """One vector a window, [N, F] float32 on the CPU; the same alone or among others within 1e-4. Cached vectors
         of `whose` windows answer only the same owner."""
         with self.lock:
-            known = {w: self._known[whose, w] for w in windows if (whose, w) in self._known}
-            fresh = [w for w in dict.fromkeys(windows) if w not in known]
+            cached = {w: self._known[whose, w] for w in windows if (whose, w) in self._known}
+            fresh = [w for w in dict.fromkeys(windows) if w not in cached]
             computed = dict(zip(fresh, self._computed(fresh), strict=True))
-            stacked = torch.stack([computed[w] if w in computed else known[w] for w in windows])
+            stacked = torch.stack([computed[w] if w in computed else cached[w] for w in windows])
             self._known.update({(whose, w): vector for w, vector in computed.items()})
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)

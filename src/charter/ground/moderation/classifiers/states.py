@@ -79,12 +79,12 @@ class States(Reader):
         """One vector a window, for windows packed one after another into a row."""
         ids_T = torch.tensor([t for w in windows for t in (*w.before, *w.ids)])
         layout = documents([w.size for w in windows]).to(self.device)
-        read = self.read(ids_T.to(self.device), layout.positions, _attend_separately(layout))
+        states = self.read(ids_T.to(self.device), layout.positions, _attend_separately(layout))
         vectors, end = list[Tensor](), 0
         for window in windows:
             end += window.size
             start = end - len(window.ids)
-            vectors.append(torch.cat([x_TD[start:end].mean(0) for x_TD in read]).cpu())
+            vectors.append(torch.cat([x_TD[start:end].mean(0) for x_TD in states]).cpu())
         return vectors
 
     def read(self, ids_T: Tensor, positions_T: Tensor, attention: LayerAttend) -> list[Tensor]:
@@ -164,9 +164,9 @@ class CachedStreamReader(StreamReader):
                 return attend(qk, v, layout)
             return attend_behind(qk, v, layout, [(rows_T, *cache.prefix(number, 0))])
 
-        read = states.read(ids_T.to(states.device), layout.positions + shared, attention)
+        layer_states = states.read(ids_T.to(states.device), layout.positions + shared, attention)
         cache.write(0, row, 0, len(ids_T))
-        return torch.cat(read, 1).cpu()
+        return torch.cat(layer_states, 1).cpu()
 
 
 def _attend_separately(layout: Layout) -> LayerAttend:

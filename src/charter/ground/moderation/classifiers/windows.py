@@ -31,7 +31,7 @@ class PlacedWindow:
 
 def prompt_windows(reader: Reader, messages: Conversation) -> list[PlacedWindow]:
     """The windows of all places, those of the last user turn first; it is also read after the turns before it."""
-    windows = [placed for group in windows_by_place(reader, messages) for placed in group]
+    windows = [entry for group in windows_by_place(reader, messages) for entry in group]
     return windows or [PlacedWindow(window, None) for window in reader.windows("")]
 
 

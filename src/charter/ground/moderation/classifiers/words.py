@@ -66,10 +66,12 @@ class Words:
                 ids += self._categories_in(text[max(0, start - OVERLAP) : start + PIECE])
                 if len(text) > PIECE:
                     yield
-        named = list(dict.fromkeys(ids))
-        if not named:
+        categories = list(dict.fromkeys(ids))
+        if not categories:
             return Scores(0.0)
-        return Scores(1.0, {named[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in named[1:]))
+        return Scores(
+            1.0, {categories[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in categories[1:])
+        )
 
     def _categories_in(self, text: str) -> list[str]:
         """Categories whose phrases a text has."""
