@@ -262,7 +262,7 @@ class Student:
     def below(self, windows: Sequence[Window]) -> list[torch.Tensor]:
         """States of windows below the adapters, [T, D] each, in bfloat16."""
         rows = pad(windows)
-        x_NTD = self.encoder.embedded(rows)
+        x_NTD = self.encoder.embed(rows)
         for layer in range(min(READ)):
             x_NTD = self.encoder.layer(x_NTD, rows, layer)
         lengths = rows.mask[:, 0, 0].sum(1).tolist()

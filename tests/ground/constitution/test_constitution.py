@@ -119,8 +119,8 @@ def test_the_shipped_constitution_has_nothing_to_warn_of() -> None:
 
 def test_tags_choose_principles(tmp_path: Path) -> None:
     c = load(write(tmp_path / "c.yaml", GOOD))
-    assert {p.key for p in c.critiques_tagged()} == {"harm", "dull"}
-    assert {p.key for p in c.critiques_tagged(["helpful"])} == {"dull"}
+    assert {p.key for p in c.select_critiques()} == {"harm", "dull"}
+    assert {p.key for p in c.select_critiques(["helpful"])} == {"dull"}
     assert [p.key for p in select_by_tags(c.comparisons, {"evasion"})] == ["less"]
     with pytest.raises(CharterError, match=r"no principle has a tag of \['honest'\]; the tags are"):
         select_by_tags(c.comparisons, {"honest"})

@@ -181,7 +181,7 @@ def test_what_cannot_be_done_is_said_in_one_line() -> None:
     chat = scripted("a", text=False)
     for showing, word in (
         (SamplingStrategy(mode="plain"), "plain needs an engine that continues plain text"),
-        (SamplingStrategy(mode="prompted", form="text"), "dialogues alone"),
+        (SamplingStrategy(mode="prompted", form="text"), "only dialogues"),
         (SamplingStrategy(mode="rejection", sampled="plain"), "rejection of plain needs"),
         (SamplingStrategy(mode="rejection"), "name one as grader"),
     ):

@@ -27,7 +27,7 @@ from charter.ground.moderation.classifiers.reader import Window
 from charter.ground.moderation.classifiers.regression import fit, solve
 from charter.ground.moderation.classifiers.states import (
     BEFORE,
-    HELD,
+    MOST_ACTIVE,
     STRIDE,
     WINDOW,
     CachedStreamReader,
@@ -111,18 +111,18 @@ def test_a_look_reads_what_is_new_alone(states: States, monkeypatch: pytest.Monk
 
 
 def test_keys_and_values_go_with_the_reply_and_are_bounded_before(states: States) -> None:
-    asked, said = [user("q")], [f"Reply number {n} says this." for n in range(HELD + 3)]
+    asked, said = [user("q")], [f"Reply number {n} says this." for n in range(MOST_ACTIVE + 3)]
     known = States(states.model, states.tokenizer)
     many = [CachedStreamReader(known) for _ in said]
     for growing, reply in zip(many, said, strict=True):
         growing.vectors(reply_windows(known, asked, reply))
-    assert len(known.held) == HELD and many[0] not in known.held and many[-1] in known.held
+    assert len(known.active) == MOST_ACTIVE and many[0] not in known.active and many[-1] in known.active
     for growing, reply in zip(many, said, strict=True):
         windows = reply_windows(known, asked, reply + " And more.")
         torch.testing.assert_close(growing.vectors(windows), states.vectors(windows), atol=1e-4, rtol=1e-4)
     del many, growing
     gc.collect()
-    assert not len(known.held)
+    assert not len(known.active)
 
 
 def test_vectors_are_the_same_alone_and_among_others(states: States) -> None:
@@ -336,13 +336,13 @@ def test_a_prompt_read_in_steps_has_the_scores_of_one_read_at_once(probe: Probe)
 def test_what_one_organisation_asked_is_remembered_for_it_alone(tmp_path: Path) -> None:
     """Else a shorter time would tell another that this very text was asked."""
     own, windows = States.open(toys.policy_folder(tmp_path / "toy")), list[Window]()
-    computed = own._computed
+    computed = own._compute
 
     def counted(fresh: Sequence[Window]) -> list[torch.Tensor]:
         windows.extend(fresh)
         return computed(fresh)
 
-    own._computed = counted  # type: ignore[method-assign]
+    own._compute = counted  # type: ignore[method-assign]
     asked = own.windows("What is the way to the station?")
     for whose in ("org_a", "org_a", "org_b", "", "org_b"):
         own.vectors(asked, whose)

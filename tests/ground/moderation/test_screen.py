@@ -220,11 +220,11 @@ def odds(score: float) -> float:
 def test_the_running_score_by_hand() -> None:
     levels = choose_levels([i / 1000 for i in range(1000)])
     at, reference = levels.standard.value, levels.enhanced.value
-    assert levels.running([0.97]) == pytest.approx(0.97), "a single turn keeps its score"
-    assert levels.running([0.1, 0.2]) == 0
-    two = levels.running([0.97, 0.98])
+    assert levels.running_score([0.97]) == pytest.approx(0.97), "a single turn keeps its score"
+    assert levels.running_score([0.1, 0.2]) == 0
+    two = levels.running_score([0.97, 0.98])
     assert odds(two) == pytest.approx(odds(0.97) + odds(0.98) - odds(reference))
-    assert levels.running([0.97, 0.1, 0.98]) == pytest.approx(
+    assert levels.running_score([0.97, 0.1, 0.98]) == pytest.approx(
         1
         / (
             1
@@ -238,8 +238,8 @@ def test_the_running_score_by_hand() -> None:
             )
         )
     ), "idle talk between takes back RELIEF at most"
-    assert levels.running([0.97] * 4) > at > levels.running([0.97])
-    assert 0 <= levels.running([0.0, 1.0, 1.0]) <= 1
+    assert levels.running_score([0.97] * 4) > at > levels.running_score([0.97])
+    assert 0 <= levels.running_score([0.0, 1.0, 1.0]) <= 1
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 1))
@@ -247,7 +247,7 @@ def test_a_conversation_scores_no_less_than_its_last_turn_where_that_counts(
     turns: list[float], last: float
 ) -> None:
     levels = choose_levels([i / 1000 for i in range(1000)])
-    found = levels.running([*turns, last])
+    found = levels.running_score([*turns, last])
     if last >= levels.enhanced.value:
         assert found >= min(last, 1 - 1e-6) - 1e-9
     assert found <= 1

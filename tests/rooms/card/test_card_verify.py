@@ -206,7 +206,7 @@ def test_replies_of_other_detectors_are_not_marked_again(run: Path) -> None:
     edit(run, "eval_1", "report.json", other)
     card_world.remeasure(run, "eval_1")
     (line,) = of(run, "eval_1")
-    assert "detectors that learnt from other examples" in line
+    assert "detectors trained on other examples" in line
 
 
 def test_artifacts_of_other_runs_are_verified_each_once(run: Path) -> None:

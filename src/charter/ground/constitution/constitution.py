@@ -63,7 +63,7 @@ class Constitution:
         """The comparison principle of a key. Raises CharterError naming the keys there are."""
         return _find(self.comparisons, key, self.name)
 
-    def critiques_tagged(self, tags: Collection[str] = ()) -> list[CritiquePrinciple]:
+    def select_critiques(self, tags: Collection[str] = ()) -> list[CritiquePrinciple]:
         """Critique principles with any of the tags; without tags all. Raises CharterError for none."""
         return select_by_tags(self.critiques, tags)
 

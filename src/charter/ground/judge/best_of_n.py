@@ -1,10 +1,10 @@
-"""Models as they are shown: assistants around an assistant, or around any function that replies.
+"""Best-of-n and few-shot sampling: assistants around another assistant, or around any function that replies.
 
-`shown` wraps an assistant, `open_shown` opens one and wraps it. What is sampled depends on the seeds alone. The first
-of the samples that are ranked is the reply that the model gives when shown as it is. Prompts are ranked one by one,
-each text once, so that neighbours can't change a choice.
+`apply_strategy` wraps an assistant, `open_with_strategy` opens one and wraps it. Samples depend only on the seeds. The
+first ranked sample is the reply that mode policy gives. Each prompt is ranked by itself and each text once, so other
+prompts in the batch can't change a choice.
 
-A wrapped reply's `text` is what is shown; its `ids` are all that was sampled.
+A wrapped reply's `text` is the final text; its `ids` are all sampled tokens.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from charter.ground.text.dialogue import Message, Prompt
 from charter.ground.text.shots import STOPS, Shots, end_of_turn, hhh_prompt, plain_example
 
 Reply = Callable[[Sequence[Prompt], Sampling, int, Sequence[int] | None], list[list[Completion]]]
-Score = Callable[[Sequence[Message], Sequence[str]], list[float]]  # of replies to messages, higher is better
-Fits = Callable[[Prompt, int], bool]  # whether a prompt and a reply of so many tokens fit the context
+Score = Callable[
+    [Sequence[Message], Sequence[str]], list[float]
+]  # scores of replies to messages; higher is better
+Fits = Callable[[Prompt, int], bool]  # whether a prompt and a reply of n tokens fit the context
 
 
 class FunctionAssistant:
-    """An assistant made of a function that replies; "text" among its capabilities says that it continues plain text."""
+    """An assistant from a function that replies; the capability "text" means that it continues plain text."""
 
     def __init__(self, ask: Reply, capabilities: frozenset[str] = frozenset({"sample"})) -> None:
         self.ask, self.capabilities = ask, capabilities - {"score"}
@@ -40,18 +42,18 @@ class FunctionAssistant:
     def reply(
         self, prompts: Sequence[Prompt], sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
     ) -> list[list[Completion]]:
-        """n completions of each prompt, in order; one seed a prompt."""
+        """n completions of each prompt, in order; one seed per prompt."""
         return self.ask(prompts, sampling, n, seeds)
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
-        """Not offered: what is shown is no longer the model's own distribution."""
-        raise CharterError("a model that is shown to people only replies; score texts with the model itself")
+        """Not supported: the replies don't follow the model's own distribution."""
+        raise CharterError("a model with a sampling strategy only replies; score texts with the model itself")
 
 
 class FewShot(FunctionAssistant):
-    """A model asked behind example conversations, of which those that find no room are left out, the first ones first.
+    """A model prompted with example conversations; if they don't fit the context, the first ones are dropped.
 
-    `form` "text": the dialogue as Human/Assistant text, the reply cut at the next turn. "turns": as a chat.
+    `form` "text": the dialogue as Human/Assistant text, with the reply cut at the next turn. "turns": as a chat.
     """
 
     def __init__(self, ask: Reply, shots: Shots, form: str = "text", fits: Fits | None = None) -> None:
@@ -73,7 +75,7 @@ class FewShot(FunctionAssistant):
         ]
 
     def prompt(self, prompt: Prompt, reply_tokens: int) -> Prompt:
-        """What the model is asked to continue: with as many of the last examples as fit beside a whole reply."""
+        """The prompt with as many of the last examples as fit beside a whole reply."""
         messages = _messages(prompt)
         count = len(self.shots.conversations)
         request = self._worded(messages, count)
@@ -88,7 +90,7 @@ class FewShot(FunctionAssistant):
 
 
 class BestOfN(FunctionAssistant):
-    """Of `samples` replies to a dialogue those that a preference model puts first, or in the middle."""
+    """Samples several replies to a dialogue; a preference model picks the best, or those nearest to the median."""
 
     def __init__(
         self,
@@ -123,10 +125,10 @@ class BestOfN(FunctionAssistant):
 def apply_strategy(
     assistant: Assistant, strategy: SamplingStrategy, score: Score | None = None, fits: Fits | None = None
 ) -> Assistant:
-    """The assistant as it is shown; `score` ranks, `fits` tells how many examples find room (None: as a checkpoint's
-    context says, all of them elsewhere).
+    """The assistant with a sampling strategy. `score` ranks replies; `fits` checks the context (None: a checkpoint's
+    own context; no limit for a server).
 
-    Raises CharterError where the assistant or what was given can't do it.
+    Raises CharterError if the assistant can't follow the strategy or a ranking lacks `score`.
     """
     local = local_of(assistant)
     sampler = _apply_prompting(
@@ -147,7 +149,7 @@ def _apply_prompting(assistant: Assistant, strategy: SamplingStrategy, fits: Fit
         return assistant
     if not texts and (strategy.prompting == "plain" or strategy.form == "text"):
         raise CharterError(
-            f"{strategy.words} needs an engine that continues plain text, and this server takes dialogues alone; use an "
+            f"{strategy.words} needs an engine that continues plain text, and this server takes only dialogues; use an "
             "openai: server or a checkpoint"
         )
     if strategy.prompting == "plain":
@@ -157,12 +159,12 @@ def _apply_prompting(assistant: Assistant, strategy: SamplingStrategy, fits: Fit
 
 
 def context_check(assistant: LocalAssistant) -> Fits:
-    """Whether a prompt and its reply fit a checkpoint's context."""
+    """A function that checks whether a prompt and its reply fit a checkpoint's context."""
     return lambda prompt, tokens: len(assistant.encode(prompt)) + tokens <= assistant.engine.context
 
 
 def scores_of(grader: PreferenceModel) -> Score:
-    """A preference model as a function that scores the replies to one dialogue."""
+    """A function that scores the replies to one dialogue with a preference model."""
     return lambda messages, replies: grader.score([(messages, replies)])[0]
 
 
@@ -183,7 +185,8 @@ def open_with_strategy(
     precision: str = "float32",
     memory: Memory | None = None,
 ) -> Assistant:
-    """The assistant behind a role, as it is shown; without `grader`, the one that the settings name is opened."""
+    """Opens the assistant of a role with a sampling strategy; without `grader`, opens the grader that the settings
+    name."""
     assistant = open_assistant(source, device, precision=precision, memory=memory)
     if strategy.ranks and grader is None and strategy.grader:
         grader = open_grader(strategy.grader, device=device, precision=precision)
@@ -192,17 +195,19 @@ def open_with_strategy(
 
 def _messages(prompt: Prompt) -> Sequence[Message]:
     if isinstance(prompt, str):
-        raise CharterError("a model is shown in dialogues; give messages of role and content, not plain text")
+        raise CharterError(
+            "a sampling strategy needs dialogues; give messages of role and content, not plain text"
+        )
     return prompt
 
 
 def _continues_turn(prompt: Prompt) -> bool:
-    """Whether the reply goes on with an open turn of the assistant's, so that white space before it counts."""
+    """Whether the reply continues an open assistant turn, so its leading white space counts."""
     return not isinstance(prompt, str) and prompt[-1]["role"] == "assistant"
 
 
 def _finish(completion: Completion, continued: bool, own_stops: bool) -> Completion:
-    """The reply as a turn: text cut where another turn begins, and ended there unless the caller's stop ended it."""
+    """The reply as one turn: cut where the next turn begins. It counts as ended, unless the caller's stop ended it."""
     text = end_of_turn(completion.text)
     ended = text != completion.text.rstrip() or (completion.stop == "stop" and not own_stops)
     return replace(

@@ -1,6 +1,6 @@
-"""Marks of kept rows worked out again: replies are looked at by the detectors, scores are compared.
+"""Recomputes the marks of kept rows: detectors read the replies again, scores are compared again.
 
-Only sampling anew goes behind replies and scores.
+Replies and scores themselves can be checked only by sampling again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _rank_accuracy(row: Row) -> float:
     return rank_accuracy(row["p_chosen"], row["chosen_score"], row["rejected_score"])
 
 
-# Of triples, of held-out pairs, and of choices whose p_correct is a probability.
+# For triples, held-out pairs, and choices whose p_correct is a probability.
 TRIPLES: Flags = {
     "fixed_above_harmful": lambda row: row["fixed"] > row["harmful"],
     "good_above_fixed": lambda row: row["good"] > row["fixed"],
@@ -29,26 +29,26 @@ CHOSEN: Flags = {"correct": lambda row: points(row["p_correct"], 0.5)}
 
 
 class Rule(NamedTuple):
-    """What gives the flags of a row, and the examples that the detectors had learnt from, None if none matter."""
+    """A function from a row to its flags, and the digest of the detectors' training data (None if no detector is
+    used)."""
 
     flags: Callable[[Row], Row]
     learnt: object = None
 
 
 def flagger(flags: Flags) -> Callable[[Row], Row]:
-    """What gives the flags of a row."""
+    """A function from a row to its flags."""
     return lambda row: {key: flag(row) for key, flag in flags.items()}
 
 
 def check_flags(folder: Path, files: Mapping[str, Flags]) -> Iterator[str]:
-    """A line for each flag in the samples of an artifact that doesn't follow from its row; `files`: name of a file ->
-    its flags."""
+    """A line for each flag in an artifact's samples that doesn't follow from its row; `files`: flags by file name."""
     yield from check_marks(folder, lambda file: Rule(flagger(files[file])) if file in files else None)
 
 
 def check_marks(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iterator[str]:
-    """A line for each flag in an artifact's samples that doesn't follow from its row. `rule_of`: what gives the flags
-    of a file, None where it has none."""
+    """A line for each flag in an artifact's samples that doesn't follow from its row. `rule_of`: the rule of a file,
+    None if it has no flags."""
     others = []
     for path in sorted((folder / "samples").glob("*.jsonl")):
         rule = rule_of(path.name)
@@ -60,6 +60,6 @@ def check_marks(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iterator
             yield from flag_problems(path.name, read_objects(path), rule.flags)
     if others:
         yield (
-            f"detectors that learnt from other examples marked {', '.join(others)}; verify it with the charter that "
+            f"detectors trained on other examples marked {', '.join(others)}; verify it with the charter that "
             "made it"
         )

@@ -2,10 +2,9 @@
 
 p(refusal | reply) = sigma(b + sum of w_f over features f of the opening), minimising the sum of log-losses
 plus PENALTY / 2 * |w|^2 (Newton-CG from zero: the same data give the same detector). Features are the n-grams
-of 1-3 words, the first words of each sentence and the rules that fire. A feature counts where it occurs
-under several topics: "gun" is no sign of a refusal, "since someone could" is. Penalty and threshold were
-chosen by cross-validation over topics and over wordings of the shipped training data; hand-labelled
-held-out replies measure the result.
+of 1-3 words, the first words of each sentence and the rules that fire. A feature counts only if it
+occurs in several topics: "gun" is no sign of a refusal, "since someone could" is. Cross-validation over topics and
+wordings of the shipped training data chose penalty and threshold; hand-labelled held-out replies measure the result.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from charter.ground.judge.refusal_rules import RULE, match_rules, opening
 
 PENALTY = 1.0
 THRESHOLD = 0.5
-UNSURE = (0.1, 0.9)  # probabilities in this band, ends included, are no verdict to learn from
+UNSURE = (0.1, 0.9)  # probabilities in this band, ends included, give no label for training
 TOPICS = 3
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[.!?:]|\d+")
 _ENDS = frozenset(".!?:")
 
 
 def features(text: str) -> set[str]:
-    """1-3-word grams of the opening's sentences, starts of sentences ("^") and of the reply ("^^"), rules."""
+    """Word n-grams (n = 1-3) of the opening, starts of sentences ("^") and of the reply ("^^"), and rules."""
     start = opening(text)
     names = set(match_rules(start))
     sentence: list[str] = []
@@ -62,7 +61,7 @@ class Detector:
     bias: float
 
     def probability(self, text: str) -> float:
-        """p(refusal) of a reply that isn't empty."""
+        """p(refusal) of a non-empty reply."""
         weights = self.weights
         total = self.bias + math.fsum(weights[f] for f in features(text) if f in weights)
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, total))))
@@ -71,8 +70,8 @@ class Detector:
 def fit(replies: Sequence[Example], penalty: float = PENALTY) -> Detector:
     """The detector that minimises the penalised log-loss of the examples.
 
-    Each comes twice, the second time with its rules alone: else the words of the training refusals would
-    explain all of them, and a rule that fires on a wording never seen would weigh little.
+    Each example is used twice, the second time with only its rules. Otherwise the words of the training refusals would
+    explain all of them, and a rule that fires on a new wording would weigh little.
     """
     rows = [features(example.text) for example in replies]
     rows += [{f for f in row if f.startswith(RULE)} for row in rows]
@@ -111,5 +110,5 @@ def fit(replies: Sequence[Example], penalty: float = PENALTY) -> Detector:
 
 @functools.lru_cache(maxsize=1)
 def detector() -> Detector:
-    """The detector, fitted once a process."""
+    """The detector, fitted once per process."""
     return fit(examples())

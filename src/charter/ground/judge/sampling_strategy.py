@@ -1,13 +1,13 @@
-"""How a model is shown to people: settings, and which of several sampled replies are shown. `shown.py` does it.
+"""Sampling strategies: settings, and the order of sampled replies by score. `best_of_n.py` applies them.
 
-    policy      as it is
-    plain       a language model without character: one example conversation before the dialogue, as plain text
-    prompted    the HHH prompt before it: a paragraph and 14 example conversations
-    rejection   of 16 samples the best by a preference model
-    median      of 17 samples the middle one by a preference model
+    policy      the model itself
+    plain       a plain language model: one example conversation before the dialogue, as plain text
+    prompted    the HHH prompt before the dialogue: a paragraph and 14 example conversations
+    rejection   the best of 16 samples by a preference model
+    median      the middle of 17 samples by a preference model
 
-The r-th best of k samples is no draw of the policy: if no two scores tie, its distribution over quantiles of the score
-is Beta(a, r) with a = k + 1 - r, which is
+The r-th best of k samples does not have the policy's distribution. Without ties its quantile of the score follows
+Beta(a, r) with a = k + 1 - r, so its KL divergence from the policy is
 
     KL = ln(k! / ((a - 1)! (r - 1)!)) + (a - 1) H_(a-1) + (r - 1) H_(r-1) - (k - 1) H_k     nats from the policy at most
 
@@ -33,23 +33,27 @@ EXAMPLES = 14
 
 
 class SamplingStrategy(Frozen):
-    """How one model is shown."""
+    """How replies are sampled from a model."""
 
     mode: Mode = Field(
         "policy",
-        description="as it is; behind one example as plain text; behind the HHH prompt; or best or median of samples",
+        description="policy: the model itself; plain: after one example, as text; prompted: after the HHH prompt; "
+        "rejection or median: the best or middle of several samples",
     )
-    samples: int = Field(0, ge=0, description="replies that are ranked; 0: 16 of `rejection`, 17 of `median`")
-    sampled: Prompting = Field("policy", description="how the model is asked for the replies that are ranked")
+    samples: int = Field(0, ge=0, description="replies to rank; 0: 16 for `rejection`, 17 for `median`")
+    sampled: Prompting = Field("policy", description="how the ranked replies are prompted")
     grader: str = Field(
-        "", description="reference of the preference model that ranks; empty where it comes along otherwise"
+        "", description="reference of the preference model that ranks; empty if an input provides it"
     )
     examples: int = Field(
-        EXAMPLES, ge=0, le=EXAMPLES, description="conversations of the HHH prompt, the last ones"
+        EXAMPLES,
+        ge=0,
+        le=EXAMPLES,
+        description="number of conversations of the HHH prompt, counted from its end",
     )
     form: Literal["text", "turns"] | None = Field(
         None,
-        description="of the HHH prompt; none: text where the engine continues text, turns of a chat elsewhere",
+        description="form of the HHH prompt; none: text if the engine continues text, else turns of a chat",
     )
 
     @model_validator(mode="after")
@@ -63,27 +67,29 @@ class SamplingStrategy(Frozen):
         fields = ["examples"] if self.examples != EXAMPLES else []
         fields += ["form"] if self.form is not None else []
         if fields and self.prompting != "prompted":
-            raise ValueError(f"{fields[0]} belongs to the HHH prompt, which is not shown here; leave it out")
+            raise ValueError(
+                f"{fields[0]} belongs to the HHH prompt, which this mode doesn't use; leave it out"
+            )
         return self
 
     @property
     def ranks(self) -> bool:
-        """Whether replies are chosen among samples by a preference model."""
+        """Whether a preference model chooses among samples."""
         return self.mode in SAMPLES
 
     @property
     def count(self) -> int:
-        """Samples that are ranked."""
+        """Number of samples to rank."""
         return self.samples or SAMPLES[self.mode] if self.ranks else 1
 
     @property
     def prompting(self) -> Prompting:
-        """How the model itself is asked."""
+        """How each sample is prompted."""
         return self.sampled if self.mode == "rejection" or self.mode == "median" else self.mode
 
     @property
     def words(self) -> str:
-        """The mode in words that tell settings apart, such as "rejection of prompted, 4 samples"."""
+        """The settings in words, such as "rejection of prompted, 4 samples"."""
         parts = [self.mode if self.sampled == "policy" else f"{self.mode} of {self.sampled}"]
         if self.ranks and self.count != SAMPLES[self.mode]:
             parts.append(_pluralise(self.count, "sample"))
@@ -93,20 +99,20 @@ class SamplingStrategy(Frozen):
 
 
 def display_name(model: str, strategy: SamplingStrategy) -> str:
-    """What a model is called where votes or numbers name it: "start" as it is, else "start (rejection)"."""
+    """A model's name in votes and numbers: "start" for the model itself, else such as "start (rejection)"."""
     return model if strategy == SamplingStrategy() else f"{model} ({strategy.words})"
 
 
 def best_first(scores: Sequence[float], n: int | None = None) -> list[int]:
-    """Places of the n highest scores of a preference model, best first; of equal scores the earlier first."""
+    """Indices of the n highest scores, best first; ties keep their order."""
     return sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:n]
 
 
 def nearest_median(scores: Sequence[float], n: int | None = None) -> list[int]:
-    """Places of the n scores nearest to the median in rank, nearest first; equally near, the lower score first.
+    """Indices of the n scores nearest to the median in rank, nearest first; of two equally near, the lower score first.
 
-    So an even number has the lower of its two middle ones, and a policy is never flattered. Of equal scores the
-    earlier counts as the higher.
+    So of an even number the lower middle score comes first, which never flatters a policy. Of equal scores the earlier
+    ranks higher.
     """
     ranked = best_first(scores)
     middle = (len(ranked) - 1) / 2
@@ -115,13 +121,14 @@ def nearest_median(scores: Sequence[float], n: int | None = None) -> list[int]:
 
 
 def repeats_last(order: Sequence[int], texts: Sequence[str]) -> list[int]:
-    """The same order, but a text that has come before goes to the end: two equal replies are nothing to choose from."""
+    """The same order with repeated texts at the end: equal replies offer no choice."""
     first = {texts[i]: i for i in reversed(order)}
     return [i for i in order if first[texts[i]] == i] + [i for i in order if first[texts[i]] != i]
 
 
 def order_statistic_kl(samples: int, place: int = 1) -> float:
-    """At most how far, in nats, the reply in `place` (1: the best) of ranked samples is from a draw of the policy."""
+    """Upper bound of the KL divergence, in nats, of the reply in `place` (1: the best) of ranked samples from the
+    policy."""
     above, below = place - 1, samples - place
     terms = math.lgamma(samples + 1) - math.lgamma(below + 1) - math.lgamma(above + 1)
     return terms + below * _harmonic(below) + above * _harmonic(above) - (samples - 1) * _harmonic(samples)

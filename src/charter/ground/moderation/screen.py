@@ -75,7 +75,7 @@ class Screen:
         """Verdicts on many prompts at once; `milliseconds` is each one's share of the time."""
         start = time.perf_counter()
         verdicts = [self.judge(r, "prompt", sensitivity) for r in self.read_prompts(conversations)]
-        return self._timed(verdicts, start)
+        return self._set_time(verdicts, start)
 
     def replies(
         self, items: Sequence[tuple[Conversation, str]], sensitivity: Level = "standard"
@@ -83,7 +83,7 @@ class Screen:
         """Verdicts on many replies at once."""
         start = time.perf_counter()
         verdicts = [self.judge(r, "reply", sensitivity) for r in self.read_replies(items)]
-        return self._timed(verdicts, start)
+        return self._set_time(verdicts, start)
 
     def steps(
         self, messages: Conversation, sensitivity: Level = "standard", whose: str = ""
@@ -95,7 +95,7 @@ class Screen:
         for classifier in classifiers:
             scores = yield from read_prompt(classifier, messages, whose)
             readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
-        return self._timed([self.judge(readings, "prompt", sensitivity)], start)[0]
+        return self._set_time([self.judge(readings, "prompt", sensitivity)], start)[0]
 
     def follow(
         self, messages: Conversation, sensitivity: Level = "standard"
@@ -110,7 +110,7 @@ class Screen:
             for classifier, reader in readers if opened or reply_so_far.strip() else ():
                 scores = yield from reader(reply_so_far)
                 readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
-            return self._timed([self.judge(readings, "reply", sensitivity)], start)[0]
+            return self._set_time([self.judge(readings, "reply", sensitivity)], start)[0]
 
         return verdict
 
@@ -131,7 +131,7 @@ class Screen:
     def judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
         """The verdict of readings at a sensitivity level: the strictest action for any place of a text, and the surest
         of these. A milder category must not hide a stricter one in another place. Turns of a conversation that each
-        stay below the threshold are also judged together (`Levels.running`)."""
+        stay below the threshold are also judged together (`Levels.running_score`)."""
         verdicts = [self._judge(readings, side, level)]
         for n, reading in enumerate(readings):
             levels = reading.thresholds.of(side)
@@ -216,7 +216,7 @@ class Screen:
                 by_item[place].append(Reading(classifier.name, score, self.thresholds[classifier.version]))
         return by_item
 
-    def _timed(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
+    def _set_time(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
         share = 1000 * (time.perf_counter() - start) / max(1, len(verdicts))
         return [replace(v, milliseconds=share) for v in verdicts]
 
@@ -225,7 +225,10 @@ def _other_scores(scores: Scores, levels: Levels) -> list[Scores]:
     """Scores to judge beside the worst place: the other places, and all turns of a conversation together."""
     if len(scores.turns) < 2:
         return list(scores.places)
-    return [*scores.places, replace(scores, violation=levels.running(scores.turns), places=(), turns=())]
+    return [
+        *scores.places,
+        replace(scores, violation=levels.running_score(scores.turns), places=(), turns=()),
+    ]
 
 
 def _says(messages: Conversation) -> bool:

@@ -53,7 +53,7 @@ class Levels(Frozen):
         """The score that acts at a level."""
         return (self.standard if level == "standard" else self.enhanced).value
 
-    def running(self, turns: Sequence[float]) -> float:
+    def running_score(self, turns: Sequence[float]) -> float:
         """The score of a conversation from the scores of its user turns, in order: a cumulative sum (Page 1954) of how
         far each is above the enhanced threshold, in log odds. A single turn keeps its score. Turns between the two
         thresholds add up; one below them subtracts at most RELIEF, so that idle talk between two attempts doesn't hide

@@ -81,14 +81,14 @@ class Encoder(Reader):
     def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
         """One vector a window; windows are padded to the longest."""
         rows = pad(windows, self.device)
-        x_NTD, parts = self.embedded(rows), []
+        x_NTD, parts = self.embed(rows), []
         for layer in range(LAYERS):
             x_NTD = self.layer(x_NTD, rows, layer)
             if layer in READ:
                 parts.append(pool(x_NTD, rows))
         return list(torch.cat(parts, 1).cpu())
 
-    def embedded(self, rows: Rows) -> Tensor:
+    def embed(self, rows: Rows) -> Tensor:
         """States [N, T, D] below the first layer."""
         table = {name: self.weights[f"embeddings.{name}_embeddings.weight"] for name in _TABLES}
         places = table["position"][: rows.ids_NT.shape[1]]

@@ -131,7 +131,7 @@ class Probe:
 
     def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
         """Scores of one reply as it grows; each call reads only the new text."""
-        growing = self.states.growing()
+        growing = self.states.open_stream()
 
         def scores(reply: str) -> Steps[Scores]:
             vectors = yield from growing.steps(reply_windows(self.states, messages, reply))

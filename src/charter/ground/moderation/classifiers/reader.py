@@ -54,12 +54,12 @@ class Reader(ABC):
     def read_together(self, windows: Sequence[Window]) -> Sequence[Tensor]:
         """One vector a window, [F] float32 on the CPU each, for windows that fit into one row."""
 
-    def growing(self) -> StreamReader:
+    def open_stream(self) -> StreamReader:
         """A reader of one text as it grows."""
         return StreamReader(self)
 
     @torch.no_grad()
-    def _computed(self, windows: Sequence[Window]) -> list[Tensor]:
+    def _compute(self, windows: Sequence[Window]) -> list[Tensor]:
         """One vector a window; windows of similar sizes are read together."""
         order = sorted(range(len(windows)), key=lambda n: windows[n].size)
         vectors: dict[int, Tensor] = {}
@@ -74,7 +74,7 @@ class Reader(ABC):
         with self.lock:
             cached = {w: self._known[whose, w] for w in windows if (whose, w) in self._known}
             fresh = [w for w in dict.fromkeys(windows) if w not in cached]
-            computed = dict(zip(fresh, self._computed(fresh), strict=True))
+            computed = dict(zip(fresh, self._compute(fresh), strict=True))
             stacked = torch.stack([computed[w] if w in computed else cached[w] for w in windows])
             self._known.update({(whose, w): vector for w, vector in computed.items()})
             while len(self._known) > REMEMBERED:
@@ -115,7 +115,7 @@ class StreamReader:
 
     def _read(self, window: Window) -> Tensor:
         """The vector of a new window."""
-        (vector,) = self._reader._computed([window])
+        (vector,) = self._reader._compute([window])
         return vector
 
 

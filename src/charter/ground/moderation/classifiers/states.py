@@ -33,7 +33,7 @@ from charter.ground.text.tokenizer import Tokenizer
 WINDOW, STRIDE, BEFORE = 256, 192, 128
 # (a layer's number from 0, its rotated queries and keys, its values) -> the attention output of its tokens
 LayerAttend = Callable[[int, Tensor, Tensor], Tensor]
-HELD = 32  # growing texts whose keys and values are kept: about 10 MiB each of a 135M model
+MOST_ACTIVE = 32  # growing texts whose keys and values are kept: about 10 MiB each of a 135M model
 
 
 class States(Reader):
@@ -48,7 +48,7 @@ class States(Reader):
         self.layers = layers_of(count)
         del model.layers[max(self.layers) :]
         self.width = len(self.layers) * model.shape.hidden_size
-        self.held: WeakSet[CachedStreamReader] = WeakSet()  # those that hold keys and values
+        self.active: WeakSet[CachedStreamReader] = WeakSet()  # those that hold keys and values
         self.turn = 0
 
     @classmethod
@@ -71,7 +71,7 @@ class States(Reader):
             )
         return windows
 
-    def growing(self) -> CachedStreamReader:
+    def open_stream(self) -> CachedStreamReader:
         """A reader of a growing text that keeps keys and values."""
         return CachedStreamReader(self)
 
@@ -103,8 +103,8 @@ class States(Reader):
 
 class CachedStreamReader(StreamReader):
     """Keeps keys, values and states of the last window; the beginning that the next window shares with it is not read
-    again. Memory is bounded by one window and freed with this object, or earlier if more than HELD texts grow at once:
-    then the last window is read once more."""
+    again. Memory is bounded by one window and freed with this object, or earlier if more than MOST_ACTIVE texts grow at
+    once: then the last window is read once more."""
 
     def __init__(self, states: States) -> None:
         super().__init__(states)
@@ -135,10 +135,10 @@ class CachedStreamReader(StreamReader):
             shape = replace(states.model.shape, num_layers=max(states.layers))
             self._cache = Cache(shape, 1, 0, states.device, states.model.dtype)
         states.turn = self.used = states.turn + 1
-        states.held.add(self)
-        if len(states.held) > HELD:
-            oldest = min(states.held, key=lambda one: one.used)
-            states.held.discard(oldest)
+        states.active.add(self)
+        if len(states.active) > MOST_ACTIVE:
+            oldest = min(states.active, key=lambda one: one.used)
+            states.active.discard(oldest)
             oldest.forget()
         pairs = enumerate(zip(self._tokens, tokens, strict=False))
         shared = next((n for n, (old, new) in pairs if old != new), min(len(self._tokens), len(tokens)))
