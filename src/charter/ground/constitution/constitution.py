@@ -1,8 +1,7 @@
-"""The constitution: principles as data, and how one is drawn (Bai 2022b, sections 1.2, 3.1 and 4.1).
+"""The constitution: principles as data, and their selection by tag (Bai 2022b, sections 1.2, 3.1 and 4.1).
 
-A critique principle asks for a criticism of a reply and then for its revision; a comparison principle asks
-which of two replies is better. Tags say what a principle serves: harmless, helpful, honest, evasion,
-preachiness.
+A critique principle asks for a critique of a reply and then for its revision; a comparison principle asks which of two
+replies is better. Tags name the purpose of a principle: harmless, helpful, honest, evasion, preachiness.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ PAPER_COUNT = 16  # principles of each kind in the paper
 
 @dataclass(frozen=True, slots=True)
 class CritiquePrinciple:
-    """What to ask of a reply: its criticism, then its revision."""
+    """The requests for a reply's critique and then its revision."""
 
     key: str
     tags: tuple[str, ...]
@@ -35,7 +34,7 @@ class CritiquePrinciple:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonPrinciple:
-    """What to ask of two replies."""
+    """The question about two replies."""
 
     key: str
     tags: tuple[str, ...]
@@ -47,7 +46,7 @@ Principle = TypeVar("Principle", CritiquePrinciple, ComparisonPrinciple)
 
 @dataclass(frozen=True, slots=True)
 class Constitution:
-    """A named set of principles; `digest` depends on all of its content and on nothing else."""
+    """A named set of principles; `digest` depends only on its content."""
 
     name: str
     version: int
@@ -64,13 +63,13 @@ class Constitution:
         return _find(self.comparisons, key, self.name)
 
     def select_critiques(self, tags: Collection[str] = ()) -> list[CritiquePrinciple]:
-        """Critique principles with any of the tags; without tags all. Raises CharterError for none."""
+        """Critique principles with any of the tags; without tags all. Raises CharterError if there are none."""
         return select_by_tags(self.critiques, tags)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a constitution holds, and what a reader of it should know."""
+    """A summary of a constitution, and warnings."""
 
     summary: str
     warnings: tuple[str, ...]
@@ -112,12 +111,12 @@ def load(path: Path) -> Constitution:
 
 @lru_cache(maxsize=1)
 def shipped_constitution() -> Constitution:
-    """The constitution that comes with charter; the keys of shipped worked examples are its keys."""
+    """The constitution that comes with charter; shipped worked examples use its keys."""
     return load(Path(str(charter.__file__)).parent / "data" / "constitution.yaml")
 
 
 def select_by_tags(principles: Sequence[Principle], tags: Collection[str]) -> list[Principle]:
-    """Principles with any of the tags; without tags all."""
+    """Principles with any of the tags; without tags all. Raises CharterError if there are none."""
     matches = [p for p in principles if not tags or set(tags) & set(p.tags)]
     if not matches:
         all_tags = sorted({tag for p in principles for tag in p.tags})
@@ -126,12 +125,12 @@ def select_by_tags(principles: Sequence[Principle], tags: Collection[str]) -> li
 
 
 def select_by_axis(principles: Sequence[ComparisonPrinciple], axis: str) -> list[ComparisonPrinciple]:
-    """Principles tagged with the axis of a comparison, or all of them where none is."""
+    """Principles tagged with the axis of a comparison, or all if none is."""
     return [p for p in principles if axis in p.tags] or list(principles)
 
 
 def check(constitution: Constitution) -> Check:
-    """Counts by kind and tag, and warnings about what tends to go wrong with a set of principles."""
+    """Counts by kind and tag, and warnings about common problems of a set of principles."""
     c = constitution
     warnings = []
     for kind, principles in (("critiques", c.critiques), ("comparisons", c.comparisons)):

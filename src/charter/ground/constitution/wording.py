@@ -1,12 +1,12 @@
-"""The words of every request to a critic, a reviser or a labeller, and the form of their answers.
+"""The wording of every request to a critic, a reviser or a labeller, and the form of their answers.
 
-Critique and revision (Bai 2022b, section 3.1): a user's turn holds the conversation as text and the request,
-the assistant's turn is opened for it. Choice (section 4.1): the conversation, a principle and two options;
-the label is the probability of the letter. The markers are the paper's; all other words are our own. Worked
+Critique and revision (Bai 2022b, section 3.1): a user turn holds the conversation as text and the request;
+the assistant's turn is opened. Choice (section 4.1): the conversation, a principle and two options;
+the label is the probability of the letter. The markers are the paper's; all other words are ours. Worked
 examples ("shots") come before the request as turns of the same conversation.
 
-A shot names its principle by `key`, which is looked up in the shipped constitution; a shot made for another
-constitution carries the words itself ("critique_request" and "revision_request" in a round, "principle" in a
+A shot names its principle by its `key` in the shipped constitution; a shot for another constitution has the words
+itself ("critique_request" and "revision_request" in a round, "principle" in a
 choice).
 """
 
@@ -71,7 +71,7 @@ def revision_messages(
 def critique_turns(
     messages: Sequence[Message], draft: str, principle: CritiquePrinciple, critique: str, revision: str
 ) -> list[Message]:
-    """A whole round of critique and revision as four turns: what a critic is taught and what a shot shows."""
+    """A whole round of critique and revision as four turns, for a critic's training and for shots."""
     return [
         *revision_messages(messages, draft, principle, critique)[:-1],
         assistant(join_opening(REVISION, revision)),
@@ -97,7 +97,7 @@ def choice_messages(
     principle: str,
     shots: Sequence[Mapping[str, Any]] = (),
 ) -> list[Message]:
-    """Asks which of two replies is better under a principle; OPTIONS are the texts to score behind it.
+    """Asks which of two replies is better under a principle; OPTIONS are the continuations to score.
 
     Ends in an assistant's turn opened "The answer is:".
     """
@@ -114,7 +114,7 @@ def thought_messages(
     principle: str,
     shots: Sequence[Mapping[str, Any]] = (),
 ) -> list[Message]:
-    """Asks the same with reasoning first: the assistant's turn is opened with a step-by-step line.
+    """Asks the same with reasoning first: the assistant's turn opens with a step-by-step line.
 
     Source: Bai 2022b, section 4.1, chain of thought. `answer_messages` then asks for the letter.
     """
@@ -130,7 +130,7 @@ def thought_messages(
 
 def answer_messages(request: Sequence[Message], thought: str) -> list[Message]:
     """The request of `thought_messages` with the sampled thought, then a line that asks for the letter."""
-    # a thought that has already come to its answer is cut there, or the letter would be asked for twice
+    # cut the thought before its answer, or the request would ask for the letter twice
     reasoning = thought.split(ANSWER)[0].strip()
     return [*request[:-1], assistant(f"{_open_thought(reasoning)}\n\n{ANSWER}")]
 
@@ -152,7 +152,7 @@ def thought_answer(thought: str, letter: str) -> str:
 
 
 def join_opening(opening: str, text: str) -> str:
-    """A reply behind the words that opened its turn: one space between, as the continuation of a prefill."""
+    """An opening and the text after it, joined by one space, as a prefill and its continuation."""
     return f"{opening} {text.strip()}"
 
 

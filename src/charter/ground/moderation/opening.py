@@ -61,7 +61,7 @@ def open_screen(
 def open_classifier(
     name: str, policy: Policy, device: str = "cpu", progress: Progress | None = None
 ) -> Classifier:
-    """One classifier by name. Raises CharterError for an unknown kind, and if a model is missing or not wanted."""
+    """One classifier by name. Raises CharterError for an unknown kind, and for a missing or superfluous model."""
     kind, _, ref = name.partition(":")
     if kind == "probe":
         return Probe.open(ref or DEFAULT, device, progress=progress)

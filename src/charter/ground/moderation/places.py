@@ -1,4 +1,4 @@
-"""The places of a conversation that may hold a request: each is screened by itself, and the worst one counts.
+"""The places of a conversation that may hold a request: each is screened separately, and the worst one counts.
 
 Places are every user turn (the last one also after the turns before it), the system text, a reply that the caller
 began, and each sentence of these if there are several: a request may stand in a document, or follow words meant to
@@ -130,7 +130,7 @@ def _split(sentence: str) -> list[str]:
 
 
 def _select(parts: list[str]) -> list[str]:
-    """At most SENTENCES of them: a request mostly comes first or last, and otherwise looks like a wish."""
+    """At most SENTENCES of them: a request usually comes first or last, and otherwise reads like a request."""
     if len(parts) <= SENTENCES:
         return parts
     first, middle, last = (
@@ -147,11 +147,11 @@ def decode_runs(text: str) -> str:
     """A text with its base64 and hexadecimal runs decoded in place, if the result is readable: classifiers can't read
     the runs, and the words around them say what to do with them."""
 
-    def said(run: re.Match[str], decode: Callable[[str], str]) -> str:
+    def decode_run(run: re.Match[str], decode: Callable[[str], str]) -> str:
         return next(_readable(decode(run[0])), run[0])
 
     for form, decode in ((_BASE64, _from_base64), (_HEX_ALONE, _from_hex)):
-        text = form.sub(lambda run, decode=decode: said(run, decode), text)  # type: ignore[misc]
+        text = form.sub(lambda run, decode=decode: decode_run(run, decode), text)  # type: ignore[misc]
     return text
 
 
@@ -174,8 +174,8 @@ def _unescape(escape: re.Match[str]) -> str:
 
 
 def respell(text: str) -> str:
-    """A text whose spelling hides words, in plain spelling: without accents, look-alike letters of other scripts,
-    marks within words, lines between words; single letters in a row become a word."""
+    """A text in plain spelling, if its spelling hides words: without accents, look-alike letters of other scripts,
+    marks within words, and lines between words; single letters in a row become a word."""
     text = unicodedata.normalize("NFKD", to_plain(text))
     text = _ACCENTS.sub("", text).translate(_CAPITALS)
     if _LATIN.search(text):
@@ -195,7 +195,7 @@ def _is_mixed(word: str) -> bool:
 
 
 def decodings(text: str) -> Iterator[str]:
-    """The decoded texts of a text, if they are something that people write."""
+    """The decoded texts of a text, if they read like natural language."""
     for run in [*_BASE64.findall(text), *_BASE64.findall("".join(text.split()))][:ROUND]:
         for piece in dict.fromkeys((run, *re.split("[/_-]", run), re.sub("[_-]", "", run))):
             if len(piece) >= ENCODED:

@@ -36,7 +36,7 @@ class Reading:
     thresholds: Thresholds
 
     def margin(self, side: Side, level: Level) -> float:
-        """How far above its threshold the violation score is: 0 at the threshold, 1 at a score of 1, -1 at 0."""
+        """How far the violation score is above its threshold: 0 at the threshold, 1 at a score of 1, -1 at 0."""
         levels = self.thresholds.of(side)
         assert levels is not None
         score, at = self.scores.violation, levels.at(level)
@@ -88,8 +88,8 @@ class Screen:
     def steps(
         self, messages: Conversation, sensitivity: Level = "standard", whose: str = ""
     ) -> Steps[Verdict]:
-        """The verdict of `prompt`, in steps; other work may run between steps, and `milliseconds` includes it. Only
-        `whose` prompt it is can notice by the time that it was read before."""
+        """The verdict of `prompt`, in steps; other work may run between steps, and `milliseconds` includes it. Only the
+        owner `whose` can notice by the time that a prompt was read before."""
         start, readings = time.perf_counter(), list[Reading]()
         classifiers = [c for c in self.classifiers if "prompt" in c.sides] if _says(messages) else []
         for classifier in classifiers:
@@ -129,9 +129,9 @@ class Screen:
         return self._by_item([(c, c.replies(replies)) for c in classifiers], nonempty, len(items))
 
     def judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
-        """The verdict of readings at a sensitivity level: the strictest action for any place of a text, and the surest
-        of these. A milder category must not hide a stricter one in another place. Turns of a conversation that each
-        stay below the threshold are also judged together (`Levels.running_score`)."""
+        """The verdict of readings at a sensitivity level: the strictest action for any place of a text, and of equal
+        ones the highest score. A milder category must not hide a stricter one in another place. Turns that each stay
+        below the threshold are also judged together (`Levels.running_score`)."""
         verdicts = [self._judge(readings, side, level)]
         for n, reading in enumerate(readings):
             levels = reading.thresholds.of(side)
@@ -183,7 +183,7 @@ class Screen:
         return next((c for c in self.policy.categories if c.id == chief), None)
 
     def _high_risk(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict | None:
-        """The verdict of the high-risk rule with the surest score, None if no rule applies."""
+        """The verdict of the high-risk rule furthest above its threshold, None if no rule applies."""
         candidates = [
             (r.scores.high_risk.get(rule.id, 0.0), r.thresholds.high_risk.at(level), rule)
             for r in readings
@@ -209,7 +209,7 @@ class Screen:
     def _by_item(
         self, answers: Sequence[tuple[Classifier, list[Scores]]], nonempty: Sequence[int], count: int
     ) -> list[list[Reading]]:
-        """Readings of `count` items; empty items have none, and `said` are the numbers of the others."""
+        """Readings of `count` items; empty items have none. `nonempty`: the numbers of the others."""
         by_item: list[list[Reading]] = [[] for _ in range(count)]
         for classifier, scores in answers:
             for place, score in zip(nonempty, scores, strict=True):

@@ -3,8 +3,8 @@
     threshold = min t:  #(harmless scores >= t) / n  <=  target
 
 Each is stored with its target, the number of harmless texts, how many of them reach it, and the Wilson interval of that
-share: with n texts a rate below 1 / n can't be told from 0. Those of `charter-aup` are in the shipped file, which the
-measuring script writes; nobody types them.
+share: n texts can't distinguish a rate below 1 / n from 0. A script measures those of `charter-aup` and writes the
+shipped file.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ CLOSEST = 1e-6  # least distance of a score from 0 and from 1
 
 
 class Threshold(Frozen):
-    """A score, and the data that it was chosen on."""
+    """A threshold, and the data that it was chosen on."""
 
     value: float = Field(ge=0, description="scores at or above it act")
-    target: float = Field(gt=0, lt=1, description="the false-positive rate aimed at")
+    target: float = Field(gt=0, lt=1, description="the target false-positive rate")
     n: int = Field(ge=1, description="harmless texts that it was chosen on")
     hits: int = Field(ge=0, description="of these, how many reach it")
     low: float = Field(ge=0, le=1, description="95 % Wilson interval of hits / n, lower end")
@@ -78,7 +78,7 @@ class Thresholds(Frozen):
 
 
 def choose(harmless: Sequence[float], target: float) -> Threshold:
-    """The threshold for a target rate on harmless scores. Raises CharterError without any."""
+    """The threshold for a target rate on harmless scores. Raises CharterError if there are none."""
     if not harmless:
         raise CharterError("a threshold is chosen on scores of harmless texts; none was given")
     ordered = sorted(harmless, reverse=True)

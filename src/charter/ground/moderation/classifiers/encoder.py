@@ -79,7 +79,7 @@ class Encoder(Reader):
         return cut(ids, behind, WINDOW, STRIDE)
 
     def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
-        """One vector a window; windows are padded to the longest."""
+        """One vector per window; windows are padded to the longest."""
         rows = pad(windows, self.device)
         x_NTD, parts = self.embed(rows), []
         for layer in range(LAYERS):

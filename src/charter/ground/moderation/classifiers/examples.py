@@ -144,8 +144,8 @@ def replies() -> list[Example]:
 
 
 def _beginnings(whole: Sequence[Example]) -> list[Example]:
-    """Harmless replies as a check of a stream sees them: a few words, or half of them. Beginnings of harmful replies
-    may be harmless so far, so they have no label."""
+    """Beginnings of harmless replies, as a check of a stream sees them: a few words, or half of them. Beginnings of
+    harmful replies may still be harmless, so they have no label."""
     rows = []
     for e in whole:
         words = (e.reply or "").split()

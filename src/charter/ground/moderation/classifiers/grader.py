@@ -1,10 +1,10 @@
-"""The grader: a model chooses for each category which of two judgements of a text is right, letters in both orders.
+"""The grader: for each category a model chooses which of two judgements of a text is right, in both orders.
 
     p(category) = p(YES) against NO, under the category's own words, mean of both orders
 
-One choice of `judge.choice` a category; a checkpoint is scored, a server's sampled votes are counted. The violation
-score is the largest p over categories, less the p that the same model gives a plain text: otherwise a model that
-leans to one option would put every text in every category.
+Each category takes one choice of `judge.choice`: a checkpoint gives probabilities, a server sampled votes. The
+violation score is the largest p over categories, minus the p that the same model gives a plain text. Otherwise a model
+with a bias to one option would put every text in every category.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ LONGEST = 4000  # characters of a text that the model sees: its beginning and it
 
 
 class Grader:
-    """A classifier that asks an assistant two questions a category and text, so it suits audits and small policies
-    more than every request."""
+    """A classifier that asks an assistant two questions per category and text, so it suits audits and small policies
+    better than live traffic."""
 
     name = "grader"
     sides: frozenset[Side] = frozenset({"prompt", "reply"})
 
     def __init__(self, model: Assistant, policy: Policy, who: str, votes: int = 8) -> None:
-        """who: names the model; votes: samples a question if it can't score."""
+        """who: names the model; votes: samples per question if it can't score."""
         self.assistant, self.policy, self.how = model, policy, How(votes=votes)
         self.version = digest_text(json.dumps([FORM, who, policy.id, votes]))[:16]
         self._plain: dict[Side, list[float]] = {}

@@ -1,4 +1,4 @@
-"""The heads of a probe: two regressions a side on one vector, their training, and their file."""
+"""The heads of a probe: two regressions per side on one vector, their training, and their file."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ FORM = 1  # raise it when scores are computed differently
 
 
 class PreferenceClassifier:
-    """A classifier of replies by a preference model; it scores one text at a time, whatever the thread."""
+    """A classifier of replies by a preference model; a lock lets only one thread score at a time."""
 
     name = "preference"
     sides: frozenset[Side] = frozenset({"reply"})
@@ -35,7 +35,7 @@ class PreferenceClassifier:
         self._lock = threading.Lock()
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
-        """Nothing: there is no reply to score yet."""
+        """Zero: there is no reply to score yet."""
         return [Scores(0.0) for _ in conversations]
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:

@@ -103,7 +103,8 @@ class Probe:
         return cls(Encoder.open(folder, adapter, device), heads_of(path), version, "encoder")
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
-        """Scores of the worst place of each (`places`): user turns, system text, a reply that the caller began."""
+        """Scores of the worst place of each prompt (`places`): user turns, system text, a reply that the caller
+        began."""
         groups = [prompt_windows(self.states, messages) for messages in conversations]
         turns = [[entry.turn for entry in group] for group in groups]
         return self._read("prompt", [[entry.window for entry in group] for group in groups], turns)
@@ -114,7 +115,7 @@ class Probe:
         return self._read("reply", windows, [[] for _ in windows])
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
-        """Scores of a prompt, a few windows a step."""
+        """Scores of a prompt, a few windows per step."""
         entries, parts = list[PlacedWindow](), list[Floats]()
         for n, group in enumerate(windows_by_place(self.states, messages)):
             entries += group

@@ -1,12 +1,12 @@
-"""A frozen checkpoint's hidden states of a text, part of the way up, as one vector a window.
+"""A frozen checkpoint's hidden states of a text, at its lower layers, as one vector per window.
 
     vector = [mean over tokens of x_l / rms(x_l)  for the layers l read]
 
 Texts are plain (no chat template, and text that spells a special token stays text), cut into windows of WINDOW tokens
 that begin every STRIDE tokens, each read after up to BEFORE tokens of the text before. Layers above the last one read
-are never computed. Vectors are cached by the tokens of their window. For a text that grows at its end, `Streamed` keeps
-the last window's keys and values, so that a look costs only its new tokens. Letters: T tokens of a row, D
-width, F features.
+are never computed. Vectors are cached by the tokens of their window. For a text that grows at its end,
+`CachedStreamReader` keeps the last window's keys and values, so a reading costs only its new tokens. Letters: T tokens
+of a row, D width, F features.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class States(Reader):
         self.layers = layers_of(count)
         del model.layers[max(self.layers) :]
         self.width = len(self.layers) * model.shape.hidden_size
-        self.active: WeakSet[CachedStreamReader] = WeakSet()  # those that hold keys and values
+        self.active: WeakSet[CachedStreamReader] = WeakSet()  # readers that hold keys and values
         self.turn = 0
 
     @classmethod
@@ -76,7 +76,7 @@ class States(Reader):
         return CachedStreamReader(self)
 
     def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
-        """One vector a window, for windows packed one after another into a row."""
+        """One vector per window, for windows packed one after another into a row."""
         ids_T = torch.tensor([t for w in windows for t in (*w.before, *w.ids)])
         layout = documents([w.size for w in windows]).to(self.device)
         states = self.read(ids_T.to(self.device), layout.positions, _attend_separately(layout))
@@ -170,10 +170,10 @@ class CachedStreamReader(StreamReader):
 
 
 def _attend_separately(layout: Layout) -> LayerAttend:
-    """Texts of a layout, each by itself, in every layer."""
+    """Attention within each text of a layout, in every layer."""
     return lambda _, qk, v: attend(qk, v, layout)
 
 
 def layers_of(count: int) -> tuple[int, ...]:
-    """The layers to read of `count`: a third and a half of the way up, where meaning is most readable."""
+    """The layers to read of `count`: a third and a half of the way up, where probes work best."""
     return tuple(sorted({max(1, round(count / 3)), max(1, round(count / 2))}))

@@ -44,8 +44,8 @@ def windows_by_place(reader: Reader, messages: Conversation) -> Iterator[list[Pl
 
 
 def reply_windows(reader: Reader, messages: Conversation, reply: str) -> list[Window]:
-    """A reply after the turn that it answers; an assistant's turn at the end is its beginning. If a form or a spelling
-    breaks its words apart, its meaning is read as well."""
+    """A reply after the turn that it answers; an assistant's turn at the end is its beginning. If a format or
+    spelling breaks up its words, the joined or decoded text is read as well."""
     turns = [m for m in messages if m["role"] != "system"]
     if turns and turns[-1]["role"] == "assistant":
         turns, reply = turns[:-1], turns[-1]["content"] + reply
