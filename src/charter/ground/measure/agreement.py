@@ -1,4 +1,4 @@
-"""Agreement of raters on items that several of them put into categories: percent, Fleiss' kappa, Krippendorff's alpha.
+"""Agreement of raters on categorical items: percent, Fleiss' kappa, Krippendorff's alpha.
 
 With n_ic raters of item i in category c and m_i = sum over c of n_ic >= 2 raters
 
@@ -7,8 +7,8 @@ With n_ic raters of item i in category c and m_i = sum over c of n_ic >= 2 rater
     alpha = 1 - (n - 1) sum over i, c != d of n_ic n_id / (m_i - 1) / sum over c != d of n_c n_d
 
 Items may have different numbers of raters: kappa then gives every item the same weight, in P and in Pe (Gwet 2014),
-which is Fleiss 1971 where the numbers are equal; alpha (Krippendorff 2011, nominal) gives every vote the same. Items
-of one rater say nothing and are left out. Intervals resample items.
+which is Fleiss 1971 if the numbers are equal; alpha (Krippendorff 2011, nominal) weighs every vote the same. Items with
+one rater are excluded. Intervals resample items.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from charter.ground.measure.score import Floats
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval; None where it is not defined, such as a kappa of votes that are all the same."""
+    """A number with its 95 % interval; None if undefined, such as a kappa of votes that are all the same."""
 
     value: float | None
     low: float | None
@@ -34,7 +34,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How raters agree on `items` items with `votes` votes."""
+    """Agreement of raters on `items` items with `votes` votes."""
 
     items: int
     votes: int
@@ -44,11 +44,12 @@ class Agreement:
 
 
 def agreement(patterns: Iterable[Sequence[int]], seed: int = 0) -> Agreement | None:
-    """Of items, each as the number of raters in every category; None without an item of two raters."""
+    """Agreement on items. patterns: the number of raters in each category, per item. None without an item of two
+    raters."""
     distinct = Counter(tuple(pattern) for pattern in patterns if sum(pattern) > 1)
     if not distinct:
         return None
-    ordered = sorted(distinct)  # items of one pattern are alike, so that patterns are drawn by their share
+    ordered = sorted(distinct)  # items of one pattern are alike, so patterns are drawn by their share
     counts = np.array(ordered, dtype=np.float64)
     many = np.array([distinct[pattern] for pattern in ordered], dtype=np.float64)
     raters, items = counts.sum(axis=1), int(many.sum())
@@ -67,20 +68,20 @@ def agreement(patterns: Iterable[Sequence[int]], seed: int = 0) -> Agreement | N
 
 
 def kappa(sums: Floats) -> Floats:
-    """Of sums [..., 2 + categories]: P_i, items, shares of each category."""
+    """Kappa from sums [..., 2 + categories]: P_i, items, shares of each category."""
     shares = sums[..., 2:] / sums[..., 1:2]
     chance = (shares**2).sum(axis=-1)
     return _correct_for_chance(sums[..., 0] / sums[..., 1], chance)
 
 
 def _alpha(sums: Floats) -> Floats:
-    """Of sums [..., 2 + categories]: agreeing votes, votes, votes of each category."""
+    """Alpha from sums [..., 2 + categories]: agreeing votes, votes, votes of each category."""
     votes, each = sums[..., 1], sums[..., 2:]
     return _correct_for_chance(sums[..., 0] / votes, (each * (each - 1)).sum(axis=-1) / (votes * (votes - 1)))
 
 
 def _correct_for_chance(observed: Floats, chance: Floats) -> Floats:
-    """Agreement beyond chance; nan where chance alone makes everybody agree."""
+    """Agreement beyond chance; nan if chance agreement is 1."""
     observed, chance = np.asarray(observed), np.asarray(chance)
     room = 1 - chance
     return np.asarray(
@@ -101,7 +102,7 @@ def _estimate(statistic: Callable[[Floats], Floats], sums: Floats, many: Floats,
 
 
 def _percent(sums: Floats, many: Floats, draws: Floats) -> Estimate:
-    """Share of agreeing pairs; Wilson's interval where all items agree alike, since resampling shows nothing."""
+    """Share of agreeing pairs; Wilson's interval if all items agree alike, since resamples don't vary."""
     share = _estimate(lambda totals: totals[..., 0] / totals[..., 1], sums, many, draws)
     if share.value is None or share.low is not None:
         return share

@@ -1,8 +1,8 @@
 """Fits of a sum of power laws above a floor: loss = E + sum_k A_k x_k^-a_k, many resamples at once.
 
-E and A are at least 0, the exponents are free. They are those with the least squared error of log loss. Hoffmann et al.
-2022 (arXiv 2203.15556, section 3.3) take a Huber loss on the same logs against outliers among 400 models; a ladder of a
-few has none to spare. Letters: R resamples, M models, K terms of a law, P = 2 K numbers of it, S starts.
+E and A are at least 0, the exponents are free. The fit minimises the squared error of log loss. Hoffmann et al. 2022
+(arXiv 2203.15556, section 3.3) use a Huber loss on the same logs against outliers among 400 models; a ladder of few
+models can't afford to discount any. Letters: R resamples, M models, K terms of a law, P = 2 K numbers of it, S starts.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from scipy.special import logsumexp
 
 from charter.ground.measure.score import Floats
 
-SHARES = (0.02, 0.3, 0.6, 0.9)  # of the smallest loss: floors that a fit starts from
-SECOND = SHARES[1]  # the floor that a fit to a resample starts from beside the best fit to the mean
-EXPONENTS = (0.1, 0.3, 0.6)  # that a fit of two terms starts from
-ROUNDS = 100  # steps of a fit, at most
-ENOUGH, EXACT = 1e-9, 1e-20  # a fit is done where a step gains less than this share, or this squared error
+SHARES = (0.02, 0.3, 0.6, 0.9)  # initial floors of a fit, as shares of the smallest loss
+SECOND = SHARES[1]  # a resample's second initial floor; the first start is the best fit to the mean
+EXPONENTS = (0.1, 0.3, 0.6)  # initial exponents of a fit of two terms
+ROUNDS = 100  # most steps of a fit
+ENOUGH, EXACT = 1e-9, 1e-20  # a fit has converged if a step gains less than this share, or this squared error
 NOTHING = 1e-6  # bits a byte
-STUCK = 1e6  # or where so damped a step gains nothing
+STUCK = 1e6  # or if a step with this damping gains nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """log L = log sum_k exp(level_k - exponent_k z_k): `levels` and `exponents` [R, K], the floor's first if there is
-    one (z = 0), and where z_k = 0 lies, `origin` [K - floor]."""
+    """log L = log sum_k exp(level_k - exponent_k z_k): `levels` and `exponents` [R, K], with a floor's first (its
+    z is 0), and `origin` [K - floor], the log inputs at z_k = 0."""
 
     levels: Floats
     exponents: Floats
@@ -38,7 +38,7 @@ class Law:
 
     @property
     def floor(self) -> Floats:
-        """E [R]; 0 without one, and where only rounding keeps it above 0."""
+        """E [R]; 0 without a floor, or if E is only rounding error."""
         if not self.floored:
             return np.zeros(len(self.levels))
         return np.where((floors := np.exp(self.levels[:, 0])) > NOTHING, floors, 0.0)
@@ -56,11 +56,11 @@ class Law:
 
     @property
     def exponent(self) -> Floats:
-        """Of the last term [R]."""
+        """Exponent of the last term [R]."""
         return self.exponents[:, -1]
 
     def at(self, *logs: float | Floats) -> Floats:
-        """The loss [R] where the law's inputs have these logs."""
+        """The loss [R] at these logs of the law's inputs."""
         z_K = np.asarray(logs) - self.origin
         parts_RK = np.exp(self.levels[:, self.floored :] - self.exponents[:, self.floored :] * z_K)
         total: Floats = self.floor + parts_RK.sum(axis=1)
@@ -68,10 +68,10 @@ class Law:
 
 
 def law(inputs_KM: Sequence[Floats], loss_RM: Floats, weight_RM: Floats, floored: bool = True) -> Law:
-    """The law with a term for each of the inputs (logs by model), for every resample of the models' losses and weights.
+    """The law with one term per input (logs by model), for every resample of the models' losses and weights.
 
-    Damped Gauss-Newton steps (Marquardt 1963), all resamples at once, from the best fit to their mean and from one
-    with a floor: what fits better counts.
+    Damped Gauss-Newton steps (Marquardt 1963), all resamples at once, from the best fit to their mean and from a start
+    with a floor; the better fit counts.
     """
     origin_K = np.array([x.mean() for x in inputs_KM])
     z_KM = np.stack([x - at for x, at in zip(inputs_KM, origin_K, strict=True)])
@@ -93,7 +93,7 @@ def law(inputs_KM: Sequence[Floats], loss_RM: Floats, weight_RM: Floats, floored
 
 
 def _starts(z_KM: Floats, loss_M: Floats, shares: Sequence[float]) -> list[Floats]:
-    """Numbers that a fit starts from [P each], by the floor's share of the least loss, then by exponent; without shares
+    """Initial parameters of a fit [P each], by the floor's share of the smallest loss, then by exponent; without shares
     there is no floor."""
     floored = bool(shares)
     powers = z_KM[floored:]
@@ -112,7 +112,7 @@ def _starts(z_KM: Floats, loss_M: Floats, shares: Sequence[float]) -> list[Float
 
 
 def _minimise(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
-    """(numbers with the least weighted squared error of log L, that error [R]), from where they start."""
+    """(parameters with the least weighted squared error of log L, that error [R]), from initial parameters."""
     theta_RP, damping_R = theta_RP.copy(), np.full(len(theta_RP), 1e-3)
     off_RM, slopes_RPM = _residuals(theta_RP, z_KM, log_RM)
     cost_R = (weight_RM * off_RM**2).sum(axis=1)
@@ -144,7 +144,7 @@ def _minimise(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats)
 
 
 def _residuals(theta_RP: Floats, z_KM: Floats, log_RM: Floats) -> tuple[Floats, Floats]:
-    """Errors of log L [R, M], and how they move with each number [R, P, M]."""
+    """Errors of log L [R, M], and their derivatives by each parameter [R, P, M]."""
     terms = len(z_KM)
     logs_RKM = theta_RP[:, :terms, None] - theta_RP[:, terms:, None] * z_KM
     model_RM = logsumexp(logs_RKM, axis=1)
