@@ -1,4 +1,4 @@
-"""The numbers of the debias room: how often fair answers are right, and what the wrong ones lean to (card 3.2)."""
+"""Metrics of the debias room: the accuracy of fair answers, and the direction of wrong ones (card 3.2)."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Elo from votes: a number for each model relative to one of them, its interval, its ranks, and why one has none.
+"""Elo from votes: each model's rating relative to a base, its interval and ranks, or why it has none.
 
     P(A beats B) = 1 / (1 + 10^((E_B - E_A) / 400)),  E of the base is 0
 
-fitted jointly to all votes of an axis and a source (Bai 2022a, B.5). Unsure votes are left out, and so are ties and
-votes that both replies are bad, unless they count half a win each. A model has a number only where chains of wins lead
-from it to the base and back (Ford 1957); of any other a note says what is missing. Its ranks are those that the
-intervals of all differences leave: from 1 + the models that are significantly above it, to all less those that are
-significantly below it.
+fitted jointly to all votes of an axis and a source (Bai 2022a, B.5). Unsure votes are excluded, and so are ties and
+votes for both bad, unless they count half a win each. A model has a rating only if chains of wins lead from it to the
+base and back (Ford 1957); otherwise a note says what is missing. Its ranks follow from the intervals of all
+differences: from 1 + the number of models significantly above it, to the number of models minus those significantly
+below it.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ Kind = Literal["hessian", "clustered", "bootstrap"]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A model's Elo with its 95 % interval, and the ranks that it may have; `n` votes on it count. Without a number
-    `note` says why, and without an end the end is None."""
+    """A model's Elo with its 95 % interval and its possible ranks, from `n` votes. Without a rating `note` says why; an
+    unbounded end is None."""
 
     model: str
     elo: float | None
@@ -74,7 +74,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """How often a model won against another; `predicted` by their Elo, None where one has none."""
+    """Wins of a model against another; `predicted` by their Elo, None if either has none."""
 
     model: str
     against: str
@@ -88,16 +88,16 @@ class Meeting:
 
     @property
     def residual(self) -> float:
-        """Standard deviations of independent votes from what is predicted; 0 where nothing is."""
+        """Deviation from the prediction, in standard deviations of independent votes; 0 without a prediction."""
         p = self.predicted
         return 0.0 if p is None else (self.wins - self.votes * p) / float(np.sqrt(self.votes * p * (1 - p)))
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What the votes of one axis and source say: models with a number first, highest first. `votes` count; `tied` and
-    `both_bad` are among them only where ties count half, `unsure` and `one_model` (on two replies of
-    one model) never. `raters` gave the votes that count. `clustered`: by what."""
+    """The result of one axis and source: models with a rating first, highest first. `votes`: votes that count; they
+    include `tied` and `both_bad` only if ties count half, and never `unsure` and `one_model` (votes on two replies of
+    one model). `raters`: raters of the votes that count. `clustered`: the kind of cluster."""
 
     axis: str
     source: str
@@ -119,7 +119,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """How ties count and intervals are made; without a kind they are clustered where there are clusters."""
+    """How ties count and intervals are computed; without a kind they are clustered if there are clusters."""
 
     ties: Ties = "drop"
     interval: Kind | None = None
@@ -135,11 +135,11 @@ def standings(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Ranking]:
-    """The ranking of each axis. Where votes have several sources each is fitted apart, and the key of all but people's
-    names it: "helpful", "helpful (simulated)".
+    """The ranking of each axis. With several sources each is fitted separately, and keys name all sources but people:
+    "helpful", "helpful (simulated)".
 
-    Without a base that is the first model of the first row, and on an axis that lacks it the first named there.
-    Raises CharterError for a row that is no vote and for a base that no vote names.
+    The default base is the first model of the first row; on an axis without it, the first model there. Raises
+    CharterError for a row that is no vote and for a base that no vote names.
     """
     tallies, method = count_votes(rows), Method(ties, interval, resamples, seed)
     names = sorted({model for tally in tallies for model in tally.models})
@@ -200,7 +200,7 @@ Way = Literal["vote", "rater", "item", "both"]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Intervals of all differences, how they were made, and what is to be said of them."""
+    """Intervals of all differences, their kind, and notes on them."""
 
     ends: Ends | None
     kind: Kind
@@ -209,8 +209,8 @@ class Spread:
 
 
 def _spread(tally: Tally, design: Design, pairs: Ints, ratings: Floats, method: Method) -> Spread:
-    """The intervals that were asked for; else clustered ones where several votes are one rater's or about one item,
-    and those of independent votes where none are."""
+    """The requested intervals. Default: clustered if a rater or an item has several votes, else those of independent
+    votes."""
     ways: list[Way] = []
     if method.interval != "hessian":
         ways = _ways(tally)
@@ -239,7 +239,7 @@ def _spread(tally: Tally, design: Design, pairs: Ints, ratings: Floats, method: 
 
 
 def _ways(tally: Tally) -> list[Way]:
-    """In which ways votes hang together."""
+    """The ways in which votes are clustered."""
     raters: list[Way] = ["rater"] if len(tally.raters) > 1 else []
     items: list[Way] = ["item"] if tally.shared_items else []
     both: list[Way] = ["both"] if raters and items else []
@@ -247,8 +247,7 @@ def _ways(tally: Tally) -> list[Way]:
 
 
 def _count(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vote") -> Clusters:
-    """The votes that count, on some pairs or all; each by itself, or those of a rater, of an item, or of both
-    together, where these are named."""
+    """The votes that count, on some pairs or all, clustered by vote, by rater, by item, or by both."""
     number = np.full(len(tally.pairs), -1)
     pairs = np.arange(len(number)) if pairs is None else pairs
     number[pairs] = np.arange(len(pairs))
@@ -261,7 +260,7 @@ def _count(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vote"
         "item": item,
         "both": np.where((rater < 0) | (item < 0), -1, rater * tally.items + item),
     }[by]
-    alone = int(group.max(initial=-1)) + 1  # from here on kinds of votes that stand by themselves
+    alone = int(group.max(initial=-1)) + 1  # codes from here on are single votes
     code = np.where(group >= 0, group, alone + len(WINNERS) * pair + outcome)
     names, kind = np.unique(code, return_inverse=True)
     many = np.bincount(kind, weights=count, minlength=len(names)).astype(np.float64)
@@ -279,15 +278,15 @@ def _counts(tally: Tally, ties: Ties) -> NDArray[np.bool_]:
 
 
 def _raters(tally: Tally, ties: Ties) -> int:
-    """How many raters gave votes that count."""
+    """Number of raters of votes that count."""
     return len(np.unique(tally.rater[(tally.rater >= 0) & _counts(tally, ties)]))
 
 
 def _standings(
     tally: Tally, base: str, ratings: Floats, ends: Ends | None, absent: Sequence[tuple[int, str]]
 ) -> tuple[Standing, ...]:
-    """One a model, highest first, those without a number last and by name; `absent` has the votes of each and why it
-    has no number."""
+    """One per model, highest first, those without a rating last and by name. absent: each model's votes, and why it has
+    no rating."""
     rows = []
     rated = np.flatnonzero(~np.isnan(ratings)).tolist()
     for number, (model, (n, note)) in enumerate(zip(tally.models, absent, strict=True)):
@@ -314,7 +313,7 @@ def _design(tally: Tally, base: str) -> Design:
 
 
 def _reasons(tally: Tally, base: str, wins: Floats, positions: Floats) -> list[tuple[int, str]]:
-    """The votes of each model, and why it has no number; "" for those that have one."""
+    """Each model's number of votes, and why it has no rating; "" if it has one."""
     one, two = tally.pairs.T
     first, second = np.split(wins, 2)
     won = np.bincount(np.concatenate([one, two]), wins, len(tally.models))
@@ -330,7 +329,7 @@ def _reasons(tally: Tally, base: str, wins: Floats, positions: Floats) -> list[t
 
 
 def _reason(base: str, won: float, votes: float, joined: bool, position: float) -> str:
-    """Why a model has no number that won so many of its votes."""
+    """Why a model with these wins and votes has no rating."""
     all_of = f"all its {votes:g} votes" if votes > 1 else "its one vote"
     if votes == 0:
         return "all its votes are ties, unsure or both bad, and do not count"

@@ -1,5 +1,5 @@
-"""The numbers that several rooms report: of preference models, of labellers, of held-out text. Tasks of the evaluate
-room declare their own."""
+"""Metrics that several rooms report: of preference models, of labellers, of held-out text. Tasks of the evaluate room
+declare their own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROUNDS = 5  # a draft and at most four revisions (Bai 2022b, section 3)
 def calibration_metrics(
     prefix: str, file: str, states: calibration.States, words: str, label: str
 ) -> tuple[Metric, Metric]:
-    """How far a judge's confidence lies from its accuracy, by bins, and whether it is surer than right."""
+    """Calibration error of a judge, by bins, and its overconfidence."""
     return (
         Metric(
             f"{prefix}_calibration_error",
@@ -50,7 +50,7 @@ def calibration_metrics(
 
 
 def of_a_judge(*metrics: Metric) -> tuple[Metric, ...]:
-    """Numbers that describe a judge, not the model under test."""
+    """Metrics that describe a judge, not the model under test."""
     return tuple(replace(metric, about="judge") for metric in metrics)
 
 
@@ -66,7 +66,7 @@ OF_TEXT: tuple[Metric, ...] = (
     ),
 )
 
-# What a step that labels by AI reports of its labeller.
+# Metrics of the labeller in a step that labels by AI.
 OF_LABELLERS: tuple[Metric, ...] = of_a_judge(
     *calibration_metrics("label", LABELS, calibration.of_choices(), "known pairs", "labels"),
     Metric(
@@ -115,7 +115,7 @@ OF_TRIPLES: tuple[Metric, ...] = of_a_judge(
     ),
 )
 
-# What a step that makes a preference model reports of it.
+# Metrics of a step that trains a preference model.
 OF_PREFERENCE: tuple[Metric, ...] = of_a_judge(
     *OF_PAIRS,
     *calibration_metrics("pair", PAIRS, calibration.of_pairs(counts.real_pair), "held-out pairs", "pairs"),

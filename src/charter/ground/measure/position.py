@@ -15,18 +15,18 @@ from charter.ground.measure.score import Floats, Table, sum_by_cluster, tabulate
 
 BUCKETS = tuple(2**k for k in range(18))  # first positions; the last ends at 262,143
 MIDDLES = np.array([start * 2**0.5 for start in BUCKETS])  # geometric: where plots show a bucket
-LEAST_BUCKETS = 5  # three numbers are fitted
+LEAST_BUCKETS = 5  # the fit has three parameters
 EXPONENTS = np.arange(0.02, 2.0001, 0.005)
-_SUMMED = 512  # positions whose powers are added one by one
+_SUMMED = 512  # positions whose powers are summed exactly
 
 
 def bucket_of(position: int) -> int:
-    """The first position of the bucket that a position, from 1, is in: 1, 2, 4, 8 ..."""
+    """The first position of a position's bucket: 1, 2, 4, 8 ... (positions count from 1)."""
     return 1 << (position.bit_length() - 1)
 
 
 def loss_of(start: int) -> Callable[[Sequence[Row]], Table]:
-    """Nats a token in the bucket that starts there, clustered by document."""
+    """Nats per token in the bucket that begins at `start`, clustered by document."""
     key = str(start)
     return lambda rows: tabulate(
         (str(r["id"]), r["nats"][key], r["tokens"][key]) for r in rows if key in r["nats"]
@@ -36,10 +36,9 @@ def loss_of(start: int) -> Callable[[Sequence[Row]], Table]:
 def fit(sums: Floats) -> Floats:
     """(c0, c, a) of L(t) = c0 + c t^-a with c0 >= 0, for sums [..., 2 B] of nats and tokens by bucket: [..., 3].
 
-    Least squares over the buckets' mean losses against the means of t^-a over their positions, each bucket once, which
-    is evenly over log t; for every exponent of a grid the two other numbers have a closed form, and the exponent with
-    the smallest residual is taken. Documents are of one length. nan where fewer than LEAST_BUCKETS buckets hold a
-    token.
+    Least squares of the buckets' mean losses on the means of t^-a over their positions. Each bucket counts once, which
+    is uniform in log t. For each exponent of a grid the other two parameters have a closed form; the exponent with the
+    smallest residual wins. Documents have one length. nan if fewer than LEAST_BUCKETS buckets have tokens.
     """
     flat = sums.reshape(-1, 2 * len(BUCKETS))
     nats, tokens = flat[:, : len(BUCKETS)], flat[:, len(BUCKETS) :]
@@ -48,7 +47,7 @@ def fit(sums: Floats) -> Floats:
     if filled.sum() >= LEAST_BUCKETS:
         with np.errstate(divide="ignore", invalid="ignore"):
             loss_NB = nats[:, filled] / tokens[:, filled]
-        lengths_B = tokens.sum(axis=0)[filled] / tokens[:, 0].sum()  # position 1 is there once a document
+        lengths_B = tokens.sum(axis=0)[filled] / tokens[:, 0].sum()  # each document has one position 1
         best_N = np.full(len(flat), np.inf)
         for exponent in EXPONENTS:
             x_B = mean_powers(np.array(BUCKETS)[filled], lengths_B, exponent)
@@ -65,8 +64,8 @@ def fit(sums: Floats) -> Floats:
 
 
 def mean_powers(starts: npt.ArrayLike, counts: npt.ArrayLike, exponent: float) -> Floats:
-    """Mean of t^-exponent over the `counts` positions from each of `starts` on: far positions by the integral (midpoint
-    rule, within 1e-6)."""
+    """Mean of t^-exponent over `counts` positions from each of `starts`; far positions by the integral (midpoint rule,
+    within 1e-6)."""
     first, lengths = np.asarray(starts, float), np.asarray(counts, float)
     powers = np.concatenate([[0.0], np.cumsum(np.arange(1, _SUMMED) ** -exponent)])
     near = np.minimum(first + lengths, _SUMMED).astype(int)

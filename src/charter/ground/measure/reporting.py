@@ -1,8 +1,8 @@
-"""Numbers of an artifact: computed from its kept rows, recorded, kept with their tables, read and checked again.
+"""Metrics of an artifact: computed from its kept rows, recorded with their tables, read and verified.
 
-A room keeps the rows behind its numbers in samples/ and calls `record` with its metrics. `tables.json` beside the rows
-then says of each number what a reader must know (`metric.Metric`) and holds its table: a card, a comparison and a gate
-read reports and know no room. `table_problems` is the way back: what `charter card verify` asks of a room.
+A room keeps the rows behind its metrics in samples/ and calls `record`. `tables.json` beside the rows then has each
+metric's description (`metric.Metric`) and its table, so a card, a comparison and a gate read reports without knowing
+rooms. `table_problems` recomputes them for `charter card verify`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Score:
 
     @property
     def facts(self) -> MetricFacts:
-        """What a manifest says of it besides name and value."""
+        """The manifest's fields besides name and value."""
         m = self.metric
         return MetricFacts(
             low=self.low,
@@ -66,23 +66,23 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """The numbers of an artifact, in their order, and the tables of those that have one."""
+    """The metrics of an artifact, in their order, and the tables of those that have one."""
 
     metrics: Mapping[str, Metric]
     tables: Mapping[str, Table]
 
     @property
     def scores(self) -> list[Score]:
-        """All numbers with their intervals."""
+        """All values with their intervals."""
         return [score(metric, self.tables) for metric in self.metrics.values()]
 
     def files(self, name: str) -> tuple[str, ...]:
-        """The files of kept rows that a number is computed from."""
+        """The files of kept rows behind a metric."""
         return tuple(dict.fromkeys(self.metrics[part].file for part in self.metrics[name].parts))
 
 
 def score(metric: Metric, tables: Mapping[str, Table]) -> Score:
-    """One number, out of the tables of all. Raises KeyError if one that it needs is missing."""
+    """One score. tables: of all metrics, by name. Raises KeyError if a table that it needs is missing."""
     if metric.terms:
         value, ends = derived_value(metric, tables), derived_interval(metric, tables)
         return Score(metric, value, *ends, *derived_count(metric, tables))
@@ -92,9 +92,9 @@ def score(metric: Metric, tables: Mapping[str, Table]) -> Score:
 
 
 def compute_metrics(folder: Path, metrics: Metrics) -> Reported:
-    """The numbers that the rows in `folder`/samples give; those with nothing to count are left out.
+    """Computes the metrics from the rows in `folder`/samples, without those that have nothing to count.
 
-    Raises CharterError where rows are damaged or lack a field.
+    Raises CharterError if rows are damaged or lack a field.
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     tables: dict[str, Table] = {}
@@ -117,7 +117,7 @@ def compute_metrics(folder: Path, metrics: Metrics) -> Reported:
 
 
 def record(out: Workspace, metrics: Metrics) -> None:
-    """Records the numbers that a step's kept rows give, and writes tables.json beside them."""
+    """Records the metrics of a step's kept rows, and writes tables.json beside them."""
     reported = compute_metrics(out.path, metrics)
     write_tables(out.path, reported)
     for one in reported.scores:
@@ -125,7 +125,7 @@ def record(out: Workspace, metrics: Metrics) -> None:
 
 
 def write_tables(folder: Path, reported: Reported) -> None:
-    """Writes tables.json: one number a line, cluster names once for all numbers that share them."""
+    """Writes tables.json: one metric per line; metrics with the same clusters share their names."""
     clusters: dict[tuple[str, ...], int] = {}
     lines = []
     for name, metric in reported.metrics.items():
@@ -153,7 +153,7 @@ def _short(value: float) -> float | int:
 
 
 def read_reported(folder: Path) -> Reported:
-    """What an artifact's tables.json says; nothing where it has none. Raises CharterError where it is damaged."""
+    """Reads an artifact's tables.json; empty if there is none. Raises CharterError if it is damaged."""
     path = folder / TABLES
     if not path.is_file():
         return Reported({}, {})
@@ -172,9 +172,9 @@ def read_reported(folder: Path) -> Reported:
                     clusters, sums, int(entry["n"]), decode_statistic(entry["statistic"])
                 )
         if lacking := next((m.name for m in metrics.values() if not all(p in tables for p in m.parts)), None):
-            raise CharterError(f"{path}: {lacking} lacks a table that it is made of; make its step again")
+            raise CharterError(f"{path}: {lacking} lacks a table that it needs; run its step again")
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CharterError(f"{path}: it is damaged ({error!r}); make its step again") from error
+        raise CharterError(f"{path}: it is damaged ({error!r}); run its step again") from error
     return Reported(metrics, tables)
 
 
@@ -186,14 +186,14 @@ def _metric(entry: Mapping[str, Any]) -> Metric:
 
 
 def measures_version(folder: Path) -> int | None:
-    """The version of the measures behind an artifact's numbers; None where it has none."""
+    """The version of the measures behind an artifact's metrics; None if it has none."""
     path = folder / TABLES
     version = read_object(path).get("measures") if path.is_file() else None
     return version if isinstance(version, int) else None
 
 
 def table_problems(folder: Path, metrics: Metrics) -> Iterator[str]:
-    """A line for each number of tables.json that doesn't follow from the kept rows, by a room's own metrics."""
+    """A line for each metric of tables.json that doesn't follow from the kept rows by a room's own metrics."""
     report, recount = read_reported(folder), compute_metrics(folder, metrics)
     for name, metric in recount.metrics.items():
         if name not in report.metrics:
@@ -212,7 +212,7 @@ def table_problems(folder: Path, metrics: Metrics) -> Iterator[str]:
 
 
 def _first_difference(reported: Metric, expected: Metric) -> str:
-    """The first fact in which two metrics differ; "" if none."""
+    """The first field in which two metrics differ; "" if none."""
     for f in fields(Metric):
         if f.compare and f.name != "label" and getattr(reported, f.name) != getattr(expected, f.name):
             return f.name
@@ -220,7 +220,7 @@ def _first_difference(reported: Metric, expected: Metric) -> str:
 
 
 def _table_difference(reported: Table, expected: Table) -> str:
-    """What of a table differs; "" if nothing does."""
+    """What differs between two tables; "" if nothing does."""
     if reported.statistic != expected.statistic:
         return "another statistic"
     if reported.n != expected.n:
@@ -236,7 +236,7 @@ def _table_difference(reported: Table, expected: Table) -> str:
 def metric_problems(
     manifest: Manifest, reported: Reported, others: Mapping[str, float | None]
 ) -> Iterator[str]:
-    """A line for each metric of a manifest that doesn't follow from a table, nor stands among `others`."""
+    """A line for each metric of a manifest that neither follows from a table nor is in `others`."""
     scores: Iterable[Score] = reported.scores
     by_name = {one.name: one for one in scores}
     for metric in manifest.metrics:

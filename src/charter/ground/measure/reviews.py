@@ -1,7 +1,7 @@
-"""Numbers of reviews: what several people say of the same transcripts, and how far they agree (Ganguli 2022, 3.3).
+"""Metrics of reviews: several people's ratings of the same transcripts, and their agreement (Ganguli 2022, 3.3).
 
-A row is one review: `case` (the transcript), `id` (its prompt, the cluster), `rating` from 0 to 4, and `harmful`, which
-says whether the rating means that. Fleiss' kappa is that of `agreement`; transcripts with one review say nothing of it.
+A row is one review: `case` (the transcript), `id` (its prompt, the cluster), `rating` from 0 to 4, and `harmful`
+(whether the rating counts as harmful). Fleiss' kappa is that of `agreement`; it ignores transcripts with one review.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SCALE = 5  # ratings from 0 to 4
 
 
 def by_case(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
-    """The reviews of each transcript, in order of their first."""
+    """The reviews of each transcript, in order of first appearance."""
     cases: dict[str, list[Row]] = {}
     for row in rows:
         cases.setdefault(str(row["case"]), []).append(row)
@@ -29,12 +29,12 @@ def by_case(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
 
 
 def majority_says_harmful(reviews: Sequence[Row]) -> bool:
-    """Whether more than half of the reviewers of a transcript call it harmful; an even split doesn't."""
+    """Whether more than half of a transcript's reviewers call it harmful; an even split is not a majority."""
     return 2 * sum(bool(row["harmful"]) for row in reviews) > len(reviews)
 
 
 def fleiss_kappa(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
-    """Fleiss' kappa of a column that holds whole numbers below `categories`."""
+    """Fleiss' kappa of a column of whole numbers below `categories`."""
 
     def table(rows: Sequence[Row]) -> Table:
         values = (
@@ -47,20 +47,20 @@ def fleiss_kappa(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
 
 
 def fleiss(sums: Floats) -> Floats:
-    """Kappa of sums [..., 2 + categories]; nan where there is nothing to agree on."""
+    """Kappa of sums [..., 2 + categories]; nan if there is nothing to agree on."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return kappa(sums)
 
 
 def pair_agreement(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
-    """Share of pairs of reviewers of one transcript who say the same, the mean over transcripts."""
+    """Share of pairs of reviewers of a transcript who agree, averaged over transcripts."""
     return lambda rows: tabulate(
         (prompt, _agreement(counts), 1.0) for prompt, counts in _count_by_case(rows, key, categories)
     )
 
 
 def _count_by_case(rows: Sequence[Row], key: str, categories: int) -> Iterator[tuple[str, list[int]]]:
-    """(prompt, how many reviewers said each category) of transcripts with two reviewers or more."""
+    """(prompt, number of reviewers per category) of transcripts with two reviewers or more."""
     for reviews in by_case(rows).values():
         if len(reviews) > 1:
             votes = Counter(int(row[key]) for row in reviews)

@@ -1,9 +1,9 @@
-"""Scaling laws: how held-out loss falls with compute, with parameters, and with parameters and text together.
+"""Scaling laws: held-out loss as a function of compute, of parameters, and of parameters and text.
 
     L(C) = E + (C0 / C)^a,  L(N) = E + (N0 / N)^a      along one ladder of models (Kaplan et al. 2020, arXiv 2001.08361)
     L(N, D) = E + A N^-alpha + B D^-beta               (Hoffmann et al. 2022, arXiv 2203.15556, section 3.3)
 
-How they are fitted: `power_law`. Letters: R resamples, M models.
+`power_law` fits them. Letters: R resamples, M models.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from charter.ground.measure.score import Floats, Table, sum_by_cluster
 
 SCALING = "scaling.jsonl"
 BITS = "bits/byte"
-FURTHER = 10.0  # the prediction is for so many times the largest compute
-SAME = 1.05  # tokens of one size are alike within this factor
-LEAST_SIZES = 3  # three numbers are fitted
-LEAST_PLACES = 5  # of parameters and tokens: five numbers are fitted
-# of log tokens around their trend in log parameters; below that the two can't be told apart
+FURTHER = 10.0  # the prediction is for n times the largest compute
+SAME = 1.05  # models of one size differ in tokens by less than this factor
+LEAST_SIZES = 3  # a fit has three parameters
+LEAST_PLACES = 5  # pairs of parameters and tokens: the joint fit has five parameters
+# deviation of log tokens from their trend in log parameters; below it the two effects can't be separated
 LEAST_APART = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One pretrained model: parameters without embeddings, tokens learnt from, and FLOPs of its learning."""
+    """One pretrained model: parameters without embeddings, training tokens, and training FLOPs."""
 
     run: str
     parameters: float
@@ -43,15 +43,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Ladder:
-    """Models measured on the same documents. Those of equal parameters and about equal tokens are of one size, with
-    other seeds: where a step ends depends on the order of the text."""
+    """Models measured on the same documents. Models of equal parameters and about equal tokens have one size and
+    different seeds: the end of a step depends on the order of the text."""
 
     models: tuple[Model, ...]
 
     @staticmethod
     def of(rows: Sequence[Row]) -> Ladder:
-        """The models of kept rows, in order of appearance. Raises CharterError where one is given twice unlike itself,
-        or counts nothing."""
+        """The models of kept rows, in order of appearance. Raises CharterError if rows of a model differ, or a count is
+        not above 0."""
         models: dict[str, Model] = {}
         for row in rows:
             model = Model(
@@ -66,7 +66,7 @@ class Ladder:
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Places of the models of each size, the smallest compute first."""
+        """Indices of the models of each size, the smallest compute first."""
         groups: list[list[int]] = []
         for place in sorted(range(len(self.models)), key=lambda at: _counts(self.models[at])):
             model, first = self.models[place], self.models[groups[-1][0]] if groups else None
@@ -77,13 +77,13 @@ class Ladder:
         return tuple(sorted(map(tuple, groups), key=lambda places: self.models[places[0]].compute))
 
     def logs(self, name: str, places: Sequence[int] | None = None) -> Floats:
-        """Natural logs of one of the counts of the models [M]."""
+        """Natural logs of one count of the models [M]."""
         models = self.models if places is None else [self.models[place] for place in places]
         return np.log([getattr(model, name) for model in models])
 
     @property
     def joint(self) -> bool:
-        """Whether parameters and tokens vary apart enough for L(N, D): on a ladder of one shape they don't."""
+        """Whether parameters and tokens vary independently enough for L(N, D); on a ladder of one shape they don't."""
         size, text = self.logs("parameters"), self.logs("tokens")
         if len(self.sizes) < LEAST_PLACES or np.ptp(size) == 0 or np.ptp(text) == 0:
             return False
@@ -96,8 +96,8 @@ def _counts(model: Model) -> tuple[float, float, float]:
 
 
 def laws(rows: Sequence[Row]) -> dict[str, Law]:
-    """The laws that some kept rows allow, fitted to all of their documents: over compute, over parameters, and over
-    parameters and tokens together ("joint")."""
+    """The laws that kept rows allow, fitted to all documents: over compute, over parameters, and over parameters and
+    tokens together ("joint")."""
     ladder = Ladder.of(rows)
     data = losses(table("scaling_exponent")(rows).sums.sum(axis=0)[None]), weights(ladder, 1)
     fits = {"compute": fit_over(ladder, "compute", *data)}
@@ -114,8 +114,8 @@ def losses(sums: Floats) -> Floats:
 
 
 def weights(ladder: Ladder, resamples: int) -> Floats:
-    """How often each model counts [R, M]: once in one resample; in several the models of a size are drawn as often as
-    there are of them, so that seeds widen an interval."""
+    """Weight of each model [R, M]: 1 for a single resample; for several the models of a size are resampled, so
+    variation over seeds widens an interval."""
     counts = np.ones((resamples, len(ladder.models)))
     rng = np.random.default_rng(0)
     for places in ladder.sizes:
@@ -138,7 +138,7 @@ def predict_further(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Float
 
 
 def predict_largest(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
-    """(predicted, measured) loss [R] of the largest size, by the law of the others: of two alone without a floor."""
+    """(predicted, measured) loss [R] of the largest size, by the law of the others; of two others without a floor."""
     *others, largest = ladder.sizes
     smaller = [place for places in others for place in places]
     compute = ladder.logs("compute", smaller)
@@ -182,8 +182,8 @@ READINGS: Mapping[str, Callable[[Ladder, Floats, Floats], Floats]] = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One number of a ladder's law as a statistic of sums [..., 2 M]. Several sums at once are resamples of documents:
-    then the models of each size are drawn anew as well (`weights`)."""
+    """One number of a ladder's law as a statistic of sums [..., 2 M]. Several sums are resamples of documents; then the
+    models of each size are resampled as well (`weights`)."""
 
     name: str
     ladder: Ladder
@@ -206,7 +206,7 @@ class Reading:
 
 
 def table(name: str) -> Callable[[Sequence[Row]], Table]:
-    """A number of the law, clustered by document; `n` counts documents, of which every model has a row."""
+    """A number of the law, clustered by document; `n` counts documents. Every model has a row for each."""
 
     def each(rows: Sequence[Row]) -> Table:
         ladder = Ladder.of(rows)

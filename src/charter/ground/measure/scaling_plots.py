@@ -1,4 +1,4 @@
-"""Drawing of a scaling law: loss against compute on two log axes, the law with its band, and what it predicts.
+"""Plot of a scaling law: loss against compute on log axes, the law with its band, and its predictions.
 
 As in `plots`: equal data give equal bytes, and every colour follows the page.
 """
@@ -27,8 +27,8 @@ POINTS = 40  # of the curve
 
 @dataclass(frozen=True)
 class FigureData:
-    """What a figure shows: models (name, compute, loss), the law over compute x [P] with the ends of its band, what it
-    predicts for more compute, and what the smaller sizes predicted for the largest (compute, loss)."""
+    """Data of the figure: models (name, compute, loss), the law over compute x [P] with the ends of its band, its
+    prediction for more compute, and the smaller sizes' prediction for the largest (compute, loss)."""
 
     models: tuple[tuple[str, float, Point], ...]
     x: Floats
@@ -40,7 +40,7 @@ class FigureData:
 
 
 def prepare_figure(rows: Sequence[Row]) -> FigureData:
-    """All that the figure of some kept rows shows."""
+    """Computes the figure's data from kept rows."""
     exponent_table = table("scaling_exponent")(rows)
     ladder = Ladder.of(rows)
     largest = max(model.compute for model in ladder.models)

@@ -1,11 +1,11 @@
-"""What a screen of an acceptable use policy is worth, from kept rows: one a text, with its label and what was found.
+"""Metrics of an acceptable-use screen, from kept rows: one per text, with its label and verdicts.
 
 Rows of `samples/acceptable_use.jsonl`: `side` (prompt, reply), `kind` (violating; lookalike: harmless and like a
-violation; ordinary; attempt: what somebody wrote to lead an assistant astray, some of it harmless; pair: the worse
-reply with the better one `beside` it), `set`, `topic`, `half` (calibration: the thresholds were chosen on it; measured:
-nothing was), `score`, and for each sensitivity level whether the text was found to violate. Every number here is of the
-measured half. AUROC is the mean over violating texts of the share of harmless ones that score lower; its interval
-resamples the violating ones alone.
+violation; ordinary; attempt: a user's attempt to mislead an assistant, sometimes harmless; pair: the worse reply, with
+the better one's score in `beside`), `set`, `topic`, `half` (calibration: chose the thresholds; measured: chose
+nothing), `score`, and for each sensitivity level whether the screen found a violation. All metrics use the measured
+half. AUROC is the mean over violating texts of the share of harmless ones that score lower; its interval resamples only
+violating texts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from charter.ground.measure.metric import Better, Metric
 from charter.ground.measure.score import Table, points, tabulate
 
 SCREENED = "acceptable_use.jsonl"
-PLACED = "acceptable_use_places.jsonl"  # the same with `place`: where in a conversation a prompt stood, or how encoded
+PLACED = "acceptable_use_places.jsonl"  # the same with `place`: the prompt's place in a conversation, or its encoding
 LEVELS = ("standard", "enhanced")
 VIOLATING, LOOKALIKE, ORDINARY, ATTEMPT, PAIR = "violating", "lookalike", "ordinary", "attempt", "pair"
 MEASURED = "measured"
@@ -26,12 +26,12 @@ Where = Callable[[Row], bool]
 
 
 def measured_rows(side: str, *kinds: str) -> Where:
-    """A test that chooses measured rows of a side and of some kinds."""
+    """A test that selects measured rows of a side and of some kinds."""
     return lambda row: row["half"] == MEASURED and row["side"] == side and row["kind"] in kinds
 
 
 def precision(level: str, side: str) -> Callable[[Sequence[Row]], Table]:
-    """Of the texts found to violate at a level, the share that do; it depends on how many of each kind there are."""
+    """Precision at a level: the share of flagged texts that violate. It depends on the mix of kinds."""
 
     def table(rows: Sequence[Row]) -> Table:
         where = measured_rows(side, VIOLATING, LOOKALIKE, ORDINARY)

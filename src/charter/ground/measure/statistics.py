@@ -1,4 +1,4 @@
-"""What sums over clusters may mean, each by a name that a report keeps: values are computed from its tables again."""
+"""Statistics by the names that reports store, so values can be recomputed from stored tables."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def encode_statistic(statistic: Statistic) -> str | dict[str, Any]:
 
 
 def decode_statistic(spec: str | Mapping[str, Any]) -> Statistic:
-    """The statistic that `spelled` told of. Raises KeyError or TypeError where it is none."""
+    """The statistic from `encode_statistic`'s JSON. Raises KeyError or TypeError if it is none."""
     if isinstance(spec, str):
         return PLAIN[spec]
     if "scaling" in spec:

@@ -1,7 +1,7 @@
-"""Translation scores: corpus BLEU and chrF computed of summed counts, and their means over languages.
+"""Translation scores: corpus BLEU and chrF from summed counts, and their means over languages.
 
-BLEU (Papineni 2002; as sacreBLEU, Post 2018, with exponential smoothing) and chrF2 (Popović 2015) are no means over
-sentences. Both are functions of counts that add up over sentences, so a resample of sentences gives a score, too.
+BLEU (Papineni 2002; as sacreBLEU, Post 2018, with exponential smoothing) and chrF2 (Popović 2015) are not means over
+sentences. Both are functions of counts summed over sentences, so a resample of sentences has a score, too.
 
     BLEU = 100 exp( min(0, 1 - reference / hypothesis) + 1/4 sum_n log p_n ),  p_n = matched_n / hypothesis_n,
            and 1 / (2^k hypothesis_n) for the k-th order without a match
@@ -25,8 +25,8 @@ UNDERSTANDABLE, GOOD = 30.0, 50.0  # the card's rule of thumb for BLEU, section 
 
 
 def bleu(sums: Floats) -> Floats:
-    """Corpus BLEU, 0 to 100, of sums [..., 10]: words of the hypotheses, of the references, then by order 1 to 4 the
-    n-grams matched and those of the hypotheses. nan without a reference."""
+    """Corpus BLEU, 0 to 100, from sums [..., 10]: words of the hypotheses, words of the references, then for orders 1
+    to 4 the matched n-grams and the hypotheses' n-grams. nan without a reference."""
     words, reference_words = sums[..., 0], sums[..., 1]
     matched, hypothesis_grams = sums[..., 2 : 2 + BLEU_ORDER], sums[..., 2 + BLEU_ORDER :]
     missed = np.cumsum(matched == 0, axis=-1)
@@ -38,8 +38,8 @@ def bleu(sums: Floats) -> Floats:
 
 
 def chrf(sums: Floats) -> Floats:
-    """Corpus chrF2, 0 to 100, of sums [..., 18]: by order 1 to 6 the character n-grams of the hypotheses, of the
-    references, and those matched. nan without a reference."""
+    """Corpus chrF2, 0 to 100, from sums [..., 18]: for orders 1 to 6 the character n-grams of the hypotheses, of the
+    references, and the matched ones. nan without a reference."""
     hypothesis, reference, matched = sums[..., 0::3], sums[..., 1::3], sums[..., 2::3]
     counted = (hypothesis > 0) & (reference > 0)
     orders = np.maximum(1, counted.sum(axis=-1))
@@ -53,8 +53,8 @@ def chrf(sums: Floats) -> Floats:
 
 
 def chrf_counts(hypothesis: str, reference: str) -> list[int]:
-    """What one sentence adds to the sums of `chrf`; blanks don't count. An order that the reference is too short for
-    counts nothing of the hypothesis."""
+    """The counts that one sentence adds to `chrf`, without blanks. If the reference is too short for an order, the
+    hypothesis counts 0 there."""
     counts: list[int] = []
     texts = ["".join(text.split()) for text in (hypothesis, reference)]
     for n in range(1, CHRF_ORDER + 1):
@@ -72,7 +72,7 @@ def chrf_counts(hypothesis: str, reference: str) -> list[int]:
 @dataclass(frozen=True, slots=True)
 class OverGroups:
     """The mean of a statistic over groups, whose columns follow each other; with `above`, the share of groups in which
-    it is more than that. Groups with nothing to count are left out."""
+    it exceeds that. Groups without a value are excluded."""
 
     of: Statistic
     groups: tuple[str, ...]
@@ -86,8 +86,8 @@ class OverGroups:
 
 
 def over_languages(key: str, of: Statistic, above: float | None = None) -> Callable[[Sequence[Row]], Table]:
-    """The mean over languages (`group`) of a corpus score, or the share of languages above one. A row's counts are
-    under `key`; a sentence is one cluster in all languages."""
+    """The mean over languages (`group`) of a corpus score, or the share of languages with more than `above`. A row's
+    counts are under `key`; a sentence is one cluster over all languages."""
 
     def table(rows: Sequence[Row]) -> Table:
         if not rows:

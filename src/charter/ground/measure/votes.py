@@ -1,9 +1,8 @@
-"""Votes on pairs of replies, read and counted: what they must hold, and how they fall by axis, source, pair and rater.
+"""Votes on pairs of replies: their validation, and their counts by axis, source, pair and rater.
 
-A vote is a row with `model_a`, `model_b` and `winner` (a, b, tie, both_bad or unsure), and, where known, `axis`,
-`rater`, `source` (human, simulated, ai or ai:NAME) and `item`, the two replies that it is about. Votes of people,
-simulated people and models are never counted together: each source is a tally of its own. Votes that name no source
-count as people's.
+A vote is a row with `model_a`, `model_b` and `winner` (a, b, tie, both_bad or unsure), and optionally `axis`, `rater`,
+`source` (human, simulated, ai or ai:NAME) and `item` (the pair of replies). Votes of people, simulated people and
+models are never counted together: each source has its own tally. Votes without a source count as people's.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Vote = Mapping[str, Any]
 WINNERS = ("a", "b", "tie", "both_bad", "unsure")
 AXIS, SOURCE = "all", "human"
 SOURCES = ("human", "simulated", "ai", "ai:NAME")
-# outcomes of a pair whose models stand in the order of their names
+# outcomes of a pair with models sorted by name
 FIRST, SECOND, TIE, BOTH_BAD, UNSURE = range(5)
 _AS_SHOWN = dict(zip(WINNERS, (FIRST, SECOND, TIE, BOTH_BAD, UNSURE), strict=True))
 _SWAPPED = _AS_SHOWN | {"a": SECOND, "b": FIRST}
@@ -33,10 +32,10 @@ _SWAPPED = _AS_SHOWN | {"a": SECOND, "b": FIRST}
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The votes of one axis and source. `rater` and `item` (-1 where none is named), `pair`, `outcome` and `count` [K]
-    say how often each rater gave each outcome to each pair; `pairs` [P, 2] are numbers of models, the lower one first.
-    Models and raters are in the order of their names, whatever the order of rows. `patterns`: of items that several
-    raters voted on, how often each outcome was given. `one_model`: votes on two replies of one model, left out."""
+    """The votes of one axis and source. `rater` and `item` (-1 if unnamed), `pair`, `outcome` and `count` [K] give the
+    number of votes by rater, pair and outcome; `pairs` [P, 2] are indices of models, the lower one first. Models and
+    raters are sorted by name. `patterns`: for items with several raters, the number of votes per outcome. `one_model`:
+    excluded votes on two replies of one model."""
 
     axis: str
     source: str
@@ -63,7 +62,7 @@ Key = tuple[Any, Any, Any, Any, Any, Any, Any]
 
 
 def _key(row: Vote) -> Key:
-    """What decides how a vote counts."""
+    """The fields that decide how a vote counts."""
     get = row.get
     return (
         get("axis"),
@@ -77,8 +76,8 @@ def _key(row: Vote) -> Key:
 
 
 def check_votes(rows: Sequence[Vote], place: Callable[[int], str]) -> None:
-    """Raises CharterError for the first row that is no vote; `place` names a row by its number from 0. Only rows with
-    a `kind`, which a collection of ours writes, may be about two replies of one model."""
+    """Raises CharterError for the first row that is no vote; `place` names a row by its index. Only rows with a `kind`,
+    which our own collections write, may compare two replies of one model."""
     if any(key[2] == key[3] for key in _count(rows, place)):
         for number, row in enumerate(rows):
             if row["model_a"] == row["model_b"] and "kind" not in row:
@@ -88,7 +87,7 @@ def check_votes(rows: Sequence[Vote], place: Callable[[int], str]) -> None:
 
 
 def _count(rows: Sequence[Vote], place: Callable[[int], str]) -> Counter[Key]:
-    """How often each vote was given; what is wrong with one is looked for only where something is."""
+    """Counts equal votes; searches for the invalid row only if there is one."""
     if not rows:
         raise CharterError("there are no votes; expected one row a vote with model_a, model_b and winner")
     try:
@@ -103,7 +102,7 @@ def _count(rows: Sequence[Vote], place: Callable[[int], str]) -> Counter[Key]:
 
 
 def _problem(axis: Any, source: Any, model_a: Any, model_b: Any, winner: Any, rater: Any, item: Any) -> str:
-    """What is wrong with a vote, else ""."""
+    """The problem of a vote, else ""."""
     columns = {"model_a": model_a, "model_b": model_b, "winner": winner}
     for name, value in columns.items():
         if value is None:
@@ -122,12 +121,12 @@ def _problem(axis: Any, source: Any, model_a: Any, model_b: Any, winner: Any, ra
 
 
 def is_source(source: str) -> bool:
-    """Whether a source is one of people, simulated people or models."""
+    """Whether a source names people, simulated people or models."""
     return source in ("human", "simulated", "ai") or (source.startswith("ai:") and len(source) > 3)
 
 
 def of_source(rows: Iterable[Vote], source: str) -> list[Vote]:
-    """The votes of one source; `ai` takes those of all models together, and says so in their source."""
+    """The votes of one source; `ai` pools those of all models and sets their source to `ai`."""
     if source == "ai":
         return [
             {**row, "source": "ai"} for row in rows if (row.get("source") or SOURCE).split(":")[0] == "ai"
@@ -136,10 +135,10 @@ def of_source(rows: Iterable[Vote], source: str) -> list[Vote]:
 
 
 def count_votes(rows: Sequence[Vote]) -> list[Tally]:
-    """The tallies of some rows, in the order in which axes and then sources are first named. Votes on two replies of
-    one model say nothing of models and are left out.
+    """The tallies of votes, in order of first appearance of axes and then sources. Votes on two replies of one model
+    say nothing about models and are excluded.
 
-    Raises CharterError for a row that is no vote, and where all are left out.
+    Raises CharterError for a row that is no vote, and if all are excluded.
     """
     groups: dict[tuple[str, str], dict[Key, int]] = defaultdict(dict)
     alone: Counter[tuple[str, str]] = Counter()
