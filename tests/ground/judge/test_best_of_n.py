@@ -41,24 +41,24 @@ def length(messages: Sequence[Message], replies: Sequence[str]) -> list[float]:
     return [float(len(reply)) for reply in replies]
 
 
-def scripted(*said: str, text: bool = True) -> toys.Scripted:
+def scripted(*replies: str, text: bool = True) -> toys.Scripted:
     """Sample k of a prompt is said[k]."""
-    made = toys.Scripted(lambda _, k: said[k % len(said)])
-    made.capabilities |= {"text"} if text else set()
-    return made
+    model = toys.Scripted(lambda _, k: replies[k % len(replies)])
+    model.capabilities |= {"text"} if text else set()
+    return model
 
 
-def only(found: list[list[Completion]]) -> list[str]:
-    (samples,) = found
+def only(completions: list[list[Completion]]) -> list[str]:
+    (samples,) = completions
     return [sample.text for sample in samples]
 
 
 def test_rejection_shows_the_best_and_the_two_best_of_its_samples() -> None:
-    made = scripted("aa", "a", "aaaa", "aaa")
-    best = apply_strategy(made, SamplingStrategy(mode="rejection", samples=4), length)
+    model = scripted("aa", "a", "aaaa", "aaa")
+    best = apply_strategy(model, SamplingStrategy(mode="rejection", samples=4), length)
     assert only(best.reply(PROMPTS[:1], SHORT, 1, [7])) == ["aaaa"]
     assert only(best.reply(PROMPTS[:1], SHORT, 2, [7])) == ["aaaa", "aaa"]
-    assert made.seeds == [7, 7], "seeds are those of the caller: sample 0 is the policy's own reply"
+    assert model.seeds == [7, 7], "seeds are those of the caller: sample 0 is the policy's own reply"
 
 
 def test_the_median_is_shown_and_those_next_to_it() -> None:
@@ -75,48 +75,48 @@ def test_equal_replies_are_shown_only_where_there_is_no_other() -> None:
 
 
 def test_the_defaults_are_the_papers_numbers() -> None:
-    asked: list[int] = []
+    counts: list[int] = []
 
     def ask(
         prompts: Sequence[Prompt], sampling: Sampling, n: int, seeds: Sequence[int] | None
     ) -> list[list[Completion]]:
-        asked.append(n)
+        counts.append(n)
         return [[Completion(text=str(k)) for k in range(n)] for _ in prompts]
 
     for mode in ("rejection", "median"):
         apply_strategy(FunctionAssistant(ask), SamplingStrategy(mode=mode), length).reply(PROMPTS[:1], SHORT)
-    assert asked == [16, 17]
+    assert counts == [16, 17]
 
 
 def test_the_policy_is_shown_as_it_is() -> None:
-    made = scripted("a")
-    assert apply_strategy(made, SamplingStrategy()) is made
+    model = scripted("a")
+    assert apply_strategy(model, SamplingStrategy()) is model
 
 
 def test_plain_text_has_one_example_and_is_cut_at_the_next_turn() -> None:
-    made = scripted(
+    model = scripted(
         " Low water.\n\nHuman: And then?", " Fine.\n-----\nHuman: x", "\n\nHuman: I go on", " Ends"
     )
-    found = apply_strategy(made, SamplingStrategy(mode="plain")).reply(PROMPTS[1:2], SHORT, 4)
-    assert only(found) == ["Low water.", "Fine.", "", "Ends"]
-    (text,) = made.asked
+    replies = apply_strategy(model, SamplingStrategy(mode="plain")).reply(PROMPTS[1:2], SHORT, 4)
+    assert only(replies) == ["Low water.", "Fine.", "", "Ends"]
+    (text,) = model.asked
     assert isinstance(text, str) and text.count(f"\n\n{RULE}\n\n") == 1 and text.startswith("Human: ")
     assert text.endswith(f"{RULE}\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: What is a tide?\n\nAssistant:")
-    assert CHARACTER not in text and made.samplings[0].stops == STOPS
+    assert CHARACTER not in text and model.samplings[0].stops == STOPS
 
 
 def test_a_turn_ends_at_the_stop_unless_the_caller_has_stops_of_their_own() -> None:
-    made = scripted(" a")
-    made.stop = "stop"
-    plain = apply_strategy(made, SamplingStrategy(mode="plain"))
+    model = scripted(" a")
+    model.stop = "stop"
+    plain = apply_strategy(model, SamplingStrategy(mode="plain"))
     assert plain.reply(PROMPTS[:1], SHORT)[0][0].stop == "end"
     assert plain.reply(PROMPTS[:1], Sampling(stops=(".",)))[0][0].stop == "stop"
-    assert made.samplings[-1].stops == (".", *STOPS)
-    made = scripted(" a\n  Human: b", " a")
-    made.stop = "length"
+    assert model.samplings[-1].stops == (".", *STOPS)
+    model = scripted(" a\n  Human: b", " a")
+    model.stop = "length"
     assert [
         one.stop
-        for one in apply_strategy(made, SamplingStrategy(mode="plain")).reply(PROMPTS[:1], SHORT, 2)[0]
+        for one in apply_strategy(model, SamplingStrategy(mode="plain")).reply(PROMPTS[:1], SHORT, 2)[0]
     ] == [
         "end",
         "length",
@@ -124,29 +124,29 @@ def test_a_turn_ends_at_the_stop_unless_the_caller_has_stops_of_their_own() -> N
 
 
 def test_the_prompted_model_is_asked_behind_the_paragraph_and_all_examples() -> None:
-    made = scripted(" Rhine")
-    assert only(apply_strategy(made, SamplingStrategy(mode="prompted")).reply(PROMPTS[2:], SHORT)) == [
+    model = scripted(" Rhine")
+    assert only(apply_strategy(model, SamplingStrategy(mode="prompted")).reply(PROMPTS[2:], SHORT)) == [
         "Rhine"
     ]
-    (text,) = made.asked
+    (text,) = model.asked
     assert isinstance(text, str) and text.startswith(f"{CHARACTER}\n\n{RULE}\n\nHuman: ")
     assert text.count(f"\n\n{RULE}\n\n") == 15
     assert text.endswith(f"{RULE}\n\nBe brief.\n\nHuman: Name a river.\n\nAssistant:")
 
 
 def test_the_prompted_model_that_takes_dialogues_alone_is_shown_turns() -> None:
-    made = scripted("Rhine", text=False)
+    model = scripted("Rhine", text=False)
     assert only(
-        apply_strategy(made, SamplingStrategy(mode="prompted", examples=2)).reply(PROMPTS[2:], SHORT)
+        apply_strategy(model, SamplingStrategy(mode="prompted", examples=2)).reply(PROMPTS[2:], SHORT)
     ) == ["Rhine"]
-    (turns,) = made.asked
+    (turns,) = model.asked
     assert turns[0] == system(f"{CHARACTER}\n\nBe brief.")
     assert turns[-1] == user("Name a river.")
-    kept = [message for messages in hhh_prompt().conversations[-2:] for message in messages]
-    assert list(turns[1:-1]) == kept and made.samplings[0].stops == ()
-    asked = scripted("Rhine")
-    apply_strategy(asked, SamplingStrategy(mode="prompted", form="turns")).reply(PROMPTS[:1], SHORT)
-    assert not isinstance(asked.asked[0], str), "form: turns asks any engine so"
+    turns_before = [message for messages in hhh_prompt().conversations[-2:] for message in messages]
+    assert list(turns[1:-1]) == turns_before and model.samplings[0].stops == ()
+    engine = scripted("Rhine")
+    apply_strategy(engine, SamplingStrategy(mode="prompted", form="turns")).reply(PROMPTS[:1], SHORT)
+    assert not isinstance(engine.asked[0], str), "form: turns asks any engine so"
 
 
 def test_examples_leave_from_the_front_where_the_conversation_needs_the_room() -> None:
@@ -198,10 +198,10 @@ def test_what_cannot_be_done_is_said_in_one_line() -> None:
 
 
 def test_rejection_can_choose_among_replies_of_the_prompted_model() -> None:
-    made = scripted(" a\n\nHuman: longer than all others", " bb")
-    best = apply_strategy(made, SamplingStrategy(mode="rejection", sampled="prompted", samples=2), length)
+    model = scripted(" a\n\nHuman: longer than all others", " bb")
+    best = apply_strategy(model, SamplingStrategy(mode="rejection", sampled="prompted", samples=2), length)
     assert only(best.reply(PROMPTS[:1], SHORT)) == ["bb"], "what is ranked is what is shown"
-    assert isinstance(made.asked[0], str) and made.asked[0].startswith(CHARACTER)
+    assert isinstance(model.asked[0], str) and model.asked[0].startswith(CHARACTER)
 
 
 MODES: list[Mode] = ["policy", "plain", "prompted", "rejection", "median"]
@@ -221,14 +221,14 @@ def grader(checkpoints: Path) -> PreferenceModel:
 def test_a_batch_is_its_prompts_one_by_one_and_seeds_decide(
     local: LocalAssistant, grader: PreferenceModel, mode: Mode
 ) -> None:
-    made = apply_strategy(local, SamplingStrategy(mode=mode), scores_of(grader), context_check(local))
-    together = made.reply(PROMPTS, SHORT, 2, [5, 6, 7])
-    alone = [made.reply([p], SHORT, 2, [s])[0] for p, s in zip(PROMPTS, [5, 6, 7], strict=True)]
+    assistant = apply_strategy(local, SamplingStrategy(mode=mode), scores_of(grader), context_check(local))
+    together = assistant.reply(PROMPTS, SHORT, 2, [5, 6, 7])
+    alone = [assistant.reply([p], SHORT, 2, [s])[0] for p, s in zip(PROMPTS, [5, 6, 7], strict=True)]
     texts = [[sample.text for sample in samples] for samples in together]
     assert texts == [[sample.text for sample in samples] for samples in alone]
-    again = made.reply(PROMPTS, SHORT, 2, [5, 6, 7])
+    again = assistant.reply(PROMPTS, SHORT, 2, [5, 6, 7])
     assert texts == [[sample.text for sample in samples] for samples in again]
-    other = made.reply(PROMPTS, SHORT, 2, [8, 9, 10])
+    other = assistant.reply(PROMPTS, SHORT, 2, [8, 9, 10])
     assert texts != [[sample.text for sample in samples] for samples in other]
 
 
@@ -238,8 +238,8 @@ def test_rejection_is_never_below_the_policys_own_reply_and_the_median_lies_betw
     score, seeds = scores_of(grader), [1, 2, 3]
     means = {}
     for mode in ("policy", "rejection", "median"):
-        found = apply_strategy(local, SamplingStrategy(mode=mode), score).reply(PROMPTS, SHORT, 1, seeds)
-        means[mode] = [score(p, [r.text.strip()])[0] for p, (r,) in zip(PROMPTS, found, strict=True)]  # type: ignore[arg-type]
+        replies = apply_strategy(local, SamplingStrategy(mode=mode), score).reply(PROMPTS, SHORT, 1, seeds)
+        means[mode] = [score(p, [r.text.strip()])[0] for p, (r,) in zip(PROMPTS, replies, strict=True)]  # type: ignore[arg-type]
     assert all(best >= own - 1e-4 for best, own in zip(means["rejection"], means["policy"], strict=True))
     assert sum(means["rejection"]) > sum(means["median"])
 
@@ -247,23 +247,25 @@ def test_rejection_is_never_below_the_policys_own_reply_and_the_median_lies_betw
 def test_a_checkpoints_context_decides_how_many_examples_fit(tmp_path: Path) -> None:
     folder = toys.policy_folder(tmp_path / "long", shape=replace(toys.SHAPE, max_positions=4096))
     local = LocalAssistant.open(folder)
-    made = apply_strategy(local, SamplingStrategy(mode="prompted"), None, context_check(local))
-    assert isinstance(made, FewShot)
-    asked = made.prompt(PROMPTS[0], 6)
-    tokens = len(local.encode(asked)) + 6
+    assistant = apply_strategy(local, SamplingStrategy(mode="prompted"), None, context_check(local))
+    assert isinstance(assistant, FewShot)
+    prompt = assistant.prompt(PROMPTS[0], 6)
+    tokens = len(local.encode(prompt)) + 6
     assert tokens <= local.engine.context, "4,096 of the toy's small tokens hold some of the examples"
-    kept = str(asked).count(f"\n\n{RULE}\n\n") - 1
-    more = hhh_prompt().last(kept + 1).text(PROMPTS[0])  # type: ignore[arg-type]
-    assert 0 < kept < 14 and len(local.encode(more)) + 6 > local.engine.context
+    examples = str(prompt).count(f"\n\n{RULE}\n\n") - 1
+    more = hhh_prompt().last(examples + 1).text(PROMPTS[0])  # type: ignore[arg-type]
+    assert 0 < examples < 14 and len(local.encode(more)) + 6 > local.engine.context
 
 
 def test_a_shown_model_is_opened_with_its_grader(checkpoints: Path) -> None:
     source = toys.policy(checkpoints / "policy")
     reference = str(checkpoints / "reward")
-    made = open_with_strategy(source, SamplingStrategy(mode="rejection", samples=3, grader=reference))
-    given = open_with_strategy(source, SamplingStrategy(mode="rejection", samples=3), open_grader(reference))
-    assert isinstance(made, BestOfN)
-    texts = [only(m.reply(PROMPTS[:1], SHORT, 2, [4])) for m in (made, given)]
+    default = open_with_strategy(source, SamplingStrategy(mode="rejection", samples=3, grader=reference))
+    explicit = open_with_strategy(
+        source, SamplingStrategy(mode="rejection", samples=3), open_grader(reference)
+    )
+    assert isinstance(default, BestOfN)
+    texts = [only(m.reply(PROMPTS[:1], SHORT, 2, [4])) for m in (default, explicit)]
     assert texts[0] == texts[1]
     assert isinstance(open_with_strategy(source, SamplingStrategy()), LocalAssistant)
 
@@ -276,5 +278,5 @@ def test_a_server_that_takes_dialogues_alone_can_be_ranked_and_prompted_but_not_
     with pytest.raises(CharterError, match="plain needs an engine that continues plain text"):
         opened(chat, SamplingStrategy(mode="plain"))
     prompted = [opened(ref, SamplingStrategy(mode="prompted")) for ref in (chat, texts)]
-    assert [made.form for made in prompted if isinstance(made, FewShot)] == ["turns", "text"]
+    assert [assistant.form for assistant in prompted if isinstance(assistant, FewShot)] == ["turns", "text"]
     assert isinstance(opened(texts, SamplingStrategy(mode="plain")), FewShot)
