@@ -78,13 +78,13 @@ class FewShot(FunctionAssistant):
         """The prompt with as many of the last examples as fit beside a whole reply."""
         messages = _messages(prompt)
         count = len(self.shots.conversations)
-        request = self._worded(messages, count)
+        request = self._format(messages, count)
         while self.fits is not None and count and not self.fits(request, reply_tokens):
             count -= 1
-            request = self._worded(messages, count)
+            request = self._format(messages, count)
         return request
 
-    def _worded(self, messages: Sequence[Message], count: int) -> Prompt:
+    def _format(self, messages: Sequence[Message], count: int) -> Prompt:
         shots = self.shots.last(count)
         return shots.text(messages) if self.form == "text" else shots.turns(messages)
 
@@ -112,9 +112,9 @@ class BestOfN(FunctionAssistant):
             )
         dialogues = [_messages(prompt) for prompt in prompts]
         completions = self.ask(prompts, sampling, self.samples, seeds)
-        return [self._chosen(*pair, n) for pair in zip(dialogues, completions, strict=True)]
+        return [self._choose(*pair, n) for pair in zip(dialogues, completions, strict=True)]
 
-    def _chosen(self, messages: Sequence[Message], samples: Sequence[Completion], n: int) -> list[Completion]:
+    def _choose(self, messages: Sequence[Message], samples: Sequence[Completion], n: int) -> list[Completion]:
         texts = [sample.text if _continues_turn(messages) else sample.text.strip() for sample in samples]
         different = list(dict.fromkeys(texts))
         scores = dict(zip(different, self.grade(messages, different), strict=True))

@@ -23,7 +23,7 @@ from charter.ground.measure.counts import Row
 from charter.ground.measure.score import Table, tabulate
 
 
-class Statement(NamedTuple):
+class Prediction(NamedTuple):
     """A prediction and the observed value, in the same unit, with their cluster."""
 
     cluster: str
@@ -31,7 +31,7 @@ class Statement(NamedTuple):
     observed: float
 
 
-States = Callable[[Sequence[Row]], Sequence[Statement]]
+Predictor = Callable[[Sequence[Row]], Sequence[Prediction]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +55,44 @@ def confidence(margin: float) -> float:
     return 1 / (1 + math.exp(-min(abs(margin), 700.0)))
 
 
-def of_pairs(where: Callable[[Row], bool]) -> States:
+def of_pairs(where: Callable[[Row], bool]) -> Predictor:
     """A preference model's confidence in held-out pairs, and whether it ranks them as labelled."""
     return lambda rows: [
-        Statement(str(r["id"]), confidence(r["chosen_score"] - r["rejected_score"]), float(r["correct"]))
+        Prediction(str(r["id"]), confidence(r["chosen_score"] - r["rejected_score"]), float(r["correct"]))
         for r in rows
         if where(r)
     ]
 
 
-def of_choices(where: Callable[[Row], bool] = lambda row: True) -> States:
+def of_choices(where: Callable[[Row], bool] = lambda row: True) -> Predictor:
     """A labeller's or a policy's probability of its choice, and whether the choice is right."""
     return lambda rows: [
-        Statement(str(r["id"]), max(r["p_correct"], 1 - r["p_correct"]), float(r["correct"]))
+        Prediction(str(r["id"]), max(r["p_correct"], 1 - r["p_correct"]), float(r["correct"]))
         for r in rows
         if where(r)
     ]
 
 
-def of_gaps(where: Callable[[Row], bool]) -> States:
+def of_gaps(where: Callable[[Row], bool]) -> Predictor:
     """The same for choices by score, whose `p_correct` is the gap between the two scores."""
     return lambda rows: [
-        Statement(str(r["id"]), confidence(r["p_correct"]), float(r["correct"])) for r in rows if where(r)
+        Prediction(str(r["id"]), confidence(r["p_correct"]), float(r["correct"])) for r in rows if where(r)
     ]
 
 
-def group_by_bin(statements: Iterable[Statement], scale: Scale) -> list[list[Statement]]:
+def group_by_bin(predictions: Iterable[Prediction], scale: Scale) -> list[list[Prediction]]:
     """The predictions of each non-empty bin, lowest first."""
-    bins: dict[int, list[Statement]] = {}
-    for statement in statements:
-        bins.setdefault(scale.place(statement.predicted), []).append(statement)
+    bins: dict[int, list[Prediction]] = {}
+    for prediction in predictions:
+        bins.setdefault(scale.place(prediction.predicted), []).append(prediction)
     return [members for _, members in sorted(bins.items())]
 
 
-def calibration_error(states: States, scale: Scale = CONFIDENCE) -> Callable[[Sequence[Row]], Table]:
+def calibration_error(predict: Predictor, scale: Scale = CONFIDENCE) -> Callable[[Sequence[Row]], Table]:
     """The expected calibration error as a table: each prediction's error, with the sign of its bin's sum."""
 
     def each(rows: Sequence[Row]) -> Iterable[tuple[str, float, float]]:
-        for members in group_by_bin(states(rows), scale):
+        for members in group_by_bin(predict(rows), scale):
             sign = math.copysign(1.0, sum(s.predicted - s.observed for s in members))
             for s in members:
                 yield s.cluster, sign * (s.predicted - s.observed), 1.0
@@ -100,6 +100,6 @@ def calibration_error(states: States, scale: Scale = CONFIDENCE) -> Callable[[Se
     return lambda rows: tabulate(each(rows))
 
 
-def overconfidence(states: States) -> Callable[[Sequence[Row]], Table]:
+def overconfidence(predict: Predictor) -> Callable[[Sequence[Row]], Table]:
     """Mean of predicted minus observed."""
-    return lambda rows: tabulate((s.cluster, s.predicted - s.observed, 1.0) for s in states(rows))
+    return lambda rows: tabulate((s.cluster, s.predicted - s.observed, 1.0) for s in predict(rows))

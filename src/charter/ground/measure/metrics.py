@@ -26,14 +26,14 @@ ROUNDS = 5  # a draft and at most four revisions (Bai 2022b, section 3)
 
 
 def calibration_metrics(
-    prefix: str, file: str, states: calibration.States, words: str, label: str
+    prefix: str, file: str, predict: calibration.Predictor, words: str, label: str
 ) -> tuple[Metric, Metric]:
     """Calibration error of a judge, by bins, and its overconfidence."""
     return (
         Metric(
             f"{prefix}_calibration_error",
             file,
-            calibration.calibration_error(states),
+            calibration.calibration_error(predict),
             "lower",
             f"distance of confidence and accuracy by bins, {words}",
             label=f"Calibration error, {label}",
@@ -41,7 +41,7 @@ def calibration_metrics(
         Metric(
             f"{prefix}_overconfidence",
             file,
-            calibration.overconfidence(states),
+            calibration.overconfidence(predict),
             "neither",
             f"mean confidence less accuracy, {words}",
             label=f"Overconfidence, {label}",

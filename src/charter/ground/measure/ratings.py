@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from charter.ground.measure.calibration import Scale, Statement, calibration_error, overconfidence
+from charter.ground.measure.calibration import Scale, Prediction, calibration_error, overconfidence
 from charter.ground.measure.counts import Row
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, tabulate
@@ -51,9 +51,9 @@ def correlation(first: str, second: str) -> Callable[[Sequence[Row]], Table]:
     return table
 
 
-def of_ratings(rows: Sequence[Row]) -> list[Statement]:
+def of_ratings(rows: Sequence[Row]) -> list[Prediction]:
     """The rater's rating against the human one."""
-    return [Statement(str(r["id"]), float(r["score"]), float(r["rating"])) for r in rows]
+    return [Prediction(str(r["id"]), float(r["score"]), float(r["rating"])) for r in rows]
 
 
 OF_RATERS: tuple[Metric, ...] = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.ground.judge.rater import HIGHEST, KEPT, LOWEST
-from charter.ground.measure.calibration import CONFIDENCE, Statement, group_by_bin, of_choices, of_gaps
+from charter.ground.measure.calibration import CONFIDENCE, Prediction, group_by_bin, of_choices, of_gaps
 from charter.ground.measure.counts import equal
 from charter.ground.measure.intervals import interval, wilson
 from charter.ground.measure.metrics import HHH, LABELS
@@ -24,7 +24,7 @@ from charter.rooms.card.sections import fit
 Bins = list[tuple[float, Point, int]]
 
 
-def bins(judged: Sequence[Statement]) -> Bins:
+def bins(judged: Sequence[Prediction]) -> Bins:
     """(mean confidence, share right with Wilson interval, choices) in bins of equal width from 0.5 to 1."""
     found = []
     for members in group_by_bin(judged, CONFIDENCE):
@@ -35,7 +35,7 @@ def bins(judged: Sequence[Statement]) -> Bins:
     return found
 
 
-def rated(judged: Sequence[Statement]) -> Bins:
+def rated(judged: Sequence[Prediction]) -> Bins:
     """(mean prediction, mean rating with its interval, conversations) in bins of equal width from 0 to 4; predictions
     beyond the scale are drawn at its ends."""
     found = []
