@@ -7,8 +7,8 @@ import pytest
 
 from charter.ground.measure.calibration import (
     CONFIDENCE,
-    Scale,
     Prediction,
+    Scale,
     calibration_error,
     confidence,
     group_by_bin,
@@ -36,7 +36,7 @@ def test_statements_fall_into_bins_of_equal_width_and_what_lies_beyond_into_the_
         4,
     ]
     assert [Scale(0, 4).place(x) for x in (-2, 0, 0.79, 0.81, 3.9, 4, 7)] == [0, 0, 0, 1, 4, 4, 4]
-    predictions = [Prediction(str(n), confidence, 1.0) for n, confidence in enumerate((0.95, 0.55, 0.97))]
+    predictions = [Prediction(str(n), p, 1.0) for n, p in enumerate((0.95, 0.55, 0.97))]
     assert [[s.cluster for s in members] for members in group_by_bin(predictions, CONFIDENCE)] == [
         ["1"],
         ["0", "2"],

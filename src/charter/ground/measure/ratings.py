@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from charter.ground.measure.calibration import Scale, Prediction, calibration_error, overconfidence
+from charter.ground.measure.calibration import Prediction, Scale, calibration_error, overconfidence
 from charter.ground.measure.counts import Row
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, tabulate
