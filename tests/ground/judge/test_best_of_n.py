@@ -1,4 +1,4 @@
-"""Models as they are shown: what is asked of them, what is shown of it, and what can't be done."""
+"""Best of n and few-shot sampling: prompts, choices, and errors."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,7 +53,7 @@ def only(completions: list[list[Completion]]) -> list[str]:
     return [sample.text for sample in samples]
 
 
-def test_rejection_shows_the_best_and_the_two_best_of_its_samples() -> None:
+def test_rejection_returns_the_best_and_the_two_best_of_its_samples() -> None:
     model = scripted("aa", "a", "aaaa", "aaa")
     best = apply_strategy(model, SamplingStrategy(mode="rejection", samples=4), length)
     assert only(best.reply(PROMPTS[:1], SHORT, 1, [7])) == ["aaaa"]
@@ -61,7 +61,7 @@ def test_rejection_shows_the_best_and_the_two_best_of_its_samples() -> None:
     assert model.seeds == [7, 7], "seeds are those of the caller: sample 0 is the policy's own reply"
 
 
-def test_the_median_is_shown_and_those_next_to_it() -> None:
+def test_median_returns_the_middle_and_its_neighbours() -> None:
     middle = apply_strategy(
         scripted("1", "55555", "333", "22", "4444"), SamplingStrategy(mode="median", samples=5), length
     )
@@ -69,7 +69,7 @@ def test_the_median_is_shown_and_those_next_to_it() -> None:
     assert only(middle.reply(PROMPTS[:1], SHORT, 3)) == ["333", "22", "4444"]
 
 
-def test_equal_replies_are_shown_only_where_there_is_no_other() -> None:
+def test_equal_replies_are_returned_only_if_there_is_no_other() -> None:
     best = apply_strategy(scripted("aaa", "aaa", "b"), SamplingStrategy(mode="rejection", samples=3), length)
     assert only(best.reply(PROMPTS[:1], SHORT, 3)) == ["aaa", "b", "aaa"]
 
@@ -88,7 +88,7 @@ def test_the_defaults_are_the_papers_numbers() -> None:
     assert counts == [16, 17]
 
 
-def test_the_policy_is_shown_as_it_is() -> None:
+def test_the_policy_is_not_wrapped() -> None:
     model = scripted("a")
     assert apply_strategy(model, SamplingStrategy()) is model
 
@@ -123,7 +123,7 @@ def test_a_turn_ends_at_the_stop_unless_the_caller_has_stops_of_their_own() -> N
     ]
 
 
-def test_the_prompted_model_is_asked_behind_the_paragraph_and_all_examples() -> None:
+def test_the_prompt_has_the_paragraph_and_all_examples() -> None:
     model = scripted(" Rhine")
     assert only(apply_strategy(model, SamplingStrategy(mode="prompted")).reply(PROMPTS[2:], SHORT)) == [
         "Rhine"
@@ -134,7 +134,7 @@ def test_the_prompted_model_is_asked_behind_the_paragraph_and_all_examples() -> 
     assert text.endswith(f"{RULE}\n\nBe brief.\n\nHuman: Name a river.\n\nAssistant:")
 
 
-def test_the_prompted_model_that_takes_dialogues_alone_is_shown_turns() -> None:
+def test_a_prompted_model_that_takes_only_dialogues_gets_turns() -> None:
     model = scripted("Rhine", text=False)
     assert only(
         apply_strategy(model, SamplingStrategy(mode="prompted", examples=2)).reply(PROMPTS[2:], SHORT)
@@ -149,7 +149,7 @@ def test_the_prompted_model_that_takes_dialogues_alone_is_shown_turns() -> None:
     assert not isinstance(engine.asked[0], str), "form: turns asks any engine so"
 
 
-def test_examples_leave_from_the_front_where_the_conversation_needs_the_room() -> None:
+def test_the_first_examples_are_dropped_if_the_conversation_needs_the_room() -> None:
     def fits(most: int) -> FewShot:
         return FewShot(scripted("a").reply, FEW, "text", lambda p, tokens: len(p) + tokens <= most)
 
@@ -177,7 +177,7 @@ def test_an_open_turn_of_the_assistant_is_continued() -> None:
     assert only(plain.reply([opened], SHORT)) == [" Rhine."]
 
 
-def test_what_cannot_be_done_is_said_in_one_line() -> None:
+def test_errors_are_one_line() -> None:
     chat = scripted("a", text=False)
     for showing, word in (
         (SamplingStrategy(mode="plain"), "plain needs an engine that continues plain text"),
@@ -257,7 +257,7 @@ def test_a_checkpoints_context_decides_how_many_examples_fit(tmp_path: Path) -> 
     assert 0 < examples < 14 and len(local.encode(more)) + 6 > local.engine.context
 
 
-def test_a_shown_model_is_opened_with_its_grader(checkpoints: Path) -> None:
+def test_a_model_is_opened_with_its_grader(checkpoints: Path) -> None:
     source = toys.policy(checkpoints / "policy")
     reference = str(checkpoints / "reward")
     default = open_with_strategy(source, SamplingStrategy(mode="rejection", samples=3, grader=reference))
@@ -270,7 +270,7 @@ def test_a_shown_model_is_opened_with_its_grader(checkpoints: Path) -> None:
     assert isinstance(open_with_strategy(source, SamplingStrategy()), LocalAssistant)
 
 
-def test_a_server_that_takes_dialogues_alone_can_be_ranked_and_prompted_but_not_plain() -> None:
+def test_a_server_that_takes_only_dialogues_can_be_ranked_and_prompted_but_not_plain() -> None:
     def opened(ref: str, showing: SamplingStrategy) -> object:
         return open_with_strategy(Input("models", ref, "assistant", None, None, ref, "0"), showing)
 

@@ -1,4 +1,4 @@
-"""Which replies are shown: order, middle, ties, repeats, and how far the choice is from the policy. Worked by hand."""
+"""Order, median, ties, repeats, and the KL bound of a choice among samples, by hand."""
 
 import math
 import random
@@ -16,7 +16,7 @@ from charter.ground.judge.sampling_strategy import (
 )
 
 
-def test_the_least_harmful_are_the_highest_scores_and_of_equal_ones_the_earlier() -> None:
+def test_best_first_sorts_by_score_and_keeps_the_order_of_ties() -> None:
     assert best_first([0.1, 0.9, 0.5]) == [1, 2, 0]
     assert best_first([0.1, 0.9, 0.5], 2) == [1, 2]
     assert best_first([0.5, 0.9, 0.9, 0.5], 3) == [1, 2, 0]
@@ -37,7 +37,7 @@ def test_the_median_of_an_even_number_is_the_lower_of_the_middle_two() -> None:
     assert nearest_median([5.0, 7.0], 1) == [0]
 
 
-def test_ties_about_the_median_are_told_apart_by_their_order() -> None:
+def test_the_order_decides_ties_about_the_median() -> None:
     assert nearest_median([1.0, 1.0, 1.0], 1) == [1]
     assert nearest_median([1.0, 1.0, 1.0, 1.0], 2) == [2, 1], "the later of equal scores counts as the lower"
 
@@ -48,7 +48,7 @@ def test_a_text_that_came_before_goes_to_the_end() -> None:
     assert repeats_last([0, 1], ["a", "a"]) == [0, 1]
 
 
-def test_the_distance_from_the_policy_is_the_formula_and_what_numbers_give() -> None:
+def test_the_kl_of_an_order_statistic_by_formula_and_by_simulation() -> None:
     for k in (1, 2, 16, 64):
         assert order_statistic_kl(k) == pytest.approx(math.log(k) - (k - 1) / k, abs=1e-12)
     # best of 2: density 2u on [0, 1]; integral of 2u ln 2u is ln 2 - 1/2. Middle of 3: 6u(1-u), which integrates to

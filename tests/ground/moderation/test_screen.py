@@ -74,7 +74,7 @@ def test_no_more_than_the_target_share_of_harmless_texts_reach_a_threshold(
 def test_every_group_keeps_its_target() -> None:
     levels = choose_levels([0.1] * 100, [0.5] * 100, [])
     assert levels.standard.value > 0.5 and levels.enhanced.n == 100
-    with pytest.raises(CharterError, match="none was given"):
+    with pytest.raises(CharterError, match="there are none"):
         choose_levels([], [])
 
 

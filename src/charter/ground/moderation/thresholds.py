@@ -80,7 +80,7 @@ class Thresholds(Frozen):
 def choose(harmless: Sequence[float], target: float) -> Threshold:
     """The threshold for a target rate on harmless scores. Raises CharterError if there are none."""
     if not harmless:
-        raise CharterError("a threshold is chosen on scores of harmless texts; none was given")
+        raise CharterError("a threshold is chosen on scores of harmless texts; there are none")
     ordered = sorted(harmless, reverse=True)
     most = math.floor(target * len(ordered) + 1e-9)  # how many may reach it
     value = math.nextafter(ordered[most], math.inf) if most < len(ordered) else 0.0
@@ -95,7 +95,7 @@ def choose_levels(*groups: Sequence[float], targets: Mapping[Level, float] = TAR
     nonempty = [group for group in groups if group]
     thresholds = {level: [choose(group, targets[level]) for group in nonempty] for level in LEVELS}
     if not nonempty:
-        raise CharterError("a threshold is chosen on scores of harmless texts; none was given")
+        raise CharterError("a threshold is chosen on scores of harmless texts; there are none")
     return Levels(
         **{level: max(candidates, key=lambda t: t.value) for level, candidates in thresholds.items()}
     )
