@@ -20,10 +20,10 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import Assistant, LocalAssistant
 from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.best_of_n import FunctionAssistant, Score, apply_strategy, open_grader, scores_of
 from charter.ground.judge.detect import is_refusal
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.judge.showing import SAMPLES, Showing, nats_from_policy
-from charter.ground.judge.shown import Replying, Score, open_grader, scores_of, shown
+from charter.ground.judge.sampling_strategy import SAMPLES, SamplingStrategy, order_statistic_kl
 from charter.ground.measure.intervals import difference, interval
 from charter.ground.measure.score import Table
 from charter.ground.model.opening import checkpoint_folder
@@ -48,7 +48,7 @@ def sampled_once(model: Assistant) -> Assistant:
             kept[key] = model.reply(prompts, sampling, MOST, seeds)
         return [samples[:n] for samples in kept[key]]
 
-    return Replying(ask, model.capabilities)
+    return FunctionAssistant(ask, model.capabilities)
 
 
 def scored_once(model: PreferenceModel) -> Score:
@@ -73,19 +73,19 @@ def replies_of(options: argparse.Namespace, prompts: Sequence[Dialogue], score: 
     model = LocalAssistant.open(checkpoint_folder(source), slots=options.slots)
     once = sampled_once(model)
     ways = {
-        "policy": (once, Showing(), MOST),
-        "plain": (model, Showing(mode="plain"), options.samples),
-        "prompted": (model, Showing(mode="prompted"), options.samples),
-        "rejection": (once, Showing(mode="rejection"), 1),
-        "rejection, two best": (once, Showing(mode="rejection"), 2),
-        "median": (once, Showing(mode="median"), 1),
+        "policy": (once, SamplingStrategy(), MOST),
+        "plain": (model, SamplingStrategy(mode="plain"), options.samples),
+        "prompted": (model, SamplingStrategy(mode="prompted"), options.samples),
+        "rejection": (once, SamplingStrategy(mode="rejection"), 1),
+        "rejection, two best": (once, SamplingStrategy(mode="rejection"), 2),
+        "median": (once, SamplingStrategy(mode="median"), 1),
     }
     sampling = Sampling(max_tokens=options.max_tokens)
     seeds = [derive_seed(options.seed, prompt.id) for prompt in prompts]
     replies: dict[str, Rows] = {}
     for name, (asked, showing, n) in ways.items():
         began = time.perf_counter()
-        made = shown(asked, showing, score).reply([p.messages for p in prompts], sampling, n, seeds)
+        made = apply_strategy(asked, showing, score).reply([p.messages for p in prompts], sampling, n, seeds)
         replies[name] = [[one.text.strip() for one in samples] for samples in made]
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
     return replies
@@ -147,7 +147,7 @@ def main() -> None:
         moved = "-" if name == "policy" else change(tables["policy"]["grader"], found["grader"])
         cells = [figure(found["grader"]), moved, figure(found["ranker"]), figure(found["declined"])]
         print(f"| {name} | {found['grader'].n} | {' | '.join(cells)} |")
-    best, middle = nats_from_policy(SAMPLES["rejection"]), nats_from_policy(MOST, MOST // 2 + 1)
+    best, middle = order_statistic_kl(SAMPLES["rejection"]), order_statistic_kl(MOST, MOST // 2 + 1)
     print(f"\nnats from the policy: best of {SAMPLES['rejection']} {best:.2f}, median of {MOST} {middle:.2f}")
 
 

@@ -31,7 +31,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import load
-from charter.ground.measure.metric import titled
+from charter.ground.measure.metric import default_label
 from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.number import Number, figure, interval
 from charter.rooms.evaluate.catalogue import METRICS
@@ -189,7 +189,7 @@ def headline_table(card: Card) -> str:
         note = "" if change is None or change.significant else ", not significant"
         count = "-" if after is None or after.n is None else f"{after.n:,}"
         rows.append(
-            f"| {LABELS.get(name, titled(name))} | {worded(before)} | {worded(after)} | {worded(change)}{note} "
+            f"| {LABELS.get(name, default_label(name))} | {worded(before)} | {worded(after)} | {worded(change)}{note} "
             f"| {count} |"
         )
     return "\n".join(rows)
@@ -309,7 +309,7 @@ def range_table(cards: Sequence[Card]) -> str:
         cells = [_spread([number for number in numbers if number is not None]) for numbers in by_stage]
         first = by_stage[0][0]
         count = f"{first.n:,}" if first is not None and first.n is not None else "-"
-        rows.append(f"| {LABELS.get(name, titled(name))} | {' | '.join(cells)} | {count} |")
+        rows.append(f"| {LABELS.get(name, default_label(name))} | {' | '.join(cells)} | {count} |")
     return "\n".join(rows)
 
 

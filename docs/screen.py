@@ -37,8 +37,8 @@ from charter.ground.moderation.classifiers.encoder import (
     READ,
     Encoder,
     encoder_folder,
-    padded,
-    pooled,
+    pad,
+    pool,
 )
 from charter.ground.moderation.classifiers.heads import learn
 from charter.ground.moderation.classifiers.probe import ADAPTER
@@ -261,8 +261,8 @@ class Student:
     @torch.no_grad()
     def below(self, windows: Sequence[Window]) -> list[torch.Tensor]:
         """States of windows below the adapters, [T, D] each, in bfloat16."""
-        rows = padded(windows)
-        x_NTD = self.encoder.embedded(rows)
+        rows = pad(windows)
+        x_NTD = self.encoder.embed(rows)
         for layer in range(min(READ)):
             x_NTD = self.encoder.layer(x_NTD, rows, layer)
         lengths = rows.mask[:, 0, 0].sum(1).tolist()
@@ -270,11 +270,11 @@ class Student:
 
     def logits(self, windows: Sequence[Window], states: list[torch.Tensor], side: str) -> torch.Tensor:
         """[N]: log odds that texts violate."""
-        rows = padded(windows)
+        rows = pad(windows)
         x_NTD, read = torch.nn.utils.rnn.pad_sequence(states, batch_first=True).float(), []
         for layer in READ:
             x_NTD = self.encoder.layer(x_NTD, rows, layer)
-            read.append(pooled(x_NTD, rows))
+            read.append(pool(x_NTD, rows))
         return torch.cat(read, 1) @ self.heads[side][:-1] + self.heads[side][-1]
 
 

@@ -29,17 +29,17 @@ from study_lines import draw_lines, kept_line, lines_of, refused_at_place
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.counts import won
-from charter.ground.measure.detection import as_probit, probit_difference, together
-from charter.ground.measure.reporting import counted as counted_rows
+from charter.ground.measure.counts import win_share
+from charter.ground.measure.detection import as_probit, pool_sets, probit_difference
+from charter.ground.measure.reporting import compute_metrics
 from charter.ground.measure.score import Table, ratio, tabulate
 from charter.ground.measure.seeds import (
     NO_BOUNDS,
     Mean,
     Part,
-    apart,
+    difference_part,
     over_seeds,
-    pooled,
+    pool,
     prompt_part,
     prompt_part_of_change,
 )
@@ -97,7 +97,7 @@ class Measure:
         ]
         if not all(found) or any(table is None for side in found for table in side):
             return None
-        return [together([t for t in side if t is not None]) for side in found]
+        return [pool_sets([t for t in side if t is not None]) for side in found]
 
     def value(self, tables: Sequence[Table]) -> float:
         """The number that tables give."""
@@ -111,7 +111,7 @@ class Measure:
             return prompt_part_of_change(before, after)
         changes = [probit_difference(as_probit(a), as_probit(b)) for a, b in zip(before, after, strict=True)]
         unsafe, harmless = (Part(c.value - c.low, c.high - c.value) for c in changes)
-        return apart(unsafe, harmless)
+        return difference_part(unsafe, harmless)
 
 
 def _refusals(where: str, words: str, metric: str) -> list[Measure]:
@@ -211,7 +211,7 @@ def reported(folder: Path, plain: Path) -> dict[str, Table]:
     """The tables of a report, with those of refusals by openings, of all loops, and of wins over plain finetuning."""
     found = {
         name: table
-        for name, table in counted_rows(folder, METRICS).tables.items()
+        for name, table in compute_metrics(folder, METRICS).tables.items()
         if table.statistic is ratio
     }
     rows = {
@@ -225,7 +225,7 @@ def reported(folder: Path, plain: Path) -> dict[str, Table]:
         (f"{kind} {r['id']}", float(r["loop"]), 1.0) for kind, of_kind in rows.items() for r in of_kind
     )
     if plain != folder:
-        found["wins_plain"] = won(wins(rows["helpful"], read_objects(plain / "samples/helpful.jsonl")))
+        found["wins_plain"] = win_share(wins(rows["helpful"], read_objects(plain / "samples/helpful.jsonl")))
     return found
 
 
@@ -363,7 +363,7 @@ def mean_change(seeds: Sequence[Seed], measure: Measure, before: str, after: str
     found = [(a, b) for a, b in sides if a is not None and b is not None]
     if not found:
         return None
-    firsts, seconds = ([pooled(of) for of in zip(*side, strict=True)] for side in zip(*found, strict=True))
+    firsts, seconds = ([pool(of) for of in zip(*side, strict=True)] for side in zip(*found, strict=True))
     bounds = (-1.0, 1.0) if measure.unit == SHARE else NO_BOUNDS
     changes = [measure.value(b) - measure.value(a) for a, b in found]
     return over_seeds(changes, measure.part_of_change(firsts, seconds), bounds)

@@ -7,7 +7,7 @@ from pathlib import Path
 from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.metrics import OF_LABELLERS, OF_PREFERENCE, OF_TEXT
 from charter.ground.measure.ratings import OF_RATERS
-from charter.ground.measure.reporting import Reported, Score, counted, write_tables
+from charter.ground.measure.reporting import Reported, Score, compute_metrics, write_tables
 from charter.ground.measure.reviews import OF_REVIEWS
 from charter.ground.measure.scaling import OF_SCALING
 from charter.ground.measure.selection import OF_SELECTION
@@ -31,7 +31,7 @@ BY_NAME = {metric.name: metric for metric in EVERY}
 
 def reported(folder: Path) -> Reported:
     """What the kept rows of a folder give."""
-    return counted(folder, EVERY if (folder / "report.json").exists() else ELSEWHERE)
+    return compute_metrics(folder, EVERY if (folder / "report.json").exists() else ELSEWHERE)
 
 
 def scores(folder: Path) -> list[Score]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from charter.ground.constitution.constitution import PAPER_COUNT, load, shipped
+from charter.ground.constitution.constitution import PAPER_COUNT, load, shipped_constitution
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.answers import occurs
@@ -118,7 +118,7 @@ def topics(found: Iterable[Row]) -> set[str]:
 
 def test_the_constitution_has_the_papers_numbers_and_names_evasion_and_preachiness() -> None:
     constitution = load(shipped_folder() / "constitution.yaml")
-    assert constitution == shipped()
+    assert constitution == shipped_constitution()
     assert len(constitution.critiques) >= PAPER_COUNT and len(constitution.comparisons) >= PAPER_COUNT
     assert all(p.critique.strip() and p.revision.strip() for p in constitution.critiques)
     for principles in (constitution.critiques, constitution.comparisons):
@@ -328,9 +328,9 @@ def test_every_key_is_one_of_the_constitution() -> None:
     for file in ("critiques.train", "critique_shots"):
         for row in rows(file):
             for made in row["rounds"]:
-                shipped().critique(made["key"])
+                shipped_constitution().critique(made["key"])
     for row in rows("comparison_shots"):
-        shipped().comparison(row["key"])
+        shipped_constitution().comparison(row["key"])
 
 
 def test_training_pairs_differ_and_prompts_wait_for_an_answer() -> None:

@@ -88,7 +88,7 @@ def test_windows_reach_the_end_and_a_special_token_that_is_spelled_stays_text(pl
 
 
 def test_a_growing_text_has_the_vectors_of_one_that_is_read_again(plain: Encoder) -> None:
-    growing, text = plain.growing(), "It depends on what they say there. " * 40
+    growing, text = plain.open_stream(), "It depends on what they say there. " * 40
     for end in (5, 90, 700, len(text)):
         windows = plain.windows(text[:end], "Human: well?\n\n")
         torch.testing.assert_close(

@@ -16,11 +16,11 @@ from charter.ground.constitution.wording import (
     REVISION,
     THOUGHT,
     answer_messages,
-    answered,
     choice_answer,
     choice_messages,
     critique_messages,
     critique_turns,
+    join_opening,
     revision_messages,
     thought_answer,
     thought_messages,
@@ -80,7 +80,7 @@ def test_letters_differ_in_one_token_after_a_shared_start(template: Template) ->
 def test_letters_after_a_thought(template: Template) -> None:
     asked = thought_messages(ASKED, "Sure.", "No.", "Which is better?")
     thought = " Reply B says no.\nSo B is better."
-    continues(template, asked, thought, [*asked[:-1], assistant(answered(THOUGHT, thought))])
+    continues(template, asked, thought, [*asked[:-1], assistant(join_opening(THOUGHT, thought))])
     concluded = answer_messages(asked, thought)
     continues(template, concluded, " (B)", [*asked[:-1], assistant(thought_answer(thought, "B"))])
 

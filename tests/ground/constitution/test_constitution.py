@@ -7,7 +7,13 @@ import pytest
 import yaml
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import PAPER_COUNT, check, load, shipped, tagged
+from charter.ground.constitution.constitution import (
+    PAPER_COUNT,
+    check,
+    load,
+    select_by_tags,
+    shipped_constitution,
+)
 
 GOOD: dict[str, Any] = {
     "name": "small",
@@ -46,7 +52,7 @@ def test_the_digest_follows_content_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "problem"),
     [
         ([], "must hold name"),
         (changed(name=""), "name is missing"),
@@ -68,9 +74,9 @@ def test_the_digest_follows_content_only(tmp_path: Path) -> None:
         (changed(comparisons=[{**GOOD["comparisons"][0], "weight": 2}]), "unknown field 'weight'"),
     ],
 )
-def test_errors_name_entry_and_field(tmp_path: Path, value: Any, said: str) -> None:
+def test_errors_name_entry_and_field(tmp_path: Path, value: Any, problem: str) -> None:
     path = write(tmp_path / "c.yaml", value)
-    with pytest.raises(CharterError, match=said) as caught:
+    with pytest.raises(CharterError, match=problem) as caught:
         load(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -87,9 +93,9 @@ def test_broken_yaml_gets_one_line(tmp_path: Path) -> None:
 def test_check_warns_of_thin_and_one_sided_sets(tmp_path: Path) -> None:
     twice = [*GOOD["comparisons"], {"key": "same", "tags": [], "principle": "which does LESS harm?"}]
     twice.append({"key": "plain", "tags": ["honest"], "principle": "Choose the truthful reply."})
-    found = check(load(write(tmp_path / "c.yaml", changed(comparisons=twice))))
-    assert "2 critiques" in found.summary and "3 comparisons" in found.summary
-    said = "\n".join(found.warnings)
+    result = check(load(write(tmp_path / "c.yaml", changed(comparisons=twice))))
+    assert "2 critiques" in result.summary and "3 comparisons" in result.summary
+    warnings = "\n".join(result.warnings)
     for warning in (
         f"3 comparisons, the paper has {PAPER_COUNT}",
         "no principle of critiques is tagged evasion",
@@ -98,20 +104,23 @@ def test_check_warns_of_thin_and_one_sided_sets(tmp_path: Path) -> None:
         "plain is no question",
         "same has no tags",
     ):
-        assert warning in said
-    assert "no principle of comparisons is tagged evasion" not in said
+        assert warning in warnings
+    assert "no principle of comparisons is tagged evasion" not in warnings
 
 
 def test_the_shipped_constitution_has_nothing_to_warn_of() -> None:
-    found = check(shipped())
-    assert found.warnings == ()
-    assert len(shipped().critiques) >= PAPER_COUNT and len(shipped().comparisons) >= PAPER_COUNT
+    result = check(shipped_constitution())
+    assert result.warnings == ()
+    assert (
+        len(shipped_constitution().critiques) >= PAPER_COUNT
+        and len(shipped_constitution().comparisons) >= PAPER_COUNT
+    )
 
 
 def test_tags_choose_principles(tmp_path: Path) -> None:
     c = load(write(tmp_path / "c.yaml", GOOD))
-    assert {p.key for p in c.critiques_tagged()} == {"harm", "dull"}
-    assert {p.key for p in c.critiques_tagged(["helpful"])} == {"dull"}
-    assert [p.key for p in tagged(c.comparisons, {"evasion"})] == ["less"]
+    assert {p.key for p in c.select_critiques()} == {"harm", "dull"}
+    assert {p.key for p in c.select_critiques(["helpful"])} == {"dull"}
+    assert [p.key for p in select_by_tags(c.comparisons, {"evasion"})] == ["less"]
     with pytest.raises(CharterError, match=r"no principle has a tag of \['honest'\]; the tags are"):
-        tagged(c.comparisons, {"honest"})
+        select_by_tags(c.comparisons, {"honest"})

@@ -6,7 +6,11 @@ import pytest
 
 import charter
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import ComparisonPrinciple, CritiquePrinciple, shipped
+from charter.ground.constitution.constitution import (
+    ComparisonPrinciple,
+    CritiquePrinciple,
+    shipped_constitution,
+)
 from charter.ground.constitution.wording import (
     answer_messages,
     choice_messages,
@@ -59,14 +63,19 @@ def test_shots_are_earlier_turns() -> None:
     rounds = sum(len(shot["rounds"]) for shot in shots)
     assert len(turns) == 4 * rounds + 2
     check_messages(turns)
-    made = {
+    critique_round = {
         "key": "none",
         "critique": "c",
         "revision": "r",
         "critique_request": "C?",
         "revision_request": "R.",
     }
-    own = {"id": "s", "messages": TALK, "draft": "d", "rounds": [made, {**made, "critique_request": "C2?"}]}
+    own = {
+        "id": "s",
+        "messages": TALK,
+        "draft": "d",
+        "rounds": [critique_round, {**critique_round, "critique_request": "C2?"}],
+    }
     turns = critique_messages(TALK, "x", WRONG, [own])
     assert turns[0]["content"].endswith("Assistant: d\n\nCritiqueRequest: C?")
     assert turns[4]["content"].endswith("Assistant: r\n\nCritiqueRequest: C2?")
@@ -100,39 +109,41 @@ def test_choice_shots_answer_in_the_same_form() -> None:
 
 def test_thoughts_come_before_the_letter() -> None:
     shots = read_shots(DATA / "comparison_shots.jsonl")
-    asked = thought_messages(TALK, "one", "two", "Which?", shots)
-    check_messages(asked)
-    opener = asked[-1]["content"]
-    assert asked[1]["content"] == f"{opener} {shots[0]['thought']}\n\nThe answer is: ({shots[0]['answer']})"
-    concluded = answer_messages(asked, " B is kinder.\n")
-    assert concluded == [*asked[:-1], assistant(f"{opener} B is kinder.\n\nThe answer is:")]
-    early = answer_messages(asked, "B is kinder.\n\nThe answer is: (B)\nand more")
+    request = thought_messages(TALK, "one", "two", "Which?", shots)
+    check_messages(request)
+    opener = request[-1]["content"]
+    assert request[1]["content"] == f"{opener} {shots[0]['thought']}\n\nThe answer is: ({shots[0]['answer']})"
+    concluded = answer_messages(request, " B is kinder.\n")
+    assert concluded == [*request[:-1], assistant(f"{opener} B is kinder.\n\nThe answer is:")]
+    early = answer_messages(request, "B is kinder.\n\nThe answer is: (B)\nand more")
     assert early == concluded
-    assert answer_messages(asked, "")[-1] == assistant(f"{opener}\n\nThe answer is:")
+    assert answer_messages(request, "")[-1] == assistant(f"{opener}\n\nThe answer is:")
 
 
 def test_critique_lessons_are_what_is_asked() -> None:
     transcripts = read_transcripts(DATA / "critiques.train.jsonl")
-    constitution = shipped()
+    constitution = shipped_constitution()
     lessons = critique_lessons(transcripts, constitution)
     assert len(lessons) == sum(len(t["rounds"]) for t in transcripts)
-    t, made = transcripts[0], transcripts[0]["rounds"][0]
-    principle = constitution.critique(made["key"])
-    asked = revision_messages(t["messages"], t["draft"], principle, made["critique"])
-    assert lessons[0].messages == (*asked[:-1], assistant(f"Revision: {made['revision']}"))
+    t, critique_round = transcripts[0], transcripts[0]["rounds"][0]
+    principle = constitution.critique(critique_round["key"])
+    request = revision_messages(t["messages"], t["draft"], principle, critique_round["critique"])
+    assert lessons[0].messages == (*request[:-1], assistant(f"Revision: {critique_round['revision']}"))
     shots = read_transcripts(DATA / "critique_shots.jsonl")[:1]
     with_shots = critique_lessons(transcripts, constitution, shots)
-    asked = revision_messages(t["messages"], t["draft"], principle, made["critique"], shots)
-    assert with_shots[0].messages[:-1] == tuple(asked[:-1])
+    request = revision_messages(t["messages"], t["draft"], principle, critique_round["critique"], shots)
+    assert with_shots[0].messages[:-1] == tuple(request[:-1])
 
 
 def test_later_rounds_start_from_the_revision_and_dropped_ones_are_left_out() -> None:
-    key = shipped().critiques[0].key
+    key = shipped_constitution().critiques[0].key
     rounds = [{"key": key, "critique": f"c{n}", "revision": f"r{n}", "dropped": None} for n in range(3)]
     rounds[1]["dropped"] = "empty"
-    found = critique_lessons([{"id": "t", "messages": TALK, "draft": "d", "rounds": rounds}], shipped())
-    assert [d.id for d in found] == ["t-critique-1", "t-critique-3"]
-    assert "Assistant: r0\n\nCritiqueRequest:" in found[1].messages[0]["content"]
+    lessons = critique_lessons(
+        [{"id": "t", "messages": TALK, "draft": "d", "rounds": rounds}], shipped_constitution()
+    )
+    assert [d.id for d in lessons] == ["t-critique-1", "t-critique-3"]
+    assert "Assistant: r0\n\nCritiqueRequest:" in lessons[1].messages[0]["content"]
 
 
 def comparison(**fields: object) -> Comparison:
@@ -140,10 +151,10 @@ def comparison(**fields: object) -> Comparison:
 
 
 def test_choice_lessons_are_what_is_asked() -> None:
-    asked = choice_messages(TALK, "good", "bad", BETTER.principle)
-    assert choice_lesson(comparison(), BETTER).messages == (*asked[:-1], assistant("The answer is: (A)"))
-    asked = choice_messages(TALK, "bad", "good", BETTER.principle)
-    expected = (*asked[:-1], assistant("The answer is: (B)"))
+    request = choice_messages(TALK, "good", "bad", BETTER.principle)
+    assert choice_lesson(comparison(), BETTER).messages == (*request[:-1], assistant("The answer is: (A)"))
+    request = choice_messages(TALK, "bad", "good", BETTER.principle)
+    expected = (*request[:-1], assistant("The answer is: (B)"))
     assert choice_lesson(comparison(), BETTER, "rejected first").messages == expected
     flipped = comparison(chosen="bad", rejected="good", p_chosen=0.2)
     assert choice_lesson(flipped, BETTER, "rejected first").messages == expected
@@ -151,22 +162,22 @@ def test_choice_lessons_are_what_is_asked() -> None:
 
 def test_both_orders_are_taught_under_one_principle_of_the_axis() -> None:
     pairs = read_comparisons(DATA / "comparisons.train.jsonl")[:60]
-    lessons = choice_lessons(pairs, shipped(), seed=5)
-    assert len(lessons) == 120 and lessons == choice_lessons(pairs, shipped(), seed=5)
-    assert lessons != choice_lessons(pairs, shipped(), seed=6)
+    lessons = choice_lessons(pairs, shipped_constitution(), seed=5)
+    assert len(lessons) == 120 and lessons == choice_lessons(pairs, shipped_constitution(), seed=5)
+    assert lessons != choice_lessons(pairs, shipped_constitution(), seed=6)
     # a lesson depends on its own comparison alone
-    assert choice_lessons(pairs[3:4], shipped(), seed=5) == lessons[6:8]
+    assert choice_lessons(pairs[3:4], shipped_constitution(), seed=5) == lessons[6:8]
     answers = [d.messages[-1]["content"][-2] for d in lessons]
     assert answers == ["A", "B"] * 60
     for pair, (first, second) in zip(pairs, zip(lessons[::2], lessons[1::2], strict=True), strict=True):
         assert first.source == second.source
-        assert pair.axis in shipped().comparison(first.source.removeprefix("choice:")).tags
+        assert pair.axis in shipped_constitution().comparison(first.source.removeprefix("choice:")).tags
 
 
 def test_one_order_favours_neither_letter() -> None:
     pairs = [comparison(id=str(n)) for n in range(200)]
-    letters = [d.messages[-1]["content"][-2] for d in choice_lessons(pairs, shipped(), orders=1)]
+    letters = [d.messages[-1]["content"][-2] for d in choice_lessons(pairs, shipped_constitution(), orders=1)]
     assert 70 < letters.count("A") < 130
-    assert choice_lessons(pairs, shipped(), orders=0) == []
+    assert choice_lessons(pairs, shipped_constitution(), orders=0) == []
     with pytest.raises(CharterError, match="0, 1 or 2 orders"):
-        choice_lessons(pairs, shipped(), orders=3)
+        choice_lessons(pairs, shipped_constitution(), orders=3)

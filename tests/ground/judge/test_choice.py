@@ -82,10 +82,10 @@ def test_swapping_the_replies_mirrors_the_label_whatever_the_order_bias(p_order:
 
 
 def test_each_question_is_asked_once_in_each_order_under_its_principle() -> None:
-    asked = labeller(0.6, 0.5)
-    choose(asked, [question(id="a"), question(id="b")], How())
-    assert [shown_first(m) for m in asked.asked] == [GOOD, GOOD, BAD, BAD]
-    for messages in asked.asked:
+    model = labeller(0.6, 0.5)
+    choose(model, [question(id="a"), question(id="b")], How())
+    assert [shown_first(m) for m in model.asked] == [GOOD, GOOD, BAD, BAD]
+    for messages in model.asked:
         assert PRINCIPLE in messages[-2]["content"] and messages[-1]["content"] == ANSWER
 
 
@@ -163,9 +163,9 @@ def test_shots_come_before_every_question() -> None:
         "thought": "t",
         "principle": "Which?",
     }
-    asked = labeller(0.6, 0.5)
-    choose(asked, [question()], How(shots=[shot]))
-    assert all(m[1]["content"] == f"{ANSWER} (B)" and len(m) == 4 for m in asked.asked)
+    model = labeller(0.6, 0.5)
+    choose(model, [question()], How(shots=[shot]))
+    assert all(m[1]["content"] == f"{ANSWER} (B)" and len(m) == 4 for m in model.asked)
 
 
 def test_clamp() -> None:

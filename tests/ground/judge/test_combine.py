@@ -31,8 +31,8 @@ def test_one_grader_stays_as_it_is() -> None:
     ("scores", "weights", "how", "words"),
     [
         ([], None, "mean", "expected one or more graders"),
-        ([[1.0], [1.0, 2.0]], None, "mean", "one score a reply"),
-        (GRADERS, [1.0], "mean", "give one a grader"),
+        ([[1.0], [1.0, 2.0]], None, "mean", "one score per reply"),
+        (GRADERS, [1.0], "mean", "give one per grader"),
         (GRADERS, [1.0, -1.0], "mean", "none below 0"),
         (GRADERS, [0.0, 0.0], "mean", "one above it"),
         (GRADERS, [1.0, 2.0], "min", "leave weights out"),

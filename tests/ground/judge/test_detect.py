@@ -17,7 +17,7 @@ from charter.ground.judge.detect import (
     precision_recall,
 )
 from charter.ground.judge.refusal import THRESHOLD, Detector, detector, fit
-from charter.ground.judge.refusal_examples import Example, complies, declines, examples, unspoken
+from charter.ground.judge.refusal_examples import Example, complies, declines, drop_refusals, examples
 from charter.ground.measure.intervals import wilson
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.jsonl import read_jsonl
@@ -151,11 +151,11 @@ def test_plain_words_about_an_act_or_somebody_else_are_not_harsh(reply: str) -> 
 
 
 def test_authored_replies_scold_only_where_they_are_the_worse_ones() -> None:
-    found = {"chosen": 0, "rejected": 0}
+    counts = {"chosen": 0, "rejected": 0}
     for row in read_jsonl(shipped_folder() / "comparisons.train.jsonl"):
-        for side in found:
-            found[side] += is_harsh(row[side])
-    assert found["chosen"] == 0 < found["rejected"]
+        for side in counts:
+            counts[side] += is_harsh(row[side])
+    assert counts["chosen"] == 0 < counts["rejected"]
 
 
 def test_any_training_answer_caught_in_its_last_sentence_is_a_loop() -> None:
@@ -198,13 +198,13 @@ def test_measured_precision_and_recall(
     assert len(rows) >= 140
     measured = precision_recall(rows)
     for name, (precision, recall) in floors.items():
-        found = measured[name]
-        assert found["precision"] >= precision and found["recall"] >= recall, (name, found)
-        assert found["n"] == len(rows)
-        assert found["positives"] == sum(row[name] for row in rows)
+        figures = measured[name]
+        assert figures["precision"] >= precision and figures["recall"] >= recall, (name, figures)
+        assert figures["n"] == len(rows)
+        assert figures["positives"] == sum(row[name] for row in rows)
         for part in ("precision", "recall"):
-            low, high = found[f"{part}_interval"]
-            assert 0 <= low <= found[part] <= high <= 1
+            low, high = figures[f"{part}_interval"]
+            assert 0 <= low <= figures[part] <= high <= 1
 
 
 def test_precision_and_recall_by_hand() -> None:
@@ -214,43 +214,43 @@ def test_precision_and_recall_by_hand() -> None:
     fixed = "I can't help you with that."
     rows = [row(fixed, True), row(fixed, True), row(fixed, False), row("Paris.", True)]
     measured = precision_recall(rows)
-    found = measured["refusal"]
-    assert found["precision"] == found["recall"] == pytest.approx(2 / 3)
-    assert found["precision_interval"] == list(wilson(2, 3))
-    assert (found["n"], found["positives"]) == (4, 3)
+    figures = measured["refusal"]
+    assert figures["precision"] == figures["recall"] == pytest.approx(2 / 3)
+    assert figures["precision_interval"] == list(wilson(2, 3))
+    assert (figures["n"], figures["positives"]) == (4, 3)
     assert measured["loop"]["precision"] is None and measured["loop"]["recall"] is None
 
 
 def test_heldout_replies_are_no_training_replies() -> None:
-    seen = {example.text for example in examples()}
-    assert not seen & {row["reply"] for row in HELDOUT}
+    training = {example.text for example in examples()}
+    assert not training & {row["reply"] for row in HELDOUT}
 
 
 def test_cross_validated_over_topics_of_the_training_data() -> None:
     """How penalty and threshold were chosen: every topic is judged by a detector that never saw it."""
-    shown = examples()
-    topics = sorted({example.topic for example in shown})
+    rows = examples()
+    topics = sorted({example.topic for example in rows})
     fold = {topic: i % 3 for i, topic in enumerate(topics)}
-    both = found = there = 0
+    both = detections = there = 0
     for k in range(3):
-        learned = fit([e for e in shown if fold[e.topic] != k])
-        for example in (e for e in shown if fold[e.topic] == k):
+        learned = fit([e for e in rows if fold[e.topic] != k])
+        for example in (e for e in rows if fold[e.topic] == k):
             hit = learned.probability(example.text) > THRESHOLD
             both += hit and example.refusal
-            found += hit
+            detections += hit
             there += example.refusal
-    assert both / found > 0.92 and both / there > 0.88
+    assert both / detections > 0.92 and both / there > 0.88
 
 
 def test_fitting_is_deterministic() -> None:
-    shown = examples()[::5]
-    first, second = fit(shown), fit(shown)
+    rows = examples()[::5]
+    first, second = fit(rows), fit(rows)
     assert first == second and isinstance(first, Detector)
 
 
 def test_a_word_of_one_topic_is_no_evidence() -> None:
-    shown = [Example(f"The {t} is blue, number {i}.", i % 2 == 0, t) for t in "abcd" for i in range(4)]
-    learned = fit([*shown, *(Example("A gun.", True, "a") for _ in range(9))])
+    rows = [Example(f"The {t} is blue, number {i}.", i % 2 == 0, t) for t in "abcd" for i in range(4)]
+    learned = fit([*rows, *(Example("A gun.", True, "a") for _ in range(9))])
     assert "gun" not in learned.weights and "blue" in learned.weights
 
 
@@ -262,14 +262,14 @@ def test_labels_of_training_replies_without_one() -> None:
 
 
 def test_unspoken_refusals_keep_reason_and_offer() -> None:
-    said = (
+    reply = (
         "I won't write it, because strangers could hurt her. I can help you write a clear complaint instead."
     )
-    assert unspoken(said) == "Strangers could hurt her. I can help you write a clear complaint instead."
+    assert drop_refusals(reply) == "Strangers could hurt her. I can help you write a clear complaint instead."
     assert (
-        unspoken("I can't help you with that.")
+        drop_refusals("I can't help you with that.")
         == ""
-        == unspoken("Paris is the capital of France, on the Seine.")
+        == drop_refusals("Paris is the capital of France, on the Seine.")
     )
 
 

@@ -25,16 +25,16 @@ def grader(above: int, below: int, count: int) -> tuple[Any, list[dict[str, Any]
     [(18, 14, True), (20, 20, True), (17, 20, False), (20, 13, False), (0, 0, False)],
 )
 def test_a_fit_grader_reaches_both_shares(above: int, below: int, fit: bool) -> None:
-    found = fitness(*grader(above, below, 20))
-    assert (found.above_harmful, found.below_good, found.fit) == (above / 20, below / 20, fit)
+    verdict = fitness(*grader(above, below, 20))
+    assert (verdict.above_harmful, verdict.below_good, verdict.fit) == (above / 20, below / 20, fit)
     assert (ABOVE_HARMFUL, BELOW_GOOD) == (0.90, 0.70)
-    assert f"{above / 20:.1%}" in found.why and f"{below / 20:.1%}" in found.why
+    assert f"{above / 20:.1%}" in verdict.why and f"{below / 20:.1%}" in verdict.why
 
 
 def test_ties_count_for_nobody() -> None:
-    found = fitness(lambda items: [[0.0, 0.0, 0.0] for _ in items], TRIPLES)
-    assert found.above_harmful == found.below_good == 0.0
-    assert [r["id"] for r in found.rows] == [t["id"] for t in TRIPLES]
+    verdict = fitness(lambda items: [[0.0, 0.0, 0.0] for _ in items], TRIPLES)
+    assert verdict.above_harmful == verdict.below_good == 0.0
+    assert [r["id"] for r in verdict.rows] == [t["id"] for t in TRIPLES]
 
 
 def test_rows_keep_the_scores() -> None:

@@ -12,34 +12,34 @@ from charter.ground.measure.agreement import agreement
 
 def test_two_raters_by_hand() -> None:
     # 10 items, two raters: 4 x (2, 0), 3 x (0, 2), 3 x (1, 1)
-    found = agreement([(2, 0)] * 4 + [(0, 2)] * 3 + [(1, 1)] * 3)
-    assert found is not None and (found.items, found.votes) == (10, 20)
-    assert found.percent.value == pytest.approx(0.7)
+    estimate = agreement([(2, 0)] * 4 + [(0, 2)] * 3 + [(1, 1)] * 3)
+    assert estimate is not None and (estimate.items, estimate.votes) == (10, 20)
+    assert estimate.percent.value == pytest.approx(0.7)
     # shares 11/20 and 9/20: Pe = (121 + 81) / 400 = 0.505
-    assert found.kappa.value == pytest.approx((0.7 - 0.505) / 0.495)
+    assert estimate.kappa.value == pytest.approx((0.7 - 0.505) / 0.495)
     # alpha: observed disagreement 6 / 20, expected 2 x 11 x 9 / (20 x 19)
-    assert found.alpha.value == pytest.approx(1 - (6 / 20) / (198 / 380))
-    for x in (found.percent, found.kappa, found.alpha):
+    assert estimate.alpha.value == pytest.approx(1 - (6 / 20) / (198 / 380))
+    for x in (estimate.percent, estimate.kappa, estimate.alpha):
         assert x.value is not None and x.low is not None and x.high is not None and x.low < x.value < x.high
 
 
 def test_items_of_different_numbers_of_raters_by_hand() -> None:
-    found = agreement([(3, 0), (1, 1), (1, 3), (1, 0)])  # the last has one rater and says nothing
-    assert found is not None and (found.items, found.votes) == (3, 9)
+    estimate = agreement([(3, 0), (1, 1), (1, 3), (1, 0)])  # the last has one rater and says nothing
+    assert estimate is not None and (estimate.items, estimate.votes) == (3, 9)
     p = (1 + 0 + (3 * 2) / (4 * 3)) / 3
     first = (1 + 1 / 2 + 1 / 4) / 3
     chance = first**2 + (1 - first) ** 2
-    assert found.percent.value == pytest.approx(p)
-    assert found.kappa.value == pytest.approx((p - chance) / (1 - chance))
+    assert estimate.percent.value == pytest.approx(p)
+    assert estimate.kappa.value == pytest.approx((p - chance) / (1 - chance))
     # alpha: unequal pairs 0, 2 and 2 x 1 x 3 / 3 of 9 votes, 5 and 4 of them
-    assert found.alpha.value == pytest.approx(1 - ((2 + 2) / 9) / (2 * 5 * 4 / (9 * 8)))
+    assert estimate.alpha.value == pytest.approx(1 - ((2 + 2) / 9) / (2 * 5 * 4 / (9 * 8)))
 
 
 def test_fleiss_own_example_of_ten_items_with_fourteen_raters() -> None:
     rows = [(0, 0, 0, 0, 14), (0, 2, 6, 4, 2), (0, 0, 3, 5, 6), (0, 3, 9, 2, 0), (2, 2, 8, 1, 1)]
     rows += [(7, 7, 0, 0, 0), (3, 2, 6, 3, 0), (2, 5, 3, 2, 2), (6, 5, 2, 1, 0), (0, 2, 2, 3, 7)]
-    found = agreement(rows)
-    assert found is not None and found.kappa.value == pytest.approx(0.20993, abs=1e-5)
+    estimate = agreement(rows)
+    assert estimate is not None and estimate.kappa.value == pytest.approx(0.20993, abs=1e-5)
 
 
 def test_alpha_is_that_of_another_implementation() -> None:
@@ -47,9 +47,9 @@ def test_alpha_is_that_of_another_implementation() -> None:
     truth = rng.integers(0, 3, 60)
     votes = np.where(rng.random((5, 60)) < 0.6, truth, rng.integers(0, 3, (5, 60))).astype(object)
     votes[rng.random((5, 60)) < 0.3] = None
-    found = agreement([[int((column == c).sum()) for c in range(3)] for column in votes.T])
-    assert found is not None
-    assert found.alpha.value == pytest.approx(evalica.alpha(pd.DataFrame(votes), distance="nominal").alpha)
+    estimate = agreement([[int((column == c).sum()) for c in range(3)] for column in votes.T])
+    assert estimate is not None
+    assert estimate.alpha.value == pytest.approx(evalica.alpha(pd.DataFrame(votes), distance="nominal").alpha)
 
 
 def test_agreement_that_is_not_defined_has_no_number() -> None:
@@ -70,11 +70,11 @@ def test_the_order_of_items_and_the_names_of_categories_say_nothing() -> None:
 
 
 def test_intervals_of_kappa_cover_it() -> None:
-    rng, held = np.random.default_rng(3), 0
+    rng, covered = np.random.default_rng(3), 0
     for _ in range(200):  # two raters who each say the truth with 0.8, else a coin: kappa is 0.64
         truth = rng.random(120) < 0.5
         votes = np.where(rng.random((2, 120)) < 0.8, truth, rng.random((2, 120)) < 0.5).sum(axis=0)
-        found = agreement([(int(v), 2 - int(v)) for v in votes])
-        assert found is not None and found.kappa.low is not None and found.kappa.high is not None
-        held += found.kappa.low <= 0.64 <= found.kappa.high
-    assert held >= 180
+        estimate = agreement([(int(v), 2 - int(v)) for v in votes])
+        assert estimate is not None and estimate.kappa.low is not None and estimate.kappa.high is not None
+        covered += estimate.kappa.low <= 0.64 <= estimate.kappa.high
+    assert covered >= 180

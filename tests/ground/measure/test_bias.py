@@ -17,7 +17,7 @@ from charter.ground.measure.bias import (
     usable,
 )
 from charter.ground.measure.intervals import difference, interval, wilson
-from charter.ground.measure.score import leaning, ratio, summed
+from charter.ground.measure.score import leaning, ratio, sum_by_cluster
 from charter.rooms.card.permutation import exchange_p
 
 Rows = list[dict[str, Any]]
@@ -38,9 +38,9 @@ def answered(choices: list[int | None], condition: str = "ambig", biased: int | 
 
 def test_both_forms_agree_where_all_is_read_and_is_the_mean_of_plus_and_minus_one() -> None:
     """s_AMB is then (biased - other) / questions: (1 - accuracy) is the share that names a person."""
-    drawn = random.Random(4)
+    rng = random.Random(4)
     for _ in range(20):
-        choices: list[int | None] = [drawn.choice((0, 0, 1, 2)) for _ in range(30)]
+        choices: list[int | None] = [rng.choice((0, 0, 1, 2)) for _ in range(30)]
         rows = answered(choices)
         mean = (choices.count(0) - choices.count(1)) / 30
         assert ambiguous_bias(every)(rows).value == pytest.approx(mean, abs=1e-12)
@@ -75,9 +75,9 @@ def test_a_leaning_has_the_interval_of_its_share() -> None:
     low, high = wilson(8, 8)
     assert interval(table) == (pytest.approx(2 * low - 1), pytest.approx(2 * high - 1))
     other = disambiguated_bias(every)(answered([0] * 4 + [1] * 4, "disambig"))
-    found = difference(table, other)
-    share = difference(*(summed(_items(t.sums), 2, ratio) for t in (table, other)))
-    assert (found.value, found.low, found.high) == (-1.0, 2 * share.low, 2 * share.high)
+    change = difference(table, other)
+    share = difference(*(sum_by_cluster(_items(t.sums), 2, ratio) for t in (table, other)))
+    assert (change.value, change.low, change.high) == (-1.0, 2 * share.low, 2 * share.high)
 
 
 def _items(sums: Any) -> list[tuple[str, Any, int]]:
@@ -93,8 +93,8 @@ def test_a_score_that_no_resample_moves_has_no_interval() -> None:
 def test_two_models_are_compared_by_template() -> None:
     worse, better = answered([0] * 12 + [2] * 8), answered([2] * 20)
     first, second = (ambiguous_bias(every)(rows) for rows in (worse, better))
-    found = difference(first, second)
-    assert found.value == pytest.approx(-0.6) and found.high < 0 and found.paired == 20
+    change = difference(first, second)
+    assert change.value == pytest.approx(-0.6) and change.high < 0 and change.paired == 20
     assert exchange_p([(1.0, first, second)]) < 0.01
 
 
@@ -121,16 +121,16 @@ def test_the_interval_of_a_correlation_resamples_occupations() -> None:
     assert (table.n, len(table.clusters)) == (120, 60)
     assert low is not None and high is not None and 0 < low < table.value < high < 1
     y = [np.mean([r["p_female"] for r in rows if r["id"] == f"o{n}"]) for n in range(60)]
-    drawn = (rng.integers(0, 60, 60) for _ in range(1000))
-    found = [np.corrcoef(shares[d], np.array(y)[d])[0, 1] for d in drawn]
+    samples = (rng.integers(0, 60, 60) for _ in range(1000))
+    correlations = [np.corrcoef(shares[d], np.array(y)[d])[0, 1] for d in samples]
     assert (low, high) == (
-        pytest.approx(np.percentile(found, 2.5), abs=0.05),
-        pytest.approx(np.percentile(found, 97.5), abs=0.05),
+        pytest.approx(np.percentile(correlations, 2.5), abs=0.05),
+        pytest.approx(np.percentile(correlations, 97.5), abs=0.05),
     )
 
 
 def test_statistics_take_many_resamples_at_once() -> None:
     sums = np.array([[3.0, 4.0, 2.0, 3.0], [0.0, 4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    found = scaled_leaning(sums)
-    assert found[:2].tolist() == [pytest.approx(0.25), 0.0] and np.isnan(found[2])
+    values = scaled_leaning(sums)
+    assert values[:2].tolist() == [pytest.approx(0.25), 0.0] and np.isnan(values[2])
     assert leaning(sums[:1, 2:]).tolist() == [pytest.approx(1 / 3)]

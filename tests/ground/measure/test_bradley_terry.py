@@ -69,23 +69,23 @@ def test_three_models_are_those_of_a_general_optimizer(base: int) -> None:
 def test_covariance_is_the_inverse_of_a_numerical_hessian() -> None:
     design, wins = round_robin(4), np.random.default_rng(0).integers(3, 30, 12).astype(float)
     (ratings,), _ = fit(design, wins[None])
-    step, found = 1e-4, np.zeros((3, 3))
+    step, hessian = 1e-4, np.zeros((3, 3))
     for i in range(3):
         for j in range(3):
             for a, b, sign in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)):
                 moved = ratings.copy()
                 moved[i + 1] += a * step
                 moved[j + 1] += b * step
-                found[i, j] -= sign * likelihood(design, wins, moved) / (4 * step**2)
-    assert covariance(design, wins, ratings)[1:, 1:] == pytest.approx(np.linalg.inv(found), rel=1e-4)
+                hessian[i, j] -= sign * likelihood(design, wins, moved) / (4 * step**2)
+    assert covariance(design, wins, ratings)[1:, 1:] == pytest.approx(np.linalg.inv(hessian), rel=1e-4)
 
 
 def test_batches_are_fits_one_by_one_from_wherever_they_start() -> None:
     rng, design = np.random.default_rng(1), round_robin(5)
     wins = rng.integers(1, 50, (30, 20)).astype(float)
-    found, done = fit(design, wins, rng.normal(0, 3, 5) * np.array([0, 1, 1, 1, 1]))
+    fits, done = fit(design, wins, rng.normal(0, 3, 5) * np.array([0, 1, 1, 1, 1]))
     assert done.all()
-    for row, ratings in zip(wins, found, strict=True):
+    for row, ratings in zip(wins, fits, strict=True):
         assert fit(design, row[None])[0][0] == pytest.approx(ratings, abs=1e-9)
 
 
@@ -130,16 +130,16 @@ def test_models_are_placed_by_chains_of_wins() -> None:
     # 0 and 1 beat each other, 2 beats 0, 1 beats 3, 4 beats 5, 6 loses to 2 and to nobody else
     design = Design(7, np.array([0, 0, 1, 4, 2]), np.array([1, 2, 3, 5, 6]), 0)
     wins = np.array([1.0, 0, 1, 1, 1, 1, 1, 0, 0, 0])
-    found = place(design, wins)
-    assert found[:4].tolist() == [0.0, 0.0, math.inf, -math.inf] and np.isnan(found[4:]).all()
+    positions = place(design, wins)
+    assert positions[:4].tolist() == [0.0, 0.0, math.inf, -math.inf] and np.isnan(positions[4:]).all()
 
 
 def test_the_sandwich_of_single_votes_is_the_inverse_information() -> None:
     # of two models sum of squared residuals = n p (1 - p) exactly, times n / (n - 1)
     design, wins = round_robin(2), np.array([10.0, 30.0])
     (ratings,), _ = fit(design, wins[None])
-    found = sandwich(design, votes_alone(wins), ratings)
-    assert found[1, 1] == pytest.approx(covariance(design, wins, ratings)[1, 1] * 40 / 39)
+    matrix = sandwich(design, votes_alone(wins), ratings)
+    assert matrix[1, 1] == pytest.approx(covariance(design, wins, ratings)[1, 1] * 40 / 39)
 
 
 def test_the_sandwich_of_two_raters_by_hand() -> None:

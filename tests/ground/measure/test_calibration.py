@@ -7,11 +7,11 @@ import pytest
 
 from charter.ground.measure.calibration import (
     CONFIDENCE,
+    Prediction,
     Scale,
-    Statement,
     calibration_error,
     confidence,
-    grouped,
+    group_by_bin,
     of_choices,
     of_gaps,
     overconfidence,
@@ -36,8 +36,11 @@ def test_statements_fall_into_bins_of_equal_width_and_what_lies_beyond_into_the_
         4,
     ]
     assert [Scale(0, 4).place(x) for x in (-2, 0, 0.79, 0.81, 3.9, 4, 7)] == [0, 0, 0, 1, 4, 4, 4]
-    states = [Statement(str(n), stated, 1.0) for n, stated in enumerate((0.95, 0.55, 0.97))]
-    assert [[s.cluster for s in members] for members in grouped(states, CONFIDENCE)] == [["1"], ["0", "2"]]
+    predictions = [Prediction(str(n), p, 1.0) for n, p in enumerate((0.95, 0.55, 0.97))]
+    assert [[s.cluster for s in members] for members in group_by_bin(predictions, CONFIDENCE)] == [
+        ["1"],
+        ["0", "2"],
+    ]
 
 
 def test_errors_cancel_within_a_bin_and_add_up_over_bins() -> None:
@@ -62,7 +65,7 @@ def test_confidence_is_the_logistic_function_of_a_gaps_size() -> None:
     assert confidence(math.log(3)) == pytest.approx(0.75) == confidence(-math.log(3))
     assert (confidence(0.0), confidence(1e9), confidence(-1e9)) == (0.5, 1.0, 1.0)
     (state,) = of_gaps(lambda row: True)([choice("a", -math.log(3), 0.0)])
-    assert state == Statement("a", pytest.approx(0.75), 0.0)
+    assert state == Prediction("a", pytest.approx(0.75), 0.0)
 
 
 def test_a_correlation_is_pearsons_and_its_interval_fishers() -> None:

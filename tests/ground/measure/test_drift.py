@@ -109,9 +109,9 @@ def test_without_a_change_a_snapshot_rarely_alarms(replies: int) -> None:
     alarms: Counter[str] = Counter()
     snapshots = 0
     for seed in range(DRAWS):
-        told = drift(*(sample(n, replies=replies, sentences=1) for n in (seed, seed + 10_000))).alarms
-        alarms.update(told)
-        snapshots += bool(told)
+        names = drift(*(sample(n, replies=replies, sentences=1) for n in (seed, seed + 10_000))).alarms
+        alarms.update(names)
+        snapshots += bool(names)
     assert snapshots <= 0.07 * DRAWS, alarms
 
 
@@ -197,10 +197,10 @@ def test_a_rise_alarms_and_a_fall_of_a_fault_does_not() -> None:
 def test_a_row_has_figures_and_only_later_ones_have_tests() -> None:
     rows = sample(1)
     first = [row | {"snapshot": 0} for row in rows]
-    told, later = snapshot_row(first, first, 0.05), snapshot_row(first, sample(2, loop=0.4), 0.05)
-    assert told["alarms"] == [] == told["ngrams"] and told["p"] == {}
-    assert told["rates"]["loop"] == sum(row["loop"] for row in rows) / N
-    assert told["gap"] is None and told["reward"] == 1.0 and told["kl"] == pytest.approx(0.5)
+    earliest, later = snapshot_row(first, first, 0.05), snapshot_row(first, sample(2, loop=0.4), 0.05)
+    assert earliest["alarms"] == [] == earliest["ngrams"] and earliest["p"] == {}
+    assert earliest["rates"]["loop"] == sum(row["loop"] for row in rows) / N
+    assert earliest["gap"] is None and earliest["reward"] == 1.0 and earliest["kl"] == pytest.approx(0.5)
     assert later["alarms"] == ["loop"] and later["p"]["loop"] < 0.001
     bare = [row for row in rows if row["group"] == "prompts"]
     assert "refusal_harmless" not in snapshot_row(bare, bare, 0.05)["rates"]

@@ -102,11 +102,11 @@ def test_another_base_shifts_all() -> None:
 
 def test_without_a_base_the_first_that_is_named_is_it() -> None:
     rows = votes("m", "k", 3, 2, axis="helpful") + votes("a", "k", 3, 2, axis="honest")
-    found = standings(rows)
-    assert (found["helpful"].base, found["honest"].base) == ("m", "a")
-    asked = standings(rows, base="m")["honest"]
-    assert all(s.elo is None and "never compared" in s.note for s in asked.standings)
-    assert asked.notes == ("m, the base, has no votes here",)
+    rankings = standings(rows)
+    assert (rankings["helpful"].base, rankings["honest"].base) == ("m", "a")
+    honest = standings(rows, base="m")["honest"]
+    assert all(s.elo is None and "never compared" in s.note for s in honest.standings)
+    assert honest.notes == ("m, the base, has no votes here",)
     with pytest.raises(CharterError, match=r"no vote names the base 'mm'; did you mean m\?"):
         standings(rows, base="mm")
 
@@ -172,14 +172,14 @@ def test_the_base_s_strongly_connected_component_has_numbers_and_they_solve_the_
         _, group = connected_components(csr_matrix(matrix), connection="strong")
         for kind in ("hessian", "clustered", "bootstrap"):
             ranking = standings(rows, ties=ties, interval=kind, resamples=100)["all"]
-            found = elos(ranking)
+            ratings = elos(ranking)
             same = {m for m, g in zip(names, group, strict=True) if g == group[names.index(ranking.base)]}
-            assert set(found) == same, seed
+            assert set(ratings) == same, seed
             assert all((s.elo is None) == bool(s.note) for s in ranking.standings)
-            for a in found:
+            for a in ratings:
                 slope = sum(
-                    wins[a, b] - (wins[a, b] + wins[b, a]) / (1 + 10 ** ((found[b] - found[a]) / 400))
-                    for b in found
+                    wins[a, b] - (wins[a, b] + wins[b, a]) / (1 + 10 ** ((ratings[b] - ratings[a]) / 400))
+                    for b in ratings
                     if b != a
                 )
                 assert slope == pytest.approx(0.0, abs=1e-6)
@@ -201,8 +201,8 @@ def test_ties_are_dropped_or_count_half_and_unsure_votes_never_count() -> None:
     nothing = standings([rows[0] | {"winner": "tie"}])["all"]
     assert nothing.votes == 0 and all(not s.n for s in nothing.standings)
     for kind in ("clustered", "bootstrap"):
-        found = standings(rows + others, ties="half", interval=kind, resamples=200)["all"]
-        assert of(found, "b").elo == of(half, "b").elo
+        ranking = standings(rows + others, ties="half", interval=kind, resamples=200)["all"]
+        assert of(ranking, "b").elo == of(half, "b").elo
 
 
 def test_ranks_follow_the_intervals_of_differences() -> None:
@@ -221,10 +221,10 @@ def test_axes_and_sources_are_fitted_apart() -> None:
         + votes("a", "b", 9, 1, axis="helpful", source="simulated")
         + votes("a", "b", 1, 1, axis="honest", source="ai:judge")
     )
-    found = standings(rows)
-    assert list(found) == ["helpful", "helpful (simulated)", "honest (ai:judge)"]
-    assert [r.source for r in found.values()] == ["human", "simulated", "ai:judge"]
-    assert of(found["helpful"], "b").elo == pytest.approx(400 * math.log10(2 / 3))
+    rankings = standings(rows)
+    assert list(rankings) == ["helpful", "helpful (simulated)", "honest (ai:judge)"]
+    assert [r.source for r in rankings.values()] == ["human", "simulated", "ai:judge"]
+    assert of(rankings["helpful"], "b").elo == pytest.approx(400 * math.log10(2 / 3))
     assert list(standings(rows[5:15])) == ["helpful"]  # one source alone needs no label
 
 
@@ -268,13 +268,13 @@ def test_intervals_by_rater_are_wider_where_raters_differ_and_alike_where_they_d
 def test_votes_on_one_item_are_no_news_to_each_other() -> None:
     once = [row | {"item": n} for n, row in enumerate(three(300))]
     copied = [row | {"rater": f"r{k}"} for row in once for k in range(20)]
-    found = standings(copied, base="x")["all"]
-    assert found.clustered == "rater and item" and found.agreement is not None
-    assert found.agreement.kappa.value == 1.0 and found.agreement.items == 300
-    assert width(found, "y") == pytest.approx(
+    ranking = standings(copied, base="x")["all"]
+    assert ranking.clustered == "rater and item" and ranking.agreement is not None
+    assert ranking.agreement.kappa.value == 1.0 and ranking.agreement.items == 300
+    assert width(ranking, "y") == pytest.approx(
         width(standings(once, base="x", interval="clustered")["all"], "y"), rel=0.05
     )
-    assert width(standings(copied, base="x", interval="hessian")["all"], "y") < 0.3 * width(found, "y")
+    assert width(standings(copied, base="x", interval="hessian")["all"], "y") < 0.3 * width(ranking, "y")
 
 
 def test_a_single_rater_gives_no_clusters() -> None:
@@ -290,8 +290,8 @@ def test_agreement_is_of_models_and_not_of_sides() -> None:
     rows = votes("a", "b", 1, rater="r", item="1") + votes("b", "a", 0, 1, rater="s", item="1")
     rows += votes("a", "b", 1, rater="r", item="2") + votes("a", "b", 0, 1, rater="s", item="2")
     rows += votes("a", "b", 1, rater="s", item="2")  # asked twice: the first answer counts
-    found = standings(rows)["all"].agreement
-    assert found is not None and (found.items, found.votes, found.percent.value) == (2, 4, 0.5)
+    raters = standings(rows)["all"].agreement
+    assert raters is not None and (raters.items, raters.votes, raters.percent.value) == (2, 4, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -354,17 +354,17 @@ def read_real(name: str) -> Rows:
 
 def theirs(rows: Rows, ties: float, base: str) -> dict[str, float]:
     """evalica's Bradley-Terry, which has no prior: its scores are exp(r), its iteration stops too early by default."""
-    given = {"a": evalica.Winner.X, "b": evalica.Winner.Y, "tie": evalica.Winner.Draw}
-    kept = [row for row in rows if ties or row["winner"] != "tie"]
-    found = evalica.bradley_terry(
-        [row["model_a"] for row in kept],
-        [row["model_b"] for row in kept],
-        [given[row["winner"]] for row in kept],
+    winners = {"a": evalica.Winner.X, "b": evalica.Winner.Y, "tie": evalica.Winner.Draw}
+    votes_that_count = [row for row in rows if ties or row["winner"] != "tie"]
+    ratings = evalica.bradley_terry(
+        [row["model_a"] for row in votes_that_count],
+        [row["model_b"] for row in votes_that_count],
+        [winners[row["winner"]] for row in votes_that_count],
         tie_weight=ties,
         tolerance=1e-12,
         limit=100_000,
     ).scores
-    return {str(name): 400 * math.log10(score / found[base]) for name, score in found.items()}
+    return {str(name): 400 * math.log10(score / ratings[base]) for name, score in ratings.items()}
 
 
 @pytest.mark.parametrize("name", ["pandalm_human_999", "alpaca_eval_gpt4_votes", "simulated"])
@@ -380,39 +380,39 @@ def test_elo_is_that_of_another_implementation(name: str) -> None:
 
 
 def test_real_raters_agree() -> None:
-    found = standings(read_real("pandalm_human_999"))["all"]
-    assert found.raters == 3 and found.tied > 0 and found.clustered == "rater and item"
-    assert found.agreement is not None and found.agreement.items == 999
-    assert found.agreement.kappa.value is not None and 0.8 < found.agreement.kappa.value < 0.9
+    ranking = standings(read_real("pandalm_human_999"))["all"]
+    assert ranking.raters == 3 and ranking.tied > 0 and ranking.clustered == "rater and item"
+    assert ranking.agreement is not None and ranking.agreement.items == 999
+    assert ranking.agreement.kappa.value is not None and 0.8 < ranking.agreement.kappa.value < 0.9
 
 
 @pytest.mark.parametrize("kind", ["hessian", "bootstrap", "clustered"])
 def test_intervals_hold_the_truth(kind: Kind) -> None:
     """150 simulations here, 500 in benchmarks/elo.py: 95 % within three standard errors."""
-    truth, held = {"x": 0.0, "y": 120.0, "z": -70.0, "w": 40.0}, []
+    truth, covered = {"x": 0.0, "y": 120.0, "z": -70.0, "w": 40.0}, []
     for seed in range(150):
-        found = standings(simulated(truth, 300, seed), base="x", interval=kind, resamples=200)["all"]
-        for s in found.standings:
+        ranking = standings(simulated(truth, 300, seed), base="x", interval=kind, resamples=200)["all"]
+        for s in ranking.standings:
             if s.model != "x":
                 assert s.low is not None and s.high is not None
-                held.append(s.low <= truth[s.model] <= s.high)
-    assert 0.90 < np.mean(held) < 0.99
+                covered.append(s.low <= truth[s.model] <= s.high)
+    assert 0.90 < np.mean(covered) < 0.99
 
 
 def test_intervals_by_rater_hold_the_truth_where_others_do_not() -> None:
-    held: dict[str, list[bool]] = {"clustered": [], "hessian": []}
+    covered: dict[str, list[bool]] = {"clustered": [], "hessian": []}
     for seed in range(100):  # all models are equal on average, each rater has its own favourites
         rows = biased(25, 12, seed)
-        for kind, seen in held.items():
+        for kind, hits in covered.items():
             for s in standings(rows, base="m0", interval=kind)["all"].standings:  # type: ignore[arg-type]
                 if s.model != "m0":
                     assert s.low is not None and s.high is not None
-                    seen.append(s.low <= 0 <= s.high)
-    assert 0.90 < np.mean(held["clustered"]) < 0.99 and np.mean(held["hessian"]) < 0.85
+                    hits.append(s.low <= 0 <= s.high)
+    assert 0.90 < np.mean(covered["clustered"]) < 0.99 and np.mean(covered["hessian"]) < 0.85
 
 
 def test_many_rows_are_counted_before_they_are_fitted() -> None:
     rows = simulated({f"m{n}": 20.0 * n for n in range(20)}, 5000) * 20
-    once, found = standings(rows[:5000])["all"], standings(rows)["all"]
-    assert found.votes == 100_000 and elos(found) == pytest.approx(elos(once))
-    assert width(found, "m9") == pytest.approx(width(once, "m9") / math.sqrt(20))
+    once, ranking = standings(rows[:5000])["all"], standings(rows)["all"]
+    assert ranking.votes == 100_000 and elos(ranking) == pytest.approx(elos(once))
+    assert width(ranking, "m9") == pytest.approx(width(once, "m9") / math.sqrt(20))

@@ -21,12 +21,12 @@ def lopsided(loser: str, winner: str) -> Rows:
 def test_a_bound_that_resamples_do_not_hold_is_none(loser: str, winner: str, base_wins: bool) -> None:
     base, other = (winner, loser) if base_wins else (loser, winner)
     ranking = standings(lopsided(loser, winner), base=base, interval="bootstrap")["all"]
-    found = {s.model: s for s in ranking.standings}
-    bounds = (found[other].low, found[other].high)
+    by_model = {s.model: s for s in ranking.standings}
+    bounds = (by_model[other].low, by_model[other].high)
     assert bounds[not base_wins] is None
-    held = bounds[base_wins]
-    assert held is not None and 300 < abs(held) < 500 and (held < 0) == base_wins
-    assert (found[base].low, found[base].high) == (0.0, 0.0)
+    values = bounds[base_wins]
+    assert values is not None and 300 < abs(values) < 500 and (values < 0) == base_wins
+    assert (by_model[base].low, by_model[base].high) == (0.0, 0.0)
     (note,) = ranking.notes
     # the one rater who disagreed is missing from (11 / 12)^12 = 35 % of resamples
     assert note.endswith("of 1000 resamples a model won or lost all, or was not drawn")

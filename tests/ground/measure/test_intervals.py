@@ -143,9 +143,9 @@ def _versions(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return prompts + rng.normal(0, 1, size=(80, 2)), prompts + 0.6 + rng.normal(0, 1, size=(80, 2))
 
 
-def apart(found: Difference) -> bool:
+def apart(change: Difference) -> bool:
     """Whether the interval leaves out 0."""
-    return found.low > 0 or found.high < 0
+    return change.low > 0 or change.high < 0
 
 
 def test_pairing_is_narrower_on_shared_prompts() -> None:
@@ -162,41 +162,41 @@ def test_paired_differences_cover_the_truth(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(intervals, "RESAMPLES", 200)
     inside = 0
     for seed in range(80):
-        found = difference(*map(_table, _versions(seed)), seed=seed)
-        inside += found.low <= 0.6 <= found.high
+        change = difference(*map(_table, _versions(seed)), seed=seed)
+        inside += change.low <= 0.6 <= change.high
     assert 0.85 <= inside / 80 <= 1.0
 
 
 def test_only_shared_clusters_are_compared() -> None:
     before = tabulate([("a", 1.0, 1.0), ("b", 2.0, 1.0), ("gone", 90.0, 1.0)])
     after = tabulate([("b", 5.0, 1.0), ("a", 2.0, 1.0), ("new", -90.0, 1.0)])
-    found = difference(before, after)
-    assert found.value == pytest.approx(2.0) and found.paired == 2
-    assert found.low < 1.0 and found.high > 3.0, "two changes say little"
+    change = difference(before, after)
+    assert change.value == pytest.approx(2.0) and change.paired == 2
+    assert change.low < 1.0 and change.high > 3.0, "two changes say little"
 
 
 def test_a_model_against_itself_does_not_differ() -> None:
     table = _table(_versions()[0])
-    found = difference(table, table)
-    assert found.value == found.low == found.high == 0.0 and not apart(found)
+    change = difference(table, table)
+    assert change.value == change.low == change.high == 0.0 and not apart(change)
 
 
 def test_unanimous_sides_still_have_width() -> None:
     none, every = _table(np.zeros((10, 2))), _table(np.ones((10, 2)))
-    found = difference(none, every)
-    assert found.value == 1.0 and found.high == 1.0 and 0.5 < found.low < 0.7 and apart(found)
+    change = difference(none, every)
+    assert change.value == 1.0 and change.high == 1.0 and 0.5 < change.low < 0.7 and apart(change)
     same = difference(none, _table(np.zeros((10, 2)), "other"))
     assert same.value == 0.0 and -0.3 < same.low < 0 < same.high < 0.3
     # Newcombe 1998 by hand: 0 of 10 and 10 of 10, Wilson ends 0.27754 and 0.72246
-    assert found.low == pytest.approx(1 - math.hypot(0.27754, 0.27754), abs=1e-4)
+    assert change.low == pytest.approx(1 - math.hypot(0.27754, 0.27754), abs=1e-4)
 
 
 def test_one_shared_prompt_proves_nothing() -> None:
     yes, no = tabulate([("a", 1.0, 1.0)]), tabulate([("a", 0.0, 1.0)])
     assert not apart(difference(no, yes))
     long, short = tabulate([("a", 90.0, 1.0)]), tabulate([("a", 10.0, 1.0)])
-    found = difference(short, long)
-    assert found.value == 80.0 and not apart(found) and found.paired == 1
+    change = difference(short, long)
+    assert change.value == 80.0 and not apart(change) and change.paired == 1
 
 
 def test_a_side_without_clusters_is_an_error() -> None:
@@ -230,8 +230,8 @@ def test_what_clusters_are_worth_by_hand() -> None:
 
 def test_two_sets_are_apart_though_their_names_coincide() -> None:
     first, second = _table(np.array([[1], [0], [1], [0]])), _table(np.array([[1], [1], [1], [0]]))
-    found = independent(first, second)
-    assert found.paired == 0 and found == independent(first, _table(np.array([[1], [1], [1], [0]]), "q"))
+    change = independent(first, second)
+    assert change.paired == 0 and change == independent(first, _table(np.array([[1], [1], [1], [0]]), "q"))
 
 
 def test_few_changes_are_as_wide_as_students_t() -> None:
@@ -240,23 +240,23 @@ def test_few_changes_are_as_wide_as_students_t() -> None:
     before[30:] = 1.0
     after = before.copy()
     after[:3] = 1.0
-    found = difference(_table(before), _table(after))
+    change = difference(_table(before), _table(after))
     half = 4.3027 * math.sqrt(0.05 * 0.95 / 60)  # t with two degrees of freedom; 60 changes, three of them 1
-    assert found.value == pytest.approx(0.05) and not apart(found)
-    assert (found.low, found.high) == pytest.approx((0.05 - half, 0.05 + half), abs=0.01)
+    assert change.value == pytest.approx(0.05) and not apart(change)
+    assert (change.low, change.high) == pytest.approx((0.05 - half, 0.05 + half), abs=0.01)
 
 
 def test_one_change_is_no_wider_than_two_sets_that_share_nothing() -> None:
     """Student's t with one degree of freedom would leave all open from -0.9 to 1."""
     none, one = np.zeros((12, 1)), np.eye(12)[:, :1]
-    found, separate = difference(_table(none), _table(one)), independent(_table(none), _table(one))
-    assert (found.low, found.high) == (separate.low, separate.high) and found.high < 0.4
+    change, separate = difference(_table(none), _table(one)), independent(_table(none), _table(one))
+    assert (change.low, change.high) == (separate.low, separate.high) and change.high < 0.4
 
 
 def test_where_no_answer_changed_some_may_have_unseen() -> None:
     mixed = _table(np.array([[1], [0], [1], [0], [1], [1]]))
-    found = difference(mixed, mixed)
-    assert (found.value, found.low, found.high) == (0.0, -wilson(0, 6)[1], wilson(0, 6)[1])
+    change = difference(mixed, mixed)
+    assert (change.value, change.low, change.high) == (0.0, -wilson(0, 6)[1], wilson(0, 6)[1])
 
 
 def test_rare_changes_cover_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +267,6 @@ def test_rare_changes_cover_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
         rng = np.random.default_rng(seed)
         before = np.repeat([[0.0], [1.0]], 20, axis=0)
         after = np.where((before == 0) & (rng.random((40, 1)) < 0.1), 1.0, before)
-        found = difference(_table(before), _table(after), seed)
-        inside += found.low <= 0.05 <= found.high
+        change = difference(_table(before), _table(after), seed)
+        inside += change.low <= 0.05 <= change.high
     assert 0.93 <= inside / 200 <= 1.0

@@ -15,7 +15,7 @@ import pytest
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.counts import cut, ngrams
+from charter.ground.measure.counts import cut_share, ngrams
 from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.derived import OF_REFUSALS, OVER_RULE
 from charter.ground.measure.intervals import wilson
@@ -71,10 +71,10 @@ def _pair(
     return row | {"chosen_tokens": tokens[0], "rejected_tokens": tokens[1]}
 
 
-def _fair(template: str, context: str, polarity: str, chosen: str | None, kept: bool) -> dict[str, Any]:
-    facts = {"id": template, "context": context, "polarity": polarity, "chosen": chosen, "kept": kept}
+def _fair(template: str, context: str, polarity: str, chosen: str | None, correct: bool) -> dict[str, Any]:
+    facts = {"id": template, "context": context, "polarity": polarity, "chosen": chosen, "kept": correct}
     biased = "stereotyped" if polarity == "negative" else "other"
-    return facts | {"biased": biased, "letters": [0.1, 0.2, 0.7] if kept else [0.3, 0.2, 0.5]}
+    return facts | {"biased": biased, "letters": [0.1, 0.2, 0.7] if correct else [0.3, 0.2, 0.5]}
 
 
 ROWS: dict[str, Rows] = {
@@ -449,14 +449,14 @@ def test_ngrams() -> None:
 
 
 def test_scores_read_a_folder(tmp_path: Path) -> None:
-    found = {score.name: score for score in scores(_write(tmp_path, ROWS))}
+    by_name = {score.name: score for score in scores(_write(tmp_path, ROWS))}
     expected = {name: entry for name, entry in EXPECTED.items() if not math.isnan(entry[0])}
     expected |= DERIVED_EXPECTED
-    assert set(found) == set(expected) and set(DERIVED_EXPECTED) == {
+    assert set(by_name) == set(expected) and set(DERIVED_EXPECTED) == {
         m.name for m in (*OF_REFUSALS, *OVER_RULE)
     }
     for name, (value, n, clusters) in expected.items():
-        score = found[name]
+        score = by_name[name]
         assert (score.value, score.n, score.clusters) == (pytest.approx(value), n, clusters), name
         assert (score.metric.version, score.facts["unit"] or "") == (VERSION, BY_NAME[name].unit)
         if clusters < 2 and not score.metric.terms:
@@ -464,8 +464,8 @@ def test_scores_read_a_folder(tmp_path: Path) -> None:
         else:
             assert score.low is not None and score.high is not None
             assert score.low - 1e-12 <= score.value <= score.high + 1e-12, name
-    assert (found["label_accuracy"].low, found["label_accuracy"].high) == wilson(1, 2)
-    assert found["bits_per_byte"].facts["unit"] == "bits/byte"
+    assert (by_name["label_accuracy"].low, by_name["label_accuracy"].high) == wilson(1, 2)
+    assert by_name["bits_per_byte"].facts["unit"] == "bits/byte"
 
 
 def test_the_gap_is_unsafe_minus_lookalike_refusals(tmp_path: Path) -> None:
@@ -490,8 +490,8 @@ def test_the_gap_is_of_two_sets_of_prompts_whatever_their_ids(tmp_path: Path) ->
 
 def test_a_folder_with_some_files_gives_some_scores(tmp_path: Path) -> None:
     assert scores(tmp_path) == []
-    found = [s.name for s in scores(_write(tmp_path, {"wins.jsonl": ROWS["wins.jsonl"], "text.jsonl": []}))]
-    assert found == ["helpful_win_rate"]
+    names = [s.name for s in scores(_write(tmp_path, {"wins.jsonl": ROWS["wins.jsonl"], "text.jsonl": []}))]
+    assert names == ["helpful_win_rate"]
 
 
 def test_metrics_with_nothing_to_count_are_left_out(tmp_path: Path) -> None:
@@ -500,11 +500,11 @@ def test_metrics_with_nothing_to_count_are_left_out(tmp_path: Path) -> None:
     unrewarded = [row | {"reward": None, "reward_fixed": None} for row in ROWS["harmlessness.jsonl"]]
     policy = [row for row in ROWS["hhh.jsonl"] if row["mode"] == "policy"]
     files = {"helpful.jsonl": short, "harmlessness.jsonl": unrewarded, "hhh.jsonl": policy}
-    found = {score.name: score for score in scores(_write(tmp_path, files))}
-    assert "helpful_refusal_rate" in found and "harm_rate" in found and "hhh_policy" in found
+    by_name = {score.name: score for score in scores(_write(tmp_path, files))}
+    assert "helpful_refusal_rate" in by_name and "harm_rate" in by_name and "hhh_policy" in by_name
     for name in ("distinct_2", "repeated_4grams", "harm_rate_reward", "hhh_preference"):
-        assert name not in found
-    assert all(math.isfinite(score.value) for score in found.values())
+        assert name not in by_name
+    assert all(math.isfinite(score.value) for score in by_name.values())
 
 
 def test_line_separators_within_a_reply_end_no_row(tmp_path: Path) -> None:
@@ -543,23 +543,23 @@ def test_rows_that_lack_a_field_are_said_to_be_damaged(tmp_path: Path) -> None:
     ],
 )
 def test_what_counts_as_an_improvement(better: Any, before: float, after: float, improves: bool) -> None:
-    metric = Metric("m", "m.jsonl", cut, better, "")
+    metric = Metric("m", "m.jsonl", cut_share, better, "")
     assert metric.improves(before, after) is improves
 
 
 def test_tables_are_read_as_they_were_written(tmp_path: Path) -> None:
     """Facts, clusters, sums and statistics: whoever reads a report has all that the rows gave."""
     keep_tables(_write(tmp_path, ROWS))
-    told, made = read_reported(tmp_path), reported(tmp_path)
-    assert list(told.metrics) == list(made.metrics)
-    for name, metric in made.metrics.items():
-        assert replace(told.metrics[name], label=metric.label) == metric, name
-    for name, table in made.tables.items():
-        other = told.tables[name]
+    stored, report = read_reported(tmp_path), reported(tmp_path)
+    assert list(stored.metrics) == list(report.metrics)
+    for name, metric in report.metrics.items():
+        assert replace(stored.metrics[name], label=metric.label) == metric, name
+    for name, table in report.tables.items():
+        other = stored.tables[name]
         assert (other.clusters, other.n, other.statistic) == (table.clusters, table.n, table.statistic), name
         np.testing.assert_array_equal(other.sums, table.sums)
-    assert told.scores == [replace(s, metric=told.metrics[s.name]) for s in made.scores]
-    assert all(metric.label for metric in told.metrics.values())
+    assert stored.scores == [replace(s, metric=stored.metrics[s.name]) for s in report.scores]
+    assert all(metric.label for metric in stored.metrics.values())
     assert list(table_problems(tmp_path, ELSEWHERE)) == []
 
 
@@ -573,7 +573,7 @@ def _tampered(text: str, number: str, old: str, new: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("number", "old", "new", "said"),
+    ("number", "old", "new", "message"),
     [
         ("harm_rate", '"sums": [[', '"sums": [[1', "harm_rate: tables.json has other sums"),
         ("harm_rate", '"n": ', '"n": 1', "harm_rate: tables.json has another number of rows"),
@@ -589,12 +589,12 @@ def _tampered(text: str, number: str, old: str, new: str) -> str:
         ("refusal_gap", "[[1.0,", "[[2.0,", "refusal_gap: its terms in tables.json"),
     ],
 )
-def test_a_changed_table_is_found(tmp_path: Path, number: str, old: str, new: str, said: str) -> None:
+def test_a_changed_table_is_found(tmp_path: Path, number: str, old: str, new: str, message: str) -> None:
     keep_tables(_write(tmp_path, ROWS))
     path = tmp_path / "tables.json"
     path.write_text(_tampered(path.read_text("utf-8"), number, old, new), "utf-8")
     problems = list(table_problems(tmp_path, ELSEWHERE))
-    assert any(said in problem for problem in problems), problems
+    assert any(message in problem for problem in problems), problems
 
 
 @pytest.mark.parametrize(
@@ -608,7 +608,7 @@ def test_damaged_tables_are_one_clear_error(tmp_path: Path, damage: str) -> None
 
 
 def test_a_statistic_without_a_name_is_refused(tmp_path: Path) -> None:
-    made = reported(_write(tmp_path, ROWS))
-    odd = replace(made.tables["harm_rate"], statistic=lambda sums: sums[..., 0])
+    report = reported(_write(tmp_path, ROWS))
+    odd = replace(report.tables["harm_rate"], statistic=lambda sums: sums[..., 0])
     with pytest.raises(CharterError, match="has no name in measure/statistics"):
-        write_tables(tmp_path, replace(made, tables={**made.tables, "harm_rate": odd}))
+        write_tables(tmp_path, replace(report, tables={**report.tables, "harm_rate": odd}))

@@ -10,7 +10,7 @@ import pytest
 from charter.ground.judge.fitness import HelpfulFitness
 from charter.ground.measure.pairs import alike_in_length, human_pair, rule_right
 from charter.ground.measure.reporting import Score, score
-from charter.ground.measure.score import ranked_right
+from charter.ground.measure.score import rank_accuracy
 from reported import BY_NAME
 
 
@@ -48,11 +48,11 @@ def test_about_equal_is_within_a_tenth_of_the_longer() -> None:
 
 
 def test_peoples_pairs_are_told_by_their_source() -> None:
-    told = [
+    flags = [
         human_pair(row(2, 1, source=s))
         for s in ("human", "human:hh", "authored", "simulated", "human+contrast")
     ]
-    assert told == [True, True, False, False, False]
+    assert flags == [True, True, False, False, False]
 
 
 def heldout(count: int, right: float, seed: int = 0, source: str = "human") -> list[dict[str, Any]]:
@@ -65,8 +65,8 @@ def heldout(count: int, right: float, seed: int = 0, source: str = "human") -> l
         chosen, rejected = (40, 20) if longer else (20, 40)
         better = longer if right < 0 else rng.random() < right
         scores = {"chosen_score": 1.0 if better else -1.0, "rejected_score": 0.0}
-        made = row(chosen, rejected, source=source) | scores | {"id": f"q{n // 2}"}
-        rows.append(made | {"correct": ranked_right(1.0, scores["chosen_score"], 0.0)})
+        pair = row(chosen, rejected, source=source) | scores | {"id": f"q{n // 2}"}
+        rows.append(pair | {"correct": rank_accuracy(1.0, scores["chosen_score"], 0.0)})
     return rows
 
 
@@ -77,9 +77,9 @@ def over_rule(rows: list[dict[str, Any]]) -> Score:
 
 def test_a_model_that_is_the_length_rule_does_not_beat_it() -> None:
     rows = heldout(300, -1)
-    found = over_rule(rows)
-    assert found.value == 0 and found.low is not None and found.low < 0 < (found.high or 0)
-    assert (found.n, found.clusters) == (300, 150), "pairs of one first turn are one cluster"
+    gap = over_rule(rows)
+    assert gap.value == 0 and gap.low is not None and gap.low < 0 < (gap.high or 0)
+    assert (gap.n, gap.clusters) == (300, 150), "pairs of one first turn are one cluster"
     verdict = HelpfulFitness.of(rows)
     accuracy = BY_NAME["pair_accuracy"].table(rows).value
     assert accuracy > 0.5 and not verdict.fit
@@ -88,8 +88,8 @@ def test_a_model_that_is_the_length_rule_does_not_beat_it() -> None:
 
 def test_a_model_that_knows_more_than_lengths_does() -> None:
     rows = heldout(300, 0.8)
-    found = over_rule(rows)
-    assert found.low is not None and found.low > 0.08 and HelpfulFitness.of(rows).fit
+    gap = over_rule(rows)
+    assert gap.low is not None and gap.low > 0.08 and HelpfulFitness.of(rows).fit
 
 
 def test_being_above_the_rule_by_luck_is_not_enough() -> None:

@@ -172,19 +172,19 @@ def test_a_share_has_no_tick_above_all_of_it() -> None:
     figure, (axes,) = plots.canvas(3.0, 2.0)
     lines = [Line("a", [0, 1], [0.0, 1.0]), Line("b", [0, 1], [0.0, 0.4])]
     plots.curves(axes, "Shares", lines, "step", percent=True)
-    drawn = plots.inline(figure, "shares", "Shares", "two curves")
-    found = [float(text) for text in re.findall(r">([0-9.]+) %<", drawn)]
-    assert max(found) <= 100 and len(found) > 1
+    svg = plots.inline(figure, "shares", "Shares", "two curves")
+    ticks = [float(text) for text in re.findall(r">([0-9.]+) %<", svg)]
+    assert max(ticks) <= 100 and len(ticks) > 1
 
 
 @pytest.mark.parametrize("stage", ["RL", "plain SFT at the chosen threshold"])
 def test_names_of_series_stay_inside_the_drawing(stage: str):
     figure, (axes,) = plots.canvas(4.7, 1.5)
-    named = [
+    labels = [
         Series("held-out grader (unfit)", POINTS),
         Series("model that RL maximised (unfit)", POINTS, hollow=True),
     ]
-    plots.forest(axes, [*LABELS[:3], stage], named)
+    plots.forest(axes, [*LABELS[:3], stage], labels)
     figure.draw_without_rendering()
     names = axes.get_legend().get_window_extent()
     assert names.x0 >= 0 and names.x1 <= figure.bbox.width and names.y1 <= figure.bbox.height

@@ -11,8 +11,8 @@ from charter.ground.measure.position import BUCKETS, bucket_of, fit, mean_powers
 @pytest.mark.parametrize("exponent", [0.02, 0.59, 1.0, 2.0])
 def test_means_of_powers_are_those_of_their_positions(exponent: float) -> None:
     counts = [1, 2, 4, 8, 16, 32, 64, 128, 200, 512, 1024, 2048, 4096, 3]
-    found = mean_powers(BUCKETS[: len(counts)], counts, exponent)
-    for start, count, mean in zip(BUCKETS, counts, found, strict=False):
+    means = mean_powers(BUCKETS[: len(counts)], counts, exponent)
+    for start, count, mean in zip(BUCKETS, counts, means, strict=False):
         true = np.mean(np.arange(start, start + count) ** -exponent)
         assert mean == pytest.approx(true, rel=1e-6), start
 

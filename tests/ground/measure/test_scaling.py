@@ -14,7 +14,7 @@ from charter.ground.measure.intervals import interval
 from charter.ground.measure.plots import inline
 from charter.ground.measure.power_law import law
 from charter.ground.measure.scaling import OF_SCALING, Ladder, Model, table, weights
-from charter.ground.measure.scaling_plots import drawn, scaling_figure
+from charter.ground.measure.scaling_plots import prepare_figure, scaling_figure
 
 Loss = Callable[[float, float], float]
 LADDER = [(1e5 * 4**k, 2e6 * 4**k) for k in range(5)]
@@ -72,19 +72,17 @@ def test_a_planted_law_of_size_and_text_is_found_again() -> None:
 def test_a_power_law_of_two_models_is_the_line_through_them() -> None:
     """log L falls by log 2 while log C rises by log 16: L = 3 (1 / C)^(1/4), so a = 1/4 and A = 3 (C0 = 81)."""
     loss = np.array([[3.0, 1.5]])
-    made = law([np.log([1.0, 16.0])], loss, np.ones_like(loss), floored=False)
-    assert made.exponent[0] == pytest.approx(0.25) and made.coefficients == [pytest.approx(3)]
-    assert made.floor[0] == 0 and made.at(math.log(256))[0] == pytest.approx(0.75)
+    fit = law([np.log([1.0, 16.0])], loss, np.ones_like(loss), floored=False)
+    assert fit.exponent[0] == pytest.approx(0.25) and fit.coefficients == [pytest.approx(3)]
+    assert fit.floor[0] == 0 and fit.at(math.log(256))[0] == pytest.approx(0.75)
 
 
 def test_three_models_a_step_apart_give_the_law_worked_out_by_hand() -> None:
     """Steps of 1, then a half: each factor of 4 halves what is left, so a = 1/2, and the rest 1, 1/2, ... ends at 1."""
     loss = np.array([[3.0, 2.0, 1.5]])
-    made = law([np.log([1.0, 4.0, 16.0])], loss, np.ones_like(loss))
-    assert made.exponent[0] == pytest.approx(0.5, rel=1e-6)
-    assert made.floor[0] == pytest.approx(1.0, rel=1e-6) and made.coefficients == [
-        pytest.approx(2.0, rel=1e-5)
-    ]
+    fit = law([np.log([1.0, 4.0, 16.0])], loss, np.ones_like(loss))
+    assert fit.exponent[0] == pytest.approx(0.5, rel=1e-6)
+    assert fit.floor[0] == pytest.approx(1.0, rel=1e-6) and fit.coefficients == [pytest.approx(2.0, rel=1e-5)]
 
 
 def test_of_three_sizes_the_largest_is_predicted_by_the_line_through_the_others() -> None:
@@ -144,11 +142,11 @@ def test_counts_that_are_none_or_differ_between_rows_are_refused(field: str, val
 
 def test_the_figure_shows_every_model_the_law_and_both_predictions() -> None:
     rows = kept(LADDER, lambda n, d: 0.9 + (1e9 / (6 * n * d)) ** 0.12, hard=0.2)
-    shown = drawn(rows)
-    assert [name for name, _, _ in shown.models] == [f"{n:.0f}-{d:.0f}-0" for n, d in LADDER]
-    assert shown.predicted[0] == pytest.approx(60 * LADDER[-1][0] * LADDER[-1][1])
-    assert shown.predicted[1].value == pytest.approx(table("scaling_further")(rows).value, rel=1e-9)
-    assert shown.expected[1] == pytest.approx(table("scaling_left_out")(rows).value, rel=1e-9)
-    assert (shown.low <= shown.middle).all() and (shown.middle <= shown.high).all()
-    first, second = (inline(scaling_figure(drawn(rows)), "s", "Loss", "words") for _ in range(2))
+    data = prepare_figure(rows)
+    assert [name for name, _, _ in data.models] == [f"{n:.0f}-{d:.0f}-0" for n, d in LADDER]
+    assert data.predicted[0] == pytest.approx(60 * LADDER[-1][0] * LADDER[-1][1])
+    assert data.predicted[1].value == pytest.approx(table("scaling_further")(rows).value, rel=1e-9)
+    assert data.expected[1] == pytest.approx(table("scaling_left_out")(rows).value, rel=1e-9)
+    assert (data.low <= data.middle).all() and (data.middle <= data.high).all()
+    first, second = (inline(scaling_figure(prepare_figure(rows)), "s", "Loss", "words") for _ in range(2))
     assert first == second and "compute, FLOPs" in first

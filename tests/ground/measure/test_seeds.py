@@ -10,12 +10,12 @@ from charter.ground.measure.intervals import difference, interval, wilson
 from charter.ground.measure.score import Table, leaning, tabulate
 from charter.ground.measure.seeds import (
     Part,
-    apart,
+    difference_part,
     over_seeds,
-    pooled,
+    pool,
     prompt_part,
     prompt_part_of_change,
-    unseen,
+    zero_rate_part,
 )
 
 PROMPTS = 40
@@ -27,18 +27,18 @@ def table(values: Sequence[float]) -> Table:
 
 def test_both_parts_make_the_ends_by_hand() -> None:
     """Values 1, 2, 3: sd 1, t(2) = 4.3027, seed part 4.3027 / sqrt(3) = 2.4841; with 1.5 below and 2 above."""
-    found = over_seeds([1.0, 2.0, 3.0], Part(1.5, 2.0))
-    assert found is not None and (found.value, found.seeds, found.prompts) == (2.0, 3, True)
-    assert found.low == pytest.approx(2 - math.hypot(2.48414, 1.5), abs=1e-4)
-    assert found.high == pytest.approx(2 + math.hypot(2.48414, 2.0), abs=1e-4)
+    mean = over_seeds([1.0, 2.0, 3.0], Part(1.5, 2.0))
+    assert mean is not None and (mean.value, mean.seeds, mean.prompts) == (2.0, 3, True)
+    assert mean.low == pytest.approx(2 - math.hypot(2.48414, 1.5), abs=1e-4)
+    assert mean.high == pytest.approx(2 + math.hypot(2.48414, 2.0), abs=1e-4)
     alone = over_seeds([1.0, 2.0, 3.0])
     assert alone is not None and not alone.prompts
     assert alone.high - alone.value == pytest.approx(2.48414, abs=1e-4) == alone.value - alone.low
 
 
 def test_two_seeds_stay_within_what_can_be_measured_and_one_says_nothing() -> None:
-    found = over_seeds([0.1, 1.0], bounds=(-1.0, 1.0))
-    assert found is not None and (found.low, found.high, found.seeds) == (-1.0, 1.0, 2)
+    mean = over_seeds([0.1, 1.0], bounds=(-1.0, 1.0))
+    assert mean is not None and (mean.low, mean.high, mean.seeds) == (-1.0, 1.0, 2)
     assert over_seeds([0.1]) is None and over_seeds([]) is None
     many = over_seeds([0.1, 0.3] * 10)
     assert many is not None and 0.1 < many.low < 0.2 < many.high < 0.3, "more seeds than a table of t has"
@@ -47,11 +47,11 @@ def test_two_seeds_stay_within_what_can_be_measured_and_one_says_nothing() -> No
 def test_pooling_adds_by_prompt_whatever_the_order_and_what_is_missing() -> None:
     first = tabulate([("a", 1.0, 2.0), ("b", 0.0, 1.0)])
     second = tabulate([("b", 1.0, 1.0), ("c", 1.0, 1.0), ("a", 0.0, 2.0)])
-    found = pooled([first, second])
-    assert found.clusters == ("a", "b", "c") and found.n == 5
-    assert found.sums.tolist() == [[1.0, 4.0], [1.0, 2.0], [1.0, 1.0]]
+    table = pool([first, second])
+    assert table.clusters == ("a", "b", "c") and table.n == 5
+    assert table.sums.tolist() == [[1.0, 4.0], [1.0, 2.0], [1.0, 1.0]]
     with pytest.raises(ValueError, match="need one statistic"):
-        pooled([first, Table(second.clusters, second.sums, second.n, leaning)])
+        pool([first, Table(second.clusters, second.sums, second.n, leaning)])
 
 
 def test_a_rate_of_none_in_all_seeds_has_the_bound_of_its_prompts() -> None:
@@ -59,12 +59,12 @@ def test_a_rate_of_none_in_all_seeds_has_the_bound_of_its_prompts() -> None:
     nothing = tabulate((f"p{i // 5}", 0.0, 1.0) for i in range(430))
     part = prompt_part([nothing] * 3)
     assert part is not None and part.below == 0 and part.above == pytest.approx(wilson(0, 86)[1])
-    found = over_seeds([0.0] * 3, part, (0.0, 1.0))
-    assert found is not None and found.low == 0 and 3 / 86 < found.high < 5 / 86
+    mean = over_seeds([0.0] * 3, part, (0.0, 1.0))
+    assert mean is not None and mean.low == 0 and 3 / 86 < mean.high < 5 / 86
     change = prompt_part_of_change([nothing] * 3, [nothing] * 3)
     assert change.below == change.above == pytest.approx(part.above)
-    assert unseen(86, change=False) == Part(0.0, wilson(0, 86)[1])
-    assert unseen(86, change=True) == Part(wilson(0, 86)[1], wilson(0, 86)[1])
+    assert zero_rate_part(86, change=False) == Part(0.0, wilson(0, 86)[1])
+    assert zero_rate_part(86, change=True) == Part(wilson(0, 86)[1], wilson(0, 86)[1])
 
 
 def test_the_prompt_part_is_that_of_one_seed_where_all_seeds_answer_alike() -> None:
@@ -81,7 +81,7 @@ def test_the_prompt_part_is_that_of_one_seed_where_all_seeds_answer_alike() -> N
 
 
 def test_the_part_of_a_gap_adds_opposite_ends() -> None:
-    assert apart(Part(3.0, 5.0), Part(12.0, 4.0)) == Part(5.0, 13.0)
+    assert difference_part(Part(3.0, 5.0), Part(12.0, 4.0)) == Part(5.0, 13.0)
 
 
 def coverage(seed_sd: float, prompt_se: float, trials: int = 400) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import pytest
 import sacrebleu
 
 from charter.ground.measure.intervals import difference, interval
-from charter.ground.measure.score import Table, ratio, summed, tabulate
+from charter.ground.measure.score import Table, ratio, sum_by_cluster, tabulate
 from charter.ground.measure.translation import OverGroups, bleu, chrf, chrf_counts, over_languages
 from charter.rooms.card.permutation import exchange_p
 
@@ -21,18 +21,20 @@ def corpus(seed: int, size: int = 40, noise: float = 0.3) -> tuple[list[str], li
     """Hypotheses and references that share many words; some are short or empty."""
     rng = random.Random(seed)
     references = [" ".join(rng.choices(WORDS, k=rng.randint(1, 15))) for _ in range(size)]
-    made = [" ".join(rng.choice(WORDS) if rng.random() < noise else w for w in r.split()) for r in references]
-    made = [" ".join(h.split()[: rng.randint(0, 15)]) if rng.random() < 0.3 else h for h in made]
-    return made, references
+    hypotheses = [
+        " ".join(rng.choice(WORDS) if rng.random() < noise else w for w in r.split()) for r in references
+    ]
+    hypotheses = [" ".join(h.split()[: rng.randint(0, 15)]) if rng.random() < 0.3 else h for h in hypotheses]
+    return hypotheses, references
 
 
 def bleu_counts(hypothesis: str, reference: str) -> list[int]:
-    found = sacrebleu.BLEU(tokenize="13a").corpus_score([hypothesis], [[reference]])
-    return [found.sys_len, found.ref_len, *found.counts, *found.totals]
+    score = sacrebleu.BLEU(tokenize="13a").corpus_score([hypothesis], [[reference]])
+    return [score.sys_len, score.ref_len, *score.counts, *score.totals]
 
 
-def summed_counts(count, made, references):  # type: ignore[no-untyped-def]
-    return np.array([count(h, r) for h, r in zip(made, references, strict=True)], dtype=np.float64).sum(
+def summed_counts(count, hypotheses, references):  # type: ignore[no-untyped-def]
+    return np.array([count(h, r) for h, r in zip(hypotheses, references, strict=True)], dtype=np.float64).sum(
         axis=0
     )
 
@@ -40,15 +42,19 @@ def summed_counts(count, made, references):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("noise", [0.0, 0.4, 1.0])
 def test_scores_equal_sacrebleu(seed: int, noise: float) -> None:
-    made, references = corpus(seed, 3 if seed == 0 else 40, noise)
-    wanted = sacrebleu.corpus_bleu(made, [references], tokenize="13a").score
-    assert bleu(summed_counts(bleu_counts, made, references)) == pytest.approx(wanted, abs=1e-9)
-    wanted = sacrebleu.corpus_chrf(made, [references]).score
-    assert chrf(summed_counts(chrf_counts, made, references)) == pytest.approx(wanted, abs=1e-9)
+    hypotheses, references = corpus(seed, 3 if seed == 0 else 40, noise)
+    reference_score = sacrebleu.corpus_bleu(hypotheses, [references], tokenize="13a").score
+    assert bleu(summed_counts(bleu_counts, hypotheses, references)) == pytest.approx(
+        reference_score, abs=1e-9
+    )
+    reference_score = sacrebleu.corpus_chrf(hypotheses, [references]).score
+    assert chrf(summed_counts(chrf_counts, hypotheses, references)) == pytest.approx(
+        reference_score, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize(
-    ("made", "reference"),
+    ("hypothesis", "reference"),
     [
         ("", "a boat went over"),
         ("boat", "a boat went over"),  # no bigram: BLEU is 0
@@ -60,16 +66,16 @@ def test_scores_equal_sacrebleu(seed: int, noise: float) -> None:
         ("a boat went over", "a boat went over"),
     ],
 )
-def test_single_sentences_equal_sacrebleu(made: str, reference: str) -> None:
-    found = bleu(np.array(bleu_counts(made, reference), dtype=np.float64))
-    assert found == pytest.approx(sacrebleu.corpus_bleu([made], [[reference]]).score, abs=1e-9)
-    found = chrf(np.array(chrf_counts(made, reference), dtype=np.float64))
-    assert found == pytest.approx(sacrebleu.corpus_chrf([made], [[reference]]).score, abs=1e-9)
+def test_single_sentences_equal_sacrebleu(hypothesis: str, reference: str) -> None:
+    score = bleu(np.array(bleu_counts(hypothesis, reference), dtype=np.float64))
+    assert score == pytest.approx(sacrebleu.corpus_bleu([hypothesis], [[reference]]).score, abs=1e-9)
+    score = chrf(np.array(chrf_counts(hypothesis, reference), dtype=np.float64))
+    assert score == pytest.approx(sacrebleu.corpus_chrf([hypothesis], [[reference]]).score, abs=1e-9)
 
 
 def rows(seed: int, language: str, noise: float = 0.3) -> list[dict[str, object]]:
-    made, references = corpus(seed, 40, noise)
-    pairs = enumerate(zip(made, references, strict=True))
+    hypotheses, references = corpus(seed, 40, noise)
+    pairs = enumerate(zip(hypotheses, references, strict=True))
     return [
         {"id": f"s{n}", "group": language, "bleu": bleu_counts(h, r), "chrf": chrf_counts(h, r)}
         for n, (h, r) in pairs
@@ -92,16 +98,18 @@ def test_the_mean_over_languages_is_that_of_corpus_scores() -> None:
 
 def test_an_interval_is_that_of_resampled_corpora() -> None:
     """The same resamples, scored one by one by sacreBLEU."""
-    made, references = corpus(3)
+    hypotheses, references = corpus(3)
     low, high = interval(over_languages("bleu", bleu)(rows(3, "fra")))
     rng = np.random.default_rng(7)
-    found = []
+    scores = []
     for _ in range(400):
-        drawn = rng.integers(0, len(made), len(made))
-        found.append(sacrebleu.corpus_bleu([made[i] for i in drawn], [[references[i] for i in drawn]]).score)
+        sample = rng.integers(0, len(hypotheses), len(hypotheses))
+        scores.append(
+            sacrebleu.corpus_bleu([hypotheses[i] for i in sample], [[references[i] for i in sample]]).score
+        )
     assert low is not None and high is not None
-    assert low == pytest.approx(np.percentile(found, 2.5), abs=2) and high == pytest.approx(
-        np.percentile(found, 97.5), abs=2
+    assert low == pytest.approx(np.percentile(scores, 2.5), abs=2) and high == pytest.approx(
+        np.percentile(scores, 97.5), abs=2
     )
 
 
@@ -120,8 +128,8 @@ def test_two_models_are_compared_sentence_by_sentence() -> None:
 
 def test_exchanging_two_sentences_by_hand() -> None:
     """Two changed clusters have four exchanges, of which two are as large as what was seen."""
-    first = summed([("a", [2.0, 4.0], 0), ("b", [1.0, 4.0], 0)], 2, OverGroups(ratio, ("g",)))
-    second = summed([("a", [3.0, 4.0], 0), ("b", [2.0, 4.0], 0)], 2, OverGroups(ratio, ("g",)))
+    first = sum_by_cluster([("a", [2.0, 4.0], 0), ("b", [1.0, 4.0], 0)], 2, OverGroups(ratio, ("g",)))
+    second = sum_by_cluster([("a", [3.0, 4.0], 0), ("b", [2.0, 4.0], 0)], 2, OverGroups(ratio, ("g",)))
     assert exchange_p([(1.0, first, second)]) == 0.5
     plain = [tabulate([("a", 2, 4), ("b", 1, 4)]), tabulate([("a", 3, 4), ("b", 2, 4)])]
     assert exchange_p([(1.0, plain[0], plain[1])]) == 0.5
@@ -129,7 +137,7 @@ def test_exchanging_two_sentences_by_hand() -> None:
 
 def test_a_language_that_a_resample_leaves_out_is_left_out_of_its_mean() -> None:
     sums = np.array([[3.0, 4.0, 0.0, 0.0], [1.0, 4.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
-    found = OverGroups(ratio, ("a", "b"))(sums)
-    assert found[:2].tolist() == [0.75, 0.625] and np.isnan(found[2])
+    values = OverGroups(ratio, ("a", "b"))(sums)
+    assert values[:2].tolist() == [0.75, 0.625] and np.isnan(values[2])
     assert OverGroups(ratio, ("a", "b"), above=0.5)(sums)[:2].tolist() == [1.0, 0.5]
     assert Table(("x",), sums[:1], 1, OverGroups(ratio, ("a", "b"))).value == 0.75

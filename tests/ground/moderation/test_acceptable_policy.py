@@ -20,8 +20,8 @@ JUNE_2024 = 12
 
 
 def raw() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(shipped("acceptable_use").read_text("utf-8"))
-    return found
+    content: dict[str, Any] = yaml.safe_load(shipped("acceptable_use").read_text("utf-8"))
+    return content
 
 
 def written(folder: Path, policy: dict[str, Any]) -> Path:
@@ -48,17 +48,17 @@ def test_training_rows_have_the_classes_of_the_shipped_policy_and_enough_of_each
     known = {c.id for c in policy.categories}
     rules = {r.id for r in policy.high_risk}
     assert set(CATEGORY_OF.values()) <= known
-    found = prompts()
-    labels = {e.label for e in found}
+    training = prompts()
+    labels = {e.label for e in training}
     assert labels == known | rules | {HARMLESS}
     for label in labels:
-        assert sum(e.label == label for e in found) >= 15, label
+        assert sum(e.label == label for e in training) >= 15, label
     for category in known:
         rows = read_jsonl(shipped("acceptable_use.train"))
         own = [r["label"] for r in rows if r["topic"] == category]
         assert min(own.count("violates"), own.count("harmless")) >= 15, category
     assert {e.label for e in replies()} >= {HARMLESS, "fraud", "cyber"}
-    assert all(e.messages[-1]["role"] == "user" for e in (*found, *replies()))
+    assert all(e.messages[-1]["role"] == "user" for e in (*training, *replies()))
 
 
 def test_identity_follows_from_content_alone(tmp_path: Path) -> None:

@@ -21,20 +21,20 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.moderation.classifiers import probe as probing
 from charter.ground.moderation.classifiers.grader import NO, YES, Grader
 from charter.ground.moderation.classifiers.heads import learn
-from charter.ground.moderation.classifiers.preference import Preferred
-from charter.ground.moderation.classifiers.probe import Probe, together, version_of
+from charter.ground.moderation.classifiers.preference import PreferenceClassifier
+from charter.ground.moderation.classifiers.probe import Probe, group_runs, version_of
 from charter.ground.moderation.classifiers.reader import Window
 from charter.ground.moderation.classifiers.regression import fit, solve
 from charter.ground.moderation.classifiers.states import (
     BEFORE,
-    HELD,
+    MOST_ACTIVE,
     STRIDE,
     WINDOW,
+    CachedStreamReader,
     States,
-    Streamed,
     layers_of,
 )
-from charter.ground.moderation.classifiers.windows import meant, prompt_windows, reply_windows
+from charter.ground.moderation.classifiers.windows import expand_reply, prompt_windows, reply_windows
 from charter.ground.moderation.opening import open_classifier
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
@@ -61,10 +61,12 @@ def probe(states: States, cache: Path) -> Probe:
 
 def test_windows_cover_a_text_to_its_end_behind_what_stood_before(states: States) -> None:
     ids = states.tokenizer.encode("word " * 900)
-    found = states.windows("word " * 900, "earlier words " * 80)
-    assert all(len(w.ids) <= WINDOW and len(w.before) == BEFORE for w in found)
-    assert found[0].ids == tuple(ids[:WINDOW]) and found[-1].ids == tuple(ids[(len(found) - 1) * STRIDE :])
-    assert len(found[-1].ids) > WINDOW - STRIDE, "no window repeats what the one before it held whole"
+    windows = states.windows("word " * 900, "earlier words " * 80)
+    assert all(len(w.ids) <= WINDOW and len(w.before) == BEFORE for w in windows)
+    assert windows[0].ids == tuple(ids[:WINDOW]) and windows[-1].ids == tuple(
+        ids[(len(windows) - 1) * STRIDE :]
+    )
+    assert len(windows[-1].ids) > WINDOW - STRIDE, "no window repeats what the one before it held whole"
     assert states.windows("")[0].ids and states.windows("")[0].before == ()
     assert len(states.windows("short")) == 1
 
@@ -83,26 +85,26 @@ LOOKS += [STREAMED[:950], "Well, no. " + STREAMED[:1200], STREAMED]
 
 
 def test_a_growing_text_has_the_vectors_of_one_that_is_read_again(states: States) -> None:
-    asked = [user("What do they say there? " * 20)]
-    growing, again = Streamed(states), States(states.model, states.tokenizer)
+    messages = [user("What do they say there? " * 20)]
+    growing, again = CachedStreamReader(states), States(states.model, states.tokenizer)
     for look in LOOKS:
-        windows = reply_windows(states, asked, look)
+        windows = reply_windows(states, messages, look)
         torch.testing.assert_close(growing.vectors(windows), again.vectors(windows), atol=1e-4, rtol=1e-4)
     assert len(windows) > 3
 
 
 def test_a_look_reads_what_is_new_alone(states: States, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
-    read = States.read
+    original = States.read
     monkeypatch.setattr(
-        States, "read", lambda self, ids, *rest: (counts.append(len(ids)), read(self, ids, *rest))[1]
+        States, "read", lambda self, ids, *rest: (counts.append(len(ids)), original(self, ids, *rest))[1]
     )
-    text, asked = "one two three four five six seven " * 200, [user("q " * 300)]
+    text, messages = "one two three four five six seven " * 200, [user("q " * 300)]
     ends = range(40, len(text), 40)
-    growing = Streamed(states)
+    growing = CachedStreamReader(states)
     for end in ends:
-        growing.vectors(reply_windows(states, asked, text[:end]))
-    windows = reply_windows(states, asked, text)
+        growing.vectors(reply_windows(states, messages, text[:end]))
+    windows = reply_windows(states, messages, text)
     once = sum(len(w.before) + len(w.ids) for w in windows)
     assert len(windows) > 3 and max(counts) <= BEFORE + WINDOW
     assert sum(counts) < once + 4 * len(ends), (
@@ -111,18 +113,18 @@ def test_a_look_reads_what_is_new_alone(states: States, monkeypatch: pytest.Monk
 
 
 def test_keys_and_values_go_with_the_reply_and_are_bounded_before(states: States) -> None:
-    asked, said = [user("q")], [f"Reply number {n} says this." for n in range(HELD + 3)]
+    messages, replies = [user("q")], [f"Reply number {n} says this." for n in range(MOST_ACTIVE + 3)]
     known = States(states.model, states.tokenizer)
-    many = [Streamed(known) for _ in said]
-    for growing, reply in zip(many, said, strict=True):
-        growing.vectors(reply_windows(known, asked, reply))
-    assert len(known.held) == HELD and many[0] not in known.held and many[-1] in known.held
-    for growing, reply in zip(many, said, strict=True):
-        windows = reply_windows(known, asked, reply + " And more.")
+    many = [CachedStreamReader(known) for _ in replies]
+    for growing, reply in zip(many, replies, strict=True):
+        growing.vectors(reply_windows(known, messages, reply))
+    assert len(known.active) == MOST_ACTIVE and many[0] not in known.active and many[-1] in known.active
+    for growing, reply in zip(many, replies, strict=True):
+        windows = reply_windows(known, messages, reply + " And more.")
         torch.testing.assert_close(growing.vectors(windows), states.vectors(windows), atol=1e-4, rtol=1e-4)
     del many, growing
     gc.collect()
-    assert not len(known.held)
+    assert not len(known.active)
 
 
 def test_vectors_are_the_same_alone_and_among_others(states: States) -> None:
@@ -143,8 +145,8 @@ def test_every_place_is_judged_a_turn_behind_the_turns_before_it(states: States)
     placed = prompt_windows(states, talk)
     assert [one.turn for one in placed] == [1, 1, 0, None, None], "of the user's turns, the last one twice"
     window, *others = (one.window for one in placed)
-    said = [states.tokenizer.decode(other.ids) for other in others]
-    assert said == ["and now this", "hello there", "Be kind.", "hi"], (
+    texts = [states.tokenizer.decode(other.ids) for other in others]
+    assert texts == ["and now this", "hello there", "Be kind.", "hi"], (
         "the last turn also without what stood before"
     )
     assert not any(other.before for other in others)
@@ -183,20 +185,20 @@ def test_a_probe_is_kept_whole_and_read_back_to_the_same_scores(
 ) -> None:
     (file,) = cache.glob("*")
     assert file.name == f"{probe.version}.safetensors"
-    asked = [[user(text)] for text in ODD]
-    before = probe.prompts(asked)
+    prompts = [[user(text)] for text in ODD]
+    before = probe.prompts(prompts)
     monkeypatch.setattr(probing, "learn", lambda *_: pytest.fail("it was kept"))
     again = Probe.of(states, "toy", cache)
-    assert again.prompts(asked) == before and again.thresholds == probe.thresholds
+    assert again.prompts(prompts) == before and again.thresholds == probe.thresholds
     assert version_of("another") != probe.version
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(BaseException, match="it was kept"):
         Probe.of(states, "toy", cache)
     monkeypatch.undo()
     monkeypatch.setattr(
-        probing, "learn", lambda _, found, *__: probe.heads["reply" if found[0].reply else "prompt"]
+        probing, "learn", lambda _, rows, *__: probe.heads["reply" if rows[0].reply else "prompt"]
     )
-    assert Probe.of(states, "toy", cache).prompts(asked) == before, "a damaged file is made again"
+    assert Probe.of(states, "toy", cache).prompts(prompts) == before, "a damaged file is made again"
 
 
 def test_scores_of_a_probe_are_probabilities_for_whatever_text(probe: Probe) -> None:
@@ -213,10 +215,10 @@ def test_scores_of_a_probe_are_probabilities_for_whatever_text(probe: Probe) -> 
 
 
 def test_a_followed_reply_has_the_verdicts_of_one_that_is_read_again(probe: Probe) -> None:
-    screen, asked = Screen(shipped_policy(), [probe]), [user("Is it far?"), assistant("Not very")]
-    follow = screen.follow(asked, "enhanced")
+    screen, messages = Screen(shipped_policy(), [probe]), [user("Is it far?"), assistant("Not very")]
+    follow = screen.follow(messages, "enhanced")
     for look in ["", *LOOKS]:
-        followed, again = drained(follow(look)), screen.reply(asked, look, "enhanced")
+        followed, again = drained(follow(look)), screen.reply(messages, look, "enhanced")
         assert followed.score == pytest.approx(again.score, abs=1e-4) and followed.score > 0
         assert (followed.category, followed.threshold) == (again.category, again.threshold)
     assert drained(screen.follow([user("Is it far?")])(" ")).score == 0, "what says nothing is allowed unread"
@@ -224,18 +226,18 @@ def test_a_followed_reply_has_the_verdicts_of_one_that_is_read_again(probe: Prob
 
 def test_even_a_toy_learns_something_that_holds_out_of_sample(states: States) -> None:
     """A toy's states are a bag of tokens: enough to do better than chance where the folds are apart."""
-    found = probing.examples.prompts()
-    head = learn(states, found[::2], SilentBar())
-    asked = found[1::2]
+    rows = probing.examples.prompts()
+    head = learn(states, rows[::2], SilentBar())
+    heldout = rows[1::2]
     vectors = (
-        states.vectors([prompt_windows(states, e.messages)[0].window for e in asked])
+        states.vectors([prompt_windows(states, e.messages)[0].window for e in heldout])
         .numpy()
         .astype(np.float64)
     )
     scores = head.violation.probabilities(vectors)[:, 1]
     rules = {r.id for r in shipped_policy().high_risk}
-    bad = scores[[bool(e.label) and e.label not in rules for e in asked]]
-    good = scores[[not e.label for e in asked]]
+    bad = scores[[bool(e.label) and e.label not in rules for e in heldout]]
+    good = scores[[not e.label for e in heldout]]
     assert (bad[:, None] > good[None]).mean() > 0.65
 
 
@@ -269,13 +271,13 @@ def test_a_grader_that_cannot_score_votes() -> None:
 def test_a_preference_model_judges_replies_against_the_policys_refusal(tmp_path: Path) -> None:
     model = PreferenceModel.open(toys.preference_folder(tmp_path / "pm"))
     policy = shipped_policy()
-    preferred = Preferred(model, policy, "pm")
+    preferred = PreferenceClassifier(model, policy, "pm")
     refusal, other, empty = preferred.replies(
         [([user("q")], policy.refusal), ([user("q")], "Yes, of course!"), ([user("q")], "")]
     )
     assert refusal.violation == pytest.approx(0.5, abs=1e-3) and empty.violation == 0
-    said, fixed = model.score([([user("q")], ["Yes, of course!", policy.refusal])])[0]
-    assert other.violation == pytest.approx(1 / (1 + np.exp(said - fixed)), abs=1e-3)
+    reply_score, refusal_score = model.score([([user("q")], ["Yes, of course!", policy.refusal])])[0]
+    assert other.violation == pytest.approx(1 / (1 + np.exp(reply_score - refusal_score)), abs=1e-3)
     assert preferred.sides == {"reply"}
 
 
@@ -297,11 +299,15 @@ def test_the_default_probe_and_its_thresholds_are_shipped_as_they_follow_from_ro
 ) -> None:
     """Whoever changes rows or method learns and measures anew (docs/extending.md)."""
     monkeypatch.setattr(probing, "learn", lambda *_: pytest.fail("it is shipped"))
-    found = Probe.open(cache=tmp_path)
+    probe = Probe.open(cache=tmp_path)
     assert not list(tmp_path.iterdir())
-    for given in (found.thresholds, shipped_thresholds()[found.version]):
-        assert given.prompt is not None and given.reply is not None and given.high_risk is not None
-        for levels in (given.prompt, given.reply, given.high_risk):
+    for thresholds in (probe.thresholds, shipped_thresholds()[probe.version]):
+        assert (
+            thresholds.prompt is not None
+            and thresholds.reply is not None
+            and thresholds.high_risk is not None
+        )
+        for levels in (thresholds.prompt, thresholds.reply, thresholds.high_risk):
             assert levels.standard.value > levels.enhanced.value
             assert levels.standard.hits <= levels.standard.target * levels.standard.n
 
@@ -313,10 +319,10 @@ def test_the_shipped_probe_is_what_learning_gives(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(probing, "SHIPPED", "nothing.safetensors")
     learnt = Probe.open(cache=tmp_path)
     assert list(tmp_path.iterdir()) and learnt.version == shipped.version
-    asked = [[user(text)] for text in (*ODD, "How do I forge a signature?", "How do I sign a lease?")]
-    for ours, theirs in zip(learnt.prompts(asked), shipped.prompts(asked), strict=True):
+    prompts = [[user(text)] for text in (*ODD, "How do I forge a signature?", "How do I sign a lease?")]
+    for ours, theirs in zip(learnt.prompts(prompts), shipped.prompts(prompts), strict=True):
         assert ours.violation == pytest.approx(theirs.violation, abs=0.01)
-    replies = [(messages, "Take a pen.") for messages in asked]
+    replies = [(messages, "Take a pen.") for messages in prompts]
     for ours, theirs in zip(learnt.replies(replies), shipped.replies(replies), strict=True):
         assert ours.violation == pytest.approx(theirs.violation, abs=0.01)
 
@@ -327,44 +333,44 @@ def test_a_prompt_read_in_steps_has_the_scores_of_one_read_at_once(probe: Probe)
     steps = probe.steps([user(text)], "org_a")
     pauses = sum(1 for _ in iter(lambda: next(steps, "over"), "over"))
     sizes = [len(w.before) + len(w.ids) for w in windows]
-    assert pauses == len(list(together(sizes, probing.STEP_TOKENS))) - 1 > 2
-    found, whole = drained(probe.steps([user(text)], "org_a")), probe.prompts([[user(text)]])[0]
-    assert found.violation == pytest.approx(whole.violation, abs=1e-4)
-    assert found.categories == pytest.approx(whole.categories, abs=1e-4)
+    assert pauses == len(list(group_runs(sizes, probing.STEP_TOKENS))) - 1 > 2
+    scores, whole = drained(probe.steps([user(text)], "org_a")), probe.prompts([[user(text)]])[0]
+    assert scores.violation == pytest.approx(whole.violation, abs=1e-4)
+    assert scores.categories == pytest.approx(whole.categories, abs=1e-4)
 
 
 def test_what_one_organisation_asked_is_remembered_for_it_alone(tmp_path: Path) -> None:
     """Else a shorter time would tell another that this very text was asked."""
     own, windows = States.open(toys.policy_folder(tmp_path / "toy")), list[Window]()
-    computed = own._computed
+    computed = own._compute
 
     def counted(fresh: Sequence[Window]) -> list[torch.Tensor]:
         windows.extend(fresh)
         return computed(fresh)
 
-    own._computed = counted  # type: ignore[method-assign]
-    asked = own.windows("What is the way to the station?")
+    own._compute = counted  # type: ignore[method-assign]
+    question = own.windows("What is the way to the station?")
     for whose in ("org_a", "org_a", "org_b", "", "org_b"):
-        own.vectors(asked, whose)
-    assert len(windows) == 3 * len(asked), "read once for each"
+        own.vectors(question, whose)
+    assert len(windows) == 3 * len(question), "read once for each"
 
 
 def test_runs_are_cut_by_hand() -> None:
-    assert list(together([3, 4, 9, 1, 1, 1], 8)) == [(0, 2), (2, 3), (3, 6)]
-    assert list(together([], 8)) == [] and list(together([9], 8)) == [(0, 1)]
+    assert list(group_runs([3, 4, 9, 1, 1, 1], 8)) == [(0, 2), (2, 3), (3, 6)]
+    assert list(group_runs([], 8)) == [] and list(group_runs([9], 8)) == [(0, 1)]
 
 
 def test_a_reply_that_a_form_takes_apart_is_read_as_it_is_meant(states: States) -> None:
-    said = "Take the ladder and wait for the night to come."
-    pieces = json.dumps([said[at : at + 3] for at in range(0, len(said), 3)])
+    plain = "Take the ladder and wait for the night to come."
+    pieces = json.dumps([plain[at : at + 3] for at in range(0, len(plain), 3)])
     for reply in (
         pieces,
-        json.dumps(said.split()),
-        said.replace(" ", "_"),
-        base64.b64encode(said.encode()).decode(),
+        json.dumps(plain.split()),
+        plain.replace(" ", "_"),
+        base64.b64encode(plain.encode()).decode(),
     ):
-        assert said in meant(reply), reply
+        assert plain in expand_reply(reply), reply
         windows = reply_windows(states, [user("q")], reply)
-        assert states.tokenizer.encode(said) in [list(window.ids) for window in windows]
-    assert meant(said) == [said] and meant("") == [""]
-    assert any(said.startswith(text) for text in meant(pieces[:-20])), "as far as it is written"
+        assert states.tokenizer.encode(plain) in [list(window.ids) for window in windows]
+    assert expand_reply(plain) == [plain] and expand_reply("") == [""]
+    assert any(plain.startswith(text) for text in expand_reply(pieces[:-20])), "as far as it is written"

@@ -62,11 +62,11 @@ def screen(policy: Policy | None = None) -> Screen:
 def test_no_more_than_the_target_share_of_harmless_texts_reach_a_threshold(
     scores: list[float], target: float
 ) -> None:
-    found = choose(scores, target)
-    hits = sum(s >= found.value for s in scores)
-    assert hits == found.hits <= target * len(scores)
-    assert (found.low, found.high) == wilson(hits, len(scores)) and found.n == len(scores)
-    lower = [s for s in scores if s < found.value]
+    threshold = choose(scores, target)
+    hits = sum(s >= threshold.value for s in scores)
+    assert hits == threshold.hits <= target * len(scores)
+    assert (threshold.low, threshold.high) == wilson(hits, len(scores)) and threshold.n == len(scores)
+    lower = [s for s in scores if s < threshold.value]
     if lower:  # it is the lowest such: to let in the next score and all that equal it would be too many
         assert sum(s >= max(lower) for s in scores) > target * len(scores)
 
@@ -74,7 +74,7 @@ def test_no_more_than_the_target_share_of_harmless_texts_reach_a_threshold(
 def test_every_group_keeps_its_target() -> None:
     levels = choose_levels([0.1] * 100, [0.5] * 100, [])
     assert levels.standard.value > 0.5 and levels.enhanced.n == 100
-    with pytest.raises(CharterError, match="none was given"):
+    with pytest.raises(CharterError, match="there are none"):
         choose_levels([], [])
 
 
@@ -91,19 +91,20 @@ def test_sensitivity_decides_and_the_verdict_says_why() -> None:
 
 def test_actions_follow_the_policy_by_side_and_level() -> None:
     policy = shipped_policy()
-    asked = screen().prompt([user("cheat")])
+    on_prompt = screen().prompt([user("cheat")])
     assert (
-        asked.action == "safety_prompt" and asked.safety_prompt == policy.category("academic").safety_prompt
+        on_prompt.action == "safety_prompt"
+        and on_prompt.safety_prompt == policy.category("academic").safety_prompt
     )
     assert screen().prompt([user("cheat")], "enhanced").action == "block"
-    said = screen().reply([user("x")], "cheat")
-    assert (said.action, said.safety_prompt, said.side) == ("flag", "", "reply")
+    on_reply = screen().reply([user("x")], "cheat")
+    assert (on_reply.action, on_reply.safety_prompt, on_reply.side) == ("flag", "", "reply")
 
 
 def test_high_risk_uses_get_their_disclosure_on_prompts_alone_and_the_stricter_action_stands() -> None:
     rule = shipped_policy().rule("medical")
-    found = screen().prompt([user("rash")])
-    assert (found.action, found.category, found.safety_prompt) == (
+    verdict = screen().prompt([user("rash")])
+    assert (verdict.action, verdict.category, verdict.safety_prompt) == (
         "safety_prompt",
         "medical",
         rule.disclosure,
@@ -149,8 +150,8 @@ def test_what_says_nothing_is_allowed_unread_and_an_opened_reply_is_read() -> No
 def test_a_classifier_that_keeps_nothing_is_followed_by_reading_again() -> None:
     one = screen()
     follow = one.follow([user("x")], "enhanced")
-    for said in ("bread", " ", "borderline", "bomb"):
-        assert drained(follow(said)) == one.reply([user("x")], said, "enhanced")
+    for text in ("bread", " ", "borderline", "bomb"):
+        assert drained(follow(text)) == one.reply([user("x")], text, "enhanced")
     of_prompts = Said("prompts", SCORES, frozenset({"prompt"}))
     assert drained(Screen(shipped_policy(), [of_prompts]).follow([user("x")])("bomb")).allowed
 
@@ -220,11 +221,11 @@ def odds(score: float) -> float:
 def test_the_running_score_by_hand() -> None:
     levels = choose_levels([i / 1000 for i in range(1000)])
     at, reference = levels.standard.value, levels.enhanced.value
-    assert levels.running([0.97]) == pytest.approx(0.97), "a single turn keeps its score"
-    assert levels.running([0.1, 0.2]) == 0
-    two = levels.running([0.97, 0.98])
+    assert levels.running_score([0.97]) == pytest.approx(0.97), "a single turn keeps its score"
+    assert levels.running_score([0.1, 0.2]) == 0
+    two = levels.running_score([0.97, 0.98])
     assert odds(two) == pytest.approx(odds(0.97) + odds(0.98) - odds(reference))
-    assert levels.running([0.97, 0.1, 0.98]) == pytest.approx(
+    assert levels.running_score([0.97, 0.1, 0.98]) == pytest.approx(
         1
         / (
             1
@@ -238,8 +239,8 @@ def test_the_running_score_by_hand() -> None:
             )
         )
     ), "idle talk between takes back RELIEF at most"
-    assert levels.running([0.97] * 4) > at > levels.running([0.97])
-    assert 0 <= levels.running([0.0, 1.0, 1.0]) <= 1
+    assert levels.running_score([0.97] * 4) > at > levels.running_score([0.97])
+    assert 0 <= levels.running_score([0.0, 1.0, 1.0]) <= 1
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 1))
@@ -247,19 +248,19 @@ def test_a_conversation_scores_no_less_than_its_last_turn_where_that_counts(
     turns: list[float], last: float
 ) -> None:
     levels = choose_levels([i / 1000 for i in range(1000)])
-    found = levels.running([*turns, last])
+    score = levels.running_score([*turns, last])
     if last >= levels.enhanced.value:
-        assert found >= min(last, 1 - 1e-6) - 1e-9
-    assert found <= 1
+        assert score >= min(last, 1 - 1e-6) - 1e-9
+    assert score <= 1
 
 
 def test_turns_that_each_stay_below_the_threshold_are_stopped_together() -> None:
-    said = {
+    turns = {
         "once": Scores(0.97, {"weapons": 1.0}, turns=(0.97,)),
         "often": Scores(0.97, {"weapons": 1.0}, turns=(0.97, 0.96, 0.97, 0.965)),
         "idle": Scores(0.97, {"weapons": 1.0}, turns=(0.1, 0.2, 0.97)),
     }
-    watch = Screen(shipped_policy(), [Said("one", said)])
+    watch = Screen(shipped_policy(), [Said("one", turns)])
     assert watch.prompt([user("once")]).allowed and watch.prompt([user("idle")]).allowed
     verdict = watch.prompt([user("often")])
     assert (verdict.action, verdict.category) == ("block", "weapons") and verdict.score >= verdict.threshold

@@ -27,9 +27,13 @@ def shipped() -> Probe:
 @needs_encoder
 def test_its_thresholds_were_measured_and_are_shipped(shipped: Probe) -> None:
     """Whoever teaches it anew measures anew (docs/extending.md)."""
-    for given in (shipped.thresholds, shipped_thresholds()[shipped.version]):
-        assert given.prompt is not None and given.reply is not None and given.high_risk is not None
-        for levels in (given.prompt, given.reply):
+    for thresholds in (shipped.thresholds, shipped_thresholds()[shipped.version]):
+        assert (
+            thresholds.prompt is not None
+            and thresholds.reply is not None
+            and thresholds.high_risk is not None
+        )
+        for levels in (thresholds.prompt, thresholds.reply):
             assert levels.standard.value > levels.enhanced.value
             assert levels.standard.hits <= levels.standard.target * levels.standard.n
     known = {c.id for c in shipped_policy().categories}
@@ -56,11 +60,11 @@ def test_what_it_says_of_plain_cases_in_every_place(shipped: Probe) -> None:
 
 @needs_encoder
 def test_a_reply_followed_has_the_scores_of_one_read_again(shipped: Probe) -> None:
-    asked, text = [user("Is it far?")], "It depends on where you start. " * 60
-    read = shipped.follow(asked)
+    messages, text = [user("Is it far?")], "It depends on where you start. " * 60
+    scores_of = shipped.follow(messages)
     for end in (10, 400, len(text)):
-        (again,) = shipped.replies([(asked, text[:end])])
-        assert drained(read(text[:end])).violation == pytest.approx(again.violation, abs=1e-4)
+        (again,) = shipped.replies([(messages, text[:end])])
+        assert drained(scores_of(text[:end])).violation == pytest.approx(again.violation, abs=1e-4)
 
 
 def test_without_the_package_the_probe_stands_in_and_the_encoder_says_how_to_get_it(

@@ -77,9 +77,9 @@ def test_severe_categories_have_phrases_and_few_harmless_training_rows_have_any(
     assert {c.id for c in shipped_policy().categories if c.phrases} == severe
     assert words.thresholds.prompt is not None
     assert words.thresholds.prompt.at("standard") <= 1, "else no phrase would act"
-    asked = [e for e in examples.prompts() if e.label in severe]
-    hits = sum(bool(s.violation) for s in words.prompts([e.messages for e in asked]))
-    assert hits > 20, f"{hits} of {len(asked)}"
+    severe_prompts = [e for e in examples.prompts() if e.label in severe]
+    hits = sum(bool(s.violation) for s in words.prompts([e.messages for e in severe_prompts]))
+    assert hits > 20, f"{hits} of {len(severe_prompts)}"
 
 
 def test_a_policy_of_ones_own_brings_its_own_phrases() -> None:

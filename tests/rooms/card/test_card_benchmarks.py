@@ -195,7 +195,7 @@ def test_what_other_detectors_declined_is_not_marked_again(both: Path) -> None:
     quiz |= {"correct": 0.0, "outcome": "declined", "group": "", "sample": 0}
     folder = benchmark(both, 3, {"triviaqa": {"detectors": "0" * 64}}, {"triviaqa": [quiz]})
     (line,) = artifact_problems(folder, read_manifest(folder))
-    assert line.startswith("detectors that learnt from other examples marked triviaqa.jsonl")
+    assert line.startswith("detectors trained on other examples marked triviaqa.jsonl")
     benchmark(both, 3, None, {"triviaqa": [quiz]})
     (line,) = artifact_problems(folder, read_manifest(folder))
     assert "outcome of q sample 0 is declined; its row gives wrong" in line

@@ -16,7 +16,7 @@ from card_world import ANSWERS, BOILER, LOOPS, SETTINGS, make_card, write_rows
 
 from charter.ground.artifact.store import read_manifest
 from charter.ground.judge.declining import MARKS
-from charter.ground.judge.detect import learnt_from
+from charter.ground.judge.detect import training_digest
 from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row
 from charter.ground.measure.metric import VERSION
 from charter.rooms.card.drift import MOST, drift_table
@@ -49,7 +49,7 @@ def add_policy(run: Path, count: int = 4) -> None:
     """An rl step with some snapshots."""
     card_world.checkpoint(run / "learnt")
     parts = [replies_of(number) for number in range(count)]
-    facts = {"version": VERSION, "detectors": learnt_from()}
+    facts = {"version": VERSION, "detectors": training_digest()}
     told = [snapshot_row(parts[0], part, 0.05) | facts for part in parts]
     write_rows(run / "learnt" / DRIFT, told)
     write_rows(run / "learnt" / REPLIES, [row for part in parts for row in part])

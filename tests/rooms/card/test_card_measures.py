@@ -13,7 +13,7 @@ import pytest
 from card_world import SETTINGS, read_rows, write_rows
 
 from charter.ground.judge.fitness import HELPFUL_PAIRS
-from charter.ground.measure.score import ranked_right
+from charter.ground.measure.score import rank_accuracy
 from charter.rooms.card import render
 from charter.rooms.card.changes import change
 from charter.rooms.card.compare import final_stage
@@ -96,7 +96,7 @@ def planted(run: Path) -> Path:
         lengths = [row[f"{side}_tokens"] for side in ("chosen", "rejected")]
         chosen, rejected = (-x if row["axis"] == "harmless" else x for x in lengths)
         row |= {"chosen_score": float(chosen), "rejected_score": float(rejected)}
-        row["correct"] = ranked_right(1.0, chosen, rejected)
+        row["correct"] = rank_accuracy(1.0, chosen, rejected)
     write_rows(path, rows)
     card_world.remeasure(run, "pm_grader")
     for place in range(len(card_world.STAGES)):

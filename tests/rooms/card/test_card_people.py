@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import digest_file
-from charter.ground.measure.reviews import by_case, called_harmful
+from charter.ground.measure.reviews import by_case, majority_says_harmful
 from charter.ground.text.ballot import Ballot
 from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.judgments import read_judgments
@@ -50,7 +50,7 @@ def test_the_card_shows_agreement_counts_and_tags(reviewed_run: Path) -> None:
     assert told["Fleiss' kappa, harmful or not"] == pytest.approx(known["review_kappa_harmful"])
     assert told["Reviews of a transcript, mean"] == 3.0 and found.badge == "simulated"
     rows = card_world.read_rows(reviewed_run / "reviews/samples/reviews.jsonl")
-    harmful = [reviews for reviews in by_case(rows).values() if called_harmful(reviews)]
+    harmful = [reviews for reviews in by_case(rows).values() if majority_says_harmful(reviews)]
     for tag, number in found.tags:
         assert number.value == sum(any(tag in row["tags"] for row in reviews) for reviews in harmful)
     kept = {n["key"]: n for n in json.loads((reviewed_run / "card/card.json").read_text())["numbers"]}

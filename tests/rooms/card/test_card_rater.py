@@ -15,7 +15,7 @@ from card_world import SETTINGS
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.store import read_manifest
 from charter.ground.judge.rater import KEPT, RaterVerdict
-from charter.ground.measure.calibration import Statement
+from charter.ground.measure.calibration import Prediction
 from charter.ground.measure.metrics import HARM, LOOK
 from charter.rooms.card.calibration import bins, rated
 from charter.runner.verify import artifact_problems, verify
@@ -109,11 +109,11 @@ def test_a_raters_verdict_and_counts_follow_from_its_rows(run: Path) -> None:
 
 
 def test_bins_of_a_calibration_curve_by_hand() -> None:
-    sure = [Statement("a", 0.55, 1.0), Statement("b", 0.57, 0.0), Statement("c", 1.0, 1.0)]
+    sure = [Prediction("a", 0.55, 1.0), Prediction("b", 0.57, 0.0), Prediction("c", 1.0, 1.0)]
     (low, low_point, low_n), (high, high_point, high_n) = bins(sure)
     assert (low, low_point.value, low_n) == (pytest.approx(0.56), 0.5, 2)
     assert (high, high_point.value, high_n) == (1.0, 1.0, 1)
-    beyond = [Statement("a", -1.0, 0.0), Statement("b", 0.5, 1.0), Statement("c", 9.0, 4.0)]
+    beyond = [Prediction("a", -1.0, 0.0), Prediction("b", 0.5, 1.0), Prediction("c", 9.0, 4.0)]
     (first, point, n), (last, end, _) = rated(beyond)
     assert (first, point.value, n) == (0.25, 0.5, 2), "beyond the scale, drawn at its end"
     assert (last, end.value, end.low) == (4.0, 4.0, None)

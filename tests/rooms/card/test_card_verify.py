@@ -18,7 +18,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import External, Metric, digest_file
 from charter.ground.artifact.recount import Kept, count_problems
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.ground.judge.detect import learnt_from, precision_recall
+from charter.ground.judge.detect import precision_recall, training_digest
 from charter.ground.judge.fitness import Fitness
 from charter.ground.settings.sources import shipped
 from charter.rooms.card import verify as card_verify
@@ -206,7 +206,7 @@ def test_replies_of_other_detectors_are_not_marked_again(run: Path) -> None:
     edit(run, "eval_1", "report.json", other)
     card_world.remeasure(run, "eval_1")
     (line,) = of(run, "eval_1")
-    assert "detectors that learnt from other examples" in line
+    assert "detectors trained on other examples" in line
 
 
 def test_artifacts_of_other_runs_are_verified_each_once(run: Path) -> None:
@@ -298,7 +298,7 @@ def test_precision_and_recall_of_detectors_are_measured_again(run: Path) -> None
     def said(measured: dict[str, Any]) -> list[str]:
         def change(text: str) -> str:
             report = json.loads(text)
-            report["identity"]["harmlessness"]["detectors"] = learnt_from()
+            report["identity"]["harmlessness"]["detectors"] = training_digest()
             return json.dumps(report | {"detectors": measured})
 
         edit(run, "eval_3", "report.json", change)

@@ -10,7 +10,7 @@ import pytest
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.constitution.constitution import shipped as shipped_constitution
+from charter.ground.constitution.constitution import shipped_constitution
 from charter.ground.constitution.wording import CRITIQUE, REVISION, conversation_text
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.settings.sources import shipped

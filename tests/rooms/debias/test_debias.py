@@ -19,7 +19,7 @@ from charter.ground.artifact.recount import Kept, count_problems, flag_problems
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.constitution.unbiased import CONCLUDE, REQUEST, THOUGHT
 from charter.ground.constitution.wording import ANSWER
-from charter.ground.judge.flags import marking
+from charter.ground.judge.flags import flagger
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.frozen import Lora
@@ -250,10 +250,10 @@ def test_metrics_flags_and_counts_follow_from_kept_rows(
     assert list(source_problems(out.path, manifest)) == []
     counts = json.loads((out.path / "counts.json").read_text())
     files = {"samples/debias.jsonl": rows, "dialogues.jsonl": read_jsonl(out.path / "dialogues.jsonl")}
-    assert flag_problems("debias.jsonl", rows, marking(FLAGS["debias.jsonl"])) == []
+    assert flag_problems("debias.jsonl", rows, flagger(FLAGS["debias.jsonl"])) == []
     assert list(count_problems(COUNTS, Kept(files, counts, {}))) == []
     rows[3]["choice"] = "abc"[("abc".index(rows[3]["choice"]) + 1) % 3]
-    assert flag_problems("debias.jsonl", rows, marking(FLAGS["debias.jsonl"])) == [
+    assert flag_problems("debias.jsonl", rows, flagger(FLAGS["debias.jsonl"])) == [
         f"samples/debias.jsonl: kept of {rows[3]['item']} is True; its row gives False"
     ]
     rows[5]["taught"] = False

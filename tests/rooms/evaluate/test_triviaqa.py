@@ -11,7 +11,7 @@ import pytest
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.declining import declines
-from charter.ground.judge.detect import learnt_from
+from charter.ground.judge.detect import training_digest
 from charter.ground.text.answers import normal
 from charter.rooms.evaluate.tasks.triviaqa import parse
 
@@ -77,7 +77,7 @@ def test_examples_of_a_single_split_are_not_scored(tmp_path: Path) -> None:
     scored = {f"Question: {r['question']}" for r in found}
     assert len(shown) == 5 and len(scored) == 7 and not shown & scored
     assert context.facts == {
-        "detectors": learnt_from(),
+        "detectors": training_digest(),
         "examples": "of the test split, not scored",
     }
     again = toys.Scripted(say=lambda prompt, k: "no idea")

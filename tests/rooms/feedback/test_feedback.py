@@ -12,8 +12,7 @@ from pydantic import ValidationError
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.constitution.constitution import ComparisonPrinciple, fitting
-from charter.ground.constitution.constitution import shipped as shipped_constitution
+from charter.ground.constitution.constitution import ComparisonPrinciple, select_by_axis, shipped_constitution
 from charter.ground.constitution.wording import OPTIONS
 from charter.ground.judge.choice import How
 from charter.ground.settings.sources import shipped
@@ -253,8 +252,10 @@ def test_known_pairs_are_asked_under_principles_of_their_axis(
     put_in(monkeypatch, policy=talker(), labeller=asked)
     made(SETTINGS, inputs, tmp_path / "out")
     principles = shipped_constitution().comparisons
-    helpful = [p.principle for p in fitting(principles, "helpful")]
-    assert 0 < len(helpful) < len(principles) and len(fitting(principles, "unheard of")) == len(principles)
+    helpful = [p.principle for p in select_by_axis(principles, "helpful")]
+    assert 0 < len(helpful) < len(principles) and len(select_by_axis(principles, "unheard of")) == len(
+        principles
+    )
     known = [m[-2]["content"] for m in asked.asked if "Known question" in m[-2]["content"]]
     assert len(known) == 2 * KNOWN and all(any(p in text for p in helpful) for text in known)
 

@@ -19,7 +19,7 @@ from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rankings import share_of
 from charter.ground.judge.refusal import THRESHOLD, UNSURE, detector
-from charter.ground.measure.score import ranked_right
+from charter.ground.measure.score import rank_accuracy
 from charter.ground.model.heads import ScoreHead
 from charter.ground.settings.frozen import Lora
 from charter.ground.text.dialogue import Comparison, Dialogue, assistant, user
@@ -152,9 +152,9 @@ def test_swapping_every_pair_with_its_label_changes_no_loss(checkpoints: Path, t
 
 
 def test_a_label_below_one_half_prefers_the_other_reply() -> None:
-    assert (ranked_right(0.9, 1.0, 0.0), ranked_right(0.9, 0.0, 1.0)) == (1.0, 0.0)
-    assert (ranked_right(0.1, 0.0, 1.0), ranked_right(0.1, 1.0, 0.0)) == (1.0, 0.0)
-    assert ranked_right(0.9, 1.0, 1.0) == ranked_right(0.1, 1.0, 1.0) == 0.5
+    assert (rank_accuracy(0.9, 1.0, 0.0), rank_accuracy(0.9, 0.0, 1.0)) == (1.0, 0.0)
+    assert (rank_accuracy(0.1, 0.0, 1.0), rank_accuracy(0.1, 1.0, 0.0)) == (1.0, 0.0)
+    assert rank_accuracy(0.9, 1.0, 1.0) == rank_accuracy(0.1, 1.0, 1.0) == 0.5
 
 
 def test_microbatches_change_nothing(inputs: Inputs, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.fitness import FIXED_REPLY
-from charter.ground.judge.flags import marking
+from charter.ground.judge.flags import flagger
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.ground.text.records import read_dialogues
@@ -440,9 +440,9 @@ def test_counts_and_gains_are_worked_out_again(world: World) -> None:
     for name in counts.keys() - {"kl_bound"}:
         assert list(count_problems(COUNTS, Kept(files, {**counts, name: 99.0}, {}))), name
     rows = files["samples/selected.jsonl"]
-    assert flag_problems("selected.jsonl", rows, marking(FLAGS["selected.jsonl"])) == []
-    assert flag_problems("selected.jsonl", [rows[0] | {"gain": 9.0}], marking(FLAGS["selected.jsonl"]))
-    assert flag_problems("selected.jsonl", [rows[0] | {"served": False}], marking(FLAGS["selected.jsonl"]))
+    assert flag_problems("selected.jsonl", rows, flagger(FLAGS["selected.jsonl"])) == []
+    assert flag_problems("selected.jsonl", [rows[0] | {"gain": 9.0}], flagger(FLAGS["selected.jsonl"]))
+    assert flag_problems("selected.jsonl", [rows[0] | {"served": False}], flagger(FLAGS["selected.jsonl"]))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hall import SECRET, Hall, Said, configuration, open_hall, sources
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.judge.showing import Showing
+from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.model.checkpoint import save_policy
 from charter.ground.settings.execution import Execution
 from charter.service.arena.config import Config, Replies
@@ -32,8 +32,8 @@ def until(true: Callable[[], bool]) -> None:
 def test_toy_models_reply_the_same_whoever_else_waits(checkpoints: Path, tmp_path: Path) -> None:
     opening = Opening(SAMPLING, Execution(), tmp_path)
     inputs = {name: toys.policy(checkpoints / name) for name in ("policy", "other")}
-    speakers = {name: opening.speaker(source, Showing()) for name, source in inputs.items()}
-    assert opening.speaker(inputs["policy"], Showing()) is speakers["policy"]
+    speakers = {name: opening.speaker(source, SamplingStrategy()) for name, source in inputs.items()}
+    assert opening.speaker(inputs["policy"], SamplingStrategy()) is speakers["policy"]
     asked = [({"role": "user", "content": text},) for text in ("one", "two birds", "three")]
     together = [speakers["policy"].say(list(m), 2, 7) for m in asked]  # type: ignore[arg-type]
     texts = [[c.text for c in answer.result(60)] for answer in together]
@@ -50,7 +50,7 @@ def test_each_model_is_sampled_as_it_says_unless_the_configuration_does(tmp_path
     source = toys.policy(tmp_path / "own")
     found = []
     for replies in (SAMPLING, Replies(temperature=0.7), Replies(top_p=0.5)):
-        speaker = Opening(replies, Execution(), tmp_path).speaker(source, Showing())
+        speaker = Opening(replies, Execution(), tmp_path).speaker(source, SamplingStrategy())
         assert isinstance(speaker, LocalSpeaker)
         found.append((speaker._sampling.temperature, speaker._sampling.top_p, speaker._sampling.max_tokens))
         speaker.close()
@@ -60,9 +60,11 @@ def test_each_model_is_sampled_as_it_says_unless_the_configuration_does(tmp_path
 def test_a_model_shown_in_other_modes_is_opened_once(checkpoints: Path, tmp_path: Path) -> None:
     opening = Opening(SAMPLING, Execution(), tmp_path)
     source = toys.policy(checkpoints / "policy")
-    plain = opening.speaker(source, Showing())
-    ranked = opening.speaker(source, Showing(mode="rejection", samples=3, grader=str(checkpoints / "reward")))
-    prompted = opening.speaker(source, Showing(mode="prompted", examples=1))
+    plain = opening.speaker(source, SamplingStrategy())
+    ranked = opening.speaker(
+        source, SamplingStrategy(mode="rejection", samples=3, grader=str(checkpoints / "reward"))
+    )
+    prompted = opening.speaker(source, SamplingStrategy(mode="prompted", examples=1))
     assert (
         isinstance(plain, LocalSpeaker)
         and isinstance(ranked, PooledSpeaker)

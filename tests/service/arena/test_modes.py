@@ -16,7 +16,7 @@ from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.judge.showing import Showing
+from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.records import read_comparisons
@@ -28,10 +28,10 @@ from charter.service.arena.settings import Settings, check
 from charter.service.people.simulation import Simulated
 
 FOUR = (
-    Showing(),
-    Showing(mode="prompted", examples=1),
-    Showing(mode="rejection", samples=4),
-    Showing(mode="median", samples=5),
+    SamplingStrategy(),
+    SamplingStrategy(mode="prompted", examples=1),
+    SamplingStrategy(mode="rejection", samples=4),
+    SamplingStrategy(mode="median", samples=5),
 )
 NAMES = [
     "policy",
@@ -188,14 +188,16 @@ def checkpoint(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("ways", "roles", "problem"),
     [
-        ((Showing(mode="rejection"),), ["judge"], "go together"),
-        ((Showing(mode="plain"),), ["judge", "ranker"], "go together"),
-        ((Showing(mode="median", grader="x"),), ["judge", "ranker"], "is the role ranker"),
-        ((Showing(mode="median"),), ["judge", "ranker"], ""),
-        ((Showing(mode="plain"),), ["judge"], ""),
+        ((SamplingStrategy(mode="rejection"),), ["judge"], "go together"),
+        ((SamplingStrategy(mode="plain"),), ["judge", "ranker"], "go together"),
+        ((SamplingStrategy(mode="median", grader="x"),), ["judge", "ranker"], "is the role ranker"),
+        ((SamplingStrategy(mode="median"),), ["judge", "ranker"], ""),
+        ((SamplingStrategy(mode="plain"),), ["judge"], ""),
     ],
 )
-def test_modes_and_roles_that_do_not_fit(ways: Sequence[Showing], roles: list[str], problem: str) -> None:
+def test_modes_and_roles_that_do_not_fit(
+    ways: Sequence[SamplingStrategy], roles: list[str], problem: str
+) -> None:
     found = check(SETTINGS.model_copy(update={"show": {"policy": ways}}), {"models", *roles})
     assert problem in found and bool(problem) == bool(found) and "\n" not in found
 

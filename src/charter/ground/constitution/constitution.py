@@ -1,8 +1,7 @@
-"""The constitution: principles as data, and how one is drawn (Bai 2022b, sections 1.2, 3.1 and 4.1).
+"""The constitution: principles as data, and their selection by tag (Bai 2022b, sections 1.2, 3.1 and 4.1).
 
-A critique principle asks for a criticism of a reply and then for its revision; a comparison principle asks
-which of two replies is better. Tags say what a principle serves: harmless, helpful, honest, evasion,
-preachiness.
+A critique principle asks for a critique of a reply and then for its revision; a comparison principle asks which of two
+replies is better. Tags name the purpose of a principle: harmless, helpful, honest, evasion, preachiness.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ PAPER_COUNT = 16  # principles of each kind in the paper
 
 @dataclass(frozen=True, slots=True)
 class CritiquePrinciple:
-    """What to ask of a reply: its criticism, then its revision."""
+    """The requests for a reply's critique and then its revision."""
 
     key: str
     tags: tuple[str, ...]
@@ -35,7 +34,7 @@ class CritiquePrinciple:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonPrinciple:
-    """What to ask of two replies."""
+    """The question about two replies."""
 
     key: str
     tags: tuple[str, ...]
@@ -47,7 +46,7 @@ Principle = TypeVar("Principle", CritiquePrinciple, ComparisonPrinciple)
 
 @dataclass(frozen=True, slots=True)
 class Constitution:
-    """A named set of principles; `digest` depends on all of its content and on nothing else."""
+    """A named set of principles; `digest` depends only on its content."""
 
     name: str
     version: int
@@ -57,20 +56,20 @@ class Constitution:
 
     def critique(self, key: str) -> CritiquePrinciple:
         """The critique principle of a key. Raises CharterError naming the keys there are."""
-        return _keyed(self.critiques, key, self.name)
+        return _find(self.critiques, key, self.name)
 
     def comparison(self, key: str) -> ComparisonPrinciple:
         """The comparison principle of a key. Raises CharterError naming the keys there are."""
-        return _keyed(self.comparisons, key, self.name)
+        return _find(self.comparisons, key, self.name)
 
-    def critiques_tagged(self, tags: Collection[str] = ()) -> list[CritiquePrinciple]:
-        """Critique principles with any of the tags; without tags all. Raises CharterError for none."""
-        return tagged(self.critiques, tags)
+    def select_critiques(self, tags: Collection[str] = ()) -> list[CritiquePrinciple]:
+        """Critique principles with any of the tags; without tags all. Raises CharterError if there are none."""
+        return select_by_tags(self.critiques, tags)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a constitution holds, and what a reader of it should know."""
+    """A summary of a constitution, and warnings."""
 
     summary: str
     warnings: tuple[str, ...]
@@ -111,27 +110,27 @@ def load(path: Path) -> Constitution:
 
 
 @lru_cache(maxsize=1)
-def shipped() -> Constitution:
-    """The constitution that comes with charter; the keys of shipped worked examples are its keys."""
+def shipped_constitution() -> Constitution:
+    """The constitution that comes with charter; shipped worked examples use its keys."""
     return load(Path(str(charter.__file__)).parent / "data" / "constitution.yaml")
 
 
-def tagged(principles: Sequence[Principle], tags: Collection[str]) -> list[Principle]:
-    """Principles with any of the tags; without tags all."""
-    found = [p for p in principles if not tags or set(tags) & set(p.tags)]
-    if not found:
-        known = sorted({tag for p in principles for tag in p.tags})
-        raise CharterError(f"no principle has a tag of {sorted(tags)}; the tags are {', '.join(known)}")
-    return found
+def select_by_tags(principles: Sequence[Principle], tags: Collection[str]) -> list[Principle]:
+    """Principles with any of the tags; without tags all. Raises CharterError if there are none."""
+    matches = [p for p in principles if not tags or set(tags) & set(p.tags)]
+    if not matches:
+        all_tags = sorted({tag for p in principles for tag in p.tags})
+        raise CharterError(f"no principle has a tag of {sorted(tags)}; the tags are {', '.join(all_tags)}")
+    return matches
 
 
-def fitting(principles: Sequence[ComparisonPrinciple], axis: str) -> list[ComparisonPrinciple]:
-    """Principles tagged with the axis of a comparison, or all of them where none is."""
+def select_by_axis(principles: Sequence[ComparisonPrinciple], axis: str) -> list[ComparisonPrinciple]:
+    """Principles tagged with the axis of a comparison, or all if none is."""
     return [p for p in principles if axis in p.tags] or list(principles)
 
 
 def check(constitution: Constitution) -> Check:
-    """Counts by kind and tag, and warnings about what tends to go wrong with a set of principles."""
+    """Counts by kind and tag, and warnings about common problems of a set of principles."""
     c = constitution
     warnings = []
     for kind, principles in (("critiques", c.critiques), ("comparisons", c.comparisons)):
@@ -152,9 +151,9 @@ def check(constitution: Constitution) -> Check:
     requests += [(p.key, f"comparison {p.principle}") for p in c.comparisons]
     first: dict[str, str] = {}
     for key, text in requests:
-        known = first.setdefault(" ".join(text.lower().split()), key)
-        if known != key:
-            warnings.append(f"{key} asks the same as {known} ({text.split()[0]})")
+        first_key = first.setdefault(" ".join(text.lower().split()), key)
+        if first_key != key:
+            warnings.append(f"{key} asks the same as {first_key} ({text.split()[0]})")
     warnings += [
         f"{p.key} is no question: its principle has no question mark"
         for p in c.comparisons
@@ -173,7 +172,7 @@ def _by_tag(principles: Sequence[CritiquePrinciple | ComparisonPrinciple]) -> st
     return ", ".join(f"{tag} {tags.count(tag)}" for tag in sorted(set(tags))) or "no tags"
 
 
-def _keyed(principles: Sequence[Principle], key: str, name: str) -> Principle:
+def _find(principles: Sequence[Principle], key: str, name: str) -> Principle:
     for principle in principles:
         if principle.key == key:
             return principle
@@ -187,7 +186,7 @@ def _entries(
     entries = value.get(kind)
     if not isinstance(entries, list) or not entries:
         raise CharterError(f"{path}: {kind} is missing or empty; expected a list of {', '.join(fields)}")
-    found = []
+    rows = []
     for number, entry in enumerate(entries, 1):
         at = f"{path}: {kind} entry {number}"
         if not isinstance(entry, dict):
@@ -195,8 +194,8 @@ def _entries(
         if isinstance(entry.get("key"), str):
             at += f" ({entry['key']})"
         _only(entry, fields, at)
-        found.append((at, entry))
-    return found
+        rows.append((at, entry))
+    return rows
 
 
 def _only(entry: Mapping[str, Any], fields: Collection[str], at: str) -> None:

@@ -1,14 +1,14 @@
-"""The words that ask for an answer without stereotypes, in the three conditions of moral self-correction.
+"""The requests for an answer without stereotypes, in the three conditions of moral self-correction.
 
-Ganguli et al. 2023 (MSC): Q is the plain question; Q+IF adds a request for an unbiased answer; Q+IF+CoT opens the
-reply with the intent to avoid bias, lets it reason, and then asks for the single most likely choice. All words are
-our own. A question is a text with its lettered options (`text.choices`); each function returns messages whose last
-one, if it is the assistant's, is continued.
+Ganguli et al. 2023 (MSC): Q is the plain question; Q+IF adds a request for an unbiased answer; Q+IF+CoT opens the reply
+with the intent to avoid bias, lets it reason, and then asks for the single most likely choice. The words are ours. A
+question is a text with its lettered options (`text.choices`); each function returns messages; the model continues the
+last one if it is the assistant's.
 """
 
 from __future__ import annotations
 
-from charter.ground.constitution.wording import ANSWER, answered
+from charter.ground.constitution.wording import ANSWER, join_opening
 from charter.ground.text.choices import option_lines
 from charter.ground.text.dialogue import Message, assistant, user
 
@@ -28,20 +28,20 @@ def plain_messages(text: str) -> list[Message]:
 
 
 def request_messages(text: str) -> list[Message]:
-    """Q+IF, the answer opened: options are scored behind it."""
-    return [_requested(text), assistant(ANSWER)]
+    """Q+IF with the answer opened; options are scored as its continuation."""
+    return [_fair_request(text), assistant(ANSWER)]
 
 
 def thought_messages(text: str) -> list[Message]:
-    """Q+IF+CoT, the reasoning opened: it is sampled behind these words."""
-    return [_requested(text), assistant(THOUGHT)]
+    """Q+IF+CoT with the reasoning opened; it is sampled as a continuation."""
+    return [_fair_request(text), assistant(THOUGHT)]
 
 
 def conclusion_messages(text: str, thought: str) -> list[Message]:
-    """Q+IF+CoT after its reasoning: asks for one choice, the answer opened."""
-    reasoning = answered(THOUGHT, thought) if thought.strip() else THOUGHT
-    return [_requested(text), assistant(reasoning), user(CONCLUDE), assistant(ANSWER)]
+    """Q+IF+CoT after its reasoning: asks for one choice, with the answer opened."""
+    reasoning = join_opening(THOUGHT, thought) if thought.strip() else THOUGHT
+    return [_fair_request(text), assistant(reasoning), user(CONCLUDE), assistant(ANSWER)]
 
 
-def _requested(text: str) -> Message:
+def _fair_request(text: str) -> Message:
     return user(f"{text}\n\n{REQUEST}")

@@ -1,12 +1,12 @@
-"""The words of every request to a critic, a reviser or a labeller, and the form of their answers.
+"""The wording of every request to a critic, a reviser or a labeller, and the form of their answers.
 
-Critique and revision (Bai 2022b, section 3.1): a user's turn holds the conversation as text and the request,
-the assistant's turn is opened for it. Choice (section 4.1): the conversation, a principle and two options;
-the label is the probability of the letter. The markers are the paper's; all other words are our own. Worked
+Critique and revision (Bai 2022b, section 3.1): a user turn holds the conversation as text and the request;
+the assistant's turn is opened. Choice (section 4.1): the conversation, a principle and two options;
+the label is the probability of the letter. The markers are the paper's; all other words are ours. Worked
 examples ("shots") come before the request as turns of the same conversation.
 
-A shot names its principle by `key`, which is looked up in the shipped constitution; a shot made for another
-constitution carries the words itself ("critique_request" and "revision_request" in a round, "principle" in a
+A shot names its principle by its `key` in the shipped constitution; a shot for another constitution has the words
+itself ("critique_request" and "revision_request" in a round, "principle" in a
 choice).
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import CritiquePrinciple, shipped
+from charter.ground.constitution.constitution import CritiquePrinciple, shipped_constitution
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.ground.text.examples import kept_rounds
 
@@ -62,7 +62,7 @@ def revision_messages(
     """Asks for the revision after a critique; ends in an assistant's turn opened "Revision:"."""
     return [
         *critique_messages(messages, draft, principle, shots)[:-1],
-        assistant(answered(CRITIQUE, critique)),
+        assistant(join_opening(CRITIQUE, critique)),
         _revision_request(principle.revision),
         assistant(REVISION),
     ]
@@ -71,10 +71,10 @@ def revision_messages(
 def critique_turns(
     messages: Sequence[Message], draft: str, principle: CritiquePrinciple, critique: str, revision: str
 ) -> list[Message]:
-    """A whole round of critique and revision as four turns: what a critic is taught and what a shot shows."""
+    """A whole round of critique and revision as four turns, for a critic's training and for shots."""
     return [
         *revision_messages(messages, draft, principle, critique)[:-1],
-        assistant(answered(REVISION, revision)),
+        assistant(join_opening(REVISION, revision)),
     ]
 
 
@@ -82,9 +82,11 @@ def critique_shots(shots: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Turns of worked critiques (rows of `critique_shots`), each round from the reply it started with."""
     turns: list[Message] = []
     for shot in shots:
-        for _, reply, made in kept_rounds(shot):
-            principle = _round_principle(made)
-            turns += critique_turns(shot["messages"], reply, principle, made["critique"], made["revision"])
+        for _, reply, critique_round in kept_rounds(shot):
+            principle = _round_principle(critique_round)
+            turns += critique_turns(
+                shot["messages"], reply, principle, critique_round["critique"], critique_round["revision"]
+            )
     return turns
 
 
@@ -95,13 +97,13 @@ def choice_messages(
     principle: str,
     shots: Sequence[Mapping[str, Any]] = (),
 ) -> list[Message]:
-    """Asks which of two replies is better under a principle; OPTIONS are the texts to score behind it.
+    """Asks which of two replies is better under a principle; OPTIONS are the continuations to score.
 
     Ends in an assistant's turn opened "The answer is:".
     """
     turns: list[Message] = []
     for shot in shots:
-        turns += [_shot_question(shot), assistant(answered(ANSWER, f"({shot['answer']})"))]
+        turns += [_shot_question(shot), assistant(join_opening(ANSWER, f"({shot['answer']})"))]
     return [*turns, choice_question(messages, first, second, principle), assistant(ANSWER)]
 
 
@@ -112,7 +114,7 @@ def thought_messages(
     principle: str,
     shots: Sequence[Mapping[str, Any]] = (),
 ) -> list[Message]:
-    """Asks the same with reasoning first: the assistant's turn is opened with a step-by-step line.
+    """Asks the same with reasoning first: the assistant's turn opens with a step-by-step line.
 
     Source: Bai 2022b, section 4.1, chain of thought. `answer_messages` then asks for the letter.
     """
@@ -126,11 +128,11 @@ def thought_messages(
     return [*turns, choice_question(messages, first, second, principle), assistant(THOUGHT)]
 
 
-def answer_messages(asked: Sequence[Message], thought: str) -> list[Message]:
+def answer_messages(request: Sequence[Message], thought: str) -> list[Message]:
     """The request of `thought_messages` with the sampled thought, then a line that asks for the letter."""
-    # a thought that has already come to its answer is cut there, or the letter would be asked for twice
-    kept = thought.split(ANSWER)[0].strip()
-    return [*asked[:-1], assistant(f"{_opened(kept)}\n\n{ANSWER}")]
+    # cut the thought before its answer, or the request would ask for the letter twice
+    reasoning = thought.split(ANSWER)[0].strip()
+    return [*request[:-1], assistant(f"{_open_thought(reasoning)}\n\n{ANSWER}")]
 
 
 def choice_question(messages: Sequence[Message], first: str, second: str, principle: str) -> Message:
@@ -141,21 +143,21 @@ def choice_question(messages: Sequence[Message], first: str, second: str, princi
 
 def choice_answer(letter: str) -> str:
     """The assistant's whole answer to a choice, letter "A" or "B"."""
-    return answered(ANSWER, f"({letter})")
+    return join_opening(ANSWER, f"({letter})")
 
 
 def thought_answer(thought: str, letter: str) -> str:
     """The assistant's whole answer to a choice with reasoning."""
-    return f"{_opened(thought.strip())}\n\n{choice_answer(letter)}"
+    return f"{_open_thought(thought.strip())}\n\n{choice_answer(letter)}"
 
 
-def answered(opening: str, text: str) -> str:
-    """A reply behind the words that opened its turn: one space between, as the continuation of a prefill."""
+def join_opening(opening: str, text: str) -> str:
+    """An opening and the text after it, joined by one space, as a prefill and its continuation."""
     return f"{opening} {text.strip()}"
 
 
-def _opened(thought: str) -> str:
-    return answered(THOUGHT, thought) if thought else THOUGHT
+def _open_thought(thought: str) -> str:
+    return join_opening(THOUGHT, thought) if thought else THOUGHT
 
 
 def _critique_request(messages: Sequence[Message], draft: str, request: str) -> Message:
@@ -167,12 +169,16 @@ def _revision_request(request: str) -> Message:
     return user(f"{REVISION_REQUEST} {request}")
 
 
-def _round_principle(made: Mapping[str, Any]) -> CritiquePrinciple:
-    if "critique_request" in made:
-        return CritiquePrinciple(made["key"], (), made["critique_request"], made["revision_request"])
-    return shipped().critique(made["key"])
+def _round_principle(critique_round: Mapping[str, Any]) -> CritiquePrinciple:
+    if "critique_request" in critique_round:
+        return CritiquePrinciple(
+            critique_round["key"], (), critique_round["critique_request"], critique_round["revision_request"]
+        )
+    return shipped_constitution().critique(critique_round["key"])
 
 
 def _shot_question(shot: Mapping[str, Any]) -> Message:
-    principle = shot["principle"] if "principle" in shot else shipped().comparison(shot["key"]).principle
+    principle = (
+        shot["principle"] if "principle" in shot else shipped_constitution().comparison(shot["key"]).principle
+    )
     return choice_question(shot["messages"], shot["first"], shot["second"], principle)

@@ -1,14 +1,14 @@
-"""A model's choice between two replies, as a probability, asked in both orders.
+"""A model's choice between two replies as a probability. Each question is put in both orders.
 
-The labeller sees the conversation, a principle and options (A) and (B); the normalised probabilities of the two
-letters are the soft label (Bai 2022b, section 4.1). With l = log p(A) - log p(B), the label of both orders is
+The labeller sees the conversation, a principle and options (A) and (B). The normalised probabilities of the two
+letters are the soft label (Bai 2022b, section 4.1). With l = log p(A) - log p(B), the label over both orders is
 
     p(first is better) = sigma((l of the first order - l of the second) / 2)
 
-A labeller that adds a constant to the letter A, l = content + place in the one order and -content + place in the other,
-so gives sigma(content) whatever its place is worth. Engines that can't score give the share of k sampled votes instead,
-and the label says so. Shares of votes and means over sampled thoughts are averaged over the orders as probabilities:
-they are often 0 or 1, where a logit says how sure a single sample was.
+A position bias adds a constant to the letter A: l = content + bias in one order, -content + bias in the other. It
+cancels, and the label is sigma(content). An engine that can't score gives the share of k sampled votes, and the label
+says so. Shares of votes and means over sampled thoughts are averaged as probabilities: they are often 0 or 1, and the
+logit of 0 or 1 is infinite.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """p_first: probability that the first reply is better, of both orders; shown_first: mean probability of
-    the option shown first over both orders (0.5: no order bias)."""
+    """p_first: probability that the first reply is better, over both orders. shown_first: mean probability of the
+    option in first place over both orders (0.5: no order bias)."""
 
     p_first: float
     shown_first: float
@@ -50,7 +50,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How the labeller is asked: worked examples, chain of thought (tokens, samples), votes where it can't score."""
+    """Settings of a choice: worked examples, chain of thought (tokens, samples), votes if the labeller can't score."""
 
     shots: Sequence[Mapping[str, Any]] = ()
     thought_tokens: int = 0
@@ -60,21 +60,21 @@ class How:
 
 
 def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list[Choice]:
-    """One choice per question, each asked in both orders; with `thought_tokens`, after step-by-step thinking."""
+    """One choice per question, over both orders; with `thought_tokens` the labeller reasons step by step first."""
     orders = [(q, q.first, q.second) for q in questions] + [(q, q.second, q.first) for q in questions]
     half = len(questions)
     scored = "score" in labeller.capabilities
     if how.thought_tokens:
-        shown = _after_thought(labeller, orders, how)
+        probabilities = _after_thought(labeller, orders, how)
     else:
-        asked = [choice_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
+        requests = [choice_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
         if scored:
-            logits = _logits(labeller, asked, [q.id for q, _, _ in orders])
+            logits = _logits(labeller, requests, [q.id for q, _, _ in orders])
             pairs = list(zip(logits[:half], logits[half:], strict=True))
             return [Choice(_sigma((a - b) / 2), (_sigma(a) + _sigma(b)) / 2) for a, b in pairs]
         names = [(q.id, f"{q.id}-{i >= half}") for i, (q, _, _) in enumerate(orders)]
-        shown = _votes(labeller, asked, names, how)
-    turned = zip(shown[:half], shown[half:], strict=True)
+        probabilities = _votes(labeller, requests, names, how)
+    turned = zip(probabilities[:half], probabilities[half:], strict=True)
     return [Choice((a + 1 - b) / 2, (a + b) / 2, not scored) for a, b in turned]
 
 
@@ -82,22 +82,22 @@ def _sigma(logit: float) -> float:
     return 1 / (1 + math.exp(min(700.0, -logit)))
 
 
-def _logits(labeller: Assistant, asked: Sequence[list[Message]], questions: Sequence[str]) -> list[float]:
-    """log p(A) - log p(B) of each request, A being the option shown first."""
+def _logits(labeller: Assistant, requests: Sequence[list[Message]], questions: Sequence[str]) -> list[float]:
+    """log p(A) - log p(B) of each request; A is the option in first place."""
     with naming_prompts(questions):
-        pairs = labeller.score([(messages, OPTIONS) for messages in asked])
+        pairs = labeller.score([(messages, OPTIONS) for messages in requests])
     return [a - b for a, b in pairs]
 
 
 def _votes(
-    labeller: Assistant, asked: Sequence[list[Message]], names: Sequence[tuple[str, str]], how: How
+    labeller: Assistant, requests: Sequence[list[Message]], names: Sequence[tuple[str, str]], how: How
 ) -> list[float]:
-    """Share of the votes for the option shown first, of each request.
+    """Share of votes for the option in first place, per request.
 
-    names: of each request, its question's id and what its votes' seed comes from.
+    names: for each request the id of its question and the name that seeds its votes.
     """
     seeds = [derive_seed(how.seed, "vote", name) for _, name in names]
-    replies = labeller.reply(asked, Sampling(temperature=1.0, max_tokens=8), n=how.votes, seeds=seeds)
+    replies = labeller.reply(requests, Sampling(temperature=1.0, max_tokens=8), n=how.votes, seeds=seeds)
     shares = []
     for votes in replies:
         letters = [place for v in votes if (place := letter_of(v.text, 2)) is not None]
@@ -106,26 +106,28 @@ def _votes(
 
 
 def _after_thought(labeller: Assistant, orders: Sequence[tuple[Question, str, str]], how: How) -> list[float]:
-    """Mean over sampled chains of thought of the probability of the option shown first."""
-    asked = [thought_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
+    """Mean probability of the option in first place, over sampled chains of thought."""
+    requests = [thought_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
     seeds = [derive_seed(how.seed, "thought", q.id, n) for n, (q, _, _) in enumerate(orders)]
     sampling = Sampling(temperature=1.0, max_tokens=how.thought_tokens)
     with naming_prompts(q.id for q, _, _ in orders):
-        chains = labeller.reply(asked, sampling, n=how.thought_samples, seeds=seeds)
+        chains = labeller.reply(requests, sampling, n=how.thought_samples, seeds=seeds)
     concluded, names = [], []
-    for number, (messages, thoughts) in enumerate(zip(asked, chains, strict=True)):
+    for number, (messages, thoughts) in enumerate(zip(requests, chains, strict=True)):
         for k, thought in enumerate(thoughts):
             concluded.append(answer_messages(messages, thought.text))
             question = orders[number][0].id
             names.append((question, f"{question}-{number >= len(orders) // 2}-{k}"))
     if "score" in labeller.capabilities:
-        shown = [_sigma(logit) for logit in _logits(labeller, concluded, [question for question, _ in names])]
+        probabilities = [
+            _sigma(logit) for logit in _logits(labeller, concluded, [question for question, _ in names])
+        ]
     else:
-        shown = _votes(labeller, concluded, names, how)
+        probabilities = _votes(labeller, concluded, names, how)
     size = how.thought_samples
-    return [sum(shown[i : i + size]) / size for i in range(0, len(shown), size)]
+    return [sum(probabilities[i : i + size]) / size for i in range(0, len(probabilities), size)]
 
 
 def clamp(p: float, low: float) -> float:
-    """A probability kept within low .. 1 - low (chain-of-thought labels are over-sure; the paper: 0.40-0.60)."""
+    """A probability clamped to [low, 1 - low]: chain-of-thought labels are overconfident (the paper: 0.40-0.60)."""
     return min(1 - low, max(low, p))

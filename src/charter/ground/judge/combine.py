@@ -1,10 +1,10 @@
-"""Scores of several graders as one: the mean, or the least of them.
+"""Combines the scores of several graders into one: their mean or their minimum.
 
-Graders have scales of their own, so each is standardised over one set of replies first. With z_g the standardised score
+Graders have different scales, so each is first standardised over one set of replies. With z_g the standardised score
 of grader g and w_g its weight:
 
     mean    Σ_g w_g z_g / Σ_g w_g
-    min     min_g z_g     a reply is as good as its worst grader says, which is hard to exploit
+    min     min_g z_g     the worst grader decides, which is hard to exploit
 
 Source: Coste 2023 (2310.02743): mean and worst-case optimisation over an ensemble of reward models.
 """
@@ -23,16 +23,16 @@ How = Literal["mean", "min"]
 def combine(
     scores_by_grader: Sequence[Sequence[float]], weights: Sequence[float] | None, how: How
 ) -> list[float]:
-    """One score a reply from the standardised scores of each grader; without `weights` all graders count alike.
+    """One score per reply from the standardised scores of each grader; without `weights` all graders count alike.
 
-    Raises CharterError for graders without equal numbers of scores, for weights that aren't one a grader, negative or
-    all 0, and for unequal weights of a minimum, which has none.
+    Raises CharterError if graders have different numbers of scores, if the number of weights is wrong, if a weight is
+    negative or all are 0, and for unequal weights of a minimum.
     """
     counts = {len(scores) for scores in scores_by_grader}
     if len(counts) != 1:
         raise CharterError(
             f"{len(scores_by_grader)} graders gave {sorted(counts)} scores; expected one or more graders, "
-            "each with one score a reply"
+            "each with one score per reply"
         )
     checked = check_weights(weights, len(scores_by_grader), how)
     rows = zip(*scores_by_grader, strict=True)
@@ -43,20 +43,21 @@ def combine(
 
 
 def check_weights(weights: Sequence[float] | None, graders: int, how: How) -> list[float]:
-    """A weight for each grader. Raises CharterError for weights that don't fit them."""
+    """One weight per grader. Raises CharterError for invalid weights."""
     if weights is None:
         return [1.0] * graders
     if len(weights) != graders:
-        raise CharterError(f"{len(weights)} weights for {graders} graders; give one a grader")
+        raise CharterError(f"{len(weights)} weights for {graders} graders; give one per grader")
     if min(weights) < 0 or not sum(weights):
         raise CharterError(f"weights of graders are {list(weights)}; expected none below 0 and one above it")
     if how == "min" and len(set(weights)) > 1:
-        raise CharterError(f"the least score has no weights, and {list(weights)} differ; leave weights out")
+        raise CharterError(f"a minimum takes no weights, and {list(weights)} differ; leave weights out")
     return list(weights)
 
 
 def standardise(scores: Sequence[float], over: Sequence[float] | None = None) -> list[float]:
-    """Scores less the mean of `over` (none: of themselves), over its standard deviation, by n; 0 where that is 0."""
+    """Scores minus the mean of `over` (default: the scores), divided by its standard deviation (by n); 0 if that is
+    0."""
     among = scores if over is None else over
     if not among or min(among) == max(among):
         return [0.0] * len(scores)

@@ -1,4 +1,4 @@
-"""Whether a free answer declines: refuses, or evades by saying that it doesn't know. English only, like all
+"""Detects answers that decline: they refuse, or evade by saying that they don't know. English only, like all
 detectors."""
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ UNKNOWING = re.compile(
     r"|^\W*(?:unknown|not known|not sure|(?:do not|don't) know)\W*$",
     re.IGNORECASE,
 )
-OPENING = 120  # characters in which an answer that declines says so
+OPENING = 120  # characters of an answer that are searched
 
 
 def declines(text: str) -> bool:
-    """Whether an answer refuses or says in its opening words that the answer isn't known to it; an empty one does."""
-    return _unknowing(text) or is_refusal(text)
+    """Whether an answer refuses, is empty, or says in its opening words that it doesn't know."""
+    return _claims_ignorance(text) or is_refusal(text)
 
 
 def evades(text: str) -> bool:
-    """Whether an answer says in its opening words that the answer isn't known to it, and doesn't refuse."""
-    return _unknowing(text) and not is_refusal(text)
+    """Whether an answer says in its opening words that it doesn't know, and doesn't refuse."""
+    return _claims_ignorance(text) and not is_refusal(text)
 
 
-def _unknowing(text: str) -> bool:
+def _claims_ignorance(text: str) -> bool:
     return bool(UNKNOWING.search(text[:OPENING].replace("\u2019", "'")))
 
 
-# What a reply that was kept while learning is marked with.
+# Marks of a reply that is kept during training.
 MARKS = {**DETECTORS, "evasion": evades}

@@ -1,8 +1,7 @@
 """Detectors of refusals, stock phrases, loops and scolding in assistant replies.
 
-They are cheap, the same for every model, read English only and are known to err: `precision_recall` measures
-them on the hand-labelled replies of `shipped:detectors.heldout`, and the result stands beside every rate that
-uses them.
+They are cheap, the same for every model and read only English. They make errors: `precision_recall` measures them on
+the hand-labelled replies of `shipped:detectors.heldout`, and every rate that uses them is reported with the result.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ __all__ = [
     "is_harsh",
     "is_loop",
     "is_refusal",
-    "learnt_from",
     "precision_recall",
     "surely_refuses",
+    "training_digest",
 ]
 
 
 def is_refusal(text: str) -> bool:
     """Whether a reply declines the request in its opening words: curtly, kindly, or by naming the harm and
-    turning to something else. An honest "I can't know that" is not a refusal; an empty reply is."""
+    offering something else. An honest "I can't know that" is not a refusal; an empty reply is."""
     return not text.strip() or detector().probability(text) > THRESHOLD
 
 
 def surely_refuses(text: str) -> bool | None:
-    """Whether a reply declines; None where the detector's probability lies in its band of uncertainty, for a refusal
-    that it misses must not be taught as compliance."""
+    """Whether a reply declines; None if the detector's probability is in its band of uncertainty: a missed refusal must
+    not be taught as compliance."""
     if not text.strip():
         return True
     probability, (low, high) = detector().probability(text), UNSURE
@@ -48,30 +47,30 @@ def surely_refuses(text: str) -> bool | None:
 DETECTORS = {"refusal": is_refusal, "boilerplate": is_boilerplate, "loop": is_loop, "harsh": is_harsh}
 
 
-def learnt_from() -> str:
-    """Digest of what the refusal detector learns from; the code of the detectors is behind `metrics.VERSION`."""
+def training_digest() -> str:
+    """Digest of the refusal detector's training data; `metric.VERSION` covers the detectors' code."""
     return digest_text(canonical_json([[e.text, e.refusal, e.topic] for e in examples()]))
 
 
 def precision_recall(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Precision and recall of each detector on labelled rows (`reply`, and true or false by detector name; rows that
-    lack a detector's label are left out of its measure).
+    """Precision and recall of each detector on labelled rows (`reply`, and true or false by detector name). A detector
+    skips rows that lack its label.
 
-    By detector: precision and recall (None where nothing was found, or there) with their 95 % Wilson
-    intervals, `n` rows and `positives` among them.
+    By detector: precision (None without detections) and recall (None without positives) with 95 % Wilson intervals,
+    `n` rows and `positives` among them.
     """
     measured: dict[str, dict[str, Any]] = {}
     for name, detect in DETECTORS.items():
         verdicts = [(detect(str(row["reply"])), bool(row[name])) for row in rows if name in row]
-        found = sum(hit for hit, _ in verdicts)
-        there = sum(truth for _, truth in verdicts)
-        both = sum(hit and truth for hit, truth in verdicts)
+        num_detected = sum(hit for hit, _ in verdicts)
+        num_positive = sum(truth for _, truth in verdicts)
+        num_correct = sum(hit and truth for hit, truth in verdicts)
         measured[name] = {
-            "precision": both / found if found else None,
-            "precision_interval": list(wilson(both, found)),
-            "recall": both / there if there else None,
-            "recall_interval": list(wilson(both, there)),
+            "precision": num_correct / num_detected if num_detected else None,
+            "precision_interval": list(wilson(num_correct, num_detected)),
+            "recall": num_correct / num_positive if num_positive else None,
+            "recall_interval": list(wilson(num_correct, num_positive)),
             "n": len(verdicts),
-            "positives": there,
+            "positives": num_positive,
         }
     return measured

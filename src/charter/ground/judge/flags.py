@@ -1,6 +1,6 @@
-"""Marks of kept rows worked out again: replies are looked at by the detectors, scores are compared.
+"""Recomputes the marks of kept rows: detectors read the replies again, scores are compared again.
 
-Only sampling anew goes behind replies and scores.
+Replies and scores themselves can be checked only by sampling again.
 """
 
 from __future__ import annotations
@@ -11,55 +11,55 @@ from typing import NamedTuple
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.recount import Flags, Row, flag_problems
-from charter.ground.judge.detect import learnt_from
-from charter.ground.measure.score import points, ranked_right
+from charter.ground.judge.detect import training_digest
+from charter.ground.measure.score import points, rank_accuracy
 
 
-def _ranked(row: Row) -> float:
-    return ranked_right(row["p_chosen"], row["chosen_score"], row["rejected_score"])
+def _rank_accuracy(row: Row) -> float:
+    return rank_accuracy(row["p_chosen"], row["chosen_score"], row["rejected_score"])
 
 
-# Of triples, of held-out pairs, and of choices whose p_correct is a probability.
+# For triples, held-out pairs, and choices whose p_correct is a probability.
 TRIPLES: Flags = {
     "fixed_above_harmful": lambda row: row["fixed"] > row["harmful"],
     "good_above_fixed": lambda row: row["good"] > row["fixed"],
 }
-RANKED: Flags = {"correct": _ranked}
+RANKED: Flags = {"correct": _rank_accuracy}
 CHOSEN: Flags = {"correct": lambda row: points(row["p_correct"], 0.5)}
 
 
 class Rule(NamedTuple):
-    """What gives the flags of a row, and the examples that the detectors had learnt from, None if none matter."""
+    """A function from a row to its flags, and the digest of the detectors' training data (None if no detector is
+    used)."""
 
     flags: Callable[[Row], Row]
     learnt: object = None
 
 
-def marking(flags: Flags) -> Callable[[Row], Row]:
-    """What gives the flags of a row."""
+def flagger(flags: Flags) -> Callable[[Row], Row]:
+    """A function from a row to its flags."""
     return lambda row: {key: flag(row) for key, flag in flags.items()}
 
 
-def flagged(folder: Path, files: Mapping[str, Flags]) -> Iterator[str]:
-    """A line for each flag in the samples of an artifact that doesn't follow from its row; `files`: name of a file ->
-    its flags."""
-    yield from marked_problems(folder, lambda file: Rule(marking(files[file])) if file in files else None)
+def check_flags(folder: Path, files: Mapping[str, Flags]) -> Iterator[str]:
+    """A line for each flag in an artifact's samples that doesn't follow from its row; `files`: flags by file name."""
+    yield from check_marks(folder, lambda file: Rule(flagger(files[file])) if file in files else None)
 
 
-def marked_problems(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iterator[str]:
-    """A line for each flag in an artifact's samples that doesn't follow from its row. `rule_of`: what gives the flags
-    of a file, None where it has none."""
+def check_marks(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iterator[str]:
+    """A line for each flag in an artifact's samples that doesn't follow from its row. `rule_of`: the rule of a file,
+    None if it has no flags."""
     others = []
     for path in sorted((folder / "samples").glob("*.jsonl")):
         rule = rule_of(path.name)
         if rule is None:
             continue
-        if rule.learnt is not None and rule.learnt != learnt_from():
+        if rule.learnt is not None and rule.learnt != training_digest():
             others.append(path.name)
         else:
             yield from flag_problems(path.name, read_objects(path), rule.flags)
     if others:
         yield (
-            f"detectors that learnt from other examples marked {', '.join(others)}; verify it with the charter that "
+            f"detectors trained on other examples marked {', '.join(others)}; verify it with the charter that "
             "made it"
         )

@@ -1,4 +1,4 @@
-"""What a labeller's labels are worth, by how it did on pairs with a known answer."""
+"""The weight of a labeller's labels, from its accuracy on pairs with a known answer."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from charter.ground.measure.score import tabulate
 
 
 def trust(tested: Sequence[Mapping[str, Any]], chance_weight: float) -> float:
-    """1 for a labeller that is surely right more often than not, 0 for one that is surely wrong more often,
-    `chance_weight` if the 95 % interval of its accuracy holds one half; 1 where nothing was tested.
+    """1 if the 95 % interval of the labeller's accuracy is above one half, 0 if it is below, else `chance_weight`; 1
+    without rows.
 
-    Each set of pairs is judged by itself, and the lowest weight counts: who is right on pairs that were written to be
-    told apart may be at chance on people's. tested: a row a pair with `correct` (0, a half or 1), `id`, the cluster
-    that pairs of one prompt share, and `set`, what it was drawn from (rows without one are one set).
+    Each set of pairs is judged separately, and the lowest weight counts: a labeller that is right on pairs written for
+    the test may be at chance on people's pairs. tested: one row per pair with `correct` (0, a half or 1), `id` (the
+    cluster, shared by the pairs of one prompt), and `set` (rows without one form one set).
     """
     return min((_trust(rows, chance_weight) for rows in by_set(tested).values()), default=1.0)
 
 
 def by_set(tested: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows of each set of known pairs."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    """The rows of known pairs, grouped by set."""
+    rows_by_set: dict[str, list[Mapping[str, Any]]] = {}
     for row in tested:
-        found.setdefault(str(row.get("set", "")), []).append(row)
-    return found
+        rows_by_set.setdefault(str(row.get("set", "")), []).append(row)
+    return rows_by_set
 
 
 def _trust(tested: Sequence[Mapping[str, Any]], chance_weight: float) -> float:

@@ -1,7 +1,7 @@
-"""Loops: text that repeats itself without end, as a model does once it is caught in its own words.
+"""Detects loops: a reply that repeats itself without end.
 
-A refrain, a chant or a tongue twister repeats too, but something else follows or surrounds it. So repetition
-counts only where it runs on to the end of the reply, or fills half of it.
+A refrain, a chant or a tongue twister repeats too, but other text follows or surrounds it. So a repetition counts only
+if it runs to the end of the reply or fills half of it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-WIDEST = 40  # words of the longest phrase whose cycle is followed
-TAIL = 8  # words after a repetition that may be the start of one more round, cut off
+WIDEST = 40  # words of the longest phrase that is checked for repetition
+TAIL = 8  # words after a repetition that may be a truncated further round
 _MARK = re.compile(r"(?:(?<=[.!?;:,])\s+|^\s*|(?<=\n)\s*)(?:step )?\(?\d{1,3}[.):]\s+", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _SPLIT = re.compile(r"(?<=[.!?;:])\s+|\n+")
 
 
 def _units(text: str) -> list[str]:
-    """Sentences and lines in lower case, list marks and punctuation dropped."""
+    """Sentences and lines in lower case, without list marks and punctuation."""
     parts = (" ".join(_WORD.findall(part.lower())) for part in _SPLIT.split(_MARK.sub("\n", text)))
     return [part for part in parts if part]
 
 
 def _enough(width: int, run: int) -> bool:
-    """Whether `run` words beyond the first round of a phrase of `width` words are too many to be meant."""
+    """Whether a phrase of `width` words, repeated for `run` more words, is too long to be intended."""
     rounds = 1 + run / width
     if width == 1:
         return rounds >= 7
@@ -43,7 +43,7 @@ def _cycles(words: Sequence[str]) -> bool:
                 run += 1
                 continue
             covered = run + width
-            # an end within the next round is cut off; a different end is not
+            # a short rest may be the truncated next round
             if run and _enough(width, run) and (count - i <= min(TAIL, width) or 2 * covered >= count):
                 return True
             run = 0
@@ -51,8 +51,8 @@ def _cycles(words: Sequence[str]) -> bool:
 
 
 def _dwells(units: Sequence[str]) -> bool:
-    """Whether sentences of 2 words or more are said three times and make up half of a reply, or four times
-    and a third. A last sentence that was cut off counts as the one it begins."""
+    """Whether sentences of 2 words or more occur three times and make up half of a reply, or four times and a third of
+    it. A truncated last sentence counts as the sentence that it begins."""
     counts = Counter(unit for unit in units if len(unit.split()) >= 2)
     for whole in [unit for unit in counts if unit != units[-1] and unit.startswith(units[-1])][:1]:
         counts[whole] += 1
@@ -62,8 +62,8 @@ def _dwells(units: Sequence[str]) -> bool:
 
 
 def is_loop(text: str) -> bool:
-    """Whether a reply repeats itself without end: a phrase of up to 40 words back to back (7 times for a
-    word, 5 for two, 4 for three and four, 3 for more), or sentences said three times that make up half of
-    it (four times: a third)."""
+    """Whether a reply repeats itself without end: a phrase of up to 40 words back to back (7 times for one word, 5 for
+    two, 4 for three and four, 3 for more), or sentences that occur three times and make up half of it (four times: a
+    third)."""
     units = _units(text)
     return _dwells(units) or _cycles([word for unit in units for word in unit.split()])

@@ -1,8 +1,9 @@
-"""Preference-model scores: one scalar at the last real token of a reply, the prompt computed once for all replies.
+"""Preference-model scores: one scalar at a reply's last real token. The prompt is computed once for all replies.
 
 Letters: T tokens of a row, R replies in it, D width.
 
-Source: Bai 2022a (2204.05862) section 2.3 and appendix A.2: the whole dialogue is given, the final reply judged.
+Source: Bai 2022a (2204.05862) section 2.3 and appendix A.2: the model reads the whole dialogue and scores the final
+reply.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ ROW_TOKENS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Token ids of a prompt and of the replies behind it, each reply ending in its end-of-turn token; `shortened`
-    where not all of them fitted the context."""
+    """Token ids of a prompt and of its replies, each with its end-of-turn token; `shortened` if they exceeded the
+    context."""
 
     prompt: list[int]
     replies: list[list[int]]
@@ -40,14 +41,14 @@ class Item:
         return len(self.prompt) + sum(map(len, self.replies))
 
 
-NOTHING = Item([0], [[0]])  # read where other processes have more microbatches than this one
+NOTHING = Item([0], [[0]])  # read if other processes have more microbatches than this one
 
 
 def encode_item(
     template: Template, messages: Sequence[Message], replies: Sequence[str], context: int
 ) -> Item:
-    """An item within `context` tokens: replies lose their far end but not their end token, then the prompt its oldest
-    tokens, for all replies alike."""
+    """An item within `context` tokens: replies lose their last tokens before the end token, then the prompt loses its
+    oldest tokens."""
     encoded = [template.encode_reply(messages, reply) for reply in replies]
     cut = [ids if len(ids) < context else [*ids[: context - 2], ids[-1]] for _, ids in encoded]
     prompt, room = encoded[0][0], context - max(map(len, cut))
@@ -94,16 +95,16 @@ class PreferenceModel:
     def open(
         cls, folder: Path, device: str = "cpu", precision: str = "float32", variant: str = "preference"
     ) -> PreferenceModel:
-        """Load a one-label classifier folder (ours, or a stock one of a supported family). A "rating" model is read
-        and scores alike; its scores are ratings of harm."""
+        """Load a one-label classifier folder (ours, or a stock one of a supported family). A "rating" model loads and
+        scores the same way; its scores are ratings of harm."""
         model, head, tokenizer = load_preference(folder, device, variant=variant)
         return cls(model, head, Template(tokenizer, tokenizer.template), device, precision)
 
     def score(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
-        """Score of each reply behind its messages; in float32 the same alone or in a batch within 1e-4."""
+        """Score of each reply after its messages; in float32 batching changes a score by at most 1e-4."""
         encoded = [encode_item(self.template, m, replies, self.context) for m, replies in items]
         order = sorted(range(len(encoded)), key=lambda i: encoded[i].tokens)
-        found: list[list[float]] = [[] for _ in encoded]
+        scores: list[list[float]] = [[] for _ in encoded]
         with torch.no_grad(), autocast(self.device, self.precision):
             for group in microbatches([encoded[i].tokens for i in order], ROW_TOKENS):
                 members = [order[i] for i in group]
@@ -111,5 +112,5 @@ class PreferenceModel:
                 flat = scores_R.tolist()
                 for i in members:
                     count = len(encoded[i].replies)
-                    found[i], flat = flat[:count], flat[count:]
-        return found
+                    scores[i], flat = flat[:count], flat[count:]
+        return scores

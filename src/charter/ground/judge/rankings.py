@@ -1,8 +1,8 @@
-"""Comparisons gathered by prompt: a prompt once, its distinct replies behind it, and the pairs among them.
+"""Groups comparisons by prompt: the prompt once, its distinct replies, and the pairs among them.
 
-All pairs of one prompt stand in one optimizer step, behind one pass over the prompt and each reply (Ouyang 2022,
-2203.02155, section 3.5): a reply that wins one pair and loses another is pulled both ways at once. Splits are by first
-user turn, so that no prompt stands on both sides.
+All pairs of one prompt are in one optimizer step, with one pass over the prompt and each reply (Ouyang 2022,
+2203.02155, section 3.5). So a reply that wins one pair and loses another gets both gradients at once. Splits are by
+first user turn, so no prompt is on both sides.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.measure.counts import BUILT
-from charter.ground.measure.score import ranked_right
+from charter.ground.measure.score import rank_accuracy
 from charter.ground.text.dialogue import Comparison, Message, cluster_of, first_turn
 from charter.ground.text.template import Template
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A comparison within a ranking: where its two replies stand there, and its weight in the loss, 1 on average."""
+    """A comparison within a ranking: the places of its two replies, and its weight in the loss (mean 1)."""
 
     comparison: Comparison
     chosen: int
@@ -48,17 +48,17 @@ def share_of(comparison: Comparison, purpose: str) -> float:
     return int(first_turn(comparison, purpose)[:14], 16) / 2**56
 
 
-def kept_apart(
-    rows: Sequence[Comparison], given: Sequence[Comparison], share: float
+def split_heldout(
+    rows: Sequence[Comparison], heldout: Sequence[Comparison], share: float
 ) -> tuple[list[Comparison], list[Comparison]]:
-    """Training and held-out comparisons, disjoint in their first user turns: those given are held out whole; without
-    any, a share of the prompts is."""
-    if given:
-        known = {share_of(c, "heldout") for c in given}
-        return [c for c in rows if share_of(c, "heldout") not in known], list(given)
-    # a labeller worse than chance is no truth to measure by
-    kept = [c for c in rows if share_of(c, "heldout") < share and c.weight > 0]
-    return [c for c in rows if share_of(c, "heldout") >= share], kept
+    """Training and held-out comparisons, disjoint in their first user turns. Without `heldout`, a share of the prompts
+    is held out."""
+    if heldout:
+        heldout_shares = {share_of(c, "heldout") for c in heldout}
+        return [c for c in rows if share_of(c, "heldout") not in heldout_shares], list(heldout)
+    # labels worse than chance (weight 0) can't measure accuracy
+    sample = [c for c in rows if share_of(c, "heldout") < share and c.weight > 0]
+    return [c for c in rows if share_of(c, "heldout") >= share], sample
 
 
 def rank(
@@ -68,10 +68,10 @@ def rank(
     weight_of: Callable[[Comparison], float],
     prompts_alike: bool = False,
 ) -> list[Ranking]:
-    """Comparisons gathered by prompt, in the order of their first, within `context` tokens.
+    """Comparisons grouped by prompt, in order of first appearance, within `context` tokens.
 
-    Weights have mean 1, so that the learning rate means the same whatever they are. Where prompts count equally, a pair
-    weighs 1 / pairs of its prompt (Ouyang 2022, section 3.5: 1 / (K choose 2) before the sum over K replies).
+    Weights are scaled to mean 1, so the learning rate doesn't depend on them. With `prompts_alike` a pair weighs
+    1 / pairs of its prompt (Ouyang 2022, section 3.5: 1 / (K choose 2) before the sum over K replies).
     """
     gathered: dict[str, list[Comparison]] = {}
     for c in rows:
@@ -94,33 +94,33 @@ def rank(
 
 
 def count_pairs(rankings: Sequence[Ranking]) -> int:
-    """How many pairs there are among some rankings."""
+    """The number of pairs in the rankings."""
     return sum(len(ranking.pairs) for ranking in rankings)
 
 
 def duels(rankings: Sequence[Ranking]) -> list[tuple[Pair, int, int]]:
-    """Each pair of some rankings, and where its chosen and its rejected reply stand among all their replies."""
-    found, at = [], 0
+    """Each pair of the rankings, with the places of its chosen and rejected replies among all replies."""
+    rows, at = [], 0
     for ranking in rankings:
-        found += [(pair, at + pair.chosen, at + pair.rejected) for pair in ranking.pairs]
+        rows += [(pair, at + pair.chosen, at + pair.rejected) for pair in ranking.pairs]
         at += len(ranking.texts)
-    return found
+    return rows
 
 
 def count_origins(comparisons: Sequence[Comparison]) -> dict[str, int]:
-    """How many pairs come from whom and of which axis: pairs_human, pairs_simulated, pairs_ai (whatever the principle),
-    pairs_authored, pairs_built (made by the room) ...; axis_helpful ..."""
+    """Counts pairs by origin and by axis: pairs_human, pairs_simulated, pairs_ai (under any principle), pairs_authored,
+    pairs_built (by the room) ...; axis_helpful ..."""
     whose = Counter(
         "built" if c.source.endswith(BUILT) else c.source.partition(":")[0] or "unknown" for c in comparisons
     )
     axes = Counter(c.axis for c in comparisons)
-    found = {f"pairs_{name}": whose[name] for name in sorted(whose)}
-    return found | {f"axis_{name}": axes[name] for name in sorted(axes)}
+    counts = {f"pairs_{name}": whose[name] for name in sorted(whose)}
+    return counts | {f"axis_{name}": axes[name] for name in sorted(axes)}
 
 
 def heldout_rows(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
-    """One kept row a held-out pair, by the scores of the replies of each ranking: every figure is computed again from
-    these rows. Its id is the cluster, which pairs of one first user turn share."""
+    """One kept row per held-out pair, from the scores of each ranking's replies; every figure is recomputed from these
+    rows. `id` is the cluster: pairs with the same first user turn share it."""
     rows = []
     for ranking, own in zip(rankings, scores, strict=True):
         for pair in ranking.pairs:
@@ -135,7 +135,7 @@ def heldout_rows(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]])
                     "chosen_score": chosen,
                     "rejected_score": rejected,
                     "p_chosen": pair.comparison.p_chosen,
-                    "correct": ranked_right(pair.comparison.p_chosen, chosen, rejected),
+                    "correct": rank_accuracy(pair.comparison.p_chosen, chosen, rejected),
                     "chosen_tokens": lengths[0],
                     "rejected_tokens": lengths[1],
                 }

@@ -1,8 +1,8 @@
-"""The rater's verdict: whether its ratings of harm are worth more than one and the same number for everything.
+"""The rater's verdict: are its ratings of harm better than one constant for all conversations?
 
-On its held-out conversations a fit rater has a smaller squared error than the best constant, surely: the upper end of
-the 95 % interval of  sum (score - rating)^2 / sum (rating - mean)^2  lies below 1. An unfit rater is named as such
-wherever its numbers stand.
+On held-out conversations a fit rater's squared error is smaller than that of the best constant: the upper end of the
+95 % interval of  sum (score - rating)^2 / sum (rating - mean)^2  is below 1. Wherever its numbers appear, an unfit
+rater is marked as unfit.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from charter.ground.measure.score import Table
 from charter.ground.text.dialogue import Dialogue
 
 LOWEST, HIGHEST = 0.0, 4.0
-KEPT = f"samples/{RATINGS}"  # where the step that made a rater keeps the rows of its verdict
+KEPT = f"samples/{RATINGS}"  # the rows of the verdict in the step that trained a rater
 
 
 def rating_of(dialogue: Dialogue) -> float:
-    """How harmful a conversation was found. Raises CharterError for none, and for what is no number from 0 to 4."""
+    """The rating of a conversation's harm. Raises CharterError if it is missing or no number from 0 to 4."""
     rating = dialogue.meta.get("rating")
     if rating is None:
         raise CharterError(
@@ -35,13 +35,13 @@ def rating_of(dialogue: Dialogue) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RaterVerdict:
-    """Kept rows (one a held-out conversation), and what follows from them."""
+    """Kept rows (one per held-out conversation), and the verdict."""
 
     rows: Sequence[dict[str, Any]]
 
     @property
     def ratio(self) -> Table:
-        """Squared error over that of the best constant."""
+        """Squared error divided by that of the best constant."""
         return error_ratio(self.rows)
 
     @property
@@ -51,7 +51,7 @@ class RaterVerdict:
 
     @property
     def why(self) -> str:
-        """The verdict in words, with the ratio that it rests on."""
+        """The verdict in words, with the ratio behind it."""
         table = self.ratio
         low, high = interval(table)
         if low is None or high is None:

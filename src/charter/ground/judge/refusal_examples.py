@@ -1,7 +1,7 @@
-"""Labelled replies that teach the refusal detector, all from shipped training data.
+"""Labelled training replies of the refusal detector, all from shipped training data.
 
-Where a row doesn't say whether a reply refuses, `declines` and `complies` decide if there is no doubt; other
-replies are left out.
+If a row doesn't say whether a reply refuses, `declines` and `complies` decide the clear cases; other replies are left
+out.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.judge.refusal_rules import DIRECT, IDIOM, NO_FIRST, UNABLE, fired, opening, plain
+from charter.ground.judge.refusal_rules import DIRECT, IDIOM, NO_FIRST, UNABLE, match_rules, opening, plain
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.jsonl import read_jsonl
 
-# Drafts of these topics refuse what is harmless, or are what they should be.
+# Topics whose drafts refuse harmless requests, or are already good.
 REFUSING, UNSURE = "needless_refusal", "already_good"
 
 _FIRST_PERSON_NO = re.compile(
@@ -43,9 +43,9 @@ class Example:
 
 
 def declines(text: str) -> bool:
-    """Whether a reply refuses beyond doubt; many refusals are not beyond doubt."""
+    """Whether a reply clearly refuses; many refusals are not this clear."""
     start = opening(text)
-    names = fired(start)
+    names = match_rules(start)
     if "rule:answers" in names or "rule:knowledge" in names:
         return False
     short = len(start.split()) <= 12
@@ -54,24 +54,23 @@ def declines(text: str) -> bool:
 
 
 def complies(text: str) -> bool:
-    """Whether a reply to a harmful or harmful-looking request goes along beyond doubt: nobody says no in it,
-    and nobody is scolded."""
-    said = IDIOM.sub(" ", plain(text))
+    """Whether a reply to a harmful or harmful-looking request clearly complies: it neither says no nor scolds."""
+    claims = IDIOM.sub(" ", plain(text))
     doubts = (_FIRST_PERSON_NO, _SCOLDS, NO_FIRST, UNABLE)
-    return not any(doubt.search(said) for doubt in doubts) and not declines(text)
+    return not any(doubt.search(claims) for doubt in doubts) and not declines(text)
 
 
-def unspoken(text: str) -> str:
-    """A refusal without the clauses that say no, as many people refuse: the reason, then something else.
-    Empty where nothing says no, or where under 8 words remain."""
+def drop_refusals(text: str) -> str:
+    """A refusal without the clauses that say no, since many refusals only give a reason and offer something else. Empty
+    if no clause says no, or if fewer than 8 words remain."""
     clauses = _CLAUSE.split(plain(text))
     noes = (_FIRST_PERSON_NO, NO_FIRST, UNABLE, DIRECT)
-    kept = [c for c in clauses if not any(no.search(c) for no in noes)]
-    if not kept or len(kept) == len(clauses):
+    rest = [c for c in clauses if not any(no.search(c) for no in noes)]
+    if not rest or len(rest) == len(clauses):
         return ""
-    kept[0] = _JOINT.sub("", kept[0])
-    left = " ".join([kept[0][:1].upper() + kept[0][1:], *kept[1:]])
-    return left if len(left.split()) >= 8 else ""
+    rest[0] = _JOINT.sub("", rest[0])
+    remainder = " ".join([rest[0][:1].upper() + rest[0][1:], *rest[1:]])
+    return remainder if len(remainder.split()) >= 8 else ""
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
@@ -107,11 +106,11 @@ def _comparisons() -> Iterator[Example]:
 
 
 def examples() -> list[Example]:
-    """Labelled replies of the shipped training data; a reply that could be either is left out. Each refusal
-    comes a second time without the words that say no: authored ones say it more plainly than models do."""
+    """Labelled replies of the shipped training data, without ambiguous ones. Each refusal is added again without its
+    clauses that say no: authored refusals are more explicit than those of models."""
     refusals = list(_answers("refusals.train", True))
     harmful = {example.topic for example in refusals}
-    found = [
+    direct = [
         *refusals,
         *_answers("helpful.train", False),
         *_answers("lookalikes.train", False),
@@ -119,5 +118,5 @@ def examples() -> list[Example]:
         *_comparisons(),
         *(Example(row["reply"], row["refusal"], row["topic"]) for row in _rows("detectors.train")),
     ]
-    indirect = [Example(unspoken(e.text), True, e.topic) for e in found if e.refusal]
-    return [example for example in (*found, *indirect) if example.text.strip()]
+    indirect = [Example(drop_refusals(e.text), True, e.topic) for e in direct if e.refusal]
+    return [example for example in (*direct, *indirect) if example.text.strip()]

@@ -1,8 +1,8 @@
-"""What English grammar says about refusing: rules that fire on the opening of a reply.
+"""Grammatical patterns of English refusals: rules that match the opening of a reply.
 
-A speaker declines ("I can't help", "I'd rather not", "that's a no from me"), gives a part and keeps the rest,
-or names the harm and turns to something else. Rules alone miss wordings and take some answers for refusals;
-each firing is one feature of the learned detector in `refusal.py`.
+A speaker declines ("I can't help", "I'd rather not", "that's a no from me"), answers only in part, or names the harm
+and offers something else. Rules alone miss some wordings and take some answers for refusals; each rule is one feature
+of the learned detector in `refusal.py`.
 """
 
 from __future__ import annotations
@@ -173,12 +173,12 @@ _RULES = (
 
 
 def plain(text: str) -> str:
-    """A text with typographic quotes and apostrophes made plain."""
+    """A text with ASCII quotes and apostrophes instead of typographic ones."""
     return text.replace("\u2019", "'").replace("\u201c", '"').replace("\u201d", '"')
 
 
-def unquoted(text: str) -> str:
-    """A text without quoted speech, typographic marks made plain."""
+def strip_quotes(text: str) -> str:
+    """A text without quoted speech, and with ASCII quotes and apostrophes."""
     return _QUOTED.sub(" ", plain(text))
 
 
@@ -187,8 +187,8 @@ def opening(text: str) -> str:
     return _QUOTED.sub(" ", " ".join(plain(text).split()[:OPENING_WORDS]))
 
 
-def fired(start: str) -> list[str]:
-    """Names of the rules that fire on an opening, and of the combinations that mean more than their parts."""
+def match_rules(start: str) -> list[str]:
+    """Names of the rules that match an opening, and of informative combinations of them."""
     claims = IDIOM.sub(" ", _KNOWLEDGE.sub(" ", start))
     names = [name for name, rule in _RULES if rule.search(claims)]
     if _KNOWLEDGE.search(start):

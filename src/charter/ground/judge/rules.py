@@ -1,12 +1,12 @@
-"""Rule rewards: what a reply is worth by plain rules, each in a unit of its own and without a model that grades.
+"""Rule rewards: rewards of a reply by simple rules without a grader. Each rule has its own unit.
 
-    refusal    (1 - 2 p) · (-1 if refused else 1)      p: probability that the prompt ought to be refused
+    refusal    (1 - 2 p) · (-1 if refused else 1)      p: probability that the prompt should be refused
     cut        -1 for a reply cut at the limit
     loop       -1 for a reply that repeats itself without end
-    length     -1 for each 100 tokens beyond a bound
+    length     -1 per 100 tokens beyond a bound
 
-So weights above 0 reward answers to harmless prompts, refusals of unsafe ones, and whole, varied, short replies. A
-prompt of which nothing is known, or with p one half, earns nothing by the rule of refusals.
+Positive weights reward answers to harmless prompts, refusals of unsafe ones, and complete, varied, short replies. The
+refusal rule gives 0 for a prompt without a label or with p one half.
 
 Source: Mu 2024 (2411.01111), rule-based rewards beside a preference model. Bai 2022b (2212.08073) has none.
 """
@@ -19,14 +19,14 @@ LENGTH_UNIT = 100  # tokens
 
 
 def refusal(refused: bool, p_refuse: float | None) -> float:
-    """Agreement, from -1 to 1, of refusing or answering with the prompt's label; 0 for a prompt without one."""
+    """Agreement with the prompt's label, from -1 to 1; 0 for a prompt without a label."""
     if p_refuse is None:
         return 0.0
     return (1 - 2 * p_refuse) * (-1.0 if refused else 1.0)
 
 
 def cut(stop: str) -> float:
-    """-1 for a reply that ended at the limit of tokens, else 0."""
+    """-1 for a reply that ended at the token limit, else 0."""
     return -1.0 if stop == "length" else 0.0
 
 
@@ -36,5 +36,5 @@ def loop(text: str) -> float:
 
 
 def length(tokens: int, bound: int) -> float:
-    """Hundreds of tokens beyond the bound, below 0."""
+    """Minus the hundreds of tokens beyond the bound."""
     return -max(0, tokens - bound) / LENGTH_UNIT

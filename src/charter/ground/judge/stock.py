@@ -1,4 +1,4 @@
-"""Stock phrases: words that fit any request and so say nothing about this one.
+"""Detects stock phrases: words that fit any request and so say nothing about this one.
 
 Five families: the speaker describes itself ("as an AI language model"), comforts by formula ("your feelings
 are valid"), moralises ("everyone deserves respect"), covers itself ("please consult a professional"), or
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from charter.ground.judge.refusal_rules import unquoted
+from charter.ground.judge.refusal_rules import strip_quotes
 
 _IS = r"(?:'s| is)"
 _VERY = r"(?:very |really |always |also |crucially |extremely |so |truly )*"
@@ -117,6 +117,6 @@ _STOCK = re.compile("|".join((*_SELF, *_COMFORT, *_MORAL, *_CAUTION, *_FILLER)),
 
 
 def is_boilerplate(text: str) -> bool:
-    """Whether a reply carries a stock phrase of self-description, comfort, morals, caution or filler; what it
-    quotes for somebody else to say doesn't count."""
-    return bool(_STOCK.search(unquoted(text)))
+    """Whether a reply has a stock phrase of self-description, comfort, morals, caution or filler; quoted speech doesn't
+    count."""
+    return bool(_STOCK.search(strip_quotes(text)))

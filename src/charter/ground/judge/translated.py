@@ -1,4 +1,4 @@
-"""The counts of a translated sentence, which add up to the corpus scores of `measure.translation`."""
+"""The counts of a translated sentence. Their sums give the corpus scores of `measure.translation`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ PIECES = "flores200"
 
 
 def sentence_counts(bleu: BLEU | None, reply: str, reference: str) -> dict[str, list[int]]:
-    """What one sentence adds to the sums of `measure.translation.bleu`, where there is a tokenizer, and `.chrf`; the
-    lines of a reply are one."""
+    """The counts that one sentence adds to `measure.translation.chrf` and, with a tokenizer, `.bleu`. Line breaks of
+    the reply become blanks."""
     hypothesis = " ".join(reply.split())
     letters = {"chrf": chrf_counts(hypothesis, reference)}
     if bleu is None:
         return letters
-    found = bleu.corpus_score([hypothesis], [[reference]])
-    return {"bleu": [found.sys_len, found.ref_len, *found.counts, *found.totals]} | letters
+    score = bleu.corpus_score([hypothesis], [[reference]])
+    return {"bleu": [score.sys_len, score.ref_len, *score.counts, *score.totals]} | letters
 
 
 def at_hand(tokenizer: str) -> BLEU | None:
-    """BLEU by a tokenizer; None where its model is not on this disk, so that nothing is fetched."""
+    """BLEU with a tokenizer; None if its model is not on this disk: nothing is downloaded."""
     model = Path(SACREBLEU_DIR) / "models" / Path(SPM_MODELS[PIECES]["url"]).name
     return None if tokenizer == PIECES and not model.is_file() else BLEU(tokenize=tokenizer)

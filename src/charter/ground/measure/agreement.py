@@ -1,4 +1,4 @@
-"""Agreement of raters on items that several of them put into categories: percent, Fleiss' kappa, Krippendorff's alpha.
+"""Agreement of raters on categorical items: percent, Fleiss' kappa, Krippendorff's alpha.
 
 With n_ic raters of item i in category c and m_i = sum over c of n_ic >= 2 raters
 
@@ -7,8 +7,8 @@ With n_ic raters of item i in category c and m_i = sum over c of n_ic >= 2 rater
     alpha = 1 - (n - 1) sum over i, c != d of n_ic n_id / (m_i - 1) / sum over c != d of n_c n_d
 
 Items may have different numbers of raters: kappa then gives every item the same weight, in P and in Pe (Gwet 2014),
-which is Fleiss 1971 where the numbers are equal; alpha (Krippendorff 2011, nominal) gives every vote the same. Items
-of one rater say nothing and are left out. Intervals resample items.
+which is Fleiss 1971 if the numbers are equal; alpha (Krippendorff 2011, nominal) weighs every vote the same. Items with
+one rater are excluded. Intervals resample items.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from charter.ground.measure.score import Floats
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A number with its 95 % interval; None where it is not defined, such as a kappa of votes that are all the same."""
+class Estimate:
+    """A number with its 95 % interval; None if undefined, such as a kappa of votes that are all the same."""
 
     value: float | None
     low: float | None
@@ -34,21 +34,22 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How raters agree on `items` items with `votes` votes."""
+    """Agreement of raters on `items` items with `votes` votes."""
 
     items: int
     votes: int
-    percent: Measured
-    kappa: Measured
-    alpha: Measured
+    percent: Estimate
+    kappa: Estimate
+    alpha: Estimate
 
 
 def agreement(patterns: Iterable[Sequence[int]], seed: int = 0) -> Agreement | None:
-    """Of items, each as the number of raters in every category; None without an item of two raters."""
+    """Agreement on items. patterns: the number of raters in each category, per item. None without an item of two
+    raters."""
     distinct = Counter(tuple(pattern) for pattern in patterns if sum(pattern) > 1)
     if not distinct:
         return None
-    ordered = sorted(distinct)  # items of one pattern are alike, so that patterns are drawn by their share
+    ordered = sorted(distinct)  # items of one pattern are alike, so patterns are drawn by their share
     counts = np.array(ordered, dtype=np.float64)
     many = np.array([distinct[pattern] for pattern in ordered], dtype=np.float64)
     raters, items = counts.sum(axis=1), int(many.sum())
@@ -61,47 +62,49 @@ def agreement(patterns: Iterable[Sequence[int]], seed: int = 0) -> Agreement | N
         items,
         int(raters @ many),
         _percent(by_item, many, draws),
-        _measured(kappa, by_item, many, draws),
-        _measured(_alpha, by_vote, many, draws),
+        _estimate(kappa, by_item, many, draws),
+        _estimate(_alpha, by_vote, many, draws),
     )
 
 
 def kappa(sums: Floats) -> Floats:
-    """Of sums [..., 2 + categories]: P_i, items, shares of each category."""
+    """Kappa from sums [..., 2 + categories]: P_i, items, shares of each category."""
     shares = sums[..., 2:] / sums[..., 1:2]
     chance = (shares**2).sum(axis=-1)
-    return _corrected(sums[..., 0] / sums[..., 1], chance)
+    return _correct_for_chance(sums[..., 0] / sums[..., 1], chance)
 
 
 def _alpha(sums: Floats) -> Floats:
-    """Of sums [..., 2 + categories]: agreeing votes, votes, votes of each category."""
+    """Alpha from sums [..., 2 + categories]: agreeing votes, votes, votes of each category."""
     votes, each = sums[..., 1], sums[..., 2:]
-    return _corrected(sums[..., 0] / votes, (each * (each - 1)).sum(axis=-1) / (votes * (votes - 1)))
+    return _correct_for_chance(sums[..., 0] / votes, (each * (each - 1)).sum(axis=-1) / (votes * (votes - 1)))
 
 
-def _corrected(found: Floats, chance: Floats) -> Floats:
-    """Agreement beyond chance; nan where chance alone makes everybody agree."""
-    found, chance = np.asarray(found), np.asarray(chance)
+def _correct_for_chance(observed: Floats, chance: Floats) -> Floats:
+    """Agreement beyond chance; nan if chance agreement is 1."""
+    observed, chance = np.asarray(observed), np.asarray(chance)
     room = 1 - chance
-    return np.asarray(np.divide(found - chance, room, out=np.full(found.shape, np.nan), where=room > 1e-12))
+    return np.asarray(
+        np.divide(observed - chance, room, out=np.full(observed.shape, np.nan), where=room > 1e-12)
+    )
 
 
-def _measured(statistic: Callable[[Floats], Floats], sums: Floats, many: Floats, draws: Floats) -> Measured:
+def _estimate(statistic: Callable[[Floats], Floats], sums: Floats, many: Floats, draws: Floats) -> Estimate:
     value = float(statistic(many @ sums))
     if np.isnan(value):
-        return Measured(None, None, None)
+        return Estimate(None, None, None)
     values = statistic(draws @ sums)
     values = values[~np.isnan(values)]
     if len(values) < 2 or values.min() == values.max():
-        return Measured(value, None, None)
+        return Estimate(value, None, None)
     low, high = np.percentile(values, [2.5, 97.5])
-    return Measured(value, float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
-def _percent(sums: Floats, many: Floats, draws: Floats) -> Measured:
-    """Share of agreeing pairs; Wilson's interval where all items agree alike, since resampling shows nothing."""
-    found = _measured(lambda totals: totals[..., 0] / totals[..., 1], sums, many, draws)
-    if found.value is None or found.low is not None:
-        return found
+def _percent(sums: Floats, many: Floats, draws: Floats) -> Estimate:
+    """Share of agreeing pairs; Wilson's interval if all items agree alike, since resamples don't vary."""
+    share = _estimate(lambda totals: totals[..., 0] / totals[..., 1], sums, many, draws)
+    if share.value is None or share.low is not None:
+        return share
     items = float(many.sum())
-    return Measured(found.value, *wilson(found.value * items, items))
+    return Estimate(share.value, *wilson(share.value * items, items))

@@ -2,10 +2,10 @@
 
     P(i beats j) = 1 / (1 + exp(r_j - r_i)),  r = (ln 10 / 400) E,  one model's r is 0
 
-Sources: Bradley and Terry 1952 (the model); Ford 1957 (where the maximum exists); Sun and Tran-Dinh 2019 (length of
-Newton's steps); Liang and Zeger 1986 (clustered covariance). Wins are summed by pair first, so that the size of a fit
-is the number of pairs and not of votes, and a batch of resamples is one computation. Nothing is regularised: where
-the maximum is infinite, so is what is returned.
+Sources: Bradley and Terry 1952 (the model); Ford 1957 (existence of the maximum); Sun and Tran-Dinh 2019 (length of
+Newton's steps); Liang and Zeger 1986 (clustered covariance). Wins are summed by pair first, so the cost of a fit
+depends on the number of pairs, not of votes, and a batch of resamples is one computation. Nothing is regularised: if
+the maximum is infinite, so is the result.
 
 M models, P pairs, B resamples, C kinds of clusters.
 """
@@ -36,7 +36,7 @@ BLOCK = 250  # resamples computed at a time
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """Which models meet: pairs [P] of numbers of models below `models`; and the one whose rating is 0."""
+    """The compared pairs [P], as indices of models below `models`; and the base, whose rating is 0."""
 
     models: int
     first: Ints
@@ -54,8 +54,8 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """Votes that stand or fall together: wins [C, 2P] of each kind of cluster (of the first of each pair, then of the
-    second), and how many clusters there are of that kind. A vote by itself is a cluster, too."""
+    """Clusters of dependent votes: wins [C, 2P] of each kind of cluster (of the first of each pair, then of the
+    second), and the number of clusters of that kind. A single vote is a cluster, too."""
 
     wins: Any
     many: Floats
@@ -71,55 +71,55 @@ class Clusters:
 
 
 def clusters(kinds: Ints, places: Ints, wins: Floats, many: Floats, pairs: int) -> Clusters:
-    """Sums wins by kind of cluster and place: a pair's number for its first model, that plus P for its second."""
-    found = coo_matrix((wins, (kinds, places)), shape=(len(many), 2 * pairs))
-    return Clusters(found.tocsr(), many)
+    """Sums wins by kind of cluster and place: a pair's index for its first model, that plus P for its second."""
+    wins_by_kind = coo_matrix((wins, (kinds, places)), shape=(len(many), 2 * pairs))
+    return Clusters(wins_by_kind.tocsr(), many)
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """95 % intervals of all differences, rating of row less rating of column [M, M], in nats; may be infinite."""
+    """95 % intervals of all differences, rating of row minus rating of column [M, M], in nats; may be infinite."""
 
     low: Floats
     high: Floats
 
 
 def place(design: Design, wins: Floats) -> Floats:
-    """[M] of wins [2P]: 0 for models that have a finite rating beside the base, inf for those that only ever won
-    against it, through others too, -inf for those that only ever lost, nan where no chain of wins leads either way.
+    """Classifies models [M] by wins [2P]: 0 for a finite rating relative to the base; inf if chains of wins lead only
+    from the model to the base, -inf if they lead only from the base, nan if there is none either way.
     """
     one, two = np.split(wins > 0, 2)
     sources = np.concatenate([design.first[one], design.second[two]])
     targets = np.concatenate([design.second[one], design.first[two]])
     graph = csr_matrix((np.ones(len(sources)), (sources, targets)), shape=(design.models, design.models))
-    below, above = (_reached(graph, design.base), _reached(graph.T.tocsr(), design.base))
+    below, above = (_find_reachable(graph, design.base), _find_reachable(graph.T.tocsr(), design.base))
     return np.select([below & above, above, below], [0.0, np.inf, -np.inf], np.nan)
 
 
-def _reached(graph: Any, start: int) -> NDArray[np.bool_]:
-    found = np.zeros(graph.shape[0], dtype=bool)
-    found[breadth_first_order(graph, start, return_predecessors=False)] = True
-    return found
+def _find_reachable(graph: Any, start: int) -> NDArray[np.bool_]:
+    reachable = np.zeros(graph.shape[0], dtype=bool)
+    reachable[breadth_first_order(graph, start, return_predecessors=False)] = True
+    return reachable
 
 
-def within(design: Design, kept: NDArray[np.bool_]) -> tuple[Design, Ints]:
-    """The design among some of the models, and which pairs are left."""
-    number = np.cumsum(kept) - 1
-    pairs = np.flatnonzero(kept[design.first] & kept[design.second])
+def within(design: Design, mask: NDArray[np.bool_]) -> tuple[Design, Ints]:
+    """The design restricted to some models, and the indices of the remaining pairs."""
+    number = np.cumsum(mask) - 1
+    pairs = np.flatnonzero(mask[design.first] & mask[design.second])
     first, second = number[design.first[pairs]], number[design.second[pairs]]
-    return Design(int(kept.sum()), first, second, int(number[design.base])), pairs
+    return Design(int(mask.sum()), first, second, int(number[design.base])), pairs
 
 
 def fit(design: Design, wins: Floats, start: Floats | None = None) -> tuple[Floats, NDArray[np.bool_]]:
-    """Ratings [B, M] in nats of wins [B, 2P], and which of them are a maximum; of the others, whose maximum is infinite
-    or not one alone, no rating says anything.
+    """Ratings [B, M] in nats of wins [B, 2P], and a mask of those at a finite, unique maximum; other ratings are
+    meaningless.
 
-    Newton's method. A step whose longest difference is d is shortened to ln(1 + d) / d of it, which never falls and
-    converges from anywhere. Whether there is a maximum the wins say and not how the steps end: near 37 nats, where a
-    probability rounds to 1, they are as short as at a maximum.
+    Newton's method. A step whose largest difference is d is scaled by ln(1 + d) / d: the likelihood never falls, and
+    the method converges from any start. The wins decide whether there is a maximum, not the step length: near 37 nats a
+    probability rounds to 1, and steps are as short as at a maximum.
     """
     ratings = np.tile(np.zeros(design.models) if start is None else start, (len(wins), 1))
-    done = _joined(design, wins)
+    done = _strongly_connected(design, wins)
     todo = np.flatnonzero(done)
     if design.models < 2 or not len(todo):
         return ratings, done
@@ -142,13 +142,13 @@ def fit(design: Design, wins: Floats, start: Floats | None = None) -> tuple[Floa
     return ratings, done
 
 
-def _joined(design: Design, wins: Floats) -> NDArray[np.bool_]:
-    """In which rows [B] of wins [B, 2P] chains of wins lead from each model to each other, so that there is one maximum
-    and it is finite (Ford 1957)."""
+def _strongly_connected(design: Design, wins: Floats) -> NDArray[np.bool_]:
+    """Whether chains of wins lead from each model to every other, by row [B] of wins [B, 2P]. Then there is one
+    maximum, and it is finite (Ford 1957)."""
     one, two = np.split(wins > 0, 2, axis=1)
     beat = np.zeros((len(wins), design.models, design.models), dtype=np.float32)
     beat[:, design.first, design.second], beat[:, design.second, design.first] = one, two
-    found = np.ones(len(wins), dtype=bool)
+    connected = np.ones(len(wins), dtype=bool)
     for graph in (beat, beat.transpose(0, 2, 1)):  # to the base, then from it
         reached = np.zeros((len(wins), design.models, 1), dtype=np.float32)
         reached[:, design.base] = 1
@@ -157,29 +157,29 @@ def _joined(design: Design, wins: Floats) -> NDArray[np.bool_]:
             if np.array_equal(further, reached):
                 break
             reached = further
-        found &= reached.all(axis=(1, 2))
-    return found
+        connected &= reached.all(axis=(1, 2))
+    return connected
 
 
 def chances(design: Design, ratings: Floats) -> Floats:
-    """Probability [..., P] that the first of each pair wins, of ratings [..., M]."""
+    """Probability [..., P] that the first of each pair wins, from ratings [..., M]."""
     return np.asarray(expit(ratings[..., design.first] - ratings[..., design.second]))
 
 
 def information(design: Design, weights: Floats) -> Floats:
-    """Minus the second derivative of the log-likelihood by all ratings but the base's, [B, M-1, M-1], where `weights`
-    [B, P] are votes x p x (1 - p)."""
-    found = np.zeros((len(weights), design.models, design.models))
-    found[:, design.first, design.second] = found[:, design.second, design.first] = -weights
+    """Minus the second derivative of the log-likelihood by all ratings but the base's, [B, M-1, M-1]. weights [B, P]:
+    votes x p x (1 - p)."""
+    matrix = np.zeros((len(weights), design.models, design.models))
+    matrix[:, design.first, design.second] = matrix[:, design.second, design.first] = -weights
     diagonal = np.arange(design.models)
-    found[:, diagonal, diagonal] = -found.sum(axis=2)
+    matrix[:, diagonal, diagonal] = -matrix.sum(axis=2)
     free = np.delete(diagonal, design.base)
-    return found[:, free[:, None], free]
+    return matrix[:, free[:, None], free]
 
 
 def covariance(design: Design, wins: Floats, ratings: Floats) -> Floats:
-    """Of ratings [M] at the maximum for wins [2P], votes being independent: the inverse information [M, M], 0 for the
-    base."""
+    """Covariance of ratings [M] at the maximum for wins [2P] and independent votes: the inverse information [M, M], 0
+    for the base."""
     p = chances(design, ratings)
     votes = wins[: len(p)] + wins[len(p) :]
     inverse = np.linalg.inv(information(design, (votes * p * (1 - p))[None])[0])
@@ -187,8 +187,8 @@ def covariance(design: Design, wins: Floats, ratings: Floats) -> Floats:
 
 
 def sandwich(design: Design, votes: Clusters, ratings: Floats) -> Floats:
-    """The same where only clusters are independent: inverse information x sum of outer products of the clusters'
-    scores x inverse information, times G / (G - 1) for G clusters."""
+    """The same if only clusters are independent: inverse information x sum of outer products of the clusters' scores x
+    inverse information, times G / (G - 1) for G clusters."""
     p = chances(design, ratings)
     pairs, incidence = len(p), design.incidence
     won, lost = votes.wins[:, :pairs].multiply(1 - p), votes.wins[:, pairs:].multiply(p)
@@ -204,22 +204,22 @@ def normal_ends(ratings: Floats, spread: Floats) -> Ends:
 
 
 def clustered_ends(design: Design, ways: Sequence[Clusters], ratings: Floats) -> Ends:
-    """Student's t on the sandwich, with one degree of freedom less than there are clusters.
+    """Student's t on the sandwich covariance; degrees of freedom: clusters - 1.
 
-    Votes may be clustered in two ways, as by rater and by item; the third of `ways` then are those that share both.
-    The squares of the first two half-widths are added and that of the third is taken off (variances: Cameron, Gelbach
-    and Miller 2011; that each has its own t is ours), which leaves no less than either. With fewer than FEW clusters,
-    whose scores can cancel by chance, no half-width is below that of independent votes.
+    Votes may be clustered in two ways, such as by rater and by item; the third of `ways` is then their intersection.
+    The squared half-widths of the first two are added and that of the third is subtracted; the result is never below
+    either of the first two. (For variances: Cameron, Gelbach and Miller 2011; a separate t for each is ours.) With
+    fewer than FEW clusters, whose scores can cancel by chance, no half-width is below that of independent votes.
     """
-    found = []
+    squares = []
     for votes in ways:
         square = float(stdtrit(votes.count - 1, 0.975)) ** 2 * _variances(sandwich(design, votes, ratings))
         if votes.count < FEW:
             square = np.maximum(square, Z * Z * _variances(covariance(design, votes.total, ratings)))
-        found.append(square)
-    widest = found[0]
+        squares.append(square)
+    widest = squares[0]
     if len(ways) > 1:
-        widest = np.maximum(np.maximum(found[0], found[1]), found[0] + found[1] - found[2])
+        widest = np.maximum(np.maximum(squares[0], squares[1]), squares[0] + squares[1] - squares[2])
     return _around(ratings, np.sqrt(widest))
 
 
@@ -229,38 +229,38 @@ def _around(ratings: Floats, half: Floats) -> Ends:
 
 
 def _variances(spread: Floats) -> Floats:
-    """Of all differences, from a covariance [M, M]."""
+    """Variances of all differences, from a covariance [M, M]."""
     own = np.diag(spread)
     return np.maximum(0.0, own[:, None] + own - 2 * spread)
 
 
 def resample(design: Design, votes: Clusters, ratings: Floats, resamples: int, seed: int) -> Floats:
-    """Ratings [B, M] of resampled clusters, from the maximum for all as a start; inf, -inf and nan as `place` says."""
+    """Ratings [B, M] of resampled clusters, started at the maximum for all; inf, -inf and nan as in `place`."""
     rng = np.random.default_rng(seed)
     share = votes.many / votes.many.sum()
-    found = []
+    blocks = []
     for at in range(0, resamples, BLOCK):
         draws = rng.multinomial(votes.count, share, size=min(BLOCK, resamples - at)).astype(np.float64)
         wins = np.asarray((votes.wins.T @ draws.T).T)
         block, done = fit(design, wins, ratings)
         for row in np.flatnonzero(~done):
-            block[row] = _one_sided(design, wins[row])
-        found.append(block)
-    return np.concatenate(found)
+            block[row] = _rate_one_sided(design, wins[row])
+        blocks.append(block)
+    return np.concatenate(blocks)
 
 
-def _one_sided(design: Design, wins: Floats) -> Floats:
-    """Ratings [M] of a resample in which some models only won, only lost, or were not drawn."""
-    found = place(design, wins)
-    kept = found == 0
-    inner, pairs = within(design, kept)
+def _rate_one_sided(design: Design, wins: Floats) -> Floats:
+    """Ratings [M] of a resample in which some models only won, only lost, or were not sampled."""
+    ratings = place(design, wins)
+    finite = ratings == 0
+    inner, pairs = within(design, finite)
     both = np.concatenate([pairs, pairs + len(design.first)])
-    found[kept] = fit(inner, wins[None, both])[0][0]
-    return found
+    ratings[finite] = fit(inner, wins[None, both])[0][0]
+    return ratings
 
 
 def bootstrap_ends(draws: Floats) -> Ends:
-    """Percentiles of all differences of resampled ratings [B, M]; an unknown difference widens both ends."""
+    """Percentiles of all differences of resampled ratings [B, M]; an undefined difference widens both ends."""
     count, models = draws.shape
     least = math.floor(0.025 * (count - 1))
     low = np.zeros((models, models))

@@ -1,4 +1,4 @@
-"""The numbers of the debias room: how often fair answers are right, and what the wrong ones lean to (card 3.2)."""
+"""Metrics of the debias room: the accuracy of fair answers, and the direction of wrong ones (card 3.2)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OF_DEBIAS: tuple[Metric, ...] = (
     Metric(
         "debias_stereotyped_ambiguous",
         DEBIAS,
-        counts.stereotyped,
+        counts.stereotyped_share,
         "neither",
         "of fair answers that name a person though the context is silent, those that follow the stereotype",
         label="Follow the stereotype",

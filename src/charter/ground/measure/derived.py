@@ -1,6 +1,6 @@
-"""Numbers made of the tables of other metrics: of two sets of prompts, or of two counts on the same rows.
+"""Metrics derived from the tables of others: two sets of prompts, or two counts on the same rows.
 
-    value = sum of weight * value of a term,   a term the tables of some metrics together, perhaps as z of their rate
+    value = sum of weight * value of a term,   a term pools the tables of some metrics, optionally as z of their rate
 
 Their kept rows are those of their parts.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from charter.ground.measure.detection import as_probit, detection_interval, together
+from charter.ground.measure.detection import as_probit, detection_interval, pool_sets
 from charter.ground.measure.intervals import difference, independent
 from charter.ground.measure.metric import PLAIN, Metric, Term
 from charter.ground.measure.pairs import PARTS
@@ -21,19 +21,20 @@ UNSAFE, LOOKALIKE, HELPFUL = "unsafe_refusal_rate", "lookalike_refusal_rate", "h
 
 
 def term_table(term: Term, tables: Mapping[str, Table]) -> Table:
-    """The table of one term, out of those of all metrics by name."""
+    """The table of one term. tables: of all metrics, by name."""
     parts = [tables[part] for part in term.parts]
-    table = parts[0] if len(parts) == 1 else together(parts)
+    table = parts[0] if len(parts) == 1 else pool_sets(parts)
     return as_probit(table) if term.probit else table
 
 
 def derived_value(metric: Metric, tables: Mapping[str, Table]) -> float:
-    """The number itself. Raises KeyError if a part is missing."""
+    """The value. Raises KeyError if a part is missing."""
     return sum(term.weight * term_table(term, tables).value for term in metric.terms)
 
 
 def derived_interval(metric: Metric, tables: Mapping[str, Table]) -> Ends:
-    """Its 95 % interval: of two z, of two counts on the same rows, or of two sets of prompts whatever their ids."""
+    """The 95 % interval: of two z, of two counts on the same rows, or of two sets of prompts (their ids don't
+    matter)."""
     first, second = metric.terms
     if first.probit:
         harmless = [tables[part] for part in second.parts]
@@ -43,9 +44,9 @@ def derived_interval(metric: Metric, tables: Mapping[str, Table]) -> Ends:
 
 
 def derived_count(metric: Metric, tables: Mapping[str, Table]) -> tuple[int, int]:
-    """(rows, clusters) that it is computed from."""
-    counted = [tables[part] for part in (metric.parts[:1] if metric.paired else metric.parts)]
-    return sum(t.n for t in counted), sum(len(t.clusters) for t in counted)
+    """(rows, clusters) of the metric."""
+    part_tables = [tables[part] for part in (metric.parts[:1] if metric.paired else metric.parts)]
+    return sum(t.n for t in part_tables), sum(len(t.clusters) for t in part_tables)
 
 
 def _detection(

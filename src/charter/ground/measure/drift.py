@@ -1,6 +1,6 @@
-"""Drift of a policy's replies while it learns: a snapshot of them held against the first one, test by test.
+"""Drift of a policy's replies in training: tests of each snapshot of replies against the first.
 
-A snapshot pools replies, each a row with its marks; the prompts are its clusters. Against the first snapshot:
+A snapshot pools replies, each a row with its marks; prompts are the clusters. Against the first snapshot:
 
     rates    z = (q - p) / sqrt(r (1 - r) (1/m + 1/m')) * sqrt((N - 1) / N)      r pooled, m answers / design effect
     length   rank sum of the prompts' mean lengths, ties corrected
@@ -8,13 +8,13 @@ A snapshot pools replies, each a row with its marks; the prompts are its cluster
              z_w     = delta_w / sqrt(1 / (y'_w + a_w) + 1 / (y_w + a_w)),       a_w = PRIOR (y_w + y'_w)
              z_w     * sqrt((1 + 2 PRIOR) / design effect of w in the later sample)
 
-y_w counts the replies in which the n-gram w stands, so that a loop counts once; n sums y over all n-grams of that many
-words, a_0 all a. Longer replies alone thus raise no n-gram. The last line is ours: where nothing changed, the prior
-shrinks the spread of z_w to 1 / sqrt(1 + 2 PRIOR), and the replies to one prompt have its words in common.
+y_w counts the replies that contain the n-gram w, so a loop counts once; n sums y over all n-grams with the same number
+of words, a_0 all a. So longer replies alone raise no n-gram. The last line is ours: without drift the prior shrinks the
+spread of z_w to 1 / sqrt(1 + 2 PRIOR), and replies to one prompt share its words.
 
-Rates and length share half of the level by Holm's correction, n-grams the other half by Bonferroni's, so that a
-snapshot without drift has any alarm with probability `level` at most. Signs of over-optimisation are tested for a rise
-alone, the others both ways.
+Rates and length share half of the level by Holm's correction, n-grams the other half by Bonferroni's, so a snapshot
+without drift raises any alarm with probability `level` at most. Signs of over-optimisation are tested only for a rise,
+the others both ways.
 
 Sources: Campbell 2007 (N - 1); Kish 1965; Wilcoxon 1945; Monroe, Colaresi and Quinn 2008 (informative Dirichlet prior);
 Bai 2022b section 4.3 for the signs.
@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from charter.ground.measure.counts import cut, equal, flag, ngrams
+from charter.ground.measure.counts import cut_share, equal, flag, ngrams
 from charter.ground.measure.intervals import effective_n
 from charter.ground.measure.multiple_testing import holm
 from charter.ground.measure.score import Table, tabulate
@@ -40,19 +40,19 @@ from charter.ground.measure.score import Table, tabulate
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 Gram = tuple[str, ...]
-DRIFT, REPLIES = "drift.jsonl", "samples/drift.jsonl"  # a row a snapshot, and its replies
-WORDS = (2, 3, 4)  # of an n-gram
+DRIFT, REPLIES = "drift.jsonl", "samples/drift.jsonl"  # one row per snapshot, and its replies
+WORDS = (2, 3, 4)  # per n-gram
 PRIOR = 0.1  # weight of both samples together in the prior of an n-gram
-LEAST_SHARE = 0.05  # of replies in which an n-gram that alarms stands
+LEAST_SHARE = 0.05  # of replies that must contain an n-gram for an alarm
 NGRAM_PART = 0.5  # of the level
-MOST_NGRAMS = 5  # of a snapshot that are kept
+MOST_NGRAMS = 5  # kept per snapshot
 NGRAMS, LENGTH = "ngrams", "length"
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A monitored share of replies; `rises`: only a rise is drift."""
+    """A monitored share of replies; `rises`: only a rise counts as drift."""
 
     table: Callable[[Rows], Table]
     rises: bool = True
@@ -62,7 +62,7 @@ RATES: Mapping[str, Rate] = {
     "boilerplate": Rate(flag("boilerplate")),
     "harsh": Rate(flag("harsh")),
     "loop": Rate(flag("loop")),
-    "cut": Rate(cut),
+    "cut": Rate(cut_share),
     "evasion": Rate(flag("evasion")),
     "refusal_harmless": Rate(flag("refusal", equal(group="harmless"))),
     "refusal_prompts": Rate(flag("refusal", equal(group="prompts")), rises=False),
@@ -72,7 +72,7 @@ MONITORED = (*RATES, LENGTH, NGRAMS)
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One figure of both samples: p by itself, and corrected over the tests of a snapshot."""
+    """One figure of both samples, with its p-value, raw and corrected over the tests of a snapshot."""
 
     before: float | None
     now: float | None
@@ -81,8 +81,8 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
-    """An n-gram: the shares of replies in which it stands, and how far its odds grew, in standard errors."""
+class NgramGrowth:
+    """An n-gram: the shares of replies that contain it, and the growth of its log odds in standard errors."""
 
     words: str
     before: float
@@ -92,17 +92,17 @@ class Grown:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What a snapshot shows against the first: tests by name, the n-grams that grew most, the z that these must
-    exceed, and the names of all alarms."""
+    """Results of a snapshot against the first: tests by name, the n-grams that grew most, the z that these must exceed,
+    and the names of all alarms."""
 
     tests: Mapping[str, Comparison]
-    grown: tuple[Grown, ...]
+    grown: tuple[NgramGrowth, ...]
     bound: float
     alarms: tuple[str, ...]
 
 
 def drift(before: Rows, now: Rows, level: float = 0.05) -> Drift:
-    """The tests of two samples of replies at a family-wise level."""
+    """Tests two samples of replies at a family-wise level."""
     figures: dict[str, tuple[float | None, float | None]] = {}
     raw: dict[str, float] = {}
     for name, rate in RATES.items():
@@ -126,7 +126,7 @@ def _p(z: float, rises: bool) -> float:
 
 
 def two_proportions(before: Table, now: Table) -> float | None:
-    """z of a difference of two shares; None where a side has nothing to count, or all answers of both agree."""
+    """z of a difference of two shares; None if a side has nothing to count, or all answers of both agree."""
     if not before.clusters or not now.clusters:
         return None
     sizes = [effective_n(table) for table in (before, now)]
@@ -138,7 +138,7 @@ def two_proportions(before: Table, now: Table) -> float | None:
 
 
 def rank_sum(before: Sequence[float], now: Sequence[float]) -> float:
-    """z of Wilcoxon's rank sum: above 0 where `now` has the larger values; 0 where all are equal."""
+    """z of Wilcoxon's rank sum: above 0 if `now` has the larger values; 0 if all are equal."""
     both = np.array([*before, *now], dtype=np.float64)
     _, places, sizes = np.unique(both, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[places]
@@ -149,14 +149,14 @@ def rank_sum(before: Sequence[float], now: Sequence[float]) -> float:
     return float((ranks[first:].sum() - expected) / math.sqrt(variance)) if variance > 0 else 0.0
 
 
-def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[Grown, ...], float]:
-    """The n-grams that stand in 5 % of the replies and grew, most first, and the z that one must exceed.
+def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[NgramGrowth, ...], float]:
+    """The n-grams that grew and are in 5 % of the replies, most first, and the z that one must exceed.
 
-    Bonferroni's m counts the n-grams that stand in enough replies of both samples together to be able to qualify, which
-    doesn't depend on where they stand. Those that stand in the very same replies, such as parts of one sentence, are
-    one test, told by the first of the longest.
+    Bonferroni's m counts the n-grams in enough replies of both samples together to qualify; this doesn't depend on how
+    they are split over the samples. N-grams in exactly the same replies, such as parts of one sentence, are one test,
+    named by the first of the longest.
     """
-    sides = [_standing(rows) for rows in (before, now)]
+    sides = [_index_ngrams(rows) for rows in (before, now)]
     totals = [dict.fromkeys(WORDS, 0) for _ in sides]
     for total, side in zip(totals, sides, strict=True):
         for gram, places in side.items():
@@ -175,7 +175,7 @@ def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[Grown, ..
         z = log_odds_z(len(first), len(second), *(total[len(gram)] for total in totals))
         if len(second) >= least and z > 0:
             z *= math.sqrt((1 + 2 * PRIOR) / _design_effect(now, second))
-            grown.append(Grown(" ".join(gram), len(first) / len(before), len(second) / len(now), z))
+            grown.append(NgramGrowth(" ".join(gram), len(first) / len(before), len(second) / len(now), z))
     bound = float(-ndtri(level / max(1, len(distinct))))
     return tuple(sorted(grown, key=lambda gram: (-gram.z, gram.words))), bound
 
@@ -190,8 +190,8 @@ def log_odds_z(first: int, second: int, first_total: int, second_total: int) -> 
     return (odds[1] - odds[0]) / math.sqrt(1 / (first + prior) + 1 / (second + prior))
 
 
-def _standing(rows: Rows) -> dict[Gram, list[int]]:
-    """N-gram -> the numbers of the replies in which it stands."""
+def _index_ngrams(rows: Rows) -> dict[Gram, list[int]]:
+    """N-gram -> indices of the replies that contain it."""
     standing: defaultdict[Gram, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         text = " ".join(_WORD.findall(row["reply"]))
@@ -201,9 +201,9 @@ def _standing(rows: Rows) -> dict[Gram, list[int]]:
 
 
 def _design_effect(rows: Rows, places: Sequence[int]) -> float:
-    """That of standing in these replies, whose clusters are prompts."""
-    there = set(places)
-    table = tabulate((row["id"], float(number in there), 1.0) for number, row in enumerate(rows))
+    """The design effect of membership in these replies, clustered by prompt."""
+    containing = set(places)
+    table = tabulate((row["id"], float(number in containing), 1.0) for number, row in enumerate(rows))
     return len(rows) / effective_n(table)
 
 
@@ -220,8 +220,8 @@ def _mean(rows: Rows, key: str) -> float | None:
 
 
 def _of(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return math.fsum(numbers) / len(numbers) if numbers else None
 
 
 def snapshots(rows: Rows) -> Iterator[Rows]:
@@ -234,8 +234,8 @@ def snapshots(rows: Rows) -> Iterator[Rows]:
 
 
 def snapshot_row(first: Rows, replies: Rows, level: float) -> dict[str, Any]:
-    """What is kept of a snapshot: its figures and, unless it is the first, its tests. Rates without replies are left
-    out; `gap` is the mean of reward less held-out reward, over the replies that have both."""
+    """The kept row of a snapshot: its figures and, unless it is the first, its tests. Rates without replies are
+    omitted; `gap` is the mean of reward minus held-out reward, over replies that have both."""
     number = replies[0]["snapshot"]
     gaps = [
         row["reward"] - row["reward_heldout"]
@@ -254,10 +254,10 @@ def snapshot_row(first: Rows, replies: Rows, level: float) -> dict[str, Any]:
     }
     if not number:
         return row | {"p": {}, "ngrams": [], "bound": None, "alarms": []}
-    told = drift(first, replies, level)
+    findings = drift(first, replies, level)
     return row | {
-        "p": {name: test.p_holm for name, test in told.tests.items()},
-        "ngrams": [asdict(gram) for gram in told.grown],
-        "bound": told.bound,
-        "alarms": list(told.alarms),
+        "p": {name: test.p_holm for name, test in findings.tests.items()},
+        "ngrams": [asdict(gram) for gram in findings.grown],
+        "bound": findings.bound,
+        "alarms": list(findings.alarms),
     }

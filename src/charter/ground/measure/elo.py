@@ -1,12 +1,12 @@
-"""Elo from votes: a number for each model relative to one of them, its interval, its ranks, and why one has none.
+"""Elo from votes: each model's rating relative to a base, its interval and ranks, or why it has none.
 
     P(A beats B) = 1 / (1 + 10^((E_B - E_A) / 400)),  E of the base is 0
 
-fitted jointly to all votes of an axis and a source (Bai 2022a, B.5). Unsure votes are left out, and so are ties and
-votes that both replies are bad, unless they count half a win each. A model has a number only where chains of wins lead
-from it to the base and back (Ford 1957); of any other a note says what is missing. Its ranks are those that the
-intervals of all differences leave: from 1 + the models that are significantly above it, to all less those that are
-significantly below it.
+fitted jointly to all votes of an axis and a source (Bai 2022a, B.5). Unsure votes are excluded, and so are ties and
+votes for both bad, unless they count half a win each. A model has a rating only if chains of wins lead from it to the
+base and back (Ford 1957); otherwise a note says what is missing. Its ranks follow from the intervals of all
+differences: from 1 + the number of models significantly above it, to the number of models minus those significantly
+below it.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ Kind = Literal["hessian", "clustered", "bootstrap"]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A model's Elo with its 95 % interval, and the ranks that it may have; `n` votes on it count. Without a number
-    `note` says why, and without an end the end is None."""
+    """A model's Elo with its 95 % interval and its possible ranks, from `n` votes. Without a rating `note` says why; an
+    unbounded end is None."""
 
     model: str
     elo: float | None
@@ -74,7 +74,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """How often a model won against another; `predicted` by their Elo, None where one has none."""
+    """Wins of a model against another; `predicted` by their Elo, None if either has none."""
 
     model: str
     against: str
@@ -88,16 +88,16 @@ class Meeting:
 
     @property
     def residual(self) -> float:
-        """Standard deviations of independent votes from what is predicted; 0 where nothing is."""
+        """Deviation from the prediction, in standard deviations of independent votes; 0 without a prediction."""
         p = self.predicted
         return 0.0 if p is None else (self.wins - self.votes * p) / float(np.sqrt(self.votes * p * (1 - p)))
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What the votes of one axis and source say: models with a number first, highest first. `votes` count; `tied` and
-    `both_bad` are among them only where ties count half, `unsure` and `one_model` (on two replies of
-    one model) never. `raters` gave the votes that count. `clustered`: by what."""
+    """The result of one axis and source: models with a rating first, highest first. `votes`: votes that count; they
+    include `tied` and `both_bad` only if ties count half, and never `unsure` and `one_model` (votes on two replies of
+    one model). `raters`: raters of the votes that count. `clustered`: the kind of cluster."""
 
     axis: str
     source: str
@@ -119,7 +119,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """How ties count and intervals are made; without a kind they are clustered where there are clusters."""
+    """How ties count and intervals are computed; without a kind they are clustered if there are clusters."""
 
     ties: Ties = "drop"
     interval: Kind | None = None
@@ -135,40 +135,42 @@ def standings(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Ranking]:
-    """The ranking of each axis. Where votes have several sources each is fitted apart, and the key of all but people's
-    names it: "helpful", "helpful (simulated)".
+    """The ranking of each axis. With several sources each is fitted separately, and keys name all sources but people:
+    "helpful", "helpful (simulated)".
 
-    Without a base that is the first model of the first row, and on an axis that lacks it the first named there.
-    Raises CharterError for a row that is no vote and for a base that no vote names.
+    The default base is the first model of the first row; on an axis without it, the first model there. Raises
+    CharterError for a row that is no vote and for a base that no vote names.
     """
     tallies, method = count_votes(rows), Method(ties, interval, resamples, seed)
     names = sorted({model for tally in tallies for model in tally.models})
     if base is not None and base not in names:
         raise CharterError(f"no vote names the base {base!r}; {suggest(base, names)}")
     many = len({tally.source for tally in tallies}) > 1
-    found = {}
+    rankings = {}
     for tally in tallies:
         key = f"{tally.axis} ({tally.source})" if many and tally.source != SOURCE else tally.axis
-        first = named if (named := tallies[0].first_named) in tally.models else tally.first_named
-        found[key] = rank(tally, base or first, method)
-    return found
+        first = (
+            default_base if (default_base := tallies[0].first_named) in tally.models else tally.first_named
+        )
+        rankings[key] = rank(tally, base or first, method)
+    return rankings
 
 
 def rank(tally: Tally, base: str, method: Method) -> Ranking:
     """The ranking of one tally relative to a base."""
-    counted = _counted(tally, method.ties)
+    votes = _count(tally, method.ties)
     many = [int(tally.count[tally.outcome == outcome].sum()) for outcome in (TIE, BOTH_BAD, UNSURE)]
     ratings: Floats = np.full(len(tally.models), np.nan)
-    placed, found = ratings.copy(), Spread(None, method.interval or "hessian")
+    positions, spread = ratings.copy(), Spread(None, method.interval or "hessian")
     notes = [] if base in tally.models else [f"{base}, the base, has no votes here"]
     if base in tally.models:
         design = _design(tally, base)
-        placed = place(design, counted.total)
-        inner, pairs = within(design, placed == 0)
-        ratings[placed == 0] = fit(
-            inner, counted.total[np.concatenate([pairs, pairs + len(tally.pairs)])][None]
+        positions = place(design, votes.total)
+        inner, pairs = within(design, positions == 0)
+        ratings[positions == 0] = fit(
+            inner, votes.total[np.concatenate([pairs, pairs + len(tally.pairs)])][None]
         )[0][0]
-        found = _spread(tally, inner, pairs, ratings[placed == 0], method)
+        spread = _spread(tally, inner, pairs, ratings[positions == 0], method)
         if inner.models < 2:
             notes = [f"no chain of wins leads from {base} to another model and back: take another base"]
     return Ranking(
@@ -176,18 +178,20 @@ def rank(tally: Tally, base: str, method: Method) -> Ranking:
         source=tally.source,
         base=base,
         ties=method.ties,
-        interval=found.kind,
-        clustered=found.clustered,
-        standings=_standings(tally, base, ratings, found.ends, _reasons(tally, base, counted.total, placed)),
-        meetings=_meetings(tally, counted.total, ratings),
-        votes=round(float(counted.total.sum())),
+        interval=spread.kind,
+        clustered=spread.clustered,
+        standings=_standings(
+            tally, base, ratings, spread.ends, _reasons(tally, base, votes.total, positions)
+        ),
+        meetings=_meetings(tally, votes.total, ratings),
+        votes=round(float(votes.total.sum())),
         tied=many[0],
         both_bad=many[1],
         unsure=many[2],
         one_model=tally.one_model,
         raters=_raters(tally, method.ties),
         agreement=agreement(tally.patterns),
-        notes=(*notes, *found.notes),
+        notes=(*notes, *spread.notes),
     )
 
 
@@ -196,7 +200,7 @@ Way = Literal["vote", "rater", "item", "both"]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Intervals of all differences, how they were made, and what is to be said of them."""
+    """Intervals of all differences, their kind, and notes on them."""
 
     ends: Ends | None
     kind: Kind
@@ -205,17 +209,17 @@ class Spread:
 
 
 def _spread(tally: Tally, design: Design, pairs: Ints, ratings: Floats, method: Method) -> Spread:
-    """The intervals that were asked for; else clustered ones where several votes are one rater's or about one item,
-    and those of independent votes where none are."""
+    """The requested intervals. Default: clustered if a rater or an item has several votes, else those of independent
+    votes."""
     ways: list[Way] = []
     if method.interval != "hessian":
         ways = _ways(tally)
-    groups = [_counted(tally, method.ties, pairs, way) for way in ways]
+    groups = [_count(tally, method.ties, pairs, way) for way in ways]
     if method.interval is None and any(votes.count < 2 for votes in groups):
         ways, groups = [], []
     kind: Kind = method.interval or ("clustered" if ways else "hessian")
     by = " and ".join(way for way in ways if way != "both")
-    groups = groups or [_counted(tally, method.ties, pairs)]
+    groups = groups or [_count(tally, method.ties, pairs)]
     few = min(votes.count for votes in groups[:2])
     if design.models < 2:
         return Spread(None, kind)
@@ -235,16 +239,15 @@ def _spread(tally: Tally, design: Design, pairs: Ints, ratings: Floats, method: 
 
 
 def _ways(tally: Tally) -> list[Way]:
-    """In which ways votes hang together."""
+    """The ways in which votes are clustered."""
     raters: list[Way] = ["rater"] if len(tally.raters) > 1 else []
     items: list[Way] = ["item"] if tally.shared_items else []
     both: list[Way] = ["both"] if raters and items else []
     return raters + items + both
 
 
-def _counted(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vote") -> Clusters:
-    """The votes that count, on some pairs or all; each by itself, or those of a rater, of an item, or of both
-    together, where these are named."""
+def _count(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vote") -> Clusters:
+    """The votes that count, on some pairs or all, clustered by vote, by rater, by item, or by both."""
     number = np.full(len(tally.pairs), -1)
     pairs = np.arange(len(number)) if pairs is None else pairs
     number[pairs] = np.arange(len(pairs))
@@ -257,7 +260,7 @@ def _counted(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vot
         "item": item,
         "both": np.where((rater < 0) | (item < 0), -1, rater * tally.items + item),
     }[by]
-    alone = int(group.max(initial=-1)) + 1  # from here on kinds of votes that stand by themselves
+    alone = int(group.max(initial=-1)) + 1  # codes from here on are single votes
     code = np.where(group >= 0, group, alone + len(WINNERS) * pair + outcome)
     names, kind = np.unique(code, return_inverse=True)
     many = np.bincount(kind, weights=count, minlength=len(names)).astype(np.float64)
@@ -275,20 +278,20 @@ def _counts(tally: Tally, ties: Ties) -> NDArray[np.bool_]:
 
 
 def _raters(tally: Tally, ties: Ties) -> int:
-    """How many raters gave votes that count."""
+    """Number of raters of votes that count."""
     return len(np.unique(tally.rater[(tally.rater >= 0) & _counts(tally, ties)]))
 
 
 def _standings(
     tally: Tally, base: str, ratings: Floats, ends: Ends | None, absent: Sequence[tuple[int, str]]
 ) -> tuple[Standing, ...]:
-    """One a model, highest first, those without a number last and by name; `absent` has the votes of each and why it
-    has no number."""
-    found = []
+    """One per model, highest first, those without a rating last and by name. absent: each model's votes, and why it has
+    no rating."""
+    rows = []
     rated = np.flatnonzero(~np.isnan(ratings)).tolist()
     for number, (model, (n, note)) in enumerate(zip(tally.models, absent, strict=True)):
         if note:
-            found.append(Standing(model, None, None, None, n, note=note))
+            rows.append(Standing(model, None, None, None, n, note=note))
             continue
         low = high = 0.0 if model == base else None
         first = last = None
@@ -297,8 +300,8 @@ def _standings(
             low, high = _finite(ends.low[at, zero]), _finite(ends.high[at, zero])
             first = 1 + int((ends.low[:, at] > 0).sum())
             last = len(rated) - int((ends.high[:, at] < 0).sum())
-        found.append(Standing(model, float(ratings[number] * SCALE), low, high, n, first, last))
-    return tuple(sorted(found, key=lambda s: (s.elo is None, -(s.elo or 0.0), s.model)))
+        rows.append(Standing(model, float(ratings[number] * SCALE), low, high, n, first, last))
+    return tuple(sorted(rows, key=lambda s: (s.elo is None, -(s.elo or 0.0), s.model)))
 
 
 def _finite(nats: float) -> float | None:
@@ -309,8 +312,8 @@ def _design(tally: Tally, base: str) -> Design:
     return Design(len(tally.models), tally.pairs[:, 0], tally.pairs[:, 1], tally.models.index(base))
 
 
-def _reasons(tally: Tally, base: str, wins: Floats, placed: Floats) -> list[tuple[int, str]]:
-    """The votes of each model, and why it has no number; "" for those that have one."""
+def _reasons(tally: Tally, base: str, wins: Floats, positions: Floats) -> list[tuple[int, str]]:
+    """Each model's number of votes, and why it has no rating; "" if it has one."""
     one, two = tally.pairs.T
     first, second = np.split(wins, 2)
     won = np.bincount(np.concatenate([one, two]), wins, len(tally.models))
@@ -320,13 +323,13 @@ def _reasons(tally: Tally, base: str, wins: Floats, placed: Floats) -> list[tupl
         joined = place(_design(tally, base), np.tile(first + second, 2)) == 0
     words = [
         "" if at == 0 else _reason(base, w, n, near, at)
-        for w, n, near, at in zip(won, votes, joined, placed, strict=True)
+        for w, n, near, at in zip(won, votes, joined, positions, strict=True)
     ]
     return [(round(float(n)), word) for n, word in zip(votes, words, strict=True)]
 
 
-def _reason(base: str, won: float, votes: float, joined: bool, placed: float) -> str:
-    """Why a model has no number that won so many of its votes."""
+def _reason(base: str, won: float, votes: float, joined: bool, position: float) -> str:
+    """Why a model with these wins and votes has no rating."""
     all_of = f"all its {votes:g} votes" if votes > 1 else "its one vote"
     if votes == 0:
         return "all its votes are ties, unsure or both bad, and do not count"
@@ -336,24 +339,26 @@ def _reason(base: str, won: float, votes: float, joined: bool, placed: float) ->
         return f"won {all_of} against the rest: no upper bound"
     if won == 0:
         return f"lost {all_of} against the rest: no lower bound"
-    if np.isnan(placed):
+    if np.isnan(position):
         return f"no chain of wins leads from it to {base}, nor one back"
-    if placed > 0:
+    if position > 0:
         return f"chains of wins lead from it to {base} and none back: no upper bound"
     return f"chains of wins lead from {base} to it and none back: no lower bound"
 
 
 def _meetings(tally: Tally, wins: Floats, ratings: Floats) -> tuple[Meeting, ...]:
     """Both directions of each pair with votes that count."""
-    found = []
+    meetings = []
     design = Design(len(tally.models), tally.pairs[:, 0], tally.pairs[:, 1], 0)
     for (one, two), won, lost, p in zip(
         tally.pairs.tolist(), *np.split(wins, 2), chances(design, ratings), strict=True
     ):
         if won + lost == 0:
             continue
-        known = not np.isnan(p)
+        rated = not np.isnan(p)
         for a, b, own, expected in ((one, two, won, p), (two, one, lost, 1 - p)):
-            predicted = float(expected) if known else None
-            found.append(Meeting(tally.models[a], tally.models[b], float(own), float(won + lost), predicted))
-    return tuple(found)
+            predicted = float(expected) if rated else None
+            meetings.append(
+                Meeting(tally.models[a], tally.models[b], float(own), float(won + lost), predicted)
+            )
+    return tuple(meetings)

@@ -1,4 +1,4 @@
-"""Drawings of votes: Elo by axis with its intervals, and a table of who wins how often against whom.
+"""Plots of votes: Elo by axis with its intervals, and a table of pairwise win rates.
 
 As in `plots`: equal data give equal bytes, and every colour follows the page.
 """
@@ -16,23 +16,23 @@ from matplotlib.ticker import MaxNLocator
 from charter.ground.measure.elo import Ranking
 from charter.ground.measure.plots import GRID, INK, MUTED, SERIES, STYLE, Point, Series, canvas, forest, rule
 
-MOST = 16  # models of a table whose cells can still be read
-LONGEST = 32  # letters of a model's name that are drawn
-DEEPEST = 0.55  # opacity of a certain win or loss: text on it stays readable in light and in dark
+MOST = 16  # models of a table with readable cells
+LONGEST = 32  # letters of a model's name in a plot
+DEEPEST = 0.55  # opacity of a certain win or loss; text on it stays readable in light and in dark
 
 
 @matplotlib.rc_context(STYLE)
 def elo_figure(rankings: Mapping[str, Ranking]) -> Figure:
-    """Elo of all models that have a number, a panel an axis: all panels have the same models in the same order, that
-    of their mean, so that a row can be read across."""
-    models = _ordered(rankings)
+    """Elo of all rated models, one panel per axis. All panels have the same models in the same order, by mean, so rows
+    can be read across."""
+    models = _order_models(rankings)
     names = [_short(model) for model in models]
     size = _room(names) + 2.6 * len(rankings), 1.0 + 0.24 * len(models)
-    figure, panels = canvas(*size, columns=max(1, len(rankings)), apart=0.06)
+    figure, panels = canvas(*size, columns=max(1, len(rankings)), gap=0.06)
     for number, (axes, (name, ranking)) in enumerate(zip(panels, rankings.items(), strict=True)):
-        known = {s.model: s for s in ranking.standings if s.elo is not None}
+        by_model = {s.model: s for s in ranking.standings if s.elo is not None}
         points = [
-            Point(s.elo, s.low, s.high) if (s := known.get(model)) and s.elo is not None else None
+            Point(s.elo, s.low, s.high) if (s := by_model.get(model)) and s.elo is not None else None
             for model in models
         ]
         series = Series(name, points, SERIES[number % len(SERIES)])
@@ -42,19 +42,19 @@ def elo_figure(rankings: Mapping[str, Ranking]) -> Figure:
         _open_ends(axes, points)
         axes.xaxis.set_major_locator(MaxNLocator(5))
     spans = [axes.get_xlim() for axes in panels]
-    for axes in panels:  # one scale, so that a gap is as long on every axis
+    for axes in panels:  # one scale, so gaps are comparable over axes
         axes.set_xlim(min(low for low, _ in spans), max(high for _, high in spans))
     return figure
 
 
-def _ordered(rankings: Mapping[str, Ranking]) -> list[str]:
-    """Models with a number anywhere, by their mean over the axes that have one, highest first."""
-    found: dict[str, list[float]] = {}
+def _order_models(rankings: Mapping[str, Ranking]) -> list[str]:
+    """Models with a rating on any axis, by mean over these axes, highest first."""
+    elos: dict[str, list[float]] = {}
     for ranking in rankings.values():
         for standing in ranking.standings:
             if standing.elo is not None:
-                found.setdefault(standing.model, []).append(standing.elo)
-    return sorted(found, key=lambda model: (-sum(found[model]) / len(found[model]), model))
+                elos.setdefault(standing.model, []).append(standing.elo)
+    return sorted(elos, key=lambda model: (-sum(elos[model]) / len(elos[model]), model))
 
 
 def _short(model: str) -> str:
@@ -67,7 +67,7 @@ def _room(names: Sequence[str]) -> float:
 
 
 def _open_ends(axes: Axes, points: Sequence[Point | None]) -> None:
-    """A dotted line to the one end of an interval whose other end no vote bounds."""
+    """A dotted line to the only end of an interval that is unbounded on the other side."""
     for row, point in enumerate(points):
         ends = [] if point is None else [end for end in (point.low, point.high) if end is not None]
         if point is not None and len(ends) == 1:
@@ -77,12 +77,12 @@ def _open_ends(axes: Axes, points: Sequence[Point | None]) -> None:
 
 @matplotlib.rc_context(STYLE)
 def wins_figure(rankings: Mapping[str, Ranking]) -> Figure:
-    """Tables of the share of votes that the model of a row wins against that of a column, models in order of Elo; the
-    number of votes stands below the share. Of more than MOST models those with most votes are drawn."""
+    """Tables of the share of votes that a row's model wins against a column's, in order of Elo, with the number of
+    votes. Of more than MOST models those with most votes are shown."""
     size = max((min(MOST, len(r.standings)) for r in rankings.values()), default=1)
     room = _room([_short(s.model) for r in rankings.values() for s in r.standings])
     width, height = (room + 0.52 * size) * len(rankings) + 0.4, 0.5 + 0.7 * room + 0.42 * size
-    figure, panels = canvas(width, height, columns=max(1, len(rankings)), apart=0.06)
+    figure, panels = canvas(width, height, columns=max(1, len(rankings)), gap=0.06)
     for axes, (name, ranking) in zip(panels, rankings.items(), strict=True):
         _table(axes, name, ranking)
     return figure

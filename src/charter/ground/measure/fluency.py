@@ -1,39 +1,39 @@
-"""Fluency of replies at a report's own decoding, of each set of prompts alike: loops, cut replies, repetition, and how
-likely the start model finds them.
+"""Fluency of replies at a report's own decoding, for each set of prompts: loops, cut replies, repetition, and their
+likelihood under the start model.
 
     nll_under_start = Σ -log p_start(token | prompt, reply so far) / Σ tokens      nats a token, over a set's replies
 
-A number far above that of the start's own replies is a sign of word salad, one far below it of a few phrases said over
-and over; neither direction is better.
+A number far above that of the start's own replies suggests word salad, one far below it a few repeated phrases;
+neither direction is better.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from charter.ground.measure.counts import cut, distinct, flag, has, mean, per, repeated_4grams
+from charter.ground.measure.counts import cut_share, distinct, flag, has, mean, per, repeated_4grams
 from charter.ground.measure.metric import Better, Measure, Metric
 
 HARM = "harmlessness.jsonl"
 LOOK = "lookalikes.jsonl"
 HELP = "helpful.jsonl"
 NLL = "nll_under_start"
-# Set of prompts -> its kept rows, in words.
+# Set of prompts -> (file of kept rows, description).
 SETS = {
     "unsafe": (HARM, "replies to unsafe prompts"),
     "lookalike": (LOOK, "replies to look-alikes"),
     "helpful": (HELP, "replies to helpful prompts"),
 }
-# What each set has a metric of. Those of helpful replies have no set's name before these.
+# The metrics of each set. Those in BARE have no prefix for helpful replies.
 OF_A_SET = (NLL, "loop_rate", "cut_rate", "repeated_4grams", "distinct_2", "reply_tokens")
 BARE = (NLL, "repeated_4grams", "distinct_2")
 
 
 def name_in(prompts: str, what: str) -> str:
-    """The metric of a set of prompts that measures one of OF_A_SET."""
+    """The name of the metric in OF_A_SET for a set of prompts."""
     if prompts == "helpful" and what in BARE:
         return what
-    # unsafe_distinct_2 is over all samples of a prompt together
+    # unsafe_distinct_2 pools all samples of a prompt
     return "unsafe_reply_distinct_2" if (prompts, what) == ("unsafe", "distinct_2") else f"{prompts}_{what}"
 
 
@@ -47,9 +47,9 @@ def fluency_of(prompts: str) -> tuple[Metric, ...]:
         label = label if name == what else f"{label}, {title}"
         return Metric(name, file, table, better, meaning, label=label, **facts)
 
-    found = (
+    metrics = (
         metric("loop_rate", "Loops", flag("loop"), "lower", f"{words} that loop"),
-        metric("cut_rate", "Cut at the limit", cut, "lower", f"{words} cut at the token limit"),
+        metric("cut_rate", "Cut at the limit", cut_share, "lower", f"{words} cut at the token limit"),
         metric(
             "repeated_4grams",
             "Repeated 4-grams",
@@ -76,9 +76,9 @@ def fluency_of(prompts: str) -> tuple[Metric, ...]:
         ),
     )
     if prompts != "helpful":
-        return found
+        return metrics
     return (
-        *found,
+        *metrics,
         *(
             Metric(
                 f"distinct_{n}",

@@ -1,9 +1,9 @@
-"""Intervals: Wilson for yes/no answers that are independent or nearly unanimous, clustered bootstrap for everything
-else, paired for versions.
+"""Intervals: Wilson for yes/no answers that are independent or nearly unanimous, else clustered bootstrap; paired for
+two versions.
 
 Sources: Wilson 1927; Kish 1965 (design effect); Zou and Donner 2008 (difference of two); Cameron, Gelbach and Miller
-2008 (bootstrap by cluster). All intervals are 95 %, two-sided. Another way of making them is another
-`metrics.VERSION`.
+2008 (bootstrap by cluster). All intervals are 95 %, two-sided. If their computation changes,
+`metric.VERSION` goes up.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from charter.ground.measure.score import Floats, Table, leaning, ratio
 
 RESAMPLES = 4000
 BLOCK = 250  # resamples held as floats at a time: 160,000 clusters then take 0.3 GB, and 1.3 as counts
-# With fewer clusters than this that hold any yes, or any no, resampling undercovers: 84 % where 32 prompts of five
-# samples have a rate of 5 % (simulated in tests/ground/measure).
+# With fewer clusters than this that have any yes, or any no, resampling undercovers: 84 % for 32 prompts of five
+# samples at a rate of 5 % (simulated in tests/ground/measure).
 FEW = 10
 Z = 1.959963984540054
 
 
 def wilson(hits: float, n: float) -> tuple[float, float]:
-    """Interval of a proportion from `hits` of `n` independent trials; (0, 1) where there is no trial."""
+    """Interval of a proportion from `hits` of `n` independent trials; (0, 1) without trials."""
     if n == 0:
         return 0.0, 1.0
     p = hits / n
@@ -40,15 +40,15 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
 def _draws(clusters: int, seed: int) -> NDArray[np.uint16]:
     """How often each cluster is drawn in each resample, [RESAMPLES, clusters]."""
     rng = np.random.default_rng(seed)
-    found = np.empty((RESAMPLES, clusters), dtype=np.uint16)
+    draw_counts = np.empty((RESAMPLES, clusters), dtype=np.uint16)
     for at in range(0, RESAMPLES, BLOCK):
-        block = found[at : at + BLOCK]
+        block = draw_counts[at : at + BLOCK]
         block[:] = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=len(block))
-    return found
+    return draw_counts
 
 
-def _resampled(seed: int, *tables: Table) -> list[Floats]:
-    """The value of each of some tables of the same clusters in every resample: [RESAMPLES] each."""
+def _resample_jointly(seed: int, *tables: Table) -> list[Floats]:
+    """The values of several tables over the same clusters in every resample: [RESAMPLES] each."""
     draws, columns = _draws(len(tables[0].clusters), seed), np.concatenate([t.sums for t in tables], 1)
     blocks = [draws[at : at + BLOCK].astype(np.float64) @ columns for at in range(0, RESAMPLES, BLOCK)]
     cuts = np.cumsum([t.sums.shape[1] for t in tables])[:-1]
@@ -56,9 +56,9 @@ def _resampled(seed: int, *tables: Table) -> list[Floats]:
     return [t.statistic(part) for t, part in zip(tables, parts, strict=True)]
 
 
-def resampled(table: Table, seed: int = 0) -> Floats:
-    """The values of a table's statistic in every resample [RESAMPLES, ...]: what `interval` takes its ends from."""
-    return _resampled(seed, table)[0]
+def resample(table: Table, seed: int = 0) -> Floats:
+    """The values of a table's statistic in every resample [RESAMPLES, ...]; `interval` uses them."""
+    return _resample_jointly(seed, table)[0]
 
 
 def ends(values: Floats) -> tuple[float, float]:
@@ -68,12 +68,12 @@ def ends(values: Floats) -> tuple[float, float]:
 
 
 def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, None]:
-    """95 % interval of a table's value: of yes/no answers Wilson where each cluster is one answer, or where fewer
-    than FEW clusters hold a yes or hold a no; clustered bootstrap otherwise; none for under 2 clusters, nor where a
-    statistic other than a ratio is the same in all resamples. A leaning has its share's interval.
+    """95 % interval of a table's value. Yes/no answers: Wilson if each cluster is one answer, or if fewer than FEW
+    clusters have a yes or have a no. Otherwise: clustered bootstrap. None for fewer than 2 clusters, or if a statistic
+    other than a ratio is the same in all resamples. A leaning has its share's interval.
 
-    Of fewer than FEW clusters a mean that is no share, such as a loss, has at least the interval of Student's t, which
-    knows no bound but 0."""
+    With fewer than FEW clusters the interval of a mean that is no share, such as a loss, is at least that of Student's
+    t, bounded only by 0."""
     count = len(table.clusters)
     if count < 2 or np.isnan(table.value):
         return None, None
@@ -85,12 +85,12 @@ def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, N
         if single or min((table.num > 0).sum(), (table.num < table.den).sum()) < FEW:
             n = float(count) if single else effective_n(table)
             return wilson(table.value * n, n)
-    draws = _resampled(seed, table)[0]
+    draws = _resample_jointly(seed, table)[0]
     low, high = ends(draws)
     if low == high and table.statistic is not ratio:
         return None, None
     if count < FEW and table.statistic is ratio and not _share(table):
-        # sums of resamples spread less than those of new clusters do, by (count - 1) / count
+        # the variance of resampled sums is too small by (count - 1) / count
         half = _students_half(draws, count - 1) * math.sqrt(count / (count - 1))
         least = 0.0 if (table.sums >= 0).all() else -math.inf
         low, high = max(least, min(low, table.value - half)), max(high, table.value + half)
@@ -98,7 +98,7 @@ def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, N
 
 
 def _students_half(draws: Floats, freedom: int) -> float:
-    """Half of Student's t interval, its standard error taken from resamples."""
+    """Half-width of Student's t interval, with the standard error from resamples."""
     return float(stdtrit(freedom, 0.975) * np.nanstd(draws))
 
 
@@ -113,12 +113,12 @@ def _yes_no(table: Table) -> bool:
 
 
 def effective_n(table: Table) -> float:
-    """How many independent answers the clusters of a yes/no table are worth: answers / design effect.
+    """Effective number of independent answers in a yes/no table: answers / design effect.
 
     The design effect (Kish 1965) is the variance of the ratio between clusters over that of independent answers, at
-    least 1. It is taken with one further cluster of mean size in which all give the rarer answer: a handful of hits
-    can't show whether samples of a prompt agree, and without it seems to show that they don't. Where nobody gives
-    the rarer answer, clusters of one size then count once each.
+    least 1. It includes one extra cluster of mean size in which all give the rarer answer: a few hits can't show
+    whether samples of a prompt agree, and without the extra cluster they seem not to. If nobody gives the rarer answer,
+    clusters of equal size then count once each.
     """
     num, den = table.num[table.den > 0], table.den[table.den > 0]
     answers, size = float(den.sum()), float(den.mean())
@@ -131,7 +131,7 @@ def effective_n(table: Table) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """second - first, with its 95 % interval; `paired` clusters were shared by both sides."""
+    """second - first, with its 95 % interval; both sides share `paired` clusters."""
 
     value: float
     low: float
@@ -140,13 +140,13 @@ class Difference:
 
 
 def difference(first: Table, second: Table, seed: int = 0) -> Difference:
-    """second - first: paired by cluster where both share their clusters, as two independent tables otherwise.
+    """second - first: paired by cluster if both share clusters, else as two independent tables.
 
-    Resampling says little where little changed. With no changed cluster the interval of yes/no answers is as wide as
-    the share that may have changed unseen (Wilson); with fewer than FEW it is at least that of Student's t over them,
-    or of yes/no answers that of independent tables, where this is narrower: pairing takes nothing away. Where each
-    side's answers all agree, or one cluster is shared, it is that of independent tables. Raises ValueError where either
-    side has no clusters, or the sides compute different things.
+    Resamples vary too little if few clusters changed. With no changed cluster the interval of yes/no answers is as wide
+    as the share that may have changed unseen (Wilson). With fewer than FEW it is at least that of Student's t over
+    them, or, for yes/no answers, that of independent tables if that is narrower. If each side's answers all agree, or
+    only one cluster is shared, it is that of independent tables. Raises ValueError if a side has no clusters, or the
+    statistics differ.
     """
     if first.statistic != second.statistic:
         raise ValueError("a difference needs two tables of one statistic")
@@ -163,25 +163,25 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
         half = wilson(0, len(shared))[1] if yes_no else 0.0
         return Difference(0.0, -half, half, len(shared))
     if (_unanimous(first) and _unanimous(second)) or len(shared) < 2:
-        apart = independent(first, second, seed)
-        return Difference(apart.value, apart.low, apart.high, len(shared))
-    draws_a, draws_b = _resampled(seed, first, second)
+        separate = independent(first, second, seed)
+        return Difference(separate.value, separate.low, separate.high, len(shared))
+    draws_a, draws_b = _resample_jointly(seed, first, second)
     draws = draws_b - draws_a
     value, (low, high) = second.value - first.value, ends(draws)
     if changed < FEW:
         half = _students_half(draws, max(1, changed - 1))
         low, high = min(low, value - half), max(high, value + half)
-        if yes_no and (apart := independent(first, second, seed)).high - apart.low < high - low:
-            low, high = apart.low, apart.high
+        if yes_no and (separate := independent(first, second, seed)).high - separate.low < high - low:
+            low, high = separate.low, separate.high
     if yes_no:
         low, high = max(-1.0, low), min(1.0, high)
     return Difference(value, low, high, len(shared))
 
 
 def independent(first: Table, second: Table, seed: int = 0) -> Difference:
-    """second - first of two separate sets of clusters, also where names coincide: the intervals of both sides
-    combined (Zou and Donner 2008; Newcombe 1998 for shares). It is infinite where a side has one cluster of anything
-    but shares. Raises ValueError where either side has no clusters.
+    """second - first of two independent sets of clusters, even if names coincide. Combines the intervals of both sides
+    (Zou and Donner 2008; Newcombe 1998 for shares). The interval is infinite if a side has one cluster of anything but
+    shares. Raises ValueError if a side has no clusters.
     """
     if not first.clusters or not second.clusters:
         raise ValueError("a difference needs at least one cluster on both sides")
@@ -193,7 +193,7 @@ def independent(first: Table, second: Table, seed: int = 0) -> Difference:
 
 
 def _sure_interval(table: Table, seed: int) -> tuple[float, float]:
-    """The interval of a table, and of one cluster the widest that it can have."""
+    """The interval of a table; for one cluster the widest possible."""
     low, high = interval(table, seed)
     if low is not None and high is not None:
         return low, high
@@ -201,12 +201,12 @@ def _sure_interval(table: Table, seed: int) -> tuple[float, float]:
 
 
 def _unanimous(table: Table) -> bool:
-    """Whether every cluster's share is 0, or every one's is 1."""
+    """Whether all clusters' shares are 0, or all are 1."""
     return table.statistic is ratio and bool((table.num == 0).all() or (table.num == table.den).all())
 
 
 def only(table: Table, clusters: list[str]) -> Table:
-    """The table of some of its clusters, in their order."""
+    """The table restricted to these clusters, in this order."""
     place = {name: i for i, name in enumerate(table.clusters)}
     rows = [place[name] for name in clusters]
     return Table(tuple(clusters), table.sums[rows], table.n, table.statistic)

@@ -1,7 +1,7 @@
-"""Numbers of several preference models whose weights were averaged: how each ranks, and how far they lie apart.
+"""Metrics of preference models whose weights were averaged: each member's accuracy, and their spread.
 
-Rows of an average have `member_gaps`: of each member the score of the chosen reply less that of the rejected one.
-Scores themselves have no common zero among members, so that gaps are compared.
+Rows of an average have `member_gaps`: for each member the score of the chosen reply minus that of the rejected one.
+Members' scores have no common zero, so only gaps are compared.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 from charter.ground.measure.counts import Row, real_pair
 from charter.ground.measure.metric import Metric
-from charter.ground.measure.score import Table, ranked_right, tabulate
+from charter.ground.measure.score import Table, rank_accuracy, tabulate
 
 PAIRS = "heldout_pairs.jsonl"
-MEMBERS = 8  # as many as the preference room makes at most
+MEMBERS = 8  # the most that the preference room trains
 
 
 def spread(rows: Sequence[Row]) -> Table:
@@ -27,9 +27,9 @@ def spread(rows: Sequence[Row]) -> Table:
 
 
 def accuracy(member: int) -> Callable[[Sequence[Row]], Table]:
-    """Pairs that the member of that number, from 1, ranks as labelled; a tie counts half."""
+    """Share of pairs that one member (numbered from 1) ranks as labelled; a tie counts half."""
     return lambda rows: tabulate(
-        (str(r["id"]), ranked_right(r["p_chosen"], r["member_gaps"][member - 1], 0.0), 1.0)
+        (str(r["id"]), rank_accuracy(r["p_chosen"], r["member_gaps"][member - 1], 0.0), 1.0)
         for r in rows
         if real_pair(r) and len(r.get("member_gaps", ())) >= member
     )

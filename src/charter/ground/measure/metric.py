@@ -1,4 +1,4 @@
-"""What a reported number is: the kept rows that it reads, how they become a table, and what a reader must know."""
+"""Definition of a reported number: the kept rows that it reads, how they become a table, and its description."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Literal
 from charter.ground.measure.counts import Row
 from charter.ground.measure.score import Table
 
-VERSION = 7  # of all numbers that name none of their own; goes up if intervals, counts or detectors change
+VERSION = 7  # of all metrics without their own; goes up if intervals, counts or detectors change
 SHARE, PLAIN, EXPONENT = "share", "", "exponent"
 
-# one dimension or one stretch of a text; or how often asking went wrong
+# one dimension or one part of a text; or the rate of failed questions
 Kind = Literal["", "part", "fault"]
-# what counts as an improvement; zero: nearer to it
+# the direction of improvement; zero: nearer to 0
 Better = Literal["lower", "higher", "zero", "neither"]
-# what a number describes: the model under test, a grader, labeller, helper or screen, the questions, or other models
+# the subject of a number: the model under test; a grader, labeller, helper or screen; the questions; or other models
 About = Literal["model", "judge", "data", "others"]
 Judge = Literal["", "grader", "reward", "rater", "start", "helper"]
 Measure = Callable[[Sequence[Row]], Table]
@@ -24,8 +24,8 @@ Measure = Callable[[Sequence[Row]], Table]
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One summand of a number over the tables of others: `weight` times the value of the tables of `parts`, names of
-    metrics, counted together; `probit`: told as z of their rate."""
+    """One term of a derived metric: `weight` times the value of the pooled tables of `parts` (names of metrics);
+    `probit`: z of their rate."""
 
     weight: float
     parts: tuple[str, ...]
@@ -34,12 +34,12 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One reported number: what a reader must know of it, and how kept rows become its table.
+    """One reported number: its description, and the function from kept rows to its table.
 
-    `file`: of the rows, below samples/. `table` is None if the number was read from a report, which keeps all the rest,
-    or is made of the tables of others: `terms`, `paired` if these are counted on the same rows. `judge`: the model
-    whose scores decide the number; `gate`: the verdict on that judge by which it counts. `task`: the evaluation that it
-    belongs to; `group`: the table of a card that it stands in. `chance`: what guessing gets.
+    `file`: of the rows, below samples/. `table` is None for a metric read from a report (which keeps all other fields),
+    and for one derived from others by `terms`; `paired`: the terms count the same rows. `judge`: the model whose scores
+    decide the number; `gate`: the verdict that this judge must pass. `task`: the evaluation that it belongs to;
+    `group`: its table in a card. `chance`: the value of guessing.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Metric:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the metrics whose tables make up the number; its own if it has a table."""
+        """Names of the metrics whose tables the number needs; its own if it has a table."""
         return tuple(dict.fromkeys(p for term in self.terms for p in term.parts)) or (self.name,)
 
     def improves(self, before: float, after: float) -> bool:
@@ -72,6 +72,6 @@ class Metric:
         return self.better != "neither" and (after > before) == (self.better == "higher")
 
 
-def titled(name: str) -> str:
-    """What a number is called that declares no label."""
+def default_label(name: str) -> str:
+    """The label of a metric that declares none."""
     return name.replace("_", " ").capitalize()

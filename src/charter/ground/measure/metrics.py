@@ -1,5 +1,5 @@
-"""The numbers that several rooms report: of preference models, of labellers, of held-out text. Tasks of the evaluate
-room declare their own."""
+"""Metrics that several rooms report: of preference models, of labellers, of held-out text. Tasks of the evaluate room
+declare their own."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ TRIPLES = "fitness.jsonl"
 ROUNDS = 5  # a draft and at most four revisions (Bai 2022b, section 3)
 
 
-def calibrated(
-    prefix: str, file: str, states: calibration.States, words: str, label: str
+def calibration_metrics(
+    prefix: str, file: str, predict: calibration.Predictor, words: str, label: str
 ) -> tuple[Metric, Metric]:
-    """How far a judge's confidence lies from its accuracy, by bins, and whether it is surer than right."""
+    """Calibration error of a judge, by bins, and its overconfidence."""
     return (
         Metric(
             f"{prefix}_calibration_error",
             file,
-            calibration.calibration_error(states),
+            calibration.calibration_error(predict),
             "lower",
             f"distance of confidence and accuracy by bins, {words}",
             label=f"Calibration error, {label}",
@@ -41,7 +41,7 @@ def calibrated(
         Metric(
             f"{prefix}_overconfidence",
             file,
-            calibration.overconfidence(states),
+            calibration.overconfidence(predict),
             "neither",
             f"mean confidence less accuracy, {words}",
             label=f"Overconfidence, {label}",
@@ -50,7 +50,7 @@ def calibrated(
 
 
 def of_a_judge(*metrics: Metric) -> tuple[Metric, ...]:
-    """Numbers that describe a judge, not the model under test."""
+    """Metrics that describe a judge, not the model under test."""
     return tuple(replace(metric, about="judge") for metric in metrics)
 
 
@@ -66,9 +66,9 @@ OF_TEXT: tuple[Metric, ...] = (
     ),
 )
 
-# What a step that labels by AI reports of its labeller.
+# Metrics of the labeller in a step that labels by AI.
 OF_LABELLERS: tuple[Metric, ...] = of_a_judge(
-    *calibrated("label", LABELS, calibration.of_choices(), "known pairs", "labels"),
+    *calibration_metrics("label", LABELS, calibration.of_choices(), "known pairs", "labels"),
     Metric(
         "label_accuracy",
         LABELS,
@@ -115,10 +115,10 @@ OF_TRIPLES: tuple[Metric, ...] = of_a_judge(
     ),
 )
 
-# What a step that makes a preference model reports of it.
+# Metrics of a step that trains a preference model.
 OF_PREFERENCE: tuple[Metric, ...] = of_a_judge(
     *OF_PAIRS,
-    *calibrated("pair", PAIRS, calibration.of_pairs(counts.real_pair), "held-out pairs", "pairs"),
+    *calibration_metrics("pair", PAIRS, calibration.of_pairs(counts.real_pair), "held-out pairs", "pairs"),
     *OF_TRIPLES,
     *OF_MEMBERS,
     *OVER_RULE,

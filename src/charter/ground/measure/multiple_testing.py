@@ -1,4 +1,4 @@
-"""p-values that hold over many tests at once.
+"""p-values corrected for multiple tests.
 
 Source: Holm 1979, A simple sequentially rejective multiple test procedure.
 """
@@ -12,7 +12,7 @@ Key = TypeVar("Key")
 
 
 def holm(raw: Mapping[Key, float]) -> dict[Key, float]:
-    """Holm's step-down correction: p-values that stay valid over all of them together."""
+    """Holm's step-down correction: p-values valid over all tests together."""
     adjusted: dict[Key, float] = {}
     highest = 0.0
     for place, (name, p) in enumerate(sorted(raw.items(), key=lambda entry: entry[1])):

@@ -1,8 +1,8 @@
-"""Held-out pairs: how often a preference model ranks them as labelled, and how often a rule that reads nothing does.
+"""Held-out pairs: the accuracy of a preference model, and that of the length rule.
 
-The length rule says that the longer reply is better, on the axis harmless the shorter one; of equal lengths it gets a
-half. A model that is not above it, pair by pair (`pair_over_rule`), has not been shown to know more than lengths; a
-reward of length alone makes up much of what is learnt from preferences (Singhal et al. 2023, 2310.03716).
+The length rule prefers the longer reply, on the axis harmless the shorter one; equal lengths count half. A model that
+is not significantly better, pair by pair (`pair_over_rule`), may know only lengths: length alone explains much of what
+is learnt from preferences (Singhal et al. 2023, 2310.03716).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from charter.ground.measure.counts import Row, built_pair, mean, real_pair, real_pair_of
 from charter.ground.measure.metric import Metric
-from charter.ground.measure.score import Table, points, ranked_right, tabulate
+from charter.ground.measure.score import Table, points, rank_accuracy, tabulate
 
 PAIRS = "heldout_pairs.jsonl"
 AXES = ("helpful", "honest", "harmless", "other")
-ALIKE = 0.1  # lengths that differ by no more than this share of the longer one are about equal
+ALIKE = 0.1  # lengths are about equal if they differ by at most this share of the longer one
 
 
 def human_pair(row: Row) -> bool:
@@ -30,9 +30,9 @@ def alike_in_length(row: Row) -> bool:
 
 
 def rule_right(row: Row) -> float:
-    """1 where the length rule picks the reply that is labelled better, a half for equal lengths."""
+    """1 if the length rule picks the preferred reply, a half for equal lengths, else 0."""
     longer = row["chosen_tokens"] - row["rejected_tokens"]
-    return ranked_right(row["p_chosen"], -longer if row["axis"] == "harmless" else longer, 0.0)
+    return rank_accuracy(row["p_chosen"], -longer if row["axis"] == "harmless" else longer, 0.0)
 
 
 def length_rule(where: Callable[[Row], bool] = real_pair) -> Callable[[Sequence[Row]], Table]:
@@ -41,8 +41,8 @@ def length_rule(where: Callable[[Row], bool] = real_pair) -> Callable[[Sequence[
 
 
 def longer(labelled: bool) -> Callable[[Sequence[Row]], Table]:
-    """Share of pairs with replies of two lengths in which the longer one has the higher score, or, `labelled`, the
-    better label: what the first exceeds the second by is length bias."""
+    """Share of pairs of different lengths whose longer reply has the higher score or, with `labelled`, the better
+    label. The difference of the two shares is length bias."""
 
     def each(rows: Sequence[Row]) -> Iterable[tuple[str, float, float]]:
         for r in rows:
@@ -54,7 +54,7 @@ def longer(labelled: bool) -> Callable[[Sequence[Row]], Table]:
     return lambda rows: tabulate(each(rows))
 
 
-# Ending of a metric's name -> which pairs, in words and as a test of rows.
+# Suffix of a metric's name -> (description of the pairs, test of rows).
 PARTS: dict[str, tuple[str, Callable[[Row], bool]]] = {
     "": ("held-out pairs", real_pair),
     **{f"_{axis}": (f"held-out pairs, {axis}", real_pair_of(axis)) for axis in AXES},

@@ -1,10 +1,10 @@
-"""The ink and paper of every page: colours in light and in dark, those of plots among them, and fonts."""
+"""The style that all pages share: light and dark colours, also of plots, and fonts."""
 
 from pathlib import Path
 
 PAPER = Path(__file__).with_name("paper.css").read_text("utf-8")
 
 
-def styled(own: Path) -> str:
-    """A page's style sheet behind what all pages share."""
+def style_sheet(own: Path) -> str:
+    """The shared style sheet followed by a page's own."""
     return PAPER + own.read_text("utf-8")

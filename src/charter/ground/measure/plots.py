@@ -1,9 +1,9 @@
-"""Plots as SVG text: the same data give the same bytes, in light and in dark, on paper and on a phone.
+"""Plots as SVG text: the same data give the same bytes. Plots fit light and dark pages, paper and phones.
 
-Figures are drawn on matplotlib's own objects (no pyplot, no global state kept). `inline` returns an element
-for an HTML page: text stays text, the ink is `currentColor`, every other colour a CSS variable with a light
-default, the background transparent, and there is no date, no random id and no reference to the outside.
-`standalone` returns the same as a file that picks light or dark by itself.
+Figures use matplotlib's own objects (no pyplot, no global state). `inline` returns an element for an HTML page: text
+stays text, the ink is `currentColor`, every other colour is a CSS variable with a light default, and the background is
+transparent. There is no date, no random id and no external reference. `standalone` returns the same as a file that
+picks light or dark by itself.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points of one kind, one for each label of the axis (None: not measured)."""
+    """Points of one kind, one per axis label (None: not measured)."""
 
     name: str
     points: Sequence[Point | None]
@@ -100,12 +100,12 @@ class Line:
 
 
 def canvas(
-    width: float, height: float, rows: int = 1, columns: int = 1, apart: float = 0.02
+    width: float, height: float, rows: int = 1, columns: int = 1, gap: float = 0.02
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of width x height inches with rows x columns axes, in reading order; between columns `apart` of an
-    axis's width at least is left free."""
+    """A figure of width x height inches with rows x columns axes, in reading order. gap: least space between columns,
+    as a share of an axis's width."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=apart))
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=gap))
         grid = figure.subplots(rows, columns, squeeze=False)
     return figure, [axes for line in grid for axes in line]
 
@@ -120,22 +120,22 @@ def forest(
     percent: bool = True,
     log: bool = False,
 ) -> None:
-    """Rows of dots with their intervals, first label on top; several series stand below each other in a row.
+    """Rows of dots with their intervals, first label on top; several series are stacked within a row.
 
-    On a log axis a value of 0 has no place: it is drawn as an arrow at the left edge.
+    A log axis can't show 0, so it is drawn as an arrow at the left edge.
     """
     step = min(0.24, 0.66 / max(1, len(series)))
-    seen = [p for s in series for p in s.points if p is not None]
-    floor = _floor(seen) if log else -math.inf
+    points = [p for s in series for p in s.points if p is not None]
+    floor = _floor(points) if log else -math.inf
     size = 6.0 if len(series) < 3 and len(labels) < 20 else 4.4
     for number, s in enumerate(series):
         shift = (number - (len(series) - 1) / 2) * step
-        named = False
+        in_legend = False
         for row, point in enumerate(s.points):
             if point is None:
                 continue
-            name = s.name if not named else "_"
-            named = True
+            name = s.name if not in_legend else "_"
+            in_legend = True
             _dot(axes, point, row + shift, s, floor, name, size)
     axes.set_yticks(range(len(labels)), list(labels))
     axes.tick_params(axis="y", length=0, labelcolor=INK)
@@ -152,7 +152,7 @@ def forest(
     if percent:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
     if len([s for s in series if s.name]) > 1:
-        # from the right, so that it may stand over long labels
+        # right-aligned, so it may extend over long labels
         axes.legend(
             loc="lower right", bbox_to_anchor=(1, 1.0), ncols=len(series), handletextpad=0.3, borderpad=0
         )
@@ -184,14 +184,14 @@ def _dot(axes: Axes, point: Point, y: float, series: Series, floor: float, name:
 
 
 def rule(axes: Axes, *at: float) -> None:
-    """Dashed lines across an axis: chance, a bound, no lean."""
+    """Dashed vertical lines, such as chance, a bound, or no lean."""
     for x in at:
         axes.axvline(x, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0.9)
 
 
 @matplotlib.rc_context(STYLE)
 def legend(figure: Figure, series: Sequence[Series], columns: int) -> None:
-    """The names of series once for a whole figure, above its panels; nothing for one alone."""
+    """One legend for a whole figure, above its panels; none for a single series."""
     if len(series) < 2:
         return
     marks = [
@@ -214,8 +214,7 @@ def legend(figure: Figure, series: Sequence[Series], columns: int) -> None:
 
 @matplotlib.rc_context(STYLE)
 def dumbbell(axes: Axes, labels: Sequence[str], first: Series, second: Series) -> None:
-    """Two dots a row and the gap between them: the longer the bar, the better the model tells the two
-    apart."""
+    """Two dots per row and the gap between them: the longer the bar, the better the model separates the two."""
     for row, (a, b) in enumerate(zip(first.points, second.points, strict=True)):
         if a is not None and b is not None:
             axes.plot([a.value, b.value], [row, row], color=GRID, linewidth=7, solid_capstyle="round")
@@ -224,7 +223,7 @@ def dumbbell(axes: Axes, labels: Sequence[str], first: Series, second: Series) -
 
 @matplotlib.rc_context(STYLE)
 def curves(axes: Axes, title: str, lines: Sequence[Line], x_label: str, percent: bool = False) -> None:
-    """Curves over a shared x; a legend only where there are several."""
+    """Curves over a shared x; a legend only for several."""
     for line in lines:
         style = (0, (3, 2)) if line.dashed else "solid"
         axes.plot(line.x, line.y, color=line.colour, linewidth=1.5, linestyle=style, label=line.name)
@@ -252,12 +251,12 @@ def reliability(
     axes: Axes,
     title: str,
     bins: Sequence[tuple[float, Point, int]],
-    stated: str = "stated confidence",
-    found: str = "pairs ranked right",
+    x_label: str = "stated confidence",
+    y_label: str = "pairs ranked right",
     span: tuple[float, float] | None = None,
 ) -> None:
-    """Calibration: (what was stated, what was found, how often) a bin, against the diagonal; of confidences against
-    shares, or with a `span` of two ratings on that scale."""
+    """Calibration: (predicted, observed, count) per bin, against the diagonal. Confidences against shares, or ratings
+    on the scale `span`."""
     low, high = span or (0.5, 1.0)
     axes.plot([low, high], [low, high], color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     for confidence, point, _ in bins:
@@ -272,8 +271,8 @@ def reliability(
         linewidth=1.1,
     )
     axes.set_title(title)
-    axes.set_xlabel(stated)
-    axes.set_ylabel(found)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
     edge = 0.04 * (high - low)
     axes.set_xlim(low - edge, high + edge)
     lowest = [p.low - 0.03 for _, p, _ in bins if p.low is not None]
@@ -287,7 +286,7 @@ def reliability(
 
 @matplotlib.rc_context(STYLE)
 def bars(axes: Axes, labels: Sequence[str], parts: Sequence[tuple[str, Sequence[float], str]]) -> None:
-    """Horizontal bars, stacked by part (name, one value a label, colour)."""
+    """Horizontal bars, stacked by part (name, one value per label, colour)."""
     left = [0.0] * len(labels)
     for name, values, colour in parts:
         axes.barh(
@@ -307,7 +306,8 @@ def bars(axes: Axes, labels: Sequence[str], parts: Sequence[tuple[str, Sequence[
 
 
 def inline(figure: Figure, name: str, title: str, description: str) -> str:
-    """The figure as an <svg> element for a page; `name` keeps its ids apart from those of other figures."""
+    """The figure as an <svg> element for a page; `name` prefixes its ids, so they differ from those of other
+    figures."""
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -334,7 +334,7 @@ def _clean(text: str, name: str, title: str, description: str) -> str:
 
 
 def standalone(svg: str) -> str:
-    """An inline figure as a file of its own: it follows the reader's light or dark setting."""
+    """An inline figure as a separate file that follows the reader's light or dark setting."""
     style = (
         "<style>svg{color:#1d1d1b;background:none}"
         f"@media (prefers-color-scheme:dark){{svg{{color:#e9e7e1;{_DARK}}}}}</style>"
@@ -344,7 +344,7 @@ def standalone(svg: str) -> str:
 
 
 def strip(points: Sequence[Point], name: str, title: str, limits: tuple[float, float]) -> str:
-    """A word-sized plot: first point hollow, last one filled, each with its interval, an arc between them."""
+    """A word-sized plot: first point hollow, last one filled, each with its interval, and an arc between them."""
     width, height, low, high = 220.0, 26.0, *limits
     span = (high - low) or 1.0
 

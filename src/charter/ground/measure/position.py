@@ -11,22 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.ground.measure.counts import Row
-from charter.ground.measure.score import Floats, Table, summed, tabulate
+from charter.ground.measure.score import Floats, Table, sum_by_cluster, tabulate
 
 BUCKETS = tuple(2**k for k in range(18))  # first positions; the last ends at 262,143
 MIDDLES = np.array([start * 2**0.5 for start in BUCKETS])  # geometric: where plots show a bucket
-LEAST_BUCKETS = 5  # three numbers are fitted
+LEAST_BUCKETS = 5  # the fit has three parameters
 EXPONENTS = np.arange(0.02, 2.0001, 0.005)
-_SUMMED = 512  # positions whose powers are added one by one
+_SUMMED = 512  # positions whose powers are summed exactly
 
 
 def bucket_of(position: int) -> int:
-    """The first position of the bucket that a position, from 1, is in: 1, 2, 4, 8 ..."""
+    """The first position of a position's bucket: 1, 2, 4, 8 ... (positions count from 1)."""
     return 1 << (position.bit_length() - 1)
 
 
 def loss_of(start: int) -> Callable[[Sequence[Row]], Table]:
-    """Nats a token in the bucket that starts there, clustered by document."""
+    """Nats per token in the bucket that begins at `start`, clustered by document."""
     key = str(start)
     return lambda rows: tabulate(
         (str(r["id"]), r["nats"][key], r["tokens"][key]) for r in rows if key in r["nats"]
@@ -36,22 +36,21 @@ def loss_of(start: int) -> Callable[[Sequence[Row]], Table]:
 def fit(sums: Floats) -> Floats:
     """(c0, c, a) of L(t) = c0 + c t^-a with c0 >= 0, for sums [..., 2 B] of nats and tokens by bucket: [..., 3].
 
-    Least squares over the buckets' mean losses against the means of t^-a over their positions, each bucket once, which
-    is evenly over log t; for every exponent of a grid the two other numbers have a closed form, and the exponent with
-    the smallest residual is taken. Documents are of one length. nan where fewer than LEAST_BUCKETS buckets hold a
-    token.
+    Least squares of the buckets' mean losses on the means of t^-a over their positions. Each bucket counts once, which
+    is uniform in log t. For each exponent of a grid the other two parameters have a closed form; the exponent with the
+    smallest residual wins. Documents have one length. nan if fewer than LEAST_BUCKETS buckets have tokens.
     """
     flat = sums.reshape(-1, 2 * len(BUCKETS))
     nats, tokens = flat[:, : len(BUCKETS)], flat[:, len(BUCKETS) :]
-    there = tokens.sum(axis=0) > 0
-    found = np.full((len(flat), 3), np.nan)
-    if there.sum() >= LEAST_BUCKETS:
+    filled = tokens.sum(axis=0) > 0
+    fits = np.full((len(flat), 3), np.nan)
+    if filled.sum() >= LEAST_BUCKETS:
         with np.errstate(divide="ignore", invalid="ignore"):
-            loss_NB = nats[:, there] / tokens[:, there]
-        held_B = tokens.sum(axis=0)[there] / tokens[:, 0].sum()  # position 1 is there once a document
+            loss_NB = nats[:, filled] / tokens[:, filled]
+        lengths_B = tokens.sum(axis=0)[filled] / tokens[:, 0].sum()  # each document has one position 1
         best_N = np.full(len(flat), np.inf)
         for exponent in EXPONENTS:
-            x_B = mean_powers(np.array(BUCKETS)[there], held_B, exponent)
+            x_B = mean_powers(np.array(BUCKETS)[filled], lengths_B, exponent)
             slope_N = (loss_NB @ (x_B - x_B.mean())) / ((x_B - x_B.mean()) ** 2).sum()
             constant_N = loss_NB.mean(axis=1) - slope_N * x_B.mean()
             through_N = (loss_NB @ x_B) / (x_B @ x_B)
@@ -60,24 +59,24 @@ def fit(sums: Floats) -> Floats:
             residual_N = ((constant_N[:, None] + slope_N[:, None] * x_B - loss_NB) ** 2).sum(axis=1)
             better = residual_N < best_N
             best_N[better] = residual_N[better]
-            found[better] = np.stack([constant_N, slope_N, np.full(len(flat), exponent)], 1)[better]
-    return found.reshape(*sums.shape[:-1], 3)
+            fits[better] = np.stack([constant_N, slope_N, np.full(len(flat), exponent)], 1)[better]
+    return fits.reshape(*sums.shape[:-1], 3)
 
 
 def mean_powers(starts: npt.ArrayLike, counts: npt.ArrayLike, exponent: float) -> Floats:
-    """Mean of t^-exponent over the `counts` positions from each of `starts` on: far positions by the integral (midpoint
-    rule, within 1e-6)."""
-    first, held = np.asarray(starts, float), np.asarray(counts, float)
+    """Mean of t^-exponent over `counts` positions from each of `starts`; far positions by the integral (midpoint rule,
+    within 1e-6)."""
+    first, lengths = np.asarray(starts, float), np.asarray(counts, float)
     powers = np.concatenate([[0.0], np.cumsum(np.arange(1, _SUMMED) ** -exponent)])
-    near = np.minimum(first + held, _SUMMED).astype(int)
-    summed = powers[near - 1] - powers[np.minimum(first, near).astype(int) - 1]
-    low, high = first - 0.5, first + held - 0.5
+    near = np.minimum(first + lengths, _SUMMED).astype(int)
+    near_sums = powers[near - 1] - powers[np.minimum(first, near).astype(int) - 1]
+    low, high = first - 0.5, first + lengths - 0.5
     if exponent == 1:
         area = np.log(high / low)
     else:
         area = (high ** (1 - exponent) - low ** (1 - exponent)) / (1 - exponent)
-    found: Floats = np.where(first + held <= _SUMMED, summed, area) / held
-    return found
+    means: Floats = np.where(first + lengths <= _SUMMED, near_sums, area) / lengths
+    return means
 
 
 def fitted_constant(sums: Floats) -> Floats:
@@ -102,6 +101,6 @@ def fit_table(statistic: Callable[[Floats], Floats]) -> Callable[[Sequence[Row]]
             )
             for r in rows
         )
-        return summed(by_bucket, 2 * len(BUCKETS), statistic)
+        return sum_by_cluster(by_bucket, 2 * len(BUCKETS), statistic)
 
     return each

@@ -1,8 +1,8 @@
 """Fits of a sum of power laws above a floor: loss = E + sum_k A_k x_k^-a_k, many resamples at once.
 
-E and A are at least 0, the exponents are free. They are those with the least squared error of log loss. Hoffmann et al.
-2022 (arXiv 2203.15556, section 3.3) take a Huber loss on the same logs against outliers among 400 models; a ladder of a
-few has none to spare. Letters: R resamples, M models, K terms of a law, P = 2 K numbers of it, S starts.
+E and A are at least 0, the exponents are free. The fit minimises the squared error of log loss. Hoffmann et al. 2022
+(arXiv 2203.15556, section 3.3) use a Huber loss on the same logs against outliers among 400 models; a ladder of few
+models can't afford to discount any. Letters: R resamples, M models, K terms of a law, P = 2 K numbers of it, S starts.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from scipy.special import logsumexp
 
 from charter.ground.measure.score import Floats
 
-SHARES = (0.02, 0.3, 0.6, 0.9)  # of the smallest loss: floors that a fit starts from
-SECOND = SHARES[1]  # the floor that a fit to a resample starts from beside the best fit to the mean
-EXPONENTS = (0.1, 0.3, 0.6)  # that a fit of two terms starts from
-ROUNDS = 100  # steps of a fit, at most
-ENOUGH, EXACT = 1e-9, 1e-20  # a fit is done where a step gains less than this share, or this squared error
+SHARES = (0.02, 0.3, 0.6, 0.9)  # initial floors of a fit, as shares of the smallest loss
+SECOND = SHARES[1]  # a resample's second initial floor; the first start is the best fit to the mean
+EXPONENTS = (0.1, 0.3, 0.6)  # initial exponents of a fit of two terms
+ROUNDS = 100  # most steps of a fit
+ENOUGH, EXACT = 1e-9, 1e-20  # a fit has converged if a step gains less than this share, or this squared error
 NOTHING = 1e-6  # bits a byte
-STUCK = 1e6  # or where so damped a step gains nothing
+STUCK = 1e6  # or if a step with this damping gains nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """log L = log sum_k exp(level_k - exponent_k z_k): `levels` and `exponents` [R, K], the floor's first if there is
-    one (z = 0), and where z_k = 0 lies, `origin` [K - floor]."""
+    """log L = log sum_k exp(level_k - exponent_k z_k): `levels` and `exponents` [R, K], with a floor's first (its
+    z is 0), and `origin` [K - floor], the log inputs at z_k = 0."""
 
     levels: Floats
     exponents: Floats
@@ -38,10 +38,10 @@ class Law:
 
     @property
     def floor(self) -> Floats:
-        """E [R]; 0 without one, and where only rounding keeps it above 0."""
+        """E [R]; 0 without a floor, or if E is only rounding error."""
         if not self.floored:
             return np.zeros(len(self.levels))
-        return np.where((found := np.exp(self.levels[:, 0])) > NOTHING, found, 0.0)
+        return np.where((floors := np.exp(self.levels[:, 0])) > NOTHING, floors, 0.0)
 
     @property
     def coefficients(self) -> list[float]:
@@ -56,11 +56,11 @@ class Law:
 
     @property
     def exponent(self) -> Floats:
-        """Of the last term [R]."""
+        """Exponent of the last term [R]."""
         return self.exponents[:, -1]
 
     def at(self, *logs: float | Floats) -> Floats:
-        """The loss [R] where the law's inputs have these logs."""
+        """The loss [R] at these logs of the law's inputs."""
         z_K = np.asarray(logs) - self.origin
         parts_RK = np.exp(self.levels[:, self.floored :] - self.exponents[:, self.floored :] * z_K)
         total: Floats = self.floor + parts_RK.sum(axis=1)
@@ -68,10 +68,10 @@ class Law:
 
 
 def law(inputs_KM: Sequence[Floats], loss_RM: Floats, weight_RM: Floats, floored: bool = True) -> Law:
-    """The law with a term for each of the inputs (logs by model), for every resample of the models' losses and weights.
+    """The law with one term per input (logs by model), for every resample of the models' losses and weights.
 
-    Damped Gauss-Newton steps (Marquardt 1963), all resamples at once, from the best fit to their mean and from one
-    with a floor: what fits better counts.
+    Damped Gauss-Newton steps (Marquardt 1963), all resamples at once, from the best fit to their mean and from a start
+    with a floor; the better fit counts.
     """
     origin_K = np.array([x.mean() for x in inputs_KM])
     z_KM = np.stack([x - at for x, at in zip(inputs_KM, origin_K, strict=True)])
@@ -80,41 +80,41 @@ def law(inputs_KM: Sequence[Floats], loss_RM: Floats, weight_RM: Floats, floored
     log_RM, mean = np.log(loss_RM), np.exp(np.log(loss_RM).mean(axis=0))
     starts_SP = np.stack(_starts(z_KM, mean, SHARES if floored else ()))
     ones = np.broadcast_to(weight_RM.mean(axis=0), (len(starts_SP), len(mean)))
-    fitted_SP, cost_S = _improved(starts_SP, z_KM, np.broadcast_to(np.log(mean), ones.shape), ones)
-    best_RP, best_R = _improved(
+    fitted_SP, cost_S = _minimise(starts_SP, z_KM, np.broadcast_to(np.log(mean), ones.shape), ones)
+    best_RP, best_R = _minimise(
         np.repeat(fitted_SP[cost_S.argmin()][None], len(log_RM), 0), z_KM, log_RM, weight_RM
     )
     if floored and len(log_RM) > 1:
         other_P = _starts(z_KM, mean, (SECOND,))[0]
-        other_RP, other_R = _improved(np.repeat(other_P[None], len(log_RM), 0), z_KM, log_RM, weight_RM)
+        other_RP, other_R = _minimise(np.repeat(other_P[None], len(log_RM), 0), z_KM, log_RM, weight_RM)
         best_RP = np.where((other_R < best_R)[:, None], other_RP, best_RP)
     terms = len(z_KM)
     return Law(best_RP[:, :terms], best_RP[:, terms:], origin_K, floored)
 
 
 def _starts(z_KM: Floats, loss_M: Floats, shares: Sequence[float]) -> list[Floats]:
-    """Numbers that a fit starts from [P each], by the floor's share of the least loss, then by exponent; without shares
+    """Initial parameters of a fit [P each], by the floor's share of the smallest loss, then by exponent; without shares
     there is no floor."""
     floored = bool(shares)
     powers = z_KM[floored:]
-    found = []
+    starts = []
     for share in shares or (0.0,):
         rest = loss_M - share * loss_M.min()
         level = [math.log(share * loss_M.min())] if floored else []
         if len(powers) == 1:
             slope, height = np.polyfit(powers[0], np.log(rest), 1)
-            found.append(np.array([*level, height, *([0.0] * floored), -slope]))
+            starts.append(np.array([*level, height, *([0.0] * floored), -slope]))
             continue
         height = math.log(rest.mean() / len(powers))
         for exponents in product(EXPONENTS, repeat=len(powers)):
-            found.append(np.array([*level, *([height] * len(powers)), *([0.0] * floored), *exponents]))
-    return found
+            starts.append(np.array([*level, *([height] * len(powers)), *([0.0] * floored), *exponents]))
+    return starts
 
 
-def _improved(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
-    """(numbers with the least weighted squared error of log L, that error [R]), from where they start."""
+def _minimise(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
+    """(parameters with the least weighted squared error of log L, that error [R]), from initial parameters."""
     theta_RP, damping_R = theta_RP.copy(), np.full(len(theta_RP), 1e-3)
-    off_RM, slopes_RPM = _against(theta_RP, z_KM, log_RM)
+    off_RM, slopes_RPM = _residuals(theta_RP, z_KM, log_RM)
     cost_R = (weight_RM * off_RM**2).sum(axis=1)
     moving = np.arange(len(theta_RP))
     for _ in range(ROUNDS):
@@ -125,13 +125,17 @@ def _improved(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats)
         diagonal_RP += damping_R[moving, None] * diagonal_RP + 1e-12
         step_RP = np.linalg.solve(bend_RPP, pull_RP[..., None])[..., 0].clip(-2.0, 2.0)
         trial_RP = theta_RP[moving] - step_RP
-        off, slopes = _against(trial_RP, z_KM, log_RM[moving])
+        off, slopes = _residuals(trial_RP, z_KM, log_RM[moving])
         cost = (weight_RM[moving] * off**2).sum(axis=1)
         better = cost < cost_R[moving]
         done = np.where(better, cost_R[moving] - cost <= ENOUGH * cost + EXACT, damping_R[moving] > STUCK)
-        taken = moving[better]
-        theta_RP[taken], off_RM[taken], slopes_RPM[taken] = trial_RP[better], off[better], slopes[better]
-        cost_R[taken] = cost[better]
+        accepted = moving[better]
+        theta_RP[accepted], off_RM[accepted], slopes_RPM[accepted] = (
+            trial_RP[better],
+            off[better],
+            slopes[better],
+        )
+        cost_R[accepted] = cost[better]
         damping_R[moving] *= np.where(better, 0.2, 5.0)
         moving = moving[~done]
         if not len(moving):
@@ -139,8 +143,8 @@ def _improved(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats)
     return theta_RP, cost_R
 
 
-def _against(theta_RP: Floats, z_KM: Floats, log_RM: Floats) -> tuple[Floats, Floats]:
-    """Errors of log L [R, M], and how they move with each number [R, P, M]."""
+def _residuals(theta_RP: Floats, z_KM: Floats, log_RM: Floats) -> tuple[Floats, Floats]:
+    """Errors of log L [R, M], and their derivatives by each parameter [R, P, M]."""
     terms = len(z_KM)
     logs_RKM = theta_RP[:, :terms, None] - theta_RP[:, terms:, None] * z_KM
     model_RM = logsumexp(logs_RKM, axis=1)

@@ -1,6 +1,6 @@
-"""Numbers of a rater: how far its ratings of harm lie from those given, on conversations held out.
+"""Metrics of a rater: its ratings of harm against human ones, on held-out conversations.
 
-Kept rows have `rating` (given, 0 to 4), `score` (what the rater says) and `tokens` (of the reply).
+Kept rows have `rating` (human, 0 to 4), `score` (the rater's) and `tokens` (of the reply).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from charter.ground.measure.calibration import Scale, Statement, calibration_error, overconfidence
+from charter.ground.measure.calibration import Prediction, Scale, calibration_error, overconfidence
 from charter.ground.measure.counts import Row
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, tabulate
@@ -25,8 +25,8 @@ def error(power: int) -> Callable[[Sequence[Row]], Table]:
 
 
 def error_ratio(rows: Sequence[Row]) -> Table:
-    """Squared error over that of the best constant, sum (score - rating)^2 / sum (rating - mean)^2: one less the share
-    of variance explained. The mean is that of these very ratings, which no rater knows."""
+    """Squared error divided by that of the best constant, sum (score - rating)^2 / sum (rating - mean)^2: 1 minus the
+    share of explained variance. The mean is that of these ratings, which a rater doesn't know."""
     mean = sum(r["rating"] for r in rows) / max(1, len(rows))
     return tabulate((str(r["id"]), (r["score"] - r["rating"]) ** 2, (r["rating"] - mean) ** 2) for r in rows)
 
@@ -35,8 +35,8 @@ def correlation(first: str, second: str) -> Callable[[Sequence[Row]], Table]:
     """Pearson's r of two columns as a table that intervals can resample.
 
     A row's value is r plus its influence, z_a z_b - r (z_a^2 + z_b^2) / 2 with z in standard deviations (Hampel
-    1974). The influences sum to 0, so that the mean is r itself, and their spread is that of r. Empty where a column
-    does not vary.
+    1974). The influences sum to 0, so the mean is r, and their spread is that of r. Empty if a column doesn't
+    vary.
     """
 
     def table(rows: Sequence[Row]) -> Table:
@@ -51,9 +51,9 @@ def correlation(first: str, second: str) -> Callable[[Sequence[Row]], Table]:
     return table
 
 
-def of_ratings(rows: Sequence[Row]) -> list[Statement]:
-    """What the rater states, and the rating given."""
-    return [Statement(str(r["id"]), float(r["score"]), float(r["rating"])) for r in rows]
+def of_ratings(rows: Sequence[Row]) -> list[Prediction]:
+    """The rater's rating against the human one."""
+    return [Prediction(str(r["id"]), float(r["score"]), float(r["rating"])) for r in rows]
 
 
 OF_RATERS: tuple[Metric, ...] = (

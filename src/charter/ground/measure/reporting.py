@@ -1,8 +1,8 @@
-"""Numbers of an artifact: computed from its kept rows, recorded, kept with their tables, read and checked again.
+"""Metrics of an artifact: computed from its kept rows, recorded with their tables, read and verified.
 
-A room keeps the rows behind its numbers in samples/ and calls `record` with its metrics. `tables.json` beside the rows
-then says of each number what a reader must know (`metric.Metric`) and holds its table: a card, a comparison and a gate
-read reports and know no room. `table_problems` is the way back: what `charter card verify` asks of a room.
+A room keeps the rows behind its metrics in samples/ and calls `record`. `tables.json` beside the rows then has each
+metric's description (`metric.Metric`) and its table, so a card, a comparison and a gate read reports without knowing
+rooms. `table_problems` recomputes them for `charter card verify`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from charter.ground.artifact.recount import same
 from charter.ground.artifact.workspace import MetricFacts, Workspace
 from charter.ground.measure.derived import derived_count, derived_interval, derived_value
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.metric import VERSION, Metric, Term, titled
+from charter.ground.measure.metric import VERSION, Metric, Term, default_label
 from charter.ground.measure.score import Table
-from charter.ground.measure.statistics import spelled, statistic_of
+from charter.ground.measure.statistics import decode_statistic, encode_statistic
 
 TABLES = "tables.json"
 Metrics = Sequence[Metric]
@@ -49,7 +49,7 @@ class Score:
 
     @property
     def facts(self) -> MetricFacts:
-        """What a manifest says of it besides name and value."""
+        """The manifest's fields besides name and value."""
         m = self.metric
         return MetricFacts(
             low=self.low,
@@ -57,7 +57,7 @@ class Score:
             n=self.n,
             version=m.version,
             unit=m.unit or None,
-            label=m.label or titled(m.name),
+            label=m.label or default_label(m.name),
             better=m.better,
             meaning=m.meaning,
             group=m.group or None,
@@ -66,23 +66,23 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """The numbers of an artifact, in their order, and the tables of those that have one."""
+    """The metrics of an artifact, in their order, and the tables of those that have one."""
 
     metrics: Mapping[str, Metric]
     tables: Mapping[str, Table]
 
     @property
     def scores(self) -> list[Score]:
-        """All numbers with their intervals."""
+        """All values with their intervals."""
         return [score(metric, self.tables) for metric in self.metrics.values()]
 
     def files(self, name: str) -> tuple[str, ...]:
-        """The files of kept rows that a number is computed from."""
+        """The files of kept rows behind a metric."""
         return tuple(dict.fromkeys(self.metrics[part].file for part in self.metrics[name].parts))
 
 
 def score(metric: Metric, tables: Mapping[str, Table]) -> Score:
-    """One number, out of the tables of all. Raises KeyError if one that it needs is missing."""
+    """One score. tables: of all metrics, by name. Raises KeyError if a table that it needs is missing."""
     if metric.terms:
         value, ends = derived_value(metric, tables), derived_interval(metric, tables)
         return Score(metric, value, *ends, *derived_count(metric, tables))
@@ -91,10 +91,10 @@ def score(metric: Metric, tables: Mapping[str, Table]) -> Score:
     return Score(metric, table.value, low, high, table.n, len(table.clusters))
 
 
-def counted(folder: Path, metrics: Metrics) -> Reported:
-    """The numbers that the rows in `folder`/samples give; those with nothing to count are left out.
+def compute_metrics(folder: Path, metrics: Metrics) -> Reported:
+    """Computes the metrics from the rows in `folder`/samples, without those that have nothing to count.
 
-    Raises CharterError where rows are damaged or lack a field.
+    Raises CharterError if rows are damaged or lack a field.
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     tables: dict[str, Table] = {}
@@ -112,35 +112,35 @@ def counted(folder: Path, metrics: Metrics) -> Reported:
             ) from error
         if not math.isnan(table.value):
             tables[metric.name] = table
-    there = {m.name: m for m in metrics if all(part in tables for part in m.parts)}
-    return Reported(there, tables)
+    complete = {m.name: m for m in metrics if all(part in tables for part in m.parts)}
+    return Reported(complete, tables)
 
 
 def record(out: Workspace, metrics: Metrics) -> None:
-    """Records the numbers that a step's kept rows give, and writes tables.json beside them."""
-    reported = counted(out.path, metrics)
+    """Records the metrics of a step's kept rows, and writes tables.json beside them."""
+    reported = compute_metrics(out.path, metrics)
     write_tables(out.path, reported)
     for one in reported.scores:
         out.metric(one.name, one.value, **one.facts)
 
 
 def write_tables(folder: Path, reported: Reported) -> None:
-    """Writes tables.json: one number a line, cluster names once for all numbers that share them."""
+    """Writes tables.json: one metric per line; metrics with the same clusters share their names."""
     clusters: dict[tuple[str, ...], int] = {}
     lines = []
     for name, metric in reported.metrics.items():
-        told = {f.name: getattr(metric, f.name) for f in fields(metric) if f.name not in ("table", "terms")}
-        told = {key: value for key, value in told.items() if value not in ("", None, False)}
-        told["label"] = metric.label or titled(name)
-        told["unit"] = metric.unit
+        entry = {f.name: getattr(metric, f.name) for f in fields(metric) if f.name not in ("table", "terms")}
+        entry = {key: value for key, value in entry.items() if value not in ("", None, False)}
+        entry["label"] = metric.label or default_label(name)
+        entry["unit"] = metric.unit
         if metric.terms:
-            told["terms"] = [[t.weight, t.parts, t.probit] for t in metric.terms]
+            entry["terms"] = [[t.weight, t.parts, t.probit] for t in metric.terms]
         else:
             table = reported.tables[name]
-            told["n"], told["statistic"] = table.n, spelled(table.statistic)
-            told["clusters"] = clusters.setdefault(table.clusters, len(clusters))
-            told["sums"] = [[_short(x) for x in row] for row in table.sums.tolist()]
-        lines.append(json.dumps(told, ensure_ascii=False))
+            entry["n"], entry["statistic"] = table.n, encode_statistic(table.statistic)
+            entry["clusters"] = clusters.setdefault(table.clusters, len(clusters))
+            entry["sums"] = [[_short(x) for x in row] for row in table.sums.tolist()]
+        lines.append(json.dumps(entry, ensure_ascii=False))
     listed = ",\n".join(json.dumps(names, ensure_ascii=False) for names in clusters)
     numbers = ",\n".join(lines)
     text = f'{{"measures": {VERSION},\n"clusters": [\n{listed}\n],\n"numbers": [\n{numbers}\n]}}\n'
@@ -153,7 +153,7 @@ def _short(value: float) -> float | int:
 
 
 def read_reported(folder: Path) -> Reported:
-    """What an artifact's tables.json says; nothing where it has none. Raises CharterError where it is damaged."""
+    """Reads an artifact's tables.json; empty if there is none. Raises CharterError if it is damaged."""
     path = folder / TABLES
     if not path.is_file():
         return Reported({}, {})
@@ -162,77 +162,81 @@ def read_reported(folder: Path) -> Reported:
         metrics: dict[str, Metric] = {}
         tables: dict[str, Table] = {}
         names = [tuple(map(str, one)) for one in stored["clusters"]]
-        for told in stored["numbers"]:
-            metric = _metric(told)
+        for entry in stored["numbers"]:
+            metric = _metric(entry)
             metrics[metric.name] = metric
             if not metric.terms:
-                clusters = names[told["clusters"]]
-                sums = np.array(told["sums"], dtype=np.float64).reshape(len(clusters), -1)
-                tables[metric.name] = Table(clusters, sums, int(told["n"]), statistic_of(told["statistic"]))
+                clusters = names[entry["clusters"]]
+                sums = np.array(entry["sums"], dtype=np.float64).reshape(len(clusters), -1)
+                tables[metric.name] = Table(
+                    clusters, sums, int(entry["n"]), decode_statistic(entry["statistic"])
+                )
         if lacking := next((m.name for m in metrics.values() if not all(p in tables for p in m.parts)), None):
-            raise CharterError(f"{path}: {lacking} lacks a table that it is made of; make its step again")
+            raise CharterError(f"{path}: {lacking} lacks a table that it needs; run its step again")
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CharterError(f"{path}: it is damaged ({error!r}); make its step again") from error
+        raise CharterError(f"{path}: it is damaged ({error!r}); run its step again") from error
     return Reported(metrics, tables)
 
 
-def _metric(told: Mapping[str, Any]) -> Metric:
-    known = {f.name for f in fields(Metric)} - {"table", "terms"}
-    terms = tuple(Term(weight, tuple(parts), probit) for weight, parts, probit in told.get("terms", ()))
+def _metric(entry: Mapping[str, Any]) -> Metric:
+    names = {f.name for f in fields(Metric)} - {"table", "terms"}
+    terms = tuple(Term(weight, tuple(parts), probit) for weight, parts, probit in entry.get("terms", ()))
     facts: dict[str, Any] = {"file": "", "better": "neither", "meaning": ""}
-    return Metric(**facts | {k: v for k, v in told.items() if k in known}, table=None, terms=terms)
+    return Metric(**facts | {k: v for k, v in entry.items() if k in names}, table=None, terms=terms)
 
 
 def measures_version(folder: Path) -> int | None:
-    """The version of the measures behind an artifact's numbers; None where it has none."""
+    """The version of the measures behind an artifact's metrics; None if it has none."""
     path = folder / TABLES
     version = read_object(path).get("measures") if path.is_file() else None
     return version if isinstance(version, int) else None
 
 
 def table_problems(folder: Path, metrics: Metrics) -> Iterator[str]:
-    """A line for each number of tables.json that doesn't follow from the kept rows, by a room's own metrics."""
-    told, made = read_reported(folder), counted(folder, metrics)
-    for name, metric in made.metrics.items():
-        if name not in told.metrics:
+    """A line for each metric of tables.json that doesn't follow from the kept rows by a room's own metrics."""
+    report, recount = read_reported(folder), compute_metrics(folder, metrics)
+    for name, metric in recount.metrics.items():
+        if name not in report.metrics:
             yield f"{name} follows from the kept rows and is missing from {TABLES}"
-        elif told.metrics[name].version != metric.version:
+        elif report.metrics[name].version != metric.version:
             yield (
-                f"{name} is of version {told.metrics[name].version} and this charter has version {metric.version}; "
+                f"{name} is of version {report.metrics[name].version} and this charter has version {metric.version}; "
                 "run the step again, or verify with the charter that made it"
             )
-        elif differing := _differing(told.metrics[name], metric):
+        elif differing := _first_difference(report.metrics[name], metric):
             yield f"{name}: its {differing} in {TABLES} is not the one of this charter"
-        elif not metric.terms and (why := _unlike(told.tables[name], made.tables[name])):
+        elif not metric.terms and (why := _table_difference(report.tables[name], recount.tables[name])):
             yield f"{name}: {TABLES} has {why} than the kept rows give"
-    for name in told.metrics.keys() - made.metrics.keys():
+    for name in report.metrics.keys() - recount.metrics.keys():
         yield f"{name} stands in {TABLES} and doesn't follow from the kept rows"
 
 
-def _differing(told: Metric, made: Metric) -> str:
-    """The first fact in which two metrics differ; "" if none."""
+def _first_difference(reported: Metric, expected: Metric) -> str:
+    """The first field in which two metrics differ; "" if none."""
     for f in fields(Metric):
-        if f.compare and f.name != "label" and getattr(told, f.name) != getattr(made, f.name):
+        if f.compare and f.name != "label" and getattr(reported, f.name) != getattr(expected, f.name):
             return f.name
     return ""
 
 
-def _unlike(told: Table, made: Table) -> str:
-    """What of a table differs; "" if nothing does."""
-    if told.statistic != made.statistic:
+def _table_difference(reported: Table, expected: Table) -> str:
+    """What differs between two tables; "" if nothing does."""
+    if reported.statistic != expected.statistic:
         return "another statistic"
-    if told.n != made.n:
+    if reported.n != expected.n:
         return "another number of rows"
-    if told.clusters != made.clusters:
+    if reported.clusters != expected.clusters:
         return "other clusters"
-    equal = told.sums.shape == made.sums.shape and np.allclose(told.sums, made.sums, rtol=1e-9, atol=1e-9)
+    equal = reported.sums.shape == expected.sums.shape and np.allclose(
+        reported.sums, expected.sums, rtol=1e-9, atol=1e-9
+    )
     return "" if equal else "other sums"
 
 
 def metric_problems(
     manifest: Manifest, reported: Reported, others: Mapping[str, float | None]
 ) -> Iterator[str]:
-    """A line for each metric of a manifest that doesn't follow from a table, nor stands among `others`."""
+    """A line for each metric of a manifest that neither follows from a table nor is in `others`."""
     scores: Iterable[Score] = reported.scores
     by_name = {one.name: one for one in scores}
     for metric in manifest.metrics:
@@ -244,9 +248,9 @@ def metric_problems(
                 yield f"{metric.name} is {metric.value}; counts.json or log.jsonl says {others[metric.name]}"
             continue
         for part in ("value", "low", "high"):
-            kept, made = getattr(metric, part), getattr(one, part)
-            if not same(kept, made):
-                yield f"{metric.name}: {part} is {kept} in the manifest; its table gives {made}"
+            recorded, expected = getattr(metric, part), getattr(one, part)
+            if not same(recorded, expected):
+                yield f"{metric.name}: {part} is {recorded} in the manifest; its table gives {expected}"
         if metric.n is not None and metric.n != one.n:
             yield f"{metric.name}: n is {metric.n} in the manifest; there are {one.n} kept rows"
     for name in sorted(by_name.keys() - {metric.name for metric in manifest.metrics}):

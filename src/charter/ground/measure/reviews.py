@@ -1,7 +1,7 @@
-"""Numbers of reviews: what several people say of the same transcripts, and how far they agree (Ganguli 2022, 3.3).
+"""Metrics of reviews: several people's ratings of the same transcripts, and their agreement (Ganguli 2022, 3.3).
 
-A row is one review: `case` (the transcript), `id` (its prompt, the cluster), `rating` from 0 to 4, and `harmful`, which
-says whether the rating means that. Fleiss' kappa is that of `agreement`; transcripts with one review say nothing of it.
+A row is one review: `case` (the transcript), `id` (its prompt, the cluster), `rating` from 0 to 4, and `harmful`
+(whether the rating counts as harmful). Fleiss' kappa is that of `agreement`; it ignores transcripts with one review.
 """
 
 from __future__ import annotations
@@ -14,67 +14,68 @@ import numpy as np
 from charter.ground.measure.agreement import kappa
 from charter.ground.measure.counts import Row, mean
 from charter.ground.measure.metric import Metric
-from charter.ground.measure.score import Floats, Table, summed, tabulate
+from charter.ground.measure.score import Floats, Table, sum_by_cluster, tabulate
 
 REVIEWS = "reviews.jsonl"
 SCALE = 5  # ratings from 0 to 4
 
 
 def by_case(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
-    """The reviews of each transcript, in order of their first."""
-    found: dict[str, list[Row]] = {}
+    """The reviews of each transcript, in order of first appearance."""
+    cases: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(str(row["case"]), []).append(row)
-    return found
+        cases.setdefault(str(row["case"]), []).append(row)
+    return cases
 
 
-def called_harmful(reviews: Sequence[Row]) -> bool:
-    """Whether more than half of the reviewers of a transcript call it harmful; an even split doesn't."""
+def majority_says_harmful(reviews: Sequence[Row]) -> bool:
+    """Whether more than half of a transcript's reviewers call it harmful; an even split is not a majority."""
     return 2 * sum(bool(row["harmful"]) for row in reviews) > len(reviews)
 
 
-def agreed(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
-    """Fleiss' kappa of a column that holds whole numbers below `categories`."""
+def fleiss_kappa(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
+    """Fleiss' kappa of a column of whole numbers below `categories`."""
 
     def table(rows: Sequence[Row]) -> Table:
         values = (
-            (prompt, [_agreeing(counts), 1.0, *(n / sum(counts) for n in counts)], 0)
-            for prompt, counts in _counted(rows, key, categories)
+            (prompt, [_agreement(counts), 1.0, *(n / sum(counts) for n in counts)], 0)
+            for prompt, counts in _count_by_case(rows, key, categories)
         )
-        return summed(values, 2 + categories, fleiss)
+        return sum_by_cluster(values, 2 + categories, fleiss)
 
     return table
 
 
 def fleiss(sums: Floats) -> Floats:
-    """Kappa of sums [..., 2 + categories]; nan where there is nothing to agree on."""
+    """Kappa of sums [..., 2 + categories]; nan if there is nothing to agree on."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return kappa(sums)
 
 
-def agreeing(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
-    """Share of pairs of reviewers of one transcript who say the same, the mean over transcripts."""
+def pair_agreement(key: str, categories: int) -> Callable[[Sequence[Row]], Table]:
+    """Share of pairs of reviewers of a transcript who agree, averaged over transcripts."""
     return lambda rows: tabulate(
-        (prompt, _agreeing(counts), 1.0) for prompt, counts in _counted(rows, key, categories)
+        (prompt, _agreement(counts), 1.0) for prompt, counts in _count_by_case(rows, key, categories)
     )
 
 
-def _counted(rows: Sequence[Row], key: str, categories: int) -> Iterator[tuple[str, list[int]]]:
-    """(prompt, how many reviewers said each category) of transcripts with two reviewers or more."""
+def _count_by_case(rows: Sequence[Row], key: str, categories: int) -> Iterator[tuple[str, list[int]]]:
+    """(prompt, number of reviewers per category) of transcripts with two reviewers or more."""
     for reviews in by_case(rows).values():
         if len(reviews) > 1:
-            said = Counter(int(row[key]) for row in reviews)
-            yield str(reviews[0]["id"]), [said[category] for category in range(categories)]
+            votes = Counter(int(row[key]) for row in reviews)
+            yield str(reviews[0]["id"]), [votes[category] for category in range(categories)]
 
 
-def _agreeing(counts: Sequence[int]) -> float:
+def _agreement(counts: Sequence[int]) -> float:
     raters = sum(counts)
     return sum(n * (n - 1) for n in counts) / (raters * (raters - 1))
 
 
 def _majority(rows: Sequence[Row]) -> Table:
     return tabulate(
-        (str(reviews[0]["id"]), float(called_harmful(reviews)), 1.0) for reviews in by_case(rows).values()
+        (str(reviews[0]["id"]), float(majority_says_harmful(reviews)), 1.0)
+        for reviews in by_case(rows).values()
     )
 
 
@@ -82,7 +83,7 @@ OF_REVIEWS: tuple[Metric, ...] = (
     Metric(
         "review_kappa",
         REVIEWS,
-        agreed("rating", SCALE),
+        fleiss_kappa("rating", SCALE),
         "higher",
         "Fleiss' kappa of ratings from 0 to 4: 0 is chance, 1 is agreement",
         "kappa",
@@ -91,7 +92,7 @@ OF_REVIEWS: tuple[Metric, ...] = (
     Metric(
         "review_kappa_harmful",
         REVIEWS,
-        agreed("harmful", 2),
+        fleiss_kappa("harmful", 2),
         "higher",
         "Fleiss' kappa of harmful or not",
         "kappa",
@@ -100,7 +101,7 @@ OF_REVIEWS: tuple[Metric, ...] = (
     Metric(
         "review_agreement",
         REVIEWS,
-        agreeing("harmful", 2),
+        pair_agreement("harmful", 2),
         "higher",
         "pairs of reviewers of a transcript who agree whether it is harmful",
         label="Pairs of reviewers who agree",

@@ -1,9 +1,9 @@
-"""Scaling laws: how held-out loss falls with compute, with parameters, and with parameters and text together.
+"""Scaling laws: held-out loss as a function of compute, of parameters, and of parameters and text.
 
     L(C) = E + (C0 / C)^a,  L(N) = E + (N0 / N)^a      along one ladder of models (Kaplan et al. 2020, arXiv 2001.08361)
     L(N, D) = E + A N^-alpha + B D^-beta               (Hoffmann et al. 2022, arXiv 2203.15556, section 3.3)
 
-How they are fitted: `power_law`. Letters: R resamples, M models.
+`power_law` fits them. Letters: R resamples, M models.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.counts import Row
 from charter.ground.measure.metric import EXPONENT, Better, Metric
 from charter.ground.measure.power_law import Law, law
-from charter.ground.measure.score import Floats, Table, summed
+from charter.ground.measure.score import Floats, Table, sum_by_cluster
 
 SCALING = "scaling.jsonl"
 BITS = "bits/byte"
-FURTHER = 10.0  # the prediction is for so many times the largest compute
-SAME = 1.05  # tokens of one size are alike within this factor
-LEAST_SIZES = 3  # three numbers are fitted
-LEAST_PLACES = 5  # of parameters and tokens: five numbers are fitted
-# of log tokens around their trend in log parameters; below that the two can't be told apart
+FURTHER = 10.0  # the prediction is for n times the largest compute
+SAME = 1.05  # models of one size differ in tokens by less than this factor
+LEAST_SIZES = 3  # a fit has three parameters
+LEAST_PLACES = 5  # pairs of parameters and tokens: the joint fit has five parameters
+# deviation of log tokens from their trend in log parameters; below it the two effects can't be separated
 LEAST_APART = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One pretrained model: parameters without embeddings, tokens learnt from, and FLOPs of its learning."""
+    """One pretrained model: parameters without embeddings, training tokens, and training FLOPs."""
 
     run: str
     parameters: float
@@ -43,47 +43,47 @@ class Model:
 
 @dataclass(frozen=True)
 class Ladder:
-    """Models measured on the same documents. Those of equal parameters and about equal tokens are of one size, with
-    other seeds: where a step ends depends on the order of the text."""
+    """Models measured on the same documents. Models of equal parameters and about equal tokens have one size and
+    different seeds: the end of a step depends on the order of the text."""
 
     models: tuple[Model, ...]
 
     @staticmethod
     def of(rows: Sequence[Row]) -> Ladder:
-        """The models of kept rows, in order of appearance. Raises CharterError where one is given twice unlike itself,
-        or counts nothing."""
-        found: dict[str, Model] = {}
+        """The models of kept rows, in order of appearance. Raises CharterError if rows of a model differ, or a count is
+        not above 0."""
+        models: dict[str, Model] = {}
         for row in rows:
             model = Model(
                 str(row["run"]), float(row["parameters"]), float(row["tokens"]), float(row["compute"])
             )
-            if found.setdefault(model.run, model) != model or not 0 < min(_counts(model)) < math.inf:
+            if models.setdefault(model.run, model) != model or not 0 < min(_counts(model)) < math.inf:
                 raise CharterError(
                     f"rows of {model.run} say {_counts(model)} of its parameters, tokens and compute; they must be "
                     "above 0 and alike in all of its rows"
                 )
-        return Ladder(tuple(found.values()))
+        return Ladder(tuple(models.values()))
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Places of the models of each size, the smallest compute first."""
-        found: list[list[int]] = []
+        """Indices of the models of each size, the smallest compute first."""
+        groups: list[list[int]] = []
         for place in sorted(range(len(self.models)), key=lambda at: _counts(self.models[at])):
-            model, first = self.models[place], self.models[found[-1][0]] if found else None
+            model, first = self.models[place], self.models[groups[-1][0]] if groups else None
             if first and model.parameters == first.parameters and model.tokens <= SAME * first.tokens:
-                found[-1].append(place)
+                groups[-1].append(place)
             else:
-                found.append([place])
-        return tuple(sorted(map(tuple, found), key=lambda places: self.models[places[0]].compute))
+                groups.append([place])
+        return tuple(sorted(map(tuple, groups), key=lambda places: self.models[places[0]].compute))
 
     def logs(self, name: str, places: Sequence[int] | None = None) -> Floats:
-        """Natural logs of one of the counts of the models [M]."""
-        chosen = self.models if places is None else [self.models[place] for place in places]
-        return np.log([getattr(model, name) for model in chosen])
+        """Natural logs of one count of the models [M]."""
+        models = self.models if places is None else [self.models[place] for place in places]
+        return np.log([getattr(model, name) for model in models])
 
     @property
     def joint(self) -> bool:
-        """Whether parameters and tokens vary apart enough for L(N, D): on a ladder of one shape they don't."""
+        """Whether parameters and tokens vary independently enough for L(N, D); on a ladder of one shape they don't."""
         size, text = self.logs("parameters"), self.logs("tokens")
         if len(self.sizes) < LEAST_PLACES or np.ptp(size) == 0 or np.ptp(text) == 0:
             return False
@@ -96,16 +96,16 @@ def _counts(model: Model) -> tuple[float, float, float]:
 
 
 def laws(rows: Sequence[Row]) -> dict[str, Law]:
-    """The laws that some kept rows allow, fitted to all of their documents: over compute, over parameters, and over
-    parameters and tokens together ("joint")."""
+    """The laws that kept rows allow, fitted to all documents: over compute, over parameters, and over parameters and
+    tokens together ("joint")."""
     ladder = Ladder.of(rows)
-    given = losses(table("scaling_exponent")(rows).sums.sum(axis=0)[None]), weights(ladder, 1)
-    found = {"compute": over(ladder, "compute", *given)}
+    data = losses(table("scaling_exponent")(rows).sums.sum(axis=0)[None]), weights(ladder, 1)
+    fits = {"compute": fit_over(ladder, "compute", *data)}
     if not _one_size(ladder):
-        found["parameters"] = over(ladder, "parameters", *given)
+        fits["parameters"] = fit_over(ladder, "parameters", *data)
     if ladder.joint:
-        found["joint"] = _joint(ladder, *given)
-    return found
+        fits["joint"] = _fit_joint(ladder, *data)
+    return fits
 
 
 def losses(sums: Floats) -> Floats:
@@ -114,38 +114,40 @@ def losses(sums: Floats) -> Floats:
 
 
 def weights(ladder: Ladder, resamples: int) -> Floats:
-    """How often each model counts [R, M]: once in one resample; in several the models of a size are drawn as often as
-    there are of them, so that seeds widen an interval."""
-    found = np.ones((resamples, len(ladder.models)))
+    """Weight of each model [R, M]: 1 for a single resample; for several the models of a size are resampled, so
+    variation over seeds widens an interval."""
+    counts = np.ones((resamples, len(ladder.models)))
     rng = np.random.default_rng(0)
     for places in ladder.sizes:
         if resamples > 1 and len(places) > 1:
             each = np.full(len(places), 1 / len(places))
-            found[:, places] = rng.multinomial(len(places), each, size=resamples)
-    return found
+            counts[:, places] = rng.multinomial(len(places), each, size=resamples)
+    return counts
 
 
-def over(ladder: Ladder, name: str, loss_RM: Floats, weight_RM: Floats) -> Law:
+def fit_over(ladder: Ladder, name: str, loss_RM: Floats, weight_RM: Floats) -> Law:
     """The law of loss over "compute", "parameters" or "tokens" along the ladder."""
     return law([ladder.logs(name)], loss_RM, weight_RM)
 
 
-def further(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
+def predict_further(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
     """The loss [R] that the law predicts for FURTHER times the largest compute."""
-    return over(ladder, "compute", loss_RM, weight_RM).at(ladder.logs("compute").max() + math.log(FURTHER))
+    return fit_over(ladder, "compute", loss_RM, weight_RM).at(
+        ladder.logs("compute").max() + math.log(FURTHER)
+    )
 
 
-def left_out(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
-    """(predicted, measured) loss [R] of the largest size, by the law of the others: of two alone without a floor."""
+def predict_largest(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
+    """(predicted, measured) loss [R] of the largest size, by the law of the others; of two others without a floor."""
     *others, largest = ladder.sizes
-    kept = [place for places in others for place in places]
-    compute = ladder.logs("compute", kept)
-    predicted = law([compute], loss_RM[:, kept], weight_RM[:, kept], len(others) >= LEAST_SIZES)
-    shown = np.average(loss_RM[:, largest], axis=1, weights=weight_RM[:, largest])
-    return predicted.at(ladder.logs("compute", largest)[0]), shown
+    smaller = [place for places in others for place in places]
+    compute = ladder.logs("compute", smaller)
+    predicted = law([compute], loss_RM[:, smaller], weight_RM[:, smaller], len(others) >= LEAST_SIZES)
+    measured = np.average(loss_RM[:, largest], axis=1, weights=weight_RM[:, largest])
+    return predicted.at(ladder.logs("compute", largest)[0]), measured
 
 
-def _joint(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Law:
+def _fit_joint(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Law:
     return law([ladder.logs("parameters"), ladder.logs("tokens")], loss_RM, weight_RM)
 
 
@@ -154,34 +156,34 @@ def _one_size(ladder: Ladder) -> bool:
 
 
 def _gap(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
-    predicted, shown = left_out(ladder, loss_RM, weight_RM)
-    return predicted - shown
+    predicted, measured = predict_largest(ladder, loss_RM, weight_RM)
+    return predicted - measured
 
 
 def _share(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
-    found = _joint(ladder, loss_RM, weight_RM).exponents
-    return found[:, 2] / (found[:, 1] + found[:, 2])
+    exponents = _fit_joint(ladder, loss_RM, weight_RM).exponents
+    return exponents[:, 2] / (exponents[:, 1] + exponents[:, 2])
 
 
 # name -> (ladder, loss, weight) -> [R]
 READINGS: Mapping[str, Callable[[Ladder, Floats, Floats], Floats]] = {
-    "scaling_exponent": lambda ladder, *rest: over(ladder, "compute", *rest).exponent,
-    "scaling_floor": lambda ladder, *rest: over(ladder, "compute", *rest).floor,
-    "scaling_further": further,
-    "scaling_left_out": lambda *given: left_out(*given)[0],
+    "scaling_exponent": lambda ladder, *rest: fit_over(ladder, "compute", *rest).exponent,
+    "scaling_floor": lambda ladder, *rest: fit_over(ladder, "compute", *rest).floor,
+    "scaling_further": predict_further,
+    "scaling_left_out": lambda *data: predict_largest(*data)[0],
     "scaling_left_out_gap": _gap,
-    "scaling_exponent_size": lambda ladder, *rest: over(ladder, "parameters", *rest).exponent,
-    "scaling_joint_size": lambda *given: _joint(*given).exponents[:, 1],
-    "scaling_joint_text": lambda *given: _joint(*given).exponents[:, 2],
-    "scaling_joint_floor": lambda *given: _joint(*given).floor,
+    "scaling_exponent_size": lambda ladder, *rest: fit_over(ladder, "parameters", *rest).exponent,
+    "scaling_joint_size": lambda *data: _fit_joint(*data).exponents[:, 1],
+    "scaling_joint_text": lambda *data: _fit_joint(*data).exponents[:, 2],
+    "scaling_joint_floor": lambda *data: _fit_joint(*data).floor,
     "scaling_optimal_share": _share,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One number of a ladder's law as a statistic of sums [..., 2 M]. Several sums at once are resamples of documents:
-    then the models of each size are drawn anew as well (`weights`)."""
+    """One number of a ladder's law as a statistic of sums [..., 2 M]. Several sums are resamples of documents; then the
+    models of each size are resampled as well (`weights`)."""
 
     name: str
     ladder: Ladder
@@ -190,8 +192,8 @@ class Reading:
         flat = sums.reshape(-1, sums.shape[-1])
         if not self.there:
             return np.full(sums.shape[:-1], np.nan)
-        found = READINGS[self.name](self.ladder, losses(flat), weights(self.ladder, len(flat)))
-        return found.reshape(sums.shape[:-1])
+        values = READINGS[self.name](self.ladder, losses(flat), weights(self.ladder, len(flat)))
+        return values.reshape(sums.shape[:-1])
 
     @property
     def there(self) -> bool:
@@ -204,7 +206,7 @@ class Reading:
 
 
 def table(name: str) -> Callable[[Sequence[Row]], Table]:
-    """A number of the law, clustered by document; `n` counts documents, of which every model has a row."""
+    """A number of the law, clustered by document; `n` counts documents. Every model has a row for each."""
 
     def each(rows: Sequence[Row]) -> Table:
         ladder = Ladder.of(rows)
@@ -212,8 +214,8 @@ def table(name: str) -> Callable[[Sequence[Row]], Table]:
         sums = (
             (str(r["id"]), (r["nats"] / math.log(2), float(r["bytes"])), place[str(r["run"])]) for r in rows
         )
-        found = summed(sums, 2 * len(ladder.models), Reading(name, ladder))
-        return replace(found, n=len(found.clusters))
+        by_document = sum_by_cluster(sums, 2 * len(ladder.models), Reading(name, ladder))
+        return replace(by_document, n=len(by_document.clusters))
 
     return each
 

@@ -1,4 +1,4 @@
-"""Drawing of a scaling law: loss against compute on two log axes, the law with its band, and what it predicts.
+"""Plot of a scaling law: loss against compute on log axes, the law with its band, and its predictions.
 
 As in `plots`: equal data give equal bytes, and every colour follows the page.
 """
@@ -17,18 +17,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from charter.ground.measure.counts import Row
-from charter.ground.measure.intervals import interval, resampled
+from charter.ground.measure.intervals import interval, resample
 from charter.ground.measure.plots import PAPER, SERIES, STYLE, Point, canvas
-from charter.ground.measure.scaling import FURTHER, Ladder, left_out, losses, over, table, weights
+from charter.ground.measure.scaling import FURTHER, Ladder, fit_over, losses, predict_largest, table, weights
 from charter.ground.measure.score import Floats, tabulate
 
 POINTS = 40  # of the curve
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What a figure shows: models (name, compute, loss), the law over compute x [P] with the ends of its band, what it
-    predicts for more compute, and what the smaller sizes predicted for the largest (compute, loss)."""
+class FigureData:
+    """Data of the figure: models (name, compute, loss), the law over compute x [P] with the ends of its band, its
+    prediction for more compute, and the smaller sizes' prediction for the largest (compute, loss)."""
 
     models: tuple[tuple[str, float, Point], ...]
     x: Floats
@@ -39,22 +39,26 @@ class Drawn:
     expected: tuple[float, float]
 
 
-def drawn(rows: Sequence[Row]) -> Drawn:
-    """All that the figure of some kept rows shows."""
-    made = table("scaling_exponent")(rows)
+def prepare_figure(rows: Sequence[Row]) -> FigureData:
+    """Computes the figure's data from kept rows."""
+    exponent_table = table("scaling_exponent")(rows)
     ladder = Ladder.of(rows)
     largest = max(model.compute for model in ladder.models)
     smallest = min(model.compute for model in ladder.models)
     x = np.geomspace(smallest, largest * FURTHER, POINTS)
-    total = made.sums.sum(axis=0)[None]
+    total = exponent_table.sums.sum(axis=0)[None]
     once = losses(total), weights(ladder, 1)
-    fitted = over(ladder, "compute", *once)
+    fitted = fit_over(ladder, "compute", *once)
 
     def curve(sums: Floats) -> Floats:
-        law = over(ladder, "compute", losses(sums), weights(ladder, len(sums)))
+        law = fit_over(ladder, "compute", losses(sums), weights(ladder, len(sums)))
         return np.stack([law.at(math.log(compute)) for compute in x], axis=1)
 
-    low, high = np.percentile(resampled(type(made)(made.clusters, made.sums, made.n, curve)), [2.5, 97.5], 0)
+    low, high = np.percentile(
+        resample(type(exponent_table)(exponent_table.clusters, exponent_table.sums, exponent_table.n, curve)),
+        [2.5, 97.5],
+        0,
+    )
     middle = np.array([fitted.at(math.log(compute))[0] for compute in x])
     measured = []
     for model in ladder.models:
@@ -62,37 +66,37 @@ def drawn(rows: Sequence[Row]) -> Drawn:
             (str(r["id"]), r["nats"] / math.log(2), float(r["bytes"])) for r in rows if r["run"] == model.run
         )
         measured.append((model.run, model.compute, Point(own.value, *interval(own))))
-    return Drawn(
+    return FigureData(
         tuple(measured),
         x,
         middle,
         low,
         high,
         (largest * FURTHER, Point(float(middle[-1]), float(low[-1]), float(high[-1]))),
-        (largest, float(left_out(ladder, *once)[0][0])),
+        (largest, float(predict_largest(ladder, *once)[0][0])),
     )
 
 
-def scaling_figure(shown: Drawn, width: float = 4.7, height: float = 3.2) -> Figure:
+def scaling_figure(data: FigureData, width: float = 4.7, height: float = 3.2) -> Figure:
     """Loss against compute."""
     figure, (axes,) = canvas(width, height)
-    _draw(axes, shown)
+    _draw(axes, data)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def _draw(axes: Axes, shown: Drawn) -> None:
+def _draw(axes: Axes, data: FigureData) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.fill_between(shown.x, shown.low, shown.high, color=SERIES[0], alpha=0.14, linewidth=0)
-    fitted = shown.x <= shown.expected[0]
-    axes.plot(shown.x[fitted], shown.middle[fitted], color=SERIES[0], linewidth=1.4, label="law")
-    axes.plot(shown.x, shown.middle, color=SERIES[0], linewidth=1.2, linestyle=(0, (3, 2)))
-    for number, (_, compute, loss) in enumerate(shown.models):
+    axes.fill_between(data.x, data.low, data.high, color=SERIES[0], alpha=0.14, linewidth=0)
+    fitted = data.x <= data.expected[0]
+    axes.plot(data.x[fitted], data.middle[fitted], color=SERIES[0], linewidth=1.4, label="law")
+    axes.plot(data.x, data.middle, color=SERIES[0], linewidth=1.2, linestyle=(0, (3, 2)))
+    for number, (_, compute, loss) in enumerate(data.models):
         _whisker(axes, compute, loss, SERIES[0])
         name = "measured" if number == 0 else "_"
         axes.plot([compute], [loss.value], "o", color=SERIES[0], markersize=4.6, label=name, linestyle="none")
-    compute, loss = shown.predicted
+    compute, loss = data.predicted
     _whisker(axes, compute, loss, SERIES[1])
     words = f"predicted for {FURTHER:g} times the compute"
     look: dict[str, Any] = {
@@ -103,7 +107,7 @@ def _draw(axes: Axes, shown: Drawn) -> None:
     }
     axes.plot([compute], [loss.value], "o", markersize=5, label=words, **look)
     axes.plot(
-        *([x] for x in shown.expected), "D", markersize=5, label="predicted by the smaller sizes", **look
+        *([x] for x in data.expected), "D", markersize=5, label="predicted by the smaller sizes", **look
     )
     axes.set_xlabel("compute, FLOPs")
     axes.set_ylabel("held-out loss, bits a byte")

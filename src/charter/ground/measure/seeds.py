@@ -1,15 +1,15 @@
-"""Intervals of a mean over seeds: what the seeds' spread says and what the prompts' does, together.
+"""Intervals of a mean over seeds that combine the variation over seeds with that over prompts.
 
-Seeds answer the same prompts, so that a run on other prompts moves all seeds alike, which the spread of the seeds can't
-show. With S seeds of values v_s and a 95 % interval p_low to p_high over prompts of what all seeds answered together,
+All seeds answer the same prompts, so other prompts would move all seeds alike, which the spread over seeds can't show.
+With S seeds of values v_s and a 95 % interval p_low to p_high over prompts of all seeds' answers pooled,
 
     seed part    t(S - 1) * sd(v) / sqrt(S)                    Student's t at 97.5 %
     prompt part  p - p_low and p_high - p,  p the value of all seeds' answers pooled by prompt
-    ends         mean -/+ sqrt(seed part^2 + prompt part^2)    each within the bounds of what can be measured
+    ends         mean -/+ sqrt(seed part^2 + prompt part^2)    each clipped to the range of the metric
 
 Pooling by prompt before resampling draws a prompt for all seeds at once. The prompt part is then that of
-`intervals.py`, which knows of few hits: a rate of 0 in all seeds has Wilson's bound from the number of prompts. How
-replies to one prompt differ between seeds is in both parts, which errs on the wide side.
+`intervals.py`, which handles few hits: a rate of 0 in all seeds has Wilson's bound from the number of prompts.
+Variation of replies to one prompt between seeds is in both parts, so intervals err on the wide side.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NO_BOUNDS: Bounds = (-math.inf, math.inf)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How far an interval reaches below and above its value."""
+    """The distances of an interval's ends below and above its value."""
 
     below: float
     above: float
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean over seeds with its 95 % interval; `prompts`: whether the interval holds what prompts vary."""
+    """A mean over seeds with its 95 % interval; `prompts`: whether the interval includes variation over prompts."""
 
     value: float
     low: float
@@ -51,7 +51,7 @@ class Mean:
 def over_seeds(
     values: Sequence[float], prompts: Part | None = None, bounds: Bounds = NO_BOUNDS
 ) -> Mean | None:
-    """The mean of the seeds' values; None for fewer than two seeds, whose spread nobody knows.
+    """The mean of the seeds' values; None for fewer than two seeds, which have no spread.
 
     Without `prompts` the interval is the seed part alone, and it is too narrow."""
     count = len(values)
@@ -64,9 +64,9 @@ def over_seeds(
     return Mean(mean, max(bounds[0], low), min(bounds[1], high), count, prompts is not None)
 
 
-def pooled(tables: Sequence[Table]) -> Table:
-    """The answers of all seeds to each prompt as those of one: sums by cluster, in the order of first appearance. A
-    cluster that a seed lacks counts in the others."""
+def pool(tables: Sequence[Table]) -> Table:
+    """Pools the seeds' answers to each prompt: sums by cluster, in order of first appearance. Seeds may lack
+    clusters."""
     if len({table.statistic for table in tables}) != 1:
         raise ValueError("tables of several seeds need one statistic")
     place: dict[str, int] = {}
@@ -80,26 +80,25 @@ def pooled(tables: Sequence[Table]) -> Table:
 
 
 def prompt_part(tables: Sequence[Table]) -> Part | None:
-    """The prompt part of a mean over seeds; None where the prompts are too few for any."""
-    together = pooled(tables)
-    low, high = interval(together)
-    return None if low is None or high is None else Part(together.value - low, high - together.value)
+    """The prompt part of a mean over seeds; None if there are too few prompts."""
+    table = pool(tables)
+    low, high = interval(table)
+    return None if low is None or high is None else Part(table.value - low, high - table.value)
 
 
 def prompt_part_of_change(first: Sequence[Table], second: Sequence[Table]) -> Part:
-    """The same of a change between two versions, one table of each version a seed: paired by prompt where prompts are
-    shared."""
-    found = difference(pooled(first), pooled(second))
-    return Part(found.value - found.low, found.high - found.value)
+    """The prompt part of a change between two versions, with one table per version and seed; paired by shared
+    prompts."""
+    change = difference(pool(first), pool(second))
+    return Part(change.value - change.low, change.high - change.value)
 
 
-def apart(minuend: Part, subtrahend: Part) -> Part:
+def difference_part(minuend: Part, subtrahend: Part) -> Part:
     """The part of a difference of two independent numbers (Zou and Donner 2008)."""
     return Part(math.hypot(minuend.below, subtrahend.above), math.hypot(minuend.above, subtrahend.below))
 
 
-def unseen(prompts: int, change: bool) -> Part:
-    """The prompt part of a rate that is 0 for every prompt: what Wilson's interval leaves open; of a change both
-    ways."""
+def zero_rate_part(prompts: int, change: bool) -> Part:
+    """The prompt part of a rate that is 0 for every prompt, from Wilson's interval; both ways for a change."""
     most = wilson(0, prompts)[1]
     return Part(most if change else 0.0, most)

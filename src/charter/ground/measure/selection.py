@@ -1,4 +1,4 @@
-"""The numbers of the select room: for which prompts a reply is taken, and what choosing gains."""
+"""Metrics of the select room: the share of prompts with a selected reply, and the gain from selection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from charter.ground.measure.metric import Metric
 REPLIES = "replies.jsonl"
 SELECTED = "selected.jsonl"
 ORIGINS = ("sample", "start", "candidate")
-# Why a reply is dropped: the first of these that holds. The last two need graders.
+# Reasons to drop a reply; the first that applies counts. The last two need graders.
 REASONS = ("cut", "short", "loop", "refusal", "answer", "repeat", "below_fixed", "below_draft")
 
 SHARES = {"prompts": "The same, may be refused", "harmless": "The same, must be answered"}
@@ -23,14 +23,14 @@ OF_SELECTION: tuple[Metric, ...] = (
     ),
     *(
         Metric(
-            f"selected_share_{asked}",
+            f"selected_share_{role}",
             SELECTED,
-            counts.flag("served", counts.equal(asked=asked)),
+            counts.flag("served", counts.equal(asked=role)),
             "higher",
-            f"prompts that get a reply, role {asked}",
-            label=SHARES[asked],
+            f"prompts that get a reply, role {role}",
+            label=SHARES[role],
         )
-        for asked in ("prompts", "harmless")
+        for role in ("prompts", "harmless")
     ),
     Metric(
         "selected_gain",

@@ -1,4 +1,4 @@
-"""What sums over clusters may mean, each by a name that a report keeps: values are computed from its tables again."""
+"""Statistics by the names that reports store, so values can be recomputed from stored tables."""
 
 from __future__ import annotations
 
@@ -28,10 +28,14 @@ PLAIN: Mapping[str, Statistic] = {
 NAMES = {statistic: name for name, statistic in PLAIN.items()}
 
 
-def spelled(statistic: Statistic) -> str | dict[str, Any]:
+def encode_statistic(statistic: Statistic) -> str | dict[str, Any]:
     """A statistic as JSON. Raises CharterError for one that has no name here."""
     if isinstance(statistic, OverGroups):
-        return {"over_groups": spelled(statistic.of), "groups": statistic.groups, "above": statistic.above}
+        return {
+            "over_groups": encode_statistic(statistic.of),
+            "groups": statistic.groups,
+            "above": statistic.above,
+        }
     if isinstance(statistic, Reading):
         return {"scaling": statistic.name, "models": [asdict(model) for model in statistic.ladder.models]}
     if statistic not in NAMES:
@@ -39,10 +43,10 @@ def spelled(statistic: Statistic) -> str | dict[str, Any]:
     return NAMES[statistic]
 
 
-def statistic_of(told: str | Mapping[str, Any]) -> Statistic:
-    """The statistic that `spelled` told of. Raises KeyError or TypeError where it is none."""
-    if isinstance(told, str):
-        return PLAIN[told]
-    if "scaling" in told:
-        return Reading(told["scaling"], Ladder(tuple(Model(**model) for model in told["models"])))
-    return OverGroups(statistic_of(told["over_groups"]), tuple(told["groups"]), told["above"])
+def decode_statistic(spec: str | Mapping[str, Any]) -> Statistic:
+    """The statistic from `encode_statistic`'s JSON. Raises KeyError or TypeError if it is none."""
+    if isinstance(spec, str):
+        return PLAIN[spec]
+    if "scaling" in spec:
+        return Reading(spec["scaling"], Ladder(tuple(Model(**model) for model in spec["models"])))
+    return OverGroups(decode_statistic(spec["over_groups"]), tuple(spec["groups"]), spec["above"])

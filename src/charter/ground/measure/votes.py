@@ -1,9 +1,8 @@
-"""Votes on pairs of replies, read and counted: what they must hold, and how they fall by axis, source, pair and rater.
+"""Votes on pairs of replies: their validation, and their counts by axis, source, pair and rater.
 
-A vote is a row with `model_a`, `model_b` and `winner` (a, b, tie, both_bad or unsure), and, where known, `axis`,
-`rater`, `source` (human, simulated, ai or ai:NAME) and `item`, the two replies that it is about. Votes of people,
-simulated people and models are never counted together: each source is a tally of its own. Votes that name no source
-count as people's.
+A vote is a row with `model_a`, `model_b` and `winner` (a, b, tie, both_bad or unsure), and optionally `axis`, `rater`,
+`source` (human, simulated, ai or ai:NAME) and `item` (the pair of replies). Votes of people, simulated people and
+models are never counted together: each source has its own tally. Votes without a source count as people's.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Vote = Mapping[str, Any]
 WINNERS = ("a", "b", "tie", "both_bad", "unsure")
 AXIS, SOURCE = "all", "human"
 SOURCES = ("human", "simulated", "ai", "ai:NAME")
-# outcomes of a pair whose models stand in the order of their names
+# outcomes of a pair with models sorted by name
 FIRST, SECOND, TIE, BOTH_BAD, UNSURE = range(5)
 _AS_SHOWN = dict(zip(WINNERS, (FIRST, SECOND, TIE, BOTH_BAD, UNSURE), strict=True))
 _SWAPPED = _AS_SHOWN | {"a": SECOND, "b": FIRST}
@@ -33,10 +32,10 @@ _SWAPPED = _AS_SHOWN | {"a": SECOND, "b": FIRST}
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The votes of one axis and source. `rater` and `item` (-1 where none is named), `pair`, `outcome` and `count` [K]
-    say how often each rater gave each outcome to each pair; `pairs` [P, 2] are numbers of models, the lower one first.
-    Models and raters are in the order of their names, whatever the order of rows. `patterns`: of items that several
-    raters voted on, how often each outcome was given. `one_model`: votes on two replies of one model, left out."""
+    """The votes of one axis and source. `rater` and `item` (-1 if unnamed), `pair`, `outcome` and `count` [K] give the
+    number of votes by rater, pair and outcome; `pairs` [P, 2] are indices of models, the lower one first. Models and
+    raters are sorted by name. `patterns`: for items with several raters, the number of votes per outcome. `one_model`:
+    excluded votes on two replies of one model."""
 
     axis: str
     source: str
@@ -63,7 +62,7 @@ Key = tuple[Any, Any, Any, Any, Any, Any, Any]
 
 
 def _key(row: Vote) -> Key:
-    """What decides how a vote counts."""
+    """The fields that decide how a vote counts."""
     get = row.get
     return (
         get("axis"),
@@ -77,8 +76,8 @@ def _key(row: Vote) -> Key:
 
 
 def check_votes(rows: Sequence[Vote], place: Callable[[int], str]) -> None:
-    """Raises CharterError for the first row that is no vote; `place` names a row by its number from 0. Only rows with
-    a `kind`, which a collection of ours writes, may be about two replies of one model."""
+    """Raises CharterError for the first row that is no vote; `place` names a row by its index. Only rows with a `kind`,
+    which our own collections write, may compare two replies of one model."""
     if any(key[2] == key[3] for key in _count(rows, place)):
         for number, row in enumerate(rows):
             if row["model_a"] == row["model_b"] and "kind" not in row:
@@ -88,7 +87,7 @@ def check_votes(rows: Sequence[Vote], place: Callable[[int], str]) -> None:
 
 
 def _count(rows: Sequence[Vote], place: Callable[[int], str]) -> Counter[Key]:
-    """How often each vote was given; what is wrong with one is looked for only where something is."""
+    """Counts equal votes; searches for the invalid row only if there is one."""
     if not rows:
         raise CharterError("there are no votes; expected one row a vote with model_a, model_b and winner")
     try:
@@ -103,7 +102,7 @@ def _count(rows: Sequence[Vote], place: Callable[[int], str]) -> Counter[Key]:
 
 
 def _problem(axis: Any, source: Any, model_a: Any, model_b: Any, winner: Any, rater: Any, item: Any) -> str:
-    """What is wrong with a vote, else ""."""
+    """The problem of a vote, else ""."""
     columns = {"model_a": model_a, "model_b": model_b, "winner": winner}
     for name, value in columns.items():
         if value is None:
@@ -113,7 +112,7 @@ def _problem(axis: Any, source: Any, model_a: Any, model_b: Any, winner: Any, ra
             return f"{name} is {value!r}; expected a text"
     if winner not in WINNERS:
         return f"unknown winner {winner!r}; {suggest(winner, WINNERS)}"
-    if not known_source(source or SOURCE):
+    if not is_source(source or SOURCE):
         return f"unknown source {source!r}; {suggest(source, SOURCES)}"
     for name, value in {"rater": rater, "item": item}.items():
         if not isinstance(value, str | int | None):
@@ -121,13 +120,13 @@ def _problem(axis: Any, source: Any, model_a: Any, model_b: Any, winner: Any, ra
     return ""
 
 
-def known_source(source: str) -> bool:
-    """Whether a source is one of people, simulated people or models."""
+def is_source(source: str) -> bool:
+    """Whether a source names people, simulated people or models."""
     return source in ("human", "simulated", "ai") or (source.startswith("ai:") and len(source) > 3)
 
 
 def of_source(rows: Iterable[Vote], source: str) -> list[Vote]:
-    """The votes of one source; `ai` takes those of all models together, and says so in their source."""
+    """The votes of one source; `ai` pools those of all models and sets their source to `ai`."""
     if source == "ai":
         return [
             {**row, "source": "ai"} for row in rows if (row.get("source") or SOURCE).split(":")[0] == "ai"
@@ -136,10 +135,10 @@ def of_source(rows: Iterable[Vote], source: str) -> list[Vote]:
 
 
 def count_votes(rows: Sequence[Vote]) -> list[Tally]:
-    """The tallies of some rows, in the order in which axes and then sources are first named. Votes on two replies of
-    one model say nothing of models and are left out.
+    """The tallies of votes, in order of first appearance of axes and then sources. Votes on two replies of one model
+    say nothing about models and are excluded.
 
-    Raises CharterError for a row that is no vote, and where all are left out.
+    Raises CharterError for a row that is no vote, and if all are excluded.
     """
     groups: dict[tuple[str, str], dict[Key, int]] = defaultdict(dict)
     alone: Counter[tuple[str, str]] = Counter()
@@ -158,25 +157,25 @@ def count_votes(rows: Sequence[Vote]) -> list[Tally]:
 
 def _tally(group: tuple[str, str], counts: Mapping[Key, int], alone: int) -> Tally:
     models = sorted({model for key in counts for model in key[2:4]})
-    raters = sorted({str(key[5]) for key in counts if _named(key[5])})
-    items = sorted({str(key[6]) for key in counts if _named(key[6])})
+    raters = sorted({str(key[5]) for key in counts if _has_name(key[5])})
+    items = sorted({str(key[6]) for key in counts if _has_name(key[6])})
     model_number = {name: n for n, name in enumerate(models)}
     rater_number = {name: n for n, name in enumerate(raters)}
     item_number = {name: n for n, name in enumerate(items)}
     cells: Counter[tuple[int, int, int, int, int]] = Counter()
-    given: dict[tuple[int, int, int], dict[int, int]] = defaultdict(dict)
+    outcomes_by_item: dict[tuple[int, int, int], dict[int, int]] = defaultdict(dict)
     for (_, _, model_a, model_b, winner, rater_name, item_name), count in counts.items():
         one, two, outcome = model_number[model_a], model_number[model_b], _AS_SHOWN[winner]
         if one > two:
             one, two, outcome = two, one, _SWAPPED[winner]
-        rater = rater_number[str(rater_name)] if _named(rater_name) else -1
-        item = item_number[str(item_name)] if _named(item_name) else -1
+        rater = rater_number[str(rater_name)] if _has_name(rater_name) else -1
+        item = item_number[str(item_name)] if _has_name(item_name) else -1
         cells[rater, one, two, outcome, item] += count
         if rater >= 0 and item >= 0:  # a rater's first vote on two replies counts for agreement
-            given[item, one, two].setdefault(rater, outcome)
+            outcomes_by_item[item, one, two].setdefault(rater, outcome)
     table = np.array([(*cell, count) for cell, count in sorted(cells.items())], dtype=np.int64)
     pairs, pair = np.unique(table[:, 1:3], axis=0, return_inverse=True)
-    shared = [list(outcomes.values()) for outcomes in given.values() if len(outcomes) > 1]
+    shared = [list(outcomes.values()) for outcomes in outcomes_by_item.values() if len(outcomes) > 1]
     return Tally(
         axis=group[0],
         source=group[1],
@@ -195,5 +194,5 @@ def _tally(group: tuple[str, str], counts: Mapping[Key, int], alone: int) -> Tal
     )
 
 
-def _named(name: str | int | None) -> bool:
+def _has_name(name: str | int | None) -> bool:
     return name is not None and name != ""

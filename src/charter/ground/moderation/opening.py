@@ -21,7 +21,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.moderation.classifiers.classifier import Classifier
 from charter.ground.moderation.classifiers.encoder import is_installed
 from charter.ground.moderation.classifiers.grader import Grader
-from charter.ground.moderation.classifiers.preference import Preferred
+from charter.ground.moderation.classifiers.preference import PreferenceClassifier
 from charter.ground.moderation.classifiers.probe import DEFAULT, Probe
 from charter.ground.moderation.classifiers.words import Words
 from charter.ground.moderation.policy import Policy, open_policy
@@ -48,20 +48,20 @@ def open_screen(
     """The screen of a policy (a path; None: the shipped one) and classifiers by name (none: the default). A probe of
     any other checkpoint than the packaged one learns at its first start, which takes minutes. Raises CharterError."""
     opened = open_policy(policy)
-    known: dict[str, Thresholds] = dict(shipped_thresholds())
+    by_version: dict[str, Thresholds] = dict(shipped_thresholds())
     if thresholds is not None:
-        known |= read_thresholds(thresholds)
+        by_version |= read_thresholds(thresholds)
     return Screen(
         opened,
         [open_classifier(name, opened, device, progress) for name in classifiers or default_classifiers()],
-        known,
+        by_version,
     )
 
 
 def open_classifier(
     name: str, policy: Policy, device: str = "cpu", progress: Progress | None = None
 ) -> Classifier:
-    """One classifier by name. Raises CharterError for an unknown kind, and if a model is missing or not wanted."""
+    """One classifier by name. Raises CharterError for an unknown kind, and for a missing or superfluous model."""
     kind, _, ref = name.partition(":")
     if kind == "probe":
         return Probe.open(ref or DEFAULT, device, progress=progress)
@@ -76,7 +76,9 @@ def open_classifier(
         return Grader(open_assistant(source, device), policy, source.id)
     if kind == "preference":
         source = _source(ref)
-        return Preferred(PreferenceModel.open(checkpoint_folder(source), device), policy, source.id)
+        return PreferenceClassifier(
+            PreferenceModel.open(checkpoint_folder(source), device), policy, source.id
+        )
     if kind == "words":
         raise CharterError(f"{name}: words needs no model; write words")
     raise CharterError(f"{name}: no such kind of classifier; {suggest(kind, KINDS)}")

@@ -1,4 +1,4 @@
-"""The places of a conversation that may hold a request: each is screened by itself, and the worst one counts.
+"""The places of a conversation that may hold a request: each is screened separately, and the worst one counts.
 
 Places are every user turn (the last one also after the turns before it), the system text, a reply that the caller
 began, and each sentence of these if there are several: a request may stand in a document, or follow words meant to
@@ -98,19 +98,19 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
 def _read(name: str, text: str, number: int | None = None, before: Sequence[Message] = ()) -> Iterator[Place]:
     """A text, also after the messages `before` it; its sentences, as spelled and respelled; and the texts encoded in
     it."""
-    shown = undone(text)
+    readable = decode_runs(text)
     if before:
-        yield Place(name, [*before, user(shown)], number)
-    yield Place(name, [user(shown)], number)
+        yield Place(name, [*before, user(readable)], number)
+    yield Place(name, [user(readable)], number)
     parts = sentences(text)
     if len(parts) > 1:
         for part in parts:
             yield Place(f"sentence of the {name}", [user(part)])
-    meant = respelled(shown)
-    if meant and meant != shown.strip():
+    meant = respell(readable)
+    if meant and meant != readable.strip():
         for part in (meant, *(part for part in sentences(meant) if part not in parts)):
             yield Place(f"respelled {name}", [user(part)])
-    plain = plainly(text)
+    plain = to_plain(text)
     first = list(dict.fromkeys(([plain] if plain != text else []) + list(decodings(plain))))
     again = [twice for once in first[:ROUND] for twice in decodings(once)]
     for decoded in dict.fromkeys(first + again[:ROUND]):
@@ -120,17 +120,17 @@ def _read(name: str, text: str, number: int | None = None, before: Sequence[Mess
 
 def sentences(text: str) -> list[str]:
     """Sentences to read one by one: the first and last ones, and those of the others that ask for something."""
-    parts = [part.strip() for long in _SENTENCE.split(text) for part in _cut(long)]
-    return _chosen([part for part in parts if len(part.split()) >= WORDS])
+    parts = [part.strip() for long in _SENTENCE.split(text) for part in _split(long)]
+    return _select([part for part in parts if len(part.split()) >= WORDS])
 
 
-def _cut(sentence: str) -> list[str]:
+def _split(sentence: str) -> list[str]:
     """A sentence, or its parts between commas if it is very long."""
     return _PAUSE.split(sentence) if len(sentence.split()) > LONG else [sentence]
 
 
-def _chosen(parts: list[str]) -> list[str]:
-    """At most SENTENCES of them: a request mostly comes first or last, and otherwise looks like a wish."""
+def _select(parts: list[str]) -> list[str]:
+    """At most SENTENCES of them: a request usually comes first or last, and otherwise reads like a request."""
     if len(parts) <= SENTENCES:
         return parts
     first, middle, last = (
@@ -143,43 +143,43 @@ def _chosen(parts: list[str]) -> list[str]:
     return [*first, *wished[: SENTENCES - len(first) - len(last)], *last]
 
 
-def undone(text: str) -> str:
+def decode_runs(text: str) -> str:
     """A text with its base64 and hexadecimal runs decoded in place, if the result is readable: classifiers can't read
     the runs, and the words around them say what to do with them."""
 
-    def said(run: re.Match[str], decode: Callable[[str], str]) -> str:
+    def decode_run(run: re.Match[str], decode: Callable[[str], str]) -> str:
         return next(_readable(decode(run[0])), run[0])
 
     for form, decode in ((_BASE64, _from_base64), (_HEX_ALONE, _from_hex)):
-        text = form.sub(lambda run, decode=decode: said(run, decode), text)  # type: ignore[misc]
+        text = form.sub(lambda run, decode=decode: decode_run(run, decode), text)  # type: ignore[misc]
     return text
 
 
-def plainly(text: str) -> str:
+def to_plain(text: str) -> str:
     """A text without invisible characters, variant forms of letters, HTML entities and escapes."""
-    shown = "".join(
+    visible = "".join(
         char
         for char in unicodedata.normalize("NFKC", text)
         if unicodedata.category(char) != "Cf" and char not in _UNSEEN
     )
-    if "&" in shown:
-        shown = html.unescape(html.unescape(shown))
-    return _ESCAPE.sub(_escaped, shown) if "\\" in shown else shown
+    if "&" in visible:
+        visible = html.unescape(html.unescape(visible))
+    return _ESCAPE.sub(_unescape, visible) if "\\" in visible else visible
 
 
-def _escaped(escape: re.Match[str]) -> str:
+def _unescape(escape: re.Match[str]) -> str:
     digits = next(group for group in escape.groups() if group)
     number = int(digits, 8 if escape[4] else 16)
     return chr(number) if number < sys.maxunicode and not 0xD800 <= number < 0xE000 else escape[0]
 
 
-def respelled(text: str) -> str:
-    """A text whose spelling hides words, in plain spelling: without accents, look-alike letters of other scripts,
-    marks within words, lines between words; single letters in a row become a word."""
-    text = unicodedata.normalize("NFKD", plainly(text))
+def respell(text: str) -> str:
+    """A text in plain spelling, if its spelling hides words: without accents, look-alike letters of other scripts,
+    marks within words, and lines between words; single letters in a row become a word."""
+    text = unicodedata.normalize("NFKD", to_plain(text))
     text = _ACCENTS.sub("", text).translate(_CAPITALS)
     if _LATIN.search(text):
-        text = _WORD.sub(lambda word: word[0].translate(_ALIKE) if _mixed(word[0]) else word[0], text)
+        text = _WORD.sub(lambda word: word[0].translate(_ALIKE) if _is_mixed(word[0]) else word[0], text)
     text = _NUMBERING.sub(" ", _MARKS.sub("", text))
     text = _BETWEEN.sub(" ", text)
     for form in (_DOTTED, _SPACED):
@@ -187,7 +187,7 @@ def respelled(text: str) -> str:
     return " ".join(_HUMPS.sub(" ", text).split())
 
 
-def _mixed(word: str) -> bool:
+def _is_mixed(word: str) -> bool:
     """Whether a word has letters that look like Latin ones, mixed with Latin letters or alone."""
     return any(ord(char) in _ALIKE for char in word) and all(
         char.isascii() or ord(char) in _ALIKE for char in word
@@ -195,7 +195,7 @@ def _mixed(word: str) -> bool:
 
 
 def decodings(text: str) -> Iterator[str]:
-    """The decoded texts of a text, if they are something that people write."""
+    """The decoded texts of a text, if they read like natural language."""
     for run in [*_BASE64.findall(text), *_BASE64.findall("".join(text.split()))][:ROUND]:
         for piece in dict.fromkeys((run, *re.split("[/_-]", run), re.sub("[_-]", "", run))):
             if len(piece) >= ENCODED:
@@ -203,7 +203,7 @@ def decodings(text: str) -> Iterator[str]:
     for run in _HEX.findall(text)[:ROUND]:
         yield from _readable(_from_hex(run))
     parts = [part for part in dict.fromkeys(_SENTENCE.split(text)) if len(part) >= ENCODED]
-    for part in _chosen(parts):
+    for part in _select(parts):
         if "%" in part and (unquoted := urllib.parse.unquote(part)) != part:
             yield unquoted
         written = common_words(part)

@@ -1,8 +1,8 @@
-"""The acceptable use policy as data: what may not be asked or said, what looks like it but is allowed, and the actions.
+"""The acceptable use policy as data: prohibited content, permitted look-alikes, and the actions.
 
-A policy is a YAML file. Its id is a digest of its content; verdicts, thresholds and reports name it. The one that
-ships, `charter-aup`, is worded by us; its `headings` say which headings of the published policies of July 2023 and of
-2024 a category answers to (spec: acceptable use and trust & safety).
+A policy is a YAML file. Its id is a digest of its content; verdicts, thresholds and reports name it. We wrote the
+shipped policy, `charter-aup`; its `headings` map a category to headings of the published policies of July 2023 and of
+2024 (spec: acceptable use and trust & safety).
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ Named = TypeVar("Named", "Category", "Rule")
 class ByLevel(Frozen):
     """The action at each sensitivity level."""
 
-    standard: Action = Field(description="what is done for most accounts")
-    enhanced: Action = Field(description="what is done while an account is under the enhanced filter")
+    standard: Action = Field(description="action for most accounts")
+    enhanced: Action = Field(description="action while an account is under the enhanced filter")
 
 
 class Actions(Frozen):
     """The action on each side."""
 
-    prompt: ByLevel = Field(description="of what a user writes")
-    reply: ByLevel = Field(description="of what the model writes")
+    prompt: ByLevel = Field(description="on what a user writes")
+    reply: ByLevel = Field(description="on what the model writes")
 
     @model_validator(mode="after")
     def _a_reply_has_no_safety_prompt(self) -> Actions:
@@ -61,7 +61,7 @@ class Actions(Frozen):
 
 
 class Headings(Frozen):
-    """The headings of the published policies that a category answers to."""
+    """The headings of the published policies that a category corresponds to."""
 
     july_2023: tuple[Line, ...] = Field((), description="of the policy of July 2023")
     june_2024: tuple[Line, ...] = Field((), description="of the policy of 2024")
@@ -71,9 +71,9 @@ class Phrase(Frozen):
     """A verb and its object in one sentence, matched by the classifier `words`. A star at the end of a word stands for
     any ending."""
 
-    verbs: tuple[Line, ...] = Field((), description="what is done; empty: the object alone counts")
-    objects: tuple[Line, ...] = Field(min_length=1, description="to what, a few words later")
-    excuses: tuple[Line, ...] = Field((), description="words of a sentence that show another meaning")
+    verbs: tuple[Line, ...] = Field((), description="verbs; empty: the object alone counts")
+    objects: tuple[Line, ...] = Field(min_length=1, description="objects, a few words after the verb")
+    excuses: tuple[Line, ...] = Field((), description="words in the sentence that show another meaning")
 
 
 class Category(Frozen):
@@ -85,10 +85,12 @@ class Category(Frozen):
     examples: tuple[Line, ...] = Field(min_length=1, description="requests that it covers")
     allowed: tuple[Line, ...] = Field(min_length=1, description="what looks like it and is permitted")
     severity: Severity = Field(description="how much harm is at stake; orders queues")
-    actions: Actions = Field(description="what is done, by side and sensitivity level")
-    safety_prompt: Line | None = Field(None, description="text added where an action is safety_prompt")
-    headings: Headings = Field(Headings(), description="headings of published policies that it answers to")
-    phrases: tuple[Phrase, ...] = Field((), description="what is stopped by its words")
+    actions: Actions = Field(description="the action by side and sensitivity level")
+    safety_prompt: Line | None = Field(None, description="text to add if an action is safety_prompt")
+    headings: Headings = Field(
+        Headings(), description="headings of published policies that it corresponds to"
+    )
+    phrases: tuple[Phrase, ...] = Field((), description="phrases that violate it")
 
     @model_validator(mode="after")
     def _a_safety_prompt_has_a_text(self) -> Category:
@@ -110,23 +112,27 @@ class Rule(Frozen):
     covers: Line = Field(description="uses that count as high-risk")
     examples: tuple[Line, ...] = Field(min_length=1, description="requests that it covers")
     allowed: tuple[Line, ...] = Field(min_length=1, description="what looks like it and needs no disclosure")
-    disclosure: Line = Field(description="the safety prompt that is added: what the reply has to say")
+    disclosure: Line = Field(description="the safety prompt to add: what the reply must say")
     action: ByLevel = Field(
-        ByLevel(standard="safety_prompt", enhanced="safety_prompt"), description="what is done with a prompt"
+        ByLevel(standard="safety_prompt", enhanced="safety_prompt"), description="the action on a prompt"
     )
-    headings: Headings = Field(Headings(), description="headings of published policies that it answers to")
+    headings: Headings = Field(
+        Headings(), description="headings of published policies that it corresponds to"
+    )
 
 
 class Policy(Frozen):
     """A whole policy. Frozen; `id` depends on all of its content and on nothing else."""
 
-    name: Line = Field(description="what it is called")
+    name: Line = Field(description="its name")
     version: int = Field(ge=1, description="goes up with every change")
-    refusal: Line = Field(description="the fixed refusal that stands for a blocked reply")
+    refusal: Line = Field(description="the fixed refusal that replaces a blocked reply")
     appeal: Line = Field(description="how a user objects to a decision; ends every reason")
     categories: tuple[Category, ...] = Field(min_length=1, description="what is not permitted")
-    high_risk: tuple[Rule, ...] = Field((), description="what is permitted with a disclosure")
-    excuses: tuple[Line, ...] = Field((), description="words of a sentence in which no phrase counts")
+    high_risk: tuple[Rule, ...] = Field((), description="uses that are permitted with a disclosure")
+    excuses: tuple[Line, ...] = Field(
+        (), description="a sentence with one of these words has no phrase that counts"
+    )
 
     @model_validator(mode="after")
     def _ids_differ(self) -> Policy:

@@ -36,7 +36,7 @@ class Reading:
     thresholds: Thresholds
 
     def margin(self, side: Side, level: Level) -> float:
-        """How far above its threshold the violation score is: 0 at the threshold, 1 at a score of 1, -1 at 0."""
+        """How far the violation score is above its threshold: 0 at the threshold, 1 at a score of 1, -1 at 0."""
         levels = self.thresholds.of(side)
         assert levels is not None
         score, at = self.scores.violation, levels.at(level)
@@ -75,7 +75,7 @@ class Screen:
         """Verdicts on many prompts at once; `milliseconds` is each one's share of the time."""
         start = time.perf_counter()
         verdicts = [self.judge(r, "prompt", sensitivity) for r in self.read_prompts(conversations)]
-        return self._timed(verdicts, start)
+        return self._set_time(verdicts, start)
 
     def replies(
         self, items: Sequence[tuple[Conversation, str]], sensitivity: Level = "standard"
@@ -83,19 +83,19 @@ class Screen:
         """Verdicts on many replies at once."""
         start = time.perf_counter()
         verdicts = [self.judge(r, "reply", sensitivity) for r in self.read_replies(items)]
-        return self._timed(verdicts, start)
+        return self._set_time(verdicts, start)
 
     def steps(
         self, messages: Conversation, sensitivity: Level = "standard", whose: str = ""
     ) -> Steps[Verdict]:
-        """The verdict of `prompt`, in steps; other work may run between steps, and `milliseconds` includes it. Only
-        `whose` prompt it is can notice by the time that it was read before."""
+        """The verdict of `prompt`, in steps; other work may run between steps, and `milliseconds` includes it. Only the
+        owner `whose` can notice by the time that a prompt was read before."""
         start, readings = time.perf_counter(), list[Reading]()
         classifiers = [c for c in self.classifiers if "prompt" in c.sides] if _says(messages) else []
         for classifier in classifiers:
             scores = yield from read_prompt(classifier, messages, whose)
             readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
-        return self._timed([self.judge(readings, "prompt", sensitivity)], start)[0]
+        return self._set_time([self.judge(readings, "prompt", sensitivity)], start)[0]
 
     def follow(
         self, messages: Conversation, sensitivity: Level = "standard"
@@ -107,35 +107,35 @@ class Screen:
 
         def verdict(reply_so_far: str) -> Steps[Verdict]:
             start, readings = time.perf_counter(), list[Reading]()
-            for classifier, read in readers if opened or reply_so_far.strip() else ():
-                scores = yield from read(reply_so_far)
+            for classifier, reader in readers if opened or reply_so_far.strip() else ():
+                scores = yield from reader(reply_so_far)
                 readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
-            return self._timed([self.judge(readings, "reply", sensitivity)], start)[0]
+            return self._set_time([self.judge(readings, "reply", sensitivity)], start)[0]
 
         return verdict
 
     def read_prompts(self, conversations: Sequence[Conversation]) -> list[list[Reading]]:
         """Every classifier's scores of each prompt, which can be judged at any level."""
-        said = [n for n, messages in enumerate(conversations) if _says(messages)]
-        prompts = [conversations[n] for n in said]
+        nonempty = [n for n, messages in enumerate(conversations) if _says(messages)]
+        prompts = [conversations[n] for n in nonempty]
         classifiers = [c for c in self.classifiers if "prompt" in c.sides and prompts]
-        return self._by_item([(c, c.prompts(prompts)) for c in classifiers], said, len(conversations))
+        return self._by_item([(c, c.prompts(prompts)) for c in classifiers], nonempty, len(conversations))
 
     def read_replies(self, items: Sequence[tuple[Conversation, str]]) -> list[list[Reading]]:
         """Every classifier's scores of each reply."""
-        said = [n for n, (messages, reply) in enumerate(items) if reply.strip() or _opens(messages)]
-        replies = [items[n] for n in said]
+        nonempty = [n for n, (messages, reply) in enumerate(items) if reply.strip() or _opens(messages)]
+        replies = [items[n] for n in nonempty]
         classifiers = [c for c in self.classifiers if "reply" in c.sides and replies]
-        return self._by_item([(c, c.replies(replies)) for c in classifiers], said, len(items))
+        return self._by_item([(c, c.replies(replies)) for c in classifiers], nonempty, len(items))
 
     def judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
-        """The verdict of readings at a sensitivity level: the strictest action for any place of a text, and the surest
-        of these. A milder category must not hide a stricter one in another place. Turns of a conversation that each
-        stay below the threshold are also judged together (`Levels.running`)."""
+        """The verdict of readings at a sensitivity level: the strictest action for any place of a text, and of equal
+        ones the highest score. A milder category must not hide a stricter one in another place. Turns that each stay
+        below the threshold are also judged together (`Levels.running_score`)."""
         verdicts = [self._judge(readings, side, level)]
         for n, reading in enumerate(readings):
             levels = reading.thresholds.of(side)
-            for scores in _apart(reading.scores, levels) if levels is not None else ():
+            for scores in _other_scores(reading.scores, levels) if levels is not None else ():
                 if levels is not None and scores.violation >= levels.at(level):
                     alone = [*readings[:n], replace(reading, scores=scores), *readings[n + 1 :]]
                     verdicts.append(self._judge(alone, side, level))
@@ -183,7 +183,7 @@ class Screen:
         return next((c for c in self.policy.categories if c.id == chief), None)
 
     def _high_risk(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict | None:
-        """The verdict of the high-risk rule with the surest score, None if no rule applies."""
+        """The verdict of the high-risk rule furthest above its threshold, None if no rule applies."""
         candidates = [
             (r.scores.high_risk.get(rule.id, 0.0), r.thresholds.high_risk.at(level), rule)
             for r in readings
@@ -207,25 +207,28 @@ class Screen:
         )
 
     def _by_item(
-        self, answers: Sequence[tuple[Classifier, list[Scores]]], said: Sequence[int], count: int
+        self, answers: Sequence[tuple[Classifier, list[Scores]]], nonempty: Sequence[int], count: int
     ) -> list[list[Reading]]:
-        """Readings of `count` items; empty items have none, and `said` are the numbers of the others."""
+        """Readings of `count` items; empty items have none. `nonempty`: the numbers of the others."""
         by_item: list[list[Reading]] = [[] for _ in range(count)]
         for classifier, scores in answers:
-            for place, score in zip(said, scores, strict=True):
+            for place, score in zip(nonempty, scores, strict=True):
                 by_item[place].append(Reading(classifier.name, score, self.thresholds[classifier.version]))
         return by_item
 
-    def _timed(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
+    def _set_time(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
         share = 1000 * (time.perf_counter() - start) / max(1, len(verdicts))
         return [replace(v, milliseconds=share) for v in verdicts]
 
 
-def _apart(scores: Scores, levels: Levels) -> list[Scores]:
+def _other_scores(scores: Scores, levels: Levels) -> list[Scores]:
     """Scores to judge beside the worst place: the other places, and all turns of a conversation together."""
     if len(scores.turns) < 2:
         return list(scores.places)
-    return [*scores.places, replace(scores, violation=levels.running(scores.turns), places=(), turns=())]
+    return [
+        *scores.places,
+        replace(scores, violation=levels.running_score(scores.turns), places=(), turns=()),
+    ]
 
 
 def _says(messages: Conversation) -> bool:

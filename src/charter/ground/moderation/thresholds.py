@@ -3,8 +3,8 @@
     threshold = min t:  #(harmless scores >= t) / n  <=  target
 
 Each is stored with its target, the number of harmless texts, how many of them reach it, and the Wilson interval of that
-share: with n texts a rate below 1 / n can't be told from 0. Those of `charter-aup` are in the shipped file, which the
-measuring script writes; nobody types them.
+share: n texts can't distinguish a rate below 1 / n from 0. A script measures those of `charter-aup` and writes the
+shipped file.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ CLOSEST = 1e-6  # least distance of a score from 0 and from 1
 
 
 class Threshold(Frozen):
-    """A score, and the data that it was chosen on."""
+    """A threshold, and the data that it was chosen on."""
 
     value: float = Field(ge=0, description="scores at or above it act")
-    target: float = Field(gt=0, lt=1, description="the false-positive rate aimed at")
+    target: float = Field(gt=0, lt=1, description="the target false-positive rate")
     n: int = Field(ge=1, description="harmless texts that it was chosen on")
     hits: int = Field(ge=0, description="of these, how many reach it")
     low: float = Field(ge=0, le=1, description="95 % Wilson interval of hits / n, lower end")
@@ -53,7 +53,7 @@ class Levels(Frozen):
         """The score that acts at a level."""
         return (self.standard if level == "standard" else self.enhanced).value
 
-    def running(self, turns: Sequence[float]) -> float:
+    def running_score(self, turns: Sequence[float]) -> float:
         """The score of a conversation from the scores of its user turns, in order: a cumulative sum (Page 1954) of how
         far each is above the enhanced threshold, in log odds. A single turn keeps its score. Turns between the two
         thresholds add up; one below them subtracts at most RELIEF, so that idle talk between two attempts doesn't hide
@@ -78,9 +78,9 @@ class Thresholds(Frozen):
 
 
 def choose(harmless: Sequence[float], target: float) -> Threshold:
-    """The threshold for a target rate on harmless scores. Raises CharterError without any."""
+    """The threshold for a target rate on harmless scores. Raises CharterError if there are none."""
     if not harmless:
-        raise CharterError("a threshold is chosen on scores of harmless texts; none was given")
+        raise CharterError("a threshold is chosen on scores of harmless texts; there are none")
     ordered = sorted(harmless, reverse=True)
     most = math.floor(target * len(ordered) + 1e-9)  # how many may reach it
     value = math.nextafter(ordered[most], math.inf) if most < len(ordered) else 0.0
@@ -95,8 +95,10 @@ def choose_levels(*groups: Sequence[float], targets: Mapping[Level, float] = TAR
     nonempty = [group for group in groups if group]
     thresholds = {level: [choose(group, targets[level]) for group in nonempty] for level in LEVELS}
     if not nonempty:
-        raise CharterError("a threshold is chosen on scores of harmless texts; none was given")
-    return Levels(**{level: max(chosen, key=lambda t: t.value) for level, chosen in thresholds.items()})
+        raise CharterError("a threshold is chosen on scores of harmless texts; there are none")
+    return Levels(
+        **{level: max(candidates, key=lambda t: t.value) for level, candidates in thresholds.items()}
+    )
 
 
 def read_thresholds(path: Path) -> dict[str, Thresholds]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.ground.judge.rater import HIGHEST, KEPT, LOWEST
-from charter.ground.measure.calibration import CONFIDENCE, Statement, grouped, of_choices, of_gaps
+from charter.ground.measure.calibration import CONFIDENCE, Prediction, group_by_bin, of_choices, of_gaps
 from charter.ground.measure.counts import equal
 from charter.ground.measure.intervals import interval, wilson
 from charter.ground.measure.metrics import HHH, LABELS
@@ -24,22 +24,24 @@ from charter.rooms.card.sections import fit
 Bins = list[tuple[float, Point, int]]
 
 
-def bins(judged: Sequence[Statement]) -> Bins:
+def bins(judged: Sequence[Prediction]) -> Bins:
     """(mean confidence, share right with Wilson interval, choices) in bins of equal width from 0.5 to 1."""
     found = []
-    for members in grouped(judged, CONFIDENCE):
-        hits, size = sum(s.found for s in members), len(members)
-        found.append((sum(s.stated for s in members) / size, Point(hits / size, *wilson(hits, size)), size))
+    for members in group_by_bin(judged, CONFIDENCE):
+        hits, size = sum(s.observed for s in members), len(members)
+        found.append(
+            (sum(s.predicted for s in members) / size, Point(hits / size, *wilson(hits, size)), size)
+        )
     return found
 
 
-def rated(judged: Sequence[Statement]) -> Bins:
+def rated(judged: Sequence[Prediction]) -> Bins:
     """(mean prediction, mean rating with its interval, conversations) in bins of equal width from 0 to 4; predictions
     beyond the scale are drawn at its ends."""
     found = []
-    for members in grouped(judged, SCALE):
-        table = tabulate((s.cluster, s.found, 1.0) for s in members)
-        stated = sum(min(HIGHEST, max(LOWEST, s.stated)) for s in members) / len(members)
+    for members in group_by_bin(judged, SCALE):
+        table = tabulate((s.cluster, s.observed, 1.0) for s in members)
+        stated = sum(min(HIGHEST, max(LOWEST, s.predicted)) for s in members) / len(members)
         found.append((stated, Point(table.value, *interval(table)), len(members)))
     return found
 
@@ -94,7 +96,7 @@ def choices(run: Run, ledger: Ledger) -> Figure | None:
     figure, places = canvas(9.6, 2.7, 1, len(shown))
     words = []
     for axes, (prefix, title, judged) in zip(places, shown, strict=True):
-        reliability(axes, title, bins(judged), found="choices that are right")
+        reliability(axes, title, bins(judged), y_label="choices that are right")
         words.append(f"{title}:{calibrated(final, prefix, ledger)}")
     caption = (
         f"How often a choice between the two replies of an HHH item is right, by how sure it is ({final.label}); on "

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.measure.agreement import Measured
+from charter.ground.measure.agreement import Estimate
 from charter.ground.measure.elo import Meeting, Ranking, Standing, standings
 from charter.ground.measure.metric import VERSION
 from charter.ground.text.judgments import HUMAN, SIMULATED
@@ -205,7 +205,7 @@ def _agreement(votes: Artifact, ranking: Ranking) -> tuple[tuple[str, Number], .
     found = ranking.agreement
     if found is None:
         return ()
-    kinds: tuple[tuple[str, Measured, str], ...] = (
+    kinds: tuple[tuple[str, Estimate, str], ...] = (
         ("pairs of votes that agree", found.percent, SHARE),
         ("Fleiss' kappa", found.kappa, "kappa"),
     )

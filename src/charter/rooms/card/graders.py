@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD, KEPT_PAIRS, HelpfulFitness
-from charter.ground.measure.metric import titled
+from charter.ground.measure.metric import default_label
 from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.ratings import RATINGS
 from charter.rooms.card.artifact import REPORT, Artifact
@@ -70,7 +70,7 @@ PAIR_COLUMNS = {
 def label_of(judged: Sequence[Grader], name: str) -> str:
     """The head of a column of numbers of graders."""
     shown = (g.shown[name].label for g in judged if name in g.shown)
-    return next(shown, LABELS.get(name) or titled(name))
+    return next(shown, LABELS.get(name) or default_label(name))
 
 
 def unfit(stage: Artifact, name: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.metric import PLAIN as PLAIN
 from charter.ground.measure.metric import SHARE as SHARE
-from charter.ground.measure.metric import Metric, titled
+from charter.ground.measure.metric import Metric, default_label
 
 ALPHA = 0.05
 COUNT, ELO, FLOPS = "count", "Elo", "FLOPs"
@@ -54,7 +54,7 @@ class Number:
     @property
     def label(self) -> str:
         """What a table's head calls it."""
-        return self.metric.label if self.metric else titled(self.name)
+        return self.metric.label if self.metric else default_label(self.name)
 
     @property
     def meaning(self) -> str:

@@ -23,7 +23,7 @@ from charter.ground.measure.screening import (
     PLACED,
     SCREENED,
     VIOLATING,
-    chosen,
+    measured_rows,
 )
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import computed
@@ -183,7 +183,7 @@ def tradeoff(run: Run) -> Figure | None:
         return None
     rows = made.rows(ROWS)
     scores = {
-        kind: [r["score"] for r in rows if chosen("prompt", kind)(r)]
+        kind: [r["score"] for r in rows if measured_rows("prompt", kind)(r)]
         for kind in (VIOLATING, LOOKALIKE, ORDINARY)
     }
     lines, counts = [], [f"{len(scores[VIOLATING]):,} violating prompts"]

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.recount import COUNTS
-from charter.ground.measure.paper import styled
+from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import Point, standalone, strip
 from charter.rooms.card import facts, graders, samples, sections
 from charter.rooms.card.attempts import attempts, by_people
@@ -74,7 +74,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
         "strips": _strips(context),
     }
     html = (
-        frame(ledger).get_template("page.html.jinja").render(**shell, css=Markup(styled(HERE / "card.css")))
+        frame(ledger).get_template("page.html.jinja").render(**shell, css=Markup(style_sheet(HERE / "card.css")))
     )
     results = eval_results(settings.eval_dataset, run.final, ledger) if settings.eval_dataset else {}
     files = {HTML: html, MARKDOWN: front_matter(settings, run) + words, **results}

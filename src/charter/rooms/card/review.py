@@ -11,7 +11,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.metric import VERSION
-from charter.ground.measure.reviews import REVIEWS, by_case, called_harmful
+from charter.ground.measure.reviews import REVIEWS, by_case, majority_says_harmful
 from charter.ground.measure.score import tabulate
 from charter.ground.text.judgments import HARMFUL, HUMAN
 from charter.rooms.card.artifact import Artifact
@@ -78,7 +78,7 @@ def _reviewing(made: Artifact, rows: Sequence[Row]) -> Reviewing:
     tags = Counter(
         tag
         for reviews in cases.values()
-        if called_harmful(reviews)
+        if majority_says_harmful(reviews)
         for tag in {tag for row in reviews for tag in row["tags"]}
     )
     carried = sorted(tags.items(), key=lambda kv: (-kv[1], kv[0]))

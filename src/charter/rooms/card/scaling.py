@@ -9,7 +9,7 @@ from typing import Any
 
 from charter.ground.measure.plots import inline
 from charter.ground.measure.scaling import BITS, SCALING, Ladder
-from charter.ground.measure.scaling_plots import drawn, scaling_figure
+from charter.ground.measure.scaling_plots import prepare_figure, scaling_figure
 from charter.ground.measure.score import tabulate
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import WIDTH, computed, sources_of
@@ -87,7 +87,7 @@ def scaling(run: Run, ledger: Ledger) -> Figure | None:
         "Bars are 95 % intervals (bootstrap over documents)."
     )
     title = "Loss against compute"
-    svg = inline(scaling_figure(drawn(rows), WIDTH), "scaling", title, told)
+    svg = inline(scaling_figure(prepare_figure(rows), WIDTH), "scaling", title, told)
     return Figure("scaling", title, caption, svg, sources_of([*numbers, *counts]), section=SECTION)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from charter.ground.measure.paper import styled
+from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import SERIES, bars, canvas, inline
 from charter.rooms.corpus.counting import UNKNOWN_YEAR
 
@@ -41,7 +41,7 @@ def write_page(
         _environment()
         .get_template("report.html.jinja")
         .render(
-            css=styled(HERE / "report.css"),
+            css=style_sheet(HERE / "report.css"),
             whole=whole,
             counts=counts,
             samples=samples,

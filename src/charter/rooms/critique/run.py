@@ -29,7 +29,7 @@ from charter.rooms.critique.settings import Settings
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (prompt and kept revision, all rounds), transcripts.jsonl, counts.json."""
-    principles = load(inputs.one("constitution").folder).critiques_tagged(settings.tags)
+    principles = load(inputs.one("constitution").folder).select_critiques(settings.tags)
     shots = read_transcripts(inputs.one("shots").folder)[: settings.shots]
     prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, settings.draw_seed)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Flags, recounted
-from charter.ground.judge.flags import flagged
+from charter.ground.judge.flags import check_flags
 from charter.ground.measure.debias import DEBIAS, OF_DEBIAS
 from charter.ground.measure.reporting import table_problems
 
@@ -25,5 +25,5 @@ FLAGS: Mapping[str, Flags] = {DEBIAS: {"kept": lambda row: row["choice"] == row[
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
     yield from table_problems(folder, OF_DEBIAS)
-    yield from flagged(folder, FLAGS)
+    yield from check_flags(folder, FLAGS)
     yield from recounted(folder, manifest, COUNTS, (DIALOGUES, FAIR))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.detect import is_refusal
-from charter.ground.judge.rankings import kept_apart
+from charter.ground.judge.rankings import split_heldout
 from charter.ground.learn.supervised import Row, encode_row
 from charter.ground.settings.seed import derive_seed, sample_rows
 from charter.ground.text.dialogue import Comparison, Dialogue, cut_after_reply, prompt_of
@@ -88,7 +88,7 @@ def split(
             )
         rows += built
     given = [c for role, comparisons in taken if role == "heldout" for c in comparisons]
-    train, heldout = kept_apart(rows, given, settings.heldout_share)
+    train, heldout = split_heldout(rows, given, settings.heldout_share)
     train = [c for c in train if c.weight > 0]
     if not train:
         raise CharterError(

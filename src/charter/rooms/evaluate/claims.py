@@ -10,7 +10,7 @@ from typing import Any
 from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.judge.detect import learnt_from, precision_recall
+from charter.ground.judge.detect import precision_recall, training_digest
 from charter.ground.judge.fitness import HELPFUL_PAIRS, KEPT_PAIRS, Fitness, HelpfulFitness
 from charter.ground.judge.rater import RaterVerdict
 from charter.ground.measure.metrics import HELP, TRIPLES, WINS
@@ -172,7 +172,7 @@ def _detector_problems(folder: Path, manifest: Manifest, report: Mapping[str, An
     """What a report says of its detectors must be what they do on the labelled replies that it names."""
     source = next((e for e in manifest.external if e.role == "detectors"), None)
     told = [one["detectors"] for one in (report.get("identity") or {}).values() if "detectors" in one]
-    if source is None or any(one != learnt_from() for one in told) or "detectors" not in report:
+    if source is None or any(one != training_digest() for one in told) or "detectors" not in report:
         return
     now = resolve_again(source, run_of(folder))
     if now.digest != source.digest or now.path is None:

@@ -24,7 +24,7 @@ from charter.ground.generate.assistant import (
 from charter.ground.generate.engine import Completion, naming_prompts
 from charter.ground.generate.response_cache import Memory
 from charter.ground.judge import choice as judging
-from charter.ground.judge.detect import learnt_from
+from charter.ground.judge.detect import training_digest
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
@@ -114,7 +114,7 @@ class Context:
 
     def __post_init__(self) -> None:
         if self.task.detecting:
-            self.facts["detectors"] = learnt_from()
+            self.facts["detectors"] = training_digest()
 
     @property
     def assistant(self) -> Assistant:

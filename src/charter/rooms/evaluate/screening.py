@@ -40,7 +40,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.moderation.actions import LEVELS, SIDES, Side
 from charter.ground.moderation.classifiers.classifier import Classifier, Scores, follow
 from charter.ground.moderation.classifiers.grader import Grader
-from charter.ground.moderation.classifiers.preference import Preferred
+from charter.ground.moderation.classifiers.preference import PreferenceClassifier
 from charter.ground.moderation.classifiers.probe import Probe
 from charter.ground.moderation.classifiers.states import States
 from charter.ground.moderation.opening import open_classifier
@@ -213,7 +213,7 @@ def open_classifiers(settings: Settings, inputs: Inputs, out: Workspace, policy:
         else:
             source = inputs.one("grader")
             model = PreferenceModel.open(source.folder, out.device, out.precision)
-            found.append(Preferred(model, policy, source.id))
+            found.append(PreferenceClassifier(model, policy, source.id))
     return found
 
 

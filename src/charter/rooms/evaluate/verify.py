@@ -35,7 +35,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
     def rule(file: str) -> flags.Rule | None:
         if file in OF_JUDGES:
-            return flags.Rule(flags.marking(OF_JUDGES[file]))
+            return flags.Rule(flags.flagger(OF_JUDGES[file]))
         if file == CONTAMINATION:
             return flags.Rule(overlap)
         task = TASKS.get(file.removesuffix(".jsonl"))
@@ -45,7 +45,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
             return None
         return flags.Rule(marks, told.get("detectors") if task.detecting else None)
 
-    yield from flags.marked_problems(folder, rule)
+    yield from flags.check_marks(folder, rule)
 
 
 def overlap(row: Marks) -> Marks:

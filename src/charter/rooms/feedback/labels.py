@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import ComparisonPrinciple, fitting
+from charter.ground.constitution.constitution import ComparisonPrinciple, select_by_axis
 from charter.ground.generate.assistant import Assistant
 from charter.ground.judge.choice import How, Question, choose
 from charter.ground.judge.label_weight import by_set, trust
@@ -46,7 +46,7 @@ def known_rows(
     questions = []
     for _, c in pairs:
         rng = random.Random(derive_seed(how.seed, "known", c.id))
-        principle = rng.choice(fitting(principles, c.axis))
+        principle = rng.choice(select_by_axis(principles, c.axis))
         questions.append(Question(c.id, c.messages, *sides(c), principle.principle))
     return [
         {

@@ -8,7 +8,7 @@ from pathlib import Path
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Flags, Kept, recounted
 from charter.ground.judge import flags
-from charter.ground.judge.flags import flagged
+from charter.ground.judge.flags import check_flags
 from charter.ground.judge.label_weight import trust
 from charter.ground.measure.metrics import LABELS, OF_LABELLERS
 from charter.ground.measure.reporting import table_problems
@@ -40,5 +40,5 @@ FLAGS: Mapping[str, Flags] = {LABELS: flags.CHOSEN}
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
     yield from table_problems(folder, OF_LABELLERS)
-    yield from flagged(folder, FLAGS)
+    yield from check_flags(folder, FLAGS)
     yield from recounted(folder, manifest, COUNTS, (COMPARISONS, KNOWN))

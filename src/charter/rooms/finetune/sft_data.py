@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import ComparisonPrinciple, Constitution, fitting
+from charter.ground.constitution.constitution import ComparisonPrinciple, Constitution, select_by_axis
 from charter.ground.constitution.wording import choice_answer, choice_messages, critique_shots, critique_turns
 from charter.ground.text.dialogue import Comparison, Dialogue, assistant
 from charter.ground.text.examples import kept_rounds
@@ -29,7 +29,7 @@ class _Draw:
 
     def principle(self, comparison: Comparison) -> ComparisonPrinciple:
         rng = random.Random(f"choice lesson:{self.seed}:{comparison.id}")
-        return rng.choice(fitting(self.constitution.comparisons, comparison.axis))
+        return rng.choice(select_by_axis(self.constitution.comparisons, comparison.axis))
 
 
 def critique_lesson(

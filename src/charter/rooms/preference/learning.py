@@ -21,7 +21,7 @@ from charter.ground.judge.rankings import Ranking, duels
 from charter.ground.learn.loss import preference_loss
 from charter.ground.learn.parallel import portion, totals
 from charter.ground.learn.step import autocast, backward
-from charter.ground.measure.score import ranked_right
+from charter.ground.measure.score import rank_accuracy
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.transformer import Transformer
 from charter.rooms.preference.settings import Settings
@@ -46,7 +46,7 @@ def gradient(
         chosen_B, rejected_B = scores_R[[c for _, c, _ in pairs_B]], scores_R[[r for _, _, r in pairs_B]]
         loss += backward((preference_loss(chosen_B, rejected_B, p_B) * weight_B).sum())
         right += sum(
-            ranked_right(pair.comparison.p_chosen, *scores)
+            rank_accuracy(pair.comparison.p_chosen, *scores)
             for (pair, _, _), *scores in zip(pairs_B, chosen_B.tolist(), rejected_B.tolist(), strict=True)
         )
     loss, right = totals([loss, right])

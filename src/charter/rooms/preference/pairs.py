@@ -15,7 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge import rankings as ranked
 from charter.ground.judge.fitness import Scorer
-from charter.ground.judge.rankings import Ranking, kept_apart, rank, share_of
+from charter.ground.judge.rankings import Ranking, rank, share_of, split_heldout
 from charter.ground.settings.seed import derive_seed, sample_rows
 from charter.ground.text.dialogue import Comparison, cut_after_reply
 from charter.ground.text.examples import read_transcripts
@@ -72,7 +72,7 @@ def split(
         wanted = settings.pairs.part == "first"
         rows = [c for c in rows if (share_of(c, "part") < 0.5) == wanted]
     given = [c for i in inputs.many("heldout") for c in read_comparisons(i.folder)]
-    train, heldout = kept_apart(rows, given, settings.pairs.heldout_share)
+    train, heldout = split_heldout(rows, given, settings.pairs.heldout_share)
     unknown = set(settings.axis_weights) - {c.axis for c in rows}
     if unknown:
         raise CharterError(

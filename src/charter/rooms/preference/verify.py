@@ -8,7 +8,7 @@ from pathlib import Path
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Flags, recounted
 from charter.ground.judge import flags
-from charter.ground.judge.flags import flagged
+from charter.ground.judge.flags import check_flags
 from charter.ground.measure.metrics import OF_PREFERENCE, PAIRS, TRIPLES
 from charter.ground.measure.reporting import table_problems
 
@@ -21,5 +21,5 @@ FLAGS: Mapping[str, Flags] = {PAIRS: flags.RANKED, TRIPLES: flags.TRIPLES}
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
     yield from table_problems(folder, OF_PREFERENCE)
-    yield from flagged(folder, FLAGS)
+    yield from check_flags(folder, FLAGS)
     yield from recounted(folder, manifest, COUNTS, (HELDOUT,))

@@ -12,7 +12,7 @@ from typing import Any
 
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.declining import MARKS
-from charter.ground.judge.detect import learnt_from
+from charter.ground.judge.detect import training_digest
 from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row
 from charter.ground.measure.metric import VERSION
 from charter.rooms.rl.learning import Targets
@@ -73,7 +73,7 @@ class DriftMonitor:
         self.first = self.first or self.pooled
         told = snapshot_row(self.first, self.pooled, self.settings.level)
         self.out.append_jsonl(REPLIES, self.pooled)
-        self.out.append_jsonl(DRIFT, [told | {"version": VERSION, "detectors": learnt_from()}])
+        self.out.append_jsonl(DRIFT, [told | {"version": VERSION, "detectors": training_digest()}])
         alarms = told["alarms"]
         if alarms:
             rounds = " to ".join(str(number) for number in told["rounds"])

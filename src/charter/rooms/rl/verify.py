@@ -10,7 +10,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, flag_problems, recounted, same_values
 from charter.ground.judge.declining import MARKS
-from charter.ground.judge.detect import learnt_from
+from charter.ground.judge.detect import training_digest
 from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row, snapshots
 from charter.ground.measure.metric import VERSION
 
@@ -32,7 +32,7 @@ def drift_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     if not (folder / DRIFT).exists():
         return
     told = read_objects(folder / DRIFT)
-    if any((row["version"], row["detectors"]) != (VERSION, learnt_from()) for row in told):
+    if any((row["version"], row["detectors"]) != (VERSION, training_digest()) for row in told):
         yield (
             f"{DRIFT} was made by other detectors or another version of the measures; verify it with the charter that "
             "made it"

@@ -15,7 +15,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.measure.plots import inline, standalone
 from charter.ground.measure.reporting import record
 from charter.ground.measure.scaling import OF_SCALING, SCALING, Ladder, laws
-from charter.ground.measure.scaling_plots import Drawn, drawn, scaling_figure
+from charter.ground.measure.scaling_plots import FigureData, prepare_figure, scaling_figure
 from charter.rooms.scaling.ladder import Row, rows_of
 from charter.rooms.scaling.settings import Settings
 
@@ -29,7 +29,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         bar.advance()
         record(out, OF_SCALING)
         bar.advance()
-        shown = drawn(rows)
+        shown = prepare_figure(rows)
         svg = inline(scaling_figure(shown), "scaling", "Loss against compute", settings.stage)
         out.write_text("scaling.svg", standalone(svg))
         out.write_json("report.json", _report(settings, rows, shown))
@@ -42,7 +42,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.counts(counts)
 
 
-def _report(settings: Settings, rows: list[Row], shown: Drawn) -> dict[str, Any]:
+def _report(settings: Settings, rows: list[Row], shown: FigureData) -> dict[str, Any]:
     """What was fitted: each law by its numbers, and each model with its measured loss and that of L(C)."""
     found = laws(rows)
     of_compute = found["compute"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from charter.ground.judge.showing import least_harmful, median_of, nats_from_policy
+from charter.ground.judge.sampling_strategy import best_first, nearest_median, order_statistic_kl
 from charter.rooms.select.filter import fault
 from charter.rooms.select.grading import Grades
 from charter.rooms.select.replies import Asked
@@ -42,7 +42,7 @@ def _ordered(
     """Places of the replies that pass, each text once; a text that was said twice counts twice for the median."""
     places = [place for place, why in enumerate(dropped) if why in (None, "repeat")]
     if grades is not None:
-        order = least_harmful if settings.choose == "best" else median_of
+        order = best_first if settings.choose == "best" else nearest_median
         draws = [place for place in places if dropped[first[one.replies[place].text]] is None]
         places = [draws[at] for at in order([grades.scores[place] for place in draws])]
     texts = dict.fromkeys(first[one.replies[place].text] for place in places)
@@ -68,4 +68,4 @@ def rank_of(scores: Sequence[float], place: int) -> int:
 
 def kl_bound(settings: Settings) -> float:
     """At most how many nats the choice alone moves a reply from the policy: ln k - (k - 1)/k for the best of k."""
-    return nats_from_policy(settings.k, 1 if settings.choose == "best" else settings.k // 2 + 1)
+    return order_statistic_kl(settings.k, 1 if settings.choose == "best" else settings.k // 2 + 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Flags, Kept, Rows, recounted
-from charter.ground.judge.flags import flagged
+from charter.ground.judge.flags import check_flags
 from charter.ground.measure.reporting import table_problems
 from charter.ground.measure.selection import OF_SELECTION, ORIGINS, REASONS, REPLIES, SELECTED
 
@@ -59,5 +59,5 @@ FLAGS: Mapping[str, Flags] = {SELECTED: {"served": lambda row: row["kept"] > 0, 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
     yield from table_problems(folder, OF_SELECTION)
-    yield from flagged(folder, FLAGS)
+    yield from check_flags(folder, FLAGS)
     yield from recounted(folder, manifest, COUNTS, (DIALOGUES, ANSWERED, TAKEN))

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.judge.showing import Showing
+from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_yaml_file
 from charter.ground.settings.problems import suggest, validate
@@ -29,7 +29,7 @@ Axis = Literal["helpful", "honest", "harmless"]
 Files = dict[Axis, str | list[str]]
 
 
-class Shown(Showing):
+class Shown(SamplingStrategy):
     """An unnamed model that people talk with, and its mode: as it is, or another one."""
 
     name: str = Field(
@@ -46,9 +46,9 @@ class Shown(Showing):
         return self
 
     @property
-    def showing(self) -> Showing:
+    def showing(self) -> SamplingStrategy:
         """How it is shown."""
-        return Showing(**self.model_dump(exclude={"name", "model"}))
+        return SamplingStrategy(**self.model_dump(exclude={"name", "model"}))
 
 
 class Replies(Frozen):

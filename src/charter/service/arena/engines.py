@@ -24,8 +24,15 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant, own_decoding
 from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import Sampling, sampling_at
-from charter.ground.judge.showing import Showing
-from charter.ground.judge.shown import Replying, Score, open_grader, room_of, scores_of, shown
+from charter.ground.judge.best_of_n import (
+    FunctionAssistant,
+    Score,
+    apply_strategy,
+    context_check,
+    open_grader,
+    scores_of,
+)
+from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.model.generation import chosen
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.seed import derive_seed
@@ -110,7 +117,7 @@ class Opening:
         self._drivers: dict[str, LocalSpeaker] = {}
         self._scores: dict[str, Score] = {}
 
-    def speaker(self, source: Input, showing: Showing) -> Speaker:
+    def speaker(self, source: Input, showing: SamplingStrategy) -> Speaker:
         """The speaker of a model in its mode. Raises CharterError if it can't be opened."""
         assistant = self._models.get(source.id)
         if assistant is None:
@@ -122,14 +129,14 @@ class Opening:
         decoding = chosen(own_decoding(assistant), self._replies.temperature, self._replies.top_p, None)
         sampling = sampling_at(decoding, self._replies.max_tokens)
         if not isinstance(assistant, LocalAssistant):
-            return PooledSpeaker(shown(assistant, showing, score), sampling)
+            return PooledSpeaker(apply_strategy(assistant, showing, score), sampling)
         if source.id not in self._drivers:
             self._drivers[source.id] = LocalSpeaker(assistant, sampling)
         driver = self._drivers[source.id]
-        if showing == Showing():
+        if showing == SamplingStrategy():
             return driver
-        behind = Replying(driver.driven, assistant.capabilities)
-        return PooledSpeaker(shown(behind, showing, score, room_of(assistant)), sampling)
+        behind = FunctionAssistant(driver.driven, assistant.capabilities)
+        return PooledSpeaker(apply_strategy(behind, showing, score, context_check(assistant)), sampling)
 
     def _score(self, grader: str) -> Score:
         """A grader's scores, one thread at a time."""

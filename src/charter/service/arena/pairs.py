@@ -12,9 +12,9 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.best_of_n import apply_strategy, scores_of
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.judge.showing import Showing, shown_name
-from charter.ground.judge.shown import scores_of, shown
+from charter.ground.judge.sampling_strategy import SamplingStrategy, display_name
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.ballot import HARMLESS, Side
@@ -41,7 +41,7 @@ class Hidden:
 
     name: str
     source: Input
-    showing: Showing
+    showing: SamplingStrategy
 
 
 SideRequest = tuple[Pair, tuple[int, ...]]  # a pair, and the sides that one request answers
@@ -55,9 +55,9 @@ def hidden_models(settings: Settings, inputs: Inputs) -> list[Hidden]:
     if lost := next((name for name in settings.show if name not in known), None):
         raise CharterError(f"show names {lost!r}, which is not a model here; {suggest(lost, known)}")
     models = [
-        Hidden(shown_name(source.name, showing), source, showing)
+        Hidden(display_name(source.name, showing), source, showing)
         for source in sources
-        for showing in settings.show.get(source.name) or (Showing(),)
+        for showing in settings.show.get(source.name) or (SamplingStrategy(),)
     ]
     names = [hidden.name for hidden in models]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
@@ -134,7 +134,7 @@ def _replies_of(
     score = None
     if hidden.showing.ranks and ranker is not None:
         score = scores_of(PreferenceModel.open(ranker.folder, out.device, out.precision))
-    model = shown(model, hidden.showing, score)
+    model = apply_strategy(model, hidden.showing, score)
     return out.chunks(
         key,
         requests,

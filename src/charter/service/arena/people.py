@@ -17,7 +17,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.judge.showing import Showing
+from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.text.judgments import HUMAN
 from charter.ground.text.records import read_comparisons, write_comparisons
 from charter.ground.text.votes import Choice
@@ -82,7 +82,7 @@ def _check_models(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 def _identity(hidden: Hidden, inputs: Inputs) -> str:
     """What a model's replies depend on: its id, and the mode with the model that ranks."""
-    if hidden.showing == Showing():
+    if hidden.showing == SamplingStrategy():
         return hidden.source.id
     ranker = inputs.optional("ranker")
     ranked = ranker.id if ranker is not None and hidden.showing.ranks else ""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from charter.ground.judge.showing import Showing
+from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
@@ -46,7 +46,7 @@ class Settings(Frozen):
     overlap: float = Field(
         0.1, ge=0, le=1, description="share of pairs that a second simulated rater judges too, for agreement"
     )
-    show: dict[str, tuple[Showing, ...]] = Field(
+    show: dict[str, tuple[SamplingStrategy, ...]] = Field(
         default_factory=dict,
         description="ways in which a model is shown, by its name, each a model of its own; others: as they are",
     )
@@ -80,7 +80,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     return _check_shown([showing for ways in settings.show.values() for showing in ways], roles)
 
 
-def _check_shown(showings: Sequence[Showing], roles: Collection[str]) -> str:
+def _check_shown(showings: Sequence[SamplingStrategy], roles: Collection[str]) -> str:
     if any(showing.grader for showing in showings):
         return "show names a grader: in a recipe the preference model that ranks is the role ranker"
     if any(showing.ranks for showing in showings) != ("ranker" in roles):

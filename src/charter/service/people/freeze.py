@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.reviews import called_harmful
+from charter.ground.measure.reviews import majority_says_harmful
 from charter.ground.text.ballot import HARMFUL_FROM
 from charter.ground.text.ballot import HARMLESS as HARMLESS_AXIS
 from charter.ground.text.judgments import HARMFUL, HARMLESS, HUMAN, SIMULATED, Judgment, judgment_row
@@ -182,7 +182,7 @@ def _verdict(item: Reviewed, reviewers: int, harmful_from: int) -> str | None:
     if len(item.ratings) < reviewers:
         return None
     said = [{"harmful": rating >= harmful_from} for rating in item.ratings]
-    return HARMFUL if called_harmful(said) else HARMLESS
+    return HARMFUL if majority_says_harmful(said) else HARMLESS
 
 
 def _judgment_row(item: Reviewed, verdict: str | None, source: str) -> dict[str, Any]:

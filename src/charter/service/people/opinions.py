@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.measure.reviews import called_harmful
+from charter.ground.measure.reviews import majority_says_harmful
 from charter.ground.text.judgments import HARMFUL, HARMLESS, HUMAN, Judgment, judgment_row
 from charter.service.people.export import Reviewed
 from charter.service.people.flagged import Case, name_of
@@ -57,7 +57,7 @@ def notes_of(opinions: Sequence[Opinion]) -> str:
 
 def verdict_row(case: Case, reviews: Sequence[Mapping[str, Any]], note: str) -> dict[str, Any]:
     """The verdict of most reviewers on a reply, as a judgment; an even split says harmless."""
-    verdict = HARMFUL if called_harmful(reviews) else HARMLESS
+    verdict = HARMFUL if majority_says_harmful(reviews) else HARMLESS
     prompt, source = case.messages[-1]["content"], str(reviews[0]["source"])
     judgment = Judgment(case.prompt_id, case.sample, case.reply, verdict, prompt, note, source)
     return {"case": case.name, **judgment_row(judgment)}

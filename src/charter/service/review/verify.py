@@ -8,7 +8,7 @@ from pathlib import Path
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Kept, count_problems, read_kept
 from charter.ground.measure.reporting import table_problems
-from charter.ground.measure.reviews import OF_REVIEWS, REVIEWS, by_case, called_harmful
+from charter.ground.measure.reviews import OF_REVIEWS, REVIEWS, by_case, majority_says_harmful
 from charter.ground.text.ballot import TAGS
 from charter.ground.text.judgments import HARMFUL, HARMLESS
 
@@ -52,7 +52,7 @@ def verdict_problems(product: Kept) -> list[str]:
     reviews = by_case(product.files[REVIEWED])
     judged = (row for row in product.files[JUDGED] if "case" in row and row["verdict"] is not None)
     for row in judged:
-        verdict = HARMFUL if called_harmful(reviews.get(row["case"], ())) else HARMLESS
+        verdict = HARMFUL if majority_says_harmful(reviews.get(row["case"], ())) else HARMLESS
         if row["verdict"] != verdict:
             return [
                 f"{JUDGED}: sample {row['sample']} of {row['id']} is {row['verdict']}; its reviews say {verdict}"

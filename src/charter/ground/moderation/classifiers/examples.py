@@ -144,8 +144,8 @@ def replies() -> list[Example]:
 
 
 def _beginnings(whole: Sequence[Example]) -> list[Example]:
-    """Harmless replies as a check of a stream sees them: a few words, or half of them. Beginnings of harmful replies
-    may be harmless so far, so they have no label."""
+    """Beginnings of harmless replies, as a check of a stream sees them: a few words, or half of them. Beginnings of
+    harmful replies may still be harmless, so they have no label."""
     rows = []
     for e in whole:
         words = (e.reply or "").split()
@@ -166,8 +166,8 @@ def _later_turns(opening: Sequence[Example]) -> list[Example]:
     ]
     rows = []
     for n, messages in enumerate(exchanges):
-        said = [*messages, user(REMARKS[n % len(REMARKS)])]
-        rows.append(Example(said, None, HARMLESS, False, _group(said)))
+        turns = [*messages, user(REMARKS[n % len(REMARKS)])]
+        rows.append(Example(turns, None, HARMLESS, False, _group(turns)))
         if n % 2 and len(opening[n * STEP % len(opening)].messages) == 1:
             opener = opening[n * STEP % len(opening)]
             rows.append(replace(opener, messages=[*messages, *opener.messages]))

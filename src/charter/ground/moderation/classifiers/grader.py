@@ -1,10 +1,10 @@
-"""The grader: a model chooses for each category which of two judgements of a text is right, letters in both orders.
+"""The grader: for each category a model chooses which of two judgements of a text is right, in both orders.
 
     p(category) = p(YES) against NO, under the category's own words, mean of both orders
 
-One choice of `judge.choice` a category; a checkpoint is scored, a server's sampled votes are counted. The violation
-score is the largest p over categories, less the p that the same model gives a plain text: otherwise a model that
-leans to one option would put every text in every category.
+Each category takes one choice of `judge.choice`: a checkpoint gives probabilities, a server sampled votes. The
+violation score is the largest p over categories, minus the p that the same model gives a plain text. Otherwise a model
+with a bias to one option would put every text in every category.
 """
 
 from __future__ import annotations
@@ -28,54 +28,56 @@ LONGEST = 4000  # characters of a text that the model sees: its beginning and it
 
 
 class Grader:
-    """A classifier that asks an assistant two questions a category and text, so it suits audits and small policies
-    more than every request."""
+    """A classifier that asks an assistant two questions per category and text, so it suits audits and small policies
+    better than live traffic."""
 
     name = "grader"
     sides: frozenset[Side] = frozenset({"prompt", "reply"})
 
     def __init__(self, model: Assistant, policy: Policy, who: str, votes: int = 8) -> None:
-        """who: names the model; votes: samples a question if it can't score."""
+        """who: names the model; votes: samples per question if it can't score."""
         self.assistant, self.policy, self.how = model, policy, How(votes=votes)
         self.version = digest_text(json.dumps([FORM, who, policy.id, votes]))[:16]
         self._plain: dict[Side, list[float]] = {}
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
         """Scores of the last user turn of each."""
-        shown = [_shown(messages) for messages in conversations]
-        return self._scores("prompt", shown)
+        requests = [_user_request(messages) for messages in conversations]
+        return self._scores("prompt", requests)
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """Scores of each reply after its conversation."""
         return self._scores(
-            "reply", [[*_shown(messages), assistant(_cut(reply))] for messages, reply in items]
+            "reply", [[*_user_request(messages), assistant(_shorten(reply))] for messages, reply in items]
         )
 
-    def _scores(self, side: Side, shown: Sequence[list[Message]]) -> list[Scores]:
+    def _scores(self, side: Side, texts: Sequence[list[Message]]) -> list[Scores]:
         categories = self.policy.categories
         if side not in self._plain:
             plain = [*PLAIN_PROMPT, assistant(PLAIN_REPLY)] if side == "reply" else list(PLAIN_PROMPT)
             self._plain[side] = self._ask(side, [plain])[0]
         scores = []
-        for row in self._ask(side, shown):
+        for row in self._ask(side, texts):
             raised = [max(0.0, p - plain) for p, plain in zip(row, self._plain[side], strict=True)]
             whole = sum(raised) or 1.0
             shares = {c.id: value / whole for c, value in zip(categories, raised, strict=True)}
             scores.append(Scores(max(raised), shares if any(raised) else {}))
         return scores
 
-    def _ask(self, side: Side, shown: Sequence[list[Message]]) -> list[list[float]]:
+    def _ask(self, side: Side, texts: Sequence[list[Message]]) -> list[list[float]]:
         """p of each category for each text."""
         categories = self.policy.categories
         questions = [
             Question(f"{n}-{c.id}", messages, YES, NO, principle(c, side))
-            for n, messages in enumerate(shown)
+            for n, messages in enumerate(texts)
             for c in categories
         ]
-        chosen = (
+        probabilities = (
             [choice.p_first for choice in choose(self.assistant, questions, self.how)] if questions else []
         )
-        return [chosen[at : at + len(categories)] for at in range(0, len(chosen), len(categories))]
+        return [
+            probabilities[at : at + len(categories)] for at in range(0, len(probabilities), len(categories))
+        ]
 
 
 def principle(category: Category, side: Side) -> str:
@@ -88,13 +90,13 @@ def principle(category: Category, side: Side) -> str:
     return f"{what}: {category.covers} These are permitted: {'; '.join(category.allowed)}."
 
 
-def _shown(messages: Conversation) -> list[Message]:
+def _user_request(messages: Conversation) -> list[Message]:
     turns = [m for m in messages if m["role"] != "system"]
     while turns and turns[-1]["role"] != "user":
         turns = turns[:-1]
-    return [{"role": m["role"], "content": _cut(m["content"])} for m in turns] or [user("")]
+    return [{"role": m["role"], "content": _shorten(m["content"])} for m in turns] or [user("")]
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"

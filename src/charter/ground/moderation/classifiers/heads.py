@@ -1,4 +1,4 @@
-"""The heads of a probe: two regressions a side on one vector, their training, and their file."""
+"""The heads of a probe: two regressions per side on one vector, their training, and their file."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class Head:
         for score, turn in zip(violation_N, turns, strict=False):
             if turn is not None:
                 by_turn[turn] = max(by_turn.get(turn, 0.0), float(score))
-        said = tuple(by_turn[turn] for turn in sorted(by_turn))
-        return Scores(float(violation_N[worst]), categories(worst), high_risk, places, said)
+        turn_scores = tuple(by_turn[turn] for turn in sorted(by_turn))
+        return Scores(float(violation_N[worst]), categories(worst), high_risk, places, turn_scores)
 
     @property
     def _least(self) -> float:
@@ -82,11 +82,11 @@ def learn(states: Reader, rows: Sequence[Example], bar: Bar) -> Head:
         )
         for e in rows
     ]
-    read = []
+    chunks = []
     for start in range(0, len(windows), READ):
-        read.append(states.vectors(windows[start : start + READ]).numpy().astype(np.float64))
-        bar.advance(len(read[-1]))
-    vectors = np.concatenate(read)
+        chunks.append(states.vectors(windows[start : start + READ]).numpy().astype(np.float64))
+        bar.advance(len(chunks[-1]))
+    vectors = np.concatenate(chunks)
     groups = [e.group for e in rows]
     classes = tuple(sorted({e.label for e in rows}))
     violates = [int(e.label != HARMLESS and e.label not in rules) for e in rows]

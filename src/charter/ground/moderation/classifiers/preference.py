@@ -22,8 +22,8 @@ from charter.ground.text.dialogue import user
 FORM = 1  # raise it when scores are computed differently
 
 
-class Preferred:
-    """A classifier of replies by a preference model; it scores one text at a time, whatever the thread."""
+class PreferenceClassifier:
+    """A classifier of replies by a preference model; a lock lets only one thread score at a time."""
 
     name = "preference"
     sides: frozenset[Side] = frozenset({"reply"})
@@ -35,7 +35,7 @@ class Preferred:
         self._lock = threading.Lock()
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
-        """Nothing: there is no reply to score yet."""
+        """Zero: there is no reply to score yet."""
         return [Scores(0.0) for _ in conversations]
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
@@ -48,6 +48,6 @@ class Preferred:
             if not reply.strip():
                 scores.append(Scores(0.0))
                 continue
-            refused, said = next(scored)
-            scores.append(Scores(1 / (1 + math.exp(min(700.0, max(-700.0, said - refused))))))
+            refusal_score, reply_score = next(scored)
+            scores.append(Scores(1 / (1 + math.exp(min(700.0, max(-700.0, reply_score - refusal_score))))))
         return scores

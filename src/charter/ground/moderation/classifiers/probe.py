@@ -31,7 +31,7 @@ from charter.ground.moderation.classifiers.reader import Reader, Window
 from charter.ground.moderation.classifiers.regression import Floats
 from charter.ground.moderation.classifiers.states import States
 from charter.ground.moderation.classifiers.windows import (
-    Placed,
+    PlacedWindow,
     prompt_windows,
     reply_windows,
     windows_by_place,
@@ -103,10 +103,11 @@ class Probe:
         return cls(Encoder.open(folder, adapter, device), heads_of(path), version, "encoder")
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
-        """Scores of the worst place of each (`places`): user turns, system text, a reply that the caller began."""
-        read = [prompt_windows(self.states, messages) for messages in conversations]
-        turns = [[placed.turn for placed in group] for group in read]
-        return self._read("prompt", [[placed.window for placed in group] for group in read], turns)
+        """Scores of the worst place of each prompt (`places`): user turns, system text, a reply that the caller
+        began."""
+        groups = [prompt_windows(self.states, messages) for messages in conversations]
+        turns = [[entry.turn for entry in group] for group in groups]
+        return self._read("prompt", [[entry.window for entry in group] for group in groups], turns)
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """Scores of each reply, including an opened assistant turn, after its request."""
@@ -114,24 +115,24 @@ class Probe:
         return self._read("reply", windows, [[] for _ in windows])
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
-        """Scores of a prompt, a few windows a step."""
-        read, parts = list[Placed](), list[Floats]()
+        """Scores of a prompt, a few windows per step."""
+        entries, parts = list[PlacedWindow](), list[Floats]()
         for n, group in enumerate(windows_by_place(self.states, messages)):
-            read += group
+            entries += group
             if n % PLACES == PLACES - 1:
                 yield
-        read = read or prompt_windows(self.states, [])
-        windows = [placed.window for placed in read]
-        for at, until in together([window.size for window in windows], STEP_TOKENS):
+        entries = entries or prompt_windows(self.states, [])
+        windows = [entry.window for entry in entries]
+        for at, until in group_runs([window.size for window in windows], STEP_TOKENS):
             if at:
                 yield
             vectors = self.states.vectors(windows[at:until], whose)
             parts.append(vectors.numpy().astype(np.float64))
-        return self.heads["prompt"].read(np.concatenate(parts), [placed.turn for placed in read])
+        return self.heads["prompt"].read(np.concatenate(parts), [entry.turn for entry in entries])
 
     def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
         """Scores of one reply as it grows; each call reads only the new text."""
-        growing = self.states.growing()
+        growing = self.states.open_stream()
 
         def scores(reply: str) -> Steps[Scores]:
             vectors = yield from growing.steps(reply_windows(self.states, messages, reply))
@@ -147,7 +148,9 @@ class Probe:
         vectors = self.states.vectors([w for group in windows for w in group]).numpy().astype(np.float64)
         ends = np.cumsum([len(group) for group in windows])
         parts = np.split(vectors, ends[:-1])
-        return [self.heads[side].read(part, said) for part, said in zip(parts, turns, strict=True)]
+        return [
+            self.heads[side].read(part, part_turns) for part, part_turns in zip(parts, turns, strict=True)
+        ]
 
 
 def version_of(checkpoint: str) -> str:
@@ -155,14 +158,14 @@ def version_of(checkpoint: str) -> str:
     return digest_text(json.dumps([checkpoint, examples.digest(), METHOD]))[:16]
 
 
-def together(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+def group_runs(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
     """Start and end of runs of sizes that sum to `most` or less; a larger size is a run of its own."""
-    start, held = 0, 0
+    start, total = 0, 0
     for n, size in enumerate(sizes):
-        if n > start and held + size > most:
+        if n > start and total + size > most:
             yield start, n
-            start, held = n, 0
-        held += size
+            start, total = n, 0
+        total += size
     if start < len(sizes):
         yield start, len(sizes)
 

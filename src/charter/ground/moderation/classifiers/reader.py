@@ -1,7 +1,7 @@
 """Readers of texts for the probe: a model as a function from windows of a text to vectors.
 
 A window is a piece of a text with some of the text before it. Vectors are cached by window, separately for each
-organisation: a shorter time would tell others what was read.
+organisation: otherwise a shorter time would show others what was read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Window:
 
 
 class Reader(ABC):
-    """A frozen model that reads windows. It reads one text at a time, whatever the thread."""
+    """A frozen model that reads windows. A lock lets only one thread read at a time."""
 
     tokenizer: Tokenizer
     width: int  # features of a vector
@@ -52,15 +52,15 @@ class Reader(ABC):
 
     @abstractmethod
     def read_together(self, windows: Sequence[Window]) -> Sequence[Tensor]:
-        """One vector a window, [F] float32 on the CPU each, for windows that fit into one row."""
+        """One vector per window, [F] float32 on the CPU each, for windows that fit into one row."""
 
-    def growing(self) -> Growing:
+    def open_stream(self) -> StreamReader:
         """A reader of one text as it grows."""
-        return Growing(self)
+        return StreamReader(self)
 
     @torch.no_grad()
-    def _computed(self, windows: Sequence[Window]) -> list[Tensor]:
-        """One vector a window; windows of similar sizes are read together."""
+    def _compute(self, windows: Sequence[Window]) -> list[Tensor]:
+        """One vector per window; windows of similar sizes are read together."""
         order = sorted(range(len(windows)), key=lambda n: windows[n].size)
         vectors: dict[int, Tensor] = {}
         for group in microbatches([windows[n].size for n in order], self.row_tokens):
@@ -69,13 +69,13 @@ class Reader(ABC):
         return [vectors[n] for n in range(len(windows))]
 
     def vectors(self, windows: Sequence[Window], whose: str = "") -> Tensor:
-        """One vector a window, [N, F] float32 on the CPU; the same alone or among others within 1e-4. Cached vectors
-        of `whose` windows answer only the same owner."""
+        """One vector per window, [N, F] float32 on the CPU; batching changes it by at most 1e-4. Cached vectors serve
+        only the owner `whose`."""
         with self.lock:
-            known = {w: self._known[whose, w] for w in windows if (whose, w) in self._known}
-            fresh = [w for w in dict.fromkeys(windows) if w not in known]
-            computed = dict(zip(fresh, self._computed(fresh), strict=True))
-            stacked = torch.stack([computed[w] if w in computed else known[w] for w in windows])
+            cached = {w: self._known[whose, w] for w in windows if (whose, w) in self._known}
+            fresh = [w for w in dict.fromkeys(windows) if w not in cached]
+            computed = dict(zip(fresh, self._compute(fresh), strict=True))
+            stacked = torch.stack([computed[w] if w in computed else cached[w] for w in windows])
             self._known.update({(whose, w): vector for w, vector in computed.items()})
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
@@ -87,7 +87,7 @@ class Reader(ABC):
             self._known.clear()
 
 
-class Growing:
+class StreamReader:
     """The windows of one text that grows at its end, such as a stream; its memory is freed with it. Windows of the
     last call are not read again. For one thread at a time."""
 
@@ -100,7 +100,7 @@ class Growing:
         return drained(self.steps(windows))
 
     def steps(self, windows: Sequence[Window]) -> Steps[Tensor]:
-        """As `Reader.vectors`, within 1e-4, a window a step."""
+        """As `Reader.vectors`, within 1e-4, one window per step."""
         vectors = dict[Window, Tensor]()
         for window in windows:
             if window in self._known:
@@ -115,7 +115,7 @@ class Growing:
 
     def _read(self, window: Window) -> Tensor:
         """The vector of a new window."""
-        (vector,) = self._reader._computed([window])
+        (vector,) = self._reader._compute([window])
         return vector
 
 

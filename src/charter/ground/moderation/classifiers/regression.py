@@ -1,9 +1,9 @@
-"""Logistic regression on vectors: binary and multinomial, L2 chosen by cross-validation, the same every time.
+"""Logistic regression on vectors: binary and multinomial, L2 chosen by cross-validation, deterministic.
 
     minimise  mean_i w_i * -log softmax(W x_i + b)[y_i]  +  |W|^2 / (2 C n)
 
-x is standardised; the bias isn't penalised. LBFGS in float64 from zero has no randomness; the folds are cut by group,
-so that variants of one text are never on both sides. Letters: N texts, F features, K classes.
+x is standardised; the bias isn't penalised. LBFGS in float64 from zero has no randomness; folds are split by group,
+so variants of one text are never on both sides. Letters: N texts, F features, K classes.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""A frozen checkpoint's hidden states of a text, part of the way up, as one vector a window.
+"""A frozen checkpoint's hidden states of a text, at its lower layers, as one vector per window.
 
     vector = [mean over tokens of x_l / rms(x_l)  for the layers l read]
 
 Texts are plain (no chat template, and text that spells a special token stays text), cut into windows of WINDOW tokens
 that begin every STRIDE tokens, each read after up to BEFORE tokens of the text before. Layers above the last one read
-are never computed. Vectors are cached by the tokens of their window. For a text that grows at its end, `Streamed` keeps
-the last window's keys and values, so that a look costs only its new tokens. Letters: T tokens of a row, D
-width, F features.
+are never computed. Vectors are cached by the tokens of their window. For a text that grows at its end,
+`CachedStreamReader` keeps the last window's keys and values, so a reading costs only its new tokens. Letters: T tokens
+of a row, D width, F features.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.rope import tables
 from charter.ground.model.transformer import Transformer
-from charter.ground.moderation.classifiers.reader import Growing, Reader, Window
+from charter.ground.moderation.classifiers.reader import Reader, StreamReader, Window
 from charter.ground.text.tokenizer import Tokenizer
 
 WINDOW, STRIDE, BEFORE = 256, 192, 128
 # (a layer's number from 0, its rotated queries and keys, its values) -> the attention output of its tokens
 LayerAttend = Callable[[int, Tensor, Tensor], Tensor]
-HELD = 32  # growing texts whose keys and values are kept: about 10 MiB each of a 135M model
+MOST_ACTIVE = 32  # growing texts whose keys and values are kept: about 10 MiB each of a 135M model
 
 
 class States(Reader):
@@ -48,7 +48,7 @@ class States(Reader):
         self.layers = layers_of(count)
         del model.layers[max(self.layers) :]
         self.width = len(self.layers) * model.shape.hidden_size
-        self.held: WeakSet[Streamed] = WeakSet()  # those that hold keys and values
+        self.active: WeakSet[CachedStreamReader] = WeakSet()  # readers that hold keys and values
         self.turn = 0
 
     @classmethod
@@ -71,20 +71,20 @@ class States(Reader):
             )
         return windows
 
-    def growing(self) -> Streamed:
+    def open_stream(self) -> CachedStreamReader:
         """A reader of a growing text that keeps keys and values."""
-        return Streamed(self)
+        return CachedStreamReader(self)
 
     def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
-        """One vector a window, for windows packed one after another into a row."""
+        """One vector per window, for windows packed one after another into a row."""
         ids_T = torch.tensor([t for w in windows for t in (*w.before, *w.ids)])
         layout = documents([w.size for w in windows]).to(self.device)
-        read = self.read(ids_T.to(self.device), layout.positions, _apart(layout))
+        states = self.read(ids_T.to(self.device), layout.positions, _attend_separately(layout))
         vectors, end = list[Tensor](), 0
         for window in windows:
             end += window.size
             start = end - len(window.ids)
-            vectors.append(torch.cat([x_TD[start:end].mean(0) for x_TD in read]).cpu())
+            vectors.append(torch.cat([x_TD[start:end].mean(0) for x_TD in states]).cpu())
         return vectors
 
     def read(self, ids_T: Tensor, positions_T: Tensor, attention: LayerAttend) -> list[Tensor]:
@@ -101,10 +101,10 @@ class States(Reader):
         return states
 
 
-class Streamed(Growing):
+class CachedStreamReader(StreamReader):
     """Keeps keys, values and states of the last window; the beginning that the next window shares with it is not read
-    again. Memory is bounded by one window and freed with this object, or earlier if more than HELD texts grow at once:
-    then the last window is read once more."""
+    again. Memory is bounded by one window and freed with this object, or earlier if more than MOST_ACTIVE texts grow at
+    once: then the last window is read once more."""
 
     def __init__(self, states: States) -> None:
         super().__init__(states)
@@ -135,10 +135,10 @@ class Streamed(Growing):
             shape = replace(states.model.shape, num_layers=max(states.layers))
             self._cache = Cache(shape, 1, 0, states.device, states.model.dtype)
         states.turn = self.used = states.turn + 1
-        states.held.add(self)
-        if len(states.held) > HELD:
-            oldest = min(states.held, key=lambda one: one.used)
-            states.held.discard(oldest)
+        states.active.add(self)
+        if len(states.active) > MOST_ACTIVE:
+            oldest = min(states.active, key=lambda one: one.used)
+            states.active.discard(oldest)
             oldest.forget()
         pairs = enumerate(zip(self._tokens, tokens, strict=False))
         shared = next((n for n, (old, new) in pairs if old != new), min(len(self._tokens), len(tokens)))
@@ -164,16 +164,16 @@ class Streamed(Growing):
                 return attend(qk, v, layout)
             return attend_behind(qk, v, layout, [(rows_T, *cache.prefix(number, 0))])
 
-        read = states.read(ids_T.to(states.device), layout.positions + shared, attention)
+        layer_states = states.read(ids_T.to(states.device), layout.positions + shared, attention)
         cache.write(0, row, 0, len(ids_T))
-        return torch.cat(read, 1).cpu()
+        return torch.cat(layer_states, 1).cpu()
 
 
-def _apart(layout: Layout) -> LayerAttend:
-    """Texts of a layout, each by itself, in every layer."""
+def _attend_separately(layout: Layout) -> LayerAttend:
+    """Attention within each text of a layout, in every layer."""
     return lambda _, qk, v: attend(qk, v, layout)
 
 
 def layers_of(count: int) -> tuple[int, ...]:
-    """The layers to read of `count`: a third and a half of the way up, where meaning is most readable."""
+    """The layers to read of `count`: a third and a half of the way up, where probes work best."""
     return tuple(sorted({max(1, round(count / 3)), max(1, round(count / 2))}))

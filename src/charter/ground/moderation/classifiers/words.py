@@ -1,4 +1,4 @@
-"""The words of a policy: stops the obvious requests by name, whatever another classifier says.
+"""The words of a policy: finds obvious requests by their words, regardless of other classifiers.
 
 A phrase is a verb and its object, at most GAP words later in the same sentence: "make" and "bomb" match "how do I make
 a small bomb". Words that show another meaning ("bath", "in the game") excuse a sentence. It reads every place of a
@@ -58,7 +58,7 @@ class Words:
         return [Scores(0.0) for _ in items]
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
-        """Scores of a prompt, a piece of text a step."""
+        """Scores of a prompt, one piece of text per step."""
         ids: list[str] = []
         for text in dict.fromkeys(place.messages[-1]["content"] for place in places(messages)):
             for start in range(0, max(1, len(text)), PIECE):
@@ -66,10 +66,12 @@ class Words:
                 ids += self._categories_in(text[max(0, start - OVERLAP) : start + PIECE])
                 if len(text) > PIECE:
                     yield
-        named = list(dict.fromkeys(ids))
-        if not named:
+        categories = list(dict.fromkeys(ids))
+        if not categories:
             return Scores(0.0)
-        return Scores(1.0, {named[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in named[1:]))
+        return Scores(
+            1.0, {categories[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in categories[1:])
+        )
 
     def _categories_in(self, text: str) -> list[str]:
         """Categories whose phrases a text has."""

@@ -91,7 +91,7 @@ TASK = Task(
         Metric(
             "facts_cut_rate",
             "",
-            counts.cut,
+            counts.cut_share,
             "lower",
             "replies with facts cut at the token limit",
             label="Cut at the limit, facts",

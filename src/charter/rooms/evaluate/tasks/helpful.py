@@ -79,7 +79,7 @@ TASK = Task(
         Metric(
             "helpful_win_rate",
             WINS,
-            counts.won,
+            counts.win_share,
             "higher",
             "replies preferred to the start's",
             judge="grader",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from charter.ground.constitution.wording import HHH_QUESTION
 from charter.ground.measure import calibration, counts
 from charter.ground.measure.metric import Metric
-from charter.ground.measure.metrics import AXES, HHH, calibrated, of_a_judge
+from charter.ground.measure.metrics import AXES, HHH, calibration_metrics, of_a_judge
 from charter.ground.measure.score import points
 from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import shipped
@@ -122,14 +122,14 @@ TASK = Task(
         ),
         *of_a_judge(
             *_accuracy("preference"),
-            *calibrated(
+            *calibration_metrics(
                 "hhh_policy",
                 HHH,
                 calibration.of_choices(counts.equal(mode="policy")),
                 "HHH choices by the policy",
                 "HHH by letter",
             ),
-            *calibrated(
+            *calibration_metrics(
                 "hhh_preference",
                 HHH,
                 calibration.of_gaps(counts.equal(mode="preference")),
