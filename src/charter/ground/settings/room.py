@@ -23,7 +23,9 @@ class Room(Generic[S]):
     contradict each other, or "". `context`: tokens that the model it makes will read at once, if that isn't what its
     policy reads. `uses`: the roles that these settings ask, if not all; others need no source and take no default.
     `learns`: it shares its optimizer steps among processes (`learn/parallel.py`). `processes`: why n of them can't run
-    it, or "". `name` and `package` are those of `building.ROOMS`; the runner fills them in.
+    it, or "". `method`: what it does, as a phrase of a card; `against_harm`: what that does against harm or needless
+    refusals, as a sentence; both stand in the manifests of its products. `name` and `package` are those of
+    `building.ROOMS`; the runner fills them in.
     """
 
     product: Kind
@@ -36,5 +38,7 @@ class Room(Generic[S]):
     uses: Callable[[S], Collection[str]] | None = None
     processes: Callable[[S, int], str] | None = None
     learns: bool = False
+    method: str = ""
+    against_harm: str = ""
     name: str = ""
     package: str = ""

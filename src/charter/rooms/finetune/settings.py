@@ -87,5 +87,11 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
 
 
 ROOM = Room(
-    product="checkpoint", settings=Settings, roles=ROLES, variant="policy", estimate=estimate, learns=True
+    product="checkpoint",
+    settings=Settings,
+    roles=ROLES,
+    variant="policy",
+    estimate=estimate,
+    learns=True,
+    method="supervised finetuning",
 )
