@@ -178,6 +178,8 @@ class Runner:
             status="started",
             step=planned.name,
             room=planned.room.name,
+            method=planned.room.method,
+            against_harm=planned.room.against_harm,
             recipe=self.recipe,
             asked=planned.step.settings,
             resolved=planned.resolved,

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from charter.building import ROOMS
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import (
     Environment,
@@ -38,6 +39,7 @@ from charter.rooms.evaluate.task import Change
 from charter.rooms.evaluate.tasks.harmlessness import review_queue
 from charter.rooms.feedback.labels import label_weight
 from charter.rooms.feedback.settings import Settings as FeedbackSettings
+from charter.runner.rooms import open_room
 from reported import keep_tables
 
 DATA = Path(__file__).parents[3] / "src" / "charter" / "data"
@@ -148,6 +150,7 @@ def finish(
     inputs: dict[str, list[str]] = {}
     for role, name in [(r, known[p].id) for r, p in parents] + [(r, digest_of(ref)) for r, ref in external]:
         inputs.setdefault(role, []).append(name)
+    declared = open_room(room) if room in ROOMS else None
     manifest = Manifest(
         kind=kind,  # type: ignore[arg-type]
         variant=variant,
@@ -155,6 +158,8 @@ def finish(
         status="done",
         step=step,
         room=room,
+        method=declared.method if declared else "",
+        against_harm=declared.against_harm if declared else "",
         recipe="demo",
         resolved=resolved or {},
         inputs=inputs,

@@ -69,8 +69,8 @@ def test_the_page_says_whose_votes_they_are_at_every_number(voted: Path) -> None
     for table, badge in zip(tables, ("", "AI", "simulated", ""), strict=True):
         body = table[table.index("<tbody>") :]
         assert body.count('class="v"') + len(re.findall(r"<div>\d+ to \d+", body)) == 9
-        assert (
-            body.count(f" ({badge})") == 9 or not badge and "(AI)" not in body and "(simulated)" not in body
+        assert body.count(f" ({badge})") == 9 or (
+            not badge and "(AI)" not in body and "(simulated)" not in body
         )
     assert "Elo by votes of simulated raters" in section[0] and "not what people prefer" in section[0]
     words = (voted / "card/card.md").read_text("utf-8")

@@ -21,8 +21,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.rooms.card import render
 from charter.rooms.card.gather import gather
-from charter.rooms.card.number import Ledger, Number, Source, figure
 from charter.rooms.card.layout import IDS
+from charter.rooms.card.number import Ledger, Number, Source, figure
 from charter.rooms.card.page import Printer, environment
 from charter.rooms.card.settings import INTENDED, Settings
 from reported import keep_tables, scores

@@ -101,7 +101,9 @@ def add_ladder(run: Path) -> None:
         out,
     )
     shutil.move(out.path, run / "law")
-    card_world.finish(run, "law", "scaling", "report", parents=tuple(("models", step) for step in models))
+    card_world.finish(
+        run, "law", "scaling", "report", variant="ladder", parents=tuple(("models", step) for step in models)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +198,7 @@ def test_a_ladder_whose_rows_are_not_its_models_is_found(laid: Path, tmp_path: P
 
 
 def test_reports_in_a_wrong_place_are_named(laid: Path) -> None:
-    with pytest.raises(CharterError, match="law is a report of the scaling room; list it under `scaling`"):
+    with pytest.raises(CharterError, match="law is a report on a ladder of models; list it under `scaling`"):
         gather(inputs(laid, (("reports", "law"), *CARD_PARENTS)))
     with pytest.raises(
         CharterError, match="eval_0 is a report of the evaluate room; list a step of the scaling"

@@ -109,6 +109,8 @@ class Manifest(Record):
     status: Status
     step: str
     room: str
+    method: str = ""  # as the room declares it, and what it does against harm
+    against_harm: str = ""
     recipe: str
     asked: dict[str, object] = Field(default_factory=dict)
     resolved: dict[str, object] = Field(default_factory=dict)

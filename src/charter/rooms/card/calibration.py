@@ -109,7 +109,7 @@ def choices(run: Run, ledger: Ledger) -> Figure | None:
 
 def rater(run: Run, ledger: Ledger) -> Figure | None:
     """Ratings of harm predicted and given, of the first rater in the lineage."""
-    model = next((a for a in run.lineage if a.manifest.room == "rating"), None)
+    model = next((a for a in run.lineage if a.manifest.variant == "rating"), None)
     rows = model.rows(KEPT) if model else []
     if model is None or not rows:
         return None

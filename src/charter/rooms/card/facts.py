@@ -10,35 +10,11 @@ from typing import Any
 from charter.ground.artifact.curves import read_object
 from charter.ground.settings.packages import package_of
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.gather import POLICY, PRETRAIN, Run
+from charter.rooms.card.gather import POLICY, Run
 from charter.rooms.card.number import Number
 from charter.rooms.card.sections import counts, unfit
 from charter.rooms.card.settings import Settings
 
-ROOM_WORDS = {
-    "pretrain": "pretraining on raw text",
-    "finetune": "supervised finetuning",
-    "debias": "a finetuning on fair answers",
-    "critique": "critique and revision under a written constitution",
-    "feedback": "AI feedback under the same constitution",
-    "select": "the best of several sampled replies, by preference models",
-    "preference": "a preference model",
-    "dpo": "direct preference optimisation",
-    "rl": "reinforcement learning",
-    "merge": "an interpolation of weights",
-}
-MITIGATIONS = {
-    "debias": "Before reinforcement learning the policy learnt to answer questions about social groups from what is "
-    "said, and to say that it can't be known where nothing is.",
-    "critique": "Replies to unsafe prompts were criticised and rewritten under written principles before the model "
-    "learnt from them, with an explanation in the place of a bare no.",
-    "feedback": "Pairs of replies were labelled under principles of the same constitution.",
-    "preference": "Each preference model passed or failed a gate on held-out triples; where the recipe gives them "
-    "needless refusals, they learnt to put answers above these.",
-    "dpo": "The policy learnt which of two replies is better, held to its start by beta.",
-    "rl": "The policy was charged for moving away from its start (KL).",
-    "merge": "How readily the model refuses was set by its weights, on harmless prompts with known labels.",
-}
 # What a card may be asked about, and the tasks of which any measures it.
 USES = (
     ("search", ()),
@@ -171,10 +147,7 @@ def title(settings: Settings) -> str:
 
 def sentence(settings: Settings, run: Run) -> str:
     """What this is, in one sentence."""
-    behind = {a.manifest.id for a in run.behind}
-    lineage = [a for a in run.lineage if a.manifest.room != PRETRAIN or a.manifest.id in behind]
-    rooms = [r for r in ROOM_WORDS if any(a.manifest.room == r for a in lineage)]
-    words = [ROOM_WORDS[r] for r in rooms]
+    words = list(dict.fromkeys(a.manifest.method for a in run.behind if a.manifest.method))
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
     start = started_from(settings, run)
     proof = "all figures here are computed from replies that are kept beside this card"
@@ -186,15 +159,14 @@ def sentence(settings: Settings, run: Run) -> str:
 
 def mitigations(run: Run) -> tuple[str, ...]:
     """What was done against harm, and against doing too much of it, by the rooms that made the model."""
-    made = {room: [a for a in run.lineage if a.manifest.room == room] for room in MITIGATIONS}
-    words = [w for room, w in MITIGATIONS.items() if made[room]]
-    if any("label_accuracy" in a.numbers for a in made["feedback"]):
+    words = list(dict.fromkeys(a.manifest.against_harm for a in run.behind if a.manifest.against_harm))
+    if run.comparisons is not None and "label_accuracy" in run.comparisons.numbers:
         words.append("The labeller was examined on known pairs first.")
-    parts = {a.manifest.id: _part(a) for a in made["preference"]}
+    parts = {a.manifest.id: _part(a) for a in run.lineage if a.manifest.variant == "preference"}
     grader, reward = (str((run.final.report.get(role) or {}).get("id")) for role in ("grader", "reward"))
     if {parts.get(grader), parts.get(reward)} == {"first", "second"}:
         words.append("The models that reward and grade were trained on disjoint halves of the prompts.")
-    if any(_watched(a) for a in made["rl"]):
+    if any(_watched(a) for a in run.lineage):
         words.append(
             "A preference model that the policy was not trained on watched for rewards that are gamed."
         )
@@ -207,9 +179,9 @@ def _part(preference: Artifact) -> str:
     return str(pairs.get("part", "")) if isinstance(pairs, dict) else ""
 
 
-def _watched(rl: Artifact) -> bool:
-    """Whether a preference model that is none of the reward models followed an RL step."""
-    inputs = rl.manifest.inputs
+def _watched(made: Artifact) -> bool:
+    """Whether a preference model that is none of the reward models followed how an artifact was made."""
+    inputs = made.manifest.inputs
     watching = inputs.get("heldout_reward", [])
     return bool(set(watching) - set(inputs.get("reward", [])))
 

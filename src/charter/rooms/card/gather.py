@@ -19,8 +19,7 @@ from charter.rooms.card.decodings import OWN, PROTOCOL, kind_of, model_of, words
 from charter.rooms.card.number import Source
 
 POLICY = "policy"  # the role in which every room takes the model that goes on
-PRETRAIN = "pretrain"
-SCALING = "scaling"  # the room whose reports are on a ladder of models
+LADDER = "ladder"  # the variant of a report on a ladder of models
 JUDGMENTS = "judgments.jsonl"
 
 
@@ -72,7 +71,7 @@ class Run:
     @property
     def from_raw_text(self) -> bool:
         """Whether its model began with pretraining from new weights, so that all of its text is in the lineage."""
-        begun = [a for a in self.went_on if a.manifest.room == PRETRAIN]
+        begun = [a for a in self.went_on if a.manifest.kind == "checkpoint"]
         return any(not a.manifest.inputs.get(POLICY) for a in begun)
 
     def _ancestors(self, followed: Callable[[str], bool]) -> tuple[Artifact, ...]:
@@ -88,7 +87,7 @@ class Run:
 
 def on_a_model(manifest: Manifest) -> bool:
     """Whether an artifact is a report on a stage of a model; that on a ladder of models is on none."""
-    return manifest.kind == "report" and manifest.room != SCALING
+    return manifest.kind == "report" and manifest.variant != LADDER
 
 
 def gather(inputs: Inputs) -> Run:
@@ -173,7 +172,7 @@ def _check_votes(found: Sequence[Artifact]) -> None:
 
 def _check_scaling(found: Sequence[Artifact]) -> None:
     """A report of another room has no ladder."""
-    if lacking := next((a for a in found if a.manifest.room != SCALING), None):
+    if lacking := next((a for a in found if a.manifest.variant != LADDER), None):
         raise CharterError(
             f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
             "`scaling`"
@@ -231,9 +230,9 @@ def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tupl
 
     A label that both have says in the second which decoding it is. Raises CharterError for a report on no stage.
     """
-    if wrong := next((a for a in reports if a.manifest.room == SCALING), None):
+    if wrong := next((a for a in reports if a.manifest.variant == LADDER), None):
         raise CharterError(
-            f"{wrong.step} is a report of the {SCALING} room; list it under `{SCALING}`, not `reports`"
+            f"{wrong.step} is a report on a ladder of models; list it under `scaling`, not `reports`"
         )
     own = [report for report in reports if kind_of(report) == OWN]
     late = {

@@ -19,7 +19,7 @@ ROLES = {
     "judgments": Role(kind="judgments", many=True, required=False),
     "votes": Role(kind="comparisons", many=True, required=False),
     "acceptable_use": Role(kind="report", required=False),
-    "scaling": Role(kind="report", required=False),
+    "scaling": Role(kind="report", variant="ladder", required=False),
     "constitution": Role(kind="constitution", required=False),
     "previous": Role(kind="card", required=False),
     "base": Role(kind="card", required=False),

@@ -70,4 +70,15 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     return Estimate(minutes=seconds / 60, memory_gib=10 * parameters / 2**30, disk_gib=0.01)
 
 
-ROOM = Room(product="dialogues", settings=Settings, roles=ROLES, estimate=estimate, check=check)
+ROOM = Room(
+    product="dialogues",
+    settings=Settings,
+    roles=ROLES,
+    estimate=estimate,
+    check=check,
+    method="critique and revision under a written constitution",
+    against_harm=(
+        "Replies to unsafe prompts were criticised and rewritten under written principles before the "
+        "model learnt from them, with an explanation in the place of a bare no."
+    ),
+)

@@ -102,4 +102,9 @@ ROOM = Room(
     estimate=estimate,
     check=check,
     learns=True,
+    method="a finetuning on fair answers",
+    against_harm=(
+        "Before reinforcement learning the policy learnt to answer questions about social groups from "
+        "what is said, and to say that it can't be known if nothing is."
+    ),
 )

@@ -98,4 +98,6 @@ ROOM = Room(
     estimate=estimate,
     check=check,
     learns=True,
+    method="direct preference optimisation",
+    against_harm="The policy learnt which of two replies is better, held to its start by beta.",
 )

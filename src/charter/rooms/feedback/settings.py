@@ -74,4 +74,11 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     return Estimate(minutes=minutes, memory_gib=10 * parameters / 2**30, disk_gib=0.01)
 
 
-ROOM = Room(product="comparisons", settings=Settings, roles=ROLES, estimate=estimate)
+ROOM = Room(
+    product="comparisons",
+    settings=Settings,
+    roles=ROLES,
+    estimate=estimate,
+    method="AI feedback under the same constitution",
+    against_harm="Pairs of replies were labelled under principles of the same constitution.",
+)

@@ -92,5 +92,11 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
 
 
 ROOM = Room(
-    product="checkpoint", settings=Settings, roles=ROLES, variant="policy", estimate=estimate, learns=True
+    product="checkpoint",
+    settings=Settings,
+    roles=ROLES,
+    variant="policy",
+    estimate=estimate,
+    learns=True,
+    method="supervised finetuning",
 )

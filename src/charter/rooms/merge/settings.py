@@ -48,4 +48,12 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     )
 
 
-ROOM = Room(product="checkpoint", settings=Settings, roles=ROLES, variant="policy", estimate=estimate)
+ROOM = Room(
+    product="checkpoint",
+    settings=Settings,
+    roles=ROLES,
+    variant="policy",
+    estimate=estimate,
+    method="an interpolation of weights",
+    against_harm="How readily the model refuses was set by its weights, on harmless prompts with known labels.",
+)

@@ -138,4 +138,9 @@ ROOM = Room(
     estimate=estimate,
     check=check,
     learns=True,
+    method="a preference model",
+    against_harm=(
+        "Each preference model passed or failed a gate on held-out triples; if the recipe gives them "
+        "needless refusals, they learnt to put answers above these."
+    ),
 )

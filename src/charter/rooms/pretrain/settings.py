@@ -226,4 +226,5 @@ ROOM = Room(
     context=context,
     processes=processes,
     learns=True,
+    method="pretraining on raw text",
 )

@@ -320,4 +320,6 @@ ROOM = Room(
     estimate=estimate,
     check=check,
     learns=True,
+    method="reinforcement learning",
+    against_harm="The policy was charged for moving away from its start (KL).",
 )

@@ -131,4 +131,11 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=0.01, rows=rows)
 
 
-ROOM = Room(product="dialogues", settings=Settings, roles=ROLES, estimate=estimate, check=check)
+ROOM = Room(
+    product="dialogues",
+    settings=Settings,
+    roles=ROLES,
+    estimate=estimate,
+    check=check,
+    method="the best of several sampled replies, by preference models",
+)
