@@ -286,7 +286,7 @@ def test_drafts_that_loop_are_dropped_and_cut_ones_are_marked(
 
 
 def test_settings_and_roles_that_contradict_each_other_are_named() -> None:
-    assert "needs the role critic" in check(SETTINGS, {"start", "prompts"})
+    assert "need the role critic" in check(SETTINGS, {"start", "prompts"})
     assert check(SETTINGS, {"start", "prompts", "critic"}) == ""
     no_rounds = SETTINGS.model_copy(update={"rounds": 0})
     assert check(no_rounds, {"start", "prompts"}) == ""
