@@ -30,7 +30,7 @@ from charter.ground.text.template import Template
 from charter.rooms.card.verify import source_problems
 from charter.rooms.debias import run as room
 from charter.rooms.debias.answers import answer_rows
-from charter.rooms.debias.lessons import cut_steps, replayed
+from charter.rooms.debias.lessons import cut_steps, draw_replay
 from charter.rooms.debias.questions import Question, make_questions
 from charter.rooms.debias.settings import Settings, Train, check, estimate
 from charter.rooms.debias.templates import read_templates
@@ -289,11 +289,13 @@ def test_replay_is_drawn_as_often_as_asked_and_learnt(
     out = made(settings, given, tmp_path / "out", answerer(questions, right))
     counts = json.loads((out.path / "counts.json").read_text())
     assert (counts["taught"], counts["replayed"], counts["steps"]) == (96, 24, 2 * 15)
-    drawn = replayed([path], 24, 5)
-    assert len({d.id for d in drawn}) == 24 and drawn != replayed([path], 24, 6)
-    assert len(replayed([path], 100, 5)) == 30 and replayed([], 10, 5) == []
+    drawn = draw_replay([path], 24, 5)
+    assert len({d.id for d in drawn}) == 24 and drawn != draw_replay([path], 24, 6)
+    assert len(draw_replay([path], 100, 5)) == 30 and draw_replay([], 10, 5) == []
     toys.rows_file(path, [row | {"weight": float(n % 2)} for n, row in enumerate(rows)])
-    assert {d.weight for d in replayed([path], 100, 5)} == {1.0}, "what weighs nothing has no loss to divide"
+    assert {d.weight for d in draw_replay([path], 100, 5)} == {1.0}, (
+        "what weighs nothing has no loss to divide"
+    )
 
 
 def test_a_long_dialogue_weighs_no_more_than_a_letter(checkpoints: Path) -> None:

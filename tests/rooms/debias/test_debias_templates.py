@@ -92,7 +92,7 @@ def test_every_file_of_bbq_is_refused_in_its_first_line(tmp_path: Path) -> None:
         ),
         ({"dimention": "age"}, "a template has the unknown columns dimention; expected id, dimension, pairs"),
         ({"id": "first"}, "the id 'first' occurs more than once"),
-        ({"id": ""}, "id must be text that says something"),
+        ({"id": ""}, "id must be non-empty text"),
         ({"pairs": []}, "pairs must be a list of pairs of persons"),
         ({"pairs": [["the cook"]]}, "['the cook'] must be two different persons"),
         ({"pairs": [["the cook", "The cook"]]}, "['the cook', 'The cook'] must be two different persons"),
