@@ -27,8 +27,8 @@ from charter.ground.text.dialogue import Comparison, Dialogue, assistant, user
 from charter.ground.text.template import Template
 from charter.rooms.dpo import learning
 from charter.rooms.dpo import run as room
-from charter.rooms.dpo.learning import Group, accumulate, pair_loss, read, referred
-from charter.rooms.dpo.pairs import fitting, paired, split, turn
+from charter.rooms.dpo.learning import Group, accumulate, add_reference, pair_loss, read
+from charter.rooms.dpo.pairs import fitting, pair_replies, replay_of_step, split
 from charter.rooms.dpo.settings import Settings, check
 from toys import comparison, dialogue
 
@@ -152,7 +152,7 @@ def test_loss_and_gradient_equal_those_of_a_naive_program(tmp_path: Path, microb
     settings = Settings(beta=0.3, nll=0.2, microbatch_tokens=microbatch_tokens)
     start, model = toys.model(1, scale=2.0), toys.model(2, scale=2.0)
     out = toys.workspace(tmp_path)
-    groups = referred(start, rankings(), settings, out)
+    groups = add_reference(start, rankings(), settings, out)
     assert max(len(group.reference) for group in groups) == 4, "two pairs of one prompt share it"
     figures, read_tokens = accumulate(model, groups, settings, out)
     gradient = [p.grad.clone() for p in model.parameters() if p.grad is not None]
@@ -182,7 +182,7 @@ def test_the_reference_of_adapters_is_the_model_without_them(tmp_path: Path) -> 
         for parameter in lora_parameters(model):
             parameter.add_(0.5)
     moved = read(model, [r.item for r in rankings()], 2048, "float32")
-    groups = referred(model, rankings(), SETTINGS, toys.workspace(tmp_path))
+    groups = add_reference(model, rankings(), SETTINGS, toys.workspace(tmp_path))
     flat = torch.tensor([value for group in groups for value in group.reference])
     assert torch.allclose(flat, torch.tensor([v for own in plain for v in own]), atol=1e-3)
     assert not torch.allclose(flat, torch.tensor([v for own in moved for v in own]), atol=1.0)
@@ -283,11 +283,11 @@ def test_replay_adds_its_gradient_times_its_weight(tmp_path: Path) -> None:
     (loss, whole), (quarter, part) = gradients
     assert quarter == pytest.approx(loss / 4)
     assert all(torch.allclose(a / 4, b, atol=1e-7) for a, b in zip(whole, part, strict=True))
-    taken = [row.id for step in range(3) for row in turn(rows, step, 2, 5)]
+    taken = [row.id for step in range(3) for row in replay_of_step(rows, step, 2, 5)]
     assert sorted(taken[:3]) == sorted(taken[3:]) == ["r0", "r1", "r2"], (
         "all are passed before one comes again"
     )
-    assert turn([], 0, 2, 5) == []
+    assert replay_of_step([], 0, 2, 5) == []
 
 
 def said(id: str, question: str, *replies: str) -> list[Dialogue]:
@@ -305,14 +305,14 @@ def test_replies_to_one_prompt_are_paired_and_others_counted() -> None:
         *said("y", "There?", "No."),
     ]
     worse += said("f", "What is red?", "A colour.")
-    pairs, counts = paired(better, worse)
+    pairs, counts = pair_replies(better, worse)
     assert [(c.id, c.chosen, c.rejected, c.axis, c.p_chosen) for c in pairs] == [
         ("b0-over-w", REFUSAL, compliance, "harmless", 1.0),
         ("b0-over-v0", REFUSAL, "Ask me.", "harmless", 1.0),
     ]
     assert pairs[0].messages == (user("How do I steal a bike?"),) and pairs[0].source == "me+contrast"
     assert counts == {"unmatched_better": 2, "unmatched_worse": 1}
-    ((turned,), _) = paired(said("w", "Why?", compliance), said("b", "Why?", REFUSAL))
+    ((turned,), _) = pair_replies(said("w", "Why?", compliance), said("b", "Why?", REFUSAL))
     assert turned.axis == "helpful"
 
 
@@ -339,7 +339,7 @@ def test_a_room_learns_from_better_over_worse_and_says_what_has_no_counterpart(
     assert counts["unmatched_better"] == counts["unmatched_worse"] == 2
     assert counts["pairs_built"] == counts["train_pairs"] == 6 - counts["heldout_pairs"]
     assert [told for told in notes.told if "no counterpart" in told] == [
-        "step: 4 replies of better and worse have no counterpart to their prompt"
+        "step: 4 replies of better and worse have no counterpart for their prompt"
     ]
 
 
@@ -386,17 +386,17 @@ def test_pairs_over_the_context_are_dropped_whole(checkpoints: Path, tmp_path: P
 def test_nothing_to_pair_is_one_line(checkpoints: Path, tmp_path: Path) -> None:
     better, worse = [dialogue("b", "This?", "Yes.")], [dialogue("w", "That?", "No.")]
     inputs = inputs_of(checkpoints, tmp_path / "data", better=better, worse=worse)
-    with pytest.raises(CharterError, match="no reply of better stands against one of worse"):
+    with pytest.raises(CharterError, match="no reply of better can be paired with one of worse"):
         split(SETTINGS, inputs, 5)
     lost = inputs_of(checkpoints, tmp_path / "lost", comparisons=ROWS[:1], heldout=ROWS[:1])
-    with pytest.raises(CharterError, match="no pairs are left to learn from"):
+    with pytest.raises(CharterError, match="no training pairs are left"):
         split(SETTINGS, lost, 5)
 
 
 @pytest.mark.parametrize(
     ("settings", "roles", "words"),
     [
-        ({}, {"policy"}, "there are no pairs to learn from"),
+        ({}, {"policy"}, "there are no training pairs"),
         ({}, {"policy", "comparisons", "better"}, "better is filled alone"),
         ({}, {"policy", "better", "worse"}, ""),
         ({"replay_weight": 0}, {"policy", "comparisons", "replay"}, "replay_weight: 0 learns nothing"),
