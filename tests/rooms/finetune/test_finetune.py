@@ -24,7 +24,7 @@ from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import CLAUDE_2023, Encoded, Template
 from charter.rooms.finetune import run as room
-from charter.rooms.finetune.gather import epoch_rows, gather, weighed
+from charter.rooms.finetune.gather import epoch_rows, gather, weigh
 from charter.rooms.finetune.settings import Settings
 from toys import comparison, dialogue
 
@@ -332,11 +332,11 @@ def test_weights_scale_the_loss_of_an_inputs_rows() -> None:
         Dialogue("b", (user("Hi."), assistant("Yes."))),
     )
     half = Dialogue("c", first.messages, weight=0.5)
-    assert [[d.weight for d in rows] for rows in weighed([[first, half], [second]], (0.5, 2))] == [
+    assert [[d.weight for d in rows] for rows in weigh([[first, half], [second]], (0.5, 2))] == [
         [0.5, 0.25],
         [2.0],
     ]
-    assert weighed([[first, half], [second]], ()) == [[first, half], [second]]
-    assert weighed([[first], [second]], (0, 1)) == [[], [second]]
+    assert weigh([[first, half], [second]], ()) == [[first, half], [second]]
+    assert weigh([[first], [second]], (0, 1)) == [[], [second]]
     with pytest.raises(CharterError, match="weights has 1 numbers for 2 sources"):
-        weighed([[first], [second]], (1,))
+        weigh([[first], [second]], (1,))
