@@ -30,8 +30,8 @@ from charter.rooms.pretrain.run import run
 from charter.rooms.pretrain.settings import Guard, Samples, Settings
 from charter.rooms.pretrain.size_settings import Learning, Sizing
 from charter.rooms.pretrain.speed import SPEED
-from charter.rooms.pretrain.start import boundary_of, start
-from charter.rooms.pretrain.writing import rounded
+from charter.rooms.pretrain.start import boundary_of, open_start
+from charter.rooms.pretrain.writing import format_count
 from reported import scores
 
 TRAIN, HELDOUT = world.texts(120), world.texts(12, 1)
@@ -180,8 +180,8 @@ def _order_seed() -> int:
 
 
 def _first_model(settings: Settings, folder: Path, place: Path) -> tuple[Any, Any]:
-    begun = start(settings, world.inputs(folder), toys.workspace(place))
-    return begun.model, begun.tokenizer
+    start = open_start(settings, world.inputs(folder), toys.workspace(place))
+    return start.model, start.tokenizer
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5, 8, 12])
@@ -253,8 +253,8 @@ def test_spikes_in_a_row_lead_back_to_the_last_state_and_a_resume_decides_the_sa
 def test_a_rollback_brings_back_weights_and_moments(tmp_path: Path, folder: Path) -> None:
     settings = world.settings().model_copy(update={"guard": Guard(patience=2)})
     out = toys.workspace(tmp_path / "out")
-    learner = Learner(start(settings, world.inputs(folder), out), settings, out)
-    model = learner.begun.model
+    learner = Learner(open_start(settings, world.inputs(folder), out), settings, out)
+    model = learner.start.model
     kept = [p.detach().clone() for p in model.parameters()]
     learner.saver.save(0, Place(watch=Watch((1.0,), (2.0,))).extra())
     for parameter in model.parameters():
@@ -361,4 +361,9 @@ def test_progress_shows_speed_share_of_the_peak_and_memory(folder: Path, tmp_pat
 
 
 def test_weights_are_rounded_to_what_says_something() -> None:
-    assert [rounded(n) for n in (7, 10_240, 134_515_008, 3_000_000_000)] == ["7", "10.2k", "134.5M", "3.0B"]
+    assert [format_count(n) for n in (7, 10_240, 134_515_008, 3_000_000_000)] == [
+        "7",
+        "10.2k",
+        "134.5M",
+        "3.0B",
+    ]

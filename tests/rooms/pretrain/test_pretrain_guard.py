@@ -48,9 +48,9 @@ def test_until_the_history_is_full_only_what_is_not_finite_is_a_spike() -> None:
 
 
 def test_a_row_of_spikes_is_counted_and_ended_by_a_step_that_is_taken() -> None:
-    watch = KNOWN.skipped(9.0, 1.0, RULE).skipped(math.nan, 1.0, RULE)
+    watch = KNOWN.after_spike(9.0, 1.0, RULE).after_spike(math.nan, 1.0, RULE)
     assert (watch.row, watch.spikes, watch.losses) == (2, 2, (4.0, 3.0, 9.0))
-    watch = watch.taken(5.0, 2.0, RULE)
+    watch = watch.after_update(5.0, 2.0, RULE)
     assert (watch.row, watch.spikes, watch.losses, watch.norms) == (0, 2, (3.0, 9.0, 5.0), (8.0, 1.0, 2.0))
 
 
@@ -68,8 +68,8 @@ def test_what_comes_often_becomes_usual() -> None:
 
 def test_a_place_comes_back_from_the_json_of_a_state() -> None:
     place = Place(7, Cursor(2, 31), 1234, 5.5e9, Watch((0.1, 1 / 3), (math.pi,), 1, 4, 1))
-    assert Place.restored(7, json.loads(json.dumps(place.extra()))) == place
-    assert Place.restored(0, {}) == Place()
+    assert Place.restore(7, json.loads(json.dumps(place.extra()))) == place
+    assert Place.restore(0, {}) == Place()
 
 
 def test_the_line_of_a_step_that_is_no_number_is_still_json() -> None:

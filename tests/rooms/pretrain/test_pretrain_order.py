@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.text.shards import TokenShards
-from charter.rooms.pretrain.heldout import covered, drawn
-from charter.rooms.pretrain.order import Cursor, Pieces, balanced, shuffled
+from charter.rooms.pretrain.heldout import describe_coverage, draw_documents
+from charter.rooms.pretrain.order import Cursor, Pieces, balance, permute
 
 BOUNDARY = 399
 
@@ -37,15 +37,15 @@ def pieces(folders: list[Path], context: int = 32) -> Pieces:
 @settings(max_examples=40)
 @given(count=st.integers(1, 5000), seed=st.integers(0, 2**31 - 1))
 def test_places_are_permuted(count: int, seed: int) -> None:
-    found = shuffled(np.arange(count), count, seed)
+    found = permute(np.arange(count), count, seed)
     assert sorted(found.tolist()) == list(range(count))
 
 
 def test_permutations_differ_by_seed_and_are_computed_place_by_place() -> None:
     count = 1000
-    one, other = (shuffled(np.arange(count), count, seed) for seed in (1, 2))
+    one, other = (permute(np.arange(count), count, seed) for seed in (1, 2))
     assert (one != other).mean() > 0.98 and (one != np.arange(count)).mean() > 0.98
-    assert [int(shuffled(np.array([n]), count, 1)[0]) for n in (0, 7, 999)] == one[[0, 7, 999]].tolist()
+    assert [int(permute(np.array([n]), count, 1)[0]) for n in (0, 7, 999)] == one[[0, 7, 999]].tolist()
     # neighbours land anywhere: places of the first hundred are spread as a uniform draw's would be
     assert abs(one[:100].mean() - 499.5) < 100 and one[:100].std() > 240
     pairs = np.abs(np.diff(one))
@@ -54,7 +54,7 @@ def test_permutations_differ_by_seed_and_are_computed_place_by_place() -> None:
 
 def test_a_trillion_places_take_no_memory() -> None:
     count = 10**12
-    found = shuffled(np.array([0, 1, count - 1]), count, 5)
+    found = permute(np.array([0, 1, count - 1]), count, 5)
     assert len(set(found.tolist())) == 3 and found.max() < count
 
 
@@ -125,17 +125,17 @@ def test_nothing_to_read_is_one_line(tmp_path: Path) -> None:
     multiple=st.integers(1, 3),
 )
 def test_rows_hold_everything_once_within_the_budget(lengths: list[int], most: int, multiple: int) -> None:
-    groups = balanced(lengths, most, multiple)
+    groups = balance(lengths, most, multiple)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     assert len(groups) % multiple == 0
     assert all(sum(lengths[i] for i in group) <= max([most, *lengths]) for group in groups)
-    assert balanced(lengths, most, multiple) == groups
+    assert balance(lengths, most, multiple) == groups
 
 
 def test_rows_are_filled_far_better_than_in_order() -> None:
     draw = np.random.default_rng(0)
     lengths = np.minimum(512, draw.lognormal(5.5, 1.0, 400).astype(int) + 1).tolist()
-    groups = balanced(lengths, 2048)
+    groups = balance(lengths, 2048)
     assert len(groups) <= -(-sum(lengths) // 2048) + 1, "at most one row more than full rows would be"
     tokens = [sum(lengths[i] for i in group) for group in groups]
     assert max(tokens) - min(tokens) < 64, "and about equally full, so that processes finish together"
@@ -152,10 +152,10 @@ def test_held_out_documents_that_do_not_fit_are_passed_over(tmp_path: Path) -> N
     shards = TokenShards.open(folder, "heldout")
     both = Pieces([shards, shards], 32, BOUNDARY)
     small = sum(int(shards.lengths[n]) for n in (1, 2, 3))
-    assert sorted(drawn(both, 2 * small)) == [(part, n) for part in (0, 1) for n in (1, 2, 3)]
-    everything = drawn(both, both.tokens)
+    assert sorted(draw_documents(both, 2 * small)) == [(part, n) for part in (0, 1) for n in (1, 2, 3)]
+    everything = draw_documents(both, both.tokens)
     assert sorted(everything) == [(part, n) for part in (0, 1) for n in range(5)] != everything, "drawn"
-    assert drawn(both, 1) == [(0, int(np.argmin(shards.lengths)))], "one at least, the shortest"
+    assert draw_documents(both, 1) == [(0, int(np.argmin(shards.lengths)))], "one at least, the shortest"
     rows = [{"tokens": int(shards.lengths[n])} for n in (1, 2, 3)]
-    told = covered(rows, Pieces([shards], 32, BOUNDARY))
+    told = describe_coverage(rows, Pieces([shards], 32, BOUNDARY))
     assert told.startswith(f"measured on 3 of 5 held-out documents, {small} of {shards.tokens:,} tokens; ")

@@ -123,9 +123,9 @@ def test_facts_are_stated_before_they_are_asked_for(
     assert made.words == ["basket", "granite", "mirror", "violet"]
     stream = streams(shards, B, 700)[0]
     ids = stream.read(0, 701)
-    found = made.written(ids, 5)
+    found = made.write(ids, 5)
     assert len(found) == len(ids) and found[0] == B
-    assert found.tolist() == made.written(ids, 5).tolist() != made.written(ids, 6).tolist()
+    assert found.tolist() == made.write(ids, 5).tolist() != made.write(ids, 6).tolist()
     text = toys.tokenizer().decode(found[1:].tolist())
     asked = [part.split("?\n")[0] for part in text.split("What is the password of the ")[1:]]
     assert sorted(asked) == made.words
@@ -134,9 +134,9 @@ def test_facts_are_stated_before_they_are_asked_for(
         fact = behind.split(".")[0]
         assert fact.startswith(f"The password of the {place} is ") and fact in before
     with pytest.raises(CharterError, match="20 tokens has no room for a fact"):
-        made.written(ids[:20], 5)
+        made.write(ids[:20], 5)
     monkeypatch.setattr(lookups, "EVERY", 20)  # more than fit
-    crowded = toys.tokenizer().decode(made.written(ids[:150], 5)[1:].tolist())
+    crowded = toys.tokenizer().decode(made.write(ids[:150], 5)[1:].tolist())
     assert crowded.count("What is the password of the ") in (1, 2, 3)
     with pytest.raises(CharterError, match="words to make facts of"):
         monkeypatch.setattr(lookups, "LEAST", 5)
@@ -146,8 +146,8 @@ def test_facts_are_stated_before_they_are_asked_for(
 def test_only_the_share_that_is_wanted_holds_facts(folder: Path, shards: TokenShards) -> None:
     words = Lookups([f"{a}{b}word" for a in "abcdefgh" for b in "abcdefghij"], toys.tokenizer())
     texts = LongTexts([shards], 64, B, Window(long=1, lookups=0.3), words)
-    drawn = [texts._long(n, 1).seed is not None for n in range(400)]
-    assert sum(drawn) / 400 == pytest.approx(0.3, abs=0.08)
+    draw_documents = [texts._long(n, 1).seed is not None for n in range(400)]
+    assert sum(draw_documents) / 400 == pytest.approx(0.3, abs=0.08)
     with pytest.raises(CharterError, match="words to make facts of"):
         Lookups.of([shards], toys.tokenizer())  # the toy world has fewer words
 
@@ -233,7 +233,7 @@ def test_what_contradicts_itself_is_said() -> None:
         both, stages=[{"window": 64, "steps": 1}, {"window": 64, "steps": 1}]
     )
     stages = [{"window": 1024, "steps": 1}]
-    assert "means nothing to method yarn" in wrong(both, method="yarn", base=5e5, stages=stages)
+    assert "has no effect on method yarn" in wrong(both, method="yarn", base=5e5, stages=stages)
     assert wrong(both, lookups=1.0).startswith("window.lookups has no effect without window.stages")
     assert wrong(both, stages=stages) == ""
     wide = {"policy": [Given("base", 1024)]}
