@@ -176,5 +176,5 @@ def test_a_refusal_fits_the_topic_of_its_prompt_or_is_a_stock_one(tmp_path: Path
     rows, _ = _made(tmp_path, neutral, asked, known)
     assert {row["messages"][-1]["content"] for row in rows} == {"No."}
     alone = toys.given("refusals", toys.rows_file(tmp_path / "own.jsonl", refusals[:2]))
-    with pytest.raises(CharterError, match="no refusal of the topic stock, which by_topic: false takes"):
+    with pytest.raises(CharterError, match="no refusal of the topic stock, which by_topic: false needs"):
         _made(tmp_path, neutral, asked, alone)

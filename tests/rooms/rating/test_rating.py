@@ -214,7 +214,7 @@ def test_the_limit_is_of_each_input(checkpoints: Path, tmp_path: Path) -> None:
 
 def test_one_first_turn_cannot_be_split(checkpoints: Path, tmp_path: Path) -> None:
     rows = [toys.dialogue(f"d{n}", "Why?", f"So {n}.", rating=n) for n in range(4)]
-    with pytest.raises(CharterError, match="ratings are of 1 first user turn; at least 2 are needed"):
+    with pytest.raises(CharterError, match="ratings have 1 first user turn; at least 2 are needed"):
         parts(SETTINGS, inputs_of(checkpoints, tmp_path / "data", rows))
 
 

@@ -139,7 +139,7 @@ def test_a_model_that_went_on_from_another_is_refused(tmp_path: Path) -> None:
     models = [*ladder(tmp_path, 3), model(tmp_path / "on", 1e7)]
     manifest = read_manifest(models[-1].folder)
     write_manifest(models[-1].folder, manifest.model_copy(update={"inputs": {"policy": ["0" * 64]}}))
-    with pytest.raises(CharterError, match="on went on from another model"):
+    with pytest.raises(CharterError, match="on continued another model"):
         run(Settings(), Inputs(models), toys.workspace(tmp_path / "out"))
 
 
