@@ -163,7 +163,7 @@ def test_a_server_that_lost_the_weights_gets_them_again_and_is_asked_again(
     server.loses, notes = 1, list[str]()
     assert [len(replies) for replies in sampled(server, takes, notes)] == [2, 2]
     assert paths(server).count("/collective_rpc" if takes == "reload" else "/v1/load_lora_adapter") == 2
-    assert len(notes) == 1 and "it gets them again, and is asked again" in notes[0]
+    assert len(notes) == 1 and "it gets them again, and the requests are repeated" in notes[0]
     server.loses = 10**6
     with pytest.raises(CharterError, match=r"4 times in a row; let nobody else change its weights"):
         sampled(server, takes)
@@ -186,7 +186,7 @@ def test_a_reply_of_other_weights_is_not_taken(server: VllmLike) -> None:
 
 def test_a_server_that_names_its_weights_otherwise_is_refused(server: VllmLike) -> None:
     server.answers["/weight_info"] = [(200, {"weight_version": "default"})]
-    with pytest.raises(CharterError, match="was given weights 000001-abc and says that it has default"):
+    with pytest.raises(CharterError, match="got weights 000001-abc and reports default"):
         sampled(server)
 
 
@@ -238,5 +238,5 @@ def test_a_prefix_cache_that_stays_full_is_refused(server: VllmLike, monkeypatch
 
 def test_an_answer_as_another_model_is_refused(server: VllmLike) -> None:
     server.answers["/v1/completions"] = [(200, {"model": "other", "choices": []})]
-    with pytest.raises(CharterError, match="was asked for policy and answered as other"):
+    with pytest.raises(CharterError, match="answered a request for policy as other"):
         sampled(server)

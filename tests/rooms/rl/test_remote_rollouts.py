@@ -183,7 +183,7 @@ def test_a_server_that_keeps_stale_weights_is_caught(
     monkeypatch.setattr(
         Engine, "renew", lambda engine, weights: None
     )  # it says that it has them, and has not
-    with pytest.raises(CharterError, match=r"disagree by .* nats a token .* other weights than it was given"):
+    with pytest.raises(CharterError, match=r"disagree by .* nats a token .* other weights than it got"):
         made(settings_of(loopback.url), inputs, tmp_path / "out")
     assert [row["step"] for row in read_log(tmp_path / "out/files")] == [0], "the start's are right"
 
@@ -253,7 +253,7 @@ def test_weights_that_somebody_else_gave_are_noticed_and_asked_anew(
     counted(monkeypatch, 12, intrude)
     told = Told()
     same(made(settings, inputs, tmp_path / "again", told), whole)
-    assert any("it gets them again, and is asked again" in note for note in told.notes)
+    assert any("it gets them again, and the requests are repeated" in note for note in told.notes)
 
 
 def test_a_run_that_was_stopped_learns_from_the_very_replies_it_had(

@@ -120,9 +120,9 @@ def start_logprobs(checkpoints: Path, episodes: list[Episode]) -> torch.Tensor:
     found = []
     for episode in episodes:
         for reply in episode.replies:
-            row = torch.tensor(episode.prompt + reply.ids)
+            row = torch.tensor(episode.prompt_ids + reply.ids)
             with torch.no_grad():
-                hidden = model.hidden(row, documents([len(row)]))[len(episode.prompt) - 1 : -1]
+                hidden = model.hidden(row, documents([len(row)]))[len(episode.prompt_ids) - 1 : -1]
                 found.append(token_logprobs(hidden, model.head_weight(), torch.tensor(reply.ids))[0])
     return torch.cat(found)
 
@@ -300,10 +300,10 @@ def test_values_while_sampling_are_those_of_training(inputs: Inputs, tmp_path: P
     episodes = sampler.sample(policy, critic, [Prompt(Dialogue("x", messages), "red")], 1)
     trunk_model = critic.trunk or policy.model
     for reply in all_replies(episodes):
-        row = torch.tensor(episodes[0].prompt + reply.ids)
+        row = torch.tensor(episodes[0].prompt_ids + reply.ids)
         with torch.no_grad():
             expected = critic.head(trunk_model.hidden(row, documents([len(row)])))[
-                len(episodes[0].prompt) - 1 : -1
+                len(episodes[0].prompt_ids) - 1 : -1
             ]
         assert reply.values == pytest.approx(expected.tolist(), abs=1e-3)
 

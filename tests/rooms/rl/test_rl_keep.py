@@ -171,7 +171,7 @@ def test_held_out_prompts_are_answered_by_the_policy_as_it_is(
         assert len(episodes) == 6 and all(len(e.replies) == 1 for e in episodes)
         rewards = [r.heldout for r in all_replies(episodes)]
         assert log[step]["check_reward"] == pytest.approx(sum(filter(None, rewards)) / 6)
-        harmless = [r.refused for e in episodes if e.asked.harmless for r in e.replies]
+        harmless = [r.refused for e in episodes if e.prompt.harmless for r in e.replies]
         assert len(harmless) == 3 and log[step]["check_refused"] == pytest.approx(sum(harmless) / 3)
     best = max(seen, key=lambda one: log[one[0]]["check_reward"])[0]
     assert log[-1]["kept_round"] == best

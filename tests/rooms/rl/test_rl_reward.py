@@ -190,7 +190,7 @@ def test_a_run_logs_each_model_and_follows_its_prices(
     graders.score(episodes)
     models = [PreferenceModel.open(checkpoints / name) for name in ("reward", "grader")]
     for one in episodes:
-        expected_by = {1} if one.asked.source == "look" else {0, 1}
+        expected_by = {1} if one.prompt.source == "look" else {0, 1}
         for r in one.replies:
             assert r.scores.keys() == expected_by
             for number, score in r.scores.items():
@@ -238,10 +238,10 @@ def filled(reward: int = 1, **more: int) -> Filled:
         ({"reward": {"weights": [0.0, 0.0]}}, filled(2), "are all 0"),
         ({"reward": {"sources": {"prompts0": [2]}}}, filled(2), "names model 2"),
         ({"reward": {"sources": {"prompts0": []}}}, filled(2), "leaves no model that counts"),
-        ({"reward": {"sources": {"elsewhere": [0]}}}, filled(), "names elsewhere, which no prompts are of"),
-        ({"reward": {"steer": {"source": "gone"}}}, filled(), "names gone, which no prompts are of"),
+        ({"reward": {"sources": {"elsewhere": [0]}}}, filled(), "names elsewhere, which no prompts have"),
+        ({"reward": {"steer": {"source": "gone"}}}, filled(), "names gone, which no prompts have"),
         ({"keep": {"round": "best"}}, filled(), "give heldout_reward, or set reward.rules"),
-        ({}, filled(heldout_prompts=1), "are read by checks alone"),
+        ({}, filled(heldout_prompts=1), "are read only by checks"),
         ({"keep": {"round": "best"}}, filled(heldout_reward=1, heldout_harmless=1), "give these too"),
     ],
 )

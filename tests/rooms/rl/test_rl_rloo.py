@@ -85,10 +85,10 @@ def test_the_gradient_is_that_of_reinforce(inputs: Inputs, checkpoints: Path, tm
     for episode in episodes:
         log_probs, kept = [], []
         for reply in episode.replies:
-            row, target = torch.tensor(episode.prompt + reply.ids), torch.tensor(reply.ids)
+            row, target = torch.tensor(episode.prompt_ids + reply.ids), torch.tensor(reply.ids)
             both = []
             for reader in (model, policy.reference):
-                hidden = reader.hidden(row, documents([len(row)]))[len(episode.prompt) - 1 : -1]
+                hidden = reader.hidden(row, documents([len(row)]))[len(episode.prompt_ids) - 1 : -1]
                 both.append(token_logprobs(hidden, reader.head_weight(), target)[0].sum())
             log_probs.append(both[0])
             kept.append(scores[number] - 0.4 * float((both[0] - both[1]).detach()))
