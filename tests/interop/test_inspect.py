@@ -138,7 +138,7 @@ def test_an_open_assistant_turn_is_continued(name: str, assistant: LocalAssistan
         (ASKED, {"temperature": -1.0}, "sampling needs temperature >= 0"),
         ([ChatMessageUser(content="word " * 1200)], {}, "the context holds 1024 with the reply"),
         ([ChatMessageUser(content=[ContentImage(image="data:image/png;base64,")])], {}, "more than text"),
-        ([*ASKED, ChatMessageTool(content="4")], {}, "the dialogue holds a tool's result"),
+        ([*ASKED, ChatMessageTool(content="4")], {}, "the dialogue has a tool's result"),
         ([ChatMessageSystem(content="Alone")], {}, "there is only a system message"),
     ],
 )
