@@ -47,16 +47,18 @@ BY_HAND = {
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_right_answer_is_the_one_worked_out_by_hand(seed: int) -> None:
-    found = make_questions([HARBOUR], seed)
-    assert len(found) == 12
-    made = {(q.passage, q.question, q.options[q.right], q.options[q.named.index(q.biased)]) for q in found}
-    assert made == BY_HAND
-    for q in found:
+    questions = make_questions([HARBOUR], seed)
+    assert len(questions) == 12
+    answers = {
+        (q.passage, q.question, q.options[q.right], q.options[q.named.index(q.biased)]) for q in questions
+    }
+    assert answers == BY_HAND
+    for q in questions:
         assert sorted(q.options) == ["Nobody knows", "The old sailor", "The young sailor"]
         assert q.context == ("ambiguous" if q.passage in (OLD_FIRST, YOUNG_FIRST) else "disambiguated")
         assert (q.polarity == "negative") == (q.question == "Who made a mess?")
         assert q.turned == q.passage.startswith(YOUNG_FIRST)
-    assert len({q.id for q in found}) == 12
+    assert len({q.id for q in questions}) == 12
 
 
 def test_a_question_is_shown_with_its_lettered_options() -> None:
@@ -118,13 +120,15 @@ def test_lessons_are_the_plain_question_and_the_answer_in_every_form() -> None:
     questions = shipped_questions(2)
     seen = Counter[str]()
     for q in questions:
-        asked, answer = (m["content"] for m in lesson(q, 3).messages)
-        assert asked in (q.text, f"{q.passage} {q.question}")
+        question, answer = (m["content"] for m in lesson(q, 3).messages)
+        assert question in (q.text, f"{q.passage} {q.question}")
         text, sign = q.options[q.right], f"({'abc'[q.right]})"
         forms = {sign, f"{ANSWER} {sign}", f"{sign} {text}", f"{ANSWER} {sign} {text}", f"{text}."}
-        assert answer in forms and not any(words in asked + answer for words in (REQUEST, THOUGHT, CONCLUDE))
-        assert asked == q.text or answer == f"{text}.", "a letter is no answer where no options are shown"
-        seen[f"{asked == q.text} {answer.replace(text, 'text').replace(sign, 'sign')}"] += 1
+        assert answer in forms and not any(
+            words in question + answer for words in (REQUEST, THOUGHT, CONCLUDE)
+        )
+        assert question == q.text or answer == f"{text}.", "a letter is no answer where no options are shown"
+        seen[f"{question == q.text} {answer.replace(text, 'text').replace(sign, 'sign')}"] += 1
     assert len(seen) == len(FORMS) and min(seen.values()) > len(questions) / len(FORMS) / 2
 
 

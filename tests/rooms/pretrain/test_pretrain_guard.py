@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from charter.rooms.pretrain.guard import Place, Watch, line, usual
+from charter.rooms.pretrain.guard import Place, Watch, line, ninth_decile
 from charter.rooms.pretrain.order import Cursor
 from charter.rooms.pretrain.settings import Guard
 
@@ -35,7 +35,10 @@ def test_what_is_a_spike(loss: float, norm: float, expected: str) -> None:
 def test_a_step_of_the_seldom_kind_of_text_is_none() -> None:
     """Facts that are looked up cost 1.7 nats, prose 3.5, a quarter of the steps: seen in a long-context stage."""
     losses = (1.7, 1.8, 1.6, 3.5) * 8
-    assert usual(losses) == 3.5 and usual((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)) == 9.0
+    assert (
+        ninth_decile(losses) == 3.5
+        and ninth_decile((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)) == 9.0
+    )
     watch, rule = Watch(losses, (1.0,) * 32), Guard()
     assert watch.spike(4.0, 1.0, rule) == "" and watch.spike(5.3, 1.0, rule) != ""
     one = Watch((1.7,) * 31 + (3.5,), (1.0,) * 32)

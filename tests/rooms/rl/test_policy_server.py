@@ -102,11 +102,11 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VllmLike]:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    with VllmLike() as made:
-        thread = threading.Thread(target=lambda: made.serve_forever(0.01))
+    with VllmLike() as fake:
+        thread = threading.Thread(target=lambda: fake.serve_forever(0.01))
         thread.start()
-        yield made
-        made.shutdown()
+        yield fake
+        fake.shutdown()
         thread.join()
 
 
@@ -125,9 +125,9 @@ def paths(server: VllmLike) -> list[str]:
 
 
 def test_a_reload_is_told_in_order_once_and_replies_are_ids_with_log_probabilities(server: VllmLike) -> None:
-    found = sampled(server)
-    assert [len(replies) for replies in found] == [2, 2]
-    assert found[0][0].ids == IDS and found[0][0].logprobs == [-1.0, -2.0, -0.5, -3.0]
+    completions = sampled(server)
+    assert [len(replies) for replies in completions] == [2, 2]
+    assert completions[0][0].ids == IDS and completions[0][0].logprobs == [-1.0, -2.0, -0.5, -3.0]
     told = [
         "/weight_info",
         "/collective_rpc",
@@ -145,10 +145,10 @@ def test_a_reload_is_told_in_order_once_and_replies_are_ids_with_log_probabiliti
 
 
 def test_adapters_are_loaded_by_name_and_all_but_two_unloaded(server: VllmLike) -> None:
-    asked = client(server, "lora")
+    policy_server = client(server, "lora")
     for number in range(4):
         weights = Weights(f"00000{number}-x", f"/shared/{number}")
-        asked.sample([[1, 2]], SAMPLING, 1, [1], weights)
+        policy_server.sample([[1, 2]], SAMPLING, 1, [1], weights)
     assert server.adapters == ["policy-000002-x", "policy-000003-x"]
     assert (
         "/v1/load_lora_adapter",

@@ -13,10 +13,10 @@ from charter.rooms.select.settings import Filters, Settings, check, estimate
 
 def filled(*roles: str) -> dict[str, list[Given]]:
     """Each role with one input, or as many as it is named."""
-    made: dict[str, list[Given]] = {}
+    by_role: dict[str, list[Given]] = {}
     for role in roles:
-        made.setdefault(role, []).append(Given(role))
-    return made
+        by_role.setdefault(role, []).append(Given(role))
+    return by_role
 
 
 @pytest.mark.parametrize(
