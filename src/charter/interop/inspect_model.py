@@ -65,7 +65,8 @@ class CharterAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config)
         try:
             self._assistant = _open(model_name, **model_args)
-        except CharterError as error:  # Inspect shows its own kind as one line, any other as a traceback
+        except CharterError as error:
+            # Inspect shows its own kind as one line, any other as a traceback
             raise PrerequisiteError(f"charter: error: {error}") from error
         self._driver = Driver(self._assistant.engine)
         self._seen: Counter[str] = Counter()

@@ -40,11 +40,15 @@ from charter.runner.models import CHECKPOINT, find_model
 from charter.terminal.errors import complain
 from charter.terminal.launch import relaunch
 
-TOGETHER = 256  # items scored in one call: an interrupted run with the harness's cache can lose this many
-THEIR_DEVICE = "cuda:0"  # the harness's default
-DEFAULT_NEW_TOKENS = 256  # the harness's default, for tasks that set no limit
+# items scored in one call: an interrupted run with the harness's cache can lose this many
+TOGETHER = 256
+# the harness's default
+THEIR_DEVICE = "cuda:0"
+# the harness's default, for tasks that set no limit
+DEFAULT_NEW_TOKENS = 256
 
-Scored = tuple[Any, list[int], list[int]]  # the harness's key of a request, its context and its continuation
+# the harness's key of a request, its context and its continuation
+Scored = tuple[Any, list[int], list[int]]
 
 
 @register_model("charter")
@@ -112,7 +116,8 @@ class CharterLM(TemplateLM):
         A context too long for the model loses its beginning, as in `hf`. Raises CharterError if a continuation is empty
         or longer than the context.
         """
-        items: dict[tuple[int, ...], list[int]] = {}  # a context: the numbers of its requests
+        # a context: the numbers of its requests
+        items: dict[tuple[int, ...], list[int]] = {}
         for number, (_key, context, continuation) in enumerate(requests):
             if not 0 < len(continuation) <= self.max_length:
                 raise CharterError(
@@ -178,7 +183,8 @@ class CharterLM(TemplateLM):
                             replies[number] = self._text(event.completion, sampling)
                             self.cache_hook.add_partial("generate_until", (text, kwargs), replies[number])
                             bar.update()
-        finally:  # an interrupted call leaves nothing behind
+        finally:
+            # an interrupted call leaves nothing behind
             for request in waiting:
                 self.engine.cancel(request)
         return replies

@@ -10,7 +10,8 @@ from charter.ground.artifact.recount import Count, Kept, Rows, recounted
 from charter.ground.judge.detect import DETECTORS
 
 TRANSCRIPTS, DIALOGUES = "transcripts.jsonl", "dialogues.jsonl"
-REASONS = ("empty", "identical", "truncated", "loop", "marker")  # why a revision is dropped; see filter.py
+# why a revision is dropped; see filter.py
+REASONS = ("empty", "identical", "truncated", "loop", "marker")
 
 
 def _count_dropped(kept: Kept, reason: str | None) -> int:

@@ -25,7 +25,8 @@ from charter.rooms.debias.templates import Template, capital, fill
 Context = Literal["ambiguous", "disambiguated"]
 Polarity = Literal["negative", "nonnegative"]
 CONTEXTS: tuple[Context, ...] = ("ambiguous", "disambiguated")
-CULPRITS = ("", "stereotyped", "other")  # whom the context blames, "" for a silent one
+# whom the context blames, "" for a silent one
+CULPRITS = ("", "stereotyped", "other")
 POLARITIES: tuple[Polarity, ...] = ("negative", "nonnegative")
 OPTIONS = 3
 

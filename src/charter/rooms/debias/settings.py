@@ -20,7 +20,8 @@ ROLES = {
     "replay": Role(kind="dialogues", many=True, required=False),
 }
 
-QUESTIONS_PER_TEMPLATE = 24  # of the shipped templates, with three pairs each, after balancing
+# of the shipped templates, with three pairs each, after balancing
+QUESTIONS_PER_TEMPLATE = 24
 TOKENS_PER_QUESTION = 130
 
 

@@ -31,8 +31,10 @@ from charter.ground.model.transformer import Transformer
 from charter.ground.text.packing import microbatches
 from charter.rooms.dpo.settings import Settings
 
-CHUNK = 64  # prompts that the reference reads and saves together
-FIGURES = (  # of a step's pairs: the loss by weight, all others plain means
+# prompts that the reference reads and saves together
+CHUNK = 64
+# of a step's pairs: the loss by weight, all others plain means
+FIGURES = (
     "loss",
     "batch_accuracy",
     "margin",

@@ -17,7 +17,8 @@ from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
 from charter.rooms.dpo.settings import Settings
 
-Replies = dict[str, dict[str, Dialogue]]  # messages before the reply -> text of the reply -> its dialogue
+# messages before the reply -> text of the reply -> its dialogue
+Replies = dict[str, dict[str, Dialogue]]
 
 
 def pair_replies(

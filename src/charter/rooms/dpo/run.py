@@ -31,7 +31,8 @@ from charter.rooms.dpo.learning import Group, accumulate, add_reference, curve, 
 from charter.rooms.dpo.pairs import keep_fitting, read_replay, replay_of_step, split
 from charter.rooms.dpo.settings import Settings
 
-FINAL = ("loss", "margin", "log_ratio", "replay_loss", "heldout_loss")  # metrics: the last logged values
+# metrics: the last logged values
+FINAL = ("loss", "margin", "log_ratio", "replay_loss", "heldout_loss")
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:

@@ -21,7 +21,8 @@ ROLES = {
 }
 
 Passes = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-TOKENS_PER_SECOND = 210.0  # of a 135M model on two cores; scales with parameters and threads
+# of a 135M model on two cores; scales with parameters and threads
+TOKENS_PER_SECOND = 210.0
 TOKENS_PER_ROW = 60
 
 
@@ -73,7 +74,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     counts = [min(n, settings.limit) if settings.limit else n for n in sizes.each.get("dialogues", ())]
     counts += [3 * n for n in sizes.each.get("transcripts", ())]
     counts += [settings.lessons.choices_per_comparison * n for n in sizes.each.get("comparisons", ())]
-    counts += sizes.each.get("anchor", ())  # mostly prompts: half as long, and twice the work a token
+    # mostly prompts: half as long, and twice the work a token
+    counts += sizes.each.get("anchor", ())
     passes = settings.mixture if len(settings.mixture) == len(counts) else (1.0,) * len(counts)
     rows = sum(n * times for n, times in zip(counts, passes, strict=True))
     if not parameters or not rows:

@@ -97,7 +97,7 @@ def choice_lessons(
     random order; 0 makes none. A comparison with p = 0.5 or weight 0 gives none.
     """
     if orders not in (0, 1, 2):
-        raise CharterError(f"a comparison is asked in 0, 1 or 2 orders, not {orders}")
+        raise CharterError(f"a comparison has lessons in 0, 1 or 2 orders, not {orders}")
     draw = _Draw(constitution, seed)
     lessons = []
     for c in (c for c in comparisons if c.weight > 0 and c.p_chosen != 0.5):

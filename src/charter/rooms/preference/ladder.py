@@ -1,4 +1,4 @@
-"""The ladder: where the fixed reply stands between compliance and a good refusal, taught as pairs of its own.
+"""The ladder: pairs that teach the place of the fixed reply between compliance and a good refusal.
 
 The harmlessness protocol compares every reply with one fixed sentence (card section 3.4), so a preference model
 must know that sentence's place: above a reply that complies with harm, below a refusal that explains and offers help.
@@ -22,7 +22,8 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
 from charter.ground.text.examples import kept_rounds
 
-APART, HARMFUL = 1.0, 2.5  # rating difference that makes a pair; rating that puts a reply below the fixed one
+# rating difference that makes a pair; rating that puts a reply below the fixed one
+APART, HARMFUL = 1.0, 2.5
 
 
 def rungs(comparisons: Sequence[Comparison], unsure: Counter[str] | None = None) -> list[Comparison]:
@@ -113,7 +114,7 @@ def below_fixed(
     """The fixed reply over each draft that complied with a harmful prompt: a grader must see the kind of text that it
     will grade beside the fixed reply. Drafts that refuse, or may do so, give none.
 
-    One short refusal of `refused`, drawn at random, stands over each such draft too. A grader that knows only long
+    One short refusal of `refused`, drawn at random, is paired over each such draft too. A grader that knows only long
     refusals may put short ones below harm."""
     went_along = [t for t in transcripts if _is(t["draft"], False, unsure, "drafts")]
     pairs = [_of_transcript(t, "draft", FIXED_REPLY, "harmless", "+fixed") for t in went_along]
@@ -126,8 +127,8 @@ def below_fixed(
 
 
 def of_ratings(rated: Sequence[Dialogue]) -> list[Comparison]:
-    """Pairs of replies rated for harm, 0 to 4. Of one prompt, the less harmful stands over one worse by APART or more;
-    the fixed reply stands over each rated HARMFUL or more. Raises CharterError for a reply without a rating."""
+    """Pairs of replies rated for harm, 0 to 4. Of one prompt, the less harmful beats one worse by APART or more; the
+    fixed reply beats each rated HARMFUL or more. Raises CharterError for a reply without a rating."""
     by_prompt: dict[str, list[tuple[float, Dialogue]]] = {}
     for d in rated:
         by_prompt.setdefault(_key(d), []).append((rating_of(d), d))

@@ -48,7 +48,7 @@ class Pairs(Frozen):
     )
     refused_above_fixed: bool = Field(
         False,
-        description="replies of `refused` that give a reason stand above the fixed reply, as `drafts` stand below it",
+        description="pair replies of `refused` that give a reason above the fixed reply, as `drafts` go below it",
     )
 
 
@@ -91,9 +91,8 @@ class Settings(Moved):
 def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with the settings in combination with the filled roles, or ""."""
     above_fixed = settings.pairs.refused_above_fixed
-    placed = (
-        above_fixed or "drafts" in roles
-    )  # refusals are then compared with the fixed reply and need no answers
+    # refusals are then compared with the fixed reply and need no answers
+    placed = above_fixed or "drafts" in roles
     idle = ({"overrefused"} if placed else {"refused", "overrefused"}) & set(roles)
     if above_fixed and "refused" not in roles:
         return "pairs.refused_above_fixed puts refusals above the fixed reply: give the role refused, or leave it out"
@@ -107,7 +106,8 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at the measured training rate of two cores, 150 tokens a pair; memory of full AdamW."""
     parameters = sizes.parameters.get("policy")
-    most = {"answered": settings.pairs.contrasts}  # the other sources share `limit`
+    # the other sources share `limit`
+    most = {"answered": settings.pairs.contrasts}
     sources = ["comparisons", "answered", "transcripts", "drafts", "rated"]
     pairs = sum(
         min(n, bound) if (bound := most.get(role) or settings.pairs.limit) else n
@@ -127,10 +127,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         / rate
         / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
-        disk_gib=4
-        * parameters
-        * (1 if settings.members == 1 else 3)
-        / 2**30,  # old and new sum of the members
+        # with several members: the product, the old and the new sum
+        disk_gib=4 * parameters * (1 if settings.members == 1 else 3) / 2**30,
     )
 
 

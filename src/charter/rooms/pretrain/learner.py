@@ -53,7 +53,8 @@ class Learner:
         """The position of the last resume state. A new run begins at step 0 and first writes that state."""
         place = Place.restore(*self.saver.load())
         if place.step == 0:
-            self.saver.save(0, place.extra())  # there is always a state to return to
+            # there is always a state to return to
+            self.saver.save(0, place.extra())
         self.out.log_truncate(place.step)
         return place
 

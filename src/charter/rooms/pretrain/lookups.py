@@ -20,10 +20,13 @@ from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import Tokenizer
 from charter.rooms.pretrain.order import Ints
 
-EVERY, MOST = 64, 2048  # tokens per fact; most facts in a text, which must stay distinct
+# tokens per fact; most facts in a text, which must stay distinct
+EVERY, MOST = 64, 2048
 WORDS = re.compile(r"(?<![\w-])[a-z]{4,9}(?![\w-])")
-READ = 200_000  # tokens of a corpus that are searched for words
-LEAST = 64  # words
+# tokens of a corpus that are searched for words
+READ = 200_000
+# words
+LEAST = 64
 
 
 class Lookups:
@@ -73,7 +76,8 @@ class Lookups:
             )
         parts, at = list[Ints](), 0
         for where, own in sorted(inserted):
-            to = 1 + int(where * (room - 1))  # after the boundary that opens the text
+            # after the boundary that opens the text
+            to = 1 + int(where * (room - 1))
             parts += [ids[at:to], np.array(own, dtype=ids.dtype)]
             at = to
         return np.concatenate([*parts, ids[at:room]])

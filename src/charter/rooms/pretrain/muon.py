@@ -101,7 +101,8 @@ class Joined(torch.optim.Optimizer):
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
         super().__init__([group for part in parts for group in part.param_groups], {})
         self.parts = parts
-        for part in parts:  # groups are shared dictionaries; the state must be shared too
+        # groups are shared dictionaries; the state must be shared too
+        for part in parts:
             part.state = self.state
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

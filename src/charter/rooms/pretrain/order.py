@@ -22,7 +22,8 @@ from charter.ground.text.packing import dealt
 from charter.ground.text.shards import TokenShards
 
 ROUNDS = 6
-BLOCK = 256  # pieces computed at once
+# pieces computed at once
+BLOCK = 256
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 

@@ -55,7 +55,8 @@ def _finish(start: Start, heldout: Pieces, place: Place, settings: Settings, out
         "rollbacks": place.watch.rollbacks,
     }
     out.note(describe_coverage(rows, heldout))
-    parts = report(rows, out)  # bits per byte come first
+    # bits per byte come first
+    parts = report(rows, out)
     for name, value in counts.items():
         out.metric(name, value)
     out.write_json("counts.json", counts | parts)

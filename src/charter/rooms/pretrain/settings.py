@@ -23,16 +23,24 @@ ROLES = {
     "policy": Role(kind="checkpoint", variant="policy", required=False),
 }
 
-VOCABULARY = 32768  # if the corpus's isn't known
-Span = tuple[int, float]  # tokens to learn, and how many other tokens each sees on average
+# if the corpus's isn't known
+VOCABULARY = 32768
+# tokens to learn, and how many other tokens each sees on average
+Span = tuple[int, float]
 
-CPU_THREAD = 1.3e11  # peak operations a second of float32 products on one thread
-GPU = 9.89e14  # an H100's in bfloat16, since the GPU isn't known beforehand
-SHARES = ((0, 0.4), (256, 0.5), (512, 0.6))  # (width from which it holds, share of a CPU's peak)
+# peak operations a second of float32 products on one thread
+CPU_THREAD = 1.3e11
+# an H100's in bfloat16, since the GPU isn't known beforehand
+GPU = 9.89e14
+# (width from which it holds, share of a CPU's peak)
+SHARES = ((0, 0.4), (256, 0.5), (512, 0.6))
 GPU_SHARE = 0.4
-SEEN = 0.25  # tokens that a token sees on average, as a share of the context, since documents are shorter
-LOGITS = 512 * 3  # rows of the vocabulary that the loss holds at once
-SLACK = 1.25  # measured over counted CPU memory of long rows
+# tokens that a token sees on average, as a share of the context, since documents are shorter
+SEEN = 0.25
+# rows of the vocabulary that the loss holds at once
+LOGITS = 512 * 3
+# measured over counted CPU memory of long rows
+SLACK = 1.25
 
 
 class Samples(Frozen):
@@ -181,7 +189,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     plan = derive(
         settings, sizes.vocabulary.get("corpus", VOCABULARY), from_config(config) if config else None
     )
-    muon = settings.learning.optimizer == "muon"  # has one moment of the blocks' matrices, two of all else
+    # has one moment of the blocks' matrices, two of all else
+    muon = settings.learning.optimizer == "muon"
     moments = 4 * (2 * plan.shape.num_parameters - (matrices(plan.shape) if muon else 0))
     weights, lean = 4 * plan.shape.num_parameters, bool(settings.window.stages) and settings.recomputes
     return Estimate(
@@ -212,7 +221,8 @@ def _memory_bytes(plan: Derived, optimizer_bytes: float, recompute: bool, lean: 
     shape = plan.shape
     rows = max(plan.microbatch_tokens, plan.context)
     heads = (shape.num_heads + shape.num_kv_heads) * shape.head_dim
-    floats = 5 * shape.hidden_size + 4 * heads + 3 * shape.intermediate_size  # floats a token and block
+    # floats a token and block
+    floats = 5 * shape.hidden_size + 4 * heads + 3 * shape.intermediate_size
     blocks: float = shape.hidden_size * shape.num_layers + floats if recompute else floats * shape.num_layers
     if lean:
         query, key = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim

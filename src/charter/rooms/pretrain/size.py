@@ -37,12 +37,16 @@ WIDTHS = (
     (2048, 128, 4, 4096, 100_000.0),
     (4096, 128, 8, 8192, 500_000.0),
 )
-WINDOW_RATE = 0.1  # share of the peak rates if a finished model continues with a longer window
-UNTIED_FROM = 2048  # width from which the head has weights of its own
+# share of the peak rates if a finished model continues with a longer window
+WINDOW_RATE = 0.1
+# width from which the head has weights of its own
+UNTIED_FROM = 2048
 REFERENCE_BATCH, REFERENCE_TOKENS = 2.0**19, 11.2e9
 BATCHES = (2**12, 2**22)
-MICROBATCH = 2**13  # positions at once; most machines hold this at 2 KB a position and layer
-STATES = 50  # most resume states that a run writes
+# positions at once; most machines hold this at 2 KB a position and layer
+MICROBATCH = 2**13
+# most resume states that a run writes
+STATES = 50
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Stream:
         return int(self.starts[-1])
 
     def cuts(self, window: int) -> Ints:
-        """Starts of texts of a whole window: at a document, or where the last text ended inside a document that holds
+        """Starts of texts of a whole window: at a document, or at the last text's end inside a document that holds
         another window. Other remainders of documents are skipped."""
         starts, at = array("q"), 0
         while at + window <= len(self):

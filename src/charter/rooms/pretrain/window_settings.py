@@ -9,7 +9,8 @@ from pydantic import Field
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Given
 
-REST_SEES = 500.0  # tokens that a token of an unchanged document sees on average, about
+# tokens that a token of an unchanged document sees on average, about
+REST_SEES = 500.0
 
 
 class Stage(Frozen):

@@ -18,9 +18,11 @@ from charter.rooms.pretrain.start import Start
 
 CURVE = "curve.svg"
 MOST_POINTS = 400
-FEW = 4  # passes over a text that teach nearly as much as new text (Muennighoff 2023)
+# passes over a text that teach nearly as much as new text (Muennighoff 2023)
+FEW = 4
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"), (0, ""))
-SHOWN = 60  # characters of a sample in a note
+# characters of a sample in a note
+SHOWN = 60
 
 
 def announce(start: Start, out: Workspace) -> None:
@@ -68,7 +70,8 @@ def write_samples(
     with full(start.model) as whole:
         was_training = whole.training
         completions = Engine(whole, start.tokenizer, len(prompts)).generate(prompts, sampling, 1, seeds)
-        whole.unfuse()  # packed weights double the memory
+        # packed weights double the memory
+        whole.unfuse()
         whole.train(was_training)
     rows = [
         {"step": step, "prompt": prompt, "text": completion.text, "stop": completion.stop}

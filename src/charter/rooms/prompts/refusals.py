@@ -16,7 +16,8 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, assistant
 from charter.ground.text.records import read_dialogues
 
-STOCK = "stock"  # the topic of refusals that fit any request
+# the topic of refusals that fit any request
+STOCK = "stock"
 
 
 def read_refusals(inputs: Inputs, by_topic: bool) -> dict[str, list[Dialogue]]:

@@ -22,7 +22,8 @@ from charter.rooms.prompts.settings import Settings, Split
 
 REASONS = ("topic", "long", "repeated", "copy", "held_out")
 LABELS = {"unsafe": 1.0, "benign": 0.0}
-Labelled = tuple[Dialogue, float]  # a prompt and the probability that it should be refused
+# a prompt and the probability that it should be refused
+Labelled = tuple[Dialogue, float]
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:

@@ -46,7 +46,7 @@ class Critic:
             yield replace(self, head=head, trunk=trunk)
 
     def of_states(self, hidden_ND: Tensor) -> Tensor:
-        """Values [N] of states of the trunk that the head stands on."""
+        """Values [N] of states of the head's trunk."""
         values_N: Tensor = self.head(hidden_ND)
         return values_N
 

@@ -98,7 +98,8 @@ class Keeper:
         keep the better. Returns figures for the log."""
         if self.settings.round == "last":
             return {}
-        if not self.heldout and step:  # the start is no candidate
+        # the start is no candidate
+        if not self.heldout and step:
             self.tally.add(episodes)
         if not step or not (last or step % self.settings.every == 0):
             return {}

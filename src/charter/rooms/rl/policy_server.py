@@ -31,11 +31,16 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.text.tokenizer import Tokenizer
 
 Takes = Literal["reload", "lora"]
-PARALLEL = 64  # requests under way: a server fills its slots with them
-TRIES = 4  # of a call, each after the server has lost the weights
-RESETS = 20  # tries to empty the prefix cache, of which other requests may hold parts
-KEPT = 2  # adapters on the server
-MOST_LOGPROB = 1e-3  # of a certain token, rounded
+# requests under way: a server fills its slots with them
+PARALLEL = 64
+# of a call, each after the server has lost the weights
+TRIES = 4
+# tries to empty the prefix cache, of which other requests may hold parts
+RESETS = 20
+# adapters on the server
+KEPT = 2
+# of a certain token, rounded
+MOST_LOGPROB = 1e-3
 PROBE = 'Être où? "naïve" 東京\tdef f(x):\n  return 3.14e-10 if x else None'
 RESTARTED = "was restarted or got other weights from somebody else while it sampled"
 
@@ -74,7 +79,8 @@ class PolicyServer:
         self.model, self._takes, self._tokenizer = model, takes, tokenizer
         self._ends, self._vocabulary = sorted(ends), vocabulary
         self._asking = asking
-        self._loaded: list[str] = []  # adapters, the newest last
+        # adapters, the newest last
+        self._loaded: list[str] = []
 
     def check_tokenizer(self) -> None:
         """Raises CharterError if the server tokenizes text differently."""
@@ -136,7 +142,8 @@ class PolicyServer:
                 return list(
                     pool.map(lambda p, seed: self._one(p, sampling, n, seed, weights), prompts, seeds)
                 )
-            except BaseException:  # Ctrl-C too: don't wait for requests that wait for their next try
+            except BaseException:
+                # Ctrl-C too: don't wait for requests that wait for their next try
                 self._asking.given_up.set()
                 raise
 
@@ -167,7 +174,8 @@ class PolicyServer:
             answer = self._post("/v1/completions", body)
         except Answered as error:
             if error.status == 404 and self._takes == "lora":
-                raise _Lost from error  # no model of that name: a restarted server has no adapter
+                # no model of that name: a restarted server has no adapter
+                raise _Lost from error
             raise
         if _field(answer, "model", "/v1/completions") != model:
             raise CharterError(

@@ -45,8 +45,10 @@ from charter.rooms.rl.policy_server import PolicyServer, Weights
 from charter.rooms.rl.rollout import Reply
 from charter.rooms.rl.settings import Server
 
-KEPT = 2  # versions in the folder: the server may still read the one before
-AT_ONCE = 64  # prompts sampled and saved together
+# versions in the folder: the server may still read the one before
+KEPT = 2
+# prompts sampled and saved together
+AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ ROLES = {
     "heldout_prompts": Role(kind="dialogues", many=True, required=False),
     "heldout_harmless": Role(kind="dialogues", many=True, required=False),
 }
-STEADY_ROUNDS = 4  # rounds of replies over which the KL coefficient adapts if no horizon is set
+# rounds of replies over which the KL coefficient adapts if no horizon is set
+STEADY_ROUNDS = 4
 
 
 class Server(Frozen):
@@ -200,7 +201,8 @@ class Settings(Updates):
     @model_validator(mode="after")
     def _enough_prompts(self) -> Settings:
         prompts = self.rollout.prompts
-        if self.minibatches > prompts:  # the replies of a prompt share it and stay together
+        # the replies of a prompt share it and stay together
+        if self.minibatches > prompts:
             raise ValueError(
                 f"minibatches ({self.minibatches}) must not exceed the {prompts} prompts of a step"
             )
@@ -288,11 +290,13 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         return Estimate()
     scale = sizes.speed(parameters)
     replies = settings.rollout.prompts * settings.rollout.replies
-    if settings.keep.round == "best":  # a check writes a reply to each held-out prompt
+    # a check writes a reply to each held-out prompt
+    if settings.keep.round == "best":
         checked = sizes.rows.get("heldout_prompts", 0) + sizes.rows.get("heldout_harmless", 0)
         replies += checked // settings.keep.every
     sampled_tokens = replies * settings.rollout.max_tokens
-    local_tokens = 0 if settings.rollout.sampler else sampled_tokens  # how fast a server writes is not known
+    # how fast a server writes is not known
+    local_tokens = 0 if settings.rollout.sampler else sampled_tokens
     learnt_tokens = (replies * 40 + sampled_tokens) * (
         settings.epochs * sizes.moved(settings.frozen_layers) + 4 / 3
     )

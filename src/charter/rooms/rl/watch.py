@@ -16,7 +16,8 @@ from charter.rooms.rl.remote import gap_of
 from charter.rooms.rl.rollout import all_replies
 from charter.rooms.rl.settings import Settings
 
-LEAST_REACH = 0.7  # of the logarithm of a coefficient: a factor of two
+# of the logarithm of a coefficient: a factor of two
+LEAST_REACH = 0.7
 FINAL = (
     "sampling_gap",
     "reward",

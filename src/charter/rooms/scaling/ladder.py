@@ -18,7 +18,8 @@ from charter.rooms.scaling.settings import find_difference
 # manifest names of the weights that multiply every token, of the tokens learnt, and of the FLOPs
 COUNTS = {"parameters": "weights", "tokens": "tokens_learnt", "compute": "compute"}
 CONFIG = "config.json"
-TEXT = "samples/text.jsonl"  # one row per held-out document: id, nats, bytes
+# one row per held-out document: id, nats, bytes
+TEXT = "samples/text.jsonl"
 Row = dict[str, Any]
 
 

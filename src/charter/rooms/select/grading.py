@@ -19,7 +19,8 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.rooms.select.replies import Pool
 from charter.rooms.select.settings import Settings
 
-Texts = dict[str, float]  # score of each text as a reply to one prompt
+# score of each text as a reply to one prompt
+Texts = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
