@@ -79,17 +79,17 @@ def _groups(
 ) -> tuple[list[Group], list[Group], list[supervised.Row], dict[str, int]]:
     """Training groups, held-out groups, replayed dialogues, and counts of them."""
     context = min(settings.context, model.shape.context)
-    learnt, kept_out, counts = split(settings, inputs, out.seed)
+    train_rows, heldout_rows, counts = split(settings, inputs, out.seed)
     if unmatched := sum(counts.values()):
         out.note(f"{out.step}: {unmatched} replies of better and worse have no counterpart for their prompt")
-    train, heldout = (keep_fitting(template, rows, context) for rows in (learnt, kept_out))
+    train, heldout = (keep_fitting(template, rows, context) for rows in (train_rows, heldout_rows))
     if not train:
         raise CharterError(
             f"every pair is over the context of {context} tokens; raise `context`, at most to the model's own"
         )
     replay, overlong = read_replay(settings, inputs, template, context, out.seed)
     counts |= {"train_pairs": len(train), "heldout_pairs": len(heldout), "replayed": len(replay)}
-    counts["dropped_overlong"] = len(learnt) + len(kept_out) - len(train) - len(heldout) + overlong
+    counts["dropped_overlong"] = len(train_rows) + len(heldout_rows) - len(train) - len(heldout) + overlong
     counts |= count_origins(train)
     rankings = [rank(template, rows, context, lambda c: c.weight) for rows in (train, heldout)]
     groups = add_reference(model, rankings[0] + rankings[1], settings, out)
