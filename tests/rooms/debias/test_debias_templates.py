@@ -96,7 +96,7 @@ def test_every_file_of_bbq_is_refused_in_its_first_line(tmp_path: Path) -> None:
         ({"pairs": []}, "pairs must be a list of pairs of persons"),
         ({"pairs": [["the cook"]]}, "['the cook'] must be two different persons"),
         ({"pairs": [["the cook", "The cook"]]}, "['the cook', 'The cook'] must be two different persons"),
-        ({"pairs": ["the cook", "the baker"]}, "each of pairs must be a list of texts, one at least"),
+        ({"pairs": ["the cook", "the baker"]}, "each of pairs must be a list of at least one text"),
         ({"context": "On the quay {first} sat."}, "context must hold {first} and {second} once each"),
         (
             {"context": "On the quay {first}, {second}, {first} sat."},
@@ -106,10 +106,10 @@ def test_every_file_of_bbq_is_refused_in_its_first_line(tmp_path: Path) -> None:
             {"told": ["{negative} fell over {first}, not {positive}."]},
             "told must hold {negative} and {positive} once",
         ),
-        ({"told": []}, "told must be a list of texts, one at least"),
+        ({"told": []}, "told must be a list of at least one text"),
         ({"negative": "Was it {first}?"}, "negative must hold no slot: 'Was it {first}?'"),
-        ({"nonnegative": 3}, "nonnegative must be text that says something"),
-        ({"unknown": "Nobody knows"}, "unknown must be a list of texts, one at least"),
+        ({"nonnegative": 3}, "nonnegative must be non-empty text"),
+        ({"unknown": "Nobody knows"}, "unknown must be a list of at least one text"),
     ],
 )
 def test_a_bad_row_is_named_with_file_and_line(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

@@ -259,7 +259,7 @@ def test_a_prompt_without_an_answer_and_no_input_are_refused(checkpoints: Path, 
     file = toys.rows_file(tmp_path / "p.jsonl", [dialogue("p", "Anyone?")])
     with pytest.raises(CharterError, match="dialogue p has no assistant turn"):
         gather(SETTINGS, Inputs([toys.given("dialogues", file), toys.constitution()]), words, 0)
-    with pytest.raises(CharterError, match="given no dialogues"):
+    with pytest.raises(CharterError, match="has no dialogues"):
         gather(SETTINGS, Inputs([toys.constitution()]), words, 0)
 
 

@@ -370,7 +370,7 @@ def test_a_prompt_in_both_roles_is_refused(world: World) -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([dialogue("c", "Who else?", "Nobody.")], "none of 1 candidates answers a prompt"),
+        ([dialogue("c", "Who else?", "Nobody.")], "none of 1 candidates answers one of the prompts"),
         (
             [{"id": "c", "messages": [user("Hi."), assistant("Ho."), user("Help me with thing 0.")]}],
             "candidate c ends with a user's turn",
