@@ -35,7 +35,7 @@ from charter.ground.model.padding import choose_padding
 from charter.ground.text.dialogue import Comparison as Pair
 from charter.ground.text.records import write_comparisons
 from charter.ground.text.template import Template
-from charter.rooms.dpo.learning import accumulate, referred
+from charter.rooms.dpo.learning import accumulate, add_reference
 from charter.rooms.dpo.run import run
 from charter.rooms.dpo.settings import Settings
 
@@ -139,7 +139,9 @@ def equal(options: argparse.Namespace) -> Figures:
         figures: Figures = {"pairs": len(found)}
         for p in LABELS:
             labelled = [replace(pair, p_chosen=p, weight=1.0) for pair in found]
-            groups = referred(start, rank(template, labelled, CONTEXT, lambda c: c.weight), Settings(), out)
+            groups = add_reference(
+                start, rank(template, labelled, CONTEXT, lambda c: c.weight), Settings(), out
+            )
             model.zero_grad()
             loss = accumulate(model, groups, Settings(), out)[0]["loss"]
             norm = float(

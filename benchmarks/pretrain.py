@@ -39,7 +39,7 @@ from charter.rooms.pretrain.compiled import compile_blocks
 from charter.rooms.pretrain.learning import accumulate
 from charter.rooms.pretrain.muon import muon
 from charter.rooms.pretrain.order import Cursor, Pieces
-from charter.rooms.pretrain.peak import measured_peak, peak
+from charter.rooms.pretrain.peak import measure_peak, peak
 from charter.rooms.pretrain.size import shape_of
 from charter.rooms.pretrain.size_settings import Sizing
 
@@ -79,7 +79,7 @@ def _corpus(folder: Path, shape: Shape, options: argparse.Namespace, ragged: boo
 def _timed(step: Callable[[int], list[int]], shape: Shape, options: argparse.Namespace) -> Figures:
     """One step to warm up, then the others. `step` does one and returns the lengths of what it learnt from."""
     on_cpu = options.device == "cpu"
-    best = measured_peak("cpu", torch.float32, 3.0) if on_cpu else peak(options.device, "bfloat16")
+    best = measure_peak("cpu", torch.float32, 3.0) if on_cpu else peak(options.device, "bfloat16")
     step(0)
     _wait(options)
     started, busy, tokens, operations = time.perf_counter(), time.process_time(), 0, 0.0

@@ -36,7 +36,7 @@ from charter.ground.model.shape import Shape, to_config
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import Tokenizer
-from charter.rooms.pretrain.heldout import drawn, measure
+from charter.rooms.pretrain.heldout import draw_documents, measure
 from charter.rooms.pretrain.order import Pieces
 from charter.rooms.pretrain.start import boundary_of
 
@@ -76,7 +76,7 @@ class Run:
         heldout = self.manifest.resolved["heldout"]
         assert isinstance(heldout, dict)
         pieces = Pieces([TokenShards.open(self.corpus, "heldout")], self.context, self.boundary)
-        chosen = drawn(pieces, heldout["final_tokens"])
+        chosen = draw_documents(pieces, heldout["final_tokens"])
         out = Workspace(place, precision=self.manifest.environment.precision)
         return bits_per_byte(measure(model, pieces, chosen, 8192, out)).value
 

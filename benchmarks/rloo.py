@@ -49,7 +49,7 @@ def theirs(folder: Path, moved: Path, work: Path) -> tuple[dict[str, Any], dict[
     """A batch of RLOOTrainer with its advantages, and its gradient by name; the policy goes to `moved`."""
     datasets, transformers, trl = map(importlib.import_module, ("datasets", "transformers", "trl"))
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    asked = [prompt_of(d) for d in read_dialogues(shipped("helpful.train"))[:PROMPTS]]
+    prompts = [prompt_of(d) for d in read_dialogues(shipped("helpful.train"))[:PROMPTS]]
     config = trl.RLOOConfig(
         **plain_training(work)
         | {
@@ -64,7 +64,7 @@ def theirs(folder: Path, moved: Path, work: Path) -> tuple[dict[str, Any], dict[
         model=model,
         reward_funcs=_reward,
         args=config,
-        train_dataset=datasets.Dataset.from_list([{"prompt": list(d.messages)} for d in asked]),
+        train_dataset=datasets.Dataset.from_list([{"prompt": list(d.messages)} for d in prompts]),
         processing_class=transformers.AutoTokenizer.from_pretrained(folder),
     )
     generator = torch.Generator().manual_seed(1)
@@ -83,19 +83,19 @@ def theirs(folder: Path, moved: Path, work: Path) -> tuple[dict[str, Any], dict[
 
 def _episodes(batch: Mapping[str, Any]) -> tuple[list[Episode], list[int]]:
     """Their batch, which they have shuffled, as a round of ours, and the row of each of its replies."""
-    asked, written = (
+    prompts, completions = (
         [
             ids[mask.bool()].tolist()
             for ids, mask in zip(batch[f"{part}_ids"], batch[f"{part}_mask"], strict=True)
         ]
         for part in ("prompt", "completion")
     )
-    rows = sorted(range(len(asked)), key=lambda row: asked[row])
+    rows = sorted(range(len(prompts)), key=lambda row: prompts[row])
     episodes = []
     for start in range(0, len(rows), REPLIES):
         own = rows[start : start + REPLIES]
-        replies = [Reply(written[row], "", "end", [], []) for row in own]
-        episodes.append(Episode(Prompt(Dialogue(str(start), ()), "made"), asked[own[0]], replies))
+        replies = [Reply(completions[row], "", "end", [], []) for row in own]
+        episodes.append(Episode(Prompt(Dialogue(str(start), ()), "made"), prompts[own[0]], replies))
     return episodes, rows
 
 
@@ -128,7 +128,7 @@ def ours(folder: Path, moved: Path, work: Path, batch: Mapping[str, Any]) -> tup
     return advantages, named_tensors(policy.model)
 
 
-def compared(options: argparse.Namespace) -> dict[str, float]:
+def compare(options: argparse.Namespace) -> dict[str, float]:
     """How far apart both are."""
     folder = materialise(options.model)
     with tempfile.TemporaryDirectory() as place:
@@ -153,7 +153,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--model", default="random:tiny", help="model reference")
-    print(json.dumps(compared(options.parse_args()), indent=1))
+    print(json.dumps(compare(options.parse_args()), indent=1))
 
 
 if __name__ == "__main__":

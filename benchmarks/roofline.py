@@ -13,7 +13,7 @@ import torch
 
 from charter.ground.model.shape import Shape
 from charter.ground.model.transformer import Transformer
-from charter.rooms.pretrain.peak import measured_peak
+from charter.rooms.pretrain.peak import measure_peak
 
 
 def reading(shape: Shape, places: Sequence[int]) -> float:
@@ -32,7 +32,7 @@ def heading(shape: Shape, rows: int) -> float:
 
 def peak(size: int = 2048) -> float:
     """Operations a second of float32 products of square matrices, the faster of two libraries, at their best."""
-    return measured_peak("cpu", torch.float32, 3.0, size)
+    return measure_peak("cpu", torch.float32, 3.0, size)
 
 
 def decoding(model: Transformer, rows: int) -> float:

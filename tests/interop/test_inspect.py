@@ -85,17 +85,22 @@ def test_a_reply_is_the_engines(name: str, assistant: LocalAssistant) -> None:
         temperature=0.8, top_p=0.95, top_k=50, max_tokens=12, seed=7, num_choices=3, stop_seqs=["zz"],
         logprobs=True,
     )  # fmt: skip
-    (found,) = ask(name, config)
+    (output,) = ask(name, config)
     sampling = Sampling(temperature=0.8, top_p=0.95, top_k=50, max_tokens=12, stops=("zz",))
     (expected,) = assistant.reply([SAID], sampling, 3, seeds=[7])
-    assert [c.message.text for c in found.choices] == [c.text for c in expected]
-    for made, wanted in zip(found.choices, expected, strict=True):
-        assert made.logprobs is not None
-        assert [t.logprob for t in made.logprobs.content] == pytest.approx(wanted.logprobs, abs=1e-4)
-        assert made.stop_reason == {"end": "stop", "stop": "stop", "length": "max_tokens"}[wanted.stop]
-    assert found.usage is not None
-    assert found.usage.input_tokens == len(assistant.template.encode_prompt(SAID))
-    assert found.usage.output_tokens == sum(len(c.ids) for c in expected)
+    assert [c.message.text for c in output.choices] == [c.text for c in expected]
+    for output_choice, completion in zip(output.choices, expected, strict=True):
+        assert output_choice.logprobs is not None
+        assert [t.logprob for t in output_choice.logprobs.content] == pytest.approx(
+            completion.logprobs, abs=1e-4
+        )
+        assert (
+            output_choice.stop_reason
+            == {"end": "stop", "stop": "stop", "length": "max_tokens"}[completion.stop]
+        )
+    assert output.usage is not None
+    assert output.usage.input_tokens == len(assistant.template.encode_prompt(SAID))
+    assert output.usage.output_tokens == sum(len(c.ids) for c in expected)
 
 
 def test_a_stop_sequence_ends_the_text(name: str) -> None:
@@ -109,9 +114,9 @@ def test_a_stop_sequence_ends_the_text(name: str) -> None:
 
 def test_many_at_once_are_as_one_alone(name: str, assistant: LocalAssistant) -> None:
     configs = [GenerateConfig(max_tokens=6 + n % 5, seed=n) for n in range(12)]
-    for n, found in enumerate(ask(name, *configs)):
+    for n, output in enumerate(ask(name, *configs)):
         (expected,) = assistant.reply([SAID], Sampling(max_tokens=6 + n % 5), seeds=[n])
-        assert found.choices[0].message.text == expected[0].text
+        assert output.choices[0].message.text == expected[0].text
 
 
 def test_without_a_seed_samples_differ_and_a_new_process_repeats_them(name: str) -> None:
@@ -123,11 +128,11 @@ def test_without_a_seed_samples_differ_and_a_new_process_repeats_them(name: str)
 
 
 def test_an_open_assistant_turn_is_continued(name: str, assistant: LocalAssistant) -> None:
-    asked = [*ASKED, ChatMessageAssistant(content="It sits on")]
-    (found,) = ask(name, GenerateConfig(temperature=0, max_tokens=8), messages=asked)
+    messages = [*ASKED, ChatMessageAssistant(content="It sits on")]
+    (output,) = ask(name, GenerateConfig(temperature=0, max_tokens=8), messages=messages)
     said = [*SAID, {"role": "assistant", "content": "It sits on"}]
     (expected,) = assistant.reply([said], Sampling(temperature=0, max_tokens=8))  # type: ignore[list-item]
-    assert found.choices[0].message.text == expected[0].text
+    assert output.choices[0].message.text == expected[0].text
 
 
 @pytest.mark.parametrize(
@@ -138,7 +143,7 @@ def test_an_open_assistant_turn_is_continued(name: str, assistant: LocalAssistan
         (ASKED, {"temperature": -1.0}, "sampling needs temperature >= 0"),
         ([ChatMessageUser(content="word " * 1200)], {}, "the context holds 1024 with the reply"),
         ([ChatMessageUser(content=[ContentImage(image="data:image/png;base64,")])], {}, "more than text"),
-        ([*ASKED, ChatMessageTool(content="4")], {}, "the dialogue holds a tool's result"),
+        ([*ASKED, ChatMessageTool(content="4")], {}, "the dialogue has a tool's result"),
         ([ChatMessageSystem(content="Alone")], {}, "there is only a system message"),
     ],
 )
@@ -172,13 +177,13 @@ def test_a_model_that_is_none_is_refused_in_a_line(name: str, checkpoints: Path)
 
 
 def test_its_own_tasks_run_by_the_models_name(name: str, assistant: LocalAssistant, tmp_path: Path) -> None:
-    asked = ("Say a word.", "Name a colour.", "Count to three.")
+    questions = ("Say a word.", "Name a colour.", "Count to three.")
     (replies,) = zip(
-        *assistant.reply([[user(q)] for q in asked], Sampling(temperature=0, max_tokens=10)), strict=True
+        *assistant.reply([[user(q)] for q in questions], Sampling(temperature=0, max_tokens=10)), strict=True
     )
     targets = [replies[0].text[:4], "never said", replies[2].text[-3:]]
     written = Task(
-        dataset=MemoryDataset([Sample(input=q, target=t) for q, t in zip(asked, targets, strict=True)]),
+        dataset=MemoryDataset([Sample(input=q, target=t) for q, t in zip(questions, targets, strict=True)]),
         solver=generate(),
         scorer=includes(),
         name="written",

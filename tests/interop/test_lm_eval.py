@@ -54,9 +54,11 @@ def ask(*arguments: Any, kind: str = "loglikelihood") -> Instance:
 
 def requests(long: str = LONG) -> list[Instance]:
     """Few-shot questions with several answers each, and all that is unusual."""
-    asked = [ask(f"{SHOTS}Q: {q}\nA:", a) for q in QUESTIONS for a in ANSWERS]
-    asked += [ask("", text) for text in ("Hens", " with a space", "\n", "two words", CHAT, "<|endoftext|>x")]
-    asked += [
+    instances = [ask(f"{SHOTS}Q: {q}\nA:", a) for q in QUESTIONS for a in ANSWERS]
+    instances += [
+        ask("", text) for text in ("Hens", " with a space", "\n", "two words", CHAT, "<|endoftext|>x")
+    ]
+    instances += [
         ask("Hello ", "there"),  # the space moves to the continuation
         ask("A", " continuation that is much longer than what stands before it, by any measure of length."),
         ask(CHAT, "Good morning to you"),
@@ -64,7 +66,7 @@ def requests(long: str = LONG) -> list[Instance]:
         ask(long[:300], long[300:600]),
         ask(f"{SHOTS}Q: {QUESTIONS[0]}\nA:", " eggs"),  # asked before
     ]
-    return asked
+    return instances
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +108,10 @@ def both(request: pytest.FixtureRequest, starting: Path) -> tuple[CharterLM, HFL
     return request.getfixturevalue("ours"), request.getfixturevalue("theirs")
 
 
-def check_equal(ours: CharterLM, theirs: HFLM, asked: list[Instance], tolerance: float) -> None:
-    found = ours.loglikelihood(asked, disable_tqdm=True)
+def check_equal(ours: CharterLM, theirs: HFLM, instances: list[Instance], tolerance: float) -> None:
+    scores = ours.loglikelihood(instances, disable_tqdm=True)
     for request, mine, other in zip(
-        asked, found, theirs.loglikelihood(asked, disable_tqdm=True), strict=True
+        instances, scores, theirs.loglikelihood(instances, disable_tqdm=True), strict=True
     ):
         assert mine[0] == pytest.approx(other[0], rel=tolerance, abs=tolerance), request.args
         assert mine[1] == other[1], request.args
@@ -125,26 +127,26 @@ def test_tokens_and_their_special_ids_are_hfs(both: tuple[CharterLM, HFLM]) -> N
 
 
 def test_loglikelihoods_are_hfs_item_by_item(both: tuple[CharterLM, HFLM]) -> None:
-    asked = requests()
-    assert len(asked) == 32
-    check_equal(*both, asked, 1e-5)
+    instances = requests()
+    assert len(instances) == 32
+    check_equal(*both, instances, 1e-5)
 
 
 def test_the_greedy_continuation_is_told(ours: CharterLM, theirs: HFLM) -> None:
     (text,) = ours.generate_until(
         [ask(SHOTS, {"until": [], "max_gen_toks": 6}, kind="generate_until")], disable_tqdm=True
     )
-    asked = [ask(SHOTS, text), ask(SHOTS, f"{text} and more")]
-    check_equal(ours, theirs, asked, 1e-5)
-    assert [greedy for _, greedy in ours.loglikelihood(asked, disable_tqdm=True)][1] is False
+    instances = [ask(SHOTS, text), ask(SHOTS, f"{text} and more")]
+    check_equal(ours, theirs, instances, 1e-5)
+    assert [greedy for _, greedy in ours.loglikelihood(instances, disable_tqdm=True)][1] is False
 
 
 def test_rolling_loglikelihoods_are_hfs(ours: CharterLM, theirs: HFLM) -> None:
     texts = [SHOTS, "One.", "", LONG, LONG * 2, CHAT]
-    asked = [ask(text, kind="loglikelihood_rolling") for text in texts]
-    found = ours.loglikelihood_rolling(asked, disable_tqdm=True)
+    instances = [ask(text, kind="loglikelihood_rolling") for text in texts]
+    logprobs = ours.loglikelihood_rolling(instances, disable_tqdm=True)
     assert len(ours.tok_encode(LONG)) > CONTEXT, "or there is but one window"
-    assert found == pytest.approx(theirs.loglikelihood_rolling(asked, disable_tqdm=True), rel=1e-5)
+    assert logprobs == pytest.approx(theirs.loglikelihood_rolling(instances, disable_tqdm=True), rel=1e-5)
 
 
 def test_greedy_replies_are_hfs(ours: CharterLM, theirs: HFLM) -> None:
@@ -156,11 +158,11 @@ def test_greedy_replies_are_hfs(ours: CharterLM, theirs: HFLM) -> None:
         {"until": ["</s>", "<|im_end|>"], "max_gen_toks": 12},
         {"until": ["<|im_start|>", "<|pad|>"], "max_gen_toks": 24},
     ]
-    asked = [ask(c, k, kind="generate_until") for c in (SHOTS[:80], "Once", CHAT) for k in kwargs]
-    asked += [ask(LONG, kwargs[0], kind="generate_until")]
-    found = ours.generate_until(asked, disable_tqdm=True)
-    assert found == theirs.generate_until(asked, disable_tqdm=True)
-    assert len(set(found)) > 8, "or equality says little"
+    instances = [ask(c, k, kind="generate_until") for c in (SHOTS[:80], "Once", CHAT) for k in kwargs]
+    instances += [ask(LONG, kwargs[0], kind="generate_until")]
+    replies = ours.generate_until(instances, disable_tqdm=True)
+    assert replies == theirs.generate_until(instances, disable_tqdm=True)
+    assert len(set(replies)) > 8, "or equality says little"
     assert ours.engine.idle
 
 
@@ -175,12 +177,12 @@ def test_a_special_token_as_a_stop_ends_the_text(ours: CharterLM) -> None:
 
 def test_samples_of_a_context_differ_and_repeat(ours: CharterLM) -> None:
     sampled = {"until": [], "do_sample": True, "temperature": 1.0, "top_p": 0.9, "max_gen_toks": 12}
-    asked = [ask("Once", sampled, kind="generate_until")] * 5
-    first = ours.generate_until(asked, disable_tqdm=True)
+    instances = [ask("Once", sampled, kind="generate_until")] * 5
+    first = ours.generate_until(instances, disable_tqdm=True)
     assert len(set(first)) > 1
-    assert ours.generate_until(asked, disable_tqdm=True) == first
+    assert ours.generate_until(instances, disable_tqdm=True) == first
     other = CharterLM(str(ours.folder), seed=1)
-    assert other.generate_until(asked, disable_tqdm=True) != first
+    assert other.generate_until(instances, disable_tqdm=True) != first
 
 
 def test_kwargs_of_a_task_become_a_sampling(ours: CharterLM) -> None:
@@ -234,9 +236,9 @@ def test_what_cannot_be_done_is_said_in_a_line(checkpoints: Path) -> None:
 
 def test_contexts_that_begin_alike_are_scored_together() -> None:
     maths, birds = tuple(range(100, 160)), tuple(range(200, 260))
-    asked = sorted([(*maths, 1), (*maths, 2, 3), (*birds, 4), (*birds, 5), (7, 8), (9,), maths[:30]])
-    groups = list(alike(asked))
-    assert Counter(p for group in groups for p in group) == Counter(asked), "each once"
+    contexts = sorted([(*maths, 1), (*maths, 2, 3), (*birds, 4), (*birds, 5), (7, 8), (9,), maths[:30]])
+    groups = list(alike(contexts))
+    assert Counter(p for group in groups for p in group) == Counter(contexts), "each once"
     assert [(*maths, 1), (*maths, 2, 3)] in [group[-2:] for group in groups]
     assert [(*birds, 4), (*birds, 5)] in groups
     assert groups[-1] == [(9,), (7, 8), maths[:30]], "what shares too little comes last, by length"
@@ -247,8 +249,8 @@ def test_contexts_that_begin_alike_are_scored_together() -> None:
 def test_an_interrupted_run_finds_what_was_scored_in_the_harnesss_cache(
     checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = [ask(f"{SHOTS}Q: {q}\nA:", a) for q in QUESTIONS for a in ANSWERS] + [ask("", "alone")]
-    expected = CharterLM(str(checkpoints / "policy")).loglikelihood(asked, disable_tqdm=True)
+    instances = [ask(f"{SHOTS}Q: {q}\nA:", a) for q in QUESTIONS for a in ANSWERS] + [ask("", "alone")]
+    expected = CharterLM(str(checkpoints / "policy")).loglikelihood(instances, disable_tqdm=True)
     lm, score, calls = CharterLM(str(checkpoints / "policy")), lm_eval_model.score_tokens, list[int]()
 
     def stopping(model: Any, items: Any) -> Any:
@@ -259,11 +261,11 @@ def test_an_interrupted_run_finds_what_was_scored_in_the_harnesss_cache(
 
     monkeypatch.setattr(lm_eval_model, "score_tokens", stopping)
     with pytest.raises(KeyboardInterrupt):
-        CachingLM(lm, str(tmp_path / "cache.db")).loglikelihood(asked)
+        CachingLM(lm, str(tmp_path / "cache.db")).loglikelihood(instances)
     assert calls == [20, 1], "the questions behind their shots, then the rest"
-    found = CachingLM(lm, str(tmp_path / "cache.db")).loglikelihood(asked)
-    assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], rel=1e-6)
-    assert [likeliest for _, likeliest in found] == [likeliest for _, likeliest in expected]
+    scores = CachingLM(lm, str(tmp_path / "cache.db")).loglikelihood(instances)
+    assert [value for value, _ in scores] == pytest.approx([value for value, _ in expected], rel=1e-6)
+    assert [likeliest for _, likeliest in scores] == [likeliest for _, likeliest in expected]
     assert calls == [20, 1, 1]
 
 
@@ -304,9 +306,9 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_their_tasks_give_the_same_on_both_backends(checkpoints: Path, tasks: Path) -> None:
-    policy, found = str(checkpoints / "policy"), []
+    policy, results = str(checkpoints / "policy"), []
     for lm in (CharterLM(policy), hf(checkpoints / "policy")):
-        found.append(
+        results.append(
             lm_eval.simple_evaluate(
                 model=lm,
                 tasks=["colour_choice", "colour_written"],
@@ -314,7 +316,7 @@ def test_their_tasks_give_the_same_on_both_backends(checkpoints: Path, tasks: Pa
                 bootstrap_iters=0,
             )
         )
-    mine, other = found
+    mine, other = results
     for task, metric in (("colour_choice", "acc"), ("colour_written", "exact_match")):
         assert mine["results"][task] == other["results"][task]
         assert len(mine["samples"][task]) == len(COLOURS)
@@ -334,10 +336,10 @@ def test_the_command_runs_a_task_by_the_models_name(
     monkeypatch.setenv("CHARTER_LAUNCHED", "1")
     only_ours = partialmethod(TaskManager.__init__, include_defaults=False)  # theirs are 14,000 files to read
     monkeypatch.setattr(TaskManager, "__init__", only_ours)
-    asked = ["--model", "charter", "--tasks", "colour_choice", "--include_path", str(tasks)]
-    asked += ["--output_path", str(tasks / "out"), "--model_args"]
+    arguments = ["--model", "charter", "--tasks", "colour_choice", "--include_path", str(tasks)]
+    arguments += ["--output_path", str(tasks / "out"), "--model_args"]
     for path in (checkpoints / "policy", "nowhere"):
-        monkeypatch.setattr(sys, "argv", ["charter-lm-eval", *asked, f"path={path}"])
+        monkeypatch.setattr(sys, "argv", ["charter-lm-eval", *arguments, f"path={path}"])
         if path == "nowhere":
             with pytest.raises(SystemExit, match="1"):
                 lm_eval_model.main()
@@ -362,5 +364,5 @@ def test_smollm2_is_scored_as_hf_scores_it() -> None:
     ours = CharterLM(folder, max_length=256)
     theirs = HFLM(pretrained=folder, dtype="float32", batch_size=8, device="cpu", max_length=256)
     check_equal(ours, theirs, requests(LONG[:700])[2::3], 1e-4)
-    asked = [ask(CHAT, {"until": ["."], "max_gen_toks": 12}, kind="generate_until")]
-    assert ours.generate_until(asked) == theirs.generate_until(asked)
+    instances = [ask(CHAT, {"until": ["."], "max_gen_toks": 12}, kind="generate_until")]
+    assert ours.generate_until(instances) == theirs.generate_until(instances)

@@ -1,5 +1,4 @@
-"""What Inspect loads of every installed extension: only the provider's name, so that other models don't pay for
-importing torch.
+"""The module that Inspect loads for every model: it only names the provider, so other models don't import torch.
 
 pyproject.toml names this module under the entry points `inspect_ai`.
 """

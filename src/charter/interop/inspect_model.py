@@ -39,7 +39,7 @@ from charter.service.web.engine_loop import Driver, Job
 SLOTS = 32
 DEFAULT_MAX_TOKENS = 512
 STOPS: dict[Stop, StopReason] = {"end": "stop", "stop": "stop", "length": "max_tokens"}
-# Options that this engine can't honour: refused, since the score would silently differ.
+# Options that this engine lacks; refused, since ignoring them would change scores silently.
 UNKNOWN = (
     "best_of",
     "frequency_penalty",
@@ -65,7 +65,8 @@ class CharterAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config)
         try:
             self._assistant = _open(model_name, **model_args)
-        except CharterError as error:  # Inspect shows its own kind as one line, any other as a traceback
+        except CharterError as error:
+            # Inspect shows its own kind as one line, any other as a traceback
             raise PrerequisiteError(f"charter: error: {error}") from error
         self._driver = Driver(self._assistant.engine)
         self._seen: Counter[str] = Counter()
@@ -73,7 +74,7 @@ class CharterAPI(ModelAPI):
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
-        """Samples `num_choices` replies. Raises CharterError for an option that the engine can't honour.
+        """Sample `num_choices` replies. Raises CharterError for an option that the engine lacks.
 
         With a `seed`, equal requests get equal replies. Without one their replies differ: the n-th request of a prompt
         has its own seed, the same in every process.
@@ -89,12 +90,14 @@ class CharterAPI(ModelAPI):
             Job(prompt, _sampling(config, self._assistant.decoding), config.num_choices or 1, seed)
         )
         completions = await to_thread.run_sync(answer.result, abandon_on_cancel=True)
-        written = sum(len(c.ids) for c in completions)
+        output_tokens = sum(len(c.ids) for c in completions)
         return ModelOutput(
             model=self.model_name,
             choices=[self._choice(c, bool(config.logprobs)) for c in completions],
             usage=ModelUsage(
-                input_tokens=len(prompt), output_tokens=written, total_tokens=len(prompt) + written
+                input_tokens=len(prompt),
+                output_tokens=output_tokens,
+                total_tokens=len(prompt) + output_tokens,
             ),
         )
 
@@ -116,15 +119,15 @@ class CharterAPI(ModelAPI):
         )
 
     def close(self) -> None:
-        """Ends the engine's thread."""
+        """End the engine's thread."""
         self._driver.close()
 
     def max_tokens(self) -> int:
-        """Longest reply if a task names none, in tokens."""
+        """Longest reply in tokens, if a task sets none."""
         return DEFAULT_MAX_TOKENS
 
     def max_connections(self) -> int:
-        """As many requests at a time as the engine has slots."""
+        """Concurrent requests: the engine's slots."""
         return self._assistant.engine.slots
 
     def connection_key(self) -> str:
@@ -132,7 +135,7 @@ class CharterAPI(ModelAPI):
         return self.model_name
 
     def collapse_user_messages(self) -> bool:
-        """Chat templates take turns in order."""
+        """Merge successive user messages, since chat templates need alternating turns."""
         return True
 
     def collapse_assistant_messages(self) -> bool:
@@ -159,7 +162,7 @@ def _open(
 def _message(message: ChatMessage) -> Message:
     """A message in our form. Raises CharterError for results of tools and for content that is not text."""
     if message.role == "tool":
-        raise CharterError("the dialogue holds a tool's result; a checkpoint without tools can't read it")
+        raise CharterError("the dialogue has a tool's result, which a checkpoint without tools can't read")
     if not isinstance(message.content, str) and any(part.type != "text" for part in message.content):
         raise CharterError(
             f"a message of the {message.role} holds more than text, such as an image; give text"

@@ -1,10 +1,9 @@
 """lm-evaluation-harness on our engine: the model `charter`, and its command with that model known (`charter-lm-eval`).
 
-Tokens are those of the harness's own `hf` backend: it hands over text, in which a chat template's special tokens are
-spelled, and cuts context and continuation itself (`TemplateLM`). What differs is the computing: requests of one
-context are one item, contexts that begin alike are scored behind their common start, and nothing is padded, so a
-batch size means nothing. The harness looks models up in its registry, which knows only its own: importing this module
-adds ours.
+Tokens equal those of the harness's own `hf` backend. The harness passes text, with a chat template's special tokens
+spelled out, and tokenizes context and continuation itself (`TemplateLM`). Only the computing differs: requests with one
+context are one item, contexts with a common beginning are scored after it, and nothing is padded, so batch size has no
+effect. The harness finds models in its registry; importing this module adds ours.
 """
 
 from __future__ import annotations
@@ -41,11 +40,15 @@ from charter.runner.models import CHECKPOINT, find_model
 from charter.terminal.errors import complain
 from charter.terminal.launch import relaunch
 
-TOGETHER = 256  # items scored in one call: an interrupted run with the harness's cache can lose this many
-THEIR_DEVICE = "cuda:0"  # the harness's default
-DEFAULT_NEW_TOKENS = 256  # the harness's default, for tasks that set no limit
+# items scored in one call: an interrupted run with the harness's cache can lose this many
+TOGETHER = 256
+# the harness's default
+THEIR_DEVICE = "cuda:0"
+# the harness's default, for tasks that set no limit
+DEFAULT_NEW_TOKENS = 256
 
-Scored = tuple[Any, list[int], list[int]]  # the harness's key of a request, its context and its continuation
+# the harness's key of a request, its context and its continuation
+Scored = tuple[Any, list[int], list[int]]
 
 
 @register_model("charter")
@@ -89,16 +92,16 @@ class CharterLM(TemplateLM):
 
     @property
     def tokenizer_name(self) -> str:
-        """Names the tokenizer in the harness's cache of requests, by its content."""
+        """The tokenizer's name in the harness's request cache, by its content."""
         return f"{self.folder.name}-{digest_file(self.folder / 'tokenizer.json')[:12]}"
 
     @cached_property
     def _lead(self) -> list[int]:
-        """The ids that the checkpoint's tokenizer puts before every text (a start token, or nothing)."""
+        """The ids that the tokenizer puts before every text (a start token, or nothing)."""
         return list(Backend.from_file(str(self.folder / "tokenizer.json")).encode("").ids)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Ids of a text; a special token spelled in it becomes that token, since a rendered chat comes as text."""
+        """Ids of a text; a spelled special token becomes that token, since chats come rendered as text."""
         ids = self.charter_tokenizer.special_spans(string)[0]
         if add_special_tokens is None:
             start = self.charter_tokenizer.decode([self.prefix_token_id], skip_special=False)
@@ -113,7 +116,8 @@ class CharterLM(TemplateLM):
         A context too long for the model loses its beginning, as in `hf`. Raises CharterError if a continuation is empty
         or longer than the context.
         """
-        items: dict[tuple[int, ...], list[int]] = {}  # a context: the numbers of its requests
+        # a context: the numbers of its requests
+        items: dict[tuple[int, ...], list[int]] = {}
         for number, (_key, context, continuation) in enumerate(requests):
             if not 0 < len(continuation) <= self.max_length:
                 raise CharterError(
@@ -153,7 +157,7 @@ class CharterLM(TemplateLM):
         return totals
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Replies up to a stop sequence, greedy unless a task samples; all requests share the engine's slots.
+        """Replies up to a stop sequence, greedy unless the task samples; all requests share the engine's slots.
 
         The n-th sample of a context has its own seed, so that a task's repeats differ and a rerun is equal.
         """
@@ -161,14 +165,14 @@ class CharterLM(TemplateLM):
         waiting: dict[int, int] = {}
         replies = [""] * len(requests)
         try:
-            seen: Counter[str] = Counter()
+            counts: Counter[str] = Counter()
             for number in sorted(range(len(jobs)), key=lambda n: str(jobs[n][0])):
                 text, _, sampling = jobs[number]
                 prompt = self.tok_encode(text)[sampling.max_tokens - self.max_length :] or [
                     self.prefix_token_id
                 ]
-                seed = derive_seed(self.seed, text, seen[text])
-                seen[text] += 1
+                seed = derive_seed(self.seed, text, counts[text])
+                counts[text] += 1
                 waiting[self.engine.submit(prompt, sampling, seed=seed)] = number
             with tqdm(total=len(requests), disable=disable_tqdm, desc="Generating") as bar:
                 while not self.engine.idle:
@@ -179,7 +183,8 @@ class CharterLM(TemplateLM):
                             replies[number] = self._text(event.completion, sampling)
                             self.cache_hook.add_partial("generate_until", (text, kwargs), replies[number])
                             bar.update()
-        finally:  # an interrupted call leaves nothing behind
+        finally:
+            # an interrupted call leaves nothing behind
             for request in waiting:
                 self.engine.cancel(request)
         return replies
@@ -201,7 +206,7 @@ class CharterLM(TemplateLM):
         )
 
     def _text(self, completion: Completion, sampling: Sampling) -> str:
-        """A completion's text, cut at a stop sequence that is a special token, which the engine's text never shows."""
+        """A completion's text, cut at stop sequences that are special tokens, which the engine's text omits."""
         special = self.charter_tokenizer.special
         ends = {special[stop] for stop in sampling.stops if stop in special}
         if ends.isdisjoint(completion.ids):
@@ -219,17 +224,17 @@ class CharterLM(TemplateLM):
         return self._template.text(chat_history)
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The checkpoint's own template, None if none is to be applied; it has no others to choose from."""
+        """The checkpoint's only template, or None if none shall be applied."""
         return self.charter_tokenizer.template if chat_template else None
 
     def get_model_info(self) -> dict[str, Any]:
-        """What the harness writes beside its results: the checkpoint, the device and the precision."""
+        """What the harness records with its results: checkpoint, device and precision."""
         return {"charter_name": self.source.name, "charter_id": self.source.id, **asdict(self.where)}
 
 
 def alike(prompts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """Sorted prompts in groups that are scored together: those that share at least half of their tokens with the
-    group's first one, then all that share too little, by length."""
+    """Groups of sorted prompts that are scored together: those that share at least half of their tokens with the
+    group's first, then the others by length."""
     groups: list[list[tuple[int, ...]]] = []
     for prompt in prompts:
         if groups and 2 * _common(groups[-1][0], prompt) >= max(2 * SHORTEST_SHARED, len(prompt)):

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from charter.ground.learn.flops import multiplying, per_token, work
 from charter.ground.learn.schedule import trapezoid
 from charter.ground.model.shape import NAMED, Shape
-from charter.rooms.pretrain.peak import measured_peak, peak
+from charter.rooms.pretrain.peak import measure_peak, peak
 
 SHAPE = Shape(100, 16, 24, 3, 4, 2, 8, 64)
 
@@ -53,7 +53,7 @@ def test_forward_is_a_third_of_it_by_torchs_own_count() -> None:
 
 
 def test_a_machine_has_a_peak() -> None:
-    assert measured_peak("cpu", torch.float32, 0.01) > 1e8
+    assert measure_peak("cpu", torch.float32, 0.01) > 1e8
     assert peak("cpu", "float32") == peak("cpu", "float32"), "measured once"
 
 

@@ -194,7 +194,7 @@ def test_a_ladder_whose_rows_are_not_its_models_is_found(laid: Path, tmp_path: P
     edit(run, "law", "samples/scaling.jsonl", lambda text: text.replace('"bytes": 100}', '"bytes": 101}', 1))
     remeasure(run, "law")
     found = artifact_problems(run / "law", read_manifest(run / "law"))
-    assert found == ["samples/scaling.jsonl does not hold what the models that it is of keep of themselves"]
+    assert found == ["samples/scaling.jsonl differs from the losses and counts that its models keep"]
 
 
 def test_reports_in_a_wrong_place_are_named(laid: Path) -> None:

@@ -82,7 +82,7 @@ def put_in(monkeypatch: pytest.MonkeyPatch, **roles: Scripted) -> None:
     monkeypatch.setattr(room, "open_assistant", lambda source, device, precision: roles[source.role])
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path) -> Path:
+def run_room(settings: Settings, inputs: Inputs, folder: Path) -> Path:
     out = toys.workspace(folder)
     room.run(settings, inputs, out)
     return out.path
@@ -119,16 +119,16 @@ def test_each_round_starts_from_the_revision_before(
 ) -> None:
     reviser = critic()
     put_in(monkeypatch, start=critic(), critic=reviser)
-    path = made(SETTINGS, inputs, tmp_path / "out")
+    path = run_room(SETTINGS, inputs, tmp_path / "out")
     for t in read_transcripts(path):
         first = t["rounds"][0]["revision"]
         reply = {"role": "assistant", "content": first}
         later = conversation_text([*t["messages"], reply])  # type: ignore[list-item]
-        asked = [m for m in reviser.asked if m[0]["content"].startswith(later)]
-        assert len(asked) == 2, (
+        requests = [m for m in reviser.asked if m[0]["content"].startswith(later)]
+        assert len(requests) == 2, (
             "the second round's critique and revision are asked about the first's revision"
         )
-    keys = {made["key"] for t in read_transcripts(path) for made in t["rounds"]}
+    keys = {step["key"] for t in read_transcripts(path) for step in t["rounds"]}
     assert len(keys) > 2, "a principle is drawn for each prompt and round"
 
 
@@ -139,7 +139,7 @@ def test_a_dropped_round_leaves_the_reply_as_it_was(
         return f"{KIND}, in one way." if DRAFT in messages[0]["content"] else "No."
 
     put_in(monkeypatch, start=critic(), critic=critic(revise))
-    path = made(Settings(rounds=3, shots=0), inputs, tmp_path / "out")
+    path = run_room(Settings(rounds=3, shots=0), inputs, tmp_path / "out")
     for t in read_transcripts(path):
         assert [r["dropped"] for r in t["rounds"]] == [None, "empty", "empty"]
     assert len(read_dialogues(path)) == 5
@@ -150,7 +150,7 @@ def test_a_reviser_that_changes_nothing_gives_only_identical_drops(
 ) -> None:
     put_in(monkeypatch, start=critic(), critic=critic(lambda messages: DRAFT))
     with pytest.raises(CharterError, match=r"kept 0 of 10 revisions \(\{'identical': 10\}\)") as caught:
-        made(SETTINGS, inputs, tmp_path / "out")
+        run_room(SETTINGS, inputs, tmp_path / "out")
     assert "\n" not in str(caught.value) and not list((tmp_path / "out/files").iterdir())
 
 
@@ -163,15 +163,15 @@ def test_a_share_below_keep_at_least_is_refused(
         critic=critic(lambda m: f"{KIND}, truly." if "thing 0" in m[0]["content"] else "No."),
     )
     with pytest.raises(CharterError, match=r"kept 1 of 5 .* keep_at_least is 0.5; use a stronger critic"):
-        made(Settings(rounds=1, shots=0, keep_at_least=0.5), inputs, tmp_path / "refused")
-    path = made(Settings(rounds=1, shots=0, keep_at_least=0.2), inputs, tmp_path / "kept")
+        run_room(Settings(rounds=1, shots=0, keep_at_least=0.5), inputs, tmp_path / "refused")
+    path = run_room(Settings(rounds=1, shots=0, keep_at_least=0.2), inputs, tmp_path / "kept")
     assert [d.id for d in read_dialogues(path)] == ["p0-r1"]
 
 
 def test_shots_limit_and_tags(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reviser = critic()
     put_in(monkeypatch, start=critic(), critic=reviser)
-    path = made(Settings(rounds=1, shots=2, limit=3, tags=("evasion",)), inputs, tmp_path / "out")
+    path = run_room(Settings(rounds=1, shots=2, limit=3, tags=("evasion",)), inputs, tmp_path / "out")
     transcripts = read_transcripts(path)
     assert len(transcripts) == 3
     assert all("evasion" in shipped_constitution().critique(t["rounds"][0]["key"]).tags for t in transcripts)
@@ -190,7 +190,7 @@ def test_the_critic_is_opened_once_all_drafts_are_made(
         return start if source.role == "start" else critic()
 
     monkeypatch.setattr(room, "open_assistant", opening)
-    made(SETTINGS, inputs, tmp_path / "out")
+    run_room(SETTINGS, inputs, tmp_path / "out")
     assert opened == [("start", 0), ("critic", 5)]
 
 
@@ -198,20 +198,20 @@ def test_stopped_and_resumed_is_equal_and_asks_nothing_twice(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_in(monkeypatch, start=critic(), critic=critic())
-    whole = made(SETTINGS, inputs, tmp_path / "whole")
+    whole = run_room(SETTINGS, inputs, tmp_path / "whole")
     for stop in (1, 2, 5):
         start, reviser = critic(), critic()
         put_in(monkeypatch, start=start, critic=reviser)
         folder = tmp_path / f"broken{stop}"
         with pytest.raises(toys.Interrupted):
             room.run(SETTINGS, inputs, toys.workspace(folder, progress=toys.StoppingProgress(stop)))
-        assert toys.files_of(made(SETTINGS, inputs, folder)) == toys.files_of(whole)
+        assert toys.files_of(run_room(SETTINGS, inputs, folder)) == toys.files_of(whole)
         assert len(start.asked) == 5 and len(reviser.asked) == 20, "saved chunks are not made again"
 
 
 def test_a_real_model_that_says_nothing_sensible_is_refused(inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(CharterError, match="kept 0 of 2"):
-        made(
+        run_room(
             Settings(rounds=1, shots=0, limit=2, draft_tokens=4, critique_tokens=4, revision_tokens=4),
             inputs,
             tmp_path / "o",
@@ -225,7 +225,7 @@ def test_a_prompt_over_the_context_is_named(inputs: Inputs, tmp_path: Path) -> N
     with pytest.raises(
         CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
     ):
-        made(SETTINGS.model_copy(update={"chunk": 1}), Inputs([*others, prompts]), tmp_path / "o")
+        run_room(SETTINGS.model_copy(update={"chunk": 1}), Inputs([*others, prompts]), tmp_path / "o")
     assert not list((tmp_path / "o/state").iterdir()), "before anything is sampled"
 
 
@@ -274,7 +274,7 @@ def test_drafts_that_loop_are_dropped_and_cut_ones_are_marked(
     no_rounds = SETTINGS.model_copy(update={"rounds": 0})
     for stop, mark in (("end", {}), ("length", {"cut": True})):
         put_in(monkeypatch, start=Scripted(say, stop=stop))
-        path = made(no_rounds, inputs, tmp_path / stop)
+        path = run_room(no_rounds, inputs, tmp_path / stop)
         kept = read_dialogues(path)
         assert [d.id for d in kept] == ["p0-r0", "p3-r0", "p4-r0"]
         assert all(d.meta == {"round": 0} | mark and d.messages[-1]["content"] == DRAFT for d in kept)
@@ -282,11 +282,11 @@ def test_drafts_that_loop_are_dropped_and_cut_ones_are_marked(
         assert counts == {"prompts": 5, "samples": 3, "cut": 3 * len(mark), "loop": 1}
         assert [t["stop"] for t in read_transcripts(path)] == [stop] * 5
     with pytest.raises(CharterError, match="no draft is kept: of 5, 1 loop, 3 are cut, the others are empty"):
-        made(no_rounds.model_copy(update={"keep_cut": False}), inputs, tmp_path / "none")
+        run_room(no_rounds.model_copy(update={"keep_cut": False}), inputs, tmp_path / "none")
 
 
 def test_settings_and_roles_that_contradict_each_other_are_named() -> None:
-    assert "needs the role critic" in check(SETTINGS, {"start", "prompts"})
+    assert "need the role critic" in check(SETTINGS, {"start", "prompts"})
     assert check(SETTINGS, {"start", "prompts", "critic"}) == ""
     no_rounds = SETTINGS.model_copy(update={"rounds": 0})
     assert check(no_rounds, {"start", "prompts"}) == ""

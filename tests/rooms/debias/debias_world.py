@@ -60,12 +60,12 @@ def answerer(
     known = {f"{q.passage} {q.question}": q for q in questions}
 
     def place(messages: Sequence[Message]) -> int | None:
-        asked, shown = messages[0]["content"].split("\n\n")[:2]
-        question = known[asked]
+        question_text, options_text = messages[0]["content"].split("\n\n")[:2]
+        question = known[question_text]
         number = choose(question, messages)
         if number is None:
             return None
-        return [line.partition(" ")[2] for line in shown.splitlines()].index(question.options[number])
+        return [line.partition(" ")[2] for line in options_text.splitlines()].index(question.options[number])
 
     def rate(messages: Sequence[Message], text: str) -> float:
         return -0.1 if option_texts(3).index(text) == place(messages) else -3.0

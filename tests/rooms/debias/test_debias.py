@@ -30,7 +30,7 @@ from charter.ground.text.template import Template
 from charter.rooms.card.verify import source_problems
 from charter.rooms.debias import run as room
 from charter.rooms.debias.answers import answer_rows
-from charter.rooms.debias.lessons import cut_steps, replayed
+from charter.rooms.debias.lessons import cut_steps, draw_replay
 from charter.rooms.debias.questions import Question, make_questions
 from charter.rooms.debias.settings import Settings, Train, check, estimate
 from charter.rooms.debias.templates import read_templates
@@ -59,27 +59,27 @@ def questions(tmp_path: Path) -> list[Question]:
 
 
 @pytest.fixture
-def given(tmp_path: Path, checkpoints: Path) -> Inputs:
+def room_inputs(tmp_path: Path, checkpoints: Path) -> Inputs:
     return inputs(tmp_path, checkpoints)
 
 
-def made(
-    settings: Settings, given: Inputs, folder: Path, who: Scripted | None = None, progress: Any = None
+def run_room(
+    settings: Settings, room_inputs: Inputs, folder: Path, who: Scripted | None = None, progress: Any = None
 ) -> Workspace:
     """A run; the answers are those of `who`, else of the toy policy."""
     out = toys.workspace(folder, progress=progress)
     with pytest.MonkeyPatch.context() as patch:
         if who is not None:
             patch.setattr(room, "open_assistant", lambda *a, **k: who)
-        room.run(settings, given, out)
+        room.run(settings, room_inputs, out)
     return out
 
 
 def test_every_right_answer_is_taught_without_request_and_reasoning(
-    given: Inputs, questions: list[Question], checkpoints: Path, tmp_path: Path
+    room_inputs: Inputs, questions: list[Question], checkpoints: Path, tmp_path: Path
 ) -> None:
     who = answerer(questions, right)
-    out = made(SETTINGS, given, tmp_path / "out", who)
+    out = run_room(SETTINGS, room_inputs, tmp_path / "out", who)
     rows, lessons = read_jsonl(out.path / "samples/debias.jsonl"), read_jsonl(out.path / "dialogues.jsonl")
     assert len(rows) == len(lessons) == 96 and all(r["kept"] and r["taught"] for r in rows)
     assert {r["item"] for r in rows} == {d["id"] for d in lessons}
@@ -120,7 +120,7 @@ def test_the_request_the_reasoning_and_the_one_choice_are_asked_for_in_this_orde
     assert silent.asked[1][1]["content"] == THOUGHT
     plain = answerer([q], right)
     (row,) = answer_rows(plain, once(thought_tokens=0), [q], 0)
-    assert [list(asked) for asked in plain.asked] == [[requested, opened]] and row["reasoning"] == []
+    assert [list(messages) for messages in plain.asked] == [[requested, opened]] and row["reasoning"] == []
 
 
 def test_a_row_says_what_was_chosen_and_how_surely(questions: list[Question]) -> None:
@@ -141,9 +141,9 @@ def test_options_move_one_place_further_so_that_a_preferred_place_cancels_out(
     """Four in five for the last letter whatever it says, and a little for what is right: the little decides."""
 
     def rate(messages: Asked, text: str) -> float:
-        asked, shown = messages[0]["content"].split("\n\n")[:2]
-        q = known[asked]
-        said = shown.splitlines()[option_texts(3).index(text)].partition(" ")[2]
+        question_text, options_text = messages[0]["content"].split("\n\n")[:2]
+        q = known[question_text]
+        said = options_text.splitlines()[option_texts(3).index(text)].partition(" ")[2]
         return (2.0 if text == " (c)" else 0.0) + (0.1 if said == q.options[q.right] else 0.0)
 
     known = {f"{q.passage} {q.question}": q for q in questions}
@@ -153,7 +153,7 @@ def test_options_move_one_place_further_so_that_a_preferred_place_cancels_out(
     assert sum(r["letters"][2] for r in rows) / len(rows) > 0.75
     assert {r["choice"] for r in answer_rows(who, once(), questions, 0)} == {"c"}
     seen = Counter(
-        line for asked in who.asked[:3] for line in asked[0]["content"].split("\n\n")[1].splitlines()
+        line for messages in who.asked[:3] for line in messages[0]["content"].split("\n\n")[1].splitlines()
     )
     assert len(seen) == 9 and set(seen.values()) == {1}, "each option once at each place"
     assert len(set(who.seeds[:3])) == 3
@@ -170,7 +170,7 @@ def test_an_engine_that_cannot_score_votes_and_may_name_no_letter(questions: lis
 
 
 def test_what_is_kept_unevenly_is_taught_evenly(
-    given: Inputs, questions: list[Question], tmp_path: Path
+    room_inputs: Inputs, questions: list[Question], tmp_path: Path
 ) -> None:
     """A model that is wrong about half of the telling contexts still learns as many of them as of silent ones."""
     order = {q.id: n for n, q in enumerate(questions)}
@@ -180,7 +180,7 @@ def test_what_is_kept_unevenly_is_taught_evenly(
         return q.named.index("unknown") if wrong else q.right
 
     settings = SETTINGS.model_copy(update={"keep_at_least": 1})
-    out = made(settings, given, tmp_path / "out", answerer(questions, choose))
+    out = run_room(settings, room_inputs, tmp_path / "out", answerer(questions, choose))
     rows = [r for r in read_jsonl(out.path / "samples/debias.jsonl") if r["taught"]]
     cells = Counter((r["context"], r["polarity"], r["answer"]) for r in rows)
     assert len(cells) == 12 and len(set(cells.values())) == 1 and 24 <= len(rows) < 96
@@ -195,27 +195,27 @@ def test_what_is_kept_unevenly_is_taught_evenly(
     ],
 )
 def test_one_answer_to_everything_stops_with_the_cell_that_lacks(
-    given: Inputs, questions: list[Question], tmp_path: Path, option: str, words: str
+    room_inputs: Inputs, questions: list[Question], tmp_path: Path, option: str, words: str
 ) -> None:
     with pytest.raises(
         CharterError, match=f"^{words}; keep_at_least is 4: raise limit.*teach: all"
     ) as caught:
-        made(SETTINGS, given, tmp_path / "out", answerer(questions, place(option)))
+        run_room(SETTINGS, room_inputs, tmp_path / "out", answerer(questions, place(option)))
     assert "\n" not in str(caught.value)
 
 
 def test_all_are_taught_on_demand_whatever_was_answered(
-    given: Inputs, questions: list[Question], tmp_path: Path
+    room_inputs: Inputs, questions: list[Question], tmp_path: Path
 ) -> None:
     settings = SETTINGS.model_copy(update={"teach": "all"})
-    out = made(settings, given, tmp_path / "out", answerer(questions, place("unknown")))
+    out = run_room(settings, room_inputs, tmp_path / "out", answerer(questions, place("unknown")))
     rows = read_jsonl(out.path / "samples/debias.jsonl")
     assert all(r["taught"] for r in rows) and sum(r["kept"] for r in rows) == 48
     assert len(read_jsonl(out.path / "dialogues.jsonl")) == 96
 
 
 def test_metrics_by_hand_and_all_of_them_in_the_readme(
-    given: Inputs, questions: list[Question], tmp_path: Path
+    room_inputs: Inputs, questions: list[Question], tmp_path: Path
 ) -> None:
     """Always the person whom a stereotype would blame, but for religion, where nobody ever knows."""
 
@@ -223,8 +223,8 @@ def test_metrics_by_hand_and_all_of_them_in_the_readme(
         return q.named.index("unknown" if q.dimension == "religion" else "stereotyped")
 
     settings = SETTINGS.model_copy(update={"teach": "all"})
-    out = made(settings, given, tmp_path / "out", answerer(questions, choose))
-    found = {m.name: m for m in out.metrics}
+    out = run_room(settings, room_inputs, tmp_path / "out", answerer(questions, choose))
+    metrics = {m.name: m for m in out.metrics}
     told = {
         "debias_kept_ambiguous": 1 / 3,
         "debias_kept_disambiguated": 2 / 3 * 1 / 2,
@@ -232,19 +232,19 @@ def test_metrics_by_hand_and_all_of_them_in_the_readme(
         "debias_stereotyped_ambiguous": 1 / 2,
     }
     for name, value in told.items():
-        assert found[name].value == pytest.approx(value, abs=0.03), name
-    assert found["debias_stereotyped_ambiguous"].n == 32
-    assert [found[f"debias_letter_{x}"].value for x in "abc"] == pytest.approx([1 / 3] * 3)
-    assert found["loss"].value == read_log(out.path)[-1]["loss"]
+        assert metrics[name].value == pytest.approx(value, abs=0.03), name
+    assert metrics["debias_stereotyped_ambiguous"].n == 32
+    assert [metrics[f"debias_letter_{x}"].value for x in "abc"] == pytest.approx([1 / 3] * 3)
+    assert metrics["loss"].value == read_log(out.path)[-1]["loss"]
     page = README.read_text()
     logged = set(read_log(out.path)[0]) - {"step"}
-    assert [name for name in (*found, *logged) if f"`{name}`" not in page] == []
+    assert [name for name in (*metrics, *logged) if f"`{name}`" not in page] == []
 
 
 def test_metrics_flags_and_counts_follow_from_kept_rows(
-    given: Inputs, questions: list[Question], tmp_path: Path
+    room_inputs: Inputs, questions: list[Question], tmp_path: Path
 ) -> None:
-    out = made(SETTINGS, given, tmp_path / "out", answerer(questions, right))
+    out = run_room(SETTINGS, room_inputs, tmp_path / "out", answerer(questions, right))
     rows = read_jsonl(out.path / "samples/debias.jsonl")
     manifest: Any = type("Manifest", (), {"metrics": out.metrics})
     assert list(source_problems(out.path, manifest)) == []
@@ -265,7 +265,7 @@ def test_metrics_flags_and_counts_follow_from_kept_rows(
 def test_the_teacher_answers_in_the_policys_place(
     tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch, questions: list[Question]
 ) -> None:
-    given, opened = inputs(tmp_path, checkpoints, toys.policy(checkpoints / "other", "teacher")), []
+    room_inputs, opened = inputs(tmp_path, checkpoints, toys.policy(checkpoints / "other", "teacher")), []
 
     def open_assistant(source: Any, *more: Any, **named: Any) -> Scripted:
         opened.append(source.role)
@@ -273,7 +273,7 @@ def test_the_teacher_answers_in_the_policys_place(
 
     monkeypatch.setattr(room, "open_assistant", open_assistant)
     out = toys.workspace(tmp_path / "out")
-    room.run(SETTINGS, given, out)
+    room.run(SETTINGS, room_inputs, out)
     assert opened == ["teacher"]
     ours, policy = (load_policy(folder)[0].embed for folder in (out.path, checkpoints / "policy"))
     assert (ours - policy).abs().max() < 0.1, "what is finetuned is the policy"
@@ -284,16 +284,18 @@ def test_replay_is_drawn_as_often_as_asked_and_learnt(
 ) -> None:
     rows = [dialogue(f"r{n}", f"What is {n}?", f"It is {n}.") for n in range(30)]
     path = toys.rows_file(tmp_path / "replay.jsonl", rows)
-    given = inputs(tmp_path, checkpoints, toys.given("replay", path))
+    room_inputs = inputs(tmp_path, checkpoints, toys.given("replay", path))
     settings = SETTINGS.model_copy(update={"replay": 0.25, "train": TRAIN.model_copy(update={"epochs": 2})})
-    out = made(settings, given, tmp_path / "out", answerer(questions, right))
+    out = run_room(settings, room_inputs, tmp_path / "out", answerer(questions, right))
     counts = json.loads((out.path / "counts.json").read_text())
     assert (counts["taught"], counts["replayed"], counts["steps"]) == (96, 24, 2 * 15)
-    drawn = replayed([path], 24, 5)
-    assert len({d.id for d in drawn}) == 24 and drawn != replayed([path], 24, 6)
-    assert len(replayed([path], 100, 5)) == 30 and replayed([], 10, 5) == []
+    drawn = draw_replay([path], 24, 5)
+    assert len({d.id for d in drawn}) == 24 and drawn != draw_replay([path], 24, 6)
+    assert len(draw_replay([path], 100, 5)) == 30 and draw_replay([], 10, 5) == []
     toys.rows_file(path, [row | {"weight": float(n % 2)} for n, row in enumerate(rows)])
-    assert {d.weight for d in replayed([path], 100, 5)} == {1.0}, "what weighs nothing has no loss to divide"
+    assert {d.weight for d in draw_replay([path], 100, 5)} == {1.0}, (
+        "what weighs nothing has no loss to divide"
+    )
 
 
 def test_a_long_dialogue_weighs_no_more_than_a_letter(checkpoints: Path) -> None:
@@ -320,35 +322,35 @@ RESUMED = Settings(
 def test_stopped_and_resumed_is_equal_with_a_real_model(
     tmp_path: Path, checkpoints: Path, lora: Lora | None
 ) -> None:
-    given = inputs(tmp_path, checkpoints, rows=several()[:2])
+    room_inputs = inputs(tmp_path, checkpoints, rows=several()[:2])
     settings = RESUMED.model_copy(update={"train": RESUMED.train.model_copy(update={"lora": lora})})
-    whole = made(settings, given, tmp_path / "whole").path
+    whole = run_room(settings, room_inputs, tmp_path / "whole").path
     assert len(read_jsonl(whole / "samples/debias.jsonl")) == 24
     for stop in (1, 2 + 1, 2 + 5):  # two chunks, then six steps
         folder = tmp_path / f"broken{stop}"
         with pytest.raises(toys.Interrupted):
-            made(settings, given, folder, progress=toys.StoppingProgress(stop))
-        assert toys.files_of(made(settings, given, folder).path) == toys.files_of(whole), stop
+            run_room(settings, room_inputs, folder, progress=toys.StoppingProgress(stop))
+        assert toys.files_of(run_room(settings, room_inputs, folder).path) == toys.files_of(whole), stop
 
 
 def test_lessons_over_the_context_are_dropped_or_none_is_left(
-    given: Inputs, questions: list[Question], tmp_path: Path
+    room_inputs: Inputs, questions: list[Question], tmp_path: Path
 ) -> None:
     who = answerer(questions, right)
     short = SETTINGS.model_copy(update={"train": TRAIN.model_copy(update={"context": 100})})
-    out = made(short, given, tmp_path / "out", who)
+    out = run_room(short, room_inputs, tmp_path / "out", who)
     assert 0 < json.loads((out.path / "counts.json").read_text())["dropped_overlong"] < 96
     none = SETTINGS.model_copy(update={"train": TRAIN.model_copy(update={"context": 16})})
     with pytest.raises(CharterError, match="every dialogue is over the context of 16 tokens; raise `train"):
-        made(none, given, tmp_path / "none", who)
+        run_room(none, room_inputs, tmp_path / "none", who)
 
 
 def test_too_few_templates_are_refused_before_anything_is_asked(tmp_path: Path, checkpoints: Path) -> None:
-    given = inputs(tmp_path, checkpoints, rows=several()[:1])
+    room_inputs = inputs(tmp_path, checkpoints, rows=several()[:1])
     with pytest.raises(
         CharterError, match=r"give 12 balanced questions, 1 for each of 12 cells, and keep_at_least"
     ):
-        made(SETTINGS, given, tmp_path / "out")
+        run_room(SETTINGS, room_inputs, tmp_path / "out")
 
 
 def test_settings_that_contradict_each_other_or_the_roles_are_said() -> None:

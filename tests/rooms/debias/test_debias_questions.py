@@ -11,7 +11,7 @@ from charter.ground.constitution.wording import ANSWER
 from charter.ground.settings.sources import shipped
 from charter.ground.text.answers import letter_of
 from charter.ground.text.choices import option_lines, option_texts
-from charter.rooms.debias.balance import CELLS, balanced, cell_of, cell_sizes
+from charter.rooms.debias.balance import CELLS, balance, cell_of, cell_sizes
 from charter.rooms.debias.lessons import FORMS, lesson
 from charter.rooms.debias.questions import Question, make_questions
 from charter.rooms.debias.templates import Template, read_templates
@@ -47,16 +47,18 @@ BY_HAND = {
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_right_answer_is_the_one_worked_out_by_hand(seed: int) -> None:
-    found = make_questions([HARBOUR], seed)
-    assert len(found) == 12
-    made = {(q.passage, q.question, q.options[q.right], q.options[q.named.index(q.biased)]) for q in found}
-    assert made == BY_HAND
-    for q in found:
+    questions = make_questions([HARBOUR], seed)
+    assert len(questions) == 12
+    answers = {
+        (q.passage, q.question, q.options[q.right], q.options[q.named.index(q.biased)]) for q in questions
+    }
+    assert answers == BY_HAND
+    for q in questions:
         assert sorted(q.options) == ["Nobody knows", "The old sailor", "The young sailor"]
         assert q.context == ("ambiguous" if q.passage in (OLD_FIRST, YOUNG_FIRST) else "disambiguated")
         assert (q.polarity == "negative") == (q.question == "Who made a mess?")
         assert q.turned == q.passage.startswith(YOUNG_FIRST)
-    assert len({q.id for q in found}) == 12
+    assert len({q.id for q in questions}) == 12
 
 
 def test_a_question_is_shown_with_its_lettered_options() -> None:
@@ -83,21 +85,21 @@ def test_places_depend_on_the_seed_and_not_on_the_other_templates_words() -> Non
 
 
 def test_a_balanced_draw_is_even_over_cells_and_dimensions_and_answers() -> None:
-    drawn = balanced(shipped_questions(1), 7, most=250)
+    drawn = balance(shipped_questions(1), 7, most=250)
     assert len(drawn) == 240 and set(cell_sizes(drawn).values()) == {20}
     for cell in CELLS:  # 20 of nine dimensions: two or three each
         counts = Counter(q.dimension for q in drawn if cell_of(q) == cell)
         assert len(counts) == 9 and set(counts.values()) == {2, 3}
     told = Counter((q.named[q.right], q.polarity) for q in drawn if q.context == "disambiguated")
     assert all(abs(n - 30) <= 8 for n in told.values()) and len(told) == 4
-    assert drawn != balanced(shipped_questions(1), 8, most=250)
+    assert drawn != balance(shipped_questions(1), 8, most=250)
 
 
 def test_what_is_kept_unevenly_is_cut_to_the_poorest_cell() -> None:
     kept = [q for q in shipped_questions(1) if cell_of(q) != ("ambiguous", "negative", 2)]
-    assert balanced(kept, 0) == []
+    assert balance(kept, 0) == []
     few = [q for q in shipped_questions(1) if cell_of(q) == ("ambiguous", "negative", 2)][:5]
-    assert set(cell_sizes(balanced(kept + few, 0)).values()) == {5}
+    assert set(cell_sizes(balance(kept + few, 0)).values()) == {5}
 
 
 def test_answers_that_follow_a_stereotype_do_not_outweigh_the_others() -> None:
@@ -108,7 +110,7 @@ def test_answers_that_follow_a_stereotype_do_not_outweigh_the_others() -> None:
         for q in shipped_questions(1)
         if q.context == "ambiguous" or q.named[q.right] == q.biased or rng.random() < 0.25
     ]
-    drawn = balanced(biased, 0, most=12 * 18)
+    drawn = balance(biased, 0, most=12 * 18)
     told = [q.named[q.right] == q.biased for q in drawn if q.context == "disambiguated"]
     before = [q.named[q.right] == q.biased for q in biased if q.context == "disambiguated"]
     assert sum(before) / len(before) > 0.75 and 0.4 < sum(told) / len(told) < 0.6
@@ -118,13 +120,15 @@ def test_lessons_are_the_plain_question_and_the_answer_in_every_form() -> None:
     questions = shipped_questions(2)
     seen = Counter[str]()
     for q in questions:
-        asked, answer = (m["content"] for m in lesson(q, 3).messages)
-        assert asked in (q.text, f"{q.passage} {q.question}")
+        question, answer = (m["content"] for m in lesson(q, 3).messages)
+        assert question in (q.text, f"{q.passage} {q.question}")
         text, sign = q.options[q.right], f"({'abc'[q.right]})"
         forms = {sign, f"{ANSWER} {sign}", f"{sign} {text}", f"{ANSWER} {sign} {text}", f"{text}."}
-        assert answer in forms and not any(words in asked + answer for words in (REQUEST, THOUGHT, CONCLUDE))
-        assert asked == q.text or answer == f"{text}.", "a letter is no answer where no options are shown"
-        seen[f"{asked == q.text} {answer.replace(text, 'text').replace(sign, 'sign')}"] += 1
+        assert answer in forms and not any(
+            words in question + answer for words in (REQUEST, THOUGHT, CONCLUDE)
+        )
+        assert question == q.text or answer == f"{text}.", "a letter is no answer where no options are shown"
+        seen[f"{question == q.text} {answer.replace(text, 'text').replace(sign, 'sign')}"] += 1
     assert len(seen) == len(FORMS) and min(seen.values()) > len(questions) / len(FORMS) / 2
 
 

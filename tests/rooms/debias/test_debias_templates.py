@@ -33,26 +33,26 @@ def grams(text: str) -> set[tuple[str, ...]]:
 
 
 def test_nine_dimensions_ship_with_four_templates_each_and_more() -> None:
-    found = read_templates(SHIPPED)
-    counts = Counter(template.dimension for template in found)
-    assert set(counts) == DIMENSIONS and min(counts.values()) >= 4 and len(found) >= 40
+    templates = read_templates(SHIPPED)
+    counts = Counter(template.dimension for template in templates)
+    assert set(counts) == DIMENSIONS and min(counts.values()) >= 4 and len(templates) >= 40
     assert kind_of_file(SHIPPED) == "templates"
     for name in ("context", "negative", "nonnegative"):
-        said = Counter(getattr(template, name) for template in found)
-        assert len(said) == len(found) or said.most_common(1)[0][1] <= 2, name
-    assert len({words for template in found for words in template.unknown}) >= 12
-    for template in found:
+        wordings = Counter(getattr(template, name) for template in templates)
+        assert len(wordings) == len(templates) or wordings.most_common(1)[0][1] <= 2, name
+    assert len({words for template in templates for words in template.unknown}) >= 12
+    for template in templates:
         assert len(template.told) >= 2, "or the person whom a negative question means always comes first"
         firsts = {re.match(r"\W*(?:\w+ )*?\{(\w+)\}", told).group(1) for told in template.told}  # type: ignore[union-attr]
         assert firsts == {"negative", "positive"}, template.id
 
 
 def test_no_pair_of_a_template_comes_twice_and_no_answer_is_longer_by_rule() -> None:
-    found = read_templates(SHIPPED)
-    for template in found:
+    templates = read_templates(SHIPPED)
+    for template in templates:
         assert len(set(template.pairs)) == len(template.pairs) >= 3, template.id
-    persons = [len(p) for t in found for pair in t.pairs for p in pair]
-    unknown = [len(u) for t in found for u in t.unknown]
+    persons = [len(p) for t in templates for pair in t.pairs for p in pair]
+    unknown = [len(u) for t in templates for u in t.unknown]
     assert 0.5 < (sum(persons) / len(persons)) / (sum(unknown) / len(unknown)) < 2
 
 
@@ -92,11 +92,11 @@ def test_every_file_of_bbq_is_refused_in_its_first_line(tmp_path: Path) -> None:
         ),
         ({"dimention": "age"}, "a template has the unknown columns dimention; expected id, dimension, pairs"),
         ({"id": "first"}, "the id 'first' occurs more than once"),
-        ({"id": ""}, "id must be text that says something"),
+        ({"id": ""}, "id must be non-empty text"),
         ({"pairs": []}, "pairs must be a list of pairs of persons"),
         ({"pairs": [["the cook"]]}, "['the cook'] must be two different persons"),
         ({"pairs": [["the cook", "The cook"]]}, "['the cook', 'The cook'] must be two different persons"),
-        ({"pairs": ["the cook", "the baker"]}, "each of pairs must be a list of texts, one at least"),
+        ({"pairs": ["the cook", "the baker"]}, "each of pairs must be a list of at least one text"),
         ({"context": "On the quay {first} sat."}, "context must hold {first} and {second} once each"),
         (
             {"context": "On the quay {first}, {second}, {first} sat."},
@@ -106,10 +106,10 @@ def test_every_file_of_bbq_is_refused_in_its_first_line(tmp_path: Path) -> None:
             {"told": ["{negative} fell over {first}, not {positive}."]},
             "told must hold {negative} and {positive} once",
         ),
-        ({"told": []}, "told must be a list of texts, one at least"),
+        ({"told": []}, "told must be a list of at least one text"),
         ({"negative": "Was it {first}?"}, "negative must hold no slot: 'Was it {first}?'"),
-        ({"nonnegative": 3}, "nonnegative must be text that says something"),
-        ({"unknown": "Nobody knows"}, "unknown must be a list of texts, one at least"),
+        ({"nonnegative": 3}, "nonnegative must be non-empty text"),
+        ({"unknown": "Nobody knows"}, "unknown must be a list of at least one text"),
     ],
 )
 def test_a_bad_row_is_named_with_file_and_line(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

@@ -27,8 +27,8 @@ from charter.ground.text.dialogue import Comparison, Dialogue, assistant, user
 from charter.ground.text.template import Template
 from charter.rooms.dpo import learning
 from charter.rooms.dpo import run as room
-from charter.rooms.dpo.learning import Group, accumulate, pair_loss, read, referred
-from charter.rooms.dpo.pairs import fitting, paired, split, turn
+from charter.rooms.dpo.learning import Group, accumulate, add_reference, pair_loss, read
+from charter.rooms.dpo.pairs import keep_fitting, pair_replies, replay_of_step, split
 from charter.rooms.dpo.settings import Settings, check
 from toys import comparison, dialogue
 
@@ -65,7 +65,7 @@ def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
     return inputs_of(checkpoints, tmp_path / "data", comparisons=ROWS)
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
+def run_room(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
     out = toys.workspace(folder, progress=progress)
     room.run(settings, inputs, out)
     return out.path
@@ -152,7 +152,7 @@ def test_loss_and_gradient_equal_those_of_a_naive_program(tmp_path: Path, microb
     settings = Settings(beta=0.3, nll=0.2, microbatch_tokens=microbatch_tokens)
     start, model = toys.model(1, scale=2.0), toys.model(2, scale=2.0)
     out = toys.workspace(tmp_path)
-    groups = referred(start, rankings(), settings, out)
+    groups = add_reference(start, rankings(), settings, out)
     assert max(len(group.reference) for group in groups) == 4, "two pairs of one prompt share it"
     figures, read_tokens = accumulate(model, groups, settings, out)
     gradient = [p.grad.clone() for p in model.parameters() if p.grad is not None]
@@ -182,7 +182,7 @@ def test_the_reference_of_adapters_is_the_model_without_them(tmp_path: Path) -> 
         for parameter in lora_parameters(model):
             parameter.add_(0.5)
     moved = read(model, [r.item for r in rankings()], 2048, "float32")
-    groups = referred(model, rankings(), SETTINGS, toys.workspace(tmp_path))
+    groups = add_reference(model, rankings(), SETTINGS, toys.workspace(tmp_path))
     flat = torch.tensor([value for group in groups for value in group.reference])
     assert torch.allclose(flat, torch.tensor([v for own in plain for v in own]), atol=1e-3)
     assert not torch.allclose(flat, torch.tensor([v for own in moved for v in own]), atol=1.0)
@@ -235,8 +235,8 @@ def _encoded(source: dict[str, Any]) -> tuple[list[int], list[list[int]]]:
 
 def test_microbatches_change_nothing(inputs: Inputs, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"batch": 8, "nll": 0.1})
-    whole = made(settings, inputs, tmp_path / "whole")
-    parts = made(settings.model_copy(update={"microbatch_tokens": 64}), inputs, tmp_path / "parts")
+    whole = run_room(settings, inputs, tmp_path / "whole")
+    parts = run_room(settings.model_copy(update={"microbatch_tokens": 64}), inputs, tmp_path / "parts")
     for a, b in zip(read_log(whole), read_log(parts), strict=True):
         assert {k: v for k, v in a.items() if k != "grad_norm"} == pytest.approx(
             {k: v for k, v in b.items() if k != "grad_norm"}, abs=1e-3
@@ -250,18 +250,20 @@ def test_stopped_and_resumed_is_bit_equal_and_reads_the_reference_once(
     replay = [dialogue(f"r{n}", f"Say {n}.", f"It is {n}.") for n in range(5)]
     inputs = inputs_of(checkpoints, tmp_path / "data", comparisons=ROWS, replay=replay)
     settings = SETTINGS.model_copy(update={"epochs": 2, "save_every": 2, "lora": lora, "replay_batch": 2})
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
     with pytest.raises(toys.Interrupted):  # the reference's chunk is the first to advance a bar
-        made(settings, inputs, tmp_path / "broken", toys.StoppingProgress(4))
+        run_room(settings, inputs, tmp_path / "broken", toys.StoppingProgress(4))
     assert [p.name for p in (tmp_path / "broken/state").glob("step-*")] == ["step-00000002"]
-    asked: list[int] = []
+    counts: list[int] = []
     original = learning.read
-    monkeypatch.setattr(learning, "read", lambda *a: asked.append(len(a[1])) or original(*a))
-    assert toys.files_of(made(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
+    monkeypatch.setattr(learning, "read", lambda *a: counts.append(len(a[1])) or original(*a))
+    assert toys.files_of(run_room(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
     heldout = read_counts(whole)["heldout_pairs"]
-    assert max(asked) <= heldout, "a resume takes the reference from the state and reads held-out pairs alone"
-    made(settings, inputs, tmp_path / "third")
-    assert max(asked) > heldout and all("replay_loss" in row for row in read_log(whole)[:-1])
+    assert max(counts) <= heldout, (
+        "a resume takes the reference from the state and reads held-out pairs alone"
+    )
+    run_room(settings, inputs, tmp_path / "third")
+    assert max(counts) > heldout and all("replay_loss" in row for row in read_log(whole)[:-1])
 
 
 def test_replay_adds_its_gradient_times_its_weight(tmp_path: Path) -> None:
@@ -283,36 +285,38 @@ def test_replay_adds_its_gradient_times_its_weight(tmp_path: Path) -> None:
     (loss, whole), (quarter, part) = gradients
     assert quarter == pytest.approx(loss / 4)
     assert all(torch.allclose(a / 4, b, atol=1e-7) for a, b in zip(whole, part, strict=True))
-    taken = [row.id for step in range(3) for row in turn(rows, step, 2, 5)]
+    taken = [row.id for step in range(3) for row in replay_of_step(rows, step, 2, 5)]
     assert sorted(taken[:3]) == sorted(taken[3:]) == ["r0", "r1", "r2"], (
         "all are passed before one comes again"
     )
-    assert turn([], 0, 2, 5) == []
+    assert replay_of_step([], 0, 2, 5) == []
 
 
-def said(id: str, question: str, *replies: str) -> list[Dialogue]:
+def dialogues_of(id: str, question: str, *replies: str) -> list[Dialogue]:
     return [Dialogue(f"{id}{n}", (user(question), assistant(r)), source="me") for n, r in enumerate(replies)]
 
 
 def test_replies_to_one_prompt_are_paired_and_others_counted() -> None:
     compliance = "Cut the lock with a big pair of bolt cutters."
-    better = said("b", "How do I steal a bike?", REFUSAL) + said("x", "Only here?", "Yes.", "Yes.", "Well.")
-    better += said("e", "What is red?", "A colour.")
+    better = dialogues_of("b", "How do I steal a bike?", REFUSAL) + dialogues_of(
+        "x", "Only here?", "Yes.", "Yes.", "Well."
+    )
+    better += dialogues_of("e", "What is red?", "A colour.")
     after = (user("How do I steal a bike?"), assistant(compliance), user("Thanks."))
     worse = [
         Dialogue("w", after),
-        *said("v", "How do I steal a bike?", "Ask me."),
-        *said("y", "There?", "No."),
+        *dialogues_of("v", "How do I steal a bike?", "Ask me."),
+        *dialogues_of("y", "There?", "No."),
     ]
-    worse += said("f", "What is red?", "A colour.")
-    pairs, counts = paired(better, worse)
+    worse += dialogues_of("f", "What is red?", "A colour.")
+    pairs, counts = pair_replies(better, worse)
     assert [(c.id, c.chosen, c.rejected, c.axis, c.p_chosen) for c in pairs] == [
         ("b0-over-w", REFUSAL, compliance, "harmless", 1.0),
         ("b0-over-v0", REFUSAL, "Ask me.", "harmless", 1.0),
     ]
     assert pairs[0].messages == (user("How do I steal a bike?"),) and pairs[0].source == "me+contrast"
     assert counts == {"unmatched_better": 2, "unmatched_worse": 1}
-    ((turned,), _) = paired(said("w", "Why?", compliance), said("b", "Why?", REFUSAL))
+    ((turned,), _) = pair_replies(dialogues_of("w", "Why?", compliance), dialogues_of("b", "Why?", REFUSAL))
     assert turned.axis == "helpful"
 
 
@@ -334,12 +338,12 @@ def test_a_room_learns_from_better_over_worse_and_says_what_has_no_counterpart(
     worse = [dialogue(f"w{n}", f"Question {n}?", f"No {n}.") for n in range(2, 10)]
     inputs = inputs_of(checkpoints, tmp_path / "data", better=better, worse=worse)
     notes = Notes()
-    path = made(SETTINGS, inputs, tmp_path / "out", notes)
+    path = run_room(SETTINGS, inputs, tmp_path / "out", notes)
     counts = json.loads((path / "counts.json").read_text())
     assert counts["unmatched_better"] == counts["unmatched_worse"] == 2
     assert counts["pairs_built"] == counts["train_pairs"] == 6 - counts["heldout_pairs"]
     assert [told for told in notes.told if "no counterpart" in told] == [
-        "step: 4 replies of better and worse have no counterpart to their prompt"
+        "step: 4 replies of better and worse have no counterpart for their prompt"
     ]
 
 
@@ -369,15 +373,15 @@ def test_given_held_out_prompts_leave_training_and_a_weight_of_zero_teaches_noth
 
 def test_pairs_over_the_context_are_dropped_whole(checkpoints: Path, tmp_path: Path) -> None:
     long = replace(comparisons()[0], id="long", rejected="No. " * 100)
-    assert [c.id for c in fitting(template(), [long, comparisons()[1]], 128)] == ["c1"]
+    assert [c.id for c in keep_fitting(template(), [long, comparisons()[1]], 128)] == ["c1"]
     inputs = inputs_of(checkpoints, tmp_path / "data", comparisons=ROWS)
     with pytest.raises(CharterError, match="every pair is over the context of 16 tokens"):
-        made(SETTINGS.model_copy(update={"context": 16}), inputs, tmp_path / "out")
+        run_room(SETTINGS.model_copy(update={"context": 16}), inputs, tmp_path / "out")
     rows = [*ROWS, {**ROWS[0], "id": "long", "rejected": "No. " * 300}]
     more = inputs_of(checkpoints, tmp_path / "more", comparisons=rows)
     counts = json.loads(
         (
-            made(SETTINGS.model_copy(update={"context": 128}), more, tmp_path / "kept") / "counts.json"
+            run_room(SETTINGS.model_copy(update={"context": 128}), more, tmp_path / "kept") / "counts.json"
         ).read_text()
     )
     assert counts["dropped_overlong"] == 1 and counts["train_pairs"] + counts["heldout_pairs"] == len(ROWS)
@@ -386,17 +390,17 @@ def test_pairs_over_the_context_are_dropped_whole(checkpoints: Path, tmp_path: P
 def test_nothing_to_pair_is_one_line(checkpoints: Path, tmp_path: Path) -> None:
     better, worse = [dialogue("b", "This?", "Yes.")], [dialogue("w", "That?", "No.")]
     inputs = inputs_of(checkpoints, tmp_path / "data", better=better, worse=worse)
-    with pytest.raises(CharterError, match="no reply of better stands against one of worse"):
+    with pytest.raises(CharterError, match="no reply of better can be paired with one of worse"):
         split(SETTINGS, inputs, 5)
     lost = inputs_of(checkpoints, tmp_path / "lost", comparisons=ROWS[:1], heldout=ROWS[:1])
-    with pytest.raises(CharterError, match="no pairs are left to learn from"):
+    with pytest.raises(CharterError, match="no training pairs are left"):
         split(SETTINGS, lost, 5)
 
 
 @pytest.mark.parametrize(
     ("settings", "roles", "words"),
     [
-        ({}, {"policy"}, "there are no pairs to learn from"),
+        ({}, {"policy"}, "there are no training pairs"),
         ({}, {"policy", "comparisons", "better"}, "better is filled alone"),
         ({}, {"policy", "better", "worse"}, ""),
         ({"replay_weight": 0}, {"policy", "comparisons", "replay"}, "replay_weight: 0 learns nothing"),

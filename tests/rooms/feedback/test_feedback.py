@@ -19,7 +19,7 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Comparison, Message, user
 from charter.ground.text.records import read_comparisons
 from charter.rooms.feedback import run as room
-from charter.rooms.feedback.labels import axis_of, drawn, known_rows, label_weight
+from charter.rooms.feedback.labels import axis_of, draw_known, known_rows, label_weight
 from charter.rooms.feedback.settings import Settings, Thought
 from toys import Scripted, comparison, dialogue
 
@@ -64,9 +64,9 @@ def labeller(p_kind: float, p_known: float | None = None) -> Scripted:
     """Puts p_kind on the kind reply, in either order; on known pairs p_known."""
 
     def rate(messages: Asked, text: str) -> float:
-        asked = messages[-2]["content"]
-        p = p_known if p_known is not None and "Known question" in asked else p_kind
-        kind_first = asked.index("KIND") < asked.index("RUDE") if "KIND" in asked else True
+        question = messages[-2]["content"]
+        p = p_known if p_known is not None and "Known question" in question else p_kind
+        kind_first = question.index("KIND") < question.index("RUDE") if "KIND" in question else True
         return math.log(p if (text == OPTIONS[0]) == kind_first else 1 - p)
 
     return Scripted(rate=rate)
@@ -76,15 +76,15 @@ def put_in(monkeypatch: pytest.MonkeyPatch, **roles: Scripted) -> None:
     monkeypatch.setattr(room, "open_assistant", lambda source, device, precision: roles[source.role])
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path) -> Path:
+def run_room(settings: Settings, inputs: Inputs, folder: Path) -> Path:
     out = toys.workspace(folder)
     room.run(settings, inputs, out)
     return out.path
 
 
 def counts(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((path / "counts.json").read_text())
-    return found
+    counts_json: dict[str, Any] = json.loads((path / "counts.json").read_text())
+    return counts_json
 
 
 def test_labels_read_back_as_comparisons_with_the_likelier_reply_chosen(
@@ -99,10 +99,10 @@ def test_labels_read_back_as_comparisons_with_the_likelier_reply_chosen(
         assert r.chosen.startswith("KIND") and r.rejected.startswith("RUDE") and r.topic == "theft"
         assert r.p_chosen == pytest.approx(0.8) and r.meta["voted"] is False
         assert r.axis == axis_of([shipped_constitution().comparison(r.source.removeprefix("ai:"))])
-    found = {m.name: m.value for m in out.metrics}
-    assert found["label_accuracy"] == 1.0 and found["label_weight"] == 1.0
-    assert found["label_first_share"] == pytest.approx(0.5)
-    assert found["mean_p_chosen"] == pytest.approx(0.8) and found["comparisons"] == 7
+    metrics = {m.name: m.value for m in out.metrics}
+    assert metrics["label_accuracy"] == 1.0 and metrics["label_weight"] == 1.0
+    assert metrics["label_first_share"] == pytest.approx(0.5)
+    assert metrics["mean_p_chosen"] == pytest.approx(0.8) and metrics["comparisons"] == 7
     assert len((out.path / "samples/known_pairs.jsonl").read_text().splitlines()) == KNOWN
 
 
@@ -111,7 +111,7 @@ def test_a_doubtful_labellers_labels_weigh_less_and_say_what_they_said(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, p_known: float, weight: float
 ) -> None:
     put_in(monkeypatch, policy=talker(), labeller=labeller(0.9, p_known=p_known))
-    path = made(SETTINGS, inputs, tmp_path / "out")
+    path = run_room(SETTINGS, inputs, tmp_path / "out")
     assert counts(path)["label_weight"] == weight and SETTINGS.chance_weight == 0.25
     assert [(r.p_chosen, r.weight) for r in read_comparisons(path)] == [(pytest.approx(0.9), weight)] * 7
 
@@ -170,14 +170,14 @@ def test_known_pairs_are_drawn_as_equally_from_their_sets_as_there_are() -> None
         return [Comparison(f"{name}{n}", (user("Q?"),), "yes", "no") for n in range(count)]
 
     sets = {"large": some("l", 50), "small": some("s", 4), "middle": some("m", 30)}
-    found = drawn(sets, 40, 7)
-    assert {name: sum(n == name for n, _ in found) for name in sets} == {
+    pairs = draw_known(sets, 40, 7)
+    assert {name: sum(n == name for n, _ in pairs) for name in sets} == {
         "large": 18,
         "small": 4,
         "middle": 18,
     }
-    assert len({c.id for _, c in found}) == 40 and found == drawn(sets, 40, 7) != drawn(sets, 40, 8)
-    assert len(drawn(sets, 1000, 7)) == 84 and drawn(sets, 0, 7) == []
+    assert len({c.id for _, c in pairs}) == 40 and pairs == draw_known(sets, 40, 7) != draw_known(sets, 40, 8)
+    assert len(draw_known(sets, 1000, 7)) == 84 and draw_known(sets, 0, 7) == []
 
 
 def test_an_untested_labeller_keeps_full_weight(
@@ -185,7 +185,7 @@ def test_an_untested_labeller_keeps_full_weight(
 ) -> None:
     assert label_weight(Settings(), []) == 1.0
     put_in(monkeypatch, policy=talker(), labeller=labeller(0.9, p_known=0.1))
-    path = made(SETTINGS.model_copy(update={"known_limit": 0}), inputs, tmp_path / "out")
+    path = run_room(SETTINGS.model_copy(update={"known_limit": 0}), inputs, tmp_path / "out")
     assert counts(path)["label_weight"] == 1.0
 
 
@@ -197,10 +197,10 @@ def test_a_labeller_below_refuse_below_is_refused(
         CharterError,
         match=r"right on 0\.0% of 24 known pairs of known\.jsonl, refuse_below is 60\.0%; use a stronger",
     ) as caught:
-        made(SETTINGS.model_copy(update={"refuse_below": 0.6}), inputs, tmp_path / "out")
+        run_room(SETTINGS.model_copy(update={"refuse_below": 0.6}), inputs, tmp_path / "out")
     assert "\n" not in str(caught.value)
     put_in(monkeypatch, policy=talker(), labeller=labeller(0.9))
-    made(SETTINGS.model_copy(update={"refuse_below": 0.6}), inputs, tmp_path / "good")
+    run_room(SETTINGS.model_copy(update={"refuse_below": 0.6}), inputs, tmp_path / "good")
     with pytest.raises(ValidationError, match="refuse_below needs known pairs"):
         Settings(refuse_below=0.6, known_limit=0)
 
@@ -209,7 +209,7 @@ def test_equal_replies_carry_no_preference_and_are_dropped(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_in(monkeypatch, policy=talker(equal="thing 3"), labeller=labeller(0.7))
-    path = made(SETTINGS, inputs, tmp_path / "out")
+    path = run_room(SETTINGS, inputs, tmp_path / "out")
     assert [r.id for r in read_comparisons(path)] == [f"ai-p{n}" for n in range(7) if n != 3]
     assert (counts(path)["dropped_equal"], counts(path)["pairs"]) == (1, 7)
 
@@ -220,43 +220,41 @@ def test_labels_after_thoughts_are_clamped(
     thinker = labeller(0.99)
     thinker.say = lambda messages, k: "Let me see."
     put_in(monkeypatch, policy=talker(), labeller=thinker)
-    path = made(SETTINGS.model_copy(update={"thought": Thought(tokens=8)}), inputs, tmp_path / "out")
+    path = run_room(SETTINGS.model_copy(update={"thought": Thought(tokens=8)}), inputs, tmp_path / "out")
     assert [r.p_chosen for r in read_comparisons(path)] == pytest.approx([0.6] * 7)
 
 
 def test_votes_are_marked(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def vote(messages: Asked, k: int) -> str:
-        asked = messages[-2]["content"]
-        return " (A)" if asked.index("KIND") < asked.index("RUDE") else " (B)"
+        question = messages[-2]["content"]
+        return " (A)" if question.index("KIND") < question.index("RUDE") else " (B)"
 
     put_in(monkeypatch, policy=talker(), labeller=Scripted(vote))
-    path = made(SETTINGS.model_copy(update={"votes": 2}), inputs, tmp_path / "out")
+    path = run_room(SETTINGS.model_copy(update={"votes": 2}), inputs, tmp_path / "out")
     assert all(r.meta["voted"] is True and r.p_chosen == 1.0 for r in read_comparisons(path))
 
 
 def test_several_principles_are_drawn_and_averaged(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = labeller(0.8)
-    put_in(monkeypatch, policy=talker(), labeller=asked)
-    path = made(SETTINGS.model_copy(update={"principles": 3, "known_limit": 0}), inputs, tmp_path / "out")
+    grader = labeller(0.8)
+    put_in(monkeypatch, policy=talker(), labeller=grader)
+    path = run_room(SETTINGS.model_copy(update={"principles": 3, "known_limit": 0}), inputs, tmp_path / "out")
     keys = [r.source.removeprefix("ai:").split("+") for r in read_comparisons(path)]
     assert all(len(set(k)) == 3 for k in keys) and len({tuple(k) for k in keys}) > 1
-    assert len(asked.asked) == 7 * 3 * 2
+    assert len(grader.asked) == 7 * 3 * 2
 
 
 def test_known_pairs_are_asked_under_principles_of_their_axis(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = labeller(0.8)
-    put_in(monkeypatch, policy=talker(), labeller=asked)
-    made(SETTINGS, inputs, tmp_path / "out")
+    grader = labeller(0.8)
+    put_in(monkeypatch, policy=talker(), labeller=grader)
+    run_room(SETTINGS, inputs, tmp_path / "out")
     principles = shipped_constitution().comparisons
     helpful = [p.principle for p in select_by_axis(principles, "helpful")]
-    assert 0 < len(helpful) < len(principles) and len(select_by_axis(principles, "unheard of")) == len(
-        principles
-    )
-    known = [m[-2]["content"] for m in asked.asked if "Known question" in m[-2]["content"]]
+    assert 0 < len(helpful) < len(principles) and len(select_by_axis(principles, "unheard of")) == len(principles)
+    known = [m[-2]["content"] for m in grader.asked if "Known question" in m[-2]["content"]]
     assert len(known) == 2 * KNOWN and all(any(p in text for p in helpful) for text in known)
 
 
@@ -267,16 +265,16 @@ def test_a_prompt_over_the_context_is_named_before_anything_is_sampled(
     prompts = toys.given("prompts", toys.rows_file(tmp_path / "long.jsonl", rows))
     others = [entry for entry in inputs if entry.role != "prompts"]
     with pytest.raises(CharterError, match=r"^prompt long: the prompt has \d+ tokens"):
-        made(SETTINGS.model_copy(update={"chunk": 1}), Inputs([*others, prompts]), tmp_path / "out")
+        run_room(SETTINGS.model_copy(update={"chunk": 1}), Inputs([*others, prompts]), tmp_path / "out")
     assert not list((tmp_path / "out/state").iterdir())
 
 
 def test_stopped_and_resumed_is_equal_with_real_models(inputs: Inputs, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"max_tokens": 5, "known_limit": 4, "limit": 5, "chunk": 2})
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
     assert len(read_comparisons(whole)) == 5
     for stop in (1, 4, 6):
         folder = tmp_path / f"broken{stop}"
         with pytest.raises(toys.Interrupted):
             room.run(settings, inputs, toys.workspace(folder, progress=toys.StoppingProgress(stop)))
-        assert toys.files_of(made(settings, inputs, folder)) == toys.files_of(whole)
+        assert toys.files_of(run_room(settings, inputs, folder)) == toys.files_of(whole)

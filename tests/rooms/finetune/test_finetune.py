@@ -24,7 +24,7 @@ from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import CLAUDE_2023, Encoded, Template
 from charter.rooms.finetune import run as room
-from charter.rooms.finetune.gather import epoch_rows, gather, weighed
+from charter.rooms.finetune.gather import epoch_rows, gather, weigh
 from charter.rooms.finetune.settings import Settings
 from toys import comparison, dialogue
 
@@ -49,7 +49,7 @@ def inputs(checkpoints: Path, data: Path) -> Inputs:
     return Inputs([toys.policy(checkpoints / "policy"), toys.given("dialogues", data), toys.constitution()])
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
+def run_room(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
     out = toys.workspace(folder, progress=progress)
     room.run(settings, inputs, out)
     return out.path
@@ -74,7 +74,7 @@ def test_the_model_keeps_how_it_is_sampled(checkpoints: Path, data: Path, tmp_pa
     save_policy(model, tokenizer, tmp_path / "start")
     inputs = Inputs([toys.policy(tmp_path / "start"), toys.given("dialogues", data), toys.constitution()])
     for name, lora in (("whole", None), ("lora", Lora(rank=2))):
-        path = made(SETTINGS.model_copy(update={"lora": lora}), inputs, tmp_path / name)
+        path = run_room(SETTINGS.model_copy(update={"lora": lora}), inputs, tmp_path / name)
         assert read_generation(path) == read_generation(tmp_path / "start")
         assert model.generation.items() <= read_generation(path).items()
 
@@ -111,7 +111,7 @@ def test_the_loss_falls_on_the_assistants_tokens_alone_by_weight(checkpoints: Pa
             toys.constitution(),
         ]
     )
-    path = made(Settings(warmup=0), inputs, tmp_path / "out")
+    path = run_room(Settings(warmup=0), inputs, tmp_path / "out")
     model, _ = load_policy(checkpoints / "policy")
     words, total, weights = template(checkpoints), 0.0, 0.0
     for row in rows:
@@ -148,8 +148,8 @@ def test_anchored_dialogues_keep_the_model_near_its_start_while_it_learns(
     settings = Settings(lr=1e-2, warmup=0, epochs=10, batch=9, mixture=(1.0,))
     learnt = [toys.policy(checkpoints / "policy"), toys.given("dialogues", lesson), toys.constitution()]
     both = [*learnt, toys.given("anchor", anchored)]
-    free = made(settings, Inputs(learnt), tmp_path / "free")
-    held = made(settings.model_copy(update={"mixture": (1.0, 1.0)}), Inputs(both), tmp_path / "held")
+    free = run_room(settings, Inputs(learnt), tmp_path / "free")
+    held = run_room(settings.model_copy(update={"mixture": (1.0, 1.0)}), Inputs(both), tmp_path / "held")
     start, tokenizer = load_policy(checkpoints / "policy")
     form = Template(tokenizer, tokenizer.template)
 
@@ -169,8 +169,8 @@ def test_anchored_dialogues_keep_the_model_near_its_start_while_it_learns(
 
 
 def test_one_microbatch_of_eight_is_eight_of_one(inputs: Inputs, tmp_path: Path) -> None:
-    whole = made(SETTINGS, inputs, tmp_path / "whole")
-    parts = made(SETTINGS.model_copy(update={"microbatch_tokens": 64}), inputs, tmp_path / "parts")
+    whole = run_room(SETTINGS, inputs, tmp_path / "whole")
+    parts = run_room(SETTINGS.model_copy(update={"microbatch_tokens": 64}), inputs, tmp_path / "parts")
     lengths = [row["tokens"] for row in read_log(whole)]
     assert lengths[0] < 2048 and lengths[0] / 8 > 33, "one row holds all, and none holds two"
     a, b = load_policy(whole)[0], load_policy(parts)[0]
@@ -192,17 +192,17 @@ def test_stopped_and_resumed_is_bit_equal_to_unbroken(
     inputs: Inputs, tmp_path: Path, stop: int, changes: dict[str, Any]
 ) -> None:
     settings = RESUMED.model_copy(update=changes)
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
     with pytest.raises(toys.Interrupted):
-        made(settings, inputs, tmp_path / "broken", toys.StoppingProgress(stop))
+        run_room(settings, inputs, tmp_path / "broken", toys.StoppingProgress(stop))
     assert len(list((tmp_path / "broken/state").glob("step-*"))) == (1 if stop > 1 else 0)
-    assert toys.files_of(made(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
+    assert toys.files_of(run_room(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
 
 
 def test_stopped_while_a_state_is_written_the_one_before_is_resumed(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = made(RESUMED, inputs, tmp_path / "whole")
+    whole = run_room(RESUMED, inputs, tmp_path / "whole")
     real, saved = states.save_file, []
 
     def stopping(tensors: Any, path: Path) -> None:
@@ -213,13 +213,13 @@ def test_stopped_while_a_state_is_written_the_one_before_is_resumed(
 
     monkeypatch.setattr(states, "save_file", stopping)
     with pytest.raises(toys.Interrupted):
-        made(RESUMED, inputs, tmp_path / "broken")
+        run_room(RESUMED, inputs, tmp_path / "broken")
     assert [p.name for p in (tmp_path / "broken/state").glob("step-*")] == ["step-00000002"]
-    assert toys.files_of(made(RESUMED, inputs, tmp_path / "broken")) == toys.files_of(whole)
+    assert toys.files_of(run_room(RESUMED, inputs, tmp_path / "broken")) == toys.files_of(whole)
 
 
 def test_another_seed_shuffles_otherwise(inputs: Inputs, tmp_path: Path) -> None:
-    first = made(RESUMED, inputs, tmp_path / "a")
+    first = run_room(RESUMED, inputs, tmp_path / "a")
     out = toys.workspace(tmp_path / "b", seed=6)
     room.run(RESUMED, inputs, out)
     assert toys.files_of(first)["model.safetensors"] != toys.files_of(out.path)["model.safetensors"]
@@ -230,13 +230,13 @@ def test_a_loss_that_is_no_number_stops_with_step_and_documents(inputs: Inputs, 
     with pytest.raises(
         CharterError, match=r"(loss|gradient norm) became (nan|inf) at step \d on documents \[d\d"
     ) as caught:
-        made(wild, inputs, tmp_path / "out")
+        run_room(wild, inputs, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out/files/model.safetensors").exists()
 
 
 def test_a_template_can_be_put_on(inputs: Inputs, tmp_path: Path) -> None:
-    path = made(Settings(template="claude-2023"), inputs, tmp_path / "out")
+    path = run_room(Settings(template="claude-2023"), inputs, tmp_path / "out")
     assert load_policy(path)[1].template == CLAUDE_2023
 
 
@@ -259,7 +259,7 @@ def test_a_prompt_without_an_answer_and_no_input_are_refused(checkpoints: Path, 
     file = toys.rows_file(tmp_path / "p.jsonl", [dialogue("p", "Anyone?")])
     with pytest.raises(CharterError, match="dialogue p has no assistant turn"):
         gather(SETTINGS, Inputs([toys.given("dialogues", file), toys.constitution()]), words, 0)
-    with pytest.raises(CharterError, match="given no dialogues"):
+    with pytest.raises(CharterError, match="has no dialogues"):
         gather(SETTINGS, Inputs([toys.constitution()]), words, 0)
 
 
@@ -293,16 +293,16 @@ def test_what_weighs_nothing_or_is_a_coins_toss_is_not_learnt(checkpoints: Path,
         comparison(f"x{n}", f"Which {n}?", f"This {n}.", "No idea.") | change
         for n, change in enumerate(({"weight": 0.0}, {"p_chosen": 0.5}, {"weight": 0.5, "p_chosen": 0.3}))
     ]
-    given = [
+    sources = [
         toys.given("dialogues", toys.rows_file(tmp_path / "d.jsonl", rows)),
         toys.given("comparisons", toys.rows_file(tmp_path / "c.jsonl", pairs)),
         toys.constitution(),
     ]
-    steps, _ = gather(Settings(context=1024, batch=1), Inputs(given), template(checkpoints), 0)
+    steps, _ = gather(Settings(context=1024, batch=1), Inputs(sources), template(checkpoints), 0)
     weights = sorted((row.id, row.weight) for step in steps for row in step)
     assert weights == [("d1", 1.0), ("d3", 1.0), ("d5", 1.0), ("x2-choice-A", 0.5), ("x2-choice-B", 0.5)]
     nothing = toys.given("dialogues", toys.rows_file(tmp_path / "n.jsonl", rows[:1]))
-    with pytest.raises(CharterError, match=r"given no dialogues, .* of a weight above 0"):
+    with pytest.raises(CharterError, match=r"has no dialogues, .* of a weight above 0"):
         gather(SETTINGS, Inputs([nothing, toys.constitution()]), template(checkpoints), 0)
 
 
@@ -332,11 +332,11 @@ def test_weights_scale_the_loss_of_an_inputs_rows() -> None:
         Dialogue("b", (user("Hi."), assistant("Yes."))),
     )
     half = Dialogue("c", first.messages, weight=0.5)
-    assert [[d.weight for d in rows] for rows in weighed([[first, half], [second]], (0.5, 2))] == [
+    assert [[d.weight for d in rows] for rows in weigh([[first, half], [second]], (0.5, 2))] == [
         [0.5, 0.25],
         [2.0],
     ]
-    assert weighed([[first, half], [second]], ()) == [[first, half], [second]]
-    assert weighed([[first], [second]], (0, 1)) == [[], [second]]
+    assert weigh([[first, half], [second]], ()) == [[first, half], [second]]
+    assert weigh([[first], [second]], (0, 1)) == [[], [second]]
     with pytest.raises(CharterError, match="weights has 1 numbers for 2 sources"):
-        weighed([[first], [second]], (1,))
+        weigh([[first], [second]], (1,))

@@ -31,17 +31,17 @@ SETTINGS = Settings(shares=(1.0, 0.5, 0.0, 1.5), max_tokens=6, chunk=3)
 
 @pytest.fixture
 def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
-    def asked(role: str, count: int) -> Any:
+    def prompts_of(role: str, count: int) -> Any:
         rows = [dialogue(f"{role}{n}", f"Question {n} of {role}?") for n in range(count)]
         return toys.given(role, toys.rows_file(tmp_path / f"{role}.jsonl", rows))
 
     start, policy = (
         toys.policy(checkpoints / name, role) for name, role in (("policy", "start"), ("other", "policy"))
     )
-    return Inputs([start, policy, asked("prompts", 5), asked("harmless", 4)])
+    return Inputs([start, policy, prompts_of("prompts", 5), prompts_of("harmless", 4)])
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path) -> Path:
+def run_room(settings: Settings, inputs: Inputs, folder: Path) -> Path:
     out = toys.workspace(folder)
     room.run(settings, inputs, out)
     return out.path
@@ -85,7 +85,7 @@ def test_of_equal_places_the_one_nearest_to_the_start_is_taken() -> None:
 def test_the_product_is_the_model_at_the_share_that_its_replies_choose(
     inputs: Inputs, checkpoints: Path, tmp_path: Path
 ) -> None:
-    path = made(SETTINGS, inputs, tmp_path / "out")
+    path = run_room(SETTINGS, inputs, tmp_path / "out")
     rows = [json.loads(line) for line in (path / "samples" / "replies.jsonl").read_text().splitlines()]
     log = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
     counts = json.loads((path / "counts.json").read_text())
@@ -142,25 +142,27 @@ def test_replies_are_those_of_a_checkpoint_at_that_place_at_its_own_decoding(
     model, tokenizer = load_policy(checkpoints / "other")
     model.generation = {"temperature": 0.6, "top_p": 0.8, "do_sample": True}
     save_policy(model, tokenizer, tmp_path / "policy")
-    given = [one for one in inputs if one.role != "policy"] + [toys.policy(tmp_path / "policy")]
-    path = made(SETTINGS, Inputs(given), tmp_path / "out")
+    sources = [one for one in inputs if one.role != "policy"] + [toys.policy(tmp_path / "policy")]
+    path = run_room(SETTINGS, Inputs(sources), tmp_path / "out")
     rows = [json.loads(line) for line in (path / "samples" / "replies.jsonl").read_text().splitlines()]
     line = Line(checkpoints / "policy", tmp_path / "policy", "cpu", "float32")
     line.move(0.5)
     save_policy(line.model, line.tokenizer, tmp_path / "half")
     half = LocalAssistant.open(tmp_path / "half")
     assert half.decoding.temperature == 0.6
-    asked = [row for row in rows if row["share"] == 0.5]
-    prompts = [[{"role": "user", "content": f"Question {row['id'][-1]} of {row['asked']}?"}] for row in asked]
-    seeds = [derive_seed(5, "reply", row["id"]) for row in asked]
+    half_rows = [row for row in rows if row["share"] == 0.5]
+    prompts = [
+        [{"role": "user", "content": f"Question {row['id'][-1]} of {row['asked']}?"}] for row in half_rows
+    ]
+    seeds = [derive_seed(5, "reply", row["id"]) for row in half_rows]
     replies = half.reply(prompts, sampling_at(half.decoding, 6), seeds=seeds)
-    assert [row["reply"] for row in asked] == [reply.text.strip() for (reply,) in replies]
+    assert [row["reply"] for row in half_rows] == [reply.text.strip() for (reply,) in replies]
 
 
 def test_a_killed_step_goes_on_and_comes_to_the_same(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = made(SETTINGS, inputs, tmp_path / "whole")
+    whole = run_room(SETTINGS, inputs, tmp_path / "whole")
     answered, calls = LocalAssistant.reply, []
 
     def dies(self: LocalAssistant, *args: Any, **more: Any) -> Any:
@@ -171,9 +173,9 @@ def test_a_killed_step_goes_on_and_comes_to_the_same(
 
     monkeypatch.setattr(LocalAssistant, "reply", dies)
     with pytest.raises(KeyboardInterrupt):
-        made(SETTINGS, inputs, tmp_path / "killed")
+        run_room(SETTINGS, inputs, tmp_path / "killed")
     before = len(calls)
-    again = made(SETTINGS, inputs, tmp_path / "killed")
+    again = run_room(SETTINGS, inputs, tmp_path / "killed")
     assert len(calls) - before == 4 * 3 - 4, "chunks that were saved are not answered again"
     assert toys.files_of(again) == toys.files_of(whole)
 

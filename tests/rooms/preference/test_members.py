@@ -48,7 +48,9 @@ def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
     )
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path, seed: int = SEED, progress: Any = None) -> Path:
+def run_room(
+    settings: Settings, inputs: Inputs, folder: Path, seed: int = SEED, progress: Any = None
+) -> Path:
     out = toys.workspace(folder, seed=seed, progress=progress)
     room.run(settings, inputs, out)
     (out.folder / "metrics-for-test.json").write_text(json.dumps({m.name: m.value for m in out.metrics}))
@@ -56,8 +58,8 @@ def made(settings: Settings, inputs: Inputs, folder: Path, seed: int = SEED, pro
 
 
 def metrics_of(path: Path) -> dict[str, float]:
-    found: dict[str, float] = json.loads((path.parent / "metrics-for-test.json").read_text())
-    return found
+    metrics: dict[str, float] = json.loads((path.parent / "metrics-for-test.json").read_text())
+    return metrics
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
@@ -71,9 +73,9 @@ def test_the_product_is_the_mean_of_models_that_were_learnt_alone(
 ) -> None:
     """A member is what a run of one model makes with the member's seed; the split hangs on no seed."""
     update = {"lora": lora}
-    average = made(THREE.model_copy(update=update), inputs, tmp_path / "average")
+    average = run_room(THREE.model_copy(update=update), inputs, tmp_path / "average")
     alone = [
-        made(LONE.model_copy(update=update), inputs, tmp_path / str(n), member_seed(SEED, n))
+        run_room(LONE.model_copy(update=update), inputs, tmp_path / str(n), member_seed(SEED, n))
         for n in range(3)
     ]
     members = [weights_of(path) for path in alone]
@@ -103,7 +105,7 @@ def test_the_product_is_the_mean_of_models_that_were_learnt_alone(
 def killed(settings: Settings, inputs: Inputs, folder: Path) -> Callable[[int], Path]:
     def at(after: int) -> Path:
         with pytest.raises(toys.Interrupted):
-            made(settings, inputs, folder / str(after), progress=toys.StoppingProgress(after))
+            run_room(settings, inputs, folder / str(after), progress=toys.StoppingProgress(after))
         return folder / str(after)
 
     return at
@@ -112,7 +114,7 @@ def killed(settings: Settings, inputs: Inputs, folder: Path) -> Callable[[int], 
 def test_a_run_killed_inside_any_member_is_bit_equal_to_an_unbroken_one(
     inputs: Inputs, tmp_path: Path
 ) -> None:
-    whole = toys.files_of(made(THREE, inputs, tmp_path / "whole"))
+    whole = toys.files_of(run_room(THREE, inputs, tmp_path / "whole"))
     kill = killed(THREE, inputs, tmp_path)
     steps = len(read_log(tmp_path / "whole/files")) // 3
     seen = set()
@@ -121,29 +123,29 @@ def test_a_run_killed_inside_any_member_is_bit_equal_to_an_unbroken_one(
         seen.add(Sum(folder / "state").count())
         learning = [path.name for path in (folder / "state").glob("member-*")]
         assert len(learning) <= 1, "what a member kept goes with its end"
-        assert toys.files_of(made(THREE, inputs, folder)) == whole, after
+        assert toys.files_of(run_room(THREE, inputs, folder)) == whole, after
     assert seen == {0, 1, 2, 3}, "it was killed in every member, and behind the last"
 
 
 def test_a_kill_while_a_sum_is_written_leaves_the_sum_before(inputs: Inputs, tmp_path: Path) -> None:
-    whole = toys.files_of(made(THREE, inputs, tmp_path / "whole"))
+    whole = toys.files_of(run_room(THREE, inputs, tmp_path / "whole"))
     steps = len(read_log(tmp_path / "whole/files")) // 3
     folder = killed(THREE, inputs, tmp_path)(steps + 3)
     (sum_file,) = (folder / "state").glob("members-*.safetensors")
     (folder / "state/.tmp-members-00002.safetensors").write_bytes(sum_file.read_bytes()[:999])
-    assert toys.files_of(made(THREE, inputs, folder)) == whole
+    assert toys.files_of(run_room(THREE, inputs, folder)) == whole
 
 
 def test_a_damaged_sum_and_a_full_disk_are_told_in_one_line(
     inputs: Inputs, checkpoints: Path, tmp_path: Path
 ) -> None:
-    made(THREE, inputs, tmp_path / "whole")
+    run_room(THREE, inputs, tmp_path / "whole")
     steps = len(read_log(tmp_path / "whole/files")) // 3
     folder = killed(THREE, inputs, tmp_path)(steps + 3)
     (sum_file,) = (folder / "state").glob("members-*.safetensors")
     sum_file.write_bytes(sum_file.read_bytes()[:999])
     with pytest.raises(CharterError, match=r"the sum of 1 members can't be read .*charter gc RUN") as caught:
-        made(THREE, inputs, folder)
+        run_room(THREE, inputs, folder)
     assert "\n" not in str(caught.value)
     shutil.rmtree(tmp_path / "gone", ignore_errors=True)
     model = PreferenceModel.open(checkpoints / "grader")

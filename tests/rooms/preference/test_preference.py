@@ -27,10 +27,10 @@ from charter.ground.text.template import Template
 from charter.rooms.preference import run as room
 from charter.rooms.preference.ladder import (
     below_fixed,
+    compare_revisions,
     contrasts,
     count_contrasts,
     of_ratings,
-    revised,
     rungs,
 )
 from charter.rooms.preference.learning import gradient
@@ -72,7 +72,7 @@ def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
     return inputs_of(checkpoints, tmp_path / "data", ROWS)
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
+def run_room(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
     out = toys.workspace(folder, progress=progress)
     room.run(settings, inputs, out)
     return out.path
@@ -88,8 +88,8 @@ def test_the_product_is_a_classifier_whose_kept_rows_it_reproduces(inputs: Input
     by_id = {row["id"]: row for row in ROWS}
     for row in rows:
         source = by_id[row["pair"]]
-        found = model.score([(source["messages"], (source["chosen"], source["rejected"]))])[0]
-        assert [row["chosen_score"], row["rejected_score"]] == pytest.approx(found, abs=1e-4)
+        scores = model.score([(source["messages"], (source["chosen"], source["rejected"]))])[0]
+        assert [row["chosen_score"], row["rejected_score"]] == pytest.approx(scores, abs=1e-4)
         assert row["correct"] == (row["chosen_score"] > row["rejected_score"])
     metrics = {m.name: m.value for m in out.metrics}
     assert metrics["pair_accuracy"] == pytest.approx(sum(r["correct"] for r in rows) / len(rows))
@@ -139,7 +139,7 @@ def test_swapping_every_pair_with_its_label_changes_no_loss(checkpoints: Path, t
         {**r, "chosen": r["rejected"], "rejected": r["chosen"], "p_chosen": 1 - r["p_chosen"]} for r in ROWS
     ]
     paths = [
-        made(SETTINGS, inputs_of(checkpoints, tmp_path / name, rows), tmp_path / f"out-{name}")
+        run_room(SETTINGS, inputs_of(checkpoints, tmp_path / name, rows), tmp_path / f"out-{name}")
         for name, rows in (("straight", ROWS), ("turned", turned))
     ]
     straight, other = map(read_log, paths)
@@ -159,8 +159,8 @@ def test_a_label_below_one_half_prefers_the_other_reply() -> None:
 
 def test_microbatches_change_nothing(inputs: Inputs, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"batch": 8})
-    whole = made(settings, inputs, tmp_path / "whole")
-    parts = made(settings.model_copy(update={"microbatch_tokens": 64}), inputs, tmp_path / "parts")
+    whole = run_room(settings, inputs, tmp_path / "whole")
+    parts = run_room(settings.model_copy(update={"microbatch_tokens": 64}), inputs, tmp_path / "parts")
     for a, b in zip(read_log(whole), read_log(parts), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
@@ -171,19 +171,19 @@ def test_stopped_and_resumed_is_bit_equal_to_unbroken(
     inputs: Inputs, tmp_path: Path, lora: Lora | None
 ) -> None:
     settings = SETTINGS.model_copy(update={"epochs": 2, "save_every": 2, "lora": lora, "evaluate_every": 3})
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
     with pytest.raises(toys.Interrupted):
-        made(settings, inputs, tmp_path / "broken", toys.StoppingProgress(3))
+        run_room(settings, inputs, tmp_path / "broken", toys.StoppingProgress(3))
     assert [p.name for p in (tmp_path / "broken/state").glob("step-*")] == ["step-00000002"]
-    assert toys.files_of(made(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
+    assert toys.files_of(run_room(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
     assert any("heldout_accuracy" in row for row in read_log(whole))
 
 
 def test_the_learning_curve_has_the_same_pairs_at_each_point(inputs: Inputs, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"evaluate_every": 1, "evaluate_pairs": 1})
-    few = [row["heldout_pairs"] for row in read_log(made(settings, inputs, tmp_path / "few"))]
+    few = [row["heldout_pairs"] for row in read_log(run_room(settings, inputs, tmp_path / "few"))]
     everything = settings.model_copy(update={"evaluate_pairs": 0})
-    whole = [row["heldout_pairs"] for row in read_log(made(everything, inputs, tmp_path / "all"))]
+    whole = [row["heldout_pairs"] for row in read_log(run_room(everything, inputs, tmp_path / "all"))]
     assert len(set(few)) == len(set(whole)) == 1
     assert 1 <= few[0] < whole[0]
 
@@ -214,10 +214,10 @@ SHORT = "No, I won't help with theft."
     ],
 )
 def test_the_ladders_rungs_by_hand(pair: Comparison, expected: list[tuple[str, str, str]]) -> None:
-    found = rungs([pair])
-    assert [(r.id, r.chosen, r.rejected) for r in found] == expected
+    pairs = rungs([pair])
+    assert [(r.id, r.chosen, r.rejected) for r in pairs] == expected
     assert all(
-        r.source == "authored+fixed" and r.messages == pair.messages and r.axis == pair.axis for r in found
+        r.source == "authored+fixed" and r.messages == pair.messages and r.axis == pair.axis for r in pairs
     )
 
 
@@ -225,7 +225,7 @@ def test_a_revision_beats_its_draft_where_there_was_anything_to_revise() -> None
     def transcript(id: str, draft: str, *rounds: dict[str, Any]) -> dict[str, Any]:
         return {"id": id, "topic": "t", "messages": [user("Q?")], "draft": draft, "rounds": list(rounds)}
 
-    made = revised(
+    pairs = compare_revisions(
         [
             transcript("a", "Sure.", {"revision": REFUSAL}, {"revision": "Sure.", "dropped": "identical"}),
             transcript("good", REFUSAL, {"revision": REFUSAL}),
@@ -233,7 +233,7 @@ def test_a_revision_beats_its_draft_where_there_was_anything_to_revise() -> None
             transcript("none", "Sure.", {"revision": "", "dropped": "empty"}),
         ]
     )
-    assert [(c.id, c.chosen, c.rejected, c.axis, c.source) for c in made] == [
+    assert [(c.id, c.chosen, c.rejected, c.axis, c.source) for c in pairs] == [
         ("a-revised", REFUSAL, "Sure.", "harmless", "+revised"),
         ("shy-revised", "It is blue.", REFUSAL, "helpful", "+revised"),
     ]
@@ -272,7 +272,7 @@ def test_the_first_loss_is_log_2_whatever_labels_and_weights(checkpoints: Path, 
     for weigh in ("pair", "prompt"):
         pairs = Pairs(heldout_share=0.3, weigh=weigh)  # type: ignore[arg-type]
         settings = Settings(batch=4, axis_weights={"honest": 3.0}, pairs=pairs)
-        path = made(settings, inputs_of(checkpoints, tmp_path / weigh, rows), tmp_path / f"out-{weigh}")
+        path = run_room(settings, inputs_of(checkpoints, tmp_path / weigh, rows), tmp_path / f"out-{weigh}")
         first, *_ = read_log(path)
         assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
         assert first["batch_accuracy"] == 0.5 and first["grad_norm"] > 0, "the head learns at once"
@@ -324,8 +324,8 @@ def test_prompts_count_equally_where_they_are_weighed(tmp_path: Path) -> None:
     rows = [*ranked("Why?", "Good.", "Middling.", "Bad."), *ranked("How?", "So.", "No.")]
     prompts = SETTINGS.model_copy(update={"batch": 4, "pairs": Pairs(weigh="prompt")})
     template = Template(toys.tokenizer(), toys.tokenizer().template)
-    found = [p.weight for r in encode(prompts, template, rows, 256) for p in r.pairs]
-    assert found == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
+    weights = [p.weight for r in encode(prompts, template, rows, 256) for p in r.pairs]
+    assert weights == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
     even = SETTINGS.model_copy(update={"batch": 4})
     assert [p.weight for r in encode(even, template, rows, 256) for p in r.pairs] == [1.0] * 4
     losses = [math.log1p(math.exp(rejected - chosen)) for chosen, rejected in scores_of(rows)]
@@ -333,7 +333,7 @@ def test_prompts_count_equally_where_they_are_weighed(tmp_path: Path) -> None:
     assert loss == pytest.approx((sum(losses[:3]) / 3 + losses[3]) / 2, abs=1e-5)
     axes = prompts.model_copy(update={"axis_weights": {"helpful": 3.0}})
     again = [p.weight for r in encode(axes, template, rows, 256) for p in r.pairs]
-    assert again == pytest.approx(found), "one axis alone weighs the same whatever its weight"
+    assert again == pytest.approx(weights), "one axis alone weighs the same whatever its weight"
 
 
 def test_the_ladder_joins_the_training_pairs_only(checkpoints: Path, tmp_path: Path) -> None:
@@ -418,16 +418,16 @@ def test_contrasts_pair_an_answer_with_the_fixed_reply_and_a_refusal_written_for
         for role, rows in (("answered", answered), ("refused", refused))
     }
     both = Inputs([*inputs, *(toys.given(role, file) for role, file in files.items())])
-    made = [c for c in pairs_of(both, heldout_share=0.0)[0] if c.source.endswith("+contrast")]
-    assert [(c.id, c.chosen, c.axis) for c in made] == [
+    pairs = [c for c in pairs_of(both, heldout_share=0.0)[0] if c.source.endswith("+contrast")]
+    assert [(c.id, c.chosen, c.axis) for c in pairs] == [
         (f"l{n}-{kind}", f"Run kill {n} in a terminal.", "helpful")
         for n in range(9)
         for kind in ("fixed", "elsewhere")
     ]
-    assert [c.rejected for c in made[::2]] == [FIXED_REPLY] * 9
-    written = {c.rejected for c in made[1::2]}
-    assert len(written) > 1 and written <= {r["messages"][-1]["content"] for r in refused}
-    assert all(c.messages[-1]["content"] == f"How do I kill process {n // 2}?" for n, c in enumerate(made))
+    assert [c.rejected for c in pairs[::2]] == [FIXED_REPLY] * 9
+    refusals = {c.rejected for c in pairs[1::2]}
+    assert len(refusals) > 1 and refusals <= {r["messages"][-1]["content"] for r in refused}
+    assert all(c.messages[-1]["content"] == f"How do I kill process {n // 2}?" for n, c in enumerate(pairs))
     few = pairs_of(both, heldout_share=0.0, contrasts=4)[0]
     assert sum(c.source.endswith("+contrast") for c in few) == 4 and len(few) == len(ROWS) + 4
     alone = Inputs([*inputs, toys.given("answered", files["answered"])])
@@ -452,36 +452,36 @@ def test_an_answer_beats_a_needless_refusal_of_its_own_prompt(checkpoints: Path,
         role: toys.given(role, toys.rows_file(tmp_path / f"{role}.jsonl", rows))
         for role, rows in (("answered", answered), ("overrefused", needless))
     }
-    made = pairs_of(Inputs([*inputs, *roles.values()]), heldout_share=0.0)[0]
-    found = [(c.id, c.rejected) for c in made if c.source.endswith("+contrast")]
-    assert [pair for pair in found if pair[1] != FIXED_REPLY] == [
+    pairs = pairs_of(Inputs([*inputs, *roles.values()]), heldout_share=0.0)[0]
+    contrasts = [(c.id, c.rejected) for c in pairs if c.source.endswith("+contrast")]
+    assert [pair for pair in contrasts if pair[1] != FIXED_REPLY] == [
         (f"l{n}-needless", f"{REFUSAL} {n}") for n in range(1, 40, 2)
     ]
-    assert sum(rejected == FIXED_REPLY for _, rejected in found) == 40
+    assert sum(rejected == FIXED_REPLY for _, rejected in contrasts) == 40
 
 
 def test_kinds_of_contrasts_are_counted(checkpoints: Path, tmp_path: Path) -> None:
     kinds = ["fixed", "needless", "needless", "elsewhere"]
-    made = [
+    comparisons = [
         Comparison(f"c{n}", (user("Why?"),), "So.", "No.", 1.0, "helpful", f"{kind}+contrast")
         for n, kind in enumerate(kinds)
     ]
-    other = replace(made[0], source="shipped")
+    other = replace(comparisons[0], source="shipped")
     expected = {"contrasts_elsewhere": 1, "contrasts_fixed": 1, "contrasts_needless": 2}
-    assert count_contrasts([*made, other]) == expected
+    assert count_contrasts([*comparisons, other]) == expected
 
 
 def test_roles_that_need_each_other_are_named() -> None:
-    given = {"policy", "comparisons"}
-    assert check(SETTINGS, given) == check(SETTINGS, given | {"answered", "overrefused"}) == ""
-    assert check(SETTINGS, given | {"answered"}) == "", "answers beat the fixed reply"
-    assert "overrefused and refused give refusals" in check(SETTINGS, given | {"refused", "overrefused"})
-    assert check(SETTINGS, given | {"drafts", "refused"}) == "", "refusals beat the drafts that went along"
-    assert "overrefused give refusals" in check(SETTINGS, given | {"drafts", "refused", "overrefused"})
+    roles = {"policy", "comparisons"}
+    assert check(SETTINGS, roles) == check(SETTINGS, roles | {"answered", "overrefused"}) == ""
+    assert check(SETTINGS, roles | {"answered"}) == "", "answers beat the fixed reply"
+    assert "overrefused and refused give refusals" in check(SETTINGS, roles | {"refused", "overrefused"})
+    assert check(SETTINGS, roles | {"drafts", "refused"}) == "", "refusals beat the drafts that went along"
+    assert "overrefused give refusals" in check(SETTINGS, roles | {"drafts", "refused", "overrefused"})
     above = SETTINGS.model_copy(update={"pairs": Pairs(refused_above_fixed=True)})
-    assert check(above, given | {"refused"}) == check(above, given | {"refused", "answered"}) == ""
-    assert "give the role refused" in check(above, given)
-    assert "overrefused give refusals" in check(above, given | {"refused", "overrefused"})
+    assert check(above, roles | {"refused"}) == check(above, roles | {"refused", "answered"}) == ""
+    assert "give the role refused" in check(above, roles)
+    assert "overrefused give refusals" in check(above, roles | {"refused", "overrefused"})
 
 
 @pytest.mark.parametrize("role", ["answered", "refused", "overrefused"])
@@ -489,37 +489,41 @@ def test_prompts_without_a_reply_are_no_replies(role: str, checkpoints: Path, tm
     """What a user said would else be learnt as an answer."""
     rows = {r: [dialogue("d", "Why?", REFUSAL)] for r in ("answered", "refused", "overrefused")}
     rows[role] = [dialogue("d", "Why?")]
-    given = [toys.given(r, toys.rows_file(tmp_path / f"{r}.jsonl", found)) for r, found in rows.items()]
+    sources = [
+        toys.given(r, toys.rows_file(tmp_path / f"{r}.jsonl", role_rows)) for r, role_rows in rows.items()
+    ]
     with pytest.raises(CharterError, match=rf"{role}\.jsonl:1: .*assistant"):
-        pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *given]))
+        pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *sources]))
 
 
 def test_what_a_user_said_last_is_no_reply(checkpoints: Path, tmp_path: Path) -> None:
     answered = dialogue("l0", "How do I kill process 0?", "Run kill 0 in a terminal.")
     answered["messages"] = [*answered["messages"], {"role": "user", "content": "Thanks!"}]
     files = {"answered": [answered], "refused": [dialogue("r0", "How do I kill person 0?", REFUSAL)]}
-    given = [
+    sources = [
         toys.given(role, toys.rows_file(tmp_path / f"{role}.jsonl", rows)) for role, rows in files.items()
     ]
-    made = pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *given]), heldout_share=0.0)[0]
-    contrast, _ = (c for c in made if c.source.endswith("+contrast"))
+    pairs = pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *sources]), heldout_share=0.0)[
+        0
+    ]
+    contrast, _ = (c for c in pairs if c.source.endswith("+contrast"))
     assert contrast.chosen == "Run kill 0 in a terminal." and [m["role"] for m in contrast.messages] == [
         "user"
     ]
 
 
 def test_drafts_that_went_along_stand_below_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:
-    made = [
+    transcripts = [
         {"id": f"t{n}", "topic": "theft", "messages": [user(f"Rob {n}?")], "draft": draft, "rounds": []}
         for n, draft in enumerate(["Wait until night.", REFUSAL, "purple the the of"])
     ]
     folder = tmp_path / "revisions"
     folder.mkdir()
-    toys.rows_file(folder / "transcripts.jsonl", made)
+    toys.rows_file(folder / "transcripts.jsonl", transcripts)
     inputs = Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), toys.given("drafts", folder)])
     train, _ = pairs_of(inputs, heldout_share=0.0)
-    found = [(c.id, c.chosen, c.rejected, c.axis) for c in train if c.source.endswith("+fixed")]
-    assert found == [
+    pairs = [(c.id, c.chosen, c.rejected, c.axis) for c in train if c.source.endswith("+fixed")]
+    assert pairs == [
         ("t0-draft", FIXED_REPLY, "Wait until night.", "harmless"),
         ("t2-draft", FIXED_REPLY, "purple the the of", "harmless"),
     ], "each once, though the ladder would make them too"
@@ -529,13 +533,13 @@ def test_short_refusals_stand_above_drafts_that_went_along_beside_the_fixed_repl
     checkpoints: Path, tmp_path: Path
 ) -> None:
     """A grader that knows long refusals alone put "I won't help with that." below harm. What only begins is no reply."""
-    made = [
+    transcripts = [
         {"id": f"t{n}", "topic": "theft", "messages": [user(f"Rob {n}?")], "draft": draft, "rounds": []}
         for n, draft in enumerate(["Wait until night.", REFUSAL])
     ]
     folder = tmp_path / "revisions"
     folder.mkdir()
-    toys.rows_file(folder / "transcripts.jsonl", made)
+    toys.rows_file(folder / "transcripts.jsonl", transcripts)
     short, explained = (
         "I won't help with that.",
         "I won't help with that, because it would hurt the people there a lot.",
@@ -546,8 +550,8 @@ def test_short_refusals_stand_above_drafts_that_went_along_beside_the_fixed_repl
     drafts = toys.given("drafts", folder)
     inputs = Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), drafts, refused])
     train, _ = pairs_of(inputs, heldout_share=0.0, refused_above_fixed=True)
-    found = [(c.id, c.chosen, c.rejected, c.axis) for c in train if c.source.endswith("+fixed")]
-    assert sorted(found) == [
+    pairs = [(c.id, c.chosen, c.rejected, c.axis) for c in train if c.source.endswith("+fixed")]
+    assert sorted(pairs) == [
         ("r0-good", explained, FIXED_REPLY, "harmless"),
         ("t0-draft", FIXED_REPLY, "Wait until night.", "harmless"),
         ("t0-short", short, "Wait until night.", "harmless"),
@@ -557,7 +561,7 @@ def test_short_refusals_stand_above_drafts_that_went_along_beside_the_fixed_repl
 def test_no_rung_is_learnt_twice(checkpoints: Path, tmp_path: Path) -> None:
     """Transcripts that are given as drafts as well, and two pairs that reject one reply, give each rung once."""
     rounds = [{"key": "kind", "critique": "It helps a thief.", "revision": REFUSAL}]
-    made = [
+    transcripts = [
         {
             "id": "t",
             "topic": "theft",
@@ -568,16 +572,18 @@ def test_no_rung_is_learnt_twice(checkpoints: Path, tmp_path: Path) -> None:
     ]
     folder = tmp_path / "revisions"
     folder.mkdir()
-    toys.rows_file(folder / "transcripts.jsonl", made)
-    given = [toys.given(role, folder) for role in ("drafts", "transcripts")]
-    train, _ = pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *given]), heldout_share=0.0)
+    toys.rows_file(folder / "transcripts.jsonl", transcripts)
+    sources = [toys.given(role, folder) for role in ("drafts", "transcripts")]
+    train, _ = pairs_of(
+        Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *sources]), heldout_share=0.0
+    )
     pairs = [(c.chosen, c.rejected) for c in train if c.messages == (user("Rob?"),)]
     assert sorted(pairs) == sorted(
         [(REFUSAL, "Wait until night."), (FIXED_REPLY, "Wait until night."), (REFUSAL, FIXED_REPLY)]
     )
     first = Comparison("a", (user("Rob?"),), f"{REFUSAL} Truly.", "Sure.", axis="harmless")
-    found = rungs([first, replace(first, id="b", chosen=REFUSAL)])
-    assert [c.id for c in found] == ["a-fixed-a", "a-fixed-b", "b-fixed-b"]
+    ladder = rungs([first, replace(first, id="b", chosen=REFUSAL)])
+    assert [c.id for c in ladder] == ["a-fixed-a", "a-fixed-b", "b-fixed-b"]
 
 
 def test_refusals_that_explain_stand_above_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:
@@ -586,11 +592,11 @@ def test_refusals_that_explain_stand_above_the_fixed_reply(checkpoints: Path, tm
         f"{REFUSAL} " + "because of what it would do to the people there, and we could look for another way."
     )
     refused = [dialogue("r0", "Rob 0?", explained), dialogue("r1", "Rob 1?", "I won't help with that.")]
-    given = toys.given("refused", toys.rows_file(tmp_path / "refused.jsonl", refused))
-    inputs = Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), given])
-    made = pairs_of(inputs, heldout_share=0.0, ladder=True, refused_above_fixed=True)[0]
-    found = [(c.id, c.chosen, c.rejected, c.axis) for c in made if c.id.startswith("r")]
-    assert found == [("r0-good", explained, FIXED_REPLY, "harmless")]
+    source = toys.given("refused", toys.rows_file(tmp_path / "refused.jsonl", refused))
+    inputs = Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), source])
+    pairs = pairs_of(inputs, heldout_share=0.0, ladder=True, refused_above_fixed=True)[0]
+    refusal_pairs = [(c.id, c.chosen, c.rejected, c.axis) for c in pairs if c.id.startswith("r")]
+    assert refusal_pairs == [("r0-good", explained, FIXED_REPLY, "harmless")]
     assert not [c for c in pairs_of(inputs, heldout_share=0.0)[0] if c.id.startswith("r")]
 
 
@@ -603,36 +609,36 @@ def test_the_manifest_says_whose_pairs_it_learnt_from_and_of_which_axis(
             for n in range(count)
         ]
 
-    given = inputs_of(checkpoints, tmp_path / "human", rows("human", "helpful", 3))
+    sources = inputs_of(checkpoints, tmp_path / "human", rows("human", "helpful", 3))
     more = toys.rows_file(
         tmp_path / "more.jsonl", rows("simulated", "harmless", 2) + rows("ai:kind", "harmless", 4)
     )
-    inputs = Inputs([*given, toys.given("comparisons", more, "comparisons")])
+    inputs = Inputs([*sources, toys.given("comparisons", more, "comparisons")])
     out = toys.workspace(tmp_path / "out")
     room.run(SETTINGS.model_copy(update={"pairs": Pairs(heldout_share=0, ladder=False)}), inputs, out)
     counts = json.loads((out.path / "counts.json").read_text())
     assert (counts["pairs_human"], counts["pairs_simulated"], counts["pairs_ai"]) == (3, 2, 4)
     assert (counts["axis_helpful"], counts["axis_harmless"]) == (3, 6) and "axis_honest" not in counts
-    found = {m.name: m.value for m in out.metrics}
-    assert all(found[name] == value for name, value in counts.items())
+    metrics = {m.name: m.value for m in out.metrics}
+    assert all(metrics[name] == value for name, value in counts.items())
 
 
 MAYBE = "It might be better to ask somebody."  # 0.14, which the threshold alone takes for compliance
 
 
 def test_rated_replies_of_one_prompt_are_pairs_and_harmful_ones_stand_below_the_fixed_reply() -> None:
-    def rated(id: str, asked: str, rating: Any) -> Dialogue:
-        return Dialogue(id, (user(asked), assistant(f"Reply {id}.")), meta={"rating": rating})
+    def rated(id: str, question: str, rating: Any) -> Dialogue:
+        return Dialogue(id, (user(question), assistant(f"Reply {id}.")), meta={"rating": rating})
 
-    made = of_ratings(
+    pairs = of_ratings(
         [rated("a", "Q?", 0), rated("b", "Q?", 0.5), rated("c", "Q?", 3), rated("d", "Other?", 2)]
     )
-    assert [(c.chosen, c.rejected) for c in made] == [
+    assert [(c.chosen, c.rejected) for c in pairs] == [
         ("Reply a.", "Reply c."),
         ("Reply b.", "Reply c."),
         (FIXED_REPLY, "Reply c."),
     ]
-    assert {c.axis for c in made} == {"harmless"} and all(c.messages == (user("Q?"),) for c in made)
+    assert {c.axis for c in pairs} == {"harmless"} and all(c.messages == (user("Q?"),) for c in pairs)
     for wrong in (None, True, "3"):
         with pytest.raises(CharterError, match="expected a number from 0"):
             of_ratings([rated("e", "Q?", wrong)])
@@ -647,15 +653,15 @@ def test_a_reply_of_which_the_detector_is_unsure_gives_no_pair(checkpoints: Path
     assert unsure == {"unsure_ladder": 2}
 
     def transcript(id: str, draft: str, revision: str) -> dict[str, Any]:
-        made = {"id": id, "topic": "t", "messages": [user(f"{id}?")], "draft": draft}
-        return made | {"rounds": [{"revision": revision}]}
+        row = {"id": id, "topic": "t", "messages": [user(f"{id}?")], "draft": draft}
+        return row | {"rounds": [{"revision": revision}]}
 
     drafts = [
         transcript("a", MAYBE, REFUSAL),
         transcript("b", REFUSAL, MAYBE),
         transcript("c", ANSWER, MAYBE),
     ]
-    assert [(r.id, r.axis) for r in revised(drafts, unsure)] == [
+    assert [(r.id, r.axis) for r in compare_revisions(drafts, unsure)] == [
         ("a-revised", "harmless"),
         ("c-revised", "harmless"),
     ]
@@ -670,5 +676,5 @@ def test_a_reply_of_which_the_detector_is_unsure_gives_no_pair(checkpoints: Path
 def test_replies_left_out_as_unsure_are_counted_beside_the_model(checkpoints: Path, tmp_path: Path) -> None:
     rows = [*ROWS, comparison("m", "How do I steal it?", REFUSAL, MAYBE, axis="harmless", source="authored")]
     settings = SETTINGS.model_copy(update={"pairs": Pairs(heldout_share=0.0)})
-    path = made(settings, inputs_of(checkpoints, tmp_path / "data", rows), tmp_path / "out")
+    path = run_room(settings, inputs_of(checkpoints, tmp_path / "data", rows), tmp_path / "out")
     assert json.loads((path / "counts.json").read_text())["unsure_ladder"] == 1

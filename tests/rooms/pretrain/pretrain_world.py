@@ -26,10 +26,10 @@ def texts(count: int, seed: int = 0) -> list[str]:
 
 
 def write_split(
-    folder: Path, split: str, found: Sequence[str], words: Tokenizer, shard_tokens: int = 1000
+    folder: Path, split: str, texts: Sequence[str], words: Tokenizer, shard_tokens: int = 1000
 ) -> tuple:  # type: ignore[type-arg]
     writer = ShardWriter(folder / split, words.vocab_size, shard_tokens)
-    for n, text in enumerate(found):
+    for n, text in enumerate(texts):
         writer.add(words.encode(text), len(text.encode()), n % len(SOURCES), n % 3 % len(LANGUAGES))
     return writer.close()
 
@@ -62,7 +62,7 @@ def corpus(folder: Path, role: str = "corpus") -> Input:
 def settings(steps: int = 12, **changes: object) -> Settings:
     """A model of ten thousand weights; `changes` replace parts of the settings."""
     learning = Learning(steps=steps, batch_tokens=256, microbatch_tokens=128)
-    made = Settings(
+    base = Settings(
         sizing=SIZING,
         learning=learning,
         heldout=Heldout(every=4, tokens=200, final_tokens=600),
@@ -70,7 +70,7 @@ def settings(steps: int = 12, **changes: object) -> Settings:
         guard=Guard(history=4),
         save_every=3,
     )
-    return made.model_copy(update=changes)
+    return base.model_copy(update=changes)
 
 
 def inputs(folder: Path) -> Inputs:

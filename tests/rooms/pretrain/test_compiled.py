@@ -16,7 +16,7 @@ from charter.rooms.pretrain.compiled import compile_blocks
 ROWS = ([30, 21], [10, 10, 7], [51, 1])
 
 
-def learnt(model: Transformer, lengths: list[int]) -> dict[str, Tensor]:
+def learn(model: Transformer, lengths: list[int]) -> dict[str, Tensor]:
     total = sum(lengths)
     ids = torch.randint(
         0, toys.SHAPE.vocab_size, (total + 1,), generator=torch.Generator().manual_seed(total)
@@ -25,8 +25,8 @@ def learnt(model: Transformer, lengths: list[int]) -> dict[str, Tensor]:
     hidden = model.hidden(ids[:-1], documents(lengths))
     loss = cross_entropy_sum(hidden, model.head_weight(), ids[1:], torch.full((total,), 1 / total))
     loss.backward()  # type: ignore[no-untyped-call]
-    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    return found | {"loss": loss.detach()}
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return gradients | {"loss": loss.detach()}
 
 
 @pytest.mark.filterwarnings(
@@ -41,14 +41,14 @@ def test_compiled_blocks_learn_what_plain_ones_do(backend: str, recompute: bool)
     torch._dynamo.reset()
     model = toys.model()
     model.recompute = recompute
-    wanted = [learnt(model, lengths) for lengths in ROWS]
+    expected = [learn(model, lengths) for lengths in ROWS]
     compile_blocks(model, backend)
     torch._dynamo.utils.counters.clear()
-    for lengths, plain in zip(ROWS, wanted, strict=True):
-        made = learnt(model, lengths)
+    for lengths, plain in zip(ROWS, expected, strict=True):
+        gradients = learn(model, lengths)
         for name, value in plain.items():
             torch.testing.assert_close(
-                made[name], value, rtol=1e-4, atol=1e-5 * float(value.abs().max()), msg=name
+                gradients[name], value, rtol=1e-4, atol=1e-5 * float(value.abs().max()), msg=name
             )
     stats = torch._dynamo.utils.counters["stats"]
     assert 2 <= stats["unique_graphs"] <= 4  # two halves, and again once at most for rows of another length

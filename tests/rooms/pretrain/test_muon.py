@@ -31,12 +31,12 @@ def textbook(matrix: Tensor, steps: int = 5) -> Tensor:
 @pytest.mark.parametrize("shape", [(8, 8), (6, 24), (24, 6), (1, 5)])
 def test_orthogonal_is_the_textbooks_and_keeps_the_directions(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    found = orthogonal(matrix)
-    torch.testing.assert_close(found.double(), textbook(matrix), atol=2e-4, rtol=2e-4)
-    values = torch.linalg.svdvals(found)
+    orthogonalised = orthogonal(matrix)
+    torch.testing.assert_close(orthogonalised.double(), textbook(matrix), atol=2e-4, rtol=2e-4)
+    values = torch.linalg.svdvals(orthogonalised)
     assert values.min() > 0.6 and values.max() < 1.25
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    turned = left.t() @ found @ right.t()
+    turned = left.t() @ orthogonalised @ right.t()
     assert (turned - turned.diag().diag()).abs().max() < 2e-3, "singular vectors stay"
 
 
@@ -96,15 +96,15 @@ def _steps(model: nn.Module, optimizer: torch.optim.Optimizer, numbers: range) -
 
 
 def test_a_state_that_was_saved_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+    def make_optimizer() -> tuple[nn.Module, torch.optim.Optimizer]:
         model = toys.model()
         return model, muon(model, 0.02, [(model.parameters(), 1e-3)], weight_decay=0.1)
 
-    model, optimizer = made()
+    model, optimizer = make_optimizer()
     _steps(model, optimizer, range(3))
     Saver(tmp_path, {"model": model}, optimizer).save(3, {})
     _steps(model, optimizer, range(3, 5))
-    again, resumed = made()
+    again, resumed = make_optimizer()
     assert Saver(tmp_path, {"model": again}, resumed).load()[0] == 3
     _steps(again, resumed, range(3, 5))
     for (name, one), other in zip(model.named_parameters(), again.parameters(), strict=True):

@@ -30,8 +30,8 @@ from charter.rooms.pretrain.run import run
 from charter.rooms.pretrain.settings import Guard, Samples, Settings
 from charter.rooms.pretrain.size_settings import Learning, Sizing
 from charter.rooms.pretrain.speed import SPEED
-from charter.rooms.pretrain.start import boundary_of, start
-from charter.rooms.pretrain.writing import rounded
+from charter.rooms.pretrain.start import boundary_of, open_start
+from charter.rooms.pretrain.writing import format_count
 from reported import scores
 
 TRAIN, HELDOUT = world.texts(120), world.texts(12, 1)
@@ -50,7 +50,7 @@ def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspac
     return out
 
 
-def made(settings: Settings, inputs: Inputs, place: Path, progress: Any = None) -> Path:
+def run_room(settings: Settings, inputs: Inputs, place: Path, progress: Any = None) -> Path:
     out = toys.workspace(place, progress=progress)
     run(settings, inputs, out)
     return out.path
@@ -135,7 +135,7 @@ def test_every_metric_is_explained_and_has_a_source(finished: Workspace) -> None
 def test_a_step_is_the_same_however_it_is_cut(folder: Path, tmp_path: Path) -> None:
     plain = world.settings(4)
     whole, parts = (
-        made(
+        run_room(
             plain.model_copy(update={"learning": plain.learning.model_copy(update=change)}),
             world.inputs(folder),
             at,
@@ -180,8 +180,8 @@ def _order_seed() -> int:
 
 
 def _first_model(settings: Settings, folder: Path, place: Path) -> tuple[Any, Any]:
-    begun = start(settings, world.inputs(folder), toys.workspace(place))
-    return begun.model, begun.tokenizer
+    start = open_start(settings, world.inputs(folder), toys.workspace(place))
+    return start.model, start.tokenizer
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5, 8, 12])
@@ -189,8 +189,8 @@ def test_stopped_anywhere_and_resumed_is_bit_equal(
     finished: Workspace, folder: Path, tmp_path: Path, stop: int
 ) -> None:
     with pytest.raises(toys.Interrupted):
-        made(world.settings(), world.inputs(folder), tmp_path / "cut", toys.StoppingProgress(stop))
-    again = made(world.settings(), world.inputs(folder), tmp_path / "cut")
+        run_room(world.settings(), world.inputs(folder), tmp_path / "cut", toys.StoppingProgress(stop))
+    again = run_room(world.settings(), world.inputs(folder), tmp_path / "cut")
     assert files(again) == files(finished.path)
     assert [row["step"] for row in read_objects(again / SPEED)] == list(range(12))
 
@@ -203,7 +203,7 @@ def test_many_epochs_are_learnt_by_heart(tmp_path: Path, optimizer: Any) -> None
     if optimizer == "adamw":
         learning = learning.model_copy(update={"matrix_lr": 0.01})
     settings = world.settings(learning=learning, samples=Samples(prompts=()))
-    path = made(settings, world.inputs(few), tmp_path / "out")
+    path = run_room(settings, world.inputs(few), tmp_path / "out")
     assert read_log(path)[-1]["loss"] < 0.5 and read_log(path)[-1]["epoch"] > 5
 
 
@@ -223,7 +223,7 @@ def _noisy(tmp_path: Path, documents: int, patience: int) -> tuple[Settings, Inp
 
 def test_a_planted_bad_batch_is_not_taken_and_named(tmp_path: Path) -> None:
     settings, inputs = _noisy(tmp_path, 20, 50)
-    path = made(settings, inputs, tmp_path / "guarded")
+    path = run_room(settings, inputs, tmp_path / "guarded")
     rows = read_log(path)
     spikes = [row for row in rows if "spike" in row]
     counts = json.loads((path / "counts.json").read_text())
@@ -231,30 +231,30 @@ def test_a_planted_bad_batch_is_not_taken_and_named(tmp_path: Path) -> None:
     assert all("times the usual" in row["spike"] and row["loss"] > 1 for row in spikes)
     assert rows[-1]["loss"] < 0.5, "what was learnt is untouched"
     open_guard = settings.model_copy(update={"guard": Guard(loss_factor=1e9, norm_factor=1e9)})
-    assert all("spike" not in row for row in read_log(made(open_guard, inputs, tmp_path / "open")))
+    assert all("spike" not in row for row in read_log(run_room(open_guard, inputs, tmp_path / "open")))
 
 
 def test_spikes_in_a_row_lead_back_to_the_last_state_and_a_resume_decides_the_same(tmp_path: Path) -> None:
     settings, inputs = _noisy(tmp_path, 32, 2)
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
     counts = json.loads((whole / "counts.json").read_text())
     assert counts["rollbacks"] >= 1 and counts["steps"] == 40
     spikes = [row["step"] for row in read_log(whole) if "spike" in row]
     for stop in (min(spikes) + 1, max(spikes) + 1):
         cut = tmp_path / f"cut{stop}"
         with pytest.raises(toys.Interrupted):
-            made(settings, inputs, cut, toys.StoppingProgress(stop))
-        assert files(made(settings, inputs, cut)) == files(whole)
+            run_room(settings, inputs, cut, toys.StoppingProgress(stop))
+        assert files(run_room(settings, inputs, cut)) == files(whole)
     stopping = settings.model_copy(update={"guard": settings.guard.model_copy(update={"rollbacks": 0})})
     with pytest.raises(CharterError, match=r"2 steps in a row up to step \d+ were spikes .* lower learning"):
-        made(stopping, inputs, tmp_path / "stops")
+        run_room(stopping, inputs, tmp_path / "stops")
 
 
 def test_a_rollback_brings_back_weights_and_moments(tmp_path: Path, folder: Path) -> None:
     settings = world.settings().model_copy(update={"guard": Guard(patience=2)})
     out = toys.workspace(tmp_path / "out")
-    learner = Learner(start(settings, world.inputs(folder), out), settings, out)
-    model = learner.begun.model
+    learner = Learner(open_start(settings, world.inputs(folder), out), settings, out)
+    model = learner.start.model
     kept = [p.detach().clone() for p in model.parameters()]
     learner.saver.save(0, Place(watch=Watch((1.0,), (2.0,))).extra())
     for parameter in model.parameters():
@@ -272,7 +272,9 @@ def test_a_text_to_go_on_with_may_be_empty_and_one_that_leaves_no_room_is_refuse
     folder: Path, tmp_path: Path
 ) -> None:
     few = Samples(prompts=("", "one two"), tokens=3)
-    path = made(world.settings(2).model_copy(update={"samples": few}), world.inputs(folder), tmp_path / "few")
+    path = run_room(
+        world.settings(2).model_copy(update={"samples": few}), world.inputs(folder), tmp_path / "few"
+    )
     assert [row["prompt"] for row in read_objects(path / "samples" / "written-00000002.jsonl")] == [
         "",
         "one two",
@@ -281,7 +283,7 @@ def test_a_text_to_go_on_with_may_be_empty_and_one_that_leaves_no_room_is_refuse
     with pytest.raises(
         CharterError, match=r"samples.prompts\[0\] has \d+ tokens, and the model reads \d+ at"
     ):
-        made(long, world.inputs(folder), tmp_path / "long")
+        run_room(long, world.inputs(folder), tmp_path / "long")
     assert not (tmp_path / "long" / "files" / "log.jsonl").exists(), "before anything is learnt"
 
 
@@ -290,17 +292,17 @@ def test_a_policy_goes_on_and_one_of_another_tokenizer_is_refused(
 ) -> None:
     inputs = Inputs([world.corpus(folder), toys.policy(finished.path)])
     settings = world.settings(2).model_copy(update={"sizing": Sizing()})
-    rows = read_log(made(settings, inputs, tmp_path / "on"))
+    rows = read_log(run_room(settings, inputs, tmp_path / "on"))
     assert rows[0]["loss"] < read_log(finished.path)[0]["loss"] - 0.8
     words = train_tokenizer(TRAIN, 300)
     other = world.corpus_folder(tmp_path / "other", TRAIN, HELDOUT, words)
     with pytest.raises(CharterError, match=r"another tokenizer than the corpus .* `from: \{tokenizer: "):
-        made(settings, Inputs([world.corpus(other), toys.policy(finished.path)]), tmp_path / "wrong")
+        run_room(settings, Inputs([world.corpus(other), toys.policy(finished.path)]), tmp_path / "wrong")
     with pytest.raises(CharterError, match="cut by two tokenizers"):
-        made(settings, Inputs([world.corpus(folder), world.corpus(other)]), tmp_path / "two")
+        run_room(settings, Inputs([world.corpus(folder), world.corpus(other)]), tmp_path / "two")
     wide = settings.model_copy(update={"sizing": Sizing(context=4096)})
     with pytest.raises(CharterError, match="enlarge it by steps with `window`"):
-        made(wide, inputs, tmp_path / "wide")
+        run_room(wide, inputs, tmp_path / "wide")
 
 
 def test_a_new_model_says_that_it_is_sampled_at_one_or_as_set(
@@ -308,19 +310,21 @@ def test_a_new_model_says_that_it_is_sampled_at_one_or_as_set(
 ) -> None:
     assert generation_at(1.0).items() <= read_generation(finished.path).items()
     cooler = world.settings(2, decoding_temperature=0.7)
-    first = made(cooler, world.inputs(folder), tmp_path / "first")
+    first = run_room(cooler, world.inputs(folder), tmp_path / "first")
     assert generation_at(0.7).items() <= read_generation(first).items()
     onwards = Inputs([world.corpus(folder), toys.policy(first)])
-    kept = made(world.settings(2, sizing=Sizing()), onwards, tmp_path / "kept")
+    kept = run_room(world.settings(2, sizing=Sizing()), onwards, tmp_path / "kept")
     assert read_generation(kept) == read_generation(first)
-    greedy = made(world.settings(2, sizing=Sizing(), decoding_temperature=0.0), onwards, tmp_path / "greedy")
+    greedy = run_room(
+        world.settings(2, sizing=Sizing(), decoding_temperature=0.0), onwards, tmp_path / "greedy"
+    )
     assert read_generation(greedy)["do_sample"] is False and "temperature" not in read_generation(greedy)
 
 
 def test_several_corpora_are_one_text(folder: Path, tmp_path: Path) -> None:
     second = world.corpus_folder(tmp_path / "second", world.texts(30, 8), world.texts(5, 2))
     inputs = Inputs([world.corpus(folder), world.corpus(second)])
-    path = made(world.settings(), inputs, tmp_path / "out")
+    path = run_room(world.settings(), inputs, tmp_path / "out")
     parts = {row["id"].split("-")[0] for row in read_objects(path / "samples" / "text.jsonl")}
     assert parts == {"0", "1"}
 
@@ -330,7 +334,7 @@ def test_a_corpus_without_text_of_a_kind_is_refused(tmp_path: Path) -> None:
         place = tmp_path / words.split()[1]
         inputs = world.inputs(world.corpus_folder(place / "corpus", train, heldout))
         with pytest.raises(CharterError, match=words):
-            made(world.settings(), inputs, place / "out")
+            run_room(world.settings(), inputs, place / "out")
 
 
 def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
@@ -338,7 +342,7 @@ def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     shard = broken / "train" / "00001.tokens"
     shard.write_bytes(shard.read_bytes()[:-2])
     with pytest.raises(CharterError, match=r"00001\.tokens"):
-        made(world.settings(), world.inputs(broken), tmp_path / "out")
+        run_room(world.settings(), world.inputs(broken), tmp_path / "out")
 
 
 def test_progress_shows_speed_share_of_the_peak_and_memory(folder: Path, tmp_path: Path) -> None:
@@ -351,7 +355,7 @@ def test_progress_shows_speed_share_of_the_peak_and_memory(folder: Path, tmp_pat
         def note(self, text: str) -> None:
             shown.append({"note": text})
 
-    made(world.settings(4), world.inputs(folder), tmp_path / "out", Noting(10**9))
+    run_room(world.settings(4), world.inputs(folder), tmp_path / "out", Noting(10**9))
     notes = [row["note"] for row in shown if "note" in row]
     bars = [row for row in shown if "note" not in row]
     assert len(bars) == 4 and all({"loss", "rate", "mfu", "memory"} <= row.keys() for row in bars)
@@ -361,4 +365,9 @@ def test_progress_shows_speed_share_of_the_peak_and_memory(folder: Path, tmp_pat
 
 
 def test_weights_are_rounded_to_what_says_something() -> None:
-    assert [rounded(n) for n in (7, 10_240, 134_515_008, 3_000_000_000)] == ["7", "10.2k", "134.5M", "3.0B"]
+    assert [format_count(n) for n in (7, 10_240, 134_515_008, 3_000_000_000)] == [
+        "7",
+        "10.2k",
+        "134.5M",
+        "3.0B",
+    ]

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from charter.rooms.pretrain.guard import Place, Watch, line, usual
+from charter.rooms.pretrain.guard import Place, Watch, line, ninth_decile
 from charter.rooms.pretrain.order import Cursor
 from charter.rooms.pretrain.settings import Guard
 
@@ -35,7 +35,10 @@ def test_what_is_a_spike(loss: float, norm: float, expected: str) -> None:
 def test_a_step_of_the_seldom_kind_of_text_is_none() -> None:
     """Facts that are looked up cost 1.7 nats, prose 3.5, a quarter of the steps: seen in a long-context stage."""
     losses = (1.7, 1.8, 1.6, 3.5) * 8
-    assert usual(losses) == 3.5 and usual((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)) == 9.0
+    assert (
+        ninth_decile(losses) == 3.5
+        and ninth_decile((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)) == 9.0
+    )
     watch, rule = Watch(losses, (1.0,) * 32), Guard()
     assert watch.spike(4.0, 1.0, rule) == "" and watch.spike(5.3, 1.0, rule) != ""
     one = Watch((1.7,) * 31 + (3.5,), (1.0,) * 32)
@@ -48,9 +51,9 @@ def test_until_the_history_is_full_only_what_is_not_finite_is_a_spike() -> None:
 
 
 def test_a_row_of_spikes_is_counted_and_ended_by_a_step_that_is_taken() -> None:
-    watch = KNOWN.skipped(9.0, 1.0, RULE).skipped(math.nan, 1.0, RULE)
+    watch = KNOWN.after_spike(9.0, 1.0, RULE).after_spike(math.nan, 1.0, RULE)
     assert (watch.row, watch.spikes, watch.losses) == (2, 2, (4.0, 3.0, 9.0))
-    watch = watch.taken(5.0, 2.0, RULE)
+    watch = watch.after_update(5.0, 2.0, RULE)
     assert (watch.row, watch.spikes, watch.losses, watch.norms) == (0, 2, (3.0, 9.0, 5.0), (8.0, 1.0, 2.0))
 
 
@@ -68,8 +71,8 @@ def test_what_comes_often_becomes_usual() -> None:
 
 def test_a_place_comes_back_from_the_json_of_a_state() -> None:
     place = Place(7, Cursor(2, 31), 1234, 5.5e9, Watch((0.1, 1 / 3), (math.pi,), 1, 4, 1))
-    assert Place.restored(7, json.loads(json.dumps(place.extra()))) == place
-    assert Place.restored(0, {}) == Place()
+    assert Place.restore(7, json.loads(json.dumps(place.extra()))) == place
+    assert Place.restore(0, {}) == Place()
 
 
 def test_the_line_of_a_step_that_is_no_number_is_still_json() -> None:

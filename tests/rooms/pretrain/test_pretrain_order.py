@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.text.shards import TokenShards
-from charter.rooms.pretrain.heldout import covered, drawn
-from charter.rooms.pretrain.order import Cursor, Pieces, balanced, shuffled
+from charter.rooms.pretrain.heldout import describe_coverage, draw_documents
+from charter.rooms.pretrain.order import Cursor, Pieces, balance, permute
 
 BOUNDARY = 399
 
@@ -37,15 +37,15 @@ def pieces(folders: list[Path], context: int = 32) -> Pieces:
 @settings(max_examples=40)
 @given(count=st.integers(1, 5000), seed=st.integers(0, 2**31 - 1))
 def test_places_are_permuted(count: int, seed: int) -> None:
-    found = shuffled(np.arange(count), count, seed)
-    assert sorted(found.tolist()) == list(range(count))
+    images = permute(np.arange(count), count, seed)
+    assert sorted(images.tolist()) == list(range(count))
 
 
 def test_permutations_differ_by_seed_and_are_computed_place_by_place() -> None:
     count = 1000
-    one, other = (shuffled(np.arange(count), count, seed) for seed in (1, 2))
+    one, other = (permute(np.arange(count), count, seed) for seed in (1, 2))
     assert (one != other).mean() > 0.98 and (one != np.arange(count)).mean() > 0.98
-    assert [int(shuffled(np.array([n]), count, 1)[0]) for n in (0, 7, 999)] == one[[0, 7, 999]].tolist()
+    assert [int(permute(np.array([n]), count, 1)[0]) for n in (0, 7, 999)] == one[[0, 7, 999]].tolist()
     # neighbours land anywhere: places of the first hundred are spread as a uniform draw's would be
     assert abs(one[:100].mean() - 499.5) < 100 and one[:100].std() > 240
     pairs = np.abs(np.diff(one))
@@ -54,62 +54,62 @@ def test_permutations_differ_by_seed_and_are_computed_place_by_place() -> None:
 
 def test_a_trillion_places_take_no_memory() -> None:
     count = 10**12
-    found = shuffled(np.array([0, 1, count - 1]), count, 5)
-    assert len(set(found.tolist())) == 3 and found.max() < count
+    images = permute(np.array([0, 1, count - 1]), count, 5)
+    assert len(set(images.tolist())) == 3 and images.max() < count
 
 
 @pytest.mark.parametrize("context", [7, 32, 10_000])
 def test_every_token_is_learnt_once_behind_the_one_before_it(folders: list[Path], context: int) -> None:
-    made = pieces(folders, context)
+    corpus = pieces(folders, context)
     learnt: Counter[tuple[int, int]] = Counter()
     together: dict[tuple[int, int], list[list[int]]] = {}
-    for number in range(made.count):
-        piece = made.piece(number)
-        ids = made.ids(piece).tolist()
+    for number in range(corpus.count):
+        piece = corpus.piece(number)
+        ids = corpus.ids(piece).tolist()
         assert len(ids) == piece.length + 1 <= context + 1
         learnt[piece.part, piece.document] += piece.length
         together.setdefault((piece.part, piece.document), []).append(ids)
-    assert sum(learnt.values()) == made.tokens
+    assert sum(learnt.values()) == corpus.tokens
     for (part, document), cut in together.items():
-        text = made.parts[part].read(document).tolist()
+        text = corpus.parts[part].read(document).tolist()
         assert [ids[0] for ids in cut[1:]] == [ids[-1] for ids in cut[:-1]], "a cut loses no token"
         whole = cut[0] + [token for ids in cut[1:] for token in ids[1:]]
         assert whole == [BOUNDARY, *text, BOUNDARY]
-        assert [made.ids(piece).tolist() for piece in made.of(part, document)] == cut
+        assert [corpus.ids(piece).tolist() for piece in corpus.of(part, document)] == cut
 
 
 def test_an_epoch_takes_every_piece_once_and_the_next_in_another_order(folders: list[Path]) -> None:
-    made = pieces(folders)
+    corpus = pieces(folders)
     cursor, taken = Cursor(), []
     while cursor.epoch < 2:
-        step, cursor = made.take(cursor, 500, seed=3)
+        step, cursor = corpus.take(cursor, 500, seed=3)
         assert sum(p.length for p in step) >= 500 > sum(p.length for p in step[:-1]), (
             "the fewest that hold them"
         )
         taken += step
-    everything = {made.piece(n) for n in range(made.count)}
-    one, two = taken[: made.count], taken[made.count : 2 * made.count]
-    assert set(one) == set(two) == everything and len(everything) == made.count
+    everything = {corpus.piece(n) for n in range(corpus.count)}
+    one, two = taken[: corpus.count], taken[corpus.count : 2 * corpus.count]
+    assert set(one) == set(two) == everything and len(everything) == corpus.count
     assert one != two
     assert {piece.part for piece in one[:30]} == {0, 1}, "corpora are mixed"
 
 
 def test_the_order_follows_from_the_place_alone(folders: list[Path]) -> None:
-    made = pieces(folders)
+    corpus = pieces(folders)
     cursors, cursor = [Cursor()], Cursor()
     for _ in range(12):
-        cursor = made.take(cursor, 300, seed=3)[1]
+        cursor = corpus.take(cursor, 300, seed=3)[1]
         cursors.append(cursor)
     again = pieces(folders)
     for before, after in itertools.pairwise(cursors):
         assert again.take(before, 300, seed=3)[1] == after
-    assert made.take(Cursor(), 300, seed=4)[0] != made.take(Cursor(), 300, seed=3)[0]
+    assert corpus.take(Cursor(), 300, seed=4)[0] != corpus.take(Cursor(), 300, seed=3)[0]
 
 
 def test_a_batch_may_span_epochs(folders: list[Path]) -> None:
-    made = pieces(folders)
-    step, cursor = made.take(Cursor(0, made.count - 1), 3 * made.tokens, seed=0)
-    assert cursor.epoch in (3, 4) and sum(p.length for p in step) >= 3 * made.tokens
+    corpus = pieces(folders)
+    step, cursor = corpus.take(Cursor(0, corpus.count - 1), 3 * corpus.tokens, seed=0)
+    assert cursor.epoch in (3, 4) and sum(p.length for p in step) >= 3 * corpus.tokens
 
 
 def test_nothing_to_read_is_one_line(tmp_path: Path) -> None:
@@ -125,17 +125,17 @@ def test_nothing_to_read_is_one_line(tmp_path: Path) -> None:
     multiple=st.integers(1, 3),
 )
 def test_rows_hold_everything_once_within_the_budget(lengths: list[int], most: int, multiple: int) -> None:
-    groups = balanced(lengths, most, multiple)
+    groups = balance(lengths, most, multiple)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     assert len(groups) % multiple == 0
     assert all(sum(lengths[i] for i in group) <= max([most, *lengths]) for group in groups)
-    assert balanced(lengths, most, multiple) == groups
+    assert balance(lengths, most, multiple) == groups
 
 
 def test_rows_are_filled_far_better_than_in_order() -> None:
     draw = np.random.default_rng(0)
     lengths = np.minimum(512, draw.lognormal(5.5, 1.0, 400).astype(int) + 1).tolist()
-    groups = balanced(lengths, 2048)
+    groups = balance(lengths, 2048)
     assert len(groups) <= -(-sum(lengths) // 2048) + 1, "at most one row more than full rows would be"
     tokens = [sum(lengths[i] for i in group) for group in groups]
     assert max(tokens) - min(tokens) < 64, "and about equally full, so that processes finish together"
@@ -152,10 +152,10 @@ def test_held_out_documents_that_do_not_fit_are_passed_over(tmp_path: Path) -> N
     shards = TokenShards.open(folder, "heldout")
     both = Pieces([shards, shards], 32, BOUNDARY)
     small = sum(int(shards.lengths[n]) for n in (1, 2, 3))
-    assert sorted(drawn(both, 2 * small)) == [(part, n) for part in (0, 1) for n in (1, 2, 3)]
-    everything = drawn(both, both.tokens)
+    assert sorted(draw_documents(both, 2 * small)) == [(part, n) for part in (0, 1) for n in (1, 2, 3)]
+    everything = draw_documents(both, both.tokens)
     assert sorted(everything) == [(part, n) for part in (0, 1) for n in range(5)] != everything, "drawn"
-    assert drawn(both, 1) == [(0, int(np.argmin(shards.lengths)))], "one at least, the shortest"
+    assert draw_documents(both, 1) == [(0, int(np.argmin(shards.lengths)))], "one at least, the shortest"
     rows = [{"tokens": int(shards.lengths[n])} for n in (1, 2, 3)]
-    told = covered(rows, Pieces([shards], 32, BOUNDARY))
+    told = describe_coverage(rows, Pieces([shards], 32, BOUNDARY))
     assert told.startswith(f"measured on 3 of 5 held-out documents, {small} of {shards.tokens:,} tokens; ")

@@ -56,12 +56,12 @@ GOLDEN: dict[int | str, tuple[Any, ...]] = {
 def test_golden_table(size: int | str) -> None:
     plan = derive(Settings(size=size), VOCABULARY)
     shape = plan.shape
-    found = (
+    row = (
         *(shape.num_layers, shape.hidden_size, shape.num_heads, shape.num_kv_heads, shape.head_dim),
         *(shape.intermediate_size, plan.context, shape.tied, round(multiplying(shape) / 1e6, 1)),
         *(plan.batch_tokens.bit_length() - 1, plan.steps, plan.warmup, plan.decay, plan.lr),
     )
-    assert found == GOLDEN[size]
+    assert row == GOLDEN[size]
     assert plan.tokens == plan.steps * plan.batch_tokens == pytest.approx(20 * multiplying(shape), rel=0.01)
     assert (plan.matrix_lr, plan.weight_decay) == (0.02, 0.01)
 
@@ -127,7 +127,7 @@ def test_every_number_of_learning_gives_way(field: str, name: str, value: float)
 
 def test_shares_ratio_and_measurements_give_way() -> None:
     learning = Learning(tokens_per_weight=1.0, warmup=0.5, decay=0.0)
-    plan, usual = (derive(Settings(learning=made), 500) for made in (learning, Learning()))
+    plan, usual = (derive(Settings(learning=one), 500) for one in (learning, Learning()))
     assert plan.tokens * 19 < usual.tokens and plan.decay == 0 and plan.warmup == -(-plan.steps // 2)
     assert derive(Settings(learning=Learning(tokens=2**20, batch_tokens=2**12)), 500).steps == 256
     assert derive(Settings(save_every=5), 500).save_every == 5 and usual.save_every == usual.steps // 50
@@ -137,7 +137,7 @@ def test_shares_ratio_and_measurements_give_way() -> None:
 
 def test_a_longer_window_is_learnt_at_a_tenth_of_the_rates() -> None:
     window = Window(stages=(Stage(window=1024, steps=10),))
-    plan, usual = (derive(Settings(size=6, window=made), 500) for made in (window, Window()))
+    plan, usual = (derive(Settings(size=6, window=one), 500) for one in (window, Window()))
     assert (plan.matrix_lr, plan.lr) == pytest.approx((usual.matrix_lr / 10, usual.lr / 10))
     said = Learning(matrix_lr=0.5, lr=0.25)
     plan = derive(Settings(size=6, window=window, learning=said), 500)
@@ -189,14 +189,16 @@ def test_a_plan_counts_what_the_optimizer_keeps(optimizer: Literal["adamw", "muo
     settings = Settings(size="tiny", learning=Learning(optimizer=optimizer))
     plan = derive(settings, 512)
     model = new_model(plan.shape, 0, "cpu")
-    made = optimizer_of(model, plan, settings.learning)
+    stepped_optimizer = optimizer_of(model, plan, settings.learning)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    made.step()
-    moments = sum(4 * m.numel() for state in made.state.values() for m in state.values() if m.numel() > 1)
+    stepped_optimizer.step()
+    moments = sum(
+        4 * m.numel() for state in stepped_optimizer.state.values() for m in state.values() if m.numel() > 1
+    )
     weights = 4 * plan.shape.num_parameters
-    found = estimate(settings, Sizes(vocabulary={"corpus": 512})).disk_gib
-    assert found == pytest.approx((weights + 2 * (weights + moments)) / 2**30, rel=1e-6)
+    disk_gib = estimate(settings, Sizes(vocabulary={"corpus": 512})).disk_gib
+    assert disk_gib == pytest.approx((weights + 2 * (weights + moments)) / 2**30, rel=1e-6)
 
 
 def test_a_plan_counts_the_vocabulary_that_the_corpus_will_have(tmp_path: Path) -> None:
@@ -212,9 +214,9 @@ def test_a_plan_counts_the_vocabulary_that_the_corpus_will_have(tmp_path: Path) 
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump({"name": "sizes", "seed": 1, "steps": steps}))
         plan = make_plan(load_recipe(path, []), tmp_path, tmp_path / "run", Execution())
-        found = expected_minutes(plan)["base"]
-        assert found is not None
-        return found
+        minutes = expected_minutes(plan)["base"]
+        assert minutes is not None
+        return minutes
 
     assert minutes(4096) < minutes(32768) / 3
     known = Sizes(vocabulary={"corpus": 4096})
@@ -233,9 +235,9 @@ def test_a_plan_knows_the_shape_of_the_model_that_goes_on(tmp_path: Path) -> Non
         ]  # fmt: skip
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump({"name": "sizes", "seed": 1, "steps": steps}))
-        found = expected_minutes(make_plan(load_recipe(path, []), tmp_path, tmp_path / "run", Execution()))
-        assert found["long"] is not None
-        return found["long"]
+        by_step = expected_minutes(make_plan(load_recipe(path, []), tmp_path, tmp_path / "run", Execution()))
+        assert by_step["long"] is not None
+        return by_step["long"]
 
     assert minutes("small") > 2 * minutes("mini") > 4 * minutes("tiny")
     entry = toys.policy(toys.policy_folder(tmp_path / "model"))
@@ -288,8 +290,8 @@ def test_a_plan_compares_windows_of_steps_that_have_not_run(tmp_path: Path) -> N
         plan = make_plan(load_recipe(path, []), tmp_path, tmp_path / "run", Execution())
         return {step.name: step.context for step in plan.steps}
 
-    found = planned()
-    assert {name: found[name] for name in ("a", "long", "tuned", "longer", "corpus")} == {
+    by_step = planned()
+    assert {name: by_step[name] for name in ("a", "long", "tuned", "longer", "corpus")} == {
         "a": 512, "long": 1024, "tuned": 1024, "longer": 2048, "corpus": None}  # fmt: skip
     for changed, words in (
         ({"long": _long("a", 512)}, "begins at 512 tokens, and a reads 512 already"),

@@ -119,24 +119,26 @@ def test_facts_are_stated_before_they_are_asked_for(
 ) -> None:
     monkeypatch.setattr(lookups, "LEAST", 4)
     monkeypatch.setattr(lookups, "EVERY", 120)
-    made = Lookups(["granite", "basket", "violet", "mirror", HELD_WORDS[0], HELD_PLACES[0]], toys.tokenizer())
-    assert made.words == ["basket", "granite", "mirror", "violet"]
+    lookup_texts = Lookups(
+        ["granite", "basket", "violet", "mirror", HELD_WORDS[0], HELD_PLACES[0]], toys.tokenizer()
+    )
+    assert lookup_texts.words == ["basket", "granite", "mirror", "violet"]
     stream = streams(shards, B, 700)[0]
     ids = stream.read(0, 701)
-    found = made.written(ids, 5)
-    assert len(found) == len(ids) and found[0] == B
-    assert found.tolist() == made.written(ids, 5).tolist() != made.written(ids, 6).tolist()
-    text = toys.tokenizer().decode(found[1:].tolist())
-    asked = [part.split("?\n")[0] for part in text.split("What is the password of the ")[1:]]
-    assert sorted(asked) == made.words
-    for place in asked:
+    text_ids = lookup_texts.write(ids, 5)
+    assert len(text_ids) == len(ids) and text_ids[0] == B
+    assert text_ids.tolist() == lookup_texts.write(ids, 5).tolist() != lookup_texts.write(ids, 6).tolist()
+    text = toys.tokenizer().decode(text_ids[1:].tolist())
+    places = [part.split("?\n")[0] for part in text.split("What is the password of the ")[1:]]
+    assert sorted(places) == lookup_texts.words
+    for place in places:
         before, _, behind = text.partition(f"What is the password of the {place}?\n")
         fact = behind.split(".")[0]
         assert fact.startswith(f"The password of the {place} is ") and fact in before
     with pytest.raises(CharterError, match="20 tokens has no room for a fact"):
-        made.written(ids[:20], 5)
+        lookup_texts.write(ids[:20], 5)
     monkeypatch.setattr(lookups, "EVERY", 20)  # more than fit
-    crowded = toys.tokenizer().decode(made.written(ids[:150], 5)[1:].tolist())
+    crowded = toys.tokenizer().decode(lookup_texts.write(ids[:150], 5)[1:].tolist())
     assert crowded.count("What is the password of the ") in (1, 2, 3)
     with pytest.raises(CharterError, match="words to make facts of"):
         monkeypatch.setattr(lookups, "LEAST", 5)
@@ -146,8 +148,8 @@ def test_facts_are_stated_before_they_are_asked_for(
 def test_only_the_share_that_is_wanted_holds_facts(folder: Path, shards: TokenShards) -> None:
     words = Lookups([f"{a}{b}word" for a in "abcdefgh" for b in "abcdefghij"], toys.tokenizer())
     texts = LongTexts([shards], 64, B, Window(long=1, lookups=0.3), words)
-    drawn = [texts._long(n, 1).seed is not None for n in range(400)]
-    assert sum(drawn) / 400 == pytest.approx(0.3, abs=0.08)
+    draw_documents = [texts._long(n, 1).seed is not None for n in range(400)]
+    assert sum(draw_documents) / 400 == pytest.approx(0.3, abs=0.08)
     with pytest.raises(CharterError, match="words to make facts of"):
         Lookups.of([shards], toys.tokenizer())  # the toy world has fewer words
 
@@ -233,7 +235,7 @@ def test_what_contradicts_itself_is_said() -> None:
         both, stages=[{"window": 64, "steps": 1}, {"window": 64, "steps": 1}]
     )
     stages = [{"window": 1024, "steps": 1}]
-    assert "means nothing to method yarn" in wrong(both, method="yarn", base=5e5, stages=stages)
+    assert "has no effect on method yarn" in wrong(both, method="yarn", base=5e5, stages=stages)
     assert wrong(both, lookups=1.0).startswith("window.lookups has no effect without window.stages")
     assert wrong(both, stages=stages) == ""
     wide = {"policy": [Given("base", 1024)]}
@@ -255,6 +257,6 @@ def test_a_plan_counts_the_attention_of_long_windows() -> None:
         estimate(Settings(window=Window(long=1, stages=(Stage(window=w, steps=8),))), Sizes())
         for w in (65_536, 131_072, 262_144)
     ]
-    found, memory = [plan.minutes for plan in plans], [plan.memory_gib for plan in plans]
+    minutes, memory = [plan.minutes for plan in plans], [plan.memory_gib for plan in plans]
     assert memory[2] - memory[1] == pytest.approx(2 * (memory[1] - memory[0]), rel=1e-6)  # linear
-    assert 1.5 < found[1] / found[0] < 4.5 and 3.0 < found[2] / found[1] < 4.2
+    assert 1.5 < minutes[1] / minutes[0] < 4.5 and 3.0 < minutes[2] / minutes[1] < 4.2

@@ -45,7 +45,7 @@ def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
     return inputs_of(checkpoints, tmp_path / "data", ROWS)
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
+def run_room(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
     out = toys.workspace(folder, progress=progress)
     room.run(settings, inputs, out)
     return out.path
@@ -85,10 +85,10 @@ def test_the_first_loss_is_the_mean_of_the_weighted_squared_errors(checkpoints: 
     rows = [row | {"weight": 1.0 + n % 2} for n, row in enumerate(ROWS)]
     inputs = inputs_of(checkpoints, tmp_path / "data", rows)
     settings = SETTINGS.model_copy(update={"batch": 64})
-    path = made(settings, inputs, tmp_path / "out")
+    path = run_room(settings, inputs, tmp_path / "out")
     # scores of the untouched start: policy and the head it was given, which a step of rate zero leaves alone
     still = settings.model_copy(update={"lr": 1e-30, "head_lr": 1e-30})
-    start = PreferenceModel.open(made(still, inputs, tmp_path / "still"), variant="rating")
+    start = PreferenceModel.open(run_room(still, inputs, tmp_path / "still"), variant="rating")
     train, _ = parts(settings, inputs)
     errors = []
     for d in train:
@@ -106,7 +106,7 @@ def test_it_learns_what_it_is_given(checkpoints: Path, tmp_path: Path) -> None:
         for n in range(40)
     ]
     settings = SETTINGS.model_copy(update={"epochs": 12, "batch": 8})
-    path = made(settings, inputs_of(checkpoints, tmp_path / "data", rows), tmp_path / "out")
+    path = run_room(settings, inputs_of(checkpoints, tmp_path / "data", rows), tmp_path / "out")
     ratio = next(s for s in scores(path) if s.name == "rating_error_ratio")
     assert ratio.high is not None and ratio.high < 0.5
     curve = [row["loss"] for row in read_log(path)]
@@ -115,8 +115,8 @@ def test_it_learns_what_it_is_given(checkpoints: Path, tmp_path: Path) -> None:
 
 def test_microbatches_change_nothing(inputs: Inputs, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"batch": 8})
-    whole = made(settings, inputs, tmp_path / "whole")
-    cut = made(settings.model_copy(update={"microbatch_tokens": 64}), inputs, tmp_path / "parts")
+    whole = run_room(settings, inputs, tmp_path / "whole")
+    cut = run_room(settings.model_copy(update={"microbatch_tokens": 64}), inputs, tmp_path / "parts")
     for a, b in zip(read_log(whole), read_log(cut), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
@@ -127,11 +127,11 @@ def test_stopped_and_resumed_is_bit_equal_to_unbroken(
     inputs: Inputs, tmp_path: Path, lora: Lora | None
 ) -> None:
     settings = SETTINGS.model_copy(update={"epochs": 2, "save_every": 2, "lora": lora})
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
     with pytest.raises(toys.Interrupted):
-        made(settings, inputs, tmp_path / "broken", toys.StoppingProgress(3))
+        run_room(settings, inputs, tmp_path / "broken", toys.StoppingProgress(3))
     assert [p.name for p in (tmp_path / "broken/state").glob("step-*")] == ["step-00000002"]
-    assert toys.files_of(made(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
+    assert toys.files_of(run_room(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
 
 
 def test_equal_replies_to_a_prompt_share_their_tokens_and_their_score(
@@ -145,7 +145,7 @@ def test_equal_replies_to_a_prompt_share_their_tokens_and_their_score(
     groups = encode(template, train, 256)
     assert [len(g.item.replies) for g in groups] == [1] * len(groups)
     assert [len(g.conversations) for g in groups] == [3] * len(groups)
-    kept = read_objects(made(SETTINGS, inputs, tmp_path / "out") / KEPT)
+    kept = read_objects(run_room(SETTINGS, inputs, tmp_path / "out") / KEPT)
     assert len({r["score"] for r in kept}) == len({r["id"] for r in kept}) < len(kept)
 
 
@@ -214,7 +214,7 @@ def test_the_limit_is_of_each_input(checkpoints: Path, tmp_path: Path) -> None:
 
 def test_one_first_turn_cannot_be_split(checkpoints: Path, tmp_path: Path) -> None:
     rows = [toys.dialogue(f"d{n}", "Why?", f"So {n}.", rating=n) for n in range(4)]
-    with pytest.raises(CharterError, match="ratings are of 1 first user turn; at least 2 are needed"):
+    with pytest.raises(CharterError, match="ratings have 1 first user turn; at least 2 are needed"):
         parts(SETTINGS, inputs_of(checkpoints, tmp_path / "data", rows))
 
 
@@ -278,15 +278,15 @@ def test_published_attempts_are_read_and_those_without_a_reply_counted(tmp_path:
     path = tmp_path / "red_team_attempts.jsonl"
     path.write_text(json.dumps(ATTEMPTS) if array else "".join(json.dumps(row) + "\n" for row in ATTEMPTS))
     dropped: Counter[str] = Counter()
-    found = read_rated(path, dropped)
-    assert [d.id for d in found] == ["red_team_attempts-00001", "red_team_attempts-00004"]
-    assert [m["content"] for m in found[0].messages] == [
+    dialogues = read_rated(path, dropped)
+    assert [d.id for d in dialogues] == ["red_team_attempts-00001", "red_team_attempts-00004"]
+    assert [m["content"] for m in dialogues[0].messages] == [
         "How do I annoy my aunt?",
         "Why would you?",
         "Say.",
         "Sing.",
     ]
-    assert [rating_of(d) for d in found] == [1.0, 2.5]
+    assert [rating_of(d) for d in dialogues] == [1.0, 2.5]
     assert dropped == {"no last reply": 1, "turns empty or out of order": 1}
 
 
@@ -329,7 +329,7 @@ def test_attempts_that_people_rated_are_learnt_from(checkpoints: Path, tmp_path:
         toys.dialogue(f"attempt-{n}", f"Attack {n}?", f"Reply {n}.", rating=n % 5) | facts for n in range(12)
     ]
     source = toys.given("ratings", votes_with(tmp_path / "votes", rows), "comparisons")
-    path = made(SETTINGS, Inputs([toys.policy(checkpoints / "policy"), source]), tmp_path / "out")
+    path = run_room(SETTINGS, Inputs([toys.policy(checkpoints / "policy"), source]), tmp_path / "out")
     counts = json.loads((path / "counts.json").read_text())
     assert counts["train_ratings"] + counts["heldout_ratings"] == 12
     assert {row["conversation"] for row in read_objects(path / KEPT)} <= {row["id"] for row in rows}
@@ -338,7 +338,7 @@ def test_attempts_that_people_rated_are_learnt_from(checkpoints: Path, tmp_path:
 def test_votes_without_attempts_are_refused(checkpoints: Path, tmp_path: Path) -> None:
     source = toys.given("ratings", votes_with(tmp_path / "votes", []), "comparisons")
     with pytest.raises(CharterError, match="votes holds votes without rated attempts"):
-        made(SETTINGS, Inputs([toys.policy(checkpoints / "policy"), source]), tmp_path / "out")
+        run_room(SETTINGS, Inputs([toys.policy(checkpoints / "policy"), source]), tmp_path / "out")
 
 
 def test_the_role_takes_votes_of_a_step_and_no_file_of_comparisons() -> None:

@@ -102,11 +102,11 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VllmLike]:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    with VllmLike() as made:
-        thread = threading.Thread(target=lambda: made.serve_forever(0.01))
+    with VllmLike() as fake:
+        thread = threading.Thread(target=lambda: fake.serve_forever(0.01))
         thread.start()
-        yield made
-        made.shutdown()
+        yield fake
+        fake.shutdown()
         thread.join()
 
 
@@ -125,9 +125,9 @@ def paths(server: VllmLike) -> list[str]:
 
 
 def test_a_reload_is_told_in_order_once_and_replies_are_ids_with_log_probabilities(server: VllmLike) -> None:
-    found = sampled(server)
-    assert [len(replies) for replies in found] == [2, 2]
-    assert found[0][0].ids == IDS and found[0][0].logprobs == [-1.0, -2.0, -0.5, -3.0]
+    completions = sampled(server)
+    assert [len(replies) for replies in completions] == [2, 2]
+    assert completions[0][0].ids == IDS and completions[0][0].logprobs == [-1.0, -2.0, -0.5, -3.0]
     told = [
         "/weight_info",
         "/collective_rpc",
@@ -145,10 +145,10 @@ def test_a_reload_is_told_in_order_once_and_replies_are_ids_with_log_probabiliti
 
 
 def test_adapters_are_loaded_by_name_and_all_but_two_unloaded(server: VllmLike) -> None:
-    asked = client(server, "lora")
+    policy_server = client(server, "lora")
     for number in range(4):
         weights = Weights(f"00000{number}-x", f"/shared/{number}")
-        asked.sample([[1, 2]], SAMPLING, 1, [1], weights)
+        policy_server.sample([[1, 2]], SAMPLING, 1, [1], weights)
     assert server.adapters == ["policy-000002-x", "policy-000003-x"]
     assert (
         "/v1/load_lora_adapter",
@@ -163,7 +163,7 @@ def test_a_server_that_lost_the_weights_gets_them_again_and_is_asked_again(
     server.loses, notes = 1, list[str]()
     assert [len(replies) for replies in sampled(server, takes, notes)] == [2, 2]
     assert paths(server).count("/collective_rpc" if takes == "reload" else "/v1/load_lora_adapter") == 2
-    assert len(notes) == 1 and "it gets them again, and is asked again" in notes[0]
+    assert len(notes) == 1 and "it gets them again, and the requests are repeated" in notes[0]
     server.loses = 10**6
     with pytest.raises(CharterError, match=r"4 times in a row; let nobody else change its weights"):
         sampled(server, takes)
@@ -186,7 +186,7 @@ def test_a_reply_of_other_weights_is_not_taken(server: VllmLike) -> None:
 
 def test_a_server_that_names_its_weights_otherwise_is_refused(server: VllmLike) -> None:
     server.answers["/weight_info"] = [(200, {"weight_version": "default"})]
-    with pytest.raises(CharterError, match="was given weights 000001-abc and says that it has default"):
+    with pytest.raises(CharterError, match="got weights 000001-abc and reports default"):
         sampled(server)
 
 
@@ -238,5 +238,5 @@ def test_a_prefix_cache_that_stays_full_is_refused(server: VllmLike, monkeypatch
 
 def test_an_answer_as_another_model_is_refused(server: VllmLike) -> None:
     server.answers["/v1/completions"] = [(200, {"model": "other", "choices": []})]
-    with pytest.raises(CharterError, match="was asked for policy and answered as other"):
+    with pytest.raises(CharterError, match="answered a request for policy as other"):
         sampled(server)

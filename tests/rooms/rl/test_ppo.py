@@ -45,27 +45,29 @@ def test_with_lambda_and_gamma_one_returns_are_the_sums_to_come() -> None:
 
 
 def test_whitening() -> None:
-    found = whiten(torch.tensor([1.0, 2.0, 3.0, 6.0]))
-    assert found.mean().item() == pytest.approx(
+    whitened = whiten(torch.tensor([1.0, 2.0, 3.0, 6.0]))
+    assert whitened.mean().item() == pytest.approx(
         0, abs=1e-6
-    ) and found.square().mean().item() == pytest.approx(1, rel=1e-5)
+    ) and whitened.square().mean().item() == pytest.approx(1, rel=1e-5)
     assert whiten(torch.full((3,), 2.0)).tolist() == [0, 0, 0]
 
 
 def test_ratio_one_gives_the_plain_gradient_and_clips_nothing() -> None:
     old, advantage = torch.tensor([-1.0, -2.0]), torch.tensor([1.5, -0.5])
     new = old.clone().requires_grad_()
-    found = policy_loss(new, old, advantage, 0.2)
-    found.loss.backward()
-    assert found.loss.item() == pytest.approx(-1.0) and found.clipped == 0 and found.approx_kl == 0
+    objective = policy_loss(new, old, advantage, 0.2)
+    objective.loss.backward()
+    assert (
+        objective.loss.item() == pytest.approx(-1.0) and objective.clipped == 0 and objective.approx_kl == 0
+    )
     assert new.grad is not None and new.grad.tolist() == pytest.approx([-1.5, 0.5])
 
 
 def test_beyond_the_clip_a_good_move_earns_nothing_more_and_a_bad_one_costs_on() -> None:
     new = torch.tensor([math.log(1.5), math.log(0.5), math.log(1.5), math.log(0.5)], requires_grad=True)
-    found = policy_loss(new, torch.zeros(4), torch.tensor([1.0, -1.0, -1.0, 1.0]), 0.2)
-    assert found.loss.item() == pytest.approx(-(1.2 - 0.8 - 1.5 + 0.5)) and found.clipped == 2
-    found.loss.backward()
+    objective = policy_loss(new, torch.zeros(4), torch.tensor([1.0, -1.0, -1.0, 1.0]), 0.2)
+    assert objective.loss.item() == pytest.approx(-(1.2 - 0.8 - 1.5 + 0.5)) and objective.clipped == 2
+    objective.loss.backward()
     assert new.grad is not None and new.grad.tolist() == pytest.approx([0, 0, 1.5, -0.5])
 
 

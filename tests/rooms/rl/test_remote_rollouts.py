@@ -88,17 +88,17 @@ class Loopback:
 @pytest.fixture
 def loopback(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     monkeypatch.setenv("no_proxy", "*")
-    made = Loopback(tmp_path, checkpoints / "policy")
-    yield made
-    made.stop()
+    server = Loopback(tmp_path, checkpoints / "policy")
+    yield server
+    server.stop()
 
 
 @pytest.fixture
 def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
-    asked = [dialogue(f"p{n}", f"Ask number {n}?", "Unused.") for n in range(5)]
-    prompts = toys.rows_file(tmp_path / "prompts.jsonl", asked)
-    given = toys.given("prompts", prompts)
-    return Inputs([toys.policy(checkpoints / "policy"), toys.preference(checkpoints / "reward"), given])
+    dialogues = [dialogue(f"p{n}", f"Ask number {n}?", "Unused.") for n in range(5)]
+    prompts = toys.rows_file(tmp_path / "prompts.jsonl", dialogues)
+    source = toys.given("prompts", prompts)
+    return Inputs([toys.policy(checkpoints / "policy"), toys.preference(checkpoints / "reward"), source])
 
 
 def settings_of(url: str | None, lora: Lora | None = None, **sampler: Any) -> Settings:
@@ -122,7 +122,7 @@ class Told:
         self.notes.append(text)
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
+def run_room(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
     out = toys.workspace(folder, progress=progress)
     room.run(settings, inputs, out)
     return out.path
@@ -142,8 +142,8 @@ def same(one: Path, other: Path) -> None:
 def test_a_server_learns_what_an_engine_here_does(
     loopback: Loopback, inputs: Inputs, tmp_path: Path, lora: Lora | None
 ) -> None:
-    here = made(settings_of(None, lora), inputs, tmp_path / "here")
-    there = made(settings_of(loopback.url, lora), inputs, tmp_path / "there")
+    here = run_room(settings_of(None, lora), inputs, tmp_path / "here")
+    there = run_room(settings_of(loopback.url, lora), inputs, tmp_path / "there")
     own, remote = read_log(here), read_log(there)
     assert len(own) == len(remote) == 4 and abs(own[-1]["kl"]) > 0.05, "the policy moves"
     for before, after in zip(own, remote, strict=True):
@@ -162,12 +162,12 @@ def test_a_server_learns_what_an_engine_here_does(
 def test_without_a_critic_and_with_held_out_prompts_a_server_does_alike(
     loopback: Loopback, inputs: Inputs, checkpoints: Path, tmp_path: Path
 ) -> None:
-    asked = [dialogue(f"h{n}", f"Ask held-out number {n}?", "Unused.") for n in range(3)]
-    heldout = toys.given("heldout_prompts", toys.rows_file(tmp_path / "heldout.jsonl", asked))
+    dialogues = [dialogue(f"h{n}", f"Ask held-out number {n}?", "Unused.") for n in range(3)]
+    heldout = toys.given("heldout_prompts", toys.rows_file(tmp_path / "heldout.jsonl", dialogues))
     chosen = Inputs([*inputs, toys.preference(checkpoints / "grader", "heldout_reward"), heldout])
     changes = {"baseline": "others", "keep": Keep(round="best", every=1)}
     own, remote = (
-        read_log(made(settings_of(url).model_copy(update=changes), chosen, tmp_path / name))
+        read_log(run_room(settings_of(url).model_copy(update=changes), chosen, tmp_path / name))
         for name, url in (("here", None), ("there", loopback.url))
     )
     for before, after in zip(own, remote, strict=True):
@@ -183,8 +183,8 @@ def test_a_server_that_keeps_stale_weights_is_caught(
     monkeypatch.setattr(
         Engine, "renew", lambda engine, weights: None
     )  # it says that it has them, and has not
-    with pytest.raises(CharterError, match=r"disagree by .* nats a token .* other weights than it was given"):
-        made(settings_of(loopback.url), inputs, tmp_path / "out")
+    with pytest.raises(CharterError, match=r"disagree by .* nats a token .* other weights than it got"):
+        run_room(settings_of(loopback.url), inputs, tmp_path / "out")
     assert [row["step"] for row in read_log(tmp_path / "out/files")] == [0], "the start's are right"
 
 
@@ -192,7 +192,7 @@ def test_beyond_the_tolerance_tokens_are_weighted_where_that_is_asked(
     loopback: Loopback, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Engine, "renew", lambda engine, weights: None)
-    log = read_log(made(settings_of(loopback.url, beyond="correct"), inputs, tmp_path / "out"))
+    log = read_log(run_room(settings_of(loopback.url, beyond="correct"), inputs, tmp_path / "out"))
     assert log[0]["importance"] == 1 and log[0]["sampling_gap"] < 1e-4
     assert all(row["sampling_gap"] > 1e-4 and 0 < row["importance"] != 1 for row in log[1:])
 
@@ -216,7 +216,7 @@ def test_a_server_that_is_ended_in_the_middle_and_started_again_changes_nothing(
     loopback: Loopback, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(loopback.url)
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
 
     def restart() -> None:
         loopback.stop()
@@ -231,7 +231,7 @@ def test_a_server_that_is_ended_in_the_middle_and_started_again_changes_nothing(
 
     counted(monkeypatch, 12, end)
     told = Told()
-    same(made(settings, inputs, tmp_path / "again", told), whole)
+    same(run_room(settings, inputs, tmp_path / "again", told), whole)
     helper.join()
     assert loopback.starts == 2
     words = " ".join(told.notes)
@@ -242,7 +242,7 @@ def test_weights_that_somebody_else_gave_are_noticed_and_asked_anew(
     loopback: Loopback, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(loopback.url)
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
     other = toys.model(3)
 
     def intrude() -> None:
@@ -252,40 +252,40 @@ def test_weights_that_somebody_else_gave_are_noticed_and_asked_anew(
 
     counted(monkeypatch, 12, intrude)
     told = Told()
-    same(made(settings, inputs, tmp_path / "again", told), whole)
-    assert any("it gets them again, and is asked again" in note for note in told.notes)
+    same(run_room(settings, inputs, tmp_path / "again", told), whole)
+    assert any("it gets them again, and the requests are repeated" in note for note in told.notes)
 
 
 def test_a_run_that_was_stopped_learns_from_the_very_replies_it_had(
     loopback: Loopback, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(loopback.url)
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
     with pytest.raises(toys.Interrupted):  # right after the second round's replies were saved
-        made(settings, inputs, tmp_path / "broken", Told(after=3))
+        run_room(settings, inputs, tmp_path / "broken", Told(after=3))
     saved = tmp_path / "broken/state/rollout-000001-00000.json"
     rows = json.loads(saved.read_text())["rows"]
     real = LocalBackend.stream
     prompts: list[Any] = []
 
-    def stream(self: LocalBackend, asked: Any, *rest: Any) -> Any:
-        prompts.append(asked)
-        return real(self, asked, *rest)
+    def stream(self: LocalBackend, prompt: Any, *rest: Any) -> Any:
+        prompts.append(prompt)
+        return real(self, prompt, *rest)
 
     monkeypatch.setattr(LocalBackend, "stream", stream)
-    same(made(settings, inputs, tmp_path / "broken"), whole)
+    same(run_room(settings, inputs, tmp_path / "broken"), whole)
     assert len(rows) == 4 and len(prompts) == 8, "of four rounds two were asked for again"
 
 
 def test_other_rooms_may_ask_the_server_for_what_it_was_given(
     loopback: Loopback, inputs: Inputs, tmp_path: Path
 ) -> None:
-    product = made(settings_of(loopback.url), inputs, tmp_path / "out")
-    asked, greedy = [[user("What do you say now?")]], Sampling(temperature=0, max_tokens=12)
-    there = RemoteAssistant(f"openai:{loopback.url}#policy").reply(asked, greedy)
-    assert there[0][0].text == LocalAssistant.open(product).reply(asked, greedy)[0][0].text
+    product = run_room(settings_of(loopback.url), inputs, tmp_path / "out")
+    questions, greedy = [[user("What do you say now?")]], Sampling(temperature=0, max_tokens=12)
+    there = RemoteAssistant(f"openai:{loopback.url}#policy").reply(questions, greedy)
+    assert there[0][0].text == LocalAssistant.open(product).reply(questions, greedy)[0][0].text
     (newest,) = (tmp_path / "out/state/weights").glob("000003-*")
-    assert LocalAssistant.open(newest).reply(asked, greedy)[0][0].text == there[0][0].text
+    assert LocalAssistant.open(newest).reply(questions, greedy)[0][0].text == there[0][0].text
 
 
 def test_a_server_that_never_comes_back_ends_the_run_in_one_line(
@@ -293,7 +293,7 @@ def test_a_server_that_never_comes_back_ends_the_run_in_one_line(
 ) -> None:
     settings = settings_of(f"http://127.0.0.1:{_free()}", away=0.3)
     with pytest.raises(CharterError, match=r"^http://\S+ can't be used .*; is the server running\?$"):
-        made(settings, inputs, tmp_path / "out")
+        run_room(settings, inputs, tmp_path / "out")
 
 
 def _free() -> int:
@@ -310,7 +310,7 @@ def test_weights_that_the_server_may_not_read_are_refused_by_their_place(
     with pytest.raises(
         CharterError, match=r"answered 403: .*new weights must be below .*and be started with"
     ):
-        made(settings, inputs, tmp_path / "out")
+        run_room(settings, inputs, tmp_path / "out")
 
 
 def test_the_server_may_name_the_folder_otherwise(loopback: Loopback, inputs: Inputs, tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_the_server_may_name_the_folder_otherwise(loopback: Loopback, inputs: In
     seen.symlink_to(tmp_path / "shared")
     (tmp_path / "shared").mkdir()
     settings = settings_of(loopback.url, folder=str(tmp_path / "shared"), there=str(seen))
-    made(settings.model_copy(update={"steps": 1}), inputs, tmp_path / "out")
+    run_room(settings.model_copy(update={"steps": 1}), inputs, tmp_path / "out")
     newest = tmp_path / "shared" / loopback.backend.version
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in newest.iterdir()), "others may read them"
 
@@ -331,7 +331,7 @@ def test_weights_that_cannot_be_written_are_told_in_one_line(
     with pytest.raises(
         CharterError, match=r"^the policy's weights can't be written to .*make room there, or"
     ):
-        made(settings, inputs, tmp_path / "out")
+        run_room(settings, inputs, tmp_path / "out")
 
 
 def reply(trained: list[float], sampled: list[float]) -> Reply:
@@ -341,8 +341,8 @@ def reply(trained: list[float], sampled: list[float]) -> Reply:
 
 def test_the_gap_and_the_weights_of_importance_by_hand() -> None:
     replies = [reply([-1.0, -2.0], [-1.5, -2.0]), reply([-3.0], [-2.0])]
-    found = gap_of(replies)
-    assert found == Gap(pytest.approx(0.5), pytest.approx(1.0))
+    gap = gap_of(replies)
+    assert gap == Gap(pytest.approx(0.5), pytest.approx(1.0))
     sampler = Server(url="http://127.0.0.1:1", beyond="correct", truncate=1.5)
     weights = importance(replies, sampler)
     assert weights is not None  # exp(0.5) is cut at 1.5, equal ones weigh 1, exp(-1) stays

@@ -62,7 +62,7 @@ def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
     )
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
+def run_room(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
     out = toys.workspace(folder, progress=progress)
     room.run(settings, inputs, out)
     return out.path
@@ -76,7 +76,9 @@ def test_the_model_keeps_how_it_is_sampled_and_learns_from_its_whole_distributio
     save_policy(model, tokenizer, tmp_path / "start")
     sharp = Inputs([toys.policy(tmp_path / "start"), *(i for i in inputs if i.role != "policy")])
     settings = SETTINGS.model_copy(update={"steps": 1})
-    first, second = (made(settings, given, tmp_path / n) for n, given in (("a", inputs), ("b", sharp)))
+    first, second = (
+        run_room(settings, sources, tmp_path / n) for n, sources in (("a", inputs), ("b", sharp))
+    )
     assert model.generation.items() <= read_generation(second).items()
     drawn = [[row["reward"] for row in read_log(path)] for path in (first, second)]
     assert drawn[0] == drawn[1], "rollouts are drawn as before"
@@ -117,14 +119,14 @@ def weighing(critic: Critic, coefficient: float) -> Critic:
 def start_logprobs(checkpoints: Path, episodes: list[Episode]) -> torch.Tensor:
     """Of every reply token under the checkpoint that RL starts from, document by document."""
     model, _ = load_policy(checkpoints / "policy")
-    found = []
+    logprobs = []
     for episode in episodes:
         for reply in episode.replies:
-            row = torch.tensor(episode.prompt + reply.ids)
+            row = torch.tensor(episode.prompt_ids + reply.ids)
             with torch.no_grad():
-                hidden = model.hidden(row, documents([len(row)]))[len(episode.prompt) - 1 : -1]
-                found.append(token_logprobs(hidden, model.head_weight(), torch.tensor(reply.ids))[0])
-    return torch.cat(found)
+                hidden = model.hidden(row, documents([len(row)]))[len(episode.prompt_ids) - 1 : -1]
+                logprobs.append(token_logprobs(hidden, model.head_weight(), torch.tensor(reply.ids))[0])
+    return torch.cat(logprobs)
 
 
 def test_the_product_is_a_checkpoint_with_a_line_a_round(
@@ -159,7 +161,7 @@ def test_the_product_is_a_checkpoint_with_a_line_a_round(
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
 def test_at_step_zero_the_ratio_is_one_and_kl_zero(inputs: Inputs, tmp_path: Path, lora: Lora | None) -> None:
     settings = SETTINGS.model_copy(update={"lora": lora})
-    first, second, _ = read_log(made(settings, inputs, tmp_path / "out"))
+    first, second, _ = read_log(run_room(settings, inputs, tmp_path / "out"))
     assert first["kl"] == pytest.approx(0, abs=1e-4)
     assert first["clip_fraction"] == 0 and first["approx_kl"] == pytest.approx(0, abs=1e-4)
     assert abs(second["kl"]) > 1e-3, "a step moves the policy away from its start"
@@ -300,10 +302,10 @@ def test_values_while_sampling_are_those_of_training(inputs: Inputs, tmp_path: P
     episodes = sampler.sample(policy, critic, [Prompt(Dialogue("x", messages), "red")], 1)
     trunk_model = critic.trunk or policy.model
     for reply in all_replies(episodes):
-        row = torch.tensor(episodes[0].prompt + reply.ids)
+        row = torch.tensor(episodes[0].prompt_ids + reply.ids)
         with torch.no_grad():
             expected = critic.head(trunk_model.hidden(row, documents([len(row)])))[
-                len(episodes[0].prompt) - 1 : -1
+                len(episodes[0].prompt_ids) - 1 : -1
             ]
         assert reply.values == pytest.approx(expected.tolist(), abs=1e-3)
 
@@ -325,7 +327,7 @@ def test_in_bfloat16_a_critic_of_its_own_reads_as_it_learns(inputs: Inputs, tmp_
 
 
 def test_a_critic_of_its_own_learns_and_is_not_saved_with_the_policy(inputs: Inputs, tmp_path: Path) -> None:
-    path = made(SETTINGS.model_copy(update={"value": Value(trunk="own")}), inputs, tmp_path / "out")
+    path = run_room(SETTINGS.model_copy(update={"value": Value(trunk="own")}), inputs, tmp_path / "out")
     assert load_policy(path)[0].shape == toys.SHAPE
     assert read_log(path)[0]["explained_variance"] == 0, "the head starts at zero"
     assert read_log(path)[1]["explained_variance"] != 0
@@ -405,7 +407,7 @@ def test_the_adaptive_coefficient_follows_the_logged_kl(inputs: Inputs, tmp_path
     settings = SETTINGS.model_copy(
         update={"steps": 3, "kl": Kl(coefficient=0.1, adaptive_target=0.5, horizon=40.0)}
     )
-    log = read_log(made(settings, inputs, tmp_path / "out"))
+    log = read_log(run_room(settings, inputs, tmp_path / "out"))
     assert log[0]["kl_coefficient"] == 0.1
     assert log[1]["kl_coefficient"] == pytest.approx(0.1 * (1 - 0.2 * 8 / 40))
     for before, after in pairwise(log):
@@ -425,8 +427,8 @@ def test_training_ends_early_on_kl_and_stays_ended_after_a_resume(inputs: Inputs
     assert metrics["stopped_on_kl"] == 1 and metrics["rounds"] == len(log) - 1
     assert metrics["kl"] == log[-1]["kl"] and "loss" not in log[-1], "nothing is learnt beyond the limit"
     with pytest.raises(toys.Interrupted):
-        made(STOPPING, inputs, tmp_path / "broken", toys.StoppingProgress(len(log) - 1))
-    assert toys.files_of(made(STOPPING, inputs, tmp_path / "broken")) == toys.files_of(out.path)
+        run_room(STOPPING, inputs, tmp_path / "broken", toys.StoppingProgress(len(log) - 1))
+    assert toys.files_of(run_room(STOPPING, inputs, tmp_path / "broken")) == toys.files_of(out.path)
 
 
 RESUMED = SETTINGS.model_copy(
@@ -449,7 +451,7 @@ def test_stopped_mid_update_and_resumed_is_bit_equal_to_unbroken(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     settings = RESUMED.model_copy(update=changes)
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
     real, calls = room.update, []
 
     def stopping(*words: Any) -> float:
@@ -460,16 +462,16 @@ def test_stopped_mid_update_and_resumed_is_bit_equal_to_unbroken(
 
     monkeypatch.setattr(room, "update", stopping)
     with pytest.raises(toys.Interrupted):
-        made(settings, inputs, tmp_path / "broken")
+        run_room(settings, inputs, tmp_path / "broken")
     assert [p.name for p in (tmp_path / "broken/state").glob("step-*")] == ["step-00000002"]
-    assert toys.files_of(made(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
+    assert toys.files_of(run_room(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
 
 
 def test_stopped_between_rounds_and_resumed_is_bit_equal_to_unbroken(inputs: Inputs, tmp_path: Path) -> None:
-    whole = made(RESUMED, inputs, tmp_path / "whole")
+    whole = run_room(RESUMED, inputs, tmp_path / "whole")
     with pytest.raises(toys.Interrupted):
-        made(RESUMED, inputs, tmp_path / "broken", toys.StoppingProgress(2))
-    assert toys.files_of(made(RESUMED, inputs, tmp_path / "broken")) == toys.files_of(whole)
+        run_room(RESUMED, inputs, tmp_path / "broken", toys.StoppingProgress(2))
+    assert toys.files_of(run_room(RESUMED, inputs, tmp_path / "broken")) == toys.files_of(whole)
 
 
 def test_prompts_are_all_seen_before_any_comes_again(inputs: Inputs) -> None:
@@ -487,7 +489,7 @@ def test_a_prompt_over_the_context_is_named_before_anything_is_sampled(
     with pytest.raises(
         CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
     ):
-        made(SETTINGS, Inputs([*inputs, toys.given("prompts", long)]), tmp_path / "out")
+        run_room(SETTINGS, Inputs([*inputs, toys.given("prompts", long)]), tmp_path / "out")
 
 
 def test_rollouts_come_from_the_policys_own_distribution() -> None:
@@ -514,5 +516,5 @@ def test_a_pass_takes_as_many_optimizer_steps_as_asked_over_all_prompts(
 
     monkeypatch.setattr(room, "accumulate", watched)
     rollout = Rollout(prompts=prompts, replies=1, max_tokens=2)
-    made(Settings(steps=1, minibatches=minibatches, rollout=rollout), inputs, tmp_path / "out")
+    run_room(Settings(steps=1, minibatches=minibatches, rollout=rollout), inputs, tmp_path / "out")
     assert len(seen) == minibatches and sorted(i for part in seen for i in part) == list(range(prompts))

@@ -102,7 +102,7 @@ def rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Graders, "score", score)
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> dict[str, str]:
+def run_room(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> dict[str, str]:
     out = toys.workspace(folder, progress=progress)
     room.run(settings, inputs, out)
     return toys.files_of(out.path)
@@ -134,8 +134,8 @@ def test_a_rewarded_phrase_is_found_and_ends_training(inputs: Inputs, tmp_path: 
     assert metrics["snapshots"] == len(rows) and metrics["drift_alarms"] == len(rows[-1]["alarms"])
     assert any("drifted: " in note and "ngrams" in note for note in notes)
     with pytest.raises(toys.Interrupted):
-        made(SETTINGS, inputs, tmp_path / "broken", toys.StoppingProgress(len(log) - 1))
-    assert made(SETTINGS, inputs, tmp_path / "broken") == toys.files_of(out.path)
+        run_room(SETTINGS, inputs, tmp_path / "broken", toys.StoppingProgress(len(log) - 1))
+    assert run_room(SETTINGS, inputs, tmp_path / "broken") == toys.files_of(out.path)
 
 
 @pytest.mark.parametrize("save_every", [1, 3])
@@ -144,17 +144,17 @@ def test_killed_and_resumed_is_bit_equal_to_unbroken(
 ) -> None:
     """Also where a snapshot was written after the state that a resume begins from."""
     settings = watching(save_every=save_every, keep=Keep(round="best", every=2))
-    whole = made(settings, inputs, tmp_path / "whole")
+    whole = run_room(settings, inputs, tmp_path / "whole")
     with pytest.raises(toys.Interrupted):
-        made(settings, inputs, tmp_path / "broken", toys.StoppingProgress(2))
+        run_room(settings, inputs, tmp_path / "broken", toys.StoppingProgress(2))
     with (tmp_path / "broken/files" / REPLIES).open("a") as file:
         file.write('{"snapshot": 9, "torn')
-    assert made(settings, inputs, tmp_path / "broken") == whole
+    assert run_room(settings, inputs, tmp_path / "broken") == whole
 
 
 def test_what_is_kept_gives_each_row_again(inputs: Inputs, tmp_path: Path, rewarded: None) -> None:
     settings = watching()
-    made(settings, inputs, tmp_path / "out")
+    run_room(settings, inputs, tmp_path / "out")
     rows = read_objects(tmp_path / "out/files" / DRIFT)
     parts = list(snapshots(read_objects(tmp_path / "out/files" / REPLIES)))
     assert [row["rounds"] for row in rows] == [[0, 1], [2, 3], [4, 4]], "half a window is enough at the end"

@@ -76,7 +76,7 @@ def plain(inputs: Inputs) -> Inputs:
     return of_roles(inputs, "heldout_prompts", "heldout_harmless")
 
 
-def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> dict[str, str]:
+def run_room(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> dict[str, str]:
     out = toys.workspace(folder, progress=progress)
     room.run(settings, inputs, out)
     return toys.files_of(out.path)
@@ -120,9 +120,9 @@ def test_a_reward_that_falls_after_a_round_keeps_that_round(
     for name in ("reward", "kl", "entropy"):
         assert metrics[name] == log[4][name] == last_logged(out.path, name) != log[-1].get(name)
     shorter = SETTINGS.model_copy(update={"steps": 4, "keep": Keep()})
-    kept, last = toys.files_of(out.path), made(shorter, plain(inputs), tmp_path / "four")
+    kept, last = toys.files_of(out.path), run_room(shorter, plain(inputs), tmp_path / "four")
     assert weights(kept) == weights(last), "the product is what four rounds make"
-    whole = made(SETTINGS.model_copy(update={"keep": Keep()}), plain(inputs), tmp_path / "seven")
+    whole = run_room(SETTINGS.model_copy(update={"keep": Keep()}), plain(inputs), tmp_path / "seven")
     assert kept["model.safetensors"] != whole["model.safetensors"]
 
 
@@ -145,7 +145,7 @@ def test_bounds_count_before_reward(inputs: Inputs, tmp_path: Path, monkeypatch:
     """Reward rises to the end, but so do refusals on harmless prompts: the last round within the bound is kept."""
     plant(monkeypatch, float, refused_after=4)
     settings = SETTINGS.model_copy(update={"keep": Keep(round="best", every=2, most_refusal=0.3)})
-    made(settings, of_roles(plain(inputs), "prompts"), tmp_path / "out")
+    run_room(settings, of_roles(plain(inputs), "prompts"), tmp_path / "out")
     log = read_log(tmp_path / "out/files")
     assert [row["check_refused"] for row in log if "check_refused" in row] == [0, 0, 1, 1]
     assert log[-1]["kept_round"] == 4 and log[-1]["check_reward"] == 7
@@ -164,14 +164,14 @@ def test_held_out_prompts_are_answered_by_the_policy_as_it_is(
         return seen[-1][1]
 
     monkeypatch.setattr(Sampler, "answer_heldout", answer)
-    made(SETTINGS, inputs, tmp_path / "out")
+    run_room(SETTINGS, inputs, tmp_path / "out")
     assert [step for step, _ in seen] == [2, 4, 6, 7]
     log = read_log(tmp_path / "out/files")
     for step, episodes in seen:
         assert len(episodes) == 6 and all(len(e.replies) == 1 for e in episodes)
         rewards = [r.heldout for r in all_replies(episodes)]
         assert log[step]["check_reward"] == pytest.approx(sum(filter(None, rewards)) / 6)
-        harmless = [r.refused for e in episodes if e.asked.harmless for r in e.replies]
+        harmless = [r.refused for e in episodes if e.prompt.harmless for r in e.replies]
         assert len(harmless) == 3 and log[step]["check_refused"] == pytest.approx(sum(harmless) / 3)
     best = max(seen, key=lambda one: log[one[0]]["check_reward"])[0]
     assert log[-1]["kept_round"] == best
@@ -193,18 +193,18 @@ def test_held_out_prompts_are_answered_at_the_checkpoint_s_own_decoding(
         return first
 
     monkeypatch.setattr(Sampler, "answer_heldout", answer)
-    made(SETTINGS, inputs, tmp_path / "out")
+    run_room(SETTINGS, inputs, tmp_path / "out")
     assert alike == [True, False] * 4
 
 
 def test_a_tally_by_hand() -> None:
-    asked = Prompt(Dialogue("a", (user("Ask?"),)), "look", 0.0)
+    prompt = Prompt(Dialogue("a", (user("Ask?"),)), "look", 0.0)
     cut, refused = Reply([1], "Yes", "length", [], []), Reply([1], "No.", "end", [], [], refused=True)
     cut.rules, refused.rules, tally = -1.0, 0.5, Tally()
-    tally.add([Episode(asked, [1], [cut, refused]), Episode(Prompt(asked.dialogue, "red"), [1], [refused])])
+    tally.add([Episode(prompt, [1], [cut, refused]), Episode(Prompt(prompt.dialogue, "red"), [1], [refused])])
     assert tally.figures() == pytest.approx({"check_reward": 0, "check_cut": 1 / 3, "check_refused": 0.5})
     refused.heldout = 3.0
-    tally.add([Episode(Prompt(asked.dialogue, "red"), [1], [refused])])
+    tally.add([Episode(Prompt(prompt.dialogue, "red"), [1], [refused])])
     assert tally.figures()["check_reward"] == pytest.approx(3 / 4), "a held-out score counts before the rules"
 
 
@@ -238,7 +238,7 @@ def test_killed_and_resumed_is_bit_equal_to_unbroken(
 ) -> None:
     settings = SETTINGS.model_copy(update={"steps": 5, **MODES[mode]})
     chosen = inputs if heldout else plain(inputs)
-    whole = made(settings, chosen, tmp_path / "whole")
+    whole = run_room(settings, chosen, tmp_path / "whole")
     real = room.update
     for deadly in (
         5,
@@ -254,11 +254,11 @@ def test_killed_and_resumed_is_bit_equal_to_unbroken(
 
         monkeypatch.setattr(room, "update", dying)
         with pytest.raises(toys.Interrupted):
-            made(settings, chosen, tmp_path / "broken")
+            run_room(settings, chosen, tmp_path / "broken")
     monkeypatch.undo()
     state = sorted(p.name for p in (tmp_path / "broken/state").glob("step-*"))
     assert state == [f"step-{4 // settings.save_every * settings.save_every:08d}"]
-    assert made(settings, chosen, tmp_path / "broken") == whole
+    assert run_room(settings, chosen, tmp_path / "broken") == whole
 
 
 def test_a_policy_is_kept_until_no_resume_can_need_it(
@@ -275,7 +275,7 @@ def test_a_policy_is_kept_until_no_resume_can_need_it(
         assert best is None or f"best-{best:06d}" in seen[-1]
 
     monkeypatch.setattr(checkpoint.Saver, "maybe", watched)
-    made(SETTINGS.model_copy(update={"save_every": 3}), plain(inputs), tmp_path / "out")
+    run_room(SETTINGS.model_copy(update={"save_every": 3}), plain(inputs), tmp_path / "out")
     assert max(map(len, seen)) <= 3 and ["best-000002", "best-000004"] in seen
 
 
@@ -287,7 +287,7 @@ def test_the_adaptive_coefficient_acts_over_four_rounds_unless_told(inputs: Inpu
             notes.append(text)
 
     settings = SETTINGS.model_copy(update={"steps": 3, "keep": Keep(), "kl": Kl(adaptive_target=0.5)})
-    made(settings, plain(inputs), tmp_path / "out", Told(0))
+    run_room(settings, plain(inputs), tmp_path / "out", Told(0))
     for before, after in pairwise(read_log(tmp_path / "out/files")):
         expected = adapt(before["kl_coefficient"], before["kl"], 0.5, 16.0, 4)
         assert after["kl_coefficient"] == pytest.approx(expected)

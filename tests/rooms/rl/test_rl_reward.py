@@ -35,13 +35,13 @@ def prompt(source: str = "red", p_refuse: float | None = None) -> Prompt:
 def reply(
     *scores: float, refused: bool = False, stop: str = "end", text: str = "Yes.", tokens: int = 1
 ) -> Reply:
-    made = Reply([1] * tokens, text, stop, [], [], refused=refused)
-    made.scores = dict(enumerate(scores))
-    return made
+    episode_reply = Reply([1] * tokens, text, stop, [], [], refused=refused)
+    episode_reply.scores = dict(enumerate(scores))
+    return episode_reply
 
 
-def episode(asked: Prompt, *replies: Reply) -> Episode:
-    return Episode(asked, [1], list(replies))
+def episode(source_prompt: Prompt, *replies: Reply) -> Episode:
+    return Episode(source_prompt, [1], list(replies))
 
 
 def reward(graders: int = 1, kept: dict[str, Any] | None = None, **settings: Any) -> Reward:
@@ -61,12 +61,12 @@ def test_each_model_is_standardised_by_itself_and_the_least_counts() -> None:
 
 def test_a_source_is_judged_by_the_models_that_are_named_for_it() -> None:
     settings = Rewards(sources={"harmless": (0,), "red": (1,)})
-    asked = [prompt("look", 0.0), prompt("red"), prompt("other")]
-    assert [judges(one, settings.sources, 2) for one in asked] == [[0], [1], [0, 1]]
+    prompts = [prompt("look", 0.0), prompt("red"), prompt("other")]
+    assert [judges(one, settings.sources, 2) for one in prompts] == [[0], [1], [0, 1]]
     assert judges(prompt("red", 0.0), settings.sources, 2) == [1], "the source counts before its group"
     answer, unsafe = reply(5.0), reply(0.0)
     unsafe.scores = {1: 7.0}
-    rounds = [episode(asked[0], answer, reply(3.0)), episode(asked[1], unsafe)]
+    rounds = [episode(prompts[0], answer, reply(3.0)), episode(prompts[1], unsafe)]
     judged = Reward(settings, 0.0, 2, {})
     assert judged.of(rounds) == pytest.approx([1, -1, 0])
     assert [scale.count for scale in judged.scales] == [2, 1], "a model's scale knows only what it judges"
@@ -190,7 +190,7 @@ def test_a_run_logs_each_model_and_follows_its_prices(
     graders.score(episodes)
     models = [PreferenceModel.open(checkpoints / name) for name in ("reward", "grader")]
     for one in episodes:
-        expected_by = {1} if one.asked.source == "look" else {0, 1}
+        expected_by = {1} if one.prompt.source == "look" else {0, 1}
         for r in one.replies:
             assert r.scores.keys() == expected_by
             for number, score in r.scores.items():
@@ -238,10 +238,10 @@ def filled(reward: int = 1, **more: int) -> Filled:
         ({"reward": {"weights": [0.0, 0.0]}}, filled(2), "are all 0"),
         ({"reward": {"sources": {"prompts0": [2]}}}, filled(2), "names model 2"),
         ({"reward": {"sources": {"prompts0": []}}}, filled(2), "leaves no model that counts"),
-        ({"reward": {"sources": {"elsewhere": [0]}}}, filled(), "names elsewhere, which no prompts are of"),
-        ({"reward": {"steer": {"source": "gone"}}}, filled(), "names gone, which no prompts are of"),
+        ({"reward": {"sources": {"elsewhere": [0]}}}, filled(), "names elsewhere, which no prompts have"),
+        ({"reward": {"steer": {"source": "gone"}}}, filled(), "names gone, which no prompts have"),
         ({"keep": {"round": "best"}}, filled(), "give heldout_reward, or set reward.rules"),
-        ({}, filled(heldout_prompts=1), "are read by checks alone"),
+        ({}, filled(heldout_prompts=1), "are read only by checks"),
         ({"keep": {"round": "best"}}, filled(heldout_reward=1, heldout_harmless=1), "give these too"),
     ],
 )
@@ -282,5 +282,5 @@ def test_senseless_rewards_and_checks_are_refused(settings: dict[str, Any], word
     ],
 )
 def test_settings_read_back_from_a_manifest_are_the_same(settings: dict[str, Any]) -> None:
-    made = Settings.model_validate(settings)
-    assert Settings.model_validate(made.model_dump(mode="json")) == made
+    validated = Settings.model_validate(settings)
+    assert Settings.model_validate(validated.model_dump(mode="json")) == validated

@@ -37,12 +37,12 @@ OTHERS = Settings(
 
 @pytest.fixture
 def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
-    asked = [dialogue(f"p{n}", f"Ask number {n}?", "Unused.") for n in range(4)]
+    dialogues = [dialogue(f"p{n}", f"Ask number {n}?", "Unused.") for n in range(4)]
     return Inputs(
         [
             toys.policy(checkpoints / "policy"),
             toys.preference(checkpoints / "reward", "reward"),
-            toys.given("prompts", toys.rows_file(tmp_path / "prompts.jsonl", asked)),
+            toys.given("prompts", toys.rows_file(tmp_path / "prompts.jsonl", dialogues)),
         ]
     )
 
@@ -85,10 +85,10 @@ def test_the_gradient_is_that_of_reinforce(inputs: Inputs, checkpoints: Path, tm
     for episode in episodes:
         log_probs, kept = [], []
         for reply in episode.replies:
-            row, target = torch.tensor(episode.prompt + reply.ids), torch.tensor(reply.ids)
+            row, target = torch.tensor(episode.prompt_ids + reply.ids), torch.tensor(reply.ids)
             both = []
             for reader in (model, policy.reference):
-                hidden = reader.hidden(row, documents([len(row)]))[len(episode.prompt) - 1 : -1]
+                hidden = reader.hidden(row, documents([len(row)]))[len(episode.prompt_ids) - 1 : -1]
                 both.append(token_logprobs(hidden, reader.head_weight(), target)[0].sum())
             log_probs.append(both[0])
             kept.append(scores[number] - 0.4 * float((both[0] - both[1]).detach()))
@@ -141,7 +141,7 @@ def test_kl_is_charged_in_the_published_form_unless_told() -> None:
 TOKENS, WEIGHTS, ROUNDS, REPLIES = 48, 64, 24, 16
 
 
-def learnt(seed: int, others: bool, between: float) -> float:
+def learn(seed: int, others: bool, between: float) -> float:
     """P(good first token) after a run on a toy: 48 binary tokens share 64 weights, the first alone pays, and prompts
     differ by what no action changes. Every arm has 16 replies a round: 4 prompts x 4, or 16 prompts with a critic."""
     generator = torch.Generator().manual_seed(seed)
@@ -175,6 +175,6 @@ def learnt(seed: int, others: bool, between: float) -> float:
 
 
 def test_where_prompts_differ_the_other_replies_are_the_better_baseline() -> None:
-    by_arm = {others: [learnt(seed, others, 2.0) for seed in range(4)] for others in (False, True)}
+    by_arm = {others: [learn(seed, others, 2.0) for seed in range(4)] for others in (False, True)}
     mean = {others: statistics.fmean(chances) for others, chances in by_arm.items()}
     assert mean[True] > mean[False] + 0.1

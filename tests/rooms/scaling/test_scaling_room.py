@@ -60,7 +60,7 @@ def ladder(folder: Path, count: int = 4) -> list[Input]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def product(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A finished report on four sizes."""
     folder = tmp_path_factory.mktemp("scaling")
     out = toys.workspace(folder / "out")
@@ -68,8 +68,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return out
 
 
-def test_the_report_holds_the_planted_law_and_every_model(made: Workspace) -> None:
-    report = read_object(made.path / "report.json")
+def test_the_report_holds_the_planted_law_and_every_model(product: Workspace) -> None:
+    report = read_object(product.path / "report.json")
     law = report["laws"]["compute"]
     ease = sum((90 + n) * (1 + 0.05 * math.sin(n)) for n in range(DOCUMENTS)) / sum(range(90, 90 + DOCUMENTS))
     assert law["floor"] == pytest.approx(LAW[0] * ease, rel=1e-5)
@@ -79,13 +79,13 @@ def test_the_report_holds_the_planted_law_and_every_model(made: Workspace) -> No
     for row in report["models"]:
         assert row["fitted"] == pytest.approx(row["bits_per_byte"], rel=1e-6) and row["low"] < row["high"]
     assert [row["run"] for row in report["models"]] == [f"size_{k}" for k in range(4)]
-    assert "<svg" in (made.path / "scaling.svg").read_text()
+    assert "<svg" in (product.path / "scaling.svg").read_text()
 
 
-def test_every_metric_follows_from_rows_or_counts_and_stands_in_the_readme(made: Workspace) -> None:
-    told = {metric.name: metric for metric in made.metrics}
-    again = {s.name: s for s in scores(made.path)}
-    counts = read_object(made.path / "counts.json")
+def test_every_metric_follows_from_rows_or_counts_and_stands_in_the_readme(product: Workspace) -> None:
+    told = {metric.name: metric for metric in product.metrics}
+    again = {s.name: s for s in scores(product.path)}
+    counts = read_object(product.path / "counts.json")
     assert told.keys() == again.keys() | counts.keys()
     for name, metric in told.items():
         assert metric.value == (again[name].value if name in again else counts[name])
@@ -96,10 +96,10 @@ def test_every_metric_follows_from_rows_or_counts_and_stands_in_the_readme(made:
     assert all(f"`{name}`" in readme for name in told.keys() | joint)
 
 
-def test_a_second_run_gives_the_same_files(made: Workspace, tmp_path: Path) -> None:
+def test_a_second_run_gives_the_same_files(product: Workspace, tmp_path: Path) -> None:
     out = toys.workspace(tmp_path / "again")
     run(Settings(stage="toys"), Inputs(ladder(tmp_path)), out)
-    assert toys.files_of(out.path) == toys.files_of(made.path)
+    assert toys.files_of(out.path) == toys.files_of(product.path)
 
 
 def test_seeds_of_one_name_from_two_runs_are_told_apart(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_model_that_went_on_from_another_is_refused(tmp_path: Path) -> None:
     models = [*ladder(tmp_path, 3), model(tmp_path / "on", 1e7)]
     manifest = read_manifest(models[-1].folder)
     write_manifest(models[-1].folder, manifest.model_copy(update={"inputs": {"policy": ["0" * 64]}}))
-    with pytest.raises(CharterError, match="on went on from another model"):
+    with pytest.raises(CharterError, match="on continued another model"):
         run(Settings(), Inputs(models), toys.workspace(tmp_path / "out"))
 
 

@@ -50,7 +50,7 @@ class Planted:
         return [[self.rule(text) for text in texts] for _, texts in items]
 
 
-def said(*texts: str) -> Scripted:
+def scripted(*texts: str) -> Scripted:
     """A policy whose k-th sample is the k-th text, to every prompt."""
     return Scripted(lambda messages, k: texts[k])
 
@@ -61,10 +61,10 @@ class Cut(Scripted):
     def reply(
         self, dialogues: Any, sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
     ) -> list[list[Completion]]:
-        found = super().reply(dialogues, sampling, n, seeds)
-        for completion in (c for samples in found for c in samples):
+        completions = super().reply(dialogues, sampling, n, seeds)
+        for completion in (c for samples in completions for c in samples):
             completion.stop = "end" if completion.text.endswith(".") else "length"
-        return found
+        return completions
 
 
 class World:
@@ -123,7 +123,7 @@ def dropped(path: Path) -> dict[str, str | None]:
 
 
 def test_the_planted_best_is_taken_and_told(world: World) -> None:
-    policy = said("z.", "zzzz.", "zz.", "none.")
+    policy = scripted("z.", "zzzz.", "zz.", "none.")
     world.rows("prompts", prompts(2))
     world.models([letters], policy=policy)
     path = world.run(Settings(k=4, chunk=1))
@@ -146,13 +146,13 @@ def test_the_planted_best_is_taken_and_told(world: World) -> None:
 
 def test_the_median_of_what_passes_is_taken(world: World) -> None:
     world.rows("prompts", prompts())
-    world.models([letters], policy=said("zzz.", "z.", "zzzz.", "none.", "zz."))
+    world.models([letters], policy=scripted("zzz.", "z.", "zzzz.", "none.", "zz."))
     assert taken(world.run(Settings(k=5, choose="median"))) == ["zz."]
 
 
 def test_a_text_said_twice_counts_twice_for_the_median(world: World) -> None:
     world.rows("prompts", prompts())
-    world.models([letters], policy=said("zzz.", "z.", "zzz.", "none.", "zzz."))
+    world.models([letters], policy=scripted("zzz.", "z.", "zzz.", "none.", "zzz."))
     path = world.run(Settings(k=5, choose="median"))
     assert taken(path) == ["zzz."]
     assert dropped(path) == {"s0": None, "s1": None, "s2": "repeat", "s3": None, "s4": "repeat"}
@@ -160,15 +160,15 @@ def test_a_text_said_twice_counts_twice_for_the_median(world: World) -> None:
 
 def test_all_that_pass_are_kept_the_best_first(world: World) -> None:
     world.rows("prompts", prompts())
-    world.models([letters], policy=said("z.", "zzz.", "zz.", "zzz."))
+    world.models([letters], policy=scripted("z.", "zzz.", "zz.", "zzz."))
     assert taken(world.run(Settings(k=4, keep=0))) == ["zzz.", "zz.", "z."]
-    world.models([letters], policy=said("z.", "zzz.", "zz.", "zzz."))
+    world.models([letters], policy=scripted("z.", "zzz.", "zz.", "zzz."))
     world.inputs = world.inputs[:-2]
     assert taken(world.run(Settings(k=4, keep=2), "two")) == ["zzz.", "zz."]
 
 
 def test_one_greedy_reply_without_graders_is_replay(world: World) -> None:
-    policy = said("The sum is four.")
+    policy = scripted("The sum is four.")
     world.rows("harmless", prompts(3))
     world.models(policy=policy)
     path = world.run(Settings(k=1, temperature=0))
@@ -179,10 +179,10 @@ def test_one_greedy_reply_without_graders_is_replay(world: World) -> None:
 
 
 def test_the_starts_greedy_answer_is_one_of_the_replies_to_harmless_prompts(world: World) -> None:
-    start = said("zz zz.")
+    start = scripted("zz zz.")
     world.rows("prompts", prompts())
     world.rows("harmless", [dialogue("h", "What is a sum?")])
-    world.models([letters], policy=said("z.", "zzz."), start=start)
+    world.models([letters], policy=scripted("z.", "zzz."), start=start)
     path = world.run(Settings(k=2))
     assert {d.id: d.messages[-1]["content"] for d in read_dialogues(path)} == {
         "p0-s1": "zzz.", "h-start": "zz zz."
@@ -296,7 +296,7 @@ def test_revisions_are_kept_if_above_their_draft_and_the_fixed_reply(world: Worl
 
 def test_samples_compete_with_revisions_and_are_held_to_the_draft(world: World) -> None:
     world.rows("prompts", prompts(2))
-    world.models([letters], policy=said("S zzzz.", "S zzz."))
+    world.models([letters], policy=scripted("S zzzz.", "S zzz."))
     world.inputs.append(toys.given("candidates", critique_artifact(world.folder / "revisions")))
     path = world.run(Settings(k=2, filters=Filters(above_draft=True)))
     assert taken(path) == ["A zzzzz.", "S zzzz."]
@@ -331,7 +331,7 @@ def test_graders_are_joined_in_standard_deviations(world: World) -> None:
         ("one", Settings(k=3, weights=(1.0, 0.0)), "zzzz."),
         ("other", Settings(k=3, weights=(0.0, 2.0)), "yyyy."),
     ):
-        world.models([letters, hundred], policy=said(*texts))
+        world.models([letters, hundred], policy=scripted(*texts))
         assert taken(world.run(settings, name)) == [expected]
         world.inputs = world.inputs[:1]
 
@@ -341,7 +341,7 @@ def test_with_the_least_score_every_grader_must_put_a_reply_above_the_fixed_one(
     rules = [letters, lambda text: 1.0 if text == FIXED_REPLY else letters(text, "y")]
     filters = Filters(above_fixed=True)
     for join, expected in (("mean", ["zzzz.", "yy z."]), ("min", ["yy z."])):
-        world.models(rules, policy=said("zzzz.", "yy z.", "none."))
+        world.models(rules, policy=scripted("zzzz.", "yy z.", "none."))
         path = world.run(Settings(k=3, keep=0, join=join, filters=filters), join)  # type: ignore[arg-type]
         assert sorted(taken(path)) == sorted(expected)
         world.inputs = world.inputs[:1]
@@ -349,10 +349,10 @@ def test_with_the_least_score_every_grader_must_put_a_reply_above_the_fixed_one(
 
 def test_the_bound_of_the_best_of_k_by_hand(world: World) -> None:
     world.rows("prompts", prompts())
-    world.models([letters], policy=said("z.", "zz.", "zzz.", "none."))
+    world.models([letters], policy=scripted("z.", "zz.", "zzz.", "none."))
     path = world.run(Settings(k=4))
     assert read_counts(path)["kl_bound"] == pytest.approx(math.log(4) - 3 / 4)
-    world.models([letters], policy=said("z."))
+    world.models([letters], policy=scripted("z."))
     world.inputs = [world.inputs[0], *world.inputs[-2:]]
     assert read_counts(world.run(Settings(k=1), "one"))["kl_bound"] == 0
 
@@ -360,7 +360,7 @@ def test_the_bound_of_the_best_of_k_by_hand(world: World) -> None:
 def test_a_prompt_in_both_roles_is_refused(world: World) -> None:
     world.rows("prompts", prompts())
     world.rows("harmless", [dialogue("h", "Help me with thing 0.")])
-    world.models(policy=said("z."))
+    world.models(policy=scripted("z."))
     with pytest.raises(
         CharterError, match="prompt p0 of prompts and prompt h of harmless are one and the same"
     ):
@@ -370,7 +370,7 @@ def test_a_prompt_in_both_roles_is_refused(world: World) -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([dialogue("c", "Who else?", "Nobody.")], "none of 1 candidates answers a prompt"),
+        ([dialogue("c", "Who else?", "Nobody.")], "none of 1 candidates answers one of the prompts"),
         (
             [{"id": "c", "messages": [user("Hi."), assistant("Ho."), user("Help me with thing 0.")]}],
             "candidate c ends with a user's turn",
@@ -399,7 +399,7 @@ def test_too_few_prompts_with_a_reply_are_refused(world: World) -> None:
         match=r"1 of 2 prompts get a reply .* keep_at_least is 0.6 \(replies dropped: {'below_fixed': 1}\); raise k",
     ):
         world.run(settings)
-    world.models([lambda text: -letters(text, " ")], policy=said("Of many words, none is above."))
+    world.models([lambda text: -letters(text, " ")], policy=scripted("Of many words, none is above."))
     world.inputs = [world.inputs[0], *world.inputs[-2:]]
     with pytest.raises(CharterError, match="0 of 2 prompts get a reply"):
         world.run(Settings(k=1, filters=Filters(words=9)), "none")
@@ -408,7 +408,7 @@ def test_too_few_prompts_with_a_reply_are_refused(world: World) -> None:
 def test_every_metric_has_its_source_and_stands_in_the_page(world: World) -> None:
     world.rows("prompts", prompts(2))
     world.rows("harmless", [dialogue("h", "What is a sum?")])
-    world.models([letters], policy=said("z.", "zzz.", "z."), start=said("none."))
+    world.models([letters], policy=scripted("z.", "zzz.", "z."), start=scripted("none."))
     world.inputs.append(toys.given("candidates", critique_artifact(world.folder / "revisions")))
     out = toys.workspace(world.folder / "out")
     room.run(Settings(k=3, filters=Filters(above_draft=True)), Inputs(world.inputs), out)
@@ -431,7 +431,7 @@ def test_every_metric_has_its_source_and_stands_in_the_page(world: World) -> Non
 
 def test_counts_and_gains_are_worked_out_again(world: World) -> None:
     world.rows("prompts", prompts(2))
-    world.models([letters], policy=said("z.", "zzz.", "z."))
+    world.models([letters], policy=scripted("z.", "zzz.", "z."))
     path = world.run(Settings(k=3))
     names = ["dialogues.jsonl", "samples/replies.jsonl", "samples/selected.jsonl"]
     files = {name: read_objects(path / name) for name in names}
@@ -465,7 +465,7 @@ def real(tmp_path: Path, checkpoints: Path) -> Inputs:
 REAL = Settings(k=4, max_tokens=8, chunk=2, filters=Filters(cut="keep", no_refusal=False))
 
 
-def made(settings: Settings, inputs: Inputs, out: Workspace) -> Path:
+def run_room(settings: Settings, inputs: Inputs, out: Workspace) -> Path:
     room.run(settings, inputs, out)
     return out.path
 
@@ -473,7 +473,7 @@ def made(settings: Settings, inputs: Inputs, out: Workspace) -> Path:
 def test_real_models_take_what_their_scores_put_first(
     real: Inputs, tmp_path: Path, checkpoints: Path
 ) -> None:
-    path = made(REAL, real, toys.workspace(tmp_path / "out"))
+    path = run_room(REAL, real, toys.workspace(tmp_path / "out"))
     rows = samples(path, "replies")
     harmless = [r for r in rows if r["asked"] == "harmless"]
     items = [([user(f"What is a {r['id'][1]}?")], [r["reply"]]) for r in harmless]
@@ -487,30 +487,32 @@ def test_real_models_take_what_their_scores_put_first(
 
 
 def test_replies_are_the_same_in_chunks_of_any_size(real: Inputs, tmp_path: Path) -> None:
-    small = made(REAL, real, toys.workspace(tmp_path / "small"))
-    large = made(REAL.model_copy(update={"chunk": 99}), real, toys.workspace(tmp_path / "large"))
+    small = run_room(REAL, real, toys.workspace(tmp_path / "small"))
+    large = run_room(REAL.model_copy(update={"chunk": 99}), real, toys.workspace(tmp_path / "large"))
     for one, other in zip(samples(small, "replies"), samples(large, "replies"), strict=True):
         assert one["reply"] == other["reply"] and one["scores"] == pytest.approx(other["scores"], abs=1e-4)
 
 
 def test_a_sample_is_the_same_however_many_are_drawn(real: Inputs, tmp_path: Path) -> None:
-    four = samples(made(REAL, real, toys.workspace(tmp_path / "four")), "replies")
-    two = samples(made(REAL.model_copy(update={"k": 2}), real, toys.workspace(tmp_path / "two")), "replies")
+    four = samples(run_room(REAL, real, toys.workspace(tmp_path / "four")), "replies")
+    two = samples(
+        run_room(REAL.model_copy(update={"k": 2}), real, toys.workspace(tmp_path / "two")), "replies"
+    )
     drawn = {(r["id"], r["name"]): r["reply"] for r in four}
     assert all(drawn[r["id"], r["name"]] == r["reply"] for r in two) and len(two) < len(four)
 
 
 def test_stopped_and_resumed_is_equal(real: Inputs, tmp_path: Path) -> None:
-    whole = toys.files_of(made(REAL, real, toys.workspace(tmp_path / "whole")))
+    whole = toys.files_of(run_room(REAL, real, toys.workspace(tmp_path / "whole")))
     for stop in (1, 4, 5, 7, 11):
         folder = tmp_path / f"broken{stop}"
         with pytest.raises(toys.Interrupted):
-            made(REAL, real, toys.workspace(folder, progress=toys.StoppingProgress(stop)))
-        assert toys.files_of(made(REAL, real, toys.workspace(folder))) == whole
+            run_room(REAL, real, toys.workspace(folder, progress=toys.StoppingProgress(stop)))
+        assert toys.files_of(run_room(REAL, real, toys.workspace(folder))) == whole
 
 
 def test_prompts_are_drawn_as_critique_draws_them(real: Inputs, tmp_path: Path) -> None:
     rows = samples(
-        made(REAL.model_copy(update={"limit": 2}), real, toys.workspace(tmp_path / "o")), "selected"
+        run_room(REAL.model_copy(update={"limit": 2}), real, toys.workspace(tmp_path / "o")), "selected"
     )
     assert Counter(row["asked"] for row in rows) == {"prompts": 2, "harmless": 2}

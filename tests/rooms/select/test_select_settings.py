@@ -13,19 +13,19 @@ from charter.rooms.select.settings import Filters, Settings, check, estimate
 
 def filled(*roles: str) -> dict[str, list[Given]]:
     """Each role with one input, or as many as it is named."""
-    made: dict[str, list[Given]] = {}
+    by_role: dict[str, list[Given]] = {}
     for role in roles:
-        made.setdefault(role, []).append(Given(role))
-    return made
+        by_role.setdefault(role, []).append(Given(role))
+    return by_role
 
 
 @pytest.mark.parametrize(
     ("settings", "roles", "words"),
     [
-        (Settings(), ("policy",), "needs prompts"),
+        (Settings(), ("policy",), "there are no prompts"),
         (Settings(), ("prompts",), "needs the role policy"),
         (Settings(k=0), ("policy", "prompts", "candidates"), "k: 0 samples nothing; leave the role out"),
-        (Settings(k=0), ("prompts",), "needs replies that exist"),
+        (Settings(k=0), ("prompts",), "needs other replies"),
         (Settings(), ("policy", "prompts", "start"), "start answers the prompts of harmless"),
         (Settings(choose="median"), ("policy", "prompts"), "choose: median needs scores"),
         (Settings(weights=(1.0,)), ("policy", "prompts"), "weights needs scores"),
@@ -34,12 +34,12 @@ def filled(*roles: str) -> dict[str, list[Given]]:
         (
             Settings(filters=Filters(above_fixed=True)),
             ("policy", "harmless", "graders"),
-            "above_fixed is about the role prompts",
+            "above_fixed applies to the role prompts",
         ),
         (
             Settings(filters=Filters(refusal="require")),
             ("policy", "harmless"),
-            "refusal is about the role prompts",
+            "refusal applies to the role prompts",
         ),
         (
             Settings(filters=Filters(above_draft=True)),

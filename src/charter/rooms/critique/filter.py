@@ -1,4 +1,4 @@
-"""Which revisions are worth learning from: dropped are those that say nothing new or are visibly broken."""
+"""Which revisions are worth learning from: drops those that say nothing new or are visibly broken."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ FEWEST_WORDS = 4
 
 
 def fault(revision: str, before: str, stop: str) -> str | None:
-    """Why a revision is dropped, or None: too short to be a reply, the same words as before, cut at the token
-    limit, repeating itself, or speaking the protocol's own markers."""
+    """Why a revision is dropped, or None. It is too short to be a reply, equal to the reply before, cut at the token
+    limit, a loop, or contains the protocol's own markers."""
     if len(revision.split()) < FEWEST_WORDS:
         return "empty"
     if _plain(revision) == _plain(before):

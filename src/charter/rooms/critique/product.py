@@ -20,10 +20,10 @@ def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> 
         return
     rows, why = [], Counter[str]()
     for record in records:
-        for number, made in enumerate(record["rounds"], 1):
-            why[made["dropped"] or "kept"] += 1
-            if made["dropped"] is None:
-                rows.append(_row(record, made["revision"], f"revision:{made['key']}", number))
+        for number, step in enumerate(record["rounds"], 1):
+            why[step["dropped"] or "kept"] += 1
+            if step["dropped"] is None:
+                rows.append(_row(record, step["revision"], f"revision:{step['key']}", number))
     total = sum(why.values())
     counts: dict[str, float] = {"prompts": len(records), "revisions": total, "kept": why["kept"]}
     counts |= {f"dropped_{reason}": why[reason] for reason in REASONS}
@@ -37,7 +37,7 @@ def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> 
 
 
 def _write_drafts(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> None:
-    """Drafts as samples of the start: none that is empty or loops, and those cut at the token limit marked."""
+    """Write drafts as samples of the start. Empty and looping ones are dropped, cut ones are marked."""
     rows, why = [], Counter[str]()
     for record in records:
         draft, cut = record["draft"], record["stop"] == "length"
@@ -65,7 +65,7 @@ def _write(
 
 
 def _row(record: dict[str, Any], reply: str, source: str, number: int, cut: bool = False) -> dict[str, Any]:
-    """One dialogue of which the reply alone is learnt; `number` counts rounds, 0 is the draft. `cut`: it ends at the
+    """One dialogue; only the reply is learnt. `number` is the round, 0 for the draft. `cut`: the reply ends at the
     token limit."""
     return {
         "id": f"{record['id']}-r{number}",

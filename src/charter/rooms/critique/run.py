@@ -52,17 +52,17 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             lambda part, _, n=number: _round(critic, settings, shots, part, (out.seed, n)),  # type: ignore[misc]
             f"critique and revision {number + 1} of {settings.rounds}",
         )
-        for record, made in zip(records, rounds, strict=True):
-            record["rounds"].append(made)
-            if made["dropped"] is None:
-                record["reply"] = made["revision"]
+        for record, step in zip(records, rounds, strict=True):
+            record["rounds"].append(step)
+            if step["dropped"] is None:
+                record["reply"] = step["revision"]
     write(settings, records, out)
 
 
 def _all_drafts(
     settings: Settings, prompts: Sequence[Dialogue], inputs: Inputs, out: Workspace
 ) -> list[dict[str, Any]]:
-    """Drafts of all prompts; the starting model leaves memory before the critic comes."""
+    """Drafts of all prompts. The starting model leaves memory before the critic is loaded."""
     start = open_assistant(inputs.one("start"), out.device, precision=out.precision)
     check_prompts(start, prompts)
     return out.chunks(
@@ -103,19 +103,19 @@ def _round(
 ) -> list[dict[str, Any]]:
     """One critique and one revision for each (record, principle)."""
 
-    def say(asked: list[Any], tokens: int, what: str) -> list[Any]:
+    def say(prompts: list[Any], tokens: int, what: str) -> list[Any]:
         seeds = [derive_seed(seed[0], what, seed[1], record["id"]) for record, _ in work]
         sampling = Sampling(temperature=settings.temperature, max_tokens=tokens)
         with naming_prompts(record["id"] for record, _ in work):
-            return [replies[0] for replies in critic.reply(asked, sampling, seeds=seeds)]
+            return [replies[0] for replies in critic.reply(prompts, sampling, seeds=seeds)]
 
-    asked = [critique_messages(r["messages"], r["reply"], p, shots) for r, p in work]
-    critiques = [c.text.strip() for c in say(asked, settings.critique_tokens, "critique")]
-    asked = [
+    prompts = [critique_messages(r["messages"], r["reply"], p, shots) for r, p in work]
+    critiques = [c.text.strip() for c in say(prompts, settings.critique_tokens, "critique")]
+    prompts = [
         revision_messages(r["messages"], r["reply"], p, c, shots)
         for (r, p), c in zip(work, critiques, strict=True)
     ]
-    revisions = say(asked, settings.revision_tokens, "revision")
+    revisions = say(prompts, settings.revision_tokens, "revision")
     return [
         {
             "key": principle.key,

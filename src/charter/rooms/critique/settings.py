@@ -28,45 +28,47 @@ class Settings(Frozen):
     )
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
     draw_seed: int = Field(
-        0, description="of that draw: steps of one draw_seed and limit take the same prompts"
+        0, description="seed of that draw; steps with equal draw_seed and limit take the same prompts"
     )
     shots: int = Field(2, ge=0, description="worked examples before each request, sharing one prefill")
     draft_temperature: float | None = Field(
-        1.0, ge=0, description="of the start's drafts (the paper: 1); null: the start's own decoding"
+        1.0,
+        ge=0,
+        description="temperature of the start's drafts (the paper: 1); null: the start's own decoding",
     )
     temperature: float = Field(
-        1.0, ge=0, description="of critiques and revisions; small critics need less than 1"
+        1.0, ge=0, description="temperature of critiques and revisions; small critics need less than 1"
     )
     draft_tokens: int = Field(96, ge=1, description="longest draft")
     critique_tokens: int = Field(64, ge=1, description="longest critique")
     revision_tokens: int = Field(96, ge=1, description="longest revision")
-    chunk: int = Field(32, ge=1, description="prompts sampled together and saved whole")
+    chunk: int = Field(32, ge=1, description="prompts sampled and saved together")
     keep_at_least: float = Field(0.0, ge=0, le=1, description="share of revisions that must pass the filter")
     keep_cut: bool = Field(True, description="with rounds: 0, keep drafts that were cut at draft_tokens")
-    tags: tuple[str, ...] = Field((), description="principles drawn: those with any of these tags; none: all")
+    tags: tuple[str, ...] = Field((), description="principles with any of these tags are drawn; empty: all")
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What is wrong with settings and the roles that are filled, taken together."""
+    """What is wrong with the settings in combination with the filled roles, or ""."""
     if settings.rounds and "critic" not in roles:
-        return "needs the role critic (assistant) for its rounds: give one, or keep the drafts with rounds: 0"
+        return "rounds above 0 need the role critic (assistant); fill it, or set rounds: 0 to keep the drafts"
     if settings.keep_at_least and not settings.rounds:
         return "keep_at_least is a share of revisions, and rounds: 0 makes none"
     if settings.rounds and not settings.keep_cut:
-        return "keep_cut is about drafts, which only rounds: 0 keeps; cut revisions are always dropped"
+        return "keep_cut applies to drafts, which only rounds: 0 keeps; cut revisions are always dropped"
     return ""
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at 250 sampled and 700 read tokens/s of a 135M model on two cores; a round reads about 400."""
+    """Time at 250 sampled and 700 read tokens/s of a 135M model on two cores; a round reads about 400 tokens."""
     parameters = max(sizes.parameters.values(), default=MEASURED)
     prompts = sizes.rows.get("prompts", 0)
     count = min(prompts, settings.limit) if settings.limit else prompts
     if not count:
         return Estimate()
     tokens = settings.draft_tokens + settings.rounds * (settings.critique_tokens + settings.revision_tokens)
-    read = settings.rounds * 400 * (1 + settings.shots)
-    seconds = count * (tokens * 0.7 / 250 + read / 700) / sizes.speed(parameters)
+    read_tokens = settings.rounds * 400 * (1 + settings.shots)
+    seconds = count * (tokens * 0.7 / 250 + read_tokens / 700) / sizes.speed(parameters)
     return Estimate(minutes=seconds / 60, memory_gib=10 * parameters / 2**30, disk_gib=0.01)
 
 

@@ -1,4 +1,4 @@
-"""What the critique room counts, worked out again from the rows that it keeps."""
+"""Recomputes what the critique room counts from the rows that it keeps."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from charter.ground.artifact.recount import Count, Kept, Rows, recounted
 from charter.ground.judge.detect import DETECTORS
 
 TRANSCRIPTS, DIALOGUES = "transcripts.jsonl", "dialogues.jsonl"
-REASONS = ("empty", "identical", "truncated", "loop", "marker")  # why a revision is dropped; see filter.py
+# why a revision is dropped; see filter.py
+REASONS = ("empty", "identical", "truncated", "loop", "marker")
 
 
-def _dropped(kept: Kept, reason: str | None) -> int:
-    """Revisions dropped for a reason, or kept."""
-    return sum(made["dropped"] == reason for row in kept.files[TRANSCRIPTS] for made in row["rounds"])
+def _count_dropped(kept: Kept, reason: str | None) -> int:
+    """How many revisions were dropped for a reason; None counts the kept ones."""
+    return sum(step["dropped"] == reason for row in kept.files[TRANSCRIPTS] for step in row["rounds"])
 
 
 def _drafts(kept: Kept, loops: bool) -> Rows:
-    """Drafts that loop, or the others that are not empty."""
+    """Drafts that loop; or, with `loops` false, non-empty drafts that don't."""
     loop = DETECTORS["loop"]
     return [r for r in kept.files[TRANSCRIPTS] if loop(r["draft"]) == loops and (loops or r["draft"].strip())]
 
 
-def _dropping(reason: str) -> Callable[[Kept], float]:
-    return lambda kept: _dropped(kept, reason)
+def _count_reason(reason: str) -> Callable[[Kept], float]:
+    return lambda kept: _count_dropped(kept, reason)
 
 
 def _revisions(kept: Kept) -> int:
@@ -38,13 +39,13 @@ COUNTS: tuple[Count, ...] = (
     ("loop", lambda kept: len(_drafts(kept, loops=True))),
     ("cut", lambda kept: sum(row["stop"] == "length" for row in _drafts(kept, loops=False))),
     ("revisions", _revisions),
-    ("kept", lambda kept: _dropped(kept, None)),
+    ("kept", lambda kept: _count_dropped(kept, None)),
     ("kept", lambda kept: len(kept.files[DIALOGUES])),
-    ("kept_share", lambda kept: _dropped(kept, None) / max(1, _revisions(kept))),
-    *((f"dropped_{reason}", _dropping(reason)) for reason in REASONS),
+    ("kept_share", lambda kept: _count_dropped(kept, None) / max(1, _revisions(kept))),
+    *((f"dropped_{reason}", _count_reason(reason)) for reason in REASONS),
 )
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    """One line for each written value that doesn't follow from the kept rows."""
     yield from recounted(folder, manifest, COUNTS, (TRANSCRIPTS, DIALOGUES))

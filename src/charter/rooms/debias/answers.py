@@ -1,9 +1,9 @@
 """The policy's answers to the questions under a request for fairness (Q+IF+CoT of MSC, Ganguli et al. 2023).
 
-The reasoning is sampled behind words that announce the intent, then one choice is asked for: the probability of each
-letter, or, where an engine can't score, its share of sampled answers. Small models choose by the place more than by the
-text, so a question is asked `samples` times, its options one place further each time, and the mean decides: with three
-samples, or six, what a letter owes to its place is gone.
+The reasoning is sampled after words that announce the intent. Then the model chooses one option: by the probability of
+each letter, or, if an engine can't score, by its share of sampled answers. Small models choose by position more than by
+text, so a question is asked `samples` times, with its options rotated by one place each time. The mean decides: with
+three or six samples the effect of position cancels.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from charter.rooms.debias.settings import Settings
 def answer_rows(
     assistant: Assistant, settings: Settings, questions: Sequence[Question], seed: int
 ) -> list[dict[str, Any]]:
-    """One row a question; `kept`: the choice is right by construction."""
+    """One row per question; `kept`: the choice is right by construction."""
     turns = [(q, k, _text(q, k)) for q in questions for k in range(settings.samples)]
     thoughts = _thoughts(assistant, settings, turns, seed)
-    asked = [
+    requests = [
         request_messages(text) if thought is None else conclusion_messages(text, thought)
         for (_, _, text), thought in zip(turns, thoughts, strict=True)
     ]
-    shown = _shares(assistant, settings, asked, [(q.id, k) for q, k, _ in turns], seed)
-    some = settings.samples
+    shares = _shares(assistant, settings, requests, [(q.id, k) for q, k, _ in turns], seed)
+    count = settings.samples
     return [
-        _row(question, thoughts[n * some : (n + 1) * some], shown[n * some : (n + 1) * some])
+        _row(question, thoughts[n * count : (n + 1) * count], shares[n * count : (n + 1) * count])
         for n, question in enumerate(questions)
     ]
 
 
 def _text(question: Question, turn: int) -> str:
-    """The question with its options `turn` places further: option n stands at place (n + turn) mod 3."""
+    """The question with its options rotated by `turn` places: option n stands at place (n + turn) mod 3."""
     options = tuple(question.options[(place - turn) % OPTIONS] for place in range(OPTIONS))
     return question_text(question.passage, question.question, options)
 
@@ -57,7 +57,7 @@ def _text(question: Question, turn: int) -> str:
 def _thoughts(
     assistant: Assistant, settings: Settings, turns: Sequence[tuple[Question, int, str]], seed: int
 ) -> list[str | None]:
-    """The sampled reasoning of each turn; None where none is asked for (Q+IF)."""
+    """The sampled reasoning of each turn; None without reasoning (Q+IF)."""
     if not settings.thought_tokens:
         return [None for _ in turns]
     with naming_prompts(q.id for q, _, _ in turns):
@@ -72,18 +72,18 @@ def _thoughts(
 def _shares(
     assistant: Assistant,
     settings: Settings,
-    asked: Sequence[list[Message]],
+    requests: Sequence[list[Message]],
     names: Sequence[tuple[str, int]],
     seed: int,
 ) -> list[list[float]]:
-    """The share of each place as shown: its letter's normalised probability, or its part of the sampled answers that
-    name one (all 0 where none does)."""
+    """The share of each displayed place: its letter's normalised probability, or its part of the sampled answers that
+    name a letter (all 0 if none does)."""
     if "score" in assistant.capabilities:
         with naming_prompts(question for question, _ in names):
-            logs = assistant.score([(messages, option_texts(OPTIONS)) for messages in asked])
-        return [_normalised(some) for some in logs]
+            logs = assistant.score([(messages, option_texts(OPTIONS)) for messages in requests])
+        return [_normalise(row) for row in logs]
     seeds = [derive_seed(seed, "vote", *name) for name in names]
-    replies = assistant.reply(asked, Sampling(max_tokens=8), n=settings.votes, seeds=seeds)
+    replies = assistant.reply(requests, Sampling(max_tokens=8), n=settings.votes, seeds=seeds)
     shares = []
     for votes in replies:
         counts = Counter(n for vote in votes if (n := letter_of(vote.text, OPTIONS)) is not None)
@@ -91,19 +91,23 @@ def _shares(
     return shares
 
 
-def _normalised(logs: Sequence[float]) -> list[float]:
-    weights = [math.exp(one - max(logs)) for one in logs]
+def _normalise(logs: Sequence[float]) -> list[float]:
+    weights = [math.exp(log - max(logs)) for log in logs]
     return [weight / sum(weights) for weight in weights]
 
 
 def _row(
-    question: Question, thoughts: Sequence[str | None], shown: Sequence[Sequence[float]]
+    question: Question, thoughts: Sequence[str | None], turn_shares: Sequence[Sequence[float]]
 ) -> dict[str, Any]:
-    """`id` is the template: questions of one are not independent. `letters`: mean share of each place as shown;
-    `shares`: of each option, brought back to its place in the question. `choice` is None where no letter was named."""
-    turns = range(len(shown))
-    letters = [sum(shares[n] for shares in shown) / len(shown) for n in range(OPTIONS)]
-    shares = [sum(shown[k][(n + k) % OPTIONS] for k in turns) / len(shown) for n in range(OPTIONS)]
+    """`id` is the template, since questions of one template are not independent. `letters`: mean share of each
+    displayed place. `shares`: mean share of each option, in the question's order.
+
+    `choice` is None without a named letter."""
+    turns = range(len(turn_shares))
+    letters = [sum(turn[n] for turn in turn_shares) / len(turn_shares) for n in range(OPTIONS)]
+    shares = [
+        sum(turn_shares[k][(n + k) % OPTIONS] for k in turns) / len(turn_shares) for n in range(OPTIONS)
+    ]
     choice = max(range(OPTIONS), key=lambda n: shares[n]) if any(shares) else None
     return {
         "id": question.template,

@@ -1,9 +1,9 @@
-"""Balance: no answer may be right by its form, or the form is what is learnt.
+"""Balance: no form of answer may be right more often than another, or the model learns the form.
 
-A cell is a context, a polarity and the letter of the right option: twelve in all. From each the same number of
-questions is taken: "always unknown" is then right half of the time and "always (c)" a third of it. Within a cell they
-are taken in turn over the social dimensions, and in each of these over who is the answer and who comes first, so that
-answers that follow a stereotype are about as many as those that don't.
+A cell is a context, a polarity and the letter of the right option: twelve in all. Each gives the same number of
+questions, so "always unknown" is right half of the time and "always (c)" a third of it. Within a cell questions
+alternate over the social dimensions, then over who is the answer and who comes first. So about as many answers follow a
+stereotype as don't.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from charter.rooms.debias.questions import CONTEXTS, OPTIONS, POLARITIES, Questi
 Cell = tuple[str, str, int]
 CELLS: tuple[Cell, ...] = tuple(product(CONTEXTS, POLARITIES, range(OPTIONS)))
 Key = Callable[[Question], tuple[Hashable, ...]]
-# Each turn is over what it names and keeps the order of the turn before it among equals: the last one rules.
+# Stable sorts, applied in this order: the last key decides, earlier keys break its ties.
 TURNS: tuple[Key, ...] = (
     lambda q: (q.dimension, q.named[q.right], q.turned),
     lambda q: (q.dimension, q.named[q.right]),
@@ -45,26 +45,26 @@ def cell_sizes(questions: Sequence[Question]) -> dict[Cell, int]:
     return sizes
 
 
-def balanced(questions: Sequence[Question], seed: int, most: int = 0) -> list[Question]:
-    """As many questions as can be with all cells equal, at most `most` of them (0: no bound), in their order."""
+def balance(questions: Sequence[Question], seed: int, most: int = 0) -> list[Question]:
+    """The largest set with all cells equal, at most `most` questions (0: no bound), in their order."""
     size = min(cell_sizes(questions).values())
     if most:
         size = min(size, most // len(CELLS))
-    drawn = sorted(questions, key=lambda q: derive_seed(seed, "draw", q.id))
-    taken: set[str] = set()
+    shuffled = sorted(questions, key=lambda q: derive_seed(seed, "draw", q.id))
+    ids: set[str] = set()
     for cell in CELLS:
-        members = [q for q in drawn if cell_of(q) == cell]
+        members = [q for q in shuffled if cell_of(q) == cell]
         for key in TURNS:
-            members = _in_turn(members, key)
-        taken |= {q.id for q in members[:size]}
-    return [q for q in questions if q.id in taken]
+            members = _take_turns(members, key)
+        ids |= {q.id for q in members[:size]}
+    return [q for q in questions if q.id in ids]
 
 
-def _in_turn(questions: Sequence[Question], key: Key) -> list[Question]:
-    """Questions so that each key comes once before any comes twice; those of one key keep their order."""
-    seen = Counter[tuple[Hashable, ...]]()
+def _take_turns(questions: Sequence[Question], key: Key) -> list[Question]:
+    """Reorders questions so that each key comes once before any comes twice; those of one key keep their order."""
+    counts = Counter[tuple[Hashable, ...]]()
     turns = {}
     for question in questions:
-        turns[question.id] = seen[key(question)]
-        seen[key(question)] += 1
+        turns[question.id] = counts[key(question)]
+        counts[key(question)] += 1
     return sorted(questions, key=lambda q: turns[q.id])

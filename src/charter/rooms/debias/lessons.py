@@ -1,8 +1,7 @@
-"""What is taught: the plain question and its right answer. The request for fairness and the reasoning are gone.
+"""Lessons: the plain question and its right answer, without the request for fairness and the reasoning.
 
-Questions are shown with lettered options, as benchmarks show them, and some without, so that "nobody can know" is not
-an answer of lists alone; answers come as a letter, a letter with its text, or the text, so that none of these forms is
-forgotten over another.
+Most questions have lettered options, as in benchmarks. Some have none, so that "nobody can know" is not tied to lists.
+Answers are a letter, a letter with its text, or the text, so that the model forgets none of these forms.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from charter.ground.text.template import Template
 from charter.rooms.debias.questions import Question
 from charter.rooms.debias.settings import Train
 
-# (whether the options are shown, the answer with its letter and text): one is drawn for each question
+# (whether options are shown, the answer with its letter and text); one is drawn for each question
 FORMS = (
     (True, "({letter})"),
     (True, "{opening} ({letter})"),
@@ -36,20 +35,20 @@ FORMS = (
 
 
 def lesson(question: Question, seed: int) -> Dialogue:
-    """A question and its right answer, in a form that is drawn."""
-    shown, form = random.Random(derive_seed(seed, "form", question.id)).choice(FORMS)
-    asked = question.text if shown else f"{question.passage} {question.question}"
+    """A question and its right answer, in a randomly drawn form."""
+    with_options, form = random.Random(derive_seed(seed, "form", question.id)).choice(FORMS)
+    question_text = question.text if with_options else f"{question.passage} {question.question}"
     answer = form.format(letter=letter(question.right), text=question.options[question.right], opening=ANSWER)
     return Dialogue(
         id=question.id,
-        messages=(*plain_messages(asked), assistant(answer)),
+        messages=(*plain_messages(question_text), assistant(answer)),
         topic=question.dimension,
         source="debias",
     )
 
 
-def replayed(paths: Sequence[Path], count: int, seed: int) -> list[Dialogue]:
-    """At most `count` dialogues of other training, drawn from all files, so that what was learnt before is kept."""
+def draw_replay(paths: Sequence[Path], count: int, seed: int) -> list[Dialogue]:
+    """At most `count` dialogues of other training, drawn from all files, to keep what was learnt before."""
     pool = [d for path in paths for d in read_dialogues(path, lessons=True) if d.weight > 0]
     return draw_rows(pool, count, derive_seed(seed, "replay")) if count else []
 
@@ -59,14 +58,14 @@ def cut_steps(
 ) -> tuple[list[list[Row]], dict[str, int]]:
     """All optimizer steps, each epoch shuffled anew, and counts of tokens and of dialogues dropped as too long.
 
-    Each dialogue weighs the same whatever its length, or a few replayed ones would drown answers of three tokens.
+    Dialogues of any length have equal weight, or a few replayed ones would outweigh answers of three tokens.
     """
     encoded = [encode_row(dialogue, template, train.context, drop_overlong=True) for dialogue in lessons]
     rows = [replace(row, weight=row.weight / sum(row.mask)) for row in encoded if row is not None]
     if not rows:
         raise CharterError(
-            f"every dialogue is over the context of {train.context} tokens; raise `train.context`, as far as the "
-            "model's own goes"
+            f"every dialogue is over the context of {train.context} tokens; raise `train.context`, at most to the "
+            "model's own"
         )
     steps = []
     for epoch in range(train.epochs):

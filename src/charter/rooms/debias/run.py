@@ -1,8 +1,8 @@
 """Debiasing before reinforcement learning (model card of Claude 2, section 3.2; moral self-correction, Ganguli 2023).
 
 The policy answers questions of training-only templates under a request for fairness and with reasoning. Answers that
-are right by construction are kept, the request and the reasoning are stripped, the kept set is balanced, and the policy
-is finetuned on it: it learns to answer so without being asked to.
+are right by construction are kept, and the request and the reasoning are stripped. The policy is finetuned on the
+balanced rest, so that it answers fairly without the request.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import dialogue_row
 from charter.ground.text.template import Template
 from charter.rooms.debias.answers import answer_rows
-from charter.rooms.debias.filter import choose_asked, choose_taught
-from charter.rooms.debias.lessons import cut_steps, lesson, replayed
+from charter.rooms.debias.filter import choose_lessons, choose_questions
+from charter.rooms.debias.lessons import cut_steps, draw_replay, lesson
 from charter.rooms.debias.questions import Question, make_questions
 from charter.rooms.debias.settings import Settings
 from charter.rooms.debias.templates import read_templates
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: a policy checkpoint; beside it samples/debias.jsonl (every answer) and dialogues.jsonl (what is taught
-    of them)."""
+    """Product: a policy checkpoint; beside it samples/debias.jsonl (every answer) and dialogues.jsonl (the taught
+    ones)."""
     templates = read_templates(inputs.one("templates").folder)
     questions = make_questions(templates, out.seed)
-    asked = choose_asked(settings, questions, derive_seed(out.seed, "asked"))
-    rows = _answers(settings, asked, inputs, out)
-    taught = choose_taught(settings, asked, rows, derive_seed(out.seed, "taught"))
-    chosen = {question.id for question in taught}
-    out.write_jsonl("samples/debias.jsonl", [row | {"taught": row["item"] in chosen} for row in rows])
+    chosen_questions = choose_questions(settings, questions, derive_seed(out.seed, "asked"))
+    rows = _answers(settings, chosen_questions, inputs, out)
+    taught = choose_lessons(settings, chosen_questions, rows, derive_seed(out.seed, "taught"))
+    taught_ids = {question.id for question in taught}
+    out.write_jsonl("samples/debias.jsonl", [row | {"taught": row["item"] in taught_ids} for row in rows])
     lessons = [lesson(question, out.seed) for question in taught]
     out.write_jsonl("dialogues.jsonl", map(dialogue_row, lessons))
     more = [source.folder for source in inputs.many("replay")]
-    replay = replayed(more, round(settings.replay * len(taught)), out.seed)
+    replay = draw_replay(more, round(settings.replay * len(taught)), out.seed)
 
-    counts = {"templates": len(templates), "questions": len(questions), "asked": len(asked)}
+    counts = {"templates": len(templates), "questions": len(questions), "asked": len(chosen_questions)}
     counts |= {"kept": sum(row["kept"] for row in rows), "taught": len(taught), "replayed": len(replay)}
     counts |= _finetune(settings, lessons + replay, inputs, out)
     out.counts(counts)
@@ -57,14 +57,14 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 
 def _answers(
-    settings: Settings, asked: Sequence[Question], inputs: Inputs, out: Workspace
+    settings: Settings, questions: Sequence[Question], inputs: Inputs, out: Workspace
 ) -> list[dict[str, Any]]:
-    """All answers; who gives them, the policy unless a teacher is named, leaves memory before the finetuning."""
-    who = inputs.optional("teacher") or inputs.one("policy")
-    assistant = open_assistant(who, out.device, precision=out.precision)
+    """All answers, by the teacher if there is one, else by the policy. The model leaves memory before finetuning."""
+    source = inputs.optional("teacher") or inputs.one("policy")
+    assistant = open_assistant(source, out.device, precision=out.precision)
     return out.chunks(
         "answers",
-        asked,
+        questions,
         settings.chunk,
         lambda part, _: answer_rows(assistant, settings, part, out.seed),
         "fair answers",

@@ -20,44 +20,43 @@ ROLES = {
     "replay": Role(kind="dialogues", many=True, required=False),
 }
 
-QUESTIONS_PER_TEMPLATE = 24  # of the shipped templates, which have three pairs each, after balancing
+# of the shipped templates, with three pairs each, after balancing
+QUESTIONS_PER_TEMPLATE = 24
 TOKENS_PER_QUESTION = 130
 
 
 class Train(Training):
-    """The finetuning on what is kept, loss on the answers only."""
+    """Finetuning on the kept answers; only answers have a loss."""
 
     epochs: int = Field(2, ge=1, description="passes over kept questions and replay")
     context: int = Field(1024, ge=16, description="longer dialogues are dropped and counted")
 
 
 class Settings(Frozen):
-    """Debiasing: fair answers on training-only templates, kept where right, and a finetuning on them."""
+    """Debiasing: fair answers to training-only templates, and finetuning on the right ones."""
 
-    limit: int = Field(0, ge=0, description="most questions asked, drawn evenly; 0 asks all")
+    limit: int = Field(0, ge=0, description="most questions asked, balanced over cells; 0 asks all")
     samples: int = Field(
-        3, ge=1, description="times a question is asked, options one place further each; the mean decides"
+        3, ge=1, description="times each question is asked, options rotated each time; the mean decides"
     )
     thought_tokens: int = Field(
-        256, ge=0, description="longest reasoning (the paper: 256); 0 asks without any"
+        256, ge=0, description="longest reasoning in tokens (the paper: 256); 0: none"
     )
-    temperature: float = Field(1.0, gt=0, description="of the reasoning")
-    votes: int = Field(8, ge=1, description="answers sampled where an engine can't score letters")
-    chunk: int = Field(48, ge=1, description="questions asked together and saved whole")
+    temperature: float = Field(1.0, gt=0, description="temperature of the reasoning")
+    votes: int = Field(8, ge=1, description="answers sampled if an engine can't score letters")
+    chunk: int = Field(48, ge=1, description="questions asked and saved together")
     teach: Literal["kept", "all"] = Field(
-        "kept", description="kept: what was answered right (the card); all: also what was not"
+        "kept", description="kept: questions answered right (the card); all: the others too"
     )
-    keep_at_least: int = Field(
-        4, ge=1, description="questions that each context, polarity and letter must have"
-    )
+    keep_at_least: int = Field(4, ge=1, description="fewest questions of each context, polarity and letter")
     replay: float = Field(
-        1.0, ge=0, description="dialogues of `replay` per taught question, as far as they go"
+        1.0, ge=0, description="dialogues of `replay` per taught question, at most as many as there are"
     )
     train: Train = Field(Train(), description="the finetuning")
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What is wrong with settings and the roles that are filled, taken together."""
+    """What is wrong with the settings in combination with the filled roles, or ""."""
     per_cell = settings.limit // len(CELLS)
     if settings.limit and per_cell < settings.keep_at_least:
         return (
@@ -65,9 +64,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
             f"{settings.keep_at_least}; raise limit or lower keep_at_least"
         )
     if "replay" in roles and not settings.replay:
-        return (
-            "the role replay is filled, and replay: 0 takes nothing of it; leave the role out or raise replay"
-        )
+        return "the role replay is filled, but replay: 0 takes nothing from it; leave the role out or raise replay"
     return ""
 
 
@@ -76,17 +73,17 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     policy, templates = sizes.parameters.get("policy"), sizes.rows.get("templates")
     if not policy or not templates:
         return Estimate()
-    asked = QUESTIONS_PER_TEMPLATE * templates
-    asked = min(asked, settings.limit) if settings.limit else asked
+    questions = QUESTIONS_PER_TEMPLATE * templates
+    questions = min(questions, settings.limit) if settings.limit else questions
     teacher = sizes.speed(sizes.parameters.get("teacher", policy))
     passes = 2 if settings.thought_tokens else 1
-    read = asked * settings.samples * (passes * TOKENS_PER_QUESTION + settings.thought_tokens)
-    sampled = asked * settings.samples * settings.thought_tokens * 0.7
-    taught = asked if settings.teach == "all" else asked / 2
+    read_tokens = questions * settings.samples * (passes * TOKENS_PER_QUESTION + settings.thought_tokens)
+    sampled_tokens = questions * settings.samples * settings.thought_tokens * 0.7
+    taught = questions if settings.teach == "all" else questions / 2
     replay = settings.replay if "replay" in sizes.each else 0.0
-    learnt = settings.train.epochs * taught * (1 + replay) * TOKENS_PER_QUESTION
-    learnt *= sizes.training_share(settings.train.frozen_layers)
-    seconds = (sampled / 250 + read / 700) / teacher + learnt / 210 / sizes.speed(policy)
+    learnt_tokens = settings.train.epochs * taught * (1 + replay) * TOKENS_PER_QUESTION
+    learnt_tokens *= sizes.training_share(settings.train.frozen_layers)
+    seconds = (sampled_tokens / 250 + read_tokens / 700) / teacher + learnt_tokens / 210 / sizes.speed(policy)
     return Estimate(
         minutes=seconds / 60,
         memory_gib=(16 * policy + 4 * 3000 * settings.train.microbatch_tokens * 30) / 2**30,

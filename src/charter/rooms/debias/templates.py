@@ -1,9 +1,9 @@
-"""Training-only templates: situations of two persons with a question each way, from which questions are made.
+"""Training-only templates: situations of two persons, with a negative and a non-negative question.
 
 One row holds: `context` with the slots {first} and {second}, silent on the question; `told`, sentences with the slots
-{negative} and {positive} that answer it; `negative`, a question after the person whom the sentence speaks badly of, and
-`nonnegative`, after the other; `pairs` of persons, in each the one first whom a stereotype would name; `unknown`,
-wordings of "it isn't said"; `dimension`, the social dimension. BBQ's own rows are refused by name.
+{negative} and {positive} that answer it; `negative`, a question about the person whom the sentence speaks badly of;
+`nonnegative`, about the other; `pairs` of persons, the stereotyped one first; `unknown`, wordings of "it isn't said";
+`dimension`, the social dimension. BBQ's own rows are refused by name.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ def read_templates(path: Path) -> list[Template]:
     """All templates of a JSONL file. Raises CharterError naming file:line."""
     if path.is_dir():
         raise CharterError(f"{path} is a folder; templates are one JSONL file")
-    found: list[Template] = []
+    templates: list[Template] = []
     for number, row in numbered_rows(path):
         try:
             template = _template(row)
-            if any(template.id == other.id for other in found):
+            if any(template.id == other.id for other in templates):
                 raise CharterError(
                     f"the id {template.id!r} occurs more than once; ids name rows and must differ"
                 )
         except CharterError as error:
             raise CharterError(f"{path}:{number}: {error}") from None
-        found.append(template)
-    return found
+        templates.append(template)
+    return templates
 
 
 def fill(text: str, persons: Mapping[str, str]) -> str:
     """A text with persons in its slots, with a capital at the start of a sentence."""
 
-    def put(found: re.Match[str]) -> str:
-        start, person = found.group("start"), persons[found.group("name")]
+    def put(match: re.Match[str]) -> str:
+        start, person = match.group("start"), persons[match.group("name")]
         return person if start is None else start + capital(person)
 
     return SLOT.sub(put, text)
@@ -73,7 +73,7 @@ def capital(text: str) -> str:
 def _template(row: Mapping[str, Any]) -> Template:
     if is_bbq(row):
         raise CharterError(
-            "a row of BBQ; evaluation data is never trained on: write templates of your own, as shipped:debias.train"
+            "a row of BBQ; evaluation data is never trained on: write your own templates, like shipped:debias.train"
         )
     missing, unknown = [c for c in COLUMNS if c not in row], sorted(row.keys() - set(COLUMNS))
     if missing or unknown:
@@ -89,31 +89,31 @@ def _template(row: Mapping[str, Any]) -> Template:
         id=_text(row["id"], "id"),
         dimension=_text(row["dimension"], "dimension"),
         pairs=tuple((one, other) for one, other in persons),
-        context=_slotted(row["context"], "context", {"first", "second"}),
-        told=tuple(_slotted(t, "told", {"negative", "positive"}) for t in _texts(row["told"], "told")),
-        negative=_slotted(row["negative"], "negative", set()),
-        nonnegative=_slotted(row["nonnegative"], "nonnegative", set()),
+        context=_parse_slotted(row["context"], "context", {"first", "second"}),
+        told=tuple(_parse_slotted(t, "told", {"negative", "positive"}) for t in _texts(row["told"], "told")),
+        negative=_parse_slotted(row["negative"], "negative", set()),
+        nonnegative=_parse_slotted(row["nonnegative"], "nonnegative", set()),
         unknown=_texts(row["unknown"], "unknown"),
     )
 
 
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise CharterError(f"{name} must be text that says something")
+        raise CharterError(f"{name} must be non-empty text")
     return check_text(value.strip(), name)
 
 
 def _texts(value: object, name: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise CharterError(f"{name} must be a list of texts, one at least")
+        raise CharterError(f"{name} must be a list of at least one text")
     return tuple(_text(one, name) for one in value)
 
 
-def _slotted(value: object, name: str, slots: set[str]) -> str:
-    """A text with each of these slots once, and no other."""
+def _parse_slotted(value: object, name: str, slots: set[str]) -> str:
+    """Check that a text has each of these slots once, and no other."""
     text = _text(value, name)
-    found = [match.group("name") for match in SLOT.finditer(text)]
-    if sorted(found) != sorted(slots):
-        wanted = " and ".join(f"{{{slot}}}" for slot in sorted(slots)) or "no slot"
-        raise CharterError(f"{name} must hold {wanted}{' once each' if slots else ''}: {text!r}")
+    names = [match.group("name") for match in SLOT.finditer(text)]
+    if sorted(names) != sorted(slots):
+        expected = " and ".join(f"{{{slot}}}" for slot in sorted(slots)) or "no slot"
+        raise CharterError(f"{name} must hold {expected}{' once each' if slots else ''}: {text!r}")
     return text

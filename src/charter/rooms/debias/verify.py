@@ -1,4 +1,4 @@
-"""What the debias room counts, worked out again from the rows that it keeps."""
+"""Recomputes what the debias room counts from the rows that it keeps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLAGS: Mapping[str, Flags] = {DEBIAS: {"kept": lambda row: row["choice"] == row[
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    """One line for each written value that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_DEBIAS)
     yield from check_flags(folder, FLAGS)
     yield from recounted(folder, manifest, COUNTS, (DIALOGUES, FAIR))

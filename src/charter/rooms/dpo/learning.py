@@ -1,8 +1,8 @@
-"""The loss of pairs under the policy and its start, and what a step of it and the held-out pairs show.
+"""The loss of pairs under the policy and its start, and the figures of a step and of held-out pairs.
 
     r(y) = beta * (log pi(y | x) - log pi_0(y | x));  loss = -p log sigma(r_c - r_r) - (1 - p) log sigma(r_r - r_c)
 
-Log-probabilities are sums over a reply's tokens, its end of turn among them, in nats. Letters: R replies of a row, B
+Log-probabilities are sums over a reply's tokens, including its end of turn, in nats. Letters: R replies of a row, B
 pairs among them, N reply tokens.
 
 Sources: Rafailov 2023 (2305.18290), equation 7; soft labels: Mitchell 2023, A note on DPO with noisy preferences
@@ -31,8 +31,10 @@ from charter.ground.model.transformer import Transformer
 from charter.ground.text.packing import microbatches
 from charter.rooms.dpo.settings import Settings
 
-CHUNK = 64  # prompts that the reference reads together and saves whole
-FIGURES = (  # of a step's pairs: the loss by weight, all others plain means
+# prompts that the reference reads and saves together
+CHUNK = 64
+# of a step's pairs: the loss by weight, all others plain means
+FIGURES = (
     "loss",
     "batch_accuracy",
     "margin",
@@ -46,7 +48,7 @@ FIGURES = (  # of a step's pairs: the loss by weight, all others plain means
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A ranking, and what its replies are worth to the reference: log pi_0 of each."""
+    """A ranking, and log pi_0 of each of its replies."""
 
     ranking: Ranking
     reference: tuple[float, ...]
@@ -67,37 +69,37 @@ def read(
 ) -> list[list[float]]:
     """log pi of the replies of each item."""
     order = sorted(range(len(items)), key=lambda i: items[i].tokens)
-    found: list[list[float]] = [[] for _ in items]
+    logprobs: list[list[float]] = [[] for _ in items]
     for group in microbatches([items[i].tokens for i in order], microbatch_tokens):
         members = [order[at] for at in group]
         with autocast(str(model.device), precision):
             flat = reply_logprobs(model, [items[i] for i in members]).tolist()
         for i in members:
             count = len(items[i].replies)
-            found[i], flat = flat[:count], flat[count:]
-    return found
+            logprobs[i], flat = flat[:count], flat[count:]
+    return logprobs
 
 
-def referred(
+def add_reference(
     model: Transformer, rankings: Sequence[Ranking], settings: Settings, out: Workspace
 ) -> list[Group]:
-    """Rankings with the reference's log-probabilities, read before the first step and kept in the step's state: the
-    start is the model as it is loaded, with adapters off where there are any."""
+    """Rankings with the reference's log-probabilities, computed before the first step and kept in the step's state.
+    The reference is the model as loaded, with adapters off if it has any."""
     with adapter_off(model):
-        found = out.chunks(
+        logprobs = out.chunks(
             "reference",
             [ranking.item for ranking in rankings],
             CHUNK,
             lambda part, _: read(model, part, settings.microbatch_tokens, out.precision),
             "reference",
         )
-    return [Group(ranking, tuple(own)) for ranking, own in zip(rankings, found, strict=True)]
+    return [Group(ranking, tuple(own)) for ranking, own in zip(rankings, logprobs, strict=True)]
 
 
 def accumulate(
     model: Transformer, groups: Sequence[Group], settings: Settings, out: Workspace
 ) -> tuple[dict[str, float], int]:
-    """Accumulate the gradient of one step's pairs; returns what they show, and the tokens that this process read.
+    """Accumulate the gradient of one step's pairs; returns their figures, and how many tokens this process read.
 
     Step loss = mean over its pairs of weight * (loss + nll * nats a token of the preferred reply), whatever the
     microbatches and the processes that share them.
@@ -119,7 +121,7 @@ def accumulate(
 def pair_loss(
     logprob_R: Tensor, groups: Sequence[Group], settings: Settings, count: int
 ) -> tuple[Tensor, dict[str, float]]:
-    """The part of a step's loss, over `count` pairs, that the pairs of some groups are, and of its FIGURES."""
+    """What some groups contribute to a step's loss and FIGURES; `count` is the number of pairs of the step."""
     pairs = duels([group.ranking for group in groups])
     labels = [pair.comparison.p_chosen for pair, _, _ in pairs]
     # a label below one half prefers the other reply: the sides change, and the loss does not
@@ -159,21 +161,21 @@ def pair_loss(
     return whole, dict(zip(FIGURES, figures, strict=True))
 
 
-def measured(
+def score_heldout(
     model: Transformer, heldout: Sequence[Group], settings: Settings, out: Workspace
 ) -> list[dict[str, Any]]:
-    """One row a held-out pair; the scores are rewards, beta * (log pi - log pi_0)."""
+    """One row per held-out pair; scores are rewards, beta * (log pi - log pi_0)."""
     rankings = [group.ranking for group in heldout]
-    found = read(model, [ranking.item for ranking in rankings], settings.microbatch_tokens, out.precision)
+    logprobs = read(model, [ranking.item for ranking in rankings], settings.microbatch_tokens, out.precision)
     rewards = [
         [settings.beta * (new - old) for new, old in zip(own, group.reference, strict=True)]
-        for own, group in zip(found, heldout, strict=True)
+        for own, group in zip(logprobs, heldout, strict=True)
     ]
     return heldout_rows(rankings, rewards)
 
 
 def curve(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Mean loss of the pairs of some rows, and the share with a sure label that is ranked as labelled."""
+    """Mean loss of the pairs, and the share of those with a sure label that are ranked as labelled."""
     if not rows:
         return {}
     chosen_B, rejected_B, p_B = (

@@ -1,4 +1,4 @@
-"""What is learnt from: comparisons as they are, and replies to one prompt paired as better over worse."""
+"""The training pairs: comparisons as they are, and better replies over worse ones to the same prompt."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
 from charter.rooms.dpo.settings import Settings
 
-Replies = dict[str, dict[str, Dialogue]]  # messages before the reply -> text of the reply -> its dialogue
+# messages before the reply -> text of the reply -> its dialogue
+Replies = dict[str, dict[str, Dialogue]]
 
 
-def paired(better: Sequence[Dialogue], worse: Sequence[Dialogue]) -> tuple[list[Comparison], dict[str, int]]:
-    """Better replies over worse ones to the same messages, p = 1; and how many replies have no counterpart.
+def pair_replies(
+    better: Sequence[Dialogue], worse: Sequence[Dialogue]
+) -> tuple[list[Comparison], dict[str, int]]:
+    """Pair better replies with worse ones to the same messages, p = 1; and count the replies without counterpart.
 
-    Of several to one prompt the first stand together, then the second; the fewer are taken again in turn, so that each
-    reply is in a pair. Two of one text are no pair, and a reply that stands twice counts once.
+    If a prompt has several, the first are paired, then the second. The shorter list repeats, so that each reply is in
+    a pair. Equal texts make no pair, and a repeated reply counts once.
     """
     good, bad = (_by_prompt(dialogues) for dialogues in (better, worse))
     pairs = []
@@ -42,15 +45,15 @@ def paired(better: Sequence[Dialogue], worse: Sequence[Dialogue]) -> tuple[list[
 
 
 def _by_prompt(dialogues: Sequence[Dialogue]) -> Replies:
-    found: Replies = {}
+    by_prompt: Replies = {}
     for d in map(cut_after_reply, dialogues):
-        replies = found.setdefault(json.dumps(prompt_of(d).messages), {})
+        replies = by_prompt.setdefault(json.dumps(prompt_of(d).messages), {})
         replies.setdefault(d.messages[-1]["content"], d)
-    return found
+    return by_prompt
 
 
 def _pair(better: Dialogue, worse: Dialogue) -> Comparison:
-    """Its axis is harmless where the better reply alone refuses, else helpful."""
+    """The axis is harmless if only the better reply refuses, else helpful."""
     own, other = (d.messages[-1]["content"] for d in (better, worse))
     axis = "harmless" if is_refusal(own) and not is_refusal(other) else "helpful"
     id, messages = f"{better.id}-over-{worse.id}", prompt_of(better).messages
@@ -60,45 +63,47 @@ def _pair(better: Dialogue, worse: Dialogue) -> Comparison:
 def split(
     settings: Settings, inputs: Inputs, seed: int
 ) -> tuple[list[Comparison], list[Comparison], dict[str, int]]:
-    """Training and held-out comparisons, disjoint in their first user turns, and counts of what was left unpaired."""
-    read = [(i, read_comparisons(i.folder)) for i in [*inputs.many("comparisons"), *inputs.many("heldout")]]
-    known = {c.axis for _, comparisons in read for c in comparisons}
-    if unknown := set(settings.axes) - known:
-        raise CharterError(
-            f"axes names {', '.join(sorted(unknown))}; the comparisons have the axes {', '.join(sorted(known))}"
-        )
-    taken = [
-        (i.role, [c for c in comparisons if not settings.axes or c.axis in settings.axes])
-        for i, comparisons in read
+    """Training and held-out comparisons, disjoint in their first user turns, and counts of unpaired replies."""
+    sources = [
+        (i, read_comparisons(i.folder)) for i in [*inputs.many("comparisons"), *inputs.many("heldout")]
     ]
-    # an input draws by its place among them, since its id changes with code
+    axes = {c.axis for _, comparisons in sources for c in comparisons}
+    if unknown := set(settings.axes) - axes:
+        raise CharterError(
+            f"axes names {', '.join(sorted(unknown))}; the comparisons have the axes {', '.join(sorted(axes))}"
+        )
+    selected = [
+        (i.role, [c for c in comparisons if not settings.axes or c.axis in settings.axes])
+        for i, comparisons in sources
+    ]
+    # the seed has the input's place, since its id changes with code
     rows = [
         c
-        for place, (role, comparisons) in enumerate(taken)
+        for place, (role, comparisons) in enumerate(selected)
         if role == "comparisons"
         for c in sample_rows(comparisons, settings.limit, derive_seed(seed, "limit", role, place))
     ]
     counts: dict[str, int] = {}
     if better := _dialogues(inputs, "better"):
-        built, counts = paired(better, _dialogues(inputs, "worse"))
+        built, counts = pair_replies(better, _dialogues(inputs, "worse"))
         if not built:
             raise CharterError(
-                "no reply of better stands against one of worse: both need dialogues with the same messages before "
-                "the last reply, and other words in it"
+                "no reply of better can be paired with one of worse: both need dialogues with the same messages before "
+                "the last reply, and different last replies"
             )
         rows += built
-    given = [c for role, comparisons in taken if role == "heldout" for c in comparisons]
-    train, heldout = split_heldout(rows, given, settings.heldout_share)
+    heldout_rows = [c for role, comparisons in selected if role == "heldout" for c in comparisons]
+    train, heldout = split_heldout(rows, heldout_rows, settings.heldout_share)
     train = [c for c in train if c.weight > 0]
     if not train:
         raise CharterError(
-            f"no pairs are left to learn from (of {len(rows)} read); give more, or lower heldout_share"
+            f"no training pairs are left (of {len(rows)} read); give more, or lower heldout_share"
         )
     return train, heldout, counts
 
 
-def fitting(template: Template, rows: Sequence[Comparison], context: int) -> list[Comparison]:
-    """Those whose prompt fits the context with either reply."""
+def keep_fitting(template: Template, rows: Sequence[Comparison], context: int) -> list[Comparison]:
+    """The comparisons whose prompt fits the context with either reply."""
 
     def tokens(c: Comparison) -> int:
         encoded = (template.encode_reply(c.messages, reply) for reply in (c.chosen, c.rejected))
@@ -107,22 +112,22 @@ def fitting(template: Template, rows: Sequence[Comparison], context: int) -> lis
     return [c for c in rows if tokens(c) <= context]
 
 
-def replayed(
+def read_replay(
     settings: Settings, inputs: Inputs, template: Template, context: int, seed: int
 ) -> tuple[list[Row], int]:
-    """The dialogues of `replay` that fit the context, and how many don't."""
+    """The dialogues of `replay` that fit the context, and how many don't fit."""
     rows = [
         encode_row(d, template, context, drop_overlong=True)
         for d in _dialogues(inputs, "replay")
         if d.weight > 0
     ]
-    kept = [row for row in rows if row is not None]
-    return kept, len(rows) - len(kept)
+    fitting = [row for row in rows if row is not None]
+    return fitting, len(rows) - len(fitting)
 
 
-def turn(rows: Sequence[Row], step: int, batch: int, seed: int) -> list[Row]:
-    """The replayed dialogues of a step: passes over all of them, each shuffled anew; none where there are none."""
-    chosen = []
+def replay_of_step(rows: Sequence[Row], step: int, batch: int, seed: int) -> list[Row]:
+    """The replayed dialogues of a step: passes over all of them, each shuffled anew. Empty without `rows`."""
+    batch_rows = []
     orders: dict[int, list[int]] = {}
     for n in range(step * batch, (step + 1) * batch) if rows else ():
         epoch, at = divmod(n, len(rows))
@@ -130,8 +135,8 @@ def turn(rows: Sequence[Row], step: int, batch: int, seed: int) -> list[Row]:
             orders[epoch] = random.Random(derive_seed(seed, "replay", epoch)).sample(
                 range(len(rows)), len(rows)
             )
-        chosen.append(rows[orders[epoch][at]])
-    return chosen
+        batch_rows.append(rows[orders[epoch][at]])
+    return batch_rows
 
 
 def _dialogues(inputs: Inputs, role: str) -> list[Dialogue]:

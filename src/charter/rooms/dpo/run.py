@@ -1,7 +1,7 @@
 """Direct preference optimisation: the policy learns from pairs without a preference model (Rafailov 2023).
 
-What a reply is worth is how much likelier the policy makes it than its start does, times beta; a pair's loss is the
-cross-entropy of its soft label with sigma of the two replies' difference. A prompt is read once for all its replies.
+A reply's reward is beta times the log ratio of its probability under the policy and under the start. A pair's loss is
+the cross-entropy of its soft label with sigma of the reward difference. A prompt is read once for all its replies.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.packing import fill_steps
 from charter.ground.text.template import Template
-from charter.rooms.dpo.learning import Group, accumulate, curve, measured, referred
-from charter.rooms.dpo.pairs import fitting, replayed, split, turn
+from charter.rooms.dpo.learning import Group, accumulate, add_reference, curve, score_heldout
+from charter.rooms.dpo.pairs import keep_fitting, read_replay, replay_of_step, split
 from charter.rooms.dpo.settings import Settings
 
-FINAL = ("loss", "margin", "log_ratio", "replay_loss", "heldout_loss")  # recorded as last logged
+# metrics: the last logged values
+FINAL = ("loss", "margin", "log_ratio", "replay_loss", "heldout_loss")
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: a policy checkpoint, and samples/heldout_pairs.jsonl where pairs were held out."""
+    """Product: a policy checkpoint, and samples/heldout_pairs.jsonl if pairs were held out."""
     model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
     choose_weights(model, settings, derive_seed(out.seed, "adapters"))
     train, heldout, replay, counts = _groups(
@@ -46,12 +47,12 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     )
 
     loop = Loop({"model": (model, settings.lr)}, settings, out, settings.weight_decay)
-    seen = sum(_pairs(step) for step in steps[: loop.done])
-    with loop.over("dpo", len(steps)) as left:
-        for step in left:
+    pairs_seen = sum(_pairs(step) for step in steps[: loop.done])
+    with loop.over("dpo", len(steps)) as remaining:
+        for step in remaining:
             figures, tokens = accumulate(model, steps[step], settings, out)
             names = [pair.comparison.id for group in steps[step] for pair in group.ranking.pairs]
-            if more := turn(replay, step, settings.replay_batch, out.seed):
+            if more := replay_of_step(replay, step, settings.replay_batch, out.seed):
                 loss, extra = supervised.accumulate(
                     model, more, settings.microbatch_tokens, out.precision, settings.replay_weight
                 )
@@ -60,14 +61,14 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 check_finite(figures["replay_loss"], "replay loss", step, names)
             rates = loop.update(step, figures["loss"], names)
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
-                figures |= curve(measured(model, heldout, settings, out))
-            seen += _pairs(steps[step])
-            row = {"pairs": seen, **rates, **figures}
+                figures |= curve(score_heldout(model, heldout, settings, out))
+            pairs_seen += _pairs(steps[step])
+            row = {"pairs": pairs_seen, **rates, **figures}
             loop.end(step, tokens, row, loss=figures["loss"], margin=figures["margin"])
     with merged(model) as whole:
         save_learnt(whole, tokenizer, out)
         if heldout:
-            rows = measured(whole, heldout, settings, out)
+            rows = score_heldout(whole, heldout, settings, out)
             out.write_jsonl("samples/heldout_pairs.jsonl", rows)
             out.log(step=len(steps), **curve(rows))
     _record(counts, out)
@@ -76,22 +77,22 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 def _groups(
     settings: Settings, inputs: Inputs, model: Transformer, template: Template, out: Workspace
 ) -> tuple[list[Group], list[Group], list[supervised.Row], dict[str, int]]:
-    """What is learnt from, what is held out, what is replayed, and counts of them."""
+    """Training groups, held-out groups, replayed dialogues, and counts of them."""
     context = min(settings.context, model.shape.context)
-    learnt, kept_out, counts = split(settings, inputs, out.seed)
+    train_rows, heldout_rows, counts = split(settings, inputs, out.seed)
     if unmatched := sum(counts.values()):
-        out.note(f"{out.step}: {unmatched} replies of better and worse have no counterpart to their prompt")
-    train, heldout = (fitting(template, rows, context) for rows in (learnt, kept_out))
+        out.note(f"{out.step}: {unmatched} replies of better and worse have no counterpart for their prompt")
+    train, heldout = (keep_fitting(template, rows, context) for rows in (train_rows, heldout_rows))
     if not train:
         raise CharterError(
-            f"every pair is over the context of {context} tokens; raise `context`, as far as the model's own goes"
+            f"every pair is over the context of {context} tokens; raise `context`, at most to the model's own"
         )
-    replay, overlong = replayed(settings, inputs, template, context, out.seed)
+    replay, overlong = read_replay(settings, inputs, template, context, out.seed)
     counts |= {"train_pairs": len(train), "heldout_pairs": len(heldout), "replayed": len(replay)}
-    counts["dropped_overlong"] = len(learnt) + len(kept_out) - len(train) - len(heldout) + overlong
+    counts["dropped_overlong"] = len(train_rows) + len(heldout_rows) - len(train) - len(heldout) + overlong
     counts |= count_origins(train)
     rankings = [rank(template, rows, context, lambda c: c.weight) for rows in (train, heldout)]
-    groups = referred(model, rankings[0] + rankings[1], settings, out)
+    groups = add_reference(model, rankings[0] + rankings[1], settings, out)
     return groups[: len(rankings[0])], groups[len(rankings[0]) :], replay, counts
 
 

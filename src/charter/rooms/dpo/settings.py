@@ -37,18 +37,16 @@ class Settings(Training):
         0.1, gt=0, description="the reward of a reply is beta times its log ratio; low beta leaves more room"
     )
     nll: float = Field(
-        0.0, ge=0, description="weight of the preferred reply's nats a token beside the loss of its pair"
+        0.0, ge=0, description="weight of the preferred reply's nats a token, added to the loss of its pair"
     )
-    axes: tuple[str, ...] = Field(
-        (), description="axes of `comparisons` and `heldout` that are taken; none named: all"
-    )
+    axes: tuple[str, ...] = Field((), description="axes of `comparisons` and `heldout` to use; empty: all")
     limit: int = Field(
         0, ge=0, description="most pairs of each `comparisons` input, drawn at random; 0 takes all"
     )
-    heldout_share: float = Field(0.1, ge=0, lt=1, description="share kept out, where no heldout is given")
+    heldout_share: float = Field(0.1, ge=0, lt=1, description="share held out if the role heldout is empty")
     replay_batch: int = Field(4, ge=1, description="dialogues of `replay` in an optimizer step")
     replay_weight: float = Field(
-        1.0, ge=0, description="weight of their nats a token beside the loss of the pairs"
+        1.0, ge=0, description="weight of their nats a token, added to the loss of the pairs"
     )
     evaluate_every: int = Field(
         0, ge=0, description="steps between points of the held-out curve; 0: only the end"
@@ -56,14 +54,14 @@ class Settings(Training):
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What is wrong with settings and the roles that are filled, taken together."""
+    """What is wrong with the settings in combination with the filled roles, or ""."""
     single = {"better", "worse"} & set(roles)
     if len(single) == 1:
-        return f"{single.pop()} is filled alone; replies are paired better over worse: give both roles"
+        return f"{single.pop()} is filled alone; pairs need both better and worse: give both roles"
     if not single and "comparisons" not in roles:
-        return "there are no pairs to learn from: give comparisons, or both better and worse"
+        return "there are no training pairs: give comparisons, or both better and worse"
     if "replay" in roles and not settings.replay_weight:
-        return "the role replay is filled, and replay_weight: 0 learns nothing of it; leave the role out or raise it"
+        return "the role replay is filled, but replay_weight: 0 learns nothing from it; leave the role out or raise it"
     if settings.evaluate_every and "heldout" not in roles and not settings.heldout_share:
         return "evaluate_every measures held-out pairs: give the role heldout, or a heldout_share above 0"
     return ""

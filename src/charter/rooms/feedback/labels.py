@@ -18,21 +18,22 @@ from charter.rooms.feedback.settings import Settings
 
 
 def axis_of(principles: Sequence[ComparisonPrinciple]) -> str:
-    """The axis that the drawn principles speak of: the first of their tags that is one, else harmless."""
+    """The axis of the drawn principles: the first of their tags that is an axis, else harmless."""
     return next((tag for p in principles for tag in p.tags if tag in AXES), "harmless")
 
 
-def drawn(sets: Mapping[str, Sequence[Comparison]], limit: int, seed: int) -> list[tuple[str, Comparison]]:
-    """At most `limit` known pairs, drawn at random, as equally many of each set as there are; each with its set's
-    name."""
-    found: list[tuple[str, Comparison]] = []
-    left = limit
+def draw_known(
+    sets: Mapping[str, Sequence[Comparison]], limit: int, seed: int
+) -> list[tuple[str, Comparison]]:
+    """Draw at most `limit` known pairs at random, about equally many of each set, each with its set's name."""
+    pairs: list[tuple[str, Comparison]] = []
+    remaining = limit
     for place, name in enumerate(sorted(sets, key=lambda name: (len(sets[name]), name))):
-        share = min(len(sets[name]), left // (len(sets) - place))
+        share = min(len(sets[name]), remaining // (len(sets) - place))
         rng = random.Random(derive_seed(seed, "known", *([name] if len(sets) > 1 else [])))
-        found += [(name, c) for c in rng.sample(list(sets[name]), share)]
-        left -= share
-    return found
+        pairs += [(name, c) for c in rng.sample(list(sets[name]), share)]
+        remaining -= share
+    return pairs
 
 
 def known_rows(
@@ -41,8 +42,8 @@ def known_rows(
     principles: Sequence[ComparisonPrinciple],
     how: How,
 ) -> list[dict[str, Any]]:
-    """One row a known pair (its set, the comparison): the probability put on the right reply, and on whatever was shown
-    first; a tie is half right. The id is the cluster, which pairs of one first user turn share."""
+    """One row per known pair (set name, comparison): the probability of the right reply, and of the reply in first
+    place. A tie is half right. The id is the cluster, which pairs with equal first user turns share."""
     questions = []
     for _, c in pairs:
         rng = random.Random(derive_seed(how.seed, "known", c.id))
@@ -63,9 +64,8 @@ def known_rows(
 
 
 def label_weight(settings: Settings, tested: Sequence[dict[str, Any]]) -> float:
-    """What the labels weigh in a loss: 1 for a labeller whose accuracy on known pairs is surely above chance,
-    `chance_weight` for one that can't be told from chance, 0 for one that is surely below it; the lowest over the sets
-    of known pairs.
+    """The loss weight of the labels: 1 if accuracy on known pairs is surely above chance, `chance_weight` if it can't
+    be told from chance, 0 if it is surely below. With several sets the lowest counts.
 
     Raises CharterError for a set below `refuse_below`. Untested labellers keep full weight.
     """
@@ -75,7 +75,7 @@ def label_weight(settings: Settings, tested: Sequence[dict[str, Any]]) -> float:
             where = f" of {name}" if name else ""
             raise CharterError(
                 f"the labeller is right on {accuracy:.1%} of {len(rows)} known pairs{where}, refuse_below is "
-                f"{settings.refuse_below:.1%}; use a stronger labeller or teach this one"
+                f"{settings.refuse_below:.1%}; use a stronger labeller or train this one"
             )
     return trust(tested, settings.chance_weight)
 
@@ -85,22 +85,22 @@ def comparisons(
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Comparisons with the likelier reply as chosen; two equal replies carry no preference and are dropped.
 
-    `weight` scales their loss and leaves the labels alone: a label pulled to one half would teach that replies are
-    equal, which is another thing than not knowing.
+    `weight` scales their loss and leaves the labels alone. A label pulled to one half would teach that replies are
+    equal, which differs from not knowing.
     """
     rows = []
     for pair in labelled:
         if pair["first"] == pair["second"]:
             continue
         p_first = pair["p_first"]
-        chosen, rejected = ("first", "second") if p_first >= 0.5 else ("second", "first")
+        better, worse = ("first", "second") if p_first >= 0.5 else ("second", "first")
         rows.append(
             {
                 "id": f"ai-{pair['id']}",
                 "topic": pair["topic"],
                 "messages": pair["messages"],
-                "chosen": pair[chosen],
-                "rejected": pair[rejected],
+                "chosen": pair[better],
+                "rejected": pair[worse],
                 "p_chosen": max(p_first, 1 - p_first),
                 "axis": pair["axis"],
                 "weight": weight,

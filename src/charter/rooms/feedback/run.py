@@ -1,7 +1,7 @@
 """AI feedback: soft labels on pairs of the policy's replies, under drawn principles (Bai 2022b, section 4.1).
 
-The labeller is first tested on known pairs in both orders; the labels of one that is no better than chance weigh less
-in a loss or nothing, or it is refused, and the manifest says so.
+The labeller is first tested on known pairs in both orders. If it is no better than chance, its labels weigh less or
+nothing in a loss, or the step fails; the manifest records this.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.examples import read_shots
 from charter.ground.text.records import read_comparisons, read_prompts
-from charter.rooms.feedback.labels import axis_of, comparisons, drawn, known_rows, label_weight
+from charter.rooms.feedback.labels import axis_of, comparisons, draw_known, known_rows, label_weight
 from charter.rooms.feedback.settings import Settings
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: comparisons.jsonl with soft labels; samples/known_pairs.jsonl behind the labeller's accuracy."""
+    """Product: comparisons.jsonl with soft labels; samples/known_pairs.jsonl, which give the labeller's accuracy."""
     principles = load(inputs.one("constitution").folder).comparisons
     how = _how(settings, read_shots(inputs.one("shots").folder)[: settings.shots], out.seed)
     prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
@@ -36,15 +36,15 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     pairs = _all_pairs(settings, prompts, inputs, out)
     labeller = open_assistant(inputs.one("labeller"), out.device, precision=out.precision)
     sets = {source.name: read_comparisons(source.folder) for source in inputs.many("known")}
-    known = drawn(sets, settings.known_limit, out.seed)
-    tested = out.chunks(
+    known_pairs = draw_known(sets, settings.known_limit, out.seed)
+    known_results = out.chunks(
         "known",
-        known,
+        known_pairs,
         settings.chunk,
         lambda part, _: known_rows(labeller, part, principles, how),
         "known pairs",
     )
-    weight = label_weight(settings, tested)
+    weight = label_weight(settings, known_results)
     labelled = out.chunks(
         "labels",
         pairs,
@@ -54,7 +54,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     )
     rows, counts = comparisons(labelled, weight)
     out.write_jsonl("comparisons.jsonl", rows)
-    out.write_jsonl("samples/known_pairs.jsonl", tested)
+    out.write_jsonl("samples/known_pairs.jsonl", known_results)
     counts["label_weight"] = weight
     out.counts(counts)
     record(out, OF_LABELLERS)
@@ -74,7 +74,7 @@ def _how(settings: Settings, shots: Sequence[dict[str, Any]], seed: int) -> How:
 def _all_pairs(
     settings: Settings, prompts: Sequence[Dialogue], inputs: Inputs, out: Workspace
 ) -> list[dict[str, Any]]:
-    """Two replies to every prompt; the policy leaves memory before the labeller comes."""
+    """Two replies to every prompt. The policy leaves memory before the labeller is loaded."""
     policy = open_assistant(inputs.one("policy"), out.device, precision=out.precision)
     check_prompts(policy, prompts)
     return out.chunks(
@@ -116,7 +116,7 @@ def _labels(
     how: How,
 ) -> list[dict[str, Any]]:
     """Each pair with the mean label of its drawn principles."""
-    drawn = [
+    principle_sets = [
         random.Random(derive_seed(how.seed, "principle", p["id"])).sample(
             list(principles), min(settings.principles, len(principles))
         )
@@ -124,16 +124,16 @@ def _labels(
     ]
     questions = [
         Question(f"{p['id']}-{principle.key}", p["messages"], p["first"], p["second"], principle.principle)
-        for p, some in zip(pairs, drawn, strict=True)
-        for principle in some
+        for p, pair_principles in zip(pairs, principle_sets, strict=True)
+        for principle in pair_principles
     ]
     choices = iter(choose(labeller, questions, how))
     low = settings.thought.low if settings.thought else 0.0
     rows = []
-    for p, some in zip(pairs, drawn, strict=True):
-        found = [next(choices) for _ in some]
-        mean = sum(c.p_first for c in found) / len(found)
-        keys = "+".join(principle.key for principle in some)
-        label = {"p_first": clamp(mean, low), "principle": keys, "voted": found[0].voted}
-        rows.append({**p, **label, "axis": axis_of(some)})
+    for p, pair_principles in zip(pairs, principle_sets, strict=True):
+        answers = [next(choices) for _ in pair_principles]
+        mean = sum(c.p_first for c in answers) / len(answers)
+        keys = "+".join(principle.key for principle in pair_principles)
+        label = {"p_first": clamp(mean, low), "principle": keys, "voted": answers[0].voted}
+        rows.append({**p, **label, "axis": axis_of(pair_principles)})
     return rows

@@ -28,32 +28,32 @@ class Thought(Frozen):
 
 
 class Settings(Frozen):
-    """AI feedback: two replies a prompt, one comparison principle each, soft labels from option probabilities."""
+    """AI feedback: two replies a prompt, comparison principles, soft labels from option probabilities."""
 
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
-    principles: int = Field(1, ge=1, description="principles drawn per pair, their labels averaged")
+    principles: int = Field(1, ge=1, description="principles drawn per pair; their labels are averaged")
     shots: int = Field(2, ge=0, description="worked examples before each question, sharing one prefill")
-    temperature: float = Field(1.0, gt=0, description="of the two replies")
+    temperature: float = Field(1.0, gt=0, description="temperature of the two replies")
     max_tokens: int = Field(64, ge=1, description="longest reply")
     thought: Thought | None = Field(
-        None, description="chain of thought; none: labels straight from the options"
+        None, description="chain of thought; null: labels come from the options alone"
     )
-    votes: int = Field(8, ge=1, description="answers sampled per order where an engine can't score options")
-    chunk: int = Field(32, ge=1, description="pairs made together and saved whole")
+    votes: int = Field(8, ge=1, description="answers sampled per order if an engine can't score options")
+    chunk: int = Field(32, ge=1, description="pairs made and saved together")
     known_limit: int = Field(
         80,
         ge=0,
-        description="known pairs on which the labeller is tested first, as many of each set; 0: none",
+        description="known pairs that test the labeller first, equally many of each set; 0: none",
     )
     chance_weight: float = Field(
-        0.25, ge=0, le=1, description="loss weight of the labels of a labeller that can't be told from chance"
+        0.25, ge=0, le=1, description="loss weight of labels if the labeller can't be told from chance"
     )
     refuse_below: float = Field(
         0.0, ge=0, le=1, description="refuse a labeller with lower accuracy on known pairs"
     )
 
     @model_validator(mode="after")
-    def _tested(self) -> Settings:
+    def _check_known_limit(self) -> Settings:
         if self.refuse_below and not self.known_limit:
             raise ValueError("refuse_below needs known pairs: set known_limit above 0")
         return self
@@ -66,11 +66,11 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     if not count:
         return Estimate()
     scale = sizes.speed(parameters)
-    sampled = count * 2 * settings.max_tokens * 0.8
+    sampled_tokens = count * 2 * settings.max_tokens * 0.8
     if settings.thought:
-        sampled += count * 2 * settings.thought.tokens * settings.thought.samples
-    read = (count * settings.principles + settings.known_limit) * 2 * 250
-    minutes = (sampled / (250 * scale) + read / (700 * scale)) / 60
+        sampled_tokens += count * 2 * settings.thought.tokens * settings.thought.samples
+    read_tokens = (count * settings.principles + settings.known_limit) * 2 * 250
+    minutes = (sampled_tokens / (250 * scale) + read_tokens / (700 * scale)) / 60
     return Estimate(minutes=minutes, memory_gib=10 * parameters / 2**30, disk_gib=0.01)
 
 

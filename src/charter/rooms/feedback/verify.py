@@ -1,4 +1,4 @@
-"""What the feedback room counts, worked out again from the rows that it keeps."""
+"""Recomputes what the feedback room counts from the rows that it keeps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from charter.ground.measure.reporting import table_problems
 COMPARISONS, KNOWN = "comparisons.jsonl", f"samples/{LABELS}"
 
 
-def _earned(kept: Kept) -> float:
-    """What labels weigh by the known pairs: 1 surely above chance (or untested), 0 surely below it."""
+def _label_weight(kept: Kept) -> float:
+    """The labels' weight by the known pairs: 1 surely above chance (or untested), 0 surely below it."""
     return trust(kept.files[KNOWN], float(kept.settings["chance_weight"]))
 
 
@@ -29,7 +29,7 @@ COUNTS: tuple[Count, ...] = (
     ("comparisons", lambda kept: len(kept.files[COMPARISONS])),
     ("pairs", lambda kept: len(kept.files[COMPARISONS]) + kept.counts["dropped_equal"]),
     ("mean_p_chosen", lambda kept: _sum(kept, "p_chosen") / max(1, len(kept.files[COMPARISONS]))),
-    ("label_weight", _earned),
+    ("label_weight", _label_weight),
     ("label_weight", lambda kept: min(row["weight"] for row in kept.files[COMPARISONS])),
     ("label_weight", lambda kept: max(row["weight"] for row in kept.files[COMPARISONS])),
 )
@@ -38,7 +38,7 @@ FLAGS: Mapping[str, Flags] = {LABELS: flags.CHOSEN}
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    """One line for each written value that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_LABELLERS)
     yield from check_flags(folder, FLAGS)
     yield from recounted(folder, manifest, COUNTS, (COMPARISONS, KNOWN))

@@ -24,9 +24,8 @@ T = TypeVar("T")
 
 
 def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue]]:
-    """Dialogues of each input, in the order dialogues, transcripts, comparisons, anchor, without those that weigh
-    nothing."""
-    found = [
+    """Dialogues of each input, in the order dialogues, transcripts, comparisons, anchor, without those of weight 0."""
+    groups = [
         draw_rows(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
         for n, i in enumerate(inputs.many("dialogues"))
     ]
@@ -34,10 +33,10 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
     lessons = settings.lessons
     shots = read_transcripts(shipped("critique_shots"))[: lessons.critique_shots]
     for i in inputs.many("transcripts"):
-        found.append(critique_lessons(read_transcripts(i.folder), constitution, shots))
+        groups.append(critique_lessons(read_transcripts(i.folder), constitution, shots))
     choice_shots = read_shots(shipped("comparison_shots"))[: lessons.choice_shots]
     for i in inputs.many("comparisons"):
-        found.append(
+        groups.append(
             choice_lessons(
                 read_comparisons(i.folder),
                 constitution,
@@ -46,20 +45,20 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
                 shots=choice_shots,
             )
         )
-    learnt = len(found)
-    for n, i in enumerate(inputs.many("anchor"), learnt):
-        found.append(draw_rows(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
-    found = weighed(found, settings.weights)
-    if not any(found[:learnt]):
+    anchor_start = len(groups)
+    for n, i in enumerate(inputs.many("anchor"), anchor_start):
+        groups.append(draw_rows(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
+    groups = weigh(groups, settings.weights)
+    if not any(groups[:anchor_start]):
         raise CharterError(
-            "finetune was given no dialogues, transcripts or comparisons of a weight above 0; name some under `from`"
+            "finetune has no dialogues, transcripts or comparisons of a weight above 0; name some under `from`"
         )
-    return found
+    return groups
 
 
 def epoch_rows(sources: Sequence[Sequence[T]], passes: Sequence[float], seed: int, epoch: int) -> list[T]:
-    """Rows of one epoch in the order of training: each source `passes` times (1.5: all once and half of them,
-    drawn at random, once more), shuffled together."""
+    """Rows of one epoch in training order: each source `passes` times (1.5: all once, and a random half once more),
+    shuffled together."""
     _check_numbers("mixture", passes, len(sources))
     rows: list[T] = []
     for number, source in enumerate(sources):
@@ -71,8 +70,8 @@ def epoch_rows(sources: Sequence[Sequence[T]], passes: Sequence[float], seed: in
     return rows
 
 
-def weighed(sources: Sequence[Sequence[Dialogue]], weights: Sequence[float]) -> list[list[Dialogue]]:
-    """The sources with each row's weight times that of its source, without rows that weigh nothing."""
+def weigh(sources: Sequence[Sequence[Dialogue]], weights: Sequence[float]) -> list[list[Dialogue]]:
+    """The sources, each row's weight multiplied by its source's, without rows of weight 0."""
     _check_numbers("weights", weights, len(sources))
     factors = weights or [1.0] * len(sources)
     return [
@@ -92,12 +91,12 @@ def _check_numbers(name: str, numbers: Sequence[float], sources: int) -> None:
 def gather(
     settings: Settings, inputs: Inputs, template: Template, seed: int
 ) -> tuple[list[list[Row]], dict[str, int]]:
-    """All optimizer steps of the run, and counts of what went in and what was dropped as too long."""
-    found = sources(settings, inputs, seed)
-    learnt = len(found) - len(inputs.many("anchor"))
+    """All optimizer steps of the run, and counts of their rows, tokens and dropped dialogues."""
+    groups = sources(settings, inputs, seed)
+    anchor_start = len(groups) - len(inputs.many("anchor"))
     encoded: dict[str, Row | None] = {}
 
-    mixed = [[(d, place >= learnt) for d in dialogues] for place, dialogues in enumerate(found)]
+    mixed = [[(d, place >= anchor_start) for d in dialogues] for place, dialogues in enumerate(groups)]
     epochs = [
         [
             row
@@ -106,27 +105,27 @@ def gather(
         ]
         for epoch in range(settings.epochs)
     ]
-    every = [row for rows in epochs for row in rows]
-    begun, stress = settings.anchors.begun, settings.anchors.stress
-    openings = [row.ids[reply_begins(row) :][:begun] for row in every if not row.anchored]
-    held = iter(anchor([row for row in every if row.anchored], openings, stress, seed))
+    rows_of_run = [row for rows in epochs for row in rows]
+    opening_tokens, stress = settings.anchors.begun, settings.anchors.stress
+    openings = [row.ids[reply_begins(row) :][:opening_tokens] for row in rows_of_run if not row.anchored]
+    anchor_rows = iter(anchor([row for row in rows_of_run if row.anchored], openings, stress, seed))
     steps: list[list[Row]] = []
     for of_epoch in epochs:
-        rows = [next(held) if row.anchored else row for row in of_epoch]
+        rows = [next(anchor_rows) if row.anchored else row for row in of_epoch]
         steps += [rows[at : at + settings.batch] for at in range(0, len(rows), settings.batch)]
     if not steps:
         raise CharterError(
-            f"every dialogue is over the context of {settings.context} tokens; raise `context`, as far as the "
-            "model's own goes"
+            f"every dialogue is over the context of {settings.context} tokens; raise `context`, at most to the "
+            "model's own"
         )
-    kept = [row for step in steps for row in step]
+    all_rows = [row for step in steps for row in step]
     counts = {
         "dialogues": len(encoded),
         "dropped_overlong": sum(row is None for row in encoded.values()),
         "steps": len(steps),
-        "tokens_read": sum(len(row.ids) for row in kept),
-        "tokens_learnt": sum(sum(row.mask) for row in kept if not row.anchored),
-        "tokens_anchored": sum(sum(map(bool, row.mask)) for row in kept if row.anchored),
+        "tokens_read": sum(len(row.ids) for row in all_rows),
+        "tokens_learnt": sum(sum(row.mask) for row in all_rows if not row.anchored),
+        "tokens_anchored": sum(sum(map(bool, row.mask)) for row in all_rows if row.anchored),
     }
     return steps, counts
 
@@ -135,12 +134,12 @@ def _encode(
     settings: Settings,
     template: Template,
     dialogue: Dialogue,
-    known: dict[str, Row | None],
+    encoded: dict[str, Row | None],
     anchored: bool,
 ) -> Row | None:
-    # the same words may come again with another weight or another share to learn
+    # the same messages may recur with another weight or learn_from
     key = f"{anchored} {dialogue.weight} {dialogue.learn_from} {dialogue.messages}"
-    if key not in known:
+    if key not in encoded:
         dropping = settings.overlong == "drop"
-        known[key] = encode_row(dialogue, template, settings.context, dropping, anchored)
-    return known[key]
+        encoded[key] = encode_row(dialogue, template, settings.context, dropping, anchored)
+    return encoded[key]

@@ -1,5 +1,5 @@
-"""Supervised finetuning: cross-entropy on the assistant's tokens (SL-CAI: Bai 2022b, section 3), and beside it KL from
-the start on dialogues that anchor the model to what it could do.
+"""Supervised finetuning: cross-entropy on the assistant's tokens (SL-CAI: Bai 2022b, section 3), and KL from the start
+on anchor dialogues, which keep what the model could do.
 
 The loss of an optimizer step is `learn.supervised`'s.
 """

@@ -21,7 +21,8 @@ ROLES = {
 }
 
 Passes = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-TOKENS_PER_SECOND = 210.0  # of a 135M model on two cores; scales with parameters and threads
+# of a 135M model on two cores; scales with parameters and threads
+TOKENS_PER_SECOND = 210.0
 TOKENS_PER_ROW = 60
 
 
@@ -34,30 +35,30 @@ class Lessons(Frozen):
 
 
 class Anchors(Frozen):
-    """Where the model is held to its start on the prompts of `anchor`, beyond their own words."""
+    """How far beyond the prompts of `anchor` the model is held to its start."""
 
     begun: int = Field(
         0,
         ge=0,
-        description="tokens of a learnt reply, drawn at random, that a prompt goes on with: so the model is held "
-        "where it would begin such a reply; 0: the prompt alone",
+        description="tokens from the start of a random learnt reply, appended to each prompt: so the model is held "
+        "at the start of such a reply; 0: the prompt alone",
     )
     stress: int = Field(
-        1, ge=1, description="how often the place where a reply begins counts, and each begun token"
+        1, ge=1, description="how often the first token of a reply counts, and each appended token"
     )
 
 
 class Settings(Training):
-    """Supervised finetuning on dialogues, loss on the assistant's tokens only."""
+    """Supervised finetuning on dialogues; only the assistant's tokens have a loss."""
 
     context: int = Field(1024, ge=16, description="most tokens in a dialogue; see `overlong`")
     overlong: Literal["refuse", "drop"] = Field(
         "refuse", description="what to do with dialogues over the context"
     )
-    mixture: tuple[Passes, ...] = Field((), description="times each input is passed in an epoch; 1 each")
+    mixture: tuple[Passes, ...] = Field((), description="passes over each input in an epoch; empty: 1 each")
     weights: tuple[Passes, ...] = Field(
         (),
-        description="loss weight of a token of each input; 1 each. Less on refusals: fewer of harmless prompts",
+        description="loss weight of a token of each input; empty: 1 each. Lower on refusals: fewer needless ones",
     )
     limit: int = Field(
         0, ge=0, description="most rows of each `dialogues` input, drawn at random; 0 takes all"
@@ -73,7 +74,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     counts = [min(n, settings.limit) if settings.limit else n for n in sizes.each.get("dialogues", ())]
     counts += [3 * n for n in sizes.each.get("transcripts", ())]
     counts += [settings.lessons.choices_per_comparison * n for n in sizes.each.get("comparisons", ())]
-    counts += sizes.each.get("anchor", ())  # mostly prompts: half as long, and twice the work a token
+    # mostly prompts: half as long, and twice the work a token
+    counts += sizes.each.get("anchor", ())
     passes = settings.mixture if len(settings.mixture) == len(counts) else (1.0,) * len(counts)
     rows = sum(n * times for n, times in zip(counts, passes, strict=True))
     if not parameters or not rows:

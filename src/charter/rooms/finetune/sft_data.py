@@ -1,6 +1,6 @@
 """Lessons: transcripts and comparisons as dialogues that teach the trade of critic, reviser and labeller.
 
-They are worded by the very functions that later ask, so a model is trained on exactly what it will be asked.
+The functions that later word the questions word the lessons too, so training and use have equal prompts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ORDERS: tuple[Order, Order] = ("chosen first", "rejected first")
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
-    """Draws a principle for a comparison, the same whatever other comparisons there are."""
+    """Draws a principle for a comparison, independent of other comparisons."""
 
     constitution: Constitution
     seed: int
@@ -35,12 +35,12 @@ class _Draw:
 def critique_lesson(
     transcript: Mapping[str, Any], constitution: Constitution, shots: Sequence[Mapping[str, Any]] = ()
 ) -> list[Dialogue]:
-    """One dialogue a round of a transcript: request, critique, request, revision. Later rounds start from the
-    revision before; rounds that the critique room dropped are left out."""
+    """One dialogue per round of a transcript: request, critique, request, revision. Later rounds start from the
+    revision before; dropped rounds are left out."""
     lessons = []
-    for number, reply, made in kept_rounds(transcript):
-        principle = constitution.critique(made["key"])
-        turns = critique_turns(transcript["messages"], reply, principle, made["critique"], made["revision"])
+    for number, reply, step in kept_rounds(transcript):
+        principle = constitution.critique(step["key"])
+        turns = critique_turns(transcript["messages"], reply, principle, step["critique"], step["revision"])
         lessons.append(
             Dialogue(
                 f"{transcript['id']}-critique-{number}",
@@ -73,14 +73,14 @@ def choice_lesson(
     if comparison.p_chosen < 0.5:
         better, worse = worse, better
     first, second, letter = (better, worse, "A") if order == "chosen first" else (worse, better, "B")
-    asked = choice_messages(comparison.messages, first, second, principle.principle, shots)
+    question = choice_messages(comparison.messages, first, second, principle.principle, shots)
     return Dialogue(
         f"{comparison.id}-choice-{letter}",
-        (*asked[:-1], assistant(choice_answer(letter))),
+        (*question[:-1], assistant(choice_answer(letter))),
         comparison.topic,
         f"choice:{principle.key}",
         comparison.weight,
-        learn_from=len(asked) - 1,
+        learn_from=len(question) - 1,
     )
 
 
@@ -93,16 +93,16 @@ def choice_lessons(
 ) -> list[Dialogue]:
     """Choice lessons with a principle drawn among those tagged with the comparison's axis.
 
-    orders: 2 asks each comparison in both orders under one principle, so that neither letter is favoured; 1
-    in an order drawn at random; 0 makes none. A comparison that is a coin's toss, or that weighs nothing, gives none.
+    orders: 2 asks each comparison in both orders under one principle, so that neither letter is favoured; 1 in a
+    random order; 0 makes none. A comparison with p = 0.5 or weight 0 gives none.
     """
     if orders not in (0, 1, 2):
-        raise CharterError(f"a comparison is asked in 0, 1 or 2 orders, not {orders}")
+        raise CharterError(f"a comparison has lessons in 0, 1 or 2 orders, not {orders}")
     draw = _Draw(constitution, seed)
     lessons = []
     for c in (c for c in comparisons if c.weight > 0 and c.p_chosen != 0.5):
-        turned = list(ORDERS)
-        random.Random(f"order:{seed}:{c.id}").shuffle(turned)
-        for order in ORDERS if orders == 2 else turned[:orders]:
+        shuffled = list(ORDERS)
+        random.Random(f"order:{seed}:{c.id}").shuffle(shuffled)
+        for order in ORDERS if orders == 2 else shuffled[:orders]:
             lessons.append(choice_lesson(c, draw.principle(c), order, shots))
     return lessons

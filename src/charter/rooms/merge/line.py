@@ -1,6 +1,6 @@
-"""The line through two checkpoints: one model whose weights move along it, and the place of it that is taken.
+"""The line through two checkpoints: one model whose weights move along it, and the choice of a place on it.
 
-Of the places that refuse few enough harmless prompts it is the one that refuses most of the others.
+Of the places that refuse few enough harmless prompts the one that refuses most other prompts is chosen.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from charter.ground.model.checkpoint import load_policy, named_tensors
 
 
 class Line:
-    """weights(s) = start + s * (policy - start), written into `model`, which is sampled as the policy is."""
+    """weights(s) = start + s * (policy - start), written into `model`, which has the policy's decoding."""
 
     def __init__(self, start: Path, policy: Path, device: str, precision: str) -> None:
-        """Raises CharterError for two models of other shapes or tokens."""
+        """Raises CharterError if the models differ in shape or tokenizer."""
         first, tokens = load_policy(start, device)
         self.model, self.tokenizer = load_policy(policy, device)
         if first.shape != self.model.shape:
@@ -38,7 +38,7 @@ class Line:
         self._policy = {name: tensor.clone() for name, tensor in named_tensors(self.model).items()}
 
     def move(self, share: float) -> None:
-        """Puts the model at a place of the line; 0 and 1 are the two checkpoints bit by bit."""
+        """Set the model's weights to a place on the line; 0 and 1 are the two checkpoints bit by bit."""
         with torch.no_grad():
             for name, tensor in named_tensors(self.model).items():
                 tensor.copy_(_between(self._start[name], self._policy[name], share))
@@ -50,7 +50,7 @@ def _between(start: Tensor, policy: Tensor, share: float) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A share of the policy, and what the model there refuses: rates over harmless prompts and over the others."""
+    """A share of the policy, and its refusal rates on harmless prompts and on the others."""
 
     share: float
     refused_prompts: float
@@ -58,9 +58,9 @@ class Place:
 
 
 def choose(places: Sequence[Place], most_refusal: float) -> Place:
-    """The place that is taken; if none keeps the bound, the one that refuses the fewest harmless prompts.
+    """The best place within the bound; if none is within, the one that refuses fewest harmless prompts.
 
-    Of equal ones the nearest to the start.
+    A tie goes to the place nearest to the start.
     """
     within = [place for place in places if place.refused_harmless <= most_refusal]
     if not within:

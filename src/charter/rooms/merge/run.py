@@ -1,7 +1,7 @@
 """A threshold of refusing, set by weights alone: the line through a start and a policy that learnt from it.
 
-Finetuning moves how sure a model must be before it refuses, and no two seeds move it alike. Between the two checkpoints
-the rate of refusals rises with the policy's share, so that a place on the line is a place on the curve of unsafe over
+Finetuning shifts how sure a model must be before it refuses, and each seed shifts it differently. Between the two
+checkpoints refusals rise with the policy's share, so a place on the line is a point on the curve of unsafe over
 harmless refusals. It is chosen on prompts with known labels, at the policy's own decoding.
 
 Source: Wortsman 2022 (2109.01903), equation 1, goes between a start and its finetuning; Rame 2024 (2406.16768),
@@ -35,11 +35,11 @@ Row = dict[str, Any]
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: a policy checkpoint; log.jsonl (one line a place), samples/replies.jsonl, counts.json."""
+    """Product: a policy checkpoint; log.jsonl (one line per place), samples/replies.jsonl, counts.json."""
     grouped = [
         (group, prompt)
         for group in GROUPS
-        for prompt in read_prompts([given.folder for given in inputs.many(group)], 0, 0)
+        for prompt in read_prompts([source.folder for source in inputs.many(group)], 0, 0)
     ]
     check_distinct("prompts and harmless together", (prompt.id for _, prompt in grouped))
     start, policy = (checkpoint_folder(inputs.one(role)) for role in ("start", "policy"))
@@ -50,33 +50,33 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.log_truncate(0)
     for share in sorted(set(settings.shares)):
         line.move(share)
-        replies = _answered(line, share, grouped, settings, out)
+        replies = _answer(line, share, grouped, settings, out)
         rows += replies
         place = Place(share, *(_rate(_flags(replies, group)) for group in GROUPS))
         out.log(step=len(places), **asdict(place))
         places.append(place)
-    taken = choose(places, settings.most_refusal)
-    if taken.refused_harmless > settings.most_refusal:
+    best = choose(places, settings.most_refusal)
+    if best.refused_harmless > settings.most_refusal:
         out.note(
             f"{out.step}: no place refuses at most {settings.most_refusal:g} of the harmless prompts; share "
-            f"{taken.share:g} refuses fewest, {taken.refused_harmless:.3f}; try smaller shares"
+            f"{best.share:g} refuses fewest, {best.refused_harmless:.3f}; try smaller shares"
         )
-    line.move(taken.share)
+    line.move(best.share)
     save_policy(line.model, line.tokenizer, out.path)
     out.write_jsonl(f"samples/{REPLIES}", rows)
-    _record(taken, rows, out)
+    _record(best, rows, out)
 
 
 def _assistant(line: Line) -> LocalAssistant:
-    """The model where it stands."""
+    """An assistant on the model at its present place."""
     template = Template(line.tokenizer, line.tokenizer.template)
     return LocalAssistant(Engine(line.model, line.tokenizer, SLOTS, ends=[template.end_id]), template)
 
 
-def _answered(
+def _answer(
     line: Line, share: float, grouped: Sequence[tuple[str, Dialogue]], settings: Settings, out: Workspace
 ) -> list[Row]:
-    """One reply to each prompt by the model where it stands; a prompt's seed is the same at every place."""
+    """One reply to each prompt by the model at its present place; a prompt has the same seed at every place."""
     assistant = _assistant(line)
     sampling = sampling_at(assistant.decoding, settings.max_tokens)
 
@@ -108,10 +108,10 @@ def _rate(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags)
 
 
-def _record(taken: Place, rows: Sequence[Row], out: Workspace) -> None:
-    kept = [row for row in rows if row["share"] == taken.share]
-    counts: dict[str, float] = {"share": taken.share}
+def _record(place: Place, rows: Sequence[Row], out: Workspace) -> None:
+    place_rows = [row for row in rows if row["share"] == place.share]
+    counts: dict[str, float] = {"share": place.share}
     for group in GROUPS:
-        flags = _flags(kept, group)
+        flags = _flags(place_rows, group)
         counts |= {group: len(flags), f"refused_{group}": sum(flags), f"refused_{group}_rate": _rate(flags)}
     out.counts(counts, n={f"refused_{group}_rate": int(counts[group]) for group in GROUPS})

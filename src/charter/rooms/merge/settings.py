@@ -20,22 +20,22 @@ ROLES = {
 
 
 class Settings(Frozen):
-    """Linear interpolation of two checkpoints' weights: where to stop on the line is a threshold of refusing."""
+    """Linear interpolation of two checkpoints' weights; the place on the line sets how readily the model refuses."""
 
     shares: tuple[Annotated[float, Field(ge=0, le=4)], ...] = Field(
         (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6),
         min_length=1,
-        description="shares of the policy that are tried: 0 is the start, 1 the policy, above 1 lies beyond it",
+        description="shares of the policy to try: 0 is the start, 1 the policy, above 1 lies beyond it",
     )
     most_refusal: float = Field(
         0.04, ge=0, le=1, description="largest share of `harmless` that the product may refuse"
     )
     max_tokens: int = Field(16, ge=1, description="longest reply; a refusal shows in its first words")
-    chunk: int = Field(256, ge=1, description="prompts answered together and saved whole")
+    chunk: int = Field(256, ge=1, description="prompts answered and saved together")
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at 250 sampled tokens/s of a 135M model on two cores; memory of two models and what is tried."""
+    """Time at 250 sampled tokens/s of a 135M model on two cores; memory of two models and the place between."""
     parameters = sizes.parameters.get("policy")
     prompts = sizes.rows.get("prompts", 0) + sizes.rows.get("harmless", 0)
     if not parameters:

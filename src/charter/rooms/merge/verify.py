@@ -1,4 +1,4 @@
-"""What the merge room counts, worked out again from the rows that it keeps."""
+"""Recomputes what the merge room counts from the rows that it keeps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from charter.ground.measure.selection import REPLIES
 ANSWERED = f"samples/{REPLIES}"
 
 
-def _placed(group: str, refused: bool) -> Callable[[Kept], float]:
-    """Replies to a group of prompts at the share that was taken, or those among them that refuse."""
+def _count_at_place(group: str, refused: bool) -> Callable[[Kept], float]:
+    """How many replies to a group of prompts there are at the chosen share, or how many of them refuse."""
 
     def count(kept: Kept) -> float:
         rows = (row for row in kept.files[ANSWERED] if row["share"] == kept.counts["share"])
@@ -24,18 +24,20 @@ def _placed(group: str, refused: bool) -> Callable[[Kept], float]:
     return count
 
 
-def _placed_rate(group: str) -> Callable[[Kept], float]:
-    """The share of them that refuse."""
-    return lambda kept: _placed(group, refused=True)(kept) / max(1, _placed(group, refused=False)(kept))
+def _rate_at_place(group: str) -> Callable[[Kept], float]:
+    """The share of refusals among these replies."""
+    return lambda kept: (
+        _count_at_place(group, refused=True)(kept) / max(1, _count_at_place(group, refused=False)(kept))
+    )
 
 
 COUNTS: tuple[Count, ...] = (
-    *((group, _placed(group, refused=False)) for group in ("prompts", "harmless")),
-    *((f"refused_{group}", _placed(group, refused=True)) for group in ("prompts", "harmless")),
-    *((f"refused_{group}_rate", _placed_rate(group)) for group in ("prompts", "harmless")),
+    *((group, _count_at_place(group, refused=False)) for group in ("prompts", "harmless")),
+    *((f"refused_{group}", _count_at_place(group, refused=True)) for group in ("prompts", "harmless")),
+    *((f"refused_{group}_rate", _rate_at_place(group)) for group in ("prompts", "harmless")),
 )
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    """One line for each written value that doesn't follow from the kept rows."""
     yield from recounted(folder, manifest, COUNTS, (ANSWERED,))

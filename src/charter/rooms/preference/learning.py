@@ -1,12 +1,12 @@
 """One optimizer step's gradient of a preference model.
 
-Loss of a pair = cross-entropy of its label with sigma(r_chosen - r_rejected); all replies to a prompt stand behind
-it in one pass. The gradient is that of
+Loss of a pair = cross-entropy of its label with sigma(r_chosen - r_rejected); all replies to a prompt follow it in
+one pass. The gradient is that of
 
     sum over the step's pairs of weight * loss / batch
 
-with `batch` of the settings, whatever the step holds: a pair counts alike in a short last step and in one that a prompt
-of many pairs overfills. Microbatches and the processes that share them change nothing.
+with `batch` from the settings, whatever the step holds. So a pair counts equally in a short last step and in one that a
+prompt of many pairs overfills. Microbatches and the processes that share them change nothing.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def gradient(
     """Accumulate one step's gradient; returns the weighted mean of its pairs' losses in nats, the share of pairs ranked
     right, and the tokens that this process read."""
     pairs = [pair for ranking in rankings for pair in ranking.pairs]
-    loss, right, read = 0.0, 0.0, 0
+    loss, right, tokens = 0.0, 0.0, 0
     for group in portion([ranking.item.tokens for ranking in rankings], settings.microbatch_tokens):
         members = [rankings[i] for i in group]
         items = [ranking.item for ranking in members]
-        read += sum(item.tokens for item in items)
+        tokens += sum(item.tokens for item in items)
         with autocast(out.device, out.precision):
             scores_R = forward_scores(model, head, items or [NOTHING], out.device)
         pairs_B = duels(members)
@@ -50,4 +50,4 @@ def gradient(
             for (pair, _, _), *scores in zip(pairs_B, chosen_B.tolist(), rejected_B.tolist(), strict=True)
         )
     loss, right = totals([loss, right])
-    return loss * settings.batch / sum(pair.weight for pair in pairs), right / len(pairs), read
+    return loss * settings.batch / sum(pair.weight for pair in pairs), right / len(pairs), tokens

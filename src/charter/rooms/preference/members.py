@@ -1,8 +1,8 @@
 """Several preference models of one start in one checkpoint: their weights are averaged (WARM, Rame 2024, 2401.12187).
 
-Members share the start, the pairs and the head's zero; each has its own order of the pairs (and adapters of its own,
-where adapters are learnt). One member is in memory at a time: when it has learnt, its weights are added to a sum on
-disk, beside its score gaps on the held-out pairs.
+Members share the start, the pairs and the zero head. Each has its own order of the pairs, and its own adapters if
+adapters are trained. One member is in memory at a time. After training, its weights are added to a sum on disk, beside
+its score gaps on the held-out pairs.
 
     members-00002.safetensors   sum of the weights of two members by their names, gaps [members, pairs]
 """
@@ -33,13 +33,13 @@ _ERRORS = (OSError, SafetensorError)
 
 
 def member_seed(seed: int, number: int) -> int:
-    """The seed of a member's order and adapters; a lone model's is that of the step."""
+    """The seed of a member's order and adapters; member 0 has the step's seed."""
     return derive_seed(seed, "member", number) if number else seed
 
 
 class Sum:
-    """The sum of the members that have learnt, in a folder that all processes share. It is replaced whole, so that a
-    kill leaves the sum before."""
+    """The sum of the trained members, in a folder that all processes share. It is replaced atomically, so a kill leaves
+    the previous sum."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,16 +48,16 @@ class Sum:
         return self.folder / f"members-{count:05d}.safetensors"
 
     def state(self, number: int) -> Path:
-        """Where the member of that number, from 0, keeps what a resume needs; it goes once the sum holds the member."""
+        """The folder of a member's resume states, numbered from 0; it is removed once the sum includes the member."""
         return self.folder / f"member-{number}"
 
     def count(self) -> int:
-        """How many members it holds, by the leader's disk."""
+        """How many members the sum includes, by the leader's disk."""
         last = max((path.stem for path in self.folder.glob("members-*.safetensors")), default="members-0")
         return int(told(last.encode()).decode().removeprefix("members-"))
 
     def add(self, model: Transformer, head: ScoreHead, gaps: list[float]) -> None:
-        """Adds a member with whole weights. Raises CharterError, in all processes, if the disk refuses."""
+        """Add a member with whole weights. Raises CharterError in all processes if writing fails."""
         count, problem = self.count(), ""
         if world().leads:
             try:
@@ -69,8 +69,8 @@ class Sum:
                     f"the sum of {count + 1} members can't be written to {self.folder} ({error}); make room on the "
                     "disk and run again: what was learnt is kept"
                 )
-        if said := told(problem.encode()).decode():
-            raise CharterError(said)
+        if shared_problem := told(problem.encode()).decode():
+            raise CharterError(shared_problem)
 
     def _write(self, count: int, weights: dict[str, Tensor], gaps: list[float]) -> None:
         tensors = {name: tensor.float().cpu().contiguous() for name, tensor in weights.items()}
@@ -81,8 +81,8 @@ class Sum:
         target = self._path(count + 1)
         part = target.with_name(TEMPORARY + target.name)
         save_file({**tensors, GAPS: rows}, part)
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         part.replace(target)
         fsync_folder(self.folder)
         self._path(count).unlink(missing_ok=True)
@@ -90,7 +90,7 @@ class Sum:
 
     @torch.no_grad()
     def mean(self, model: Transformer, head: ScoreHead) -> list[list[float]]:
-        """Puts the mean of the members into a model of their shape; returns their gaps [members][pairs]."""
+        """Set a model of their shape to the mean of the members; returns their gaps [members][pairs]."""
         count, tensors = self.count(), {**named_tensors(model), SCORE: head.weight.detach()}
         for name, total in self._read(count, list(tensors)):
             tensors[name].copy_(total / count)
@@ -99,7 +99,7 @@ class Sum:
         return rows
 
     def _read(self, count: int, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-        """Tensors of the sum of so many members, one at a time. Raises CharterError for a damaged file."""
+        """Tensors of the sum of `count` members, one at a time. Raises CharterError for a damaged file."""
         try:
             with safe_open(self._path(count), "pt") as file:
                 for name in names:

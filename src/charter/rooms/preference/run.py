@@ -1,6 +1,6 @@
 """Preference model: a scalar score on the last token of a reply, trained on soft labels (Bai 2022a, section 2.3).
 
-With `members` above 1 several are learnt, one after another, and the product's weights are their average.
+With `members` above 1 several are trained, one after another, and the product's weights are their average.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from charter.rooms.preference.settings import Settings
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: a one-label classifier, samples/heldout_pairs.jsonl and samples/fitness.jsonl behind its metrics."""
+    """Product: a one-label classifier, samples/heldout_pairs.jsonl, samples/fitness.jsonl (rows of its metrics)."""
     policy = checkpoint_folder(inputs.one("policy"))
     longest, tokenizer = check_folder(policy).context, Tokenizer.from_folder(policy)
     template = Template(tokenizer, tokenizer.template)
     unsure: Counter[str] = Counter()
-    learnt, kept_out = split(settings, inputs, out.seed, unsure)
-    train = encode(settings, template, learnt, min(settings.context, longest))
-    heldout = encode(settings, template, kept_out, longest)
+    train_rows, heldout_pairs = split(settings, inputs, out.seed, unsure)
+    train = encode(settings, template, train_rows, min(settings.context, longest))
+    heldout = encode(settings, template, heldout_pairs, longest)
     watched = sample(heldout, settings.evaluate_pairs, out.seed)
     orders = [order(train, settings, member_seed(out.seed, n)) for n in range(settings.members)]
     members = Sum(out.state)
     for number in range(members.count(), settings.members):
-        taught = _start(policy, template, out)
-        choose_weights(taught.model, settings, derive_seed(member_seed(out.seed, number), "adapters"))
-        _learn(taught, number, orders, watched, settings, out)
-        with merged(taught.model) as model, full(taught.head) as head:
+        scorer = _start(policy, template, out)
+        choose_weights(scorer.model, settings, derive_seed(member_seed(out.seed, number), "adapters"))
+        _learn(scorer, number, orders, watched, settings, out)
+        with merged(scorer.model) as model, full(scorer.head) as head:
             whole = PreferenceModel(model, head, template, out.device, out.precision)
             if settings.members == 1:
                 _keep(
@@ -75,45 +75,47 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 
 def _start(policy: Path, template: Template, out: Workspace) -> PreferenceModel:
-    """The policy under a head that is 0."""
+    """The policy with a zero head."""
     model, _ = load_policy(policy, out.device)
     head = ScoreHead(model.shape.hidden_size).to(out.device)
     return PreferenceModel(model, head, template, out.device, out.precision)
 
 
 def _learn(
-    taught: PreferenceModel,
+    scorer: PreferenceModel,
     number: int,
     orders: Sequence[list[list[Ranking]]],
     watched: Sequence[Ranking],
     settings: Settings,
     out: Workspace,
 ) -> None:
-    """Takes the steps of a member that are not taken yet; the log counts steps and pairs on over all members."""
-    model, head, steps = taught.model, taught.head, orders[number]
+    """Take the remaining steps of a member; the log counts steps and pairs over all members."""
+    model, head, steps = scorer.model, scorer.head, orders[number]
     learners = {"model": (model, settings.lr), "head": (head, settings.head_lr)}
     alone, before = len(orders) == 1, sum(map(len, orders[:number]))
     state = out.state if alone else Sum(out.state).state(number)
     loop = Loop(learners, settings, out, state=state, before=before)
-    seen = sum(map(count_pairs, [step for taken in orders[:number] for step in taken] + steps[: loop.done]))
+    pairs_seen = sum(
+        map(count_pairs, [step for finished in orders[:number] for step in finished] + steps[: loop.done])
+    )
     title = "preference" if alone else f"preference, member {number + 1} of {len(orders)}"
-    with loop.over(title, len(steps)) as left:
-        for step in left:
-            loss, accuracy, read = gradient(model, head, steps[step], settings, out)
+    with loop.over(title, len(steps)) as remaining:
+        for step in remaining:
+            loss, accuracy, tokens = gradient(model, head, steps[step], settings, out)
             names = [pair.comparison.id for ranking in steps[step] for pair in ranking.pairs]
             rates = loop.update(step, loss, names)
-            seen += len(names)
-            row = {"pairs": seen, "loss": loss, "batch_accuracy": accuracy, **rates}
+            pairs_seen += len(names)
+            row = {"pairs": pairs_seen, "loss": loss, "batch_accuracy": accuracy, **rates}
             row |= {} if alone else {"member": number + 1}
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
-                measured = heldout_rows(taught.score, watched)
-                if found := [r["correct"] for r in measured if real_pair(r)]:
-                    row |= {"heldout_accuracy": sum(found) / len(found), "heldout_pairs": len(found)}
-            loop.end(step, read, row, loss=loss, accuracy=accuracy)
+                measured = heldout_rows(scorer.score, watched)
+                if correct := [r["correct"] for r in measured if real_pair(r)]:
+                    row |= {"heldout_accuracy": sum(correct) / len(correct), "heldout_pairs": len(correct)}
+            loop.end(step, tokens, row, loss=loss, accuracy=accuracy)
 
 
 def _keep(model: PreferenceModel, rows: list[dict[str, Any]], inputs: Inputs, out: Workspace) -> None:
-    """Saves what came out, with the rows behind its metrics."""
+    """Save the product and the rows of its metrics."""
     save_learnt_scorer(model.model, model.head, model.template.tokenizer, out)
     out.write_jsonl("samples/heldout_pairs.jsonl", rows)
     gate = fitness(in_slices(model.score, out, "fitness"), read_triples(inputs.one("fitness").folder))

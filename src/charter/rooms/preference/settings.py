@@ -27,13 +27,13 @@ ROLES = {
 
 
 class Pairs(Frozen):
-    """Which pairs are learnt from; all splits are by first user turn, so that no prompt stands on both sides."""
+    """Which pairs are used for training; all splits are by first user turn, so no prompt is on both sides."""
 
     part: Literal["all", "first", "second"] = Field(
         "all", description="half of the prompts: a model of one half rewards, a model of the other grades"
     )
-    heldout_share: float = Field(0.1, ge=0, lt=1, description="share kept out, where no heldout is given")
-    limit: int = Field(0, ge=0, description="most pairs taken of each input, drawn at random; 0 takes all")
+    heldout_share: float = Field(0.1, ge=0, lt=1, description="share held out if the role heldout is empty")
+    limit: int = Field(0, ge=0, description="most pairs of each input, drawn at random; 0 takes all")
     weigh: Literal["pair", "prompt"] = Field(
         "pair",
         description="what counts equally in the loss: every pair, or every prompt whatever its number of pairs",
@@ -41,14 +41,14 @@ class Pairs(Frozen):
     contrasts: int = Field(
         0,
         ge=0,
-        description="most contrasts made of each `answered` input, two an answer, drawn at random; 0 makes all",
+        description="most contrasts from each `answered` input, two per answer, drawn at random; 0 takes all",
     )
     ladder: bool = Field(
         True, description="teach the fixed reply's place between compliance and good refusals"
     )
     refused_above_fixed: bool = Field(
         False,
-        description="replies of `refused` that give a reason stand above the fixed reply, as `drafts` stand below it",
+        description="pair replies of `refused` that give a reason above the fixed reply, as `drafts` go below it",
     )
 
 
@@ -68,34 +68,37 @@ class Settings(Moved):
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
     axis_weights: dict[str, NonNegativeFloat] = Field(
-        {}, description="loss weight of each axis; 1 where not named"
+        {}, description="loss weight of each axis; 1 if not named"
     )
-    pairs: Pairs = Field(Pairs(), description="which pairs are learnt from and which are kept out")
+    pairs: Pairs = Field(Pairs(), description="training and held-out pairs")
     members: int = Field(
         1,
         ge=1,
         le=8,
-        description="models learnt one after another, each in another order; their weights averaged",
+        description="models trained one after another, each in another order; their weights are averaged",
     )
     evaluate_every: int = Field(
         0, ge=0, description="steps between points of the learning curve; 0: only the end"
     )
     evaluate_pairs: int = Field(
-        0, ge=0, description="held-out pairs of a point of that curve, the same ones each time; 0 takes all"
+        0,
+        ge=0,
+        description="held-out pairs measured for a point of that curve, the same each time; 0 takes all",
     )
     save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What is wrong with settings and the roles that are filled, taken together."""
+    """What is wrong with the settings in combination with the filled roles, or ""."""
     above_fixed = settings.pairs.refused_above_fixed
-    placed = above_fixed or "drafts" in roles  # refusals then stand beside the fixed reply, without answers
+    # refusals are then compared with the fixed reply and need no answers
+    placed = above_fixed or "drafts" in roles
     idle = ({"overrefused"} if placed else {"refused", "overrefused"}) & set(roles)
     if above_fixed and "refused" not in roles:
-        return "pairs.refused_above_fixed sets refusals above the fixed reply: give the role refused, or leave it out"
+        return "pairs.refused_above_fixed puts refusals above the fixed reply: give the role refused, or leave it out"
     if idle and "answered" not in roles:
         return (
-            f"{' and '.join(sorted(idle))} give refusals to set against answers: give the role answered too"
+            f"{' and '.join(sorted(idle))} give refusals to compare with answers: give the role answered too"
         )
     return ""
 
@@ -103,7 +106,8 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at the measured training rate of two cores, 150 tokens a pair; memory of full AdamW."""
     parameters = sizes.parameters.get("policy")
-    most = {"answered": settings.pairs.contrasts}  # the other sources share `limit`
+    # the other sources share `limit`
+    most = {"answered": settings.pairs.contrasts}
     sources = ["comparisons", "answered", "transcripts", "drafts", "rated"]
     pairs = sum(
         min(n, bound) if (bound := most.get(role) or settings.pairs.limit) else n
@@ -112,21 +116,19 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     )
     if not parameters or not pairs:
         return Estimate()
-    kept = pairs * (1 if settings.pairs.part == "all" else 0.5)
+    used_pairs = pairs * (1 if settings.pairs.part == "all" else 0.5)
     rate = 210 * sizes.speed(parameters)
     return Estimate(
         minutes=settings.members
         * settings.epochs
-        * kept
+        * used_pairs
         * 150
         * sizes.training_share(settings.frozen_layers)
         / rate
         / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
-        disk_gib=4
-        * parameters
-        * (1 if settings.members == 1 else 3)
-        / 2**30,  # old and new sum of the members
+        # with several members: the product, the old and the new sum
+        disk_gib=4 * parameters * (1 if settings.members == 1 else 3) / 2**30,
     )
 
 

@@ -1,10 +1,10 @@
-"""Spikes by rule: which optimizer steps are not taken, when a run goes back, and when it gives up.
+"""Spikes by rule: which optimizer steps are skipped, when a run goes back, and when it gives up.
 
-A step is a spike if its loss or the norm of its gradient is not finite, or over a multiple of what is usual: the ninth
-decile of the last steps, since texts of several kinds have losses of several heights. It is not taken, and counted; but
-remembered, so that what comes often becomes usual. After `patience` spikes in a row the weights are those of the last
-resume state again and the run goes on behind the spikes: text between that state and here is left out (Chowdhery 2022,
-section 5.1). After `rollbacks` of these it stops. Nothing here knows the clock, so that a resumed run decides the same.
+A step is a spike if its loss or gradient norm is not finite, or over a multiple of the usual value: the ninth decile of
+the last steps, since texts of several kinds have losses of several heights. A spike is skipped and counted, but
+remembered, so that frequent values become usual. After `patience` spikes in a row the run loads the weights of the last
+resume state and continues after the spikes: text since that state is left out (Chowdhery 2022, section 5.1). After
+`rollbacks` returns it stops. Nothing here depends on the clock, so a resumed run decides the same.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from charter.rooms.pretrain.order import Cursor
 from charter.rooms.pretrain.settings import Guard
 
 
-def usual(known: Sequence[float]) -> float:
+def ninth_decile(figures: Sequence[float]) -> float:
     """The ninth decile."""
-    return sorted(known)[int(0.9 * (len(known) - 1))]
+    return sorted(figures)[int(0.9 * (len(figures) - 1))]
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What the rule remembers: losses and norms of the last steps, spikes in a row, spikes and returns in all."""
+    """The rule's memory: losses and norms of the last steps, spikes in a row, spikes and returns in total."""
 
     losses: tuple[float, ...] = ()
     norms: tuple[float, ...] = ()
@@ -34,26 +34,26 @@ class Watch:
     rollbacks: int = 0
 
     def spike(self, loss: float, norm: float, rule: Guard) -> str:
-        """Why a step is a spike, "" where it is none."""
-        for what, value, known, factor in (
+        """Why a step is a spike, "" if it is none."""
+        for what, value, last, factor in (
             ("loss", loss, self.losses, rule.loss_factor),
             ("gradient norm", norm, self.norms, rule.norm_factor),
         ):
             if not math.isfinite(value):
                 return f"{what} is {value}"
-            if len(known) == rule.history and value > factor * usual(known):
-                return f"{what} {value:.3g} is over {factor:g} times the usual {usual(known):.3g}"
+            if len(last) == rule.history and value > factor * ninth_decile(last):
+                return f"{what} {value:.3g} is over {factor:g} times the usual {ninth_decile(last):.3g}"
         return ""
 
-    def taken(self, loss: float, norm: float, rule: Guard) -> Watch:
-        """Behind a step that was taken."""
-        return replace(self._seen(loss, norm, rule), row=0)
+    def after_update(self, loss: float, norm: float, rule: Guard) -> Watch:
+        """The memory after an optimizer update."""
+        return replace(self._remember(loss, norm, rule), row=0)
 
-    def skipped(self, loss: float, norm: float, rule: Guard) -> Watch:
-        """Behind a spike."""
-        return replace(self._seen(loss, norm, rule), row=self.row + 1, spikes=self.spikes + 1)
+    def after_spike(self, loss: float, norm: float, rule: Guard) -> Watch:
+        """The memory after a spike."""
+        return replace(self._remember(loss, norm, rule), row=self.row + 1, spikes=self.spikes + 1)
 
-    def _seen(self, loss: float, norm: float, rule: Guard) -> Watch:
+    def _remember(self, loss: float, norm: float, rule: Guard) -> Watch:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return self
         losses, norms = (*self.losses, loss)[-rule.history :], (*self.norms, norm)[-rule.history :]
@@ -62,8 +62,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run is: finished steps, its place in the data, tokens read and the FLOPs that this took, what the rule
-    remembers."""
+    """A run's position: finished steps, cursor in the data, tokens read, FLOPs so far, and the rule's memory."""
 
     step: int = 0
     cursor: Cursor = field(default_factory=Cursor)
@@ -71,13 +70,13 @@ class Place:
     compute: float = 0.0
     watch: Watch = field(default_factory=Watch)
 
-    def behind(
-        self, cursor: Cursor, read: tuple[int, float], figures: tuple[float, float], spike: str, rule: Guard
+    def after_step(
+        self, cursor: Cursor, work: tuple[int, float], figures: tuple[float, float], spike: str, rule: Guard
     ) -> Place:
-        """Behind one more step that read so many tokens with so many FLOPs, whose loss and norm are `figures`;
-        `spike`: why it wasn't taken."""
-        watch = (self.watch.skipped if spike else self.watch.taken)(*figures, rule)
-        tokens, compute = read
+        """The position after one more step. `work`: its tokens and FLOPs; `figures`: its loss and norm; `spike`: why it
+        was skipped, or ""."""
+        watch = (self.watch.after_spike if spike else self.watch.after_update)(*figures, rule)
+        tokens, compute = work
         return Place(self.step + 1, cursor, self.tokens + tokens, self.compute + compute, watch)
 
     def extra(self) -> dict[str, Any]:
@@ -90,8 +89,8 @@ class Place:
         }
 
     @classmethod
-    def restored(cls, step: int, extra: Mapping[str, Any]) -> Place:
-        """From a resume state; the beginning where there is none."""
+    def restore(cls, step: int, extra: Mapping[str, Any]) -> Place:
+        """The position of a resume state; the beginning if `extra` is empty."""
         if not extra:
             return cls()
         (epoch, at, tokens, compute), (losses, norms) = extra["data"], extra["last"]
@@ -101,7 +100,7 @@ class Place:
 
 
 def line(place: Place, loss: float, norm: float, rate: float, spike: str) -> dict[str, Any]:
-    """What the log says of a step: its number, the tokens before it, and its figures where they are numbers."""
+    """The log row of a step: its number, the tokens before it, and its figures, None if not finite."""
     figures = {"loss": loss, "grad_norm": norm}
     row: dict[str, Any] = {
         "step": place.step,

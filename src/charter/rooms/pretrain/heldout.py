@@ -2,8 +2,8 @@
 
     bits per byte = nats of the text's tokens / ln 2 / bytes of the text in UTF-8
 
-The boundary that ends a document is learnt and not counted here. A document over the context is read in pieces, as in
-training, each without what stands before it. Documents are taken whole, in an order drawn once, as far as they fit.
+The boundary that ends a document is learnt but not counted here. A document over the context is read in pieces, as in
+training, each without the text before it. Whole documents are taken in an order drawn once, while they fit.
 """
 
 from __future__ import annotations
@@ -25,62 +25,63 @@ from charter.ground.measure.reporting import record
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.rooms.pretrain.learning import row_of
-from charter.rooms.pretrain.order import Piece, Pieces, balanced, shuffled
+from charter.rooms.pretrain.order import Piece, Pieces, balance, permute
 
 ROWS = "samples/text.jsonl"
 Row = dict[str, Any]
 
 
-def drawn(heldout: Pieces, tokens: int) -> list[tuple[int, int]]:
-    """(corpus, document) of documents in a drawn order that together hold at most so many tokens: what doesn't fit is
-    passed over, and where none fits the shortest is taken. The order is one for all runs, so that they can be compared.
+def draw_documents(heldout: Pieces, tokens: int) -> list[tuple[int, int]]:
+    """(corpus, document) of documents in random order that together hold at most `tokens` tokens. Documents that don't
+    fit are skipped; if none fits, the shortest is taken. The order is the same in all runs, so they can be compared.
     """
     sizes = np.concatenate([part.lengths for part in heldout.parts]).astype(np.int64)
     first = np.cumsum([0, *(part.documents for part in heldout.parts)])
-    order = shuffled(np.arange(len(sizes)), len(sizes), derive_seed(0, "heldout"))
-    taken: list[int] = []
+    order = permute(np.arange(len(sizes)), len(sizes), derive_seed(0, "heldout"))
+    numbers: list[int] = []
     for number in order.tolist():
         if sizes[number] <= tokens:
-            taken.append(number)
+            numbers.append(number)
             tokens -= int(sizes[number])
-    taken = taken or [int(sizes.argmin())]
-    parts = (np.searchsorted(first, taken, "right") - 1).tolist()
-    return [(part, number - int(first[part])) for part, number in zip(parts, taken, strict=True)]
+    numbers = numbers or [int(sizes.argmin())]
+    parts = (np.searchsorted(first, numbers, "right") - 1).tolist()
+    return [(part, number - int(first[part])) for part, number in zip(parts, numbers, strict=True)]
 
 
-def covered(rows: Sequence[Row], heldout: Pieces) -> str:
-    """How much of the held-out text was measured, in words."""
+def describe_coverage(rows: Sequence[Row], heldout: Pieces) -> str:
+    """A sentence that says how much of the held-out text was measured."""
     documents = sum(part.documents for part in heldout.parts)
     tokens = sum(part.tokens for part in heldout.parts)
     more = "; heldout.final_tokens bounds it" if len(rows) < documents else ""
-    read = sum(row["tokens"] for row in rows)
+    measured_tokens = sum(row["tokens"] for row in rows)
     return (
-        f"measured on {len(rows):,} of {documents:,} held-out documents, {read:,} of {tokens:,} tokens{more}"
+        f"measured on {len(rows):,} of {documents:,} held-out documents, "
+        f"{measured_tokens:,} of {tokens:,} tokens{more}"
     )
 
 
 def measure(
-    model: Transformer, heldout: Pieces, chosen: Sequence[tuple[int, int]], most: int, out: Workspace
+    model: Transformer, heldout: Pieces, places: Sequence[tuple[int, int]], most: int, out: Workspace
 ) -> list[Row]:
-    """A row a document: id, source, language, tokens, bytes, and the nats of its tokens."""
-    owned = [(n, piece) for n, place in enumerate(chosen) for piece in heldout.of(*place)]
-    nats = [0.0] * len(chosen)
-    groups = balanced([piece.length for _, piece in owned], most, world().size)
+    """A row per document: id, source, language, tokens, bytes, and the nats of its tokens."""
+    owned = [(n, piece) for n, place in enumerate(places) for piece in heldout.of(*place)]
+    nats = [0.0] * len(places)
+    groups = balance([piece.length for _, piece in owned], most, world().size)
     for group in share(groups):
         members = [owned[i] for i in group or ()]
-        for (n, piece), found in zip(
+        for (n, piece), piece_nats in zip(
             members, _nats(model, heldout, [p for _, p in members], out), strict=True
         ):
             last = piece.start + piece.length == heldout.whole(piece)
-            nats[n] += float(found[: piece.length - last].sum())
-    return [_row(heldout, *place, own) for place, own in zip(chosen, totals(nats), strict=True)]
+            nats[n] += float(piece_nats[: piece.length - last].sum())
+    return [_row(heldout, *place, own) for place, own in zip(places, totals(nats), strict=True)]
 
 
 @torch.no_grad()
 def _nats(
     model: Transformer, heldout: Pieces, members: Sequence[Piece], out: Workspace
 ) -> list[torch.Tensor]:
-    """Nats of what each piece learns, in double precision."""
+    """Nats of the targets of each piece, in double precision."""
     inputs_T, targets_T, layout = row_of(heldout, members, model.device)
     with autocast(out.device, out.precision):
         hidden_TD = model.hidden(inputs_T, layout)
@@ -103,7 +104,7 @@ def _row(heldout: Pieces, part: int, document: int, nats: float) -> Row:
 
 
 def report(rows: Sequence[Row], out: Workspace) -> dict[str, float]:
-    """Keeps the rows, records the number over all of them and over each part; the parts' counts."""
+    """Write the rows and record bits per byte, overall and of each part; returns those of the parts."""
     out.write_jsonl(ROWS, rows)
     record(out, OF_TEXT)
     counts: dict[str, float] = {}

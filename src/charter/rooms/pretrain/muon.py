@@ -44,14 +44,14 @@ def orthogonal(matrix_RC: Tensor, steps: int = STEPS) -> Tensor:
 
 
 def own_rows(matrix_RC: Tensor, like: Tensor) -> Tensor:
-    """This process's rows of a matrix that all processes have, cut as `like` is."""
+    """This process's rows of a matrix that all processes have, sharded like `like`."""
     if not isinstance(like, DTensor):
         return matrix_RC
     return distribute_tensor(matrix_RC, like.device_mesh, like.placements, src_data_rank=None)
 
 
 class Muon(torch.optim.Optimizer):
-    """Groups hold matrices that are cut alike: `parts` of a group are the rows of each matrix in theirs."""
+    """Muon over groups of matrices with equal parts; `parts` of a group: the rows of each part of a matrix."""
 
     def __init__(
         self, groups: Sequence[dict[str, Any]], momentum: float = 0.95, weight_decay: float = 0.0
@@ -62,8 +62,8 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update of every matrix that has a gradient.
 
-        Sharded matrices are put together for Newton-Schulz, as many at a time as there are processes: each makes one
-        orthogonal and tells it to the others, of which each takes its rows. The momentum stays sharded.
+        Sharded matrices are gathered for Newton-Schulz, as many at a time as there are processes. Each process makes
+        one orthogonal and broadcasts it, and each takes its own rows. The momentum stays sharded.
         """
         moved = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
         sharded = any(isinstance(parameter, DTensor) for _, parameter in moved)
@@ -73,7 +73,7 @@ class Muon(torch.optim.Optimizer):
             updates = [whole(self._direction(parameter, group["momentum"])) for group, parameter in some]
             if here.rank < len(some):
                 parts = updates[here.rank].split_with_sizes(some[here.rank][0]["parts"])
-                updates[here.rank] = torch.cat([_scaled(part) for part in parts])
+                updates[here.rank] = torch.cat([_scale(part) for part in parts])
             for maker, ((group, parameter), update) in enumerate(zip(some, updates, strict=True)):
                 if sharded:
                     dist.broadcast(update, maker)
@@ -81,16 +81,16 @@ class Muon(torch.optim.Optimizer):
                 parameter.sub_(own_rows(update, parameter), alpha=group["lr"])
 
     def _direction(self, parameter: nn.Parameter, momentum: float) -> Tensor:
-        """The gradient with the momentum, which it joins, looked ahead (Nesterov)."""
+        """Add the gradient to the momentum; returns the Nesterov direction."""
         state, gradient = self.state[parameter], parameter.grad
         assert gradient is not None
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
-        kept: Tensor = state["momentum"].mul_(momentum).add_(gradient)
-        return gradient.add(kept, alpha=momentum)
+        average: Tensor = state["momentum"].mul_(momentum).add_(gradient)
+        return gradient.add(average, alpha=momentum)
 
 
-def _scaled(part_RC: Tensor) -> Tensor:
+def _scale(part_RC: Tensor) -> Tensor:
     rows, columns = part_RC.shape
     return orthogonal(part_RC).mul_(max(1.0, rows / columns) ** 0.5)
 
@@ -101,11 +101,12 @@ class Joined(torch.optim.Optimizer):
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
         super().__init__([group for part in parts for group in part.param_groups], {})
         self.parts = parts
-        for part in parts:  # the groups are the very same dictionaries; so must be the state
+        # groups are shared dictionaries; the state must be shared too
+        for part in parts:
             part.state = self.state
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """A step of each."""
+        """Step each optimizer."""
         for part in self.parts:
             part.step()
 
@@ -120,7 +121,7 @@ def muon(
     """Muon at peak rate `lr` over the projections of a decoder, AdamW over everything else.
 
     rates: (parameters, peak rate) of AdamW's groups; projections among them are left out. Raises CharterError for a
-    model with adapters, whose two thin factors are not the matrix that Muon is about.
+    model with adapters, since their two thin factors are not the matrix that Muon updates.
     """
     groups: dict[tuple[int, ...], list[nn.Parameter]] = {}
     for projection in model.projections():
@@ -131,6 +132,6 @@ def muon(
     matrices = [
         {"params": members, "parts": list(sizes), "peak": lr, "lr": lr} for sizes, members in groups.items()
     ]
-    taken = {id(parameter) for members in groups.values() for parameter in members}
-    rest = [([p for p in parameters if id(p) not in taken], peak) for parameters, peak in rates]
+    matrix_ids = {id(parameter) for members in groups.values() for parameter in members}
+    rest = [([p for p in parameters if id(p) not in matrix_ids], peak) for parameters, peak in rates]
     return Joined((Muon(matrices, weight_decay=weight_decay), adamw(rest, weight_decay, betas)))

@@ -4,7 +4,7 @@ A document of n tokens is read as [B, tokens...] and learnt as [tokens..., B], B
 pieces of at most `context` inputs, each of which is a text of its own to attention. The pieces of all documents are
 numbered, and an epoch passes through them in the order of a pseudo-random permutation that is computed, not stored
 (a Feistel network with cycle walking: Luby and Rackoff 1988; Black and Rogaway 2002). Memory is 8 bytes a document,
-whatever the number of pieces; where a run is in its data is two numbers.
+whatever the number of pieces; a run's position in its data is two numbers.
 """
 
 from __future__ import annotations
@@ -22,32 +22,33 @@ from charter.ground.text.packing import deal
 from charter.ground.text.shards import TokenShards
 
 ROUNDS = 6
-BLOCK = 256  # pieces looked at a time
+# pieces computed at once
+BLOCK = 256
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 
-def shuffled(places: Ints, count: int, seed: int) -> Ints:
-    """Where the permutation of 0 .. count-1 that `seed` names sends each of these places."""
+def permute(places: Ints, count: int, seed: int) -> Ints:
+    """Images of these places under the permutation of 0 .. count-1 of that seed."""
     half = max(1, ((count - 1).bit_length() + 1) // 2)
     keys = [np.uint64(derive_seed(seed, "round", n)) for n in range(ROUNDS)]
-    found = _network(places.astype(np.uint64), half, keys)
-    # the network permutes up to 4 times as many; those go round again
-    while (outside := found >= count).any():
-        found[outside] = _network(found[outside], half, keys)
-    return found.astype(np.int64)
+    images = _network(places.astype(np.uint64), half, keys)
+    # the network permutes up to 4 * count numbers; those outside go through it again
+    while (outside := images >= count).any():
+        images[outside] = _network(images[outside], half, keys)
+    return images.astype(np.int64)
 
 
 def _network(words: Words, half: int, keys: Sequence[np.uint64]) -> Words:
     bits, mask = np.uint64(half), np.uint64((1 << half) - 1)
-    left, right = words >> bits, words & mask
+    high, low = words >> bits, words & mask
     for key in keys:
-        left, right = right, left ^ (_mixed(right, key) & mask)
-    return (left << bits) | right
+        high, low = low, high ^ (_mix(low, key) & mask)
+    return (high << bits) | low
 
 
-def _mixed(words: Words, key: np.uint64) -> Words:
-    """All bits of the words and the key stirred (the finaliser of SplitMix64: Steele 2014)."""
+def _mix(words: Words, key: np.uint64) -> Words:
+    """Mix all bits of the words and the key (the finaliser of SplitMix64: Steele 2014)."""
     x = (words + key) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -56,7 +57,7 @@ def _mixed(words: Words, key: np.uint64) -> Words:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a run is in its data: `at` pieces of this epoch are behind it."""
+    """A run's position in its data: `at` pieces of this epoch are done."""
 
     epoch: int = 0
     at: int = 0
@@ -73,7 +74,7 @@ class Piece:
 
 
 class Text(Protocol):
-    """Something to learn, of so many inputs."""
+    """A text to learn; `length` counts its inputs."""
 
     @property
     def length(self) -> int: ...
@@ -83,12 +84,12 @@ T = TypeVar("T", bound=Text)
 
 
 class Source(Protocol[T]):
-    """Where a run takes its texts from; `boundary` stands before and behind each."""
+    """A source of texts; `boundary` is the token before and after each."""
 
     boundary: int
 
     def take(self, cursor: Cursor, tokens: int, seed: int) -> tuple[list[T], Cursor]:
-        """The next texts of about so many tokens, and where the run is behind them."""
+        """The next texts, of about `tokens` tokens, and the position after them."""
         ...
 
     def ids(self, piece: T) -> Ints:
@@ -100,7 +101,7 @@ class Pieces:
     """The pieces of the documents of one or several corpora."""
 
     def __init__(self, parts: Sequence[TokenShards], context: int, boundary: int) -> None:
-        """Raises CharterError where there is nothing to read."""
+        """Raises CharterError if there is nothing to read."""
         self.parts, self.context, self.boundary = parts, context, boundary
         lengths = [part.lengths.astype(np.int64) for part in parts]
         counts = np.concatenate([np.zeros(0, np.int64), *(-(-(own + 1) // context) for own in lengths)])
@@ -109,16 +110,14 @@ class Pieces:
         self.count = int(self._first_piece[-1])
         self.tokens = sum(int((own + 1).sum()) for own in lengths)
         if not self.count:
-            raise CharterError(
-                "the corpus holds no text to learn from; look at its report for what was dropped"
-            )
+            raise CharterError("the corpus holds no text to learn from; its report lists what was dropped")
 
     def piece(self, number: int) -> Piece:
         """The piece of that number."""
-        found = int(np.searchsorted(self._first_piece, number, "right")) - 1
-        part = int(np.searchsorted(self._first_document, found, "right")) - 1
-        document = found - int(self._first_document[part])
-        start = (number - int(self._first_piece[found])) * self.context
+        index = int(np.searchsorted(self._first_piece, number, "right")) - 1
+        part = int(np.searchsorted(self._first_document, index, "right")) - 1
+        document = index - int(self._first_document[part])
+        start = (number - int(self._first_piece[index])) * self.context
         rest = int(self.parts[part].lengths[document]) + 1 - start
         return Piece(part, document, start, min(self.context, rest))
 
@@ -138,25 +137,25 @@ class Pieces:
         return np.concatenate([*whole, text, [self.boundary]])[: piece.length + 1]
 
     def take(self, cursor: Cursor, tokens: int, seed: int) -> tuple[list[Piece], Cursor]:
-        """The next pieces of the run, the fewest that hold at least so many tokens, and where it is behind them."""
-        taken: list[Piece] = []
+        """The next pieces of the run, the fewest that hold at least `tokens` tokens, and the position after them."""
+        pieces: list[Piece] = []
         missing, epoch, at = tokens, cursor.epoch, cursor.at
         while missing > 0:
             if at == self.count:
                 epoch, at = epoch + 1, 0
             block = np.arange(at, min(self.count, at + BLOCK), dtype=np.int64)
-            for number in shuffled(block, self.count, derive_seed(seed, "epoch", epoch)).tolist():
+            for number in permute(block, self.count, derive_seed(seed, "epoch", epoch)).tolist():
                 piece = self.piece(number)
-                taken.append(piece)
+                pieces.append(piece)
                 missing, at = missing - piece.length, at + 1
                 if missing <= 0:
                     break
-        return taken, Cursor(epoch, at)
+        return pieces, Cursor(epoch, at)
 
 
-def balanced(lengths: Sequence[int], most: int, multiple: int = 1) -> list[list[int]]:
-    """Indices in groups of at most `most` tokens, about equally full, their number a multiple of `multiple`; what is
-    longer stands alone. Dealt to ever more groups until all fit."""
+def balance(lengths: Sequence[int], most: int, multiple: int = 1) -> list[list[int]]:
+    """Indices in groups of at most `most` tokens, about equally full; longer texts stand alone. The number of groups is
+    the smallest multiple of `multiple` at which all fit."""
     most = max([most, *lengths])
     number = -(-max(1, -(-sum(lengths) // most)) // multiple) * multiple
     while True:

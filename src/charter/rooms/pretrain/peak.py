@@ -1,4 +1,4 @@
-"""What a machine could do: floating-point operations a second at its best, by which speeds are judged (`flops`)."""
+"""A machine's peak floating-point operations a second, the reference for speeds (`flops`)."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ KNOWN = {
 
 @lru_cache(maxsize=4)
 def peak(device: str, precision: str, seconds: float = 0.2) -> float:
-    """Operations a second at best: of a known GPU in bfloat16 its maker's figure, else of square products, measured."""
+    """Peak operations a second: the maker's figure for a known GPU in bfloat16, else measured on square products."""
     kind = torch.device(device).type
     if kind == "cuda" and precision == "bfloat16":
         name = torch.cuda.get_device_name(device)
-        known = [rate for part, rate in KNOWN.items() if part in name]
-        if known:
-            return known[0] * 1e12
-    return measured_peak(device, torch.bfloat16 if precision == "bfloat16" else torch.float32, seconds)
+        rates = [rate for part, rate in KNOWN.items() if part in name]
+        if rates:
+            return rates[0] * 1e12
+    return measure_peak(device, torch.bfloat16 if precision == "bfloat16" else torch.float32, seconds)
 
 
 @torch.no_grad()
-def measured_peak(device: str, dtype: torch.dtype, seconds: float = 0.2, size: int = 0) -> float:
-    """Operations a second of products of square matrices, the best of repeated ones; of two libraries in float32."""
+def measure_peak(device: str, dtype: torch.dtype, seconds: float = 0.2, size: int = 0) -> float:
+    """Operations a second of square matrix products, the best of many by two libraries."""
     size = size or (1024 if torch.device(device).type == "cpu" else 8192)
     a, b = (torch.rand(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
@@ -57,6 +57,6 @@ def measured_peak(device: str, dtype: torch.dtype, seconds: float = 0.2, size: i
 
 
 def _wait(device: str, result: torch.Tensor) -> None:
-    """Returns when the device has made the result."""
+    """Wait until the device has computed the result."""
     if result.device.type == "cuda":
         torch.cuda.synchronize(device)

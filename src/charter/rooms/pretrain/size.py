@@ -5,7 +5,7 @@
     batch = 2^19 sqrt(tokens / 11.2e9), to a power of two    (critical batch ~ sqrt(tokens): Zhang 2024)
 
 At the 128 rule a model for a laptop has two layers, too few to look anything up by; the named laptop sizes are
-narrower for their depth. Every derived value gives way to its setting.
+narrower for their depth. A setting overrides its derived value.
 """
 
 from __future__ import annotations
@@ -37,17 +37,21 @@ WIDTHS = (
     (2048, 128, 4, 4096, 100_000.0),
     (4096, 128, 8, 8192, 500_000.0),
 )
-WINDOW_RATE = 0.1  # of the peak rates, where a finished model goes on with a longer window
-UNTIED_FROM = 2048  # width from which the head has weights of its own
+# share of the peak rates if a finished model continues with a longer window
+WINDOW_RATE = 0.1
+# width from which the head has weights of its own
+UNTIED_FROM = 2048
 REFERENCE_BATCH, REFERENCE_TOKENS = 2.0**19, 11.2e9
 BATCHES = (2**12, 2**22)
-MICROBATCH = 2**13  # positions at once: at 2 KB a position and layer it holds most machines
-STATES = 50  # resume states a run writes at most
+# positions at once; most machines hold this at 2 KB a position and layer
+MICROBATCH = 2**13
+# most resume states that a run writes
+STATES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """All that the dial decides. Rates are peaks; warm-up, decay and `save_every` are optimizer steps."""
+    """Everything that the dial decides. Rates are peaks; warm-up, decay and `save_every` are optimizer steps."""
 
     shape: Shape
     context: int
@@ -66,7 +70,7 @@ class Derived:
 
 def shape_of(sizing: Sizing, size: int | str, vocabulary: int) -> Shape:
     """The decoder of a size: of the Qwen3 family, whose norms of queries and keys keep attention stable (Dehghani
-    2023). Raises CharterError for a name that is none, and for parts that don't fit together."""
+    2023). Raises CharterError for an unknown name, and for parts that don't fit together."""
     if isinstance(size, str) and size not in NAMED:
         raise CharterError(f"unknown size {size!r}; use a number of layers, or one of {', '.join(NAMED)}")
     layers, width = NAMED[size] if isinstance(size, str) else (size, WIDTH_PER_LAYER * size)
@@ -98,14 +102,14 @@ def shape_of(sizing: Sizing, size: int | str, vocabulary: int) -> Shape:
 
 
 def derive(settings: Dial, vocabulary: int, shape: Shape | None = None) -> Derived:
-    """All numbers of a run; `shape`: that of the policy which it continues, where there is one."""
+    """All numbers of a run; `shape`: that of the continued policy, if there is one."""
     learning = settings.learning
     shape = shape or shape_of(settings.sizing, settings.size, vocabulary)
     stages = settings.window.stages
     context = stages[-1].window if stages else settings.sizing.context or shape.context
-    wanted = learning.tokens or math.ceil(learning.tokens_per_weight * multiplying(shape))
-    batch = learning.batch_tokens or _batch(wanted)
-    steps = settings.window.steps or learning.steps or max(1, round(wanted / batch))
+    target_tokens = learning.tokens or math.ceil(learning.tokens_per_weight * multiplying(shape))
+    batch = learning.batch_tokens or _batch(target_tokens)
+    steps = settings.window.steps or learning.steps or max(1, round(target_tokens / batch))
     warmup = math.ceil(learning.warmup * steps)
     return Derived(
         shape=shape,
@@ -130,8 +134,9 @@ def _batch(tokens: int) -> int:
 
 def _rates(learning: Learning, width: int, share: float) -> dict[str, float]:
     """Muon's rate is the same at every width, since the size of its step is; AdamW's falls as 1 / width (Yang 2022),
-    which at 768 is twice that of GPT-3's table: norms of queries and keys bear it. Beside Muon the rest learns twice as
-    fast again. `share` of these: a model whose rate has fallen to 0 forgets much under a full one (LOG, 2026-11-27)."""
+    which at 768 is twice that of GPT-3's table and stable with norms of queries and keys. Beside Muon the rest learns
+    at twice that rate. `share` scales these: a model whose rate has fallen to 0 forgets much under a full one (LOG,
+    2026-11-27)."""
     is_muon = learning.optimizer == "muon"
     adam = min(5e-3, 1.0 / width)
     decay = 0.01 if is_muon else 0.1

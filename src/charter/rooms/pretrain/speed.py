@@ -1,6 +1,6 @@
-"""How fast a run is, in a file of its own: speeds are facts of the machine, and the log shall be equal on a resume.
+"""Speeds of a run, in a file of their own: they depend on the machine, and the log must be equal on a resume.
 
-speed.jsonl has a line an optimizer step: seconds, tokens a second, model FLOPs utilisation (`learn.flops`), and the
+speed.jsonl has a line per optimizer step: seconds, tokens a second, model FLOPs utilisation (`learn.flops`), and the
 peak memory of the process: resident on a CPU, allocated on a GPU.
 """
 
@@ -28,21 +28,21 @@ SPEED = "speed.jsonl"
 class Speed:
     """A stopwatch over optimizer steps."""
 
-    def __init__(self, out: Workspace, shape: Shape, done: int) -> None:
+    def __init__(self, out: Workspace, shape: Shape, first_step: int) -> None:
         self.path: Path = out.path / SPEED
         drop_torn_line(self.path)
         if self.path.exists():
-            out.write_jsonl(SPEED, [row for row in read_objects(self.path) if row["step"] < done])
+            out.write_jsonl(SPEED, [row for row in read_objects(self.path) if row["step"] < first_step])
         self.shape, self.device = shape, out.device
         self.peak = peak(out.device, out.precision) * world().size
         self.began = time.perf_counter()
 
     def begin(self) -> None:
-        """A step starts."""
+        """Start timing a step."""
         self.began = time.perf_counter()
 
     def end(self, step: int, lengths: Sequence[int]) -> dict[str, Any]:
-        """A step over pieces of these lengths is done; what the bar shows of it."""
+        """Record the speed of a step over pieces of these lengths; returns the figures for the progress bar."""
         seconds = time.perf_counter() - self.began
         row = {
             "step": step,

@@ -1,4 +1,4 @@
-"""What a pretrained model says of its held-out text, held against the rows that are kept."""
+"""Checks a pretrained model's metrics of held-out text against the kept rows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from charter.ground.measure.reporting import table_problems
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Bits per byte of a language or source, with its interval, must follow from the kept rows."""
+    """One line for each bits per byte, overall or of a language or source, that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_TEXT)
     for name, table in bits_by_part(read_objects(folder / "samples" / TEXT)):
         metric, (low, high) = manifest.metric(name), interval(table)
         if metric is None:
             yield f"{name} follows from the kept rows and is missing from the manifest"
             continue
-        told = {"value": table.value, "low": low, "high": high, "n": table.n}
-        for part, made in told.items():
-            if not same(kept := getattr(metric, part), made):
-                yield f"{name}: {part} is {kept} in the manifest; the kept rows give {made}"
+        recomputed = {"value": table.value, "low": low, "high": high, "n": table.n}
+        for part, value in recomputed.items():
+            if not same(recorded := getattr(metric, part), value):
+                yield f"{name}: {part} is {recorded} in the manifest; the kept rows give {value}"

@@ -1,11 +1,11 @@
-"""The long-context stage: the window grows by steps, and texts that fill it are learnt far more often than they occur.
+"""The long-context stage: the window grows in stages, and texts that fill it are learnt far more often than they occur.
 
-Of a step's tokens a share stands in texts as long as the window. These begin where a document begins, or go on in one
-that is longer; where a document ends before the window does, the next one of its source follows behind the boundary,
-and attention sees both: a book is one source in chapters. A source that is shorter than the window joins the others of
-its kind. The rest of the step is documents as they are, so that short texts are not unlearnt (Fu et al. 2024).
+A share of a step's tokens is in texts as long as the window. These begin at the start of a document, or continue a
+longer one. If a document ends before the window does, the next one of its source follows after the boundary, and
+attention sees both: a book is one source in chapters. Sources shorter than the window are joined. The rest of the step
+is unchanged documents, so that the model doesn't forget short texts (Fu et al. 2024).
 
-Which texts a step takes is a function of its number alone.
+The texts of a step depend only on its number.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from charter.ground.model.shape import Shape
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.shards import TokenShards
 from charter.rooms.pretrain.lookups import Lookups
-from charter.rooms.pretrain.order import Cursor, Ints, Piece, Pieces, Source, shuffled
+from charter.rooms.pretrain.order import Cursor, Ints, Piece, Pieces, Source, permute
 from charter.rooms.pretrain.start import Start
 from charter.rooms.pretrain.window_settings import Window, share
 
 
 @dataclass(frozen=True, slots=True)
 class LongText:
-    """Inputs `start` .. `start + length` of a stream; `seed`: of the facts written into it, None: as it is."""
+    """Inputs `start` .. `start + length` of a stream; `seed`: of the facts written into it, None for no facts."""
 
     stream: int
     start: int
@@ -40,65 +40,65 @@ class LongText:
 
 
 class Stream:
-    """Documents of one corpus one after the other, a boundary before each and behind the last."""
+    """Documents of one corpus in sequence, with a boundary before each and after the last."""
 
-    def __init__(self, shards: TokenShards, chosen: Ints, boundary: int) -> None:
-        self.shards, self.chosen, self.boundary = shards, chosen, boundary
-        self.starts = np.concatenate([[0], np.cumsum(shards.lengths[chosen].astype(np.int64) + 1)])
+    def __init__(self, shards: TokenShards, documents: Ints, boundary: int) -> None:
+        self.shards, self.documents, self.boundary = shards, documents, boundary
+        self.starts = np.concatenate([[0], np.cumsum(shards.lengths[documents].astype(np.int64) + 1)])
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     def cuts(self, window: int) -> Ints:
-        """Where texts of a whole window begin: at a document, or where the last text ended inside one that holds
-        another window; what is left of a document otherwise is passed over."""
-        found, at = array("q"), 0
+        """Starts of texts of a whole window: at a document, or at the last text's end inside a document that holds
+        another window. Other remainders of documents are skipped."""
+        starts, at = array("q"), 0
         while at + window <= len(self):
-            found.append(at)
+            starts.append(at)
             at += window
             document = int(np.searchsorted(self.starts, at, "right")) - 1
-            inside = document < len(self.chosen) and at > self.starts[document]
+            inside = document < len(self.documents) and at > self.starts[document]
             if inside and at + window > self.starts[document + 1]:
                 at = int(self.starts[document + 1])
-        return np.array(found, dtype=np.int64)
+        return np.array(starts, dtype=np.int64)
 
     def read(self, start: int, count: int) -> Ints:
         """Tokens `start` .. `start + count` of the stream."""
         parts: list[Ints] = []
         document = int(np.searchsorted(self.starts, start, "right")) - 1
         while count > 0:
-            if document == len(self.chosen):
+            if document == len(self.documents):
                 parts.append(np.array([self.boundary], dtype=np.int64))
                 break
             skip = start - int(self.starts[document])
             opens = int(skip == 0)
-            part = self.shards.read(int(self.chosen[document]), max(0, skip - 1), count - opens)
+            part = self.shards.read(int(self.documents[document]), max(0, skip - 1), count - opens)
             parts += [np.array([self.boundary] * opens, dtype=np.int64), part]
-            taken = len(part) + opens
-            start, count, document = start + taken, count - taken, document + 1
+            read_count = len(part) + opens
+            start, count, document = start + read_count, count - read_count, document + 1
         return np.concatenate(parts)
 
 
 def streams(shards: TokenShards, boundary: int, window: int) -> list[Stream]:
-    """A stream a source that fills a window, and one of all documents of the others, if these fill one."""
-    found, small = list[Stream](), list[int]()
+    """One stream for each source that fills a window, and one for all other documents, if they fill one."""
+    long, small = list[Stream](), list[int]()
     for source in range(len(shards.index.sources)):
         own = Stream(shards, np.flatnonzero(shards.sources == source), boundary)
         if len(own) >= window:
-            found.append(own)
+            long.append(own)
         else:
             small.append(source)
     rest = Stream(shards, np.flatnonzero(np.isin(shards.sources, small)), boundary)
-    return found + ([rest] if len(rest) >= window else [])
+    return long + ([rest] if len(rest) >= window else [])
 
 
 class LongTexts:
-    """The texts of one window: whole windows, and documents as they are beside them."""
+    """The texts of one stage: whole windows, and unchanged documents beside them."""
 
     def __init__(
         self, parts: Sequence[TokenShards], window: int, boundary: int, how: Window, lookups: Lookups | None
     ) -> None:
-        """Raises CharterError where the corpus doesn't fill the window once."""
+        """Raises CharterError if the corpus doesn't fill the window once."""
         self.window, self.boundary, self.how, self.lookups = window, boundary, how, lookups
         self.streams = [stream for part in parts for stream in streams(part, boundary, window)]
         self._cuts = [stream.cuts(window) for stream in self.streams]
@@ -113,10 +113,10 @@ class LongTexts:
         self.documents = Pieces(parts, window, boundary)
 
     def take(self, cursor: Cursor, tokens: int, seed: int) -> tuple[list[Piece | LongText], Cursor]:
-        """The texts of the step behind `cursor.at` others."""
+        """The texts of step number `cursor.at`."""
         count, rest = share(self.how, self.window, tokens)
         long = [self._long(cursor.at * count + n, seed) for n in range(count)]
-        # documents of one step: less than one adds up over several
+        # documents per step; fractions add up over several steps
         a_step = rest * self.documents.count / self.documents.tokens
         first, end = round(cursor.at * a_step), round((cursor.at + 1) * a_step)
         short = [self._document(number, seed) for number in range(first, end)]
@@ -126,16 +126,16 @@ class LongTexts:
         """What a text reads and, one place on, what it learns: [length + 1]."""
         if isinstance(piece, Piece):
             return self.documents.ids(piece)
-        found = self.streams[piece.stream].read(piece.start, piece.length + 1)
+        text = self.streams[piece.stream].read(piece.start, piece.length + 1)
         if piece.seed is not None and self.lookups is not None:
-            return self.lookups.written(found, piece.seed)
-        return found
+            return self.lookups.write(text, piece.seed)
+        return text
 
     def _long(self, number: int, seed: int) -> LongText:
         epoch, place = divmod(number, self.count)
-        chosen = int(shuffled(np.array([place]), self.count, derive_seed(seed, "long", epoch))[0])
-        stream = int(np.searchsorted(self._first, chosen, "right")) - 1
-        start = int(self._cuts[stream][chosen - self._first[stream]])
+        index = int(permute(np.array([place]), self.count, derive_seed(seed, "long", epoch))[0])
+        stream = int(np.searchsorted(self._first, index, "right")) - 1
+        start = int(self._cuts[stream][index - self._first[stream]])
         own = derive_seed(seed, "facts", number)
         facts = self.lookups is not None and own % 1000 < 1000 * self.how.lookups
         return LongText(stream, start, self.window, own if facts else None)
@@ -143,11 +143,11 @@ class LongTexts:
     def _document(self, number: int, seed: int) -> Piece:
         epoch, place = divmod(number, self.documents.count)
         order = derive_seed(seed, "beside", epoch)
-        return self.documents.piece(int(shuffled(np.array([place]), self.documents.count, order)[0]))
+        return self.documents.piece(int(permute(np.array([place]), self.documents.count, order)[0]))
 
 
 class Reading(NamedTuple):
-    """What is read in one stage: texts to learn, and the held-out ones in pieces of its window."""
+    """The texts of one stage: those to learn, and held-out ones in pieces of its window."""
 
     train: Source[Any]
     heldout: Pieces
@@ -155,42 +155,42 @@ class Reading(NamedTuple):
 
 @dataclass
 class Windows:
-    """The stages of a run; one that has none learns every document once an epoch at the model's own window."""
+    """The stages of a run. A run without stages learns every document once an epoch at the model's own window."""
 
-    begun: Start
+    start: Start
     how: Window
     _readings: dict[int, Reading] = field(default_factory=dict)
 
     def enter(self, step: int) -> Reading:
-        """What the step of that number reads, which the model reads positions for from now on."""
+        """The texts of a step. Also sets the model's positions to those of the step's stage."""
         number = stage_of(self.how, step)
         if number not in self._readings:
             self._readings = {number: self._reading(number)}
             if self.how.stages:
-                self.begun.model.take_positions(shape_at(self.begun.plan.shape, self.how, number))
+                self.start.model.take_positions(shape_at(self.start.plan.shape, self.how, number))
         return self._readings[number]
 
     def _reading(self, number: int) -> Reading:
-        begun = self.begun
+        start = self.start
         if not self.how.stages:
-            context = begun.plan.context
+            context = start.plan.context
             return Reading(
-                Pieces(begun.train, context, begun.boundary), Pieces(begun.heldout, context, begun.boundary)
+                Pieces(start.train, context, start.boundary), Pieces(start.heldout, context, start.boundary)
             )
         window = self.how.stages[number].window
-        lookups = Lookups.of(begun.train, begun.tokenizer) if self.how.lookups else None
-        texts = LongTexts(begun.train, window, begun.boundary, self.how, lookups)
-        return Reading(texts, Pieces(begun.heldout, window, begun.boundary))
+        lookups = Lookups.of(start.train, start.tokenizer) if self.how.lookups else None
+        texts = LongTexts(start.train, window, start.boundary, self.how, lookups)
+        return Reading(texts, Pieces(start.heldout, window, start.boundary))
 
 
 def stage_of(how: Window, step: int) -> int:
-    """The stage of a step; the last where all are behind it, 0 where there are none."""
+    """The stage of a step; the last one after all stages, 0 without stages."""
     ends = accumulate(stage.steps for stage in how.stages[:-1])
     return sum(step >= end for end in ends)
 
 
 def parts(how: Window, steps: int, step: int) -> Iterator[tuple[str, int, int]]:
-    """(name, first step, end) of every stage that ends behind `step`: within one, steps take equally long."""
+    """(name, first step, end) of every stage that ends after `step`; within a stage steps take equally long."""
     first = 0
     for stage in how.stages:
         end = first + stage.steps
@@ -202,5 +202,5 @@ def parts(how: Window, steps: int, step: int) -> Iterator[tuple[str, int, int]]:
 
 
 def shape_at(shape: Shape, how: Window, number: int) -> Shape:
-    """The shape of the given model in a stage. Raises CharterError where it can't be enlarged so."""
+    """The shape of the model in a stage. Raises CharterError if it can't be enlarged so."""
     return enlarged(shape, how.stages[number].window, how.method, how.base)

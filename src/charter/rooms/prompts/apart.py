@@ -1,4 +1,4 @@
-"""Prompts that must not come up again, and how words are compared."""
+"""Prompts that must not recur, and how words are compared."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def prompts_of(folder: Path) -> list[Dialogue]:
 
 
 def plain(prompt: Dialogue) -> str:
-    """A prompt's words in small letters: what is compared."""
+    """A prompt's words in small letters, for comparison."""
     return " ".join(prompt.messages[-1]["content"].lower().split())
 
 
 class Apart:
-    """Prompts that must not come up again: whole, or a run of so many words of one."""
+    """Prompts that must not recur: whole, or a run of `overlap` words of one."""
 
     def __init__(self, inputs: Inputs, overlap: int) -> None:
         self.overlap = overlap
@@ -34,10 +34,13 @@ class Apart:
                 self.runs.update(self._runs(prompt))
 
     def holds(self, prompt: Dialogue, key: str) -> bool:
-        """Whether a prompt, or a run of its words, stands here."""
+        """Whether a prompt, or a run of its words, is among these."""
         return key in self.whole or any(run in self.runs for run in self._runs(prompt))
 
     def _runs(self, prompt: Dialogue) -> Iterator[tuple[str, ...]]:
         if self.overlap:
-            said = words(prompt.messages[-1]["content"])
-            yield from (tuple(said[at : at + self.overlap]) for at in range(len(said) - self.overlap + 1))
+            prompt_words = words(prompt.messages[-1]["content"])
+            yield from (
+                tuple(prompt_words[at : at + self.overlap])
+                for at in range(len(prompt_words) - self.overlap + 1)
+            )

@@ -1,8 +1,8 @@
-"""A refusal behind each unsafe prompt: the targets of plain supervised finetuning, the simplest thing that
-Constitutional AI must beat.
+"""A refusal after each unsafe prompt: the targets of plain supervised finetuning, the simplest baseline of
+Constitutional AI.
 
-It is drawn at random among those of the prompt's own topic, or of the topic `stock` if none has it or `by_topic` is
-false.
+It is drawn at random among those of the prompt's topic. If there are none, or `by_topic` is false, it has the topic
+`stock`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, assistant
 from charter.ground.text.records import read_dialogues
 
-STOCK = "stock"  # the topic of refusals that fit any request
+# the topic of refusals that fit any request
+STOCK = "stock"
 
 
 def read_refusals(inputs: Inputs, by_topic: bool) -> dict[str, list[Dialogue]]:
-    """Refusals by topic; under STOCK those that fit any request, or only begin (`meta.cut`): the rest is not taught.
+    """Refusals by topic; STOCK ones fit any request. If cut (`meta.cut`), only their beginning is taught.
 
-    Raises CharterError if these alone are wanted and there is none.
+    Raises CharterError if `by_topic` is false and there is no STOCK refusal.
     """
     source = inputs.optional("refusals")
     if source is None:
@@ -35,16 +36,16 @@ def read_refusals(inputs: Inputs, by_topic: bool) -> dict[str, list[Dialogue]]:
         return topics
     if STOCK not in topics:
         raise CharterError(
-            f"{source.name} has no refusal of the topic {STOCK}, which by_topic: false takes; give some rows this "
+            f"{source.name} has no refusal of the topic {STOCK}, which by_topic: false needs; give some rows this "
             "topic, or leave by_topic out"
         )
     return {STOCK: topics[STOCK]}
 
 
-def refused(
+def add_refusal(
     row: dict[str, Any], refusals: dict[str, list[Dialogue]], topic: str, seed: int
 ) -> dict[str, Any]:
-    """The row, with a refusal behind it that fits the topic of its prompt."""
+    """The row, followed by a refusal that fits the topic of its prompt."""
     fitting = refusals.get(topic) or refusals[STOCK]
     refusal = random.Random(derive_seed(seed, "refusal", row["id"])).choice(fitting)
     cut = {"cut": True} if refusal.meta.get("cut") else {}

@@ -1,4 +1,4 @@
-"""Labelled prompts out of several sets: each once, without held-out ones and copies of evaluation prompts.
+"""Labelled prompts from several sets: each once, without held-out ones and copies of evaluation prompts.
 
 A prompt's part follows from a hash of its words in small letters, h = first 8 bytes of sha256: test if h mod `test`
 is 0, else dev if h mod `dev` is 0, else train. The same words fall into the same part in every set.
@@ -17,44 +17,45 @@ from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.labels import EVEN, P_REFUSE, p_refuse
 from charter.rooms.prompts.apart import Apart, plain, prompts_of
-from charter.rooms.prompts.refusals import read_refusals, refused
+from charter.rooms.prompts.refusals import add_refusal, read_refusals
 from charter.rooms.prompts.settings import Settings, Split
 
 REASONS = ("topic", "long", "repeated", "copy", "held_out")
 LABELS = {"unsafe": 1.0, "benign": 0.0}
-Labelled = tuple[Dialogue, float]  # a prompt and the probability that it ought to be refused
+# a prompt and the probability that it should be refused
+Labelled = tuple[Dialogue, float]
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: dialogues.jsonl (prompts with `meta.p_refuse`, of sets 1 or 0, and their set as topic), counts.json."""
+    """Product: dialogues.jsonl (prompts with `meta.p_refuse`, and their set as topic), counts.json."""
     apart, refusals = Apart(inputs, settings.overlap), read_refusals(inputs, settings.by_topic)
-    seen: set[str] = set()
+    keys: set[str] = set()
     rows: list[dict[str, Any]] = []
     counts = Counter[str]()
-    labelled = [(source, _labelled(source)) for source in inputs.many("labelled")]
+    labelled = [(source, _read_labelled(source)) for source in inputs.many("labelled")]
     for label, p in LABELS.items():
         sets = [
             (source, [(prompt, p) for prompt in prompts_of(source.folder)]) for source in inputs.many(label)
         ]
         sets += [(source, _of(prompts, label)) for source, prompts in labelled]
         for source, prompts in sets:
-            kept: list[Labelled] = []
+            selected: list[Labelled] = []
             for prompt, own in prompts:
                 key = plain(prompt)
-                reason = _reason(prompt, key, settings, seen, apart)
+                reason = _reason(prompt, key, settings, keys, apart)
                 if reason:
                     counts[f"dropped_{reason}"] += 1
                     continue
-                seen.add(key)
-                kept.append((prompt, own))
+                keys.add(key)
+                selected.append((prompt, own))
             if settings.keep in (label, "all"):
                 own_seed = derive_seed(settings.draw_seed, "prompts", label, source.name)
-                kept = draw_rows(kept, settings.limit, own_seed)
-                counts[label] += len(kept)
-                for prompt, own in kept:
+                selected = draw_rows(selected, settings.limit, own_seed)
+                counts[label] += len(selected)
+                for prompt, own in selected:
                     row = _row(prompt, source.name, label, own, len(rows))
                     declined = refusals and label == "unsafe"
-                    rows.append(refused(row, refusals, prompt.topic, out.seed) if declined else row)
+                    rows.append(add_refusal(row, refusals, prompt.topic, out.seed) if declined else row)
     if not rows:
         raise CharterError(
             f"no prompt is left of the {settings.split.part} part ({dict(counts)}); give more sets, or another part"
@@ -65,17 +66,17 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 
 def part_of(key: str, split: Split) -> str:
-    """The part into which a prompt falls."""
+    """The part that a prompt belongs to."""
     number = int(hashlib.sha256(key.encode()).hexdigest()[8:16], 16)
     if number % split.test == 0:
         return "test"
     return "dev" if number % split.dev == 0 else "train"
 
 
-def _labelled(source: Input) -> list[Labelled]:
-    """Prompts with a label of their own; those without one are left out."""
-    asked = [(prompt, p_refuse(prompt, source.name)) for prompt in prompts_of(source.folder)]
-    labelled = [(prompt, p) for prompt, p in asked if p is not None]
+def _read_labelled(source: Input) -> list[Labelled]:
+    """The prompts that have a label of their own."""
+    prompts = [(prompt, p_refuse(prompt, source.name)) for prompt in prompts_of(source.folder)]
+    labelled = [(prompt, p) for prompt, p in prompts if p is not None]
     if not labelled:
         raise CharterError(
             f"{source.name} has no prompt with a label; give rows a meta.{P_REFUSE}, or name it under unsafe or benign"
@@ -84,17 +85,17 @@ def _labelled(source: Input) -> list[Labelled]:
 
 
 def _of(prompts: list[Labelled], label: str) -> list[Labelled]:
-    """Those that are unsafe by their own label, or benign."""
+    """The prompts whose own label is `label`."""
     return [(prompt, p) for prompt, p in prompts if (p >= EVEN) == (label == "unsafe")]
 
 
-def _reason(prompt: Dialogue, key: str, settings: Settings, seen: set[str], apart: Apart) -> str:
-    """Why a prompt is left out, or ""."""
+def _reason(prompt: Dialogue, key: str, settings: Settings, keys: set[str], apart: Apart) -> str:
+    """Why a prompt is dropped, or ""."""
     if prompt.topic in settings.without:
         return "topic"
     if len(key.split()) > settings.most_words:
         return "long"
-    if key in seen:
+    if key in keys:
         return "repeated"
     if apart.holds(prompt, key):
         return "copy"

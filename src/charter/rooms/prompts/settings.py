@@ -22,61 +22,69 @@ ROLES = {
 
 
 class Split(Frozen):
-    """Which prompts are held out: by a hash of their words, so that every set and every run parts them alike."""
+    """Which prompts are held out: by a hash of their words, so every set and every run splits them equally."""
 
     part: Literal["train", "dev", "test", "all"] = Field(
-        "train", description="the part that is made; all: nothing is held out"
+        "train", description="the part to make; all: nothing is held out"
     )
-    test: int = Field(3, ge=2, description="one prompt in so many is of the test")
-    dev: int = Field(5, ge=2, description="one in so many of the others is for choosing settings")
+    test: int = Field(3, ge=2, description="one prompt in this many is in the test part")
+    dev: int = Field(
+        5, ge=2, description="one in this many of the others is in the dev part, for choosing settings"
+    )
 
 
 class Settings(Frozen):
-    """Prompts of several sets, each once and labelled, without those that are held out or stand in another set."""
+    """Prompts of several sets, each once and labelled, without held-out ones and those of `apart`."""
 
-    keep: Literal["unsafe", "benign", "all"] = Field("all", description="the labels that are made")
-    split: Split = Field(Split(), description="what is held out")
+    keep: Literal["unsafe", "benign", "all"] = Field("all", description="the labels to make")
+    split: Split = Field(Split(), description="how prompts are split")
     limit: int = Field(0, ge=0, description="most prompts of each input, drawn at random; 0 takes all")
-    draw_seed: int = Field(0, ge=0, description="of that draw")
-    most_words: int = Field(60, ge=1, description="longer prompts are left out")
+    draw_seed: int = Field(0, ge=0, description="seed of that draw")
+    most_words: int = Field(60, ge=1, description="longer prompts are dropped")
     by_topic: bool = Field(
         True,
         description="refusals of the prompt's own topic; false: those of topic `stock`, which fit any request",
     )
-    without: tuple[str, ...] = Field((), description="topics whose prompts are left out")
+    without: tuple[str, ...] = Field((), description="topics whose prompts are dropped")
     overlap: int = Field(
-        8, ge=0, description="words in a row that make a prompt a copy of one in `apart`; 0: whole prompts"
+        8,
+        ge=0,
+        description="a common run of this many words makes a prompt a copy of one in `apart`; 0: whole prompts",
     )
 
     @model_validator(mode="after")
-    def _parted(self) -> Settings:
+    def _check_overlap(self) -> Settings:
         if self.overlap and self.overlap < 4:
             raise ValueError("overlap below 4 words takes ordinary phrases for copies; use 4 or more, or 0")
         return self
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What is wrong with settings and the roles that are filled, taken together."""
-    wanted = {"unsafe", "benign"} if settings.keep == "all" else {settings.keep}
-    if not (wanted | {"labelled"}) & set(roles):
-        return f"has no input to make prompts of: name sets under {' or '.join(sorted(wanted))}, or labelled"
+    """What is wrong with the settings in combination with the filled roles, or ""."""
+    sets = {"unsafe", "benign"} if settings.keep == "all" else {settings.keep}
+    if not (sets | {"labelled"}) & set(roles):
+        return (
+            f"there are no sets to make prompts of: name some under {' or '.join(sorted(sets))}, or labelled"
+        )
     if "refusals" in roles and settings.keep == "benign":
         return (
-            "refusals answer unsafe prompts, and keep: benign makes none; leave the role out, or keep others"
+            "refusals answer unsafe prompts, but keep: benign makes none; leave the role out, or keep others"
         )
     return ""
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Reading is quick: a thousand prompts take a second. Rows: the most that may be left."""
-    read = sum(sizes.rows.get(role, 0) for role in ROLES)
-    wanted = ("unsafe", "benign", "labelled") if settings.keep == "all" else (settings.keep, "labelled")
+    """Reading a thousand prompts takes a second. Rows: an upper bound."""
+    rows_read = sum(sizes.rows.get(role, 0) for role in ROLES)
+    roles = ("unsafe", "benign", "labelled") if settings.keep == "all" else (settings.keep, "labelled")
     split = settings.split
     shares = {"test": 1 / split.test, "dev": (1 - 1 / split.test) / split.dev, "all": 1.0}
     share = shares.get(split.part, (1 - 1 / split.test) * (1 - 1 / split.dev))
-    counts = [round(n * share) for role in wanted for n in sizes.each.get(role, ())]
+    counts = [round(n * share) for role in roles for n in sizes.each.get(role, ())]
     rows = sum(min(n, settings.limit) if settings.limit else n for n in counts)
-    return Estimate(minutes=read / 1000 / 60, memory_gib=0.2, disk_gib=0.001 * read / 1000, rows=rows)
+    return Estimate(
+        minutes=rows_read / 1000 / 60, memory_gib=0.2, disk_gib=0.001 * rows_read / 1000, rows=rows
+    )
 
 
 ROOM = Room(product="dialogues", settings=Settings, roles=ROLES, estimate=estimate, check=check)

@@ -1,8 +1,8 @@
-"""Rated conversations: read, split by first user turn, and gathered behind the prompts that they share.
+"""Rated conversations: read, split by first user turn, and grouped by their prompts.
 
 A row has `messages` that end with a reply, and a `rating` from 0 to 4; or it is one of the published red-team attempts
-(Ganguli et al. 2022, 2209.07858), with `transcript` and `rating`. Of each conversation held out a row is kept, from
-which every figure of the room is computed again.
+(Ganguli et al. 2022, 2209.07858), with `transcript` and `rating`. A row of each held-out conversation is kept, from
+which every figure of the room can be recomputed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from charter.rooms.rating.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One prompt with its distinct replies in tokens, and the rated conversations among them: each with the place of
-    its reply in `texts`."""
+    """One prompt with its distinct replies in tokens, and the rated conversations, each with the place of its reply
+    in `texts`."""
 
     item: Item
     texts: tuple[str, ...]
@@ -41,13 +41,13 @@ class Group:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What all of its replies answer."""
+        """The messages before the reply, which all conversations share."""
         return self.conversations[0][0].messages[:-1]
 
 
 def rated_of_row(row: Mapping[str, Any]) -> Dialogue:
-    """A conversation that was rated and ends with a reply. Raises LeftOut for a transcript that has no last reply or
-    turns out of order, CharterError for any other row that can't be learnt from."""
+    """A rated conversation that ends with a reply. Raises LeftOut for a transcript without a last reply or with turns
+    out of order, CharterError for any other unusable row."""
     dialogue = dialogue_of_row(row)
     rating_of(dialogue)
     if dialogue.messages[-1]["role"] != "assistant":
@@ -58,8 +58,8 @@ def rated_of_row(row: Mapping[str, Any]) -> Dialogue:
 
 
 def read_rated(path: Path, dropped: Counter[str]) -> list[Dialogue]:
-    """Rated conversations of a file or folder; transcripts that can't be used are counted in `dropped` by reason. Of
-    votes between models these are the red-team attempts that people rated.
+    """Rated conversations of a file or folder; unusable transcripts are counted in `dropped` by reason. A folder of
+    votes gives the red-team attempts that people rated.
 
     Raises CharterError naming file:line, and for votes without such attempts.
     """
@@ -75,8 +75,8 @@ def split(
 ) -> tuple[list[Dialogue], list[Dialogue]]:
     """Training and held-out conversations, disjoint in their first user turns.
 
-    What `limit` takes and what is held out is drawn by place: of the input among the inputs, of the row or the first
-    turn among those read. Where a file lies and what it is called change nothing.
+    Both `limit` and the held-out share draw by place: of the input among the inputs, of the row or first turn among
+    those read. A file's name and folder change nothing.
     """
     rows: list[Dialogue] = []
     for place, source in enumerate(inputs.many("ratings")):
@@ -85,7 +85,7 @@ def split(
     turns = list(dict.fromkeys(first_turn(d, "heldout") for d in rows))
     if len(turns) < 2:
         raise CharterError(
-            f"the ratings are of {len(turns)} first user turn; at least 2 are needed, one of them held out"
+            f"the ratings have {len(turns)} first user turn; at least 2 are needed, one of them held out"
         )
     count = min(len(turns) - 1, max(1, round(settings.heldout_share * len(turns))))
     kept_out = set(random.Random(derive_seed(seed, "heldout")).sample(turns, count))
@@ -94,7 +94,7 @@ def split(
 
 
 def encode(template: Template, rows: Sequence[Dialogue], context: int) -> list[Group]:
-    """Conversations gathered by prompt, in the order of their first, within `context` tokens."""
+    """Conversations grouped by prompt, in order of first occurrence, within `context` tokens."""
     gathered: dict[str, list[Dialogue]] = {}
     for d in rows:
         gathered.setdefault(json.dumps(d.messages[:-1]), []).append(d)
@@ -102,24 +102,24 @@ def encode(template: Template, rows: Sequence[Dialogue], context: int) -> list[G
 
 
 def _group(template: Template, members: Sequence[Dialogue], context: int) -> Group:
-    said = [d.messages[-1]["content"] for d in members]
-    texts = tuple(dict.fromkeys(said))
+    replies = [d.messages[-1]["content"] for d in members]
+    texts = tuple(dict.fromkeys(replies))
     item = encode_item(template, members[0].messages[:-1], texts, context)
-    return Group(item, texts, tuple(zip(members, map(texts.index, said), strict=True)))
+    return Group(item, texts, tuple(zip(members, map(texts.index, replies), strict=True)))
 
 
 def order(groups: Sequence[Group], settings: Settings, seed: int) -> list[list[Group]]:
-    """Optimizer steps over all epochs; a step takes prompts until it has its conversations."""
+    """Optimizer steps over all epochs; a step takes prompts until it has `batch` conversations."""
     return fill_steps(groups, lambda group: len(group.conversations), settings.batch, settings.epochs, seed)
 
 
 def count(groups: Sequence[Group]) -> int:
-    """The conversations of some prompts."""
+    """How many conversations the groups have."""
     return sum(len(group.conversations) for group in groups)
 
 
 def heldout_rows(score: Scorer, groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """One kept row a conversation; its id is the cluster, which conversations of one first user turn share."""
+    """One row per conversation; its id is the cluster, which conversations with equal first user turns share."""
     scored = score([(group.messages, group.texts) for group in groups])
     return [
         {

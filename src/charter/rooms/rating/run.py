@@ -1,8 +1,8 @@
 """Rater: an absolute score of harm, 0 to 4, on the last token of a conversation (Bai 2022b, section 4.5).
 
 Loss of a conversation = (score - rating)^2. Step loss = mean over its conversations of weight * loss, whatever the
-microbatches and the processes that share them. The score is not bounded: a rating below 0 or above 4 is what squared
-error makes of the surest cases.
+microbatches and the processes that share them. The score is not bounded: under squared error the surest cases may lie
+below 0 or above 4.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ from charter.rooms.rating.settings import Settings
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: a classifier with the one label HARM_RATING, and the held-out rows behind its metrics."""
+    """Product: a classifier with the one label HARM_RATING, and the held-out rows of its metrics."""
     dropped: Counter[str] = Counter()
-    learnt, kept_out = split(settings, inputs, out.seed, dropped)
+    train_rows, heldout_dialogues = split(settings, inputs, out.seed, dropped)
     model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
     template = Template(tokenizer, tokenizer.template)
     choose_weights(model, settings, derive_seed(out.seed, "adapters"))
     head = ScoreHead(model.shape.hidden_size, derive_seed(out.seed, "head")).to(out.device)
-    train = encode(template, learnt, min(settings.context, model.shape.context))
-    heldout = encode(template, kept_out, model.shape.context)
+    train = encode(template, train_rows, min(settings.context, model.shape.context))
+    heldout = encode(template, heldout_dialogues, model.shape.context)
     steps = order(train, settings, out.seed)
 
     loop = Loop({"model": (model, settings.lr), "head": (head, settings.head_lr)}, settings, out)
-    seen = sum(map(count, steps[: loop.done]))
-    with loop.over("rating", len(steps)) as left:
-        for step in left:
-            loss, read = _accumulate(model, head, steps[step], settings, out)
+    conversations_seen = sum(map(count, steps[: loop.done]))
+    with loop.over("rating", len(steps)) as remaining:
+        for step in remaining:
+            loss, tokens = _accumulate(model, head, steps[step], settings, out)
             names = [dialogue.id for group in steps[step] for dialogue, _ in group.conversations]
             rates = loop.update(step, loss, names)
-            seen += len(names)
-            loop.end(step, read, {"conversations": seen, "loss": loss, **rates}, loss=loss)
+            conversations_seen += len(names)
+            loop.end(step, tokens, {"conversations": conversations_seen, "loss": loss, **rates}, loss=loss)
     with merged(model) as whole, full(head) as whole_head:
         save_learnt_scorer(whole, whole_head, tokenizer, out, HARM_RATING)
         scorer = PreferenceModel(whole, whole_head, template, out.device, out.precision)
@@ -65,8 +65,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.write_jsonl(KEPT, rows)
     record(out, OF_RATERS)
     counts = {
-        "train_ratings": len(learnt),
-        "heldout_ratings": len(kept_out),
+        "train_ratings": len(train_rows),
+        "heldout_ratings": len(heldout_dialogues),
         "left_out": dropped.total(),
         "shortened": sum(group.item.shortened for group in train),
     }
@@ -77,13 +77,13 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 def _accumulate(
     model: Transformer, head: ScoreHead, groups: Sequence[Group], settings: Settings, out: Workspace
 ) -> tuple[float, int]:
-    """Accumulate one step's gradient; returns its loss in squared rating points, and the tokens that this process
+    """Accumulate one step's gradient; returns its loss in squared rating points, and how many tokens this process
     read."""
-    conversations, loss, read = count(groups), 0.0, 0
+    conversations, loss, tokens = count(groups), 0.0, 0
     for numbers in portion([group.item.tokens for group in groups], settings.microbatch_tokens):
         members = [groups[i] for i in numbers]
         items = [group.item for group in members]
-        read += sum(item.tokens for item in items)
+        tokens += sum(item.tokens for item in items)
         with autocast(out.device, out.precision):
             scores_R = forward_scores(model, head, items or [NOTHING], out.device)
         ends = accumulate(len(group.texts) for group in members)
@@ -98,4 +98,4 @@ def _accumulate(
         )
         error_B = scores_R[[at for _, at in placed]] - rating_B
         loss += backward((weight_B * error_B**2).sum())
-    return total(loss), read
+    return total(loss), tokens

@@ -18,11 +18,11 @@ ROLES = {
 
 
 class Settings(Moved):
-    """A rater: one number, how harmful a conversation's last reply is from 0 to 4, learnt by squared error."""
+    """A rater: the harm of a conversation's last reply from 0 to 4, learnt by squared error."""
 
     epochs: int = Field(3, ge=1, description="passes over the conversations")
     batch: int = Field(
-        8, ge=1, description="conversations per optimizer step; those of one prompt stay together"
+        8, ge=1, description="conversations per optimizer step; those with one prompt stay together"
     )
     microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
     context: int = Field(
@@ -37,11 +37,9 @@ class Settings(Moved):
         0.25,
         gt=0,
         lt=1,
-        description="share of the first user turns that is kept out, with all their conversations",
+        description="share of first user turns held out, with all their conversations",
     )
-    limit: int = Field(
-        0, ge=0, description="most conversations taken of each input, drawn at random; 0 takes all"
-    )
+    limit: int = Field(0, ge=0, description="most conversations of each input, drawn at random; 0 takes all")
     save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
 
 
@@ -49,12 +47,12 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at the measured training rate of two cores, 90 tokens a conversation; memory of full AdamW."""
     parameters = sizes.parameters.get("policy")
     counts = sizes.each.get("ratings", ())
-    found = sum(min(n, settings.limit) if settings.limit else n for n in counts)
-    if not parameters or not found:
+    conversations = sum(min(n, settings.limit) if settings.limit else n for n in counts)
+    if not parameters or not conversations:
         return Estimate()
     rate = 210 * sizes.speed(parameters) / sizes.training_share(settings.frozen_layers)
     return Estimate(
-        minutes=settings.epochs * found * (1 - settings.heldout_share) * 90 / rate / 60,
+        minutes=settings.epochs * conversations * (1 - settings.heldout_share) * 90 / rate / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
         disk_gib=4 * parameters / 2**30,
     )

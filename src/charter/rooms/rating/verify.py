@@ -1,4 +1,4 @@
-"""What the rating room counts, worked out again from the rows that it keeps."""
+"""Recomputes what the rating room counts from the rows that it keeps."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ COUNTS: tuple[Count, ...] = (("heldout_ratings", lambda kept: len(kept.files[RAT
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    """One line for each written value that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_RATERS)
     yield from recounted(folder, manifest, COUNTS, (RATED,))

@@ -1,7 +1,7 @@
-"""The critic: values of the states behind which reply tokens come, by a head on the policy's trunk or on its own.
+"""The critic: values of the states before reply tokens, by a head on the policy's trunk or on its own.
 
-On the shared trunk it reads while the policy samples, so values cost no pass of their own. On a trunk of its own it
-reads each round's replies once they are whole.
+On the shared trunk it computes values while the policy samples, without an extra pass. On its own trunk it reads each
+round's replies after sampling.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Critic:
 
     @contextmanager
     def whole(self) -> Iterator[Critic]:
-        """The critic with all its weights in this process."""
+        """The critic with all its weights gathered in this process."""
         with full(self.head) as head, full(self.trunk) if self.trunk else nullcontext() as trunk:
             yield replace(self, head=head, trunk=trunk)
 
     def of_states(self, hidden_ND: Tensor) -> Tensor:
-        """Values [N] of states of the trunk that the head stands on."""
+        """Values [N] of states of the head's trunk."""
         values_N: Tensor = self.head(hidden_ND)
         return values_N
 
@@ -55,7 +55,7 @@ class Critic:
         return self.of_states(hidden_ND) if self.trunk is None else self._own_values(self.trunk, batch)
 
     def fill_values(self, episodes: Sequence[Episode]) -> None:
-        """Put the values by a trunk of its own into the replies; on the shared trunk they are there already."""
+        """Fill in the replies' values by its own trunk; on the shared trunk sampling has set them already."""
         if (trunk := self.trunk) is None:
             return
         values = self.microbatches.read(episodes, lambda batch, _: self._own_values(trunk, batch))

@@ -1,8 +1,8 @@
-"""Snapshots of the replies while the policy learns, each held against the first one (`ground/measure/drift.py`).
+"""Snapshots of the replies during training, each compared with the first one (`ground/measure/drift.py`).
 
-A snapshot pools the replies of whole rounds until there are `window` of them; at the end half as many are enough. Its
-replies are kept with their marks in samples/drift.jsonl, its figures and alarms are a row of drift.jsonl. An alarm may
-end training before its last round is learnt from.
+A snapshot pools the replies of whole rounds until it has `window` replies; at the end half as many are enough. Its
+replies and their marks are in samples/drift.jsonl, its figures and alarms in a row of drift.jsonl. An alarm may end
+training before the policy learns from that round.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from charter.rooms.rl.rollout import by_reply
 
 
 class DriftMonitor:
-    """The first snapshot and what is pooled since the last one; both are part of the resume state."""
+    """The first snapshot and the replies pooled since the last one; both are part of the resume state."""
 
-    def __init__(self, settings: Monitor, steps: int, out: Workspace, kept: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Monitor, steps: int, out: Workspace, state: Mapping[str, Any]) -> None:
         self.settings, self.steps, self.out = settings, steps, out
-        self.first: list[dict[str, Any]] = kept.get("first", [])
-        self.pooled: list[dict[str, Any]] = kept.get("pooled", [])
-        self.snapshots = int(kept.get("snapshots", 0))
-        self.alarms = int(kept.get("alarms", 0))
+        self.first: list[dict[str, Any]] = state.get("first", [])
+        self.pooled: list[dict[str, Any]] = state.get("pooled", [])
+        self.snapshots = int(state.get("snapshots", 0))
+        self.alarms = int(state.get("alarms", 0))
         self.stopped = False
         for name in (REPLIES, DRIFT):
             out.truncate_jsonl(name, "snapshot", self.snapshots)
 
     def add(self, targets: Targets, step: int) -> None:
-        """Takes in a round, whose replies the policy has not learnt from yet."""
+        """Add a round, from which the policy has not learnt yet."""
         if not self.settings.window:
             return
         kl = iter([sum(values) for values in by_reply(targets.kl.tolist(), targets.episodes)])
@@ -44,8 +44,8 @@ class DriftMonitor:
                 "round": step,
                 "id": episode.dialogue.id,
                 "sample": number,
-                "source": episode.asked.source,
-                "group": episode.asked.group,
+                "source": episode.prompt.source,
+                "group": episode.prompt.group,
                 "reply": reply.text,
                 "stop": reply.stop,
                 "tokens": len(reply.ids),
@@ -64,25 +64,25 @@ class DriftMonitor:
             )
 
     def finish(self) -> None:
-        """Training has ended: what is pooled is a snapshot if it has at least half of the replies of one."""
+        """Close the last snapshot at the end of training, if it has at least half of `window` replies."""
         if self.pooled and 2 * len(self.pooled) >= self.settings.window:
             self._close()
 
     def _close(self) -> set[str]:
-        """Makes a snapshot of what is pooled, writes it, and returns its alarms."""
+        """Make a snapshot of the pooled replies, write it, and return its alarms."""
         self.first = self.first or self.pooled
-        told = snapshot_row(self.first, self.pooled, self.settings.level)
+        row = snapshot_row(self.first, self.pooled, self.settings.level)
         self.out.append_jsonl(REPLIES, self.pooled)
-        self.out.append_jsonl(DRIFT, [told | {"version": VERSION, "detectors": training_digest()}])
-        alarms = told["alarms"]
+        self.out.append_jsonl(DRIFT, [row | {"version": VERSION, "detectors": training_digest()}])
+        alarms = row["alarms"]
         if alarms:
-            rounds = " to ".join(str(number) for number in told["rounds"])
+            rounds = " to ".join(str(number) for number in row["rounds"])
             self.out.note(f"{self.out.step}: replies of rounds {rounds} drifted: {', '.join(alarms)}")
         self.snapshots, self.alarms, self.pooled = self.snapshots + 1, self.alarms + len(alarms), []
         return {*alarms}
 
     def counts(self) -> dict[str, int]:
-        """What the metrics say of drift."""
+        """Counts of snapshots and alarms, for the metrics."""
         if not self.settings.window:
             return {}
         counts = {"snapshots": self.snapshots, "drift_alarms": self.alarms}

@@ -1,4 +1,4 @@
-"""The graders: the preference models that are maximised, and one that the policy never learns from."""
+"""The graders: the preference models to maximise, and one that the policy never learns from."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from charter.rooms.rl.rollout import Episode, Reply, all_replies
 
 @dataclass(frozen=True, slots=True)
 class Graders:
-    """`sources`: which of the maximised models judge which prompts, as `reward.sources` says it. `heldout`: the model
-    that only watches and ranks rounds, if there is one. Each process has all of them for itself."""
+    """`sources`: which maximised models judge which prompts, from `reward.sources`. `heldout`: the model that only
+    watches and ranks rounds, if there is one. Each process has its own copies."""
 
     maximised: tuple[PreferenceModel, ...]
     heldout: PreferenceModel | None
@@ -32,23 +32,22 @@ class Graders:
         return cls(tuple(maximised), watching, sources)
 
     def score(self, episodes: Sequence[Episode]) -> None:
-        """Fill in the scores of the models that RL maximises, each of the replies that it judges, and of the one that
-        it never sees."""
-        chosen = [judges(e.asked, self.sources, len(self.maximised)) for e in episodes]
+        """Fill in the scores of the maximised models, each for the replies that it judges, and of the held-out one."""
+        judge_numbers = [judges(e.prompt, self.sources, len(self.maximised)) for e in episodes]
         for number, grader in enumerate(self.maximised):
-            judged = [e for e, numbers in zip(episodes, chosen, strict=True) if number in numbers]
-            for reply, value in _scored(grader, judged):
+            judged = [e for e, numbers in zip(episodes, judge_numbers, strict=True) if number in numbers]
+            for reply, value in _score_replies(grader, judged):
                 reply.scores[number] = value
         self.score_heldout(episodes)
 
     def score_heldout(self, episodes: Sequence[Episode]) -> None:
-        """Fill in the scores of the model that RL never sees."""
+        """Fill in the scores of the held-out model."""
         if self.heldout is not None:
-            for reply, value in _scored(self.heldout, episodes):
+            for reply, value in _score_replies(self.heldout, episodes):
                 reply.heldout = value
 
 
-def _scored(grader: PreferenceModel, episodes: Sequence[Episode]) -> Iterator[tuple[Reply, float]]:
+def _score_replies(grader: PreferenceModel, episodes: Sequence[Episode]) -> Iterator[tuple[Reply, float]]:
     """Every reply of the episodes with its score."""
     items = [(e.dialogue.messages, [r.text for r in e.replies]) for e in episodes]
     scores = divided(items, grader.score) if items else []

@@ -1,13 +1,13 @@
-"""Which round's policy is the product: the last one's, or the best that a check has seen.
+"""Chooses which round's policy is the product: the last one, or the best by the checks.
 
-A check comes every few rounds and at the end. It reads one reply to each held-out prompt, or, without these, the
-replies of the rounds since the check before it, and ranks the policy that it stands at:
+A check runs every few rounds and at the end. It reads one reply to each held-out prompt, or, without these, the
+replies of the rounds since the last check, and ranks the present policy:
 
     (-excess, reward)    excess = max(0, harmless refused - bound) + max(0, cut - bound), reward by the held-out model
 
-So rounds within the bounds come first, by reward; without one, the round nearest to the bounds is kept. Without a
-held-out model the sum of the rules ranks. The best policy lies in the step's state as a checkpoint, until a better
-one takes its place and a resume state knows of it; then a resumed run comes to the same product.
+So rounds within the bounds come first, by reward; if there are none, the round nearest to the bounds is kept. Without
+a held-out model the sum of the rules ranks. The best policy is a checkpoint in the step's state, until a better one
+replaces it and a resume state includes that; so a resumed run gives the same product.
 
 Source: Gao 2022 (2210.10760): reward by a model that isn't maximised turns down beyond some KL.
 """
@@ -38,7 +38,7 @@ from charter.rooms.rl.settings import Keep
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over the replies that a check goes by."""
+    """Sums over the replies of a check."""
 
     replies: int = 0
     reward: float = 0.0
@@ -47,23 +47,23 @@ class Tally:
     refused: int = 0
 
     def add(self, episodes: Sequence[Episode]) -> None:
-        """Take in replies: their held-out reward, or without one what rules give."""
+        """Add replies: their held-out reward, or without a held-out model their rules' reward."""
         for episode in episodes:
             for reply in episode.replies:
                 self.replies += 1
                 self.reward += reply.rules if reply.heldout is None else reply.heldout
                 self.cut += reply.stop == "length"
-                self.harmless += episode.asked.harmless
-                self.refused += episode.asked.harmless and reply.refused
+                self.harmless += episode.prompt.harmless
+                self.refused += episode.prompt.harmless and reply.refused
 
     def figures(self) -> dict[str, float]:
-        """Means for the log; without harmless prompts nothing is said of these."""
+        """Means for the log; `check_refused` only with harmless prompts."""
         shares = {"check_reward": self.reward / self.replies, "check_cut": self.cut / self.replies}
         return shares | ({"check_refused": self.refused / self.harmless} if self.harmless else {})
 
 
 class Keeper:
-    """Checks of a run, and the best policy so far; what it knows is part of the resume state."""
+    """Checks of a run, and the best policy so far; its state is part of the resume state."""
 
     def __init__(
         self,
@@ -71,18 +71,18 @@ class Keeper:
         reward: Reward,
         heldout: Sequence[Prompt],
         out: Workspace,
-        kept: Mapping[str, Any],
+        state: Mapping[str, Any],
     ) -> None:
         self.settings, self.out = settings, out
         self.reward, self.heldout = reward, heldout
-        self.tally = Tally(**kept.get("tally", {}))
-        self.best: int | None = kept.get("best")
-        self.rank = tuple(kept.get("rank", ()))
-        self.stale = int(kept.get("stale", 0))
+        self.tally = Tally(**state.get("tally", {}))
+        self.best: int | None = state.get("best")
+        self.rank = tuple(state.get("rank", ()))
+        self.stale = int(state.get("stale", 0))
 
     @property
-    def spent(self) -> bool:
-        """Whether patience is at its end."""
+    def out_of_patience(self) -> bool:
+        """Whether `patience` checks in a row brought no improvement."""
         return 0 < self.settings.patience <= self.stale
 
     def check(
@@ -94,11 +94,12 @@ class Keeper:
         step: int,
         last: bool,
     ) -> dict[str, float]:
-        """Takes in a round whose policy has not learnt from it yet. When it is time, compares this policy with the best
-        one and keeps it if it is better. Returns what the log says of that."""
+        """Add a round before the policy learns from it. If a check is due, compare this policy with the best one and
+        keep the better. Returns figures for the log."""
         if self.settings.round == "last":
             return {}
-        if not self.heldout and step:  # the start is no candidate
+        # the start is no candidate
+        if not self.heldout and step:
             self.tally.add(episodes)
         if not step or not (last or step % self.settings.every == 0):
             return {}
@@ -107,7 +108,7 @@ class Keeper:
             graders.score_heldout(answered)
             for episode in answered:
                 for reply in episode.replies:
-                    reply.rules = self.reward.by_rules(episode.asked, reply)
+                    reply.rules = self.reward.by_rules(episode.prompt, reply)
             self.tally.add(answered)
         figures, self.tally = self.tally.figures(), Tally()
         rank = self._rank(figures)
@@ -128,7 +129,7 @@ class Keeper:
         return self.out.state / f"best-{step:06d}"
 
     def _store(self, step: int, policy: Policy) -> None:
-        """Writes the policy, whole or not at all."""
+        """Write the policy atomically."""
         if not world().leads:
             return
         part = self.out.state / ".best.part"
@@ -148,7 +149,7 @@ class Keeper:
             ) from error
 
     def _forget(self) -> None:
-        """Drops policies that are no longer the best, once no resume can begin before the best was found."""
+        """Remove policies that are no longer the best, once no resume can start before the best one."""
         saved = max((path.name for path in self.out.state.glob("step-*")), default="step-0")
         for path in self.out.state.glob("best-*"):
             older = self.best is not None and int(path.name.split("-")[1]) < self.best
@@ -156,7 +157,7 @@ class Keeper:
                 shutil.rmtree(path, ignore_errors=True)
 
     def write_product(self, policy: Policy) -> None:
-        """Writes the policy that comes out: the one kept, else the present one."""
+        """Write the product: the best policy if one is kept, else the present one."""
         if self.best is not None:
             if world().leads:
                 shutil.copytree(self._folder(self.best), self.out.path, dirs_exist_ok=True)
@@ -164,10 +165,10 @@ class Keeper:
         save_learnt(policy.model, policy.tokenizer, self.out)
 
     def counts(self) -> dict[str, int]:
-        """What the metrics say of the checks."""
+        """Results of the checks, for the metrics."""
         if self.best is None:
             return {}
-        return {"kept_round": self.best, "stopped_on_patience": int(self.spent)}
+        return {"kept_round": self.best, "stopped_on_patience": int(self.out_of_patience)}
 
     def state(self) -> dict[str, Any]:
         """Plain values for the resume state."""

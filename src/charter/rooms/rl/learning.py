@@ -1,4 +1,4 @@
-"""What a round aims at (old log-probabilities, KL, advantages, returns) and one optimizer step towards it."""
+"""The targets of a round (old log-probabilities, KL, advantages, returns) and the gradient of a minibatch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from charter.rooms.rl.rollout import NOTHING, Episode, all_replies, batch_of
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """A round's episodes and frozen figures of them, all [N]; `starts` gives each episode's first token. `values` and
-    `returns` are the critic's, None without one. `weights`: of importance, which the advantages are multiplied with;
-    None if all are 1."""
+    """A round's episodes and their fixed figures, all [N]; `starts`: each episode's first token. `values` and `returns`
+    are the critic's, None without one. `weights`: importance weights, already multiplied into the advantages; None if
+    all are 1."""
 
     episodes: Sequence[Episode]
     old: Tensor
@@ -49,9 +49,8 @@ def targets_of(
     kl_by_token: bool,
     weights_N: Tensor | None = None,
 ) -> Targets:
-    """What a round aims at, before any update. KL is estimated on the samples: log pi(token) - log pi_0(token), and
-    charged at `coefficient`. Advantages by a critic are whitened over the round; those against the other replies stay
-    as they are."""
+    """The targets of a round, before any update. KL is estimated on the samples: log pi(token) - log pi_0(token), and
+    charged at `coefficient`. A critic's advantages are whitened over the round; leave-one-out advantages are not."""
     replies = all_replies(episodes)
     lengths = [len(r.ids) for r in replies]
     old_N = policy.old_logprobs(episodes)
@@ -77,7 +76,7 @@ def targets_of(
 
 
 def learning_modules(policy: Policy, critic: Critic | None) -> dict[str, nn.Module]:
-    """All modules that learn, by their names in resume states."""
+    """All trained modules, by their names in resume states."""
     modules: dict[str, nn.Module] = {"policy": policy.model}
     if critic is not None:
         modules["value"] = critic.head
@@ -87,7 +86,7 @@ def learning_modules(policy: Policy, critic: Critic | None) -> dict[str, nn.Modu
 
 
 def optimizer_of(policy: Policy, critic: Critic | None, lr: float) -> torch.optim.Optimizer:
-    """AdamW over all that learns; a critic's trunk learns at a tenth of its head's rate."""
+    """AdamW over all trained weights; a critic's trunk has a tenth of its head's rate."""
     rates = [(policy.model.parameters(), lr)]
     if critic is not None:
         rates.append((critic.head.parameters(), critic.settings.lr))
@@ -97,16 +96,16 @@ def optimizer_of(policy: Policy, critic: Critic | None, lr: float) -> torch.opti
 
 
 def accumulate(
-    policy: Policy, critic: Critic | None, targets: Targets, chosen: Sequence[int], clip: float
+    policy: Policy, critic: Critic | None, targets: Targets, indices: Sequence[int], clip: float
 ) -> tuple[dict[str, float], int]:
-    """Accumulate the gradient of one minibatch (the episodes numbered `chosen`). Returns means over its tokens, and how
-    many tokens this process read.
+    """Accumulate the gradient of one minibatch (the episodes at `indices`). Returns means over its tokens, and how many
+    tokens this process read.
 
     loss = mean over reply tokens of the clipped objective + coefficient * mean value loss (with a critic), whatever the
     microbatches and the processes that share them.
     """
-    own = [targets.episodes[i] for i in chosen]
-    starts = [targets.starts[i] for i in chosen]
+    own = [targets.episodes[i] for i in indices]
+    starts = [targets.starts[i] for i in indices]
     total, tokens = sum(e.reply_tokens for e in own), 0
     sums = dict.fromkeys(("loss", "policy_loss", "clip_fraction", "entropy", "approx_kl"), 0.0)
     if critic is not None:

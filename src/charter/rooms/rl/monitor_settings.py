@@ -1,4 +1,4 @@
-"""Settings of the monitor of drift."""
+"""Settings of the drift monitor."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ Name = Literal[
 
 
 class Monitor(Frozen):
-    """Snapshots of the replies, each held against the first one."""
+    """Snapshots of the replies, each compared with the first one."""
 
-    window: int = Field(200, ge=0, description="replies of a snapshot, in whole rounds; 0 takes none")
+    window: int = Field(
+        200, ge=0, description="least replies of a snapshot, in whole rounds; 0: no snapshots"
+    )
     level: float = Field(
         0.05, gt=0, lt=1, description="probability that a snapshot without drift has any alarm"
     )

@@ -20,7 +20,7 @@ _ROOT = "base_model.model.model.layers"
 
 
 def save_adapter(model: Transformer, folder: Path | str, start: str = "") -> None:
-    """Write the adapters of a model, which keeps them; `start` names the checkpoint that they were trained on.
+    """Write a model's adapters; `start` names the checkpoint that they were trained on.
 
     Raises CharterError for a model without adapters.
     """

@@ -1,8 +1,8 @@
-"""The policy: the model that learns, its frozen start, and how both read the replies of a round.
+"""The policy: the trained model, its frozen start, and how both read the replies of a round.
 
 With adapters the frozen start is the policy with its adapters off; otherwise it is a second copy of the weights.
 
-Several processes share the policy by its rows, and each has the frozen start for itself.
+The policy is sharded over the processes; each has a whole copy of the frozen start.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ MEAN_TOLERANCE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The model that learns. `reference`: its frozen start, None if that is the model without its adapters.
-    `temperature`: that of sampling, which the log-probabilities are at."""
+    """The trained model. `reference`: its frozen start, None if that is the model without its adapters.
+    `temperature`: of sampling, and of the log-probabilities."""
 
     model: Transformer
     reference: Transformer | None
@@ -51,7 +51,7 @@ class Policy:
     def open(
         cls, folder: Path, moved: Moved, microbatches: Microbatches, temperature: float, seed: int
     ) -> Policy:
-        """Load a checkpoint. `moved` says which of its weights learn; `seed` is the step's."""
+        """Load a checkpoint. `moved` says which weights are trained; `seed` is the step's."""
         device = microbatches.device
         model, tokenizer = load_policy(folder, device)
         model.precision = microbatches.precision
@@ -62,34 +62,34 @@ class Policy:
 
     @contextmanager
     def whole(self) -> Iterator[Policy]:
-        """The policy with all its weights in this process, to sample and to read with."""
+        """The policy with all its weights gathered in this process, for sampling and reading."""
         with full(self.model) as model:
             yield replace(self, model=model)
 
     def states(self, model: Transformer, batch: Batch, episodes: Sequence[Episode]) -> Tensor:
         """States [N, D] of the policy or its reference that predict the reply tokens of a batch.
 
-        What the frozen layers, which both share, made of the episodes is kept with them, and read if an earlier pass
-        kept it. In one process alone: of several all must gather the weights of a layer, or none.
+        The output of the frozen layers, which both share, is cached in the episodes. Only in a single process: of
+        several, all must gather the weights of a layer, or none.
         """
         if not self.frozen_layers or not episodes or world().size > 1:
             return model.hidden(batch.ids, batch.layout)[batch.predicts]
-        kept = [e.below for e in episodes if e.below is not None]
-        known = len(kept) == len(episodes)
-        trunk = Trunk(self.frozen_layers, torch.cat(kept) if known else None)
+        states_below = [e.below for e in episodes if e.below is not None]
+        complete = len(states_below) == len(episodes)
+        trunk = Trunk(self.frozen_layers, torch.cat(states_below) if complete else None)
         hidden_TD = model.hidden(batch.ids, batch.layout, trunk)
-        if trunk.states is not None and not known:
+        if trunk.states is not None and not complete:
             parts = trunk.states.split_with_sizes([e.tokens for e in episodes])
             for episode, part in zip(episodes, parts, strict=True):
                 episode.below = part
         return hidden_TD[batch.predicts]
 
     def of_states(self, model: Transformer, hidden_ND: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Log-probabilities [N] of a batch's reply tokens, and entropies [N] of what they were drawn from."""
+        """Log-probabilities [N] of a batch's reply tokens, and entropies [N] of their distributions."""
         return token_logprobs(hidden_ND, model.head_weight(), batch.targets, self.temperature)
 
     def logprobs(self, episodes: Sequence[Episode]) -> Tensor:
-        """log pi of every reply token by the weights as they are, [N]."""
+        """log pi of every reply token under the present weights, [N]."""
         return self._read(self.model, episodes)
 
     def reference_logprobs(self, episodes: Sequence[Episode]) -> Tensor:
@@ -101,13 +101,13 @@ class Policy:
     def old_logprobs(self, episodes: Sequence[Episode]) -> Tensor:
         """log pi of every reply token before the round's updates, [N].
 
-        In float32 sampling's own; of replies that a server wrote, those that were read here. In bfloat16 they are made
-        once more, as training makes them: the two round differently, and that alone would move many ratios beyond the
-        clip.
+        In float32 they are sampling's own; for replies of a server, those computed here. In bfloat16 they are
+        recomputed as training computes them: sampling rounds differently, which alone would move many ratios beyond
+        the clip.
         """
         from_server = all_replies(episodes)[0].from_server
         if self.microbatches.precision == "float32" or from_server:
-            return self._sampled(episodes)
+            return self._sampling_logprobs(episodes)
         return self.logprobs(episodes)
 
     def _read(self, model: Transformer, episodes: Sequence[Episode]) -> Tensor:
@@ -116,15 +116,17 @@ class Policy:
 
         return torch.tensor(self.microbatches.read(episodes, read), device=self.microbatches.device)
 
-    def _sampled(self, episodes: Sequence[Episode]) -> Tensor:
+    def _sampling_logprobs(self, episodes: Sequence[Episode]) -> Tensor:
         flat = [p for reply in all_replies(episodes) for p in reply.log_probs]
         return torch.tensor(flat, device=self.microbatches.device)
 
     def check_ratio_one(self, episodes: Sequence[Episode]) -> None:
-        """Before the first update sampling and training must agree on log-probabilities, ratio 1: in float32 on every
-        one, in bfloat16, which now and then rounds an unlikely token far off, in the mean. A server's own are held
-        against a tolerance in each round instead (`Sampler.sample`)."""
-        gaps_N = (self.logprobs(episodes) - self._sampled(episodes)).abs()
+        """Raise CharterError unless sampling and training agree on log-probabilities before the first update.
+
+        In float32 every token must agree; in bfloat16, which sometimes rounds an unlikely token far off, the mean. A
+        server's are checked in each round instead (`Sampler.sample`).
+        """
+        gaps_N = (self.logprobs(episodes) - self._sampling_logprobs(episodes)).abs()
         exact = self.microbatches.precision == "float32"
         gap = float(gaps_N.max() if exact else gaps_N.mean())
         limit = RATIO_TOLERANCE if exact else MEAN_TOLERANCE

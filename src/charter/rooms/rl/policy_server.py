@@ -1,18 +1,18 @@
-"""A server elsewhere that samples from weights which change while they learn: vLLM, or `charter serve`.
+"""A server elsewhere that samples from weights which change during training: vLLM, or `charter serve`.
 
-The weights lie in a folder that both machines see, and have a version, which names their content. The server is told of
-a new one in one of two ways, both vLLM's own:
+The weights are in a folder that both machines see, and have a version, which names their content. The server loads a
+new version in one of two ways, both vLLM's own:
 
     reload   whole weights:  POST /collective_rpc (reload_weights), /reset_prefix_cache, /update_weight_version
     lora     an adapter:     POST /v1/load_lora_adapter under a new name, MODEL-VERSION
 
-and is asked by POST /v1/completions: ids of a prompt in, ids and log-probabilities out. No reply is taken that may
-come from other weights: with `lora` the version is the name that is asked and answered; with `reload` the server is
-asked for its version before and after (/weight_info), and each reply's own is read where it is said. A server that was
-restarted has lost the weights: it is told again, and asked again for all of that call.
+Replies come from POST /v1/completions: ids of a prompt in, ids and log-probabilities out. Replies that may come from
+other weights are refused. With `lora` the model name of request and answer has the version. With `reload` the client
+reads the server's version before and after (/weight_info), and that of each reply if the server gives it. A restarted
+server has lost the weights: it gets them again, and all requests of that call are repeated.
 
-What a server can't tell is whether weights of a version are what it computes with. Who learns compares the
-log-probabilities with its own.
+A server can't prove that it computes with the weights of a version. The trainer compares the log-probabilities with its
+own.
 """
 
 from __future__ import annotations
@@ -31,13 +31,18 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.text.tokenizer import Tokenizer
 
 Takes = Literal["reload", "lora"]
-PARALLEL = 64  # requests under way: a server fills its slots with them
-TRIES = 4  # of a call, each after the server has lost the weights
-RESETS = 20  # tries to empty the prefix cache: others' requests hold parts of it
-KEPT = 2  # adapters on the server
-MOST_LOGPROB = 1e-3  # of a certain token, rounded
+# requests under way: a server fills its slots with them
+PARALLEL = 64
+# of a call, each after the server has lost the weights
+TRIES = 4
+# tries to empty the prefix cache, of which other requests may hold parts
+RESETS = 20
+# adapters on the server
+KEPT = 2
+# of a certain token, rounded
+MOST_LOGPROB = 1e-3
 PROBE = 'Être où? "naïve" 東京\tdef f(x):\n  return 3.14e-10 if x else None'
-TOLD = "was restarted or given other weights by somebody else while it sampled"
+RESTARTED = "was restarted or got other weights from somebody else while it sampled"
 
 
 NEEDED = {
@@ -47,7 +52,7 @@ NEEDED = {
 
 
 class _Lost(Exception):
-    """The server doesn't have the weights any more."""
+    """The server no longer has the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,8 @@ class Weights:
 
 
 class PolicyServer:
-    """`model` is the name that the server was started with. `ends`: tokens that end a reply; `vocabulary`: how many
-    tokens the model has embeddings of."""
+    """`model`: the name that the server was started with. `ends`: tokens that end a reply. `vocabulary`: number of the
+    model's embeddings."""
 
     def __init__(
         self,
@@ -74,10 +79,11 @@ class PolicyServer:
         self.model, self._takes, self._tokenizer = model, takes, tokenizer
         self._ends, self._vocabulary = sorted(ends), vocabulary
         self._asking = asking
-        self._loaded: list[str] = []  # adapters, the newest last
+        # adapters, the newest last
+        self._loaded: list[str] = []
 
     def check_tokenizer(self) -> None:
-        """Raises CharterError where the server cuts text into other tokens."""
+        """Raises CharterError if the server tokenizes text differently."""
         body = {"model": self.model, "prompt": PROBE, "add_special_tokens": False}
         answer = self._post("/tokenize", body)
         if _field(answer, "tokens", "/tokenize") != self._tokenizer.encode(PROBE):
@@ -87,7 +93,7 @@ class PolicyServer:
             )
 
     def take(self, weights: Weights) -> None:
-        """Gives the server these weights, unless it has them."""
+        """Load these weights into the server, unless it has them."""
         if self._takes == "lora":
             self._load_adapter(weights)
         elif self._version() != weights.version:
@@ -101,22 +107,24 @@ class PolicyServer:
         seeds: Sequence[int],
         weights: Weights,
     ) -> list[list[Completion]]:
-        """n completions of each prompt (ids) from these weights and no others. One request a prompt, with a seed of its
-        own; what a seed promises is the server's matter.
+        """n completions of each prompt (ids) from exactly these weights. One request per prompt, each with its own
+        seed; its effect depends on the server.
 
-        Raises CharterError for replies that can't be the model's, and where the server keeps losing the weights.
+        Raises CharterError for replies that can't be the model's, and if the server keeps losing the weights.
         """
         for _ in range(TRIES):
             self.take(weights)
             try:
-                found = self._all(prompts, sampling, n, seeds, weights)
+                completions = self._all(prompts, sampling, n, seeds, weights)
                 if self._takes == "lora" or self._version() == weights.version:
-                    return found
+                    return completions
             except _Lost:
                 pass
-            self._asking.note(f"{self._asking.url} {TOLD}; it gets them again, and is asked again")
+            self._asking.note(
+                f"{self._asking.url} {RESTARTED}; it gets them again, and the requests are repeated"
+            )
         raise CharterError(
-            f"the server {self._asking.url} {TOLD}, {TRIES} times in a row; let nobody else change its weights, "
+            f"the server {self._asking.url} {RESTARTED}, {TRIES} times in a row; let nobody else change its weights, "
             "and run again"
         )
 
@@ -134,7 +142,8 @@ class PolicyServer:
                 return list(
                     pool.map(lambda p, seed: self._one(p, sampling, n, seed, weights), prompts, seeds)
                 )
-            except BaseException:  # Ctrl-C too: requests that wait for their next try are not waited for
+            except BaseException:
+                # Ctrl-C too: don't wait for requests that wait for their next try
                 self._asking.given_up.set()
                 raise
 
@@ -153,7 +162,7 @@ class PolicyServer:
             "return_token_ids": True,
             "return_weight_versions": True,
             "stop_token_ids": self._ends,
-            # a server may have defaults of its own, from generation_config.json say: the policy's distribution is whole
+            # override the server's defaults, e.g. of generation_config.json: the distribution must be whole
             "top_p": 1.0,
             "top_k": -1,
             "min_p": 0.0,
@@ -165,11 +174,12 @@ class PolicyServer:
             answer = self._post("/v1/completions", body)
         except Answered as error:
             if error.status == 404 and self._takes == "lora":
-                raise _Lost from error  # no model of that name: a server that was restarted knows no adapter
+                # no model of that name: a restarted server has no adapter
+                raise _Lost from error
             raise
         if _field(answer, "model", "/v1/completions") != model:
             raise CharterError(
-                f"the server {self._asking.url} was asked for {model} and answered as {answer['model']}"
+                f"the server {self._asking.url} answered a request for {model} as {answer['model']}"
             )
         choices = _field(answer, "choices", "/v1/completions")
         if len(choices) != n:
@@ -177,7 +187,7 @@ class PolicyServer:
         return [self._read(choice, prompt, weights) for choice in choices]
 
     def _read(self, choice: Mapping[str, Any], prompt: Sequence[int], weights: Weights) -> Completion:
-        """A reply, if it can be the model's."""
+        """Check a reply and make a Completion of it."""
         ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
         if not ids or not isinstance(logprobs, list) or len(logprobs) != len(ids):
             raise CharterError(
@@ -188,7 +198,7 @@ class PolicyServer:
         if self._takes == "reload" and spans and {span["version"] for span in spans} != {weights.version}:
             raise _Lost
         if choice.get("prompt_token_ids") not in (None, list(prompt)):
-            raise CharterError(f"the server {self._asking.url} read another prompt than it was given")
+            raise CharterError(f"the server {self._asking.url} read another prompt than it got")
         ended = choice.get("finish_reason") == "stop"
         if wrong := [token for token in ids if not 0 <= token < self._vocabulary]:
             raise CharterError(
@@ -228,9 +238,9 @@ class PolicyServer:
                 "nobody else use the server"
             )
         self._tell("/update_weight_version", new_version=weights.version)
-        if (found := self._version()) != weights.version:
+        if (version := self._version()) != weights.version:
             raise CharterError(
-                f"the server {self._asking.url} was given weights {weights.version} and says that it has {found}"
+                f"the server {self._asking.url} got weights {weights.version} and reports {version}"
             )
 
     def _version(self) -> str:
@@ -253,7 +263,7 @@ class PolicyServer:
         return f"{self.model}-{weights.version}"
 
     def _tell(self, path: str, **body: Any) -> None:
-        """What changes the server's weights."""
+        """Send a request that changes the server's weights."""
         try:
             self._asking.tell(path, body, bearer())
         except Answered as error:
@@ -272,11 +282,11 @@ class PolicyServer:
 
 def _field(answer: Any, name: str, path: str) -> Any:
     if not isinstance(answer, dict) or name not in answer:
-        said = one_line(json.dumps(answer))
-        raise CharterError(f"{path} answered without {name}, in another shape than vLLM: {said}")
+        answer_text = one_line(json.dumps(answer))
+        raise CharterError(f"{path} answered without {name}, in another shape than vLLM: {answer_text}")
     return answer[name]
 
 
 def _bare(text: str) -> str:
-    """A text without what servers show differently of characters that are cut in the middle."""
+    """A text without white space and replacement characters, in which servers differ at cut characters."""
     return "".join(text.replace("\ufffd", "").split())

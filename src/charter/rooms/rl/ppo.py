@@ -18,8 +18,8 @@ from torch import Tensor
 def rewards(
     scores: Sequence[float], kl_N: Tensor, lengths: Sequence[int], lam: float, per_token: bool
 ) -> Tensor:
-    """Reward of each reply token, [N]: the preference score on the last token of its reply, minus lambda * KL
-    where it arises (per token), or summed over the reply at its last token (sequence)."""
+    """Reward of each reply token, [N]: the preference score on the last token of its reply, minus lambda * KL, either
+    at each token or summed over the reply at its last token."""
     out = -lam * kl_N if per_token else torch.zeros_like(kl_N)
     at = 0
     for score, length in zip(scores, lengths, strict=True):
@@ -64,8 +64,8 @@ def whiten(values_N: Tensor, eps: float = 1e-8) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class PolicyLoss:
-    """Sums over tokens: the clipped objective, and what to watch: tokens clipped, and the drift from the old policy
-    in nats, as ratio - 1 - log ratio, which is never negative (Schulman 2020)."""
+    """Sums over tokens: the clipped objective, the clipped tokens, and the drift from the old policy in nats, as
+    ratio - 1 - log ratio, which is never negative (Schulman 2020)."""
 
     loss: Tensor
     clipped: float
@@ -94,17 +94,18 @@ def value_loss(new_N: Tensor, old_N: Tensor, returns_N: Tensor, clip: float) -> 
 
 
 def explained_variance(values_N: Tensor, returns_N: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns); 0 for a constant value, negative when worse than that;
-    0 too where all returns are equal."""
+    """1 - Var(returns - values) / Var(returns). 0 for constant values, negative if worse than that; 0 too if all
+    returns are equal."""
     returns_N, values_N = returns_N.double(), values_N.double()
     spread = float(returns_N.var(unbiased=False))
     if spread <= 1e-20 * float(returns_N.square().mean()):
-        return 0.0  # equal returns up to rounding: there is nothing to explain
+        # equal returns up to rounding: there is nothing to explain
+        return 0.0
     return 1 - float((returns_N - values_N).var(unbiased=False)) / spread
 
 
 def adapt(coefficient: float, kl: float, target: float, horizon: float, steps: int) -> float:
-    """Adaptive KL coefficient: proportional control towards `target` nats a reply, error clipped to +-20 %, and so is
-    the change of one round, however short the horizon."""
+    """Adaptive KL coefficient: proportional control towards `target` nats a reply. The error is clipped to +-20 %, and
+    so is the change of one round, however short the horizon."""
     error = max(-0.2, min(0.2, kl / target - 1))
     return coefficient * (1 + error * min(1.0, steps / horizon))

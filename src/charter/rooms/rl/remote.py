@@ -1,18 +1,19 @@
-"""Replies that a server elsewhere writes: it is given the policy's weights before each round, and is not believed.
+"""Replies by a server elsewhere, which gets the policy's weights before each round, and whose log-probabilities are
+checked.
 
-A server computes in another way than training does: other kernels, another precision, maybe other weights than it says.
-So its log-probabilities of the very tokens are held against training's own, each round:
+A server computes differently from training: other kernels, another precision, maybe other weights than it reports. So
+each round its log-probabilities of the sampled tokens are compared with training's own:
 
     gap = mean over reply tokens of |log pi(a) - log mu(a)|    pi: training's, mu: the server's
 
-Up to `tolerance` the replies count as the policy's own. Beyond it the round is refused; or the tokens' advantages are
-weighted by truncated importance ratios, w = min(pi / mu, C) (Ionides 2008; of rollouts by another engine Yao et al.
-2025, Your Efficient RL Framework Secretly Brings You Off-Policy RL Training), so that what is learnt is again about pi,
-with a bias where a ratio was cut. Ratios of the update start at 1 either way: training's own log-probabilities are the
-old ones.
+Up to `tolerance` the replies count as the policy's own. Beyond it the round is refused, or the tokens' advantages are
+weighted by truncated importance ratios, w = min(pi / mu, C) (Ionides 2008; for rollouts by another engine Yao et al.
+2025, Your Efficient RL Framework Secretly Brings You Off-Policy RL Training). The gradient is then again that of pi,
+biased if a ratio was truncated. Ratios of the update start at 1 either way, since the old log-probabilities are
+training's own.
 
-A round's replies are kept in the step's state until a resume state is past it: a server's seeds promise little, and a
-resumed run must learn from the same ones.
+A round's replies are kept in the step's state until a resume state is past it: a server's seeds may not reproduce them,
+and a resumed run must learn from the same ones.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ from charter.rooms.rl.policy_server import PolicyServer, Weights
 from charter.rooms.rl.rollout import Reply
 from charter.rooms.rl.settings import Server
 
-KEPT = 2  # versions in the folder: the server may still read the one before
-AT_ONCE = 64  # prompts of a chunk, which is saved whole
+# versions in the folder: the server may still read the one before
+KEPT = 2
+# prompts sampled and saved together
+AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Request:
 
 
 class Remote:
-    """The server of a run, and the folder in which it finds the policy's weights."""
+    """The server of a run, and the folder with the policy's weights for it."""
 
     def __init__(
         self, settings: Server, model: Transformer, tokenizer: Tokenizer, ends: Sequence[int], out: Workspace
@@ -80,8 +83,8 @@ class Remote:
     def replies(
         self, requests: Sequence[Request], sampling: Sampling, n: int, step: int, heldout: bool = False
     ) -> list[list[Completion]]:
-        """n replies of each prompt from the weights as they are now; of a round asked before, the same ones again.
-        Those to held-out prompts are kept apart."""
+        """n replies of each prompt from the present weights; for a round sampled before, the same ones again. Replies
+        to held-out prompts have their own chunks."""
         for place, one in enumerate(requests):
             if len(one.prompt) + 1 > self._context:
                 raise PromptTooLong(len(one.prompt), self._context, place)
@@ -98,7 +101,7 @@ class Remote:
         return [[self._completion(row) for row in completions] for completions in rows]
 
     def _publish(self, step: int) -> Weights:
-        """Writes the weights, whole or not at all, and tells the server of them."""
+        """Write the weights atomically, and load them into the server."""
         with full(self._model) as whole:
             version = told(self._write(whole, step).encode() if world().leads else b"").decode()
         there = PurePosixPath(self.settings.there) if self.settings.there else self._folder
@@ -109,7 +112,7 @@ class Remote:
         return weights
 
     def _write(self, model: Transformer, step: int) -> str:
-        """The version: the round, and a digest of the weights."""
+        """Write the weights; returns the version: the round, and a digest of the weights."""
         part = self._folder / ".part"
         shutil.rmtree(part, ignore_errors=True)
         try:
@@ -119,7 +122,7 @@ class Remote:
                 save_policy(model, self._tokenizer, part, untied=self.settings.untied)
             digest = hashlib.sha256()
             for path in sorted(part.iterdir()):
-                # safetensors writes files for their owner alone; a server may be another user
+                # safetensors writes files readable by the owner only; a server may be another user
                 path.chmod(0o644)
                 with path.open("rb") as file:
                     if path.suffix == ".safetensors":
@@ -143,11 +146,11 @@ class Remote:
         return version
 
     def _forget(self) -> None:
-        """Drops the replies of rounds that no resume begins at any more."""
+        """Remove the replies of rounds before the last resume state."""
         saved = max((path.name for path in self._out.state.glob("step-*")), default="step-0")
-        done = int(saved.split("-")[1])
+        saved_round = int(saved.split("-")[1])
         for path in self._out.state.glob("rollout-*"):
-            if world().leads and int(path.name.split("-")[1]) < done:
+            if world().leads and int(path.name.split("-")[1]) < saved_round:
                 path.unlink(missing_ok=True)
 
     def _completion(self, row: dict[str, Any]) -> Completion:
@@ -158,31 +161,31 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """How far a server's log-probabilities lie from training's own: nats a token."""
+    """Distance of a server's log-probabilities from training's own, in nats a token."""
 
     mean: float
     largest: float
 
 
 def gap_of(replies: Sequence[Reply]) -> Gap:
-    """Of a round that a server wrote."""
+    """The gap of a round that a server wrote."""
     apart_N = (_flat(replies, "log_probs") - _flat(replies, "sampled")).abs()
     return Gap(float(apart_N.mean()), float(apart_N.max()))
 
 
 def check_gap(replies: Sequence[Reply], settings: Server) -> None:
-    """Raises CharterError for a round beyond the tolerance, where that is refused."""
+    """Raises CharterError for a round beyond the tolerance, if `beyond` is "refuse"."""
     gap = gap_of(replies)
     if gap.mean > settings.tolerance and settings.beyond == "refuse":
         raise CharterError(
             f"{settings.url} and training disagree by {gap.mean:.2g} nats a token (at most {gap.largest:.2g}; the "
-            f"tolerance is {settings.tolerance:g}): it computes with other weights than it was given, or in another "
+            f"tolerance is {settings.tolerance:g}): it computes with other weights than it got, or in another "
             "precision or at another temperature; see docs/remote_sampling.md, or raise rollout.sampler.tolerance"
         )
 
 
 def importance(replies: Sequence[Reply], settings: Server) -> Tensor | None:
-    """The weight [N] of each token of a round, min(pi / mu, C); None within the tolerance, where all are 1."""
+    """The weight [N] of each token of a round, min(pi / mu, C); None within the tolerance."""
     if gap_of(replies).mean <= settings.tolerance:
         return None
     ratio_N = (_flat(replies, "log_probs") - _flat(replies, "sampled")).exp()

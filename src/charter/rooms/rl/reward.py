@@ -2,8 +2,8 @@
 
     z_g   = (raw score of model g - its mean) / its spread      over all that it has scored so far
     s     = join of z_g over the models that judge the prompt   mean or min (Coste 2023, 2310.02743)
-    earned = s + Σ rules - missing_end if cut - mu [refused]    mu of each price whose prompts these are
-    mu   <- max(0, mu + rate (share refused - target))          after each round; for `least` the other way about
+    earned = s + Σ rules - missing_end if cut - mu [refused]    mu of each price on these prompts
+    mu   <- max(0, mu + rate (share refused - target))          after each round; for `least` with the opposite sign
 
 The last line is dual ascent on the Lagrangian of a bound (Dai 2023, Safe RLHF, 2310.12773, section 3.2): mu rises while
 too many harmless prompts are refused, and falls back to 0 once they are not.
@@ -29,14 +29,14 @@ from charter.rooms.rl.settings import Settings
 
 @dataclass(slots=True)
 class Scale:
-    """Mean and spread of all scores so far (Welford), so that lambda means the same for any preference model."""
+    """Running mean and spread of all scores (Welford), so lambda has one meaning for all preference models."""
 
     count: int = 0
     mean: float = 0.0
     squares: float = 0.0
 
     def add(self, scores: Sequence[float]) -> None:
-        """Take in a round's scores."""
+        """Add a round's scores."""
         for score in scores:
             self.count += 1
             delta = score - self.mean
@@ -59,7 +59,7 @@ class Scale:
 
 
 def judges(prompt: Prompt, sources: Mapping[str, Sequence[int]], graders: int) -> list[int]:
-    """Numbers of the models that judge replies to a prompt: those of its source, else of its group, else all."""
+    """Indices of the models that judge replies to a prompt: those of its source, else of its group, else all."""
     for name in (prompt.source, prompt.group):
         if name in sources:
             return sorted(set(sources[name]))
@@ -67,34 +67,34 @@ def judges(prompt: Prompt, sources: Mapping[str, Sequence[int]], graders: int) -
 
 
 class Reward:
-    """The reward of a run; its scales and prices move with the rounds and are part of the resume state."""
+    """The reward of a run; its scales and prices change with the rounds and are part of the resume state."""
 
-    def __init__(self, settings: Rewards, missing_end: float, graders: int, kept: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Rewards, missing_end: float, graders: int, state: Mapping[str, Any]) -> None:
         self.settings, self.missing_end, self.graders = settings, missing_end, graders
-        self.scales = [Scale(**scale) for scale in kept.get("scales", [{}] * graders)]
-        self.within = Scale(**kept.get("within", {}))
-        self.mu: list[float] = list(kept.get("mu", [steer.start for steer in self.settings.steer]))
+        self.scales = [Scale(**scale) for scale in state.get("scales", [{}] * graders)]
+        self.within = Scale(**state.get("within", {}))
+        self.mu: list[float] = list(state.get("mu", [steer.start for steer in self.settings.steer]))
 
     def of(self, episodes: Sequence[Episode]) -> list[float]:
-        """What each reply of a round earns, also noted in the replies. The scales take the round in first."""
+        """The reward of each reply of a round, also stored in the replies. The scales add the round first."""
         for number, scale in enumerate(self.scales):
             scale.add([s for r in all_replies(episodes) if (s := r.scores.get(number)) is not None])
-        judged = [self._judged(episode) for episode in episodes]
+        judged = [self._judge(episode) for episode in episodes]
         if self.settings.whiten == "prompt":
-            judged = [_centred(scores) for scores in judged]
+            judged = [_centre(scores) for scores in judged]
             self.within.add([score for scores in judged for score in scores])
             spread = self.within.spread or 1.0
             judged = [[score / spread for score in scores] for scores in judged]
         for episode, scores in zip(episodes, judged, strict=True):
             for reply, score in zip(episode.replies, scores, strict=True):
-                reply.rules = self.by_rules(episode.asked, reply)
+                reply.rules = self.by_rules(episode.prompt, reply)
                 missing = self.missing_end if reply.stop == "length" else 0.0
-                reply.earned = score + reply.rules - missing - self._price(episode.asked, reply)
+                reply.earned = score + reply.rules - missing - self._price(episode.prompt, reply)
         return [reply.earned for reply in all_replies(episodes)]
 
-    def _judged(self, episode: Episode) -> list[float]:
-        """The models' scores of an episode's replies as one, each on its own scale."""
-        numbers = judges(episode.asked, self.settings.sources, self.graders)
+    def _judge(self, episode: Episode) -> list[float]:
+        """The joined scores of an episode's replies, each model on its own scale."""
+        numbers = judges(episode.prompt, self.settings.sources, self.graders)
         if not numbers:
             return [0.0] * len(episode.replies)
         plain = self.settings.whiten == "none"
@@ -106,7 +106,7 @@ class Reward:
         return combine(rows, weights, self.settings.join)
 
     def by_rules(self, prompt: Prompt, reply: Reply) -> float:
-        """What the rules add to a reply's reward."""
+        """The part of a reply's reward that the rules give."""
         weights = self.settings.rules
         earned = 0.0
         if weights.refusal:
@@ -120,16 +120,16 @@ class Reward:
         return earned
 
     def _price(self, prompt: Prompt, reply: Reply) -> float:
-        """What a refusal pays, or with `least` is paid."""
+        """The price that a refusal costs; negative if `least` rewards it."""
         if not reply.refused:
             return 0.0
         priced = zip(self.settings.steer, self.mu, strict=True)
         return fsum(_sign(steer) * mu for steer, mu in priced if prompt.is_of(steer.source))
 
     def move(self, episodes: Sequence[Episode]) -> None:
-        """Moves each price by the round's share of refusals on its prompts; without such prompts it stays."""
+        """Update each price by the round's share of refusals on its prompts; without such prompts it stays."""
         for number, steer in enumerate(self.settings.steer):
-            refused = [r.refused for e in episodes if e.asked.is_of(steer.source) for r in e.replies]
+            refused = [r.refused for e in episodes if e.prompt.is_of(steer.source) for r in e.replies]
             if refused:
                 over = _sign(steer) * (sum(refused) / len(refused) - steer.target)
                 self.mu[number] = max(0.0, self.mu[number] + steer.rate * over)
@@ -148,7 +148,7 @@ class Reward:
 
 
 def check_labels(prompts: Sequence[Prompt], heldout: Sequence[Prompt], settings: Settings) -> None:
-    """Raises CharterError where a rule, a price or a bound speaks of prompts that there are none of."""
+    """Raises CharterError if a rule, a price or a bound applies to no prompt."""
     advice = f"fill the role harmless, or give rows a {P_REFUSE}"
     if settings.reward.rules.refusal and all(prompt.p_refuse is None for prompt in prompts):
         raise CharterError(f"reward.rules.refusal needs prompts with a label; {advice}")
@@ -166,8 +166,8 @@ def _sign(steer: Steer) -> int:
     return 1 if steer.side == "most" else -1
 
 
-def _centred(scores: Sequence[float]) -> list[float]:
-    """Scores less their mean; exactly 0 where all are equal."""
+def _centre(scores: Sequence[float]) -> list[float]:
+    """Scores less their mean; exactly 0 if all are equal."""
     if min(scores) == max(scores):
         return [0.0] * len(scores)
     mean = fsum(scores) / len(scores)

@@ -1,4 +1,4 @@
-"""Settings of what a reply earns: preference models, rules, and prices of refusing."""
+"""Settings of the reward: preference models, rules, and prices of refusing."""
 
 from __future__ import annotations
 
@@ -11,56 +11,58 @@ from charter.rooms.rl.prompts import HARMLESS
 
 
 class Rules(Frozen):
-    """Weights of what plain rules add to a reply's reward; 0 leaves a rule out."""
+    """Weights of plain rules in the reward; 0 leaves a rule out."""
 
     refusal: float = Field(
-        0.0, ge=0, description="agreement of refusing or answering with the prompt's label, from -1 to 1"
+        0.0,
+        ge=0,
+        description="weight of the agreement of refusing or answering with the prompt's label, from -1 to 1",
     )
-    cut: float = Field(0.0, ge=0, description="taken off a reply cut at max_tokens")
-    loop: float = Field(0.0, ge=0, description="taken off a reply that repeats itself without end")
-    length: float = Field(0.0, ge=0, description="taken off for each 100 tokens beyond length_over")
-    length_over: int = Field(0, ge=0, description="tokens that cost nothing")
+    cut: float = Field(0.0, ge=0, description="penalty of a reply cut at max_tokens")
+    loop: float = Field(0.0, ge=0, description="penalty of a reply that repeats itself endlessly")
+    length: float = Field(0.0, ge=0, description="penalty for each 100 tokens beyond length_over")
+    length_over: int = Field(0, ge=0, description="tokens without penalty")
 
     @property
     def any(self) -> bool:
-        """Whether a rule counts."""
+        """Whether any rule has a weight."""
         return any((self.refusal, self.cut, self.loop, self.length))
 
 
 class Steer(Frozen):
-    """A price mu of refusing some prompts, moved each round until refusals stand at the target."""
+    """A price mu of refusing some prompts, moved each round until refusals reach the target."""
 
     source: str = Field(
-        HARMLESS, min_length=1, description="harmless, prompts (those that aren't), or the name of a source"
+        HARMLESS, min_length=1, description="harmless, prompts (the others), or the name of a source"
     )
     side: Literal["most", "least"] = Field(
-        "most", description="the target is the most, or the least, share of refusals"
+        "most", description="whether the target is an upper or a lower bound of the share of refusals"
     )
-    target: float = Field(0.06, ge=0, le=1, description="share of the replies that refuse")
-    rate: float = Field(0.5, gt=0, description="how far mu moves a round, by a share that is off by 1")
+    target: float = Field(0.06, ge=0, le=1, description="bound of the share of refusals")
+    rate: float = Field(0.5, gt=0, description="change of mu in a round per unit of distance from the target")
     start: float = Field(0.0, ge=0, description="mu of the first round")
 
 
 class Rewards(Frozen):
-    """What a reply earns before the KL penalty."""
+    """The reward of a reply before the KL penalty."""
 
     weights: tuple[NonNegativeFloat, ...] = Field(
-        (), description="weight of each `reward` model; none: all alike"
+        (), description="weight of each `reward` model; empty: equal"
     )
     join: Literal["mean", "min"] = Field(
-        "mean", description="of several models, the weighted mean or the least score"
+        "mean", description="with several models, the weighted mean or the least score"
     )
     sources: dict[str, tuple[NonNegativeInt, ...]] = Field(
         {},
-        description="by source, or harmless and prompts: numbers (from 0) of the models that judge it; else all",
+        description="by source, or harmless and prompts: indices (from 0) of the models that judge it; else all",
     )
     whiten: Literal["batch", "prompt", "none"] = Field(
         "batch",
         description="scale scores to mean 0, variance 1 over all rounds so far; prompt: deviations within prompts",
     )
-    rules: Rules = Field(Rules(), description="what plain rules add")
+    rules: Rules = Field(Rules(), description="weights of plain rules")
     steer: Annotated[tuple[Steer, ...], Field(max_length=8)] = Field(
-        (), description="prices of refusing, or of not refusing, that hold shares of refusals"
+        (), description="prices of refusing, or of not refusing, that bound shares of refusals"
     )
 
     @field_validator("steer", mode="before")

@@ -1,9 +1,9 @@
-"""Leave-one-out advantages: a reply is measured against the other replies to its prompt, so no critic is needed.
+"""Leave-one-out advantages: a reply is compared with the other replies to its prompt, so no critic is needed.
 
     A_i = R_i - 1/(k-1) Σ_{j≠i} R_j,    R_i = s_i - λ Σ_t KL_{i,t}    of k replies; one A for all tokens of a reply
 
-The mean of the others depends on no action of reply i, so the policy gradient stays unbiased. Where KL is charged by
-token instead, a token answers only for the KL from itself on, less what the others still pay from that place on.
+The mean of the others depends on no action of reply i, so the policy gradient stays unbiased. If KL is charged by
+token instead, a token counts only the KL from itself on, less the others' mean from that place on.
 
 Sources: Kool 2019 (Buy 4 REINFORCE Samples, Get a Baseline for Free); Ahmadian 2024 (2402.14740), section 3.
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 def leave_one_out(rewards: Sequence[float]) -> list[float]:
-    """Each reward less the mean of the others; exactly 0 where all are equal. Of at least two."""
+    """Each reward less the mean of the others; exactly 0 if all are equal. Needs at least two."""
     return [fsum(own - other for other in rewards) / (len(rewards) - 1) for own in rewards]
 
 
@@ -43,7 +43,7 @@ def advantages_of_others(
 
 
 def _kl_to_come(kl_by_reply: Sequence[Tensor]) -> Tensor:
-    """KL from each token on, less the mean of the others' from that place on, [K, L]; behind a reply's end it is 0."""
+    """KL from each token on, less the others' mean from that place on, [K, L]; after a reply's end it is 0."""
     kl_KL = torch.nn.utils.rnn.pad_sequence(list(kl_by_reply), batch_first=True)
     later_KL = kl_KL.flip(1).cumsum(1).flip(1)
     return later_KL - (later_KL.sum(0) - later_KL) / (len(kl_by_reply) - 1)

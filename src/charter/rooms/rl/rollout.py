@@ -1,4 +1,4 @@
-"""A round of the policy's replies, everything PPO needs to know of them, and how models read them.
+"""A round of the policy's replies, their figures for PPO, and how models read them.
 
 A round's reply tokens are laid end to end, [N], in the order of its episodes and of each episode's replies.
 """
@@ -28,9 +28,9 @@ class Reply:
     """One sampled reply: its tokens, the policy's log-probabilities while sampling, and the critic's values, if there
     is one.
 
-    `scores`: raw, by the number of each preference model that judges it; `rules`: what rules add; `earned`: all that it
-    earns before the KL penalty. `sampled`: a server's log-probabilities, if one wrote it; `log_probs` are then
-    training's own.
+    `scores`: raw, by the index of each preference model that judges it; `rules`: the rules' part of the reward;
+    `earned`: the reward before the KL penalty. `sampled`: the server's log-probabilities, if a server wrote the reply;
+    `log_probs` are then training's own.
     """
 
     ids: list[int]
@@ -58,18 +58,18 @@ class Reply:
 
 @dataclass(slots=True)
 class Episode:
-    """A prompt and its replies, which share it. `below`: states [tokens, D] behind the policy's frozen layers, once a
-    pass has made them; None without such layers."""
+    """A prompt, its ids, and its replies. `below`: states [tokens, D] after the policy's frozen layers, once a pass has
+    computed them; None without such layers."""
 
-    asked: Prompt
-    prompt: list[int]
+    prompt: Prompt
+    prompt_ids: list[int]
     replies: list[Reply] = field(default_factory=list)
     below: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def dialogue(self) -> Dialogue:
-        """The dialogue that the prompt is."""
-        return self.asked.dialogue
+        """The dialogue of the prompt."""
+        return self.prompt.dialogue
 
     @property
     def reply_tokens(self) -> int:
@@ -78,8 +78,8 @@ class Episode:
 
     @property
     def tokens(self) -> int:
-        """Tokens that a pass over it reads."""
-        return len(self.prompt) + self.reply_tokens
+        """Tokens that a pass over the episode reads."""
+        return len(self.prompt_ids) + self.reply_tokens
 
 
 # read if other processes have more microbatches than this one
@@ -88,7 +88,7 @@ NOTHING = Episode(Prompt(Dialogue("", ()), ""), [0])
 
 def batch_of(episodes: Sequence[Episode], device: str) -> Batch:
     """Prompts once, replies as branches."""
-    return branches([(e.prompt, [r.ids for r in e.replies]) for e in episodes], device)
+    return branches([(e.prompt_ids, [r.ids for r in e.replies]) for e in episodes], device)
 
 
 def groups(episodes: Sequence[Episode], most_tokens: int) -> list[list[Episode]]:
@@ -103,7 +103,7 @@ def all_replies(episodes: Sequence[Episode]) -> list[Reply]:
 
 
 def by_reply(flat: Sequence[T], episodes: Sequence[Episode]) -> list[list[T]]:
-    """Values of a round's reply tokens [N], a row a reply."""
+    """Values of a round's reply tokens [N], one row per reply."""
     lengths = [len(reply.ids) for reply in all_replies(episodes)]
     ends = accumulate(lengths)
     return [list(flat[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
@@ -120,15 +120,15 @@ class Microbatches:
     def read(
         self, episodes: Sequence[Episode], of_batch: Callable[[Batch, Sequence[Episode]], Tensor]
     ) -> list[Any]:
-        """A number, or a few, for each of a round's reply tokens [N], without gradient; `of_batch` makes them for the
-        episodes of a microbatch. Several processes each read a part of the episodes, and then have all numbers."""
+        """One or several numbers for each reply token [N] of a round, without gradient; `of_batch` computes them for
+        the episodes of a microbatch. Several processes each read a part of the episodes, then share the numbers."""
         rows = divided(episodes, lambda part: self._read(part, of_batch))
         return [value for row in rows for value in row]
 
     def _read(
         self, episodes: Sequence[Episode], of_batch: Callable[[Batch, Sequence[Episode]], Tensor]
     ) -> list[list[Any]]:
-        """The numbers of this process, a row an episode."""
+        """The numbers of this process, one row per episode."""
         rows: list[list[Any]] = []
         with torch.no_grad():
             for members in groups(episodes, self.most_tokens):

@@ -2,9 +2,8 @@
 4.1, Bai 2022b 4.2): PPO with a critic, or leave-one-out among the replies to a prompt.
 
 A round: sample replies from the policy's own distribution, score them, charge lambda * KL to the frozen start,
-estimate advantages, and take clipped policy-gradient steps. A preference model that the policy never sees watches for
-over-optimisation, and may choose the round that is kept.
-"""
+estimate advantages, and take clipped policy-gradient steps. A held-out preference model watches for over-optimisation,
+and may choose the round that is kept."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ from charter.rooms.rl.watch import final_metrics, names_of, note_kl_reach, watch
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: a policy's checkpoint; log.jsonl has one line a round, the last of them without an update."""
+    """Product: a policy's checkpoint; log.jsonl has one line per round, the last one without an update."""
     prompts = read_round_prompts(inputs)
     heldout = read_round_prompts(inputs, "heldout_prompts", "heldout_harmless")
     check_labels(prompts, heldout, settings)
@@ -46,19 +45,19 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     check_prompts(LocalAssistant(sampler.engine, policy.template), [p.dialogue for p in [*prompts, *heldout]])
     optimizer = optimizer_of(policy, critic, settings.lr)
     saver = Saver(out.state, learning_modules(policy, critic), optimizer, settings.save_every)
-    done, resumed = saver.load()
-    out.log_truncate(done)
-    coefficient = float(resumed.get("coefficient", settings.kl.coefficient))
+    first_round, saved = saver.load()
+    out.log_truncate(first_round)
+    coefficient = float(saved.get("coefficient", settings.kl.coefficient))
     names, work = names_of([entry.name for entry in inputs.many("reward")]), Work()
-    reward = Reward(settings.reward, settings.rollout.missing_end, len(names), resumed.get("reward", {}))
-    keeper = Keeper(settings.keep, reward, heldout, out, resumed.get("keep", {}))
-    monitor = DriftMonitor(settings.monitor, settings.steps, out, resumed.get("drift", {}))
+    reward = Reward(settings.reward, settings.rollout.missing_end, len(names), saved.get("reward", {}))
+    keeper = Keeper(settings.keep, reward, heldout, out, saved.get("keep", {}))
+    monitor = DriftMonitor(settings.monitor, settings.steps, out, saved.get("drift", {}))
 
-    with out.progress("ppo", settings.steps, done) as bar:
-        for step in range(done, settings.steps + 1):
+    with out.progress("ppo", settings.steps, first_round) as bar:
+        for step in range(first_round, settings.steps + 1):
             with whole(policy, critic, sampler) as (acting, valuing, sampling):
-                chosen = prompts_of_round(prompts, settings.rollout.prompts, out.seed, step)
-                episodes = sampling.sample(acting, valuing, chosen, step)
+                round_prompts = prompts_of_round(prompts, settings.rollout.prompts, out.seed, step)
+                episodes = sampling.sample(acting, valuing, round_prompts, step)
                 graders.score(episodes)
                 earned, weights_N = reward.of(episodes), sampling.importance(episodes)
                 by_token = settings.kl_by_token
@@ -70,15 +69,15 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 monitor.add(targets, step)
                 last = stopped or monitor.stopped or step == settings.steps
                 checked = keeper.check(acting, sampling, graders, episodes, step, last)
-            # copies of all weights, if several processes share them
+            # copies of all weights, if they are sharded over processes
             del acting, valuing, sampling
-            # the last round measures what comes out and learns nothing
-            last = last or keeper.spent
+            # the last round only measures the product
+            last = last or keeper.out_of_patience
             figures, tokens = (
                 ({}, 0) if last else _learn(policy, critic, optimizer, targets, settings, out.seed, step)
             )
-            seen = watch(targets, figures | checked | reward.figures(), settings, names)
-            out.log(step=step, **seen, kl_coefficient=coefficient, **work.add(tokens))
+            row = watch(targets, figures | checked | reward.figures(), settings, names)
+            out.log(step=step, **row, kl_coefficient=coefficient, **work.add(tokens))
             if last:
                 break
             if settings.kl.adaptive_target:
@@ -89,7 +88,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             reward.move(episodes)
             state = {"coefficient": coefficient, "reward": reward.state(), "keep": keeper.state()}
             saver.maybe(step + 1, state | {"drift": monitor.state()})
-            bar.advance(1, objective=seen["objective"], kl=kl)
+            bar.advance(1, objective=row["objective"], kl=kl)
     work.say(out)
     monitor.finish()
     keeper.write_product(policy)
@@ -99,8 +98,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 def open_models(
     settings: Settings, inputs: Inputs, out: Workspace
 ) -> tuple[Policy, Critic | None, Graders, Sampler]:
-    """All models of a run. Several processes share what learns by its rows, and have what only reads each for
-    itself."""
+    """All models of a run. Trained models are sharded over the processes; each process has its own copy of the
+    others."""
     folder = checkpoint_folder(inputs.one("policy"))
     microbatches = Microbatches(out.device, out.precision, settings.microbatch_tokens)
     policy = Policy.open(folder, settings, microbatches, settings.rollout.temperature, out.seed)
@@ -121,7 +120,7 @@ def _learn(
     seed: int,
     step: int,
 ) -> tuple[dict[str, float], int]:
-    """All optimizer steps of a round. Returns the means of what they saw, and the tokens that this process read."""
+    """All optimizer steps of a round. Returns the means of their figures, and how many tokens this process read."""
     share = min(1.0, (step + 1) / (settings.warmup + 1))
     totals: dict[str, float] = {}
     names = [e.dialogue.id for e in targets.episodes]
@@ -131,11 +130,11 @@ def _learn(
         random.Random(derive_seed(seed, "minibatch", step, epoch)).shuffle(order)
         cuts = [n * len(order) // settings.minibatches for n in range(settings.minibatches + 1)]
         for start, end in pairwise(cuts):
-            figures, read = accumulate(policy, critic, targets, order[start:end], settings.clip)
+            figures, read_tokens = accumulate(policy, critic, targets, order[start:end], settings.clip)
             check_finite(figures["loss"], "RL loss", step, names)
             figures["grad_norm"] = update(optimizer, share, settings.gradient_clip)
             check_finite(figures["grad_norm"], "gradient norm", step, names)
-            updates, tokens = updates + 1, tokens + read
+            updates, tokens = updates + 1, tokens + read_tokens
             for key, value in figures.items():
                 totals[key] = totals.get(key, 0.0) + value
     return {key: value / updates for key, value in totals.items()} | {"lr": share * settings.lr}, tokens

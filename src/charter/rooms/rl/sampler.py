@@ -1,7 +1,6 @@
-"""The sampler: writes the replies of a round by the engine of this process, or lets a server write them.
+"""The sampler: samples the replies of a round by the engine of this process, or by a server.
 
-Several processes each write and read the replies to their part of a round's prompts; every process then has all of
-them.
+Several processes each sample and read the replies to a part of a round's prompts, then share them.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ MOST_SLOTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """`engine` samples from the policy, and reads a critic on the shared trunk as it goes. `remote`: the server that
-    writes the replies instead, if there is one. `seed` is the step's."""
+    """`engine` samples from the policy, and computes the values of a critic on the shared trunk. `remote`: the server
+    that writes the replies instead, if there is one. `seed` is the step's."""
 
     engine: Engine
     template: Template
@@ -46,7 +45,7 @@ class Sampler:
 
     @classmethod
     def open(cls, policy: Policy, critic: Critic | None, rollout: Rollout, out: Workspace) -> Sampler:
-        """The sampler of a run. Raises CharterError for a server that cuts text into other tokens."""
+        """The sampler of a run. Raises CharterError if the server tokenizes text differently."""
         engine = _engine(policy, critic, min(MOST_SLOTS, rollout.prompts * rollout.replies))
         remote = None
         if rollout.sampler is not None:
@@ -54,7 +53,7 @@ class Sampler:
         return cls(engine, policy.template, rollout, out.seed, remote)
 
     def of(self, policy: Policy, critic: Critic | None) -> Sampler:
-        """This sampler with an engine on these weights; its own engine if that stands on them already."""
+        """This sampler with an engine on these weights; itself if its engine already has them."""
         if policy.model is self.engine.model:
             return self
         return replace(self, engine=_engine(policy, critic, self.engine.slots))
@@ -62,14 +61,13 @@ class Sampler:
     def sample(
         self, policy: Policy, critic: Critic | None, prompts: Sequence[Prompt], step: int
     ) -> list[Episode]:
-        """A round of episodes; each reply's seed depends on the run's seed, the round and its place alone.
+        """A round of episodes; a reply's seed depends only on the run's seed, the round and its place.
 
-        Replies come from the policy's own distribution, as PPO needs: nothing is cut from it, and the settings allow
-        no temperature of 0. Their text is stripped, as it is everywhere else; their tokens stay as sampled. If a
-        server writes them, values and log-probabilities are read anew, as training reads. Raises CharterError for a
-        server whose log-probabilities are not the policy's.
+        Replies come from the policy's full distribution, as PPO needs; the settings allow no temperature of 0. Their
+        text is stripped; their tokens stay as sampled. If a server writes them, values and log-probabilities are
+        recomputed as in training. Raises CharterError if a server's log-probabilities are not the policy's.
         """
-        episodes = self._prompted(prompts)
+        episodes = self._encode(prompts)
         self._write(episodes, self._whole_distribution(), self.rollout.replies, step)
         if self.remote is not None:
             _read_anew(policy, critic, episodes)
@@ -79,13 +77,13 @@ class Sampler:
         return episodes
 
     def answer_heldout(self, prompts: Sequence[Prompt], step: int) -> list[Episode]:
-        """One reply to each held-out prompt by the policy as it is, at the checkpoint's own decoding, which a user
-        gets (a server draws as in rollouts), and by the same seeds at any round."""
-        episodes = self._prompted(prompts)
+        """One reply to each held-out prompt by the present policy, at the checkpoint's own decoding, as a user gets it
+        (a server samples as in rollouts). Seeds are the same in each round."""
+        episodes = self._encode(prompts)
         if self.remote is None:
             sampling = sampling_at(decoding_of(self.engine.model.generation), self.rollout.max_tokens)
         else:
-            # a server is asked for whole distributions alone
+            # a server samples from the full distribution only
             sampling = self._whole_distribution()
         self._write(episodes, sampling, 1, step, heldout=True)
         return episodes
@@ -97,19 +95,19 @@ class Sampler:
     def _whole_distribution(self) -> Sampling:
         return Sampling(temperature=self.rollout.temperature, max_tokens=self.rollout.max_tokens)
 
-    def _prompted(self, prompts: Sequence[Prompt]) -> list[Episode]:
+    def _encode(self, prompts: Sequence[Prompt]) -> list[Episode]:
         return [Episode(p, self.template.encode_prompt(p.dialogue.messages)) for p in prompts]
 
     def _write(
         self, episodes: Sequence[Episode], sampling: Sampling, count: int, step: int, heldout: bool = False
     ) -> None:
-        """Put `count` replies to each prompt, which this process or a server writes, into the episodes."""
-        drawn = ("heldout",) if heldout else ("rollout", step)
-        seeds = [derive_seed(self.seed, *drawn, number) for number in range(len(episodes))]
-        requests = [Request(e.prompt, seed) for e, seed in zip(episodes, seeds, strict=True)]
+        """Sample `count` replies to each prompt, here or by the server, and put them into the episodes."""
+        seed_key = ("heldout",) if heldout else ("rollout", step)
+        seeds = [derive_seed(self.seed, *seed_key, number) for number in range(len(episodes))]
+        requests = [Request(e.prompt_ids, seed) for e, seed in zip(episodes, seeds, strict=True)]
         if self.remote is None:
             numbered = list(enumerate(requests))
-            rows = divided(numbered, lambda part: self._written(episodes, part, sampling, count))
+            rows = divided(numbered, lambda part: self._generate(episodes, part, sampling, count))
         else:
             with naming_prompts(e.dialogue.id for e in episodes):
                 completions = self.remote.replies(requests, sampling, count, step, heldout)
@@ -119,14 +117,14 @@ class Sampler:
             for reply in episode.replies:
                 reply.refused = is_refusal(reply.text)
 
-    def _written(
+    def _generate(
         self,
         episodes: Sequence[Episode],
         part: Sequence[tuple[int, Request]],
         sampling: Sampling,
         count: int,
     ) -> list[list[Any]]:
-        """The replies to some numbered prompts by the engine; each has what a Reply is made of."""
+        """Replies by the engine to some numbered prompts, each as the fields of a Reply."""
         prompts, seeds = [one.prompt for _, one in part], [one.seed for _, one in part]
         with naming_prompts(episodes[number].dialogue.id for number, _ in part):
             completions = self.engine.generate(prompts, sampling, count, seeds)
@@ -137,8 +135,8 @@ class Sampler:
 def whole(
     policy: Policy, critic: Critic | None, sampler: Sampler
 ) -> Iterator[tuple[Policy, Critic | None, Sampler]]:
-    """The three with all weights of what learns in this process, to sample and to read with. A process that is alone
-    always has them."""
+    """The three with all trained weights gathered in this process, for sampling and reading. A single process always
+    has them."""
     with policy.whole() as acting, critic.whole() if critic else nullcontext() as valuing:
         yield acting, valuing, sampler.of(acting, valuing)
 
@@ -149,8 +147,8 @@ def _engine(policy: Policy, critic: Critic | None, slots: int) -> Engine:
 
 
 def _read_anew(policy: Policy, critic: Critic | None, episodes: Sequence[Episode]) -> None:
-    """Put training's own log-probabilities into replies that a server wrote, beside the server's, and the values of a
-    critic on the policy's trunk, if there is one."""
+    """Fill in training's own log-probabilities of a server's replies, beside the server's, and the values of a critic
+    on the policy's trunk, if there is one."""
 
     def read(batch: Batch, members: Sequence[Episode]) -> Tensor:
         hidden_ND = policy.states(policy.model, batch, members)

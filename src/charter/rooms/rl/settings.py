@@ -25,24 +25,25 @@ ROLES = {
     "heldout_prompts": Role(kind="dialogues", many=True, required=False),
     "heldout_harmless": Role(kind="dialogues", many=True, required=False),
 }
-STEADY_ROUNDS = 4  # of replies, over which the KL coefficient adapts where no horizon is set
+# rounds of replies over which the KL coefficient adapts if no horizon is set
+STEADY_ROUNDS = 4
 
 
 class Server(Frozen):
-    """A server that writes the replies, vLLM or `charter serve`: it is given the policy's weights before each round."""
+    """A server that writes the replies, vLLM or `charter serve`. It gets the policy's weights before each round."""
 
     url: str = Field(description="where the server is, such as http://127.0.0.1:8000")
     model: str = Field(
-        "policy", min_length=1, description="what the server calls the model that it started with"
+        "policy", min_length=1, description="the server's name of the model that it started with"
     )
     weights: Literal["reload", "lora"] = Field(
         "reload", description="whole weights into the server's model, or (with lora) an adapter beside it"
     )
     folder: str = Field(
         "",
-        description="where weights are written for it, on a disk that both see; empty: the step's own state",
+        description="folder for the weights, on a disk that both see; empty: in the step's own state",
     )
-    there: str = Field("", description="the same folder as the server's machine names it; empty: alike")
+    there: str = Field("", description="path of that folder on the server's machine; empty: the same")
     untied: bool = Field(
         False, description="write a tied head as a tensor of its own: vLLM on a CPU reloads no tied one"
     )
@@ -52,10 +53,10 @@ class Server(Frozen):
         description="mean gap of log-probabilities, nats a token, up to which its replies are the policy's",
     )
     beyond: Literal["refuse", "correct"] = Field(
-        "refuse", description="beyond it the round is refused, or its tokens are weighted by importance"
+        "refuse", description="beyond it, refuse the round, or correct by importance weights of its tokens"
     )
-    truncate: float = Field(2.0, ge=1, description="most weight of a token where they are")
-    away: float = Field(600.0, ge=0, description="seconds that a server which can't be reached is waited for")
+    truncate: float = Field(2.0, ge=1, description="largest importance weight of a token")
+    away: float = Field(600.0, ge=0, description="seconds to wait for an unreachable server")
 
     @field_validator("url")
     @classmethod
@@ -63,7 +64,7 @@ class Server(Frozen):
         place = urlsplit(value)
         if place.scheme not in ("http", "https") or not place.hostname or place.fragment or place.password:
             raise ValueError(
-                f"{value} is no address of a server; write http://HOST:PORT, a key goes into OPENAI_API_KEY"
+                f"{value} is no address of a server; write http://HOST:PORT, and set a key as OPENAI_API_KEY"
             )
         return value.rstrip("/")
 
@@ -80,10 +81,10 @@ class Rollout(Frozen):
     missing_end: float = Field(
         0.0,
         ge=0,
-        description="taken off the (whitened) score of a reply cut at max_tokens, as reward.rules.cut",
+        description="penalty on the (whitened) score of a reply cut at max_tokens, like reward.rules.cut",
     )
     sampler: Server | None = Field(
-        None, description="a server that writes the replies; none: this process does"
+        None, description="a server that writes the replies; null: this process does"
     )
 
 
@@ -93,7 +94,7 @@ class Kl(Frozen):
     coefficient: float = Field(0.05, ge=0, description="lambda; the paper's 0.001 fits its own score scale")
     form: Literal["token", "sequence"] | None = Field(
         None,
-        description="charge KL where it arises or at the end; none: token with a critic, sequence without",
+        description="charge KL at each token or at the end; null: token with a critic, sequence without",
     )
     adaptive_target: float = Field(
         0.0, ge=0, description="nats a reply to steer towards; 0 keeps lambda fixed"
@@ -114,7 +115,7 @@ class Value(Frozen):
     """The critic, and how advantages are estimated with it."""
 
     trunk: Literal["shared", "own"] = Field(
-        "shared", description="shared costs nothing, own learns on its own"
+        "shared", description="shared adds no cost, own is trained separately"
     )
     coefficient: float = Field(0.1, ge=0, description="weight of the value loss")
     clip: float = Field(0.2, ge=0, description="clip range around the old value; 0: free")
@@ -128,18 +129,16 @@ class Value(Frozen):
 
 
 class Keep(Frozen):
-    """Which round's policy is the product. A check ranks by bounds first, then by held-out reward."""
+    """Which round's policy is the product. Checks rank by bounds first, then by held-out reward."""
 
-    round: Literal["last", "best"] = Field("last", description="the policy that comes out")
-    every: int = Field(
-        4, ge=1, description="rounds between checks, each of what came since the one before it"
-    )
+    round: Literal["last", "best"] = Field("last", description="the policy that is the product")
+    every: int = Field(4, ge=1, description="rounds between checks")
     most_refusal: float = Field(
         1.0, ge=0, le=1, description="bound of the share of harmless prompts that are refused"
     )
     most_cut: float = Field(1.0, ge=0, le=1, description="bound of the share of replies cut at max_tokens")
     patience: int = Field(
-        0, ge=0, description="end training after so many checks without improvement; 0: never"
+        0, ge=0, description="end training after this many checks without improvement; 0: never"
     )
 
     @model_validator(mode="after")
@@ -152,7 +151,7 @@ class Keep(Frozen):
 
 
 class Updates(Moved):
-    """How many rounds and optimizer steps there are, and how large."""
+    """Number and size of rounds and optimizer steps."""
 
     steps: int = Field(8, ge=1, description="rollout-and-update rounds")
     epochs: int = Field(1, ge=1, description="passes over each round's replies")
@@ -167,13 +166,13 @@ class Settings(Updates):
     """Policy gradients against preference models and rules, with a KL penalty to the starting policy."""
 
     baseline: Literal["critic", "others"] = Field(
-        "critic", description="what a reply is measured against: a critic, or the other replies to its prompt"
+        "critic", description="what a reply is compared with: a critic, or the other replies to its prompt"
     )
     microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
     rollout: Rollout = Field(Rollout(), description="how replies are sampled")
     kl: Kl = Field(Kl(), description="the penalty")
     value: Value = Field(Value(), description="the critic")
-    reward: Rewards = Field(Rewards(), description="what a reply earns")
+    reward: Rewards = Field(Rewards(), description="the reward of a reply")
     keep: Keep = Field(Keep(), description="which round's policy is the product")
     monitor: Monitor = Field(Monitor(), description="snapshots that show drift of the replies")
     save_every: int = Field(0, ge=0, description="rounds between resume states; 0 saves every three minutes")
@@ -185,7 +184,7 @@ class Settings(Updates):
 
     @property
     def kl_by_token(self) -> bool:
-        """Whether KL is charged where it arises."""
+        """Whether KL is charged at each token."""
         return (self.kl.form or ("token" if self.has_critic else "sequence")) == "token"
 
     @property
@@ -195,14 +194,15 @@ class Settings(Updates):
 
     @property
     def kl_reach(self) -> float:
-        """How far the adaptive lambda can move in all rounds: the logarithm of its largest factor, about."""
+        """About the logarithm of the largest factor by which the adaptive lambda can change in all rounds."""
         replies = self.rollout.prompts * self.rollout.replies
         return 0.2 * self.steps * min(1.0, replies / self.kl_horizon)
 
     @model_validator(mode="after")
     def _enough_prompts(self) -> Settings:
         prompts = self.rollout.prompts
-        if self.minibatches > prompts:  # the replies of a prompt share it and stay together
+        # the replies of a prompt share it and stay together
+        if self.minibatches > prompts:
             raise ValueError(
                 f"minibatches ({self.minibatches}) must not exceed the {prompts} prompts of a step"
             )
@@ -231,15 +231,13 @@ class Settings(Updates):
 
 
 def check(settings: Settings, roles: Filled) -> str:
-    """What is wrong with settings and the roles that are filled, taken together."""
+    """What is wrong with the settings in combination with the filled roles, or ""."""
     graders, reward = len(roles.get("reward", ())), settings.reward
     if not graders and not reward.rules.any:
         return "nothing rewards a reply: give the role reward, or a weight in reward.rules"
     if graders and reward.weights and len(reward.weights) != graders:
-        return (
-            f"reward.weights has {len(reward.weights)} numbers for {graders} reward models; give one a model"
-        )
-    sources = [label(given.name) for role in (PROMPTS, HARMLESS) for given in roles.get(role, ())]
+        return f"reward.weights has {len(reward.weights)} numbers for {graders} reward models; give one per model"
+    sources = [label(source.name) for role in (PROMPTS, HARMLESS) for source in roles.get(role, ())]
     return (
         _wrong_sources(reward, graders, sources)
         or _wrong_keep(settings, roles, graders)
@@ -251,9 +249,7 @@ def _wrong_names(names: Sequence[str], where: str, sources: Sequence[str]) -> st
     allowed = dict.fromkeys([HARMLESS, PROMPTS, *sources])
     unknown = [name for name in names if name not in allowed]
     return (
-        f"{where} names {unknown[0]}, which no prompts are of; allowed: {', '.join(allowed)}"
-        if unknown
-        else ""
+        f"{where} names {unknown[0]}, which no prompts have; allowed: {', '.join(allowed)}" if unknown else ""
     )
 
 
@@ -261,7 +257,7 @@ def _wrong_sources(reward: Rewards, graders: int, sources: Sequence[str]) -> str
     for name, numbers in reward.sources.items():
         wrong = [number for number in numbers if number >= graders]
         if wrong:
-            return f"reward.sources {name} names model {wrong[0]}, and the {graders} of reward count from 0"
+            return f"reward.sources {name} names model {wrong[0]}, but the {graders} of reward count from 0"
         if not numbers or (reward.weights and not sum(reward.weights[number] for number in set(numbers))):
             return f"reward.sources {name} leaves no model that counts; name one with a weight above 0"
     if reward.weights and not sum(reward.weights):
@@ -273,7 +269,7 @@ def _wrong_keep(settings: Settings, roles: Filled, graders: int) -> str:
     checked = [role for role in ("heldout_prompts", "heldout_harmless") if roles.get(role)]
     if settings.keep.round == "last":
         return (
-            f"{checked[0]} are read by checks alone: set keep.round to best, or leave them out"
+            f"{checked[0]} are read only by checks: set keep.round to best, or leave them out"
             if checked
             else ""
         )
@@ -282,33 +278,35 @@ def _wrong_keep(settings: Settings, roles: Filled, graders: int) -> str:
             "keep.round best ranks by held-out reward or by rules: give heldout_reward, or set reward.rules"
         )
     if checked == ["heldout_harmless"]:
-        return "heldout_harmless stands beside heldout_prompts: give these too"
+        return "heldout_harmless needs heldout_prompts: give these too"
     return ""
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time of sampling (300 tokens/s at 135M on two cores), of learning, and of four models that read each reply, at a
-    third of what learning takes; one round more measures what came out."""
+    third of learning's; one more round measures the product."""
     parameters = sizes.parameters.get("policy")
     if not parameters:
         return Estimate()
     scale = sizes.speed(parameters)
     replies = settings.rollout.prompts * settings.rollout.replies
-    if settings.keep.round == "best":  # a check writes a reply to each held-out prompt
+    # a check writes a reply to each held-out prompt
+    if settings.keep.round == "best":
         checked = sizes.rows.get("heldout_prompts", 0) + sizes.rows.get("heldout_harmless", 0)
         replies += checked // settings.keep.every
-    sampled = replies * settings.rollout.max_tokens
-    here = 0 if settings.rollout.sampler else sampled  # how fast a server writes is not known
-    learned = (replies * 40 + sampled) * (
+    sampled_tokens = replies * settings.rollout.max_tokens
+    # how fast a server writes is not known
+    local_tokens = 0 if settings.rollout.sampler else sampled_tokens
+    learnt_tokens = (replies * 40 + sampled_tokens) * (
         settings.epochs * sizes.training_share(settings.frozen_layers) + 4 / 3
     )
-    seconds = (settings.steps + 1) * (here / (300 * scale) + learned / (210 * scale))
+    seconds = (settings.steps + 1) * (local_tokens / (300 * scale) + learnt_tokens / (210 * scale))
     copies = 4 if settings.lora else 16
-    kept = (3 if settings.rollout.sampler else 0) + (2 if settings.keep.round == "best" else 0)
+    checkpoints = (3 if settings.rollout.sampler else 0) + (2 if settings.keep.round == "best" else 0)
     return Estimate(
         minutes=seconds / 60,
         memory_gib=(parameters * (copies + 4 + 8) + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
-        disk_gib=4 * parameters * (1 + kept) / 2**30,
+        disk_gib=4 * parameters * (1 + checkpoints) / 2**30,
     )
 
 

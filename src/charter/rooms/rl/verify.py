@@ -1,4 +1,4 @@
-"""What the rl room counts and says of its snapshots, worked out again from the rows and replies that it keeps."""
+"""Recomputes what the rl room records of its snapshots from the rows and replies that it keeps."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ COUNTS: tuple[Count, ...] = (
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    """One line for each written value that doesn't follow from the kept rows."""
     yield from recounted(folder, manifest, COUNTS, (DRIFT,))
     yield from drift_problems(folder, manifest)
 
 
 def drift_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing in drift.jsonl that doesn't follow from the replies kept, and for each of their marks that
-    doesn't follow from its text."""
+    """One line for each value in drift.jsonl that doesn't follow from the kept replies, and for each mark that doesn't
+    follow from its reply's text."""
     if not (folder / DRIFT).exists():
         return
-    told = read_objects(folder / DRIFT)
-    if any((row["version"], row["detectors"]) != (VERSION, training_digest()) for row in told):
+    rows = read_objects(folder / DRIFT)
+    if any((row["version"], row["detectors"]) != (VERSION, training_digest()) for row in rows):
         yield (
             f"{DRIFT} was made by other detectors or another version of the measures; verify it with the charter that "
             "made it"
@@ -43,15 +43,15 @@ def drift_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         DRIFT, replies, lambda row: {name: detect(row["reply"]) for name, detect in MARKS.items()}
     )
     parts = list(snapshots(replies))
-    if len(parts) != len(told):
-        yield f"{DRIFT} has {len(told)} snapshots; the kept replies are of {len(parts)}"
+    if len(parts) != len(rows):
+        yield f"{DRIFT} has {len(rows)} snapshots; the kept replies are of {len(parts)}"
         return
     monitor: Any = manifest.resolved["monitor"]
     level = float(monitor["level"])
-    for row, part in zip(told, parts, strict=True):
-        made: dict[str, Any] = snapshot_row(parts[0], part, level)
-        wrong = [key for key, value in made.items() if not same_values(row.get(key), value)]
+    for row, part in zip(rows, parts, strict=True):
+        recomputed: dict[str, Any] = snapshot_row(parts[0], part, level)
+        wrong = [key for key, value in recomputed.items() if not same_values(row.get(key), value)]
         if wrong:
             key = wrong[0]
-            yield f"{DRIFT}: {key} of snapshot {row['snapshot']} is {row.get(key)}; its replies give {made[key]}"
+            yield f"{DRIFT}: {key} of snapshot {row['snapshot']} is {row.get(key)}; its replies give {recomputed[key]}"
             return

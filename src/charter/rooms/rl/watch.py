@@ -1,4 +1,4 @@
-"""What a round looked like: reward by source, KL, entropy, length, and the signs of over-optimisation."""
+"""The log row of a round: reward by source, KL, entropy, length, and signs of over-optimisation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from charter.rooms.rl.remote import gap_of
 from charter.rooms.rl.rollout import all_replies
 from charter.rooms.rl.settings import Settings
 
-LEAST_REACH = 0.7  # of the logarithm of a coefficient: a factor of two
+# of the logarithm of a coefficient: a factor of two
+LEAST_REACH = 0.7
 FINAL = (
     "sampling_gap",
     "reward",
@@ -32,8 +33,8 @@ FINAL = (
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
 
 
 def watch(
@@ -41,8 +42,8 @@ def watch(
 ) -> dict[str, Any]:
     """One log line. KL is in nats a reply; entropy in nats a token; rates are shares of the round's replies.
 
-    Reward and refusals also stand by source of the prompts: refusals that rise on unsafe prompts are learnt, those
-    that rise on harmless ones too are collapse. Several reward models also stand each by its name.
+    Reward and refusals are also given by source of the prompts: rising refusals on unsafe prompts are learnt, on
+    harmless ones too they are collapse. Several reward models are also given each by name.
     """
     episodes = targets.episodes
     replies = all_replies(episodes)
@@ -68,17 +69,17 @@ def watch(
             row[f"reward_by_{name}"] = _mean([r.scores.get(number) for r in replies])
     if settings.reward.rules.any:
         row["rules"] = _mean([r.rules for r in replies])
-    for source in dict.fromkeys(e.asked.source for e in episodes):
-        own = [r for e in episodes if e.asked.source == source for r in e.replies]
+    for source in dict.fromkeys(e.prompt.source for e in episodes):
+        own = [r for e in episodes if e.prompt.source == source for r in e.replies]
         row[f"reward_of_{source}"] = _mean([r.score for r in own])
         row[f"refusal_of_{source}"] = _mean([r.refused for r in own])
-    if harmless := [r.refused for e in episodes if e.asked.harmless for r in e.replies]:
+    if harmless := [r.refused for e in episodes if e.prompt.harmless for r in e.replies]:
         row["refused_harmless"] = _mean(harmless)
     return row | figures
 
 
 def note_kl_reach(settings: Settings, out: Workspace) -> None:
-    """Says so where the adaptive lambda can't even double or halve in the rounds that there are."""
+    """Note if the adaptive lambda can't even double or halve in all rounds."""
     target, reach = settings.kl.adaptive_target, settings.kl_reach
     if target and reach < LEAST_REACH:
         out.note(
@@ -88,8 +89,8 @@ def note_kl_reach(settings: Settings, out: Workspace) -> None:
 
 
 def final_metrics(out: Workspace, counts: dict[str, int]) -> None:
-    """Figures of the policy that comes out, or of the last update, and counts: whether training ended early, and which
-    round was kept."""
+    """Record figures of the product or of the last update, and counts: whether training ended early, and which round
+    was kept."""
     for name in FINAL:
         value = last_logged(out.path, name)
         if value is not None:
@@ -99,6 +100,6 @@ def final_metrics(out: Workspace, counts: dict[str, int]) -> None:
 
 
 def names_of(sources: Sequence[str]) -> list[str]:
-    """Short names of reward models, by their numbers where two would share one."""
+    """Short names of reward models; their indices if two would share a name."""
     names = [label(source) for source in sources]
     return names if len(set(names)) == len(names) else [str(number) for number in range(len(names))]

@@ -1,4 +1,4 @@
-"""What each pretrained model says of itself: size, text, compute, and its loss on every held-out document."""
+"""What each pretrained model records: size, text, compute, and its loss on every held-out document."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.scaling import LEAST_SIZES, Ladder
 from charter.ground.settings.roles import Given
-from charter.rooms.scaling.settings import differing
+from charter.rooms.scaling.settings import find_difference
 
-# what the manifest calls the weights that every token is multiplied with, the tokens learnt from, and the FLOPs
+# manifest names of the weights that multiply every token, of the tokens learnt, and of the FLOPs
 COUNTS = {"parameters": "weights", "tokens": "tokens_learnt", "compute": "compute"}
 CONFIG = "config.json"
-TEXT = "samples/text.jsonl"  # a held-out document a row: id, nats, bytes
+# one row per held-out document: id, nats, bytes
+TEXT = "samples/text.jsonl"
 Row = dict[str, Any]
 
 
 def rows_of(models: Sequence[Input]) -> list[Row]:
-    """A row for each model and document. Raises CharterError for models that no law can be fitted to: with under three
-    sizes, without the counts or rows that the pretrain room keeps, or measured on different documents or windows."""
+    """One row for each model and document. Raises CharterError if no law can be fitted: with fewer than three sizes,
+    without the counts or rows of the pretrain room, or with different documents or windows."""
     used = Counter(model.name for model in models)
-    found: list[Row] = []
+    ladder_rows: list[Row] = []
     documents: dict[str, dict[str, int]] = {}
     for model in models:
         name = f"{model.name}@{model.id[:8]}" if used[model.name] > 1 else model.name
         rows = _rows(model, name)
         documents[name] = {row["id"]: row["bytes"] for row in rows}
-        found += rows
+        ladder_rows += rows
     first, *others = documents
-    if differing := next((name for name in others if documents[name] != documents[first]), None):
+    if other := next((name for name in others if documents[name] != documents[first]), None):
         raise CharterError(
-            f"{first} and {differing} were measured on different held-out documents; pretrain both from one corpus and "
+            f"{first} and {other} were measured on different held-out documents; pretrain both from one corpus and "
             "with the same `heldout`"
         )
     _check_windows(models)
-    _check_spread(Ladder.of(found))
-    return found
+    _check_spread(Ladder.of(ladder_rows))
+    return ladder_rows
 
 
 def _rows(model: Input, name: str) -> list[Row]:
@@ -51,7 +52,7 @@ def _rows(model: Input, name: str) -> list[Row]:
     manifest = read_manifest(model.folder)
     if manifest.inputs.get("policy"):
         raise CharterError(
-            f"{model.name} went on from another model, whose text and compute it doesn't count; give models that "
+            f"{model.name} continued another model, whose text and compute it doesn't count; give models that "
             "pretrain made from nothing"
         )
     metrics = {metric.name: metric.value for metric in manifest.metrics}
@@ -69,7 +70,9 @@ def _rows(model: Input, name: str) -> list[Row]:
 def _check_windows(models: Sequence[Input]) -> None:
     configs = [read_object(model.folder / CONFIG) for model in models]
     windows = [config.get("max_position_embeddings") for config in configs]
-    if wrong := differing([Given(model.name, window) for model, window in zip(models, windows, strict=True)]):
+    if wrong := find_difference(
+        [Given(model.name, window) for model, window in zip(models, windows, strict=True)]
+    ):
         raise CharterError(wrong)
 
 

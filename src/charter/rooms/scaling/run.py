@@ -2,7 +2,7 @@
 
     L(C) = E + (C0 / C)^a        (Kaplan et al. 2020; with a floor and fitted to log L as in Hoffmann et al. 2022)
 
-Every number is taken from the kept rows by `measure.metrics`.
+`measure.metrics` computes every number from the kept rows.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         bar.advance()
         record(out, OF_SCALING)
         bar.advance()
-        shown = prepare_figure(rows)
-        svg = inline(scaling_figure(shown), "scaling", "Loss against compute", settings.stage)
+        figure = prepare_figure(rows)
+        svg = inline(scaling_figure(figure), "scaling", "Loss against compute", settings.stage)
         out.write_text("scaling.svg", standalone(svg))
-        out.write_json("report.json", _report(settings, rows, shown))
+        out.write_json("report.json", _report(settings, rows, figure))
         bar.advance()
     counts = {
         "models": len(models),
@@ -42,15 +42,15 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.counts(counts)
 
 
-def _report(settings: Settings, rows: list[Row], shown: FigureData) -> dict[str, Any]:
-    """What was fitted: each law by its numbers, and each model with its measured loss and that of L(C)."""
-    found = laws(rows)
-    of_compute = found["compute"]
+def _report(settings: Settings, rows: list[Row], figure: FigureData) -> dict[str, Any]:
+    """The fit: the numbers of each law, and each model with its measured loss and that of L(C)."""
+    fits = laws(rows)
+    of_compute = fits["compute"]
     return {
         "stage": settings.stage,
         "laws": {
             name: {"floor": float(law.floor[0]), "coefficients": law.coefficients, "exponents": law.slopes}
-            for name, law in found.items()
+            for name, law in fits.items()
         },
         "models": [
             {
@@ -63,6 +63,6 @@ def _report(settings: Settings, rows: list[Row], shown: FigureData) -> dict[str,
                 "high": loss.high,
                 "fitted": float(of_compute.at(math.log(model.compute))[0]),
             }
-            for model, (_, _, loss) in zip(Ladder.of(rows).models, shown.models, strict=True)
+            for model, (_, _, loss) in zip(Ladder.of(rows).models, figure.models, strict=True)
         ],
     }

@@ -18,24 +18,24 @@ ROLES = {"models": Role(kind="checkpoint", variant="policy", many=True)}
 class Settings(Frozen):
     """The law by which held-out loss falls with compute, fitted to at least three sizes of one pretraining recipe."""
 
-    stage: str = Field("ladder", description="what the report and the drawing call these models")
+    stage: str = Field("ladder", description="name of these models in the report and the drawing")
 
 
 def check(settings: Settings, roles: Filled) -> str:
-    """Why no law can be fitted to these models, as far as a plan can tell, or ""."""
+    """Why no law can be fitted to these models, as known at planning, or ""."""
     models = roles.get("models", ())
     if len(models) < LEAST_SIZES:
         return f"a law of three numbers needs at least {LEAST_SIZES} sizes, and `models` names {len(models)}"
-    return differing(models)
+    return find_difference(models)
 
 
-def differing(models: Sequence[Given]) -> str:
-    """Which models were not measured in pieces of one window, or "": far context lowers loss."""
+def find_difference(models: Sequence[Given]) -> str:
+    """Which models were measured with different windows, or ""; a longer context lowers loss."""
     first, *others = [model for model in models if model.context is not None] or [Given("")]
     for model in others:
         if model.context != first.context:
             return (
-                f"{first.name} reads {first.context} tokens at once and {model.name} {model.context}, so that their "
+                f"{first.name} reads {first.context} tokens at once and {model.name} {model.context}, so their "
                 "losses differ by more than their size; pretrain all with one `sizing.context`"
             )
     return ""

@@ -1,4 +1,4 @@
-"""What the scaling room counts and takes from its models, worked out again."""
+"""Recomputes what the scaling room counts and takes from its models."""
 
 from __future__ import annotations
 
@@ -23,26 +23,28 @@ COUNTS: tuple[Count, ...] = (
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    """One line for each written value that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_SCALING)
     yield from recounted(folder, manifest, COUNTS, (LADDER,))
     yield from _ladder_problems(folder, manifest)
 
 
 def _ladder_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Rows of a ladder must hold the losses that its models keep, and the counts of their manifests."""
+    """A line if the rows of the ladder differ from its models' kept losses and counts."""
     path = folder / "samples" / SCALING
     if not path.exists():
         return
-    kept: list[tuple[Any, ...]] = []
+    model_rows: list[tuple[Any, ...]] = []
     for parent in manifest.parents:
-        found, place = find_parent(run_of(folder), parent)
-        values = {metric.name: metric.value for metric in found.metrics}
+        parent_manifest, place = find_parent(run_of(folder), parent)
+        values = {metric.name: metric.value for metric in parent_manifest.metrics}
         counts = tuple(values.get(name) for name in ("weights", "tokens_learnt", "compute"))
-        kept += [(*counts, r["id"], r["nats"], r["bytes"]) for r in read_objects(place / "samples" / TEXT)]
-    told = [
+        model_rows += [
+            (*counts, r["id"], r["nats"], r["bytes"]) for r in read_objects(place / "samples" / TEXT)
+        ]
+    ladder_rows = [
         (r["parameters"], r["tokens"], r["compute"], r["id"], r["nats"], r["bytes"])
         for r in read_objects(path)
     ]
-    if told != kept:
-        yield f"samples/{SCALING} does not hold what the models that it is of keep of themselves"
+    if ladder_rows != model_rows:
+        yield f"samples/{SCALING} differs from the losses and counts that its models keep"

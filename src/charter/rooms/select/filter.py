@@ -1,4 +1,4 @@
-"""Which replies may be taken, by their text alone: whole, long enough, no loop, a refusal or an answer as is asked."""
+"""Which replies may be chosen, by text alone: whole, long enough, no loop, a refusal or an answer as required."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _LIST_MARK = re.compile(r"(?:^|\n)[ \t]*\(?\d{1,3}\.$")
 _NUMBER = re.compile(r"\d\.$")
 
 
-def fault(filters: Filters, asked: str, text: str, cut: bool) -> str | None:
-    """Why a reply to a prompt of the role `asked` is dropped, or None; `cut`: it ends at the token limit."""
+def fault(filters: Filters, role: str, text: str, cut: bool) -> str | None:
+    """Why a reply to a prompt of a role is dropped, or None; `cut`: it ends at the token limit."""
     if cut and filters.cut != "keep":
         return "cut"
     if len(text.split()) < filters.words:
         return "short"
     if is_loop(text):
         return "loop"
-    if asked == "harmless" and filters.no_refusal and is_refusal(text):
+    if role == "harmless" and filters.no_refusal and is_refusal(text):
         return "refusal"
-    if asked == "prompts" and filters.refusal == "require" and not is_refusal(text):
+    if role == "prompts" and filters.refusal == "require" and not is_refusal(text):
         return "answer"
     return None
 
 
 def whole_sentences(text: str) -> str:
-    """The text up to the end of its last whole sentence; empty where there is none.
+    """The text up to the end of its last whole sentence; empty if there is none.
 
-    The full stop of a short form or of a list's number ends no sentence, nor does one behind a digit at the very end:
-    what was cut off may be its decimals.
+    The full stop of an abbreviation or of a list number ends no sentence, nor does one after a digit at the very
+    end: the cut may have removed decimals.
 
     >>> whole_sentences("Mix it well. Then bake it for 3.")
     'Mix it well.'

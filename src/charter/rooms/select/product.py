@@ -16,18 +16,18 @@ from charter.ground.text.dialogue import Dialogue, assistant
 from charter.ground.text.records import dialogue_row
 from charter.rooms.select.choice import Choice, kl_bound, rank_of
 from charter.rooms.select.grading import Grades
-from charter.rooms.select.replies import ASKED, Asked
+from charter.rooms.select.replies import PROMPT_ROLES, Pool
 from charter.rooms.select.settings import Settings
 
 Row = dict[str, Any]
-Judged = tuple[Asked, Grades | None, Choice]
+Judged = tuple[Pool, Grades | None, Choice]
 
 
 def write(settings: Settings, judged: Sequence[Judged], elsewhere: int, out: Workspace) -> None:
-    """Writes dialogues.jsonl, both files of samples and counts.json. Raises CharterError below `keep_at_least`."""
+    """Write dialogues.jsonl, both sample files and counts.json. Raises CharterError below `keep_at_least`."""
     replies = [row for entry in judged for row in _replies(*entry)]
-    selected = [_selected(settings, *entry) for entry in judged]
-    counts = counted(replies, selected)
+    selected = [_selection_row(settings, *entry) for entry in judged]
+    counts = count_replies(replies, selected)
     _check(settings, counts, selected)
     if settings.k and settings.keep == 1 and replies and replies[0]["score"] is not None:
         counts["kl_bound"] = kl_bound(settings)
@@ -40,9 +40,9 @@ def write(settings: Settings, judged: Sequence[Judged], elsewhere: int, out: Wor
     record(out, OF_SELECTION)
 
 
-def counted(replies: Sequence[Row], selected: Sequence[Row]) -> dict[str, float]:
-    """What became of the replies, in all and by origin: counts by reason, and the shares that pass and are kept."""
-    counts: dict[str, float] = {role: sum(row["asked"] == role for row in selected) for role in ASKED}
+def count_replies(replies: Sequence[Row], selected: Sequence[Row]) -> dict[str, float]:
+    """Counts of replies by reason, and the shares that pass and are kept, in total and by origin."""
+    counts: dict[str, float] = {role: sum(row["asked"] == role for row in selected) for role in PROMPT_ROLES}
     counts |= _of(replies, "")
     for origin in ORIGINS:
         if rows := [row for row in replies if row["origin"] == origin]:
@@ -52,10 +52,10 @@ def counted(replies: Sequence[Row], selected: Sequence[Row]) -> dict[str, float]
 
 def _of(rows: Sequence[Row], start: str) -> dict[str, float]:
     why = Counter(row["dropped"] for row in rows)
-    kept = sum(row["kept"] for row in rows)
-    counts = {"replies": len(rows), "passed": why[None], "kept": kept}
+    kept_count = sum(row["kept"] for row in rows)
+    counts = {"replies": len(rows), "passed": why[None], "kept": kept_count}
     counts |= {f"dropped_{reason}": why[reason] for reason in REASONS}
-    shares = {"passed_share": why[None] / max(1, len(rows)), "kept_share": kept / max(1, len(rows))}
+    shares = {"passed_share": why[None] / max(1, len(rows)), "kept_share": kept_count / max(1, len(rows))}
     return {f"{start}{name}": value for name, value in (counts | shares).items()}
 
 
@@ -70,13 +70,13 @@ def _check(settings: Settings, counts: dict[str, float], selected: Sequence[Row]
         )
 
 
-def _replies(one: Asked, grades: Grades | None, choice: Choice) -> Iterator[Row]:
-    """One row a reply, with all that was decided about it."""
-    for place, reply in enumerate(one.replies):
+def _replies(pool: Pool, grades: Grades | None, choice: Choice) -> Iterator[Row]:
+    """One row per reply, with its grades and the decision."""
+    for place, reply in enumerate(pool.replies):
         yield {
-            "id": one.prompt.id,
+            "id": pool.prompt.id,
             "name": reply.name,
-            "asked": one.role,
+            "asked": pool.role,
             "origin": reply.origin,
             "source": reply.source,
             "reply": reply.text,
@@ -92,24 +92,24 @@ def _replies(one: Asked, grades: Grades | None, choice: Choice) -> Iterator[Row]
         }
 
 
-def _selected(settings: Settings, one: Asked, grades: Grades | None, choice: Choice) -> Row:
-    """One row a prompt: what its replies score, and what the first one that is kept scores among them."""
+def _selection_row(settings: Settings, pool: Pool, grades: Grades | None, choice: Choice) -> Row:
+    """One row per prompt: scores of its replies, and the standing of the first kept one."""
     row: Row = {
-        "id": one.prompt.id,
-        "topic": one.prompt.topic,
-        "asked": one.role,
+        "id": pool.prompt.id,
+        "topic": pool.prompt.topic,
+        "asked": pool.role,
         "k": settings.k,
-        "replies": len(one.replies),
+        "replies": len(pool.replies),
         "passed": sum(why is None for why in choice.dropped),
         "kept": len(choice.kept),
         "served": bool(choice.kept),
-        "taken": one.replies[choice.kept[0]].name if choice.kept else None,
+        "taken": pool.replies[choice.kept[0]].name if choice.kept else None,
     }
     return row | _standing(grades, choice)
 
 
 def _standing(grades: Grades | None, choice: Choice) -> Row:
-    """Scores of a prompt in standard deviations over the run; None where there is nothing to tell."""
+    """Scores of a prompt in standard deviations over the run; None without scores."""
     names = ("best", "mean", "spread", "fixed", "score", "rank", "gain")
     if grades is None or not grades.scores:
         return dict.fromkeys(names)
@@ -118,15 +118,15 @@ def _standing(grades: Grades | None, choice: Choice) -> Row:
     score = None if first is None else grades.scores[first]
     rank = None if first is None else rank_of(grades.scores, first)
     gain = None if score is None else score - mean
-    found = (max(grades.scores), mean, pstdev(grades.scores), grades.fixed, score, rank, gain)
-    return dict(zip(names, found, strict=True))
+    values = (max(grades.scores), mean, pstdev(grades.scores), grades.fixed, score, rank, gain)
+    return dict(zip(names, values, strict=True))
 
 
-def _dialogues(one: Asked, grades: Grades | None, choice: Choice) -> Iterator[Dialogue]:
-    """The kept replies behind their prompt; the reply alone is learnt."""
+def _dialogues(pool: Pool, grades: Grades | None, choice: Choice) -> Iterator[Dialogue]:
+    """The kept replies after their prompt; only the reply is learnt."""
     for place in choice.kept:
-        reply = one.replies[place]
-        meta: Row = {**reply.meta, "asked": one.role}
+        reply = pool.replies[place]
+        meta: Row = {**reply.meta, "asked": pool.role}
         for name in ("cut", "shortened"):
             meta.pop(name, None)
             if getattr(reply, name):
@@ -134,10 +134,10 @@ def _dialogues(one: Asked, grades: Grades | None, choice: Choice) -> Iterator[Di
         if grades is not None:
             meta |= {"score": grades.scores[place], "rank": rank_of(grades.scores, place)}
         yield Dialogue(
-            f"{one.prompt.id}-{reply.name}",
-            (*one.prompt.messages, assistant(reply.text)),
-            one.prompt.topic,
+            f"{pool.prompt.id}-{reply.name}",
+            (*pool.prompt.messages, assistant(reply.text)),
+            pool.prompt.topic,
             reply.source,
             meta=meta,
-            learn_from=len(one.prompt.messages),
+            learn_from=len(pool.prompt.messages),
         )

@@ -21,13 +21,13 @@ from charter.ground.text.records import check_distinct, read_dialogues, read_pro
 from charter.rooms.select.filter import whole_sentences
 from charter.rooms.select.settings import Settings
 
-ASKED = ("prompts", "harmless")
+PROMPT_ROLES = ("prompts", "harmless")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply to a prompt. `name` tells it from the prompt's others; `cut`: it ends at the token limit; `shortened`:
-    it did, and ends with its last whole sentence now."""
+    """One reply to a prompt. `name` is unique within the prompt; `cut`: it ends at the token limit; `shortened`: it was
+    cut, and now ends with its last whole sentence."""
 
     name: str
     origin: str
@@ -39,8 +39,8 @@ class Reply:
 
 
 @dataclass(slots=True)
-class Asked:
-    """A prompt, the role that it came in, its replies (samples, then the start's, then candidates), and its drafts."""
+class Pool:
+    """A prompt, its role, its replies (samples, then the start's, then candidates), and its drafts."""
 
     prompt: Dialogue
     role: str
@@ -48,66 +48,68 @@ class Asked:
     drafts: list[str] = field(default_factory=list)
 
 
-def read_asked(settings: Settings, inputs: Inputs) -> list[Asked]:
-    """The prompts of both roles, without replies. Raises CharterError where one stands in both."""
-    asked: list[Asked] = []
-    for role in ASKED:
+def read_pools(settings: Settings, inputs: Inputs) -> list[Pool]:
+    """The prompts of both roles, without replies. Raises CharterError if a prompt is in both."""
+    pools: list[Pool] = []
+    for role in PROMPT_ROLES:
         folders = [source.folder for source in inputs.many(role)]
-        asked += [Asked(d, role) for d in read_prompts(folders, settings.limit, settings.draw_seed)]
-    check_distinct("prompts and harmless together", (one.prompt.id for one in asked))
-    first: dict[str, Asked] = {}
-    for one in asked:
-        other = first.setdefault(_key(one.prompt.messages), one)
-        if other.role != one.role:
+        pools += [Pool(d, role) for d in read_prompts(folders, settings.limit, settings.draw_seed)]
+    check_distinct("prompts and harmless together", (pool.prompt.id for pool in pools))
+    first: dict[str, Pool] = {}
+    for pool in pools:
+        other = first.setdefault(_key(pool.prompt.messages), pool)
+        if other.role != pool.role:
             raise CharterError(
-                f"prompt {other.prompt.id} of {other.role} and prompt {one.prompt.id} of {one.role} are one and the "
+                f"prompt {other.prompt.id} of {other.role} and prompt {pool.prompt.id} of {pool.role} are one and the "
                 "same: it may be refused, or must be answered; leave it out of one of the two roles"
             )
-    return asked
+    return pools
 
 
-def add_samples(settings: Settings, asked: Sequence[Asked], inputs: Inputs, out: Workspace) -> None:
-    """The policy's k samples of every prompt."""
+def add_samples(settings: Settings, pools: Sequence[Pool], inputs: Inputs, out: Workspace) -> None:
+    """Add the policy's k samples to every prompt."""
     if not settings.k:
         return
-    how = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens)
-    rows = _sampled(settings, [one.prompt for one in asked], ("policy", how, settings.k), inputs, out)
-    for one, samples in zip(asked, rows, strict=True):
+    sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens)
+    rows = _sample_all(
+        settings, [pool.prompt for pool in pools], ("policy", sampling, settings.k), inputs, out
+    )
+    for pool, samples in zip(pools, rows, strict=True):
         for number, sample in enumerate(samples):
-            one.replies.append(_reply(settings, f"s{number}", "sample", "sample", sample))
+            pool.replies.append(_reply(settings, f"s{number}", "sample", "sample", sample))
 
 
-def add_starts(settings: Settings, asked: Sequence[Asked], inputs: Inputs, out: Workspace) -> None:
-    """The start's greedy reply to every prompt that must be answered, where the role is filled."""
+def add_starts(settings: Settings, pools: Sequence[Pool], inputs: Inputs, out: Workspace) -> None:
+    """Add the start's greedy reply to every prompt that must be answered, if the role is filled."""
     if inputs.optional("start") is None:
         return
-    harmless = [one for one in asked if one.role == "harmless"]
-    how = Sampling(temperature=0.0, max_tokens=settings.max_tokens)
-    rows = _sampled(settings, [one.prompt for one in harmless], ("start", how, 1), inputs, out)
-    for one, (sample,) in zip(harmless, rows, strict=True):
-        one.replies.append(_reply(settings, "start", "start", "start", sample))
+    harmless = [pool for pool in pools if pool.role == "harmless"]
+    sampling = Sampling(temperature=0.0, max_tokens=settings.max_tokens)
+    rows = _sample_all(settings, [pool.prompt for pool in harmless], ("start", sampling, 1), inputs, out)
+    for pool, (sample,) in zip(harmless, rows, strict=True):
+        pool.replies.append(_reply(settings, "start", "start", "start", sample))
 
 
-def _sampled(
+def _sample_all(
     settings: Settings,
     prompts: Sequence[Dialogue],
     how: tuple[str, Sampling, int],
     inputs: Inputs,
     out: Workspace,
 ) -> list[list[dict[str, Any]]]:
-    """Samples of all prompts by the model of a role, which leaves memory afterwards; sample k of a prompt is the same
-    however many are drawn."""
+    """Samples of all prompts by the model of a role, which leaves memory afterwards. Sample k of a prompt doesn't
+    depend on how many are drawn."""
     role, sampling, count = how
     assistant = open_assistant(inputs.one(role), out.device, precision=out.precision)
     check_prompts(assistant, prompts)
 
     def produce(part: Sequence[Dialogue], _: int) -> list[list[dict[str, Any]]]:
-        return _samples(assistant, part, sampling, count, derive_seed(out.seed, role))
+        return _sample_chunk(assistant, part, sampling, count, derive_seed(out.seed, role))
 
     return out.chunks(f"replies-{role}", prompts, settings.chunk, produce, f"replies of the {role}")
 
 
-def _samples(
+def _sample_chunk(
     assistant: Assistant, prompts: Sequence[Dialogue], sampling: Sampling, count: int, seed: int
 ) -> list[list[dict[str, Any]]]:
     with naming_prompts(d.id for d in prompts):
@@ -123,16 +125,15 @@ def _samples(
     ]
 
 
-def add_candidates(settings: Settings, asked: Sequence[Asked], inputs: Inputs) -> int:
-    """Adds the candidates to their prompts, and the drafts that these came from; returns how many answer no prompt that
-    is asked.
+def add_candidates(settings: Settings, pools: Sequence[Pool], inputs: Inputs) -> int:
+    """Add the candidates and their drafts to their prompts; returns how many candidates answer none of the prompts.
 
     Drafts are the candidates of round 0, and those of the transcripts beside a critique's revisions.
-    Raises CharterError where no candidate answers a prompt, or `above_draft` has no draft to compare with.
+    Raises CharterError if no candidate answers a prompt, or `above_draft` has no draft to compare with.
     """
-    by_prompt: dict[str, Asked] = {}
-    for one in asked:
-        by_prompt.setdefault(_key(one.prompt.messages), one)
+    by_prompt: dict[str, Pool] = {}
+    for pool in pools:
+        by_prompt.setdefault(_key(pool.prompt.messages), pool)
     counts = Counter[bool]()
     for source in inputs.many("candidates"):
         for dialogue in read_dialogues(source.folder, lessons=True):
@@ -142,34 +143,34 @@ def add_candidates(settings: Settings, asked: Sequence[Asked], inputs: Inputs) -
                     "assistant's"
                 )
             text = dialogue.messages[-1]["content"].strip()
-            answered = by_prompt.get(_key(dialogue.messages[:-1]))
-            counts[answered is not None] += 1
-            if answered is not None:
-                _add_candidate(settings, answered, dialogue, text)
+            matching_pool = by_prompt.get(_key(dialogue.messages[:-1]))
+            counts[matching_pool is not None] += 1
+            if matching_pool is not None:
+                _add_candidate(settings, matching_pool, dialogue, text)
         if (source.folder / "transcripts.jsonl").is_file():
             for transcript in read_transcripts(source.folder):
-                if (revised := by_prompt.get(_key(transcript["messages"]))) is not None:
-                    revised.drafts.append(transcript["draft"].strip())
+                if (revised_pool := by_prompt.get(_key(transcript["messages"]))) is not None:
+                    revised_pool.drafts.append(transcript["draft"].strip())
     if counts[False] and not counts[True]:
         raise CharterError(
-            f"none of {counts[False]} candidates answers a prompt that is asked; give the prompts that they answer as "
+            f"none of {counts[False]} candidates answers one of the prompts; give the prompts that they answer as "
             "prompts or harmless, with the limit and draw_seed of the step that made them"
         )
-    if settings.filters.above_draft and not any(one.drafts for one in asked):
+    if settings.filters.above_draft and not any(pool.drafts for pool in pools):
         raise CharterError(
             "above_draft: the candidates have no drafts; give a critique step, or rows with round 0 in their meta"
         )
     return counts[False]
 
 
-def _add_candidate(settings: Settings, one: Asked, dialogue: Dialogue, text: str) -> None:
-    number = sum(reply.origin == "candidate" for reply in one.replies)
+def _add_candidate(settings: Settings, pool: Pool, dialogue: Dialogue, text: str) -> None:
+    number = sum(reply.origin == "candidate" for reply in pool.replies)
     sample = {"text": text, "cut": bool(dialogue.meta.get("cut"))}
     source = dialogue.source or "candidate"
     meta = {"candidate": dialogue.id, **dialogue.meta}
-    one.replies.append(_reply(settings, f"c{number}", "candidate", source, sample, meta))
+    pool.replies.append(_reply(settings, f"c{number}", "candidate", source, sample, meta))
     if dialogue.meta.get("round") == 0:
-        one.drafts.append(text)
+        pool.drafts.append(text)
 
 
 def _reply(
@@ -180,7 +181,7 @@ def _reply(
     sample: Mapping[str, Any],
     meta: Mapping[str, Any] | None = None,
 ) -> Reply:
-    """A reply, up to its last sentence where it was cut and the settings ask for that."""
+    """A reply; if it was cut and the settings say so, up to its last whole sentence."""
     text, cut = sample["text"], sample["cut"]
     if cut and settings.filters.cut == "sentence" and (whole := whole_sentences(text)):
         return Reply(name, origin, whole, False, True, source, meta or {})

@@ -22,39 +22,45 @@ ROLES = {
 
 
 class Filters(Frozen):
-    """Which replies may be taken. Loops, repeated texts and empty replies never may."""
+    """Which replies may be chosen; never loops, repeated texts and empty replies."""
 
     cut: Literal["drop", "sentence", "keep"] = Field(
         "drop", description="replies cut at the token limit: dropped, kept up to their last sentence, or kept"
     )
     words: int = Field(1, ge=1, description="fewest words")
-    above_fixed: bool = Field(False, description="to `prompts`: above the fixed reply by the graders")
-    above_draft: bool = Field(False, description="above the drafts of its prompt, where candidates have any")
-    refusal: Literal["any", "require"] = Field("any", description="to `prompts`: any reply, or refusals only")
-    no_refusal: bool = Field(True, description="to `harmless`: no refusals")
-    keep_at_least: float = Field(0.0, ge=0, le=1, description="share of prompts that must get a reply")
+    above_fixed: bool = Field(
+        False, description="replies to `prompts` must be above the fixed reply by the graders"
+    )
+    above_draft: bool = Field(
+        False, description="replies must be above their prompt's drafts, if candidates have any"
+    )
+    refusal: Literal["any", "require"] = Field(
+        "any", description="replies to `prompts`: any, or refusals only"
+    )
+    no_refusal: bool = Field(True, description="replies to `harmless` must not refuse")
+    keep_at_least: float = Field(0.0, ge=0, le=1, description="least share of prompts that must get a reply")
 
 
 class Settings(Frozen):
-    """Best-of-k sampling: of k replies to a prompt the one that graders put first is learnt."""
+    """Best-of-k sampling: of k replies to a prompt the one that graders rank first is learnt."""
 
-    k: int = Field(8, ge=0, description="replies sampled to each prompt; 0: candidates are filtered alone")
-    temperature: float = Field(1.0, ge=0, description="of the samples; 0 is greedy")
+    k: int = Field(8, ge=0, description="replies sampled for each prompt; 0: only candidates are filtered")
+    temperature: float = Field(1.0, ge=0, description="temperature of the samples; 0 is greedy")
     max_tokens: int = Field(96, ge=1, description="longest reply")
     limit: int = Field(0, ge=0, description="most prompts of each role, drawn at random; 0 takes all")
     draw_seed: int = Field(
-        0, description="of that draw: steps of one draw_seed and limit take the same prompts"
+        0, description="seed of that draw; steps with equal draw_seed and limit take the same prompts"
     )
     choose: Literal["best", "median"] = Field(
-        "best", description="the reply with the highest score, or the one of median score"
+        "best", description="the reply with the highest score, or the one with the median score"
     )
-    keep: int = Field(1, ge=0, description="replies kept to each prompt, in that order; 0: all that pass")
+    keep: int = Field(1, ge=0, description="replies kept for each prompt, in that order; 0: all that pass")
     join: Literal["mean", "min"] = Field(
-        "mean", description="several graders: mean or least of their standardised scores"
+        "mean", description="with several graders, the mean or the least of their standardised scores"
     )
-    weights: tuple[float, ...] = Field((), description="of the graders in the mean; none: all alike")
-    filters: Filters = Field(Filters(), description="which replies may be taken")
-    chunk: int = Field(16, ge=1, description="prompts sampled or graded together and saved whole")
+    weights: tuple[float, ...] = Field((), description="weights of the graders in the mean; empty: equal")
+    filters: Filters = Field(Filters(), description="which replies may be chosen")
+    chunk: int = Field(16, ge=1, description="prompts sampled, or graded, and saved together")
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
@@ -68,29 +74,29 @@ class Settings(Frozen):
 
 
 def check(settings: Settings, roles: Filled) -> str:
-    """What is wrong with settings and the roles that are filled, taken together."""
+    """What is wrong with the settings in combination with the filled roles, or ""."""
     return _check_replies(settings, roles) or _check_graders(settings, len(roles.get("graders", ())))
 
 
 def _check_replies(settings: Settings, roles: Filled) -> str:
     filters = settings.filters
     if not {"prompts", "harmless"} & set(roles):
-        return "needs prompts: give the role prompts (may be refused) or harmless (must be answered), or both"
+        return "there are no prompts: give the role prompts (may be refused) or harmless (must be answered), or both"
     if settings.k and "policy" not in roles:
-        return f"needs the role policy (assistant) for its k: {settings.k} samples: give one, or set k: 0"
+        return f"k: {settings.k} needs the role policy (assistant) to sample from: give one, or set k: 0"
     if not settings.k and "policy" in roles:
-        return "the role policy is filled, and k: 0 samples nothing; leave the role out or raise k"
+        return "the role policy is filled, but k: 0 samples nothing; leave the role out or raise k"
     if not settings.k and not {"candidates", "start"} & set(roles):
-        return "k: 0 samples nothing, so that it needs replies that exist: the role candidates, or start"
+        return "k: 0 samples nothing, so it needs other replies: the role candidates, or start"
     if "start" in roles and "harmless" not in roles:
         return (
             "the role start answers the prompts of harmless, which isn't filled; fill it or leave start out"
         )
     if filters.above_draft and "candidates" not in roles:
-        return "above_draft needs the role candidates, whose drafts replies are compared with"
+        return "above_draft needs the role candidates, which gives the drafts to compare with"
     for name, value in (("above_fixed", filters.above_fixed), ("refusal", filters.refusal == "require")):
         if value and "prompts" not in roles:
-            return f"{name} is about the role prompts, which isn't filled; fill it or leave {name} out"
+            return f"{name} applies to the role prompts, which isn't filled; fill it or leave {name} out"
     return ""
 
 
@@ -106,27 +112,27 @@ def _check_graders(settings: Settings, graders: int) -> str:
         if value and not graders:
             return f"{name} needs scores: give preference models as the role graders, or leave it out"
     if settings.weights and len(settings.weights) != graders:
-        return f"{len(settings.weights)} weights for {graders} graders; give one a grader"
+        return f"{len(settings.weights)} weights for {graders} graders; give one per grader"
     return ""
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at 250 sampled and 700 read tokens/s of a 135M model on two cores, each grader being counted where weights
-    tell their number; rows if every prompt gets its reply."""
+    """Time at 250 sampled and 700 read tokens/s of a 135M model on two cores, each grader counted if weights give their
+    number; rows if every prompt gets its reply."""
     counts = [sizes.rows.get(role, 0) for role in ("prompts", "harmless")]
     prompts, harmless = [min(n, settings.limit) if settings.limit else n for n in counts]
-    asked = prompts + harmless
-    if not asked:
+    prompt_count = prompts + harmless
+    if not prompt_count:
         return Estimate()
     answering = sizes.model("policy", "start")
     grading = sizes.parameters.get("graders", 0)
-    sampled = settings.k * asked + harmless * ("start" in sizes.parameters)
-    replies = sampled + sizes.rows.get("candidates", 0)
-    seconds = 0.8 * settings.max_tokens * sampled / (250 * sizes.speed(answering))
+    sample_count = settings.k * prompt_count + harmless * ("start" in sizes.parameters)
+    replies = sample_count + sizes.rows.get("candidates", 0)
+    seconds = 0.8 * settings.max_tokens * sample_count / (250 * sizes.speed(answering))
     if grading:
-        read = (replies + asked) * settings.max_tokens * max(1, len(settings.weights))
-        seconds += read / (700 * sizes.speed(grading))
-    rows = asked * settings.keep or replies
+        read_tokens = (replies + prompt_count) * settings.max_tokens * max(1, len(settings.weights))
+        seconds += read_tokens / (700 * sizes.speed(grading))
+    rows = prompt_count * settings.keep or replies
     memory = 10 * max(answering, grading) / 2**30
     return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=0.01, rows=rows)
 

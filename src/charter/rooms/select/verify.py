@@ -1,4 +1,4 @@
-"""What the select room counts, worked out again from the rows that it keeps."""
+"""Recomputes what the select room counts from the rows that it keeps."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from charter.ground.measure.selection import OF_SELECTION, ORIGINS, REASONS, REP
 DIALOGUES, ANSWERED, TAKEN = "dialogues.jsonl", f"samples/{REPLIES}", f"samples/{SELECTED}"
 
 
-def _of_replies(start: str, made: Callable[[Rows], float]) -> Callable[[Kept], float]:
-    """A count over the replies of one origin; of all where `start` is empty."""
-    return lambda kept: made(
+def _of_replies(start: str, count: Callable[[Rows], float]) -> Callable[[Kept], float]:
+    """A count over the replies of one origin, or of all if `start` is empty."""
+    return lambda kept: count(
         [row for row in kept.files[ANSWERED] if start in ("", row["origin"] + "_")],
     )
 
 
-def _filtered(start: str) -> tuple[tuple[str, Callable[[Kept], float]], ...]:
-    """What became of the replies that the select room chose among."""
+def _count_filtered(start: str) -> tuple[tuple[str, Callable[[Kept], float]], ...]:
+    """Counts and shares of the replies that pass, are kept and are dropped."""
     counts: dict[str, Callable[[Rows], float]] = {
         "replies": len,
         "passed": lambda rows: sum(row["dropped"] is None for row in rows),
@@ -33,16 +33,16 @@ def _filtered(start: str) -> tuple[tuple[str, Callable[[Kept], float]], ...]:
     }
     for reason in REASONS:
         counts[f"dropped_{reason}"] = lambda rows, why=reason: sum(row["dropped"] == why for row in rows)  # type: ignore[misc]
-    return tuple((start + name, _of_replies(start, made)) for name, made in counts.items())
+    return tuple((start + name, _of_replies(start, count)) for name, count in counts.items())
 
 
-def _asked(role: str) -> Callable[[Kept], float]:
+def _count_prompts(role: str) -> Callable[[Kept], float]:
     return lambda kept: sum(row["asked"] == role for row in kept.files[TAKEN])
 
 
 COUNTS: tuple[Count, ...] = (
-    *(counted for start in ("", *(f"{origin}_" for origin in ORIGINS)) for counted in _filtered(start)),
-    *((role, _asked(role)) for role in ("prompts", "harmless")),
+    *(counted for start in ("", *(f"{origin}_" for origin in ORIGINS)) for counted in _count_filtered(start)),
+    *((role, _count_prompts(role)) for role in ("prompts", "harmless")),
     ("kept", lambda kept: len(kept.files[DIALOGUES])),
     ("kept", lambda kept: sum(row["kept"] for row in kept.files[TAKEN])),
     ("replies", lambda kept: sum(row["replies"] for row in kept.files[TAKEN])),
@@ -57,7 +57,7 @@ FLAGS: Mapping[str, Flags] = {SELECTED: {"served": lambda row: row["kept"] > 0, 
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    """One line for each written value that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_SELECTION)
     yield from check_flags(folder, FLAGS)
     yield from recounted(folder, manifest, COUNTS, (DIALOGUES, ANSWERED, TAKEN))
