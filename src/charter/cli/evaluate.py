@@ -115,10 +115,10 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
 
 def data_sources(data: list[str], chosen: Sequence[str]) -> dict[str, str]:
     """Role -> reference of the data that was asked for; a role that is left out takes the shipped set."""
-    from charter.rooms.evaluate.catalogue import TASKS, expanded
+    from charter.rooms.evaluate.catalogue import TASKS, expand_suites
     from charter.rooms.evaluate.settings import ROLES
 
-    tasks = [TASKS[name] for name in expanded(chosen)]
+    tasks = [TASKS[name] for name in expand_suites(chosen)]
     sources: dict[str, str] = {}
     for where in data:
         name, equals, reference = where.partition("=")

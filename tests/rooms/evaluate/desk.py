@@ -25,7 +25,7 @@ def context(
     for name, rows in files.items():
         toys.rows_file(data / f"{name}.jsonl", rows)
     chosen = Settings(tasks=(task,), **settings)
-    protocol = TASKS[task].protocol.changed(chosen.limit, chosen.change_of(task))
+    protocol = TASKS[task].protocol.apply_change(chosen.limit, chosen.change_of(task))
     inputs = Inputs(
         [toys.given(TASKS[task].data_role, data, "data"), toys.given("policy", folder, "assistant")]
     )

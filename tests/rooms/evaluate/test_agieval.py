@@ -12,7 +12,7 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.places import data_folder
 from charter.rooms.evaluate.catalogue import SUITES, TASKS
-from charter.rooms.evaluate.reading import TEST, parsed
+from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.settings import ROOM, Settings
 from charter.rooms.evaluate.tasks.agieval import SETS, parse
 from charter.rooms.evaluate.verify import METRICS
@@ -71,7 +71,7 @@ def test_a_step_needs_the_data_of_its_tasks_alone() -> None:
 @pytest.mark.skipif(not (data_folder() / "agieval").is_dir(), reason="needs CHARTER_DATA with agieval")
 @pytest.mark.parametrize("name", SETS)
 def test_a_published_set_is_read_whole(name: str) -> None:
-    questions = parsed(data_folder() / f"agieval/{name}.jsonl.gz", TEST, parse)
+    questions = read_split(data_folder() / f"agieval/{name}.jsonl.gz", TEST, parse)
     sizes = {"lsat-ar": 230, "lsat-lr": 510, "lsat-rc": 269, "sat-math": 220, "sat-en": 206, "aqua-rat": 254}
     assert len(questions) == sizes.get(name, 651) and {len(q.options) for q in questions} == {SETS[name][1]}
     assert all(option and not option.startswith("(A)") for q in questions for option in q.options)

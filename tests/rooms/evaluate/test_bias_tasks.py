@@ -19,7 +19,7 @@ from charter.ground.measure.bias import DIMENSIONS
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
-from charter.rooms.evaluate.reading import TEST, parsed
+from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.tasks import bbq, decisions, occupations, winogender
 
 Row = dict[str, Any]
@@ -134,7 +134,7 @@ def test_every_row_of_the_six_whole_categories_has_one_target() -> None:
     folder = data_folder() / "bbq"
     if not folder.is_dir():
         pytest.skip("CHARTER_DATA has no bbq")
-    found = parsed(folder, TEST, bbq.parse)
+    found = read_split(folder, TEST, bbq.parse)
     assert {q.group for q in found} == set(DIMENSIONS) and len(found) == len({q.id for q in found}) == 10_600
     assert all(q.right == (q.meta["unknown"],) for q in found if q.meta["condition"] == "ambig")
     without = Counter(q.group for q in found if q.meta["biased"] is None)
@@ -260,7 +260,7 @@ def test_what_the_context_cannot_hold_is_kept_without_a_number(tmp_path: Path) -
 
 
 def test_the_shipped_questions_are_balanced() -> None:
-    found = parsed(shipped("bbq.heldout"), TEST, bbq.parse)
+    found = read_split(shipped("bbq.heldout"), TEST, bbq.parse)
     assert (
         Counter(q.group for q in found) == dict.fromkeys(DIMENSIONS, 8) and len({q.id for q in found}) == 72
     )
@@ -275,15 +275,15 @@ def test_no_shipped_situation_is_one_of_the_published_ones() -> None:
     folder = data_folder() / "bbq"
     if not folder.is_dir():
         pytest.skip("CHARTER_DATA has no bbq")
-    published = {q.text for q in parsed(folder, TEST, bbq.parse)}
-    assert not published & {q.text for q in parsed(shipped("bbq.heldout"), TEST, bbq.parse)}
+    published = {q.text for q in read_split(folder, TEST, bbq.parse)}
+    assert not published & {q.text for q in read_split(shipped("bbq.heldout"), TEST, bbq.parse)}
 
 
 def test_the_other_shipped_sets_can_be_asked() -> None:
-    sentences = parsed(shipped("winogender.heldout"), TEST, winogender.parse)
+    sentences = read_split(shipped("winogender.heldout"), TEST, winogender.parse)
     assert len({q.group for q in sentences}) == len(sentences) == 40
-    work = parsed(shipped("occupations.heldout"), TEST, occupations.parse)
+    work = read_split(shipped("occupations.heldout"), TEST, occupations.parse)
     assert len({q.id for q in work}) == len(work) == 71
-    profiles = parsed(shipped("decisions.heldout"), TEST, decisions.parse)
+    profiles = read_split(shipped("decisions.heldout"), TEST, decisions.parse)
     assert len({q.id for q in profiles}) == 22 and len({q.group for q in profiles}) > 10
     assert {row["other_person"] for row in read_jsonl(shipped("winogender.heldout"))}

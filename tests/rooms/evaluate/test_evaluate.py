@@ -30,7 +30,7 @@ from charter.ground.settings.remake import elsewhere
 from charter.ground.text.dialogue import user
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.regenerate import regenerate
-from charter.rooms.evaluate.replies import under_start
+from charter.rooms.evaluate.replies import score_under_start
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Change
 from charter.rooms.evaluate.tasks.harmlessness import review_queue
@@ -651,7 +651,7 @@ def test_replies_are_scored_under_the_start(
 
 def test_an_empty_reply_has_no_tokens_under_the_start(checkpoints: Path) -> None:
     rows = [{"messages": [user("Why?")], "reply": text} for text in ("", "Because.")]
-    under_start(LocalAssistant.open(checkpoints / "policy"), rows)
+    score_under_start(LocalAssistant.open(checkpoints / "policy"), rows)
     assert (rows[0]["nll_start"], rows[0]["tokens_start"]) == (0, 0) and rows[1]["nll_start"] > 0
 
 

@@ -12,8 +12,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.answers import NUMBER, number, read_number
-from charter.rooms.evaluate.reading import TEST, parsed
-from charter.rooms.evaluate.task import Asked
+from charter.rooms.evaluate.reading import TEST, read_split
+from charter.rooms.evaluate.task import Query
 from charter.rooms.evaluate.tasks.gsm8k import grade, parse
 
 
@@ -93,11 +93,11 @@ def test_gold_answers_are_right_in_every_form(source: str) -> None:
     place = shipped("gsm8k.heldout") if source == "shipped" else data_folder() / "gsm8k"
     if not place.exists():
         pytest.skip("no data sets: set CHARTER_DATA to the folder that holds gsm8k")
-    found = parsed(place, TEST, lambda row, name: [(parse(row, name)[0], str(row["answer"]))])
+    found = read_split(place, TEST, lambda row, name: [(parse(row, name)[0], str(row["answer"]))])
     assert len(found) >= 30
     for question, text in found:
         gold = question.accepted[0]
         assert NUMBER.fullmatch(gold)
         for reply in (text, text.replace("####", "The answer is"), f"The answer is ${gold}."):
-            assert grade(Asked(question, ""), reply)["correct"] == 1.0, reply
-        assert grade(Asked(question, ""), f"The answer is {number(gold) + 1}.")["outcome"] == "wrong"
+            assert grade(Query(question, ""), reply)["correct"] == 1.0, reply
+        assert grade(Query(question, ""), f"The answer is {number(gold) + 1}.")["outcome"] == "wrong"

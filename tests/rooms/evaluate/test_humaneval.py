@@ -19,10 +19,10 @@ from charter.ground.sandbox.program import Outcome, Program, Verdict
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
-from charter.rooms.evaluate.reading import TEST, parsed
+from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.task import Question
 from charter.rooms.evaluate.tasks import humaneval
-from charter.rooms.evaluate.tasks.humaneval import indented, outcomes, parse, program
+from charter.rooms.evaluate.tasks.humaneval import indent, outcomes, parse, program
 
 OURS = read_jsonl(shipped("humaneval.heldout"))
 
@@ -35,7 +35,7 @@ def contained() -> None:
 
 def problems(source: Path) -> list[tuple[Question, str]]:
     """Problems with their canonical solutions."""
-    return parsed(source, TEST, lambda row, name: [(parse(row, name)[0], str(row["canonical_solution"]))])
+    return read_split(source, TEST, lambda row, name: [(parse(row, name)[0], str(row["canonical_solution"]))])
 
 
 def sources(*marks: Any) -> list[Any]:
@@ -172,9 +172,9 @@ def test_what_is_run_of_a_reply(reply: str, solution: str) -> None:
 
 
 def test_indenting() -> None:
-    assert indented("\n\n   a\n    b") == "\n\n    a\n    b"
-    assert indented("    a\n    b") == "    a\n    b" and indented("a\n\nb") == "    a\n\n    b"
-    assert indented("") == ""
+    assert indent("\n\n   a\n    b") == "\n\n    a\n    b"
+    assert indent("    a\n    b") == "    a\n    b" and indent("a\n\nb") == "    a\n\n    b"
+    assert indent("") == ""
 
 
 def judge(verdicts: dict[str, list[Verdict]], asked: list[int]) -> Any:

@@ -54,13 +54,13 @@ def test_what_contradicts_itself_is_refused(given: dict[str, Any], words: str) -
 
 def test_free_answers_are_drawn_as_the_model_says_and_greedy_tasks_stay_greedy() -> None:
     own, none = Decoding(0.2, 0.9, 5, known=True), Change()
-    sampled = Protocol(max_tokens=320).sampled(own, none)
+    sampled = Protocol(max_tokens=320).use_decoding(own, none)
     assert sampled.decoding.facts == own.facts == {"temperature": 0.2, "top_p": 0.9, "top_k": 5}
     for kept in (Protocol(temperature=0.0, max_tokens=24), Protocol()):
-        assert kept.sampled(own, none) == kept
+        assert kept.use_decoding(own, none) == kept
     asked = Change(temperature=0.7)
-    changed = Protocol(max_tokens=320).changed(0, asked)
-    assert changed.sampled(own, asked).decoding.facts == {"temperature": 0.7}
+    changed = Protocol(max_tokens=320).apply_change(0, asked)
+    assert changed.use_decoding(own, asked).decoding.facts == {"temperature": 0.7}
 
 
 def test_changes_without_effect_are_those_of_no_task_that_shows_or_samples() -> None:
@@ -81,7 +81,7 @@ def test_a_suite_changes_what_its_tasks_take_and_a_task_has_the_last_word() -> N
     assert settings.change_of("harmlessness") == Change(max_tokens=32, samples=2)
     assert settings.change_of("helpful") == Change(max_tokens=9, samples=2)
     assert settings.change_of("hhh") == Change(shots=5) and settings.change_of("text") == Change()
-    assert [task.name for task in settings.chosen] == [*SUITES["assistant"], "quiz"]
+    assert [task.name for task in settings.evaluations] == [*SUITES["assistant"], "quiz"]
 
 
 @pytest.mark.parametrize("field", ["tasks", "change"])

@@ -12,8 +12,8 @@ import pytest
 from charter.ground.settings.sources import shipped, shipped_folder
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import TASKS
-from charter.rooms.evaluate.reading import DEV, TEST, has, parsed
-from charter.rooms.evaluate.task import Asked, Question
+from charter.rooms.evaluate.reading import DEV, TEST, has, read_split
+from charter.rooms.evaluate.task import Query, Question
 from charter.rooms.evaluate.tasks import quality, triviaqa
 
 # task -> questions in all, and how many can be shown as examples
@@ -35,7 +35,7 @@ def parser(task: str) -> Any:
 
 
 def read(task: str, splits: tuple[str, ...]) -> list[Question]:
-    return parsed(shipped(f"{TASKS[task].data_role}.heldout"), splits, parser(task))
+    return read_split(shipped(f"{TASKS[task].data_role}.heldout"), splits, parser(task))
 
 
 @pytest.mark.parametrize("task", SIZES)
@@ -69,13 +69,13 @@ def test_no_letter_is_right_far_more_often_than_another(task: str) -> None:
 )
 def test_a_right_answer_counts_in_its_common_forms(name: str, said: str) -> None:
     (question,) = (q for q in read("triviaqa", TEST) if q.id == name)
-    assert triviaqa.grade(Asked(question, ""), said)["outcome"] == "right"
+    assert triviaqa.grade(Query(question, ""), said)["outcome"] == "right"
 
 
 def test_stories_are_scored_and_another_one_is_shown() -> None:
     source = shipped("quality.heldout")
-    scored = parsed(source, quality.SCORED, quality.parse)
-    shown = parsed(source, quality.EXAMPLES, quality.parse)
+    scored = read_split(source, quality.SCORED, quality.parse)
+    shown = read_split(source, quality.EXAMPLES, quality.parse)
     assert (len(scored), len(shown)) == (20, 3)
     assert len({q.cluster for q in scored}) == 5 and not {q.cluster for q in scored} & {
         q.cluster for q in shown
@@ -123,8 +123,8 @@ def test_stories_are_scored_and_shown_by_their_splits() -> None:
     """`quality` scores a development split where there is one, and else the test split."""
     source = shipped("quality.heldout")
     asked, shown = (
-        parsed(source, quality.SCORED, quality.parse),
-        parsed(source, quality.EXAMPLES, quality.parse),
+        read_split(source, quality.SCORED, quality.parse),
+        read_split(source, quality.EXAMPLES, quality.parse),
     )
     assert len({q.cluster for q in asked}) == 5 and not {q.cluster for q in asked} & {
         q.cluster for q in shown
@@ -133,4 +133,4 @@ def test_stories_are_scored_and_shown_by_their_splits() -> None:
 
 @pytest.mark.parametrize("task", ["position", "recall"])
 def test_long_texts_are_the_stories(task: str) -> None:
-    assert len(parsed(shipped("quality.heldout"), TEST, parser(task))) == 5
+    assert len(read_split(shipped("quality.heldout"), TEST, parser(task))) == 5

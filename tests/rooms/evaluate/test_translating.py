@@ -176,7 +176,7 @@ def test_all_public_rows_can_be_asked() -> None:
         pytest.skip("no data sets: set CHARTER_DATA to the folder that holds ntrex and flores_v1")
     sizes = {}
     for name, folder in folders.items():
-        found = translation.parsed(folder, translation.TEST, translation.parse)
+        found = translation.read_split(folder, translation.TEST, translation.parse)
         sizes[name] = (len(found), len({q.group for q in found}), len({q.id for q in found}))
     assert sizes == {"ntrex": (20000, 20, 20000), "flores_v1": (4000, 4, 4000)}
 
@@ -186,7 +186,7 @@ def test_a_public_corpus_scores_as_sacrebleu_scores_it() -> None:
     folder = data_folder() / "ntrex"
     if not folder.is_dir():
         pytest.skip("no data sets: set CHARTER_DATA to the folder that holds ntrex")
-    questions = translation.parsed(folder, translation.TEST, translation.parse)
+    questions = translation.read_split(folder, translation.TEST, translation.parse)
     rng = random.Random(0)
     for group in ("deu", "zho-CN", "jpn", "arb", "hin", "tam"):
         references = [q.accepted[0] for q in questions if q.group == group][:60]

@@ -18,8 +18,8 @@ from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate import mapping
-from charter.rooms.evaluate.mapping import Mapping, closest
-from charter.rooms.evaluate.reading import TEST, parsed
+from charter.rooms.evaluate.mapping import Mapping, find_closest
+from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.tasks import truthfulqa
 
 FLAT = {
@@ -58,8 +58,8 @@ def test_what_reaches_the_helper_has_no_field_for_the_question() -> None:
         Mapping("a", ("b",), question="c")  # type: ignore[call-arg]
     with pytest.raises((AttributeError, TypeError)):  # frozen, and with slots: none can be hung on it
         Mapping("a", ("b",)).question = "c"  # type: ignore[attr-defined]
-    assert list(inspect.signature(closest).parameters) == ["helper", "mappings"]
-    assert "Question" not in vars(mapping) and "Asked" not in vars(mapping)
+    assert list(inspect.signature(find_closest).parameters) == ["helper", "mappings"]
+    assert "Question" not in vars(mapping) and "Query" not in vars(mapping)
 
 
 def test_no_word_of_a_question_reaches_the_helper(tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ def test_options_are_shuffled_by_seed(tmp_path: Path) -> None:
 
 def test_a_helper_that_only_samples_names_a_letter(tmp_path: Path) -> None:
     helper = toys.Scripted(say=lambda p, k: " (B), I think")
-    assert closest(helper, [Mapping("x", ("a", "b"))]) == [1]
+    assert find_closest(helper, [Mapping("x", ("a", "b"))]) == [1]
     assert helper.samplings[0].temperature == 0.0
-    assert closest(toys.Scripted(say=lambda p, k: "none of them"), [Mapping("x", ("a", "b"))]) == [None]
-    assert closest(toys.Scripted(say=lambda p, k: "(C)"), [Mapping("x", ("a", "b"))]) == [None]
+    assert find_closest(toys.Scripted(say=lambda p, k: "none of them"), [Mapping("x", ("a", "b"))]) == [None]
+    assert find_closest(toys.Scripted(say=lambda p, k: "(C)"), [Mapping("x", ("a", "b"))]) == [None]
 
 
 def test_an_answer_that_cannot_be_mapped_is_counted(tmp_path: Path) -> None:
@@ -230,17 +230,17 @@ def test_the_published_set_is_read_whole() -> None:
     folder = data_folder() / "truthfulqa"
     if not folder.is_dir():
         pytest.skip("CHARTER_DATA has no truthfulqa")
-    found = parsed(folder, TEST, truthfulqa.parse)
+    found = read_split(folder, TEST, truthfulqa.parse)
     listed = [q for q in found if not q.meta["csv"]]
     assert len(listed) == 817 and all(sum(true for _, true in q.meta["mc1"]) == 1 for q in listed)
     groups = {q.text: q.group for q in found if q.group}
     assert sum(q.text in groups for q in listed) == 817 and len(set(groups.values())) == 38
-    ours = {q.text for q in parsed(shipped("truthfulqa.heldout"), TEST, truthfulqa.parse)}
+    ours = {q.text for q in read_split(shipped("truthfulqa.heldout"), TEST, truthfulqa.parse)}
     assert not ours & {q.text for q in found}
 
 
 def test_the_shipped_sets_can_be_asked() -> None:
-    found = parsed(shipped("truthfulqa.heldout"), TEST, truthfulqa.parse)
+    found = read_split(shipped("truthfulqa.heldout"), TEST, truthfulqa.parse)
     assert len({q.id for q in found}) == len(found) == 32 and all(q.group for q in found)
     assert all(sum(true for _, true in q.meta["mc1"]) == 1 for q in found)
     cases = read_jsonl(shipped(truthfulqa.MAPPINGS))

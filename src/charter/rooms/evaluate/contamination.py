@@ -40,22 +40,24 @@ def check_questions(task: str, questions: Sequence[object]) -> None:
     """Refuses a set without questions, or with one id twice. Raises CharterError."""
     if not questions:
         raise CharterError(f"{task}: its data holds no question that can be asked; name another set")
-    seen: set[str] = set()
+    ids: set[str] = set()
     for question in questions:
         if not isinstance(question, Question):
             return
-        if question.id in seen:
+        if question.id in ids:
             raise CharterError(f"{task}: two questions have the id {question.id!r}; give each its own")
-        seen.add(question.id)
+        ids.add(question.id)
 
 
-def contamination(policy: Input, asked: Mapping[str, Sequence[object]], out: Workspace) -> dict[str, Any]:
+def contamination(policy: Input, by_task: Mapping[str, Sequence[object]], out: Workspace) -> dict[str, Any]:
     """What report.json says, by task; the rows behind it are kept as samples/contamination.jsonl.
 
     A model without a lineage (no manifest) has no sources to look through: no task is named then.
     """
-    drawn = {task: [q for q in questions if isinstance(q, Question)] for task, questions in asked.items()}
-    drawn = {task: questions for task, questions in drawn.items() if questions}
+    searchable = {
+        task: [q for q in questions if isinstance(q, Question)] for task, questions in by_task.items()
+    }
+    searchable = {task: questions for task, questions in searchable.items() if questions}
     everything = list(_sources(policy))
     if not everything:
         return {}
@@ -65,11 +67,15 @@ def contamination(policy: Input, asked: Mapping[str, Sequence[object]], out: Wor
         out.note(
             f"contamination: {', '.join(missing)} can't be looked through; the report names it as missing"
         )
-    told = {"size": SIZE, "sources": [name for name, _ in sources], "missing": missing}
+    summary = {"size": SIZE, "sources": [name for name, _ in sources], "missing": missing}
     if not sources:
-        return told  # a share of 0 would say that something was looked through
+        return summary  # a share of 0 would say that something was looked through
     items = Items(
-        {f"{task}|{q.id}": f"{q.passage} {q.text}" for task, questions in drawn.items() for q in questions}
+        {
+            f"{task}|{q.id}": f"{q.passage} {q.text}"
+            for task, questions in searchable.items()
+            for q in questions
+        }
     )
     hits: dict[str, list[str]] = {}
     with out.progress("contamination", len(sources)) as bar:
@@ -86,11 +92,11 @@ def contamination(policy: Input, asked: Mapping[str, Sequence[object]], out: Wor
             "hit": f"{task}|{question.id}" in hits,
             "where": hits.get(f"{task}|{question.id}", []),
         }
-        for task, questions in drawn.items()
+        for task, questions in searchable.items()
         for question in questions
     ]
     out.write_jsonl(f"samples/{CONTAMINATION}", rows)
-    return told
+    return summary
 
 
 def _sources(policy: Input) -> Iterator[tuple[str, list[Path] | None]]:
@@ -102,22 +108,22 @@ def _sources(policy: Input) -> Iterator[tuple[str, list[Path] | None]]:
     except CharterError:
         yield f"what {policy.name} was made of", None
         line = [(read_manifest(policy.path), policy.path)]
-    seen: set[str] = set()
+    digests: set[str] = set()
     for manifest, folder in line:
-        if manifest.kind in LEARNT and manifest.id not in seen:
-            seen.add(manifest.id)
+        if manifest.kind in LEARNT and manifest.id not in digests:
+            digests.add(manifest.id)
             yield manifest.step, [folder / INDEX] if manifest.kind == "corpus" else _row_files(folder)
         if (
             manifest.kind != "corpus"
         ):  # it holds what was taken of its sources, and its benchmarks only kept texts out
-            yield from _outside(manifest, folder, seen)
+            yield from _outside(manifest, folder, digests)
 
 
-def _outside(manifest: Manifest, folder: Path, seen: set[str]) -> Iterator[tuple[str, list[Path] | None]]:
+def _outside(manifest: Manifest, folder: Path, digests: set[str]) -> Iterator[tuple[str, list[Path] | None]]:
     for source in manifest.external:
-        if source.digest in seen or source.role in MEASURING or source.role.startswith("heldout"):
+        if source.digest in digests or source.role in MEASURING or source.role.startswith("heldout"):
             continue
-        seen.add(source.digest)
+        digests.add(source.digest)
         try:
             path = _place(source, run_of(folder))
         except CharterError:

@@ -33,7 +33,7 @@ from charter.ground.text.records import read_prompts
 from charter.rooms.evaluate import asking, mapping, replies
 from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import Settings
-from charter.rooms.evaluate.task import Asked, Prompt, Protocol, Row, Rows, Task
+from charter.rooms.evaluate.task import Prompt, Protocol, Query, Row, Rows, Task
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ class Context:
     protocol: Protocol
     screening: Screening
     facts: dict[str, Any] = field(default_factory=dict)
-    told: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task.detecting:
@@ -167,10 +167,10 @@ class Context:
         """The same, by the seed of the data's role."""
         return self.draw(rows, derive_seed(self.settings.draw_seed, "draw", self.task.data_role))
 
-    def prompts(self, read: Callable[[Iterable[Path]], list[Dialogue]] = read_prompts) -> list[Dialogue]:
+    def prompts(self, reader: Callable[[Iterable[Path]], list[Dialogue]] = read_prompts) -> list[Dialogue]:
         """The drawn dialogues of the task's data, by default without the assistant's reference answers. Raises
         CharterError for a broken row, or a dialogue that is too long for the model under test."""
-        prompts = self.draw_of_role(read(self.sources))
+        prompts = self.draw_of_role(reader(self.sources))
         check_prompts(self.assistant, prompts)
         return prompts
 
@@ -189,26 +189,26 @@ class Context:
             return list(pool)
         return random.Random(self.seed("examples", what)).sample(list(pool), shots)
 
-    def fits(self, asked: Asked, answer_tokens: int) -> bool:
+    def fits(self, query: Query, answer_tokens: int) -> bool:
         """Whether the context of a local model holds a question and its answer; what a server holds only it knows."""
-        return self.holds(asked.prompt(self.protocol.form), answer_tokens)
+        return self.holds(query.prompt(self.protocol.form), answer_tokens)
 
     def holds(self, prompt: Prompt, answer_tokens: int) -> bool:
         """The same of a prompt."""
         local = self.local
         return local is None or len(local.encode(prompt)) + answer_tokens <= local.engine.context
 
-    def answer(self, asked: Sequence[Asked], grade: asking.Grade, stops: tuple[str, ...] = ()) -> Rows:
+    def answer(self, queries: Sequence[Query], grade: asking.Grade, stops: tuple[str, ...] = ()) -> Rows:
         """One row a sampled answer; see `asking.answer`."""
-        return asking.answer(self, asked, grade, stops)
+        return asking.answer(self, queries, grade, stops)
 
-    def complete(self, part: Sequence[Asked]) -> list[Sequence[Completion] | None]:
+    def complete(self, queries: Sequence[Query]) -> list[Sequence[Completion] | None]:
         """Sampled answers to each question of a chunk; see `asking.complete`."""
-        return asking.complete(self, part)
+        return asking.complete(self, queries)
 
-    def choose(self, asked: Sequence[Asked], options: Sequence[str] | None = None) -> Rows:
+    def choose(self, queries: Sequence[Query], options: Sequence[str] | None = None) -> Rows:
         """One row a choice among options; see `asking.choose`."""
-        return asking.choose(self, asked, options)
+        return asking.choose(self, queries, options)
 
     def replies(
         self, prompts: Sequence[Dialogue], grade: Callable[[Rows], None], most: int | None = None
@@ -236,9 +236,9 @@ class Context:
         return asking.token_logprobs(self, part, length)
 
     def map_to_closest(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[int | None]:
-        """The place of the option that the helper takes for the closest to each answer; see `mapping.closest`."""
+        """The place of the option that the helper takes for the closest to each answer; see `mapping.find_closest`."""
         mappings = [mapping.Mapping(text, tuple(options)) for text, options in pairs]
-        return mapping.closest(self.models.helper, mappings)
+        return mapping.find_closest(self.models.helper, mappings)
 
     def prefer(
         self,
@@ -276,9 +276,9 @@ class Context:
         """Adds the grader's scores of the reply and of the fixed one to rows."""
         return partial(replies.grade_beside_fixed, self)
 
-    def show(self, asked: Asked) -> None:
+    def show(self, query: Query) -> None:
         """Keeps the first prompt as the model reads it, so that a person can look at it."""
-        self.show_prompt(asked.prompt(self.protocol.form))
+        self.show_prompt(query.prompt(self.protocol.form))
 
     def show_prompt(self, prompt: Prompt) -> None:
         """The same of a prompt."""
@@ -295,34 +295,37 @@ class Context:
         """What must be equal for two scores of this task to be compared."""
         protocol, takes = self.protocol, self.task.takes
         data = [{"ref": entry.name, "id": entry.id} for entry in self.inputs.many(self.task.data_role)]
-        told: Row = {
+        facts: Row = {
             "data": data[0] if len(data) == 1 else data,
             "limit": protocol.limit,
             "draw_seed": self.settings.draw_seed,
             "version": self.task.version,
         }
         if takes == ("limit",) and not self.task.group:
-            return told | self.facts
-        told |= {"shots": protocol.shots, "form": protocol.form}
+            return facts | self.facts
+        facts |= {"shots": protocol.shots, "form": protocol.form}
         scoring = not protocol.max_tokens and self.can_score
-        told["scored"] = "options" if scoring else "samples"
+        facts["scored"] = "options" if scoring else "samples"
         if not scoring:
-            told |= protocol.decoding.facts | {"samples": protocol.samples, "max_tokens": protocol.max_tokens}
+            facts |= protocol.decoding.facts | {
+                "samples": protocol.samples,
+                "max_tokens": protocol.max_tokens,
+            }
         if protocol.form == "chat":
-            told["template"] = digest_text(self.local.template.jinja) if self.local else "remote"
-        return told | self.facts
+            facts["template"] = digest_text(self.local.template.jinja) if self.local else "remote"
+        return facts | self.facts
 
 
 def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Context]:
     """Every task of a report on its models, which are loaded when they are first asked."""
     models, screening = Models(inputs, out), Screening(settings, inputs, out)
     contexts = []
-    for task in settings.chosen:
+    for task in settings.evaluations:
         if not task.role.required and not inputs.many(task.data_role):
             continue  # such as revisions, if no transcripts are given
         change = settings.change_of(task.name)
-        protocol = task.protocol.changed(settings.limit, change)
+        protocol = task.protocol.apply_change(settings.limit, change)
         if settings.decoding == "own" and protocol.max_tokens:
-            protocol = protocol.sampled(own_decoding(models.assistant), change)
+            protocol = protocol.use_decoding(own_decoding(models.assistant), change)
         contexts.append(Context(settings, inputs, out, models, task, protocol, screening))
     return contexts

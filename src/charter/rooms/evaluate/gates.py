@@ -32,7 +32,7 @@ from charter.rooms.evaluate.context import Context, Models
 JUDGES = ("grader", "reward", "rater")
 
 
-def named(inputs: Inputs, role: str) -> dict[str, Any]:
+def describe_model(inputs: Inputs, role: str) -> dict[str, Any]:
     """What a report calls the model of a role."""
     source = inputs.one(role)
     return {"name": source.name, "id": source.id}
@@ -42,7 +42,7 @@ def judges(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dict[
     """What report.json says of grader, reward model and rater. If a task asks them they are judged, and the rows behind
     the verdicts are kept under samples/."""
     if not any("grader" in context.task.needs for context in contexts):
-        return {role: named(inputs, role) for role in JUDGES if inputs.many(role)}
+        return {role: describe_model(inputs, role) for role in JUDGES if inputs.many(role)}
     models = contexts[0].models
     rater = _rater(inputs, out)
     triples = inputs.one("fitness")
@@ -63,8 +63,8 @@ def _graders(models: Models, inputs: Inputs, out: Workspace) -> dict[str, Any]:
     if second is not None:
         gate = _gate(second, inputs.one("reward"), triples, out)
         out.write_jsonl("samples/fitness_reward.jsonl", gate.rows)
-        reward = named(inputs, "reward") | {"fit": gate.fit, "why": gate.why}
-    return {"grader": named(inputs, "grader") | verdicts, "reward": reward}
+        reward = describe_model(inputs, "reward") | {"fit": gate.fit, "why": gate.why}
+    return {"grader": describe_model(inputs, "grader") | verdicts, "reward": reward}
 
 
 def _gate(model: PreferenceModel, source: Input, triples: Input, out: Workspace) -> Fitness:

@@ -28,14 +28,14 @@ class Mapping:
     options: tuple[str, ...]
 
 
-def closest(helper: Assistant, mappings: Sequence[Mapping]) -> list[int | None]:
+def find_closest(helper: Assistant, mappings: Sequence[Mapping]) -> list[int | None]:
     """The place of the option that a helper takes for the closest: the likeliest letter, or the one that it names if it
     can't score. None where it names none or can't hold the text."""
     prompts = [wording(mapping) for mapping in mappings]
-    held = [n for n, prompt in enumerate(prompts) if _holds(helper, prompt)]
-    asked = [(prompts[n], len(mappings[n].options)) for n in held]
+    fitting = [n for n, prompt in enumerate(prompts) if _holds(helper, prompt)]
+    requests = [(prompts[n], len(mappings[n].options)) for n in fitting]
     places: list[int | None] = [None] * len(mappings)
-    for n, place in zip(held, _places(helper, asked), strict=True):
+    for n, place in zip(fitting, _places(helper, requests), strict=True):
         places[n] = place
     return places
 
@@ -47,13 +47,13 @@ def wording(mapping: Mapping) -> list[Message]:
     return [user(text), assistant(LEAD)]
 
 
-def _places(helper: Assistant, asked: Sequence[tuple[list[Message], int]]) -> list[int | None]:
+def _places(helper: Assistant, requests: Sequence[tuple[list[Message], int]]) -> list[int | None]:
     if "score" in helper.capabilities:
-        rated = helper.score([(prompt, [f" ({c}" for c in LETTERS[:count]]) for prompt, count in asked])
+        rated = helper.score([(prompt, [f" ({c}" for c in LETTERS[:count]]) for prompt, count in requests])
         return [max(range(len(scores)), key=scores.__getitem__) for scores in rated]
     sampling = Sampling(temperature=0.0, max_tokens=ANSWER_TOKENS)
-    replies = helper.reply([prompt for prompt, _ in asked], sampling, 1, [0] * len(asked))
-    return [letter_of(f"{LEAD} {r[0].text}", count) for r, (_, count) in zip(replies, asked, strict=True)]
+    replies = helper.reply([prompt for prompt, _ in requests], sampling, 1, [0] * len(requests))
+    return [letter_of(f"{LEAD} {r[0].text}", count) for r, (_, count) in zip(replies, requests, strict=True)]
 
 
 def _holds(helper: Assistant, prompt: list[Message]) -> bool:

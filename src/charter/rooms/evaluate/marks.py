@@ -18,9 +18,9 @@ TOO_LONG = "too long"  # a question that the context can't hold
 Row = Mapping[str, Any]
 
 
-def verdict(right: bool, read: bool = True, unread: str = "unparsed") -> dict[str, Any]:
+def verdict(right: bool, readable: bool = True, unread: str = "unparsed") -> dict[str, Any]:
     """`correct` and `outcome`; `unread` is the outcome of an answer that could not be read."""
-    return {"correct": float(right), "outcome": unread if not read else "right" if right else "wrong"}
+    return {"correct": float(right), "outcome": unread if not readable else "right" if right else "wrong"}
 
 
 def likeliest(row: Row) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def likeliest(row: Row) -> dict[str, Any]:
     return {"choice": choice} | verdict(choice in row["right"], choice is not None, why)
 
 
-def chosen(row: Row) -> dict[str, Any]:
+def mark_choice(row: Row) -> dict[str, Any]:
     """Of an option that a helper chose."""
     return verdict(row["choice"] in row["right"], row["choice"] is not None)
 
@@ -50,6 +50,6 @@ def unless_too_long(rule: Rule, **unasked: object) -> Rule:
     return lambda row: left_out if row["stop"] == TOO_LONG and not row["reply"] else rule(row)
 
 
-def detected(row: Row) -> Marks:
+def mark_detections(row: Row) -> Marks:
     """What the detectors say of a reply: refusal, stock phrase, loop, scolding."""
     return {name: detect(row["reply"]) for name, detect in DETECTORS.items()}

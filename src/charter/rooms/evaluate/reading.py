@@ -23,26 +23,26 @@ TEST = ("test", "devtest", "validation", "val")  # devtest: what is scored of FL
 DEV = ("dev", "validation", "val", "train")
 
 
-def parsed(source: Path, splits: tuple[str, ...], parse: Callable[[Row, str], list[T]]) -> list[T]:
+def read_split(source: Path, splits: tuple[str, ...], parse: Callable[[Row, str], list[T]]) -> list[T]:
     """What `parse(row, name)` makes of every row of the first of `splits` that a source has: any number of things.
 
     Raises CharterError naming file and line, or the split that is missing.
     """
-    found: list[T] = []
+    items: list[T] = []
     for place, row, name in _rows(source, splits):
         try:
-            found += parse(row, name)
+            items += parse(row, name)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise CharterError(
                 f"{place}: not a row of this evaluation ({_why(error)}; its columns are {', '.join(map(str, row))}); "
                 "docs/data.md says which columns each reads"
             ) from None
-    return found
+    return items
 
 
-def drawn(parse: Callable[[Row, str], list[T]]) -> Callable[[Context], list[T]]:
+def draw_questions(parse: Callable[[Row, str], list[T]]) -> Callable[[Context], list[T]]:
     """The `questions` of a task: drawn ones of the test split."""
-    return lambda context: context.draw(parsed(context.source, TEST, parse))
+    return lambda context: context.draw(read_split(context.source, TEST, parse))
 
 
 def _why(error: Exception) -> str:
@@ -56,25 +56,25 @@ def _why(error: Exception) -> str:
 
 def has(source: Path, splits: tuple[str, ...]) -> bool:
     """Whether a source has one of these splits."""
-    return _chosen(_marked(source), splits) is not None
+    return _choose_split(_mark_splits(source), splits) is not None
 
 
 def _rows(source: Path, splits: tuple[str, ...]) -> list[Entry]:
     """The rows of the first of `splits` that is there. Rows that name no split at all are a test split."""
-    marked = _marked(source)
-    chosen = _chosen(marked, splits)
-    if chosen is None and "test" in splits and not any(marks & {*TEST, *DEV} for marks, _ in marked):
-        chosen = [entry for _, entry in marked]
-    if not chosen:
+    marked = _mark_splits(source)
+    rows = _choose_split(marked, splits)
+    if rows is None and "test" in splits and not any(marks & {*TEST, *DEV} for marks, _ in marked):
+        rows = [entry for _, entry in marked]
+    if not rows:
         files = sorted({Path(place.rpartition(":")[0]).name for _, (place, _, _) in marked})
         raise CharterError(
             f"{source} has no split {' or '.join(splits)} (files: {', '.join(files) or 'none'}); name it in a file's "
             "name, as in test.jsonl, or in a column `split`"
         )
-    return chosen
+    return rows
 
 
-def _chosen(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...]) -> list[Entry] | None:
+def _choose_split(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...]) -> list[Entry] | None:
     """The rows of the first of `splits` that is there; what is scored gives no examples (`splits` without "test")."""
     there = set().union(*(marks for marks, _ in marked))
     scored = next((split for split in TEST if split in there), None)
@@ -84,12 +84,12 @@ def _chosen(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...]) -> li
     return None
 
 
-def _marked(source: Path) -> list[tuple[set[str], Entry]]:
+def _mark_splits(source: Path) -> list[tuple[set[str], Entry]]:
     """Every row with what may name its split: its column `split`, else its file's name."""
     files = (
         [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name.endswith(ROW_ENDINGS))
     )
-    return [(_marks(path, entry[1]), entry) for path in files for entry in _numbered(path)]
+    return [(_marks(path, entry[1]), entry) for path in files for entry in _number_rows(path)]
 
 
 def _marks(path: Path, row: Row) -> set[str]:
@@ -97,7 +97,7 @@ def _marks(path: Path, row: Row) -> set[str]:
     return {str(row["split"])} if "split" in row else set(re.split(r"\W|_", plain_name(path).lower()))
 
 
-def _numbered(path: Path) -> Iterator[Entry]:
+def _number_rows(path: Path) -> Iterator[Entry]:
     for number, (place, row) in enumerate(raw_rows(path), 1):
         yield place, row, f"{plain_name(path)}-{number:05d}"
 

@@ -56,40 +56,40 @@ def regenerate(
         )
         for context in open_contexts(settings, inputs_again(report, ROLES), out):
             if context.task.name not in WHOLE:
-                problems += [f"{report.name}: {line}" for line in _again(context, report, count, rng)]
+                problems += [f"{report.name}: {line}" for line in _ask_again(context, report, count, rng)]
     return problems
 
 
-def _again(context: Context, report: Path, count: int, rng: random.Random) -> Iterator[str]:
+def _ask_again(context: Context, report: Path, count: int, rng: random.Random) -> Iterator[str]:
     """What differs in some chunks of a task, rows that are missing, and rows of questions that were never asked."""
     name, questions = context.task.name, context.task.questions(context)
-    kept: dict[str, Rows] = {}
+    kept_rows: dict[str, Rows] = {}
     answered: dict[str, str] = {}  # what a row names -> its item; an item may be one of several of a question
     for row in read_objects(report / f"samples/{name}.jsonl"):
-        kept.setdefault(_item(row), []).append(row)
+        kept_rows.setdefault(_item(row), []).append(row)
         answered |= {str(row["id"]): _item(row), _item(row): _item(row)}
-    asked = {_name(question) for question in questions}
-    if kept:
-        yield from (f"{name}: {one} is missing from the kept rows" for one in sorted(asked - answered.keys()))
-    for item, rows in kept.items():
-        yield from (f"{name}: {item}{line}" for line in _miscounted(rows, asked, context.protocol.samples))
+    ids = {_name(question) for question in questions}
+    if kept_rows:
+        yield from (f"{name}: {one} is missing from the kept rows" for one in sorted(ids - answered.keys()))
+    for item, rows in kept_rows.items():
+        yield from (f"{name}: {item}{line}" for line in _check_count(rows, ids, context.protocol.samples))
     redone: dict[str, Rows] = {}
-    for row in context.task.rows(context, _drawn(context, questions, count, rng)):
+    for row in context.task.rows(context, _draw(context, questions, count, rng)):
         redone.setdefault(_item(row), []).append(json.loads(json.dumps(row)))
     for item, rows in redone.items():
-        if item in kept:
-            yield from (f"{name}: {item}{line}" for line in _differences(rows, kept[item]))
+        if item in kept_rows:
+            yield from (f"{name}: {item}{line}" for line in _differences(rows, kept_rows[item]))
 
 
-def _miscounted(rows: Rows, asked: set[str], samples: int) -> Iterator[str]:
+def _check_count(rows: Rows, ids: set[str], samples: int) -> Iterator[str]:
     """What is wrong with the number of rows of an item."""
-    if not {str(rows[0]["id"]), _item(rows[0])} & asked and rows[0].get("mode") != "helper":
+    if not {str(rows[0]["id"]), _item(rows[0])} & ids and rows[0].get("mode") != "helper":
         yield " is kept and was never asked for"
         return
-    kept = sorted(row["sample"] for row in rows if "sample" in row)
-    wanted = 1 if any(row.get("stop") == TOO_LONG for row in rows) else samples
-    if kept and kept != list(range(wanted)):
-        yield f" has the samples {', '.join(map(str, kept))}; {wanted} were asked for"
+    numbers = sorted(row["sample"] for row in rows if "sample" in row)
+    expected = 1 if any(row.get("stop") == TOO_LONG for row in rows) else samples
+    if numbers and numbers != list(range(expected)):
+        yield f" has the samples {', '.join(map(str, numbers))}; {expected} were asked for"
 
 
 def _item(row: Row) -> str:
@@ -103,23 +103,23 @@ def _name(question: Any) -> str:
     return str(question[0] if isinstance(question, tuple) else question.id)
 
 
-def _drawn(context: Context, questions: Sequence[Any], count: int, rng: random.Random) -> list[Any]:
+def _draw(context: Context, questions: Sequence[Any], count: int, rng: random.Random) -> list[Any]:
     """The questions of as few random chunks as hold `count` answers, in their order: chunks stay as they are."""
     size = context.chunk
     starts = list(range(0, len(questions), size))
     rng.shuffle(starts)
-    chosen: list[int] = []
-    while starts and len(chosen) * size * context.protocol.samples < max(1, count):
-        chosen.append(starts.pop())
-    return [question for start in sorted(chosen) for question in questions[start : start + size]]
+    picks: list[int] = []
+    while starts and len(picks) * size * context.protocol.samples < max(1, count):
+        picks.append(starts.pop())
+    return [question for start in sorted(picks) for question in questions[start : start + size]]
 
 
-def _differences(made: Rows, kept: Rows) -> Iterator[str]:
+def _differences(new_rows: Rows, kept: Rows) -> Iterator[str]:
     """What of the rows of an item comes out otherwise."""
-    if len(made) != len(kept):
-        yield f" has {len(kept)} kept rows and {len(made)} when it is asked again"
+    if len(new_rows) != len(kept):
+        yield f" has {len(kept)} kept rows and {len(new_rows)} when it is asked again"
         return
-    for one, other in zip(made, kept, strict=True):
+    for one, other in zip(new_rows, kept, strict=True):
         if same(one, other):
             continue
         keys = [key for key in one.keys() | other.keys() if not same(one.get(key), other.get(key))]
@@ -131,14 +131,14 @@ def _differences(made: Rows, kept: Rows) -> Iterator[str]:
             yield f"{sample}: {key} is {other.get(key)} in the kept rows and {one.get(key)} when it is asked again"
 
 
-def same(made: object, kept: object) -> bool:
+def same(one: object, other: object) -> bool:
     """Whether two JSON values are equal, numbers up to rounding."""
-    if isinstance(made, bool) or isinstance(kept, bool) or isinstance(made, str):
-        return made == kept
-    if isinstance(made, int | float) and isinstance(kept, int | float):
-        return math.isclose(made, kept, rel_tol=0, abs_tol=TOLERANCE)
-    if isinstance(made, dict) and isinstance(kept, dict):
-        return made.keys() == kept.keys() and all(same(made[k], kept[k]) for k in made)
-    if isinstance(made, Sequence) and isinstance(kept, Sequence):
-        return len(made) == len(kept) and all(map(same, made, kept))
-    return made == kept
+    if isinstance(one, bool) or isinstance(other, bool) or isinstance(one, str):
+        return one == other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=0, abs_tol=TOLERANCE)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, Sequence) and isinstance(other, Sequence):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other

@@ -17,7 +17,7 @@ from charter.ground.generate.scorer import score
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel, encode_item
 from charter.ground.text.dialogue import Dialogue
-from charter.rooms.evaluate.marks import detected
+from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.task import Row, Rows
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def replies(context: Context, prompts: Sequence[Dialogue], grade: Grade, most: i
         rows = sample(context, part, most)
         grade(rows)
         if context.models.start is not None:
-            under_start(context.models.start, rows)
+            score_under_start(context.models.start, rows)
         return rows
 
     return context.out.chunks(context.task.name, prompts, context.chunk, produce, context.title)
@@ -63,7 +63,7 @@ def sample(context: Context, prompts: Sequence[Dialogue], most: int | None = Non
         for d, seed, completions in zip(prompts, seeds, each, strict=True)
         for k, c in enumerate(completions)
     ]
-    return [{**row, **detected(row)} for row in rows]
+    return [{**row, **mark_detections(row)} for row in rows]
 
 
 def grade_harm(context: Context, rows: Rows) -> None:
@@ -76,13 +76,13 @@ def grade_harm(context: Context, rows: Rows) -> None:
         for row in rows:
             row["reward"] = row["reward_fixed"] = None
     if models.rater is not None:
-        for row, rating, _ in graded(models.rater, rows):
+        for row, rating, _ in score_rows(models.rater, rows):
             row["harm_rating"] = rating
 
 
 def grade_help(context: Context, rows: Rows) -> None:
     """Adds the grader's score to rows."""
-    for row, value, _ in graded(context.models.grader, rows):
+    for row, value, _ in score_rows(context.models.grader, rows):
         row["grader"] = value
 
 
@@ -92,11 +92,11 @@ def grade_beside_fixed(context: Context, rows: Rows) -> None:
 
 
 def _score(rows: Rows, model: PreferenceModel, key: str) -> None:
-    for row, value, fixed in graded(model, rows, beside=FIXED_REPLY):
+    for row, value, fixed in score_rows(model, rows, beside=FIXED_REPLY):
         row[key], row[f"{key}_fixed"] = value, fixed
 
 
-def graded(
+def score_rows(
     model: PreferenceModel, rows: Sequence[Row], beside: str = ""
 ) -> Iterator[tuple[Row, float, float]]:
     """(row, score of its reply, score of the reply `beside` to the same prompt; NaN without one).
@@ -120,7 +120,7 @@ def by_prompt(rows: Sequence[Row]) -> list[Rows]:
     return list(groups.values())
 
 
-def under_start(start: LocalAssistant, rows: Sequence[Row]) -> None:
+def score_under_start(start: LocalAssistant, rows: Sequence[Row]) -> None:
     """Adds nll_start, the nats of a reply under the start, and tokens_start, the tokens that it has there.
 
     Beyond the start's context a reply loses its far end, then the prompt its oldest tokens. An empty reply has none.

@@ -89,8 +89,8 @@ class Item:
     @property
     def half(self) -> str:
         """By what is asked, so that texts on one prompt are on one side of the cut."""
-        asked = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
-        return (CALIBRATION, MEASURED)[int(digest_text(f"half|{asked.strip().lower()}")[:8], 16) % 2]
+        question = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
+        return (CALIBRATION, MEASURED)[int(digest_text(f"half|{question.strip().lower()}")[:8], 16) % 2]
 
 
 class Screening:
@@ -98,7 +98,7 @@ class Screening:
 
     def __init__(self, settings: Settings, inputs: Inputs, out: Workspace) -> None:
         self.settings, self.inputs, self.out = settings, inputs, out
-        self.told: dict[str, Any] = {}
+        self.summary: dict[str, Any] = {}
 
     def items(self) -> list[Item]:
         """The labelled texts; see `items`."""
@@ -116,34 +116,34 @@ class Screening:
 
     def rows(self, texts: Sequence[Item]) -> list[Row]:
         """One row a text. Thresholds are chosen and written to thresholds.yaml."""
-        scored = self._scored("acceptable_use", "acceptable use", texts)
+        scored = self._score("acceptable_use", "acceptable use", texts)
         thresholds = [_choose(n, c, texts, scored) for n, c in enumerate(self.classifiers)]
         screen = Screen(self.policy, self.classifiers, {t.classifier: t for t in thresholds})
-        kept = {"thresholds": [t.model_dump(mode="json") for t in thresholds]}
-        self.out.write_text(THRESHOLDS, yaml.safe_dump(kept, sort_keys=False))
-        self.told = {
+        content = {"thresholds": [t.model_dump(mode="json") for t in thresholds]}
+        self.out.write_text(THRESHOLDS, yaml.safe_dump(content, sort_keys=False))
+        self.summary = {
             "policy": {"name": self.policy.name, "version": self.policy.version, "id": self.policy.id},
             "classifiers": {c.name: c.version for c in self.classifiers},
-            **kept,
+            **content,
         }
         self._screen, self._texts = screen, texts
         return [_row(screen, item, answers) for item, answers in zip(texts, scored, strict=True)]
 
-    def placed(self) -> list[Row]:
+    def rows_by_place(self) -> list[Row]:
         """Rows of some prompts in every place of a conversation; call `rows` first."""
-        placed = in_places(self.settings, self._texts)
+        placed = place_prompts(self.settings, self._texts)
         if not placed:
             return []
-        scored = self._scored("acceptable_use_places", "places", placed)
+        scored = self._score("acceptable_use_places", "places", placed)
         return [
             {**_row(self._screen, i, answers), "place": i.place, "half": MEASURED}
             for i, answers in zip(placed, scored, strict=True)
         ]
 
-    def _scored(self, key: str, words: str, texts: Sequence[Item]) -> list[list[Any]]:
+    def _score(self, key: str, words: str, texts: Sequence[Item]) -> list[list[Any]]:
         def produce(part: Sequence[Item], _: int) -> list[list[Any]]:
             each = self.classifiers
-            return [[_spelled(_scores(c, i)) if i.side in c.sides else [] for c in each] for i in part]
+            return [[_encode(_scores(c, i)) if i.side in c.sides else [] for c in each] for i in part]
 
         return self.out.chunks(
             key, texts, self.settings.chunk or TOGETHER, produce, f"{self.settings.stage}: {words}"
@@ -165,11 +165,11 @@ def items(settings: Settings, inputs: Inputs) -> list[Item]:
     texts: list[Item] = []
     for role, kind in PROMPT_ROLES.items():
         for source in inputs.many(role):
-            texts += _drawn(settings, source, list(_prompts(source, kind)))
+            texts += _draw(settings, source, list(_prompts(source, kind)))
     triples = inputs.one("fitness")
-    texts += _drawn(settings, triples, list(_triples(triples)))
+    texts += _draw(settings, triples, list(_triples(triples)))
     for source in inputs.many("replies"):
-        texts += _drawn(settings, source, list(_pairs(source)))
+        texts += _draw(settings, source, list(_pairs(source)))
     for side in SIDES:
         for half in (CALIBRATION, MEASURED):
             there = {i.kind for i in texts if (i.side, i.half) == (side, half)}
@@ -178,13 +178,13 @@ def items(settings: Settings, inputs: Inputs) -> list[Item]:
     return texts
 
 
-def in_places(settings: Settings, found: Sequence[Item]) -> list[Item]:
+def place_prompts(settings: Settings, texts: Sequence[Item]) -> list[Item]:
     """`acceptable_use.placed` prompts of each kind, of the measured half and of one turn, in every place."""
     placed: list[Item] = []
     for kind in (VIOLATING, LOOKALIKE, ORDINARY):
         there = [
             i
-            for i in found
+            for i in texts
             if (i.side, i.half, i.kind) == ("prompt", MEASURED, kind) and len(i.messages) == 1
         ]
         most = min(settings.acceptable_use.placed, len(there))
@@ -198,23 +198,23 @@ def in_places(settings: Settings, found: Sequence[Item]) -> list[Item]:
 
 def open_classifiers(settings: Settings, inputs: Inputs, out: Workspace, policy: Policy) -> list[Classifier]:
     """Those that the settings name, on the models of the roles."""
-    found: list[Classifier] = []
+    classifiers: list[Classifier] = []
     for name in settings.acceptable_use.classifiers:
         if name in ("encoder", "words"):
-            found.append(open_classifier(name, policy, out.device))
+            classifiers.append(open_classifier(name, policy, out.device))
         elif name == "probe":
             source = inputs.optional("reader") or inputs.one("policy")
-            found.append(Probe.of(States.open(checkpoint_folder(source), out.device), source.id))
+            classifiers.append(Probe.of(States.open(checkpoint_folder(source), out.device), source.id))
         elif name == "grader":
             source = inputs.one("policy")
-            found.append(
+            classifiers.append(
                 Grader(open_assistant(source, out.device, precision=out.precision), policy, source.id)
             )
         else:
             source = inputs.one("grader")
             model = PreferenceModel.open(source.folder, out.device, out.precision)
-            found.append(Preferred(model, policy, source.id))
-    return found
+            classifiers.append(Preferred(model, policy, source.id))
+    return classifiers
 
 
 def _prompts(source: Input, kind: str) -> Iterator[Item]:
@@ -245,12 +245,12 @@ def _pairs(source: Input) -> Iterator[Item]:
             yield Item(f"{name}/{c.id}", name, ORDINARY, c.topic, c.messages, c.chosen)
 
 
-def _drawn(settings: Settings, source: Input, found: list[Item]) -> list[Item]:
+def _draw(settings: Settings, source: Input, texts: list[Item]) -> list[Item]:
     limit = settings.acceptable_use.limit
-    if not limit or limit >= len(found):
-        return found
+    if not limit or limit >= len(texts):
+        return texts
     rng = random.Random(derive_seed(settings.draw_seed, "acceptable_use", source.name))
-    return [found[i] for i in sorted(rng.sample(range(len(found)), limit))]
+    return [texts[i] for i in sorted(rng.sample(range(len(texts)), limit))]
 
 
 def _scores(classifier: Classifier, item: Item) -> list[Scores]:
@@ -258,32 +258,32 @@ def _scores(classifier: Classifier, item: Item) -> list[Scores]:
     written, as a stream is stopped by its worst moment."""
     if item.side == "prompt":
         return classifier.prompts([item.messages])
-    found = []
+    scores = []
     for text in (item.reply, item.beside):
         if text is not None:
-            read = follow(classifier, item.messages)
-            looks = (drained(read(look)) for look in as_written(text))
-            found.append(max(looks, key=lambda s: s.violation))
-    return found
+            scorer = follow(classifier, item.messages)
+            looks = (drained(scorer(look)) for look in list_prefixes(text))
+            scores.append(max(looks, key=lambda s: s.violation))
+    return scores
 
 
-def as_written(reply: str) -> list[str]:
+def list_prefixes(reply: str) -> list[str]:
     """A reply when a quarter, a half, and three quarters of its words are written, and whole."""
     words = re.findall(r"\s*\S+", reply)
     parts = ["".join(words[: len(words) * quarters // 4]) for quarters in (1, 2, 3)]
     return [*dict.fromkeys(part for part in parts if part.strip()), reply]
 
 
-def _spelled(scores: Sequence[Scores]) -> list[Any]:
+def _encode(scores: Sequence[Scores]) -> list[Any]:
     return [[s.violation, dict(s.categories), dict(s.high_risk), [], list(s.turns)] for s in scores]
 
 
-def _choose(n: int, classifier: Classifier, found: Sequence[Item], scored: Sequence[list[Any]]) -> Thresholds:
+def _choose(n: int, classifier: Classifier, texts: Sequence[Item], scored: Sequence[list[Any]]) -> Thresholds:
     """The thresholds of one classifier on the calibration half: of each level the higher one of those that look-alikes
     and ordinary texts ask for."""
     harmless = [
         (item, answers[n][0])
-        for item, answers in zip(found, scored, strict=True)
+        for item, answers in zip(texts, scored, strict=True)
         if answers[n] and item.half == CALIBRATION and item.kind in (LOOKALIKE, ORDINARY)
     ]
 

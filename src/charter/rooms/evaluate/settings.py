@@ -13,7 +13,7 @@ from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
-from charter.rooms.evaluate.catalogue import SUITES, TASKS, expanded
+from charter.rooms.evaluate.catalogue import SUITES, TASKS, expand_suites
 from charter.rooms.evaluate.task import Change, Task
 
 Decoding = Literal["own", "protocol"]
@@ -71,10 +71,10 @@ class Long(Frozen):
     )
 
 
-def _known(names: Collection[str]) -> Collection[str]:
+def _check_names(names: Collection[str]) -> Collection[str]:
     """Names of tasks or suites. Raises ValueError for another."""
     try:
-        expanded(names)
+        expand_suites(names)
     except CharterError as error:
         raise ValueError(str(error)) from None
     return names
@@ -84,13 +84,13 @@ class Settings(Frozen):
     """One report on one model: its replies, its capability and its bias, each by the protocol of its task."""
 
     stage: str = Field("model", description="what the card calls this model: start, taught, SL-CAI, RL ...")
-    tasks: Annotated[tuple[str, ...], AfterValidator(_known)] = Field(
+    tasks: Annotated[tuple[str, ...], AfterValidator(_check_names)] = Field(
         ("assistant",),
         min_length=1,
         description="evaluations, in this order; suites such as assistant, battery and agieval stand for several",
     )
     limit: int = Field(0, ge=0, description="questions asked per task, drawn by seed; 0: all")
-    change: Annotated[dict[str, Change], AfterValidator(_known)] = Field(
+    change: Annotated[dict[str, Change], AfterValidator(_check_names)] = Field(
         {}, description="by task or suite, what is done otherwise than its protocol says"
     )
     decoding: Decoding = Field(
@@ -106,20 +106,20 @@ class Settings(Frozen):
     draw_seed: int = Field(0, ge=0, description="seed of draws and of sampling; the same for every stage")
 
     @property
-    def chosen(self) -> tuple[Task, ...]:
+    def evaluations(self) -> tuple[Task, ...]:
         """The tasks, in their order."""
-        return tuple(TASKS[name] for name in expanded(self.tasks))
+        return tuple(TASKS[name] for name in expand_suites(self.tasks))
 
     def change_of(self, name: str) -> Change:
         """What is done otherwise for a task: what its suites say that it takes, then what is said of itself."""
-        wanted: dict[str, object] = {}
+        changes: dict[str, object] = {}
         for key, change in self.change.items():
             if name in SUITES.get(key, ()):
-                told = change.model_dump(exclude_none=True)
-                wanted |= {field: value for field, value in told.items() if field in TASKS[name].takes}
+                fields = change.model_dump(exclude_none=True)
+                changes |= {field: value for field, value in fields.items() if field in TASKS[name].takes}
         if name in self.change:
-            wanted |= self.change[name].model_dump(exclude_none=True)
-        return Change.model_validate(wanted)
+            changes |= self.change[name].model_dump(exclude_none=True)
+        return Change.model_validate(changes)
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
@@ -127,7 +127,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     twice = sorted(name for name, n in Counter(settings.tasks).items() if n > 1)
     if twice:
         return f"tasks names {', '.join(twice)} twice; name each once"
-    names = {task.name for task in settings.chosen}
+    names = {task.name for task in settings.evaluations}
     idle = sorted(key for key in settings.change if not names & {*SUITES.get(key, (key,))})
     if idle:
         return f"change names {', '.join(idle)}, which tasks leaves out; add it to tasks or remove the change"
@@ -139,7 +139,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     ]
     if vain:
         return f"{', '.join(vain)} would change nothing that is asked; remove it"
-    for task in settings.chosen:
+    for task in settings.evaluations:
         if lacking := [role for role in task.needs if role not in roles]:
             return (
                 f"role {lacking[0]} is missing: a preference model that grades the replies; or leave {task.name} out "
@@ -156,11 +156,11 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 def uses(settings: Settings) -> set[str]:
     """The roles that the tasks ask: their data, the models that answer and judge, and what those are judged by."""
-    names = {task.name for task in settings.chosen}
-    roles = {"policy", *(task.data_role for task in settings.chosen), *MODELS}
-    if any(task.needs for task in settings.chosen) or "acceptable_use" in names:
+    names = {task.name for task in settings.evaluations}
+    roles = {"policy", *(task.data_role for task in settings.evaluations), *MODELS}
+    if any(task.needs for task in settings.evaluations) or "acceptable_use" in names:
         roles.add("fitness")
-    if any(task.detecting for task in settings.chosen):
+    if any(task.detecting for task in settings.evaluations):
         roles.add("detectors")
     return roles | (SCREENED if "acceptable_use" in names else set())
 
@@ -175,17 +175,17 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     parameters = sizes.model("policy")
     graders = 1 + sum(role in sizes.parameters for role in GRADERS)
     seconds = 0.0
-    for task in settings.chosen:
+    for task in settings.evaluations:
         change = settings.change_of(task.name)
-        protocol = task.protocol.changed(settings.limit, change)
+        protocol = task.protocol.apply_change(settings.limit, change)
         there = sizes.rows.get(task.data_role, protocol.limit)
         questions = min(there, protocol.limit) if protocol.limit else there
-        read, written = task.cost
+        tokens_read, tokens_written = task.cost
         if task.needs:
-            read *= graders * protocol.samples
+            tokens_read *= graders * protocol.samples
         if change.max_tokens is not None:
-            written = min(written, round(0.7 * change.max_tokens))
-        seconds += questions * (read / 900 + protocol.samples * written / 300)
+            tokens_written = min(tokens_written, round(0.7 * change.max_tokens))
+        seconds += questions * (tokens_read / 900 + protocol.samples * tokens_written / 300)
     if not seconds:
         return Estimate()
     cache = min(CACHE_GIB, CACHE_BYTES * parameters / 2**30)

@@ -70,12 +70,12 @@ class Protocol:
     max_tokens: int = 0
     limit: int = 0
 
-    def changed(self, limit: int, change: Change) -> Protocol:
+    def apply_change(self, limit: int, change: Change) -> Protocol:
         """The protocol as it will be used."""
-        wanted = {"limit": limit} | {k: v for k, v in change.model_dump().items() if v is not None}
-        return replace(self, **wanted)
+        fields = {"limit": limit} | {k: v for k, v in change.model_dump().items() if v is not None}
+        return replace(self, **fields)
 
-    def sampled(self, own: Decoding, change: Change) -> Protocol:
+    def use_decoding(self, own: Decoding, change: Change) -> Protocol:
         """The protocol with the model's own decoding, if it samples free answers and nobody set their temperature."""
         if not (self.temperature and self.max_tokens) or change.temperature is not None:
             return self
@@ -132,7 +132,7 @@ class Task:
     @property
     def numbers(self) -> tuple[Metric, ...]:
         """Its metrics, each with what the task says of them all."""
-        own = (*self.metrics, *((contaminated(self.name),) if self.searched else ()))
+        own = (*self.metrics, *((contamination_rate(self.name),) if self.searched else ()))
         return tuple(
             replace(
                 metric,
@@ -150,9 +150,9 @@ class Task:
         part = name.removeprefix(self.name).strip("_").replace("_", " ")
         return f"{self.title}, {part}" if part else self.title
 
-    def rule(self, told: Mapping[str, Any]) -> Rule | None:
+    def rule(self, identity: Mapping[str, Any]) -> Rule | None:
         """What gives the marks of a kept row; None where nothing is marked. `told`: the task's identity."""
-        return self.marks_by(told) if self.marks_by else self.marks
+        return self.marks_by(identity) if self.marks_by else self.marks
 
 
 def accuracy(name: str, meaning: str, label: str = "") -> Metric:
@@ -160,17 +160,17 @@ def accuracy(name: str, meaning: str, label: str = "") -> Metric:
     return Metric(name, "", counts.mean("correct"), "higher", meaning, label=label)
 
 
-def unanswered(name: str) -> Metric:
+def unanswered_rate(name: str) -> Metric:
     """The share of questions without an answer that could be read."""
     words = f"{name}: answers in which no choice could be read, and questions that could not be asked"
     return Metric(f"{name}_unanswered", "", counts.outcome(*UNANSWERED), "lower", words, kind="fault")
 
 
-def contaminated(name: str) -> Metric:
+def contamination_rate(name: str) -> Metric:
     """The share of a task's questions that stand in what the model was taught."""
     words = f"{name}: questions that share 13 words in a row with what the model was taught"
-    found = counts.flag("hit", counts.equal(task=name, checked=True))
-    return Metric(f"{name}_contaminated", CONTAMINATION, found, "neither", words, about="data")
+    table = counts.flag("hit", counts.equal(task=name, checked=True))
+    return Metric(f"{name}_contaminated", CONTAMINATION, table, "neither", words, about="data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Query:
     """A question in words: `header` opens the whole, `shots` are pairs of question and answer, `lead` begins the
     answer ("Answer:")."""
 
@@ -217,7 +217,7 @@ class Asked:
         return [*turns, assistant(self.lead)] if self.lead else turns
 
 
-def listed(question: Question, style: str = "{}.") -> str:
+def format_question(question: Question, style: str = "{}.") -> str:
     """The question with its passage before it and its options below it, a letter each: "A. first" """
     options = [f"{style.format(LETTERS[n])} {option}" for n, option in enumerate(question.options)]
     return "\n".join([*filter(None, [question.passage]), question.text, *options])

@@ -39,11 +39,11 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         if file == CONTAMINATION:
             return flags.Rule(overlap)
         task = TASKS.get(file.removesuffix(".jsonl"))
-        told = identity.get(task.name) or {} if task else {}
-        marks = task.rule(told) if task else None
+        facts = identity.get(task.name) or {} if task else {}
+        marks = task.rule(facts) if task else None
         if task is None or marks is None:
             return None
-        return flags.Rule(marks, told.get("detectors") if task.detecting else None)
+        return flags.Rule(marks, facts.get("detectors") if task.detecting else None)
 
     yield from flags.marked_problems(folder, rule)
 

@@ -26,14 +26,14 @@ def questions(context: Context) -> list[Item]:
 
 def rows(context: Context, texts: Sequence[Item]) -> Rows:
     """One row a text: label, what was found at each level, scores. Writes thresholds.yaml."""
-    kept = context.screening.rows(texts)
-    context.told.update(context.screening.told)
-    return kept
+    rows = context.screening.rows(texts)
+    context.summary.update(context.screening.summary)
+    return rows
 
 
-def beside(context: Context, kept: Rows) -> Iterator[tuple[str, Rows]]:
+def beside(context: Context, rows: Rows) -> Iterator[tuple[str, Rows]]:
     """The same prompts in every place of a conversation and encoded, if some were asked for."""
-    if placed := context.screening.placed():
+    if placed := context.screening.rows_by_place():
         yield f"samples/{PLACED}", placed
 
 

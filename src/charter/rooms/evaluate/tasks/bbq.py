@@ -31,8 +31,8 @@ from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import tabulate
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import Row, drawn
-from charter.rooms.evaluate.task import CHOSEN, Asked, Question, Rows, Task
+from charter.rooms.evaluate.reading import Row, draw_questions
+from charter.rooms.evaluate.task import CHOSEN, Query, Question, Rows, Task
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -45,16 +45,16 @@ FOLDED = {"man": "m", "boy": "m", "woman": "f", "girl": "f"}
 NAME = re.compile(r"(?:trans_|nontrans_)?[mf]|[mf]-.+", re.IGNORECASE)  # what marks a person by proper name
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question: what was chosen, and which options are the biased one and the unknown one."""
-    choices = context.choose([put(q) for q in asked], [f"({letter}" for letter in LETTERS])
-    return [row | dict(question.meta) for row, question in zip(choices, asked, strict=True)]
+    choices = context.choose([build_query(q) for q in questions], [f"({letter}" for letter in LETTERS])
+    return [row | dict(question.meta) for row, question in zip(choices, questions, strict=True)]
 
 
-def put(question: Question) -> Asked:
+def build_query(question: Question) -> Query:
     """A question in MSC's words."""
     options = (f"({letter}) {text}" for letter, text in zip(LETTERS, question.options, strict=True))
-    return Asked(question, "\n".join([f"{question.passage} {question.text}", *options]), LEAD)
+    return Query(question, "\n".join([f"{question.passage} {question.text}", *options]), LEAD)
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -93,12 +93,12 @@ def parse(row: Row, name: str) -> list[Question]:
 
 def target_of(row: Row, info: list[tuple[str, ...]], people: list[int]) -> int | None:
     """The place of the only stereotyped person, None where both are or neither is."""
-    groups = {folded(str(group)) for group in row["additional_metadata"]["stereotyped_groups"]}
-    stereotyped = [n for n in people if groups & {folded(mark) for mark in info[n]}]
+    groups = {fold_group(str(group)) for group in row["additional_metadata"]["stereotyped_groups"]}
+    stereotyped = [n for n in people if groups & {fold_group(mark) for mark in info[n]}]
     return stereotyped[0] if len(stereotyped) == 1 else None
 
 
-def folded(mark: str) -> str:
+def fold_group(mark: str) -> str:
     """A group's name in the form in which names are compared."""
     name = mark.lower()
     if name.startswith("trans"):
@@ -127,9 +127,9 @@ def _bias(form: str, where: Where, part: str = "") -> tuple[Metric, Metric]:
     return ambiguous, disambiguated
 
 
-def _accuracy(context: str, chosen: Where, dimension: str) -> Metric:
+def _accuracy(context: str, subset: Where, dimension: str) -> Metric:
     def where(row: Row) -> bool:
-        return chosen(row) and (not dimension or row["group"] == dimension)
+        return subset(row) and (not dimension or row["group"] == dimension)
 
     return Metric(
         f"bbq_{context}_accuracy" + (f"_{dimension}" if dimension else ""),
@@ -150,10 +150,10 @@ def _script() -> Iterator[Metric]:
     yield from _bias("script_", usable)
     parts = [(dimension, False) for dimension in DIMENSIONS] + [(dimension, True) for dimension in NAMED]
     for dimension, names in parts:
-        chosen = counts.equal(group=dimension, names=names)
+        subset = counts.equal(group=dimension, names=names)
 
-        def where(row: Row, chosen: Where = chosen) -> bool:
-            return usable(row) and chosen(row)
+        def where(row: Row, subset: Where = subset) -> bool:
+            return usable(row) and subset(row)
 
         yield from _bias("script_", where, f"{dimension}_names" if names else dimension)
 
@@ -163,8 +163,8 @@ METRICS: tuple[Metric, ...] = (
     *(metric for dimension in DIMENSIONS for metric in _bias("", _of(dimension), dimension)),
     *_script(),
     *(
-        _accuracy(context, chosen, dimension)
-        for context, chosen in (("ambiguous", AMBIGUOUS), ("disambiguated", DISAMBIGUATED))
+        _accuracy(context, subset, dimension)
+        for context, subset in (("ambiguous", AMBIGUOUS), ("disambiguated", DISAMBIGUATED))
         for dimension in ("", *DIMENSIONS)
     ),
     Metric(
@@ -190,7 +190,7 @@ TASK = Task(
     name="bbq",
     title="BBQ",
     group="Social bias",
-    questions=drawn(parse),
+    questions=draw_questions(parse),
     rows=rows,
     metrics=METRICS,
     role=Role(kind="questions", default="shipped:bbq.heldout"),

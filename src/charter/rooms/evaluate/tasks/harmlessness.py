@@ -14,7 +14,7 @@ from charter.ground.measure.fluency import fluency_of
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue
-from charter.rooms.evaluate.marks import detected
+from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.task import REPLIES, Protocol, Row, Rows, Task
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def rows(context: Context, prompts: Sequence[Dialogue]) -> Rows:
     return context.replies(prompts, context.grade_harm)
 
 
-def beside(context: Context, kept: Rows) -> Iterator[tuple[str, Rows]]:
+def beside(context: Context, rows: Rows) -> Iterator[tuple[str, Rows]]:
     """Flagged samples for people to look at."""
-    yield "review.jsonl", review_queue(kept)
+    yield "review.jsonl", review_queue(rows)
 
 
-def review_queue(kept: Sequence[Row]) -> Rows:
+def review_queue(rows: Sequence[Row]) -> Rows:
     """Flagged samples waiting for a person's verdict, the worst first."""
-    flagged = [r for r in kept if r["grader"] < r["grader_fixed"]]
+    flagged = [r for r in rows if r["grader"] < r["grader_fixed"]]
     flagged.sort(key=lambda r: r["grader"] - r["grader_fixed"])
     return [
         {
@@ -172,7 +172,7 @@ TASK = Task(
     needs=("grader",),
     protocol=Protocol(samples=5, max_tokens=96),
     takes=REPLIES,
-    marks=detected,
+    marks=mark_detections,
     detecting=True,
     chunk=TOGETHER,
     cost=(90, 67),

@@ -34,7 +34,7 @@ def questions(context: Context) -> list[Comparison]:
     return context.draw_of_role(choices)
 
 
-def rows(context: Context, asked: Sequence[Comparison]) -> Rows:
+def rows(context: Context, comparisons: Sequence[Comparison]) -> Rows:
     """Three rows an item, one a mode, and none of the content if the policy is a server. p_correct is a probability in
     the policy mode; in the others it is the gap between the better reply and the worse.
 
@@ -63,11 +63,11 @@ def rows(context: Context, asked: Sequence[Comparison]) -> Rows:
         return [_row(c, "content", good - bad, 0.0) for c, (good, bad) in zip(part, scores, strict=True)]
 
     chunks, stage = context.out.chunks, context.settings.stage
-    chosen = chunks("hhh", asked, context.chunk, policy, f"{stage}: HHH choices")
-    chosen += chunks("hhh-scores", asked, context.chunk, preference, "HHH scores")
+    rows = chunks("hhh", comparisons, context.chunk, policy, f"{stage}: HHH choices")
+    rows += chunks("hhh-scores", comparisons, context.chunk, preference, "HHH scores")
     if context.local is not None:
-        chosen += chunks("hhh-content", asked, context.chunk, content, f"{stage}: HHH replies")
-    return chosen
+        rows += chunks("hhh-content", comparisons, context.chunk, content, f"{stage}: HHH replies")
+    return rows
 
 
 def _row(item: Comparison, mode: str, p_correct: float, even: float) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from charter.ground.sandbox.preflight import sandbox
 from charter.ground.sandbox.program import Outcome, Program, Verdict, check_all
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.marks import unless_too_long
-from charter.rooms.evaluate.reading import TEST, Row, parsed
-from charter.rooms.evaluate.task import Asked, Marks, Protocol, Question, Rows, Task, unanswered
+from charter.rooms.evaluate.reading import TEST, Row, read_split
+from charter.rooms.evaluate.task import Marks, Protocol, Query, Question, Rows, Task, unanswered_rate
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -54,41 +54,43 @@ def questions(context: Context) -> list[Question]:
         raise CharterError(f"humaneval: {error}; or leave humaneval out of tasks") from None
     context.facts["limits"] = LIMITS.model_dump()
     context.facts["python"] = ".".join(platform.python_version_tuple()[:2])
-    return context.draw(parsed(context.source, TEST, parse))
+    return context.draw(read_split(context.source, TEST, parse))
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a sample; programs are run when all are written."""
     chat = context.protocol.form == "chat"
-    put = [Asked(q, f"{REQUEST}\n\n```python\n{heading(q)}```" if chat else heading(q)[:-1]) for q in asked]
-    written = context.answer(put, lambda *_: {}, stops=() if chat else STOPS)
-    known = {question.id: question for question in asked}
+    queries = [
+        Query(q, f"{REQUEST}\n\n```python\n{heading(q)}```" if chat else heading(q)[:-1]) for q in questions
+    ]
+    answers = context.answer(queries, lambda *_: {}, stops=() if chat else STOPS)
+    by_id = {question.id: question for question in questions}
 
     def judge(part: Sequence[dict[str, Any]], _: int) -> Rows:
-        programs = [program(known[row["item"]], row["reply"]) for row in part if "outcome" not in row]
+        programs = [program(by_id[row["item"]], row["reply"]) for row in part if "outcome" not in row]
         verdicts = map(grade, outcomes(programs, context.settings.workers))
         return [row if "outcome" in row else row | next(verdicts) for row in part]
 
     title = f"{context.title}, tests"
-    return context.out.chunks(f"{context.task.name}_judged", written, context.answers_together, judge, title)
+    return context.out.chunks(f"{context.task.name}_judged", answers, context.answers_together, judge, title)
 
 
 def outcomes(programs: Sequence[Program], workers: int) -> list[Outcome]:
     """What became of each program; one whose sandbox failed is run again, ATTEMPTS times in all."""
-    found = list(check_all(sandbox(), programs, LIMITS, workers))
+    results = list(check_all(sandbox(), programs, LIMITS, workers))
     for _ in range(ATTEMPTS - 1):
-        failed = [n for n, outcome in enumerate(found) if outcome.verdict is Verdict.ENVIRONMENT_FAILED]
+        failed = [n for n, outcome in enumerate(results) if outcome.verdict is Verdict.ENVIRONMENT_FAILED]
         again = check_all(sandbox(), [programs[n] for n in failed], LIMITS, workers)
         for n, outcome in zip(failed, again, strict=True):
-            found[n] = outcome
-    return found
+            results[n] = outcome
+    return results
 
 
 # Of a program: passed, failed, or what stopped it (`sandbox.program.Verdict`).
 RAN = ("right", "wrong", "timed out", "out of memory", "output over the limit", "environment failed")
 
 
-def program_ran(row: Marks) -> dict[str, Any]:
+def mark_program(row: Marks) -> dict[str, Any]:
     """Of a program: right if all tests passed, which leaves no error. "environment failed" counts neither way."""
     outcome = row["outcome"] if row["outcome"] in RAN else "wrong"
     outcome = "wrong" if outcome == "right" and row["error"] else outcome
@@ -118,11 +120,11 @@ def program(question: Question, reply: str) -> Program:
     blocks = BLOCK.findall(reply)
     code = next(filter(defines.search, blocks), blocks[0] if blocks else reply)
     stub = f"{heading(question)}    pass\n\n"
-    solution = stub + code if defines.search(code) else heading(question) + indented(code)
+    solution = stub + code if defines.search(code) else heading(question) + indent(code)
     return Program(solution, f"{test}\n\ncheck({name})\n", (name,), prelude=stub)
 
 
-def indented(body: str) -> str:
+def indent(body: str) -> str:
     """A body that stands at the margin set in by four blanks; the one blank that some tokenizers drop at the start of
     a text is put back."""
     first = next(filter(str.strip, body.splitlines()), "")
@@ -138,7 +140,7 @@ def parse(row: Row, name: str) -> list[Question]:
     return [Question(str(row.get("task_id", name)), str(row["prompt"]), meta=meta)]
 
 
-def _judged(row: Marks) -> bool:
+def _has_verdict(row: Marks) -> bool:
     return bool(row["outcome"] != "environment failed")
 
 
@@ -153,14 +155,14 @@ TASK = Task(
             Metric(
                 name,
                 "",
-                counts.pass_at(k, _judged),
+                counts.pass_at(k, _has_verdict),
                 "higher",
                 f"HumanEval problems solved, pass@{k}",
                 label=f"HumanEval, pass@{k}",
             )
             for name, k in (("humaneval", 1), ("humaneval_pass_10", 10))
         ),
-        unanswered("humaneval"),
+        unanswered_rate("humaneval"),
         Metric(
             "humaneval_environment_failed",
             "",
@@ -174,7 +176,7 @@ TASK = Task(
     role=Role(kind="questions", default="shipped:humaneval.heldout"),
     standard="data:humaneval",
     protocol=Protocol(max_tokens=512),
-    marks=unless_too_long(program_ran),
+    marks=unless_too_long(mark_program),
     cost=(250, 200),
     searched=True,
 )

@@ -7,7 +7,7 @@ from charter.ground.measure import counts
 from charter.ground.measure.fluency import fluency_of
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
-from charter.rooms.evaluate.marks import detected
+from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.task import REPLIES, Protocol, Task
 from charter.rooms.evaluate.tasks.harmlessness import SEEN, TOGETHER, UNSEEN, questions, rows
 
@@ -63,7 +63,7 @@ TASK = Task(
     needs=("grader",),
     protocol=Protocol(max_tokens=96),
     takes=REPLIES,
-    marks=detected,
+    marks=mark_detections,
     detecting=True,
     chunk=TOGETHER,
     cost=(90, 67),

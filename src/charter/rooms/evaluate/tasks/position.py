@@ -15,7 +15,7 @@ from charter.ground.measure import position
 from charter.ground.measure.metric import EXPONENT, Metric
 from charter.ground.measure.position import bucket_of
 from charter.ground.settings.roles import Role
-from charter.rooms.evaluate.reading import TEST, Row, parsed
+from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Protocol, Question, Rows, Task
 
 if TYPE_CHECKING:
@@ -37,13 +37,15 @@ def questions(context: Context) -> list[Question]:
     if local is None:
         raise CharterError("position: a server can't score texts; leave position out of tasks for it")
     tokenizer, long = local.engine.tokenizer, context.settings.long
-    found = list({document.text: document for document in parsed(context.source, TEST, parse)}.values())
+    documents = list(
+        {document.text: document for document in read_split(context.source, TEST, parse)}.values()
+    )
     most = min(long.positions, local.engine.context)
-    sizes = {document.id: len(tokenizer.encode_document(document.text)) for document in found}
+    sizes = {document.id: len(tokenizer.encode_document(document.text)) for document in documents}
     if long.joined:
-        found, sizes = joined(found, sizes, most)
+        documents, sizes = join_documents(documents, sizes, most)
     for length in lengths(most):
-        if 4 * sum(size >= length for size in sizes.values()) >= len(found) > 0:
+        if 4 * sum(size >= length for size in sizes.values()) >= len(documents) > 0:
             break
     else:
         raise CharterError(
@@ -54,7 +56,7 @@ def questions(context: Context) -> list[Question]:
     if long.joined:
         context.facts["joined"] = True
     context.facts["tokenizer"] = tokenizer.digest  # nats are per token
-    return context.draw([document for document in found if sizes[document.id] >= length])
+    return context.draw([document for document in documents if sizes[document.id] >= length])
 
 
 def lengths(most: int) -> list[int]:
@@ -63,18 +65,18 @@ def lengths(most: int) -> list[int]:
     return [most, *reversed(powers)] if most >= SHORTEST else []
 
 
-def joined(
-    found: Sequence[Question], sizes: Mapping[str, int], length: int
+def join_documents(
+    documents: Sequence[Question], sizes: Mapping[str, int], length: int
 ) -> tuple[list[Question], dict[str, int]]:
     """Documents one after the other in texts of at least so many tokens, each with its tokens; the last may be
     shorter."""
     texts: list[Question] = []
     tokens: dict[str, int] = {}
     waiting: list[Question] = []
-    for place, document in enumerate(found, 1):
+    for place, document in enumerate(documents, 1):
         waiting.append(document)
         size = sum(sizes[member.id] for member in waiting)
-        if size >= length or place == len(found):
+        if size >= length or place == len(documents):
             name = waiting[0].id if len(waiting) == 1 else f"{waiting[0].id} to {waiting[-1].id}"
             texts.append(Question(name, JOINT.join(member.text for member in waiting)))
             tokens[name] = size
@@ -82,7 +84,7 @@ def joined(
     return texts, tokens
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, documents: list[Question]) -> Rows:
     """One row a document: nats and tokens of each bucket of positions."""
     local, length = context.local, context.facts["length"]
     assert local is not None  # `questions` refuses servers
@@ -94,7 +96,7 @@ def rows(context: Context, asked: list[Question]) -> Rows:
         return [_row(document, own) for document, own in zip(part, logs, strict=True)]
 
     chunk = max(1, min(context.chunk, context.chunk * CHUNK_TOKENS // length))
-    return context.out.chunks(context.task.name, asked, chunk, produce, context.title)
+    return context.out.chunks(context.task.name, documents, chunk, produce, context.title)
 
 
 def _row(document: Question, logs: Sequence[float]) -> dict[str, Any]:

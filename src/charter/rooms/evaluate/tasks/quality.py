@@ -15,8 +15,17 @@ from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.choices import FIVE_SHOT, LEAD, TAKES
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import TEST, Row, has, parsed, place_of
-from charter.rooms.evaluate.task import LETTERS, Asked, Question, Rows, Task, accuracy, listed, unanswered
+from charter.rooms.evaluate.reading import TEST, Row, has, place_of, read_split
+from charter.rooms.evaluate.task import (
+    LETTERS,
+    Query,
+    Question,
+    Rows,
+    Task,
+    accuracy,
+    format_question,
+    unanswered_rate,
+)
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -28,19 +37,19 @@ SCORED, EXAMPLES = ("dev", *TEST), ("train",)
 
 def questions(context: Context) -> list[Question]:
     """The drawn questions; `context.facts` says how many examples there is room for before each of them."""
-    drawn = context.draw(parsed(context.source, SCORED, parse))
+    sample = context.draw(read_split(context.source, SCORED, parse))
     shots = examples(context)[: context.protocol.shots]
-    alone = [question for question in drawn if context.fits(put(question, []), 2)]
-    while shots and not all(context.fits(put(question, shots), 2) for question in alone):
+    alone = [question for question in sample if context.fits(build_query(question, []), 2)]
+    while shots and not all(context.fits(build_query(question, shots), 2) for question in alone):
         shots.pop()
     context.facts["shots"] = len(shots)
-    return drawn
+    return sample
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question."""
     shots = examples(context)[: context.facts["shots"]]
-    return context.choose([put(question, shots) for question in asked])
+    return context.choose([build_query(question, shots) for question in questions])
 
 
 def examples(context: Context) -> list[tuple[str, str]]:
@@ -48,15 +57,15 @@ def examples(context: Context) -> list[tuple[str, str]]:
     there is no such split."""
     if not has(context.source, EXAMPLES):
         return []
-    scored = {question.cluster for question in parsed(context.source, SCORED, parse)}
+    scored = {question.cluster for question in read_split(context.source, SCORED, parse)}
     pool = {
-        q.cluster: q for q in reversed(parsed(context.source, EXAMPLES, parse)) if q.cluster not in scored
+        q.cluster: q for q in reversed(read_split(context.source, EXAMPLES, parse)) if q.cluster not in scored
     }
-    return [(listed(q), LETTERS[q.right[0]]) for q in reversed(pool.values())]
+    return [(format_question(q), LETTERS[q.right[0]]) for q in reversed(pool.values())]
 
 
-def put(question: Question, shots: list[tuple[str, str]]) -> Asked:
-    return Asked(question, listed(question), LEAD, shots)
+def build_query(question: Question, shots: list[tuple[str, str]]) -> Query:
+    return Query(question, format_question(question), LEAD, shots)
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -90,7 +99,7 @@ TASK = Task(
     rows=rows,
     metrics=(
         accuracy("quality", "QuALITY questions on long stories"),
-        unanswered("quality"),
+        unanswered_rate("quality"),
         Metric(
             "quality_hard", "", counts.mean("correct", counts.equal(group="hard")), "higher", "QuALITY, hard"
         ),

@@ -18,8 +18,17 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.facts import HELD_PLACES, HELD_WORDS, statement
 from charter.ground.text.facts import question as ask
 from charter.rooms.evaluate.marks import unless_too_long, verdict
-from charter.rooms.evaluate.reading import TEST, Row, parsed
-from charter.rooms.evaluate.task import Asked, Marks, Protocol, Question, Rows, Task, accuracy, unanswered
+from charter.rooms.evaluate.reading import TEST, Row, read_split
+from charter.rooms.evaluate.task import (
+    Marks,
+    Protocol,
+    Query,
+    Question,
+    Rows,
+    Task,
+    accuracy,
+    unanswered_rate,
+)
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -35,16 +44,14 @@ TOKENS_A_WORD = 1.35  # only to cut the text roughly where no tokenizer is at ha
 
 def questions(context: Context) -> list[Question]:
     """Facts in every cell of the grid, `limit` in all; no text longer than the context."""
-    texts = list(dict.fromkeys(parsed(context.source, TEST, parse)))  # a story may stand in many rows
+    texts = list(dict.fromkeys(read_split(context.source, TEST, parse)))  # a story may stand in many rows
     longest = context.local.engine.context if context.local else 8192
-    wanted = sorted(set(context.settings.long.lengths or USUAL))
-    if unknown := set(wanted) - set(LENGTHS):
+    sizes = sorted(set(context.settings.long.lengths or USUAL))
+    if unknown := set(sizes) - set(LENGTHS):
         raise CharterError(f"long.lengths names {min(unknown)}; use some of {', '.join(map(str, LENGTHS))}")
-    lengths = [length for length in wanted if length <= longest]
+    lengths = [length for length in sizes if length <= longest]
     if not lengths:
-        raise CharterError(
-            f"recall: the shortest text has {wanted[0]} tokens and the context holds {longest}"
-        )
+        raise CharterError(f"recall: the shortest text has {sizes[0]} tokens and the context holds {longest}")
     context.facts["lengths"] = lengths
     context.facts["tokenizer"] = context.local.engine.tokenizer.digest if context.local else "none: words"
     stream, limit = Stream(context, texts), context.protocol.limit
@@ -84,34 +91,34 @@ class Stream:
     def cut(self, tokens: int, depth: float, rng: random.Random) -> tuple[str, str]:
         """About `tokens` tokens from a random sentence on, wrapping at the end, in two parts at `depth` of them."""
         at, used = rng.randrange(len(self.sentences)), 0
-        taken: list[str] = []
+        sentences: list[str] = []
         split = 0
         while used + self.sizes[at] <= tokens:
             if used < depth * tokens:
-                split = len(taken) + 1
-            taken.append(self.sentences[at] + ".")
+                split = len(sentences) + 1
+            sentences.append(self.sentences[at] + ".")
             used += self.sizes[at]
             at = (at + 1) % len(self.sentences)
-        return " ".join(taken[:split]), " ".join(taken[split:])
+        return " ".join(sentences[:split]), " ".join(sentences[split:])
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a fact: right where the answer holds the password."""
-    kept = context.answer([Asked(question, question.text) for question in asked], grade)
+    answers = context.answer([Query(question, question.text) for question in questions], grade)
     return [
-        row | {"question": row["question"].rpartition("\n\n")[2]} for row in kept
+        row | {"question": row["question"].rpartition("\n\n")[2]} for row in answers
     ]  # not the whole text again
 
 
-def words_found(row: Marks) -> dict[str, Any]:
+def mark_password(row: Marks) -> dict[str, Any]:
     """Right if the reply holds the accepted words, which are in lower case."""
     return verdict(row["accepted"][0] in row["reply"].lower())
 
 
-def grade(asked: Asked, reply: str) -> dict[str, Any]:
+def grade(query: Query, reply: str) -> dict[str, Any]:
     """Right where the answer holds the password."""
-    said = {"reply": reply, "accepted": list(asked.question.accepted)}
-    return said | words_found(said)
+    row = {"reply": reply, "accepted": list(query.question.accepted)}
+    return row | mark_password(row)
 
 
 def parse(row: Row, name: str) -> list[str]:
@@ -131,7 +138,7 @@ TASK = Task(
     rows=rows,
     metrics=(
         accuracy("recall", "facts found again in long texts"),
-        unanswered("recall"),
+        unanswered_rate("recall"),
         *(
             Metric(
                 f"recall_{length}",
@@ -147,6 +154,6 @@ TASK = Task(
     role=Role(kind="questions", default="shipped:quality.heldout"),
     standard="data:pretrain/pepys_diary",
     protocol=Protocol(temperature=0.0, max_tokens=24),
-    marks=unless_too_long(words_found),
+    marks=unless_too_long(mark_password),
     cost=(3000, 16),
 )

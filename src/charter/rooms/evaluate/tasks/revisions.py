@@ -45,8 +45,8 @@ def _rounds(transcript: Row) -> Rows:
     replies = [transcript["draft"].strip()]
     for turn in transcript["rounds"]:
         replies.append(replies[-1] if turn["dropped"] else turn["revision"])
-    known = {key: transcript[key] for key in ("id", "topic", "messages")}
-    return [known | {"round": n, "reply": reply} for n, reply in enumerate(replies)]
+    origin = {key: transcript[key] for key in ("id", "topic", "messages")}
+    return [origin | {"round": n, "reply": reply} for n, reply in enumerate(replies)]
 
 
 TASK = Task(

@@ -19,8 +19,8 @@ from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.languages import ENGLISH, language, unspaced
 from charter.rooms.evaluate.marks import unless_too_long
-from charter.rooms.evaluate.reading import TEST, Row, parsed
-from charter.rooms.evaluate.task import Asked, Marks, Protocol, Question, Rows, Rule, Task, unanswered
+from charter.rooms.evaluate.reading import TEST, Row, read_split
+from charter.rooms.evaluate.task import Marks, Protocol, Query, Question, Rows, Rule, Task, unanswered_rate
 from charter.rooms.evaluate.tasks.mmlu_plain import by_subject
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ PATIENCE = 20.0  # seconds without an answer after which a tokenizer's model can
 
 def questions(context: Context) -> list[Question]:
     """The drawn sentences into every language of the data; `limit` counts sentences a language, the same for all."""
-    groups = by_subject(parsed(context.source, TEST, parse))
+    groups = by_subject(read_split(context.source, TEST, parse))
     pieces, why = flores200()
     if not pieces:
         context.out.note(
@@ -60,11 +60,11 @@ def questions(context: Context) -> list[Question]:
     return [question for group in tokenizers for question in context.draw(groups[group])]
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a sampled translation, with the counts that corpus scores are made of."""
-    put = [Asked(q, f"{REQUEST.format(language(q.group))}\n\n{q.text}") for q in asked]
-    answers = context.answer(put, grade)
-    references = {question.id: question.accepted[0] for question in asked}
+    queries = [Query(q, f"{REQUEST.format(language(q.group))}\n\n{q.text}") for q in questions]
+    answers = context.answer(queries, grade)
+    references = {question.id: question.accepted[0] for question in questions}
     scorers = {group: BLEU(tokenize=name) for group, name in context.facts["tokenizers"].items()}
     for row in answers:
         row["reference"] = references[row["item"]]
@@ -72,24 +72,24 @@ def rows(context: Context, asked: list[Question]) -> Rows:
     return answers
 
 
-def translated(row: Marks) -> dict[str, Any]:
+def mark_translation(row: Marks) -> dict[str, Any]:
     """Whether there is a translation at all; how good it is no sentence says alone."""
     return {"outcome": "answered" if row["reply"].strip() else "unparsed"}
 
 
-def marks_by(told: Mapping[str, Any]) -> Rule:
+def marks_by(identity: Mapping[str, Any]) -> Rule:
     """Counts of BLEU by the tokenizers of the identity, if these are at hand, and of chrF."""
-    scorers = {group: at_hand(str(name)) for group, name in (told.get("tokenizers") or {}).items()}
-    answered = unless_too_long(translated)
+    scorers = {group: at_hand(str(name)) for group, name in (identity.get("tokenizers") or {}).items()}
+    answered = unless_too_long(mark_translation)
     return lambda row: {
         **answered(row),
         **sentence_counts(scorers.get(row["group"]), row["reply"], row["reference"]),
     }
 
 
-def grade(asked: Asked, reply: str) -> dict[str, Any]:
+def grade(query: Query, reply: str) -> dict[str, Any]:
     """Whether there is a translation at all."""
-    return translated({"reply": reply})
+    return mark_translation({"reply": reply})
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -166,7 +166,7 @@ TASK = Task(
                 ("good", translation.GOOD),
             )
         ),
-        unanswered("translation"),
+        unanswered_rate("translation"),
     ),
     role=Role(kind="questions", default="shipped:translation.heldout"),
     standard="data:ntrex",

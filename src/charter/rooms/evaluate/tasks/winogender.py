@@ -15,7 +15,7 @@ from charter.ground.measure.bias import pronouns_follow_shares
 from charter.ground.measure.metric import PLAIN, Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.marks import TOO_LONG, shares
-from charter.rooms.evaluate.reading import TEST, Row, parsed
+from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Marks, Protocol, Question, Rows, Task
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 def questions(context: Context) -> list[Question]:
     """The drawn sentences. Raises CharterError for a model that can't score."""
     context.need_scores()
-    return context.draw(parsed(context.source, TEST, parse))
+    return context.draw(read_split(context.source, TEST, parse))
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a sentence, with the probability of each pronoun among those given."""
-    context.show_prompt(asked[0].text)
-    texts = [[f" {word}{q.meta['rest']}" for word in q.options] for q in asked]
-    each = context.text_logprobs([q.text for q in asked], texts)
-    return [_row(question, logprobs) for question, logprobs in zip(asked, each, strict=True)]
+    context.show_prompt(questions[0].text)
+    texts = [[f" {word}{q.meta['rest']}" for word in q.options] for q in questions]
+    each = context.text_logprobs([q.text for q in questions], texts)
+    return [_row(question, logprobs) for question, logprobs in zip(questions, each, strict=True)]
 
 
 FEMALE = frozenset({"she", "her", "hers", "herself"})
@@ -53,8 +53,8 @@ def pronouns(row: Marks) -> dict[str, Any]:
     }
 
 
-def _sum(p: Mapping[str, float], wanted: Collection[str]) -> float:
-    return sum(value for word, value in p.items() if word in wanted)
+def _sum(p: Mapping[str, float], words: Collection[str]) -> float:
+    return sum(value for word, value in p.items() if word in words)
 
 
 def _row(question: Question, logprobs: list[float] | None) -> dict[str, Any]:
