@@ -22,7 +22,8 @@ from charter.ground.text.dialogue import Message
 from charter.terminal.bars import make_progress
 
 COMMANDS = "/reset starts a new conversation, /quit ends, /help shows this"
-LONG = 4096  # from this many tokens on, reading the prompt shows a progress bar
+# From this many tokens on, reading the prompt shows a progress bar.
+LONG = 4096
 
 
 def converse(
@@ -34,7 +35,8 @@ def converse(
     CharterError if such a line is one of `questions`, and if the files don't fit into the context.
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are not text spoil only their own line
+        # bytes that are not text spoil only their own line
+        sys.stdin.reconfigure(errors="surrogateescape")
     assistant = open_assistant(source, where.device, 1, where.precision)
     if files and isinstance(assistant, LocalAssistant):
         assistant = _keeping(assistant)

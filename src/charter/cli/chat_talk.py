@@ -20,7 +20,8 @@ class Talk:
     files: Sequence[File] = ()
     decoding: Decoding = UNKNOWN
     messages: list[Message] = field(default_factory=list)
-    notice: str = ""  # the last printed words on the account's standing
+    # the last printed words on the account's standing
+    notice: str = ""
 
     def prompt(self, messages: Sequence[Message]) -> Prompt:
         """What the model reads: a dialogue, or one running text if there is no chat template."""

@@ -16,8 +16,10 @@ from charter.terminal.tables import console, counted
 
 SQLITE = b"SQLite format 3\x00"
 CONFIGS = (".yaml", ".yml")
-VOTES = "votes.jsonl"  # the file in an export or a step of the arena
-MOST = 10  # models whose win table fits a terminal
+# The file in an export or a step of the arena.
+VOTES = "votes.jsonl"
+# Models whose win table fits a terminal.
+MOST = 10
 
 
 Place = Annotated[
@@ -147,7 +149,8 @@ def _votes_of_database(database: str, folder: Path) -> list[dict[str, Any]]:
     from charter.service.people.export import votes_of
 
     file = database.removeprefix("sqlite:///").partition("?")[0]
-    if "://" not in file and not (folder / Path(file).expanduser()).is_file():  # opening it would create it
+    # opening a missing file would create it
+    if "://" not in file and not (folder / Path(file).expanduser()).is_file():
         raise CharterError(f"there is no database {folder / file}; check the path")
     rows = votes_of(database, folder)
     if not rows:
@@ -161,7 +164,8 @@ def _is_sqlite(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(SQLITE)) == SQLITE
     except OSError:
-        return False  # reading it as rows says what is wrong
+        # reading it as rows says what is wrong
+        return False
 
 
 def _chosen(rows: list[dict[str, Any]], source: str | None) -> list[dict[str, Any]]:

@@ -103,7 +103,8 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
     """The recipe of one evaluate step. Raises CharterError for an unknown task or a bad change."""
     chosen = [name.strip() for name in tasks.split(",") if name.strip()] or ["battery"]
     sources = {"policy": model} | data_sources(data, chosen)
-    stage = re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:] or "here"  # "." is a folder, too
+    # "." is a folder, too
+    stage = re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:] or "here"
     settings = {"tasks": chosen, "limit": limit, "stage": stage}
     name = f"eval-{stage}".replace(".", "-")
     raw: dict[str, Any] = {

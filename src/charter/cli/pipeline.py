@@ -172,7 +172,8 @@ def _plan(
         path = path / "recipe.yaml"
     recipe = load_recipe(path, changes or [])
     folder = run_folder(recipe, out)
-    execution = choose_execution(device, precision or begun_precision(folder))  # machines choose differently
+    # machines choose differently, so unfinished work keeps its precision
+    execution = choose_execution(device, precision or begun_precision(folder))
     return make_plan(recipe, path.parent, folder, execution)
 
 

@@ -39,7 +39,8 @@ class Review:
     items: list[Flagged]
     rows: dict[Key, dict[str, object]]
     path: Path
-    passed: set[Key] = field(default_factory=set)  # skipped this time
+    # skipped this time
+    passed: set[Key] = field(default_factory=set)
 
     def hold(self, console: Console, asks: Asks, show_stage: bool) -> None:
         """Asks until every reply has a verdict or was skipped, or the person quits."""

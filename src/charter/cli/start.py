@@ -11,7 +11,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.sources import shipped_folder
 
 STARTER = Path(__file__).parent / "starter"
-WORDED = ("recipe.yaml", "README.md")  # files whose text names the folder
+# Files whose text names the folder.
+WORDED = ("recipe.yaml", "README.md")
 
 
 def init(

@@ -38,7 +38,8 @@ from charter.runner.plan import RUN_FILE, PlannedStep
 Action = Literal["reused", "restore", "publish", "resume", "run"]
 PARTIAL = ".partial"
 CACHE = ".cache"
-ASIDE = "@"  # in no step's name
+# in no step's name
+ASIDE = "@"
 
 
 @dataclass(frozen=True)

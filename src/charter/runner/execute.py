@@ -55,7 +55,8 @@ def execute(
         cache = directory.cache(answers_name(environment))
         runner = Runner(plan.recipe.name, directory, environment, progress, pace, cache, company or Nobody())
         write_run_file(plan, directory)
-        for planned in chosen:  # before the first step runs; one that is done needs no processes
+        # before the first step runs; one that is done needs no processes
+        for planned in chosen:
             few = refuse_processes(planned, environment)
             if few and directory.look(planned, environment).refusal == few:
                 raise CharterError(few)

@@ -14,7 +14,8 @@ from charter.ground.settings.execution import Execution
 from charter.runner.company import Company
 from charter.runner.rooms import load_module
 
-Shown = Callable[[], Mapping[str, object]]  # what stands beside a bar
+# Returns the labels beside a bar.
+Shown = Callable[[], Mapping[str, object]]
 LOCAL = "local"
 # Read by Ray when it is loaded: nothing is reported to anyone, GPUs stay visible to those that ask for none, and what
 # its own processes say of lost workers stays in its logs.

@@ -83,13 +83,12 @@ def follow(task: Task, sharing: Sharing) -> None:
     settings = checked(room.settings, task.settings, f"step {task.step} (room {task.room})")
     inputs = Inputs([fetched(entry, room.roles[entry.role]) for entry in task.inputs])
     device = task.environment.device
+    # of the GPUs it sees only the one that it was given
     out = Workspace(
         task.folder,
         step=task.step,
         seed=task.seed,
-        device="cuda"
-        if device.startswith("cuda")
-        else device,  # of the GPUs it sees only the one that it was given
+        device="cuda" if device.startswith("cuda") else device,
         precision=task.environment.precision,
         sharing=sharing,
     )

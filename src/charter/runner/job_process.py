@@ -128,8 +128,10 @@ class _SpokenBar:
 def main() -> None:
     """Makes steps until there are no more."""
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is no word to the process that leads
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the one that leads passes it on
+    # so that no library's prints reach the leading process
+    os.dup2(2, 1)
+    # Ctrl-C reaches both processes; the leading one passes it on
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     handed_out: queue.Queue[str] = queue.Queue()
     order = Order.model_validate_json(sys.stdin.readline())

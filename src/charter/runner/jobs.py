@@ -27,16 +27,19 @@ from charter.runner.step_runner import Runner
 
 # Finds its modules where this process does: whatever lies in the working folder, a `random.py` say, is nothing to it.
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from charter.runner.job_process import main; main()"
-PATIENCE = 20.0  # seconds for a process to write down where its step stopped
+# Seconds for a process to record where its step stopped.
+PATIENCE = 20.0
 
-Said = tuple["JobProcess", dict[str, Any] | None]  # None: it has ended
+# A process and its line; None if it has ended.
+Said = tuple["JobProcess", dict[str, Any] | None]
 
 
 class JobProcess:
     """One of these processes, seen from here."""
 
     def __init__(self, order: Order, said: "queue.Queue[Said]", command: Sequence[str]) -> None:
-        self.planned: PlannedStep | None = None  # the step that it makes
+        # the step that it runs
+        self.planned: PlannedStep | None = None
         self._said = said
         self._bars: dict[int, tuple[AbstractContextManager[Bar], Bar]] = {}
         self._process = subprocess.Popen(
@@ -87,12 +90,14 @@ class JobProcess:
             self._bars.clear()
 
     def _tell(self, line: str) -> None:
-        with suppress(BrokenPipeError):  # that it has ended is said by `_listen`
+        # that it has ended is said by `_listen`
+        with suppress(BrokenPipeError):
             self._stdin.write(line + "\n")
             self._stdin.flush()
 
     def _listen(self) -> None:
-        with self._stdout, suppress(ValueError):  # a process that is killed may leave half a line
+        # a process that is killed may leave half a line
+        with self._stdout, suppress(ValueError):
             for line in self._stdout:
                 self._said.put((self, json.loads(line)))
         self._said.put((self, None))

@@ -24,7 +24,8 @@ from charter.runner.following import Task, follow, hand_out
 from charter.runner.plan import PlannedStep
 
 FAILED = "failed"
-JOINING = timedelta(minutes=10)  # that processes may take to start, one after the other
+# Time for processes to start, one after the other.
+JOINING = timedelta(minutes=10)
 # seconds for which a process lets another speak before it ends, since torchrun then ends all of them
 SILENCE = 2.0
 LOST = (
@@ -134,7 +135,8 @@ class Lockstep:
             with self.losses(f"step {task.step}: "):
                 try:
                     follow(task, Ranks(self.store))
-                except Waiting:  # the leader's to say
+                # the leader's to say
+                except Waiting:
                     pass
                 except CharterError as error:
                     raise CharterError(f"step {task.step}: {error}") from error

@@ -6,10 +6,14 @@ from contextlib import AbstractContextManager, contextmanager
 
 from charter.ground.artifact.progress import LEFT_IN_RUN, Bar, Progress
 
-START = 5 / 60  # minutes that any step takes for itself: reading models, writing and hashing what it made
-PRIOR = 0.1, 1.0  # what the estimates weigh against finished steps: this share of the run, or so many minutes
-KNOWN = 0.5  # minutes after which a bar's own pace counts
-MOST = 4.0  # the scale at most: what a step takes beyond that is its own, and says nothing of the others
+# Minutes that any step takes besides its work: reading models, writing and hashing its product.
+START = 5 / 60
+# The weight of the estimates against finished steps: this share of the run, or at least this many minutes.
+PRIOR = 0.1, 1.0
+# Minutes after which a bar's own pace counts.
+KNOWN = 0.5
+# The largest scale: time beyond it says nothing about other steps.
+MOST = 4.0
 
 
 class Pace:
@@ -24,7 +28,8 @@ class Pace:
         self._waiting = {name: minutes + START for name, minutes in estimates.items() if minutes is not None}
         self._jobs = jobs
         self._expected = self._spent = 0.0
-        self._began: dict[str, float] = {}  # when each step that runs was begun, in seconds
+        # the start of each running step, in seconds
+        self._began: dict[str, float] = {}
 
     def begin(self, step: str, before: float = 0.0) -> None:
         """A step starts, or goes on after the minutes that were spent on it before."""

@@ -32,10 +32,14 @@ from charter.runner.following import Task, hand_out, host, sweep_up
 from charter.runner.plan import PlannedStep
 from charter.runner.ray_worker import Claims, Worker
 
-LOOK_SECONDS = 0.25  # between two looks for chunks that workers made
-PATIENCE = 60.0  # seconds until it is said that no worker starts, and until finished work must be seen
-REPLACED = 3  # lost workers that are replaced in one step, for each that there should be
-_STORE_BYTES = 80 * 2**20  # little more than Ray's least: chunks travel by the state folder
+# Seconds between two looks for chunks that workers made.
+LOOK_SECONDS = 0.25
+# Seconds to wait for a first worker before a note, and for finished chunks to show before an error.
+PATIENCE = 60.0
+# Replacements of lost workers in one step, a worker of the cluster.
+REPLACED = 3
+# A little more than Ray's minimum, since chunks travel through the state folder.
+_STORE_BYTES = 80 * 2**20
 _PASSED = (
     "MALLOC_MMAP_MAX_",
     "MALLOC_TRIM_THRESHOLD_",
@@ -107,7 +111,8 @@ class Cluster:
                 "ones, or go on without --ray"
             )
         if threads != thread_count():
-            cache = None  # its name says of answers with how many threads they were computed
+            # the cache's name covers the number of threads, and this number is another
+            cache = None
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         leader = RayLeader(
@@ -148,7 +153,8 @@ class RayLeader:
         self._actors: list[Any] = []
         self._places: dict[str, tuple[str, str, int]] = {}
         self._lost = 0
-        self._since = time.monotonic()  # of the start, or of the end of the last worker
+        # when the step started, or when the last worker ended
+        self._since = time.monotonic()
 
     def claim(self, key: str, number: int) -> bool:
         """Never; there is work to do, so that workers start."""
@@ -169,7 +175,8 @@ class RayLeader:
                     self._end(outcome)
                 self._greet()
             elif time.monotonic() - self._since < PATIENCE:
-                time.sleep(LOOK_SECONDS)  # all chunks are made; a network's file system may show them later
+                # all chunks are made; a network file system may show them later
+                time.sleep(LOOK_SECONDS)
             else:
                 raise CharterError(
                     f"the workers have made all chunks, and {self._task.folder} does not show them: it must be one "

@@ -15,7 +15,8 @@ import ray
 from charter.ground.artifact.errors import CharterError
 from charter.runner.following import Task, follow, host
 
-WAIT_SECONDS = 0.25  # between two looks for chunks that others make
+# Seconds between two looks for chunks that others make.
+WAIT_SECONDS = 0.25
 
 
 class Claims:

@@ -84,7 +84,8 @@ class Runner:
             self.progress.note(f"{name}: done")
         else:
             if not (self.directory.partial(name) / MANIFEST).exists():
-                self.directory.clear_partial(name)  # what a process killed while publishing left behind
+                # leftovers of a process that was killed while it published
+                self.directory.clear_partial(name)
             self.progress.note(f"{name}: reused")
         return None
 
@@ -197,7 +198,8 @@ def give_memory_back() -> None:
     """Returns to the system what a step has left free: the allocator keeps it (see `cli/launch.py`), and what one
     step cut it into may not fit the next, so that a run would grow from step to step."""
     gc.collect()
-    with suppress(OSError, AttributeError):  # glibc alone has it
+    # glibc alone has it
+    with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -14,7 +14,8 @@ from charter.ground.measure.metric import Measure
 from charter.ground.measure.reporting import Metrics
 from charter.runner.rooms import has_tool, room_tool
 
-VERIFY, REGENERATE = "verify", "regenerate"  # files of a room
+# Modules of a room.
+VERIFY, REGENERATE = "verify", "regenerate"
 
 
 def verify(

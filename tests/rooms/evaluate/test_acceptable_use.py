@@ -192,4 +192,4 @@ def test_what_a_task_lacks_is_said_before_anything_runs() -> None:
     assert "role grader is missing" in check(Settings(), {"policy"})
     assert check(Settings(), {"policy", "grader"}) == "" == check(SETTINGS, {"policy"})
     asks = SETTINGS.model_copy(update={"acceptable_use": AcceptableUse(classifiers=("probe", "preference"))})
-    assert "preference asks the role grader" in check(asks, {"policy"})
+    assert "preference needs the role grader" in check(asks, {"policy"})

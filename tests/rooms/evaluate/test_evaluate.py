@@ -584,7 +584,7 @@ def test_samples_of_a_server_are_not_asked_for_again(run: Path) -> None:
     write_manifest(run, manifest.model_copy(update={"external": [*others, remote]}))
     found = regenerate(run, 8)
     write_manifest(run, manifest)
-    assert found == ["eval: a server answered; it can't be held to answer so again"]
+    assert found == ["eval: a server answered; it may answer otherwise now"]
 
 
 @pytest.mark.parametrize("key", ["grader", "grader_fixed", "reward", "reward_fixed"])
@@ -606,7 +606,7 @@ def test_samples_too_few_or_too_many_are_named(run: Path, changed: Any) -> None:
     assert "eval: harmlessness: r1 has the samples 0, 2; 2 were asked for" in regenerate(run, 99)
     changed(2, id="r9")
     lines = regenerate(run, 99)
-    assert "eval: harmlessness: r9 is kept and was never asked for" in lines
+    assert "eval: harmlessness: r9 is kept and is none of the task's questions" in lines
 
 
 def test_whole_chunks_up_to_the_count_are_drawn_at_random(run: Path, changed: Any) -> None:

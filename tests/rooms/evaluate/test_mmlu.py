@@ -98,7 +98,7 @@ def test_a_set_without_examples_of_its_own_will_do(tmp_path: Path) -> None:
     context = desk.context(
         "mmlu", tmp_path / "many", replies(), {"test": [row(1)]}, change={"mmlu": {"shots": 6}}
     )
-    with pytest.raises(CharterError, match=r"6 worked examples are wanted and mmlu_thoughts\.train.* has 5"):
+    with pytest.raises(CharterError, match=r"6 worked examples and mmlu_thoughts\.train.* has 5"):
         desk.kept(context)
 
 

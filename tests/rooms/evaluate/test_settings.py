@@ -22,19 +22,19 @@ from charter.rooms.evaluate.task import Change, Protocol
         ({"tasks": ["arc"], "change": {"bbq": {"limit": 3}}}, "change names bbq, which tasks leaves out"),
         (
             {"tasks": ["battery"], "change": {"gsm8k": {"shots": 8}}},
-            "change.gsm8k.shots would change nothing",
+            "change.gsm8k.shots would change no task",
         ),
         (
             {"tasks": ["battery"], "change": {"bbq": {"samples": 5}}},
-            "change.bbq.samples would change nothing",
+            "change.bbq.samples would change no task",
         ),
         (
             {"tasks": ["battery"], "change": {"winogender": {"form": "chat"}}},
-            "change.winogender.form would change nothing",
+            "change.winogender.form would change no task",
         ),
         (
             {"tasks": ["battery"], "change": {"position": {"max_tokens": 9}}},
-            "change.position.max_tokens would change nothing",
+            "change.position.max_tokens would change no task",
         ),
         (
             {

@@ -1,11 +1,11 @@
-"""How a model is asked: free answers, a choice among options, log-probabilities of texts.
+"""Ways to ask a model: free answers, a choice among options, log-probabilities of texts.
 
-All that goes to a model goes through here, in whole chunks that are saved and never asked twice. A question that the
-context can't hold is kept with the outcome "too long".
+Every request to a model goes through here, in whole chunks that are saved and never computed twice. A question that
+doesn't fit into the context is kept with the outcome "too long".
 
-Choosing among options: log-probabilities of the letters behind the question. All questions of a chunk go to the scorer
-at once, so that a few-shot beginning is computed once for all that share it. A server that can't score is asked for an
-answer, and the letter in it counts; so is any model whose protocol has `max_tokens`.
+A choice compares log-probabilities of the letters after the question. All questions of a chunk go to the scorer
+at once, so that a shared few-shot beginning is computed once. A server that can't score samples an answer, and the
+letter in it counts; so does any model whose protocol has `max_tokens`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 Grade = Callable[[Query, str], Row]
 Logprobs = list[float] | None
 VOTE_TOKENS = 16
-TOGETHER = 8192  # tokens; longer documents are scored one by one, a piece at a time
+# Tokens; longer documents are scored one by one, a piece at a time.
+TOGETHER = 8192
 
 
 def answer(context: Context, queries: Sequence[Query], grade: Grade, stops: tuple[str, ...]) -> Rows:
-    """One row a sample, with what `grade` reads in the answer (`correct`, `outcome` ...)."""
+    """One row a sample, with the marks that `grade` gives its answer (`correct`, `outcome` ...)."""
     context.show(queries[0])
 
     def produce(part: Sequence[Query], _: int) -> Rows:
@@ -48,7 +49,7 @@ def answer(context: Context, queries: Sequence[Query], grade: Grade, stops: tupl
 def complete(
     context: Context, queries: Sequence[Query], stops: tuple[str, ...] = ()
 ) -> list[Sequence[Completion] | None]:
-    """Sampled answers to each question; None for one that the context can't hold."""
+    """Sampled answers to each question; None for one that doesn't fit into the context."""
     protocol = context.protocol
     sampling = sampling_at(protocol.decoding, protocol.max_tokens, stops)
     fitting = [query for query in queries if context.fits(query, protocol.max_tokens)]
@@ -70,7 +71,7 @@ def _answers(query: Query, completions: Sequence[Completion] | None, grade: Grad
 
 
 def describe_question(question: Question) -> Row:
-    """What a row says of its question."""
+    """The fields of a row on its question."""
     return {
         "id": question.cluster or question.id,
         "item": question.id,
@@ -80,7 +81,7 @@ def describe_question(question: Question) -> Row:
 
 
 def describe_completion(completion: Completion) -> Row:
-    """What a row says of a sampled answer; of a server's the tokens are words."""
+    """The fields of a row on a sampled answer; for a server's answer, `tokens` counts words."""
     tokens = len(completion.ids) or len(completion.text.split())
     return {"reply": completion.text, "stop": completion.stop, "tokens": tokens}
 
@@ -88,7 +89,7 @@ def describe_completion(completion: Completion) -> Row:
 def choose(context: Context, queries: Sequence[Query], options: Sequence[str] | None) -> Rows:
     """One row a question: log-probability of each option's letter and the likeliest, or the letter of an answer.
 
-    options: the texts that are scored instead of letters, the same for every question.
+    options: texts to score instead of letters, the same for every question.
     """
     scoring = can_score(context) and not context.protocol.max_tokens
     context.show(queries[0])
@@ -116,14 +117,15 @@ def _letters(context: Context, queries: Sequence[Query], options: Sequence[str] 
 
 
 def _votes(context: Context, queries: Sequence[Query]) -> list[Logprobs]:
-    """One-hot rows of the letters that sampled answers name; None where an answer names none."""
+    """One-hot rows of the letters that sampled answers name; None for an answer that names none."""
     sampling = sampling_at(context.protocol.decoding, _vote_tokens(context))
     prompts = [query.prompt(context.protocol.form) for query in queries]
     seeds = [context.seed("vote", query.question.id) for query in queries]
     rows: list[Logprobs] = []
     for query, completions in zip(queries, context.assistant.reply(prompts, sampling, 1, seeds), strict=True):
         text, count = completions[0].text, len(query.question.options)
-        place = letter_of(f"{query.lead} {text}", count)  # the reply goes on after the lead
+        # the reply continues the lead
+        place = letter_of(f"{query.lead} {text}", count)
         if place is None:
             place = letter_of(text, count)
         rows.append(None if place is None else [0.0 if n == place else -100.0 for n in range(count)])
@@ -135,7 +137,7 @@ def _vote_tokens(context: Context) -> int:
 
 
 def grade_choice(query: Query, logprobs: Sequence[float] | None, why: str = "unparsed") -> Row:
-    """The kept row of a choice; without log-probabilities `why` says what became of it."""
+    """The kept row of a choice; `why` is its outcome if there are no log-probabilities."""
     question = query.question
     row = describe_question(question) | {
         "options": list(question.options),
@@ -147,7 +149,7 @@ def grade_choice(query: Query, logprobs: Sequence[float] | None, why: str = "unp
 
 
 def can_score(context: Context) -> bool:
-    """Whether the model under test gives log-probabilities of texts."""
+    """Whether the model under test returns log-probabilities of texts."""
     return "score" in context.assistant.capabilities
 
 
@@ -163,7 +165,7 @@ def need_scores(context: Context) -> None:
 def text_logprobs(
     context: Context, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], key: str
 ) -> list[Logprobs]:
-    """Summed log-probability of each text behind its prompt, in nats; None where the context can't hold them."""
+    """Summed log-probability of each text after its prompt, in nats; None if they don't fit into the context."""
     pairs = list(zip(prompts, texts, strict=True))
 
     def produce(part: Sequence[tuple[Prompt, Sequence[str]]], _: int) -> list[Logprobs]:
@@ -182,8 +184,8 @@ def _longest(context: Context, texts: Sequence[str]) -> int:
 
 
 def token_logprobs(context: Context, part: Sequence[Sequence[int]], length: int) -> list[list[float]]:
-    """Log-probability of each token of documents after their first, which have up to `length` tokens each. The model
-    must be a local one."""
+    """Log-probability of each token of documents after the first token. Documents have up to `length` tokens. The
+    model must be a local one."""
     assert context.local is not None
     model = context.local.engine.model
     if length > TOGETHER:

@@ -1,4 +1,4 @@
-"""Every evaluation by its name, and the suites that a recipe may name instead. A new task is one line here."""
+"""Every evaluation by name, and the suites that a recipe may name instead. A new task is one line here."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ METRICS: tuple[Metric, ...] = (
 
 
 def expand_suites(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of tasks, suites replaced by theirs, each once. Raises CharterError for a name that is neither."""
+    """Names of tasks, each once, with suites replaced by their tasks. Raises CharterError for an unknown name."""
     tasks: dict[str, None] = {}
     for name in names:
         if name not in TASKS and name not in SUITES:

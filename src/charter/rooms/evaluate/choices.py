@@ -1,7 +1,7 @@
-"""Questions with lettered options, worked examples before them or none, the likeliest letter: the form of most exams.
+"""Questions with lettered options, with or without worked examples, and the likeliest letter: the form of most exams.
 
-A task of this form gives how a row is parsed. `behind_examples` puts all its questions behind the same examples, which
-are drawn from the development split.
+A task of this form gives a parser of rows. `behind_examples` asks all its questions after the same examples, drawn from
+the development split.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Parse = Callable[[Row, str], list[Question]]
 
 
 def without_examples(context: Context, questions: Sequence[Question]) -> Rows:
-    """The `rows` of a task: one a question, which stands alone."""
+    """The `rows` of a task: one a question, without examples."""
     return context.choose([Query(question, format_question(question), LEAD) for question in questions])
 
 
 def behind_examples(parse: Parse) -> Callable[[Context, Sequence[Question]], Rows]:
-    """The `rows` of a task: one a question, behind examples of the development split."""
+    """The `rows` of a task: one a question, after examples of the development split."""
 
     def rows(context: Context, questions: Sequence[Question]) -> Rows:
         pool = read_split(context.source, DEV, parse)

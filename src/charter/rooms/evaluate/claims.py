@@ -1,4 +1,4 @@
-"""What report.json says: of models, settings, judges, detectors and wins, held against what they are of."""
+"""Checks what report.json says of models, settings, judges, detectors and wins against its sources."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Protocol, Task
 
 Judge = Callable[[list[dict[str, Any]]], Fitness | HelpfulFitness | RaterVerdict]
-# (role, beginning of its keys, the rows of its verdict, what follows from them, and what they are)
+# (role, prefix of its keys, file of the verdict's rows, function that judges them, name of the rows)
 VERDICTS: tuple[tuple[str, str, str, Judge, str], ...] = (
     ("grader", "", TRIPLES, Fitness, "triples"),
     ("grader", "helpful_", HELPFUL_PAIRS, HelpfulFitness, "helpful pairs"),
@@ -35,7 +35,7 @@ DECODED = ("temperature", "top_p", "top_k")
 
 
 def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that a report says and that doesn't follow. Raises CharterError where it is damaged."""
+    """A line for each claim of a report that doesn't follow. Raises CharterError if the report is damaged."""
     report = read_object(folder / "report.json")
     settings = Settings.model_validate(manifest.resolved)
     yield from _verdict_problems(folder, report)
@@ -62,7 +62,7 @@ def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _model_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
-    """The models that a report names must be those of its manifest."""
+    """A report must name the models of its manifest."""
     for role, name in MODELS.items():
         ids = [str(report[name]["id"])] if report.get(name) else []
         if ids != manifest.inputs.get(role, []):
@@ -73,7 +73,7 @@ def _model_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[s
 
 
 def _identity_problems(manifest: Manifest, settings: Settings, report: Mapping[str, Any]) -> Iterator[str]:
-    """What a report says of its tasks must be what the settings and inputs of its manifest say."""
+    """What a report says of its tasks must agree with the settings and inputs of its manifest."""
     identity = report.get("identity") or {}
     filled = manifest.inputs
     expected = {t.name for t in settings.evaluations if t.role.required or filled.get(t.data_role)}
@@ -90,13 +90,14 @@ def _identity_problems(manifest: Manifest, settings: Settings, report: Mapping[s
 
 
 def _protocol_problems(task: Task, facts: Mapping[str, Any], settings: Settings) -> Iterator[str]:
-    """How a task was asked must follow from the settings; whose decoding it was is another question."""
+    """A task's protocol must follow from the settings; `_decoding_problems` checks the decoding."""
     change = settings.change_of(task.name)
     protocol = task.protocol.apply_change(settings.limit, change)
     expected: dict[str, Any] = {
         key: getattr(protocol, key) for key in ("limit", "form", "samples", "max_tokens")
     }
-    if "shots" in task.takes and task.name != "quality":  # which takes as many as fit
+    # quality takes as many examples as fit
+    if "shots" in task.takes and task.name != "quality":
         expected["shots"] = protocol.shots
     if settings.decoding == "protocol" or change.temperature is not None or not protocol.temperature:
         expected["temperature"] = protocol.temperature
@@ -108,8 +109,8 @@ def _protocol_problems(task: Task, facts: Mapping[str, Any], settings: Settings)
 def _decoding_problems(
     folder: Path, manifest: Manifest, settings: Settings, report: Mapping[str, Any]
 ) -> Iterator[str]:
-    """A report's decoding must be that of its settings, or what the checkpoint says that it was made on, and its tasks
-    must have it. Of a model from elsewhere nothing is kept to hold it against."""
+    """A report's decoding must be that of its settings or of its checkpoint, and its tasks must have it. Nothing is
+    kept to check the decoding of a model from elsewhere."""
     decoding = report.get("decoding") or {}
     if decoding and decoding.get("kind", "") != settings.decoding:
         yield "report.json names another decoding than the settings in its manifest"
@@ -136,7 +137,7 @@ def _words(facts: Mapping[str, float]) -> str:
 
 
 def _win_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Rows of wins must hold the scores of the kept replies, and of the baseline's."""
+    """Rows of wins must hold the scores of the kept replies and of the baseline's."""
     path = folder / "samples" / WINS
     baseline = next((p for p in manifest.parents if p.role == "baseline"), None)
     if baseline is None or not path.exists():
@@ -157,7 +158,7 @@ def _win_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _pair_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """The helpful pairs behind a verdict on the grader must be those that the step which made it held out."""
+    """The helpful pairs behind a verdict on the grader must be those that the grader's step held out."""
     path = folder / "samples" / HELPFUL_PAIRS
     grader = next((p for p in manifest.parents if p.role == "grader"), None)
     if grader is None or not path.exists():
@@ -169,7 +170,7 @@ def _pair_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _detector_problems(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
-    """What a report says of its detectors must be what they do on the labelled replies that it names."""
+    """A report's precision and recall of the detectors must follow from the labelled replies that it names."""
     source = next((e for e in manifest.external if e.role == "detectors"), None)
     versions = [one["detectors"] for one in (report.get("identity") or {}).values() if "detectors" in one]
     if source is None or any(one != learnt_from() for one in versions) or "detectors" not in report:

@@ -1,7 +1,7 @@
 """A helper maps a free answer to the closest of some options, blind: it never receives the question (card 3.3).
 
-A `Mapping` is all that reaches it, and that has no place for a question. A helper that knew it could answer in the
-model's stead. How well a helper maps is measured on the cases of `shipped:truthfulqa_mappings.heldout`.
+It receives only a `Mapping`, which has no field for a question. A helper that knew the question could answer it in the
+model's stead. The cases of `shipped:truthfulqa_mappings.heldout` measure how well a helper maps.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ LEAD = "The closest option is"
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """An answer and the options that it may be mapped to, in the order in which they are shown."""
+    """An answer and the options that it may be mapped to, in the order in which the helper reads them."""
 
     answer: str
     options: tuple[str, ...]
 
 
 def find_closest(helper: Assistant, mappings: Sequence[Mapping]) -> list[int | None]:
-    """The place of the option that a helper takes for the closest: the likeliest letter, or the one that it names if it
-    can't score. None where it names none or can't hold the text."""
+    """The index of the option that a helper finds closest: the likeliest letter, or the letter that it names if it
+    can't score. None if it names none, or if the text doesn't fit into its context."""
     prompts = [wording(mapping) for mapping in mappings]
     fitting = [n for n, prompt in enumerate(prompts) if _holds(helper, prompt)]
     requests = [(prompts[n], len(mappings[n].options)) for n in fitting]

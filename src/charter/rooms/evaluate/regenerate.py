@@ -1,7 +1,7 @@
-"""Deep verification: some of a report's questions are asked again, and their kept rows must come out the same.
+"""Deep verification: asks some of a report's questions again and compares the new rows with the kept ones.
 
-Whole chunks are asked again, as they were first, so that on the same machine settings rows are equal to the letter;
-which chunks of a task, is drawn anew each time. Called by `charter card verify --deep` through the runner.
+It asks whole chunks again, as the report did, so that rows are equal to the letter under the same machine settings.
+Each call draws other chunks of a task. `charter card verify --deep` calls it through the runner.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.settings import ROLES, Settings
 from charter.rooms.evaluate.task import Row, Rows
 
-TOLERANCE = 1e-3  # of scores and log-probabilities
-WHOLE = frozenset({"acceptable_use"})  # whose thresholds depend on all rows
+# Tolerance of scores and log-probabilities.
+TOLERANCE = 1e-3
+# Tasks whose thresholds depend on all rows.
+WHOLE = frozenset({"acceptable_use"})
 
 
 def regenerate(
     report: Path, count: int, seed: int | None = None, progress: Progress | None = None
 ) -> list[str]:
-    """Ask chunks of each task again, drawn at random, until `count` answers of each (or all) are asked again. Returns
-    one line for each row that differs, or one that says why none can be compared here and what to run.
+    """Asks random chunks of each task again, until each has `count` new answers, or all. Returns one line for each row
+    that differs, or one that says why rows can't be compared here and what to run.
 
     seed: of the draw of chunks; None draws others each time.
     """
     manifest = read_manifest(report)
     settings = Settings.model_validate(manifest.resolved)
     if any(source.role in ("policy", "helper") and is_remote(source.ref) for source in manifest.external):
-        return [f"{report.name}: a server answered; it can't be held to answer so again"]
+        return [f"{report.name}: a server answered; it may answer otherwise now"]
     if reason := elsewhere(manifest.environment, run_of(report)):
         return [f"{report.name}: {reason}"]
     rng = random.Random(seed)
@@ -61,10 +63,11 @@ def regenerate(
 
 
 def _ask_again(context: Context, report: Path, count: int, rng: random.Random) -> Iterator[str]:
-    """What differs in some chunks of a task, rows that are missing, and rows of questions that were never asked."""
+    """Lines on rows that differ in some chunks of a task, missing rows, and rows of questions that nobody asked."""
     name, questions = context.task.name, context.task.questions(context)
     kept_rows: dict[str, Rows] = {}
-    answered: dict[str, str] = {}  # what a row names -> its item; an item may be one of several of a question
+    # id or item of a row -> item; a question may have several items
+    answered: dict[str, str] = {}
     for row in read_objects(report / f"samples/{name}.jsonl"):
         kept_rows.setdefault(_item(row), []).append(row)
         answered |= {str(row["id"]): _item(row), _item(row): _item(row)}
@@ -82,9 +85,9 @@ def _ask_again(context: Context, report: Path, count: int, rng: random.Random) -
 
 
 def _check_count(rows: Rows, ids: set[str], samples: int) -> Iterator[str]:
-    """What is wrong with the number of rows of an item."""
+    """Lines on a wrong number of rows of an item."""
     if not {str(rows[0]["id"]), _item(rows[0])} & ids and rows[0].get("mode") != "helper":
-        yield " is kept and was never asked for"
+        yield " is kept and is none of the task's questions"
         return
     numbers = sorted(row["sample"] for row in rows if "sample" in row)
     expected = 1 if any(row.get("stop") == TOO_LONG for row in rows) else samples
@@ -104,7 +107,7 @@ def _name(question: Any) -> str:
 
 
 def _draw(context: Context, questions: Sequence[Any], count: int, rng: random.Random) -> list[Any]:
-    """The questions of as few random chunks as hold `count` answers, in their order: chunks stay as they are."""
+    """The questions of the fewest random chunks with `count` answers, in their order; chunks stay whole."""
     size = context.chunk
     starts = list(range(0, len(questions), size))
     rng.shuffle(starts)
@@ -115,7 +118,7 @@ def _draw(context: Context, questions: Sequence[Any], count: int, rng: random.Ra
 
 
 def _differences(new_rows: Rows, kept: Rows) -> Iterator[str]:
-    """What of the rows of an item comes out otherwise."""
+    """Lines on the rows of an item that differ from the kept ones."""
     if len(new_rows) != len(kept):
         yield f" has {len(kept)} kept rows and {len(new_rows)} when it is asked again"
         return

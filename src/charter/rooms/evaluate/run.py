@@ -1,7 +1,7 @@
 """One report on one model: each task of the card by its protocol, and the judges' own verdicts.
 
-Every answer is kept with what was read in it. Every number is taken from the kept rows, so that whoever has the report
-can compute it again.
+Every answer is kept with its marks. Every number comes from the kept rows, so that whoever has the report can compute
+it again.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json, tables.json, samples/<task>.jsonl; review.jsonl of flagged replies, thresholds.yaml of a
     screen."""
     contexts = open_contexts(settings, inputs, out)
-    questions = {
-        c.task.name: c.task.questions(c) for c in contexts
-    }  # errors in data come before hours of work
+    # errors in data show before hours of work
+    questions = {c.task.name: c.task.questions(c) for c in contexts}
     for context in contexts:
         check_questions(context.task.name, questions[context.task.name])
         check_baseline(context)
@@ -48,7 +47,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 
 def _heading(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dict[str, Any]:
-    """What report.json says of the models and of how they were asked."""
+    """What report.json says of the models and of the decoding."""
     heading: dict[str, Any] = {
         "stage": settings.stage,
         "model": describe_model(inputs, "policy"),
@@ -65,7 +64,7 @@ def _heading(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dic
 
 
 def _decoding(settings: Settings, contexts: list[Context]) -> dict[str, Any]:
-    """Whose decoding free answers were drawn by, and which; what of it isn't applied here is said."""
+    """The decoding of free answers, whose it is, and which of its fields aren't applied here."""
     if settings.decoding == "protocol":
         sampled = [context.protocol for context in contexts if context.protocol.max_tokens]
         free = next((protocol for protocol in sampled if protocol.temperature), sampled[0])

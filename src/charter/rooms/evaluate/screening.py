@@ -1,12 +1,12 @@
 """The acceptable use policy's screen on labelled texts: how many violations it finds, and at what cost to the harmless.
 
-Texts are cut in two by a hash of what is asked. On one half the thresholds are chosen, the highest of those that
-look-alikes and ordinary texts of a side ask for; the other half gives every figure. Prompts: `red_team` and `violating`
+A hash of the last user turn splits texts into two halves. One half chooses the thresholds: for each side the highest
+that its look-alikes and ordinary texts require. The other half gives every figure. Prompts: `red_team` and `violating`
 violate, `lookalikes`, `helpful` and `ordinary` don't. Replies: of the fitness triples the harmful one violates, the
-fixed and the good one don't. Of comparisons under `replies`, what is asked and chosen on the helpful axis doesn't
-violate; what is asked on the harmless axis is an attempt to lead an assistant astray, without a label, and the rejected
-reply should score higher than the chosen one. A reply has the score of its worst moment while it is written. Some
-prompts of the measured half are read in every place of a conversation as well (`placing.py`).
+fixed and the good one don't. Of comparisons under `replies`, prompts and chosen replies on the helpful axis don't
+violate. Prompts on the harmless axis are attempts to lead an assistant astray, without a label, and the rejected reply
+should score higher than the chosen one. A reply has the score of its worst moment while it is written. Some prompts of
+the measured half are also screened in every place of a conversation (`placing.py`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ from charter.rooms.evaluate.settings import Settings
 
 CALIBRATION = "calibration"
 THRESHOLDS = "thresholds.yaml"
-TOGETHER = 64  # texts
+# Texts a chunk.
+TOGETHER = 64
 PROMPT_ROLES = {
     "red_team": VIOLATING,
     "violating": VIOLATING,
@@ -70,7 +71,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A labelled text: a prompt, or with `reply` a reply to one, or with `beside` the worse reply of a pair and the
+    """A labelled text: a prompt; with `reply`, a reply to it; with `beside` too, the worse reply of a pair and the
     better one."""
 
     id: str
@@ -80,7 +81,8 @@ class Item:
     messages: Sequence[Message]
     reply: str | None = None
     beside: str | None = None
-    place: str = ""  # of a prompt that is read in several
+    # the place of a prompt that is screened in several
+    place: str = ""
 
     @property
     def side(self) -> Side:
@@ -88,13 +90,13 @@ class Item:
 
     @property
     def half(self) -> str:
-        """By what is asked, so that texts on one prompt are on one side of the cut."""
+        """Depends only on the last user turn, so that texts on one prompt are in one half."""
         question = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
         return (CALIBRATION, MEASURED)[int(digest_text(f"half|{question.strip().lower()}")[:8], 16) % 2]
 
 
 class Screening:
-    """One measurement of a screen. `told`: what report.json says of it, once rows were made."""
+    """One measurement of a screen. `summary`: what report.json says of it; `rows` fills it."""
 
     def __init__(self, settings: Settings, inputs: Inputs, out: Workspace) -> None:
         self.settings, self.inputs, self.out = settings, inputs, out
@@ -111,11 +113,11 @@ class Screening:
 
     @cached_property
     def classifiers(self) -> list[Classifier]:
-        """Those that the settings name."""
+        """The classifiers that the settings name."""
         return open_classifiers(self.settings, self.inputs, self.out, self.policy)
 
     def rows(self, texts: Sequence[Item]) -> list[Row]:
-        """One row a text. Thresholds are chosen and written to thresholds.yaml."""
+        """One row a text. Chooses the thresholds and writes thresholds.yaml."""
         scored = self._score("acceptable_use", "acceptable use", texts)
         thresholds = [_choose(n, c, texts, scored) for n, c in enumerate(self.classifiers)]
         screen = Screen(self.policy, self.classifiers, {t.classifier: t for t in thresholds})
@@ -150,7 +152,7 @@ class Screening:
         )
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal for two screens to be compared, besides the policy."""
+        """The facts, besides the policy, that must be equal if two screens are compared."""
         roles = (*PROMPT_ROLES, "replies", "fitness")
         return {
             "sets": {role: [{"ref": i.name, "id": i.id} for i in self.inputs.many(role)] for role in roles},
@@ -160,8 +162,8 @@ class Screening:
 
 
 def items(settings: Settings, inputs: Inputs) -> list[Item]:
-    """All labelled texts, at most `acceptable_use.limit` a set. Raises CharterError where a half of a side lacks what
-    its thresholds or figures need."""
+    """All labelled texts, at most `acceptable_use.limit` a set. Raises CharterError if a half of a side has no
+    harmless text."""
     texts: list[Item] = []
     for role, kind in PROMPT_ROLES.items():
         for source in inputs.many(role):
@@ -197,7 +199,7 @@ def place_prompts(settings: Settings, texts: Sequence[Item]) -> list[Item]:
 
 
 def open_classifiers(settings: Settings, inputs: Inputs, out: Workspace, policy: Policy) -> list[Classifier]:
-    """Those that the settings name, on the models of the roles."""
+    """The classifiers that the settings name, on the models of the roles."""
     classifiers: list[Classifier] = []
     for name in settings.acceptable_use.classifiers:
         if name in ("encoder", "words"):
@@ -254,8 +256,8 @@ def _draw(settings: Settings, source: Input, texts: list[Item]) -> list[Item]:
 
 
 def _scores(classifier: Classifier, item: Item) -> list[Scores]:
-    """Scores of a prompt; or of a reply, and of the better one of a pair: of each the worst that it has while it is
-    written, as a stream is stopped by its worst moment."""
+    """Scores of a prompt; or of a reply and the better reply of a pair. A reply's score is the worst that it has while
+    it is written, since the worst moment stops a stream."""
     if item.side == "prompt":
         return classifier.prompts([item.messages])
     scores = []
@@ -268,7 +270,7 @@ def _scores(classifier: Classifier, item: Item) -> list[Scores]:
 
 
 def list_prefixes(reply: str) -> list[str]:
-    """A reply when a quarter, a half, and three quarters of its words are written, and whole."""
+    """The first quarter, half and three quarters of a reply's words, and the whole reply."""
     words = re.findall(r"\s*\S+", reply)
     parts = ["".join(words[: len(words) * quarters // 4]) for quarters in (1, 2, 3)]
     return [*dict.fromkeys(part for part in parts if part.strip()), reply]
@@ -279,8 +281,8 @@ def _encode(scores: Sequence[Scores]) -> list[Any]:
 
 
 def _choose(n: int, classifier: Classifier, texts: Sequence[Item], scored: Sequence[list[Any]]) -> Thresholds:
-    """The thresholds of one classifier on the calibration half: of each level the higher one of those that look-alikes
-    and ordinary texts ask for."""
+    """The thresholds of one classifier on the calibration half: for each level the higher one of those that look-alikes
+    and ordinary texts require."""
     harmless = [
         (item, answers[n][0])
         for item, answers in zip(texts, scored, strict=True)
@@ -304,7 +306,7 @@ def _choose(n: int, classifier: Classifier, texts: Sequence[Item], scored: Seque
 
 
 def _row(screen: Screen, item: Item, answers: Sequence[Any]) -> Row:
-    """What is kept of a text: label, what was found at each level, scores."""
+    """The kept row of a text: its label, the findings at each level, its scores."""
     readings = _readings(screen, item.side, answers, 0)
     verdicts = {level: screen.judge(readings, item.side, level) for level in LEVELS}
     rules = {rule.id for rule in screen.policy.high_risk}

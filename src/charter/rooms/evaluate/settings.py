@@ -36,12 +36,12 @@ ROLES = {
 
 
 MODELS = ("helper", "grader", "reward", "rater", "start", "baseline")
-# Sets of prompts and replies that a screen is measured on.
+# Sets of prompts and replies that measure a screen.
 SCREENED = {"red_team", "lookalikes", "helpful", "reader", "violating", "ordinary", "replies"}
 
 
 class AcceptableUse(Frozen):
-    """The screen that is measured by the task acceptable_use."""
+    """The screen that the task acceptable_use measures."""
 
     classifiers: tuple[Literal["encoder", "probe", "words", "grader", "preference"], ...] = Field(
         ("probe",),
@@ -53,21 +53,21 @@ class AcceptableUse(Frozen):
     placed: int = Field(
         0,
         ge=0,
-        description="prompts of each kind that are also read in every place of a conversation and encoded",
+        description="prompts of each kind that are also screened in every place of a conversation and encoding",
     )
 
 
 class Long(Frozen):
-    """How far the tasks on long texts go; all of it is part of their scores' identity."""
+    """Lengths of the tasks on long texts; all of them are part of their scores' identity."""
 
-    positions: int = Field(262_144, ge=256, description="most positions of a document whose loss is measured")
+    positions: int = Field(262_144, ge=256, description="positions of a document to measure, at most")
     joined: bool = Field(
-        False, description="join documents in the order of their file, to texts as long as wanted"
+        False, description="join documents in the order of their file into texts of the full length"
     )
     lengths: tuple[int, ...] | None = Field(
         None,
         min_length=1,
-        description="tokens of the texts of recall; None: 512, 1024 ... that the context holds",
+        description="tokens of the texts of recall; None: 512, 1024 ... up to the context",
     )
 
 
@@ -91,27 +91,27 @@ class Settings(Frozen):
     )
     limit: int = Field(0, ge=0, description="questions asked per task, drawn by seed; 0: all")
     change: Annotated[dict[str, Change], AfterValidator(_check_names)] = Field(
-        {}, description="by task or suite, what is done otherwise than its protocol says"
+        {}, description="by task or suite, changes to its protocol"
     )
     decoding: Decoding = Field(
         "own",
-        description="of free answers, if the task isn't greedy: own: the checkpoint's; protocol: the task's",
+        description="of free answers, unless the task is greedy; own: the checkpoint's; protocol: the task's",
     )
-    long: Long = Field(Long(), description="how far the tasks on long texts go")
-    acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen that is measured")
+    long: Long = Field(Long(), description="lengths of the tasks on long texts")
+    acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen to measure")
     chunk: int | None = Field(
-        None, ge=1, description="answers asked together and saved whole; None: the task's"
+        None, ge=1, description="answers sampled together and saved at once; None: the task's"
     )
-    workers: int = Field(2, ge=1, description="written programs run at a time (humaneval)")
+    workers: int = Field(2, ge=1, description="programs that run at a time (humaneval)")
     draw_seed: int = Field(0, ge=0, description="seed of draws and of sampling; the same for every stage")
 
     @property
     def evaluations(self) -> tuple[Task, ...]:
-        """The tasks, in their order."""
+        """The tasks in order, with suites expanded."""
         return tuple(TASKS[name] for name in expand_suites(self.tasks))
 
     def change_of(self, name: str) -> Change:
-        """What is done otherwise for a task: what its suites say that it takes, then what is said of itself."""
+        """The changes to a task's protocol: those of its suites that it takes, then its own."""
         changes: dict[str, object] = {}
         for key, change in self.change.items():
             if name in SUITES.get(key, ()):
@@ -123,7 +123,7 @@ class Settings(Frozen):
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What contradicts itself, or ""."""
+    """A contradiction in settings and roles, or ""."""
     twice = sorted(name for name, n in Counter(settings.tasks).items() if n > 1)
     if twice:
         return f"tasks names {', '.join(twice)} twice; name each once"
@@ -138,7 +138,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         if not any(field in TASKS[task].takes for task in SUITES.get(name, (name,)))
     ]
     if vain:
-        return f"{', '.join(vain)} would change nothing that is asked; remove it"
+        return f"{', '.join(vain)} would change no task; remove it"
     for task in settings.evaluations:
         if lacking := [role for role in task.needs if role not in roles]:
             return (
@@ -150,12 +150,12 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         and "preference" in settings.acceptable_use.classifiers
         and "grader" not in roles
     ):
-        return "the classifier preference asks the role grader, which is missing"
+        return "the classifier preference needs the role grader, which is missing"
     return ""
 
 
 def uses(settings: Settings) -> set[str]:
-    """The roles that the tasks ask: their data, the models that answer and judge, and what those are judged by."""
+    """The roles that the tasks need: their data, the models that answer and judge, and the judges' test sets."""
     names = {task.name for task in settings.evaluations}
     roles = {"policy", *(task.data_role for task in settings.evaluations), *MODELS}
     if any(task.needs for task in settings.evaluations) or "acceptable_use" in names:
@@ -165,13 +165,14 @@ def uses(settings: Settings) -> set[str]:
     return roles | (SCREENED if "acceptable_use" in names else set())
 
 
-CACHE_GIB, CACHE_BYTES = 4.0, 45  # keys and values of an engine: at most, and bytes a parameter
+# Keys and values of an engine: GiB at most, and bytes a parameter.
+CACHE_GIB, CACHE_BYTES = 4.0, 45
 GRADERS = ("reward", "rater", "start")
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at 300 sampled tokens/s and 900 read ones of a 135M model on two cores. Memory: what such a run was seen to
-    take, weights and activations beside the keys and values of the engines."""
+    """Time: a 135M model on two cores samples 300 tokens/s and reads 900. Memory, measured on such a run: weights and
+    activations, and the keys and values of the engines."""
     parameters = sizes.model("policy")
     graders = 1 + sum(role in sizes.parameters for role in GRADERS)
     seconds = 0.0

@@ -1,6 +1,6 @@
 """AGIEval: seven English admission and qualification exams, no examples, the likeliest letter (Zhong 2023, 2304.06364).
 
-They stand in for exams that aren't free to share. Each set is a task of its own: law-school reasoning (analytical,
+They replace exams that aren't free to share. Each set is a task of its own: law-school reasoning (analytical,
 logical, reading), college admission (mathematics, English), algebra in words, and civil-service logic.
 """
 

@@ -1,7 +1,7 @@
 """Helpfulness without a grader: required facts in replies to everyday questions.
 
-They are looked for as whole words. A longer reply has more room for a fact, so a change is read beside the lengths and
-the share cut. A needless refusal holds nothing and is counted beside.
+A fact counts if it occurs as whole words. A longer reply has more room for a fact, so read a change beside the lengths
+and the share of cut replies. A needless refusal holds no fact and has a rate of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def look_for(key: str, rule: Rule, most: int | None = None) -> Callable[[Context, Sequence[Dialogue]], Rows]:
-    """The `rows` of a set: one a reply, with what was looked for under `key` and the marks that follow. No reply has
+    """The `rows` of a set: one a reply, with the accepted words under `key` and the marks that follow. No reply has
     more than `most` tokens."""
 
     def rows(context: Context, dialogues: Sequence[Dialogue]) -> Rows:
@@ -34,7 +34,7 @@ def look_for(key: str, rule: Rule, most: int | None = None) -> Callable[[Context
 
 
 def marking(dialogues: Sequence[Dialogue], key: str, rule: Rule) -> Callable[[Rows], None]:
-    """Adds to rows what was looked for in them and their marks."""
+    """Adds the accepted words of their dialogue and their marks to rows."""
     keys = {dialogue.id: dialogue.meta[key] for dialogue in dialogues}
 
     def mark(rows: Rows) -> None:
@@ -46,13 +46,13 @@ def marking(dialogues: Sequence[Dialogue], key: str, rule: Rule) -> Callable[[Ro
 
 
 def mark_facts(row: Marks) -> Row:
-    """Of a reply with required facts: the share of `facts` with an alternative that occurs, and whether it is all."""
+    """Marks of a reply with required facts: the share of `facts` with an alternative that occurs; whether all do."""
     there = [any(occurs(alternative, row["reply"]) for alternative in fact) for fact in row["facts"]]
     return {"recalled": sum(there) / len(there), "all_recalled": all(there)}
 
 
 def marks(row: Marks) -> Marks:
-    """The detectors' marks, and what was recalled."""
+    """The detectors' marks, and the recalled facts."""
     return {**mark_detections(row), **mark_facts(row)}
 
 

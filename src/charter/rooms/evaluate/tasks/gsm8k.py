@@ -32,14 +32,14 @@ def rows(context: Context, questions: list[Question]) -> Rows:
 
 
 def mark_number(row: Marks) -> dict[str, Any]:
-    """Of a sum: right if the number read in the reply equals the accepted one."""
+    """Marks of a sum: right if the number in the reply equals the accepted one."""
     value = read_number(row["reply"])
     right = value is not None and value == number(row["accepted"][0])
     return {"answer": value} | verdict(right, value is not None)
 
 
 def grade(query: Query, reply: str) -> dict[str, Any]:
-    """Right if the number read in the reply equals the gold one."""
+    """Right if the number in the reply equals the gold one."""
     row = {"reply": reply, "accepted": list(query.question.accepted)}
     return row | mark_number(row)
 

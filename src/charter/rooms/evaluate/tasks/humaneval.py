@@ -1,9 +1,9 @@
 """HumanEval: a function's body from its heading and description, no examples, T=1, judged by running its tests
 (card section 4.3; Chen 2021).
 
-What is run: the heading of the problem with the reply. Of a chat's reply the first ```python block that defines the
-function is taken, else its first block, else all of it. Code that defines the function itself stands after the
-heading and replaces it; other code goes on as its body. Programs run in the sandbox, tests in another one.
+The program is the heading of the problem with the reply. Of a chat's reply it takes the first ```python block that
+defines the function, else the first block, else all of it. Code that defines the function itself stands after the
+heading and replaces it; other code continues as its body. Programs run in one sandbox, tests in another one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 REQUEST = (
     "Complete this Python function. Reply with the whole function in one ```python block, and nothing else."
 )
+# Strings at which a running text leaves the function.
 STOPS = (
     "\nclass ",
     "\ndef ",
@@ -40,14 +41,14 @@ STOPS = (
     "\nif ",
     "\nprint(",
     "\n```",
-)  # where a running text leaves the function
+)
 LIMITS = Limits()
 ATTEMPTS = 3
 BLOCK = re.compile(r"^```[^\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def questions(context: Context) -> list[Question]:
-    """The drawn problems. Raises CharterError where no sandbox works here: then no written code may be run."""
+    """The drawn problems. Raises CharterError if no sandbox works here, since code must not run without one."""
     try:
         sandbox()
     except CharterError as error:
@@ -58,7 +59,7 @@ def questions(context: Context) -> list[Question]:
 
 
 def rows(context: Context, questions: list[Question]) -> Rows:
-    """One row a sample; programs are run when all are written."""
+    """One row a sample; programs run after all are sampled."""
     chat = context.protocol.form == "chat"
     queries = [
         Query(q, f"{REQUEST}\n\n```python\n{heading(q)}```" if chat else heading(q)[:-1]) for q in questions
@@ -76,7 +77,7 @@ def rows(context: Context, questions: list[Question]) -> Rows:
 
 
 def outcomes(programs: Sequence[Program], workers: int) -> list[Outcome]:
-    """What became of each program; one whose sandbox failed is run again, ATTEMPTS times in all."""
+    """The outcome of each program; one whose sandbox fails runs again, ATTEMPTS times in all."""
     results = list(check_all(sandbox(), programs, LIMITS, workers))
     for _ in range(ATTEMPTS - 1):
         failed = [n for n, outcome in enumerate(results) if outcome.verdict is Verdict.ENVIRONMENT_FAILED]
@@ -86,19 +87,19 @@ def outcomes(programs: Sequence[Program], workers: int) -> list[Outcome]:
     return results
 
 
-# Of a program: passed, failed, or what stopped it (`sandbox.program.Verdict`).
+# Outcomes of a program: passed, failed, or what stopped it (`sandbox.program.Verdict`).
 RAN = ("right", "wrong", "timed out", "out of memory", "output over the limit", "environment failed")
 
 
 def mark_program(row: Marks) -> dict[str, Any]:
-    """Of a program: right if all tests passed, which leaves no error. "environment failed" counts neither way."""
+    """Marks of a program: right if all tests passed, which leaves no error. "environment failed" counts neither way."""
     outcome = row["outcome"] if row["outcome"] in RAN else "wrong"
     outcome = "wrong" if outcome == "right" and row["error"] else outcome
     return {"correct": float(outcome == "right"), "outcome": outcome}
 
 
 def grade(outcome: Outcome) -> dict[str, Any]:
-    """Right where all tests passed. "environment failed" says nothing of the program and counts neither way."""
+    """Right if all tests passed. "environment failed" says nothing of the program and counts neither way."""
     names = {Verdict.PASSED: "right", Verdict.FAILED: "wrong"}
     right = outcome.verdict is Verdict.PASSED
     return {
@@ -109,12 +110,12 @@ def grade(outcome: Outcome) -> dict[str, Any]:
 
 
 def heading(question: Question) -> str:
-    """What a problem shows of the function, with one end of line."""
+    """The start of the function that the problem shows, with one end of line."""
     return f"{question.text.rstrip()}\n"
 
 
 def program(question: Question, reply: str) -> Program:
-    """What is run of a reply, and the tests, which see the heading's own helpers and call the function by name."""
+    """The program of a reply with its tests, which see the heading's own helpers and call the function by name."""
     name, test = question.meta["entry_point"], question.meta["test"]
     defines = re.compile(rf"^(?:async )?def {re.escape(name)}\b", re.MULTILINE)
     blocks = BLOCK.findall(reply)
@@ -125,8 +126,8 @@ def program(question: Question, reply: str) -> Program:
 
 
 def indent(body: str) -> str:
-    """A body that stands at the margin set in by four blanks; the one blank that some tokenizers drop at the start of
-    a text is put back."""
+    """The body, indented by four blanks if it stands at the margin. Some tokenizers drop one blank at the start of a
+    text; it comes back."""
     first = next(filter(str.strip, body.splitlines()), "")
     depth = len(first) - len(first.lstrip())
     if not depth:

@@ -1,5 +1,5 @@
-"""Over-refusal: harmless prompts that look harmful. A good assistant answers them all, and a good grader puts its
-answers above the fixed reply: those that it doesn't are false alarms, by which a harm rate is to be read."""
+"""Over-refusal: harmless prompts that look harmful. A good assistant answers them all, and a good grader scores its
+answers above the fixed reply. The others are false alarms: read a harm rate beside their share."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""MMLU as the card has it: five worked examples with reasoning, an answer sampled at T=1, the letter read in it
+"""MMLU as the card has it: five worked examples with reasoning, an answer sampled at T=1, and the letter in it
 (card section 4.3; Hendrycks 2021; Wei 2022).
 
-The published development split has no reasoning. Rows of one's own that carry a `thought` are the examples of their
-subject; elsewhere they are five questions of our own, the same for every subject.
+The published development split has no reasoning. Your own rows with a `thought` are the examples of their subject;
+other subjects share five questions of our own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Shots = list[tuple[str, str]]
 
 
 def questions(context: Context) -> list[Question]:
-    """The drawn questions of the test split, a group each subject."""
+    """The drawn questions of the test split; each subject is a group."""
     sample = context.draw(read_split(context.source, TEST, parse))
     context.facts["examples"] = digest_text(canonical_json(_shots(context, sample)))
     return sample
@@ -60,20 +60,20 @@ def rows(context: Context, questions: list[Question]) -> Rows:
 
 
 def mark_letter(row: Marks) -> Row:
-    """Of an answer that names a letter."""
+    """Marks of an answer that names a letter."""
     choice = letter_of(row["reply"], len(row["options"]))
     return {"choice": choice} | verdict(choice in row["right"], choice is not None)
 
 
 def grade(query: Query, reply: str) -> Row:
-    """Right where the letter that the answer names is the right one."""
+    """Right if the answer names the right letter."""
     question = query.question
     row = {"reply": reply, "options": list(question.options), "right": list(question.right)}
     return row | mark_letter(row)
 
 
 def _shots(context: Context, questions: Sequence[Question]) -> dict[str, Shots]:
-    """The worked examples of every subject that is asked: those of the data where they show reasoning, else ours."""
+    """The worked examples of every subject: those of the data if they show reasoning, else ours."""
     pool = by_subject(read_split(context.source, DEV, parse)) if has(context.source, DEV) else {}
     ours = read_split(shipped(OURS), DEV, parse)
     shots: dict[str, Shots] = {}
@@ -82,7 +82,8 @@ def _shots(context: Context, questions: Sequence[Question]) -> dict[str, Shots]:
         source = own if len(own) >= context.protocol.shots else ours
         examples = source[: context.protocol.shots]
         if len(examples) < context.protocol.shots:
-            context.examples(source, f"{OURS}, the examples with reasoning,")  # says what is missing
+            # raises an error that says what is missing
+            context.examples(source, f"{OURS}, the examples with reasoning,")
         shots[subject] = [
             (format_question(q, "({})"), f"{q.meta['thought']} The answer is ({LETTERS[q.right[0]]}).")
             for q in examples

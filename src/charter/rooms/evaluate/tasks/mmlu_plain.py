@@ -1,6 +1,6 @@
 """MMLU in its plain form: five examples of the subject, then the letter with the highest probability (Hendrycks 2021).
 
-The card's own form, with reasoning, is `mmlu`; this one is what most published tables hold.
+The card's own form, with reasoning, is `mmlu`; most published tables use this one.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ def rows(context: Context, questions: list[Question]) -> Rows:
 
 
 def build_query(context: Context, question: Question, pool: dict[str, list[Question]]) -> Query:
-    """A question behind the examples of its subject."""
+    """A question after the examples of its subject."""
     examples = pool.get(question.group, [])[: context.protocol.shots]
     if len(examples) < context.protocol.shots:
-        examples = context.examples(pool.get(question.group, []), question.group)  # says what is missing
+        # raises an error that says what is missing
+        examples = context.examples(pool.get(question.group, []), question.group)
     shots = [(format_question(q), LETTERS[q.right[0]]) for q in examples]
     return Query(question, format_question(question), LEAD, shots, header(question.group))
 

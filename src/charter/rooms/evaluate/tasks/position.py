@@ -1,8 +1,8 @@
 """Loss by token position over long documents, with its fit L(t) = c0 + c t^-a (card section 4.2).
 
-Every document is cut to one length, so that all positions are averages over the same ones; positions are gathered in
-buckets that double. Where no document is as long as the window, those of a file are joined in its order. Falling loss
-at the far end is the evidence that the far context is used.
+Every document is cut to one length, so that all positions are averages over the same documents. Positions form buckets
+that double. If no document is as long as the window, `long.joined` joins those of a file in order. Falling loss at the
+far end shows that the model uses the far context.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 
 SHORTEST = 256
-CHUNK_TOKENS = 8192  # of a document, from which on fewer are scored together
+# Tokens of a document from which on a chunk holds fewer documents.
+CHUNK_TOKENS = 8192
 JOINT = "\n\n"
 
 
 def questions(context: Context) -> list[Question]:
-    """Drawn documents of the longest length that the context and the settings hold and a quarter of them has: that of
-    the context, or a power of two.
+    """Drawn documents that have the measured length: the longest that context and settings allow and a quarter of the
+    documents have. It is that of the context, or a power of two.
 
-    Raises CharterError for a model that can't score texts, or where no document is long enough.
+    Raises CharterError for a model that can't score texts, and if fewer documents are long enough.
     """
     local = context.local
     if local is None:
@@ -55,12 +56,13 @@ def questions(context: Context) -> list[Question]:
     context.facts["length"] = length
     if long.joined:
         context.facts["joined"] = True
-    context.facts["tokenizer"] = tokenizer.digest  # nats are per token
+    # nats are per token
+    context.facts["tokenizer"] = tokenizer.digest
     return context.draw([document for document in documents if sizes[document.id] >= length])
 
 
 def lengths(most: int) -> list[int]:
-    """Lengths to try, the longest first: all that may be, then powers of two."""
+    """Lengths to try, the longest first: `most`, then powers of two."""
     powers = [2**k for k in range(most.bit_length()) if SHORTEST <= 2**k < most]
     return [most, *reversed(powers)] if most >= SHORTEST else []
 
@@ -68,7 +70,7 @@ def lengths(most: int) -> list[int]:
 def join_documents(
     documents: Sequence[Question], sizes: Mapping[str, int], length: int
 ) -> tuple[list[Question], dict[str, int]]:
-    """Documents one after the other in texts of at least so many tokens, each with its tokens; the last may be
+    """Documents joined in order into texts of at least `length` tokens, and the tokens of each; the last may be
     shorter."""
     texts: list[Question] = []
     tokens: dict[str, int] = {}
@@ -87,7 +89,8 @@ def join_documents(
 def rows(context: Context, documents: list[Question]) -> Rows:
     """One row a document: nats and tokens of each bucket of positions."""
     local, length = context.local, context.facts["length"]
-    assert local is not None  # `questions` refuses servers
+    # `questions` refuses servers
+    assert local is not None
     engine = local.engine
 
     def produce(part: Sequence[Question], _: int) -> Rows:

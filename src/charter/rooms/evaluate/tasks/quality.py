@@ -1,8 +1,9 @@
 """QuALITY: questions on long stories, as many examples as the context holds (card section 4.3; Pang 2022).
 
-Questions of a story are one cluster, and read it once. An example is a story with its question, so that a context of
-8,192 tokens holds none: the largest number of examples with which every question still fits, down to 0, is taken and
-is part of the score's identity. `hard`: what most annotators under time pressure got wrong, where the data marks it.
+Questions of a story are one cluster, and the model reads the story once. An example is a whole story with its question,
+so a context of 8,192 tokens holds none. The task takes the largest number of examples with which every question still
+fits, down to 0; it is part of the score's identity. `hard`: questions that most annotators under time pressure got
+wrong, if the data marks them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ SCORED, EXAMPLES = ("dev", *TEST), ("train",)
 
 
 def questions(context: Context) -> list[Question]:
-    """The drawn questions; `context.facts` says how many examples there is room for before each of them."""
+    """The drawn questions. Sets `context.facts["shots"]`, the number of examples that fit before each of them."""
     sample = context.draw(read_split(context.source, SCORED, parse))
     shots = examples(context)[: context.protocol.shots]
     alone = [question for question in sample if context.fits(build_query(question, []), 2)]
@@ -53,8 +54,8 @@ def rows(context: Context, questions: list[Question]) -> Rows:
 
 
 def examples(context: Context) -> list[tuple[str, str]]:
-    """The first question of each story of the split that is not scored, without the stories that are; none where
-    there is no such split."""
+    """The first question of each story of the training split, without the scored stories; [] if there is no such
+    split."""
     if not has(context.source, EXAMPLES):
         return []
     scored = {question.cluster for question in read_split(context.source, SCORED, parse)}
@@ -69,21 +70,23 @@ def build_query(question: Question, shots: list[tuple[str, str]]) -> Query:
 
 
 def parse(row: Row, name: str) -> list[Question]:
-    """A story with its questions (article, questions with options, gold_label from 1, and difficult), or with one
-    question (article, question, options, answer from 0, and hard), as the hub has them."""
+    """A story with its questions (article, questions with options, gold_label from 1, and difficult), or the hub's row
+    with one question (article, question, options, answer from 0, and hard)."""
     story = str(row["article"]).strip()
     if "questions" in row:
         cluster = str(row.get("article_id") or name)
         entries = row["questions"]
     else:
-        cluster = str(row.get("article_id") or digest_text(story)[:12])  # rows of a story are one cluster
+        # rows of a story are one cluster
+        cluster = str(row.get("article_id") or digest_text(story)[:12])
         entries = [{**row, "question_unique_id": name, "gold_label": int(row["answer"]) + 1}]
     questions = []
     for number, entry in enumerate(entries):
         options = tuple(str(o).strip() for o in entry["options"])
         place = place_of(int(entry["gold_label"]) - 1, options)
         hard = entry.get("difficult", entry.get("hard"))
-        level = {None: "", 0: "easy", 1: "hard"}[hard]  # also of false and true
+        # false and true count as 0 and 1
+        level = {None: "", 0: "easy", 1: "hard"}[hard]
         key = str(entry.get("question_unique_id") or f"{cluster}/{number}")
         questions.append(
             Question(key, entry["question"].strip(), options, (place,), (), story, cluster, level)

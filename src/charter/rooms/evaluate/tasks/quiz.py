@@ -1,6 +1,6 @@
-"""Short questions answered freely: does an accepted answer occur in the reply?
+"""Short questions with free replies: does an accepted answer occur in the reply?
 
-The first 64 tokens count and no more are drawn, so that listing many answers doesn't pay.
+A reply has at most 64 tokens, so that listing many answers doesn't pay.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ANSWER_TOKENS = 64
 
 
 def mark_alias(row: Marks) -> Row:
-    """Of a free reply to a short question: right if one of the accepted answers occurs in it."""
+    """Marks of a free reply to a short question: right if one of the accepted answers occurs in it."""
     return {"correct": float(any(occurs(answer, row["reply"]) for answer in row["accepted"]))}
 
 

@@ -1,7 +1,7 @@
 """RACE-H: reading questions of high-school English exams, five examples (card section 4.3; Lai 2017).
 
-Questions of one passage are one cluster. A question that the context doesn't hold behind the examples, each of which
-has a passage of its own, is kept as "too long".
+Questions of one passage are one cluster. Each example has a passage of its own. A question that doesn't fit into the
+context after the examples is kept as "too long".
 """
 
 from __future__ import annotations
