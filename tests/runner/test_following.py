@@ -77,11 +77,11 @@ def test_a_task_comes_through_json_and_gives_the_chunks_of_one_process(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"mark": "of another folder"}, "does not see the run directory .* put the run, by --out"),
-        ({"source": "other"}, "has other sources of charter than the machine that leads"),
-        ({"threads": 7}, "has threads 1 and the machine that leads 7, .* run with OMP_NUM_THREADS=7"),
-        ({"torch": "1.0"}, "has torch version .* and the machine that leads 1.0"),
-        ({"python": "2.7"}, "has Python .* and the machine that leads 2.7: use one"),
+        ({"mark": "of another folder"}, "does not see the run directory .* put the run, with --out"),
+        ({"source": "other"}, "has other sources of charter than the leading machine"),
+        ({"threads": 7}, "has threads 1 and the leading machine 7, .* run with OMP_NUM_THREADS=7"),
+        ({"torch": "1.0"}, "has torch version .* and the leading machine 1.0"),
+        ({"python": "2.7"}, "has Python .* and the leading machine 2.7: use one"),
         ({"path": Path("/nowhere/prompts.jsonl")}, r"does not see /nowhere/prompts.jsonl \(role prompts\)"),
     ],
 )

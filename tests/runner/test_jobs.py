@@ -163,7 +163,7 @@ def test_sources_that_are_edited_meanwhile_stop_the_run(folder: Path, plan_of: P
     edited = OPENED.replace(
         "main()", "from charter.runner import identity; identity._ground = lambda: 'edited'; main()"
     )
-    with pytest.raises(CharterError, match="charter's own sources were edited while this run went on"):
+    with pytest.raises(CharterError, match="somebody edited charter's sources during this run"):
         run(plan, crew=Jobs(2, (sys.executable, "-c", edited)))
     assert not (folder / "run" / "left").exists()
 

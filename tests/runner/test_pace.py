@@ -42,27 +42,27 @@ SCRATCH = {
 def test_estimates_are_scaled_by_the_finished_steps(clock: Clock) -> None:
     minutes = {"old": 7.0, "a": 10.0, "b": 20.0, "c": None, "d": 4.0}
     pace = Pace({name: m if m is None else m - START for name, m in minutes.items()})
-    pace.reused("old")
+    pace.skip("old")
     pace.begin("a")
-    assert pace.left() == pytest.approx(34)
+    assert pace.remaining() == pytest.approx(34)
     clock.minutes = 4
-    assert pace.left() == pytest.approx(30)
+    assert pace.remaining() == pytest.approx(30)
     clock.minutes = 15
     scale = (15 + 3.4) / (10 + 3.4)  # the estimates weigh as much as a tenth of the run
-    assert pace.left() == pytest.approx(
+    assert pace.remaining() == pytest.approx(
         scale * 24
     )  # the step takes longer than was thought, by an unknown time
-    pace.finished("a")
+    pace.finish("a")
     pace.begin("b", before=6.0)
-    assert pace.left() == pytest.approx(scale * 24 - 6)
+    assert pace.remaining() == pytest.approx(scale * 24 - 6)
     clock.minutes = 24
-    pace.finished("b")
+    pace.finish("b")
     pace.begin("c")
-    assert pace.left() == pytest.approx(4)  # both together took what was thought
-    pace.finished("c")
+    assert pace.remaining() == pytest.approx(4)  # both together took what was thought
+    pace.finish("c")
     pace.begin("d")
-    pace.finished("d")
-    assert pace.left() is None
+    pace.finish("d")
+    assert pace.remaining() is None
 
 
 def test_a_real_run_is_foretold_within_a_factor_of_two_from_its_first_step_on(clock: Clock) -> None:
@@ -71,11 +71,11 @@ def test_a_real_run_is_foretold_within_a_factor_of_two_from_its_first_step_on(cl
         pace.begin(name)
         if estimate is not None:
             truth = sum(minutes for _, minutes in SCRATCH.values()) - clock.minutes
-            left = pace.left()
+            left = pace.remaining()
             assert left is not None and 0.5 < left / truth < 2, name
         clock.minutes += took
-        pace.finished(name)
-    assert pace.left() is None
+        pace.finish(name)
+    assert pace.remaining() is None
 
 
 def test_steps_side_by_side_share_what_is_left(clock: Clock) -> None:
@@ -83,17 +83,17 @@ def test_steps_side_by_side_share_what_is_left(clock: Clock) -> None:
     pace = Pace({name: m - START for name, m in minutes.items()}, jobs=2)
     pace.begin("a")
     pace.begin("b")
-    assert pace.left() == pytest.approx(20)  # of the longest, not the 18 of all in two processes
+    assert pace.remaining() == pytest.approx(20)  # of the longest, not the 18 of all in two processes
     clock.minutes = 10
-    pace.finished("a")
+    pace.finish("a")
     pace.begin("c")
-    assert pace.left() == pytest.approx(10)
-    assert pace.left("c", 12.0) == pytest.approx(12)  # as its bar says
+    assert pace.remaining() == pytest.approx(10)
+    assert pace.remaining("c", 12.0) == pytest.approx(12)  # as its bar says
     clock.minutes = 16
-    pace.finished("c")
-    assert pace.left() == pytest.approx(4)
-    pace.reused("b")
-    assert pace.left() is None
+    pace.finish("c")
+    assert pace.remaining() == pytest.approx(4)
+    pace.skip("b")
+    assert pace.remaining() is None
 
 
 @pytest.mark.parametrize(("took", "most"), [(1.0, 1.3), (100.0, 4.0)])
@@ -101,9 +101,9 @@ def test_no_step_of_seconds_multiplies_what_is_left(clock: Clock, took: float, m
     pace = Pace({"tiny": 0.001, "hour": 60.0})
     pace.begin("tiny")
     clock.minutes = took
-    pace.finished("tiny")
+    pace.finish("tiny")
     pace.begin("hour")
-    left = pace.left()
+    left = pace.remaining()
     assert left is not None and 60 < left <= most * (60 + START)
 
 
@@ -141,7 +141,7 @@ def test_bars_name_their_step_and_say_what_is_left_of_the_run(clock: Clock) -> N
         bar.advance(3, loss=0.5)
         clock.minutes = 4
         bar.advance(37)
-        pace.finished("start")
+        pace.finish("start")
         bar.advance()
     assert seen == [
         "hello",

@@ -125,7 +125,7 @@ BAD = [
     ),
     (
         "taught: {from: {dialogues: [made, made]}}",
-        "role dialogues takes one input and was given 2",
+        "role dialogues takes one input and has 2",
     ),
     (
         "taught: {from: {dialogues: made, base: made}}",

@@ -67,7 +67,7 @@ def test_ids_files_and_metrics_are_those_of_one_process_though_a_worker_was_kill
     assert alone["counted"][0] == 0 and sum(killed["counted"]) == sum(alone["counted"])
     lost = [note for note in killed["notes"] if "was lost" in note]
     assert len(lost) == 1 and lost[0].startswith("labels: a worker was lost (process ")
-    assert "another takes its place" in lost[0]
+    assert "another replaces it" in lost[0]
     assert max(killed["workers"]) == 2 and alone["workers"][0] is None
     assert killed["left"] == killed["processes"] == []
 

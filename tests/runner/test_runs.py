@@ -63,7 +63,7 @@ def test_sources_edited_while_a_run_goes_on_stop_it(
     """Ids name the code that the plan saw; code of another state must not publish under them."""
     plan = plan_of()
     monkeypatch.setattr(identity, "_ground", lambda: "edited")
-    with pytest.raises(CharterError, match="made: charter's own sources were edited while this run went on"):
+    with pytest.raises(CharterError, match="made: somebody edited charter's sources during this run"):
         run(plan)
     assert not (folder / "run" / "made").exists()
 
@@ -80,7 +80,7 @@ def test_other_settings_supersede_and_the_old_are_found_again(
     assert {p.name for p in shelf.iterdir()} >= {f"taught-{first.id[:12]}"}
     assert statuses(plan_of())["taught"] == "reused"
     notes = run(plan_of())
-    assert "taught: reused (it was superseded and is put back)" in notes
+    assert "taught: reused (restored from .superseded)" in notes
     assert read_manifest(folder / "run" / "taught") == first
     assert len(list(shelf.iterdir())) == 2  # the other two artifacts, ready to come back
 
@@ -91,7 +91,7 @@ def test_a_tampered_file_is_made_again(folder: Path, plan_of: PlanOf, run: Run) 
     original = target.read_bytes()
     target.write_bytes(original.replace(b"seed", b"feed"))
     notes = run(plan_of())
-    assert notes[1] == "taught is damaged and made again: weights/w.json was changed (sha256 differs)"
+    assert notes[1] == "taught is damaged and runs again: weights/w.json was changed (sha256 differs)"
     assert notes[0] == "made: reused" and notes[-1] == "report: reused"
     assert target.read_bytes() == original
 
@@ -136,7 +136,7 @@ def test_partial_work_of_other_settings_is_kept_and_goes_on_when_they_come_back(
     with pytest.raises(CharterError, match=r"^step made: the room refuses this$"):
         run(plan_of())
     monkeypatch.setenv("FAULT", "")
-    kept = "made: unfinished work under other settings is kept, and goes on when they come back"
+    kept = "made: unfinished work under other settings is kept, and resumes when they come back"
     assert forecast(plan_of("made.count=5"))[0].standing.notes == (kept,)
     assert run(plan_of("made.count=5"), "made")[0] == kept
     assert (folder / "calls").read_text().split() == ["0", "0", "1", "2"]
@@ -202,7 +202,7 @@ def test_a_resume_under_another_environment_is_refused(
     monkeypatch.setenv("FAULT", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     with pytest.raises(
-        CharterError, match=r"threads 2 .* go on with 7, .*OMP_NUM_THREADS=2, .*gc .* --partial"
+        CharterError, match=r"threads 2 .* resume with 7, .*OMP_NUM_THREADS=2, .*gc .* --partial"
     ):
         run(plan_of())
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
@@ -211,7 +211,7 @@ def test_a_resume_under_another_environment_is_refused(
     assert forecast(plan_of(execution=Execution("cuda", "float32")))[0].standing.refusal
     with monkeypatch.context() as other:
         other.setattr("charter.ground.settings.environment.instructions", lambda: ["sse9"])
-        with pytest.raises(CharterError, match=r"go on with sse9, .* run on a CPU that has these"):
+        with pytest.raises(CharterError, match=r"resume with sse9, .* run on a CPU that has these"):
             run(plan_of())
     removed = sweep(folder / "run", partial=True, superseded=False)
     assert [path.name for path, size in removed if size] == ["made"]
@@ -311,7 +311,7 @@ def test_finished_work_that_was_not_published_survives_other_settings(
     assert not (folder / "run/made").exists()
     run(plan_of("made.count=5"), "made")
     monkeypatch.setenv("CALLS", str(folder / "calls"))
-    assert run(plan_of(), "made") == ["made: reused (it was superseded and is put back)"]
+    assert run(plan_of(), "made") == ["made: reused (restored from .superseded)"]
     assert not (folder / "calls").exists()
 
 
@@ -371,7 +371,7 @@ def test_an_unwritable_directory_is_one_line(
 
 def test_a_run_directory_that_cannot_be_made_is_one_line(folder: Path, plan_of: PlanOf, run: Run) -> None:
     (folder / "run").symlink_to("/proc/nowhere")
-    with pytest.raises(CharterError, match=r"run cannot be made \(.*\): choose another with --out$"):
+    with pytest.raises(CharterError, match=r"cannot create the run directory .*run \(.*\): choose another with --out$"):
         run(plan_of())
 
 

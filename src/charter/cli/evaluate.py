@@ -19,7 +19,7 @@ from charter.ground.settings.override import apply_overrides
 from charter.ground.settings.problems import checked
 from charter.ground.settings.recipe import Recipe
 from charter.runner.company import Nobody
-from charter.runner.directory import begun_precision
+from charter.runner.directory import read_precision
 from charter.runner.fanout import fan_out
 from charter.runner.plan import make_plan
 from charter.terminal.launch import relaunch
@@ -75,7 +75,7 @@ def evaluate(
     relaunch()
     recipe = make_recipe(model, tasks, limit, data or [], changes or [])
     folder = run_folder(recipe, out)
-    plan = make_plan(recipe, Path(), folder, choose_execution(None, begun_precision(folder)))
+    plan = make_plan(recipe, Path(), folder, choose_execution(None, read_precision(folder)))
     with fan_out(ray, workers, plan.execution, Nobody()) as others:
         carry_out(plan, None, others)
     show(plan.run, as_json)

@@ -13,7 +13,7 @@ from charter.ground.settings.environment import process_count
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.recipe import Recipe, load_recipe
 from charter.runner.company import Company, company
-from charter.runner.directory import begun_precision
+from charter.runner.directory import read_precision
 from charter.runner.execute import Crew, execute
 from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
@@ -173,7 +173,7 @@ def _plan(
     recipe = load_recipe(path, changes or [])
     folder = run_folder(recipe, out)
     # machines choose differently, so unfinished work keeps its precision
-    execution = choose_execution(device, precision or begun_precision(folder))
+    execution = choose_execution(device, precision or read_precision(folder))
     return make_plan(recipe, path.parent, folder, execution)
 
 

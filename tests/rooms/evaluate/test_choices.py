@@ -167,9 +167,7 @@ def test_reading_a_letter(text: str, place: int | None) -> None:
 def test_refusals_are_one_line(tmp_path: Path) -> None:
     model = toys.Scripted(rate=rate)
     few = {"dev": MMLU["dev"][:2], "test": MMLU["test"]}
-    with pytest.raises(
-        CharterError, match=r"5 worked examples and knots has 2.*change\.mmlu_plain\.shots"
-    ):
+    with pytest.raises(CharterError, match=r"5 worked examples and knots has 2.*change\.mmlu_plain\.shots"):
         desk.kept(desk.context("mmlu_plain", tmp_path / "few", model, few))
     broken = {"dev": MMLU["dev"], "test": [row(1), row(2) | {"answer": "Q"}]}
     with pytest.raises(CharterError, match=r"test\.jsonl:2: not a row of this evaluation"):
