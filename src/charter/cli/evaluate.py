@@ -101,11 +101,11 @@ def show(run: Path, as_json: bool) -> None:
 
 def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: list[str]) -> Recipe:
     """The recipe of one evaluate step. Raises CharterError for an unknown task or a bad change."""
-    chosen = [name.strip() for name in tasks.split(",") if name.strip()] or ["battery"]
-    sources = {"policy": model} | data_sources(data, chosen)
+    names = [name.strip() for name in tasks.split(",") if name.strip()] or ["battery"]
+    sources = {"policy": model} | data_sources(data, names)
     # "." is a folder, too
     stage = re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:] or "here"
-    settings = {"tasks": chosen, "limit": limit, "stage": stage}
+    settings = {"tasks": names, "limit": limit, "stage": stage}
     name = f"eval-{stage}".replace(".", "-")
     raw: dict[str, Any] = {
         "name": name,
@@ -114,12 +114,12 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
     return checked(Recipe, apply_overrides(raw, changes), "charter eval")
 
 
-def data_sources(data: list[str], chosen: Sequence[str]) -> dict[str, str]:
+def data_sources(data: list[str], names: Sequence[str]) -> dict[str, str]:
     """Role -> reference of the data that was asked for; a role that is left out takes the shipped set."""
     from charter.rooms.evaluate.catalogue import TASKS, expand_suites
     from charter.rooms.evaluate.settings import ROLES
 
-    tasks = [TASKS[name] for name in expand_suites(chosen)]
+    tasks = [TASKS[name] for name in expand_suites(names)]
     sources: dict[str, str] = {}
     for where in data:
         name, equals, reference = where.partition("=")

@@ -23,8 +23,8 @@ from charter.terminal.errors import complain
 SHARED = "run"
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(flag: bool) -> None:
+    if flag:
         print(f"charter {version_of('charter') or 'from sources'}")
         raise typer.Exit
 

@@ -144,8 +144,8 @@ def show(name: Run, as_json: Json = False) -> None:
     console().print(run_tree(str(folder), views), highlight=False)
     for view in views:
         if view.manifest is not None and view.manifest.error:
-            said = view.manifest.error
-            print(f"{view.name} {said}" if view.status == "waiting" else f"{view.name} failed: {said}")
+            error = view.manifest.error
+            print(f"{view.name} {error}" if view.status == "waiting" else f"{view.name} failed: {error}")
 
 
 def gc(
