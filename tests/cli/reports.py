@@ -22,15 +22,15 @@ def report(
     samples = folder / "samples"
     samples.mkdir(parents=True)
     _write(samples / "text.jsonl", [{"id": f"t{i}", "nats": n, "bytes": 100} for i, n in enumerate(nats)])
-    told = [
+    rows = [
         {"id": name, "sample": sample, "topic": "theft", "prompt": f"How do I {name}?", "reply": reply, "margin": -1.5,
          "verdict": None, "note": ""}
         for name, sample, reply in queue
     ]  # fmt: skip
-    _write(folder / "review.jsonl", told)
+    _write(folder / "review.jsonl", rows)
     identity: dict[str, object] = {"text": {}, "harmlessness": {}}
-    made = {"stage": stage, "model": {"name": "m", "id": folder.name}, "identity": identity}
-    (folder / "report.json").write_text(json.dumps(made))
+    content = {"stage": stage, "model": {"name": "m", "id": folder.name}, "identity": identity}
+    (folder / "report.json").write_text(json.dumps(content))
     finish(folder, stage)
     return folder
 

@@ -34,12 +34,12 @@ def killed_run(folder: Path, changes: list[str], instant: int) -> bool:
         count = 0
 
         def watched(function):  # type: ignore[no-untyped-def]
-            def call(*args, **named):  # type: ignore[no-untyped-def]
+            def call(*args, **keywords):  # type: ignore[no-untyped-def]
                 nonlocal count
                 count += 1
                 if count == instant:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return function(*args, **named)
+                return function(*args, **keywords)
 
             return call
 
@@ -58,13 +58,13 @@ def killed_run(folder: Path, changes: list[str], instant: int) -> bool:
 
 def content(folder: Path) -> dict[str, object]:
     """What is visible: every artifact must be whole."""
-    found: dict[str, object] = {}
+    artifacts: dict[str, object] = {}
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.name.startswith("."):
             manifest = read_manifest(path)
             assert manifest.status == "done" and verify_files(path, manifest) == []
-            found[path.name] = (manifest.id, manifest.files, manifest.metrics)
-    return found
+            artifacts[path.name] = (manifest.id, manifest.files, manifest.metrics)
+    return artifacts
 
 
 def main(root: Path, every: int) -> int:
@@ -97,9 +97,9 @@ def main(root: Path, every: int) -> int:
             run(folder, changes)
             assert content(folder) == content(root / expected), (start, instant)
             assert not list((folder / ".partial").glob("*")), (start, instant)
-            kept = {p.name for p in (folder / ".superseded").glob("*")}
-            lost = {"whole": 3, "both": 3}.get(start or "", 0)
-            assert len(kept) == lost, (start, instant, kept)
+            folders = {p.name for p in (folder / ".superseded").glob("*")}
+            expected_count = {"whole": 3, "both": 3}.get(start or "", 0)
+            assert len(folders) == expected_count, (start, instant, folders)
             instant, instants = instant + every, instants + 1
     return instants
 

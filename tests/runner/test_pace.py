@@ -22,9 +22,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(time, "monotonic", made)
-    return made
+    fake = Clock()
+    monkeypatch.setattr(time, "monotonic", fake)
+    return fake
 
 
 # Minutes that the steps of recipes/scratch.yaml were estimated at, and took on two cores.
@@ -70,9 +70,9 @@ def test_a_real_run_is_foretold_within_a_factor_of_two_from_its_first_step_on(cl
     for name, (estimate, took) in SCRATCH.items():
         pace.begin(name)
         if estimate is not None:
-            truth = sum(minutes for _, minutes in SCRATCH.values()) - clock.minutes
-            left = pace.remaining()
-            assert left is not None and 0.5 < left / truth < 2, name
+            truth = sum(actual for _, actual in SCRATCH.values()) - clock.minutes
+            minutes = pace.remaining()
+            assert minutes is not None and 0.5 < minutes / truth < 2, name
         clock.minutes += took
         pace.finish(name)
     assert pace.remaining() is None
@@ -103,8 +103,8 @@ def test_no_step_of_seconds_multiplies_what_is_left(clock: Clock, took: float, m
     clock.minutes = took
     pace.finish("tiny")
     pace.begin("hour")
-    left = pace.remaining()
-    assert left is not None and 60 < left <= most * (60 + START)
+    minutes = pace.remaining()
+    assert minutes is not None and 60 < minutes <= most * (60 + START)
 
 
 @pytest.mark.parametrize(
@@ -116,22 +116,22 @@ def test_minutes_in_words(minutes: float, words: str) -> None:
 
 
 def test_bars_name_their_step_and_say_what_is_left_of_the_run(clock: Clock) -> None:
-    seen: list[object] = []
+    calls: list[object] = []
 
     class Seen:
-        def advance(self, n: int = 1, **shown: object) -> None:
-            seen.append((n, shown))
+        def advance(self, n: int = 1, **labels: object) -> None:
+            calls.append((n, labels))
 
         def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
             return self._bar(description, total, done)
 
         @contextmanager
-        def _bar(self, *given: object) -> Iterator[Bar]:
-            seen.append(given)
+        def _bar(self, *arguments: object) -> Iterator[Bar]:
+            calls.append(arguments)
             yield self
 
         def note(self, text: str) -> None:
-            seen.append(text)
+            calls.append(text)
 
     pace = Pace({"start": 5.0})
     pace.begin("start")
@@ -143,7 +143,7 @@ def test_bars_name_their_step_and_say_what_is_left_of_the_run(clock: Clock) -> N
         bar.advance(37)
         pace.finish("start")
         bar.advance()
-    assert seen == [
+    assert calls == [
         "hello",
         ("start: finetune", 183, 2),
         (3, {"loss": 0.5, "left in the run": "5 minutes"}),

@@ -34,7 +34,7 @@ def statuses(plan: Plan) -> dict[str, str]:
     return {line.planned.name: line.status for line in forecast(plan)}
 
 
-def told(*steps: str) -> list[str]:
+def expected_notes(*steps: str) -> list[str]:
     """What the runner says of a first run; the rooms for tests estimate one minute, for the first step alone."""
     lines = [f"{step} (step {n} of {len(steps)}): started" for n, step in enumerate(steps, 1)]
     lines[0] += "; left in the run: 1 minute"
@@ -44,7 +44,7 @@ def told(*steps: str) -> list[str]:
 def test_a_run_makes_whole_artifacts_and_a_second_reuses_them(
     folder: Path, plan_of: PlanOf, run: Run
 ) -> None:
-    assert run(plan_of()) == told("made", "taught", "report")
+    assert run(plan_of()) == expected_notes("made", "taught", "report")
     for step, kind in (("made", "dialogues"), ("taught", "checkpoint"), ("report", "report")):
         manifest = read_manifest(folder / "run" / step)
         assert (manifest.status, manifest.kind) == ("done", kind)
@@ -136,9 +136,9 @@ def test_partial_work_of_other_settings_is_kept_and_goes_on_when_they_come_back(
     with pytest.raises(CharterError, match=r"^step made: the room refuses this$"):
         run(plan_of())
     monkeypatch.setenv("FAULT", "")
-    kept = "made: unfinished work under other settings is kept, and resumes when they come back"
-    assert forecast(plan_of("made.count=5"))[0].standing.notes == (kept,)
-    assert run(plan_of("made.count=5"), "made")[0] == kept
+    note = "made: unfinished work under other settings is kept, and resumes when they come back"
+    assert forecast(plan_of("made.count=5"))[0].standing.notes == (note,)
+    assert run(plan_of("made.count=5"), "made")[0] == note
     assert (folder / "calls").read_text().split() == ["0", "0", "1", "2"]
     assert statuses(plan_of())["made"] == "resume"
     assert run(plan_of(), "made")[0].startswith("made (step 1 of 1): resumed")
@@ -228,7 +228,7 @@ def test_done_artifacts_are_reused_under_other_threads(
 
 def test_until_runs_only_what_is_needed(folder: Path, plan_of: PlanOf, run: Run) -> None:
     plan = plan_of()
-    assert run(plan, "taught") == told("made", "taught")
+    assert run(plan, "taught") == expected_notes("made", "taught")
     assert {v.name: v.status for v in view_run(folder / "run")} == {
         "made": "done",
         "taught": "done",
@@ -321,15 +321,15 @@ def test_show_and_plan_records_have_exactly_their_keys(folder: Path, plan_of: Pl
     assert set(record) == keys | {"minutes", "memory_gib", "disk_gib"}
     assert (record["minutes"], record["memory_gib"]) == (1.0, 0.5)
     run(plan_of())
-    shown = run_records(view_run(folder / "run"))
-    assert all(set(one) == keys | {"parents", "intervals"} for one in shown)
-    assert [one["parents"] for one in shown] == [
+    records = run_records(view_run(folder / "run"))
+    assert all(set(one) == keys | {"parents", "intervals"} for one in records)
+    assert [one["parents"] for one in records] == [
         [],
         [{"role": "dialogues", "step": "made"}],
         [{"role": "policy", "step": "taught"}],
     ]
-    assert [one["intervals"] for one in shown] == [{"mean": [0.0, 1.0, 6]}, {}, {}]
-    assert shown[1]["metrics"] == {"loss": 1.25} and shown[2]["metrics"] == {"harm_rate": None}
+    assert [one["intervals"] for one in records] == [{"mean": [0.0, 1.0, 6]}, {}, {}]
+    assert records[1]["metrics"] == {"loss": 1.25} and records[2]["metrics"] == {"harm_rate": None}
     assert json.loads((folder / "run" / "run.json").read_text())["order"] == ["made", "taught", "report"]
 
 
@@ -371,7 +371,9 @@ def test_an_unwritable_directory_is_one_line(
 
 def test_a_run_directory_that_cannot_be_made_is_one_line(folder: Path, plan_of: PlanOf, run: Run) -> None:
     (folder / "run").symlink_to("/proc/nowhere")
-    with pytest.raises(CharterError, match=r"cannot create the run directory .*run \(.*\): choose another with --out$"):
+    with pytest.raises(
+        CharterError, match=r"cannot create the run directory .*run \(.*\): choose another with --out$"
+    ):
         run(plan_of())
 
 
@@ -381,9 +383,9 @@ def test_killed_at_any_instant(tmp_path: Path, every: int, least: int) -> None:
     paths = os.pathsep.join([str(here), *sys.path])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "2"}
     command = [sys.executable, str(here / "kill_everywhere.py"), str(tmp_path), str(every)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert int(done.stdout.split()[0]) > least  # instants at which it was killed
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert int(process.stdout.split()[0]) > least  # instants at which it was killed
 
 
 @pytest.mark.skipif(
@@ -397,24 +399,24 @@ def test_memory_that_a_step_left_free_goes_back_to_the_system() -> None:
         "blocks = [bytearray(b'x') * 2**20 for _ in range(200)]; del blocks[:-1]",
         "before = mib(); step_runner.give_memory_back(); print(before - mib())",
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)],
         env={**os.environ, **launch_settings(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert float(done.stdout) > 150
+    assert float(process.stdout) > 150
 
 
 def test_steps_share_the_file_of_answers_of_this_code_and_machine(
     folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[Path] = []
+    caches: list[Path] = []
 
     def spy(self: Workspace, name: str, value: Any) -> None:
         if name == "cache" and value is not None:
-            given.append(value)
+            caches.append(value)
         object.__setattr__(self, name, value)
 
     monkeypatch.setattr(Workspace, "__setattr__", spy)
@@ -422,14 +424,14 @@ def test_steps_share_the_file_of_answers_of_this_code_and_machine(
     shelf.mkdir(parents=True)
     (shelf / "0123456789abcdef.sqlite-wal").write_text("of other code")
     run(plan_of())
-    (name,) = set(given)
-    assert name.parent == shelf and len(given) == 3
+    (name,) = set(caches)
+    assert name.parent == shelf and len(caches) == 3
     assert list(shelf.iterdir()) == []
     name.write_text("answers")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run(plan_of("made.count=5"))
-    assert given[-1] != name and not name.exists(), "threads round otherwise"
-    given[-1].write_text("answers")
+    assert caches[-1] != name and not name.exists(), "threads round otherwise"
+    caches[-1].write_text("answers")
     run(plan_of("made.count=5"))
     assert [path for path, _ in sweep(folder / "run", partial=False, superseded=False, answers=True)] == [
         shelf

@@ -52,9 +52,9 @@ def start(folder: Path, rank: int, size: int, pause: float = 0.0) -> "subprocess
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[Path, object]:
-    told, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    path, rows = json.loads(told)
+    path, rows = json.loads(output)
     return Path(path), rows
 
 
@@ -98,8 +98,8 @@ def test_a_process_killed_in_the_middle_of_a_chunk_loses_only_that_chunk(tmp_pat
     _, rows = finish(start(folder, 1, 2))
     assert rows == alone and finish(leader)[1] == alone
     assert contents(folder / "files") == contents(tmp_path / "alone" / "files")
-    made = numbers(folder)["made-1"]
-    assert sorted(made) == sorted([*"135", *"1357"])  # number 1, which was saved, not twice
+    own_numbers = numbers(folder)["made-1"]
+    assert sorted(own_numbers) == sorted([*"135", *"1357"])  # number 1, which was saved, not twice
     assert len(list(folder.glob("scratch-*"))) == 1  # of the killed one: the step's end removes it
 
 
@@ -130,25 +130,25 @@ class Counting(SilentProgress):
 
     def bar(self, description: str, total: int, done: int = 0) -> SilentBar:
         self.bars.append([total, done])
-        found = self.bars[-1]
+        counts = self.bars[-1]
 
         class Bar(SilentBar):
             def advance(self, n: int = 1, **shown: object) -> None:
-                found[1] += n
+                counts[1] += n
 
         return Bar()
 
 
 def test_claims_are_asked_again_and_what_was_saved_before_a_claim_is_not_made_again(tmp_path: Path) -> None:
-    sharing, progress, made = Handed(tmp_path), Counting(), []
+    sharing, progress, produced = Handed(tmp_path), Counting(), []
     out = Workspace(tmp_path, sharing=sharing, progress=progress)
 
     def produce(part: Sequence[int], number: int) -> list[str]:
-        made.append(number)
+        produced.append(number)
         return [f"made {number}"] * len(part)
 
     assert out.chunks("key", ITEMS[:3], 1, produce) == ["made 0", "saved by who died", "made 2"]
-    assert made == [0, 2] and sharing.waited == 1
+    assert produced == [0, 2] and sharing.waited == 1
     assert sharing.asked == [("key", 0), ("key", 1), ("key", 2)] * 2
     assert progress.bars == [[3, 3]]
 

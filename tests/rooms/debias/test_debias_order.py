@@ -63,7 +63,9 @@ def test_debiasing_before_reinforcement_learning_is_planned(plan_of: Callable[..
     assert len(plan_of(*steps).steps) == len(steps)
 
 
-AFTER = r"^step fair \(room debias\): its policy comes from rl \(room rl\), and debias goes before reinforcement"
+AFTER = (
+    r"^step fair \(room debias\): its policy comes from rl \(room rl\), and debias goes before reinforcement"
+)
 BESIDE = r"^step fair \(room debias\): no rl step starts from it, and debias goes before reinforcement learning; name it"
 
 

@@ -35,7 +35,7 @@ def rate(prompt: Any, text: str) -> float:
 
 def test_questions_are_put_without_examples_and_share_their_passage(tmp_path: Path) -> None:
     model = toys.Scripted(rate=rate)
-    rows = desk.kept(desk.context("agieval_lsat_ar", tmp_path, model, FILES))
+    rows = desk.run_task(desk.context("agieval_lsat_ar", tmp_path, model, FILES))
     assert model.asked[0] == "A sailor ties.\nWhich?\nA. a knot\nB. a bow\nC. a bend\nD. (E)nd of it\nAnswer:"
     assert [(r["choice"], r["outcome"]) for r in rows] == [(1, "right"), (1, "wrong"), (1, "wrong")]
     assert rows[0]["id"] == rows[1]["id"] != rows[2]["id"] == "lsat-00003"
@@ -63,8 +63,8 @@ def test_a_step_needs_the_data_of_its_tasks_alone() -> None:
     assert uses is not None
     exams = uses(Settings(tasks=("agieval_sat_en",)))
     assert {"policy", "agieval_sat_en"} <= exams and not exams & {"red_team", "bbq", "fitness", "detectors"}
-    graded = uses(Settings())
-    assert {"red_team", "hhh", "fitness", "detectors", "transcripts"} <= graded and "arc" not in graded
+    roles = uses(Settings())
+    assert {"red_team", "hhh", "fitness", "detectors", "transcripts"} <= roles and "arc" not in roles
     assert {"violating", "replies", "fitness"} <= uses(Settings(tasks=("acceptable_use",)))
 
 

@@ -67,16 +67,16 @@ def scripted(
     tmp_path: Path, checkpoints: Path, settings: Settings = SETTINGS
 ) -> tuple[list[Context], toys.Scripted]:
     model = toys.Scripted(lambda messages, k: REPLIES[messages[-1]["content"]])
-    given = inputs(tmp_path, checkpoints / "policy")
-    contexts = open_contexts(settings, given, toys.workspace(tmp_path / "out"))
+    sources = inputs(tmp_path, checkpoints / "policy")
+    contexts = open_contexts(settings, sources, toys.workspace(tmp_path / "out"))
     contexts[0].models.__dict__["assistant"] = model
     return contexts, model
 
 
 def write(contexts: list[Context]) -> Path:
     """Asks both sets; the folder of their rows."""
-    drawn = [context.task.questions(context) for context in contexts]
-    for context, questions in zip(contexts, drawn, strict=True):
+    questions_of = [context.task.questions(context) for context in contexts]
+    for context, questions in zip(contexts, questions_of, strict=True):
         rows = context.task.rows(context, questions)
         context.out.write_jsonl(f"samples/{context.task.name}.jsonl", rows)
     return contexts[0].out.path
@@ -109,12 +109,12 @@ def test_planted_replies_give_known_numbers(tmp_path: Path, checkpoints: Path) -
 
 
 def test_of_a_short_question_no_more_than_64_tokens_are_drawn(tmp_path: Path, checkpoints: Path) -> None:
-    for most, wanted in ((200, {200, 64}), (20, {20})):
+    for most, limits in ((200, {200, 64}), (20, {20})):
         settings = SETTINGS.model_copy(update={"change": {"replies": Change(max_tokens=most)}})
         (tmp_path / str(most)).mkdir()
         contexts, model = scripted(tmp_path / str(most), checkpoints, settings)
         write(contexts)
-        assert {sampling.max_tokens for sampling in model.samplings} == wanted
+        assert {sampling.max_tokens for sampling in model.samplings} == limits
         assert {sampling.temperature for sampling in model.samplings} == {1.0}
 
 
@@ -135,7 +135,7 @@ def test_broken_facts_are_named_before_anything_is_drawn(tmp_path: Path, checkpo
     assert model.asked == []
 
 
-def made(folder: Path, place: Path, policy: Path, progress: Any = None) -> Path:
+def run_room(folder: Path, place: Path, policy: Path, progress: Any = None) -> Path:
     out = toys.workspace(folder, progress=progress)
     room.run(SETTINGS, inputs(place, policy), out)
     return out.path
@@ -143,17 +143,17 @@ def made(folder: Path, place: Path, policy: Path, progress: Any = None) -> Path:
 
 @pytest.mark.parametrize("stop", [1, 2])
 def test_stopped_and_resumed_is_equal_to_unbroken(stop: int, tmp_path: Path, checkpoints: Path) -> None:
-    whole = made(tmp_path / "whole", tmp_path, checkpoints / "policy")
+    whole = run_room(tmp_path / "whole", tmp_path, checkpoints / "policy")
     assert len(read_objects(whole / "samples/facts.jsonl")) == 3
     with pytest.raises(toys.Interrupted):
-        made(tmp_path / "broken", tmp_path, checkpoints / "policy", toys.StoppingProgress(stop))
-    again = made(tmp_path / "broken", tmp_path, checkpoints / "policy")
+        run_room(tmp_path / "broken", tmp_path, checkpoints / "policy", toys.StoppingProgress(stop))
+    again = run_room(tmp_path / "broken", tmp_path, checkpoints / "policy")
     assert toys.files_of(again) == toys.files_of(whole)
 
 
 def test_the_identity_names_the_sets_and_no_grader(tmp_path: Path, checkpoints: Path) -> None:
     report = json.loads(
-        (made(tmp_path / "out", tmp_path, checkpoints / "policy") / "report.json").read_text()
+        (run_room(tmp_path / "out", tmp_path, checkpoints / "policy") / "report.json").read_text()
     )
     assert set(report["identity"]) == {"facts", "quiz"} and "grader" not in report
     assert report["identity"]["quiz"]["data"]["ref"] == "quiz.jsonl"
@@ -197,13 +197,14 @@ def problems(report: Path) -> list[str]:
 
 def test_a_report_verifies_and_what_was_changed_is_found(report: Path) -> None:
     assert problems(report) == [] and regenerate(report, 99) == []
-    kept = read_objects(report / "samples/facts.jsonl")[0]["recalled"]
-    change(report, "facts", 0, recalled=kept + 0.25)
-    assert f"samples/facts.jsonl: recalled of f0 sample 0 is {kept + 0.25}; its row gives {kept}" in problems(
-        report
+    recalled = read_objects(report / "samples/facts.jsonl")[0]["recalled"]
+    change(report, "facts", 0, recalled=recalled + 0.25)
+    assert (
+        f"samples/facts.jsonl: recalled of f0 sample 0 is {recalled + 0.25}; its row gives {recalled}"
+        in problems(report)
     )
     assert any(p.startswith("facts_recalled: tables.json has other sums") for p in problems(report))
-    change(report, "facts", 0, recalled=kept)
+    change(report, "facts", 0, recalled=recalled)
     change(report, "quiz", 1, correct=1.0, refusal=True)
     lines = [p for p in problems(report) if p.startswith("samples/quiz.jsonl")]
     assert len(lines) == 2 and "correct of q1" in " ".join(lines) and "refusal of q1" in " ".join(lines)
