@@ -205,7 +205,7 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
     done = charter(copy.parent, "card", "verify", "moved", "--deep")
     assert done.returncode == 1
     assert (
-        f"eval_rl: harmlessness: {rows[0]['id']} sample 0: its reply comes out as another text" in done.stdout
+        f"eval_rl: harmlessness: {rows[0]['id']} sample 0: its reply is another text" in done.stdout
     )
 
 

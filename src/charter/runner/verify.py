@@ -27,8 +27,8 @@ def verify(
     """One line for each problem of a run directory or an artifact, and of its ancestors; [] if there is none. `deep`
     also samples replies again, by `regenerate` or by the rooms that made them. Raises CharterError if there is nothing
     to verify."""
-    anew = regenerate or partial(_regenerate, progress=progress)
-    problems: list[str] = room_tool("card", VERIFY).verify(place, deep, recompute, anew)
+    resample = regenerate or partial(_regenerate, progress=progress)
+    problems: list[str] = room_tool("card", VERIFY).verify(place, deep, recompute, resample)
     return problems
 
 

@@ -539,8 +539,8 @@ def test_a_changed_reply_is_named(run: Path, changed: Any) -> None:
     changed(1, reply="Something nicer.")
     changed(2, "lookalikes", reply="Something nicer.")
     assert regenerate(run, 8) == [
-        "eval: harmlessness: r0 sample 1: its reply comes out as another text when it is asked again",
-        "eval: lookalikes: l2 sample 0: its reply comes out as another text when it is asked again",
+        "eval: harmlessness: r0 sample 1: its reply is another text when it is asked again",
+        "eval: lookalikes: l2 sample 0: its reply is another text when it is asked again",
     ]
 
 

@@ -215,7 +215,7 @@ def test_changed_replies_and_changed_facts_are_found_by_drawing_again(report: Pa
     change(report, "quiz", 0, reply="Shakespeare", correct=1.0)
     lines = regenerate(report, 99)
     assert "eval: facts: f1 sample 0: facts is [['so']] in the kept rows" in lines[0]
-    assert "eval: quiz: q0 sample 0: its reply comes out as another text when it is asked again" in lines
+    assert "eval: quiz: q0 sample 0: its reply is another text when it is asked again" in lines
 
 
 def test_no_grader_is_needed_and_time_is_told() -> None:

@@ -134,7 +134,7 @@ def test_deep_verification_finds_what_was_changed_and_nothing_else(report: Path,
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     lines = {line for seed in range(12) for line in regenerate(run / "asked", 1, seed)}
     item = rows[0]["item"]
-    changed = f"asked: gsm8k: {item} sample 0: its reply comes out as another text when it is asked again"
+    changed = f"asked: gsm8k: {item} sample 0: its reply is another text when it is asked again"
     assert lines == {changed, "asked: gsm8k: test-00007 is missing from the kept rows"}
 
 

@@ -128,7 +128,7 @@ def _differences(new_rows: Rows, kept: Rows) -> Iterator[str]:
         keys = [key for key in one.keys() | other.keys() if not same(one.get(key), other.get(key))]
         sample = f" sample {one['sample']}" if "sample" in one else ""
         if "reply" in keys:
-            yield f"{sample}: its reply comes out as another text when it is asked again"
+            yield f"{sample}: its reply is another text when it is asked again"
             continue
         for key in sorted(keys):
             yield f"{sample}: {key} is {other.get(key)} in the kept rows and {one.get(key)} when it is asked again"
