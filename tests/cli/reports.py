@@ -36,7 +36,7 @@ def report(
 
 
 def finish(folder: Path, stage: str) -> None:
-    """Writes the manifest of a report whose files stand already."""
+    """Writes the manifest of a report whose files exist."""
     metrics = [Metric(name=s.name, value=s.value, **s.facts) for s in keep_tables(folder)]  # fmt: skip
     manifest = Manifest(kind="report", id="", status="done", step=folder.name, room="evaluate", recipe="r",
                         resolved={"stage": stage, "tasks": ["text", "harmlessness"]}, files=record_files(folder), metrics=metrics)  # fmt: skip

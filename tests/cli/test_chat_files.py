@@ -1,4 +1,4 @@
-"""Files in a conversation: what the model reads, what is read but once, what is refused."""
+"""Files in a conversation: what the model reads, what it reads only once, and refusals."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_file_over_the_context_is_refused_with_numbers(
 
 
 class Recorder:
-    """A progress that remembers: minus a bar's total, then what it is told."""
+    """A progress that records minus a bar's total, then each advance."""
 
     def __init__(self, advances: list[int]) -> None:
         self.advances = advances

@@ -1,4 +1,4 @@
-"""Every command: what it prints, what it writes, and one line with exit code 1 for each thing wrong."""
+"""Every command: what it prints, what it writes, and one line with exit code 1 for each error."""
 
 import errno
 import io
@@ -62,7 +62,7 @@ def test_help_names_every_command_and_leaves_torch_unloaded(charter: Charter) ->
 def test_a_run_goes_on_in_the_precision_that_it_was_begun_in(
     charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A folder that comes from a machine which chose otherwise is not made anew; a flag still decides."""
+    """A folder from a machine with another default keeps its precision; a flag still decides."""
     for here, begun in ((True, "float32"), (False, "bfloat16")):
         monkeypatch.setattr(execution, "multiplies_bfloat16", lambda here=here: here)
         out = ("--out", begun)

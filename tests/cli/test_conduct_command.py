@@ -1,4 +1,4 @@
-"""`charter conduct` beside a service: what it shows, what it decides, and what it says when it can't."""
+"""`charter conduct` beside a service: what it shows, what it decides, and its errors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def service(engine: Engine, caller: Caller) -> Iterator[Conduct]:
 
 
 def run_json(charter: Charter, *words: object):
-    """What a command says in JSON."""
+    """The JSON that a command prints."""
     code, out, err = charter("conduct", *words, "--json")
     assert code == 0, err
     return json.loads(out)
@@ -172,7 +172,7 @@ def test_the_log_is_verified(charter: Charter, engine: Engine, service: Conduct)
 
 
 def emptied(engine: Engine) -> None:
-    """What somebody does who has the database in hand, and no trigger in the way."""
+    """Edits the database directly, without its triggers."""
     with writing(engine) as c:
         c.exec_driver_sql(
             "INSERT INTO anchors (number, chain, at) SELECT number, chain, at FROM decisions "

@@ -1,4 +1,4 @@
-"""`charter keys`: made, listed, limited, revoked and counted; the secret is printed once, and errors are one line."""
+"""`charter keys`: create, list, limit, revoke and count; it prints the secret once, and errors are one line."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`charter policy`: shown, checked, and tried on a text with a toy's probe."""
+"""`charter policy`: show, check, and try on a text with a toy's probe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""compare and gate at the command line: groups, tables, JSON, exit codes, one line for what is wrong."""
+"""compare and gate at the command line: groups, tables, JSON, exit codes, one line for each error."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ WORSE = [73.0 + 0.1 * (-1) ** i for i in range(20)]
 
 @pytest.fixture
 def versions(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """Three runs of one report: bits per byte stay as they are, then rise surely by 0.043."""
+    """Three runs of one report: bits per byte stay, then rise significantly by 0.043."""
     runs = [tmp_path / f"runs/{name}" for name in ("one", "two", "three")]
     for run, nats in zip(runs, ([70.0] * 20, [70.0] * 20, WORSE), strict=True):
         report(run / "eval", nats)

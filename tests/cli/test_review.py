@@ -1,4 +1,4 @@
-"""A person's review of flagged replies: every verdict kept at once, resumed, blind, and safe from what replies hold."""
+"""A person's review of flagged replies: every verdict saved at once, resumed, blind, and safe from control characters."""
 
 import io
 import json
@@ -121,7 +121,7 @@ def test_rows_on_other_replies_and_their_columns_stay(answer: Charter, tmp_path:
 def test_a_kill_between_two_verdicts_loses_none(
     answer: Charter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed while the second is written: the file has the first, whole, and the review goes on with the second."""
+    """Killed while it writes the second: the file has the whole first one, and the review resumes with the second."""
     report(tmp_path / "a/eval")
     real = review_session.write_jsonl
     calls = 0

@@ -1,4 +1,4 @@
-"""`charter serve`: the configuration that it writes is one that it takes, and what it refuses is one line."""
+"""`charter serve`: it reads the configuration that it writes, and refuses in one line."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def test_a_file_that_is_not_there_is_noticed_while_the_policy_is_off(tmp_path: P
 
 
 class Notes(SilentProgress):
-    """Keeps what is said."""
+    """Keeps notes."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

@@ -1,4 +1,4 @@
-"""Kills a run before each n-th of its changes to the disk in turn; checks what is visible and what a resume makes.
+"""Kills a run before each n-th of its changes to the disk in turn; checks the visible artifacts and the result of a resume.
 
 Run as a script (it forks): kill_everywhere.py FOLDER N. Prints the number of instants.
 """
@@ -28,7 +28,7 @@ def run(folder: Path, changes: list[str]) -> None:
 
 
 def killed_run(folder: Path, changes: list[str], instant: int) -> bool:
-    """Runs in a child that kills itself before its n-th change of the disk; whether it was killed."""
+    """Runs in a child that kills itself before its n-th change of the disk; returns whether it did."""
     child = os.fork()
     if child == 0:
         count = 0
@@ -57,7 +57,7 @@ def killed_run(folder: Path, changes: list[str], instant: int) -> bool:
 
 
 def content(folder: Path) -> dict[str, object]:
-    """What is visible: every artifact must be whole."""
+    """The visible artifacts, all of which must be whole."""
     artifacts: dict[str, object] = {}
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.name.startswith("."):
@@ -78,7 +78,7 @@ def main(root: Path, every: int) -> int:
         run(root / name, changes)
     shutil.copytree(root / "whole", root / "both")
     run(root / "both", changed)
-    # a first run; a run that supersedes another; one that puts superseded artifacts back
+    # a first run; a run that supersedes another; one that restores superseded artifacts
     scenes = ((None, [], "whole"), ("whole", changed, "other"), ("both", [], "whole"))
     instants = 0
     for start, changes, expected in scenes:

@@ -1,4 +1,4 @@
-"""Scenes with two workers of a local Ray, told as JSON: what was made, said and left.
+"""Scenes with two workers of a local Ray, printed as JSON: artifacts, notes and leftovers.
 
 Run as a script, since Ray leaves what it started to the end of its process: ray_scenes.py FOLDER CHECKPOINTS SCENE...
 """
@@ -48,7 +48,7 @@ steps:
 
 
 class Watching(SilentProgress):
-    """Keeps notes and what bars show, and counts what was made; calls `act` when the first chunk was made."""
+    """Keeps notes and labels of bars, and counts rows; calls `act` after the first chunk."""
 
     def __init__(self, act: Callable[[], None] = lambda: None) -> None:
         self.notes: list[str] = []
@@ -78,7 +78,7 @@ class Watching(SilentProgress):
 
 
 def worker_processes() -> list[psutil.Process]:
-    """The processes of workers, which Ray names by what they do."""
+    """The processes of workers, by the names that Ray gives them."""
     workers = []
     for process in psutil.Process().children(recursive=True):
         try:
@@ -90,7 +90,7 @@ def worker_processes() -> list[psutil.Process]:
 
 
 def describe_artifacts(plan: Plan) -> dict[str, Any]:
-    """Of each finished step: id, digests of all files, metrics, threads."""
+    """Id, digests of all files, metrics and threads of each finished step."""
     artifacts = {}
     for planned in plan.steps:
         if (plan.run / planned.name).is_dir():
@@ -116,7 +116,7 @@ class Scenes:
     def run(
         self, plan: Plan, workers: Company, progress: Watching, until: str | None = None
     ) -> dict[str, Any]:
-        """Runs a plan: what it made, the error it ended in, and the processes and files that it left."""
+        """Runs a plan; returns its artifacts, its error, and the processes and files that it left."""
         error = None
         try:
             execute(plan, progress, until, workers)
@@ -133,7 +133,7 @@ class Scenes:
         return outcome | progress.describe()
 
     def spoil(self, plan: Plan) -> None:
-        """What a worker finds that starts on a machine which sees another folder."""
+        """Removes the mark, as if a worker's machine saw another folder, and kills the workers."""
         (plan.run / ".partial" / "labels" / MARK).unlink()
         kill_all()
 

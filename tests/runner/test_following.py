@@ -1,4 +1,4 @@
-"""Who follows a step makes the leader's chunks, or says in one line why it would make others."""
+"""A follower makes the leader's chunks, or says in one line why it would make others."""
 
 import socket
 from pathlib import Path

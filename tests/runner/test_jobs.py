@@ -1,4 +1,4 @@
-"""Steps side by side: the artifacts of steps in turn, and what a failure, a kill and an interrupt leave behind."""
+"""Steps in parallel: the same artifacts as in turn, and the leftovers of a failure, a kill and an interrupt."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ steps:
   - {name: both, room: words, from: {prompts: [left, right]}}
   - {name: taught, room: model, from: {dialogues: both}}
 """
-# The rooms for tests are not charter's own: a process that makes steps is told of them.
+# The rooms for tests are not charter's own, so a process that runs steps needs their names.
 OPENED = (
     "from charter import building; from conftest import ROOMS; building.ROOMS = ROOMS; "
     "from charter.runner.job_process import main; main()"
@@ -82,7 +82,7 @@ def test_two_steps_run_at_once_and_make_what_they_make_in_turn(
 def test_alone_a_step_would_wait_in_vain(
     folder: Path, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
-    """What the test above rests on."""
+    """The test above depends on this."""
     monkeypatch.setenv("FAULT", "meet 0")
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(CharterError, match="left was alone"):
@@ -162,7 +162,7 @@ def test_a_step_that_waits_for_people_holds_only_those_that_need_it(
 
 
 def test_sources_that_are_edited_meanwhile_stop_the_run(folder: Path, plan_of: PlanOf, run: Run) -> None:
-    """The process finds other sources than the plan: its step would lie under an id of code that didn't make it."""
+    """The process has other sources than the plan: its artifact would have an id of other code."""
     plan = plan_of(text=RECIPE)
     edited = OPENED.replace(
         "main()", "from charter.runner import identity; identity._ground = lambda: 'edited'; main()"

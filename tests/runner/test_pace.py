@@ -11,7 +11,7 @@ from charter.runner.pace import START, Pace, StepProgress, spell_minutes
 
 
 class Clock:
-    """A clock that is set by hand, in minutes."""
+    """A clock that the test sets, in minutes."""
 
     def __init__(self) -> None:
         self.minutes = 0.0
@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return fake
 
 
-# Minutes that the steps of recipes/scratch.yaml were estimated at, and took on two cores.
+# Estimated and actual minutes of the steps of recipes/scratch.yaml on two cores.
 SCRATCH = {
     "corpus": (0.560, 0.314), "ladder_1": (0.106, 0.556), "ladder_2": (0.308, 0.845), "ladder_3": (1.229, 1.957),
     "base": (13.722, 12.512), "law": (0.300, 0.042), "long": (0.852, 2.576), "start": (0.283, 0.314),

@@ -1,4 +1,4 @@
-"""Ids that are stable and sensitive, order of steps, and one line for each thing wrong with a recipe."""
+"""Stable and sensitive ids, the order of steps, and one line for each mistake in a recipe."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Workers of a local Ray make the artifacts of one process: the same ids and files, also when one is killed."""
+"""Workers of a local Ray make the artifacts of one process: the same ids and files, even if one is killed."""
 
 import importlib.util
 import json
@@ -34,7 +34,7 @@ def environment() -> dict[str, str]:
 
 
 def scenes(folder: Path, checkpoints: Path, *names: str) -> dict[str, Any]:
-    """What scenes of a process with a Ray of its own tell."""
+    """The outcomes of scenes, which run in a process with its own Ray."""
     if not INSTALLED:
         pytest.skip("ray is not installed: pip install 'charter[ray]'")
     process = subprocess.run(

@@ -1,4 +1,4 @@
-"""Reuse, supersede and back, resume, damage, locks, failures: what a run directory promises."""
+"""Reuse, supersede and restore, resume, damage, locks, failures of a run directory."""
 
 import errno
 import fcntl
@@ -35,7 +35,7 @@ def statuses(plan: Plan) -> dict[str, str]:
 
 
 def expected_notes(*steps: str) -> list[str]:
-    """What the runner says of a first run; the rooms for tests estimate one minute, for the first step alone."""
+    """The notes of a first run; the rooms for tests estimate one minute, and only for the first step."""
     lines = [f"{step} (step {n} of {len(steps)}): started" for n, step in enumerate(steps, 1)]
     lines[0] += "; left in the run: 1 minute"
     return [line for started, step in zip(lines, steps, strict=True) for line in (started, f"{step}: done")]
@@ -60,7 +60,7 @@ def test_a_run_makes_whole_artifacts_and_a_second_reuses_them(
 def test_sources_edited_while_a_run_goes_on_stop_it(
     folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ids name the code that the plan saw; code of another state must not publish under them."""
+    """Ids name the code that the plan saw; other code must not publish under them."""
     plan = plan_of()
     monkeypatch.setattr(identity, "_ground", lambda: "edited")
     with pytest.raises(CharterError, match="made: somebody edited charter's sources during this run"):
@@ -278,7 +278,7 @@ def test_artifacts_of_another_run_can_be_used(
 def test_an_artifact_of_another_run_that_was_replaced_after_the_plan_is_refused(
     folder: Path, plan_of: PlanOf, run: Run, recipe_of: Callable[..., str]
 ) -> None:
-    """Its id would stand for what was there before."""
+    """Its id would name the earlier content."""
     for name, change in (("first", "made.count=3"), ("second", "made.count=5")):
         run(plan_of(change), "made")
         (folder / "run").rename(folder / name)
@@ -300,7 +300,7 @@ def test_a_file_laid_beside_an_artifact_is_no_damage(folder: Path, plan_of: Plan
 def test_finished_work_that_was_not_published_survives_other_settings(
     folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped between the last file of a step and its rename into place."""
+    """Killed between a step's last file and its rename."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -352,7 +352,7 @@ def test_sweep_says_what_it_frees(folder: Path, plan_of: PlanOf, run: Run) -> No
 def test_an_unwritable_directory_is_one_line(
     folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Below the run directory --out helps; elsewhere it would not."""
+    """--out helps only below the run directory."""
 
     def refuse(place: Path) -> Callable[..., None]:
         def write(*_: object, **__: object) -> None:
@@ -392,7 +392,7 @@ def test_killed_at_any_instant(tmp_path: Path, every: int, least: int) -> None:
     not sys.platform.startswith("linux"), reason="what is measured is glibc's, and Linux tells it"
 )
 def test_memory_that_a_step_left_free_goes_back_to_the_system() -> None:
-    """Under the launcher's settings the allocator keeps everything below the last block that is in use."""
+    """Under the launcher's settings the allocator keeps everything below the last used block."""
     lines = (
         "import charter.runner.step_runner as step_runner",
         "mib = lambda: int(next(x for x in open('/proc/self/status') if 'VmRSS' in x).split()[1]) / 1024",

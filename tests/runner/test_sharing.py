@@ -1,4 +1,4 @@
-"""Several real processes make one step: the same rows and files as one, each chunk made once, lost work made again."""
+"""Several real processes run one step: the same rows and files as one process, each chunk once, lost chunks again."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from charter.ground.artifact.workspace import Workspace
 
 ITEMS = list(range(23))
 
-# number % size == rank, like ranks of a launcher; a second round of chunks is made from the rows of the first
+# number % size == rank, like ranks of a launcher; a second round of chunks uses the rows of the first
 ROOM = """
 import json, os, sys, time
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_processes_that_share_make_what_one_makes_and_each_chunk_once(tmp_path: 
         "made-1": ["1", "4", "1", "4", "7"],
         "made-2": ["2", "5", "2", "5"],
     }
-    # whoever doesn't lead wrote beside the artifact, and took that away with it
+    # followers wrote beside the artifact, and removed those files at the end
     assert paths[0] == tmp_path / "three" / "files" and len(set(paths)) == 3
     assert not paths[1].exists() and not paths[2].exists()
     assert not list((tmp_path / "three").glob("scratch-*"))
@@ -104,7 +104,7 @@ def test_a_process_killed_in_the_middle_of_a_chunk_loses_only_that_chunk(tmp_pat
 
 
 class Handed:
-    """A claim is given when it is asked for again, as after the death of who had it."""
+    """Grants a claim at the second request, as if its first owner had died."""
 
     leads = True
 
@@ -182,7 +182,7 @@ def test_who_leads_removes_no_file_that_another_writes_and_who_is_alone_removes_
 
 
 def test_two_that_write_one_chunk_at_once_leave_it_whole(tmp_path: Path) -> None:
-    """A worker may be taken for dead and be alive: then two make one chunk."""
+    """A worker that seems dead may be alive: then two make one chunk."""
     one, two = Workspace(tmp_path), Workspace(tmp_path)
 
     def inner(part: Sequence[int], number: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which edits of charter's own sources rename what it made: the ground and a step's room, and nothing else."""
+"""Which edits of charter's sources change ids: those of the ground and of a step's room, and no others."""
 
 import json
 import os

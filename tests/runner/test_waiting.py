@@ -1,4 +1,4 @@
-"""A step that waits for people: the rest goes on, the state is shown, the work is kept, the run goes on when they came."""
+"""A step that waits for people: other steps run, `show` says so, its work is kept, and a later run resumes it."""
 
 from collections.abc import Callable
 from pathlib import Path

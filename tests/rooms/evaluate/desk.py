@@ -1,4 +1,4 @@
-"""A desk for tests of tasks: one task on a scripted assistant, its data written by hand."""
+"""Helpers for tests of tasks: one task on a scripted assistant, with data written by hand."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def context(
 
 
 def run_task(context: Context) -> list[Row]:
-    """The rows that a task keeps."""
+    """Runs a task; returns its kept rows."""
     return context.task.rows(context, context.task.questions(context))

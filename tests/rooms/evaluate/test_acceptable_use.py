@@ -1,4 +1,4 @@
-"""The task acceptable_use: rows with labels, halves that never mix, thresholds of the one and figures of the other."""
+"""The task acceptable_use: rows with labels, separate halves, thresholds of one half and figures of the other."""
 
 from __future__ import annotations
 

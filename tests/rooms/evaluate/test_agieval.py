@@ -29,7 +29,7 @@ FILES = {
 
 
 def rate(prompt: Any, text: str) -> float:
-    """Prefers B whatever is asked."""
+    """Prefers B to every question."""
     return 0.0 if text == " B" else -1.0
 
 

@@ -1,4 +1,4 @@
-"""Bias tasks: who the target of a question is, what the model reads, and what is kept of its answers."""
+"""Bias tasks: the target of a question, what the model reads, and the kept rows."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_pronouns_complete_the_whole_sentence(tmp_path: Path) -> None:
 
 
 def test_a_sentence_scored_in_part_is_the_whole_sentence(tmp_path: Path) -> None:
-    """On a model: the difference of two whole sentences' log-probabilities is that of what was scored."""
+    """On a model: two whole sentences differ in log-probability by as much as their scored parts."""
     toy = LocalAssistant.open(toys.policy_folder(tmp_path / "policy"))
     before, words = "The roofer said that", (" he was tired.", " she was tired.")
     encode = toy.engine.tokenizer.encode

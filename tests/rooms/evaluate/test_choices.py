@@ -1,4 +1,4 @@
-"""Tasks of choice: what the model reads, which letter counts, and what is refused."""
+"""Tasks of choice: what the model reads, which letter counts, and what the task refuses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MMLU = {"dev": [row(n, "BCADB"[n]) for n in range(5)], "test": [row(10), row(11,
 
 
 def rate(prompt: Any, text: str) -> float:
-    """Prefers B whatever is asked."""
+    """Prefers B to every question."""
     return 0.0 if text == " B" else -1.0
 
 

@@ -1,4 +1,4 @@
-"""Contamination: overlap by hand, and a lineage looked through."""
+"""Contamination: overlap by hand, and the search of a lineage."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_words_have_no_case_and_no_marks() -> None:
 
 
 def test_a_corpus_is_read_and_what_it_was_made_of_is_not(tmp_path: Path) -> None:
-    """The items of its own benchmarks kept texts out: a model isn't taught on them."""
+    """A corpus's benchmarks only kept texts out, so a model doesn't learn from them."""
     texts = [
         f"Somebody wrote {LONG} and went.",
         "Nothing of the kind stands here at all, not even a little of it.",

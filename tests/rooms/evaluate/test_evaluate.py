@@ -1,4 +1,4 @@
-"""Reports: kept rows and the numbers taken from them, equal samples from equal seeds, and drawing samples anew."""
+"""Reports: kept rows and their numbers, equal samples from equal seeds, and drawing samples again."""
 
 import json
 import math
@@ -227,7 +227,7 @@ def test_the_report_names_models_sets_and_the_graders_verdict(report: Path) -> N
 def test_a_verdict_is_not_made_twice_on_the_same_triples(
     same: bool, report: Path, inputs_of: InputsOf, sets: Path, checkpoints: Path, tmp_path: Path
 ) -> None:
-    """Kept by the step that made the grader; on other triples it is worth nothing, and the grader is judged anew."""
+    """The grader's step kept it; on other triples it doesn't count, and the room judges the grader again."""
     grader = shutil.copytree(checkpoints / "grader", tmp_path / "grader")
     rows = [row | {"fixed": row["fixed"] + 1} for row in samples(report, "fitness")]
     (grader / "samples").mkdir()
@@ -326,7 +326,7 @@ def test_a_baseline_of_another_grader_is_refused_before_anything_is_sampled(
 def test_a_grader_that_is_the_reward_is_refused(
     inputs_of: InputsOf, checkpoints: Path, tmp_path: Path
 ) -> None:
-    """Its rates would be shown as those of a model that nothing maximised."""
+    """The report would show its rates as those of a model that nothing maximised."""
     same = Inputs([*inputs_of(reward=False), toys.preference(checkpoints / "grader", "reward")])
     with pytest.raises(CharterError, match=r"grader and reward are one model .* leave `reward` out"):
         run_room(SETTINGS, same, tmp_path / "out")
@@ -348,7 +348,7 @@ def test_a_baseline_asked_otherwise_is_refused(
 
 @pytest.fixture(scope="module")
 def sharp(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The policy, which says that it is sampled at T 0.2 from the three likeliest tokens and 0.9 of their share."""
+    """The policy with a decoding of its own: T 0.2, the three likeliest tokens, 0.9 of their share."""
     model, tokenizer = load_policy(checkpoints / "policy")
     model.generation = {"do_sample": True, "temperature": 0.2, "top_p": 0.9, "top_k": 3, "num_beams": 2}
     folder = tmp_path_factory.mktemp("sharp") / "sharp"
@@ -501,7 +501,7 @@ steps:
 def run(
     request: pytest.FixtureRequest, checkpoints: Path, sets: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A run directory with one report, made by the runner from a user's own files and models."""
+    """A run directory with one report that the runner made from a user's own files and models."""
     place = tmp_path_factory.mktemp("run")
     for name in ("policy", "grader", "reward"):
         (place / name).symlink_to(checkpoints / name)
@@ -517,7 +517,7 @@ def run(
 
 @pytest.fixture
 def changed(run: Path) -> Any:
-    """Changes a kept row for the length of a test."""
+    """Changes a kept row during a test."""
     before = {path: path.read_text() for path in (run / "samples").glob("*.jsonl")}
 
     def change(number: int, file: str = "harmlessness", **values: Any) -> None:
@@ -628,7 +628,7 @@ def test_fixed_replies_are_scored_once_a_prompt(run: Path) -> None:
 def test_replies_are_scored_under_the_start(
     report: Path, inputs_of: InputsOf, checkpoints: Path, tmp_path: Path
 ) -> None:
-    """Nats and tokens of each reply behind its prompt, its end left out; nothing else changes."""
+    """Nats and tokens of each reply after its prompt, without its end token; nothing else changes."""
     inputs = Inputs([*inputs_of(), toys.policy(checkpoints / "other", "start")])
     path = run_room(SETTINGS, inputs, tmp_path / "out")
     start = LocalAssistant.open(checkpoints / "other")

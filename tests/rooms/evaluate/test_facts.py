@@ -1,4 +1,4 @@
-"""Helpfulness without a grader: planted replies give known numbers, a resume is exact, tampering is found."""
+"""Helpfulness without a grader: planted replies give known numbers, a resume is exact, and verification finds tampering."""
 
 import json
 from pathlib import Path
@@ -74,7 +74,7 @@ def scripted(
 
 
 def write(contexts: list[Context]) -> Path:
-    """Asks both sets; the folder of their rows."""
+    """Asks both sets; returns the folder of their rows."""
     questions_of = [context.task.questions(context) for context in contexts]
     for context, questions in zip(contexts, questions_of, strict=True):
         rows = context.task.rows(context, questions)
@@ -173,7 +173,7 @@ steps:
 
 @pytest.fixture
 def report(tmp_path: Path, checkpoints: Path) -> Path:
-    """A report on facts alone, made by the runner."""
+    """A report of the runner on facts alone."""
     inputs(tmp_path, checkpoints / "policy")
     (tmp_path / "policy").symlink_to(checkpoints / "policy")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
@@ -183,7 +183,7 @@ def report(tmp_path: Path, checkpoints: Path) -> Path:
 
 
 def change(report: Path, file: str, number: int, **values: Any) -> None:
-    """Tampers with a kept row and makes the hashes again."""
+    """Changes a kept row and recomputes the hashes."""
     path = report / f"samples/{file}.jsonl"
     rows = read_objects(path)
     rows[number] |= values

@@ -1,4 +1,4 @@
-"""HumanEval: what is run of a reply, who passes and who can't, and programs whose sandbox fails."""
+"""HumanEval: the program of a reply, which programs pass, and programs whose sandbox fails."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def wrong(value):
 def {name}(*arguments):
     {body}
 """
-# What takes the place of a function's body; a text with "_right" wraps the right one.
+# Replacements of a function's body; a text with "_right" wraps the right one.
 BROKEN = [
     "return None",
     "pass",
@@ -181,7 +181,7 @@ def test_indenting() -> None:
 
 
 def judge(verdicts: dict[str, list[Verdict]], sizes: list[int]) -> Any:
-    """Stands for the sandboxes: what becomes of a program by the last word of its solution, one verdict a try."""
+    """Replaces the sandboxes: verdicts by the last word of a program's solution, one a try."""
 
     def check_all(_: Any, programs: Sequence[Program], limits: Limits, workers: int) -> list[Outcome]:
         sizes.append(len(programs))

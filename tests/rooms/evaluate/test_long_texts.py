@@ -1,4 +1,4 @@
-"""QuALITY, recall and loss by position: what is read, what fits, and what is counted."""
+"""QuALITY, recall and loss by position: parsing, what fits into the context, and the numbers."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_fact_is_recalled_where_the_answer_holds_it(tmp_path: Path) -> None:
 def test_loss_by_position_adds_up_to_the_loss(
     tmp_path: Path, local: LocalAssistant, opens: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind the start token, where the tokenizer puts one before plain text."""
+    """After the start token, if the tokenizer puts one before plain text."""
     tokenizer = local.engine.tokenizer
     monkeypatch.setitem(vars(tokenizer), "opening", [tokenizer.eos_id] if opens else [])
     files = {
@@ -177,7 +177,7 @@ def test_loss_by_position_adds_up_to_the_loss(
 
 
 def _logs(local: LocalAssistant, ids: list[int]) -> list[list[float]]:
-    """Token by token, each behind all before it: the plain way."""
+    """Token by token, each after all before it."""
     return [score(local.engine.model, [(ids[:n], [ids[n : n + 1]])])[0][0] for n in range(1, len(ids))]
 
 

@@ -1,4 +1,4 @@
-"""MMLU with reasoning: which examples are shown, what the model reads, and which letter counts."""
+"""MMLU with reasoning: which examples it shows, what the model reads, and which letter counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports with a rater: each reply rated by itself, the rater's verdict, and what is refused."""
+"""Reports with a rater: each reply rated by itself, the rater's verdict, and refusals."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ from reported import scores
 
 
 def kept_rows(worth: float) -> list[dict[str, Any]]:
-    """Held-out rows of a rater that says what it should times `worth`, or with a worth below 0 the opposite."""
+    """Held-out rows of a rater whose scores are the right ones times `worth`; below 0 they are the opposite."""
     return [
         {"id": f"c{n}", "rating": n % 5, "score": 2 + worth * (n % 5 - 2) + 0.1 * (-1) ** n, "tokens": 9}
         for n in range(20)
@@ -125,7 +125,7 @@ def test_a_rater_that_may_be_no_better_than_the_constant_is_unfit() -> None:
 
 @pytest.fixture(scope="module")
 def run(checkpoints: Path, rater: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's run directory with one report, in which the rater is an external folder."""
+    """A user's run directory with one report whose rater is an external folder."""
     place = tmp_path_factory.mktemp("rated")
     for name in ("policy", "grader", "reward"):
         (place / name).symlink_to(checkpoints / name)

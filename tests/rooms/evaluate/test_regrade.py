@@ -1,4 +1,4 @@
-"""What the card works out again of a report's rows is what the room wrote, and a changed mark is found."""
+"""The card computes the marks of a report's rows again: they equal the room's, and it finds a changed one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_identity(report: Path, task: str) -> dict[str, Any]:
 
 
 def other(value: object) -> object:
-    """A mark that says something else."""
+    """Another value for a mark."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):

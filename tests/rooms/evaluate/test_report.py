@@ -1,4 +1,4 @@
-"""A whole report: made by the runner, stopped and resumed, verified deeply, looked through for contamination."""
+"""A whole report of the runner: stopped and resumed, verified deeply, and checked for contamination."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_what_the_lineage_was_taught_is_found_in_the_questions(
 def test_what_cant_be_looked_through_any_more_is_named_and_stops_nothing(
     checkpoints: Path, data: Path, tmp_path: Path
 ) -> None:
-    """Lessons that were edited or removed since, and a policy that was moved away from what it was made of."""
+    """Training rows that somebody edited or removed, and a policy without its parents."""
     lessons = [tmp_path / f"{name}.jsonl" for name in ("kept", "edited", "removed")]
     for path in lessons:
         toys.rows_file(path, [toys.dialogue(path.stem, f"How is {path.stem}?", "Well.")])

@@ -1,4 +1,4 @@
-"""The room on a toy model with sampled tasks: what it keeps, and that a killed run ends as one never stopped."""
+"""The room on a toy model with sampled tasks: its kept rows, and a killed run that ends like an unbroken one."""
 
 from __future__ import annotations
 

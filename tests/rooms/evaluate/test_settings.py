@@ -1,4 +1,4 @@
-"""Settings of the room: what contradicts itself, or would change nothing, is refused before anything is asked."""
+"""Settings of the room: contradictions and changes without effect are refused before a model answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small sets that come with charter: every task reads its own, with enough to score and to show, and fair letters."""
+"""The small sets of the package: every task reads its own, with enough questions and examples, and fair letters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from charter.rooms.evaluate.reading import DEV, TEST, has, read_split
 from charter.rooms.evaluate.task import Query, Question
 from charter.rooms.evaluate.tasks import quality, triviaqa
 
-# task -> questions in all, and how many can be shown as examples
+# task -> (number of questions, number of examples)
 SIZES: dict[str, tuple[int, int]] = {
     "gsm8k": (32, 0),
     "mmlu_plain": (40, 20),
@@ -30,7 +30,7 @@ SIZES: dict[str, tuple[int, int]] = {
 
 
 def parser(task: str) -> Any:
-    """How a task reads a row."""
+    """The function with which a task parses a row."""
     return importlib.import_module(f"charter.rooms.evaluate.tasks.{task}").parse
 
 
@@ -120,7 +120,7 @@ def test_nothing_that_is_asked_stands_in_training() -> None:
 
 
 def test_stories_are_scored_and_shown_by_their_splits() -> None:
-    """`quality` scores a development split where there is one, and else the test split."""
+    """`quality` scores a development split if there is one, else the test split."""
     source = shipped("quality.heldout")
     scored, examples = (
         read_split(source, quality.SCORED, quality.parse),

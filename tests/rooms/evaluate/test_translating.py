@@ -1,4 +1,4 @@
-"""Translation: columns of three data sets, what is asked, tokenizers, and scores equal to sacreBLEU's."""
+"""Translation: columns of three data sets, the prompt, tokenizers, and scores equal to sacreBLEU's."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_of_flores_devtest_is_scored(tmp_path: Path) -> None:
 
 
 def test_flores200_is_taken_where_its_model_is_there(tmp_path: Path) -> None:
-    """A model of our own in the place where the library keeps the fetched one."""
+    """A model of our own in the folder of the fetched one."""
     folder = Path(tokenizer_spm.SACREBLEU_DIR) / "models"
     folder.mkdir(parents=True)
     text = tmp_path / "text.txt"

@@ -51,7 +51,7 @@ def test_three_outcomes(tmp_path: Path) -> None:
 
 
 def test_nothing_is_no_answer(tmp_path: Path) -> None:
-    """An alias of articles and marks alone comes to nothing when it is made plain, as does a reply of marks."""
+    """Normalisation leaves nothing of an alias of articles and marks, or of a reply of marks."""
     rows = [quiz(0, "The The", "Johnson", split="test"), quiz(1, "The The", split="test")]
     model = toys.Scripted(say=lambda prompt, k: "...")
     rows += [quiz(n, split="dev") for n in range(10, 16)]
@@ -88,7 +88,7 @@ def test_examples_of_a_single_split_are_not_scored(tmp_path: Path) -> None:
 
 
 def test_a_scored_split_is_no_development_split(tmp_path: Path) -> None:
-    """Public sets often have a validation split alone, or beside train: it is scored, and never shown."""
+    """Public sets often have only a validation split, or train beside it: the task scores it and takes no examples from it."""
     files = {"validation": [quiz(n) for n in range(3)], "train": [quiz(n) for n in range(10, 15)]}
     model = toys.Scripted(say=lambda prompt, k: "Runner 0")
     results = desk.run_task(desk.context("triviaqa", tmp_path, model, files))
