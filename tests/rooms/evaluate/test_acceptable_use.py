@@ -21,7 +21,7 @@ from charter.ground.moderation.thresholds import read_thresholds
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.placing import AS_IT_IS, PLACES
-from charter.rooms.evaluate.screening import CALIBRATION, THRESHOLDS, as_written, items
+from charter.rooms.evaluate.screening import CALIBRATION, THRESHOLDS, items, list_prefixes
 from charter.rooms.evaluate.settings import AcceptableUse, Settings, check
 from reported import scores
 from toys import comparison, dialogue
@@ -163,8 +163,8 @@ def test_prompts_of_each_kind_are_read_in_every_place(tmp_path: Path) -> None:
 
 
 def test_a_reply_is_scored_as_it_is_written() -> None:
-    assert as_written("one two  three four") == ["one", "one two", "one two  three", "one two  three four"]
-    assert as_written("No.") == ["No."] and as_written("") == [""]
+    assert list_prefixes("one two  three four") == ["one", "one two", "one two  three", "one two  three four"]
+    assert list_prefixes("No.") == ["No."] and list_prefixes("") == [""]
 
 
 def test_a_stopped_measurement_goes_on_to_the_same_rows(report: Path, tmp_path: Path) -> None:
