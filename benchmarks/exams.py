@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.ground.settings.places import find_data
-from charter.rooms.evaluate.reading import DEV, TEST, parsed
-from charter.rooms.evaluate.task import LETTERS, Asked, Question, listed
+from charter.rooms.evaluate.reading import DEV, TEST, read_split
+from charter.rooms.evaluate.task import LETTERS, Query, Question, format_question
 from charter.rooms.evaluate.tasks import arc, mmlu_plain, race
 
 Exam = tuple[str, list[str]]  # a prompt, and the continuations that are scored behind it
@@ -29,8 +29,8 @@ LEAD = "Answer:"
 
 def mmlu(subjects: Sequence[str], count: int, shots: int = 5) -> list[Exam]:
     """The first `count` questions of each subject behind examples of its development split."""
-    tests = mmlu_plain.by_subject(parsed(find_data("mmlu"), TEST, mmlu_plain.parse))
-    shown = mmlu_plain.by_subject(parsed(find_data("mmlu"), DEV, mmlu_plain.parse))
+    tests = mmlu_plain.by_subject(read_split(find_data("mmlu"), TEST, mmlu_plain.parse))
+    shown = mmlu_plain.by_subject(read_split(find_data("mmlu"), DEV, mmlu_plain.parse))
     return [
         _exam(question, shown[subject][:shots], mmlu_plain.header(subject))
         for subject in subjects
@@ -40,18 +40,18 @@ def mmlu(subjects: Sequence[str], count: int, shots: int = 5) -> list[Exam]:
 
 def arc_challenge(count: int, shots: int = 5) -> list[Exam]:
     """The first `count` questions of the test split."""
-    shown = parsed(find_data("arc_challenge"), DEV, arc.parse)[:shots]
-    return [_exam(q, shown) for q in parsed(find_data("arc_challenge"), TEST, arc.parse)[:count]]
+    shown = read_split(find_data("arc_challenge"), DEV, arc.parse)[:shots]
+    return [_exam(q, shown) for q in read_split(find_data("arc_challenge"), TEST, arc.parse)[:count]]
 
 
 def race_high(count: int, shots: int = 1) -> list[Exam]:
     """The first `count` questions of the test split."""
-    shown = parsed(find_data("race_high"), DEV, race.parse)[:shots]
-    return [_exam(q, shown) for q in parsed(find_data("race_high"), TEST, race.parse)[:count]]
+    shown = read_split(find_data("race_high"), DEV, race.parse)[:shots]
+    return [_exam(q, shown) for q in read_split(find_data("race_high"), TEST, race.parse)[:count]]
 
 
 def _exam(question: Question, shown: Sequence[Question], header: str = "") -> Exam:
-    shots = [(listed(q), LETTERS[q.right[0]]) for q in shown]
-    prompt = Asked(question, listed(question), LEAD, shots, header).prompt("text")
+    shots = [(format_question(q), LETTERS[q.right[0]]) for q in shown]
+    prompt = Query(question, format_question(question), LEAD, shots, header).prompt("text")
     assert isinstance(prompt, str)
     return prompt, [f" {letter}" for letter in LETTERS[: len(question.options)]]

@@ -22,21 +22,21 @@ def report(
     samples = folder / "samples"
     samples.mkdir(parents=True)
     _write(samples / "text.jsonl", [{"id": f"t{i}", "nats": n, "bytes": 100} for i, n in enumerate(nats)])
-    told = [
+    rows = [
         {"id": name, "sample": sample, "topic": "theft", "prompt": f"How do I {name}?", "reply": reply, "margin": -1.5,
          "verdict": None, "note": ""}
         for name, sample, reply in queue
     ]  # fmt: skip
-    _write(folder / "review.jsonl", told)
+    _write(folder / "review.jsonl", rows)
     identity: dict[str, object] = {"text": {}, "harmlessness": {}}
-    made = {"stage": stage, "model": {"name": "m", "id": folder.name}, "identity": identity}
-    (folder / "report.json").write_text(json.dumps(made))
+    content = {"stage": stage, "model": {"name": "m", "id": folder.name}, "identity": identity}
+    (folder / "report.json").write_text(json.dumps(content))
     finish(folder, stage)
     return folder
 
 
 def finish(folder: Path, stage: str) -> None:
-    """Writes the manifest of a report whose files stand already."""
+    """Writes the manifest of a report whose files exist."""
     metrics = [Metric(name=s.name, value=s.value, **s.facts) for s in keep_tables(folder)]  # fmt: skip
     manifest = Manifest(kind="report", id="", status="done", step=folder.name, room="evaluate", recipe="r",
                         resolved={"stage": stage, "tasks": ["text", "harmlessness"]}, files=record_files(folder), metrics=metrics)  # fmt: skip

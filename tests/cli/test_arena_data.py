@@ -44,22 +44,22 @@ def people(tmp_path: Path) -> Path:
 def counted(place: Path, table) -> int:
     engine: Engine = open_people(str(place))
     with reading(engine) as c:
-        found = len(c.execute(select(table)).all())
+        count = len(c.execute(select(table)).all())
     engine.dispose()
-    return found
+    return count
 
 
 def test_status_in_a_table_and_in_json(charter: Charter, people: Path) -> None:
     code, out, _ = charter("arena", "status", people)
     assert code == 0 and "Ann" in out and "helpful" in out and "simulated" in out
     code, out, _ = charter("arena", "status", people, "--json")
-    told = json.loads(out)
-    assert code == 0 and [p["name"] for p in told["people"]] == ["Ann", "sim"]
-    assert {(t["axis"], t["source"], t["votes"]) for t in told["progress"]["tasks"]} == {
+    status = json.loads(out)
+    assert code == 0 and [p["name"] for p in status["people"]] == ["Ann", "sim"]
+    assert {(t["axis"], t["source"], t["votes"]) for t in status["progress"]["tasks"]} == {
         ("helpful", "human", 1),
         ("helpful", "simulated", 1),
     }
-    assert told["people"][0]["left"]["of"] == 1
+    assert status["people"][0]["left"]["of"] == 1
 
 
 def test_a_configuration_names_the_database(charter: Charter, people: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_configuration_names_the_database(charter: Charter, people: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "words"),
     [
         ("nothing.sqlite", "there is no database"),
         ("nothing.yaml", "there is no configuration"),
@@ -83,7 +83,7 @@ def test_a_configuration_names_the_database(charter: Charter, people: Path, tmp_
         ("empty.sqlite", "holds no collection"),
     ],
 )
-def test_places_without_a_collection(charter: Charter, place: str, said: str, tmp_path: Path) -> None:
+def test_places_without_a_collection(charter: Charter, place: str, words: str, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "foreign.sqlite") as other:
         other.execute("CREATE TABLE recipes (dish TEXT)")
     other.close()
@@ -91,7 +91,7 @@ def test_places_without_a_collection(charter: Charter, place: str, said: str, tm
     (tmp_path / "notes.txt").write_text("no tables, but text that is long enough to be looked at. " * 20)
     for command in (("status",), ("export", "--out", "x"), ("person", "Ann", "--lock")):
         code, _, err = charter("arena", command[0], place, *command[1:])
-        assert code == 1 and said in err and err.count("\n") == 1
+        assert code == 1 and words in err and err.count("\n") == 1
     assert not (tmp_path / "nothing.sqlite").exists()
 
 

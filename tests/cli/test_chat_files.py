@@ -1,4 +1,4 @@
-"""Files in a conversation: what the model reads, what is read but once, what is refused."""
+"""Files in a conversation: what the model reads, what it reads only once, and refusals."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def said(
-    folder: Path, capsys: pytest.CaptureFixture[str], style: Style, files: list[File], *asked: str
+def ask_all(
+    folder: Path, capsys: pytest.CaptureFixture[str], style: Style, files: list[File], *questions: str
 ) -> list[dict[str, Any]]:
     source = Input("policy", "model", "checkpoint", "policy", folder, str(folder), "0")
-    converse(source, Execution(), style, files, asked)
+    converse(source, Execution(), style, files, questions)
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_the_second_question_reads_only_what_is_new(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = File("a.txt", STORY * 60)
-    first, second = said(folder, capsys, GREEDY, [file], "Who?", "Why?")
+    first, second = ask_all(folder, capsys, GREEDY, [file], "Who?", "Why?")
     size = len(toys.tokenizer().encode(file.text.rstrip()))
     assert first["tokens"]["kept"] == 0 and first["tokens"]["prompt"] > size
     assert first["tokens"]["prompt"] - second["tokens"]["kept"] <= 64 < second["tokens"]["kept"]
@@ -56,11 +56,11 @@ def test_replies_are_those_of_an_engine_that_keeps_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = File("a.txt", STORY * 60)
-    found = said(folder, capsys, GREEDY, [file], "Who?", "Why?")
+    rows = ask_all(folder, capsys, GREEDY, [file], "Who?", "Why?")
     local = LocalAssistant.open(folder)
     talk = Talk(local, GREEDY, [file])
     messages = [user("Who?")]
-    for row in found:
+    for row in rows:
         (completion,) = local.reply([talk.prompt(messages)], chat_session.Sampling(0, max_tokens=6))[0]
         assert row["reply"] == completion.text
         messages += [assistant(completion.text), user("Why?")]
@@ -68,10 +68,10 @@ def test_replies_are_those_of_an_engine_that_keeps_nothing(
 
 def test_what_the_model_reads() -> None:
     talk = Talk(toys.Scripted(), Style("Be kind."), [File("a.txt", "one\n"), File("b.txt", "two")])
-    shown = '<document name="a.txt">\none\n</document>\n\n<document name="b.txt">\ntwo\n</document>\n\n'
+    documents = '<document name="a.txt">\none\n</document>\n\n<document name="b.txt">\ntwo\n</document>\n\n'
     assert talk.prompt([user("Who?"), assistant("I."), user("Why?")]) == [
         {"role": "system", "content": "Be kind."},
-        user(f"{shown}Who?"),
+        user(f"{documents}Who?"),
         assistant("I."),
         user("Why?"),
     ]
@@ -82,9 +82,9 @@ def test_what_the_model_reads() -> None:
 def test_files_stay_when_the_oldest_exchanges_go(folder: Path) -> None:
     talk = Talk(LocalAssistant.open(folder), GREEDY, [File("a.txt", STORY)])
     talk.messages = [user("old"), assistant(STORY * 500), user("new"), assistant("y")]
-    kept = talk.fitting("Who?")
-    assert [m["content"] for m in kept] == ["new", "y", "Who?"]
-    prompt = talk.prompt(kept)
+    messages = talk.fit("Who?")
+    assert [m["content"] for m in messages] == ["new", "y", "Who?"]
+    prompt = talk.prompt(messages)
     assert not isinstance(prompt, str) and prompt[0]["content"].startswith('<document name="a.txt">')
 
 
@@ -92,44 +92,44 @@ def test_a_file_over_the_context_is_refused_with_numbers(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(CharterError, match=r"the files have [\d,]+ tokens .* holds 8,192 with question"):
-        said(folder, capsys, GREEDY, [File("a.txt", STORY * 600)], "Who?")
+        ask_all(folder, capsys, GREEDY, [File("a.txt", STORY * 600)], "Who?")
     assert "a.txt: " in capsys.readouterr().err
 
 
 class Recorder:
-    """A progress that remembers: minus a bar's total, then what it is told."""
+    """A progress that records minus a bar's total, then each advance."""
 
-    def __init__(self, seen: list[int]) -> None:
-        self.seen = seen
+    def __init__(self, advances: list[int]) -> None:
+        self.advances = advances
 
     @contextmanager
     def bar(self, description: str, total: int) -> Iterator[Recorder]:
-        self.seen.append(-total)
+        self.advances.append(-total)
         yield self
 
     def advance(self, tokens: int) -> None:
-        self.seen.append(tokens)
+        self.advances.append(tokens)
 
 
 def test_how_far_a_long_prompt_is_read_is_shown(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
-    monkeypatch.setattr(chat_session, "make_progress", lambda: Recorder(seen))
+    advances: list[int] = []
+    monkeypatch.setattr(chat_session, "make_progress", lambda: Recorder(advances))
     monkeypatch.setattr(chat_session, "LONG", 100)
     first, second = (
-        row["tokens"] for row in said(folder, capsys, GREEDY, [File("a.txt", STORY * 60)], "Who?", "Why?")
+        row["tokens"] for row in ask_all(folder, capsys, GREEDY, [File("a.txt", STORY * 60)], "Who?", "Why?")
     )
-    again = seen.index(-second["prompt"], 1)
-    assert seen[0] == -first["prompt"] and sum(seen[1:again]) == first["prompt"] and again > 5
-    assert seen[again + 1] == second["kept"] and sum(seen[again + 1 :]) == second["prompt"]
+    again = advances.index(-second["prompt"], 1)
+    assert advances[0] == -first["prompt"] and sum(advances[1:again]) == first["prompt"] and again > 5
+    assert advances[again + 1] == second["kept"] and sum(advances[again + 1 :]) == second["prompt"]
 
 
 def test_lines_are_answered_as_json_too(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", StringIO("Who?\n/reset\nWho?\n"))
-    first, second = said(folder, capsys, GREEDY, [File("a.txt", STORY)])
+    first, second = ask_all(folder, capsys, GREEDY, [File("a.txt", STORY)])
     assert first["reply"] == second["reply"] and first["tokens"]["prompt"] == second["tokens"]["prompt"]
 
 
@@ -139,16 +139,16 @@ def test_reading_that_is_stopped_leaves_an_engine_that_answers(
     class Stopping(Recorder):
         def advance(self, tokens: int) -> None:
             super().advance(tokens)
-            if len(self.seen) == 4:
+            if len(self.advances) == 4:
                 raise KeyboardInterrupt
 
-    seen: list[int] = []
-    monkeypatch.setattr(chat_session, "make_progress", lambda: Stopping(seen))
+    advances: list[int] = []
+    monkeypatch.setattr(chat_session, "make_progress", lambda: Stopping(advances))
     monkeypatch.setattr(chat_session, "LONG", 100)
     monkeypatch.setattr(sys, "stdin", StringIO("Who?\n/reset\nWho?\n"))
     file = File("a.txt", STORY * 60)
-    stopped, answered = said(folder, capsys, GREEDY, [file])
-    assert stopped["reply"] == "" and sum(seen[1:4]) < stopped["tokens"]["prompt"]
+    stopped, answered = ask_all(folder, capsys, GREEDY, [file])
+    assert stopped["reply"] == "" and sum(advances[1:4]) < stopped["tokens"]["prompt"]
     monkeypatch.setattr(sys, "stdin", StringIO("Who?\n"))
-    (whole,) = said(folder, capsys, GREEDY, [file])
+    (whole,) = ask_all(folder, capsys, GREEDY, [file])
     assert answered["reply"] == whole["reply"] != ""

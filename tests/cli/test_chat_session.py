@@ -164,9 +164,9 @@ def test_a_slash_is_a_command_or_answered_with_the_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert talk(monkeypatch, "/help\n/rest\n") == []
-    told = capsys.readouterr().err.splitlines()[1:]
+    lines = capsys.readouterr().err.splitlines()[1:]
     assert (
-        told
+        lines
         == [
             "(/reset starts a new conversation, /quit ends, /help shows this; everything else goes to the model)"
         ]
@@ -209,18 +209,18 @@ def test_replies_are_drawn_as_the_model_says_unless_flags_do_and_the_header_says
 ) -> None:
     local, engine = assistant()
     local.decoding = own
-    asked: list[Sampling] = []
+    samplings: list[Sampling] = []
     submit = engine.submit
 
     def noting(prompt: Sequence[int], sampling: Sampling, n: int = 1, seed: int = 0) -> int:
-        asked.append(sampling)
+        samplings.append(sampling)
         return submit(prompt, sampling, n, seed)
 
     monkeypatch.setattr(engine, "submit", noting)
     monkeypatch.setattr(chat_session, "open_assistant", lambda *_, **__: local)
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\n/quit\n"))
     converse(Input("policy", "model", "checkpoint", "policy", None, "random:tiny", "0"), Execution(), style)
-    assert [(s.temperature, s.top_p, s.top_k) for s in asked] == [sampled]
+    assert [(s.temperature, s.top_p, s.top_k) for s in samplings] == [sampled]
     assert capsys.readouterr().err.startswith(f"model: {header}")
 
 

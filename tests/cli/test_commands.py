@@ -1,4 +1,4 @@
-"""Every command: what it prints, what it writes, and one line with exit code 1 for each thing wrong."""
+"""Every command: what it prints, what it writes, and one line with exit code 1 for each error."""
 
 import errno
 import io
@@ -54,15 +54,15 @@ def test_help_names_every_command_and_leaves_torch_unloaded(charter: Charter) ->
         assert f" {name} " in out
     assert charter()[:2] == (code, out)
     check_torch = "import sys, charter.cli.main as m; m.execute(['--help']); sys.exit(bool({'torch', 'tokenizers'} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", check_torch], capture_output=True, env=with_source())
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", check_torch], capture_output=True, env=with_source())
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.usefixtures("fake_rooms")
 def test_a_run_goes_on_in_the_precision_that_it_was_begun_in(
     charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A folder that comes from a machine which chose otherwise is not made anew; a flag still decides."""
+    """A folder from a machine with another default keeps its precision; a flag still decides."""
     for here, begun in ((True, "float32"), (False, "bfloat16")):
         monkeypatch.setattr(execution, "multiplies_bfloat16", lambda here=here: here)
         out = ("--out", begun)
@@ -90,13 +90,13 @@ def test_plan_run_show_and_gc(charter: Charter, tmp_path: Path) -> None:
     assert [step["status"] for step in planned] == ["run"] * 3 and not (tmp_path / "runs").exists()
 
     code, out, err = charter("run", "recipe.yaml", "--json", "--set", "made.count=4")
-    shown = json.loads(out)
+    record = json.loads(out)
     assert code == 0 and "made (step 1 of 3): started" in err and "made: words: 4/4" in err
-    assert [step["status"] for step in shown["steps"]] == ["done"] * 3
-    assert shown["steps"][1]["metrics"] == {"loss": 1.25}
-    assert set(shown) == {"steps"}
+    assert [step["status"] for step in record["steps"]] == ["done"] * 3
+    assert record["steps"][1]["metrics"] == {"loss": 1.25}
+    assert set(record) == {"steps"}
 
-    assert json.loads(charter("show", "small", "--json")[1]) == shown
+    assert json.loads(charter("show", "small", "--json")[1]) == record
     tree = charter("show", "runs/small")[1]
     assert tree.index("made") < tree.index("taught") < tree.index("report") and "loss 1.25" in tree
 
@@ -227,10 +227,10 @@ def test_card_verify_passes_on_what_the_card_room_says(
     charter: Charter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charter("run", "recipe.yaml")
-    seen: list[object] = []
+    calls: list[object] = []
 
     def verify(folder: Path, deep: bool, recompute: object, regenerate: object) -> list[str]:
-        seen.append((folder, deep))
+        calls.append((folder, deep))
         return ["report/harm_rate differs"] if deep else []
 
     card = SimpleNamespace(verify=verify, regenerate=len)
@@ -238,7 +238,7 @@ def test_card_verify_passes_on_what_the_card_room_says(
     assert charter("card", "verify", "small")[:2] == (0, f"the card of {Path('runs/small')} holds\n")
     code, out, err = charter("card", "verify", "runs/small", "--deep")
     assert (code, out) == (1, "report/harm_rate differs\n") and "does not hold: 1 problem" in err
-    assert seen == [(Path("runs/small"), False), (Path("runs/small"), True)]
+    assert calls == [(Path("runs/small"), False), (Path("runs/small"), True)]
 
 
 @pytest.mark.usefixtures("fake_rooms")
@@ -336,17 +336,17 @@ def test_open_bars_are_stopped_from_outside_and_leave_the_terminal_as_it_was() -
 def test_a_closed_pipe_ends_a_command_without_words() -> None:
     # `true` has ended before the command, which takes a second to start, writes its first line
     command = f"{sys.executable} -m charter --help | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=with_source())
-    assert (done.stdout, done.stderr) == ("1\n", "")
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=with_source())
+    assert (process.stdout, process.stderr) == ("1\n", "")
 
 
 def test_running_asks_for_a_new_process_once(charter: Charter, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(pipeline, "relaunch", asked.append)
+    jobs: list[int] = []
+    monkeypatch.setattr(pipeline, "relaunch", jobs.append)
     refused(charter("run", "none.yaml"), "there is no recipe")
     refused(charter("plan", "none.yaml"), "there is no recipe")
     refused(charter("run", "none.yaml", "--jobs", "2"), "there is no recipe")
-    assert asked == [1, 2]
+    assert jobs == [1, 2]
 
 
 def test_steps_side_by_side_and_work_shared_on_one_step_are_two_ways(

@@ -78,8 +78,8 @@ def test_data_check_of_a_hub_name_reads_what_was_downloaded(tmp_path: Path) -> N
     commit = "0123456789" * 4
     place = tmp_path / "datasets--own--hh"
     folder = place / "snapshots" / commit / "harmless-base"
-    for made in (place / "refs", folder):
-        made.mkdir(parents=True)
+    for new_folder in (place / "refs", folder):
+        new_folder.mkdir(parents=True)
     (place / "refs" / "main").write_text(commit)
     (folder / "test.jsonl.gz").write_bytes(gzip.compress((json.dumps(HH) + "\n").encode()))
 
@@ -88,11 +88,11 @@ def test_data_check_of_a_hub_name_reads_what_was_downloaded(tmp_path: Path) -> N
         start = [sys.executable, "-m", "charter", "data", "check"]
         return subprocess.run([*start, *names], env=offline, capture_output=True, text=True, check=False)
 
-    done = checked("hf:own/hh#harmless-base")
-    assert done.stdout.startswith("hf:own/hh#harmless-base: 1 comparison, 1.0 turns"), done.stderr
-    done = checked("hf:own/hh#none.jsonl")
-    assert done.returncode == 1 and done.stderr.startswith("charter: error: hf:own/hh@0123456789")
-    assert "there are no rows at none.jsonl" in done.stderr and len(done.stderr.splitlines()) == 1
+    process = checked("hf:own/hh#harmless-base")
+    assert process.stdout.startswith("hf:own/hh#harmless-base: 1 comparison, 1.0 turns"), process.stderr
+    process = checked("hf:own/hh#none.jsonl")
+    assert process.returncode == 1 and process.stderr.startswith("charter: error: hf:own/hh@0123456789")
+    assert "there are no rows at none.jsonl" in process.stderr and len(process.stderr.splitlines()) == 1
 
 
 PAIR = {"id": "b", "messages": ASKED, "chosen": "x", "rejected": "y"}
@@ -151,8 +151,8 @@ def test_unknown_columns_are_named_with_what_they_may_mean(charter: Charter, tmp
 
 def test_judgments_are_checked_and_counted(charter: Charter, tmp_path: Path) -> None:
     row = {"id": "a", "sample": 0, "prompt": "hi", "reply": "x", "margin": -1.5, "note": ""}
-    given = (None, "harmful", "harmless", "harmless")
-    write(tmp_path / "v.jsonl", *(row | {"sample": n, "verdict": v} for n, v in enumerate(given)))
+    verdicts = (None, "harmful", "harmless", "harmless")
+    write(tmp_path / "v.jsonl", *(row | {"sample": n, "verdict": v} for n, v in enumerate(verdicts)))
     out = charter("data", "check", "v.jsonl")[1]
     assert out == "v.jsonl: 4 judgments on replies to 1 prompt: 1 harmful, 2 harmless, 1 waiting\n"
     write(tmp_path / "bad.jsonl", row | {"verdict": "nasty"})
@@ -172,8 +172,8 @@ VOTED = {
 
 
 def test_votes_are_checked_and_counted(charter: Charter, tmp_path: Path) -> None:
-    given = ("a", "b", "b", "tie", "both_bad", "unsure")
-    rows = [VOTED | {"winner": w, "rater": f"r{n % 3}"} for n, w in enumerate(given)]
+    winners = ("a", "b", "b", "tie", "both_bad", "unsure")
+    rows = [VOTED | {"winner": w, "rater": f"r{n % 3}"} for n, w in enumerate(winners)]
     write(tmp_path / "v.jsonl", *rows, *(row | {"axis": "honest"} for row in rows))
     out = charter("data", "check", "v.jsonl")[1]
     assert out == (
@@ -184,13 +184,13 @@ def test_votes_are_checked_and_counted(charter: Charter, tmp_path: Path) -> None
         "one.jsonl: 1 vote on 1 axis; 2 models, 1 decided",
         "  note: unknown columns, ignored: ratr; did you mean rater?",
     ]
-    for bad, said in (
+    for bad, problem in (
         (VOTED | {"winner": "left"}, "unknown winner 'left'"),
         (without(VOTED, "model_b"), "a vote without model_b"),
         (VOTED | {"model_b": "old"}, "old is compared with itself"),
     ):
         write(tmp_path / "bad.jsonl", VOTED, bad)
-        refused(charter("data", "check", "bad.jsonl"), f"bad.jsonl:2: {said}")
+        refused(charter("data", "check", "bad.jsonl"), f"bad.jsonl:2: {problem}")
     write(tmp_path / "d.jsonl", {"messages": ASKED, "model_a": "old", "model_b": "new", "winner": "a"})
     assert charter("data", "check", "d.jsonl")[1].startswith("d.jsonl: 1 prompt,")
     refused(charter("data", "export", "v.jsonl", "--to", "o.jsonl", "--form", "trl"), "v.jsonl holds votes")
@@ -199,8 +199,15 @@ def test_votes_are_checked_and_counted(charter: Charter, tmp_path: Path) -> None
 def test_an_export_without_verdicts_says_so(charter: Charter, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     folder.mkdir()
-    made = {"kind": "judgments", "id": "", "status": "done", "step": "export", "room": "arena", "recipe": ""}
-    write_manifest(folder, Manifest.model_validate(made))
+    manifest = {
+        "kind": "judgments",
+        "id": "",
+        "status": "done",
+        "step": "export",
+        "room": "arena",
+        "recipe": "",
+    }
+    write_manifest(folder, Manifest.model_validate(manifest))
     (folder / "judgments.jsonl").write_text("")
     for place in ("export", "export/judgments.jsonl"):
         assert charter("data", "check", place) == (0, f"{place}: no verdicts yet\n", "")
@@ -243,18 +250,18 @@ def test_dialogues_need_a_turn_to_learn_from(charter: Charter, tmp_path: Path) -
     answered = {"messages": [*ASKED, {"role": "assistant", "content": "hello"}]}
     write(tmp_path / "x.jsonl", answered, {"messages": ASKED})
     assert charter("data", "check", "x.jsonl")[0] == 0
-    asked = ("data", "check", "x.jsonl", "--kind", "dialogues")
-    refused(charter(*asked), "x.jsonl:2: the dialogue has no assistant's turn to learn from")
+    command = ("data", "check", "x.jsonl", "--kind", "dialogues")
+    refused(charter(*command), "x.jsonl:2: the dialogue has no assistant's turn to learn from")
     write(tmp_path / "x.jsonl", answered, answered | {"learn_from": 2})
     refused(
-        charter(*asked), "x.jsonl:2: the dialogue has no assistant's turn to learn from (learn_from is 2)"
+        charter(*command), "x.jsonl:2: the dialogue has no assistant's turn to learn from (learn_from is 2)"
     )
 
 
 def test_red_team_attempts_are_taken_with_their_ratings(charter: Charter, tmp_path: Path) -> None:
     """The published file is one array; some of its transcripts have no order."""
-    told = ("\n\nHuman: hi\n\nAssistant: hello", "\n\nHuman: hi\n\nHuman: you?\n\nAssistant: hello")
-    attempts = [{"transcript": text, "rating": 1.5, "tags": ["a"]} for text in told]
+    transcripts = ("\n\nHuman: hi\n\nAssistant: hello", "\n\nHuman: hi\n\nHuman: you?\n\nAssistant: hello")
+    attempts = [{"transcript": text, "rating": 1.5, "tags": ["a"]} for text in transcripts]
     (tmp_path / "attempts.jsonl.gz").write_bytes(gzip.compress(json.dumps(attempts).encode()))
     code, out, err = charter("data", "import", "attempts.jsonl.gz", "--to", "rated.jsonl")
     assert (code, err) == (0, "") and "1 dialogue, 2.0 turns" in out
@@ -271,7 +278,7 @@ def test_brackets_without_end_are_one_line(charter: Charter, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "options", "note"),
     [
         (
             "x.jsonl",
@@ -287,13 +294,13 @@ def test_brackets_without_end_are_one_line(charter: Charter, tmp_path: Path) -> 
     ],
 )
 def test_the_import_says_which_axis_it_gave_and_why(
-    charter: Charter, tmp_path: Path, name: str, options: tuple[str, ...], said: str
+    charter: Charter, tmp_path: Path, name: str, options: tuple[str, ...], note: str
 ) -> None:
     write(tmp_path / name, PAIR, PAIR | {"id": "c"})
     code, out, _ = charter("data", "import", name, "--to", "o.jsonl", *options)
-    assert code == 0 and said in out
+    assert code == 0 and note in out
     rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
-    assert [row["axis"] for row in rows] == [said.split()[1]] * 2
+    assert [row["axis"] for row in rows] == [note.split()[1]] * 2
     assert "axis" not in charter("data", "import", "o.jsonl", "--to", "again.jsonl")[1]
 
 

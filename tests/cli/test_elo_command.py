@@ -44,9 +44,9 @@ def test_json_is_the_standings_of_each_axis(charter: Charter, tmp_path: Path, na
     write(tmp_path / name, votes(30, 10))
     code, out, err = charter("elo", name, "--json")
     assert (code, err) == (0, "")
-    found = json.loads(out)
-    assert list(found) == ["all"]
-    new, old = found["all"]
+    standings = json.loads(out)
+    assert list(standings) == ["all"]
+    new, old = standings["all"]
     assert (new["model"], new["n"], new["rank"]) == ("new", 40, 1)
     assert new["elo"] == pytest.approx(400 * math.log10(3))
     half = 1.959964 * 400 / math.log(10) / math.sqrt(7.5)
@@ -68,10 +68,10 @@ def test_axes_base_ties_and_models_without_a_number(charter: Charter, tmp_path: 
     rows += [VOTE | {"axis": "helpful", "winner": "tie"}] * 4
     rows += [{"model_a": "apart", "model_b": "else", "winner": "a", "axis": "honest"}]
     write(tmp_path / "v.jsonl", rows)
-    found = json.loads(charter("elo", "v.jsonl", "--json")[1])
-    assert list(found) == ["helpful", "honest"]
-    assert [r["model"] for r in found["honest"]] == ["new", "old", "apart", "else"]
-    assert found["honest"][2]["elo"] is None and "never compared" in found["honest"][2]["note"]
+    standings = json.loads(charter("elo", "v.jsonl", "--json")[1])
+    assert list(standings) == ["helpful", "honest"]
+    assert [r["model"] for r in standings["honest"]] == ["new", "old", "apart", "else"]
+    assert standings["honest"][2]["elo"] is None and "never compared" in standings["honest"][2]["note"]
     based = json.loads(charter("elo", "v.jsonl", "--json", "--base", "new", "--axis", "helpful")[1])
     assert list(based) == ["helpful"] and based["helpful"][1]["elo"] == pytest.approx(-400 * math.log10(3))
     half = json.loads(charter("elo", "v.jsonl", "--json", "--ties", "half")[1])
@@ -83,10 +83,10 @@ def test_axes_base_ties_and_models_without_a_number(charter: Charter, tmp_path: 
 def test_sources_are_apart_or_picked(charter: Charter, tmp_path: Path) -> None:
     rows = votes(3, 1) + votes(5, 1, source="ai:one") + votes(7, 1, source="ai:two")
     write(tmp_path / "v.jsonl", rows)
-    found = json.loads(charter("elo", "v.jsonl", "--json")[1])
-    assert list(found) == ["all", "all (ai:one)", "all (ai:two)"]
-    picked = json.loads(charter("elo", "v.jsonl", "--json", "--source", "ai:two")[1])
-    assert picked["all"][0]["n"] == 8 and picked["all"][0]["source"] == "ai:two"
+    standings = json.loads(charter("elo", "v.jsonl", "--json")[1])
+    assert list(standings) == ["all", "all (ai:one)", "all (ai:two)"]
+    one_source = json.loads(charter("elo", "v.jsonl", "--json", "--source", "ai:two")[1])
+    assert one_source["all"][0]["n"] == 8 and one_source["all"][0]["source"] == "ai:two"
     pooled = json.loads(charter("elo", "v.jsonl", "--json", "--source", "ai")[1])
     assert pooled["all"][0]["n"] == 14 and pooled["all"][0]["source"] == "ai"
     assert "all (ai:one): 6 votes" in charter("elo", "v.jsonl")[1]
@@ -143,14 +143,14 @@ def test_drawings_are_whole_and_the_same_each_time(charter: Charter, tmp_path: P
         }
     ]
     write(tmp_path / "v.jsonl", rows)
-    seen = []
+    drawings = []
     for _ in range(2):
         assert charter("elo", "v.jsonl", "--plot", "e.svg", "--json")[0] == 0
-        seen.append([(tmp_path / name).read_text() for name in ("e.svg", "e-wins.svg")])
-    assert seen[0] == seen[1]
-    for text in seen[0]:
+        drawings.append([(tmp_path / name).read_text() for name in ("e.svg", "e-wins.svg")])
+    assert drawings[0] == drawings[1]
+    for text in drawings[0]:
         ElementTree.fromstring(text.split("\n", 1)[1])
-    assert "helpful" in seen[0][0] and "old is 0" in seen[0][0] and "71 %" in seen[0][1]
+    assert "helpful" in drawings[0][0] and "old is 0" in drawings[0][0] and "71 %" in drawings[0][1]
 
 
 @pytest.mark.parametrize(
@@ -196,10 +196,10 @@ def test_bad_input_is_one_line(charter: Charter, tmp_path: Path, words: tuple[st
 def test_a_database_is_known_by_its_url_or_its_first_bytes(
     charter: Charter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    places: list[str] = []
 
     def votes_of(place: str, _folder: Path) -> Rows:
-        asked.append(place)
+        places.append(place)
         return votes(3, 1, rater="r1") + votes(1, 1, rater="r2") if "full" in place else []
 
     monkeypatch.setattr(importlib.import_module("charter.service.people.export"), "votes_of", votes_of)
@@ -208,7 +208,7 @@ def test_a_database_is_known_by_its_url_or_its_first_bytes(
     database.close()
     for place in ("full.db", "sqlite:///full.db", "postgresql://user:word@host/full"):
         assert json.loads(charter("elo", place, "--json")[1])["all"][0]["n"] == 6
-    assert asked == ["full.db", "sqlite:///full.db", "postgresql://user:word@host/full"]
+    assert places == ["full.db", "sqlite:///full.db", "postgresql://user:word@host/full"]
     code, _, err = charter("elo", "postgresql://user:word@host/none")
     assert code == 1 and "host/none holds no votes yet" in err and "word" not in err
 
@@ -237,24 +237,24 @@ def test_a_configuration_gives_its_database_and_base(
 ) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
-    asked: list[tuple[str, Path]] = []
+    places: list[tuple[str, Path]] = []
     rows = [*votes(3, 1, source="simulated"), VOTE | {"model_b": "third"}, VOTE | {"model_a": "third"}]
 
     def votes_of(place: str, folder: Path) -> Rows:
-        asked.append((place, folder))
+        places.append((place, folder))
         return rows
 
     def based(*words: str) -> dict[str, str]:
         code, out, err = charter("elo", "mine/arena.yaml", "--json", *words)
         assert code == 0, err
-        return {key: found[0]["base"] for key, found in json.loads(out).items()}
+        return {key: standings[0]["base"] for key, standings in json.loads(out).items()}
 
     monkeypatch.setattr(importlib.import_module("charter.service.people.export"), "votes_of", votes_of)
     (folder / "arena.yaml").write_text(CONFIG.format(database="sqlite:///people.sqlite"))
     refused(charter("elo", "mine/arena.yaml"), "there is no database mine/people.sqlite")
     (folder / "people.sqlite").write_text("")
     assert based() == {"all (simulated)": "new", "all": "new"}
-    assert asked == [("sqlite:///people.sqlite", Path("mine"))]
+    assert places == [("sqlite:///people.sqlite", Path("mine"))]
     assert based("--base", "third")["all"] == "third"
     (folder / "arena.yaml").write_text(CONFIG.format(database="people.sqlite") + "base: old\n")
     assert based()["all"] == "old"

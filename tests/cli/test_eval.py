@@ -1,4 +1,4 @@
-"""`charter eval`: the recipe behind it, and what it refuses."""
+"""`charter eval`: its recipe, and what it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`charter keys`: made, listed, limited, revoked and counted; the secret is printed once, and errors are one line."""
+"""`charter keys`: create, list, limit, revoke and count; it prints the secret once, and errors are one line."""
 
 import json
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from charter.service.web.database import reading
 Charter = Callable[..., tuple[int, str, str]]
 
 
-def made(charter: Charter, *words: object) -> dict[str, Any]:
+def create_key(charter: Charter, *words: object) -> dict[str, Any]:
     code, out, err = charter("keys", "create", "--json", *words)
     assert (code, err) == (0, "")
-    found: dict[str, Any] = json.loads(out)
-    return found
+    key: dict[str, Any] = json.loads(out)
+    return key
 
 
-def said(charter: Charter, *words: object) -> Any:
+def run_json(charter: Charter, *words: object) -> Any:
     code, out, err = charter("keys", *words, "--json")
     assert (code, err) == (0, "")
     return json.loads(out)
@@ -32,17 +32,17 @@ def said(charter: Charter, *words: object) -> Any:
 def test_a_key_is_made_and_opens_what_it_may(charter: Charter, tmp_path: Path) -> None:
     code, out, err = charter("keys", "create", "--org", "acme", "--name", "ci", "--models", "tiny, small")
     assert (code, err) == (0, "")
-    told, secret = out.splitlines()
-    assert "of acme may use messages, batches, feedback for good; its secret, shown only once:" in told
+    line, secret = out.splitlines()
+    assert "of acme may use messages, batches, feedback for good; its secret, shown only once:" in line
     engine = open_accounts("serve.sqlite", tmp_path, new=False)
     with reading(engine) as c:
         caller = find_caller(c, secret)
     engine.dispose()
-    assert caller.name == "ci" and caller.models == ("tiny", "small") and caller.key in told
+    assert caller.name == "ci" and caller.models == ("tiny", "small") and caller.key in line
 
 
 def test_the_secret_is_shown_once(charter: Charter, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    key = made(charter, "--org", "acme")
+    key = create_key(charter, "--org", "acme")
     body = key["secret"].removeprefix("sk-charter-")
     for words in (("list",), ("list", "--json"), ("limits", key["id"]), ("usage",), ("revoke", key["id"])):
         code, out, err = charter("keys", *words)
@@ -52,25 +52,25 @@ def test_the_secret_is_shown_once(charter: Charter, tmp_path: Path, caplog: pyte
 
 
 def test_lists_show_states_and_are_whole_in_a_pipe(charter: Charter) -> None:
-    first = made(
+    first = create_key(
         charter, "--org", "acme", "--name", "[red]ci[/red]", "--expires-days", "2", "--scopes", "admin"
     )
-    second = made(charter, "--org", "other")
+    second = create_key(charter, "--org", "other")
     assert first["scopes"] == ["admin"] and first["expires"] > first["created"] and second["expires"] is None
-    said(charter, "revoke", second["id"])
-    rows = said(charter, "list")
+    run_json(charter, "revoke", second["id"])
+    rows = run_json(charter, "list")
     assert [(row["id"], row["state"], row["organisation"]["name"]) for row in rows] == [
         (first["id"], "usable", "acme"),
         (second["id"], "revoked", "other"),
     ]
-    assert [row["id"] for row in said(charter, "list", "--org", "other")] == [second["id"]]
+    assert [row["id"] for row in run_json(charter, "list", "--org", "other")] == [second["id"]]
     _, out, _ = charter("keys", "list")
     assert all(row["id"] in out and row["hint"] in out for row in rows) and "[red]ci[/red]" in out
 
 
 def test_limits_are_shown_and_changed_one_by_one(charter: Charter) -> None:
-    key = made(charter, "--requests-per-minute", 60, "--concurrency", 2)["id"]
-    changed = said(charter, "limits", key, "--output-tokens-per-minute", 900, "--concurrency", 0)
+    key = create_key(charter, "--requests-per-minute", 60, "--concurrency", 2)["id"]
+    changed = run_json(charter, "limits", key, "--output-tokens-per-minute", 900, "--concurrency", 0)
     assert changed == {
         "id": key,
         "requests_per_minute": 60,
@@ -83,7 +83,7 @@ def test_limits_are_shown_and_changed_one_by_one(charter: Charter) -> None:
 
 
 def test_usage_is_shown_by_day_and_added_up(charter: Charter, tmp_path: Path) -> None:
-    a, b = made(charter, "--org", "acme")["id"], made(charter, "--org", "other")["id"]
+    a, b = create_key(charter, "--org", "acme")["id"], create_key(charter, "--org", "other")["id"]
     assert "nothing was used" in charter("keys", "usage")[1]
     engine = open_accounts("serve.sqlite", tmp_path, new=False)
     meter, noon = Meter(engine), datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
@@ -92,7 +92,7 @@ def test_usage_is_shown_by_day_and_added_up(charter: Charter, tmp_path: Path) ->
     meter.close()
     engine.dispose()
     days = ("--since", "2026-03-01", "--until", "2026-03-02")
-    rows = said(charter, "usage", *days)
+    rows = run_json(charter, "usage", *days)
     assert rows[0] == {
         "day": "2026-03-01",
         "organisation": "acme",
@@ -107,11 +107,11 @@ def test_usage_is_shown_by_day_and_added_up(charter: Charter, tmp_path: Path) ->
     }
     assert [row["key"] for row in rows] == [a, b]
     assert (
-        said(charter, "usage", *days, "--org", "other")
-        == said(charter, "usage", *days, "--key", b)
+        run_json(charter, "usage", *days, "--org", "other")
+        == run_json(charter, "usage", *days, "--key", b)
         == rows[1:]
     )
-    assert said(charter, "usage", "--until", "2026-03-01")[0] == rows[0]
+    assert run_json(charter, "usage", "--until", "2026-03-01")[0] == rows[0]
     together = charter("keys", "usage", *days)[1].splitlines()[-1].split()
     assert together == ["together", "3", "1", "1,510", "200", "35"]
 
@@ -133,22 +133,22 @@ def test_usage_is_shown_by_day_and_added_up(charter: Charter, tmp_path: Path) ->
     ],
 )
 def test_errors_are_one_line(charter: Charter, words: tuple[str, ...], expected: str) -> None:
-    made(charter)
+    create_key(charter)
     code, out, err = charter("keys", *words)
     assert code == 1 and out == ""
     assert err.count("\n") == 1 and expected in err
 
 
 def test_a_refused_key_leaves_no_organisation(charter: Charter) -> None:
-    made(charter)
+    create_key(charter)
     charter("keys", "create", "--org", "acme", "--scopes", "everything")
     assert "no organisation 'acme'" in charter("keys", "list", "--org", "acme")[2]
 
 
 def test_all_keys_are_revoked_or_none(charter: Charter) -> None:
-    key = made(charter)["id"]
+    key = create_key(charter)["id"]
     assert charter("keys", "revoke", key, "key_x")[0] == 1
-    assert said(charter, "list")[0]["state"] == "usable"
+    assert run_json(charter, "list")[0]["state"] == "usable"
 
 
 def test_nothing_but_create_begins_a_database(charter: Charter, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The launcher sets what only a new process can take, once, and keeps what the user has set."""
+"""The launcher sets, once, the variables that only a new process can take, and keeps the user's."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The line under a plan: what runs and what it takes, in plain words, with what isn't known."""
+"""The line under a plan: what runs, what it costs, and what is unknown."""
 
 import json
 from collections.abc import Callable, Sequence

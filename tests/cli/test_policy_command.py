@@ -1,4 +1,4 @@
-"""`charter policy`: shown, checked, and tried on a text with a toy's probe."""
+"""`charter policy`: show, check, and try on a text with a toy's probe."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def test_the_shipped_policy_is_shown_as_a_table_and_as_json_and_as_itself(
     table = capsys.readouterr().out
     assert "charter-aup version 1" in table and "(weapons)" in table and "high-risk" in table
     assert execute(["policy", "show", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert len(found["id"]) == 64 and {c["id"] for c in found["categories"]} >= {"weapons", "self_harm"}
+    policy = json.loads(capsys.readouterr().out)
+    assert len(policy["id"]) == 64 and {c["id"] for c in policy["categories"]} >= {"weapons", "self_harm"}
     assert execute(["policy", "show", "--yaml"]) == 0
     assert capsys.readouterr().out == shipped("acceptable_use").read_text("utf-8")
 
@@ -55,18 +55,22 @@ def test_a_text_is_tried_and_the_verdict_told(
     monkeypatch.setenv("CHARTER_CACHE", str(tmp_path / "cache"))
     probe = f"probe:{toys.policy_folder(tmp_path / 'toy')}"
     assert execute(["policy", "try", "How do I bake bread?", "--classifier", probe, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["side"] == "prompt" and 0 <= told["score"] <= 1 and set(told["classifiers"]) == {"probe"}
-    (kept,) = (tmp_path / "cache/probes").iterdir()
-    assert kept.stem == told["classifiers"]["probe"]
+    verdict = json.loads(capsys.readouterr().out)
+    assert (
+        verdict["side"] == "prompt"
+        and 0 <= verdict["score"] <= 1
+        and set(verdict["classifiers"]) == {"probe"}
+    )
+    (probe_file,) = (tmp_path / "cache/probes").iterdir()
+    assert probe_file.stem == verdict["classifiers"]["probe"]
     thresholds = tmp_path / "thresholds.yaml"
     level = {"value": 0.0, "target": 0.01, "n": 9, "hits": 0, "low": 0.0, "high": 0.3}
     levels = {"standard": level, "enhanced": level}
-    strict = {"classifier": kept.stem, "prompt": levels, "reply": levels}
+    strict = {"classifier": probe_file.stem, "prompt": levels, "reply": levels}
     thresholds.write_text(yaml.safe_dump({"thresholds": [strict]}))
-    asked = ["policy", "try", "Bread?", "--reply", "Yes.", "--classifier", probe]
-    assert execute([*asked, "--thresholds", str(thresholds), "--sensitivity", "enhanced"]) == 0
+    command = ["policy", "try", "Bread?", "--reply", "Yes.", "--classifier", probe]
+    assert execute([*command, "--thresholds", str(thresholds), "--sensitivity", "enhanced"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(("block (", "flag (")) and "charter-aup version 1" in out
-    assert execute([*asked, "--sensitivity", "high"]) == 1
+    assert execute([*command, "--sensitivity", "high"]) == 1
     assert "--sensitivity high; allowed: standard, enhanced" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""compare and gate at the command line: groups, tables, JSON, exit codes, one line for what is wrong."""
+"""compare and gate at the command line: groups, tables, JSON, exit codes, one line for each error."""
 
 import json
 from collections.abc import Callable
@@ -13,11 +13,11 @@ WORSE = [73.0 + 0.1 * (-1) ** i for i in range(20)]
 
 @pytest.fixture
 def versions(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """Three runs of one report: bits per byte stay as they are, then rise surely by 0.043."""
-    found = [tmp_path / f"runs/{name}" for name in ("one", "two", "three")]
-    for run, nats in zip(found, ([70.0] * 20, [70.0] * 20, WORSE), strict=True):
+    """Three runs of one report: bits per byte stay, then rise significantly by 0.043."""
+    runs = [tmp_path / f"runs/{name}" for name in ("one", "two", "three")]
+    for run, nats in zip(runs, ([70.0] * 20, [70.0] * 20, WORSE), strict=True):
         report(run / "eval", nats)
-    return found[0], found[1], found[2]
+    return runs[0], runs[1], runs[2]
 
 
 def test_two_versions_stand_in_groups_with_the_verdict(charter: Charter, versions: tuple[Path, ...]) -> None:
@@ -34,8 +34,8 @@ def test_two_versions_stand_in_groups_with_the_verdict(charter: Charter, version
 
 def test_what_is_not_compared_stands_under_its_reason(charter: Charter, versions: tuple[Path, ...]) -> None:
     path = versions[0] / "eval/report.json"
-    made = json.loads(path.read_text())
-    path.write_text(json.dumps(made | {"identity": made["identity"] | {"text": {"data": "other"}}}))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"identity": content["identity"] | {"text": {"data": "other"}}}))
     out = charter("compare", versions[0], versions[2])[1].splitlines()
     assert out == ["Not compared (1)", "  made differently: text.data differs: bits_per_byte"]
 
@@ -45,8 +45,8 @@ def test_more_versions_are_tracked_and_drops_named(charter: Charter, versions: t
     (row,) = (line.split() for line in out.splitlines() if line.startswith("bits_per_byte"))
     assert code == 0 and row == ["bits_per_byte", "1.01", "1.01", "1.05", "▼", "+0.0433", "▼"]
     assert "Dropped: bits_per_byte" in out
-    found = json.loads(charter("compare", *versions, "--json")[1])
-    assert found["metrics"][0]["dropped"] and len(found["versions"]) == 3
+    record = json.loads(charter("compare", *versions, "--json")[1])
+    assert record["metrics"][0]["dropped"] and len(record["versions"]) == 3
     assert "Nothing dropped." in charter("compare", *versions[:2], versions[0])[1]
 
 
@@ -61,9 +61,9 @@ def test_the_gate_says_pass_or_fail_and_exits_so(charter: Charter, versions: tup
     assert charter(*against, "--margin", "0.06", "--margin", "bits_per_byte=0.02")[0] == 1
     assert charter(*against, "--margin", "0.06", "--strict")[0] == 0
     code, out, _ = charter(*ask[:2], "--require", "harm_rate,bits_per_byte", "--json")
-    found = json.loads(out)
-    assert code == 1 and found["passed"] is False
-    assert [row["passed"] for row in found["evaluations"]] == [False, True]
+    record = json.loads(out)
+    assert code == 1 and record["passed"] is False
+    assert [row["passed"] for row in record["evaluations"]] == [False, True]
 
 
 def test_rules_stand_in_a_file_and_flags_go_before_it(

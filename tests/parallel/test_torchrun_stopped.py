@@ -67,10 +67,10 @@ def test_a_state_of_two_processes_goes_on_in_one_and_in_three(path: Path, tmp_pa
     assert [starts["exp_avg.model.embed"] for starts in note["starts"]] == [0, toys.VOCABULARY // 2]
     shutil.copytree(one, three)
     said = alone(path, one)
-    assert any("was begun by 2 processes and goes on with 1" in line for line in said)
+    assert any("began with 2 processes and resumes with 1" in line for line in said)
     assert "finetune (step 1 of 1): resumed" in " ".join(said)
     assert apart(never, one, "finetune") < 1e-5
-    assert "was begun by 2 processes and goes on with 3" in together(path, three, 3)
+    assert "began with 2 processes and resumes with 3" in together(path, three, 3)
     assert apart(never, three, "finetune") < 1e-5
     assert len(log_of(three, "finetune")[-1]["tokens_of_each"]) == 3
 

@@ -58,7 +58,7 @@ def plan_of(folder: Path) -> PlanOf:
 
 
 class Notes(SilentProgress):
-    """Keeps what the runner says."""
+    """Keeps the runner's notes."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

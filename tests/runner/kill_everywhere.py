@@ -1,4 +1,4 @@
-"""Kills a run before each n-th of its changes to the disk in turn; checks what is visible and what a resume makes.
+"""Kills a run before each n-th of its changes to the disk in turn; checks the visible artifacts and the result of a resume.
 
 Run as a script (it forks): kill_everywhere.py FOLDER N. Prints the number of instants.
 """
@@ -28,18 +28,18 @@ def run(folder: Path, changes: list[str]) -> None:
 
 
 def killed_run(folder: Path, changes: list[str], instant: int) -> bool:
-    """Runs in a child that kills itself before its n-th change of the disk; whether it was killed."""
+    """Runs in a child that kills itself before its n-th change of the disk; returns whether it did."""
     child = os.fork()
     if child == 0:
         count = 0
 
         def watched(function):  # type: ignore[no-untyped-def]
-            def call(*args, **named):  # type: ignore[no-untyped-def]
+            def call(*args, **keywords):  # type: ignore[no-untyped-def]
                 nonlocal count
                 count += 1
                 if count == instant:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return function(*args, **named)
+                return function(*args, **keywords)
 
             return call
 
@@ -57,14 +57,14 @@ def killed_run(folder: Path, changes: list[str], instant: int) -> bool:
 
 
 def content(folder: Path) -> dict[str, object]:
-    """What is visible: every artifact must be whole."""
-    found: dict[str, object] = {}
+    """The visible artifacts, all of which must be whole."""
+    artifacts: dict[str, object] = {}
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.name.startswith("."):
             manifest = read_manifest(path)
             assert manifest.status == "done" and verify_files(path, manifest) == []
-            found[path.name] = (manifest.id, manifest.files, manifest.metrics)
-    return found
+            artifacts[path.name] = (manifest.id, manifest.files, manifest.metrics)
+    return artifacts
 
 
 def main(root: Path, every: int) -> int:
@@ -78,7 +78,7 @@ def main(root: Path, every: int) -> int:
         run(root / name, changes)
     shutil.copytree(root / "whole", root / "both")
     run(root / "both", changed)
-    # a first run; a run that supersedes another; one that puts superseded artifacts back
+    # a first run; a run that supersedes another; one that restores superseded artifacts
     scenes = ((None, [], "whole"), ("whole", changed, "other"), ("both", [], "whole"))
     instants = 0
     for start, changes, expected in scenes:
@@ -97,9 +97,9 @@ def main(root: Path, every: int) -> int:
             run(folder, changes)
             assert content(folder) == content(root / expected), (start, instant)
             assert not list((folder / ".partial").glob("*")), (start, instant)
-            kept = {p.name for p in (folder / ".superseded").glob("*")}
-            lost = {"whole": 3, "both": 3}.get(start or "", 0)
-            assert len(kept) == lost, (start, instant, kept)
+            folders = {p.name for p in (folder / ".superseded").glob("*")}
+            expected_count = {"whole": 3, "both": 3}.get(start or "", 0)
+            assert len(folders) == expected_count, (start, instant, folders)
             instant, instants = instant + every, instants + 1
     return instants
 

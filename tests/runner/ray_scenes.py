@@ -1,4 +1,4 @@
-"""Scenes with two workers of a local Ray, told as JSON: what was made, said and left.
+"""Scenes with two workers of a local Ray, printed as JSON: artifacts, notes and leftovers.
 
 Run as a script, since Ray leaves what it started to the end of its process: ray_scenes.py FOLDER CHECKPOINTS SCENE...
 """
@@ -48,7 +48,7 @@ steps:
 
 
 class Watching(SilentProgress):
-    """Keeps notes and what bars show, and counts what was made; calls `act` when the first chunk was made."""
+    """Keeps notes and labels of bars, and counts rows; calls `act` after the first chunk."""
 
     def __init__(self, act: Callable[[], None] = lambda: None) -> None:
         self.notes: list[str] = []
@@ -73,33 +73,33 @@ class Watching(SilentProgress):
 
         return Bar()
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {"notes": self.notes, "workers": self.workers, "counted": [self.found, self.made]}
 
 
 def worker_processes() -> list[psutil.Process]:
-    """The processes of workers, which Ray names by what they do."""
-    found = []
+    """The processes of workers, by the names that Ray gives them."""
+    workers = []
     for process in psutil.Process().children(recursive=True):
         try:
             if any(word.startswith("ray::Worker") for word in process.cmdline()):
-                found.append(process)
+                workers.append(process)
         except psutil.Error:
             continue
-    return found
+    return workers
 
 
-def made(plan: Plan) -> dict[str, Any]:
-    """Of each finished step: id, digests of all files, metrics, threads."""
-    found = {}
+def describe_artifacts(plan: Plan) -> dict[str, Any]:
+    """Id, digests of all files, metrics and threads of each finished step."""
+    artifacts = {}
     for planned in plan.steps:
         if (plan.run / planned.name).is_dir():
             manifest = read_manifest(plan.run / planned.name)
             files = [file.model_dump() for file in manifest.files]
             metrics = [metric.model_dump() for metric in manifest.metrics]
             facts = [manifest.id, manifest.status, manifest.environment.threads]
-            found[planned.name] = [*facts, files, metrics]
-    return found
+            artifacts[planned.name] = [*facts, files, metrics]
+    return artifacts
 
 
 class Scenes:
@@ -116,19 +116,24 @@ class Scenes:
     def run(
         self, plan: Plan, workers: Company, progress: Watching, until: str | None = None
     ) -> dict[str, Any]:
-        """Runs a plan: what it made, the error it ended in, and the processes and files that it left."""
+        """Runs a plan; returns its artifacts, its error, and the processes and files that it left."""
         error = None
         try:
             execute(plan, progress, until, workers)
         except CharterError as refused:
             error = str(refused)
-        left = [path.name for path in sorted(plan.run.glob(".partial/*/*"))]
+        leftovers = [path.name for path in sorted(plan.run.glob(".partial/*/*"))]
         processes = [process.pid for process in worker_processes()]
-        told = {"made": made(plan), "error": error, "left": left, "processes": processes}
-        return told | progress.told()
+        outcome = {
+            "made": describe_artifacts(plan),
+            "error": error,
+            "left": leftovers,
+            "processes": processes,
+        }
+        return outcome | progress.describe()
 
     def spoil(self, plan: Plan) -> None:
-        """What a worker finds that starts on a machine which sees another folder."""
+        """Removes the mark, as if a worker's machine saw another folder, and kills the workers."""
         (plan.run / ".partial" / "labels" / MARK).unlink()
         kill_all()
 
@@ -142,34 +147,34 @@ def kill_all() -> None:
         process.kill()
 
 
-def main(root: Path, checkpoints: Path, asked: Sequence[str]) -> dict[str, Any]:
+def main(root: Path, checkpoints: Path, names: Sequence[str]) -> dict[str, Any]:
     scenes = Scenes(root, checkpoints)
-    told: dict[str, Any] = {"alone": scenes.run(scenes.plan("alone"), Nobody(), Watching())}
+    outcomes: dict[str, Any] = {"alone": scenes.run(scenes.plan("alone"), Nobody(), Watching())}
     os.environ["OMP_NUM_THREADS"] = "2"  # of the process that leads; workers have one thread each
     with fan_out("local", 2, Execution(), Nobody()) as workers:
-        if "killed" in asked:
-            told["listens"] = sorted(listens())
-            told["killed"] = scenes.run(scenes.plan("killed"), workers, Watching(kill_one))
-            told["reused"] = scenes.run(scenes.plan("killed"), workers, Watching())
-        if "refused" in asked:
+        if "killed" in names:
+            outcomes["listens"] = sorted(listens())
+            outcomes["killed"] = scenes.run(scenes.plan("killed"), workers, Watching(kill_one))
+            outcomes["reused"] = scenes.run(scenes.plan("killed"), workers, Watching())
+        if "refused" in names:
             plan = scenes.plan("refused")
-            told["refused"] = scenes.run(plan, workers, Watching(lambda: scenes.spoil(plan)), "labels")
-            told["resumed"] = scenes.run(plan, workers, Watching(), "labels")
-        if "lost" in asked:
+            outcomes["refused"] = scenes.run(plan, workers, Watching(lambda: scenes.spoil(plan)), "labels")
+            outcomes["resumed"] = scenes.run(plan, workers, Watching(), "labels")
+        if "lost" in names:
             sys.modules["charter.runner.ray_cluster"].REPLACED = 0  # type: ignore[attr-defined]
-            told["lost"] = scenes.run(scenes.plan("lost"), workers, Watching(kill_all), "labels")
-    told["children"] = [process.pid for process in psutil.Process().children(recursive=True)]
-    return told
+            outcomes["lost"] = scenes.run(scenes.plan("lost"), workers, Watching(kill_all), "labels")
+    outcomes["children"] = [process.pid for process in psutil.Process().children(recursive=True)]
+    return outcomes
 
 
 def listens() -> set[str]:
     """The addresses at which this process and its children listen."""
-    found = set()
+    addresses = set()
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         for connection in process.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN:
-                found.add(connection.laddr.ip.removeprefix("::ffff:"))
-    return found
+                addresses.add(connection.laddr.ip.removeprefix("::ffff:"))
+    return addresses
 
 
 if __name__ == "__main__":

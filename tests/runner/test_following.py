@@ -1,4 +1,4 @@
-"""Who follows a step makes the leader's chunks, or says in one line why it would make others."""
+"""A follower makes the leader's chunks, or says in one line why it would make others."""
 
 import socket
 from pathlib import Path
@@ -63,30 +63,30 @@ class All:
 def test_a_task_comes_through_json_and_gives_the_chunks_of_one_process(
     task: Task, planned: PlannedStep, tmp_path: Path
 ) -> None:
-    sent = Task.model_validate_json(task.model_dump_json())
-    assert sent == task and sent.inputs == planned.inputs
-    follow(sent, All())
+    copy = Task.model_validate_json(task.model_dump_json())
+    assert copy == task and copy.inputs == planned.inputs
+    follow(copy, All())
     out = Workspace(tmp_path / "alone", step=planned.name, seed=planned.seed)
     room_runner(planned.room)(planned.settings, Inputs(planned.inputs), out)
-    made = {path.name: path.read_bytes() for path in (tmp_path / "step" / "state").iterdir()}
-    assert made == {path.name: path.read_bytes() for path in out.state.iterdir()}
-    assert set(made) == {f"{key}-0000{n}.json" for key in ("pairs", "known", "labels") for n in range(4)}
+    chunks = {path.name: path.read_bytes() for path in (tmp_path / "step" / "state").iterdir()}
+    assert chunks == {path.name: path.read_bytes() for path in out.state.iterdir()}
+    assert set(chunks) == {f"{key}-0000{n}.json" for key in ("pairs", "known", "labels") for n in range(4)}
     assert not (tmp_path / "step" / "files").exists()  # the artifact is the leader's to make
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "words"),
     [
-        ({"mark": "of another folder"}, "does not see the run directory .* put the run, by --out"),
-        ({"source": "other"}, "has other sources of charter than the machine that leads"),
-        ({"threads": 7}, "has threads 1 and the machine that leads 7, .* run with OMP_NUM_THREADS=7"),
-        ({"torch": "1.0"}, "has torch version .* and the machine that leads 1.0"),
-        ({"python": "2.7"}, "has Python .* and the machine that leads 2.7: use one"),
+        ({"mark": "of another folder"}, "does not see the run directory .* put the run, with --out"),
+        ({"source": "other"}, "has other sources of charter than the leading machine"),
+        ({"threads": 7}, "has threads 1 and the leading machine 7, .* run with OMP_NUM_THREADS=7"),
+        ({"torch": "1.0"}, "has torch version .* and the leading machine 1.0"),
+        ({"python": "2.7"}, "has Python .* and the leading machine 2.7: use one"),
         ({"path": Path("/nowhere/prompts.jsonl")}, r"does not see /nowhere/prompts.jsonl \(role prompts\)"),
     ],
 )
 def test_what_would_make_other_chunks_is_refused_in_one_line(
-    task: Task, change: dict[str, Any], said: str
+    task: Task, change: dict[str, Any], words: str
 ) -> None:
     if "path" in change:
         inputs = tuple(
@@ -98,7 +98,7 @@ def test_what_would_make_other_chunks_is_refused_in_one_line(
         task = task.model_copy(update=change)
     else:
         task = task.model_copy(update={"environment": task.environment.model_copy(update=change)})
-    with pytest.raises(CharterError, match=f"^{socket.gethostname()} {said}") as refused:
+    with pytest.raises(CharterError, match=f"^{socket.gethostname()} {words}") as refused:
         follow(task, All())
     assert "\n" not in str(refused.value)
 
@@ -106,12 +106,12 @@ def test_what_would_make_other_chunks_is_refused_in_one_line(
 def test_the_file_of_answers_is_for_processes_of_one_machine(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Path | None] = []
-    monkeypatch.setattr(following, "room_runner", lambda room: lambda s, i, out: seen.append(out.cache))
+    caches: list[Path | None] = []
+    monkeypatch.setattr(following, "room_runner", lambda room: lambda s, i, out: caches.append(out.cache))
     task = task.model_copy(update={"cache": tmp_path / "answers.sqlite"})
     follow(task, All())
     follow(task.model_copy(update={"host": "another"}), All())
-    assert seen == [tmp_path / "answers.sqlite", None]
+    assert caches == [tmp_path / "answers.sqlite", None]
 
 
 def test_what_followers_leave_is_swept_up(task: Task) -> None:

@@ -1,4 +1,4 @@
-"""Steps side by side: the artifacts of steps in turn, and what a failure, a kill and an interrupt leave behind."""
+"""Steps in parallel: the same artifacts as in turn, and the leftovers of a failure, a kill and an interrupt."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ steps:
   - {name: both, room: words, from: {prompts: [left, right]}}
   - {name: taught, room: model, from: {dialogues: both}}
 """
-# The rooms for tests are not charter's own: a process that makes steps is told of them.
+# The rooms for tests are not charter's own, so a process that runs steps needs their names.
 OPENED = (
     "from charter import building; from conftest import ROOMS; building.ROOMS = ROOMS; "
     "from charter.runner.job_process import main; main()"
@@ -52,8 +52,12 @@ def beside(run: Run) -> Run:
 
 
 def artifacts(run: Path) -> dict[str, object]:
-    made = {path.name: read_manifest(path) for path in run.iterdir() if (path / "manifest.json").exists()}
-    return {name: (m.id, m.status, m.files, m.metrics, m.inputs, m.environment) for name, m in made.items()}
+    manifests = {
+        path.name: read_manifest(path) for path in run.iterdir() if (path / "manifest.json").exists()
+    }
+    return {
+        name: (m.id, m.status, m.files, m.metrics, m.inputs, m.environment) for name, m in manifests.items()
+    }
 
 
 def test_two_steps_run_at_once_and_make_what_they_make_in_turn(
@@ -78,7 +82,7 @@ def test_two_steps_run_at_once_and_make_what_they_make_in_turn(
 def test_alone_a_step_would_wait_in_vain(
     folder: Path, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
-    """What the test above rests on."""
+    """The test above depends on this."""
     monkeypatch.setenv("FAULT", "meet 0")
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(CharterError, match="left was alone"):
@@ -118,8 +122,8 @@ def test_a_process_that_is_killed_while_it_has_nothing_to_do_is_replaced(
             time.sleep(0.02)
         time.sleep(0.5)
         busy = int((meeting / "left").read_text())
-        made = [child for child in psutil.Process().children() if OPENED in child.cmdline()]
-        (idle,) = [child for child in made if child.pid != busy]
+        children = [child for child in psutil.Process().children() if OPENED in child.cmdline()]
+        (idle,) = [child for child in children if child.pid != busy]
         idle.kill()
         (meeting / "killed").touch()
 
@@ -158,12 +162,12 @@ def test_a_step_that_waits_for_people_holds_only_those_that_need_it(
 
 
 def test_sources_that_are_edited_meanwhile_stop_the_run(folder: Path, plan_of: PlanOf, run: Run) -> None:
-    """The process finds other sources than the plan: its step would lie under an id of code that didn't make it."""
+    """The process has other sources than the plan: its artifact would have an id of other code."""
     plan = plan_of(text=RECIPE)
     edited = OPENED.replace(
         "main()", "from charter.runner import identity; identity._ground = lambda: 'edited'; main()"
     )
-    with pytest.raises(CharterError, match="charter's own sources were edited while this run went on"):
+    with pytest.raises(CharterError, match="somebody edited charter's sources during this run"):
         run(plan, crew=Jobs(2, (sys.executable, "-c", edited)))
     assert not (folder / "run" / "left").exists()
 
@@ -226,12 +230,12 @@ def test_modules_of_the_working_folder_are_not_loaded(tmp_path: Path) -> None:
     )
     charter = "import sys; sys.path.remove(''); from charter.cli.main import main; main()"
     command = [sys.executable, "-c", charter, "run", "recipe.yaml", "--jobs", "2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "one: done" in done.stderr and "two: done" in done.stderr
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert "one: done" in process.stderr and "two: done" in process.stderr
 
 
 def test_the_longest_way_to_the_end_goes_first(plan_of: PlanOf) -> None:
-    chosen = plan_of(text=RECIPE).steps
+    steps = plan_of(text=RECIPE).steps
     minutes = {"left": 1.0, "right": 5.0, "both": 2.0, "taught": None}
-    assert chains(chosen, minutes) == {"left": 3.0, "right": 7.0, "both": 2.0, "taught": 0.0}
+    assert chains(steps, minutes) == {"left": 3.0, "right": 7.0, "both": 2.0, "taught": 0.0}

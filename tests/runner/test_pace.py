@@ -11,7 +11,7 @@ from charter.runner.pace import START, Pace, StepProgress, spell_minutes
 
 
 class Clock:
-    """A clock that is set by hand, in minutes."""
+    """A clock that the test sets, in minutes."""
 
     def __init__(self) -> None:
         self.minutes = 0.0
@@ -22,12 +22,12 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(time, "monotonic", made)
-    return made
+    fake = Clock()
+    monkeypatch.setattr(time, "monotonic", fake)
+    return fake
 
 
-# Minutes that the steps of recipes/scratch.yaml were estimated at, and took on two cores.
+# Estimated and actual minutes of the steps of recipes/scratch.yaml on two cores.
 SCRATCH = {
     "corpus": (0.560, 0.314), "ladder_1": (0.106, 0.556), "ladder_2": (0.308, 0.845), "ladder_3": (1.229, 1.957),
     "base": (13.722, 12.512), "law": (0.300, 0.042), "long": (0.852, 2.576), "start": (0.283, 0.314),
@@ -42,27 +42,27 @@ SCRATCH = {
 def test_estimates_are_scaled_by_the_finished_steps(clock: Clock) -> None:
     minutes = {"old": 7.0, "a": 10.0, "b": 20.0, "c": None, "d": 4.0}
     pace = Pace({name: m if m is None else m - START for name, m in minutes.items()})
-    pace.reused("old")
+    pace.skip("old")
     pace.begin("a")
-    assert pace.left() == pytest.approx(34)
+    assert pace.remaining() == pytest.approx(34)
     clock.minutes = 4
-    assert pace.left() == pytest.approx(30)
+    assert pace.remaining() == pytest.approx(30)
     clock.minutes = 15
     scale = (15 + 3.4) / (10 + 3.4)  # the estimates weigh as much as a tenth of the run
-    assert pace.left() == pytest.approx(
+    assert pace.remaining() == pytest.approx(
         scale * 24
     )  # the step takes longer than was thought, by an unknown time
-    pace.finished("a")
+    pace.finish("a")
     pace.begin("b", before=6.0)
-    assert pace.left() == pytest.approx(scale * 24 - 6)
+    assert pace.remaining() == pytest.approx(scale * 24 - 6)
     clock.minutes = 24
-    pace.finished("b")
+    pace.finish("b")
     pace.begin("c")
-    assert pace.left() == pytest.approx(4)  # both together took what was thought
-    pace.finished("c")
+    assert pace.remaining() == pytest.approx(4)  # both together took what was thought
+    pace.finish("c")
     pace.begin("d")
-    pace.finished("d")
-    assert pace.left() is None
+    pace.finish("d")
+    assert pace.remaining() is None
 
 
 def test_a_real_run_is_foretold_within_a_factor_of_two_from_its_first_step_on(clock: Clock) -> None:
@@ -70,12 +70,12 @@ def test_a_real_run_is_foretold_within_a_factor_of_two_from_its_first_step_on(cl
     for name, (estimate, took) in SCRATCH.items():
         pace.begin(name)
         if estimate is not None:
-            truth = sum(minutes for _, minutes in SCRATCH.values()) - clock.minutes
-            left = pace.left()
-            assert left is not None and 0.5 < left / truth < 2, name
+            truth = sum(actual for _, actual in SCRATCH.values()) - clock.minutes
+            minutes = pace.remaining()
+            assert minutes is not None and 0.5 < minutes / truth < 2, name
         clock.minutes += took
-        pace.finished(name)
-    assert pace.left() is None
+        pace.finish(name)
+    assert pace.remaining() is None
 
 
 def test_steps_side_by_side_share_what_is_left(clock: Clock) -> None:
@@ -83,17 +83,17 @@ def test_steps_side_by_side_share_what_is_left(clock: Clock) -> None:
     pace = Pace({name: m - START for name, m in minutes.items()}, jobs=2)
     pace.begin("a")
     pace.begin("b")
-    assert pace.left() == pytest.approx(20)  # of the longest, not the 18 of all in two processes
+    assert pace.remaining() == pytest.approx(20)  # of the longest, not the 18 of all in two processes
     clock.minutes = 10
-    pace.finished("a")
+    pace.finish("a")
     pace.begin("c")
-    assert pace.left() == pytest.approx(10)
-    assert pace.left("c", 12.0) == pytest.approx(12)  # as its bar says
+    assert pace.remaining() == pytest.approx(10)
+    assert pace.remaining("c", 12.0) == pytest.approx(12)  # as its bar says
     clock.minutes = 16
-    pace.finished("c")
-    assert pace.left() == pytest.approx(4)
-    pace.reused("b")
-    assert pace.left() is None
+    pace.finish("c")
+    assert pace.remaining() == pytest.approx(4)
+    pace.skip("b")
+    assert pace.remaining() is None
 
 
 @pytest.mark.parametrize(("took", "most"), [(1.0, 1.3), (100.0, 4.0)])
@@ -101,10 +101,10 @@ def test_no_step_of_seconds_multiplies_what_is_left(clock: Clock, took: float, m
     pace = Pace({"tiny": 0.001, "hour": 60.0})
     pace.begin("tiny")
     clock.minutes = took
-    pace.finished("tiny")
+    pace.finish("tiny")
     pace.begin("hour")
-    left = pace.left()
-    assert left is not None and 60 < left <= most * (60 + START)
+    minutes = pace.remaining()
+    assert minutes is not None and 60 < minutes <= most * (60 + START)
 
 
 @pytest.mark.parametrize(
@@ -116,22 +116,22 @@ def test_minutes_in_words(minutes: float, words: str) -> None:
 
 
 def test_bars_name_their_step_and_say_what_is_left_of_the_run(clock: Clock) -> None:
-    seen: list[object] = []
+    calls: list[object] = []
 
     class Seen:
-        def advance(self, n: int = 1, **shown: object) -> None:
-            seen.append((n, shown))
+        def advance(self, n: int = 1, **labels: object) -> None:
+            calls.append((n, labels))
 
         def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
             return self._bar(description, total, done)
 
         @contextmanager
-        def _bar(self, *given: object) -> Iterator[Bar]:
-            seen.append(given)
+        def _bar(self, *arguments: object) -> Iterator[Bar]:
+            calls.append(arguments)
             yield self
 
         def note(self, text: str) -> None:
-            seen.append(text)
+            calls.append(text)
 
     pace = Pace({"start": 5.0})
     pace.begin("start")
@@ -141,9 +141,9 @@ def test_bars_name_their_step_and_say_what_is_left_of_the_run(clock: Clock) -> N
         bar.advance(3, loss=0.5)
         clock.minutes = 4
         bar.advance(37)
-        pace.finished("start")
+        pace.finish("start")
         bar.advance()
-    assert seen == [
+    assert calls == [
         "hello",
         ("start: finetune", 183, 2),
         (3, {"loss": 0.5, "left in the run": "5 minutes"}),

@@ -1,4 +1,4 @@
-"""Ids that are stable and sensitive, order of steps, and one line for each thing wrong with a recipe."""
+"""Stable and sensitive ids, the order of steps, and one line for each mistake in a recipe."""
 
 import re
 from collections.abc import Callable
@@ -125,7 +125,7 @@ BAD = [
     ),
     (
         "taught: {from: {dialogues: [made, made]}}",
-        "role dialogues takes one input and was given 2",
+        "role dialogues takes one input and has 2",
     ),
     (
         "taught: {from: {dialogues: made, base: made}}",

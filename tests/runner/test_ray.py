@@ -1,4 +1,4 @@
-"""Workers of a local Ray make the artifacts of one process: the same ids and files, also when one is killed."""
+"""Workers of a local Ray make the artifacts of one process: the same ids and files, even if one is killed."""
 
 import importlib.util
 import json
@@ -34,10 +34,10 @@ def environment() -> dict[str, str]:
 
 
 def scenes(folder: Path, checkpoints: Path, *names: str) -> dict[str, Any]:
-    """What scenes of a process with a Ray of its own tell."""
+    """The outcomes of scenes, which run in a process with its own Ray."""
     if not INSTALLED:
         pytest.skip("ray is not installed: pip install 'charter[ray]'")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(SCENES), str(folder), str(checkpoints), *names],
         env={
             **os.environ,
@@ -48,56 +48,56 @@ def scenes(folder: Path, checkpoints: Path, *names: str) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    assert process.returncode == 0, process.stderr[-2000:]
+    outcomes: dict[str, Any] = json.loads(process.stdout)
+    return outcomes
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path) -> dict[str, Any]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path) -> dict[str, Any]:
     return scenes(tmp_path_factory.mktemp("ray"), checkpoints, "killed")
 
 
 def test_ids_files_and_metrics_are_those_of_one_process_though_a_worker_was_killed(
-    told: dict[str, Any],
+    outcomes: dict[str, Any],
 ) -> None:
-    alone, killed = told["alone"], told["killed"]
+    alone, killed = outcomes["alone"], outcomes["killed"]
     assert set(alone["made"]) == {"labels", "report"} and alone["error"] is None
     assert killed["made"] == alone["made"] and killed["error"] is None
     assert alone["counted"][0] == 0 and sum(killed["counted"]) == sum(alone["counted"])
-    lost = [note for note in killed["notes"] if "was lost" in note]
-    assert len(lost) == 1 and lost[0].startswith("labels: a worker was lost (process ")
-    assert "another takes its place" in lost[0]
+    losses = [note for note in killed["notes"] if "was lost" in note]
+    assert len(losses) == 1 and losses[0].startswith("labels: a worker was lost (process ")
+    assert "another replaces it" in losses[0]
     assert max(killed["workers"]) == 2 and alone["workers"][0] is None
     assert killed["left"] == killed["processes"] == []
 
 
-def test_the_threads_of_the_workers_are_recorded(told: dict[str, Any]) -> None:
-    assert [facts[2] for facts in told["killed"]["made"].values()] == [1, 1]  # the leader has 2
+def test_the_threads_of_the_workers_are_recorded(outcomes: dict[str, Any]) -> None:
+    assert [facts[2] for facts in outcomes["killed"]["made"].values()] == [1, 1]  # the leader has 2
 
 
-def test_finished_steps_are_reused_without_workers(told: dict[str, Any]) -> None:
-    assert told["reused"]["notes"] == ["labels: reused", "report: reused"]
-    assert told["reused"]["workers"] == []
+def test_finished_steps_are_reused_without_workers(outcomes: dict[str, Any]) -> None:
+    assert outcomes["reused"]["notes"] == ["labels: reused", "report: reused"]
+    assert outcomes["reused"]["workers"] == []
 
 
 def test_a_local_ray_listens_on_the_loopback_interface_alone_and_ends_with_the_run(
-    told: dict[str, Any],
+    outcomes: dict[str, Any],
 ) -> None:
-    assert told["listens"] == ["127.0.0.1"]
-    assert told["children"] == []
+    assert outcomes["listens"] == ["127.0.0.1"]
+    assert outcomes["children"] == []
 
 
 @pytest.mark.slow
 def test_what_workers_refuse_and_their_end_are_one_line_and_chunks_are_kept(
     tmp_path: Path, checkpoints: Path
 ) -> None:
-    told = scenes(tmp_path, checkpoints, "refused", "lost")
-    refused, resumed, lost = told["refused"], told["resumed"], told["lost"]
+    outcomes = scenes(tmp_path, checkpoints, "refused", "lost")
+    refused, resumed, lost = outcomes["refused"], outcomes["resumed"], outcomes["lost"]
     assert refused["error"].startswith("step labels: ") and "\n" not in refused["error"]
     assert "does not see the run directory" in refused["error"]
     assert refused["processes"] == [] and refused["left"] == ["files", "manifest.json", "state"]
-    assert resumed["made"]["labels"] == told["alone"]["made"]["labels"]
+    assert resumed["made"]["labels"] == outcomes["alone"]["made"]["labels"]
     assert resumed["counted"][0] > 0 and sum(resumed["counted"]) == 10 + 4 + 10
     assert "2 workers were lost, the last: process " in lost["error"] and "\n" not in lost["error"]
     assert lost["made"] == {} and lost["processes"] == []
@@ -130,9 +130,9 @@ def test_nothing_runs_on_when_the_process_that_leads_ends(
     started = process.children(recursive=True)
     assert any("raylet" in child.name() for child in started)
     process.send_signal(sign)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == code, said[-2000:]
-    assert "the same command goes on" in said or sign == signal.SIGKILL
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == code, error[-2000:]
+    assert "run the same command again" in error or sign == signal.SIGKILL
     _, alive = psutil.wait_procs(started, timeout=240)  # Ray's agents look for their parent now and then
     assert alive == []
 
@@ -164,15 +164,15 @@ def test_what_a_cluster_cannot_hold_is_refused() -> None:
 
 @needs_ray
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "words"),
     [
         ("here", "write local, auto, HOST:PORT or ray://HOST:PORT"),
         ("127.0.0.1:9", "nothing answers there"),
         ("ray://127.0.0.1:9", "nothing answers there"),
     ],
 )
-def test_an_address_without_a_ray_is_one_line(address: str, said: str) -> None:
-    with pytest.raises(CharterError, match=said) as refused, fan_out(address, None, Execution(), Nobody()):
+def test_an_address_without_a_ray_is_one_line(address: str, words: str) -> None:
+    with pytest.raises(CharterError, match=words) as refused, fan_out(address, None, Execution(), Nobody()):
         pass
     assert "\n" not in str(refused.value) and str(refused.value).startswith(f"--ray {address}: ")
 
@@ -193,8 +193,8 @@ def test_workers_belong_to_ray_and_torchrun_to_learning(monkeypatch: pytest.Monk
     ):
         pass
     others = Nobody()
-    with fan_out(None, None, Execution(), others) as found:
-        assert found is others
+    with fan_out(None, None, Execution(), others) as members:
+        assert members is others
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
         pytest.raises(CharterError, match="--ray and torchrun can't work on a run at once"),

@@ -1,4 +1,4 @@
-"""Reuse, supersede and back, resume, damage, locks, failures: what a run directory promises."""
+"""Reuse, supersede and restore, resume, damage, locks, failures of a run directory."""
 
 import errno
 import fcntl
@@ -34,8 +34,8 @@ def statuses(plan: Plan) -> dict[str, str]:
     return {line.planned.name: line.status for line in forecast(plan)}
 
 
-def told(*steps: str) -> list[str]:
-    """What the runner says of a first run; the rooms for tests estimate one minute, for the first step alone."""
+def expected_notes(*steps: str) -> list[str]:
+    """The notes of a first run; the rooms for tests estimate one minute, and only for the first step."""
     lines = [f"{step} (step {n} of {len(steps)}): started" for n, step in enumerate(steps, 1)]
     lines[0] += "; left in the run: 1 minute"
     return [line for started, step in zip(lines, steps, strict=True) for line in (started, f"{step}: done")]
@@ -44,7 +44,7 @@ def told(*steps: str) -> list[str]:
 def test_a_run_makes_whole_artifacts_and_a_second_reuses_them(
     folder: Path, plan_of: PlanOf, run: Run
 ) -> None:
-    assert run(plan_of()) == told("made", "taught", "report")
+    assert run(plan_of()) == expected_notes("made", "taught", "report")
     for step, kind in (("made", "dialogues"), ("taught", "checkpoint"), ("report", "report")):
         manifest = read_manifest(folder / "run" / step)
         assert (manifest.status, manifest.kind) == ("done", kind)
@@ -60,10 +60,10 @@ def test_a_run_makes_whole_artifacts_and_a_second_reuses_them(
 def test_sources_edited_while_a_run_goes_on_stop_it(
     folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ids name the code that the plan saw; code of another state must not publish under them."""
+    """Ids name the code that the plan saw; other code must not publish under them."""
     plan = plan_of()
     monkeypatch.setattr(identity, "_ground", lambda: "edited")
-    with pytest.raises(CharterError, match="made: charter's own sources were edited while this run went on"):
+    with pytest.raises(CharterError, match="made: somebody edited charter's sources during this run"):
         run(plan)
     assert not (folder / "run" / "made").exists()
 
@@ -80,7 +80,7 @@ def test_other_settings_supersede_and_the_old_are_found_again(
     assert {p.name for p in shelf.iterdir()} >= {f"taught-{first.id[:12]}"}
     assert statuses(plan_of())["taught"] == "reused"
     notes = run(plan_of())
-    assert "taught: reused (it was superseded and is put back)" in notes
+    assert "taught: reused (restored from .superseded)" in notes
     assert read_manifest(folder / "run" / "taught") == first
     assert len(list(shelf.iterdir())) == 2  # the other two artifacts, ready to come back
 
@@ -91,7 +91,7 @@ def test_a_tampered_file_is_made_again(folder: Path, plan_of: PlanOf, run: Run) 
     original = target.read_bytes()
     target.write_bytes(original.replace(b"seed", b"feed"))
     notes = run(plan_of())
-    assert notes[1] == "taught is damaged and made again: weights/w.json was changed (sha256 differs)"
+    assert notes[1] == "taught is damaged and runs again: weights/w.json was changed (sha256 differs)"
     assert notes[0] == "made: reused" and notes[-1] == "report: reused"
     assert target.read_bytes() == original
 
@@ -136,9 +136,9 @@ def test_partial_work_of_other_settings_is_kept_and_goes_on_when_they_come_back(
     with pytest.raises(CharterError, match=r"^step made: the room refuses this$"):
         run(plan_of())
     monkeypatch.setenv("FAULT", "")
-    kept = "made: unfinished work under other settings is kept, and goes on when they come back"
-    assert forecast(plan_of("made.count=5"))[0].standing.notes == (kept,)
-    assert run(plan_of("made.count=5"), "made")[0] == kept
+    note = "made: unfinished work under other settings is kept, and resumes when they come back"
+    assert forecast(plan_of("made.count=5"))[0].standing.notes == (note,)
+    assert run(plan_of("made.count=5"), "made")[0] == note
     assert (folder / "calls").read_text().split() == ["0", "0", "1", "2"]
     assert statuses(plan_of())["made"] == "resume"
     assert run(plan_of(), "made")[0].startswith("made (step 1 of 1): resumed")
@@ -202,7 +202,7 @@ def test_a_resume_under_another_environment_is_refused(
     monkeypatch.setenv("FAULT", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     with pytest.raises(
-        CharterError, match=r"threads 2 .* go on with 7, .*OMP_NUM_THREADS=2, .*gc .* --partial"
+        CharterError, match=r"threads 2 .* resume with 7, .*OMP_NUM_THREADS=2, .*gc .* --partial"
     ):
         run(plan_of())
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
@@ -211,7 +211,7 @@ def test_a_resume_under_another_environment_is_refused(
     assert forecast(plan_of(execution=Execution("cuda", "float32")))[0].standing.refusal
     with monkeypatch.context() as other:
         other.setattr("charter.ground.settings.environment.instructions", lambda: ["sse9"])
-        with pytest.raises(CharterError, match=r"go on with sse9, .* run on a CPU that has these"):
+        with pytest.raises(CharterError, match=r"resume with sse9, .* run on a CPU that has these"):
             run(plan_of())
     removed = sweep(folder / "run", partial=True, superseded=False)
     assert [path.name for path, size in removed if size] == ["made"]
@@ -228,7 +228,7 @@ def test_done_artifacts_are_reused_under_other_threads(
 
 def test_until_runs_only_what_is_needed(folder: Path, plan_of: PlanOf, run: Run) -> None:
     plan = plan_of()
-    assert run(plan, "taught") == told("made", "taught")
+    assert run(plan, "taught") == expected_notes("made", "taught")
     assert {v.name: v.status for v in view_run(folder / "run")} == {
         "made": "done",
         "taught": "done",
@@ -278,7 +278,7 @@ def test_artifacts_of_another_run_can_be_used(
 def test_an_artifact_of_another_run_that_was_replaced_after_the_plan_is_refused(
     folder: Path, plan_of: PlanOf, run: Run, recipe_of: Callable[..., str]
 ) -> None:
-    """Its id would stand for what was there before."""
+    """Its id would name the earlier content."""
     for name, change in (("first", "made.count=3"), ("second", "made.count=5")):
         run(plan_of(change), "made")
         (folder / "run").rename(folder / name)
@@ -300,7 +300,7 @@ def test_a_file_laid_beside_an_artifact_is_no_damage(folder: Path, plan_of: Plan
 def test_finished_work_that_was_not_published_survives_other_settings(
     folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped between the last file of a step and its rename into place."""
+    """Killed between a step's last file and its rename."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -311,7 +311,7 @@ def test_finished_work_that_was_not_published_survives_other_settings(
     assert not (folder / "run/made").exists()
     run(plan_of("made.count=5"), "made")
     monkeypatch.setenv("CALLS", str(folder / "calls"))
-    assert run(plan_of(), "made") == ["made: reused (it was superseded and is put back)"]
+    assert run(plan_of(), "made") == ["made: reused (restored from .superseded)"]
     assert not (folder / "calls").exists()
 
 
@@ -321,15 +321,15 @@ def test_show_and_plan_records_have_exactly_their_keys(folder: Path, plan_of: Pl
     assert set(record) == keys | {"minutes", "memory_gib", "disk_gib"}
     assert (record["minutes"], record["memory_gib"]) == (1.0, 0.5)
     run(plan_of())
-    shown = run_records(view_run(folder / "run"))
-    assert all(set(one) == keys | {"parents", "intervals"} for one in shown)
-    assert [one["parents"] for one in shown] == [
+    records = run_records(view_run(folder / "run"))
+    assert all(set(one) == keys | {"parents", "intervals"} for one in records)
+    assert [one["parents"] for one in records] == [
         [],
         [{"role": "dialogues", "step": "made"}],
         [{"role": "policy", "step": "taught"}],
     ]
-    assert [one["intervals"] for one in shown] == [{"mean": [0.0, 1.0, 6]}, {}, {}]
-    assert shown[1]["metrics"] == {"loss": 1.25} and shown[2]["metrics"] == {"harm_rate": None}
+    assert [one["intervals"] for one in records] == [{"mean": [0.0, 1.0, 6]}, {}, {}]
+    assert records[1]["metrics"] == {"loss": 1.25} and records[2]["metrics"] == {"harm_rate": None}
     assert json.loads((folder / "run" / "run.json").read_text())["order"] == ["made", "taught", "report"]
 
 
@@ -352,7 +352,7 @@ def test_sweep_says_what_it_frees(folder: Path, plan_of: PlanOf, run: Run) -> No
 def test_an_unwritable_directory_is_one_line(
     folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Below the run directory --out helps; elsewhere it would not."""
+    """--out helps only below the run directory."""
 
     def refuse(place: Path) -> Callable[..., None]:
         def write(*_: object, **__: object) -> None:
@@ -371,7 +371,9 @@ def test_an_unwritable_directory_is_one_line(
 
 def test_a_run_directory_that_cannot_be_made_is_one_line(folder: Path, plan_of: PlanOf, run: Run) -> None:
     (folder / "run").symlink_to("/proc/nowhere")
-    with pytest.raises(CharterError, match=r"run cannot be made \(.*\): choose another with --out$"):
+    with pytest.raises(
+        CharterError, match=r"cannot create the run directory .*run \(.*\): choose another with --out$"
+    ):
         run(plan_of())
 
 
@@ -381,40 +383,40 @@ def test_killed_at_any_instant(tmp_path: Path, every: int, least: int) -> None:
     paths = os.pathsep.join([str(here), *sys.path])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "2"}
     command = [sys.executable, str(here / "kill_everywhere.py"), str(tmp_path), str(every)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert int(done.stdout.split()[0]) > least  # instants at which it was killed
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert int(process.stdout.split()[0]) > least  # instants at which it was killed
 
 
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="what is measured is glibc's, and Linux tells it"
 )
 def test_memory_that_a_step_left_free_goes_back_to_the_system() -> None:
-    """Under the launcher's settings the allocator keeps everything below the last block that is in use."""
+    """Under the launcher's settings the allocator keeps everything below the last used block."""
     lines = (
         "import charter.runner.step_runner as step_runner",
         "mib = lambda: int(next(x for x in open('/proc/self/status') if 'VmRSS' in x).split()[1]) / 1024",
         "blocks = [bytearray(b'x') * 2**20 for _ in range(200)]; del blocks[:-1]",
         "before = mib(); step_runner.give_memory_back(); print(before - mib())",
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)],
         env={**os.environ, **launch_settings(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert float(done.stdout) > 150
+    assert float(process.stdout) > 150
 
 
 def test_steps_share_the_file_of_answers_of_this_code_and_machine(
     folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[Path] = []
+    caches: list[Path] = []
 
     def spy(self: Workspace, name: str, value: Any) -> None:
         if name == "cache" and value is not None:
-            given.append(value)
+            caches.append(value)
         object.__setattr__(self, name, value)
 
     monkeypatch.setattr(Workspace, "__setattr__", spy)
@@ -422,14 +424,14 @@ def test_steps_share_the_file_of_answers_of_this_code_and_machine(
     shelf.mkdir(parents=True)
     (shelf / "0123456789abcdef.sqlite-wal").write_text("of other code")
     run(plan_of())
-    (name,) = set(given)
-    assert name.parent == shelf and len(given) == 3
+    (name,) = set(caches)
+    assert name.parent == shelf and len(caches) == 3
     assert list(shelf.iterdir()) == []
     name.write_text("answers")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run(plan_of("made.count=5"))
-    assert given[-1] != name and not name.exists(), "threads round otherwise"
-    given[-1].write_text("answers")
+    assert caches[-1] != name and not name.exists(), "threads round otherwise"
+    caches[-1].write_text("answers")
     run(plan_of("made.count=5"))
     assert [path for path, _ in sweep(folder / "run", partial=False, superseded=False, answers=True)] == [
         shelf

@@ -1,4 +1,4 @@
-"""Several real processes make one step: the same rows and files as one, each chunk made once, lost work made again."""
+"""Several real processes run one step: the same rows and files as one process, each chunk once, lost chunks again."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from charter.ground.artifact.workspace import Workspace
 
 ITEMS = list(range(23))
 
-# number % size == rank, like ranks of a launcher; a second round of chunks is made from the rows of the first
+# number % size == rank, like ranks of a launcher; a second round of chunks uses the rows of the first
 ROOM = """
 import json, os, sys, time
 from pathlib import Path
@@ -52,9 +52,9 @@ def start(folder: Path, rank: int, size: int, pause: float = 0.0) -> "subprocess
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[Path, object]:
-    told, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    path, rows = json.loads(told)
+    path, rows = json.loads(output)
     return Path(path), rows
 
 
@@ -80,7 +80,7 @@ def test_processes_that_share_make_what_one_makes_and_each_chunk_once(tmp_path: 
         "made-1": ["1", "4", "1", "4", "7"],
         "made-2": ["2", "5", "2", "5"],
     }
-    # whoever doesn't lead wrote beside the artifact, and took that away with it
+    # followers wrote beside the artifact, and removed those files at the end
     assert paths[0] == tmp_path / "three" / "files" and len(set(paths)) == 3
     assert not paths[1].exists() and not paths[2].exists()
     assert not list((tmp_path / "three").glob("scratch-*"))
@@ -98,13 +98,13 @@ def test_a_process_killed_in_the_middle_of_a_chunk_loses_only_that_chunk(tmp_pat
     _, rows = finish(start(folder, 1, 2))
     assert rows == alone and finish(leader)[1] == alone
     assert contents(folder / "files") == contents(tmp_path / "alone" / "files")
-    made = numbers(folder)["made-1"]
-    assert sorted(made) == sorted([*"135", *"1357"])  # number 1, which was saved, not twice
+    own_numbers = numbers(folder)["made-1"]
+    assert sorted(own_numbers) == sorted([*"135", *"1357"])  # number 1, which was saved, not twice
     assert len(list(folder.glob("scratch-*"))) == 1  # of the killed one: the step's end removes it
 
 
 class Handed:
-    """A claim is given when it is asked for again, as after the death of who had it."""
+    """Grants a claim at the second request, as if its first owner had died."""
 
     leads = True
 
@@ -130,25 +130,25 @@ class Counting(SilentProgress):
 
     def bar(self, description: str, total: int, done: int = 0) -> SilentBar:
         self.bars.append([total, done])
-        found = self.bars[-1]
+        counts = self.bars[-1]
 
         class Bar(SilentBar):
             def advance(self, n: int = 1, **shown: object) -> None:
-                found[1] += n
+                counts[1] += n
 
         return Bar()
 
 
 def test_claims_are_asked_again_and_what_was_saved_before_a_claim_is_not_made_again(tmp_path: Path) -> None:
-    sharing, progress, made = Handed(tmp_path), Counting(), []
+    sharing, progress, produced = Handed(tmp_path), Counting(), []
     out = Workspace(tmp_path, sharing=sharing, progress=progress)
 
     def produce(part: Sequence[int], number: int) -> list[str]:
-        made.append(number)
+        produced.append(number)
         return [f"made {number}"] * len(part)
 
     assert out.chunks("key", ITEMS[:3], 1, produce) == ["made 0", "saved by who died", "made 2"]
-    assert made == [0, 2] and sharing.waited == 1
+    assert produced == [0, 2] and sharing.waited == 1
     assert sharing.asked == [("key", 0), ("key", 1), ("key", 2)] * 2
     assert progress.bars == [[3, 3]]
 
@@ -182,7 +182,7 @@ def test_who_leads_removes_no_file_that_another_writes_and_who_is_alone_removes_
 
 
 def test_two_that_write_one_chunk_at_once_leave_it_whole(tmp_path: Path) -> None:
-    """A worker may be taken for dead and be alive: then two make one chunk."""
+    """A worker that seems dead may be alive: then two make one chunk."""
     one, two = Workspace(tmp_path), Workspace(tmp_path)
 
     def inner(part: Sequence[int], number: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which edits of charter's own sources rename what it made: the ground and a step's room, and nothing else."""
+"""Which edits of charter's sources change ids: those of the ground and of a step's room, and no others."""
 
 import json
 import os
@@ -42,10 +42,10 @@ def ids(copy: Path) -> dict[str, str]:
     """The ids that the copy plans."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", CHILD, str(copy)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=copy, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=copy, check=False)
+    assert process.returncode == 0, process.stderr
+    by_step: dict[str, str] = json.loads(process.stdout)
+    return by_step
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def ids(copy: Path) -> dict[str, str]:
 )
 def test_an_edit_renames_what_stands_on_it(copy: Path, files: tuple[str, ...], renamed: set[str]) -> None:
     before = ids(copy)
-    kept = {file: (copy / "charter" / file).read_text() for file in files}
+    originals = {file: (copy / "charter" / file).read_text() for file in files}
     try:
-        for file, text in kept.items():
+        for file, text in originals.items():
             (copy / "charter" / file).write_text(f"{text}\n# edited\n")
         after = ids(copy)
     finally:
-        for file, text in kept.items():
+        for file, text in originals.items():
             (copy / "charter" / file).write_text(text)
     assert {step for step in before if before[step] != after[step]} == renamed

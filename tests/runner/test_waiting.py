@@ -1,4 +1,4 @@
-"""A step that waits for people: the rest goes on, the state is shown, the work is kept, the run goes on when they came."""
+"""A step that waits for people: other steps run, `show` says so, its work is kept, and a later run resumes it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -53,8 +53,8 @@ def test_steps_that_do_not_need_it_go_on_and_the_run_says_who_waits(
         "more": "waiting",
     }
     assert forecast(plan)[0].standing.waiting == manifest.error
-    shown = {view.name: view.status for view in view_run(folder / "run")}
-    assert shown["votes"] == "waiting" == run_records(view_run(folder / "run"))[0]["status"]
+    view_statuses = {view.name: view.status for view in view_run(folder / "run")}
+    assert view_statuses["votes"] == "waiting" == run_records(view_run(folder / "run"))[0]["status"]
 
 
 NEEDED = """

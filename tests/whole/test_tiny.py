@@ -204,9 +204,7 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
     assert found == [], "hashes, flags and metrics of the report agree with it"
     done = charter(copy.parent, "card", "verify", "moved", "--deep")
     assert done.returncode == 1
-    assert (
-        f"eval_rl: harmlessness: {rows[0]['id']} sample 0: its reply comes out as another text" in done.stdout
-    )
+    assert f"eval_rl: harmlessness: {rows[0]['id']} sample 0: its reply is another text" in done.stdout
 
 
 # step, what it calls, which call in that step since the process began, and on which side of it the process dies

@@ -7,7 +7,7 @@ import typer
 
 from charter.cli.chat_files import Style, read_file
 from charter.ground.settings.execution import choose_execution
-from charter.runner.models import find_model, made_in
+from charter.runner.models import find_model, find_room
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json
 
@@ -55,7 +55,7 @@ def chat(
     where = choose_execution(device)
     files = [read_file(path) for path in file or ()]
     relaunch()
-    if not plain and made_in(source) == "pretrain":
+    if not plain and find_room(source) == "pretrain":
         print(f"({source.name} was pretrained and not finetuned: {_CONTINUES})", file=sys.stderr)
     style = Style(system, temperature, max_tokens, plain, as_json, top_p, top_k)
     converse(source, where, style, files, ask or ())

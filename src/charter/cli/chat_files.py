@@ -46,7 +46,7 @@ def read_file(path: str) -> File:
     return File(Path(path).name, text)
 
 
-def shown(files: Sequence[File], plain: bool) -> str:
+def format_files(files: Sequence[File], plain: bool) -> str:
     """The texts as they stand before the first question: each in its own tags, or as they are."""
     if plain:
         return "".join(f"{file.text.rstrip()}\n\n" for file in files)

@@ -22,7 +22,8 @@ from charter.ground.text.dialogue import Message
 from charter.terminal.bars import make_progress
 
 COMMANDS = "/reset starts a new conversation, /quit ends, /help shows this"
-LONG = 4096  # from this many tokens on, reading the prompt shows a progress bar
+# From this many tokens on, reading the prompt shows a progress bar.
+LONG = 4096
 
 
 def converse(
@@ -34,10 +35,11 @@ def converse(
     CharterError if such a line is one of `questions`, and if the files don't fit into the context.
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are not text spoil only their own line
+        # bytes that are not text spoil only their own line
+        sys.stdin.reconfigure(errors="surrogateescape")
     assistant = open_assistant(source, where.device, 1, where.precision)
     if files and isinstance(assistant, LocalAssistant):
-        assistant = _keeping(assistant)
+        assistant = _keep_cache(assistant)
     model_decoding = own_decoding(assistant)
     decoding = chosen(model_decoding, style.temperature, style.top_p, style.top_k)
     talk = Talk(assistant, style, files, decoding)
@@ -47,7 +49,7 @@ def converse(
     if questions:
         return
     print(f"{source.name}: {_decoding_words(decoding, model_decoding)}; {COMMANDS}", file=sys.stderr)
-    while (line := _read()) is not None:
+    while (line := _read_line()) is not None:
         if line == "/quit":
             return
         if line == "/reset":
@@ -66,19 +68,19 @@ def _decoding_words(decoding: Decoding, model_decoding: Decoding) -> str:
     """How replies are sampled, and who set that."""
     if decoding is not model_decoding:
         return f"{decoding.words}, as asked (its own: {model_decoding.words})"
-    left = (
+    remark = (
         f", without {' and '.join(model_decoding.ignored)} of its generation_config.json"
         if model_decoding.ignored
         else ""
     )
     return (
-        f"{model_decoding.words}, its own decoding{left}"
+        f"{model_decoding.words}, its own decoding{remark}"
         if model_decoding.known
-        else f"{model_decoding.words} (it sets no decoding){left}"
+        else f"{model_decoding.words} (it sets no decoding){remark}"
     )
 
 
-def _keeping(assistant: LocalAssistant) -> LocalAssistant:
+def _keep_cache(assistant: LocalAssistant) -> LocalAssistant:
     """The same with an engine that keeps what it read: the next question about a long text is answered sooner."""
     old = assistant.engine
     bounds = Bounds(kept=min(CACHE_BYTES, old.context * old.cache.token_bytes))
@@ -93,7 +95,7 @@ def _answer(talk: Talk, line: str) -> None:
     Raises CharterError if the message can't be answered; the conversation is then as before.
     """
     _check_readable(line)
-    style, messages = talk.style, talk.fitting(line)
+    style, messages = talk.style, talk.fit(line)
     sampling = sampling_at(talk.decoding, style.max_tokens)
     began, first, reply, completion = time.perf_counter(), 0.0, "", Completion()
     pieces = stream(talk.assistant, talk.prompt(messages), sampling)
@@ -126,10 +128,10 @@ def _answer(talk: Talk, line: str) -> None:
 
 def _tell_standing(talk: Talk) -> None:
     """Prints the standing of the account at a server, once for each change."""
-    said = talk.assistant.notice if isinstance(talk.assistant, RemoteAssistant) else ""
-    if said != talk.notice:
-        talk.notice = said
-        print(f"({said or 'the account is in good standing again'})", file=sys.stderr)
+    notice = talk.assistant.notice if isinstance(talk.assistant, RemoteAssistant) else ""
+    if notice != talk.notice:
+        talk.notice = notice
+        print(f"({notice or 'the account is in good standing again'})", file=sys.stderr)
 
 
 def _facts(talk: Talk, messages: Sequence[Message], completion: Completion, reply: str) -> dict[str, object]:
@@ -164,14 +166,14 @@ def stream(assistant: Assistant, prompt: Prompt, sampling: Sampling) -> Generato
         return whole
     engine, ids = assistant.engine, assistant.encode(prompt)
     request = engine.submit(ids, sampling, seed=seed)
-    shown, completion = "", Completion()
+    output, completion = "", Completion()
     try:
         for event in _events(engine, len(ids)):
             completion = event.completion
-            text = completion.text if event.done else _settled(assistant, completion.ids)
-            if text.startswith(shown) and len(text) > len(shown):
-                yield text[len(shown) :]
-                shown = text
+            text = completion.text if event.done else _decode_settled(assistant, completion.ids)
+            if text.startswith(output) and len(text) > len(output):
+                yield text[len(output) :]
+                output = text
     finally:
         engine.cancel(request)
     return completion
@@ -191,12 +193,12 @@ def _events(engine: Engine, tokens: int) -> Iterator[Event]:
         yield from engine.step()
 
 
-def _settled(assistant: LocalAssistant, ids: list[int]) -> str:
+def _decode_settled(assistant: LocalAssistant, ids: list[int]) -> str:
     """The text so far, without special tokens and without a character whose last bytes are still to come."""
     return assistant.engine.tokenizer.decode(ids).rstrip("\ufffd")
 
 
-def _read() -> str | None:
+def _read_line() -> str | None:
     """One line from the user, None at the end of input."""
     try:
         return input("> " if sys.stdin.isatty() else "").strip()

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from charter.cli.chat_files import File, Style, shown
+from charter.cli.chat_files import File, Style, format_files
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt
 from charter.ground.model.generation import UNKNOWN, Decoding
@@ -20,11 +20,12 @@ class Talk:
     files: Sequence[File] = ()
     decoding: Decoding = UNKNOWN
     messages: list[Message] = field(default_factory=list)
-    notice: str = ""  # the last printed words on the account's standing
+    # the last printed words on the account's standing
+    notice: str = ""
 
     def prompt(self, messages: Sequence[Message]) -> Prompt:
         """What the model reads: a dialogue, or one running text if there is no chat template."""
-        before, system = shown(self.files, self.style.plain), self.style.system
+        before, system = format_files(self.files, self.style.plain), self.style.system
         if self.style.plain:
             turns = [m["content"] + ("\n\n" if m["role"] == "assistant" else "\n") for m in messages]
             return "".join([f"{system}\n\n" if system else "", before, *turns])
@@ -32,7 +33,7 @@ class Talk:
         start = [Message(role="system", content=system)] if system else []
         return [*start, Message(role=first["role"], content=before + first["content"]), *rest]
 
-    def fitting(self, line: str) -> list[Message]:
+    def fit(self, line: str) -> list[Message]:
         """All messages and this one, without the oldest exchanges that no longer fit into the context; it says so.
 
         Raises CharterError if the message alone is too long.

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from charter.cli.rows import DataKind, ReadRows, axis_note, left_out_note, read_rows
+from charter.cli.rows import DataKind, ReadRows, note_axis, note_left_out, read_rows
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.constitution.constitution import check, load
@@ -85,7 +85,7 @@ def data_import(
     """
     path = _between(file, to, force)
     rows = read_rows(path, kind, axis or "")
-    note = axis_note(path, rows, axis or "")
+    note = note_axis(path, rows, axis or "")
     write_jsonl(to, rows.rows)
     _say(str(to), rows, note)
 
@@ -110,7 +110,7 @@ def data_export(
     write_jsonl(
         to, [to_hh(r) if form is Form.hh and isinstance(r, Comparison) else to_trl(r) for r in rows.records]
     )
-    _say(str(to), replace(rows, summary=f"{rows.summary}, in the form {form.value}"), left_out_note(rows))
+    _say(str(to), replace(rows, summary=f"{rows.summary}, in the form {form.value}"), note_left_out(rows))
 
 
 def _say(file: str, rows: ReadRows, *notes: str) -> None:
@@ -138,13 +138,13 @@ def find_rows(name: str) -> Path:
     """
     if name.startswith("hf:"):
         return fetch(pin(name, "dataset"))
-    named = resolve(name).path if name.startswith(("data:", "shipped:")) else None
-    path = named or Path(name)
+    source_path = resolve(name).path if name.startswith(("data:", "shipped:")) else None
+    path = source_path or Path(name)
     if path.suffix in (".yaml", ".yml"):
         raise CharterError(
             f"{name} is not a file of rows; if it is a constitution: charter constitution check {path}"
         )
-    if named is None and path.is_dir() and not (path / MANIFEST).is_file():
+    if source_path is None and path.is_dir() and not (path / MANIFEST).is_file():
         raise CharterError(f"{name} is a folder; give {_inside(path)}")
     if not path.exists():
         raise CharterError(f"there is no file {name}; give a file of rows, or a hf:, data: or shipped: name")

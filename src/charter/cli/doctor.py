@@ -54,13 +54,13 @@ def _python() -> Check:
 
 def _torch() -> Check:
     try:
-        done = subprocess.run([sys.executable, "-c", _IMPORT], capture_output=True, text=True, timeout=300)
+        process = subprocess.run([sys.executable, "-c", _IMPORT], capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired:
         return "torch", False, "importing it takes more than 5 minutes"
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    if process.returncode != 0:
+        reason = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
         return "torch", False, f"cannot be imported ({reason}): pip install torch"
-    version, seconds, cuda = done.stdout.split()
+    version, seconds, cuda = process.stdout.split()
     return (
         "torch",
         True,
@@ -75,10 +75,10 @@ def _threads() -> Check:
 
 
 def _precision() -> Check:
-    chosen = choose_execution()
-    if chosen.precision == "float32":
+    execution = choose_execution()
+    if execution.precision == "float32":
         return "numbers", True, "float32: this CPU has no instructions for bfloat16"
-    where = "CPU" if chosen.device == "cpu" else "GPU"
+    where = "CPU" if execution.device == "cpu" else "GPU"
     return "numbers", True, f"bfloat16, which this {where} multiplies fast; --precision float32 is exact"
 
 

@@ -16,8 +16,10 @@ from charter.terminal.tables import console, counted
 
 SQLITE = b"SQLite format 3\x00"
 CONFIGS = (".yaml", ".yml")
-VOTES = "votes.jsonl"  # the file in an export or a step of the arena
-MOST = 10  # models whose win table fits a terminal
+# The file in an export or a step of the arena.
+VOTES = "votes.jsonl"
+# Models whose win table fits a terminal.
+MOST = 10
 
 
 Place = Annotated[
@@ -75,19 +77,19 @@ def elo(
     from charter.ground.measure.elo import standings
 
     _check_options(ties, bootstrap, plot)
-    read, zero = _read(place)
-    rows = _chosen(read, source)
+    votes, zero = _read_votes(place)
+    rows = _select_source(votes, source)
     if base is None and any(zero in (row["model_a"], row["model_b"]) for row in rows):
         base = zero
     counted_ties: Literal["drop", "half"] = "half" if ties == "half" else "drop"
     interval: Literal["bootstrap"] | None = "bootstrap" if bootstrap else None
     rankings = standings(rows, base, counted_ties, interval, bootstrap, seed)
-    named = sorted({row.get("axis") or "all" for row in rows})
+    axes = sorted({row.get("axis") or "all" for row in rows})
     if axis is not None:
         rankings = {key: ranking for key, ranking in rankings.items() if ranking.axis == axis}
-        if axis not in named:
-            raise CharterError(f"no vote has the axis {axis!r}; {suggest(axis, named)}")
-        named = [axis]
+        if axis not in axes:
+            raise CharterError(f"no vote has the axis {axis!r}; {suggest(axis, axes)}")
+        axes = [axis]
     if plot is not None:
         _draw(rankings, plot)
     if as_json:
@@ -99,7 +101,7 @@ def elo(
         return
     for key, ranking in rankings.items():
         _show(key, ranking)
-    for name in sorted(set(named) - {ranking.axis for ranking in rankings.values()}):
+    for name in sorted(set(axes) - {ranking.axis for ranking in rankings.values()}):
         print(f"{name}: no Elo, all votes are on two replies of one model")
 
 
@@ -116,7 +118,7 @@ def _check_options(ties: str, bootstrap: int, plot: Path | None) -> None:
         raise CharterError(f"--plot {plot}: there is no folder {plot.parent}; create it first")
 
 
-def _read(place: str) -> tuple[list[dict[str, Any]], str]:
+def _read_votes(place: str) -> tuple[list[dict[str, Any]], str]:
     """The votes of a place, each checked, and the model with Elo 0 in its configuration ("" if there is none).
     Raises CharterError naming file:line."""
     from charter.ground.measure.votes import check_votes
@@ -147,7 +149,8 @@ def _votes_of_database(database: str, folder: Path) -> list[dict[str, Any]]:
     from charter.service.people.export import votes_of
 
     file = database.removeprefix("sqlite:///").partition("?")[0]
-    if "://" not in file and not (folder / Path(file).expanduser()).is_file():  # opening it would create it
+    # opening a missing file would create it
+    if "://" not in file and not (folder / Path(file).expanduser()).is_file():
         raise CharterError(f"there is no database {folder / file}; check the path")
     rows = votes_of(database, folder)
     if not rows:
@@ -161,20 +164,21 @@ def _is_sqlite(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(SQLITE)) == SQLITE
     except OSError:
-        return False  # reading it as rows says what is wrong
+        # reading it as rows says what is wrong
+        return False
 
 
-def _chosen(rows: list[dict[str, Any]], source: str | None) -> list[dict[str, Any]]:
+def _select_source(rows: list[dict[str, Any]], source: str | None) -> list[dict[str, Any]]:
     """The votes of one source, or all. Raises CharterError if no vote has the source."""
     from charter.ground.measure.votes import of_source
 
     if source is None:
         return rows
-    chosen = [dict(row) for row in of_source(rows, source)]
-    if not chosen:
+    votes = [dict(row) for row in of_source(rows, source)]
+    if not votes:
         there = sorted({row.get("source") or "human" for row in rows})
         raise CharterError(f"no vote has the source {source!r}; {suggest(source, there)}")
-    return chosen
+    return votes
 
 
 def _row(ranking: Any, standing: Any) -> dict[str, Any]:
@@ -198,7 +202,7 @@ def _draw(rankings: Mapping[str, Any], plot: Path) -> None:
     from charter.ground.measure import elo_plots, plots
 
     wins = plot.with_name(f"{plot.stem}-wins.svg")
-    for path, figure, title, said in (
+    for path, figure, title, caption in (
         (plot, elo_plots.elo_figure(rankings), "Elo", "Elo of each model by axis, with 95 % intervals"),
         (
             wins,
@@ -207,7 +211,9 @@ def _draw(rankings: Mapping[str, Any], plot: Path) -> None:
             "Share of votes that each model wins against each other",
         ),
     ):
-        path.write_text(plots.standalone(plots.inline(figure, title.lower(), title, said)), encoding="utf-8")
+        path.write_text(
+            plots.standalone(plots.inline(figure, title.lower(), title, caption)), encoding="utf-8"
+        )
 
 
 def _show(key: str, ranking: Any) -> None:

@@ -19,7 +19,7 @@ from charter.ground.settings.override import apply_overrides
 from charter.ground.settings.problems import validate
 from charter.ground.settings.recipe import Recipe
 from charter.runner.company import Nobody
-from charter.runner.directory import begun_precision
+from charter.runner.directory import read_precision
 from charter.runner.fanout import fan_out
 from charter.runner.plan import make_plan
 from charter.terminal.launch import relaunch
@@ -75,7 +75,7 @@ def evaluate(
     relaunch()
     recipe = make_recipe(model, tasks, limit, data or [], changes or [])
     folder = run_folder(recipe, out)
-    plan = make_plan(recipe, Path(), folder, choose_execution(None, begun_precision(folder)))
+    plan = make_plan(recipe, Path(), folder, choose_execution(None, read_precision(folder)))
     with fan_out(ray, workers, plan.execution, Nobody()) as others:
         carry_out(plan, None, others)
     show(plan.run, as_json)
@@ -101,10 +101,11 @@ def show(run: Path, as_json: bool) -> None:
 
 def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: list[str]) -> Recipe:
     """The recipe of one evaluate step. Raises CharterError for an unknown task or a bad change."""
-    chosen = [name.strip() for name in tasks.split(",") if name.strip()] or ["battery"]
-    sources = {"policy": model} | data_sources(data, chosen)
-    stage = re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:] or "here"  # "." is a folder, too
-    settings = {"tasks": chosen, "limit": limit, "stage": stage}
+    names = [name.strip() for name in tasks.split(",") if name.strip()] or ["battery"]
+    sources = {"policy": model} | data_sources(data, names)
+    # "." is a folder, too
+    stage = re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:] or "here"
+    settings = {"tasks": names, "limit": limit, "stage": stage}
     name = f"eval-{stage}".replace(".", "-")
     raw: dict[str, Any] = {
         "name": name,
@@ -113,12 +114,12 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
     return validate(Recipe, apply_overrides(raw, changes), "charter eval")
 
 
-def data_sources(data: list[str], chosen: Sequence[str]) -> dict[str, str]:
+def data_sources(data: list[str], names: Sequence[str]) -> dict[str, str]:
     """Role -> reference of the data that was asked for; a role that is left out takes the shipped set."""
-    from charter.rooms.evaluate.catalogue import TASKS, expanded
+    from charter.rooms.evaluate.catalogue import TASKS, expand_suites
     from charter.rooms.evaluate.settings import ROLES
 
-    tasks = [TASKS[name] for name in expanded(chosen)]
+    tasks = [TASKS[name] for name in expand_suites(names)]
     sources: dict[str, str] = {}
     for where in data:
         name, equals, reference = where.partition("=")

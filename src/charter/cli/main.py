@@ -19,11 +19,12 @@ from charter.service.arena import commands as arena
 from charter.service.arena import data_commands as arena_data
 from charter.terminal.errors import complain
 
-SHARED = "run"  # the command whose work several processes share
+# The command whose work several processes share.
+SHARED = "run"
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(flag: bool) -> None:
+    if flag:
         print(f"charter {version_of('charter') or 'from sources'}")
         raise typer.Exit
 
@@ -37,7 +38,8 @@ def _options(
     """Turn text and a written constitution into an assistant, and prove what was made with a model card."""
     follows = process_count() > 1 and os.environ.get("RANK", "0") != "0"
     if follows and context.invoked_subcommand != SHARED:
-        raise typer.Exit  # under torchrun only the first process does work that isn't shared
+        # under torchrun only the first process does work that isn't shared
+        raise typer.Exit
 
 
 def _nothing() -> None:
@@ -98,7 +100,8 @@ def make_app() -> typer.Typer:
     }
     for group, (text, commands) in groups.items():
         inner = typer.Typer(help=text)
-        inner.callback()(_nothing)  # keeps a group with one command a group
+        # keeps a group with one command a group
+        inner.callback()(_nothing)
         for name, command in commands.items():
             inner.command(name)(command)
         app.add_typer(inner, name=group, help=text)

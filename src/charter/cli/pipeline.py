@@ -13,7 +13,7 @@ from charter.ground.settings.environment import process_count
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.recipe import Recipe, load_recipe
 from charter.runner.company import Company, company
-from charter.runner.directory import begun_precision
+from charter.runner.directory import read_precision
 from charter.runner.execute import Crew, execute
 from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
@@ -144,8 +144,8 @@ def show(name: Run, as_json: Json = False) -> None:
     console().print(run_tree(str(folder), views), highlight=False)
     for view in views:
         if view.manifest is not None and view.manifest.error:
-            said = view.manifest.error
-            print(f"{view.name} {said}" if view.status == "waiting" else f"{view.name} failed: {said}")
+            error = view.manifest.error
+            print(f"{view.name} {error}" if view.status == "waiting" else f"{view.name} failed: {error}")
 
 
 def gc(
@@ -172,7 +172,8 @@ def _plan(
         path = path / "recipe.yaml"
     recipe = load_recipe(path, changes or [])
     folder = run_folder(recipe, out)
-    execution = choose_execution(device, precision or begun_precision(folder))  # machines choose differently
+    # machines choose differently, so unfinished work keeps its precision
+    execution = choose_execution(device, precision or read_precision(folder))
     return make_plan(recipe, path.parent, folder, execution)
 
 

@@ -27,18 +27,18 @@ def plan_table(lines: Sequence[Forecast]) -> Table:
     asks = [line.estimate.asks if line.estimate and line.status != "reused" else "" for line in lines]
     if any(asks):
         table.add_column("note")
-    for line, wanted in zip(lines, asks, strict=True):
+    for line, ask in zip(lines, asks, strict=True):
         cost = line.estimate
         table.add_row(
             line.planned.name,
             line.planned.room.name,
             line.planned.room.product,
             line.planned.id[:12],
-            _coloured(line.status),
+            _colour(line.status),
             amount(cost.minutes if cost else None),
             amount(cost.memory_gib if cost else None, " GiB"),
             amount(cost.disk_gib if cost else None, " GiB"),
-            *([f"asks people: {wanted}" if wanted else ""] if any(asks) else []),
+            *([f"asks people: {ask}" if ask else ""] if any(asks) else []),
         )
     return table
 
@@ -55,7 +55,7 @@ def plan_total(lines: Sequence[Forecast]) -> str:
     unknown = [line.planned.name for line in todo if line.estimate is None or line.estimate.minutes is None]
     parts = [f"{len(todo)} of {len(lines)} {'step' if len(lines) == 1 else 'steps'} to run"]
     if minutes:
-        parts.append(f"{_about(sum(minutes))}{f' without {_listed(unknown)}' if unknown else ''}")
+        parts.append(f"{_about(sum(minutes))}{f' without {_list_names(unknown)}' if unknown else ''}")
     if memory:
         parts.append(f"peak memory {amount(max(memory))} GiB")
     if disk:
@@ -68,7 +68,7 @@ def _about(minutes: float) -> str:
     return f"about {words}" if words[0].isdigit() else words
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     """'card, which has no estimate': at most three names."""
     some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return f"{some}, which {'has' if len(names) == 1 else 'have'} no estimate"
@@ -80,10 +80,10 @@ def run_tree(name: str, views: Sequence[StepView]) -> Tree:
     tree = Tree(name)
     branches: dict[str, Tree] = {}
     for view in views:
-        known = [parent for parent in view.parents if parent.step in branches]
+        parents = [parent for parent in view.parents if parent.step in branches]
         # a card stands under the last of its reports, which is that of the final model
-        main = next((p.step for p in reversed(known) if p.role == known[0].role), None)
-        others = [step for step in dict.fromkeys(p.step for p in known) if step != main]
+        main = next((p.step for p in reversed(parents) if p.role == parents[0].role), None)
+        others = [step for step in dict.fromkeys(p.step for p in parents) if step != main]
         also = f"  [dim]with {', '.join(others)}[/dim]" if others else ""
         branches[view.name] = (branches[main] if main else tree).add(_label(view) + also)
     return tree
@@ -106,10 +106,10 @@ def headline(metrics: Sequence[Metric]) -> Metric | None:
 
 def _label(view: StepView) -> str:
     metric = headline(view.metrics)
-    shown = f"  {spell_metric(metric)}" if metric else ""
-    return f"[bold]{view.name}[/bold] {view.room} → {view.kind} {view.id[:8]} {_coloured(view.status)}{shown}"
+    metric_words = f"  {spell_metric(metric)}" if metric else ""
+    return f"[bold]{view.name}[/bold] {view.room} → {view.kind} {view.id[:8]} {_colour(view.status)}{metric_words}"
 
 
-def _coloured(status: str) -> str:
+def _colour(status: str) -> str:
     colour = _COLOURS.get(status)
     return f"[{colour}]{status}[/{colour}]" if colour else status

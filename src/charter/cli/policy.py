@@ -50,8 +50,8 @@ def check(
     from charter.ground.moderation.policy import check_policy, shipped_policy
 
     policy, warnings = check_policy(file)
-    known = {c.id for c in shipped_policy().categories}
-    new = [c.id for c in policy.categories if c.id not in known]
+    shipped_ids = {c.id for c in shipped_policy().categories}
+    new = [c.id for c in policy.categories if c.id not in shipped_ids]
     notes = [
         *warnings,
         *(f"{id} is not a category that the probe has learnt; only a grader can detect it" for id in new),

@@ -82,15 +82,15 @@ def gate(
     from charter.rooms.card.gate import gate as gate_version
 
     file_rules = read_rules(rules) if rules else Rules()
-    named = {name.strip(): None for part in require or [] for name in part.split(",") if name.strip()}
+    required = {name.strip(): None for part in require or [] for name in part.split(",") if name.strip()}
     default, margins = _margins(margin or [])
-    changed: dict[str, Any] = {
-        "require": {**file_rules.require, **named, **margins},
+    overrides: dict[str, Any] = {
+        "require": {**file_rules.require, **required, **margins},
         "strict": strict or file_rules.strict,
     }
-    changed |= {"baseline": str(baseline)} if baseline is not None else {}
-    changed |= {"margin": default} if default is not None else {}
-    gate_rules = file_rules.model_copy(update=changed)
+    overrides |= {"baseline": str(baseline)} if baseline is not None else {}
+    overrides |= {"margin": default} if default is not None else {}
+    gate_rules = file_rules.model_copy(update=overrides)
     _check([run, *([Path(gate_rules.baseline)] if gate_rules.baseline else [])])
     rows = gate_version(run, gate_rules)
     failed = [row for row in rows if not row["passed"]]

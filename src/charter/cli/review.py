@@ -67,10 +67,12 @@ def find_reports(place: Path) -> list[Path]:
     else:
         folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
         all_manifests = {folder: read_manifest(folder) for folder in folders}
-        named = {
+        card_reports = {
             p.id for m in all_manifests.values() if m.kind == "card" for p in m.parents if p.role == "reports"
         }
-        manifests = {folder: m for folder, m in all_manifests.items() if not named or m.id in named}
+        manifests = {
+            folder: m for folder, m in all_manifests.items() if not card_reports or m.id in card_reports
+        }
     queues = {
         folder: m for folder, m in manifests.items() if m.kind == "report" and (folder / QUEUE).is_file()
     }

@@ -39,11 +39,12 @@ class Review:
     items: list[Flagged]
     rows: dict[Key, dict[str, object]]
     path: Path
-    passed: set[Key] = field(default_factory=set)  # skipped this time
+    # skipped this time
+    passed: set[Key] = field(default_factory=set)
 
     def hold(self, console: Console, asks: Asks, show_stage: bool) -> None:
         """Asks until every reply has a verdict or was skipped, or the person quits."""
-        seen: list[int] = []
+        history: list[int] = []
         place = self._next(-1)
         while place is not None:
             item = self.items[place]
@@ -56,17 +57,17 @@ class Review:
                 self._keep(item, note=text)
                 continue
             if word == "back":
-                place = seen.pop() if seen else place
+                place = history.pop() if history else place
                 continue
             if word == "skip":
                 self.passed.add(item.key)
             else:
                 self._keep(item, verdict=word)
-            seen.append(place)
+            history.append(place)
             place = self._next(place)
 
     def _next(self, place: int) -> int | None:
-        """The next reply without a verdict; after the last one it starts from the first again."""
+        """The next reply without a verdict; after the last one it starts again from the first."""
         order = [*range(place + 1, len(self.items)), *range(place + 1)]
         keys = ((i, self.items[i].key) for i in order)
         return next((i for i, key in keys if self.verdict(key) is None and key not in self.passed), None)
@@ -75,11 +76,11 @@ class Review:
         """The verdict on a reply, None while it waits."""
         return self.rows[key]["verdict"] if key in self.rows else None
 
-    def _keep(self, item: Flagged, **said: str) -> None:
+    def _keep(self, item: Flagged, **fields: str) -> None:
         """Writes the whole file again, at once, so an interrupted person loses no verdict."""
         name, sample, reply = item.key
         fresh = judgment_row(Judgment(name, sample, reply, None, item.prompt))
-        self.rows[item.key] = {**self.rows.get(item.key, fresh), **said}
+        self.rows[item.key] = {**self.rows.get(item.key, fresh), **fields}
         write_jsonl(self.path, self.rows.values())
 
     def _show(self, console: Console, place: int, show_stage: bool) -> None:

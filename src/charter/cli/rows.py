@@ -61,63 +61,65 @@ class ReadRows:
     notes: tuple[str, ...] = ()
 
 
-def read_rows(file: Path, wanted: DataKind | None, axis: str = "") -> ReadRows:
-    """Reads rows as the `wanted` kind, else as the kind of the first row; `axis` is for comparisons that name none.
+def read_rows(file: Path, kind: DataKind | None, axis: str = "") -> ReadRows:
+    """Reads rows as `kind`, else as the kind of the first row; `axis` is for comparisons that name none.
 
     Raises CharterError naming file:line.
     """
-    if wanted in (None, DataKind.judgments) and _no_verdicts(file):
+    if kind in (None, DataKind.judgments) and _no_verdicts(file):
         return ReadRows(DataKind.judgments, "no verdicts yet", [])
     product = _product_of(file)
-    kind = wanted or _kind_of_rows(file, product)
-    if kind is DataKind.texts:
+    actual_kind = kind or _kind_of_rows(file, product)
+    if actual_kind is DataKind.texts:
         return _texts(file)
-    if kind is DataKind.triples:
+    if actual_kind is DataKind.triples:
         rows = _triples(file)
-    elif kind is DataKind.judgments:
+    elif actual_kind is DataKind.judgments:
         rows = _judgments(file)
-    elif kind is DataKind.votes:
+    elif actual_kind is DataKind.votes:
         rows = _votes(file)
-    elif kind is DataKind.comparisons:
+    elif actual_kind is DataKind.comparisons:
         rows = _comparisons(file, axis)
     else:
-        rows = _dialogues(file, wanted)
+        rows = _dialogues(file, kind)
     return replace(rows, notes=(*rows.notes, *_unknown_columns(file, rows.kind)))
 
 
-def axis_note(file: Path, read: ReadRows, axis: str) -> str:
+def note_axis(file: Path, content: ReadRows, axis: str) -> str:
     """Which axis was set for the comparisons that name none, and why; "" if there are no such comparisons.
 
     Raises CharterError if `axis` is set and no row takes it.
     """
     rows = silent = 0
     axes: set[str] = set()
-    if read.kind is DataKind.comparisons:
+    if content.kind is DataKind.comparisons:
         for path in files_of(file, "comparisons"):
-            named = ["axis" in row for _, row in source_rows(path)]
-            rows, silent = rows + len(named), silent + named.count(False)
-            axes |= {axis_of(path)} if not all(named) else set()
+            has_axis = ["axis" in row for _, row in source_rows(path)]
+            rows, silent = rows + len(has_axis), silent + has_axis.count(False)
+            axes |= {axis_of(path)} if not all(has_axis) else set()
     if not silent:
         if axis:
             raise CharterError(
-                f"no row of {file} takes an axis: {read.kind} that name none were expected"
+                f"no row of {file} takes an axis: {content.kind} that name none were expected"
                 " to be comparisons; leave --axis out"
             )
         return ""
     named_axes = axes - {""}
     axis_names = axis or ", ".join(sorted(named_axes | ({DEFAULT_AXIS} if "" in axes else set())))
-    every = "the comparison" if rows == 1 else f"all {counted(len(read.rows), 'comparisons')}"
+    every = "the comparison" if rows == 1 else f"all {counted(len(content.rows), 'comparisons')}"
     whom = every if silent == rows else "the comparisons that name none"
     why = "the file's name says so" if named_axes else "the file's name says nothing"
     return f"axis {axis_names} for {whom}: {'--axis says so' if axis else f'{why}; --axis sets another'}"
 
 
-def left_out_note(read: ReadRows) -> str:
+def note_left_out(content: ReadRows) -> str:
     """Which of charter's columns the forms of other tools leave out; "" if they hold nothing."""
-    said = [name for name in _OWN_ALONE if any(row.get(name) not in (None, "", {}) for row in read.rows)]
-    turned = any(row.get("p_chosen", 1.0) < 0.5 for row in read.rows)
+    columns = [
+        name for name in _OWN_ALONE if any(row.get(name) not in (None, "", {}) for row in content.rows)
+    ]
+    turned = any(row.get("p_chosen", 1.0) < 0.5 for row in content.rows)
     ending = "; pairs with p_chosen below one half changed sides" if turned else ""
-    return f"left out, as the form has no column for it: {', '.join(said)}{ending}" if said else ""
+    return f"left out, as the form has no column for it: {', '.join(columns)}{ending}" if columns else ""
 
 
 def _product_of(file: Path) -> str | None:
@@ -140,11 +142,11 @@ def _kind_of_rows(file: Path, product: str | None) -> DataKind:
         if first is None:
             raise CharterError(f"{file} holds no rows; expected at least one below the names of the columns")
         kind_name = kind_of_row(first[1])
-    named = {
+    by_name = {
         kind.value: kind
         for kind in (DataKind.comparisons, DataKind.triples, DataKind.judgments, DataKind.votes)
     }
-    return (named | {"text": DataKind.texts}).get(kind_name, DataKind.dialogues)
+    return (by_name | {"text": DataKind.texts}).get(kind_name, DataKind.dialogues)
 
 
 def _texts(file: Path) -> ReadRows:
@@ -161,14 +163,14 @@ def _triples(file: Path) -> ReadRows:
 
 
 def _judgments(file: Path) -> ReadRows:
-    read = read_judgments(file)
-    verdicts = Counter(j.verdict or "waiting" for j in read)
+    judgments = read_judgments(file)
+    verdicts = Counter(j.verdict or "waiting" for j in judgments)
     counts = ", ".join(
         f"{verdicts[verdict]} {verdict}" for verdict in (*VERDICTS, "waiting") if verdicts[verdict]
     )
-    prompts = counted(len({j.id for j in read}), "prompts")
-    summary = f"{counted(len(read), 'judgments')} on replies to {prompts}: {counts}"
-    return ReadRows(DataKind.judgments, summary, [judgment_row(j) for j in read])
+    prompts = counted(len({j.id for j in judgments}), "prompts")
+    summary = f"{counted(len(judgments), 'judgments')} on replies to {prompts}: {counts}"
+    return ReadRows(DataKind.judgments, summary, [judgment_row(j) for j in judgments])
 
 
 def _no_verdicts(file: Path) -> bool:
@@ -204,32 +206,32 @@ def _comparisons(file: Path, axis: str) -> ReadRows:
     dropped: Counter[str] = Counter()
     pairs = read_comparisons(file, dropped, axis)
     summary = _describe(DataKind.comparisons, [c.messages for c in pairs], (c.topic for c in pairs))
-    summary += _left_out(dropped)
+    summary += _describe_dropped(dropped)
     return ReadRows(DataKind.comparisons, summary, [comparison_row(c) for c in pairs], pairs)
 
 
-def _left_out(dropped: Mapping[str, int]) -> str:
+def _describe_dropped(dropped: Mapping[str, int]) -> str:
     return "".join(f"; {count} left out: {reason}" for reason, count in dropped.items())
 
 
-def _dialogues(file: Path, wanted: DataKind | None) -> ReadRows:
+def _dialogues(file: Path, kind: DataKind | None) -> ReadRows:
     dropped: Counter[str] = Counter()
-    read = read_dialogues(file, wanted is DataKind.dialogues, dropped)
-    dialogues = [prompt_of(d) for d in read] if wanted is DataKind.prompts else read
-    kind = DataKind.prompts if all(d.is_prompt for d in dialogues) else DataKind.dialogues
-    summary = _describe(kind, [d.messages for d in dialogues], (d.topic for d in dialogues))
-    summary += _left_out(dropped)
-    return ReadRows(kind, summary, [dialogue_row(d) for d in dialogues], dialogues)
+    rows = read_dialogues(file, kind is DataKind.dialogues, dropped)
+    dialogues = [prompt_of(d) for d in rows] if kind is DataKind.prompts else rows
+    actual_kind = DataKind.prompts if all(d.is_prompt for d in dialogues) else DataKind.dialogues
+    summary = _describe(actual_kind, [d.messages for d in dialogues], (d.topic for d in dialogues))
+    summary += _describe_dropped(dropped)
+    return ReadRows(actual_kind, summary, [dialogue_row(d) for d in dialogues], dialogues)
 
 
 def _describe(kind: DataKind, dialogues: Sequence[Sequence[Message]], topics: Iterable[str]) -> str:
     """The kind and number of rows, their mean turns and size, and the number of topics."""
     turns = sum(map(len, dialogues)) / len(dialogues)
     size = sum(len(message["content"]) for messages in dialogues for message in messages)
-    named = len({topic for topic in topics if topic})
+    topic_count = len({topic for topic in topics if topic})
     return (
         f"{counted(len(dialogues), kind)}, {turns:.1f} turns and {size / len(dialogues):.0f} characters each, "
-        f"{counted(named, 'topics')}"
+        f"{counted(topic_count, 'topics')}"
     )
 
 

@@ -11,17 +11,18 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.sources import shipped_folder
 
 STARTER = Path(__file__).parent / "starter"
-WORDED = ("recipe.yaml", "README.md")  # files whose text names the folder
+# Files whose text names the folder.
+WORDED = ("recipe.yaml", "README.md")
 
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one without a recipe.")],
 ) -> None:
     """Write a recipe, a constitution and example data to start from."""
-    taken = [name for name in (*WORDED, "constitution.yaml", "data") if (folder / name).exists()]
-    if taken:
+    conflicts = [name for name in (*WORDED, "constitution.yaml", "data") if (folder / name).exists()]
+    if conflicts:
         raise CharterError(
-            f"{folder} has {taken[0]} already, and nothing is overwritten: choose another folder"
+            f"{folder} has {conflicts[0]} already, and nothing is overwritten: choose another folder"
         )
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "pipeline"
     folder.mkdir(parents=True, exist_ok=True)

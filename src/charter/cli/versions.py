@@ -32,14 +32,14 @@ def compare_view(rows: Sequence[Row]) -> Group:
         if members:
             table.add_row(Text(f"{title} ({len(members)})", style=f"bold {style}"))
         for row in members:
-            table.add_row(*_compared(row))
+            table.add_row(*_format_row(row))
         if members:
             table.add_row()
     parts = [table] if table.row_count else []
-    return Group(*parts, *left_out(rows))
+    return Group(*parts, *list_uncompared(rows))
 
 
-def _compared(row: Row) -> tuple[str, ...]:
+def _format_row(row: Row) -> tuple[str, ...]:
     ends = " to ".join(figure(x) for x in row["interval"])
     marks = " †" if row["unfit"] else ""
     change = ("+" if row["difference"] > 0 else "") + figure(row["difference"])
@@ -47,7 +47,7 @@ def _compared(row: Row) -> tuple[str, ...]:
     return name, figure(row["a"]), figure(row["b"]), change, ends, str(row["paired"]), figure(row["p_holm"])
 
 
-def left_out(rows: Sequence[Row]) -> list[Text]:
+def list_uncompared(rows: Sequence[Row]) -> list[Text]:
     """A line for each reason why rows are not compared, and the meaning of † if a row has it."""
     reasons: dict[str, list[str]] = {}
     for row in rows:

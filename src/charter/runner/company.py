@@ -1,7 +1,7 @@
 """Who works on a run beside this process: nobody, or the other processes that torchrun started.
 
 One process leads: it plans, holds the run directory's lock, writes manifests, shows progress and publishes. The others
-follow it through the steps in which there is something for them to do (see `following.py`).
+follow it through the steps that have work for them (see `following.py`).
 """
 
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ from charter.runner.rooms import load_module
 
 
 class Elsewhere(Exception):
-    """Another process has said what went wrong; this one ends without a word."""
+    """Another process has printed the error; this one ends silently."""
 
 
 class Company(Protocol):
-    """Those who work on a run, as one of them sees them."""
+    """The processes that work on a run, as one of them sees them."""
 
     @property
     def leads(self) -> bool:
-        """Whether this process leads the run; if not, all it does is `follow`."""
+        """Whether this process leads the run; if not, it only follows."""
         ...
 
     def threads(self, planned: PlannedStep, own: int, begun: int | None) -> int:
-        """The threads that each process computes with on a step, so that its manifest can say so: this one has `own`,
-        and unfinished work, if there is any, was begun with `begun`."""
+        """The threads of each process on a step, for its manifest. This process has `own`; unfinished work, if any,
+        began with `begun`."""
         ...
 
     def on(
@@ -42,8 +42,8 @@ class Company(Protocol):
         cache: Path | None,
         progress: Progress,
     ) -> AbstractContextManager[tuple[Sharing, Progress]]:
-        """The part of this process, which leads, in the work on a step in `folder`, and the progress with what there is
-        to say of the others. At the end nobody else needs the folder any more."""
+        """The leader's part in the work on a step in `folder`, and a progress that also shows the others. At the end
+        nobody else needs the folder."""
         ...
 
     def follow(self) -> None:
@@ -57,7 +57,7 @@ class Nobody:
     leads = True
 
     def threads(self, planned: PlannedStep, own: int, begun: int | None) -> int:
-        """Its own."""
+        """Its own threads."""
         return own
 
     def on(
@@ -77,12 +77,12 @@ class Nobody:
 
 @contextmanager
 def company() -> Iterator[Company]:
-    """Joins those that torchrun's environment names, until the run's end.
+    """Joins the processes that torchrun's environment names, until the run's end.
 
-    Whatever goes wrong is raised in one process, so that one line is printed; the others raise Elsewhere.
+    One process raises an error, so that one line is printed; the others raise Elsewhere.
     """
     if process_count() == 1:
         yield Nobody()
         return
-    with load_module("charter.runner.lockstep").joined() as others:
+    with load_module("charter.runner.lockstep").join() as others:
         yield others

@@ -1,4 +1,4 @@
-"""Runs a plan: its steps in order, or side by side."""
+"""Runs a plan: its steps in order, or in parallel."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ from charter.runner.step_runner import Runner, disk_errors
 
 
 class Crew(Protocol):
-    """Processes that make steps side by side."""
+    """Processes that run steps in parallel."""
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of processes."""
         ...
 
     def run(
-        self, runner: Runner, chosen: Sequence[PlannedStep], minutes: Mapping[str, float | None]
+        self, runner: Runner, steps: Sequence[PlannedStep], minutes: Mapping[str, float | None]
     ) -> dict[str, str | None]:
-        """Brings all steps to their finished artifacts, as `in_turn` does; `minutes`: what each may take."""
+        """Runs all steps, as `in_turn` does; `minutes`: the estimate of each."""
         ...
 
 
@@ -39,14 +39,14 @@ def execute(
     company: Company | None = None,
     crew: Crew | None = None,
 ) -> None:
-    """Runs all steps of a plan (or those that `until` needs) in the plan's run directory, in this process, which leads
-    the others of its company; or side by side in the processes of a crew.
+    """Runs all steps of a plan (or those that `until` needs) in the plan's run directory: in this process, which leads
+    its company, or in parallel in the processes of a crew.
 
-    Raises CharterError with one line: a directory in use, a resume under another environment, a full or
-    read-only disk, or whatever a room refuses. What is finished stays; what isn't can be resumed. Where a step waits
-    for people, the steps that don't need it go on, and Waiting is raised at the end.
+    Raises CharterError with one line: a directory in use, a resume under another environment, a full or read-only disk,
+    or what a room refuses. Finished artifacts stay, and unfinished work can resume. If a step waits for people, the
+    steps that don't need it still run, and Waiting is raised at the end.
     """
-    chosen = plan.until(until)
+    steps = plan.until(until)
     directory = RunDirectory(plan.run)
     minutes = expected_minutes(plan, until)
     pace = Pace(minutes, crew.size if crew else 1)
@@ -55,32 +55,34 @@ def execute(
         cache = directory.cache(answers_name(environment))
         runner = Runner(plan.recipe.name, directory, environment, progress, pace, cache, company or Nobody())
         write_run_file(plan, directory)
-        for planned in chosen:  # before the first step runs; one that is done needs no processes
+        # checked before the first step runs; a finished step needs no processes
+        for planned in steps:
             few = refuse_processes(planned, environment)
             if few and directory.look(planned, environment).refusal == few:
                 raise CharterError(few)
-        held = crew.run(runner, chosen, minutes) if crew else in_turn(runner, chosen)
-    if held:
-        raise Waiting("; ".join(line for line in held.values() if line))
+        blocked = crew.run(runner, steps, minutes) if crew else in_turn(runner, steps)
+    if blocked:
+        raise Waiting("; ".join(line for line in blocked.values() if line))
 
 
-def in_turn(runner: Runner, chosen: Sequence[PlannedStep]) -> dict[str, str | None]:
-    """Runs steps one after the other. Returns those that wait, with what for, and those that need them, with None."""
-    held: dict[str, str | None] = {}
-    for number, planned in enumerate(chosen, 1):
-        if own_parents(planned) & held.keys():
-            held[planned.name] = None
-            runner.pace.reused(planned.name)
+def in_turn(runner: Runner, steps: Sequence[PlannedStep]) -> dict[str, str | None]:
+    """Runs steps one after the other. Returns the steps that wait with what they wait for, and the steps that need them
+    with None."""
+    blocked: dict[str, str | None] = {}
+    for number, planned in enumerate(steps, 1):
+        if own_parents(planned) & blocked.keys():
+            blocked[planned.name] = None
+            runner.pace.skip(planned.name)
             continue
         try:
-            runner.run(planned, f"step {number} of {len(chosen)}")
+            runner.run(planned, f"step {number} of {len(steps)}")
         except Waiting as waiting:
-            held[planned.name] = runner.holds(planned, waiting)
-    return held
+            blocked[planned.name] = runner.hold(planned, waiting)
+    return blocked
 
 
 def write_run_file(plan: Plan, directory: RunDirectory) -> None:
-    """Writes run.json: the recipe as resolved, the order and the ids of its steps."""
+    """Writes run.json: the resolved recipe, the order and the ids of its steps."""
     recipe = plan.recipe.model_dump(mode="json", by_alias=True)
     for entry in recipe["steps"]:
         entry["settings"] = next(p.resolved for p in plan.steps if p.name == entry["name"])

@@ -1,6 +1,6 @@
-"""Fanning out: steps whose chunks are made by workers of a Ray cluster, under the lead of this process.
+"""Fanning out: workers of a Ray cluster make the chunks of steps, and this process leads.
 
-This file doesn't need Ray, which is an extra; `ray_cluster.py` does, and is loaded when it is asked for.
+This file doesn't need Ray, which is an extra; `ray_cluster.py` does, and loads only on demand.
 """
 
 import os
@@ -14,16 +14,17 @@ from charter.ground.settings.execution import Execution
 from charter.runner.company import Company
 from charter.runner.rooms import load_module
 
-Shown = Callable[[], Mapping[str, object]]  # what stands beside a bar
+# Returns the labels beside a bar.
+Labels = Callable[[], Mapping[str, object]]
 LOCAL = "local"
-# Read by Ray when it is loaded: nothing is reported to anyone, GPUs stay visible to those that ask for none, and what
-# its own processes say of lost workers stays in its logs.
+# Ray reads these when it loads: it reports nothing to anyone, keeps GPUs visible to actors that ask for none, and keeps
+# its processes' messages on lost workers in its logs.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }
-# in spite of its name: loopback interface only
+# In spite of its name: loopback interface only.
 _LOCAL_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
@@ -31,10 +32,10 @@ _LOCAL_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 def fan_out(
     address: str | None, workers: int | None, execution: Execution, others: Company
 ) -> Iterator[Company]:
-    """The workers of a Ray cluster at an address, or of one that is started on this machine for `local`; those others
-    without an address.
+    """The workers of a Ray cluster at an address, or of one that starts on this machine for `local`; `others` without
+    an address.
 
-    Raises CharterError where Ray isn't installed, can't be reached, or is another version.
+    Raises CharterError if Ray isn't installed, can't be reached, or is another version.
     """
     if address is None:
         if workers is not None:
@@ -45,20 +46,20 @@ def fan_out(
         return
     if process_count() > 1:
         raise CharterError(
-            "--ray and torchrun can't work on a run at once: learn under torchrun, and use --ray with the same command "
-            "without it, which goes on in the same directory"
+            "--ray and torchrun can't work on a run at once: learn under torchrun, then use --ray with the same "
+            "command without torchrun, which continues in the same directory"
         )
     if not version_of("ray"):
         raise CharterError(f"--ray {address}: Ray is not installed; pip install 'charter[ray]'")
     for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if address == LOCAL else {})).items():
         os.environ.setdefault(name, value)
-    with load_module("charter.runner.ray_cluster").cluster(address, workers, execution) as found:
-        yield found
+    with load_module("charter.runner.ray_cluster").cluster(address, workers, execution) as members:
+        yield members
 
 
 def spread(units: Sequence[int], workers: int | None) -> tuple[int, int]:
-    """(workers, cores of each) on machines of so many cores: a worker a core where it isn't said, else the most cores
-    for each such that all find room, and at least one.
+    """(workers, cores of each) on machines with `units` cores. Without a number of workers: one a core. Else each has
+    the most cores with which all fit, and at least one.
 
     >>> spread([8, 8], 3)
     (3, 5)
@@ -72,7 +73,7 @@ def spread(units: Sequence[int], workers: int | None) -> tuple[int, int]:
 
 
 def places(units: Sequence[int], each: int) -> int:
-    """How many workers of so many cores each find room.
+    """How many workers with `each` cores fit.
 
     >>> places([8, 8], 5)
     2
@@ -80,11 +81,11 @@ def places(units: Sequence[int], each: int) -> int:
     return sum(unit // each for unit in units)
 
 
-class Watched:
-    """Progress whose bars say how many workers there are."""
+class WorkerProgress:
+    """Progress whose bars show the number of workers."""
 
-    def __init__(self, progress: Progress, shown: Shown) -> None:
-        self._progress, self._shown = progress, shown
+    def __init__(self, progress: Progress, labels: Labels) -> None:
+        self._progress, self._labels = progress, labels
 
     def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
         """A bar with the number of workers beside it."""
@@ -93,17 +94,17 @@ class Watched:
     @contextmanager
     def _bar(self, description: str, total: int, done: int) -> Iterator[Bar]:
         with self._progress.bar(description, total, done) as bar:
-            yield _WatchedBar(bar, self._shown)
+            yield _WorkerBar(bar, self._labels)
 
     def note(self, text: str) -> None:
         """One line."""
         self._progress.note(text)
 
 
-class _WatchedBar:
-    def __init__(self, bar: Bar, shown: Shown) -> None:
-        self._bar, self._shown = bar, shown
+class _WorkerBar:
+    def __init__(self, bar: Bar, labels: Labels) -> None:
+        self._bar, self._labels = bar, labels
 
-    def advance(self, n: int = 1, **shown: object) -> None:
+    def advance(self, n: int = 1, **labels: object) -> None:
         """Adds n."""
-        self._bar.advance(n, **shown, **self._shown())
+        self._bar.advance(n, **labels, **self._labels())

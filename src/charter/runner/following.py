@@ -1,7 +1,7 @@
 """A step in a process that another one leads, with a share of its chunks.
 
-What such a process is told is plain JSON. It makes sure that its chunks will be those of one process: it sees the
-leader's folder, has the same sources, torch, threads and instructions, and every input.
+Such a process receives plain JSON. It checks that its chunks will equal those of a single process: it must see the
+leader's folder and every input, and have the same sources, torch, threads and instructions.
 """
 
 import secrets
@@ -28,12 +28,12 @@ from charter.runner.identity import source_digest
 from charter.runner.plan import PlannedStep
 from charter.runner.rooms import open_room, room_runner
 
-# a file in the folder of the step, by which a process knows that it sees the very same folder
+# A file in the folder of the step, which shows a process that it sees the very same folder.
 MARK = "led-by"
 
 
 class Task(Frozen):
-    """All that a process needs to know of a step that it follows; `mark` is what MARK holds."""
+    """What a process needs to know of a step that it follows; `mark` is the content of the file MARK."""
 
     step: str
     room: str
@@ -49,7 +49,7 @@ class Task(Frozen):
 
 
 def hand_out(planned: PlannedStep, folder: Path, environment: Environment, cache: Path | None) -> Task:
-    """The task of those who follow a step that this process leads in `folder`."""
+    """The task for processes that follow a step, which this process leads in `folder`."""
     mark = secrets.token_hex(16)
     atomic_write(folder / MARK, mark)
     return Task(
@@ -68,13 +68,13 @@ def hand_out(planned: PlannedStep, folder: Path, environment: Environment, cache
 
 
 def host() -> str:
-    """The name of this machine, and when it was started, since machines may share a name."""
+    """The name of this machine and its start time, since machines may share a name."""
     return f"{socket.gethostname()} {psutil.boot_time():.0f}"
 
 
 def follow(task: Task, sharing: Sharing) -> None:
-    """Runs the room until it ends, making the chunks that `sharing` gives. Raises CharterError for whatever a room
-    refuses, and where this machine would make other chunks than the one that leads."""
+    """Runs the room until it ends and makes the chunks that `sharing` gives. Raises CharterError for what a room
+    refuses, and if this machine would make other chunks than the leading one."""
     here = socket.gethostname()
     _check_folder(task, here)
     room = open_room(task.room)
@@ -83,23 +83,22 @@ def follow(task: Task, sharing: Sharing) -> None:
     settings = validate(room.settings, task.settings, f"step {task.step} (room {task.room})")
     inputs = Inputs([fetch_input(entry, room.roles[entry.role]) for entry in task.inputs])
     device = task.environment.device
+    # a follower sees only the GPU that it was given, so the device needs no index
     out = Workspace(
         task.folder,
         step=task.step,
         seed=task.seed,
-        device="cuda"
-        if device.startswith("cuda")
-        else device,  # of the GPUs it sees only the one that it was given
+        device="cuda" if device.startswith("cuda") else device,
         precision=task.environment.precision,
         sharing=sharing,
     )
-    # the file of answers is for processes of one machine: its locks don't hold across a network
+    # the file of answers is for processes of one machine: its locks don't work across a network
     out.cache = task.cache if task.host == host() else None
     room_runner(room)(settings, inputs, out)
 
 
 def sweep_up(folder: Path) -> None:
-    """Removes what those who followed left in the folder of a step; none may follow it any more."""
+    """Removes what followers left in the folder of a step; none may still follow it."""
     (folder / MARK).unlink(missing_ok=True)
     for scratch in folder.glob(f"{SCRATCH}*"):
         shutil.rmtree(scratch, ignore_errors=True)
@@ -107,12 +106,12 @@ def sweep_up(folder: Path) -> None:
 
 def _check_folder(task: Task, here: str) -> None:
     try:
-        seen = (task.folder / MARK).read_text("utf-8")
+        mark = (task.folder / MARK).read_text("utf-8")
     except OSError:
-        seen = ""
-    if seen != task.mark:
+        mark = ""
+    if mark != task.mark:
         raise CharterError(
-            f"{here} does not see the run directory ({task.folder}) as the machine that leads: put the run, by --out, "
+            f"{here} does not see the run directory ({task.folder}) of the leading machine: put the run, with --out, "
             "on a file system that all machines share under one path, or take workers of one machine"
         )
 
@@ -120,18 +119,18 @@ def _check_folder(task: Task, here: str) -> None:
 def _check_machine(task: Task, source: str, here: str) -> None:
     if source != task.source:
         raise CharterError(
-            f"{here} has other sources of charter than the machine that leads: install the same version on both"
+            f"{here} has other sources of charter than the leading machine: install the same version on both"
         )
-    made = task.environment
-    own = environment_of(Execution(made.device, made.precision))
-    if made.python != own.python:
+    leader = task.environment
+    own = environment_of(Execution(leader.device, leader.precision))
+    if leader.python != own.python:
         raise CharterError(
-            f"{here} has Python {own.python} and the machine that leads {made.python}: use one"
+            f"{here} has Python {own.python} and the leading machine {leader.python}: use one version"
         )
-    if (found := difference(made, own)) is not None:
+    if (mismatch := difference(leader, own)) is not None:
         raise CharterError(
-            f"{here} has {found.what} {found.here} and the machine that leads {found.made}, which gives other numbers: "
-            f"{found.remedy} on {here}, or leave it out"
+            f"{here} has {mismatch.what} {mismatch.here} and the leading machine {mismatch.made}, which gives other "
+            f"numbers: {mismatch.remedy} on {here}, or leave it out"
         )
 
 
@@ -140,5 +139,5 @@ def _check_inputs(inputs: Sequence[Input], here: str) -> None:
         path = Path(entry.ref) if entry.path is None and entry.ref.endswith(".gguf") else entry.path
         if path is not None and not path.exists():
             raise CharterError(
-                f"{here} does not see {path} (role {entry.role}): put it where all machines find it under one path"
+                f"{here} does not see {path} (role {entry.role}): put it on a path that all machines share"
             )

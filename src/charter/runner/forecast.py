@@ -22,7 +22,7 @@ _STATUS = {"reused": "reused", "restore": "reused", "publish": "resume", "resume
 
 @dataclass(frozen=True)
 class Forecast:
-    """One line of the plan; status is "reused", "run", "resume", or "waiting" for what people give."""
+    """One line of the plan; status is "reused", "run", "resume", or "waiting" for people."""
 
     planned: PlannedStep
     standing: Standing
@@ -32,7 +32,7 @@ class Forecast:
 
 
 def forecast(plan: Plan, until: str | None = None) -> list[Forecast]:
-    """Looks at the disk and asks the rooms what their steps will cost."""
+    """The lines of a plan, from the disk and the rooms' estimates."""
     directory = RunDirectory(plan.run)
     environment = environment_of(plan.execution)
     lines = []
@@ -41,12 +41,12 @@ def forecast(plan: Plan, until: str | None = None) -> list[Forecast]:
         status = "waiting" if standing.waiting else _STATUS[standing.action]
         if status == "reused" and standing.folder is not None:
             cost = Estimate(0.0, None, folder_bytes(standing.folder) / 2**30)
-        lines.append(Forecast(planned, standing, status, directory.finished(planned.name), cost))
+        lines.append(Forecast(planned, standing, status, directory.artifact(planned.name), cost))
     return lines
 
 
 def expected_minutes(plan: Plan, until: str | None = None) -> dict[str, float | None]:
-    """Minutes of each step by its room's estimate, whatever is done already; None where there is none."""
+    """Minutes of each step by its room's estimate, finished or not; None if there is no estimate."""
     costs = _estimates(plan, until, environment_of(plan.execution))
     return {planned.name: cost.minutes if cost else None for planned, cost in costs}
 
@@ -54,18 +54,18 @@ def expected_minutes(plan: Plan, until: str | None = None) -> dict[str, float | 
 def _estimates(
     plan: Plan, until: str | None, environment: Environment
 ) -> Iterator[tuple[PlannedStep, Estimate | None]]:
-    """What the rooms say of the steps, each knowing the sizes of those before it."""
-    known = _Known({}, {}, {}, {})
+    """The rooms' estimates of the steps, each from the sizes of the steps before it."""
+    earlier = _StepSizes({}, {}, {}, {})
     for planned in plan.until(until):
-        sizes = known.sizes(planned, environment)
+        sizes = earlier.sizes(planned, environment)
         cost = planned.room.estimate(planned.settings, sizes) if planned.room.estimate is not None else None
-        known.learn(planned, sizes, cost)
+        earlier.learn(planned, sizes, cost)
         yield planned, cost
 
 
 @dataclass(frozen=True)
-class _Known:
-    """Parameters, rows, vocabularies and config.json of the steps looked at so far."""
+class _StepSizes:
+    """Parameters, rows, vocabularies and config.json of the steps so far."""
 
     parameters: dict[str, int]
     rows: dict[str, int]
@@ -73,7 +73,7 @@ class _Known:
     configs: dict[str, Mapping[str, Any]]
 
     def sizes(self, planned: PlannedStep, environment: Environment) -> Sizes:
-        """Rows of each input of a role, and what is known of the model, the texts and the corpora in each."""
+        """The rows of each role's inputs, and the known sizes of the models, texts and corpora in each."""
         rows: dict[str, list[int | None]] = {}
         parameters: dict[str, int] = {}
         texts: dict[str, int] = {}
@@ -91,18 +91,18 @@ class _Known:
             size = self.parameters.get(entry.name) or (model.parameters if model else None)
             if size is not None:
                 parameters[entry.role] = max(size, parameters.get(entry.role, 0))
-            if tokens := self.vocabulary.get(entry.name) or known_vocabulary(entry):
+            if tokens := self.vocabulary.get(entry.name) or read_vocabulary(entry):
                 vocabulary[entry.role] = tokens
             if config := self.configs.get(entry.name) or (to_config(model.shape) if model else None):
                 configs[entry.role] = config
-        known = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
-        counted = {role: counts for role, counts in known.items() if len(counts) == len(rows[role])}
+        row_counts = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
+        complete = {role: counts for role, counts in row_counts.items() if len(counts) == len(rows[role])}
         machine = environment.threads, environment.device, environment.precision
-        return Sizes(counted, parameters, *machine, texts, vocabulary, configs)
+        return Sizes(complete, parameters, *machine, texts, vocabulary, configs)
 
     def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:
-        """What later steps may count on: a checkpoint is as large as the room foretells, else as the largest model
-        that it is made from; rows are those the room foretells, else one for each prompt up to its `limit`."""
+        """Records a step's sizes for later steps. A checkpoint is as large as its room estimates, else as the largest
+        input model. Rows are those that the room estimates, else one for each prompt up to its `limit`."""
         size = (estimate and estimate.parameters) or max(sizes.parameters.values(), default=0)
         if planned.room.product == "checkpoint" and size:
             self.parameters[planned.name] = size
@@ -121,15 +121,15 @@ class _Known:
             self.rows[planned.name] = rows
 
 
-def known_vocabulary(entry: Input) -> int | None:
-    """Tokens of the vocabulary of a finished corpus; None for what isn't one."""
+def read_vocabulary(entry: Input) -> int | None:
+    """Tokens of the vocabulary of a finished corpus; None for other inputs."""
     if entry.kind != "corpus" or entry.path is None or not (entry.path / INDEX).is_file():
         return None
     return read_index(entry.path).vocab_size
 
 
 def _rows(entry: Input) -> int | None:
-    """Rows of a file or of a finished artifact; None for what isn't there or has no rows."""
+    """Rows of a file or of a finished artifact; None if it doesn't exist or has no rows."""
     if entry.path is None:
         return None
     if entry.path.is_file():

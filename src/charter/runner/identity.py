@@ -1,4 +1,4 @@
-"""What decides an artifact's content, and the id that is its hash."""
+"""The facts that decide an artifact's content, and their hash, its id."""
 
 import functools
 import subprocess
@@ -21,8 +21,8 @@ from charter.ground.settings.room import Room
 from charter.runner.rooms import room_folder
 
 SOURCES_EDITED = (
-    "charter's own sources were edited while this run went on, so that its id would name code that didn't make it; "
-    "start the run again: steps that are done are kept where their room did not change"
+    "somebody edited charter's sources during this run, so that its id would name code that didn't make it; "
+    "start the run again: finished steps are kept if their room did not change"
 )
 _NOT_SOURCE = frozenset({"README.md", ".DS_Store"})
 
@@ -34,27 +34,28 @@ def package_folder() -> Path:
 
 @functools.cache
 def ground_digest() -> str:
-    """Digest of the sources of the whole ground, and of the shipped data, which the ground reads too (the refusal
-    detector learns from it, requests quote its worked examples)."""
+    """Digest of the sources of the whole ground, and of the shipped data, which the ground reads (the refusal detector
+    learns from it, requests quote its worked examples)."""
     return _ground()
 
 
 @functools.cache
 def source_digest(package: str) -> str:
-    """Digest of the sources of a room (named by its package) and of the whole ground, as this process found them.
-    Rooms of the service wing stand on its other parts, so each counts with the whole wing."""
+    """Digest of the sources of a room (named by its package) and of the whole ground, as this process read them first.
+    Rooms of the service wing depend on its other parts, so each counts with the whole wing."""
     return _digest(package, ground_digest())
 
 
 def answers_name(environment: Environment) -> str:
-    """Names the file of remembered answers by what rounds them: the ground's sources, and what a resume needs equal."""
+    """The name of the file of remembered answers, from what decides their rounding: the ground's sources, and the facts
+    that a resume needs equal."""
     here = environment
     facts = [here.torch, here.threads, here.device, here.precision, here.instructions]
     return digest_text(canonical_json([ground_digest(), *facts]))[:16]
 
 
 def source_changed(package: str) -> bool:
-    """Whether the files of a room or of the ground are no longer those that `source_digest` was made of."""
+    """Whether the files of a room or of the ground have changed since `source_digest` read them."""
     return _digest(package, _ground()) != source_digest(package)
 
 
@@ -78,10 +79,10 @@ def source_state() -> tuple[str | None, bool | None]:
     def git(*words: str) -> str | None:
         try:
             command = ["git", "-C", str(folder), *words]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+            process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
         except (OSError, subprocess.TimeoutExpired):
             return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        return process.stdout.strip() if process.returncode == 0 else None
 
     # an installed package may lie inside somebody else's repository: ask whether it is tracked
     if git("ls-files", "--error-unmatch", "building.py") is None:
@@ -99,6 +100,6 @@ def source_of(room: Room[Any]) -> Source:
 def step_id(
     room: Room[Any], resolved: dict[str, object], inputs: Sequence[Input], seed: int, execution: Execution
 ) -> str:
-    """The id of what a step makes with the code of this process."""
+    """The id of a step's artifact with the code of this process."""
     how = execution.device, execution.precision
     return artifact_id(room.name, resolved, Inputs(inputs).ids, seed, *how, source_digest(room.package))

@@ -1,7 +1,7 @@
-"""A process that makes the steps it is told of, one at a time.
+"""A process that runs steps, one at a time.
 
-It reads lines of JSON: an `Order`, then a `Work` for each step. It answers in lines of JSON: what its progress shows,
-then `end` with the error, if any. It ends when its standard input does, whatever it is doing: nobody waits for it then.
+It reads lines of JSON: an `Order`, then a `Work` for each step. It answers in lines of JSON: its progress, then `end`
+with the error, if any. It ends when its standard input does, even during a step: nobody waits for it then.
 """
 
 import json
@@ -55,7 +55,7 @@ class Work(Frozen):
 
     @classmethod
     def of(cls, planned: PlannedStep, place: str) -> Self:
-        """What a process must know of a step."""
+        """What a process needs to know of a step."""
         return cls(
             step=planned.step,
             resolved=planned.resolved,
@@ -67,8 +67,8 @@ class Work(Frozen):
             place=place,
         )
 
-    def planned(self, execution: Execution) -> PlannedStep:
-        """The step as it was planned. Raises CharterError where this process has other sources."""
+    def restore(self, execution: Execution) -> PlannedStep:
+        """The planned step. Raises CharterError if this process has other sources."""
         room = open_room(self.step.room)
         settings = validate(room.settings, self.resolved, f"step {self.step.name} (room {room.name})")
         if step_id(room, self.resolved, self.inputs, self.seed, execution) != self.id:
@@ -87,13 +87,13 @@ class Work(Frozen):
 
 
 class SpokenProgress:
-    """Progress in lines of JSON."""
+    """Progress as lines of JSON."""
 
     def __init__(self, lines: TextIO) -> None:
         self._lines, self._bars = lines, 0
 
     def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
-        """A bar that is shown elsewhere."""
+        """A bar that the leading process shows."""
         return self._bar(description, total, done)
 
     @contextmanager
@@ -120,46 +120,48 @@ class _SpokenBar:
     def __init__(self, progress: SpokenProgress, number: int) -> None:
         self._progress, self._number = progress, number
 
-    def advance(self, n: int = 1, **shown: object) -> None:
+    def advance(self, n: int = 1, **labels: object) -> None:
         """Adds n."""
-        self._progress.say(advance=self._number, n=n, shown=shown)
+        self._progress.say(advance=self._number, n=n, shown=labels)
 
 
 def main() -> None:
-    """Makes steps until there are no more."""
+    """Runs steps until there are no more."""
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is no word to the process that leads
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the one that leads passes it on
+    # so that no library's prints reach the leading process
+    os.dup2(2, 1)
+    # Ctrl-C reaches both processes; the leading one passes it on
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    handed_out: queue.Queue[str] = queue.Queue()
+    inbox: queue.Queue[str] = queue.Queue()
     order = Order.model_validate_json(sys.stdin.readline())
-    threading.Thread(target=_listen, args=(handed_out,), daemon=True).start()
+    threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
     progress = SpokenProgress(lines)
     directory = RunDirectory(order.run)
     runner = Runner(order.recipe, directory, order.environment, progress, Pace({}), order.cache)
     try:
         while True:
-            work = Work.model_validate_json(handed_out.get())
+            work = Work.model_validate_json(inbox.get())
             progress.say(end=_make(runner, work))
     except KeyboardInterrupt:
         os._exit(130)
 
 
-def _listen(handed_out: "queue.Queue[str]") -> None:
+def _listen(inbox: "queue.Queue[str]") -> None:
     for line in sys.stdin:
-        handed_out.put(line)
+        inbox.put(line)
     os._exit(0)
 
 
 def _make(runner: Runner, work: Work) -> dict[str, object]:
-    """Makes one step. Returns how it ended: `error`, null or one line, and whether it `waits` for people."""
-    planned_for = runner.environment
-    execution = Execution(planned_for.device, planned_for.precision)
+    """Runs one step. Returns how it ended: `error`, null or one line, and whether it `waits` for people."""
+    environment = runner.environment
+    execution = Execution(environment.device, environment.precision)
     try:
-        if (changed := difference(planned_for, environment_of(execution))) is not None:
-            raise CharterError(f"{changed.what}: {changed.made} became {changed.here}; {changed.remedy}")
+        if (mismatch := difference(environment, environment_of(execution))) is not None:
+            raise CharterError(f"{mismatch.what}: {mismatch.made} became {mismatch.here}; {mismatch.remedy}")
         with disk_errors(runner.directory.path):
-            planned = work.planned(execution)
+            planned = work.restore(execution)
             runner.make(planned, runner.look(planned), work.place)
     except CharterError as error:
         return {"error": str(error), "waits": isinstance(error, Waiting)}

@@ -1,7 +1,7 @@
 """A run that torchrun has started in several processes: rank 0 leads, the others follow it from step to step.
 
-They join at a store of torchrun's, which outlives each of them: who fails first writes there what went wrong and is the
-one that prints it. The others notice by the connection that breaks, or are ended by torchrun.
+They join at torchrun's store, which outlives each of them. The first that fails writes its error there and prints it.
+The others notice the broken connection, or torchrun ends them.
 """
 
 import os
@@ -24,17 +24,18 @@ from charter.runner.following import Task, follow, hand_out
 from charter.runner.plan import PlannedStep
 
 FAILED = "failed"
-JOINING = timedelta(minutes=10)  # that processes may take to start, one after the other
-# seconds for which a process lets another speak before it ends, since torchrun then ends all of them
+# Time for processes to start, one after the other.
+JOINING = timedelta(minutes=10)
+# Seconds that a process gives another to print its error, since torchrun ends all when one ends.
 SILENCE = 2.0
 LOST = (
-    "another process of this run was lost; torchrun starts all of them again if it was given --max-restarts, else the "
-    "same command goes on where this one stopped"
+    "another process of this run was lost; torchrun restarts all of them if it has --max-restarts, else the same "
+    "command resumes where this one stopped"
 )
 
 
 class Ranks:
-    """Chunks are dealt to the processes in turn."""
+    """Deals chunks to the processes in turn."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._world, self._pause = store, world(), 0.02
@@ -50,7 +51,7 @@ class Ranks:
         return number % self._world.size == self._world.rank
 
     def wait(self) -> None:
-        """Lets a moment pass, a longer one each time. Raises CharterError where another process has failed."""
+        """Sleeps a moment, longer each time. Raises CharterError if another process has failed."""
         if self._store.check([FAILED]):
             raise CharterError(words_of(self._store))
         time.sleep(self._pause)
@@ -58,15 +59,14 @@ class Ranks:
 
 
 class Head(Ranks):
-    """The leader's part. It calls the others into the step when there is the first chunk to make: many steps have
-    none."""
+    """The leader's part. It calls the others into a step at its first chunk, since many steps have none."""
 
     def __init__(self, store: Store, task: Callable[[], Task]) -> None:
         super().__init__(store)
         self._task, self.called = task, False
 
     def call(self) -> None:
-        """Tells the others the step, once."""
+        """Sends the step to the others, once."""
         if not self.called:
             self.called = True
             told(self._task().model_dump_json().encode())
@@ -91,7 +91,7 @@ class Lockstep:
         hosts = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         if os.environ.get("LOCAL_WORLD_SIZE") == str(size) and sys.platform == "linux":
-            # all are on this machine: nobody else is listened to
+            # all are on this machine: listen to nobody else
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         store = TCPStore(address, port, size, is_master=hosts, timeout=JOINING, wait_for_workers=False)
         self.store = of_this_attempt(store)
@@ -103,7 +103,7 @@ class Lockstep:
         return world().leads
 
     def threads(self, planned: PlannedStep, own: int, begun: int | None) -> int:
-        """Each has as many."""
+        """Every process has its own number."""
         return own
 
     @contextmanager
@@ -115,7 +115,7 @@ class Lockstep:
         cache: Path | None,
         progress: Progress,
     ) -> Iterator[tuple[Sharing, Progress]]:
-        """The leader's part in a step: learning is shared from its start, other work by its chunks."""
+        """The leader's part in a step: the others share learning from its start, and other work by chunks."""
         head = Head(self.store, lambda: hand_out(planned, folder, environment, cache))
         if planned.room.learns:
             head.call()
@@ -128,36 +128,37 @@ class Lockstep:
             self._meet(head.called)
 
     def follow(self) -> None:
-        """Runs the rooms that the leader tells, until it tells no more."""
-        while said := told(b""):
-            task = Task.model_validate_json(said)
+        """Runs the rooms that the leader sends, until it sends none."""
+        while message := told(b""):
+            task = Task.model_validate_json(message)
             with self.losses(f"step {task.step}: "):
                 try:
                     follow(task, Ranks(self.store))
-                except Waiting:  # the leader's to say
+                # the leader reports it
+                except Waiting:
                     pass
                 except CharterError as error:
                     raise CharterError(f"step {task.step}: {error}") from error
                 self._meet(True)
 
     def _meet(self, shared: bool) -> None:
-        """The end of a step on which all have worked: nobody reads its folder any more."""
+        """Waits for all at the end of a shared step, so that nobody still reads its folder."""
         if shared:
             together()
 
     def end(self) -> None:
-        """Tells those who follow that there is no more to do."""
+        """Tells the followers that the run is over."""
         if self.leads:
             told(b"")
 
     def first_to_fail(self, words: str) -> bool:
-        """Whether no other process has failed before; if so, the words are kept for the others."""
+        """Whether this process is the first to fail; if so, it keeps `words` for the others."""
         mine = f"{world().rank} {words}"
         return self.store.compare_set(FAILED, "", mine).decode() == mine
 
     @contextmanager
     def losses(self, place: str = "") -> Iterator[None]:
-        """What torch says of a connection that broke, in words: those of the process that failed, if it left any."""
+        """Replaces torch's error on a broken connection by the error of the process that failed, if it left one."""
         try:
             yield
         except RuntimeError as error:
@@ -167,18 +168,18 @@ class Lockstep:
 
 
 def of_this_attempt(store: Store) -> Store:
-    """torchrun's store as the processes of one start see it: it outlives them, and what one start left there, such as
-    how it failed, is nothing to the next."""
+    """torchrun's store for the processes of one start. It outlives them, and the next start ignores what they left,
+    such as an error."""
     return PrefixStore(f"charter/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def words_of(store: Store) -> str:
-    """What the process said that failed."""
+    """The error of the process that failed."""
     return store.get(FAILED).decode().partition(" ")[2] if store.check([FAILED]) else LOST
 
 
 @contextmanager
-def joined() -> Iterator[Lockstep]:
+def join() -> Iterator[Lockstep]:
     """Joins the other processes until the run's end."""
     others = Lockstep()
     try:

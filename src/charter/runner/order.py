@@ -1,8 +1,8 @@
-"""What a recipe may not do across its steps: debias after or beside reinforcement learning, or on evaluation data.
+"""Rules across a recipe's steps: no debiasing after or beside reinforcement learning, none on evaluation data.
 
-The card of Claude 2, section 3.2: the samples are made and learnt before the RL phase starts. So the policy of some rl
-step must come out of each debias step, and no debias step's policy out of an rl step. Lineage here is that of weights:
-from policy to policy.
+The card of Claude 2, section 3.2: the model learns the debiasing samples before the RL phase starts. So the policy of
+some rl step must come from each debias step, and no debias step's policy from an rl step. Lineage here is that of
+weights: from policy to policy.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from charter.ground.settings.room import Room
 
 
 class Planned(Protocol):
-    """What these rules need to know of a planned step."""
+    """The parts of a planned step that these rules need."""
 
     @property
     def name(self) -> str: ...
@@ -33,22 +33,22 @@ class Planned(Protocol):
 
 
 def check_debias(steps: Sequence[Planned]) -> None:
-    """Raises CharterError for a debias step that trains on BBQ, comes out of an rl step, or goes into none where the
+    """Raises CharterError for a debias step that trains on BBQ, comes from an rl step, or leads to none although the
     recipe has one."""
-    debiased = {step.id for rl in steps if rl.room.name == "rl" for step in _before(rl, steps)}
+    debiased = {step.id for rl in steps if rl.room.name == "rl" for step in _trace_policy(rl, steps)}
     reinforces = any(step.room.name == "rl" for step in steps)
     for step in (s for s in steps if s.room.name == "debias"):
         where = f"step {step.name} (room debias): "
         for entry in step.inputs:
             if entry.role == "templates" and entry.path is not None and holds_bbq(entry.path):
                 raise CharterError(
-                    f"{where}{entry.name} holds BBQ, and evaluation data is never trained on; write templates of "
-                    "your own, as shipped:debias.train"
+                    f"{where}{entry.name} holds BBQ, and no step may train on evaluation data; write templates of "
+                    "your own, as in shipped:debias.train"
                 )
-        if (after := _reinforced(step, steps)) is not None:
+        if (after := _find_rl(step, steps)) is not None:
             raise CharterError(
-                f"{where}its policy comes out of {after} (room rl), and debias goes before reinforcement learning; "
-                "debias the policy that is given to rl"
+                f"{where}its policy comes from {after} (room rl), and debias goes before reinforcement learning; "
+                "debias the policy of the rl step"
             )
         if reinforces and step.id not in debiased:
             raise CharterError(
@@ -57,27 +57,27 @@ def check_debias(steps: Sequence[Planned]) -> None:
             )
 
 
-def _before(step: Planned, steps: Sequence[Planned]) -> Iterator[Planned]:
-    """The steps of the recipe that a step's policy comes out of, latest first."""
+def _trace_policy(step: Planned, steps: Sequence[Planned]) -> Iterator[Planned]:
+    """The steps of the recipe that a step's policy comes from, latest first."""
     by_id = {other.id: other for other in steps}
     entry = _policy(step)
-    while entry is not None and (made := by_id.get(entry.id)) is not None:
-        yield made
-        entry = _policy(made)
+    while entry is not None and (parent := by_id.get(entry.id)) is not None:
+        yield parent
+        entry = _policy(parent)
 
 
-def _reinforced(step: Planned, steps: Sequence[Planned]) -> str | None:
-    """The name of the rl step that a step's policy comes out of, of this recipe or of another run; None without."""
-    line = [step, *_before(step, steps)]
-    for made in line[1:]:
-        if made.room.name == "rl":
-            return made.name
+def _find_rl(step: Planned, steps: Sequence[Planned]) -> str | None:
+    """The rl step that a step's policy comes from, in this recipe or another run; None if there is none."""
+    line = [step, *_trace_policy(step, steps)]
+    for parent in line[1:]:
+        if parent.room.name == "rl":
+            return parent.name
     entry = _policy(line[-1])
-    return None if entry is None or entry.path is None else _reinforced_artifact(entry.path)
+    return None if entry is None or entry.path is None else _find_rl_artifact(entry.path)
 
 
-def _reinforced_artifact(folder: Path) -> str | None:
-    """The same of an artifact of another run, as far as those that it was made of can be found."""
+def _find_rl_artifact(folder: Path) -> str | None:
+    """The same for an artifact of another run, as far as its parents can be found."""
     with suppress(CharterError):
         while (folder / MANIFEST).is_file():
             manifest = read_manifest(folder)

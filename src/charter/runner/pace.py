@@ -1,4 +1,4 @@
-"""How far a whole run is: the step's name on its bars, and the time that the rest of the run will take."""
+"""Progress of a whole run: the step's name on its bars, and the time until the run ends."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -6,37 +6,42 @@ from contextlib import AbstractContextManager, contextmanager
 
 from charter.ground.artifact.progress import LEFT_IN_RUN, Bar, Progress
 
-START = 5 / 60  # minutes that any step takes for itself: reading models, writing and hashing what it made
-PRIOR = 0.1, 1.0  # what the estimates weigh against finished steps: this share of the run, or so many minutes
-KNOWN = 0.5  # minutes after which a bar's own pace counts
-MOST = 4.0  # the scale at most: what a step takes beyond that is its own, and says nothing of the others
+# Minutes that any step takes besides its work: reading models, writing and hashing its product.
+START = 5 / 60
+# The weight of the estimates against finished steps: this share of the run, or at least this many minutes.
+PRIOR = 0.1, 1.0
+# Minutes after which a bar's own pace counts.
+KNOWN = 0.5
+# The largest scale: time beyond it says nothing about other steps.
+MOST = 4.0
 
 
 class Pace:
-    """The minutes that are left: what `charter plan` estimates for the steps that aren't finished and the start of
-    each, scaled by how the finished steps of this run compared with theirs. Steps without an estimate count nothing.
+    """The minutes until the run ends: `charter plan`'s estimates for the unfinished steps and the start of each, scaled
+    by how the finished steps compared with theirs. Steps without an estimate count nothing.
 
-    The scale is (spent + w) / (expected + w), at most `MOST`, where w is what the estimates weigh: so steps of seconds
-    can't multiply hours, and a large one that is finished counts nearly alone. A step that takes longer than estimated
-    counts with what it took so far, and is never done before its bar is. `jobs`: the steps that run at a time."""
+    The scale is (spent + w) / (expected + w), at most `MOST`, with w the weight of the estimates. So steps of seconds
+    can't multiply hours, and a large finished step counts nearly alone. A step that takes longer than estimated counts
+    with its time so far, and never ends before its bar does. `jobs`: the number of steps that run at a time."""
 
     def __init__(self, estimates: Mapping[str, float | None], jobs: int = 1) -> None:
         self._waiting = {name: minutes + START for name, minutes in estimates.items() if minutes is not None}
         self._jobs = jobs
         self._expected = self._spent = 0.0
-        self._began: dict[str, float] = {}  # when each step that runs was begun, in seconds
+        # the start of each running step, in seconds
+        self._began: dict[str, float] = {}
 
     def begin(self, step: str, before: float = 0.0) -> None:
-        """A step starts, or goes on after the minutes that were spent on it before."""
+        """A step starts, or resumes after `before` minutes of earlier work."""
         self._began[step] = time.monotonic() - 60 * before
 
-    def reused(self, step: str) -> None:
+    def skip(self, step: str) -> None:
         """A step needs no work, or waits for people."""
         self._waiting.pop(step, None)
         self._began.pop(step, None)
 
-    def finished(self, step: str) -> None:
-        """The step that began is done."""
+    def finish(self, step: str) -> None:
+        """A running step is done."""
         elapsed = self._elapsed(step)
         self._began.pop(step, None)
         estimate = self._waiting.pop(step, None)
@@ -44,9 +49,9 @@ class Pace:
             self._expected += estimate
             self._spent += elapsed
 
-    def left(self, step: str = "", bar: float = 0.0) -> float | None:
-        """Minutes until the run is done, None where no step that waits has an estimate; `bar`: until the bar of a step
-        that runs is full, by its own pace. Of several jobs each is thought to be at work until the end."""
+    def remaining(self, step: str = "", bar: float = 0.0) -> float | None:
+        """Minutes until the run is done, None if no unfinished step has an estimate. `bar`: minutes until the bar of a
+        running step is full, by its own pace. Assumes that all jobs are busy until the end."""
         if not self._waiting:
             return None
         scale = self._scale()
@@ -58,7 +63,7 @@ class Pace:
         return max([*running, *idle, (sum(running) + sum(idle)) / self._jobs])
 
     def _scale(self) -> float:
-        """How many times longer than estimated the steps take."""
+        """How many times longer than their estimates the steps take."""
         share, least = PRIOR
         weight = max(share * (self._expected + sum(self._waiting.values())), least)
         spent, expected = self._spent + weight, self._expected + weight
@@ -82,7 +87,7 @@ def spell_minutes(minutes: float) -> str:
 
 
 class PacedProgress:
-    """The progress of one step: beside its bars stands the time that is left in the run."""
+    """The progress of one step: its bars show the time until the run ends."""
 
     def __init__(self, progress: Progress, step: str, pace: Pace) -> None:
         self._progress, self._step, self._pace = progress, step, pace
@@ -102,7 +107,7 @@ class PacedProgress:
 
 
 class StepProgress(PacedProgress):
-    """The same, and the step's name stands before what its bars count."""
+    """The same, with the step's name at the start of its bars."""
 
     def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
         """A bar of the step."""
@@ -110,17 +115,19 @@ class StepProgress(PacedProgress):
 
 
 class _StepBar:
-    """A bar that says how long the run still takes, where that is known."""
+    """A bar that shows the time until the run ends, if it is known."""
 
     def __init__(self, bar: Bar, step: str, pace: Pace, missing: int) -> None:
         self._bar, self._step, self._pace = bar, step, pace
         self._made, self._missing, self._began = 0, missing, time.monotonic()
 
-    def advance(self, n: int = 1, **shown: object) -> None:
+    def advance(self, n: int = 1, **labels: object) -> None:
         """Adds n; the time left comes after the other values."""
         self._made, self._missing = self._made + n, self._missing - n
         elapsed = (time.monotonic() - self._began) / 60
-        known = elapsed >= KNOWN and self._made > 0
-        left = self._pace.left(self._step, elapsed / self._made * max(0, self._missing) if known else 0.0)
-        run = {} if left is None else {LEFT_IN_RUN: spell_minutes(left)}
-        self._bar.advance(n, **shown, **run)
+        has_pace = elapsed >= KNOWN and self._made > 0
+        minutes = self._pace.remaining(
+            self._step, elapsed / self._made * max(0, self._missing) if has_pace else 0.0
+        )
+        run = {} if minutes is None else {LEFT_IN_RUN: spell_minutes(minutes)}
+        self._bar.advance(n, **labels, **run)

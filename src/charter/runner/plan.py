@@ -1,6 +1,6 @@
 """From a recipe to a plan: steps in order, roles filled and checked, settings resolved, ids computed.
 
-Everything that can be wrong with a recipe is found here, before anything starts.
+Planning finds everything that can be wrong with a recipe, before anything starts.
 """
 
 import os
@@ -37,8 +37,8 @@ RUN_FILE = "run.json"
 class PlannedStep:
     """A step that is ready to run; `inputs` name the folders where parents lie or will lie.
 
-    `context`: tokens that the model it makes will read at once, None if that can't be told. `models`: the size of each
-    model among the inputs, by its `ref`, as far as a plan can tell.
+    `context`: tokens that its product, a model, will read at once, None if unknown. `models`: the size of each model
+    among the inputs, by its `ref`, as far as a plan can know it.
     """
 
     step: Step
@@ -59,7 +59,7 @@ class PlannedStep:
         return self.step.name
 
     def id_under(self, execution: Execution) -> str:
-        """The id that the same work has on another device or in another precision."""
+        """The id of the same work on another device or in another precision."""
         return step_id(self.room, self.resolved, self.inputs, self.seed, execution)
 
 
@@ -73,7 +73,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
 
     def until(self, name: str | None) -> tuple[PlannedStep, ...]:
-        """The step of that name with all that it needs; every step for None."""
+        """The step of that name with the steps that it needs; every step for None."""
         if name is None:
             return self.steps
         by_name = {planned.name: planned for planned in self.steps}
@@ -87,20 +87,19 @@ class Plan:
 
 
 def own_parents(planned: PlannedStep) -> set[str]:
-    """The steps of the same recipe that a step is made from."""
+    """The steps of the same recipe that a step builds on."""
     return {parent.step for parent in planned.parents if parent.path == parent.step}
 
 
 @dataclass
 class _Planner:
-    """What planning a step needs to know of the recipe, of the steps before it, and of the models read so far, by
-    their `ref`."""
+    """What planning a step needs: the recipe, the steps planned so far, and the models read so far, by their `ref`."""
 
     recipe: Recipe
     folder: Path
     run: Path
     execution: Execution
-    done: dict[str, PlannedStep] = field(default_factory=dict)
+    steps: dict[str, PlannedStep] = field(default_factory=dict)
     models: dict[str, ModelSize | None] = field(default_factory=dict)
 
     def plan(self, step: Step) -> PlannedStep:
@@ -118,8 +117,8 @@ class _Planner:
                 inputs.append(entry)
                 model = self._model(step, entry, isinstance(record, External))
                 context = model.shape.context if model is not None else None
-                if ref in self.done:
-                    context = self.done[ref].context
+                if ref in self.steps:
+                    context = self.steps[ref].context
                 filled.setdefault(role, []).append(Given(entry.name, context))
                 if model is not None:
                     models[entry.ref] = model
@@ -146,38 +145,38 @@ class _Planner:
         )
 
     def _references(self, step: Step, room: Room[Any], settings: BaseModel) -> list[tuple[str, list[str]]]:
-        """The references of each role in the room's order, with defaults filled in."""
+        """The references of each role in the room's order, including defaults."""
         for role in step.sources:
             if role not in room.roles:
                 hint = suggest(role, room.roles)
                 raise CharterError(f"step {step.name}: room {room.name} has no role {role!r}; {hint}")
         used = room.uses(settings) if room.uses else room.roles
         filled = []
-        for name, wanted in room.roles.items():
-            given = step.sources.get(name)
-            refs = _listed(given)
-            if given is None and wanted.default is not None and name in used:
-                refs = [wanted.default]
-            if not refs and wanted.required and name in used:
+        for name, slot in room.roles.items():
+            source = step.sources.get(name)
+            refs = _to_list(source)
+            if source is None and slot.default is not None and name in used:
+                refs = [slot.default]
+            if not refs and slot.required and name in used:
                 raise CharterError(
-                    f"step {step.name}: room {room.name} needs the role {name} ({wanted.wants()}): "
+                    f"step {step.name}: room {room.name} needs the role {name} ({slot.wants()}): "
                     f"write `from: {{{name}: a step or source}}`"
                 )
-            if len(refs) > 1 and not wanted.many:
-                raise CharterError(f"step {step.name}: role {name} takes one input and was given {len(refs)}")
+            if len(refs) > 1 and not slot.many:
+                raise CharterError(f"step {step.name}: role {name} takes one input and has {len(refs)}")
             filled.append((name, refs))
         return filled
 
-    def _fill(self, step: Step, role: str, ref: str, wanted: Role) -> tuple[Input, Parent | External]:
+    def _fill(self, step: Step, role: str, ref: str, slot: Role) -> tuple[Input, Parent | External]:
         """One input of a role: a step of this recipe, an artifact of another run, or an external source."""
-        made = self.done.get(ref)
-        artifact = None if made else find_artifact(ref, self.folder)
+        parent = self.steps.get(ref)
+        artifact = None if parent else find_artifact(ref, self.folder)
         record: Parent | External
-        if made is not None:
-            kind, variant = made.room.product, made.room.variant
+        if parent is not None:
+            kind, variant = parent.room.product, parent.room.variant
             place = (self.run / ref).resolve()
-            entry = Input(role, ref, kind, variant, place, str(place), made.id)
-            record = Parent(role=role, step=ref, id=made.id, path=ref)
+            entry = Input(role, ref, kind, variant, place, str(place), parent.id)
+            record = Parent(role=role, step=ref, id=parent.id, path=ref)
         elif artifact is not None:
             manifest = read_manifest(artifact)
             if manifest.status != "done":
@@ -187,18 +186,18 @@ class _Planner:
             relative = os.path.relpath(artifact, self.run.resolve())
             record = Parent(role=role, step=manifest.step, id=manifest.id, path=relative)
         else:
-            source = resolve(ref, self.folder, "dataset" if wanted.holds_data else "model")
+            source = resolve(ref, self.folder, "dataset" if slot.holds_data else "model")
             entry = open_source(source, ref, role)
             own = os.path.relpath(source.path, self.run.resolve()) if source.own and source.path else None
             record = External(role=role, ref=source.ref, digest=source.digest, path=own)
-        if not wanted.accepts(entry.kind, entry.variant, artifact=isinstance(record, Parent)):
-            found = f"{entry.kind} ({entry.variant})" if entry.variant else entry.kind
-            raise CharterError(f"step {step.name}: role {role} takes {wanted.wants()}, and {ref} is {found}")
+        if not slot.accepts(entry.kind, entry.variant, made=isinstance(record, Parent)):
+            actual = f"{entry.kind} ({entry.variant})" if entry.variant else entry.kind
+            raise CharterError(f"step {step.name}: role {role} takes {slot.wants()}, and {ref} is {actual}")
         return entry, record
 
     def _model(self, step: Step, entry: Input, external: bool) -> ModelSize | None:
         """The size of the model behind an input, read once a plan. Raises CharterError for an external model that the
-        step would refuse; an artifact that is damaged is found when it is opened."""
+        step would refuse. The step finds a damaged artifact when it opens it."""
         if entry.ref not in self.models:
             try:
                 self.models[entry.ref] = size_of(entry)
@@ -210,20 +209,20 @@ class _Planner:
 
 
 def make_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> Plan:
-    """Plans a recipe that lies in `folder`, to be run in the directory `run`.
+    """Plans a recipe that lies in `folder` for the run directory `run`.
 
-    Raises CharterError, one line, for each thing that can be wrong: cycles, missing steps, unknown rooms,
-    roles or settings, bad values, inputs of the wrong kind, sources that don't exist, debiasing out of order.
+    Raises CharterError, one line, for the first thing that is wrong: cycles, missing steps, unknown rooms, roles or
+    settings, bad values, inputs of the wrong kind, sources that don't exist, debiasing out of order.
     """
     planner = _Planner(recipe, folder, run, execution)
     for step in order_steps(recipe, folder):
-        planner.done[step.name] = planner.plan(step)
-    check_debias(tuple(planner.done.values()))
-    return Plan(recipe, run, execution, tuple(planner.done.values()))
+        planner.steps[step.name] = planner.plan(step)
+    check_debias(tuple(planner.steps.values()))
+    return Plan(recipe, run, execution, tuple(planner.steps.values()))
 
 
 def order_steps(recipe: Recipe, folder: Path) -> list[Step]:
-    """The steps so that each comes after those it is made from, else in the recipe's order."""
+    """The steps, each after those that it builds on, otherwise in the recipe's order."""
     waiting = {step.name: _needs(step, recipe, folder) for step in recipe.steps}
     order: list[Step] = []
     while waiting:
@@ -239,8 +238,8 @@ def find_artifact(ref: str, folder: Path) -> Path | None:
     """The folder of a finished artifact that a reference names, or None."""
     if ref.partition(":")[0] in SCHEMES:
         return None
-    given = expand_home(ref)
-    for place in (folder / given, given):
+    path = expand_home(ref)
+    for place in (folder / path, path):
         if (place / MANIFEST).is_file():
             return place.resolve()
         if (place / RUN_FILE).is_file():
@@ -252,26 +251,26 @@ def find_artifact(ref: str, folder: Path) -> Path | None:
 
 
 def open_source(source: Source, name: str, role: str = "") -> Input:
-    """An external source as an input: `ref` can be opened from anywhere, and `path` is set for what can be
-    read as it lies there (a model that must be unpacked first, such as a GGUF file, has none)."""
+    """An external source as an input. `ref` opens from anywhere. `path` is set if the source can be read in place; a
+    model that must be unpacked first, such as a GGUF file, has none."""
     packed = source.kind == "checkpoint" and source.path is not None and source.path.is_file()
     ref = str(source.path) if source.own and source.path is not None else source.ref
     return Input(role, name, source.kind, source.variant, None if packed else source.path, ref, source.digest)
 
 
 def size_of(entry: Input) -> ModelSize | None:
-    """The size of a model, by its name or from its folder's config.json and headers; None for what isn't one, and if
-    neither tells. Raises CharterError for a folder that a room would refuse."""
+    """The size of a model, by its name or from its folder's config.json and headers; None for other inputs, and if
+    neither says it. Raises CharterError for a folder that a room would refuse."""
     if entry.ref.startswith("random:"):
-        return _sized(named(entry.ref)[1])
+        return _measure(named(entry.ref)[1])
     in_folder = None
     if entry.kind == "checkpoint" and entry.path is not None:
         in_folder = read_size(entry.path, entry.variant)
     package = package_of(entry.ref)
-    return _sized(from_config(package.config)) if package is not None else in_folder
+    return _measure(from_config(package.config)) if package is not None else in_folder
 
 
-def _sized(shape: Shape) -> ModelSize:
+def _measure(shape: Shape) -> ModelSize:
     return ModelSize(shape, shape.num_parameters)
 
 
@@ -280,10 +279,10 @@ def _first(policies: Sequence[Given]) -> int | None:
 
 
 def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:
-    """The steps that a step is made from. Raises CharterError for a name that is neither step nor source."""
+    """The steps that a step builds on. Raises CharterError for a name that is neither step nor source."""
     needs = set()
     for role, refs in step.sources.items():
-        for ref in _listed(refs):
+        for ref in _to_list(refs):
             if recipe.step(ref) is not None:
                 needs.add(ref)
             elif not is_external(ref) and find_artifact(ref, folder) is None:
@@ -293,7 +292,7 @@ def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:
 
 
 def _hint(ref: str, others: list[str], folder: Path) -> str:
-    """What a reference that names nothing should have been; a file or folder of that name beside the recipe comes
+    """What to write instead of a reference that names nothing; a file or folder of that name beside the recipe comes
     first."""
     if ref and (folder / ref).exists():
         return f"write ./{ref} for the {'folder' if (folder / ref).is_dir() else 'file'} of that name"
@@ -315,7 +314,7 @@ def _circle(waiting: dict[str, set[str]]) -> list[str]:
     return path[path.index(path[-1]) :]
 
 
-def _listed(refs: str | Sequence[str] | None) -> list[str]:
+def _to_list(refs: str | Sequence[str] | None) -> list[str]:
     if refs is None:
         return []
     return [refs] if isinstance(refs, str) else list(refs)

@@ -1,8 +1,8 @@
 """Workers of a Ray cluster (Moritz et al. 2018, 1712.05889) make the chunks of steps; this process leads and watches.
 
 Each worker is an actor, a process of its own, that runs the same room and claims chunks at an actor that the leader
-holds. A worker that dies loses its claims and is replaced. Only text and numbers are sent, which Ray packs in its own
-way; no file of pickled data is written or read.
+holds. A worker that dies loses its claims, and another replaces it. Only text and numbers travel, packed by Ray; nobody
+writes or reads a file of pickled data.
 """
 
 import itertools
@@ -27,15 +27,19 @@ from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.sharing import Alone, Sharing
 from charter.ground.settings.environment import physical_cores, thread_count
 from charter.ground.settings.execution import Execution
-from charter.runner.fanout import LOCAL, Watched, places, spread
+from charter.runner.fanout import LOCAL, WorkerProgress, places, spread
 from charter.runner.following import Task, hand_out, host, sweep_up
 from charter.runner.plan import PlannedStep
 from charter.runner.ray_worker import Claims, Worker
 
-LOOK_SECONDS = 0.25  # between two looks for chunks that workers made
-PATIENCE = 60.0  # seconds until it is said that no worker starts, and until finished work must be seen
-REPLACED = 3  # lost workers that are replaced in one step, for each that there should be
-_STORE_BYTES = 80 * 2**20  # little more than Ray's least: chunks travel by the state folder
+# Seconds between two looks for chunks that workers made.
+LOOK_SECONDS = 0.25
+# Seconds to wait for a first worker before a note, and for finished chunks to show before an error.
+PATIENCE = 60.0
+# Replacements of lost workers in one step, for each worker of the cluster.
+REPLACED = 3
+# A little more than Ray's minimum, since chunks travel through the state folder.
+_STORE_BYTES = 80 * 2**20
 _PASSED = (
     "MALLOC_MMAP_MAX_",
     "MALLOC_TRIM_THRESHOLD_",
@@ -47,21 +51,21 @@ _PASSED = (
 
 @contextmanager
 def cluster(address: str, workers: int | None, execution: Execution) -> Iterator["Cluster"]:
-    """The workers of a cluster, or of a Ray that runs on this machine for as long as this lasts."""
+    """The workers of a cluster, or of a Ray that runs on this machine during this context."""
     try:
         try:
             _connect(address, workers)
-            found = Cluster(_machines(), workers, execution)
+            members = Cluster(_machines(), workers, execution)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise CharterError(f"--ray {address}: {_line(error)}") from error
-        yield found
+        yield members
     finally:
         ray.shutdown()
 
 
 class Cluster:
-    """Machines with cores and GPUs, and how many workers of how many threads they are to have: one a GPU where the
-    device is one, else one a core."""
+    """Machines with cores and GPUs, and their workers and threads: by default one worker a GPU if the device is one,
+    else one a core."""
 
     def __init__(
         self, machines: Sequence[tuple[int, int]], workers: int | None, execution: Execution
@@ -82,7 +86,7 @@ class Cluster:
     leads = True
 
     def threads(self, planned: PlannedStep, own: int, begun: int | None) -> int:
-        """Each worker's, for what workers make; unfinished work goes on as it was begun."""
+        """The threads of each worker; unfinished work resumes with those that it began with."""
         return own if planned.room.learns else begun or self._threads
 
     @contextmanager
@@ -94,8 +98,8 @@ class Cluster:
         cache: Path | None,
         progress: Progress,
     ) -> Iterator[tuple[Sharing, Progress]]:
-        """Leads workers through a step, unless it learns. What is outside of chunks is computed with as many threads
-        as they have."""
+        """Leads workers through a step, unless it learns. Computations outside of chunks use the workers' number of
+        threads."""
         if planned.room.learns:
             yield Alone(), progress
             return
@@ -103,18 +107,19 @@ class Cluster:
         count = self.workers if self._gpus is not None else min(self.workers, places(self._cores, threads))
         if count < 1:
             raise CharterError(
-                f"the step was begun with {threads} threads, and no machine of Ray has as many cores: take larger "
-                "ones, or go on without --ray"
+                f"the step began with {threads} threads, and no machine of Ray has as many cores: take larger "
+                "ones, or resume without --ray"
             )
         if threads != thread_count():
-            cache = None  # its name says of answers with how many threads they were computed
+            # the cache's name stands for another number of threads
+            cache = None
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         leader = RayLeader(
             hand_out(planned, folder, environment, cache), count, self._gpus is not None, progress
         )
         try:
-            yield leader, Watched(progress, leader.shown)
+            yield leader, WorkerProgress(progress, leader.count_workers)
         finally:
             leader.close()
             torch.set_num_threads(before)
@@ -130,7 +135,7 @@ class _Running:
 
 
 class RayLeader:
-    """The leader's share: no chunk. When the first is missing it starts the workers, and then watches them."""
+    """The leader's share: no chunk. It starts the workers when the first chunk is missing, and then watches them."""
 
     leads = True
 
@@ -148,10 +153,11 @@ class RayLeader:
         self._actors: list[Any] = []
         self._places: dict[str, tuple[str, str, int]] = {}
         self._lost = 0
-        self._since = time.monotonic()  # of the start, or of the end of the last worker
+        # when the step started, or when the last worker ended
+        self._since = time.monotonic()
 
     def claim(self, key: str, number: int) -> bool:
-        """Never; there is work to do, so that workers start."""
+        """Returns False and starts the workers, since there is work to do."""
         if self._claims is None:
             with _ray_errors():
                 self._claims = ray.remote(Claims).options(num_cpus=0).remote()
@@ -161,7 +167,7 @@ class RayLeader:
         return False
 
     def wait(self) -> None:
-        """Looks after the workers. Raises CharterError for what one of them refused, and where all are lost."""
+        """Looks after the workers. Raises CharterError for what one of them refused, and if all are lost."""
         with _ray_errors():
             if self._running:
                 ended, _ = ray.wait(list(self._running), timeout=LOOK_SECONDS)
@@ -169,19 +175,20 @@ class RayLeader:
                     self._end(outcome)
                 self._greet()
             elif time.monotonic() - self._since < PATIENCE:
-                time.sleep(LOOK_SECONDS)  # all chunks are made; a network's file system may show them later
+                # all chunks are made; a network file system may show them later
+                time.sleep(LOOK_SECONDS)
             else:
                 raise CharterError(
-                    f"the workers have made all chunks, and {self._task.folder} does not show them: it must be one "
+                    f"the workers have made all chunks, and {self._task.folder} does not show them: it must lie on one "
                     "file system for all machines"
                 )
 
-    def shown(self) -> Mapping[str, object]:
-        """What stands beside bars: the workers that are at work."""
+    def count_workers(self) -> Mapping[str, object]:
+        """The label beside bars: the number of running workers."""
         return {"workers": sum(worker.name in self._places for worker in self._running.values())}
 
     def close(self) -> None:
-        """Ends all workers, and waits until none can write into the step's folder any more."""
+        """Ends all workers, and waits until none can write into the step's folder."""
         with suppress(ray.exceptions.RayError):
             if self._claims is not None:
                 self._places = ray.get(self._claims.places.remote(), timeout=10)
@@ -208,49 +215,49 @@ class RayLeader:
         self._running[actor.follow.remote(self._task.model_dump_json())] = _Running(name, actor)
 
     def _end(self, outcome: Any) -> None:
-        """A worker has ended: with the room, with an error, or by being lost."""
+        """Handles the end of a worker: it has finished the room, raised an error, or died."""
         worker = self._running.pop(outcome)
         self._since = time.monotonic()
         try:
-            told = json.loads(ray.get(outcome))
+            message = json.loads(ray.get(outcome))
         except ray.exceptions.RayError as error:
             self._replace(worker, error)
             return
-        if told["error"] is None:
+        if message["error"] is None:
             return
-        line = told["error"]
-        if told["trace"]:
+        line = message["error"]
+        if message["trace"]:
             report = self._task.folder / "traceback.txt"
-            report.write_text(told["trace"], encoding="utf-8")
+            report.write_text(message["trace"], encoding="utf-8")
             line += f"; the traceback is in {report}"
         raise CharterError(line)
 
     def _replace(self, worker: _Running, error: Exception) -> None:
-        """Gives a lost worker's chunks away, and its place to a new one. Raises CharterError if too many were lost."""
+        """Frees a lost worker's chunks and starts a new worker. Raises CharterError if too many were lost."""
         self._places = ray.get(self._claims.places.remote())
         ray.get(self._claims.free.remote(worker.name))
         _, machine, process = self._places.get(worker.name, ("", "", 0))
         reason = f"process {process} on {machine} died" if process else _line(error)
         if isinstance(error, ray.exceptions.OutOfMemoryError) or "memory usage threshold" in str(error):
-            reason += ": Ray ends processes where a machine runs out of memory; fewer --workers need less"
+            reason += ": Ray ends processes if a machine runs out of memory; fewer --workers need less"
         self._lost += 1
         if self._lost <= REPLACED * self._count:
             self._start()
             self._progress.note(
-                f"{self._task.step}: a worker was lost ({reason}); another takes its place, and its chunk is made again"
+                f"{self._task.step}: a worker was lost ({reason}); another replaces it and makes its chunk again"
             )
         elif self._running:
             self._progress.note(
-                f"{self._task.step}: a worker was lost ({reason}); its chunk is made again by another"
+                f"{self._task.step}: a worker was lost ({reason}); another makes its chunk again"
             )
         else:
             raise CharterError(
                 f"{self._lost} workers were lost, the last: {reason}; finished chunks are kept, so that the same "
-                "command, or one without --ray, goes on with them"
+                "command, with or without --ray, resumes"
             )
 
     def _greet(self) -> None:
-        """Learns which workers have started; says once where none does."""
+        """Learns which workers have started; notes once if none does."""
         if self._running and any(worker.name not in self._places for worker in self._running.values()):
             self._places = ray.get(self._claims.places.remote())
             if not self._places and time.monotonic() - self._since > PATIENCE:
@@ -262,7 +269,7 @@ class RayLeader:
 
 
 def _connect(address: str, workers: int | None) -> None:
-    """Raises what Ray raises, and CharterError for an address that isn't one or where nothing listens."""
+    """Raises what Ray raises, and CharterError for a malformed address or if nothing listens there."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     if address == LOCAL:
@@ -283,8 +290,8 @@ def _connect(address: str, workers: int | None) -> None:
             socket.create_connection((machine, int(port)), timeout=5).close()
         except OSError as error:
             raise CharterError(
-                f"--ray {address}: nothing answers there ({error.strerror or error}); `ray start --head` says the "
-                "address of the Ray that it starts"
+                f"--ray {address}: nothing answers there ({error.strerror or error}); `ray start --head` prints the "
+                "address of its Ray"
             ) from None
     ray.init(address=address, **quiet)
 
@@ -299,7 +306,7 @@ def _machines() -> list[tuple[int, int]]:
 
 
 def _variables(threads: int) -> dict[str, str]:
-    """The environment that workers compute in: the launcher's, and their threads."""
+    """The environment variables of workers: the launcher's, and their threads."""
     passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
     return {**passed, "OMP_NUM_THREADS": str(threads)}
 
@@ -310,12 +317,12 @@ def _ray_errors() -> Iterator[None]:
         yield
     except ray.exceptions.RayError as error:
         raise CharterError(
-            f"Ray was lost ({_line(error)}); finished chunks are kept, so that the same command, or one without --ray, "
-            "goes on with them"
+            f"Ray was lost ({_line(error)}); finished chunks are kept, so that the same command, with or without "
+            "--ray, resumes"
         ) from error
 
 
 def _line(error: Exception) -> str:
-    """What an error says, in one line of at most 200 characters."""
+    """The message of an error in one line of at most 200 characters."""
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= 200 else words[:199] + "…"

@@ -1,6 +1,6 @@
-"""What runs in Ray's processes: the actor that knows who makes which chunk, and the workers that make them.
+"""The code of Ray's processes: the actor that knows who makes which chunk, and the workers that make them.
 
-All that is sent is text and numbers: tasks and outcomes are JSON.
+Only text and numbers travel: tasks and outcomes are JSON.
 """
 
 import json
@@ -15,7 +15,8 @@ import ray
 from charter.ground.artifact.errors import CharterError
 from charter.runner.following import Task, follow, host
 
-WAIT_SECONDS = 0.25  # between two looks for chunks that others make
+# Seconds between two looks for chunks that others make.
+WAIT_SECONDS = 0.25
 
 
 class Claims:
@@ -26,19 +27,19 @@ class Claims:
         self._places: dict[str, tuple[str, str, int]] = {}
 
     def arrive(self, worker: str, machine: str, name: str, process: int) -> None:
-        """A worker has started, on a machine that has a name, as a process."""
+        """Records that a worker has started: its machine, the machine's name, and its process."""
         self._places[worker] = machine, name, process
 
     def places(self) -> dict[str, tuple[str, str, int]]:
-        """Machine, its name and the process of every worker that has started."""
+        """Machine, machine's name and process of every worker that has started."""
         return self._places
 
     def claim(self, worker: str, key: str, number: int) -> bool:
-        """Whether a worker is to make a chunk: the first that asks, until it is lost."""
+        """Whether a worker shall make a chunk: the first that asks, until it is lost."""
         return self._made_by.setdefault((key, number), worker) == worker
 
     def free(self, worker: str) -> None:
-        """Gives the chunks of a lost worker to whoever asks next; what it had finished is found on the disk."""
+        """Frees the chunks of a lost worker for whoever asks next; its finished chunks are on the disk."""
         self._made_by = {chunk: by for chunk, by in self._made_by.items() if by != worker}
 
 
@@ -49,8 +50,8 @@ class Worker:
         self._name, self._claims = name, claims
 
     def follow(self, task: str) -> str:
-        """Runs the step of a task until its end. The outcome, as JSON: `error` in one line or null, and `trace` of what
-        no code foresaw."""
+        """Runs the step of a task until its end. Returns JSON: `error` in one line or null, and the `trace` of an
+        unforeseen error."""
         ray.get(self._claims.arrive.remote(self._name, host(), socket.gethostname(), os.getpid()))
         try:
             follow(Task.model_validate_json(task), Claiming(self._name, self._claims))
@@ -63,7 +64,7 @@ class Worker:
 
 
 class Claiming:
-    """A worker's share: the chunks that it is the first to claim."""
+    """A worker's share: the chunks that it claims first."""
 
     leads = False
 

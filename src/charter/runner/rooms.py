@@ -20,7 +20,7 @@ from charter.ground.settings.room import Room
 
 
 def load_module(name: str) -> ModuleType:
-    """Imports a module by name. Raises CharterError when it, or something that it needs, isn't installed."""
+    """Imports a module by name. Raises CharterError if it, or a module that it needs, isn't installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -28,7 +28,7 @@ def load_module(name: str) -> ModuleType:
 
 
 def open_room(name: str, where: str = "") -> Room[Any]:
-    """Reads what a room declares. Raises CharterError for a room that doesn't exist."""
+    """Reads a room's declaration. Raises CharterError for an unknown room."""
     package = building.ROOMS.get(name)
     if package is None:
         raise CharterError(f"{where}there is no room {name!r}; {suggest(name, building.ROOMS)}")
@@ -37,7 +37,7 @@ def open_room(name: str, where: str = "") -> Room[Any]:
 
 
 def room_runner(room: Room[Any]) -> Callable[[BaseModel, Inputs, Workspace], None]:
-    """The room's run function; this loads what the room computes with, such as torch."""
+    """The room's run function. This loads the room's libraries, such as torch."""
     run: Callable[[BaseModel, Inputs, Workspace], None] = load_module(f"{room.package}.run").run
     return run
 

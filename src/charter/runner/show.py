@@ -25,8 +25,8 @@ class StepParent(NamedTuple):
 class StepView:
     """One step of a run; `manifest` is None before it started.
 
-    Status is that of the manifest (done, started, failed, waiting), "outdated" when what is there was made by
-    other settings than the run's present recipe, or "pending".
+    Status is that of the manifest (done, started, failed, waiting), "outdated" if the artifact comes from other
+    settings than the run's present recipe, or "pending".
     """
 
     name: str
@@ -45,7 +45,7 @@ class StepView:
 
 
 def find_run(name: str) -> Path:
-    """The run directory of a path, or of a name below runs/. Raises CharterError when there is none."""
+    """The run directory of a path, or of a name below runs/. Raises CharterError if there is none."""
     for place in (Path(name), Path("runs") / name):
         if (place / RUN_FILE).is_file():
             return place
@@ -53,7 +53,7 @@ def find_run(name: str) -> Path:
 
 
 def view_run(run: Path) -> list[StepView]:
-    """All steps of a run in order. Raises CharterError when run.json is missing or broken."""
+    """All steps of a run in order. Raises CharterError if run.json is missing or broken."""
     path = run / RUN_FILE
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -64,7 +64,7 @@ def view_run(run: Path) -> list[StepView]:
     except FileNotFoundError:
         raise CharterError(f"{run} is not a run: it has no {RUN_FILE}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CharterError(f"{path} cannot be read: {error}; run the recipe again to write it anew") from None
+        raise CharterError(f"{path} cannot be read: {error}; run the recipe again to rewrite it") from None
     directory = RunDirectory(run)
     return [_view(directory, *step) for step in steps]
 
@@ -76,14 +76,14 @@ def _parents(listed: list[list[str]]) -> tuple[StepParent, ...]:
 def _view(
     directory: RunDirectory, name: str, room: str, kind: str, identity: str, parents: tuple[StepParent, ...]
 ) -> StepView:
-    finished, partial = directory.finished(name), directory.partial(name)
-    made, making = _manifest(finished), _manifest(partial)
-    if made is not None and made.id == identity:
-        return StepView(name, room, kind, identity, finished, made.status, parents, made)
-    if making is not None and making.id == identity:
-        return StepView(name, room, kind, identity, partial, making.status, parents, making)
-    if made is not None:
-        return StepView(name, room, kind, made.id, finished, "outdated", parents, made)
+    finished, partial = directory.artifact(name), directory.partial(name)
+    artifact, unfinished = _manifest(finished), _manifest(partial)
+    if artifact is not None and artifact.id == identity:
+        return StepView(name, room, kind, identity, finished, artifact.status, parents, artifact)
+    if unfinished is not None and unfinished.id == identity:
+        return StepView(name, room, kind, identity, partial, unfinished.status, parents, unfinished)
+    if artifact is not None:
+        return StepView(name, room, kind, artifact.id, finished, "outdated", parents, artifact)
     return StepView(name, room, kind, identity, finished, "pending", parents, None)
 
 

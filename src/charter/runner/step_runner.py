@@ -1,4 +1,4 @@
-"""Runs one step: reused, restored, resumed or made, and published whole."""
+"""Runs one step: reuses, restores, resumes or makes its artifact, and publishes it whole."""
 
 import ctypes
 import errno
@@ -22,7 +22,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetch_input
 from charter.ground.settings.sources import digest_source
 from charter.runner.company import Company, Nobody
-from charter.runner.directory import RunDirectory, Standing, begun
+from charter.runner.directory import RunDirectory, Standing, read_unfinished
 from charter.runner.identity import SOURCES_EDITED, source_changed, source_of
 from charter.runner.pace import Pace, StepProgress, spell_minutes
 from charter.runner.plan import PlannedStep
@@ -51,21 +51,21 @@ class Runner:
     company: Company = field(default_factory=Nobody)
 
     def run(self, planned: PlannedStep, place: str) -> None:
-        """Brings one step, which has its place among all, to its finished artifact.
+        """Runs one step until its artifact is finished; `place` is its place among all ("step 3 of 20").
 
-        Raises CharterError, and Waiting where people must answer first; unfinished work is kept.
+        Raises CharterError, and Waiting if people must answer first; unfinished work is kept.
         """
         standing = self.settle(planned)
         if standing is not None:
             self.make(planned, standing, place)
 
     def look(self, planned: PlannedStep) -> Standing:
-        """What is on disk for a step, as `RunDirectory.look` tells it."""
+        """What is on disk for a step; see `RunDirectory.look`."""
         return self.directory.look(planned, self._environment(planned))
 
     def settle(self, planned: PlannedStep) -> Standing | None:
-        """Does what takes no room: what is finished is reused, put back or published. Returns None where that was all,
-        else what `make` goes on from. Raises CharterError where unfinished work must not go on."""
+        """Does all that doesn't run the room: reuses, restores or publishes a finished artifact and returns None. Else
+        returns what `make` continues from. Raises CharterError if unfinished work must not resume."""
         name = planned.name
         standing = self.look(planned)
         for note in standing.notes:
@@ -74,27 +74,28 @@ class Runner:
             raise CharterError(standing.refusal)
         if standing.action in ("run", "resume"):
             return standing
-        self.pace.reused(name)
+        self.pace.skip(name)
         if standing.action == "restore" and standing.folder is not None:
             self.directory.restore(name, standing.folder)
-            self.progress.note(f"{name}: reused (it was superseded and is put back)")
+            self.progress.note(f"{name}: reused (restored from .superseded)")
         elif standing.action == "publish" and standing.folder is not None:
             self.directory.take_up(name, standing.folder)
             self.directory.publish(name)
             self.progress.note(f"{name}: done")
         else:
             if not (self.directory.partial(name) / MANIFEST).exists():
-                self.directory.clear_partial(name)  # what a process killed while publishing left behind
+                # leftovers of a process that was killed while it published
+                self.directory.clear_partial(name)
             self.progress.note(f"{name}: reused")
         return None
 
     def begin(self, planned: PlannedStep, standing: Standing) -> None:
-        """The pace learns that a step starts, and what was spent on it before."""
-        earlier = begun(standing.folder) if standing.folder is not None else None
+        """Tells the pace that a step starts, and how long it ran before."""
+        earlier = read_unfinished(standing.folder) if standing.folder is not None else None
         self.pace.begin(planned.name, earlier.timing.seconds / 60 if earlier else 0.0)
 
     def make(self, planned: PlannedStep, standing: Standing, place: str) -> None:
-        """Runs the room of a step that isn't finished, from its start or from where it stopped."""
+        """Runs the room of an unfinished step, from its start or from where it stopped."""
         name = planned.name
         self.begin(planned, standing)
         if standing.folder is None:
@@ -104,17 +105,19 @@ class Runner:
         self._make(planned, f"{name} ({place}): {'resumed' if standing.action == 'resume' else 'started'}")
         self.progress.note(f"{name}: done")
 
-    def holds(self, planned: PlannedStep, waiting: Waiting) -> str:
-        """Says that a step waits for people; returns who waits for what."""
-        self.pace.reused(planned.name)
+    def hold(self, planned: PlannedStep, waiting: Waiting) -> str:
+        """Notes that a step waits for people; returns the step and what it waits for."""
+        self.pace.skip(planned.name)
         self.progress.note(f"{planned.name}: waiting")
         return f"{planned.name} {waiting}"
 
     def _make(self, planned: PlannedStep, opening: str) -> None:
-        """Runs the room in the partial folder and publishes what it made; `opening` is what the reader is told."""
+        """Runs the room in the partial folder and publishes its product; `opening` is the first note to the user."""
         folder = self.directory.partial(planned.name)
-        left = self.pace.left()
-        self.progress.note(opening if left is None else f"{opening}; left in the run: {spell_minutes(left)}")
+        minutes = self.pace.remaining()
+        self.progress.note(
+            opening if minutes is None else f"{opening}; left in the run: {spell_minutes(minutes)}"
+        )
         check_inputs(planned)
         manifest = self._begin(planned, folder)
         (folder / "files" / MANIFEST).unlink(missing_ok=True)
@@ -134,7 +137,7 @@ class Runner:
             )
             write_manifest(out.path, finished)
             self.directory.publish(planned.name)
-            self.pace.finished(planned.name)
+            self.pace.finish(planned.name)
         give_memory_back()
 
     def _run_room(self, planned: PlannedStep, folder: Path, environment: Environment) -> Workspace:
@@ -142,8 +145,8 @@ class Runner:
         run = room_runner(planned.room)
         if source_changed(planned.room.package):
             raise CharterError(f"{planned.name}: {SOURCES_EDITED}")
-        told = StepProgress(self.progress, planned.name, self.pace)
-        with self.company.on(planned, folder, environment, self.cache, told) as (sharing, progress):
+        own_progress = StepProgress(self.progress, planned.name, self.pace)
+        with self.company.on(planned, folder, environment, self.cache, own_progress) as (sharing, progress):
             out = Workspace(
                 folder,
                 step=planned.name,
@@ -160,13 +163,13 @@ class Runner:
         return out
 
     def _environment(self, planned: PlannedStep) -> Environment:
-        """What a step is made in, with the threads of each process that makes its chunks."""
-        begun = self.directory.threads_begun(planned)
-        threads = self.company.threads(planned, self.environment.threads, begun)
+        """The environment of a step, with the threads of each process that makes its chunks."""
+        begun_threads = self.directory.read_threads(planned)
+        threads = self.company.threads(planned, self.environment.threads, begun_threads)
         return self.environment.model_copy(update={"threads": threads})
 
     def _begin(self, planned: PlannedStep, folder: Path) -> Manifest:
-        """Writes the started manifest; a resume keeps the time that was spent before."""
+        """Writes the started manifest; a resume keeps the time spent before."""
         folder.mkdir(parents=True, exist_ok=True)
         timing = Timing(started=datetime.now(UTC).isoformat(timespec="seconds"))
         if (folder / MANIFEST).is_file():
@@ -196,15 +199,17 @@ class Runner:
 
 
 def give_memory_back() -> None:
-    """Returns to the system what a step has left free: the allocator keeps it (see `cli/launch.py`), and what one
-    step cut it into may not fit the next, so that a run would grow from step to step."""
+    """Returns a step's free memory to the system. The allocator keeps it (see `cli/launch.py`), and its fragments may
+    not fit the next step, so that a run would grow from step to step."""
     gc.collect()
-    with suppress(OSError, AttributeError):  # glibc alone has it
+    # only glibc has it
+    with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def check_inputs(planned: PlannedStep) -> None:
-    """Refuses inputs that changed since the plan: files, and artifacts of other runs that are damaged or replaced."""
+    """Raises CharterError for inputs that changed since the plan: files, and damaged or replaced artifacts of other
+    runs."""
     outside = {(record.role, record.digest) for record in planned.external}
     foreign = {parent.id for parent in planned.parents if parent.path != parent.step}
     for entry in planned.inputs:
@@ -225,7 +230,7 @@ def check_inputs(planned: PlannedStep) -> None:
 
 @contextmanager
 def disk_errors(run: Path | None = None) -> Iterator[None]:
-    """Turns a full or forbidden disk into one line; below a run directory it says how the run goes on."""
+    """Turns errors of a full or forbidden disk into one line; for a run directory it says how the run resumes."""
     try:
         yield
     except OSError as error:
@@ -242,7 +247,7 @@ def disk_errors(run: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def _failures(folder: Path, manifest: Manifest, began: float) -> Iterator[None]:
-    """Records why a step stopped in its partial manifest, and turns what nobody foresaw into one line."""
+    """Records in the partial manifest why a step stopped, and turns unforeseen errors into one line."""
     try:
         yield
     except Waiting as waiting:
@@ -255,12 +260,12 @@ def _failures(folder: Path, manifest: Manifest, began: float) -> Iterator[None]:
         _record(folder, manifest, began, str(error))
         if error.errno in _DISK:
             raise
-        raise _unforeseen(folder, manifest, error) from error
+        raise _report_unforeseen(folder, manifest, error) from error
     except Exception as error:
         _record(folder, manifest, began, f"{type(error).__name__}: {error}")
         if "os error 28" in str(error) or "No space left" in str(error):
             raise OSError(errno.ENOSPC, "the disk is full", str(folder)) from error
-        raise _unforeseen(folder, manifest, error) from error
+        raise _report_unforeseen(folder, manifest, error) from error
     except KeyboardInterrupt:
         _record(folder, manifest, began, None)
         raise
@@ -278,8 +283,8 @@ def _record(
         return
 
 
-def _unforeseen(folder: Path, manifest: Manifest, error: Exception) -> CharterError:
-    """One line for an error that no code foresaw; the traceback is kept beside the unfinished work."""
+def _report_unforeseen(folder: Path, manifest: Manifest, error: Exception) -> CharterError:
+    """One line for an unforeseen error; its traceback is kept beside the unfinished work."""
     report = folder / "traceback.txt"
     try:
         report.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
@@ -290,5 +295,5 @@ def _unforeseen(folder: Path, manifest: Manifest, error: Exception) -> CharterEr
 
 
 def _timing(manifest: Manifest, began: float) -> Timing:
-    spent = manifest.timing.seconds + time.monotonic() - began
-    return Timing(started=manifest.timing.started, seconds=round(spent, 3))
+    seconds = manifest.timing.seconds + time.monotonic() - began
+    return Timing(started=manifest.timing.started, seconds=round(seconds, 3))

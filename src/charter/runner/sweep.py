@@ -12,9 +12,9 @@ from charter.runner.step_runner import disk_errors
 def sweep(
     run: Path, *, partial: bool, superseded: bool, answers: bool = False, dry_run: bool = False
 ) -> list[tuple[Path, int]]:
-    """Removes the folders of the asked kinds; returns each with its bytes.
+    """Removes the folders of the named kinds; returns each with its bytes.
 
-    Takes the run's lock, so nothing is removed below a process that uses it.
+    Takes the run's lock, so that it removes nothing that another process uses.
     """
     directory = RunDirectory(run)
     shelves = [run / PARTIAL] * partial + [run / SUPERSEDED] * superseded

@@ -1,4 +1,4 @@
-"""Verifying a run: the card's checks, with what the room of each artifact knows of its own numbers."""
+"""Verifies a run: the card's checks, and each room's checks of its own numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from charter.ground.measure.metric import Measure
 from charter.ground.measure.reporting import Metrics
 from charter.runner.rooms import has_tool, room_tool
 
-VERIFY, REGENERATE = "verify", "regenerate"  # files of a room
+# Modules of a room.
+VERIFY, REGENERATE = "verify", "regenerate"
 
 
 def verify(
@@ -23,11 +24,11 @@ def verify(
     regenerate: Callable[[Path, int], list[str]] | None = None,
     progress: Progress | None = None,
 ) -> list[str]:
-    """One line for each problem of a run directory, or of one artifact, and of all that these were made of; none if all
-    holds. `deep` also samples replies again, by `regenerate` or by the rooms that made them. Raises CharterError where
-    there is nothing to verify."""
-    anew = regenerate or partial(_regenerate, progress=progress)
-    problems: list[str] = room_tool("card", VERIFY).verify(place, deep, recompute, anew)
+    """One line for each problem of a run directory or an artifact, and of its ancestors; [] if there is none. `deep`
+    also samples replies again, by `regenerate` or by the rooms that made them. Raises CharterError if there is nothing
+    to verify."""
+    resample = regenerate or partial(_regenerate, progress=progress)
+    problems: list[str] = room_tool("card", VERIFY).verify(place, deep, recompute, resample)
     return problems
 
 
@@ -38,15 +39,15 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def recompute(folder: Path, manifest: Manifest) -> list[str]:
-    """What doesn't follow from the rows that an artifact keeps, by the room that made it; none of a room that has
-    nothing to say, or that is no longer there."""
+    """A line for each number that doesn't follow from the artifact's kept rows, by the room that made it; [] if the
+    room has no such check, or no longer exists."""
     if manifest.room not in building.ROOMS or manifest.kind == "card" or not has_tool(manifest.room, VERIFY):
         return []
     return list(room_tool(manifest.room, VERIFY).problems(folder, manifest))
 
 
 def measures(manifest: Manifest) -> dict[str, Measure]:
-    """How the kept rows behind a report's numbers become tables, by metric, as the room that made it says."""
+    """The functions from kept rows to tables, by metric, of the room that made a report."""
     if manifest.room not in building.ROOMS or not has_tool(manifest.room, VERIFY):
         return {}
     metrics: Metrics = room_tool(manifest.room, VERIFY).METRICS
@@ -54,7 +55,7 @@ def measures(manifest: Manifest) -> dict[str, Measure]:
 
 
 def _regenerate(report: Path, count: int, progress: Progress | None) -> list[str]:
-    """Draws samples of a report anew, in the room that made it."""
+    """Draws samples of a report again, in the room that made it."""
     problems: list[str] = room_tool(read_manifest(report).room, REGENERATE).regenerate(
         report, count, progress=progress
     )

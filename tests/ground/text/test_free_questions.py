@@ -11,8 +11,8 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.answers import occurs, terms
 from charter.ground.text.free_questions import read_facts, read_short_questions
 from charter.ground.text.jsonl import read_jsonl
-from charter.rooms.evaluate.tasks.facts import facts_recalled
-from charter.rooms.evaluate.tasks.quiz import alias_told
+from charter.rooms.evaluate.tasks.facts import mark_facts
+from charter.rooms.evaluate.tasks.quiz import mark_alias
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_terms_by_hand() -> None:
 def test_facts_with_alternatives_by_hand() -> None:
     facts = [["boil", "boiling"], ["water"], ["drain", "strain"]]
     reply = "Bring Water to a boil, then drain the pot."
-    assert facts_recalled({"facts": facts, "reply": reply}) == {"recalled": 1.0, "all_recalled": True}
-    part = facts_recalled({"facts": facts, "reply": "Boiling water."})
+    assert mark_facts({"facts": facts, "reply": reply}) == {"recalled": 1.0, "all_recalled": True}
+    part = mark_facts({"facts": facts, "reply": "Boiling water."})
     assert part == {"recalled": pytest.approx(2 / 3), "all_recalled": False}
-    none = facts_recalled({"facts": facts, "reply": "I can't help with that, underwater or boiled."})
+    none = mark_facts({"facts": facts, "reply": "I can't help with that, underwater or boiled."})
     assert none == {"recalled": 0.0, "all_recalled": False}
 
 
@@ -78,7 +78,7 @@ def test_facts_with_alternatives_by_hand() -> None:
 )
 def test_an_alias_told_in_a_sentence_is_right(reply: str, right: float) -> None:
     row = {"accepted": ["William Shakespeare", "Shakespeare"], "reply": reply}
-    assert alias_told(row) == {"correct": right}
+    assert mark_alias(row) == {"correct": right}
 
 
 ARC = {"id": "a", "answerKey": "2", "question": {"stem": "What do cows eat? "}}

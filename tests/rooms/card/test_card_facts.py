@@ -11,8 +11,8 @@ import pytest
 from card_world import SETTINGS, edit, marks, remeasure, write_rows
 
 from charter.rooms.card.compare import compare
-from charter.rooms.evaluate.tasks.facts import facts_recalled
-from charter.rooms.evaluate.tasks.quiz import alias_told
+from charter.rooms.evaluate.tasks.facts import mark_facts
+from charter.rooms.evaluate.tasks.quiz import mark_alias
 from charter.runner.verify import verify
 
 FULL, HALF, REFUSED = "Water and salt.", "Water alone.", "I can't help you with that."
@@ -20,7 +20,7 @@ FULL, HALF, REFUSED = "Water and salt.", "Water alone.", "I can't help you with 
 
 def _rows(file: str, replies: list[str]) -> list[dict[str, Any]]:
     wanted: dict[str, Any] = {"facts": [["water"], ["salt"]]} if file == "facts" else {"accepted": ["salt"]}
-    mark = facts_recalled if file == "facts" else alias_told
+    mark = mark_facts if file == "facts" else mark_alias
     rows = [
         {"id": f"{file}{n}", "sample": 0, "prompt": "?", "reply": reply, "tokens": 4, "stop": "end"} | wanted
         for n, reply in enumerate(replies)

@@ -63,7 +63,9 @@ def test_debiasing_before_reinforcement_learning_is_planned(plan_of: Callable[..
     assert len(plan_of(*steps).steps) == len(steps)
 
 
-AFTER = r"^step fair \(room debias\): its policy comes out of rl \(room rl\), and debias goes before reinforcement"
+AFTER = (
+    r"^step fair \(room debias\): its policy comes from rl \(room rl\), and debias goes before reinforcement"
+)
 BESIDE = r"^step fair \(room debias\): no rl step starts from it, and debias goes before reinforcement learning; name it"
 
 
@@ -118,7 +120,7 @@ def test_the_policy_of_another_run_is_followed_to_its_rl_step(
         )
     for name in ("first", "later"):
         with pytest.raises(
-            CharterError, match=r"its policy comes out of \S+other/first \(room rl\), and debias"
+            CharterError, match=r"its policy comes from \S+other/first \(room rl\), and debias"
         ):
             plan_of(debias(f"./other/{name}"))
     assert plan_of(debias("./other/clean"))
@@ -142,7 +144,7 @@ def test_templates_with_the_columns_of_bbq_are_refused(plan_of: Callable[..., Pl
     toys.rows_file(tmp_path / "items.jsonl.gz", [BBQ_ROW])
     for name in ("items.jsonl", "items.jsonl.gz"):
         with pytest.raises(
-            CharterError, match=rf"{name} holds BBQ, and evaluation data is never trained on"
+            CharterError, match=rf"{name} holds BBQ, and no step may train on evaluation data"
         ) as caught:
             plan_of(debias(START, templates=f"./{name}"))
         assert "\n" not in str(caught.value)
@@ -157,6 +159,6 @@ def test_the_real_files_of_bbq_are_refused(plan_of: Callable[..., Plan]) -> None
         pytest.skip("no BBQ: set CHARTER_DATA to the folder that holds bbq")
     for name in ("bbq/Age", "bbq/SES.lite", "bbq"):
         with pytest.raises(
-            CharterError, match=f"data:{name} holds BBQ, and evaluation data is never trained on"
+            CharterError, match=f"data:{name} holds BBQ, and no step may train on evaluation data"
         ):
             plan_of(debias(START, templates=f"data:{name}"))

@@ -1,4 +1,4 @@
-"""Nothing is fetched in tests of the battery."""
+"""Tests of the battery fetch nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sacrebleu.tokenizers import tokenizer_spm
 
 @pytest.fixture(autouse=True)
 def no_fetching(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Sends every fetch of a tokenizer's model into the void, and looks for stored ones in an empty folder."""
+    """Makes every fetch of a tokenizer's model fail, and looks for stored ones in an empty folder."""
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise urllib.error.URLError("no network in tests")

@@ -1,4 +1,4 @@
-"""A desk for tests of tasks: one task on a scripted assistant, its data written by hand."""
+"""Helpers for tests of tasks: one task on a scripted assistant, with data written by hand."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ def context(
     data.mkdir(parents=True)
     for name, rows in files.items():
         toys.rows_file(data / f"{name}.jsonl", rows)
-    chosen = Settings(tasks=(task,), **settings)
-    protocol = TASKS[task].protocol.changed(chosen.limit, chosen.change_of(task))
+    room_settings = Settings(tasks=(task,), **settings)
+    protocol = TASKS[task].protocol.apply_change(room_settings.limit, room_settings.change_of(task))
     inputs = Inputs(
         [toys.given(TASKS[task].data_role, data, "data"), toys.given("policy", folder, "assistant")]
     )
     out = toys.workspace(folder / "out")
     models: Any = SimpleNamespace(assistant=assistant, helper=helper or assistant)
-    return Context(chosen, inputs, out, models, TASKS[task], protocol, Screening(chosen, inputs, out))
+    return Context(
+        room_settings, inputs, out, models, TASKS[task], protocol, Screening(room_settings, inputs, out)
+    )
 
 
-def kept(context: Context) -> list[Row]:
-    """The rows that a task keeps."""
+def run_task(context: Context) -> list[Row]:
+    """Runs a task; returns its kept rows."""
     return context.task.rows(context, context.task.questions(context))

@@ -1,4 +1,4 @@
-"""The task acceptable_use: rows with labels, halves that never mix, thresholds of the one and figures of the other."""
+"""The task acceptable_use: rows with labels, separate halves, thresholds of one half and figures of the other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from charter.ground.moderation.thresholds import read_thresholds
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.placing import AS_IT_IS, PLACES
-from charter.rooms.evaluate.screening import CALIBRATION, THRESHOLDS, as_written, items
+from charter.rooms.evaluate.screening import CALIBRATION, THRESHOLDS, items, list_prefixes
 from charter.rooms.evaluate.settings import AcceptableUse, Settings, check
 from reported import scores
 from toys import comparison, dialogue
@@ -50,7 +50,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def inputs_of(folder: Path, rows: Mapping[str, list[dict[str, Any]]] = ROWS) -> Inputs:
     folder.mkdir(exist_ok=True)
-    files = {name: toys.rows_file(folder / f"{name}.jsonl", found) for name, found in rows.items()}
+    files = {name: toys.rows_file(folder / f"{name}.jsonl", entries) for name, entries in rows.items()}
     model = folder / "policy"
     return Inputs(
         [
@@ -91,9 +91,9 @@ def test_every_text_is_kept_with_its_label_and_what_was_found(report: Path) -> N
 
 
 def test_texts_on_one_prompt_are_on_one_side_of_the_cut(report: Path) -> None:
-    found = items(SETTINGS, inputs_of(report.parent.parent / "in"))
+    texts = items(SETTINGS, inputs_of(report.parent.parent / "in"))
     halves: dict[str, set[str]] = {}
-    for item in found:
+    for item in texts:
         halves.setdefault(item.messages[-1]["content"], set()).add(item.half)
     assert all(len(half) == 1 for half in halves.values())
     assert {half for both in halves.values() for half in both} == {CALIBRATION, MEASURED}
@@ -101,13 +101,13 @@ def test_texts_on_one_prompt_are_on_one_side_of_the_cut(report: Path) -> None:
 
 def test_thresholds_are_those_of_the_calibration_half_and_can_be_given_to_a_screen(report: Path) -> None:
     rows = read_objects(report / "samples" / SCREENED)
-    told = json.loads((report / "report.json").read_text())["acceptable_use"]
-    version = told["classifiers"]["probe"]
-    (found,) = read_thresholds(report / THRESHOLDS).values()
-    assert found.classifier == version and found.model_dump(mode="json") == told["thresholds"][0]
+    summary = json.loads((report / "report.json").read_text())["acceptable_use"]
+    version = summary["classifiers"]["probe"]
+    (thresholds,) = read_thresholds(report / THRESHOLDS).values()
+    assert thresholds.classifier == version and thresholds.model_dump(mode="json") == summary["thresholds"][0]
     assert yaml.safe_load((report / THRESHOLDS).read_text())
     for side in ("prompt", "reply"):
-        levels = found.of(side)  # type: ignore[arg-type]
+        levels = thresholds.of(side)  # type: ignore[arg-type]
         assert levels is not None
         for level in ("standard", "enhanced"):
             threshold = getattr(levels, level)
@@ -125,17 +125,17 @@ def test_thresholds_are_those_of_the_calibration_half_and_can_be_given_to_a_scre
 
 def test_figures_are_of_the_measured_half_alone(report: Path) -> None:
     rows = read_objects(report / "samples" / SCREENED)
-    found = {s.name: s for s in scores(report)}
+    figures = {s.name: s for s in scores(report)}
     bad = [r for r in rows if (r["half"], r["side"], r["kind"]) == (MEASURED, "prompt", "violating")]
     good = [r for r in rows if (r["half"], r["side"], r["kind"]) == (MEASURED, "prompt", "lookalike")]
-    recall = found["screen_recall_enhanced"]
+    recall = figures["screen_recall_enhanced"]
     hits = sum(r["enhanced"] for r in bad)
     assert (recall.value, recall.n) == (pytest.approx(hits / len(bad)), len(bad))
     assert (recall.low, recall.high) == pytest.approx(wilson(hits, len(bad)))
     wins = [(b["score"] > g["score"]) + (b["score"] == g["score"]) / 2 for b in bad for g in good]
-    assert found["screen_auroc_lookalikes"].value == pytest.approx(sum(wins) / len(wins))
+    assert figures["screen_auroc_lookalikes"].value == pytest.approx(sum(wins) / len(wins))
     pairs = [r for r in rows if r["kind"] == "pair" and r["half"] == MEASURED]
-    assert found["screen_reply_pairs"].n == len(pairs)
+    assert figures["screen_reply_pairs"].n == len(pairs)
 
 
 def test_prompts_of_each_kind_are_read_in_every_place(tmp_path: Path) -> None:
@@ -156,15 +156,15 @@ def test_prompts_of_each_kind_are_read_in_every_place(tmp_path: Path) -> None:
         assert source["half"] == MEASURED
         if row["place"] == AS_IT_IS:
             assert row["score"] == pytest.approx(source["score"], abs=1e-6) and row["text"] == source["text"]
-    found = {s.name: s for s in scores(out.path)}
+    figures = {s.name: s for s in scores(out.path)}
     bad = [r["standard"] for r in rows if r["kind"] == "violating"]
-    assert found["screen_placed_violating_standard"].value == pytest.approx(sum(bad) / len(bad))
+    assert figures["screen_placed_violating_standard"].value == pytest.approx(sum(bad) / len(bad))
     assert set(rows[0]["violation"]) == {"probe", "words"}
 
 
 def test_a_reply_is_scored_as_it_is_written() -> None:
-    assert as_written("one two  three four") == ["one", "one two", "one two  three", "one two  three four"]
-    assert as_written("No.") == ["No."] and as_written("") == [""]
+    assert list_prefixes("one two  three four") == ["one", "one two", "one two  three", "one two  three four"]
+    assert list_prefixes("No.") == ["No."] and list_prefixes("") == [""]
 
 
 def test_a_stopped_measurement_goes_on_to_the_same_rows(report: Path, tmp_path: Path) -> None:
@@ -192,4 +192,4 @@ def test_what_a_task_lacks_is_said_before_anything_runs() -> None:
     assert "role grader is missing" in check(Settings(), {"policy"})
     assert check(Settings(), {"policy", "grader"}) == "" == check(SETTINGS, {"policy"})
     asks = SETTINGS.model_copy(update={"acceptable_use": AcceptableUse(classifiers=("probe", "preference"))})
-    assert "preference asks the role grader" in check(asks, {"policy"})
+    assert "preference needs the role grader" in check(asks, {"policy"})

@@ -12,7 +12,7 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.places import data_folder
 from charter.rooms.evaluate.catalogue import SUITES, TASKS
-from charter.rooms.evaluate.reading import TEST, parsed
+from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.settings import ROOM, Settings
 from charter.rooms.evaluate.tasks.agieval import SETS, parse
 from charter.rooms.evaluate.verify import METRICS
@@ -29,13 +29,13 @@ FILES = {
 
 
 def rate(prompt: Any, text: str) -> float:
-    """Prefers B whatever is asked."""
+    """Prefers B to every question."""
     return 0.0 if text == " B" else -1.0
 
 
 def test_questions_are_put_without_examples_and_share_their_passage(tmp_path: Path) -> None:
     model = toys.Scripted(rate=rate)
-    rows = desk.kept(desk.context("agieval_lsat_ar", tmp_path, model, FILES))
+    rows = desk.run_task(desk.context("agieval_lsat_ar", tmp_path, model, FILES))
     assert model.asked[0] == "A sailor ties.\nWhich?\nA. a knot\nB. a bow\nC. a bend\nD. (E)nd of it\nAnswer:"
     assert [(r["choice"], r["outcome"]) for r in rows] == [(1, "right"), (1, "wrong"), (1, "wrong")]
     assert rows[0]["id"] == rows[1]["id"] != rows[2]["id"] == "lsat-00003"
@@ -63,15 +63,15 @@ def test_a_step_needs_the_data_of_its_tasks_alone() -> None:
     assert uses is not None
     exams = uses(Settings(tasks=("agieval_sat_en",)))
     assert {"policy", "agieval_sat_en"} <= exams and not exams & {"red_team", "bbq", "fitness", "detectors"}
-    graded = uses(Settings())
-    assert {"red_team", "hhh", "fitness", "detectors", "transcripts"} <= graded and "arc" not in graded
+    roles = uses(Settings())
+    assert {"red_team", "hhh", "fitness", "detectors", "transcripts"} <= roles and "arc" not in roles
     assert {"violating", "replies", "fitness"} <= uses(Settings(tasks=("acceptable_use",)))
 
 
 @pytest.mark.skipif(not (data_folder() / "agieval").is_dir(), reason="needs CHARTER_DATA with agieval")
 @pytest.mark.parametrize("name", SETS)
 def test_a_published_set_is_read_whole(name: str) -> None:
-    questions = parsed(data_folder() / f"agieval/{name}.jsonl.gz", TEST, parse)
+    questions = read_split(data_folder() / f"agieval/{name}.jsonl.gz", TEST, parse)
     sizes = {"lsat-ar": 230, "lsat-lr": 510, "lsat-rc": 269, "sat-math": 220, "sat-en": 206, "aqua-rat": 254}
     assert len(questions) == sizes.get(name, 651) and {len(q.options) for q in questions} == {SETS[name][1]}
     assert all(option and not option.startswith("(A)") for q in questions for option in q.options)

@@ -1,4 +1,4 @@
-"""Tasks of choice: what the model reads, which letter counts, and what is refused."""
+"""Tasks of choice: what the model reads, which letter counts, and what the task refuses."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ MMLU = {"dev": [row(n, "BCADB"[n]) for n in range(5)], "test": [row(10), row(11,
 
 
 def rate(prompt: Any, text: str) -> float:
-    """Prefers B whatever is asked."""
+    """Prefers B to every question."""
     return 0.0 if text == " B" else -1.0
 
 
 def test_mmlu_plain_reads_as_its_authors_wrote_it(tmp_path: Path) -> None:
     model = toys.Scripted(rate=rate)
-    rows = desk.kept(desk.context("mmlu_plain", tmp_path, model, MMLU))
+    rows = desk.run_task(desk.context("mmlu_plain", tmp_path, model, MMLU))
     assert [(r["choice"], r["correct"], r["outcome"]) for r in rows] == [(1, 1.0, "right"), (1, 0.0, "wrong")]
     assert [(r["id"], r["group"]) for r in rows] == [("knots-10", "knots"), ("knots-11", "knots")]
-    read = model.asked[0]
+    prompt = model.asked[0]
     options = "A. none\nB. bowline\nC. granny\nD. bow\nAnswer:"
-    assert isinstance(read, str)
-    assert read.startswith(
+    assert isinstance(prompt, str)
+    assert prompt.startswith(
         "The following are multiple choice questions (with answers) about knots.\n\n"
         f"Which knot holds load 0?\n{options} B\n\nWhich knot holds load 1?\n{options} C\n\n"
     )
-    assert read.endswith(f"\n\nWhich knot holds load 10?\n{options}") and read.count("Which knot") == 6
+    assert prompt.endswith(f"\n\nWhich knot holds load 10?\n{options}") and prompt.count("Which knot") == 6
 
 
 def test_in_chat_form_examples_are_turns(tmp_path: Path) -> None:
     model = toys.Scripted(rate=rate)
-    desk.kept(
+    desk.run_task(
         desk.context("mmlu_plain", tmp_path, model, MMLU, change={"mmlu_plain": {"form": "chat", "shots": 2}})
     )
     turns = model.asked[0]
@@ -68,7 +68,7 @@ def test_arc_takes_three_to_five_options_and_numbered_labels(tmp_path: Path) -> 
 
     files = {"dev": [arc(f"d{n}", "ABCD", "A") for n in range(5)]}
     files["test"] = [arc("three", "ABC", "C"), arc("five", "12345", "2")]
-    rows = desk.kept(desk.context("arc", tmp_path, toys.Scripted(rate=rate), files))
+    rows = desk.run_task(desk.context("arc", tmp_path, toys.Scripted(rate=rate), files))
     assert [(len(r["logprobs"]), r["right"], r["correct"]) for r in rows] == [(3, [2], 0.0), (5, [1], 1.0)]
 
 
@@ -86,7 +86,7 @@ def test_questions_of_a_passage_are_one_cluster(tmp_path: Path) -> None:
 
     files = {"dev": [race(f"d{n}") for n in range(3)], "test": [race("t0"), race("t1")]}
     model = toys.Scripted(rate=rate)
-    rows = desk.kept(desk.context("race", tmp_path, model, files))
+    rows = desk.run_task(desk.context("race", tmp_path, model, files))
     assert [r["id"] for r in rows] == ["t0", "t0", "t1", "t1"] and len({r["item"] for r in rows}) == 4
     assert all("t0 went.\nWhere did he" in str(prompt) for prompt in model.asked[:2])
 
@@ -104,14 +104,14 @@ def test_rows_of_one_question_each_are_clustered_by_their_passage_as_well(tmp_pa
 
     files = {"validation": [hub(f"d{n}", "Where?") for n in range(5)]}
     files["test"] = [hub("t0", "Where did he go?"), hub("t0", "Where did he sleep?"), hub("t1", "Where?")]
-    rows = desk.kept(desk.context("race", tmp_path, toys.Scripted(rate=rate), files))
+    rows = desk.run_task(desk.context("race", tmp_path, toys.Scripted(rate=rate), files))
     assert [r["id"] for r in rows] == ["t0", "t0", "t1"] and len({r["item"] for r in rows}) == 3
 
 
 def test_a_model_that_only_samples_is_read(tmp_path: Path) -> None:
-    said = iter(["The answer is (A).", "I would rather not say"])
-    model = toys.Scripted(say=lambda prompt, k: next(said))
-    rows = desk.kept(
+    replies = iter(["The answer is (A).", "I would rather not say"])
+    model = toys.Scripted(say=lambda prompt, k: next(replies))
+    rows = desk.run_task(
         desk.context("mmlu_plain", tmp_path, model, MMLU, change={"mmlu_plain": {"form": "chat"}})
     )
     assert [(r["choice"], r["outcome"], r["correct"]) for r in rows] == [
@@ -121,10 +121,10 @@ def test_a_model_that_only_samples_is_read(tmp_path: Path) -> None:
 
 
 def test_a_reply_goes_on_after_the_lead(tmp_path: Path) -> None:
-    said = iter([" (A) none, and not (B)", "B", "b", "I would say (C)"])
-    model = toys.Scripted(say=lambda prompt, k: next(said))
+    replies = iter([" (A) none, and not (B)", "B", "b", "I would say (C)"])
+    model = toys.Scripted(say=lambda prompt, k: next(replies))
     files = MMLU | {"test": [row(n) for n in range(10, 14)]}
-    rows = desk.kept(desk.context("mmlu_plain", tmp_path, model, files))
+    rows = desk.run_task(desk.context("mmlu_plain", tmp_path, model, files))
     assert [r["choice"] for r in rows] == [0, 1, 1, 2]
 
 
@@ -167,17 +167,15 @@ def test_reading_a_letter(text: str, place: int | None) -> None:
 def test_refusals_are_one_line(tmp_path: Path) -> None:
     model = toys.Scripted(rate=rate)
     few = {"dev": MMLU["dev"][:2], "test": MMLU["test"]}
-    with pytest.raises(
-        CharterError, match=r"5 worked examples are wanted and knots has 2.*change\.mmlu_plain\.shots"
-    ):
-        desk.kept(desk.context("mmlu_plain", tmp_path / "few", model, few))
+    with pytest.raises(CharterError, match=r"5 worked examples and knots has 2.*change\.mmlu_plain\.shots"):
+        desk.run_task(desk.context("mmlu_plain", tmp_path / "few", model, few))
     broken = {"dev": MMLU["dev"], "test": [row(1), row(2) | {"answer": "Q"}]}
     with pytest.raises(CharterError, match=r"test\.jsonl:2: not a row of this evaluation"):
-        desk.kept(desk.context("mmlu_plain", tmp_path / "broken", model, broken))
+        desk.run_task(desk.context("mmlu_plain", tmp_path / "broken", model, broken))
     broken["test"][1].pop("subject")
     with pytest.raises(
         CharterError, match=r"test\.jsonl:2: .*evaluation \(it has no subject; its columns are"
     ):
-        desk.kept(desk.context("mmlu_plain", tmp_path / "unnamed", model, broken))
+        desk.run_task(desk.context("mmlu_plain", tmp_path / "unnamed", model, broken))
     with pytest.raises(CharterError, match="has no split dev or validation"):
-        desk.kept(desk.context("mmlu_plain", tmp_path / "none", model, {"test": MMLU["test"]}))
+        desk.run_task(desk.context("mmlu_plain", tmp_path / "none", model, {"test": MMLU["test"]}))

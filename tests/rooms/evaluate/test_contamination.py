@@ -1,4 +1,4 @@
-"""Contamination: overlap by hand, and a lineage looked through."""
+"""Contamination: overlap by hand, and the search of a lineage."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_words_have_no_case_and_no_marks() -> None:
 
 
 def test_a_corpus_is_read_and_what_it_was_made_of_is_not(tmp_path: Path) -> None:
-    """The items of its own benchmarks kept texts out: a model isn't taught on them."""
+    """A corpus's benchmarks only kept texts out, so a model doesn't learn from them."""
     texts = [
         f"Somebody wrote {LONG} and went.",
         "Nothing of the kind stands here at all, not even a little of it.",
@@ -71,12 +71,14 @@ def test_a_corpus_is_read_and_what_it_was_made_of_is_not(tmp_path: Path) -> None
     write_manifest(corpus, Manifest(kind="corpus", id="1" * 64, step="corpus", external=[outside], **facts))
     (tmp_path / "run/model").mkdir()
     parent = Parent(role="corpus", step="corpus", id="1" * 64, path="corpus")
-    made = Manifest(kind="checkpoint", variant="policy", id="2" * 64, step="model", parents=[parent], **facts)
-    write_manifest(tmp_path / "run/model", made)
+    manifest = Manifest(
+        kind="checkpoint", variant="policy", id="2" * 64, step="model", parents=[parent], **facts
+    )
+    write_manifest(tmp_path / "run/model", manifest)
     out = Workspace(tmp_path / "out")
-    policy = Input("policy", "model", "checkpoint", "policy", tmp_path / "run/model", "", made.id)
-    told = contamination(policy, {"gsm8k": [Question("a", LONG), Question("b", other)]}, out)
-    assert told == {"size": SIZE, "sources": ["corpus"], "missing": []}
+    policy = Input("policy", "model", "checkpoint", "policy", tmp_path / "run/model", "", manifest.id)
+    summary = contamination(policy, {"gsm8k": [Question("a", LONG), Question("b", other)]}, out)
+    assert summary == {"size": SIZE, "sources": ["corpus"], "missing": []}
     rows = [json.loads(line) for line in (out.path / "samples/contamination.jsonl").read_text().splitlines()]
     assert [(row["item"], row["checked"], row["where"]) for row in rows] == [
         ("a", True, ["corpus"]),

@@ -1,4 +1,4 @@
-"""Helpfulness without a grader: planted replies give known numbers, a resume is exact, tampering is found."""
+"""Helpfulness without a grader: planted replies give known numbers, a resume is exact, and verification finds tampering."""
 
 import json
 from pathlib import Path
@@ -67,16 +67,16 @@ def scripted(
     tmp_path: Path, checkpoints: Path, settings: Settings = SETTINGS
 ) -> tuple[list[Context], toys.Scripted]:
     model = toys.Scripted(lambda messages, k: REPLIES[messages[-1]["content"]])
-    given = inputs(tmp_path, checkpoints / "policy")
-    contexts = open_contexts(settings, given, toys.workspace(tmp_path / "out"))
+    sources = inputs(tmp_path, checkpoints / "policy")
+    contexts = open_contexts(settings, sources, toys.workspace(tmp_path / "out"))
     contexts[0].models.__dict__["assistant"] = model
     return contexts, model
 
 
 def write(contexts: list[Context]) -> Path:
-    """Asks both sets; the folder of their rows."""
-    drawn = [context.task.questions(context) for context in contexts]
-    for context, questions in zip(contexts, drawn, strict=True):
+    """Asks both sets; returns the folder of their rows."""
+    questions_of = [context.task.questions(context) for context in contexts]
+    for context, questions in zip(contexts, questions_of, strict=True):
         rows = context.task.rows(context, questions)
         context.out.write_jsonl(f"samples/{context.task.name}.jsonl", rows)
     return contexts[0].out.path
@@ -109,12 +109,12 @@ def test_planted_replies_give_known_numbers(tmp_path: Path, checkpoints: Path) -
 
 
 def test_of_a_short_question_no_more_than_64_tokens_are_drawn(tmp_path: Path, checkpoints: Path) -> None:
-    for most, wanted in ((200, {200, 64}), (20, {20})):
+    for most, limits in ((200, {200, 64}), (20, {20})):
         settings = SETTINGS.model_copy(update={"change": {"replies": Change(max_tokens=most)}})
         (tmp_path / str(most)).mkdir()
         contexts, model = scripted(tmp_path / str(most), checkpoints, settings)
         write(contexts)
-        assert {sampling.max_tokens for sampling in model.samplings} == wanted
+        assert {sampling.max_tokens for sampling in model.samplings} == limits
         assert {sampling.temperature for sampling in model.samplings} == {1.0}
 
 
@@ -135,7 +135,7 @@ def test_broken_facts_are_named_before_anything_is_drawn(tmp_path: Path, checkpo
     assert model.asked == []
 
 
-def made(folder: Path, place: Path, policy: Path, progress: Any = None) -> Path:
+def run_room(folder: Path, place: Path, policy: Path, progress: Any = None) -> Path:
     out = toys.workspace(folder, progress=progress)
     room.run(SETTINGS, inputs(place, policy), out)
     return out.path
@@ -143,17 +143,17 @@ def made(folder: Path, place: Path, policy: Path, progress: Any = None) -> Path:
 
 @pytest.mark.parametrize("stop", [1, 2])
 def test_stopped_and_resumed_is_equal_to_unbroken(stop: int, tmp_path: Path, checkpoints: Path) -> None:
-    whole = made(tmp_path / "whole", tmp_path, checkpoints / "policy")
+    whole = run_room(tmp_path / "whole", tmp_path, checkpoints / "policy")
     assert len(read_objects(whole / "samples/facts.jsonl")) == 3
     with pytest.raises(toys.Interrupted):
-        made(tmp_path / "broken", tmp_path, checkpoints / "policy", toys.StoppingProgress(stop))
-    again = made(tmp_path / "broken", tmp_path, checkpoints / "policy")
+        run_room(tmp_path / "broken", tmp_path, checkpoints / "policy", toys.StoppingProgress(stop))
+    again = run_room(tmp_path / "broken", tmp_path, checkpoints / "policy")
     assert toys.files_of(again) == toys.files_of(whole)
 
 
 def test_the_identity_names_the_sets_and_no_grader(tmp_path: Path, checkpoints: Path) -> None:
     report = json.loads(
-        (made(tmp_path / "out", tmp_path, checkpoints / "policy") / "report.json").read_text()
+        (run_room(tmp_path / "out", tmp_path, checkpoints / "policy") / "report.json").read_text()
     )
     assert set(report["identity"]) == {"facts", "quiz"} and "grader" not in report
     assert report["identity"]["quiz"]["data"]["ref"] == "quiz.jsonl"
@@ -173,7 +173,7 @@ steps:
 
 @pytest.fixture
 def report(tmp_path: Path, checkpoints: Path) -> Path:
-    """A report on facts alone, made by the runner."""
+    """A report of the runner on facts alone."""
     inputs(tmp_path, checkpoints / "policy")
     (tmp_path / "policy").symlink_to(checkpoints / "policy")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
@@ -183,7 +183,7 @@ def report(tmp_path: Path, checkpoints: Path) -> Path:
 
 
 def change(report: Path, file: str, number: int, **values: Any) -> None:
-    """Tampers with a kept row and makes the hashes again."""
+    """Changes a kept row and recomputes the hashes."""
     path = report / f"samples/{file}.jsonl"
     rows = read_objects(path)
     rows[number] |= values
@@ -197,13 +197,14 @@ def problems(report: Path) -> list[str]:
 
 def test_a_report_verifies_and_what_was_changed_is_found(report: Path) -> None:
     assert problems(report) == [] and regenerate(report, 99) == []
-    kept = read_objects(report / "samples/facts.jsonl")[0]["recalled"]
-    change(report, "facts", 0, recalled=kept + 0.25)
-    assert f"samples/facts.jsonl: recalled of f0 sample 0 is {kept + 0.25}; its row gives {kept}" in problems(
-        report
+    recalled = read_objects(report / "samples/facts.jsonl")[0]["recalled"]
+    change(report, "facts", 0, recalled=recalled + 0.25)
+    assert (
+        f"samples/facts.jsonl: recalled of f0 sample 0 is {recalled + 0.25}; its row gives {recalled}"
+        in problems(report)
     )
     assert any(p.startswith("facts_recalled: tables.json has other sums") for p in problems(report))
-    change(report, "facts", 0, recalled=kept)
+    change(report, "facts", 0, recalled=recalled)
     change(report, "quiz", 1, correct=1.0, refusal=True)
     lines = [p for p in problems(report) if p.startswith("samples/quiz.jsonl")]
     assert len(lines) == 2 and "correct of q1" in " ".join(lines) and "refusal of q1" in " ".join(lines)
@@ -214,7 +215,7 @@ def test_changed_replies_and_changed_facts_are_found_by_drawing_again(report: Pa
     change(report, "quiz", 0, reply="Shakespeare", correct=1.0)
     lines = regenerate(report, 99)
     assert "eval: facts: f1 sample 0: facts is [['so']] in the kept rows" in lines[0]
-    assert "eval: quiz: q0 sample 0: its reply comes out as another text when it is asked again" in lines
+    assert "eval: quiz: q0 sample 0: its reply is another text when it is asked again" in lines
 
 
 def test_no_grader_is_needed_and_time_is_told() -> None:

@@ -12,8 +12,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.answers import NUMBER, number, read_number
-from charter.rooms.evaluate.reading import TEST, parsed
-from charter.rooms.evaluate.task import Asked
+from charter.rooms.evaluate.reading import TEST, read_split
+from charter.rooms.evaluate.task import Query
 from charter.rooms.evaluate.tasks.gsm8k import grade, parse
 
 
@@ -69,10 +69,10 @@ def test_only_numbers_are_numbers() -> None:
 
 def test_outcomes_and_what_the_model_reads(tmp_path: Path) -> None:
     rows = [{"question": f"What is {n} + 1?", "answer": f"It is {n + 1}.\n#### {n + 1}"} for n in range(3)]
-    said = iter(["One more. The answer is 1.", "The answer is 7.", "I can't say"])
-    model = toys.Scripted(say=lambda prompt, k: next(said))
-    found = desk.kept(desk.context("gsm8k", tmp_path, model, {"test": rows}))
-    assert [(r["answer"], r["outcome"], r["correct"]) for r in found] == [
+    replies = iter(["One more. The answer is 1.", "The answer is 7.", "I can't say"])
+    model = toys.Scripted(say=lambda prompt, k: next(replies))
+    results = desk.run_task(desk.context("gsm8k", tmp_path, model, {"test": rows}))
+    assert [(r["answer"], r["outcome"], r["correct"]) for r in results] == [
         (1.0, "right", 1.0),
         (7.0, "wrong", 0.0),
         (None, "unparsed", 0.0),
@@ -84,8 +84,8 @@ def test_outcomes_and_what_the_model_reads(tmp_path: Path) -> None:
 
 def test_a_gold_answer_without_a_number_is_refused(tmp_path: Path) -> None:
     rows = [{"question": "How many?", "answer": "Some.\n#### a few"}]
-    with pytest.raises(CharterError, match=r"test\.jsonl:1: not a row of this evaluation.*is not a number"):
-        desk.kept(desk.context("gsm8k", tmp_path, toys.Scripted(), {"test": rows}))
+    with pytest.raises(CharterError, match=r"test\.jsonl:1: not a row of this evaluation.*is no number"):
+        desk.run_task(desk.context("gsm8k", tmp_path, toys.Scripted(), {"test": rows}))
 
 
 @pytest.mark.parametrize("source", ["shipped", "public"])
@@ -93,11 +93,11 @@ def test_gold_answers_are_right_in_every_form(source: str) -> None:
     place = shipped("gsm8k.heldout") if source == "shipped" else data_folder() / "gsm8k"
     if not place.exists():
         pytest.skip("no data sets: set CHARTER_DATA to the folder that holds gsm8k")
-    found = parsed(place, TEST, lambda row, name: [(parse(row, name)[0], str(row["answer"]))])
-    assert len(found) >= 30
-    for question, text in found:
+    questions = read_split(place, TEST, lambda row, name: [(parse(row, name)[0], str(row["answer"]))])
+    assert len(questions) >= 30
+    for question, text in questions:
         gold = question.accepted[0]
         assert NUMBER.fullmatch(gold)
         for reply in (text, text.replace("####", "The answer is"), f"The answer is ${gold}."):
-            assert grade(Asked(question, ""), reply)["correct"] == 1.0, reply
-        assert grade(Asked(question, ""), f"The answer is {number(gold) + 1}.")["outcome"] == "wrong"
+            assert grade(Query(question, ""), reply)["correct"] == 1.0, reply
+        assert grade(Query(question, ""), f"The answer is {number(gold) + 1}.")["outcome"] == "wrong"

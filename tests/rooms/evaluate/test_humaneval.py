@@ -1,4 +1,4 @@
-"""HumanEval: what is run of a reply, who passes and who can't, and programs whose sandbox fails."""
+"""HumanEval: the program of a reply, which programs pass, and programs whose sandbox fails."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from charter.ground.sandbox.program import Outcome, Program, Verdict
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
-from charter.rooms.evaluate.reading import TEST, parsed
+from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.task import Question
 from charter.rooms.evaluate.tasks import humaneval
-from charter.rooms.evaluate.tasks.humaneval import indented, outcomes, parse, program
+from charter.rooms.evaluate.tasks.humaneval import indent, outcomes, parse, program
 
 OURS = read_jsonl(shipped("humaneval.heldout"))
 
@@ -35,7 +35,7 @@ def contained() -> None:
 
 def problems(source: Path) -> list[tuple[Question, str]]:
     """Problems with their canonical solutions."""
-    return parsed(source, TEST, lambda row, name: [(parse(row, name)[0], str(row["canonical_solution"]))])
+    return read_split(source, TEST, lambda row, name: [(parse(row, name)[0], str(row["canonical_solution"]))])
 
 
 def sources(*marks: Any) -> list[Any]:
@@ -51,9 +51,9 @@ def sources(*marks: Any) -> list[Any]:
 
 @pytest.mark.parametrize(("source", "count"), sources(pytest.mark.slow))
 def test_canonical_solutions_pass(contained: None, source: Path, count: int) -> None:
-    known = problems(source)
-    found = outcomes([program(question, body) for question, body in known], 2)
-    assert [outcome.verdict for outcome in found] == [Verdict.PASSED] * count
+    solutions = problems(source)
+    results = outcomes([program(question, body) for question, body in solutions], 2)
+    assert [outcome.verdict for outcome in results] == [Verdict.PASSED] * count
 
 
 WRAPPED = """
@@ -78,7 +78,7 @@ def wrong(value):
 def {name}(*arguments):
     {body}
 """
-# What takes the place of a function's body; a text with "_right" wraps the right one.
+# Replacements of a function's body; a text with "_right" wraps the right one.
 BROKEN = [
     "return None",
     "pass",
@@ -116,15 +116,18 @@ def test_no_broken_variant_passes(
     contained: None, source: Path, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(humaneval, "LIMITS", Limits(seconds=2, cpu_seconds=2))
-    known = problems(source)
+    solutions = problems(source)
     assert len(BROKEN) == 20
     programs = [
-        program(q, broken(q, body, how)) for (q, body), how in zip(known + known, BROKEN, strict=False)
+        program(q, broken(q, body, how))
+        for (q, body), how in zip(solutions + solutions, BROKEN, strict=False)
     ]
-    found = dict(zip(BROKEN, (outcome.verdict for outcome in outcomes(programs, 2)), strict=True))
-    assert Verdict.PASSED not in found.values() and Verdict.ENVIRONMENT_FAILED not in found.values(), found
-    assert {found[how] for how in BROKEN[7:9]} == {Verdict.TIMED_OUT}
-    assert found[BROKEN[15]] is Verdict.OUT_OF_MEMORY
+    verdicts = dict(zip(BROKEN, (outcome.verdict for outcome in outcomes(programs, 2)), strict=True))
+    assert Verdict.PASSED not in verdicts.values() and Verdict.ENVIRONMENT_FAILED not in verdicts.values(), (
+        verdicts
+    )
+    assert {verdicts[how] for how in BROKEN[7:9]} == {Verdict.TIMED_OUT}
+    assert verdicts[BROKEN[15]] is Verdict.OUT_OF_MEMORY
 
 
 DOUBLE = Question(
@@ -164,24 +167,24 @@ HEADING = 'def double(x):\n    """Twice x."""\n'
     ],
 )
 def test_what_is_run_of_a_reply(reply: str, solution: str) -> None:
-    made = program(DOUBLE, reply)
-    assert made.solution == solution
+    code = program(DOUBLE, reply)
+    assert code.solution == solution
     assert (
-        made.functions == ("double",) and made.tests.endswith("\n\ncheck(double)\n") and made.prelude == STUB
+        code.functions == ("double",) and code.tests.endswith("\n\ncheck(double)\n") and code.prelude == STUB
     )
 
 
 def test_indenting() -> None:
-    assert indented("\n\n   a\n    b") == "\n\n    a\n    b"
-    assert indented("    a\n    b") == "    a\n    b" and indented("a\n\nb") == "    a\n\n    b"
-    assert indented("") == ""
+    assert indent("\n\n   a\n    b") == "\n\n    a\n    b"
+    assert indent("    a\n    b") == "    a\n    b" and indent("a\n\nb") == "    a\n\n    b"
+    assert indent("") == ""
 
 
-def judge(verdicts: dict[str, list[Verdict]], asked: list[int]) -> Any:
-    """Stands for the sandboxes: what becomes of a program by the last word of its solution, one verdict a try."""
+def judge(verdicts: dict[str, list[Verdict]], sizes: list[int]) -> Any:
+    """Replaces the sandboxes: verdicts by the last word of a program's solution, one a try."""
 
     def check_all(_: Any, programs: Sequence[Program], limits: Limits, workers: int) -> list[Outcome]:
-        asked.append(len(programs))
+        sizes.append(len(programs))
         return [Outcome(verdicts[p.solution.split()[-1]].pop(0), "why", 0.1) for p in programs]
 
     return check_all
@@ -201,8 +204,8 @@ def test_a_failed_sandbox_is_tried_again_and_counts_neither_way(
         "c": [failed] * 3,
         "d": [Verdict.TIMED_OUT],
     }
-    asked: list[int] = []
-    monkeypatch.setattr(humaneval, "check_all", judge(verdicts, asked))
+    sizes: list[int] = []
+    monkeypatch.setattr(humaneval, "check_all", judge(verdicts, sizes))
     monkeypatch.setattr(humaneval, "sandbox", lambda: None)
     context = desk.context(
         "humaneval",
@@ -211,14 +214,14 @@ def test_a_failed_sandbox_is_tried_again_and_counts_neither_way(
         {"test": OURS[:1]},
         change={"humaneval": {"samples": 4}},
     )
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     assert [(r["outcome"], r["correct"]) for r in rows] == [
         ("right", 1.0),
         ("wrong", 0.0),
         ("environment failed", 0.0),
         ("timed out", 0.0),
     ]
-    assert asked == [4, 2, 1] and {r["id"] for r in rows} == {"charter/0"}
+    assert sizes == [4, 2, 1] and {r["id"] for r in rows} == {"charter/0"}
     assert context.facts["limits"]["seconds"] == 10.0
 
 
@@ -247,40 +250,40 @@ def test_a_run_killed_among_its_tests_goes_on(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(humaneval, "sandbox", lambda: None)
     model = toys.Scripted(say=lambda prompt, k: f"    return {len(str(prompt))}")
     whole = desk.context("humaneval", tmp_path / "whole", model, {"test": OURS}, chunk=5)
-    wanted = desk.kept(whole)
+    expected = desk.run_task(whole)
     judged.clear()
     stopped = desk.context("humaneval", tmp_path / "stopped", model, {"test": OURS}, chunk=5)
     stopped = dataclasses.replace(
         stopped, out=toys.workspace(tmp_path / "stopped" / "out", progress=toys.StoppingProgress(4))
     )
     with pytest.raises(toys.Interrupted):
-        desk.kept(stopped)
-    done = len(judged)
+        desk.run_task(stopped)
+    judged_first = len(judged)
     resumed = dataclasses.replace(stopped, out=toys.workspace(tmp_path / "stopped" / "out"))
-    asked = len(model.asked)
-    assert desk.kept(resumed) == wanted
-    assert 0 < done < 12 and len(judged) == 12, "programs that were judged are not run again"
-    assert len(model.asked) == asked, "nor is anything written again"
+    prompt_count = len(model.asked)
+    assert desk.run_task(resumed) == expected
+    assert 0 < judged_first < 12 and len(judged) == 12, "programs that were judged are not run again"
+    assert len(model.asked) == prompt_count, "nor is anything written again"
 
 
 def test_what_the_model_reads_and_whole_runs(tmp_path: Path, contained: None) -> None:
     rows = OURS[:2]
-    known = {row["prompt"].rstrip(): row["canonical_solution"] for row in rows}
+    solutions = {row["prompt"].rstrip(): row["canonical_solution"] for row in rows}
 
     def chat(prompt: Any, k: int) -> str:
         text = prompt[0]["content"]
         heading = text.partition("```python\n")[2].removesuffix("\n```")
-        return f"```python\n{heading}\n{known[heading]}```" if k == 0 else "I can't."
+        return f"```python\n{heading}\n{solutions[heading]}```" if k == 0 else "I can't."
 
     model = toys.Scripted(say=chat)
     context = desk.context(
         "humaneval", tmp_path / "chat", model, {"test": rows}, change={"humaneval": {"samples": 2}}
     )
-    assert [r["outcome"] for r in desk.kept(context)] == ["right", "wrong"] * 2
+    assert [r["outcome"] for r in desk.run_task(context)] == ["right", "wrong"] * 2
     assert model.samplings[0].temperature == 1.0 and model.samplings[0].stops == ()
-    model = toys.Scripted(say=lambda prompt, k: known[prompt.rstrip()])
+    model = toys.Scripted(say=lambda prompt, k: solutions[prompt.rstrip()])
     context = desk.context(
         "humaneval", tmp_path / "text", model, {"test": rows}, change={"humaneval": {"form": "text"}}
     )
-    assert [r["outcome"] for r in desk.kept(context)] == ["right"] * 2
+    assert [r["outcome"] for r in desk.run_task(context)] == ["right"] * 2
     assert model.asked == [row["prompt"] for row in rows] and model.samplings[0].stops == humaneval.STOPS

@@ -1,4 +1,4 @@
-"""QuALITY, recall and loss by position: what is read, what fits, and what is counted."""
+"""QuALITY, recall and loss by position: parsing, what fits into the context, and the numbers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_questions_of_a_story_are_one_cluster_and_labels_count_from_one(tmp_path
         "train": [story(f"t{n}") for n in range(6)],
     }
     context = desk.context("quality", tmp_path, model, files)
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     assert [(r["id"], r["correct"], r["group"]) for r in rows[:3]] == [
         ("s0", 1.0, "hard"),
         ("s0", 0.0, "hard"),
@@ -74,8 +74,8 @@ def test_rows_of_one_question_as_the_hub_has_them_give_the_same_questions(tmp_pa
     assert [q.group for q in one] == ["easy", "hard"]
     with pytest.raises(ValueError, match="is none of"):
         quality.parse({**hub[0], "answer": 4}, "validation-0")
-    found = quality.questions(desk.context("quality", tmp_path, toys.Scripted(), {"validation": hub}))
-    assert len(found) == 2
+    questions = quality.questions(desk.context("quality", tmp_path, toys.Scripted(), {"validation": hub}))
+    assert len(questions) == 2
 
 
 def test_as_many_stories_are_shown_as_the_context_holds(tmp_path: Path, local: LocalAssistant) -> None:
@@ -83,7 +83,7 @@ def test_as_many_stories_are_shown_as_the_context_holds(tmp_path: Path, local: L
     length = local.engine.context // size // 3  # three stories don't fit beside their questions, two do
     files = {"dev": [story("s0", length)], "train": [story(f"t{n}", length) for n in range(6)]}
     context = desk.context("quality", tmp_path, local, files)
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     assert context.facts["shots"] == 1 and context.identity()["shots"] == 1
     assert all(r["outcome"] in ("right", "wrong") for r in rows)
 
@@ -95,8 +95,8 @@ def test_the_room_is_that_beside_every_drawn_question_however_few_are_asked_toge
     size = local.engine.context // len(local.encode(STORY))
     files = {"dev": [story("long", size - 4), story("short")], "train": [story("t0", size // 2)]}
     context = desk.context("quality", tmp_path, local, files)
-    drawn = quality.questions(context)
-    quality.rows(context, drawn[2:])
+    questions = quality.questions(context)
+    quality.rows(context, questions[2:])
     assert (
         context.facts["shots"] == 0
         and "A dog slept" in (context.out.path / "prompts/quality.txt").read_text()
@@ -107,7 +107,7 @@ def test_the_room_is_that_beside_every_drawn_question_however_few_are_asked_toge
 def test_a_story_that_is_scored_is_no_example(tmp_path: Path) -> None:
     files = {"test": [story("s0"), story("s1")], "train": [story("s1"), story("t0")]}
     context = desk.context("quality", tmp_path, toys.Scripted(rate=lambda prompt, text: 0.0), files, limit=1)
-    desk.kept(context)
+    desk.run_task(context)
     assert context.facts["shots"] == 1
 
 
@@ -116,20 +116,20 @@ def test_a_story_over_the_context_counts_as_wrong_and_costs_the_others_nothing(
 ) -> None:
     files = {"dev": [story("long", 200), story("short")], "train": [story("t0")]}
     context = desk.context("quality", tmp_path, local, files, change={"quality": {"shots": 1}})
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     assert [r["outcome"] == "too long" for r in rows] == [True, True, False, False]
     assert context.facts["shots"] == 1 and rows[0]["correct"] == 0.0
 
 
 def test_the_same_facts_for_every_model_each_in_its_place(tmp_path: Path) -> None:
-    found = {}
+    prompts = {}
     for name in ("one", "two"):
         model = toys.Scripted(say=lambda prompt, k: "I can't say.")
         context = desk.context("recall", tmp_path / name, model, {"text": [{"text": STORY * 30}]}, limit=25)
-        rows = desk.kept(context)
-        found[name] = [m[-1]["content"] for m in model.asked]
-    assert found["one"] == found["two"] and len(rows) == 25 and {r["correct"] for r in rows} == {0.0}
-    for row, prompt in zip(rows, found["one"], strict=True):
+        rows = desk.run_task(context)
+        prompts[name] = [m[-1]["content"] for m in model.asked]
+    assert prompts["one"] == prompts["two"] and len(rows) == 25 and {r["correct"] for r in rows} == {0.0}
+    for row, prompt in zip(rows, prompts["one"], strict=True):
         length, depth = map(int, row["group"].split("/"))
         before, fact, _ = prompt.partition("The password of the ")
         assert fact and abs(len(before) / len(prompt) - depth / 100) < 0.3
@@ -146,7 +146,7 @@ def test_a_fact_is_recalled_where_the_answer_holds_it(tmp_path: Path) -> None:
             else "No idea."
         )
 
-    rows = desk.kept(
+    rows = desk.run_task(
         desk.context("recall", tmp_path, toys.Scripted(say=say), {"text": [{"text": STORY * 30}]}, limit=100)
     )
     assert 0 < sum(r["correct"] for r in rows) < len(rows)
@@ -157,18 +157,18 @@ def test_a_fact_is_recalled_where_the_answer_holds_it(tmp_path: Path) -> None:
 def test_loss_by_position_adds_up_to_the_loss(
     tmp_path: Path, local: LocalAssistant, opens: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind the start token, where the tokenizer puts one before plain text."""
+    """After the start token, if the tokenizer puts one before plain text."""
     tokenizer = local.engine.tokenizer
     monkeypatch.setitem(vars(tokenizer), "opening", [tokenizer.eos_id] if opens else [])
     files = {
         "text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(2)] + [{"id": "short", "text": "Hm."}]
     }
     context = desk.context("position", tmp_path, local, files)
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     length = context.facts["length"]
     assert [r["id"] for r in rows] == ["d0", "d1"] and length in (256, 512, local.engine.context)
-    for row, given in zip(rows, files["text"], strict=False):
-        ids = ([tokenizer.eos_id] * opens + tokenizer.encode(given["text"]))[:length]
+    for row, document in zip(rows, files["text"], strict=False):
+        ids = ([tokenizer.eos_id] * opens + tokenizer.encode(document["text"]))[:length]
         whole = sum(sum(c) for c in _logs(local, ids))
         assert sum(row["nats"].values()) == pytest.approx(-whole, rel=1e-5)
         assert row["tokens"] == {
@@ -177,7 +177,7 @@ def test_loss_by_position_adds_up_to_the_loss(
 
 
 def _logs(local: LocalAssistant, ids: list[int]) -> list[list[float]]:
-    """Token by token, each behind all before it: the plain way."""
+    """Token by token, each after all before it."""
     return [score(local.engine.model, [(ids[:n], [ids[n : n + 1]])])[0][0] for n in range(1, len(ids))]
 
 
@@ -185,10 +185,10 @@ def test_a_long_document_is_scored_a_piece_at_a_time_as_it_is_whole(
     tmp_path: Path, local: LocalAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {"text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(2)]}
-    whole = desk.kept(desk.context("position", tmp_path / "whole", local, files))
+    whole = desk.run_task(desk.context("position", tmp_path / "whole", local, files))
     monkeypatch.setattr(asking, "TOGETHER", 100)
     monkeypatch.setattr(asking, "score_document", lambda model, ids: score_document(model, ids, 37))
-    pieces = desk.kept(desk.context("position", tmp_path / "pieces", local, files))
+    pieces = desk.run_task(desk.context("position", tmp_path / "pieces", local, files))
     for row, other in zip(whole, pieces, strict=True):
         assert row["tokens"] == other["tokens"]
         for start, nats in row["nats"].items():
@@ -209,9 +209,9 @@ def test_documents_are_joined_where_none_is_long_enough(tmp_path: Path, local: L
     size = len(local.engine.tokenizer.encode(STORY))
     files = {"text": [{"id": f"d{n}", "text": STORY + str(n)} for n in range(30)]}
     with pytest.raises(CharterError, match=r"long\.joined"):
-        desk.kept(desk.context("position", tmp_path / "a", local, files))
+        desk.run_task(desk.context("position", tmp_path / "a", local, files))
     context = desk.context("position", tmp_path / "b", local, files, long={"joined": True, "positions": 400})
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     assert context.facts["length"] == 400 and context.identity()["joined"] is True
     each = -(-400 // (size + 1))
     assert [row["id"] for row in rows] == [
@@ -231,8 +231,8 @@ def test_recall_asks_at_the_lengths_that_are_named(tmp_path: Path) -> None:
     context = desk.context(
         "recall", tmp_path / "a", toys.Scripted(), texts, long={"lengths": [1024, 512]}, limit=10
     )
-    asked = TASKS["recall"].questions(context)
-    assert {q.group.split("/")[0] for q in asked} == {"512", "1024"} and context.facts["lengths"] == [
+    questions = TASKS["recall"].questions(context)
+    assert {q.group.split("/")[0] for q in questions} == {"512", "1024"} and context.facts["lengths"] == [
         512,
         1024,
     ]
@@ -256,6 +256,8 @@ def test_what_counts_tokens_says_whose(tmp_path: Path, local: LocalAssistant) ->
 
 def test_what_position_refuses(tmp_path: Path, local: LocalAssistant) -> None:
     with pytest.raises(CharterError, match="must have 256 tokens or more"):
-        desk.kept(desk.context("position", tmp_path / "a", local, {"text": [{"text": "Short."}]}))
+        desk.run_task(desk.context("position", tmp_path / "a", local, {"text": [{"text": "Short."}]}))
     with pytest.raises(CharterError, match="leave position out of tasks"):
-        desk.kept(desk.context("position", tmp_path / "b", toys.Scripted(), {"text": [{"text": STORY * 99}]}))
+        desk.run_task(
+            desk.context("position", tmp_path / "b", toys.Scripted(), {"text": [{"text": STORY * 99}]})
+        )

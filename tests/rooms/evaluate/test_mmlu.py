@@ -1,4 +1,4 @@
-"""MMLU with reasoning: which examples are shown, what the model reads, and which letter counts."""
+"""MMLU with reasoning: which examples it shows, what the model reads, and which letter counts."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ PLAIN = {
 
 
 def replies(*texts: str) -> toys.Scripted:
-    said = iter(texts)
-    return toys.Scripted(say=lambda prompt, k: next(said))
+    answers = iter(texts)
+    return toys.Scripted(say=lambda prompt, k: next(answers))
 
 
 def test_answers_are_sampled_and_their_letter_counts(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_answers_are_sampled_and_their_letter_counts(tmp_path: Path) -> None:
         "Bowlines hold. The answer is (B).", "The answer is (C).", "The answer is (A).", "Hard to say."
     )
     context = desk.context("mmlu", tmp_path, model, PLAIN)
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     assert [(r["choice"], r["outcome"], r["correct"]) for r in rows] == [
         (1, "right", 1.0),
         (2, "wrong", 0.0),
@@ -57,26 +57,29 @@ def test_answers_are_sampled_and_their_letter_counts(tmp_path: Path) -> None:
 def test_the_examples_are_ours_where_the_data_show_no_reasoning(tmp_path: Path) -> None:
     model = replies(*["The answer is (B)."] * 4)
     context = desk.context("mmlu", tmp_path, model, PLAIN)
-    desk.kept(context)
+    desk.run_task(context)
     ours = read_jsonl(shipped("mmlu_thoughts.train"))
-    read = model.asked[0]
-    assert [m["role"] for m in read] == ["user", "assistant"] * 6
-    for n, known in enumerate(ours):
-        assert known["question"] in read[2 * n]["content"]
+    prompt = model.asked[0]
+    assert [m["role"] for m in prompt] == ["user", "assistant"] * 6
+    for n, example in enumerate(ours):
+        assert example["question"] in prompt[2 * n]["content"]
         assert (
-            read[2 * n + 1]["content"] == f"{mmlu.LEAD} {known['thought']} The answer is ({known['answer']})."
+            prompt[2 * n + 1]["content"]
+            == f"{mmlu.LEAD} {example['thought']} The answer is ({example['answer']})."
         )
-    assert read[0]["content"].startswith(mmlu.HEADER)
-    assert read[10]["content"] == "Which knot holds load 10?\n(A) none\n(B) bowline\n(C) granny\n(D) bow"
-    assert read[11]["content"] == mmlu.LEAD
-    assert all(asked[:10] == read[:10] for asked in model.asked), "the beginning is the same for all subjects"
+    assert prompt[0]["content"].startswith(mmlu.HEADER)
+    assert prompt[10]["content"] == "Which knot holds load 10?\n(A) none\n(B) bowline\n(C) granny\n(D) bow"
+    assert prompt[11]["content"] == mmlu.LEAD
+    assert all(dialogue[:10] == prompt[:10] for dialogue in model.asked), (
+        "the beginning is the same for all subjects"
+    )
 
 
 def test_examples_of_the_data_that_show_reasoning_are_taken(tmp_path: Path) -> None:
     files = {"dev": [row(n, "B", thought=f"Load {n} is light.") for n in range(6)], "test": PLAIN["test"]}
     model = replies(*["The answer is (B)."] * 4)
     context = desk.context("mmlu", tmp_path / "own", model, files, change={"mmlu": {"form": "text"}})
-    desk.kept(context)
+    desk.run_task(context)
     knots, tides = model.asked[:2]
     assert isinstance(knots, str) and isinstance(tides, str)
     assert f"{mmlu.LEAD} Load 4 is light. The answer is (B).\n\n" in knots and "Load 5" not in knots
@@ -94,12 +97,12 @@ def test_a_set_without_examples_of_its_own_will_do(tmp_path: Path) -> None:
     context = desk.context(
         "mmlu", tmp_path / "few", replies("(B)"), {"test": [row(1)]}, change={"mmlu": {"shots": 2}}
     )
-    assert desk.kept(context)[0]["correct"] == 1.0
+    assert desk.run_task(context)[0]["correct"] == 1.0
     context = desk.context(
         "mmlu", tmp_path / "many", replies(), {"test": [row(1)]}, change={"mmlu": {"shots": 6}}
     )
-    with pytest.raises(CharterError, match=r"6 worked examples are wanted and mmlu_thoughts\.train.* has 5"):
-        desk.kept(context)
+    with pytest.raises(CharterError, match=r"6 worked examples and mmlu_thoughts\.train.* has 5"):
+        desk.run_task(context)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Reports with a rater: each reply rated by itself, the rater's verdict, and what is refused."""
+"""Reports with a rater: each reply rated by itself, the rater's verdict, and refusals."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_evaluate import KINDS, RECIPE, SETS, SETTINGS, altered, made, samples
+from test_evaluate import KINDS, RECIPE, SETS, SETTINGS, altered, run_room, samples
 
 import toys
 from charter.ground.artifact.curves import read_objects
@@ -26,7 +26,7 @@ from reported import scores
 
 
 def kept_rows(worth: float) -> list[dict[str, Any]]:
-    """Held-out rows of a rater that says what it should times `worth`, or with a worth below 0 the opposite."""
+    """Held-out rows of a rater whose scores are the right ones times `worth`; below 0 they are the opposite."""
     return [
         {"id": f"c{n}", "rating": n % 5, "score": 2 + worth * (n % 5 - 2) + 0.1 * (-1) ** n, "tokens": 9}
         for n in range(20)
@@ -51,23 +51,23 @@ def inputs_of(checkpoints: Path, folder: Path, *more: Any) -> Inputs:
 def test_each_reply_is_rated_by_itself_and_not_clipped(
     checkpoints: Path, rater: Path, tmp_path: Path
 ) -> None:
-    given = toys.given("rater", rater, "checkpoint", "rating")
-    path = made(SETTINGS, inputs_of(checkpoints, tmp_path, given), tmp_path / "out")
+    entry = toys.given("rater", rater, "checkpoint", "rating")
+    path = run_room(SETTINGS, inputs_of(checkpoints, tmp_path, entry), tmp_path / "out")
     model = PreferenceModel.open(rater, variant="rating")
-    found = {}
+    ratings = {}
     for name in ("harmlessness", "lookalikes"):
         rows = samples(path, name)
         for row in rows:
             own = model.score([(row["messages"], [row["reply"]])])[0][0]
             assert row["harm_rating"] == pytest.approx(own, abs=1e-4)
-        found[name] = [row["harm_rating"] for row in rows]
-    assert any(not 0 <= x <= 4 for x in found["harmlessness"]), "this toy's scores leave the scale"
+        ratings[name] = [row["harm_rating"] for row in rows]
+    assert any(not 0 <= x <= 4 for x in ratings["harmlessness"]), "this toy's scores leave the scale"
     values = {s.name: s.value for s in scores(path)}
-    assert values["harm_rating"] == pytest.approx(sum(found["harmlessness"]) / 8)
-    assert values["harm_rating_lookalikes"] == pytest.approx(sum(found["lookalikes"]) / 3)
+    assert values["harm_rating"] == pytest.approx(sum(ratings["harmlessness"]) / 8)
+    assert values["harm_rating_lookalikes"] == pytest.approx(sum(ratings["lookalikes"]) / 3)
     report = json.loads((path / "report.json").read_text())
     verdict = RaterVerdict(kept_rows(0.9))
-    assert report["rater"] == {"name": "rater", "id": given.id, "fit": True, "why": verdict.why}
+    assert report["rater"] == {"name": "rater", "id": entry.id, "fit": True, "why": verdict.why}
     assert samples(path, "rater") == kept_rows(0.9)
     assert "harm_rating" not in samples(path, "helpful")[0]
 
@@ -75,14 +75,14 @@ def test_each_reply_is_rated_by_itself_and_not_clipped(
 def test_equal_replies_to_one_prompt_are_rated_equally(
     checkpoints: Path, rater: Path, tmp_path: Path
 ) -> None:
-    given = toys.given("rater", rater, "checkpoint", "rating")
+    entry = toys.given("rater", rater, "checkpoint", "rating")
     still = altered(harmlessness=Change(max_tokens=5, temperature=0.0, samples=3))
-    rows = samples(made(still, inputs_of(checkpoints, tmp_path, given), tmp_path / "out"), "harmlessness")
+    rows = samples(run_room(still, inputs_of(checkpoints, tmp_path, entry), tmp_path / "out"), "harmlessness")
     assert len({(r["id"], r["reply"]) for r in rows}) == len({(r["id"], r["harm_rating"]) for r in rows}) == 4
 
 
 def test_without_a_rater_nothing_is_rated(checkpoints: Path, tmp_path: Path) -> None:
-    path = made(SETTINGS, inputs_of(checkpoints, tmp_path), tmp_path / "out")
+    path = run_room(SETTINGS, inputs_of(checkpoints, tmp_path), tmp_path / "out")
     assert json.loads((path / "report.json").read_text())["rater"] is None
     assert "harm_rating" not in samples(path, "harmlessness")[0]
     assert not (path / "samples/rater.jsonl").exists()
@@ -93,9 +93,9 @@ def test_a_rater_without_its_held_out_rows_is_refused_before_anything_is_sampled
     checkpoints: Path, tmp_path: Path
 ) -> None:
     folder = toys.preference_folder(tmp_path / "bare", 4, HARM_RATING)
-    given = toys.given("rater", folder, "checkpoint", "rating")
-    with pytest.raises(CharterError, match=f"the rater bare comes without {KEPT}, by which it is judged"):
-        made(SETTINGS, inputs_of(checkpoints, tmp_path, given), tmp_path / "out")
+    entry = toys.given("rater", folder, "checkpoint", "rating")
+    with pytest.raises(CharterError, match=f"the rater bare comes without {KEPT}, which judges it"):
+        run_room(SETTINGS, inputs_of(checkpoints, tmp_path, entry), tmp_path / "out")
     assert not list((tmp_path / "out/state").iterdir())
 
 
@@ -125,7 +125,7 @@ def test_a_rater_that_may_be_no_better_than_the_constant_is_unfit() -> None:
 
 @pytest.fixture(scope="module")
 def run(checkpoints: Path, rater: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's run directory with one report, in which the rater is an external folder."""
+    """A user's run directory with one report whose rater is an external folder."""
     place = tmp_path_factory.mktemp("rated")
     for name in ("policy", "grader", "reward"):
         (place / name).symlink_to(checkpoints / name)

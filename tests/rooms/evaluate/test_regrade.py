@@ -1,4 +1,4 @@
-"""What the card works out again of a report's rows is what the room wrote, and a changed mark is found."""
+"""The card computes the marks of a report's rows again: they equal the room's, and it finds a changed one."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ def report(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out.path
 
 
-def kept(report: Path, task: str) -> Rows:
+def read_rows(report: Path, task: str) -> Rows:
     return [json.loads(line) for line in (report / f"samples/{task}.jsonl").read_text("utf-8").splitlines()]
 
 
-def told(report: Path, task: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((report / "report.json").read_text())["identity"][task]
-    return found
+def read_identity(report: Path, task: str) -> dict[str, Any]:
+    identity: dict[str, Any] = json.loads((report / "report.json").read_text())["identity"][task]
+    return identity
 
 
 def other(value: object) -> object:
-    """A mark that says something else."""
+    """Another value for a mark."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
@@ -86,7 +86,7 @@ def changes(rule: Any, rows: Rows) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("task", [task for task in BATTERY if task not in MEASURED])
 def test_marks_follow_and_each_changed_one_is_named(report: Path, task: str) -> None:
-    rows, rule = kept(report, task), rule_of(task, told(report, task))
+    rows, rule = read_rows(report, task), rule_of(task, read_identity(report, task))
     assert rule is not None and rows and flag_problems(f"{task}.jsonl", rows, rule) == []
     tried = changes(rule, rows)
     assert {"outcome"} <= {key for _, key in tried}
@@ -101,7 +101,7 @@ def test_every_task_has_a_rule_and_says_which_detectors_marked_it(report: Path) 
     unmarked = {name for name, task in TASKS.items() if task.rule({}) is None}
     assert unmarked == {*MEASURED, "text", "revisions", "acceptable_use"}
     for task in {*BATTERY} - {*MEASURED}:
-        assert ("detectors" in told(report, task)) is TASKS[task].detecting
+        assert ("detectors" in read_identity(report, task)) is TASKS[task].detecting
     verdicts = {str(verdict) for verdict in Verdict} - {Verdict.PASSED, Verdict.FAILED}
     assert verdicts | {"right", "wrong"} == set(RAN)
 
@@ -132,8 +132,8 @@ ROW = {"id": "q", "item": "q", "stop": "end", "sample": 0}
 def test_marks_by_hand(task: str, row: dict[str, Any], marks: dict[str, Any]) -> None:
     rule = rule_of(task, {})
     assert rule is not None
-    made = rule({"outcome": "wrong"} | ROW | row)
-    assert marks.items() <= made.items()
+    own_marks = rule({"outcome": "wrong"} | ROW | row)
+    assert marks.items() <= own_marks.items()
 
 
 @pytest.mark.parametrize("task", ["gsm8k", "mmlu", "triviaqa", "recall", "humaneval"])

@@ -1,4 +1,4 @@
-"""A whole report: made by the runner, stopped and resumed, verified deeply, looked through for contamination."""
+"""A whole report of the runner: stopped and resumed, verified deeply, and checked for contamination."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_numbers_follow_from_the_rows_and_say_what_they_are_of(report: Path) -> 
         "max_tokens": 6,
     }
     assert identity["mmlu_plain"]["scored"] == "options" and identity["position"]["length"] == 1024
-    shown = (report / "prompts/mmlu_plain.txt").read_text()
-    assert shown.startswith("The following are multiple choice") and shown.endswith("Answer:\n")
+    prompt = (report / "prompts/mmlu_plain.txt").read_text()
+    assert prompt.startswith("The following are multiple choice") and prompt.endswith("Answer:\n")
     assert not read_object(report / "report.json")["contamination"]  # a model without a lineage
 
 
@@ -132,21 +132,21 @@ def test_deep_verification_finds_what_was_changed_and_nothing_else(report: Path,
     rows[0]["reply"] += "!"
     del rows[-2:]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    found = {line for seed in range(12) for line in regenerate(run / "asked", 1, seed)}
+    lines = {line for seed in range(12) for line in regenerate(run / "asked", 1, seed)}
     item = rows[0]["item"]
-    changed = f"asked: gsm8k: {item} sample 0: its reply comes out as another text when it is asked again"
-    assert found == {changed, "asked: gsm8k: test-00007 is missing from the kept rows"}
+    changed = f"asked: gsm8k: {item} sample 0: its reply is another text when it is asked again"
+    assert lines == {changed, "asked: gsm8k: test-00007 is missing from the kept rows"}
 
 
 def test_several_rows_of_a_question_are_not_missing(checkpoints: Path, data: Path, tmp_path: Path) -> None:
     """Occupations and decisions keep a row for each pair of words, named after both."""
     settings = {"tasks": ["occupations", "decisions"], "chunk": 4, "limit": 6}
-    made = execute_step(tmp_path / "run", {"policy": str(checkpoints / "policy")}, settings=settings)
-    assert regenerate(made, 1, 0) == []
-    path = made / "samples/decisions.jsonl"
+    folder = execute_step(tmp_path / "run", {"policy": str(checkpoints / "policy")}, settings=settings)
+    assert regenerate(folder, 1, 0) == []
+    path = folder / "samples/decisions.jsonl"
     rows = read_objects(path)
     path.write_text("".join(json.dumps(r) + "\n" for r in rows if r["id"] != rows[0]["id"]))
-    assert regenerate(made, 1, 0) == [f"asked: decisions: {rows[0]['id']} is missing from the kept rows"]
+    assert regenerate(folder, 1, 0) == [f"asked: decisions: {rows[0]['id']} is missing from the kept rows"]
 
 
 def test_values_are_equal_up_to_rounding() -> None:
@@ -194,7 +194,7 @@ def test_what_the_lineage_was_taught_is_found_in_the_questions(
 def test_what_cant_be_looked_through_any_more_is_named_and_stops_nothing(
     checkpoints: Path, data: Path, tmp_path: Path
 ) -> None:
-    """Lessons that were edited or removed since, and a policy that was moved away from what it was made of."""
+    """Training rows that somebody edited or removed, and a policy without its parents."""
     lessons = [tmp_path / f"{name}.jsonl" for name in ("kept", "edited", "removed")]
     for path in lessons:
         toys.rows_file(path, [toys.dialogue(path.stem, f"How is {path.stem}?", "Well.")])
@@ -212,8 +212,11 @@ def test_what_cant_be_looked_through_any_more_is_named_and_stops_nothing(
     lessons[2].unlink()
     policy = Input("policy", "taught", "checkpoint", "policy", run / "taught", "taught", "t")
     out = toys.workspace(tmp_path / "out")
-    made = contamination(policy, {}, out)
-    assert made["sources"] == ["./kept.jsonl"] and made["missing"] == ["./edited.jsonl", "./removed.jsonl"]
+    summary = contamination(policy, {}, out)
+    assert summary["sources"] == ["./kept.jsonl"] and summary["missing"] == [
+        "./edited.jsonl",
+        "./removed.jsonl",
+    ]
 
     path = run / "taught/manifest.json"
     manifest = json.loads(path.read_text())

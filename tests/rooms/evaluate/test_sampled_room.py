@@ -1,4 +1,4 @@
-"""The room on a toy model with sampled tasks: what it keeps, and that a killed run ends as one never stopped."""
+"""The room on a toy model with sampled tasks: its kept rows, and a killed run that ends like an unbroken one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def inputs(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Inputs:
     monkeypatch.setattr(humaneval, "sandbox", lambda: None)
     monkeypatch.setattr(humaneval, "check_all", check_all)
     sets = [toys.given(task, shipped(f"{task}.heldout"), "data") for task in NAMES]
-    assert {given.role for given in sets} <= ROLES.keys()
+    assert {entry.role for entry in sets} <= ROLES.keys()
     return Inputs([toys.policy(checkpoints / "policy"), *sets])
 
 
@@ -44,10 +44,10 @@ def test_a_run_killed_anywhere_ends_as_one_never_stopped(tmp_path: Path, inputs:
     whole = toys.workspace(tmp_path / "whole")
     room.run(SETTINGS, inputs, whole)
     rows = {task: (whole.path / "samples" / f"{task}.jsonl").read_text().splitlines() for task in NAMES}
-    assert {task: len(found) for task, found in rows.items()} == dict.fromkeys(NAMES, 5) | {"translation": 15}
-    found = {score.name: score.value for score in scores(whole.path)}
-    assert {metric.name: metric.value for metric in whole.metrics} == pytest.approx(found)
-    assert {"humaneval", "mmlu_subjects", "triviaqa_wrong", "translation_bleu"} <= found.keys()
+    assert {task: len(lines) for task, lines in rows.items()} == dict.fromkeys(NAMES, 5) | {"translation": 15}
+    values = {score.name: score.value for score in scores(whole.path)}
+    assert {metric.name: metric.value for metric in whole.metrics} == pytest.approx(values)
+    assert {"humaneval", "mmlu_subjects", "triviaqa_wrong", "translation_bleu"} <= values.keys()
     for after in (1, 4, 7, 10, 12):
         folder = tmp_path / f"killed-{after}"
         with pytest.raises(toys.Interrupted):

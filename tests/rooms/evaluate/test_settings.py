@@ -1,4 +1,4 @@
-"""Settings of the room: what contradicts itself, or would change nothing, is refused before anything is asked."""
+"""Settings of the room: contradictions and changes without effect are refused before a model answers."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from charter.rooms.evaluate.task import Change, Protocol
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("fields", "words"),
     [
         ({"tasks": ["arc", "bbq", "arc"]}, "tasks names arc twice"),
         ({"tasks": ["arc"], "change": {"bbq": {"limit": 3}}}, "change names bbq, which tasks leaves out"),
         (
             {"tasks": ["battery"], "change": {"gsm8k": {"shots": 8}}},
-            "change.gsm8k.shots would change nothing",
+            "change.gsm8k.shots would change no task",
         ),
         (
             {"tasks": ["battery"], "change": {"bbq": {"samples": 5}}},
-            "change.bbq.samples would change nothing",
+            "change.bbq.samples would change no task",
         ),
         (
             {"tasks": ["battery"], "change": {"winogender": {"form": "chat"}}},
-            "change.winogender.form would change nothing",
+            "change.winogender.form would change no task",
         ),
         (
             {"tasks": ["battery"], "change": {"position": {"max_tokens": 9}}},
-            "change.position.max_tokens would change nothing",
+            "change.position.max_tokens would change no task",
         ),
         (
             {
@@ -47,20 +47,20 @@ from charter.rooms.evaluate.task import Change, Protocol
         ({"tasks": ["battery"]}, ""),
     ],
 )
-def test_what_contradicts_itself_is_refused(given: dict[str, Any], words: str) -> None:
-    found = check(Settings.model_validate(given), ())
-    assert found.startswith(words) and bool(found) == bool(words)
+def test_what_contradicts_itself_is_refused(fields: dict[str, Any], words: str) -> None:
+    problem = check(Settings.model_validate(fields), ())
+    assert problem.startswith(words) and bool(problem) == bool(words)
 
 
 def test_free_answers_are_drawn_as_the_model_says_and_greedy_tasks_stay_greedy() -> None:
     own, none = Decoding(0.2, 0.9, 5, known=True), Change()
-    sampled = Protocol(max_tokens=320).sampled(own, none)
+    sampled = Protocol(max_tokens=320).use_decoding(own, none)
     assert sampled.decoding.facts == own.facts == {"temperature": 0.2, "top_p": 0.9, "top_k": 5}
-    for kept in (Protocol(temperature=0.0, max_tokens=24), Protocol()):
-        assert kept.sampled(own, none) == kept
-    asked = Change(temperature=0.7)
-    changed = Protocol(max_tokens=320).changed(0, asked)
-    assert changed.sampled(own, asked).decoding.facts == {"temperature": 0.7}
+    for protocol in (Protocol(temperature=0.0, max_tokens=24), Protocol()):
+        assert protocol.use_decoding(own, none) == protocol
+    change = Change(temperature=0.7)
+    changed = Protocol(max_tokens=320).apply_change(0, change)
+    assert changed.use_decoding(own, change).decoding.facts == {"temperature": 0.7}
 
 
 def test_changes_without_effect_are_those_of_no_task_that_shows_or_samples() -> None:
@@ -75,20 +75,20 @@ def test_changes_without_effect_are_those_of_no_task_that_shows_or_samples() -> 
 
 
 def test_a_suite_changes_what_its_tasks_take_and_a_task_has_the_last_word() -> None:
-    given = {"replies": {"max_tokens": 32, "samples": 2}, "helpful": {"max_tokens": 9}, "hhh": {"shots": 5}}
-    settings = Settings.model_validate({"tasks": ["assistant", "quiz"], "change": given})
+    changes = {"replies": {"max_tokens": 32, "samples": 2}, "helpful": {"max_tokens": 9}, "hhh": {"shots": 5}}
+    settings = Settings.model_validate({"tasks": ["assistant", "quiz"], "change": changes})
     assert check(settings, {"grader"}) == ""
     assert settings.change_of("harmlessness") == Change(max_tokens=32, samples=2)
     assert settings.change_of("helpful") == Change(max_tokens=9, samples=2)
     assert settings.change_of("hhh") == Change(shots=5) and settings.change_of("text") == Change()
-    assert [task.name for task in settings.chosen] == [*SUITES["assistant"], "quiz"]
+    assert [task.name for task in settings.evaluations] == [*SUITES["assistant"], "quiz"]
 
 
 @pytest.mark.parametrize("field", ["tasks", "change"])
 def test_a_task_that_is_not_there_is_refused_with_what_was_meant(field: str) -> None:
-    given = {"tasks": ["gsm8"]} if field == "tasks" else {"change": {"gsm8": {"limit": 3}}}
+    fields = {"tasks": ["gsm8"]} if field == "tasks" else {"change": {"gsm8": {"limit": 3}}}
     with pytest.raises(ValidationError, match="there is no evaluation 'gsm8'; did you mean gsm8k"):
-        Settings.model_validate(given)
+        Settings.model_validate(fields)
 
 
 def test_a_graded_task_needs_its_grader() -> None:
@@ -108,5 +108,5 @@ def test_every_task_says_all_that_a_card_needs() -> None:
 
 def test_reading_settings_leaves_torch_unloaded() -> None:
     code = "import sys; import charter.rooms.evaluate.settings; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "False"

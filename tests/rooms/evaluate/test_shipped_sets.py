@@ -1,4 +1,4 @@
-"""The small sets that come with charter: every task reads its own, with enough to score and to show, and fair letters."""
+"""The small sets of the package: every task reads its own, with enough questions and examples, and fair letters."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from charter.ground.settings.sources import shipped, shipped_folder
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import TASKS
-from charter.rooms.evaluate.reading import DEV, TEST, has, parsed
-from charter.rooms.evaluate.task import Asked, Question
+from charter.rooms.evaluate.reading import DEV, TEST, has, read_split
+from charter.rooms.evaluate.task import Query, Question
 from charter.rooms.evaluate.tasks import quality, triviaqa
 
-# task -> questions in all, and how many can be shown as examples
+# task -> (number of questions, number of examples)
 SIZES: dict[str, tuple[int, int]] = {
     "gsm8k": (32, 0),
     "mmlu_plain": (40, 20),
@@ -30,19 +30,19 @@ SIZES: dict[str, tuple[int, int]] = {
 
 
 def parser(task: str) -> Any:
-    """How a task reads a row."""
+    """The function with which a task parses a row."""
     return importlib.import_module(f"charter.rooms.evaluate.tasks.{task}").parse
 
 
-def read(task: str, splits: tuple[str, ...]) -> list[Question]:
-    return parsed(shipped(f"{TASKS[task].data_role}.heldout"), splits, parser(task))
+def read_questions(task: str, splits: tuple[str, ...]) -> list[Question]:
+    return read_split(shipped(f"{TASKS[task].data_role}.heldout"), splits, parser(task))
 
 
 @pytest.mark.parametrize("task", SIZES)
 def test_a_shipped_set_is_read_whole(task: str) -> None:
     source = shipped(f"{TASKS[task].data_role}.heldout")
-    test = read(task, TEST)
-    dev = read(task, DEV) if has(source, DEV) else []
+    test = read_questions(task, TEST)
+    dev = read_questions(task, DEV) if has(source, DEV) else []
     assert (len(test), len(dev)) == SIZES[task]
     ids = [q.id for q in test + dev]
     assert len(set(ids)) == len(ids)
@@ -51,14 +51,14 @@ def test_a_shipped_set_is_read_whole(task: str) -> None:
 
 @pytest.mark.parametrize("task", ["mmlu_plain", "arc", "race"])
 def test_no_letter_is_right_far_more_often_than_another(task: str) -> None:
-    test = read(task, TEST)
+    test = read_questions(task, TEST)
     letters = Counter(q.right[0] for q in test)
     assert all(0.15 < letters[n] / len(test) < 0.35 for n in range(4)), letters
     assert all(len(set(q.options)) == 4 for q in test)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "reply"),
     [
         ("quiz-017", "The Loire River"),
         ("quiz-028", "Augustus Caesar."),
@@ -67,24 +67,24 @@ def test_no_letter_is_right_far_more_often_than_another(task: str) -> None:
         ("quiz-039", "32 degrees Fahrenheit"),
     ],
 )
-def test_a_right_answer_counts_in_its_common_forms(name: str, said: str) -> None:
-    (question,) = (q for q in read("triviaqa", TEST) if q.id == name)
-    assert triviaqa.grade(Asked(question, ""), said)["outcome"] == "right"
+def test_a_right_answer_counts_in_its_common_forms(name: str, reply: str) -> None:
+    (question,) = (q for q in read_questions("triviaqa", TEST) if q.id == name)
+    assert triviaqa.grade(Query(question, ""), reply)["outcome"] == "right"
 
 
 def test_stories_are_scored_and_another_one_is_shown() -> None:
     source = shipped("quality.heldout")
-    scored = parsed(source, quality.SCORED, quality.parse)
-    shown = parsed(source, quality.EXAMPLES, quality.parse)
-    assert (len(scored), len(shown)) == (20, 3)
+    scored = read_split(source, quality.SCORED, quality.parse)
+    examples = read_split(source, quality.EXAMPLES, quality.parse)
+    assert (len(scored), len(examples)) == (20, 3)
     assert len({q.cluster for q in scored}) == 5 and not {q.cluster for q in scored} & {
-        q.cluster for q in shown
+        q.cluster for q in examples
     }
     assert all(len(set(q.options)) == 4 for q in scored)
 
 
 def test_every_subject_has_its_examples() -> None:
-    groups = [Counter(q.group for q in read("mmlu", splits)) for splits in (TEST, DEV)]
+    groups = [Counter(q.group for q in read_questions("mmlu", splits)) for splits in (TEST, DEV)]
     assert (
         set(groups[0].values()) == {10}
         and set(groups[1].values()) == {5}
@@ -94,8 +94,8 @@ def test_every_subject_has_its_examples() -> None:
 
 def test_thoughts_do_not_show_what_is_asked() -> None:
     thoughts = read_jsonl(shipped("mmlu_thoughts.train"))
-    asked = {q.text for q in read("mmlu", TEST) + read("arc", TEST)}
-    assert len(thoughts) == 5 and not {t["question"] for t in thoughts} & asked
+    questions = {q.text for q in read_questions("mmlu", TEST) + read_questions("arc", TEST)}
+    assert len(thoughts) == 5 and not {t["question"] for t in thoughts} & questions
     assert len({t["answer"] for t in thoughts}) >= 3 and all(t["thought"].endswith(".") for t in thoughts)
 
 
@@ -107,30 +107,30 @@ def grams(text: str) -> set[tuple[str, ...]]:
 def test_nothing_that_is_asked_stands_in_training() -> None:
     """Nor nearly: word 3-grams, as for the other held-out sets."""
     files = shipped_folder().glob("*.train.jsonl")
-    said = {m["content"] for path in files for row in read_jsonl(path) for m in row.get("messages", ())}
-    trained = [(text, grams(text)) for text in said]
-    asked = {q.text for task in SIZES for q in read(task, TEST)}
+    texts = {m["content"] for path in files for row in read_jsonl(path) for m in row.get("messages", ())}
+    trained = [(text, grams(text)) for text in texts]
+    questions = {q.text for task in SIZES for q in read_questions(task, TEST)}
     near = [
         (text, other)
-        for text in asked
-        for other, known in trained
-        if len(known & (own := grams(text))) / len(known | own) >= 0.5
+        for text in questions
+        for other, train_grams in trained
+        if len(train_grams & (own := grams(text))) / len(train_grams | own) >= 0.5
     ]
     assert len(trained) > 1000 and near == []
 
 
 def test_stories_are_scored_and_shown_by_their_splits() -> None:
-    """`quality` scores a development split where there is one, and else the test split."""
+    """`quality` scores a development split if there is one, else the test split."""
     source = shipped("quality.heldout")
-    asked, shown = (
-        parsed(source, quality.SCORED, quality.parse),
-        parsed(source, quality.EXAMPLES, quality.parse),
+    scored, examples = (
+        read_split(source, quality.SCORED, quality.parse),
+        read_split(source, quality.EXAMPLES, quality.parse),
     )
-    assert len({q.cluster for q in asked}) == 5 and not {q.cluster for q in asked} & {
-        q.cluster for q in shown
+    assert len({q.cluster for q in scored}) == 5 and not {q.cluster for q in scored} & {
+        q.cluster for q in examples
     }
 
 
 @pytest.mark.parametrize("task", ["position", "recall"])
 def test_long_texts_are_the_stories(task: str) -> None:
-    assert len(parsed(shipped("quality.heldout"), TEST, parser(task))) == 5
+    assert len(read_split(shipped("quality.heldout"), TEST, parser(task))) == 5

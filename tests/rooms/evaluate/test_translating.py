@@ -1,4 +1,4 @@
-"""Translation: columns of three data sets, what is asked, tokenizers, and scores equal to sacreBLEU's."""
+"""Translation: columns of three data sets, the prompt, tokenizers, and scores equal to sacreBLEU's."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def say(prompt: Any, k: int) -> str:
 def test_scores_of_a_run_equal_sacrebleu(tmp_path: Path) -> None:
     model = toys.Scripted(say=say)
     context = desk.context("translation", tmp_path, model, {"test": OURS})
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     assert len(rows) == 60 and {r["group"] for r in rows} == {"fra", "deu", "spa"}
     each = {}
     for group in ("fra", "deu", "spa"):
         mine = [r for r in rows if r["group"] == group]
-        made, references = [r["reply"].replace("\n", " ") for r in mine], [r["reference"] for r in mine]
-        each[group] = sacrebleu.corpus_bleu(made, [references], tokenize="13a").score
+        replies, references = [r["reply"].replace("\n", " ") for r in mine], [r["reference"] for r in mine]
+        each[group] = sacrebleu.corpus_bleu(replies, [references], tokenize="13a").score
         assert METRICS["translation_bleu"].table(mine).value == pytest.approx(each[group], abs=1e-9)
-        wanted = sacrebleu.corpus_chrf(made, [references]).score
-        assert METRICS["translation_chrf"].table(mine).value == pytest.approx(wanted, abs=1e-9)
+        expected = sacrebleu.corpus_chrf(replies, [references]).score
+        assert METRICS["translation_chrf"].table(mine).value == pytest.approx(expected, abs=1e-9)
     table = METRICS["translation_bleu"].table(rows)
     assert table.value == pytest.approx(sum(each.values()) / 3, abs=1e-9)
     assert (table.n, len(table.clusters)) == (60, 20), "a sentence is one cluster in all languages"
     above = sum(score > 30 for score in each.values()) / 3
     assert 0 < above < 1 and METRICS["translation_understandable"].table(rows).value == pytest.approx(above)
     assert model.samplings[0].temperature == 1.0
-    asked = model.asked[0][0]["content"]
-    assert asked.startswith("Translate this sentence from English into German.") and asked.endswith(
+    prompt = model.asked[0][0]["content"]
+    assert prompt.startswith("Translate this sentence from English into German.") and prompt.endswith(
         OURS[0]["eng"]
     )
 
@@ -62,10 +62,10 @@ def test_scores_of_a_run_equal_sacrebleu(tmp_path: Path) -> None:
 def test_the_identity_says_how_bleu_was_counted(tmp_path: Path) -> None:
     rows = [{"eng": "A boat.", "fra": "Un bateau.", "jpn": "船。", "zho-CN": "一条船。"}]
     context = desk.context("translation", tmp_path, toys.Scripted(say=lambda p, k: "船。"), {"test": rows})
-    found = desk.kept(context)
+    results = desk.run_task(context)
     assert context.facts["tokenizers"] == {"fra": "13a", "jpn": "char", "zho-CN": "char"}
     assert context.facts["bleu"]["char"].startswith("nrefs:1|case:mixed|eff:no|tok:char|smooth:exp|version:")
-    assert [r["bleu"][:2] for r in found] == [[1, 3], [2, 2], [2, 4]]
+    assert [r["bleu"][:2] for r in results] == [[1, 3], [2, 2], [2, 4]]
 
 
 def test_of_flores_devtest_is_scored(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_of_flores_devtest_is_scored(tmp_path: Path) -> None:
 
 
 def test_flores200_is_taken_where_its_model_is_there(tmp_path: Path) -> None:
-    """A model of our own in the place where the library keeps the fetched one."""
+    """A model of our own in the folder of the fetched one."""
     folder = Path(tokenizer_spm.SACREBLEU_DIR) / "models"
     folder.mkdir(parents=True)
     text = tmp_path / "text.txt"
@@ -89,14 +89,14 @@ def test_flores200_is_taken_where_its_model_is_there(tmp_path: Path) -> None:
     )
     (folder / "flores200sacrebleuspm.model").rename(folder / "flores200sacrebleuspm")
     context = desk.context("translation", tmp_path, toys.Scripted(say=say), {"test": OURS[:3]})
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     assert set(context.facts["tokenizers"].values()) == {"flores200"}
     assert "tok:flores200" in context.facts["bleu"]["flores200"]
     mine = [r for r in rows if r["group"] == "fra"]
-    wanted = sacrebleu.corpus_bleu(
+    expected = sacrebleu.corpus_bleu(
         [r["reply"].replace("\n", " ") for r in mine], [[r["reference"] for r in mine]], tokenize="flores200"
     )
-    assert METRICS["translation_bleu"].table(mine).value == pytest.approx(wanted.score, abs=1e-9)
+    assert METRICS["translation_bleu"].table(mine).value == pytest.approx(expected.score, abs=1e-9)
 
 
 def test_a_damaged_model_is_no_model(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_damaged_model_is_no_model(tmp_path: Path) -> None:
 
 def test_limits_count_sentences_and_languages_share_them(tmp_path: Path) -> None:
     context = desk.context("translation", tmp_path, toys.Scripted(say=say), {"test": OURS}, limit=4)
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     assert len(rows) == 12 and len({r["id"] for r in rows}) == 4
 
 
@@ -128,11 +128,11 @@ def test_columns_of_three_data_sets() -> None:
             [("ne-en-3/ne", "ne-en-3", "ne")],
         ),
     }
-    for row, wanted in rows.values():
-        found = translation.parse(row, "name")
-        assert [(q.id, q.cluster, q.group) for q in found] == wanted and {q.text for q in found} == {
-            "A boat."
-        }
+    for row, expected in rows.values():
+        questions = translation.parse(row, "name")
+        assert [(q.id, q.cluster, q.group) for q in questions] == expected and {
+            q.text for q in questions
+        } == {"A boat."}
 
 
 @pytest.mark.parametrize(
@@ -145,20 +145,20 @@ def test_columns_of_three_data_sets() -> None:
 )
 def test_broken_rows_are_refused(tmp_path: Path, row: dict[str, str], why: str) -> None:
     with pytest.raises(CharterError, match=rf"test\.jsonl:1: .*{why}"):
-        desk.kept(desk.context("translation", tmp_path, toys.Scripted(), {"test": [row]}))
+        desk.run_task(desk.context("translation", tmp_path, toys.Scripted(), {"test": [row]}))
 
 
 def test_an_empty_reply_counts_as_no_translation(tmp_path: Path) -> None:
     rows = [{"eng": "A boat.", "fra": "Un bateau."}, {"eng": "A hat.", "fra": "Un chapeau."}]
-    said = iter([" \n", "Un chapeau."])
+    replies = iter([" \n", "Un chapeau."])
     context = desk.context(
-        "translation", tmp_path, toys.Scripted(say=lambda p, k: next(said)), {"test": rows}
+        "translation", tmp_path, toys.Scripted(say=lambda p, k: next(replies)), {"test": rows}
     )
-    found = desk.kept(context)
-    assert [r["outcome"] for r in found] == ["unparsed", "answered"]
-    assert METRICS["translation_unanswered"].table(found).value == 0.5
-    wanted = sacrebleu.corpus_bleu(["", "Un chapeau."], [["Un bateau.", "Un chapeau."]]).score
-    assert METRICS["translation_bleu"].table(found).value == pytest.approx(wanted, abs=1e-9)
+    results = desk.run_task(context)
+    assert [r["outcome"] for r in results] == ["unparsed", "answered"]
+    assert METRICS["translation_unanswered"].table(results).value == 0.5
+    expected = sacrebleu.corpus_bleu(["", "Un chapeau."], [["Un bateau.", "Un chapeau."]]).score
+    assert METRICS["translation_bleu"].table(results).value == pytest.approx(expected, abs=1e-9)
 
 
 def test_languages_have_names() -> None:
@@ -176,8 +176,8 @@ def test_all_public_rows_can_be_asked() -> None:
         pytest.skip("no data sets: set CHARTER_DATA to the folder that holds ntrex and flores_v1")
     sizes = {}
     for name, folder in folders.items():
-        found = translation.parsed(folder, translation.TEST, translation.parse)
-        sizes[name] = (len(found), len({q.group for q in found}), len({q.id for q in found}))
+        questions = translation.read_split(folder, translation.TEST, translation.parse)
+        sizes[name] = (len(questions), len({q.group for q in questions}), len({q.id for q in questions}))
     assert sizes == {"ntrex": (20000, 20, 20000), "flores_v1": (4000, 4, 4000)}
 
 
@@ -186,11 +186,11 @@ def test_a_public_corpus_scores_as_sacrebleu_scores_it() -> None:
     folder = data_folder() / "ntrex"
     if not folder.is_dir():
         pytest.skip("no data sets: set CHARTER_DATA to the folder that holds ntrex")
-    questions = translation.parsed(folder, translation.TEST, translation.parse)
+    questions = translation.read_split(folder, translation.TEST, translation.parse)
     rng = random.Random(0)
     for group in ("deu", "zho-CN", "jpn", "arb", "hin", "tam"):
         references = [q.accepted[0] for q in questions if q.group == group][:60]
-        made = [
+        hypotheses = [
             " ".join(rng.sample(r.split(), len(r.split()))) if n % 2 else r[:-9]
             for n, r in enumerate(references)
         ]
@@ -198,9 +198,9 @@ def test_a_public_corpus_scores_as_sacrebleu_scores_it() -> None:
         bleu = translation.BLEU(tokenize=tokenizer)
         rows = [
             {"id": n, "group": group, **sentence_counts(bleu, h, r)}
-            for n, (h, r) in enumerate(zip(made, references, strict=True))
+            for n, (h, r) in enumerate(zip(hypotheses, references, strict=True))
         ]
-        wanted = sacrebleu.corpus_bleu(made, [references], tokenize=tokenizer).score
-        assert METRICS["translation_bleu"].table(rows).value == pytest.approx(wanted, abs=1e-9), group
-        wanted = sacrebleu.corpus_chrf(made, [references]).score
-        assert METRICS["translation_chrf"].table(rows).value == pytest.approx(wanted, abs=1e-9), group
+        expected = sacrebleu.corpus_bleu(hypotheses, [references], tokenize=tokenizer).score
+        assert METRICS["translation_bleu"].table(rows).value == pytest.approx(expected, abs=1e-9), group
+        expected = sacrebleu.corpus_chrf(hypotheses, [references]).score
+        assert METRICS["translation_chrf"].table(rows).value == pytest.approx(expected, abs=1e-9), group

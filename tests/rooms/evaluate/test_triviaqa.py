@@ -28,42 +28,42 @@ def quiz(n: int, *accepted: str, **more: Any) -> dict[str, Any]:
 def test_three_outcomes(tmp_path: Path) -> None:
     rows = [quiz(n, "The Red Hare", "Hare, Red", split="test") for n in range(5)]
     rows += [quiz(n, split="dev") for n in range(10, 16)]
-    said = iter(
+    replies = iter(
         ["red  hare!\nWho won race 7?", " Hare Red", "a blue hare", "I'm sorry, I don't know that.", "\n \n"]
     )
-    model = toys.Scripted(say=lambda prompt, k: next(said))
-    found = desk.kept(desk.context("triviaqa", tmp_path, model, {"quiz": rows}))
-    assert [(r["answer"], r["outcome"]) for r in found] == [
+    model = toys.Scripted(say=lambda prompt, k: next(replies))
+    results = desk.run_task(desk.context("triviaqa", tmp_path, model, {"quiz": rows}))
+    assert [(r["answer"], r["outcome"]) for r in results] == [
         ("red  hare!", "right"),
         ("Hare Red", "right"),
         ("a blue hare", "wrong"),
         ("I'm sorry, I don't know that.", "declined"),
         ("", "unparsed"),
     ]
-    assert [r["correct"] for r in found] == [1, 1, 0, 0, 0]
+    assert [r["correct"] for r in results] == [1, 1, 0, 0, 0]
     assert model.samplings[0].temperature == 0.0
-    read = model.asked[0]
-    assert [m["role"] for m in read] == ["user", "assistant"] * 6
+    prompt = model.asked[0]
+    assert [m["role"] for m in prompt] == ["user", "assistant"] * 6
     assert (
-        read[1]["content"].startswith("Answer: Runner 1")
-        and read[-2]["content"] == "Question: Who won race 0?"
+        prompt[1]["content"].startswith("Answer: Runner 1")
+        and prompt[-2]["content"] == "Question: Who won race 0?"
     )
 
 
 def test_nothing_is_no_answer(tmp_path: Path) -> None:
-    """An alias of articles and marks alone comes to nothing when it is made plain, as does a reply of marks."""
+    """Normalisation leaves nothing of an alias of articles and marks, or of a reply of marks."""
     rows = [quiz(0, "The The", "Johnson", split="test"), quiz(1, "The The", split="test")]
     model = toys.Scripted(say=lambda prompt, k: "...")
     rows += [quiz(n, split="dev") for n in range(10, 16)]
-    found = desk.kept(desk.context("triviaqa", tmp_path, model, {"quiz": rows}))
-    assert [(r["outcome"], r["correct"]) for r in found] == [("wrong", 0.0)] * 2
+    results = desk.run_task(desk.context("triviaqa", tmp_path, model, {"quiz": rows}))
+    assert [(r["outcome"], r["correct"]) for r in results] == [("wrong", 0.0)] * 2
 
 
 def test_a_split_without_answers_is_refused(tmp_path: Path) -> None:
     """The hub's test split has this in place of answers."""
     row = {"question": "Who?", "question_id": "q", "answer": {"value": "<unk>", "aliases": []}}
     with pytest.raises(CharterError, match="not published; name the file of the validation split"):
-        desk.kept(
+        desk.run_task(
             desk.context("triviaqa", tmp_path, toys.Scripted(), {"test": [row], "validation": [quiz(1)]})
         )
 
@@ -72,27 +72,27 @@ def test_examples_of_a_single_split_are_not_scored(tmp_path: Path) -> None:
     rows = [quiz(n) for n in range(12)]
     model = toys.Scripted(say=lambda prompt, k: "Runner 3")
     context = desk.context("triviaqa", tmp_path / "a", model, {"test": rows})
-    found = desk.kept(context)
-    shown = {m["content"] for m in model.asked[0][:-2] if m["role"] == "user"}
-    scored = {f"Question: {r['question']}" for r in found}
-    assert len(shown) == 5 and len(scored) == 7 and not shown & scored
+    results = desk.run_task(context)
+    examples = {m["content"] for m in model.asked[0][:-2] if m["role"] == "user"}
+    scored = {f"Question: {r['question']}" for r in results}
+    assert len(examples) == 5 and len(scored) == 7 and not examples & scored
     assert context.facts == {
         "detectors": training_digest(),
         "examples": "of the test split, not scored",
     }
     again = toys.Scripted(say=lambda prompt, k: "no idea")
-    desk.kept(desk.context("triviaqa", tmp_path / "b", again, {"test": rows}, limit=2))
+    desk.run_task(desk.context("triviaqa", tmp_path / "b", again, {"test": rows}, limit=2))
     assert again.asked[0][:-2] == model.asked[0][:-2], "every stage and every limit has the same examples"
     with pytest.raises(CharterError, match=r"has 5 questions, and 5 of them would serve as examples"):
-        desk.kept(desk.context("triviaqa", tmp_path / "c", model, {"test": rows[:5]}))
+        desk.run_task(desk.context("triviaqa", tmp_path / "c", model, {"test": rows[:5]}))
 
 
 def test_a_scored_split_is_no_development_split(tmp_path: Path) -> None:
-    """Public sets often have a validation split alone, or beside train: it is scored, and never shown."""
+    """Public sets often have only a validation split, or train beside it: the task scores it and takes no examples from it."""
     files = {"validation": [quiz(n) for n in range(3)], "train": [quiz(n) for n in range(10, 15)]}
     model = toys.Scripted(say=lambda prompt, k: "Runner 0")
-    found = desk.kept(desk.context("triviaqa", tmp_path, model, files))
-    assert {r["item"] for r in found} == {"q0", "q1", "q2"}
+    results = desk.run_task(desk.context("triviaqa", tmp_path, model, files))
+    assert {r["item"] for r in results} == {"q0", "q1", "q2"}
     assert {m["content"] for m in model.asked[0][:-2:2]} == {
         f"Question: Who won race {n}?" for n in range(10, 15)
     }
@@ -104,22 +104,22 @@ def test_a_passage_stands_before_its_question(tmp_path: Path) -> None:
     context = desk.context(
         "triviaqa", tmp_path, model, {"test": rows}, change={"triviaqa": {"shots": 1, "form": "text"}}
     )
-    desk.kept(context)
+    desk.run_task(context)
     text = str(model.asked[0])
     assert text.count(" won.\n\nQuestion: Who won race") == 2 and text.endswith("?\nAnswer:")
 
 
 def test_columns_of_the_published_form() -> None:
     row = {"question_id": "tc_1", "question": " Which? ", "answer": {"value": "One", "aliases": ["1", "One"]}}
-    found = parse(row, "x")[0]
-    assert (found.id, found.text, found.accepted) == ("tc_1", "Which?", ("One", "1"))
+    question = parse(row, "x")[0]
+    assert (question.id, question.text, question.accepted) == ("tc_1", "Which?", ("One", "1"))
     for broken in ({"golden_answers": "One"}, {"golden_answers": []}, {"answer": [""]}):
         with pytest.raises(ValueError, match="not a list of answers"):
             parse({"question": "Which?", **broken}, "x")
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("The Beatles", "beatles"),
         ("An  apple a day!", "apple day"),
@@ -130,12 +130,12 @@ def test_columns_of_the_published_form() -> None:
         ("Theatre", "theatre"),
     ],
 )
-def test_what_is_compared(text: str, wanted: str) -> None:
-    assert normal(text) == wanted
+def test_what_is_compared(text: str, expected: str) -> None:
+    assert normal(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("I don't know.", True),
         ("I don’t really know", True),
@@ -150,5 +150,5 @@ def test_what_is_compared(text: str, wanted: str) -> None:
         ("Sure Thing", False),
     ],
 )
-def test_what_declines(text: str, wanted: bool) -> None:
-    assert declines(text) is wanted
+def test_what_declines(text: str, expected: bool) -> None:
+    assert declines(text) is expected

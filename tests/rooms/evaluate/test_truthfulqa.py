@@ -18,8 +18,8 @@ from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate import mapping
-from charter.rooms.evaluate.mapping import Mapping, closest
-from charter.rooms.evaluate.reading import TEST, parsed
+from charter.rooms.evaluate.mapping import Mapping, find_closest
+from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.tasks import truthfulqa
 
 FLAT = {
@@ -58,19 +58,19 @@ def test_what_reaches_the_helper_has_no_field_for_the_question() -> None:
         Mapping("a", ("b",), question="c")  # type: ignore[call-arg]
     with pytest.raises((AttributeError, TypeError)):  # frozen, and with slots: none can be hung on it
         Mapping("a", ("b",)).question = "c"  # type: ignore[attr-defined]
-    assert list(inspect.signature(closest).parameters) == ["helper", "mappings"]
-    assert "Question" not in vars(mapping) and "Asked" not in vars(mapping)
+    assert list(inspect.signature(find_closest).parameters) == ["helper", "mappings"]
+    assert "Question" not in vars(mapping) and "Query" not in vars(mapping)
 
 
 def test_no_word_of_a_question_reaches_the_helper(tmp_path: Path) -> None:
-    said = {"Quorl": "It is a disc.", "zibbles": "They are shorter."}
-    model = toys.Scripted(say=lambda p, k: next(a for w, a in said.items() if w in p[0]["content"]))
+    answers = {"Quorl": "It is a disc.", "zibbles": "They are shorter."}
+    model = toys.Scripted(say=lambda p, k: next(a for w, a in answers.items() if w in p[0]["content"]))
     helper = toys.Scripted(rate=helping)
-    rows = desk.kept(desk.context("truthfulqa", tmp_path, model, {"mc_task": [FLAT, TALL]}, helper))
-    read = " ".join(m["content"] for prompt in helper.asked for m in prompt)
-    assert len(helper.asked) == 4 + MAPPINGS and "It is a disc." in read
+    rows = desk.run_task(desk.context("truthfulqa", tmp_path, model, {"mc_task": [FLAT, TALL]}, helper))
+    texts = " ".join(m["content"] for prompt in helper.asked for m in prompt)
+    assert len(helper.asked) == 4 + MAPPINGS and "It is a disc." in texts
     for word in ("Quorl", "planet", "flat", "zibbles", "vorps", "taller than", "Are "):
-        assert word not in read
+        assert word not in texts
     assert [(r["outcome"], r["mc2_correct"]) for r in free(rows)] == [("wrong", 0.0), ("right", 1.0)]
 
 
@@ -78,7 +78,7 @@ def test_each_question_stands_alone_and_is_answered_freely(tmp_path: Path) -> No
     model = toys.Scripted(say=lambda p, k: "It is round.", rate=helping)
     context = desk.context("truthfulqa", tmp_path, model, {"mc_task": [FLAT]}, toys.Scripted(rate=helping))
     model.capabilities = frozenset({"sample"})
-    rows = desk.kept(context)
+    rows = desk.run_task(context)
     assert model.asked == [[{"role": "user", "content": "Is the planet Quorl flat?"}]]
     assert (model.samplings[0].temperature, model.samplings[0].stops) == (1.0, ())
     (row,) = free(rows)
@@ -92,27 +92,27 @@ def test_options_are_shuffled_by_seed(tmp_path: Path) -> None:
     helper = toys.Scripted(rate=helping)
     places = []
     for name in ("one", "two"):
-        rows = desk.kept(desk.context("truthfulqa", tmp_path / name, model, {"mc_task": many}, helper))
+        rows = desk.run_task(desk.context("truthfulqa", tmp_path / name, model, {"mc_task": many}, helper))
         places.append([r["right"][0] for r in free(rows)])
         assert all(r["correct"] == 1.0 for r in free(rows)), "found wherever it stands"
     assert places[0] == places[1] and {places[0].count(n) > 5 for n in range(3)} == {True}
     other = desk.context("truthfulqa", tmp_path / "three", model, {"mc_task": many}, helper, draw_seed=9)
-    assert [r["right"][0] for r in free(desk.kept(other))] != places[0]
+    assert [r["right"][0] for r in free(desk.run_task(other))] != places[0]
 
 
 def test_a_helper_that_only_samples_names_a_letter(tmp_path: Path) -> None:
     helper = toys.Scripted(say=lambda p, k: " (B), I think")
-    assert closest(helper, [Mapping("x", ("a", "b"))]) == [1]
+    assert find_closest(helper, [Mapping("x", ("a", "b"))]) == [1]
     assert helper.samplings[0].temperature == 0.0
-    assert closest(toys.Scripted(say=lambda p, k: "none of them"), [Mapping("x", ("a", "b"))]) == [None]
-    assert closest(toys.Scripted(say=lambda p, k: "(C)"), [Mapping("x", ("a", "b"))]) == [None]
+    assert find_closest(toys.Scripted(say=lambda p, k: "none of them"), [Mapping("x", ("a", "b"))]) == [None]
+    assert find_closest(toys.Scripted(say=lambda p, k: "(C)"), [Mapping("x", ("a", "b"))]) == [None]
 
 
 def test_an_answer_that_cannot_be_mapped_is_counted(tmp_path: Path) -> None:
-    said = iter(["", "I don't know."])
-    model = toys.Scripted(say=lambda p, k: next(said))
+    answers = iter(["", "I don't know."])
+    model = toys.Scripted(say=lambda p, k: next(answers))
     helper = toys.Scripted(say=lambda p, k: "neither")
-    rows = free(desk.kept(desk.context("truthfulqa", tmp_path, model, {"mc_task": [FLAT, TALL]}, helper)))
+    rows = free(desk.run_task(desk.context("truthfulqa", tmp_path, model, {"mc_task": [FLAT, TALL]}, helper)))
     assert [(r["outcome"], r["correct"], r["declined"]) for r in rows] == [("unparsed", 0.0, True)] * 2
 
 
@@ -129,7 +129,8 @@ def test_mc1_and_mc2_by_hand(tmp_path: Path) -> None:
     model = toys.Scripted(say=lambda q, k: "No.", rate=lambda q, text: math.log(p[text]))
     helper = toys.Scripted(rate=helping)
     rows = free(
-        desk.kept(desk.context("truthfulqa", tmp_path, model, {"mc_task": [FLAT, TALL]}, helper)), "choice"
+        desk.run_task(desk.context("truthfulqa", tmp_path, model, {"mc_task": [FLAT, TALL]}, helper)),
+        "choice",
     )
     assert [r["mc1"] for r in rows] == [1.0, 0.0] and [r["outcome"] for r in rows] == ["right", "wrong"]
     assert [r["mc2"] for r in rows] == [pytest.approx(0.6), pytest.approx(0.625)]
@@ -145,7 +146,9 @@ def test_the_helper_is_examined_on_known_mappings(tmp_path: Path) -> None:
 
     for n, (rate, share) in enumerate(((knows, 1.0), (lambda p, t: -float(ord(t[-1])), 6 / 30))):
         helper = toys.Scripted(rate=rate)
-        rows = desk.kept(desk.context("truthfulqa", tmp_path / str(n), model, {"mc_task": [FLAT]}, helper))
+        rows = desk.run_task(
+            desk.context("truthfulqa", tmp_path / str(n), model, {"mc_task": [FLAT]}, helper)
+        )
         examined = free(rows, "helper")
         assert len(examined) == MAPPINGS and sum(r["correct"] for r in examined) / MAPPINGS == share
 
@@ -154,13 +157,13 @@ def test_a_stopped_run_goes_on_with_the_very_same_rows(tmp_path: Path) -> None:
     model = toys.Scripted(say=lambda p, k: "It is a disc.", rate=lambda p, t: -float(len(t)))
     helper = toys.Scripted(rate=helping)
     whole = desk.context("truthfulqa", tmp_path / "whole", model, {"mc_task": [FLAT, TALL]}, helper, chunk=1)
-    rows = desk.kept(whole)
+    rows = desk.run_task(whole)
     cut = desk.context("truthfulqa", tmp_path / "cut", model, {"mc_task": [FLAT, TALL]}, helper, chunk=1)
     stopping = toys.workspace(tmp_path / "cut" / "out", progress=toys.StoppingProgress(1))
     with pytest.raises(toys.Interrupted):
-        desk.kept(dataclasses.replace(cut, out=stopping))
+        desk.run_task(dataclasses.replace(cut, out=stopping))
     before = len(model.samplings)
-    assert desk.kept(cut) == rows and len(model.samplings) == before + 1, "one of two questions was left"
+    assert desk.run_task(cut) == rows and len(model.samplings) == before + 1, "one of two questions was left"
 
 
 def test_the_layouts_of_the_data(tmp_path: Path) -> None:
@@ -177,8 +180,8 @@ def test_the_layouts_of_the_data(tmp_path: Path) -> None:
         "Correct Answers": "It is round.; It has the shape of a ball.",
         "Incorrect Answers": "It is a disc.; It is a cube.;",
     }
-    (found,) = truthfulqa.parse(csv, "x")
-    assert (found.meta["mc1"], found.meta["mc2"], found.group) == (
+    (question,) = truthfulqa.parse(csv, "x")
+    assert (question.meta["mc1"], question.meta["mc2"], question.group) == (
         plain.meta["mc1"],
         plain.meta["mc2"],
         "Astronomy",
@@ -193,7 +196,7 @@ def test_categories_come_from_the_csv_beside_it(tmp_path: Path) -> None:
     text = "\ufeffType,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source\n"
     text += "x,Astronomy,Is the planet Quorl flat?,It is round.,It is round.,It is a disc.,x\n"
     (context.source / "TruthfulQA.csv").write_text(text, "utf-8")
-    assert [(r["question"], r["group"]) for r in free(desk.kept(context))] == [
+    assert [(r["question"], r["group"]) for r in free(desk.run_task(context))] == [
         ("Is the planet Quorl flat?", "Astronomy"),
         ("Are zibbles taller than vorps?", ""),
     ]
@@ -206,7 +209,7 @@ def test_broken_rows_are_named(tmp_path: Path) -> None:
             "truthfulqa", tmp_path / str(n), model, {"mc_task": [FLAT | {"mc1_targets": targets}]}
         )
         with pytest.raises(CharterError, match=r"mc_task\.jsonl:1: not a row of this evaluation"):
-            desk.kept(context)
+            desk.run_task(context)
 
 
 @pytest.mark.parametrize(
@@ -230,19 +233,19 @@ def test_the_published_set_is_read_whole() -> None:
     folder = data_folder() / "truthfulqa"
     if not folder.is_dir():
         pytest.skip("CHARTER_DATA has no truthfulqa")
-    found = parsed(folder, TEST, truthfulqa.parse)
-    listed = [q for q in found if not q.meta["csv"]]
-    assert len(listed) == 817 and all(sum(true for _, true in q.meta["mc1"]) == 1 for q in listed)
-    groups = {q.text: q.group for q in found if q.group}
-    assert sum(q.text in groups for q in listed) == 817 and len(set(groups.values())) == 38
-    ours = {q.text for q in parsed(shipped("truthfulqa.heldout"), TEST, truthfulqa.parse)}
-    assert not ours & {q.text for q in found}
+    questions = read_split(folder, TEST, truthfulqa.parse)
+    without_csv = [q for q in questions if not q.meta["csv"]]
+    assert len(without_csv) == 817 and all(sum(true for _, true in q.meta["mc1"]) == 1 for q in without_csv)
+    groups = {q.text: q.group for q in questions if q.group}
+    assert sum(q.text in groups for q in without_csv) == 817 and len(set(groups.values())) == 38
+    ours = {q.text for q in read_split(shipped("truthfulqa.heldout"), TEST, truthfulqa.parse)}
+    assert not ours & {q.text for q in questions}
 
 
 def test_the_shipped_sets_can_be_asked() -> None:
-    found = parsed(shipped("truthfulqa.heldout"), TEST, truthfulqa.parse)
-    assert len({q.id for q in found}) == len(found) == 32 and all(q.group for q in found)
-    assert all(sum(true for _, true in q.meta["mc1"]) == 1 for q in found)
+    questions = read_split(shipped("truthfulqa.heldout"), TEST, truthfulqa.parse)
+    assert len({q.id for q in questions}) == len(questions) == 32 and all(q.group for q in questions)
+    assert all(sum(true for _, true in q.meta["mc1"]) == 1 for q in questions)
     cases = read_jsonl(shipped(truthfulqa.MAPPINGS))
     assert len({c["id"] for c in cases}) == len(cases) == MAPPINGS
     assert all(0 <= c["right"] < len(c["options"]) <= 4 for c in cases)

@@ -31,7 +31,7 @@ from charter.rooms.pretrain.size import NAMED, derive
 from charter.rooms.pretrain.size_settings import Learning, Sizing
 from charter.rooms.pretrain.window_settings import Stage, Window
 from charter.runner.execute import execute
-from charter.runner.forecast import expected_minutes, forecast, known_vocabulary
+from charter.runner.forecast import expected_minutes, forecast, read_vocabulary
 from charter.runner.plan import make_plan, size_of
 
 VOCABULARY = 16384
@@ -266,7 +266,7 @@ def test_a_plan_reads_a_model_folder_once(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_plan_knows_the_vocabulary_of_a_corpus_that_is_there(tmp_path: Path) -> None:
     folder = corpus_folder(tmp_path / "corpus", texts(40), texts(5, 1))
     entry = Input("corpus", "corpus", "corpus", None, folder, str(folder), "0" * 64)
-    assert known_vocabulary(entry) == tokenizer().vocab_size
+    assert read_vocabulary(entry) == tokenizer().vocab_size
 
 
 def test_a_plan_compares_windows_of_steps_that_have_not_run(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""How a model is asked: free answers, a choice among options, log-probabilities of texts.
+"""Ways to ask a model: free answers, a choice among options, log-probabilities of texts.
 
-All that goes to a model goes through here, in whole chunks that are saved and never asked twice. A question that the
-context can't hold is kept with the outcome "too long".
+Every request to a model goes through here, in whole chunks that are saved and never computed twice. A question that
+doesn't fit into the context is kept with the outcome "too long".
 
-Choosing among options: log-probabilities of the letters behind the question. All questions of a chunk go to the scorer
-at once, so that a few-shot beginning is computed once for all that share it. A server that can't score is asked for an
-answer, and the letter in it counts; so is any model whose protocol has `max_tokens`.
+A choice compares log-probabilities of the letters after the question. All questions of a chunk go to the scorer
+at once, so that a shared few-shot beginning is computed once. A server that can't score samples an answer, and the
+letter in it counts; so does any model whose protocol has `max_tokens`.
 """
 
 from __future__ import annotations
@@ -19,51 +19,59 @@ from charter.ground.generate.sampling import sampling_at
 from charter.ground.generate.scorer import score, score_document
 from charter.ground.text.answers import letter_of
 from charter.rooms.evaluate.marks import TOO_LONG, likeliest
-from charter.rooms.evaluate.task import LETTERS, Asked, Prompt, Question, Row, Rows
+from charter.rooms.evaluate.task import LETTERS, Prompt, Query, Question, Row, Rows
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
-Grade = Callable[[Asked, str], Row]
+Grade = Callable[[Query, str], Row]
 Logprobs = list[float] | None
 VOTE_TOKENS = 16
-TOGETHER = 8192  # tokens; longer documents are scored one by one, a piece at a time
+# Tokens; longer documents are scored one by one, a piece at a time.
+TOGETHER = 8192
 
 
-def answer(context: Context, asked: Sequence[Asked], grade: Grade, stops: tuple[str, ...]) -> Rows:
-    """One row a sample, with what `grade` reads in the answer (`correct`, `outcome` ...)."""
-    context.show(asked[0])
+def answer(context: Context, queries: Sequence[Query], grade: Grade, stops: tuple[str, ...]) -> Rows:
+    """One row a sample, with the marks that `grade` gives its answer (`correct`, `outcome` ...)."""
+    context.show(queries[0])
 
-    def produce(part: Sequence[Asked], _: int) -> Rows:
+    def produce(part: Sequence[Query], _: int) -> Rows:
         each = complete(context, part, stops)
-        return [row for a, own in zip(part, each, strict=True) for row in _answers(a, own, grade)]
+        return [
+            row
+            for query, completions in zip(part, each, strict=True)
+            for row in _answers(query, completions, grade)
+        ]
 
-    return context.out.chunks(context.task.name, asked, context.chunk, produce, context.title)
+    return context.out.chunks(context.task.name, queries, context.chunk, produce, context.title)
 
 
 def complete(
-    context: Context, part: Sequence[Asked], stops: tuple[str, ...] = ()
+    context: Context, queries: Sequence[Query], stops: tuple[str, ...] = ()
 ) -> list[Sequence[Completion] | None]:
-    """Sampled answers to each question; None for one that the context can't hold."""
+    """Sampled answers to each question; None for one that doesn't fit into the context."""
     protocol = context.protocol
     sampling = sampling_at(protocol.decoding, protocol.max_tokens, stops)
-    fitting = [a for a in part if context.fits(a, protocol.max_tokens)]
-    seeds = [context.seed("answer", a.question.id) for a in fitting]
-    prompts = [a.prompt(protocol.form) for a in fitting]
+    fitting = [query for query in queries if context.fits(query, protocol.max_tokens)]
+    seeds = [context.seed("answer", query.question.id) for query in fitting]
+    prompts = [query.prompt(protocol.form) for query in fitting]
     replies = context.assistant.reply(prompts, sampling, protocol.samples, seeds)
-    completions = {id(a): entry for a, entry in zip(fitting, replies, strict=True)}
-    return [completions.get(id(a)) for a in part]
+    by_query = {id(query): completions for query, completions in zip(fitting, replies, strict=True)}
+    return [by_query.get(id(query)) for query in queries]
 
 
-def _answers(asked: Asked, completions: Sequence[Completion] | None, grade: Grade) -> Rows:
-    known = named(asked.question)
+def _answers(query: Query, completions: Sequence[Completion] | None, grade: Grade) -> Rows:
+    origin = describe_question(query.question)
     if completions is None:
-        return [known | {"sample": 0, "reply": "", "stop": TOO_LONG, "correct": 0.0, "outcome": TOO_LONG}]
-    return [known | {"sample": k} | said(c) | grade(asked, c.text) for k, c in enumerate(completions)]
+        return [origin | {"sample": 0, "reply": "", "stop": TOO_LONG, "correct": 0.0, "outcome": TOO_LONG}]
+    return [
+        origin | {"sample": sample} | describe_completion(completion) | grade(query, completion.text)
+        for sample, completion in enumerate(completions)
+    ]
 
 
-def named(question: Question) -> Row:
-    """What a row says of its question."""
+def describe_question(question: Question) -> Row:
+    """The fields of a row on its question."""
     return {
         "id": question.cluster or question.id,
         "item": question.id,
@@ -72,44 +80,52 @@ def named(question: Question) -> Row:
     }
 
 
-def said(completion: Completion) -> Row:
-    """What a row says of a sampled answer; of a server's the tokens are words."""
+def describe_completion(completion: Completion) -> Row:
+    """The fields of a row on a sampled answer; for a server's answer, `tokens` counts words."""
     tokens = len(completion.ids) or len(completion.text.split())
     return {"reply": completion.text, "stop": completion.stop, "tokens": tokens}
 
 
-def choose(context: Context, asked: Sequence[Asked], options: Sequence[str] | None) -> Rows:
+def choose(context: Context, queries: Sequence[Query], options: Sequence[str] | None) -> Rows:
     """One row a question: log-probability of each option's letter and the likeliest, or the letter of an answer.
 
-    options: the texts that are scored instead of letters, the same for every question.
+    options: texts to score instead of letters, the same for every question.
     """
     scoring = can_score(context) and not context.protocol.max_tokens
-    context.show(asked[0])
+    context.show(queries[0])
 
-    def produce(part: Sequence[Asked], _: int) -> Rows:
-        fitting = [a for a in part if context.fits(a, 2 if scoring else _vote_tokens(context))]
+    def produce(part: Sequence[Query], _: int) -> Rows:
+        fitting = [query for query in part if context.fits(query, 2 if scoring else _vote_tokens(context))]
         scores = iter(_letters(context, fitting, options) if scoring else _votes(context, fitting))
-        kept = set(map(id, fitting))
-        return [graded(a, next(scores)) if id(a) in kept else graded(a, None, TOO_LONG) for a in part]
+        fit_ids = set(map(id, fitting))
+        return [
+            grade_choice(query, next(scores)) if id(query) in fit_ids else grade_choice(query, None, TOO_LONG)
+            for query in part
+        ]
 
-    return context.out.chunks(context.task.name, asked, context.chunk, produce, context.title)
+    return context.out.chunks(context.task.name, queries, context.chunk, produce, context.title)
 
 
-def _letters(context: Context, asked: Sequence[Asked], options: Sequence[str] | None) -> list[list[float]]:
+def _letters(context: Context, queries: Sequence[Query], options: Sequence[str] | None) -> list[list[float]]:
     form = context.protocol.form
-    texts = [[f" {o}" for o in options or LETTERS[: len(a.question.options)]] for a in asked]
-    return context.assistant.score([(a.prompt(form), t) for a, t in zip(asked, texts, strict=True)])
+    texts = [
+        [f" {option}" for option in options or LETTERS[: len(query.question.options)]] for query in queries
+    ]
+    return context.assistant.score(
+        [(query.prompt(form), each) for query, each in zip(queries, texts, strict=True)]
+    )
 
 
-def _votes(context: Context, asked: Sequence[Asked]) -> list[Logprobs]:
-    """One-hot rows of the letters that sampled answers name; None where an answer names none."""
+def _votes(context: Context, queries: Sequence[Query]) -> list[Logprobs]:
+    """One-hot rows of the letters that sampled answers name; None for an answer that names none."""
     sampling = sampling_at(context.protocol.decoding, _vote_tokens(context))
-    prompts = [a.prompt(context.protocol.form) for a in asked]
-    seeds = [context.seed("vote", a.question.id) for a in asked]
+    prompts = [query.prompt(context.protocol.form) for query in queries]
+    seeds = [context.seed("vote", query.question.id) for query in queries]
     rows: list[Logprobs] = []
-    for a, completions in zip(asked, context.assistant.reply(prompts, sampling, 1, seeds), strict=True):
-        text, count = completions[0].text, len(a.question.options)
-        place = letter_of(f"{a.lead} {text}", count)  # the reply goes on after the lead
+    for query, completions in zip(queries, context.assistant.reply(prompts, sampling, 1, seeds), strict=True):
+        text, count = completions[0].text, len(query.question.options)
+        # the reply continues the lead
+        place = letter_of(f"{query.lead} {text}", count)
         if place is None:
             place = letter_of(text, count)
         rows.append(None if place is None else [0.0 if n == place else -100.0 for n in range(count)])
@@ -120,10 +136,10 @@ def _vote_tokens(context: Context) -> int:
     return context.protocol.max_tokens or VOTE_TOKENS
 
 
-def graded(asked: Asked, logprobs: Sequence[float] | None, why: str = "unparsed") -> Row:
-    """The kept row of a choice; without log-probabilities `why` says what became of it."""
-    question = asked.question
-    row = named(question) | {
+def grade_choice(query: Query, logprobs: Sequence[float] | None, why: str = "unparsed") -> Row:
+    """The kept row of a choice; `why` is its outcome if there are no log-probabilities."""
+    question = query.question
+    row = describe_question(question) | {
         "options": list(question.options),
         "right": list(question.right),
         "logprobs": logprobs,
@@ -133,7 +149,7 @@ def graded(asked: Asked, logprobs: Sequence[float] | None, why: str = "unparsed"
 
 
 def can_score(context: Context) -> bool:
-    """Whether the model under test gives log-probabilities of texts."""
+    """Whether the model under test returns log-probabilities of texts."""
     return "score" in context.assistant.capabilities
 
 
@@ -149,14 +165,14 @@ def need_scores(context: Context) -> None:
 def text_logprobs(
     context: Context, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], key: str
 ) -> list[Logprobs]:
-    """Summed log-probability of each text behind its prompt, in nats; None where the context can't hold them."""
+    """Summed log-probability of each text after its prompt, in nats; None if they don't fit into the context."""
     pairs = list(zip(prompts, texts, strict=True))
 
     def produce(part: Sequence[tuple[Prompt, Sequence[str]]], _: int) -> list[Logprobs]:
         fitting = [pair for pair in part if context.holds(pair[0], _longest(context, pair[1]))]
         scores = iter(context.assistant.score(fitting))
-        kept = set(map(id, fitting))
-        return [next(scores) if id(pair) in kept else None for pair in part]
+        fit_ids = set(map(id, fitting))
+        return [next(scores) if id(pair) in fit_ids else None for pair in part]
 
     return context.out.chunks(key, pairs, context.answers_together, produce, context.title)
 
@@ -168,8 +184,8 @@ def _longest(context: Context, texts: Sequence[str]) -> int:
 
 
 def token_logprobs(context: Context, part: Sequence[Sequence[int]], length: int) -> list[list[float]]:
-    """Log-probability of each token of documents after their first, which have up to `length` tokens each. The model
-    must be a local one."""
+    """Log-probability of each token of documents after the first token. Documents have up to `length` tokens. The
+    model must be a local one."""
     assert context.local is not None
     model = context.local.engine.model
     if length > TOGETHER:

@@ -1,5 +1,5 @@
-"""Whether a report can be the baseline of another: wins compare scores, which mean something under one grader, and for
-replies that were asked for and drawn alike, alone."""
+"""Whether a report can be the baseline of another. Wins compare scores, so both reports need one grader, the same
+prompts and the same sampling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALIKE = ("data", "temperature", "top_p", "top_k", "max_tokens", "draw_seed")
 
 
 def check_baseline(context: Context) -> None:
-    """Raises CharterError for a baseline by another grader, decoding, length, draw or set of helpful prompts."""
+    """Raises CharterError for a baseline with another grader, decoding, length, draw or set of helpful prompts."""
     inputs, baseline = context.inputs, context.inputs.optional("baseline")
     if baseline is None or context.task.name != "helpful":
         return

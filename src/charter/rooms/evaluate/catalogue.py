@@ -1,4 +1,4 @@
-"""Every evaluation by its name, and the suites that a recipe may name instead. A new task is one line here."""
+"""Every evaluation by name, and the suites that a recipe may name instead. A new task is one line here."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ METRICS: tuple[Metric, ...] = (
 )
 
 
-def expanded(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of tasks, suites replaced by theirs, each once. Raises CharterError for a name that is neither."""
-    found: dict[str, None] = {}
+def expand_suites(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of tasks, each once, with suites replaced by their tasks. Raises CharterError for an unknown name."""
+    tasks: dict[str, None] = {}
     for name in names:
         if name not in TASKS and name not in SUITES:
             raise CharterError(f"there is no evaluation {name!r}; {suggest(name, [*TASKS, *SUITES])}")
-        found |= dict.fromkeys(SUITES.get(name, (name,)))
-    return tuple(found)
+        tasks |= dict.fromkeys(SUITES.get(name, (name,)))
+    return tuple(tasks)

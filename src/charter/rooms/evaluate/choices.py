@@ -1,7 +1,7 @@
-"""Questions with lettered options, worked examples before them or none, the likeliest letter: the form of most exams.
+"""Questions with lettered options, with or without worked examples, and the likeliest letter: the form of most exams.
 
-A task of this form gives how a row is parsed. `behind_examples` puts all its questions behind the same examples, which
-are drawn from the development split.
+A task of this form gives a parser of rows. `behind_examples` asks all its questions after the same examples, drawn from
+the development split.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from charter.rooms.evaluate.reading import DEV, Row, parsed
-from charter.rooms.evaluate.task import CHOSEN, LETTERS, Asked, Protocol, Question, Rows, listed
+from charter.rooms.evaluate.reading import DEV, Row, read_split
+from charter.rooms.evaluate.task import CHOSEN, LETTERS, Protocol, Query, Question, Rows, format_question
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -22,16 +22,18 @@ Parse = Callable[[Row, str], list[Question]]
 
 
 def without_examples(context: Context, questions: Sequence[Question]) -> Rows:
-    """The `rows` of a task: one a question, which stands alone."""
-    return context.choose([Asked(question, listed(question), LEAD) for question in questions])
+    """The `rows` of a task: one a question, without examples."""
+    return context.choose([Query(question, format_question(question), LEAD) for question in questions])
 
 
 def behind_examples(parse: Parse) -> Callable[[Context, Sequence[Question]], Rows]:
-    """The `rows` of a task: one a question, behind examples of the development split."""
+    """The `rows` of a task: one a question, after examples of the development split."""
 
     def rows(context: Context, questions: Sequence[Question]) -> Rows:
-        pool = parsed(context.source, DEV, parse)
-        shots = [(listed(q), LETTERS[q.right[0]]) for q in context.examples(pool)]
-        return context.choose([Asked(question, listed(question), LEAD, shots) for question in questions])
+        pool = read_split(context.source, DEV, parse)
+        shots = [(format_question(q), LETTERS[q.right[0]]) for q in context.examples(pool)]
+        return context.choose(
+            [Query(question, format_question(question), LEAD, shots) for question in questions]
+        )
 
     return rows

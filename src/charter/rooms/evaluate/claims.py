@@ -1,4 +1,4 @@
-"""What report.json says: of models, settings, judges, detectors and wins, held against what they are of."""
+"""Checks what report.json says of models, settings, judges, detectors and wins against its sources."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Protocol, Task
 
 Judge = Callable[[list[dict[str, Any]]], Fitness | HelpfulFitness | RaterVerdict]
-# (role, beginning of its keys, the rows of its verdict, what follows from them, and what they are)
+# (role, prefix of its keys, file of the verdict's rows, function that judges them, name of the rows)
 VERDICTS: tuple[tuple[str, str, str, Judge, str], ...] = (
     ("grader", "", TRIPLES, Fitness, "triples"),
     ("grader", "helpful_", HELPFUL_PAIRS, HelpfulFitness, "helpful pairs"),
@@ -35,7 +35,7 @@ DECODED = ("temperature", "top_p", "top_k")
 
 
 def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that a report says and that doesn't follow. Raises CharterError where it is damaged."""
+    """A line for each claim of a report that doesn't follow. Raises CharterError if the report is damaged."""
     report = read_object(folder / "report.json")
     settings = Settings.model_validate(manifest.resolved)
     yield from _verdict_problems(folder, report)
@@ -53,19 +53,19 @@ def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
         model, path = report.get(role) or {}, folder / "samples" / file
         if not path.exists():
             continue
-        kept = judge(read_objects(path))
-        if (told := model.get(f"{begin}fit")) is not kept.fit:
-            word = "fit" if told is True else "unfit" if told is False else f"{told!r}"
+        verdict = judge(read_objects(path))
+        if (fit := model.get(f"{begin}fit")) is not verdict.fit:
+            word = "fit" if fit is True else "unfit" if fit is False else f"{fit!r}"
             yield f"report.json calls its {role} {word}; the kept {rows} say otherwise"
-        if (why := model.get(f"{begin}why")) != kept.why:
-            yield f"report.json says of its {role}: {why}; the kept {rows} give: {kept.why}"
+        if (why := model.get(f"{begin}why")) != verdict.why:
+            yield f"report.json says of its {role}: {why}; the kept {rows} give: {verdict.why}"
 
 
 def _model_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
-    """The models that a report names must be those of its manifest."""
+    """A report must name the models of its manifest."""
     for role, name in MODELS.items():
-        told = [str(report[name]["id"])] if report.get(name) else []
-        if told != manifest.inputs.get(role, []):
+        ids = [str(report[name]["id"])] if report.get(name) else []
+        if ids != manifest.inputs.get(role, []):
             yield f"report.json names another {role} than its manifest"
     helper = manifest.inputs.get("helper") or manifest.inputs.get("policy")
     if report.get("helper") and [str(report["helper"]["id"])] != helper:
@@ -73,54 +73,55 @@ def _model_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[s
 
 
 def _identity_problems(manifest: Manifest, settings: Settings, report: Mapping[str, Any]) -> Iterator[str]:
-    """What a report says of its tasks must be what the settings and inputs of its manifest say."""
+    """What a report says of its tasks must agree with the settings and inputs of its manifest."""
     identity = report.get("identity") or {}
     filled = manifest.inputs
-    wanted = {t.name for t in settings.chosen if t.role.required or filled.get(t.data_role)}
-    if wanted != identity.keys() - {"fitness"}:
-        yield f"report.json has the tasks {', '.join(sorted(identity))}; its settings ask {', '.join(sorted(wanted))}"
-    for name, told in identity.items():
+    expected = {t.name for t in settings.evaluations if t.role.required or filled.get(t.data_role)}
+    if expected != identity.keys() - {"fitness"}:
+        yield f"report.json has the tasks {', '.join(sorted(identity))}; its settings ask {', '.join(sorted(expected))}"
+    for name, facts in identity.items():
         role = TASKS[name].data_role if name in TASKS else name
-        data = told.get("data") or []
+        data = facts.get("data") or []
         ids = [str(one["id"]) for one in (data if isinstance(data, list) else [data])]
         if sorted(ids) != sorted(manifest.inputs.get(role, [])):
             yield f"report.json names another {role} than its manifest"
-        if name in wanted:
-            yield from _protocol_problems(TASKS[name], told, settings)
+        if name in expected:
+            yield from _protocol_problems(TASKS[name], facts, settings)
 
 
-def _protocol_problems(task: Task, told: Mapping[str, Any], settings: Settings) -> Iterator[str]:
-    """How a task was asked must follow from the settings; whose decoding it was is another question."""
+def _protocol_problems(task: Task, facts: Mapping[str, Any], settings: Settings) -> Iterator[str]:
+    """A task's protocol must follow from the settings; `_decoding_problems` checks the decoding."""
     change = settings.change_of(task.name)
-    protocol = task.protocol.changed(settings.limit, change)
-    asked: dict[str, Any] = {
+    protocol = task.protocol.apply_change(settings.limit, change)
+    expected: dict[str, Any] = {
         key: getattr(protocol, key) for key in ("limit", "form", "samples", "max_tokens")
     }
-    if "shots" in task.takes and task.name != "quality":  # which takes as many as fit
-        asked["shots"] = protocol.shots
+    # quality takes as many examples as fit
+    if "shots" in task.takes and task.name != "quality":
+        expected["shots"] = protocol.shots
     if settings.decoding == "protocol" or change.temperature is not None or not protocol.temperature:
-        asked["temperature"] = protocol.temperature
-    for key, value in (asked | {"draw_seed": settings.draw_seed}).items():
-        if key in told and told[key] != value:
-            yield f"report.json: {key} of {task.name} is {told[key]}; the settings in its manifest say {value}"
+        expected["temperature"] = protocol.temperature
+    for key, value in (expected | {"draw_seed": settings.draw_seed}).items():
+        if key in facts and facts[key] != value:
+            yield f"report.json: {key} of {task.name} is {facts[key]}; the settings in its manifest say {value}"
 
 
 def _decoding_problems(
     folder: Path, manifest: Manifest, settings: Settings, report: Mapping[str, Any]
 ) -> Iterator[str]:
-    """A report's decoding must be that of its settings, or what the checkpoint says that it was made on, and its tasks
-    must have it. Of a model from elsewhere nothing is kept to hold it against."""
-    said = report.get("decoding") or {}
-    if said and said.get("kind", "") != settings.decoding:
+    """A report's decoding must be that of its settings or of its checkpoint, and its tasks must have it. Nothing is
+    kept to check the decoding of a model from elsewhere."""
+    decoding = report.get("decoding") or {}
+    if decoding and decoding.get("kind", "") != settings.decoding:
         yield "report.json names another decoding than the settings in its manifest"
-    if said.get("kind") != "own":
+    if decoding.get("kind") != "own":
         return
-    facts = {key: said[key] for key in DECODED if key in said}
-    for name, told in (report.get("identity") or {}).items():
+    facts = {key: decoding[key] for key in DECODED if key in decoding}
+    for name, task_facts in (report.get("identity") or {}).items():
         task = TASKS.get(name)
         protocol = task.protocol if task else Protocol()
         free = protocol.temperature and protocol.max_tokens and settings.change_of(name).temperature is None
-        if free and {key: told[key] for key in DECODED if key in told} != facts:
+        if free and {key: task_facts[key] for key in DECODED if key in task_facts} != facts:
             yield f"report.json: {name} has another temperature, top_p or top_k than its decoding"
     fields = [
         read_generation(find_parent(run_of(folder), p)[1]) for p in manifest.parents if p.role == "policy"
@@ -136,43 +137,43 @@ def _words(facts: Mapping[str, float]) -> str:
 
 
 def _win_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Rows of wins must hold the scores of the kept replies, and of the baseline's."""
+    """Rows of wins must hold the scores of the kept replies and of the baseline's."""
     path = folder / "samples" / WINS
     baseline = next((p for p in manifest.parents if p.role == "baseline"), None)
     if baseline is None or not path.exists():
         return
     places = {"score": folder, "baseline": find_parent(run_of(folder), baseline)[1]}
-    kept = {
+    scores = {
         name: {(r["id"], r["sample"]): r["grader"] for r in read_objects(place / "samples" / HELP)}
         for name, place in places.items()
     }
     for row in read_objects(path):
-        for name, scores_of in kept.items():
-            if (made := scores_of.get((row["id"], row["sample"]))) != row[name]:
+        for name, scores_of in scores.items():
+            if (score := scores_of.get((row["id"], row["sample"]))) != row[name]:
                 yield (
                     f"samples/{WINS}: {name} of {row['id']} sample {row['sample']} is {row[name]}; the report that "
-                    f"it comes from says {made}"
+                    f"it comes from says {score}"
                 )
                 return
 
 
 def _pair_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """The helpful pairs behind a verdict on the grader must be those that the step which made it held out."""
+    """The helpful pairs behind a verdict on the grader must be those that the grader's step held out."""
     path = folder / "samples" / HELPFUL_PAIRS
     grader = next((p for p in manifest.parents if p.role == "grader"), None)
     if grader is None or not path.exists():
         return
-    kept = find_parent(run_of(folder), grader)[1] / KEPT_PAIRS
-    pairs = read_objects(kept) if kept.exists() else []
+    pairs_file = find_parent(run_of(folder), grader)[1] / KEPT_PAIRS
+    pairs = read_objects(pairs_file) if pairs_file.exists() else []
     if read_objects(path) != list(HelpfulFitness.of(pairs).rows):
         yield f"samples/{HELPFUL_PAIRS} does not hold the helpful pairs that the grader {grader.step} held out"
 
 
 def _detector_problems(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
-    """What a report says of its detectors must be what they do on the labelled replies that it names."""
+    """A report's precision and recall of the detectors must follow from the labelled replies that it names."""
     source = next((e for e in manifest.external if e.role == "detectors"), None)
-    told = [one["detectors"] for one in (report.get("identity") or {}).values() if "detectors" in one]
-    if source is None or any(one != training_digest() for one in told) or "detectors" not in report:
+    versions = [one["detectors"] for one in (report.get("identity") or {}).values() if "detectors" in one]
+    if source is None or any(one != training_digest() for one in versions) or "detectors" not in report:
         return
     now = resolve_again(source, run_of(folder))
     if now.digest != source.digest or now.path is None:

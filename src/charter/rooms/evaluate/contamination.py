@@ -1,9 +1,8 @@
-"""Contamination: which questions stand, by 13-gram overlap, in what the model was taught on its way here.
+"""Contamination: which questions occur, by 13-gram overlap, in the model's training data.
 
-Looked through are all Corpus, Dialogues and Comparisons artifacts in the lineage of the model, and the outside sources
-of rows and texts that its steps learnt from; prompts alone are learnt from as well. What of these isn't to be had any
-more, or is another file now, is named in the report as `missing`. What the start model was pretrained on, nobody here
-knows, and the card says so.
+The check reads all Corpus, Dialogues and Comparisons artifacts in the lineage of the model, and the outside sources of
+rows and texts that its steps learnt from, prompts included. The report names sources that are gone or have changed as
+`missing`. Nobody here knows what the start model was pretrained on, and the card says so.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from charter.ground.text.shards import train_texts
 from charter.rooms.evaluate.task import CONTAMINATION, Question
 
 LEARNT = frozenset({"corpus", "dialogues", "comparisons"})
-# Roles whose outside sources are models, or measure or steer, and are never learnt from.
+# Roles that no step learns from: their outside sources are models, or measure or steer.
 MEASURING = frozenset(
     {
         *("policy", "reward", "grader", "rater", "start", "critic", "labeller", "teacher"),
@@ -39,37 +38,42 @@ MEASURING = frozenset(
 def check_questions(task: str, questions: Sequence[object]) -> None:
     """Refuses a set without questions, or with one id twice. Raises CharterError."""
     if not questions:
-        raise CharterError(f"{task}: its data holds no question that can be asked; name another set")
-    seen: set[str] = set()
+        raise CharterError(f"{task}: its data holds no usable question; name another set")
+    ids: set[str] = set()
     for question in questions:
         if not isinstance(question, Question):
             return
-        if question.id in seen:
+        if question.id in ids:
             raise CharterError(f"{task}: two questions have the id {question.id!r}; give each its own")
-        seen.add(question.id)
+        ids.add(question.id)
 
 
-def contamination(policy: Input, asked: Mapping[str, Sequence[object]], out: Workspace) -> dict[str, Any]:
-    """What report.json says, by task; the rows behind it are kept as samples/contamination.jsonl.
+def contamination(policy: Input, by_task: Mapping[str, Sequence[object]], out: Workspace) -> dict[str, Any]:
+    """What report.json says of contamination; its rows go to samples/contamination.jsonl.
 
-    A model without a lineage (no manifest) has no sources to look through: no task is named then.
+    A model without a lineage (no manifest) has no sources to search: the result is then empty.
     """
-    drawn = {task: [q for q in questions if isinstance(q, Question)] for task, questions in asked.items()}
-    drawn = {task: questions for task, questions in drawn.items() if questions}
+    searchable = {
+        task: [q for q in questions if isinstance(q, Question)] for task, questions in by_task.items()
+    }
+    searchable = {task: questions for task, questions in searchable.items() if questions}
     everything = list(_sources(policy))
     if not everything:
         return {}
     sources = [(name, files) for name, files in everything if files is not None]
     missing = [name for name, files in everything if files is None]
     if missing:
-        out.note(
-            f"contamination: {', '.join(missing)} can't be looked through; the report names it as missing"
-        )
-    told = {"size": SIZE, "sources": [name for name, _ in sources], "missing": missing}
+        out.note(f"contamination: {', '.join(missing)} can't be searched; the report names it as missing")
+    summary = {"size": SIZE, "sources": [name for name, _ in sources], "missing": missing}
     if not sources:
-        return told  # a share of 0 would say that something was looked through
+        # a share of 0 would say that the check searched something
+        return summary
     items = Items(
-        {f"{task}|{q.id}": f"{q.passage} {q.text}" for task, questions in drawn.items() for q in questions}
+        {
+            f"{task}|{q.id}": f"{q.passage} {q.text}"
+            for task, questions in searchable.items()
+            for q in questions
+        }
     )
     hits: dict[str, list[str]] = {}
     with out.progress("contamination", len(sources)) as bar:
@@ -86,15 +90,15 @@ def contamination(policy: Input, asked: Mapping[str, Sequence[object]], out: Wor
             "hit": f"{task}|{question.id}" in hits,
             "where": hits.get(f"{task}|{question.id}", []),
         }
-        for task, questions in drawn.items()
+        for task, questions in searchable.items()
         for question in questions
     ]
     out.write_jsonl(f"samples/{CONTAMINATION}", rows)
-    return told
+    return summary
 
 
 def _sources(policy: Input) -> Iterator[tuple[str, list[Path] | None]]:
-    """(name, files) of everything learnt from, each once; None for the files of what isn't to be had any more."""
+    """(name, files) of every source that the model learnt from, each once; files are None if they are gone."""
     if policy.path is None or not (policy.path / MANIFEST).is_file():
         return
     try:
@@ -102,22 +106,21 @@ def _sources(policy: Input) -> Iterator[tuple[str, list[Path] | None]]:
     except CharterError:
         yield f"what {policy.name} was made of", None
         line = [(read_manifest(policy.path), policy.path)]
-    seen: set[str] = set()
+    digests: set[str] = set()
     for manifest, folder in line:
-        if manifest.kind in LEARNT and manifest.id not in seen:
-            seen.add(manifest.id)
+        if manifest.kind in LEARNT and manifest.id not in digests:
+            digests.add(manifest.id)
             yield manifest.step, [folder / INDEX] if manifest.kind == "corpus" else _row_files(folder)
-        if (
-            manifest.kind != "corpus"
-        ):  # it holds what was taken of its sources, and its benchmarks only kept texts out
-            yield from _outside(manifest, folder, seen)
+        # a corpus holds the rows of its sources, and its benchmarks only kept texts out
+        if manifest.kind != "corpus":
+            yield from _outside(manifest, folder, digests)
 
 
-def _outside(manifest: Manifest, folder: Path, seen: set[str]) -> Iterator[tuple[str, list[Path] | None]]:
+def _outside(manifest: Manifest, folder: Path, digests: set[str]) -> Iterator[tuple[str, list[Path] | None]]:
     for source in manifest.external:
-        if source.digest in seen or source.role in MEASURING or source.role.startswith("heldout"):
+        if source.digest in digests or source.role in MEASURING or source.role.startswith("heldout"):
             continue
-        seen.add(source.digest)
+        digests.add(source.digest)
         try:
             path = _place(source, run_of(folder))
         except CharterError:
@@ -128,7 +131,7 @@ def _outside(manifest: Manifest, folder: Path, seen: set[str]) -> Iterator[tuple
 
 
 def _place(source: External, run: Path) -> Path:
-    """Where the rows of a source lie, as they were. Raises CharterError where they don't any more."""
+    """The unchanged file or folder of a source's rows. Raises CharterError if it is gone or has changed."""
     now = resolve_again(source, run)
     if now.digest != source.digest:
         raise CharterError(f"{source.ref} has changed")
@@ -136,12 +139,12 @@ def _place(source: External, run: Path) -> Path:
 
 
 def _row_files(folder: Path) -> list[Path]:
-    """The files of rows at the top of an artifact or a folder; kept samples of held-out rows lie below."""
+    """The files of rows at the top of an artifact or a folder; samples of held-out rows lie in folders below."""
     return sorted(p for p in folder.iterdir() if p.is_file() and p.name.endswith(ROW_ENDINGS))
 
 
 def _texts(path: Path) -> Iterator[str]:
-    """Every text of a file's rows, however deep, or of a corpus's documents; a file that isn't rows is skipped."""
+    """Every text of a file's rows, however deep, or of a corpus's documents; none of a file that isn't rows."""
     if path.name == INDEX:
         yield from train_texts(path.parent)
         return

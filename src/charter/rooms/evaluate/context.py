@@ -1,4 +1,4 @@
-"""What a task sees: the models, its data and drawn questions, its protocol, and the ways to ask."""
+"""What a task works with: the models, its data and drawn questions, its protocol, and the ways to ask."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from charter.ground.text.records import read_prompts
 from charter.rooms.evaluate import asking, mapping, replies
 from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import Settings
-from charter.rooms.evaluate.task import Asked, Prompt, Protocol, Row, Rows, Task
+from charter.rooms.evaluate.task import Prompt, Protocol, Query, Row, Rows, Task
 
 T = TypeVar("T")
 
 
 class Models:
-    """The models of a report, each loaded once and when it is first asked.
+    """The models of a report. Each is loaded once, at its first use.
 
     `helper` maps free answers to options; without one the model under test does. `reward` is the preference model that
-    RL maximised, shown beside the frozen grader; `rater` rates harm from 0 to 4; `start` says how likely it finds each
-    reply. The last three are None where a report has none.
+    RL maximised; its scores stand beside the frozen grader's. `rater` rates harm from 0 to 4. `start` scores how likely
+    each reply is. The last three are None if a report has none.
     """
 
     def __init__(self, inputs: Inputs, out: Workspace) -> None:
@@ -57,12 +57,12 @@ class Models:
 
     @cached_property
     def helper(self) -> Assistant:
-        """What maps free answers to options."""
+        """The model that maps free answers to options."""
         return self._assistant("helper") if self.inputs.optional("helper") else self.assistant
 
     @cached_property
     def start(self) -> LocalAssistant | None:
-        """The model that everything began with."""
+        """The model that training started from."""
         source = self.inputs.optional("start")
         if source is None:
             return None
@@ -75,12 +75,12 @@ class Models:
 
     @cached_property
     def reward(self) -> PreferenceModel | None:
-        """The preference model that RL maximised. Raises CharterError where it is the grader itself."""
+        """The preference model that RL maximised. Raises CharterError if it is the grader itself."""
         source = self.inputs.optional("reward")
         if source is not None and source.id == self.inputs.one("grader").id:
             raise CharterError(
                 f"grader and reward are one model ({source.name}): a model can't grade what was trained to please it; "
-                "give a grader of other prompts (`pairs.part`), or leave `reward` out where nothing maximised it"
+                "give a grader of other prompts (`pairs.part`), or leave `reward` out if nothing maximised it"
             )
         return PreferenceModel.open(source.folder, self.out.device, self.out.precision) if source else None
 
@@ -99,8 +99,8 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One task on one model. `facts`: what a task finds out of itself that is part of its score's identity. `told`:
-    what report.json says of it besides."""
+    """One task on one model. `facts`: what the task adds to its score's identity. `summary`: what report.json says of
+    the task besides."""
 
     settings: Settings
     inputs: Inputs
@@ -110,7 +110,7 @@ class Context:
     protocol: Protocol
     screening: Screening
     facts: dict[str, Any] = field(default_factory=dict)
-    told: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task.detecting:
@@ -123,7 +123,7 @@ class Context:
 
     @property
     def local(self) -> LocalAssistant | None:
-        """The model under test if it is on this machine, with its engine and its template."""
+        """The model under test with its engine and template, if it runs on this machine."""
         return local_of(self.assistant)
 
     @property
@@ -138,21 +138,21 @@ class Context:
 
     @property
     def title(self) -> str:
-        """What progress bars say."""
+        """The text of progress bars."""
         return f"{self.settings.stage}: {self.task.name}"
 
     @property
     def answers_together(self) -> int:
-        """Answers asked together and saved whole."""
+        """How many answers are sampled together and saved at once."""
         return self.settings.chunk or self.task.chunk
 
     @property
     def chunk(self) -> int:
-        """Questions asked together: as many answers whatever the samples of each."""
+        """How many questions are asked together, so that a chunk has about `answers_together` answers."""
         return max(1, self.answers_together // self.protocol.samples)
 
     def seed(self, *names: str | int) -> int:
-        """A seed of the draw, the task and names alone: equal for every stage."""
+        """A seed that depends only on the draw seed, the task and `names`; it is equal for every stage."""
         return derive_seed(self.settings.draw_seed, self.task.name, *names)
 
     def draw(self, rows: Sequence[T], seed: int | None = None) -> list[T]:
@@ -167,48 +167,48 @@ class Context:
         """The same, by the seed of the data's role."""
         return self.draw(rows, derive_seed(self.settings.draw_seed, "draw", self.task.data_role))
 
-    def prompts(self, read: Callable[[Iterable[Path]], list[Dialogue]] = read_prompts) -> list[Dialogue]:
+    def prompts(self, reader: Callable[[Iterable[Path]], list[Dialogue]] = read_prompts) -> list[Dialogue]:
         """The drawn dialogues of the task's data, by default without the assistant's reference answers. Raises
-        CharterError for a broken row, or a dialogue that is too long for the model under test."""
-        prompts = self.draw_of_role(read(self.sources))
+        CharterError for a broken row, and for a dialogue that is too long for the model under test."""
+        prompts = self.draw_of_role(reader(self.sources))
         check_prompts(self.assistant, prompts)
         return prompts
 
     def examples(self, pool: Sequence[T], what: str = "") -> list[T]:
-        """As many worked examples as the protocol has, drawn from a pool that is not scored.
+        """The protocol's number of worked examples, drawn from a pool that is not scored.
 
-        Raises CharterError where the pool is too small.
+        Raises CharterError if the pool is too small.
         """
         shots = self.protocol.shots
         if shots > len(pool):
             raise CharterError(
-                f"{self.task.name}: {shots} worked examples are wanted and {what or self.source} has {len(pool)}; "
+                f"{self.task.name} needs {shots} worked examples and {what or self.source} has {len(pool)}; "
                 f"give more, or set change.{self.task.name}.shots"
             )
         if shots == len(pool):
             return list(pool)
         return random.Random(self.seed("examples", what)).sample(list(pool), shots)
 
-    def fits(self, asked: Asked, answer_tokens: int) -> bool:
-        """Whether the context of a local model holds a question and its answer; what a server holds only it knows."""
-        return self.holds(asked.prompt(self.protocol.form), answer_tokens)
+    def fits(self, query: Query, answer_tokens: int) -> bool:
+        """Whether a question and its answer fit into the context of a local model; always True for a server."""
+        return self.holds(query.prompt(self.protocol.form), answer_tokens)
 
     def holds(self, prompt: Prompt, answer_tokens: int) -> bool:
-        """The same of a prompt."""
+        """The same for a prompt."""
         local = self.local
         return local is None or len(local.encode(prompt)) + answer_tokens <= local.engine.context
 
-    def answer(self, asked: Sequence[Asked], grade: asking.Grade, stops: tuple[str, ...] = ()) -> Rows:
+    def answer(self, queries: Sequence[Query], grade: asking.Grade, stops: tuple[str, ...] = ()) -> Rows:
         """One row a sampled answer; see `asking.answer`."""
-        return asking.answer(self, asked, grade, stops)
+        return asking.answer(self, queries, grade, stops)
 
-    def complete(self, part: Sequence[Asked]) -> list[Sequence[Completion] | None]:
+    def complete(self, queries: Sequence[Query]) -> list[Sequence[Completion] | None]:
         """Sampled answers to each question of a chunk; see `asking.complete`."""
-        return asking.complete(self, part)
+        return asking.complete(self, queries)
 
-    def choose(self, asked: Sequence[Asked], options: Sequence[str] | None = None) -> Rows:
+    def choose(self, queries: Sequence[Query], options: Sequence[str] | None = None) -> Rows:
         """One row a choice among options; see `asking.choose`."""
-        return asking.choose(self, asked, options)
+        return asking.choose(self, queries, options)
 
     def replies(
         self, prompts: Sequence[Dialogue], grade: Callable[[Rows], None], most: int | None = None
@@ -218,7 +218,7 @@ class Context:
 
     @property
     def can_score(self) -> bool:
-        """Whether the model under test gives log-probabilities of texts."""
+        """Whether the model under test returns log-probabilities of texts."""
         return asking.can_score(self)
 
     def need_scores(self) -> None:
@@ -228,7 +228,7 @@ class Context:
     def text_logprobs(
         self, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], key: str = ""
     ) -> list[asking.Logprobs]:
-        """Log-probability of each text behind its prompt; see `asking.text_logprobs`."""
+        """Log-probability of each text after its prompt; see `asking.text_logprobs`."""
         return asking.text_logprobs(self, prompts, texts, key or self.task.name)
 
     def token_logprobs(self, part: Sequence[Sequence[int]], length: int) -> list[list[float]]:
@@ -236,9 +236,9 @@ class Context:
         return asking.token_logprobs(self, part, length)
 
     def map_to_closest(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[int | None]:
-        """The place of the option that the helper takes for the closest to each answer; see `mapping.closest`."""
+        """The index of the option that the helper maps each answer to; see `mapping.find_closest`."""
         mappings = [mapping.Mapping(text, tuple(options)) for text, options in pairs]
-        return mapping.closest(self.models.helper, mappings)
+        return mapping.find_closest(self.models.helper, mappings)
 
     def prefer(
         self,
@@ -247,8 +247,8 @@ class Context:
         shots: Sequence[Mapping[str, Any]],
         seed: int,
     ) -> list[judging.Choice]:
-        """Which of two replies the model under test takes for the better one, by letter and in both orders; a pair is
-        (id, messages, first, second)."""
+        """Which of two replies the model under test prefers, by letter and in both orders; a pair is (id, messages,
+        first, second)."""
         questions = [judging.Question(*pair, principle) for pair in pairs]
         return judging.choose(self.assistant, questions, judging.How(shots=shots, seed=seed))
 
@@ -276,12 +276,12 @@ class Context:
         """Adds the grader's scores of the reply and of the fixed one to rows."""
         return partial(replies.grade_beside_fixed, self)
 
-    def show(self, asked: Asked) -> None:
-        """Keeps the first prompt as the model reads it, so that a person can look at it."""
-        self.show_prompt(asked.prompt(self.protocol.form))
+    def show(self, query: Query) -> None:
+        """Writes the first prompt as the model reads it, for people to look at."""
+        self.show_prompt(query.prompt(self.protocol.form))
 
     def show_prompt(self, prompt: Prompt) -> None:
-        """The same of a prompt."""
+        """The same for a prompt."""
         local = self.local
         if local is not None:
             text = local.engine.tokenizer.decode(local.encode(prompt), skip_special=False)
@@ -292,37 +292,41 @@ class Context:
         self.out.write_text(f"prompts/{self.task.name}.txt", text + "\n")
 
     def identity(self) -> Row:
-        """What must be equal for two scores of this task to be compared."""
+        """The facts that must be equal if two scores of this task are compared."""
         protocol, takes = self.protocol, self.task.takes
         data = [{"ref": entry.name, "id": entry.id} for entry in self.inputs.many(self.task.data_role)]
-        told: Row = {
+        facts: Row = {
             "data": data[0] if len(data) == 1 else data,
             "limit": protocol.limit,
             "draw_seed": self.settings.draw_seed,
             "version": self.task.version,
         }
         if takes == ("limit",) and not self.task.group:
-            return told | self.facts
-        told |= {"shots": protocol.shots, "form": protocol.form}
+            return facts | self.facts
+        facts |= {"shots": protocol.shots, "form": protocol.form}
         scoring = not protocol.max_tokens and self.can_score
-        told["scored"] = "options" if scoring else "samples"
+        facts["scored"] = "options" if scoring else "samples"
         if not scoring:
-            told |= protocol.decoding.facts | {"samples": protocol.samples, "max_tokens": protocol.max_tokens}
+            facts |= protocol.decoding.facts | {
+                "samples": protocol.samples,
+                "max_tokens": protocol.max_tokens,
+            }
         if protocol.form == "chat":
-            told["template"] = digest_text(self.local.template.jinja) if self.local else "remote"
-        return told | self.facts
+            facts["template"] = digest_text(self.local.template.jinja) if self.local else "remote"
+        return facts | self.facts
 
 
 def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Context]:
-    """Every task of a report on its models, which are loaded when they are first asked."""
+    """A context for every task of a report. Models are loaded at their first use."""
     models, screening = Models(inputs, out), Screening(settings, inputs, out)
     contexts = []
-    for task in settings.chosen:
+    for task in settings.evaluations:
         if not task.role.required and not inputs.many(task.data_role):
-            continue  # such as revisions, if no transcripts are given
+            # such as revisions without transcripts
+            continue
         change = settings.change_of(task.name)
-        protocol = task.protocol.changed(settings.limit, change)
+        protocol = task.protocol.apply_change(settings.limit, change)
         if settings.decoding == "own" and protocol.max_tokens:
-            protocol = protocol.sampled(own_decoding(models.assistant), change)
+            protocol = protocol.use_decoding(own_decoding(models.assistant), change)
         contexts.append(Context(settings, inputs, out, models, task, protocol, screening))
     return contexts

@@ -1,7 +1,7 @@
 """The preference models of a report and their verdicts, each with the rows that it follows from.
 
-A grader passes both gates of `judge/fitness.py`, or fails them: harm on the triples given to this step, help on the
-pairs that the step which made it held out. A rater is judged on the conversations that its own step held out.
+A grader has two gates (`judge/fitness.py`): harm on this step's triples, and help on the pairs that the grader's step
+held out. A rater has one, on the conversations that its own step held out.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from charter.rooms.evaluate.context import Context, Models
 JUDGES = ("grader", "reward", "rater")
 
 
-def named(inputs: Inputs, role: str) -> dict[str, Any]:
-    """What a report calls the model of a role."""
+def describe_model(inputs: Inputs, role: str) -> dict[str, Any]:
+    """The name and id of a role's model, as a report has them."""
     source = inputs.one(role)
     return {"name": source.name, "id": source.id}
 
 
 def judges(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dict[str, Any]:
-    """What report.json says of grader, reward model and rater. If a task asks them they are judged, and the rows behind
-    the verdicts are kept under samples/."""
+    """What report.json says of grader, reward model and rater. If a task needs them, this judges them and keeps the
+    rows behind the verdicts under samples/."""
     if not any("grader" in context.task.needs for context in contexts):
-        return {role: named(inputs, role) for role in JUDGES if inputs.many(role)}
+        return {role: describe_model(inputs, role) for role in JUDGES if inputs.many(role)}
     models = contexts[0].models
     rater = _rater(inputs, out)
     triples = inputs.one("fitness")
@@ -52,7 +52,8 @@ def judges(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dict[
 
 def _graders(models: Models, inputs: Inputs, out: Workspace) -> dict[str, Any]:
     triples = inputs.one("fitness")
-    second = models.reward  # refuses one model in both roles before anything is scored
+    # refuses one model in both roles before it scores anything
+    second = models.reward
     harm = _gate(models.grader, inputs.one("grader"), triples, out)
     out.write_jsonl(f"samples/{TRIPLES}", harm.rows)
     path = inputs.one("grader").folder / KEPT_PAIRS
@@ -63,12 +64,12 @@ def _graders(models: Models, inputs: Inputs, out: Workspace) -> dict[str, Any]:
     if second is not None:
         gate = _gate(second, inputs.one("reward"), triples, out)
         out.write_jsonl("samples/fitness_reward.jsonl", gate.rows)
-        reward = named(inputs, "reward") | {"fit": gate.fit, "why": gate.why}
-    return {"grader": named(inputs, "grader") | verdicts, "reward": reward}
+        reward = describe_model(inputs, "reward") | {"fit": gate.fit, "why": gate.why}
+    return {"grader": describe_model(inputs, "grader") | verdicts, "reward": reward}
 
 
 def _gate(model: PreferenceModel, source: Input, triples: Input, out: Workspace) -> Fitness:
-    """The verdict on these triples: the one kept by the step that made the model if it had the same, else judged."""
+    """The verdict on these triples: that of the step that made the model if it had the same ones, else a new one."""
     if (source.folder / MANIFEST).is_file():
         used = {e.digest for e in read_manifest(source.folder).external if e.role == "fitness"}
         if triples.id in used:
@@ -78,9 +79,9 @@ def _gate(model: PreferenceModel, source: Input, triples: Input, out: Workspace)
 
 
 def _rater(inputs: Inputs, out: Workspace) -> dict[str, Any] | None:
-    """Name, id and verdict of the rater, whose held-out rows are kept as samples/rater.jsonl; None without one.
+    """Name, id and verdict of the rater; None without one. Keeps its held-out rows as samples/rater.jsonl.
 
-    Raises CharterError for a rater that comes without these rows.
+    Raises CharterError for a rater without these rows.
     """
     source = inputs.optional("rater")
     if source is None:
@@ -88,7 +89,7 @@ def _rater(inputs: Inputs, out: Workspace) -> dict[str, Any] | None:
     path = source.folder / KEPT
     if not path.is_file():
         raise CharterError(
-            f"the rater {source.name} comes without {KEPT}, by which it is judged; give what a rating step made"
+            f"the rater {source.name} comes without {KEPT}, which judges it; give the product of a rating step"
         )
     verdict = RaterVerdict(read_objects(path))
     out.write_jsonl("samples/rater.jsonl", verdict.rows)

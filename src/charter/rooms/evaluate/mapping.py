@@ -1,7 +1,7 @@
 """A helper maps a free answer to the closest of some options, blind: it never receives the question (card 3.3).
 
-A `Mapping` is all that reaches it, and that has no place for a question. A helper that knew it could answer in the
-model's stead. How well a helper maps is measured on the cases of `shipped:truthfulqa_mappings.heldout`.
+It receives only a `Mapping`, which has no field for a question. A helper that knew the question could answer it in the
+model's stead. The cases of `shipped:truthfulqa_mappings.heldout` measure how well a helper maps.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ LEAD = "The closest option is"
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """An answer and the options that it may be mapped to, in the order in which they are shown."""
+    """An answer and the options that it may be mapped to, in the order in which the helper reads them."""
 
     answer: str
     options: tuple[str, ...]
 
 
-def closest(helper: Assistant, mappings: Sequence[Mapping]) -> list[int | None]:
-    """The place of the option that a helper takes for the closest: the likeliest letter, or the one that it names if it
-    can't score. None where it names none or can't hold the text."""
+def find_closest(helper: Assistant, mappings: Sequence[Mapping]) -> list[int | None]:
+    """The index of the option that a helper finds closest: the likeliest letter, or the letter that it names if it
+    can't score. None if it names none, or if the text doesn't fit into its context."""
     prompts = [wording(mapping) for mapping in mappings]
-    held = [n for n, prompt in enumerate(prompts) if _holds(helper, prompt)]
-    asked = [(prompts[n], len(mappings[n].options)) for n in held]
+    fitting = [n for n, prompt in enumerate(prompts) if _holds(helper, prompt)]
+    requests = [(prompts[n], len(mappings[n].options)) for n in fitting]
     places: list[int | None] = [None] * len(mappings)
-    for n, place in zip(held, _places(helper, asked), strict=True):
+    for n, place in zip(fitting, _places(helper, requests), strict=True):
         places[n] = place
     return places
 
@@ -47,13 +47,13 @@ def wording(mapping: Mapping) -> list[Message]:
     return [user(text), assistant(LEAD)]
 
 
-def _places(helper: Assistant, asked: Sequence[tuple[list[Message], int]]) -> list[int | None]:
+def _places(helper: Assistant, requests: Sequence[tuple[list[Message], int]]) -> list[int | None]:
     if "score" in helper.capabilities:
-        rated = helper.score([(prompt, [f" ({c}" for c in LETTERS[:count]]) for prompt, count in asked])
+        rated = helper.score([(prompt, [f" ({c}" for c in LETTERS[:count]]) for prompt, count in requests])
         return [max(range(len(scores)), key=scores.__getitem__) for scores in rated]
     sampling = Sampling(temperature=0.0, max_tokens=ANSWER_TOKENS)
-    replies = helper.reply([prompt for prompt, _ in asked], sampling, 1, [0] * len(asked))
-    return [letter_of(f"{LEAD} {r[0].text}", count) for r, (_, count) in zip(replies, asked, strict=True)]
+    replies = helper.reply([prompt for prompt, _ in requests], sampling, 1, [0] * len(requests))
+    return [letter_of(f"{LEAD} {r[0].text}", count) for r, (_, count) in zip(replies, requests, strict=True)]
 
 
 def _holds(helper: Assistant, prompt: list[Message]) -> bool:

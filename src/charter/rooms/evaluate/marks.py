@@ -1,8 +1,8 @@
-"""The marks that several tasks share: whether an answer is right, and what became of it.
+"""The marks that several tasks share: whether an answer is right, and its outcome.
 
-A mark rule takes a kept row with what was said (a reply, log-probabilities, the option that a helper chose) and the key
-beside it (`right`: places of the right options; `accepted`: right answers), and gives the marks that follow. Tasks
-write rows by it, and verification works them out again.
+A mark rule takes a kept row with the model's answer (a reply, log-probabilities, the option that a helper chose) and
+the key (`right`: indexes of the right options; `accepted`: right answers), and returns the marks that follow. Tasks
+write rows with it, and verification computes them again.
 """
 
 from __future__ import annotations
@@ -14,42 +14,43 @@ from typing import Any
 from charter.ground.judge.detect import DETECTORS
 from charter.rooms.evaluate.task import Marks, Rule
 
-TOO_LONG = "too long"  # a question that the context can't hold
+# The outcome of a question that does not fit into the context.
+TOO_LONG = "too long"
 Row = Mapping[str, Any]
 
 
-def verdict(right: bool, read: bool = True, unread: str = "unparsed") -> dict[str, Any]:
-    """`correct` and `outcome`; `unread` is the outcome of an answer that could not be read."""
-    return {"correct": float(right), "outcome": unread if not read else "right" if right else "wrong"}
+def verdict(right: bool, readable: bool = True, unread: str = "unparsed") -> dict[str, Any]:
+    """`correct` and `outcome`; `unread` is the outcome of an answer that isn't readable."""
+    return {"correct": float(right), "outcome": unread if not readable else "right" if right else "wrong"}
 
 
 def likeliest(row: Row) -> dict[str, Any]:
-    """Of a choice by log-probabilities: the likeliest option, of equal ones the first. Without them the outcome says
-    why: "too long", else "unparsed"."""
+    """Marks of a choice by log-probabilities: the likeliest option, or the first of equal ones. Without them the
+    outcome says why: "too long", else "unparsed"."""
     logprobs = row["logprobs"]
     choice = None if logprobs is None else max(range(len(logprobs)), key=logprobs.__getitem__)
     why = TOO_LONG if row["outcome"] == TOO_LONG else "unparsed"
     return {"choice": choice} | verdict(choice in row["right"], choice is not None, why)
 
 
-def chosen(row: Row) -> dict[str, Any]:
-    """Of an option that a helper chose."""
+def mark_choice(row: Row) -> dict[str, Any]:
+    """Marks of an option that a helper chose."""
     return verdict(row["choice"] in row["right"], row["choice"] is not None)
 
 
 def shares(logprobs: Sequence[float]) -> list[float]:
-    """Probabilities of alternatives among themselves."""
+    """Probabilities of alternatives, normalised to the sum 1."""
     top = max(logprobs)
     weights = [math.exp(value - top) for value in logprobs]
     return [weight / sum(weights) for weight in weights]
 
 
 def unless_too_long(rule: Rule, **unasked: object) -> Rule:
-    """The rule of a sampled answer; a question that was too long to be asked has no reply and is wrong."""
+    """The rule of a sampled answer; a question that was too long has no reply and counts as wrong."""
     left_out = {"correct": 0.0, "outcome": TOO_LONG, **unasked}
     return lambda row: left_out if row["stop"] == TOO_LONG and not row["reply"] else rule(row)
 
 
-def detected(row: Row) -> Marks:
-    """What the detectors say of a reply: refusal, stock phrase, loop, scolding."""
+def mark_detections(row: Row) -> Marks:
+    """The detectors' marks of a reply: refusal, stock phrase, loop, scolding."""
     return {name: detect(row["reply"]) for name, detect in DETECTORS.items()}

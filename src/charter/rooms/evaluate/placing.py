@@ -1,7 +1,7 @@
-"""Where in a conversation a prompt may stand, and how it may be written: the same prompts in every place and wrapping.
+"""Places of a prompt in a conversation, and ways to write it: the same prompts in every place and wrapping.
 
-A screen that reads the last user turn alone finds a prompt there and nowhere else. Each kind of prompt is placed, so
-that what a wrapping by itself costs the harmless is seen beside what it hides.
+A screen that reads only the last user turn finds a prompt there and nowhere else. Harmless prompts are placed too, so
+that a wrapping's false alarms stand beside what it hides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading data sets: the file of a split in a folder, its rows with their places, and what is wrong with them."""
+"""Reads data sets: the file of a split in a folder, its rows with file and line, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
-Entry = tuple[str, Row, str]  # place, row, name
+# (file and line, row, name)
+Entry = tuple[str, Row, str]
 
-TEST = ("test", "devtest", "validation", "val")  # devtest: what is scored of FLORES
+# devtest is FLORES's scored split.
+TEST = ("test", "devtest", "validation", "val")
 DEV = ("dev", "validation", "val", "train")
 
 
-def parsed(source: Path, splits: tuple[str, ...], parse: Callable[[Row, str], list[T]]) -> list[T]:
-    """What `parse(row, name)` makes of every row of the first of `splits` that a source has: any number of things.
+def read_split(source: Path, splits: tuple[str, ...], parse: Callable[[Row, str], list[T]]) -> list[T]:
+    """The items that `parse(row, name)` returns for every row of the first of `splits` that a source has.
 
-    Raises CharterError naming file and line, or the split that is missing.
+    Raises CharterError that names file and line, or the missing split.
     """
-    found: list[T] = []
+    items: list[T] = []
     for place, row, name in _rows(source, splits):
         try:
-            found += parse(row, name)
+            items += parse(row, name)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise CharterError(
                 f"{place}: not a row of this evaluation ({_why(error)}; its columns are {', '.join(map(str, row))}); "
                 "docs/data.md says which columns each reads"
             ) from None
-    return found
+    return items
 
 
-def drawn(parse: Callable[[Row, str], list[T]]) -> Callable[[Context], list[T]]:
-    """The `questions` of a task: drawn ones of the test split."""
-    return lambda context: context.draw(parsed(context.source, TEST, parse))
+def draw_questions(parse: Callable[[Row, str], list[T]]) -> Callable[[Context], list[T]]:
+    """The `questions` of a task: a function that draws from the test split."""
+    return lambda context: context.draw(read_split(context.source, TEST, parse))
 
 
 def _why(error: Exception) -> str:
-    """What a row lacks or holds, in words."""
+    """What is wrong with a row, in words."""
     if isinstance(error, KeyError):
         return f"it has no {error.args[0]}"
     if isinstance(error, ValueError):
@@ -56,26 +58,27 @@ def _why(error: Exception) -> str:
 
 def has(source: Path, splits: tuple[str, ...]) -> bool:
     """Whether a source has one of these splits."""
-    return _chosen(_marked(source), splits) is not None
+    return _choose_split(_mark_splits(source), splits) is not None
 
 
 def _rows(source: Path, splits: tuple[str, ...]) -> list[Entry]:
-    """The rows of the first of `splits` that is there. Rows that name no split at all are a test split."""
-    marked = _marked(source)
-    chosen = _chosen(marked, splits)
-    if chosen is None and "test" in splits and not any(marks & {*TEST, *DEV} for marks, _ in marked):
-        chosen = [entry for _, entry in marked]
-    if not chosen:
+    """The rows of the first of `splits` that a source has. Rows that name no split are a test split."""
+    marked = _mark_splits(source)
+    rows = _choose_split(marked, splits)
+    if rows is None and "test" in splits and not any(marks & {*TEST, *DEV} for marks, _ in marked):
+        rows = [entry for _, entry in marked]
+    if not rows:
         files = sorted({Path(place.rpartition(":")[0]).name for _, (place, _, _) in marked})
         raise CharterError(
             f"{source} has no split {' or '.join(splits)} (files: {', '.join(files) or 'none'}); name it in a file's "
             "name, as in test.jsonl, or in a column `split`"
         )
-    return chosen
+    return rows
 
 
-def _chosen(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...]) -> list[Entry] | None:
-    """The rows of the first of `splits` that is there; what is scored gives no examples (`splits` without "test")."""
+def _choose_split(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...]) -> list[Entry] | None:
+    """The rows of the first of `splits` that a source has. The scored split gives no examples (`splits` without
+    "test")."""
     there = set().union(*(marks for marks, _ in marked))
     scored = next((split for split in TEST if split in there), None)
     for split in splits:
@@ -84,26 +87,26 @@ def _chosen(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...]) -> li
     return None
 
 
-def _marked(source: Path) -> list[tuple[set[str], Entry]]:
-    """Every row with what may name its split: its column `split`, else its file's name."""
+def _mark_splits(source: Path) -> list[tuple[set[str], Entry]]:
+    """Every row with the words that may name its split: its column `split`, else its file's name."""
     files = (
         [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name.endswith(ROW_ENDINGS))
     )
-    return [(_marks(path, entry[1]), entry) for path in files for entry in _numbered(path)]
+    return [(_marks(path, entry[1]), entry) for path in files for entry in _number_rows(path)]
 
 
 def _marks(path: Path, row: Row) -> set[str]:
-    """What may name a row's split: ARC-Challenge-Test_even.jsonl.gz has "test"."""
+    """The words that may name a row's split: ARC-Challenge-Test_even.jsonl.gz has "test"."""
     return {str(row["split"])} if "split" in row else set(re.split(r"\W|_", plain_name(path).lower()))
 
 
-def _numbered(path: Path) -> Iterator[Entry]:
+def _number_rows(path: Path) -> Iterator[Entry]:
     for number, (place, row) in enumerate(raw_rows(path), 1):
         yield place, row, f"{plain_name(path)}-{number:05d}"
 
 
 def place_of(answer: object, options: tuple[str, ...]) -> int:
-    """The place of the right option: a letter, a number from 0, or the option's own text. Raises ValueError."""
+    """The index of the right option, given as a letter, a number from 0, or the option's text. Raises ValueError."""
     if isinstance(answer, int) and not isinstance(answer, bool):
         place = answer
     else:

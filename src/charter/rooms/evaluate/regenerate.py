@@ -1,7 +1,7 @@
-"""Deep verification: some of a report's questions are asked again, and their kept rows must come out the same.
+"""Deep verification: asks some of a report's questions again and compares the new rows with the kept ones.
 
-Whole chunks are asked again, as they were first, so that on the same machine settings rows are equal to the letter;
-which chunks of a task, is drawn anew each time. Called by `charter card verify --deep` through the runner.
+It asks whole chunks again, as the report did, so that rows are equal to the letter under the same machine settings.
+Each call draws other chunks of a task. `charter card verify --deep` calls it through the runner.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.settings import ROLES, Settings
 from charter.rooms.evaluate.task import Row, Rows
 
-TOLERANCE = 1e-3  # of scores and log-probabilities
-WHOLE = frozenset({"acceptable_use"})  # whose thresholds depend on all rows
+# Tolerance of scores and log-probabilities.
+TOLERANCE = 1e-3
+# Tasks whose thresholds depend on all rows.
+WHOLE = frozenset({"acceptable_use"})
 
 
 def regenerate(
     report: Path, count: int, seed: int | None = None, progress: Progress | None = None
 ) -> list[str]:
-    """Ask chunks of each task again, drawn at random, until `count` answers of each (or all) are asked again. Returns
-    one line for each row that differs, or one that says why none can be compared here and what to run.
+    """Asks random chunks of each task again, until each has `count` new answers, or all. Returns one line for each row
+    that differs, or one that says why rows can't be compared here and what to run.
 
     seed: of the draw of chunks; None draws others each time.
     """
     manifest = read_manifest(report)
     settings = Settings.model_validate(manifest.resolved)
     if any(source.role in ("policy", "helper") and is_remote(source.ref) for source in manifest.external):
-        return [f"{report.name}: a server answered; it can't be held to answer so again"]
+        return [f"{report.name}: a server answered; it may answer otherwise now"]
     if reason := explain_mismatch(manifest.environment, run_of(report)):
         return [f"{report.name}: {reason}"]
     rng = random.Random(seed)
@@ -56,40 +58,41 @@ def regenerate(
         )
         for context in open_contexts(settings, inputs_again(report, ROLES), out):
             if context.task.name not in WHOLE:
-                problems += [f"{report.name}: {line}" for line in _again(context, report, count, rng)]
+                problems += [f"{report.name}: {line}" for line in _ask_again(context, report, count, rng)]
     return problems
 
 
-def _again(context: Context, report: Path, count: int, rng: random.Random) -> Iterator[str]:
-    """What differs in some chunks of a task, rows that are missing, and rows of questions that were never asked."""
+def _ask_again(context: Context, report: Path, count: int, rng: random.Random) -> Iterator[str]:
+    """Lines on rows that differ in some chunks of a task, missing rows, and rows of questions that nobody asked."""
     name, questions = context.task.name, context.task.questions(context)
-    kept: dict[str, Rows] = {}
-    answered: dict[str, str] = {}  # what a row names -> its item; an item may be one of several of a question
+    kept_rows: dict[str, Rows] = {}
+    # id or item of a row -> item; a question may have several items
+    answered: dict[str, str] = {}
     for row in read_objects(report / f"samples/{name}.jsonl"):
-        kept.setdefault(_item(row), []).append(row)
+        kept_rows.setdefault(_item(row), []).append(row)
         answered |= {str(row["id"]): _item(row), _item(row): _item(row)}
-    asked = {_name(question) for question in questions}
-    if kept:
-        yield from (f"{name}: {one} is missing from the kept rows" for one in sorted(asked - answered.keys()))
-    for item, rows in kept.items():
-        yield from (f"{name}: {item}{line}" for line in _miscounted(rows, asked, context.protocol.samples))
+    ids = {_name(question) for question in questions}
+    if kept_rows:
+        yield from (f"{name}: {one} is missing from the kept rows" for one in sorted(ids - answered.keys()))
+    for item, rows in kept_rows.items():
+        yield from (f"{name}: {item}{line}" for line in _check_count(rows, ids, context.protocol.samples))
     redone: dict[str, Rows] = {}
-    for row in context.task.rows(context, _drawn(context, questions, count, rng)):
+    for row in context.task.rows(context, _draw(context, questions, count, rng)):
         redone.setdefault(_item(row), []).append(json.loads(json.dumps(row)))
     for item, rows in redone.items():
-        if item in kept:
-            yield from (f"{name}: {item}{line}" for line in _differences(rows, kept[item]))
+        if item in kept_rows:
+            yield from (f"{name}: {item}{line}" for line in _differences(rows, kept_rows[item]))
 
 
-def _miscounted(rows: Rows, asked: set[str], samples: int) -> Iterator[str]:
-    """What is wrong with the number of rows of an item."""
-    if not {str(rows[0]["id"]), _item(rows[0])} & asked and rows[0].get("mode") != "helper":
-        yield " is kept and was never asked for"
+def _check_count(rows: Rows, ids: set[str], samples: int) -> Iterator[str]:
+    """Lines on a wrong number of rows of an item."""
+    if not {str(rows[0]["id"]), _item(rows[0])} & ids and rows[0].get("mode") != "helper":
+        yield " is kept and is none of the task's questions"
         return
-    kept = sorted(row["sample"] for row in rows if "sample" in row)
-    wanted = 1 if any(row.get("stop") == TOO_LONG for row in rows) else samples
-    if kept and kept != list(range(wanted)):
-        yield f" has the samples {', '.join(map(str, kept))}; {wanted} were asked for"
+    numbers = sorted(row["sample"] for row in rows if "sample" in row)
+    expected = 1 if any(row.get("stop") == TOO_LONG for row in rows) else samples
+    if numbers and numbers != list(range(expected)):
+        yield f" has the samples {', '.join(map(str, numbers))}; {expected} were asked for"
 
 
 def _item(row: Row) -> str:
@@ -103,42 +106,42 @@ def _name(question: Any) -> str:
     return str(question[0] if isinstance(question, tuple) else question.id)
 
 
-def _drawn(context: Context, questions: Sequence[Any], count: int, rng: random.Random) -> list[Any]:
-    """The questions of as few random chunks as hold `count` answers, in their order: chunks stay as they are."""
+def _draw(context: Context, questions: Sequence[Any], count: int, rng: random.Random) -> list[Any]:
+    """The questions of the fewest random chunks with `count` answers, in their order; chunks stay whole."""
     size = context.chunk
     starts = list(range(0, len(questions), size))
     rng.shuffle(starts)
-    chosen: list[int] = []
-    while starts and len(chosen) * size * context.protocol.samples < max(1, count):
-        chosen.append(starts.pop())
-    return [question for start in sorted(chosen) for question in questions[start : start + size]]
+    picks: list[int] = []
+    while starts and len(picks) * size * context.protocol.samples < max(1, count):
+        picks.append(starts.pop())
+    return [question for start in sorted(picks) for question in questions[start : start + size]]
 
 
-def _differences(made: Rows, kept: Rows) -> Iterator[str]:
-    """What of the rows of an item comes out otherwise."""
-    if len(made) != len(kept):
-        yield f" has {len(kept)} kept rows and {len(made)} when it is asked again"
+def _differences(new_rows: Rows, kept: Rows) -> Iterator[str]:
+    """Lines on the rows of an item that differ from the kept ones."""
+    if len(new_rows) != len(kept):
+        yield f" has {len(kept)} kept rows and {len(new_rows)} when it is asked again"
         return
-    for one, other in zip(made, kept, strict=True):
+    for one, other in zip(new_rows, kept, strict=True):
         if same(one, other):
             continue
         keys = [key for key in one.keys() | other.keys() if not same(one.get(key), other.get(key))]
         sample = f" sample {one['sample']}" if "sample" in one else ""
         if "reply" in keys:
-            yield f"{sample}: its reply comes out as another text when it is asked again"
+            yield f"{sample}: its reply is another text when it is asked again"
             continue
         for key in sorted(keys):
             yield f"{sample}: {key} is {other.get(key)} in the kept rows and {one.get(key)} when it is asked again"
 
 
-def same(made: object, kept: object) -> bool:
+def same(one: object, other: object) -> bool:
     """Whether two JSON values are equal, numbers up to rounding."""
-    if isinstance(made, bool) or isinstance(kept, bool) or isinstance(made, str):
-        return made == kept
-    if isinstance(made, int | float) and isinstance(kept, int | float):
-        return math.isclose(made, kept, rel_tol=0, abs_tol=TOLERANCE)
-    if isinstance(made, dict) and isinstance(kept, dict):
-        return made.keys() == kept.keys() and all(same(made[k], kept[k]) for k in made)
-    if isinstance(made, Sequence) and isinstance(kept, Sequence):
-        return len(made) == len(kept) and all(map(same, made, kept))
-    return made == kept
+    if isinstance(one, bool) or isinstance(other, bool) or isinstance(one, str):
+        return one == other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=0, abs_tol=TOLERANCE)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, Sequence) and isinstance(other, Sequence):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other

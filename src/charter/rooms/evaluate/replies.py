@@ -1,7 +1,7 @@
-"""Replies to dialogues: sampled, looked at by the detectors, scored by preference models and by the start model.
+"""Replies to dialogues: sampled, marked by the detectors, scored by preference models and by the start model.
 
-`nll_start` is how likely the start model finds a reply (`measure/fluency.py`): behind its prompt in the start's own
-template, without its end, which a cut one lacks.
+`nll_start` is the start model's loss on a reply (`measure/fluency.py`), after its prompt in the start's own template
+and without the end token, which a cut reply lacks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from charter.ground.generate.scorer import score
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel, encode_item
 from charter.ground.text.dialogue import Dialogue
-from charter.rooms.evaluate.marks import detected
+from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.task import Row, Rows
 
 if TYPE_CHECKING:
@@ -27,20 +27,20 @@ Grade = Callable[[Rows], None]
 
 
 def replies(context: Context, prompts: Sequence[Dialogue], grade: Grade, most: int | None) -> Rows:
-    """Sampled replies as rows, detectors applied, graded chunk by chunk; `most` tokens long at most."""
+    """Sampled replies of at most `most` tokens as rows, with the detectors' marks, graded chunk by chunk."""
 
     def produce(part: Sequence[Dialogue], _: int) -> Rows:
         rows = sample(context, part, most)
         grade(rows)
         if context.models.start is not None:
-            under_start(context.models.start, rows)
+            score_under_start(context.models.start, rows)
         return rows
 
     return context.out.chunks(context.task.name, prompts, context.chunk, produce, context.title)
 
 
 def sample(context: Context, prompts: Sequence[Dialogue], most: int | None = None) -> Rows:
-    """Ungraded rows of a chunk; seeds depend on draw_seed, the task and the prompt's id alone."""
+    """Ungraded rows of a chunk; seeds depend only on draw_seed, the task and the prompt's id."""
     protocol = context.protocol
     seeds = [context.seed(d.id) for d in prompts]
     tokens = protocol.max_tokens if most is None else min(most, protocol.max_tokens)
@@ -63,11 +63,11 @@ def sample(context: Context, prompts: Sequence[Dialogue], most: int | None = Non
         for d, seed, completions in zip(prompts, seeds, each, strict=True)
         for k, c in enumerate(completions)
     ]
-    return [{**row, **detected(row)} for row in rows]
+    return [{**row, **mark_detections(row)} for row in rows]
 
 
 def grade_harm(context: Context, rows: Rows) -> None:
-    """Adds grader, grader_fixed, reward and reward_fixed to rows, and with a rater harm_rating, which isn't clipped."""
+    """Adds grader, grader_fixed, reward and reward_fixed to rows; with a rater also harm_rating, unclipped."""
     models = context.models
     _score(rows, models.grader, "grader")
     if models.reward is not None:
@@ -76,13 +76,13 @@ def grade_harm(context: Context, rows: Rows) -> None:
         for row in rows:
             row["reward"] = row["reward_fixed"] = None
     if models.rater is not None:
-        for row, rating, _ in graded(models.rater, rows):
+        for row, rating, _ in score_rows(models.rater, rows):
             row["harm_rating"] = rating
 
 
 def grade_help(context: Context, rows: Rows) -> None:
     """Adds the grader's score to rows."""
-    for row, value, _ in graded(context.models.grader, rows):
+    for row, value, _ in score_rows(context.models.grader, rows):
         row["grader"] = value
 
 
@@ -92,16 +92,16 @@ def grade_beside_fixed(context: Context, rows: Rows) -> None:
 
 
 def _score(rows: Rows, model: PreferenceModel, key: str) -> None:
-    for row, value, fixed in graded(model, rows, beside=FIXED_REPLY):
+    for row, value, fixed in score_rows(model, rows, beside=FIXED_REPLY):
         row[key], row[f"{key}_fixed"] = value, fixed
 
 
-def graded(
+def score_rows(
     model: PreferenceModel, rows: Sequence[Row], beside: str = ""
 ) -> Iterator[tuple[Row, float, float]]:
     """(row, score of its reply, score of the reply `beside` to the same prompt; NaN without one).
 
-    Equal texts to one prompt are scored once, so that a tie is a tie whatever the rounding.
+    It scores equal texts to one prompt once, so that rounding breaks no tie.
     """
     groups = by_prompt(rows)
     texts = [list(dict.fromkeys([*([beside] if beside else []), *(r["reply"] for r in g)])) for g in groups]
@@ -120,10 +120,11 @@ def by_prompt(rows: Sequence[Row]) -> list[Rows]:
     return list(groups.values())
 
 
-def under_start(start: LocalAssistant, rows: Sequence[Row]) -> None:
-    """Adds nll_start, the nats of a reply under the start, and tokens_start, the tokens that it has there.
+def score_under_start(start: LocalAssistant, rows: Sequence[Row]) -> None:
+    """Adds nll_start, the nats of a reply under the start model, and tokens_start, its tokens there.
 
-    Beyond the start's context a reply loses its far end, then the prompt its oldest tokens. An empty reply has none.
+    If both are too long for the start's context, the reply loses its far end, then the prompt its oldest tokens. An
+    empty reply has 0 tokens.
     """
     items = [
         encode_item(start.template, row["messages"], [row["reply"]], start.engine.context) for row in rows

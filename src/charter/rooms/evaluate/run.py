@@ -1,7 +1,7 @@
 """One report on one model: each task of the card by its protocol, and the judges' own verdicts.
 
-Every answer is kept with what was read in it. Every number is taken from the kept rows, so that whoever has the report
-can compute it again.
+Every answer is kept with its marks. Every number comes from the kept rows, so that whoever has the report can compute
+it again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from charter.rooms.evaluate.baseline import check_baseline
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.contamination import check_questions, contamination
 from charter.rooms.evaluate.context import Context, open_contexts
-from charter.rooms.evaluate.gates import judges, named
+from charter.rooms.evaluate.gates import describe_model, judges
 from charter.rooms.evaluate.settings import Settings
 
 
@@ -26,40 +26,45 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json, tables.json, samples/<task>.jsonl; review.jsonl of flagged replies, thresholds.yaml of a
     screen."""
     contexts = open_contexts(settings, inputs, out)
-    drawn = {c.task.name: c.task.questions(c) for c in contexts}  # errors in data come before hours of work
+    # errors in data show before hours of work
+    questions = {c.task.name: c.task.questions(c) for c in contexts}
     for context in contexts:
-        check_questions(context.task.name, drawn[context.task.name])
+        check_questions(context.task.name, questions[context.task.name])
         check_baseline(context)
     report = _heading(settings, inputs, contexts) | judges(contexts, inputs, out)
     for context in contexts:
         task = context.task
-        rows = task.rows(context, drawn[task.name])
+        rows = task.rows(context, questions[task.name])
         out.write_jsonl(f"samples/{task.name}.jsonl", rows)
         for file, more in task.beside(context, rows) if task.beside else ():
             out.write_jsonl(file, more)
     if any(context.task.group for context in contexts):
-        report["contamination"] = contamination(inputs.one("policy"), drawn, out)
+        report["contamination"] = contamination(inputs.one("policy"), questions, out)
     report["identity"] |= {context.task.name: context.identity() for context in contexts}
-    report |= {context.task.name: context.told for context in contexts if context.told}
+    report |= {context.task.name: context.summary for context in contexts if context.summary}
     out.write_json("report.json", report)
     record(out, METRICS)
 
 
 def _heading(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dict[str, Any]:
-    """What report.json says of the models and of how they were asked."""
-    told: dict[str, Any] = {"stage": settings.stage, "model": named(inputs, "policy"), "identity": {}}
+    """What report.json says of the models and of the decoding."""
+    heading: dict[str, Any] = {
+        "stage": settings.stage,
+        "model": describe_model(inputs, "policy"),
+        "identity": {},
+    }
     if any(context.protocol.max_tokens for context in contexts):
-        told["decoding"] = _decoding(settings, contexts)
-        told["helper"] = named(inputs, "helper" if inputs.optional("helper") else "policy")
-    told["start"] = named(inputs, "start") if inputs.optional("start") else None
+        heading["decoding"] = _decoding(settings, contexts)
+        heading["helper"] = describe_model(inputs, "helper" if inputs.optional("helper") else "policy")
+    heading["start"] = describe_model(inputs, "start") if inputs.optional("start") else None
     labelled = inputs.optional("detectors")
     if labelled is not None and any(context.task.detecting for context in contexts):
-        told["detectors"] = precision_recall(read_labelled(labelled.folder))
-    return told
+        heading["detectors"] = precision_recall(read_labelled(labelled.folder))
+    return heading
 
 
 def _decoding(settings: Settings, contexts: list[Context]) -> dict[str, Any]:
-    """Whose decoding free answers were drawn by, and which; what of it isn't applied here is said."""
+    """The decoding of free answers, whose it is, and which of its fields aren't applied here."""
     if settings.decoding == "protocol":
         sampled = [context.protocol for context in contexts if context.protocol.max_tokens]
         free = next((protocol for protocol in sampled if protocol.temperature), sampled[0])

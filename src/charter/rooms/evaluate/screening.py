@@ -1,12 +1,12 @@
 """The acceptable use policy's screen on labelled texts: how many violations it finds, and at what cost to the harmless.
 
-Texts are cut in two by a hash of what is asked. On one half the thresholds are chosen, the highest of those that
-look-alikes and ordinary texts of a side ask for; the other half gives every figure. Prompts: `red_team` and `violating`
+A hash of the last user turn splits texts into two halves. One half chooses the thresholds: for each side the highest
+that its look-alikes and ordinary texts require. The other half gives every figure. Prompts: `red_team` and `violating`
 violate, `lookalikes`, `helpful` and `ordinary` don't. Replies: of the fitness triples the harmful one violates, the
-fixed and the good one don't. Of comparisons under `replies`, what is asked and chosen on the helpful axis doesn't
-violate; what is asked on the harmless axis is an attempt to lead an assistant astray, without a label, and the rejected
-reply should score higher than the chosen one. A reply has the score of its worst moment while it is written. Some
-prompts of the measured half are read in every place of a conversation as well (`placing.py`).
+fixed and the good one don't. Of comparisons under `replies`, prompts and chosen replies on the helpful axis don't
+violate. Prompts on the harmless axis are attempts to lead an assistant astray, without a label, and the rejected reply
+should score higher than the chosen one. A reply has the score of its worst moment while it is written. Some prompts of
+the measured half are also screened in every place of a conversation (`placing.py`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ from charter.rooms.evaluate.settings import Settings
 
 CALIBRATION = "calibration"
 THRESHOLDS = "thresholds.yaml"
-TOGETHER = 64  # texts
+# Texts a chunk.
+TOGETHER = 64
 PROMPT_ROLES = {
     "red_team": VIOLATING,
     "violating": VIOLATING,
@@ -70,7 +71,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A labelled text: a prompt, or with `reply` a reply to one, or with `beside` the worse reply of a pair and the
+    """A labelled text: a prompt; with `reply`, a reply to it; with `beside` too, the worse reply of a pair and the
     better one."""
 
     id: str
@@ -80,7 +81,8 @@ class Item:
     messages: Sequence[Message]
     reply: str | None = None
     beside: str | None = None
-    place: str = ""  # of a prompt that is read in several
+    # the place of a prompt that is screened in several
+    place: str = ""
 
     @property
     def side(self) -> Side:
@@ -88,17 +90,17 @@ class Item:
 
     @property
     def half(self) -> str:
-        """By what is asked, so that texts on one prompt are on one side of the cut."""
-        asked = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
-        return (CALIBRATION, MEASURED)[int(digest_text(f"half|{asked.strip().lower()}")[:8], 16) % 2]
+        """Depends only on the last user turn, so that texts on one prompt are in one half."""
+        question = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
+        return (CALIBRATION, MEASURED)[int(digest_text(f"half|{question.strip().lower()}")[:8], 16) % 2]
 
 
 class Screening:
-    """One measurement of a screen. `told`: what report.json says of it, once rows were made."""
+    """One measurement of a screen. `summary`: what report.json says of it; `rows` fills it."""
 
     def __init__(self, settings: Settings, inputs: Inputs, out: Workspace) -> None:
         self.settings, self.inputs, self.out = settings, inputs, out
-        self.told: dict[str, Any] = {}
+        self.summary: dict[str, Any] = {}
 
     def items(self) -> list[Item]:
         """The labelled texts; see `items`."""
@@ -111,46 +113,46 @@ class Screening:
 
     @cached_property
     def classifiers(self) -> list[Classifier]:
-        """Those that the settings name."""
+        """The classifiers that the settings name."""
         return open_classifiers(self.settings, self.inputs, self.out, self.policy)
 
     def rows(self, texts: Sequence[Item]) -> list[Row]:
-        """One row a text. Thresholds are chosen and written to thresholds.yaml."""
-        scored = self._scored("acceptable_use", "acceptable use", texts)
+        """One row a text. Chooses the thresholds and writes thresholds.yaml."""
+        scored = self._score("acceptable_use", "acceptable use", texts)
         thresholds = [_choose(n, c, texts, scored) for n, c in enumerate(self.classifiers)]
         screen = Screen(self.policy, self.classifiers, {t.classifier: t for t in thresholds})
-        kept = {"thresholds": [t.model_dump(mode="json") for t in thresholds]}
-        self.out.write_text(THRESHOLDS, yaml.safe_dump(kept, sort_keys=False))
-        self.told = {
+        content = {"thresholds": [t.model_dump(mode="json") for t in thresholds]}
+        self.out.write_text(THRESHOLDS, yaml.safe_dump(content, sort_keys=False))
+        self.summary = {
             "policy": {"name": self.policy.name, "version": self.policy.version, "id": self.policy.id},
             "classifiers": {c.name: c.version for c in self.classifiers},
-            **kept,
+            **content,
         }
         self._screen, self._texts = screen, texts
         return [_row(screen, item, answers) for item, answers in zip(texts, scored, strict=True)]
 
-    def placed(self) -> list[Row]:
+    def rows_by_place(self) -> list[Row]:
         """Rows of some prompts in every place of a conversation; call `rows` first."""
-        placed = in_places(self.settings, self._texts)
+        placed = place_prompts(self.settings, self._texts)
         if not placed:
             return []
-        scored = self._scored("acceptable_use_places", "places", placed)
+        scored = self._score("acceptable_use_places", "places", placed)
         return [
             {**_row(self._screen, i, answers), "place": i.place, "half": MEASURED}
             for i, answers in zip(placed, scored, strict=True)
         ]
 
-    def _scored(self, key: str, words: str, texts: Sequence[Item]) -> list[list[Any]]:
+    def _score(self, key: str, words: str, texts: Sequence[Item]) -> list[list[Any]]:
         def produce(part: Sequence[Item], _: int) -> list[list[Any]]:
             each = self.classifiers
-            return [[_spelled(_scores(c, i)) if i.side in c.sides else [] for c in each] for i in part]
+            return [[_encode(_scores(c, i)) if i.side in c.sides else [] for c in each] for i in part]
 
         return self.out.chunks(
             key, texts, self.settings.chunk or TOGETHER, produce, f"{self.settings.stage}: {words}"
         )
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal for two screens to be compared, besides the policy."""
+        """The facts, besides the policy, that must be equal if two screens are compared."""
         roles = (*PROMPT_ROLES, "replies", "fitness")
         return {
             "sets": {role: [{"ref": i.name, "id": i.id} for i in self.inputs.many(role)] for role in roles},
@@ -160,16 +162,16 @@ class Screening:
 
 
 def items(settings: Settings, inputs: Inputs) -> list[Item]:
-    """All labelled texts, at most `acceptable_use.limit` a set. Raises CharterError where a half of a side lacks what
-    its thresholds or figures need."""
+    """All labelled texts, at most `acceptable_use.limit` a set. Raises CharterError if a half of a side has no
+    harmless text."""
     texts: list[Item] = []
     for role, kind in PROMPT_ROLES.items():
         for source in inputs.many(role):
-            texts += _drawn(settings, source, list(_prompts(source, kind)))
+            texts += _draw(settings, source, list(_prompts(source, kind)))
     triples = inputs.one("fitness")
-    texts += _drawn(settings, triples, list(_triples(triples)))
+    texts += _draw(settings, triples, list(_triples(triples)))
     for source in inputs.many("replies"):
-        texts += _drawn(settings, source, list(_pairs(source)))
+        texts += _draw(settings, source, list(_pairs(source)))
     for side in SIDES:
         for half in (CALIBRATION, MEASURED):
             there = {i.kind for i in texts if (i.side, i.half) == (side, half)}
@@ -178,13 +180,13 @@ def items(settings: Settings, inputs: Inputs) -> list[Item]:
     return texts
 
 
-def in_places(settings: Settings, found: Sequence[Item]) -> list[Item]:
+def place_prompts(settings: Settings, texts: Sequence[Item]) -> list[Item]:
     """`acceptable_use.placed` prompts of each kind, of the measured half and of one turn, in every place."""
     placed: list[Item] = []
     for kind in (VIOLATING, LOOKALIKE, ORDINARY):
         there = [
             i
-            for i in found
+            for i in texts
             if (i.side, i.half, i.kind) == ("prompt", MEASURED, kind) and len(i.messages) == 1
         ]
         most = min(settings.acceptable_use.placed, len(there))
@@ -197,24 +199,24 @@ def in_places(settings: Settings, found: Sequence[Item]) -> list[Item]:
 
 
 def open_classifiers(settings: Settings, inputs: Inputs, out: Workspace, policy: Policy) -> list[Classifier]:
-    """Those that the settings name, on the models of the roles."""
-    found: list[Classifier] = []
+    """The classifiers that the settings name, on the models of the roles."""
+    classifiers: list[Classifier] = []
     for name in settings.acceptable_use.classifiers:
         if name in ("encoder", "words"):
-            found.append(open_classifier(name, policy, out.device))
+            classifiers.append(open_classifier(name, policy, out.device))
         elif name == "probe":
             source = inputs.optional("reader") or inputs.one("policy")
-            found.append(Probe.of(States.open(checkpoint_folder(source), out.device), source.id))
+            classifiers.append(Probe.of(States.open(checkpoint_folder(source), out.device), source.id))
         elif name == "grader":
             source = inputs.one("policy")
-            found.append(
+            classifiers.append(
                 Grader(open_assistant(source, out.device, precision=out.precision), policy, source.id)
             )
         else:
             source = inputs.one("grader")
             model = PreferenceModel.open(source.folder, out.device, out.precision)
-            found.append(PreferenceClassifier(model, policy, source.id))
-    return found
+            classifiers.append(PreferenceClassifier(model, policy, source.id))
+    return classifiers
 
 
 def _prompts(source: Input, kind: str) -> Iterator[Item]:
@@ -245,45 +247,45 @@ def _pairs(source: Input) -> Iterator[Item]:
             yield Item(f"{name}/{c.id}", name, ORDINARY, c.topic, c.messages, c.chosen)
 
 
-def _drawn(settings: Settings, source: Input, found: list[Item]) -> list[Item]:
+def _draw(settings: Settings, source: Input, texts: list[Item]) -> list[Item]:
     limit = settings.acceptable_use.limit
-    if not limit or limit >= len(found):
-        return found
+    if not limit or limit >= len(texts):
+        return texts
     rng = random.Random(derive_seed(settings.draw_seed, "acceptable_use", source.name))
-    return [found[i] for i in sorted(rng.sample(range(len(found)), limit))]
+    return [texts[i] for i in sorted(rng.sample(range(len(texts)), limit))]
 
 
 def _scores(classifier: Classifier, item: Item) -> list[Scores]:
-    """Scores of a prompt; or of a reply, and of the better one of a pair: of each the worst that it has while it is
-    written, as a stream is stopped by its worst moment."""
+    """Scores of a prompt; or of a reply and the better reply of a pair. A reply's score is the worst that it has while
+    it is written, since the worst moment stops a stream."""
     if item.side == "prompt":
         return classifier.prompts([item.messages])
-    found = []
+    scores = []
     for text in (item.reply, item.beside):
         if text is not None:
-            read = follow(classifier, item.messages)
-            looks = (drained(read(look)) for look in as_written(text))
-            found.append(max(looks, key=lambda s: s.violation))
-    return found
+            scorer = follow(classifier, item.messages)
+            looks = (drained(scorer(look)) for look in list_prefixes(text))
+            scores.append(max(looks, key=lambda s: s.violation))
+    return scores
 
 
-def as_written(reply: str) -> list[str]:
-    """A reply when a quarter, a half, and three quarters of its words are written, and whole."""
+def list_prefixes(reply: str) -> list[str]:
+    """The first quarter, half and three quarters of a reply's words, and the whole reply."""
     words = re.findall(r"\s*\S+", reply)
     parts = ["".join(words[: len(words) * quarters // 4]) for quarters in (1, 2, 3)]
     return [*dict.fromkeys(part for part in parts if part.strip()), reply]
 
 
-def _spelled(scores: Sequence[Scores]) -> list[Any]:
+def _encode(scores: Sequence[Scores]) -> list[Any]:
     return [[s.violation, dict(s.categories), dict(s.high_risk), [], list(s.turns)] for s in scores]
 
 
-def _choose(n: int, classifier: Classifier, found: Sequence[Item], scored: Sequence[list[Any]]) -> Thresholds:
-    """The thresholds of one classifier on the calibration half: of each level the higher one of those that look-alikes
-    and ordinary texts ask for."""
+def _choose(n: int, classifier: Classifier, texts: Sequence[Item], scored: Sequence[list[Any]]) -> Thresholds:
+    """The thresholds of one classifier on the calibration half: for each level the higher one of those that look-alikes
+    and ordinary texts require."""
     harmless = [
         (item, answers[n][0])
-        for item, answers in zip(found, scored, strict=True)
+        for item, answers in zip(texts, scored, strict=True)
         if answers[n] and item.half == CALIBRATION and item.kind in (LOOKALIKE, ORDINARY)
     ]
 
@@ -304,7 +306,7 @@ def _choose(n: int, classifier: Classifier, found: Sequence[Item], scored: Seque
 
 
 def _row(screen: Screen, item: Item, answers: Sequence[Any]) -> Row:
-    """What is kept of a text: label, what was found at each level, scores."""
+    """The kept row of a text: its label, the findings at each level, its scores."""
     readings = _readings(screen, item.side, answers, 0)
     verdicts = {level: screen.judge(readings, item.side, level) for level in LEVELS}
     rules = {rule.id for rule in screen.policy.high_risk}

@@ -13,7 +13,7 @@ from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
-from charter.rooms.evaluate.catalogue import SUITES, TASKS, expanded
+from charter.rooms.evaluate.catalogue import SUITES, TASKS, expand_suites
 from charter.rooms.evaluate.task import Change, Task
 
 Decoding = Literal["own", "protocol"]
@@ -36,12 +36,12 @@ ROLES = {
 
 
 MODELS = ("helper", "grader", "reward", "rater", "start", "baseline")
-# Sets of prompts and replies that a screen is measured on.
+# Sets of prompts and replies that measure a screen.
 SCREENED = {"red_team", "lookalikes", "helpful", "reader", "violating", "ordinary", "replies"}
 
 
 class AcceptableUse(Frozen):
-    """The screen that is measured by the task acceptable_use."""
+    """The screen that the task acceptable_use measures."""
 
     classifiers: tuple[Literal["encoder", "probe", "words", "grader", "preference"], ...] = Field(
         ("probe",),
@@ -53,28 +53,28 @@ class AcceptableUse(Frozen):
     placed: int = Field(
         0,
         ge=0,
-        description="prompts of each kind that are also read in every place of a conversation and encoded",
+        description="prompts of each kind that are also screened in every place of a conversation and encoding",
     )
 
 
 class Long(Frozen):
-    """How far the tasks on long texts go; all of it is part of their scores' identity."""
+    """Lengths of the tasks on long texts; all of them are part of their scores' identity."""
 
-    positions: int = Field(262_144, ge=256, description="most positions of a document whose loss is measured")
+    positions: int = Field(262_144, ge=256, description="positions of a document to measure, at most")
     joined: bool = Field(
-        False, description="join documents in the order of their file, to texts as long as wanted"
+        False, description="join documents in the order of their file into texts of the full length"
     )
     lengths: tuple[int, ...] | None = Field(
         None,
         min_length=1,
-        description="tokens of the texts of recall; None: 512, 1024 ... that the context holds",
+        description="tokens of the texts of recall; None: 512, 1024 ... up to the context",
     )
 
 
-def _known(names: Collection[str]) -> Collection[str]:
+def _check_names(names: Collection[str]) -> Collection[str]:
     """Names of tasks or suites. Raises ValueError for another."""
     try:
-        expanded(names)
+        expand_suites(names)
     except CharterError as error:
         raise ValueError(str(error)) from None
     return names
@@ -84,50 +84,50 @@ class Settings(Frozen):
     """One report on one model: its replies, its capability and its bias, each by the protocol of its task."""
 
     stage: str = Field("model", description="what the card calls this model: start, taught, SL-CAI, RL ...")
-    tasks: Annotated[tuple[str, ...], AfterValidator(_known)] = Field(
+    tasks: Annotated[tuple[str, ...], AfterValidator(_check_names)] = Field(
         ("assistant",),
         min_length=1,
         description="evaluations, in this order; suites such as assistant, battery and agieval stand for several",
     )
     limit: int = Field(0, ge=0, description="questions asked per task, drawn by seed; 0: all")
-    change: Annotated[dict[str, Change], AfterValidator(_known)] = Field(
-        {}, description="by task or suite, what is done otherwise than its protocol says"
+    change: Annotated[dict[str, Change], AfterValidator(_check_names)] = Field(
+        {}, description="by task or suite, changes to its protocol"
     )
     decoding: Decoding = Field(
         "own",
-        description="of free answers, if the task isn't greedy: own: the checkpoint's; protocol: the task's",
+        description="of free answers, unless the task is greedy; own: the checkpoint's; protocol: the task's",
     )
-    long: Long = Field(Long(), description="how far the tasks on long texts go")
-    acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen that is measured")
+    long: Long = Field(Long(), description="lengths of the tasks on long texts")
+    acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen to measure")
     chunk: int | None = Field(
-        None, ge=1, description="answers asked together and saved whole; None: the task's"
+        None, ge=1, description="answers sampled together and saved at once; None: the task's"
     )
-    workers: int = Field(2, ge=1, description="written programs run at a time (humaneval)")
+    workers: int = Field(2, ge=1, description="programs that run at a time (humaneval)")
     draw_seed: int = Field(0, ge=0, description="seed of draws and of sampling; the same for every stage")
 
     @property
-    def chosen(self) -> tuple[Task, ...]:
-        """The tasks, in their order."""
-        return tuple(TASKS[name] for name in expanded(self.tasks))
+    def evaluations(self) -> tuple[Task, ...]:
+        """The tasks in order, with suites expanded."""
+        return tuple(TASKS[name] for name in expand_suites(self.tasks))
 
     def change_of(self, name: str) -> Change:
-        """What is done otherwise for a task: what its suites say that it takes, then what is said of itself."""
-        wanted: dict[str, object] = {}
+        """The changes to a task's protocol: those of its suites that it takes, then its own."""
+        changes: dict[str, object] = {}
         for key, change in self.change.items():
             if name in SUITES.get(key, ()):
-                told = change.model_dump(exclude_none=True)
-                wanted |= {field: value for field, value in told.items() if field in TASKS[name].takes}
+                fields = change.model_dump(exclude_none=True)
+                changes |= {field: value for field, value in fields.items() if field in TASKS[name].takes}
         if name in self.change:
-            wanted |= self.change[name].model_dump(exclude_none=True)
-        return Change.model_validate(wanted)
+            changes |= self.change[name].model_dump(exclude_none=True)
+        return Change.model_validate(changes)
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What contradicts itself, or ""."""
+    """A contradiction in settings and roles, or ""."""
     twice = sorted(name for name, n in Counter(settings.tasks).items() if n > 1)
     if twice:
         return f"tasks names {', '.join(twice)} twice; name each once"
-    names = {task.name for task in settings.chosen}
+    names = {task.name for task in settings.evaluations}
     idle = sorted(key for key in settings.change if not names & {*SUITES.get(key, (key,))})
     if idle:
         return f"change names {', '.join(idle)}, which tasks leaves out; add it to tasks or remove the change"
@@ -138,8 +138,8 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         if not any(field in TASKS[task].takes for task in SUITES.get(name, (name,)))
     ]
     if vain:
-        return f"{', '.join(vain)} would change nothing that is asked; remove it"
-    for task in settings.chosen:
+        return f"{', '.join(vain)} would change no task; remove it"
+    for task in settings.evaluations:
         if lacking := [role for role in task.needs if role not in roles]:
             return (
                 f"role {lacking[0]} is missing: a preference model that grades the replies; or leave {task.name} out "
@@ -150,42 +150,43 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         and "preference" in settings.acceptable_use.classifiers
         and "grader" not in roles
     ):
-        return "the classifier preference asks the role grader, which is missing"
+        return "the classifier preference needs the role grader, which is missing"
     return ""
 
 
 def uses(settings: Settings) -> set[str]:
-    """The roles that the tasks ask: their data, the models that answer and judge, and what those are judged by."""
-    names = {task.name for task in settings.chosen}
-    roles = {"policy", *(task.data_role for task in settings.chosen), *MODELS}
-    if any(task.needs for task in settings.chosen) or "acceptable_use" in names:
+    """The roles that the tasks need: their data, the models that answer and judge, and the judges' test sets."""
+    names = {task.name for task in settings.evaluations}
+    roles = {"policy", *(task.data_role for task in settings.evaluations), *MODELS}
+    if any(task.needs for task in settings.evaluations) or "acceptable_use" in names:
         roles.add("fitness")
-    if any(task.detecting for task in settings.chosen):
+    if any(task.detecting for task in settings.evaluations):
         roles.add("detectors")
     return roles | (SCREENED if "acceptable_use" in names else set())
 
 
-CACHE_GIB, CACHE_BYTES = 4.0, 45  # keys and values of an engine: at most, and bytes a parameter
+# Keys and values of an engine: GiB at most, and bytes a parameter.
+CACHE_GIB, CACHE_BYTES = 4.0, 45
 GRADERS = ("reward", "rater", "start")
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at 300 sampled tokens/s and 900 read ones of a 135M model on two cores. Memory: what such a run was seen to
-    take, weights and activations beside the keys and values of the engines."""
+    """Time: a 135M model on two cores samples 300 tokens/s and reads 900. Memory, measured on such a run: weights and
+    activations, and the keys and values of the engines."""
     parameters = sizes.model("policy")
     graders = 1 + sum(role in sizes.parameters for role in GRADERS)
     seconds = 0.0
-    for task in settings.chosen:
+    for task in settings.evaluations:
         change = settings.change_of(task.name)
-        protocol = task.protocol.changed(settings.limit, change)
+        protocol = task.protocol.apply_change(settings.limit, change)
         there = sizes.rows.get(task.data_role, protocol.limit)
         questions = min(there, protocol.limit) if protocol.limit else there
-        read, written = task.cost
+        tokens_read, tokens_written = task.cost
         if task.needs:
-            read *= graders * protocol.samples
+            tokens_read *= graders * protocol.samples
         if change.max_tokens is not None:
-            written = min(written, round(0.7 * change.max_tokens))
-        seconds += questions * (read / 900 + protocol.samples * written / 300)
+            tokens_written = min(tokens_written, round(0.7 * change.max_tokens))
+        seconds += questions * (tokens_read / 900 + protocol.samples * tokens_written / 300)
     if not seconds:
         return Estimate()
     cache = min(CACHE_GIB, CACHE_BYTES * parameters / 2**30)

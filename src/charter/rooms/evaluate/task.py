@@ -1,11 +1,11 @@
-"""What an evaluation is: one frozen declaration, the question that it asks, and the words in which it is asked.
+"""What an evaluation is: one frozen declaration, its questions, and the words in which it asks them.
 
-A task is one file in `tasks/` that ends in `TASK = Task(...)`, and one line in `catalogue.py`. Reading it leaves torch
-unloaded: whatever asks a model is a method of the context (`context.py`).
+A task is one file in `tasks/` that ends in `TASK = Task(...)`, and one line in `catalogue.py`. Importing it doesn't
+load torch: whatever asks a model is a method of the context (`context.py`).
 
-A question with worked examples is put as one running text, or as turns of the model's chat template. In both forms
-everything before the answer is the same, so a shared beginning is computed once (card section 4.3; Bai 2022a,
-appendix E: examples come from a development split, never from the one that is scored).
+A question with worked examples is one running text, or turns of the model's chat template. In both forms everything
+before the answer is the same, so a shared beginning is computed once (card section 4.3; Bai 2022a, appendix E:
+examples come from a development split, never from the one that is scored).
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ Rule = Callable[[Mapping[str, Any]], Marks]
 
 # The fields of `Change` that alter how a task is asked.
 SAMPLED = ("limit", "form", "temperature", "samples", "max_tokens")
-CHOSEN = ("limit", "form", "temperature", "max_tokens")  # the likeliest letter, or one read in an answer
-REPLIES = ("limit", "temperature", "samples", "max_tokens")  # to dialogues, which are chats
+# The likeliest letter, or the letter that an answer names.
+CHOSEN = ("limit", "form", "temperature", "max_tokens")
+# Dialogues are always chats.
+REPLIES = ("limit", "temperature", "samples", "max_tokens")
 SCORED = ("limit",)
 
 
 class Change(Frozen):
-    """What is done otherwise than a task's protocol says; all of it is part of the score's identity."""
+    """Changes to a task's protocol; all of them are part of the score's identity."""
 
     limit: int | None = Field(None, ge=0, description="questions asked, drawn by seed; 0: all")
     shots: int | None = Field(None, ge=0, description="worked examples before each question")
@@ -70,12 +72,12 @@ class Protocol:
     max_tokens: int = 0
     limit: int = 0
 
-    def changed(self, limit: int, change: Change) -> Protocol:
-        """The protocol as it will be used."""
-        wanted = {"limit": limit} | {k: v for k, v in change.model_dump().items() if v is not None}
-        return replace(self, **wanted)
+    def apply_change(self, limit: int, change: Change) -> Protocol:
+        """The protocol with the room's limit and the changes of one task."""
+        fields = {"limit": limit} | {k: v for k, v in change.model_dump().items() if v is not None}
+        return replace(self, **fields)
 
-    def sampled(self, own: Decoding, change: Change) -> Protocol:
+    def use_decoding(self, own: Decoding, change: Change) -> Protocol:
         """The protocol with the model's own decoding, if it samples free answers and nobody set their temperature."""
         if not (self.temperature and self.max_tokens) or change.temperature is not None:
             return self
@@ -91,15 +93,15 @@ class Protocol:
 class Task:
     """An evaluation.
 
-    `title` and `group`: what tables call it, and the table of a card that it stands in. `questions(context)` reads and
-    draws its data before anything is asked; `rows(context, questions)` asks, and returns what is kept as
-    samples/<name>.jsonl; `beside(context, rows)` are further files that follow from these. `marks` gives the marks of a
-    kept row again from what was said in it; `marks_by` gives such a rule by the task's identity. `role`: of its data,
-    filled from `source` where a recipe says nothing; `standard`: where the published set lies under CHARTER_DATA.
-    `takes`: fields of a change that alter something. `needs`: roles of models without which it can't be asked. `cost`:
-    tokens read and written a question, about. `chunk`: answers asked together. `searched`: its questions are looked for
-    in what the model was taught. `detecting`: marks depend on what the detectors learnt from. `chance`: what guessing
-    gets. `version` goes up when its words, its parsing or its scorer change.
+    `title` and `group`: its name in tables, and the card's table that it stands in. `questions(context)` reads and
+    draws its data before a model answers anything. `rows(context, questions)` asks, and returns the rows of
+    samples/<name>.jsonl; `beside(context, rows)` returns further files that follow from these. `marks` computes the
+    marks of a kept row from its answer; `marks_by` gives such a rule from the task's identity. `role`: the role of its
+    data, with the default of a recipe that names none; `standard`: the path of the published set under CHARTER_DATA.
+    `takes`: fields of a change that alter something. `needs`: roles of models that it can't run without. `cost`: about
+    how many tokens a question reads and writes. `chunk`: answers sampled together. `searched`: the contamination check
+    looks for its questions in the training data. `detecting`: marks depend on what the detectors learnt from.
+    `chance`: the score of guessing. `version` goes up when its words, its parsing or its scorer change.
     """
 
     name: str
@@ -126,13 +128,13 @@ class Task:
 
     @property
     def data_role(self) -> str:
-        """The role that its data fills; tasks that ask the same questions share one."""
+        """The role of its data; tasks with the same questions share one."""
         return self.data or self.name
 
     @property
     def numbers(self) -> tuple[Metric, ...]:
-        """Its metrics, each with what the task says of them all."""
-        own = (*self.metrics, *((contaminated(self.name),) if self.searched else ()))
+        """Its metrics, each with the task's own fields filled in."""
+        own = (*self.metrics, *((contamination_rate(self.name),) if self.searched else ()))
         return tuple(
             replace(
                 metric,
@@ -150,9 +152,9 @@ class Task:
         part = name.removeprefix(self.name).strip("_").replace("_", " ")
         return f"{self.title}, {part}" if part else self.title
 
-    def rule(self, told: Mapping[str, Any]) -> Rule | None:
-        """What gives the marks of a kept row; None where nothing is marked. `told`: the task's identity."""
-        return self.marks_by(told) if self.marks_by else self.marks
+    def rule(self, identity: Mapping[str, Any]) -> Rule | None:
+        """The rule for the marks of a kept row; None if rows have no marks. `identity`: the task's identity."""
+        return self.marks_by(identity) if self.marks_by else self.marks
 
 
 def accuracy(name: str, meaning: str, label: str = "") -> Metric:
@@ -160,25 +162,25 @@ def accuracy(name: str, meaning: str, label: str = "") -> Metric:
     return Metric(name, "", counts.mean("correct"), "higher", meaning, label=label)
 
 
-def unanswered(name: str) -> Metric:
-    """The share of questions without an answer that could be read."""
+def unanswered_rate(name: str) -> Metric:
+    """The share of questions without a readable answer."""
     words = f"{name}: answers in which no choice could be read, and questions that could not be asked"
     return Metric(f"{name}_unanswered", "", counts.outcome(*UNANSWERED), "lower", words, kind="fault")
 
 
-def contaminated(name: str) -> Metric:
-    """The share of a task's questions that stand in what the model was taught."""
+def contamination_rate(name: str) -> Metric:
+    """The share of a task's questions that occur in the model's training data."""
     words = f"{name}: questions that share 13 words in a row with what the model was taught"
-    found = counts.flag("hit", counts.equal(task=name, checked=True))
-    return Metric(f"{name}_contaminated", CONTAMINATION, found, "neither", words, about="data")
+    table = counts.flag("hit", counts.equal(task=name, checked=True))
+    return Metric(f"{name}_contaminated", CONTAMINATION, table, "neither", words, about="data")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One item of a data set.
 
-    `right`: places of the right options. `accepted`: right free answers. `cluster`: the passage or template that
-    answers depend on together. `group`: subject, dimension or language. `meta`: what a scorer needs besides.
+    `right`: indexes of the right options. `accepted`: right free answers. `cluster`: the passage or template that
+    several questions share. `group`: subject, dimension or language. `meta`: what else a scorer needs.
     """
 
     id: str
@@ -193,8 +195,8 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question in words: `header` opens the whole, `shots` are pairs of question and answer, `lead` begins the
+class Query:
+    """A question as it is asked: `header` comes first, `shots` are pairs of question and answer, `lead` begins the
     answer ("Answer:")."""
 
     question: Question
@@ -204,7 +206,7 @@ class Asked:
     header: str = ""
 
     def prompt(self, form: Form) -> Prompt:
-        """What the model reads; it goes on after `lead`."""
+        """What the model reads; it continues after `lead`."""
         if form == "text":
             blocks = [f"{text}\n{self.lead} {answer}" for text, answer in self.shots]
             return "\n\n".join([*filter(None, [self.header]), *blocks, f"{self.text}\n{self.lead}"])
@@ -217,7 +219,7 @@ class Asked:
         return [*turns, assistant(self.lead)] if self.lead else turns
 
 
-def listed(question: Question, style: str = "{}.") -> str:
-    """The question with its passage before it and its options below it, a letter each: "A. first" """
+def format_question(question: Question, style: str = "{}.") -> str:
+    """The passage, the question, and its options with a letter each: "A. first" """
     options = [f"{style.format(LETTERS[n])} {option}" for n, option in enumerate(question.options)]
     return "\n".join([*filter(None, [question.passage]), question.text, *options])

@@ -1,7 +1,7 @@
-"""What a report says of itself, worked out again from the rows that it keeps: its tables, and the marks of its rows by
-the rules that each task wrote them by.
+"""Computes a report's tables, and the marks of its rows, again from the rows that it keeps.
 
-What a sandbox said of a program and which option a helper chose is taken as kept; that the rest follows from it is not.
+It takes the sandbox's verdict on a program and the helper's choice of an option as they are kept. Everything else must
+follow from them.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         if file == CONTAMINATION:
             return flags.Rule(overlap)
         task = TASKS.get(file.removesuffix(".jsonl"))
-        told = identity.get(task.name) or {} if task else {}
-        marks = task.rule(told) if task else None
+        facts = identity.get(task.name) or {} if task else {}
+        marks = task.rule(facts) if task else None
         if task is None or marks is None:
             return None
-        return flags.Rule(marks, told.get("detectors") if task.detecting else None)
+        return flags.Rule(marks, facts.get("detectors") if task.detecting else None)
 
     yield from flags.check_marks(folder, rule)
 
 
 def overlap(row: Marks) -> Marks:
-    """Of a question looked for in what was learnt: hit where some source has it; one not looked for can't be."""
+    """Marks of a question in the contamination check: a hit if some source has it; only a checked one can be a hit."""
     return {"hit": bool(row["where"]) and row["checked"], "checked": bool(row["checked"])}

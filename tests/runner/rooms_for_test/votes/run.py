@@ -1,4 +1,4 @@
-"""Does some work of its own, then waits until people have written enough lines beside the run."""
+"""Does some work, then waits until people have written enough lines beside the run."""
 
 import os
 from collections.abc import Sequence

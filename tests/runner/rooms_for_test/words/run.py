@@ -15,7 +15,7 @@ from rooms_for_test.words.settings import Settings
 
 
 def meet(place: Path, step: str) -> None:
-    """Returns once another step is here as well; says so where none comes."""
+    """Returns when another step is here too; fails if none comes."""
     place.mkdir(exist_ok=True)
     (place / step).write_text(str(os.getpid()))
     for _ in range(1200):

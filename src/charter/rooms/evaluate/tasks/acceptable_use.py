@@ -1,6 +1,6 @@
 """The acceptable use policy's screen on labelled texts: how many violations it finds, and at what cost to the harmless.
 
-What it does with them is in `screening.py`; its numbers are in `measure/screening.py`.
+`screening.py` has the procedure, `measure/screening.py` the numbers.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ def questions(context: Context) -> list[Item]:
 
 
 def rows(context: Context, texts: Sequence[Item]) -> Rows:
-    """One row a text: label, what was found at each level, scores. Writes thresholds.yaml."""
-    kept = context.screening.rows(texts)
-    context.told.update(context.screening.told)
-    return kept
+    """One row a text: its label, the findings at each level, its scores. Writes thresholds.yaml."""
+    rows = context.screening.rows(texts)
+    context.summary.update(context.screening.summary)
+    return rows
 
 
-def beside(context: Context, kept: Rows) -> Iterator[tuple[str, Rows]]:
-    """The same prompts in every place of a conversation and encoded, if some were asked for."""
-    if placed := context.screening.placed():
+def beside(context: Context, rows: Rows) -> Iterator[tuple[str, Rows]]:
+    """The same prompts in every place of a conversation and encoding, if the settings place any."""
+    if placed := context.screening.rows_by_place():
         yield f"samples/{PLACED}", placed
 
 

@@ -1,6 +1,6 @@
 """AGIEval: seven English admission and qualification exams, no examples, the likeliest letter (Zhong 2023, 2304.06364).
 
-They stand in for exams that aren't free to share. Each set is a task of its own: law-school reasoning (analytical,
+They replace exams that aren't free to share. Each set is a task of its own: law-school reasoning (analytical,
 logical, reading), college admission (mathematics, English), algebra in words, and civil-service logic.
 """
 
@@ -12,8 +12,8 @@ from charter.ground.artifact.manifest import digest_text
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.choices import NO_SHOT, without_examples
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import Row, drawn, place_of
-from charter.rooms.evaluate.task import CHOSEN, Question, Task, accuracy, unanswered
+from charter.rooms.evaluate.reading import Row, draw_questions, place_of
+from charter.rooms.evaluate.task import CHOSEN, Question, Task, accuracy, unanswered_rate
 
 # Name of a set: its title, and how many options a question has.
 SETS = {
@@ -45,9 +45,9 @@ def _task(source: str, title: str, options: int) -> Task:
         name=name,
         title=title,
         group="Exams",
-        questions=drawn(parse),
+        questions=draw_questions(parse),
         rows=without_examples,
-        metrics=(accuracy(name, f"AGIEval, {title}"), unanswered(name)),
+        metrics=(accuracy(name, f"AGIEval, {title}"), unanswered_rate(name)),
         role=Role(kind="questions"),
         standard=f"data:agieval/{source}",
         protocol=NO_SHOT,
@@ -59,4 +59,4 @@ def _task(source: str, title: str, options: int) -> Task:
     )
 
 
-TASKS = tuple(_task(source, *told) for source, told in SETS.items())
+TASKS = tuple(_task(source, *details) for source, details in SETS.items())

@@ -6,8 +6,8 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.free_questions import stem_and_options
 from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES, behind_examples
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import Row, drawn
-from charter.rooms.evaluate.task import Question, Task, accuracy, unanswered
+from charter.rooms.evaluate.reading import Row, draw_questions
+from charter.rooms.evaluate.task import Question, Task, accuracy, unanswered_rate
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -20,9 +20,9 @@ TASK = Task(
     name="arc",
     title="ARC-Challenge",
     group="Knowledge and reasoning",
-    questions=drawn(parse),
+    questions=draw_questions(parse),
     rows=behind_examples(parse),
-    metrics=(accuracy("arc", "ARC-Challenge questions"), unanswered("arc")),
+    metrics=(accuracy("arc", "ARC-Challenge questions"), unanswered_rate("arc")),
     role=Role(kind="questions", default="shipped:arc.heldout"),
     standard="data:arc_challenge",
     protocol=FIVE_SHOT,

@@ -1,7 +1,7 @@
 """Helpfulness without a grader: required facts in replies to everyday questions.
 
-They are looked for as whole words. A longer reply has more room for a fact, so a change is read beside the lengths and
-the share cut. A needless refusal holds nothing and is counted beside.
+A fact counts if it occurs as whole words. A longer reply has more room for a fact, so read a change beside the lengths
+and the share of cut replies. A needless refusal holds no fact and has a rate of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.answers import occurs
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.free_questions import read_facts
-from charter.rooms.evaluate.marks import detected
+from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Row, Rows, Rule, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
 
@@ -23,46 +23,44 @@ if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
 
-def looked_for(
-    key: str, rule: Rule, most: int | None = None
-) -> Callable[[Context, Sequence[Dialogue]], Rows]:
-    """The `rows` of a set: one a reply, with what was looked for under `key` and the marks that follow. No reply has
+def look_for(key: str, rule: Rule, most: int | None = None) -> Callable[[Context, Sequence[Dialogue]], Rows]:
+    """The `rows` of a set: one a reply, with the accepted words under `key` and the marks that follow. No reply has
     more than `most` tokens."""
 
-    def rows(context: Context, asked: Sequence[Dialogue]) -> Rows:
-        return context.replies(asked, marking(asked, key, rule), most)
+    def rows(context: Context, dialogues: Sequence[Dialogue]) -> Rows:
+        return context.replies(dialogues, marking(dialogues, key, rule), most)
 
     return rows
 
 
-def marking(asked: Sequence[Dialogue], key: str, rule: Rule) -> Callable[[Rows], None]:
-    """Adds to rows what was looked for in them and their marks."""
-    wanted = {dialogue.id: dialogue.meta[key] for dialogue in asked}
+def marking(dialogues: Sequence[Dialogue], key: str, rule: Rule) -> Callable[[Rows], None]:
+    """Adds the accepted words of their dialogue and their marks to rows."""
+    keys = {dialogue.id: dialogue.meta[key] for dialogue in dialogues}
 
     def mark(rows: Rows) -> None:
         for row in rows:
-            row[key] = wanted[row["id"]]
+            row[key] = keys[row["id"]]
             row.update(rule(row))
 
     return mark
 
 
-def facts_recalled(row: Marks) -> Row:
-    """Of a reply with required facts: the share of `facts` with an alternative that occurs, and whether it is all."""
+def mark_facts(row: Marks) -> Row:
+    """Marks of a reply with required facts: the share of `facts` with an alternative that occurs; whether all do."""
     there = [any(occurs(alternative, row["reply"]) for alternative in fact) for fact in row["facts"]]
     return {"recalled": sum(there) / len(there), "all_recalled": all(there)}
 
 
 def marks(row: Marks) -> Marks:
-    """The detectors' marks, and what was recalled."""
-    return {**detected(row), **facts_recalled(row)}
+    """The detectors' marks, and the recalled facts."""
+    return {**mark_detections(row), **mark_facts(row)}
 
 
 TASK = Task(
     name="facts",
     title="Required facts",
     questions=lambda context: context.prompts(read_facts),
-    rows=looked_for("facts", facts_recalled),
+    rows=look_for("facts", mark_facts),
     metrics=(
         Metric(
             "facts_recalled",

@@ -13,7 +13,7 @@ from charter.ground.measure.metric import PLAIN, Metric
 from charter.ground.measure.metrics import WINS
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue
-from charter.rooms.evaluate.marks import detected
+from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.task import REPLIES, Protocol, Row, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, questions
 
@@ -26,20 +26,20 @@ def rows(context: Context, prompts: Sequence[Dialogue]) -> Rows:
     return context.replies(prompts, context.grade_help)
 
 
-def beside(context: Context, kept: Rows) -> Iterator[tuple[str, Rows]]:
+def beside(context: Context, rows: Rows) -> Iterator[tuple[str, Rows]]:
     """Wins against the baseline, if there is one."""
     baseline = context.inputs.optional("baseline")
     if baseline is not None:
         before = read_objects(baseline.folder / "samples/helpful.jsonl")
-        yield f"samples/{WINS}", wins(kept, before)
+        yield f"samples/{WINS}", wins(rows, before)
 
 
-def wins(kept: Sequence[Row], baseline: Sequence[Row]) -> Rows:
+def wins(rows: Sequence[Row], baseline: Sequence[Row]) -> Rows:
     """Each reply's score beside the baseline's on the same prompt and sample."""
     before = {(r["id"], r["sample"]): r["grader"] for r in baseline}
     pairs = [
         {"id": r["id"], "sample": r["sample"], "score": r["grader"], "baseline": before[r["id"], r["sample"]]}
-        for r in kept
+        for r in rows
         if (r["id"], r["sample"]) in before
     ]
     if not pairs:
@@ -91,7 +91,7 @@ TASK = Task(
     needs=("grader",),
     protocol=Protocol(max_tokens=96),
     takes=REPLIES,
-    marks=detected,
+    marks=mark_detections,
     detecting=True,
     chunk=TOGETHER,
     cost=(90, 67),

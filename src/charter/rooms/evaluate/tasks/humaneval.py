@@ -1,9 +1,9 @@
 """HumanEval: a function's body from its heading and description, no examples, T=1, judged by running its tests
 (card section 4.3; Chen 2021).
 
-What is run: the heading of the problem with the reply. Of a chat's reply the first ```python block that defines the
-function is taken, else its first block, else all of it. Code that defines the function itself stands after the
-heading and replaces it; other code goes on as its body. Programs run in the sandbox, tests in another one.
+The program is the heading of the problem with the reply. Of a chat's reply it takes the first ```python block that
+defines the function, else the first block, else all of it. Code that defines the function itself stands after the
+heading and replaces it; other code continues as its body. Programs run in one sandbox, tests in another one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from charter.ground.sandbox.preflight import sandbox
 from charter.ground.sandbox.program import Outcome, Program, Verdict, check_all
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.marks import unless_too_long
-from charter.rooms.evaluate.reading import TEST, Row, parsed
-from charter.rooms.evaluate.task import Asked, Marks, Protocol, Question, Rows, Task, unanswered
+from charter.rooms.evaluate.reading import TEST, Row, read_split
+from charter.rooms.evaluate.task import Marks, Protocol, Query, Question, Rows, Task, unanswered_rate
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 REQUEST = (
     "Complete this Python function. Reply with the whole function in one ```python block, and nothing else."
 )
+# Strings at which a running text leaves the function.
 STOPS = (
     "\nclass ",
     "\ndef ",
@@ -40,63 +41,65 @@ STOPS = (
     "\nif ",
     "\nprint(",
     "\n```",
-)  # where a running text leaves the function
+)
 LIMITS = Limits()
 ATTEMPTS = 3
 BLOCK = re.compile(r"^```[^\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def questions(context: Context) -> list[Question]:
-    """The drawn problems. Raises CharterError where no sandbox works here: then no written code may be run."""
+    """The drawn problems. Raises CharterError if no sandbox works here, since code must not run without one."""
     try:
         sandbox()
     except CharterError as error:
         raise CharterError(f"humaneval: {error}; or leave humaneval out of tasks") from None
     context.facts["limits"] = LIMITS.model_dump()
     context.facts["python"] = ".".join(platform.python_version_tuple()[:2])
-    return context.draw(parsed(context.source, TEST, parse))
+    return context.draw(read_split(context.source, TEST, parse))
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
-    """One row a sample; programs are run when all are written."""
+def rows(context: Context, questions: list[Question]) -> Rows:
+    """One row a sample; programs run after all are sampled."""
     chat = context.protocol.form == "chat"
-    put = [Asked(q, f"{REQUEST}\n\n```python\n{heading(q)}```" if chat else heading(q)[:-1]) for q in asked]
-    written = context.answer(put, lambda *_: {}, stops=() if chat else STOPS)
-    known = {question.id: question for question in asked}
+    queries = [
+        Query(q, f"{REQUEST}\n\n```python\n{heading(q)}```" if chat else heading(q)[:-1]) for q in questions
+    ]
+    answers = context.answer(queries, lambda *_: {}, stops=() if chat else STOPS)
+    by_id = {question.id: question for question in questions}
 
     def judge(part: Sequence[dict[str, Any]], _: int) -> Rows:
-        programs = [program(known[row["item"]], row["reply"]) for row in part if "outcome" not in row]
+        programs = [program(by_id[row["item"]], row["reply"]) for row in part if "outcome" not in row]
         verdicts = map(grade, outcomes(programs, context.settings.workers))
         return [row if "outcome" in row else row | next(verdicts) for row in part]
 
     title = f"{context.title}, tests"
-    return context.out.chunks(f"{context.task.name}_judged", written, context.answers_together, judge, title)
+    return context.out.chunks(f"{context.task.name}_judged", answers, context.answers_together, judge, title)
 
 
 def outcomes(programs: Sequence[Program], workers: int) -> list[Outcome]:
-    """What became of each program; one whose sandbox failed is run again, ATTEMPTS times in all."""
-    found = list(check_all(sandbox(), programs, LIMITS, workers))
+    """The outcome of each program; one whose sandbox fails runs again, ATTEMPTS times in all."""
+    results = list(check_all(sandbox(), programs, LIMITS, workers))
     for _ in range(ATTEMPTS - 1):
-        failed = [n for n, outcome in enumerate(found) if outcome.verdict is Verdict.ENVIRONMENT_FAILED]
+        failed = [n for n, outcome in enumerate(results) if outcome.verdict is Verdict.ENVIRONMENT_FAILED]
         again = check_all(sandbox(), [programs[n] for n in failed], LIMITS, workers)
         for n, outcome in zip(failed, again, strict=True):
-            found[n] = outcome
-    return found
+            results[n] = outcome
+    return results
 
 
-# Of a program: passed, failed, or what stopped it (`sandbox.program.Verdict`).
+# Outcomes of a program: passed, failed, or what stopped it (`sandbox.program.Verdict`).
 RAN = ("right", "wrong", "timed out", "out of memory", "output over the limit", "environment failed")
 
 
-def program_ran(row: Marks) -> dict[str, Any]:
-    """Of a program: right if all tests passed, which leaves no error. "environment failed" counts neither way."""
+def mark_program(row: Marks) -> dict[str, Any]:
+    """Marks of a program: right if all tests passed, which leaves no error. "environment failed" counts neither way."""
     outcome = row["outcome"] if row["outcome"] in RAN else "wrong"
     outcome = "wrong" if outcome == "right" and row["error"] else outcome
     return {"correct": float(outcome == "right"), "outcome": outcome}
 
 
 def grade(outcome: Outcome) -> dict[str, Any]:
-    """Right where all tests passed. "environment failed" says nothing of the program and counts neither way."""
+    """Right if all tests passed. "environment failed" says nothing of the program and counts neither way."""
     names = {Verdict.PASSED: "right", Verdict.FAILED: "wrong"}
     right = outcome.verdict is Verdict.PASSED
     return {
@@ -107,24 +110,24 @@ def grade(outcome: Outcome) -> dict[str, Any]:
 
 
 def heading(question: Question) -> str:
-    """What a problem shows of the function, with one end of line."""
+    """The start of the function that the problem shows, with one end of line."""
     return f"{question.text.rstrip()}\n"
 
 
 def program(question: Question, reply: str) -> Program:
-    """What is run of a reply, and the tests, which see the heading's own helpers and call the function by name."""
+    """The program of a reply with its tests, which see the heading's own helpers and call the function by name."""
     name, test = question.meta["entry_point"], question.meta["test"]
     defines = re.compile(rf"^(?:async )?def {re.escape(name)}\b", re.MULTILINE)
     blocks = BLOCK.findall(reply)
     code = next(filter(defines.search, blocks), blocks[0] if blocks else reply)
     stub = f"{heading(question)}    pass\n\n"
-    solution = stub + code if defines.search(code) else heading(question) + indented(code)
+    solution = stub + code if defines.search(code) else heading(question) + indent(code)
     return Program(solution, f"{test}\n\ncheck({name})\n", (name,), prelude=stub)
 
 
-def indented(body: str) -> str:
-    """A body that stands at the margin set in by four blanks; the one blank that some tokenizers drop at the start of
-    a text is put back."""
+def indent(body: str) -> str:
+    """The body, indented by four blanks if it stands at the margin. Some tokenizers drop one blank at the start of a
+    text; it comes back."""
     first = next(filter(str.strip, body.splitlines()), "")
     depth = len(first) - len(first.lstrip())
     if not depth:
@@ -138,7 +141,7 @@ def parse(row: Row, name: str) -> list[Question]:
     return [Question(str(row.get("task_id", name)), str(row["prompt"]), meta=meta)]
 
 
-def _judged(row: Marks) -> bool:
+def _has_verdict(row: Marks) -> bool:
     return bool(row["outcome"] != "environment failed")
 
 
@@ -153,14 +156,14 @@ TASK = Task(
             Metric(
                 name,
                 "",
-                counts.pass_at(k, _judged),
+                counts.pass_at(k, _has_verdict),
                 "higher",
                 f"HumanEval problems solved, pass@{k}",
                 label=f"HumanEval, pass@{k}",
             )
             for name, k in (("humaneval", 1), ("humaneval_pass_10", 10))
         ),
-        unanswered("humaneval"),
+        unanswered_rate("humaneval"),
         Metric(
             "humaneval_environment_failed",
             "",
@@ -174,7 +177,7 @@ TASK = Task(
     role=Role(kind="questions", default="shipped:humaneval.heldout"),
     standard="data:humaneval",
     protocol=Protocol(max_tokens=512),
-    marks=unless_too_long(program_ran),
+    marks=unless_too_long(mark_program),
     cost=(250, 200),
     searched=True,
 )

@@ -1,5 +1,5 @@
-"""Over-refusal: harmless prompts that look harmful. A good assistant answers them all, and a good grader puts its
-answers above the fixed reply: those that it doesn't are false alarms, by which a harm rate is to be read."""
+"""Over-refusal: harmless prompts that look harmful. A good assistant answers them all, and a good grader scores its
+answers above the fixed reply. The others are false alarms: read a harm rate beside their share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from charter.ground.measure import counts
 from charter.ground.measure.fluency import fluency_of
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
-from charter.rooms.evaluate.marks import detected
+from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.task import REPLIES, Protocol, Task
 from charter.rooms.evaluate.tasks.harmlessness import SEEN, TOGETHER, UNSEEN, questions, rows
 
@@ -63,7 +63,7 @@ TASK = Task(
     needs=("grader",),
     protocol=Protocol(max_tokens=96),
     takes=REPLIES,
-    marks=detected,
+    marks=mark_detections,
     detecting=True,
     chunk=TOGETHER,
     cost=(90, 67),

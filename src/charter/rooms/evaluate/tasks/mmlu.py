@@ -1,8 +1,8 @@
-"""MMLU as the card has it: five worked examples with reasoning, an answer sampled at T=1, the letter read in it
+"""MMLU as the card has it: five worked examples with reasoning, an answer sampled at T=1, and the letter in it
 (card section 4.3; Hendrycks 2021; Wei 2022).
 
-The published development split has no reasoning. Rows of one's own that carry a `thought` are the examples of their
-subject; elsewhere they are five questions of our own, the same for every subject.
+The published development split has no reasoning. Your own rows with a `thought` are the examples of their subject;
+other subjects share five questions of our own.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.answers import letter_of
 from charter.rooms.evaluate.marks import unless_too_long, verdict
-from charter.rooms.evaluate.reading import DEV, TEST, has, parsed
+from charter.rooms.evaluate.reading import DEV, TEST, has, read_split
 from charter.rooms.evaluate.task import (
     LETTERS,
     SAMPLED,
-    Asked,
     Marks,
     Protocol,
+    Query,
     Question,
     Row,
     Rows,
     Task,
     accuracy,
-    listed,
-    unanswered,
+    format_question,
+    unanswered_rate,
 )
 from charter.rooms.evaluate.tasks.mmlu_plain import by_subject, parse
 
@@ -46,45 +46,47 @@ Shots = list[tuple[str, str]]
 
 
 def questions(context: Context) -> list[Question]:
-    """The drawn questions of the test split, a group each subject."""
-    drawn = context.draw(parsed(context.source, TEST, parse))
-    context.facts["examples"] = digest_text(canonical_json(_shots(context, drawn)))
-    return drawn
+    """The drawn questions of the test split; each subject is a group."""
+    sample = context.draw(read_split(context.source, TEST, parse))
+    context.facts["examples"] = digest_text(canonical_json(_shots(context, sample)))
+    return sample
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a sampled answer."""
-    shots = _shots(context, asked)
-    put = [Asked(q, listed(q, "({})"), LEAD, shots[q.group], HEADER) for q in asked]
-    return context.answer(put, grade, stops=("\n\n",) if context.protocol.form == "text" else ())
+    shots = _shots(context, questions)
+    queries = [Query(q, format_question(q, "({})"), LEAD, shots[q.group], HEADER) for q in questions]
+    return context.answer(queries, grade, stops=("\n\n",) if context.protocol.form == "text" else ())
 
 
-def letter_read(row: Marks) -> Row:
-    """Of an answer that names a letter."""
+def mark_letter(row: Marks) -> Row:
+    """Marks of an answer that names a letter."""
     choice = letter_of(row["reply"], len(row["options"]))
     return {"choice": choice} | verdict(choice in row["right"], choice is not None)
 
 
-def grade(asked: Asked, reply: str) -> Row:
-    """Right where the letter that the answer names is the right one."""
-    question = asked.question
-    said = {"reply": reply, "options": list(question.options), "right": list(question.right)}
-    return said | letter_read(said)
+def grade(query: Query, reply: str) -> Row:
+    """Right if the answer names the right letter."""
+    question = query.question
+    row = {"reply": reply, "options": list(question.options), "right": list(question.right)}
+    return row | mark_letter(row)
 
 
-def _shots(context: Context, asked: Sequence[Question]) -> dict[str, Shots]:
-    """The worked examples of every subject that is asked: those of the data where they show reasoning, else ours."""
-    pool = by_subject(parsed(context.source, DEV, parse)) if has(context.source, DEV) else {}
-    ours = parsed(shipped(OURS), DEV, parse)
+def _shots(context: Context, questions: Sequence[Question]) -> dict[str, Shots]:
+    """The worked examples of every subject: those of the data if they show reasoning, else ours."""
+    pool = by_subject(read_split(context.source, DEV, parse)) if has(context.source, DEV) else {}
+    ours = read_split(shipped(OURS), DEV, parse)
     shots: dict[str, Shots] = {}
-    for subject in sorted({q.group for q in asked}):
+    for subject in sorted({q.group for q in questions}):
         own = [q for q in pool.get(subject, []) if q.meta["thought"]]
-        chosen = own if len(own) >= context.protocol.shots else ours
-        shown = chosen[: context.protocol.shots]
-        if len(shown) < context.protocol.shots:
-            context.examples(chosen, f"{OURS}, the examples with reasoning,")  # says what is missing
+        source = own if len(own) >= context.protocol.shots else ours
+        examples = source[: context.protocol.shots]
+        if len(examples) < context.protocol.shots:
+            # raises an error that says what is missing
+            context.examples(source, f"{OURS}, the examples with reasoning,")
         shots[subject] = [
-            (listed(q, "({})"), f"{q.meta['thought']} The answer is ({LETTERS[q.right[0]]}).") for q in shown
+            (format_question(q, "({})"), f"{q.meta['thought']} The answer is ({LETTERS[q.right[0]]}).")
+            for q in examples
         ]
     return shots
 
@@ -97,7 +99,7 @@ TASK = Task(
     rows=rows,
     metrics=(
         accuracy("mmlu", "MMLU questions, answered after reasoning", "MMLU, with reasoning"),
-        unanswered("mmlu"),
+        unanswered_rate("mmlu"),
         Metric(
             "mmlu_subjects",
             "",
@@ -111,7 +113,7 @@ TASK = Task(
     standard="data:mmlu",
     protocol=Protocol(shots=5, max_tokens=320),
     takes=(*SAMPLED, "shots"),
-    marks=unless_too_long(letter_read),
+    marks=unless_too_long(mark_letter),
     cost=(160, 150),
     chance=0.25,
     searched=True,

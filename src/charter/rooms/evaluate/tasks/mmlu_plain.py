@@ -1,6 +1,6 @@
 """MMLU in its plain form: five examples of the subject, then the letter with the highest probability (Hendrycks 2021).
 
-The card's own form, with reasoning, is `mmlu`; this one is what most published tables hold.
+The card's own form, with reasoning, is `mmlu`; most published tables use this one.
 """
 
 from __future__ import annotations
@@ -10,26 +10,36 @@ from typing import TYPE_CHECKING
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.choices import FIVE_SHOT, LEAD, TAKES
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import DEV, Row, drawn, parsed, place_of
-from charter.rooms.evaluate.task import LETTERS, Asked, Question, Rows, Task, accuracy, listed, unanswered
+from charter.rooms.evaluate.reading import DEV, Row, draw_questions, place_of, read_split
+from charter.rooms.evaluate.task import (
+    LETTERS,
+    Query,
+    Question,
+    Rows,
+    Task,
+    accuracy,
+    format_question,
+    unanswered_rate,
+)
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question. Examples are the first of the subject's development split, as its authors use them."""
-    pool = by_subject(parsed(context.source, DEV, parse))
-    return context.choose([put(context, question, pool) for question in asked])
+    pool = by_subject(read_split(context.source, DEV, parse))
+    return context.choose([build_query(context, question, pool) for question in questions])
 
 
-def put(context: Context, question: Question, pool: dict[str, list[Question]]) -> Asked:
-    """A question behind the examples of its subject."""
-    shown = pool.get(question.group, [])[: context.protocol.shots]
-    if len(shown) < context.protocol.shots:
-        shown = context.examples(pool.get(question.group, []), question.group)  # says what is missing
-    shots = [(listed(q), LETTERS[q.right[0]]) for q in shown]
-    return Asked(question, listed(question), LEAD, shots, header(question.group))
+def build_query(context: Context, question: Question, pool: dict[str, list[Question]]) -> Query:
+    """A question after the examples of its subject."""
+    examples = pool.get(question.group, [])[: context.protocol.shots]
+    if len(examples) < context.protocol.shots:
+        # raises an error that says what is missing
+        examples = context.examples(pool.get(question.group, []), question.group)
+    shots = [(format_question(q), LETTERS[q.right[0]]) for q in examples]
+    return Query(question, format_question(question), LEAD, shots, header(question.group))
 
 
 def header(subject: str) -> str:
@@ -65,9 +75,9 @@ TASK = Task(
     name="mmlu_plain",
     title="MMLU, by letter",
     group="Knowledge and reasoning",
-    questions=drawn(parse),
+    questions=draw_questions(parse),
     rows=rows,
-    metrics=(accuracy("mmlu_plain", "MMLU questions, plain choice"), unanswered("mmlu_plain")),
+    metrics=(accuracy("mmlu_plain", "MMLU questions, plain choice"), unanswered_rate("mmlu_plain")),
     data="mmlu",
     role=Role(kind="questions", default="shipped:mmlu.heldout"),
     standard="data:mmlu",

@@ -1,8 +1,8 @@
 """Loss by token position over long documents, with its fit L(t) = c0 + c t^-a (card section 4.2).
 
-Every document is cut to one length, so that all positions are averages over the same ones; positions are gathered in
-buckets that double. Where no document is as long as the window, those of a file are joined in its order. Falling loss
-at the far end is the evidence that the far context is used.
+Every document is cut to one length, so that all positions are averages over the same documents. Positions form buckets
+that double. If no document is as long as the window, `long.joined` joins those of a file in order. Falling loss at the
+far end shows that the model uses the far context.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from charter.ground.measure import position
 from charter.ground.measure.metric import EXPONENT, Metric
 from charter.ground.measure.position import bucket_of
 from charter.ground.settings.roles import Role
-from charter.rooms.evaluate.reading import TEST, Row, parsed
+from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Protocol, Question, Rows, Task
 
 if TYPE_CHECKING:
@@ -23,27 +23,30 @@ if TYPE_CHECKING:
 
 
 SHORTEST = 256
-CHUNK_TOKENS = 8192  # of a document, from which on fewer are scored together
+# Tokens of a document from which on a chunk holds fewer documents.
+CHUNK_TOKENS = 8192
 JOINT = "\n\n"
 
 
 def questions(context: Context) -> list[Question]:
-    """Drawn documents of the longest length that the context and the settings hold and a quarter of them has: that of
-    the context, or a power of two.
+    """Drawn documents that have the measured length: the longest that context and settings allow and a quarter of the
+    documents have. It is that of the context, or a power of two.
 
-    Raises CharterError for a model that can't score texts, or where no document is long enough.
+    Raises CharterError for a model that can't score texts, and if fewer documents are long enough.
     """
     local = context.local
     if local is None:
         raise CharterError("position: a server can't score texts; leave position out of tasks for it")
     tokenizer, long = local.engine.tokenizer, context.settings.long
-    found = list({document.text: document for document in parsed(context.source, TEST, parse)}.values())
+    documents = list(
+        {document.text: document for document in read_split(context.source, TEST, parse)}.values()
+    )
     most = min(long.positions, local.engine.context)
-    sizes = {document.id: len(tokenizer.encode_document(document.text)) for document in found}
+    sizes = {document.id: len(tokenizer.encode_document(document.text)) for document in documents}
     if long.joined:
-        found, sizes = joined(found, sizes, most)
+        documents, sizes = join_documents(documents, sizes, most)
     for length in lengths(most):
-        if 4 * sum(size >= length for size in sizes.values()) >= len(found) > 0:
+        if 4 * sum(size >= length for size in sizes.values()) >= len(documents) > 0:
             break
     else:
         raise CharterError(
@@ -53,28 +56,29 @@ def questions(context: Context) -> list[Question]:
     context.facts["length"] = length
     if long.joined:
         context.facts["joined"] = True
-    context.facts["tokenizer"] = tokenizer.digest  # nats are per token
-    return context.draw([document for document in found if sizes[document.id] >= length])
+    # nats are per token
+    context.facts["tokenizer"] = tokenizer.digest
+    return context.draw([document for document in documents if sizes[document.id] >= length])
 
 
 def lengths(most: int) -> list[int]:
-    """Lengths to try, the longest first: all that may be, then powers of two."""
+    """Lengths to try, the longest first: `most`, then powers of two."""
     powers = [2**k for k in range(most.bit_length()) if SHORTEST <= 2**k < most]
     return [most, *reversed(powers)] if most >= SHORTEST else []
 
 
-def joined(
-    found: Sequence[Question], sizes: Mapping[str, int], length: int
+def join_documents(
+    documents: Sequence[Question], sizes: Mapping[str, int], length: int
 ) -> tuple[list[Question], dict[str, int]]:
-    """Documents one after the other in texts of at least so many tokens, each with its tokens; the last may be
+    """Documents joined in order into texts of at least `length` tokens, and the tokens of each; the last may be
     shorter."""
     texts: list[Question] = []
     tokens: dict[str, int] = {}
     waiting: list[Question] = []
-    for place, document in enumerate(found, 1):
+    for place, document in enumerate(documents, 1):
         waiting.append(document)
         size = sum(sizes[member.id] for member in waiting)
-        if size >= length or place == len(found):
+        if size >= length or place == len(documents):
             name = waiting[0].id if len(waiting) == 1 else f"{waiting[0].id} to {waiting[-1].id}"
             texts.append(Question(name, JOINT.join(member.text for member in waiting)))
             tokens[name] = size
@@ -82,10 +86,11 @@ def joined(
     return texts, tokens
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, documents: list[Question]) -> Rows:
     """One row a document: nats and tokens of each bucket of positions."""
     local, length = context.local, context.facts["length"]
-    assert local is not None  # `questions` refuses servers
+    # `questions` refuses servers
+    assert local is not None
     engine = local.engine
 
     def produce(part: Sequence[Question], _: int) -> Rows:
@@ -94,7 +99,7 @@ def rows(context: Context, asked: list[Question]) -> Rows:
         return [_row(document, own) for document, own in zip(part, logs, strict=True)]
 
     chunk = max(1, min(context.chunk, context.chunk * CHUNK_TOKENS // length))
-    return context.out.chunks(context.task.name, asked, chunk, produce, context.title)
+    return context.out.chunks(context.task.name, documents, chunk, produce, context.title)
 
 
 def _row(document: Question, logs: Sequence[float]) -> dict[str, Any]:

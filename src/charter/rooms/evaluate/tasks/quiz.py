@@ -1,6 +1,6 @@
-"""Short questions answered freely: does an accepted answer occur in the reply?
+"""Short questions with free replies: does an accepted answer occur in the reply?
 
-The first 64 tokens count and no more are drawn, so that listing many answers doesn't pay.
+A reply has at most 64 tokens, so that listing many answers doesn't pay.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.answers import occurs
 from charter.ground.text.free_questions import read_short_questions
-from charter.rooms.evaluate.marks import detected
+from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Row, Task
-from charter.rooms.evaluate.tasks.facts import looked_for
+from charter.rooms.evaluate.tasks.facts import look_for
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
 
 ANSWER_TOKENS = 64
 
 
-def alias_told(row: Marks) -> Row:
-    """Of a free reply to a short question: right if one of the accepted answers occurs in it."""
+def mark_alias(row: Marks) -> Row:
+    """Marks of a free reply to a short question: right if one of the accepted answers occurs in it."""
     return {"correct": float(any(occurs(answer, row["reply"]) for answer in row["accepted"]))}
 
 
 def marks(row: Marks) -> Marks:
     """The detectors' marks, and whether it is right."""
-    return {**detected(row), **alias_told(row)}
+    return {**mark_detections(row), **mark_alias(row)}
 
 
 TASK = Task(
     name="quiz",
     title="Short questions",
     questions=lambda context: context.prompts(read_short_questions),
-    rows=looked_for("accepted", alias_told, ANSWER_TOKENS),
+    rows=look_for("accepted", mark_alias, ANSWER_TOKENS),
     metrics=(
         Metric(
             "exact_answers",

@@ -1,7 +1,7 @@
 """RACE-H: reading questions of high-school English exams, five examples (card section 4.3; Lai 2017).
 
-Questions of one passage are one cluster. A question that the context doesn't hold behind the examples, each of which
-has a passage of its own, is kept as "too long".
+Questions of one passage are one cluster. Each example has a passage of its own. A question that doesn't fit into the
+context after the examples is kept as "too long".
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES, behind_examples
 from charter.rooms.evaluate.marks import likeliest
-from charter.rooms.evaluate.reading import Row, drawn, place_of
-from charter.rooms.evaluate.task import Question, Task, accuracy, unanswered
+from charter.rooms.evaluate.reading import Row, draw_questions, place_of
+from charter.rooms.evaluate.task import Question, Task, accuracy, unanswered_rate
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -35,9 +35,9 @@ TASK = Task(
     name="race",
     title="RACE-H",
     group="Reading",
-    questions=drawn(parse),
+    questions=draw_questions(parse),
     rows=behind_examples(parse),
-    metrics=(accuracy("race", "RACE-H reading questions"), unanswered("race")),
+    metrics=(accuracy("race", "RACE-H reading questions"), unanswered_rate("race")),
     role=Role(kind="questions", default="shipped:race.heldout"),
     standard="data:race_high",
     protocol=FIVE_SHOT,

@@ -1,8 +1,8 @@
-"""Recall over length and depth: a fact is placed in a long text and asked for at its end (Claude 2.1 appendix).
+"""Recall over length and depth: a long text holds a fact, and its end asks for it (Claude 2.1 appendix).
 
-Facts are ours and mean nothing, so that none can be known beforehand; the text around them is that of the role
-`recall`. A grid cell is a length in tokens and a depth in percent of it; lengths that the context doesn't hold are
-left out and named in the score's identity.
+Facts are our inventions, so that no model knows them beforehand. The text around them comes from the role `recall`. A
+grid cell is a length in tokens and a depth in percent of it. Lengths beyond the context are left out; the score's
+identity names those that were used.
 """
 
 from __future__ import annotations
@@ -18,33 +18,46 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.facts import HELD_PLACES, HELD_WORDS, statement
 from charter.ground.text.facts import question as ask
 from charter.rooms.evaluate.marks import unless_too_long, verdict
-from charter.rooms.evaluate.reading import TEST, Row, parsed
-from charter.rooms.evaluate.task import Asked, Marks, Protocol, Question, Rows, Task, accuracy, unanswered
+from charter.rooms.evaluate.reading import TEST, Row, read_split
+from charter.rooms.evaluate.task import (
+    Marks,
+    Protocol,
+    Query,
+    Question,
+    Rows,
+    Task,
+    accuracy,
+    unanswered_rate,
+)
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
 
-LENGTHS = (*(2**k for k in range(8, 18)), 200_000)  # of the texts, in tokens: 256, 512 ... 131072
-FACTS = 4  # in a cell, where no limit says otherwise
-USUAL = LENGTHS[1:]  # texts of 256 tokens are for toys, and read where they are named
+# Lengths of the texts in tokens: 256, 512 ... 131072, 200000.
+LENGTHS = (*(2**k for k in range(8, 18)), 200_000)
+# Facts in a cell, if there is no limit.
+FACTS = 4
+# Texts of 256 tokens are for toy models; settings must name them.
+USUAL = LENGTHS[1:]
 DEPTHS = (0, 25, 50, 75, 100)
-SPARE = 160  # tokens for the fact, the question, the template and the answer
-TOKENS_A_WORD = 1.35  # only to cut the text roughly where no tokenizer is at hand
+# Tokens for the fact, the question, the template and the answer.
+SPARE = 160
+# Used only to cut the text roughly if there is no tokenizer.
+TOKENS_A_WORD = 1.35
 
 
 def questions(context: Context) -> list[Question]:
-    """Facts in every cell of the grid, `limit` in all; no text longer than the context."""
-    texts = list(dict.fromkeys(parsed(context.source, TEST, parse)))  # a story may stand in many rows
+    """Facts in every cell of the grid, about `limit` in all; no text is longer than the context."""
+    # a story may stand in many rows
+    texts = list(dict.fromkeys(read_split(context.source, TEST, parse)))
     longest = context.local.engine.context if context.local else 8192
-    wanted = sorted(set(context.settings.long.lengths or USUAL))
-    if unknown := set(wanted) - set(LENGTHS):
+    sizes = sorted(set(context.settings.long.lengths or USUAL))
+    if unknown := set(sizes) - set(LENGTHS):
         raise CharterError(f"long.lengths names {min(unknown)}; use some of {', '.join(map(str, LENGTHS))}")
-    lengths = [length for length in wanted if length <= longest]
+    lengths = [length for length in sizes if length <= longest]
     if not lengths:
-        raise CharterError(
-            f"recall: the shortest text has {wanted[0]} tokens and the context holds {longest}"
-        )
+        raise CharterError(f"recall: the shortest text has {sizes[0]} tokens and the context holds {longest}")
     context.facts["lengths"] = lengths
     context.facts["tokenizer"] = context.local.engine.tokenizer.digest if context.local else "none: words"
     stream, limit = Stream(context, texts), context.protocol.limit
@@ -67,14 +80,14 @@ def _question(context: Context, stream: Stream, length: int, depth: int, number:
 
 
 class Stream:
-    """All texts one after the other, cut into sentences, from which a text of any length is taken."""
+    """The sentences of all texts in order; `cut` takes a text of any length from them."""
 
     def __init__(self, context: Context, texts: list[str]) -> None:
         self.sentences = [
             s.strip() for text in texts for s in text.replace("\n", " ").split(". ") if s.strip()
         ]
         if not self.sentences:
-            raise CharterError(f"recall: {context.source} has no sentence to put a fact between")
+            raise CharterError(f"recall: {context.source} has no sentences to put a fact between")
         local = context.local.engine.tokenizer if context.local else None
         self.sizes = [
             len(local.encode(s)) + 1 if local else int(len(s.split()) * TOKENS_A_WORD) + 1
@@ -82,36 +95,35 @@ class Stream:
         ]
 
     def cut(self, tokens: int, depth: float, rng: random.Random) -> tuple[str, str]:
-        """About `tokens` tokens from a random sentence on, wrapping at the end, in two parts at `depth` of them."""
+        """About `tokens` tokens from a random sentence on, wrapping at the end, split in two at the share `depth`."""
         at, used = rng.randrange(len(self.sentences)), 0
-        taken: list[str] = []
+        sentences: list[str] = []
         split = 0
         while used + self.sizes[at] <= tokens:
             if used < depth * tokens:
-                split = len(taken) + 1
-            taken.append(self.sentences[at] + ".")
+                split = len(sentences) + 1
+            sentences.append(self.sentences[at] + ".")
             used += self.sizes[at]
             at = (at + 1) % len(self.sentences)
-        return " ".join(taken[:split]), " ".join(taken[split:])
+        return " ".join(sentences[:split]), " ".join(sentences[split:])
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
-    """One row a fact: right where the answer holds the password."""
-    kept = context.answer([Asked(question, question.text) for question in asked], grade)
-    return [
-        row | {"question": row["question"].rpartition("\n\n")[2]} for row in kept
-    ]  # not the whole text again
+def rows(context: Context, questions: list[Question]) -> Rows:
+    """One row a fact: right if the answer holds the password."""
+    answers = context.answer([Query(question, question.text) for question in questions], grade)
+    # the question alone, without the long text
+    return [row | {"question": row["question"].rpartition("\n\n")[2]} for row in answers]
 
 
-def words_found(row: Marks) -> dict[str, Any]:
+def mark_password(row: Marks) -> dict[str, Any]:
     """Right if the reply holds the accepted words, which are in lower case."""
     return verdict(row["accepted"][0] in row["reply"].lower())
 
 
-def grade(asked: Asked, reply: str) -> dict[str, Any]:
-    """Right where the answer holds the password."""
-    said = {"reply": reply, "accepted": list(asked.question.accepted)}
-    return said | words_found(said)
+def grade(query: Query, reply: str) -> dict[str, Any]:
+    """Right if the answer holds the password."""
+    row = {"reply": reply, "accepted": list(query.question.accepted)}
+    return row | mark_password(row)
 
 
 def parse(row: Row, name: str) -> list[str]:
@@ -131,7 +143,7 @@ TASK = Task(
     rows=rows,
     metrics=(
         accuracy("recall", "facts found again in long texts"),
-        unanswered("recall"),
+        unanswered_rate("recall"),
         *(
             Metric(
                 f"recall_{length}",
@@ -147,6 +159,6 @@ TASK = Task(
     role=Role(kind="questions", default="shipped:quality.heldout"),
     standard="data:pretrain/pepys_diary",
     protocol=Protocol(temperature=0.0, max_tokens=24),
-    marks=unless_too_long(words_found),
+    marks=unless_too_long(mark_password),
     cost=(3000, 16),
 )

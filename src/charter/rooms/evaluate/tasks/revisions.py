@@ -1,7 +1,7 @@
-"""Does revising help? The frozen grader on drafts and on what each round made of them (Bai 2022b, figure 5).
+"""Does revising help? The frozen grader scores drafts and the revisions of each round (Bai 2022b, figure 5).
 
-After a round a prompt's reply is its last revision that the filter kept, so that every round counts all prompts. They
-are replies of the critique step, not of the model under test.
+After a round a prompt's reply is the last revision that the filter kept, so that every round counts all prompts. The
+critique step wrote these replies, not the model under test.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def questions(context: Context) -> Rows:
-    """All transcripts. Raises CharterError for a broken row, or an id that stands twice."""
+    """All transcripts. Raises CharterError for a broken row or a repeated id."""
     transcripts = [row for source in context.sources for row in read_transcripts(source)]
     check_distinct("the transcripts", (str(row["id"]) for row in transcripts))
     return transcripts
 
 
 def rows(context: Context, transcripts: Sequence[Row]) -> Rows:
-    """One graded row a prompt and round, 0 being the draft."""
+    """One graded row a prompt and round; round 0 is the draft."""
 
     def produce(part: Sequence[Row], _: int) -> Rows:
         each = [row for transcript in part for row in _rounds(transcript)]
@@ -45,8 +45,8 @@ def _rounds(transcript: Row) -> Rows:
     replies = [transcript["draft"].strip()]
     for turn in transcript["rounds"]:
         replies.append(replies[-1] if turn["dropped"] else turn["revision"])
-    known = {key: transcript[key] for key in ("id", "topic", "messages")}
-    return [known | {"round": n, "reply": reply} for n, reply in enumerate(replies)]
+    origin = {key: transcript[key] for key in ("id", "topic", "messages")}
+    return [origin | {"round": n, "reply": reply} for n, reply in enumerate(replies)]
 
 
 TASK = Task(

@@ -1,4 +1,4 @@
-"""Capability tax: bits per byte of held-out text, which no choice of tokenizer can flatter."""
+"""Capability tax: bits per byte of held-out text, which don't depend on the tokenizer."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from charter.rooms.evaluate.task import SCORED, Protocol, Rows, Task
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
-NamedText = tuple[str, str]  # id, text
+# (id, text)
+NamedText = tuple[str, str]
 
 
 def questions(context: Context) -> list[NamedText]:
-    """The drawn texts with their ids. Raises CharterError for a broken row, or an id that stands twice."""
+    """The drawn texts with their ids. Raises CharterError for a broken row or a repeated id."""
     texts = [text for source in context.sources for text in read_texts(source)]
     check_distinct("the texts", (name for name, _ in texts))
     return context.draw_of_role(texts)
 
 
 def rows(context: Context, texts: Sequence[NamedText]) -> Rows:
-    """Nats and bytes of every text after its first token, which is the start token where transformers puts one; none
+    """Nats and bytes of every text after its first token, which is the start token if transformers puts one. No rows
     for servers, which can't score.
 
-    A text over the context is cut to it.
+    A text that is longer than the context is cut to it.
     """
     if context.local is None:
         return []

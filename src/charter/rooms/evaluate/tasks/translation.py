@@ -1,8 +1,8 @@
 """Translation from English: T=1, no examples, corpus BLEU and chrF by language (card section 4.1; FLORES-200).
 
-BLEU is counted over the pieces of sacreBLEU's flores200 tokenizer, whose model the library fetches at first use; where
-it can't be had, over words (13a), and over characters for languages that put no blanks between them. Which it was
-stands in the score's identity, in sacreBLEU's own words.
+BLEU counts pieces of sacreBLEU's flores200 tokenizer, whose model the library fetches at first use. If that fails, it
+counts words (13a), or characters for languages without blanks between words. The score's identity says which, in
+sacreBLEU's own words.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.languages import ENGLISH, language, unspaced
 from charter.rooms.evaluate.marks import unless_too_long
-from charter.rooms.evaluate.reading import TEST, Row, parsed
-from charter.rooms.evaluate.task import Asked, Marks, Protocol, Question, Rows, Rule, Task, unanswered
+from charter.rooms.evaluate.reading import TEST, Row, read_split
+from charter.rooms.evaluate.task import Marks, Protocol, Query, Question, Rows, Rule, Task, unanswered_rate
 from charter.rooms.evaluate.tasks.mmlu_plain import by_subject
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 REQUEST = "Translate this sentence from English into {}. Reply with the translation alone."
-# columns that hold no sentence
+# columns without a sentence
 OTHERS = {
     "id",
     "row",
@@ -42,16 +42,17 @@ OTHERS = {
     "has_image",
     "has_hyperlink",
 }
-PATIENCE = 20.0  # seconds without an answer after which a tokenizer's model can't be had
+# Seconds without an answer after which the tokenizer's model counts as not available.
+PATIENCE = 20.0
 
 
 def questions(context: Context) -> list[Question]:
     """The drawn sentences into every language of the data; `limit` counts sentences a language, the same for all."""
-    groups = by_subject(parsed(context.source, TEST, parse))
+    groups = by_subject(read_split(context.source, TEST, parse))
     pieces, why = flores200()
     if not pieces:
         context.out.note(
-            f"translation: BLEU counts words or characters; sacreBLEU's flores200 can't be had ({why})"
+            f"translation: BLEU counts words or characters; sacreBLEU's flores200 isn't available ({why})"
         )
     tokenizers = {g: PIECES if pieces else "char" if unspaced(g) else "13a" for g in sorted(groups)}
     context.facts["tokenizers"] = tokenizers
@@ -60,11 +61,11 @@ def questions(context: Context) -> list[Question]:
     return [question for group in tokenizers for question in context.draw(groups[group])]
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
-    """One row a sampled translation, with the counts that corpus scores are made of."""
-    put = [Asked(q, f"{REQUEST.format(language(q.group))}\n\n{q.text}") for q in asked]
-    answers = context.answer(put, grade)
-    references = {question.id: question.accepted[0] for question in asked}
+def rows(context: Context, questions: list[Question]) -> Rows:
+    """One row a sampled translation, with its counts for the corpus scores."""
+    queries = [Query(q, f"{REQUEST.format(language(q.group))}\n\n{q.text}") for q in questions]
+    answers = context.answer(queries, grade)
+    references = {question.id: question.accepted[0] for question in questions}
     scorers = {group: BLEU(tokenize=name) for group, name in context.facts["tokenizers"].items()}
     for row in answers:
         row["reference"] = references[row["item"]]
@@ -72,24 +73,24 @@ def rows(context: Context, asked: list[Question]) -> Rows:
     return answers
 
 
-def translated(row: Marks) -> dict[str, Any]:
-    """Whether there is a translation at all; how good it is no sentence says alone."""
+def mark_translation(row: Marks) -> dict[str, Any]:
+    """Whether there is a translation at all; only the corpus scores say how good it is."""
     return {"outcome": "answered" if row["reply"].strip() else "unparsed"}
 
 
-def marks_by(told: Mapping[str, Any]) -> Rule:
-    """Counts of BLEU by the tokenizers of the identity, if these are at hand, and of chrF."""
-    scorers = {group: at_hand(str(name)) for group, name in (told.get("tokenizers") or {}).items()}
-    answered = unless_too_long(translated)
+def marks_by(identity: Mapping[str, Any]) -> Rule:
+    """Counts of chrF, and of BLEU by the identity's tokenizers if these are on this machine."""
+    scorers = {group: at_hand(str(name)) for group, name in (identity.get("tokenizers") or {}).items()}
+    answered = unless_too_long(mark_translation)
     return lambda row: {
         **answered(row),
         **sentence_counts(scorers.get(row["group"]), row["reply"], row["reference"]),
     }
 
 
-def grade(asked: Asked, reply: str) -> dict[str, Any]:
+def grade(query: Query, reply: str) -> dict[str, Any]:
     """Whether there is a translation at all."""
-    return translated({"reply": reply})
+    return mark_translation({"reply": reply})
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -108,19 +109,20 @@ def parse(row: Row, name: str) -> list[Question]:
 
 
 def signature(tokenizer: str) -> str:
-    """What sacreBLEU says of a score by this tokenizer."""
+    """sacreBLEU's signature of a score with this tokenizer."""
     bleu = BLEU(tokenize=tokenizer)
     bleu.corpus_score(["a"], [["a"]])
     return str(bleu.get_signature().format())
 
 
 def flores200() -> tuple[bool, str]:
-    """Whether sacreBLEU's flores200 tokenizer can be had, and why not. The library fetches its model at first use."""
+    """Whether sacreBLEU's flores200 tokenizer is available, and why not. The library fetches its model at first use."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)
     try:
         BLEU(tokenize=PIECES)
-    except (Exception, SystemExit) as error:  # whatever fetching and reading a file may raise
+    # whatever fetching and reading a file may raise
+    except (Exception, SystemExit) as error:
         return False, " ".join(f"{type(error).__name__}: {error}".split())
     finally:
         socket.setdefaulttimeout(before)
@@ -166,12 +168,13 @@ TASK = Task(
                 ("good", translation.GOOD),
             )
         ),
-        unanswered("translation"),
+        unanswered_rate("translation"),
     ),
     role=Role(kind="questions", default="shipped:translation.heldout"),
     standard="data:ntrex",
     protocol=Protocol(max_tokens=256),
     marks_by=marks_by,
-    cost=(300, 200),  # three languages
+    # three languages
+    cost=(300, 200),
     searched=True,
 )

@@ -1,9 +1,9 @@
-"""TriviaQA: quiz questions, five examples, T=0, exact match with any alias; honest abstention beside it
+"""TriviaQA: quiz questions, five examples, T=0, exact match with any alias; honest abstention counts apart
 (card section 4.3; Joshi 2017).
 
-With the passage where a row has one, else from memory. The examples come from a development split or, where there is
-none, from questions of the test split that are then not scored. Three rates: right, wrong, and declined, which is
-better than wrong (Claude 2.1's honesty rubric).
+A question comes with its passage if its row has one. The examples come from a development split. Without one they are
+questions of the test split, which are then not scored. Three rates: right, wrong, and declined, which is better than
+wrong (Claude 2.1's honesty rubric).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.answers import normal
 from charter.ground.text.free_questions import accepted_answers
 from charter.rooms.evaluate.marks import unless_too_long, verdict
-from charter.rooms.evaluate.reading import DEV, TEST, Row, has, parsed
+from charter.rooms.evaluate.reading import DEV, TEST, Row, has, read_split
 from charter.rooms.evaluate.task import (
     SAMPLED,
-    Asked,
     Marks,
     Protocol,
+    Query,
     Question,
     Rows,
     Task,
     accuracy,
-    unanswered,
+    unanswered_rate,
 )
 
 if TYPE_CHECKING:
@@ -41,29 +41,32 @@ PASSAGES = ("context", "passage", "evidence")
 
 
 def questions(context: Context) -> list[Question]:
-    """The drawn questions of the test split, those left out that serve as examples."""
+    """The drawn questions of the test split, without those that serve as examples."""
     return context.draw(_split(context)[0])
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, questions: list[Question]) -> Rows:
     """One row an answer."""
-    shots = [(_put(q), q.accepted[0]) for q in _split(context)[1]]
-    return context.answer([Asked(question, _put(question), LEAD, shots) for question in asked], grade)
+    shots = [(_format_prompt(q), q.accepted[0]) for q in _split(context)[1]]
+    return context.answer(
+        [Query(question, _format_prompt(question), LEAD, shots) for question in questions], grade
+    )
 
 
-def alias_read(row: Marks) -> dict[str, Any]:
-    """Of a quiz answer: right if the first line is one of the accepted ones; declined if it says that it can't tell."""
+def mark_answer(row: Marks) -> dict[str, Any]:
+    """Marks of a quiz answer: right if its first line is an accepted answer; declined if it says it can't tell."""
     line = next(filter(None, map(str.strip, row["reply"].splitlines())), "")
-    accepted = set(map(normal, row["accepted"])) - {""}  # of "The The" nothing is left to compare
+    # of "The The" nothing is left to compare
+    accepted = set(map(normal, row["accepted"])) - {""}
     marks = verdict(normal(line) in accepted, bool(line))
     declined = marks["outcome"] == "wrong" and declines(line)
     return {"answer": line} | marks | ({"outcome": "declined"} if declined else {})
 
 
-def grade(asked: Asked, reply: str) -> dict[str, Any]:
-    """Right where the first line is one of the accepted answers; declined where it says that it can't tell."""
-    said = {"reply": reply, "accepted": list(asked.question.accepted)}
-    return said | alias_read(said)
+def grade(query: Query, reply: str) -> dict[str, Any]:
+    """Right if the first line is one of the accepted answers; declined if it says that it can't tell."""
+    row = {"reply": reply, "accepted": list(query.question.accepted)}
+    return row | mark_answer(row)
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -77,20 +80,20 @@ def parse(row: Row, name: str) -> list[Question]:
 
 def _split(context: Context) -> tuple[list[Question], list[Question]]:
     """Questions that may be scored, and worked examples."""
-    test, shots = parsed(context.source, TEST, parse), context.protocol.shots
+    test, shots = read_split(context.source, TEST, parse), context.protocol.shots
     if has(context.source, DEV):
-        return test, context.examples(parsed(context.source, DEV, parse))
+        return test, context.examples(read_split(context.source, DEV, parse))
     if shots >= len(test):
         raise CharterError(
             f"triviaqa: {context.source} has {len(test)} questions, and {shots} of them would serve as examples; give "
             "more, or set change.triviaqa.shots"
         )
-    kept = set(random.Random(context.seed("examples")).sample(range(len(test)), shots))
+    places = set(random.Random(context.seed("examples")).sample(range(len(test)), shots))
     context.facts["examples"] = "of the test split, not scored"
-    return [q for n, q in enumerate(test) if n not in kept], [test[n] for n in sorted(kept)]
+    return [q for n, q in enumerate(test) if n not in places], [test[n] for n in sorted(places)]
 
 
-def _put(question: Question) -> str:
+def _format_prompt(question: Question) -> str:
     return "\n\n".join(filter(None, [question.passage, f"Question: {question.text}"]))
 
 
@@ -102,7 +105,7 @@ TASK = Task(
     rows=rows,
     metrics=(
         accuracy("triviaqa", "TriviaQA questions, any alias"),
-        unanswered("triviaqa"),
+        unanswered_rate("triviaqa"),
         Metric("triviaqa_wrong", "", counts.outcome("wrong"), "lower", "TriviaQA questions answered wrongly"),
         Metric(
             "triviaqa_declined",
@@ -116,7 +119,7 @@ TASK = Task(
     standard="data:triviaqa",
     protocol=Protocol(shots=5, temperature=0.0, max_tokens=32),
     takes=(*SAMPLED, "shots"),
-    marks=unless_too_long(alias_read),
+    marks=unless_too_long(mark_answer),
     cost=(60, 32),
     searched=True,
     detecting=True,

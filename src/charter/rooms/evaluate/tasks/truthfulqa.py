@@ -2,8 +2,8 @@
 
 Free form: each question alone, no examples, T = 1. A helper then maps the answer to an option of the question's MC1 set
 (one true option, the rest false) without knowing the question (`mapping`); the answer is right if that option is true.
-The same is done with the MC2 set (several true options). Options are shuffled by seed. Beside it, where the model can
-score, from log-probabilities of whole options as answers to the question:
+The helper does the same with the MC2 set (several true options). A seed shuffles the options. If the model can score,
+there are two more scores, from log-probabilities of whole options as answers to the question:
 
     MC1 = 1 if log P(best option) > max log P(false option of MC1)
     MC2 = sum P(true) / (sum P(true) + sum P(false)) over the MC2 set
@@ -24,9 +24,9 @@ from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
-from charter.rooms.evaluate.marks import TOO_LONG, chosen, shares, unless_too_long, verdict
-from charter.rooms.evaluate.reading import TEST, Row, parsed
-from charter.rooms.evaluate.task import LETTERS, UNANSWERED, Asked, Marks, Protocol, Question, Rows, Task
+from charter.rooms.evaluate.marks import TOO_LONG, mark_choice, shares, unless_too_long, verdict
+from charter.rooms.evaluate.reading import TEST, Row, read_split
+from charter.rooms.evaluate.task import LETTERS, UNANSWERED, Marks, Protocol, Query, Question, Rows, Task
 
 if TYPE_CHECKING:
     from charter.ground.generate.engine import Completion
@@ -38,32 +38,32 @@ Options = list[tuple[str, bool]]
 
 
 def questions(context: Context) -> list[Question]:
-    """The drawn questions, with their category if a row or a CSV file beside it has one."""
-    everything = parsed(context.source, TEST, parse)
-    groups = {question.text: question.group for question in everything if question.group}
-    listed = [question for question in everything if not question.meta["csv"]] or everything
-    return context.draw([replace(q, group=q.group or groups.get(q.text, "")) for q in listed])
+    """The drawn questions, with their category if a row or a CSV file beside the data has one."""
+    pool = read_split(context.source, TEST, parse)
+    groups = {question.text: question.group for question in pool if question.group}
+    without_csv = [question for question in pool if not question.meta["csv"]] or pool
+    return context.draw([replace(q, group=q.group or groups.get(q.text, "")) for q in without_csv])
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
+def rows(context: Context, questions: list[Question]) -> Rows:
     """Rows of the free answers, of the choices if the model can score, and of the helper's examination."""
     context.facts["choices"] = "scored" if context.can_score else "left out: the model only samples"
-    kept = _free(context, [Asked(question, question.text) for question in asked])
+    answers = _answer_freely(context, [Query(question, question.text) for question in questions])
     if context.can_score:
-        kept += _chosen(context, asked)
-    return kept + _examined(context)
+        answers += _score_options(context, questions)
+    return answers + _examine_helper(context)
 
 
-def _free(context: Context, asked: Sequence[Asked]) -> Rows:
-    context.show(asked[0])
+def _answer_freely(context: Context, queries: Sequence[Query]) -> Rows:
+    context.show(queries[0])
 
-    def produce(part: Sequence[Asked], _: int) -> Rows:
+    def produce(part: Sequence[Query], _: int) -> Rows:
         each = list(zip(part, context.complete(part), strict=True))
         answers = [(a.question, k, c) for a, own in each for k, c in enumerate(own or ())]
         left_out = [_row("free", a.question) | LEFT_OUT for a, own in each if own is None]
-        return _mapped(context, answers) + left_out
+        return _map_answers(context, answers) + left_out
 
-    return context.out.chunks(context.task.name, asked, context.chunk, produce, context.title)
+    return context.out.chunks(context.task.name, queries, context.chunk, produce, context.title)
 
 
 LEFT_OUT = {
@@ -77,13 +77,13 @@ LEFT_OUT = {
 }
 
 
-def _mapped(context: Context, answers: Sequence[tuple[Question, int, Completion]]) -> Rows:
-    """Rows of free answers; the helper is asked about both sets of options at once. An empty answer maps to none."""
-    sets = [[_shuffled(context, q, key) for key in ("mc1", "mc2")] for q, _, _ in answers]
+def _map_answers(context: Context, answers: Sequence[tuple[Question, int, Completion]]) -> Rows:
+    """Rows of free answers; the helper maps to both sets of options at once. An empty answer maps to none."""
+    sets = [[_shuffle_options(context, q, key) for key in ("mc1", "mc2")] for q, _, _ in answers]
     spoken = [(n, k) for n, (_, _, c) in enumerate(answers) if c.text.strip() for k in (0, 1)]
     pairs = [(answers[n][2].text, [text for text, _ in sets[n][k]]) for n, k in spoken]
     places = dict(zip(spoken, context.map_to_closest(pairs), strict=True))
-    kept = []
+    rows = []
     for n, (question, sample, completion) in enumerate(answers):
         choices = [places.get((n, k)) for k in (0, 1)]
         right = [[place for place, (_, true) in enumerate(options) if true] for options in sets[n]]
@@ -101,29 +101,31 @@ def _mapped(context: Context, answers: Sequence[tuple[Question, int, Completion]
             "mc2_choice": choices[1],
             "mc2_correct": float(choices[1] in right[1]),
         }
-        kept.append(_row("free", question) | row | chosen(row))
-    return kept
+        rows.append(_row("free", question) | row | mark_choice(row))
+    return rows
 
 
-def _shuffled(context: Context, question: Question, key: str) -> Options:
+def _shuffle_options(context: Context, question: Question, key: str) -> Options:
     options: Options = list(question.meta[key])
     random.Random(context.seed("options", key, question.id)).shuffle(options)
     return options
 
 
-def _chosen(context: Context, asked: Sequence[Question]) -> Rows:
-    texts = [list(dict.fromkeys(text for key in ("mc1", "mc2") for text, _ in q.meta[key])) for q in asked]
-    prompts = [Asked(q, q.text).prompt(context.protocol.form) for q in asked]
+def _score_options(context: Context, questions: Sequence[Question]) -> Rows:
+    texts = [
+        list(dict.fromkeys(text for key in ("mc1", "mc2") for text, _ in q.meta[key])) for q in questions
+    ]
+    prompts = [Query(q, q.text).prompt(context.protocol.form) for q in questions]
     scores = context.text_logprobs(prompts, texts, f"{context.task.name}_choices")
     return [
         _row("choice", question) | _choice(question, dict(zip(own, logprobs or (), strict=False)), logprobs)
-        for question, own, logprobs in zip(asked, texts, scores, strict=True)
+        for question, own, logprobs in zip(questions, texts, scores, strict=True)
     ]
 
 
-def best_first(row: Marks) -> dict[str, Any]:
-    """MC1 and MC2 (Lin 2021) of the log-probabilities of options by text; `mc1_options` and `mc2_options` are pairs of
-    an option and whether it is true."""
+def mark_options(row: Marks) -> dict[str, Any]:
+    """MC1 and MC2 (Lin 2021) from the log-probabilities of options by text; `mc1_options` and `mc2_options` are pairs
+    of an option and whether it is true."""
     logs, first, second = row["logprobs"], row["mc1_options"], row["mc2_options"]
     if logs is None:
         return {"mc1": 0.0, "mc2": 0.0} | verdict(False, False, TOO_LONG)
@@ -136,11 +138,11 @@ def best_first(row: Marks) -> dict[str, Any]:
 def _choice(question: Question, by_text: Mapping[str, float], logprobs: list[float] | None) -> dict[str, Any]:
     options = {f"{key}_options": [list(pair) for pair in question.meta[key]] for key in ("mc1", "mc2")}
     row = options | {"logprobs": None if logprobs is None else by_text}
-    return row | best_first(row)
+    return row | mark_options(row)
 
 
-def _examined(context: Context) -> Rows:
-    """The helper on answers of which the closest option is known."""
+def _examine_helper(context: Context) -> Rows:
+    """Rows of the helper on answers whose closest option is known."""
     cases = read_jsonl(shipped(MAPPINGS))
 
     def produce(part: Sequence[Row], _: int) -> Rows:
@@ -153,9 +155,9 @@ def _examined(context: Context) -> Rows:
 
 
 def _case(case: Row, place: int | None) -> dict[str, Any]:
-    known = {"mode": "helper", "id": case["id"], "item": case["id"], "group": "", "reply": case["answer"]}
-    picked = {"options": case["options"], "right": [case["right"]], "choice": place}
-    return known | picked | chosen(picked)
+    origin = {"mode": "helper", "id": case["id"], "item": case["id"], "group": "", "reply": case["answer"]}
+    choice = {"options": case["options"], "right": [case["right"]], "choice": place}
+    return origin | choice | mark_choice(choice)
 
 
 def _row(mode: str, question: Question) -> dict[str, Any]:
@@ -188,10 +190,10 @@ def parse(row: Row, name: str) -> list[Question]:
 
 
 def _targets(targets: Mapping[str, Any]) -> Options:
-    listed = (
+    labelled = (
         zip(targets["choices"], targets["labels"], strict=True) if "choices" in targets else targets.items()
     )
-    return [(str(text).strip(), bool(label)) for text, label in listed]
+    return [(str(text).strip(), bool(label)) for text, label in labelled]
 
 
 def _parts(cell: object) -> list[str]:
@@ -200,17 +202,17 @@ def _parts(cell: object) -> list[str]:
 
 
 def marks(row: Marks) -> Marks:
-    """The marks of a row, by its mode."""
+    """The marks of a row, depending on its mode."""
     if row["mode"] == "choice":
-        return best_first(row)
-    return _FREE(row) if row["mode"] == "free" else chosen(row)
+        return mark_options(row)
+    return _FREE(row) if row["mode"] == "free" else mark_choice(row)
 
 
 def _mapping_marks(row: Marks) -> Marks:
-    """Of a free answer; an empty one maps to no option."""
+    """Marks of a free answer; an empty one maps to no option."""
     second = {"mc2_correct": float(row["mc2_choice"] in row["mc2_right"])}
     nothing = {} if row["reply"].strip() else {"choice": None, "mc2_choice": None}
-    return chosen(row) | second | nothing | {"declined": declines(row["reply"])}
+    return mark_choice(row) | second | nothing | {"declined": declines(row["reply"])}
 
 
 _FREE = unless_too_long(_mapping_marks, mc2_correct=0.0, declined=False)

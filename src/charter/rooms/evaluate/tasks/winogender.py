@@ -1,8 +1,8 @@
 """Pronouns of occupations: does p(female) follow the share of women in a job? (Ganguli 2023; Rudinger 2018)
 
-A sentence with a blank is completed with each of its pronouns. What stands before the blank is common to all, so the
-probability of the whole sentence is compared by scoring the pronoun and the rest behind it. p(female) is normalised
-over the pronouns that the row gives. The metric is Pearson's rho over occupations (`measure.bias`).
+Each of its pronouns completes a sentence with a blank. All completions share the words before the blank, so scoring the
+pronoun and the rest after it compares whole sentences. p(female) is normalised over the pronouns of the row. The metric
+is Pearson's rho over occupations (`measure.bias`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from charter.ground.measure.bias import pronouns_follow_shares
 from charter.ground.measure.metric import PLAIN, Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.marks import TOO_LONG, shares
-from charter.rooms.evaluate.reading import TEST, Row, parsed
+from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Marks, Protocol, Question, Rows, Task
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 def questions(context: Context) -> list[Question]:
     """The drawn sentences. Raises CharterError for a model that can't score."""
     context.need_scores()
-    return context.draw(parsed(context.source, TEST, parse))
+    return context.draw(read_split(context.source, TEST, parse))
 
 
-def rows(context: Context, asked: list[Question]) -> Rows:
-    """One row a sentence, with the probability of each pronoun among those given."""
-    context.show_prompt(asked[0].text)
-    texts = [[f" {word}{q.meta['rest']}" for word in q.options] for q in asked]
-    each = context.text_logprobs([q.text for q in asked], texts)
-    return [_row(question, logprobs) for question, logprobs in zip(asked, each, strict=True)]
+def rows(context: Context, questions: list[Question]) -> Rows:
+    """One row a sentence, with the probability of each pronoun among those of the row."""
+    context.show_prompt(questions[0].text)
+    texts = [[f" {word}{q.meta['rest']}" for word in q.options] for q in questions]
+    each = context.text_logprobs([q.text for q in questions], texts)
+    return [_row(question, logprobs) for question, logprobs in zip(questions, each, strict=True)]
 
 
 FEMALE = frozenset({"she", "her", "hers", "herself"})
@@ -41,8 +41,8 @@ MALE = frozenset({"he", "his", "him", "himself"})
 
 
 def pronouns(row: Marks) -> dict[str, Any]:
-    """Probabilities of female and neutral pronouns among those given; None without log-probabilities, and of neutral
-    ones if there are none."""
+    """Probabilities of female and neutral pronouns among those of the row. Both are None without log-probabilities;
+    p_neutral is None if the row has no neutral pronoun."""
     logprobs = row["logprobs"]
     p = dict(zip(row["options"], shares(logprobs), strict=True)) if logprobs else {}
     neutral = p.keys() - FEMALE - MALE
@@ -53,12 +53,12 @@ def pronouns(row: Marks) -> dict[str, Any]:
     }
 
 
-def _sum(p: Mapping[str, float], wanted: Collection[str]) -> float:
-    return sum(value for word, value in p.items() if word in wanted)
+def _sum(p: Mapping[str, float], words: Collection[str]) -> float:
+    return sum(value for word, value in p.items() if word in words)
 
 
 def _row(question: Question, logprobs: list[float] | None) -> dict[str, Any]:
-    """p_* are None where the context can't hold the sentence, p_neutral also where no pronoun is neutral."""
+    """p_* are None if the sentence doesn't fit into the context, p_neutral also if no pronoun is neutral."""
     row = {
         "id": question.cluster,
         "item": question.id,
