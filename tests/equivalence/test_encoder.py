@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import BertModel
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.steps import drained
+from charter.ground.artifact.steps import drain
 from charter.ground.moderation.classifiers import encoder as encoders
 from charter.ground.moderation.classifiers.encoder import (
     BEFORE,
@@ -92,7 +92,7 @@ def test_a_growing_text_has_the_vectors_of_one_that_is_read_again(plain: Encoder
     for end in (5, 90, 700, len(text)):
         windows = plain.windows(text[:end], "Human: well?\n\n")
         torch.testing.assert_close(
-            drained(growing.steps(windows)), plain.vectors(windows), atol=1e-4, rtol=1e-4
+            drain(growing.steps(windows)), plain.vectors(windows), atol=1e-4, rtol=1e-4
         )
 
 

@@ -83,7 +83,9 @@ def test_gradients_of_a_block_by_finite_differences() -> None:
     angles = torch.rand(9, 1, 2, dtype=torch.float64)
     cos_sin = torch.cat((angles.cos(),) * 2, -1), torch.cat((-angles.sin(), angles.sin()), -1)
     x = torch.randn(9, 8, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda given: recomputing.through(block, given, cos_sin, layout), (x,))
+    assert torch.autograd.gradcheck(
+        lambda given: recomputing.apply_block(block, given, cos_sin, layout), (x,)
+    )
 
 
 def test_what_is_kept_is_the_input_and_the_output_of_attention() -> None:

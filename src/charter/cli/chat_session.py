@@ -16,7 +16,7 @@ from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.engine_limits import CACHE_BYTES, Bounds
 from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import Sampling, sampling_at
-from charter.ground.model.generation import Decoding, chosen
+from charter.ground.model.generation import Decoding, choose_decoding
 from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import Message
 from charter.terminal.bars import make_progress
@@ -39,7 +39,7 @@ def converse(
     if files and isinstance(assistant, LocalAssistant):
         assistant = _keeping(assistant)
     model_decoding = own_decoding(assistant)
-    decoding = chosen(model_decoding, style.temperature, style.top_p, style.top_k)
+    decoding = choose_decoding(model_decoding, style.temperature, style.top_p, style.top_k)
     talk = Talk(assistant, style, files, decoding)
     talk.check_files()
     for question in questions:

@@ -22,7 +22,7 @@ from charter.ground.forms.grammars import Compiled, Form, compile_form
 from charter.ground.forms.shapes import shapes_of
 from charter.ground.forms.table_form import read_table
 from charter.ground.forms.xml_form import read_xml
-from charter.ground.forms.yaml_form import spelled
+from charter.ground.forms.yaml_form import spell
 
 TOKENIZER = toys.tokenizer()
 PERSON: dict[str, Any] = {
@@ -105,7 +105,7 @@ def test_yaml_is_data_of_the_schema() -> None:
     )
 )
 def test_a_yaml_text_stays_a_text(text: str) -> None:
-    assert yaml.safe_load(f"k: {spelled(text)}") == {"k": text}
+    assert yaml.safe_load(f"k: {spell(text)}") == {"k": text}
 
 
 def test_a_table_is_read_alike_by_markdown_it() -> None:

@@ -13,7 +13,7 @@ from charter.ground.generate.engine import Completion, Engine
 from charter.ground.generate.engine_limits import Bounds, Overloaded
 from charter.ground.generate.prefix_cache import BLOCK
 from charter.ground.generate.sampling import Sampling
-from charter.ground.generate.shares import Rests, reserved
+from charter.ground.generate.shares import Rests, count_reserved
 from charter.ground.model.shape import Shape
 
 REQUESTS = 1500
@@ -23,7 +23,7 @@ TINY = Shape(toys.VOCABULARY, 8, 8, 1, 1, 1, 8, 256)
 def check(made: Engine) -> None:
     """What holds between any two steps."""
     busy = made._busy
-    assert len(busy) <= made.cache.slots <= made.slots + reserved(made.slots)
+    assert len(busy) <= made.cache.slots <= made.slots + count_reserved(made.slots)
     for slot, sample in enumerate(busy):
         held = len(sample.request.prompt) + len(sample.completion.ids) - 1
         assert made.cache.lengths[slot] == held, "all but the last token is cached"

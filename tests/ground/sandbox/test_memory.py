@@ -15,7 +15,7 @@ import pytest
 
 from charter.ground.sandbox import group
 from charter.ground.sandbox.limits import Limits
-from charter.ground.sandbox.memory import held
+from charter.ground.sandbox.memory import measure_memory
 from charter.ground.sandbox.process import Ended, Ending, Sandbox, run
 
 MB = 1 << 20
@@ -165,7 +165,7 @@ def test_a_look_counts(name: str, kernel: bool, most: int) -> None:
     ) as parent:
         assert parent.stdout is not None and parent.stdin is not None
         parent.stdout.readline()
-        assert held(parent.pid, most * MB, kernel) > most * MB
-        assert held(parent.pid, 4096 * MB, kernel) <= 4096 * MB
+        assert measure_memory(parent.pid, most * MB, kernel) > most * MB
+        assert measure_memory(parent.pid, 4096 * MB, kernel) <= 4096 * MB
         parent.stdin.close()
-    assert not psutil.pid_exists(parent.pid) or held(parent.pid, 0, kernel) == 0
+    assert not psutil.pid_exists(parent.pid) or measure_memory(parent.pid, 0, kernel) == 0

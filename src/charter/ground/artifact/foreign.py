@@ -48,7 +48,7 @@ def inside(folder: Path, name: str) -> Path:
     return regular(path)
 
 
-def parsed(data: bytes, constants: bool = True) -> Any:
+def parse_json(data: bytes, constants: bool = True) -> Any:
     """What a JSON text says; without `constants` NaN and Infinity are no numbers. Raises ValueError where it is none,
     or larger or deeper than any in use."""
     if len(data) > LONGEST_JSON:
@@ -70,11 +70,11 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def parsed_file(path: Path) -> Any:
+def parse_json_file(path: Path) -> Any:
     """What a JSON file says, which `regular` or `inside` let pass. Raises OSError, and ValueError as `parsed` does."""
     if path.stat().st_size > LONGEST_JSON:
         raise ValueError(f"it has over {LONGEST_JSON // 2**20} MiB, the most of a JSON file here")
-    return parsed(path.read_bytes())
+    return parse_json(path.read_bytes())
 
 
 def line_of(error: BaseException, longest: int = 200) -> str:

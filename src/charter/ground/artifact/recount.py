@@ -59,7 +59,7 @@ def count_problems(counts: Iterable[Count], kept: Kept) -> Iterator[str]:
             yield f"counts.json: {name} is {kept.counts[name]}; the rows beside it give {made}"
 
 
-def recounted(
+def check_counts(
     folder: Path, manifest: Manifest, counts: Iterable[Count], files: Iterable[str]
 ) -> Iterator[str]:
     """A line for each count of an artifact that doesn't follow from its files of rows."""

@@ -9,7 +9,7 @@ T = TypeVar("T")
 Steps = Generator[None, None, T]
 
 
-def drained(steps: Steps[T]) -> T:
+def drain(steps: Steps[T]) -> T:
     """What steps come to, one after another."""
     while True:
         try:

@@ -25,7 +25,7 @@ from charter.ground.forms.alphabet import Alphabet, alphabet_of, bytes_vocabular
 from charter.ground.forms.constrained import MOST_BYTES, Document, Held, Triggered
 from charter.ground.forms.ending import Hints
 from charter.ground.forms.json_form import json_grammar, pattern_words
-from charter.ground.forms.schema import Judge, Schema, rebased
+from charter.ground.forms.schema import Judge, Schema, rebase
 from charter.ground.forms.shapes import shapes_of
 from charter.ground.forms.table_form import table_rules
 from charter.ground.forms.xml_form import xml_rules
@@ -155,7 +155,7 @@ def tool_calls(tools: Sequence[Tool], before: str = "", after: str = "") -> Form
     """The form of one call of one of some tools: {"name": ..., "arguments": {...}}, between two texts."""
     if not tools:
         raise CharterError("a call needs at least one tool")
-    schemas = {f"tool_{i}": rebased(tool.schema, f"#/$defs/tool_{i}") for i, tool in enumerate(tools)}
+    schemas = {f"tool_{i}": rebase(tool.schema, f"#/$defs/tool_{i}") for i, tool in enumerate(tools)}
     calls = [
         {
             "type": "object",

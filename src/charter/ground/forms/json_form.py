@@ -18,7 +18,7 @@ from llguidance import LLMatcher
 from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.alphabet import bytes_vocabulary
 from charter.ground.forms.ending import Hints, Quotes, Search
-from charter.ground.forms.schema import Judge, Schema, check_schema, drafted, parts
+from charter.ground.forms.schema import Judge, Schema, check_schema, name_draft, parts
 
 _BLANKS = r"(\n {0,32}| )"
 _ESCAPES = 'nrbtf\\"'
@@ -34,7 +34,7 @@ def json_grammar(schema: Schema | bool) -> tuple[dict[str, Any], Judge | None]:
     Raises CharterError for a malformed or unsupported schema, with the pointer.
     """
     if isinstance(schema, dict):
-        schema = drafted(schema)
+        schema = name_draft(schema)
     check_schema(schema)
     if schema is True:
         schema = {}

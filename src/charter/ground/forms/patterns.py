@@ -73,7 +73,7 @@ def matches(pattern: str, text: str, seconds: float = MATCH_SECONDS) -> bool:
         raise CharterError(f"the pattern {pattern[:100]!r} can't be read: {error}") from None
 
 
-def bounded(kind: Any, steps: Steps) -> Any:
+def bound_work(kind: Any, steps: Steps) -> Any:
     """A class of validators like `kind` with bounded work."""
     bounded_rules = _rules(steps.match)
     if "additionalProperties" not in kind.VALIDATORS:

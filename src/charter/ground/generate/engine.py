@@ -32,7 +32,7 @@ from charter.ground.generate.requests import naming_prompts as naming_prompts
 from charter.ground.generate.samples import Sample
 from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
 from charter.ground.generate.scheduler import WRITTEN, Turns
-from charter.ground.generate.shares import PASSED, Rests, most_slots, reserved
+from charter.ground.generate.shares import PASSED, Rests, count_reserved, most_slots
 from charter.ground.model.cache import Cache, blocks
 from charter.ground.model.checkpoint import named_tensors
 from charter.ground.model.transformer import Transformer
@@ -283,7 +283,7 @@ class Engine:
         """Read what is planned, and begin samples in so many slots."""
         if longest > self.cache.capacity or slots > self.cache.slots:
             # Twice as many each time: buffers for all slots would be long for all because of one long text.
-            most = self.slots if slots <= self.slots else self.slots + reserved(self.slots)
+            most = self.slots if slots <= self.slots else self.slots + count_reserved(self.slots)
             self.cache.resize(min(self._fit(longest), most, 1 << (slots - 1).bit_length()), longest)
         began = self.rests.clock()
         unread = {one.account for one, _ in plan if one.read is None and not one.background}

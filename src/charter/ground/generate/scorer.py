@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.steps import Steps, drained
+from charter.ground.artifact.steps import Steps, drain
 from charter.ground.generate.engine import PromptTooLong
 from charter.ground.generate.prefill import prefix_groups, read_prefixes
 from charter.ground.model.cache import Cache, Kept
@@ -75,7 +75,7 @@ Scored = tuple[float, list[tuple[int, float]]]
 def score_text(model: Transformer, ids: Sequence[int], top: int = 0, piece: int = PIECE) -> list[Scored]:
     """Of each token of a text behind its first: its log-probability, and the `top` likeliest tokens in its place with
     theirs. Raises PromptTooLong."""
-    return drained(score_in_steps(model, ids, top, piece))
+    return drain(score_in_steps(model, ids, top, piece))
 
 
 def score_in_steps(model: Transformer, ids: Sequence[int], top: int, piece: int) -> Steps[list[Scored]]:

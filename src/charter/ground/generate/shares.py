@@ -91,7 +91,7 @@ class Rests:
         self._first = heapq.nsmallest(2, recent)
 
 
-def reserved(slots: int) -> int:
+def count_reserved(slots: int) -> int:
     """The slots that are for who holds fewer."""
     return -(-slots // RESERVED)
 
@@ -99,7 +99,7 @@ def reserved(slots: int) -> int:
 def most_slots(slots: int, fit: int, own: int, background: bool, shared: bool) -> int:
     """How many slots may be in use for an account that holds `own` to begin in another one; the memory holds `fit`.
     `shared`: others may come; who holds few has the last ones that fit, and some beyond `slots`."""
-    kept = reserved(min(slots, fit))
+    kept = count_reserved(min(slots, fit))
     if background:
         return max(1, min(slots, fit) - kept)
     if not shared:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import fsync_folder
-from charter.ground.learn.parallel import agreed, gather, rows_here, settle, told, world
+from charter.ground.learn.parallel import agree, broadcast, gather, rows_here, settle, world
 
 _ERRORS = (OSError, SafetensorError)
 
@@ -122,7 +122,7 @@ class Saver:
         """Whether it is time, by the leader's clock."""
         if self.every:
             return step % self.every == 0
-        return agreed(time.monotonic() - self.last > self.seconds)
+        return agree(time.monotonic() - self.last > self.seconds)
 
     def maybe(self, step: int, extra: Mapping[str, Any] | None = None) -> None:
         """Save the state after `step` finished steps, if it is time."""
@@ -223,7 +223,9 @@ class Saver:
     def load(self) -> tuple[int, dict[str, Any]]:
         """Put the newest state back into the modules and the optimizer: (finished steps, extra); (0, {}) if
         none."""
-        newest = told(max((path.name for path in self.folder.glob("step-*")), default="").encode()).decode()
+        newest = broadcast(
+            max((path.name for path in self.folder.glob("step-*")), default="").encode()
+        ).decode()
         if not newest:
             return 0, {}
         parameters = _trainable(self.modules)

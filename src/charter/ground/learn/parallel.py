@@ -217,7 +217,7 @@ class Work:
             out.note(f"{out.step}: {len(self._tokens)} processes learnt from {numbers} tokens")
 
 
-def divided(items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
+def divide(items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
     """What `work` makes of the items, one result each, of which every process makes its part. It must depend on an item
     alone; results of several processes travel as JSON."""
     here = world()
@@ -240,7 +240,7 @@ def gather(data: bytes) -> list[bytes]:
     return [part[:length].numpy().tobytes() for part, length in zip(found, lengths, strict=True)]
 
 
-def told(data: bytes) -> bytes:
+def broadcast(data: bytes) -> bytes:
     """The leader's bytes, in every process; what the others give doesn't matter."""
     here = world()
     if here.size == 1:
@@ -252,12 +252,12 @@ def told(data: bytes) -> bytes:
     return sent.numpy().tobytes()
 
 
-def agreed(decision: bool) -> bool:
+def agree(decision: bool) -> bool:
     """The leader's decision, in every process."""
-    return told(b"\x01" if decision else b"\x00") == b"\x01"
+    return broadcast(b"\x01" if decision else b"\x00") == b"\x01"
 
 
-def together() -> None:
+def barrier() -> None:
     """Waits until every process is here."""
     total(0.0)
 

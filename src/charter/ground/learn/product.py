@@ -15,7 +15,7 @@ from charter.ground.text.tokenizer import Tokenizer
 
 
 @contextmanager
-def merged(model: Transformer) -> Iterator[Transformer]:
+def merge_adapters(model: Transformer) -> Iterator[Transformer]:
     """The model as it is saved, to be measured with: whole weights, adapters merged into them. All processes must come
     here together."""
     with full(model) as whole:
@@ -25,7 +25,7 @@ def merged(model: Transformer) -> Iterator[Transformer]:
 
 def save_learnt(model: Transformer, tokenizer: Tokenizer, out: Workspace) -> None:
     """Writes a policy as the product of a step; all processes must come here together."""
-    with merged(model) as whole:
+    with merge_adapters(model) as whole:
         if world().leads:
             save_policy(whole, tokenizer, out.path)
 
@@ -35,6 +35,6 @@ def save_learnt_scorer(
 ) -> None:
     """Writes a preference model, or by its label a rater, as the product of a step; all processes must come here
     together."""
-    with merged(model) as whole, full(head) as whole_head:
+    with merge_adapters(model) as whole, full(head) as whole_head:
         if world().leads:
             save_preference(whole, whole_head, tokenizer, out.path, label=label)

@@ -40,14 +40,14 @@ def update(optimizer: torch.optim.Optimizer, share: float, clip: float) -> float
     """Clip the gradient to norm `clip` (0: never), step at `share` of each group's peak rate, clear the
     gradients; returns the norm. A non-finite norm is returned without stepping, for `check_finite` to
     report."""
-    norm = clipped(optimizer, clip)
+    norm = clip_gradients(optimizer, clip)
     if math.isfinite(norm):
         advance(optimizer, share)
     optimizer.zero_grad(set_to_none=True)
     return norm
 
 
-def clipped(optimizer: torch.optim.Optimizer, clip: float) -> float:
+def clip_gradients(optimizer: torch.optim.Optimizer, clip: float) -> float:
     """Clip the gradient to norm `clip` (0: never); returns the norm that it had."""
     norm = torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), clip if clip > 0 else math.inf)
     return whole(norm).item()

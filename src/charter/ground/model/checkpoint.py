@@ -19,7 +19,14 @@ from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.foreign import DAMAGE
-from charter.ground.model.folder import SCORE, check_folder, damaged, is_ignored, read_config, weight_files
+from charter.ground.model.folder import (
+    SCORE,
+    check_folder,
+    damage_error,
+    is_ignored,
+    read_config,
+    weight_files,
+)
 from charter.ground.model.generation import read_generation, write_generation
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.padding import set_padding
@@ -166,7 +173,7 @@ def _fill(targets: Mapping[str, Tensor], folder: Path, tied: bool) -> None:
                     if not is_ignored(name, tied):
                         targets[name].copy_(file.get_tensor(name))
         except (*DAMAGE, RuntimeError, SafetensorError) as error:
-            raise damaged(path, error) from None
+            raise damage_error(path, error) from None
 
 
 def _tokenizer(folder: Path, shape: Shape) -> Tokenizer:

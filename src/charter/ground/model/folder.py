@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.foreign import DAMAGE, LONGEST_JSON, inside, line_of, parsed, parsed_file
+from charter.ground.artifact.foreign import DAMAGE, LONGEST_JSON, inside, line_of, parse_json, parse_json_file
 from charter.ground.model.generation import read_generation
 from charter.ground.model.shape import Shape, from_config
 from charter.ground.model.shards import INDEX, SINGLE
@@ -96,7 +96,7 @@ def read_size(folder: Path, variant: str | None = "policy") -> ModelSize:
 def read_config(folder: Path) -> dict[str, Any]:
     """The parsed `config.json` of a checkpoint folder. Raises CharterError when it is missing or damaged."""
     try:
-        config = parsed_file(inside(folder, "config.json"))
+        config = parse_json_file(inside(folder, "config.json"))
     except FileNotFoundError:
         raise CharterError(
             f"{folder} has no config.json; expected a checkpoint folder in Hugging Face layout"
@@ -114,7 +114,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a folder, by its index if it has one. Raises CharterError when there are none."""
     if os.path.lexists(folder / INDEX):
         try:
-            names = set(parsed_file(inside(folder, INDEX))["weight_map"].values())
+            names = set(parse_json_file(inside(folder, INDEX))["weight_map"].values())
             if elsewhere := [n for n in names if Path(n).name != n or n in ("", "..")]:
                 raise ValueError(f"{elsewhere[0][:200]!r} is no file of this folder")
         except DAMAGE as error:
@@ -133,7 +133,7 @@ def _weights(folder: Path, name: str) -> Path:
     try:
         return inside(folder, name)
     except (OSError, ValueError) as error:
-        raise damaged(folder / name, error) from None
+        raise damage_error(folder / name, error) from None
 
 
 def read_header(path: Path) -> Sizes:
@@ -149,7 +149,7 @@ def read_header(path: Path) -> Sizes:
             length = int.from_bytes(file.read(8), "little")
             if length > min(size - 8, LONGEST_JSON):
                 raise ValueError("its header would be longer than the file, or than any in use")
-            entries = parsed(file.read(length))
+            entries = parse_json(file.read(length))
         tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
         end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
         if end != size:
@@ -157,7 +157,7 @@ def read_header(path: Path) -> Sizes:
         _check_spans(tensors)
         return {name: tuple(entry["shape"]) for name, entry in tensors.items()}
     except DAMAGE as error:
-        raise damaged(path, error) from None
+        raise damage_error(path, error) from None
 
 
 def _check_spans(tensors: Mapping[str, Any]) -> None:
@@ -173,7 +173,7 @@ def _check_spans(tensors: Mapping[str, Any]) -> None:
         at = end
 
 
-def damaged(path: Path, error: Exception) -> CharterError:
+def damage_error(path: Path, error: Exception) -> CharterError:
     """The refusal of a file of weights that can't be read."""
     return CharterError(f"{path} is missing, truncated or corrupt ({line_of(error)}); restore it")
 

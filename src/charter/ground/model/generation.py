@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.foreign import DAMAGE, inside, line_of, parsed_file
+from charter.ground.artifact.foreign import DAMAGE, inside, line_of, parse_json_file
 
 GENERATION = "generation_config.json"
 _LARGEST = 2**63
@@ -95,7 +95,9 @@ def decoding_of(generation: Mapping[str, Any]) -> Decoding:
     )
 
 
-def chosen(own: Decoding, temperature: float | None, top_p: float | None, top_k: int | None) -> Decoding:
+def choose_decoding(
+    own: Decoding, temperature: float | None, top_p: float | None, top_k: int | None
+) -> Decoding:
     """What was asked for, `own` where nothing was: a decoding is chosen as a whole, so that a temperature asked for
     alone is not cut by the model's own top_p."""
     if temperature is None and top_p is None and top_k is None:
@@ -108,7 +110,7 @@ def read_generation(folder: Path) -> dict[str, Any]:
     damaged or holds a value that can't be one."""
     path = folder / GENERATION
     try:
-        fields = parsed_file(inside(folder, GENERATION))
+        fields = parse_json_file(inside(folder, GENERATION))
     except FileNotFoundError:
         return {}
     except DAMAGE as error:

@@ -45,7 +45,7 @@ def suits(layout: Layout, device: torch.device) -> bool:
     return device.type == "cpu" and alone and layout.longest > LONG
 
 
-def through(block: Halves, x_TD: Tensor, cos_sin: Tables, layout: Layout) -> Tensor:
+def apply_block(block: Halves, x_TD: Tensor, cos_sin: Tables, layout: Layout) -> Tensor:
     """What the block makes of a row of documents, [T, D], differentiable once."""
     learnt = [p for p in block.parameters() if p.requires_grad]
     found: Tensor = _Lean.apply(block, cos_sin, layout, x_TD, *learnt)  # type: ignore[no-untyped-call]

@@ -89,7 +89,7 @@ def frequencies(shape: Shape) -> tuple[Tensor, float]:
     return inv_freq, 1.0
 
 
-def enlarged(shape: Shape, window: int, method: Method = "base", base: float | None = None) -> Shape:
+def enlarge(shape: Shape, window: int, method: Method = "base", base: float | None = None) -> Shape:
     """The same weights for texts of `window` tokens. `base`: that of RoPE, instead of the rule's.
 
     Raises CharterError for a window that is no larger, and for a model whose positions are scaled in a way that can't

@@ -256,7 +256,7 @@ NAMED = {
 }
 
 
-def named(ref: str) -> tuple[str, Shape, int]:
+def parse_random(ref: str) -> tuple[str, Shape, int]:
     """(name, shape, seed) of `random:NAME[@SEED]`. Raises CharterError for a name or seed that isn't one."""
     name, _, seed = ref.removeprefix("random:").partition("@")
     if name not in NAMED:

@@ -27,7 +27,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text
 from charter.ground.model.folder import tensor_sizes
 from charter.ground.model.gguf import convert
-from charter.ground.model.shape import Shape, named, to_config
+from charter.ground.model.shape import Shape, parse_random, to_config
 from charter.ground.model.shards import SINGLE
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.places import expanded
@@ -55,7 +55,7 @@ def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
     if ref.startswith("pkg:"):
         resolve(ref)  # says which packages are known
     if ref.startswith("random:"):
-        name, shape, seed = named(ref)
+        name, shape, seed = parse_random(ref)
         digest = _digest_random(name, shape, seed)[:16]
         return _cached(models / f"random-{name}-{seed}-{digest}", lambda at: _create(shape, seed, at))
     if ref.startswith("hf:"):

@@ -24,7 +24,7 @@ from charter.ground.model.layout import Layout, documents
 from charter.ground.model.linear import Projection, linear, packed_product
 from charter.ground.model.norm import RmsNorm
 from charter.ground.model.packing import PackedWeights, Site
-from charter.ground.model.recomputing import PIECE, suits, through
+from charter.ground.model.recomputing import PIECE, apply_block, suits
 from charter.ground.model.rope import frequencies, rotate, tables
 from charter.ground.model.shape import Shape
 
@@ -87,7 +87,7 @@ class Block(nn.Module):
     def forward(self, x_TD: Tensor, cos_sin: Tables, attention: Attend, lean: Layout | None = None) -> Tensor:
         """[T, D] -> [T, D]. `lean`: the row's layout, to keep little of it for backward (see `lean`)."""
         if lean is not None:
-            return through(self, x_TD, cos_sin, lean)
+            return apply_block(self, x_TD, cos_sin, lean)
         return self.after(x_TD, attention(*self.before(x_TD, cos_sin)))
 
     def before(self, x_TD: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.sandbox.container import Way, command_line, passing_id
 from charter.ground.sandbox.group import Group, Place
 from charter.ground.sandbox.limits import Limits
-from charter.ground.sandbox.memory import held
+from charter.ground.sandbox.memory import measure_memory
 from charter.ground.sandbox.seccomp import system_call_filter
 from charter.ground.sandbox.view import View
 
@@ -260,7 +260,7 @@ class _Watch:
             return Ending.OUT_OF_MEMORY
         if now >= self.next_look:
             most = self.limits.memory_mb * _MB
-            left = most - held(self.process.pid, most, kernel=self.group is None)
+            left = most - measure_memory(self.process.pid, most, kernel=self.group is None)
             if left < 0:
                 return Ending.OUT_OF_MEMORY
             looked = time.monotonic() - now

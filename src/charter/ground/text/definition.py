@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.foreign import line_of, parsed
+from charter.ground.artifact.foreign import line_of, parse_json
 from charter.ground.artifact.panics import sound
 
 # Control tokens are sometimes registered as ordinary added tokens; these look like markup and are guarded
@@ -59,7 +59,7 @@ class Definition:
 def read_definition(definition: str, names: tuple[tuple[str, str | None], ...]) -> Definition:
     """Raises CharterError for what the library can't read."""
     try:
-        read = parsed(definition.encode())
+        read = parse_json(definition.encode())
         _check_sizes(read)
         added = [dict(entry) for entry in read.get("added_tokens") or []]
         for entry in added:

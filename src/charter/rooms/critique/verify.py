@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Kept, Rows, recounted
+from charter.ground.artifact.recount import Count, Kept, Rows, check_counts
 from charter.ground.judge.detect import DETECTORS
 
 TRANSCRIPTS, DIALOGUES = "transcripts.jsonl", "dialogues.jsonl"
@@ -47,4 +47,4 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
-    yield from recounted(folder, manifest, COUNTS, (TRANSCRIPTS, DIALOGUES))
+    yield from check_counts(folder, manifest, COUNTS, (TRANSCRIPTS, DIALOGUES))

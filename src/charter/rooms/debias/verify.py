@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Flags, recounted
+from charter.ground.artifact.recount import Count, Flags, check_counts
 from charter.ground.judge.flags import flagged
 from charter.ground.measure.debias import DEBIAS, OF_DEBIAS
 from charter.ground.measure.reporting import table_problems
@@ -26,4 +26,4 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
     yield from table_problems(folder, OF_DEBIAS)
     yield from flagged(folder, FLAGS)
-    yield from recounted(folder, manifest, COUNTS, (DIALOGUES, FAIR))
+    yield from check_counts(folder, manifest, COUNTS, (DIALOGUES, FAIR))

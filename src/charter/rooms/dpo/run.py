@@ -16,7 +16,7 @@ from charter.ground.judge.rankings import count_origins, count_pairs, rank
 from charter.ground.learn import supervised
 from charter.ground.learn.loop import Loop
 from charter.ground.learn.parallel import total
-from charter.ground.learn.product import merged, save_learnt
+from charter.ground.learn.product import merge_adapters, save_learnt
 from charter.ground.learn.step import check_finite
 from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.reporting import record
@@ -64,7 +64,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             seen += _pairs(steps[step])
             row = {"pairs": seen, **rates, **figures}
             loop.end(step, tokens, row, loss=figures["loss"], margin=figures["margin"])
-    with merged(model) as whole:
+    with merge_adapters(model) as whole:
         save_learnt(whole, tokenizer, out)
         if heldout:
             rows = measured(whole, heldout, settings, out)

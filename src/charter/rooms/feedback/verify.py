@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Flags, Kept, recounted
+from charter.ground.artifact.recount import Count, Flags, Kept, check_counts
 from charter.ground.judge import flags
 from charter.ground.judge.flags import flagged
 from charter.ground.judge.label_weight import trust
@@ -41,4 +41,4 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
     yield from table_problems(folder, OF_LABELLERS)
     yield from flagged(folder, FLAGS)
-    yield from recounted(folder, manifest, COUNTS, (COMPARISONS, KNOWN))
+    yield from check_counts(folder, manifest, COUNTS, (COMPARISONS, KNOWN))

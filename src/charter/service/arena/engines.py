@@ -26,7 +26,7 @@ from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.judge.showing import Showing
 from charter.ground.judge.shown import Replying, Score, open_grader, room_of, scores_of, shown
-from charter.ground.model.generation import chosen
+from charter.ground.model.generation import choose_decoding
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, Prompt
@@ -119,7 +119,9 @@ class Opening:
             )
             self._models[source.id] = assistant
         score = self._score(showing.grader) if showing.ranks else None
-        decoding = chosen(own_decoding(assistant), self._replies.temperature, self._replies.top_p, None)
+        decoding = choose_decoding(
+            own_decoding(assistant), self._replies.temperature, self._replies.top_p, None
+        )
         sampling = sampling_at(decoding, self._replies.max_tokens)
         if not isinstance(assistant, LocalAssistant):
             return PooledSpeaker(shown(assistant, showing, score), sampling)
