@@ -181,11 +181,11 @@ def _events(engine: Engine, tokens: int) -> Iterator[Event]:
     """Steps until nothing is left to do; the first reads the prompt, with a progress bar if that is long."""
     if tokens >= LONG:
         with make_progress().bar("read", tokens) as bar:
-            engine.told = bar.advance
+            engine.on_read = bar.advance
             try:
                 events = engine.step()
             finally:
-                engine.told = bool
+                engine.on_read = bool
         yield from events
     while not engine.idle:
         yield from engine.step()

@@ -269,7 +269,7 @@ def wishing(text: str, then_end: bool = True) -> Any:
 
 def test_free_text_until_the_marker_then_the_form() -> None:
     form = compile_form(Form("json_schema", schema=SMALL, after="</call>"), TOKENIZER)
-    make = form.triggered("<call>")
+    make = form.start_after("<call>")
     assert write(make, TOKENIZER, 40, 0, prefer=wishing("Hello there.")).text == "Hello there."
     found = write(make, TOKENIZER, 90, 1, prefer=wishing("Let me look. <call>", then_end=False))
     before, call = found.text.split("<call>", 1)
@@ -281,11 +281,11 @@ def test_no_document_begins_that_would_not_fit() -> None:
     form = compile_form(Form("json_schema", schema=SMALL, after="</call>"), TOKENIZER)
     budget = len(TOKENIZER.encode("Go. <call>")) + form.least - 1
     found = write(
-        form.triggered("<call>"), TOKENIZER, budget, 1, prefer=wishing("Go. <call>", then_end=False)
+        form.start_after("<call>"), TOKENIZER, budget, 1, prefer=wishing("Go. <call>", then_end=False)
     )
     assert "<call>" not in found.text
     exact = write(
-        form.triggered("<call>"), TOKENIZER, budget + 1, 1, prefer=wishing("Go. <call>", then_end=False)
+        form.start_after("<call>"), TOKENIZER, budget + 1, 1, prefer=wishing("Go. <call>", then_end=False)
     )
     assert exact.ended and exact.text.endswith("</call>")
 
@@ -300,7 +300,7 @@ def test_a_token_may_cross_the_marker() -> None:
             if place == 0:
                 logits_V[crossing] += 60.0
 
-        found = write(form.triggered("e"), TOKENIZER, 30, 5, prefer=prefer)
+        found = write(form.start_after("e"), TOKENIZER, 30, 5, prefer=prefer)
         assert found.text.startswith("er") == kept
 
 
@@ -311,7 +311,7 @@ def test_calls_may_follow_one_another() -> None:
     def prefer(logits_V: torch.Tensor, place: int) -> None:
         logits_V[ids[place % 5 % 2]] += 60.0 if place % 5 < 2 else 0.0
 
-    found = write(form.triggered("n=", again=True), TOKENIZER, 40, 2, prefer=prefer)
+    found = write(form.start_after("n=", again=True), TOKENIZER, 40, 2, prefer=prefer)
     assert found.text.count("n=") > 2 and found.text.count(";") >= found.text.count("n=") - 1
 
 

@@ -126,12 +126,12 @@ def test_a_stop_is_found_where_and_when_a_search_from_the_start_finds_it(
         search.add(text[at : at + size])
         at += size
         expected = cut(text[:at], stops)
-        assert (search.found[0] if search.found else -1) == expected
-        if search.found:
-            assert text[expected:].startswith(search.found[1])
+        assert (search.match[0] if search.match else -1) == expected
+        if search.match:
+            assert text[expected:].startswith(search.match[1])
             break
         begun = [k for stop in stops for k in range(len(stop)) if text[:at].endswith(stop[:k])]
-        assert search.held == max(begun), "the longest beginning of a stop that the text ends with"
+        assert search.pending == max(begun), "the longest beginning of a stop that the text ends with"
 
 
 def test_a_long_text_is_gone_over_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ class Compiled:
         self.check(max_tokens)
         return lambda: Held(self._alphabet, self._copy())
 
-    def triggered(self, marker: str, again: bool = False) -> Callable[[], Constraint]:
+    def start_after(self, marker: str, again: bool = False) -> Callable[[], Constraint]:
         """Returns a maker of constraints that leave the text free up to `marker` and then hold it to the form. With
         `again` the text is free once more after a document, up to the next marker. No document begins that would
         not fit."""

@@ -185,7 +185,7 @@ class Step:
             return keys, values
         return keys.index_select(0, self.rows), values.index_select(0, self.rows)
 
-    def done(self) -> None:
+    def finish(self) -> None:
         """Count the new token of each slot."""
         for slot in self.slots:
             self.cache.lengths[slot] += 1

@@ -121,7 +121,7 @@ class Adapter(nn.Module):
         return y_NM + (torch.cat(deltas, 1) if len(deltas) > 1 else deltas[0])
 
     @torch.no_grad()
-    def merged(self, weight_MK: Tensor) -> Tensor:
+    def merge(self, weight_MK: Tensor) -> Tensor:
         """W + delta W, a new tensor."""
         result = weight_MK.detach().clone()
         for i, (name, (start, size)) in enumerate(self.parts.items()):
@@ -168,5 +168,5 @@ class Projection(nn.Module):
     def effective(self) -> Tensor:
         """The weight that `forward` amounts to: with the adapter merged when it is on."""
         if self.adapter is not None and self.adapter.active:
-            return self.adapter.merged(self.weight)
+            return self.adapter.merge(self.weight)
         return self.weight.detach()

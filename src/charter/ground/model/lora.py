@@ -75,6 +75,6 @@ def merge_lora(model: Transformer) -> None:
     """Add the adapters to the weights and remove them; every parameter is trainable again."""
     for projection in model.projections():
         if projection.adapter is not None:
-            projection.weight.copy_(projection.adapter.merged(projection.weight))
+            projection.weight.copy_(projection.adapter.merge(projection.weight))
             projection.adapter = None
     model.requires_grad_(True)

@@ -293,7 +293,7 @@ class Transformer(nn.Module):
                 return attend_one(q, *step.store(number, k, v), step.mask)
 
             x_SD = layer.infer(x_SD, cos_sin, attention)
-        step.done()
+        step.finish()
         normed: Tensor = self.norm(x_SD)
         return normed
 

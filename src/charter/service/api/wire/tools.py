@@ -138,7 +138,7 @@ class Offer:
     def start(self, compiled: Holder, tokens: int) -> Callable[[], Constraint] | None:
         """The constraint of a reply of `max_tokens` tokens. Raises CharterError, with the numbers, if a required call
         would not fit; an optional call that would not fit can't begin."""
-        return compiled.start(tokens) if self.forced else compiled.triggered(OPEN)
+        return compiled.start(tokens) if self.forced else compiled.start_after(OPEN)
 
 
 def offer_of(tools: Sequence[Any], choice: Any) -> Offer | None:
