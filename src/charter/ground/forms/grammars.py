@@ -170,19 +170,19 @@ def tool_calls(tools: Sequence[Tool], before: str = "", after: str = "") -> Form
 
 
 def _compile(form: Form, alphabet: Alphabet) -> Compiled:
-    original, form = form, _unfenced(form)
+    original, form = form, _unfence(form)
     body, judge, quoted = _body(form)
     grammar = {"grammars": [body]}
     if form.before or form.after:
         around = f"start: {json.dumps(form.before)} @body {json.dumps(form.after)}"
         grammar = {"grammars": [{"lark_grammar": around}, {**body, "name": "body"}]}
-    written = json.dumps(grammar)
-    failed, said = LLMatcher.validate_grammar_with_warnings(written)
+    text = json.dumps(grammar)
+    failed, messages = LLMatcher.validate_grammar_with_warnings(text)
     if failed:
-        raise CharterError(f"the {form.kind} form can't be compiled: {said[0].strip()[:300]}")
+        raise CharterError(f"the {form.kind} form can't be compiled: {messages[0].strip()[:300]}")
     limits = LLParserLimits(verbose_errors=False)
-    matcher = LLMatcher(alphabet.vocabulary, written, log_level=0, limits=limits)
-    twin = LLMatcher(bytes_vocabulary(), written, log_level=0, limits=limits)
+    matcher = LLMatcher(alphabet.vocabulary, text, log_level=0, limits=limits)
+    twin = LLMatcher(bytes_vocabulary(), text, log_level=0, limits=limits)
     for reader in (matcher, twin):
         if reader.is_error():
             raise CharterError(f"the {form.kind} form can't be compiled: {reader.get_error()[:300]}")
@@ -191,8 +191,8 @@ def _compile(form: Form, alphabet: Alphabet) -> Compiled:
     if form.kind == "table":  # a cell's text ends at its bar
         words = tuple([*word, *b" |"] for word in words)
     hints = Hints((after, b"\n" + after) if original.kind == "code" else (), words)
-    judged = _whole(judge, form) if judge is not None else None
-    document = Document(alphabet, matcher, twin, quoted, judged, hints)
+    accepts = _whole(judge, form) if judge is not None else None
+    document = Document(alphabet, matcher, twin, quoted, accepts, hints)
     if not document.begin(MOST_BYTES):
         raise CharterError(
             f"no document of this {form.kind} form was found: it allows none, or the search found none of up to "
@@ -236,7 +236,7 @@ def _body(form: Form) -> tuple[Mapping[str, Any], Judge | None, bool]:
     return {"lark_grammar": yaml_rules(shapes) if form.kind == "yaml" else table_rules(shapes)}, None, False
 
 
-def _unfenced(form: Form) -> Form:
+def _unfence(form: Form) -> Form:
     """A code fence as the form of its content, with the fence around it."""
     if form.kind != "code":
         return form

@@ -100,11 +100,11 @@ def rebase(schema: Any, below: str) -> Any:
         return [rebase(part, below) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    moved = {key: rebase(value, below) for key, value in schema.items()}
+    copy = {key: rebase(value, below) for key, value in schema.items()}
     target = schema.get("$ref")
     if isinstance(target, str) and (target == "#" or target.startswith("#/")):
-        moved["$ref"] = below + target[1:]
-    return moved
+        copy["$ref"] = below + target[1:]
+    return copy
 
 
 def name_draft(schema: Schema) -> Schema:
@@ -135,11 +135,11 @@ def check_schema(schema: object) -> None:
 def _check_references(schema: object) -> None:
     """Raises CharterError for a dynamic reference that leaves the document; a `$ref` is resolved when it is
     followed. Searches everything that is not a document, also under names that no draft knows."""
-    left = [("#", schema)]
-    while left:
-        at, part = left.pop()
+    todo = [("#", schema)]
+    while todo:
+        at, part = todo.pop()
         if isinstance(part, list):
-            left += [(pointer(at, i), one) for i, one in enumerate(part)]
+            todo += [(pointer(at, i), one) for i, one in enumerate(part)]
         elif isinstance(part, dict):
             for key in _DYNAMIC:
                 if isinstance(to := part.get(key), str) and not to.startswith("#"):
@@ -147,7 +147,7 @@ def _check_references(schema: object) -> None:
                         f"the schema's {key} at {at} is {to[:LONGEST]!r}; expected a reference within the schema, "
                         "such as #name"
                     )
-            left += [(pointer(at, key), one) for key, one in part.items() if key not in _DOCUMENTS]
+            todo += [(pointer(at, key), one) for key, one in part.items() if key not in _DOCUMENTS]
 
 
 def _fault(error: SchemaError) -> str:

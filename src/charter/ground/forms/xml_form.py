@@ -65,7 +65,7 @@ class _Writer:
                 self._rules.define(rule, self._element(name, self._shapes.named[shape.target]))
             return self._elements[key]
         if isinstance(shape, Either):
-            _check_told_apart(shape, self._shapes)
+            _check_distinct(shape, self._shapes)
             return self._rules.rule(" | ".join(self._element(name, option) for option in shape.options))
         if isinstance(shape, Value) and shape.kind == "null":
             return self._rules.rule(quote(f'<{name} nil="true"/>'))
@@ -121,7 +121,7 @@ def _check_name(name: str, at: str) -> None:
         )
 
 
-def _check_told_apart(shape: Either, shapes: Shapes) -> None:
+def _check_distinct(shape: Either, shapes: Shapes) -> None:
     """Texts carry no type, so there may be one option of plain text at most, beside null."""
     plain = [o for o in map(shapes.of, shape.options) if isinstance(o, (Value, Literals))]
     plain = [o for o in plain if not (isinstance(o, Value) and o.kind == "null")]

@@ -64,8 +64,8 @@ def _enter_namespaces(user: int) -> None:
 def _make_root(view: dict[str, Any]) -> None:
     call_libc("mount", b"none", b"/", None, _RECURSIVE | _PRIVATE, None)
     # before the user changes: root may reach folders, such as its home, that an unprivileged user can't
-    folders = {path: _detached(path, _READONLY | _NOSUID | _NODEV) for path in view["shown"]}
-    devices = {path: _detached(path, _NOSUID | _NOEXEC) for path in view["devices"]}
+    folders = {path: _detach(path, _READONLY | _NOSUID | _NODEV) for path in view["shown"]}
+    devices = {path: _detach(path, _NOSUID | _NOEXEC) for path in view["devices"]}
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
     call_libc("mount", b"tmpfs", b"/tmp", b"tmpfs", _NOSUID | _NODEV, b"mode=755,size=1m,nr_inodes=1k")
@@ -87,7 +87,7 @@ def _make_root(view: dict[str, Any]) -> None:
     call_libc("sethostname", b"box", 3)
 
 
-def _detached(path: str, attributes: int) -> int:
+def _detach(path: str, attributes: int) -> int:
     """The descriptor of a copy of a mounted tree, not yet attached anywhere."""
     flags = _CLONE | _CLOSE_ON_EXEC | _SUBTREE
     tree = call_libc("syscall", _OPEN_TREE, _HERE, os.fsencode(path), flags)
@@ -97,8 +97,8 @@ def _detached(path: str, attributes: int) -> int:
 
 def _set_attributes(at: int, path: bytes, attributes: int, flags: int) -> None:
     # struct mount_attr: to set, to clear, propagation, userns
-    wanted = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
-    call_libc("syscall", _MOUNT_SETATTR, at, path, flags, wanted, ctypes.c_size_t(32))
+    mount_attributes = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
+    call_libc("syscall", _MOUNT_SETATTR, at, path, flags, mount_attributes, ctypes.c_size_t(32))
 
 
 def _attach(tree: int, path: str) -> None:
