@@ -3,8 +3,8 @@
     compiled = compile_form(Form("json_schema", schema=schema), tokenizer)
     engine.submit(prompt, Sampling(max_tokens=200), constraint=compiled.start(200))
 
-Every reply held to a form is, within its tokens, a text that a parser of that form reads. If that can't be, the request
-is refused before anything is sampled, with the numbers.
+Every reply under a form is, within its tokens, a text that a parser of that form reads. If that is impossible, the
+request is refused before anything is sampled, with the numbers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Inner = Literal["json", "yaml", "xml"]
 LARGEST = 2**18  # characters of a form's content
 KEPT = 256  # compiled forms of a tokenizer that are kept
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{0,40}")
-# free code, which never closes the fence that it stands in
+# free code, which never closes its own fence
 _CODE = "start: LINE*\nLINE: /(`{0,2}[^`\\n\\x00-\\x08\\x0b-\\x1f\\x7f])*`{0,2}\\n/"
 
 

@@ -95,7 +95,7 @@ def resolve(root: Schema, reference: str, at: str) -> tuple[str, Any]:
 
 
 def rebase(schema: Any, below: str) -> Any:
-    """The schema with references to its own root moved below another place, where the schema will stand."""
+    """The schema with references to its own root changed to its future place `below`."""
     if isinstance(schema, list):
         return [rebase(part, below) for part in schema]
     if not isinstance(schema, dict):

@@ -75,10 +75,10 @@ class Asking:
         headers: Mapping[str, str],
         parse: Callable[[bytes], Any] = lambda answer: json.loads(answer) if answer.strip() else None,
     ) -> Any:
-        where = f"{self.url}{path}"
+        url = f"{self.url}{path}"
         waited, failures, backoff = 0.0, 0, 0.5
         while True:
-            request = urllib.request.Request(where, data, dict(headers))
+            request = urllib.request.Request(url, data, dict(headers))
             busy, away, retry_after = False, False, 0.0
             problem: CharterError
             try:
@@ -90,13 +90,13 @@ class Asking:
                     return parse(content)
             except urllib.error.HTTPError as error:
                 with error:
-                    problem = _problem(where, path, error)
+                    problem = _problem(url, path, error)
                 busy, retry_after = error.code in OVERLOADED, _retry_after(error.headers)
                 if not busy and error.code not in FAILED:
                     raise problem from error
             except (OSError, http.client.HTTPException, ValueError) as error:
                 problem = CharterError(
-                    f"{where} can't be used ({one_line(str(error))}); is the server running?"
+                    f"{url} can't be used ({one_line(str(error))}); is the server running?"
                 )
                 away = self._away > 0 and not isinstance(error, ValueError)
                 if away:
@@ -158,14 +158,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Returns None: the redirect is an error like any other."""
 
 
-def _problem(where: str, path: str, error: urllib.error.HTTPError) -> Answered:
+def _problem(url: str, path: str, error: urllib.error.HTTPError) -> Answered:
     if 300 <= error.code < 400:
-        place = one_line(urljoin(where, error.headers.get("Location", "")).removesuffix(path))
-        line = (
-            f"{where} redirects to {place}; a key is sent to no other place, so use that URL if you trust it"
-        )
+        place = one_line(urljoin(url, error.headers.get("Location", "")).removesuffix(path))
+        line = f"{url} redirects to {place}; a key is sent to no other place, so use that URL if you trust it"
     else:
-        line = f"{where} answered {error.code}: {one_line(error.read(4000).decode(errors='replace'))}"
+        line = f"{url} answered {error.code}: {one_line(error.read(4000).decode(errors='replace'))}"
     return Answered(error.code, line)
 
 

@@ -79,9 +79,7 @@ class RemoteAssistant:
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
         """Not offered by these shapes."""
-        raise CharterError(
-            f"{self.dialect} server {self.url} can't score texts; use it where sampling is enough"
-        )
+        raise CharterError(f"{self.dialect} server {self.url} can't score texts; use it only for sampling")
 
     def _one(self, prompt: Prompt, sampling: Sampling, seed: int) -> Completion:
         if self.dialect == "openai" or isinstance(prompt, str):

@@ -1,7 +1,7 @@
 """Checkpoints in the Hugging Face layout, which stock transformers, vLLM and llama.cpp's converter read.
 
 `config.json`, safetensors, `tokenizer.json`, `tokenizer_config.json`, `generation_config.json`. A preference
-model is a `...ForSequenceClassification` with one label, whose score stands on the last token that is not
+model is a `...ForSequenceClassification` with one label, whose score belongs to the last token that is not
 padding. Adapters are merged into what is saved; the model itself keeps them. No pickle is ever read.
 """
 
@@ -135,7 +135,7 @@ def new_model(shape: Shape, seed: int, device: torch.device | str = "cpu") -> Tr
 
 
 def named_tensors(model: Transformer, merged: bool = False) -> dict[str, Tensor]:
-    """The weights under their Hugging Face names, as views of the model's own (copies where an adapter is
+    """The weights under their Hugging Face names, as views of the model's own (copies if an adapter is
     merged)."""
     result: dict[str, Tensor] = {"model.embed_tokens.weight": model.embed.detach()}
     for number, layer in enumerate(model.blocks()):

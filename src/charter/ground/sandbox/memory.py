@@ -40,7 +40,7 @@ def measure_memory(pid: int, most: int, kernel: bool) -> int:
 
 
 def _below(pid: int) -> list[int]:
-    """The processes below one, each after its parent. The kernel's own lists, where it keeps them, cost a twentieth of
+    """The processes below one, each after its parent. The kernel's own lists, if it keeps them, cost a twentieth of
     a walk through all processes."""
     try:
         pids = [pid]

@@ -1,6 +1,6 @@
 """Programs: whether written code passes its tests, found in two sandboxes, one for the code and one for the tests.
 
-The outcome can't be forged by the code: it comes from the examiner's sandbox (`exam`), where none of it runs.
+The code can't forge the outcome: it comes from the examiner's sandbox (`exam`), which runs none of the code.
 """
 
 import json
