@@ -79,9 +79,9 @@ def test_an_adapter_changes_its_projection_by_the_product(plain: Encoder) -> Non
 
 def test_windows_reach_the_end_and_a_special_token_that_is_spelled_stays_text(plain: Encoder) -> None:
     whole = plain.tokenizer.encode("word " * 500)
-    found = plain.windows("word " * 500, "before " * 100)
-    assert all(len(w.ids) <= WINDOW and len(w.before) == BEFORE for w in found)
-    assert found[-1].ids[-1] == whole[-1] and found[0].ids == tuple(whole[:WINDOW])
+    windows = plain.windows("word " * 500, "before " * 100)
+    assert all(len(w.ids) <= WINDOW and len(w.before) == BEFORE for w in windows)
+    assert windows[-1].ids[-1] == whole[-1] and windows[0].ids == tuple(whole[:WINDOW])
     (spelled,) = plain.windows("[SEP] [CLS]")
     assert not {encoders.SEP, encoders.CLS} & set(spelled.ids)
     assert plain.windows("")[0].ids

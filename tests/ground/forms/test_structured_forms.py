@@ -72,14 +72,14 @@ BUDGETS = (0, 9, 70, 250)
 
 def texts(form: Form, seeds: int = 5) -> list[str]:
     """Replies under random logits, in several budgets, each ended."""
-    made: Compiled = compile_form(form, TOKENIZER)
-    found = [
-        write(made.start(made.least + more), TOKENIZER, made.least + more, seed)
+    compiled: Compiled = compile_form(form, TOKENIZER)
+    replies = [
+        write(compiled.start(compiled.least + more), TOKENIZER, compiled.least + more, seed)
         for seed in range(seeds)
         for more in BUDGETS
     ]
-    assert all(reply.ended for reply in found)
-    return [reply.text for reply in found]
+    assert all(reply.ended for reply in replies)
+    return [reply.text for reply in replies]
 
 
 def test_xml_is_read_back_as_data_of_the_schema() -> None:

@@ -104,17 +104,17 @@ def test_what_cannot_be_enlarged_is_refused() -> None:
 
 
 def test_a_model_takes_other_positions_and_is_saved_with_them(tmp_path: Path) -> None:
-    made = model()
+    decoder = model()
     ids, far = torch.arange(40), documents([2000])
-    near = made.hidden(ids, documents([40]))
+    near = decoder.hidden(ids, documents([40]))
     with pytest.raises(CharterError, match="context of 1024"):
-        made.hidden(torch.zeros(2000, dtype=torch.int64), far)
-    made.take_positions(enlarge(SHAPE, 4096, "yarn"))
-    assert made.hidden(torch.zeros(2000, dtype=torch.int64), far).isfinite().all()
-    assert not torch.allclose(made.hidden(ids, documents([40])), near)
-    save_policy(made, tokenizer(), tmp_path / "out")
+        decoder.hidden(torch.zeros(2000, dtype=torch.int64), far)
+    decoder.take_positions(enlarge(SHAPE, 4096, "yarn"))
+    assert decoder.hidden(torch.zeros(2000, dtype=torch.int64), far).isfinite().all()
+    assert not torch.allclose(decoder.hidden(ids, documents([40])), near)
+    save_policy(decoder, tokenizer(), tmp_path / "out")
     again, _ = load_policy(tmp_path / "out")
-    assert again.shape.rope_scaling == made.shape.rope_scaling and again.shape.context == 4096
-    assert torch.equal(again.hidden(ids, documents([40])), made.hidden(ids, documents([40])))
+    assert again.shape.rope_scaling == decoder.shape.rope_scaling and again.shape.context == 4096
+    assert torch.equal(again.hidden(ids, documents([40])), decoder.hidden(ids, documents([40])))
     with pytest.raises(ValueError, match="other weights"):
-        made.take_positions(replace(SHAPE, num_layers=3))
+        decoder.take_positions(replace(SHAPE, num_layers=3))
