@@ -221,17 +221,17 @@ class Held:
         self._alphabet, self._document = alphabet, document
         self._refused: list[int] = []
         self._spent = 0.0  # seconds spent on refused tokens
-        self._left = 0
+        self._remaining = 0
 
     @property
     def closed(self) -> bool:
         """Whether the document is complete and nothing can follow it."""
         return self._document.complete and self._document.closed
 
-    def restrict(self, logits_V: Tensor, left: int) -> None:
+    def restrict(self, logits_V: Tensor, remaining: int) -> None:
         """See Constraint.restrict."""
-        self._left, document = left, self._document
-        spare = left - 1 - len(document.plan)
+        self._remaining, document = remaining, self._document
+        spare = remaining - 1 - len(document.plan)
         tries = len(self._refused) < MOST_REFUSALS and self._spent < REFUSED_SECONDS
         shut = document.shut() if spare > 0 and tries else None
         if shut is None:
@@ -250,7 +250,7 @@ class Held:
         if token in self._alphabet.ends:
             return True
         began = time.thread_time()
-        if not self._document.take(token, self._left - 2):
+        if not self._document.take(token, self._remaining - 2):
             self._refused.append(token)
             self._spent += time.thread_time() - began
             return False
@@ -270,15 +270,15 @@ class Triggered:
         self._held: Held | None = None
         self._seen = b""
         self._refused: list[int] = []
-        self._left = 0
+        self._remaining = 0
 
-    def restrict(self, logits_V: Tensor, left: int) -> None:
+    def restrict(self, logits_V: Tensor, remaining: int) -> None:
         """See Constraint.restrict."""
-        self._left = left
+        self._remaining = remaining
         if self._held is not None and self._again and self._held.closed:
             self._held, self._seen = None, b""
         if self._held is not None:
-            self._held.restrict(logits_V, left)
+            self._held.restrict(logits_V, remaining)
         elif len(self._refused) >= MOST_REFUSALS:
             keep_only(logits_V, self._alphabet.ends)
         elif self._refused:
@@ -295,7 +295,11 @@ class Triggered:
         if at >= 0:
             document = self._start.copy()
             rest = text[at + len(self._marker) :]
-            fits = len(document.plan) <= self._left - 2 if not rest else document.feed(rest, self._left - 2)
+            fits = (
+                len(document.plan) <= self._remaining - 2
+                if not rest
+                else document.feed(rest, self._remaining - 2)
+            )
             if not fits:
                 self._refused.append(token)
                 return False

@@ -4,7 +4,7 @@ Whether a document can still be ended within the budget after a token is known o
 there are too many to try them all before the draw. So a token may be refused after the draw. One step of a sample:
 
     while True:
-        constraint.restrict(logits_V, left)
+        constraint.restrict(logits_V, remaining)
         token = draw(logits_V)
         if constraint.accept(token):
             break
@@ -28,10 +28,10 @@ MOST_REFUSALS = 32
 class Constraint(Protocol):
     """The state of one sample under a grammar. The engine owns one for each sample and uses it from one thread."""
 
-    def restrict(self, logits_V: Tensor, left: int) -> None:
+    def restrict(self, logits_V: Tensor, remaining: int) -> None:
         """Sets the logits of tokens that may not come next to minus infinity, in place.
 
-        `left`: tokens that may still be written, including the one drawn now. Once the text is complete, only tokens
+        `remaining`: tokens that may still be written, including the one drawn now. Once the text is complete, only tokens
         that end a reply remain. Called again after a refusal, it also closes the refused tokens.
         """
         ...
