@@ -349,8 +349,8 @@ class _Spelled:
     def __init__(self, tokens: list[int], end: int) -> None:
         self.rest, self.left = [*tokens, end], list[int]()
 
-    def restrict(self, logits_V: Tensor, left: int) -> None:
-        self.left.append(left)
+    def restrict(self, logits_V: Tensor, remaining: int) -> None:
+        self.left.append(remaining)
         keep = logits_V[self.rest[0]].item()
         logits_V.fill_(float("-inf"))[self.rest[0]] = keep
 

@@ -31,8 +31,8 @@ class Constraint(Protocol):
     def restrict(self, logits_V: Tensor, remaining: int) -> None:
         """Sets the logits of tokens that may not come next to minus infinity, in place.
 
-        `remaining`: tokens that may still be written, including the one drawn now. Once the text is complete, only tokens
-        that end a reply remain. Called again after a refusal, it also closes the refused tokens.
+        `remaining`: tokens that may still be written, including the one drawn now. Once the text is complete, only
+        tokens that end a reply remain. Called again after a refusal, it also closes the refused tokens.
         """
         ...
 
