@@ -1,6 +1,6 @@
 """The same text alone or among others: together, one after the other, behind kept prompts, in chunks, in any order.
 
-Where the likeliest two tokens are closer than 1e-3 either may come (rounding hangs on how many are multiplied at once),
+If the likeliest two tokens are closer than 1e-3, either may come (rounding depends on the size of the product),
 and what follows is another text.
 """
 
@@ -68,7 +68,7 @@ def check(
     how: Sampling,
     arrivals: Sequence[int] = (0, 3),
 ) -> None:
-    """Each way of serving, with requests that come so many steps apart."""
+    """Each way of serving, with requests that come `apart` steps after each other."""
     alone = [
         make_engine(model, tokenizer, 1).generate([prompt], how, seeds=[i])[0][0]
         for i, prompt in enumerate(prompts)

@@ -1,4 +1,4 @@
-"""What a model is asked and what it was taught are the same tokens: no merge reaches across a prefill's
+"""Questions to a model and its lessons are the same tokens: no merge reaches across a prefill's
 border."""
 
 from collections.abc import Iterator

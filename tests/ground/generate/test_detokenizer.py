@@ -37,7 +37,7 @@ STOPS = st.lists(st.text(st.sampled_from("ab \né🙂"), min_size=1, max_size=5)
 
 
 def cut(text: str, stops: Sequence[str]) -> int:
-    """Where the first stop begins, -1 where there is none: by looking from the start."""
+    """The place of the first stop, -1 without one, by a search from the start."""
     return min((at for stop in stops if (at := text.find(stop)) >= 0), default=-1)
 
 

@@ -106,7 +106,7 @@ def test_the_next_turn_reads_what_is_new_and_the_last_piece_that_was_not_whole(
     assert engine.stats.reused == 128 and engine.stats.read == 204 and engine.stats.kept_bytes > 0
 
 
-def test_a_reply_is_read_again_so_that_the_next_hangs_on_the_words_alone(model: Transformer) -> None:
+def test_a_reply_is_read_again_so_that_the_next_depends_on_the_words_alone(model: Transformer) -> None:
     """What was written token by token is another bit pattern than what is read."""
     engine = make_engine(model, kept=MANY)
     reply = engine.generate([prompt(64)], Sampling(temperature=0, max_tokens=130))[0][0].ids
@@ -231,7 +231,7 @@ def test_a_long_prompt_of_one_account_lets_anothers_short_one_pass(model: Transf
 def test_the_background_takes_what_nobody_wants(model: Transformer, bounds: dict[str, int]) -> None:
     engine = make_engine(model, 4, **bounds)
     behind = [engine.submit(prompt(9, seed), GREEDY, background=True) for seed in range(6)]
-    assert begin_samples(engine, 1) == behind[:3], "a slot stays free for whoever comes"
+    assert begin_samples(engine, 1) == behind[:3], "a slot stays free for the next request"
     front = [engine.submit(prompt(9, 10 + seed), GREEDY) for seed in range(3)]
     assert front[0] in begin_samples(engine, 1)
     order = begin_samples(engine, 10**6)

@@ -131,7 +131,7 @@ def indexed(name: Any) -> Make:
 
 
 def header(entries: Any, length: int | None = None, data: int = 0) -> bytes:
-    """A safetensors file with this header and so many bytes of data."""
+    """A safetensors file with this header and that many bytes of data."""
     text = entries if isinstance(entries, bytes) else json.dumps(entries).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + bytes(data)
 

@@ -1,4 +1,4 @@
-"""What can be told of a checkpoint folder without torch: headers that fit their files, and models that won't load."""
+"""Checks of a checkpoint folder without torch: headers that fit their files, and models that won't load."""
 
 import json
 import os

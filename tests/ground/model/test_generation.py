@@ -1,4 +1,4 @@
-"""generation_config.json: read, applied, handed on whole, read by transformers, and refused where it is malformed."""
+"""generation_config.json: read, applied, handed on whole, read by transformers, and refused if it is malformed."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A command in a sandbox: what it is given, how its end is told, and that nothing of it outlives its caller."""
+"""A command in a sandbox: its input, the report of its end, and that nothing of it outlives its caller."""
 
 from __future__ import annotations
 
