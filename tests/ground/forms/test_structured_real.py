@@ -141,7 +141,7 @@ def test_a_tokenizer_whose_bytes_can_not_be_told_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "text", "found"),
+    ("pattern", "text", "expected"),
     [
         (r"^\w+$", "é", False),
         (r"^[\w-]+$", "a-1_", True),

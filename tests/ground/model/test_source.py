@@ -48,7 +48,7 @@ def test_the_winner_of_a_race_stays(tmp_path: Path) -> None:
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "config.json").write_text("early")
 
-    assert source._cached(tmp_path / "model", make) == tmp_path / "model"
+    assert source._make_once(tmp_path / "model", make) == tmp_path / "model"
     assert (tmp_path / "model" / "config.json").read_text() == "early"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
