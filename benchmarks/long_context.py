@@ -47,7 +47,7 @@ from charter.ground.measure.position import (
     mean_powers,
 )
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.rope import enlarged
+from charter.ground.model.rope import enlarge
 from charter.ground.model.shape import Shape
 from charter.ground.text.facts import question, statement
 from charter.rooms.card.position_plots import falling, grid, tokens
@@ -196,7 +196,7 @@ def charter(folder: Path, *words: str) -> str:
 def stretched(plan: Plan, folder: Path, found: Path) -> None:
     """Nats by bucket of the pretrained model read with enlarged positions, on the documents of `after`."""
     model, tokenizer = load_policy(folder / "runs" / folder.name / "base")
-    model.take_positions(enlarged(model.shape, plan.window, plan.method))  # type: ignore[arg-type]
+    model.take_positions(enlarge(model.shape, plan.window, plan.method))  # type: ignore[arg-type]
     far = read_objects(folder / "far.jsonl")
     rows: list[Row] = []
     for row in read_objects(folder / "runs" / folder.name / "after/samples/position.jsonl")[:2]:

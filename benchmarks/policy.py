@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import torch
 
-from charter.ground.artifact.steps import drained
+from charter.ground.artifact.steps import drain
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.source import materialise
@@ -105,7 +105,7 @@ def stream(
 
     def follow(n: int) -> None:
         judge = screen.follow([user(prompts[n])])
-        scores["followed"] += [drained(judge(look)).score for look in looks[n]]
+        scores["followed"] += [drain(judge(look)).score for look in looks[n]]
 
     def again(n: int) -> None:
         scores["again"] += [screen.reply([user(prompts[n])], look).score for look in looks[n]]

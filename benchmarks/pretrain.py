@@ -30,7 +30,7 @@ from side import Claim, Comparison, Figures, compare, parser
 from charter.ground.learn.context_parallel import team
 from charter.ground.learn.flops import work
 from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.step import advance, autocast, clipped
+from charter.ground.learn.step import advance, autocast, clip_gradients
 from charter.ground.model.checkpoint import new_model
 from charter.ground.model.shape import NAMED, Shape, to_config
 from charter.ground.text.corpus_index import Index, dtype_of
@@ -122,7 +122,7 @@ def charter(options: argparse.Namespace, optimizer: str = "adamw", ragged: bool 
             nonlocal cursor
             batch, cursor = pieces.take(cursor, options.batch, 0)
             accumulate(model, pieces, batch, options.microbatch, precision, team(1))
-            clipped(mover, 1.0)
+            clip_gradients(mover, 1.0)
             advance(mover, 1.0)
             mover.zero_grad(set_to_none=True)
             return [piece.length for piece in batch]

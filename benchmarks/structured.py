@@ -70,10 +70,10 @@ class Timed:
     inner: Constraint
     cost: Cost
 
-    def restrict(self, logits_V: torch.Tensor, left: int) -> None:
+    def restrict(self, logits_V: torch.Tensor, remaining: int) -> None:
         """As the inner one."""
         started = time.thread_time()
-        self.inner.restrict(logits_V, left)
+        self.inner.restrict(logits_V, remaining)
         self.cost.mask += time.thread_time() - started
 
     def accept(self, token: int) -> bool:

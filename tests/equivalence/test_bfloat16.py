@@ -49,14 +49,14 @@ def test_attention_learns_in_bfloat16_what_it_learns_in_float32(layout: Layout) 
     qk, v = torch.randn(len(layout), 9, 16, generator=draw), torch.randn(len(layout), 3, 16, generator=draw)
     upstream = torch.randn(len(layout), 6 * 16, generator=draw)
     qk, v, upstream = (x.bfloat16().float() for x in (qk, v, upstream))  # rounding inside is what is compared
-    found = {}
+    results = {}
     for precision in ("float32", "bfloat16"):
         leaves = qk.clone().requires_grad_(), v.clone().requires_grad_()
         with autocast("cpu", precision):
             mixed = attend(*leaves, layout)
         mixed.backward(upstream.to(mixed.dtype))
-        found[precision] = [mixed.detach(), *(leaf.grad for leaf in leaves)]
-    for exact, rounded in zip(found["float32"], found["bfloat16"], strict=True):
+        results[precision] = [mixed.detach(), *(leaf.grad for leaf in leaves)]
+    for exact, rounded in zip(results["float32"], results["bfloat16"], strict=True):
         assert exact is not None and rounded is not None
         assert 1e-4 < float((exact - rounded).norm() / exact.norm()) < 0.006
 
@@ -67,11 +67,11 @@ def test_packed_weights_round_and_the_head_does_not() -> None:
     rounded.precision = "bfloat16"
     ids, layout = torch.arange(5, 45), documents([40])
     exact, _ = model.prefill(ids, layout)
-    found, _ = rounded.prefill(ids, layout)
-    assert 1e-4 < float((exact - found).norm() / exact.norm()) < 0.05
-    assert torch.equal(found, rounded.prefill(ids, layout)[0])
+    states, _ = rounded.prefill(ids, layout)
+    assert 1e-4 < float((exact - states).norm() / exact.norm()) < 0.05
+    assert torch.equal(states, rounded.prefill(ids, layout)[0])
     with torch.no_grad():
-        assert torch.allclose(rounded.logits(found), found @ rounded.head_weight().T, atol=1e-4)
+        assert torch.allclose(rounded.logits(states), states @ rounded.head_weight().T, atol=1e-4)
 
 
 def test_a_bias_is_added_in_bfloat16_too() -> None:
@@ -99,15 +99,15 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(checkpoints: Path, tmp_pa
     rows = toys.rows_file(tmp_path / "rows.jsonl", ROWS)
     inputs = Inputs([toys.policy(checkpoints / "policy"), toys.given("dialogues", rows), toys.constitution()])
 
-    def made(
+    def make_product(
         folder: Path, progress: toys.StoppingProgress | None = None, precision: str = "bfloat16"
     ) -> Path:
         out = toys.workspace(folder, progress=progress, precision=precision)
         finetune.run(SETTINGS, inputs, out)
         return out.path
 
-    whole = made(tmp_path / "whole")
+    whole = make_product(tmp_path / "whole")
     with pytest.raises(toys.Interrupted):
-        made(tmp_path / "broken", toys.StoppingProgress(2))
-    assert toys.files_of(made(tmp_path / "broken")) == toys.files_of(whole)
-    assert toys.files_of(made(tmp_path / "exact", precision="float32")) != toys.files_of(whole)
+        make_product(tmp_path / "broken", toys.StoppingProgress(2))
+    assert toys.files_of(make_product(tmp_path / "broken")) == toys.files_of(whole)
+    assert toys.files_of(make_product(tmp_path / "exact", precision="float32")) != toys.files_of(whole)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import BertModel
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.steps import drained
+from charter.ground.artifact.steps import drain
 from charter.ground.moderation.classifiers import encoder as encoders
 from charter.ground.moderation.classifiers.encoder import (
     BEFORE,
@@ -79,9 +79,9 @@ def test_an_adapter_changes_its_projection_by_the_product(plain: Encoder) -> Non
 
 def test_windows_reach_the_end_and_a_special_token_that_is_spelled_stays_text(plain: Encoder) -> None:
     whole = plain.tokenizer.encode("word " * 500)
-    found = plain.windows("word " * 500, "before " * 100)
-    assert all(len(w.ids) <= WINDOW and len(w.before) == BEFORE for w in found)
-    assert found[-1].ids[-1] == whole[-1] and found[0].ids == tuple(whole[:WINDOW])
+    windows = plain.windows("word " * 500, "before " * 100)
+    assert all(len(w.ids) <= WINDOW and len(w.before) == BEFORE for w in windows)
+    assert windows[-1].ids[-1] == whole[-1] and windows[0].ids == tuple(whole[:WINDOW])
     (spelled,) = plain.windows("[SEP] [CLS]")
     assert not {encoders.SEP, encoders.CLS} & set(spelled.ids)
     assert plain.windows("")[0].ids
@@ -92,7 +92,7 @@ def test_a_growing_text_has_the_vectors_of_one_that_is_read_again(plain: Encoder
     for end in (5, 90, 700, len(text)):
         windows = plain.windows(text[:end], "Human: well?\n\n")
         torch.testing.assert_close(
-            drained(growing.steps(windows)), plain.vectors(windows), atol=1e-4, rtol=1e-4
+            drain(growing.steps(windows)), plain.vectors(windows), atol=1e-4, rtol=1e-4
         )
 
 

@@ -82,13 +82,13 @@ class Served:
         assert streamed == [completion.text for completion in self.written]
 
 
-def served(model: Transformer, tokenizer: Tokenizer, slots: int, kept: int, chunk: int) -> Engine:
+def make_engine(model: Transformer, tokenizer: Tokenizer, slots: int, kept: int, chunk: int) -> Engine:
     return Engine(model, tokenizer, slots, bounds=Bounds(kept=kept, chunk=chunk))
 
 
 def check(model: Transformer, tokenizer: Tokenizer, prompts: Sequence[list[int]], how: Sampling) -> None:
     """Each prompt by an engine of its own, then all in other ways."""
-    alone = [Served(served(model, tokenizer, 1, 0, 256), [prompt], how, 0) for prompt in prompts]
+    alone = [Served(make_engine(model, tokenizer, 1, 0, 256), [prompt], how, 0) for prompt in prompts]
     reused = 0
     for slots, kept, apart, chunk in (
         (16, 0, 0, 256),
@@ -96,13 +96,13 @@ def check(model: Transformer, tokenizer: Tokenizer, prompts: Sequence[list[int]]
         (1, KEPT, 0, 256),
         (5, KEPT, 3, 300),
     ):
-        engine = served(model, tokenizer, slots, kept, chunk)
-        found = Served(engine, prompts, how, apart)
+        engine = make_engine(model, tokenizer, slots, kept, chunk)
+        batch = Served(engine, prompts, how, apart)
         reused += engine.stats.reused
         for i, one in enumerate(alone):
             said = f"prompt {i} of {len(prompts[i])} tokens, {slots} slots, kept {kept}, {apart} steps apart"
-            assert torch.equal(found.read[i], one.read[0]), said
-            ours, theirs = found.written[i], one.written[0]
+            assert torch.equal(batch.read[i], one.read[0]), said
+            ours, theirs = batch.written[i], one.written[0]
             assert (ours.ids, ours.text, ours.stop) == (theirs.ids, theirs.text, theirs.stop), said
             assert ours.logprobs == theirs.logprobs, said
     assert reused > sum(map(len, prompts)) / 2

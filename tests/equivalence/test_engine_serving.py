@@ -1,6 +1,6 @@
 """The same text alone or among others: together, one after the other, behind kept prompts, in chunks, in any order.
 
-Where the likeliest two tokens are closer than 1e-3 either may come (rounding hangs on how many are multiplied at once),
+If the likeliest two tokens are closer than 1e-3, either may come (rounding depends on the size of the product),
 and what follows is another text.
 """
 
@@ -23,7 +23,7 @@ CLOSE = 1e-3  # of two log-probabilities
 Prompts = list[list[int]]
 
 
-def served(model: Transformer, tokenizer: Tokenizer, slots: int = 5, **bounds: int) -> Engine:
+def make_engine(model: Transformer, tokenizer: Tokenizer, slots: int = 5, **bounds: int) -> Engine:
     return Engine(model, tokenizer, slots, bounds=Bounds(**bounds))
 
 
@@ -34,7 +34,7 @@ def run(
     number, waiting = dict[int, int](), list(order)
     pieces: dict[int, TextPieces] = {}
     texts = [""] * len(prompts)
-    found: dict[int, Completion] = {}
+    by_place: dict[int, Completion] = {}
     step = 0
     while waiting or not engine.idle:
         while waiting and (apart == 0 or step >= apart * (len(order) - len(waiting))):
@@ -44,9 +44,9 @@ def run(
         for event in engine.step():
             texts[number[event.request]] += pieces[event.request].add(event.completion)
             if event.done:
-                found[number[event.request]] = event.completion
+                by_place[number[event.request]] = event.completion
         step += 1
-    completions = [found[i] for i in range(len(prompts))]
+    completions = [by_place[i] for i in range(len(prompts))]
     assert texts == [completion.text for completion in completions]
     return completions
 
@@ -68,23 +68,23 @@ def check(
     how: Sampling,
     arrivals: Sequence[int] = (0, 3),
 ) -> None:
-    """Each way of serving, with requests that come so many steps apart."""
+    """Each way of serving, with requests that come `apart` steps after each other."""
     alone = [
-        served(model, tokenizer, 1).generate([prompt], how, seeds=[i])[0][0]
+        make_engine(model, tokenizer, 1).generate([prompt], how, seeds=[i])[0][0]
         for i, prompt in enumerate(prompts)
     ]
     order = list(range(len(prompts)))
     random.Random(1).shuffle(order)
     kept, reused = 2**28, 0
     ways = {
-        "together": served(model, tokenizer, 12),
-        "kept": served(model, tokenizer, kept=kept),
-        "kept and in chunks": served(model, tokenizer, kept=kept, chunk=24),
+        "together": make_engine(model, tokenizer, 12),
+        "kept": make_engine(model, tokenizer, kept=kept),
+        "kept and in chunks": make_engine(model, tokenizer, kept=kept, chunk=24),
     }
     for name, engine in ways.items():
         for apart in arrivals:
-            found = run(engine, prompts, how, order, apart)
-            for i, (ours, theirs) in enumerate(zip(found, alone, strict=True)):
+            completions = run(engine, prompts, how, order, apart)
+            for i, (ours, theirs) in enumerate(zip(completions, alone, strict=True)):
                 same = agree(ours, theirs) if how.temperature == 0 else ours.ids == theirs.ids
                 assert same, f"{name}, {apart} steps apart, prompt {i}: {ours.text!r}, alone {theirs.text!r}"
                 assert ours.logprobs[0] == pytest.approx(theirs.logprobs[0], abs=1e-4)

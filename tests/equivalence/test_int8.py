@@ -60,19 +60,19 @@ def test_the_product_is_that_of_the_rounded_numbers(levels: int, inputs: int, ou
     )
     sums = (u.long() - zero.long()) @ whole.t()
     exact = sums.double() * step.double() * scale.double()
-    found = Int8Weight(weight, levels).product(x).double()
+    product = Int8Weight(weight, levels).product(x).double()
     most = float(exact.abs().max(1, keepdim=True).values.clamp_min(1e-30).log2().ceil().exp2().max())
-    assert torch.allclose(found, exact, rtol=1e-5, atol=1e-6 * most)
+    assert torch.allclose(product, exact, rtol=1e-5, atol=1e-6 * most)
     if levels == BYTE:
-        assert torch.allclose(found, exact, rtol=3e-7, atol=0)
+        assert torch.allclose(product, exact, rtol=3e-7, atol=0)
 
 
 @pytest.mark.parametrize(("levels", "gap"), [(BYTE, 0.03), (TWO_BYTES, 0.012)])
 def test_the_product_is_close_to_that_of_floats(levels: int, gap: float) -> None:
     weight, x = normal(96, 256, seed=1), normal(20, 256)
     exact = x @ weight.t()
-    found = Int8Weight(weight, levels).product(x)
-    assert float((found - exact).norm() / exact.norm()) < gap
+    product = Int8Weight(weight, levels).product(x)
+    assert float((product - exact).norm() / exact.norm()) < gap
 
 
 @pytest.mark.parametrize("levels", [BYTE, TWO_BYTES])
@@ -105,8 +105,8 @@ def test_states_and_logits_are_close_and_training_is_untouched(shape: Shape) -> 
     exact, _ = model.prefill(ids, layout)
     logits = model.logits(exact).detach()
     model.unfuse()
-    found, _ = int8(model).prefill(ids, layout)
-    assert 1e-4 < float((exact - found).norm() / exact.norm()) < 0.05
+    states, _ = int8(model).prefill(ids, layout)
+    assert 1e-4 < float((exact - states).norm() / exact.norm()) < 0.05
     with torch.no_grad():
         assert 1e-5 < float((model.logits(exact) - logits).norm() / logits.norm()) < 0.02
     learnt = model.hidden(ids, layout)
@@ -130,8 +130,8 @@ def test_smoothing_changes_nothing_but_the_rounding() -> None:
                 projection.weight[:, 7] /= 300
     exact = model.prefill(ids, layout)[0]
     model.unfuse()
-    found = int8(model).prefill(ids, layout)[0]
-    assert float((exact - found).norm() / exact.norm()) < 0.05
+    states = int8(model).prefill(ids, layout)[0]
+    assert float((exact - states).norm() / exact.norm()) < 0.05
 
 
 def test_where_one_token_is_massive_activations_get_two_bytes() -> None:
@@ -233,13 +233,15 @@ def test_losses_of_a_real_model_stay_within_two_hundredths_of_a_nat() -> None:
         pass  # the replies alone will do
     layout, ids = documents([len(text.ids) for text in texts]), [t for text in texts for t in text.ids]
     counts = torch.tensor([c for text in texts for c in (*text.mask[1:], 0)], dtype=torch.bool)
-    found = []
+    log_probs = []
     for precision in ("float32", "int8"):
         model.unfuse()
         model.precision = precision
         with torch.no_grad():
-            found.append(model.logits(model.prefill(torch.tensor(ids), layout)[0][counts]).log_softmax(-1))
-    exact, rounded = found
+            log_probs.append(
+                model.logits(model.prefill(torch.tensor(ids), layout)[0][counts]).log_softmax(-1)
+            )
+    exact, rounded = log_probs
     targets = torch.tensor(ids).roll(-1)[counts, None]
     more = (exact.gather(1, targets) - rounded.gather(1, targets)).mean()
     divergence = (exact.exp() * (exact - rounded)).sum(-1).mean()

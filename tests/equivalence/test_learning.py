@@ -126,8 +126,8 @@ def test_rows_that_begin_alike_learn_the_same_and_are_read_once(
     start = list(range(20, 20 + alike))
     tails = [([50, 51, 60, 61], 2), ([50, 52, 62], 2), ([53, 63, 64, 65, 66], 1)]
     rows = [
-        Row(f"r{n}", start + tail, [0] * (alike + asked) + [1] * (len(tail) - asked), 1.0 + n)
-        for n, (tail, asked) in enumerate(tails)
+        Row(f"r{n}", start + tail, [0] * (alike + prompt_tokens) + [1] * (len(tail) - prompt_tokens), 1.0 + n)
+        for n, (tail, prompt_tokens) in enumerate(tails)
     ]
     loss, read, gradient = _step(rows, 100)
     assert read == sum(len(row.ids) for row in rows) - 2 * alike

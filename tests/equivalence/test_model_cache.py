@@ -32,7 +32,7 @@ def full(model: Transformer, row: Tensor) -> Tensor:
         return model.logits(model.hidden(row, documents([len(row)])))
 
 
-def filled(model: Transformer, prompts: list[Tensor], slots: list[int] | None = None) -> Cache:
+def fill_cache(model: Transformer, prompts: list[Tensor], slots: list[int] | None = None) -> Cache:
     slots = slots or list(range(len(prompts)))
     cache = Cache(model.shape, max(slots) + 1)
     lengths = [len(prompt) for prompt in prompts]
@@ -55,7 +55,7 @@ def test_prefill_is_the_forward_pass(model: Transformer) -> None:
 def test_decoding_is_the_forward_pass(model: Transformer, lengths: list[int]) -> None:
     prompts = [tokens(length, seed) for seed, length in enumerate(lengths)]
     replies = torch.stack([tokens(70, 10 + seed) for seed in range(len(lengths))], 1)
-    cache = filled(model, prompts)
+    cache = fill_cache(model, prompts)
     steps = torch.stack([model.logits(model.decode(ids, cache)) for ids in replies])
     for i, prompt in enumerate(prompts):
         expected = full(model, torch.cat((prompt, replies[:, i])))[len(prompt) :]
@@ -65,8 +65,8 @@ def test_decoding_is_the_forward_pass(model: Transformer, lengths: list[int]) ->
 
 def test_a_batch_decodes_as_each_alone(model: Transformer) -> None:
     prompts = [tokens(length, length) for length in (2, 33, 8, 40, 21, 5, 64, 13)]
-    together, replies = filled(model, prompts), tokens(8 * 20, 5).view(20, 8)
-    alone = [filled(model, [prompt]) for prompt in prompts]
+    together, replies = fill_cache(model, prompts), tokens(8 * 20, 5).view(20, 8)
+    alone = [fill_cache(model, [prompt]) for prompt in prompts]
     for ids in replies:
         batch = model.decode(ids, together)
         each = torch.cat([model.decode(ids[i : i + 1], cache) for i, cache in enumerate(alone)])
@@ -75,7 +75,7 @@ def test_a_batch_decodes_as_each_alone(model: Transformer) -> None:
 
 def test_some_slots_of_many(model: Transformer) -> None:
     prompts = [tokens(6, 1), tokens(11, 2), tokens(4, 3)]
-    cache = filled(model, prompts, [4, 0, 2])
+    cache = fill_cache(model, prompts, [4, 0, 2])
     states = model.decode(torch.tensor([7, 8]), cache, [4, 2])
     assert cache.lengths == [11, 0, 5, 0, 7]
     for state, prompt, id in zip(states, (prompts[0], prompts[2]), (7, 8), strict=True):
@@ -84,7 +84,7 @@ def test_some_slots_of_many(model: Transformer) -> None:
 
 
 def test_samples_share_one_prefill_and_slots_move(model: Transformer) -> None:
-    cache = filled(model, [tokens(30)])
+    cache = fill_cache(model, [tokens(30)])
     wide = Cache(SHAPE, 4)
     _, row = model.prefill(tokens(30), documents([30]))
     wide.write(0, row, 0, 30)
@@ -101,7 +101,7 @@ def test_samples_share_one_prefill_and_slots_move(model: Transformer) -> None:
 
 def test_extension_is_the_forward_pass(model: Transformer) -> None:
     prefixes = [tokens(40, 1), tokens(9, 2)]
-    cache = filled(model, prefixes)
+    cache = fill_cache(model, prefixes)
     parts = [tokens(length, 20 + length) for length in (6, 12, 1, 30)]
     slots = [0, 1, 0, 0]
     states, row = model.extend(torch.cat(parts), documents([len(part) for part in parts]), cache, slots)
@@ -117,7 +117,7 @@ def test_extension_is_the_forward_pass(model: Transformer) -> None:
 
 def test_trees_behind_a_prefix(model: Transformer) -> None:
     prefix, question, options = tokens(50, 1), tokens(80, 2), [tokens(3, 3), tokens(2, 4)]
-    cache = filled(model, [prefix])
+    cache = fill_cache(model, [prefix])
     cache.write(0, *_none(model))
     row = torch.cat((question, *options))
     states, _ = model.extend(row, tree(80, [3, 2]), cache, [0, 0])
@@ -194,7 +194,7 @@ def test_a_copy_goes_its_own_way(model: Transformer) -> None:
 
 
 def test_context_is_refused(model: Transformer) -> None:
-    cache = filled(model, [tokens(256)])
+    cache = fill_cache(model, [tokens(256)])
     with pytest.raises(CharterError, match="257 tokens"):
         model.decode(torch.tensor([1]), cache)
     with pytest.raises(CharterError, match="258 tokens"):

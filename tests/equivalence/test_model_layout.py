@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.model.attention import _grouped, _one_by_one
+from charter.ground.model.attention import _attend_groups, _attend_paths
 from charter.ground.model.checkpoint import new_model
 from charter.ground.model.layout import Layout, documents, join, tree
 from charter.ground.model.shape import Shape
@@ -92,7 +92,7 @@ def test_gathered_groups_equal_slices(layout: Layout) -> None:
         return (F.scaled_dot_product_attention(q, k, v, visible, is_causal=causal, enable_gqa=True),)
 
     weights = torch.randn(len(layout), 4, 8, generator=generator)
-    results = [_one_by_one(qk, v, layout, kernel)[0], _grouped(qk, v, layout.plan, kernel)[0]]
+    results = [_attend_paths(qk, v, layout, kernel)[0], _attend_groups(qk, v, layout.plan, kernel)[0]]
     assert torch.allclose(*results, atol=1e-6)
     grads = [torch.autograd.grad((result * weights).sum(), (qk, v)) for result in results]
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*grads, strict=True))

@@ -29,50 +29,50 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recomputing, "LONG", 4)
 
 
-def learnt(made: Transformer, layout: Layout, recompute: bool) -> tuple[float, dict[str, Tensor]]:
-    made.recompute = recompute
-    made.zero_grad(set_to_none=True)
+def learn_row(decoder: Transformer, layout: Layout, recompute: bool) -> tuple[float, dict[str, Tensor]]:
+    decoder.recompute = recompute
+    decoder.zero_grad(set_to_none=True)
     generator = torch.Generator().manual_seed(3)
     ids = torch.randint(0, 400, (len(layout),), generator=generator)
     targets = torch.randint(0, 400, (len(layout),), generator=generator)
-    states = made.hidden(ids, layout)
-    loss = cross_entropy_sum(states, made.head_weight(), targets, torch.full((len(ids),), 1 / len(ids)))
+    states = decoder.hidden(ids, layout)
+    loss = cross_entropy_sum(states, decoder.head_weight(), targets, torch.full((len(ids),), 1 / len(ids)))
     loss.backward()  # type: ignore[no-untyped-call]
-    return loss.item(), {name: p.grad for name, p in made.named_parameters() if p.grad is not None}
+    return loss.item(), {name: p.grad for name, p in decoder.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("lengths", [[40], [5, 31, 1, 9]])
 def test_equals_the_plain_block(name: str, lengths: list[int]) -> None:
-    made, layout = model(shape=SHAPES[name], scale=4.0), documents(lengths)
-    plain, wanted = learnt(made, layout, False)
-    loss, found = learnt(made, layout, True)
+    decoder, layout = model(shape=SHAPES[name], scale=4.0), documents(lengths)
+    plain, wanted = learn_row(decoder, layout, False)
+    loss, grads = learn_row(decoder, layout, True)
     assert loss == pytest.approx(plain, abs=1e-6)
-    assert found.keys() == wanted.keys()
+    assert grads.keys() == wanted.keys()
     for key, grad in wanted.items():
-        assert (found[key] - grad).abs().max() <= 2e-6 * max(1.0, grad.abs().max().item()), key
+        assert (grads[key] - grad).abs().max() <= 2e-6 * max(1.0, grad.abs().max().item()), key
 
 
 def test_equals_it_with_adapters_over_frozen_weights() -> None:
-    made, layout = model(), documents([33])
-    add_lora(made, rank=2, alpha=4.0, seed=0)
+    decoder, layout = model(), documents([33])
+    add_lora(decoder, rank=2, alpha=4.0, seed=0)
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in decoder.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.05)
-    (plain, wanted), (loss, found) = learnt(made, layout, False), learnt(made, layout, True)
+    (plain, wanted), (loss, grads) = learn_row(decoder, layout, False), learn_row(decoder, layout, True)
     assert loss == pytest.approx(plain, abs=1e-6)
-    assert found.keys() == wanted.keys()
-    assert all(torch.allclose(found[key], wanted[key], atol=2e-6) for key in wanted)
+    assert grads.keys() == wanted.keys()
+    assert all(torch.allclose(grads[key], wanted[key], atol=2e-6) for key in wanted)
 
 
 def test_equals_it_in_bfloat16_within_its_rounding() -> None:
-    made, layout = model(scale=3.0), documents([40])
+    decoder, layout = model(scale=3.0), documents([40])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        (plain, wanted), (loss, found) = learnt(made, layout, False), learnt(made, layout, True)
+        (plain, wanted), (loss, grads) = learn_row(decoder, layout, False), learn_row(decoder, layout, True)
     assert loss == pytest.approx(plain, abs=0.02)
     for key, grad in wanted.items():
-        assert (found[key] - grad).norm() <= 0.05 * grad.norm() + 1e-6, key
+        assert (grads[key] - grad).norm() <= 0.05 * grad.norm() + 1e-6, key
 
 
 def test_gradients_of_a_block_by_finite_differences() -> None:
@@ -83,12 +83,12 @@ def test_gradients_of_a_block_by_finite_differences() -> None:
     angles = torch.rand(9, 1, 2, dtype=torch.float64)
     cos_sin = torch.cat((angles.cos(),) * 2, -1), torch.cat((-angles.sin(), angles.sin()), -1)
     x = torch.randn(9, 8, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda given: recomputing.through(block, given, cos_sin, layout), (x,))
+    assert torch.autograd.gradcheck(lambda args: recomputing.apply_block(block, args, cos_sin, layout), (x,))
 
 
 def test_what_is_kept_is_the_input_and_the_output_of_attention() -> None:
-    made, layout = model(), documents([512])
-    made.recompute = True
+    decoder, layout = model(), documents([512])
+    decoder.recompute = True
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def test_what_is_kept_is_the_input_and_the_output_of_attention() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        made.hidden(torch.zeros(512, dtype=torch.int64), layout)
+        decoder.hidden(torch.zeros(512, dtype=torch.int64), layout)
     floats = sum(kept.values()) / 4 / 512
     width, heads, d, layers = SHAPE.hidden_size, SHAPE.num_heads, SHAPE.head_dim, SHAPE.num_layers
     ends = (
@@ -110,14 +110,14 @@ def test_other_layouts_and_short_documents_take_the_other_way(monkeypatch: pytes
     calls: list[object] = []
     plain = Block.forward
 
-    def watched(self: Block, *given: object) -> object:
-        calls.append(given[3] if len(given) > 3 else None)
-        return plain(self, *given)  # type: ignore[arg-type]
+    def watch(self: Block, *args: object) -> object:
+        calls.append(args[3] if len(args) > 3 else None)
+        return plain(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Block, "forward", watched)
-    made = model()
-    made.recompute = True
+    monkeypatch.setattr(Block, "forward", watch)
+    decoder = model()
+    decoder.recompute = True
     for layout, long in ((tree(9, [4, 3]), False), (documents([3, 2]), False), (documents([12]), True)):
         calls.clear()
-        made.hidden(torch.zeros(len(layout), dtype=torch.int64), layout)
+        decoder.hidden(torch.zeros(len(layout), dtype=torch.int64), layout)
         assert [call is not None for call in calls] == [long] * SHAPE.num_layers

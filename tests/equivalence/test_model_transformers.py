@@ -69,12 +69,12 @@ def config(family: str, **changed: object) -> dict[str, object]:
 
 def stock(family: str, **changed: object) -> torch.nn.Module:
     torch.manual_seed(1)
-    made = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **config(family, **changed)))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **config(family, **changed)))
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
+        for name, parameter in model.named_parameters():
             if "norm" in name or "bias" in name:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
-    return made.eval()
+    return model.eval()
 
 
 def ids(length: int = 100) -> torch.Tensor:

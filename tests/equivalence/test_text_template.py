@@ -103,13 +103,13 @@ def runs(ours: Template, messages: list[Message]) -> list[str]:
     """The text of each run of masked tokens."""
     encoded = ours.encode(messages)
     assert len(encoded.ids) == len(encoded.mask)
-    found: list[list[int]] = []
+    spans: list[list[int]] = []
     for i, (token, learnt) in enumerate(zip(encoded.ids, encoded.mask, strict=True)):
         if learnt and (i == 0 or not encoded.mask[i - 1]):
-            found.append([])
+            spans.append([])
         if learnt:
-            found[-1].append(token)
-    return [ours.tokenizer.decode(ids, skip_special=False) for ids in found]
+            spans[-1].append(token)
+    return [ours.tokenizer.decode(ids, skip_special=False) for ids in spans]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -41,8 +41,8 @@ def test_a_document_begins_as_transformers_begins_one(
     if opens:
         ids = {name: {"id": name, "ids": [own.special[str(name)]], "tokens": [name]}}
         parts = [{"SpecialToken": {"id": name, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
-        made = {"type": "TemplateProcessing", "single": parts, "pair": parts, "special_tokens": ids}
-        definition["post_processor"] = made
+        processor = {"type": "TemplateProcessing", "single": parts, "pair": parts, "special_tokens": ids}
+        definition["post_processor"] = processor
     (tmp_path / "tokenizer.json").write_text(json.dumps(definition))
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     config |= {} if said is None else {"add_bos_token": said}

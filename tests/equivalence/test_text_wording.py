@@ -1,4 +1,4 @@
-"""What a model is asked and what it was taught are the same tokens: no merge reaches across a prefill's
+"""Questions to a model and its lessons are the same tokens: no merge reaches across a prefill's
 border."""
 
 from collections.abc import Iterator
@@ -51,12 +51,12 @@ def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield Template(own, own.template)
 
 
-def continues(template: Template, asked: list[Message], text: str, lesson: list[Message]) -> None:
+def continues(template: Template, messages: list[Message], text: str, lesson: list[Message]) -> None:
     """The tokens of the request, then of the text, are those of the lesson up to the end of its last turn."""
-    prompt = template.encode_prompt(asked)
+    prompt = template.encode_prompt(messages)
     whole = template.encode(lesson)
-    assert template.encode_reply(asked, text)[0] == prompt
-    reply = template.encode_reply(asked, text)[1]
+    assert template.encode_reply(messages, text)[0] == prompt
+    reply = template.encode_reply(messages, text)[1]
     last = max(i for i, learnt in enumerate(whole.mask) if learnt)
     assert prompt + reply == whole.ids[: last + 1]
     assert all(whole.mask[len(prompt) : last + 1])
@@ -66,23 +66,23 @@ def continues(template: Template, asked: list[Message], text: str, lesson: list[
 
 @pytest.mark.parametrize(("letter", "option"), list(zip("AB", OPTIONS, strict=True)))
 def test_letters_are_scored_as_they_are_taught(template: Template, letter: str, option: str) -> None:
-    asked = choice_messages(ASKED, "Sure.", "No.", "Which is better?")
-    continues(template, asked, option, [*asked[:-1], assistant(choice_answer(letter))])
+    messages = choice_messages(ASKED, "Sure.", "No.", "Which is better?")
+    continues(template, messages, option, [*messages[:-1], assistant(choice_answer(letter))])
 
 
 def test_letters_differ_in_one_token_after_a_shared_start(template: Template) -> None:
-    asked = choice_messages(ASKED, "Sure.", "No.", "Which is better?")
-    first, second = (template.encode_reply(asked, option)[1] for option in OPTIONS)
+    messages = choice_messages(ASKED, "Sure.", "No.", "Which is better?")
+    first, second = (template.encode_reply(messages, option)[1] for option in OPTIONS)
     assert len(first) == len(second)
     assert sum(a != b for a, b in zip(first, second, strict=True)) == 1
 
 
 def test_letters_after_a_thought(template: Template) -> None:
-    asked = thought_messages(ASKED, "Sure.", "No.", "Which is better?")
+    messages = thought_messages(ASKED, "Sure.", "No.", "Which is better?")
     thought = " Reply B says no.\nSo B is better."
-    continues(template, asked, thought, [*asked[:-1], assistant(join_opening(THOUGHT, thought))])
-    concluded = answer_messages(asked, thought)
-    continues(template, concluded, " (B)", [*asked[:-1], assistant(thought_answer(thought, "B"))])
+    continues(template, messages, thought, [*messages[:-1], assistant(join_opening(THOUGHT, thought))])
+    concluded = answer_messages(messages, thought)
+    continues(template, concluded, " (B)", [*messages[:-1], assistant(thought_answer(thought, "B"))])
 
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Co", "Cn")), min_size=1).filter(
@@ -96,7 +96,7 @@ def test_critiques_and_revisions_are_asked_as_they_are_taught(
     template: Template, critique: str, revision: str
 ) -> None:
     lesson = critique_turns(ASKED, "Sure.", PRINCIPLE, critique, revision)
-    asked = critique_messages(ASKED, "Sure.", PRINCIPLE)
-    continues(template, asked, f" {critique}", lesson[:2])
-    asked = revision_messages(ASKED, "Sure.", PRINCIPLE, critique)
-    continues(template, asked, f" {revision}", lesson)
+    messages = critique_messages(ASKED, "Sure.", PRINCIPLE)
+    continues(template, messages, f" {critique}", lesson[:2])
+    messages = revision_messages(ASKED, "Sure.", PRINCIPLE, critique)
+    continues(template, messages, f" {revision}", lesson)

@@ -59,8 +59,8 @@ def test_alone_nothing_is_copied_or_exchanged() -> None:
     with parallel.full(model) as whole:
         assert whole is model
     assert parallel.totals([1.5, 2.0]) == [1.5, 2.0] and parallel.each(3.0) == [3.0]
-    assert parallel.gather(b"x") == [b"x"] and parallel.told(b"y") == b"y" and parallel.agreed(True)
-    assert parallel.divided([1, 2], lambda items: [item * item for item in items]) == [1, 4]
+    assert parallel.gather(b"x") == [b"x"] and parallel.broadcast(b"y") == b"y" and parallel.agree(True)
+    assert parallel.divide([1, 2], lambda items: [item * item for item in items]) == [1, 4]
     assert parallel.Work().add(7) == {}
 
 

@@ -16,7 +16,7 @@ from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.engine_limits import CACHE_BYTES, Bounds
 from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import Sampling, sampling_at
-from charter.ground.model.generation import Decoding, chosen
+from charter.ground.model.generation import Decoding, choose_decoding
 from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import Message
 from charter.terminal.bars import make_progress
@@ -41,7 +41,7 @@ def converse(
     if files and isinstance(assistant, LocalAssistant):
         assistant = _keep_cache(assistant)
     model_decoding = own_decoding(assistant)
-    decoding = chosen(model_decoding, style.temperature, style.top_p, style.top_k)
+    decoding = choose_decoding(model_decoding, style.temperature, style.top_p, style.top_k)
     talk = Talk(assistant, style, files, decoding)
     talk.check_files()
     for question in questions:
@@ -183,11 +183,11 @@ def _events(engine: Engine, tokens: int) -> Iterator[Event]:
     """Steps until nothing is left to do; the first reads the prompt, with a progress bar if that is long."""
     if tokens >= LONG:
         with make_progress().bar("read", tokens) as bar:
-            engine.told = bar.advance
+            engine.on_read = bar.advance
             try:
                 events = engine.step()
             finally:
-                engine.told = bool
+                engine.on_read = bool
         yield from events
     while not engine.idle:
         yield from engine.step()

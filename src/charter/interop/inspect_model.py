@@ -28,7 +28,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Stop
 from charter.ground.generate.sampling import Sampling, sampling_at
-from charter.ground.model.generation import Decoding, chosen
+from charter.ground.model.generation import Decoding, choose_decoding
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.seed import derive_seed
@@ -172,5 +172,5 @@ def _message(message: ChatMessage) -> Message:
 
 def _sampling(config: GenerateConfig, model_decoding: Decoding) -> Sampling:
     """The task's options, else the model's own decoding."""
-    decoding = chosen(model_decoding, config.temperature, config.top_p, config.top_k)
+    decoding = choose_decoding(model_decoding, config.temperature, config.top_p, config.top_k)
     return sampling_at(decoding, config.max_tokens or DEFAULT_MAX_TOKENS, tuple(config.stop_seqs or ()))

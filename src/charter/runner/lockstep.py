@@ -18,7 +18,7 @@ from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.manifest import Environment
 from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.sharing import Sharing
-from charter.ground.learn.parallel import start, stop, together, told, world
+from charter.ground.learn.parallel import barrier, broadcast, start, stop, world
 from charter.runner.company import Elsewhere
 from charter.runner.following import Task, follow, hand_out
 from charter.runner.plan import PlannedStep
@@ -69,7 +69,7 @@ class Head(Ranks):
         """Sends the step to the others, once."""
         if not self.called:
             self.called = True
-            told(self._task().model_dump_json().encode())
+            broadcast(self._task().model_dump_json().encode())
 
     def claim(self, key: str, number: int) -> bool:
         """Every `size`-th chunk."""
@@ -129,7 +129,7 @@ class Lockstep:
 
     def follow(self) -> None:
         """Runs the rooms that the leader sends, until it sends none."""
-        while message := told(b""):
+        while message := broadcast(b""):
             task = Task.model_validate_json(message)
             with self.losses(f"step {task.step}: "):
                 try:
@@ -144,12 +144,12 @@ class Lockstep:
     def _meet(self, shared: bool) -> None:
         """Waits for all at the end of a shared step, so that nobody still reads its folder."""
         if shared:
-            together()
+            barrier()
 
     def end(self) -> None:
         """Tells the followers that the run is over."""
         if self.leads:
-            told(b"")
+            broadcast(b"")
 
     def first_to_fail(self, words: str) -> bool:
         """Whether this process is the first to fail; if so, it keeps `words` for the others."""

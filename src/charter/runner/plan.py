@@ -16,7 +16,7 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, External, Parent
 from charter.ground.artifact.store import read_manifest
 from charter.ground.model.folder import ModelSize, read_size
-from charter.ground.model.shape import Shape, from_config, named
+from charter.ground.model.shape import Shape, from_config, parse_random
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.places import expand_home
@@ -262,7 +262,7 @@ def size_of(entry: Input) -> ModelSize | None:
     """The size of a model, by its name or from its folder's config.json and headers; None for other inputs, and if
     neither says it. Raises CharterError for a folder that a room would refuse."""
     if entry.ref.startswith("random:"):
-        return _measure(named(entry.ref)[1])
+        return _measure(parse_random(entry.ref)[1])
     in_folder = None
     if entry.kind == "checkpoint" and entry.path is not None:
         in_folder = read_size(entry.path, entry.variant)

@@ -35,13 +35,13 @@ def manifest(**changes: object) -> Manifest:
 
 
 def test_metrics_and_chunks_survive_a_stop(tmp_path: Path) -> None:
-    made: list[int] = []
+    numbers: list[int] = []
     stops = iter([True, False])
 
     def produce(items: Sequence[str], number: int) -> list[tuple[str, int]]:
         if number == 2 and next(stops):
             raise RuntimeError("stopped")
-        made.append(number)
+        numbers.append(number)
         return [(item, number) for item in items]
 
     first = Workspace(tmp_path, step="made")
@@ -53,7 +53,7 @@ def test_metrics_and_chunks_survive_a_stop(tmp_path: Path) -> None:
     assert second.metrics == [Metric(name="a", value=2.0, low=1.5, high=2.5, n=3)]
     rows = second.chunks("key", list("abcde"), 2, produce)
     assert rows == [["a", 0], ["b", 0], ["c", 1], ["d", 1], ["e", 2]]  # tuples come back as JSON has them
-    assert made == [0, 1, 2]
+    assert numbers == [0, 1, 2]
 
 
 def test_a_broken_chunk_is_made_again(tmp_path: Path) -> None:

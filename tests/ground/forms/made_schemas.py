@@ -123,22 +123,22 @@ class _Maker:
     def _object(self, depth: int) -> dict[str, Any]:
         names = self._dice.sample(["id", "name", "tags", "a b", "x/y", "é", "items", "type", "$ref2", "n"], 4)
         named = {name: self.schema(depth) for name in names[: self._dice.randint(1, 4)]}
-        made: dict[str, Any] = {"type": "object", "properties": named}
-        made["required"] = [name for name in named if self._dice.random() < 0.6]
+        schema: dict[str, Any] = {"type": "object", "properties": named}
+        schema["required"] = [name for name in named if self._dice.random() < 0.6]
         if self._dice.random() < 0.6:
-            made["additionalProperties"] = self._pick(False, {"type": "integer"})
+            schema["additionalProperties"] = self._pick(False, {"type": "integer"})
         if self._dice.random() < 0.1:
-            made["minProperties"] = 1
-        return made
+            schema["minProperties"] = 1
+        return schema
 
     def _array(self, depth: int) -> dict[str, Any]:
         least = self._dice.randint(0, 3)
-        made: dict[str, Any] = {"type": "array", "items": self.schema(depth), "minItems": least}
+        schema: dict[str, Any] = {"type": "array", "items": self.schema(depth), "minItems": least}
         if self._dice.random() < 0.5:
-            made["maxItems"] = least + self._dice.randint(0, 3)
+            schema["maxItems"] = least + self._dice.randint(0, 3)
         if self._dice.random() < 0.25:
-            made |= {"items": {"type": "integer"}, "uniqueItems": True}
-        return made
+            schema |= {"items": {"type": "integer"}, "uniqueItems": True}
+        return schema
 
     def _recursive(self, depth: int) -> dict[str, Any]:
         leaf = self.schema(0)

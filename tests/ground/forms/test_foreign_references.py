@@ -57,7 +57,7 @@ print(sum(own.judged(schema) for schema in own.schemas({seed}, {count})), reache
 """
 
 
-def made(dice: random.Random, depth: int = 0) -> Any:
+def make_schema(dice: random.Random, depth: int = 0) -> Any:
     """A schema that refers to things, mostly elsewhere."""
     schema: dict[str, Any] = dict(dice.choice(JUDGED)) if dice.random() < 0.5 else {}
     if dice.random() < 0.6:
@@ -68,11 +68,11 @@ def made(dice: random.Random, depth: int = 0) -> Any:
         for _ in range(dice.randrange(3)):
             kind = dice.randrange(3)
             if kind == 0:
-                schema[dice.choice(INNER)] = made(dice, depth + 1)
+                schema[dice.choice(INNER)] = make_schema(dice, depth + 1)
             elif kind == 1:
-                schema[dice.choice(LISTS)] = [made(dice, depth + 1)]
+                schema[dice.choice(LISTS)] = [make_schema(dice, depth + 1)]
             else:
-                schema[dice.choice(TABLES)] = {"a": made(dice, depth + 1)}
+                schema[dice.choice(TABLES)] = {"a": make_schema(dice, depth + 1)}
     return schema
 
 
@@ -80,7 +80,7 @@ def schemas(seed: int, count: int) -> Any:
     """So many of these, half of them of a named draft."""
     dice = random.Random(seed)
     for _ in range(count):
-        schema = made(dice)
+        schema = make_schema(dice)
         yield {"$schema": dice.choice(DRAFTS), **schema} if dice.random() < 0.5 else schema
 
 

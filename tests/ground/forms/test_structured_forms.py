@@ -22,7 +22,7 @@ from charter.ground.forms.grammars import Compiled, Form, compile_form
 from charter.ground.forms.shapes import shapes_of
 from charter.ground.forms.table_form import read_table
 from charter.ground.forms.xml_form import read_xml
-from charter.ground.forms.yaml_form import spelled
+from charter.ground.forms.yaml_form import spell
 
 TOKENIZER = toys.tokenizer()
 PERSON: dict[str, Any] = {
@@ -72,14 +72,14 @@ BUDGETS = (0, 9, 70, 250)
 
 def texts(form: Form, seeds: int = 5) -> list[str]:
     """Replies under random logits, in several budgets, each ended."""
-    made: Compiled = compile_form(form, TOKENIZER)
-    found = [
-        write(made.start(made.least + more), TOKENIZER, made.least + more, seed)
+    compiled: Compiled = compile_form(form, TOKENIZER)
+    replies = [
+        write(compiled.start(compiled.least + more), TOKENIZER, compiled.least + more, seed)
         for seed in range(seeds)
         for more in BUDGETS
     ]
-    assert all(reply.ended for reply in found)
-    return [reply.text for reply in found]
+    assert all(reply.ended for reply in replies)
+    return [reply.text for reply in replies]
 
 
 def test_xml_is_read_back_as_data_of_the_schema() -> None:
@@ -105,7 +105,7 @@ def test_yaml_is_data_of_the_schema() -> None:
     )
 )
 def test_a_yaml_text_stays_a_text(text: str) -> None:
-    assert yaml.safe_load(f"k: {spelled(text)}") == {"k": text}
+    assert yaml.safe_load(f"k: {spell(text)}") == {"k": text}
 
 
 def test_a_table_is_read_alike_by_markdown_it() -> None:

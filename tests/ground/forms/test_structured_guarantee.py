@@ -48,9 +48,9 @@ def test_any_schema_any_budget(shape: int, spare: int, seed: int, greedy: bool) 
         form = compiled(schema)
     except CharterError as error:
         pytest.fail(f"a schema that has documents was refused: {error} {schema}")
-    found = write(form.start(form.least + spare), TOKENIZER, form.least + spare, seed, greedy)
-    assert found.ended and found.tokens <= form.least + spare
-    validate(found.text, schema)
+    reply = write(form.start(form.least + spare), TOKENIZER, form.least + spare, seed, greedy)
+    assert reply.ended and reply.tokens <= form.least + spare
+    validate(reply.text, schema)
 
 
 SMALL = {
@@ -64,29 +64,29 @@ def test_the_engine_holds_a_batch_and_draws_again_what_is_refused() -> None:
     """Under a random model in one batch: each reply in its form, and as it is when sampled alone."""
     schemas = [random_schema(seed) for seed in range(12)]
     budgets = [compiled(schema).least + seed for seed, schema in enumerate(schemas)]
-    asked = [(compiled(s).start(b), Sampling(max_tokens=b)) for s, b in zip(schemas, budgets, strict=True)]
+    requests = [(compiled(s).start(b), Sampling(max_tokens=b)) for s, b in zip(schemas, budgets, strict=True)]
 
     def sample(together: bool) -> tuple[dict[int, str], int]:
         engine, texts, refused = Engine(toys.model(), TOKENIZER, slots=16), dict[int, str](), 0
 
         def counting(make: Callable[[], Constraint]) -> Callable[[], Constraint]:
-            def made() -> Constraint:
+            def make_counting() -> Constraint:
                 constraint = make()
                 accept = constraint.accept
 
-                def counted(token: int) -> bool:
+                def count(token: int) -> bool:
                     nonlocal refused
                     refused += not (took := accept(token))
                     return took
 
-                constraint.accept = counted  # type: ignore[method-assign]
+                constraint.accept = count  # type: ignore[method-assign]
                 return constraint
 
-            return made
+            return make_counting
 
-        for place, (make, sampling) in enumerate(asked):
+        for place, (make, sampling) in enumerate(requests):
             number = engine.submit([5, 6, 7], sampling, seed=place, constraint=counting(make))
-            while not engine.idle and (place == len(asked) - 1 or not together):
+            while not engine.idle and (place == len(requests) - 1 or not together):
                 for event in engine.step():
                     if event.done:
                         assert event.completion.stop == "end" and event.error is None
@@ -122,9 +122,9 @@ def test_a_model_that_loops_is_closed(what: str) -> None:
     form = compiled(
         {"type": "object", "properties": {"a": {"type": "array", "items": {}}}, "required": ["a"]}
     )
-    found = write(form.start(90), TOKENIZER, 90, 3, prefer=prefer)
-    assert found.ended
-    validate(found.text, {"type": "object", "required": ["a"]})
+    reply = write(form.start(90), TOKENIZER, 90, 3, prefer=prefer)
+    assert reply.ended
+    validate(reply.text, {"type": "object", "required": ["a"]})
 
 
 def test_the_draw_is_from_what_is_left_open() -> None:
@@ -172,9 +172,9 @@ def test_what_the_grammar_cannot_say_is_held_to_by_the_judge(schema: Any) -> Non
         return
     for seed in range(6):
         for budget in (form.least, form.least + 10, 60):
-            found = write(form.start(budget), TOKENIZER, budget, seed)
-            assert found.ended
-            validate(found.text, schema)
+            reply = write(form.start(budget), TOKENIZER, budget, seed)
+            assert reply.ended
+            validate(reply.text, schema)
 
 
 def test_numbers_stay_finite_and_short() -> None:
@@ -230,8 +230,8 @@ def test_what_can_not_be_is_refused_by_name(schema: Any, said: str) -> None:
 def test_special_tokens_are_never_written() -> None:
     """A schema whose texts spell a special token writes its letters, one by one."""
     form = compiled({"const": "<|im_end|>"})
-    found = write(form.start(form.least), TOKENIZER, form.least, 0)
-    assert found.ended and found.text == '"<|im_end|>"' and found.tokens > 4
+    reply = write(form.start(form.least), TOKENIZER, form.least, 0)
+    assert reply.ended and reply.text == '"<|im_end|>"' and reply.tokens > 4
 
 
 def test_a_form_is_compiled_once() -> None:
@@ -269,23 +269,23 @@ def wishing(text: str, then_end: bool = True) -> Any:
 
 def test_free_text_until_the_marker_then_the_form() -> None:
     form = compile_form(Form("json_schema", schema=SMALL, after="</call>"), TOKENIZER)
-    make = form.triggered("<call>")
+    make = form.start_after("<call>")
     assert write(make, TOKENIZER, 40, 0, prefer=wishing("Hello there.")).text == "Hello there."
-    found = write(make, TOKENIZER, 90, 1, prefer=wishing("Let me look. <call>", then_end=False))
-    before, call = found.text.split("<call>", 1)
-    assert found.ended and before == "Let me look. "
+    reply = write(make, TOKENIZER, 90, 1, prefer=wishing("Let me look. <call>", then_end=False))
+    before, call = reply.text.split("<call>", 1)
+    assert reply.ended and before == "Let me look. "
     validate(call.removesuffix("</call>"), SMALL)
 
 
 def test_no_document_begins_that_would_not_fit() -> None:
     form = compile_form(Form("json_schema", schema=SMALL, after="</call>"), TOKENIZER)
     budget = len(TOKENIZER.encode("Go. <call>")) + form.least - 1
-    found = write(
-        form.triggered("<call>"), TOKENIZER, budget, 1, prefer=wishing("Go. <call>", then_end=False)
+    reply = write(
+        form.start_after("<call>"), TOKENIZER, budget, 1, prefer=wishing("Go. <call>", then_end=False)
     )
-    assert "<call>" not in found.text
+    assert "<call>" not in reply.text
     exact = write(
-        form.triggered("<call>"), TOKENIZER, budget + 1, 1, prefer=wishing("Go. <call>", then_end=False)
+        form.start_after("<call>"), TOKENIZER, budget + 1, 1, prefer=wishing("Go. <call>", then_end=False)
     )
     assert exact.ended and exact.text.endswith("</call>")
 
@@ -300,8 +300,8 @@ def test_a_token_may_cross_the_marker() -> None:
             if place == 0:
                 logits_V[crossing] += 60.0
 
-        found = write(form.triggered("e"), TOKENIZER, 30, 5, prefer=prefer)
-        assert found.text.startswith("er") == kept
+        reply = write(form.start_after("e"), TOKENIZER, 30, 5, prefer=prefer)
+        assert reply.text.startswith("er") == kept
 
 
 def test_calls_may_follow_one_another() -> None:
@@ -311,27 +311,27 @@ def test_calls_may_follow_one_another() -> None:
     def prefer(logits_V: torch.Tensor, place: int) -> None:
         logits_V[ids[place % 5 % 2]] += 60.0 if place % 5 < 2 else 0.0
 
-    found = write(form.triggered("n=", again=True), TOKENIZER, 40, 2, prefer=prefer)
-    assert found.text.count("n=") > 2 and found.text.count(";") >= found.text.count("n=") - 1
+    reply = write(form.start_after("n=", again=True), TOKENIZER, 40, 2, prefer=prefer)
+    assert reply.text.count("n=") > 2 and reply.text.count(";") >= reply.text.count("n=") - 1
 
 
 def test_a_judge_that_gives_up_never_breaks_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the judge accepted before is followed to its end."""
     form = compiled({"type": "array", "items": {"type": "integer"}, "uniqueItems": True, "minItems": 2})
-    asked, accepts = 0, Judge.accepts
+    calls, accepts = 0, Judge.accepts
 
     def tires(judge: Judge, text: str) -> bool:
-        nonlocal asked
-        asked += 1
-        if asked > 6:
+        nonlocal calls
+        calls += 1
+        if calls > 6:
             raise CharterError("too long")
         return accepts(judge, text)
 
     monkeypatch.setattr(Judge, "accepts", tires)
-    found = write(form.start(60), TOKENIZER, 60, 4)
+    reply = write(form.start(60), TOKENIZER, 60, 4)
     monkeypatch.undo()
-    assert asked > 6 and found.ended
-    values = validate(found.text, {"type": "array", "uniqueItems": True, "minItems": 2})
+    assert calls > 6 and reply.ended
+    values = validate(reply.text, {"type": "array", "uniqueItems": True, "minItems": 2})
     assert len(values) >= 2
 
 
@@ -354,17 +354,17 @@ def test_documents_end_however_little_is_sought_while_they_are_written(
     sought: list[int] = []
     shortest = Search.shortest
 
-    def counted(self: Search) -> Ending | None:
-        found = shortest(self)
+    def count_steps(self: Search) -> Ending | None:
+        ending = shortest(self)
         sought.append(self._all - self._steps)
-        return found
+        return ending
 
     forms = [(schema, compiled(schema)) for schema in map(random_schema, range(12))]
     starts = [(schema, form.start(form.least + 20), form.least + 20) for schema, form in forms]
     monkeypatch.setattr(constrained, "WRITING_STEPS", steps)
-    monkeypatch.setattr(Search, "shortest", counted)
+    monkeypatch.setattr(Search, "shortest", count_steps)
     for schema, start, most in starts:
-        found = write(start, TOKENIZER, most, 1)
-        assert found.ended and found.tokens <= most
-        validate(found.text, schema)
+        reply = write(start, TOKENIZER, most, 1)
+        assert reply.ended and reply.tokens <= most
+        validate(reply.text, schema)
     assert 0 < max(sought) <= steps

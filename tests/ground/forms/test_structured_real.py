@@ -60,9 +60,9 @@ def test_real_schemas_are_accepted_and_their_documents_validate() -> None:
         kind = validator_for(schema, default=Draft202012Validator)
         validator = kind(json.loads(json.dumps(schema), parse_float=Decimal))
         for budget in (form.least, form.least + 40):
-            found = write(form.start(budget), toys.tokenizer(), budget, place)
-            assert found.ended, row["id"]
-            validator.validate(json.loads(found.text, parse_float=Decimal))
+            reply = write(form.start(budget), toys.tokenizer(), budget, place)
+            assert reply.ended, row["id"]
+            validator.validate(json.loads(reply.text, parse_float=Decimal))
     assert len(refused) <= 2, refused
 
 
@@ -112,9 +112,9 @@ def test_sentencepiece_like_tokenizers_are_held_too() -> None:
     form = compile_form(Form("json_schema", schema=schema), tokenizer)
     for seed in range(6):
         for budget in (form.least, form.least + 3, 80):
-            found = write(form.start(budget), tokenizer, budget, seed)
-            assert found.ended
-            jsonschema.validate(json.loads(found.text), schema)
+            reply = write(form.start(budget), tokenizer, budget, seed)
+            assert reply.ended
+            jsonschema.validate(json.loads(reply.text), schema)
 
 
 def test_a_tokenizer_that_spells_no_bytes_is_refused() -> None:
@@ -141,7 +141,7 @@ def test_a_tokenizer_whose_bytes_can_not_be_told_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "text", "found"),
+    ("pattern", "text", "expected"),
     [
         (r"^\w+$", "é", False),
         (r"^[\w-]+$", "a-1_", True),
@@ -150,5 +150,7 @@ def test_a_tokenizer_whose_bytes_can_not_be_told_is_refused() -> None:
         (r"\d", "٣", False),
     ],
 )
-def test_the_judge_reads_letters_and_digits_as_the_grammar_does(pattern: str, text: str, found: bool) -> None:
-    assert matches(pattern, text) == found
+def test_the_judge_reads_letters_and_digits_as_the_grammar_does(
+    pattern: str, text: str, expected: bool
+) -> None:
+    assert matches(pattern, text) == expected

@@ -29,8 +29,8 @@ def local(checkpoints: Path) -> LocalAssistant:
 
 def test_a_reply_is_the_engines_continuation_of_the_encoded_prompt(local: LocalAssistant) -> None:
     how = Sampling(max_tokens=8)
-    found = local.reply([PLAIN, OPENED], how, n=2, seeds=[4, 9])
-    for messages, seed, samples in zip((PLAIN, OPENED), (4, 9), found, strict=True):
+    replies = local.reply([PLAIN, OPENED], how, n=2, seeds=[4, 9])
+    for messages, seed, samples in zip((PLAIN, OPENED), (4, 9), replies, strict=True):
         ids = local.template.encode_prompt(messages)
         direct = local.engine.generate([ids], how, n=2, seeds=[seed])[0]
         assert [c.ids for c in samples] == [c.ids for c in direct]
@@ -49,23 +49,23 @@ def test_scores_are_summed_log_probabilities_of_the_continuation(
 ) -> None:  # type: ignore[type-arg]
     model, tokenizer = local.engine.model, local.engine.tokenizer
     texts = [*OPTIONS, " a longer answer, with more words"]
-    ((*found,),) = local.score([(messages, texts)])
+    ((*scores,),) = local.score([(messages, texts)])
     prompt = local.template.encode_prompt(messages)
-    for text, value in zip(texts, found, strict=True):
+    for text, value in zip(texts, scores, strict=True):
         own = tokenizer.encode(text)
         row = torch.tensor([*prompt, *own])
         with torch.no_grad():
             states = model.hidden(row, documents([len(row)]))[len(prompt) - 1 : -1]
             expected = token_logprobs(states, model.head_weight(), torch.tensor(own))[0].sum().item()
         assert value == pytest.approx(expected, abs=1e-4)
-    assert sum(math.exp(v) for v in found[:2]) < 1
+    assert sum(math.exp(v) for v in scores[:2]) < 1
 
 
 def test_items_are_scored_the_same_together_and_alone(local: LocalAssistant) -> None:
     items = [(PLAIN, ["Lima", " Cusco"]), (OPENED, list(OPTIONS)), ([user("Hi " * 40)], ["Hello."])]
     together = local.score(items)
-    for item, found in zip(items, together, strict=True):
-        assert local.score([item])[0] == pytest.approx(found, abs=1e-4)
+    for item, scores in zip(items, together, strict=True):
+        assert local.score([item])[0] == pytest.approx(scores, abs=1e-4)
 
 
 def test_plain_text_is_continued_and_scored_without_a_template(local: LocalAssistant) -> None:

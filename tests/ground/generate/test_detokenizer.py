@@ -37,22 +37,22 @@ STOPS = st.lists(st.text(st.sampled_from("ab \né🙂"), min_size=1, max_size=5)
 
 
 def cut(text: str, stops: Sequence[str]) -> int:
-    """Where the first stop begins, -1 where there is none: by looking from the start."""
+    """The place of the first stop, -1 without one, by a search from the start."""
     return min((at for stop in stops if (at := text.find(stop)) >= 0), default=-1)
 
 
 def pieces(tokenizer: Tokenizer, ids: Sequence[int], stops: Sequence[str] = ()) -> tuple[list[str], str]:
     """What is given after each token of a sample that ends as the engine ends it, and its text."""
-    cutter, completion, given = TextPieces(tokenizer, stops), Completion(), list[str]()
+    cutter, completion, parts = TextPieces(tokenizer, stops), Completion(), list[str]()
     for n, token in enumerate(ids, 1):
         completion.ids.append(token)
         text = tokenizer.decode(completion.ids)
         completion.text = text[:at] if (at := cut(text, stops)) >= 0 else text
         completion.done = at >= 0 or n == len(ids)
-        given.append(cutter.add(completion))
+        parts.append(cutter.add(completion))
         if completion.done:
             break
-    return given, completion.text
+    return parts, completion.text
 
 
 @settings(max_examples=300, deadline=None)
@@ -65,18 +65,18 @@ def test_bytes_that_come_one_by_one_are_the_text_of_all(ids: list[int]) -> None:
     left = whole.removeprefix("".join(parts))
     # bytes that no character begins with, such as half a surrogate, are replaced one by one
     assert left in ("", "\ufffd", "\ufffd\ufffd"), "all but a last character that isn't complete"
-    given, final = pieces(BYTE_LEVEL, ids)
-    assert "".join(given) == final == whole
+    texts, final = pieces(BYTE_LEVEL, ids)
+    assert "".join(texts) == final == whole
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=TEXTS, stops=STOPS, tokenizer=st.sampled_from([BYTE_LEVEL, FALLBACK]))
 @example(text=" a", stops=[], tokenizer=FALLBACK)
 def test_pieces_are_the_text_up_to_the_stop(text: str, stops: list[str], tokenizer: Tokenizer) -> None:
-    given, final = pieces(tokenizer, tokenizer.encode(text), stops)
-    assert "".join(given) == final
+    parts, final = pieces(tokenizer, tokenizer.encode(text), stops)
+    assert "".join(parts) == final
     given_so_far = ""
-    for piece in given[:-1]:
+    for piece in parts[:-1]:
         given_so_far += piece
         assert final.startswith(given_so_far)
         assert "\ufffd" not in piece.replace("\ufffd", "", text.count("\ufffd")), "no half characters"
@@ -100,10 +100,10 @@ def test_the_replaced_bytes_of_a_broken_run_are_given_at_the_end() -> None:
 
 def test_what_may_become_a_stop_waits_and_the_rest_does_not() -> None:
     ids = [BYTE_LEVEL.encode(char)[0] for char in "say Hum, then \n\nHumane"]
-    given, final = pieces(BYTE_LEVEL, ids, ["\n\nHuman:"])
-    assert given[:14] == list("say Hum, then "), "text that begins no stop is given at once"
-    assert given[14:] == [""] * 7 + ["\n\nHumane"], "a beginning of the stop waits until it is none"
-    assert "".join(given) == final == "say Hum, then \n\nHumane"
+    parts, final = pieces(BYTE_LEVEL, ids, ["\n\nHuman:"])
+    assert parts[:14] == list("say Hum, then "), "text that begins no stop is given at once"
+    assert parts[14:] == [""] * 7 + ["\n\nHumane"], "a beginning of the stop waits until it is none"
+    assert "".join(parts) == final == "say Hum, then \n\nHumane"
 
 
 def test_a_character_waits_for_its_last_byte() -> None:
@@ -126,23 +126,23 @@ def test_a_stop_is_found_where_and_when_a_search_from_the_start_finds_it(
         search.add(text[at : at + size])
         at += size
         expected = cut(text[:at], stops)
-        assert (search.found[0] if search.found else -1) == expected
-        if search.found:
-            assert text[expected:].startswith(search.found[1])
+        assert (search.match[0] if search.match else -1) == expected
+        if search.match:
+            assert text[expected:].startswith(search.match[1])
             break
         begun = [k for stop in stops for k in range(len(stop)) if text[:at].endswith(stop[:k])]
-        assert search.held == max(begun), "the longest beginning of a stop that the text ends with"
+        assert search.pending == max(begun), "the longest beginning of a stop that the text ends with"
 
 
 def test_a_long_text_is_gone_over_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    spelled: list[int] = []
     real = Tokenizer.spelling
     monkeypatch.setattr(
-        Tokenizer, "spelling", lambda self, token, first: asked.append(token) or real(self, token, first)
+        Tokenizer, "spelling", lambda self, token, first: spelled.append(token) or real(self, token, first)
     )
     monkeypatch.setattr(Tokenizer, "decode", lambda *_: pytest.fail("nothing is decoded again"))
     completion, cutter = Completion(), TextPieces(BYTE_LEVEL, ["xyz"])
     for token in range(300):
         completion.ids.append(token)
         cutter.add(completion)
-    assert asked == completion.ids
+    assert spelled == completion.ids

@@ -56,8 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         if status == 0:
             return  # the connection is closed without an answer
         text = answer if isinstance(answer, str) else json.dumps(answer)
-        given = self.headers.get("Authorization", "") + self.headers.get("X-Api-Key", "")
-        data = text.replace(ECHO, given).encode()
+        key = self.headers.get("Authorization", "") + self.headers.get("X-Api-Key", "")
+        data = text.replace(ECHO, key).encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(data)), **self.server.headers}.items():
             self.send_header(name, value)
@@ -72,22 +72,22 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    instance = Server()
+    thread = threading.Thread(target=instance.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield made
-    made.shutdown()
+    yield instance
+    instance.shutdown()
     thread.join()
-    made.server_close()
+    instance.server_close()
 
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, not slept through; and the keys."""
-    found: list[float] = []
+    pauses: list[float] = []
 
     def wait(given_up: threading.Event, seconds: float) -> bool:
-        found.append(seconds)
+        pauses.append(seconds)
         return given_up.is_set()
 
     monkeypatch.setattr(http_client, "_wait", wait)
@@ -96,17 +96,17 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "*")
-    return found
+    return pauses
 
 
 def test_the_openai_shape(server: Server) -> None:
     server.answers = [(200, OPENAI)]
-    found = RemoteAssistant(f"openai:{server.url}/#small").reply(
+    replies = RemoteAssistant(f"openai:{server.url}/#small").reply(
         [[system("Be brief."), user("Hi")]],
         Sampling(temperature=0.5, top_k=3, top_p=0.9, max_tokens=7, stops=("\n",)),
         seeds=[4],
     )
-    ((completion,),) = found
+    ((completion,),) = replies
     assert (completion.text, completion.stop, completion.ids) == ("Hello.", "end", [])
     ((path, headers, body),) = server.requests
     assert path == "/v1/chat/completions" and headers["authorization"] == f"Bearer {KEY}"
@@ -193,13 +193,13 @@ def test_stop_reasons(server: Server, dialect: str, said: str, stop: str) -> Non
 
 def test_samples_come_in_the_order_of_the_dialogues_with_seeds_of_their_own(server: Server) -> None:
     server.answers = [(200, OPENAI)]
-    found = RemoteAssistant(f"openai:{server.url}#m").reply(
+    replies = RemoteAssistant(f"openai:{server.url}#m").reply(
         [[user(str(i))] for i in range(5)], Sampling(), n=3
     )
-    assert [len(samples) for samples in found] == [3] * 5
+    assert [len(samples) for samples in replies] == [3] * 5
     assert len({body["seed"] for _, _, body in server.requests}) == 15
-    asked = sorted(body["messages"][0]["content"] for _, _, body in server.requests)
-    assert asked == sorted(str(i) for i in range(5) for _ in range(3))
+    contents = sorted(body["messages"][0]["content"] for _, _, body in server.requests)
+    assert contents == sorted(str(i) for i in range(5) for _ in range(3))
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
@@ -319,10 +319,10 @@ def test_without_a_key_none_is_sent(server: Server, monkeypatch: pytest.MonkeyPa
 
 
 def test_scoring_is_refused_and_references_are_checked() -> None:
-    made = RemoteAssistant("anthropic:https://example.org#m")
-    assert made.capabilities == {"sample"}
+    assistant = RemoteAssistant("anthropic:https://example.org#m")
+    assert assistant.capabilities == {"sample"}
     with pytest.raises(CharterError, match="can't score"):
-        made.score([([user("Hi")], ["a"])])
+        assistant.score([([user("Hi")], ["a"])])
     for wrong in ("openai:http://x", "openai:x#m", "other:http://x#m", "openai:ftp://x#m"):
         with pytest.raises(CharterError, match="is not a remote engine"):
             RemoteAssistant(wrong)

@@ -39,8 +39,8 @@ def test_what_begins_after_the_change_knows_nothing_of_the_old_weights(bounds: B
     expected = alone(3, LONG, bounds)
     assert done[again].ids == expected.ids
     assert done[again].logprobs == pytest.approx(expected.logprobs, abs=1e-5)
-    found = changed.generate([LONG], SAMPLING, 1, [7])[0][0]
-    assert found.ids == expected.ids and found.ids != alone(0, LONG, bounds).ids
+    completion = changed.generate([LONG], SAMPLING, 1, [7])[0][0]
+    assert completion.ids == expected.ids and completion.ids != alone(0, LONG, bounds).ids
 
 
 def test_a_prompt_read_in_part_by_the_old_weights_is_read_again() -> None:

@@ -20,7 +20,7 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import Dialogue, Prompt, user
 
 HOW = Sampling(max_tokens=6)
-ASKED: list[Prompt] = [[user("Name the capital of Peru.")], "Question: is fire hot?\nAnswer:", [user("Hi")]]
+PROMPTS: list[Prompt] = [[user("Name the capital of Peru.")], "Question: is fire hot?\nAnswer:", [user("Hi")]]
 
 
 class Counting:
@@ -29,20 +29,20 @@ class Counting:
     capabilities = frozenset({"sample", "score"})
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Prompt, int]] = []
+        self.calls: list[tuple[Prompt, int]] = []
 
     def reply(
         self, prompts: Sequence[Prompt], sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
     ) -> list[list[Completion]]:
         pairs = list(zip(prompts, seeds or range(len(prompts)), strict=True))
-        self.asked += pairs
+        self.calls += pairs
         return [
             [Completion([k], f"{prompt} {seed} {k}", [-0.1 / 3 * seed]) for k in range(n)]
             for prompt, seed in pairs
         ]
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
-        self.asked += [(prompt, len(texts)) for prompt, texts in items]
+        self.calls += [(prompt, len(texts)) for prompt, texts in items]
         return [[-len(text) / 7 for text in texts] for _, texts in items]
 
 
@@ -58,41 +58,41 @@ def memory(tmp_path: Path, notes: list[str]) -> Memory:
 
 def test_a_server_is_asked_once_for_each_prompt_seed_and_setting(memory: Memory, notes: list[str]) -> None:
     server = Counting()
-    made = Remembered(server, memory, "one")
-    first = made.reply(ASKED[:2], HOW, n=2, seeds=[4, 5])
-    assert first == Counting().reply(ASKED[:2], HOW, n=2, seeds=[4, 5])
-    assert made.reply([ASKED[1], ASKED[2]], HOW, n=2, seeds=[5, 6])[0] == first[1]
-    assert server.asked == [(ASKED[0], 4), (ASKED[1], 5), (ASKED[2], 6)]
-    server.asked.clear()
+    assistant = Remembered(server, memory, "one")
+    first = assistant.reply(PROMPTS[:2], HOW, n=2, seeds=[4, 5])
+    assert first == Counting().reply(PROMPTS[:2], HOW, n=2, seeds=[4, 5])
+    assert assistant.reply([PROMPTS[1], PROMPTS[2]], HOW, n=2, seeds=[5, 6])[0] == first[1]
+    assert server.calls == [(PROMPTS[0], 4), (PROMPTS[1], 5), (PROMPTS[2], 6)]
+    server.calls.clear()
     for changed in (
-        lambda: made.reply(ASKED[:1], HOW, n=2, seeds=[9]),
-        lambda: made.reply(ASKED[:1], HOW, n=3, seeds=[4]),
-        lambda: made.reply(ASKED[:1], replace(HOW, temperature=0.5), n=2, seeds=[4]),
-        lambda: made.reply(["Name the capital of Peru."], HOW, n=2, seeds=[4]),
-        lambda: Remembered(server, memory, "other").reply(ASKED[:1], HOW, n=2, seeds=[4]),
+        lambda: assistant.reply(PROMPTS[:1], HOW, n=2, seeds=[9]),
+        lambda: assistant.reply(PROMPTS[:1], HOW, n=3, seeds=[4]),
+        lambda: assistant.reply(PROMPTS[:1], replace(HOW, temperature=0.5), n=2, seeds=[4]),
+        lambda: assistant.reply(["Name the capital of Peru."], HOW, n=2, seeds=[4]),
+        lambda: Remembered(server, memory, "other").reply(PROMPTS[:1], HOW, n=2, seeds=[4]),
     ):
         changed()
-        assert len(server.asked) == 1
-        server.asked.clear()
+        assert len(server.calls) == 1
+        server.calls.clear()
     assert notes == []
 
 
 def test_without_seeds_a_prompt_has_that_of_its_place(memory: Memory) -> None:
     server = Counting()
-    made = Remembered(server, memory, "one")
-    made.reply(ASKED[1:2], HOW, seeds=[1])
-    assert made.reply(ASKED, HOW) == Counting().reply(ASKED, HOW)
-    assert server.asked == [(ASKED[1], 1), (ASKED[0], 0), (ASKED[2], 2)]
+    assistant = Remembered(server, memory, "one")
+    assistant.reply(PROMPTS[1:2], HOW, seeds=[1])
+    assert assistant.reply(PROMPTS, HOW) == Counting().reply(PROMPTS, HOW)
+    assert server.calls == [(PROMPTS[1], 1), (PROMPTS[0], 0), (PROMPTS[2], 2)]
 
 
 def test_scores_are_remembered_with_their_texts(memory: Memory) -> None:
     server = Counting()
-    made = Remembered(server, memory, "one")
-    items = [(ASKED[0], ["a", "bb"]), (ASKED[1], ["ccc"])]
-    assert made.score(items) == made.score(items) == Counting().score(items)
-    assert len(server.asked) == 2
-    made.score([(ASKED[0], ["a", "b"])])
-    assert len(server.asked) == 3
+    assistant = Remembered(server, memory, "one")
+    items = [(PROMPTS[0], ["a", "bb"]), (PROMPTS[1], ["ccc"])]
+    assert assistant.score(items) == assistant.score(items) == Counting().score(items)
+    assert len(server.calls) == 2
+    assistant.score([(PROMPTS[0], ["a", "b"])])
+    assert len(server.calls) == 3
 
 
 def test_a_checkpoints_answers_come_back_for_the_same_call_as_a_whole(
@@ -101,11 +101,11 @@ def test_a_checkpoints_answers_come_back_for_the_same_call_as_a_whole(
     """So that a run with a memory equals one without: neighbours round."""
     policy = toys.policy(checkpoints / "policy")
     plain = open_assistant(policy)
-    made = open_assistant(policy, memory=memory)
-    assert isinstance(made, Remembered) and made.capabilities == plain.capabilities
-    expected, scores = plain.reply(ASKED, HOW, n=2), plain.score([(ASKED[0], [" Lima", " no"])])
-    assert made.reply(ASKED, HOW, n=2) == expected
-    assert made.score([(ASKED[0], [" Lima", " no"])]) == scores
+    assistant = open_assistant(policy, memory=memory)
+    assert isinstance(assistant, Remembered) and assistant.capabilities == plain.capabilities
+    expected, scores = plain.reply(PROMPTS, HOW, n=2), plain.score([(PROMPTS[0], [" Lima", " no"])])
+    assert assistant.reply(PROMPTS, HOW, n=2) == expected
+    assert assistant.score([(PROMPTS[0], [" Lima", " no"])]) == scores
     calls: list[int] = []
     real = LocalAssistant.reply
 
@@ -116,19 +116,19 @@ def test_a_checkpoints_answers_come_back_for_the_same_call_as_a_whole(
     monkeypatch.setattr(LocalAssistant, "reply", spy)
     monkeypatch.setattr(LocalAssistant, "score", None)
     again = open_assistant(policy, memory=Memory(memory.path, print))
-    assert again.reply(ASKED, HOW, n=2) == expected and calls == []
-    assert again.score([(ASKED[0], [" Lima", " no"])]) == scores
-    again.reply(ASKED[:2], HOW, n=2)
+    assert again.reply(PROMPTS, HOW, n=2) == expected and calls == []
+    assert again.score([(PROMPTS[0], [" Lima", " no"])]) == scores
+    again.reply(PROMPTS[:2], HOW, n=2)
     assert calls == [2], "fewer prompts are another call"
-    open_assistant(toys.policy(checkpoints / "other"), memory=memory).reply(ASKED, HOW, n=2)
+    open_assistant(toys.policy(checkpoints / "other"), memory=memory).reply(PROMPTS, HOW, n=2)
     assert calls == [2, 3], "another checkpoint"
 
 
 def test_prompts_are_checked_through_a_memory(checkpoints: Path, memory: Memory) -> None:
-    made = open_assistant(toys.policy(checkpoints / "policy"), memory=memory)
-    check_prompts(made, [Dialogue("short", (user("Why?"),))])
+    assistant = open_assistant(toys.policy(checkpoints / "policy"), memory=memory)
+    check_prompts(assistant, [Dialogue("short", (user("Why?"),))])
     with pytest.raises(Exception, match=r"^prompt long: the prompt has"):
-        check_prompts(made, [Dialogue("long", (user("Why? " * 600),))])
+        check_prompts(assistant, [Dialogue("long", (user("Why? " * 600),))])
 
 
 def _damage_header(path: Path) -> None:
@@ -159,14 +159,14 @@ def _mix_up(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [_damage_header, _damage_pages, _damage_answer, _mix_up])
 def test_a_damaged_file_costs_one_note(memory: Memory, notes: list[str], damage: object) -> None:
-    Remembered(Counting(), memory, "one").reply(ASKED, HOW)
+    Remembered(Counting(), memory, "one").reply(PROMPTS, HOW)
     memory._file.close()  # type: ignore[union-attr]
     damage(memory.path)  # type: ignore[operator]
     server = Counting()
-    made = Remembered(server, Memory(memory.path, notes.append), "one")
+    assistant = Remembered(server, Memory(memory.path, notes.append), "one")
     for _ in range(2):
-        assert made.reply(ASKED, HOW) == Counting().reply(ASKED, HOW)
-    assert len(server.asked) == 6
+        assert assistant.reply(PROMPTS, HOW) == Counting().reply(PROMPTS, HOW)
+    assert len(server.calls) == 6
     (note,) = notes
     assert note.startswith(str(memory.path)) and note.endswith("(the file may be removed)")
 
@@ -175,20 +175,20 @@ def test_a_locked_file_costs_one_note(
     memory: Memory, notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(response_cache, "WAIT_SECONDS", 0.01)
-    Remembered(Counting(), memory, "one").reply(ASKED[:1], HOW)
+    Remembered(Counting(), memory, "one").reply(PROMPTS[:1], HOW)
     other = sqlite3.connect(memory.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     server = Counting()
-    made = Remembered(server, Memory(memory.path, notes.append), "one")
-    assert made.reply(ASKED, HOW) == made.reply(ASKED, HOW) == Counting().reply(ASKED, HOW)
+    assistant = Remembered(server, Memory(memory.path, notes.append), "one")
+    assert assistant.reply(PROMPTS, HOW) == assistant.reply(PROMPTS, HOW) == Counting().reply(PROMPTS, HOW)
     assert len(notes) == 1 and "locked" in notes[0]
     other.close()
 
 
 def test_a_place_that_cannot_be_written_costs_one_note(tmp_path: Path, notes: list[str]) -> None:
     (tmp_path / "file").write_text("")
-    made = Remembered(Counting(), Memory(tmp_path / "file" / "answers.sqlite", notes.append), "one")
-    assert made.reply(ASKED, HOW) == made.reply(ASKED, HOW)
+    assistant = Remembered(Counting(), Memory(tmp_path / "file" / "answers.sqlite", notes.append), "one")
+    assert assistant.reply(PROMPTS, HOW) == assistant.reply(PROMPTS, HOW)
     assert len(notes) == 1
 
 
@@ -196,12 +196,12 @@ def test_the_file_stops_growing_at_its_bound(
     memory: Memory, notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = Counting()
-    made = Remembered(server, memory, "one")
-    made.reply(ASKED[:1], HOW)
+    assistant = Remembered(server, memory, "one")
+    assistant.reply(PROMPTS[:1], HOW)
     monkeypatch.setattr(response_cache, "MOST_BYTES", 1)
-    made.reply(ASKED[:2], HOW)
-    made.reply(ASKED[:2], HOW)
-    assert [seed for _, seed in server.asked] == [0, 1, 1] and notes == []
+    assistant.reply(PROMPTS[:2], HOW)
+    assistant.reply(PROMPTS[:2], HOW)
+    assert [seed for _, seed in server.calls] == [0, 1, 1] and notes == []
 
 
 KILLED = """
@@ -226,5 +226,5 @@ def test_a_step_without_a_cache_has_no_memory(tmp_path: Path) -> None:
     assert Memory.of(Workspace(tmp_path / "one")) is None
     out = Workspace(tmp_path / "two")
     out.cache = tmp_path / "answers.sqlite"
-    made = Memory.of(out)
-    assert made is not None and made.path == tmp_path / "answers.sqlite"
+    run_memory = Memory.of(out)
+    assert run_memory is not None and run_memory.path == tmp_path / "answers.sqlite"

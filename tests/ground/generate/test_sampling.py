@@ -23,8 +23,8 @@ def draw(how: Sampling, uniform: float, probabilities: list[float] = PROBABILITI
     [(0.0, 0), (0.09, 0), (0.11, 1), (0.29, 1), (0.31, 2), (0.59, 2), (0.61, 3), (0.9999999, 3)],
 )
 def test_a_uniform_number_becomes_the_token_of_the_inverse_distribution(uniform: float, token: int) -> None:
-    found, log_prob = draw(Sampling(), uniform)
-    assert found == token
+    choice, log_prob = draw(Sampling(), uniform)
+    assert choice == token
     assert log_prob == pytest.approx(math.log(PROBABILITIES[token]), abs=1e-6)
 
 

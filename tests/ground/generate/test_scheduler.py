@@ -22,44 +22,44 @@ def request(account: str = "", tokens: int = 10, background: bool = False) -> Re
 
 
 def queue(*requests: Request, **bounds: float) -> Turns:
-    made = Turns(Bounds(**bounds))  # type: ignore[arg-type]
+    turns = Turns(Bounds(**bounds))  # type: ignore[arg-type]
     for one in requests:
-        made.add(one, 0)
-    return made
+        turns.add(one, 0)
+    return turns
 
 
-def served(turns: Turns, most: int) -> list[str]:
+def serve(turns: Turns, most: int) -> list[str]:
     """Accounts in the order in which their prompts are read, one at a time."""
-    found = []
-    while turns and len(found) < most:
+    accounts = []
+    while turns and len(accounts) < most:
         one = next(iter(turns))
         turns.charge(one, len(one.prompt))
         turns.take(one)
-        found.append(one.account)
-    return found
+        accounts.append(one.account)
+    return accounts
 
 
 def test_one_account_waits_in_line() -> None:
-    asked = [request(tokens=n) for n in (9, 1, 50, 3)]
-    assert list(queue(*asked)) == asked
+    requests = [request(tokens=n) for n in (9, 1, 50, 3)]
+    assert list(queue(*requests)) == requests
 
 
 def test_a_thousand_requests_of_one_account_delay_anothers_by_one_turn() -> None:
     turns = queue(*(request("many") for _ in range(1000)))
-    served(turns, 100)
+    serve(turns, 100)
     turns.add(request("few"), 0)
-    assert "few" in served(turns, 2)
+    assert "few" in serve(turns, 2)
 
 
 def test_the_order_is_told_before_anything_is_read() -> None:
     turns = queue(*(request("a") for _ in range(4)), *(request("b") for _ in range(4)))
     told = [one.account for one in islice(turns, 8)]
-    assert told == served(turns, 8) and told[:4] in (["a", "b"] * 2, ["b", "a"] * 2)
+    assert told == serve(turns, 8) and told[:4] in (["a", "b"] * 2, ["b", "a"] * 2)
 
 
 def test_turns_are_shared_by_tokens_not_by_requests() -> None:
     turns = queue(*(request("long", 100) for _ in range(9)), *(request("short", 10) for _ in range(99)))
-    first = served(turns, 44)
+    first = serve(turns, 44)
     assert first.count("long") == 4, "ten short prompts for each long one"
 
 
@@ -72,10 +72,10 @@ def test_what_was_written_counts_too() -> None:
 
 def test_nobody_saves_up_turns_by_being_away() -> None:
     turns = queue(*(request("busy") for _ in range(60)))
-    served(turns, 30)
+    serve(turns, 30)
     for _ in range(30):
         turns.add(request("new"), 0)
-    assert abs(served(turns, 20).count("new") - 10) <= 1
+    assert abs(serve(turns, 20).count("new") - 10) <= 1
 
 
 def test_who_was_served_much_and_comes_back_waits_for_the_others() -> None:
@@ -85,7 +85,7 @@ def test_who_was_served_much_and_comes_back_waits_for_the_others() -> None:
     turns.charge(greedy, 35)
     turns.take(greedy)
     turns.add(request("greedy"), 0)
-    assert served(turns, 7).count("greedy") == 0
+    assert serve(turns, 7).count("greedy") == 0
 
 
 def test_the_background_begins_where_the_rest_ends() -> None:
@@ -143,12 +143,12 @@ def test_accounts_that_wait_for_nothing_are_forgotten() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 30), st.booleans()), max_size=40))
-def test_everyone_is_served_once(asked: Sequence[tuple[str, int, bool]]) -> None:
-    all_asked = [request(*one) for one in asked]
+def test_everyone_is_served_once(requests: Sequence[tuple[str, int, bool]]) -> None:
+    all_asked = [request(*one) for one in requests]
     turns = queue(*all_asked)
     assert set(turns) == set(all_asked) and len(turns) == len(all_asked)
-    assert turns.tokens == sum(tokens for _, tokens, _ in asked)
+    assert turns.tokens == sum(tokens for _, tokens, _ in requests)
     for account in "abc":
         mine = [one.number for one in turns if one.account == account and not one.background]
         assert mine == sorted(mine)
-    assert len(served(turns, 99)) == len(all_asked) and turns.tokens == 0
+    assert len(serve(turns, 99)) == len(all_asked) and turns.tokens == 0

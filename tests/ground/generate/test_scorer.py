@@ -44,8 +44,8 @@ def test_continuations_behind_a_shared_prefix_score_as_alone(model: Transformer,
     items = [
         (prefix + own, conts) for own, conts in zip(rest, ([a, b], [c], [d, a, []], [b, d]), strict=True)
     ]
-    found = score(model, items, row_tokens)
-    for (prompt, continuations), logs in zip(items, found, strict=True):
+    scores = score(model, items, row_tokens)
+    for (prompt, continuations), logs in zip(items, scores, strict=True):
         assert [len(one) for one in logs] == [len(c) for c in continuations]
         for continuation, own in zip(continuations, logs, strict=True):
             if continuation:
@@ -54,20 +54,20 @@ def test_continuations_behind_a_shared_prefix_score_as_alone(model: Transformer,
 
 def test_items_that_share_nothing_score_as_alone(model: Transformer) -> None:
     x, y, z = tokens(5, 40, 1)
-    found = score(model, [(x, [z, y]), (y, [x])])
-    for (prompt, continuations), logs in zip([(x, [z, y]), (y, [x])], found, strict=True):
+    scores = score(model, [(x, [z, y]), (y, [x])])
+    for (prompt, continuations), logs in zip([(x, [z, y]), (y, [x])], scores, strict=True):
         for continuation, own in zip(continuations, logs, strict=True):
             assert own == pytest.approx(alone(model, prompt, continuation), abs=1e-4)
 
 
 def test_a_prompt_that_is_all_prefix_of_another_scores_right(model: Transformer) -> None:
     prompt, more, continuation = tokens(50, 6, 4)
-    found = score(
+    scores = score(
         model, [(prompt, [continuation]), (prompt + more, [continuation]), (prompt, [continuation])]
     )
-    assert found[0][0] == pytest.approx(alone(model, prompt, continuation), abs=1e-4)
-    assert found[1][0] == pytest.approx(alone(model, prompt + more, continuation), abs=1e-4)
-    assert found[2][0] == pytest.approx(found[0][0], abs=1e-4)
+    assert scores[0][0] == pytest.approx(alone(model, prompt, continuation), abs=1e-4)
+    assert scores[1][0] == pytest.approx(alone(model, prompt + more, continuation), abs=1e-4)
+    assert scores[2][0] == pytest.approx(scores[0][0], abs=1e-4)
 
 
 def test_the_likeliest_token_is_told(model: Transformer) -> None:
@@ -107,8 +107,8 @@ def test_groups_by_hand() -> None:
     a = [head + first + [n, 1] for n in range(3)]
     b = [head + second + [n] for n in range(2)]
     lone = [*head, 400, 401]
-    asked = [a[0], b[0], lone, a[1], b[1], a[2]]
-    assert sorted(prefix_groups(asked)) == [(0, [2]), (90, [0, 3, 5]), (130, [1, 4])]
+    inputs = [a[0], b[0], lone, a[1], b[1], a[2]]
+    assert sorted(prefix_groups(inputs)) == [(0, [2]), (90, [0, 3, 5]), (130, [1, 4])]
     assert prefix_groups([[*head, n] for n in (7, 5, 6)]) == [(30, [1, 2, 0])]
     assert prefix_groups([[1, 2], [3, 4], [1, 5]]) == [(0, [0, 2, 1])]
     assert prefix_groups([]) == []
@@ -116,17 +116,17 @@ def test_groups_by_hand() -> None:
 
 def test_prefill_gives_each_prompts_last_state(model: Transformer) -> None:
     start, a, b = tokens(40, 3, 5)
-    asked = [start + a, start + b]
+    inputs = [start + a, start + b]
     kept = Prefix(start, read_prefixes(model, [start]))
-    for reads in (prefill(model, asked), prefill(model, asked, kept)):
-        for prompt, read in zip(asked, reads, strict=True):
+    for reads in (prefill(model, inputs), prefill(model, inputs, kept)):
+        for prompt, read in zip(inputs, reads, strict=True):
             row = torch.tensor(prompt)
             with torch.no_grad():
                 expected = model.hidden(row, documents([len(row)]))[-1]
                 _, whole = model.prefill(row, documents([len(row)]))
             assert torch.allclose(read.last_hidden, expected, atol=1e-4)
-            found = torch.cat([held[:, :, begin:end] for held, (begin, end) in read.parts], 2)
-            assert torch.allclose(found, whole, atol=1e-4)
+            joined = torch.cat([held[:, :, begin:end] for held, (begin, end) in read.parts], 2)
+            assert torch.allclose(joined, whole, atol=1e-4)
     assert prefill(model, []) == []
 
 
@@ -154,8 +154,8 @@ def test_subjects_are_grouped_and_their_prefix_is_read_once(
     items = lettered(3, 8)
     expected = [[alone(model, prompt, c) for c in conts] for prompt, conts in items]
     monkeypatch.setattr(Transformer, "_fill", spy)
-    found = score(model, items)
-    for ours, theirs in zip(found, expected, strict=True):
+    scores = score(model, items)
+    for ours, theirs in zip(scores, expected, strict=True):
         assert [pytest.approx(c, abs=1e-4) for c in theirs] == ours
     longer, own = 2 + 0 + 5, sum(len(prompt) for prompt, _ in items) - 8 * (60 + 67 + 74)
     assert read == [60 + 67 + 74, own + longer * 5], "the last token of a continuation is not read"
@@ -166,12 +166,12 @@ def test_subjects_are_grouped_and_their_prefix_is_read_once(
 def test_scores_depend_on_no_batch(model: Transformer, together: int, row_tokens: int) -> None:
     items = lettered(4, 9)
     whole = score(model, items)
-    found = [
+    scores = [
         one
         for at in range(0, len(items), together)
         for one in score(model, items[at : at + together], row_tokens)
     ]
-    for ours, theirs in zip(found, whole, strict=True):
+    for ours, theirs in zip(scores, whole, strict=True):
         assert ours == [pytest.approx(c, abs=1e-4) for c in theirs]
         sums, others = [sum(c) for c in ours], [sum(c) for c in theirs]
         first, second, *_ = sorted(others, reverse=True)
@@ -188,10 +188,10 @@ def test_rows_are_about_equally_full() -> None:
 @pytest.mark.parametrize("piece", [1, 7, 49, 50, 64, 4096])
 def test_a_text_read_piece_by_piece_scores_as_at_once(model: Transformer, piece: int) -> None:
     (text,) = tokens(50)
-    found = score_text(model, text, 3, piece)
-    assert [value for value, _ in found] == pytest.approx(alone(model, text[:1], text[1:]), abs=1e-4)
+    scores = score_text(model, text, 3, piece)
+    assert [value for value, _ in scores] == pytest.approx(alone(model, text[:1], text[1:]), abs=1e-4)
     at_once = score_text(model, text, 3)
-    for (_, some), (_, others) in zip(found, at_once, strict=True):
+    for (_, some), (_, others) in zip(scores, at_once, strict=True):
         assert [token for token, _ in some] == [token for token, _ in others]
         assert [value for _, value in some] == pytest.approx([value for _, value in others], abs=1e-4)
     assert score_text(model, text[:1], 3, piece) == []

@@ -39,7 +39,7 @@ def texts(lengths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return ids[:-1], ids[1:]
 
 
-def learnt(model: Transformer, own: Team, case: str) -> dict[str, Tensor]:
+def learn_row(model: Transformer, own: Team, case: str) -> dict[str, Tensor]:
     """Loss and gradients of this process's part of a case."""
     lengths, model.recompute, precision = CASES[case]
     model.zero_grad(set_to_none=True)
@@ -49,8 +49,8 @@ def learnt(model: Transformer, own: Team, case: str) -> dict[str, Tensor]:
         weights = row.real / sum(lengths)
         loss = cross_entropy_sum(hidden, model.head_weight(), row.targets, weights)
     loss.backward()  # type: ignore[no-untyped-call]
-    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {"loss": loss.detach()} | {name: whole(grad) for name, grad in found.items()}
+    grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {"loss": loss.detach()} | {name: whole(grad) for name, grad in grads.items()}
 
 
 def work(rank: int, size: int, folder: Path) -> None:
@@ -60,13 +60,13 @@ def work(rank: int, size: int, folder: Path) -> None:
     own = team(size)
     model = toys.model(shape=SHAPE, scale=2.0)
     for case in CASES:
-        found = learnt(model, own, case)
-        for tensor in found.values():
+        results = learn_row(model, own, case)
+        for tensor in results.values():
             dist.all_reduce(tensor)
         if rank == 0:
-            save_file(found, folder / f"{case}.safetensors")
+            save_file(results, folder / f"{case}.safetensors")
     distribute(model)
-    sharded = learnt(model, own, "short")
+    sharded = learn_row(model, own, "short")
     dist.all_reduce(sharded["loss"])
     if rank == 0:
         save_file(sharded, folder / "sharded.safetensors")
@@ -76,7 +76,7 @@ def work(rank: int, size: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def alone() -> Mapping[str, dict[str, Tensor]]:
     model = toys.model(shape=SHAPE, scale=2.0)
-    return {case: learnt(model, Team(0, 1, World()), case) for case in CASES}
+    return {case: learn_row(model, Team(0, 1, World()), case) for case in CASES}
 
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
@@ -88,11 +88,14 @@ def test_a_team_learns_what_one_process_does(
     started = [subprocess.Popen([*command, str(rank)], env=environment) for rank in range(size)]
     assert [process.wait(timeout=100) for process in started] == [0] * size
     for case in (*CASES, "sharded"):
-        made, wanted = load_file(tmp_path / f"{case}.safetensors"), alone[case.replace("sharded", "short")]
-        assert made.keys() == wanted.keys() and len(wanted) > 15
-        for name, value in wanted.items():
+        results, expected = (
+            load_file(tmp_path / f"{case}.safetensors"),
+            alone[case.replace("sharded", "short")],
+        )
+        assert results.keys() == expected.keys() and len(expected) > 15
+        for name, value in expected.items():
             most = (3e-2 if case == "half" else 1e-5) * max(1.0, float(value.abs().max()))
-            assert float((made[name] - value).abs().max()) < most, (case, name)
+            assert float((results[name] - value).abs().max()) < most, (case, name)
 
 
 def test_every_token_is_read_once_at_its_position_and_work_is_even() -> None:
@@ -111,7 +114,7 @@ def test_every_token_is_read_once_at_its_position_and_work_is_even() -> None:
         for place in range(length):
             wanted.setdefault(place, []).append((int(inputs[at + place]), int(targets[at + place])))
         at += length
-    assert {place: sorted(found) for place, found in seen.items()} == {
+    assert {place: sorted(places) for place, places in seen.items()} == {
         p: sorted(w) for p, w in wanted.items()
     }
     positions = [

@@ -58,8 +58,8 @@ def test_a_machine_has_a_peak() -> None:
 
 
 def test_trapezoid_by_hand() -> None:
-    found = [trapezoid(step, 8, warmup=2, decay=3) for step in range(8)]
-    assert found == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 3 / 4, 2 / 4, 1 / 4])
+    shares = [trapezoid(step, 8, warmup=2, decay=3) for step in range(8)]
+    assert shares == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 3 / 4, 2 / 4, 1 / 4])
     assert trapezoid(0, 1, 0, 1) == 0.5 and trapezoid(0, 1, 0, 0) == 1.0
 
 

@@ -33,11 +33,11 @@ def _grads(loss: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
 def test_cross_entropy_equals_the_library(chunk: int) -> None:
     hidden, weight, targets, weights = _tensors()
     expected = (F.cross_entropy(hidden @ weight.T, targets, reduction="none") * weights).sum()
-    found = cross_entropy_sum(hidden, weight, targets, weights, chunk)
-    torch.testing.assert_close(found, expected)
+    loss = cross_entropy_sum(hidden, weight, targets, weights, chunk)
+    torch.testing.assert_close(loss, expected)
     # an incoming gradient other than 1 must scale both
     for mine, theirs in zip(
-        _grads(0.3 * found, hidden, weight), _grads(0.3 * expected, hidden, weight), strict=True
+        _grads(0.3 * loss, hidden, weight), _grads(0.3 * expected, hidden, weight), strict=True
     ):
         torch.testing.assert_close(mine, theirs)
 
@@ -48,10 +48,10 @@ def test_the_divergence_equals_the_library_and_moves_one_side(chunk: int) -> Non
     fixed, fixed_weight, _, _ = _tensors(1)
     log_q, log_p = (torch.log_softmax(h @ w.T, -1) for h, w in ((hidden, weight), (fixed, fixed_weight)))
     expected = (F.kl_div(log_q, log_p.detach(), reduction="none", log_target=True).sum(-1) * weights).sum()
-    found = divergence_sum(hidden, weight, fixed, fixed_weight, weights, chunk)
-    torch.testing.assert_close(found, expected)
+    loss = divergence_sum(hidden, weight, fixed, fixed_weight, weights, chunk)
+    torch.testing.assert_close(loss, expected)
     for mine, theirs in zip(
-        _grads(0.3 * found, hidden, weight), _grads(0.3 * expected, hidden, weight), strict=True
+        _grads(0.3 * loss, hidden, weight), _grads(0.3 * expected, hidden, weight), strict=True
     ):
         torch.testing.assert_close(mine, theirs)
     again = divergence_sum(hidden, weight, fixed, fixed_weight, weights, chunk)
@@ -110,10 +110,10 @@ def test_bfloat16_compute_over_a_float32_head() -> None:
     hidden, weight, targets, weights = _tensors()
     exact = cross_entropy_sum(hidden, weight, targets, weights)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = cross_entropy_sum(hidden.bfloat16(), weight, targets, weights, 4)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, exact, rtol=0.02, atol=0.02)
-    (grad,) = _grads(found, weight)
+        loss = cross_entropy_sum(hidden.bfloat16(), weight, targets, weights, 4)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, exact, rtol=0.02, atol=0.02)
+    (grad,) = _grads(loss, weight)
     assert grad.dtype == torch.float32
     torch.testing.assert_close(grad, _grads(exact, weight)[0], rtol=0.1, atol=0.1)
 
@@ -140,13 +140,13 @@ def test_token_logprobs_equal_log_softmax(chunk: int, temperature: float) -> Non
     hidden, weight, targets, weights = _tensors()
     log_probs = F.log_softmax(hidden @ weight.T / temperature, dim=-1)
     expected = log_probs.gather(1, targets[:, None])[:, 0]
-    found, entropy = token_logprobs(hidden, weight, targets, temperature, chunk)
-    torch.testing.assert_close(found, expected)
+    target_log_probs, entropy = token_logprobs(hidden, weight, targets, temperature, chunk)
+    torch.testing.assert_close(target_log_probs, expected)
     torch.testing.assert_close(entropy, -(log_probs.exp() * log_probs).sum(-1).detach())
     assert not entropy.requires_grad
     pull = weights - 0.4  # gradients of both signs and of zero
     for mine, theirs in zip(
-        _grads((found * pull).sum(), hidden, weight),
+        _grads((target_log_probs * pull).sum(), hidden, weight),
         _grads((expected * pull).sum(), hidden, weight),
         strict=True,
     ):
@@ -155,8 +155,8 @@ def test_token_logprobs_equal_log_softmax(chunk: int, temperature: float) -> Non
 
 def test_token_logprobs_of_nothing_and_of_a_frozen_head() -> None:
     hidden, weight, targets, _ = _tensors()
-    found, entropy = token_logprobs(hidden[:0], weight, targets[:0])
-    assert found.shape == entropy.shape == (0,)
+    log_probs, entropy = token_logprobs(hidden[:0], weight, targets[:0])
+    assert log_probs.shape == entropy.shape == (0,)
     both = _grads(token_logprobs(hidden, weight, targets)[0].sum(), hidden, weight)
     (only,) = _grads(token_logprobs(hidden, weight.detach(), targets, chunk=3)[0].sum(), hidden)
     torch.testing.assert_close(only, both[0])
@@ -166,8 +166,8 @@ def test_backward_computes_in_the_precision_of_forward() -> None:
     """Else softmax would not sum to one, and a head shifted by a constant vector would get a gradient."""
     hidden, weight, targets, _ = _tensors()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found, _ = token_logprobs(hidden * 5, weight * 5, targets)
-    (grad,) = _grads(found.sum(), weight)
+        log_probs, _ = token_logprobs(hidden * 5, weight * 5, targets)
+    (grad,) = _grads(log_probs.sum(), weight)
     assert grad.sum(0).abs().max() < 0.05 * grad.abs().max()
 
 
@@ -182,11 +182,11 @@ def test_entropy_of_even_and_of_certain_distributions() -> None:
 
 def test_preference_loss_by_hand() -> None:
     chosen, rejected = torch.tensor([2.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, 3.0])
-    found = preference_loss(chosen, rejected, torch.tensor([1.0, 1.0, 0.25]))
+    losses = preference_loss(chosen, rejected, torch.tensor([1.0, 1.0, 0.25]))
     sure = math.log(1 + math.exp(-2.0))  # 0.126928
     soft = 0.25 * math.log(1 + math.exp(2.0)) + 0.75 * math.log(1 + math.exp(-2.0))  # 0.626928
-    torch.testing.assert_close(found, torch.tensor([sure, math.log(2.0), soft]))
-    torch.testing.assert_close(found, torch.tensor([0.126928, 0.693147, 0.626928]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(losses, torch.tensor([sure, math.log(2.0), soft]))
+    torch.testing.assert_close(losses, torch.tensor([0.126928, 0.693147, 0.626928]), atol=1e-6, rtol=0)
 
 
 def test_preference_gradient_is_label_minus_probability() -> None:

@@ -99,11 +99,11 @@ def test_the_same_step_again_never_leaves_a_gap(tmp_path: Path, monkeypatch: pyt
     states: list[int] = []
     rename = Path.rename
 
-    def watched(self: Path, target: Path) -> Path:
+    def watch(self: Path, target: Path) -> Path:
         states.append(len(list(tmp_path.glob("step-*"))))
         return rename(self, target)
 
-    monkeypatch.setattr(Path, "rename", watched)
+    monkeypatch.setattr(Path, "rename", watch)
     saver.save(3, {"try": 2})
     assert states == [1]
     assert saver.load() == (3, {"try": 2}) and len(list(tmp_path.iterdir())) == 1

@@ -131,7 +131,7 @@ def indexed(name: Any) -> Make:
 
 
 def header(entries: Any, length: int | None = None, data: int = 0) -> bytes:
-    """A safetensors file with this header and so many bytes of data."""
+    """A safetensors file with this header and that many bytes of data."""
     text = entries if isinstance(entries, bytes) else json.dumps(entries).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + bytes(data)
 
@@ -193,15 +193,15 @@ def gguf(
 ) -> bytes:
     """A GGUF file; a tensor is its extents, its type and its offset. `said`: keys, count, version, data."""
     tensors = tensors or {}
-    found = b"GGUF" + struct.pack(
+    content = b"GGUF" + struct.pack(
         "<IQQ", said.get("version", 3), said.get("count", len(tensors)), said.get("keys", len(values))
     )
     for key, value in values.items():
-        found += _text(key) + gguf_value(value)
+        content += _text(key) + gguf_value(value)
     for name, (extents, kind, offset) in tensors.items():
-        found += _text(name) + struct.pack(f"<I{len(extents)}Q", len(extents), *extents)
-        found += struct.pack("<IQ", kind, offset)
-    return found + bytes(-len(found) % 32) + bytes(said.get("data", 2**16))
+        content += _text(name) + struct.pack(f"<I{len(extents)}Q", len(extents), *extents)
+        content += struct.pack("<IQ", kind, offset)
+    return content + bytes(-len(content) % 32) + bytes(said.get("data", 2**16))
 
 
 def metadata(**changed: Any) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def metadata(**changed: Any) -> dict[str, Any]:
     tokens = tokenizer()
     model = json.loads(tokens._text)["model"]
     words = sorted(model["vocab"], key=model["vocab"].get)
-    found = {
+    values = {
         "general.architecture": "llama",
         "llama.context_length": 64,
         "llama.embedding_length": 16,
@@ -226,8 +226,8 @@ def metadata(**changed: Any) -> dict[str, Any]:
         "tokenizer.ggml.token_type": [3 if word in tokens.special else 1 for word in words],
         "tokenizer.ggml.eos_token_id": tokens.eos_id,
     }
-    found |= {key.replace("__", "."): value for key, value in changed.items()}
-    return {key: value for key, value in found.items() if value is not None}
+    values |= {key.replace("__", "."): value for key, value in changed.items()}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def file(name: str, content: Callable[[], bytes] | bytes) -> Make:
@@ -240,7 +240,7 @@ def file(name: str, content: Callable[[], bytes] | bytes) -> Make:
     return make
 
 
-def _laid() -> dict[str, tuple[tuple[int, ...], int, int]]:
+def _lay_out() -> dict[str, tuple[tuple[int, ...], int, int]]:
     """The tensors of a tiny llama, all zeros, one behind the other."""
     layer = {
         "attn_norm": (16,),
@@ -255,16 +255,18 @@ def _laid() -> dict[str, tuple[tuple[int, ...], int, int]]:
         "output_norm.weight": (16,),
     }
     sizes |= {f"blk.{n}.{name}.weight": extents for n in range(2) for name, extents in layer.items()}
-    found, at = {}, 0
+    tensors, at = {}, 0
     for name, extents in sizes.items():
-        found[name] = (extents, 0, at)
+        tensors[name] = (extents, 0, at)
         at += 4 * math.prod(extents)
-    return found
+    return tensors
 
 
 def _gguf_of(tensors: dict[str, tuple[tuple[int, ...], int, int]] | None = None, **changed: Any) -> Make:
     said = {key: changed.pop(key) for key in ("keys", "count", "version", "data") if key in changed}
-    return file("m.gguf", lambda: gguf(metadata(**changed), _laid() if tensors is None else tensors, **said))
+    return file(
+        "m.gguf", lambda: gguf(metadata(**changed), _lay_out() if tensors is None else tensors, **said)
+    )
 
 
 def _piped_file(name: str) -> Make:
@@ -584,13 +586,13 @@ def _data() -> Iterator[Case]:
 
 def cases() -> list[Case]:
     """The 200, by name; what the lists above lack is drawn from them with a seed: two harms in one folder."""
-    found = [
+    fixed = [
         case for group in (_folders, _headers, _tokenizers, _templates, _ggufs, _data) for case in group()
     ]
-    return [*found, *_drawn(COUNT - len(found))]
+    return [*fixed, *_draw_cases(COUNT - len(fixed))]
 
 
-def _drawn(count: int) -> Iterator[Case]:
+def _draw_cases(count: int) -> Iterator[Case]:
     """Configurations with several values out of a list of bad ones, each with its own seed."""
     bad = [
         0,

@@ -31,7 +31,7 @@ OWN = {
 }
 
 
-def read(path: Path, made: Path) -> None:
+def read(path: Path, target: Path) -> None:
     """What the product does with a model or rows before it serves or trains."""
     if path.name.startswith("rows."):
         for _ in raw_rows(path):
@@ -39,7 +39,7 @@ def read(path: Path, made: Path) -> None:
         return
     folder = path
     if path.suffix == ".gguf":
-        folder = made
+        folder = target
         convert(path, folder)
     _, tokenizer = load_policy(folder)
     use(tokenizer)
@@ -62,13 +62,13 @@ def memory(key: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def watched(path: Path, made: Path) -> dict[str, object]:
+def watch(path: Path, target: Path) -> dict[str, object]:
     """The outcome of one reading, in the process that is made for it."""
     Path("/proc/self/clear_refs").write_text("5")
     before, size = memory("VmRSS"), memory("VmSize") + BYTES
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     opened: list[str] = []
-    homes = {os.path.realpath(path), os.path.realpath(made), *OWN}
+    homes = {os.path.realpath(path), os.path.realpath(target), *OWN}
 
     def look(event: str, arguments: tuple[object, ...]) -> None:
         if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
@@ -79,7 +79,7 @@ def watched(path: Path, made: Path) -> dict[str, object]:
     sys.addaudithook(look)
     started, wall = time.process_time(), time.monotonic()
     try:
-        read(path, made)
+        read(path, target)
         outcome, said = "loaded", ""
     except CharterError as error:
         outcome, said = "refused", str(error)
@@ -98,26 +98,26 @@ def watched(path: Path, made: Path) -> dict[str, object]:
     }
 
 
-def apart(path: Path, made: Path) -> dict[str, object]:
+def apart(path: Path, target: Path) -> dict[str, object]:
     """The outcome of one reading in a process of its own."""
     ours, theirs = os.pipe()
     child = os.fork()
     if not child:
         os.close(ours)
-        os.write(theirs, json.dumps(watched(path, made)).encode())
+        os.write(theirs, json.dumps(watch(path, target)).encode())
         os._exit(0)
     os.close(theirs)
-    found = b""
+    answer = b""
     if select.select([ours], [], [], HUNG)[0]:
         while piece := os.read(ours, 2**16):
-            found += piece
+            answer += piece
     os.close(ours)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     ended = "hung" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else f"died {status}"
     return (
-        json.loads(found)
-        if found
+        json.loads(answer)
+        if answer
         else {"outcome": ended, "said": "", "length": 0, "seconds": HUNG, "taken": 0, "opened": []}
     )
 
@@ -126,8 +126,8 @@ def main(lines: Iterable[str]) -> None:
     """A line is two paths: what is read, and an empty folder."""
     torch.set_num_threads(1)
     for line in lines:
-        path, made = json.loads(line)
-        print(json.dumps(apart(Path(path), Path(made))), flush=True)
+        path, target = json.loads(line)
+        print(json.dumps(apart(Path(path), Path(target))), flush=True)
 
 
 if __name__ == "__main__":

@@ -28,13 +28,13 @@ NUMBERS = (
 _DIGITS = re.compile(rb"-?\d+")
 
 
-def mutated(data: bytes, seed: int) -> bytes:
+def mutate(data: bytes, seed: int) -> bytes:
     """The bytes with one to four harms."""
     draw = random.Random(seed)
-    found = bytearray(data)
+    content = bytearray(data)
     for _ in range(draw.randint(1, 4)):
-        draw.choice((_flip, _cut, _splice, _number, _written, _length))(found, draw)
-    return bytes(found)
+        draw.choice((_flip, _cut, _splice, _number, _write_binary, _length))(content, draw)
+    return bytes(content)
 
 
 def _flip(data: bytearray, draw: random.Random) -> None:
@@ -64,7 +64,7 @@ def _number(data: bytearray, draw: random.Random) -> None:
         data[start:end] = str(draw.choice((*NUMBERS, -1, -(2**63), "1e999", "null", "[]", '""'))).encode()
 
 
-def _written(data: bytearray, draw: random.Random) -> None:
+def _write_binary(data: bytearray, draw: random.Random) -> None:
     """A number in binary, small end first, of any width."""
     form = draw.choice(("<B", "<H", "<I", "<Q"))
     width = struct.calcsize(form)

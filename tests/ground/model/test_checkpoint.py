@@ -119,11 +119,13 @@ def test_a_tokenizer_of_another_model(folder: Path) -> None:
 def test_policy_preference_and_rating_model_are_told_apart(
     folder: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    made = {"policy": folder, "preference": tmp_path / "preference", "rating": tmp_path / "rating"}
-    save_preference(new_model(SHAPE, 0), ScoreHead(32), tokenizer, made["preference"])
-    save_preference(new_model(SHAPE, 0), ScoreHead(32), tokenizer, made["rating"], label=HARM_RATING)
-    assert {variant: variant_of_folder(place) for variant, place in made.items()} == {v: v for v in made}
-    for variant, place in made.items():
+    folders = {"policy": folder, "preference": tmp_path / "preference", "rating": tmp_path / "rating"}
+    save_preference(new_model(SHAPE, 0), ScoreHead(32), tokenizer, folders["preference"])
+    save_preference(new_model(SHAPE, 0), ScoreHead(32), tokenizer, folders["rating"], label=HARM_RATING)
+    assert {variant: variant_of_folder(place) for variant, place in folders.items()} == {
+        v: v for v in folders
+    }
+    for variant, place in folders.items():
         if variant != "policy":
             load_preference(place, variant=variant)
             called = f"is a {variant} model; expected a policy"

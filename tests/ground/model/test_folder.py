@@ -1,4 +1,4 @@
-"""What can be told of a checkpoint folder without torch: headers that fit their files, and models that won't load."""
+"""Checks of a checkpoint folder without torch: headers that fit their files, and models that won't load."""
 
 import json
 import os
@@ -36,12 +36,12 @@ SHAPES = [
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A whole policy of the first shape."""
-    made = tmp_path / "model"
-    made.mkdir()
-    save_file(random_weights(SHAPES[0], 0), made / "model.safetensors")
-    (made / "config.json").write_text(json.dumps(to_config(SHAPES[0])))
-    (made / "tokenizer.json").write_text("{}")
-    return made
+    target = tmp_path / "model"
+    target.mkdir()
+    save_file(random_weights(SHAPES[0], 0), target / "model.safetensors")
+    (target / "config.json").write_text(json.dumps(to_config(SHAPES[0])))
+    (target / "tokenizer.json").write_text("{}")
+    return target
 
 
 def configured(folder: Path, **changed: object) -> None:
@@ -51,8 +51,8 @@ def configured(folder: Path, **changed: object) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_tensors_told_without_torch_are_those_of_the_model(shape: Shape) -> None:
-    found = {name: tuple(tensor.shape) for name, tensor in named_tensors(new_model(shape, 0)).items()}
-    assert tensor_sizes(shape) == found
+    expected = {name: tuple(tensor.shape) for name, tensor in named_tensors(new_model(shape, 0)).items()}
+    assert tensor_sizes(shape) == expected
 
 
 def test_new_weights_are_drawn_as_ever() -> None:

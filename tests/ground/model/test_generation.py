@@ -1,4 +1,4 @@
-"""generation_config.json: read, applied, handed on whole, read by transformers, and refused where it is malformed."""
+"""generation_config.json: read, applied, handed on whole, read by transformers, and refused if it is malformed."""
 
 import subprocess
 import sys
@@ -78,8 +78,8 @@ def test_what_transformers_writes_is_read(tmp_path: Path) -> None:
 
 def test_ends_of_the_parent_stay_and_the_tokenizers_own_is_among_them(tmp_path: Path) -> None:
     ids = {"eos_token_id": 5, "bos_token_id": 1, "pad_token_id": None}
-    for given, ends in (({}, 5), ({"eos_token_id": [2, 5]}, [2, 5]), ({"eos_token_id": 2}, [2, 5])):
-        write_generation(tmp_path, given, ids)
+    for fields, ends in (({}, 5), ({"eos_token_id": [2, 5]}, [2, 5]), ({"eos_token_id": 2}, [2, 5])):
+        write_generation(tmp_path, fields, ids)
         assert read_generation(tmp_path) == {
             "eos_token_id": ends,
             "bos_token_id": 1,
@@ -164,8 +164,8 @@ def test_the_known_package_says_how_its_model_is_sampled(
     assert decoding_of(package.generation) == Decoding(0.2, 0.9, 0, True) and "4-bit" in package.weights
     file = tmp_path / package.file
     file.write_bytes(b"GGUF")
-    found = type("Source", (), {"path": file})
-    monkeypatch.setattr(source, "resolve", lambda ref: found)
+    resolved = type("Source", (), {"path": file})
+    monkeypatch.setattr(source, "resolve", lambda ref: resolved)
 
     def convert(path: Path, folder: Path, generation: Any = None) -> None:
         assert path == file

@@ -31,18 +31,18 @@ def reader() -> Iterator[Reader]:
     )
 
     def read(case: hostile.Case, at: Path) -> dict[str, Any]:
-        made = at / "made"
-        made.mkdir(parents=True)
+        target = at / "made"
+        target.mkdir(parents=True)
         (at / "case").mkdir()
         path = case.make(at / "case")
         assert child.stdin is not None and child.stdout is not None
-        child.stdin.write(json.dumps([str(path), str(made)]) + "\n")
+        child.stdin.write(json.dumps([str(path), str(target)]) + "\n")
         child.stdin.flush()
-        found: dict[str, Any] = json.loads(child.stdout.readline())
+        outcome: dict[str, Any] = json.loads(child.stdout.readline())
         files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-        found["size"] = sum(one.stat().st_size for one in files)
+        outcome["size"] = sum(one.stat().st_size for one in files)
         shutil.rmtree(at)
-        return found
+        return outcome
 
     with child:
         yield read
@@ -53,15 +53,15 @@ def reader() -> Iterator[Reader]:
     [pytest.param(case, id=case.name, marks=() if case.quick else pytest.mark.slow) for case in CASES],
 )
 def test_hostile_input_is_refused_or_read(case: hostile.Case, reader: Reader, tmp_path: Path) -> None:
-    found = reader(case, tmp_path / "all")
-    print(json.dumps({"name": case.name, **found}))
+    outcome = reader(case, tmp_path / "all")
+    print(json.dumps({"name": case.name, **outcome}))
     wanted = {True: ("refused",), False: ("loaded",), None: ("refused", "loaded")}[case.refused]
-    assert found["outcome"] in wanted, found
-    assert "\n" not in found["said"] and found["length"] < 1000, found
-    assert "memory" not in found["said"].lower() and "alloc" not in found["said"], found
-    assert found["taken"] <= found["size"] + MOST, found
-    assert found["opened"] == []
-    assert found["seconds"] <= 10, found
+    assert outcome["outcome"] in wanted, outcome
+    assert "\n" not in outcome["said"] and outcome["length"] < 1000, outcome
+    assert "memory" not in outcome["said"].lower() and "alloc" not in outcome["said"], outcome
+    assert outcome["taken"] <= outcome["size"] + MOST, outcome
+    assert outcome["opened"] == []
+    assert outcome["seconds"] <= 10, outcome
 
 
 def test_there_are_two_hundred_and_they_are_the_same_each_time() -> None:

@@ -55,12 +55,12 @@ def test_the_start_reads_what_frozen_layers_made_and_computes_none_of_them_itsel
         loss, _ = accumulate(model, rows, 256, "float32", start=start, frozen=shared)
         return loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
-    (alone, expected), (loss, found) = step(0, False), step(1, True)
+    (alone, expected), (loss, gradients) = step(0, False), step(1, True)
     assert loss == pytest.approx(alone, abs=1e-6)
-    assert found.keys() == expected.keys()
+    assert gradients.keys() == expected.keys()
     for name, gradient in expected.items():
         assert gradient.abs().max() > 0
-        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-6, rtol=1e-4)
 
 
 def test_a_layer_must_be_left_and_there_is_one_way_at_a_time(checkpoints: Path) -> None:

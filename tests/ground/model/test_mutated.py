@@ -14,7 +14,7 @@ import hostile_child
 import pyarrow as pa
 import pytest
 import zstandard
-from mutations import mutated
+from mutations import mutate
 from pyarrow import parquet
 
 from charter.ground.artifact.errors import CharterError
@@ -32,7 +32,7 @@ ROWS = b"".join(
 
 
 def _gguf(whole: Path) -> bytes:
-    return hostile.gguf(hostile.metadata(), hostile._laid())
+    return hostile.gguf(hostile.metadata(), hostile._lay_out())
 
 
 def _table(whole: Path) -> bytes:
@@ -47,10 +47,10 @@ def _cut(folder: Path) -> None:
 
 
 def _converted(folder: Path) -> None:
-    made = folder / "made"
-    convert(folder / "m.gguf", made)
-    load_policy(made)
-    shutil.rmtree(made)
+    target = folder / "made"
+    convert(folder / "m.gguf", target)
+    load_policy(target)
+    shutil.rmtree(target)
 
 
 def _rows(name: str) -> Callable[[Path], None]:
@@ -86,7 +86,7 @@ def test_mutated_bytes_are_read_or_refused(name: str, count: int, tmp_path: Path
     read(tmp_path)  # the right bytes are read, so that a harm is what makes a difference
     read_all = refused = 0
     for seed in range(count) if count == FEW else range(FEW, count):
-        (tmp_path / name).write_bytes(mutated(right, seed))
+        (tmp_path / name).write_bytes(mutate(right, seed))
         try:
             read(tmp_path)
             read_all += 1

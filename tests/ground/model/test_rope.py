@@ -14,7 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.layout import documents
-from charter.ground.model.rope import Method, enlarged, frequencies, rotate, tables
+from charter.ground.model.rope import Method, enlarge, frequencies, rotate, tables
 from charter.ground.model.shape import Shape, from_config, to_config
 from toys import SHAPE, model, tokenizer
 
@@ -23,25 +23,25 @@ FAR = torch.tensor([0, 1, 1023, 131_071, 200_000, 262_143])
 
 
 def test_a_raised_base_slows_the_slowest_pair_by_the_factor_and_leaves_the_fastest() -> None:
-    old, new = frequencies(BASE)[0], frequencies(enlarged(BASE, 16 * 1024))[0]
+    old, new = frequencies(BASE)[0], frequencies(enlarge(BASE, 16 * 1024))[0]
     assert new[0] == old[0] == 1.0
     assert old[-1] / new[-1] == pytest.approx(16.0, rel=1e-5)
     assert bool((new[1:] < old[1:]).all())
-    assert enlarged(BASE, 2048, base=5e5).rope_theta == 5e5
+    assert enlarge(BASE, 2048, base=5e5).rope_theta == 5e5
 
 
 def test_steps_end_where_one_step_does() -> None:
     for method in ("base", "yarn"):
-        at_once, shape = enlarged(BASE, 262_144, method), BASE
+        at_once, shape = enlarge(BASE, 262_144, method), BASE
         for window in (4096, 65536, 262_144):
-            shape = enlarged(shape, window, method)
+            shape = enlarge(shape, window, method)
         assert shape.rope_scaling == at_once.rope_scaling
         assert shape.rope_theta == pytest.approx(at_once.rope_theta, rel=1e-9)
         assert shape.context == 262_144
 
 
 def test_yarn_keeps_what_turns_often_and_slows_what_never_turns_once() -> None:
-    shape = enlarged(BASE, 8 * 1024, "yarn")
+    shape = enlarge(BASE, 8 * 1024, "yarn")
     old, (new, factor) = frequencies(BASE)[0], frequencies(shape)
     turns = 1024 * old / (2 * math.pi)
     assert torch.equal(new[turns > 40], old[turns > 40])
@@ -51,7 +51,7 @@ def test_yarn_keeps_what_turns_often_and_slows_what_never_turns_once() -> None:
 
 @pytest.mark.parametrize("method", ["base", "yarn"])
 def test_transformers_reads_the_same_from_the_config(method: Method, tmp_path: Path) -> None:
-    shape = enlarged(BASE, 262_144, method)
+    shape = enlarge(BASE, 262_144, method)
     config = to_config(shape)
     assert from_config(config) == shape
     theirs = LlamaRotaryEmbedding(AutoConfig.for_model(**config))
@@ -66,7 +66,7 @@ def test_transformers_reads_the_same_from_the_config(method: Method, tmp_path: P
 
 
 def test_angles_are_right_at_any_position() -> None:
-    inv_freq, _ = frequencies(enlarged(BASE, 262_144))
+    inv_freq, _ = frequencies(enlarge(BASE, 262_144))
     cos, sin = tables(FAR, inv_freq, 1.0, torch.float32)
     for row, position in enumerate(FAR.tolist()):
         for pair, w in enumerate(inv_freq.tolist()):
@@ -75,7 +75,7 @@ def test_angles_are_right_at_any_position() -> None:
 
 
 def test_equal_distances_look_equal_at_both_ends_of_the_window() -> None:
-    shape = enlarged(BASE, 262_144)
+    shape = enlarge(BASE, 262_144)
     q, k = torch.randn(2, 32), torch.randn(2, 32)
 
     def score(far: int, distance: int) -> torch.Tensor:
@@ -97,24 +97,24 @@ def test_what_cannot_be_enlarged_is_refused() -> None:
             "yarn",
             "'linear' already",
         ),
-        (enlarged(BASE, 2048, "yarn"), 4096, "base", "'yarn' already"),
+        (enlarge(BASE, 2048, "yarn"), 4096, "base", "'yarn' already"),
     ):
         with pytest.raises(CharterError, match=words):
-            enlarged(shape, window, method)  # type: ignore[arg-type]
+            enlarge(shape, window, method)  # type: ignore[arg-type]
 
 
 def test_a_model_takes_other_positions_and_is_saved_with_them(tmp_path: Path) -> None:
-    made = model()
+    decoder = model()
     ids, far = torch.arange(40), documents([2000])
-    near = made.hidden(ids, documents([40]))
+    near = decoder.hidden(ids, documents([40]))
     with pytest.raises(CharterError, match="context of 1024"):
-        made.hidden(torch.zeros(2000, dtype=torch.int64), far)
-    made.take_positions(enlarged(SHAPE, 4096, "yarn"))
-    assert made.hidden(torch.zeros(2000, dtype=torch.int64), far).isfinite().all()
-    assert not torch.allclose(made.hidden(ids, documents([40])), near)
-    save_policy(made, tokenizer(), tmp_path / "out")
+        decoder.hidden(torch.zeros(2000, dtype=torch.int64), far)
+    decoder.take_positions(enlarge(SHAPE, 4096, "yarn"))
+    assert decoder.hidden(torch.zeros(2000, dtype=torch.int64), far).isfinite().all()
+    assert not torch.allclose(decoder.hidden(ids, documents([40])), near)
+    save_policy(decoder, tokenizer(), tmp_path / "out")
     again, _ = load_policy(tmp_path / "out")
-    assert again.shape.rope_scaling == made.shape.rope_scaling and again.shape.context == 4096
-    assert torch.equal(again.hidden(ids, documents([40])), made.hidden(ids, documents([40])))
+    assert again.shape.rope_scaling == decoder.shape.rope_scaling and again.shape.context == 4096
+    assert torch.equal(again.hidden(ids, documents([40])), decoder.hidden(ids, documents([40])))
     with pytest.raises(ValueError, match="other weights"):
-        made.take_positions(replace(SHAPE, num_layers=3))
+        decoder.take_positions(replace(SHAPE, num_layers=3))

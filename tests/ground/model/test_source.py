@@ -23,9 +23,9 @@ def test_a_random_model_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     model, tokenizer = load_policy(first)
     assert model.shape == NAMED["tiny"] and tokenizer.vocab_size <= 2048
     assert "<|im_start|>" in tokenizer.special and tokenizer.pad_id != tokenizer.eos_id
-    made = (first / "config.json").stat().st_mtime_ns
+    modified = (first / "config.json").stat().st_mtime_ns
     monkeypatch.setenv("CHARTER_CACHE", str(tmp_path))
-    assert materialise("random:tiny") == first and (first / "config.json").stat().st_mtime_ns == made
+    assert materialise("random:tiny") == first and (first / "config.json").stat().st_mtime_ns == modified
     other = materialise("random:tiny@7")
     assert other != first
     assert (other / "model.safetensors").read_bytes() != (first / "model.safetensors").read_bytes()
@@ -48,7 +48,7 @@ def test_the_winner_of_a_race_stays(tmp_path: Path) -> None:
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "config.json").write_text("early")
 
-    assert source._cached(tmp_path / "model", make) == tmp_path / "model"
+    assert source._make_once(tmp_path / "model", make) == tmp_path / "model"
     assert (tmp_path / "model" / "config.json").read_text() == "early"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -84,16 +84,16 @@ def test_an_absent_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", [LocalEntryNotFoundError, RuntimeError])
 def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: type[Exception]) -> None:
-    asked: list[Any] = []
+    calls: list[Any] = []
 
     def offline(repository: str, **kwargs: Any) -> str:
-        asked.append((repository, kwargs["revision"]))
+        calls.append((repository, kwargs["revision"]))
         raise kind("no\nconnection")
 
     monkeypatch.setattr(source, "snapshot_download", offline)
     with pytest.raises(CharterError, match="go online or name a local folder") as caught:
         materialise("hf:owner/name@v1")
-    assert "\n" not in str(caught.value) and asked == [("owner/name", "v1")]
+    assert "\n" not in str(caught.value) and calls == [("owner/name", "v1")]
     monkeypatch.setattr(source, "snapshot_download", lambda repository, **kwargs: str(tmp_path))
     assert materialise("hf:owner/name") == tmp_path
 

@@ -16,7 +16,7 @@ import torch
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.progress import SilentBar
-from charter.ground.artifact.steps import drained
+from charter.ground.artifact.steps import drain
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.moderation.classifiers import probe as probing
 from charter.ground.moderation.classifiers.grader import NO, YES, Grader
@@ -218,10 +218,10 @@ def test_a_followed_reply_has_the_verdicts_of_one_that_is_read_again(probe: Prob
     screen, messages = Screen(shipped_policy(), [probe]), [user("Is it far?"), assistant("Not very")]
     follow = screen.follow(messages, "enhanced")
     for look in ["", *LOOKS]:
-        followed, again = drained(follow(look)), screen.reply(messages, look, "enhanced")
+        followed, again = drain(follow(look)), screen.reply(messages, look, "enhanced")
         assert followed.score == pytest.approx(again.score, abs=1e-4) and followed.score > 0
         assert (followed.category, followed.threshold) == (again.category, again.threshold)
-    assert drained(screen.follow([user("Is it far?")])(" ")).score == 0, "what says nothing is allowed unread"
+    assert drain(screen.follow([user("Is it far?")])(" ")).score == 0, "what says nothing is allowed unread"
 
 
 def test_even_a_toy_learns_something_that_holds_out_of_sample(states: States) -> None:
@@ -334,7 +334,7 @@ def test_a_prompt_read_in_steps_has_the_scores_of_one_read_at_once(probe: Probe)
     pauses = sum(1 for _ in iter(lambda: next(steps, "over"), "over"))
     sizes = [len(w.before) + len(w.ids) for w in windows]
     assert pauses == len(list(group_runs(sizes, probing.STEP_TOKENS))) - 1 > 2
-    scores, whole = drained(probe.steps([user(text)], "org_a")), probe.prompts([[user(text)]])[0]
+    scores, whole = drain(probe.steps([user(text)], "org_a")), probe.prompts([[user(text)]])[0]
     assert scores.violation == pytest.approx(whole.violation, abs=1e-4)
     assert scores.categories == pytest.approx(whole.categories, abs=1e-4)
 

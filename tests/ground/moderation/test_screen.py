@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.steps import drained
+from charter.ground.artifact.steps import drain
 from charter.ground.measure.intervals import wilson
 from charter.ground.moderation.actions import Side
 from charter.ground.moderation.classifiers.classifier import Conversation, Scores
@@ -151,9 +151,9 @@ def test_a_classifier_that_keeps_nothing_is_followed_by_reading_again() -> None:
     one = screen()
     follow = one.follow([user("x")], "enhanced")
     for text in ("bread", " ", "borderline", "bomb"):
-        assert drained(follow(text)) == one.reply([user("x")], text, "enhanced")
+        assert drain(follow(text)) == one.reply([user("x")], text, "enhanced")
     of_prompts = Said("prompts", SCORES, frozenset({"prompt"}))
-    assert drained(Screen(shipped_policy(), [of_prompts]).follow([user("x")])("bomb")).allowed
+    assert drain(Screen(shipped_policy(), [of_prompts]).follow([user("x")])("bomb")).allowed
 
 
 def test_many_at_once_and_from_many_threads_are_the_same_as_one_by_one() -> None:
@@ -197,8 +197,8 @@ def test_a_blank_last_turn_hides_nothing() -> None:
         [system("bomb"), user(" ")],
         [assistant("bomb")],
     ):
-        assert drained(one.steps(talk)).action == "block" == one.prompt(talk).action
-    assert drained(one.steps([user(" ")])).allowed and one.prompt([user(" ")]).allowed
+        assert drain(one.steps(talk)).action == "block" == one.prompt(talk).action
+    assert drain(one.steps([user(" ")])).allowed and one.prompt([user(" ")]).allowed
 
 
 def test_a_milder_category_hides_no_stricter_one() -> None:

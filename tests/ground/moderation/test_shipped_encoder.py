@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.steps import drained
+from charter.ground.artifact.steps import drain
 from charter.ground.moderation import opening
 from charter.ground.moderation.classifiers import encoder as encoders
 from charter.ground.moderation.classifiers.probe import Probe
@@ -64,7 +64,7 @@ def test_a_reply_followed_has_the_scores_of_one_read_again(shipped: Probe) -> No
     scores_of = shipped.follow(messages)
     for end in (10, 400, len(text)):
         (again,) = shipped.replies([(messages, text[:end])])
-        assert drained(scores_of(text[:end])).violation == pytest.approx(again.violation, abs=1e-4)
+        assert drain(scores_of(text[:end])).violation == pytest.approx(again.violation, abs=1e-4)
 
 
 def test_without_the_package_the_probe_stands_in_and_the_encoder_says_how_to_get_it(

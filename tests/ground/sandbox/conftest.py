@@ -1,4 +1,4 @@
-"""Both ways of containment, each skipped with its reason where this machine can't have it."""
+"""Both ways of containment, each skipped with its reason if this machine can't have it."""
 
 from __future__ import annotations
 

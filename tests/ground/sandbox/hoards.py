@@ -238,26 +238,26 @@ def stacks_of_threads() -> None:
     take(one)
 
 
-def _scattered() -> None:
+def _scatter() -> None:
     """Read one page of each gibibyte of the address space: nothing is held but the tables that lead there."""
     for place in range(1 << 36, 1 << 47, 1 << 30):
-        found = LIBC.mmap(place, PAGE, 1, 0x32, -1, 0)  # PROT_READ; MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
-        if found != place:
+        address = LIBC.mmap(place, PAGE, 1, 0x32, -1, 0)  # PROT_READ; MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
+        if address != place:
             return
         ctypes.string_at(place, 1)
 
 
 def page_tables() -> None:
     """page tables of scattered pages"""
-    everywhere(_scattered)
+    everywhere(_scatter)
 
 
 def small_mappings() -> None:
     """descriptions of small mappings"""
 
     def one() -> int:
-        found = LIBC.mmap(None, PAGE, 1 if len(held) % 2 else 3, 0x22, -1, 0)
-        if found == ctypes.c_void_p(-1).value:
+        address = LIBC.mmap(None, PAGE, 1 if len(held) % 2 else 3, 0x22, -1, 0)
+        if address == ctypes.c_void_p(-1).value:
             raise MemoryError
         return len(held)
 

@@ -58,8 +58,8 @@ def processes_of_a_server() -> None:
 
 
 def manager() -> None:
-    with multiprocessing.Manager() as made:
-        shared = made.dict()
+    with multiprocessing.Manager() as process_manager:
+        shared = process_manager.dict()
         shared["a"] = 1
         assert dict(shared) == {"a": 1}
 
@@ -83,11 +83,11 @@ def database_in_a_file() -> None:
 
 
 def _database(name: str) -> None:
-    with contextlib.closing(sqlite3.connect(name)) as made:
-        made.execute("create table t (a)")
-        made.executemany("insert into t values (?)", [(1,), (2,)])
-        made.commit()
-        assert made.execute("select sum(a) from t").fetchone() == (3,)
+    with contextlib.closing(sqlite3.connect(name)) as connection:
+        connection.execute("create table t (a)")
+        connection.executemany("insert into t values (?)", [(1,), (2,)])
+        connection.commit()
+        assert connection.execute("select sum(a) from t").fetchone() == (3,)
 
 
 def coroutines() -> None:

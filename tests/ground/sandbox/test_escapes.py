@@ -232,7 +232,7 @@ def outside(facts: dict[str, object], tmp_path_factory: pytest.TempPathFactory) 
     (folder / "facts.json").write_text(json.dumps(facts))
     command = [sys.executable, attempts.__file__, *OUTSIDE]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, close_fds=False)
-    return {name: found for name, *found in map(json.loads, done.stdout.splitlines())}
+    return {name: outcome for name, *outcome in map(json.loads, done.stdout.splitlines())}
 
 
 def test_every_attempt_is_made() -> None:
@@ -246,10 +246,10 @@ def test_it_is_refused_inside(name: str, inside: Ended, facts: dict[str, object]
         needed = facts["in_home" if name == "read_a_home" else "packages"]
         if not needed:
             pytest.skip("nothing lies there on this machine")
-    found = {line[0]: line[1:] for line in map(json.loads, inside.stdout.splitlines())}
-    assert name in found, f"not tried: {inside.how}, {inside.stderr}"
-    assert found[name][0] == "refused"
-    assert found[name][1] in REFUSED[name]
+    results = {line[0]: line[1:] for line in map(json.loads, inside.stdout.splitlines())}
+    assert name in results, f"not tried: {inside.how}, {inside.stderr}"
+    assert results[name][0] == "refused"
+    assert results[name][1] in REFUSED[name]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)

@@ -15,7 +15,7 @@ import pytest
 
 from charter.ground.sandbox import group
 from charter.ground.sandbox.limits import Limits
-from charter.ground.sandbox.memory import held
+from charter.ground.sandbox.memory import measure_memory
 from charter.ground.sandbox.process import Ended, Ending, Sandbox, run
 
 MB = 1 << 20
@@ -48,31 +48,31 @@ def hoard(box: Sandbox, name: str, limits: Limits = LIMITS) -> Ended:
 
 def peaks(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The most that each group of the sandbox held, in bytes, kept as groups are removed."""
-    found = list[int]()
+    peak_bytes = list[int]()
     remove, name = (
         group._remove,
         "memory.peak" if box.groups and box.groups.version == 2 else "memory.max_usage_in_bytes",
     )
 
-    def kept(folder: Path) -> None:
+    def record_peak(folder: Path) -> None:
         with suppress(OSError):  # memory.peak is there from Linux 5.19 on
-            found.append(int((folder / name).read_text()))
+            peak_bytes.append(int((folder / name).read_text()))
         remove(folder)
 
-    monkeypatch.setattr(group, "_remove", kept)
-    return found
+    monkeypatch.setattr(group, "_remove", record_peak)
+    return peak_bytes
 
 
 @pytest.mark.parametrize("name", hoards.HOARDS)
 def test_the_host_holds_half_as_much_again_at_most(
     name: str, grouped: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = peaks(grouped, monkeypatch)
+    peak_bytes = peaks(grouped, monkeypatch)
     ended = hoard(grouped, name)
     assert (
         ended.how is Ending.OUT_OF_MEMORY if name in ENDED else ended.how is not Ending.ENVIRONMENT_FAILED
     ), ended
-    assert len(found) == 1 and found[0] <= 1.5 * LIMITS.memory_mb * MB
+    assert len(peak_bytes) == 1 and peak_bytes[0] <= 1.5 * LIMITS.memory_mb * MB
     assert not list(Path(grouped.groups.folder).glob(f"charter-sandbox-{os.getpid()}-*"))  # type: ignore[union-attr]
 
 
@@ -100,13 +100,17 @@ def test_a_group_counts_what_its_command_holds_and_ends_it(grouped: Sandbox) -> 
     """The group by itself, around a command that is in no sandbox."""
     assert grouped.groups is not None
     code = "held = bytearray(b'x' * (200 << 20)); print(len(held))"
-    with grouped.groups.group(100 * MB, 4) as made:
-        done = subprocess.run(made.joining([sys.executable, "-c", code]), capture_output=True, check=False)
-        assert done.returncode != 0 and done.stdout == b"" and made.broken()
-    with grouped.groups.group(600 * MB, 4) as made:
-        done = subprocess.run(made.joining([sys.executable, "-c", code]), capture_output=True, check=True)
-        assert done.stdout == b"209715200\n" and not made.broken()
-    assert not made.folder.exists()
+    with grouped.groups.group(100 * MB, 4) as control_group:
+        done = subprocess.run(
+            control_group.joining([sys.executable, "-c", code]), capture_output=True, check=False
+        )
+        assert done.returncode != 0 and done.stdout == b"" and control_group.broken()
+    with grouped.groups.group(600 * MB, 4) as control_group:
+        done = subprocess.run(
+            control_group.joining([sys.executable, "-c", code]), capture_output=True, check=True
+        )
+        assert done.stdout == b"209715200\n" and not control_group.broken()
+    assert not control_group.folder.exists()
 
 
 def test_groups_of_a_charter_that_is_gone_are_removed(grouped: Sandbox) -> None:
@@ -165,7 +169,7 @@ def test_a_look_counts(name: str, kernel: bool, most: int) -> None:
     ) as parent:
         assert parent.stdout is not None and parent.stdin is not None
         parent.stdout.readline()
-        assert held(parent.pid, most * MB, kernel) > most * MB
-        assert held(parent.pid, 4096 * MB, kernel) <= 4096 * MB
+        assert measure_memory(parent.pid, most * MB, kernel) > most * MB
+        assert measure_memory(parent.pid, 4096 * MB, kernel) <= 4096 * MB
         parent.stdin.close()
-    assert not psutil.pid_exists(parent.pid) or held(parent.pid, 0, kernel) == 0
+    assert not psutil.pid_exists(parent.pid) or measure_memory(parent.pid, 0, kernel) == 0

@@ -1,4 +1,4 @@
-"""Which sandbox a machine has: each way tried, the first that contains taken, and one line where none does."""
+"""The sandbox of a machine: it tries each way, takes the first that contains, and says in one line if none does."""
 
 from __future__ import annotations
 

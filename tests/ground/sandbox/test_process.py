@@ -1,4 +1,4 @@
-"""A command in a sandbox: what it is given, how its end is told, and that nothing of it outlives its caller."""
+"""A command in a sandbox: its input, the report of its end, and that nothing of it outlives its caller."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def processes(token: str) -> list[psutil.Process]:
 
 def wait_for(token: str, wanted: bool) -> list[psutil.Process]:
     for _ in range(1000):
-        found = processes(token)
-        if bool(found) is wanted:
-            return found
+        pids = processes(token)
+        if bool(pids) is wanted:
+            return pids
         time.sleep(0.02)
-    raise AssertionError(f"processes with {token}: {found}")
+    raise AssertionError(f"processes with {token}: {pids}")
 
 
 def test_output_and_status_come_back(box: Sandbox) -> None:
@@ -181,11 +181,11 @@ def test_a_program_that_kills_itself_is_no_failed_environment(box: Sandbox) -> N
 
 
 def test_nothing_is_left_open_on_the_host(any_box: Sandbox) -> None:
-    def held() -> int:
+    def count_files() -> int:
         return psutil.Process().num_fds()
 
     python(any_box, "1")
-    before = held()
+    before = count_files()
     for code in ("1", "while True: print('flood')", "raise ValueError"):
         python(any_box, code)
-    assert held() == before
+    assert count_files() == before

@@ -50,10 +50,10 @@ def test_every_call_that_is_not_listed_fails(any_box: Sandbox) -> None:
     listed = {*allowed.values(), *by_argument.values(), *PROBES}
     numbers = [n for n in (*range(600), X32, X32 + 1) if n not in listed]
     command = [any_box.view.python, "-I", "-S", "-c", CALLS, json.dumps(numbers)]
-    found = dict(zip(numbers, json.loads(run(any_box, command, {}, Limits()).stdout), strict=True))
+    results = dict(zip(numbers, json.loads(run(any_box, command, {}, Limits()).stdout), strict=True))
     unknown = {n for n in numbers if n > seccomp._NEWEST or n in absent.values()}
-    assert found == {n: "ENOSYS" if n in unknown else "EPERM" for n in numbers}
-    assert len(found) > 350
+    assert results == {n: "ENOSYS" if n in unknown else "EPERM" for n in numbers}
+    assert len(results) > 350
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_the_standard_library_works(any_box: Sandbox) -> None:
     files = {"ordinary.py": Path(ordinary.__file__).read_text()}
     command = [any_box.view.python, "-s", "-S", "-P", "ordinary.py", *ordinary.USES]
     ended = run(any_box, command, files, Limits(seconds=60, cpu_seconds=30))
-    found = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert found == [[name, "works"] for name in ordinary.USES], ended.stderr
+    results = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert results == [[name, "works"] for name in ordinary.USES], ended.stderr
 
 
 def test_ordinary_programs_are_not_hindered(any_box: Sandbox) -> None:

@@ -18,7 +18,7 @@ from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.model.checkpoint import load_policy, save_policy
-from charter.ground.model.rope import enlarged
+from charter.ground.model.rope import enlarge
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.roles import Filled, Given
 from charter.ground.text.facts import HELD_PLACES, HELD_WORDS
@@ -193,7 +193,7 @@ def test_the_window_grows_by_steps_and_the_checkpoint_says_so(
     path = long_run(folder, tmp_path, "a", Window.model_validate({"stages": STAGES, "method": method}))
     shape = load_policy(path)[0].shape
     start = replace(toys.SHAPE, max_positions=32)
-    assert shape == enlarged(start, 256, method)  # type: ignore[arg-type]
+    assert shape == enlarge(start, 256, method)  # type: ignore[arg-type]
     config = json.loads((path / "config.json").read_text())
     assert config["max_position_embeddings"] == 256
     derived = json.loads((path / "derived.json").read_text())

@@ -286,7 +286,7 @@ class _Broken:
     def __init__(self) -> None:
         self.asked = 0
 
-    def restrict(self, logits_V: Tensor, left: int) -> None:
+    def restrict(self, logits_V: Tensor, remaining: int) -> None:
         self.asked += 1
         if self.asked == 2:
             raise ValueError("the grammar is too large")

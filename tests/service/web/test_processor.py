@@ -50,14 +50,14 @@ def test_who_had_the_processor_rests_as_long_while_others_want_it() -> None:
     now = [100.0]
     rests = Rests(lambda: now[0])
     now[0] = 100.1
-    rests.had(("a",), 0.1)
+    rests.rest(("a",), 0.1)
     assert rests.may("a") and rests.may("b"), "nobody else wants anything"
     rests.see(["a", "b"])
     assert not rests.may("a") and rests.may("b")
     now[0] = 100.1 + RECENT
     assert rests.may("a"), "b was not seen for long"
     now[0] = 100.16
-    rests.had(("b",), 0.06)
+    rests.rest(("b",), 0.06)
     rests.see(["a", "b"])
     assert (rests.may("a"), rests.may("b")) == (True, False), "a rests until 100.2, b until 100.22"
     now[0] = 100.23
@@ -69,7 +69,7 @@ def test_rests_add_up_to_a_bound() -> None:
     rests = Rests(lambda: now[0])
     for _ in range(100):
         now[0] += 0.1
-        rests.had(("a",), 0.1)
+        rests.rest(("a",), 0.1)
     for waited in (LONGEST_REST - 0.01, LONGEST_REST + 0.01):
         now[0] = 10.0 + waited
         rests.see(["b"])
@@ -87,7 +87,7 @@ def test_work_on_a_processor_is_chosen_once_it_has_its_turn() -> None:
                 for n in range(5)
             ]
             await asyncio.sleep(0.05)
-            processor.rests.had(("many",), 0.2)
+            processor.rests.rest(("many",), 0.2)
             other = asyncio.create_task(threads.do("few", lambda: done.append("few")))
             await asyncio.sleep(0.05)
             assert not done
@@ -105,7 +105,7 @@ def test_rests_may_be_changed_by_several_threads() -> None:
         try:
             for n in range(3000):
                 rests.see([f"{name}{n % 50}"])
-                rests.had([f"{name}{n % 50}"], 0.001)
+                rests.rest([f"{name}{n % 50}"], 0.001)
                 rests.may(f"{name}{n % 50}")
         except Exception as error:
             failed.append(error)
@@ -122,7 +122,7 @@ def test_threads_live_on_where_somebody_is_seen_between_two_looks() -> None:
     rests = Rests()
     threads = FairThreads(2, "pieces", rests=rests)
     look = rests.may
-    rests.had(["a"], 0.2)
+    rests.rest(["a"], 0.2)
 
     def may(account: str, background: bool = False) -> bool:
         may_go = look(account, background)

@@ -1,6 +1,6 @@
-"""Reading back what an artifact kept as JSON: one object, rows of objects, and the curve of a training run.
+"""Reading the JSON files of an artifact: one object, rows of objects, and the curve of a training run.
 
-Every problem is one line that names file and line. Metrics that come from a log are the values of its last line.
+Every error is one line that names file and line. Metrics that come from a log are the values of its last line.
 """
 
 import json
@@ -12,29 +12,29 @@ from charter.ground.artifact.workspace import LOG
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The one JSON object of a file. Raises CharterError naming file and line where it is damaged."""
+    """The one JSON object of a file. Raises CharterError with file and line if it is damaged."""
     return _object(path.read_bytes(), path, 1)
 
 
 def read_objects(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file, one a line. Raises CharterError naming file and line where one is damaged."""
+    """The JSON objects of a file, one a line. Raises CharterError with file and line if one is damaged."""
     # not splitlines(): a reply may hold U+2028, which is no end of a JSON line
     content = path.read_bytes().removesuffix(b"\n")
     return [_object(line, path, n) for n, line in enumerate(content.split(b"\n") if content else [], 1)]
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """All lines of folder/log.jsonl, oldest first; an empty list where there is none."""
+    """All lines of folder/log.jsonl, oldest first; [] without a file."""
     path = folder / LOG
     return read_objects(path) if path.exists() else []
 
 
 def last_logged(folder: Path, key: str) -> float | None:
-    """The last value logged under `key`, or None. Rows of a step that was refused, which name its `spike`, don't count,
-    nor do those after the round that a run kept as its product (`kept_round`)."""
+    """The last logged value of `key`, or None. Rows of a refused step, which have a `spike`, don't count, nor do those
+    after the round that became the product (`kept_round`)."""
     rows = [row for row in read_log(folder) if "spike" not in row]
-    kept = next((row["kept_round"] for row in reversed(rows) if row.get("kept_round") is not None), None)
-    rows = rows if kept is None else [row for row in rows if row["step"] <= kept]
+    last_step = next((row["kept_round"] for row in reversed(rows) if row.get("kept_round") is not None), None)
+    rows = rows if last_step is None else [row for row in rows if row["step"] <= last_step]
     return next((row[key] for row in reversed(rows) if row.get(key) is not None), None)
 
 

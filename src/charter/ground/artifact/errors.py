@@ -1,5 +1,5 @@
-"""The one error that a person sees: what was wrong, what was expected and what to do, on one line; and the wait for
-people, which comes the same way."""
+"""The one error that a person sees: what is wrong, what is expected and what to do, on one line; and the wait for
+people, which is an error too."""
 
 
 class CharterError(Exception):
@@ -10,5 +10,5 @@ class CharterError(Exception):
 
 
 class Waiting(CharterError):
-    """A step needs what people have yet to give; its message begins with "waits for" and says what to do. Nothing is
-    wrong: the work goes on when the run is started again."""
+    """A step needs input from people; its message begins with "waits for" and says what to do. Nothing is wrong: the
+    work goes on at the next start of the run."""

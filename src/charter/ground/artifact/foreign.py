@@ -1,7 +1,7 @@
-"""Files that strangers made: checkpoints, tokenizers and data come from elsewhere, and reading them has an end.
+"""Safe reading of foreign files: checkpoints, tokenizers and data come from strangers, so reading must be bounded.
 
-What is no regular file is refused, since a pipe is waited for and a device read for good. What a folder holds may not
-lead out of it. JSON is bounded before it is parsed: three bytes of it may take seventy in memory.
+Only regular files are read: a pipe may block, and a device never ends. A link may not lead out of its folder. JSON is
+bounded before it is parsed: three bytes of it may take seventy in memory.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_JSON = 40 * 2**20  # bytes; the largest tokenizer.json in use has some 34 million
-MOST_VALUES = 2**22  # of one JSON text, at least as many as its commas and brackets say
-# what parsers and numbers out of such a file raise, beside CharterError
+MOST_VALUES = 2**22  # of one JSON text, by its commas and brackets
+# errors that parsing such a file may raise, beside CharterError
 DAMAGE = (
     OSError,
     ValueError,
@@ -28,7 +28,7 @@ DAMAGE = (
 
 
 def regular(path: Path) -> Path:
-    """The path itself. Raises OSError where no regular file is: FileNotFoundError where nothing is."""
+    """The path itself. Raises OSError if it is no regular file, FileNotFoundError if there is none."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(f"{path.name} is no regular file; put a file there")
     return path
@@ -37,7 +37,8 @@ def regular(path: Path) -> Path:
 def inside(folder: Path, name: str) -> Path:
     """The regular file of that name in a folder. Raises OSError, also for a link that leads out of the folder.
 
-    In the cache of the hub's client a snapshot is a folder of links to the folder `blobs` beside it, and they may be.
+    In the cache of the hub's client a snapshot is a folder of links into the folder `blobs` beside it; these are
+    allowed.
     """
     path, home = folder / name, Path(os.path.realpath(folder))
     homes = [home]
@@ -48,9 +49,9 @@ def inside(folder: Path, name: str) -> Path:
     return regular(path)
 
 
-def parsed(data: bytes, constants: bool = True) -> Any:
-    """What a JSON text says; without `constants` NaN and Infinity are no numbers. Raises ValueError where it is none,
-    or larger or deeper than any in use."""
+def parse_json(data: bytes, constants: bool = True) -> Any:
+    """The value of a JSON text; without `constants` NaN and Infinity are refused. Raises ValueError if it is malformed,
+    too large or too deep."""
     if len(data) > LONGEST_JSON:
         raise ValueError(f"it has over {LONGEST_JSON // 2**20} MiB, the most of a JSON text here")
     check_values(data, MOST_VALUES)
@@ -61,7 +62,7 @@ def parsed(data: bytes, constants: bool = True) -> Any:
 
 
 def check_values(data: bytes, most: int) -> None:
-    """Raises ValueError for a JSON text that may have more than so many values."""
+    """Raises ValueError for a JSON text that may have more than `most` values."""
     if sum(map(data.count, (b",", b"[", b"{"))) > most:
         raise ValueError(f"it has over {most:,} values, the most of a JSON text here")
 
@@ -70,13 +71,13 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def parsed_file(path: Path) -> Any:
-    """What a JSON file says, which `regular` or `inside` let pass. Raises OSError, and ValueError as `parsed` does."""
+def parse_json_file(path: Path) -> Any:
+    """The value of a JSON file that `regular` or `inside` has checked. Raises OSError; ValueError as `parse_json`."""
     if path.stat().st_size > LONGEST_JSON:
         raise ValueError(f"it has over {LONGEST_JSON // 2**20} MiB, the most of a JSON file here")
-    return parsed(path.read_bytes())
+    return parse_json(path.read_bytes())
 
 
 def line_of(error: BaseException, longest: int = 200) -> str:
-    """What an error says, on one line."""
+    """The message of an error, on one line."""
     return " ".join(str(error).split())[:longest] or type(error).__name__

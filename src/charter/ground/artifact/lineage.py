@@ -1,4 +1,4 @@
-"""The ancestry of an artifact: its parents are siblings in the run directory, or named by a relative path."""
+"""The ancestry of an artifact: its parents are siblings in the run directory, or have a relative path."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ SUPERSEDED = ".superseded"
 
 
 def find_parent(run: Path, parent: Parent) -> tuple[Manifest, Path]:
-    """The parent's manifest and folder, looked for where it was made and among superseded artifacts.
+    """The parent's manifest and folder, at its original place or among superseded artifacts.
 
-    Raises CharterError when no folder there has the parent's id.
+    Raises CharterError if no folder there has the parent's id.
     """
     name = f"{parent.step}-{parent.id[:12]}"
     first = run / parent.path
@@ -28,18 +28,18 @@ def find_parent(run: Path, parent: Parent) -> tuple[Manifest, Path]:
 
 def walk(folder: Path) -> list[tuple[Manifest, Path]]:
     """All ancestors of an artifact and itself, ancestors first, each once."""
-    found: dict[str, tuple[Manifest, Path]] = {}
+    artifacts: dict[str, tuple[Manifest, Path]] = {}
 
     def visit(manifest: Manifest, place: Path) -> None:
-        if manifest.id in found:
+        if manifest.id in artifacts:
             return
         run = run_of(place)
         for parent in manifest.parents:
             visit(*find_parent(run, parent))
-        found[manifest.id] = (manifest, place)
+        artifacts[manifest.id] = (manifest, place)
 
     visit(read_manifest(folder), folder)
-    return list(found.values())
+    return list(artifacts.values())
 
 
 def run_of(folder: Path) -> Path:

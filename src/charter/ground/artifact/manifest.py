@@ -1,7 +1,7 @@
-"""The manifest of an artifact: what it is, what it was made of and how, and the digests that name it.
+"""The manifest of an artifact: what it is, what it was made from and how, and its digests.
 
-An artifact is a folder with a `manifest.json`. Its id is a hash over everything that decides its content, so
-equal ids mean equal work. Every figure in a card or a table is a view of manifests.
+An artifact is a folder with a `manifest.json`. Its id is a hash over all that determines its content: equal ids mean
+equal work. Every figure in a card or a table is a view of manifests.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ _READ = 1 << 20
 
 
 class Record(BaseModel):
-    """A frozen piece of a manifest; unknown keys are an error."""
+    """A frozen part of a manifest; unknown keys are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Parent(Record):
-    """An artifact that this one was made of; `path` is relative to the run directory."""
+    """An artifact from which this one was made; `path` is relative to the run directory."""
 
     role: str
     step: str
@@ -34,7 +34,7 @@ class Parent(Record):
 
 
 class External(Record):
-    """A source from outside of any run; `path` is relative to the run directory, None if no user's file."""
+    """A source outside of all runs; `path` is relative to the run directory, None if it is no user's file."""
 
     role: str
     ref: str
@@ -51,9 +51,9 @@ class FileRecord(Record):
 
 
 class Metric(Record):
-    """A measured number with its interval; equal names with another version aren't comparable. `label`: what a table's
-    head calls it. `better`: "lower", "higher", "zero" (nearer to it) or "neither". `meaning`: what it counts. `group`:
-    the table of a card that it stands in."""
+    """A measured number with its interval; equal names of different versions aren't comparable. `label`: its name in
+    the head of a table. `better`: "lower", "higher", "zero" (nearer to it) or "neither". `meaning`: what it counts.
+    `group`: its table in a card."""
 
     name: str
     version: int = 1
@@ -70,7 +70,7 @@ class Metric(Record):
 
 
 class Source(Record):
-    """The code that made the artifact: git commit and dirty flag if known, digest of room and ground."""
+    """The code that made the artifact: git commit and dirty flag, if known, and the digest of room and ground."""
 
     commit: str | None = None
     dirty: bool | None = None
@@ -79,7 +79,7 @@ class Source(Record):
 
 class Environment(Record):
     """Where it was made; torch, threads, device, precision and the CPU's instructions must be equal for a resume.
-    `threads` are those of each of its `processes`."""
+    `threads`: of each process."""
 
     python: str = ""
     torch: str = ""
@@ -100,7 +100,7 @@ class Timing(Record):
 
 
 class Manifest(Record):
-    """All that is known of one artifact; written as `manifest.json`."""
+    """All facts of one artifact; written as `manifest.json`."""
 
     format: int = FORMAT
     kind: Kind
@@ -132,7 +132,7 @@ class Manifest(Record):
 
     @property
     def derived_id(self) -> str:
-        """The id that follows from what the manifest says."""
+        """The id that follows from the manifest's other fields."""
         made_in = self.environment
         return artifact_id(
             self.room,
@@ -154,10 +154,10 @@ def artifact_id(
     precision: str,
     source: str,
 ) -> str:
-    """The id: sha256 over everything that decides what a step makes.
+    """The id: sha256 over all that determines the product of a step.
 
-    Inputs count by role, in the recipe's order, with the ids of artifacts and the digests of sources. Where
-    artifacts lie and what steps are called doesn't matter; the seed carries the step's name.
+    Inputs count by role, in the recipe's order, with the ids of artifacts and the digests of sources. The places of
+    artifacts and the names of steps don't count; the seed depends on the step's name.
     """
     facts = {
         "format": FORMAT,
@@ -173,7 +173,7 @@ def artifact_id(
 
 
 def canonical_json(value: object) -> str:
-    """The one spelling of a JSON value: sorted keys, no spaces, UTF-8; NaN is refused with ValueError."""
+    """The canonical text of a JSON value: sorted keys, no spaces, UTF-8. Raises ValueError for NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -184,11 +184,11 @@ def digest_text(text: str) -> str:
 
 def digest_file(path: Path) -> str:
     """sha256 of a file's bytes, as 64 hex digits."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_READ):
-            found.update(block)
-    return found.hexdigest()
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def digest_tree(folder: Path, leave_out: frozenset[str] = frozenset()) -> str:

@@ -1,4 +1,4 @@
-"""Libraries in Rust that give up: what they raise then is no Exception, and passes whatever is there to catch one."""
+"""Panics of libraries in Rust: they raise no Exception, so that `except Exception` doesn't catch them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from contextlib import contextmanager
 
 from charter.ground.artifact.errors import CharterError
 
-PANIC = "PanicException"  # of PyO3, which gives every library a class of its own
+PANIC = "PanicException"  # of PyO3; every library has a class of its own
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether a library in Rust gave up."""
+    """Whether an error is a panic of a library in Rust."""
     return type(error).__name__ == PANIC
 
 
 @contextmanager
 def sound(what: str) -> Iterator[None]:
-    """Raises CharterError, which begins with `what`, where a library gave up."""
+    """Turns a panic into a CharterError that begins with `what`."""
     try:
         yield
     except BaseException as error:
         if not is_panic(error):
             raise
-        said = " ".join(str(error).split())[:200]
-        raise CharterError(f"{what}: {said}") from None
+        message = " ".join(str(error).split())[:200]
+        raise CharterError(f"{what}: {message}") from None

@@ -1,17 +1,17 @@
-"""How a room tells how far it is: a protocol that the command line fills in, and a silent implementation."""
+"""How a room reports its progress: a protocol that the command line implements, and a silent implementation."""
 
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol
 
-LEFT_IN_RUN = "left in the run"  # among the values that stand next to a bar: of all steps, in words
+LEFT_IN_RUN = "left in the run"  # a value beside a bar: of all steps, in words
 
 
 class Bar(Protocol):
     """One running count, for example the optimizer steps of a training loop."""
 
     def advance(self, n: int = 1, **shown: object) -> None:
-        """Adds n to what is done; `shown` values (such as loss=1.23) stand next to the bar; `rate` is in tokens a
+        """Adds n to the count; `shown` values (such as loss=1.23) stand beside the bar; `rate` is in tokens a
         second."""
         ...
 
@@ -20,7 +20,7 @@ class Progress(Protocol):
     """Where bars and one-line notes go."""
 
     def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
-        """A bar of `total` units of which `done` were made by an earlier, stopped process."""
+        """A bar of `total` units; an earlier, stopped process made `done` of them."""
         ...
 
     def note(self, text: str) -> None:
@@ -29,7 +29,7 @@ class Progress(Protocol):
 
 
 class SilentBar:
-    """Counts nothing and shows nothing."""
+    """A bar that counts and shows nothing."""
 
     def advance(self, n: int = 1, **shown: object) -> None:
         """Does nothing."""
@@ -44,7 +44,7 @@ class SilentBar:
 
 
 class SilentProgress:
-    """For tests and for use as a library."""
+    """Silent progress, for tests and for use as a library."""
 
     def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
         """A bar that shows nothing."""

@@ -1,7 +1,7 @@
-"""Counts and flags worked out again from the rows that an artifact keeps, and what differs, a line each.
+"""Computes counts and flags again from an artifact's rows, and reports each difference in a line.
 
 A metric that follows from its rows proves little if a row's flag was changed too. So each room says in its `verify.py`
-what its counts follow from, and `charter card verify` holds the kept ones against that.
+how its counts follow from the rows, and `charter card verify` compares the stored ones with that.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ Flags = Mapping[str, Callable[[Row], object]]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What an artifact keeps: rows by file (those that are there), the counts beside them, its settings."""
+    """The content of an artifact: rows by file (of existing files), its counts and its settings."""
 
     files: Mapping[str, Rows]
     counts: Mapping[str, float]
     settings: Mapping[str, Any]
 
 
-# A count and what it is recounted from; one that follows from two files stands twice.
+# A count and its computation; a count that follows from two files has two entries.
 Count = tuple[str, Callable[[Kept], float]]
 
 
 def read_counts(folder: Path) -> dict[str, float]:
-    """counts.json of an artifact; empty where there is none. Raises CharterError where it is damaged."""
+    """counts.json of an artifact; {} without one. Raises CharterError if it is damaged."""
     path = folder / COUNTS
     counts = read_object(path) if path.exists() else {}
     for name, value in counts.items():
@@ -47,39 +47,38 @@ def read_counts(folder: Path) -> dict[str, float]:
 
 
 def read_kept(folder: Path, manifest: Manifest, files: Iterable[str]) -> Kept:
-    """What an artifact keeps, of the files that are named. Raises CharterError for rows that can't be read."""
+    """The content of an artifact, with the rows of `files`. Raises CharterError for rows that can't be read."""
     rows = {name: read_objects(folder / name) for name in files if (folder / name).exists()}
     return Kept(rows, read_counts(folder), manifest.resolved)
 
 
-def count_problems(counts: Iterable[Count], kept: Kept) -> Iterator[str]:
-    """A line for each count of an artifact that its rows don't give."""
+def count_problems(counts: Iterable[Count], artifact: Kept) -> Iterator[str]:
+    """A line for each count of an artifact that differs from its rows."""
     for name, count in counts:
-        if name in kept.counts and not same(kept.counts[name], made := float(count(kept))):
-            yield f"counts.json: {name} is {kept.counts[name]}; the rows beside it give {made}"
+        if name in artifact.counts and not same(artifact.counts[name], value := float(count(artifact))):
+            yield f"counts.json: {name} is {artifact.counts[name]}; the rows beside it give {value}"
 
 
-def recounted(
+def check_counts(
     folder: Path, manifest: Manifest, counts: Iterable[Count], files: Iterable[str]
 ) -> Iterator[str]:
-    """A line for each count of an artifact that doesn't follow from its files of rows."""
+    """Reads an artifact's rows; a line for each count that differs from them."""
     yield from count_problems(counts, read_kept(folder, manifest, files))
 
 
 def flag_problems(file: str, rows: Rows, flags: Callable[[Row], Row]) -> list[str]:
-    """A line for each flag of a file of kept rows that doesn't follow in every row; `flags` gives them from the row
-    alone."""
+    """A line for each flag that differs in some row of a file; `flags` computes the flags of a row."""
     wrong: dict[str, list[tuple[Row, object]]] = {}
     for row in rows:
         for key, value in flags(row).items():
             if not same_values(row[key], value):
                 wrong.setdefault(key, []).append((row, value))
     problems = []
-    for key, found in wrong.items():
-        row, value = found[0]
+    for key, differences in wrong.items():
+        row, value = differences[0]
         name = row.get("pair") or row.get("item") or row["id"]
         sample = f" sample {row['sample']}" if "sample" in row else ""
-        more = f", and {len(found) - 1} further rows are alike" if len(found) > 1 else ""
+        more = f", and {len(differences) - 1} further rows are alike" if len(differences) > 1 else ""
         problems.append(f"samples/{file}: {key} of {name}{sample} is {row[key]}; its row gives {value}{more}")
     return problems
 
@@ -92,12 +91,14 @@ def same(first: float | None, second: float | None) -> bool:
     return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
-def same_values(kept: object, made: object) -> bool:
+def same_values(stored: object, computed: object) -> bool:
     """Whether two values of a row are equal, numbers in them up to rounding."""
-    if isinstance(kept, int | float) and isinstance(made, int | float):
-        return same(kept, made)
-    if isinstance(kept, list) and isinstance(made, list):
-        return len(kept) == len(made) and all(map(same_values, kept, made))
-    if isinstance(kept, dict) and isinstance(made, dict):
-        return kept.keys() == made.keys() and all(same_values(kept[key], made[key]) for key in made)
-    return kept == made
+    if isinstance(stored, int | float) and isinstance(computed, int | float):
+        return same(stored, computed)
+    if isinstance(stored, list) and isinstance(computed, list):
+        return len(stored) == len(computed) and all(map(same_values, stored, computed))
+    if isinstance(stored, dict) and isinstance(computed, dict):
+        return stored.keys() == computed.keys() and all(
+            same_values(stored[key], computed[key]) for key in computed
+        )
+    return stored == computed

@@ -1,8 +1,8 @@
-"""How several processes make one step: who leads, and who makes which chunk.
+"""How several processes make one step: which one leads, and which one makes which chunk.
 
-Each of them runs the same room with the same settings, inputs and seed, in lockstep. The chunks of `Workspace.chunks`
-are cut up among them: each makes those that it may claim, and reads the others' from the state folder, which all see.
-What a chunk holds follows from its items and number alone, so that it is the same whoever makes it.
+All processes run the same room with the same settings, inputs and seed, in lockstep. They share the chunks of
+`Workspace.chunks`: each makes those that it can claim, and reads the others from the common state folder. The content
+of a chunk follows only from its items and number, so that it doesn't depend on the process.
 """
 
 from typing import Protocol
@@ -13,28 +13,28 @@ class Sharing(Protocol):
 
     @property
     def leads(self) -> bool:
-        """Whether this process makes the artifact. The others write what they would into a scratch folder. Exactly one
-        leads; it must not publish while others still read the state folder."""
+        """Whether this process makes the artifact. The others write into a scratch folder. Exactly one leads; it must
+        not publish while others still read the state folder."""
         ...
 
     def claim(self, key: str, number: int) -> bool:
-        """Whether this process is to make that chunk. Asked again while the chunk is missing, so that the work of a
-        process which was lost can be given to another."""
+        """Whether this process makes this chunk. It is called again while the chunk is missing, so that another process
+        can take over the work of a lost one."""
         ...
 
     def wait(self) -> None:
-        """Lets a moment pass when nothing can be claimed. Raises CharterError where nobody is left to wait for."""
+        """Waits a moment when nothing can be claimed. Raises CharterError if no other process is left."""
         ...
 
 
 class Alone:
-    """The whole work is this process's own."""
+    """This process does all the work."""
 
     leads = True
 
     def claim(self, key: str, number: int) -> bool:
-        """Every chunk."""
+        """True: every chunk."""
         return True
 
     def wait(self) -> None:
-        """There is nobody to wait for."""
+        """Does nothing: there is no other process."""

@@ -1,4 +1,4 @@
-"""Work in steps, between which somebody else may have a turn."""
+"""Work in steps, between which other work may run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ T = TypeVar("T")
 Steps = Generator[None, None, T]
 
 
-def drained(steps: Steps[T]) -> T:
-    """What steps come to, one after another."""
+def drain(steps: Steps[T]) -> T:
+    """Runs all steps; returns their result."""
     while True:
         try:
             next(steps)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+        except StopIteration as end:
+            result: T = end.value
+            return result

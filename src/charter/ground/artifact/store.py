@@ -27,7 +27,7 @@ def fsync_folder(folder: Path) -> None:
 
 def atomic_write(path: Path, content: bytes | str, mark: str = "") -> None:
     """Writes a whole file or nothing: a reader sees the old content or the new, never a part. Processes that may write
-    one file at once each give a mark of their own."""
+    the same file at once need different marks."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(TEMPORARY + mark + path.name)
     with temporary.open("wb") as file:
@@ -45,23 +45,23 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Reads folder/manifest.json. Raises CharterError when it is missing, broken or of another format."""
+    """Reads folder/manifest.json. Raises CharterError if it is missing, broken or of another format."""
     absent = f"{folder} is not an artifact: it has no {MANIFEST}"
     return read_record(folder / MANIFEST, Manifest, FORMAT, absent, "make the step again with charter run")
 
 
 def read_record(path: Path, record: type[R], expected: int, absent: str, again: str) -> R:
-    """A JSON file whose `format` is the expected one. Raises CharterError: `absent` where it is missing; where it is
-    broken what is wrong and, as what to do, `again`; or which format it has."""
+    """A record from a JSON file of the expected `format`. Raises CharterError: `absent` if it is missing; the fault and
+    `again`, what to do, if it is broken; or its other format."""
     try:
         raw = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise CharterError(absent) from None
     except (OSError, ValueError) as error:
         raise CharterError(f"{path} cannot be read: {error}; {again}") from None
-    found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
-    if found != expected:
-        raise CharterError(f"{path} has format {found!r}; this version of charter reads format {expected}")
+    version = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+    if version != expected:
+        raise CharterError(f"{path} has format {version!r}; this version of charter reads format {expected}")
     try:
         return record.model_validate(raw)
     except ValidationError as error:
@@ -73,7 +73,7 @@ def read_record(path: Path, record: type[R], expected: int, absent: str, again: 
 
 
 def record_files(folder: Path) -> list[FileRecord]:
-    """Digests of all files of an artifact but its manifest, sorted by name; each file is synced."""
+    """Digests of all files of an artifact except its manifest, sorted by name; syncs each file."""
     records = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         relative = path.relative_to(folder).as_posix()
@@ -86,7 +86,7 @@ def record_files(folder: Path) -> list[FileRecord]:
 
 
 def file_problems(folder: Path, manifest: Manifest) -> list[str]:
-    """One line for each file of a manifest that is missing or was changed, none when they are intact."""
+    """One line for each file of a manifest that is missing or was changed."""
     problems = []
     for record in manifest.files:
         path = folder / record.path
@@ -101,12 +101,12 @@ def file_problems(folder: Path, manifest: Manifest) -> list[str]:
 
 def verify_files(folder: Path, manifest: Manifest) -> list[str]:
     """Compares the files of a folder with its manifest; one line for each problem, also for a file that the manifest
-    doesn't know, none when all holds."""
+    lacks."""
     problems = file_problems(folder, manifest)
-    known = {record.path for record in manifest.files} | {MANIFEST}
+    recorded = {record.path for record in manifest.files} | {MANIFEST}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         relative = path.relative_to(folder).as_posix()
-        if relative not in known:
+        if relative not in recorded:
             problems.append(f"{relative} is not in the manifest")
     return problems
 
@@ -114,7 +114,7 @@ def verify_files(folder: Path, manifest: Manifest) -> list[str]:
 def publish(work: Path, target: Path) -> None:
     """Renames a finished folder, whose manifest says done, into place; the target must not exist.
 
-    Everything in `work` is made durable first, so after the rename a power cut can lose nothing.
+    All of `work` is made durable first: after the rename a power cut loses nothing.
     """
     for folder in sorted(p for p in work.rglob("*") if p.is_dir()):
         fsync_folder(folder)
@@ -124,7 +124,7 @@ def publish(work: Path, target: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Removes a folder, its manifest first: a half removed folder is then never taken for resumable work."""
+    """Removes a folder, its manifest first: then a half removed folder is never resumed."""
     for manifest in (folder / MANIFEST, folder / "files" / MANIFEST):
         manifest.unlink(missing_ok=True)
     if folder.exists():
@@ -132,5 +132,5 @@ def remove_folder(folder: Path) -> None:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder; 0 when it doesn't exist."""
+    """Bytes of all files below a folder; 0 if it doesn't exist."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""What a room writes with: final files, resume state, metrics, curves, progress, and resumable chunks."""
+"""How a room writes: final files, resume state, metrics, curves, progress, and resumable chunks."""
 
 import gzip
 import json
@@ -29,8 +29,8 @@ SCRATCH = "scratch-"
 
 
 class MetricFacts(TypedDict, total=False):
-    """What may be said of a metric besides its name and value: interval, count, version, unit, note, and what a reader
-    needs to know of it."""
+    """The facts of a metric besides its name and value: interval, count, version, unit, note, and its description for
+    readers."""
 
     low: float | None
     high: float | None
@@ -47,13 +47,13 @@ class MetricFacts(TypedDict, total=False):
 class Workspace:
     """The folder of one step while it is made.
 
-    `path` takes the files of the artifact; `state` takes what a resume needs and is removed when the step is
-    done; `cache`, where there is one, is the file in which the whole run remembers answers; `people` is the folder,
-    outside of the run, for what a room asks of people: neither the step's end nor a sweep removes it. A process may be
-    killed at any instant: whatever is written through this class is whole or absent.
+    `path` is the folder of the artifact's files. `state` is the folder for a resume, removed when the step is done.
+    `cache`, if any, is the file of the run's remembered answers. `people` is a folder outside of the run for questions
+    to people: neither the step's end nor a sweep removes it. A process may be killed at any instant: a file written
+    through this class is whole or absent.
 
-    Where several processes share the work (`sharing.py`), `state` is one folder for all of them. Who doesn't lead says
-    nothing, and its `path`, metrics and log are a scratch folder that goes when the process ends.
+    If several processes share the work (`sharing.py`), they have one `state` folder. Processes that don't lead report
+    nothing; their `path`, metrics and log are in a scratch folder that is removed when the process ends.
     """
 
     def __init__(
@@ -80,12 +80,10 @@ class Workspace:
         self.people = folder.with_name(folder.name + PEOPLE)
         self.variant: str | None = None
         self._progress = progress if progress is not None and self.sharing.leads else SilentProgress()
-        self._mark = (
-            f"{secrets.token_hex(4)}-"  # of two who write one chunk, each has a temporary file of its own
-        )
+        self._mark = f"{secrets.token_hex(4)}-"  # two writers of one chunk have different temporary files
         self.path.mkdir(parents=True, exist_ok=True)
         if self.sharing.leads:
-            # in a shared `state` another process may be writing; what was left there goes with it
+            # another process may be writing in a shared `state`; leftovers there go with the folder
             for area in (self.path, self.state) if isinstance(self.sharing, Alone) else (self.path,):
                 for stray in area.rglob(TEMPORARY + "*"):
                     stray.unlink()
@@ -94,11 +92,11 @@ class Workspace:
 
     @property
     def metrics(self) -> list[Metric]:
-        """The metrics so far, in the order of their first mention."""
+        """The metrics so far, in the order of their first values."""
         return list(self._metrics.values())
 
     def metric(self, name: str, value: float | None, **facts: Unpack[MetricFacts]) -> None:
-        """Records a number of this artifact; the last value of a name wins, also across a resume."""
+        """Records a metric of this artifact; the last value of a name counts, also after a resume."""
         number, note = _finite(value), facts.get("note")
         if value is not None and number is None:
             note = f"not finite ({value})" + (f"; {note}" if note else "")
@@ -125,7 +123,7 @@ class Workspace:
         units: Mapping[str, str] | None = None,
         n: Mapping[str, int] | None = None,
     ) -> None:
-        """Writes path/counts.json and records each count as a metric. `units` and `n`: of those that have one."""
+        """Writes path/counts.json and records each count as a metric. `units` and `n`: of the counts that have one."""
         self.write_json("counts.json", dict(counts))
         for name, value in counts.items():
             self.metric(name, value, unit=(units or {}).get(name), n=(n or {}).get(name))
@@ -139,14 +137,14 @@ class Workspace:
         self.truncate_jsonl(LOG, "step", step)
 
     def append_jsonl(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
-        """Appends JSON objects to a file of `path`, one a line. A kill may leave some of them, the last one torn; a
-        resume drops these by `truncate_jsonl`."""
+        """Appends JSON objects to a file of `path`, one a line. After a kill some may be there, the last one torn; a
+        resume drops them by `truncate_jsonl`."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
             file.flush()
-            os.fsync(file.fileno())  # a saved state must never be ahead of its rows
+            os.fsync(file.fileno())  # a saved state must never be ahead of the rows
 
     def truncate_jsonl(self, name: str, key: str, end: int) -> None:
         """Drops a torn last line of a file of `path`, and the rows whose `key` is `end` or more; a row without `key`
@@ -156,16 +154,16 @@ class Workspace:
             return
         drop_torn_line(target)
         lines = target.read_text("utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if json.loads(line).get(key, -1) < end]
-        if len(kept) < len(lines):
-            atomic_write(target, "".join(kept))
+        remaining = [line for line in lines if json.loads(line).get(key, -1) < end]
+        if len(remaining) < len(lines):
+            atomic_write(target, "".join(remaining))
 
     def progress(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
         """A bar of `total` units, `done` of them made before a resume; advance it inside a with block."""
         return self._progress.bar(description, total, done)
 
     def note(self, text: str) -> None:
-        """Tells the reader one line."""
+        """Shows one line to the reader."""
         self._progress.note(text)
 
     def chunks(
@@ -176,13 +174,13 @@ class Workspace:
         produce: Callable[[Sequence[T], int], list[R]],
         description: str = "",
     ) -> list[R]:
-        """Produces rows for all items in fixed chunks, each saved whole, and skips those saved before, here or by
-        another process that shares the work.
+        """Produces rows for all items in fixed chunks, saves each chunk whole, and skips chunks that this or another
+        process has saved.
 
-        `produce(chunk, number)` gets the items of one chunk and the chunk's number (0, 1, ...), and must
-        depend on nothing else but settings and seed; derive its seeds from the number or from the items.
-        Rows are returned as they read back from JSON (tuples become lists), so that a resumed run continues
-        with the very same values. Returns the rows of all chunks in order.
+        `produce(chunk, number)` gets the items of one chunk and the chunk's number (0, 1, ...). It may depend on
+        nothing else except settings and seed; derive its seeds from the number or the items. Returns the rows of all
+        chunks in order, as read back from JSON (tuples become lists): then a resumed run has exactly the same
+        values.
         """
         if size < 1:
             raise CharterError(f"chunks of {key} need a size of at least 1, not {size}")
@@ -196,9 +194,9 @@ class Workspace:
         with self.progress(description or key, len(items), done) as bar:
             while missing := [number for number in range(len(parts)) if number not in rows]:
                 for number in missing:
-                    found = self._chunk(key, number, parts[number], produce)
-                    if found is not None:
-                        rows[number] = found
+                    chunk_rows = self._chunk(key, number, parts[number], produce)
+                    if chunk_rows is not None:
+                        rows[number] = chunk_rows
                         bar.advance(len(parts[number]))
                 if not rows.keys() & set(missing):
                     self.sharing.wait()
@@ -229,18 +227,18 @@ class Workspace:
     def _chunk(
         self, key: str, number: int, part: Sequence[T], produce: Callable[[Sequence[T], int], list[R]]
     ) -> list[R] | None:
-        """The rows of one chunk: made by another meanwhile, made here, or None while it is another's to make."""
-        found: list[R] | None = self._saved_chunk(key, number, len(part))
-        if found is not None or not self.sharing.claim(key, number):
-            return found
-        found = self._saved_chunk(
+        """The rows of one chunk, from another process or produced here; None while it belongs to another."""
+        rows: list[R] | None = self._saved_chunk(key, number, len(part))
+        if rows is not None or not self.sharing.claim(key, number):
+            return rows
+        rows = self._saved_chunk(
             key, number, len(part)
-        )  # who claimed it before may have been lost after saving it
-        if found is None:
+        )  # an earlier process may have saved it and then been lost
+        if rows is None:
             text = json.dumps({"items": len(part), "rows": produce(part, number)})
             atomic_write(self._chunk_path(key, number), text, self._mark)
-            found = json.loads(text)["rows"]
-        return found
+            rows = json.loads(text)["rows"]
+        return rows
 
     def _chunk_path(self, key: str, number: int) -> Path:
         return self.state / f"{key}-{number:05d}.json"
@@ -253,7 +251,7 @@ class Workspace:
             return None
 
     def _scratch(self, folder: Path) -> Path:
-        """A folder that is removed when this process ends; of one that is killed the step's end removes it."""
+        """A folder that is removed when this process ends; after a kill, the end of the step removes it."""
         scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))
         weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         return scratch
@@ -267,7 +265,7 @@ class Workspace:
 
 
 def drop_torn_line(path: Path) -> None:
-    """A killed process or a full disk may leave half a line at the end of a file of lines."""
+    """Drops half a line at the end of a file, which a killed process or a full disk may leave."""
     if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
         atomic_write(path, data[: data.rfind(b"\n") + 1])
 

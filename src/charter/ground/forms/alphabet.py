@@ -21,7 +21,7 @@ from charter.ground.text.tokenizer import Tokenizer
 
 BYTE_END = 256  # the end token of the vocabulary of bytes
 # decoders that spell tokens byte by byte, or as pieces of text; a tokenizer needs one of them
-_TOLD = frozenset({"ByteLevel", "ByteFallback", "Metaspace", "Replace"})
+_SPELLING = frozenset({"ByteLevel", "ByteFallback", "Metaspace", "Replace"})
 
 
 class _Vocabulary:
@@ -126,7 +126,7 @@ def bytes_vocabulary() -> LLTokenizer:
 
 def _token_bytes(tokenizer: Tokenizer, special: frozenset[int]) -> list[bytes]:
     """Bytes by token; none for special ones. Raises CharterError if the bytes of tokens are unknown."""
-    if not tokenizer.decoders & _TOLD:
+    if not tokenizer.decoders & _SPELLING:
         raise CharterError(
             "the bytes of this tokenizer's tokens are unknown "
             f"(decoder: {', '.join(sorted(tokenizer.decoders)) or 'none'}); "

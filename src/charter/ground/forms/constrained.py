@@ -25,10 +25,10 @@ from charter.ground.generate.constraint import MOST_REFUSALS
 
 TRIES = 24  # endings offered to a judge before a token is refused
 MOST_BYTES = 16384  # of an ending
-# of the processor, for tokens of one step that are refused: all others wait for this one
+# of processor time, for refused tokens of one step: all others wait meanwhile
 REFUSED_SECONDS = 0.2
-FIRST_SECONDS = 10.0  # of the processor, for what a judge is asked before anything is written
-JUDGE_SECONDS = 0.1  # of the processor, for what a judge is asked of one token; then no more is asked
+FIRST_SECONDS = 10.0  # of processor time, for the judge before anything is written
+JUDGE_SECONDS = 0.1  # of processor time, for the judge after one token; then it is not called again
 _NOTHING = Hints()
 
 
@@ -74,7 +74,7 @@ class Document:
             return not self.plan
         if not self._matcher.is_accepting():
             return False
-        return self._judge is None or not self.plan or self._fits(lambda: self._verified(()))
+        return self._judge is None or not self.plan or self._fits(lambda: self._completes(()))
 
     @property
     def closed(self) -> bool:
@@ -123,7 +123,7 @@ class Document:
         before = self._numbers.copy() if self._numbers else None
         behind = len(self._unread)
         self._read(text)
-        if self._fits(lambda: self._still(text, most) or self._seek(most, WRITING_STEPS)):
+        if self._fits(lambda: self._keeps_plan(text, most) or self._seek(most, WRITING_STEPS)):
             return True
         self._numbers = before
         del self._text[len(self._text) - len(text) :]
@@ -155,24 +155,24 @@ class Document:
         if self._numbers:
             self._numbers.feed(text)
 
-    def _still(self, text: bytes, most: int) -> bool:
+    def _keeps_plan(self, text: bytes, most: int) -> bool:
         """Whether the plan still ends the document after these bytes: as an empty plan, as it is, or without them."""
-        if self._verified(()):
+        if self._completes(()):
             self.plan = []
             return True
-        if len(self.plan) <= most and self._verified(self.plan):
+        if len(self.plan) <= most and self._completes(self.plan):
             return True
         first = self._alphabet.tokens[self.plan[0]] if self.plan else b""
         if len(text) < len(first) and first.startswith(text):
-            cut = self._alphabet.cut(first[len(text) :])
-            if cut is not None and len(cut) + len(self.plan) - 1 <= most:
-                plan = cut + self.plan[1:]
-                if self._verified(plan):
+            tokens = self._alphabet.cut(first[len(text) :])
+            if tokens is not None and len(tokens) + len(self.plan) - 1 <= most:
+                plan = tokens + self.plan[1:]
+                if self._completes(plan):
                     self.plan = plan
                     return True
         return False
 
-    def _verified(self, plan: Sequence[int]) -> bool:
+    def _completes(self, plan: Sequence[int]) -> bool:
         """Whether these tokens complete the document here."""
         tokens = [*plan, self._alphabet.end]
         # a matcher that stopped because nothing can follow takes no end token either
@@ -202,7 +202,7 @@ class Document:
             if fresh is None:
                 continue
             plan = fresh + (self.plan[ending.known_from :] if ending.known_from is not None else [])
-            if len(plan) <= most and self._verified(plan):
+            if len(plan) <= most and self._completes(plan):
                 self.plan = plan
                 return True
         return False
@@ -221,17 +221,17 @@ class Held:
         self._alphabet, self._document = alphabet, document
         self._refused: list[int] = []
         self._spent = 0.0  # seconds spent on refused tokens
-        self._left = 0
+        self._remaining = 0
 
     @property
     def closed(self) -> bool:
         """Whether the document is complete and nothing can follow it."""
         return self._document.complete and self._document.closed
 
-    def restrict(self, logits_V: Tensor, left: int) -> None:
+    def restrict(self, logits_V: Tensor, remaining: int) -> None:
         """See Constraint.restrict."""
-        self._left, document = left, self._document
-        spare = left - 1 - len(document.plan)
+        self._remaining, document = remaining, self._document
+        spare = remaining - 1 - len(document.plan)
         tries = len(self._refused) < MOST_REFUSALS and self._spent < REFUSED_SECONDS
         shut = document.shut() if spare > 0 and tries else None
         if shut is None:
@@ -250,7 +250,7 @@ class Held:
         if token in self._alphabet.ends:
             return True
         began = time.thread_time()
-        if not self._document.take(token, self._left - 2):
+        if not self._document.take(token, self._remaining - 2):
             self._refused.append(token)
             self._spent += time.thread_time() - began
             return False
@@ -270,15 +270,15 @@ class Triggered:
         self._held: Held | None = None
         self._seen = b""
         self._refused: list[int] = []
-        self._left = 0
+        self._remaining = 0
 
-    def restrict(self, logits_V: Tensor, left: int) -> None:
+    def restrict(self, logits_V: Tensor, remaining: int) -> None:
         """See Constraint.restrict."""
-        self._left = left
+        self._remaining = remaining
         if self._held is not None and self._again and self._held.closed:
             self._held, self._seen = None, b""
         if self._held is not None:
-            self._held.restrict(logits_V, left)
+            self._held.restrict(logits_V, remaining)
         elif len(self._refused) >= MOST_REFUSALS:
             keep_only(logits_V, self._alphabet.ends)
         elif self._refused:
@@ -295,7 +295,11 @@ class Triggered:
         if at >= 0:
             document = self._start.copy()
             rest = text[at + len(self._marker) :]
-            fits = len(document.plan) <= self._left - 2 if not rest else document.feed(rest, self._left - 2)
+            fits = (
+                len(document.plan) <= self._remaining - 2
+                if not rest
+                else document.feed(rest, self._remaining - 2)
+            )
             if not fits:
                 self._refused.append(token)
                 return False

@@ -21,7 +21,7 @@ from llguidance import LLMatcher
 BLANKS = b" \n\t\r"
 STEPS = 20000  # bytes that the search for a form's first ending may try
 WRITING_STEPS = 2000  # the same while a document is written, when all others wait
-# of the processor, for a byte on average: one in a grammar of thousands of names takes more
+# of processor time, for a byte on average; in a grammar of thousands of names a byte takes more
 STEP_SECONDS = 1e-4
 LOOKS = 48  # places of one search at which several ways are compared
 WAYS = 12  # ways compared at one place
@@ -157,12 +157,12 @@ class Search:
     def others(self, tries: int) -> Iterator[Ending]:
         """Different endings, some of them longer: for callers with conditions beyond the grammar."""
         self._until = time.thread_time() + self._all * STEP_SECONDS
-        left, each = self._all, STEPS // tries
+        remaining, each = self._all, STEPS // tries
         for attempt in range(tries):
-            self._looks, self._steps, self._dice = 0, min(left, each), Random(attempt)
-            left -= self._steps
+            self._looks, self._steps, self._dice = 0, min(remaining, each), Random(attempt)
+            remaining -= self._steps
             ending = self._run(self._quotes.copy() if self._quotes else None, self._most)
-            left += self._steps  # what it did not need
+            remaining += self._steps  # what it did not need
             if ending is not None:
                 yield ending
 
@@ -176,27 +176,27 @@ class Search:
                 self._steps -= 1
                 if matcher.is_accepting():
                     return Ending(bytes(out), None, len(out))
-                bits = self._allowed()
+                bits = self._next_bytes()
                 if not bits:
                     return None
                 if (tail := self._tail(bits, most - len(out))) is not None:
                     place, text = tail
                     fresh = bytes(out) + (bytes(text) if place is None else b"")
                     return Ending(fresh, place, len(out) + len(text))
-                chosen = self._choose(bits, before, used, quotes, most - len(out))
-                if matcher.try_consume_tokens(chosen) != len(chosen):
+                next_bytes = self._choose(bits, before, used, quotes, most - len(out))
+                if matcher.try_consume_tokens(next_bytes) != len(next_bytes):
                     return None
-                out += bytes(chosen)
-                used.update(chosen)
+                out += bytes(next_bytes)
+                used.update(next_bytes)
                 before = bits
                 if quotes is not None:
-                    quotes.feed(bytes(chosen))
+                    quotes.feed(bytes(next_bytes))
             return None
         finally:
             if out:
                 matcher.rollback(len(out))
 
-    def _allowed(self) -> int:
+    def _next_bytes(self) -> int:
         """Bytes that may come next, as bits."""
         bits = int.from_bytes(self._matcher.compute_bitmask(), "little") & _ANY
         return 0 if self._matcher.is_error() else bits
@@ -223,7 +223,7 @@ class Search:
         """The next byte of a run, or the bytes of a word."""
         if quotes is not None and not quotes.inside:
             # digits take turns: the same digit again may approach a bound forever and never pass it
-            values = _listed(bits & ~_BLANK_BITS or bits)
+            values = _list_bits(bits & ~_BLANK_BITS or bits)
             values.sort(key=lambda v: (_BETWEEN_RANK[ord("0") if v in _DIGITS else v], used[v], v))
             closes = values[0] in b"}]"
         elif bits.bit_count() > FREE:
@@ -232,7 +232,7 @@ class Search:
             values, closes = [value for value in _WITHIN if bits >> value & 1], True
         else:
             closers = b'"' if quotes is not None else _CLOSERS
-            values = _listed(bits)
+            values = _list_bits(bits)
             values.sort(key=lambda v: (v not in closers, before >> v & 1, used[v], _WITHIN_RANK[v]))
             closes = values[0] in closers
         if self._dice is not None:
@@ -247,7 +247,9 @@ class Search:
         for word in self._words:
             read = self._matcher.try_consume_tokens(word)
             ends = read == len(word) and self._matcher.is_accepting()
-            closes = ends or (read == len(word) and bool(self._allowed() & ~bits & (_WAYS_OUT | 1 << _QUOTE)))
+            closes = ends or (
+                read == len(word) and bool(self._next_bytes() & ~bits & (_WAYS_OUT | 1 << _QUOTE))
+            )
             if read:
                 self._matcher.rollback(read)
             if closes:
@@ -256,9 +258,9 @@ class Search:
         if quoted and plain is not None:
             return [plain]
         way, best = plain, (2, 0)
-        for value in _listed(bits & _WAYS_OUT) + _listed(bits)[: plain is None]:
+        for value in _list_bits(bits & _WAYS_OUT) + _list_bits(bits)[: plain is None]:
             self._matcher.consume_token(value)
-            after = self._allowed()
+            after = self._next_bytes()
             self._matcher.rollback(1)
             score = (
                 (0, after.bit_count())
@@ -278,7 +280,7 @@ class Search:
 
     def _compare(self, values: list[int], quotes: Quotes | None, most: int) -> int:
         """The first of some ways in their order, or the one with the shortest run if they differ in kind."""
-        best, ways = values[0], _apart(values)
+        best, ways = values[0], _pick_kinds(values)
         # half of the steps is for the way taken
         if self._looks <= 0 or len(ways) < 2 or self._steps < self._all // 2:
             return best
@@ -298,7 +300,7 @@ class Search:
         return best
 
 
-def _listed(bits: int) -> list[int]:
+def _list_bits(bits: int) -> list[int]:
     """The positions of set bits."""
     values = []
     while bits:
@@ -308,7 +310,7 @@ def _listed(bits: int) -> list[int]:
     return values
 
 
-def _apart(values: list[int]) -> list[int]:
+def _pick_kinds(values: list[int]) -> list[int]:
     """One of several digits, one byte of longer characters, and a few others: ways to endings of other lengths."""
     ways: list[int] = []
     met: set[str] = set()

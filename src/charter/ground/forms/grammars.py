@@ -3,8 +3,8 @@
     compiled = compile_form(Form("json_schema", schema=schema), tokenizer)
     engine.submit(prompt, Sampling(max_tokens=200), constraint=compiled.start(200))
 
-Every reply held to a form is, within its tokens, a text that a parser of that form reads. If that can't be, the request
-is refused before anything is sampled, with the numbers.
+Every reply under a form is, within its tokens, a text that a parser of that form reads. If that is impossible, the
+request is refused before anything is sampled, with the numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from charter.ground.forms.alphabet import Alphabet, alphabet_of, bytes_vocabular
 from charter.ground.forms.constrained import MOST_BYTES, Document, Held, Triggered
 from charter.ground.forms.ending import Hints
 from charter.ground.forms.json_form import json_grammar, pattern_words
-from charter.ground.forms.schema import Judge, Schema, rebased
+from charter.ground.forms.schema import Judge, Schema, rebase
 from charter.ground.forms.shapes import shapes_of
 from charter.ground.forms.table_form import table_rules
 from charter.ground.forms.xml_form import xml_rules
@@ -37,7 +37,7 @@ Inner = Literal["json", "yaml", "xml"]
 LARGEST = 2**18  # characters of a form's content
 KEPT = 256  # compiled forms of a tokenizer that are kept
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{0,40}")
-# free code, which never closes the fence that it stands in
+# free code, which never closes its own fence
 _CODE = "start: LINE*\nLINE: /(`{0,2}[^`\\n\\x00-\\x08\\x0b-\\x1f\\x7f])*`{0,2}\\n/"
 
 
@@ -102,7 +102,7 @@ class Compiled:
         self.check(max_tokens)
         return lambda: Held(self._alphabet, self._copy())
 
-    def triggered(self, marker: str, again: bool = False) -> Callable[[], Constraint]:
+    def start_after(self, marker: str, again: bool = False) -> Callable[[], Constraint]:
         """Returns a maker of constraints that leave the text free up to `marker` and then hold it to the form. With
         `again` the text is free once more after a document, up to the next marker. No document begins that would
         not fit."""
@@ -155,7 +155,7 @@ def tool_calls(tools: Sequence[Tool], before: str = "", after: str = "") -> Form
     """The form of one call of one of some tools: {"name": ..., "arguments": {...}}, between two texts."""
     if not tools:
         raise CharterError("a call needs at least one tool")
-    schemas = {f"tool_{i}": rebased(tool.schema, f"#/$defs/tool_{i}") for i, tool in enumerate(tools)}
+    schemas = {f"tool_{i}": rebase(tool.schema, f"#/$defs/tool_{i}") for i, tool in enumerate(tools)}
     calls = [
         {
             "type": "object",
@@ -170,19 +170,19 @@ def tool_calls(tools: Sequence[Tool], before: str = "", after: str = "") -> Form
 
 
 def _compile(form: Form, alphabet: Alphabet) -> Compiled:
-    original, form = form, _unfenced(form)
+    original, form = form, _unfence(form)
     body, judge, quoted = _body(form)
     grammar = {"grammars": [body]}
     if form.before or form.after:
         around = f"start: {json.dumps(form.before)} @body {json.dumps(form.after)}"
         grammar = {"grammars": [{"lark_grammar": around}, {**body, "name": "body"}]}
-    written = json.dumps(grammar)
-    failed, said = LLMatcher.validate_grammar_with_warnings(written)
+    text = json.dumps(grammar)
+    failed, messages = LLMatcher.validate_grammar_with_warnings(text)
     if failed:
-        raise CharterError(f"the {form.kind} form can't be compiled: {said[0].strip()[:300]}")
+        raise CharterError(f"the {form.kind} form can't be compiled: {messages[0].strip()[:300]}")
     limits = LLParserLimits(verbose_errors=False)
-    matcher = LLMatcher(alphabet.vocabulary, written, log_level=0, limits=limits)
-    twin = LLMatcher(bytes_vocabulary(), written, log_level=0, limits=limits)
+    matcher = LLMatcher(alphabet.vocabulary, text, log_level=0, limits=limits)
+    twin = LLMatcher(bytes_vocabulary(), text, log_level=0, limits=limits)
     for reader in (matcher, twin):
         if reader.is_error():
             raise CharterError(f"the {form.kind} form can't be compiled: {reader.get_error()[:300]}")
@@ -191,8 +191,8 @@ def _compile(form: Form, alphabet: Alphabet) -> Compiled:
     if form.kind == "table":  # a cell's text ends at its bar
         words = tuple([*word, *b" |"] for word in words)
     hints = Hints((after, b"\n" + after) if original.kind == "code" else (), words)
-    judged = _whole(judge, form) if judge is not None else None
-    document = Document(alphabet, matcher, twin, quoted, judged, hints)
+    accepts = _whole(judge, form) if judge is not None else None
+    document = Document(alphabet, matcher, twin, quoted, accepts, hints)
     if not document.begin(MOST_BYTES):
         raise CharterError(
             f"no document of this {form.kind} form was found: it allows none, or the search found none of up to "
@@ -236,7 +236,7 @@ def _body(form: Form) -> tuple[Mapping[str, Any], Judge | None, bool]:
     return {"lark_grammar": yaml_rules(shapes) if form.kind == "yaml" else table_rules(shapes)}, None, False
 
 
-def _unfenced(form: Form) -> Form:
+def _unfence(form: Form) -> Form:
     """A code fence as the form of its content, with the fence around it."""
     if form.kind != "code":
         return form

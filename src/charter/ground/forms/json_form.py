@@ -1,7 +1,7 @@
 """A grammar for a JSON Schema, and a judge for what the grammar can't check.
 
-llguidance's grammar covers all of a schema, or the schema is compiled leniently and a judge reads every document before
-it may end (`checked`). The judge covers uniqueItems, not, if/then/else, dependencies, oneOf whose branches overlap, and
+Either llguidance's grammar covers all of a schema, or the schema is compiled leniently and a judge reads every document
+before it may end. The judge covers uniqueItems, not, if/then/else, dependencies, oneOf whose branches overlap, and
 patterns with lookaround. Blanks are at most one space, or a line break with an indent, at each place.
 """
 
@@ -18,7 +18,7 @@ from llguidance import LLMatcher
 from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.alphabet import bytes_vocabulary
 from charter.ground.forms.ending import Hints, Quotes, Search
-from charter.ground.forms.schema import Judge, Schema, check_schema, drafted, parts
+from charter.ground.forms.schema import Judge, Schema, check_schema, name_draft, parts
 
 _BLANKS = r"(\n {0,32}| )"
 _ESCAPES = 'nrbtf\\"'
@@ -34,19 +34,19 @@ def json_grammar(schema: Schema | bool) -> tuple[dict[str, Any], Judge | None]:
     Raises CharterError for a malformed or unsupported schema, with the pointer.
     """
     if isinstance(schema, dict):
-        schema = drafted(schema)
+        schema = name_draft(schema)
     check_schema(schema)
     if schema is True:
         schema = {}
     if schema is False:
         raise CharterError("the schema is false: no document is valid")
     strict = _grammar(schema, lenient=False)
-    if (said := _refusal(strict)) is None:
+    if (refusal := _refusal(strict)) is None:
         return strict, Judge(schema) if _inexact(schema) else None
-    if "nsatisfiable" in said:
-        raise CharterError(f"the schema allows no document: {_first(said)}")
+    if "nsatisfiable" in refusal:
+        raise CharterError(f"the schema allows no document: {_first(refusal)}")
     until = time.thread_time() + _SECONDS
-    for relaxed in _relaxed(schema, until):
+    for relaxed in _relax(schema, until):
         lenient = _grammar(relaxed, lenient=True)
         if _refusal(lenient) is None:
             return lenient, Judge(schema)
@@ -67,18 +67,18 @@ def pattern_words(schema: Schema) -> tuple[list[int], ...]:
         matcher = LLMatcher(bytes_vocabulary(), grammar, log_level=0)
         ending = None if matcher.is_error() else Search(matcher, Quotes(), (), Hints(), _WORD).shortest()
         if ending is not None:
-            words.append(_shortened(matcher, list(ending.fresh))[1:-1])
+            words.append(_shorten(matcher, list(ending.fresh))[1:-1])
     return tuple(words)
 
 
-def _shortened(matcher: LLMatcher, text: list[int]) -> list[int]:
+def _shorten(matcher: LLMatcher, text: list[int]) -> list[int]:
     """The text without every byte that it can lack and still be allowed, tried from its end."""
     for place in reversed(range(1, len(text) - 1)):
         less = text[:place] + text[place + 1 :]
-        read = matcher.try_consume_tokens(less)
-        if read == len(less) and matcher.is_accepting():
+        count = matcher.try_consume_tokens(less)
+        if count == len(less) and matcher.is_accepting():
             text = less
-        matcher.rollback(read)
+        matcher.rollback(count)
     return text
 
 
@@ -94,12 +94,12 @@ def _grammar(schema: Schema, lenient: bool) -> dict[str, Any]:
 
 
 def _refusal(grammar: dict[str, Any]) -> str | None:
-    failed, said = LLMatcher.validate_grammar_with_warnings(json.dumps({"grammars": [grammar]}))
-    return said[0] if failed else None
+    failed, messages = LLMatcher.validate_grammar_with_warnings(json.dumps({"grammars": [grammar]}))
+    return messages[0] if failed else None
 
 
-def _first(said: str) -> str:
-    return said.strip().splitlines()[0][:200]
+def _first(message: str) -> str:
+    return message.strip().splitlines()[0][:200]
 
 
 def _inexact(schema: Schema) -> bool:
@@ -129,7 +129,7 @@ def _check_time(until: float) -> None:
         raise CharterError(f"the schema takes more than {_SECONDS:g} seconds to compile; simplify it")
 
 
-def _relaxed(schema: Schema, until: float) -> Iterator[Schema]:
+def _relax(schema: Schema, until: float) -> Iterator[Schema]:
     """The schema, then with more and more left out that the grammar can't express; the judge checks those parts."""
     yield schema
     looser = deepcopy(schema)
@@ -138,10 +138,10 @@ def _relaxed(schema: Schema, until: float) -> Iterator[Schema]:
         pattern = part.get("pattern")
         if isinstance(pattern, str) and _refusal(_grammar({"type": "string", "pattern": pattern}, True)):
             del part["pattern"]
-        named = part.get("patternProperties")
-        if isinstance(named, dict):
-            for name in [n for n in named if _refusal(_grammar({"patternProperties": {n: True}}, True))]:
-                del named[name]
+        by_pattern = part.get("patternProperties")
+        if isinstance(by_pattern, dict):
+            for name in [n for n in by_pattern if _refusal(_grammar({"patternProperties": {n: True}}, True))]:
+                del by_pattern[name]
     yield looser
     for _, part in parts(looser):
         if "$ref" in part:  # circular references with keywords beside them
@@ -160,7 +160,7 @@ def _fault(schema: Schema, until: float) -> tuple[str, str]:
     fault = ("#", "unknown")
     for at, part in parts(schema):
         _check_time(until)
-        said = _refusal(_grammar({**shared, **part}, True))
-        if said is not None and len(at) >= len(fault[0]):
-            fault = (at, _first(said))
+        refusal = _refusal(_grammar({**shared, **part}, True))
+        if refusal is not None and len(at) >= len(fault[0]):
+            fault = (at, _first(refusal))
     return fault

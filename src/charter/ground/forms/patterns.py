@@ -47,7 +47,7 @@ class Steps:
     def count(self, rule: _Rule) -> _Rule:
         """The rule with a counter. It raises CharterError if a document takes too many steps."""
 
-        def counted(
+        def count_step(
             validator: Any, value: Any, instance: Any, schema: Any
         ) -> Iterator[ValidationError] | None:
             self._left -= 1
@@ -57,13 +57,13 @@ class Steps:
                 )
             return rule(validator, value, instance, schema)
 
-        return counted
+        return count_step
 
 
 def matches(pattern: str, text: str, seconds: float = MATCH_SECONDS) -> bool:
     """Whether a text contains a match. Raises CharterError if that takes too long or the pattern is malformed."""
     try:
-        return _compiled(pattern).search(text, timeout=seconds, concurrent=True) is not None
+        return _compile(pattern).search(text, timeout=seconds, concurrent=True) is not None
     except TimeoutError:
         raise CharterError(
             f"the pattern {pattern[:100]!r} takes more than {MATCH_SECONDS} seconds, alone or with others, on a text "
@@ -73,7 +73,7 @@ def matches(pattern: str, text: str, seconds: float = MATCH_SECONDS) -> bool:
         raise CharterError(f"the pattern {pattern[:100]!r} can't be read: {error}") from None
 
 
-def bounded(kind: Any, steps: Steps) -> Any:
+def bound_work(kind: Any, steps: Steps) -> Any:
     """A class of validators like `kind` with bounded work."""
     bounded_rules = _rules(steps.match)
     if "additionalProperties" not in kind.VALIDATORS:
@@ -83,7 +83,7 @@ def bounded(kind: Any, steps: Steps) -> Any:
 
 
 @lru_cache(maxsize=512)
-def _compiled(pattern: str) -> Any:
+def _compile(pattern: str) -> Any:
     return regex.compile(_in_ascii(pattern))
 
 
@@ -104,18 +104,18 @@ def _in_ascii(pattern: str) -> str:
 def _rules(match: Callable[[str, str], bool]) -> dict[str, _Rule]:
     """The keywords that match texts or names against patterns."""
 
-    def pattern(validator: Any, wanted: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        if validator.is_type(instance, "string") and not match(wanted, instance):
-            yield ValidationError(f"{instance!r} does not match {wanted!r}")
+    def pattern(validator: Any, expected: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if validator.is_type(instance, "string") and not match(expected, instance):
+            yield ValidationError(f"{instance!r} does not match {expected!r}")
 
-    def named(
+    def pattern_properties(
         validator: Any, parts: Mapping[str, Any], instance: Any, schema: Any
     ) -> Iterator[ValidationError]:
         if validator.is_type(instance, "object"):
-            for wanted, part in parts.items():
+            for expected, part in parts.items():
                 for key, value in instance.items():
-                    if match(wanted, key):
-                        yield from validator.descend(value, part, path=key, schema_path=wanted)
+                    if match(expected, key):
+                        yield from validator.descend(value, part, path=key, schema_path=expected)
 
     def others(validator: Any, part: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         """Properties that neither `properties` nor `patternProperties` names."""
@@ -123,7 +123,7 @@ def _rules(match: Callable[[str, str], bool]) -> dict[str, _Rule]:
             return
         known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
         for key, value in instance.items():
-            if key not in known and not any(match(wanted, key) for wanted in patterns):
+            if key not in known and not any(match(expected, key) for expected in patterns):
                 yield from validator.descend(value, part, path=key)
 
-    return {"pattern": pattern, "patternProperties": named, "additionalProperties": others}
+    return {"pattern": pattern, "patternProperties": pattern_properties, "additionalProperties": others}

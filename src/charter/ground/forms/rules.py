@@ -68,7 +68,7 @@ class Rules:
         return self._names[key]
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A literal of the grammar."""
     return json.dumps(text, ensure_ascii=False)
 
@@ -98,7 +98,7 @@ def length_of(value: Value) -> tuple[int, int | None]:
     return int(value.bounds.get("minLength", 0)), value.bounds.get("maxLength")
 
 
-def repeated(expression: str, least: int, most: int | None) -> str:
+def repeat(expression: str, least: int, most: int | None) -> str:
     """A rule's expression, repeated `least` to `most` times; empty if it may not come at all."""
     return f"({expression}){times(least, most)}" if most != 0 else ""
 
@@ -133,7 +133,7 @@ def fields_in_order(
     for field, rule in zip(reversed(fields), reversed(written), strict=True):
         here = f"{rule} {rest}".strip()
         first = [here] if field.required else [here, *first]
-        after = f"{quoted(between)} {rule}" if between else rule
+        after = f"{quote(between)} {rule}" if between else rule
         rest = rules.rule(f"{after} {rest}" if field.required else f"({after})? {rest}".strip())
     return rules.rule(" | ".join(first)), not any(field.required for field in fields)
 

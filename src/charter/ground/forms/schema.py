@@ -22,7 +22,7 @@ from referencing.exceptions import Unresolvable
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.panics import sound
-from charter.ground.forms.patterns import Steps, bounded
+from charter.ground.forms.patterns import Steps, bound_work
 from charter.ground.settings.problems import suggest
 
 Schema = dict[str, Any]
@@ -94,20 +94,20 @@ def resolve(root: Schema, reference: str, at: str) -> tuple[str, Any]:
     return reference, target
 
 
-def rebased(schema: Any, below: str) -> Any:
-    """The schema with references to its own root moved below another place, where the schema will stand."""
+def rebase(schema: Any, below: str) -> Any:
+    """The schema with references to its own root changed to its future place `below`."""
     if isinstance(schema, list):
-        return [rebased(part, below) for part in schema]
+        return [rebase(part, below) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    moved = {key: rebased(value, below) for key, value in schema.items()}
+    copy = {key: rebase(value, below) for key, value in schema.items()}
     target = schema.get("$ref")
     if isinstance(target, str) and (target == "#" or target.startswith("#/")):
-        moved["$ref"] = below + target[1:]
-    return moved
+        copy["$ref"] = below + target[1:]
+    return copy
 
 
-def drafted(schema: Schema) -> Schema:
+def name_draft(schema: Schema) -> Schema:
     """The schema with its draft named if it can't be today's. Without `$schema` it is read as 2020-12, but with a
     list as `items`, or with `dependencies`, as draft 7, the last that had these."""
     old = any(isinstance(part.get("items"), list) or "dependencies" in part for _, part in parts(schema))
@@ -135,11 +135,11 @@ def check_schema(schema: object) -> None:
 def _check_references(schema: object) -> None:
     """Raises CharterError for a dynamic reference that leaves the document; a `$ref` is resolved when it is
     followed. Searches everything that is not a document, also under names that no draft knows."""
-    left = [("#", schema)]
-    while left:
-        at, part = left.pop()
+    todo = [("#", schema)]
+    while todo:
+        at, part = todo.pop()
         if isinstance(part, list):
-            left += [(pointer(at, i), one) for i, one in enumerate(part)]
+            todo += [(pointer(at, i), one) for i, one in enumerate(part)]
         elif isinstance(part, dict):
             for key in _DYNAMIC:
                 if isinstance(to := part.get(key), str) and not to.startswith("#"):
@@ -147,7 +147,7 @@ def _check_references(schema: object) -> None:
                         f"the schema's {key} at {at} is {to[:LONGEST]!r}; expected a reference within the schema, "
                         "such as #name"
                     )
-            left += [(pointer(at, key), one) for key, one in part.items() if key not in _DOCUMENTS]
+            todo += [(pointer(at, key), one) for key, one in part.items() if key not in _DOCUMENTS]
 
 
 def _fault(error: SchemaError) -> str:
@@ -171,7 +171,7 @@ class Judge:
     def __init__(self, schema: Schema | bool) -> None:
         _check_unevaluated(schema)
         self._steps = Steps()
-        kind = bounded(validator_for(schema, default=Draft202012Validator), self._steps)
+        kind = bound_work(validator_for(schema, default=Draft202012Validator), self._steps)
         # a separate registry: the library's default one fetches what it does not hold
         self._validator = kind(_exact(schema), format_checker=_DATES, registry=Registry())
 

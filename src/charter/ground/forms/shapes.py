@@ -165,7 +165,7 @@ class _Reader:
         if not all(isinstance(one, str) and one in _KEYS for one in kinds):
             raise self._unsupported("a type that is none of JSON's", at)
         self._only(schema, at, frozenset({"type"}).union(*(_KEYS[k] for k in kinds)))
-        shapes = tuple(self._typed(schema, k, at) for k in kinds)
+        shapes = tuple(self._read_kind(schema, k, at) for k in kinds)
         return shapes[0] if len(shapes) == 1 else Either(at, shapes)
 
     def _literals(self, schema: Schema, at: str) -> Literals:
@@ -176,7 +176,7 @@ class _Reader:
             raise self._unsupported("an enumeration of anything but scalars", at)
         return Literals(at, tuple(values))
 
-    def _typed(self, schema: Schema, kind: str, at: str) -> Shape:
+    def _read_kind(self, schema: Schema, kind: str, at: str) -> Shape:
         if kind == "object":
             return self._members(schema, at)
         if kind == "array":

@@ -18,8 +18,8 @@ from charter.ground.forms.rules import (
     number_rule,
     pattern_of,
     printable,
-    quoted,
-    repeated,
+    quote,
+    repeat,
     times,
 )
 from charter.ground.forms.shapes import Field, Items, Literals, Members, Shape, Shapes, Value
@@ -37,7 +37,7 @@ def table_rules(shapes: Shapes) -> str:
     cells = [_cell(rules, shapes.of(field.shape)) for field in columns]
     head = "| " + " | ".join(field.name for field in columns) + " |\n|" + " --- |" * len(columns)
     row = rules.rule('"\\n|" ' + " ".join(f'" " {cell}' for cell in cells))
-    return rules.text(f"{quoted(head)} {repeated(row, table.least, table.most)}")
+    return rules.text(f"{quote(head)} {repeat(row, table.least, table.most)}")
 
 
 def read_table(text: str, shapes: Shapes) -> list[dict[str, Any]]:
@@ -79,7 +79,7 @@ def _cell(rules: Rules, shape: Shape) -> str:
             raise CharterError(
                 f"the table form can't write the values of the enumeration at {shape.at} as cells"
             )
-        return "(" + " | ".join(map(quoted, texts)) + ') " |"'
+        return "(" + " | ".join(map(quote, texts)) + ') " |"'
     if not isinstance(shape, Value) or shape.kind == "null":
         raise CharterError(f"the table form needs scalar columns without null; {shape.at} is something else")
     if shape.kind == "boolean":

@@ -20,8 +20,8 @@ from charter.ground.forms.rules import (
     number_rule,
     pattern_of,
     printable,
-    quoted,
-    repeated,
+    quote,
+    repeat,
     times,
 )
 from charter.ground.forms.shapes import Either, Items, Literals, Members, Reference, Shape, Shapes, Value
@@ -65,11 +65,11 @@ class _Writer:
                 self._rules.define(rule, self._element(name, self._shapes.named[shape.target]))
             return self._elements[key]
         if isinstance(shape, Either):
-            _check_told_apart(shape, self._shapes)
+            _check_distinct(shape, self._shapes)
             return self._rules.rule(" | ".join(self._element(name, option) for option in shape.options))
         if isinstance(shape, Value) and shape.kind == "null":
-            return self._rules.rule(quoted(f'<{name} nil="true"/>'))
-        return self._rules.rule(f"{quoted(f'<{name}>')} {self._content(shape)} {quoted(f'</{name}>')}")
+            return self._rules.rule(quote(f'<{name} nil="true"/>'))
+        return self._rules.rule(f"{quote(f'<{name}>')} {self._content(shape)} {quote(f'</{name}>')}")
 
     def _content(self, shape: Shape) -> str:
         if isinstance(shape, Members):
@@ -85,7 +85,7 @@ class _Writer:
             return f"{self._gap} {fields}{'?' if optional else ''}"
         if isinstance(shape, Items):
             item = self._rules.rule(f"{self._element(_ITEM, shape.shape)} {self._gap}")
-            return f"{self._gap} {repeated(item, shape.least, shape.most)}"
+            return f"{self._gap} {repeat(item, shape.least, shape.most)}"
         if isinstance(shape, Literals):
             return self._literals(shape)
         assert isinstance(shape, Value)
@@ -110,7 +110,7 @@ class _Writer:
             raise CharterError(
                 f"the xml form can't tell the values of the enumeration at {shape.at} apart, or print them"
             )
-        return "(" + " | ".join(quoted(escape(text)) for text in texts) + ")"
+        return "(" + " | ".join(quote(escape(text)) for text in texts) + ")"
 
 
 def _check_name(name: str, at: str) -> None:
@@ -121,7 +121,7 @@ def _check_name(name: str, at: str) -> None:
         )
 
 
-def _check_told_apart(shape: Either, shapes: Shapes) -> None:
+def _check_distinct(shape: Either, shapes: Shapes) -> None:
     """Texts carry no type, so there may be one option of plain text at most, beside null."""
     plain = [o for o in map(shapes.of, shape.options) if isinstance(o, (Value, Literals))]
     plain = [o for o in plain if not (isinstance(o, Value) and o.kind == "null")]

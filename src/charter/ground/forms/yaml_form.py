@@ -19,8 +19,8 @@ from charter.ground.forms.rules import (
     number_rule,
     pattern_of,
     printable,
-    quoted,
-    repeated,
+    quote,
+    repeat,
     times,
 )
 from charter.ground.forms.shapes import (
@@ -48,7 +48,7 @@ def yaml_rules(shapes: Shapes) -> str:
     return writer.rules.text(writer.document())
 
 
-def spelled(value: Scalar) -> str:
+def spell(value: Scalar) -> str:
     """A scalar as YAML, plain if it is unambiguous."""
     if isinstance(value, str):
         plain = _PLAIN.fullmatch(value) and not re.fullmatch(_WORDS, value, re.IGNORECASE)
@@ -75,7 +75,7 @@ class _Writer:
         if isinstance(shape, Reference):
             if shape.target in self._open:
                 return self.rules.rule(
-                    f"{quoted(_gap(lead))} {self._flow(shape)}" if lead else self._flow(shape)
+                    f"{quote(_gap(lead))} {self._flow(shape)}" if lead else self._flow(shape)
                 )
             self._open.append(shape.target)
             block = self._block(self._shapes.named[shape.target], indent, lead)
@@ -85,7 +85,7 @@ class _Writer:
             return self.rules.rule(" | ".join(self._block(option, indent, lead) for option in shape.options))
         if isinstance(shape, (Members, Items)):
             return self._collection(shape, indent, lead)
-        return self.rules.rule(f"{quoted(_gap(lead))} {self._scalar(shape)}" if lead else self._scalar(shape))
+        return self.rules.rule(f"{quote(_gap(lead))} {self._scalar(shape)}" if lead else self._scalar(shape))
 
     def _collection(self, shape: Members | Items, indent: int, lead: str) -> str:
         line = "\n" + " " * indent
@@ -94,17 +94,17 @@ class _Writer:
             empty, none = "{}", not shape.fields
             names = [self._name(field.name, shape.at) for field in shape.fields]
             parts = [
-                self.rules.rule(f"{quoted(name + ':')} {self._block(field.shape, indent + 2, ':')}")
+                self.rules.rule(f"{quote(name + ':')} {self._block(field.shape, indent + 2, ':')}")
                 for name, field in zip(names, shape.fields, strict=True)
             ]
             body, optional = ("", True) if none else fields_in_order(self.rules, shape.fields, parts, line)
         else:
             empty, none, optional = "[]", shape.most == 0, shape.least == 0
             item = self.rules.rule(f'"-" {self._block(shape.shape, indent + 2, " ")}')
-            body = f"{item} {_more(f'{quoted(line)} {item}', shape)}" if not none else ""
-        ways = [f"{quoted(first)} {body}" if first else body] if not none else []
+            body = f"{item} {_more(f'{quote(line)} {item}', shape)}" if not none else ""
+        ways = [f"{quote(first)} {body}" if first else body] if not none else []
         if optional:
-            ways.append(quoted(_gap(lead) + empty))
+            ways.append(quote(_gap(lead) + empty))
         return self.rules.rule(" | ".join(ways))
 
     def _flow(self, shape: Shape) -> str:
@@ -117,16 +117,16 @@ class _Writer:
             return self.rules.rule(" | ".join(map(self._flow, shape.options)))
         if isinstance(shape, Members):
             parts = [
-                self.rules.rule(f"{quoted(json.dumps(field.name) + ': ')} {self._flow(field.shape)}")
+                self.rules.rule(f"{quote(json.dumps(field.name) + ': ')} {self._flow(field.shape)}")
                 for field in shape.fields
             ]
             if not parts:
-                return quoted("{}")
+                return quote("{}")
             body, optional = fields_in_order(self.rules, shape.fields, parts, ", ")
             return self.rules.rule(f'"{{" {body}{"?" * optional} "}}"')
         if isinstance(shape, Items):
             if shape.most == 0:
-                return quoted("[]")
+                return quote("[]")
             item = self._flow(shape.shape)
             more = _more(f'", " {item}', shape)
             body = self.rules.rule(f"{item} {more}")
@@ -139,10 +139,10 @@ class _Writer:
             if not all(map(printable, texts)):
                 raise CharterError(f"the yaml form can't print a text of the enumeration at {shape.at}")
             ways = [
-                spelled(v) if plain or not isinstance(v, str) else json.dumps(v, ensure_ascii=False)
+                spell(v) if plain or not isinstance(v, str) else json.dumps(v, ensure_ascii=False)
                 for v in shape.values
             ]
-            return self.rules.rule(" | ".join(map(quoted, ways)))
+            return self.rules.rule(" | ".join(map(quote, ways)))
         assert isinstance(shape, Value)
         if shape.kind == "boolean":
             return '("true" | "false")'
@@ -167,12 +167,12 @@ class _Writer:
     def _name(self, name: str, at: str) -> str:
         if not printable(name):
             raise CharterError(f"the yaml form can't print the name {name!r} ({at})")
-        return spelled(name)
+        return spell(name)
 
 
 def _more(further: str, items: Items) -> str:
     """The items after the first one."""
-    return repeated(further, max(items.least - 1, 0), None if items.most is None else items.most - 1)
+    return repeat(further, max(items.least - 1, 0), None if items.most is None else items.most - 1)
 
 
 def _gap(lead: str) -> str:

@@ -31,7 +31,7 @@ SLOTS = 48
 
 
 class Assistant(Protocol):
-    """What rooms ask of a model."""
+    """What a room needs from a model."""
 
     capabilities: frozenset[str]
 
@@ -81,22 +81,22 @@ class LocalAssistant:
         return self.engine.generate([self.encode(prompt) for prompt in prompts], sampling, n, seeds)
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
-        """Summed log-probability of each text as the continuation of its prompt; shared parts computed once, so give
-        all items of a task together."""
-        asked = [(self.encode(prompt), self._continuations(prompt, texts)) for prompt, texts in items]
-        return [[sum(tokens) for tokens in found] for found in score(self.engine.model, asked)]
+        """Summed log-probability of each text as the continuation of its prompt. Shared parts are computed once:
+        give all items of a task together."""
+        encoded = [(self.encode(prompt), self._continuations(prompt, texts)) for prompt, texts in items]
+        return [[sum(tokens) for tokens in item] for item in score(self.engine.model, encoded)]
 
     def score_replies(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
         """Mean log-probability of a token of each reply to its messages, (1/n) log P(reply | messages) in nats; the end
         of the turn is one of its n tokens."""
-        asked = []
+        tasks = []
         for messages, replies in items:
             encoded = [self.template.encode_reply(messages, reply) for reply in replies]
-            asked.append((encoded[0][0], [ids for _, ids in encoded]))
-        return [[sum(tokens) / len(tokens) for tokens in found] for found in score(self.engine.model, asked)]
+            tasks.append((encoded[0][0], [ids for _, ids in encoded]))
+        return [[sum(tokens) / len(tokens) for tokens in item] for item in score(self.engine.model, tasks)]
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """The ids of a prompt: by the chat template, or of plain text as it stands (with the start token only where
+        """The ids of a prompt: a dialogue by the chat template, plain text as it is (with the start token only if
         the tokenizer of transformers puts one)."""
         if isinstance(prompt, str):
             return self.engine.tokenizer.encode_document(prompt)
@@ -108,10 +108,10 @@ class LocalAssistant:
 
 
 class Remembered:
-    """An assistant that is asked only for what it wasn't asked before; `who` names it and all its settings.
+    """An assistant with a memory: it computes only new answers. `who` names the assistant and all its settings.
 
-    What a server answered is found again prompt by prompt. What a checkpoint answered is found again only for the same
-    call as a whole: other neighbours round otherwise, and a run with a memory must equal one without, bit by bit.
+    Answers of a server are looked up prompt by prompt. Answers of a checkpoint are looked up only for the whole call:
+    other neighbours change the rounding, and a run with a memory must equal one without, bit by bit.
     """
 
     def __init__(self, inner: Assistant, memory: Memory, who: str) -> None:
@@ -126,61 +126,64 @@ class Remembered:
         n: int = 1,
         seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """As the inner assistant replies."""
-        given = list(seeds) if seeds is not None else list(range(len(prompts)))
-        asked = [
-            [_spelled(prompt), asdict(sampling), n, seed] for prompt, seed in zip(prompts, given, strict=True)
+        """See `Assistant.reply`."""
+        prompt_seeds = list(seeds) if seeds is not None else list(range(len(prompts)))
+        questions = [
+            [_to_json(prompt), asdict(sampling), n, seed]
+            for prompt, seed in zip(prompts, prompt_seeds, strict=True)
         ]
 
         def ask(places: Sequence[int]) -> list[Any]:
-            found = self.inner.reply([prompts[i] for i in places], sampling, n, [given[i] for i in places])
-            return [[asdict(completion) for completion in samples] for samples in found]
+            completions = self.inner.reply(
+                [prompts[i] for i in places], sampling, n, [prompt_seeds[i] for i in places]
+            )
+            return [[asdict(completion) for completion in samples] for samples in completions]
 
         return [
-            [Completion(**sample) for sample in samples] for samples in self._answers("reply", asked, ask)
+            [Completion(**sample) for sample in samples] for samples in self._answers("reply", questions, ask)
         ]
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
-        """As the inner assistant scores."""
-        asked = [[_spelled(prompt), list(texts)] for prompt, texts in items]
-        return self._answers("score", asked, lambda places: self.inner.score([items[i] for i in places]))
+        """See `Assistant.score`."""
+        questions = [[_to_json(prompt), list(texts)] for prompt, texts in items]
+        return self._answers("score", questions, lambda places: self.inner.score([items[i] for i in places]))
 
     def _answers(
-        self, what: str, asked: Sequence[list[Any]], ask: Callable[[Sequence[int]], list[Any]]
+        self, method: str, questions: Sequence[list[Any]], ask: Callable[[Sequence[int]], list[Any]]
     ) -> list[Any]:
-        call = key_of(asked) if self.together else ""
-        keys = [key_of(self.who, what, call, one) for one in asked]
-        found = self.memory.recall(keys)
-        missing = [i for i, answer in enumerate(found) if answer is None]
+        call = key_of(questions) if self.together else ""
+        keys = [key_of(self.who, method, call, question) for question in questions]
+        answers = self.memory.recall(keys)
+        missing = [i for i, answer in enumerate(answers) if answer is None]
         if missing and self.together:
-            missing = list(range(len(asked)))
+            missing = list(range(len(questions)))
         for place, answer in zip(missing, ask(missing) if missing else [], strict=True):
-            found[place] = answer
-        self.memory.keep([(keys[i], found[i]) for i in missing])
-        return found
+            answers[place] = answer
+        self.memory.keep([(keys[i], answers[i]) for i in missing])
+        return answers
 
 
-def _spelled(prompt: Prompt) -> object:
+def _to_json(prompt: Prompt) -> object:
     return prompt if isinstance(prompt, str) else [[m["role"], m["content"]] for m in prompt]
 
 
 def local_of(assistant: Assistant) -> LocalAssistant | None:
-    """The checkpoint that an assistant asks, through a memory or not; None for a server."""
+    """The checkpoint behind an assistant, with or without a memory; None for a server."""
     inner = assistant.inner if isinstance(assistant, Remembered) else assistant
     return inner if isinstance(inner, LocalAssistant) else None
 
 
 def own_decoding(assistant: Assistant) -> Decoding:
-    """How an assistant is sampled when nobody says otherwise: as its checkpoint says. Of a server nothing is known, and
-    temperature 1 is the default of both APIs."""
+    """The default decoding of an assistant: that of its checkpoint. A server's is unknown; temperature 1 is the default
+    of both APIs."""
     local = local_of(assistant)
     return local.decoding if local is not None else UNKNOWN
 
 
 def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:
-    """Refuses by name, before anything is sampled, a prompt that a local assistant can't reply to.
+    """Raises CharterError, before anything is sampled, with the name of a prompt that a local assistant can't reply to.
 
-    What a server takes only the server knows. Raises CharterError.
+    Prompts for a server aren't checked: only the server knows its limits.
     """
     local = local_of(assistant)
     if local is None:
@@ -199,10 +202,10 @@ def open_assistant(
     precision: str = "float32",
     memory: Memory | None = None,
 ) -> Assistant:
-    """The assistant behind a role: a checkpoint, any model reference, or a remote server; with a memory, one that
-    remembers what it was asked."""
+    """The assistant behind a role: a checkpoint, any model reference, or a remote server. With a memory, it
+    remembers its answers."""
     if is_remote(source.ref):
-        found: Assistant = RemoteAssistant(source.ref)
+        assistant: Assistant = RemoteAssistant(source.ref)
     else:
-        found = LocalAssistant.open(checkpoint_folder(source), device, slots, precision)
-    return found if memory is None else Remembered(found, memory, key_of(source.id, slots))
+        assistant = LocalAssistant.open(checkpoint_folder(source), device, slots, precision)
+    return assistant if memory is None else Remembered(assistant, memory, key_of(source.id, slots))

@@ -1,19 +1,19 @@
-"""Where a prompt is cut for reading: at places that depend on the place alone.
+"""Borders at which a prompt is cut for reading; they depend only on the position in the prompt.
 
-Attention rounds by how many tokens are read at once, and in int8 a last bit becomes another word. So a server reads
-every prompt in the same pieces, whether it comes alone, beside others, in one step or in several; and of what it read
-only whole pieces are kept for texts that begin alike. What is known of a token then depends on the tokens before it and
-on nothing else, and a kept beginning is, bit for bit, what reading it again would give.
+The rounding of attention depends on how many tokens are read at once, and in int8 a different last bit can become a
+different word. So a server always reads a prompt in the same pieces: alone or beside others, in one step or in several.
+Only whole pieces are kept for texts that begin alike. The state of a token then depends only on the tokens before it,
+and a kept beginning equals, bit for bit, a new reading of it.
 
-Short pieces leave little of a kept text to be read again, long ones are read faster: a piece is the shortest there is,
-or a small part of what stands before it.
+With short pieces little of a kept text must be read again; long pieces are read faster. So a piece has the least
+length, or a small part of the length before it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Tokens of a piece. On a CPU fewer than 768 queries at once go through a kernel that takes three times as long.
+# Tokens of a piece. On a CPU, torch takes a kernel that is three times as slow for fewer than 768 queries.
 SHORTEST, LONGEST = 64, 1024
 _SHARE = 128
 
@@ -39,8 +39,8 @@ class Borders:
 
 
 def borders(chunk: int, block: int, same: bool) -> Borders:
-    """The borders where `chunk` tokens are read at a time (0: any number) and blocks of `block` are kept. `same`:
-    whether pieces bring the same bits at all; where they don't, they are as long as they may be."""
+    """The borders if `chunk` tokens are read at a time (0: any number) and blocks of `block` tokens are kept. `same`:
+    whether equal pieces give equal bits on this device; if not, pieces have the greatest length."""
     most = max(block, _power(min(chunk or LONGEST, LONGEST)))
     return Borders(min(SHORTEST, most) if same else most, most)
 

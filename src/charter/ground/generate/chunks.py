@@ -1,9 +1,9 @@
-"""Reading as servers want it: behind whatever is kept of a prompt, and a long one chunk by chunk, so that those who are
-written to never wait longer than a chunk takes; short prompts share a chunk. A chunk is read piece by piece
-(`borders`), so that what is read is the same to the bit whatever is read beside it or was kept before.
+"""The reader of servers. It reads a prompt behind its kept beginning, and a long prompt chunk by chunk: running replies
+never wait longer than for one chunk. Short prompts share a chunk. A chunk is read piece by piece (`borders`), so that
+the result is the same to the bit, whatever is read beside it or was kept before.
 
-A prompt of one sample that is read to the end in one step is read in the slot where it will be continued. Any other
-lies in a buffer of its own until it is read, and is then copied.
+A prompt with one sample that is read to its end in one step is read in the slot of that sample. Any other prompt is
+read in a buffer of its own and copied at the end.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from charter.ground.model.cache import Cache
 from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
 
-PARTLY = 4  # prompts that are read in part at a time: each has a buffer beside the slots
-PASSED = 16  # requests that wait for such a buffer and are passed by shorter ones in one step
+PARTLY = 4  # partly read prompts at a time; each has a buffer beside the slots
+PASSED = 16  # requests in one step that wait for a buffer while shorter ones pass them
 
 
 @dataclass(slots=True)
 class _Part:
-    """What is read of a prompt in this step, up to token `end`, behind what stands in a slot."""
+    """The part of a prompt that this step reads: up to token `end`, behind the tokens that a slot holds."""
 
     request: Request
-    kept: list[int]  # places of kept blocks that the slot is to begin with
+    kept: list[int]  # places of the kept blocks with which the slot begins
     end: int
-    slot: int  # of the prompt's own buffer if it has one, else of the engine's cache
-    queue: Turns  # which is charged for what is read
+    slot: int  # in the prompt's own buffer if it has one, else in the engine's cache
+    queue: Turns  # is charged for the tokens
 
 
 class _Places:
-    """Slots of several caches as texts to read behind, for `Transformer.extend`."""
+    """Slots of several caches, as the texts that `Transformer.extend` continues."""
 
     def __init__(self, places: Sequence[tuple[Cache, int]]) -> None:
         self._places = places
@@ -58,48 +58,51 @@ class _Places:
 
 
 class Chunks:
-    """Reads at most `chunk` tokens a step (0: whole prompts); `kept`: where to look for what need not be read; `told`
-    is called with the tokens of each piece that is read or was kept; where somebody new waits, which `hurry` says, a
-    long prompt is read no further than its piece in this step."""
+    """Reads at most `chunk` tokens a step (0: whole prompts). `kept`: the cache of beginnings. `on_read` is called with
+    the number of tokens of each piece that was read or found in the cache. If `hurry` says that a new request waits, a
+    step reads a long prompt only to the end of its piece."""
 
     def __init__(
         self,
         model: Transformer,
         chunk: int,
         kept: KeptTexts | None,
-        told: Callable[[int], object] = bool,
+        on_read: Callable[[int], object] = bool,
         hurry: Callable[[], bool] = bool,
     ) -> None:
-        self._model, self._kept, self._told, self._hurry = model, kept, told, hurry
+        self._model, self._kept, self._on_read, self._hurry = model, kept, on_read, hurry
         self._borders = borders(chunk, BLOCK, same=model.device.type == "cpu")
         self._chunk = max(chunk, self._borders.most) if chunk else 0
         self._parts: list[_Part] = []
         self._left, self._passed, self._partly = 0, 0, 0
-        self._each, self._had = 0, Counter[str]()  # tokens of one account in this step: most, and taken
+        self._each, self._had = (
+            0,
+            Counter[str](),
+        )  # of one account in this step: most tokens, and tokens so far
         self.tokens, self.reused = 0, 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what is kept."""
+        """Bytes of the cache of beginnings."""
         return self._kept.nbytes if self._kept else 0
 
     @property
     def piece(self) -> int:
-        """Tokens of the shortest piece, where prompts are read in chunks."""
+        """Tokens of the shortest piece if prompts are read in chunks, else 0."""
         return self._borders.least if self._chunk else 0
 
     @property
     def full(self) -> bool:
-        """No tokens are left in this step, or too many had to wait and none is read in part, which may go on."""
+        """Whether this step has no tokens left, or too many requests were passed and no prompt is partly read."""
         return self._left <= 0 or (self._passed >= PASSED and not self._partly)
 
     def rest(self) -> None:
-        """Forgets what is kept if the weights are others."""
+        """Clears the cache of beginnings if the weights have changed."""
         if self._kept:
             self._kept.refresh()
 
     def renew(self, waiting: Iterable[Request]) -> None:
-        """Forgets all that is kept, and what is read of prompts in part."""
+        """Clears the cache of beginnings and drops partly read prompts."""
         for request in waiting:
             if request.partly:
                 request.partly = None
@@ -108,28 +111,28 @@ class Chunks:
             self._kept.forget()
 
     def begin(self, several: bool) -> None:
-        """A step begins; where `several` accounts ask, none of them has more than the shortest piece, and where
-        somebody new waits, nor have all together."""
+        """Begins a step. With `several` accounts, each gets at most the shortest piece. If a new request waits, all
+        together get no more than that."""
         most = self._borders.least if self._hurry() and self._chunk else self._chunk
         self._parts, self._left, self._passed = [], most or ROW_TOKENS, 0
         self._each = self._borders.least if several and self._chunk else 0
         self._had = Counter[str]()
 
     def takes(self, request: Request, queue: Turns, slot: int) -> bool:
-        """Whether there are tokens left in this step for a prompt, and a buffer if it takes more than those."""
+        """Whether this step has tokens left for a prompt, and a buffer if the prompt needs more tokens than that."""
         if self.full or (self._passed >= PASSED and request.partly is None):
             return False
-        length, kept = len(request.prompt), self._match(request)
-        begin, had = length - request.unread + BLOCK * len(kept), self._had[request.account]
-        end, left = length, min(self._left, self._each or self._left)
+        length, places = len(request.prompt), self._match(request)
+        begin, had = length - request.unread + BLOCK * len(places), self._had[request.account]
+        end, room = length, min(self._left, self._each or self._left)
         if self._each and had and length - begin > self._each - had:
             self._passed += 1
             return False
-        if self._chunk and length - begin > left:
-            end = self._borders.before(begin + left)
-            if end <= begin and not self._parts:  # its place has longer pieces
+        if self._chunk and length - begin > room:
+            end = self._borders.before(begin + room)
+            if end <= begin and not self._parts:  # pieces are longer at this place
                 end = min(length, self._borders.after(begin))
-        alone = self._each and end < length  # others' short prompts don't wait for a part of a long one
+        alone = self._each and end < length  # short prompts of others don't wait for a part of a long one
         if end <= begin or (self._parts and (alone or end - begin > self._left)):
             self._left = 0
             return False
@@ -143,7 +146,7 @@ class Chunks:
             if begins or len(request.seeds) > 1:
                 request.partly = Cache(self._model.shape, 1, length, self._model.device, self._model.dtype)
                 self._partly += 1
-        self._parts.append(_Part(request, kept, end, 0 if request.partly else slot, queue))
+        self._parts.append(_Part(request, places, end, 0 if request.partly else slot, queue))
         self._left = self._left - (end - begin) if end == length else 0
         self._had[request.account] += end - begin
         self.tokens += end - begin
@@ -151,7 +154,7 @@ class Chunks:
         return True
 
     def read(self, cache: Cache) -> list[Request]:
-        """Reads all parts; returns the requests that are read to the end."""
+        """Reads all parts; returns the requests whose prompts are now read to the end."""
         places: list[tuple[Cache, int]] = []
         for part in self._parts:
             if part.request.partly is None:
@@ -159,60 +162,64 @@ class Chunks:
             places.append((part.request.partly or cache, part.slot))
             if self._kept and part.kept:
                 self._kept.give(part.kept, *places[-1])
-                self._told(BLOCK * len(part.kept))
+                self._on_read(BLOCK * len(part.kept))
         unread = list(zip(self._parts, places, strict=True))
         while unread:
             self._read_pieces(unread)
             if self._hurry():
                 self._break_off(places)
-            unread = [(part, (held, slot)) for part, (held, slot) in unread if held.lengths[slot] < part.end]
+            unread = [
+                (part, (buffer, slot)) for part, (buffer, slot) in unread if buffer.lengths[slot] < part.end
+            ]
         return [part.request for part in self._parts if part.end == len(part.request.prompt)]
 
     def _break_off(self, places: Sequence[tuple[Cache, int]]) -> None:
-        """Leaves the rest of prompts to a later step, where there are buffers for them: not where another one was read
-        to its end in a slot behind theirs, which would no longer be the next one."""
-        for part, (held, slot) in zip(reversed(self._parts), reversed(places), strict=True):
-            begun = part.request.partly is None
-            if held.lengths[slot] < part.end and not (begun and self._buffers_taken(part.request)):
-                self._leave(part, held, slot)
-            elif begun:
+        """Leaves the rest of the prompts to a later step if buffers are free. It stops at a prompt that was read to its
+        end in a slot: giving up an earlier slot would leave a gap before it."""
+        for part, (buffer, slot) in zip(reversed(self._parts), reversed(places), strict=True):
+            in_slot = part.request.partly is None
+            if buffer.lengths[slot] < part.end and not (in_slot and self._buffers_taken(part.request)):
+                self._leave(part, buffer, slot)
+            elif in_slot:
                 return
 
-    def _leave(self, part: _Part, held: Cache, slot: int) -> None:
-        """Ends a part where it stands, in a buffer of its own."""
-        request, read = part.request, held.lengths[slot]
+    def _leave(self, part: _Part, buffer: Cache, slot: int) -> None:
+        """Ends a part at its present token and moves it to a buffer of its own."""
+        request, length = part.request, buffer.lengths[slot]
         if request.partly is None:
-            request.partly = Cache(self._model.shape, 1, len(request.prompt), held.kv.device, held.kv.dtype)
-            request.partly.write(0, held.kv[:, :, slot].transpose(2, 3), 0, read)
-            held.truncate(slot)
+            request.partly = Cache(
+                self._model.shape, 1, len(request.prompt), buffer.kv.device, buffer.kv.dtype
+            )
+            request.partly.write(0, buffer.kv[:, :, slot].transpose(2, 3), 0, length)
+            buffer.truncate(slot)
             self._partly += 1
-        left, part.end = part.end - read, 0  # nothing more of it in this step
-        self.tokens -= left
-        part.queue.charge(request, -left)
+        unread, part.end = part.end - length, 0  # nothing more of it in this step
+        self.tokens -= unread
+        part.queue.charge(request, -unread)
 
     def drop(self, request: Request) -> None:
-        """Keeps what was read of a prompt that is wanted no more."""
+        """Drops a cancelled request, and keeps the part of its prompt that was read."""
         if request.partly:
             self._keep(request, request.partly, 0)
             request.partly = None
             self._partly -= 1
 
     def _buffers_taken(self, request: Request) -> bool:
-        """Whether no buffer is left to begin a prompt in; the last one is for no prompt of the background."""
+        """Whether no buffer is left for a new prompt; background requests never get the last one."""
         return self._partly >= PARTLY - request.background
 
     def _match(self, request: Request) -> list[int]:
-        """Places of the kept blocks that a prompt begins with, up to a border; none once it is read in part."""
+        """Places of the kept blocks at the beginning of a prompt, up to a border; none for a partly read prompt."""
         if not self._kept or request.partly:
             return []
-        found = self._kept.match(request.account, request.prompt)
-        return found[: self._borders.before(BLOCK * len(found)) // BLOCK]
+        places = self._kept.match(request.account, request.prompt)
+        return places[: self._borders.before(BLOCK * len(places)) // BLOCK]
 
     def _read_pieces(self, parts: Sequence[tuple[_Part, tuple[Cache, int]]]) -> None:
         """Reads the next piece of each part, all in one row."""
         tokens, lengths = list[int](), list[int]()
-        for part, (held, slot) in parts:
-            begin = held.lengths[slot]
+        for part, (buffer, slot) in parts:
+            begin = buffer.lengths[slot]
             end = min(self._borders.after(begin), part.end)
             tokens += part.request.prompt[begin:end]
             lengths.append(end - begin)
@@ -220,24 +227,24 @@ class Chunks:
         layout, ids = documents(lengths).to(device), torch.tensor(tokens, device=device)
         places = _Places([place for _, place in parts])
         hidden_TD, row = self._model.extend(ids, layout, places, range(len(parts)))
-        for (part, (held, slot)), (own,) in zip(parts, layout.paths, strict=True):
-            held.write(slot, row, *own)
-            self._told(own[1] - own[0])
-            if held.lengths[slot] == len(part.request.prompt):
-                self._finish(part.request, held, slot, hidden_TD[own[1] - 1])
+        for (part, (buffer, slot)), (own,) in zip(parts, layout.paths, strict=True):
+            buffer.write(slot, row, *own)
+            self._on_read(own[1] - own[0])
+            if buffer.lengths[slot] == len(part.request.prompt):
+                self._finish(part.request, buffer, slot, hidden_TD[own[1] - 1])
 
-    def _finish(self, request: Request, held: Cache, slot: int, last_hidden: Tensor) -> None:
-        self._keep(request, held, slot)
+    def _finish(self, request: Request, buffer: Cache, slot: int, last_hidden: Tensor) -> None:
+        self._keep(request, buffer, slot)
         if request.partly is None:
             request.read = Prefilled((), last_hidden, slot)
         else:
-            row = held.kv[:, :, 0].transpose(2, 3)
+            row = buffer.kv[:, :, 0].transpose(2, 3)
             request.read = Prefilled(((row, (0, len(request.prompt))),), last_hidden)
             request.partly = None
             self._partly -= 1
 
-    def _keep(self, request: Request, held: Cache, slot: int) -> None:
-        """Keeps the whole pieces that were read of a prompt."""
+    def _keep(self, request: Request, buffer: Cache, slot: int) -> None:
+        """Puts the whole pieces that were read of a prompt into the cache of beginnings."""
         if self._kept:
-            whole = self._borders.before(held.lengths[slot])
-            self._kept.keep(request.account, request.prompt[:whole], held, slot)
+            whole = self._borders.before(buffer.lengths[slot])
+            self._kept.keep(request.account, request.prompt[:whole], buffer, slot)

@@ -1,9 +1,9 @@
-"""The engine: one synchronous object that owns its slots and samples for everyone.
+"""The engine: one synchronous object that owns the slots and samples for all requests.
 
-`submit` queues a request, `step` admits what fits and samples one token in every busy slot, `cancel` frees a
-request's slots, `generate` drains a fixed set. The samples of a request share one prefill; the beginning that prompts
-share is read once and kept while they come one after the other; a slot that falls free is refilled at the next step.
-Each sample draws from uniform numbers of its own seed, so it depends on no neighbour (in bfloat16: up to rounding).
+`submit` queues a request, `step` admits what fits and samples one token in every busy slot, `cancel` frees the slots of
+a request, `generate` runs a fixed set of prompts. The samples of a request share one prefill. The shared beginning of
+successive prompts is read once. A free slot is filled again at the next step. Each sample draws uniform numbers from
+its own seed, so it depends on no neighbour (in bfloat16: up to rounding).
 
 Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
 """
@@ -32,7 +32,7 @@ from charter.ground.generate.requests import naming_prompts as naming_prompts
 from charter.ground.generate.samples import Sample
 from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
 from charter.ground.generate.scheduler import WRITTEN, Turns
-from charter.ground.generate.shares import PASSED, Rests, most_slots, reserved
+from charter.ground.generate.shares import PASSED, Rests, count_reserved, most_slots
 from charter.ground.model.cache import Cache, blocks
 from charter.ground.model.checkpoint import named_tensors
 from charter.ground.model.transformer import Transformer
@@ -42,8 +42,8 @@ from charter.ground.text.tokenizer import Tokenizer
 
 class Engine:
     """Samples from one model. `probe` reads the hidden state [S, D] before each token, one number a slot; `ends` are
-    tokens that end a reply beside the tokenizer's own, such as the template's end of turn. `bounds` say what it may
-    hold, and turn on what servers want of it.
+    tokens that end a reply beside the tokenizer's own, such as the template's end of turn. `bounds` limit what it may
+    hold, and turn on the features of servers.
     """
 
     def __init__(
@@ -61,15 +61,15 @@ class Engine:
         self.slots, self.bounds = slots, bounds or Bounds()
         self.cache = Cache(model.shape, slots, device=model.device, dtype=model.dtype)
         self.ends = frozenset(tokenizer.ends) | frozenset(ends)
-        self.told: Callable[[int], object] = bool  # called with the tokens of a piece that is read
-        self.hurry: Callable[[], bool] = bool  # whether somebody waits who is not submitted yet
+        self.on_read: Callable[[int], object] = bool  # called with the number of tokens of each piece read
+        self.hurry: Callable[[], bool] = bool  # whether a request waits that is not submitted yet
         self._queue = Turns(self.bounds)
         self._reader = self._make_reader()
-        self._ready: list[Request] = []  # read, and not all of their samples begun
-        self._busy: list[Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
+        self._ready: list[Request] = []  # their prompts are read, but not all samples have begun
+        self._busy: list[Sample] = []  # sample i has slot i: busy slots are read in place, without gaps
         self._count, self._written = 0, 0
-        self.rests = Rests()  # of accounts; others may share it that use the same processor
-        self.resting = False  # whether the last step did nothing: whoever asks for something rests
+        self.rests = Rests()  # of accounts; shared by all that use the same processor
+        self.resting = False  # whether the last step did nothing: all accounts with requests rest
 
     def submit(
         self,
@@ -84,8 +84,8 @@ class Engine:
     ) -> int:
         """Queue n samples of a prompt; returns the request's number. Sample k draws from derive_seed(seed, k).
 
-        `constraint` makes what holds one sample to a form; requests of different accounts take turns; what runs in the
-        `background` begins only while nothing else waits. Raises CharterError, and Overloaded where too much waits.
+        `constraint` makes the constraint of one sample. Accounts take turns. A `background` request begins only while
+        nothing else waits. Raises CharterError, and Overloaded if too much waits.
         """
         self.check(prompt)
         if self.idle:
@@ -123,66 +123,68 @@ class Engine:
 
     @property
     def piece(self) -> int:
-        """Tokens of a text that somebody reads while others wait; 0: all."""
+        """How many tokens of a text are read at a time while others wait; 0: all."""
         return self._reader.piece
 
     @property
     def stats(self) -> Stats:
-        """How it stands; may be read in any thread."""
-        waiting, read = len(self._queue) + len(self._ready), self._reader
+        """The present state; any thread may read it."""
+        waiting, reader = len(self._queue) + len(self._ready), self._reader
         return Stats(
             waiting=waiting,
             waiting_tokens=self._queue.tokens,
             slots=self.slots,
             busy=len(self._busy),
-            read=read.tokens,
-            reused=read.reused,
+            read=reader.tokens,
+            reused=reader.reused,
             written=self._written,
             cache_bytes=self.cache.kv.nbytes,
-            kept_bytes=read.nbytes,
+            kept_bytes=reader.nbytes,
         )
 
     def step(self) -> list[Event]:
-        """Advance busy slots by one token, then admit waiting requests into the slots that are free. The background
-        mostly rests while anybody else asks."""
+        """Advance busy slots by one token, then admit waiting requests into free slots. Background requests mostly rest
+        while there are others."""
         return self.write() + self.admit()
 
     @torch.inference_mode()
     def write(self) -> list[Event]:
         """The first half of a step: busy slots."""
         self._see()
-        background, began = self.rests.behind(), self.rests.clock()
-        written = [n for n, s in enumerate(self._busy) if background or not s.request.background]
-        self.resting = not written
-        if not written:
+        background, began = self.rests.allows_background(), self.rests.clock()
+        slots = [n for n, s in enumerate(self._busy) if background or not s.request.background]
+        self.resting = not slots
+        if not slots:
             return []
-        samples = [self._busy[n] for n in written]
+        samples = [self._busy[n] for n in slots]
         tokens = torch.tensor([s.completion.ids[-1] for s in samples], device=self.model.device)
-        events = self._sample(samples, self.model.decode(tokens, self.cache, written))
+        events = self._sample(samples, self.model.decode(tokens, self.cache, slots))
         behind = [sample.request.background for sample in samples]
         if any(behind):
-            self.rests.had_behind(self.rests.clock() - began)
+            self.rests.rest_background(self.rests.clock() - began)
         if not all(behind):
-            self.rests.served()
+            self.rests.note_service()
             self._see()
         return events
 
     @torch.inference_mode()
     def admit(self) -> list[Event]:
-        """The second half, which may come alone: waiting requests."""
+        """The second half: waiting requests. It may be called alone."""
         if not self.writes:
             self.resting = True
         if not self.waits:
             return []
         self._see()
-        events = self._admit(self.rests.behind())
+        events = self._admit(self.rests.allows_background())
         self._see()
         return events
 
     def _see(self) -> None:
-        """Notes who is served or waits, the background left out."""
-        held = (*self._ready, *(sample.request for sample in self._busy))
-        self.rests.see(self._queue.accounts | {one.account for one in held if not one.background})
+        """Notes the accounts that are served or wait, without the background."""
+        requests = (*self._ready, *(sample.request for sample in self._busy))
+        self.rests.see(
+            self._queue.accounts | {request.account for request in requests if not request.background}
+        )
 
     @torch.inference_mode()
     def cancel(self, request: int) -> None:
@@ -194,8 +196,8 @@ class Engine:
 
     @torch.no_grad()
     def renew(self, weights: Mapping[str, Tensor]) -> None:
-        """Goes on with other weights, given under their Hugging Face names: samples under way too, behind keys and
-        values that stay as they are; nothing that the old weights read serves a prompt that is begun later."""
+        """Goes on with other weights, under their Hugging Face names. Running samples continue with their old keys and
+        values; later prompts use nothing that the old weights read."""
         for name, tensor in named_tensors(self.model).items():
             tensor.copy_(weights[name])
         self.model.unfuse()
@@ -212,78 +214,80 @@ class Engine:
         """n completions of every prompt, in order; the engine must be idle."""
         if not self.idle:
             raise CharterError("generate needs an idle engine; drain or cancel its requests first")
-        given = seeds if seeds is not None else range(len(prompts))
+        prompt_seeds = seeds if seeds is not None else range(len(prompts))
         numbers: list[int] = []
         try:
-            for prompt, seed in zip(prompts, given, strict=True):
+            for prompt, seed in zip(prompts, prompt_seeds, strict=True):
                 numbers.append(self.submit(prompt, sampling, n, seed))
         except CharterError as error:
-            for number in numbers:  # a refused prompt leaves nothing of its batch behind
+            for number in numbers:  # after a refused prompt nothing of its batch stays
                 self.cancel(number)
             if isinstance(error, PromptTooLong):
                 raise PromptTooLong(error.tokens, error.context, len(numbers)) from None
             raise
         place = {number: i for i, number in enumerate(numbers)}
-        found: list[list[Completion]] = [[Completion() for _ in range(n)] for _ in prompts]
+        completions: list[list[Completion]] = [[Completion() for _ in range(n)] for _ in prompts]
         while not self.idle:
             for event in self.step():
                 if event.error is not None:
                     raise event.error
                 if event.done:
-                    found[place[event.request]][event.sample] = event.completion
-        return found
+                    completions[place[event.request]][event.sample] = event.completion
+        return completions
 
     def _make_reader(self) -> Reader:
         bounds = self.bounds
         if not (bounds.chunk or bounds.kept):
             return Together(self.model)
-        kept = KeptTexts(self.model, self.cache, bounds.kept) if bounds.kept else None
-        return Chunks(self.model, bounds.chunk, kept, lambda tokens: self.told(tokens), lambda: self.hurry())
+        cache = KeptTexts(self.model, self.cache, bounds.kept) if bounds.kept else None
+        return Chunks(
+            self.model, bounds.chunk, cache, lambda tokens: self.on_read(tokens), lambda: self.hurry()
+        )
 
     def _fit(self, tokens: int) -> int:
-        """Slots for texts of this many tokens, as many as the memory holds; one at least."""
+        """How many slots for texts of this many tokens fit into the memory; at least one."""
         return max(1, self.bounds.memory // (blocks(tokens) * self.cache.token_bytes))
 
     def _admit(self, background: bool) -> list[Event]:
-        """Read the prompts whose first sample finds a slot, then start samples while slots last."""
+        """Read the prompts whose first sample has a slot, then start samples while there are slots."""
         longest, passed = max((s.request.longest for s in self._busy), default=0), 0
-        held = Counter(s.request.account for s in self._busy)
-        written = {s.request.account for s in self._busy if not s.request.background}
-        plan: list[tuple[Request, int]] = []  # with how many samples it may begin
-        self._reader.begin(len(written | self._queue.accounts) > 1)
+        used = Counter(s.request.account for s in self._busy)
+        accounts = {s.request.account for s in self._busy if not s.request.background}
+        plan: list[tuple[Request, int]] = []  # and how many of its samples may begin
+        self._reader.begin(len(accounts | self._queue.accounts) > 1)
         for request in self._order(background):
             if request.background and plan and self.rests.wanted:
-                break  # whoever comes waits for one prompt at most
+                break  # new requests wait for one prompt at most
             together = max(longest, request.longest)
-            own, fit, shared = held[request.account], self._fit(together), bool(request.account)
-            room = most_slots(self.slots, fit, own, request.background, shared) - held.total()
-            read = request.read is not None
-            if room <= 0 or not (read or self.rests.may(request.account)):
-                passed += 1  # there may be room for who has fewer
+            own, fit, shared = used[request.account], self._fit(together), bool(request.account)
+            room = most_slots(self.slots, fit, own, request.background, shared) - used.total()
+            is_read = request.read is not None
+            if room <= 0 or not (is_read or self.rests.may(request.account)):
+                passed += 1  # an account with fewer slots may still have room
                 if not shared or passed == PASSED:
                     break
                 continue
-            if not (read or self._reader.takes(request, self._queue, held.total())):
+            if not (is_read or self._reader.takes(request, self._queue, used.total())):
                 if self._reader.full:
                     break
                 continue
             begins = min(room, len(request.seeds) - request.started)
             plan.append((request, begins))
             longest = together
-            held[request.account] += begins
+            used[request.account] += begins
         if not plan:
             return []
         self.resting, began = False, self.rests.clock()
-        events = self._read(plan, longest, held.total())
+        events = self._read(plan, longest, used.total())
         if any(request.background for request, _ in plan):
-            self.rests.had_behind(self.rests.clock() - began)
+            self.rests.rest_background(self.rests.clock() - began)
         return events
 
     def _read(self, plan: list[tuple[Request, int]], longest: int, slots: int) -> list[Event]:
-        """Read what is planned, and begin samples in so many slots."""
+        """Read the planned prompts, and begin their samples: then `slots` slots are busy."""
         if longest > self.cache.capacity or slots > self.cache.slots:
-            # Twice as many each time: buffers for all slots would be long for all because of one long text.
-            most = self.slots if slots <= self.slots else self.slots + reserved(self.slots)
+            # Double the slots each time: with buffers for all slots, one long text would make all of them long.
+            most = self.slots if slots <= self.slots else self.slots + count_reserved(self.slots)
             self.cache.resize(min(self._fit(longest), most, 1 << (slots - 1).bit_length()), longest)
         began = self.rests.clock()
         unread = {one.account for one, _ in plan if one.read is None and not one.background}
@@ -291,31 +295,31 @@ class Engine:
             self._queue.take(request)
             self._ready.append(request)
         if unread:
-            self.rests.had(unread, self.rests.clock() - began)
+            self.rests.rest(unread, self.rests.clock() - began)
         return self._start(plan)
 
     def _order(self, background: bool) -> Iterator[Request]:
-        """Requests with samples to begin: what was read first, and what waits nowhere before the background."""
+        """Requests with samples to begin: first those whose prompt is read, and the background after all others."""
         for behind in (False, True) if background else (False,):
             yield from [request for request in self._ready if request.background is behind]
             yield from self._queue.line(behind)
 
     def _start(self, plan: list[tuple[Request, int]]) -> list[Event]:
-        """Begin as many samples as are planned of the prompts that are read."""
-        begun: list[Sample] = []
+        """Begin the planned samples of the prompts that are read."""
+        samples: list[Sample] = []
         states: list[Tensor] = []
         for request, count in plan:
             for _ in range(count if request.read is not None else 0):
                 assert request.read is not None
                 request.read.write(self.cache, len(self._busy))
                 states.append(request.read.last_hidden)
-                begun.append(self._begin(request))
-                self._busy.append(begun[-1])
+                samples.append(self._begin(request))
+                self._busy.append(samples[-1])
                 request.started += 1
             if request.started == len(request.seeds):
                 request.read = None
                 self._ready.remove(request)
-        return self._sample(begun, torch.stack(states)) if begun else []
+        return self._sample(samples, torch.stack(states)) if samples else []
 
     def _begin(self, request: Request) -> Sample:
         """The next sample of a request, before its first token."""
@@ -341,7 +345,9 @@ class Engine:
         for i, sample in enumerate(samples):
             if sample.constraint is not None and sample.error is None:
                 with sample.noting():
-                    tokens[i], log_probs[i] = self._held(sample, logits_SV[i], tokens[i], log_probs[i])
+                    tokens[i], log_probs[i] = self._draw_allowed(
+                        sample, logits_SV[i], tokens[i], log_probs[i]
+                    )
         values = self.probe(hidden_SD).float().tolist() if self.probe else None
         events = []
         for i, sample in enumerate(samples):
@@ -359,21 +365,23 @@ class Engine:
         self._release([s for s, event in zip(samples, events, strict=True) if event.done])
         return events
 
-    def _held(self, sample: Sample, logits_V: Tensor, token: int, log_prob: float) -> tuple[int, float]:
-        """The token drawn, or while the constraint refuses it another one, each from a fresh uniform number."""
+    def _draw_allowed(
+        self, sample: Sample, logits_V: Tensor, token: int, log_prob: float
+    ) -> tuple[int, float]:
+        """Draws again, each time from a fresh uniform number, until the constraint accepts the token."""
         assert sample.constraint is not None
-        written = len(sample.completion.ids)
+        length = len(sample.completion.ids)
         fresh: list[float] = []
         while not sample.constraint.accept(token):
-            fresh = fresh or uniforms(int(sample.uniforms[written] * 2**53), 2 * MOST_REFUSALS)
-            sample.constraint.restrict(logits_V, sample.most - written)
-            drawn, found = pick(logits_V[None], [sample.request.sampling], [fresh.pop()])
-            token, log_prob = drawn[0], found[0]
+            fresh = fresh or uniforms(int(sample.uniforms[length] * 2**53), 2 * MOST_REFUSALS)
+            sample.constraint.restrict(logits_V, sample.most - length)
+            tokens, log_probs = pick(logits_V[None], [sample.request.sampling], [fresh.pop()])
+            token, log_prob = tokens[0], log_probs[0]
         return token, log_prob
 
-    def _release(self, done: list[Sample]) -> None:
-        """Free slots; samples from the end move into the gaps, so that the busy slots stay the first ones."""
-        gone = set(done)
+    def _release(self, samples: list[Sample]) -> None:
+        """Free the slots of samples; samples from the end fill the gaps, so that the busy slots stay the first ones."""
+        gone = set(samples)
         while gone:
             last = self._busy[-1]
             if last in gone:

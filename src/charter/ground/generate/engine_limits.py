@@ -1,4 +1,4 @@
-"""What one engine may hold and queue, and what it refuses beyond that."""
+"""The limits of one engine: memory, queue, and the refusal beyond them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ CACHE_BYTES = 4 * 2**30  # of keys and values of all slots
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`memory`: bytes of keys and values of all slots; texts so long that not all slots fit get fewer of them, one at
-    least, and wait for their turn. The rest is what servers want, and off at 0: `kept`: bytes of keys and values that
-    stay when a text is done, for prompts that begin alike; `chunk`: tokens of prompts read between two tokens of those
-    who are written to; `waiting`, `waiting_tokens`: requests that may wait beyond the free slots, and the tokens of
-    their prompts; `share`: what part of that one account may have."""
+    """`memory`: bytes of keys and values of all slots; long texts get fewer slots, at least one, and wait for their
+    turn. The rest is for servers and off at 0. `kept`: bytes of keys and values that stay after a text is done, for
+    prompts that begin alike. `chunk`: tokens of prompts read between two tokens of running replies. `waiting`,
+    `waiting_tokens`: requests that may wait beyond the free slots, and the tokens of their prompts. `share`: the part
+    of the queue that one account may have."""
 
     memory: int = CACHE_BYTES
     kept: int = 0
@@ -27,8 +27,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """An engine at one moment: requests and tokens of prompts that wait, slots that are busy; since it was made,
-    tokens of prompts read, found kept, and tokens written; bytes of the slots' buffers and of what is kept."""
+    """An engine at one moment: waiting requests and tokens of their prompts, all slots and busy ones. Since its start:
+    tokens of prompts read, tokens reused from earlier prompts, tokens written. Bytes of the slots' buffers and of kept
+    beginnings."""
 
     waiting: int
     waiting_tokens: int
@@ -42,8 +43,8 @@ class Stats:
 
 
 class Overloaded(CharterError):
-    """A request that finds too many waiting; `own`: those of its own account, which has had its share; `queue`: what it
-    would have waited in."""
+    """The refusal of a request because too many wait. `own`: its own account has used up its share; `queue`: the name
+    of the queue."""
 
     def __init__(self, what: str, own: bool, queue: str = "replies") -> None:
         whose = "of yours wait already, your share" if own else "wait already, as many as there may be"

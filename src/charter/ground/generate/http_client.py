@@ -1,7 +1,7 @@
-"""JSON over HTTP, asked of a server that may be overloaded, fail, or be away for a while.
+"""JSON requests over HTTP to a server that may be overloaded, fail, or be away for a while.
 
 Errors are one line and never hold a key: keys come from OPENAI_API_KEY and ANTHROPIC_API_KEY, are never logged, and go
-nowhere but to the server that is named.
+only to the named server.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from charter.ground.artifact.errors import CharterError
 TIMEOUT_SECONDS = 600
 FAILED = {408, 409, 500, 502, 504}
 LARGEST = 256 * 2**20  # bytes of an answer
-TRIES = 5  # of a server that fails or can't be reached
+TRIES = 5  # for a server that fails or can't be reached
 OVERLOADED = {429, 503, 529}
-PATIENCE_SECONDS = 120.0  # waited in all for a server that is overloaded
+PATIENCE_SECONDS = 120.0  # total wait for an overloaded server
 LONGEST_BACKOFF_SECONDS = 16.0
 LONGEST_RETRY_AFTER_SECONDS = 60.0
 KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 
 
 class Answered(CharterError):
-    """A server's answer that is an error; `status` is HTTP's."""
+    """An error that a server answered; `status` is that of HTTP."""
 
     def __init__(self, status: int, line: str) -> None:
         super().__init__(line)
@@ -42,29 +42,30 @@ class Answered(CharterError):
 class Asking:
     """Requests to one server, from any thread.
 
-    One that can't be reached is tried again for `away` seconds where that is given (it is restarted, say), and `note`
-    is told once each time; else a few times. One that is overloaded is waited for; one that fails gets a few tries.
+    If the server can't be reached (during a restart, say), a request is repeated for `away` seconds, or a few times
+    without `away`; `note` gets one line each time this begins. An overloaded server gets time; a failing one gets a few
+    tries.
     """
 
     def __init__(self, url: str, away: float = 0.0, note: Callable[[str], None] | None = None) -> None:
         self.url, self._away, self._note = url.rstrip("/"), away, note
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._lock, self._missed = threading.Lock(), False
-        self.given_up = threading.Event()  # set where nobody waits for answers any more
+        self.given_up = threading.Event()  # set once nobody waits for answers any more
 
     def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
-        """The JSON that the server answers to a body, None for an empty answer. Raises CharterError, `Answered` with
-        its status for what the server refuses."""
+        """The server's JSON answer to a body, None for an empty one. Raises CharterError; if the server refuses,
+        `Answered` with its status."""
         data = json.dumps(body).encode()
         return self._ask(path, data, {"Content-Type": "application/json", **(headers or {})})
 
     def tell(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
-        """As `post`, where nothing in the answer matters, which may be no JSON."""
+        """As `post`, but ignores the answer, which need not be JSON."""
         data = json.dumps(body).encode()
         self._ask(path, data, {"Content-Type": "application/json", **(headers or {})}, lambda answer: None)
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
-        """What the server shows; errors as `post`."""
+        """The JSON at a path; errors as `post`."""
         return self._ask(path, None, headers or {})
 
     def _ask(
@@ -72,30 +73,30 @@ class Asking:
         path: str,
         data: bytes | None,
         headers: Mapping[str, str],
-        read: Callable[[bytes], Any] = lambda answer: json.loads(answer) if answer.strip() else None,
+        parse: Callable[[bytes], Any] = lambda answer: json.loads(answer) if answer.strip() else None,
     ) -> Any:
-        where = f"{self.url}{path}"
+        url = f"{self.url}{path}"
         waited, failures, backoff = 0.0, 0, 0.5
         while True:
-            request = urllib.request.Request(where, data, dict(headers))
-            busy, away, asked = False, False, 0.0
+            request = urllib.request.Request(url, data, dict(headers))
+            busy, away, retry_after = False, False, 0.0
             problem: CharterError
             try:
                 with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                    found = answer.read(LARGEST + 1)
-                    if len(found) > LARGEST:
+                    content = answer.read(LARGEST + 1)
+                    if len(content) > LARGEST:
                         raise ValueError(f"its answer has over {LARGEST // 2**20} MiB")
                     self._missed = False
-                    return read(found)
+                    return parse(content)
             except urllib.error.HTTPError as error:
                 with error:
-                    problem = _problem(where, path, error)
-                busy, asked = error.code in OVERLOADED, _retry_after(error.headers)
+                    problem = _problem(url, path, error)
+                busy, retry_after = error.code in OVERLOADED, _retry_after(error.headers)
                 if not busy and error.code not in FAILED:
                     raise problem from error
             except (OSError, http.client.HTTPException, ValueError) as error:
                 problem = CharterError(
-                    f"{where} can't be used ({one_line(str(error))}); is the server running?"
+                    f"{url} can't be used ({one_line(str(error))}); is the server running?"
                 )
                 away = self._away > 0 and not isinstance(error, ValueError)
                 if away:
@@ -104,15 +105,15 @@ class Asking:
             failures += not (busy or away)
             if failures == TRIES or waited >= most:
                 raise problem
-            # all requests under way meet the same overload: jitter keeps them from coming back at once
-            pause = max(asked, backoff * random.uniform(0.5, 1))
+            # all running requests meet the same overload: jitter spreads their next tries
+            pause = max(retry_after, backoff * random.uniform(0.5, 1))
             pause = min(pause, most - waited)
             if _wait(self.given_up, pause):
                 raise problem
             waited, backoff = waited + pause, min(LONGEST_BACKOFF_SECONDS, 2 * backoff)
 
     def note(self, line: str) -> None:
-        """Tells whoever listens one line."""
+        """Passes one line to the callback, if there is one."""
         if self._note is not None:
             self._note(line)
 
@@ -124,7 +125,7 @@ class Asking:
 
 
 def key_of_environment(dialect: str) -> str:
-    """The key of the environment, "" without one. Raises CharterError for one that can't be sent."""
+    """The key from the environment; "" without one. Raises CharterError for a key that can't be sent."""
     key = os.environ.get(KEYS[dialect], "").strip()
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise CharterError(f"{KEYS[dialect]} holds spaces or characters that no key has; set it again")
@@ -132,13 +133,13 @@ def key_of_environment(dialect: str) -> str:
 
 
 def bearer() -> dict[str, str]:
-    """The header with the key for servers of OpenAI's shape, none without a key."""
+    """The header with the key for servers of OpenAI's shape; empty without a key."""
     key = key_of_environment("openai")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def one_line(text: str) -> str:
-    """At most 400 characters on one line, keys blotted out: a server may echo what it was sent."""
+    """At most 400 characters on one line, without keys: a server may echo its request."""
     for name in KEYS.values():
         if key := os.environ.get(name, "").strip():
             text = text.replace(key, "[key]")
@@ -151,24 +152,24 @@ def _wait(given_up: threading.Event, seconds: float) -> bool:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: it would take the key to whatever host, and make a GET of the request."""
+    """Follows no redirect: it would send the key to any host, and turn the request into a GET."""
 
-    def redirect_request(self, *given: Any, **named: Any) -> None:
-        """Never a new request: the redirect is an error like any other."""
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """Returns None: the redirect is an error like any other."""
 
 
-def _problem(where: str, path: str, error: urllib.error.HTTPError) -> Answered:
+def _problem(url: str, path: str, error: urllib.error.HTTPError) -> Answered:
     if 300 <= error.code < 400:
-        place = one_line(urljoin(where, error.headers.get("Location", "")).removesuffix(path))
-        line = (
-            f"{where} redirects to {place}; a key is sent to no other place, so use that URL if you trust it"
-        )
+        place = one_line(urljoin(url, error.headers.get("Location", "")).removesuffix(path))
+        line = f"{url} redirects to {place}; a key is sent to no other place, so use that URL if you trust it"
     else:
-        line = f"{where} answered {error.code}: {one_line(error.read(4000).decode(errors='replace'))}"
+        line = f"{url} answered {error.code}: {one_line(error.read(4000).decode(errors='replace'))}"
     return Answered(error.code, line)
 
 
 def _retry_after(headers: Headers) -> float:
-    """The seconds that a server asks to wait, within bounds; 0 where it says nothing, or a date."""
-    said = headers.get("Retry-After", "").strip()
-    return min(LONGEST_RETRY_AFTER_SECONDS, float(said)) if said.isascii() and said.isdigit() else 0.0
+    """The seconds that a server asks to wait, within bounds; 0 if it gives none, or a date."""
+    seconds = headers.get("Retry-After", "").strip()
+    return (
+        min(LONGEST_RETRY_AFTER_SECONDS, float(seconds)) if seconds.isascii() and seconds.isdigit() else 0.0
+    )

@@ -1,7 +1,7 @@
-"""Reading prompts: many in one flat row, what they have in common computed once, keys and values kept for slots.
+"""Reading prompts: many in one flat row, their common part computed once, keys and values kept for slots.
 
-A prefix (a chat template's opening, a few-shot part, a long passage) is read alone and kept; what differs is read
-behind it. Letters: T tokens of the row, D width, P tokens of one prompt.
+A prefix (a chat template's opening, a few-shot part, a long passage) is read alone and kept; the rest of each prompt is
+read behind it. Letters: T tokens of the row, D width, P tokens of one prompt.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """A read prompt: where its keys and values lie, in the order of its text, and its last state [D]; `slot`: where it
-    was read in the slot of its one sample."""
+    """A prompt that was read: where its keys and values lie, in the order of its text, and its last state [D]. `slot`:
+    the slot of its one sample, if it was read there."""
 
     parts: tuple[tuple[Tensor, Segment], ...]
     last_hidden: Tensor
@@ -51,10 +51,10 @@ class Prefilled:
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
-    """Tokens that all sequences begin with, leaving each at least one of its own; 0 where it is too short to pay."""
+    """Tokens that all sequences begin with, leaving each at least one of its own; 0 if they are too few to pay."""
     if len(sequences) < 2:
         return 0
-    ordered = sorted(map(list, sequences))  # the first and the last differ where any two do
+    ordered = sorted(map(list, sequences))  # the first and the last differ the soonest
     shared = min(_alike(ordered[0], ordered[-1]), min(map(len, sequences)) - 1)
     return shared if shared >= SHORTEST_SHARED else 0
 
@@ -62,8 +62,8 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
 def prefix_groups(sequences: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
     """(shared tokens, members by index) of groups that begin alike, so that each member meets its longest prefix.
 
-    In sorted order neighbours are most alike. Two of them part where they share less than half of what either shares
-    with its other neighbour. Those whose group shares too little to pay stand together in one group that shares 0.
+    In sorted order neighbours are most alike. Two neighbours are in different groups if they share less than half of
+    what either shares with its other neighbour. All groups that share too little to pay form one group that shares 0.
     """
     order = sorted(range(len(sequences)), key=lambda i: list(sequences[i]))
     alike = [0, *(_alike(sequences[a], sequences[b]) for a, b in pairwise(order)), 0]
@@ -82,7 +82,7 @@ def prefix_groups(sequences: Sequence[Sequence[int]]) -> list[tuple[int, list[in
 
 
 def read_prefixes(model: Transformer, prefixes: Sequence[Sequence[int]]) -> Kept:
-    """Read texts that nothing shares in one row, and keep them; an empty text stays empty."""
+    """Read separate texts in one row, and keep them; an empty text stays empty."""
     ids = [token for prefix in prefixes for token in prefix]
     layout = documents([len(prefix) for prefix in prefixes])
     segments = tuple(segment for (segment,) in layout.paths)

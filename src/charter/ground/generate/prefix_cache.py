@@ -1,9 +1,9 @@
-"""Keys and values that outlive their text, so that a prompt which begins like one read before is not read again.
+"""Keys and values that outlive their text: a prompt's beginning is not read again if an earlier prompt had it.
 
-Texts are cut into blocks of tokens. A block is known by the hash of all tokens up to its end and of whose text it is:
-what one account wrote is never found by another, whose bill or waiting time would tell of it. A prompt meets its
-longest kept beginning in one pass. The block that was not used for the longest time makes room; the beginning of a text
-counts as used after its end, so that no block outlives those before it.
+Texts are cut into blocks of tokens. A block's key is the hash of the account and of all tokens up to the block's end:
+one account never finds the blocks of another, whose texts its bill or waiting time would reveal. One pass finds the
+longest kept beginning of a prompt. The least recently used block makes room; the beginning of a text counts as used
+after its end, so that no block outlives those before it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class KeptTexts:
         self._kv = torch.empty(
             (self.places, layers, both, heads, BLOCK, d), dtype=cache.kv.dtype, device=cache.kv.device
         )
-        # of each block; the first was not used for longest
+        # of each block, the least recently used one first
         self._place: OrderedDict[bytes, int] = OrderedDict()
         self._free = list(range(self.places))
         self._model = model
@@ -41,42 +41,42 @@ class KeptTexts:
 
     @property
     def nbytes(self) -> int:
-        """Of the blocks that are kept."""
+        """Bytes of the kept blocks."""
         return len(self._place) * self.block_bytes
 
     def match(self, account: str, prompt: Sequence[int]) -> list[int]:
-        """Places of the blocks that a prompt begins with, one token at least left to read. They hold until the next
-        `keep`."""
+        """Places of the blocks at the beginning of a prompt; at least one token is left to read. They are valid until
+        the next `keep`."""
         keys = list(takewhile(self._place.__contains__, _keys(account, prompt[:-1])))
         self._use(keys)
         return [self._place[key] for key in keys]
 
     def give(self, places: Sequence[int], cache: Cache, slot: int) -> None:
-        """Begins an empty slot with blocks."""
+        """Fills the beginning of an empty slot with blocks."""
         cache.reserve(len(places) * BLOCK)
         for n, place in enumerate(places):
             cache.kv[:, :, slot, :, n * BLOCK : (n + 1) * BLOCK] = self._kv[place]
         cache.lengths[slot] = len(places) * BLOCK
 
     def keep(self, account: str, ids: Sequence[int], cache: Cache, slot: int) -> None:
-        """Keeps the whole blocks of a text that a slot holds: copies those that are new."""
+        """Keeps the whole blocks of a text in a slot: copies the new ones."""
         keys = _keys(account, ids[: cache.lengths[slot]])[: self.places]
-        known = list(takewhile(self._place.__contains__, keys))
-        self._use(known)
-        new = keys[len(known) :]
+        old = list(takewhile(self._place.__contains__, keys))
+        self._use(old)
+        new = keys[len(old) :]
         places = [self._free.pop() if self._free else self._place.popitem(last=False)[1] for _ in new]
-        for n, place in enumerate(places, len(known)):
+        for n, place in enumerate(places, len(old)):
             self._kv[place] = cache.kv[:, :, slot, :, n * BLOCK : (n + 1) * BLOCK]
         self._place.update(zip(reversed(new), reversed(places), strict=True))
-        self._use(known)
+        self._use(old)
 
     def refresh(self) -> None:
-        """Forgets all if the weights, or how they compute, are no longer those that wrote it."""
+        """Forgets all if the weights, the precision or the active adapters have changed."""
         if not self._weights.same(self._model):
             self.forget()
 
     def forget(self) -> None:
-        """Forgets all; what is kept from now on comes from the weights as they are."""
+        """Forgets all; later blocks come from the present weights."""
         self._place.clear()
         self._free = list(range(self.places))
         self._weights = _Weights(self._model)
@@ -87,7 +87,7 @@ class KeptTexts:
 
 
 class _Weights:
-    """The weights of a model, and which of its adapters are on, at one time."""
+    """The weights of a model and its active adapters at one time."""
 
     def __init__(self, model: Transformer) -> None:
         self._watch, self._how = Watch(list(model.parameters())), _how(model)
@@ -102,9 +102,9 @@ def _how(model: Transformer) -> tuple[object, ...]:
 
 
 def _keys(account: str, ids: Sequence[int]) -> list[bytes]:
-    """The name of each whole block."""
-    key, found = blake2b(account.encode(), digest_size=16).digest(), []
+    """The key of each whole block."""
+    key, keys = blake2b(account.encode(), digest_size=16).digest(), []
     for at in range(0, len(ids) - BLOCK + 1, BLOCK):
         key = blake2b(key + array("I", ids[at : at + BLOCK]).tobytes(), digest_size=16).digest()
-        found.append(key)
-    return found
+        keys.append(key)
+    return keys

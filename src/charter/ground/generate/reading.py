@@ -1,5 +1,5 @@
-"""How an engine reads the prompts that wait, behind one interface: together in one row behind what they share, as rooms
-want it, or (`chunks`) piece by piece behind what is kept, as servers do."""
+"""How an engine reads waiting prompts, behind one interface: for rooms together in one row behind their shared prefix,
+for servers (`chunks`) piece by piece behind kept beginnings."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ ROW_TOKENS = 2048
 class Reader(Protocol):
     """`begin`, then `takes` for one request after the other until it is `full`, then `read`: once in a step."""
 
-    tokens: int  # read, since it was made
-    reused: int  # found kept
+    tokens: int  # read, since the start
+    reused: int  # taken from kept beginnings
 
     @property
     def piece(self) -> int:
-        """Tokens that are read at a time while others wait; 0: all."""
+        """How many tokens are read at a time while others wait; 0: all."""
         ...
 
     @property
     def full(self) -> bool:
-        """It declined one, and would decline any other in this step."""
+        """Whether it declined a request and would decline any other in this step."""
         ...
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what is kept."""
+        """Bytes of kept beginnings."""
         ...
 
     def rest(self) -> None:
-        """Nothing is under way: the weights may be others from now on."""
+        """Nothing runs: the weights may change from now on."""
         ...
 
     def renew(self, waiting: Iterable[Request]) -> None:
-        """The weights are others now: nothing read by the old ones serves later texts; what is read in part of the
-        requests that wait is read again."""
+        """The weights have changed: later texts use nothing that the old ones read; partly read prompts of `waiting`
+        requests are read again."""
         ...
 
     def begin(self, several: bool) -> None:
-        """A step begins; `several` accounts ask."""
+        """Begins a step; `several` accounts have requests."""
         ...
 
     def takes(self, request: Request, queue: Turns, slot: int) -> bool:
-        """Whether a request is read in this step, if only in part; its first sample would have `slot`."""
+        """Whether this step reads a request, at least partly; its first sample would have `slot`."""
         ...
 
     def read(self, cache: Cache) -> list[Request]:
-        """Reads what was taken; returns the requests whose prompts are read to the end, in the order taken."""
+        """Reads the requests taken; returns those whose prompts are read to the end, in the same order."""
         ...
 
     def drop(self, request: Request) -> None:
-        """A request that waited is wanted no more."""
+        """Drops a cancelled request that waited."""
         ...
 
 
 class Together:
-    """Reads whole prompts in one row, behind what they share with the first, which is kept while they come one after
-    the other. What is sampled next depends on nothing before it: nothing is kept when the engine rests."""
+    """Reads whole prompts in one row, behind the prefix that they share with the first one. The prefix is kept for the
+    next prompts until the engine rests, so that later samples depend on nothing before them."""
 
     def __init__(self, model: Transformer) -> None:
         self._model = model
@@ -85,13 +85,13 @@ class Together:
         self._prefix = None
 
     def begin(self, several: bool) -> None:
-        """A step begins; `several` accounts ask."""
+        """Begins a step; `several` accounts have requests."""
         self._taken, self._row, self._opening, self.full = [], 0, None, False
 
     def takes(self, request: Request, queue: Turns, slot: int) -> bool:
-        """Whether a prompt goes into this step's row, with its shared beginning and within its length."""
+        """Whether a prompt goes into this step's row: it has the shared beginning, and the row has room."""
         if not self._taken:
-            self._opening = self._shared(request, queue)
+            self._opening = self._share_prefix(request, queue)
         shared = len(self._opening.ids) if self._opening else 0
         alike = self._opening is None or self._opening.opens(request.prompt)
         self._row += len(request.prompt) - shared
@@ -105,20 +105,23 @@ class Together:
 
     def read(self, cache: Cache) -> list[Request]:
         """Reads all that were taken."""
-        found = prefill(self._model, [request.prompt for request in self._taken], self._opening)
-        for request, read in zip(self._taken, found, strict=True):
-            request.read = read
+        results = prefill(self._model, [request.prompt for request in self._taken], self._opening)
+        for request, prefilled in zip(self._taken, results, strict=True):
+            request.read = prefilled
         return self._taken
 
     def drop(self, request: Request) -> None:
-        """Has nothing of it."""
+        """Does nothing: it holds no partly read prompts."""
 
-    def _shared(self, head: Request, queue: Turns) -> Prefix | None:
-        """What the next prompt that is to be read shares with the one after it, kept while it serves half as well."""
-        other = [one.prompt for one in islice((one for one in queue if one is not head), 1)]
+    def _share_prefix(self, head: Request, queue: Turns) -> Prefix | None:
+        """The prefix that the next prompt shares with the one after it. The old prefix stays while it is at least half
+        as long."""
+        other = [
+            request.prompt for request in islice((request for request in queue if request is not head), 1)
+        ]
         shared = common_prefix([head.prompt, *other])
-        kept = self._prefix
-        if kept is None or not kept.opens(head.prompt) or 2 * len(kept.ids) < shared:
+        prefix = self._prefix
+        if prefix is None or not prefix.opens(head.prompt) or 2 * len(prefix.ids) < shared:
             ids = head.prompt[:shared]
             self._prefix = Prefix(ids, read_prefixes(self._model, [ids])) if ids else None
             self.tokens += len(ids)

@@ -1,9 +1,9 @@
 """Remote engines: OpenAI- and Anthropic-shaped servers as assistants that can sample.
 
 References: `openai:http://127.0.0.1:8000#model` (vLLM and other servers of that shape) and
-`anthropic:https://host#model`. Keys come from OPENAI_API_KEY and ANTHROPIC_API_KEY, are never logged, and go nowhere
-but to the server that is named. Both shapes continue a dialogue that ends in an assistant's message; the OpenAI
-shape continues plain text too (/v1/completions). Neither can score given texts.
+`anthropic:https://host#model`. Keys come from OPENAI_API_KEY and ANTHROPIC_API_KEY, are never logged, and go only
+to the named server. Both shapes continue a dialogue that ends in an assistant's message; the OpenAI shape continues
+plain text too (/v1/completions). Neither can score texts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RemoteAssistant:
             raise CharterError(f"{ref} is not a remote engine; write openai:URL#MODEL or anthropic:URL#MODEL")
         self.dialect, self.url, self.model = dialect, url.rstrip("/"), model
         self.capabilities = frozenset({"sample", "text"} if dialect == "openai" else {"sample"})
-        self.notice = ""  # what the newest answer said of where the account stands, "" in good standing
+        self.notice = ""  # what the newest answer says about the account's standing, "" if it is good
         self._asking = Asking(self.url)
 
     def reply(
@@ -56,32 +56,30 @@ class RemoteAssistant:
         n: int = 1,
         seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """n completions of each dialogue or plain text, one request each, several under way at once. Seeds are passed
-        on where the shape has them; a server may ignore them, so remote samples are not promised to repeat."""
+        """n completions of each dialogue or plain text, one request each, several at once. Only the OpenAI shape has
+        seeds, and a server may ignore them: remote samples need not repeat."""
         if self.dialect == "anthropic" and any(isinstance(prompt, str) for prompt in prompts):
             raise CharterError(
                 f"anthropic server {self.url} takes dialogues alone; plain text needs an openai: server or a checkpoint"
             )
-        given = list(seeds) if seeds is not None else list(range(len(prompts)))
+        prompt_seeds = list(seeds) if seeds is not None else list(range(len(prompts)))
         work = [
             (prompt, derive_seed(seed, k))
-            for prompt, seed in zip(prompts, given, strict=True)
+            for prompt, seed in zip(prompts, prompt_seeds, strict=True)
             for k in range(n)
         ]
         self._asking.given_up.clear()
         with ThreadPoolExecutor(PARALLEL) as pool:
             try:
                 flat = list(pool.map(lambda job: self._one(job[0], sampling, job[1]), work))
-            except BaseException:  # Ctrl-C too: requests that wait for their next try are not waited for
+            except BaseException:  # Ctrl-C too: requests between two tries end at once
                 self._asking.given_up.set()
                 raise
         return [flat[i * n : (i + 1) * n] for i in range(len(prompts))]
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
         """Not offered by these shapes."""
-        raise CharterError(
-            f"{self.dialect} server {self.url} can't score texts; use it where sampling is enough"
-        )
+        raise CharterError(f"{self.dialect} server {self.url} can't score texts; use it only for sampling")
 
     def _one(self, prompt: Prompt, sampling: Sampling, seed: int) -> Completion:
         if self.dialect == "openai" or isinstance(prompt, str):
@@ -105,12 +103,12 @@ class RemoteAssistant:
         if not isinstance(prompt, str) and prompt[-1]["role"] == "assistant":
             body |= {"add_generation_prompt": False, "continue_final_message": True}
 
-        def read(answer: Any) -> Completion:
+        def parse(answer: Any) -> Completion:
             choice = answer["choices"][0]
             text = str((choice["text"] if plain else choice["message"]["content"]) or "")
             return Completion(text=text, stop=STOPS.get(str(choice.get("finish_reason")), "end"))
 
-        return self._ask("/v1/completions" if plain else "/v1/chat/completions", body, bearer(), read)
+        return self._ask("/v1/completions" if plain else "/v1/chat/completions", body, bearer(), parse)
 
     def _anthropic(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
@@ -130,34 +128,34 @@ class RemoteAssistant:
             body["top_p"] = sampling.top_p
         headers = {"anthropic-version": "2023-06-01", "x-api-key": key_of_environment("anthropic")}
 
-        def read(answer: Any) -> Completion:
+        def parse(answer: Any) -> Completion:
             text = "".join(block.get("text", "") for block in answer["content"])
             return Completion(text=text, stop=STOPS.get(str(answer.get("stop_reason")), "end"))
 
-        return self._ask("/v1/messages", body, headers, read)
+        return self._ask("/v1/messages", body, headers, parse)
 
     def _ask(
         self,
         path: str,
         body: Mapping[str, Any],
         headers: Mapping[str, str],
-        read: Callable[[Any], Completion],
+        parse: Callable[[Any], Completion],
     ) -> Completion:
         answer = self._asking.post(path, body, headers)
         try:
-            found = read(answer)
-            found.text = mend_text(found.text)
+            completion = parse(answer)
+            completion.text = mend_text(completion.text)
             self.notice = _notice(answer)
         except (LookupError, TypeError, AttributeError) as error:
-            said = one_line(json.dumps(answer))
+            content = one_line(json.dumps(answer))
             raise CharterError(
-                f"{self.url}{path} answered in another shape than {self.dialect} servers do: {said}"
+                f"{self.url}{path} answered in another shape than {self.dialect} servers do: {content}"
             ) from error
-        return found
+        return completion
 
 
 def _notice(answer: Any) -> str:
-    """What a server of ours says where the account isn't in good standing; one line that a terminal may show."""
+    """What a Charter server says if the account isn't in good standing: one printable line."""
     standing = answer.get("standing")
-    said = standing.get("message") if isinstance(standing, dict) else None
-    return one_line("".join(c for c in said if c.isprintable())) if isinstance(said, str) else ""
+    message = standing.get("message") if isinstance(standing, dict) else None
+    return one_line("".join(c for c in message if c.isprintable())) if isinstance(message, str) else ""

@@ -1,4 +1,4 @@
-"""What is asked of the engine and what it gives: requests, completions, events, and the refusal of long prompts."""
+"""The input and output of the engine: requests, completions, events, and the refusal of long prompts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Stop = Literal["end", "stop", "length"]
 
 
 class PromptTooLong(CharterError):
-    """A prompt that leaves no room for a reply; `place` is its number among those given together, from 0."""
+    """A prompt that leaves no room for a reply; `place` is its number in its batch, from 0."""
 
     def __init__(self, tokens: int, context: int, place: int = 0) -> None:
         super().__init__(
@@ -29,7 +29,7 @@ class PromptTooLong(CharterError):
 
 @contextmanager
 def naming_prompts(names: Iterable[str]) -> Iterator[None]:
-    """Says which of some prompts, sampled together and in this order, is too long."""
+    """Puts the name of a prompt that is too long into the error; `names` are those of the batch, in order."""
     try:
         yield
     except PromptTooLong as error:
@@ -39,10 +39,10 @@ def naming_prompts(names: Iterable[str]) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Completion:
-    """One sample: its tokens (with the end-of-turn token when it ended), text without it, log-probabilities of the
-    tokens under the distribution sampled from, the probe's value before each token, why it stopped and by which stop
-    string; the likeliest tokens in each token's place, if they were asked for; how many tokens of the prompt were kept
-    from earlier and not read anew. Text and reason are there once it is `done`."""
+    """One sample. `ids` include the end-of-turn token, if there is one; `text` doesn't. `logprobs` are those of the
+    distribution sampled from. `probes`: the probe's value before each token. `stop`, `stopped_by`: why it stopped, and
+    by which stop string. `top`: the likeliest tokens in each token's place, if requested. `cached`: tokens of the
+    prompt that were kept from earlier. `text` and `stop` are set once it is `done`."""
 
     ids: list[int] = field(default_factory=list)
     text: str = ""
@@ -57,8 +57,8 @@ class Completion:
 
 @dataclass(slots=True)
 class Event:
-    """What one step did for one sample: the token and text so far; `done` once it is complete, or once its constraint
-    failed, which is the `error`."""
+    """The result of one step for one sample: the token and the completion so far. `done` once it is complete or its
+    constraint failed; `error` is that failure."""
 
     request: int
     sample: int
@@ -70,7 +70,7 @@ class Event:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Samples that somebody wants of one prompt."""
+    """A prompt and the samples to draw from it."""
 
     number: int
     prompt: list[int]
@@ -80,12 +80,12 @@ class Request:
     account: str = ""
     constraint: Callable[[], Constraint] | None = None
     background: bool = False
-    partly: Cache | None = None  # one slot with what is read of a prompt that takes several steps
+    partly: Cache | None = None  # one slot with the tokens read so far, if the prompt takes several steps
     cached: int = 0  # tokens of the prompt that were kept from earlier
     read: Prefilled | None = None
     started: int = 0
 
     @property
     def unread(self) -> int:
-        """Tokens of the prompt that are still to be read, before it is known what is kept of them."""
+        """Tokens of the prompt that are still to be read, before the cache of beginnings is looked up."""
         return len(self.prompt) - (self.partly.lengths[0] if self.partly else 0)

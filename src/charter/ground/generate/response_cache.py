@@ -1,9 +1,9 @@
-"""What models answered before, kept in one sqlite file of a run, so that a run that was killed or runs under other
-settings asks again only for what is new.
+"""Earlier answers of models, in one sqlite file of a run: after a kill or with other settings, a run computes only the
+new ones.
 
-A key is the hash of all that an answer depends on: the model's id, the prompt, how it is sampled, its seed. What rounds
-answers otherwise (sources of the ground, torch, threads, device, precision) names the file: the runner chooses it.
-The file is a convenience: one that is damaged, locked or full costs a note, never a wrong answer and never the run.
+A key is the hash of all that an answer depends on: the model's id, the prompt, how it is sampled, its seed. What
+changes the rounding (sources of the ground, torch, threads, device, precision) is part of the file's name, which the
+runner chooses. A damaged, locked or full file costs a note, never a wrong answer and never the run.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Memory:
 
     @classmethod
     def of(cls, out: Workspace) -> Memory | None:
-        """The memory of the run that a step belongs to, None where it has none."""
+        """The memory of a step's run, None without one."""
         return None if out.cache is None else cls(out.cache, out.note)
 
     def recall(self, keys: Sequence[str]) -> list[Any]:
-        """The answer of each key, None where there is none."""
+        """The answer of each key, None without one."""
         file = self._open()
         if file is None:
             return [None] * len(keys)
@@ -48,7 +48,7 @@ class Memory:
             return [None] * len(keys)
 
     def keep(self, answers: Sequence[tuple[str, Any]]) -> None:
-        """Adds answers, unless the file has grown to its bound."""
+        """Adds answers, unless the file has reached its limit."""
         file = self._open()
         if file is None:
             return
@@ -88,11 +88,12 @@ def key_of(*facts: object) -> str:
 
 
 def _read(file: sqlite3.Connection, key: str) -> Any:
-    """An answer with its own key beside it: what a damaged page mixes up is found. zlib checks the bytes."""
+    """The answer of a key. Its own key stands beside it, so that a mix-up of damaged pages is noticed; zlib checks the
+    bytes."""
     row = file.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
     if row is None:
         return None
-    found = json.loads(zlib.decompress(row[0]))
-    if not isinstance(found, list) or len(found) != 2 or found[0] != key:
+    entry = json.loads(zlib.decompress(row[0]))
+    if not isinstance(entry, list) or len(entry) != 2 or entry[0] != key:
         raise ValueError("an answer stands under another key")
-    return found[1]
+    return entry[1]

@@ -1,5 +1,5 @@
-"""One sample of a request while it is written: it draws from uniform numbers of its own, looks for its stops, and is
-held to its form."""
+"""One sample of a request while it is written: it has its own uniform numbers, its search for stops, and its
+constraint."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from charter.ground.text.tokenizer import Tokenizer
 
 @dataclass(slots=True, eq=False)
 class Sample:
-    """A sample under way."""
+    """A running sample."""
 
     request: Request
     index: int
     uniforms: list[float]
-    most: int  # tokens that it may have
-    search: TokenSearch | None  # only where there are stops
+    most: int  # tokens at most
+    search: TokenSearch | None  # None without stops
     completion: Completion
     constraint: Constraint | None = None
     error: Exception | None = None  # of the constraint
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """A constraint that fails ends its own sample and nobody else's."""
+        """Notes the error of a constraint, which ends this sample and no other."""
         try:
             yield
         except Exception as error:
             self.error = error
 
     def add(self, token: int, tokenizer: Tokenizer, ends: Collection[int]) -> bool:
-        """Appends a token; True when the sample is complete, whose text it then has."""
+        """Appends a token; True once the sample is complete, and then the completion has its text."""
         completion = self.completion
         completion.ids.append(token)
         if token in ends:

@@ -15,14 +15,14 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.model.generation import Decoding
 
 MOST_TOP = 20  # as OpenAI's API
-FIRST = 256  # tokens that are put in order first; nearly every nucleus lies in them
+FIRST = 256  # tokens that are sorted first; nearly every nucleus lies in them
 LEAST = -87.0  # weights below e^-87 of the likeliest one are 0: sums of such numbers take seven times as long
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """temperature 0 is greedy; top_k 0 and top_p 1 are off; `stops` end a reply and are cut from its text;
-    `top_logprobs` asks for so many of the likeliest tokens in each place."""
+    `top_logprobs`: how many of the likeliest tokens in each place are returned."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -41,7 +41,7 @@ class Sampling:
 
 
 def sampling_at(decoding: Decoding, max_tokens: int, stops: tuple[str, ...] = ()) -> Sampling:
-    """Replies of at most `max_tokens` drawn in this way."""
+    """The sampling of replies of at most `max_tokens` with a decoding."""
     return Sampling(decoding.temperature, decoding.top_k, decoding.top_p, max_tokens, stops)
 
 
@@ -65,7 +65,8 @@ def pick(logits_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> tupl
     top_S = logits_SV.amax(-1)
     weights_SV = logits_SV - top_S[:, None]
     weights_SV = weights_SV.masked_fill_(weights_SV < LEAST, -math.inf).exp_()
-    # Threads share the sum over a single row, and it rounds otherwise; as two it has the bits that it has among others.
+    # Threads share the sum over a single row, which changes its rounding. Doubled, the row has the same bits as in a
+    # batch.
     rows_SV = weights_SV.expand(2, -1) if len(how) == 1 else weights_SV
     log_z_S = top_S + rows_SV.sum(-1)[: len(how)].log()
     if all(sampling.temperature == 0 for sampling in how):
@@ -77,12 +78,12 @@ def pick(logits_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> tupl
 
 
 def _draw(logits_SV: Tensor, weights_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> Tensor:
-    """Token of each row: by inverse cumulative distribution, the likeliest where the temperature is 0. Weights are
+    """Token of each row: by inverse cumulative distribution, or the likeliest at temperature 0. Weights are
     probabilities times any number."""
     device = logits_SV.device
-    cut = [i for i, s in enumerate(how) if s.top_k or s.top_p < 1]
-    if cut:
-        weights_SV[cut] = _cut(weights_SV[cut], [how[i] for i in cut])
+    limited = [i for i, s in enumerate(how) if s.top_k or s.top_p < 1]
+    if limited:
+        weights_SV[limited] = _cut(weights_SV[limited], [how[i] for i in limited])
     totals_SV = weights_SV.cumsum(-1)
     draw_S = (
         torch.tensor(uniform_S, device=device, dtype=torch.float64).to(totals_SV.dtype) * totals_SV[:, -1]
@@ -93,26 +94,26 @@ def _draw(logits_SV: Tensor, weights_SV: Tensor, how: list[Sampling], uniform_S:
         drawn_S = torch.where(greedy_S, logits_SV.argmax(-1), drawn_S)
     drawn_S = drawn_S.clamp_(max=logits_SV.shape[1] - 1)
     empty_S = weights_SV.gather(1, drawn_S[:, None])[:, 0] <= 0
-    if bool(empty_S.any()):  # a draw on the rim of a zero-probability run: take the likeliest token instead
+    if bool(empty_S.any()):  # a draw at the edge of a run of zeros: take the likeliest token instead
         drawn_S = torch.where(empty_S & ~greedy_S, weights_SV.argmax(-1), drawn_S)
     return drawn_S
 
 
 def likeliest(logits_SV: Tensor, how: list[Sampling]) -> list[list[tuple[int, float]]]:
     """For each row the likeliest tokens with their log-probabilities, as many as its `top_logprobs`, under the
-    distribution whose log-probabilities `pick` returns; tokens that can't come are left out."""
-    found: list[list[tuple[int, float]]] = [[] for _ in how]
+    distribution whose log-probabilities `pick` returns; without tokens of probability 0."""
+    tops: list[list[tuple[int, float]]] = [[] for _ in how]
     for row, sampling in enumerate(how):
         if sampling.top_logprobs:
             log_probs_V = torch.log_softmax(logits_SV[row] / (sampling.temperature or 1.0), -1)
             values, tokens = log_probs_V.topk(min(sampling.top_logprobs, len(log_probs_V)))
             pairs = zip(tokens.tolist(), values.tolist(), strict=True)
-            found[row] = [(token, value) for token, value in pairs if value > -math.inf]
-    return found
+            tops[row] = [(token, value) for token, value in pairs if value > -math.inf]
+    return tops
 
 
 def _cut(weights_SV: Tensor, how: list[Sampling]) -> Tensor:
-    """Zero what top-k and then top-p (nucleus, Holtzman 2019) leave out; the likeliest token always stays.
+    """Set to 0 the weights that top-k and then top-p (nucleus, Holtzman 2019) exclude; the likeliest token stays.
 
     With q the shares among the k likeliest tokens, the nucleus is the fewest of them with Σ q >= top_p, as in
     transformers.
@@ -128,7 +129,7 @@ def _cut(weights_SV: Tensor, how: list[Sampling]) -> Tensor:
 
 
 def _among(weights_SV: Tensor, count: int, top_k_S: Tensor, top_p_S: Tensor) -> tuple[Tensor, Tensor]:
-    """What is kept of the `count` likeliest tokens, zeros elsewhere, and for each row [S] whether that is all of it."""
+    """The kept weights of the `count` likeliest tokens, zeros elsewhere, and for each row [S] whether they are all."""
     ordered, index = weights_SV.topk(count)
     ordered = ordered * (torch.arange(count, device=weights_SV.device) < top_k_S[:, None])
     held_S, limited_S = ordered.sum(-1), top_k_S <= count

@@ -1,9 +1,9 @@
-"""Who is next: requests wait in line by account, and accounts take turns by the work that was done for them.
+"""The order of requests: they wait in line by account, and accounts take turns by the work done for them.
 
-Next is the account for which the fewest tokens were read and written; one that had nothing waiting starts level with
-the others, so that nobody saves up turns (fair queueing by served tokens, as in Sheng et al. 2024). Within an account
-the first comes first. With one account, as in rooms, this is a plain queue. What runs in the background has a line of
-its own, which begins where the other ends.
+The next account is the one with the fewest tokens read and written. An account without waiting requests starts level
+with the others, so that nobody saves up turns (fair queueing by served tokens, as in Sheng et al. 2024). Within an
+account the first request comes first. With one account, as in rooms, this is a plain queue. Background requests have a
+line of their own, after the other one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heapreplace
 from charter.ground.generate.engine_limits import Bounds, Overloaded
 from charter.ground.generate.requests import Request
 
-WRITTEN = 4  # a token written takes about as long as so many that are read
+WRITTEN = 4  # writing a token takes about as long as reading this many
 REMEMBERED = 1000  # accounts with nothing waiting whose work is remembered
 
 
@@ -25,7 +25,7 @@ class _Line:
     def __init__(self) -> None:
         self.waiting: dict[str, deque[Request]] = {}
         self.served: dict[str, int] = {}
-        self._level = 0  # of the account that last had its turn: nobody begins below it
+        self._level = 0  # of the account that had the last turn: nobody begins below it
         self.count, self.tokens = 0, 0
 
     def __iter__(self) -> Iterator[Request]:
@@ -46,7 +46,7 @@ class _Line:
         account = request.account
         if account not in self.waiting:
             level = min((self.served[other] for other in self.waiting), default=self._level)
-            # a little before them: who came first among those who are level has been served already
+            # a little before them: the first of the level accounts has been served already
             self.served[account] = max(self.served.get(account, 0), level - 1)
             self.waiting[account] = deque()
         self.waiting[account].append(request)
@@ -70,14 +70,14 @@ class _Line:
         self.served[account] = self.served.get(account, self._level) + tokens
 
     def _forget(self) -> None:
-        """What lies below the level says nothing any more."""
+        """Forgets accounts below the level, which no longer matter."""
         if len(self.served) > len(self.waiting) + REMEMBERED:
             above = {account: work for account, work in self.served.items() if work > self._level}
             self.served = above | {account: self.served[account] for account in self.waiting}
 
 
 class Turns:
-    """The queue of an engine. Iterating tells the order in which requests should be read, as things stand."""
+    """The queue of an engine. It iterates over the requests in the order in which to read them now."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -97,21 +97,24 @@ class Turns:
 
     @property
     def accounts(self) -> set[str]:
-        """Whose prompts wait, those of the background left out."""
+        """The accounts whose prompts wait, without the background."""
         return set(self._lines[False].waiting)
 
     @property
     def tokens(self) -> int:
-        """Of all prompts that wait."""
+        """Tokens of all waiting prompts."""
         return self._lines[False].tokens + self._lines[True].tokens
 
     def add(self, request: Request, free: int) -> None:
-        """Puts a request in line; `free` slots need no place in it, and one text may wait alone whatever its length.
+        """Puts a request in line. Requests for the `free` slots don't count, and one text of any length may wait alone.
         Raises Overloaded."""
         line, bounds = self._lines[request.background], self._bounds
         own = line.waiting.get(request.account, ()) if request.account else ()
-        held = ((1.0, line.count, line.tokens), (bounds.share, len(own), sum(len(one.prompt) for one in own)))
-        for share, count, tokens in held:
+        limits = (
+            (1.0, line.count, line.tokens),
+            (bounds.share, len(own), sum(len(other.prompt) for other in own)),
+        )
+        for share, count, tokens in limits:
             if bounds.waiting and count and count >= share * bounds.waiting + free:
                 raise Overloaded(f"{count} requests", share < 1)
             if (
@@ -124,17 +127,17 @@ class Turns:
         self._known[request.number] = request
 
     def take(self, request: Request) -> None:
-        """Takes out a request that is read."""
+        """Removes a request whose prompt is read."""
         del self._known[request.number]
         self._lines[request.background].remove(request)
 
     def drop(self, number: int) -> Request | None:
-        """Takes out a request that is wanted no more, if it waits."""
+        """Removes a cancelled request if it waits."""
         request = self._known.get(number)
         if request is not None:
             self.take(request)
         return request
 
     def charge(self, request: Request, tokens: int) -> None:
-        """Counts work that was done for a request."""
+        """Counts the work done for a request."""
         self._lines[request.background].charge(request.account, tokens)

@@ -1,8 +1,8 @@
-"""What one account may have of an engine that others use as well.
+"""The share of one account in an engine that others use too.
 
-Slots: the last ones are for accounts that hold few, so that nobody's long replies keep others from their first token.
-Time: while others want something, an account for which prompts were read rests for as long as that took.
-The background rests while anybody else wants something, but for an eighth of the time: it comes last, and to an end.
+Slots: the last ones are for accounts with few slots, so that long replies of one account don't delay the first token
+of another. Time: while others have requests, an account rests for as long as the reading of its prompts took. The
+background rests while others have requests, except for an eighth of the time: it comes last, but it makes progress.
 """
 
 from __future__ import annotations
@@ -12,55 +12,55 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-# one slot in so many is for who holds fewer than such a part of them, and never for the background
+# one slot in RESERVED is for accounts that hold less than that part of the slots, and never for the background
 RESERVED = 8
-PASSED = 64  # requests that may not begin now and are passed by others' in one step
-SPARED = 8  # one part in so many of the time is the background's, beside others
+PASSED = 64  # requests in one step that can't begin now and are passed by those of others
+SPARED = 8  # one part in SPARED of the time is for the background, if others have requests
 LONGEST_REST = 0.25  # seconds
-RECENT = 0.05  # seconds: so long ago somebody was seen who may want something again at once
+RECENT = 0.05  # seconds in which an account counts as present after its last request
 
 
 class Rests:
-    """Until when accounts rest that had the processor, while others want it. For any thread."""
+    """Until when accounts rest after they used the processor, while others want it. Any thread may call it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock, self._lock = clock, threading.Lock()
         self._until: dict[str, float] = {}
         self._seen: dict[str, float] = {}
-        self._served = self._behind = 0.0  # when accounts last had something; until when the background rests
-        self._first: list[tuple[float, str]] = []  # of those seen lately the two that rest for the least time
+        self._served = self._behind = 0.0  # when accounts were last served; until when the background rests
+        self._first: list[tuple[float, str]] = []  # the two present accounts with the shortest rest
         self._looked = 0.0
 
     def see(self, accounts: Iterable[str]) -> None:
-        """These accounts want something, and not in the background."""
+        """These accounts have requests outside the background."""
         with self._lock:
             self._seen |= dict.fromkeys(accounts, self.clock())
             self._look()
 
-    def had(self, accounts: Iterable[str], seconds: float) -> None:
-        """Accounts had the processor for so long until now: they rest for as long."""
+    def rest(self, accounts: Iterable[str], seconds: float) -> None:
+        """Accounts used the processor for this time until now: they rest for as long."""
         with self._lock:
             now = self._served = self.clock()
-            ended = {account: self._until.get(account, 0.0) for account in accounts}
+            ends = {account: self._until.get(account, 0.0) for account in accounts}
             self._seen = {account: when for account, when in self._seen.items() if when > now - RECENT}
             self._until = {account: end for account, end in self._until.items() if end > now}
-            for account, end in ended.items():
+            for account, end in ends.items():
                 self._until[account] = min(max(end, now - seconds) + 2 * seconds, now + LONGEST_REST)
             self._look()
 
-    def served(self) -> None:
-        """Something was done that no account rests for."""
+    def note_service(self) -> None:
+        """Notes work for which no account rests."""
         self._served = self.clock()
 
     def charge(self, account: str, background: bool, seconds: float) -> None:
-        """An account, or its background, had the processor for so long until now."""
-        self.had_behind(seconds) if background else self.had((account,), seconds)
+        """An account, or its background, used the processor for this time until now."""
+        self.rest_background(seconds) if background else self.rest((account,), seconds)
 
     def may(self, account: str, background: bool = False) -> bool:
-        """Whether something may be done for an account: it doesn't rest, or nobody was seen who rests for less time;
-        for its background see `behind`."""
+        """Whether an account may be served: it doesn't rest, or no present account has a shorter rest. For its
+        background see `allows_background`."""
         if background:
-            return self.behind()
+            return self.allows_background()
         now, end = self.clock(), self._until.get(account, 0.0)
         if end <= now:
             return True
@@ -69,19 +69,19 @@ class Rests:
                 self._look()
             return not any(until < end and other != account for until, other in self._first)
 
-    def behind(self) -> bool:
-        """Whether the background may have the processor: nobody was seen lately, nothing is done for anybody, or it
-        rested for its share."""
+    def allows_background(self) -> bool:
+        """Whether the background may use the processor: no account is present, none was served lately, or the rest of
+        the background is over."""
         now = self.clock()
         return not self.wanted or now - self._served > RECENT or now >= self._behind
 
-    def had_behind(self, seconds: float) -> None:
-        """The background had a part in what was done for so long until now."""
+    def rest_background(self, seconds: float) -> None:
+        """The background took part in the work of this time until now, and rests."""
         self._behind = self.clock() + min((SPARED - 1) * seconds, SPARED * LONGEST_REST)
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody was seen lately."""
+        """Whether any account is present."""
         with self._lock:
             return max(self._seen.values(), default=0.0) > self.clock() - RECENT
 
@@ -91,17 +91,17 @@ class Rests:
         self._first = heapq.nsmallest(2, recent)
 
 
-def reserved(slots: int) -> int:
-    """The slots that are for who holds fewer."""
+def count_reserved(slots: int) -> int:
+    """How many slots are for accounts with few."""
     return -(-slots // RESERVED)
 
 
 def most_slots(slots: int, fit: int, own: int, background: bool, shared: bool) -> int:
-    """How many slots may be in use for an account that holds `own` to begin in another one; the memory holds `fit`.
-    `shared`: others may come; who holds few has the last ones that fit, and some beyond `slots`."""
-    kept = reserved(min(slots, fit))
+    """How many slots may be in use if an account with `own` slots takes another one; the memory holds `fit`. `shared`:
+    others may come; accounts with few slots get the last ones that fit, and some beyond `slots`."""
+    reserve = count_reserved(min(slots, fit))
     if background:
-        return max(1, min(slots, fit) - kept)
+        return max(1, min(slots, fit) - reserve)
     if not shared:
         return min(slots, fit)
-    return max(1, min(slots, fit - kept)) if own >= kept else min(slots + kept, fit)
+    return max(1, min(slots, fit - reserve)) if own >= reserve else min(slots + reserve, fit)

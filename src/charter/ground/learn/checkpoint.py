@@ -1,15 +1,13 @@
-"""Exact training state on disk: weights, optimizer moments and counters, in safetensors and JSON, never
-pickle.
+"""Exact training state on disk: weights, optimizer moments and counters, in safetensors and JSON, never pickle.
 
-A state folder is written beside its final name and renamed last, so a kill leaves the previous one whole;
-only the newest is kept. Loading it back makes the next step equal, bit for bit, to the step of a run never
-stopped.
+A state folder is written beside its final name and renamed last, so a kill leaves the previous one whole; only the
+newest is kept. After loading it, the next step equals, bit for bit, the step of a run that was never stopped.
 
-    step-00000012/rank-00000.safetensors   the rows that process 0 holds of each tensor (all, where it is alone)
+    step-00000012/rank-00000.safetensors   the rows of each tensor in process 0 (all rows, if it is alone)
     step-00000012/state.json               finished steps, counters, shapes, and each file's first row of each tensor
 
-Several processes write side by side and read only the rows that they need, so that a state goes on in any number of
-them; then the next steps are those of a run never stopped up to the order in which floats are added.
+Several processes write side by side and read only the rows that they need. So any number of processes can load a state;
+the next steps then equal those of a run that was never stopped, up to the order in which floats are added.
 """
 
 from __future__ import annotations
@@ -30,21 +28,21 @@ from torch import Tensor, nn
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import fsync_folder
-from charter.ground.learn.parallel import agreed, gather, rows_here, settle, told, world
+from charter.ground.learn.parallel import agree, broadcast, gather, rows_here, settle, world
 
 _ERRORS = (OSError, SafetensorError)
 
 
 def _trainable(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     settle(*modules.values())
-    found: dict[str, nn.Parameter] = {}
-    seen: set[int] = set()
+    parameters: dict[str, nn.Parameter] = {}
+    ids: set[int] = set()
     for label, module in modules.items():
         for name, parameter in module.named_parameters():
-            if parameter.requires_grad and id(parameter) not in seen:
-                seen.add(id(parameter))
-                found[f"{label}.{name}"] = parameter
-    return found
+            if parameter.requires_grad and id(parameter) not in ids:
+                ids.add(id(parameter))
+                parameters[f"{label}.{name}"] = parameter
+    return parameters
 
 
 def _sync(path: Path) -> None:
@@ -57,7 +55,7 @@ def _file(rank: int) -> str:
 
 
 class _Pieces:
-    """Tensors of a state, each spread over some files by rows; reads the rows that are asked for."""
+    """Tensors of a state, each spread over some files by rows; reads only the rows needed."""
 
     def __init__(self, note: Mapping[str, Any], files: list[Any]) -> None:
         self.shapes = {str(name): torch.Size(shape) for name, shape in note["shapes"].items()}
@@ -65,8 +63,8 @@ class _Pieces:
         self.files = files
 
     def fill(self, target: Tensor, name: str) -> None:
-        """Copies into a tensor, or into what this process holds of it, its rows of the tensor of that name. Raises
-        OSError where the files lack some."""
+        """Copies the rows of the tensor `name` into a tensor, or into this process's part of it. Raises OSError if the
+        files lack some."""
         rows, first = rows_here(target)
         missing = len(rows)
         for file, starts in zip(self.files, self.starts, strict=True):
@@ -82,7 +80,7 @@ class _Pieces:
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[tuple[dict[str, Any], _Pieces]]:
+def _open(folder: Path) -> Iterator[tuple[dict[str, Any], _Pieces]]:
     """The note of a state and its tensors."""
     try:
         note = json.loads((folder / "state.json").read_text())
@@ -103,8 +101,7 @@ def _opened(folder: Path) -> Iterator[tuple[dict[str, Any], _Pieces]]:
 
 
 class Saver:
-    """Decides when to save (every `every` steps, or when `seconds` have passed) and keeps only the newest
-    state."""
+    """Decides when to save (every `every` steps, or after `seconds`) and keeps only the newest state."""
 
     def __init__(
         self,
@@ -119,10 +116,10 @@ class Saver:
         self.last = time.monotonic()
 
     def due(self, step: int) -> bool:
-        """Whether it is time, by the leader's clock."""
+        """Whether it is time to save, by the leader's clock."""
         if self.every:
             return step % self.every == 0
-        return agreed(time.monotonic() - self.last > self.seconds)
+        return agree(time.monotonic() - self.last > self.seconds)
 
     def maybe(self, step: int, extra: Mapping[str, Any] | None = None) -> None:
         """Save the state after `step` finished steps, if it is time."""
@@ -130,10 +127,10 @@ class Saver:
             self.save(step, extra or {})
 
     def save(self, step: int, extra: Mapping[str, Any]) -> None:
-        """Write the state after `step` finished steps, then drop all older ones. Raises CharterError, in all processes,
-        when the disk refuses in one; the previous state is kept then."""
+        """Write the state after `step` finished steps, then drop all older ones. If the disk fails in one process, it
+        raises CharterError in all, and the previous state stays."""
         target = self.folder / f"step-{step:08d}"
-        while target.exists():  # saved again: both are whole until the new one is in place
+        while target.exists():  # saved before: both are whole until the new one is in place
             target = target.with_name(target.name + "-again")
         part = self.folder / f".{target.name}.part"
         counts, tensors = self._state()
@@ -148,22 +145,22 @@ class Saver:
             "starts": starts,
             "extra": dict(extra),
         }
-        self._all(step, lambda: self._begin(part))
-        self._all(
+        self._do_everywhere(step, lambda: self._begin(part))
+        self._do_everywhere(
             step,
             lambda: _write(part / _file(world().rank), {name: rows for name, (rows, _) in tensors.items()}),
         )
-        self._all(step, lambda: self._finish(part, target, json.dumps(note)))
+        self._do_everywhere(step, lambda: self._finish(part, target, json.dumps(note)))
         self.last = time.monotonic()
 
-    def _all(self, step: int, action: Callable[[], None]) -> None:
-        """Does something in all processes. What fails in one is refused by all."""
-        said = ""
+    def _do_everywhere(self, step: int, action: Callable[[], None]) -> None:
+        """Runs an action in all processes. If it fails in one, all raise CharterError."""
+        problem = ""
         try:
             action()
         except _ERRORS as error:
-            said = str(error) or type(error).__name__
-        failed = [words.decode() for words in gather(said.encode()) if words]
+            problem = str(error) or type(error).__name__
+        failed = [words.decode() for words in gather(problem.encode()) if words]
         if failed:
             if world().leads:
                 self._drop_parts()
@@ -193,8 +190,8 @@ class Saver:
             if old != target:
                 shutil.rmtree(old, ignore_errors=True)
 
-    def _named(self) -> Iterator[tuple[str, Tensor]]:
-        """Every weight to be trained and every tensor that the optimizer keeps of it: `weight.NAME`, `exp_avg.NAME`."""
+    def _list_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every trainable weight and the optimizer's tensors for it: `weight.NAME`, `exp_avg.NAME`."""
         for name, parameter in _trainable(self.modules).items():
             yield f"weight.{name}", parameter
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -202,32 +199,34 @@ class Saver:
                     yield f"{key}.{name}", value
 
     def _shapes(self) -> dict[str, list[int]]:
-        return {name: list(tensor.shape) for name, tensor in self._named()}
+        return {name: list(tensor.shape) for name, tensor in self._list_tensors()}
 
     def _state(self) -> tuple[dict[str, float], dict[str, tuple[Tensor, int]]]:
-        """(the optimizer's counters, the rows of each tensor that this process is to write and the number of their
-        first)."""
+        """(the optimizer's counters, the rows of each tensor that this process writes and the number of the first
+        row)."""
         counts = {
             f"{key}.{name}": float(value)
             for name, parameter in _trainable(self.modules).items()
             for key, value in self.optimizer.state.get(parameter, {}).items()
             if not (torch.is_tensor(value) and value.ndim)
         }
-        held = {name: rows_here(tensor) for name, tensor in self._named()}
+        pieces = {name: rows_here(tensor) for name, tensor in self._list_tensors()}
         return counts, {
             name: (rows.contiguous(), first)
-            for name, (rows, first) in held.items()
-            if len(rows) and (world().leads or first)  # what isn't sharded is the leader's to write
+            for name, (rows, first) in pieces.items()
+            if len(rows) and (world().leads or first)  # the leader writes tensors that aren't sharded
         }
 
     def load(self) -> tuple[int, dict[str, Any]]:
-        """Put the newest state back into the modules and the optimizer: (finished steps, extra); (0, {}) if
-        none."""
-        newest = told(max((path.name for path in self.folder.glob("step-*")), default="").encode()).decode()
+        """Put the newest state back into the modules and the optimizer: (finished steps, extra); (0, {})
+        without one."""
+        newest = broadcast(
+            max((path.name for path in self.folder.glob("step-*")), default="").encode()
+        ).decode()
         if not newest:
             return 0, {}
         parameters = _trainable(self.modules)
-        with _opened(self.folder / newest) as (note, pieces), torch.no_grad():
+        with _open(self.folder / newest) as (note, pieces), torch.no_grad():
             saved = {
                 n.removeprefix("weight."): s for n, s in pieces.shapes.items() if n.startswith("weight.")
             }
@@ -240,7 +239,7 @@ class Saver:
                 key, _, name = label.partition(".")
                 if key == "weight":
                     pieces.fill(parameters[name], label)
-                else:  # moments take the parameter's strides, which the fused step relies on
+                else:  # moments take the parameter's strides, which the fused step needs
                     moment = self.optimizer.state[parameters[name]][key] = torch.empty_like(parameters[name])
                     pieces.fill(moment, label)
             for label, count in note["counts"].items():

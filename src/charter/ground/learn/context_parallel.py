@@ -1,11 +1,11 @@
-"""Context parallelism: the tokens of long documents spread over the processes of a team, which attend as one.
+"""Context parallelism: the tokens of long documents are spread over the processes of a team, which attend together.
 
 Each document is cut into 2 n chunks for n processes; process r holds chunks r and 2 n - 1 - r, so that under the causal
-mask all have equal work. Everything but attention needs a process's own tokens alone. For attention the keys and values
-of all are gathered, block by block (Dubey et al. 2024, arXiv 2407.21783, section 3.3.2), and gathered again for the
-backward pass, where their gradients are summed back to the processes that hold them: between the two a process keeps
-only its own rows. Ring attention (Liu et al. 2023, arXiv 2310.01889) would never hold all keys of a block at once;
-with grouped queries these are small beside the rest.
+mask all have equal work. Everything but attention needs only a process's own tokens. Attention gathers the keys and
+values of all processes, block by block (Dubey et al. 2024, arXiv 2407.21783, section 3.3.2). The backward pass gathers
+them again and sums their gradients back to their processes: between the two a process keeps only its own rows. Ring
+attention (Liu et al. 2023, arXiv 2310.01889) would never hold all keys of a block at once; with grouped queries they
+are small beside the rest.
 
 Documents are padded to a multiple of 2 n tokens at their end, where no real token sees the padding. Letters: n
 processes of a team, T rows of this process, C tokens of a chunk, H query heads, K key heads, d head size, L keys.
@@ -31,8 +31,7 @@ from charter.ground.model.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a process reads of a row of documents: inputs, targets, and 1 where a token is real, 0 for padding; [T]
-    each."""
+    """A process's part of a row of documents: inputs, targets, and 1 for a real token, 0 for padding; [T] each."""
 
     inputs: Tensor
     targets: Tensor
@@ -42,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """This process's place in its team, and the team's among the teams, which read different documents."""
+    """This process's place in its team, and the team's place among the teams, which read different documents."""
 
     rank: int
     size: int
@@ -50,7 +49,7 @@ class Team:
     group: Any = None
 
     def row(self, inputs_T: Tensor, targets_T: Tensor, layout: Layout) -> Row:
-        """This process's part of a row of documents, of which all of the team are given the same."""
+        """This process's part of a row of documents; all processes of the team call it with the same row."""
         if self.size == 1:
             return Row(inputs_T, targets_T, torch.ones_like(targets_T, dtype=torch.float32), layout)
         device, lengths = inputs_T.device, [end - start for start, end in layout.segments]
@@ -77,8 +76,8 @@ class Team:
 
 
 def team(size: int) -> Team:
-    """This process's team of so many. All processes must come here together, once. Raises CharterError where they don't
-    make whole teams."""
+    """This process's team of `size`. All processes must call it together, once. Raises CharterError if they don't make
+    whole teams."""
     here = world()
     if here.size % size:
         raise CharterError(
@@ -86,8 +85,8 @@ def team(size: int) -> Team:
         )
     group = None
     for number in range(here.size // size if size > 1 else 0):
-        made = dist.new_group(list(range(number * size, (number + 1) * size)))
-        group = made if number == here.rank // size else group
+        new_group = dist.new_group(list(range(number * size, (number + 1) * size)))
+        group = new_group if number == here.rank // size else group
     among = World(here.rank // size, here.size // size, here.local_rank)
     return Team(here.rank % size, size, among, group)
 
@@ -99,7 +98,7 @@ def chunk_of(length: int, size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Attention over documents of which each process of a team holds two chunks of C tokens; `chunks`: C of each."""
+    """Attention over documents; each process of a team holds two chunks of each. `chunks`: the C of each document."""
 
     team: Team
     chunks: tuple[int, ...]
@@ -129,10 +128,10 @@ class Gathered:
             both_LKd = self._in_order(both_nTKd, at, chunk)
             grad_LKd = torch.zeros_like(both_LKd, dtype=lse.dtype)
             for rows, end in self._mine(at, chunk):
-                given = grad_THd[rows], qk_THd[rows, :heads], both_LKd[:end], mixed_THd[rows], lse[rows]
-                grad_qk[rows, :heads], found = _attend_back(*given)
-                grad_LKd[:end] += found
-            self._put(grad_both, grad_LKd, at, chunk)
+                inputs = grad_THd[rows], qk_THd[rows, :heads], both_LKd[:end], mixed_THd[rows], lse[rows]
+                grad_qk[rows, :heads], grad_keys = _attend_back(*inputs)
+                grad_LKd[:end] += grad_keys
+            self._return_grads(grad_both, grad_LKd, at, chunk)
         mine = grad_both.new_empty(grad_both.shape[1:])
         if len(mine):
             dist.reduce_scatter_single(mine, grad_both.flatten(0, 1), group=self.team.group)
@@ -141,10 +140,10 @@ class Gathered:
 
     def _gather(self, mine_TKd: Tensor) -> Tensor:
         """The rows of all processes, [n, T, ...]."""
-        found = mine_TKd.new_empty((self.team.size, *mine_TKd.shape))
+        rows = mine_TKd.new_empty((self.team.size, *mine_TKd.shape))
         if len(mine_TKd):
-            dist.all_gather_single(found.flatten(0, 1), mine_TKd, group=self.team.group)
-        return found
+            dist.all_gather_single(rows.flatten(0, 1), mine_TKd, group=self.team.group)
+        return rows
 
     def _documents(self) -> Iterator[tuple[int, int]]:
         """(first row of this process, tokens of a chunk) of each document."""
@@ -152,7 +151,7 @@ class Gathered:
         return zip(starts, self.chunks, strict=False)
 
     def _mine(self, at: int, chunk: int) -> Iterator[tuple[slice, int]]:
-        """(rows, how many tokens of the document they end at) of this process's chunks."""
+        """(rows, their end in the document) of this process's chunks."""
         for place, number in enumerate(self.team.numbers):
             start = at + place * chunk
             yield slice(start, start + chunk), (number + 1) * chunk
@@ -168,8 +167,8 @@ class Gathered:
         """Keys and values of a document, [L, 2 K, d]."""
         return torch.cat([both_nTKd[rank, rows] for rank, rows in self._places(at, chunk)])
 
-    def _put(self, grad_nTKd: Tensor, grad_LKd: Tensor, at: int, chunk: int) -> None:
-        """Gradients of a document's keys and values to where these lie."""
+    def _return_grads(self, grad_nTKd: Tensor, grad_LKd: Tensor, at: int, chunk: int) -> None:
+        """Puts the gradients of a document's keys and values into the rows of their processes."""
         for number, (rank, rows) in enumerate(self._places(at, chunk)):
             grad_nTKd[rank, rows] = grad_LKd[number * chunk : (number + 1) * chunk]
 
@@ -199,12 +198,12 @@ def _attend_back(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the queries [C, H, d], and of keys and values [L, 2 K, d].
 
-    Each part of the keys goes back by the output and log-sum-exp of the whole, which is all that its softmax needs.
+    The backward of each part of the keys uses the output and log-sum-exp of the whole: its softmax needs no more.
     """
     if q_CHd.device.type != "cpu":
         with torch.enable_grad():
-            given = q_CHd.detach().requires_grad_(), both_LKd.detach().requires_grad_()
-            to_q, to_both = torch.autograd.grad(_lower_right(*given), given, grad_CHd)
+            inputs = q_CHd.detach().requires_grad_(), both_LKd.detach().requires_grad_()
+            to_q, to_both = torch.autograd.grad(_lower_right(*inputs), inputs, grad_CHd)
             return to_q, to_both
     q, k, v = _heads(q_CHd), *(_heads(x) for x in both_LKd.chunk(2, 1))
     shared = _heads(mixed_CHd), lse_CH.transpose(0, 1)[None]
@@ -222,7 +221,7 @@ def _attend_back(
 
 
 def _lower_right(q_CHd: Tensor, both_LKd: Tensor) -> Tensor:
-    """The same by torch's own choice of a kernel, whose causal mask ends at the last key: on GPUs flash attention."""
+    """The same by a kernel of torch's choice, on GPUs flash attention. Its causal mask ends at the last key."""
     q, k, v = _heads(q_CHd), *(_heads(x) for x in both_LKd.chunk(2, 1))
     mask: Any = causal_lower_right(q.shape[2], k.shape[2])
     shared = q.shape[1] != k.shape[1]

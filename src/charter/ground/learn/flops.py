@@ -1,10 +1,11 @@
-"""The work of learning: floating-point operations that a token takes, counted once however a program goes about it.
+"""The work of learning: floating-point operations for a token, counted alike for every program.
 
-    per token:  6 P + 12 L H d s     P weights that multiply (the head too, the look-up of embeddings not), L layers,
-                                     H query heads of size d, s tokens that a token sees on average, itself included
+    per token:  6 P + 12 L H d s     P weights that multiply (with the head, without the look-up of embeddings), L
+                                     layers, H query heads of size d, s tokens that a token sees on average, itself
+                                     included
 
-A multiplication and an addition count as two; forward costs 2 a weight and backward 4 (Kaplan 2020), attention the same
-for its two products (Chowdhery 2022, appendix B), of which only what a causal mask leaves is counted here. Model FLOPs
+A multiplication and an addition count as two; forward costs 2 for each weight and backward 4 (Kaplan 2020). The two
+products of attention cost the same (Chowdhery 2022, appendix B), here only inside the causal mask. Model FLOPs
 utilisation (MFU) is this work a second over the machine's peak; recomputed activations don't count.
 """
 
@@ -16,7 +17,7 @@ from charter.ground.model.shape import Shape
 
 
 def multiplying(shape: Shape) -> int:
-    """Weights that a token is multiplied with: all matrices and the head; embeddings are looked up."""
+    """Weights that multiply a token: all matrices and the head; embeddings are looked up."""
     return matrices(shape) + shape.vocab_size * shape.hidden_size
 
 
@@ -28,14 +29,14 @@ def matrices(shape: Shape) -> int:
     )
 
 
-def per_token(shape: Shape, seen: float) -> float:
-    """Operations to learn one token that sees `seen` tokens on average, itself included."""
-    attention = 12.0 * shape.num_layers * shape.num_heads * shape.head_dim * seen
+def per_token(shape: Shape, visible: float) -> float:
+    """Operations to learn one token that sees `visible` tokens on average, itself included."""
+    attention = 12.0 * shape.num_layers * shape.num_heads * shape.head_dim * visible
     return 6.0 * multiplying(shape) + attention
 
 
 def work(shape: Shape, lengths: Sequence[int]) -> float:
     """Operations to learn documents of these lengths once: token i of a document sees i + 1."""
     tokens = sum(lengths)
-    seen = sum(n * (n + 1) / 2 for n in lengths)
-    return tokens * per_token(shape, seen / tokens) if tokens else 0.0
+    visible = sum(n * (n + 1) / 2 for n in lengths)
+    return tokens * per_token(shape, visible / tokens) if tokens else 0.0

@@ -1,15 +1,15 @@
-"""The optimizer steps of a learning whose steps are known before it begins: what all such loops do around a gradient.
+"""The loop of optimizer steps, if their number is known before the first: all that happens around a gradient.
 
-A room keeps its loop in sight, and says in it what a step's gradient is and what the log says of it:
+A room's code shows its loop, and in it the gradient of a step and its line in the log:
 
     loop = Loop({"model": (model, settings.lr)}, settings, out)
-    with loop.over("dpo", len(steps)) as left:
-        for step in left:
+    with loop.over("dpo", len(steps)) as remaining:
+        for step in remaining:
             loss, tokens = ...                              # the gradient of a step, over all processes
             rates = loop.update(step, loss, names)
             loop.end(step, tokens, {"loss": loss, **rates}, loss=loss)
 
-A run that was stopped goes on behind its last resume state, and the log lines after that state are written again.
+A stopped run continues after its last resume state, and writes the later log lines again.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Pace(Protocol):
 
 
 class Loop:
-    """A learning: modules spread over all processes, their optimizer and resume states. `done` steps lie behind it.
+    """A training: modules spread over all processes, their optimizer and resume states. `done`: finished steps.
 
-    Weights are sharded once it is made: read them by `parallel.full`. `state` is where resume states lie, by default
-    the workspace's own folder; `before` counts the steps in the log that another learning took before this one.
+    From its construction on the weights are sharded: read them by `parallel.full`. `state`: the folder of resume
+    states, by default that of the workspace. `before`: the steps of earlier trainings in the same log.
     """
 
     def __init__(
@@ -74,15 +74,15 @@ class Loop:
 
     @contextmanager
     def over(self, title: str, steps: int) -> Iterator[range]:
-        """The numbers of the steps that are left of so many, behind a progress bar."""
+        """The numbers of the remaining steps, out of `steps`, with a progress bar."""
         self._steps = steps
         with self._out.progress(title, steps, self.done) as self._bar:
             yield range(self.done, steps)
         self._work.say(self._out)
 
     def update(self, step: int, loss: float, names: Sequence[str]) -> dict[str, float]:
-        """Moves the weights by the gradient of a step; returns its learning rate and the norm of its gradient. Raises
-        CharterError, which names the step and what it read, if the loss or the norm is not finite."""
+        """Updates the weights by the gradient of a step; returns its learning rate and the norm of its gradient. If the
+        loss or the norm is not finite, it raises CharterError with the step and the names of its documents."""
         check_finite(loss, "loss", self._before + step, names)
         share = lr_share(step, self._steps, self._pace.warmup, self._pace.schedule)
         norm = update(self._optimizer, share, self._pace.clip)
@@ -90,8 +90,8 @@ class Loop:
         return {"lr": share * self._pace.lr, "grad_norm": norm}
 
     def end(self, step: int, tokens: int, row: Mapping[str, object], **shown: float) -> None:
-        """Ends a step in which this process read so many tokens: its line of the log, its resume state if it is time,
-        and what is shown beside the bar."""
+        """Ends a step in which this process read `tokens`: writes its line of the log, its resume state if it is time,
+        and the values beside the bar."""
         self._out.log(step=self._before + step, **row, **self._work.add(tokens))
         self._saver.maybe(step + 1)
         self._bar.advance(1, **shown)

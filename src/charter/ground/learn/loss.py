@@ -24,7 +24,7 @@ def _logits(hidden_CD: Tensor, weight_VD: Tensor) -> Tensor:
 
 
 def _narrow(x: Tensor) -> Tensor:
-    """In the type in which autocast multiplies: cast once, and not for each chunk again."""
+    """In autocast's type: cast once, not again for each chunk."""
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
@@ -37,15 +37,15 @@ def _add_gradients(
     hidden_CD: Tensor,
     weight_VD: Tensor,
 ) -> None:
-    """Of a chunk's logits to its states, and added to the head's, where these are wanted."""
+    """From the gradient of a chunk's logits: sets that of its states, and adds that of the head. None skips one."""
     if grad_hidden is not None:
         grad_hidden[rows] = product(grad_CV, weight_VD.to(grad_CV.dtype).t())
     if grad_weight is not None:
         grad_weight += product(grad_CV.t(), hidden_CD.t()).to(grad_weight.dtype)
 
 
-def _made(ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of states and head that a sum made in its forward pass, times what comes in."""
+def _take_gradients(ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of states and head from the forward pass of a sum, times the incoming gradient."""
     if ctx.grads is None:
         raise RuntimeError("this sum keeps its gradients for one backward pass; run it forward again")
     (grad,), (hidden, weight) = grads, ctx.grads
@@ -57,7 +57,7 @@ def _made(ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, Tensor | 
 
 
 class _CrossEntropySum(torch.autograd.Function):
-    """Sum of weighted cross-entropies whose gradients are made in the forward pass, chunk by chunk.
+    """Sum of weighted cross-entropies whose gradients are computed in the forward pass, chunk by chunk.
 
     The loss is linear in the incoming gradient, so forward can finish the work: the logits of a chunk are
     computed once, used for loss and gradient, and dropped. Nothing is recomputed in backward.
@@ -91,7 +91,7 @@ class _CrossEntropySum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return *_made(ctx, grads), None, None, None
+        return *_take_gradients(ctx, grads), None, None, None
 
 
 def cross_entropy_sum(
@@ -99,8 +99,8 @@ def cross_entropy_sum(
 ) -> Tensor:
     """Sum over tokens of weight * -log p(target), in nats; rows of weight 0 never meet the vocabulary.
 
-    hidden [N, D], head weight [V, D], targets [N] int64, weights [N] float. Divide by the weight total
-    yourself: the caller knows the total of the whole optimizer step.
+    hidden [N, D], head weight [V, D], targets [N] int64, weights [N] float. The caller divides by the total weight: it
+    knows the total of the whole optimizer step.
     """
     keep = weights_N.nonzero()[:, 0]
     if len(keep) < len(weights_N):
@@ -110,7 +110,7 @@ def cross_entropy_sum(
 
 
 class _DivergenceSum(torch.autograd.Function):
-    """Sum of weighted KL(p || q) of a fixed p from a moving q, gradients made in the forward pass as above.
+    """Sum of weighted KL(p || q) of a fixed p and a trained q; gradients are computed in the forward pass, as above.
 
     KL = sum over v of p_v (log p_v - log q_v), and dKL/dlogits_v = q_v - p_v.
     """
@@ -135,7 +135,7 @@ class _DivergenceSum(torch.autograd.Function):
             q_CV, p_CV = _logits(hidden_CD, weight_VD), _logits(fixed_ND[rows], fixed_VD)
             apart_CV = p_CV - q_CV
             top_q_C, top_p_C = q_CV.amax(-1), p_CV.amax(-1)
-            # from here on exponentials in the place of the logits: q and p but for their sums
+            # from here on exponentials in the place of the logits: q and p up to their sums
             q_CV.sub_(top_q_C[:, None]).exp_()
             p_CV.sub_(top_p_C[:, None]).exp_()
             sum_q_C, sum_p_C = q_CV.sum(-1), p_CV.sum(-1)
@@ -152,7 +152,7 @@ class _DivergenceSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return *_made(ctx, grads), None, None, None, None
+        return *_take_gradients(ctx, grads), None, None, None, None
 
 
 def divergence_sum(
@@ -163,10 +163,10 @@ def divergence_sum(
     weights_N: Tensor,
     chunk: int = CHUNK // 4,
 ) -> Tensor:
-    """Sum over places of weight * KL(p || q) in nats: p is what the fixed states and head say of the next token, q what
-    `hidden` and `weight` say, and only q has gradients.
+    """Sum over places of weight * KL(p || q) in nats. p: distribution of the next token by the fixed states and head;
+    q: that by `hidden` and `weight`. Only q has gradients.
 
-    States [N, D], heads [V, D], weights [N]. Divide by the weight total yourself, as above.
+    States [N, D], heads [V, D], weights [N]. The caller divides by the total weight, as above.
     """
     out: Tensor = _DivergenceSum.apply(  # type: ignore[no-untyped-call]
         hidden_ND, weight_VD, fixed_ND.detach(), fixed_VD.detach(), weights_N.float(), chunk
@@ -225,8 +225,7 @@ def _token_logprob_grads(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
 def token_logprobs(
     hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, temperature: float = 1.0, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability [N] of each target (differentiable) and entropy [N] of its distribution (not), in
-    nats."""
+    """Log-probability [N] of each target (differentiable) and entropy [N] of its distribution (not), in nats."""
     with _full(hidden_ND):
         log_probs, entropy = _TokenLogProbs.apply(hidden_ND, weight_VD, targets_N, temperature, chunk)  # type: ignore[no-untyped-call]
     return log_probs, entropy

@@ -19,8 +19,7 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
 ) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov 2017) over (parameters, peak learning rate) groups; frozen parameters are
-    left out."""
+    """Fused AdamW (Loshchilov 2017) over (parameters, peak learning rate) groups, without frozen parameters."""
     groups = []
     for parameters, peak in rates:
         trainable = [p for p in parameters if p.requires_grad]
@@ -36,5 +35,5 @@ def adamw(
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """All parameters that the optimizer moves, in its order."""
+    """All parameters of the optimizer, in its order."""
     return [p for group in optimizer.param_groups for p in group["params"]]

@@ -1,10 +1,10 @@
-"""Learning in several processes: who is who, sharded weights, shared microbatches, sums, and bytes between them.
+"""Learning in several processes: ranks, sharded weights, shared microbatches, sums, and exchange of bytes.
 
-A room's code is the same for one process and for N. Every process runs it with the same settings, seeds and inputs;
-weights, gradients and moments are sharded over all of them by rows (FSDP2: Zhao et al. 2023, 2304.11277, on DTensors),
-and each learns from its share of a step's microbatches. Losses are sums over the weight of the whole step, so gradients
-are summed, never averaged, and N processes take the steps of one, up to the order in which floats are added. In one
-process nothing here does anything. Nothing is pickled: what isn't a tensor travels as bytes of JSON.
+A room's code is the same for one process and for N. Every process runs it with the same settings, seeds and inputs.
+Weights, gradients and moments are sharded over all processes by rows (FSDP2: Zhao et al. 2023, 2304.11277, on
+DTensors), and each learns from its share of a step's microbatches. Losses are divided by the weight of the whole step,
+so gradients are summed, never averaged, and N processes take the steps of one, up to the order in which floats are
+added. With one process nothing here has an effect. Nothing is pickled: all but tensors is sent as bytes of JSON.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 M = TypeVar("M", bound=nn.Module)
 
-PATIENCE = timedelta(days=7)  # that a process waits for the others: some steps are worked on by one alone
+PATIENCE = timedelta(days=7)  # time that a process waits for the others: one works alone on some steps
 _plain: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
 
 
@@ -53,14 +53,14 @@ class World:
 
 
 def world() -> World:
-    """Who this process is; alone where no process group was started."""
+    """This process's place; alone if no process group was started."""
     if not dist.is_initialized():
         return World()
     return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def start(store: Store, rank: int, size: int) -> None:
-    """Joins the other processes: gloo between CPUs, and nccl between GPUs, of which each process has its own."""
+    """Joins the other processes: gloo between CPUs, nccl between GPUs (one for each process)."""
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -75,11 +75,10 @@ def stop() -> None:
 
 
 def distribute(*modules: nn.Module, precision: str = "float32") -> None:
-    """Shards the weights of modules over all processes: each block of a decoder, and what lies around them, is a unit
-    that is gathered for its forward and backward pass. Call it once adapters are in place, before the optimizer is
-    made.
+    """Shards the weights of modules over all processes. Each block of a decoder, and the rest of it, is a unit that is
+    gathered for its forward and backward pass. Call it after adapters are added and before the optimizer is made.
 
-    On GPUs in bfloat16 the gathered copies are bfloat16 and the shards stay float32; CPUs leave that to autocast.
+    On GPUs in bfloat16 the gathered copies are bfloat16 and the shards stay float32; on CPUs autocast does this.
     """
     size = world().size
     if size == 1:
@@ -102,10 +101,10 @@ def distribute(*modules: nn.Module, precision: str = "float32") -> None:
 
 @contextmanager
 def full(module: M) -> Iterator[M]:
-    """The module with whole weights that each process may use as it likes, to save, sample or measure with.
+    """The module with whole weights, adapters included, which each process may save, sample from or measure.
 
-    In one process it is the module itself; else a copy, and what is changed in it is lost at the end. Adapters are in
-    it. All processes must come here together.
+    With one process it is the module itself, else a copy whose changes are lost at the end. All processes must call it
+    together.
     """
     if module not in _plain:
         yield module
@@ -117,14 +116,14 @@ def full(module: M) -> Iterator[M]:
             id(empty): nn.Parameter(whole(mine), requires_grad=mine.requires_grad)
             for empty, mine in zip(skeleton.parameters(), module.parameters(), strict=True)
         }
-    made: M = copy.deepcopy(skeleton, dict(weights))  # type: ignore[assignment]
-    if isinstance(made, Transformer) and isinstance(module, Transformer):
-        made.take_positions(module.shape)  # a window may have grown since the weights were sharded
-    yield made
+    replica: M = copy.deepcopy(skeleton, dict(weights))  # type: ignore[assignment]
+    if isinstance(replica, Transformer) and isinstance(module, Transformer):
+        replica.take_positions(module.shape)  # a window may have grown since the weights were sharded
+    yield replica
 
 
 def settle(*modules: nn.Module) -> None:
-    """Drops gathered weights that a pass without a backward pass has left, so that parameters are the shards again."""
+    """Drops weights gathered by a forward pass without backward: then the parameters are shards again."""
     for module in modules:
         for unit in module.modules():
             if isinstance(unit, FSDPModule):
@@ -132,14 +131,14 @@ def settle(*modules: nn.Module) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor that may be sharded, with all its rows, outside autograd; all processes must come here together."""
+    """All rows of a tensor that may be sharded, outside autograd; all processes must call it together."""
     tensor = tensor.detach()
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def rows_here(tensor: Tensor) -> tuple[Tensor, int]:
-    """The rows of a tensor that lie in this process, and the number of the first: all of them where it isn't
-    sharded. A single number is one row."""
+    """The rows of a tensor in this process, and the number of the first; all rows if it isn't sharded. A single number
+    is one row."""
     tensor = tensor.detach()
     if not isinstance(tensor, DTensor):
         return torch.atleast_1d(tensor), 0  # type: ignore[no-untyped-call]
@@ -148,20 +147,20 @@ def rows_here(tensor: Tensor) -> tuple[Tensor, int]:
 
 
 def share(groups: Sequence[T], among: World | None = None) -> list[T | None]:
-    """This process's groups of those of a step, equally many in all processes, so that they gather weights equally
-    often: where it gets None it learns from an empty one. For groups of about equal size; others: `portion`. `among`:
-    its team among the teams, where several processes read one group."""
+    """This process's groups of a step. All processes get equally many, so that they gather weights equally often; None
+    stands for an empty group. For groups of about equal size; for others see `portion`. `among`: its team among the
+    teams, if several processes read one group."""
     here = among or world()
     own: list[T | None] = list(groups[here.rank :: here.size])
     return own + [None] * (-(-len(groups) // here.size) - len(own))
 
 
 def portion(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
-    """This process's microbatches of a step's items, as indices of the items, equally many in all processes; for an
-    empty one a row that weighs nothing passes through the model.
+    """This process's microbatches of a step's items, as indices of the items; all processes get equally many. For an
+    empty one a row of weight 0 passes through the model.
 
-    Items go, longest first, to whoever has the fewest tokens, so that tokens are balanced; in one process the
-    microbatches are those of `text.packing`. In order, each of at most `most_tokens` tokens.
+    Items go, longest first, to the process with the fewest tokens. With one process the microbatches are those of
+    `text.packing`. They are in order, each of at most `most_tokens` tokens.
     """
     here = world()
     cuts: list[list[list[int]]] = []
@@ -187,39 +186,39 @@ def totals(values: Sequence[float]) -> list[float]:
 
 
 def each(value: float) -> list[float]:
-    """The number of each process, in their order."""
+    """The value of each process, in their order."""
     size = world().size
     if size == 1:
         return [value]
-    found = torch.zeros(size, dtype=torch.float64)
-    found[world().rank] = value
-    dist.all_reduce(found)
-    return [float(number) for number in found]
+    values = torch.zeros(size, dtype=torch.float64)
+    values[world().rank] = value
+    dist.all_reduce(values)
+    return [float(number) for number in values]
 
 
 class Work:
-    """Tokens that each process has learnt from since this one started."""
+    """Counts the tokens that each process has learnt from since this one started."""
 
     def __init__(self) -> None:
         self._tokens = [0] * world().size
 
     def add(self, tokens: int) -> dict[str, list[int]]:
-        """Counts what this process learnt from in a step. Returns what the log says of it beside the sum of all: the
-        tokens of each; nothing where it is alone."""
-        found = [int(number) for number in each(tokens)]
-        self._tokens = [before + more for before, more in zip(self._tokens, found, strict=True)]
-        return {"tokens_of_each": found} if len(found) > 1 else {}
+        """Counts the tokens of this process in a step. Returns what the log says beside the sum: the tokens of each
+        process; {} if it is alone."""
+        counts = [int(number) for number in each(tokens)]
+        self._tokens = [before + more for before, more in zip(self._tokens, counts, strict=True)]
+        return {"tokens_of_each": counts} if len(counts) > 1 else {}
 
     def say(self, out: Workspace) -> None:
-        """Tells the reader who learnt from how much, where this process isn't alone."""
+        """Notes the tokens of each process, if there are several."""
         if len(self._tokens) > 1:
             numbers = " and ".join(f"{number:,}" for number in self._tokens)
             out.note(f"{out.step}: {len(self._tokens)} processes learnt from {numbers} tokens")
 
 
-def divided(items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
-    """What `work` makes of the items, one result each, of which every process makes its part. It must depend on an item
-    alone; results of several processes travel as JSON."""
+def divide(items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
+    """The results of `work`, one for each item; every process computes its part. A result must depend only on its item;
+    with several processes results are sent as JSON."""
     here = world()
     if here.size == 1:
         return work(items)
@@ -233,31 +232,31 @@ def gather(data: bytes) -> list[bytes]:
     if world().size == 1:
         return [data]
     lengths = [int(length) for length in each(len(data))]
-    sent = torch.zeros(max(1, *lengths), dtype=torch.uint8)
-    sent[: len(data)] = _tensor_of(data)
-    found = [torch.empty_like(sent) for _ in lengths]
-    dist.all_gather(found, sent)
-    return [part[:length].numpy().tobytes() for part, length in zip(found, lengths, strict=True)]
+    buffer = torch.zeros(max(1, *lengths), dtype=torch.uint8)
+    buffer[: len(data)] = _tensor_of(data)
+    parts = [torch.empty_like(buffer) for _ in lengths]
+    dist.all_gather(parts, buffer)
+    return [part[:length].numpy().tobytes() for part, length in zip(parts, lengths, strict=True)]
 
 
-def told(data: bytes) -> bytes:
-    """The leader's bytes, in every process; what the others give doesn't matter."""
+def broadcast(data: bytes) -> bytes:
+    """The leader's bytes, in every process; the bytes of the others are ignored."""
     here = world()
     if here.size == 1:
         return data
     length = torch.tensor([len(data)])
     dist.broadcast(length, 0)
-    sent = _tensor_of(data) if here.leads else torch.empty(int(length), dtype=torch.uint8)
-    dist.broadcast(sent, 0)
-    return sent.numpy().tobytes()
+    buffer = _tensor_of(data) if here.leads else torch.empty(int(length), dtype=torch.uint8)
+    dist.broadcast(buffer, 0)
+    return buffer.numpy().tobytes()
 
 
-def agreed(decision: bool) -> bool:
+def agree(decision: bool) -> bool:
     """The leader's decision, in every process."""
-    return told(b"\x01" if decision else b"\x00") == b"\x01"
+    return broadcast(b"\x01" if decision else b"\x00") == b"\x01"
 
 
-def together() -> None:
+def barrier() -> None:
     """Waits until every process is here."""
     total(0.0)
 

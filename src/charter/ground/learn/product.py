@@ -1,4 +1,4 @@
-"""What comes out of learning: whole weights with their adapters merged, written by the process that leads."""
+"""The product of learning: whole weights with merged adapters; the leading process writes them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from charter.ground.text.tokenizer import Tokenizer
 
 
 @contextmanager
-def merged(model: Transformer) -> Iterator[Transformer]:
-    """The model as it is saved, to be measured with: whole weights, adapters merged into them. All processes must come
-    here together."""
+def merge_adapters(model: Transformer) -> Iterator[Transformer]:
+    """The model as it is saved, for measurements: whole weights, adapters merged into them. All processes must call it
+    together."""
     with full(model) as whole:
         merge_lora(whole)
         yield whole
 
 
 def save_learnt(model: Transformer, tokenizer: Tokenizer, out: Workspace) -> None:
-    """Writes a policy as the product of a step; all processes must come here together."""
-    with merged(model) as whole:
+    """Writes a policy as the product of a step; all processes must call it together."""
+    with merge_adapters(model) as whole:
         if world().leads:
             save_policy(whole, tokenizer, out.path)
 
@@ -33,8 +33,8 @@ def save_learnt(model: Transformer, tokenizer: Tokenizer, out: Workspace) -> Non
 def save_learnt_scorer(
     model: Transformer, head: ScoreHead, tokenizer: Tokenizer, out: Workspace, label: str = "LABEL_0"
 ) -> None:
-    """Writes a preference model, or by its label a rater, as the product of a step; all processes must come here
+    """Writes a preference model (or by its label a rater) as the product of a step; all processes must call it
     together."""
-    with merged(model) as whole, full(head) as whole_head:
+    with merge_adapters(model) as whole, full(head) as whole_head:
         if world().leads:
             save_preference(whole, whole_head, tokenizer, out.path, label=label)

@@ -15,8 +15,8 @@ def lr_share(step: int, total: int, warmup: int = 0, kind: Kind = "constant") ->
         return (step + 1) / (warmup + 1)
     if kind == "constant":
         return 1.0
-    done = (step - warmup) / max(1, total - warmup)
-    share = 1 - done if kind == "linear" else 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    progress = (step - warmup) / max(1, total - warmup)
+    share = 1 - progress if kind == "linear" else 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return max(0.0, share)
 
 

@@ -1,5 +1,4 @@
-"""One optimizer step: guard, clip, set the rate, update. And the switch from float32 to the run's
-precision."""
+"""One optimizer step: check, clip, set the rate, update; and the switch from float32 to the run's precision."""
 
 from __future__ import annotations
 
@@ -15,13 +14,13 @@ from charter.ground.learn.parallel import whole
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[None]:
-    """bf16 compute over float32 masters where asked; float32 is untouched (on CPUs it is the fast float)."""
+    """bfloat16 products over float32 weights if `precision` says so; float32 changes nothing (it is fast on CPUs)."""
     kind = torch.device(device).type
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def check_finite(value: float, what: str, step: int, batch: Sequence[str]) -> None:
-    """Stop the run when a loss is NaN or infinite, naming the step and the batch's documents."""
+    """Raises CharterError, with the step and the batch's documents, if a loss is NaN or infinite."""
     if not math.isfinite(value):
         names = ", ".join(batch[:8]) + (", ..." if len(batch) > 8 else "")
         raise CharterError(
@@ -31,23 +30,22 @@ def check_finite(value: float, what: str, step: int, batch: Sequence[str]) -> No
 
 
 def backward(loss: torch.Tensor) -> float:
-    """Add a loss's gradient to what has been gathered; returns its value."""
+    """Add the gradient of a loss to the accumulated one; returns the loss."""
     loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
 
 
 def update(optimizer: torch.optim.Optimizer, share: float, clip: float) -> float:
     """Clip the gradient to norm `clip` (0: never), step at `share` of each group's peak rate, clear the
-    gradients; returns the norm. A non-finite norm is returned without stepping, for `check_finite` to
-    report."""
-    norm = clipped(optimizer, clip)
+    gradients; returns the norm. With a non-finite norm it takes no step; `check_finite` reports it."""
+    norm = clip_gradients(optimizer, clip)
     if math.isfinite(norm):
         advance(optimizer, share)
     optimizer.zero_grad(set_to_none=True)
     return norm
 
 
-def clipped(optimizer: torch.optim.Optimizer, clip: float) -> float:
+def clip_gradients(optimizer: torch.optim.Optimizer, clip: float) -> float:
     """Clip the gradient to norm `clip` (0: never); returns the norm that it had."""
     norm = torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), clip if clip > 0 else math.inf)
     return whole(norm).item()

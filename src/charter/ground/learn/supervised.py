@@ -3,12 +3,12 @@
 Loss of an optimizer step = sum over assistant tokens of weight * -log p / sum of weights, over all its dialogues,
 so that it does not depend on how the step is cut into microbatches, nor on how many processes share them.
 
-An anchored row costs at each of its places KL(start || model) of the next token instead: what the start can do is kept,
-and nothing is learnt that it didn't say (learning without forgetting, Li & Hoiem 2016, with the divergence of Hinton
-2015 at temperature 1).
+At each place of an anchored row the loss is KL(start || model) of the next token instead. It keeps the abilities of the
+start and teaches nothing else (learning without forgetting, Li & Hoiem 2016, with the divergence of Hinton 2015 at
+temperature 1).
 
-Rows that begin alike, such as with one system message, share that beginning: it is computed once a microbatch, and its
-gradient is the sum of theirs.
+Rows that begin alike, for example with one system message, share that beginning: it is computed once a microbatch, and
+its gradient is the sum of theirs.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from charter.ground.text.template import Template
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One encoded dialogue: ids, how often the loss of each place counts (mostly 0 or 1), and its weight. The loss
-    falls on the token itself, or in an anchored row on the distribution of the token after it."""
+    """One encoded dialogue: ids, how often the loss of each place counts (mostly 0 or 1), and its weight. The loss is
+    that of the token itself, or in an anchored row of the distribution of the next token."""
 
     id: str
     ids: list[int]
@@ -47,17 +47,17 @@ class Row:
     anchored: bool = False
 
 
-NOTHING = Row("", [0], [0], 0.0)  # read where other processes have more microbatches than this one
+NOTHING = Row("", [0], [0], 0.0)  # for this process if others have more microbatches
 
 
 def encode_row(
     dialogue: Dialogue, template: Template, context: int, drop_overlong: bool, anchored: bool = False
 ) -> Row | None:
-    """A dialogue as tokens, or None for one over the context where these are dropped. Of a reply that was cut at its
-    token limit (`meta.cut`) the end of the turn isn't learnt: the model that wrote it would have gone on. An anchored
-    row needs no reply; `anchor` says where its loss falls.
+    """A dialogue as tokens; None if it exceeds the context and `drop_overlong` is set. The end of a reply that was cut
+    at its token limit (`meta.cut`) isn't learnt: the model that wrote it would have gone on. An anchored row needs no
+    reply; `anchor` sets the places of its loss.
 
-    Raises CharterError for a dialogue without a turn to learn from, and for one over the context otherwise.
+    Raises CharterError for a dialogue without a turn to learn from, and for one that exceeds the context otherwise.
     """
     if anchored and dialogue.is_prompt:
         ids = template.encode_prompt(dialogue.messages)
@@ -83,17 +83,17 @@ def encode_row(
 
 
 def reply_begins(row: Row) -> int:
-    """The place of the first token that is learnt; the row's length where there is none."""
+    """The place of the first learnt token; the row's length without one."""
     return next((place for place, counts in enumerate(row.mask) if counts), len(row.ids))
 
 
 def anchor(
     rows: Sequence[Row], openings: Sequence[Sequence[int]] = (), stress: int = 1, seed: int = 0
 ) -> list[Row]:
-    """The rows anchored at every place but those that all of them begin with.
+    """The rows, anchored at every place after their common beginning.
 
-    A prompt goes on with one of the openings, drawn at random: there the start says what it would in the place of such
-    a reply. The place where a reply begins and those of an opening's length after it count `stress` times.
+    A prompt gets one of the openings, drawn at random: there the start shows how it would go on from such a reply. The
+    place where a reply begins, and as many after it as the longest opening has, count `stress` times.
     """
     rng = random.Random(derive_seed(seed, "openings"))
     length = max(map(len, openings), default=0)
@@ -123,16 +123,16 @@ def finetune(
 ) -> None:
     """Takes the optimizer steps that the workspace has not taken yet, with curves, progress and resume states.
 
-    `start` is what anchored rows hold the model to; it has the model's frozen layers. The model's weights are sharded
-    where several processes learn: read them by `parallel.full` afterwards. Raises CharterError where a loss or gradient
-    is not finite.
+    Anchored rows keep the model near `start`, which has the same frozen layers. With several processes the model's
+    weights are sharded: read them by `parallel.full` afterwards. Raises CharterError if a loss or gradient is not
+    finite.
     """
     loop = Loop({"model": (model, training.lr)}, training, out, training.weight_decay)
     model.train()
-    with loop.over("finetune", len(steps)) as left:
-        for step in left:
+    with loop.over("finetune", len(steps)) as remaining:
+        for step in remaining:
             started = time.perf_counter()
-            loss, read = accumulate(
+            loss, read_tokens = accumulate(
                 model,
                 steps[step],
                 training.microbatch_tokens,
@@ -145,7 +145,7 @@ def finetune(
             rates = loop.update(step, loss, names)
             tokens = sum(len(row.ids) for row in steps[step])
             row = {"loss": loss, **rates, "tokens": tokens}
-            loop.end(step, read, row, loss=loss, rate=tokens / (time.perf_counter() - started))
+            loop.end(step, read_tokens, row, loss=loss, rate=tokens / (time.perf_counter() - started))
 
 
 def accumulate(
@@ -157,28 +157,28 @@ def accumulate(
     start: Transformer | None = None,
     frozen: int = 0,
 ) -> tuple[float, int]:
-    """Accumulate the gradient of one optimizer step, times `share` where the step has other losses too. Returns this
-    process's part of its loss so weighed, in nats per learnt token, and the tokens that it read. `frozen`: first layers
-    that the model and the start share, so that the start reads what the model made of them."""
+    """Accumulate the gradient of one optimizer step, times `share` if the step has other losses too. Returns this
+    process's part of that loss, in nats per learnt token, and how many tokens it read. `frozen`: the number of first
+    layers that the model and the start share; the start takes their states from the model."""
     total_weight = sum(row.weight * sum(row.mask) for row in rows) / share
     rows = sorted(rows, key=lambda row: len(row.ids))
-    loss, read = 0.0, 0
+    loss, read_tokens = 0.0, 0
     for group in portion([len(row.ids) for row in rows], microbatch_tokens):
         members = [rows[i] for i in group] or [NOTHING]
         batch = lay_out(members, total_weight, model.device)
-        held = [number for number, row in enumerate(members) if row.anchored]
-        trunk = Trunk(frozen) if frozen and held else None
+        anchored = [number for number, row in enumerate(members) if row.anchored]
+        trunk = Trunk(frozen) if frozen and anchored else None
         with autocast(str(model.device), precision):
             hidden_ND = model.hidden(batch.ids, batch.layout, trunk)[batch.inputs]
             learnt_N = ~batch.anchored
             part = cross_entropy_sum(
                 hidden_ND[learnt_N], model.head_weight(), batch.targets[learnt_N], batch.weights[learnt_N]
             )
-            if held:
+            if anchored:
                 assert start is not None
-                alone = lay_out([members[i] for i in held], total_weight, model.device, batch.shared)
+                alone = lay_out([members[i] for i in anchored], total_weight, model.device, batch.shared)
                 if trunk is not None and trunk.states is not None:
-                    trunk = replace(trunk, states=trunk.states[batch.places(held)])
+                    trunk = replace(trunk, states=trunk.states[batch.places(anchored)])
                 with torch.no_grad():
                     start_ND = start.hidden(alone.ids, alone.layout, trunk)[alone.inputs]
                 part = part + divergence_sum(
@@ -189,15 +189,16 @@ def accumulate(
                     alone.weights,
                 )
         loss += backward(part)
-        read += len(batch.layout) if group else 0
-    return loss, read
+        read_tokens += len(batch.layout) if group else 0
+    return loss, read_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A microbatch as one flat row of T tokens: ids [T], layout, and for each of the N learnt tokens the place that
-    predicts it, itself, its weight and whether the place is anchored, all [N]. Anchored places have no token as target:
-    theirs is the place's own. `shared`: first tokens that all rows have in common; `spans`: where each row goes on."""
+    predicts it, itself, its weight and whether the place is anchored, all [N]. An anchored place has no target: its
+    entry is the token at the place itself. `shared`: how many first tokens all rows have in common; `spans`: the rest
+    of each row."""
 
     ids: Tensor
     layout: Layout
@@ -209,13 +210,13 @@ class Batch:
     spans: list[tuple[int, int]]
 
     def places(self, rows: Sequence[int]) -> Tensor:
-        """Places of the tokens of some of the rows, in the order in which a batch of these rows alone has them."""
+        """Places of the tokens of some rows, in the order of a batch of only these rows."""
         own = [torch.arange(*self.spans[row]) for row in rows]
         return torch.cat([torch.arange(self.shared), *own]).to(self.ids.device)
 
 
 def shared_beginning(rows: Sequence[Row]) -> int:
-    """How many first tokens all rows have in common: none of them learnt, and each row goes on after them."""
+    """How many first tokens all rows have in common. None of them is learnt, and each row goes on after them."""
     if len(rows) < 2:
         return 0
     most = min(min(len(row.ids) - 1, reply_begins(row)) for row in rows)
@@ -227,8 +228,8 @@ def shared_beginning(rows: Sequence[Row]) -> int:
 def lay_out(
     rows: Sequence[Row], total_weight: float, device: torch.device, shared: int | None = None
 ) -> Batch:
-    """The rows of a microbatch, what they share once: their first `shared` tokens, by default as many as they can. A
-    token is learnt from the hidden state of the token before it; the first of a document from none."""
+    """The rows of a microbatch, with their first `shared` tokens only once, by default as many as possible. A token is
+    learnt from the hidden state of the token before it, so the first of a document isn't learnt."""
     if shared is None:
         shared = shared_beginning(rows)
     ids = rows[0].ids[:shared]

@@ -19,8 +19,8 @@ from charter.ground.model.layout import Layout, Plan, Spread
 # (q [B, H, Q, d], k and v [B, K, L, d], which keys a query sees or None: causal) -> tensors [B, H, Q, ...]
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]
 
-MOST_SCORES = 2**27  # made at once where no fused kernel gives the log-sum-exp
-SHORT = 512  # keys; beyond them the softmax that `_Short` keeps would be large
+MOST_SCORES = 2**27  # computed at once if no fused kernel gives the log-sum-exp
+SHORT = 512  # keys; with more the softmax that `_Short` keeps would be large
 
 
 def _rows(result: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def _rows(result: Tensor) -> Tensor:
 
 
 def _each(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel) -> list[Tensor]:
-    """Call the kernel on every path; its results as [T, H, ...] in the order of the row.
+    """Call the kernel on every path; returns its results as [T, H, ...] in the order of the row.
 
     Queries and keys arrive as one tensor (queries first): they are rotated together and cut together.
     """
@@ -40,12 +40,12 @@ def _each(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel) -> list
         q, k = qk.split_with_sizes((both - keys, keys), 1)  # slices would go back by filling zeros
         return [_rows(result) for result in kernel(q, k, v, None)]
     if qk_THd.device.type == "cpu":
-        return _one_by_one(qk_THd, v_TKd, layout, kernel)
-    return _grouped(qk_THd, v_TKd, layout.plan, kernel)
+        return _attend_paths(qk_THd, v_TKd, layout, kernel)
+    return _attend_groups(qk_THd, v_TKd, layout.plan, kernel)
 
 
-def _one_by_one(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel) -> list[Tensor]:
-    """A call a path on slices of the row: on a CPU calls are cheap, and gathering or padding is not."""
+def _attend_paths(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel) -> list[Tensor]:
+    """One call for each path, on slices of the row: on a CPU calls are cheap; gathering and padding are not."""
     segments = layout.segments
     key_heads = v_TKd.shape[1]
     sizes = [end - start for start, end in segments]
@@ -57,16 +57,18 @@ def _one_by_one(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel) -
     for path, fresh, few in zip(layout.paths, layout.outputs, layout.few, strict=True):
         if not fresh:
             continue
-        wanted = fresh if few else tuple(segment for segment in path if segment in qs)
-        q = _join([qs[segment] for segment in wanted])
+        queries = fresh if few else tuple(segment for segment in path if segment in qs)
+        q = _join([qs[segment] for segment in queries])
         k, v = (_join([rows[segment] for segment in path if segment in rows]) for rows in (ks, vs))
         visible = _visible(path, fresh, q_THd.device) if few else None
         q, k, v = (rows.transpose(0, 1)[None] for rows in (q, k, v))
         results = kernel(q, k, v, visible)
-        cut = [_rows(result).split_with_sizes([end - start for start, end in wanted]) for result in results]
-        for number, segment in enumerate(wanted):
+        splits = [
+            _rows(result).split_with_sizes([end - start for start, end in queries]) for result in results
+        ]
+        for number, segment in enumerate(queries):
             if segment in fresh:
-                pieces[segment] = [parts[number] for parts in cut]
+                pieces[segment] = [parts[number] for parts in splits]
     return [torch.cat(parts) for parts in zip(*(pieces[segment] for segment in segments), strict=True)]
 
 
@@ -77,7 +79,7 @@ def _join(parts: Sequence[Tensor]) -> Tensor:
 def _visible(
     path: Sequence[tuple[int, int]], fresh: Sequence[tuple[int, int]], device: torch.device
 ) -> Tensor:
-    """[1, 1, Q, L]: the keys up to each wanted token of the path."""
+    """[1, 1, Q, L]: the keys up to each token of `fresh` in the path."""
     place, at = {}, 0
     for start, end in path:
         place[start, end] = at
@@ -86,9 +88,8 @@ def _visible(
     return (torch.arange(at, device=device) <= own[:, None])[None, None]
 
 
-def _grouped(qk_THd: Tensor, v_TKd: Tensor, plan: Plan, kernel: Kernel) -> list[Tensor]:
-    """A call a group of similar paths, gathered and padded at their ends: on a GPU launches are what
-    costs."""
+def _attend_groups(qk_THd: Tensor, v_TKd: Tensor, plan: Plan, kernel: Kernel) -> list[Tensor]:
+    """One call for each group of similar paths, gathered and padded at their ends: on a GPU the launches cost most."""
     _, both, d = qk_THd.shape
     heads = both - v_TKd.shape[1]
     parts: list[list[Tensor]] = []
@@ -107,14 +108,14 @@ def _grouped(qk_THd: Tensor, v_TKd: Tensor, plan: Plan, kernel: Kernel) -> list[
 class _Short(torch.autograd.Function):
     """Attention of few tokens in half precision, by plain products that keep the softmax for backward.
 
-    On a CPU torch's fused kernel is as fast forward and takes three to four times as long backward at 100 tokens:
-    it makes scores and softmax once more, in tiles that short text does not fill. The scores are float32.
+    On a CPU torch's fused kernel is as fast forward, but three to four times as slow backward at 100 tokens: it
+    computes scores and softmax once more, in tiles that a short text does not fill. The scores are float32.
     """
 
     @staticmethod
     def forward(ctx: Any, q_BHQd: Tensor, k_BKLd: Tensor, v_BKLd: Tensor, visible: Tensor | None) -> Tensor:
         (b, heads, queries, d), (_, key_heads, length, _) = q_BHQd.shape, k_BKLd.shape
-        # the heads that share a key head are just more queries of it
+        # heads that share a key head are further queries of it
         q = q_BHQd.reshape(b * key_heads, -1, d)
         k, v = (x.reshape(b * key_heads, length, d) for x in (k_BKLd, v_BKLd))
         if visible is None:
@@ -143,7 +144,7 @@ class _Short(torch.autograd.Function):
 
 
 class _Spread(torch.autograd.Function):
-    """Attention over documents that go on in other processes."""
+    """Attention over documents that continue in other processes."""
 
     @staticmethod
     def forward(ctx: Any, qk_THd: Tensor, v_TKd: Tensor, spread: Spread) -> Tensor:
@@ -204,7 +205,7 @@ def _with_lse(
 def _by_products(
     q_BHQd: Tensor, k_BKLd: Tensor, v_BKLd: Tensor, causal: bool, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """`_with_lse` by plain products, some queries at a time where all their scores would be large."""
+    """`_with_lse` by plain products; some queries at a time if their scores would be large."""
     most = max(1, MOST_SCORES // (q_BHQd.shape[0] * q_BHQd.shape[1] * k_BKLd.shape[2]))
     if not causal and mask is None and q_BHQd.shape[2] > most:
         parts = [_by_products(q, k_BKLd, v_BKLd, False, None) for q in torch.split(q_BHQd, most, 2)]
@@ -224,7 +225,7 @@ def _by_products(
 def attend_behind(
     qk_THd: Tensor, v_TKd: Tensor, layout: Layout, prefixes: Sequence[tuple[Tensor, Tensor, Tensor]]
 ) -> Tensor:
-    """`attend`, where rows also see cached text before their path -> [T, H * d], without gradients.
+    """`attend` for rows that also see cached text before their path -> [T, H * d], without gradients.
 
     prefixes: (rows [n] of the flat row, cached k [1, K, P, d], cached v [1, K, P, d]) of each slot with P >
     0. The prefix is neither copied nor masked: all its queries attend to it in one call, merged with their
@@ -240,7 +241,7 @@ def attend_behind(
     for rows, k, v in prefixes:
         q = qk_THd[:, :heads].index_select(0, rows)
         n, d = q.shape[0], q.shape[2]
-        # Without a mask the G heads that share a key head are just more queries of it: keys are read once.
+        # Without a mask the G heads that share a key head are further queries of it: keys are read once.
         q = q.view(n, key_heads, -1, d).permute(1, 2, 0, 3).reshape(1, key_heads, -1, d)
         out, lse = _with_lse(q, k, v, False, None)
         out = out.view(key_heads, -1, n, d).permute(2, 0, 1, 3).reshape(n, heads, d)

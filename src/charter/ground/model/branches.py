@@ -1,4 +1,4 @@
-"""Prompts with replies behind them as one flat row, and which rows of it predict the replies' tokens.
+"""Prompts and their replies as one flat row, and the rows that predict the replies' tokens.
 
 Letters: T tokens of the row, N reply tokens among them.
 """
@@ -14,7 +14,7 @@ from charter.ground.model.layout import Layout, join, tree
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Flat row of some prompts: ids [T], layout, and per reply token the row that predicts it [N] and itself [N]."""
+    """Flat row of some prompts: ids [T], layout, and for each reply token its predicting row [N] and its id [N]."""
 
     ids: Tensor
     layout: Layout
@@ -25,7 +25,7 @@ class Batch:
 def branches(
     prompts: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device: torch.device | str
 ) -> Batch:
-    """Prompts once, replies as branches; a reply's first token is predicted by the prompt's last."""
+    """Prompts once, replies as branches; the prompt's last token predicts a reply's first."""
     ids: list[int] = []
     predicts: list[int] = []
     targets: list[int] = []

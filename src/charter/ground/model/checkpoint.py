@@ -1,8 +1,7 @@
-"""Checkpoints in the Hugging Face layout: exactly what stock transformers, vLLM and llama.cpp's converter
-read.
+"""Checkpoints in the Hugging Face layout, which stock transformers, vLLM and llama.cpp's converter read.
 
 `config.json`, safetensors, `tokenizer.json`, `tokenizer_config.json`, `generation_config.json`. A preference
-model is a `...ForSequenceClassification` with one label, whose score stands on the last token that is not
+model is a `...ForSequenceClassification` with one label, whose score belongs to the last token that is not
 padding. Adapters are merged into what is saved; the model itself keeps them. No pickle is ever read.
 """
 
@@ -19,7 +18,14 @@ from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.foreign import DAMAGE
-from charter.ground.model.folder import SCORE, check_folder, damaged, is_ignored, read_config, weight_files
+from charter.ground.model.folder import (
+    SCORE,
+    check_folder,
+    damage_error,
+    is_ignored,
+    read_config,
+    weight_files,
+)
 from charter.ground.model.generation import read_generation, write_generation
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.padding import set_padding
@@ -29,7 +35,7 @@ from charter.ground.model.source import random_weights
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.tokenizer import Tokenizer
 
-LEAST_USED = 0.9  # of the embeddings: what is left over only rounds their number up
+LEAST_USED = 0.9  # of the embeddings: the rest only rounds their number up
 
 
 def load_policy(
@@ -72,17 +78,17 @@ def save_policy(
     untied: bool = False,
 ) -> None:
     """Write a `...ForCausalLM` checkpoint that stock transformers loads with equal logits; `untied` writes a head that
-    is tied to the embeddings as a tensor of its own. The model's `generation` goes along, every field of it."""
-    folder = _prepared(folder)
+    is tied to the embeddings as a tensor of its own. All fields of the model's `generation` are written too."""
+    folder = _make_folder(folder)
     ids = (tokenizer.eos_id, tokenizer.bos_id, tokenizer.pad_id)
     tensors, shape = named_tensors(model, merged=True), model.shape
     if untied and shape.tied:
         shape = replace(shape, tied=False)
         tensors["lm_head.weight"] = model.embed.detach().clone()
     _write_weights(tensors, folder, shard_bytes)
-    _write_json(folder / "config.json", _typed(to_config(shape, *ids), model.dtype))
-    named = dict(zip(("eos_token_id", "bos_token_id", "pad_token_id"), ids, strict=True))
-    write_generation(folder, model.generation, named)
+    _write_json(folder / "config.json", _set_dtype(to_config(shape, *ids), model.dtype))
+    token_ids = dict(zip(("eos_token_id", "bos_token_id", "pad_token_id"), ids, strict=True))
+    write_generation(folder, model.generation, token_ids)
     tokenizer.save(folder)
 
 
@@ -97,10 +103,10 @@ def save_preference(
     """Write a one-label `...ForSequenceClassification` checkpoint; return its padding id, which no text
     contains. Its label tells a rating model (`recognise.HARM_RATING`) from a preference model.
 
-    A stock classifier reads its score at the last token that is not padding, so a padding token that also
-    ends texts (SmolLM2 has pad = eos) would move it: see `padding.set_padding` for how another is chosen.
+    A stock classifier reads its score at the last token that is not padding. A padding token that also ends texts
+    (SmolLM2 has pad = eos) would move it: `padding.set_padding` chooses another.
     """
-    folder = _prepared(folder)
+    folder = _make_folder(folder)
     tokenizer.save(folder)
     pad_id = set_padding(folder, tokenizer)
     tensors = named_tensors(model, merged=True)
@@ -111,7 +117,7 @@ def save_preference(
         tensors["model.embed_tokens.weight"] = torch.cat((embeddings, extra))
     tensors[SCORE] = head.weight.detach()
     shape = replace(model.shape, vocab_size=max(model.shape.vocab_size, pad_id + 1), tied=True)
-    config = _typed(to_config(shape, tokenizer.eos_id, tokenizer.bos_id, pad_id), model.dtype)
+    config = _set_dtype(to_config(shape, tokenizer.eos_id, tokenizer.bos_id, pad_id), model.dtype)
     config["architectures"] = [ARCHITECTURES[shape.family].replace("CausalLM", "SequenceClassification")]
     config |= {"num_labels": 1, "id2label": {"0": label}, "label2id": {label: 0}}
     _write_weights(tensors, folder, shard_bytes)
@@ -129,7 +135,7 @@ def new_model(shape: Shape, seed: int, device: torch.device | str = "cpu") -> Tr
 
 
 def named_tensors(model: Transformer, merged: bool = False) -> dict[str, Tensor]:
-    """The weights under their Hugging Face names, as views of the model's own (copies where an adapter is
+    """The weights under their Hugging Face names, as views of the model's own (copies if an adapter is
     merged)."""
     result: dict[str, Tensor] = {"model.embed_tokens.weight": model.embed.detach()}
     for number, layer in enumerate(model.blocks()):
@@ -166,24 +172,24 @@ def _fill(targets: Mapping[str, Tensor], folder: Path, tied: bool) -> None:
                     if not is_ignored(name, tied):
                         targets[name].copy_(file.get_tensor(name))
         except (*DAMAGE, RuntimeError, SafetensorError) as error:
-            raise damaged(path, error) from None
+            raise damage_error(path, error) from None
 
 
 def _tokenizer(folder: Path, shape: Shape) -> Tokenizer:
-    """The folder's tokenizer, if it can belong to the model: embeddings are rounded up a little and never down, and
-    what ends a text by config.json is no ordinary token."""
+    """The folder's tokenizer. Raises CharterError if it can't belong to the model: the number of embeddings is rounded
+    up a little, never down, and the end token of config.json is a special token."""
     tokenizer = Tokenizer.from_folder(folder)
     if not LEAST_USED * shape.vocab_size <= tokenizer.vocab_size <= shape.vocab_size:
         raise CharterError(
             f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens but the model "
             f"has {shape.vocab_size} embeddings; use the tokenizer that belongs to this model"
         )
-    named = read_config(folder).get("eos_token_id")
-    ends = named if isinstance(named, list) else [] if named is None else [named]
+    eos_ids = read_config(folder).get("eos_token_id")
+    ends = eos_ids if isinstance(eos_ids, list) else [] if eos_ids is None else [eos_ids]
     if ends and not any(end in ends for end in tokenizer.special.values()):
         raise CharterError(
-            f"by {folder / 'config.json'} a text ends with token {', '.join(map(str, ends))[:80]}, which is no special "
-            "token of the tokenizer beside it; use the tokenizer that belongs to this model"
+            f"{folder / 'config.json'} says that a text ends with token {', '.join(map(str, ends))[:80]}, which is no "
+            "special token of the tokenizer beside it; use the tokenizer that belongs to this model"
         )
     return tokenizer
 
@@ -198,12 +204,12 @@ def _write_weights(tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int
     write_index(folder, plan, sizes)
 
 
-def _typed(config: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+def _set_dtype(config: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     name = str(dtype).removeprefix("torch.")
     return {**config, "dtype": name, "torch_dtype": name}
 
 
-def _prepared(folder: Path | str) -> Path:
+def _make_folder(folder: Path | str) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

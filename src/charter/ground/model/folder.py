@@ -1,6 +1,6 @@
-"""A checkpoint folder as far as it can be read without torch: config.json, the headers of its weights, file names.
+"""Reads a checkpoint folder without torch: config.json, the headers of its weights, file names.
 
-What a plan refuses here is what the loader refuses, in the same words, because the loader asks here first.
+A plan and the loader refuse a folder in the same words, because the loader calls these checks first.
 """
 
 import math
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.foreign import DAMAGE, LONGEST_JSON, inside, line_of, parsed, parsed_file
+from charter.ground.artifact.foreign import DAMAGE, LONGEST_JSON, inside, line_of, parse_json, parse_json_file
 from charter.ground.model.generation import read_generation
 from charter.ground.model.shape import Shape, from_config
 from charter.ground.model.shards import INDEX, SINGLE
 from charter.ground.settings.recognise import HARM_RATING, variant_of_config
 
 SCORE = "score.weight"
-# variant -> what a folder of it is called, and what it must be
+# variant -> its name, and the description of a right folder
 _NAMES = {
     "policy": ("a policy", "a policy (a ...ForCausalLM checkpoint)"),
     "preference": (
@@ -46,7 +46,7 @@ Sizes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class ModelSize:
-    """The shape of a model, and how many parameters it has: of a folder, those that its files hold."""
+    """The shape of a model and its number of parameters; of a folder, the number in its files."""
 
     shape: Shape
     parameters: int
@@ -58,16 +58,16 @@ def check_folder(folder: Path, variant: str | None = "policy") -> Shape:
 
 
 def read_size(folder: Path, variant: str | None = "policy") -> ModelSize:
-    """The size of a folder that holds a whole model: a policy, or of the other variants a one-label classifier.
+    """The size of a folder that holds a whole model: a policy, or for other variants a one-label classifier.
 
     Raises CharterError for a missing or damaged file, an unsupported architecture, a model of the other variant,
     missing, unexpected or misshapen tensors, and a policy's malformed generation_config.json.
     """
     config = read_config(folder)
-    found = variant_of_config(config)
-    if variant is not None and found != variant:
-        raise CharterError(f"{folder} is {_NAMES[found][0]}; expected {_NAMES[variant][1]}")
-    classifier = found != "policy"
+    kind = variant_of_config(config)
+    if variant is not None and kind != variant:
+        raise CharterError(f"{folder} is {_NAMES[kind][0]}; expected {_NAMES[variant][1]}")
+    classifier = kind != "policy"
     try:
         shape = from_config(config)
     except DAMAGE as error:
@@ -76,8 +76,8 @@ def read_size(folder: Path, variant: str | None = "policy") -> ModelSize:
         ) from None
     # a classifier's file has no language-model head
     shape = replace(shape, tied=True) if classifier else shape
-    wanted = tensor_sizes(shape) | ({SCORE: (1, shape.hidden_size)} if classifier else {})
-    parameters = _compare(wanted, folder, shape.tied)
+    sizes = tensor_sizes(shape) | ({SCORE: (1, shape.hidden_size)} if classifier else {})
+    parameters = _compare(sizes, folder, shape.tied)
     if not classifier:
         read_generation(folder)
     try:
@@ -96,7 +96,7 @@ def read_size(folder: Path, variant: str | None = "policy") -> ModelSize:
 def read_config(folder: Path) -> dict[str, Any]:
     """The parsed `config.json` of a checkpoint folder. Raises CharterError when it is missing or damaged."""
     try:
-        config = parsed_file(inside(folder, "config.json"))
+        config = parse_json_file(inside(folder, "config.json"))
     except FileNotFoundError:
         raise CharterError(
             f"{folder} has no config.json; expected a checkpoint folder in Hugging Face layout"
@@ -114,7 +114,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a folder, by its index if it has one. Raises CharterError when there are none."""
     if os.path.lexists(folder / INDEX):
         try:
-            names = set(parsed_file(inside(folder, INDEX))["weight_map"].values())
+            names = set(parse_json_file(inside(folder, INDEX))["weight_map"].values())
             if elsewhere := [n for n in names if Path(n).name != n or n in ("", "..")]:
                 raise ValueError(f"{elsewhere[0][:200]!r} is no file of this folder")
         except DAMAGE as error:
@@ -133,15 +133,15 @@ def _weights(folder: Path, name: str) -> Path:
     try:
         return inside(folder, name)
     except (OSError, ValueError) as error:
-        raise damaged(folder / name, error) from None
+        raise damage_error(folder / name, error) from None
 
 
 def read_header(path: Path) -> Sizes:
     """Tensor name -> extents, of a safetensors file that is no pipe or device.
 
     The file starts with the length of its header (8 bytes, little endian), then the header as JSON, then the
-    tensors, side by side; the header says where each begins and ends. Raises CharterError for a file that isn't whole,
-    and for a tensor whose extents don't fit its bytes.
+    tensors, side by side; the header says where each begins and ends. Raises CharterError if the file isn't whole, or
+    the extents of a tensor don't fit its bytes.
     """
     try:
         size = path.stat().st_size
@@ -149,7 +149,7 @@ def read_header(path: Path) -> Sizes:
             length = int.from_bytes(file.read(8), "little")
             if length > min(size - 8, LONGEST_JSON):
                 raise ValueError("its header would be longer than the file, or than any in use")
-            entries = parsed(file.read(length))
+            entries = parse_json(file.read(length))
         tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
         end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
         if end != size:
@@ -157,11 +157,11 @@ def read_header(path: Path) -> Sizes:
         _check_spans(tensors)
         return {name: tuple(entry["shape"]) for name, entry in tensors.items()}
     except DAMAGE as error:
-        raise damaged(path, error) from None
+        raise damage_error(path, error) from None
 
 
 def _check_spans(tensors: Mapping[str, Any]) -> None:
-    """Raises ValueError unless the tensors lie side by side and each has the bytes that its extents take."""
+    """Raises ValueError unless the tensors lie side by side and the extents of each fit its bytes."""
     at = 0
     for name, entry in sorted(tensors.items(), key=lambda item: tuple(item[1]["data_offsets"])):
         (start, end), extents = entry["data_offsets"], entry["shape"]
@@ -173,18 +173,18 @@ def _check_spans(tensors: Mapping[str, Any]) -> None:
         at = end
 
 
-def damaged(path: Path, error: Exception) -> CharterError:
-    """The refusal of a file of weights that can't be read."""
+def damage_error(path: Path, error: Exception) -> CharterError:
+    """The error for a file of weights that can't be read."""
     return CharterError(f"{path} is missing, truncated or corrupt ({line_of(error)}); restore it")
 
 
 def is_ignored(name: str, tied: bool) -> bool:
-    """Whether a tensor in a file says nothing: a head equal to the embeddings, or frequencies that are computed."""
+    """Whether a tensor is ignored: a head equal to the embeddings, or frequencies that are computed."""
     return (tied and name == _HEAD) or name.endswith("rotary_emb.inv_freq")
 
 
 def tensor_sizes(shape: Shape) -> Sizes:
-    """Hugging Face name -> extents of every weight of a decoder, in the order in which new ones are drawn."""
+    """Hugging Face name -> extents of every weight of a decoder, in the order in which new weights are drawn."""
     width, inner, d = shape.hidden_size, shape.intermediate_size, shape.head_dim
     queries, keys = shape.num_heads * d, shape.num_kv_heads * d
     result: Sizes = {"model.embed_tokens.weight": (shape.vocab_size, width)}
@@ -211,20 +211,22 @@ def tensor_sizes(shape: Shape) -> Sizes:
     return result
 
 
-def _compare(wanted: Mapping[str, tuple[int, ...]], folder: Path, tied: bool) -> int:
-    """Checks that each tensor is there once, with the right extents, and no other. Returns how many numbers the files
+def _compare(sizes: Mapping[str, tuple[int, ...]], folder: Path, tied: bool) -> int:
+    """Checks that the files hold each tensor once, with the right extents, and no others. Returns how many numbers they
     hold."""
-    missing, numbers = dict(wanted), 0
+    missing, numbers = dict(sizes), 0
     for path in weight_files(folder):
-        for name, found in read_header(path).items():
-            numbers += math.prod(found)
+        for name, extents in read_header(path).items():
+            numbers += math.prod(extents)
             if is_ignored(name, tied):
                 continue
             if name not in missing:
                 raise CharterError(f"{path} has the unexpected tensor {name}; it does not fit config.json")
-            asked = missing.pop(name)
-            if found != asked:
-                raise CharterError(f"{path}: {name} is {list(found)}, config.json asks for {list(asked)}")
+            expected = missing.pop(name)
+            if extents != expected:
+                raise CharterError(
+                    f"{path}: {name} is {list(extents)}, config.json asks for {list(expected)}"
+                )
     if missing:
         some = ", ".join(list(missing)[:3]) + (", ..." if len(missing) > 3 else "")
         raise CharterError(f"{folder} lacks {len(missing)} tensors that config.json asks for: {some}")

@@ -1,14 +1,14 @@
-"""`generation_config.json`: how a model is sampled when nobody says otherwise, in the form of transformers.
+"""`generation_config.json`: the default sampling of a model, in the form of transformers.
 
-It is read, applied as far as our sampler goes, and handed on with every field to what is made of the model. Fields:
+Charter reads it, applies the fields that its sampler knows, and writes all fields with the models trained from it:
 
-    do_sample false                   the likeliest token each time, whatever temperature says
-    temperature, top_p, top_k         applied in the order temperature, top_k, top_p; left out: 1, 1, 0 (off)
-    SHAPING                           change what is drawn and are not applied: kept, and named in `Decoding.ignored`
+    do_sample false                   the likeliest token each time, whatever the temperature
+    temperature, top_p, top_k         applied in the order temperature, top_k, top_p; defaults: 1, 1, 0 (off)
+    SHAPING                           change the draw but are not applied: kept, and listed in `Decoding.ignored`
     all others                        kept
 
-vLLM reads the file as we do. transformers samples only with `do_sample` true and takes a `top_k` of 50 where none is
-written, so that both are written where a temperature is. No torch.
+vLLM reads the file in the same way. transformers samples only with `do_sample` true and has a default `top_k` of 50, so
+both are written beside a temperature. No torch.
 """
 
 import json
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.foreign import DAMAGE, inside, line_of, parsed_file
+from charter.ground.artifact.foreign import DAMAGE, inside, line_of, parse_json_file
 
 GENERATION = "generation_config.json"
 _LARGEST = 2**63
-# fields that change what is drawn, with the values at which they don't
+# fields that change the draw, with the values at which they don't
 SHAPING: Mapping[str, tuple[object, ...]] = {
     "num_beams": (1,),
     "repetition_penalty": (1,),
@@ -52,8 +52,8 @@ SHAPING: Mapping[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How replies are drawn. temperature 0 takes the likeliest token; top_p 1 and top_k 0 are off. `known`: a
-    checkpoint says so, and it is no default. `ignored`: fields of its file that would change what is drawn and aren't
+    """How replies are drawn. temperature 0 takes the likeliest token; top_p 1 and top_k 0 are off. `known`: it comes
+    from a checkpoint, not from defaults. `ignored`: fields of the file that would change the draw but aren't
     applied."""
 
     temperature: float = 1.0
@@ -64,7 +64,7 @@ class Decoding:
 
     @property
     def facts(self) -> dict[str, float | int]:
-        """What decides a draw, without what is off: equal where replies are drawn alike."""
+        """The settings that are on: equal for decodings that draw alike."""
         cuts = {"top_p": (self.top_p, 1), "top_k": (self.top_k, 0)}
         return {"temperature": self.temperature} | {
             k: value for k, (value, off) in cuts.items() if value != off
@@ -83,32 +83,34 @@ UNKNOWN = Decoding()
 
 
 def decoding_of(generation: Mapping[str, Any]) -> Decoding:
-    """The decoding of a file's fields, which `read_generation` let pass."""
-    named = {key: generation.get(key) for key in ("temperature", "top_p", "top_k", "do_sample")}
-    greedy = named["do_sample"] is False
+    """The decoding of a file's fields, which `read_generation` has checked."""
+    settings = {key: generation.get(key) for key in ("temperature", "top_p", "top_k", "do_sample")}
+    greedy = settings["do_sample"] is False
     return Decoding(
-        temperature=0.0 if greedy else _given(named["temperature"], 1.0),
-        top_p=1.0 if greedy else _given(named["top_p"], 1.0),
-        top_k=0 if greedy else int(_given(named["top_k"], 0)),
-        known=any(value is not None for value in named.values()),
+        temperature=0.0 if greedy else _number_or(settings["temperature"], 1.0),
+        top_p=1.0 if greedy else _number_or(settings["top_p"], 1.0),
+        top_k=0 if greedy else int(_number_or(settings["top_k"], 0)),
+        known=any(value is not None for value in settings.values()),
         ignored=tuple(f"{key} {value}" for key, value in generation.items() if _shapes(key, value)),
     )
 
 
-def chosen(own: Decoding, temperature: float | None, top_p: float | None, top_k: int | None) -> Decoding:
-    """What was asked for, `own` where nothing was: a decoding is chosen as a whole, so that a temperature asked for
-    alone is not cut by the model's own top_p."""
+def choose_decoding(
+    own: Decoding, temperature: float | None, top_p: float | None, top_k: int | None
+) -> Decoding:
+    """The requested decoding, or `own` if none is requested. It is chosen as a whole: the model's own top_p doesn't
+    limit a temperature that is requested alone."""
     if temperature is None and top_p is None and top_k is None:
         return own
     return Decoding(1.0 if temperature is None else temperature, 1.0 if top_p is None else top_p, top_k or 0)
 
 
 def read_generation(folder: Path) -> dict[str, Any]:
-    """The fields of a checkpoint folder's file; none where it has no such file. Raises CharterError where it is
-    damaged or holds a value that can't be one."""
+    """The fields of a checkpoint folder's file; {} without a file. Raises CharterError if it is damaged or holds an
+    impossible value."""
     path = folder / GENERATION
     try:
-        fields = parsed_file(inside(folder, GENERATION))
+        fields = parse_json_file(inside(folder, GENERATION))
     except FileNotFoundError:
         return {}
     except DAMAGE as error:
@@ -122,10 +124,10 @@ def read_generation(folder: Path) -> dict[str, Any]:
 
 
 def write_generation(folder: Path, generation: Mapping[str, Any], ids: Mapping[str, int | None]) -> None:
-    """Writes the fields as they are, with what they lack: token ids (`eos_token_id` and so on), the tokenizer's end
-    token among the ends, and `do_sample` where a temperature above 0 is named without it."""
-    kept = {k: v for k, v in generation.items() if v is not None or k not in ids}
-    fields = {k: v for k, v in ids.items() if v is not None} | kept | {"_from_model_config": False}
+    """Writes the fields and adds what they lack: token ids (`eos_token_id` and so on), the tokenizer's end token among
+    the ends, and `do_sample` for a temperature above 0."""
+    own = {k: v for k, v in generation.items() if v is not None or k not in ids}
+    fields = {k: v for k, v in ids.items() if v is not None} | own | {"_from_model_config": False}
     end, ends = ids.get("eos_token_id"), fields.get("eos_token_id")
     if end is not None and end not in (listed := ends if isinstance(ends, list) else [ends]):
         fields["eos_token_id"] = [*listed, end]
@@ -136,15 +138,15 @@ def write_generation(folder: Path, generation: Mapping[str, Any], ids: Mapping[s
 
 
 def generation_at(temperature: float) -> dict[str, Any]:
-    """The fields of a model that is sampled at this temperature and cut by nothing."""
+    """The fields of a model that is sampled at this temperature without top_k and top_p."""
     return (
         {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
     )
 
 
 def _check(path: Path, fields: Mapping[str, Any]) -> None:
-    """Raises CharterError for a field that our sampler applies and whose value can't be one."""
-    wanted: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    """Raises CharterError for an impossible value of a field that the sampler applies."""
+    rules: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "do_sample": ("true or false", lambda value: isinstance(value, bool)),
         "temperature": ("a number from 0", lambda value: _number(value) and value >= 0),
         "top_p": ("a number above 0, at most 1", lambda value: _number(value) and 0 < value <= 1),
@@ -153,7 +155,7 @@ def _check(path: Path, fields: Mapping[str, Any]) -> None:
             lambda value: _number(value) and value >= 0 and value == int(value),
         ),
     }
-    for key, (words, holds) in wanted.items():
+    for key, (words, holds) in rules.items():
         value = fields.get(key)
         if value is not None and not holds(value):
             raise CharterError(
@@ -167,12 +169,12 @@ def _number(value: object) -> bool:
     return math.isfinite(value) if isinstance(value, float) else abs(value) < _LARGEST
 
 
-def _given(value: float | None, otherwise: float) -> float:
+def _number_or(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else float(value)
 
 
 def _shapes(key: str, value: object) -> bool:
-    """Whether a field would change what is drawn."""
+    """Whether a field would change the draw."""
     if value is None or key not in SHAPING:
         return False
     return not any(value == off or (off == () and value == []) for off in SHAPING[key])

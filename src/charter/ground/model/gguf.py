@@ -67,12 +67,12 @@ def convert(
             _write_weights(tensors, shape, folder, shard_bytes)
     except (CharterError, OSError):  # of this disk
         raise
-    except Exception as error:  # of numbers that don't fit; the tokenizers library raises bare Exception
+    except Exception as error:  # if numbers don't fit; the tokenizers library raises bare Exception
         raise CharterError(f"{path} cannot be converted: {type(error).__name__} {line_of(error)}") from None
     ids = special_ids(values)
     _write_json(folder / "config.json", to_config(shape, ids["eos"], ids["bos"], ids["pad"]))
-    named = {f"{name}_token_id": ids[name] for name in ("bos", "eos", "pad")}
-    write_generation(folder, generation or {}, named)
+    token_ids = {f"{name}_token_id": ids[name] for name in ("bos", "eos", "pad")}
+    write_generation(folder, generation or {}, token_ids)
 
 
 def _open(path: Path) -> GgufFile:
@@ -94,10 +94,10 @@ def _config(values: Mapping[str, Any], tensors: Mapping[str, GgufTensor]) -> dic
         raise CharterError(f"GGUF file is a mixture of experts; supported: dense {', '.join(_FAMILIES)}")
 
     def key(name: str, default: Any = None) -> Any:
-        found = values.get(f"{arch}.{name}", default)
-        if found is None:
+        value = values.get(f"{arch}.{name}", default)
+        if value is None:
             raise CharterError(f"GGUF file lacks the metadata {arch}.{name}; it cannot be converted")
-        return found
+        return value
 
     width, heads = int(key("embedding_length")), int(key("attention.head_count"))
     head_dim = int(key("attention.key_length", width // heads))
@@ -150,8 +150,7 @@ def _rope_scaling(
 
 
 def _llama3(factors: Floats, base: float, head_dim: int) -> dict[str, Any]:
-    """llama.cpp keeps only the divisors that the llama3 scaling amounts to: recover its settings and check
-    them."""
+    """llama.cpp keeps only the divisors of the llama3 scaling: recover its settings and check them."""
     factor, low, high, original = float(factors.max()), 1.0, 4.0, 8192
     inv_freq = base ** -(np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
     smooth = np.clip((original * inv_freq / (2 * np.pi) - low) / (high - low), 0, 1)
@@ -180,7 +179,7 @@ def _hf_name(name: str) -> str:
 
 
 def _undo_interleave(weight: Floats, heads: int) -> Floats:
-    """Rows (half, pair) of each head back from llama.cpp's (pair, half)."""
+    """Reorder the rows of each head from llama.cpp's (pair, half) to (half, pair)."""
     halves = weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:])
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(weight.shape)
 
@@ -196,20 +195,20 @@ def _array(tensor: GgufTensor, shape: Shape) -> Floats:
 
 
 def _write_weights(tensors: Mapping[str, GgufTensor], shape: Shape, folder: Path, shard_bytes: int) -> None:
-    """Shard by shard, so that a large model is never whole in memory."""
-    wanted = {_hf_name(name): tensor for name, tensor in tensors.items() if name != _ROPE_FACTORS}
-    sizes = {name: 4 * math.prod(tensor.extents) for name, tensor in wanted.items()}
+    """Write shard by shard, so that a large model is never whole in memory."""
+    weights = {_hf_name(name): tensor for name, tensor in tensors.items() if name != _ROPE_FACTORS}
+    sizes = {name: 4 * math.prod(tensor.extents) for name, tensor in weights.items()}
     plan = shard_plan(sizes, shard_bytes)
     for file, names in plan.items():
-        save_file(dict(_converted(wanted, names, shape)), folder / file, metadata={"format": "pt"})
+        save_file(dict(_convert(weights, names, shape)), folder / file, metadata={"format": "pt"})
     write_index(folder, plan, sizes)
 
 
-def _converted(
-    wanted: Mapping[str, GgufTensor], names: list[str], shape: Shape
+def _convert(
+    weights: Mapping[str, GgufTensor], names: list[str], shape: Shape
 ) -> Iterator[tuple[str, Floats]]:
     for name in names:
-        yield name, _array(wanted[name], shape)
+        yield name, _array(weights[name], shape)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -5,8 +5,8 @@
     each tensor   text, dimensions (4), extents (8 each), type (4), offset (8)
     data          from the next multiple of general.alignment on
 
-Every number is held against what the file has left before it is acted on: such files come from strangers, and a list
-may say that it has 2^60 entries.
+Every number is checked against the rest of the file before it is used: such files come from strangers, and a list may
+claim 2^60 entries.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ class GgufTensor:
 
 @dataclass(frozen=True, eq=False)
 class GgufFile:
-    """Metadata by key (lists of numbers are arrays) and tensors by name; their data is read when it is looked at."""
+    """Metadata by key (lists of numbers are arrays) and tensors by name; their data is read at its first use."""
 
     values: dict[str, Any]
     tensors: dict[str, GgufTensor]
 
     @classmethod
     def open(cls, path: Path) -> GgufFile:
-        """Reads the header. Raises OSError for no regular file, ValueError for one that isn't whole."""
+        """Reads the header. Raises OSError if it is no regular file, ValueError if it isn't whole."""
         if not regular(path).stat().st_size:
             raise ValueError("the file is empty")
         content = np.memmap(path, np.uint8, "r")
@@ -90,7 +90,7 @@ class GgufFile:
                 raise ValueError(f"it has the key {key[:80]!r} twice")
             values[key] = value
         entries = [walk.tensor() for _ in range(tensors)]
-        return cls(values, _laid(content, walk.at, values.get("general.alignment", 32), entries))
+        return cls(values, _locate(content, walk.at, values.get("general.alignment", 32), entries))
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Entry:
 
     @property
     def size(self) -> int:
-        """Bytes of the data. Raises ValueError where the fastest extent is no whole number of blocks."""
+        """Bytes of the data. Raises ValueError if the fastest extent is no whole number of blocks."""
         block, width = GGML_QUANT_SIZES[self.kind]
         if self.extents[0] % block:
             raise ValueError(f"the tensor {self.name[:80]!r} has rows that are no whole blocks")
@@ -110,7 +110,7 @@ class _Entry:
 
 
 class _Walk:
-    """Goes through a header; `at` is where. All raise ValueError past the end of the file."""
+    """Reads a header from `at` on. All methods raise ValueError past the end of the file."""
 
     def __init__(self, content: NDArray[np.uint8]) -> None:
         self._content, self.at, self._left = content.data, 0, MOST_TEXTS
@@ -124,17 +124,17 @@ class _Walk:
 
     def number(self, form: str) -> int:
         """A whole number."""
-        found: int = struct.unpack_from(form, self._content, self._take(struct.calcsize(form)))[0]
-        return found
+        value: int = struct.unpack_from(form, self._content, self._take(struct.calcsize(form)))[0]
+        return value
 
     def count(self, least: int, most: int) -> int:
-        """How many entries of at least so many bytes follow."""
-        found = self.number("<Q")
-        if found > most or found * least > len(self._content) - self.at:
+        """How many entries follow, of at least `least` bytes each; at most `most`."""
+        entries = self.number("<Q")
+        if entries > most or entries * least > len(self._content) - self.at:
             raise ValueError(
-                f"it says that {found:,} entries follow, more than it has room for or than are read"
+                f"it says that {entries:,} entries follow, more than it has room for or than are read"
             )
-        return found
+        return entries
 
     def text(self) -> str:
         """A text."""
@@ -143,7 +143,7 @@ class _Walk:
         return str(self._content[start : start + length], "utf-8")
 
     def value(self, kind: int) -> Any:
-        """A value of that type: a number, a text, texts in a list, or an array of numbers."""
+        """A value of this type: a number, a text, a list of texts, or an array of numbers."""
         if kind == _TEXT:
             return self.text()
         if kind == _LIST:
@@ -161,7 +161,7 @@ class _Walk:
         return np.frombuffer(self._content, dtype, length, start)
 
     def tensor(self) -> _Entry:
-        """What the header says of a tensor."""
+        """The header's entry of a tensor."""
         name, dimensions = self.text(), self.number("<I")
         if not 1 <= dimensions <= MOST_EXTENTS:
             raise ValueError(f"the tensor {name[:80]!r} has {dimensions} dimensions")
@@ -175,10 +175,10 @@ def _dtype(kind: int) -> np.dtype[Any]:
     return _NUMBERS[kind]
 
 
-def _laid(
+def _locate(
     content: NDArray[np.uint8], at: int, alignment: object, entries: list[_Entry]
 ) -> dict[str, GgufTensor]:
-    """The tensors by name, in the file's order. Raises ValueError where two overlap or one leaves the file."""
+    """The tensors by name, in the file's order. Raises ValueError if two overlap or one leaves the file."""
     if not isinstance(alignment, int) or not 0 < alignment <= 2**20 or alignment & (alignment - 1):
         raise ValueError("its alignment is no power of two")
     start, end = -(-at // alignment) * alignment, 0
@@ -188,9 +188,9 @@ def _laid(
         end = entry.offset + entry.size
     if start + end > len(content):
         raise ValueError("it ends before its tensors do")
-    found: dict[str, GgufTensor] = {}
+    tensors: dict[str, GgufTensor] = {}
     for entry in entries:
-        if entry.name in found:
+        if entry.name in tensors:
             raise ValueError(f"it has the tensor {entry.name[:80]!r} twice")
         raw = content[start + entry.offset : start + entry.offset + entry.size]
         shape = tuple(reversed(entry.extents))
@@ -199,5 +199,5 @@ def _laid(
             data = raw.reshape(quant_shape_to_byte_shape(shape, entry.kind))
         else:
             data = raw.view(plain).reshape(shape)
-        found[entry.name] = GgufTensor(entry.name, entry.kind, entry.extents, data)
-    return found
+        tensors[entry.name] = GgufTensor(entry.name, entry.kind, entry.extents, data)
+    return tensors

@@ -34,10 +34,10 @@ _QWEN = ("qwen2", "deepseek-r1-qwen")
 
 
 def special_ids(values: Mapping[str, Any]) -> dict[str, int | None]:
-    """Ids of bos, eos, unk and pad, None where the file names none."""
+    """Ids of bos, eos, unk and pad, None for those that the file doesn't name."""
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-    found = {short: values.get(f"tokenizer.ggml.{long}_token_id") for short, long in names.items()}
-    return {short: None if id is None else int(id) for short, id in found.items()}
+    ids = {short: values.get(f"tokenizer.ggml.{long}_token_id") for short, long in names.items()}
+    return {short: None if id is None else int(id) for short, id in ids.items()}
 
 
 def write_tokenizer(values: Mapping[str, Any], folder: Path) -> None:

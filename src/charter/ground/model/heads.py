@@ -9,18 +9,18 @@ from torch.nn import functional as F
 
 
 def _exact(hidden_ND: Tensor, weight_1D: Tensor, bias_1: Tensor | None = None) -> Tensor:
-    """[N] in the weight's own precision, also under autocast: one number costs nothing, and rounds badly."""
+    """[N] in the weight's own precision, also under autocast: one output costs nothing, and rounding harms it."""
     with torch.autocast(hidden_ND.device.type, enabled=False):
         scores_N1 = F.linear(hidden_ND.to(weight_1D.dtype), weight_1D, bias_1)
-    return scores_N1[:, 0].clone()  # FSDP wants no view of a module's output
+    return scores_N1[:, 0].clone()  # FSDP forbids a view as a module's output
 
 
 class ScoreHead(nn.Module):
     """Linear D -> 1 without bias, as `...ForSequenceClassification` has it (a bias would cancel in comparisons).
 
-    Zero at first, so that all replies score alike and the first loss of a pair is log 2. With a seed N(0, 1 / (D + 1)),
-    as Stiennon 2020 (2009.01325) start theirs: pairs must unlearn that noise, while ratings, which are no differences,
-    are learnt sooner from it."""
+    Zero at first: then all replies score alike and the first loss of a pair is log 2. With a seed it starts at
+    N(0, 1 / (D + 1)), as in Stiennon 2020 (2009.01325): pairs must unlearn that noise, but ratings, which are no
+    differences, are learnt sooner from it."""
 
     def __init__(self, hidden_size: int, seed: int | None = None) -> None:
         super().__init__()

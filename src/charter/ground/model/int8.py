@@ -8,10 +8,10 @@ BYTE         s = (hi - lo) / 255, z = round(-lo / s), u = round(x / s + z) in 0.
              lo = min(0, min_k x_k), hi = max(0, max_k x_k)
 TWO_BYTES    s = max_k |x_k| / 32767, z = 32768, u = round(x / s) + z in 1..65535: two rows of the same product
 
-Each row has its own s and z and integer sums have no order, so that no row depends on those beside it.
+Each row has its own s and z, and integer sums are exact in any order: no row depends on those beside it.
 
-A single row in one byte goes to torch's dynamic product instead, which does all of the above in one call: at one row
-the calls are what costs. It rounds in the same way, to the bit, which is checked before it is used.
+A single row in one byte goes to torch's dynamic product instead, which does all of the above in one call: with one row
+the calls cost most. It must round in the same way, to the bit; this is checked before its first use.
 
 Letters: N rows, K inputs, M outputs.
 """
@@ -24,7 +24,7 @@ from torch import Tensor
 
 BYTE, TWO_BYTES = 255, 65535
 _TINY = torch.finfo(torch.float32).tiny
-_FINEST = 6.1e-5  # step of a byte that the dynamic product takes
+_FINEST = 6.1e-5  # the smallest step of a byte in the dynamic product
 _MIDDLE = 2**15
 
 
@@ -85,9 +85,9 @@ def round_widely(x_NK: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _dynamic(rounded_MK: Tensor, scale_M: Tensor) -> torch.ScriptObject:
-    """The weight as the dynamic product takes it."""
+    """The weight in the form of the dynamic product."""
     with warnings.catch_warnings():
-        # torch means to drop tensors of this kind; one row takes more calls then
+        # torch plans to drop such tensors; then one row takes more calls
         warnings.simplefilter("ignore")
         weight = torch._make_per_channel_quantized_tensor(
             rounded_MK, scale_M.double(), torch.zeros(len(scale_M), dtype=torch.long), 0
@@ -101,17 +101,17 @@ def multiplies_int8() -> bool:
     """Whether torch multiplies int8 here, and exactly: processors without instructions for it add pairs of products in
     16 bits, which overflow."""
     try:
-        found = Int8Weight(torch.full((16, 64), 127.0), TWO_BYTES).sums(
+        sums = Int8Weight(torch.full((16, 64), 127.0), TWO_BYTES).sums(
             torch.full((2, 64), 255, dtype=torch.uint8)
         )
     except (AttributeError, RuntimeError):
         return False
-    return bool((found == 255 * 127 * 64).all())
+    return bool((sums == 255 * 127 * 64).all())
 
 
 @cache
 def single_row_agrees() -> bool:
-    """Whether torch's dynamic product of one row exists here and gives the same bits as that of several."""
+    """Whether torch's dynamic product of one row exists here and gives the same bits as the product of several rows."""
     draw = torch.Generator().manual_seed(0)
     rounded = torch.randint(-127, 128, (48, 64), generator=draw).to(torch.int8)
     x = torch.randn(16, 64, generator=draw) * torch.logspace(-4, 2, 16)[:, None]

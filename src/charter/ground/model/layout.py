@@ -1,5 +1,4 @@
-"""Which tokens of a flat ragged row see which: the only description of a batch in Charter, with no padding in
-it.
+"""Which tokens of a flat ragged row see which others: the only description of a batch in Charter, without padding.
 
 A batch is one row of T tokens. A path is a tuple of (start, end) segments of that row, read one after the
 other and attended causally. Documents are paths of one segment; n replies behind one prompt are n paths that
@@ -27,8 +26,8 @@ class Group:
     """Paths of similar length, attended in one call.
 
     `rows` [B, L]: rows of the keys. The tail of a shorter path repeats row 0: under a causal mask no real
-    query sees it and its output is never taken. `queries` [B, Q] and `visible` [B, 1, Q, L]: set only where a
-    path needs few of its outputs, so that computing the rest would cost more than a mask does.
+    query sees it and its output is never used. `queries` [B, Q] and `visible` [B, 1, Q, L] are set only if the paths
+    need few of their outputs: then the other outputs would cost more than a mask.
     """
 
     rows: Tensor
@@ -45,7 +44,7 @@ class Plan:
 
 
 class Spread(Protocol):
-    """Attention of a row whose documents go on in other processes, and its way back (`learn.context_parallel`)."""
+    """Attention of a row whose documents continue in other processes, and its gradients (`learn.context_parallel`)."""
 
     def forward(self, qk_THd: Tensor, v_TKd: Tensor) -> tuple[Tensor, Tensor]:
         """(output [T, H * d], log-sum-exp [T, H]) of rotated queries and keys [T, H + K, d] and values [T, K, d]."""
@@ -61,8 +60,7 @@ class Spread(Protocol):
 @dataclass(frozen=True, eq=False)
 class Layout:
     """`positions` [T] int64 and the `paths` of a flat row. `rows` of the plan live on the device of
-    `positions`. `spread`: what attends in the place of the paths, where they are parts of documents of several
-    processes."""
+    `positions`. `spread` attends instead of the paths if they are parts of documents of several processes."""
 
     positions: Tensor
     paths: tuple[Path, ...]
@@ -78,12 +76,12 @@ class Layout:
 
     @cached_property
     def outputs(self) -> tuple[tuple[Segment, ...], ...]:
-        """For each path the segments whose outputs it produces (not produced by an earlier path)."""
-        seen: set[Segment] = set()
+        """For each path the segments whose outputs it produces, and no earlier path does."""
+        earlier: set[Segment] = set()
         result = []
         for path in self.paths:
-            fresh = tuple(segment for segment in path if segment not in seen and segment[0] < segment[1])
-            seen.update(fresh)
+            fresh = tuple(segment for segment in path if segment not in earlier and segment[0] < segment[1])
+            earlier.update(fresh)
             result.append(fresh)
         return tuple(result)
 
@@ -91,30 +89,29 @@ class Layout:
     def segments(self) -> tuple[Segment, ...]:
         """All segments with tokens, in the order of the row, which they must cover exactly once
         (ValueError)."""
-        found = sorted(segment for fresh in self.outputs for segment in fresh if segment[0] < segment[1])
-        ends = [0, *(end for _, end in found)]
-        if [start for start, _ in found] != ends[:-1] or ends[-1] != len(self):
+        segments = sorted(segment for fresh in self.outputs for segment in fresh if segment[0] < segment[1])
+        ends = [0, *(end for _, end in segments)]
+        if [start for start, _ in segments] != ends[:-1] or ends[-1] != len(self):
             raise ValueError("every token of the row must be produced by exactly one segment of the layout")
-        return tuple(found)
+        return tuple(segments)
 
     @cached_property
     def dense(self) -> tuple[int, int] | None:
-        """(B, L) when the row is simply B documents of L tokens: then a view of the row does."""
+        """(B, L) if the row is B documents of L tokens, which a view of the row shows; else None."""
         lengths = {end - start for start, end in self.segments}
         alone = self.paths == tuple((segment,) for segment in self.segments)
         return (len(self.paths), lengths.pop()) if alone and len(lengths) == 1 else None
 
     @cached_property
     def few(self) -> tuple[bool, ...]:
-        """Whether a path needs under a fifth of its outputs: a mask is then cheaper than all of its
-        queries."""
+        """Whether a path needs under a fifth of its outputs: then a mask is cheaper than all its queries."""
         sizes = [sum(end - start for start, end in path) for path in self.paths]
-        wanted = [sum(end - start for start, end in fresh) for fresh in self.outputs]
-        return tuple(5 * want < size for want, size in zip(wanted, sizes, strict=True))
+        outputs = [sum(end - start for start, end in fresh) for fresh in self.outputs]
+        return tuple(5 * count < size for count, size in zip(outputs, sizes, strict=True))
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan of gathered groups, for devices where that pays."""
+        """The plan of gathered groups, for devices on which gathering pays."""
         return _plan(self)
 
     def to(self, device: torch.device | str) -> "Layout":
@@ -133,8 +130,7 @@ def documents(lengths: Sequence[int]) -> Layout:
 
 
 def tree(prompt_len: int, branch_lens: Sequence[int]) -> Layout:
-    """A prompt once, then branches that each see the prompt and themselves; positions continue after the
-    prompt."""
+    """A prompt once, then branches that each see the prompt and themselves; their positions continue the prompt's."""
     prompt: Segment = (0, prompt_len)
     paths, at = [], prompt_len
     positions = [torch.arange(prompt_len)]
@@ -160,11 +156,11 @@ def _rows(segments: Sequence[Segment]) -> list[int]:
 
 
 def _similar(length: int, longest: int) -> bool:
-    """Attention over a padded tail is cheap for short documents; calls are not."""
+    """Whether two lengths share a group: attention over a short padded tail is cheaper than another call."""
     return longest - length <= max(16, longest // 8)
 
 
-def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+def _pad(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     width = max(len(row) for row in rows)
     return torch.tensor([[*row, *([0] * (width - len(row)))] for row in rows], device=device)
 
@@ -172,10 +168,10 @@ def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
 def _plan(layout: Layout) -> Plan:
     total, device = len(layout), layout.positions.device
     paths = [_rows(path) for path in layout.paths]
-    wanted = [_rows(segments) for segments in layout.outputs]
+    outputs = [_rows(segments) for segments in layout.outputs]
     few = layout.few
-    active = [i for i, want in enumerate(wanted) if want]
-    active.sort(key=lambda i: (few[i], -len(paths[i]), -len(wanted[i]), i))
+    active = [i for i, rows in enumerate(outputs) if rows]
+    active.sort(key=lambda i: (few[i], -len(paths[i]), -len(outputs[i]), i))
     groups: list[Group] = []
     order = [0] * total
     at, members = 0, list[int]()
@@ -187,14 +183,14 @@ def _plan(layout: Layout) -> Plan:
             after is not None
             and few[after] == few[first]
             and _similar(len(paths[after]), len(paths[first]))
-            and (not few[first] or _similar(len(wanted[after]), len(wanted[first])))
+            and (not few[first] or _similar(len(outputs[after]), len(outputs[first])))
         ):
             continue
-        group, width = _group([paths[m] for m in members], [wanted[m] for m in members], few[first], device)
+        group, width = _group([paths[m] for m in members], [outputs[m] for m in members], few[first], device)
         groups.append(group)
         for b, m in enumerate(members):
-            local = {row: j for j, row in enumerate(wanted[m] if few[first] else paths[m])}
-            for row in wanted[m]:
+            local = {row: j for j, row in enumerate(outputs[m] if few[first] else paths[m])}
+            for row in outputs[m]:
                 order[row] = at + b * width + local[row]
         at += len(members) * width
         members = []
@@ -202,15 +198,15 @@ def _plan(layout: Layout) -> Plan:
 
 
 def _group(
-    paths: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]], few: bool, device: torch.device
+    paths: Sequence[Sequence[int]], outputs: Sequence[Sequence[int]], few: bool, device: torch.device
 ) -> tuple[Group, int]:
-    """(the group, how many output rows each of its paths has)."""
-    rows = _padded(paths, device)
+    """(the group, the number of output rows of each path)."""
+    rows = _pad(paths, device)
     if not few:
         return Group(rows), rows.shape[1]
-    queries = _padded(wanted, device)
+    queries = _pad(outputs, device)
     indices = [{row: j for j, row in enumerate(path)} for path in paths]
-    places = [[index[row] for row in want] for index, want in zip(indices, wanted, strict=True)]
-    at = _padded(places, device)
+    places = [[index[row] for row in output] for index, output in zip(indices, outputs, strict=True)]
+    at = _pad(places, device)
     visible = torch.arange(rows.shape[1], device=device) <= at[:, :, None]
     return Group(rows, queries, visible[:, None]), queries.shape[1]

@@ -1,12 +1,12 @@
 """Matrix products of the decoder, and the projections that own its weights.
 
-On a CPU in float32 the products go to oneDNN, forward and backward. MKL, which torch picks by default, takes
-a slow path on AMD processors (half the speed) and is level with it on Intel's. For inference a weight is also
-repacked once per version into oneDNN's blocked form, which is 1.3 to 2 times as fast again at 1 to 128 rows, and in
-bfloat16, where that was asked for, 1.6 to 1.9 times as fast once more; int8 has a file of its own.
+On a CPU in float32 the products go to oneDNN, forward and backward. MKL, torch's default, takes a slow path on AMD
+processors (half the speed) and is equally fast on Intel's. For inference a weight is also repacked once per version
+into oneDNN's blocked form, which is 1.3 to 2 times as fast again at 1 to 128 rows, and 1.6 to 1.9 times as fast once
+more in bfloat16, if the settings ask for it. int8 has a file of its own.
 
-Query, key and value share one matrix, and so do gate and up: one product each, in training and in inference
-alike, and no second copy to keep in step. Letters: N rows, K inputs, M outputs.
+Query, key and value share one matrix, and so do gate and up: one product each, in training and in inference, without
+a second copy to keep equal. Letters: N rows, K inputs, M outputs.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ _ONEDNN: bool = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_poin
 
 
 def _onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether the product is oneDNN's by our own hand; under autocast torch takes it there in bfloat16 itself, and of
-    what it compiles it chooses all products."""
+    """Whether to call oneDNN directly. Under autocast torch itself calls it in bfloat16, and compiled code chooses its
+    own products."""
     exact = x.dtype is torch.float32 and weight.dtype is torch.float32 and x.device.type == "cpu"
     return _ONEDNN and exact and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
 
@@ -67,8 +67,8 @@ def linear(x_NK: Tensor, weight_MK: Tensor, bias_M: Tensor | None = None) -> Ten
 
 
 def pack(weight_MK: Tensor, dtype: torch.dtype = torch.float32) -> Tensor | None:
-    """The weight in oneDNN's blocked form and in `dtype`, or None where that form does not exist (another device,
-    or weights that are not float32). A CPU that oneDNN has no bfloat16 for gets float32."""
+    """The weight in oneDNN's blocked form and in `dtype`, or None if that form does not exist (another device,
+    or weights that are not float32). If oneDNN has no bfloat16 for this CPU, it is float32."""
     weight_MK = weight_MK.detach()
     if not _onednn(weight_MK, weight_MK):
         return None
@@ -79,23 +79,23 @@ def pack(weight_MK: Tensor, dtype: torch.dtype = torch.float32) -> Tensor | None
 
 
 def packed_product(x_NK: Tensor, packed_MK: Packed, bias_M: Tensor | None = None) -> Tensor:
-    """x @ weight.T + bias -> [N, M] in float32, outside autograd, by a packed weight and in its precision."""
+    """x @ weight.T + bias -> [N, M] in float32, outside autograd, by a packed weight in its own precision."""
     if isinstance(packed_MK, Int8Weight):
         y_NM = packed_MK.product(x_NK)
         return y_NM if bias_M is None else y_NM.add_(bias_M)
-    taken, bias_M = x_NK.to(packed_MK.dtype), None if bias_M is None else bias_M.to(packed_MK.dtype)
-    # oneDNN sums a single row in another order; as two it costs the same and has the bits that it has among others.
-    rows = taken.expand(2, -1).contiguous() if len(taken) == 1 else taken
+    narrow, bias_M = x_NK.to(packed_MK.dtype), None if bias_M is None else bias_M.to(packed_MK.dtype)
+    # oneDNN sums a single row in another order. Doubled, it costs the same and has the same bits as in a batch.
+    rows = narrow.expand(2, -1).contiguous() if len(narrow) == 1 else narrow
     result: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed_MK, bias_M, "none", [], "")
-    return result[: len(taken)].to(x_NK.dtype)
+    return result[: len(narrow)].to(x_NK.dtype)
 
 
 class Adapter(nn.Module):
     """LoRA (Hu et al. 2021) of the parts of one projection: delta W_p = alpha / rank * B_p A_p, B_p zero at
     first.
 
-    `ranks`: the adapted parts and their (first output, outputs). The A of all parts are stacked, so that they
-    take one product.
+    `parts`: the adapted parts and their (first output, outputs). The A of all parts are stacked: one product computes
+    them.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Adapter(nn.Module):
         return y_NM + (torch.cat(deltas, 1) if len(deltas) > 1 else deltas[0])
 
     @torch.no_grad()
-    def merged(self, weight_MK: Tensor) -> Tensor:
+    def merge(self, weight_MK: Tensor) -> Tensor:
         """W + delta W, a new tensor."""
         result = weight_MK.detach().clone()
         for i, (name, (start, size)) in enumerate(self.parts.items()):
@@ -131,8 +131,7 @@ class Adapter(nn.Module):
 
 
 class Projection(nn.Module):
-    """One weight matrix of the decoder, made of named parts (`q_proj`, `k_proj`, ...) stacked along its
-    outputs."""
+    """One weight matrix of the decoder: named parts (`q_proj`, `k_proj`, ...) stacked along its outputs."""
 
     def __init__(self, in_features: int, parts: Mapping[str, int], bias: bool = False) -> None:
         super().__init__()
@@ -148,25 +147,24 @@ class Projection(nn.Module):
             at += size
 
     def forward(self, x_NK: Tensor) -> Tensor:
-        """The exact product with today's weights, with gradients."""
+        """The exact product with the present weights, with gradients."""
         y_NM = linear(x_NK, self.weight, self.bias)
         if self.adapter is not None and self.adapter.active:
             y_NM = self.adapter.add(x_NK, y_NM)
         return y_NM
 
     def infer(self, x_NK: Tensor) -> Tensor:
-        """The same product without gradients, from the packed weight where there is one (see
-        `Transformer.fuse`)."""
+        """The same product without gradients, by the packed weight if there is one (see `Transformer.fuse`)."""
         if self.packed is None:
             return self.forward(x_NK)
         return packed_product(x_NK, self.packed, self.bias)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies are made without the packed weight, which cannot be copied."""
+        """The state without the packed weight, which cannot be copied."""
         return {**self.__dict__, "packed": None}
 
     def effective(self) -> Tensor:
-        """The weight that `forward` amounts to: with the adapter merged when it is on."""
+        """The weight that `forward` multiplies with: the adapter is merged if it is on."""
         if self.adapter is not None and self.adapter.active:
-            return self.adapter.merged(self.weight)
+            return self.adapter.merge(self.weight)
         return self.weight.detach()

@@ -1,8 +1,8 @@
 """Low-rank adapters (Hu et al. 2021): W + alpha / rank * B A, with B zero at first.
 
-The adapted model with its adapters off is the reference model, so reinforcement learning needs no second
-copy. The formula and each part's own A and B are those of the field (`q_proj`, `gate_proj`, ...), although
-the parts of one projection are computed together.
+The adapted model with its adapters off is the reference model, so reinforcement learning needs no second copy. The
+formula and the A and B of each part (`q_proj`, `gate_proj`, ...) are the usual ones, although the parts of one
+projection are computed together.
 """
 
 import math
@@ -50,15 +50,14 @@ def add_lora(
 
 
 def lora_parameters(model: Transformer) -> list[nn.Parameter]:
-    """The adapters' parameters, in layer order; empty without adapters."""
+    """The adapters' parameters, in layer order; [] without adapters."""
     adapters = [projection.adapter for projection in model.projections() if projection.adapter is not None]
     return [parameter for adapter in adapters for parameter in adapter.parameters()]
 
 
 @contextmanager
 def adapter_off(model: Transformer) -> Iterator[Transformer]:
-    """Inside, the model computes what it did before the adapters: the reference model. A no-op without
-    adapters."""
+    """Inside, the adapters are off: the model is the reference model. Without adapters it changes nothing."""
     adapters = [projection.adapter for projection in model.projections() if projection.adapter is not None]
     before = [adapter.active for adapter in adapters]
     for adapter in adapters:
@@ -75,6 +74,6 @@ def merge_lora(model: Transformer) -> None:
     """Add the adapters to the weights and remove them; every parameter is trainable again."""
     for projection in model.projections():
         if projection.adapter is not None:
-            projection.weight.copy_(projection.adapter.merged(projection.weight))
+            projection.weight.copy_(projection.adapter.merge(projection.weight))
             projection.adapter = None
     model.requires_grad_(True)

@@ -9,9 +9,9 @@ from charter.ground.settings.frozen import Moved
 
 
 def choose_weights(model: Transformer, moved: Moved, seed: int) -> None:
-    """Freezes what the settings leave as it is; `seed` is that of new adapters.
+    """Freezes the weights that the settings don't move; `seed` is that of new adapters.
 
-    Raises CharterError where no layer is left to learn.
+    Raises CharterError if no layer is left to learn.
     """
     if moved.lora:
         add_lora(model, moved.lora.rank, moved.lora.alpha, seed=seed)

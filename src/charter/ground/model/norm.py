@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class RmsNorm(nn.Module):
-    """x / rms(x) * weight. `packed`: the weight that inference takes instead (see `PackedWeights`)."""
+    """x / rms(x) * weight. `packed`: the weight for inference (see `PackedWeights`)."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -20,12 +20,12 @@ class RmsNorm(nn.Module):
         self.packed: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Over the last dimension, in the type of `x`: queries and keys are bfloat16 where products are, and torch has
-        no fused kernel for a weight of another type."""
+        """Over the last dimension, in the type of `x`: queries and keys are bfloat16 if products are, and torch has no
+        fused kernel for a weight of another type."""
         return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
 
     def infer(self, x: Tensor) -> Tensor:
-        """The same without gradients, with the packed weight where there is one.
+        """The same without gradients, with the packed weight if there is one.
 
         The root is that of |x|^2 + size * eps, so that a packed weight holds the root of the size as well.
         """
@@ -35,10 +35,10 @@ class RmsNorm(nn.Module):
         return (x * weight).div_(torch.hypot(torch.linalg.vector_norm(x, 2, -1, True), small))
 
     def pack(self, weight: Tensor) -> None:
-        """Take this weight for inference."""
+        """Set the weight for inference."""
         size = weight.numel()
         self.packed = weight * size**0.5, torch.tensor((size * self.eps) ** 0.5)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies are made without the packed weight."""
+        """The state without the packed weight."""
         return {**self.__dict__, "packed": None}

@@ -1,4 +1,4 @@
-"""From a room's input to a checkpoint folder: an artifact's own folder, or a reference made into one."""
+"""From a room's input to a checkpoint folder: an artifact's own folder, or one made from a reference."""
 
 from pathlib import Path
 

@@ -1,15 +1,15 @@
-"""Weights repacked for inference, and how a change of the weights is noticed.
+"""Weights repacked for inference, and how changes of the weights are detected.
 
-An optimizer step must never be followed by sampling from old weights. Version counters see most writes, but
-fused optimizers do not count theirs, so values sampled from every weight are compared as well: 64 of each,
-about a tenth of a millisecond for a hundred weights, once a prefill.
+After an optimizer step no sample may come from old weights. Version counters see most writes, but fused optimizers
+do not count theirs. So 64 values of every weight are compared too: about a tenth of a millisecond for a hundred
+weights, once a prefill.
 
-In int8 a few channels of the normed states are far larger than the rest, and rounding to their range would cost the
-rest its digits. Before rounding each channel k of a norm is divided by h_k, and column k of the product behind it
-multiplied, which changes nothing in algebra (SmoothQuant, Xiao et al. 2023):
+For int8: a few channels of the normed states are far larger than the rest, and rounding to their range would cost the
+rest its digits. So, before rounding, each channel k of a norm is divided by h_k, and column k of the product behind it
+is multiplied by h_k, which changes nothing in algebra (SmoothQuant, Xiao et al. 2023):
     h_k = sqrt(reach_k / max_m |W_mk|)    reach_k: the largest |state| of the channel over a few tokens
-And in a few layers the first token of a text becomes hundreds of times as large as the others, which all attend to it
-(Sun et al. 2024, massive activations): where they come from, activations get two bytes.
+In a few layers the first token of a text becomes hundreds of times as large as the others, which all attend to it
+(massive activations, Sun et al. 2024). In the products that create them, activations get two bytes.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ _MASSIVE = 8.0
 
 @dataclass(frozen=True)
 class Site:
-    """A product, the norm right before it, and what a few tokens showed of its inputs: how far each channel reaches,
-    and how far the largest token does, as a multiple of the median one."""
+    """A product, the norm right before it, and the inputs of a few tokens: the largest size of each channel, and the
+    largest token as a multiple of the median one."""
 
     projection: Projection
     norm: RmsNorm | None
@@ -40,8 +40,8 @@ class Site:
 class PackedWeights:
     """The packed copies of all projections (kept in `Projection.packed`), in `precision`, and of the head (`head`).
 
-    The head is more exact than the rest: rounded logits would be another distribution to sample from. It stays float32,
-    beside int8 it is int8 with activations of two bytes. `sites`: every projection, for int8.
+    The head is more exact than the rest, because rounded logits would change the distribution of samples. It stays
+    float32, or beside int8 it is int8 with activations of two bytes. `sites`: every projection, for int8.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class PackedWeights:
             projection.packed = pack(projection.effective(), dtype)
 
     def fresh(self, head_VD: Tensor) -> bool:
-        """Whether every weight is what was packed and the same adapters are on."""
+        """Whether all weights and active adapters are the packed ones."""
         if self._adapters != self._adapter_state() or not self.head_fresh(head_VD):
             return False
         return self._watched[1].same(self._weights())
 
     def head_fresh(self, head_VD: Tensor) -> bool:
-        """Whether the head is what was packed."""
+        """Whether the head is the packed one."""
         return self._watched[0].same([head_VD])
 
     def drop(self) -> None:
@@ -112,13 +112,13 @@ class Watch:
 
     def __init__(self, weights: Sequence[Tensor]) -> None:
         self._state = _state(weights)
-        # Views into the weights, which show later writes; valid while the addresses are the same.
+        # Views of the weights show later writes; they are valid while the addresses are the same.
         flat = [w.detach().reshape(-1) for w in weights]
         self._views = [w[:: max(1, w.numel() // _SAMPLES)] for w in flat]
         self._values = torch.cat(self._views)
 
     def same(self, weights: Sequence[Tensor]) -> bool:
-        """Whether these are the same weights, unchanged."""
+        """Whether these are the same, unchanged weights."""
         return self._state == _state(weights) and torch.equal(self._values, torch.cat(self._views))
 
 

@@ -12,12 +12,11 @@ _ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": 
 
 
 def choose_padding(tokenizer: Tokenizer) -> tuple[int, str] | None:
-    """(id, token) of a special token that neither user text nor the chat template can yield, None without
-    one.
+    """(id, token) of a special token that neither user text nor the chat template can contain, None without one.
 
-    In order: the tokenizer's own padding, if it is neither eos nor bos nor in the template; a special token
-    that is none of these, named like one kept in reserve if there is such a name, else the last one. User
-    text never becomes a special token, so a special token outside the template never occurs.
+    The first choice is the tokenizer's own padding, if it is neither eos nor bos nor in the template. The second is
+    another special token outside these: one with the name of a reserved token, else the last one. User text never
+    becomes a special token, so a special token outside the template never occurs.
     """
     used = {tokenizer.eos_id, tokenizer.bos_id, tokenizer.special.get("<unk>")}
     free = {
@@ -35,25 +34,24 @@ def choose_padding(tokenizer: Tokenizer) -> tuple[int, str] | None:
 
 
 def set_padding(folder: Path, tokenizer: Tokenizer) -> int:
-    """Make the saved tokenizer in `folder` pad with the chosen token, or with a new one put after the
-    vocabulary.
+    """Make the saved tokenizer in `folder` pad with the chosen token, or with a new one after the vocabulary.
 
     Returns its id.
     """
     config_path, tokenizer_path = folder / "tokenizer_config.json", folder / "tokenizer.json"
     config: dict[str, Any] = json.loads(config_path.read_text(encoding="utf-8"))
-    chosen = choose_padding(tokenizer)
-    if chosen is None:
+    padding = choose_padding(tokenizer)
+    if padding is None:
         data = json.loads(tokenizer_path.read_text(encoding="utf-8"))
-        chosen = tokenizer.vocab_size, _unused(set(data["model"]["vocab"]) | set(tokenizer.special))
-        data["added_tokens"].append({"id": chosen[0], "content": chosen[1], **_ADDED})
+        padding = tokenizer.vocab_size, _find_unused(set(data["model"]["vocab"]) | set(tokenizer.special))
+        data["added_tokens"].append({"id": padding[0], "content": padding[1], **_ADDED})
         tokenizer_path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    pad_id, config["pad_token"] = chosen
+    pad_id, config["pad_token"] = padding
     config_path.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return pad_id
 
 
-def _unused(tokens: set[str]) -> str:
+def _find_unused(tokens: set[str]) -> str:
     name = _NEW
     while name in tokens:
         name = name.replace("pad", "_pad")

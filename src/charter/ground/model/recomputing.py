@@ -1,10 +1,10 @@
-"""A block for long rows: of every token it keeps its input and what attention gave it, and nothing else.
+"""A block for long rows: for backward it keeps only its input and the output of attention.
 
 Recomputing a whole block would attend twice, and attention is nearly all of the work in a long text. So the output of
-attention is kept with its log-sum-exp (Dao et al. 2022), which is all that its backward needs beside queries, keys and
-values; those, the norms and the feed-forward are made again, PIECE tokens at a time. Memory is
+attention is kept with its log-sum-exp (Dao et al. 2022). Its backward also needs queries, keys and values; those, the
+norms and the feed-forward are computed again, PIECE tokens at a time. Memory is
 
-    layers * T * (D + H d + H) kept, and about T * (3 D + 2 H d + 2 (H + 2 K) d) more while one block goes back.
+    layers * T * (D + H d + H) kept, and about T * (3 D + 2 H d + 2 (H + 2 K) d) more in the backward of one block.
 
 Letters: T tokens of the row, D width, H query heads, K key heads, d head size.
 """
@@ -24,44 +24,44 @@ Tables = tuple[Tensor, Tensor]
 
 
 class Halves(Protocol):
-    """A block, cut where attention stands."""
+    """A block in two halves, before and after attention."""
 
     def before(self, x_TD: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys [T, H + K, d], values [T, K, d]."""
         ...
 
     def after(self, x_TD: Tensor, mixed: Tensor) -> Tensor:
-        """[T, D] from what attention gave, [T, H * d]."""
+        """[T, D] from the input and the output of attention, [T, H * d]."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """All of them."""
+        """All parameters."""
         ...
 
 
 def suits(layout: Layout, device: torch.device) -> bool:
-    """Whether a row is of documents, one of them long, on a CPU, whose kernel this is written for."""
+    """Whether a row has only documents, one of them long, on a CPU: this code calls the CPU's kernel."""
     alone = all(len(path) == 1 for path in layout.paths)
     return device.type == "cpu" and alone and layout.longest > LONG
 
 
-def through(block: Halves, x_TD: Tensor, cos_sin: Tables, layout: Layout) -> Tensor:
-    """What the block makes of a row of documents, [T, D], differentiable once."""
-    learnt = [p for p in block.parameters() if p.requires_grad]
-    found: Tensor = _Lean.apply(block, cos_sin, layout, x_TD, *learnt)  # type: ignore[no-untyped-call]
-    return found
+def apply_block(block: Halves, x_TD: Tensor, cos_sin: Tables, layout: Layout) -> Tensor:
+    """The block's output for a row of documents, [T, D], differentiable once."""
+    trainable = [p for p in block.parameters() if p.requires_grad]
+    output: Tensor = _Lean.apply(block, cos_sin, layout, x_TD, *trainable)  # type: ignore[no-untyped-call]
+    return output
 
 
 class _Lean(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, block: Halves, cos_sin: Tables, layout: Layout, x_TD: Tensor, *learnt: Tensor
+        ctx: Any, block: Halves, cos_sin: Tables, layout: Layout, x_TD: Tensor, *trainable: Tensor
     ) -> Tensor:
-        qk, v = _projected(block, x_TD, cos_sin)
+        qk, v = _project(block, x_TD, cos_sin)
         mixed, lse = layout.spread.forward(qk, v) if layout.spread else _attend(qk, v, layout.segments)
         del qk, v
         ctx.block, ctx.cos_sin, ctx.layout, ctx.computing = block, cos_sin, layout, _computing(x_TD)
-        ctx.save_for_backward(x_TD, mixed, lse, *learnt)
+        ctx.save_for_backward(x_TD, mixed, lse, *trainable)
         result = torch.empty_like(x_TD)
         for piece in _pieces(len(x_TD)):
             result[piece] = block.after(x_TD[piece], mixed[piece])
@@ -70,17 +70,19 @@ class _Lean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (grad_TD,) = grads
-        x_TD, mixed, lse, *learnt = ctx.saved_tensors
-        sums: list[Tensor | None] = [None] * len(learnt)
+        x_TD, mixed, lse, *trainable = ctx.saved_tensors
+        sums: list[Tensor | None] = [None] * len(trainable)
         grad_x, grad_mixed = torch.empty_like(x_TD), torch.empty_like(mixed)
         with ctx.computing():
             for piece in _pieces(len(x_TD)):
-                given = _leaf(x_TD[piece]), _leaf(mixed[piece])
+                inputs = _leaf(x_TD[piece]), _leaf(mixed[piece])
                 with torch.enable_grad():
-                    made = ctx.block.after(*given)
-                grad_x[piece], grad_mixed[piece] = _back((made,), given, learnt, (grad_TD[piece],), sums)
+                    output = ctx.block.after(*inputs)
+                grad_x[piece], grad_mixed[piece] = _add_grads(
+                    (output,), inputs, trainable, (grad_TD[piece],), sums
+                )
             del grad_TD, grads
-            qk, v = _projected(ctx.block, x_TD, ctx.cos_sin)
+            qk, v = _project(ctx.block, x_TD, ctx.cos_sin)
             if (spread := ctx.layout.spread) is not None:
                 grad_qk, grad_v = spread.backward(grad_mixed, qk, v, mixed, lse)
             else:
@@ -90,13 +92,13 @@ class _Lean(torch.autograd.Function):
                 whole = _leaf(x_TD[piece])
                 with torch.enable_grad():
                     both = ctx.block.before(whole, _cut(ctx.cos_sin, piece))
-                (grad,) = _back(both, (whole,), learnt, (grad_qk[piece], grad_v[piece]), sums)
+                (grad,) = _add_grads(both, (whole,), trainable, (grad_qk[piece], grad_v[piece]), sums)
                 grad_x[piece] += grad
         return None, None, None, grad_x, *sums
 
 
 def _computing(x_TD: Tensor) -> Any:
-    """What makes today's autocast anew in backward."""
+    """A function that restores the present autocast in backward."""
     kind = x_TD.device.type
     on, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
@@ -118,25 +120,25 @@ def _leaf(part: Tensor) -> Tensor:
     return part.detach().requires_grad_()
 
 
-def _back(
-    made: Sequence[Tensor],
-    given: Sequence[Tensor],
-    learnt: Sequence[Tensor],
+def _add_grads(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    trainable: Sequence[Tensor],
     grads: Sequence[Tensor],
     sums: list[Tensor | None],
 ) -> list[Tensor]:
-    """Gradients of what was given; those of the weights are added to their sums."""
-    into = [grad.to(part.dtype) for grad, part in zip(grads, made, strict=True)]
-    found = torch.autograd.grad(made, [*given, *learnt], into, allow_unused=True)
-    for place, grad in enumerate(found[len(given) :]):
+    """Returns the gradients of the inputs, and adds those of the weights to their sums."""
+    into = [grad.to(part.dtype) for grad, part in zip(grads, outputs, strict=True)]
+    all_grads = torch.autograd.grad(outputs, [*inputs, *trainable], into, allow_unused=True)
+    for place, grad in enumerate(all_grads[len(inputs) :]):
         if grad is not None:
             before = sums[place]
             sums[place] = grad if before is None else before.add_(grad)
-    return [part for part in found[: len(given)] if part is not None]
+    return [part for part in all_grads[: len(inputs)] if part is not None]
 
 
 @torch.no_grad()
-def _projected(block: Halves, x_TD: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
+def _project(block: Halves, x_TD: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
     """`before` of the whole row, piece by piece, in the type in which attention computes."""
     whole: tuple[Tensor, Tensor] | None = None
     half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x_TD.dtype

@@ -3,14 +3,14 @@
     rotate(x)[i] = x[i] cos(p w_i) - x[i + d/2] sin(p w_i)        for the first half, and its mirror for the second
     w_i = theta^(-2i/d), changed by the scaling: linear, dynamic (NTK), llama3, yarn (Peng et al. 2023)
 
-A window is enlarged by s = window / context in one of two ways, of which config.json tells every other program:
+A window is enlarged by s = window / context in one of two ways; config.json tells other programs which:
 
     base    theta s^(d / (d - 2)): the slowest pair turns s times as slowly, the fastest as before (Xiong et al. 2023
-            raise the base by hand; this power is the NTK-aware one)
+            set the base by hand; this is the NTK-aware power)
     yarn    slow pairs turn s times as slowly, fast ones as before, with a ramp between; cos and sin times 0.1 ln s + 1
 
-The product p w is made in double precision where there is one: in float32 it is off by up to 1/128 of a radian at
-position 200,000, otherwise at every position, so that equal distances would no longer look equal.
+The product p w is computed in double precision if the device has it. In float32 it is off by up to 1/128 of a radian at
+position 200,000, and differently at each position, so that equal distances would not look equal.
 
 Letters: T tokens, H heads, d head size.
 """
@@ -72,8 +72,8 @@ def _yarn(shape: Shape, scaling: dict[str, Any]) -> tuple[Tensor, float]:
 def frequencies(shape: Shape) -> tuple[Tensor, float]:
     """(inverse frequencies [d/2], factor on cos and sin), equal to transformers 5.24 up to `shape.context`.
 
-    "dynamic" equals the unscaled frequencies up to `max_positions`; past that its frequencies depend on the
-    length of the text, which neither a cache nor a shared prompt can follow, so the context ends there.
+    "dynamic" equals the unscaled frequencies up to `max_positions`. Past that its frequencies depend on the length of
+    the text, which neither a cache nor a shared prompt can follow: so the context ends there.
     """
     scaling = shape.rope_scaling or {"rope_type": "default"}
     kind = scaling["rope_type"]
@@ -89,11 +89,10 @@ def frequencies(shape: Shape) -> tuple[Tensor, float]:
     return inv_freq, 1.0
 
 
-def enlarged(shape: Shape, window: int, method: Method = "base", base: float | None = None) -> Shape:
-    """The same weights for texts of `window` tokens. `base`: that of RoPE, instead of the rule's.
+def enlarge(shape: Shape, window: int, method: Method = "base", base: float | None = None) -> Shape:
+    """The shape of the same weights for texts of `window` tokens. `base`: RoPE's base, instead of that of the rule.
 
-    Raises CharterError for a window that is no larger, and for a model whose positions are scaled in a way that can't
-    be enlarged.
+    Raises CharterError if the window is no larger, or the scaling of the model's positions can't be enlarged.
     """
     if window <= shape.context:
         raise CharterError(
@@ -126,5 +125,5 @@ def tables(positions_T: Tensor, inv_freq: Tensor, factor: float, dtype: torch.dt
 
 
 def rotate(x_THd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate every head of every token: three kernels, which is what decoding one token at a time needs."""
+    """Rotate every head of every token, by only three kernels: this matters for decoding token by token."""
     return torch.addcmul(x_THd * cos, x_THd.roll(x_THd.shape[-1] // 2, -1), sin)

@@ -20,7 +20,7 @@ ARCHITECTURES = {
 ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
 _THETA = {"llama": 10_000.0, "mistral": 10_000.0, "qwen2": 10_000.0, "qwen3": 10_000.0}
 _NORM_EPS = 1e-6
-MOST_LAYERS = 1000  # every one takes memory before a weight of it is read
+MOST_LAYERS = 1000  # each takes memory before its weights are read
 _LARGEST = 2**31 - 1  # of all sizes
 _SCALES = (
     "factor",
@@ -29,12 +29,12 @@ _SCALES = (
     "original_max_position_embeddings",
     "attention_factor",
 )
-_YARN = ("beta_fast", "beta_slow", "mscale", "mscale_all_dim")  # where 0 is none
+_YARN = ("beta_fast", "beta_slow", "mscale", "mscale_all_dim")  # 0 means none
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes and switches of one decoder. `rope_scaling` has no base: that is `rope_theta`."""
+    """Sizes and switches of one decoder. The base of RoPE is `rope_theta`, not in `rope_scaling`."""
 
     vocab_size: int
     hidden_size: int
@@ -74,7 +74,7 @@ class Shape:
 
 
 def _size(name: str, value: Any, least: int = 1, most: int = _LARGEST) -> int:
-    """A size of config.json. Raises CharterError for what is none."""
+    """A size in config.json. Raises CharterError if it is none."""
     if type(value) is not int or not least <= value <= most:
         raise CharterError(
             f"config.json holds a value that is no size: {name} is {str(value)[:40]}; expected a whole number from "
@@ -84,7 +84,7 @@ def _size(name: str, value: Any, least: int = 1, most: int = _LARGEST) -> int:
 
 
 def _real(name: str, value: Any, above: float = 0.0, most: float = 1e15) -> float:
-    """A number of config.json. Raises CharterError for what is none, or lies outside of these bounds."""
+    """A number in config.json. Raises CharterError if it is none, or outside these bounds."""
     if type(value) not in (int, float) or not above < value <= most:
         raise CharterError(
             f"config.json holds a value that can't be: {name} is {str(value)[:40]}; expected a number above {above:g}, "
@@ -94,39 +94,39 @@ def _real(name: str, value: Any, above: float = 0.0, most: float = 1e15) -> floa
 
 
 def _rope(config: Mapping[str, Any], family: str) -> tuple[float, dict[str, Any] | None]:
-    """(base, scaling) from either spelling: `rope_theta` + `rope_scaling`, or `rope_parameters`."""
-    found = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
-    base = found.pop("rope_theta", None) or config.get("rope_theta")
+    """(base, scaling) from either spelling: `rope_theta` and `rope_scaling`, or `rope_parameters`."""
+    scaling = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
+    base = scaling.pop("rope_theta", None) or config.get("rope_theta")
     theta = _real("rope_theta", _THETA[family] if base is None else base, above=1.0)
-    rope_type = found.pop("rope_type", None) or found.pop("type", None) or "default"
-    found.pop("type", None)
+    rope_type = scaling.pop("rope_type", None) or scaling.pop("type", None) or "default"
+    scaling.pop("type", None)
     if rope_type not in ROPE_TYPES:
         raise CharterError(
             f"RoPE type {str(rope_type)[:80]!r} is not supported; supported: {', '.join(ROPE_TYPES)}"
         )
-    part = found.pop("partial_rotary_factor", None) or config.get("partial_rotary_factor") or 1.0
+    part = scaling.pop("partial_rotary_factor", None) or config.get("partial_rotary_factor") or 1.0
     if _real("partial_rotary_factor", part) != 1.0:
         raise CharterError("partial rotary embeddings are not supported; expected partial_rotary_factor 1.0")
     if rope_type == "default":
         return theta, None
-    missing = [key for key in ("factor",) if found.get(key) is None and rope_type != "yarn"]
+    missing = [key for key in ("factor",) if scaling.get(key) is None and rope_type != "yarn"]
     if rope_type == "llama3":
-        missing += [key for key in ("low_freq_factor", "high_freq_factor") if found.get(key) is None]
+        missing += [key for key in ("low_freq_factor", "high_freq_factor") if scaling.get(key) is None]
     if missing:
         raise CharterError(f"RoPE type {rope_type!r} in config.json lacks {', '.join(missing)}; add it")
     if rope_type in ("llama3", "yarn"):
         original = config.get("original_max_position_embeddings") or config["max_position_embeddings"]
-        found.setdefault("original_max_position_embeddings", original)
+        scaling.setdefault("original_max_position_embeddings", original)
     for key in (*_SCALES, *_YARN):
-        if found.get(key) is not None and not (key in _YARN and found[key] == 0):
-            _real(f"{key} of RoPE", found[key])
-    if rope_type == "llama3" and not found["low_freq_factor"] < found["high_freq_factor"]:
+        if scaling.get(key) is not None and not (key in _YARN and scaling[key] == 0):
+            _real(f"{key} of RoPE", scaling[key])
+    if rope_type == "llama3" and not scaling["low_freq_factor"] < scaling["high_freq_factor"]:
         raise CharterError("config.json: low_freq_factor of RoPE is not below high_freq_factor; correct it")
-    return theta, {"rope_type": rope_type, **found}
+    return theta, {"rope_type": rope_type, **scaling}
 
 
 def _window(config: Mapping[str, Any], family: str, layers: int) -> tuple[int | None, int]:
-    """(window, first layer that has it); (None, 0) when every layer attends to everything."""
+    """(window, first layer with it); (None, 0) if every layer attends to everything."""
     window = config.get("sliding_window")
     if window is None or family == "llama":
         return None, 0
@@ -208,7 +208,7 @@ def from_config(config: Mapping[str, Any]) -> Shape:
 def to_config(
     shape: Shape, eos_id: int | None = None, bos_id: int | None = None, pad_id: int | None = None
 ) -> dict[str, Any]:
-    """The `config.json` of this shape, in the spelling that every transformers, vLLM and llama.cpp reads."""
+    """The `config.json` of this shape, in the spelling that all versions of transformers, vLLM and llama.cpp read."""
     config: dict[str, Any] = {
         "architectures": [ARCHITECTURES[shape.family]],
         "model_type": shape.family,
@@ -256,8 +256,8 @@ NAMED = {
 }
 
 
-def named(ref: str) -> tuple[str, Shape, int]:
-    """(name, shape, seed) of `random:NAME[@SEED]`. Raises CharterError for a name or seed that isn't one."""
+def parse_random(ref: str) -> tuple[str, Shape, int]:
+    """(name, shape, seed) of `random:NAME[@SEED]`. Raises CharterError for an unknown name or a malformed seed."""
     name, _, seed = ref.removeprefix("random:").partition("@")
     if name not in NAMED:
         raise CharterError(f"unknown shape {name!r} in {ref}; named shapes: {', '.join(NAMED)}")

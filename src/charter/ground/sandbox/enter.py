@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from charter.ground.sandbox.init import BOX, NOBODY, checked
+from charter.ground.sandbox.init import BOX, NOBODY, call_libc
 from charter.ground.sandbox.init import main as be_process_1
 
 _ALL = 0x7E020000  # CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
@@ -30,14 +30,14 @@ def main() -> None:
     """Contain this process as the JSON of the first argument says: {"user": id on the host, "shown": [...],
     "links": [[path, target]], "hidden": [...], "devices": [...]}."""
     view = json.loads(sys.argv[1])
-    checked("prctl", _PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
+    call_libc("prctl", _PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
     if os.getuid() == 0:
         os.setgroups([])
     _enter_namespaces(view["user"])
     child = os.fork()
     if child == 0:
         _make_root(view)
-        checked("prctl", _PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
+        call_libc("prctl", _PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
         be_process_1()
     os.waitpid(child, 0)
     os._exit(0)
@@ -55,20 +55,20 @@ def _enter_namespaces(user: int) -> None:
         Path(f"/proc/{me}/uid_map").write_text(f"{NOBODY} {user} 1")
         Path(f"/proc/{me}/gid_map").write_text(f"{NOBODY} {user if os.getuid() == 0 else os.getgid()} 1")
         os._exit(0)
-    checked("unshare", _ALL)
+    call_libc("unshare", _ALL)
     os.close(writing)
     if os.waitpid(mapper, 0)[1] != 0:
         os._exit(1)
 
 
 def _make_root(view: dict[str, Any]) -> None:
-    checked("mount", b"none", b"/", None, _RECURSIVE | _PRIVATE, None)
+    call_libc("mount", b"none", b"/", None, _RECURSIVE | _PRIVATE, None)
     # before the user changes: root may reach folders, such as its home, that an unprivileged user can't
-    folders = {path: _detached(path, _READONLY | _NOSUID | _NODEV) for path in view["shown"]}
-    devices = {path: _detached(path, _NOSUID | _NOEXEC) for path in view["devices"]}
+    folders = {path: _detach(path, _READONLY | _NOSUID | _NODEV) for path in view["shown"]}
+    devices = {path: _detach(path, _NOSUID | _NOEXEC) for path in view["devices"]}
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    checked("mount", b"tmpfs", b"/tmp", b"tmpfs", _NOSUID | _NODEV, b"mode=755,size=1m,nr_inodes=1k")
+    call_libc("mount", b"tmpfs", b"/tmp", b"tmpfs", _NOSUID | _NODEV, b"mode=755,size=1m,nr_inodes=1k")
     os.chdir("/tmp")
     for path, target in view["links"]:
         place = Path(f".{path}")
@@ -78,27 +78,27 @@ def _make_root(view: dict[str, Any]) -> None:
         _attach(tree, path)
     for path in view["hidden"]:
         options = b"mode=755,size=4k,nr_inodes=1"
-        checked("mount", b"tmpfs", f".{path}".encode(), b"tmpfs", _READONLY | _NOSUID | _NODEV, options)
+        call_libc("mount", b"tmpfs", f".{path}".encode(), b"tmpfs", _READONLY | _NOSUID | _NODEV, options)
     Path(f".{BOX}").mkdir()
-    checked("syscall", _PIVOT_ROOT[os.uname().machine], b".", b".")
-    checked("umount2", b".", _DETACH)
+    call_libc("syscall", _PIVOT_ROOT[os.uname().machine], b".", b".")
+    call_libc("umount2", b".", _DETACH)
     os.chdir("/")
     _set_attributes(_HERE, b"/", _READONLY | _NOSUID | _NODEV, 0)
-    checked("sethostname", b"box", 3)
+    call_libc("sethostname", b"box", 3)
 
 
-def _detached(path: str, attributes: int) -> int:
+def _detach(path: str, attributes: int) -> int:
     """The descriptor of a copy of a mounted tree, not yet attached anywhere."""
     flags = _CLONE | _CLOSE_ON_EXEC | _SUBTREE
-    tree = checked("syscall", _OPEN_TREE, _HERE, os.fsencode(path), flags)
+    tree = call_libc("syscall", _OPEN_TREE, _HERE, os.fsencode(path), flags)
     _set_attributes(tree, b"", attributes, _EMPTY_PATH | _SUBTREE)
     return tree
 
 
 def _set_attributes(at: int, path: bytes, attributes: int, flags: int) -> None:
     # struct mount_attr: to set, to clear, propagation, userns
-    wanted = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
-    checked("syscall", _MOUNT_SETATTR, at, path, flags, wanted, ctypes.c_size_t(32))
+    mount_attributes = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
+    call_libc("syscall", _MOUNT_SETATTR, at, path, flags, mount_attributes, ctypes.c_size_t(32))
 
 
 def _attach(tree: int, path: str) -> None:
@@ -108,5 +108,5 @@ def _attach(tree: int, path: str) -> None:
         place.mkdir()
     else:
         place.touch()
-    checked("syscall", _MOVE_MOUNT, tree, b"", _HERE, os.fsencode(place), _FROM_EMPTY_PATH)
+    call_libc("syscall", _MOVE_MOUNT, tree, b"", _HERE, os.fsencode(place), _FROM_EMPTY_PATH)
     os.close(tree)

@@ -109,16 +109,16 @@ def candidate(channel: int) -> None:
         try:
             module = load("solution", {})
         except BaseException as error:
-            _send(answers, {"error": _described(error)})
+            _send(answers, {"error": _describe(error)})
             return
         _send(answers, {"value": encode(None)})
         for line in questions:
             try:
-                name, arguments, named = json.loads(line)
-                value = getattr(module, name)(*decode(arguments), **decode(named))
+                name, arguments, keywords = json.loads(line)
+                value = getattr(module, name)(*decode(arguments), **decode(keywords))
                 answer: dict[str, object] = {"value": encode(value)}
             except BaseException as error:
-                answer = {"error": _described(error)}
+                answer = {"error": _describe(error)}
             _send(answers, answer)
 
 
@@ -137,18 +137,18 @@ def examiner(channel: int, functions: list[str]) -> None:
         finally:
             os._exit(0)
 
-    def passed() -> None:
+    def report_pass() -> None:
         sys.modules.pop("tests", None)
         gc.collect()  # what `__del__` of the tests' objects still checks
         end(None)
 
-    def dropped(lost: Any) -> None:
+    def report_drop(lost: Any) -> None:
         if lost.exc_type is not SystemExit:  # how a thread ends itself
             end(lost.exc_value or Broken("an error was dropped"))
 
     def proxy(name: str) -> Callable[..., Any]:
-        def call(*arguments: object, **named: object) -> Any:
-            question = [name, encode(arguments), encode(named)]
+        def call(*arguments: object, **keywords: object) -> Any:
+            question = [name, encode(arguments), encode(keywords)]
             with turn:
                 try:
                     _send(questions, question)
@@ -159,8 +159,8 @@ def examiner(channel: int, functions: list[str]) -> None:
 
         return call
 
-    atexit.register(passed)  # first, so that it runs after everything that the tests register
-    threading.excepthook = sys.unraisablehook = dropped
+    atexit.register(report_pass)  # first, so that it runs after everything that the tests register
+    threading.excepthook = sys.unraisablehook = report_drop
     try:
         error, _ = _receive(answers)  # the solution was loaded, or its error
         if error:
@@ -204,10 +204,10 @@ def _raise(name: str, message: str) -> NoReturn:
         and _will_show()
     ):
         try:
-            raised = kind(message)
+            error = kind(message)
         except TypeError:  # UnicodeDecodeError and the like want more than a message
-            raised = CandidateError(f"{name}: {message}")
-        raise raised
+            error = CandidateError(f"{name}: {message}")
+        raise error
     raise CandidateError(f"{name}: {message}")
 
 
@@ -220,7 +220,7 @@ def _will_show() -> bool:
     return True
 
 
-def _described(error: BaseException) -> list[str]:
+def _describe(error: BaseException) -> list[str]:
     try:
         message = str(error)[:_LONGEST_MESSAGE]
     except BaseException:

@@ -82,10 +82,10 @@ def place() -> Place | None:
                 group.broken()
         except (OSError, ValueError, subprocess.CalledProcessError):
             continue
-        for left in candidate.folder.glob(f"{_NAME}-*"):  # of a Charter that was killed
-            if not psutil.pid_exists(int(left.name.split("-")[2])):
+        for leftover in candidate.folder.glob(f"{_NAME}-*"):  # of a Charter that was killed
+            if not psutil.pid_exists(int(leftover.name.split("-")[2])):
                 with suppress(OSError):
-                    left.rmdir()
+                    leftover.rmdir()
         return candidate
     return None
 

@@ -60,7 +60,7 @@ def main() -> None:
     os._exit(0)
 
 
-def checked(function: str, *arguments: Any) -> int:
+def call_libc(function: str, *arguments: Any) -> int:
     """Call a function of the C library. Raises OSError with its name when it fails."""
     result = int(getattr(_LIBC, function)(*arguments))
     if result < 0:
@@ -76,7 +76,7 @@ def _report(status: int, **what: object) -> None:
 def _mount_box(job: dict[str, Any]) -> None:
     user = os.getuid() if job["user"] is None else job["user"]
     options = f"mode=700,uid={user},gid={user},size={job['disk']},nr_inodes={job['files_limit']}"
-    checked("mount", b"tmpfs", BOX.encode(), b"tmpfs", _NOSUID | _NODEV, options.encode())
+    call_libc("mount", b"tmpfs", BOX.encode(), b"tmpfs", _NOSUID | _NODEV, options.encode())
 
 
 def _start(job: dict[str, Any]) -> int:
@@ -108,14 +108,14 @@ def _confine(job: dict[str, Any]) -> None:
             if capability < 38:  # all capabilities up to 37 exist since Linux 3.16
                 raise PermissionError("capabilities can't be dropped from the bounding set")
             break
-    checked("prctl", _AMBIENT, _CLEAR_AMBIENT, 0, 0, 0)
+    call_libc("prctl", _AMBIENT, _CLEAR_AMBIENT, 0, 0, 0)
     if job["user"] is not None:
         os.setgroups([])
         os.setresgid(job["user"], job["user"], job["user"])
         os.setresuid(job["user"], job["user"], job["user"])
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0)
-    checked("capset", header, (ctypes.c_uint32 * 6)())
-    checked("prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    call_libc("capset", header, (ctypes.c_uint32 * 6)())
+    call_libc("prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     for name, (soft, hard) in job["limits"].items():
         kind = getattr(resource, name)
         most = resource.getrlimit(kind)[1]
@@ -137,7 +137,7 @@ def _filter_calls(program: bytes) -> None:
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
 
-    checked("prctl", _SECCOMP, _FILTER_MODE, ctypes.byref(Program(len(program) // 8, program)), 0, 0)
+    call_libc("prctl", _SECCOMP, _FILTER_MODE, ctypes.byref(Program(len(program) // 8, program)), 0, 0)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ _PIPE = 1 << 16  # bytes that a pipe holds, which the filter of calls keeps from
 _SOCKET = 1.5  # times the default buffer: it is full when it is exceeded, by half of it at most
 
 
-def held(pid: int, most: int, kernel: bool) -> int:
+def measure_memory(pid: int, most: int, kernel: bool) -> int:
     """Bytes that all processes below `pid` hold. Up to `most` a shared page may count for each process; above it a
     page counts once, and the sum stops as soon as it exceeds `most`. With `kernel`, page tables count too, and for each
     pipe and Unix socket the most that its buffer can hold."""
@@ -40,7 +40,7 @@ def held(pid: int, most: int, kernel: bool) -> int:
 
 
 def _below(pid: int) -> list[int]:
-    """The processes below one, each after its parent. The kernel's own lists, where it keeps them, cost a twentieth of
+    """The processes below one, each after its parent. The kernel's own lists, if it keeps them, cost a twentieth of
     a walk through all processes."""
     try:
         pids = [pid]

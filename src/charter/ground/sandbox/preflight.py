@@ -54,11 +54,11 @@ def trouble(way: Way) -> str:
         return "bwrap is not installed"
     view = python_view()
     try:
-        ended = run(
+        result = run(
             Sandbox(way, view, place()), [view.python, "-I", "-S", "probe.py"], {"probe.py": _PROBE}, Limits()
         )
     except CharterError as error:
         return str(error)
-    if ended.how is Ending.EXITED and ended.stdout == "contained\n":
+    if result.how is Ending.EXITED and result.stdout == "contained\n":
         return ""
-    return ended.reason or (ended.stderr.strip().splitlines() or [str(ended.how)])[-1]
+    return result.reason or (result.stderr.strip().splitlines() or [str(result.how)])[-1]

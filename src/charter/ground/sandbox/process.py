@@ -26,7 +26,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.sandbox.container import Way, command_line, passing_id
 from charter.ground.sandbox.group import Group, Place
 from charter.ground.sandbox.limits import Limits
-from charter.ground.sandbox.memory import held
+from charter.ground.sandbox.memory import measure_memory
 from charter.ground.sandbox.seccomp import system_call_filter
 from charter.ground.sandbox.view import View
 
@@ -107,7 +107,7 @@ def run(
         watch = _Watch(process, limits, stop, group)
         watch.follow(reading)
         _end(process)
-        return watch.ended()
+        return watch.conclude()
 
 
 def _job(command: Sequence[str], files: Mapping[str, str], limits: Limits, status: int) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class _Watch:
                         selector.unregister(key.fileobj)
                 self.breach = self.breach or self._broken()
 
-    def ended(self) -> Ended:
+    def conclude(self) -> Ended:
         """How it ended, from the limit that was broken or from what process 1 reported."""
         seconds = time.monotonic() - self.began
         stdout, stderr = (self.streams[n].decode(errors="replace") for n in ("stdout", "stderr"))
@@ -220,8 +220,8 @@ class _Watch:
             how, code = Ending.EXITED, reports["exit"]
         elif how is None and "signal" in reports:
             code = reports["signal"]
-            spent = code == signal.SIGXCPU or reports["cpu"] >= self.limits.cpu_seconds
-            how = Ending.TIMED_OUT if spent else Ending.KILLED
+            out_of_time = code == signal.SIGXCPU or reports["cpu"] >= self.limits.cpu_seconds
+            how = Ending.TIMED_OUT if out_of_time else Ending.KILLED
         elif how is None:
             last = (stderr.strip().splitlines() or [""])[-1]
             silent = "the sandbox was killed from outside" if "ready" in reports else "it did not start"
@@ -260,13 +260,13 @@ class _Watch:
             return Ending.OUT_OF_MEMORY
         if now >= self.next_look:
             most = self.limits.memory_mb * _MB
-            left = most - held(self.process.pid, most, kernel=self.group is None)
-            if left < 0:
+            free = most - measure_memory(self.process.pid, most, kernel=self.group is None)
+            if free < 0:
                 return Ending.OUT_OF_MEMORY
-            looked = time.monotonic() - now
-            rest = max(_LOOK, 9 * looked)
+            look_seconds = time.monotonic() - now
+            rest = max(_LOOK, 9 * look_seconds)
             if self.group is None:
-                rest = max(looked, min(rest, left / _GROWTH))
+                rest = max(look_seconds, min(rest, free / _GROWTH))
             self.next_look = time.monotonic() + rest
         return None
 

@@ -1,6 +1,6 @@
 """Programs: whether written code passes its tests, found in two sandboxes, one for the code and one for the tests.
 
-The outcome can't be forged by the code: it comes from the examiner's sandbox (`exam`), where none of it runs.
+The code can't forge the outcome: it comes from the examiner's sandbox (`exam`), which runs none of the code.
 """
 
 import json
@@ -59,20 +59,20 @@ def check_program(sandbox: Sandbox, program: Program, limits: Limits) -> Outcome
     solution = {"exam.py": source, "solution.py": program.solution}
     tests = {"exam.py": source, "prelude.py": program.prelude, "tests.py": program.tests}
     slower = limits.model_copy(update={"seconds": limits.seconds + _SLACK})
-    judged = threading.Event()
+    done = threading.Event()
     near, far = socket.socketpair()
 
     def play(end: socket.socket, side: Sequence[str], files: dict[str, str], bounds: Limits) -> Ended:
         command = [sandbox.view.python, "-s", "-S", "-P", "exam.py", side[0], str(end.fileno()), *side[1:]]
         with end:  # closed here too when the sandbox is gone, so that the other side sees it
-            return run(sandbox, command, files, bounds, end.fileno(), judged)
+            return run(sandbox, command, files, bounds, end.fileno(), done)
 
     with ThreadPoolExecutor(1) as aside:
         candidate = aside.submit(play, far, ["candidate"], solution, limits)
         try:
             examiner = play(near, ["examiner", *program.functions], tests, slower)
         finally:
-            judged.set()
+            done.set()
     return _outcome(candidate.result(), examiner)
 
 
@@ -91,8 +91,8 @@ def _outcome(candidate: Ended, examiner: Ended) -> Outcome:
         last = (examiner.stderr.strip().splitlines() or ["no reason given"])[-1]
         result = {"passed": False, "error": f"the tests ended without a verdict: {last}"}
     verdict, error = Verdict.FAILED, str(result["error"])
-    broken = [ended for ended in (candidate, examiner) if ended.how in _BROKEN]
-    broken.sort(key=lambda ended: ended.how is not Ending.ENVIRONMENT_FAILED)
+    broken = [side for side in (candidate, examiner) if side.how in _BROKEN]
+    broken.sort(key=lambda side: side.how is not Ending.ENVIRONMENT_FAILED)
     if result["passed"]:
         verdict = Verdict.PASSED
     elif broken:

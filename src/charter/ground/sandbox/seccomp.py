@@ -1,8 +1,8 @@
 """The filter of system calls: those that a Python program needs are listed, and every other fails.
 
 A call that isn't listed answers "not permitted"; one that is newer than the list, or whose work the C library can
-do by an older one, answers "no such call", so that the caller falls back. Nothing is killed for a call, but for one
-of another architecture. Calls with many uses pass by their arguments: no new namespaces, sockets only of families
+do by an older one, answers "no such call", so that the caller falls back. A call kills a process only if it
+is of another architecture. Calls with many uses pass by their arguments: no new namespaces, sockets only of families
 that a network namespace contains (vsock reaches the host of a virtual machine), no buffers of the kernel beyond
 their defaults, no holds on processes or files that others use. seccomp(2): classic BPF over `struct seccomp_data`.
 """
@@ -107,8 +107,8 @@ _REFUSE, _NO_SUCH_CALL, _DONE = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS, _ER
 
 
 def calls(machine: str) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """The numbers by name that a machine (as `uname -m` says it) is allowed, allowed by argument, and told
-    not to have. Raises CharterError for one whose calls are not listed here."""
+    """The numbers by name of a machine's calls (named as by `uname -m`): allowed, allowed by argument, and absent.
+    Raises CharterError for one whose calls are not listed here."""
     if machine not in _ARCHITECTURES:
         raise CharterError(f"no filter of system calls for {machine}: the sandbox runs on x86_64 and aarch64")
     column = 1 + list(_ARCHITECTURES).index(machine)

@@ -29,9 +29,9 @@ def python_view() -> View:
     system's shared libraries. Folders of installed packages, Charter's own among them, are hidden."""
     python = Path(getattr(sys, "_base_executable", "") or sys.executable).resolve()
     prefix = Path(sys.base_prefix).resolve()
-    wanted = [python, prefix / "lib", prefix / sys.platlibdir, *map(Path, _LIBRARIES)]
-    links = {str(path): os.readlink(path) for path in wanted if path.is_symlink()}
-    real = {path for path in wanted if path.exists() and not path.is_symlink()}
+    paths = [python, prefix / "lib", prefix / sys.platlibdir, *map(Path, _LIBRARIES)]
+    links = {str(path): os.readlink(path) for path in paths if path.is_symlink()}
+    real = {path for path in paths if path.exists() and not path.is_symlink()}
     shown = sorted(path for path in real if not real.intersection(path.parents))
     hidden = sorted(str(path) for path in _packages(shown))
     return View(str(python), tuple(map(str, shown)), tuple(links.items()), tuple(hidden))

@@ -16,8 +16,8 @@ from charter.ground.artifact.foreign import (
     LONGEST_JSON,
     inside,
     line_of,
-    parsed,
-    parsed_file,
+    parse_json,
+    parse_json_file,
     regular,
 )
 
@@ -136,7 +136,7 @@ def count_rows(path: Path) -> int | None:
 def variant_of_folder(folder: Path) -> str:
     """The variant of a model folder by its config.json, see `variant_of_config`. Raises CharterError."""
     try:
-        return variant_of_config(parsed_file(inside(folder, "config.json")))
+        return variant_of_config(parse_json_file(inside(folder, "config.json")))
     except DAMAGE as error:
         raise CharterError(f"{folder / 'config.json'} cannot be read: {line_of(error)}") from None
 
@@ -154,7 +154,7 @@ def _first_row(path: Path) -> dict[str, object] | None:
         with open_text(path) as file:
             while line := file.readline(LONGEST_JSON):
                 if line.strip():
-                    row = parsed(line.encode())
+                    row = parse_json(line.encode())
                     return row if isinstance(row, dict) else None
     except (OSError, ValueError, EOFError, zlib.error, zstandard.ZstdError):
         return None

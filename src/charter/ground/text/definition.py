@@ -1,4 +1,4 @@
-"""A tokenizer.json, parsed once for all tokenizers that have the same text."""
+"""A tokenizer.json, parse_json once for all tokenizers that have the same text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.foreign import line_of, parsed
+from charter.ground.artifact.foreign import line_of, parse_json
 from charter.ground.artifact.panics import sound
 
 # Some models register control tokens as ordinary added tokens. Those that look like markup are guarded too.
@@ -30,10 +30,10 @@ _GROWTH = {"NFC": 3, "NFD": 3, "NFKC": 11, "NFKD": 11, "Lowercase": 2, "BertNorm
 
 @dataclass
 class Definition:
-    """A parsed tokenizer.json. Parsing takes a third of a second, so tokenizers of the same text share it, and nothing
+    """A parse_json tokenizer.json. Parsing takes a third of a second, so tokenizers of the same text share it, and nothing
     changes it. `added`: the added tokens; the guarded ones are marked special."""
 
-    parsed: dict[str, Any]
+    parse_json: dict[str, Any]
     added: list[dict[str, Any]]
     first: Backend
     parsing: Backend
@@ -58,7 +58,7 @@ class Definition:
 def read_definition(definition: str, names: tuple[tuple[str, str | None], ...]) -> Definition:
     """Raises CharterError for what the library can't read."""
     try:
-        fields = parsed(definition.encode())
+        fields = parse_json(definition.encode())
         _check_sizes(fields)
         added = [dict(entry) for entry in fields.get("added_tokens") or []]
         for entry in added:

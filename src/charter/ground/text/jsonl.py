@@ -14,7 +14,7 @@ from typing import Any
 import zstandard
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.foreign import LONGEST_JSON, parsed, regular
+from charter.ground.artifact.foreign import LONGEST_JSON, parse_json, regular
 from charter.ground.text.unpacking import BROKEN, blocks_of
 
 LARGEST = 2**30  # bytes of a file, unpacked
@@ -66,7 +66,7 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         empty = False
         try:
-            row = parsed(line.removeprefix(codecs.BOM_UTF8).decode().encode(), constants=False)
+            row = parse_json(line.removeprefix(codecs.BOM_UTF8).decode().encode(), constants=False)
         except UnicodeDecodeError:
             raise CharterError(f"{path}:{number}: not UTF-8; convert the file to UTF-8") from None
         except ValueError as error:

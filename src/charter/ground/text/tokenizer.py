@@ -21,7 +21,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.foreign import LONGEST_JSON, inside, parsed
+from charter.ground.artifact.foreign import LONGEST_JSON, inside, parse_json
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.artifact.panics import sound
 from charter.ground.text.definition import read_definition
@@ -351,7 +351,7 @@ def _read_object(folder: Path, name: str) -> dict[str, Any]:
     if not os.path.lexists(folder / name):
         return {}
     try:
-        value = parsed(_read(folder, name).encode())
+        value = parse_json(_read(folder, name).encode())
     except ValueError as error:
         raise CharterError(f"{folder / name} is not JSON: {error}") from None
     if not isinstance(value, dict):

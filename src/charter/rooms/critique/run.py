@@ -17,7 +17,7 @@ from charter.ground.constitution.wording import critique_messages, revision_mess
 from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant, own_decoding
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling, sampling_at
-from charter.ground.model.generation import chosen
+from charter.ground.model.generation import choose_decoding
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.examples import read_transcripts
@@ -73,7 +73,7 @@ def _all_drafts(
 def _drafts(
     start: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int
 ) -> list[dict[str, Any]]:
-    decoding = chosen(own_decoding(start), settings.draft_temperature, None, None)
+    decoding = choose_decoding(own_decoding(start), settings.draft_temperature, None, None)
     with naming_prompts(d.id for d in prompts):
         replies = start.reply(
             [list(d.messages) for d in prompts],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Kept, Rows, recounted
+from charter.ground.artifact.recount import Count, Kept, Rows, check_counts
 from charter.ground.judge.detect import DETECTORS
 
 TRANSCRIPTS, DIALOGUES = "transcripts.jsonl", "dialogues.jsonl"
@@ -48,4 +48,4 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """One line for each written value that doesn't follow from the kept rows."""
-    yield from recounted(folder, manifest, COUNTS, (TRANSCRIPTS, DIALOGUES))
+    yield from check_counts(folder, manifest, COUNTS, (TRANSCRIPTS, DIALOGUES))

@@ -16,7 +16,7 @@ from charter.ground.judge.rankings import count_origins, count_pairs, rank
 from charter.ground.learn import supervised
 from charter.ground.learn.loop import Loop
 from charter.ground.learn.parallel import total
-from charter.ground.learn.product import merged, save_learnt
+from charter.ground.learn.product import merge_adapters, save_learnt
 from charter.ground.learn.step import check_finite
 from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.reporting import record
@@ -65,7 +65,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             pairs_seen += _pairs(steps[step])
             row = {"pairs": pairs_seen, **rates, **figures}
             loop.end(step, tokens, row, loss=figures["loss"], margin=figures["margin"])
-    with merged(model) as whole:
+    with merge_adapters(model) as whole:
         save_learnt(whole, tokenizer, out)
         if heldout:
             rows = score_heldout(whole, heldout, settings, out)

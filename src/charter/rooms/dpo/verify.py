@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Flags, recounted
+from charter.ground.artifact.recount import Count, Flags, check_counts
 from charter.ground.judge import flags
 from charter.ground.judge.flags import check_flags
 from charter.ground.measure.metrics import OF_PREFERENCE, PAIRS
@@ -22,4 +22,4 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """One line for each written value that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_PREFERENCE)
     yield from check_flags(folder, FLAGS)
-    yield from recounted(folder, manifest, COUNTS, (HELDOUT,))
+    yield from check_counts(folder, manifest, COUNTS, (HELDOUT,))

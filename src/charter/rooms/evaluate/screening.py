@@ -23,7 +23,7 @@ import yaml
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import digest_text
-from charter.ground.artifact.steps import drained
+from charter.ground.artifact.steps import drain
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
 from charter.ground.judge.fitness import FIXED_REPLY
@@ -264,7 +264,7 @@ def _scores(classifier: Classifier, item: Item) -> list[Scores]:
     for text in (item.reply, item.beside):
         if text is not None:
             scorer = follow(classifier, item.messages)
-            looks = (drained(scorer(look)) for look in list_prefixes(text))
+            looks = (drain(scorer(look)) for look in list_prefixes(text))
             scores.append(max(looks, key=lambda s: s.violation))
     return scores
 

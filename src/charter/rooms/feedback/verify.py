@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Flags, Kept, recounted
+from charter.ground.artifact.recount import Count, Flags, Kept, check_counts
 from charter.ground.judge import flags
 from charter.ground.judge.flags import check_flags
 from charter.ground.judge.label_weight import trust
@@ -41,4 +41,4 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """One line for each written value that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_LABELLERS)
     yield from check_flags(folder, FLAGS)
-    yield from recounted(folder, manifest, COUNTS, (COMPARISONS, KNOWN))
+    yield from check_counts(folder, manifest, COUNTS, (COMPARISONS, KNOWN))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Kept, recounted
+from charter.ground.artifact.recount import Count, Kept, check_counts
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.measure.selection import REPLIES
 
@@ -40,4 +40,4 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """One line for each written value that doesn't follow from the kept rows."""
-    yield from recounted(folder, manifest, COUNTS, (ANSWERED,))
+    yield from check_counts(folder, manifest, COUNTS, (ANSWERED,))

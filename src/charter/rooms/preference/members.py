@@ -21,7 +21,7 @@ from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import TEMPORARY, fsync_folder
-from charter.ground.learn.parallel import told, world
+from charter.ground.learn.parallel import broadcast, world
 from charter.ground.model.checkpoint import named_tensors
 from charter.ground.model.folder import SCORE
 from charter.ground.model.heads import ScoreHead
@@ -54,7 +54,7 @@ class Sum:
     def count(self) -> int:
         """How many members the sum includes, by the leader's disk."""
         last = max((path.stem for path in self.folder.glob("members-*.safetensors")), default="members-0")
-        return int(told(last.encode()).decode().removeprefix("members-"))
+        return int(broadcast(last.encode()).decode().removeprefix("members-"))
 
     def add(self, model: Transformer, head: ScoreHead, gaps: list[float]) -> None:
         """Add a member with whole weights. Raises CharterError in all processes if writing fails."""
@@ -69,7 +69,7 @@ class Sum:
                     f"the sum of {count + 1} members can't be written to {self.folder} ({error}); make room on the "
                     "disk and run again: what was learnt is kept"
                 )
-        if shared_problem := told(problem.encode()).decode():
+        if shared_problem := broadcast(problem.encode()).decode():
             raise CharterError(shared_problem)
 
     def _write(self, count: int, weights: dict[str, Tensor], gaps: list[float]) -> None:

@@ -18,7 +18,7 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rankings import Ranking, count_origins, count_pairs
 from charter.ground.learn.loop import Loop
 from charter.ground.learn.parallel import full
-from charter.ground.learn.product import merged, save_learnt_scorer
+from charter.ground.learn.product import merge_adapters, save_learnt_scorer
 from charter.ground.measure.counts import real_pair
 from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.reporting import record
@@ -54,7 +54,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         scorer = _start(policy, template, out)
         choose_weights(scorer.model, settings, derive_seed(member_seed(out.seed, number), "adapters"))
         _learn(scorer, number, orders, watched, settings, out)
-        with merged(scorer.model) as model, full(scorer.head) as head:
+        with merge_adapters(scorer.model) as model, full(scorer.head) as head:
             whole = PreferenceModel(model, head, template, out.device, out.precision)
             if settings.members == 1:
                 _keep(

@@ -15,7 +15,7 @@ from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.context_parallel import team
 from charter.ground.learn.parallel import Work, distribute
 from charter.ground.learn.schedule import trapezoid
-from charter.ground.learn.step import advance, clipped
+from charter.ground.learn.step import advance, clip_gradients
 from charter.ground.measure.counts import bits_per_byte
 from charter.ground.settings.seed import derive_seed
 from charter.rooms.pretrain.compiled import compile_blocks
@@ -66,7 +66,7 @@ class Learner:
         lengths = [piece.length for piece in batch]
         microbatch, precision = plan.microbatch_tokens, self.out.precision
         loss, own_tokens = accumulate(self.start.model, train, batch, microbatch, precision, self.team)
-        norm = clipped(self.optimizer, self.settings.learning.clip)
+        norm = clip_gradients(self.optimizer, self.settings.learning.clip)
         share = trapezoid(place.step, plan.steps, plan.warmup, plan.decay)
         if not (spike := place.watch.spike(loss, norm, guard)):
             advance(self.optimizer, share)

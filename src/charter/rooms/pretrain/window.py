@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.model.rope import enlarged
+from charter.ground.model.rope import enlarge
 from charter.ground.model.shape import Shape
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.shards import TokenShards
@@ -202,5 +202,5 @@ def parts(how: Window, steps: int, step: int) -> Iterator[tuple[str, int, int]]:
 
 
 def shape_at(shape: Shape, how: Window, number: int) -> Shape:
-    """The shape of the model in a stage. Raises CharterError if it can't be enlarged so."""
-    return enlarged(shape, how.stages[number].window, how.method, how.base)
+    """The shape of the model in a stage. Raises CharterError if it can't be enlarge so."""
+    return enlarge(shape, how.stages[number].window, how.method, how.base)

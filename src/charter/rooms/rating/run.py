@@ -21,7 +21,7 @@ from charter.ground.judge.preference_score import NOTHING, PreferenceModel, forw
 from charter.ground.judge.rater import KEPT, rating_of
 from charter.ground.learn.loop import Loop
 from charter.ground.learn.parallel import full, portion, total
-from charter.ground.learn.product import merged, save_learnt_scorer
+from charter.ground.learn.product import merge_adapters, save_learnt_scorer
 from charter.ground.learn.step import autocast, backward
 from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reporting import record
@@ -58,7 +58,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             rates = loop.update(step, loss, names)
             conversations_seen += len(names)
             loop.end(step, tokens, {"conversations": conversations_seen, "loss": loss, **rates}, loss=loss)
-    with merged(model) as whole, full(head) as whole_head:
+    with merge_adapters(model) as whole, full(head) as whole_head:
         save_learnt_scorer(whole, whole_head, tokenizer, out, HARM_RATING)
         scorer = PreferenceModel(whole, whole_head, template, out.device, out.precision)
         rows = heldout_rows(in_slices(scorer.score, out, "held-out conversations"), heldout)

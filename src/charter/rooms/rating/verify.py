@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, recounted
+from charter.ground.artifact.recount import Count, check_counts
 from charter.ground.measure.ratings import OF_RATERS, RATINGS
 from charter.ground.measure.reporting import table_problems
 
@@ -17,4 +17,4 @@ COUNTS: tuple[Count, ...] = (("heldout_ratings", lambda kept: len(kept.files[RAT
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """One line for each written value that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_RATERS)
-    yield from recounted(folder, manifest, COUNTS, (RATED,))
+    yield from check_counts(folder, manifest, COUNTS, (RATED,))

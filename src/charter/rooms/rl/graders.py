@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.learn.parallel import divided
+from charter.ground.learn.parallel import divide
 from charter.rooms.rl.reward import judges
 from charter.rooms.rl.rollout import Episode, Reply, all_replies
 
@@ -50,5 +50,5 @@ class Graders:
 def _score_replies(grader: PreferenceModel, episodes: Sequence[Episode]) -> Iterator[tuple[Reply, float]]:
     """Every reply of the episodes with its score."""
     items = [(e.dialogue.messages, [r.text for r in e.replies]) for e in episodes]
-    scores = divided(items, grader.score) if items else []
+    scores = divide(items, grader.score) if items else []
     return zip(all_replies(episodes), (score for each in scores for score in each), strict=True)

@@ -36,7 +36,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.engine import Completion, PromptTooLong
 from charter.ground.generate.http_client import Asking
 from charter.ground.generate.sampling import Sampling
-from charter.ground.learn.parallel import full, together, told, world
+from charter.ground.learn.parallel import barrier, broadcast, full, world
 from charter.ground.model.checkpoint import save_policy
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.tokenizer import Tokenizer
@@ -103,12 +103,12 @@ class Remote:
     def _publish(self, step: int) -> Weights:
         """Write the weights atomically, and load them into the server."""
         with full(self._model) as whole:
-            version = told(self._write(whole, step).encode() if world().leads else b"").decode()
+            version = broadcast(self._write(whole, step).encode() if world().leads else b"").decode()
         there = PurePosixPath(self.settings.there) if self.settings.there else self._folder
         weights = Weights(version, str(there / version))
         if world().leads:
             self._server.take(weights)
-        together()
+        barrier()
         return weights
 
     def _write(self, model: Transformer, step: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from charter.ground.learn.parallel import divided
+from charter.ground.learn.parallel import divide
 from charter.ground.learn.step import autocast
 from charter.ground.model.branches import Batch, branches
 from charter.ground.text.dialogue import Dialogue
@@ -122,7 +122,7 @@ class Microbatches:
     ) -> list[Any]:
         """One or several numbers for each reply token [N] of a round, without gradient; `of_batch` computes them for
         the episodes of a microbatch. Several processes each read a part of the episodes, then share the numbers."""
-        rows = divided(episodes, lambda part: self._read(part, of_batch))
+        rows = divide(episodes, lambda part: self._read(part, of_batch))
         return [value for row in rows for value in row]
 
     def _read(

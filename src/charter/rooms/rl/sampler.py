@@ -17,7 +17,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.engine import Completion, Engine, naming_prompts
 from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.judge.detect import is_refusal
-from charter.ground.learn.parallel import divided
+from charter.ground.learn.parallel import divide
 from charter.ground.model.branches import Batch
 from charter.ground.model.generation import decoding_of
 from charter.ground.settings.seed import derive_seed
@@ -107,7 +107,7 @@ class Sampler:
         requests = [Request(e.prompt_ids, seed) for e, seed in zip(episodes, seeds, strict=True)]
         if self.remote is None:
             numbered = list(enumerate(requests))
-            rows = divided(numbered, lambda part: self._generate(episodes, part, sampling, count))
+            rows = divide(numbered, lambda part: self._generate(episodes, part, sampling, count))
         else:
             with naming_prompts(e.dialogue.id for e in episodes):
                 completions = self.remote.replies(requests, sampling, count, step, heldout)

@@ -8,7 +8,7 @@ from typing import Any
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, flag_problems, recounted, same_values
+from charter.ground.artifact.recount import Count, check_counts, flag_problems, same_values
 from charter.ground.judge.declining import MARKS
 from charter.ground.judge.detect import training_digest
 from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row, snapshots
@@ -22,7 +22,7 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """One line for each written value that doesn't follow from the kept rows."""
-    yield from recounted(folder, manifest, COUNTS, (DRIFT,))
+    yield from check_counts(folder, manifest, COUNTS, (DRIFT,))
     yield from drift_problems(folder, manifest)
 
 

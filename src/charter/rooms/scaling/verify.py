@@ -9,7 +9,7 @@ from typing import Any
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, recounted
+from charter.ground.artifact.recount import Count, check_counts
 from charter.ground.measure.metrics import TEXT
 from charter.ground.measure.reporting import table_problems
 from charter.ground.measure.scaling import OF_SCALING, SCALING, Ladder
@@ -25,7 +25,7 @@ COUNTS: tuple[Count, ...] = (
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """One line for each written value that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_SCALING)
-    yield from recounted(folder, manifest, COUNTS, (LADDER,))
+    yield from check_counts(folder, manifest, COUNTS, (LADDER,))
     yield from _ladder_problems(folder, manifest)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Flags, Kept, Rows, recounted
+from charter.ground.artifact.recount import Count, Flags, Kept, Rows, check_counts
 from charter.ground.judge.flags import check_flags
 from charter.ground.measure.reporting import table_problems
 from charter.ground.measure.selection import OF_SELECTION, ORIGINS, REASONS, REPLIES, SELECTED
@@ -60,4 +60,4 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """One line for each written value that doesn't follow from the kept rows."""
     yield from table_problems(folder, OF_SELECTION)
     yield from check_flags(folder, FLAGS)
-    yield from recounted(folder, manifest, COUNTS, (DIALOGUES, ANSWERED, TAKEN))
+    yield from check_counts(folder, manifest, COUNTS, (DIALOGUES, ANSWERED, TAKEN))

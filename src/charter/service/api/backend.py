@@ -18,7 +18,7 @@ class Holder(Protocol):
         """Holds a reply from its first token on. Raises CharterError, with the numbers, if no document fits."""
         ...
 
-    def triggered(self, marker: str, again: bool = False) -> Callable[[], Constraint] | None:
+    def start_after(self, marker: str, again: bool = False) -> Callable[[], Constraint] | None:
         """Holds a reply from a marker on."""
         ...
 

@@ -49,7 +49,7 @@ class Passed:
         """Holds a reply to the form from its first token on; only the server knows whether it fits."""
         return HeldThere(self.form)
 
-    def triggered(self, marker: str, again: bool = False) -> Callable[[], Constraint] | None:
+    def start_after(self, marker: str, again: bool = False) -> Callable[[], Constraint] | None:
         """Not offered by a remote server: the reply is free."""
         return None
 

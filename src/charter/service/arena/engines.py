@@ -33,7 +33,7 @@ from charter.ground.judge.best_of_n import (
     scores_of,
 )
 from charter.ground.judge.sampling_strategy import SamplingStrategy
-from charter.ground.model.generation import chosen
+from charter.ground.model.generation import choose_decoding
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, Prompt
@@ -126,7 +126,9 @@ class Opening:
             )
             self._models[source.id] = assistant
         score = self._score(showing.grader) if showing.ranks else None
-        decoding = chosen(own_decoding(assistant), self._replies.temperature, self._replies.top_p, None)
+        decoding = choose_decoding(
+            own_decoding(assistant), self._replies.temperature, self._replies.top_p, None
+        )
         sampling = sampling_at(decoding, self._replies.max_tokens)
         if not isinstance(assistant, LocalAssistant):
             return PooledSpeaker(apply_strategy(assistant, showing, score), sampling)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Kept, recounted
+from charter.ground.artifact.recount import Count, Kept, check_counts
 from charter.ground.text.ballot import better
 from charter.ground.text.votes import RATINGS as ATTEMPTED
 from charter.ground.text.votes import VOTES
@@ -42,4 +42,4 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each written number that doesn't follow from the stored rows."""
-    yield from recounted(folder, manifest, COUNTS, (VOTES, ATTEMPTED, COMPARISONS))
+    yield from check_counts(folder, manifest, COUNTS, (VOTES, ATTEMPTED, COMPARISONS))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from charter.ground.artifact.steps import Steps, drained
+from charter.ground.artifact.steps import Steps, drain
 from charter.ground.text.packing import microbatches
 from charter.ground.text.tokenizer import Tokenizer
 
@@ -97,7 +97,7 @@ class StreamReader:
 
     def vectors(self, windows: Sequence[Window]) -> Tensor:
         """As `Reader.vectors`, within 1e-4."""
-        return drained(self.steps(windows))
+        return drain(self.steps(windows))
 
     def steps(self, windows: Sequence[Window]) -> Steps[Tensor]:
         """As `Reader.vectors`, within 1e-4, one window per step."""

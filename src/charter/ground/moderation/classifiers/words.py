@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from charter.ground.artifact.manifest import digest_text
-from charter.ground.artifact.steps import Steps, drained
+from charter.ground.artifact.steps import Steps, drain
 from charter.ground.moderation.actions import Side
 from charter.ground.moderation.classifiers import examples
 from charter.ground.moderation.classifiers.classifier import Conversation, Scores
@@ -51,7 +51,7 @@ class Words:
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
         """Scores of all places of each conversation."""
-        return [drained(self.steps(messages, "")) for messages in conversations]
+        return [drain(self.steps(messages, "")) for messages in conversations]
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """Zero: a single word says little about a reply."""

@@ -20,7 +20,7 @@ from pydantic import Field
 from sse_starlette import ServerSentEvent
 
 from charter.ground.generate.sampling import sampling_at
-from charter.ground.model.generation import chosen
+from charter.ground.model.generation import choose_decoding
 from charter.service.api.errors import ApiError, anthropic_body, api_error, invalid
 from charter.service.api.exchange import Exchange, begin
 from charter.service.api.guard import log_failure
@@ -80,7 +80,7 @@ def model_request_of(body: CompleteBody, version: Version, served: Served) -> Mo
     model_decoding, top_p = served.backend.decoding, body.top_p
     if top_p is not None:
         top_p = 1.0 if top_p < 0 else max(SMALLEST_TOP_P, top_p)
-    decoding = chosen(
+    decoding = choose_decoding(
         model_decoding, body.temperature, top_p, None if body.top_k is None else max(0, body.top_k)
     )
     stops = tuple(dict.fromkeys((HUMAN, *(body.stop_sequences or ()))))

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from charter.ground.forms.grammars import Form
 from charter.ground.generate.sampling import sampling_at
-from charter.ground.model.generation import chosen
+from charter.ground.model.generation import choose_decoding
 from charter.ground.text.dialogue import Message
 from charter.service.api.errors import invalid
 from charter.service.api.model_request import Call, ModelRequest
@@ -157,7 +157,7 @@ async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, c
     model_decoding = served.backend.decoding
     top_k = None if body.top_k is None else min(body.top_k, LARGEST_K)
     top_p = None if body.top_p is None else max(body.top_p, LEAST_P)
-    decoding = chosen(model_decoding, body.temperature, top_p, top_k)
+    decoding = choose_decoding(model_decoding, body.temperature, top_p, top_k)
     sampling = sampling_at(decoding, body.max_tokens, tuple(dict.fromkeys(body.stop_sequences)))
     model_request = ModelRequest(body.model, wanted.prompt, sampling, own_decoding=decoding is model_decoding)
     if wanted.form is None:

@@ -17,7 +17,7 @@ from sse_starlette import ServerSentEvent
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.generate.sampling import Sampling, sampling_at
-from charter.ground.model.generation import Decoding, chosen
+from charter.ground.model.generation import Decoding, choose_decoding
 from charter.service.api.errors import api_error, openai_body
 from charter.service.api.exchange import Exchange
 from charter.service.api.guard import log_failure
@@ -98,7 +98,7 @@ def sampling_of(
     """The sampling of a reply, and whether it is the model's own decoding because the request sets none."""
     top_k = None if body.top_k is None else max(0, body.top_k)
     top_p = None if body.top_p is None else max(SMALLEST_TOP_P, body.top_p)
-    decoding = chosen(model_decoding, body.temperature, top_p, top_k)
+    decoding = choose_decoding(model_decoding, body.temperature, top_p, top_k)
     sampling = sampling_at(decoding, max_tokens, tuple(dict.fromkeys(body.stop or ())))
     return replace(sampling, top_logprobs=top_logprobs), decoding is model_decoding
 

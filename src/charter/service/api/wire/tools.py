@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.grammars import Form
-from charter.ground.forms.schema import Schema, check_schema, rebased
+from charter.ground.forms.schema import Schema, check_schema, rebase
 from charter.ground.generate.constraint import Constraint
 from charter.service.api.backend import Holder
 from charter.service.api.errors import invalid
@@ -119,7 +119,7 @@ class Offer:
     def form(self) -> Form:
         """The form of a reply's calls, with or without the marker."""
         schemas = {
-            f"tool_{n}": rebased(_closed(tool.input_schema), f"#/$defs/tool_{n}")
+            f"tool_{n}": rebase(_closed(tool.input_schema), f"#/$defs/tool_{n}")
             for n, tool in enumerate(self.tools)
         }
         calls = [
@@ -138,7 +138,7 @@ class Offer:
     def start(self, compiled: Holder, tokens: int) -> Callable[[], Constraint] | None:
         """The constraint of a reply of `max_tokens` tokens. Raises CharterError, with the numbers, if a required call
         would not fit; an optional call that would not fit can't begin."""
-        return compiled.start(tokens) if self.forced else compiled.triggered(OPEN)
+        return compiled.start(tokens) if self.forced else compiled.start_after(OPEN)
 
 
 def offer_of(tools: Sequence[Any], choice: Any) -> Offer | None:
