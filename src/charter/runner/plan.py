@@ -190,7 +190,7 @@ class _Planner:
             entry = open_source(source, ref, role)
             own = os.path.relpath(source.path, self.run.resolve()) if source.own and source.path else None
             record = External(role=role, ref=source.ref, digest=source.digest, path=own)
-        if not slot.accepts(entry.kind, entry.variant, made=isinstance(record, Parent)):
+        if not slot.accepts(entry.kind, entry.variant, artifact=isinstance(record, Parent)):
             actual = f"{entry.kind} ({entry.variant})" if entry.variant else entry.kind
             raise CharterError(f"step {step.name}: role {role} takes {slot.wants()}, and {ref} is {actual}")
         return entry, record

@@ -253,7 +253,9 @@ def test_known_pairs_are_asked_under_principles_of_their_axis(
     run_room(SETTINGS, inputs, tmp_path / "out")
     principles = shipped_constitution().comparisons
     helpful = [p.principle for p in select_by_axis(principles, "helpful")]
-    assert 0 < len(helpful) < len(principles) and len(select_by_axis(principles, "unheard of")) == len(principles)
+    assert 0 < len(helpful) < len(principles) and len(select_by_axis(principles, "unheard of")) == len(
+        principles
+    )
     known = [m[-2]["content"] for m in grader.asked if "Known question" in m[-2]["content"]]
     assert len(known) == 2 * KNOWN and all(any(p in text for p in helpful) for text in known)
 

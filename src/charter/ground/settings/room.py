@@ -23,8 +23,9 @@ class Room(Generic[S]):
     and roles, or "". `context`: the context of the new model in tokens, if it differs from the policy's. `uses`: the
     roles that these settings need, if not all; other roles need no source and take no default. `learns`: the room
     shares its optimizer steps among processes (`learn/parallel.py`). `processes`: why n processes can't run it, or "".
-    `method`: what it does, as a phrase of a card; `against_harm`: what that does against harm or needless refusals, as a
-    sentence; both stand in the manifests of its products. `name` and `package`: from `building.ROOMS`; the runner fills them in.
+    `method`: what it does, as a phrase of a card. `against_harm`: what that does against harm or needless refusals, as
+    a sentence. Manifests of its products have both. `name` and `package`: from `building.ROOMS`; the runner fills them
+    in.
     """
 
     product: Kind

@@ -30,10 +30,10 @@ _GROWTH = {"NFC": 3, "NFD": 3, "NFKC": 11, "NFKD": 11, "Lowercase": 2, "BertNorm
 
 @dataclass
 class Definition:
-    """A parse_json tokenizer.json. Parsing takes a third of a second, so tokenizers of the same text share it, and nothing
+    """A parsed tokenizer.json. Parsing takes a third of a second, so tokenizers of the same text share it; nothing
     changes it. `added`: the added tokens; the guarded ones are marked special."""
 
-    parse_json: dict[str, Any]
+    parsed: dict[str, Any]
     added: list[dict[str, Any]]
     first: Backend
     parsing: Backend

@@ -74,7 +74,9 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
         "strips": _strips(context),
     }
     html = (
-        frame(ledger).get_template("page.html.jinja").render(**shell, css=Markup(style_sheet(HERE / "card.css")))
+        frame(ledger)
+        .get_template("page.html.jinja")
+        .render(**shell, css=Markup(style_sheet(HERE / "card.css")))
     )
     results = eval_results(settings.eval_dataset, run.final, ledger) if settings.eval_dataset else {}
     files = {HTML: html, MARKDOWN: front_matter(settings, run) + words, **results}

@@ -52,7 +52,9 @@ def split(
         for i in inputs.many("refused")
     ]
     refused = [d for _, replies in refusals for d in replies]
-    needless = [cut_after_reply(d) for i in inputs.many("overrefused") for d in read_dialogues(i.folder, lessons=True)]
+    needless = [
+        cut_after_reply(d) for i in inputs.many("overrefused") for d in read_dialogues(i.folder, lessons=True)
+    ]
     limit = settings.pairs.limit
     sources = [(i, read_comparisons(i.folder), limit) for i in inputs.many("comparisons")]
     for i in inputs.many("answered"):

@@ -202,5 +202,5 @@ def parts(how: Window, steps: int, step: int) -> Iterator[tuple[str, int, int]]:
 
 
 def shape_at(shape: Shape, how: Window, number: int) -> Shape:
-    """The shape of the model in a stage. Raises CharterError if it can't be enlarge so."""
+    """The shape of the model in a stage. Raises CharterError if it can't be enlarged so."""
     return enlarge(shape, how.stages[number].window, how.method, how.base)

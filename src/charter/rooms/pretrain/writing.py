@@ -86,7 +86,7 @@ def draw_curve(out: Workspace) -> Path:
     """Loss of training and bits per byte of held-out text over the tokens read, from the log."""
     rows = read_log(out.path)
     stride = -(-len(rows) // MOST_POINTS)
-    figure, (loss_axes, bits_axes) = canvas(6.4, 2.4, columns=2, apart=0.08)
+    figure, (loss_axes, bits_axes) = canvas(6.4, 2.4, columns=2, gap=0.08)
     learnt_rows = [row for row in rows if "spike" not in row]
     loss = [(row["tokens"], row["loss"]) for row in learnt_rows[::stride]]
     bits = [(row["tokens"], row["bits_per_byte"]) for row in rows if "bits_per_byte" in row]
