@@ -64,7 +64,7 @@ def test_what_comes_often_becomes_usual() -> None:
     for n in range(64):
         loss = 3.7 if n % 4 == 3 else 1.8
         spike = watch.spike(loss, 0.4, rule)
-        watch = (watch.skipped if spike else watch.taken)(loss, 0.4, rule)
+        watch = (watch.after_spike if spike else watch.after_update)(loss, 0.4, rule)
         taken.append(not spike)
     assert taken[:20].count(False) == 5 and all(taken[20:]), "five of 32 reach the ninth decile"
 

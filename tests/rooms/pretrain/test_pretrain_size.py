@@ -294,9 +294,9 @@ def test_a_plan_compares_windows_of_steps_that_have_not_run(tmp_path: Path) -> N
     assert {name: by_step[name] for name in ("a", "long", "tuned", "longer", "corpus")} == {
         "a": 512, "long": 1024, "tuned": 1024, "longer": 2048, "corpus": None}  # fmt: skip
     for changed, words in (
-        ({"long": _long("a", 512)}, "begins at 512 tokens, and a reads 512 already"),
-        ({"longer": _long("tuned", 768)}, "begins at 768 tokens, and tuned reads 1024 already"),
-        ({"long": _long("random:tiny", 1024)}, "and random:tiny reads 1024 already"),
+        ({"long": _long("a", 512)}, "begins at 512 tokens, and a already reads 512"),
+        ({"longer": _long("tuned", 768)}, "begins at 768 tokens, and tuned already reads 1024"),
+        ({"long": _long("random:tiny", 1024)}, "and random:tiny already reads 1024"),
         ({"law": {"room": "scaling", "from": {"models": ["a", "b"]}}}, "`models` names 2"),
         (
             {"a": {"room": "pretrain", "from": {"corpus": "./texts"}}},

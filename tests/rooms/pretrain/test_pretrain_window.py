@@ -239,7 +239,7 @@ def test_what_contradicts_itself_is_said() -> None:
     assert wrong(both, lookups=1.0).startswith("window.lookups has no effect without window.stages")
     assert wrong(both, stages=stages) == ""
     wide = {"policy": [Given("base", 1024)]}
-    assert "begins at 1024 tokens, and base reads 1024 already" in wrong(wide, stages=stages)
+    assert "begins at 1024 tokens, and base already reads 1024" in wrong(wide, stages=stages)
     assert wrong({"policy": [Given("base")]}, stages=stages) == "", "unknown yet"
     for more, name in (
         ({"learning": {"steps": 99}}, "learning.steps"),

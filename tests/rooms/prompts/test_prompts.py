@@ -121,7 +121,7 @@ def test_topics_are_left_out_by_name(tmp_path: Path) -> None:
 
 
 def test_what_can_not_be_made_is_said(tmp_path: Path) -> None:
-    assert "name sets under unsafe" in check(Settings(keep="unsafe"), {"benign", "apart"})
+    assert "name some under unsafe" in check(Settings(keep="unsafe"), {"benign", "apart"})
     assert check(Settings(), {"benign"}) == ""
     with pytest.raises(ValueError, match="use 4 or more, or 0"):
         Settings(overlap=2)
