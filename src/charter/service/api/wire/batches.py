@@ -66,6 +66,28 @@ class BatchBody(Strict):
     requests: list[BatchRequest]
 
 
+@ROUTES.add("GET", PATH, "List batches", BatchesAnswer, VERSION, *PAGING)
+async def find_batches(request: Request, call: Call) -> Response:
+    """The batches of an organisation, newest first, by pages."""
+    owner, query = call.caller.organisation, request.query_params
+    limit = query.get("limit", "20")
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 9):
+        raise invalid("limit: expected a whole number from 1 to 1,000", "limit")
+    before, after = query.get("before_id") or None, query.get("after_id") or None
+    page = await _read(
+        request,
+        lambda connection: list_batches(connection, owner, before=before, after=after, limit=int(limit)),
+    )
+    return JSONResponse(
+        {
+            "data": [form_of(batch, request) for batch in page.batches],
+            "has_more": page.has_more,
+            "first_id": page.first_id,
+            "last_id": page.last_id,
+        }
+    )
+
+
 @ROUTES.add("POST", PATH, "Create a batch", BatchAnswer, VERSION, KEY, body=BatchBody)
 async def create_batch(request: Request, call: Call) -> Response:
     """Accepts a batch; after the answer nothing of it is lost."""
@@ -117,28 +139,6 @@ async def find_batch(request: Request, call: Call) -> Response:
     owner, id = call.caller.organisation, request.path_params["batch"]
     batch = await _read(request, lambda connection: get_batch(connection, owner, id))
     return JSONResponse(form_of(batch, request))
-
-
-@ROUTES.add("GET", PATH, "List batches", BatchesAnswer, VERSION, *PAGING)
-async def find_batches(request: Request, call: Call) -> Response:
-    """The batches of an organisation, newest first, by pages."""
-    owner, query = call.caller.organisation, request.query_params
-    limit = query.get("limit", "20")
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 9):
-        raise invalid("limit: expected a whole number from 1 to 1,000", "limit")
-    before, after = query.get("before_id") or None, query.get("after_id") or None
-    page = await _read(
-        request,
-        lambda connection: list_batches(connection, owner, before=before, after=after, limit=int(limit)),
-    )
-    return JSONResponse(
-        {
-            "data": [form_of(batch, request) for batch in page.batches],
-            "has_more": page.has_more,
-            "first_id": page.first_id,
-            "last_id": page.last_id,
-        }
-    )
 
 
 @ROUTES.add("POST", f"{PATH}/{{batch}}/cancel", "Cancel a batch", BatchAnswer, VERSION)
