@@ -21,7 +21,7 @@ from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
 from charter.service.accounts.keys import find_key, revoke
 from charter.service.accounts.tables import DECISIONS, SESSIONS
-from charter.service.api.admin_conduct import written
+from charter.service.api.admin_conduct import texts_of
 from charter.service.api.admin_entrance import Desk
 from charter.service.web.database import reading, writing
 
@@ -138,7 +138,7 @@ JSON = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(JSON | st.fixed_dictionaries({"messages": JSON}, optional={"reply": JSON}))
 def test_whatever_is_sent_with_a_report_can_be_shown(content: Any) -> None:
-    shown = written(json.dumps(content))
+    shown = texts_of(json.dumps(content))
     assert all(isinstance(one["text"], str) and isinstance(one["whose"], str) for one in shown)
     assert shown or content is None or content.get("messages") == []
 

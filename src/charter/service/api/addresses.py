@@ -27,7 +27,7 @@ NOT_OFFERED = (
 LISTED = "/docs lists all addresses"
 
 
-def meant(path: str, served: Sequence[str]) -> str:
+def suggest_address(path: str, served: Sequence[str]) -> str:
     """A hint for a request to `path`; `served` are the known paths."""
     if path.startswith("/v1/v1/"):
         return "the base URL has one /v1 too many: Anthropic's clients take it without, http://HOST:PORT"

@@ -29,14 +29,14 @@ from charter.service.accounts.grants import ACTS, EXEMPTED, RELEASED, REVOKE, Gr
 from charter.service.accounts.keys import organisation_names
 from charter.service.accounts.ladder import DAY, LEVELS
 from charter.service.accounts.standings import kept_ladder, newest_of
-from charter.service.api.admin_entrance import Done, Shown, Visit, admitted
+from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, invalid
 from charter.service.api.feedback import titles_of
 from charter.service.api.rendering import ADMIN
-from charter.service.api.wire.route import Route
 from charter.service.api.wire.times import rfc3339
 from charter.service.web.database import reading
 
+ROUTES = AdminRoutes(TAG)
 POLICY, DECISIONS = f"{ADMIN}/policy", f"{ADMIN}/decisions"
 QUEUE, STANDINGS = f"{ADMIN}/queue", f"{ADMIN}/standings"
 PEOPLE = (RELEASED, EXEMPTED, *ACTS.values(), REVOKE)  # people's actions in the log, beside the policy's
@@ -44,6 +44,7 @@ WANTED = ("request", "organisation", "user", "category", "action", "acted")
 STATES: tuple[State, ...] = get_args(State)
 
 
+@ROUTES.page("GET", POLICY, "The policy in force")
 def policy_page(visit: Visit) -> Shown:
     """The policy in force, the thresholds of its classifiers, and people's verdicts on them."""
     screen = visit.service.screen
@@ -77,6 +78,7 @@ def _thresholds(screen: Screen) -> list[dict[str, Any]]:
     return rows
 
 
+@ROUTES.page("GET", DECISIONS, "Decisions")
 def decisions_page(visit: Visit) -> Shown:
     """Decisions, newest first, and whether the log is intact."""
     before, query = visit.query("before", "0"), visit.query
@@ -99,7 +101,7 @@ def decisions_page(visit: Visit) -> Shown:
         newest = told_tip(connection)
         if query("verify") == "yes":
             since = time.time() - visit.service.config.keep.decisions_days * DAY
-            visit.desk.checked = _checked(connection, newest, since)
+            visit.desk.checked = _check_log(connection, newest, since)
     data = {
         "decisions": [_decision(one, names) for one in decisions],
         "before": after or None,
@@ -112,7 +114,7 @@ def decisions_page(visit: Visit) -> Shown:
     return Shown("admin_decisions", "Decisions", data)
 
 
-def _checked(connection: Connection, newest: Tip, before: float) -> dict[str, Any]:
+def _check_log(connection: Connection, newest: Tip, before: float) -> dict[str, Any]:
     """The result of checking the whole chain."""
     broken, changed = verify_chain(connection), verify_grants(connection, before)
     young = removed_young(connection, None, before)
@@ -131,6 +133,7 @@ def _decision(one: Decision, names: dict[str, str]) -> dict[str, Any]:
     return {**row, "at": rfc3339(row["at"]), "organisation_name": name, "checked": one.entry.checked}
 
 
+@ROUTES.page("GET", f"{ADMIN}/requests/{{request}}", "One request")
 def request_page(visit: Visit) -> Shown:
     """All data on one request: its decisions, feedback and cases. Raises ApiError."""
     id = visit.part("request")
@@ -158,6 +161,7 @@ def added_texts(screen: Screen | None) -> dict[str, str]:
     return {digest_text(text): text for text in texts if text}
 
 
+@ROUTES.page("GET", QUEUE, "Cases")
 def queue_page(visit: Visit) -> Shown:
     """Cases by severity and then age."""
     kind, state, severity = visit.query("kind"), visit.query("state", "open"), visit.query("severity")
@@ -195,6 +199,7 @@ def _case(case: Case, names: dict[str, str]) -> dict[str, Any]:
     return {**case.row(), "content": bool(case.content), **times, "organisation_name": name}
 
 
+@ROUTES.page("GET", f"{QUEUE}/{{case}}", "One case")
 def case_page(visit: Visit) -> Shown:
     """One case with the decisions about its request, and the standing of its account. Texts are hidden until a
     click."""
@@ -211,7 +216,7 @@ def case_page(visit: Visit) -> Shown:
         "organisation_name": names.get(case.organisation, ""),
         "grants": [grant_row(one) for one in let if case.request],
         "case": {**_case(case, names), "content": json.loads(case.content) if case.content else None},
-        "written": written(case.content),
+        "written": texts_of(case.content),
         "decisions": [_decision(one, names) for one in said],
         "standing": standing.level if standing else LEVELS[0],
         "verdicts": list(VERDICTS),
@@ -219,7 +224,7 @@ def case_page(visit: Visit) -> Shown:
     return Shown("admin_case", f"Case: {case.kind}", data)
 
 
-def written(content: str) -> list[dict[str, str]]:
+def texts_of(content: str) -> list[dict[str, str]]:
     """The texts of a case with their authors: a conversation and its reply, or any other content as JSON."""
     try:
         parsed = json.loads(content) if content else None
@@ -228,19 +233,19 @@ def written(content: str) -> list[dict[str, str]]:
     if parsed is None:
         return []
     if not isinstance(parsed, dict) or not isinstance(turns := parsed.get("messages"), list):
-        return [{"whose": "the content", "text": _spelled(parsed)}]
+        return [{"whose": "the content", "text": _as_json(parsed)}]
     texts = []
     for turn in turns:
         role = turn.get("role") if isinstance(turn, dict) else None
         said = turn.get("content") if isinstance(turn, dict) else None
         whose = f"what the {role if isinstance(role, str) and role else 'user'} wrote"
-        texts.append({"whose": whose, "text": said if isinstance(said, str) else _spelled(turn)})
+        texts.append({"whose": whose, "text": said if isinstance(said, str) else _as_json(turn)})
     if reply := parsed.get("reply"):
-        texts.append({"whose": "the reply", "text": reply if isinstance(reply, str) else _spelled(reply)})
+        texts.append({"whose": "the reply", "text": reply if isinstance(reply, str) else _as_json(reply)})
     return texts
 
 
-def _spelled(value: Any) -> str:
+def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1)
 
 
@@ -250,6 +255,7 @@ def grant_row(grant: Grant) -> dict[str, Any]:
     return {**grant.row(), **times, "state": grant.state(time.time())}
 
 
+@ROUTES.page("POST", f"{QUEUE}/{{case}}", "Close a case")
 def close_case(visit: Visit) -> Done:
     """Upholds or dismisses a case, and applies the consequences for the account. Raises Stale if it is already
     closed."""
@@ -270,14 +276,3 @@ def organisation_in(names: dict[str, str], wanted: str) -> str:
         if name == wanted:
             return id
     raise ApiError(404, f"there is no organisation {wanted}", param="organisation")
-
-
-TAG = "Admin"
-ROUTES = (
-    Route("GET", POLICY, admitted(policy_page), "The policy in force", TAG),
-    Route("GET", DECISIONS, admitted(decisions_page), "Decisions", TAG),
-    Route("GET", f"{ADMIN}/requests/{{request}}", admitted(request_page), "One request", TAG),
-    Route("GET", QUEUE, admitted(queue_page), "Cases", TAG),
-    Route("GET", f"{QUEUE}/{{case}}", admitted(case_page), "One case", TAG),
-    Route("POST", f"{QUEUE}/{{case}}", admitted(close_case), "Close a case", TAG),
-)

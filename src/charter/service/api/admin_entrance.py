@@ -11,10 +11,10 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from charter.service.accounts.keys import Caller
 from charter.service.accounts.sessions import HOURS, close_session, find_session, open_session
@@ -22,7 +22,7 @@ from charter.service.api.errors import ApiError, api_error
 from charter.service.api.rendering import ADMIN, page, wants_json
 from charter.service.api.service import Service
 from charter.service.api.wire.reading import json_of, secret_of, service_of
-from charter.service.api.wire.route import Handler, Route
+from charter.service.api.wire.route import Routes
 from charter.service.web.csrf import Once, SentOnce
 from charter.service.web.database import reading
 from charter.service.web.forms import LARGEST_FORM, Form, check_site, content_type, read_form
@@ -31,6 +31,8 @@ from charter.service.web.refusal import Refusal
 from charter.service.web.security_headers import address_of
 from charter.service.web.tokens import digest_of
 
+TAG = "Admin"
+ROUTES = Routes(TAG)
 COOKIE = "charter_admin"
 CSRF = "csrf"
 ENTER = f"{ADMIN}/enter"
@@ -113,19 +115,27 @@ class Done:
 
 
 Work = Callable[[Visit], Shown | Done | Response]
+W = TypeVar("W", bound=Work)
 
 
-def admitted(work: Work) -> Handler:
-    """A handler that runs `work` beside the event loop, for admins only."""
+class AdminRoutes(Routes):
+    """Routes for admins only."""
 
-    async def handler(request: Request) -> Response:
-        visit = await visit_of(request)
-        return await asyncio.to_thread(_answered, work, visit)
+    def page(self, method: str, path: str, summary: str) -> Callable[[W], W]:
+        """Adds a route that runs the decorated work beside the event loop."""
 
-    return handler
+        def add(work: W) -> W:
+            async def handler(request: Request) -> Response:
+                visit = await visit_of(request)
+                return await asyncio.to_thread(_answer, work, visit)
+
+            self.add(method, path, summary)(handler)
+            return work
+
+        return add
 
 
-def _answered(work: Work, visit: Visit) -> Response:
+def _answer(work: Work, visit: Visit) -> Response:
     if visit.request.method == "POST" and visit.session:
         with visit.desk.sent.sending(visit.session, visit.form.text(CSRF)):
             answer = work(visit)
@@ -206,17 +216,19 @@ def check_pace(request: Request) -> None:
         raise ApiError(429, f"too many tries from here; wait {seconds} s and try again", retry_after=seconds)
 
 
+@ROUTES.add("GET", ENTER, "Sign in")
 async def enter_page(request: Request) -> Response:
     """The page that asks for a key."""
     return page(request, "enter", "Sign in", left="left" in request.query_params, problem="")
 
 
+@ROUTES.add("POST", ENTER, "Sign in")
 async def enter(request: Request) -> Response:
     """Opens a session for the owner of a key. Raises ApiError for an address that tries too often."""
     check_site(request)
     form, service = await read_form(request), service_of(request)
     try:
-        session = await asyncio.to_thread(_opened, service, form.text("key").strip())
+        session = await asyncio.to_thread(_open, service, form.text("key").strip())
     except Refusal as refusal:
         check_pace(request)  # only wrong keys count: a right one never waits behind somebody's guesses
         return page(request, "enter", "Sign in", refusal.status, left=False, problem=str(refusal))
@@ -225,22 +237,23 @@ async def enter(request: Request) -> Response:
     return answer
 
 
-def _opened(service: Service, secret: str) -> str:
+def _open(service: Service, secret: str) -> str:
     if not secret:
         raise ApiError(401, "give a key with the scope admin")
     caller = admin_of(service, secret)
     return service.room.write(lambda connection: open_session(connection, caller))
 
 
+@ROUTES.add("POST", f"{ADMIN}/leave", "Sign out")
 async def leave(request: Request) -> Response:
     """Closes the session."""
     visit = await visit_of(request)
 
-    def closed() -> None:
+    def close() -> None:
         with visit.desk.sent.sending(visit.session, visit.form.text(CSRF)):
             visit.service.room.write(lambda connection: close_session(connection, visit.session))
 
-    await asyncio.to_thread(closed)
+    await asyncio.to_thread(close)
     answer = see(f"{ENTER}?left=1")
     answer.delete_cookie(COOKIE, **_cookie(request))
     return answer
@@ -255,11 +268,3 @@ def _cookie(request: Request) -> dict[str, Any]:
 def see(place: str) -> RedirectResponse:
     """A redirect to a page, the answer to a form."""
     return RedirectResponse(place, 303)
-
-
-TAG = "Admin"
-ROUTES = (
-    Route("GET", ENTER, enter_page, "Sign in", TAG),
-    Route("POST", ENTER, enter, "Sign in", TAG),
-    Route("POST", f"{ADMIN}/leave", leave, "Sign out", TAG),
-)

@@ -10,9 +10,9 @@ from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from fastapi.responses import Response
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from starlette.responses import Response
 
 from charter.service.accounts.keys import (
     LOCAL,
@@ -30,20 +30,21 @@ from charter.service.accounts.keys import (
     set_limits,
 )
 from charter.service.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
-from charter.service.api.admin_entrance import Done, Shown, Visit, admitted
+from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, api_error, invalid
 from charter.service.api.rendering import ADMIN, wants_json
-from charter.service.api.wire.route import Route
 from charter.service.api.wire.times import rfc3339
 from charter.service.web.database import reading, writing
 from charter.service.web.forms import Form
 
+ROUTES = AdminRoutes(TAG)
 KEYS, USAGE = f"{ADMIN}/keys", f"{ADMIN}/usage"
 DAYS, MOST_DAYS = 30, 366
 LIMITS = tuple(field.name for field in fields(KeyLimits))
 HEIGHT, STEP = 120, 16  # of the chart, in its own units
 
 
+@ROUTES.page("GET", KEYS, "Keys and organisations")
 def keys_page(visit: Visit) -> Shown:
     """All keys by organisation, with forms to create and change them."""
     with reading(visit.service.database) as connection:
@@ -83,6 +84,7 @@ def key_row(key: Key) -> dict[str, Any]:
     }
 
 
+@ROUTES.page("POST", KEYS, "Create a key")
 def create_key(visit: Visit) -> Done:
     """Creates a key, for an existing or a new organisation; its secret is shown once."""
     form = visit.form
@@ -125,6 +127,7 @@ def limits_of(form: Form) -> KeyLimits:
     return KeyLimits(**{name: form.number(name) or 0 for name in LIMITS})
 
 
+@ROUTES.page("GET", f"{KEYS}/made", "A new key's secret, once")
 def made_page(visit: Visit) -> Shown | Response:
     """The secret of a new key, shown only once."""
     secrets = visit.desk.shown.take(visit.owner) if visit.session else []
@@ -138,6 +141,7 @@ def made_page(visit: Visit) -> Shown | Response:
     )
 
 
+@ROUTES.page("POST", f"{KEYS}/{{key}}/revoke", "Revoke a key")
 def revoke_key(visit: Visit) -> Done:
     """Revokes a key for good."""
     id = visit.part("key")
@@ -146,7 +150,7 @@ def revoke_key(visit: Visit) -> Done:
             409, "this is the key that you are using; revoke it with another one, or with charter keys revoke"
         )
     try:
-        return _changed(visit, id, revoke)
+        return _change(visit, id, revoke)
     except DBAPIError as error:
         visit.service.keyring.shut(id)
         raise ApiError(
@@ -157,13 +161,14 @@ def revoke_key(visit: Visit) -> Done:
         ) from None
 
 
+@ROUTES.page("POST", f"{KEYS}/{{key}}/limits", "Change a key's limits")
 def limit_key(visit: Visit) -> Done:
     """Changes a key's limits."""
     limits = limits_of(visit.form)
-    return _changed(visit, visit.part("key"), lambda connection, id: set_limits(connection, id, limits))
+    return _change(visit, visit.part("key"), lambda connection, id: set_limits(connection, id, limits))
 
 
-def _changed(visit: Visit, id: str, change: Callable[[Connection, str], None]) -> Done:
+def _change(visit: Visit, id: str, change: Callable[[Connection, str], None]) -> Done:
     """A key after a change, which applies from the next request on."""
 
     def work(connection: Connection) -> dict[str, Any]:
@@ -175,6 +180,7 @@ def _changed(visit: Visit, id: str, change: Callable[[Connection, str], None]) -
     return Done(KEYS, changed)
 
 
+@ROUTES.page("POST", f"{ADMIN}/organisations/{{organisation}}", "Disable or enable an organisation")
 def switch_organisation(visit: Visit) -> Done:
     """Disables all keys of an organisation, or enables them again."""
     id, disabled = visit.part("organisation"), visit.form.text("disabled") in ("yes", "true", "1")
@@ -185,6 +191,7 @@ def switch_organisation(visit: Visit) -> Done:
     return Done(KEYS, {"id": id, "disabled": disabled})
 
 
+@ROUTES.page("GET", USAGE, "Usage by day")
 def usage_page(visit: Visit) -> Shown | Response:
     """Usage by day and model: a page, a table for spreadsheets, or JSON."""
     visit.service.meter.try_flush()
@@ -271,21 +278,3 @@ def _chart(days: Sequence[date], rows: Sequence[DayUsage]) -> dict[str, Any]:
             }
         )
     return {"bars": bars, "width": STEP * len(days), "height": HEIGHT, "most": most}
-
-
-TAG = "Admin"
-ROUTES = (
-    Route("GET", KEYS, admitted(keys_page), "Keys and organisations", TAG),
-    Route("POST", KEYS, admitted(create_key), "Create a key", TAG),
-    Route("GET", f"{KEYS}/made", admitted(made_page), "A new key's secret, once", TAG),
-    Route("POST", f"{KEYS}/{{key}}/revoke", admitted(revoke_key), "Revoke a key", TAG),
-    Route("POST", f"{KEYS}/{{key}}/limits", admitted(limit_key), "Change a key's limits", TAG),
-    Route(
-        "POST",
-        f"{ADMIN}/organisations/{{organisation}}",
-        admitted(switch_organisation),
-        "Disable or enable an organisation",
-        TAG,
-    ),
-    Route("GET", USAGE, admitted(usage_page), "Usage by day", TAG),
-)

@@ -19,19 +19,20 @@ from charter.service.accounts.standings import (
     users_of,
 )
 from charter.service.api.admin_conduct import STANDINGS, grant_row, organisation_in
-from charter.service.api.admin_entrance import Done, Shown, Visit, admitted
+from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, invalid
 from charter.service.api.feedback import titles_of
 from charter.service.api.rendering import ADMIN
 from charter.service.api.wire.reading import user_digest
-from charter.service.api.wire.route import Route
 from charter.service.api.wire.times import rfc3339
 from charter.service.web.database import reading
 
+ROUTES = AdminRoutes(TAG)
 MARK = re.compile(r"[0-9a-f]{64}")
 EVERYTHING = "*"  # of an exemption: all categories that aren't severe
 
 
+@ROUTES.page("GET", STANDINGS, "Standing of accounts")
 def standings_page(visit: Visit) -> Shown:
     """The standing of each account."""
     with reading(visit.service.database) as connection:
@@ -55,6 +56,7 @@ def standings_page(visit: Visit) -> Shown:
     return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(LEVELS)})
 
 
+@ROUTES.page("GET", f"{STANDINGS}/{{organisation}}", "Standing of one account")
 def standing_page(visit: Visit) -> Shown:
     """The standing of one account, or of one of its end users, its history, when a level is lifted, and its grants.
     Raises ApiError."""
@@ -88,6 +90,7 @@ def standing_page(visit: Visit) -> Shown:
     return Shown("admin_standing", "Standing", data)
 
 
+@ROUTES.page("POST", f"{STANDINGS}/{{organisation}}", "Set its level")
 def set_standing(visit: Visit) -> Done:
     """Sets a level, with a reason. Raises Stale if it has changed since the page was loaded."""
     id, level = visit.part("organisation"), visit.form.text("level")
@@ -115,6 +118,7 @@ def _mark(mark: str) -> str:
     return mark
 
 
+@ROUTES.page("POST", f"{ADMIN}/releases", "Let a blocked request pass once")
 def release(visit: Visit) -> Done:
     """Lets a blocked request pass once."""
     hours = visit.form.number("hours")
@@ -127,6 +131,7 @@ def release(visit: Visit) -> Done:
     return Done(f"{STANDINGS}/{grant.organisation}", grant_row(grant))
 
 
+@ROUTES.page("POST", f"{ADMIN}/exemptions", "Exempt an organisation")
 def exempt(visit: Visit) -> Done:
     """Exempts an organisation from a category, or with * from all that aren't severe, until a day."""
     with reading(visit.service.database) as connection:
@@ -143,6 +148,7 @@ def exempt(visit: Visit) -> Done:
     return Done(f"{STANDINGS}/{id}", grant_row(grant))
 
 
+@ROUTES.page("POST", f"{ADMIN}/grants/{{grant}}", "Revoke a release or exemption")
 def revoke(visit: Visit) -> Done:
     """Revokes a release or an exemption."""
     ended = visit.service.conduct.revoke(visit.part("grant"), visit.by, _reason(visit))
@@ -153,14 +159,3 @@ def _reason(visit: Visit) -> str:
     if not (reason := visit.form.text("reason").strip()):
         raise invalid("reason: write why; it is stored", "reason")
     return reason
-
-
-TAG = "Admin"
-ROUTES = (
-    Route("GET", STANDINGS, admitted(standings_page), "Standing of accounts", TAG),
-    Route("GET", f"{STANDINGS}/{{organisation}}", admitted(standing_page), "Standing of one account", TAG),
-    Route("POST", f"{STANDINGS}/{{organisation}}", admitted(set_standing), "Set its level", TAG),
-    Route("POST", f"{ADMIN}/releases", admitted(release), "Let a blocked request pass once", TAG),
-    Route("POST", f"{ADMIN}/exemptions", admitted(exempt), "Exempt an organisation", TAG),
-    Route("POST", f"{ADMIN}/grants/{{grant}}", admitted(revoke), "Revoke a release or exemption", TAG),
-)

@@ -14,15 +14,16 @@ from charter.service.accounts.ladder import LEVELS
 from charter.service.accounts.standings import changes_since
 from charter.service.accounts.tables import BATCHES, CASES
 from charter.service.accounts.usage import Counts, usage_by_day
-from charter.service.api.admin_entrance import Shown, Visit, admitted
+from charter.service.api.admin_entrance import TAG, AdminRoutes, Shown, Visit
 from charter.service.api.rendering import ADMIN
-from charter.service.api.wire.route import Route
 from charter.service.api.wire.times import rfc3339
 from charter.service.web.database import reading
 
+ROUTES = AdminRoutes(TAG)
 MOST_BATCHES = 100  # of an organisation
 
 
+@ROUTES.page("GET", ADMIN, "Overview")
 def overview(visit: Visit) -> Shown:
     """Open cases, today's usage, and whether the server works."""
     service, today = visit.service, datetime.datetime.now(datetime.UTC).date()
@@ -44,6 +45,7 @@ def overview(visit: Visit) -> Shown:
     return Shown("admin", "Overview", data)
 
 
+@ROUTES.page("GET", f"{ADMIN}/engines", "Models and engines")
 def models_page(visit: Visit) -> Shown:
     """The registry, and the state of each engine."""
     today = datetime.datetime.now(datetime.UTC).date()
@@ -63,6 +65,7 @@ def engines(visit: Visit) -> list[dict[str, Any]]:
     ]
 
 
+@ROUTES.page("GET", f"{ADMIN}/batches", "Batches in work")
 def batches_page(visit: Visit) -> Shown:
     """Batches that have not ended."""
     with reading(visit.service.database) as connection:
@@ -81,11 +84,3 @@ def _in_work(connection: Connection) -> list[dict[str, Any]]:
                 facts = {"id": one.id, "state": one.state, "size": one.size, "counts": one.counts}
                 rows.append({**facts, **times, "organisation": owner, "organisation_name": names[owner]})
     return sorted(rows, key=lambda row: (str(row["created"]), str(row["id"])))
-
-
-TAG = "Admin"
-ROUTES = (
-    Route("GET", ADMIN, admitted(overview), "Overview", TAG),
-    Route("GET", f"{ADMIN}/engines", admitted(models_page), "Models and engines", TAG),
-    Route("GET", f"{ADMIN}/batches", admitted(batches_page), "Batches in work", TAG),
-)

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
+from starlette.routing import Route as StarletteRoute
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.api import admin, feedback, index, operation
-from charter.service.api.addresses import meant
+from charter.service.api import (
+    admin_conduct,
+    admin_entrance,
+    admin_keys,
+    admin_standing,
+    admin_state,
+    feedback,
+    index,
+    operation,
+)
+from charter.service.api.addresses import suggest_address
 from charter.service.api.admin_entrance import ENTER, Desk, NotEntered, see
 from charter.service.api.alarms import Alarms, watching_loop
 from charter.service.api.batching import Batching
-from charter.service.api.documents import document
+from charter.service.api.documents import document_of
 from charter.service.api.errors import ApiError, api_error
 from charter.service.api.guard import Guard, body_for, log_failure, speaks_openai
 from charter.service.api.rendering import error_page, wants_page
 from charter.service.api.service import Service
-from charter.service.api.statement import in_words
 from charter.service.api.wire import (
     batches,
     chat,
@@ -34,25 +46,9 @@ from charter.service.api.wire import (
 )
 from charter.service.api.wire.route import Route
 
-ROUTES: tuple[Route, ...] = (
-    *models.ROUTES,
-    *messages.ROUTES,
-    *batches.ROUTES,
-    *complete.ROUTES,
-    *chat.ROUTES,
-    *completions.ROUTES,
-    *tokenize.ROUTES,
-    *feedback.ROUTES,
-    *renewing.ROUTES,
-    *operation.ROUTES,
-)
-PAGES: tuple[Route, ...] = (*index.ROUTES, *admin.ROUTES)
-DESCRIPTION = f"""Claude's API of 2023 and of today, and OpenAI's shapes, on models that you made.
-
-What these models can't do, and should not be used for:
-
-{in_words()}
-"""
+API = (models, messages, batches, complete, chat, completions, tokenize, feedback, renewing, operation)
+PAGES = (index, admin_entrance, admin_state, admin_keys, admin_conduct, admin_standing)
+ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 
 
 def make_app(service: Service) -> Guard:
@@ -61,40 +57,34 @@ def make_app(service: Service) -> Guard:
     service.metrics.registry.register(Alarms(service))
 
     @asynccontextmanager
-    async def running(_: FastAPI) -> AsyncIterator[None]:
+    async def running(_: Starlette) -> AsyncIterator[None]:
         async with batching.running(), watching_loop(service.metrics):
             yield
 
-    app = FastAPI(
+    @cache
+    def document() -> dict[str, Any]:
+        return document_of(service, ROUTES)
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(document())
+
+    pages = [route for part in PAGES for route in part.ROUTES.all]
+    app = Starlette(
+        routes=[StarletteRoute("/openapi.json", openapi), *ROUTES, *pages],
+        exception_handlers={
+            CharterError: answer_refusal,
+            HTTPException: answer_unknown,
+            Exception: answer_failure,
+        },
         lifespan=running,
-        title=service.config.name,
-        description=DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url="/openapi.json",
-        redirect_slashes=False,
     )
-    app.state.service, app.state.batching = service, batching
+    app.router.redirect_slashes = False
+    app.state.service, app.state.batching, app.state.document = service, batching, document
     app.state.desk = Desk()
-    for route in (*ROUTES, *PAGES):
-        app.add_api_route(
-            route.path,
-            route.handler,
-            methods=[route.method],
-            name=route.path.removeprefix("/v1/").split("/{")[0],
-            summary=route.summary,
-            tags=[route.tag],
-            response_model=None,
-            include_in_schema=route in ROUTES,
-        )
-    app.openapi = lambda: document(app, ROUTES)  # type: ignore[method-assign]
-    app.add_exception_handler(CharterError, refused)
-    app.add_exception_handler(HTTPException, unknown)
-    app.add_exception_handler(Exception, failed)
     return Guard(app, service.metrics)
 
 
-async def refused(request: Request, error: Exception) -> Response:
+async def answer_refusal(request: Request, error: Exception) -> Response:
     """A refusal, in its own words."""
     problem, request_id = api_error(error), request.state.request_id
     if problem.status == 500:
@@ -109,19 +99,19 @@ async def refused(request: Request, error: Exception) -> Response:
     return JSONResponse(body_for(request.scope, problem, request_id), problem.status, headers=headers)
 
 
-async def unknown(request: Request, error: Exception) -> Response:
+async def answer_unknown(request: Request, error: Exception) -> Response:
     """An address or a method that isn't served."""
     status = error.status_code if isinstance(error, HTTPException) else 404
     path = request.scope["path"]  # `request.url` fails if a client names no host or a wrong one
-    paths: list[str] = [route.path for route in ROUTES]
+    paths = [route.path for route in ROUTES]
     if status != 405:
-        return await refused(
-            request, ApiError(status, f"there is no {path[:200]} here; {meant(path, paths)}")
+        return await answer_refusal(
+            request, ApiError(status, f"there is no {path[:200]} here; {suggest_address(path, paths)}")
         )
     allowed = ", ".join(methods_of(request))
     words = f"{request.method} is not allowed on {path[:200]}; {allowed} is"
     headers = {"allow": allowed}
-    return await refused(request, ApiError(status, words, headers=headers))
+    return await answer_refusal(request, ApiError(status, words, headers=headers))
 
 
 def methods_of(request: Request) -> list[str]:
@@ -133,6 +123,6 @@ def methods_of(request: Request) -> list[str]:
     return sorted(methods)
 
 
-async def failed(request: Request, error: Exception) -> Response:
+async def answer_failure(request: Request, error: Exception) -> Response:
     """The program failed."""
-    return await refused(request, error)
+    return await answer_refusal(request, error)

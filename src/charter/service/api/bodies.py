@@ -69,7 +69,7 @@ class Body:
             async with asyncio.timeout(self._bodies.quiet):
                 message = await self._receive()
         except TimeoutError:
-            raise _late() from None
+            raise _refuse_late() from None
         if message["type"] == "http.request":
             self._take(len(message.get("body", b"")), bool(message.get("more_body")))
         return message
@@ -85,30 +85,30 @@ class Body:
         bodies.move(self._account, size)
         self._check_pace(size, more)
         if not self._account and self._bytes > STRANGER:
-            raise _ended(413, f"the body is over {STRANGER // 2**10} KiB, the most without a key")
+            raise _refusal(413, f"the body is over {STRANGER // 2**10} KiB, the most without a key")
         if bodies.by_account[self._account] > bodies.share:
             whose = "of yours" if self._account else "without a key"
             words = (
                 f"bodies {whose} of {bodies.share // 2**20} MiB are already being read, which is your share"
             )
-            raise _ended(429, f"{words}; try again a little later", RETRY_SECONDS)
+            raise _refusal(429, f"{words}; try again a little later", RETRY_SECONDS)
         if bodies.held > bodies.most:
             words = f"bodies of {bodies.most // 2**20} MiB are already being read"
-            raise _ended(529, f"{words}; try again a little later", RETRY_SECONDS)
+            raise _refusal(529, f"{words}; try again a little later", RETRY_SECONDS)
 
     def _check_pace(self, size: int, more: bool) -> None:
         self._in_span += size
         took = time.monotonic() - self._since
         if took > self._bodies.span:
             if more and self._in_span < SLOWEST * took:
-                raise _late()
+                raise _refuse_late()
             self._since, self._in_span = time.monotonic(), 0
 
 
-def _ended(status: int, words: str, retry_after: float | None = None) -> ApiError:
+def _refusal(status: int, words: str, retry_after: float | None = None) -> ApiError:
     headers = {"connection": "close"}
     return ApiError(status, words, retry_after=retry_after, headers=headers, reason="bodies")
 
 
-def _late() -> ApiError:
-    return _ended(408, "the body came too slowly; send it again")
+def _refuse_late() -> ApiError:
+    return _refusal(408, "the body came too slowly; send it again")

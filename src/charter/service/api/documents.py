@@ -1,25 +1,28 @@
-"""The OpenAPI document: FastAPI's routes, with the parts that handlers read and write themselves: bodies, answers and
-errors, path parameters, headers, and keys."""
+"""The OpenAPI document: what the routes declare, and the errors that any route may answer."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from charter.service.api.guard import OPENAI
 from charter.service.api.meanings import PARTS, explain
+from charter.service.api.service import Service
 from charter.service.api.snippets import bodies
+from charter.service.api.statement import in_words
 from charter.service.api.wire.answers import ErrorAnswer, OpenAIErrorAnswer, StreamEvent
 from charter.service.api.wire.route import Route
 
-REFERENCE = "#/components/schemas/{model}"
-_PART = re.compile(r"{(\w+)(?::path)?}")
+DESCRIPTION = f"""Claude's API of 2023 and of today, and OpenAI's shapes, on models that you made.
+
+What these models can't do, and should not be used for:
+
+{in_words()}
+"""
 KEYS = {
     "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -36,113 +39,86 @@ ERRORS = {
     500: "The server failed",
     529: "Too much waits; retry-after says for how long",
 }
-WITHOUT_BODY = (413, 529)  # errors that only a body can cause
+WITH_BODY, WITH_KEY = (413, 529), (401, 403)  # errors that need a body, and a key
+MODE: JsonSchemaMode = "validation"
+Schemas = Mapping[Any, dict[str, Any]]  # references, by shape and mode
 
 
-def document(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
-    """The document, built once."""
-    if app.openapi_schema is None:
-        app.openapi_schema = _openapi_of(app, routes)
-    return app.openapi_schema
+def model_for_examples(service: Service) -> str:
+    """The id of the model that examples call."""
+    served = service.registry.served
+    return served[0].id if served else "a-model"
 
 
-def _openapi_of(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
-    openapi = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
+def document_of(service: Service, routes: Sequence[Route]) -> dict[str, Any]:
+    """The document of a service."""
+    bodies_read = [route.body for route in routes if route.body]
+    answers = [route.answer for route in routes if route.answer]
+    shapes: list[type[BaseModel]] = [*bodies_read, *answers, ErrorAnswer, OpenAIErrorAnswer, StreamEvent]
+    schemas, shared = models_json_schema(
+        [(shape, MODE) for shape in dict.fromkeys(shapes)], ref_template="#/components/schemas/{model}"
     )
-    openapi["components"] = {"schemas": {}, "securitySchemes": KEYS}
-    openapi["security"] = [{name: []} for name in KEYS]
-    openapi["tags"] = [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)]
-    schemas = _Schemas(routes)
-    served = app.state.service.registry.served
-    model = served[0].id if served else "a-model"
-    examples = bodies(model)
-    openapi["components"]["schemas"] = schemas.shared
+    defined = shared["$defs"]
+    explain(defined, {schemas[body, MODE]["$ref"].rpartition("/")[2] for body in bodies_read})
+    paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        shown = openapi["paths"][_PART.sub(r"{\1}", route.path)][route.method.lower()]
-        shown["parameters"] = _parameters(route, model)
-        if not shown["parameters"]:
-            del shown["parameters"]
-        if route.body is not None:
-            content = schemas.json(route.body, "validation")
-            if route.path in examples:
-                content["application/json"]["example"] = examples[route.path]
-            shown["requestBody"] = {"required": True, "content": content}
-        shown["responses"] = schemas.responses(route)
-        shown["description"] = " ".join((route.handler.__doc__ or "").split())
-        if route.open:
-            shown["security"] = []
-    return openapi
+        operation = _operation(route, schemas, model_for_examples(service))
+        paths.setdefault(route.path_format, {})[route.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": service.config.name, "description": DESCRIPTION, "version": "0.1.0"},
+        "paths": paths,
+        "components": {"schemas": defined, "securitySchemes": KEYS},
+        "security": [{name: []} for name in KEYS],
+        "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
+    }
 
 
-def _parameters(route: Route, model: str) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "description": PARTS[name],
-            "schema": {"type": "string"},
-        }
-        for name in _PART.findall(route.path)
-    ]
-    for part in parts:
-        if part["name"] == "model":
-            part["example"] = model
-    more = [
-        {
-            "name": one.name,
-            "in": one.place,
-            "required": one.required,
-            "description": one.description,
-            "schema": one.schema,
-        }
-        for one in route.parameters
-    ]
-    return [*parts, *more]
+def _operation(route: Route, schemas: Schemas, model: str) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "tags": [route.tag],
+        "summary": route.summary,
+        "description": " ".join((route.handler.__doc__ or "").split()),
+        "operationId": re.sub(r"\W", "_", f"{route.name}{route.path_format}") + f"_{route.method.lower()}",
+        "responses": _responses(route, schemas),
+    }
+    if parameters := [*(_part(name, model) for name in route.param_convertors), *route.parameters]:
+        operation["parameters"] = parameters
+    if route.body is not None:
+        content = _json(schemas[route.body, MODE])
+        if (example := bodies(model).get(route.path)) is not None:
+            content["application/json"]["example"] = example
+        operation["requestBody"] = {"required": True, "content": content}
+    if route.open:
+        operation["security"] = []
+    return operation
 
 
-class _Schemas:
-    """The schemas of all bodies and answers, and references to them."""
+def _part(name: str, model: str) -> dict[str, Any]:
+    """A parameter in the path."""
+    part = {"name": name, "in": "path", "required": True, "description": PARTS[name]}
+    return {**part, "schema": {"type": "string"}, **({"example": model} if name == "model" else {})}
 
-    def __init__(self, routes: Sequence[Route]) -> None:
-        bodies = [(route.body, "validation") for route in routes if route.body]
-        answers = [(route.answer, "validation") for route in routes if route.answer]
-        shared_by_all = [(one, "validation") for one in (ErrorAnswer, OpenAIErrorAnswer, StreamEvent)]
-        wanted: list[Any] = list(dict.fromkeys([*bodies, *answers, *shared_by_all]))
-        references, shared = models_json_schema(wanted, ref_template=REFERENCE)
-        self._references: dict[Any, Any] = dict(references)
-        self.shared: dict[str, Any] = shared.get("$defs", {})
-        explain(self.shared, {self._references[one]["$ref"].rpartition("/")[2] for one in bodies})
 
-    def json(self, model: type[BaseModel], mode: str) -> dict[str, Any]:
-        """The content of a body or an answer."""
-        return {"application/json": {"schema": self._references[model, mode]}}
+def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
+    """The possible answers of a route. Under OpenAI's paths, the request's headers choose the shape of an error."""
+    content = (
+        _json(schemas[route.answer, MODE]) if route.answer else {route.media: {"schema": {"type": "string"}}}
+    )
+    if route.body is not None and "stream" in route.body.model_fields:
+        content["text/event-stream"] = {"schema": schemas[StreamEvent, MODE]}
+    responses: dict[str, Any] = {"200": {"description": "It was done", "content": content}}
+    if route.path == "/ready":
+        responses["503"] = {**responses["200"], "description": "Something is missing"}
+    error = schemas[ErrorAnswer, MODE]
+    if route.path.startswith(OPENAI):
+        error = {"anyOf": [error, schemas[OpenAIErrorAnswer, MODE]]}
+    never = (*(() if route.body else WITH_BODY), *(WITH_KEY if route.open else ()))
+    errors = {status: words for status, words in ERRORS.items() if status not in never}
+    return responses | {
+        str(status): {"description": words, "content": _json(error)} for status, words in errors.items()
+    }
 
-    def responses(self, route: Route) -> dict[str, Any]:
-        """The possible answers of a route."""
-        content: dict[str, Any] = {}
-        if route.media != "application/json":
-            content[route.media] = {"schema": {"type": "string"}}
-        else:
-            content = self.json(route.answer, "validation") if route.answer else {"application/json": {}}
-        if route.body is not None and "stream" in route.body.model_fields:
-            content["text/event-stream"] = {"schema": self._references[StreamEvent, "validation"]}
-        responses: dict[str, Any] = {"200": {"description": "It was done", "content": content}}
-        if route.path == "/ready":
-            responses["503"] = {**responses["200"], "description": "Something is missing"}
-        for status, words in ERRORS.items():
-            if route.body is None and status in WITHOUT_BODY:
-                continue
-            if route.open and status in (401, 403):
-                continue
-            responses[str(status)] = {"description": words, "content": self._error(route)}
-        return responses
 
-    def _error(self, route: Route) -> dict[str, Any]:
-        """Errors have the shape of the client's API; under OpenAI's paths the headers say which that is."""
-        both = (ErrorAnswer, OpenAIErrorAnswer)
-        if not route.path.startswith(OPENAI):
-            return self.json(ErrorAnswer, "validation")
-        schemas = [self._references[one, "validation"] for one in both]
-        return {"application/json": {"schema": {"anyOf": schemas}}}
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}

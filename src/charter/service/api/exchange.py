@@ -22,8 +22,8 @@ from charter.service.accounts.limits import Admission, TooMany
 from charter.service.accounts.remembered import Standing
 from charter.service.accounts.usage import Counts
 from charter.service.api.conduct import RequestFacts, conversation_mark
-from charter.service.api.errors import ApiError, api_error, invalid
-from charter.service.api.leniency import Watch, eased
+from charter.service.api.errors import ApiError, invalid
+from charter.service.api.leniency import Watch, ease
 from charter.service.api.model_request import (
     Call,
     End,
@@ -83,22 +83,17 @@ class Exchange:
             async with aclosing(self._checked(stream)) as checked:
                 async for part in checked:
                     yield part
-        except Exception as error:
-            raise api_error(error) from error
         finally:
             self.close()
 
-    async def scored(self, text: str | Ids, top: int) -> list[Token]:
+    async def score(self, text: str | Ids, top: int) -> list[Token]:
         """Log-probabilities of a given text, none if the policy blocks it: from the likeliest next tokens a caller
         could build a reply token by token. Nothing is sampled, and the exchange stays open."""
-        try:
-            if await self._stops(text):
-                return []
-            if self.service.screen is not None and not _plain(text).strip():
-                top = 0  # nobody checks a blank text: its next token would be a reply's first token
-            return await self.served.backend.score(text, top, self._account, self.call.background)
-        except Exception as error:
-            raise api_error(error) from error
+        if await self._stops(text):
+            return []
+        if self.service.screen is not None and not _plain(text).strip():
+            top = 0  # nobody checks a blank text: its next token would be a reply's first token
+        return await self.served.backend.score(text, top, self._account, self.call.background)
 
     async def _stops(self, text: str | Ids) -> bool:
         """Whether the policy blocks a text as a reply: the whole text, or a part between two markers, after the text
@@ -137,7 +132,7 @@ class Exchange:
         """The stream, with every piece held back until the reply so far has been checked."""
         first = min(FIRST_CHECK, self.service.config.policy.hold)
         # a turn that the caller began is the beginning of the reply, which continues it
-        screen, conversation = self.service.screen, _begun(self.model_request.prompt)
+        screen, conversation = self.service.screen, _turns_before(self.model_request.prompt)
         held = [
             _Held(first, Watch(screen, conversation, self.sensitivity) if screen else None)
             for _ in range(self.model_request.n)
@@ -164,13 +159,13 @@ class Exchange:
 
     async def _check_reply(self, watch: Watch, text: str, number: int = 0) -> Verdict:
         verdict = await self.service.judge(self.call, watch.read(text))
-        if await self.exempted(verdict):
+        if await self.use_exemption(verdict):
             watch.ease(self.exemptions)
             verdict = await self.service.judge(self.call, watch.read(text))
         noted = (verdict.category, verdict.action)
         if verdict.action == "allow":
             self.allowed.append(verdict)
-        elif await self.released(verdict, number):
+        elif await self.use_release(verdict, number):
             return replace(verdict, action="allow", reason="")
         elif noted not in self.noted:  # on disk before the reader gets it
             self.noted.add(noted)
@@ -189,13 +184,13 @@ class Exchange:
         """What the organisation is exempt from."""
         return self.service.conduct.exempt_from(self._account)
 
-    async def exempted(self, verdict: Verdict) -> bool:
+    async def use_exemption(self, verdict: Verdict) -> bool:
         """Whether the organisation is exempt from a verdict; logged once."""
         if verdict.action == "allow" or verdict.category not in self.exemptions:
             return False
         return await self._pass(EXEMPTED, verdict, self.service.conduct.use_exemption)
 
-    async def released(self, verdict: Verdict, sample: int = 0) -> bool:
+    async def use_release(self, verdict: Verdict, sample: int = 0) -> bool:
         """Whether a person released the text that a verdict would block; the release is then used up, only for this
         sample."""
         use = self.service.conduct.use_release
@@ -281,23 +276,16 @@ class _Held:
         pieces, self.pieces = self.pieces, []
         if self.text.strip():
             return pieces
-        return [_untold(part) for part in pieces]
+        return [_without_tokens(part) for part in pieces]
 
 
-def _untold(part: Part) -> Part:
+def _without_tokens(part: Part) -> Part:
     """A part without its tokens."""
     return replace(part, tokens=()) if isinstance(part, Piece) else replace(part, token=None)
 
 
 async def begin(service: Service, call: Call, model_request: ModelRequest) -> Exchange:
-    """Admits a request. Raises ApiError with the problem, or the time to wait."""
-    try:
-        return await _begin(service, call, model_request)
-    except Exception as error:
-        raise api_error(error) from error
-
-
-async def _begin(service: Service, call: Call, model_request: ModelRequest) -> Exchange:
+    """Admits a request. Raises Refusal with the problem, or the time to wait."""
     served = service.registry.find(model_request.model, call)
     standing = await service.find_standing(call)
     if standing.blocked:
@@ -342,13 +330,13 @@ async def _check_prompt(exchange: Exchange) -> None:
     model_request, service, call = exchange.model_request, exchange.service, exchange.call
     messages, whose = _messages(model_request.prompt), call.caller.organisation
     verdict = await service.judge(call, screen.steps(messages, exchange.sensitivity, whose))
-    if await exchange.exempted(verdict):
-        screen = eased(screen, exchange.exemptions)
+    if await exchange.use_exemption(verdict):
+        screen = ease(screen, exchange.exemptions)
         verdict = await service.judge(call, screen.steps(messages, exchange.sensitivity, whose))
     if verdict.action == "allow":
         exchange.allowed.append(verdict)
         return
-    if await exchange.released(verdict):
+    if await exchange.use_release(verdict):
         return
     await exchange.record(verdict)
     if not verdict.allowed:
@@ -368,7 +356,7 @@ def with_safety(prompt: PromptInput, words: str) -> Prompt:
     return [system(words), *prompt]
 
 
-def _begun(prompt: PromptInput) -> list[Message]:
+def _turns_before(prompt: PromptInput) -> list[Message]:
     """The messages before a reply. The end of plain text counts as the reply's beginning: else a caller could get a
     blocked reply token by token, each time with the text so far as the prompt."""
     if not isinstance(prompt, str | Ids):

@@ -10,9 +10,9 @@ import asyncio
 from dataclasses import replace
 from typing import Any, Literal
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from charter.ground.moderation.screen import Screen
 from charter.service.accounts.cases import MOST_WORDS
@@ -20,14 +20,17 @@ from charter.service.accounts.decisions import Decision, decisions_of
 from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.keys import Caller
 from charter.service.api.errors import ApiError, invalid
+from charter.service.api.model_request import Call
 from charter.service.api.service import Service
 from charter.service.api.wire.content import Strict
-from charter.service.api.wire.reading import body_of, call_of, service_of, user_digest
-from charter.service.api.wire.route import Parameter, Route
+from charter.service.api.wire.reading import service_of, user_digest
+from charter.service.api.wire.route import Routes, parameter
 from charter.service.api.wire.times import rfc3339
 from charter.service.web.database import reading
 
 SCOPE = "feedback"
+ROUTES = Routes("Acceptable use", SCOPE)
+USER = parameter("user_id", "query", "an end user, as in metadata.user_id or user")
 LARGEST = 2**20  # bytes of a body
 LONGEST_USER = 1024  # characters of a caller's id for its user, as in OpenAI's shape
 
@@ -103,10 +106,10 @@ class AppealAnswer(BaseModel):
     state: Literal["open"] = "open"
 
 
-async def give_feedback(request: Request) -> Response:
+@ROUTES.add("POST", "/v1/feedback", "Give a thumb, or report a reply", FeedbackAnswer, most=LARGEST)
+async def give_feedback(request: Request, call: Call, body: FeedbackBody) -> Response:
     """Stores a thumb, and puts a report into people's queue."""
-    service, call = service_of(request), await call_of(request, SCOPE)
-    body = await body_of(request, FeedbackBody, LARGEST)
+    service = service_of(request)
     return JSONResponse(await service.write(call.caller, lambda: keep(service, call.caller, body)))
 
 
@@ -119,11 +122,11 @@ def keep(service: Service, caller: Caller, body: FeedbackBody) -> dict[str, Any]
     return FeedbackAnswer(id=id, request_id=body.request_id, thumb=body.thumb, reported=reported).model_dump()
 
 
-async def find_request(request: Request) -> Response:
+@ROUTES.add("GET", "/v1/requests/{request}", "Decisions about a request", RequestAnswer)
+async def find_request(request: Request, call: Call) -> Response:
     """The decisions about a request of the caller's organisation."""
-    service, call = service_of(request), await call_of(request, SCOPE)
     id = str(request.path_params["request"])
-    return JSONResponse(await asyncio.to_thread(request_facts, service, call.caller, id))
+    return JSONResponse(await asyncio.to_thread(request_facts, service_of(request), call.caller, id))
 
 
 def request_facts(service: Service, caller: Caller, id: str) -> dict[str, Any]:
@@ -170,9 +173,10 @@ def titles_of(screen: Screen | None) -> dict[str, str]:
     return categories | {one.id: one.title for one in screen.policy.high_risk}
 
 
-async def find_standing(request: Request) -> Response:
+@ROUTES.add("GET", "/v1/standing", "Standing of the account", StandingAnswer, USER)
+async def find_standing(request: Request, call: Call) -> Response:
     """The standing of the caller's account, or of requests of one of its end users."""
-    service, call = service_of(request), await call_of(request, SCOPE)
+    service = service_of(request)
     user = request.query_params.get("user_id", "")
     if len(user) > LONGEST_USER:
         raise invalid(f"user_id: expected at most {LONGEST_USER} characters", "user_id")
@@ -186,38 +190,10 @@ async def find_standing(request: Request) -> Response:
     return JSONResponse(answer.model_dump())
 
 
-async def appeal(request: Request) -> Response:
+@ROUTES.add("POST", "/v1/appeals", "Appeal the account's standing", AppealAnswer, most=LARGEST)
+async def appeal(request: Request, call: Call, body: AppealBody) -> Response:
     """Puts an appeal of the caller's account, or of one of its end users, into people's queue."""
-    service, call = service_of(request), await call_of(request, SCOPE)
-    body = await body_of(request, AppealBody, LARGEST)
+    service = service_of(request)
     whose, user = call.caller.organisation, user_digest(body.user_id)
     id = await service.write(call.caller, lambda: service.conduct.appeal(whose, body.words, user))
     return JSONResponse(AppealAnswer(id=id).model_dump())
-
-
-USER = Parameter("user_id", "query", "an end user, as in metadata.user_id or user")
-TAG = "Acceptable use"
-ROUTES = (
-    Route(
-        "POST",
-        "/v1/feedback",
-        give_feedback,
-        "Give a thumb, or report a reply",
-        TAG,
-        FeedbackBody,
-        FeedbackAnswer,
-    ),
-    Route(
-        "GET",
-        "/v1/requests/{request}",
-        find_request,
-        "Decisions about a request",
-        TAG,
-        None,
-        RequestAnswer,
-    ),
-    Route(
-        "GET", "/v1/standing", find_standing, "Standing of the account", TAG, None, StandingAnswer, (USER,)
-    ),
-    Route("POST", "/v1/appeals", appeal, "Appeal the account's standing", TAG, AppealBody, AppealAnswer),
-)

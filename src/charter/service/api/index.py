@@ -7,28 +7,32 @@ import asyncio
 import datetime
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from charter.service.accounts.keys import ANONYMOUS, Caller
 from charter.service.api.admin_entrance import LONGEST_SECRET, check_pace
+from charter.service.api.documents import model_for_examples
 from charter.service.api.errors import ApiError, api_error
 from charter.service.api.feedback import SCOPE, FeedbackBody, keep, request_facts
 from charter.service.api.operation import problem_of
-from charter.service.api.reference import reference
+from charter.service.api.reference import bounds, meaning, reference, type_of
 from charter.service.api.rendering import PAGES, page
 from charter.service.api.service import Service
 from charter.service.api.snippets import snippets
 from charter.service.api.statement import statement
 from charter.service.api.wire.reading import address_of_server, checked, service_of
-from charter.service.api.wire.route import Route
+from charter.service.api.wire.route import Routes
 from charter.service.web.forms import Form, check_site, read_form
 from charter.service.web.refusal import Refusal
 
+ROUTES = Routes("Pages")
 REPORT = "/report"
 KEPT = ("request", "thumb", "category", "words")  # fields of the report that the page shows again
+PAGES.environment.filters |= {"type_of": type_of, "meaning": meaning, "bounds": bounds}
 
 
+@ROUTES.add("GET", "/", "What is served")
 async def index(request: Request) -> Response:
     """The models, how to call them, their limits and their state."""
     service, today = service_of(request), datetime.datetime.now(datetime.UTC).date()
@@ -57,14 +61,16 @@ def _busy(figures: dict[str, float]) -> dict[str, int] | None:
     return {name: int(figures[name]) for name in ("busy", "slots", "waiting")}
 
 
+@ROUTES.add("GET", "/docs", "Reference")
 async def docs(request: Request) -> Response:
     """The reference of all routes, from the OpenAPI document."""
-    service, document = service_of(request), request.app.openapi()
-    model = service.registry.served[0].id if service.registry.served else "a-model"
-    context = reference(document, address_of_server(request), model, service.config.authenticate)
+    service, document = service_of(request), request.app.state.document()
+    model, address = model_for_examples(service), address_of_server(request)
+    context = reference(document, address, model, service.config.authenticate)
     return page(request, "docs", "Reference", **context)
 
 
+@ROUTES.add("GET", "/static/{file}", "Style, script and icon")
 async def static(request: Request) -> Response:
     """Style, script and icon."""
     name = request.path_params["file"]
@@ -73,17 +79,20 @@ async def static(request: Request) -> Response:
     return Response(PAGES.read(name), media_type=PAGES.files[name])
 
 
+@ROUTES.add("GET", "/favicon.ico", "Icon")
 async def favicon(request: Request) -> Response:
     """The icon that browsers request by themselves."""
     return Response(PAGES.read("icon.svg"), media_type=PAGES.files["icon.svg"])
 
 
+@ROUTES.add("GET", REPORT, "Report a reply")
 async def report_page(request: Request) -> Response:
     """The page where a person with a key reports a reply, or looks up the decisions about it."""
     request_id = request.query_params.get("request", "")[:64]
     return _report(request, {"request": request_id if request_id.isprintable() else ""})
 
 
+@ROUTES.add("POST", REPORT, "Report a reply")
 async def report(request: Request) -> Response:
     """Stores a report, queues an appeal, or shows decisions. Raises ApiError if an address tries too often."""
     check_site(request)
@@ -91,13 +100,13 @@ async def report(request: Request) -> Response:
     form, service = await read_form(request), service_of(request)
     values = {name: form.text(name) for name in KEPT}
     try:
-        done = await asyncio.to_thread(_carried_out, service, form)
+        done = await asyncio.to_thread(_carry_out, service, form)
     except Refusal as refusal:
         return _report(request, values, refusal=api_error(refusal))
     return _report(request, values if "facts" in done else {}, **done)
 
 
-def _carried_out(service: Service, form: Form) -> dict[str, Any]:
+def _carry_out(service: Service, form: Form) -> dict[str, Any]:
     """Carries out a form. Raises Refusal."""
     caller, what, id = (
         _caller(service, form.text("key").strip()),
@@ -159,18 +168,7 @@ def _report(
     )
 
 
+@ROUTES.add("GET", "/robots.txt", "For search engines")
 async def robots(request: Request) -> Response:
     """Keeps search engines out."""
     return Response("User-agent: *\nDisallow: /\n", media_type="text/plain")
-
-
-TAG = "Pages"
-ROUTES = (
-    Route("GET", "/", index, "What is served", TAG),
-    Route("GET", "/docs", docs, "Reference", TAG),
-    Route("GET", REPORT, report_page, "Report a reply", TAG),
-    Route("POST", REPORT, report, "Report a reply", TAG),
-    Route("GET", "/static/{file}", static, "Style, script and icon", TAG),
-    Route("GET", "/favicon.ico", favicon, "Icon", TAG),
-    Route("GET", "/robots.txt", robots, "For search engines", TAG),
-)

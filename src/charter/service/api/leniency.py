@@ -17,7 +17,7 @@ from charter.ground.text.dialogue import Message
 NOTHING = ByLevel(standard="allow", enhanced="allow")
 
 
-def eased(screen: Screen, exempt: Collection[str]) -> Screen:
+def ease(screen: Screen, exempt: Collection[str]) -> Screen:
     """A screen without exempt categories, and without disclosures for exempt high-risk uses."""
     policy = screen.policy
     nothing = Actions(prompt=NOTHING, reply=NOTHING)
@@ -45,5 +45,5 @@ class Watch:
 
     def ease(self, exempt: Collection[str]) -> None:
         """Judges again without the categories of an exemption."""
-        self._screen = eased(self._screen, exempt)
+        self._screen = ease(self._screen, exempt)
         self._read = self._screen.follow(self._behind, self._sensitivity)

@@ -32,7 +32,7 @@ from charter.service.api.model_request import (
     Stop,
     Token,
 )
-from charter.service.api.renewal import START, UNNAMED, allowed, read_weights
+from charter.service.api.renewal import START, UNNAMED, check_folder, read_weights
 from charter.service.web.engine_loop import Driver, Job
 from charter.service.web.fair import FairThreads
 from charter.service.web.processor import Processor
@@ -127,7 +127,7 @@ class LocalBackend:
         """Continues with the weights of a folder, whose version is not named yet, also for running replies.
 
         Raises ApiError if the folder isn't allowed, CharterError if it holds no such weights."""
-        folder = allowed(name, self.weights_from)
+        folder = check_folder(name, self.weights_from)
         async with self._renewing:
             engine = self._assistant.engine
             weights = await asyncio.to_thread(apart, read_weights, folder, engine.model, self._tokenizer)

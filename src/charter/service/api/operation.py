@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Literal
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from sqlalchemy import func, select
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from charter.service.accounts.tables import FACTS
 from charter.service.api.service import Service
 from charter.service.api.statement import statement
 from charter.service.api.wire.reading import call_of, is_local, service_of
-from charter.service.api.wire.route import Route
+from charter.service.api.wire.route import Routes
 from charter.service.web.database import reading
+
+ROUTES = Routes("Operation")
 
 
 class Health(BaseModel):
@@ -33,11 +35,13 @@ class LimitsAnswer(BaseModel):
     models: list[dict[str, Any]]
 
 
+@ROUTES.add("GET", "/health", "Whether the process lives", Health, open=True)
 async def health(request: Request) -> Response:
     """Shows that the process answers."""
     return JSONResponse({"status": "ok"})
 
 
+@ROUTES.add("GET", "/ready", "Whether it can work", Health, open=True)
 async def ready(request: Request) -> Response:
     """Shows whether the database answers and there are models."""
     problem = await asyncio.to_thread(problem_of, service_of(request))
@@ -56,6 +60,7 @@ def problem_of(service: Service) -> str:
     return service.room.problem
 
 
+@ROUTES.add("GET", "/metrics", "Figures for Prometheus", media="text/plain")
 async def metrics(request: Request) -> Response:
     """Counters and the state of engines, in Prometheus' text form; for a key with the scope admin, or without one for a
     program on this machine without a proxy in between."""
@@ -67,15 +72,7 @@ async def metrics(request: Request) -> Response:
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
+@ROUTES.add("GET", "/v1/limits", "What models can't do", LimitsAnswer, open=True)
 async def limits(request: Request) -> Response:
     """The models' limits and unsuitable uses."""
     return JSONResponse(statement(service_of(request).registry.served))
-
-
-TAG = "Operation"
-ROUTES = (
-    Route("GET", "/health", health, "Whether the process lives", TAG, None, Health, open=True),
-    Route("GET", "/ready", ready, "Whether it can work", TAG, None, Health, open=True),
-    Route("GET", "/metrics", metrics, "Figures for Prometheus", TAG, media="text/plain"),
-    Route("GET", "/v1/limits", limits, "What models can't do", TAG, None, LimitsAnswer, open=True),
-)

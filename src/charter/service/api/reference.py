@@ -1,5 +1,5 @@
-"""The OpenAPI document for a page: routes by tag, and every shape as a table of its fields. Built here, so that the
-page loads nothing from elsewhere."""
+"""The OpenAPI document for a page: routes by tag, and every shape as a table of its fields. The template reads the
+document itself, so that the page loads nothing from elsewhere; types and bounds get their words here."""
 
 from __future__ import annotations
 
@@ -11,77 +11,35 @@ from charter.service.api.snippets import curl
 
 Piece = tuple[str, str]  # a part of a type: its words, and the shape that it names, "" for none
 REFERENCE = "#/components/schemas/"
+BOUNDS = {
+    "minimum": "from",
+    "exclusiveMinimum": "above",
+    "maximum": "to",
+    "exclusiveMaximum": "below",
+    "minLength": "minimum length",
+    "maxLength": "maximum length",
+    "minItems": "minimum items",
+    "maxItems": "maximum items",
+    "pattern": "pattern",
+}
 
 
 def reference(document: dict[str, Any], address: str, model: str, keyed: bool) -> dict[str, Any]:
     """Groups of routes, and the shapes that they name."""
     groups: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in document["tags"]}
     for path, methods in document["paths"].items():
-        for method, one in methods.items():
-            groups[one["tags"][0]].append(_operation(path, method.upper(), one, address, model, keyed))
-    shapes = [
-        {
-            "name": name,
-            "description": _words(schema),
-            "fields": _fields(schema),
-            "type": type_of(schema) if "properties" not in schema else [],
-        }
-        for name, schema in sorted(document["components"]["schemas"].items())
-    ]
-    return {"groups": groups, "shapes": shapes}
-
-
-def _operation(
-    path: str, method: str, one: dict[str, Any], address: str, model: str, keyed: bool
-) -> dict[str, Any]:
-    parameters = one.get("parameters", [])
-    versioned = any(parameter["name"] == "anthropic-version" for parameter in parameters)
-    closed = one.get("security", True) != []
-    return {
-        "id": f"{method}-{path}".lower().replace("/", "-").replace("{", "").replace("}", ""),
-        "method": method,
-        "path": path,
-        "summary": one["summary"],
-        "description": _words(one),
-        "parameters": [
-            {
-                "name": parameter["name"],
-                "place": parameter["in"],
-                "type": type_of(parameter["schema"]),
-                "required": parameter["required"],
-                "description": _words(parameter),
+        for method, operation in methods.items():
+            versioned = any(one["name"] == "anthropic-version" for one in operation.get("parameters", ()))
+            closed = operation.get("security") != []
+            facts = {
+                "id": f"{method}-{path}".replace("/", "-").replace("{", "").replace("}", ""),
+                "method": method.upper(),
+                "path": path,
+                "closed": closed,
+                "example": curl(address, method.upper(), path, model, versioned, closed and keyed),
             }
-            for parameter in parameters
-        ],
-        "body": _contents(one.get("requestBody", {})),
-        "answers": [
-            {"status": status, "words": answer["description"], "contents": _contents(answer)}
-            for status, answer in one["responses"].items()
-        ],
-        "closed": closed,
-        "example": curl(address, method, path, model, versioned, closed and keyed),
-    }
-
-
-def _contents(body: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"media": media, "type": type_of(content.get("schema", {}))}
-        for media, content in body.get("content", {}).items()
-    ]
-
-
-def _fields(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    required = schema.get("required", [])
-    return [
-        {
-            "name": name,
-            "type": type_of(one),
-            "required": name in required,
-            "description": _words(one),
-            "bounds": _bounds(one),
-        }
-        for name, one in schema.get("properties", {}).items()
-    ]
+            groups[operation["tags"][0]].append(operation | facts)
+    return {"groups": groups, "shapes": sorted(document["components"]["schemas"].items())}
 
 
 def type_of(schema: Any) -> list[Piece]:
@@ -113,24 +71,14 @@ def _joined(several: Iterable[list[Piece]]) -> list[Piece]:
     return joined
 
 
-def _words(schema: dict[str, Any]) -> str:
+def meaning(schema: dict[str, Any]) -> str:
+    """The description of a schema, a parameter or a route, in one line."""
     return " ".join(str(schema.get("description", "")).replace("`", "").split())
 
 
-def _bounds(schema: dict[str, Any]) -> str:
+def bounds(schema: dict[str, Any]) -> str:
     """Bounds and default in a few words."""
-    names = {
-        "minimum": "from",
-        "exclusiveMinimum": "above",
-        "maximum": "to",
-        "exclusiveMaximum": "below",
-        "minLength": "minimum length",
-        "maxLength": "maximum length",
-        "minItems": "minimum items",
-        "maxItems": "maximum items",
-        "pattern": "pattern",
-    }
-    said = [f"{words} {schema[name]}" for name, words in names.items() if name in schema]
+    said = [f"{words} {schema[name]}" for name, words in BOUNDS.items() if name in schema]
     if "default" in schema and schema["default"] not in (None, "", [], {}):
         said.append(f"default {json.dumps(schema['default'], ensure_ascii=False)}")
     return ", ".join(said)

@@ -20,7 +20,7 @@ START = "default"  # the version of the initial weights, as in vLLM
 UNNAMED = "unnamed"  # the version of weights without a name so far
 
 
-def allowed(name: str, root: Path | None) -> Path:
+def check_folder(name: str, root: Path | None) -> Path:
     """The folder of new weights. Raises ApiError if the model takes none, and if the folder isn't below `root`."""
     if root is None:
         raise ApiError(

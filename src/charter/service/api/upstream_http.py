@@ -55,7 +55,7 @@ class Link:
                 )
         except httpx2.HTTPError as error:
             raise CharterError(
-                f"{self.url} can't be reached ({_said(error)}); is the server running?"
+                f"{self.url} can't be reached ({_describe(error)}); is the server running?"
             ) from None
         if answer.status_code in (401, 403):
             raise CharterError(f"{self.url} refuses our key ({answer.status_code}); set {KEY}")
@@ -98,7 +98,7 @@ class Link:
             except httpx2.HTTPError as error:
                 problem = ApiError(
                     529,
-                    f"the server behind {self.name} can't be reached ({_said(error)})",
+                    f"the server behind {self.name} can't be reached ({_describe(error)})",
                     retry_after=OVERLOADED_SECONDS,
                     reason="upstream",
                 )
@@ -145,7 +145,7 @@ class Link:
         return event
 
     def _broken(self, error: httpx2.HTTPError) -> ApiError:
-        return ApiError(500, f"the server behind {self.name} broke off its answer ({_said(error)})")
+        return ApiError(500, f"the server behind {self.name} broke off its answer ({_describe(error)})")
 
 
 def _json(text: str) -> Any:
@@ -167,5 +167,5 @@ def _wait(answer: httpx2.Response) -> float:
     return min(600.0, float(said)) if said.isascii() and said.isdigit() else 0.0
 
 
-def _said(error: httpx2.HTTPError) -> str:
+def _describe(error: httpx2.HTTPError) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")[:200]

@@ -9,11 +9,10 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
 from pydantic import Field, ValidationError
 from sqlalchemy import Connection
-from starlette.responses import StreamingResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from charter.service.accounts.batches import (
     Batch,
@@ -36,22 +35,20 @@ from charter.service.api.wire.reading import (
     LARGEST_BATCH,
     LARGEST_BODY,
     address_of_server,
-    call_of,
     checked,
     problem_of,
     read_body,
     service_of,
 )
-from charter.service.api.wire.route import PAGING, VERSION, Parameter, Route
-from charter.service.api.wire.version import version_of
+from charter.service.api.wire.route import PAGING, VERSION, Routes, parameter
 from charter.service.web.database import reading
 
 T = TypeVar("T")
 
-SCOPE = "batches"
+ROUTES = Routes("Message batches", "batches")
 PATH = "/v1/messages/batches"
 ONCE, AGAIN = "idempotency-key", "idempotent-replayed"  # headers, as in Stripe's API
-KEY = Parameter(
+KEY = parameter(
     ONCE, "header", "a batch is created only once, however often it is sent with the same key in a day"
 )
 
@@ -69,10 +66,32 @@ class BatchBody(Strict):
     requests: list[BatchRequest]
 
 
-async def create_batch(request: Request) -> Response:
+@ROUTES.add("GET", PATH, "List batches", BatchesAnswer, VERSION, *PAGING)
+async def find_batches(request: Request, call: Call) -> Response:
+    """The batches of an organisation, newest first, by pages."""
+    owner, query = call.caller.organisation, request.query_params
+    limit = query.get("limit", "20")
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 9):
+        raise invalid("limit: expected a whole number from 1 to 1,000", "limit")
+    before, after = query.get("before_id") or None, query.get("after_id") or None
+    page = await _read(
+        request,
+        lambda connection: list_batches(connection, owner, before=before, after=after, limit=int(limit)),
+    )
+    return JSONResponse(
+        {
+            "data": [form_of(batch, request) for batch in page.batches],
+            "has_more": page.has_more,
+            "first_id": page.first_id,
+            "last_id": page.last_id,
+        }
+    )
+
+
+@ROUTES.add("POST", PATH, "Create a batch", BatchAnswer, VERSION, KEY, body=BatchBody)
+async def create_batch(request: Request, call: Call) -> Response:
     """Accepts a batch; after the answer nothing of it is lost."""
-    call, service = await _call(request), service_of(request)
-    owner, key = call.caller.organisation, request.headers.get(ONCE)
+    service, owner, key = service_of(request), call.caller.organisation, request.headers.get(ONCE)
     if key is None or not await _read(request, lambda connection: is_known(connection, owner, key)):
         await asyncio.to_thread(service.room.check)
     items = await read_body(request, _items, LARGEST_BATCH, parts=None)
@@ -114,56 +133,36 @@ def _items(body: Any) -> list[tuple[str, str]]:
     return items
 
 
-async def find_batch(request: Request) -> Response:
+@ROUTES.add("GET", f"{PATH}/{{batch}}", "Get a batch", BatchAnswer, VERSION)
+async def find_batch(request: Request, call: Call) -> Response:
     """One batch."""
-    call = await _call(request)
     owner, id = call.caller.organisation, request.path_params["batch"]
     batch = await _read(request, lambda connection: get_batch(connection, owner, id))
     return JSONResponse(form_of(batch, request))
 
 
-async def find_batches(request: Request) -> Response:
-    """The batches of an organisation, newest first, by pages."""
-    call = await _call(request)
-    owner, query = call.caller.organisation, request.query_params
-    limit = query.get("limit", "20")
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 9):
-        raise invalid("limit: expected a whole number from 1 to 1,000", "limit")
-    before, after = query.get("before_id") or None, query.get("after_id") or None
-    page = await _read(
-        request,
-        lambda connection: list_batches(connection, owner, before=before, after=after, limit=int(limit)),
-    )
-    return JSONResponse(
-        {
-            "data": [form_of(batch, request) for batch in page.batches],
-            "has_more": page.has_more,
-            "first_id": page.first_id,
-            "last_id": page.last_id,
-        }
-    )
-
-
-async def end_batch(request: Request) -> Response:
+@ROUTES.add("POST", f"{PATH}/{{batch}}/cancel", "Cancel a batch", BatchAnswer, VERSION)
+async def end_batch(request: Request, call: Call) -> Response:
     """Cancels the waiting requests of a batch."""
-    call = await _call(request)
     owner, id = call.caller.organisation, request.path_params["batch"]
     busy = batching_of(request).under_way
     batch = await _written(request, lambda connection: cancel_batch(connection, owner, id, busy))
     return JSONResponse(form_of(batch, request))
 
 
-async def remove_batch(request: Request) -> Response:
+@ROUTES.add("DELETE", f"{PATH}/{{batch}}", "Delete a batch", DeletedBatchAnswer, VERSION)
+async def remove_batch(request: Request, call: Call) -> Response:
     """Deletes an ended batch."""
-    call = await _call(request)
     owner, id = call.caller.organisation, request.path_params["batch"]
     await _written(request, lambda connection: delete_batch(connection, owner, id))
     return JSONResponse({"id": id, "type": "message_batch_deleted"})
 
 
-async def read_results(request: Request) -> Response:
+@ROUTES.add(
+    "GET", f"{PATH}/{{batch}}/results", "Read a batch's results", None, VERSION, media="application/x-jsonl"
+)
+async def read_results(request: Request, call: Call) -> Response:
     """The result of each request, a line of JSON each."""
-    call = await _call(request)
     owner, id = call.caller.organisation, request.path_params["batch"]
     pages = await asyncio.to_thread(results, service_of(request).database, owner, id)
     return StreamingResponse(_lines(pages), media_type="application/x-jsonl")
@@ -204,12 +203,6 @@ def _time(seconds: float | None) -> str | None:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat().replace("+00:00", "Z")
 
 
-async def _call(request: Request) -> Call:
-    call = await call_of(request, SCOPE)
-    version_of(request)
-    return call
-
-
 async def _read(request: Request, work: Callable[[Connection], T]) -> T:
     def done() -> T:
         with reading(service_of(request).database) as connection:
@@ -223,33 +216,3 @@ async def _written(request: Request, work: Callable[[Connection], T]) -> T:
 
     service = service_of(request)
     return await service.aside(request.state.caller, lambda: service.room.write(work))
-
-
-TAG = "Message batches"
-ROUTES = (
-    Route("POST", PATH, create_batch, "Create a batch", TAG, BatchBody, BatchAnswer, (VERSION, KEY)),
-    Route("GET", PATH, find_batches, "List batches", TAG, None, BatchesAnswer, (VERSION, *PAGING)),
-    Route("GET", f"{PATH}/{{batch}}", find_batch, "Get a batch", TAG, None, BatchAnswer, (VERSION,)),
-    Route(
-        "DELETE",
-        f"{PATH}/{{batch}}",
-        remove_batch,
-        "Delete a batch",
-        TAG,
-        None,
-        DeletedBatchAnswer,
-        (VERSION,),
-    ),
-    Route(
-        "POST", f"{PATH}/{{batch}}/cancel", end_batch, "Cancel a batch", TAG, None, BatchAnswer, (VERSION,)
-    ),
-    Route(
-        "GET",
-        f"{PATH}/{{batch}}/results",
-        read_results,
-        "Read a batch's results",
-        TAG,
-        parameters=(VERSION,),
-        media="application/x-jsonl",
-    ),
-)

@@ -11,13 +11,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
 from sse_starlette import ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from charter.ground.generate.constraint import Constraint
 from charter.ground.text.dialogue import Message
-from charter.service.api.errors import api_error
 from charter.service.api.exchange import Exchange, begin
 from charter.service.api.model_request import Call, ModelRequest, Part
 from charter.service.api.registry import Served
@@ -27,7 +26,7 @@ from charter.service.api.wire.chat_body import ChatBody, Wanted, wanted_of
 from charter.service.api.wire.chat_choice import Choice
 from charter.service.api.wire.openai import (
     Chunks,
-    ended,
+    end_stream,
     head_of,
     headers_of,
     sampling_of,
@@ -35,9 +34,11 @@ from charter.service.api.wire.openai import (
     usage_form,
     wants_usage,
 )
-from charter.service.api.wire.reading import body_of, call_of, service_of, user_digest
-from charter.service.api.wire.route import Route
-from charter.service.api.wire.streaming import started, stream, unless_gone
+from charter.service.api.wire.reading import service_of, user_digest
+from charter.service.api.wire.route import Routes
+from charter.service.api.wire.streaming import start_events, stream, unless_gone
+
+ROUTES = Routes("OpenAI's shapes", "messages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +59,15 @@ class _Chat:
         return [Choice(index, tools, top) for index in range(self.body.samples)]
 
 
-async def complete_chat(request: Request) -> Response:
+@ROUTES.add("POST", "/v1/chat/completions", "Answer a conversation", ChatAnswer)
+async def complete_chat(request: Request, call: Call, body: ChatBody) -> Response:
     """Answers a conversation."""
-    call = await call_of(request)
-    body = await body_of(request, ChatBody)
     call = replace(call, user=user_digest(body.user or body.safety_identifier))
     chat = await unless_gone(request, _open(request, call, body))
     headers = headers_of(chat.exchange)
     if body.stream:
-        parts = await started(request, chat.exchange.parts())
-        return stream(ended(_events(chat, parts), call.request_id), headers)
+        parts = await start_events(request, chat.exchange.parts())
+        return stream(end_stream(_events(chat, parts), call.request_id), headers)
     answer = await unless_gone(request, _answer(chat))
     return JSONResponse(answer, headers=headers_of(chat.exchange))
 
@@ -77,10 +77,7 @@ async def _open(request: Request, call: Call, body: ChatBody) -> _Chat:
     wanted = wanted_of(body)
     served = service_of(request).registry.find(body.model, call)
     tokens = body.max_completion_tokens or body.max_tokens or served.max_output
-    try:
-        held = await _held(served, wanted, wanted.prompt, tokens, call)
-    except Exception as error:
-        raise api_error(error) from error
+    held = await _held(served, wanted, wanted.prompt, tokens, call)
     top = 0 if body.top is None else max(1, body.top)
     sampling, own_decoding = sampling_of(body, served.backend.decoding, tokens, top)
     model_request = ModelRequest(
@@ -127,16 +124,3 @@ async def _events(chat: _Chat, parts: AsyncGenerator[Part, None]) -> AsyncGenera
                 yield chunks.chunk(one)
     for last in chunks.usage(chat.exchange.usage):
         yield last
-
-
-ROUTES = (
-    Route(
-        "POST",
-        "/v1/chat/completions",
-        complete_chat,
-        "Answer a conversation",
-        "OpenAI's shapes",
-        ChatBody,
-        ChatAnswer,
-    ),
-)

@@ -27,7 +27,7 @@ class TextPart(Strict):
     text: str
 
 
-def _flat(value: Any) -> Any:
+def _flatten(value: Any) -> Any:
     """The text of parts."""
     if not isinstance(value, list):
         return value
@@ -41,7 +41,7 @@ def _flat(value: Any) -> Any:
     return "".join(texts)
 
 
-Content = Annotated[str, BeforeValidator(_flat, json_schema_input_type=str | list[TextPart])]
+Content = Annotated[str, BeforeValidator(_flatten, json_schema_input_type=str | list[TextPart])]
 
 
 class CalledFunction(Strict):
@@ -127,10 +127,10 @@ def conversation(turns: Sequence[Turn], more: str = "") -> list[Message]:
     if not spoken or spoken[0][0] != "user":
         raise invalid("messages: the first message that isn't the system's must be the user's", "messages")
     messages = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
-    return [*messages, *_merged(spoken)]
+    return [*messages, *_merge(spoken)]
 
 
-def _merged(spoken: Sequence[tuple[Role, str]]) -> list[Message]:
+def _merge(spoken: Sequence[tuple[Role, str]]) -> list[Message]:
     merged: list[Message] = []
     for role, text in spoken:
         if merged and merged[-1]["role"] == role:

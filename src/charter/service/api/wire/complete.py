@@ -14,10 +14,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 from sse_starlette import ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.model.generation import choose_decoding
@@ -30,12 +30,13 @@ from charter.service.api.telling import standing_field, standing_headers
 from charter.service.api.wire.answers import CompletionAnswer
 from charter.service.api.wire.complete_prompt import HUMAN, messages_of
 from charter.service.api.wire.content import Metadata, Strict
-from charter.service.api.wire.reading import body_of, call_of, service_of, user_digest
-from charter.service.api.wire.route import VERSION, Route
-from charter.service.api.wire.streaming import event, started, stream, unless_gone
+from charter.service.api.wire.reading import service_of, user_digest
+from charter.service.api.wire.route import VERSION, Routes
+from charter.service.api.wire.streaming import event, start_events, stream, unless_gone
 from charter.service.api.wire.version import Version, version_of
 from charter.service.web.tokens import new_id
 
+ROUTES = Routes("Text completions", "messages")
 OLD: Version = "2023-01-01"
 PING = event({"type": "ping"}, "ping")
 SMALLEST_TOP_P = 1e-9  # stands for 0: only the likeliest token
@@ -57,18 +58,17 @@ class CompleteBody(Strict):
     stream: bool | None = None
 
 
-async def complete(request: Request) -> Response:
+@ROUTES.add("POST", "/v1/complete", "Continue a prompt (2023)", CompletionAnswer, VERSION)
+async def complete(request: Request, call: Call, body: CompleteBody) -> Response:
     """Continues a prompt."""
-    call = await call_of(request)
     version = version_of(request)
-    body = await body_of(request, CompleteBody)
     model_request = model_request_of(body, version, service_of(request).registry.find(body.model, call))
     if body.metadata:
         call = replace(call, user=user_digest(body.metadata.user_id))
     if not body.stream:
         return await unless_gone(request, _whole(request, call, model_request, version))
     exchange = await unless_gone(request, _begin(request, call, model_request))
-    parts = await started(request, exchange.parts())
+    parts = await start_events(request, exchange.parts())
     reply = _Reply(f"compl_{new_id()}", exchange, version == OLD)
     return stream(_events(reply, parts), _headers(exchange), PING)
 
@@ -99,7 +99,7 @@ class _Reply:
 
     def body(self, text: str, end: End | None = None, problem: ApiError | None = None) -> dict[str, Any]:
         """An answer in one piece, or the content of one event."""
-        reason, stop = _stopped(end) if end else (None, None)
+        reason, stop = _stop_of(end) if end else (None, None)
         facts = {
             "completion": text,
             "stop_reason": reason,
@@ -153,7 +153,7 @@ async def _events(reply: _Reply, parts: AsyncGenerator[Part, None]) -> AsyncIter
     except Exception as error:
         problem, request_id = api_error(error), reply.exchange.call.request_id
         if problem.status == 500:
-            log_failure(error.__cause__ or error, request_id)
+            log_failure(error, request_id)
         if reply.old:
             yield event(reply.body(text, problem=problem))
         else:
@@ -162,7 +162,7 @@ async def _events(reply: _Reply, parts: AsyncGenerator[Part, None]) -> AsyncIter
         yield event("[DONE]")
 
 
-def _stopped(end: End) -> tuple[str, str | None]:
+def _stop_of(end: End) -> tuple[str, str | None]:
     """stop_reason, and the stop sequence."""
     if end.stop in ("length", "context"):
         return "max_tokens", None
@@ -174,17 +174,3 @@ def _refusal(end: End, follows: bool) -> str:
     if end.stop != "refused":
         return ""
     return f"\n\n{end.reason}" if follows else f" {end.reason}"
-
-
-ROUTES = (
-    Route(
-        "POST",
-        "/v1/complete",
-        complete,
-        "Continue a prompt (2023)",
-        "Text completions",
-        CompleteBody,
-        CompletionAnswer,
-        (VERSION,),
-    ),
-)

@@ -13,10 +13,10 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
 from pydantic import BeforeValidator, Field
 from sse_starlette import ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from charter.service.api.errors import invalid
 from charter.service.api.exchange import Exchange, begin
@@ -30,7 +30,7 @@ from charter.service.api.wire.logprobs import Columns
 from charter.service.api.wire.openai import (
     Chunks,
     Sampled,
-    ended,
+    end_stream,
     finish_of,
     head_of,
     headers_of,
@@ -39,10 +39,11 @@ from charter.service.api.wire.openai import (
     usage_form,
     wants_usage,
 )
-from charter.service.api.wire.reading import body_of, call_of, service_of, user_digest
-from charter.service.api.wire.route import Route
-from charter.service.api.wire.streaming import started, stream, unless_gone
+from charter.service.api.wire.reading import service_of, user_digest
+from charter.service.api.wire.route import Routes
+from charter.service.api.wire.streaming import start_events, stream, unless_gone
 
+ROUTES = Routes("OpenAI's shapes", "messages")
 MOST_PROMPTS = 256
 MOST_TOP = 5
 MOST_ENDS = 64
@@ -50,7 +51,7 @@ DEFAULT_TOKENS = 16  # as in OpenAI's API
 AT_ONCE = 8  # prompts of one request
 
 
-def _several(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     """A single prompt stands for a list of one."""
     if isinstance(value, str) or (value and isinstance(value, list) and isinstance(value[0], int)):
         return [value]
@@ -60,7 +61,7 @@ def _several(value: Any) -> Any:
 Prompts = Annotated[
     list[str | list[int]],
     Field(min_length=1, max_length=MOST_PROMPTS),
-    BeforeValidator(_several, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
 ]
 
 
@@ -112,10 +113,9 @@ class _Work:
         return await begin(self.service, self.call, model_request), prompt_input
 
 
-async def complete_text(request: Request) -> Response:
+@ROUTES.add("POST", "/v1/completions", "Continue text", CompletionsAnswer)
+async def complete_text(request: Request, call: Call, body: CompletionsBody) -> Response:
     """Continues texts."""
-    call = await call_of(request)
-    body = await body_of(request, CompletionsBody)
     call = replace(call, user=user_digest(body.user))
     served = service_of(request).registry.find(body.model, call)
     check(body, served)
@@ -124,8 +124,8 @@ async def complete_text(request: Request) -> Response:
     if not body.stream:
         return await unless_gone(request, _whole(work))
     first, prompt_input = await unless_gone(request, work.begin(body.prompt[0]))
-    events = await started(request, _events(work, first, prompt_input))
-    return stream(ended(events, call.request_id), headers_of(first))
+    events = await start_events(request, _events(work, first, prompt_input))
+    return stream(end_stream(events, call.request_id), headers_of(first))
 
 
 def check(body: CompletionsBody, served: Served) -> None:
@@ -206,7 +206,7 @@ async def _echo(
     text = prompt_input if isinstance(prompt_input, str) else prompt_input.text
     if body.logprobs is None:
         return text, []
-    return text, await exchange.scored(prompt_input, max(1, body.logprobs))
+    return text, await exchange.score(prompt_input, max(1, body.logprobs))
 
 
 def _choice(body: CompletionsBody, sample: Whole, echoed: str, scored: Sequence[Token]) -> dict[str, Any]:
@@ -285,16 +285,3 @@ async def _pieces(
                 token = (part.token,) if part.token else ()
                 last = choice(part.sample, "", token, finish_of(part))
                 yield {**last, "stop_reason": part.stopped_by}
-
-
-ROUTES = (
-    Route(
-        "POST",
-        "/v1/completions",
-        complete_text,
-        "Continue text",
-        "OpenAI's shapes",
-        CompletionsBody,
-        CompletionsAnswer,
-    ),
-)

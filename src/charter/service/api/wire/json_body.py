@@ -49,14 +49,14 @@ def read_json(
     """The JSON in these bytes. Raises ApiError, also for more objects and arrays than `parts`. Read a text beyond
     `LARGE` beside the event loop; it ends if its client is `gone`."""
     try:
-        pace = Pace(gone) if len(raw) > LARGE else _at_once
-        text = _decoded(raw, pace)
+        pace = Pace(gone) if len(raw) > LARGE else _go_on
+        text = _decode(raw, pace)
         # numbers that JSON lacks (NaN, Infinity) are not numbers here either
-        reader = _Stepping(pace) if len(raw) > LARGE else json.JSONDecoder(parse_constant=_no_constant)
+        reader = _Stepping(pace) if len(raw) > LARGE else json.JSONDecoder(parse_constant=_refuse_constant)
         value = reader.decode(text)
         _check(value, any(half in text for half in ("\\ud", "\\uD")), parts, pace)
     except (UnicodeError, ValueError, RecursionError) as error:
-        raise invalid(f"the body is not JSON: {_said(error)}") from None
+        raise invalid(f"the body is not JSON: {_describe(error)}") from None
     return value
 
 
@@ -64,7 +64,7 @@ class _Stepping(json.JSONDecoder):
     """Reads small values at once, and larger objects and arrays step by step in Python."""
 
     def __init__(self, pace: Callable[[], None]) -> None:
-        super().__init__(parse_constant=_no_constant)
+        super().__init__(parse_constant=_refuse_constant)
         self._pace, self._keys, self._left = pace, dict[str, str](), MOST_STEPS
         self._at_once: Any = self.scan_once  # type: ignore[has-type]
         self.scan_once = self._step
@@ -87,7 +87,7 @@ class _Stepping(json.JSONDecoder):
         return decoder.JSONArray((text, at + 1), self._step)  # type: ignore
 
 
-def _decoded(raw: bytes | bytearray, pace: Callable[[], None]) -> str:
+def _decode(raw: bytes | bytearray, pace: Callable[[], None]) -> str:
     def pieces() -> Iterable[bytes]:
         for start in range(0, len(raw), DECODED):
             pace()
@@ -96,7 +96,7 @@ def _decoded(raw: bytes | bytearray, pace: Callable[[], None]) -> str:
     return "".join(codecs.iterdecode(pieces(), "utf-8"))
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "not valid UTF-8"
     if isinstance(error, UnicodeEncodeError):
@@ -104,7 +104,7 @@ def _said(error: Exception) -> str:
     return _TOO_DEEP if isinstance(error, RecursionError) else str(error)
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
 
 
@@ -131,5 +131,5 @@ def _check(value: Any, halves: bool, most: int | None, pace: Callable[[], None])
     raise RecursionError(_TOO_DEEP)
 
 
-def _at_once() -> None:
+def _go_on() -> None:
     """No rest."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
 from sse_starlette import ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from charter.service.api.errors import anthropic_body, api_error
 from charter.service.api.exchange import Exchange, begin
@@ -24,48 +24,35 @@ from charter.service.api.wire.messages_body import (
     model_request_of,
     wanted_of,
 )
-from charter.service.api.wire.reading import (
-    LARGEST_BODY,
-    body_of,
-    call_of,
-    counting_headers,
-    service_of,
-    user_digest,
-)
-from charter.service.api.wire.route import VERSION, Route
-from charter.service.api.wire.streaming import event, started, stream, unless_gone
+from charter.service.api.wire.reading import counting_headers, service_of, user_digest
+from charter.service.api.wire.route import VERSION, Routes
+from charter.service.api.wire.streaming import event, start_events, stream, unless_gone
 from charter.service.api.wire.tool_reading import Reader
-from charter.service.api.wire.version import version_of
 
 MANY_BLOCKS = 1000
+ROUTES = Routes("Messages", "messages")
 
 
-async def create_message(request: Request) -> Response:
+@ROUTES.add("POST", "/v1/messages", "Create a message", MessageAnswer, VERSION)
+async def create_message(request: Request, call: Call, body: MessagesBody) -> Response:
     """A message, in one piece or as events."""
-    service, call = service_of(request), await call_of(request)
-    version_of(request)
-    body = await body_of(request, MessagesBody, LARGEST_BODY)
     call = with_user(call, body)
-    exchange, writing = await unless_gone(request, open_message(service, call, body))
+    exchange, writing = await unless_gone(request, open_message(service_of(request), call, body))
     if not body.stream:
         message = await unless_gone(request, message_of(exchange, writing))
         return JSONResponse(message, headers=answer_headers(exchange))
-    parts = await started(request, exchange.parts())
+    parts = await start_events(request, exchange.parts())
     answer = events(writing, parts, call.request_id)
     return stream(answer, answer_headers(exchange), event({"type": "ping"}, "ping"))
 
 
-async def count_tokens(request: Request) -> Response:
+@ROUTES.add("POST", "/v1/messages/count_tokens", "Count tokens", CountAnswer, VERSION)
+async def count_tokens(request: Request, call: Call, body: CountBody) -> Response:
     """The number of tokens of a prompt, as in `usage.input_tokens`."""
-    service, call = service_of(request), await call_of(request)
-    version_of(request)
-    body = await body_of(request, CountBody, LARGEST_BODY)
+    service = service_of(request)
     served = service.registry.find(body.model, call)
     left = counting_headers(service, call)
-    try:
-        tokens = await served.backend.count((await _wanted(service, call, body)).prompt)
-    except Exception as error:
-        raise api_error(error) from error
+    tokens = await served.backend.count((await _wanted(service, call, body)).prompt)
     return JSONResponse({"input_tokens": tokens}, headers=left)
 
 
@@ -79,11 +66,7 @@ async def open_message(service: Service, call: Call, body: MessagesBody) -> tupl
     """An admitted request, and its message to write. Raises ApiError."""
     wanted = await _wanted(service, call, body)
     served = service.registry.find(body.model, call)
-    try:
-        model_request = await model_request_of(body, wanted, served, call)
-    except Exception as error:
-        raise api_error(error) from error
-    exchange = await begin(service, call, model_request)
+    exchange = await begin(service, call, await model_request_of(body, wanted, served, call))
     return exchange, writing_of(exchange, wanted)
 
 
@@ -141,27 +124,3 @@ async def events(
 
 def _named(one: Event) -> ServerSentEvent:
     return event(one, one["type"])
-
-
-ROUTES = (
-    Route(
-        "POST",
-        "/v1/messages",
-        create_message,
-        "Create a message",
-        "Messages",
-        MessagesBody,
-        MessageAnswer,
-        (VERSION,),
-    ),
-    Route(
-        "POST",
-        "/v1/messages/count_tokens",
-        count_tokens,
-        "Count tokens",
-        "Messages",
-        CountBody,
-        CountAnswer,
-        (VERSION,),
-    ),
-)

@@ -148,7 +148,7 @@ def wanted_of(body: CountBody) -> Wanted:
                 "output_config.format: can't be combined with a begun turn of the assistant", "output_config"
             )
         form = Form("json_schema", schema=body.format.schema_)
-    return Wanted(prompt, offer, form, _marked(body))
+    return Wanted(prompt, offer, form, _asks_for_cache(body))
 
 
 async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, call: Call) -> ModelRequest:
@@ -170,7 +170,7 @@ async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, c
     return replace(model_request, constraint=held)
 
 
-def _marked(body: CountBody) -> bool:
+def _asks_for_cache(body: CountBody) -> bool:
     """Whether the request asks for a cache, as a whole or at a block."""
     if body.cache_control is not None:
         return True

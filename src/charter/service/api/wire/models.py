@@ -5,26 +5,29 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from charter.service.api.errors import invalid
 from charter.service.api.guard import speaks_openai
+from charter.service.api.model_request import Call
 from charter.service.api.registry import Served
 from charter.service.api.wire.answers import AnyModelAnswer, ModelsAnswer
-from charter.service.api.wire.reading import call_of, service_of
-from charter.service.api.wire.route import PAGING, Route
+from charter.service.api.wire.reading import service_of
+from charter.service.api.wire.route import PAGING, Routes
+from charter.service.api.wire.times import rfc3339
 
+ROUTES = Routes("Models", "messages")
 MOST_LISTED = 1000
 
 
-async def list_models(request: Request) -> Response:
+@ROUTES.add("GET", "/v1/models", "List models", ModelsAnswer, *PAGING)
+async def list_models(request: Request, _: Call) -> Response:
     """All models, the default first, by pages."""
-    await call_of(request)
     shown = list(service_of(request).registry.served)
     if speaks_openai(request.scope):
         return JSONResponse({"object": "list", "data": [openai_form(one) for one in shown]})
-    page, more = paged([one.id for one in shown], request)
+    page, more = cut_page([one.id for one in shown], request)
     by_id = {one.id: one for one in shown}
     return JSONResponse(
         {
@@ -36,9 +39,9 @@ async def list_models(request: Request) -> Response:
     )
 
 
-async def get_model(request: Request) -> Response:
+@ROUTES.add("GET", "/v1/models/{model:path}", "Get a model", AnyModelAnswer)
+async def get_model(request: Request, _: Call) -> Response:
     """One model, by its id or an alias."""
-    await call_of(request)
     served = service_of(request).registry.find(request.path_params["model"])
     form = openai_form if speaks_openai(request.scope) else anthropic_form
     return JSONResponse(form(served))
@@ -47,12 +50,11 @@ async def get_model(request: Request) -> Response:
 def anthropic_form(served: Served) -> dict[str, Any]:
     """A model in Anthropic's shape, with its entry in our registry."""
     today = datetime.datetime.now(datetime.UTC).date()
-    created = datetime.datetime.fromtimestamp(served.created, datetime.UTC).replace(microsecond=0)
     return {
         "type": "model",
         "id": served.id,
         "display_name": served.title,
-        "created_at": created.isoformat().replace("+00:00", "Z"),
+        "created_at": rfc3339(served.created),
         "lifecycle": served.state(today),
         "max_input_tokens": served.context,
         "max_tokens": served.max_output,
@@ -78,7 +80,7 @@ def openai_form(served: Served) -> dict[str, Any]:
     }
 
 
-def paged(ids: list[str], request: Request) -> tuple[list[str], bool]:
+def cut_page(ids: list[str], request: Request) -> tuple[list[str], bool]:
     """The page of ids that `limit`, `before_id` and `after_id` ask for, and whether more follow in its direction.
     Raises ApiError."""
     query = request.query_params
@@ -96,9 +98,3 @@ def paged(ids: list[str], request: Request) -> tuple[list[str], bool]:
         return earlier[-int(limit) :], len(earlier) > int(limit)
     later = ids[ids.index(after) + 1 :] if after else ids
     return later[: int(limit)], len(later) > int(limit)
-
-
-ROUTES = (
-    Route("GET", "/v1/models", list_models, "List models", "Models", None, ModelsAnswer, PAGING),
-    Route("GET", "/v1/models/{model:path}", get_model, "Get a model", "Models", None, AnyModelAnswer),
-)

@@ -38,11 +38,11 @@ FINISH = {"end": "stop", "stop": "stop", "length": "length", "context": "length"
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _neutral(value: float, why: str) -> BeforeValidator:
+def _only(value: float, why: str) -> BeforeValidator:
     def check(sent: Any) -> Any:
         if sent is not None and sent != value:
             raise ValueError(f"only {value:g} is offered here: {why}")
@@ -52,8 +52,8 @@ def _neutral(value: float, why: str) -> BeforeValidator:
 
 
 OWN = "replies are drawn from the model's own distribution, changed only by temperature, top_p and top_k"
-Zero = Annotated[float | None, _neutral(0, OWN)]
-One = Annotated[float | None, _neutral(1, OWN)]
+Zero = Annotated[float | None, _only(0, OWN)]
+One = Annotated[float | None, _only(1, OWN)]
 
 
 class StreamOptions(Strict):
@@ -73,7 +73,7 @@ class Sampled(Strict):
     stop: Annotated[
         list[Stop] | None,
         Field(max_length=MOST_STOPS),
-        BeforeValidator(_listed, json_schema_input_type=str | list[str] | None),
+        BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None),
     ] = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
@@ -152,7 +152,7 @@ class Chunks:
         return [event({**self._head, "choices": [], "usage": usage_form(used)})] if self._with_usage else []
 
 
-async def ended(
+async def end_stream(
     events: AsyncGenerator[ServerSentEvent, None], request_id: str
 ) -> AsyncIterator[ServerSentEvent]:
     """A stream with its end: the error that broke it, if any, and [DONE]."""
@@ -163,7 +163,7 @@ async def ended(
     except Exception as error:
         problem = api_error(error)
         if problem.status == 500:
-            log_failure(error.__cause__ or error, request_id)
+            log_failure(error, request_id)
         yield event(openai_body(problem))
     yield event("[DONE]")
 

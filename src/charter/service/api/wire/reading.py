@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 
 from charter.ground.settings.problems import UNKNOWN, misspelt_first, suggest_key
 from charter.service.accounts.keys import ANONYMOUS, Caller
-from charter.service.api.errors import ApiError, api_error, invalid
+from charter.service.api.errors import ApiError, invalid
 from charter.service.api.model_request import WHOSE, Call
 from charter.service.api.service import Service
 from charter.service.api.wire.json_body import LARGE, MOST_PARTS, read_json
@@ -80,20 +79,14 @@ async def _caller(request: Request) -> Caller:
         return ANONYMOUS
     if not (secret := secret_of(request)):
         raise ApiError(401, "no API key: send it as the header x-api-key, or as Authorization: Bearer")
-    try:
-        return await service.find_caller(secret)
-    except Exception as error:
-        raise api_error(error) from None
+    return await service.find_caller(secret)
 
 
 def counting_headers(service: Service, call: Call) -> dict[str, str]:
     """Admits a call that counts, cuts or joins tokens; returns the headers of its answer. Raises ApiError, 429, beyond
     the key's limit of such calls."""
     factor = service.conduct.standing(call.caller.organisation).factor
-    try:
-        return service.admissions.count(call.caller, factor)
-    except Exception as error:
-        raise api_error(error) from None
+    return service.admissions.count(call.caller, factor)
 
 
 def secret_of(request: Request) -> str:
@@ -127,9 +120,11 @@ def address_of_server(request: Request) -> str:
         return ""
 
 
-async def body_of(request: Request, form: type[B], most: int = LARGEST_BODY) -> B:
+async def body_of(request: Request, form: type[B], most: int | None = None) -> B:
     """The body as `form`. Raises ApiError that names the problem: 413 if it is too large, else 400."""
-    return await read_body(request, lambda value: checked(value, form), most)
+    return await read_body(
+        request, lambda value: checked(value, form), LARGEST_BODY if most is None else most
+    )
 
 
 def checked(value: Any, form: type[B]) -> B:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
-from charter.service.api.errors import ApiError, api_error
+from charter.service.api.errors import ApiError
 from charter.service.api.local import LocalBackend
 from charter.service.api.wire.content import Strict
 from charter.service.api.wire.reading import body_of, call_of, caller_of, service_of
-from charter.service.api.wire.route import Route
+from charter.service.api.wire.route import Routes
 
 SCOPE = "weights"
-TAG = "New weights"
+ROUTES = Routes("New weights")
 
 
 class Place(Strict):
@@ -62,23 +62,23 @@ class VersionAnswer(BaseModel):
     weight_version: str
 
 
+@ROUTES.add("POST", "/collective_rpc", "Give a model new weights", ResultsAnswer, body=RpcBody)
 async def reload_weights(request: Request) -> Response:
     """Loads other weights of the same shape into the model."""
     backend = await _backend(request)
     body = await body_of(request, RpcBody)
-    try:
-        await backend.renew(body.kwargs.weights_path)
-    except Exception as error:
-        raise api_error(error) from error
+    await backend.renew(body.kwargs.weights_path)
     return JSONResponse({"results": [None]})
 
 
+@ROUTES.add("POST", "/reset_prefix_cache", "Forget what was read", DoneAnswer)
 async def reset_prefix_cache(request: Request) -> Response:
     """Nothing to do: caches of older weights were dropped with them."""
     await _backend(request)
     return JSONResponse({"success": True})
 
 
+@ROUTES.add("POST", "/update_weight_version", "Name the weights", DoneAnswer, body=VersionBody)
 async def name_weights(request: Request) -> Response:
     """Sets the version of the weights."""
     backend = await _backend(request)
@@ -86,6 +86,7 @@ async def name_weights(request: Request) -> Response:
     return JSONResponse({"success": True, "new_version": backend.version})
 
 
+@ROUTES.add("GET", "/weight_info", "What the weights are called", VersionAnswer)
 async def weight_info(request: Request) -> Response:
     """What the weights are called."""
     return JSONResponse({"weight_version": (await _backend(request)).version})
@@ -104,11 +105,3 @@ async def _backend(request: Request) -> LocalBackend:
     raise ApiError(
         403, "no model here takes new weights; allow them with charter serve --weights-from FOLDER"
     )
-
-
-ROUTES = (
-    Route("POST", "/collective_rpc", reload_weights, "Give a model new weights", TAG, RpcBody, ResultsAnswer),
-    Route("POST", "/reset_prefix_cache", reset_prefix_cache, "Forget what was read", TAG, None, DoneAnswer),
-    Route("POST", "/update_weight_version", name_weights, "Name the weights", TAG, VersionBody, DoneAnswer),
-    Route("GET", "/weight_info", weight_info, "What the weights are called", TAG, None, VersionAnswer),
-)

@@ -11,8 +11,8 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from fastapi import Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
 
 from charter.service.api.errors import ApiError
 
@@ -47,7 +47,7 @@ def stream(
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, unless its client disconnects: then it is cancelled, and ApiError raised for the log."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_await_disconnect(request))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -60,30 +60,30 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
+async def _await_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def started(request: Request, parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+async def start_events(request: Request, parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """The events, after the first one has come or some seconds have passed: an earlier error becomes an HTTP error
     instead of an event in a stream."""
     first = asyncio.ensure_future(anext(parts))
     try:
-        await unless_gone(request, _settled(first))
+        await unless_gone(request, _await_first(first))
     except BaseException:
         first.cancel()  # which ends the parts as well
         raise
-    return _behind(first, parts)
+    return _chain(first, parts)
 
 
-async def _settled(first: asyncio.Future[Any]) -> None:
+async def _await_first(first: asyncio.Future[Any]) -> None:
     done, _ = await asyncio.wait((first,), timeout=FIRST_SECONDS)
     if done:
         first.result()
 
 
-async def _behind(first: asyncio.Future[T], parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+async def _chain(first: asyncio.Future[T], parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     try:
         yield await first
         async for part in parts:

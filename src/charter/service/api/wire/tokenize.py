@@ -6,19 +6,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
 from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
-from charter.service.api.errors import ApiError, api_error, invalid
+from charter.service.api.errors import ApiError, invalid
 from charter.service.api.model_request import Call
 from charter.service.api.registry import Served
 from charter.service.api.wire.answers import PromptAnswer, TokensAnswer
 from charter.service.api.wire.chat_messages import Turn, conversation
 from charter.service.api.wire.content import Strict
-from charter.service.api.wire.reading import body_of, call_of, counting_headers, service_of
-from charter.service.api.wire.route import Route
+from charter.service.api.wire.reading import counting_headers, service_of
+from charter.service.api.wire.route import Routes
 
+ROUTES = Routes("OpenAI's shapes", "messages")
 MOST_IDS = 100_000
 LARGEST_TEXT, LARGEST_IDS = 4 * 2**20, 2**20  # bytes of a body
 
@@ -43,30 +44,22 @@ class DetokenizeBody(Strict):
     tokens: list[int] = Field(max_length=MOST_IDS)
 
 
-async def tokenize(request: Request) -> Response:
+@ROUTES.add("POST", "/tokenize", "Cut text into tokens", TokensAnswer, most=LARGEST_TEXT)
+async def tokenize(request: Request, call: Call, body: TokenizeBody) -> Response:
     """The ids of a text."""
-    call = await call_of(request)
-    body = await body_of(request, TokenizeBody, LARGEST_TEXT)
     served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
     if (body.prompt is None) == (body.messages is None):
         raise invalid("give one of prompt and messages", "prompt")
     prompt: Any = body.prompt if body.messages is None else conversation(body.messages)
-    try:
-        ids = await served.backend.cut(prompt, body.add_special_tokens is not False)
-    except Exception as error:
-        raise api_error(error) from error
+    ids = await served.backend.cut(prompt, body.add_special_tokens is not False)
     return JSONResponse({"count": len(ids), "max_model_len": served.context, "tokens": ids}, headers=left)
 
 
-async def detokenize(request: Request) -> Response:
+@ROUTES.add("POST", "/detokenize", "Text of tokens", PromptAnswer, most=LARGEST_IDS)
+async def detokenize(request: Request, call: Call, body: DetokenizeBody) -> Response:
     """The text of ids."""
-    call = await call_of(request)
-    body = await body_of(request, DetokenizeBody, LARGEST_IDS)
     served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
-    try:
-        ids = await served.backend.spell(body.tokens)
-    except Exception as error:
-        raise api_error(error) from error
+    ids = await served.backend.spell(body.tokens)
     return JSONResponse({"prompt": ids.text}, headers=left)
 
 
@@ -76,13 +69,3 @@ def _served(request: Request, name: str | None, call: Call) -> Served:
     if name is None and not registry.served:
         raise ApiError(404, "no model is served")
     return registry.find(registry.served[0].id if name is None else name, call)
-
-
-ROUTES = (
-    Route(
-        "POST", "/tokenize", tokenize, "Cut text into tokens", "OpenAI's shapes", TokenizeBody, TokensAnswer
-    ),
-    Route(
-        "POST", "/detokenize", detokenize, "Text of tokens", "OpenAI's shapes", DetokenizeBody, PromptAnswer
-    ),
-)

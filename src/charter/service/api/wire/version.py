@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from fastapi import Request
+from starlette.requests import Request
 
 from charter.service.api.errors import invalid
 
