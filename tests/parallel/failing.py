@@ -4,9 +4,9 @@ import os
 
 from charter.cli.main import main
 from charter.ground.artifact.errors import CharterError
-from charter.ground.learn import supervised
+from charter.ground.learn import loop
 
-take_step = supervised.update
+take_step = loop.update
 
 
 def update(*arguments: object) -> float:
@@ -17,5 +17,5 @@ def update(*arguments: object) -> float:
 
 
 if __name__ == "__main__":
-    supervised.update = update
+    loop.update = update
     main()
