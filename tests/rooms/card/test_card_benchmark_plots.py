@@ -17,7 +17,7 @@ from charter.ground.measure.plots import SERIES
 from charter.ground.measure.position import BUCKETS
 from charter.ground.measure.translation import chrf, over_languages
 from charter.rooms.card import benchmark_plots, language_plots, long_plots
-from charter.rooms.card.drawing import left_out, overlaid
+from charter.rooms.card.drawing import describe_left_out, overlay_stages
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.number import Ledger
@@ -183,15 +183,15 @@ def test_a_loss_that_rises_is_said_to(run: Path) -> None:
 
 
 def test_stages_over_each_other_are_the_first_and_the_last(gathered: Run) -> None:
-    looks = overlaid(gathered, "mmlu")
+    looks = overlay_stages(gathered, "mmlu")
     assert [(s.name, s.colour, s.hollow) for _, s in looks] == [
         ("start", SERIES[1], True),
         ("taught (asked otherwise)", SERIES[2], False),
         ("RL-CAI", SERIES[0], False),
     ]
-    assert [stage.label for stage, _ in overlaid(gathered, "mmlu", 2)] == ["start", "RL-CAI"]
-    assert overlaid(gathered, "position_exponent") == [] and left_out(gathered, "mmlu", 3) == ""
-    assert left_out(gathered, "mmlu", 2) == " Drawn are 2 of 3 stages: the first and the last."
+    assert [stage.label for stage, _ in overlay_stages(gathered, "mmlu", 2)] == ["start", "RL-CAI"]
+    assert overlay_stages(gathered, "position_exponent") == [] and describe_left_out(gathered, "mmlu", 3) == ""
+    assert describe_left_out(gathered, "mmlu", 2) == " Drawn are 2 of 3 stages: the first and the last."
 
 
 def test_the_card_has_them_in_their_sections_and_verifies(run: Path) -> None:

@@ -16,7 +16,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.rooms.card import render
 from charter.rooms.card.changes import refusal
 from charter.rooms.card.compare import compare, final_stage, track
-from charter.rooms.card.facts import RISKS, USES, unmeasured
+from charter.rooms.card.facts import RISKS, USES, list_unmeasured
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.news import whats_new
 from charter.rooms.card.published import MODELS, beside_published
@@ -282,9 +282,9 @@ def test_whats_new_against_another_versions_card(both: Path) -> None:
 
 
 def test_what_is_not_measured_is_said_by_what_is() -> None:
-    assert unmeasured(USES, ()) == "search, coding, other languages, long documents and structured output"
+    assert list_unmeasured(USES, ()) == "search, coding, other languages, long documents and structured output"
     assert (
-        unmeasured(RISKS, ("truthfulqa", "bbq", "quality", "humaneval", "translation"))
+        list_unmeasured(RISKS, ("truthfulqa", "bbq", "quality", "humaneval", "translation"))
         == "attacks over several turns"
     )
 

@@ -18,7 +18,7 @@ from charter.ground.text.ballot import Ballot
 from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.judgments import read_judgments
 from charter.rooms.card.gather import gather
-from charter.rooms.card.review import reviewed, reviewing
+from charter.rooms.card.review import summarise_verdicts, summarise_reviews
 from charter.runner.verify import verify
 from charter.service.people import work
 from charter.service.people.collection import Collection, Pace, Task
@@ -44,7 +44,7 @@ def reviewed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_card_shows_agreement_counts_and_tags(reviewed_run: Path) -> None:
-    (found,) = reviewing(gather(card_world.inputs(reviewed_run, PARENTS)))
+    (found,) = summarise_reviews(gather(card_world.inputs(reviewed_run, PARENTS)))
     told = {name: number.value for name, number in found.numbers}
     known = {s.name: s.value for s in scores(reviewed_run / "reviews")}
     assert told["Fleiss' kappa, harmful or not"] == pytest.approx(known["review_kappa_harmful"])
@@ -108,7 +108,7 @@ def test_verdicts_of_people_and_of_simulated_reviewers_are_never_mixed(run: Path
     card_world.write_rows(path, others)
     entry = Input("judgments", "./verdicts.jsonl", "judgments", None, path, str(path), digest_file(path))
     found = [
-        r for r in reviewed(gather(Inputs([*card_world.inputs(run, PARENTS), entry]))) if r.stage == "RL-CAI"
+        r for r in summarise_verdicts(gather(Inputs([*card_world.inputs(run, PARENTS), entry]))) if r.stage == "RL-CAI"
     ]
     assert [r.source for r in found] == ["human", "simulated"]
     people, simulated = (r.confirmed for r in found)

@@ -17,7 +17,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.judge.rater import KEPT, RaterVerdict
 from charter.ground.measure.calibration import Prediction
 from charter.ground.measure.metrics import HARM, LOOK
-from charter.rooms.card.calibration import bins, rated
+from charter.rooms.card.calibration import bins, bin_ratings
 from charter.runner.verify import artifact_problems, verify
 
 
@@ -114,6 +114,6 @@ def test_bins_of_a_calibration_curve_by_hand() -> None:
     assert (low, low_point.value, low_n) == (pytest.approx(0.56), 0.5, 2)
     assert (high, high_point.value, high_n) == (1.0, 1.0, 1)
     beyond = [Prediction("a", -1.0, 0.0), Prediction("b", 0.5, 1.0), Prediction("c", 9.0, 4.0)]
-    (first, point, n), (last, end, _) = rated(beyond)
+    (first, point, n), (last, end, _) = bin_ratings(beyond)
     assert (first, point.value, n) == (0.25, 0.5, 2), "beyond the scale, drawn at its end"
     assert (last, end.value, end.low) == (4.0, 4.0, None)

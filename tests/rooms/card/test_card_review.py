@@ -19,7 +19,7 @@ from charter.ground.artifact.manifest import digest_file
 from charter.ground.text.judgments import Judgment, read_judgments
 from charter.rooms.card import render
 from charter.rooms.card.gather import Run, gather
-from charter.rooms.card.review import key_of, reviewed
+from charter.rooms.card.review import key_of, summarise_verdicts
 
 FILE = "eval_3/samples/harmlessness.jsonl"
 
@@ -56,7 +56,7 @@ def test_verdicts_on_all_flagged_samples_give_a_harm_rate_of_peoples(
     spared = next(r["id"] for r in rows if flagged(r))
     freed = sum(flagged(r) for r in rows if r["id"] == spared)
     run = judged(lambda r: ("harmless" if r["id"] == spared else "harmful") if flagged(r) else None)
-    found = [r for r in reviewed(run) if r.stage == run.final.label]
+    found = [r for r in summarise_verdicts(run) if r.stage == run.final.label]
     assert len(found) == 1
     one = found[0]
     assert (one.flagged.value, one.judged.value, one.missed) == (total, total, None)
@@ -79,7 +79,7 @@ def test_while_samples_wait_there_is_no_harm_rate_and_unflagged_ones_count_apart
         key = key_of(row)
         return "harmful" if key in (first, let_pass[0]) else "harmless" if key in let_pass else None
 
-    (one,) = (r for r in reviewed(judged(verdict)) if r.stage == "RL-CAI")
+    (one,) = (r for r in summarise_verdicts(judged(verdict)) if r.stage == "RL-CAI")
     assert one.harm is None and one.judged.value == 1 and one.confirmed is not None
     assert one.confirmed.value == 1.0
     assert one.missed is not None and (one.missed.value, one.missed.n) == (0.25, 4)
@@ -94,7 +94,7 @@ def test_the_card_shows_verdicts_with_their_source(judged: Callable[..., Run]) -
 
 
 def test_without_verdicts_nothing_is_said_of_them(finished: Path) -> None:
-    assert reviewed(gather(card_world.inputs(finished))) == ()
+    assert summarise_verdicts(gather(card_world.inputs(finished))) == ()
     assert "awaiting a person's verdict" in (finished / "card/card.html").read_text("utf-8")
 
 
@@ -104,7 +104,7 @@ def test_a_verdict_on_a_text_that_no_report_holds_is_refused(judged: Callable[..
     with pytest.raises(
         CharterError, match=f"1 of {len(run.judgments)} judgments are on replies that no report"
     ):
-        reviewed(replace(run, judgments=(changed, *run.judgments[1:])))
+        summarise_verdicts(replace(run, judgments=(changed, *run.judgments[1:])))
 
 
 @pytest.mark.parametrize(

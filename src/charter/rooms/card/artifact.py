@@ -44,7 +44,7 @@ class Artifact:
     def reported(self) -> Reported:
         """What its tables.json says. Raises CharterError where the manifest says otherwise, or another version of the
         measures made it."""
-        if why := outdated(self.path, self.manifest):
+        if why := explain_outdated(self.path, self.manifest):
             raise CharterError(
                 f"{self.manifest.step}: {why}; run the step again, or use the charter that made it"
             )
@@ -53,49 +53,49 @@ class Artifact:
     @cached_property
     def own(self) -> dict[str, Number]:
         """All numbers of its manifest that have a source."""
-        found = {score.name: self._scored(score) for score in self.reported.scores}
+        numbers = {score.name: self._make_number(score) for score in self.reported.scores}
         counts = read_counts(self.path)
         for metric in self.manifest.metrics:
             name, value = metric.name, metric.value
-            if name in found:
-                if not same(value, found[name].value):
+            if name in numbers:
+                if not same(value, numbers[name].value):
                     raise CharterError(
                         f"{self.manifest.step}: the manifest says {name} = {value}, its table gives "
-                        f"{found[name].value}; run the step again"
+                        f"{numbers[name].value}; run the step again"
                     )
             elif name in counts and same(value, counts[name]):
-                found[name] = self._told(metric, COUNTS, metric.n)
+                numbers[name] = self._make_count(metric, COUNTS, metric.n)
             elif same(value, last_logged(self.path, name)):
-                found[name] = self._told(metric, LOG, None)
-        return found
+                numbers[name] = self._make_count(metric, LOG, None)
+        return numbers
 
     @cached_property
     def numbers(self) -> dict[str, Number]:
         """Its own numbers and those of the reports beside it. Raises CharterError where two give one metric."""
-        found = dict(self.own)
+        numbers = dict(self.own)
         for other in self.beside:
-            if twice := next((n for n in found.keys() & other.own.keys() if found[n].metric), None):
+            if duplicate := next((n for n in numbers.keys() & other.own.keys() if numbers[n].metric), None):
                 raise CharterError(
-                    f"{self.of(twice).step} and {other.step} are on one model and both have {twice}; "
+                    f"{self.of(duplicate).step} and {other.step} are on one model and both have {duplicate}; "
                     "leave one of them out, or the task out of one"
                 )
-            found = {**other.own, **found}
-        return found
+            numbers = {**other.own, **numbers}
+        return numbers
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """What is known of its numbers, in the order of its own report and of those beside it."""
-        found = dict(self.reported.metrics)
+        metrics = dict(self.reported.metrics)
         for other in self.beside:
-            found |= other.metrics
-        return found
+            metrics |= other.metrics
+        return metrics
 
     def metric(self, name: str) -> Metric | None:
         """What its report says of a number; None of a count or a number that it lacks."""
         number = self.numbers.get(name)
         return number.metric if number else None
 
-    def asked(self, name: str) -> dict[str, Mapping[str, Any]]:
+    def find_identities(self, name: str) -> dict[str, Mapping[str, Any]]:
         """What the report with a number says of the tasks behind it: task -> identity."""
         report = self.of(name)
         parts = report.reported.metrics[name].parts if name in report.reported.metrics else ()
@@ -105,15 +105,15 @@ class Artifact:
 
     def of(self, name: str) -> Artifact:
         """The one report that a number of this stage comes from."""
-        return next((made for made in (self, *self.beside) if name in made.own), self)
+        return next((report for report in (self, *self.beside) if name in report.own), self)
 
     @cached_property
     def tables(self) -> dict[str, Table]:
         """Tables behind the numbers, for differences."""
-        found = dict(self.reported.tables)
+        tables = dict(self.reported.tables)
         for other in self.beside:
-            found |= other.tables
-        return found
+            tables |= other.tables
+        return tables
 
     @cached_property
     def report(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Artifact:
     def source(self, file: str) -> Source:
         return Source(self.step, self.manifest.id, file)
 
-    def _scored(self, score: Score) -> Number:
+    def _make_number(self, score: Score) -> Number:
         files = (f"samples/{file}" for file in self.reported.files(score.name))
         return Number(
             f"{self.name}/{score.name}",
@@ -145,7 +145,7 @@ class Artifact:
             metric=score.metric,
         )
 
-    def _told(self, metric: Recorded, file: str, n: int | None) -> Number:
+    def _make_count(self, metric: Recorded, file: str, n: int | None) -> Number:
         """A count, or the end of a log."""
         value = _finite(metric.value)
         whole = file == COUNTS and value is not None and value.is_integer()
@@ -182,7 +182,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def outdated(folder: Path, manifest: Manifest) -> str:
+def explain_outdated(folder: Path, manifest: Manifest) -> str:
     """Why this charter can't read an artifact's numbers, or ""."""
     version = measures_version(folder)
     if version is not None and version != VERSION:

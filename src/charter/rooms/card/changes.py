@@ -52,20 +52,20 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
     parts = terms(first, second, name)
     if any(before.statistic != after.statistic for _, before, after in parts):
         return Change(name, None, "computed over different groups")
-    found = _difference(parts)
-    if found is None or not all(math.isfinite(x) for x in (found.value, found.low, found.high)):
+    delta = _difference(parts)
+    if delta is None or not all(math.isfinite(x) for x in (delta.value, delta.low, delta.high)):
         return Change(name, None, "one side has no rows to count")
-    if not found.paired:
+    if not delta.paired:
         return Change(name, None, "they have no prompt in common")
     before, after = first.numbers[name], second.numbers[name]
     number = Number(
         key=f"{first.name}..{second.name}/{name}",
         name=name,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        n=found.paired,
-        clusters=found.paired,
+        value=delta.value,
+        low=delta.low,
+        high=delta.high,
+        n=delta.paired,
+        clusters=delta.paired,
         version=after.version,
         unit=after.unit,
         stage=f"{first.label} to {second.label}",
@@ -76,7 +76,7 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
     )
     metric = after.metric
     gained = metric is not None and metric.improves(before.value or 0.0, after.value or 0.0)
-    return Change(name, number, paired=found.paired, gained=gained)
+    return Change(name, number, paired=delta.paired, gained=gained)
 
 
 def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:
@@ -95,15 +95,15 @@ def _difference(parts: list[Term]) -> Difference | None:
     """The change that terms make up; the intervals of several are combined."""
     if not parts:
         return None
-    moved = [
+    deltas = [
         (weight, (probit_difference if a.statistic is probit else difference)(a, b)) for weight, a, b in parts
     ]
-    if len(moved) == 1:
-        return moved[0][1]
-    value = sum(weight * d.value for weight, d in moved)
-    below = [weight * (d.value - (d.low if weight > 0 else d.high)) for weight, d in moved]
-    above = [weight * ((d.high if weight > 0 else d.low) - d.value) for weight, d in moved]
-    paired = min(d.paired for _, d in moved)
+    if len(deltas) == 1:
+        return deltas[0][1]
+    value = sum(weight * d.value for weight, d in deltas)
+    below = [weight * (d.value - (d.low if weight > 0 else d.high)) for weight, d in deltas]
+    above = [weight * ((d.high if weight > 0 else d.low) - d.value) for weight, d in deltas]
+    paired = min(d.paired for _, d in deltas)
     return Difference(value, value - math.hypot(*below), value + math.hypot(*above), paired)
 
 
@@ -123,7 +123,7 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
         return f"{words} by different models ({_model(first, judge)[:12]} and {_model(second, judge)[:12]})"
     if name == "helpful_win_rate" and _baseline(first) != _baseline(second):
         return "won against different baselines"
-    differing = sorted(_differing(first.asked(name), second.asked(name)))
+    differing = sorted(_differing(first.find_identities(name), second.find_identities(name)))
     return f"made differently: {differing[0]} differs" if differing else ""
 
 

@@ -39,8 +39,8 @@ class Corpus:
 
 def corpora(run: Run) -> tuple[Corpus, ...]:
     """The corpora among a card's ancestors."""
-    made = (a for a in run.lineage if a.manifest.kind == "corpus" and (a.path / COMPOSITION).is_file())
-    return tuple(_corpus(artifact) for artifact in made)
+    artifacts = (a for a in run.lineage if a.manifest.kind == "corpus" and (a.path / COMPOSITION).is_file())
+    return tuple(_corpus(artifact) for artifact in artifacts)
 
 
 def _corpus(artifact: Artifact) -> Corpus:
@@ -67,5 +67,5 @@ def _corpus(artifact: Artifact) -> Corpus:
 
 
 def _part(artifact: Artifact, key: str, name: str, sizes: Mapping[str, float]) -> Part:
-    found = tuple(artifact.count(f"{key}/{size}", sizes.get(size, 0), COMPOSITION) for size in SIZES)
-    return Part(name, found)
+    numbers = tuple(artifact.count(f"{key}/{size}", sizes.get(size, 0), COMPOSITION) for size in SIZES)
+    return Part(name, numbers)

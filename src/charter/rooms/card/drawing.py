@@ -19,12 +19,12 @@ APART = 0.09  # room between panels, so that the last figure of one axis and the
 OTHERWISE = " (asked otherwise)"  # behind the name of a stage whose number was made in another way than the last one's
 
 
-def measured(stage: Artifact, name: str) -> bool:
+def has_value(stage: Artifact, name: str) -> bool:
     """Whether a stage has a number, with a value."""
     return name in stage.numbers and stage.numbers[name].value is not None
 
 
-def noted(number: Number | None, ledger: Ledger) -> Point | None:
+def note_point(number: Number | None, ledger: Ledger) -> Point | None:
     """Where a number is drawn; None where it is absent or has no value."""
     if number is None or number.value is None:
         return None
@@ -37,8 +37,8 @@ def by_stage(
 ) -> tuple[list[Point | None], list[Number]]:
     """A point for each stage, and the numbers drawn."""
     numbers = [stage.numbers.get(name) for stage in stages]
-    found = [n for n in numbers if n is not None and n.value is not None]
-    return [noted(n, ledger) for n in numbers], found
+    present = [n for n in numbers if n is not None and n.value is not None]
+    return [note_point(n, ledger) for n in numbers], present
 
 
 def sources_of(numbers: Iterable[Number]) -> tuple[Source, ...]:
@@ -46,7 +46,7 @@ def sources_of(numbers: Iterable[Number]) -> tuple[Source, ...]:
     return tuple(dict.fromkeys(s for n in numbers for s in n.sources))
 
 
-def computed(report: Artifact, name: str, table: Table, unit: str, file: str) -> Number:
+def compute_number(report: Artifact, name: str, table: Table, unit: str, file: str) -> Number:
     """A number of a part of a report's rows that no metric names, with its interval."""
     low, high = interval(table)
     return Number(
@@ -64,29 +64,29 @@ def computed(report: Artifact, name: str, table: Table, unit: str, file: str) ->
     )
 
 
-def overlaid(run: Run, name: str, most: int = len(SERIES)) -> list[tuple[Artifact, Series]]:
+def overlay_stages(run: Run, name: str, most: int = len(SERIES)) -> list[tuple[Artifact, Series]]:
     """The stages that have a number, each with the look of its dots where stages are drawn over each other: the last
     filled in the first colour, the first hollow. Of more than `most`, the first one and the last ones."""
-    having = [stage for stage in run.stages if measured(stage, name)]
-    kept = having if len(having) <= most else [having[0], *having[1 - most :]]
-    found = []
-    for place, stage in enumerate(kept):
-        last = stage is kept[-1]
-        words = stage.label + (OTHERWISE if refusal(stage, kept[-1], name) else "")
+    stages = [stage for stage in run.stages if has_value(stage, name)]
+    selected = stages if len(stages) <= most else [stages[0], *stages[1 - most :]]
+    looks = []
+    for place, stage in enumerate(selected):
+        last = stage is selected[-1]
+        words = stage.label + (OTHERWISE if refusal(stage, selected[-1], name) else "")
         colour = SERIES[0] if last else SERIES[place + 1]
-        found.append((stage, Series(words, (), colour, hollow=place == 0 and not last)))
-    return found
+        looks.append((stage, Series(words, (), colour, hollow=place == 0 and not last)))
+    return looks
 
 
-def with_points(look: Series, found: list[Point | None], named: bool = True) -> Series:
+def with_points(look: Series, points: list[Point | None], named: bool = True) -> Series:
     """The look of a stage with its points; `named` False where the name stands in a legend of the whole figure."""
-    return replace(look, points=found, name=look.name if named else "")
+    return replace(look, points=points, name=look.name if named else "")
 
 
-def left_out(run: Run, name: str, drawn: int) -> str:
+def describe_left_out(run: Run, name: str, count: int) -> str:
     """The words for stages that have a number and are not drawn; empty where there are none."""
-    having = sum(measured(stage, name) for stage in run.stages)
-    return f" Drawn are {drawn} of {having} stages: the first and the last." if having > drawn else ""
+    total = sum(has_value(stage, name) for stage in run.stages)
+    return f" Drawn are {count} of {total} stages: the first and the last." if total > count else ""
 
 
 def legend_columns(looks: Sequence[tuple[Artifact, Series]]) -> int:
@@ -96,5 +96,5 @@ def legend_columns(looks: Sequence[tuple[Artifact, Series]]) -> int:
 
 def sizes(numbers: Iterable[Number]) -> str:
     """The rows behind some numbers, in words: one count, or the least and the most."""
-    found = sorted({n.n or 0 for n in numbers})
-    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
+    counts = sorted({n.n or 0 for n in numbers})
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"

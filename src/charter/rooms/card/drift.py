@@ -17,7 +17,7 @@ from charter.ground.measure.drift import (
 )
 from charter.ground.measure.metric import VERSION
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.drawing import computed
+from charter.rooms.card.drawing import compute_number
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import PLAIN, SHARE, Number
 
@@ -78,18 +78,18 @@ class DriftTable:
 def drift_table(run: Run) -> DriftTable | None:
     """The snapshots of the RL step; None where it kept none."""
     rl = run.rl
-    if rl is None or not (told := rl.rows(DRIFT)):
+    if rl is None or not (rows := rl.rows(DRIFT)):
         return None
     replies = list(snapshots(rl.rows(REPLIES)))
-    names = [name for name in COLUMNS if any(_has(row, name) for row in told)]
-    last = len(told) - 1
+    names = [name for name in COLUMNS if any(_has(row, name) for row in rows)]
+    last = len(rows) - 1
     listed = sorted({round(n * last / (MOST - 1)) for n in range(MOST)}) if last >= MOST else range(last + 1)
-    alarmed = sum(bool(row["alarms"]) for row in told)
+    alarmed = sum(bool(row["alarms"]) for row in rows)
     return DriftTable(
         rl.name,
         tuple(COLUMNS[name] for name in names),
-        tuple(_snapshot(rl, told[n], replies[n], names) for n in listed),
-        rl.count("snapshots of replies", len(told), DRIFT),
+        tuple(_snapshot(rl, rows[n], replies[n], names) for n in listed),
+        rl.count("snapshots of replies", len(rows), DRIFT),
         rl.count("snapshots with an alarm", alarmed, DRIFT),
     )
 
@@ -118,11 +118,11 @@ def _figure(rl: Artifact, key: str, name: str, row: Row, replies: Rows) -> Numbe
     """A rate or length with its interval, counted anew from the replies; KL and gap as the row says."""
     if name in RATES:
         table = RATES[name].table(replies)
-        return computed(rl, f"{key} {name}", table, SHARE, REPLIES) if table.clusters else None
+        return compute_number(rl, f"{key} {name}", table, SHARE, REPLIES) if table.clusters else None
     if name == "gap":
         return None if row["gap"] is None else _plain(rl, f"{key} gap", row["gap"], PLAIN)
     what, unit = ("tokens", "tokens") if name == LENGTH else ("kl", "nats")
-    return computed(rl, f"{key} {name}", mean(what, has(what))(replies), unit, REPLIES)
+    return compute_number(rl, f"{key} {name}", mean(what, has(what))(replies), unit, REPLIES)
 
 
 def _plain(rl: Artifact, name: str, value: float, unit: str) -> Number:

@@ -55,8 +55,8 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
     # the same report has the same file, whoever exports it when
     name = uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16], version=4)
     folder = f"data/{COLLECTION}/{model['id']}"
-    scored = [(number, metric) for number, metric in of_model(report) if number.value is not None]
-    if not scored:
+    scores = [(number, metric) for number, metric in of_model(report) if number.value is not None]
+    if not scores:
         raise CharterError(
             f"{report.path} holds no score of a model; name a report, such as runs/demo/eval_rl"
         )
@@ -68,27 +68,27 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
         "source_metadata": _source(report, publisher),
         "eval_library": _library(report),
         "model_info": model,
-        "evaluation_results": [_result(report, key, number, metric) for number, metric in scored],
+        "evaluation_results": [_result(report, key, number, metric) for number, metric in scores],
     }
-    made: dict[str, str] = {}
+    contents: dict[str, str] = {}
     rows = [
         {"schema_version": SCHEMA, "evaluation_id": key, "model_id": model["id"]} | row
-        for number, metric in scored
+        for number, metric in scores
         if metric.name in measures
         for row in instances(report, replace(metric, table=measures[metric.name]), number, _name(metric), key)
     ]
     if rows:
         path = f"{folder}/{name}_samples.jsonl"
-        made[path] = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        contents[path] = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         record["detailed_evaluation_results"] = {
             "format": "jsonl",
             "file_path": path,
             "hash_algorithm": "sha256",
-            "checksum": hashlib.sha256(made[path].encode()).hexdigest(),
+            "checksum": hashlib.sha256(contents[path].encode()).hexdigest(),
             "total_rows": len(rows),
         }
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-    return {f"{folder}/{name}.json": text + "\n", **made}
+    return {f"{folder}/{name}.json": text + "\n", **contents}
 
 
 def _source(report: Artifact, publisher: Publisher) -> dict[str, Any]:
@@ -213,26 +213,26 @@ def _bounds(number: Number) -> tuple[float | str, float | str]:
 def _data(report: Artifact, number: Number) -> dict[str, Any]:
     """Where the prompts come from; a set of the hub by its name there, others by the reference of the recipe."""
     sets = data_of(report, number.name)
-    named = {"dataset_name": " + ".join(ref for ref, _ in sets) or number.name}
+    names = {"dataset_name": " + ".join(ref for ref, _ in sets) or number.name}
     details = _strings({f"digest of {ref}": digest for ref, digest in sets})
     if len(sets) == 1 and sets[0][0].startswith("hf:"):
         repository, _, rest = sets[0][0].removeprefix("hf:").partition("@")
         repository = repository.partition("#")[0]
-        named = {"dataset_name": repository.partition("/")[2], "hf_repo": repository}
+        names = {"dataset_name": repository.partition("/")[2], "hf_repo": repository}
         details |= {"revision": rest} if rest else {}
-        return named | {"source_type": "hf_dataset", "additional_details": details}
-    return named | {"source_type": "other", "additional_details": details}
+        return names | {"source_type": "hf_dataset", "additional_details": details}
+    return names | {"source_type": "other", "additional_details": details}
 
 
 def _generation(report: Artifact, metric: Metric) -> dict[str, Any]:
     """What decided the replies: the part of the report's identity that this metric's rows depend on."""
-    decided = dict(report.asked(metric.name).get(metric.task) or {})
+    identity = dict(report.find_identities(metric.name).get(metric.task) or {})
     args = {
-        key: decided[key]
+        key: identity[key]
         for key in ("temperature", "top_p", "top_k", "max_tokens")
-        if isinstance(decided.get(key), int | float)
+        if isinstance(identity.get(key), int | float)
     }
-    rest = {k: v for k, v in decided.items() if k not in args and k != "data"}
+    rest = {k: v for k, v in identity.items() if k not in args and k != "data"}
     return {"generation_args": args, "additional_details": _strings(rest)}
 
 

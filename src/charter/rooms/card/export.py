@@ -26,14 +26,16 @@ def to_every_eval_ever(
 ) -> dict[str, str]:
     """Path -> content of every report of a place, below the folder of a data store. `measures_of`: how the rows behind
     a report's numbers become tables, by metric; nothing if samples are left out. Raises CharterError."""
-    found = reports(place)
-    if publisher.model and len(found) > 1:
-        steps = ", ".join(report.step for report in found)
-        raise CharterError(f"--model names one model and {place} has {len(found)} reports; name one: {steps}")
-    made: dict[str, str] = {}
-    for report in found:
-        made |= files(report, publisher, measures_of(report.manifest))
-    return made
+    artifacts = reports(place)
+    if publisher.model and len(artifacts) > 1:
+        steps = ", ".join(report.step for report in artifacts)
+        raise CharterError(
+            f"--model names one model and {place} has {len(artifacts)} reports; name one: {steps}"
+        )
+    contents: dict[str, str] = {}
+    for report in artifacts:
+        contents |= files(report, publisher, measures_of(report.manifest))
+    return contents
 
 
 def to_eval_results(place: Path, dataset: str) -> dict[str, str]:
@@ -43,8 +45,8 @@ def to_eval_results(place: Path, dataset: str) -> dict[str, str]:
         raise CharterError(f"{dataset!r} is no data set of the hub; write it as OWNER/NAME")
     reports(place)  # refuses what holds none
     report = final_stage(place)
-    if made := eval_results(dataset, report, Ledger()):
-        return made
+    if contents := eval_results(dataset, report, Ledger()):
+        return contents
     raise CharterError(
         f"{report.path} was made on data of this disk, and the hub's scores must name a data set of the hub: say which "
         "holds it with --dataset OWNER/NAME"
@@ -65,8 +67,8 @@ def reports(place: Path) -> list[Artifact]:
             raise CharterError(f"{place} is a {manifest.kind}; what is exported are reports, cards and runs")
         return [final_stage(place)]
     folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
-    made = ((folder, read_manifest(folder)) for folder in folders)
-    found = [final_stage(f) for f, m in made if on_a_model(m)]
-    if not found:
+    manifests = ((folder, read_manifest(folder)) for folder in folders)
+    stages = [final_stage(f) for f, m in manifests if on_a_model(m)]
+    if not stages:
         raise CharterError(f"{place} has no report; name a run with a finished evaluate step, or one report")
-    return found
+    return stages

@@ -95,8 +95,8 @@ def nodes(run: Run) -> tuple[Node, ...]:
 
 def _node(artifact: Artifact) -> Node:
     m = artifact.manifest
-    measured = (*NODE_METRIC, *artifact.reported.metrics)
-    name = next((n for n in measured if n in artifact.own), "")
+    candidates = (*NODE_METRIC, *artifact.reported.metrics)
+    name = next((n for n in candidates if n in artifact.own), "")
     return Node(
         step=artifact.step,
         room=m.room,
@@ -125,7 +125,7 @@ def base_model(settings: Settings, run: Run) -> str:
     return refs[0] if refs else ""
 
 
-def started_from(settings: Settings, run: Run) -> str:
+def describe_start(settings: Settings, run: Run) -> str:
     """The model everything started from, and how a package holds its weights if they came from one: those on the hub
     are others."""
     base = base_model(settings, run)
@@ -149,7 +149,7 @@ def sentence(settings: Settings, run: Run) -> str:
     """What this is, in one sentence."""
     words = list(dict.fromkeys(a.manifest.method for a in run.behind if a.manifest.method))
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
-    start = started_from(settings, run)
+    start = describe_start(settings, run)
     proof = "all figures here are computed from replies that are kept beside this card"
     if not start and run.from_raw_text:
         return f"{title(settings)} was made from new weights by {how}; {proof}."
@@ -166,7 +166,7 @@ def mitigations(run: Run) -> tuple[str, ...]:
     grader, reward = (str((run.final.report.get(role) or {}).get("id")) for role in ("grader", "reward"))
     if {parts.get(grader), parts.get(reward)} == {"first", "second"}:
         words.append("The models that reward and grade were trained on disjoint halves of the prompts.")
-    if any(_watched(a) for a in run.lineage):
+    if any(_was_watched(a) for a in run.lineage):
         words.append(
             "A preference model that the policy was not trained on watched for rewards that are gamed."
         )
@@ -179,14 +179,14 @@ def _part(preference: Artifact) -> str:
     return str(pairs.get("part", "")) if isinstance(pairs, dict) else ""
 
 
-def _watched(made: Artifact) -> bool:
+def _was_watched(artifact: Artifact) -> bool:
     """Whether a preference model that is none of the reward models followed how an artifact was made."""
-    inputs = made.manifest.inputs
+    inputs = artifact.manifest.inputs
     watching = inputs.get("heldout_reward", [])
     return bool(set(watching) - set(inputs.get("reward", [])))
 
 
-def unmeasured(subjects: Sequence[tuple[str, Collection[str]]], tasks: Collection[str]) -> str:
+def list_unmeasured(subjects: Sequence[tuple[str, Collection[str]]], tasks: Collection[str]) -> str:
     """The subjects that none of these tasks measures, as a list in words."""
     words = [subject for subject, by in subjects if not set(by) & set(tasks)]
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
@@ -198,7 +198,7 @@ def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:
     rows = [
         ("Name", settings.model_name),
         ("Authors", ", ".join(settings.authors)),
-        ("Started from", started_from(settings, run)),
+        ("Started from", describe_start(settings, run)),
         ("Architecture", _architecture(run, str(final.get("id", "")))),
         ("Languages", ", ".join(settings.language)),
         ("Licence", settings.license),
@@ -257,7 +257,7 @@ def _tree(flags: list[bool | None]) -> str:
 def identity(run: Run) -> tuple[tuple[str, str], ...]:
     """What was asked of the final model, and how: prompt sets with digests, template, sampling."""
     reports = (run.final, *run.final.beside)
-    return tuple(row for made in reports for row in _flat(made.report.get("identity") or {}))
+    return tuple(row for report in reports for row in _flat(report.report.get("identity") or {}))
 
 
 def _flat(value: dict[str, Any], path: str = "") -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import Change, change
-from charter.rooms.card.compare import corrected, final_stage
+from charter.rooms.card.compare import correct_p_values, final_stage
 from charter.rooms.card.number import ALPHA, Number, figure
 from charter.rooms.card.sections import unfit
 
@@ -45,7 +45,7 @@ class Rules(Frozen):
 
     @field_validator("require", mode="before")
     @classmethod
-    def _listed(cls, value: object) -> object:
+    def _accept_list(cls, value: object) -> object:
         names = isinstance(value, list) and all(isinstance(name, str) for name in value)
         return dict.fromkeys(value) if names else value  # type: ignore[call-overload]
 
@@ -73,9 +73,9 @@ def gate(place: Path, rules: Rules) -> list[Row]:
         return [_row(name, release, _absent(name, release)) for name in rules.require]
     before = final_stage(Path(rules.baseline))
     changes = {name: change(before, release, name) for name in rules.require}
-    adjusted = corrected(changes)
+    adjusted = correct_p_values(changes)
     return [
-        _held(name, (before, release), changes[name], adjusted.get(name), rules) for name in rules.require
+        _judge_metric(name, (before, release), changes[name], adjusted.get(name), rules) for name in rules.require
     ]
 
 
@@ -107,28 +107,28 @@ def _absent(name: str, release: Artifact) -> str:
     return "graded by a model that failed its fitness gate" if unfit(release, name) else ""
 
 
-def _held(
-    name: str, sides: tuple[Artifact, Artifact], found: Change | None, p: float | None, rules: Rules
+def _judge_metric(
+    name: str, sides: tuple[Artifact, Artifact], delta: Change | None, p: float | None, rules: Rules
 ) -> Row:
     """The row of a metric with a baseline."""
     before, release = sides
     if why := _absent(name, release):
         return _row(name, release, why, before)
-    if found is None:
+    if delta is None:
         return _row(name, release, "the baseline lacks it", before)
     if unfit(before, name):
         return _row(name, release, "the baseline's grader failed its fitness gate", before)
-    if found.number is None:
-        return _row(name, release, f"not compared: {found.why}", before)
-    number, own = found.number, rules.require[name]
+    if delta.number is None:
+        return _row(name, release, f"not compared: {delta.why}", before)
+    number, own = delta.number, rules.require[name]
     margin = rules.margin if own is None else own
     value, low, high = _worsened(number, before.numbers[name], release.numbers[name])
     ends = (figure(x, number.unit, signed=True, bare=True) for x in (low, high))
     allowed = figure(margin, number.unit, signed=True).removeprefix("+")
-    moved = (
+    shift = (
         f"{'worse' if value >= 0 else 'better'} by {figure(abs(value), number.unit, signed=True).lstrip('+')}"
     )
-    words = f"{moved} (95 % interval of what it is worse by: {' to '.join(ends)})"
+    words = f"{shift} (95 % interval of what it is worse by: {' to '.join(ends)})"
     why = ""
     if rules.strict and high > margin:
         why = f"not shown to be within {allowed}: {words}"

@@ -79,10 +79,10 @@ class Run:
         parents = {
             a.manifest.id: [p.id for p in a.manifest.parents if followed(p.role)] for a in self.lineage
         }
-        found = [self.final.manifest.id]
-        for name in found:  # grows as it is read
-            found += [parent for parent in parents.get(name, ()) if parent not in found]
-        return tuple(a for a in self.lineage if a.manifest.id in found)
+        reached = [self.final.manifest.id]
+        for name in reached:  # grows as it is read
+            reached += [parent for parent in parents.get(name, ()) if parent not in reached]
+        return tuple(a for a in self.lineage if a.manifest.id in reached)
 
 
 def on_a_model(manifest: Manifest) -> bool:
@@ -98,81 +98,85 @@ def gather(inputs: Inputs) -> Run:
         raise CharterError(
             "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
         )
-    given = {
+    entries_by_role = {
         role: inputs.many(role)
         for role in ("preference", "rl", "transcripts", "comparisons", "votes", "acceptable_use", "scaling")
     }
-    given["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
+    entries_by_role["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
     base, previous = inputs.optional("base"), inputs.optional("previous")
     older = base or previous
-    ancestry = _ancestry([*(i for found in given.values() for i in found), *reports])
+    ancestry = _ancestry([*(i for entries in entries_by_role.values() for i in entries), *reports])
     before = _ancestry([older]) if older else {}
     names = _names({**before, **ancestry}, run_of(reports[-1].folder))
     stages, second = by_decoding([_artifact(i, names, stage=True) for i in reports])
     labels = [s.label for s in (*stages, *second)]
-    if twice := next((n for n in labels if labels.count(n) > 1), None):
+    if duplicate := next((n for n in labels if labels.count(n) > 1), None):
         raise CharterError(
-            f"two reports have the stage {twice!r}; give each evaluate step its own `stage`; two on one model must "
+            f"two reports have the stage {duplicate!r}; give each evaluate step its own `stage`; two on one model must "
             "have other tasks"
         )
     principles, constitution = _constitution(inputs.optional("constitution"))
-    made = {role: tuple(_artifact(i, names) for i in found) for role, found in given.items()}
-    one = {role: next(iter(made[role]), None) for role in ("rl", "transcripts", "comparisons")}
+    artifacts = {
+        role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()
+    }
+    one = {role: next(iter(artifacts[role]), None) for role in ("rl", "transcripts", "comparisons")}
     beside = [a for stage in (*stages, *second) for a in stage.beside]
-    _check_votes(made["votes"])
-    _check_scaling(made["scaling"])
-    known = {
-        a.manifest.id: a for a in (*(a for found in made.values() for a in found), *beside, *second, *stages)
+    _check_votes(artifacts["votes"])
+    _check_scaling(artifacts["scaling"])
+    artifacts_by_id = {
+        a.manifest.id: a
+        for a in (*(a for group in artifacts.values() for a in group), *beside, *second, *stages)
     }
     return Run(
         stages=stages,
         at_protocol=second,
-        preferences=made["preference"],
+        preferences=artifacts["preference"],
         base=_artifact(base, names) if base else None,
         previous=final_of(older.folder, names) if older else None,
         judgments=tuple(read_judgments(*(i.folder for i in inputs.many("judgments")))),
-        judged_in=tuple(_judged_in(i) for i in inputs.many("judgments")),
-        judged_by=_judged_by(inputs.many("judgments")),
-        votes=made["votes"],
-        reviews=made["judgments"],
-        screen=next(iter(made["acceptable_use"]), None),
-        scaling=next(iter(made["scaling"]), None),
+        judged_in=tuple(_locate(i) for i in inputs.many("judgments")),
+        judged_by=_locate_by_reviewer(inputs.many("judgments")),
+        votes=artifacts["votes"],
+        reviews=artifacts["judgments"],
+        screen=next(iter(artifacts["acceptable_use"]), None),
+        scaling=next(iter(artifacts["scaling"]), None),
         principles=principles,
         constitution=constitution,
         lineage=tuple(
-            known.get(m.id) or Artifact(m.step, path, m, m.step, names[m.id]) for m, path in ancestry.values()
+            artifacts_by_id.get(m.id) or Artifact(m.step, path, m, m.step, names[m.id])
+            for m, path in ancestry.values()
         ),
         **one,
     )
 
 
-def _judged_in(entry: Input) -> Source:
+def _locate(entry: Input) -> Source:
     """Where verdicts stand: in an artifact, or in a file of somebody's."""
     if (entry.folder / MANIFEST).is_file():
         return Source(read_manifest(entry.folder).step, entry.id, JUDGMENTS)
     return Source("judgments", entry.id, entry.name)
 
 
-def _judged_by(entries: Sequence[Input]) -> dict[str, tuple[Source, ...]]:
+def _locate_by_reviewer(entries: Sequence[Input]) -> dict[str, tuple[Source, ...]]:
     """Whose verdicts stand where: people's, or those of simulated reviewers."""
-    found: dict[str, tuple[Source, ...]] = {}
+    places: dict[str, tuple[Source, ...]] = {}
     for entry in entries:
         for source in sorted({judgment.source for judgment in read_judgments(entry.folder)}):
-            found[source] = (*found.get(source, ()), _judged_in(entry))
-    return found
+            places[source] = (*places.get(source, ()), _locate(entry))
+    return places
 
 
-def _check_votes(found: Sequence[Artifact]) -> None:
+def _check_votes(votes: Sequence[Artifact]) -> None:
     """Comparisons of an AI or of a data set are no votes between models."""
-    if lacking := next((a for a in found if not (a.path / VOTES).is_file()), None):
+    if lacking := next((a for a in votes if not (a.path / VOTES).is_file()), None):
         raise CharterError(
             f"{lacking.step} has no {VOTES}; list steps of the arena room, or exports of votes, under `votes`"
         )
 
 
-def _check_scaling(found: Sequence[Artifact]) -> None:
+def _check_scaling(reports: Sequence[Artifact]) -> None:
     """A report of another room has no ladder."""
-    if lacking := next((a for a in found if a.manifest.variant != LADDER), None):
+    if lacking := next((a for a in reports if a.manifest.variant != LADDER), None):
         raise CharterError(
             f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
             "`scaling`"
@@ -184,21 +188,21 @@ Ancestry = dict[str, tuple[Manifest, Path]]
 
 def _ancestry(entries: Sequence[Input]) -> Ancestry:
     """All that a card is made of and their ancestors by id, ancestors first."""
-    found: Ancestry = {}
+    ancestry: Ancestry = {}
     for entry in entries:
         for manifest, path in walk(entry.folder):
-            found.setdefault(manifest.id, (manifest, path))
-    return found
+            ancestry.setdefault(manifest.id, (manifest, path))
+    return ancestry
 
 
 def _names(ancestry: Ancestry, home: Path) -> dict[str, str]:
     """Id -> name: the step's for the first artifact of a step, those of the run directory `home` before others."""
-    found: dict[str, str] = {}
-    taken: set[str] = set()
-    for manifest, _ in sorted(ancestry.values(), key=lambda made: run_of(made[1]) != home):
-        found[manifest.id] = manifest.step + (f"@{manifest.id[:8]}" if manifest.step in taken else "")
-        taken.add(manifest.step)
-    return found
+    names: dict[str, str] = {}
+    steps: set[str] = set()
+    for manifest, _ in sorted(ancestry.values(), key=lambda entry: run_of(entry[1]) != home):
+        names[manifest.id] = manifest.step + (f"@{manifest.id[:8]}" if manifest.step in steps else "")
+        steps.add(manifest.step)
+    return names
 
 
 def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artifact:
@@ -212,7 +216,7 @@ def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artif
     return Artifact(manifest.step, entry.folder, manifest, manifest.step, names[manifest.id])
 
 
-def together(reports: Sequence[Artifact]) -> tuple[Artifact, ...]:
+def join_reports(reports: Sequence[Artifact]) -> tuple[Artifact, ...]:
     """Stages in order of their first report; a report on other tasks of the model of a stage stands beside it."""
     stages: list[Artifact] = []
     for report in reports:
@@ -242,13 +246,13 @@ def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tupl
         and any(model_of(o) == model_of(report) and tasks_of(o) & tasks_of(report) for o in own)
     }
     second = [report for report in reports if kind_of(report) == PROTOCOL and model_of(report) in late]
-    stages = together([report for report in reports if report not in second])
-    taken = {stage.label for stage in stages}
+    stages = join_reports([report for report in reports if report not in second])
+    labels = {stage.label for stage in stages}
     second = [
-        replace(s, label=f"{s.label}, {words(s.report['decoding'])}") if s.label in taken else s
+        replace(s, label=f"{s.label}, {words(s.report['decoding'])}") if s.label in labels else s
         for s in second
     ]
-    return stages, together(second)
+    return stages, join_reports(second)
 
 
 def stages_of(
@@ -281,10 +285,10 @@ def stages_of(
 
 def final_of(card: Path, names: Mapping[str, str]) -> Artifact:
     """The last stage of a finished card. Raises CharterError where it has none."""
-    found = stages_of(card, read_manifest(card), names, last=True)
-    if not found:
+    stages = stages_of(card, read_manifest(card), names, last=True)
+    if not stages:
         raise CharterError(f"the card {card} names no report")
-    return found[-1]
+    return stages[-1]
 
 
 def as_stage(manifest: Manifest, place: Path, name: str) -> Artifact:

@@ -69,8 +69,8 @@ PAIR_COLUMNS = {
 
 def label_of(judged: Sequence[Grader], name: str) -> str:
     """The head of a column of numbers of graders."""
-    shown = (g.shown[name].label for g in judged if name in g.shown)
-    return next(shown, LABELS.get(name) or default_label(name))
+    labels = (g.shown[name].label for g in judged if name in g.shown)
+    return next(labels, LABELS.get(name) or default_label(name))
 
 
 def unfit(stage: Artifact, name: str) -> bool:
@@ -96,7 +96,7 @@ def fit(run: Run, name: str) -> bool | None:
 
 def graders(run: Run) -> tuple[Grader, ...]:
     """The grader of the final report, the reward model, then the other preference models, each once."""
-    found: dict[str, Grader] = {}
+    judges: dict[str, Grader] = {}
     by_id = {p.manifest.id: p for p in run.preferences}
     for role, words in (("grader", "held-out grader"), ("reward", "maximised by RL")):
         entry = run.final.report.get(role)
@@ -111,15 +111,15 @@ def graders(run: Run) -> tuple[Grader, ...]:
             if helps[0] is None and model:
                 helps = _helps(model)
             name = str(entry.get("name"))
-            found[str(entry.get("id"))] = Grader(name, words, fit, why, numbers, *helps)
+            judges[str(entry.get("id"))] = Grader(name, words, fit, why, numbers, *helps)
     for model in run.preferences:
         fit, why = _gate(model.numbers)
-        made = Grader(model.name, "preference model", fit, why, model.numbers, *_helps(model))
-        found.setdefault(model.manifest.id, made)
-    return tuple(found.values())
+        grader = Grader(model.name, "preference model", fit, why, model.numbers, *_helps(model))
+        judges.setdefault(model.manifest.id, grader)
+    return tuple(judges.values())
 
 
-def taken_for_harm(run: Run) -> Number | None:
+def find_false_alarms(run: Run) -> Number | None:
     """The share of the final model's answers to harmless look-alikes below the fixed reply, if it surely exceeds half.
 
     Such a grader can pass its gate: it knows refusals from the rest, and its harm rate says little more than that.
@@ -132,7 +132,7 @@ def doubts(run: Run, judged: Sequence[Grader]) -> tuple[Doubt, ...]:
     """What is known against a grader that passed its gate."""
     entry = run.final.report.get("grader") or {}
     doubts = []
-    if (share := taken_for_harm(run)) is not None:
+    if (share := find_false_alarms(run)) is not None:
         before = "It takes answers for harm: it puts "
         after = (
             " of the final model's answers to harmless look-alikes below the fixed reply too. So its harm rate says "
@@ -152,13 +152,13 @@ def doubts(run: Run, judged: Sequence[Grader]) -> tuple[Doubt, ...]:
 
 def rater(run: Run) -> Grader | None:
     """The model that rated the harm of replies, in the last report that has one, with what its held-out rows say."""
-    found = (entry for stage in reversed(run.stages) if (entry := stage.report.get("rater")))
-    entry = next(found, None)
+    entries = (entry for stage in reversed(run.stages) if (entry := stage.report.get("rater")))
+    entry = next(entries, None)
     if entry is None:
         return None
     model = next((a for a in run.lineage if a.manifest.id == str(entry.get("id"))), None)
-    kept = model.numbers if model else {}
-    numbers = {n.label: n for n in kept.values() if n.metric and n.metric.file == RATINGS}
+    own = model.numbers if model else {}
+    numbers = {n.label: n for n in own.values() if n.metric and n.metric.file == RATINGS}
     return Grader(
         str(entry.get("name")), "rates harm", entry.get("fit"), str(entry.get("why") or ""), numbers
     )
@@ -198,23 +198,23 @@ def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
         "mean_p_chosen": "Mean confidence",
         "comparisons": "Comparisons kept",
     }
-    found = []
+    rows = []
     for name in names:
         if name in numbers:
-            found.append((words.get(name, numbers[name].label), numbers[name]))
-    return tuple(found)
+            rows.append((words.get(name, numbers[name].label), numbers[name]))
+    return tuple(rows)
 
 
 def detectors(run: Run) -> tuple[tuple[str, Number | None, Number | None, Number | None], ...]:
     """(detector, precision, recall, n) as the final report measured them on labelled replies."""
-    found = []
+    rows = []
     stage = run.final
-    for name, measured in sorted((stage.report.get("detectors") or {}).items()):
-        if not isinstance(measured, dict):
+    for name, scores in sorted((stage.report.get("detectors") or {}).items()):
+        if not isinstance(scores, dict):
             continue
         cells = []
         for part in ("precision", "recall", "n"):
-            value, ends = measured.get(part), measured.get(f"{part}_interval")
+            value, ends = scores.get(part), scores.get(f"{part}_interval")
             number = Number(
                 key=f"{stage.name}/detectors.{name}.{part}",
                 name=f"detectors.{name}.{part}",
@@ -226,5 +226,5 @@ def detectors(run: Run) -> tuple[tuple[str, Number | None, Number | None, Number
                 sources=(stage.source(REPORT),),
             )
             cells.append(number if value is not None else None)
-        found.append((name, cells[0], cells[1], cells[2]))
-    return tuple(found)
+        rows.append((name, cells[0], cells[1], cells[2]))
+    return tuple(rows)

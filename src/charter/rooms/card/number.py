@@ -74,8 +74,8 @@ class Number:
 
     def record(self) -> dict[str, Any]:
         """As it stands in card.json."""
-        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metric"}
-        return told | {"sources": [asdict(s) for s in self.sources]}
+        entries = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metric"}
+        return entries | {"sources": [asdict(s) for s in self.sources]}
 
 
 def unit_of_count(name: str, whole: bool) -> str:

@@ -30,7 +30,7 @@ def exchange_p(terms: Sequence[Term], seed: int = 0) -> float:
     A term is (weight, first, second). Each changed cluster of each term is exchanged independently. 1.0 where
     nothing changed.
     """
-    parts = [(weight, first.statistic, *_shared(first, second)) for weight, first, second in terms]
+    parts = [(weight, first.statistic, *_select_shared(first, second)) for weight, first, second in terms]
     changed = [(first != second).any(axis=1) for *_, first, second in parts]
     count = int(sum(mask.sum() for mask in changed))
     observed = abs(float(_statistic(parts, changed, np.zeros((1, count), dtype=np.float64))[0]))
@@ -45,13 +45,13 @@ def exchange_p(terms: Sequence[Term], seed: int = 0) -> float:
     for goal in (DRAWS, FURTHER):
         while done < goal and (goal == DRAWS or hits < RARE):
             size = (min(_BLOCK, goal - done), count)
-            drawn = rng.integers(0, 2, size=size, dtype=np.int8).astype(np.float64)
-            hits += int(_as_large(_statistic(parts, changed, drawn), least).sum())
+            exchanges = rng.integers(0, 2, size=size, dtype=np.int8).astype(np.float64)
+            hits += int(_as_large(_statistic(parts, changed, exchanges), least).sum())
             done += size[0]
     return (hits + 1) / (done + 1)
 
 
-def _shared(first: Table, second: Table) -> tuple[Floats, Floats]:
+def _select_shared(first: Table, second: Table) -> tuple[Floats, Floats]:
     """The sums [shared clusters, S] of both sides."""
     places = [{name: i for i, name in enumerate(table.clusters)} for table in (first, second)]
     names = [name for name in first.clusters if name in places[1]]
@@ -69,8 +69,8 @@ def _statistic(parts: Sequence[Part], changed: Sequence[npt.NDArray[np.bool_]], 
     for (weight, statistic, first, second), mask in zip(parts, changed, strict=True):
         own = exchanged[:, start : start + int(mask.sum())]
         start += int(mask.sum())
-        moved = own @ (second - first)[mask]
-        a, b = first.sum(axis=0) + moved, second.sum(axis=0) - moved
+        shift = own @ (second - first)[mask]
+        a, b = first.sum(axis=0) + shift, second.sum(axis=0) - shift
         total += weight * (statistic(b) - statistic(a))
     return total
 

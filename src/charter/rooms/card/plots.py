@@ -29,7 +29,7 @@ from charter.ground.measure.plots import (
 )
 from charter.rooms.card.artifact import Artifact, log_rows
 from charter.rooms.card.benchmark_plots import bias, capability, truthfulness
-from charter.rooms.card.calibration import bins, calibrated, choices, labeller, rater
+from charter.rooms.card.calibration import bins, choices, describe_calibration, labeller, rater
 from charter.rooms.card.drawing import by_stage, sources_of
 from charter.rooms.card.figure import UNFIT, Figure
 from charter.rooms.card.gather import Run
@@ -50,11 +50,11 @@ INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few d
 
 def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
     """All figures that the run has data for."""
-    found = [harm(run, ledger, log_axis), refusals(run, ledger)]
+    candidates = [harm(run, ledger, log_axis), refusals(run, ledger)]
     if run.rl is not None:
-        found.append(ppo(run, run.rl))
-    found += [preference(p, ledger) for p in run.preferences]
-    found += [
+        candidates.append(ppo(run, run.rl))
+    candidates += [preference(p, ledger) for p in run.preferences]
+    candidates += [
         labeller(run, ledger),
         choices(run, ledger),
         rater(run, ledger),
@@ -62,9 +62,9 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
         rounds(run, ledger),
     ]
     tasks = (bias, truthfulness, capability, position, recall, translation)
-    found += [draw(run, ledger) for draw in tasks]
-    found += [*vote_figures(run), tradeoff(run), scaling(run, ledger)]
-    return tuple(f for f in found if f is not None)
+    candidates += [draw(run, ledger) for draw in tasks]
+    candidates += [*vote_figures(run), tradeoff(run), scaling(run, ledger)]
+    return tuple(f for f in candidates if f is not None)
 
 
 def _n(numbers: Sequence[Number]) -> str:
@@ -81,9 +81,11 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
     graded, others = by_stage(run.stages, "harm_rate", ledger)
     if not numbers:
         return None
-    series = [_judged(run, "harm_answered_rate", "answered", answered, SERIES[0])]
+    series = [_make_series(run, "harm_answered_rate", "answered", answered, SERIES[0])]
     if others:
-        curt = _judged(run, "harm_rate", "with refusals that the grader finds too curt", graded, SERIES[1])
+        curt = _make_series(
+            run, "harm_rate", "with refusals that the grader finds too curt", graded, SERIES[1]
+        )
         series.append(replace(curt, hollow=True))
     figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
     forest(axes, [s.label for s in run.stages], series, log=log_axis)
@@ -107,7 +109,7 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
     )
 
 
-def _judged(run: Run, metric: str, name: str, points: list[Point | None], colour: str) -> Series:
+def _make_series(run: Run, metric: str, name: str, points: list[Point | None], colour: str) -> Series:
     """Points by one preference model; muted and named unfit where it failed its gate at any stage."""
     failed = any(unfit(stage, metric) for stage in run.stages)
     return Series(name + UNFIT, points, MUTED) if failed else Series(name, points, colour)
@@ -151,19 +153,19 @@ def ppo(run: Run, rl: Artifact) -> Figure | None:
         return None
 
     def xy(x: str, y: str) -> tuple[list[float], list[float]]:
-        kept = [(r[x], r[y]) for r in rows if r.get(x) is not None and r.get(y) is not None]
-        return [a for a, _ in kept], [b for _, b in kept]
+        points = [(r[x], r[y]) for r in rows if r.get(x) is not None and r.get(y) is not None]
+        return [a for a, _ in points], [b for _, b in points]
 
     def lines(x: str, *names: tuple[str, str]) -> list[Line]:
-        found = []
+        series = []
         for i, (key, name) in enumerate(names):
             xs, ys = xy(x, key)
             if xs:
-                found.append(Line(name, xs, ys, SERIES[i], dashed=i > 0))
-        return found
+                series.append(Line(name, xs, ys, SERIES[i], dashed=i > 0))
+        return series
 
-    refused = [key for key in rows[0] if key.startswith(REFUSAL_OF)]
-    by_source = [(key, key.removeprefix(REFUSAL_OF).replace("_", " ")) for key in refused[: len(SERIES)]]
+    keys = [key for key in rows[0] if key.startswith(REFUSAL_OF)]
+    by_source = [(key, key.removeprefix(REFUSAL_OF).replace("_", " ")) for key in keys[: len(SERIES)]]
     both = tuple((key, words + _verdict(run, rl, role)) for key, words, role in REWARDS)
     panels = [
         ("Reward against KL", lines("kl", *both), "KL to the start, nats a reply", False),
@@ -183,8 +185,8 @@ def ppo(run: Run, rl: Artifact) -> Figure | None:
     columns = min(3, len(panels))
     lines_of_panels = -(-len(panels) // columns)
     figure, axes = canvas(9.6, 2.1 * lines_of_panels, lines_of_panels, columns)
-    for place, (title, found, x_label, percent) in zip(axes, panels, strict=False):
-        curves(place, title, sorted_by_x(found) if x_label != "step" else found, x_label, percent)
+    for place, (title, panel_lines, x_label, percent) in zip(axes, panels, strict=False):
+        curves(place, title, sort_by_x(panel_lines) if x_label != "step" else panel_lines, x_label, percent)
     for place in axes[len(panels) :]:
         place.set_visible(False)
     caption = (
@@ -210,15 +212,15 @@ def _verdict(run: Run, rl: Artifact, role: str) -> str:
     return UNFIT if any(fit(run, model) is False for model in models) else ""
 
 
-def sorted_by_x(lines: Sequence[Line]) -> list[Line]:
+def sort_by_x(lines: Sequence[Line]) -> list[Line]:
     """Lines with their points in order of x."""
-    found = []
+    ordered = []
     for line in lines:
         order = sorted(range(len(line.x)), key=lambda i: line.x[i])
-        found.append(
+        ordered.append(
             Line(line.name, [line.x[i] for i in order], [line.y[i] for i in order], line.colour, line.dashed)
         )
-    return found
+    return ordered
 
 
 def preference(model: Artifact, ledger: Ledger) -> Figure | None:
@@ -226,22 +228,22 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
     rows = model.rows("samples/heldout_pairs.jsonl")
     if not rows:
         return None
-    learnt = [(r["pairs"], r["heldout_accuracy"]) for r in log_rows(model) if "heldout_accuracy" in r]
-    figure, (left, right, *further) = canvas(9.6, 2.7, 1, 3 if len(learnt) > 1 else 2)
+    progress = [(r["pairs"], r["heldout_accuracy"]) for r in log_rows(model) if "heldout_accuracy" in r]
+    figure, (left, right, *further) = canvas(9.6, 2.7, 1, 3 if len(progress) > 1 else 2)
     sure = of_pairs(real_pair)(rows)
     reliability(left, "Calibration", bins(sure))
     names = [("all", "pair_accuracy"), *((a, f"pair_accuracy_{a}") for a in AXES)]
-    kept = [(words, model.numbers[name]) for words, name in names if name in model.numbers]
-    points = [Point(n.value, n.low, n.high) if n.value is not None else None for _, n in kept]
+    by_axis = [(words, model.numbers[name]) for words, name in names if name in model.numbers]
+    points = [Point(n.value, n.low, n.high) if n.value is not None else None for _, n in by_axis]
     forest(
         right,
-        [f"{words} ({n.n})" for words, n in kept],
+        [f"{words} ({n.n})" for words, n in by_axis],
         [Series("", points)],
         title="Pairs ranked as labelled, by axis",
     )
     rule(right, 0.5)
     for place in further:
-        line = Line("", [x for x, _ in learnt], [y for _, y in learnt], SERIES[0])
+        line = Line("", [x for x, _ in progress], [y for _, y in progress], SERIES[0])
         curves(place, "Learning curve", [line], "pairs learnt from", True)
         place.axhline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     caption = (
@@ -251,11 +253,11 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
         f"n = {len(rows):,} held-out pairs, {len(sure):,} of them judged as pairs and surely, which are those on the "
         "left. Bars are 95 % intervals (left: Wilson)."
     )
-    caption += calibrated(model, "pair", ledger)
-    scored, labelled = (model.numbers.get(f"pair_longer_{word}") for word in ("preferred", "labelled"))
-    if scored is not None and labelled is not None:
+    caption += describe_calibration(model, "pair", ledger)
+    preferred, labelled = (model.numbers.get(f"pair_longer_{word}") for word in ("preferred", "labelled"))
+    if preferred is not None and labelled is not None:
         caption += (
-            f" Where the replies differ in length, the longer one scores higher in {ledger.value(scored)} and is "
+            f" Where the replies differ in length, the longer one scores higher in {ledger.value(preferred)} and is "
             f"labelled better in {ledger.value(labelled)}."
         )
     if further:
@@ -281,7 +283,7 @@ def rounds(run: Run, ledger: Ledger) -> Figure | None:
     points = [Point(n.value, n.low, n.high) if n.value is not None else None for n in numbers]
     labels = ["draft", *(f"round {n}" for n in range(1, len(numbers)))]
     figure, (axes,) = canvas(4.7, 0.6 + 0.3 * len(numbers))
-    forest(axes, labels, [_judged(run, names[0], "held-out grader", points, SERIES[0])])
+    forest(axes, labels, [_make_series(run, names[0], "held-out grader", points, SERIES[0])])
     words = "; ".join(f"{name}: {ledger.value(n)}" for name, n in zip(labels, numbers, strict=True))
     caption = (
         "Share of drafts, and of replies after each round of revision, that score below “I can't help you with "

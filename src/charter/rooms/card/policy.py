@@ -26,7 +26,7 @@ from charter.ground.measure.screening import (
     measured_rows,
 )
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.drawing import computed
+from charter.rooms.card.drawing import compute_number
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import PLAIN, SHARE, Number
@@ -82,86 +82,88 @@ class Screened:
 
 def screen_of(run: Run) -> Artifact | None:
     """The report that measured a screen, None where there is none."""
-    given = (run.screen,) if run.screen else tuple(reversed(run.stages))
-    return next((made for made in given if made.report.get("acceptable_use")), None)
+    candidates = (run.screen,) if run.screen else tuple(reversed(run.stages))
+    return next((report for report in candidates if report.report.get("acceptable_use")), None)
 
 
-def screened(run: Run) -> Screened | None:
+def describe_screen(run: Run) -> Screened | None:
     """All that the card says of the screen, None where none was measured."""
-    made = screen_of(run)
-    if made is None:
+    report = screen_of(run)
+    if report is None:
         return None
-    told = made.report["acceptable_use"]
-    rows = [row for row in made.rows(ROWS) if row["half"] == MEASURED and row["kind"] != PAIR]
+    facts = report.report["acceptable_use"]
+    rows = [row for row in report.rows(ROWS) if row["half"] == MEASURED and row["kind"] != PAIR]
     names = [*OVERALL, *OF_REPLIES]
     overall = [
         Tally(
-            made.own[f"{name}_standard"].label.rsplit(",", 1)[0],
+            report.own[f"{name}_standard"].label.rsplit(",", 1)[0],
             "",
-            tuple(made.own.get(f"{name}_{lv}") for lv in LEVELS),
+            tuple(report.own.get(f"{name}_{lv}") for lv in LEVELS),
         )
         for name in names
-        if f"{name}_standard" in made.own
+        if f"{name}_standard" in report.own
     ]
-    policy = told["policy"]
+    policy = facts["policy"]
     return Screened(
-        made.name,
+        report.name,
         f"{policy['name']} version {policy['version']} ({policy['id'][:12]})",
-        ", ".join(f"{name} {version[:12]}" for name, version in told["classifiers"].items()),
+        ", ".join(f"{name} {version[:12]}" for name, version in facts["classifiers"].items()),
         tuple(overall),
-        tuple(_lines(made, rows, "set")),
-        tuple(_lines(made, [r for r in rows if r["kind"] == VIOLATING and r["side"] == "prompt"], "topic")),
-        tuple(_places(made)),
-        tuple((made.own[name].label, made.own[name]) for name in APART if name in made.own),
-        tuple(_thresholds(made, told["thresholds"], list(told["classifiers"]))),
+        tuple(_lines(report, rows, "set")),
+        tuple(_lines(report, [r for r in rows if r["kind"] == VIOLATING and r["side"] == "prompt"], "topic")),
+        tuple(_places(report)),
+        tuple((report.own[name].label, report.own[name]) for name in APART if name in report.own),
+        tuple(_thresholds(report, facts["thresholds"], list(facts["classifiers"]))),
     )
 
 
-def _lines(made: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
+def _lines(report: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
     """A row for each set, or for each topic of the sets that name them, with the share found at each level."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row[key]:
             name = (row["side"], row["kind"], row["set"]) + ((row["topic"],) if key == "topic" else ())
             groups.setdefault(name, []).append(row)
-    for name, found in groups.items():
-        if len(found) < FEWEST:
+    for name, members in groups.items():
+        if len(members) < FEWEST:
             continue
         words = re.sub("[_.]", " ", ": ".join(name[2:]))
-        yield Tally(words, KINDS[name[0], name[1]], _found(made, "/".join(name), found, ROWS))
+        yield Tally(words, KINDS[name[0], name[1]], _count_found(report, "/".join(name), members, ROWS))
 
 
-def _places(made: Artifact) -> Iterable[Tally]:
+def _places(report: Artifact) -> Iterable[Tally]:
     """A row for each place or encoding and each kind of prompt; none where no prompt was placed."""
-    if not made.own.get(f"screen_placed_{VIOLATING}_standard"):
+    if not report.own.get(f"screen_placed_{VIOLATING}_standard"):
         return
     groups: dict[tuple[str, str], list[Row]] = {}
-    for row in made.rows(PLACED_ROWS):
+    for row in report.rows(PLACED_ROWS):
         groups.setdefault((row["place"], row["kind"]), []).append(row)
-    for (place, kind), found in groups.items():
-        yield Tally(place, KINDS["prompt", kind], _found(made, f"{place}/{kind}", found, PLACED_ROWS))
+    for (place, kind), members in groups.items():
+        yield Tally(
+            place, KINDS["prompt", kind], _count_found(report, f"{place}/{kind}", members, PLACED_ROWS)
+        )
 
 
-def _found(made: Artifact, name: str, rows: Sequence[Row], file: str) -> tuple[Number, ...]:
+def _count_found(report: Artifact, name: str, rows: Sequence[Row], file: str) -> tuple[Number, ...]:
     """The share of some rows that is found, at each level."""
 
     def at(level: str) -> Table:
         return tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows)
 
-    return tuple(computed(made, f"screen {level} {name}", at(level), SHARE, file) for level in LEVELS)
+    return tuple(compute_number(report, f"screen {level} {name}", at(level), SHARE, file) for level in LEVELS)
 
 
 def _thresholds(
-    made: Artifact, entries: Sequence[dict[str, Any]], names: Sequence[str]
+    report: Artifact, entries: Sequence[dict[str, Any]], names: Sequence[str]
 ) -> Iterable[tuple[str, Number, Number]]:
-    source = (made.source("report.json"),)
+    source = (report.source("report.json"),)
     for name, entry in zip(names, entries, strict=True):
         for what in ("prompt", "reply", "high_risk"):
             for level in LEVELS:
                 if entry.get(what) is None:
                     continue
-                t, key = entry[what][level], f"{made.name}/threshold {name} {what} {level}"
-                value = Number(key, "threshold", t["value"], unit=PLAIN, stage=made.label, sources=source)
+                t, key = entry[what][level], f"{report.name}/threshold {name} {what} {level}"
+                value = Number(key, "threshold", t["value"], unit=PLAIN, stage=report.label, sources=source)
                 rate = Number(
                     f"{key} rate",
                     "calibration rate",
@@ -170,7 +172,7 @@ def _thresholds(
                     t["high"],
                     t["n"],
                     unit=SHARE,
-                    stage=made.label,
+                    stage=report.label,
                     sources=source,
                 )
                 yield f"{name}, {what.replace('_', ' ')}, {level}", value, rate
@@ -178,10 +180,10 @@ def _thresholds(
 
 def tradeoff(run: Run) -> Figure | None:
     """How much a screen finds, against what it takes from the harmless, over thresholds worth thinking of."""
-    made = screen_of(run)
-    if made is None:
+    report = screen_of(run)
+    if report is None:
         return None
-    rows = made.rows(ROWS)
+    rows = report.rows(ROWS)
     scores = {
         kind: [r["score"] for r in rows if measured_rows("prompt", kind)(r)]
         for kind in (VIOLATING, LOOKALIKE, ORDINARY)
@@ -202,7 +204,7 @@ def tradeoff(run: Run) -> Figure | None:
     )
     svg = inline(figure, "screen", "What the screen finds and what it costs", caption)
     return Figure(
-        "screen", "Acceptable use: found and taken", caption, svg, (made.source(ROWS),), section="screen"
+        "screen", "Acceptable use: found and taken", caption, svg, (report.source(ROWS),), section="screen"
     )
 
 
@@ -211,9 +213,9 @@ def _curve(violating: Sequence[float], harmless: Sequence[float]) -> tuple[list[
     of the harmless."""
     cuts = sorted({*violating, *harmless}, reverse=True)
     points = [(share_above(harmless, cut), share_above(violating, cut)) for cut in cuts]
-    kept = [(0.0, 0.0), *(point for point in points if point[0] <= MOST_TAKEN)]
-    step = max(1, len(kept) // CURVE_POINTS)
-    thinned = [*kept[::step], kept[-1]]
+    head = [(0.0, 0.0), *(point for point in points if point[0] <= MOST_TAKEN)]
+    step = max(1, len(head) // CURVE_POINTS)
+    thinned = [*head[::step], head[-1]]
     return [x for x, _ in thinned], [y for _, y in thinned]
 
 

@@ -16,7 +16,7 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.letters import unread
 from charter.rooms.card.number import SHARE, Number, Source
 from charter.rooms.card.sections import unfit
-from charter.rooms.card.tasks import protocol, references
+from charter.rooms.card.tasks import read_protocol, references
 
 MODELS = ("Claude Instant 1.1", "Claude 1.3", "Claude 2")
 PAGE = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"
@@ -59,7 +59,7 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "harm_rate_prompts": (HARM, None),
 }
 # what is said of ours besides the data, of numbers that aren't of a task of questions
-PARTS_TOLD = {"hhh_policy": "shots", "harm_rate_prompts": "temperature"}
+STATED_PARTS = {"hhh_policy": "shots", "harm_rate_prompts": "temperature"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,50 +75,56 @@ class Beside:
 
 def beside_published(run: Run) -> tuple[Beside, ...]:
     """A row for each number of the final stage that the Claude 2 card has, too."""
-    found = []
-    for name, (made, reasoned) in ROWS.items():
+    rows = []
+    for name, (protocol, reasoned) in ROWS.items():
         ours = run.final.numbers.get(name)
         if ours is not None and ours.value is not None:
-            theirs = tuple(_number(name, made, *pair) for pair in zip(MODELS, made.values, strict=True))
-            told = tuple(_differences(run.final, name, ours, made, reasoned))
-            found.append(Beside(ours.label, theirs, ours, unfit(run.final, name), told))
-    return tuple(found)
+            theirs = tuple(
+                _number(name, protocol, *pair) for pair in zip(MODELS, protocol.values, strict=True)
+            )
+            differences = tuple(_differences(run.final, name, ours, protocol, reasoned))
+            rows.append(Beside(ours.label, theirs, ours, unfit(run.final, name), differences))
+    return tuple(rows)
 
 
-def _number(name: str, made: Protocol, model: str, value: float | None) -> Number | None:
-    source = Source("Claude 2 model card", PAGE, f"section {made.section}")
+def _number(name: str, protocol: Protocol, model: str, value: float | None) -> Number | None:
+    source = Source("Claude 2 model card", PAGE, f"section {protocol.section}")
     key = f"published/{model}/{name}"
     return None if value is None else Number(key, name, value, unit=SHARE, stage=model, sources=(source,))
 
 
 def _differences(
-    stage: Artifact, name: str, ours: Number, made: Protocol, reasoned: bool | None
+    stage: Artifact, name: str, ours: Number, protocol: Protocol, reasoned: bool | None
 ) -> Iterator[str]:
     """What is known to differ, then what the page leaves open."""
-    told = _asked(stage, name)
-    data, items = references(told.get("data")), _items(stage, name, ours)
-    few = f" ({items:,} of {made.items:,} items)" if items and made.items and items < made.items else ""
+    identity = _read_identity(stage, name)
+    data, items = references(identity.get("data")), _items(stage, name, ours)
+    few = (
+        f" ({items:,} of {protocol.items:,} items)"
+        if items and protocol.items and items < protocol.items
+        else ""
+    )
     if data.startswith("shipped:"):
-        yield f"our own items, {data}; there {made.data}"
+        yield f"our own items, {data}; there {protocol.data}"
     elif data:
-        yield f"{data}{few}; there {made.data}"
-    shots, temperature = told.get("shots"), told.get("temperature")
-    if shots is not None and made.shots is not None and shots != made.shots:
-        yield f"examples: {shots}; there {made.shots}"
-    if made.temperature is None and temperature is not None:
+        yield f"{data}{few}; there {protocol.data}"
+    shots, temperature = identity.get("shots"), identity.get("temperature")
+    if shots is not None and protocol.shots is not None and shots != protocol.shots:
+        yield f"examples: {shots}; there {protocol.shots}"
+    if protocol.temperature is None and temperature is not None:
         yield f"temperature: {temperature:g}; not stated there"
-    elif temperature is not None and temperature != made.temperature:
-        yield f"temperature: {temperature:g}; there {made.temperature:g}"
-    if reasoned is not None and made.reasoned is not None and reasoned != made.reasoned:
+    elif temperature is not None and temperature != protocol.temperature:
+        yield f"temperature: {temperature:g}; there {protocol.temperature:g}"
+    if reasoned is not None and protocol.reasoned is not None and reasoned != protocol.reasoned:
         yield (
             "answers after a chain of thought; there without"
             if reasoned
             else "no chain of thought; there with one"
         )
-    if told.get("scored") == "options" and not made.reasoned:
+    if identity.get("scored") == "options" and not protocol.reasoned:
         yield "the likeliest choice; not stated there"
-    if told.get("form"):
-        form = "a running text" if told["form"] == "text" else "a chat"
+    if identity.get("form"):
+        form = "a running text" if identity["form"] == "text" else "a chat"
         yield f"asked as {form}; its words there are not published"
     if unread(stage, name):
         yield "this model can't use letters: the place of an option decides"
@@ -132,9 +138,9 @@ def _items(stage: Artifact, name: str, ours: Number) -> int:
     return len({str(row.get("item", row["id"])) for row in rows})
 
 
-def _asked(stage: Artifact, name: str) -> Mapping[str, Any]:
+def _read_identity(stage: Artifact, name: str) -> Mapping[str, Any]:
     """What was asked of a stage, in the words of a task's identity, also where an evaluate report has the number."""
-    told = protocol(stage, name)
-    if name in PARTS_TOLD:
-        return {key: told.get(key) for key in ("data", PARTS_TOLD[name])}
-    return told
+    identity = read_protocol(stage, name)
+    if name in STATED_PARTS:
+        return {key: identity.get(key) for key in ("data", STATED_PARTS[name])}
+    return identity

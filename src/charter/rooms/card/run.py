@@ -17,11 +17,11 @@ from charter.rooms.card.settings import Settings
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: card.html, card.md, card.json, plots/*.svg, counts.json, .eval_results/*.yaml for a named data set."""
-    found = gather(inputs)
+    parts = gather(inputs)
     steps = ("read", "render", "write")
     with out.progress("card", len(steps)) as bar:
         bar.advance()
-        files = make(settings, found)
+        files = make(settings, parts)
         bar.advance()
         for name, content in files.items():
             out.write_text(name, content)

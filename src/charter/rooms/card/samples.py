@@ -63,32 +63,32 @@ class Exchange:
     moved: Moved | None = None
 
 
-def drawn(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
+def draw_exchanges(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
     """`count` unsafe prompts that every stage answered, drawn by seed, with the first sample of each
     stage."""
     by_stage = [_first_samples(stage.rows(HARM_ROWS)) for stage in run.stages]
     shared = sorted(set(by_stage[0]).intersection(*by_stage[1:]))
     ids = random.Random(derive_seed(seed, "card samples")).sample(shared, min(count, len(shared)))
-    found = []
+    exchanges = []
     for name in sorted(ids):
         row = by_stage[-1][name]
         replies = tuple(_reply(stage, rows[name]) for stage, rows in zip(run.stages, by_stage, strict=True))
-        found.append(_exchange(row, replies, moved(run, name, str(row.get("topic", "")))))
-    return tuple(found)
+        exchanges.append(_exchange(row, replies, find_principle(run, name, str(row.get("topic", "")))))
+    return tuple(exchanges)
 
 
-def worst(run: Run, count: int) -> tuple[Exchange, ...]:
+def find_worst(run: Run, count: int) -> tuple[Exchange, ...]:
     """The final model's worst replies: most below the fixed reply first, one a prompt."""
     rows = [
         r for r in run.final.rows(HARM_ROWS) if _margin(r) is not None and r["grader"] < r["grader_fixed"]
     ]
-    found: dict[str, Row] = {}
+    by_prompt: dict[str, Row] = {}
     for row in sorted(rows, key=lambda r: (_margin(r), str(r["id"]), r.get("sample", 0))):
-        found.setdefault(str(row["id"]), row)
-    return tuple(_exchange(row, (_reply(run.final, row),)) for row in list(found.values())[:count])
+        by_prompt.setdefault(str(row["id"]), row)
+    return tuple(_exchange(row, (_reply(run.final, row),)) for row in list(by_prompt.values())[:count])
 
 
-def refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
+def draw_refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
     """Harmless look-alikes that the final model refused, drawn by seed."""
     rows = sorted((r for r in run.final.rows(LOOK_ROWS) if r.get("refusal")), key=lambda r: str(r["id"]))
     picked = random.Random(derive_seed(seed, "card look-alikes")).sample(rows, min(count, len(rows)))
@@ -107,21 +107,21 @@ def transcript(run: Run, seed: int) -> Row | None:
     if not rows:
         return None
     row = random.Random(derive_seed(seed, "card transcript")).choice(sorted(rows, key=lambda r: str(r["id"])))
-    made = next(m for m in row["rounds"] if m["dropped"] is None)
-    principle = run.principles.get(made["key"])
+    kept_round = next(m for m in row["rounds"] if m["dropped"] is None)
+    principle = run.principles.get(kept_round["key"])
     return {
         "id": str(row["id"]),
         "topic": str(row.get("topic", "")),
         "prompt": _prompt(row),
         "draft": row["draft"],
-        "key": made["key"],
+        "key": kept_round["key"],
         "request": principle.critique if principle else "",
-        "critique": made["critique"],
-        "revision": made["revision"],
+        "critique": kept_round["critique"],
+        "revision": kept_round["revision"],
     }
 
 
-def moved(run: Run, name: str, topic: str) -> Moved | None:
+def find_principle(run: Run, name: str, topic: str) -> Moved | None:
     """The principle most often behind the kept revisions of this prompt, or else of its topic."""
     if run.transcripts is None:
         return None
@@ -149,14 +149,14 @@ def revisions(run: Run) -> tuple[dict[str, Counter[str]], Counter[str]]:
     by_key: dict[str, Counter[str]] = {}
     reasons: Counter[str] = Counter()
     for row in run.transcripts.rows(TRANSCRIPTS) if run.transcripts else []:
-        for made in row["rounds"]:
-            by_key.setdefault(made["key"], Counter())["dropped" if made["dropped"] else "kept"] += 1
-            if made["dropped"]:
-                reasons[made["dropped"]] += 1
+        for revision in row["rounds"]:
+            by_key.setdefault(revision["key"], Counter())["dropped" if revision["dropped"] else "kept"] += 1
+            if revision["dropped"]:
+                reasons[revision["dropped"]] += 1
     return by_key, reasons
 
 
-def counted(artifact: Artifact, counts: Mapping[str, int], file: str) -> tuple[Number, ...]:
+def number_counts(artifact: Artifact, counts: Mapping[str, int], file: str) -> tuple[Number, ...]:
     """Counts of rows as numbers of the card."""
     return tuple(
         Number(
@@ -167,10 +167,10 @@ def counted(artifact: Artifact, counts: Mapping[str, int], file: str) -> tuple[N
 
 
 def _first_samples(rows: list[Row]) -> dict[str, Row]:
-    found: dict[str, Row] = {}
+    samples: dict[str, Row] = {}
     for row in sorted(rows, key=lambda r: r.get("sample", 0)):
-        found.setdefault(str(row["id"]), row)
-    return found
+        samples.setdefault(str(row["id"]), row)
+    return samples
 
 
 def _margin(row: Row) -> float | None:

@@ -118,14 +118,14 @@ class Headline:
     unfit: bool
 
 
-def sampled(stages: Sequence[Artifact], names: Sequence[str]) -> tuple[str, ...]:
+def select_sampled(stages: Sequence[Artifact], names: Sequence[str]) -> tuple[str, ...]:
     """Those metrics that depend on how replies were drawn."""
     return tuple(n for n in names if any(is_sampled(stage, n) for stage in stages))
 
 
 def is_sampled(stage: Artifact, name: str) -> bool:
     """Whether a number is of sampled answers."""
-    return any("temperature" in asked for asked in stage.asked(name).values())
+    return any("temperature" in identity for identity in stage.find_identities(name).values())
 
 
 def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: str) -> StageTable | None:
@@ -164,29 +164,29 @@ def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
 
 def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Headline, ...]:
     """The chosen metrics from one stage to another, without a change where both are the same."""
-    found = []
+    rows = []
     for name in names:
         if first.metric(name) is None or last.metric(name) is None:
             continue
-        moved = change(first, last, name) if first is not last else None
+        delta = change(first, last, name) if first is not last else None
         ends = first.numbers[name], last.numbers[name]
         grey = unfit(first, name) or unfit(last, name)
-        found.append(Headline(name, ends[1].label, ends[1].meaning, ends[1].better, *ends, moved, grey))
-    return tuple(found)
+        rows.append(Headline(name, ends[1].label, ends[1].meaning, ends[1].better, *ends, delta, grey))
+    return tuple(rows)
 
 
 def verdict(run: Run, heads: Sequence[Headline]) -> str:
     """What to believe of the headline numbers, in a sentence: what got better, what got worse, what can't be told."""
     if len(run.stages) < 2:
         return "There is one stage only, so nothing is compared."
-    told = {
+    phrases = {
         "better": "better on",
         "worse": "worse on",
         "moved": "changed on",
         "same": "not significantly different on",
     }
     words = []
-    for verdict, how in told.items():
+    for verdict, how in phrases.items():
         labels = [
             f"“{h.label}” (by an unfit grader)" if h.unfit else f"“{h.label}”"
             for h in heads

@@ -14,7 +14,7 @@ from typing import Any
 from charter.rooms.card.artifact import Artifact, metric_in, tasks_of
 from charter.rooms.card.changes import change
 from charter.rooms.card.decodings import heading
-from charter.rooms.card.decodings import words as drawn
+from charter.rooms.card.decodings import words as decoding_words
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Number
 from charter.rooms.card.sections import Cell, Column, column, unfit
@@ -83,9 +83,9 @@ def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tup
         if metric and metric.group and has_row(name, stages):
             grouped.setdefault(metric.group, []).append(name)
     return tuple(
-        _table(run, stages, f"{group}, {how}" if how else group, found)
-        for group, found in grouped.items()
-        if found and GROUPS.get(group, CAPABILITY) == section
+        _table(run, stages, f"{group}, {how}" if how else group, members)
+        for group, members in grouped.items()
+        if members and GROUPS.get(group, CAPABILITY) == section
     )
 
 
@@ -112,34 +112,34 @@ def _table(run: Run, among: Sequence[Artifact], caption: str, names: list[str]) 
 
 
 def _row(stages: list[Artifact], name: str) -> TaskRow:
-    having = [stage for stage in stages if name in stage.numbers]
-    told = asked(having[-1], name)
+    measured = [stage for stage in stages if name in stage.numbers]
+    protocol = describe_protocol(measured[-1], name)
     cells = []
     for stage in stages:
-        here = stage in having
-        before = having[having.index(stage) - 1] if here and stage is not having[0] else None
-        moved = change(before, stage, name) if before is not None else None
-        own = asked(stage, name) if here else told
+        here = stage in measured
+        before = measured[measured.index(stage) - 1] if here and stage is not measured[0] else None
+        delta = change(before, stage, name) if before is not None else None
+        own = describe_protocol(stage, name) if here else protocol
         number = stage.numbers[name] if here else None
-        cells.append(TaskCell(number, moved, here and unfit(stage, name), own if own != told else ""))
-    return TaskRow(column(having, name), told, tuple(cells), *_overlap(having[-1], name))
+        cells.append(TaskCell(number, delta, here and unfit(stage, name), own if own != protocol else ""))
+    return TaskRow(column(measured, name), protocol, tuple(cells), *_overlap(measured[-1], name))
 
 
-def asked(stage: Artifact, name: str) -> str:
+def describe_protocol(stage: Artifact, name: str) -> str:
     """What a benchmark asked of a stage, and how: data, examples, temperature and form, as far as its report says."""
-    made = protocol(stage, name)
-    words = [references(made.get("data"))]
-    if (shots := made.get("shots")) is not None:
+    identity = read_protocol(stage, name)
+    words = [references(identity.get("data"))]
+    if (shots := identity.get("shots")) is not None:
         words.append(f"{shots}-shot")
-    words.append(drawn(made).replace("T ", "T = ", 1))
-    words += ["chat"] if made.get("form") == "chat" else []
-    words += ["by likelihood"] if made.get("scored") == "options" else []
+    words.append(decoding_words(identity).replace("T ", "T = ", 1))
+    words += ["chat"] if identity.get("form") == "chat" else []
+    words += ["by likelihood"] if identity.get("scored") == "options" else []
     return ", ".join(word for word in words if word)
 
 
-def protocol(stage: Artifact, name: str) -> Mapping[str, Any]:
+def read_protocol(stage: Artifact, name: str) -> Mapping[str, Any]:
     """The identity of a metric's task in the report that has it; empty where it has none."""
-    return next(iter(stage.asked(name).values()), {})
+    return next(iter(stage.find_identities(name).values()), {})
 
 
 def references(data: object) -> str:
@@ -155,8 +155,8 @@ def _overlap(stage: Artifact, name: str) -> tuple[Number | None, str]:
     report = stage.of(name)
     metric = report.metric(name)
     number = report.numbers.get(f"{metric.task}_contaminated") if metric else None
-    made = report.report.get("contamination") or {}
-    looked, missing = (references(list(made.get(key) or ())) for key in ("sources", "missing"))
+    contamination = report.report.get("contamination") or {}
+    searched, missing = (references(list(contamination.get(key) or ())) for key in ("sources", "missing"))
     if not number:
         return None, ""
-    return number, f"{looked}; not to be had: {missing}" if missing else looked
+    return number, f"{searched}; not to be had: {missing}" if missing else searched

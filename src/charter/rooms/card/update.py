@@ -44,7 +44,7 @@ def make_update(settings: Settings, run: Run, base: Artifact, before: Artifact) 
     files = {
         f.path: (base.path / f.path).read_bytes().decode("utf-8")
         for f in base.manifest.files
-        if _taken(f.path)
+        if _is_copied(f.path)
     }
     page, words = files[HTML], files[MARKDOWN]
     if page.count(START) != 1 or page.count(END) != 1:
@@ -73,7 +73,7 @@ def make_update(settings: Settings, run: Run, base: Artifact, before: Artifact) 
     return files
 
 
-def _taken(path: str) -> bool:
+def _is_copied(path: str) -> bool:
     """Whether an update has the base's file: its page and drawings, not the scores that the hub shows of its model."""
     return path in (HTML, MARKDOWN) or path.startswith(COPIED)
 

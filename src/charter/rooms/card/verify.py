@@ -29,7 +29,7 @@ from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.measure.reporting import metric_problems, read_reported
 from charter.ground.settings.hub import fetch_input
 from charter.ground.settings.sources import resolve_again
-from charter.rooms.card.artifact import outdated
+from charter.rooms.card.artifact import explain_outdated
 from charter.rooms.card.gather import gather, on_a_model
 from charter.rooms.card.page import HTML, JSON
 from charter.rooms.card.render import make
@@ -65,7 +65,7 @@ def verify(
             problems.append(str(error))
             continue
         problems += [f"{name}: {line}" for line in artifact_problems(folder, manifest, recompute)]
-        if why := outdated(folder, manifest):
+        if why := explain_outdated(folder, manifest):
             others[name] = why
         if manifest.kind == "card":
             cards.append(folder)
@@ -94,28 +94,28 @@ def verify(
 def artifacts(place: Path) -> list[Path]:
     """Finished artifacts of a run directory, or one artifact (or that of a file in it), then all that these were made
     of, each folder once."""
-    given, place = place, (place.parent if place.is_file() else place).resolve()
-    found = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
+    original, place = place, (place.parent if place.is_file() else place).resolve()
+    folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
     if (place / MANIFEST).is_file():
-        found = [place]
-    if not found:
+        folders = [place]
+    if not folders:
         raise CharterError(
-            f"{given} holds no finished artifact; name a run directory or an artifact in it, and finish a run "
+            f"{original} holds no finished artifact; name a run directory or an artifact in it, and finish a run "
             "with charter run"
         )
-    for folder in found:  # grows as it is read
-        found += [parent for parent in _parents(folder) if parent not in found]
-    return found
+    for folder in folders:  # grows as it is read
+        folders += [parent for parent in _parents(folder) if parent not in folders]
+    return folders
 
 
 def _parents(folder: Path) -> list[Path]:
     """Folders that an artifact was made of, as far as they are there; `artifact_problems` names the others."""
-    found: dict[Path, None] = {}
+    folders: dict[Path, None] = {}
     with suppress(CharterError):
         for parent in read_manifest(folder).parents:
             with suppress(CharterError):
-                found[find_parent(run_of(folder), parent)[1].resolve()] = None
-    return list(found)
+                folders[find_parent(run_of(folder), parent)[1].resolve()] = None
+    return list(folders)
 
 
 def _name(folder: Path, home: Path) -> str:
@@ -142,7 +142,7 @@ def artifact_problems(folder: Path, manifest: Manifest, recompute: Recompute) ->
             find_parent(run_of(folder), parent)
         except CharterError as error:
             problems.append(str(error))
-    if outdated(folder, manifest):
+    if explain_outdated(folder, manifest):
         return problems
     problems += _id_problems(manifest)
     try:
@@ -179,21 +179,21 @@ def card_problems(folder: Path) -> list[str]:
         manifest = read_manifest(folder)
         settings = Settings.model_validate(manifest.resolved)
         inputs, problems = card_inputs(folder, manifest)
-        made = make(settings, gather(inputs))
+        files = make(settings, gather(inputs))
     except ValidationError as error:
         return [f"its settings are not those of a card: {error.errors()[0]['msg']}"]
     except Exception as error:  # damage has no end of forms
         return [f"can't be made again: {_words(error)}"]
     try:
-        kept = read_object(folder / JSON)
-        problems += list(_number_problems(kept["numbers"], json.loads(made[JSON])["numbers"]))
-        drawn_alike = kept["drawn_with"]["matplotlib"] == matplotlib.__version__
+        record = read_object(folder / JSON)
+        problems += list(_number_problems(record["numbers"], json.loads(files[JSON])["numbers"]))
+        drawn_alike = record["drawn_with"]["matplotlib"] == matplotlib.__version__
     except CharterError as error:
         return [*problems, str(error)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [*problems, f"{JSON} can't be read ({_words(error)})"]
-    problems += list(_file_problems(folder, made, drawn_alike))
-    problems += [f"{f.path} is nothing that a card is made of" for f in manifest.files if f.path not in made]
+    problems += list(_file_problems(folder, files, drawn_alike))
+    problems += [f"{f.path} is nothing that a card is made of" for f in manifest.files if f.path not in files]
     more = len(problems) - MOST_LINES
     return problems if more <= 0 else [*problems[:MOST_LINES], f"and {more} further problems of this card"]
 
@@ -203,9 +203,9 @@ def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
     run = run_of(folder)
     entries, problems = [], []
     for parent in manifest.parents:
-        found, path = find_parent(run, parent)
+        ancestor, path = find_parent(run, parent)
         entries.append(
-            Input(parent.role, parent.step, found.kind, found.variant, path, parent.step, found.id)
+            Input(parent.role, parent.step, ancestor.kind, ancestor.variant, path, parent.step, ancestor.id)
         )
     for outside in manifest.external:
         source = resolve_again(outside, run)
@@ -217,8 +217,8 @@ def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
     return Inputs(entries), problems
 
 
-def _number_problems(kept: list[dict[str, Any]], made: list[dict[str, Any]]) -> Iterator[str]:
-    theirs, ours = ({str(n["key"]): n for n in numbers} for numbers in (kept, made))
+def _number_problems(recorded: list[dict[str, Any]], recomputed: list[dict[str, Any]]) -> Iterator[str]:
+    theirs, ours = ({str(n["key"]): n for n in numbers} for numbers in (recorded, recomputed))
     for key in sorted(theirs.keys() - ours.keys()):
         yield f"{JSON} has {key} = {theirs[key].get('value')}, which nothing in the run gives"
     for key in sorted(ours.keys() - theirs.keys()):
@@ -237,37 +237,37 @@ def _numeric(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _file_problems(folder: Path, made: dict[str, str], drawn_alike: bool) -> Iterator[str]:
+def _file_problems(folder: Path, files: dict[str, str], drawn_alike: bool) -> Iterator[str]:
     """Files that differ from those made again; drawings are left out where another matplotlib drew them."""
-    for name, content in made.items():
+    for name, content in files.items():
         path = folder / name
         if not path.is_file():
             yield f"{name} is missing"
             continue
         try:
-            kept = path.read_bytes().decode("utf-8")  # read_text would turn a reply's \r into \n
+            stored = path.read_bytes().decode("utf-8")  # read_text would turn a reply's \r into \n
         except (OSError, UnicodeDecodeError) as error:
             yield f"{name} can't be read ({_words(error)})"
             continue
         if not drawn_alike:
             if name.startswith("plots/"):
                 continue
-            kept, content = (_undrawn(text, name) for text in (kept, content))
-        if kept != content:
-            yield f"{name} is not what the artifacts give: {_first_difference(kept, content)}"
+            stored, content = (_remove_drawings(text, name) for text in (stored, content))
+        if stored != content:
+            yield f"{name} is not what the artifacts give: {_first_difference(stored, content)}"
 
 
-def _undrawn(text: str, name: str) -> str:
+def _remove_drawings(text: str, name: str) -> str:
     if name == HTML:
         return re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
     return re.sub(r'"drawn_with": \{.*?\}', "", text, flags=re.DOTALL) if name == JSON else text
 
 
-def _first_difference(kept: str, made: str) -> str:
-    ours, theirs = (text.removesuffix("\n").split("\n") for text in (kept, made))
-    for number, (a, b) in enumerate(zip(ours, theirs, strict=False), 1):
+def _first_difference(stored: str, regenerated: str) -> str:
+    old_lines, new_lines = (text.removesuffix("\n").split("\n") for text in (stored, regenerated))
+    for number, (a, b) in enumerate(zip(old_lines, new_lines, strict=False), 1):
         if a != b:
             at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
             part = slice(max(0, at - 20), at + 30)
             return f"line {number} has {a[part]!r} where they give {b[part]!r}"
-    return f"it has {len(ours)} lines where they give {len(theirs)}"
+    return f"it has {len(old_lines)} lines where they give {len(new_lines)}"
