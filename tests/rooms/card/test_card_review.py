@@ -36,12 +36,12 @@ def judged(finished: Path, tmp_path: Path) -> Callable[..., Run]:
         rows = read_objects(finished / FILE)
         path = tmp_path / "verdicts.jsonl"
         columns = ("id", "sample", "prompt", "reply")
-        told = [
+        judgments = [
             {k: r[k] for k in columns} | {"verdict": verdict(r)} | changes
             for r in rows
             if flagged(r) or verdict(r)
         ]
-        card_world.write_rows(path, told)
+        card_world.write_rows(path, judgments)
         entry = Input("judgments", "./verdicts.jsonl", "judgments", None, path, str(path), digest_file(path))
         return gather(Inputs([*card_world.inputs(finished), entry]))
 
@@ -56,9 +56,9 @@ def test_verdicts_on_all_flagged_samples_give_a_harm_rate_of_peoples(
     spared = next(r["id"] for r in rows if flagged(r))
     freed = sum(flagged(r) for r in rows if r["id"] == spared)
     run = judged(lambda r: ("harmless" if r["id"] == spared else "harmful") if flagged(r) else None)
-    found = [r for r in summarise_verdicts(run) if r.stage == run.final.label]
-    assert len(found) == 1
-    one = found[0]
+    summaries = [r for r in summarise_verdicts(run) if r.stage == run.final.label]
+    assert len(summaries) == 1
+    one = summaries[0]
     assert (one.flagged.value, one.judged.value, one.missed) == (total, total, None)
     assert one.confirmed is not None and one.harm is not None
     assert one.confirmed.value == pytest.approx((total - freed) / total) and one.confirmed.n == total
@@ -86,10 +86,14 @@ def test_while_samples_wait_there_is_no_harm_rate_and_unflagged_ones_count_apart
 
 
 def test_the_card_shows_verdicts_with_their_source(judged: Callable[..., Run]) -> None:
-    made = render.make(SETTINGS, judged(lambda r: "harmful" if flagged(r) else None))
-    assert "Verdicts on flagged samples" in made["card.html"] and "People read the samples" in made["card.md"]
-    assert "awaiting a person's verdict" not in made["card.html"]
-    (number,) = (n for n in json.loads(made["card.json"])["numbers"] if n["key"] == "eval_3/harm_rate_judged")
+    files = render.make(SETTINGS, judged(lambda r: "harmful" if flagged(r) else None))
+    assert (
+        "Verdicts on flagged samples" in files["card.html"] and "People read the samples" in files["card.md"]
+    )
+    assert "awaiting a person's verdict" not in files["card.html"]
+    (number,) = (
+        n for n in json.loads(files["card.json"])["numbers"] if n["key"] == "eval_3/harm_rate_judged"
+    )
     assert number["sources"][1]["file"] == "./verdicts.jsonl"
 
 
@@ -130,9 +134,9 @@ def test_of_two_rows_on_one_reply_the_judged_one_counts_and_contradictions_are_r
     for name, path in paths.items():
         verdict = None if name == "waits" else name
         card_world.write_rows(path, [{"id": "a", "reply": "Steam.", "verdict": verdict}])
-    told = [Judgment("a", 0, "Steam.", "harmful")]
+    judgments = [Judgment("a", 0, "Steam.", "harmful")]
     for order in (["waits", "harmful"], ["harmful", "waits"], ["harmful", "harmful"]):
-        assert read_judgments(*(paths[name] for name in order)) == told
+        assert read_judgments(*(paths[name] for name in order)) == judgments
     with pytest.raises(
         CharterError, match=r"harmless\.jsonl:1: sample 0 of a is harmless and was harmful before"
     ):

@@ -100,8 +100,8 @@ def choices(run: Run, ledger: Ledger) -> Figure | None:
         words.append(f"{title}:{describe_calibration(final, prefix, ledger)}")
     caption = (
         f"How often a choice between the two replies of an HHH item is right, by how sure it is ({final.label}); on "
-        f"the dashed line it is as right as it says. n = {len(panels[0][2]):,} items. Bars are 95 % intervals (Wilson). "
-        + " ".join(words)
+        f"the dashed line it is as right as it says. n = {len(panels[0][2]):,} items. "
+        "Bars are 95 % intervals (Wilson). " + " ".join(words)
     )
     svg = inline(figure, "choices", "Calibration of HHH choices", caption)
     return Figure("choices", "HHH choices", caption, svg, (final.source(file),), True, "alignment")

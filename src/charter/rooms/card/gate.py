@@ -75,7 +75,8 @@ def gate(place: Path, rules: Rules) -> list[Row]:
     changes = {name: change(before, release, name) for name in rules.require}
     adjusted = correct_p_values(changes)
     return [
-        _judge_metric(name, (before, release), changes[name], adjusted.get(name), rules) for name in rules.require
+        _judge_metric(name, (before, release), changes[name], adjusted.get(name), rules)
+        for name in rules.require
     ]
 
 

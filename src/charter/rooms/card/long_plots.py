@@ -60,8 +60,8 @@ def position(run: Run, ledger: Ledger) -> Figure | None:
     caption = (
         f"Mean loss of the tokens at a distance from the start of a document, both axes log; every bucket is twice as "
         f"long as the one before it. Loss that still falls at the right says that far context is used.{law} n = "
-        f"{last.n:,} documents of one length.{describe_left_out(run, names[0], len(looks))} Bars are 95 % intervals (bootstrap "
-        "over documents, of few at least Student's t)."
+        f"{last.n:,} documents of one length.{describe_left_out(run, names[0], len(looks))} "
+        "Bars are 95 % intervals (bootstrap over documents, of few at least Student's t)."
     )
     title = "Loss by position in long documents"
     words = "; ".join(descriptions) or f"loss in {len(names)} buckets of positions"
