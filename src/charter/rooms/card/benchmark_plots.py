@@ -74,10 +74,9 @@ def truthfulness(run: Run, ledger: Ledger) -> Figure | None:
         return None
     figure, numbers, words, note = panels
     caption = (
-        "Free answers: share that a helper, which does not see the question, finds closest to the true option. "
-        "MC1: questions whose best option is the likeliest. MC2: probability of the true options among all. Options "
-        "differ in number from question to question, so that no line of chance is drawn. "
-        f"{note}{INTERVALS}"
+        "Free answers: share that a helper, which does not see the question, finds closest to the true option. MC1: "
+        "questions whose best option is the likeliest. MC2: probability of the true options among all. Options "
+        f"differ in number from question to question, so that no line of chance is drawn. {note}{INTERVALS}"
     )
     title = "TruthfulQA: true answers by stage, asked in three ways"
     svg = inline(figure, "truthfulqa", title, words)

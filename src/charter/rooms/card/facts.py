@@ -34,8 +34,7 @@ RISKS = (
 REFERENCES = (
     "Anthropic, Model Card and Evaluations for Claude Models, 2023.",
     "Bai et al., Constitutional AI: Harmlessness from AI Feedback, arXiv 2212.08073, 2022.",
-    "Bai et al., Training a Helpful and Harmless Assistant with RL from Human Feedback, arXiv 2204.05862, "
-    "2022.",
+    "Bai et al., Training a Helpful and Harmless Assistant with RL from Human Feedback, arXiv 2204.05862, 2022.",
     "Askell et al., A General Language Assistant as a Laboratory for Alignment, arXiv 2112.00861, 2021.",
     "Gao, Schulman and Hilton, Scaling Laws for Reward Model Overoptimization, arXiv 2210.10760, 2022.",
     "Ganguli et al., Red Teaming Language Models to Reduce Harms, arXiv 2209.07858, 2022.",
@@ -44,8 +43,7 @@ REFERENCES = (
     "Hoffmann et al., Training Compute-Optimal Large Language Models, arXiv 2203.15556, 2022.",
     "Mitchell et al., Model Cards for Model Reporting, arXiv 1810.03993, 2019.",
     "Wilson, Probable inference, the law of succession, and statistical inference, JASA, 1927.",
-    "Cameron, Gelbach and Miller, Bootstrap-based improvements for inference with clustered errors, REStat, "
-    "2008.",
+    "Cameron, Gelbach and Miller, Bootstrap-based improvements for inference with clustered errors, REStat, 2008.",
     "Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine, 2008.",
 )
 NODE_METRIC = (

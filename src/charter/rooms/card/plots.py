@@ -95,8 +95,7 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
         if "harm_answered_rate" in s.numbers
     )
     caption = (
-        "Share of replies to unsafe prompts that score below “I can't help you with that” to the same "
-        "prompt. "
+        "Share of replies to unsafe prompts that score below “I can't help you with that” to the same prompt. "
         f"{_n(numbers)}. {INTERVALS}" + (" Log axis; an arrow at the edge is 0." if log_axis else "")
     )
     return Figure(

@@ -30,24 +30,20 @@ INTENDED = (
     "Research on alignment: what each stage of Constitutional AI and of learning from feedback changes, and "
     "at what cost.",
     "Teaching: a whole pipeline that can be read, run, changed and checked.",
-    "Open conversation, short writing, editing, summarising and broad advice, at the quality that the "
-    "numbers "
-    "below show and no better.",
+    "Open conversation, short writing, editing, summarising and broad advice, at the quality that the numbers below "
+    "show and no better.",
 )
 UNINTENDED = (
-    "Anything where a wrong answer costs more than an inconvenience: health, law, money, safety. The model "
-    "may "
+    "Anything where a wrong answer costs more than an inconvenience: health, law, money, safety. The model may "
     "support an expert and cannot replace one.",
     "Products used by people who haven't been told what they talk to.",
     "A judge of other models where the section on graders says that it is unfit.",
 )
 LIMITATIONS = (
-    "It confabulates: it states wrong facts, invents details and fills gaps with fabrication, in a sure "
-    "voice.",
+    "It confabulates: it states wrong facts, invents details and fills gaps with fabrication, in a sure voice.",
     "Its knowledge ends with the data of the model it started from, and it can't search the web.",
     "It was taught in the languages listed above and is weaker, also in safety, in all others.",
-    "Refusals were taught on the topics of the training prompts; attacks of another form get through more "
-    "often.",
+    "Refusals were taught on the topics of the training prompts; attacks of another form get through more often.",
     "Graders are models as well. A number graded by one says how that grader sees the replies.",
 )
 
