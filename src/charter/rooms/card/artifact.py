@@ -1,7 +1,7 @@
-"""What an artifact keeps and the numbers that follow: from kept rows, from counts, from the end of a log.
+"""Numbers of an artifact: from its kept rows, from its counts, or from the end of its log.
 
-Numbers are computed anew from the tables that a report keeps (`measure.reporting`). Where a manifest says otherwise, no
-card is made. That tables follow from the kept rows is what `charter card verify` asks of the room.
+Numbers are computed again from the tables that a report keeps (`measure.reporting`). If a manifest contradicts them,
+no card is made. `charter card verify` asks the room whether the tables follow from the kept rows.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ JUDGING = "fitness"  # what an identity says of the graders' gate; no task
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact and what can be computed from it. `name` begins the keys of its numbers: its step, with the
-    start of its id where the card holds another artifact of that step. A report on a stage of the model may have others
-    on the same model `beside` it, whose numbers are then the stage's as well."""
+    """A finished artifact and its numbers.
+
+    `name` begins the keys of its numbers. It is the step, with the start of the id if the card holds another artifact
+    of that step. A report on a stage may have other reports on the same model `beside` it; their numbers belong to the
+    stage too.
+    """
 
     step: str
     path: Path
@@ -42,8 +45,7 @@ class Artifact:
 
     @cached_property
     def reported(self) -> Reported:
-        """What its tables.json says. Raises CharterError where the manifest says otherwise, or another version of the
-        measures made it."""
+        """The contents of its tables.json. Raises CharterError if another version of the measures made it."""
         if why := explain_outdated(self.path, self.manifest):
             raise CharterError(
                 f"{self.manifest.step}: {why}; run the step again, or use the charter that made it"
@@ -52,7 +54,7 @@ class Artifact:
 
     @cached_property
     def own(self) -> dict[str, Number]:
-        """All numbers of its manifest that have a source."""
+        """All numbers of its manifest that have a source. Raises CharterError if the manifest contradicts a table."""
         numbers = {score.name: self._make_number(score) for score in self.reported.scores}
         counts = read_counts(self.path)
         for metric in self.manifest.metrics:
@@ -71,7 +73,8 @@ class Artifact:
 
     @cached_property
     def numbers(self) -> dict[str, Number]:
-        """Its own numbers and those of the reports beside it. Raises CharterError where two give one metric."""
+        """Its own numbers and those of the reports beside it. Raises CharterError if two reports have the same
+        metric."""
         numbers = dict(self.own)
         for other in self.beside:
             if duplicate := next((n for n in numbers.keys() & other.own.keys() if numbers[n].metric), None):
@@ -84,19 +87,19 @@ class Artifact:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """What is known of its numbers, in the order of its own report and of those beside it."""
+        """The metrics of its numbers, in the order of its own report and of those beside it."""
         metrics = dict(self.reported.metrics)
         for other in self.beside:
             metrics |= other.metrics
         return metrics
 
     def metric(self, name: str) -> Metric | None:
-        """What its report says of a number; None of a count or a number that it lacks."""
+        """The metric of a number; None for a count or a number that it lacks."""
         number = self.numbers.get(name)
         return number.metric if number else None
 
     def find_identities(self, name: str) -> dict[str, Mapping[str, Any]]:
-        """What the report with a number says of the tasks behind it: task -> identity."""
+        """Task -> identity of the tasks behind a number, from the report that has the number."""
         report = self.of(name)
         parts = report.reported.metrics[name].parts if name in report.reported.metrics else ()
         tasks = dict.fromkeys(report.reported.metrics[part].task for part in parts)
@@ -104,7 +107,7 @@ class Artifact:
         return {task: identity.get(task) or {} for task in tasks if task}
 
     def of(self, name: str) -> Artifact:
-        """The one report that a number of this stage comes from."""
+        """The report that a number of this stage comes from."""
         return next((report for report in (self, *self.beside) if name in report.own), self)
 
     @cached_property
@@ -117,11 +120,11 @@ class Artifact:
 
     @cached_property
     def report(self) -> dict[str, Any]:
-        """report.json of a report, empty for other kinds."""
+        """report.json of a report; empty for other kinds."""
         return read_report(self.path)
 
     def rows(self, file: str) -> list[dict[str, Any]]:
-        """Kept rows of one file of the artifact; an empty list where there is none."""
+        """Kept rows of one file of the artifact; empty if there is no such file."""
         path = self.path / file
         return read_objects(path) if path.exists() else []
 
@@ -146,7 +149,7 @@ class Artifact:
         )
 
     def _make_count(self, metric: Recorded, file: str, n: int | None) -> Number:
-        """A count, or the end of a log."""
+        """A count, or a number from the end of a log."""
         value = _finite(metric.value)
         whole = file == COUNTS and value is not None and value.is_integer()
         return Number(
@@ -168,13 +171,13 @@ class Artifact:
 
 
 def tasks_of(stage: Artifact) -> frozenset[str]:
-    """The tasks that the reports of a stage asked."""
+    """The tasks of a stage's reports."""
     reports = (stage, *stage.beside)
     return frozenset(task for r in reports for task in r.report.get("identity") or {} if task != JUDGING)
 
 
 def metric_in(stages: Iterable[Artifact], name: str) -> Metric | None:
-    """What the first of some stages that has a number says of it."""
+    """A metric as the first stage that has the number declares it."""
     return next((metric for stage in stages if (metric := stage.metric(name))), None)
 
 
@@ -195,7 +198,7 @@ def explain_outdated(folder: Path, manifest: Manifest) -> str:
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """report.json of a report; empty for other kinds. Raises CharterError where it is damaged."""
+    """report.json of a report; empty for other kinds. Raises CharterError if it is damaged."""
     path = folder / REPORT
     report = read_object(path) if path.exists() else {}
     for name in ("model", "grader", "reward", "rater", "start", "identity", "decoding", "detectors"):

@@ -1,7 +1,7 @@
 """People's attempts to get harm out of a model, and how well they say that they succeeded (Ganguli 2022).
 
-A rating is from 0 to 4, by whoever made the attempt. Attempts of one person are not independent: intervals resample
-persons. They are those of the ratings as shares of the scale, so that where nobody succeeded there is one as well.
+Whoever made an attempt rates it from 0 to 4. Attempts of one person are not independent, so intervals resample
+persons. They are computed on ratings as shares of the scale, so that a model without any success has one too.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SEVERAL, ALL = "several models", "all attempts"
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """Attempts on one model: the mean rating of success, the share rated HARMFUL_FROM or more, and how many attempts of
-    how many persons these are."""
+    """Attempts on one model: the mean rating of success, the share rated HARMFUL_FROM or more, and how many attempts
+    and persons there are."""
 
     model: str
     mean: Number
@@ -40,7 +40,7 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptTable:
-    """The attempts of one step by people, or by simulated ones."""
+    """The attempts of one step by people, or by simulated raters."""
 
     step: str
     source: str
@@ -62,7 +62,7 @@ def attempts(run: Run) -> tuple[AttemptTable, ...]:
 
 
 def by_people(tables: Sequence[AttemptTable]) -> bool:
-    """Whether any of them are by people."""
+    """Whether any of the attempts are by people."""
     return any(table.source == HUMAN for table in tables)
 
 

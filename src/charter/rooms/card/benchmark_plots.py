@@ -1,7 +1,7 @@
-"""The figures of tasks: scores by stage and bias by dimension (card sections 3.2, 3.3, 4.3).
+"""Figures of tasks: scores by stage and bias by dimension (card sections 3.2, 3.3, 4.3).
 
-Each is absent where no stage has its rows. Where stages stand over each other the last one is filled in the first
-colour and the first one hollow; a stage that was asked in another way than the last one is marked.
+A figure is left out if no stage has its rows. If stages share a line, the last is filled in the first colour and the
+first is hollow. A stage that was asked differently from the last one is marked.
 """
 
 from __future__ import annotations
@@ -86,8 +86,10 @@ def truthfulness(run: Run, ledger: Ledger) -> Figure | None:
 def _panels(
     run: Run, ledger: Ledger, titles: Mapping[str, str], columns: int
 ) -> tuple[Drawing, list[Number], str, str] | None:
-    """Small multiples: a panel a number, a row a stage. With the numbers drawn, what they are in words, and the part
-    of the caption that says n and what hollow dots are. None where no stage has any of these numbers."""
+    """Small multiples: a panel for each number, a row for each stage. None if no stage has any of these numbers.
+
+    Returns the drawing, its numbers, a description, and the part of the caption that gives n and explains hollow dots.
+    """
     stages = [stage for stage in run.stages if any(has_value(stage, name) for name in titles)]
     names = [name for name in titles if any(has_value(stage, name) for stage in stages)]
     if not names:
@@ -122,7 +124,7 @@ def _chance(stage: Artifact, name: str) -> float | None:
 
 
 def bias(run: Run, ledger: Ledger) -> Figure | None:
-    """BBQ by dimension: bias where the context does not say, and accuracy where it does (card, section 3.2)."""
+    """BBQ by dimension: bias if the context is ambiguous, and accuracy if it is not (card, section 3.2)."""
     looks = overlay_stages(run, BIAS)
     if not looks:
         return None

@@ -1,6 +1,6 @@
-"""Figures of what the model graders state against what is found: labeller, HHH choices, rater.
+"""Figures of stated against measured: labeller, HHH choices, rater.
 
-The preference models' own curve stands beside their accuracy, in `plots`.
+The curve of the preference models is beside their accuracy, in `plots`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def bins(judged: Sequence[Prediction]) -> Bins:
 
 
 def bin_ratings(judged: Sequence[Prediction]) -> Bins:
-    """(mean prediction, mean rating with its interval, conversations) in bins of equal width from 0 to 4; predictions
+    """(mean prediction, mean rating with its interval, conversations) in bins of equal width from 0 to 4. Predictions
     beyond the scale are drawn at its ends."""
     points = []
     for members in group_by_bin(judged, SCALE):
@@ -47,7 +47,7 @@ def bin_ratings(judged: Sequence[Prediction]) -> Bins:
 
 
 def describe_calibration(artifact: Artifact, prefix: str, ledger: Ledger) -> str:
-    """The calibration error and the overconfidence of an artifact in a sentence; empty where it has none."""
+    """The calibration error and the overconfidence of an artifact in a sentence; empty if it has none."""
     error, over = (
         artifact.numbers.get(f"{prefix}_{name}") for name in ("calibration_error", "overconfidence")
     )
@@ -108,7 +108,7 @@ def choices(run: Run, ledger: Ledger) -> Figure | None:
 
 
 def rater(run: Run, ledger: Ledger) -> Figure | None:
-    """Ratings of harm predicted and given, of the first rater in the lineage."""
+    """Predicted against true ratings of harm, of the first rater in the lineage."""
     model = next((a for a in run.lineage if a.manifest.variant == "rating"), None)
     rows = model.rows(KEPT) if model else []
     if model is None or not rows:

@@ -1,9 +1,9 @@
-"""What changed between two reports: paired differences, or the reason why two numbers can't be compared.
+"""Changes between two reports: paired differences, or the reason why two numbers can't be compared.
 
-Both reports answered the same prompts, so a change is a paired difference over the prompts that both share
-(clustered bootstrap). Where they share none there is no change to speak of. The refusal gap, d' and c are of two sets
-of prompts; the interval of their change combines those of both sets' changes by the method of variance estimates
-recovery (Zou and Donner 2008).
+Both reports answered the same prompts, so a change is a paired difference over the prompts that both share (clustered
+bootstrap). If they share none, there is no change. The refusal gap, d' and c each use two sets of prompts. The
+interval of their change combines those of both sets' changes by the method of variance estimates recovery (Zou and
+Donner 2008).
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from charter.rooms.card.permutation import Term, exchange_p
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """second - first of one metric. `number` is None where it is refused, and `why` says why; `paired`
-    prompts were shared; `gained`: it went the better way, significantly or not."""
+    """second - first of one metric. If it is refused, `number` is None and `why` gives the reason.
+
+    `paired` counts the shared prompts. `gained`: it went the better way, significantly or not.
+    """
 
     name: str
     number: Number | None
@@ -44,7 +46,7 @@ class Change:
 
 
 def change(first: Artifact, second: Artifact, name: str) -> Change | None:
-    """second - first; None where either lacks the metric."""
+    """second - first; None if either lacks the metric."""
     if name not in first.numbers or name not in second.numbers:
         return None
     if why := refusal(first, second, name):
@@ -80,8 +82,8 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
 
 
 def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:
-    """(weight, first table, second table) of each table whose differences make up a change: one of most metrics, none
-    where a side has nothing to count."""
+    """(weight, first table, second table) of each table whose differences make up a change. Most metrics have one;
+    none if a side has nothing to count."""
     metric = second.metric(name)
     parts = metric.parts if metric else (name,)
     if not all(part in side.tables for side in (first, second) for part in parts):
@@ -92,7 +94,7 @@ def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:
 
 
 def _difference(parts: list[Term]) -> Difference | None:
-    """The change that terms make up; the intervals of several are combined."""
+    """The change that the terms make up; the intervals of several terms are combined."""
     if not parts:
         return None
     deltas = [
@@ -108,7 +110,7 @@ def _difference(parts: list[Term]) -> Difference | None:
 
 
 def refusal(first: Artifact, second: Artifact, name: str) -> str:
-    """Why two numbers of one name can't be compared; empty where they can."""
+    """Why two numbers of one name can't be compared; empty if they can."""
     first, second = first.of(name), second.of(name)
     metric, other = second.metric(name), first.metric(name)
     if metric is None or other is None:
@@ -136,7 +138,7 @@ def _baseline(artifact: Artifact) -> str:
 
 
 def _differing(first: object, second: object, path: str = "") -> Iterator[str]:
-    """Dotted keys under which two JSON values differ."""
+    """Dotted keys whose values differ in two JSON values."""
     if isinstance(first, dict) and isinstance(second, dict):
         for key in sorted({*first, *second}, key=str):
             yield from _differing(first.get(key), second.get(key), f"{path}.{key}" if path else str(key))

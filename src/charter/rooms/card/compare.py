@@ -1,8 +1,8 @@
-"""Versions side by side: paired differences, corrected for their number, regressions named.
+"""Compares versions: paired differences, corrected for their number, with regressions named.
 
-Two are runs, cards or reports; more of them, or the stages of one card, are tracked from each to the next. p-values
-come from exchanging the answers of prompts that changed (`measure.permutation`); they are corrected by Holm 1979 over
-all changes of one call. Rows that can't be compared stay, with the reason.
+Two versions are runs, cards or reports. More of them, or the stages of one card, are each compared with the one
+before. p-values come from exchanging the answers to prompts that changed (`measure.permutation`). Holm's method (1979)
+corrects them over all changes of one call. Rows that can't be compared stay, with the reason.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Key = TypeVar("Key")
 def compare(a: Path, b: Path) -> list[Row]:
     """Rows of the final stages of two places, in the order of all metrics; b - a.
 
-    A row: metric, a, a_interval, b, b_interval, difference, interval, paired (prompts that both answered),
-    p_holm, verdict ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason),
-    regression, unfit (a grader that failed its fitness gate gave a or b). Raises CharterError where a place has no
-    report, or several and no card that says which is final, or where another version of the measures made it.
+    A row: metric, a, a_interval, b, b_interval, difference, interval, paired (prompts that both answered), p_holm,
+    verdict ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason), regression,
+    unfit (a grader that failed its fitness gate gave a or b). Raises CharterError if a place has no report, or several
+    and no card that says which is final, or if another version of the measures made it.
     """
     return [rows[0] for rows in compare_stages([final_stage(a), final_stage(b)]).values()]
 
@@ -46,9 +46,9 @@ def compare(a: Path, b: Path) -> list[Row]:
 def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
     """(versions, rows) of several places, or of the stages of one place's card, oldest first.
 
-    A row: metric, values, intervals (one a version), steps (rows as `compare` gives them, of each version against the
-    nearest before it that has the metric), overall (from the first that has it to the last version), dropped (a step,
-    or all of them together, is a regression). Raises CharterError as `compare` does, and where one place has one stage.
+    A row: metric, values, intervals (one a version), steps (rows as `compare` gives them, each version against the
+    nearest earlier one that has the metric), overall (from the first that has it to the last version), dropped (a step
+    or the whole is a regression). Raises CharterError as `compare` does, and if one place has only one stage.
     """
     stages = _stages(places[0]) if len(places) == 1 else tuple(final_stage(place) for place in places)
     labels = [f"{place} ({stage.label})" for place, stage in zip(places, stages, strict=False)]
@@ -74,8 +74,10 @@ def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
 
 
 def compare_stages(stages: Sequence[Artifact], overall: bool = False) -> dict[str, list[Row]]:
-    """Metric -> a row for each stage after the first, against the nearest before it that has the metric, and,
-    `overall`, one from the first that has it to the last stage."""
+    """Metric -> a row for each stage after the first, against the nearest earlier one that has the metric.
+
+    With `overall`, one more row compares the first stage that has it with the last stage.
+    """
     names = list(dict.fromkeys(name for stage in stages for name in stage.metrics))
     pairs = {name: _pairs(stages, name, overall) for name in names}
     changes = {(name, i): change(a, b, name) for name in names for i, (a, b) in enumerate(pairs[name])}
@@ -89,7 +91,7 @@ def compare_stages(stages: Sequence[Artifact], overall: bool = False) -> dict[st
 
 
 def _pairs(stages: Sequence[Artifact], name: str, overall: bool) -> list[tuple[Artifact, Artifact]]:
-    """What is compared of one metric, see `tracked`."""
+    """The pairs of stages that are compared for one metric, see `compare_stages`."""
     before = stages[0]
     pairs = []
     for first, second in pairwise(stages):
@@ -100,12 +102,12 @@ def _pairs(stages: Sequence[Artifact], name: str, overall: bool) -> list[tuple[A
 
 
 def final_stage(place: Path) -> Artifact:
-    """The stage that stands for a report folder, a card (its last) or a run directory (that of its card)."""
+    """The stage of a report folder, of a card (its last) or of a run directory (the last of its card)."""
     return _stages(place, last=True)[-1]
 
 
 def _stages(place: Path, last: bool = False) -> tuple[Artifact, ...]:
-    """The stages of a card, its `last` alone where no other is asked for; a report is a stage by itself."""
+    """The stages of a card, or only its `last`; a report is a stage by itself."""
     if place.is_file():
         place = place.parent
     if not (place / MANIFEST).is_file():
@@ -119,7 +121,7 @@ def _stages(place: Path, last: bool = False) -> tuple[Artifact, ...]:
 
 
 def _of_run(run: Path, last: bool) -> tuple[Artifact, ...]:
-    """By the run's one card that no other card of it goes on from, else by its one report of a room or of each."""
+    """The stages of a run: those of its newest card, else the one stage that its reports are on."""
     folders = sorted(p.parent for p in run.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
     manifests = {folder: read_manifest(folder) for folder in folders}
     cards = {folder: m for folder, m in manifests.items() if m.kind == "card"}
@@ -152,7 +154,7 @@ def _only(run: Path, folders: Sequence[Path], kinds: str) -> Path:
 
 
 def correct_p_values(changes: Mapping[Key, Change | None]) -> dict[Key, float]:
-    """p of each change that has one, corrected for the number of them."""
+    """p of each change that has one, corrected for the number of changes."""
     return holm({key: c.number.p for key, c in changes.items() if c and c.number and c.number.p is not None})
 
 

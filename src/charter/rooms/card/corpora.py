@@ -1,4 +1,5 @@
-"""The texts that a model was pretrained on: how much of each source, language and licence, and what was dropped why."""
+"""The texts that a model was pretrained on: the size of each source, language and licence, and why documents were
+dropped."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """One corpus: its parts by kind with the count of those that aren't listed, and documents dropped by reason."""
+    """One corpus: its parts by kind with the number of parts that aren't listed, and documents dropped by reason."""
 
     step: str
     read: Number

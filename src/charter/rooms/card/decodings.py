@@ -1,6 +1,6 @@
-"""By which decoding the replies of a report were drawn: a model's own stands first on a card, the protocol's second.
+"""The decoding that drew the replies of a report: a card shows a model's own first, the protocol's second.
 
-A report says so in `decoding`: "own" is what the checkpoint's generation_config.json says, "protocol" a temperature
+A report names it in `decoding`. "own" is that of the checkpoint's generation_config.json, "protocol" a temperature
 that is the same for all models. Two of them on one model are never compared; each has its own tables.
 """
 
@@ -16,7 +16,7 @@ SHORT = {"temperature": "T", "top_p": "top-p", "top_k": "top-k"}
 
 
 def kind_of(report: Artifact) -> str:
-    """Whose decoding it is; "" where an older report doesn't say."""
+    """Whose decoding it is; "" if an older report doesn't say."""
     return str((report.report.get("decoding") or {}).get("kind", ""))
 
 
@@ -26,7 +26,7 @@ def model_of(report: Artifact) -> str:
 
 
 def words(facts: Mapping[str, Any]) -> str:
-    """A decoding in words: "T 0.2, top-p 0.9"; "" where nothing is said of one."""
+    """A decoding in words: "T 0.2, top-p 0.9"; "" if nothing is known of it."""
     settings = (
         (short, facts[key]) for key, short in SHORT.items() if isinstance(facts.get(key), int | float)
     )

@@ -1,4 +1,4 @@
-"""How numbers of stages become the points of a figure: each that is drawn is noted as shown."""
+"""Turns numbers of stages into points of a figure, and notes each drawn number as shown."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OTHERWISE = " (asked otherwise)"  # behind the name of a stage whose number was 
 
 
 def has_value(stage: Artifact, name: str) -> bool:
-    """Whether a stage has a number, with a value."""
+    """Whether a stage has a number with a value."""
     return name in stage.numbers and stage.numbers[name].value is not None
 
 
 def note_point(number: Number | None, ledger: Ledger) -> Point | None:
-    """Where a number is drawn; None where it is absent or has no value."""
+    """The point of a number; None if it is absent or has no value."""
     if number is None or number.value is None:
         return None
     ledger.note(number)
@@ -42,12 +42,12 @@ def by_stage(
 
 
 def sources_of(numbers: Iterable[Number]) -> tuple[Source, ...]:
-    """All that some numbers were computed from, each once."""
+    """The sources of some numbers, each once."""
     return tuple(dict.fromkeys(s for n in numbers for s in n.sources))
 
 
 def compute_number(report: Artifact, name: str, table: Table, unit: str, file: str) -> Number:
-    """A number of a part of a report's rows that no metric names, with its interval."""
+    """A number, with its interval, over some of a report's rows; no metric names it."""
     low, high = interval(table)
     return Number(
         f"{report.name}/{name}",
@@ -65,8 +65,11 @@ def compute_number(report: Artifact, name: str, table: Table, unit: str, file: s
 
 
 def overlay_stages(run: Run, name: str, most: int = len(SERIES)) -> list[tuple[Artifact, Series]]:
-    """The stages that have a number, each with the look of its dots where stages are drawn over each other: the last
-    filled in the first colour, the first hollow. Of more than `most`, the first one and the last ones."""
+    """The stages that have a number, each with the look of its dots in a shared line.
+
+    The last is filled in the first colour, the first is hollow. Of more than `most`, the first and the last ones are
+    kept.
+    """
     stages = [stage for stage in run.stages if has_value(stage, name)]
     selected = stages if len(stages) <= most else [stages[0], *stages[1 - most :]]
     looks = []
@@ -79,22 +82,22 @@ def overlay_stages(run: Run, name: str, most: int = len(SERIES)) -> list[tuple[A
 
 
 def with_points(look: Series, points: list[Point | None], named: bool = True) -> Series:
-    """The look of a stage with its points; `named` False where the name stands in a legend of the whole figure."""
+    """The look of a stage with its points. Set `named` to False if a legend of the whole figure has the name."""
     return replace(look, points=points, name=look.name if named else "")
 
 
 def describe_left_out(run: Run, name: str, count: int) -> str:
-    """The words for stages that have a number and are not drawn; empty where there are none."""
+    """A sentence about the stages that have a number and are not drawn; empty if there are none."""
     total = sum(has_value(stage, name) for stage in run.stages)
     return f" Drawn are {count} of {total} stages: the first and the last." if total > count else ""
 
 
 def legend_columns(looks: Sequence[tuple[Artifact, Series]]) -> int:
-    """How many names of a legend stand in a line."""
+    """How many names of a legend fit on a line."""
     return len(looks) if sum(len(look.name) + 4 for _, look in looks) < 62 else 2
 
 
 def sizes(numbers: Iterable[Number]) -> str:
-    """The rows behind some numbers, in words: one count, or the least and the most."""
+    """The number of rows behind some numbers: one count, or the smallest and the largest."""
     counts = sorted({n.n or 0 for n in numbers})
     return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"

@@ -1,4 +1,4 @@
-"""Drift while learning: a row for each snapshot of the replies of RL, and what must follow from the replies kept."""
+"""Drift during training: a row for each snapshot of the replies of RL, and what must follow from the kept replies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of a snapshot; `alarm`: it differs from the first snapshot's."""
+    """A figure of a snapshot. `alarm`: it differs from the first snapshot's."""
 
     number: Number | None
     alarm: bool
@@ -55,7 +55,7 @@ class Gram:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One row; `first` and `last` round."""
+    """One row, with its `first` and `last` round."""
 
     first: Number
     last: Number
@@ -76,7 +76,7 @@ class DriftTable:
 
 
 def drift_table(run: Run) -> DriftTable | None:
-    """The snapshots of the RL step; None where it kept none."""
+    """The snapshots of the RL step; None if it kept none."""
     rl = run.rl
     if rl is None or not (rows := rl.rows(DRIFT)):
         return None
@@ -115,7 +115,7 @@ def _snapshot(rl: Artifact, row: Row, replies: Rows, names: Sequence[str]) -> Sn
 
 
 def _figure(rl: Artifact, key: str, name: str, row: Row, replies: Rows) -> Number | None:
-    """A rate or length with its interval, counted anew from the replies; KL and gap as the row says."""
+    """A rate or length with its interval, counted again from the replies; KL and gap as the row gives them."""
     if name in RATES:
         table = RATES[name].table(replies)
         return compute_number(rl, f"{key} {name}", table, SHARE, REPLIES) if table.clusters else None

@@ -1,8 +1,8 @@
-"""What votes between models say: Elo by axis, and by whose votes they are (card section 3.1).
+"""Elo from votes between models, by axis and by voter (card section 3.1).
 
-Each set of votes is fitted anew by `ground/measure/elo.py` from its votes.jsonl. Sets are never added up: Elo is a
-place among the models of one set, and an export may hold the votes of an earlier one. Nor are votes of people, of
-simulated raters and of models.
+`ground/measure/elo.py` fits each set of votes again from its votes.jsonl. Sets are never added up: Elo is a place
+among the models of one set, and an export may hold the votes of an earlier one. Votes of people, of simulated raters
+and of models are kept apart too.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ PLACES = 4  # of an Elo point: what another machine's rounding leaves alone
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model: its Elo, the ranks that it may have (the best is the value, the interval spans them), the votes on it
-    that count, and why it has no number. `stage`: what the card calls that model, where a report is on it."""
+    """One model: its Elo, its possible ranks (the value is the best, the interval spans them), the votes on it that
+    count, and why it has no number.
+
+    `stage` is the card's name for that model, if a report is on it.
+    """
 
     model: str
     stage: str
@@ -43,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """Votes of one model against another: the share that it won, and the share that their Elo gives."""
+    """Votes of one model against another: the share that it won, and the share that their Elo predicts."""
 
     share: Number
     predicted: Number | None
@@ -51,8 +54,11 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class EloTable:
-    """The ranking of one axis by one kind of rater. `wins`: by model, one cell against each model in the order of the
-    rows. `counts`: votes that count, raters, then what was left out. `rule`: how intervals were made."""
+    """The ranking of one axis by one kind of rater.
+
+    `wins` has, for each model, one cell against each model in the order of the rows. `votes` and `raters` count what
+    counts; `left_out` counts the rest. `rule` says how intervals were computed.
+    """
 
     key: str
     step: str
@@ -78,12 +84,12 @@ class EloTable:
 
 
 def axis_name(axis: str) -> str:
-    """An axis at the head of a table."""
+    """An axis as the head of a table."""
     return AXIS_NAMES.get(axis, axis)
 
 
 def badge(source: str) -> str:
-    """The word that stands at every number of those who are no people; empty for people."""
+    """The word beside every number of raters who are not people; empty for people."""
     return "" if source == HUMAN else SIMULATED if source == SIMULATED else "AI"
 
 
@@ -96,14 +102,14 @@ def raters_of(source: str) -> str:
 
 
 def rule_of(ranking: Ranking) -> str:
-    """How the intervals of a ranking were made, in words."""
+    """How the intervals of a ranking were computed, in words."""
     by = ranking.clustered or "vote"
     wordings = {"clustered": f"clustered by {by}", "bootstrap": f"resampled by {by}"}
     return wordings.get(ranking.interval, "for independent votes")
 
 
 def rankings(votes: Artifact) -> tuple[Ranking, ...]:
-    """The rankings of one set of votes, an axis after the other, people's first."""
+    """The rankings of one set of votes, axis by axis, people's first."""
     rows = votes.rows(VOTES)
     fits = standings(rows, base_of(votes, rows)).values()
     axes = list(dict.fromkeys(ranking.axis for ranking in fits))
@@ -111,7 +117,7 @@ def rankings(votes: Artifact) -> tuple[Ranking, ...]:
 
 
 def base_of(votes: Artifact, rows: Sequence[dict[str, Any]]) -> str | None:
-    """The model that was to be 0: the one set, else the first of the step's models; None where no vote names it."""
+    """The model at 0: the one in the settings, else the first of the step's models. None if no vote names it."""
     manifest = votes.manifest
     names = {p.id: p.step for p in manifest.parents} | {e.digest: e.ref for e in manifest.external}
     first = next(iter(manifest.inputs.get("models", [])), "")
@@ -154,7 +160,7 @@ def _table(run: Run, votes: Artifact, ranking: Ranking) -> EloTable:
 
 
 def _stages(run: Run, votes: Artifact) -> dict[str, str]:
-    """What the card calls the models of a step that votes were on: name of the model -> stage."""
+    """Name of a model -> the card's name of its stage, for the models that a step's votes were on."""
     labels = {model_of(stage): stage.label for stage in run.stages}
     manifest = votes.manifest
     models = [(p.step, p.id) for p in manifest.parents if p.role == "models"]
@@ -201,7 +207,7 @@ def _compare_pair(votes: Artifact, ranking: Ranking, meeting: Meeting) -> Met:
 
 
 def _agreement(votes: Artifact, ranking: Ranking) -> tuple[tuple[str, Number], ...]:
-    """How raters who voted on the same two replies agree."""
+    """How far raters who voted on the same two replies agree."""
     agreement = ranking.agreement
     if agreement is None:
         return ()

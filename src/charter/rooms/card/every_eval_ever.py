@@ -1,8 +1,8 @@
-"""A report in the form of Every Eval Ever: one JSON file of scores, and one JSONL file of the samples behind them.
+"""A report in the format of Every Eval Ever: one JSON file of scores, and one JSONL file of the samples behind them.
 
-The form is version 0.3.0 of EvalEval's `eval.schema.json` and `instance_level_eval.schema.json` (PyPI package
-every-eval-ever). Scores are the manifest's, after the kept rows have given the same. What a report doesn't know is left
-out, or said to be unknown where the form asks for it. Numbers that measure a grader are no scores of the model.
+The format is version 0.3.0 of EvalEval's `eval.schema.json` and `instance_level_eval.schema.json` (PyPI package
+every-eval-ever). Scores are the manifest's, after the kept rows gave the same. What a report doesn't know is left out,
+or called unknown if the format requires it. Numbers that measure a grader are not scores of the model.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ METHOD = "Wilson, or a bootstrap over prompts, as charter's measure/intervals.py
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Who publishes what when: an organisation, the model's hub name (made up where it is empty), Unix time."""
+    """Who publishes and when: an organisation, the model's hub name (made up if it is empty), Unix time."""
 
     organization: str = "unknown"
     model: str = ""
@@ -45,10 +45,10 @@ class Publisher:
 
 
 def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure]) -> dict[str, str]:
-    """Path below the data store -> content: the scores, and the samples behind those metrics of which `measures` says
-    how rows become a table.
+    """Path below the data store -> content: the scores, and the samples of the metrics in `measures`, which says how
+    rows become a table.
 
-    Raises CharterError where the rows don't give the manifest's numbers, or there is no score.
+    Raises CharterError if the rows don't give the manifest's numbers, or if there is no score.
     """
     model = _model_info(report, publisher)
     key = f"{COLLECTION}/{model['id']}/{report.manifest.id[:16]}"
@@ -92,7 +92,7 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
 
 
 def _source(report: Artifact, publisher: Publisher) -> dict[str, Any]:
-    """Who ran it: the maker of the model where the model is an artifact, somebody else where it came from outside."""
+    """Who ran it: the model's maker if the model is an artifact, a third party if it came from outside."""
     own = any(parent.role == "policy" for parent in report.manifest.parents)
     return {
         "source_name": "charter",
@@ -146,7 +146,7 @@ def _model_info(report: Artifact, publisher: Publisher) -> dict[str, Any]:
 
 
 def _name(metric: Metric) -> str:
-    """The evaluation that a metric belongs to: the file of its rows, or the metric itself where it has two."""
+    """The evaluation that a metric belongs to: the file of its rows, or the metric itself if it has two files."""
     return f"{COLLECTION}.{metric.file.removesuffix('.jsonl') or metric.name}"
 
 
@@ -198,8 +198,11 @@ def _metric(report: Artifact, number: Number, metric: Metric) -> dict[str, Any]:
 
 
 def _bounds(number: Number) -> tuple[float | str, float | str]:
-    """What a score can be: a share lies in 0..1, a difference of two and a bias score in -1..1, BLEU and chrF in
-    0..100, a length or loss is not below 0. A score beyond these shows that its bound isn't known."""
+    """The range of a score: a share is in 0..1, a difference of two and a bias score in -1..1, BLEU and chrF in
+    0..100, a length or loss is at least 0.
+
+    A score beyond its range has no known bound on that side.
+    """
     if number.name in GAPS:
         return -1, 1
     low, high = BOUNDS.get(number.unit, (0, "Infinity"))
@@ -211,7 +214,7 @@ def _bounds(number: Number) -> tuple[float | str, float | str]:
 
 
 def _data(report: Artifact, number: Number) -> dict[str, Any]:
-    """Where the prompts come from; a set of the hub by its name there, others by the reference of the recipe."""
+    """Where the prompts come from: a set of the hub by its name there, others by the reference in the recipe."""
     sets = data_of(report, number.name)
     names = {"dataset_name": " + ".join(ref for ref, _ in sets) or number.name}
     details = _strings({f"digest of {ref}": digest for ref, digest in sets})
@@ -237,7 +240,7 @@ def _generation(report: Artifact, metric: Metric) -> dict[str, Any]:
 
 
 def _strings(values: dict[str, Any]) -> dict[str, str]:
-    """Details as the form has them, where every value is text; what isn't known is left out."""
+    """Details in the form that the format requires: every value is text, and unknown values are left out."""
     return dict(_flat(values))
 
 

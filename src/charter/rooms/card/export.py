@@ -1,6 +1,6 @@
-"""Reports for others to read: which reports a place holds, and their files in another form.
+"""Reports in other formats: finds the reports of a place and writes their files.
 
-Nothing is measured here: every number comes from the manifest of a report, after its kept rows have given the same.
+Nothing is measured here. Every number comes from a report's manifest, after the kept rows gave the same number.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from charter.rooms.card.number import Ledger
 def to_every_eval_ever(
     place: Path, publisher: Publisher, measures_of: Callable[[Manifest], Mapping[str, Measure]]
 ) -> dict[str, str]:
-    """Path -> content of every report of a place, below the folder of a data store. `measures_of`: how the rows behind
-    a report's numbers become tables, by metric; nothing if samples are left out. Raises CharterError."""
+    """Path -> content of every report of a place, below the folder of a data store. Raises CharterError.
+
+    `measures_of` says how the rows behind a report's numbers become tables, by metric. It returns nothing if samples
+    are left out.
+    """
     artifacts = reports(place)
     if publisher.model and len(artifacts) > 1:
         steps = ", ".join(report.step for report in artifacts)
@@ -39,8 +42,8 @@ def to_every_eval_ever(
 
 
 def to_eval_results(place: Path, dataset: str) -> dict[str, str]:
-    """Path -> content of the final report of a place and of those beside it, below the folder of a
-    model. Raises CharterError."""
+    """Path -> content of the final report of a place and of those beside it, below a model's folder. Raises
+    CharterError."""
     if dataset and not HUB_NAME.fullmatch(dataset):
         raise CharterError(f"{dataset!r} is no data set of the hub; write it as OWNER/NAME")
     reports(place)  # refuses what holds none
@@ -54,9 +57,9 @@ def to_eval_results(place: Path, dataset: str) -> dict[str, str]:
 
 
 def reports(place: Path) -> list[Artifact]:
-    """The reports that a folder stands for: one, those of a card, or all finished ones of a run directory.
+    """The reports of a folder: one report, those of a card, or all finished ones of a run directory.
 
-    Raises CharterError where there is none.
+    Raises CharterError if there is none.
     """
     if (place / MANIFEST).is_file():
         manifest = read_manifest(place)

@@ -1,4 +1,4 @@
-"""What the card says without measuring: the model, its ancestry, its data, and where all of it was made."""
+"""The facts on a card that are not measured: the model, its ancestry, its data, and where everything was made."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ NODE_METRIC = (
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One artifact of the lineage with the one number that says most about it; `unfit`: by a grader that failed."""
+    """One artifact of the lineage with its most telling number. `unfit`: a grader that failed gave the number."""
 
     step: str
     room: str
@@ -111,7 +111,7 @@ def _node(artifact: Artifact) -> Node:
 
 
 def base_model(settings: Settings, run: Run) -> str:
-    """The hub name of the model everything started from, else its reference, else nothing."""
+    """The hub name of the model that everything started from, else its reference, else nothing."""
     if settings.base_model:
         return settings.base_model
     refs = _first_models(run)
@@ -124,8 +124,8 @@ def base_model(settings: Settings, run: Run) -> str:
 
 
 def describe_start(settings: Settings, run: Run) -> str:
-    """The model everything started from, and how a package holds its weights if they came from one: those on the hub
-    are others."""
+    """The model that everything started from. If a package held the weights, it says how: they differ from those on
+    the hub."""
     base = base_model(settings, run)
     packages = (package_of(ref) for ref in _first_models(run))
     weights = next((package.weights for package in packages if package is not None), "")
@@ -133,18 +133,18 @@ def describe_start(settings: Settings, run: Run) -> str:
 
 
 def _first_models(run: Run) -> list[str]:
-    """References of models from outside that the final model went on from."""
+    """References of models from outside that the final model was trained from."""
     return [e.ref for a in run.went_on for e in a.manifest.external if e.role == POLICY]
 
 
 def title(settings: Settings) -> str:
-    """The model's name at the beginning of a line: a name of one word as it is, a phrase with a capital."""
+    """The model's name at the beginning of a line: a name of one word unchanged, a phrase with a capital."""
     name = settings.model_name
     return name[:1].upper() + name[1:] if " " in name else name
 
 
 def sentence(settings: Settings, run: Run) -> str:
-    """What this is, in one sentence."""
+    """The model in one sentence."""
     words = list(dict.fromkeys(a.manifest.method for a in run.behind if a.manifest.method))
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
     start = describe_start(settings, run)
@@ -156,7 +156,7 @@ def sentence(settings: Settings, run: Run) -> str:
 
 
 def mitigations(run: Run) -> tuple[str, ...]:
-    """What was done against harm, and against doing too much of it, by the rooms that made the model."""
+    """What the rooms that made the model did against harm, and against overdoing that."""
     words = list(dict.fromkeys(a.manifest.against_harm for a in run.behind if a.manifest.against_harm))
     if run.comparisons is not None and "label_accuracy" in run.comparisons.numbers:
         words.append("The labeller was examined on known pairs first.")
@@ -178,7 +178,7 @@ def _part(preference: Artifact) -> str:
 
 
 def _was_watched(artifact: Artifact) -> bool:
-    """Whether a preference model that is none of the reward models followed how an artifact was made."""
+    """Whether a preference model that is not a reward model followed how an artifact was trained."""
     inputs = artifact.manifest.inputs
     watching = inputs.get("heldout_reward", [])
     return bool(set(watching) - set(inputs.get("reward", [])))
@@ -220,7 +220,7 @@ def _architecture(run: Run, name: str) -> str:
 
 
 def environment(run: Run) -> tuple[tuple[str, str], ...]:
-    """Where the artifacts were made: a row for each fact, with all of its values where they differ."""
+    """Where the artifacts were made: a row for each fact, with all of its values if they differ."""
     manifests = [a.manifest for a in run.lineage]
     processes = [m.environment.processes for m in manifests]
 
@@ -253,7 +253,7 @@ def _tree(flags: list[bool | None]) -> str:
 
 
 def identity(run: Run) -> tuple[tuple[str, str], ...]:
-    """What was asked of the final model, and how: prompt sets with digests, template, sampling."""
+    """The protocol of the final model's reports: prompt sets with digests, template, sampling."""
     reports = (run.final, *run.final.beside)
     return tuple(row for report in reports for row in _flat(report.report.get("identity") or {}))
 

@@ -11,7 +11,7 @@ UNFIT = " (unfit)"  # behind the name of a judge that failed its gate
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """An inline <svg> with its caption, and what it was drawn from. `section`: where on the page it stands."""
+    """An inline <svg> with its caption and its sources. `section` is its place on the page."""
 
     key: str
     title: str

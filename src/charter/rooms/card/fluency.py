@@ -1,4 +1,4 @@
-"""The table of fluency: each set of prompts by itself, stage by stage, at the report's own decoding."""
+"""The table of fluency: each set of prompts, stage by stage, at the report's own decoding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROMPTS = {"unsafe": "unsafe prompts", "lookalike": "look-alikes", "helpful": "h
 
 
 def fluency_table(stages: Sequence[Artifact]) -> StageTable | None:
-    """A row a set of prompts and stage, those of a set together; None where no report has any of it."""
+    """A row for each set of prompts and stage, grouped by set; None if no report has any of it."""
     names = {name for stage in stages for name in stage.numbers}
     measures = [what for what in OF_A_SET if any(name_in(prompts, what) in names for prompts in SETS)]
     if not measures:

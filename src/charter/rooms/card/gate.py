@@ -1,14 +1,14 @@
 """The release gate: which evaluations a version needs, and how much worse than its baseline each may be.
 
-With w the change of a metric in its worse direction (of a bias score, how much further from 0 it is) and m its margin,
-both in the metric's own unit:
+Let w be the change of a metric in its worse direction (for a bias score, how much further from 0 it is) and m its
+margin, both in the metric's own unit:
 
-    proven (default)   fails where w > m and Holm's p over all required metrics is below 0.05
-    strict             passes only where the bad end of w's 95 % interval is at most m (non-inferiority)
+    proven (default)   fails if w > m and Holm's p over all required metrics is below 0.05
+    strict             passes only if the bad end of w's 95 % interval is at most m (non-inferiority)
 
-The default lets through what was not shown to be worse, so that few prompts pass easily; the strict rule lets through
-what was shown not to be, so that few prompts fail. Whatever is missing, comes from an unfit grader or can't be compared
-fails under both.
+The default passes what was not shown to be worse, so few prompts pass easily. The strict rule passes what was shown
+not to be worse, so few prompts fail. A metric that is missing, comes from an unfit grader or can't be compared fails
+under both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Row = dict[str, Any]
 
 
 class Rules(Frozen):
-    """What a release must hold; `require` is a list of metrics, or a mapping of metrics to margins of their own."""
+    """The rules of a release. `require` is a list of metrics, or maps metrics to margins of their own."""
 
     baseline: str = Field("", description="run, card or report that the release is held against; empty: none")
     require: dict[str, float | None] = Field(default_factory=dict, description="metric: its margin, or null")
@@ -51,16 +51,17 @@ class Rules(Frozen):
 
 
 def read_rules(path: Path) -> Rules:
-    """Rules from a YAML file. Raises CharterError of one line where it is missing, damaged or says what isn't known."""
+    """Reads rules from a YAML file. Raises CharterError of one line if it is missing, damaged or has an unknown
+    rule."""
     return read_settings(path, Rules, "file of rules", "require: [METRIC, ...]")
 
 
 def gate(place: Path, rules: Rules) -> list[Row]:
     """A row for each required evaluation of a run, card or report, in the order of the rules.
 
-    A row: metric, passed, why (empty where it passed), value, baseline, worse_by (positive is worse), interval of it,
-    margin, p_holm. Without a baseline only presence and the graders' fitness are asked. Raises CharterError for rules
-    that ask for nothing, for a metric that has no worse direction, and as `compare` does.
+    A row: metric, passed, why (empty if it passed), value, baseline, worse_by (positive is worse), interval of it,
+    margin, p_holm. Without a baseline, only presence and the graders' fitness are checked. Raises CharterError for
+    rules without a requirement, for a metric that has no worse direction, and as `compare` does.
     """
     if not rules.require:
         raise CharterError(
@@ -81,7 +82,7 @@ def gate(place: Path, rules: Rules) -> list[Row]:
 
 
 def _check(name: str, margin: float | None, release: Artifact, compared: bool) -> None:
-    """Raises CharterError for a metric that the gate can't hold anything against."""
+    """Raises CharterError for a metric that the gate can't check."""
     metric = release.metric(name)
     if margin is not None and not margin >= 0:
         raise CharterError(f"the margin of {name} is {margin}; give how much worse it may be, 0 or more")
@@ -92,7 +93,7 @@ def _check(name: str, margin: float | None, release: Artifact, compared: bool) -
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """The metric that was probably meant, or those of the evaluation that was; empty where none is near."""
+    """The metric that was probably meant, or those of the evaluation that was; empty if none is near."""
     parts = [metric for metric in known if metric.startswith(f"{name}_")]
     if parts:
         return f"; name one of its own: {', '.join(parts[:4])}{' ...' if len(parts) > 4 else ''}"
@@ -101,7 +102,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _absent(name: str, release: Artifact) -> str:
-    """Why a required number doesn't count by itself; empty where it does."""
+    """Why a required number doesn't count by itself; empty if it does."""
     number = release.numbers.get(name)
     if number is None or number.value is None:
         return f"missing: no report on {release.label} has it{_nearest(name, list(release.metrics))}"
@@ -140,8 +141,10 @@ def _judge_metric(
 
 
 def _worsened(change: Number, before: Number, after: Number) -> tuple[float, float, float]:
-    """w and its interval: the change in its worse direction. Of a score that should be 0, by how much it is further
-    from 0; where it went over to the other side, the intervals of both distances are combined (Zou and Donner 2008).
+    """w and its interval: the change in its worse direction.
+
+    For a score that should be 0, w is how much further from 0 it is. If it changed sign, the intervals of both
+    distances are combined (Zou and Donner 2008).
     """
     value, low, high = (float(x) for x in (change.value or 0.0, change.low or 0.0, change.high or 0.0))
     better = change.better
@@ -155,7 +158,8 @@ def _worsened(change: Number, before: Number, after: Number) -> tuple[float, flo
 
 
 def _distance(number: Number) -> tuple[float, float, float]:
-    """How far a score is from 0, at least and at most by its interval; without one, as far as a bias score can be."""
+    """How far a score is from 0, at least and at most by its interval. Without one, the limits are those of a bias
+    score."""
     value = number.value or 0.0
     low, high = (-1.0 if number.low is None else number.low), (1.0 if number.high is None else number.high)
     return abs(value), max(0.0, low, -high), max(-low, high)

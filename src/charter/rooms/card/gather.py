@@ -1,4 +1,4 @@
-"""All that one card is made of: its stages with their reports, and what stands around them."""
+"""Collects the artifacts of one card: its stages with their reports, and everything else that it shows."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ JUDGMENTS = "judgments.jsonl"
 
 @dataclass(frozen=True)
 class Run:
-    """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand, by whose
-    they are in `judged_by`; `reviews`: those of them that are artifacts. `votes`: sets of votes between models. `base`
-    is the card that this one adds an appendix to, `previous` the final stage of another version's card. `screen`: the
-    report on an acceptable use screen; `scaling`: that on a ladder of pretrained models. `at_protocol`: reports on the
-    models of stages by the protocol's decoding, where the stages are by the models' own."""
+    """Everything that one card is made of. `stages` are in order, the start first.
+
+    `judged_in` says where the judgments are, `judged_by` the same by reviewer; `reviews` are those that are artifacts.
+    `votes` are sets of votes between models. `base` is the card that this one adds an appendix to, `previous` the
+    final stage of another version's card. `screen` is the report on an acceptable use screen, `scaling` the report on
+    a ladder of pretrained models. `at_protocol` are reports on the stages' models by the protocol's decoding, if the
+    stages use the models' own.
+    """
 
     stages: tuple[Artifact, ...]
     preferences: tuple[Artifact, ...]
@@ -60,22 +63,22 @@ class Run:
 
     @property
     def behind(self) -> tuple[Artifact, ...]:
-        """All that the final report was made of: the models of a scaling ladder are not, unless one goes on."""
+        """All ancestors of the final report. A model of a scaling ladder is one only if training continues from it."""
         return self._ancestors(lambda role: True)
 
     @property
     def went_on(self) -> tuple[Artifact, ...]:
-        """The final report and the checkpoints that its model went on from, itself the last."""
+        """The final report and the checkpoints that its model was trained from, the report last."""
         return self._ancestors(lambda role: role == POLICY)
 
     @property
     def from_raw_text(self) -> bool:
-        """Whether its model began with pretraining from new weights, so that all of its text is in the lineage."""
+        """Whether its model was pretrained from new weights, so that the lineage holds all of its text."""
         begun = [a for a in self.went_on if a.manifest.kind == "checkpoint"]
         return any(not a.manifest.inputs.get(POLICY) for a in begun)
 
     def _ancestors(self, followed: Callable[[str], bool]) -> tuple[Artifact, ...]:
-        """The final report and all that is reached from it by parents in these roles, ancestors first."""
+        """The final report and all artifacts that parents in these roles lead to, ancestors first."""
         parents = {
             a.manifest.id: [p.id for p in a.manifest.parents if followed(p.role)] for a in self.lineage
         }
@@ -86,13 +89,12 @@ class Run:
 
 
 def on_a_model(manifest: Manifest) -> bool:
-    """Whether an artifact is a report on a stage of a model; that on a ladder of models is on none."""
+    """Whether an artifact is a report on one model; a report on a ladder of models is not."""
     return manifest.kind == "report" and manifest.variant != LADDER
 
 
 def gather(inputs: Inputs) -> Run:
-    """Reads all roles. Raises CharterError where a manifest and its kept rows disagree, or two stages share a
-    name."""
+    """Reads all roles. Raises CharterError if a manifest contradicts its kept rows, or if two stages share a name."""
     reports = inputs.many("reports")
     if not reports:
         raise CharterError(
@@ -151,14 +153,14 @@ def gather(inputs: Inputs) -> Run:
 
 
 def _locate(entry: Input) -> Source:
-    """Where verdicts stand: in an artifact, or in a file of somebody's."""
+    """The source of verdicts: an artifact, or a file from outside."""
     if (entry.folder / MANIFEST).is_file():
         return Source(read_manifest(entry.folder).step, entry.id, JUDGMENTS)
     return Source("judgments", entry.id, entry.name)
 
 
 def _locate_by_reviewer(entries: Sequence[Input]) -> dict[str, tuple[Source, ...]]:
-    """Whose verdicts stand where: people's, or those of simulated reviewers."""
+    """The sources of verdicts, by reviewer: people, or simulated reviewers."""
     places: dict[str, tuple[Source, ...]] = {}
     for entry in entries:
         for source in sorted({judgment.source for judgment in read_judgments(entry.folder)}):
@@ -167,7 +169,7 @@ def _locate_by_reviewer(entries: Sequence[Input]) -> dict[str, tuple[Source, ...
 
 
 def _check_votes(votes: Sequence[Artifact]) -> None:
-    """Comparisons of an AI or of a data set are no votes between models."""
+    """Raises CharterError for comparisons by an AI or from a data set: they are not votes between models."""
     if lacking := next((a for a in votes if not (a.path / VOTES).is_file()), None):
         raise CharterError(
             f"{lacking.step} has no {VOTES}; list steps of the arena room, or exports of votes, under `votes`"
@@ -175,7 +177,7 @@ def _check_votes(votes: Sequence[Artifact]) -> None:
 
 
 def _check_scaling(reports: Sequence[Artifact]) -> None:
-    """A report of another room has no ladder."""
+    """Raises CharterError for a report of another room, which has no ladder."""
     if lacking := next((a for a in reports if a.manifest.variant != LADDER), None):
         raise CharterError(
             f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
@@ -187,7 +189,7 @@ Ancestry = dict[str, tuple[Manifest, Path]]
 
 
 def _ancestry(entries: Sequence[Input]) -> Ancestry:
-    """All that a card is made of and their ancestors by id, ancestors first."""
+    """The artifacts of a card and their ancestors by id, ancestors first."""
     ancestry: Ancestry = {}
     for entry in entries:
         for manifest, path in walk(entry.folder):
@@ -196,7 +198,8 @@ def _ancestry(entries: Sequence[Input]) -> Ancestry:
 
 
 def _names(ancestry: Ancestry, home: Path) -> dict[str, str]:
-    """Id -> name: the step's for the first artifact of a step, those of the run directory `home` before others."""
+    """Id -> name. The first artifact of a step has the step's name; artifacts of the run directory `home` come
+    first."""
     names: dict[str, str] = {}
     steps: set[str] = set()
     for manifest, _ in sorted(ancestry.values(), key=lambda entry: run_of(entry[1]) != home):
@@ -217,7 +220,7 @@ def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artif
 
 
 def join_reports(reports: Sequence[Artifact]) -> tuple[Artifact, ...]:
-    """Stages in order of their first report; a report on other tasks of the model of a stage stands beside it."""
+    """Stages in the order of their first report. A report on other tasks of a stage's model goes beside it."""
     stages: list[Artifact] = []
     for report in reports:
         at = max((i for i, s in enumerate(stages) if model_of(s) == model_of(report)), default=None)
@@ -230,9 +233,9 @@ def join_reports(reports: Sequence[Artifact]) -> tuple[Artifact, ...]:
 
 
 def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tuple[Artifact, ...]]:
-    """Stages, and reports on their models by the protocol's decoding if there are some by the models' own.
+    """Stages, and reports on their models by the protocol's decoding if others are by the models' own.
 
-    A label that both have says in the second which decoding it is. Raises CharterError for a report on no stage.
+    If both have the same label, the second says which decoding it is. Raises CharterError for a report on no stage.
     """
     if wrong := next((a for a in reports if a.manifest.variant == LADDER), None):
         raise CharterError(
@@ -258,10 +261,9 @@ def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tupl
 def stages_of(
     card: Path, manifest: Manifest, names: Mapping[str, str], last: bool = False
 ) -> tuple[Artifact, ...]:
-    """The stages of a finished card, or its `last` alone, with all reports that it has on them.
+    """The stages of a finished card, or only its `last`, with all of its reports on them.
 
-    Raises CharterError where one of its reports is gone; where the `last` alone is asked for, only if it may be one on
-    the last stage.
+    Raises CharterError if a report is missing. For the `last` alone, only if that report may be on the last stage.
     """
     reports: list[Artifact] = []
     gone: CharterError | None = None
@@ -284,7 +286,7 @@ def stages_of(
 
 
 def final_of(card: Path, names: Mapping[str, str]) -> Artifact:
-    """The last stage of a finished card. Raises CharterError where it has none."""
+    """The last stage of a finished card. Raises CharterError if it has none."""
     stages = stages_of(card, read_manifest(card), names, last=True)
     if not stages:
         raise CharterError(f"the card {card} names no report")
@@ -292,7 +294,7 @@ def final_of(card: Path, names: Mapping[str, str]) -> Artifact:
 
 
 def as_stage(manifest: Manifest, place: Path, name: str) -> Artifact:
-    """A report as a stage of its model. Raises CharterError where it is not finished."""
+    """A report as a stage of its model. Raises CharterError if it is not finished."""
     if manifest.status != "done":
         raise CharterError(f"{place} is {manifest.status}, not done; finish it with charter run")
     return Artifact(

@@ -1,5 +1,5 @@
-"""What a card says of those who judge: preference models with both gates and the length rule, the rater, the labeller,
-and the detectors."""
+"""Describes the judges: preference models with both gates and the length rule, the rater, the labeller, the
+detectors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LABELS = {metric.name: metric.label for metric in OF_PREFERENCE}
 
 @dataclass(frozen=True, slots=True)
 class Grader:
-    """A preference model and what it is worth: `fit` for its numbers on harm, `helpful` for those on help; None where
-    it was never tested."""
+    """A preference model and its verdicts: `fit` for its numbers on harm, `helpful` for those on help. None if it was
+    never tested."""
 
     name: str
     role: str
@@ -37,7 +37,7 @@ class Grader:
 
     @property
     def beats_rule(self) -> bool | None:
-        """Whether it surely ranks held-out pairs better than the length rule; None where that wasn't asked."""
+        """Whether it surely ranks held-out pairs better than the length rule; None if that was not measured."""
         more = self.shown.get("pair_over_rule")
         return None if more is None else more.low is not None and more.low > 0
 
@@ -68,13 +68,13 @@ PAIR_COLUMNS = {
 
 
 def label_of(judged: Sequence[Grader], name: str) -> str:
-    """The head of a column of numbers of graders."""
+    """The head of a column of graders' numbers."""
     labels = (g.shown[name].label for g in judged if name in g.shown)
     return next(labels, LABELS.get(name) or default_label(name))
 
 
 def unfit(stage: Artifact, name: str) -> bool:
-    """Whether the number comes from a grader that failed the fitness gate for numbers of its kind."""
+    """Whether the number comes from a grader that failed the fitness gate for this kind of number."""
     metric = stage.metric(name)
     if metric is None or not metric.judge:
         return False
@@ -83,8 +83,10 @@ def unfit(stage: Artifact, name: str) -> bool:
 
 
 def fit(run: Run, name: str) -> bool | None:
-    """The verdict on the preference model or rater of that id: of the last report that judged it, else of its own kept
-    triples; None where it was never tested."""
+    """The verdict on the preference model or rater with that id; None if it was never tested.
+
+    It is that of the last report that judged it, else of its own kept triples.
+    """
     for stage in reversed(run.stages):
         for role in ("grader", "reward", "rater"):
             entry = stage.report.get(role) or {}
@@ -122,14 +124,14 @@ def graders(run: Run) -> tuple[Grader, ...]:
 def find_false_alarms(run: Run) -> Number | None:
     """The share of the final model's answers to harmless look-alikes below the fixed reply, if it surely exceeds half.
 
-    Such a grader can pass its gate: it knows refusals from the rest, and its harm rate says little more than that.
+    Such a grader can pass its gate: it tells refusals from the rest, and its harm rate says little more than that.
     """
     share = run.final.numbers.get("lookalike_harm_rate")
     return share if share is not None and share.low is not None and share.low > MOSTLY else None
 
 
 def doubts(run: Run, judged: Sequence[Grader]) -> tuple[Doubt, ...]:
-    """What is known against a grader that passed its gate."""
+    """Known weaknesses of a grader that passed its gate."""
     entry = run.final.report.get("grader") or {}
     doubts = []
     if (share := find_false_alarms(run)) is not None:
@@ -151,7 +153,8 @@ def doubts(run: Run, judged: Sequence[Grader]) -> tuple[Doubt, ...]:
 
 
 def rater(run: Run) -> Grader | None:
-    """The model that rated the harm of replies, in the last report that has one, with what its held-out rows say."""
+    """The model that rated the harm of replies in the last report that has one, with the numbers of its held-out
+    rows."""
     entries = (entry for stage in reversed(run.stages) if (entry := stage.report.get("rater")))
     entry = next(entries, None)
     if entry is None:
@@ -179,8 +182,7 @@ def _gate(numbers: dict[str, Number]) -> tuple[bool | None, str]:
 
 
 def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
-    """What the AI labeller is worth: accuracy and order bias on known pairs, and the weight its labels were
-    given."""
+    """Numbers of the AI labeller: accuracy and order bias on known pairs, and the weight of its labels."""
     if run.comparisons is None:
         return ()
     numbers = run.comparisons.numbers

@@ -1,7 +1,7 @@
-"""What the Hugging Face hub reads: the front matter of README.md and `.eval_results/*.yaml`.
+"""Writes what the Hugging Face hub reads: the front matter of README.md and `.eval_results/*.yaml`.
 
-The hub's model-index is legacy; scores go to `.eval_results`, one list of entries a file, in the form of
-huggingface_hub's EvalResultEntry. Intervals in the notes are in the unit of the value.
+The hub's model-index is legacy. Scores go to `.eval_results`, one list of entries a file, in the format of
+huggingface_hub's EvalResultEntry. Intervals in the notes have the unit of the value.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ def front_matter(settings: Settings, run: Run) -> str:
 
 
 def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, str]:
-    """File name -> YAML of the scores of a report and of those beside it, a file for each set of prompts. `dataset`
-    holds those prompts that are on this disk; a score on others names their own. None where no data set is named."""
+    """File name -> YAML of the scores of a report and of those beside it, a file for each set of prompts.
+
+    `dataset` holds the prompts that are on this disk; a score on other prompts names their own data set. Scores
+    without a data set are left out.
+    """
     groups: dict[str, list[EvalResultEntry]] = {}
     scores = [(artifact, *score) for artifact in (report, *report.beside) for score in of_model(artifact)]
     for artifact, number, metric in scores:
@@ -79,8 +82,11 @@ def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, st
 
 
 def of_model(report: Artifact) -> list[tuple[Number, Metric]]:
-    """The numbers of a report's manifest that measure its model, each with its metric; those of judges, screens and
-    helpers, of questions met in training, and of replies that another model revised, are left out."""
+    """The numbers of a report's manifest that measure its model, each with its metric.
+
+    Numbers of judges, screens and helpers are left out, and so are those of questions met in training and of replies
+    that another model revised.
+    """
     names = {m.name for m in report.manifest.metrics} & report.own.keys()
     metrics = report.reported.metrics
     return [(report.own[n], m) for n, m in metrics.items() if m.about == "model" and n in names]

@@ -1,8 +1,8 @@
-"""The samples behind a score, one record each, in Every Eval Ever's form.
+"""The samples behind a score, one record each, in the format of Every Eval Ever.
 
-A metric is a ratio of sums over rows. Where it is the mean of what single rows give, each row's own number is its
-record's score. Where it isn't (a rate of prompts with any harm, distinct words among samples), there are no records.
-What was said is written where the report keeps it, and never made up.
+A metric is a ratio of sums over rows. If it is the mean of what single rows give, each row's own number is its
+record's score. If it isn't (a rate of prompts with any harm, distinct words among samples), there are no records. The
+text of a reply is written if the report keeps it, and never made up.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ NOT_ASKED = ("too long", "environment failed")
 def instances(
     report: Artifact, metric: Metric, number: Number, name: str, key: str
 ) -> Iterator[dict[str, Any]]:
-    """Records of one score, without the keys that all records of a report share; none for what is no share of right
-    or wrong answers."""
+    """Records of one score, without the keys that all records of a report share. None unless the score is a share of
+    right or wrong answers."""
     table = metric.table
     if number.unit != SHARE or metric.better == "neither" or table is None:
         return
@@ -74,7 +74,7 @@ def _describe_exchange(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dialogue(row: dict[str, Any]) -> list[dict[str, str]]:
-    """All messages with the reply where the model was asked more than one turn; else none."""
+    """All messages with the reply, if the dialogue has more than one user turn; else none."""
     messages = row.get("messages") or []
     if "reply" not in row or sum(m["role"] == "user" for m in messages) < 2:
         return []
@@ -82,5 +82,5 @@ def _dialogue(row: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _digest(question: dict[str, Any]) -> str:
-    """The form's own hash of a question: sorted keys, no white space."""
+    """The format's own hash of a question: sorted keys, no white space."""
     return hashlib.sha256(json.dumps(question, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

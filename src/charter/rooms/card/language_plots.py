@@ -96,5 +96,5 @@ def _ends(series: Sequence[Series]) -> list[float]:
 
 
 def _spell(code: str) -> str:
-    """The English name of a language, the code where it has none."""
+    """The English name of a language; the code if it has none."""
     return language(code) if code in NAMES or code.partition("_")[0].partition("-")[0] in NAMES else code

@@ -1,4 +1,4 @@
-"""Whether a model that chose between options by their letters read them at all."""
+"""Whether a model that chose between options by their letters read the letters at all."""
 
 from __future__ import annotations
 

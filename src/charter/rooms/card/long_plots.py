@@ -31,7 +31,7 @@ POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
 
 
 def position(run: Run, ledger: Ledger) -> Figure | None:
-    """Loss by token position on two log axes, with the power law plus a constant that is fitted to it."""
+    """Loss by token position on two log axes, with the fitted power law plus a constant."""
     looks = overlay_stages(run, f"position_loss_{BUCKETS[0]}")
     if not looks:
         return None
@@ -70,7 +70,7 @@ def position(run: Run, ledger: Ledger) -> Figure | None:
 
 
 def _read_fit(stage: Artifact, ledger: Ledger) -> list[Number]:
-    """c0, c and a of a stage's fit; that of c, which is no metric, has no interval."""
+    """c0, c and a of a stage's fit; c is no metric and has no interval."""
     report, table = stage.of(EXPONENT), stage.tables[EXPONENT]
     scale = float(fit(table.sums.sum(axis=0))[1])
     key = f"{report.name}/position_coefficient"
@@ -82,7 +82,7 @@ def _read_fit(stage: Artifact, ledger: Ledger) -> list[Number]:
 
 
 def _curve(fitted: list[Number], there: list[int], colour: str, dashed: bool) -> Line:
-    """What the fit says of each bucket."""
+    """The fit's loss in each bucket."""
     constant, scale, exponent = (n.value or 0.0 for n in fitted)
     starts = np.array(BUCKETS)[there]
     means = constant + scale * mean_powers(starts, starts, exponent)
@@ -106,7 +106,7 @@ def _describe_fit(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
 
 
 def recall(run: Run, ledger: Ledger) -> Figure | None:
-    """Facts found again by the last stage that was asked, over the length of the text and the depth of the fact in it
+    """Facts found again by the last stage with a recall task, over the length of the text and the depth of the fact
     (Claude 2.1, appendix to the card)."""
     stage = next((s for s in reversed(run.stages) if has_value(s, "recall")), None)
     if stage is None:
@@ -146,7 +146,7 @@ def recall(run: Run, ledger: Ledger) -> Figure | None:
 
 
 def _cells(stage: Artifact) -> dict[tuple[int, int], Number]:
-    """The share found of each (length in tokens, depth in percent), in order."""
+    """The share found at each (length in tokens, depth in percent), in order."""
     report = stage.of("recall")
     groups: dict[tuple[int, int], list[dict[str, object]]] = {}
     for row in report.rows(RECALLED):

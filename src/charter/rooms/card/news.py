@@ -1,4 +1,4 @@
-"""What's new: one version against the one before, as `charter compare` sees it, with Holm's correction.
+"""What's new: one version against the one before, as in `charter compare`, with Holm's correction.
 
 The version before is the start of the run, or the final stage of another card (`previous`).
 """
@@ -16,7 +16,7 @@ from charter.rooms.card.sections import Headline, between, of_model
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Metrics of the policy by their corrected verdict; `refused` are those that can't be compared, each with why."""
+    """Metrics of the policy by their corrected verdict. `refused` are those that can't be compared, with the reason."""
 
     before: str
     after: str
@@ -39,7 +39,7 @@ class News:
 
 
 def whats_new(run: Run) -> News | None:
-    """From the version before to the final stage; None where there is none before."""
+    """The news from the version before to the final stage; None if there is no version before."""
     before = run.previous or run.start
     return news(before, run.final) if before is not run.final else None
 

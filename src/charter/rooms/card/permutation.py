@@ -1,9 +1,9 @@
 """p-values without a distribution: how often would a difference be as large if both models were the same?
 
-Were they, each cluster's answers could as well be the other model's. Exchanging them in every combination gives the
-distribution of the difference (Fisher 1935; for equal counts this flips the signs of the clusters' differences).
-Clusters that both answered alike change nothing, so that only those that changed can carry evidence: m of them give
-no p below 2 / 2^m.
+If they were the same, each cluster's answers could as well be the other model's. Exchanging them in every combination
+gives the distribution of the difference (Fisher 1935). For equal counts this flips the signs of the clusters'
+differences. Clusters that both answered alike change nothing, so only clusters that changed carry evidence: m of them
+give no p below 2 / 2^m.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Part = tuple[float, Statistic, Floats, Floats]  # a term's weight, what its sums
 def exchange_p(terms: Sequence[Term], seed: int = 0) -> float:
     """Two-sided p of the sum of weight * (second value - first value), over the clusters that both sides share.
 
-    A term is (weight, first, second). Each changed cluster of each term is exchanged independently. 1.0 where
-    nothing changed.
+    A term is (weight, first, second). Each changed cluster of each term is exchanged independently. 1.0 if nothing
+    changed.
     """
     parts = [(weight, first.statistic, *_select_shared(first, second)) for weight, first, second in terms]
     changed = [(first != second).any(axis=1) for *_, first, second in parts]
@@ -76,5 +76,5 @@ def _statistic(parts: Sequence[Part], changed: Sequence[npt.NDArray[np.bool_]], 
 
 
 def _as_large(values: Floats, least: float) -> npt.NDArray[np.bool_]:
-    """Whether each value is at least so far from 0; an exchange that leaves a side nothing to count is."""
+    """Whether each value is at least this far from 0. It is if an exchange leaves a side nothing to count."""
     return ~(np.abs(values) < least)

@@ -1,6 +1,6 @@
 """The figures of a card: harm, refusals, curves of RL, preference models, revisions.
 
-Each figure names the kept rows it was drawn from, and its caption says n and the kind of interval.
+Each figure names the kept rows that it was drawn from. Its caption gives n and the kind of interval.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
 
 
 def _n(numbers: Sequence[Number]) -> str:
-    """The rows behind the last number, in words."""
+    """The number of rows behind the last number, in words."""
     if not numbers or numbers[-1].n is None:
         return ""
     n, clusters = numbers[-1].n, numbers[-1].clusters
@@ -109,7 +109,7 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
 
 
 def _make_series(run: Run, metric: str, name: str, points: list[Point | None], colour: str) -> Series:
-    """Points by one preference model; muted and named unfit where it failed its gate at any stage."""
+    """Points by one preference model, muted and named unfit if it failed its gate at any stage."""
     failed = any(unfit(stage, metric) for stage in run.stages)
     return Series(name + UNFIT, points, MUTED) if failed else Series(name, points, colour)
 
@@ -205,7 +205,7 @@ def ppo(run: Run, rl: Artifact) -> Figure | None:
 
 
 def _verdict(run: Run, rl: Artifact, role: str) -> str:
-    """What is said of a preference model that filled a role of RL and failed its gate."""
+    """The mark of a preference model that had a role in RL and failed its gate; empty for others."""
     parents, external = rl.manifest.parents, rl.manifest.external
     models = [p.id for p in parents if p.role == role] + [e.digest for e in external if e.role == role]
     return UNFIT if any(fit(run, model) is False for model in models) else ""
@@ -273,7 +273,7 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
 
 
 def rounds(run: Run, ledger: Ledger) -> Figure | None:
-    """Harm of drafts and of what each round of revision made of them (Bai 2022b, figure 5)."""
+    """Harm of drafts and of the replies after each round of revision (Bai 2022b, figure 5)."""
     names = [f"revision_harm_rate_{n}" for n in range(ROUNDS)]
     stage = next((s for s in run.stages if names[0] in s.numbers), None)
     if stage is None:
@@ -294,7 +294,7 @@ def rounds(run: Run, ledger: Ledger) -> Figure | None:
 
 
 def critiques(run: Run) -> Figure | None:
-    """Revisions by principle: kept ones, and those that the filter dropped."""
+    """Revisions by principle: those that were kept, and those that the filter dropped."""
     by_key, reasons = revisions(run)
     if not by_key or run.transcripts is None:
         return None

@@ -1,7 +1,7 @@
-"""What the screen of an acceptable use policy is worth: how much it finds, and what it costs the harmless.
+"""Measures the screen of an acceptable use policy: how much it finds, and how many harmless texts it takes.
 
-Of the report given under `acceptable_use`, else of the last stage that measured one. Every number is of the half of the
-texts on which no threshold was chosen; those by set and by topic are counted here from the kept rows.
+It uses the report under `acceptable_use`, else the last stage that measured a screen. Every number is from the half of
+the texts that chose no threshold. Numbers by set and by topic are counted here from the kept rows.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """A measured screen. `apart`: numbers that depend on no threshold. `thresholds`: (what, the value, the
-    share of the harmless half that reaches it)."""
+    """A measured screen. `apart` are numbers that depend on no threshold. `thresholds` are (name, value, share of the
+    harmless half that reaches it)."""
 
     step: str
     policy: str
@@ -81,13 +81,13 @@ class Screened:
 
 
 def screen_of(run: Run) -> Artifact | None:
-    """The report that measured a screen, None where there is none."""
+    """The report that measured a screen; None if there is none."""
     candidates = (run.screen,) if run.screen else tuple(reversed(run.stages))
     return next((report for report in candidates if report.report.get("acceptable_use")), None)
 
 
 def describe_screen(run: Run) -> Screened | None:
-    """All that the card says of the screen, None where none was measured."""
+    """Everything that the card says about the screen; None if none was measured."""
     report = screen_of(run)
     if report is None:
         return None
@@ -118,7 +118,7 @@ def describe_screen(run: Run) -> Screened | None:
 
 
 def _lines(report: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
-    """A row for each set, or for each topic of the sets that name them, with the share found at each level."""
+    """A row for each set, or for each topic of a set that has topics, with the share found at each level."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row[key]:
@@ -132,7 +132,7 @@ def _lines(report: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
 
 
 def _places(report: Artifact) -> Iterable[Tally]:
-    """A row for each place or encoding and each kind of prompt; none where no prompt was placed."""
+    """A row for each place or encoding and each kind of prompt; none if no prompt was placed."""
     if not report.own.get(f"screen_placed_{VIOLATING}_standard"):
         return
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -145,7 +145,7 @@ def _places(report: Artifact) -> Iterable[Tally]:
 
 
 def _count_found(report: Artifact, name: str, rows: Sequence[Row], file: str) -> tuple[Number, ...]:
-    """The share of some rows that is found, at each level."""
+    """The share of some rows that the screen finds, at each level."""
 
     def at(level: str) -> Table:
         return tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows)
@@ -179,7 +179,7 @@ def _thresholds(
 
 
 def tradeoff(run: Run) -> Figure | None:
-    """How much a screen finds, against what it takes from the harmless, over thresholds worth thinking of."""
+    """The share that a screen finds against the share of harmless texts that it takes, over useful thresholds."""
     report = screen_of(run)
     if report is None:
         return None
@@ -209,8 +209,8 @@ def tradeoff(run: Run) -> Figure | None:
 
 
 def _curve(violating: Sequence[float], harmless: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Shares of harmless and of violating scores at or above each score, thinned to CURVE_POINTS, as far as MOST_TAKEN
-    of the harmless."""
+    """Shares of harmless and of violating scores at or above each score, up to MOST_TAKEN of the harmless. At most
+    about CURVE_POINTS points are kept."""
     cuts = sorted({*violating, *harmless}, reverse=True)
     points = [(share_above(harmless, cut), share_above(violating, cut)) for cut in cuts]
     head = [(0.0, 0.0), *(point for point in points if point[0] <= MOST_TAKEN)]

@@ -1,6 +1,6 @@
 """Drawings for long texts: loss by position on two log axes, and a grid of shares by length and depth.
 
-As in `plots`: equal data give equal bytes, and every colour follows the page.
+As in `plots`, equal data give equal bytes, and colours follow the page.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ APART = 1.07  # series at one x stand beside each other by this factor
 
 
 def tokens(count: float) -> str:
-    """A number of tokens as axes have it: 512, 2K, 128K; 200,000 is 200K."""
+    """A number of tokens as axes show it: 512, 2K, 128K; 200,000 is 200K."""
     if count < 1024:
         return f"{count:g}"
     return f"{count / 1024:g}K" if count % 512 == 0 else f"{count / 1000:g}K"
@@ -64,8 +64,8 @@ Cell = tuple[float, str, str]  # a share, and what is written in the cell: large
 def grid(
     axes: Axes, columns: Sequence[str], rows: Sequence[str], cells: Mapping[tuple[int, int], Cell]
 ) -> None:
-    """Shares in cells (row, column), the first row on top: the darker, the more; where nothing was measured only
-    an outline."""
+    """Shares in cells (row, column), the first row on top. A darker cell is a larger share; a cell without a value has
+    only an outline."""
     for row in range(len(rows)):
         for column in range(len(columns)):
             cell = cells.get((row, column))

@@ -1,8 +1,8 @@
 """The numbers of the Claude 2 card beside this card's, with each difference of protocol named.
 
-Constants of a published page: their source is that page and its section. Differences are worked out from the identity
-of the report that gives our number; what the page doesn't state is said to be unstated. Models of other sizes were
-asked in other words, so a row says how far apart two numbers are, never why.
+They are constants of a published page; their source is that page and its section. Differences follow from the identity
+of the report that gives our number. What the page doesn't state is called unstated. Models of other sizes were asked
+in other words, so a row says how far apart two numbers are, never why.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAGE = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How the page says that it asked: None where it doesn't. `items`: the size of the public set it names."""
+    """How the page says that it asked; None if it doesn't say. `items` is the size of the public set that it names."""
 
     name: str
     section: str
@@ -64,7 +64,7 @@ STATED_PARTS = {"hhh_policy": "shots", "harm_rate_prompts": "temperature"}
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """One of our numbers, those of the published models in order, and what differs in how they were made."""
+    """One of our numbers, those of the published models in order, and the differences in how they were measured."""
 
     label: str
     published: tuple[Number | None, ...]
@@ -74,7 +74,7 @@ class Beside:
 
 
 def beside_published(run: Run) -> tuple[Beside, ...]:
-    """A row for each number of the final stage that the Claude 2 card has, too."""
+    """A row for each number of the final stage that the Claude 2 card has too."""
     rows = []
     for name, (protocol, reasoned) in ROWS.items():
         ours = run.final.numbers.get(name)
@@ -96,7 +96,7 @@ def _number(name: str, protocol: Protocol, model: str, value: float | None) -> N
 def _differences(
     stage: Artifact, name: str, ours: Number, protocol: Protocol, reasoned: bool | None
 ) -> Iterator[str]:
-    """What is known to differ, then what the page leaves open."""
+    """The known differences, then what the page leaves open."""
     identity = _read_identity(stage, name)
     data, items = references(identity.get("data")), _items(stage, name, ours)
     few = (
@@ -133,13 +133,13 @@ def _differences(
 
 
 def _items(stage: Artifact, name: str, ours: Number) -> int:
-    """How many items were asked: clusters are fewer where questions share a passage."""
+    """How many items were asked. Clusters are fewer if questions share a passage."""
     rows = stage.of(name).rows(ours.sources[0].file)
     return len({str(row.get("item", row["id"])) for row in rows})
 
 
 def _read_identity(stage: Artifact, name: str) -> Mapping[str, Any]:
-    """What was asked of a stage, in the words of a task's identity, also where an evaluate report has the number."""
+    """How a stage was asked, as a task's identity says it, also if an evaluate report has the number."""
     identity = read_protocol(stage, name)
     if name in STATED_PARTS:
         return {key: identity.get(key) for key in ("data", STATED_PARTS[name])}

@@ -1,4 +1,4 @@
-"""From a run to the files of its card: card.html, card.md, card.json, plots and what the hub reads.
+"""Renders a run into the files of its card: card.html, card.md, card.json, plots and what the hub reads.
 
 `make` is a pure function of the settings and the artifacts: `verify` calls it again and compares the bytes.
 """
@@ -57,8 +57,7 @@ TABLES = {
 
 
 def make(settings: Settings, run: Run) -> dict[str, str]:
-    """File name -> content of a whole card, or of an update of one. Raises CharterError if a number would be printed
-    without a source."""
+    """File name -> content of a whole card, or of an update of one. Raises CharterError if a number has no source."""
     if run.base is not None and run.previous is not None:
         return make_update(settings, run, run.base, run.previous)
     ledger = Ledger()
@@ -95,7 +94,7 @@ def _lineage(run: Run, ledger: Ledger) -> Figure:
 
 
 def _context(settings: Settings, run: Run, drawings: tuple[Figure, ...]) -> dict[str, Any]:
-    """What the templates print, by name."""
+    """The values that the templates print, by name."""
     judges = _judges(run)
     judged, rater = judges["graders"], judges["rater"]
     nodes = facts.nodes(run)
@@ -153,7 +152,7 @@ def _context(settings: Settings, run: Run, drawings: tuple[Figure, ...]) -> dict
 
 
 def _judges(run: Run) -> dict[str, Any]:
-    """Those who judge, and the columns of their tables."""
+    """The judges, and the columns of their tables."""
     judged = graders.graders(run)
     return {
         "graders": judged,
@@ -167,7 +166,7 @@ def _judges(run: Run) -> dict[str, Any]:
 
 
 def _heads(settings: Settings, run: Run) -> dict[str, Any]:
-    """The numbers shown first, and their word-sized plots."""
+    """The numbers shown first."""
     heads = sections.headlines(run, settings.headline)
     again: tuple[sections.Headline, ...] = ()
     if _both_ends(run):
@@ -180,14 +179,14 @@ def _heads(settings: Settings, run: Run) -> dict[str, Any]:
 
 
 def _both_ends(run: Run) -> bool:
-    """Whether the models of the first and the last stage were sampled by the protocol's decoding as well."""
+    """Whether the models of the first and the last stage were also sampled by the protocol's decoding."""
     ends = [(run.at_protocol[i], run.stages[i]) for i in (0, -1)] if run.at_protocol else []
     return bool(ends) and all(model_of(second) == model_of(stage) for second, stage in ends)
 
 
 def _tables(run: Run) -> dict[str, Any]:
-    """Tables of the stages, by the models' own decoding where a card has two; `second`: by the protocol's, of what
-    depends on it."""
+    """Tables of the stages, by the models' own decoding if a card has two. `second` are those by the protocol's, of
+    metrics that depend on it."""
     own, second = heading(run.stages), heading(run.at_protocol) if run.at_protocol else ""
     suffix = f", {own}" if second else ""
     sampled = {
@@ -215,7 +214,7 @@ def _strips(context: Mapping[str, Any]) -> dict[str, Markup]:
 
 
 def _strip(head: sections.Headline) -> Markup:
-    """The word-sized plot of a headline; shares span 0 to 1, other numbers what they cover."""
+    """The word-sized plot of a headline. Shares span 0 to 1, other numbers their own range."""
     numbers = (head.start, head.final)
     if any(n.value is None for n in numbers):
         return Markup("")

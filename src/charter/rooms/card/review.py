@@ -1,5 +1,8 @@
-"""What people say of the replies that the grader flagged (card section 3.4): how many are harmful in their eyes too,
-and how far they agree. Verdicts of simulated reviewers stand in rows of their own, and say so."""
+"""People's verdicts on the replies that the grader flagged (card section 3.4): how many they find harmful too, and how
+far they agree.
+
+Verdicts of simulated reviewers are in rows of their own, marked as simulated.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,13 @@ Key = tuple[str, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """One stage, and whose verdicts (`source`): how many samples the grader flagged, on how many of these there is a
-    verdict, the share of these that are harmful by it too, the same share of judged samples that the grader let pass,
-    and, once no flagged sample waits, the share of all samples that were confirmed, those that nobody read counted as
-    harmless. `unfit` is the verdict on the grader that flagged."""
+    """The verdicts of one `source` on one stage. `flagged` counts the samples that the grader flagged, `judged` those
+    with a verdict.
+
+    `confirmed` is the share of judged ones that the verdicts call harmful, `missed` the same share of judged samples
+    that the grader passed. `harm` is the share of all samples that were confirmed, once every flagged sample has a
+    verdict; samples that nobody read count as harmless. `unfit` is the verdict on the grader that flagged.
+    """
 
     stage: str
     source: str
@@ -49,8 +55,8 @@ class Reviewed:
 
 @dataclass(frozen=True, slots=True)
 class Reviewing:
-    """How one set of reviews was made: counts and agreement, and the tags of transcripts that most reviewers call
-    harmful, with how many of these carry each."""
+    """Counts and agreement of one set of reviews, and the tags of transcripts that most reviewers call harmful, each
+    with its count."""
 
     step: str
     source: str
@@ -96,7 +102,7 @@ def _reviews_each(artifact: Artifact, cases: Mapping[str, Sequence[Any]]) -> Num
 
 
 def summarise_verdicts(run: Run) -> tuple[Reviewed, ...]:
-    """What the verdicts say of each stage that they are on; nothing where no verdicts were given.
+    """The verdicts on each stage, by source; empty if there are none.
 
     Raises CharterError for a verdict on a reply that no report of the card holds.
     """
@@ -120,7 +126,7 @@ def summarise_verdicts(run: Run) -> tuple[Reviewed, ...]:
 
 
 def key_of(row: Row) -> Key:
-    """What a verdict is on: prompt, number of the sample, text."""
+    """The reply that a verdict is on: prompt, number of the sample, text."""
     return str(row["id"]), int(row["sample"]), str(row["reply"])
 
 

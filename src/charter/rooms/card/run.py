@@ -1,6 +1,6 @@
-"""The card: everything a run made, on one page, each number traceable to the replies behind it.
+"""The card: the artifacts of a run on one page, each number traceable to the replies behind it.
 
-There is no loop to watch: artifacts are read, numbers computed anew from kept rows, and the page rendered.
+There is no training loop: artifacts are read, numbers computed again from kept rows, and the page rendered.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The replies that a card prints, chosen by rules that are written beside them, and the principles behind
-them.
+"""The replies that a card prints, chosen by rules that are written beside them, and the principles behind them.
 
-Drawn: unsafe prompts answered at every stage, drawn by seed. Worst: the final model's replies furthest below
-the fixed reply, one a prompt, and harmless look-alikes that it refused. Nothing is picked by hand.
+Unsafe prompts that every stage answered are drawn by seed. The worst replies are those of the final model furthest
+below the fixed reply, one a prompt. Refused look-alikes are harmless prompts that it refused. Nothing is picked by
+hand.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply at one stage. `margin` is its score above (or below) the fixed reply to the same prompt, `unfit` the
-    grader's verdict on it."""
+    """One reply at one stage. `margin` is its score minus that of the fixed reply to the same prompt, `unfit` the
+    grader's verdict."""
 
     stage: str
     text: str
@@ -41,8 +41,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The principle under which training revised replies on a topic most often: `uses` of `total` kept
-    revisions."""
+    """The principle under which training revised replies on a topic most often: `uses` of `total` kept revisions."""
 
     topic: str
     key: str
@@ -53,7 +52,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One prompt with its replies in order of the stages."""
+    """One prompt with its replies in the order of the stages."""
 
     id: str
     topic: str
@@ -64,8 +63,7 @@ class Exchange:
 
 
 def draw_exchanges(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
-    """`count` unsafe prompts that every stage answered, drawn by seed, with the first sample of each
-    stage."""
+    """Draws `count` unsafe prompts that every stage answered, by seed, with the first sample of each stage."""
     by_stage = [_first_samples(stage.rows(HARM_ROWS)) for stage in run.stages]
     shared = sorted(set(by_stage[0]).intersection(*by_stage[1:]))
     ids = random.Random(derive_seed(seed, "card samples")).sample(shared, min(count, len(shared)))
@@ -78,7 +76,7 @@ def draw_exchanges(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
 
 
 def find_worst(run: Run, count: int) -> tuple[Exchange, ...]:
-    """The final model's worst replies: most below the fixed reply first, one a prompt."""
+    """The final model's worst replies: furthest below the fixed reply first, one a prompt."""
     rows = [
         r for r in run.final.rows(HARM_ROWS) if _margin(r) is not None and r["grader"] < r["grader_fixed"]
     ]
@@ -89,7 +87,7 @@ def find_worst(run: Run, count: int) -> tuple[Exchange, ...]:
 
 
 def draw_refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
-    """Harmless look-alikes that the final model refused, drawn by seed."""
+    """Draws harmless look-alikes that the final model refused, by seed."""
     rows = sorted((r for r in run.final.rows(LOOK_ROWS) if r.get("refusal")), key=lambda r: str(r["id"]))
     picked = random.Random(derive_seed(seed, "card look-alikes")).sample(rows, min(count, len(rows)))
     return tuple(
@@ -99,8 +97,7 @@ def draw_refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
 
 
 def transcript(run: Run, seed: int) -> Row | None:
-    """One training transcript with a kept revision, drawn by seed: draft, critique, revision, and the
-    principle."""
+    """Draws one training transcript with a kept revision, by seed: draft, critique, revision, and the principle."""
     if run.transcripts is None:
         return None
     rows = [r for r in run.transcripts.rows(TRANSCRIPTS) if any(m["dropped"] is None for m in r["rounds"])]
@@ -180,7 +177,7 @@ def _margin(row: Row) -> float | None:
 
 
 def _reply(stage: Artifact, row: Row, file: str = HARM_ROWS) -> Reply:
-    """A row of `file` as it is shown."""
+    """A row of `file` as the card shows it."""
     margin = _margin(row)
     number = None
     if margin is not None:
@@ -212,7 +209,7 @@ def _exchange(row: Row, replies: tuple[Reply, ...], by: Moved | None = None) -> 
 
 
 def _prompt(row: Row) -> str:
-    """The prompt as text; earlier turns are kept, each with its speaker."""
+    """The prompt as text, with earlier turns and their speakers."""
     if isinstance(row.get("prompt"), str):
         return str(row["prompt"])
     messages = row.get("prompt") or row.get("messages") or []

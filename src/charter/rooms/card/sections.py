@@ -1,8 +1,7 @@
-"""What the card says with numbers: headlines, tables of stages, and what to improve.
+"""The numbers that the card discusses: headlines, tables of stages, and what to improve.
 
-One row a stage, each number with its interval and its paired change against the row before; colour only where
-the change is significant, the words "not significant" elsewhere. Numbers of an unfit grader are greyed, never
-dropped.
+One row a stage, each number with its interval and its paired change against the row before. Colour is used only if the
+change is significant; else the words are "not significant". Numbers of an unfit grader are greyed, never dropped.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One number of one stage; `unfit`: its grader failed the gate; `unread`: the model can't use letters."""
+    """One number of one stage. `unfit`: its grader failed the gate; `unread`: the model can't use letters."""
 
     number: Number | None
     change: Change | None
@@ -119,7 +118,7 @@ class Headline:
 
 
 def select_sampled(stages: Sequence[Artifact], names: Sequence[str]) -> tuple[str, ...]:
-    """Those metrics that depend on how replies were drawn."""
+    """The metrics that depend on how replies were drawn."""
     return tuple(n for n in names if any(is_sampled(stage, n) for stage in stages))
 
 
@@ -129,7 +128,7 @@ def is_sampled(stage: Artifact, name: str) -> bool:
 
 
 def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: str) -> StageTable | None:
-    """A table of stages over those metrics that some stage has; None where there is none."""
+    """A table of stages with the metrics that some stage has; None if there are none."""
     names = [n for n in names if any(n in s.numbers for s in stages)]
     if not names:
         return None
@@ -158,12 +157,12 @@ def column(stages: Sequence[Artifact], name: str) -> Column:
 
 
 def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
-    """The chosen metrics from start to final; those that either report lacks are left out."""
+    """The chosen metrics from start to final, without those that either report lacks."""
     return between(run.start, run.final, names)
 
 
 def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Headline, ...]:
-    """The chosen metrics from one stage to another, without a change where both are the same."""
+    """The chosen metrics from one stage to another, without a change if both are the same."""
     rows = []
     for name in names:
         if first.metric(name) is None or last.metric(name) is None:
@@ -176,7 +175,7 @@ def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Head
 
 
 def verdict(run: Run, heads: Sequence[Headline]) -> str:
-    """What to believe of the headline numbers, in a sentence: what got better, what got worse, what can't be told."""
+    """The headline numbers in a sentence: what got better, what got worse, what can't be told."""
     if len(run.stages) < 2:
         return "There is one stage only, so nothing is compared."
     phrases = {
@@ -200,7 +199,7 @@ def verdict(run: Run, heads: Sequence[Headline]) -> str:
 
 
 def deltas(run: Run) -> tuple[Headline, ...]:
-    """All metrics of the policy that both ends have; what measures a judge isn't a change of the policy."""
+    """All metrics of the policy that both ends have. Metrics of a judge are no change of the policy."""
     return headlines(run, of_model(run.final)) if len(run.stages) > 1 else ()
 
 
@@ -210,7 +209,7 @@ def of_model(stage: Artifact) -> tuple[str, ...]:
 
 
 def counts(artifact: Artifact) -> tuple[tuple[str, Number], ...]:
-    """Counts beside an artifact, in the order of its manifest."""
+    """Counts of an artifact, in the order of its manifest."""
     return tuple(
         (name.replace("_", " "), number)
         for name, number in artifact.numbers.items()
@@ -220,8 +219,11 @@ def counts(artifact: Artifact) -> tuple[tuple[str, Number], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to improve: `what` happened to a number (`unfit`: by a grader that failed), a grader that failed, or a
-    labeller whose labels were given less `weight`."""
+    """Something to improve: a number and `what` happened to it, a grader that failed, or a labeller with a reduced
+    `weight`.
+
+    `unfit`: a grader that failed gave the number.
+    """
 
     what: str  # "regressed" | "remains" | "unfit" | "weighed"
     label: str
@@ -232,7 +234,7 @@ class Finding:
 
 
 def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> tuple[Finding, ...]:
-    """What the numbers themselves ask for: regressions first, then what remains, then unfit graders and labellers."""
+    """Improvements that the numbers call for: regressions, then what remains, then unfit graders and labellers."""
     out = [
         Finding("regressed", h.label, h.meaning, h.change.number, h.unfit)
         for h in losses

@@ -49,7 +49,7 @@ LIMITATIONS = (
 
 
 class Settings(Frozen):
-    """The words of the card that no measurement gives, and what it shows first."""
+    """The texts of the card that no measurement gives, and what it shows first."""
 
     title: str = Field("Model card", description="title of the page")
     model_name: str = Field("the model", description="what the card calls the final model")
@@ -77,7 +77,7 @@ class Settings(Frozen):
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What an update of a finished card, which has reports alone, was given besides; "" where nothing contradicts."""
+    """The inputs that an update of a finished card can't take; "" if there are none."""
     others = sorted(set(roles) - IN_AN_UPDATE) if "base" in roles else []
     if not others:
         return ""

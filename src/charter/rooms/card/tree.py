@@ -1,7 +1,6 @@
-"""The lineage as a drawing: artifacts in layers by their distance from the sources, parents above.
+"""Draws the lineage: artifacts in layers by their distance from the sources, parents above.
 
-A line that is implied by others (transitive reduction) is left out; the table beside the drawing has all
-parents.
+A line that others imply (transitive reduction) is left out. The table beside the drawing has all parents.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 172, 62, 28, 40, 6
 
 
 def direct(nodes: Sequence[Node]) -> dict[str, list[str]]:
-    """Parents of each node that aren't ancestors of another of its parents; `nodes` has ancestors first."""
+    """Parents of each node that aren't ancestors of another of its parents; `nodes` lists ancestors first."""
     above: dict[str, set[str]] = {}
     direct_parents = {}
     for node in nodes:
@@ -28,8 +27,7 @@ def direct(nodes: Sequence[Node]) -> dict[str, list[str]]:
 
 
 def places(nodes: Sequence[Node], parents: dict[str, list[str]]) -> dict[str, tuple[float, int]]:
-    """(position, layer) of each node: a layer below its lowest parent, each layer centred and ordered by
-    parents."""
+    """(position, layer) of each node: a layer below its lowest parent, each layer centred and ordered by parents."""
     layer: dict[str, int] = {}
     for node in nodes:
         layer[node.id] = 1 + max((layer[i] for i in parents[node.id]), default=-1)
@@ -46,7 +44,7 @@ def places(nodes: Sequence[Node], parents: dict[str, list[str]]) -> dict[str, tu
 
 
 def lineage(nodes: Sequence[Node], final: str, ledger: Ledger, sources: tuple[Source, ...]) -> Figure:
-    """The lineage as a figure of the card; `final` is the id of the model it is about, drawn stronger."""
+    """The lineage as a figure of the card; `final` is the id of the card's model, drawn stronger."""
     caption = (
         "Each box is an artifact with its room, the start of its id and one of its numbers. A line that others imply "
         "is left out."

@@ -1,9 +1,9 @@
-"""Does a run hold? Hashes, lineage, every metric from its kept rows, and the card made again and compared.
+"""Verifies a run: hashes, lineage, every metric from its kept rows, and the card made again and compared.
 
-A changed score is caught even where all hashes were made again: the manifest's metric no longer follows from
-the rows, or the card's number from the manifest, or the page from the numbers. So is a changed flag or count: replies
-are marked and scores compared again, and each room counts its rows again (`verify.py` beside its `run.py`). Replies or
-scores changed together with all that follows from them agree with each other; only sampling anew (`deep`) finds that.
+A changed score is found even if all hashes were made again. Then the manifest's metric no longer follows from the
+rows, the card's number from the manifest, or the page from the numbers. A changed flag or count is found too: each
+room marks replies and counts its rows again (`verify.py` beside its `run.py`). If replies, scores and everything that
+follows from them change together, they agree. Only sampling again (`deep`) finds that.
 """
 
 from __future__ import annotations
@@ -45,13 +45,12 @@ Regenerate = Callable[[Path, int], list[str]]
 def verify(
     run_dir: Path, deep: bool, recompute: Recompute, regenerate: Regenerate | None = None
 ) -> list[str]:
-    """One line for each problem of a run directory, or of one artifact, and of all that these were made of, also in
-    other runs; none where all holds.
+    """One line for each problem of a run directory or an artifact, and of all its ancestors, also in other runs.
 
-    `recompute(folder, manifest)`, which the room of an artifact provides, returns a line for each thing that the room
-    wrote and that doesn't follow from the rows it keeps. deep: `regenerate(report, count)`, which the room of the
-    report provides, samples at least `count` replies of each report again and returns a line for each that differs.
-    Raises CharterError where there is nothing to verify.
+    The room of an artifact provides `recompute(folder, manifest)`. It returns a line for each thing that the room
+    wrote and that doesn't follow from its kept rows. If `deep`, the room of each report provides `regenerate(report,
+    count)`. It samples at least `count` replies again and returns a line for each that differs. Raises CharterError if
+    there is nothing to verify.
     """
     folders = artifacts(run_dir)
     names = {folder: _name(folder, run_of(folders[0])) for folder in folders}
@@ -92,8 +91,8 @@ def verify(
 
 
 def artifacts(place: Path) -> list[Path]:
-    """Finished artifacts of a run directory, or one artifact (or that of a file in it), then all that these were made
-    of, each folder once."""
+    """Finished artifacts of a run directory, or one artifact (or the one that holds a file), then all their ancestors.
+    Each folder is listed once."""
     original, place = place, (place.parent if place.is_file() else place).resolve()
     folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
     if (place / MANIFEST).is_file():
@@ -109,7 +108,7 @@ def artifacts(place: Path) -> list[Path]:
 
 
 def _parents(folder: Path) -> list[Path]:
-    """Folders that an artifact was made of, as far as they are there; `artifact_problems` names the others."""
+    """The folders of an artifact's parents that exist; `artifact_problems` names the missing ones."""
     folders: dict[Path, None] = {}
     with suppress(CharterError):
         for parent in read_manifest(folder).parents:
@@ -119,7 +118,7 @@ def _parents(folder: Path) -> list[Path]:
 
 
 def _name(folder: Path, home: Path) -> str:
-    """A folder as seen from a run directory."""
+    """A folder relative to a run directory."""
     return folder.name if folder.parent == home else os.path.relpath(folder, home)
 
 
@@ -130,8 +129,11 @@ def _words(error: Exception) -> str:
 
 
 def artifact_problems(folder: Path, manifest: Manifest, recompute: Recompute) -> list[str]:
-    """Problems of one artifact: status, files, parents, metrics, flags, counts, and a report's verdicts on its graders.
-    What another version of the measures made is not looked at."""
+    """Problems of one artifact: status, files, parents, metrics, flags, counts, and a report's verdicts on its
+    graders.
+
+    The numbers of another version of the measures are not checked.
+    """
     problems = [f"is {manifest.status}, not done"] if manifest.status != "done" else []
     try:
         problems += verify_files(folder, manifest)
@@ -174,7 +176,7 @@ def source_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def card_problems(folder: Path) -> list[str]:
-    """The card made again from its artifacts: numbers first, then every file to the byte."""
+    """Makes the card again from its artifacts and compares numbers first, then every file byte by byte."""
     try:
         manifest = read_manifest(folder)
         settings = Settings.model_validate(manifest.resolved)
@@ -199,7 +201,7 @@ def card_problems(folder: Path) -> list[str]:
 
 
 def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
-    """The card's inputs as they were, and what is wrong with them. Raises CharterError where one is gone."""
+    """The card's inputs as they were, and what is wrong with them. Raises CharterError if one is missing."""
     run = run_of(folder)
     entries, problems = [], []
     for parent in manifest.parents:
@@ -238,7 +240,7 @@ def _numeric(value: object) -> bool:
 
 
 def _file_problems(folder: Path, files: dict[str, str], drawn_alike: bool) -> Iterator[str]:
-    """Files that differ from those made again; drawings are left out where another matplotlib drew them."""
+    """Files that differ from those made again. Drawings are skipped if another version of matplotlib drew them."""
     for name, content in files.items():
         path = folder / name
         if not path.is_file():

@@ -1,4 +1,5 @@
-"""Figures of votes: Elo by axis with its intervals, and who wins how often against whom; a kind of rater each."""
+"""Figures of votes: Elo by axis with its intervals, and how often each model beats each other; one for each kind of
+rater."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ ONE_PANEL = 6  # models of a win table that stands in half a page
 
 
 def vote_figures(run: Run) -> Iterator[Figure]:
-    """The figures of all sets of votes, those of each kind of rater apart."""
+    """The figures of all sets of votes, separately for each kind of rater."""
     for votes in run.votes:
         all_rankings = rankings(votes)
         for source in dict.fromkeys(ranking.source for ranking in all_rankings):
