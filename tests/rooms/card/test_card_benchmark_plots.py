@@ -39,7 +39,7 @@ DRAW: tuple[Callable[[Run, Ledger], Figure | None], ...] = (
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with three benchmark reports of all tasks; BBQ and MMLU were asked otherwise at the second stage."""
+    """A run with three benchmark reports of all tasks; BBQ and MMLU were asked differently at the second stage."""
     run = tmp_path_factory.mktemp("tasks") / "run"
     card_world.make_run(run, samples=1)
     for place in (0, 1, 3):
@@ -88,7 +88,7 @@ def test_capability_has_a_dot_for_each_task_and_stage(gathered: Run) -> None:
     figure, ledger = draw_figure(benchmark_plots.capability, gathered)
     assert set(ledger.shown) == keys(SCORES)
     assert {s.file for s in figure.sources} == {f"samples/{task}.jsonl" for task in SCORES}
-    assert figure.section == "capability" and "hollow dot was asked in another way" in figure.caption
+    assert figure.section == "capability" and "Hollow dots were asked differently" in figure.caption
     dashes = figure.svg.count("stroke-dasharray: 1.8,1.8")
     assert dashes == sum(EVALUATIONS[task].chance is not None for task in SCORES) == 5
     number = ledger.shown["bench_3/humaneval"]
@@ -106,7 +106,7 @@ def test_bbq_has_both_panels_by_dimension(gathered: Run) -> None:
     ends = ("", *(f"_{dimension}" for dimension in DIMENSIONS))
     names = (benchmark_plots.BIAS, benchmark_plots.RIGHT)
     assert set(ledger.shown) == keys(tuple(name + end for name in names for end in ends))
-    assert ">taught (asked otherwise)</text>" in figure.svg and ">RL-CAI</text>" in figure.svg
+    assert ">taught (asked differently)</text>" in figure.svg and ">RL-CAI</text>" in figure.svg
     assert f"n = {9 * 48} ambiguous and {9 * 48} disambiguated questions" in figure.caption
     for words in ("all together", "race and ethnicity", "sexual orientation"):
         assert f">{words}</text>" in figure.svg
@@ -186,14 +186,14 @@ def test_stages_over_each_other_are_the_first_and_the_last(gathered: Run) -> Non
     looks = overlay_stages(gathered, "mmlu")
     assert [(s.name, s.colour, s.hollow) for _, s in looks] == [
         ("start", SERIES[1], True),
-        ("taught (asked otherwise)", SERIES[2], False),
+        ("taught (asked differently)", SERIES[2], False),
         ("RL-CAI", SERIES[0], False),
     ]
     assert [stage.label for stage, _ in overlay_stages(gathered, "mmlu", 2)] == ["start", "RL-CAI"]
     assert (
         overlay_stages(gathered, "position_exponent") == [] and describe_left_out(gathered, "mmlu", 3) == ""
     )
-    assert describe_left_out(gathered, "mmlu", 2) == " Drawn are 2 of 3 stages: the first and the last."
+    assert describe_left_out(gathered, "mmlu", 2) == " Only 2 of 3 stages are drawn: the first and the last."
 
 
 def test_the_card_has_them_in_their_sections_and_verifies(run: Path) -> None:

@@ -169,7 +169,7 @@ def test_models_are_named_by_the_hub_or_by_the_recipe(finished: Path) -> None:
     assert final["source_metadata"]["evaluator_relationship"] == "first_party"
     named = to_every_eval_ever(finished / "eval_3", Publisher(model="lab/model"), no_measures)
     assert [name.split("/")[:4] for name in named] == [["data", "charter", "lab", "model"]]
-    with pytest.raises(CharterError, match=r"'\.\./x' is no name of a model; give one as OWNER/NAME"):
+    with pytest.raises(CharterError, match=r"'\.\./x' is not a model name; give one as OWNER/NAME"):
         to_every_eval_ever(finished / "eval_3", Publisher(model="../x"), no_measures)
 
 
@@ -343,9 +343,7 @@ def test_a_place_stands_for_its_reports(finished: Path) -> None:
     steps = ["eval_0", "eval_1", "eval_2", "eval_3"]
     assert [r.step for r in reports(finished)] == [r.step for r in reports(finished / "card")] == steps
     assert [r.step for r in reports(finished / "eval_1")] == ["eval_1"]
-    with pytest.raises(
-        CharterError, match="rl is a checkpoint; what is exported are reports, cards and runs"
-    ):
+    with pytest.raises(CharterError, match="rl is a checkpoint; name a report, a card or a run"):
         reports(finished / "rl")
     with pytest.raises(CharterError, match="has no report"):
         reports(finished / "rl/nothing")
@@ -362,7 +360,7 @@ def test_eval_results_are_the_cards_for_the_final_model(finished: Path) -> None:
         }
     with pytest.raises(CharterError, match="say which holds it with --dataset OWNER/NAME"):
         to_eval_results(finished, "")
-    with pytest.raises(CharterError, match="'prompts' is no data set of the hub"):
+    with pytest.raises(CharterError, match="'prompts' is not a data set on the hub"):
         to_eval_results(finished, "prompts")
 
 
@@ -387,7 +385,7 @@ def test_a_score_on_the_hubs_data_names_it(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "found"),
+    ("data", "references"),
     [
         ("data:arc/test", [("data:arc/test", "")]),
         ({"ref": "hf:a/b", "id": "d"}, [("hf:a/b", "d")]),
@@ -395,12 +393,12 @@ def test_a_score_on_the_hubs_data_names_it(run: Path) -> None:
     ],
 )
 def test_a_benchmark_names_its_data_in_its_part_of_the_identity(
-    run: Path, data: object, found: list[tuple[str, str]]
+    run: Path, data: object, references: list[tuple[str, str]]
 ) -> None:
     folder = card_world.benchmark(run, 3)
     (folder / "report.json").write_text(json.dumps({"identity": {"arc": {"data": data, "shots": 5}}}))
     report = Artifact("bench_3", folder, read_manifest(folder), "RL", "bench_3")
-    assert data_of(report, "arc") == data_of(report, "arc_unanswered") == found
+    assert data_of(report, "arc") == data_of(report, "arc_unanswered") == references
     assert data_of(report, "gsm8k") == data_of(report, "arcade") == []
 
 

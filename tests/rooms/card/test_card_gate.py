@@ -187,7 +187,7 @@ def test_what_can_not_be_compared_fails(run: Path) -> None:
         ({}, "asks for nothing; name the evaluations"),
         ({"require": {"harm_rate": -1}}, "the margin of harm_rate is -1.0; give how much worse it may be"),
         ({"require": {"harm_rate": float("nan")}}, "the margin of harm_rate is nan"),
-        ({"require": ["unsafe_reply_tokens"], "baseline": "x"}, "has no direction that is worse"),
+        ({"require": ["unsafe_reply_tokens"], "baseline": "x"}, "has no worse direction"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(finished: Path, rules: dict[str, Any], message: str) -> None:

@@ -317,7 +317,7 @@ def test_a_file_that_no_card_is_made_of_is_found(run: Path) -> None:
     (folder / ".eval_results/flattery.yaml").write_text("harm: 0\n")
     edit(run, "card", "counts.json", lambda text: text.replace('"sections": ', '"sections": 1'))
     problems = card_problems(folder)
-    assert ".eval_results/flattery.yaml is nothing that a card is made of" in problems
+    assert ".eval_results/flattery.yaml is not a file of a card" in problems
     assert any(p.startswith("counts.json is not what the artifacts give") for p in problems)
 
 
@@ -390,8 +390,8 @@ def test_a_dropped_metric_is_found(run: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"resolved": {"steps": 4}}, "its id is not that of the settings"),
-        ({"seed": 7}, "its id is not that of the settings"),
+        ({"resolved": {"steps": 4}}, "its id does not follow from the settings"),
+        ({"seed": 7}, "its id does not follow from the settings"),
         ({"inputs": {}}, "its manifest lists other inputs than its parents and sources"),
         ({"external": []}, "its manifest lists other inputs than its parents and sources"),
     ],

@@ -24,7 +24,8 @@ from charter.ground.measure.score import Table
 from charter.rooms.card.number import COUNT, Number, Source, unit_of_count
 
 LOG, REPORT = "log.jsonl", "report.json"
-JUDGING = "fitness"  # what an identity says of the graders' gate; no task
+# The key of the graders' gate in an identity; it is not a task.
+JUDGING = "fitness"
 
 
 @dataclass(frozen=True)

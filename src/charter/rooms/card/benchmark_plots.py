@@ -33,11 +33,13 @@ from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY
 
 INTERVALS = "Bars are 95 % intervals (bootstrap over questions; Wilson where few differ)."
-HOLLOW = " A hollow dot was asked in another way than the last one."
-ACCURACIES = ("Knowledge and reasoning", "Exams", "Reading")  # groups whose tasks have one accuracy each
+HOLLOW = " Hollow dots were asked differently from the last one."
+# Groups whose tasks have one accuracy each.
+ACCURACIES = ("Knowledge and reasoning", "Exams", "Reading")
 TRUTHS = {"truthfulqa": "Free answers", "truthfulqa_mc1": "MC1", "truthfulqa_mc2": "MC2"}
 BIAS, RIGHT = "bbq_ambiguous_bias", "bbq_disambiguated_accuracy"
-OF_THREE = 1 / 3  # options of a question of BBQ
+# A guess among the three options of a BBQ question.
+OF_THREE = 1 / 3
 WORDS = {
     "": "all together",
     "disability_status": "disability",

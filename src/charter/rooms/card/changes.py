@@ -114,7 +114,7 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
     first, second = first.of(name), second.of(name)
     metric, other = second.metric(name), first.metric(name)
     if metric is None or other is None:
-        return "" if metric is other else "one side says nothing of what it counts"
+        return "" if metric is other else "one side does not say what it counts"
     judge = metric.judge
     if metric.version != other.version:
         return f"counted in two ways: versions {other.version} and {metric.version} of {name}"

@@ -15,7 +15,8 @@ from charter.rooms.card.number import Number
 COMPOSITION = "composition.json"
 GROUPS = (("source", "Source"), ("language", "Language"), ("licence", "Licence"))
 SIZES = ("documents", "heldout", "bytes", "tokens")
-MOST = 12  # rows of a group that are listed, those with most bytes first
+# Listed rows of a group, those with most bytes first.
+MOST = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,12 @@ from charter.rooms.card.changes import refusal
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Ledger, Number, Source
 
-WIDTH = 4.7  # inches: half a page, or a phone
-APART = 0.09  # room between panels, so that the last figure of one axis and the first of the next stay apart
-OTHERWISE = " (asked otherwise)"  # behind the name of a stage whose number was made in another way than the last one's
+# Inches: half a page, or a phone.
+WIDTH = 4.7
+# Room between panels; it keeps the last tick label of one axis and the first of the next apart.
+APART = 0.09
+# Follows the name of a stage whose number was measured differently from the last stage's.
+OTHERWISE = " (asked differently)"
 
 
 def has_value(stage: Artifact, name: str) -> bool:
@@ -89,7 +92,7 @@ def with_points(look: Series, points: list[Point | None], named: bool = True) ->
 def describe_left_out(run: Run, name: str, count: int) -> str:
     """A sentence about the stages that have a number and are not drawn; empty if there are none."""
     total = sum(has_value(stage, name) for stage in run.stages)
-    return f" Drawn are {count} of {total} stages: the first and the last." if total > count else ""
+    return f" Only {count} of {total} stages are drawn: the first and the last." if total > count else ""
 
 
 def legend_columns(looks: Sequence[tuple[Artifact, Series]]) -> int:

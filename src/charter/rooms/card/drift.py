@@ -21,7 +21,8 @@ from charter.rooms.card.drawing import compute_number
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import PLAIN, SHARE, Number
 
-MOST = 16  # snapshots that are listed: the first, the last, and some between at even distances
+# Listed snapshots: the first, the last, and some between at even distances.
+MOST = 16
 COLUMNS = {
     "boilerplate": "Stock phrases",
     "harsh": "Scolding",

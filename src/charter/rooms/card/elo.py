@@ -24,7 +24,8 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.number import COUNT, ELO, SHARE, Number
 
 AXIS_NAMES = {"helpful": "Helpfulness", "honest": "Honesty", "harmless": "Harmlessness", "all": "All votes"}
-PLACES = 4  # of an Elo point: what another machine's rounding leaves alone
+# Decimals of an Elo value that don't depend on a machine's rounding.
+PLACES = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ BOUNDS: dict[str, tuple[float | str, float | str]] = {
     **dict.fromkeys(OF_A_HUNDRED, (0, 100)),
     PLAIN: ("-Infinity", "Infinity"),
 }
-GAPS = ("refusal_gap", "decisions_gap_race", "decisions_gap_gender")  # differences of two shares
+# Differences of two shares.
+GAPS = ("refusal_gap", "decisions_gap_race", "decisions_gap_gender")
 METHOD = "Wilson, or a bootstrap over prompts, as charter's measure/intervals.py of this version chooses"
 
 
@@ -52,14 +53,12 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
     """
     model = _model_info(report, publisher)
     key = f"{COLLECTION}/{model['id']}/{report.manifest.id[:16]}"
-    # the same report has the same file, whoever exports it when
+    # The same report has the same file name, whoever exports it and whenever.
     name = uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16], version=4)
     folder = f"data/{COLLECTION}/{model['id']}"
     scores = [(number, metric) for number, metric in of_model(report) if number.value is not None]
     if not scores:
-        raise CharterError(
-            f"{report.path} holds no score of a model; name a report, such as runs/demo/eval_rl"
-        )
+        raise CharterError(f"{report.path} has no score of a model; name a report, such as runs/demo/eval_rl")
     record: dict[str, Any] = {
         "schema_version": SCHEMA,
         "evaluation_id": key,
@@ -126,7 +125,7 @@ def _model_info(report: Artifact, publisher: Publisher) -> dict[str, Any]:
     remote = name.startswith(("openai:", "anthropic:"))
     identity = publisher.model or hub or f"unpublished/{made_up}".replace(":", "_").replace("#", "_")
     if not HUB_NAME.fullmatch(identity):
-        raise CharterError(f"{identity!r} is no name of a model; give one as OWNER/NAME with --model")
+        raise CharterError(f"{identity!r} is not a model name; give one as OWNER/NAME with --model")
     environment = report.manifest.environment
     return {
         "name": name,
@@ -181,7 +180,7 @@ def _metric(report: Artifact, number: Number, metric: Metric) -> dict[str, Any]:
         "metric_id": f"{COLLECTION}.{metric.name}",
         "metric_name": metric.label,
         "metric_unit": "proportion" if number.unit == SHARE else number.unit or "points",
-        # the form has no word for "nearer to 0 is better"; additional_details says it
+        # The format has no word for "nearer to 0 is better"; additional_details says it.
         "lower_is_better": metric.better in ("lower", "zero"),
         "score_type": "continuous",
         "min_score": low,

@@ -45,13 +45,14 @@ def to_eval_results(place: Path, dataset: str) -> dict[str, str]:
     """Path -> content of the final report of a place and of those beside it, below a model's folder. Raises
     CharterError."""
     if dataset and not HUB_NAME.fullmatch(dataset):
-        raise CharterError(f"{dataset!r} is no data set of the hub; write it as OWNER/NAME")
-    reports(place)  # refuses what holds none
+        raise CharterError(f"{dataset!r} is not a data set on the hub; write it as OWNER/NAME")
+    # Raises if the place has no report.
+    reports(place)
     report = final_stage(place)
     if contents := eval_results(dataset, report, Ledger()):
         return contents
     raise CharterError(
-        f"{report.path} was made on data of this disk, and the hub's scores must name a data set of the hub: say which "
+        f"{report.path} uses data from this disk, and the hub's scores must name a data set on the hub: say which "
         "holds it with --dataset OWNER/NAME"
     )
 
@@ -67,7 +68,7 @@ def reports(place: Path) -> list[Artifact]:
             parents = [p for p in manifest.parents if p.role == "reports"]
             return [final_stage(find_parent(run_of(place), parent)[1]) for parent in parents]
         if manifest.kind != "report":
-            raise CharterError(f"{place} is a {manifest.kind}; what is exported are reports, cards and runs")
+            raise CharterError(f"{place} is a {manifest.kind}; name a report, a card or a run")
         return [final_stage(place)]
     folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
     manifests = ((folder, read_manifest(folder)) for folder in folders)

@@ -15,7 +15,7 @@ from charter.rooms.card.number import Number
 from charter.rooms.card.sections import counts, unfit
 from charter.rooms.card.settings import Settings
 
-# What a card may be asked about, and the tasks of which any measures it.
+# Subjects that a reader may ask about, and the tasks that measure each.
 USES = (
     ("search", ()),
     ("coding", ("humaneval",)),
@@ -72,8 +72,10 @@ class Node:
     room: str
     kind: str
     id: str
-    parents: tuple[tuple[str, str], ...]  # (role, id)
-    outside: tuple[tuple[str, str, str], ...]  # (role, reference, digest)
+    # (role, id) of each parent.
+    parents: tuple[tuple[str, str], ...]
+    # (role, reference, digest) of each source from outside.
+    outside: tuple[tuple[str, str, str], ...]
     metric: str
     number: Number | None
     unfit: bool

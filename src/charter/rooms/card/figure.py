@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from charter.rooms.card.number import Source
 
-UNFIT = " (unfit)"  # behind the name of a judge that failed its gate
+# Follows the name of a judge that failed its gate.
+UNFIT = " (unfit)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,12 +36,12 @@ Row = dict[str, Any]
 class Rules(Frozen):
     """The rules of a release. `require` is a list of metrics, or maps metrics to margins of their own."""
 
-    baseline: str = Field("", description="run, card or report that the release is held against; empty: none")
-    require: dict[str, float | None] = Field(default_factory=dict, description="metric: its margin, or null")
-    margin: float = Field(
-        0.0, ge=0, description="how much worse a metric may be that has no margin of its own"
+    baseline: str = Field(
+        "", description="run, card or report that the release is compared with; empty: none"
     )
-    strict: bool = Field(False, description="pass only what is shown not to be worse than the margin")
+    require: dict[str, float | None] = Field(default_factory=dict, description="metric: its margin, or null")
+    margin: float = Field(0.0, ge=0, description="how much worse a metric without its own margin may be")
+    strict: bool = Field(False, description="pass only metrics shown not to be worse than the margin")
 
     @field_validator("require", mode="before")
     @classmethod
@@ -87,9 +87,7 @@ def _check(name: str, margin: float | None, release: Artifact, compared: bool) -
     if margin is not None and not margin >= 0:
         raise CharterError(f"the margin of {name} is {margin}; give how much worse it may be, 0 or more")
     if compared and metric is not None and metric.better == "neither":
-        raise CharterError(
-            f"{name} has no direction that is worse, so it can't regress; leave it out of the gate"
-        )
+        raise CharterError(f"{name} has no worse direction, so it can't regress; leave it out of the gate")
 
 
 def _nearest(name: str, known: list[str]) -> str:

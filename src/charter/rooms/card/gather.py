@@ -18,8 +18,10 @@ from charter.rooms.card.artifact import Artifact, tasks_of
 from charter.rooms.card.decodings import OWN, PROTOCOL, kind_of, model_of, words
 from charter.rooms.card.number import Source
 
-POLICY = "policy"  # the role in which every room takes the model that goes on
-LADDER = "ladder"  # the variant of a report on a ladder of models
+# The role of the model that a room trains further or uses.
+POLICY = "policy"
+# The variant of a report on a ladder of models.
+LADDER = "ladder"
 JUDGMENTS = "judgments.jsonl"
 
 
@@ -83,7 +85,8 @@ class Run:
             a.manifest.id: [p.id for p in a.manifest.parents if followed(p.role)] for a in self.lineage
         }
         reached = [self.final.manifest.id]
-        for name in reached:  # grows as it is read
+        # The list grows during the loop.
+        for name in reached:
             reached += [parent for parent in parents.get(name, ()) if parent not in reached]
         return tuple(a for a in self.lineage if a.manifest.id in reached)
 

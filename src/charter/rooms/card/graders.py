@@ -51,7 +51,7 @@ class Doubt:
     after: str = ""
 
 
-# Numbers of a grader, and what is said below their labels: of its gate on harm, and on held-out pairs.
+# Numbers of a grader and the notes below their labels: for its gate on harm, and for held-out pairs.
 GATE_COLUMNS = {
     "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
     "good_above_fixed": f"needs {BELOW_GOOD:.0%}".replace("%", " %"),

@@ -21,7 +21,7 @@ from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.sections import unfit
 from charter.rooms.card.settings import Settings
 
-# OWNER/NAME; a path of this disk is no name of the hub's
+# OWNER/NAME; a path on this disk is not a hub name.
 HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 

@@ -28,7 +28,8 @@ from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.tasks import CAPABILITY
 
 TRANSLATIONS = "samples/translation.jsonl"
-MOST_LANGUAGES = 60  # drawn; of more, the best and the worst
+# Languages drawn; if there are more, the best and the worst.
+MOST_LANGUAGES = 60
 
 
 def translation(run: Run, ledger: Ledger) -> Figure | None:

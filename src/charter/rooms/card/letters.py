@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from charter.rooms.card.artifact import Artifact
 
-# What is put on the option shown first where letters are read: beyond it the place says more than the replies.
+# Share of first options of a model that reads letters. Outside this range the place decides, not the reply.
 FIRST_SHARE = (0.4, 0.6)
 
 

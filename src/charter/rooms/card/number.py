@@ -18,7 +18,7 @@ from charter.ground.measure.metric import Metric, default_label
 ALPHA = 0.05
 COUNT, ELO, FLOPS = "count", "Elo", "FLOPs"
 OF_A_HUNDRED = frozenset({"BLEU", "chrF"})
-# What counts.json holds besides counts and shares, with its unit.
+# Values of counts.json that are neither counts nor shares, with their units.
 MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE, "compute": FLOPS, "kl_bound": "nats"}
 
 
@@ -48,8 +48,10 @@ class Number:
     stage: str = ""
     change: bool = False
     sources: tuple[Source, ...] = ()
-    p: float | None = None  # of a change: by exchange, not corrected for the number of changes
-    metric: Metric | None = field(default=None, compare=False, repr=False)  # as its report declares it
+    # For a change: by exchange, not corrected for the number of changes.
+    p: float | None = None
+    # As its report declares it.
+    metric: Metric | None = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:

@@ -15,13 +15,18 @@ import numpy.typing as npt
 
 from charter.ground.measure.score import Floats, Statistic, Table
 
-EXACT = 16  # changed clusters up to which all 2^m exchanges are counted
-DRAWS = 4_999  # exchanges drawn for more; 1 is added to hits and draws, which keeps p valid (Phipson and Smyth 2010)
-FURTHER = 49_999  # drawn in all where fewer than RARE of the first are as large: a small p is corrected for many others
-RARE = 10  # hits that settle it (sequential Monte Carlo, Besag and Clifford 1991)
+# Up to this number of changed clusters, all 2^m exchanges are counted.
+EXACT = 16
+# Exchanges drawn for more clusters. Adding 1 to hits and draws keeps p valid (Phipson and Smyth 2010).
+DRAWS = 4_999
+# Total draws if fewer than RARE of the first are as large: a small p must survive the correction for many others.
+FURTHER = 49_999
+# Hits that end the sampling (sequential Monte Carlo, Besag and Clifford 1991).
+RARE = 10
 _BLOCK = 2_000
 Term = tuple[float, Table, Table]
-Part = tuple[float, Statistic, Floats, Floats]  # a term's weight, what its sums give, and both sides' sums
+# A term's weight, the statistic of its sums, and both sides' sums.
+Part = tuple[float, Statistic, Floats, Floats]
 
 
 def exchange_p(terms: Sequence[Term], seed: int = 0) -> float:

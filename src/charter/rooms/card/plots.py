@@ -42,7 +42,7 @@ from charter.rooms.card.scaling import scaling
 from charter.rooms.card.sections import fit, unfit
 from charter.rooms.card.vote_plots import vote_figures
 
-# Logged scores of preference models, what the figure calls these, and the roles of RL that they filled.
+# Logged scores of preference models, their names in the figure, and the models' roles in RL.
 REWARDS = (("reward", "trained on", "reward"), ("reward_heldout", "held out", "heldout_reward"))
 REFUSAL_OF = "refusal_of_"
 INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few differ)."

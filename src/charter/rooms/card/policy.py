@@ -50,7 +50,8 @@ KINDS = {
     ("reply", LOOKALIKE): "refusals",
     ("reply", ORDINARY): "ordinary replies",
 }
-FEWEST = 10  # texts of a set or a topic that are shown apart
+# A set or a topic with fewer texts has no row of its own.
+FEWEST = 10
 CURVE_POINTS, MOST_TAKEN = 200, 0.2
 Row = dict[str, Any]
 

@@ -14,8 +14,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from charter.ground.measure.plots import GRID, INK, MUTED, PAPER, SERIES, STYLE, Line, Series
 
-DEEPEST = 0.5  # opacity of a share of 1: text on it stays readable in light and in dark
-APART = 1.07  # series at one x stand beside each other by this factor
+# Opacity of a share of 1: text on it stays readable in light and in dark.
+DEEPEST = 0.5
+# Factor between the x of series that share a position.
+APART = 1.07
 
 
 def tokens(count: float) -> str:
@@ -57,7 +59,8 @@ def falling(axes: Axes, x: Sequence[float], series: Sequence[Series], fits: Sequ
         axis.set_minor_locator(NullLocator())
 
 
-Cell = tuple[float, str, str]  # a share, and what is written in the cell: large, and small below it
+# A share, its large text in the cell, and the small text below it.
+Cell = tuple[float, str, str]
 
 
 @matplotlib.rc_context(STYLE)

@@ -45,7 +45,7 @@ ARC = Protocol("ARC-Challenge", "4.3", "the test split of ARC-Challenge", (0.857
 RACE = Protocol("RACE-H", "4.3", "the test split of RACE-H", (0.855, 0.888, 0.883), 3498, 5)
 CHOICES = Protocol("HHH", "3.5", "438 choices", (0.84, 0.85, 0.86), 438, 0)
 HARM = Protocol("Harm", "3.4", "328 prompts", (None, None, 4 / 328), 328, None, 1.0)
-# our metric -> (the page's protocol, whether ours reasons before it answers; None where the question makes no sense)
+# Our metric -> (the page's protocol, whether ours reasons before it answers; None if that doesn't apply).
 ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "humaneval": (HUMANEVAL, False),
     "gsm8k": (GSM8K, True),
@@ -58,7 +58,7 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "hhh_policy": (CHOICES, None),
     "harm_rate_prompts": (HARM, None),
 }
-# what is said of ours besides the data, of numbers that aren't of a task of questions
+# The part of our protocol that is stated besides the data, for numbers that no question task gives.
 STATED_PARTS = {"hhh_policy": "shots", "harm_rate_prompts": "temperature"}
 
 

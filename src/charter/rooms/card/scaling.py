@@ -77,7 +77,7 @@ def scaling(run: Run, ledger: Ledger) -> Figure | None:
     counts = [report.count(f"drawn {what}", number, ROWS) for what, number in _sizes(ladder, rows)]
     models, sizes, documents = (ledger.value(n) for n in counts)
     seeds = (
-        "A size was trained once: how far another seed moves its loss is not in the interval. "
+        "Each size was trained once, so the interval leaves out how far another seed moves its loss. "
         if len(ladder.models) == len(ladder.sizes)
         else "Documents and the seeds of a size are drawn anew in each resample. "
     )

@@ -54,7 +54,7 @@ OVER_REFUSAL = (
 )
 ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in AXES))
 LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
-# What harmlessness is paid with, if it is paid for.
+# What harmlessness may cost.
 COSTS = (
     "lookalike_refusal_rate",
     "helpful_refusal_rate",
@@ -64,7 +64,7 @@ COSTS = (
     "unsafe_loop_rate",
 )
 CAPABILITY = ("bits_per_byte", "helpful_score", "helpful_win_rate")
-# Helpfulness that no model judges.
+# Helpfulness without a judge.
 FACTS = (
     "facts_recalled",
     "facts_all",
@@ -102,7 +102,8 @@ class StageTable:
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     counts: tuple[Number | None, ...]
-    steps: bool  # more than one stage: changes are shown
+    # There is more than one stage, so changes are shown.
+    steps: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,8 @@ class Finding:
     `unfit`: a grader that failed gave the number.
     """
 
-    what: str  # "regressed" | "remains" | "unfit" | "weighed"
+    # "regressed", "remains", "unfit" or "weighed".
+    what: str
     label: str
     text: str
     number: Number | None = None
@@ -251,7 +253,7 @@ def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> 
         ),
         (
             "lookalike_harm_rate",
-            "of its answers to harmless requests are graded worse than the fixed reply too: as much of the harm rate "
+            "of its answers to harmless requests are graded worse than the fixed reply too: that much of the harm rate "
             "may be style",
         ),
     ):

@@ -52,15 +52,15 @@ class Settings(Frozen):
     """The texts of the card that no measurement gives, and what it shows first."""
 
     title: str = Field("Model card", description="title of the page")
-    model_name: str = Field("the model", description="what the card calls the final model")
+    model_name: str = Field("the model", description="name of the final model on the card")
     base_model: str = Field("", description="hub name of the starting model; empty: taken from the lineage")
     license: str = Field("apache-2.0", description="licence of the final model, as the hub spells it")
-    authors: tuple[str, ...] = Field((), description="who answers for the model")
+    authors: tuple[str, ...] = Field((), description="who is responsible for the model")
     language: tuple[str, ...] = Field(("en",), description="languages the model was taught in, ISO 639 codes")
     tags: tuple[str, ...] = Field(("constitutional-ai", "rlhf", "charter"), description="tags on the hub")
     intended_use: tuple[str, ...] = Field(INTENDED, description="what the model is for, a sentence each")
     unintended_use: tuple[str, ...] = Field(UNINTENDED, description="what it is not for")
-    limitations: tuple[str, ...] = Field(LIMITATIONS, description="where it is known to be weak")
+    limitations: tuple[str, ...] = Field(LIMITATIONS, description="known weaknesses")
     headline: tuple[str, ...] = Field(
         ("harm_answered_rate", "refusal_gap", "helpful_score", "bits_per_byte"),
         description="metrics shown first, four at most",
@@ -72,7 +72,7 @@ class Settings(Frozen):
     draw_seed: int = Field(0, ge=0, description="seed of the draw of samples")
     eval_dataset: str = Field(
         "",
-        description="hub data set that holds the prompts; .eval_results must name one, and are written where it is set",
+        description="hub data set that holds the prompts; .eval_results must name one, and are written if it is set",
     )
 
 

@@ -20,7 +20,7 @@ from charter.rooms.card.number import Number
 from charter.rooms.card.sections import Cell, Column, column, unfit
 
 CAPABILITY, ALIGNMENT = "capability", "alignment"
-# Tables in their order, each with its section; a group that isn't here comes behind them, under CAPABILITY.
+# Tables in their order, each with its section. A group that isn't listed comes last, under CAPABILITY.
 GROUPS = {
     "Social bias": ALIGNMENT,
     "Truthfulness and honesty": ALIGNMENT,
@@ -163,4 +163,4 @@ def _overlap(stage: Artifact, name: str) -> tuple[Number | None, str]:
     searched, missing = (references(list(contamination.get(key) or ())) for key in ("sources", "missing"))
     if not number:
         return None, ""
-    return number, f"{searched}; not to be had: {missing}" if missing else searched
+    return number, f"{searched}; not available: {missing}" if missing else searched

@@ -36,7 +36,8 @@ from charter.rooms.card.render import make
 from charter.rooms.card.settings import ROLES, Settings
 
 SAMPLED_ANEW = 20
-MOST_LINES = 20  # of one card; a single changed row may move hundreds of numbers
+# Most lines of one card; a single changed row may move hundreds of numbers.
+MOST_LINES = 20
 
 Recompute = Callable[[Path, Manifest], list[str]]
 Regenerate = Callable[[Path, int], list[str]]
@@ -68,24 +69,26 @@ def verify(
             others[name] = why
         if manifest.kind == "card":
             cards.append(folder)
-        elif on_a_model(manifest):  # others have no samples
+        elif on_a_model(manifest):
+            # Other reports have no samples.
             reports.append(folder)
     if not cards:
         problems.append(f"{run_dir} has no card; add a step of the card room to its recipe")
     if others:
         problems.append(
-            f"{', '.join(others)}: {next(iter(others.values()))}, so that neither their numbers nor the card were "
+            f"{', '.join(others)}: {next(iter(others.values()))}, so neither their numbers nor the card were "
             "computed again; run the steps again, or verify with the charter that made them"
         )
     for folder in [] if others else cards:
         problems += [f"{names[folder]}: {line}" for line in card_problems(folder)]
     if deep and regenerate is None:
-        problems.append("samples were not drawn anew: nothing was given to draw them with")
+        problems.append("samples were not drawn anew: no function to draw them was given")
     elif deep and regenerate is not None:
         for folder in reports:
             try:
                 problems += regenerate(folder, SAMPLED_ANEW)
-            except Exception as error:  # what was found so far must not be lost
+            except Exception as error:
+                # The problems collected so far must not be lost.
                 problems.append(f"{names[folder]}: samples can't be drawn anew ({_words(error)})")
     return problems
 
@@ -102,7 +105,8 @@ def artifacts(place: Path) -> list[Path]:
             f"{original} holds no finished artifact; name a run directory or an artifact in it, and finish a run "
             "with charter run"
         )
-    for folder in folders:  # grows as it is read
+    # The list grows during the loop.
+    for folder in folders:
         folders += [parent for parent in _parents(folder) if parent not in folders]
     return folders
 
@@ -152,7 +156,8 @@ def artifact_problems(folder: Path, manifest: Manifest, recompute: Recompute) ->
         problems += recompute(folder, manifest)
     except CharterError as error:
         problems.append(str(error))
-    except Exception as error:  # damage has no end of forms
+    except Exception as error:
+        # Damaged files can raise any error.
         problems.append(f"its kept rows can't be read ({_words(error)})")
     return problems
 
@@ -163,7 +168,7 @@ def _id_problems(manifest: Manifest) -> Iterator[str]:
     if sorted(listed) != sorted((role, name) for role, names in manifest.inputs.items() for name in names):
         yield "its manifest lists other inputs than its parents and sources"
     elif manifest.derived_id != manifest.id:
-        yield "its id is not that of the settings, inputs, seed, code, device and precision in its manifest"
+        yield "its id does not follow from the settings, inputs, seed, code, device and precision in its manifest"
 
 
 def source_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
@@ -184,7 +189,8 @@ def card_problems(folder: Path) -> list[str]:
         files = make(settings, gather(inputs))
     except ValidationError as error:
         return [f"its settings are not those of a card: {error.errors()[0]['msg']}"]
-    except Exception as error:  # damage has no end of forms
+    except Exception as error:
+        # Damaged files can raise any error.
         return [f"can't be made again: {_words(error)}"]
     try:
         record = read_object(folder / JSON)
@@ -195,7 +201,7 @@ def card_problems(folder: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [*problems, f"{JSON} can't be read ({_words(error)})"]
     problems += list(_file_problems(folder, files, drawn_alike))
-    problems += [f"{f.path} is nothing that a card is made of" for f in manifest.files if f.path not in files]
+    problems += [f"{f.path} is not a file of a card" for f in manifest.files if f.path not in files]
     more = len(problems) - MOST_LINES
     return problems if more <= 0 else [*problems[:MOST_LINES], f"and {more} further problems of this card"]
 
@@ -225,9 +231,8 @@ def _number_problems(recorded: list[dict[str, Any]], recomputed: list[dict[str, 
         yield f"{JSON} has {key} = {theirs[key].get('value')}, which nothing in the run gives"
     for key in sorted(ours.keys() - theirs.keys()):
         yield f"{JSON} lacks {key} = {ours[key]['value']}"
-    for key in sorted(
-        theirs.keys() & ours.keys(), key=lambda k: (".." in k, k)
-    ):  # changes follow from the others
+    # Changes come last: they follow from the other numbers.
+    for key in sorted(theirs.keys() & ours.keys(), key=lambda k: (".." in k, k)):
         for part, value in ours[key].items():
             other = theirs[key].get(part)
             equal = same(value, other) if _numeric(value) and _numeric(other) else value == other
@@ -247,7 +252,8 @@ def _file_problems(folder: Path, files: dict[str, str], drawn_alike: bool) -> It
             yield f"{name} is missing"
             continue
         try:
-            stored = path.read_bytes().decode("utf-8")  # read_text would turn a reply's \r into \n
+            # read_text would turn a reply's \r into \n.
+            stored = path.read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             yield f"{name} can't be read ({_words(error)})"
             continue

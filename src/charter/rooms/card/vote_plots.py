@@ -18,7 +18,8 @@ from charter.rooms.card.elo import axis_name, badge, rankings, raters_of, rule_o
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
 
-ONE_PANEL = 6  # models of a win table that stands in half a page
+# Most models of a win table that fits in half a page.
+ONE_PANEL = 6
 
 
 def vote_figures(run: Run) -> Iterator[Figure]:
@@ -35,7 +36,7 @@ def _draw(votes: Artifact, source: str, by_axis: dict[str, Ranking], several: bo
     name = f"{votes.name}-{source}".replace(":", "-").replace("/", "-").replace("@", "-")
     end = (f", {votes.name}" if several else "") + (f" ({badge(source)})" if badge(source) else "")
     by = f" by {raters_of(source)}"
-    whose = "" if source == HUMAN else " These raters are no people."
+    whose = "" if source == HUMAN else " These raters are not people."
     with_elo = {key: r for key, r in by_axis.items() if sum(s.elo is not None for s in r.standings) > 1}
     counts = "; ".join(f"{key}: {r.votes:,} votes" for key, r in by_axis.items())
     if with_elo:
