@@ -55,7 +55,7 @@ def describe_calibration(artifact: Artifact, prefix: str, ledger: Ledger) -> str
         return ""
     span = ledger.span(over)
     return (
-        f" Calibration error {ledger.value(error)} (chance makes some of it where rows are few); mean confidence less "
+        f" Calibration error {ledger.value(error)} (chance adds to it if rows are few); mean confidence less "
         f"accuracy {ledger.value(over)}" + (f" ({span})." if span else ".")
     )
 

@@ -37,7 +37,7 @@ UNINTENDED = (
     "Anything where a wrong answer costs more than an inconvenience: health, law, money, safety. The model may "
     "support an expert and cannot replace one.",
     "Products used by people who haven't been told what they talk to.",
-    "A judge of other models where the section on graders says that it is unfit.",
+    "A judge of other models if the section on graders says that it is unfit.",
 )
 LIMITATIONS = (
     "It confabulates: it states wrong facts, invents details and fills gaps with fabrication, in a sure voice.",

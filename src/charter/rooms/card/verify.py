@@ -277,5 +277,5 @@ def _first_difference(stored: str, regenerated: str) -> str:
         if a != b:
             at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
             part = slice(max(0, at - 20), at + 30)
-            return f"line {number} has {a[part]!r} where they give {b[part]!r}"
-    return f"it has {len(old_lines)} lines where they give {len(new_lines)}"
+            return f"line {number} has {a[part]!r}, they give {b[part]!r}"
+    return f"it has {len(old_lines)} lines, they give {len(new_lines)}"
