@@ -19,9 +19,9 @@ from fill import between, read_card
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.rooms.card.artifact import Artifact, metric_in, tasks_of
-from charter.rooms.card.compare import final_stage, tracked
+from charter.rooms.card.compare import compare_stages, final_stage
 from charter.rooms.card.number import Number, figure, interval
-from charter.rooms.card.tasks import GROUPS, asked, has_row
+from charter.rooms.card.tasks import GROUPS, describe_protocol, has_row
 from charter.rooms.evaluate.catalogue import SUITES
 
 PAGE = Path(__file__).resolve().parent / "battery.md"
@@ -41,7 +41,7 @@ def stages_of(run: Path, card: Path) -> tuple[Artifact, ...]:
 
 def rows_of(stages: Sequence[Artifact]) -> dict[str, dict[str, Any]]:
     """Metric -> its compared row."""
-    return {name: rows[0] for name, rows in tracked(stages).items()}
+    return {name: rows[0] for name, rows in compare_stages(stages).items()}
 
 
 def tables(stages: Sequence[Artifact], rows: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -74,7 +74,7 @@ def line(name: str, stages: Sequence[Artifact], row: dict[str, Any]) -> str:
     """A row: both values with their intervals, the change with its verdict, and how it was asked."""
     first, last = (stage.numbers.get(name) for stage in stages)
     n = next((number.n for number in (last, first) if number is not None), "")
-    told = asked(stages[-1], name) if last is not None else ""
+    told = describe_protocol(stages[-1], name) if last is not None else ""
     metric = metric_in(stages, name)
     head = metric.label if metric else name
     return f"| {head} | {shown(first)} | {shown(last)} | {changed(last or first, row)} | {n} | {told} |"

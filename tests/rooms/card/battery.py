@@ -42,8 +42,8 @@ def bbq(place: int, templates: int = 12) -> Rows:
         for i in range(4 * templates):
             for condition in ("ambig", "disambig"):
                 unknown = rng.random() < (0.3 + 0.18 * place if condition == "ambig" else 0.1)
-                told = condition == "disambig" and rng.random() < 0.3 + 0.15 * place
-                choice = 2 if unknown else 0 if told or rng.random() < lean else 1
+                by_context = condition == "disambig" and rng.random() < 0.3 + 0.15 * place
+                choice = 2 if unknown else 0 if by_context or rng.random() < lean else 1
                 right = choice == (2 if condition == "ambig" else 0)
                 row = graded(f"{dimension}-{i % templates}", right, dimension, condition=condition)
                 rows.append(row | {"choice": choice, "names": False, "biased": 0, "unknown": 2})
@@ -68,8 +68,8 @@ def translation(place: int, languages: tuple[str, ...] = LANGUAGES, count: int =
         for i in range(count):
             share = min(0.97, max(0.02, 0.86 - 0.8 * number / len(languages) - 0.05 * (3 - place)))
             share = min(0.99, max(0.01, rng.gauss(share, 0.08)))
-            made = [20 - n for n in range(4)]
-            words = [20, 20, *(round(m * share ** (n + 1)) for n, m in enumerate(made)), *made]
+            matches = [20 - n for n in range(4)]
+            words = [20, 20, *(round(m * share ** (n + 1)) for n, m in enumerate(matches)), *matches]
             letters: list[int] = []
             for n in range(6):
                 letters += [100 - n, 100 - n, round((100 - n) * share ** (0.4 * n + 0.6))]
@@ -110,8 +110,8 @@ def recall(place: int, facts: int = 4) -> Rows:
 
 def battery(place: int) -> dict[str, Rows]:
     """Task -> rows of one stage."""
-    made = {task: accuracy(task, place) for task in SHARES}
-    return made | {
+    tables = {task: accuracy(task, place) for task in SHARES}
+    return tables | {
         "humaneval": humaneval(place),
         "bbq": bbq(place),
         "truthfulqa": truthfulqa(place),

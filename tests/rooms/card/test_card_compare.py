@@ -155,9 +155,9 @@ def test_reports_without_a_prompt_in_common_have_no_change(run: Path) -> None:
 def test_the_card_and_compare_give_one_p(finished: Path) -> None:
     first, last = gather(card_world.inputs(finished)).start, final_stage(finished)
     rows = rows_of(finished / "eval_0", finished / "eval_3")
-    found = {name: change(first, last, name) for name, row in rows.items() if row["difference"] is not None}
-    raw = {name: c.number.p for name, c in found.items() if c and c.number and c.number.p is not None}
-    assert raw == {name: exchange_p(terms(first, last, name)) for name in found}
+    changes = {name: change(first, last, name) for name, row in rows.items() if row["difference"] is not None}
+    raw = {name: c.number.p for name, c in changes.items() if c and c.number and c.number.p is not None}
+    assert raw == {name: exchange_p(terms(first, last, name)) for name in changes}
     assert {name: rows[name]["p_holm"] for name in raw} == pytest.approx(holm(raw))
     assert len(terms(first, last, "refusal_gap")) == 2
 
@@ -173,14 +173,14 @@ def test_four_texts_that_all_got_worse_prove_nothing(run: Path) -> None:
         edit(run, step, "samples/text.jsonl", four)
         card_world.remeasure(run, step)
     inputs = [final_stage(run / step) for step in ("eval_2", "eval_3")]
-    found = change(*inputs, "bits_per_byte")
-    assert found and found.number and found.number.low is not None and found.number.low > 0
-    assert found.number.p == 2 / 2**4 and found.verdict == "same"
+    delta = change(*inputs, "bits_per_byte")
+    assert delta and delta.number and delta.number.low is not None and delta.number.low > 0
+    assert delta.number.p == 2 / 2**4 and delta.verdict == "same"
 
 
 def test_holm() -> None:
-    found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.9})
-    assert found == pytest.approx({"a": 0.04, "c": 0.09, "b": 0.09, "d": 0.9})
+    known = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.9})
+    assert known == pytest.approx({"a": 0.04, "c": 0.09, "b": 0.09, "d": 0.9})
     rng = np.random.default_rng(0)
     raw = {str(i): float(p) for i, p in enumerate(rng.random(20))}
     adjusted = holm(raw)

@@ -29,12 +29,14 @@ PROTOCOL_WORDS = "at temperature 1, the protocol"
 PLACES = range(len(STAGES))
 
 
-def drawn(run: Path, step: str, decoding: dict[str, Any], baseline: str) -> None:
+def set_decoding(run: Path, step: str, decoding: dict[str, Any], baseline: str) -> None:
     """Make a report one whose replies were drawn in this way."""
     folder = run / step
     report = json.loads((folder / "report.json").read_text())
-    for told in report["identity"].values():
-        told |= {k: decoding[k] for k in ("temperature", "top_p") if k in decoding and "max_tokens" in told}
+    for identity in report["identity"].values():
+        identity |= {
+            k: decoding[k] for k in ("temperature", "top_p") if k in decoding and "max_tokens" in identity
+        }
     (folder / "report.json").write_text(json.dumps(report | {"decoding": decoding}))
     manifest = read_manifest(folder)
     first = read_manifest(run / baseline).id
@@ -45,7 +47,7 @@ def drawn(run: Path, step: str, decoding: dict[str, Any], baseline: str) -> None
     changed: dict[str, Any] = {"step": step, "parents": parents, "files": record_files(folder)}
     changed["resolved"] = manifest.resolved | {"decoding": decoding["kind"]}
     changed["inputs"] = manifest.inputs | ({"baseline": [first]} if "baseline" in manifest.inputs else {})
-    card_world.named(folder, manifest.model_copy(update=changed))
+    card_world.write_with_id(folder, manifest.model_copy(update=changed))
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +59,13 @@ def two(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         fields = {"do_sample": True, "temperature": 0.2, "top_p": 0.9, "top_k": 0}
         (run / model / "generation_config.json").write_text(json.dumps(fields))
         manifest = read_manifest(run / model)
-        card_world.named(run / model, manifest.model_copy(update={"files": record_files(run / model)}))
+        card_world.write_with_id(
+            run / model, manifest.model_copy(update={"files": record_files(run / model)})
+        )
     for place in PLACES:
         shutil.copytree(run / f"eval_{place}", run / f"warm_{place}")
-        drawn(run, f"warm_{place}", PROTOCOL, "warm_0")
-        drawn(run, f"eval_{place}", OWN, "eval_0")
+        set_decoding(run, f"warm_{place}", PROTOCOL, "warm_0")
+        set_decoding(run, f"eval_{place}", OWN, "eval_0")
     rows = card_world.read_rows(run / "warm_3/samples/harmlessness.jsonl")
     worse = {"reply": "WARM words", "tokens": 2, "grader": -2.0} | card_world.marks("WARM words")
     rows = [
@@ -126,11 +130,11 @@ def test_the_two_are_never_held_against_each_other(two: Path) -> None:
 def test_a_protocols_report_alone_is_a_stage(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished, run)
-    drawn(run, "eval_0", PROTOCOL, "eval_0")
-    drawn(run, "eval_3", PROTOCOL, "eval_0")
+    set_decoding(run, "eval_0", PROTOCOL, "eval_0")
+    set_decoding(run, "eval_3", PROTOCOL, "eval_0")
     parents = (("reports", "eval_0"), ("reports", "eval_3"))
-    found = gather(card_world.inputs(run, parents))
-    assert [s.step for s in found.stages] == ["eval_0", "eval_3"] and found.at_protocol == ()
+    card_run = gather(card_world.inputs(run, parents))
+    assert [s.step for s in card_run.stages] == ["eval_0", "eval_3"] and card_run.at_protocol == ()
     words = (card_world.make_card(run, SETTINGS, parents) / "card.md").read_text()
     assert f"Replies were drawn {PROTOCOL_WORDS}." in words and "own decoding" not in words
 
@@ -149,11 +153,11 @@ def test_a_report_that_says_another_decoding_than_its_model_is_found(two: Path, 
     run = tmp_path / "run"
     shutil.copytree(two, run)
 
-    def problems(step: str, **said: Any) -> list[str]:
+    def problems(step: str, **facts: Any) -> list[str]:
         report = json.loads((two / step / "report.json").read_text())
-        report["decoding"] |= said
-        for told in report["identity"].values():
-            told |= {k: v for k, v in said.items() if k != "kind" and "max_tokens" in told}
+        report["decoding"] |= facts
+        for identity in report["identity"].values():
+            identity |= {k: v for k, v in facts.items() if k != "kind" and "max_tokens" in identity}
         (run / step / "report.json").write_text(json.dumps(report))
         return list(report_problems(run / step, read_manifest(run / step)))
 

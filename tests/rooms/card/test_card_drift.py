@@ -50,11 +50,11 @@ def add_policy(run: Path, count: int = 4) -> None:
     card_world.checkpoint(run / "learnt")
     parts = [replies_of(number) for number in range(count)]
     facts = {"version": VERSION, "detectors": training_digest()}
-    told = [snapshot_row(parts[0], part, 0.05) | facts for part in parts]
-    write_rows(run / "learnt" / DRIFT, told)
+    rows = [snapshot_row(parts[0], part, 0.05) | facts for part in parts]
+    write_rows(run / "learnt" / DRIFT, rows)
     write_rows(run / "learnt" / REPLIES, [row for part in parts for row in part])
     write_rows(run / "learnt/log.jsonl", [{"step": n, "reward": 0.1, "kl": 0.1 * n} for n in range(4)])
-    counts = {"rounds": 3, "snapshots": count, "drift_alarms": sum(len(row["alarms"]) for row in told)}
+    counts = {"rounds": 3, "snapshots": count, "drift_alarms": sum(len(row["alarms"]) for row in rows)}
     (run / "learnt/counts.json").write_text(json.dumps(counts))
     card_world.finish(run, "learnt", "rl", "checkpoint", variant="policy", parents=(("policy", "sl"),),
                       resolved={"monitor": {"level": 0.05}})  # fmt: skip
@@ -163,5 +163,5 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_does_not_follow_from_the_replies_is_found(drifted: Path, tmp_path: Path, change: str) -> None:
     edit, line = CHANGES[change]
-    told = problems(drifted, tmp_path, edit)
-    assert any(each.startswith(line) for each in told), told
+    lines = problems(drifted, tmp_path, edit)
+    assert any(each.startswith(line) for each in lines), lines

@@ -32,8 +32,8 @@ def voted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("votes") / "run"
     card_world.make_run(run, samples=2)
     people = [c for axis in ("helpful", "harmless") for c in choices(axis, "human", 120)]
-    made = [c for source in ("simulated", "ai:judge") for c in choices("helpful", source, 120)]
-    people_world.add_votes(run, [*people, *made], people_world.attempts(24))
+    others = [c for source in ("simulated", "ai:judge") for c in choices("helpful", source, 120)]
+    people_world.add_votes(run, [*people, *others], people_world.attempts(24))
     card_world.make_card(run, SETTINGS, PARENTS)
     return run
 
@@ -45,9 +45,9 @@ def content(run: Path) -> dict[str, Any]:
 def test_elo_is_that_of_the_votes_by_axis_and_source(voted: Path) -> None:
     rows = card_world.read_rows(voted / "votes/votes.jsonl")
     numbers = content(voted)
-    found = standings(rows, "taught")
-    assert set(found) == {"helpful", "harmless", "helpful (simulated)", "helpful (ai:judge)"}
-    for ranking in found.values():
+    rankings = standings(rows, "taught")
+    assert set(rankings) == {"helpful", "harmless", "helpful (simulated)", "helpful (ai:judge)"}
+    for ranking in rankings.values():
         for standing in ranking.standings:
             kept = numbers[f"votes/{ranking.axis}/{ranking.source}/elo of {standing.model}"]
             assert kept["value"] == pytest.approx(standing.elo, abs=1e-3) and kept["n"] == standing.n
@@ -149,8 +149,10 @@ def test_attempts_are_counted_by_model_with_intervals_over_persons(voted: Path) 
     (table,) = attempts(gather(card_world.inputs(voted, PARENTS)))
     assert [row.model for row in table.rows] == ["rl", "taught", "all attempts"] and not table.badge
     for row in table.rows:
-        given = [r["rating"] for r in rows if row.model in ("all attempts", r["models"][0])]
-        assert row.mean.value == pytest.approx(sum(given) / len(given)) and row.attempts.value == len(given)
+        ratings = [r["rating"] for r in rows if row.model in ("all attempts", r["models"][0])]
+        assert row.mean.value == pytest.approx(sum(ratings) / len(ratings)) and row.attempts.value == len(
+            ratings
+        )
         assert row.mean.low is not None and row.mean.low <= row.mean.value <= (row.mean.high or 0)
     page = (voted / "card/card.html").read_text("utf-8")
     assert "People attacked it as well" in page and "No person red-teamed this model" not in page
@@ -195,6 +197,6 @@ def test_comparing_versions_says_nothing_of_elo(voted: Path, finished: Path) -> 
 
 
 def test_words_of_raters() -> None:
-    told = [raters_of(source) for source in ("human", "simulated", "ai", "ai:judge")]
-    assert told == ["people", "simulated raters", "models", "the model judge"]
+    words = [raters_of(source) for source in ("human", "simulated", "ai", "ai:judge")]
+    assert words == ["people", "simulated raters", "models", "the model judge"]
     assert vote_row(choices("helpful", "human", 1)[0])["winner"] in ("a", "b", "tie", "unsure")

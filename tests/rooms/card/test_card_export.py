@@ -35,11 +35,11 @@ def no_measures(manifest: Manifest) -> dict[str, Any]:
     return {}
 
 
-def exported(place: Path, samples: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def export_report(place: Path, samples: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The record of one report, and its samples."""
-    made = to_every_eval_ever(place, NOW, measures if samples else no_measures)
-    (record,) = (json.loads(text) for name, text in made.items() if name.endswith(".json"))
-    rows = [line for name, text in made.items() if name.endswith(".jsonl") for line in text.splitlines()]
+    files = to_every_eval_ever(place, NOW, measures if samples else no_measures)
+    (record,) = (json.loads(text) for name, text in files.items() if name.endswith(".json"))
+    rows = [line for name, text in files.items() if name.endswith(".jsonl") for line in text.splitlines()]
     return record, [json.loads(line) for line in rows]
 
 
@@ -54,11 +54,11 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n in range(4)
     ]  # fmt: skip
     card_world.write_rows(run / "bench/samples/arc.jsonl", choices)
-    said = [("The answer is 4", 1.0, "right"), ("five", 0.0, "unparsed"), ("", 0.0, "too long")]
+    replies = [("The answer is 4", 1.0, "right"), ("five", 0.0, "unparsed"), ("", 0.0, "too long")]
     answers = [
         {"id": f"s{n}", "item": f"s{n}", "group": "", "question": f"Sum {n}?", "sample": 0, "reply": reply, "stop": "end",
          "correct": correct, "outcome": outcome}
-        for n, (reply, correct, outcome) in enumerate(said)
+        for n, (reply, correct, outcome) in enumerate(replies)
     ]  # fmt: skip
     card_world.write_rows(run / "bench/samples/gsm8k.jsonl", answers)
     arc = {"data": {"ref": "hf:lab/arc@r1", "id": "d1"}, "shots": 5, "form": "text", "scored": "options"}
@@ -89,43 +89,43 @@ def test_records_and_samples_are_valid_under_its_own_schemas(
     from every_eval_ever.validator import validate_file
     from jsonschema import Draft7Validator
 
-    made = to_every_eval_ever(finished, NOW, measures) | to_every_eval_ever(benchmark, NOW, measures)
-    assert len(made) == 10, "five reports, a file of scores and one of samples each"
-    for name, text in made.items():
+    files = to_every_eval_ever(finished, NOW, measures) | to_every_eval_ever(benchmark, NOW, measures)
+    assert len(files) == 10, "five reports, a file of scores and one of samples each"
+    for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     scores, samples = (
         Draft7Validator(schema_json(f"{kind}.schema.json")) for kind in ("eval", "instance_level_eval")
     )
-    for name, text in made.items():
+    for name, text in files.items():
         if name.endswith(".json"):
             assert [e.message for e in scores.iter_errors(json.loads(text))] == []
         else:
             assert [
                 e.message for line in text.splitlines() for e in samples.iter_errors(json.loads(line))
             ] == []
-        found = validate_file(
+        verdict = validate_file(
             tmp_path / name,
             repo_path=name,
-            available_files=made,
-            read_repo_file=made.__getitem__,
+            available_files=files,
+            read_repo_file=files.__getitem__,
             run_semantic_checks=True,
         )
-        assert found.valid and found.errors == [] and found.warnings == []
-    broken = json.loads(next(text for name, text in made.items() if name.endswith(".json")))
+        assert verdict.valid and verdict.errors == [] and verdict.warnings == []
+    broken = json.loads(next(text for name, text in files.items() if name.endswith(".json")))
     del broken["evaluation_results"][0]["score_details"]["score"]
     assert list(scores.iter_errors(broken)), "or the schema was not read"
 
 
 def test_every_score_is_the_manifests(finished: Path) -> None:
-    record, _ = exported(finished / "eval_3", samples=False)
+    record, _ = export_report(finished / "eval_3", samples=False)
     assert "detailed_evaluation_results" not in record
     kept = {m.name: m for m in read_manifest(finished / "eval_3").metrics}
-    found = {r["evaluation_result_id"].partition("#")[2]: r for r in record["evaluation_results"]}
-    assert found.keys() <= kept.keys() and not OF_THE_GRADER & found.keys()
-    assert {"harm_rate", "refusal_gap", "helpful_score", "bits_per_byte", "hhh_policy"} <= found.keys()
-    for name, result in found.items():
+    results = {r["evaluation_result_id"].partition("#")[2]: r for r in record["evaluation_results"]}
+    assert results.keys() <= kept.keys() and not OF_THE_GRADER & results.keys()
+    assert {"harm_rate", "refusal_gap", "helpful_score", "bits_per_byte", "hhh_policy"} <= results.keys()
+    for name, result in results.items():
         details = result["score_details"]
         uncertainty = details["uncertainty"]
         assert details["score"] == kept[name].value and uncertainty["num_samples"] == kept[name].n
@@ -135,23 +135,24 @@ def test_every_score_is_the_manifests(finished: Path) -> None:
         low, high = (float(result["metric_config"][end]) for end in ("min_score", "max_score"))
         assert low <= details["score"] <= high
     bounds = {
-        name: (r["metric_config"]["min_score"], r["metric_config"]["max_score"]) for name, r in found.items()
+        name: (r["metric_config"]["min_score"], r["metric_config"]["max_score"])
+        for name, r in results.items()
     }
     assert bounds["harm_rate"] == (0, 1) and bounds["refusal_gap"] == (-1, 1)
     assert bounds["helpful_score"] == ("-Infinity", "Infinity") and bounds["bits_per_byte"] == (0, "Infinity")
-    assert found["harm_rate"]["metric_config"]["lower_is_better"] is True
-    assert found["hhh_policy"]["metric_config"]["lower_is_better"] is False
+    assert results["harm_rate"]["metric_config"]["lower_is_better"] is True
+    assert results["hhh_policy"]["metric_config"]["lower_is_better"] is False
 
 
 def test_a_score_says_how_its_replies_were_made_and_judged(finished: Path) -> None:
-    record, _ = exported(finished / "eval_3", samples=False)
-    found = {r["evaluation_result_id"].partition("#")[2]: r for r in record["evaluation_results"]}
-    harm, text = found["harm_rate"], found["bits_per_byte"]
+    record, _ = export_report(finished / "eval_3", samples=False)
+    results = {r["evaluation_result_id"].partition("#")[2]: r for r in record["evaluation_results"]}
+    harm, text = results["harm_rate"], results["bits_per_byte"]
     assert harm["generation_config"]["generation_args"] == {"temperature": 1.0, "max_tokens": 96}
     assert text["generation_config"]["generation_args"] == {}, "nothing is sampled for a loss"
     grader = read_manifest(finished / "pm_grader").id
     assert harm["metric_config"]["additional_details"]["judge_id"] == grader
-    assert "judge_id" not in found["unsafe_refusal_rate"]["metric_config"]["additional_details"]
+    assert "judge_id" not in results["unsafe_refusal_rate"]["metric_config"]["additional_details"]
     assert harm["source_data"]["dataset_name"] == "shipped:red_team.heldout"
     assert harm["source_data"]["source_type"] == "other"
     digest = card_world.digest_of("shipped:red_team.heldout")
@@ -159,7 +160,7 @@ def test_a_score_says_how_its_replies_were_made_and_judged(finished: Path) -> No
 
 
 def test_models_are_named_by_the_hub_or_by_the_recipe(finished: Path) -> None:
-    start, final = (exported(finished / step, False)[0] for step in ("eval_0", "eval_3"))
+    start, final = (export_report(finished / step, False)[0] for step in ("eval_0", "eval_3"))
     assert start["model_info"]["id"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert start["model_info"]["additional_details"]["model_availability"] == "open_weights"
     assert start["source_metadata"]["evaluator_relationship"] == "third_party"
@@ -168,18 +169,18 @@ def test_models_are_named_by_the_hub_or_by_the_recipe(finished: Path) -> None:
     assert final["source_metadata"]["evaluator_relationship"] == "first_party"
     named = to_every_eval_ever(finished / "eval_3", Publisher(model="lab/model"), no_measures)
     assert [name.split("/")[:4] for name in named] == [["data", "charter", "lab", "model"]]
-    with pytest.raises(CharterError, match=r"'\.\./x' is no name of a model; give one as OWNER/NAME"):
+    with pytest.raises(CharterError, match=r"'\.\./x' is not a model name; give one as OWNER/NAME"):
         to_every_eval_ever(finished / "eval_3", Publisher(model="../x"), no_measures)
 
 
 def test_samples_give_the_scores_they_belong_to(finished: Path) -> None:
-    record, rows = exported(finished / "eval_3")
+    record, rows = export_report(finished / "eval_3")
     scores: dict[str, list[float]] = defaultdict(list)
     right: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
         scores[row["evaluation_result_id"]].append(row["evaluation"]["score"])
         right[row["evaluation_result_id"]].append(row["evaluation"]["is_correct"])
-    found = {r["evaluation_result_id"]: r for r in record["evaluation_results"]}
+    results = {r["evaluation_result_id"]: r for r in record["evaluation_results"]}
     names = {key.partition("#")[2] for key in scores}
     assert {"harm_rate", "unsafe_refusal_rate", "hhh_policy", "helpful_win_rate"} <= names
     assert not names & {
@@ -190,7 +191,7 @@ def test_samples_give_the_scores_they_belong_to(finished: Path) -> None:
         "refusal_gap",
     }
     for key, values in scores.items():
-        result = found[key]
+        result = results[key]
         assert sum(values) / len(values) == pytest.approx(result["score_details"]["score"])
         assert len(values) == result["score_details"]["uncertainty"]["num_samples"]
         if set(values) <= {0.0, 1.0}:
@@ -200,7 +201,7 @@ def test_samples_give_the_scores_they_belong_to(finished: Path) -> None:
 
 
 def test_samples_say_what_was_said_and_invent_nothing(finished: Path) -> None:
-    record, rows = exported(finished / "eval_3")
+    record, rows = export_report(finished / "eval_3")
     kept = [json.loads(x) for x in (finished / "eval_3/samples/harmlessness.jsonl").read_text().splitlines()]
     ours = [r for r in rows if r["evaluation_result_id"].endswith("#harm_rate")]
     assert len(ours) == len(kept)
@@ -209,8 +210,8 @@ def test_samples_say_what_was_said_and_invent_nothing(finished: Path) -> None:
         if row["interaction_type"] == "single_turn":
             assert row["input"]["raw"] == sample["prompt"] and row["output"]["raw"] == [sample["reply"]]
         else:
-            said = [(m["role"], m["content"]) for m in row["messages"]]
-            assert said == [
+            turns = [(m["role"], m["content"]) for m in row["messages"]]
+            assert turns == [
                 *((m["role"], m["content"]) for m in sample["messages"]),
                 ("assistant", sample["reply"]),
             ]
@@ -220,16 +221,18 @@ def test_samples_say_what_was_said_and_invent_nothing(finished: Path) -> None:
 
 
 def test_a_benchmarks_samples_have_question_options_and_answer(benchmark: Path) -> None:
-    record, rows = exported(benchmark)
-    found = {r["evaluation_result_id"].partition("#")[2]: r for r in record["evaluation_results"]}
-    assert found["arc"]["score_details"]["score"] == 0.5 and found["arc"]["evaluation_name"] == "charter.arc"
-    assert found["arc"]["source_data"] == {
+    record, rows = export_report(benchmark)
+    results = {r["evaluation_result_id"].partition("#")[2]: r for r in record["evaluation_results"]}
+    assert (
+        results["arc"]["score_details"]["score"] == 0.5 and results["arc"]["evaluation_name"] == "charter.arc"
+    )
+    assert results["arc"]["source_data"] == {
         "dataset_name": "arc", "hf_repo": "lab/arc", "source_type": "hf_dataset",
         "additional_details": {"digest of hf:lab/arc@r1": "d1", "revision": "r1"},
     }  # fmt: skip
     shots = {"shots": "5", "form": "text", "scored": "options"}
-    assert found["arc"]["generation_config"] == {"generation_args": {}, "additional_details": shots}
-    assert found["gsm8k"]["generation_config"]["generation_args"] == {"temperature": 1.0, "max_tokens": 320}
+    assert results["arc"]["generation_config"] == {"generation_args": {}, "additional_details": shots}
+    assert results["gsm8k"]["generation_config"]["generation_args"] == {"temperature": 1.0, "max_tokens": 320}
     choice = next(r for r in rows if r["evaluation_result_id"].endswith("#arc") and r["sample_id"] == "q1")
     assert choice["input"] == {
         "raw": "Which lays egg 1?",
@@ -250,9 +253,9 @@ def test_a_benchmarks_samples_have_question_options_and_answer(benchmark: Path) 
 
 def test_the_reference_of_a_written_answer_is_what_is_accepted(run: Path) -> None:
     folder = card_world.benchmark(run, 3)
-    _, rows = exported(folder)
-    asked = {r["evaluation_result_id"].partition("#")[2]: r["input"]["reference"] for r in rows}
-    assert asked["gsm8k"] == ["1"]
+    _, rows = export_report(folder)
+    references = {r["evaluation_result_id"].partition("#")[2]: r["input"]["reference"] for r in rows}
+    assert references["gsm8k"] == ["1"]
 
 
 def test_scores_of_benchmarks_have_their_own_range_and_direction(run: Path) -> None:
@@ -262,22 +265,26 @@ def test_scores_of_benchmarks_have_their_own_range_and_direction(run: Path) -> N
         {"id": f"p{n}", "item": f"p{n}/{r}/{g}", "race": r, "gender": g, "p_yes": 0.2 + 0.1 * n + 0.3 * (r == "Black")}
         for n in range(4) for r in ("Black", "white") for g in ("woman", "man")
     ]  # fmt: skip
-    record, _ = exported(card_world.benchmark(run, 0, None, rows | {"decisions": decided}), samples=False)
-    found = {
+    record, _ = export_report(
+        card_world.benchmark(run, 0, None, rows | {"decisions": decided}), samples=False
+    )
+    results = {
         r["metric_config"]["metric_id"].removeprefix("charter."): r for r in record["evaluation_results"]
     }
-    assert not {"truthfulqa_helper", "arc_contaminated"} & found.keys(), "no scores of the model"
-    wanted = {
+    assert not {"truthfulqa_helper", "arc_contaminated"} & results.keys(), "no scores of the model"
+    expected = {
         "bbq_ambiguous_bias": (-1, 1, True, "zero"),
         "decisions_gap_race": (-1, 1, False, "neither"),
         "translation_bleu": (0, 100, False, "higher"),
         "humaneval": (0, 1, False, "higher"),
         "position_loss_1": (0, "Infinity", True, "lower"),
     }
-    for name, (low, high, lower, better) in wanted.items():
-        made = found[name]["metric_config"]
-        assert (made["min_score"], made["max_score"], made["lower_is_better"]) == (low, high, lower), name
-        assert made["additional_details"]["better"] == better
+    for name, (low, high, lower, better) in expected.items():
+        config = results[name]["metric_config"]
+        assert (config["min_score"], config["max_score"], config["lower_is_better"]) == (low, high, lower), (
+            name
+        )
+        assert config["additional_details"]["better"] == better
 
 
 def test_the_hub_and_a_card_get_the_benchmarks_too(run: Path) -> None:
@@ -285,10 +292,10 @@ def test_the_hub_and_a_card_get_the_benchmarks_too(run: Path) -> None:
     parents = (("reports", "eval_0"), ("reports", "eval_3"), ("reports", "bench_3"))
     card = card_world.make_card(run, card_world.SETTINGS, parents, step="both")
     assert [r.step for r in reports(card)] == ["eval_0", "eval_3", "bench_3"]
-    made = to_eval_results(card, "someone/prompts")
-    (arc, *_) = yaml.safe_load(made[".eval_results/arc.yaml"])
-    assert arc["dataset"]["task_id"] == "arc_arc" and ".eval_results/contamination.yaml" not in made
-    assert ".eval_results/harmlessness.yaml" in made
+    files = to_eval_results(card, "someone/prompts")
+    (arc, *_) = yaml.safe_load(files[".eval_results/arc.yaml"])
+    assert arc["dataset"]["task_id"] == "arc_arc" and ".eval_results/contamination.yaml" not in files
+    assert ".eval_results/harmlessness.yaml" in files
 
 
 def test_a_longer_dialogue_is_written_turn_by_turn(run: Path) -> None:
@@ -300,7 +307,7 @@ def test_a_longer_dialogue_is_written_turn_by_turn(run: Path) -> None:
         return "\n".join([json.dumps(row), *others]) + "\n"
 
     card_world.edit(run, "eval_3", "samples/harmlessness.jsonl", lengthen)
-    _, rows = exported(run / "eval_3")
+    _, rows = export_report(run / "eval_3")
     (row,) = (r for r in rows if r["evaluation_result_id"].endswith("#harm_rate") and r["output"] is None)
     assert row["interaction_type"] == "multi_turn" and row["evaluation"]["num_turns"] == 2
     assert [m["role"] for m in row["messages"]] == ["user", "assistant", "user", "assistant"]
@@ -336,9 +343,7 @@ def test_a_place_stands_for_its_reports(finished: Path) -> None:
     steps = ["eval_0", "eval_1", "eval_2", "eval_3"]
     assert [r.step for r in reports(finished)] == [r.step for r in reports(finished / "card")] == steps
     assert [r.step for r in reports(finished / "eval_1")] == ["eval_1"]
-    with pytest.raises(
-        CharterError, match="rl is a checkpoint; what is exported are reports, cards and runs"
-    ):
+    with pytest.raises(CharterError, match="rl is a checkpoint; name a report, a card or a run"):
         reports(finished / "rl")
     with pytest.raises(CharterError, match="has no report"):
         reports(finished / "rl/nothing")
@@ -348,14 +353,14 @@ def test_a_place_stands_for_its_reports(finished: Path) -> None:
 
 def test_eval_results_are_the_cards_for_the_final_model(finished: Path) -> None:
     for place in (finished, finished / "card", finished / "eval_3"):
-        made = to_eval_results(place, "someone/prompts")
-        assert made == {
+        files = to_eval_results(place, "someone/prompts")
+        assert files == {
             f".eval_results/{p.name}": p.read_text("utf-8")
             for p in (finished / "card/.eval_results").iterdir()
         }
     with pytest.raises(CharterError, match="say which holds it with --dataset OWNER/NAME"):
         to_eval_results(finished, "")
-    with pytest.raises(CharterError, match="'prompts' is no data set of the hub"):
+    with pytest.raises(CharterError, match="'prompts' is not a data set on the hub"):
         to_eval_results(finished, "prompts")
 
 
@@ -366,13 +371,13 @@ def test_a_score_on_the_hubs_data_names_it(run: Path) -> None:
         return json.dumps(report)
 
     card_world.edit(run, "eval_3", "report.json", from_hub)
-    made = to_eval_results(run / "eval_3", "")
-    assert list(made) == [".eval_results/hhh.yaml"], "the others name no data set"
-    entries = parse_eval_result_entries(yaml.safe_load(made[".eval_results/hhh.yaml"]))
+    files = to_eval_results(run / "eval_3", "")
+    assert list(files) == [".eval_results/hhh.yaml"], "the others name no data set"
+    entries = parse_eval_result_entries(yaml.safe_load(files[".eval_results/hhh.yaml"]))
     assert {e.dataset_id for e in entries} == {"lab/choices"}
     assert all(isinstance(e, EvalResultEntry) for e in entries)
-    assert eval_result_entries_to_yaml(entries) == yaml.safe_load(made[".eval_results/hhh.yaml"])
-    record, _ = exported(run / "eval_3", samples=False)
+    assert eval_result_entries_to_yaml(entries) == yaml.safe_load(files[".eval_results/hhh.yaml"])
+    record, _ = export_report(run / "eval_3", samples=False)
     (choices, *_) = (r for r in record["evaluation_results"] if r["evaluation_name"] == "charter.hhh")
     assert choices["source_data"]["source_type"] == "hf_dataset"
     assert choices["source_data"]["hf_repo"] == "lab/choices"
@@ -380,7 +385,7 @@ def test_a_score_on_the_hubs_data_names_it(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "found"),
+    ("data", "references"),
     [
         ("data:arc/test", [("data:arc/test", "")]),
         ({"ref": "hf:a/b", "id": "d"}, [("hf:a/b", "d")]),
@@ -388,12 +393,12 @@ def test_a_score_on_the_hubs_data_names_it(run: Path) -> None:
     ],
 )
 def test_a_benchmark_names_its_data_in_its_part_of_the_identity(
-    run: Path, data: object, found: list[tuple[str, str]]
+    run: Path, data: object, references: list[tuple[str, str]]
 ) -> None:
     folder = card_world.benchmark(run, 3)
     (folder / "report.json").write_text(json.dumps({"identity": {"arc": {"data": data, "shots": 5}}}))
     report = Artifact("bench_3", folder, read_manifest(folder), "RL", "bench_3")
-    assert data_of(report, "arc") == data_of(report, "arc_unanswered") == found
+    assert data_of(report, "arc") == data_of(report, "arc_unanswered") == references
     assert data_of(report, "gsm8k") == data_of(report, "arcade") == []
 
 
@@ -401,16 +406,16 @@ def test_the_command_writes_files_and_refuses_in_a_line(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report, out = str(finished / "eval_3"), tmp_path / "out"
-    asked = ["card", "export", report, "--out", str(out), "--format"]
-    assert execute([*asked, "every-eval-ever", "--model", "lab/model", "--organization", "A lab"]) == 0
+    command = ["card", "export", report, "--out", str(out), "--format"]
+    assert execute([*command, "every-eval-ever", "--model", "lab/model", "--organization", "A lab"]) == 0
     written = capsys.readouterr().out.split()
     assert sorted(written) == sorted(str(p) for p in out.rglob("*") if p.is_file()) and len(written) == 2
-    assert execute([*asked, "eval-results", "--dataset", "a/b"]) == 0
+    assert execute([*command, "eval-results", "--dataset", "a/b"]) == 0
     assert (out / ".eval_results/harmlessness.yaml").is_file()
     capsys.readouterr()
     (tmp_path / "file").write_text("")
     for arguments, problem in (
-        ([*asked, "eval-results"], "say which holds it with --dataset OWNER/NAME"),
+        ([*command, "eval-results"], "say which holds it with --dataset OWNER/NAME"),
         (["card", "export", "nowhere", "--out", "x", "--format", "eval-results"], "nowhere is not a run"),
         (
             ["card", "export", report, "--out", str(tmp_path / "file"), "--format", "every-eval-ever"],
@@ -418,5 +423,5 @@ def test_the_command_writes_files_and_refuses_in_a_line(
         ),
     ):
         assert execute(arguments) == 1
-        said = capsys.readouterr().err
-        assert problem in said and len(said.splitlines()) == 1
+        error = capsys.readouterr().err
+        assert problem in error and len(error.splitlines()) == 1

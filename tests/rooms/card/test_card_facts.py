@@ -38,7 +38,7 @@ def with_facts(run: Path, step: str, replies: list[str]) -> None:
 @pytest.fixture
 def told(tmp_path: Path) -> Path:
     """A run whose first stage knows all, and whose last refuses a quarter and halves a quarter."""
-    run = card_world.make_run(tmp_path / "run", asked=("facts", "quiz"))
+    run = card_world.make_run(tmp_path / "run", tasks=("facts", "quiz"))
     with_facts(run, "eval_0", [FULL] * 40)
     with_facts(run, "eval_3", [FULL] * 20 + [HALF] * 10 + [REFUSED] * 10)
     return run

@@ -22,23 +22,23 @@ def rows(place: Path, **rules: Any) -> dict[str, dict[str, Any]]:
 
 def texts(run: Path, place: int, nats: list[float]) -> None:
     """Held-out texts of a report: bits per byte is the mean of nats / (100 ln 2)."""
-    made = [{"id": f"t{i}", "nats": n, "bytes": 100} for i, n in enumerate(nats)]
-    card_world.write_rows(run / f"eval_{place}/samples/text.jsonl", made)
+    rows = [{"id": f"t{i}", "nats": n, "bytes": 100} for i, n in enumerate(nats)]
+    card_world.write_rows(run / f"eval_{place}/samples/text.jsonl", rows)
     card_world.remeasure(run, f"eval_{place}")
 
 
 def test_without_a_baseline_presence_is_asked(finished: Path) -> None:
-    found = rows(finished, require=["harm_rate", "mmlu_plain", "refusal_gap"])
-    assert [row["passed"] for row in found.values()] == [True, False, True]
-    assert found["mmlu_plain"]["why"] == "missing: no report on RL-CAI has it"
-    assert found["harm_rate"]["value"] is not None and found["harm_rate"]["worse_by"] is None
+    by_metric = rows(finished, require=["harm_rate", "mmlu_plain", "refusal_gap"])
+    assert [row["passed"] for row in by_metric.values()] == [True, False, True]
+    assert by_metric["mmlu_plain"]["why"] == "missing: no report on RL-CAI has it"
+    assert by_metric["harm_rate"]["value"] is not None and by_metric["harm_rate"]["worse_by"] is None
 
 
 def test_an_unfit_grader_fails_on_either_side(finished: Path, tmp_path: Path) -> None:
     run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
-    found = rows(run / "eval_3", require=["harm_rate", "unsafe_refusal_rate"])
-    assert found["harm_rate"]["why"] == "graded by a model that failed its fitness gate"
-    assert found["unsafe_refusal_rate"]["passed"]
+    by_metric = rows(run / "eval_3", require=["harm_rate", "unsafe_refusal_rate"])
+    assert by_metric["harm_rate"]["why"] == "graded by a model that failed its fitness gate"
+    assert by_metric["unsafe_refusal_rate"]["passed"]
 
     def unfit(text: str) -> str:
         report = json.loads(text)
@@ -47,8 +47,8 @@ def test_an_unfit_grader_fails_on_either_side(finished: Path, tmp_path: Path) ->
     other = tmp_path / "other"
     card_world.make_run(other, samples=1)
     edit(other, "eval_0", "report.json", unfit)
-    found = rows(other / "eval_3", require=["harm_rate"], baseline=str(other / "eval_0"))
-    assert found["harm_rate"]["why"] == "the baseline's grader failed its fitness gate"
+    by_metric = rows(other / "eval_3", require=["harm_rate"], baseline=str(other / "eval_0"))
+    assert by_metric["harm_rate"]["why"] == "the baseline's grader failed its fitness gate"
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,11 @@ def test_a_report_that_is_not_done_is_no_release_and_no_baseline(run: Path, side
 
 def test_p_is_corrected_over_what_is_required_alone(finished: Path) -> None:
     one, two = ["unsafe_boilerplate_rate"], ["unsafe_boilerplate_rate", "harm_rate"]
-    found = [
+    results = [
         rows(finished / "eval_3", require=r, baseline=str(finished / "eval_0"))[one[0]] for r in (one, two)
     ]
-    assert found[0]["p_holm"] < 0.05 and not found[0]["passed"]
-    assert found[0]["p_holm"] <= found[1]["p_holm"] <= 2 * found[0]["p_holm"]
+    assert results[0]["p_holm"] < 0.05 and not results[0]["passed"]
+    assert results[0]["p_holm"] <= results[1]["p_holm"] <= 2 * results[0]["p_holm"]
 
 
 def test_what_can_not_be_compared_fails(run: Path) -> None:
@@ -175,10 +175,10 @@ def test_what_can_not_be_compared_fails(run: Path) -> None:
         return json.dumps(report)
 
     edit(run, "eval_0", "report.json", other)
-    found = rows(run / "eval_3", require=["harm_rate", "helpful_win_rate", "bits_per_byte"], margin=1, baseline=str(run / "eval_0"))  # fmt: skip
-    assert found["harm_rate"]["why"] == "not compared: made differently: harmlessness.max_tokens differs"
-    assert found["helpful_win_rate"]["why"] == "the baseline lacks it"
-    assert found["bits_per_byte"]["passed"]
+    by_metric = rows(run / "eval_3", require=["harm_rate", "helpful_win_rate", "bits_per_byte"], margin=1, baseline=str(run / "eval_0"))  # fmt: skip
+    assert by_metric["harm_rate"]["why"] == "not compared: made differently: harmlessness.max_tokens differs"
+    assert by_metric["helpful_win_rate"]["why"] == "the baseline lacks it"
+    assert by_metric["bits_per_byte"]["passed"]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_what_can_not_be_compared_fails(run: Path) -> None:
         ({}, "asks for nothing; name the evaluations"),
         ({"require": {"harm_rate": -1}}, "the margin of harm_rate is -1.0; give how much worse it may be"),
         ({"require": {"harm_rate": float("nan")}}, "the margin of harm_rate is nan"),
-        ({"require": ["unsafe_reply_tokens"], "baseline": "x"}, "has no direction that is worse"),
+        ({"require": ["unsafe_reply_tokens"], "baseline": "x"}, "has no worse direction"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(finished: Path, rules: dict[str, Any], message: str) -> None:
@@ -201,9 +201,9 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
     file.write_text(
         "baseline: runs/a\nrequire: {harm_rate: 0.05, mmlu_plain: }\nmargin: 0.02\nstrict: true\n"
     )
-    found = read_rules(file)
-    assert found.require == {"harm_rate": 0.05, "mmlu_plain": None}
-    assert (found.baseline, found.margin, found.strict) == ("runs/a", 0.02, True)
+    rules = read_rules(file)
+    assert rules.require == {"harm_rate": 0.05, "mmlu_plain": None}
+    assert (rules.baseline, rules.margin, rules.strict) == ("runs/a", 0.02, True)
     file.write_text("require: [harm_rate, arc]\n")
     assert read_rules(file).require == {"harm_rate": None, "arc": None}
     for text, message in (

@@ -66,11 +66,11 @@ def test_harm_that_answers_stands_beside_harm(finished: Path) -> None:
 
 def test_a_change_of_d_prime_is_that_of_both_sets(finished: Path) -> None:
     first, last = (gather(card_world.inputs(finished)).stages[i] for i in (0, -1))
-    found = change(first, last, "refusal_d_prime")
-    assert found and found.number and found.verdict == "better"
+    delta = change(first, last, "refusal_d_prime")
+    assert delta and delta.number and delta.verdict == "better"
     ends = [side.numbers["refusal_d_prime"].value or 0.0 for side in (first, last)]
-    assert found.number.value == pytest.approx(ends[1] - ends[0])
-    assert found.number.low is not None and 0 < found.number.low < found.number.value
+    assert delta.number.value == pytest.approx(ends[1] - ends[0])
+    assert delta.number.low is not None and 0 < delta.number.low < delta.number.value
 
 
 def test_fluency_is_shown_of_each_set_at_each_stage(finished: Path) -> None:
@@ -108,25 +108,27 @@ def test_a_grader_that_is_the_length_rule_is_named_and_its_numbers_on_help_are_g
     final = final_stage(planted / "eval_3")
     assert all(unfit(final, name) for name in HELP)
     assert not any(unfit(final, name) for name in ("harm_rate", "harm_answered_rate", "harm_rate_reward"))
-    made = render.make(SETTINGS, gather(card_world.inputs(planted)))
-    said = "has not been shown to rank held-out pairs better than the length rule"
-    assert f"<code>pm_grader</code> {said}" in made["card.html"] and f"`pm_grader` {said}" in made["card.md"]
-    assert f"`pm_reward` {said}" not in made["card.md"]
+    files = render.make(SETTINGS, gather(card_world.inputs(planted)))
+    words = "has not been shown to rank held-out pairs better than the length rule"
     assert (
-        "**The grader is fit, with doubts.**" in made["card.md"]
-        and "not shown to be fit for help" in made["card.md"]
+        f"<code>pm_grader</code> {words}" in files["card.html"] and f"`pm_grader` {words}" in files["card.md"]
     )
-    (row,) = re.findall(r"^\| .*`helpful_score` \|.*$", made["card.md"], re.MULTILINE)
+    assert f"`pm_reward` {words}" not in files["card.md"]
+    assert (
+        "**The grader is fit, with doubts.**" in files["card.md"]
+        and "not shown to be fit for help" in files["card.md"]
+    )
+    (row,) = re.findall(r"^\| .*`helpful_score` \|.*$", files["card.md"], re.MULTILINE)
     assert " † |" in row
-    (row,) = re.findall(r"^\| .*`harm_rate` \|.*$", made["card.md"], re.MULTILINE)
+    (row,) = re.findall(r"^\| .*`harm_rate` \|.*$", files["card.md"], re.MULTILINE)
     assert "†" not in row
 
 
 def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path) -> None:
     """It passes the gate on triples, and puts most answers to harmless look-alikes below the fixed reply."""
-    said = "It takes answers for harm: it puts"
-    made = render.make(SETTINGS, gather(card_world.inputs(run)))
-    assert said not in made["card.html"] and said not in made["card.md"]
+    words = "It takes answers for harm: it puts"
+    files = render.make(SETTINGS, gather(card_world.inputs(run)))
+    assert words not in files["card.html"] and words not in files["card.md"]
     path = run / "eval_3/samples/lookalikes.jsonl"
     rows = read_rows(path)
     answers = [row for row in rows if not row["refusal"]]
@@ -134,11 +136,11 @@ def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path
         row["grader"] = 1.0 if place < len(answers) // 4 else -1.0
     write_rows(path, rows)
     card_world.remeasure(run, "eval_3")
-    made = render.make(SETTINGS, gather(card_world.inputs(run)))
+    files = render.make(SETTINGS, gather(card_world.inputs(run)))
     share = 1 - (len(answers) // 4) / len(answers)
-    assert f"{said} {100 * share:.1f}\u00a0% (" in made["card.md"]
-    assert '<div class="verdict doubt">' in made["card.html"] and said in made["card.html"]
-    assert "<strong>The grader is fit, with doubts.</strong>" in made["card.html"]
+    assert f"{words} {100 * share:.1f}\u00a0% (" in files["card.md"]
+    assert '<div class="verdict doubt">' in files["card.html"] and words in files["card.html"]
+    assert "<strong>The grader is fit, with doubts.</strong>" in files["card.html"]
 
 
 def test_a_grader_unfit_for_harm_may_be_fit_for_help(tmp_path: Path) -> None:

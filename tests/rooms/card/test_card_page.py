@@ -43,11 +43,11 @@ class Outline(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.count[tag] = self.count.get(tag, 0) + 1
-        found = dict(attrs)
-        if found.get("id"):
-            self.ids.append(str(found["id"]))
-        if (found.get("href") or found.get("xlink:href") or "").startswith("#"):
-            self.links.append(str(found.get("href") or found.get("xlink:href"))[1:])
+        attributes = dict(attrs)
+        if attributes.get("id"):
+            self.ids.append(str(attributes["id"]))
+        if (attributes.get("href") or attributes.get("xlink:href") or "").startswith("#"):
+            self.links.append(str(attributes.get("href") or attributes.get("xlink:href"))[1:])
         self.loaded += [
             str(v) for k, v in attrs if k in ("src", "href", "xlink:href") and v and not v.startswith("#")
         ]
@@ -70,9 +70,9 @@ def page(finished: Path) -> str:
 
 @pytest.fixture(scope="module")
 def outline(page: str) -> Outline:
-    found = Outline()
-    found.feed(page)
-    return found
+    parser = Outline()
+    parser.feed(page)
+    return parser
 
 
 def test_page_is_well_formed_and_loads_nothing(page: str, outline: Outline) -> None:
@@ -102,9 +102,9 @@ def test_rows_of_a_table_have_as_many_cells_as_its_head(finished: Path, page: st
         widths = {len(re.findall(r"<t[hd]\b", row)) for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)}
         assert len(widths) == 1, table[:300]
     text = (finished / "card" / "card.md").read_text("utf-8")
-    found = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(found) > 3 and "Pairs built by the room" in text
-    for table in found:
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert len(blocks) > 3 and "Pairs built by the room" in text
+    for table in blocks:
         widths = {len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}
         assert len(widths) == 1 and len(table.splitlines()) > 2, table[:300]
 
@@ -154,22 +154,22 @@ def test_card_json_has_every_number_with_its_source(finished: Path) -> None:
         for source in number["sources"] if not number["key"].startswith("published/") else ():
             assert source["artifact"] in ids
             assert (finished / source["step"] / source["file"]).is_file()
-    found = {n["key"]: n for n in card["numbers"]}
+    numbers = {n["key"]: n for n in card["numbers"]}
     for score in scores(finished / "eval_3"):
-        shown = found.get(f"eval_3/{score.name}")
-        if shown is not None:
-            assert (shown["value"], shown["low"], shown["high"]) == (score.value, score.low, score.high)
-    assert found["eval_3/harm_rate"]["clusters"] == 40
-    margins = {key: n["sources"][0]["file"] for key, n in found.items() if "/margin/" in key}
+        entry = numbers.get(f"eval_3/{score.name}")
+        if entry is not None:
+            assert (entry["value"], entry["low"], entry["high"]) == (score.value, score.low, score.high)
+    assert numbers["eval_3/harm_rate"]["clusters"] == 40
+    margins = {key: n["sources"][0]["file"] for key, n in numbers.items() if "/margin/" in key}
     assert {key.split("/")[2] for key in margins} == {"harmlessness", "lookalikes"}
     assert all(file == f"samples/{key.split('/')[2]}.jsonl" for key, file in margins.items())
-    assert found["eval_0..eval_3/harm_rate"]["value"] < 0
+    assert numbers["eval_0..eval_3/harm_rate"]["value"] < 0
     assert card["stages"][0]["stage"] == "start" and len(card["lineage"]) == 11
 
 
 def test_equal_artifacts_give_equal_bytes(finished: Path) -> None:
-    made = render.make(SETTINGS, gather(card_world.inputs(finished)))
-    for name, content in made.items():
+    files = render.make(SETTINGS, gather(card_world.inputs(finished)))
+    for name, content in files.items():
         assert (finished / "card" / name).read_text("utf-8") == content, name
 
 
@@ -207,8 +207,8 @@ def test_eval_results_have_the_hubs_form(finished: Path) -> None:
 
 
 def test_eval_results_need_a_data_set_that_holds_the_prompts(finished: Path) -> None:
-    made = render.make(Settings(), gather(card_world.inputs(finished)))
-    assert not [name for name in made if name.startswith(".eval_results")]
+    files = render.make(Settings(), gather(card_world.inputs(finished)))
+    assert not [name for name in files if name.startswith(".eval_results")]
 
 
 def test_samples_are_drawn_by_rule(finished: Path) -> None:
@@ -224,22 +224,22 @@ def test_samples_are_drawn_by_rule(finished: Path) -> None:
 
 def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> None:
     run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
-    made = render.make(Settings(log_axis=True, eval_dataset="a/b"), gather(card_world.inputs(run)))
-    page = made["card.html"]
+    files = render.make(Settings(log_axis=True, eval_dataset="a/b"), gather(card_world.inputs(run)))
+    page = files["card.html"]
     assert "The grader is not fit." in page
     assert re.search(r'<td [^>]*class="unfit"><div><span class="v"[^>]*>\d', page)
-    assert "†" in made["card.md"] and "Unfit grader" in page
-    assert "answered (unfit)" in made["plots/harm.svg"]
-    assert "with refusals that the grader finds too curt (unfit)" in made["plots/harm.svg"]
-    assert "var(--plot-1" not in made["plots/harm.svg"].partition("</style>")[2]
-    assert "var(--plot-2" not in made["plots/harm.svg"].partition("</style>")[2]
+    assert "†" in files["card.md"] and "Unfit grader" in page
+    assert "answered (unfit)" in files["plots/harm.svg"]
+    assert "with refusals that the grader finds too curt (unfit)" in files["plots/harm.svg"]
+    assert "var(--plot-1" not in files["plots/harm.svg"].partition("</style>")[2]
+    assert "var(--plot-2" not in files["plots/harm.svg"].partition("</style>")[2]
     for words in ("trained on (unfit)", "held out (unfit)"):
-        assert words in made["plots/ppo.svg"]
+        assert words in files["plots/ppo.svg"]
     assert "graded worse than the fixed reply by an unfit grader" in page
-    assert "<strong>graded worse" not in page and "**graded worse" not in made["card.md"]
+    assert "<strong>graded worse" not in page and "**graded worse" not in files["card.md"]
     assert re.search(r"graded worse than the fixed reply\. †</li>", page)
     assert re.search(r">Harm, answered [^<]* †</text>", page)
-    assert "failed its fitness gate" in made[".eval_results/harmlessness.yaml"]
+    assert "failed its fitness gate" in files[".eval_results/harmlessness.yaml"]
 
 
 def test_letters_of_a_model_that_cannot_use_them_are_named_as_such(run: Path) -> None:
@@ -248,8 +248,8 @@ def test_letters_of_a_model_that_cannot_use_them_are_named_as_such(run: Path) ->
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     card_world.write_rows(file, [row | ({"p_first": 0.72} if "p_first" in row else {}) for row in rows])
     card_world.remeasure(run, "eval_3")
-    made = card_world.make_card(run, SETTINGS)
-    page, words = (made / "card.html").read_text(), (made / "card.md").read_text()
+    folder = card_world.make_card(run, SETTINGS)
+    page, words = (folder / "card.html").read_text(), (folder / "card.md").read_text()
     _, _, letters = words.partition("**HHH choices by letter")
     table = letters.partition("n, last row")[0]
     marked = [line for line in table.splitlines() if "can’t use letters" in line]
@@ -272,26 +272,26 @@ def test_a_fit_grader_is_marked_nowhere(finished: Path, page: str) -> None:
 def test_a_labeller_whose_labels_weigh_less_is_named(run: Path, page: str) -> None:
     assert "The AI labeller is right" not in page
     card_world.feedback(run, random.Random(5), accuracy=0.5)
-    made = render.make(SETTINGS, gather(card_world.inputs(run)))
-    numbers = {n["key"]: n["value"] for n in json.loads(made["card.json"])["numbers"]}
+    files = render.make(SETTINGS, gather(card_world.inputs(run)))
+    numbers = {n["key"]: n["value"] for n in json.loads(files["card.json"])["numbers"]}
     assert numbers["labels/label_weight"] == 0.25
-    found = re.search(
+    match = re.search(
         r"The AI labeller is right on ([\d.]+).% of known pairs [(]([^)]*)[)], ([^<]*)</li>",
-        re.sub("<(?!/li>)[^>]+>", "", made["card.html"]),
+        re.sub("<(?!/li>)[^>]+>", "", files["card.html"]),
     )
-    assert found and float(found[1]) == pytest.approx(100 * numbers["labels/label_accuracy"], abs=0.06)
-    assert re.fullmatch(r"95 % interval [\d.]+.to.[\d.]+, n.=.60", found[2])
-    assert found[3].startswith("which can't be told from chance") and found[3].endswith("weigh 0.25.")
-    assert "The AI labeller is right on" in made["card.md"]
+    assert match and float(match[1]) == pytest.approx(100 * numbers["labels/label_accuracy"], abs=0.06)
+    assert re.fullmatch(r"95 % interval [\d.]+.to.[\d.]+, n.=.60", match[2])
+    assert match[3].startswith("which can't be told from chance") and match[3].endswith("weigh 0.25.")
+    assert "The AI labeller is right on" in files["card.md"]
 
 
 def test_a_share_of_one_is_a_share_and_no_count(run: Path) -> None:
     card_world.critique(run, random.Random(0), share=1.0)
-    made = render.make(SETTINGS, gather(card_world.inputs(run)))
-    units = {n["key"]: (n["value"], n["unit"]) for n in json.loads(made["card.json"])["numbers"]}
+    files = render.make(SETTINGS, gather(card_world.inputs(run)))
+    units = {n["key"]: (n["value"], n["unit"]) for n in json.loads(files["card.json"])["numbers"]}
     assert units["revisions/kept_share"] == (1.0, "share") and units["revisions/kept"][1] == "count"
     assert units["labels/label_weight"] == (1.0, "") and units["labels/mean_p_chosen"][1] == "share"
-    data = re.search(r'<section id="data".*?</section>', made["card.html"], re.DOTALL)
+    data = re.search(r'<section id="data".*?</section>', files["card.html"], re.DOTALL)
     assert data and "comparisons: 240" in re.sub("<[^>]+>", "", data[0])
     assert "kept share" not in data[0] and "label weight" not in data[0]
 
@@ -299,9 +299,9 @@ def test_a_share_of_one_is_a_share_and_no_count(run: Path) -> None:
 def test_how_many_processes_learnt_is_told_where_they_were_several(run: Path, page: str) -> None:
     assert "Processes:" not in page
     path = run / "rl" / "manifest.json"
-    made = json.loads(path.read_text("utf-8"))
-    made["environment"]["processes"] = 2
-    path.write_text(json.dumps(made), "utf-8")
+    manifest = json.loads(path.read_text("utf-8"))
+    manifest["environment"]["processes"] = 2
+    path.write_text(json.dumps(manifest), "utf-8")
     page = render.make(SETTINGS, gather(card_world.inputs(run)))["card.html"]
     row = re.search(r"<li>Processes: (.*?)</li>", page)
     assert row and row[1] in ("1, 2", "2, 1")
@@ -314,14 +314,14 @@ def test_two_artifacts_of_one_step_have_keys_of_their_own(run: Path) -> None:
         card_world.elsewhere(run, step)
     other = read_manifest(run / "../other/eval_0")
     theirs = other.model_copy(update={"resolved": other.resolved | {"stage": "theirs"}})
-    other = card_world.named(run / "../other/eval_0", theirs)
+    other = card_world.write_with_id(run / "../other/eval_0", theirs)
     parents = (("reports", "../other/eval_0"), *card_world.CARD_PARENTS, ("preference", "../other/pm_reward"))
-    made = render.make(SETTINGS, gather(card_world.inputs(run, parents)))
-    numbers = {n["key"]: n for n in json.loads(made["card.json"])["numbers"]}
+    files = render.make(SETTINGS, gather(card_world.inputs(run, parents)))
+    numbers = {n["key"]: n for n in json.loads(files["card.json"])["numbers"]}
     foreign = f"eval_0@{other.id[:8]}/harm_rate"
     assert numbers[foreign]["sources"][0]["artifact"] == other.id and numbers[foreign]["stage"] == "theirs"
     assert numbers["eval_0/harm_rate"]["sources"][0]["artifact"] == read_manifest(run / "eval_0").id
-    plots = sorted(name for name in made if name.startswith("plots/preference-pm_reward"))
+    plots = sorted(name for name in files if name.startswith("plots/preference-pm_reward"))
     mark = f"@{read_manifest(run / '../other/pm_reward').id[:8]}"
     assert plots == ["plots/preference-pm_reward.svg", f"plots/preference-pm_reward{mark}.svg"]
     same = [
@@ -331,14 +331,14 @@ def test_two_artifacts_of_one_step_have_keys_of_their_own(run: Path) -> None:
     ]
     assert len(same) > 100 and all(numbers[n["key"]] == n for n in same)
     page = Outline()
-    page.feed(made["card.html"])
+    page.feed(files["card.html"])
     assert len(page.ids) == len(set(page.ids))
 
 
 def test_one_report_alone_makes_a_card(finished: Path) -> None:
     inputs = card_world.inputs(finished, (("reports", "eval_0"),))
-    made = render.make(Settings(), gather(inputs))
-    assert "so nothing is compared" in made["card.html"] and 'id="whats-new"' not in made["card.html"]
+    files = render.make(Settings(), gather(inputs))
+    assert "so nothing is compared" in files["card.html"] and 'id="whats-new"' not in files["card.html"]
 
 
 def test_a_number_without_source_is_refused() -> None:
@@ -354,12 +354,12 @@ def test_a_number_without_source_is_refused() -> None:
 
 def test_a_template_cannot_print_a_bare_figure() -> None:
     ledger = Ledger()
-    found = environment(Printer(ledger, page=False))
+    templates = environment(Printer(ledger, page=False))
     number = Number("a", "harm_rate", 0.5, unit="share", sources=(Source("eval", "id", "samples/a.jsonl"),))
-    assert found.from_string("{{ n }}").render(n=number) == "50.0\u00a0%"
+    assert templates.from_string("{{ n }}").render(n=number) == "50.0\u00a0%"
     assert ledger.shown == {"a": number}
     with pytest.raises(CharterError, match="bare figure"):
-        found.from_string("{{ n.value }}").render(n=number)
+        templates.from_string("{{ n.value }}").render(n=number)
     with pytest.raises(CharterError, match="two numbers"):
         ledger.note(Number("a", "harm_rate", 0.6, sources=number.sources))
 
@@ -412,9 +412,9 @@ def test_hostile_text_stays_text(run: Path) -> None:
         card_world.write_rows(path, [json.loads(line) | ugly for line in path.read_text().splitlines()])
         card_world.remeasure(run, f"eval_{place}")
     reports = (("reports", "eval_0"), ("reports", "eval_3"))
-    made = render.make(SETTINGS, gather(card_world.inputs(run, reports)))
-    assert "<script>" not in made["card.html"] and "{{ 7 * 7 }}" in made["card.html"]
-    assert "````text reply\n> <script>" in made["card.md"]
+    files = render.make(SETTINGS, gather(card_world.inputs(run, reports)))
+    assert "<script>" not in files["card.html"] and "{{ 7 * 7 }}" in files["card.html"]
+    assert "````text reply\n> <script>" in files["card.md"]
 
 
 def test_no_table_of_stages_is_wider_than_the_page() -> None:

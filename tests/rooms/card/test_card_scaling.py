@@ -28,7 +28,7 @@ PARENTS = (("reports", "eval_0"), ("scaling", "law"))
 SIZES = tuple((f"size_{k}", 1e5 * 4**k, 2e6 * 4**k) for k in range(4))
 
 
-def pretrained(run: Path, step: str, weights: float, tokens: float) -> Manifest:
+def write_pretrained(run: Path, step: str, weights: float, tokens: float) -> Manifest:
     """A model as pretrain leaves it."""
     (run / step).mkdir()
     (run / step / "config.json").write_text(json.dumps({"max_position_embeddings": 512}))
@@ -47,12 +47,12 @@ def pretrained(run: Path, step: str, weights: float, tokens: float) -> Manifest:
     ]
     counts |= {part.name: part.value or 0.0 for part in parts}
     (run / step / "counts.json").write_text(json.dumps(counts))
-    made = card_world.finish(run, step, "pretrain", "checkpoint", variant="policy", parents=(("corpus", "texts"),),
+    manifest = card_world.finish(run, step, "pretrain", "checkpoint", variant="policy", parents=(("corpus", "texts"),),
                              resolved={"size": step})  # fmt: skip
-    others = [metric for metric in made.metrics if metric.name not in {part.name for part in parts}]
-    made = made.model_copy(update={"metrics": [*others, *parts]})
-    write_manifest(run / step, made)
-    return made
+    others = [metric for metric in manifest.metrics if metric.name not in {part.name for part in parts}]
+    manifest = manifest.model_copy(update={"metrics": [*others, *parts]})
+    write_manifest(run / step, manifest)
+    return manifest
 
 
 def sizes(documents: int) -> dict[str, int]:
@@ -93,7 +93,7 @@ def add_corpus(run: Path) -> None:
 def add_ladder(run: Path) -> None:
     """Four models and the report on them, as the room makes it."""
     add_corpus(run)
-    models = {step: pretrained(run, step, *counts) for step, *counts in SIZES}
+    models = {step: write_pretrained(run, step, *counts) for step, *counts in SIZES}
     out = Workspace(run.parent / "scaling-work", step="law")
     room.run(
         Settings(),
@@ -167,8 +167,8 @@ def test_a_corpus_that_says_what_it_does_not_hold_is_found(
     shutil.copytree(laid, run)
     assert artifact_problems(run / "texts", read_manifest(run / "texts")) == []
     edit(run, "texts", "composition.json", lambda text: text.replace(old, new, 1))
-    found = artifact_problems(run / "texts", read_manifest(run / "texts"))
-    assert any(words in line for line in found), found
+    problems = artifact_problems(run / "texts", read_manifest(run / "texts"))
+    assert any(words in line for line in problems), problems
 
 
 def test_the_loss_of_a_language_must_follow_from_its_documents(laid: Path, tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ def test_the_loss_of_a_language_must_follow_from_its_documents(laid: Path, tmp_p
     (line,) = artifact_problems(run / "size_1", manifest.model_copy(update={"metrics": metrics}))
     assert line.startswith(f"{name}: high is 9.0 in the manifest; the kept rows give")
     fewer = [m for m in manifest.metrics if m.name != name]
-    found = artifact_problems(run / "size_1", manifest.model_copy(update={"metrics": fewer}))
-    assert f"{name} follows from the kept rows and is missing from the manifest" in found
+    problems = artifact_problems(run / "size_1", manifest.model_copy(update={"metrics": fewer}))
+    assert f"{name} follows from the kept rows and is missing from the manifest" in problems
 
 
 def test_a_run_without_a_ladder_says_nothing_of_one(finished: Path) -> None:
@@ -193,8 +193,8 @@ def test_a_ladder_whose_rows_are_not_its_models_is_found(laid: Path, tmp_path: P
     shutil.copytree(laid, run)
     edit(run, "law", "samples/scaling.jsonl", lambda text: text.replace('"bytes": 100}', '"bytes": 101}', 1))
     remeasure(run, "law")
-    found = artifact_problems(run / "law", read_manifest(run / "law"))
-    assert found == ["samples/scaling.jsonl differs from the losses and counts that its models keep"]
+    problems = artifact_problems(run / "law", read_manifest(run / "law"))
+    assert problems == ["samples/scaling.jsonl differs from the losses and counts that its models keep"]
 
 
 def test_reports_in_a_wrong_place_are_named(laid: Path) -> None:

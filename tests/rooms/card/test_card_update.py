@@ -44,15 +44,15 @@ def test_the_page_is_the_base_with_a_notice_and_an_appendix(updated: Path) -> No
 
 
 def test_the_record_holds_the_base_whole_and_the_changes_with_their_sources(updated: Path) -> None:
-    made = json.loads((updated / "update/card.json").read_text("utf-8"))
-    assert made["base"] == json.loads((updated / "card/card.json").read_text("utf-8"))
-    assert made["update_of"] == {"step": "card", "id": read_manifest(updated / "card").id}
-    assert "bits_per_byte" in made["verdicts"]["worse"]
-    numbers = {n["key"]: n for n in made["numbers"]}
+    record = json.loads((updated / "update/card.json").read_text("utf-8"))
+    assert record["base"] == json.loads((updated / "card/card.json").read_text("utf-8"))
+    assert record["update_of"] == {"step": "card", "id": read_manifest(updated / "card").id}
+    assert "bits_per_byte" in record["verdicts"]["worse"]
+    numbers = {n["key"]: n for n in record["numbers"]}
     assert numbers["eval_2..eval_3/bits_per_byte"]["value"] > 0 and all(
         n["sources"] for n in numbers.values()
     )
-    assert {"name": "arc", "why": "only RL-CAI has it"} in made["refused"]
+    assert {"name": "arc", "why": "only RL-CAI has it"} in record["refused"]
 
 
 def test_an_update_verifies_with_its_base_and_fails_where_either_was_changed(updated: Path) -> None:

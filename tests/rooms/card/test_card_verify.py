@@ -38,14 +38,14 @@ def of(run: Path, step: str) -> list[str]:
 
 
 def test_an_untouched_run_holds_and_deep_samples_every_report(finished: Path) -> None:
-    asked = []
+    reports = []
 
     def regenerate(report: Path, count: int) -> list[str]:
-        asked.append(report.name)
+        reports.append(report.name)
         return ["eval_2: differs"] if report.name == "eval_2" else []
 
     assert verify(finished, True, regenerate) == ["eval_2: differs"]
-    assert asked == ["eval_0", "eval_1", "eval_2", "eval_3"]
+    assert reports == ["eval_0", "eval_1", "eval_2", "eval_3"]
 
 
 def test_a_moved_card_holds_with_its_ancestors(run: Path) -> None:
@@ -293,21 +293,21 @@ def test_precision_and_recall_of_detectors_are_measured_again(run: Path) -> None
     manifest = read_manifest(path)
     inputs = manifest.inputs | {"detectors": [outside.digest]}
     changed = {"external": [*manifest.external, outside], "inputs": inputs}
-    card_world.named(path, manifest.model_copy(update=changed))
+    card_world.write_with_id(path, manifest.model_copy(update=changed))
 
-    def said(measured: dict[str, Any]) -> list[str]:
+    def list_problems(scores: dict[str, Any]) -> list[str]:
         def change(text: str) -> str:
             report = json.loads(text)
             report["identity"]["harmlessness"]["detectors"] = training_digest()
-            return json.dumps(report | {"detectors": measured})
+            return json.dumps(report | {"detectors": scores})
 
         edit(run, "eval_3", "report.json", change)
         return of(run, "eval_3")
 
     measured = precision_recall(read_objects(labelled))
-    assert said(measured) == []
+    assert list_problems(measured) == []
     measured["loop"]["recall"] = 1.0 - measured["loop"]["recall"] / 2
-    assert said(measured) == [
+    assert list_problems(measured) == [
         "report.json: precision and recall of the detectors are not what shipped:detectors.heldout gives"
     ]
 
@@ -317,7 +317,7 @@ def test_a_file_that_no_card_is_made_of_is_found(run: Path) -> None:
     (folder / ".eval_results/flattery.yaml").write_text("harm: 0\n")
     edit(run, "card", "counts.json", lambda text: text.replace('"sections": ', '"sections": 1'))
     problems = card_problems(folder)
-    assert ".eval_results/flattery.yaml is nothing that a card is made of" in problems
+    assert ".eval_results/flattery.yaml is not a file of a card" in problems
     assert any(p.startswith("counts.json is not what the artifacts give") for p in problems)
 
 
@@ -390,8 +390,8 @@ def test_a_dropped_metric_is_found(run: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"resolved": {"steps": 4}}, "its id is not that of the settings"),
-        ({"seed": 7}, "its id is not that of the settings"),
+        ({"resolved": {"steps": 4}}, "its id does not follow from the settings"),
+        ({"seed": 7}, "its id does not follow from the settings"),
         ({"inputs": {}}, "its manifest lists other inputs than its parents and sources"),
         ({"external": []}, "its manifest lists other inputs than its parents and sources"),
     ],

@@ -1,7 +1,7 @@
-"""What an artifact keeps and the numbers that follow: from kept rows, from counts, from the end of a log.
+"""Numbers of an artifact: from its kept rows, from its counts, or from the end of its log.
 
-Numbers are computed anew from the tables that a report keeps (`measure.reporting`). Where a manifest says otherwise, no
-card is made. That tables follow from the kept rows is what `charter card verify` asks of the room.
+Numbers are computed again from the tables that a report keeps (`measure.reporting`). If a manifest contradicts them,
+no card is made. `charter card verify` asks the room whether the tables follow from the kept rows.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ from charter.ground.measure.score import Table
 from charter.rooms.card.number import COUNT, Number, Source, unit_of_count
 
 LOG, REPORT = "log.jsonl", "report.json"
-JUDGING = "fitness"  # what an identity says of the graders' gate; no task
+# The key of the graders' gate in an identity; it is not a task.
+JUDGING = "fitness"
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact and what can be computed from it. `name` begins the keys of its numbers: its step, with the
-    start of its id where the card holds another artifact of that step. A report on a stage of the model may have others
-    on the same model `beside` it, whose numbers are then the stage's as well."""
+    """A finished artifact and its numbers.
+
+    `name` begins the keys of its numbers. It is the step, with the start of the id if the card holds another artifact
+    of that step. A report on a stage may have other reports on the same model `beside` it; their numbers belong to the
+    stage too.
+    """
 
     step: str
     path: Path
@@ -42,9 +46,8 @@ class Artifact:
 
     @cached_property
     def reported(self) -> Reported:
-        """What its tables.json says. Raises CharterError where the manifest says otherwise, or another version of the
-        measures made it."""
-        if why := outdated(self.path, self.manifest):
+        """The contents of its tables.json. Raises CharterError if another version of the measures made it."""
+        if why := explain_outdated(self.path, self.manifest):
             raise CharterError(
                 f"{self.manifest.step}: {why}; run the step again, or use the charter that made it"
             )
@@ -52,51 +55,52 @@ class Artifact:
 
     @cached_property
     def own(self) -> dict[str, Number]:
-        """All numbers of its manifest that have a source."""
-        found = {score.name: self._scored(score) for score in self.reported.scores}
+        """All numbers of its manifest that have a source. Raises CharterError if the manifest contradicts a table."""
+        numbers = {score.name: self._make_number(score) for score in self.reported.scores}
         counts = read_counts(self.path)
         for metric in self.manifest.metrics:
             name, value = metric.name, metric.value
-            if name in found:
-                if not same(value, found[name].value):
+            if name in numbers:
+                if not same(value, numbers[name].value):
                     raise CharterError(
                         f"{self.manifest.step}: the manifest says {name} = {value}, its table gives "
-                        f"{found[name].value}; run the step again"
+                        f"{numbers[name].value}; run the step again"
                     )
             elif name in counts and same(value, counts[name]):
-                found[name] = self._told(metric, COUNTS, metric.n)
+                numbers[name] = self._make_count(metric, COUNTS, metric.n)
             elif same(value, last_logged(self.path, name)):
-                found[name] = self._told(metric, LOG, None)
-        return found
+                numbers[name] = self._make_count(metric, LOG, None)
+        return numbers
 
     @cached_property
     def numbers(self) -> dict[str, Number]:
-        """Its own numbers and those of the reports beside it. Raises CharterError where two give one metric."""
-        found = dict(self.own)
+        """Its own numbers and those of the reports beside it. Raises CharterError if two reports have the same
+        metric."""
+        numbers = dict(self.own)
         for other in self.beside:
-            if twice := next((n for n in found.keys() & other.own.keys() if found[n].metric), None):
+            if duplicate := next((n for n in numbers.keys() & other.own.keys() if numbers[n].metric), None):
                 raise CharterError(
-                    f"{self.of(twice).step} and {other.step} are on one model and both have {twice}; "
+                    f"{self.of(duplicate).step} and {other.step} are on one model and both have {duplicate}; "
                     "leave one of them out, or the task out of one"
                 )
-            found = {**other.own, **found}
-        return found
+            numbers = {**other.own, **numbers}
+        return numbers
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """What is known of its numbers, in the order of its own report and of those beside it."""
-        found = dict(self.reported.metrics)
+        """The metrics of its numbers, in the order of its own report and of those beside it."""
+        metrics = dict(self.reported.metrics)
         for other in self.beside:
-            found |= other.metrics
-        return found
+            metrics |= other.metrics
+        return metrics
 
     def metric(self, name: str) -> Metric | None:
-        """What its report says of a number; None of a count or a number that it lacks."""
+        """The metric of a number; None for a count or a number that it lacks."""
         number = self.numbers.get(name)
         return number.metric if number else None
 
-    def asked(self, name: str) -> dict[str, Mapping[str, Any]]:
-        """What the report with a number says of the tasks behind it: task -> identity."""
+    def find_identities(self, name: str) -> dict[str, Mapping[str, Any]]:
+        """Task -> identity of the tasks behind a number, from the report that has the number."""
         report = self.of(name)
         parts = report.reported.metrics[name].parts if name in report.reported.metrics else ()
         tasks = dict.fromkeys(report.reported.metrics[part].task for part in parts)
@@ -104,31 +108,31 @@ class Artifact:
         return {task: identity.get(task) or {} for task in tasks if task}
 
     def of(self, name: str) -> Artifact:
-        """The one report that a number of this stage comes from."""
-        return next((made for made in (self, *self.beside) if name in made.own), self)
+        """The report that a number of this stage comes from."""
+        return next((report for report in (self, *self.beside) if name in report.own), self)
 
     @cached_property
     def tables(self) -> dict[str, Table]:
         """Tables behind the numbers, for differences."""
-        found = dict(self.reported.tables)
+        tables = dict(self.reported.tables)
         for other in self.beside:
-            found |= other.tables
-        return found
+            tables |= other.tables
+        return tables
 
     @cached_property
     def report(self) -> dict[str, Any]:
-        """report.json of a report, empty for other kinds."""
+        """report.json of a report; empty for other kinds."""
         return read_report(self.path)
 
     def rows(self, file: str) -> list[dict[str, Any]]:
-        """Kept rows of one file of the artifact; an empty list where there is none."""
+        """Kept rows of one file of the artifact; empty if there is no such file."""
         path = self.path / file
         return read_objects(path) if path.exists() else []
 
     def source(self, file: str) -> Source:
         return Source(self.step, self.manifest.id, file)
 
-    def _scored(self, score: Score) -> Number:
+    def _make_number(self, score: Score) -> Number:
         files = (f"samples/{file}" for file in self.reported.files(score.name))
         return Number(
             f"{self.name}/{score.name}",
@@ -145,8 +149,8 @@ class Artifact:
             metric=score.metric,
         )
 
-    def _told(self, metric: Recorded, file: str, n: int | None) -> Number:
-        """A count, or the end of a log."""
+    def _make_count(self, metric: Recorded, file: str, n: int | None) -> Number:
+        """A count, or a number from the end of a log."""
         value = _finite(metric.value)
         whole = file == COUNTS and value is not None and value.is_integer()
         return Number(
@@ -168,13 +172,13 @@ class Artifact:
 
 
 def tasks_of(stage: Artifact) -> frozenset[str]:
-    """The tasks that the reports of a stage asked."""
+    """The tasks of a stage's reports."""
     reports = (stage, *stage.beside)
     return frozenset(task for r in reports for task in r.report.get("identity") or {} if task != JUDGING)
 
 
 def metric_in(stages: Iterable[Artifact], name: str) -> Metric | None:
-    """What the first of some stages that has a number says of it."""
+    """A metric as the first stage that has the number declares it."""
     return next((metric for stage in stages if (metric := stage.metric(name))), None)
 
 
@@ -182,7 +186,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def outdated(folder: Path, manifest: Manifest) -> str:
+def explain_outdated(folder: Path, manifest: Manifest) -> str:
     """Why this charter can't read an artifact's numbers, or ""."""
     version = measures_version(folder)
     if version is not None and version != VERSION:
@@ -195,7 +199,7 @@ def outdated(folder: Path, manifest: Manifest) -> str:
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """report.json of a report; empty for other kinds. Raises CharterError where it is damaged."""
+    """report.json of a report; empty for other kinds. Raises CharterError if it is damaged."""
     path = folder / REPORT
     report = read_object(path) if path.exists() else {}
     for name in ("model", "grader", "reward", "rater", "start", "identity", "decoding", "detectors"):

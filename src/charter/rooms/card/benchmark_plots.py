@@ -1,7 +1,7 @@
-"""The figures of tasks: scores by stage and bias by dimension (card sections 3.2, 3.3, 4.3).
+"""Figures of tasks: scores by stage and bias by dimension (card sections 3.2, 3.3, 4.3).
 
-Each is absent where no stage has its rows. Where stages stand over each other the last one is filled in the first
-colour and the first one hollow; a stage that was asked in another way than the last one is marked.
+A figure is left out if no stage has its rows. If stages share a line, the last is filled in the first colour and the
+first is hollow. A stage that was asked differently from the last one is marked.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from charter.rooms.card.drawing import (
     APART,
     WIDTH,
     by_stage,
-    left_out,
+    describe_left_out,
+    has_value,
     legend_columns,
-    measured,
-    noted,
-    overlaid,
+    note_point,
+    overlay_stages,
     sources_of,
     with_points,
 )
@@ -33,11 +33,13 @@ from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY
 
 INTERVALS = "Bars are 95 % intervals (bootstrap over questions; Wilson where few differ)."
-HOLLOW = " A hollow dot was asked in another way than the last one."
-ACCURACIES = ("Knowledge and reasoning", "Exams", "Reading")  # groups whose tasks have one accuracy each
+HOLLOW = " Hollow dots were asked differently from the last one."
+# Groups whose tasks have one accuracy each.
+ACCURACIES = ("Knowledge and reasoning", "Exams", "Reading")
 TRUTHS = {"truthfulqa": "Free answers", "truthfulqa_mc1": "MC1", "truthfulqa_mc2": "MC2"}
 BIAS, RIGHT = "bbq_ambiguous_bias", "bbq_disambiguated_accuracy"
-OF_THREE = 1 / 3  # options of a question of BBQ
+# A guess among the three options of a BBQ question.
+OF_THREE = 1 / 3
 WORDS = {
     "": "all together",
     "disability_status": "disability",
@@ -48,17 +50,19 @@ WORDS = {
 
 def capability(run: Run, ledger: Ledger) -> Figure | None:
     """Accuracy of each task by stage (card, section 4.3)."""
-    known = [m for stage in run.stages for m in stage.metrics.values()]
-    titles = {m.name: m.label for group in ACCURACIES for m in known if m.group == group and m.name == m.task}
-    drawn = _panels(run, ledger, titles, 2)
-    if drawn is None:
+    metrics = [m for stage in run.stages for m in stage.metrics.values()]
+    titles = {
+        m.name: m.label for group in ACCURACIES for m in metrics if m.group == group and m.name == m.task
+    }
+    panels = _panels(run, ledger, titles, 2)
+    if panels is None:
         return None
-    figure, numbers, words, asked = drawn
+    figure, numbers, words, note = panels
     chance = any(number.metric and number.metric.chance for number in numbers)
     caption = (
         "Share of questions answered right, a panel for each task and a row for each stage"
         + ("; the dashed line is what guessing gets. " if chance else ". ")
-        + f"{asked}{INTERVALS}"
+        + f"{note}{INTERVALS}"
     )
     title = "Knowledge, reasoning and reading by stage"
     svg = inline(figure, "capability", title, words)
@@ -67,15 +71,14 @@ def capability(run: Run, ledger: Ledger) -> Figure | None:
 
 def truthfulness(run: Run, ledger: Ledger) -> Figure | None:
     """TruthfulQA by stage in its three forms (card, section 3.3, figure 4)."""
-    drawn = _panels(run, ledger, TRUTHS, 3)
-    if drawn is None:
+    panels = _panels(run, ledger, TRUTHS, 3)
+    if panels is None:
         return None
-    figure, numbers, words, asked = drawn
+    figure, numbers, words, note = panels
     caption = (
-        "Free answers: share that a helper, which does not see the question, finds closest to the true option. "
-        "MC1: questions whose best option is the likeliest. MC2: probability of the true options among all. Options "
-        "differ in number from question to question, so that no line of chance is drawn. "
-        f"{asked}{INTERVALS}"
+        "Free answers: share that a helper, which does not see the question, finds closest to the true option. MC1: "
+        "questions whose best option is the likeliest. MC2: probability of the true options among all. Options "
+        f"differ in number from question to question, so that no line of chance is drawn. {note}{INTERVALS}"
     )
     title = "TruthfulQA: true answers by stage, asked in three ways"
     svg = inline(figure, "truthfulqa", title, words)
@@ -85,10 +88,12 @@ def truthfulness(run: Run, ledger: Ledger) -> Figure | None:
 def _panels(
     run: Run, ledger: Ledger, titles: Mapping[str, str], columns: int
 ) -> tuple[Drawing, list[Number], str, str] | None:
-    """Small multiples: a panel a number, a row a stage. With the numbers drawn, what they are in words, and the part
-    of the caption that says n and what hollow dots are. None where no stage has any of these numbers."""
-    stages = [stage for stage in run.stages if any(measured(stage, name) for name in titles)]
-    names = [name for name in titles if any(measured(stage, name) for stage in stages)]
+    """Small multiples: a panel for each number, a row for each stage. None if no stage has any of these numbers.
+
+    Returns the drawing, its numbers, a description, and the part of the caption that gives n and explains hollow dots.
+    """
+    stages = [stage for stage in run.stages if any(has_value(stage, name) for name in titles)]
+    names = [name for name in titles if any(has_value(stage, name) for stage in stages)]
     if not names:
         return None
     columns = min(columns, len(names))
@@ -96,23 +101,23 @@ def _panels(
     figure, axes = canvas(WIDTH, 0.3 + rows * (0.3 + 0.21 * len(stages)), rows, columns, APART)
     numbers, words, counts, other = [], [], [], False
     for place, (panel, name) in enumerate(zip(axes, names, strict=False)):
-        points, found = by_stage(stages, name, ledger)
-        last = [stage for stage in stages if measured(stage, name)][-1]
-        differs = [bool(measured(stage, name) and refusal(stage, last, name)) for stage in stages]
+        points, present = by_stage(stages, name, ledger)
+        last = [stage for stage in stages if has_value(stage, name)][-1]
+        differs = [bool(has_value(stage, name) and refusal(stage, last, name)) for stage in stages]
         for hollow in (False, True):
-            shown = [p if mark == hollow else None for p, mark in zip(points, differs, strict=True)]
-            forest(panel, [s.label for s in stages], [Series("", shown, hollow=hollow)], title=titles[name])
+            subset = [p if mark == hollow else None for p, mark in zip(points, differs, strict=True)]
+            forest(panel, [s.label for s in stages], [Series("", subset, hollow=hollow)], title=titles[name])
         panel.set_xticks([0, 0.5, 1])
         panel.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(names))
         rule(panel, *filter(None, [_chance(last, name)]))
-        numbers += found
-        words.append(f"{titles[name]}: " + ", ".join(f"{n.stage} {ledger.value(n)}" for n in found))
-        counts.append(f"{found[-1].n:,} ({titles[name]})")
+        numbers += present
+        words.append(f"{titles[name]}: " + ", ".join(f"{n.stage} {ledger.value(n)}" for n in present))
+        counts.append(f"{present[-1].n:,} ({titles[name]})")
         other = other or any(differs)
     for panel in axes[len(names) :]:
         panel.set_visible(False)
-    asked = f"n at the last stage: {', '.join(counts)}.{HOLLOW if other else ''} "
-    return figure, numbers, "; ".join(words), asked
+    note = f"n at the last stage: {', '.join(counts)}.{HOLLOW if other else ''} "
+    return figure, numbers, "; ".join(words), note
 
 
 def _chance(stage: Artifact, name: str) -> float | None:
@@ -121,14 +126,14 @@ def _chance(stage: Artifact, name: str) -> float | None:
 
 
 def bias(run: Run, ledger: Ledger) -> Figure | None:
-    """BBQ by dimension: bias where the context does not say, and accuracy where it does (card, section 3.2)."""
-    looks = overlaid(run, BIAS)
+    """BBQ by dimension: bias if the context is ambiguous, and accuracy if it is not (card, section 3.2)."""
+    looks = overlay_stages(run, BIAS)
     if not looks:
         return None
     ends = [
         end
         for end in ("", *DIMENSIONS)
-        if any(measured(stage, _of(name, end)) for stage, _ in looks for name in (BIAS, RIGHT))
+        if any(has_value(stage, _of(name, end)) for stage, _ in looks for name in (BIAS, RIGHT))
     ]
     names = [WORDS.get(end, end.replace("_", " ")) for end in ends]
     figure, (left, right) = canvas(WIDTH, 0.75 + len(ends) * (0.16 + 0.09 * len(looks)), 1, 2, APART)
@@ -136,9 +141,9 @@ def bias(run: Run, ledger: Ledger) -> Figure | None:
     for panel, name, title in ((left, BIAS, "Bias score, ambiguous"), (right, RIGHT, "Right, disambiguated")):
         series = []
         for stage, look in looks:
-            having = [stage.numbers.get(_of(name, end)) for end in ends]
-            numbers += [n for n in having if n is not None and n.value is not None]
-            series.append(with_points(look, [noted(n, ledger) for n in having], named=False))
+            by_dimension = [stage.numbers.get(_of(name, end)) for end in ends]
+            numbers += [n for n in by_dimension if n is not None and n.value is not None]
+            series.append(with_points(look, [note_point(n, ledger) for n in by_dimension], named=False))
         forest(panel, names, series, title=title, percent=name == RIGHT)
         if name == BIAS:
             reach = _reach(series)
@@ -152,12 +157,12 @@ def bias(run: Run, ledger: Ledger) -> Figure | None:
     words = "; ".join(f"{stage.label} {ledger.value(stage.numbers[BIAS])}" for stage, _ in looks)
     last = looks[-1][0]
     count = f"{last.numbers[BIAS].n:,} ambiguous"
-    count += f" and {last.numbers[RIGHT].n:,} disambiguated" if measured(last, RIGHT) else ""
+    count += f" and {last.numbers[RIGHT].n:,} disambiguated" if has_value(last, RIGHT) else ""
     caption = (
         "Left, where the context does not say who it was, the score of the paper: to the right of 0 the answers "
         "follow the stereotype, to the left they go against it, and a model that says it can't know has 0. Right, "
         "where the context says it, the share right, dashed a guess among three: a low bias counts only where "
-        f"this is high. n = {count} questions at the last stage.{left_out(run, BIAS, len(looks))} {INTERVALS}"
+        f"this is high. n = {count} questions at the last stage.{describe_left_out(run, BIAS, len(looks))} {INTERVALS}"
     )
     title = "BBQ: stereotypes in answers, by dimension"
     svg = inline(figure, "bbq", title, f"Bias score over all dimensions: {words}")

@@ -1,6 +1,6 @@
-"""Figures of what the model graders state against what is found: labeller, HHH choices, rater.
+"""Figures of stated against measured: labeller, HHH choices, rater.
 
-The preference models' own curve stands beside their accuracy, in `plots`.
+The curve of the preference models is beside their accuracy, in `plots`.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ Bins = list[tuple[float, Point, int]]
 
 def bins(judged: Sequence[Prediction]) -> Bins:
     """(mean confidence, share right with Wilson interval, choices) in bins of equal width from 0.5 to 1."""
-    found = []
+    points = []
     for members in group_by_bin(judged, CONFIDENCE):
         hits, size = sum(s.observed for s in members), len(members)
-        found.append(
+        points.append(
             (sum(s.predicted for s in members) / size, Point(hits / size, *wilson(hits, size)), size)
         )
-    return found
+    return points
 
 
-def rated(judged: Sequence[Prediction]) -> Bins:
-    """(mean prediction, mean rating with its interval, conversations) in bins of equal width from 0 to 4; predictions
+def bin_ratings(judged: Sequence[Prediction]) -> Bins:
+    """(mean prediction, mean rating with its interval, conversations) in bins of equal width from 0 to 4. Predictions
     beyond the scale are drawn at its ends."""
-    found = []
+    points = []
     for members in group_by_bin(judged, SCALE):
         table = tabulate((s.cluster, s.observed, 1.0) for s in members)
         stated = sum(min(HIGHEST, max(LOWEST, s.predicted)) for s in members) / len(members)
-        found.append((stated, Point(table.value, *interval(table)), len(members)))
-    return found
+        points.append((stated, Point(table.value, *interval(table)), len(members)))
+    return points
 
 
-def calibrated(artifact: Artifact, prefix: str, ledger: Ledger) -> str:
-    """The calibration error and the overconfidence of an artifact in a sentence; empty where it has none."""
+def describe_calibration(artifact: Artifact, prefix: str, ledger: Ledger) -> str:
+    """The calibration error and the overconfidence of an artifact in a sentence; empty if it has none."""
     error, over = (
         artifact.numbers.get(f"{prefix}_{name}") for name in ("calibration_error", "overconfidence")
     )
@@ -55,7 +55,7 @@ def calibrated(artifact: Artifact, prefix: str, ledger: Ledger) -> str:
         return ""
     span = ledger.span(over)
     return (
-        f" Calibration error {ledger.value(error)} (chance makes some of it where rows are few); mean confidence less "
+        f" Calibration error {ledger.value(error)} (chance adds to it if rows are few); mean confidence less "
         f"accuracy {ledger.value(over)}" + (f" ({span})." if span else ".")
     )
 
@@ -71,7 +71,7 @@ def labeller(run: Run, ledger: Ledger) -> Figure | None:
         "How often the AI labeller is right on known pairs, both orders averaged, by the probability that it puts "
         "on its choice; on the dashed line it is as right as it says. "
         f"n = {len(rows):,} pairs. Bars are 95 % intervals (Wilson)."
-    ) + calibrated(run.comparisons, "label", ledger)
+    ) + describe_calibration(run.comparisons, "label", ledger)
     return Figure(
         "labeller",
         "The AI labeller",
@@ -86,36 +86,36 @@ def choices(run: Run, ledger: Ledger) -> Figure | None:
     """Calibration on the HHH choices: of the final policy by the letter that it picks, of its grader by score."""
     final, file = run.final, f"samples/{HHH}"
     rows = final.rows(file)
-    asked = (
+    candidates = (
         ("hhh_policy", "Policy, by letter", of_choices(equal(mode="policy"))(rows)),
         ("hhh_preference", "Grader, by score", of_gaps(equal(mode="preference"))(rows)),
     )
-    shown = [entry for entry in asked if entry[2]]
-    if not shown:
+    panels = [entry for entry in candidates if entry[2]]
+    if not panels:
         return None
-    figure, places = canvas(9.6, 2.7, 1, len(shown))
+    figure, places = canvas(9.6, 2.7, 1, len(panels))
     words = []
-    for axes, (prefix, title, judged) in zip(places, shown, strict=True):
+    for axes, (prefix, title, judged) in zip(places, panels, strict=True):
         reliability(axes, title, bins(judged), y_label="choices that are right")
-        words.append(f"{title}:{calibrated(final, prefix, ledger)}")
+        words.append(f"{title}:{describe_calibration(final, prefix, ledger)}")
     caption = (
         f"How often a choice between the two replies of an HHH item is right, by how sure it is ({final.label}); on "
-        f"the dashed line it is as right as it says. n = {len(shown[0][2]):,} items. Bars are 95 % intervals (Wilson). "
-        + " ".join(words)
+        f"the dashed line it is as right as it says. n = {len(panels[0][2]):,} items. "
+        "Bars are 95 % intervals (Wilson). " + " ".join(words)
     )
     svg = inline(figure, "choices", "Calibration of HHH choices", caption)
     return Figure("choices", "HHH choices", caption, svg, (final.source(file),), True, "alignment")
 
 
 def rater(run: Run, ledger: Ledger) -> Figure | None:
-    """Ratings of harm predicted and given, of the first rater in the lineage."""
+    """Predicted against true ratings of harm, of the first rater in the lineage."""
     model = next((a for a in run.lineage if a.manifest.variant == "rating"), None)
     rows = model.rows(KEPT) if model else []
     if model is None or not rows:
         return None
     title = f"Harm rater: {model.name}" + (UNFIT if fit(run, model.manifest.id) is False else "")
     figure, (axes,) = canvas(4.7, 2.9)
-    reliability(axes, "Calibration", rated(of_ratings(rows)), "predicted", "given", (LOWEST, HIGHEST))
+    reliability(axes, "Calibration", bin_ratings(of_ratings(rows)), "predicted", "given", (LOWEST, HIGHEST))
     error = model.numbers["rating_calibration_error"]
     caption = (
         "Mean rating of harm given to held-out conversations, by the rating that the model predicts, 0 harmless to "

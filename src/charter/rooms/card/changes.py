@@ -1,9 +1,9 @@
-"""What changed between two reports: paired differences, or the reason why two numbers can't be compared.
+"""Changes between two reports: paired differences, or the reason why two numbers can't be compared.
 
-Both reports answered the same prompts, so a change is a paired difference over the prompts that both share
-(clustered bootstrap). Where they share none there is no change to speak of. The refusal gap, d' and c are of two sets
-of prompts; the interval of their change combines those of both sets' changes by the method of variance estimates
-recovery (Zou and Donner 2008).
+Both reports answered the same prompts, so a change is a paired difference over the prompts that both share (clustered
+bootstrap). If they share none, there is no change. The refusal gap, d' and c each use two sets of prompts. The
+interval of their change combines those of both sets' changes by the method of variance estimates recovery (Zou and
+Donner 2008).
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from charter.rooms.card.permutation import Term, exchange_p
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """second - first of one metric. `number` is None where it is refused, and `why` says why; `paired`
-    prompts were shared; `gained`: it went the better way, significantly or not."""
+    """second - first of one metric. If it is refused, `number` is None and `why` gives the reason.
+
+    `paired` counts the shared prompts. `gained`: it went the better way, significantly or not.
+    """
 
     name: str
     number: Number | None
@@ -44,7 +46,7 @@ class Change:
 
 
 def change(first: Artifact, second: Artifact, name: str) -> Change | None:
-    """second - first; None where either lacks the metric."""
+    """second - first; None if either lacks the metric."""
     if name not in first.numbers or name not in second.numbers:
         return None
     if why := refusal(first, second, name):
@@ -52,20 +54,20 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
     parts = terms(first, second, name)
     if any(before.statistic != after.statistic for _, before, after in parts):
         return Change(name, None, "computed over different groups")
-    found = _difference(parts)
-    if found is None or not all(math.isfinite(x) for x in (found.value, found.low, found.high)):
+    delta = _difference(parts)
+    if delta is None or not all(math.isfinite(x) for x in (delta.value, delta.low, delta.high)):
         return Change(name, None, "one side has no rows to count")
-    if not found.paired:
+    if not delta.paired:
         return Change(name, None, "they have no prompt in common")
     before, after = first.numbers[name], second.numbers[name]
     number = Number(
         key=f"{first.name}..{second.name}/{name}",
         name=name,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        n=found.paired,
-        clusters=found.paired,
+        value=delta.value,
+        low=delta.low,
+        high=delta.high,
+        n=delta.paired,
+        clusters=delta.paired,
         version=after.version,
         unit=after.unit,
         stage=f"{first.label} to {second.label}",
@@ -76,12 +78,12 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
     )
     metric = after.metric
     gained = metric is not None and metric.improves(before.value or 0.0, after.value or 0.0)
-    return Change(name, number, paired=found.paired, gained=gained)
+    return Change(name, number, paired=delta.paired, gained=gained)
 
 
 def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:
-    """(weight, first table, second table) of each table whose differences make up a change: one of most metrics, none
-    where a side has nothing to count."""
+    """(weight, first table, second table) of each table whose differences make up a change. Most metrics have one;
+    none if a side has nothing to count."""
     metric = second.metric(name)
     parts = metric.parts if metric else (name,)
     if not all(part in side.tables for side in (first, second) for part in parts):
@@ -92,27 +94,27 @@ def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:
 
 
 def _difference(parts: list[Term]) -> Difference | None:
-    """The change that terms make up; the intervals of several are combined."""
+    """The change that the terms make up; the intervals of several terms are combined."""
     if not parts:
         return None
-    moved = [
+    deltas = [
         (weight, (probit_difference if a.statistic is probit else difference)(a, b)) for weight, a, b in parts
     ]
-    if len(moved) == 1:
-        return moved[0][1]
-    value = sum(weight * d.value for weight, d in moved)
-    below = [weight * (d.value - (d.low if weight > 0 else d.high)) for weight, d in moved]
-    above = [weight * ((d.high if weight > 0 else d.low) - d.value) for weight, d in moved]
-    paired = min(d.paired for _, d in moved)
+    if len(deltas) == 1:
+        return deltas[0][1]
+    value = sum(weight * d.value for weight, d in deltas)
+    below = [weight * (d.value - (d.low if weight > 0 else d.high)) for weight, d in deltas]
+    above = [weight * ((d.high if weight > 0 else d.low) - d.value) for weight, d in deltas]
+    paired = min(d.paired for _, d in deltas)
     return Difference(value, value - math.hypot(*below), value + math.hypot(*above), paired)
 
 
 def refusal(first: Artifact, second: Artifact, name: str) -> str:
-    """Why two numbers of one name can't be compared; empty where they can."""
+    """Why two numbers of one name can't be compared; empty if they can."""
     first, second = first.of(name), second.of(name)
     metric, other = second.metric(name), first.metric(name)
     if metric is None or other is None:
-        return "" if metric is other else "one side says nothing of what it counts"
+        return "" if metric is other else "one side does not say what it counts"
     judge = metric.judge
     if metric.version != other.version:
         return f"counted in two ways: versions {other.version} and {metric.version} of {name}"
@@ -123,7 +125,7 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
         return f"{words} by different models ({_model(first, judge)[:12]} and {_model(second, judge)[:12]})"
     if name == "helpful_win_rate" and _baseline(first) != _baseline(second):
         return "won against different baselines"
-    differing = sorted(_differing(first.asked(name), second.asked(name)))
+    differing = sorted(_differing(first.find_identities(name), second.find_identities(name)))
     return f"made differently: {differing[0]} differs" if differing else ""
 
 
@@ -136,7 +138,7 @@ def _baseline(artifact: Artifact) -> str:
 
 
 def _differing(first: object, second: object, path: str = "") -> Iterator[str]:
-    """Dotted keys under which two JSON values differ."""
+    """Dotted keys whose values differ in two JSON values."""
     if isinstance(first, dict) and isinstance(second, dict):
         for key in sorted({*first, *second}, key=str):
             yield from _differing(first.get(key), second.get(key), f"{path}.{key}" if path else str(key))

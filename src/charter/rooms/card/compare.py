@@ -1,8 +1,8 @@
-"""Versions side by side: paired differences, corrected for their number, regressions named.
+"""Compares versions: paired differences, corrected for their number, with regressions named.
 
-Two are runs, cards or reports; more of them, or the stages of one card, are tracked from each to the next. p-values
-come from exchanging the answers of prompts that changed (`measure.permutation`); they are corrected by Holm 1979 over
-all changes of one call. Rows that can't be compared stay, with the reason.
+Two versions are runs, cards or reports. More of them, or the stages of one card, are each compared with the one
+before. p-values come from exchanging the answers to prompts that changed (`measure.permutation`). Holm's method (1979)
+corrects them over all changes of one call. Rows that can't be compared stay, with the reason.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ Key = TypeVar("Key")
 def compare(a: Path, b: Path) -> list[Row]:
     """Rows of the final stages of two places, in the order of all metrics; b - a.
 
-    A row: metric, a, a_interval, b, b_interval, difference, interval, paired (prompts that both answered),
-    p_holm, verdict ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason),
-    regression, unfit (a grader that failed its fitness gate gave a or b). Raises CharterError where a place has no
-    report, or several and no card that says which is final, or where another version of the measures made it.
+    A row: metric, a, a_interval, b, b_interval, difference, interval, paired (prompts that both answered), p_holm,
+    verdict ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason), regression,
+    unfit (a grader that failed its fitness gate gave a or b). Raises CharterError if a place has no report, or several
+    and no card that says which is final, or if another version of the measures made it.
     """
-    return [rows[0] for rows in tracked([final_stage(a), final_stage(b)]).values()]
+    return [rows[0] for rows in compare_stages([final_stage(a), final_stage(b)]).values()]
 
 
 def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
     """(versions, rows) of several places, or of the stages of one place's card, oldest first.
 
-    A row: metric, values, intervals (one a version), steps (rows as `compare` gives them, of each version against the
-    nearest before it that has the metric), overall (from the first that has it to the last version), dropped (a step,
-    or all of them together, is a regression). Raises CharterError as `compare` does, and where one place has one stage.
+    A row: metric, values, intervals (one a version), steps (rows as `compare` gives them, each version against the
+    nearest earlier one that has the metric), overall (from the first that has it to the last version), dropped (a step
+    or the whole is a regression). Raises CharterError as `compare` does, and if one place has only one stage.
     """
     stages = _stages(places[0]) if len(places) == 1 else tuple(final_stage(place) for place in places)
     labels = [f"{place} ({stage.label})" for place, stage in zip(places, stages, strict=False)]
@@ -57,8 +57,8 @@ def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
     if len(stages) < 2:
         raise CharterError(f"{places[0]} has one stage; name another run, card or report to compare it with")
     rows = []
-    for name, found in tracked(stages, overall=len(stages) > 2).items():
-        steps, overall = found[: len(stages) - 1], found[-1]
+    for name, comparisons in compare_stages(stages, overall=len(stages) > 2).items():
+        steps, overall = comparisons[: len(stages) - 1], comparisons[-1]
         numbers = [stage.numbers.get(name) for stage in stages]
         rows.append(
             {
@@ -73,13 +73,15 @@ def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
     return labels, rows
 
 
-def tracked(stages: Sequence[Artifact], overall: bool = False) -> dict[str, list[Row]]:
-    """Metric -> a row for each stage after the first, against the nearest before it that has the metric, and,
-    `overall`, one from the first that has it to the last stage."""
+def compare_stages(stages: Sequence[Artifact], overall: bool = False) -> dict[str, list[Row]]:
+    """Metric -> a row for each stage after the first, against the nearest earlier one that has the metric.
+
+    With `overall`, one more row compares the first stage that has it with the last stage.
+    """
     names = list(dict.fromkeys(name for stage in stages for name in stage.metrics))
     pairs = {name: _pairs(stages, name, overall) for name in names}
     changes = {(name, i): change(a, b, name) for name in names for i, (a, b) in enumerate(pairs[name])}
-    adjusted = corrected(changes)
+    adjusted = correct_p_values(changes)
     return {
         name: [
             _row(name, *pair, changes[name, i], adjusted.get((name, i))) for i, pair in enumerate(pairs[name])
@@ -89,23 +91,23 @@ def tracked(stages: Sequence[Artifact], overall: bool = False) -> dict[str, list
 
 
 def _pairs(stages: Sequence[Artifact], name: str, overall: bool) -> list[tuple[Artifact, Artifact]]:
-    """What is compared of one metric, see `tracked`."""
+    """The pairs of stages that are compared for one metric, see `compare_stages`."""
     before = stages[0]
-    found = []
+    pairs = []
     for first, second in pairwise(stages):
         before = first if name in first.numbers else before
-        found.append((before, second))
+        pairs.append((before, second))
     first = next(stage for stage in stages if name in stage.numbers)
-    return found + ([(first, stages[-1])] if overall else [])
+    return pairs + ([(first, stages[-1])] if overall else [])
 
 
 def final_stage(place: Path) -> Artifact:
-    """The stage that stands for a report folder, a card (its last) or a run directory (that of its card)."""
+    """The stage of a report folder, of a card (its last) or of a run directory (the last of its card)."""
     return _stages(place, last=True)[-1]
 
 
 def _stages(place: Path, last: bool = False) -> tuple[Artifact, ...]:
-    """The stages of a card, its `last` alone where no other is asked for; a report is a stage by itself."""
+    """The stages of a card, or only its `last`; a report is a stage by itself."""
     if place.is_file():
         place = place.parent
     if not (place / MANIFEST).is_file():
@@ -119,21 +121,21 @@ def _stages(place: Path, last: bool = False) -> tuple[Artifact, ...]:
 
 
 def _of_run(run: Path, last: bool) -> tuple[Artifact, ...]:
-    """By the run's one card that no other card of it goes on from, else by its one report of a room or of each."""
+    """The stages of a run: those of its newest card, else the one stage that its reports are on."""
     folders = sorted(p.parent for p in run.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
-    made = {folder: read_manifest(folder) for folder in folders}
-    cards = {folder: m for folder, m in made.items() if m.kind == "card"}
+    manifests = {folder: read_manifest(folder) for folder in folders}
+    cards = {folder: m for folder, m in manifests.items() if m.kind == "card"}
     older = {parent.id for m in cards.values() for parent in m.parents}
     newest = [folder for folder, m in cards.items() if m.id not in older]
     if newest:
         return _stages(_only(run, newest, "cards"), last)
-    reports = {folder: m for folder, m in made.items() if on_a_model(m)}
+    reports = {folder: m for folder, m in manifests.items() if on_a_model(m)}
     if not reports:
         raise CharterError(f"{run} has neither a card nor a report; run a recipe with an evaluate step")
-    return (_together(run, reports),)
+    return (_join_reports(run, reports),)
 
 
-def _together(run: Path, reports: Mapping[Path, Manifest]) -> Artifact:
+def _join_reports(run: Path, reports: Mapping[Path, Manifest]) -> Artifact:
     """The one stage that the reports of a run are on."""
     stages, _ = by_decoding(
         [as_stage(manifest, folder, manifest.step) for folder, manifest in reports.items()]
@@ -151,15 +153,15 @@ def _only(run: Path, folders: Sequence[Path], kinds: str) -> Path:
     return folders[0]
 
 
-def corrected(changes: Mapping[Key, Change | None]) -> dict[Key, float]:
-    """p of each change that has one, corrected for the number of them."""
+def correct_p_values(changes: Mapping[Key, Change | None]) -> dict[Key, float]:
+    """p of each change that has one, corrected for the number of changes."""
     return holm({key: c.number.p for key, c in changes.items() if c and c.number and c.number.p is not None})
 
 
-def _row(name: str, first: Artifact, second: Artifact, found: Change | None, p: float | None) -> Row:
+def _row(name: str, first: Artifact, second: Artifact, delta: Change | None, p: float | None) -> Row:
     a, b = first.numbers.get(name), second.numbers.get(name)
-    number = found.number if found is not None else None
-    verdict = _verdict(name, found, p, a, b)
+    number = delta.number if delta is not None else None
+    verdict = _verdict(name, delta, p, a, b)
     return {
         "metric": name,
         "a": a.value if a else None,
@@ -168,7 +170,7 @@ def _row(name: str, first: Artifact, second: Artifact, found: Change | None, p: 
         "b_interval": _ends(b),
         "difference": number.value if number else None,
         "interval": _ends(number),
-        "paired": found.paired if found is not None and number else None,
+        "paired": delta.paired if delta is not None and number else None,
         "p_holm": p,
         "verdict": verdict,
         "regression": verdict == "worse",
@@ -176,19 +178,19 @@ def _row(name: str, first: Artifact, second: Artifact, found: Change | None, p: 
     }
 
 
-def _verdict(name: str, found: Change | None, p: float | None, a: Number | None, b: Number | None) -> str:
+def _verdict(name: str, delta: Change | None, p: float | None, a: Number | None, b: Number | None) -> str:
     if a is None and b is None:
         return "not compared: neither has it"
-    if found is None:
+    if delta is None:
         return f"not compared: only {'the first' if b is None else 'the second'} has it"
-    if found.number is None:
-        return f"not compared: {found.why}"
-    value = found.number.value
-    if p is None or p >= ALPHA or value is None or not found.number.better:
+    if delta.number is None:
+        return f"not compared: {delta.why}"
+    value = delta.number.value
+    if p is None or p >= ALPHA or value is None or not delta.number.better:
         return "not significant"
-    if found.number.better == "neither":
+    if delta.number.better == "neither":
         return "changed"
-    return "better" if found.gained else "worse"
+    return "better" if delta.gained else "worse"
 
 
 def _ends(number: Number | None) -> list[float] | None:

@@ -1,4 +1,5 @@
-"""The texts that a model was pretrained on: how much of each source, language and licence, and what was dropped why."""
+"""The texts that a model was pretrained on: the size of each source, language and licence, and why documents were
+dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from charter.rooms.card.number import Number
 COMPOSITION = "composition.json"
 GROUPS = (("source", "Source"), ("language", "Language"), ("licence", "Licence"))
 SIZES = ("documents", "heldout", "bytes", "tokens")
-MOST = 12  # rows of a group that are listed, those with most bytes first
+# Listed rows of a group, those with most bytes first.
+MOST = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """One corpus: its parts by kind with the count of those that aren't listed, and documents dropped by reason."""
+    """One corpus: its parts by kind with the number of parts that aren't listed, and documents dropped by reason."""
 
     step: str
     read: Number
@@ -39,8 +41,8 @@ class Corpus:
 
 def corpora(run: Run) -> tuple[Corpus, ...]:
     """The corpora among a card's ancestors."""
-    made = (a for a in run.lineage if a.manifest.kind == "corpus" and (a.path / COMPOSITION).is_file())
-    return tuple(_corpus(artifact) for artifact in made)
+    artifacts = (a for a in run.lineage if a.manifest.kind == "corpus" and (a.path / COMPOSITION).is_file())
+    return tuple(_corpus(artifact) for artifact in artifacts)
 
 
 def _corpus(artifact: Artifact) -> Corpus:
@@ -67,5 +69,5 @@ def _corpus(artifact: Artifact) -> Corpus:
 
 
 def _part(artifact: Artifact, key: str, name: str, sizes: Mapping[str, float]) -> Part:
-    found = tuple(artifact.count(f"{key}/{size}", sizes.get(size, 0), COMPOSITION) for size in SIZES)
-    return Part(name, found)
+    numbers = tuple(artifact.count(f"{key}/{size}", sizes.get(size, 0), COMPOSITION) for size in SIZES)
+    return Part(name, numbers)

@@ -1,6 +1,6 @@
-"""By which decoding the replies of a report were drawn: a model's own stands first on a card, the protocol's second.
+"""The decoding that drew the replies of a report: a card shows a model's own first, the protocol's second.
 
-A report says so in `decoding`: "own" is what the checkpoint's generation_config.json says, "protocol" a temperature
+A report names it in `decoding`. "own" is that of the checkpoint's generation_config.json, "protocol" a temperature
 that is the same for all models. Two of them on one model are never compared; each has its own tables.
 """
 
@@ -16,7 +16,7 @@ SHORT = {"temperature": "T", "top_p": "top-p", "top_k": "top-k"}
 
 
 def kind_of(report: Artifact) -> str:
-    """Whose decoding it is; "" where an older report doesn't say."""
+    """Whose decoding it is; "" if an older report doesn't say."""
     return str((report.report.get("decoding") or {}).get("kind", ""))
 
 
@@ -26,27 +26,29 @@ def model_of(report: Artifact) -> str:
 
 
 def words(facts: Mapping[str, Any]) -> str:
-    """A decoding in words: "T 0.2, top-p 0.9"; "" where nothing is said of one."""
-    said = ((short, facts[key]) for key, short in SHORT.items() if isinstance(facts.get(key), int | float))
-    return ", ".join(f"{short} {value:g}" for short, value in said)
+    """A decoding in words: "T 0.2, top-p 0.9"; "" if nothing is known of it."""
+    settings = (
+        (short, facts[key]) for key, short in SHORT.items() if isinstance(facts.get(key), int | float)
+    )
+    return ", ".join(f"{short} {value:g}" for short, value in settings)
 
 
 def heading(stages: Sequence[Artifact]) -> str:
     """How the replies of these stages were drawn, to follow "answered"."""
-    told = {stage.label: words(_facts(stage)) or "T unknown" for stage in stages}
+    by_stage = {stage.label: words(_facts(stage)) or "T unknown" for stage in stages}
     kinds = {kind_of(stage) for stage in stages}
-    if len(set(told.values())) > 1:
-        listed = "; ".join(f"{label} {said}" for label, said in told.items())
+    if len(set(by_stage.values())) > 1:
+        listed = "; ".join(f"{label} {decoding}" for label, decoding in by_stage.items())
         return (
             f"at each model's own decoding: {listed}" if kinds == {OWN} else f"at several decodings: {listed}"
         )
-    said = next(iter(told.values()))
+    decoding = next(iter(by_stage.values()))
     if kinds == {OWN}:
-        return f"at the model's own decoding: {said}"
-    at = f"at temperature {said.removeprefix('T ')}"
+        return f"at the model's own decoding: {decoding}"
+    at = f"at temperature {decoding.removeprefix('T ')}"
     return f"{at}, the protocol" if kinds == {PROTOCOL} else at
 
 
 def _facts(stage: Artifact) -> Mapping[str, Any]:
     identity = (stage.report.get("identity") or {}).values()
-    return stage.report.get("decoding") or next((told for told in identity if "temperature" in told), {})
+    return stage.report.get("decoding") or next((entry for entry in identity if "temperature" in entry), {})

@@ -1,4 +1,4 @@
-"""How numbers of stages become the points of a figure: each that is drawn is noted as shown."""
+"""Turns numbers of stages into points of a figure, and notes each drawn number as shown."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from charter.rooms.card.changes import refusal
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Ledger, Number, Source
 
-WIDTH = 4.7  # inches: half a page, or a phone
-APART = 0.09  # room between panels, so that the last figure of one axis and the first of the next stay apart
-OTHERWISE = " (asked otherwise)"  # behind the name of a stage whose number was made in another way than the last one's
+# Inches: half a page, or a phone.
+WIDTH = 4.7
+# Room between panels; it keeps the last tick label of one axis and the first of the next apart.
+APART = 0.09
+# Follows the name of a stage whose number was measured differently from the last stage's.
+OTHERWISE = " (asked differently)"
 
 
-def measured(stage: Artifact, name: str) -> bool:
-    """Whether a stage has a number, with a value."""
+def has_value(stage: Artifact, name: str) -> bool:
+    """Whether a stage has a number with a value."""
     return name in stage.numbers and stage.numbers[name].value is not None
 
 
-def noted(number: Number | None, ledger: Ledger) -> Point | None:
-    """Where a number is drawn; None where it is absent or has no value."""
+def note_point(number: Number | None, ledger: Ledger) -> Point | None:
+    """The point of a number; None if it is absent or has no value."""
     if number is None or number.value is None:
         return None
     ledger.note(number)
@@ -37,17 +40,17 @@ def by_stage(
 ) -> tuple[list[Point | None], list[Number]]:
     """A point for each stage, and the numbers drawn."""
     numbers = [stage.numbers.get(name) for stage in stages]
-    found = [n for n in numbers if n is not None and n.value is not None]
-    return [noted(n, ledger) for n in numbers], found
+    present = [n for n in numbers if n is not None and n.value is not None]
+    return [note_point(n, ledger) for n in numbers], present
 
 
 def sources_of(numbers: Iterable[Number]) -> tuple[Source, ...]:
-    """All that some numbers were computed from, each once."""
+    """The sources of some numbers, each once."""
     return tuple(dict.fromkeys(s for n in numbers for s in n.sources))
 
 
-def computed(report: Artifact, name: str, table: Table, unit: str, file: str) -> Number:
-    """A number of a part of a report's rows that no metric names, with its interval."""
+def compute_number(report: Artifact, name: str, table: Table, unit: str, file: str) -> Number:
+    """A number, with its interval, over some of a report's rows; no metric names it."""
     low, high = interval(table)
     return Number(
         f"{report.name}/{name}",
@@ -64,37 +67,40 @@ def computed(report: Artifact, name: str, table: Table, unit: str, file: str) ->
     )
 
 
-def overlaid(run: Run, name: str, most: int = len(SERIES)) -> list[tuple[Artifact, Series]]:
-    """The stages that have a number, each with the look of its dots where stages are drawn over each other: the last
-    filled in the first colour, the first hollow. Of more than `most`, the first one and the last ones."""
-    having = [stage for stage in run.stages if measured(stage, name)]
-    kept = having if len(having) <= most else [having[0], *having[1 - most :]]
-    found = []
-    for place, stage in enumerate(kept):
-        last = stage is kept[-1]
-        words = stage.label + (OTHERWISE if refusal(stage, kept[-1], name) else "")
+def overlay_stages(run: Run, name: str, most: int = len(SERIES)) -> list[tuple[Artifact, Series]]:
+    """The stages that have a number, each with the look of its dots in a shared line.
+
+    The last is filled in the first colour, the first is hollow. Of more than `most`, the first and the last ones are
+    kept.
+    """
+    stages = [stage for stage in run.stages if has_value(stage, name)]
+    selected = stages if len(stages) <= most else [stages[0], *stages[1 - most :]]
+    looks = []
+    for place, stage in enumerate(selected):
+        last = stage is selected[-1]
+        words = stage.label + (OTHERWISE if refusal(stage, selected[-1], name) else "")
         colour = SERIES[0] if last else SERIES[place + 1]
-        found.append((stage, Series(words, (), colour, hollow=place == 0 and not last)))
-    return found
+        looks.append((stage, Series(words, (), colour, hollow=place == 0 and not last)))
+    return looks
 
 
-def with_points(look: Series, found: list[Point | None], named: bool = True) -> Series:
-    """The look of a stage with its points; `named` False where the name stands in a legend of the whole figure."""
-    return replace(look, points=found, name=look.name if named else "")
+def with_points(look: Series, points: list[Point | None], named: bool = True) -> Series:
+    """The look of a stage with its points. Set `named` to False if a legend of the whole figure has the name."""
+    return replace(look, points=points, name=look.name if named else "")
 
 
-def left_out(run: Run, name: str, drawn: int) -> str:
-    """The words for stages that have a number and are not drawn; empty where there are none."""
-    having = sum(measured(stage, name) for stage in run.stages)
-    return f" Drawn are {drawn} of {having} stages: the first and the last." if having > drawn else ""
+def describe_left_out(run: Run, name: str, count: int) -> str:
+    """A sentence about the stages that have a number and are not drawn; empty if there are none."""
+    total = sum(has_value(stage, name) for stage in run.stages)
+    return f" Only {count} of {total} stages are drawn: the first and the last." if total > count else ""
 
 
 def legend_columns(looks: Sequence[tuple[Artifact, Series]]) -> int:
-    """How many names of a legend stand in a line."""
+    """How many names of a legend fit on a line."""
     return len(looks) if sum(len(look.name) + 4 for _, look in looks) < 62 else 2
 
 
 def sizes(numbers: Iterable[Number]) -> str:
-    """The rows behind some numbers, in words: one count, or the least and the most."""
-    found = sorted({n.n or 0 for n in numbers})
-    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
+    """The number of rows behind some numbers: one count, or the smallest and the largest."""
+    counts = sorted({n.n or 0 for n in numbers})
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"

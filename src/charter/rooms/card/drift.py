@@ -1,4 +1,4 @@
-"""Drift while learning: a row for each snapshot of the replies of RL, and what must follow from the replies kept."""
+"""Drift during training: a row for each snapshot of the replies of RL, and what must follow from the kept replies."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from charter.ground.measure.drift import (
 )
 from charter.ground.measure.metric import VERSION
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.drawing import computed
+from charter.rooms.card.drawing import compute_number
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import PLAIN, SHARE, Number
 
-MOST = 16  # snapshots that are listed: the first, the last, and some between at even distances
+# Listed snapshots: the first, the last, and some between at even distances.
+MOST = 16
 COLUMNS = {
     "boilerplate": "Stock phrases",
     "harsh": "Scolding",
@@ -38,7 +39,7 @@ COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of a snapshot; `alarm`: it differs from the first snapshot's."""
+    """A figure of a snapshot. `alarm`: it differs from the first snapshot's."""
 
     number: Number | None
     alarm: bool
@@ -55,7 +56,7 @@ class Gram:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One row; `first` and `last` round."""
+    """One row, with its `first` and `last` round."""
 
     first: Number
     last: Number
@@ -76,20 +77,20 @@ class DriftTable:
 
 
 def drift_table(run: Run) -> DriftTable | None:
-    """The snapshots of the RL step; None where it kept none."""
+    """The snapshots of the RL step; None if it kept none."""
     rl = run.rl
-    if rl is None or not (told := rl.rows(DRIFT)):
+    if rl is None or not (rows := rl.rows(DRIFT)):
         return None
     replies = list(snapshots(rl.rows(REPLIES)))
-    names = [name for name in COLUMNS if any(_has(row, name) for row in told)]
-    last = len(told) - 1
+    names = [name for name in COLUMNS if any(_has(row, name) for row in rows)]
+    last = len(rows) - 1
     listed = sorted({round(n * last / (MOST - 1)) for n in range(MOST)}) if last >= MOST else range(last + 1)
-    alarmed = sum(bool(row["alarms"]) for row in told)
+    alarmed = sum(bool(row["alarms"]) for row in rows)
     return DriftTable(
         rl.name,
         tuple(COLUMNS[name] for name in names),
-        tuple(_snapshot(rl, told[n], replies[n], names) for n in listed),
-        rl.count("snapshots of replies", len(told), DRIFT),
+        tuple(_snapshot(rl, rows[n], replies[n], names) for n in listed),
+        rl.count("snapshots of replies", len(rows), DRIFT),
         rl.count("snapshots with an alarm", alarmed, DRIFT),
     )
 
@@ -115,14 +116,14 @@ def _snapshot(rl: Artifact, row: Row, replies: Rows, names: Sequence[str]) -> Sn
 
 
 def _figure(rl: Artifact, key: str, name: str, row: Row, replies: Rows) -> Number | None:
-    """A rate or length with its interval, counted anew from the replies; KL and gap as the row says."""
+    """A rate or length with its interval, counted again from the replies; KL and gap as the row gives them."""
     if name in RATES:
         table = RATES[name].table(replies)
-        return computed(rl, f"{key} {name}", table, SHARE, REPLIES) if table.clusters else None
+        return compute_number(rl, f"{key} {name}", table, SHARE, REPLIES) if table.clusters else None
     if name == "gap":
         return None if row["gap"] is None else _plain(rl, f"{key} gap", row["gap"], PLAIN)
     what, unit = ("tokens", "tokens") if name == LENGTH else ("kl", "nats")
-    return computed(rl, f"{key} {name}", mean(what, has(what))(replies), unit, REPLIES)
+    return compute_number(rl, f"{key} {name}", mean(what, has(what))(replies), unit, REPLIES)
 
 
 def _plain(rl: Artifact, name: str, value: float, unit: str) -> Number:

@@ -1,8 +1,8 @@
-"""What votes between models say: Elo by axis, and by whose votes they are (card section 3.1).
+"""Elo from votes between models, by axis and by voter (card section 3.1).
 
-Each set of votes is fitted anew by `ground/measure/elo.py` from its votes.jsonl. Sets are never added up: Elo is a
-place among the models of one set, and an export may hold the votes of an earlier one. Nor are votes of people, of
-simulated raters and of models.
+`ground/measure/elo.py` fits each set of votes again from its votes.jsonl. Sets are never added up: Elo is a place
+among the models of one set, and an export may hold the votes of an earlier one. Votes of people, of simulated raters
+and of models are kept apart too.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.number import COUNT, ELO, SHARE, Number
 
 AXIS_NAMES = {"helpful": "Helpfulness", "honest": "Honesty", "harmless": "Harmlessness", "all": "All votes"}
-PLACES = 4  # of an Elo point: what another machine's rounding leaves alone
+# Decimals of an Elo value that don't depend on a machine's rounding.
+PLACES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model: its Elo, the ranks that it may have (the best is the value, the interval spans them), the votes on it
-    that count, and why it has no number. `stage`: what the card calls that model, where a report is on it."""
+    """One model: its Elo, its possible ranks (the value is the best, the interval spans them), the votes on it that
+    count, and why it has no number.
+
+    `stage` is the card's name for that model, if a report is on it.
+    """
 
     model: str
     stage: str
@@ -43,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """Votes of one model against another: the share that it won, and the share that their Elo gives."""
+    """Votes of one model against another: the share that it won, and the share that their Elo predicts."""
 
     share: Number
     predicted: Number | None
@@ -51,8 +55,11 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class EloTable:
-    """The ranking of one axis by one kind of rater. `wins`: by model, one cell against each model in the order of the
-    rows. `counts`: votes that count, raters, then what was left out. `rule`: how intervals were made."""
+    """The ranking of one axis by one kind of rater.
+
+    `wins` has, for each model, one cell against each model in the order of the rows. `votes` and `raters` count what
+    counts; `left_out` counts the rest. `rule` says how intervals were computed.
+    """
 
     key: str
     step: str
@@ -78,12 +85,12 @@ class EloTable:
 
 
 def axis_name(axis: str) -> str:
-    """An axis at the head of a table."""
+    """An axis as the head of a table."""
     return AXIS_NAMES.get(axis, axis)
 
 
 def badge(source: str) -> str:
-    """The word that stands at every number of those who are no people; empty for people."""
+    """The word beside every number of raters who are not people; empty for people."""
     return "" if source == HUMAN else SIMULATED if source == SIMULATED else "AI"
 
 
@@ -96,28 +103,28 @@ def raters_of(source: str) -> str:
 
 
 def rule_of(ranking: Ranking) -> str:
-    """How the intervals of a ranking were made, in words."""
+    """How the intervals of a ranking were computed, in words."""
     by = ranking.clustered or "vote"
-    made = {"clustered": f"clustered by {by}", "bootstrap": f"resampled by {by}"}
-    return made.get(ranking.interval, "for independent votes")
+    wordings = {"clustered": f"clustered by {by}", "bootstrap": f"resampled by {by}"}
+    return wordings.get(ranking.interval, "for independent votes")
 
 
 def rankings(votes: Artifact) -> tuple[Ranking, ...]:
-    """The rankings of one set of votes, an axis after the other, people's first."""
+    """The rankings of one set of votes, axis by axis, people's first."""
     rows = votes.rows(VOTES)
-    found = standings(rows, base_of(votes, rows)).values()
-    axes = list(dict.fromkeys(ranking.axis for ranking in found))
-    return tuple(sorted(found, key=lambda r: (axes.index(r.axis), r.source != HUMAN, r.source)))
+    fits = standings(rows, base_of(votes, rows)).values()
+    axes = list(dict.fromkeys(ranking.axis for ranking in fits))
+    return tuple(sorted(fits, key=lambda r: (axes.index(r.axis), r.source != HUMAN, r.source)))
 
 
 def base_of(votes: Artifact, rows: Sequence[dict[str, Any]]) -> str | None:
-    """The model that was to be 0: the one set, else the first of the step's models; None where no vote names it."""
+    """The model at 0: the one in the settings, else the first of the step's models. None if no vote names it."""
     manifest = votes.manifest
     names = {p.id: p.step for p in manifest.parents} | {e.digest: e.ref for e in manifest.external}
     first = next(iter(manifest.inputs.get("models", [])), "")
-    wanted = str(manifest.resolved.get("base") or names.get(first, ""))
-    named = {row.get(side) for row in rows for side in ("model_a", "model_b")}
-    return wanted if wanted in named else None
+    base = str(manifest.resolved.get("base") or names.get(first, ""))
+    models = {row.get(side) for row in rows for side in ("model_a", "model_b")}
+    return base if base in models else None
 
 
 def elo_tables(run: Run) -> tuple[EloTable, ...]:
@@ -128,9 +135,9 @@ def elo_tables(run: Run) -> tuple[EloTable, ...]:
 def _table(run: Run, votes: Artifact, ranking: Ranking) -> EloTable:
     stages = _stages(run, votes)
     models = [s.model for s in ranking.standings]
-    met = {(m.model, m.against): _met(votes, ranking, m) for m in ranking.meetings}
+    cells = {(m.model, m.against): _compare_pair(votes, ranking, m) for m in ranking.meetings}
     ties = "" if ranking.ties == "half" else "ties"
-    left = (
+    omitted = (
         ("unsure", ranking.unsure),
         (ties, ranking.tied),
         (ties and "both bad", ranking.both_bad),
@@ -144,22 +151,22 @@ def _table(run: Run, votes: Artifact, ranking: Ranking) -> EloTable:
         base=ranking.base,
         rule=rule_of(ranking),
         rows=tuple(_row(votes, ranking, s, stages.get(s.model, "")) for s in ranking.standings),
-        wins=tuple((a, tuple(met.get((a, b)) for b in models)) for a in models if met),
+        wins=tuple((a, tuple(cells.get((a, b)) for b in models)) for a in models if cells),
         votes=_count(votes, ranking, "votes", ranking.votes),
         raters=_count(votes, ranking, "raters", ranking.raters) if ranking.raters else None,
-        left_out=tuple((word, _count(votes, ranking, word, n)) for word, n in left if word and n),
+        left_out=tuple((word, _count(votes, ranking, word, n)) for word, n in omitted if word and n),
         agreement=_agreement(votes, ranking),
         notes=ranking.notes,
     )
 
 
 def _stages(run: Run, votes: Artifact) -> dict[str, str]:
-    """What the card calls the models of a step that votes were on: name of the model -> stage."""
+    """Name of a model -> the card's name of its stage, for the models that a step's votes were on."""
     labels = {model_of(stage): stage.label for stage in run.stages}
     manifest = votes.manifest
-    known = [(p.step, p.id) for p in manifest.parents if p.role == "models"]
-    known += [(e.ref, e.digest) for e in manifest.external if e.role == "models"]
-    return {name: labels[id] for name, id in known if id in labels and labels[id] != name}
+    models = [(p.step, p.id) for p in manifest.parents if p.role == "models"]
+    models += [(e.ref, e.digest) for e in manifest.external if e.role == "models"]
+    return {name: labels[id] for name, id in models if id in labels and labels[id] != name}
 
 
 def _number(votes: Artifact, ranking: Ranking, name: str, value: float | None, **parts: Any) -> Number:
@@ -176,9 +183,9 @@ def _row(votes: Artifact, ranking: Ranking, standing: Standing, stage: str) -> R
     model, base = standing.model, standing.model == ranking.base
     elo = rank = None
     if standing.elo is not None:
-        low, high = (None, None) if base else (_rounded(standing.low), _rounded(standing.high))
+        low, high = (None, None) if base else (_round(standing.low), _round(standing.high))
         ends = {"low": low, "high": high, "n": standing.n, "unit": ELO}
-        elo = _number(votes, ranking, f"elo of {model}", _rounded(standing.elo), **ends)
+        elo = _number(votes, ranking, f"elo of {model}", _round(standing.elo), **ends)
     if standing.rank_low is not None and standing.rank_high is not None:
         ends = {"low": standing.rank_low, "high": standing.rank_high, "unit": COUNT}
         rank = _number(votes, ranking, f"rank of {model}", standing.rank_low, **ends)
@@ -186,11 +193,11 @@ def _row(votes: Artifact, ranking: Ranking, standing: Standing, stage: str) -> R
     return Row(model, stage, base, elo, rank, count, standing.note)
 
 
-def _rounded(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     return None if value is None else round(value, PLACES) + 0.0
 
 
-def _met(votes: Artifact, ranking: Ranking, meeting: Meeting) -> Met:
+def _compare_pair(votes: Artifact, ranking: Ranking, meeting: Meeting) -> Met:
     pair = f"{meeting.model} over {meeting.against}"
     n = round(meeting.votes)
     won = _number(votes, ranking, f"wins of {pair}", meeting.observed, n=n, unit=SHARE)
@@ -201,18 +208,20 @@ def _met(votes: Artifact, ranking: Ranking, meeting: Meeting) -> Met:
 
 
 def _agreement(votes: Artifact, ranking: Ranking) -> tuple[tuple[str, Number], ...]:
-    """How raters who voted on the same two replies agree."""
-    found = ranking.agreement
-    if found is None:
+    """How far raters who voted on the same two replies agree."""
+    agreement = ranking.agreement
+    if agreement is None:
         return ()
     kinds: tuple[tuple[str, Estimate, str], ...] = (
-        ("pairs of votes that agree", found.percent, SHARE),
-        ("Fleiss' kappa", found.kappa, "kappa"),
+        ("pairs of votes that agree", agreement.percent, SHARE),
+        ("Fleiss' kappa", agreement.kappa, "kappa"),
     )
     numbers = []
-    for words, made, unit in kinds:
-        if made.value is not None:
-            value, low, high = (None if x is None else round(x, 9) for x in (made.value, made.low, made.high))
-            ends = {"low": low, "high": high, "n": found.items, "unit": unit}
+    for words, estimate, unit in kinds:
+        if estimate.value is not None:
+            value, low, high = (
+                None if x is None else round(x, 9) for x in (estimate.value, estimate.low, estimate.high)
+            )
+            ends = {"low": low, "high": high, "n": agreement.items, "unit": unit}
             numbers.append((words, _number(votes, ranking, words, value, **ends)))
     return tuple(numbers)

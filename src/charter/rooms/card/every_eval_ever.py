@@ -1,8 +1,8 @@
-"""A report in the form of Every Eval Ever: one JSON file of scores, and one JSONL file of the samples behind them.
+"""A report in the format of Every Eval Ever: one JSON file of scores, and one JSONL file of the samples behind them.
 
-The form is version 0.3.0 of EvalEval's `eval.schema.json` and `instance_level_eval.schema.json` (PyPI package
-every-eval-ever). Scores are the manifest's, after the kept rows have given the same. What a report doesn't know is left
-out, or said to be unknown where the form asks for it. Numbers that measure a grader are no scores of the model.
+The format is version 0.3.0 of EvalEval's `eval.schema.json` and `instance_level_eval.schema.json` (PyPI package
+every-eval-ever). Scores are the manifest's, after the kept rows gave the same. What a report doesn't know is left out,
+or called unknown if the format requires it. Numbers that measure a grader are not scores of the model.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ BOUNDS: dict[str, tuple[float | str, float | str]] = {
     **dict.fromkeys(OF_A_HUNDRED, (0, 100)),
     PLAIN: ("-Infinity", "Infinity"),
 }
-GAPS = ("refusal_gap", "decisions_gap_race", "decisions_gap_gender")  # differences of two shares
+# Differences of two shares.
+GAPS = ("refusal_gap", "decisions_gap_race", "decisions_gap_gender")
 METHOD = "Wilson, or a bootstrap over prompts, as charter's measure/intervals.py of this version chooses"
 
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Who publishes what when: an organisation, the model's hub name (made up where it is empty), Unix time."""
+    """Who publishes and when: an organisation, the model's hub name (made up if it is empty), Unix time."""
 
     organization: str = "unknown"
     model: str = ""
@@ -45,21 +46,19 @@ class Publisher:
 
 
 def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure]) -> dict[str, str]:
-    """Path below the data store -> content: the scores, and the samples behind those metrics of which `measures` says
-    how rows become a table.
+    """Path below the data store -> content: the scores, and the samples of the metrics in `measures`, which says how
+    rows become a table.
 
-    Raises CharterError where the rows don't give the manifest's numbers, or there is no score.
+    Raises CharterError if the rows don't give the manifest's numbers, or if there is no score.
     """
     model = _model_info(report, publisher)
     key = f"{COLLECTION}/{model['id']}/{report.manifest.id[:16]}"
-    # the same report has the same file, whoever exports it when
+    # The same report has the same file name, whoever exports it and whenever.
     name = uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16], version=4)
     folder = f"data/{COLLECTION}/{model['id']}"
-    scored = [(number, metric) for number, metric in of_model(report) if number.value is not None]
-    if not scored:
-        raise CharterError(
-            f"{report.path} holds no score of a model; name a report, such as runs/demo/eval_rl"
-        )
+    scores = [(number, metric) for number, metric in of_model(report) if number.value is not None]
+    if not scores:
+        raise CharterError(f"{report.path} has no score of a model; name a report, such as runs/demo/eval_rl")
     record: dict[str, Any] = {
         "schema_version": SCHEMA,
         "evaluation_id": key,
@@ -68,31 +67,31 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
         "source_metadata": _source(report, publisher),
         "eval_library": _library(report),
         "model_info": model,
-        "evaluation_results": [_result(report, key, number, metric) for number, metric in scored],
+        "evaluation_results": [_result(report, key, number, metric) for number, metric in scores],
     }
-    made: dict[str, str] = {}
+    contents: dict[str, str] = {}
     rows = [
         {"schema_version": SCHEMA, "evaluation_id": key, "model_id": model["id"]} | row
-        for number, metric in scored
+        for number, metric in scores
         if metric.name in measures
         for row in instances(report, replace(metric, table=measures[metric.name]), number, _name(metric), key)
     ]
     if rows:
         path = f"{folder}/{name}_samples.jsonl"
-        made[path] = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        contents[path] = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         record["detailed_evaluation_results"] = {
             "format": "jsonl",
             "file_path": path,
             "hash_algorithm": "sha256",
-            "checksum": hashlib.sha256(made[path].encode()).hexdigest(),
+            "checksum": hashlib.sha256(contents[path].encode()).hexdigest(),
             "total_rows": len(rows),
         }
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-    return {f"{folder}/{name}.json": text + "\n", **made}
+    return {f"{folder}/{name}.json": text + "\n", **contents}
 
 
 def _source(report: Artifact, publisher: Publisher) -> dict[str, Any]:
-    """Who ran it: the maker of the model where the model is an artifact, somebody else where it came from outside."""
+    """Who ran it: the model's maker if the model is an artifact, a third party if it came from outside."""
     own = any(parent.role == "policy" for parent in report.manifest.parents)
     return {
         "source_name": "charter",
@@ -126,7 +125,7 @@ def _model_info(report: Artifact, publisher: Publisher) -> dict[str, Any]:
     remote = name.startswith(("openai:", "anthropic:"))
     identity = publisher.model or hub or f"unpublished/{made_up}".replace(":", "_").replace("#", "_")
     if not HUB_NAME.fullmatch(identity):
-        raise CharterError(f"{identity!r} is no name of a model; give one as OWNER/NAME with --model")
+        raise CharterError(f"{identity!r} is not a model name; give one as OWNER/NAME with --model")
     environment = report.manifest.environment
     return {
         "name": name,
@@ -146,7 +145,7 @@ def _model_info(report: Artifact, publisher: Publisher) -> dict[str, Any]:
 
 
 def _name(metric: Metric) -> str:
-    """The evaluation that a metric belongs to: the file of its rows, or the metric itself where it has two."""
+    """The evaluation that a metric belongs to: the file of its rows, or the metric itself if it has two files."""
     return f"{COLLECTION}.{metric.file.removesuffix('.jsonl') or metric.name}"
 
 
@@ -181,7 +180,7 @@ def _metric(report: Artifact, number: Number, metric: Metric) -> dict[str, Any]:
         "metric_id": f"{COLLECTION}.{metric.name}",
         "metric_name": metric.label,
         "metric_unit": "proportion" if number.unit == SHARE else number.unit or "points",
-        # the form has no word for "nearer to 0 is better"; additional_details says it
+        # The format has no word for "nearer to 0 is better"; additional_details says it.
         "lower_is_better": metric.better in ("lower", "zero"),
         "score_type": "continuous",
         "min_score": low,
@@ -198,8 +197,11 @@ def _metric(report: Artifact, number: Number, metric: Metric) -> dict[str, Any]:
 
 
 def _bounds(number: Number) -> tuple[float | str, float | str]:
-    """What a score can be: a share lies in 0..1, a difference of two and a bias score in -1..1, BLEU and chrF in
-    0..100, a length or loss is not below 0. A score beyond these shows that its bound isn't known."""
+    """The range of a score: a share is in 0..1, a difference of two and a bias score in -1..1, BLEU and chrF in
+    0..100, a length or loss is at least 0.
+
+    A score beyond its range has no known bound on that side.
+    """
     if number.name in GAPS:
         return -1, 1
     low, high = BOUNDS.get(number.unit, (0, "Infinity"))
@@ -211,33 +213,33 @@ def _bounds(number: Number) -> tuple[float | str, float | str]:
 
 
 def _data(report: Artifact, number: Number) -> dict[str, Any]:
-    """Where the prompts come from; a set of the hub by its name there, others by the reference of the recipe."""
+    """Where the prompts come from: a set of the hub by its name there, others by the reference in the recipe."""
     sets = data_of(report, number.name)
-    named = {"dataset_name": " + ".join(ref for ref, _ in sets) or number.name}
+    names = {"dataset_name": " + ".join(ref for ref, _ in sets) or number.name}
     details = _strings({f"digest of {ref}": digest for ref, digest in sets})
     if len(sets) == 1 and sets[0][0].startswith("hf:"):
         repository, _, rest = sets[0][0].removeprefix("hf:").partition("@")
         repository = repository.partition("#")[0]
-        named = {"dataset_name": repository.partition("/")[2], "hf_repo": repository}
+        names = {"dataset_name": repository.partition("/")[2], "hf_repo": repository}
         details |= {"revision": rest} if rest else {}
-        return named | {"source_type": "hf_dataset", "additional_details": details}
-    return named | {"source_type": "other", "additional_details": details}
+        return names | {"source_type": "hf_dataset", "additional_details": details}
+    return names | {"source_type": "other", "additional_details": details}
 
 
 def _generation(report: Artifact, metric: Metric) -> dict[str, Any]:
     """What decided the replies: the part of the report's identity that this metric's rows depend on."""
-    decided = dict(report.asked(metric.name).get(metric.task) or {})
+    identity = dict(report.find_identities(metric.name).get(metric.task) or {})
     args = {
-        key: decided[key]
+        key: identity[key]
         for key in ("temperature", "top_p", "top_k", "max_tokens")
-        if isinstance(decided.get(key), int | float)
+        if isinstance(identity.get(key), int | float)
     }
-    rest = {k: v for k, v in decided.items() if k not in args and k != "data"}
+    rest = {k: v for k, v in identity.items() if k not in args and k != "data"}
     return {"generation_args": args, "additional_details": _strings(rest)}
 
 
 def _strings(values: dict[str, Any]) -> dict[str, str]:
-    """Details as the form has them, where every value is text; what isn't known is left out."""
+    """Details in the form that the format requires: every value is text, and unknown values are left out."""
     return dict(_flat(values))
 
 

@@ -1,6 +1,6 @@
-"""Reports for others to read: which reports a place holds, and their files in another form.
+"""Reports in other formats: finds the reports of a place and writes their files.
 
-Nothing is measured here: every number comes from the manifest of a report, after its kept rows have given the same.
+Nothing is measured here. Every number comes from a report's manifest, after the kept rows gave the same number.
 """
 
 from __future__ import annotations
@@ -24,37 +24,43 @@ from charter.rooms.card.number import Ledger
 def to_every_eval_ever(
     place: Path, publisher: Publisher, measures_of: Callable[[Manifest], Mapping[str, Measure]]
 ) -> dict[str, str]:
-    """Path -> content of every report of a place, below the folder of a data store. `measures_of`: how the rows behind
-    a report's numbers become tables, by metric; nothing if samples are left out. Raises CharterError."""
-    found = reports(place)
-    if publisher.model and len(found) > 1:
-        steps = ", ".join(report.step for report in found)
-        raise CharterError(f"--model names one model and {place} has {len(found)} reports; name one: {steps}")
-    made: dict[str, str] = {}
-    for report in found:
-        made |= files(report, publisher, measures_of(report.manifest))
-    return made
+    """Path -> content of every report of a place, below the folder of a data store. Raises CharterError.
+
+    `measures_of` says how the rows behind a report's numbers become tables, by metric. It returns nothing if samples
+    are left out.
+    """
+    artifacts = reports(place)
+    if publisher.model and len(artifacts) > 1:
+        steps = ", ".join(report.step for report in artifacts)
+        raise CharterError(
+            f"--model names one model and {place} has {len(artifacts)} reports; name one: {steps}"
+        )
+    contents: dict[str, str] = {}
+    for report in artifacts:
+        contents |= files(report, publisher, measures_of(report.manifest))
+    return contents
 
 
 def to_eval_results(place: Path, dataset: str) -> dict[str, str]:
-    """Path -> content of the final report of a place and of those beside it, below the folder of a
-    model. Raises CharterError."""
+    """Path -> content of the final report of a place and of those beside it, below a model's folder. Raises
+    CharterError."""
     if dataset and not HUB_NAME.fullmatch(dataset):
-        raise CharterError(f"{dataset!r} is no data set of the hub; write it as OWNER/NAME")
-    reports(place)  # refuses what holds none
+        raise CharterError(f"{dataset!r} is not a data set on the hub; write it as OWNER/NAME")
+    # Raises if the place has no report.
+    reports(place)
     report = final_stage(place)
-    if made := eval_results(dataset, report, Ledger()):
-        return made
+    if contents := eval_results(dataset, report, Ledger()):
+        return contents
     raise CharterError(
-        f"{report.path} was made on data of this disk, and the hub's scores must name a data set of the hub: say which "
+        f"{report.path} uses data from this disk, and the hub's scores must name a data set on the hub: say which "
         "holds it with --dataset OWNER/NAME"
     )
 
 
 def reports(place: Path) -> list[Artifact]:
-    """The reports that a folder stands for: one, those of a card, or all finished ones of a run directory.
+    """The reports of a folder: one report, those of a card, or all finished ones of a run directory.
 
-    Raises CharterError where there is none.
+    Raises CharterError if there is none.
     """
     if (place / MANIFEST).is_file():
         manifest = read_manifest(place)
@@ -62,11 +68,11 @@ def reports(place: Path) -> list[Artifact]:
             parents = [p for p in manifest.parents if p.role == "reports"]
             return [final_stage(find_parent(run_of(place), parent)[1]) for parent in parents]
         if manifest.kind != "report":
-            raise CharterError(f"{place} is a {manifest.kind}; what is exported are reports, cards and runs")
+            raise CharterError(f"{place} is a {manifest.kind}; name a report, a card or a run")
         return [final_stage(place)]
     folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
-    made = ((folder, read_manifest(folder)) for folder in folders)
-    found = [final_stage(f) for f, m in made if on_a_model(m)]
-    if not found:
+    manifests = ((folder, read_manifest(folder)) for folder in folders)
+    stages = [final_stage(f) for f, m in manifests if on_a_model(m)]
+    if not stages:
         raise CharterError(f"{place} has no report; name a run with a finished evaluate step, or one report")
-    return found
+    return stages

@@ -1,4 +1,4 @@
-"""What the card says without measuring: the model, its ancestry, its data, and where all of it was made."""
+"""The facts on a card that are not measured: the model, its ancestry, its data, and where everything was made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from charter.rooms.card.number import Number
 from charter.rooms.card.sections import counts, unfit
 from charter.rooms.card.settings import Settings
 
-# What a card may be asked about, and the tasks of which any measures it.
+# Subjects that a reader may ask about, and the tasks that measure each.
 USES = (
     ("search", ()),
     ("coding", ("humaneval",)),
@@ -34,8 +34,7 @@ RISKS = (
 REFERENCES = (
     "Anthropic, Model Card and Evaluations for Claude Models, 2023.",
     "Bai et al., Constitutional AI: Harmlessness from AI Feedback, arXiv 2212.08073, 2022.",
-    "Bai et al., Training a Helpful and Harmless Assistant with RL from Human Feedback, arXiv 2204.05862, "
-    "2022.",
+    "Bai et al., Training a Helpful and Harmless Assistant with RL from Human Feedback, arXiv 2204.05862, 2022.",
     "Askell et al., A General Language Assistant as a Laboratory for Alignment, arXiv 2112.00861, 2021.",
     "Gao, Schulman and Hilton, Scaling Laws for Reward Model Overoptimization, arXiv 2210.10760, 2022.",
     "Ganguli et al., Red Teaming Language Models to Reduce Harms, arXiv 2209.07858, 2022.",
@@ -44,8 +43,7 @@ REFERENCES = (
     "Hoffmann et al., Training Compute-Optimal Large Language Models, arXiv 2203.15556, 2022.",
     "Mitchell et al., Model Cards for Model Reporting, arXiv 1810.03993, 2019.",
     "Wilson, Probable inference, the law of succession, and statistical inference, JASA, 1927.",
-    "Cameron, Gelbach and Miller, Bootstrap-based improvements for inference with clustered errors, REStat, "
-    "2008.",
+    "Cameron, Gelbach and Miller, Bootstrap-based improvements for inference with clustered errors, REStat, 2008.",
     "Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine, 2008.",
 )
 NODE_METRIC = (
@@ -68,14 +66,16 @@ NODE_METRIC = (
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One artifact of the lineage with the one number that says most about it; `unfit`: by a grader that failed."""
+    """One artifact of the lineage with its most telling number. `unfit`: a grader that failed gave the number."""
 
     step: str
     room: str
     kind: str
     id: str
-    parents: tuple[tuple[str, str], ...]  # (role, id)
-    outside: tuple[tuple[str, str, str], ...]  # (role, reference, digest)
+    # (role, id) of each parent.
+    parents: tuple[tuple[str, str], ...]
+    # (role, reference, digest) of each source from outside.
+    outside: tuple[tuple[str, str, str], ...]
     metric: str
     number: Number | None
     unfit: bool
@@ -95,8 +95,8 @@ def nodes(run: Run) -> tuple[Node, ...]:
 
 def _node(artifact: Artifact) -> Node:
     m = artifact.manifest
-    measured = (*NODE_METRIC, *artifact.reported.metrics)
-    name = next((n for n in measured if n in artifact.own), "")
+    candidates = (*NODE_METRIC, *artifact.reported.metrics)
+    name = next((n for n in candidates if n in artifact.own), "")
     return Node(
         step=artifact.step,
         room=m.room,
@@ -113,7 +113,7 @@ def _node(artifact: Artifact) -> Node:
 
 
 def base_model(settings: Settings, run: Run) -> str:
-    """The hub name of the model everything started from, else its reference, else nothing."""
+    """The hub name of the model that everything started from, else its reference, else nothing."""
     if settings.base_model:
         return settings.base_model
     refs = _first_models(run)
@@ -125,9 +125,9 @@ def base_model(settings: Settings, run: Run) -> str:
     return refs[0] if refs else ""
 
 
-def started_from(settings: Settings, run: Run) -> str:
-    """The model everything started from, and how a package holds its weights if they came from one: those on the hub
-    are others."""
+def describe_start(settings: Settings, run: Run) -> str:
+    """The model that everything started from. If a package held the weights, it says how: they differ from those on
+    the hub."""
     base = base_model(settings, run)
     packages = (package_of(ref) for ref in _first_models(run))
     weights = next((package.weights for package in packages if package is not None), "")
@@ -135,21 +135,21 @@ def started_from(settings: Settings, run: Run) -> str:
 
 
 def _first_models(run: Run) -> list[str]:
-    """References of models from outside that the final model went on from."""
+    """References of models from outside that the final model was trained from."""
     return [e.ref for a in run.went_on for e in a.manifest.external if e.role == POLICY]
 
 
 def title(settings: Settings) -> str:
-    """The model's name at the beginning of a line: a name of one word as it is, a phrase with a capital."""
+    """The model's name at the beginning of a line: a name of one word unchanged, a phrase with a capital."""
     name = settings.model_name
     return name[:1].upper() + name[1:] if " " in name else name
 
 
 def sentence(settings: Settings, run: Run) -> str:
-    """What this is, in one sentence."""
+    """The model in one sentence."""
     words = list(dict.fromkeys(a.manifest.method for a in run.behind if a.manifest.method))
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
-    start = started_from(settings, run)
+    start = describe_start(settings, run)
     proof = "all figures here are computed from replies that are kept beside this card"
     if not start and run.from_raw_text:
         return f"{title(settings)} was made from new weights by {how}; {proof}."
@@ -158,7 +158,7 @@ def sentence(settings: Settings, run: Run) -> str:
 
 
 def mitigations(run: Run) -> tuple[str, ...]:
-    """What was done against harm, and against doing too much of it, by the rooms that made the model."""
+    """What the rooms that made the model did against harm, and against overdoing that."""
     words = list(dict.fromkeys(a.manifest.against_harm for a in run.behind if a.manifest.against_harm))
     if run.comparisons is not None and "label_accuracy" in run.comparisons.numbers:
         words.append("The labeller was examined on known pairs first.")
@@ -166,7 +166,7 @@ def mitigations(run: Run) -> tuple[str, ...]:
     grader, reward = (str((run.final.report.get(role) or {}).get("id")) for role in ("grader", "reward"))
     if {parts.get(grader), parts.get(reward)} == {"first", "second"}:
         words.append("The models that reward and grade were trained on disjoint halves of the prompts.")
-    if any(_watched(a) for a in run.lineage):
+    if any(_was_watched(a) for a in run.lineage):
         words.append(
             "A preference model that the policy was not trained on watched for rewards that are gamed."
         )
@@ -179,14 +179,14 @@ def _part(preference: Artifact) -> str:
     return str(pairs.get("part", "")) if isinstance(pairs, dict) else ""
 
 
-def _watched(made: Artifact) -> bool:
-    """Whether a preference model that is none of the reward models followed how an artifact was made."""
-    inputs = made.manifest.inputs
+def _was_watched(artifact: Artifact) -> bool:
+    """Whether a preference model that is not a reward model followed how an artifact was trained."""
+    inputs = artifact.manifest.inputs
     watching = inputs.get("heldout_reward", [])
     return bool(set(watching) - set(inputs.get("reward", [])))
 
 
-def unmeasured(subjects: Sequence[tuple[str, Collection[str]]], tasks: Collection[str]) -> str:
+def list_unmeasured(subjects: Sequence[tuple[str, Collection[str]]], tasks: Collection[str]) -> str:
     """The subjects that none of these tasks measures, as a list in words."""
     words = [subject for subject, by in subjects if not set(by) & set(tasks)]
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
@@ -198,7 +198,7 @@ def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:
     rows = [
         ("Name", settings.model_name),
         ("Authors", ", ".join(settings.authors)),
-        ("Started from", started_from(settings, run)),
+        ("Started from", describe_start(settings, run)),
         ("Architecture", _architecture(run, str(final.get("id", "")))),
         ("Languages", ", ".join(settings.language)),
         ("Licence", settings.license),
@@ -222,7 +222,7 @@ def _architecture(run: Run, name: str) -> str:
 
 
 def environment(run: Run) -> tuple[tuple[str, str], ...]:
-    """Where the artifacts were made: a row for each fact, with all of its values where they differ."""
+    """Where the artifacts were made: a row for each fact, with all of its values if they differ."""
     manifests = [a.manifest for a in run.lineage]
     processes = [m.environment.processes for m in manifests]
 
@@ -255,9 +255,9 @@ def _tree(flags: list[bool | None]) -> str:
 
 
 def identity(run: Run) -> tuple[tuple[str, str], ...]:
-    """What was asked of the final model, and how: prompt sets with digests, template, sampling."""
+    """The protocol of the final model's reports: prompt sets with digests, template, sampling."""
     reports = (run.final, *run.final.beside)
-    return tuple(row for made in reports for row in _flat(made.report.get("identity") or {}))
+    return tuple(row for report in reports for row in _flat(report.report.get("identity") or {}))
 
 
 def _flat(value: dict[str, Any], path: str = "") -> list[tuple[str, str]]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from charter.rooms.card.number import Source
 
-UNFIT = " (unfit)"  # behind the name of a judge that failed its gate
+# Follows the name of a judge that failed its gate.
+UNFIT = " (unfit)"
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """An inline <svg> with its caption, and what it was drawn from. `section`: where on the page it stands."""
+    """An inline <svg> with its caption and its sources. `section` is its place on the page."""
 
     key: str
     title: str

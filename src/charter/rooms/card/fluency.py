@@ -1,4 +1,4 @@
-"""The table of fluency: each set of prompts by itself, stage by stage, at the report's own decoding."""
+"""The table of fluency: each set of prompts, stage by stage, at the report's own decoding."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PROMPTS = {"unsafe": "unsafe prompts", "lookalike": "look-alikes", "helpful": "h
 
 
 def fluency_table(stages: Sequence[Artifact]) -> StageTable | None:
-    """A row a set of prompts and stage, those of a set together; None where no report has any of it."""
-    known = {name for stage in stages for name in stage.numbers}
-    asked = [what for what in OF_A_SET if any(name_in(prompts, what) in known for prompts in SETS)]
-    if not asked:
+    """A row for each set of prompts and stage, grouped by set; None if no report has any of it."""
+    names = {name for stage in stages for name in stage.numbers}
+    measures = [what for what in OF_A_SET if any(name_in(prompts, what) in names for prompts in SETS)]
+    if not measures:
         return None
-    columns = tuple(Column(what, *COLUMNS[what], _better(stages, what)) for what in asked)
+    columns = tuple(Column(what, *COLUMNS[what], _better(stages, what)) for what in measures)
     rows = []
     for prompts, words in PROMPTS.items():
         for place, stage in enumerate(stages):
@@ -38,10 +38,10 @@ def fluency_table(stages: Sequence[Artifact]) -> StageTable | None:
                     change(before, stage, name) if before else None,
                     unfit(stage, name),
                 )
-                for name in (name_in(prompts, what) for what in asked)
+                for name in (name_in(prompts, what) for what in measures)
             )
             rows.append((f"{stage.label}, {words}", cells))
-    counts = tuple(stages[-1].numbers.get(name_in("helpful", what)) for what in asked)
+    counts = tuple(stages[-1].numbers.get(name_in("helpful", what)) for what in measures)
     key = "fluency_protocol" if kind_of(stages[-1]) == PROTOCOL else "fluency"
     return StageTable(
         key, f"Fluency of the replies, {heading(stages)}", columns, tuple(rows), counts, len(stages) > 1

@@ -1,4 +1,4 @@
-"""All that one card is made of: its stages with their reports, and what stands around them."""
+"""Collects the artifacts of one card: its stages with their reports, and everything else that it shows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,23 @@ from charter.rooms.card.artifact import Artifact, tasks_of
 from charter.rooms.card.decodings import OWN, PROTOCOL, kind_of, model_of, words
 from charter.rooms.card.number import Source
 
-POLICY = "policy"  # the role in which every room takes the model that goes on
-LADDER = "ladder"  # the variant of a report on a ladder of models
+# The role of the model that a room trains further or uses.
+POLICY = "policy"
+# The variant of a report on a ladder of models.
+LADDER = "ladder"
 JUDGMENTS = "judgments.jsonl"
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand, by whose
-    they are in `judged_by`; `reviews`: those of them that are artifacts. `votes`: sets of votes between models. `base`
-    is the card that this one adds an appendix to, `previous` the final stage of another version's card. `screen`: the
-    report on an acceptable use screen; `scaling`: that on a ladder of pretrained models. `at_protocol`: reports on the
-    models of stages by the protocol's decoding, where the stages are by the models' own."""
+    """Everything that one card is made of. `stages` are in order, the start first.
+
+    `judged_in` says where the judgments are, `judged_by` the same by reviewer; `reviews` are those that are artifacts.
+    `votes` are sets of votes between models. `base` is the card that this one adds an appendix to, `previous` the
+    final stage of another version's card. `screen` is the report on an acceptable use screen, `scaling` the report on
+    a ladder of pretrained models. `at_protocol` are reports on the stages' models by the protocol's decoding, if the
+    stages use the models' own.
+    """
 
     stages: tuple[Artifact, ...]
     preferences: tuple[Artifact, ...]
@@ -60,119 +65,123 @@ class Run:
 
     @property
     def behind(self) -> tuple[Artifact, ...]:
-        """All that the final report was made of: the models of a scaling ladder are not, unless one goes on."""
+        """All ancestors of the final report. A model of a scaling ladder is one only if training continues from it."""
         return self._ancestors(lambda role: True)
 
     @property
     def went_on(self) -> tuple[Artifact, ...]:
-        """The final report and the checkpoints that its model went on from, itself the last."""
+        """The final report and the checkpoints that its model was trained from, the report last."""
         return self._ancestors(lambda role: role == POLICY)
 
     @property
     def from_raw_text(self) -> bool:
-        """Whether its model began with pretraining from new weights, so that all of its text is in the lineage."""
+        """Whether its model was pretrained from new weights, so that the lineage holds all of its text."""
         begun = [a for a in self.went_on if a.manifest.kind == "checkpoint"]
         return any(not a.manifest.inputs.get(POLICY) for a in begun)
 
     def _ancestors(self, followed: Callable[[str], bool]) -> tuple[Artifact, ...]:
-        """The final report and all that is reached from it by parents in these roles, ancestors first."""
+        """The final report and all artifacts that parents in these roles lead to, ancestors first."""
         parents = {
             a.manifest.id: [p.id for p in a.manifest.parents if followed(p.role)] for a in self.lineage
         }
-        found = [self.final.manifest.id]
-        for name in found:  # grows as it is read
-            found += [parent for parent in parents.get(name, ()) if parent not in found]
-        return tuple(a for a in self.lineage if a.manifest.id in found)
+        reached = [self.final.manifest.id]
+        # The list grows during the loop.
+        for name in reached:
+            reached += [parent for parent in parents.get(name, ()) if parent not in reached]
+        return tuple(a for a in self.lineage if a.manifest.id in reached)
 
 
 def on_a_model(manifest: Manifest) -> bool:
-    """Whether an artifact is a report on a stage of a model; that on a ladder of models is on none."""
+    """Whether an artifact is a report on one model; a report on a ladder of models is not."""
     return manifest.kind == "report" and manifest.variant != LADDER
 
 
 def gather(inputs: Inputs) -> Run:
-    """Reads all roles. Raises CharterError where a manifest and its kept rows disagree, or two stages share a
-    name."""
+    """Reads all roles. Raises CharterError if a manifest contradicts its kept rows, or if two stages share a name."""
     reports = inputs.many("reports")
     if not reports:
         raise CharterError(
             "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
         )
-    given = {
+    entries_by_role = {
         role: inputs.many(role)
         for role in ("preference", "rl", "transcripts", "comparisons", "votes", "acceptable_use", "scaling")
     }
-    given["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
+    entries_by_role["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
     base, previous = inputs.optional("base"), inputs.optional("previous")
     older = base or previous
-    ancestry = _ancestry([*(i for found in given.values() for i in found), *reports])
+    ancestry = _ancestry([*(i for entries in entries_by_role.values() for i in entries), *reports])
     before = _ancestry([older]) if older else {}
     names = _names({**before, **ancestry}, run_of(reports[-1].folder))
     stages, second = by_decoding([_artifact(i, names, stage=True) for i in reports])
     labels = [s.label for s in (*stages, *second)]
-    if twice := next((n for n in labels if labels.count(n) > 1), None):
+    if duplicate := next((n for n in labels if labels.count(n) > 1), None):
         raise CharterError(
-            f"two reports have the stage {twice!r}; give each evaluate step its own `stage`; two on one model must "
+            f"two reports have the stage {duplicate!r}; give each evaluate step its own `stage`; two on one model must "
             "have other tasks"
         )
     principles, constitution = _constitution(inputs.optional("constitution"))
-    made = {role: tuple(_artifact(i, names) for i in found) for role, found in given.items()}
-    one = {role: next(iter(made[role]), None) for role in ("rl", "transcripts", "comparisons")}
+    artifacts = {
+        role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()
+    }
+    one = {role: next(iter(artifacts[role]), None) for role in ("rl", "transcripts", "comparisons")}
     beside = [a for stage in (*stages, *second) for a in stage.beside]
-    _check_votes(made["votes"])
-    _check_scaling(made["scaling"])
-    known = {
-        a.manifest.id: a for a in (*(a for found in made.values() for a in found), *beside, *second, *stages)
+    _check_votes(artifacts["votes"])
+    _check_scaling(artifacts["scaling"])
+    artifacts_by_id = {
+        a.manifest.id: a
+        for a in (*(a for group in artifacts.values() for a in group), *beside, *second, *stages)
     }
     return Run(
         stages=stages,
         at_protocol=second,
-        preferences=made["preference"],
+        preferences=artifacts["preference"],
         base=_artifact(base, names) if base else None,
         previous=final_of(older.folder, names) if older else None,
         judgments=tuple(read_judgments(*(i.folder for i in inputs.many("judgments")))),
-        judged_in=tuple(_judged_in(i) for i in inputs.many("judgments")),
-        judged_by=_judged_by(inputs.many("judgments")),
-        votes=made["votes"],
-        reviews=made["judgments"],
-        screen=next(iter(made["acceptable_use"]), None),
-        scaling=next(iter(made["scaling"]), None),
+        judged_in=tuple(_locate(i) for i in inputs.many("judgments")),
+        judged_by=_locate_by_reviewer(inputs.many("judgments")),
+        votes=artifacts["votes"],
+        reviews=artifacts["judgments"],
+        screen=next(iter(artifacts["acceptable_use"]), None),
+        scaling=next(iter(artifacts["scaling"]), None),
         principles=principles,
         constitution=constitution,
         lineage=tuple(
-            known.get(m.id) or Artifact(m.step, path, m, m.step, names[m.id]) for m, path in ancestry.values()
+            artifacts_by_id.get(m.id) or Artifact(m.step, path, m, m.step, names[m.id])
+            for m, path in ancestry.values()
         ),
         **one,
     )
 
 
-def _judged_in(entry: Input) -> Source:
-    """Where verdicts stand: in an artifact, or in a file of somebody's."""
+def _locate(entry: Input) -> Source:
+    """The source of verdicts: an artifact, or a file from outside."""
     if (entry.folder / MANIFEST).is_file():
         return Source(read_manifest(entry.folder).step, entry.id, JUDGMENTS)
     return Source("judgments", entry.id, entry.name)
 
 
-def _judged_by(entries: Sequence[Input]) -> dict[str, tuple[Source, ...]]:
-    """Whose verdicts stand where: people's, or those of simulated reviewers."""
-    found: dict[str, tuple[Source, ...]] = {}
+def _locate_by_reviewer(entries: Sequence[Input]) -> dict[str, tuple[Source, ...]]:
+    """The sources of verdicts, by reviewer: people, or simulated reviewers."""
+    places: dict[str, tuple[Source, ...]] = {}
     for entry in entries:
         for source in sorted({judgment.source for judgment in read_judgments(entry.folder)}):
-            found[source] = (*found.get(source, ()), _judged_in(entry))
-    return found
+            places[source] = (*places.get(source, ()), _locate(entry))
+    return places
 
 
-def _check_votes(found: Sequence[Artifact]) -> None:
-    """Comparisons of an AI or of a data set are no votes between models."""
-    if lacking := next((a for a in found if not (a.path / VOTES).is_file()), None):
+def _check_votes(votes: Sequence[Artifact]) -> None:
+    """Raises CharterError for comparisons by an AI or from a data set: they are not votes between models."""
+    if lacking := next((a for a in votes if not (a.path / VOTES).is_file()), None):
         raise CharterError(
             f"{lacking.step} has no {VOTES}; list steps of the arena room, or exports of votes, under `votes`"
         )
 
 
-def _check_scaling(found: Sequence[Artifact]) -> None:
-    """A report of another room has no ladder."""
-    if lacking := next((a for a in found if a.manifest.variant != LADDER), None):
+def _check_scaling(reports: Sequence[Artifact]) -> None:
+    """Raises CharterError for a report of another room, which has no ladder."""
+    if lacking := next((a for a in reports if a.manifest.variant != LADDER), None):
         raise CharterError(
             f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
             "`scaling`"
@@ -183,22 +192,23 @@ Ancestry = dict[str, tuple[Manifest, Path]]
 
 
 def _ancestry(entries: Sequence[Input]) -> Ancestry:
-    """All that a card is made of and their ancestors by id, ancestors first."""
-    found: Ancestry = {}
+    """The artifacts of a card and their ancestors by id, ancestors first."""
+    ancestry: Ancestry = {}
     for entry in entries:
         for manifest, path in walk(entry.folder):
-            found.setdefault(manifest.id, (manifest, path))
-    return found
+            ancestry.setdefault(manifest.id, (manifest, path))
+    return ancestry
 
 
 def _names(ancestry: Ancestry, home: Path) -> dict[str, str]:
-    """Id -> name: the step's for the first artifact of a step, those of the run directory `home` before others."""
-    found: dict[str, str] = {}
-    taken: set[str] = set()
-    for manifest, _ in sorted(ancestry.values(), key=lambda made: run_of(made[1]) != home):
-        found[manifest.id] = manifest.step + (f"@{manifest.id[:8]}" if manifest.step in taken else "")
-        taken.add(manifest.step)
-    return found
+    """Id -> name. The first artifact of a step has the step's name; artifacts of the run directory `home` come
+    first."""
+    names: dict[str, str] = {}
+    steps: set[str] = set()
+    for manifest, _ in sorted(ancestry.values(), key=lambda entry: run_of(entry[1]) != home):
+        names[manifest.id] = manifest.step + (f"@{manifest.id[:8]}" if manifest.step in steps else "")
+        steps.add(manifest.step)
+    return names
 
 
 def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artifact:
@@ -212,8 +222,8 @@ def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artif
     return Artifact(manifest.step, entry.folder, manifest, manifest.step, names[manifest.id])
 
 
-def together(reports: Sequence[Artifact]) -> tuple[Artifact, ...]:
-    """Stages in order of their first report; a report on other tasks of the model of a stage stands beside it."""
+def join_reports(reports: Sequence[Artifact]) -> tuple[Artifact, ...]:
+    """Stages in the order of their first report. A report on other tasks of a stage's model goes beside it."""
     stages: list[Artifact] = []
     for report in reports:
         at = max((i for i, s in enumerate(stages) if model_of(s) == model_of(report)), default=None)
@@ -226,9 +236,9 @@ def together(reports: Sequence[Artifact]) -> tuple[Artifact, ...]:
 
 
 def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tuple[Artifact, ...]]:
-    """Stages, and reports on their models by the protocol's decoding if there are some by the models' own.
+    """Stages, and reports on their models by the protocol's decoding if others are by the models' own.
 
-    A label that both have says in the second which decoding it is. Raises CharterError for a report on no stage.
+    If both have the same label, the second says which decoding it is. Raises CharterError for a report on no stage.
     """
     if wrong := next((a for a in reports if a.manifest.variant == LADDER), None):
         raise CharterError(
@@ -242,22 +252,21 @@ def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tupl
         and any(model_of(o) == model_of(report) and tasks_of(o) & tasks_of(report) for o in own)
     }
     second = [report for report in reports if kind_of(report) == PROTOCOL and model_of(report) in late]
-    stages = together([report for report in reports if report not in second])
-    taken = {stage.label for stage in stages}
+    stages = join_reports([report for report in reports if report not in second])
+    labels = {stage.label for stage in stages}
     second = [
-        replace(s, label=f"{s.label}, {words(s.report['decoding'])}") if s.label in taken else s
+        replace(s, label=f"{s.label}, {words(s.report['decoding'])}") if s.label in labels else s
         for s in second
     ]
-    return stages, together(second)
+    return stages, join_reports(second)
 
 
 def stages_of(
     card: Path, manifest: Manifest, names: Mapping[str, str], last: bool = False
 ) -> tuple[Artifact, ...]:
-    """The stages of a finished card, or its `last` alone, with all reports that it has on them.
+    """The stages of a finished card, or only its `last`, with all of its reports on them.
 
-    Raises CharterError where one of its reports is gone; where the `last` alone is asked for, only if it may be one on
-    the last stage.
+    Raises CharterError if a report is missing. For the `last` alone, only if that report may be on the last stage.
     """
     reports: list[Artifact] = []
     gone: CharterError | None = None
@@ -280,15 +289,15 @@ def stages_of(
 
 
 def final_of(card: Path, names: Mapping[str, str]) -> Artifact:
-    """The last stage of a finished card. Raises CharterError where it has none."""
-    found = stages_of(card, read_manifest(card), names, last=True)
-    if not found:
+    """The last stage of a finished card. Raises CharterError if it has none."""
+    stages = stages_of(card, read_manifest(card), names, last=True)
+    if not stages:
         raise CharterError(f"the card {card} names no report")
-    return found[-1]
+    return stages[-1]
 
 
 def as_stage(manifest: Manifest, place: Path, name: str) -> Artifact:
-    """A report as a stage of its model. Raises CharterError where it is not finished."""
+    """A report as a stage of its model. Raises CharterError if it is not finished."""
     if manifest.status != "done":
         raise CharterError(f"{place} is {manifest.status}, not done; finish it with charter run")
     return Artifact(

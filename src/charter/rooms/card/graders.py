@@ -1,5 +1,5 @@
-"""What a card says of those who judge: preference models with both gates and the length rule, the rater, the labeller,
-and the detectors."""
+"""Describes the judges: preference models with both gates and the length rule, the rater, the labeller, the
+detectors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LABELS = {metric.name: metric.label for metric in OF_PREFERENCE}
 
 @dataclass(frozen=True, slots=True)
 class Grader:
-    """A preference model and what it is worth: `fit` for its numbers on harm, `helpful` for those on help; None where
-    it was never tested."""
+    """A preference model and its verdicts: `fit` for its numbers on harm, `helpful` for those on help. None if it was
+    never tested."""
 
     name: str
     role: str
@@ -37,7 +37,7 @@ class Grader:
 
     @property
     def beats_rule(self) -> bool | None:
-        """Whether it surely ranks held-out pairs better than the length rule; None where that wasn't asked."""
+        """Whether it surely ranks held-out pairs better than the length rule; None if that was not measured."""
         more = self.shown.get("pair_over_rule")
         return None if more is None else more.low is not None and more.low > 0
 
@@ -51,7 +51,7 @@ class Doubt:
     after: str = ""
 
 
-# Numbers of a grader, and what is said below their labels: of its gate on harm, and on held-out pairs.
+# Numbers of a grader and the notes below their labels: for its gate on harm, and for held-out pairs.
 GATE_COLUMNS = {
     "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
     "good_above_fixed": f"needs {BELOW_GOOD:.0%}".replace("%", " %"),
@@ -68,13 +68,13 @@ PAIR_COLUMNS = {
 
 
 def label_of(judged: Sequence[Grader], name: str) -> str:
-    """The head of a column of numbers of graders."""
-    shown = (g.shown[name].label for g in judged if name in g.shown)
-    return next(shown, LABELS.get(name) or default_label(name))
+    """The head of a column of graders' numbers."""
+    labels = (g.shown[name].label for g in judged if name in g.shown)
+    return next(labels, LABELS.get(name) or default_label(name))
 
 
 def unfit(stage: Artifact, name: str) -> bool:
-    """Whether the number comes from a grader that failed the fitness gate for numbers of its kind."""
+    """Whether the number comes from a grader that failed the fitness gate for this kind of number."""
     metric = stage.metric(name)
     if metric is None or not metric.judge:
         return False
@@ -83,8 +83,10 @@ def unfit(stage: Artifact, name: str) -> bool:
 
 
 def fit(run: Run, name: str) -> bool | None:
-    """The verdict on the preference model or rater of that id: of the last report that judged it, else of its own kept
-    triples; None where it was never tested."""
+    """The verdict on the preference model or rater with that id; None if it was never tested.
+
+    It is that of the last report that judged it, else of its own kept triples.
+    """
     for stage in reversed(run.stages):
         for role in ("grader", "reward", "rater"):
             entry = stage.report.get(role) or {}
@@ -96,7 +98,7 @@ def fit(run: Run, name: str) -> bool | None:
 
 def graders(run: Run) -> tuple[Grader, ...]:
     """The grader of the final report, the reward model, then the other preference models, each once."""
-    found: dict[str, Grader] = {}
+    judges: dict[str, Grader] = {}
     by_id = {p.manifest.id: p for p in run.preferences}
     for role, words in (("grader", "held-out grader"), ("reward", "maximised by RL")):
         entry = run.final.report.get(role)
@@ -111,28 +113,28 @@ def graders(run: Run) -> tuple[Grader, ...]:
             if helps[0] is None and model:
                 helps = _helps(model)
             name = str(entry.get("name"))
-            found[str(entry.get("id"))] = Grader(name, words, fit, why, numbers, *helps)
+            judges[str(entry.get("id"))] = Grader(name, words, fit, why, numbers, *helps)
     for model in run.preferences:
         fit, why = _gate(model.numbers)
-        made = Grader(model.name, "preference model", fit, why, model.numbers, *_helps(model))
-        found.setdefault(model.manifest.id, made)
-    return tuple(found.values())
+        grader = Grader(model.name, "preference model", fit, why, model.numbers, *_helps(model))
+        judges.setdefault(model.manifest.id, grader)
+    return tuple(judges.values())
 
 
-def taken_for_harm(run: Run) -> Number | None:
+def find_false_alarms(run: Run) -> Number | None:
     """The share of the final model's answers to harmless look-alikes below the fixed reply, if it surely exceeds half.
 
-    Such a grader can pass its gate: it knows refusals from the rest, and its harm rate says little more than that.
+    Such a grader can pass its gate: it tells refusals from the rest, and its harm rate says little more than that.
     """
     share = run.final.numbers.get("lookalike_harm_rate")
     return share if share is not None and share.low is not None and share.low > MOSTLY else None
 
 
 def doubts(run: Run, judged: Sequence[Grader]) -> tuple[Doubt, ...]:
-    """What is known against a grader that passed its gate."""
+    """Known weaknesses of a grader that passed its gate."""
     entry = run.final.report.get("grader") or {}
     doubts = []
-    if (share := taken_for_harm(run)) is not None:
+    if (share := find_false_alarms(run)) is not None:
         before = "It takes answers for harm: it puts "
         after = (
             " of the final model's answers to harmless look-alikes below the fixed reply too. So its harm rate says "
@@ -151,14 +153,15 @@ def doubts(run: Run, judged: Sequence[Grader]) -> tuple[Doubt, ...]:
 
 
 def rater(run: Run) -> Grader | None:
-    """The model that rated the harm of replies, in the last report that has one, with what its held-out rows say."""
-    found = (entry for stage in reversed(run.stages) if (entry := stage.report.get("rater")))
-    entry = next(found, None)
+    """The model that rated the harm of replies in the last report that has one, with the numbers of its held-out
+    rows."""
+    entries = (entry for stage in reversed(run.stages) if (entry := stage.report.get("rater")))
+    entry = next(entries, None)
     if entry is None:
         return None
     model = next((a for a in run.lineage if a.manifest.id == str(entry.get("id"))), None)
-    kept = model.numbers if model else {}
-    numbers = {n.label: n for n in kept.values() if n.metric and n.metric.file == RATINGS}
+    own = model.numbers if model else {}
+    numbers = {n.label: n for n in own.values() if n.metric and n.metric.file == RATINGS}
     return Grader(
         str(entry.get("name")), "rates harm", entry.get("fit"), str(entry.get("why") or ""), numbers
     )
@@ -179,8 +182,7 @@ def _gate(numbers: dict[str, Number]) -> tuple[bool | None, str]:
 
 
 def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
-    """What the AI labeller is worth: accuracy and order bias on known pairs, and the weight its labels were
-    given."""
+    """Numbers of the AI labeller: accuracy and order bias on known pairs, and the weight of its labels."""
     if run.comparisons is None:
         return ()
     numbers = run.comparisons.numbers
@@ -198,23 +200,23 @@ def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
         "mean_p_chosen": "Mean confidence",
         "comparisons": "Comparisons kept",
     }
-    found = []
+    rows = []
     for name in names:
         if name in numbers:
-            found.append((words.get(name, numbers[name].label), numbers[name]))
-    return tuple(found)
+            rows.append((words.get(name, numbers[name].label), numbers[name]))
+    return tuple(rows)
 
 
 def detectors(run: Run) -> tuple[tuple[str, Number | None, Number | None, Number | None], ...]:
     """(detector, precision, recall, n) as the final report measured them on labelled replies."""
-    found = []
+    rows = []
     stage = run.final
-    for name, measured in sorted((stage.report.get("detectors") or {}).items()):
-        if not isinstance(measured, dict):
+    for name, scores in sorted((stage.report.get("detectors") or {}).items()):
+        if not isinstance(scores, dict):
             continue
         cells = []
         for part in ("precision", "recall", "n"):
-            value, ends = measured.get(part), measured.get(f"{part}_interval")
+            value, ends = scores.get(part), scores.get(f"{part}_interval")
             number = Number(
                 key=f"{stage.name}/detectors.{name}.{part}",
                 name=f"detectors.{name}.{part}",
@@ -226,5 +228,5 @@ def detectors(run: Run) -> tuple[tuple[str, Number | None, Number | None, Number
                 sources=(stage.source(REPORT),),
             )
             cells.append(number if value is not None else None)
-        found.append((name, cells[0], cells[1], cells[2]))
-    return tuple(found)
+        rows.append((name, cells[0], cells[1], cells[2]))
+    return tuple(rows)

@@ -1,7 +1,7 @@
-"""What the Hugging Face hub reads: the front matter of README.md and `.eval_results/*.yaml`.
+"""Writes what the Hugging Face hub reads: the front matter of README.md and `.eval_results/*.yaml`.
 
-The hub's model-index is legacy; scores go to `.eval_results`, one list of entries a file, in the form of
-huggingface_hub's EvalResultEntry. Intervals in the notes are in the unit of the value.
+The hub's model-index is legacy. Scores go to `.eval_results`, one list of entries a file, in the format of
+huggingface_hub's EvalResultEntry. Intervals in the notes have the unit of the value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.sections import unfit
 from charter.rooms.card.settings import Settings
 
-# OWNER/NAME; a path of this disk is no name of the hub's
+# OWNER/NAME; a path on this disk is not a hub name.
 HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
@@ -41,27 +41,30 @@ def front_matter(settings: Settings, run: Run) -> str:
 
 
 def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, str]:
-    """File name -> YAML of the scores of a report and of those beside it, a file for each set of prompts. `dataset`
-    holds those prompts that are on this disk; a score on others names their own. None where no data set is named."""
+    """File name -> YAML of the scores of a report and of those beside it, a file for each set of prompts.
+
+    `dataset` holds the prompts that are on this disk; a score on other prompts names their own data set. Scores
+    without a data set are left out.
+    """
     groups: dict[str, list[EvalResultEntry]] = {}
-    scored = [(made, *score) for made in (report, *report.beside) for score in of_model(made)]
-    for made, number, metric in scored:
-        refs = [ref for ref, _ in data_of(made, metric.name)]
+    scores = [(artifact, *score) for artifact in (report, *report.beside) for score in of_model(artifact)]
+    for artifact, number, metric in scores:
+        refs = [ref for ref, _ in data_of(artifact, metric.name)]
         on_hub = refs[0].removeprefix("hf:").partition("@")[0].partition("#")[0] if refs else ""
         holds = on_hub if len(refs) == 1 and refs[0].startswith("hf:") else dataset
         if not holds or not metric.file or number.value is None:
             continue
         ledger.note(number)
-        said = words(made.asked(metric.name).get(metric.task) or {})
+        decoding = words(artifact.find_identities(metric.name).get(metric.task) or {})
         notes = [
             metric.meaning,
-            said,
+            decoding,
             ledger.count(number).replace("\u00a0", " "),
             f"version {number.version}",
         ]
         if number.low is not None and number.high is not None:
             notes.append(f"95 % interval {number.low:.4g} to {number.high:.4g}")
-        notes += ["graded by a model that failed its fitness gate"] if unfit(made, metric.name) else []
+        notes += ["graded by a model that failed its fitness gate"] if unfit(artifact, metric.name) else []
         group = metric.task
         entry = EvalResultEntry(
             dataset_id=holds,
@@ -79,16 +82,19 @@ def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, st
 
 
 def of_model(report: Artifact) -> list[tuple[Number, Metric]]:
-    """The numbers of a report's manifest that measure its model, each with its metric; those of judges, screens and
-    helpers, of questions met in training, and of replies that another model revised, are left out."""
-    kept = {m.name for m in report.manifest.metrics} & report.own.keys()
+    """The numbers of a report's manifest that measure its model, each with its metric.
+
+    Numbers of judges, screens and helpers are left out, and so are those of questions met in training and of replies
+    that another model revised.
+    """
+    names = {m.name for m in report.manifest.metrics} & report.own.keys()
     metrics = report.reported.metrics
-    return [(report.own[n], m) for n, m in metrics.items() if m.about == "model" and n in kept]
+    return [(report.own[n], m) for n, m in metrics.items() if m.about == "model" and n in names]
 
 
 def data_of(report: Artifact, name: str) -> list[tuple[str, str]]:
     """(reference, digest or "") of the data behind a number, as its report's identity names it."""
-    data = [asked.get("data") or [] for asked in report.asked(name).values()]
+    data = [identity.get("data") or [] for identity in report.find_identities(name).values()]
     entries = [entry for one in data for entry in (one if isinstance(one, list) else [one])]
     return [
         (str(entry["ref"]), str(entry.get("id", ""))) if isinstance(entry, dict) else (str(entry), "")

@@ -14,10 +14,10 @@ from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import (
     APART,
     WIDTH,
-    computed,
+    compute_number,
     legend_columns,
-    noted,
-    overlaid,
+    note_point,
+    overlay_stages,
     sizes,
     sources_of,
     with_points,
@@ -28,29 +28,32 @@ from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.tasks import CAPABILITY
 
 TRANSLATIONS = "samples/translation.jsonl"
-MOST_LANGUAGES = 60  # drawn; of more, the best and the worst
+# Languages drawn; if there are more, the best and the worst.
+MOST_LANGUAGES = 60
 
 
 def translation(run: Run, ledger: Ledger) -> Figure | None:
     """BLEU and chrF of each language, best first, of the first and the last stage (card, section 4.1)."""
-    looks = overlaid(run, "translation_bleu", 2)
+    looks = overlay_stages(run, "translation_bleu", 2)
     if not looks:
         return None
     kinds = (("bleu", bleu, "BLEU"), ("chrf", chrf, "chrF"))
-    found = {kind: [_languages(stage, kind, of, unit) for stage, _ in looks] for kind, of, unit in kinds}
-    best = found["bleu"][-1]
-    codes = sorted({c for kept in found["bleu"] for c in kept}, key=lambda c: (-_value(best.get(c)), c))
+    scores = {kind: [_languages(stage, kind, of, unit) for stage, _ in looks] for kind, of, unit in kinds}
+    best = scores["bleu"][-1]
+    codes = sorted(
+        {c for by_code in scores["bleu"] for c in by_code}, key=lambda c: (-_value(best.get(c)), c)
+    )
     half = MOST_LANGUAGES // 2
     shown = codes if len(codes) <= MOST_LANGUAGES else [*codes[:half], *codes[-half:]]
     figure, (left, right) = canvas(WIDTH, 0.75 + 0.19 * len(shown), 1, 2, APART)
     numbers: list[Number] = []
     for panel, (kind, _, unit) in zip((left, right), kinds, strict=True):
         series = []
-        for (_, look), kept in zip(looks, found[kind], strict=True):
-            having = [kept.get(code) for code in shown]
-            numbers += [n for n in having if n is not None]
-            series.append(with_points(look, [noted(n, ledger) for n in having], named=False))
-        forest(panel, [_spelt(code) for code in shown], series, title=unit, percent=False)
+        for (_, look), by_code in zip(looks, scores[kind], strict=True):
+            drawn_numbers = [by_code.get(code) for code in shown]
+            numbers += [n for n in drawn_numbers if n is not None]
+            series.append(with_points(look, [note_point(n, ledger) for n in drawn_numbers], named=False))
+        forest(panel, [_spell(code) for code in shown], series, title=unit, percent=False)
         low, high = (0.0, max(_ends(series))) if kind == "chrf" else (0.0, max(GOOD + 5, *_ends(series)))
         panel.set_xlim(low - 0.02 * high, 1.02 * high)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -65,7 +68,7 @@ def translation(run: Run, ledger: Ledger) -> Figure | None:
         + (" Of the stages, the first and the last." if len(looks) > 1 else "")
         + " Bars are 95 % intervals (bootstrap over sentences); small gaps are noise."
     )
-    words = "; ".join(f"{_spelt(c)} {ledger.value(best[c])}" for c in shown if c in best)
+    words = "; ".join(f"{_spell(c)} {ledger.value(best[c])}" for c in shown if c in best)
     title = "Translation from English, by language"
     svg = inline(figure, "translation", title, f"BLEU of {looks[-1][0].label}: {words}")
     return Figure("translation", title, caption, svg, sources_of(numbers), section=CAPABILITY)
@@ -79,7 +82,7 @@ def _languages(stage: Artifact, kind: str, of: Statistic, unit: str) -> dict[str
         groups.setdefault(str(row["group"]), []).append(row)
     table = over_languages(kind, of)
     return {
-        code: computed(report, f"translation_{kind}_{code}", table(rows), unit, TRANSLATIONS)
+        code: compute_number(report, f"translation_{kind}_{code}", table(rows), unit, TRANSLATIONS)
         for code, rows in groups.items()
     }
 
@@ -89,10 +92,10 @@ def _value(number: Number | None) -> float:
 
 
 def _ends(series: Sequence[Series]) -> list[float]:
-    kept = [p for s in series for p in s.points if p is not None]
-    return [1.0, *(p.high if p.high is not None else p.value for p in kept)]
+    points = [p for s in series for p in s.points if p is not None]
+    return [1.0, *(p.high if p.high is not None else p.value for p in points)]
 
 
-def _spelt(code: str) -> str:
-    """The English name of a language, the code where it has none."""
+def _spell(code: str) -> str:
+    """The English name of a language; the code if it has none."""
     return language(code) if code in NAMES or code.partition("_")[0].partition("-")[0] in NAMES else code

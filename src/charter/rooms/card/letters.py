@@ -1,10 +1,10 @@
-"""Whether a model that chose between options by their letters read them at all."""
+"""Whether a model that chose between options by their letters read the letters at all."""
 
 from __future__ import annotations
 
 from charter.rooms.card.artifact import Artifact
 
-# What is put on the option shown first where letters are read: beyond it the place says more than the replies.
+# Share of first options of a model that reads letters. Outside this range the place decides, not the reply.
 FIRST_SHARE = (0.4, 0.6)
 
 

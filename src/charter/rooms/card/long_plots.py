@@ -10,12 +10,12 @@ from charter.ground.measure.position import BUCKETS, EXPONENTS, MIDDLES, fit, me
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import (
     WIDTH,
-    computed,
-    left_out,
+    compute_number,
+    describe_left_out,
+    has_value,
     legend_columns,
-    measured,
-    noted,
-    overlaid,
+    note_point,
+    overlay_stages,
     sizes,
     sources_of,
     with_points,
@@ -31,65 +31,65 @@ POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
 
 
 def position(run: Run, ledger: Ledger) -> Figure | None:
-    """Loss by token position on two log axes, with the power law plus a constant that is fitted to it."""
-    looks = overlaid(run, f"position_loss_{BUCKETS[0]}")
+    """Loss by token position on two log axes, with the fitted power law plus a constant."""
+    looks = overlay_stages(run, f"position_loss_{BUCKETS[0]}")
     if not looks:
         return None
     there = [
         place
         for place, start in enumerate(BUCKETS)
-        if any(measured(stage, f"position_loss_{start}") for stage, _ in looks)
+        if any(has_value(stage, f"position_loss_{start}") for stage, _ in looks)
     ]
     names, x = [f"position_loss_{BUCKETS[place]}" for place in there], MIDDLES[there]
     numbers: list[Number] = []
-    series, fits, told = [], [], []
+    series, fits, descriptions = [], [], []
     for stage, look in looks:
-        having = [stage.numbers.get(name) for name in names]
-        numbers += [n for n in having if n is not None and n.value is not None]
-        series.append(with_points(look, [noted(n, ledger) for n in having]))
-        if measured(stage, EXPONENT):
-            fitted = _fitted(stage, ledger)
+        by_bucket = [stage.numbers.get(name) for name in names]
+        numbers += [n for n in by_bucket if n is not None and n.value is not None]
+        series.append(with_points(look, [note_point(n, ledger) for n in by_bucket]))
+        if has_value(stage, EXPONENT):
+            fitted = _read_fit(stage, ledger)
             fits.append(_curve(fitted, there, look.colour, dashed=look.hollow))
             numbers += fitted
-            told.append(_told(stage, fitted, ledger))
+            descriptions.append(_describe_fit(stage, fitted, ledger))
     drawing, (axes,) = canvas(WIDTH, 3.2)
     falling(axes, list(x), series, fits)
     legend(drawing, [look for _, look in looks], legend_columns(looks))
     last = looks[-1][0].numbers[names[0]]
-    law = " Curves are the fit L(t) = c₀ + c·t^(−a). " + " ".join(told) if told else ""
+    law = " Curves are the fit L(t) = c₀ + c·t^(−a). " + " ".join(descriptions) if descriptions else ""
     caption = (
         f"Mean loss of the tokens at a distance from the start of a document, both axes log; every bucket is twice as "
         f"long as the one before it. Loss that still falls at the right says that far context is used.{law} n = "
-        f"{last.n:,} documents of one length.{left_out(run, names[0], len(looks))} Bars are 95 % intervals (bootstrap "
-        "over documents, of few at least Student's t)."
+        f"{last.n:,} documents of one length.{describe_left_out(run, names[0], len(looks))} "
+        "Bars are 95 % intervals (bootstrap over documents, of few at least Student's t)."
     )
     title = "Loss by position in long documents"
-    words = "; ".join(told) or f"loss in {len(names)} buckets of positions"
+    words = "; ".join(descriptions) or f"loss in {len(names)} buckets of positions"
     svg = inline(drawing, "position", title, words)
     return Figure("position", title, caption, svg, sources_of(numbers), section=CAPABILITY)
 
 
-def _fitted(stage: Artifact, ledger: Ledger) -> list[Number]:
-    """c0, c and a of a stage's fit; that of c, which is no metric, has no interval."""
+def _read_fit(stage: Artifact, ledger: Ledger) -> list[Number]:
+    """c0, c and a of a stage's fit; c is no metric and has no interval."""
     report, table = stage.of(EXPONENT), stage.tables[EXPONENT]
     scale = float(fit(table.sums.sum(axis=0))[1])
     key = f"{report.name}/position_coefficient"
     source = (report.source(POSITIONS),)
-    made = Number(
+    coefficient = Number(
         key, "position_coefficient", scale, n=table.n, unit=PLAIN, stage=stage.label, sources=source
     )
-    return [ledger.note(n) for n in (stage.numbers[CONSTANT], made, stage.numbers[EXPONENT])]
+    return [ledger.note(n) for n in (stage.numbers[CONSTANT], coefficient, stage.numbers[EXPONENT])]
 
 
 def _curve(fitted: list[Number], there: list[int], colour: str, dashed: bool) -> Line:
-    """What the fit says of each bucket."""
+    """The fit's loss in each bucket."""
     constant, scale, exponent = (n.value or 0.0 for n in fitted)
     starts = np.array(BUCKETS)[there]
     means = constant + scale * mean_powers(starts, starts, exponent)
     return Line("", MIDDLES[there].tolist(), means.tolist(), colour, dashed)
 
 
-def _told(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
+def _describe_fit(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
     """The numbers of a fit in words."""
     constant, scale, exponent = fitted
     words = [
@@ -106,9 +106,9 @@ def _told(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
 
 
 def recall(run: Run, ledger: Ledger) -> Figure | None:
-    """Facts found again by the last stage that was asked, over the length of the text and the depth of the fact in it
+    """Facts found again by the last stage with a recall task, over the length of the text and the depth of the fact
     (Claude 2.1, appendix to the card)."""
-    stage = next((s for s in reversed(run.stages) if measured(s, "recall")), None)
+    stage = next((s for s in reversed(run.stages) if has_value(s, "recall")), None)
     if stage is None:
         return None
     numbers = _cells(stage)
@@ -146,7 +146,7 @@ def recall(run: Run, ledger: Ledger) -> Figure | None:
 
 
 def _cells(stage: Artifact) -> dict[tuple[int, int], Number]:
-    """The share found of each (length in tokens, depth in percent), in order."""
+    """The share found at each (length in tokens, depth in percent), in order."""
     report = stage.of("recall")
     groups: dict[tuple[int, int], list[dict[str, object]]] = {}
     for row in report.rows(RECALLED):
@@ -154,7 +154,7 @@ def _cells(stage: Artifact) -> dict[tuple[int, int], Number]:
         groups.setdefault((int(length), int(depth)), []).append(row)
     count = mean("correct")
     return {
-        (length, depth): computed(
+        (length, depth): compute_number(
             report, f"recall_{length}_{depth}", count(groups[length, depth]), SHARE, RECALLED
         )
         for length, depth in sorted(groups)

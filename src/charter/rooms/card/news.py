@@ -1,4 +1,4 @@
-"""What's new: one version against the one before, as `charter compare` sees it, with Holm's correction.
+"""What's new: one version against the one before, as in `charter compare`, with Holm's correction.
 
 The version before is the start of the run, or the final stage of another card (`previous`).
 """
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.compare import tracked
+from charter.rooms.card.compare import compare_stages
 from charter.rooms.card.gather import Run
 from charter.rooms.card.sections import Headline, between, of_model
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Metrics of the policy by their corrected verdict; `refused` are those that can't be compared, each with why."""
+    """Metrics of the policy by their corrected verdict. `refused` are those that can't be compared, with the reason."""
 
     before: str
     after: str
@@ -29,17 +29,17 @@ class News:
     @property
     def groups(self) -> tuple[tuple[str, str, tuple[Headline, ...]], ...]:
         """(key, title, rows) of what is compared, in the order of the page."""
-        named = (
+        candidates = (
             ("better", "Gains", self.gains),
             ("worse", "Losses", self.losses),
             ("moved", "Changed, with no direction that is better", self.moved),
             ("same", "Not significant", self.same),
         )
-        return tuple((key, title, rows) for key, title, rows in named if rows)
+        return tuple((key, title, rows) for key, title, rows in candidates if rows)
 
 
 def whats_new(run: Run) -> News | None:
-    """From the version before to the final stage; None where there is none before."""
+    """The news from the version before to the final stage; None if there is no version before."""
     before = run.previous or run.start
     return news(before, run.final) if before is not run.final else None
 
@@ -47,24 +47,26 @@ def whats_new(run: Run) -> News | None:
 def news(before: Artifact, after: Artifact) -> News:
     """The metrics of two stages by verdict."""
     policy = dict.fromkeys((*of_model(after), *of_model(before)))
-    verdicts = {name: rows[0]["verdict"] for name, rows in tracked([before, after]).items() if name in policy}
+    verdicts = {
+        name: rows[0]["verdict"] for name, rows in compare_stages([before, after]).items() if name in policy
+    }
     heads = {h.name: h for h in between(before, after, tuple(policy))}
 
     def of(verdict: str) -> tuple[Headline, ...]:
-        return tuple(heads[name] for name, found in verdicts.items() if found == verdict)
+        return tuple(heads[name] for name, own in verdicts.items() if own == verdict)
 
     reasons: dict[str, list[str]] = {}
-    for name, found in verdicts.items():
-        if found.startswith("not compared: "):
-            reasons.setdefault(_worded(found, before, after), []).append(name)
+    for name, verdict in verdicts.items():
+        if verdict.startswith("not compared: "):
+            reasons.setdefault(_name_versions(verdict, before, after), []).append(name)
     names = before.label, after.label
     if before.label == after.label:
         names = f"{before.label} before", f"{after.label} now"
-    refused = tuple((why, tuple(found)) for why, found in reasons.items())
+    refused = tuple((why, tuple(verdict)) for why, verdict in reasons.items())
     return News(*names, of("better"), of("worse"), of("changed"), of("not significant"), refused)
 
 
-def _worded(verdict: str, before: Artifact, after: Artifact) -> str:
+def _name_versions(verdict: str, before: Artifact, after: Artifact) -> str:
     """Why something is not compared, with the versions' own names."""
     why = verdict.removeprefix("not compared: ")
     sides: Sequence[tuple[str, str]] = (("the first", before.label), ("the second", after.label))

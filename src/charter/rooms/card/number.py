@@ -1,7 +1,7 @@
-"""Every number of a card knows where it comes from; printing one that doesn't is an error.
+"""Numbers of a card and their sources; printing a number without a source is an error.
 
-A `Number` carries the artifact and the file it was computed from. Templates print through a `Ledger`, which
-notes each number shown (they become card.json) and refuses bare figures, so that nothing is typed by hand.
+A `Number` carries the artifact and the file that it was computed from. Templates print through a `Ledger`. It notes
+each number shown (they become card.json) and refuses bare figures, so that no figure is typed by hand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from charter.ground.measure.metric import Metric, default_label
 ALPHA = 0.05
 COUNT, ELO, FLOPS = "count", "Elo", "FLOPs"
 OF_A_HUNDRED = frozenset({"BLEU", "chrF"})
-# What counts.json holds besides counts and shares, with its unit.
+# Values of counts.json that are neither counts nor shares, with their units.
 MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE, "compute": FLOPS, "kl_bound": "nats"}
 
 
@@ -48,44 +48,46 @@ class Number:
     stage: str = ""
     change: bool = False
     sources: tuple[Source, ...] = ()
-    p: float | None = None  # of a change: by exchange, not corrected for the number of changes
-    metric: Metric | None = field(default=None, compare=False, repr=False)  # as its report declares it
+    # For a change: by exchange, not corrected for the number of changes.
+    p: float | None = None
+    # As its report declares it.
+    metric: Metric | None = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:
-        """What a table's head calls it."""
+        """Its name at the head of a table."""
         return self.metric.label if self.metric else default_label(self.name)
 
     @property
     def meaning(self) -> str:
-        """What it counts, where its report says so."""
+        """What it counts, if its report says so."""
         return self.metric.meaning if self.metric else ""
 
     @property
     def better(self) -> str:
-        """The direction that is better; empty of what is no metric."""
+        """The direction that is better; empty if it is not a metric."""
         return self.metric.better if self.metric else ""
 
     @property
     def significant(self) -> bool:
-        """Of a change: whether its interval leaves out 0 and, where p is known, p is at most ALPHA."""
+        """For a change: whether its interval excludes 0 and p, if known, is at most ALPHA."""
         apart = self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
         return apart and (self.p is None or self.p <= ALPHA)
 
     def record(self) -> dict[str, Any]:
-        """As it stands in card.json."""
-        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metric"}
-        return told | {"sources": [asdict(s) for s in self.sources]}
+        """Its entry in card.json."""
+        entries = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metric"}
+        return entries | {"sources": [asdict(s) for s in self.sources]}
 
 
 def unit_of_count(name: str, whole: bool) -> str:
-    """The unit of a number of counts.json that no metric names; `whole`: it is an integer, as shares may be too."""
+    """The unit of a number of counts.json that no metric names. `whole`: it is an integer, as a share may be too."""
     unit = MEASURED.get(name, SHARE if name.endswith("_share") else PLAIN)
     return COUNT if whole and unit == PLAIN and name not in MEASURED else unit
 
 
 def figure(value: float | None, unit: str, signed: bool = False, bare: bool = False) -> str:
-    """A value in words that fit its unit; `bare` leaves the unit out, a change of a share is in points."""
+    """A value in words that fit its unit. `bare` leaves the unit out; a change of a share is in points."""
     if value is None or not math.isfinite(value):
         return "n/a"
     if unit == SHARE:
@@ -106,7 +108,7 @@ def figure(value: float | None, unit: str, signed: bool = False, bare: bool = Fa
 
 
 def interval(number: Number) -> str:
-    """The interval, without its unit; empty where there is none."""
+    """The interval, without its unit; empty if there is none."""
     if number.low is None or number.high is None:
         return ""
     ends = (figure(x, number.unit, number.change, bare=True) for x in (number.low, number.high))
@@ -115,13 +117,12 @@ def interval(number: Number) -> str:
 
 @dataclass
 class Ledger:
-    """Notes each number that is shown. `printed` is handed to the template engine for every expression."""
+    """Notes each number that is shown. The template engine calls `printed` for every expression."""
 
     shown: dict[str, Number] = field(default_factory=dict)
 
     def note(self, number: Number) -> Number:
-        """Marks a number as shown. Raises CharterError where it has no source or its key is taken by
-        another."""
+        """Marks a number as shown. Raises CharterError if it has no source, or if another number has its key."""
         if not number.sources or any(not s.artifact or not s.file for s in number.sources):
             raise CharterError(
                 f"the card would print {number.name} ({number.stage or 'no stage'}) without a source; "
@@ -133,7 +134,7 @@ class Ledger:
         return number
 
     def printed(self, value: object) -> object:
-        """What a template expression becomes: numbers are noted and worded, bare figures refused."""
+        """The text of a template expression: numbers are noted and worded, bare figures refused."""
         if isinstance(value, Number):
             return self.value(value)
         if isinstance(value, int | float) and not isinstance(value, str):
@@ -152,7 +153,7 @@ class Ledger:
         return interval(self.note(number)).replace(" ", "\u00a0")
 
     def count(self, number: Number) -> str:
-        """Rows behind the number, and the prompts (or texts) they belong to where that is fewer."""
+        """The number of rows, and of the prompts (or texts) that they belong to if there are fewer."""
         self.note(number)
         if number.n is None:
             return ""
@@ -162,5 +163,5 @@ class Ledger:
         return f"n\u00a0=\u00a0{number.n:,} ({number.clusters:,}\u00a0{prompts})"
 
     def source(self, number: Number) -> str:
-        """Where it comes from: step and file."""
+        """Its source: step and file."""
         return "; ".join(f"{s.step}/{s.file}" for s in self.note(number).sources)

@@ -1,6 +1,6 @@
 """The figures of a card: harm, refusals, curves of RL, preference models, revisions.
 
-Each figure names the kept rows it was drawn from, and its caption says n and the kind of interval.
+Each figure names the kept rows that it was drawn from. Its caption gives n and the kind of interval.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from charter.ground.measure.plots import (
 )
 from charter.rooms.card.artifact import Artifact, log_rows
 from charter.rooms.card.benchmark_plots import bias, capability, truthfulness
-from charter.rooms.card.calibration import bins, calibrated, choices, labeller, rater
+from charter.rooms.card.calibration import bins, choices, describe_calibration, labeller, rater
 from charter.rooms.card.drawing import by_stage, sources_of
 from charter.rooms.card.figure import UNFIT, Figure
 from charter.rooms.card.gather import Run
@@ -42,7 +42,7 @@ from charter.rooms.card.scaling import scaling
 from charter.rooms.card.sections import fit, unfit
 from charter.rooms.card.vote_plots import vote_figures
 
-# Logged scores of preference models, what the figure calls these, and the roles of RL that they filled.
+# Logged scores of preference models, their names in the figure, and the models' roles in RL.
 REWARDS = (("reward", "trained on", "reward"), ("reward_heldout", "held out", "heldout_reward"))
 REFUSAL_OF = "refusal_of_"
 INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few differ)."
@@ -50,11 +50,11 @@ INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few d
 
 def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
     """All figures that the run has data for."""
-    found = [harm(run, ledger, log_axis), refusals(run, ledger)]
+    candidates = [harm(run, ledger, log_axis), refusals(run, ledger)]
     if run.rl is not None:
-        found.append(ppo(run, run.rl))
-    found += [preference(p, ledger) for p in run.preferences]
-    found += [
+        candidates.append(ppo(run, run.rl))
+    candidates += [preference(p, ledger) for p in run.preferences]
+    candidates += [
         labeller(run, ledger),
         choices(run, ledger),
         rater(run, ledger),
@@ -62,13 +62,13 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
         rounds(run, ledger),
     ]
     tasks = (bias, truthfulness, capability, position, recall, translation)
-    found += [draw(run, ledger) for draw in tasks]
-    found += [*vote_figures(run), tradeoff(run), scaling(run, ledger)]
-    return tuple(f for f in found if f is not None)
+    candidates += [draw(run, ledger) for draw in tasks]
+    candidates += [*vote_figures(run), tradeoff(run), scaling(run, ledger)]
+    return tuple(f for f in candidates if f is not None)
 
 
 def _n(numbers: Sequence[Number]) -> str:
-    """The rows behind the last number, in words."""
+    """The number of rows behind the last number, in words."""
     if not numbers or numbers[-1].n is None:
         return ""
     n, clusters = numbers[-1].n, numbers[-1].clusters
@@ -81,9 +81,11 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
     graded, others = by_stage(run.stages, "harm_rate", ledger)
     if not numbers:
         return None
-    series = [_judged(run, "harm_answered_rate", "answered", answered, SERIES[0])]
+    series = [_make_series(run, "harm_answered_rate", "answered", answered, SERIES[0])]
     if others:
-        curt = _judged(run, "harm_rate", "with refusals that the grader finds too curt", graded, SERIES[1])
+        curt = _make_series(
+            run, "harm_rate", "with refusals that the grader finds too curt", graded, SERIES[1]
+        )
         series.append(replace(curt, hollow=True))
     figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
     forest(axes, [s.label for s in run.stages], series, log=log_axis)
@@ -93,8 +95,7 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
         if "harm_answered_rate" in s.numbers
     )
     caption = (
-        "Share of replies to unsafe prompts that score below “I can't help you with that” to the same "
-        "prompt. "
+        "Share of replies to unsafe prompts that score below “I can't help you with that” to the same prompt. "
         f"{_n(numbers)}. {INTERVALS}" + (" Log axis; an arrow at the edge is 0." if log_axis else "")
     )
     return Figure(
@@ -107,8 +108,8 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
     )
 
 
-def _judged(run: Run, metric: str, name: str, points: list[Point | None], colour: str) -> Series:
-    """Points by one preference model; muted and named unfit where it failed its gate at any stage."""
+def _make_series(run: Run, metric: str, name: str, points: list[Point | None], colour: str) -> Series:
+    """Points by one preference model, muted and named unfit if it failed its gate at any stage."""
     failed = any(unfit(stage, metric) for stage in run.stages)
     return Series(name + UNFIT, points, MUTED) if failed else Series(name, points, colour)
 
@@ -151,19 +152,19 @@ def ppo(run: Run, rl: Artifact) -> Figure | None:
         return None
 
     def xy(x: str, y: str) -> tuple[list[float], list[float]]:
-        kept = [(r[x], r[y]) for r in rows if r.get(x) is not None and r.get(y) is not None]
-        return [a for a, _ in kept], [b for _, b in kept]
+        points = [(r[x], r[y]) for r in rows if r.get(x) is not None and r.get(y) is not None]
+        return [a for a, _ in points], [b for _, b in points]
 
     def lines(x: str, *names: tuple[str, str]) -> list[Line]:
-        found = []
+        series = []
         for i, (key, name) in enumerate(names):
             xs, ys = xy(x, key)
             if xs:
-                found.append(Line(name, xs, ys, SERIES[i], dashed=i > 0))
-        return found
+                series.append(Line(name, xs, ys, SERIES[i], dashed=i > 0))
+        return series
 
-    refused = [key for key in rows[0] if key.startswith(REFUSAL_OF)]
-    by_source = [(key, key.removeprefix(REFUSAL_OF).replace("_", " ")) for key in refused[: len(SERIES)]]
+    keys = [key for key in rows[0] if key.startswith(REFUSAL_OF)]
+    by_source = [(key, key.removeprefix(REFUSAL_OF).replace("_", " ")) for key in keys[: len(SERIES)]]
     both = tuple((key, words + _verdict(run, rl, role)) for key, words, role in REWARDS)
     panels = [
         ("Reward against KL", lines("kl", *both), "KL to the start, nats a reply", False),
@@ -183,8 +184,8 @@ def ppo(run: Run, rl: Artifact) -> Figure | None:
     columns = min(3, len(panels))
     lines_of_panels = -(-len(panels) // columns)
     figure, axes = canvas(9.6, 2.1 * lines_of_panels, lines_of_panels, columns)
-    for place, (title, found, x_label, percent) in zip(axes, panels, strict=False):
-        curves(place, title, sorted_by_x(found) if x_label != "step" else found, x_label, percent)
+    for place, (title, panel_lines, x_label, percent) in zip(axes, panels, strict=False):
+        curves(place, title, sort_by_x(panel_lines) if x_label != "step" else panel_lines, x_label, percent)
     for place in axes[len(panels) :]:
         place.set_visible(False)
     caption = (
@@ -204,21 +205,21 @@ def ppo(run: Run, rl: Artifact) -> Figure | None:
 
 
 def _verdict(run: Run, rl: Artifact, role: str) -> str:
-    """What is said of a preference model that filled a role of RL and failed its gate."""
+    """The mark of a preference model that had a role in RL and failed its gate; empty for others."""
     parents, external = rl.manifest.parents, rl.manifest.external
     models = [p.id for p in parents if p.role == role] + [e.digest for e in external if e.role == role]
     return UNFIT if any(fit(run, model) is False for model in models) else ""
 
 
-def sorted_by_x(lines: Sequence[Line]) -> list[Line]:
+def sort_by_x(lines: Sequence[Line]) -> list[Line]:
     """Lines with their points in order of x."""
-    found = []
+    ordered = []
     for line in lines:
         order = sorted(range(len(line.x)), key=lambda i: line.x[i])
-        found.append(
+        ordered.append(
             Line(line.name, [line.x[i] for i in order], [line.y[i] for i in order], line.colour, line.dashed)
         )
-    return found
+    return ordered
 
 
 def preference(model: Artifact, ledger: Ledger) -> Figure | None:
@@ -226,22 +227,22 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
     rows = model.rows("samples/heldout_pairs.jsonl")
     if not rows:
         return None
-    learnt = [(r["pairs"], r["heldout_accuracy"]) for r in log_rows(model) if "heldout_accuracy" in r]
-    figure, (left, right, *further) = canvas(9.6, 2.7, 1, 3 if len(learnt) > 1 else 2)
+    progress = [(r["pairs"], r["heldout_accuracy"]) for r in log_rows(model) if "heldout_accuracy" in r]
+    figure, (left, right, *further) = canvas(9.6, 2.7, 1, 3 if len(progress) > 1 else 2)
     sure = of_pairs(real_pair)(rows)
     reliability(left, "Calibration", bins(sure))
     names = [("all", "pair_accuracy"), *((a, f"pair_accuracy_{a}") for a in AXES)]
-    kept = [(words, model.numbers[name]) for words, name in names if name in model.numbers]
-    points = [Point(n.value, n.low, n.high) if n.value is not None else None for _, n in kept]
+    by_axis = [(words, model.numbers[name]) for words, name in names if name in model.numbers]
+    points = [Point(n.value, n.low, n.high) if n.value is not None else None for _, n in by_axis]
     forest(
         right,
-        [f"{words} ({n.n})" for words, n in kept],
+        [f"{words} ({n.n})" for words, n in by_axis],
         [Series("", points)],
         title="Pairs ranked as labelled, by axis",
     )
     rule(right, 0.5)
     for place in further:
-        line = Line("", [x for x, _ in learnt], [y for _, y in learnt], SERIES[0])
+        line = Line("", [x for x, _ in progress], [y for _, y in progress], SERIES[0])
         curves(place, "Learning curve", [line], "pairs learnt from", True)
         place.axhline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     caption = (
@@ -251,11 +252,11 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
         f"n = {len(rows):,} held-out pairs, {len(sure):,} of them judged as pairs and surely, which are those on the "
         "left. Bars are 95 % intervals (left: Wilson)."
     )
-    caption += calibrated(model, "pair", ledger)
-    scored, labelled = (model.numbers.get(f"pair_longer_{word}") for word in ("preferred", "labelled"))
-    if scored is not None and labelled is not None:
+    caption += describe_calibration(model, "pair", ledger)
+    preferred, labelled = (model.numbers.get(f"pair_longer_{word}") for word in ("preferred", "labelled"))
+    if preferred is not None and labelled is not None:
         caption += (
-            f" Where the replies differ in length, the longer one scores higher in {ledger.value(scored)} and is "
+            f" Where the replies differ in length, the longer one scores higher in {ledger.value(preferred)} and is "
             f"labelled better in {ledger.value(labelled)}."
         )
     if further:
@@ -272,7 +273,7 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
 
 
 def rounds(run: Run, ledger: Ledger) -> Figure | None:
-    """Harm of drafts and of what each round of revision made of them (Bai 2022b, figure 5)."""
+    """Harm of drafts and of the replies after each round of revision (Bai 2022b, figure 5)."""
     names = [f"revision_harm_rate_{n}" for n in range(ROUNDS)]
     stage = next((s for s in run.stages if names[0] in s.numbers), None)
     if stage is None:
@@ -281,7 +282,7 @@ def rounds(run: Run, ledger: Ledger) -> Figure | None:
     points = [Point(n.value, n.low, n.high) if n.value is not None else None for n in numbers]
     labels = ["draft", *(f"round {n}" for n in range(1, len(numbers)))]
     figure, (axes,) = canvas(4.7, 0.6 + 0.3 * len(numbers))
-    forest(axes, labels, [_judged(run, names[0], "held-out grader", points, SERIES[0])])
+    forest(axes, labels, [_make_series(run, names[0], "held-out grader", points, SERIES[0])])
     words = "; ".join(f"{name}: {ledger.value(n)}" for name, n in zip(labels, numbers, strict=True))
     caption = (
         "Share of drafts, and of replies after each round of revision, that score below “I can't help you with "
@@ -293,7 +294,7 @@ def rounds(run: Run, ledger: Ledger) -> Figure | None:
 
 
 def critiques(run: Run) -> Figure | None:
-    """Revisions by principle: kept ones, and those that the filter dropped."""
+    """Revisions by principle: those that were kept, and those that the filter dropped."""
     by_key, reasons = revisions(run)
     if not by_key or run.transcripts is None:
         return None

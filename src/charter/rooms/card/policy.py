@@ -1,7 +1,7 @@
-"""What the screen of an acceptable use policy is worth: how much it finds, and what it costs the harmless.
+"""Measures the screen of an acceptable use policy: how much it finds, and how many harmless texts it takes.
 
-Of the report given under `acceptable_use`, else of the last stage that measured one. Every number is of the half of the
-texts on which no threshold was chosen; those by set and by topic are counted here from the kept rows.
+It uses the report under `acceptable_use`, else the last stage that measured a screen. Every number is from the half of
+the texts that chose no threshold. Numbers by set and by topic are counted here from the kept rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from charter.ground.measure.screening import (
     measured_rows,
 )
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.drawing import computed
+from charter.rooms.card.drawing import compute_number
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import PLAIN, SHARE, Number
@@ -50,7 +50,8 @@ KINDS = {
     ("reply", LOOKALIKE): "refusals",
     ("reply", ORDINARY): "ordinary replies",
 }
-FEWEST = 10  # texts of a set or a topic that are shown apart
+# A set or a topic with fewer texts has no row of its own.
+FEWEST = 10
 CURVE_POINTS, MOST_TAKEN = 200, 0.2
 Row = dict[str, Any]
 
@@ -66,8 +67,8 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """A measured screen. `apart`: numbers that depend on no threshold. `thresholds`: (what, the value, the
-    share of the harmless half that reaches it)."""
+    """A measured screen. `apart` are numbers that depend on no threshold. `thresholds` are (name, value, share of the
+    harmless half that reaches it)."""
 
     step: str
     policy: str
@@ -81,87 +82,89 @@ class Screened:
 
 
 def screen_of(run: Run) -> Artifact | None:
-    """The report that measured a screen, None where there is none."""
-    given = (run.screen,) if run.screen else tuple(reversed(run.stages))
-    return next((made for made in given if made.report.get("acceptable_use")), None)
+    """The report that measured a screen; None if there is none."""
+    candidates = (run.screen,) if run.screen else tuple(reversed(run.stages))
+    return next((report for report in candidates if report.report.get("acceptable_use")), None)
 
 
-def screened(run: Run) -> Screened | None:
-    """All that the card says of the screen, None where none was measured."""
-    made = screen_of(run)
-    if made is None:
+def describe_screen(run: Run) -> Screened | None:
+    """Everything that the card says about the screen; None if none was measured."""
+    report = screen_of(run)
+    if report is None:
         return None
-    told = made.report["acceptable_use"]
-    rows = [row for row in made.rows(ROWS) if row["half"] == MEASURED and row["kind"] != PAIR]
+    facts = report.report["acceptable_use"]
+    rows = [row for row in report.rows(ROWS) if row["half"] == MEASURED and row["kind"] != PAIR]
     names = [*OVERALL, *OF_REPLIES]
     overall = [
         Tally(
-            made.own[f"{name}_standard"].label.rsplit(",", 1)[0],
+            report.own[f"{name}_standard"].label.rsplit(",", 1)[0],
             "",
-            tuple(made.own.get(f"{name}_{lv}") for lv in LEVELS),
+            tuple(report.own.get(f"{name}_{lv}") for lv in LEVELS),
         )
         for name in names
-        if f"{name}_standard" in made.own
+        if f"{name}_standard" in report.own
     ]
-    policy = told["policy"]
+    policy = facts["policy"]
     return Screened(
-        made.name,
+        report.name,
         f"{policy['name']} version {policy['version']} ({policy['id'][:12]})",
-        ", ".join(f"{name} {version[:12]}" for name, version in told["classifiers"].items()),
+        ", ".join(f"{name} {version[:12]}" for name, version in facts["classifiers"].items()),
         tuple(overall),
-        tuple(_lines(made, rows, "set")),
-        tuple(_lines(made, [r for r in rows if r["kind"] == VIOLATING and r["side"] == "prompt"], "topic")),
-        tuple(_places(made)),
-        tuple((made.own[name].label, made.own[name]) for name in APART if name in made.own),
-        tuple(_thresholds(made, told["thresholds"], list(told["classifiers"]))),
+        tuple(_lines(report, rows, "set")),
+        tuple(_lines(report, [r for r in rows if r["kind"] == VIOLATING and r["side"] == "prompt"], "topic")),
+        tuple(_places(report)),
+        tuple((report.own[name].label, report.own[name]) for name in APART if name in report.own),
+        tuple(_thresholds(report, facts["thresholds"], list(facts["classifiers"]))),
     )
 
 
-def _lines(made: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
-    """A row for each set, or for each topic of the sets that name them, with the share found at each level."""
+def _lines(report: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
+    """A row for each set, or for each topic of a set that has topics, with the share found at each level."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row[key]:
             name = (row["side"], row["kind"], row["set"]) + ((row["topic"],) if key == "topic" else ())
             groups.setdefault(name, []).append(row)
-    for name, found in groups.items():
-        if len(found) < FEWEST:
+    for name, members in groups.items():
+        if len(members) < FEWEST:
             continue
         words = re.sub("[_.]", " ", ": ".join(name[2:]))
-        yield Tally(words, KINDS[name[0], name[1]], _found(made, "/".join(name), found, ROWS))
+        yield Tally(words, KINDS[name[0], name[1]], _count_found(report, "/".join(name), members, ROWS))
 
 
-def _places(made: Artifact) -> Iterable[Tally]:
-    """A row for each place or encoding and each kind of prompt; none where no prompt was placed."""
-    if not made.own.get(f"screen_placed_{VIOLATING}_standard"):
+def _places(report: Artifact) -> Iterable[Tally]:
+    """A row for each place or encoding and each kind of prompt; none if no prompt was placed."""
+    if not report.own.get(f"screen_placed_{VIOLATING}_standard"):
         return
     groups: dict[tuple[str, str], list[Row]] = {}
-    for row in made.rows(PLACED_ROWS):
+    for row in report.rows(PLACED_ROWS):
         groups.setdefault((row["place"], row["kind"]), []).append(row)
-    for (place, kind), found in groups.items():
-        yield Tally(place, KINDS["prompt", kind], _found(made, f"{place}/{kind}", found, PLACED_ROWS))
+    for (place, kind), members in groups.items():
+        yield Tally(
+            place, KINDS["prompt", kind], _count_found(report, f"{place}/{kind}", members, PLACED_ROWS)
+        )
 
 
-def _found(made: Artifact, name: str, rows: Sequence[Row], file: str) -> tuple[Number, ...]:
-    """The share of some rows that is found, at each level."""
+def _count_found(report: Artifact, name: str, rows: Sequence[Row], file: str) -> tuple[Number, ...]:
+    """The share of some rows that the screen finds, at each level."""
 
     def at(level: str) -> Table:
         return tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows)
 
-    return tuple(computed(made, f"screen {level} {name}", at(level), SHARE, file) for level in LEVELS)
+    return tuple(compute_number(report, f"screen {level} {name}", at(level), SHARE, file) for level in LEVELS)
 
 
 def _thresholds(
-    made: Artifact, entries: Sequence[dict[str, Any]], names: Sequence[str]
+    report: Artifact, entries: Sequence[dict[str, Any]], names: Sequence[str]
 ) -> Iterable[tuple[str, Number, Number]]:
-    source = (made.source("report.json"),)
+    source = (report.source("report.json"),)
     for name, entry in zip(names, entries, strict=True):
         for what in ("prompt", "reply", "high_risk"):
             for level in LEVELS:
                 if entry.get(what) is None:
                     continue
-                t, key = entry[what][level], f"{made.name}/threshold {name} {what} {level}"
-                value = Number(key, "threshold", t["value"], unit=PLAIN, stage=made.label, sources=source)
+                t, key = entry[what][level], f"{report.name}/threshold {name} {what} {level}"
+                value = Number(key, "threshold", t["value"], unit=PLAIN, stage=report.label, sources=source)
                 rate = Number(
                     f"{key} rate",
                     "calibration rate",
@@ -170,18 +173,18 @@ def _thresholds(
                     t["high"],
                     t["n"],
                     unit=SHARE,
-                    stage=made.label,
+                    stage=report.label,
                     sources=source,
                 )
                 yield f"{name}, {what.replace('_', ' ')}, {level}", value, rate
 
 
 def tradeoff(run: Run) -> Figure | None:
-    """How much a screen finds, against what it takes from the harmless, over thresholds worth thinking of."""
-    made = screen_of(run)
-    if made is None:
+    """The share that a screen finds against the share of harmless texts that it takes, over useful thresholds."""
+    report = screen_of(run)
+    if report is None:
         return None
-    rows = made.rows(ROWS)
+    rows = report.rows(ROWS)
     scores = {
         kind: [r["score"] for r in rows if measured_rows("prompt", kind)(r)]
         for kind in (VIOLATING, LOOKALIKE, ORDINARY)
@@ -202,18 +205,18 @@ def tradeoff(run: Run) -> Figure | None:
     )
     svg = inline(figure, "screen", "What the screen finds and what it costs", caption)
     return Figure(
-        "screen", "Acceptable use: found and taken", caption, svg, (made.source(ROWS),), section="screen"
+        "screen", "Acceptable use: found and taken", caption, svg, (report.source(ROWS),), section="screen"
     )
 
 
 def _curve(violating: Sequence[float], harmless: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Shares of harmless and of violating scores at or above each score, thinned to CURVE_POINTS, as far as MOST_TAKEN
-    of the harmless."""
+    """Shares of harmless and of violating scores at or above each score, up to MOST_TAKEN of the harmless. At most
+    about CURVE_POINTS points are kept."""
     cuts = sorted({*violating, *harmless}, reverse=True)
     points = [(share_above(harmless, cut), share_above(violating, cut)) for cut in cuts]
-    kept = [(0.0, 0.0), *(point for point in points if point[0] <= MOST_TAKEN)]
-    step = max(1, len(kept) // CURVE_POINTS)
-    thinned = [*kept[::step], kept[-1]]
+    head = [(0.0, 0.0), *(point for point in points if point[0] <= MOST_TAKEN)]
+    step = max(1, len(head) // CURVE_POINTS)
+    thinned = [*head[::step], head[-1]]
     return [x for x, _ in thinned], [y for _, y in thinned]
 
 

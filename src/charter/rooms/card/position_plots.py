@@ -1,6 +1,6 @@
 """Drawings for long texts: loss by position on two log axes, and a grid of shares by length and depth.
 
-As in `plots`: equal data give equal bytes, and every colour follows the page.
+As in `plots`, equal data give equal bytes, and colours follow the page.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from charter.ground.measure.plots import GRID, INK, MUTED, PAPER, SERIES, STYLE, Line, Series
 
-DEEPEST = 0.5  # opacity of a share of 1: text on it stays readable in light and in dark
-APART = 1.07  # series at one x stand beside each other by this factor
+# Opacity of a share of 1: text on it stays readable in light and in dark.
+DEEPEST = 0.5
+# Factor between the x of series that share a position.
+APART = 1.07
 
 
 def tokens(count: float) -> str:
-    """A number of tokens as axes have it: 512, 2K, 128K; 200,000 is 200K."""
+    """A number of tokens as axes show it: 512, 2K, 128K; 200,000 is 200K."""
     if count < 1024:
         return f"{count:g}"
     return f"{count / 1024:g}K" if count % 512 == 0 else f"{count / 1000:g}K"
@@ -57,15 +59,16 @@ def falling(axes: Axes, x: Sequence[float], series: Sequence[Series], fits: Sequ
         axis.set_minor_locator(NullLocator())
 
 
-Cell = tuple[float, str, str]  # a share, and what is written in the cell: large, and small below it
+# A share, its large text in the cell, and the small text below it.
+Cell = tuple[float, str, str]
 
 
 @matplotlib.rc_context(STYLE)
 def grid(
     axes: Axes, columns: Sequence[str], rows: Sequence[str], cells: Mapping[tuple[int, int], Cell]
 ) -> None:
-    """Shares in cells (row, column), the first row on top: the darker, the more; where nothing was measured only
-    an outline."""
+    """Shares in cells (row, column), the first row on top. A darker cell is a larger share; a cell without a value has
+    only an outline."""
     for row in range(len(rows)):
         for column in range(len(columns)):
             cell = cells.get((row, column))

@@ -1,8 +1,8 @@
 """The numbers of the Claude 2 card beside this card's, with each difference of protocol named.
 
-Constants of a published page: their source is that page and its section. Differences are worked out from the identity
-of the report that gives our number; what the page doesn't state is said to be unstated. Models of other sizes were
-asked in other words, so a row says how far apart two numbers are, never why.
+They are constants of a published page; their source is that page and its section. Differences follow from the identity
+of the report that gives our number. What the page doesn't state is called unstated. Models of other sizes were asked
+in other words, so a row says how far apart two numbers are, never why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.letters import unread
 from charter.rooms.card.number import SHARE, Number, Source
 from charter.rooms.card.sections import unfit
-from charter.rooms.card.tasks import protocol, references
+from charter.rooms.card.tasks import read_protocol, references
 
 MODELS = ("Claude Instant 1.1", "Claude 1.3", "Claude 2")
 PAGE = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"
@@ -24,7 +24,7 @@ PAGE = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How the page says that it asked: None where it doesn't. `items`: the size of the public set it names."""
+    """How the page says that it asked; None if it doesn't say. `items` is the size of the public set that it names."""
 
     name: str
     section: str
@@ -45,7 +45,7 @@ ARC = Protocol("ARC-Challenge", "4.3", "the test split of ARC-Challenge", (0.857
 RACE = Protocol("RACE-H", "4.3", "the test split of RACE-H", (0.855, 0.888, 0.883), 3498, 5)
 CHOICES = Protocol("HHH", "3.5", "438 choices", (0.84, 0.85, 0.86), 438, 0)
 HARM = Protocol("Harm", "3.4", "328 prompts", (None, None, 4 / 328), 328, None, 1.0)
-# our metric -> (the page's protocol, whether ours reasons before it answers; None where the question makes no sense)
+# Our metric -> (the page's protocol, whether ours reasons before it answers; None if that doesn't apply).
 ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "humaneval": (HUMANEVAL, False),
     "gsm8k": (GSM8K, True),
@@ -58,13 +58,13 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "hhh_policy": (CHOICES, None),
     "harm_rate_prompts": (HARM, None),
 }
-# what is said of ours besides the data, of numbers that aren't of a task of questions
-PARTS_TOLD = {"hhh_policy": "shots", "harm_rate_prompts": "temperature"}
+# The part of our protocol that is stated besides the data, for numbers that no question task gives.
+STATED_PARTS = {"hhh_policy": "shots", "harm_rate_prompts": "temperature"}
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """One of our numbers, those of the published models in order, and what differs in how they were made."""
+    """One of our numbers, those of the published models in order, and the differences in how they were measured."""
 
     label: str
     published: tuple[Number | None, ...]
@@ -74,51 +74,57 @@ class Beside:
 
 
 def beside_published(run: Run) -> tuple[Beside, ...]:
-    """A row for each number of the final stage that the Claude 2 card has, too."""
-    found = []
-    for name, (made, reasoned) in ROWS.items():
+    """A row for each number of the final stage that the Claude 2 card has too."""
+    rows = []
+    for name, (protocol, reasoned) in ROWS.items():
         ours = run.final.numbers.get(name)
         if ours is not None and ours.value is not None:
-            theirs = tuple(_number(name, made, *pair) for pair in zip(MODELS, made.values, strict=True))
-            told = tuple(_differences(run.final, name, ours, made, reasoned))
-            found.append(Beside(ours.label, theirs, ours, unfit(run.final, name), told))
-    return tuple(found)
+            theirs = tuple(
+                _number(name, protocol, *pair) for pair in zip(MODELS, protocol.values, strict=True)
+            )
+            differences = tuple(_differences(run.final, name, ours, protocol, reasoned))
+            rows.append(Beside(ours.label, theirs, ours, unfit(run.final, name), differences))
+    return tuple(rows)
 
 
-def _number(name: str, made: Protocol, model: str, value: float | None) -> Number | None:
-    source = Source("Claude 2 model card", PAGE, f"section {made.section}")
+def _number(name: str, protocol: Protocol, model: str, value: float | None) -> Number | None:
+    source = Source("Claude 2 model card", PAGE, f"section {protocol.section}")
     key = f"published/{model}/{name}"
     return None if value is None else Number(key, name, value, unit=SHARE, stage=model, sources=(source,))
 
 
 def _differences(
-    stage: Artifact, name: str, ours: Number, made: Protocol, reasoned: bool | None
+    stage: Artifact, name: str, ours: Number, protocol: Protocol, reasoned: bool | None
 ) -> Iterator[str]:
-    """What is known to differ, then what the page leaves open."""
-    told = _asked(stage, name)
-    data, items = references(told.get("data")), _items(stage, name, ours)
-    few = f" ({items:,} of {made.items:,} items)" if items and made.items and items < made.items else ""
+    """The known differences, then what the page leaves open."""
+    identity = _read_identity(stage, name)
+    data, items = references(identity.get("data")), _items(stage, name, ours)
+    few = (
+        f" ({items:,} of {protocol.items:,} items)"
+        if items and protocol.items and items < protocol.items
+        else ""
+    )
     if data.startswith("shipped:"):
-        yield f"our own items, {data}; there {made.data}"
+        yield f"our own items, {data}; there {protocol.data}"
     elif data:
-        yield f"{data}{few}; there {made.data}"
-    shots, temperature = told.get("shots"), told.get("temperature")
-    if shots is not None and made.shots is not None and shots != made.shots:
-        yield f"examples: {shots}; there {made.shots}"
-    if made.temperature is None and temperature is not None:
+        yield f"{data}{few}; there {protocol.data}"
+    shots, temperature = identity.get("shots"), identity.get("temperature")
+    if shots is not None and protocol.shots is not None and shots != protocol.shots:
+        yield f"examples: {shots}; there {protocol.shots}"
+    if protocol.temperature is None and temperature is not None:
         yield f"temperature: {temperature:g}; not stated there"
-    elif temperature is not None and temperature != made.temperature:
-        yield f"temperature: {temperature:g}; there {made.temperature:g}"
-    if reasoned is not None and made.reasoned is not None and reasoned != made.reasoned:
+    elif temperature is not None and temperature != protocol.temperature:
+        yield f"temperature: {temperature:g}; there {protocol.temperature:g}"
+    if reasoned is not None and protocol.reasoned is not None and reasoned != protocol.reasoned:
         yield (
             "answers after a chain of thought; there without"
             if reasoned
             else "no chain of thought; there with one"
         )
-    if told.get("scored") == "options" and not made.reasoned:
+    if identity.get("scored") == "options" and not protocol.reasoned:
         yield "the likeliest choice; not stated there"
-    if told.get("form"):
-        form = "a running text" if told["form"] == "text" else "a chat"
+    if identity.get("form"):
+        form = "a running text" if identity["form"] == "text" else "a chat"
         yield f"asked as {form}; its words there are not published"
     if unread(stage, name):
         yield "this model can't use letters: the place of an option decides"
@@ -127,14 +133,14 @@ def _differences(
 
 
 def _items(stage: Artifact, name: str, ours: Number) -> int:
-    """How many items were asked: clusters are fewer where questions share a passage."""
+    """How many items were asked. Clusters are fewer if questions share a passage."""
     rows = stage.of(name).rows(ours.sources[0].file)
     return len({str(row.get("item", row["id"])) for row in rows})
 
 
-def _asked(stage: Artifact, name: str) -> Mapping[str, Any]:
-    """What was asked of a stage, in the words of a task's identity, also where an evaluate report has the number."""
-    told = protocol(stage, name)
-    if name in PARTS_TOLD:
-        return {key: told.get(key) for key in ("data", PARTS_TOLD[name])}
-    return told
+def _read_identity(stage: Artifact, name: str) -> Mapping[str, Any]:
+    """How a stage was asked, as a task's identity says it, also if an evaluate report has the number."""
+    identity = read_protocol(stage, name)
+    if name in STATED_PARTS:
+        return {key: identity.get(key) for key in ("data", STATED_PARTS[name])}
+    return identity

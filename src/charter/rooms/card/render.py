@@ -1,4 +1,4 @@
-"""From a run to the files of its card: card.html, card.md, card.json, plots and what the hub reads.
+"""Renders a run into the files of its card: card.html, card.md, card.json, plots and what the hub reads.
 
 `make` is a pure function of the settings and the artifacts: `verify` calls it again and compares the bytes.
 """
@@ -32,9 +32,9 @@ from charter.rooms.card.news import whats_new
 from charter.rooms.card.number import Ledger
 from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, paged, sections_of, written
 from charter.rooms.card.plots import figures
-from charter.rooms.card.policy import screened
+from charter.rooms.card.policy import describe_screen
 from charter.rooms.card.published import MODELS, beside_published
-from charter.rooms.card.review import reviewed, reviewing
+from charter.rooms.card.review import summarise_reviews, summarise_verdicts
 from charter.rooms.card.scaling import scaling_table
 from charter.rooms.card.settings import Settings
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY, all_tasks, task_tables
@@ -57,15 +57,14 @@ TABLES = {
 
 
 def make(settings: Settings, run: Run) -> dict[str, str]:
-    """File name -> content of a whole card, or of an update of one. Raises CharterError if a number would be printed
-    without a source."""
+    """File name -> content of a whole card, or of an update of one. Raises CharterError if a number has no source."""
     if run.base is not None and run.previous is not None:
         return make_update(settings, run, run.base, run.previous)
     ledger = Ledger()
-    drawn = (*figures(run, ledger, settings.log_axis), _lineage(run, ledger))
-    context = _context(settings, run, drawn)
+    drawings = (*figures(run, ledger, settings.log_axis), _lineage(run, ledger))
+    context = _context(settings, run, drawings)
     words = written("card.md.jinja", ledger, context)
-    page, contents = paged("card.md.jinja", ledger, context, drawn)
+    page, contents = paged("card.md.jinja", ledger, context, drawings)
     shell = {
         **context,
         "contents": contents,
@@ -80,7 +79,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     )
     results = eval_results(settings.eval_dataset, run.final, ledger) if settings.eval_dataset else {}
     files = {HTML: html, MARKDOWN: front_matter(settings, run) + words, **results}
-    files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawn}
+    files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawings}
     record = _record(settings, run, ledger, context | {"sections": sections_of(words)})
     counts = {name: len(record[name]) for name in ("numbers", "figures", "sections", "stages")}
     files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
@@ -94,14 +93,14 @@ def _lineage(run: Run, ledger: Ledger) -> Figure:
     return lineage(facts.nodes(run), str(final.get("id", "")), ledger, sources)
 
 
-def _context(settings: Settings, run: Run, drawn: tuple[Figure, ...]) -> dict[str, Any]:
-    """What the templates print, by name."""
+def _context(settings: Settings, run: Run, drawings: tuple[Figure, ...]) -> dict[str, Any]:
+    """The values that the templates print, by name."""
     judges = _judges(run)
     judged, rater = judges["graders"], judges["rater"]
     nodes = facts.nodes(run)
     change = whats_new(run)
     tasks = all_tasks(run)
-    tried = attempts(run)
+    attempt_tables = attempts(run)
     heads = _heads(settings, run)
     return {
         "s": settings,
@@ -115,29 +114,29 @@ def _context(settings: Settings, run: Run, drawn: tuple[Figure, ...]) -> dict[st
         "grader": run.final.report.get("grader") or {},
         "doubts": graders.doubts(run, judged),
         **_tables(run),
-        "drawn": samples.drawn(run, settings.samples_shown, settings.draw_seed),
-        "worst": samples.worst(run, settings.failures_shown),
-        "refused": samples.refused(run, settings.failures_shown, settings.draw_seed),
+        "drawn": samples.draw_exchanges(run, settings.samples_shown, settings.draw_seed),
+        "worst": samples.find_worst(run, settings.failures_shown),
+        "refused": samples.draw_refused(run, settings.failures_shown, settings.draw_seed),
         "transcript": samples.transcript(run, settings.draw_seed),
-        "figures": drawn,
+        "figures": drawings,
         **judges,
-        "reviewed": reviewed(run),
-        "reviewing": reviewing(run),
+        "reviewed": summarise_verdicts(run),
+        "reviewing": summarise_reviews(run),
         "elo": elo_tables(run),
-        "attempts": tried,
-        "screen": screened(run),
+        "attempts": attempt_tables,
+        "screen": describe_screen(run),
         "scaling": scaling_table(run),
         "drift": drift_table(run),
         "corpora": corpora(run),
-        "people_attacked": by_people(tried),
+        "people_attacked": by_people(attempt_tables),
         "raters_of": raters_of,
         "details": facts.details(settings, run),
         "nodes": nodes,
         "deltas": sections.deltas(run),
         "news": change,
         "improved": change.gains if change else (),
-        "unclaimed": facts.unmeasured(facts.USES, tasks),
-        "unmeasured": facts.unmeasured(facts.RISKS, tasks),
+        "unclaimed": facts.list_unmeasured(facts.USES, tasks),
+        "unmeasured": facts.list_unmeasured(facts.RISKS, tasks),
         "task_tables": {key: task_tables(run, key) for key in (ALIGNMENT, CAPABILITY)},
         "published": beside_published(run),
         "published_models": MODELS,
@@ -153,7 +152,7 @@ def _context(settings: Settings, run: Run, drawn: tuple[Figure, ...]) -> dict[st
 
 
 def _judges(run: Run) -> dict[str, Any]:
-    """Those who judge, and the columns of their tables."""
+    """The judges, and the columns of their tables."""
     judged = graders.graders(run)
     return {
         "graders": judged,
@@ -167,11 +166,11 @@ def _judges(run: Run) -> dict[str, Any]:
 
 
 def _heads(settings: Settings, run: Run) -> dict[str, Any]:
-    """The numbers shown first, and their word-sized plots."""
+    """The numbers shown first."""
     heads = sections.headlines(run, settings.headline)
     again: tuple[sections.Headline, ...] = ()
     if _both_ends(run):
-        names = sections.sampled(run.at_protocol, settings.headline)
+        names = sections.select_sampled(run.at_protocol, settings.headline)
         again = sections.between(run.at_protocol[0], run.at_protocol[-1], names)
     return {
         "headlines": heads,
@@ -180,29 +179,31 @@ def _heads(settings: Settings, run: Run) -> dict[str, Any]:
 
 
 def _both_ends(run: Run) -> bool:
-    """Whether the models of the first and the last stage were sampled by the protocol's decoding as well."""
+    """Whether the models of the first and the last stage were also sampled by the protocol's decoding."""
     ends = [(run.at_protocol[i], run.stages[i]) for i in (0, -1)] if run.at_protocol else []
     return bool(ends) and all(model_of(second) == model_of(stage) for second, stage in ends)
 
 
 def _tables(run: Run) -> dict[str, Any]:
-    """Tables of the stages, by the models' own decoding where a card has two; `second`: by the protocol's, of what
-    depends on it."""
+    """Tables of the stages, by the models' own decoding if a card has two. `second` are those by the protocol's, of
+    metrics that depend on it."""
     own, second = heading(run.stages), heading(run.at_protocol) if run.at_protocol else ""
     suffix = f", {own}" if second else ""
-    asked = {key: (sections.sampled(run.stages, names), caption) for key, (names, caption) in TABLES.items()}
+    sampled = {
+        key: (sections.select_sampled(run.stages, names), caption) for key, (names, caption) in TABLES.items()
+    }
     return {
         "decoding": own,
         "protocol": second,
         "tables": {
-            key: sections.table(run.stages, key, names, caption + (suffix if asked[key][0] else ""))
+            key: sections.table(run.stages, key, names, caption + (suffix if sampled[key][0] else ""))
             for key, (names, caption) in TABLES.items()
         },
         "second": {
             key: sections.table(run.at_protocol, f"{key}_protocol", names, f"{caption}, {second}")
             if second
             else None
-            for key, (names, caption) in asked.items()
+            for key, (names, caption) in sampled.items()
         },
         "fluency": [fluency_table(stages) for stages in (run.stages, run.at_protocol) if stages],
     }
@@ -213,7 +214,7 @@ def _strips(context: Mapping[str, Any]) -> dict[str, Markup]:
 
 
 def _strip(head: sections.Headline) -> Markup:
-    """The word-sized plot of a headline; shares span 0 to 1, other numbers what they cover."""
+    """The word-sized plot of a headline. Shares span 0 to 1, other numbers their own range."""
     numbers = (head.start, head.final)
     if any(n.value is None for n in numbers):
         return Markup("")

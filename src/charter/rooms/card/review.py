@@ -1,5 +1,8 @@
-"""What people say of the replies that the grader flagged (card section 3.4): how many are harmful in their eyes too,
-and how far they agree. Verdicts of simulated reviewers stand in rows of their own, and say so."""
+"""People's verdicts on the replies that the grader flagged (card section 3.4): how many they find harmful too, and how
+far they agree.
+
+Verdicts of simulated reviewers are in rows of their own, marked as simulated.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,13 @@ Key = tuple[str, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """One stage, and whose verdicts (`source`): how many samples the grader flagged, on how many of these there is a
-    verdict, the share of these that are harmful by it too, the same share of judged samples that the grader let pass,
-    and, once no flagged sample waits, the share of all samples that were confirmed, those that nobody read counted as
-    harmless. `unfit` is the verdict on the grader that flagged."""
+    """The verdicts of one `source` on one stage. `flagged` counts the samples that the grader flagged, `judged` those
+    with a verdict.
+
+    `confirmed` is the share of judged ones that the verdicts call harmful, `missed` the same share of judged samples
+    that the grader passed. `harm` is the share of all samples that were confirmed, once every flagged sample has a
+    verdict; samples that nobody read count as harmless. `unfit` is the verdict on the grader that flagged.
+    """
 
     stage: str
     source: str
@@ -49,8 +55,8 @@ class Reviewed:
 
 @dataclass(frozen=True, slots=True)
 class Reviewing:
-    """How one set of reviews was made: counts and agreement, and the tags of transcripts that most reviewers call
-    harmful, with how many of these carry each."""
+    """Counts and agreement of one set of reviews, and the tags of transcripts that most reviewers call harmful, each
+    with its count."""
 
     step: str
     source: str
@@ -62,37 +68,41 @@ class Reviewing:
         return badge(self.source)
 
 
-def reviewing(run: Run) -> tuple[Reviewing, ...]:
+def summarise_reviews(run: Run) -> tuple[Reviewing, ...]:
     """All sets of reviews that are artifacts."""
-    return tuple(_reviewing(made, rows) for made in run.reviews if (rows := made.rows(REVIEW_ROWS)))
+    return tuple(
+        _summarise_reviews(artifact, rows) for artifact in run.reviews if (rows := artifact.rows(REVIEW_ROWS))
+    )
 
 
-def _reviewing(made: Artifact, rows: Sequence[Row]) -> Reviewing:
+def _summarise_reviews(artifact: Artifact, rows: Sequence[Row]) -> Reviewing:
     cases = by_case(rows)
     numbers = [
-        ("Transcripts reviewed", made.count("reviewed transcripts", len(cases), REVIEW_ROWS)),
-        ("Reviewers", made.count("reviewers of them", len({r["rater"] for r in rows}), REVIEW_ROWS)),
-        ("Reviews of a transcript, mean", _reviews_each(made, cases)),
+        ("Transcripts reviewed", artifact.count("reviewed transcripts", len(cases), REVIEW_ROWS)),
+        ("Reviewers", artifact.count("reviewers of them", len({r["rater"] for r in rows}), REVIEW_ROWS)),
+        ("Reviews of a transcript, mean", _reviews_each(artifact, cases)),
     ]
-    numbers += [(n.label, n) for n in made.own.values() if n.metric]
+    numbers += [(n.label, n) for n in artifact.own.values() if n.metric]
     tags = Counter(
         tag
         for reviews in cases.values()
         if majority_says_harmful(reviews)
         for tag in {tag for row in reviews for tag in row["tags"]}
     )
-    carried = sorted(tags.items(), key=lambda kv: (-kv[1], kv[0]))
-    told = tuple((tag, made.count(f"confirmed, tagged {tag}", n, REVIEW_ROWS)) for tag, n in carried)
-    return Reviewing(made.name, str(rows[0]["source"]), tuple(numbers), told)
+    by_count = sorted(tags.items(), key=lambda kv: (-kv[1], kv[0]))
+    tag_counts = tuple(
+        (tag, artifact.count(f"confirmed, tagged {tag}", n, REVIEW_ROWS)) for tag, n in by_count
+    )
+    return Reviewing(artifact.name, str(rows[0]["source"]), tuple(numbers), tag_counts)
 
 
-def _reviews_each(made: Artifact, cases: Mapping[str, Sequence[Any]]) -> Number:
-    counted = sum(len(reviews) for reviews in cases.values()) / len(cases)
-    return replace(made.count("reviews of a transcript", counted, REVIEW_ROWS), unit=PLAIN)
+def _reviews_each(artifact: Artifact, cases: Mapping[str, Sequence[Any]]) -> Number:
+    mean = sum(len(reviews) for reviews in cases.values()) / len(cases)
+    return replace(artifact.count("reviews of a transcript", mean, REVIEW_ROWS), unit=PLAIN)
 
 
-def reviewed(run: Run) -> tuple[Reviewed, ...]:
-    """What the verdicts say of each stage that they are on; nothing where no verdicts were given.
+def summarise_verdicts(run: Run) -> tuple[Reviewed, ...]:
+    """The verdicts on each stage, by source; empty if there are none.
 
     Raises CharterError for a verdict on a reply that no report of the card holds.
     """
@@ -105,22 +115,22 @@ def reviewed(run: Run) -> tuple[Reviewed, ...]:
             f"first on sample {strays[0].sample} of {strays[0].id}: fill in the review.jsonl of these reports, or list "
             "the reports that they came from"
         )
-    found = []
+    summaries = []
     for stage, rows in by_stage:
         for source in sorted({j.source for j in run.judgments}):
-            given = [j for j in run.judgments if j.source == source and j.verdict is not None]
-            verdicts = {j.key: j.verdict == HARMFUL for j in given}
+            judgments = [j for j in run.judgments if j.source == source and j.verdict is not None]
+            verdicts = {j.key: j.verdict == HARMFUL for j in judgments}
             if verdicts.keys() & rows.keys():
-                found.append(_stage(run, stage, rows, source, verdicts))
-    return tuple(found)
+                summaries.append(_summarise_stage(run, stage, rows, source, verdicts))
+    return tuple(summaries)
 
 
 def key_of(row: Row) -> Key:
-    """What a verdict is on: prompt, number of the sample, text."""
+    """The reply that a verdict is on: prompt, number of the sample, text."""
     return str(row["id"]), int(row["sample"]), str(row["reply"])
 
 
-def _stage(
+def _summarise_stage(
     run: Run, stage: Artifact, rows: dict[Key, Row], source: str, verdicts: dict[Key, bool]
 ) -> Reviewed:
     flagged = [key for key, row in rows.items() if row["grader"] < row["grader_fixed"]]
@@ -135,8 +145,8 @@ def _stage(
     def share(name: str, of: Iterable[Key], hit: Callable[[Key], bool]) -> Number:
         table = tabulate((key[0], float(hit(key)), 1.0) for key in of)
         low, high = interval(table)
-        counted = {"n": table.n, "clusters": len(table.clusters), "version": VERSION, "unit": SHARE}
-        return number(name, table.value, low=low, high=high, **counted)
+        details = {"n": table.n, "clusters": len(table.clusters), "version": VERSION, "unit": SHARE}
+        return number(name, table.value, low=low, high=high, **details)
 
     def called(keys: Sequence[Key], name: str) -> Number | None:
         return share(name, keys, verdicts.__getitem__) if keys else None

@@ -1,6 +1,6 @@
-"""The card: everything a run made, on one page, each number traceable to the replies behind it.
+"""The card: the artifacts of a run on one page, each number traceable to the replies behind it.
 
-There is no loop to watch: artifacts are read, numbers computed anew from kept rows, and the page rendered.
+There is no training loop: artifacts are read, numbers computed again from kept rows, and the page rendered.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from charter.rooms.card.settings import Settings
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: card.html, card.md, card.json, plots/*.svg, counts.json, .eval_results/*.yaml for a named data set."""
-    found = gather(inputs)
+    parts = gather(inputs)
     steps = ("read", "render", "write")
     with out.progress("card", len(steps)) as bar:
         bar.advance()
-        files = make(settings, found)
+        files = make(settings, parts)
         bar.advance()
         for name, content in files.items():
             out.write_text(name, content)

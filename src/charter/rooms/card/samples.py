@@ -1,8 +1,8 @@
-"""The replies that a card prints, chosen by rules that are written beside them, and the principles behind
-them.
+"""The replies that a card prints, chosen by rules that are written beside them, and the principles behind them.
 
-Drawn: unsafe prompts answered at every stage, drawn by seed. Worst: the final model's replies furthest below
-the fixed reply, one a prompt, and harmless look-alikes that it refused. Nothing is picked by hand.
+Unsafe prompts that every stage answered are drawn by seed. The worst replies are those of the final model furthest
+below the fixed reply, one a prompt. Refused look-alikes are harmless prompts that it refused. Nothing is picked by
+hand.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply at one stage. `margin` is its score above (or below) the fixed reply to the same prompt, `unfit` the
-    grader's verdict on it."""
+    """One reply at one stage. `margin` is its score minus that of the fixed reply to the same prompt, `unfit` the
+    grader's verdict."""
 
     stage: str
     text: str
@@ -41,8 +41,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The principle under which training revised replies on a topic most often: `uses` of `total` kept
-    revisions."""
+    """The principle under which training revised replies on a topic most often: `uses` of `total` kept revisions."""
 
     topic: str
     key: str
@@ -53,7 +52,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One prompt with its replies in order of the stages."""
+    """One prompt with its replies in the order of the stages."""
 
     id: str
     topic: str
@@ -63,33 +62,32 @@ class Exchange:
     moved: Moved | None = None
 
 
-def drawn(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
-    """`count` unsafe prompts that every stage answered, drawn by seed, with the first sample of each
-    stage."""
+def draw_exchanges(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
+    """Draws `count` unsafe prompts that every stage answered, by seed, with the first sample of each stage."""
     by_stage = [_first_samples(stage.rows(HARM_ROWS)) for stage in run.stages]
     shared = sorted(set(by_stage[0]).intersection(*by_stage[1:]))
     ids = random.Random(derive_seed(seed, "card samples")).sample(shared, min(count, len(shared)))
-    found = []
+    exchanges = []
     for name in sorted(ids):
         row = by_stage[-1][name]
         replies = tuple(_reply(stage, rows[name]) for stage, rows in zip(run.stages, by_stage, strict=True))
-        found.append(_exchange(row, replies, moved(run, name, str(row.get("topic", "")))))
-    return tuple(found)
+        exchanges.append(_exchange(row, replies, find_principle(run, name, str(row.get("topic", "")))))
+    return tuple(exchanges)
 
 
-def worst(run: Run, count: int) -> tuple[Exchange, ...]:
-    """The final model's worst replies: most below the fixed reply first, one a prompt."""
+def find_worst(run: Run, count: int) -> tuple[Exchange, ...]:
+    """The final model's worst replies: furthest below the fixed reply first, one a prompt."""
     rows = [
         r for r in run.final.rows(HARM_ROWS) if _margin(r) is not None and r["grader"] < r["grader_fixed"]
     ]
-    found: dict[str, Row] = {}
+    by_prompt: dict[str, Row] = {}
     for row in sorted(rows, key=lambda r: (_margin(r), str(r["id"]), r.get("sample", 0))):
-        found.setdefault(str(row["id"]), row)
-    return tuple(_exchange(row, (_reply(run.final, row),)) for row in list(found.values())[:count])
+        by_prompt.setdefault(str(row["id"]), row)
+    return tuple(_exchange(row, (_reply(run.final, row),)) for row in list(by_prompt.values())[:count])
 
 
-def refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
-    """Harmless look-alikes that the final model refused, drawn by seed."""
+def draw_refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
+    """Draws harmless look-alikes that the final model refused, by seed."""
     rows = sorted((r for r in run.final.rows(LOOK_ROWS) if r.get("refusal")), key=lambda r: str(r["id"]))
     picked = random.Random(derive_seed(seed, "card look-alikes")).sample(rows, min(count, len(rows)))
     return tuple(
@@ -99,29 +97,28 @@ def refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
 
 
 def transcript(run: Run, seed: int) -> Row | None:
-    """One training transcript with a kept revision, drawn by seed: draft, critique, revision, and the
-    principle."""
+    """Draws one training transcript with a kept revision, by seed: draft, critique, revision, and the principle."""
     if run.transcripts is None:
         return None
     rows = [r for r in run.transcripts.rows(TRANSCRIPTS) if any(m["dropped"] is None for m in r["rounds"])]
     if not rows:
         return None
     row = random.Random(derive_seed(seed, "card transcript")).choice(sorted(rows, key=lambda r: str(r["id"])))
-    made = next(m for m in row["rounds"] if m["dropped"] is None)
-    principle = run.principles.get(made["key"])
+    kept_round = next(m for m in row["rounds"] if m["dropped"] is None)
+    principle = run.principles.get(kept_round["key"])
     return {
         "id": str(row["id"]),
         "topic": str(row.get("topic", "")),
         "prompt": _prompt(row),
         "draft": row["draft"],
-        "key": made["key"],
+        "key": kept_round["key"],
         "request": principle.critique if principle else "",
-        "critique": made["critique"],
-        "revision": made["revision"],
+        "critique": kept_round["critique"],
+        "revision": kept_round["revision"],
     }
 
 
-def moved(run: Run, name: str, topic: str) -> Moved | None:
+def find_principle(run: Run, name: str, topic: str) -> Moved | None:
     """The principle most often behind the kept revisions of this prompt, or else of its topic."""
     if run.transcripts is None:
         return None
@@ -149,14 +146,14 @@ def revisions(run: Run) -> tuple[dict[str, Counter[str]], Counter[str]]:
     by_key: dict[str, Counter[str]] = {}
     reasons: Counter[str] = Counter()
     for row in run.transcripts.rows(TRANSCRIPTS) if run.transcripts else []:
-        for made in row["rounds"]:
-            by_key.setdefault(made["key"], Counter())["dropped" if made["dropped"] else "kept"] += 1
-            if made["dropped"]:
-                reasons[made["dropped"]] += 1
+        for revision in row["rounds"]:
+            by_key.setdefault(revision["key"], Counter())["dropped" if revision["dropped"] else "kept"] += 1
+            if revision["dropped"]:
+                reasons[revision["dropped"]] += 1
     return by_key, reasons
 
 
-def counted(artifact: Artifact, counts: Mapping[str, int], file: str) -> tuple[Number, ...]:
+def number_counts(artifact: Artifact, counts: Mapping[str, int], file: str) -> tuple[Number, ...]:
     """Counts of rows as numbers of the card."""
     return tuple(
         Number(
@@ -167,10 +164,10 @@ def counted(artifact: Artifact, counts: Mapping[str, int], file: str) -> tuple[N
 
 
 def _first_samples(rows: list[Row]) -> dict[str, Row]:
-    found: dict[str, Row] = {}
+    samples: dict[str, Row] = {}
     for row in sorted(rows, key=lambda r: r.get("sample", 0)):
-        found.setdefault(str(row["id"]), row)
-    return found
+        samples.setdefault(str(row["id"]), row)
+    return samples
 
 
 def _margin(row: Row) -> float | None:
@@ -180,7 +177,7 @@ def _margin(row: Row) -> float | None:
 
 
 def _reply(stage: Artifact, row: Row, file: str = HARM_ROWS) -> Reply:
-    """A row of `file` as it is shown."""
+    """A row of `file` as the card shows it."""
     margin = _margin(row)
     number = None
     if margin is not None:
@@ -212,7 +209,7 @@ def _exchange(row: Row, replies: tuple[Reply, ...], by: Moved | None = None) -> 
 
 
 def _prompt(row: Row) -> str:
-    """The prompt as text; earlier turns are kept, each with its speaker."""
+    """The prompt as text, with earlier turns and their speakers."""
     if isinstance(row.get("prompt"), str):
         return str(row["prompt"])
     messages = row.get("prompt") or row.get("messages") or []

@@ -12,7 +12,7 @@ from charter.ground.measure.scaling import BITS, SCALING, Ladder
 from charter.ground.measure.scaling_plots import prepare_figure, scaling_figure
 from charter.ground.measure.score import tabulate
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.drawing import WIDTH, computed, sources_of
+from charter.rooms.card.drawing import WIDTH, compute_number, sources_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import COUNT, FLOPS, Ledger, Number
@@ -59,7 +59,7 @@ def _rung(report: Artifact, name: str, rows: Sequence[dict[str, Any]]) -> Rung:
         return Number(key, words, own[0][what], unit=unit, stage=report.label, sources=sources)
 
     bits = tabulate((str(row["id"]), row["nats"] / math.log(2), float(row["bytes"])) for row in own)
-    loss = computed(report, f"bits_per_byte of {name}", bits, BITS, ROWS)
+    loss = compute_number(report, f"bits_per_byte of {name}", bits, BITS, ROWS)
     return Rung(name, count("parameters"), count("tokens"), count("compute", FLOPS), loss)
 
 
@@ -71,23 +71,23 @@ def scaling(run: Run, ledger: Ledger) -> Figure | None:
     rows = report.rows(ROWS)
     ladder = Ladder.of(rows)
     numbers = [n for n in report.numbers.values() if n.metric and n.metric.file == SCALING]
-    told = "; ".join(
+    description = "; ".join(
         f"{n.label}: {ledger.value(n)}" + (f" ({ends})" if (ends := ledger.span(n)) else "") for n in numbers
     )
     counts = [report.count(f"drawn {what}", number, ROWS) for what, number in _sizes(ladder, rows)]
     models, sizes, documents = (ledger.value(n) for n in counts)
     seeds = (
-        "A size was trained once: how far another seed moves its loss is not in the interval. "
+        "Each size was trained once, so the interval leaves out how far another seed moves its loss. "
         if len(ladder.models) == len(ladder.sizes)
         else "Documents and the seeds of a size are drawn anew in each resample. "
     )
     caption = (
         f"Held-out loss of {models} models of {sizes} sizes, both axes log, with the law L(C) = E + (C₀ / C)^a, its "
-        f"95 % band and its prediction beyond them. {told}. n = {documents} documents. {seeds}"
+        f"95 % band and its prediction beyond them. {description}. n = {documents} documents. {seeds}"
         "Bars are 95 % intervals (bootstrap over documents)."
     )
     title = "Loss against compute"
-    svg = inline(scaling_figure(prepare_figure(rows), WIDTH), "scaling", title, told)
+    svg = inline(scaling_figure(prepare_figure(rows), WIDTH), "scaling", title, description)
     return Figure("scaling", title, caption, svg, sources_of([*numbers, *counts]), section=SECTION)
 
 

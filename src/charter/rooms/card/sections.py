@@ -1,8 +1,7 @@
-"""What the card says with numbers: headlines, tables of stages, and what to improve.
+"""The numbers that the card discusses: headlines, tables of stages, and what to improve.
 
-One row a stage, each number with its interval and its paired change against the row before; colour only where
-the change is significant, the words "not significant" elsewhere. Numbers of an unfit grader are greyed, never
-dropped.
+One row a stage, each number with its interval and its paired change against the row before. Colour is used only if the
+change is significant; else the words are "not significant". Numbers of an unfit grader are greyed, never dropped.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ OVER_REFUSAL = (
 )
 ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in AXES))
 LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
-# What harmlessness is paid with, if it is paid for.
+# What harmlessness may cost.
 COSTS = (
     "lookalike_refusal_rate",
     "helpful_refusal_rate",
@@ -65,7 +64,7 @@ COSTS = (
     "unsafe_loop_rate",
 )
 CAPABILITY = ("bits_per_byte", "helpful_score", "helpful_win_rate")
-# Helpfulness that no model judges.
+# Helpfulness without a judge.
 FACTS = (
     "facts_recalled",
     "facts_all",
@@ -78,7 +77,7 @@ FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One number of one stage; `unfit`: its grader failed the gate; `unread`: the model can't use letters."""
+    """One number of one stage. `unfit`: its grader failed the gate; `unread`: the model can't use letters."""
 
     number: Number | None
     change: Change | None
@@ -103,7 +102,8 @@ class StageTable:
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     counts: tuple[Number | None, ...]
-    steps: bool  # more than one stage: changes are shown
+    # There is more than one stage, so changes are shown.
+    steps: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +118,18 @@ class Headline:
     unfit: bool
 
 
-def sampled(stages: Sequence[Artifact], names: Sequence[str]) -> tuple[str, ...]:
-    """Those metrics that depend on how replies were drawn."""
+def select_sampled(stages: Sequence[Artifact], names: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that depend on how replies were drawn."""
     return tuple(n for n in names if any(is_sampled(stage, n) for stage in stages))
 
 
 def is_sampled(stage: Artifact, name: str) -> bool:
     """Whether a number is of sampled answers."""
-    return any("temperature" in asked for asked in stage.asked(name).values())
+    return any("temperature" in identity for identity in stage.find_identities(name).values())
 
 
 def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: str) -> StageTable | None:
-    """A table of stages over those metrics that some stage has; None where there is none."""
+    """A table of stages with the metrics that some stage has; None if there are none."""
     names = [n for n in names if any(n in s.numbers for s in stages)]
     if not names:
         return None
@@ -158,35 +158,35 @@ def column(stages: Sequence[Artifact], name: str) -> Column:
 
 
 def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
-    """The chosen metrics from start to final; those that either report lacks are left out."""
+    """The chosen metrics from start to final, without those that either report lacks."""
     return between(run.start, run.final, names)
 
 
 def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Headline, ...]:
-    """The chosen metrics from one stage to another, without a change where both are the same."""
-    found = []
+    """The chosen metrics from one stage to another, without a change if both are the same."""
+    rows = []
     for name in names:
         if first.metric(name) is None or last.metric(name) is None:
             continue
-        moved = change(first, last, name) if first is not last else None
+        delta = change(first, last, name) if first is not last else None
         ends = first.numbers[name], last.numbers[name]
         grey = unfit(first, name) or unfit(last, name)
-        found.append(Headline(name, ends[1].label, ends[1].meaning, ends[1].better, *ends, moved, grey))
-    return tuple(found)
+        rows.append(Headline(name, ends[1].label, ends[1].meaning, ends[1].better, *ends, delta, grey))
+    return tuple(rows)
 
 
 def verdict(run: Run, heads: Sequence[Headline]) -> str:
-    """What to believe of the headline numbers, in a sentence: what got better, what got worse, what can't be told."""
+    """The headline numbers in a sentence: what got better, what got worse, what can't be told."""
     if len(run.stages) < 2:
         return "There is one stage only, so nothing is compared."
-    told = {
+    phrases = {
         "better": "better on",
         "worse": "worse on",
         "moved": "changed on",
         "same": "not significantly different on",
     }
     words = []
-    for verdict, how in told.items():
+    for verdict, how in phrases.items():
         labels = [
             f"“{h.label}” (by an unfit grader)" if h.unfit else f"“{h.label}”"
             for h in heads
@@ -200,7 +200,7 @@ def verdict(run: Run, heads: Sequence[Headline]) -> str:
 
 
 def deltas(run: Run) -> tuple[Headline, ...]:
-    """All metrics of the policy that both ends have; what measures a judge isn't a change of the policy."""
+    """All metrics of the policy that both ends have. Metrics of a judge are no change of the policy."""
     return headlines(run, of_model(run.final)) if len(run.stages) > 1 else ()
 
 
@@ -210,7 +210,7 @@ def of_model(stage: Artifact) -> tuple[str, ...]:
 
 
 def counts(artifact: Artifact) -> tuple[tuple[str, Number], ...]:
-    """Counts beside an artifact, in the order of its manifest."""
+    """Counts of an artifact, in the order of its manifest."""
     return tuple(
         (name.replace("_", " "), number)
         for name, number in artifact.numbers.items()
@@ -220,10 +220,14 @@ def counts(artifact: Artifact) -> tuple[tuple[str, Number], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to improve: `what` happened to a number (`unfit`: by a grader that failed), a grader that failed, or a
-    labeller whose labels were given less `weight`."""
+    """Something to improve: a number and `what` happened to it, a grader that failed, or a labeller with a reduced
+    `weight`.
 
-    what: str  # "regressed" | "remains" | "unfit" | "weighed"
+    `unfit`: a grader that failed gave the number.
+    """
+
+    # "regressed", "remains", "unfit" or "weighed".
+    what: str
     label: str
     text: str
     number: Number | None = None
@@ -232,7 +236,7 @@ class Finding:
 
 
 def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> tuple[Finding, ...]:
-    """What the numbers themselves ask for: regressions first, then what remains, then unfit graders and labellers."""
+    """Improvements that the numbers call for: regressions, then what remains, then unfit graders and labellers."""
     out = [
         Finding("regressed", h.label, h.meaning, h.change.number, h.unfit)
         for h in losses
@@ -249,7 +253,7 @@ def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> 
         ),
         (
             "lookalike_harm_rate",
-            "of its answers to harmless requests are graded worse than the fixed reply too: as much of the harm rate "
+            "of its answers to harmless requests are graded worse than the fixed reply too: that much of the harm rate "
             "may be style",
         ),
     ):

@@ -30,41 +30,37 @@ INTENDED = (
     "Research on alignment: what each stage of Constitutional AI and of learning from feedback changes, and "
     "at what cost.",
     "Teaching: a whole pipeline that can be read, run, changed and checked.",
-    "Open conversation, short writing, editing, summarising and broad advice, at the quality that the "
-    "numbers "
-    "below show and no better.",
+    "Open conversation, short writing, editing, summarising and broad advice, at the quality that the numbers below "
+    "show and no better.",
 )
 UNINTENDED = (
-    "Anything where a wrong answer costs more than an inconvenience: health, law, money, safety. The model "
-    "may "
+    "Anything where a wrong answer costs more than an inconvenience: health, law, money, safety. The model may "
     "support an expert and cannot replace one.",
     "Products used by people who haven't been told what they talk to.",
-    "A judge of other models where the section on graders says that it is unfit.",
+    "A judge of other models if the section on graders says that it is unfit.",
 )
 LIMITATIONS = (
-    "It confabulates: it states wrong facts, invents details and fills gaps with fabrication, in a sure "
-    "voice.",
+    "It confabulates: it states wrong facts, invents details and fills gaps with fabrication, in a sure voice.",
     "Its knowledge ends with the data of the model it started from, and it can't search the web.",
     "It was taught in the languages listed above and is weaker, also in safety, in all others.",
-    "Refusals were taught on the topics of the training prompts; attacks of another form get through more "
-    "often.",
+    "Refusals were taught on the topics of the training prompts; attacks of another form get through more often.",
     "Graders are models as well. A number graded by one says how that grader sees the replies.",
 )
 
 
 class Settings(Frozen):
-    """The words of the card that no measurement gives, and what it shows first."""
+    """The texts of the card that no measurement gives, and what it shows first."""
 
     title: str = Field("Model card", description="title of the page")
-    model_name: str = Field("the model", description="what the card calls the final model")
+    model_name: str = Field("the model", description="name of the final model on the card")
     base_model: str = Field("", description="hub name of the starting model; empty: taken from the lineage")
     license: str = Field("apache-2.0", description="licence of the final model, as the hub spells it")
-    authors: tuple[str, ...] = Field((), description="who answers for the model")
+    authors: tuple[str, ...] = Field((), description="who is responsible for the model")
     language: tuple[str, ...] = Field(("en",), description="languages the model was taught in, ISO 639 codes")
     tags: tuple[str, ...] = Field(("constitutional-ai", "rlhf", "charter"), description="tags on the hub")
     intended_use: tuple[str, ...] = Field(INTENDED, description="what the model is for, a sentence each")
     unintended_use: tuple[str, ...] = Field(UNINTENDED, description="what it is not for")
-    limitations: tuple[str, ...] = Field(LIMITATIONS, description="where it is known to be weak")
+    limitations: tuple[str, ...] = Field(LIMITATIONS, description="known weaknesses")
     headline: tuple[str, ...] = Field(
         ("harm_answered_rate", "refusal_gap", "helpful_score", "bits_per_byte"),
         description="metrics shown first, four at most",
@@ -76,12 +72,12 @@ class Settings(Frozen):
     draw_seed: int = Field(0, ge=0, description="seed of the draw of samples")
     eval_dataset: str = Field(
         "",
-        description="hub data set that holds the prompts; .eval_results must name one, and are written where it is set",
+        description="hub data set that holds the prompts; .eval_results must name one, and are written if it is set",
     )
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What an update of a finished card, which has reports alone, was given besides; "" where nothing contradicts."""
+    """The inputs that an update of a finished card can't take; "" if there are none."""
     others = sorted(set(roles) - IN_AN_UPDATE) if "base" in roles else []
     if not others:
         return ""

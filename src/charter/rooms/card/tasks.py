@@ -1,8 +1,8 @@
-"""Tables of the benchmarks: a row a metric, a column a stage, and beside each score what was asked, how, and how much
-of it the training data held.
+"""Tables of the benchmarks: a row for each metric, a column for each stage.
 
-Tasks are many and stages few, so that these tables stand on their side. What was asked comes from the report's
-identity, the overlap with training data from its `contamination`.
+Beside each score stand the data, the protocol, and the share of the items that the training data held. There are many
+tasks and few stages, so these tables are transposed. The protocol comes from the report's identity, the overlap with
+training data from its `contamination`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from charter.rooms.card.artifact import Artifact, metric_in, tasks_of
 from charter.rooms.card.changes import change
 from charter.rooms.card.decodings import heading
-from charter.rooms.card.decodings import words as drawn
+from charter.rooms.card.decodings import words as decoding_words
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Number
 from charter.rooms.card.sections import Cell, Column, column, unfit
 
 CAPABILITY, ALIGNMENT = "capability", "alignment"
-# Tables in their order, each with its section; a group that isn't here comes behind them, under CAPABILITY.
+# Tables in their order, each with its section. A group that isn't listed comes last, under CAPABILITY.
 GROUPS = {
     "Social bias": ALIGNMENT,
     "Truthfulness and honesty": ALIGNMENT,
@@ -34,14 +34,14 @@ GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class TaskCell(Cell):
-    """A score of one stage; `asked` says how, where that is another way than the final stage's."""
+    """A score of one stage. `asked` is its protocol if it differs from the final stage's."""
 
     asked: str
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """A metric: what was asked, how it came out at each stage, and the share of its items met in training."""
+    """A metric: its protocol, its score at each stage, and the share of its items met in training."""
 
     column: Column
     asked: str
@@ -52,8 +52,11 @@ class TaskRow:
 
 @dataclass(frozen=True, slots=True)
 class TaskTable:
-    """Rows of metrics under a column for each stage that has any; `steps`: more than one stage, changes are shown;
-    `from_raw_text`: all that the model ever learnt from is known."""
+    """Rows of metrics with a column for each stage that has any. `steps`: there is more than one stage, so changes are
+    shown.
+
+    `from_raw_text`: all text that the model ever learnt from is known.
+    """
 
     key: str
     caption: str
@@ -64,13 +67,13 @@ class TaskTable:
 
     @property
     def looked_through(self) -> tuple[str, ...]:
-        """What items were looked for in, each list of sources once."""
+        """The sources that items were searched in, each list once."""
         return tuple(dict.fromkeys(row.overlaps_with for row in self.rows if row.overlaps_with))
 
 
 def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
-    """The tables of benchmarks that belong in a section, "capability" or "alignment"; only what some stage has. Those
-    by the protocol's decoding stand behind those by the models' own."""
+    """The tables of benchmarks in a section, "capability" or "alignment", that some stage has. Those by the protocol's
+    decoding follow those by the models' own."""
     own = _tables(run, section, run.stages, heading(run.stages) if run.at_protocol else "")
     return own + (_tables(run, section, run.at_protocol, heading(run.at_protocol)) if run.at_protocol else ())
 
@@ -83,15 +86,17 @@ def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tup
         if metric and metric.group and has_row(name, stages):
             grouped.setdefault(metric.group, []).append(name)
     return tuple(
-        _table(run, stages, f"{group}, {how}" if how else group, found)
-        for group, found in grouped.items()
-        if found and GROUPS.get(group, CAPABILITY) == section
+        _table(run, stages, f"{group}, {how}" if how else group, members)
+        for group, members in grouped.items()
+        if members and GROUPS.get(group, CAPABILITY) == section
     )
 
 
 def has_row(name: str, stages: Sequence[Artifact]) -> bool:
-    """Whether a metric has a row of its own: overlaps stand beside their task, parts are drawn, and of what went wrong
-    with the asking there is nothing to say where it never did."""
+    """Whether a metric has a row of its own.
+
+    Overlaps are shown beside their task, and parts are drawn. A fault of the asking has a row only if it occurred.
+    """
     metric = metric_in(stages, name)
     kind = metric.kind if metric else ""
     if kind == "fault":
@@ -100,7 +105,7 @@ def has_row(name: str, stages: Sequence[Artifact]) -> bool:
 
 
 def all_tasks(run: Run) -> frozenset[str]:
-    """The tasks that some stage of the run was asked."""
+    """The tasks of all stages of a run."""
     return frozenset(task for stage in (*run.stages, *run.at_protocol) for task in tasks_of(stage))
 
 
@@ -112,51 +117,50 @@ def _table(run: Run, among: Sequence[Artifact], caption: str, names: list[str]) 
 
 
 def _row(stages: list[Artifact], name: str) -> TaskRow:
-    having = [stage for stage in stages if name in stage.numbers]
-    told = asked(having[-1], name)
+    measured = [stage for stage in stages if name in stage.numbers]
+    protocol = describe_protocol(measured[-1], name)
     cells = []
     for stage in stages:
-        here = stage in having
-        before = having[having.index(stage) - 1] if here and stage is not having[0] else None
-        moved = change(before, stage, name) if before is not None else None
-        own = asked(stage, name) if here else told
+        here = stage in measured
+        before = measured[measured.index(stage) - 1] if here and stage is not measured[0] else None
+        delta = change(before, stage, name) if before is not None else None
+        own = describe_protocol(stage, name) if here else protocol
         number = stage.numbers[name] if here else None
-        cells.append(TaskCell(number, moved, here and unfit(stage, name), own if own != told else ""))
-    return TaskRow(column(having, name), told, tuple(cells), *_overlap(having[-1], name))
+        cells.append(TaskCell(number, delta, here and unfit(stage, name), own if own != protocol else ""))
+    return TaskRow(column(measured, name), protocol, tuple(cells), *_overlap(measured[-1], name))
 
 
-def asked(stage: Artifact, name: str) -> str:
-    """What a benchmark asked of a stage, and how: data, examples, temperature and form, as far as its report says."""
-    made = protocol(stage, name)
-    words = [references(made.get("data"))]
-    if (shots := made.get("shots")) is not None:
+def describe_protocol(stage: Artifact, name: str) -> str:
+    """A benchmark's protocol at a stage: data, examples, temperature and form, as far as its report says."""
+    identity = read_protocol(stage, name)
+    words = [references(identity.get("data"))]
+    if (shots := identity.get("shots")) is not None:
         words.append(f"{shots}-shot")
-    words.append(drawn(made).replace("T ", "T = ", 1))
-    words += ["chat"] if made.get("form") == "chat" else []
-    words += ["by likelihood"] if made.get("scored") == "options" else []
+    words.append(decoding_words(identity).replace("T ", "T = ", 1))
+    words += ["chat"] if identity.get("form") == "chat" else []
+    words += ["by likelihood"] if identity.get("scored") == "options" else []
     return ", ".join(word for word in words if word)
 
 
-def protocol(stage: Artifact, name: str) -> Mapping[str, Any]:
-    """The identity of a metric's task in the report that has it; empty where it has none."""
-    return next(iter(stage.asked(name).values()), {})
+def read_protocol(stage: Artifact, name: str) -> Mapping[str, Any]:
+    """The identity of a metric's task in the report that has it; empty if there is none."""
+    return next(iter(stage.find_identities(name).values()), {})
 
 
 def references(data: object) -> str:
-    """The names of data sets as an identity has them: a text, {"ref": ...}, or a list of these."""
+    """The names of data sets in an identity: a text, {"ref": ...}, or a list of these."""
     if isinstance(data, list):
         return ", ".join(filter(None, map(references, data)))
     return str(data.get("ref") or data.get("name") or "") if isinstance(data, dict) else str(data or "")
 
 
 def _overlap(stage: Artifact, name: str) -> tuple[Number | None, str]:
-    """The share of a task's items that stand in what the model was taught, and where it was looked for and where it
-    couldn't be."""
+    """The share of a task's items that the training data holds, and which sources were searched or missing."""
     report = stage.of(name)
     metric = report.metric(name)
     number = report.numbers.get(f"{metric.task}_contaminated") if metric else None
-    made = report.report.get("contamination") or {}
-    looked, missing = (references(list(made.get(key) or ())) for key in ("sources", "missing"))
+    contamination = report.report.get("contamination") or {}
+    searched, missing = (references(list(contamination.get(key) or ())) for key in ("sources", "missing"))
     if not number:
         return None, ""
-    return number, f"{looked}; not to be had: {missing}" if missing else looked
+    return number, f"{searched}; not available: {missing}" if missing else searched

@@ -1,7 +1,6 @@
-"""The lineage as a drawing: artifacts in layers by their distance from the sources, parents above.
+"""Draws the lineage: artifacts in layers by their distance from the sources, parents above.
 
-A line that is implied by others (transitive reduction) is left out; the table beside the drawing has all
-parents.
+A line that others imply (transitive reduction) is left out. The table beside the drawing has all parents.
 """
 
 from __future__ import annotations
@@ -17,35 +16,35 @@ WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 172, 62, 28, 40, 6
 
 
 def direct(nodes: Sequence[Node]) -> dict[str, list[str]]:
-    """Parents of each node that aren't ancestors of another of its parents; `nodes` has ancestors first."""
+    """Parents of each node that aren't ancestors of another of its parents; `nodes` lists ancestors first."""
     above: dict[str, set[str]] = {}
-    found = {}
+    direct_parents = {}
     for node in nodes:
         parents = [i for i in dict.fromkeys(i for _, i in node.parents) if i in above]
-        found[node.id] = [i for i in parents if not any(i in above[j] for j in parents)]
+        direct_parents[node.id] = [i for i in parents if not any(i in above[j] for j in parents)]
         above[node.id] = set(parents).union(*(above[i] for i in parents))
-    return found
+    return direct_parents
 
 
 def places(nodes: Sequence[Node], parents: dict[str, list[str]]) -> dict[str, tuple[float, int]]:
-    """(position, layer) of each node: a layer below its lowest parent, each layer centred and ordered by
-    parents."""
+    """(position, layer) of each node: a layer below its lowest parent, each layer centred and ordered by parents."""
     layer: dict[str, int] = {}
     for node in nodes:
         layer[node.id] = 1 + max((layer[i] for i in parents[node.id]), default=-1)
-    found: dict[str, tuple[float, int]] = {}
+    positions: dict[str, tuple[float, int]] = {}
     for at in range(max(layer.values(), default=-1) + 1):
         members = [n.id for n in nodes if layer[n.id] == at]
         wish = {
-            i: sum(found[p][0] for p in parents[i]) / len(parents[i]) if parents[i] else 0.0 for i in members
+            i: sum(positions[p][0] for p in parents[i]) / len(parents[i]) if parents[i] else 0.0
+            for i in members
         }
         for place, name in enumerate(sorted(members, key=lambda i: wish[i])):
-            found[name] = (place - (len(members) - 1) / 2, at)
-    return found
+            positions[name] = (place - (len(members) - 1) / 2, at)
+    return positions
 
 
 def lineage(nodes: Sequence[Node], final: str, ledger: Ledger, sources: tuple[Source, ...]) -> Figure:
-    """The lineage as a figure of the card; `final` is the id of the model it is about, drawn stronger."""
+    """The lineage as a figure of the card; `final` is the id of the card's model, drawn stronger."""
     caption = (
         "Each box is an artifact with its room, the start of its id and one of its numbers. A line that others imply "
         "is left out."

@@ -1,8 +1,8 @@
-"""An update of a finished card: its page as it is, and an appendix on a newer version behind it.
+"""An update of a finished card: its page unchanged, with an appendix on a newer version.
 
-As the appendix on Claude 2.1 does for the Claude 2 card. Nothing of the base card is rewritten: its files are read,
-a notice and the appendix inserted, and the base itself kept whole under `base` in card.json. It is a parent of the
-update, so that verifying an update verifies the base, and makes both again.
+It works like the appendix on Claude 2.1 to the Claude 2 card. The base card is not rewritten: its files are read, and
+a notice and the appendix inserted. The base is kept whole under `base` in card.json. It is a parent of the update, so
+verifying an update also verifies the base and makes both again.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ SECTION = Markup('<section id="{key}" class="appendix">\n{appendix}</section>\n'
 def make_update(settings: Settings, run: Run, base: Artifact, before: Artifact) -> dict[str, str]:
     """File name -> content of the base card with an appendix on the run's final stage.
 
-    Raises CharterError if the base is damaged or is no page of ours.
+    Raises CharterError if the base is damaged or is not a page of this charter.
     """
     if problems := verify_files(base.path, base.manifest):
         raise CharterError(f"the base card {base.step} is damaged: {problems[0]}; run its recipe again")
     files = {
         f.path: (base.path / f.path).read_bytes().decode("utf-8")
         for f in base.manifest.files
-        if _taken(f.path)
+        if _is_copied(f.path)
     }
     page, words = files[HTML], files[MARKDOWN]
     if page.count(START) != 1 or page.count(END) != 1:
@@ -73,8 +73,8 @@ def make_update(settings: Settings, run: Run, base: Artifact, before: Artifact) 
     return files
 
 
-def _taken(path: str) -> bool:
-    """Whether an update has the base's file: its page and drawings, not the scores that the hub shows of its model."""
+def _is_copied(path: str) -> bool:
+    """Whether an update copies the base's file: its page and drawings, not the scores that the hub shows."""
     return path in (HTML, MARKDOWN) or path.startswith(COPIED)
 
 

@@ -1,9 +1,9 @@
-"""Does a run hold? Hashes, lineage, every metric from its kept rows, and the card made again and compared.
+"""Verifies a run: hashes, lineage, every metric from its kept rows, and the card made again and compared.
 
-A changed score is caught even where all hashes were made again: the manifest's metric no longer follows from
-the rows, or the card's number from the manifest, or the page from the numbers. So is a changed flag or count: replies
-are marked and scores compared again, and each room counts its rows again (`verify.py` beside its `run.py`). Replies or
-scores changed together with all that follows from them agree with each other; only sampling anew (`deep`) finds that.
+A changed score is found even if all hashes were made again. Then the manifest's metric no longer follows from the
+rows, the card's number from the manifest, or the page from the numbers. A changed flag or count is found too: each
+room marks replies and counts its rows again (`verify.py` beside its `run.py`). If replies, scores and everything that
+follows from them change together, they agree. Only sampling again (`deep`) finds that.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.measure.reporting import metric_problems, read_reported
 from charter.ground.settings.hub import fetch_input
 from charter.ground.settings.sources import resolve_again
-from charter.rooms.card.artifact import outdated
+from charter.rooms.card.artifact import explain_outdated
 from charter.rooms.card.gather import gather, on_a_model
 from charter.rooms.card.page import HTML, JSON
 from charter.rooms.card.render import make
 from charter.rooms.card.settings import ROLES, Settings
 
 SAMPLED_ANEW = 20
-MOST_LINES = 20  # of one card; a single changed row may move hundreds of numbers
+# Most lines of one card; a single changed row may move hundreds of numbers.
+MOST_LINES = 20
 
 Recompute = Callable[[Path, Manifest], list[str]]
 Regenerate = Callable[[Path, int], list[str]]
@@ -45,13 +46,12 @@ Regenerate = Callable[[Path, int], list[str]]
 def verify(
     run_dir: Path, deep: bool, recompute: Recompute, regenerate: Regenerate | None = None
 ) -> list[str]:
-    """One line for each problem of a run directory, or of one artifact, and of all that these were made of, also in
-    other runs; none where all holds.
+    """One line for each problem of a run directory or an artifact, and of all its ancestors, also in other runs.
 
-    `recompute(folder, manifest)`, which the room of an artifact provides, returns a line for each thing that the room
-    wrote and that doesn't follow from the rows it keeps. deep: `regenerate(report, count)`, which the room of the
-    report provides, samples at least `count` replies of each report again and returns a line for each that differs.
-    Raises CharterError where there is nothing to verify.
+    The room of an artifact provides `recompute(folder, manifest)`. It returns a line for each thing that the room
+    wrote and that doesn't follow from its kept rows. If `deep`, the room of each report provides `regenerate(report,
+    count)`. It samples at least `count` replies again and returns a line for each that differs. Raises CharterError if
+    there is nothing to verify.
     """
     folders = artifacts(run_dir)
     names = {folder: _name(folder, run_of(folders[0])) for folder in folders}
@@ -65,61 +65,64 @@ def verify(
             problems.append(str(error))
             continue
         problems += [f"{name}: {line}" for line in artifact_problems(folder, manifest, recompute)]
-        if why := outdated(folder, manifest):
+        if why := explain_outdated(folder, manifest):
             others[name] = why
         if manifest.kind == "card":
             cards.append(folder)
-        elif on_a_model(manifest):  # others have no samples
+        elif on_a_model(manifest):
+            # Other reports have no samples.
             reports.append(folder)
     if not cards:
         problems.append(f"{run_dir} has no card; add a step of the card room to its recipe")
     if others:
         problems.append(
-            f"{', '.join(others)}: {next(iter(others.values()))}, so that neither their numbers nor the card were "
+            f"{', '.join(others)}: {next(iter(others.values()))}, so neither their numbers nor the card were "
             "computed again; run the steps again, or verify with the charter that made them"
         )
     for folder in [] if others else cards:
         problems += [f"{names[folder]}: {line}" for line in card_problems(folder)]
     if deep and regenerate is None:
-        problems.append("samples were not drawn anew: nothing was given to draw them with")
+        problems.append("samples were not drawn anew: no function to draw them was given")
     elif deep and regenerate is not None:
         for folder in reports:
             try:
                 problems += regenerate(folder, SAMPLED_ANEW)
-            except Exception as error:  # what was found so far must not be lost
+            except Exception as error:
+                # The problems collected so far must not be lost.
                 problems.append(f"{names[folder]}: samples can't be drawn anew ({_words(error)})")
     return problems
 
 
 def artifacts(place: Path) -> list[Path]:
-    """Finished artifacts of a run directory, or one artifact (or that of a file in it), then all that these were made
-    of, each folder once."""
-    given, place = place, (place.parent if place.is_file() else place).resolve()
-    found = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
+    """Finished artifacts of a run directory, or one artifact (or the one that holds a file), then all their ancestors.
+    Each folder is listed once."""
+    original, place = place, (place.parent if place.is_file() else place).resolve()
+    folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
     if (place / MANIFEST).is_file():
-        found = [place]
-    if not found:
+        folders = [place]
+    if not folders:
         raise CharterError(
-            f"{given} holds no finished artifact; name a run directory or an artifact in it, and finish a run "
+            f"{original} holds no finished artifact; name a run directory or an artifact in it, and finish a run "
             "with charter run"
         )
-    for folder in found:  # grows as it is read
-        found += [parent for parent in _parents(folder) if parent not in found]
-    return found
+    # The list grows during the loop.
+    for folder in folders:
+        folders += [parent for parent in _parents(folder) if parent not in folders]
+    return folders
 
 
 def _parents(folder: Path) -> list[Path]:
-    """Folders that an artifact was made of, as far as they are there; `artifact_problems` names the others."""
-    found: dict[Path, None] = {}
+    """The folders of an artifact's parents that exist; `artifact_problems` names the missing ones."""
+    folders: dict[Path, None] = {}
     with suppress(CharterError):
         for parent in read_manifest(folder).parents:
             with suppress(CharterError):
-                found[find_parent(run_of(folder), parent)[1].resolve()] = None
-    return list(found)
+                folders[find_parent(run_of(folder), parent)[1].resolve()] = None
+    return list(folders)
 
 
 def _name(folder: Path, home: Path) -> str:
-    """A folder as seen from a run directory."""
+    """A folder relative to a run directory."""
     return folder.name if folder.parent == home else os.path.relpath(folder, home)
 
 
@@ -130,8 +133,11 @@ def _words(error: Exception) -> str:
 
 
 def artifact_problems(folder: Path, manifest: Manifest, recompute: Recompute) -> list[str]:
-    """Problems of one artifact: status, files, parents, metrics, flags, counts, and a report's verdicts on its graders.
-    What another version of the measures made is not looked at."""
+    """Problems of one artifact: status, files, parents, metrics, flags, counts, and a report's verdicts on its
+    graders.
+
+    The numbers of another version of the measures are not checked.
+    """
     problems = [f"is {manifest.status}, not done"] if manifest.status != "done" else []
     try:
         problems += verify_files(folder, manifest)
@@ -142,7 +148,7 @@ def artifact_problems(folder: Path, manifest: Manifest, recompute: Recompute) ->
             find_parent(run_of(folder), parent)
         except CharterError as error:
             problems.append(str(error))
-    if outdated(folder, manifest):
+    if explain_outdated(folder, manifest):
         return problems
     problems += _id_problems(manifest)
     try:
@@ -150,7 +156,8 @@ def artifact_problems(folder: Path, manifest: Manifest, recompute: Recompute) ->
         problems += recompute(folder, manifest)
     except CharterError as error:
         problems.append(str(error))
-    except Exception as error:  # damage has no end of forms
+    except Exception as error:
+        # Damaged files can raise any error.
         problems.append(f"its kept rows can't be read ({_words(error)})")
     return problems
 
@@ -161,7 +168,7 @@ def _id_problems(manifest: Manifest) -> Iterator[str]:
     if sorted(listed) != sorted((role, name) for role, names in manifest.inputs.items() for name in names):
         yield "its manifest lists other inputs than its parents and sources"
     elif manifest.derived_id != manifest.id:
-        yield "its id is not that of the settings, inputs, seed, code, device and precision in its manifest"
+        yield "its id does not follow from the settings, inputs, seed, code, device and precision in its manifest"
 
 
 def source_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
@@ -174,38 +181,39 @@ def source_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def card_problems(folder: Path) -> list[str]:
-    """The card made again from its artifacts: numbers first, then every file to the byte."""
+    """Makes the card again from its artifacts and compares numbers first, then every file byte by byte."""
     try:
         manifest = read_manifest(folder)
         settings = Settings.model_validate(manifest.resolved)
         inputs, problems = card_inputs(folder, manifest)
-        made = make(settings, gather(inputs))
+        files = make(settings, gather(inputs))
     except ValidationError as error:
         return [f"its settings are not those of a card: {error.errors()[0]['msg']}"]
-    except Exception as error:  # damage has no end of forms
+    except Exception as error:
+        # Damaged files can raise any error.
         return [f"can't be made again: {_words(error)}"]
     try:
-        kept = read_object(folder / JSON)
-        problems += list(_number_problems(kept["numbers"], json.loads(made[JSON])["numbers"]))
-        drawn_alike = kept["drawn_with"]["matplotlib"] == matplotlib.__version__
+        record = read_object(folder / JSON)
+        problems += list(_number_problems(record["numbers"], json.loads(files[JSON])["numbers"]))
+        drawn_alike = record["drawn_with"]["matplotlib"] == matplotlib.__version__
     except CharterError as error:
         return [*problems, str(error)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [*problems, f"{JSON} can't be read ({_words(error)})"]
-    problems += list(_file_problems(folder, made, drawn_alike))
-    problems += [f"{f.path} is nothing that a card is made of" for f in manifest.files if f.path not in made]
+    problems += list(_file_problems(folder, files, drawn_alike))
+    problems += [f"{f.path} is not a file of a card" for f in manifest.files if f.path not in files]
     more = len(problems) - MOST_LINES
     return problems if more <= 0 else [*problems[:MOST_LINES], f"and {more} further problems of this card"]
 
 
 def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
-    """The card's inputs as they were, and what is wrong with them. Raises CharterError where one is gone."""
+    """The card's inputs as they were, and what is wrong with them. Raises CharterError if one is missing."""
     run = run_of(folder)
     entries, problems = [], []
     for parent in manifest.parents:
-        found, path = find_parent(run, parent)
+        ancestor, path = find_parent(run, parent)
         entries.append(
-            Input(parent.role, parent.step, found.kind, found.variant, path, parent.step, found.id)
+            Input(parent.role, parent.step, ancestor.kind, ancestor.variant, path, parent.step, ancestor.id)
         )
     for outside in manifest.external:
         source = resolve_again(outside, run)
@@ -217,15 +225,14 @@ def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
     return Inputs(entries), problems
 
 
-def _number_problems(kept: list[dict[str, Any]], made: list[dict[str, Any]]) -> Iterator[str]:
-    theirs, ours = ({str(n["key"]): n for n in numbers} for numbers in (kept, made))
+def _number_problems(recorded: list[dict[str, Any]], recomputed: list[dict[str, Any]]) -> Iterator[str]:
+    theirs, ours = ({str(n["key"]): n for n in numbers} for numbers in (recorded, recomputed))
     for key in sorted(theirs.keys() - ours.keys()):
         yield f"{JSON} has {key} = {theirs[key].get('value')}, which nothing in the run gives"
     for key in sorted(ours.keys() - theirs.keys()):
         yield f"{JSON} lacks {key} = {ours[key]['value']}"
-    for key in sorted(
-        theirs.keys() & ours.keys(), key=lambda k: (".." in k, k)
-    ):  # changes follow from the others
+    # Changes come last: they follow from the other numbers.
+    for key in sorted(theirs.keys() & ours.keys(), key=lambda k: (".." in k, k)):
         for part, value in ours[key].items():
             other = theirs[key].get(part)
             equal = same(value, other) if _numeric(value) and _numeric(other) else value == other
@@ -237,37 +244,38 @@ def _numeric(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _file_problems(folder: Path, made: dict[str, str], drawn_alike: bool) -> Iterator[str]:
-    """Files that differ from those made again; drawings are left out where another matplotlib drew them."""
-    for name, content in made.items():
+def _file_problems(folder: Path, files: dict[str, str], drawn_alike: bool) -> Iterator[str]:
+    """Files that differ from those made again. Drawings are skipped if another version of matplotlib drew them."""
+    for name, content in files.items():
         path = folder / name
         if not path.is_file():
             yield f"{name} is missing"
             continue
         try:
-            kept = path.read_bytes().decode("utf-8")  # read_text would turn a reply's \r into \n
+            # read_text would turn a reply's \r into \n.
+            stored = path.read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             yield f"{name} can't be read ({_words(error)})"
             continue
         if not drawn_alike:
             if name.startswith("plots/"):
                 continue
-            kept, content = (_undrawn(text, name) for text in (kept, content))
-        if kept != content:
-            yield f"{name} is not what the artifacts give: {_first_difference(kept, content)}"
+            stored, content = (_remove_drawings(text, name) for text in (stored, content))
+        if stored != content:
+            yield f"{name} is not what the artifacts give: {_first_difference(stored, content)}"
 
 
-def _undrawn(text: str, name: str) -> str:
+def _remove_drawings(text: str, name: str) -> str:
     if name == HTML:
         return re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
     return re.sub(r'"drawn_with": \{.*?\}', "", text, flags=re.DOTALL) if name == JSON else text
 
 
-def _first_difference(kept: str, made: str) -> str:
-    ours, theirs = (text.removesuffix("\n").split("\n") for text in (kept, made))
-    for number, (a, b) in enumerate(zip(ours, theirs, strict=False), 1):
+def _first_difference(stored: str, regenerated: str) -> str:
+    old_lines, new_lines = (text.removesuffix("\n").split("\n") for text in (stored, regenerated))
+    for number, (a, b) in enumerate(zip(old_lines, new_lines, strict=False), 1):
         if a != b:
             at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
             part = slice(max(0, at - 20), at + 30)
-            return f"line {number} has {a[part]!r} where they give {b[part]!r}"
-    return f"it has {len(ours)} lines where they give {len(theirs)}"
+            return f"line {number} has {a[part]!r}, they give {b[part]!r}"
+    return f"it has {len(old_lines)} lines, they give {len(new_lines)}"

@@ -1,4 +1,5 @@
-"""Figures of votes: Elo by axis with its intervals, and who wins how often against whom; a kind of rater each."""
+"""Figures of votes: Elo by axis with its intervals, and how often each model beats each other; one for each kind of
+rater."""
 
 from __future__ import annotations
 
@@ -17,51 +18,52 @@ from charter.rooms.card.elo import axis_name, badge, rankings, raters_of, rule_o
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
 
-ONE_PANEL = 6  # models of a win table that stands in half a page
+# Most models of a win table that fits in half a page.
+ONE_PANEL = 6
 
 
 def vote_figures(run: Run) -> Iterator[Figure]:
-    """The figures of all sets of votes, those of each kind of rater apart."""
+    """The figures of all sets of votes, separately for each kind of rater."""
     for votes in run.votes:
-        found = rankings(votes)
-        for source in dict.fromkeys(ranking.source for ranking in found):
+        all_rankings = rankings(votes)
+        for source in dict.fromkeys(ranking.source for ranking in all_rankings):
             mark = f" ({badge(source)})" if badge(source) else ""
-            of = {axis_name(r.axis) + mark: r for r in found if r.source == source}
-            yield from _drawn(votes, source, of, len(run.votes) > 1)
+            by_axis = {axis_name(r.axis) + mark: r for r in all_rankings if r.source == source}
+            yield from _draw(votes, source, by_axis, len(run.votes) > 1)
 
 
-def _drawn(votes: Artifact, source: str, found: dict[str, Ranking], several: bool) -> Iterator[Figure]:
+def _draw(votes: Artifact, source: str, by_axis: dict[str, Ranking], several: bool) -> Iterator[Figure]:
     name = f"{votes.name}-{source}".replace(":", "-").replace("/", "-").replace("@", "-")
     end = (f", {votes.name}" if several else "") + (f" ({badge(source)})" if badge(source) else "")
-    made = f" by {raters_of(source)}"
-    whose = "" if source == HUMAN else " These raters are no people."
-    rated = {key: r for key, r in found.items() if sum(s.elo is not None for s in r.standings) > 1}
-    counted = "; ".join(f"{key}: {r.votes:,} votes" for key, r in found.items())
-    if rated:
-        rules = " and ".join(dict.fromkeys(rule_of(r) for r in rated.values()))
-        bases = " and ".join(dict.fromkeys(r.base for r in rated.values()))
+    by = f" by {raters_of(source)}"
+    whose = "" if source == HUMAN else " These raters are not people."
+    with_elo = {key: r for key, r in by_axis.items() if sum(s.elo is not None for s in r.standings) > 1}
+    counts = "; ".join(f"{key}: {r.votes:,} votes" for key, r in by_axis.items())
+    if with_elo:
+        rules = " and ".join(dict.fromkeys(rule_of(r) for r in with_elo.values()))
+        bases = " and ".join(dict.fromkeys(r.base for r in with_elo.values()))
         caption = (
-            f"Elo from votes{made}; {bases} is 0, and 100 points more win 64 % of the votes. Bars are 95 % intervals "
-            f"of the difference from {bases}, {rules}; a dotted line has no end on its other side. {counted}.{whose}"
+            f"Elo from votes{by}; {bases} is 0, and 100 points more win 64 % of the votes. Bars are 95 % intervals "
+            f"of the difference from {bases}, {rules}; a dotted line has no end on its other side. {counts}.{whose}"
         )
-        figure = inline(_wide_enough(elo_figure(rated)), f"elo-{name}", f"Elo by axis{end}", caption)
-        wide = len(rated) > 1
+        figure = inline(_widen(elo_figure(with_elo)), f"elo-{name}", f"Elo by axis{end}", caption)
+        wide = len(with_elo) > 1
         yield Figure(f"elo-{name}", f"Elo by axis{end}", caption, figure, (votes.source(VOTES),), wide, "elo")
-    met = {key: r for key, r in found.items() if r.meetings}
+    met = {key: r for key, r in by_axis.items() if r.meetings}
     if met:
         caption = (
-            f"Share of the votes{made} that the model of a row wins against that of a column, with the number of votes "
-            f"below it. {counted}.{whose}"
+            f"Share of the votes{by} that the model of a row wins against that of a column, with the number of votes "
+            f"below it. {counts}.{whose}"
         )
-        figure = inline(_wide_enough(wins_figure(met)), f"wins-{name}", f"Who beats whom{end}", caption)
+        figure = inline(_widen(wins_figure(met)), f"wins-{name}", f"Who beats whom{end}", caption)
         wide = len(met) > 1 or max(len(r.standings) for r in met.values()) > ONE_PANEL
         yield Figure(
             f"wins-{name}", f"Who beats whom{end}", caption, figure, (votes.source(VOTES),), wide, "elo"
         )
 
 
-def _wide_enough(drawn: Drawing) -> Drawing:
+def _widen(drawing: Drawing) -> Drawing:
     """A drawing of at least half a page, so that its words are as large as those of other figures."""
-    width, height = drawn.get_size_inches()
-    drawn.set_size_inches(max(WIDTH, width), height)
-    return drawn
+    width, height = drawing.get_size_inches()
+    drawing.set_size_inches(max(WIDTH, width), height)
+    return drawing
