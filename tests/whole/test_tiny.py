@@ -139,7 +139,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "moved"
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_a_moved_run_verifies_also_deep(copy: Path) -> None:
     done = charter(copy.parent, "card", "verify", "moved", "--deep")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -182,7 +182,7 @@ def test_a_score_changed_in_the_cards_json_is_caught_though_hashes_were_made_aga
     assert "harm_rate" in done.stdout and "sha256" not in done.stdout
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Path) -> None:
     """Whoever rewrites a kept reply, and all numbers that follow from it, is found only by sampling anew."""
     report = copy / "eval_rl"

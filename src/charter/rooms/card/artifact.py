@@ -45,6 +45,11 @@ class Artifact:
     beside: tuple[Artifact, ...] = ()
 
     @cached_property
+    def compared(self) -> dict[Any, Any]:
+        """Its changes to other artifacts that `changes` has computed."""
+        return {}
+
+    @cached_property
     def reported(self) -> Reported:
         """The contents of its tables.json. Raises CharterError if another version of the measures made it."""
         if why := explain_outdated(self.path, self.manifest):

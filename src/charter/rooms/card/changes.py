@@ -46,7 +46,15 @@ class Change:
 
 
 def change(first: Artifact, second: Artifact, name: str) -> Change | None:
-    """second - first; None if either lacks the metric."""
+    """second - first, computed once for two artifacts; None if either lacks the metric."""
+    known: dict[tuple[int, str], tuple[Artifact, Change | None]] = first.compared
+    key = (id(second), name)
+    if key not in known:
+        known[key] = second, _compute_change(first, second, name)
+    return known[key][1]
+
+
+def _compute_change(first: Artifact, second: Artifact, name: str) -> Change | None:
     if name not in first.numbers or name not in second.numbers:
         return None
     if why := refusal(first, second, name):
