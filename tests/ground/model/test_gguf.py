@@ -198,7 +198,9 @@ needs_smollm2 = pytest.mark.skipif(
 def check_logits(peer: AutoModelForCausalLM, model: Transformer, ids: torch.Tensor) -> None:
     with torch.no_grad():
         ours = model.logits(model.hidden(ids, documents([len(ids)])))
-        assert float((peer(ids[None]).logits[0] - ours).abs().max()) < 1e-4
+        # float32 has seven digits, and SmolLM2's logits reach 25
+        bound = max(1e-4, 1e-5 * float(ours.abs().max()))
+        assert float((peer(ids[None]).logits[0] - ours).abs().max()) < bound
 
 
 @needs_smollm2
