@@ -1,5 +1,5 @@
-"""Fills what is generated: in README.md the expected output from a run's card and the table of rooms, in each room's
-README.md its settings.
+"""Fills what is generated: in docs/demo.md the expected output from a run's card and the table of rooms, in README.md
+some rows of the range over seeds, in each room's README.md its settings.
 
     python docs/fill.py                 the tables alone
     python docs/fill.py RUN             the output too, from RUN/card/card.json and the rows it names
@@ -40,6 +40,7 @@ from charter.terminal.tables import counted
 LABELS = {metric.name: metric.label for metric in METRICS}
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+DEMO = ROOT / "docs" / "demo.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 SOURCES = ROOT / "src" / "charter"
 LONGEST_REPLY = 400
@@ -56,6 +57,7 @@ RANGED = (
     "lookalike_loop_rate",
     "helpful_loop_rate",
 )
+PROOF = ("Unsafe refused", "Look-alikes refused", "d′, look-alikes", "Bits per byte")
 FIELDS = set(Number.__dataclass_fields__) - {"sources"}
 
 Card = Mapping[str, Any]
@@ -93,15 +95,15 @@ def room_table() -> str:
         declared = importlib.import_module(f"{package}.settings").ROOM
         variant = f" ({declared.variant})" if declared.variant else ""
         folder = folder_of(package)
-        link = f"[{room}]({folder.relative_to(ROOT)}/README.md)"
+        link = f"[{room}](../{folder.relative_to(ROOT)}/README.md)"
         rows.append(f"| {link} | {declared.product}{variant} | {phrase(folder)} |")
     api = SOURCES / "service" / "api"
     below = [part for part in SERVICE if part != "api" and part not in ROOMS]
     rows.append(f"| ground | | what rooms stand on, in {len(FLOORS)} floors: {', '.join(FLOORS)} |")
-    rows.append(f"| [service/api]({api.relative_to(ROOT)}/README.md) | | {phrase(api)} |")
+    rows.append(f"| [service/api](../{api.relative_to(ROOT)}/README.md) | | {phrase(api)} |")
     rows.append(f"| service: {', '.join(below)} | | what the served rooms and the api stand on |")
     rows.append("| runner, cli | | plan, run, resume, show, verify; they alone load the rooms |")
-    rows.append("| [interop](docs/interop.md) | | our models for lm-eval and Inspect |")
+    rows.append("| [interop](interop.md) | | our models for lm-eval and Inspect |")
     return "\n".join(rows)
 
 
@@ -313,6 +315,17 @@ def range_table(cards: Sequence[Card]) -> str:
     return "\n".join(rows)
 
 
+def proof_table(page: str) -> str:
+    """The rows of the range over runs that README.md shows. Raises CharterError if the page lacks one."""
+    block = page.partition("<!-- range:start -->\n")[2].partition("<!-- range:end -->")[0].strip()
+    lines = block.splitlines()
+    table = next((at for at, line in enumerate(lines) if line.startswith("|")), len(lines))
+    rows = [line for name in PROOF for line in lines if line.startswith(f"| {name} |")]
+    if len(rows) != len(PROOF):
+        raise CharterError(f"the range of {DEMO.name} lacks one of {', '.join(PROOF)}; fill it with --range")
+    return "\n".join([*lines[: table + 2], *rows])
+
+
 def _spread(numbers: Sequence[Number]) -> str:
     """Mean and range, as `75.0 % (70.0 to 80.0)`."""
     values = [number.value for number in numbers if number.value is not None]
@@ -334,17 +347,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     asked = parser.parse_args(arguments)
     pages = {folder_of(package) / "README.md": package for package in ROOMS.values()}
-    kept = {page: page.read_text("utf-8") for page in (README, ARCHITECTURE, *pages)}
+    kept = {page: page.read_text("utf-8") for page in (README, DEMO, ARCHITECTURE, *pages)}
     try:
         made = {
             page: between(kept[page], "settings", settings_table(package)) for page, package in pages.items()
         }
-        made[README] = between(kept[README], "rooms", room_table())
+        made[DEMO] = between(kept[DEMO], "rooms", room_table())
         made[ARCHITECTURE] = between(kept[ARCHITECTURE], "tree", tree())
         if asked.run is not None:
-            made[README] = between(made[README], "numbers", numbers_block(asked.run))
+            made[DEMO] = between(made[DEMO], "numbers", numbers_block(asked.run))
         if asked.range:
-            made[README] = between(made[README], "range", range_block(asked.range))
+            made[DEMO] = between(made[DEMO], "range", range_block(asked.range))
+        made[README] = between(kept[README], "proof", proof_table(made[DEMO]))
     except CharterError as error:
         print(f"fill: {error}", file=sys.stderr)
         return 1

@@ -159,7 +159,7 @@ BITS = Measure("bits per byte", ("package/bits_per_byte",), unit="bits/byte")
 NLL = Measure("nats a token of helpful replies under the start", ("package/nll_under_start",), unit="nats")
 REPEATED = Measure("repeated 4-grams of helpful replies", _everywhere("repeated_4grams"))
 REST = [HARM, FALSE_ALARMS, EXACT, FACTS, BITS, NLL, LOOPS, REPEATED, CUT, WINS, WINS_PLAIN]
-SUMMARY = [*REFUSALS, HARM, FALSE_ALARMS, EXACT, FACTS, BITS, NLL, LOOPS]
+SUMMARY = [*REFUSALS, EXACT, BITS]
 SHOWN = frozenset(name for m in (*REFUSALS, *OPENED, *REST, *AT_PLACE) for name in (*m.parts, *m.harmless))
 
 

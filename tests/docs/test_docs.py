@@ -31,6 +31,7 @@ from charter.runner.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 DOCUMENTS = [README, *(ROOT / f"{n}.md" for n in ("CONTRIBUTING", "CHANGELOG", "LOG"))]
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -93,8 +94,8 @@ def slugs(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
-def test_recipes_in_the_readme_exist_and_all_are_there() -> None:
-    named = set(re.findall(r"recipes/[\w-]+\.yaml", README.read_text("utf-8")))
+def test_the_page_of_recipes_has_all_of_them_and_no_other() -> None:
+    named = set(re.findall(r"recipes/[\w-]+\.yaml", (DOCS / "recipes.md").read_text("utf-8")))
     assert named == {name(path) for path in RECIPES}
 
 
@@ -121,8 +122,8 @@ def test_commands_exist(document: Path) -> None:
             assert not known[first] or second in known[first], f"{name(document)}: charter {first} {second}"
 
 
-def test_the_readme_has_every_command() -> None:
-    text = README.read_text("utf-8")
+def test_the_page_of_commands_has_every_command() -> None:
+    text = (DOCS / "commands.md").read_text("utf-8")
     for first, inner in commands().items():
         for words in [f"charter {first} {second}" for second in inner] or [f"charter {first}"]:
             assert f"| `{words}` |" in text, words
@@ -153,8 +154,9 @@ def test_overrides_name_steps_roles_and_settings(document: Path) -> None:
                 assert known, f"{name(document)}: --set {step}.{dotted}"
 
 
-def test_the_readmes_recipe_and_rules_are_such() -> None:
-    blocks = [body for language, body in FENCE.findall(README.read_text("utf-8")) if language == "yaml"]
+def test_the_documents_recipes_and_rules_are_such() -> None:
+    pages = [(DOCS / name).read_text("utf-8") for name in ("recipes.md", "releasing.md")]
+    blocks = [body for page in pages for language, body in FENCE.findall(page) if language == "yaml"]
     assert blocks
     recipes = [body for body in blocks if "steps:" in body]
     assert [Rules.model_validate(yaml.safe_load(body)) for body in blocks if body not in recipes]
@@ -197,9 +199,19 @@ def test_files_of_the_map_exist() -> None:
 
 
 def test_the_readmes_rows_can_be_read(tmp_path: Path) -> None:
-    text = README.read_text("utf-8")
-    section = text[text.index("## Your own data") : text.index("## Your own model")]
-    rows = dict(re.findall(r"^\| (\w+) \| [^|]+ \| `(\{.+\})` \|$", section, re.MULTILINE))
+    (block,) = (body for language, body in FENCE.findall(README.read_text("utf-8")) if language == "json")
+    prompts, dialogue, comparison = block.splitlines()
+    for number, row in enumerate((prompts, dialogue)):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text(row + "\n", "utf-8")
+        assert kind_of_file(file) == ("prompts", "dialogues")[number] and len(read_dialogues(file)) == 1
+    file.write_text(comparison + "\n", "utf-8")
+    assert kind_of_file(file) == "comparisons" and len(read_comparisons(file)) == 1
+
+
+def test_the_data_pages_rows_can_be_read(tmp_path: Path) -> None:
+    text = (DOCS / "your_data.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| (\w+) \| [^|]+ \| `(\{.+\})` \|$", text, re.MULTILINE))
     readers: dict[str, tuple[str, Any]] = {
         "prompts": ("prompts", read_dialogues),
         "dialogues": ("dialogues", read_dialogues),
@@ -236,7 +248,11 @@ def load_script(script: str) -> ModuleType:
     return module
 
 
-def test_the_room_table_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text("utf-8").split()) <= 1500
+
+
+def test_generated_parts_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     assert load_script("fill").main(["--check"]) == 0, (
         f"python docs/fill.py writes it:\n{capsys.readouterr().out}"
     )
