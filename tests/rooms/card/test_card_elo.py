@@ -68,7 +68,7 @@ def test_the_page_says_whose_votes_they_are_at_every_number(voted: Path) -> None
     assert len(tables) == 4
     for table, badge in zip(tables, ("", "AI", "simulated", ""), strict=True):
         body = table[table.index("<tbody>") :]
-        assert body.count('class="v"') + len(re.findall(r"<div>\d+ to \d+", body)) == 9
+        assert body.count('class="v"') + len(re.findall(r"<div>\d+\sto\s\d+", body)) == 9
         assert body.count(f" ({badge})") == 9 or (
             not badge and "(AI)" not in body and "(simulated)" not in body
         )

@@ -36,6 +36,7 @@ def test_the_page_is_the_base_with_a_notice_and_an_appendix(updated: Path) -> No
     assert page.startswith(before) and page.endswith(after) and page.count(body) == 1
     added = page.replace(base[: base.index("<main>\n")], "").replace(body, "")
     assert "Appendix: update to demo 1.1, RL-CAI" in added and "An update was added" in added
+    assert page.count("<main>\n") == page.count("</main>\n") == 1 and "&lt;main" not in page
     words = (updated / "update/card.md").read_text("utf-8")
     assert words.startswith((updated / "card/card.md").read_text("utf-8"))
     for plot in (updated / "card/plots").iterdir():
@@ -78,7 +79,7 @@ def test_the_newest_card_of_a_run_stands_for_it_and_an_update_can_be_updated(upd
     parents = (("reports", "eval_2"), ("reports", "bench_2"), ("base", "update"))
     again = make_card(updated, NEWER, parents, step="again")
     page = (again / "card.html").read_text("utf-8")
-    assert page.count("Appendix: update to") == 2 and page.count("An update was added") == 2
+    assert page.count("<h2>Appendix: update to") == 2 and page.count("An update was added") == 2
     ids = [part.partition('"')[0] for part in page.split('id="')[1:]]
     assert len(ids) == len(set(ids)) and card_problems(again) == []
     assert final_stage(updated).step == "eval_2"

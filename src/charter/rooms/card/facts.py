@@ -147,7 +147,11 @@ def title(settings: Settings) -> str:
 
 def sentence(settings: Settings, run: Run) -> str:
     """The model in one sentence."""
-    words = list(dict.fromkeys(a.manifest.method for a in run.behind if a.manifest.method))
+    behind, model = run.behind, {a.manifest.id for a in run.went_on}
+    begun = next((at for at, a in enumerate(behind) if a.manifest.id in model), 0)
+    # helpers that were made before the model come last
+    in_order = (*behind[begun:], *behind[:begun])
+    words = list(dict.fromkeys(a.manifest.method for a in in_order if a.manifest.method))
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
     start = describe_start(settings, run)
     proof = "all figures here are computed from replies that are kept beside this card"

@@ -62,8 +62,8 @@ def make_update(settings: Settings, run: Run, base: Artifact, before: Artifact) 
         "environment": made_in(run),
     }
     appendix, _ = paged("update.md.jinja", ledger, context, ())
-    notice = NOTICE.format(key=key, name=f"{settings.model_name}, {run.final.label}")
-    section = SECTION.format(key=key, appendix=Markup(appendix))
+    notice = str(NOTICE.format(key=key, name=f"{settings.model_name}, {run.final.label}"))
+    section = str(SECTION.format(key=key, appendix=Markup(appendix)))
     files[HTML] = page.replace(START, START + notice).replace(END, section + END)
     files[MARKDOWN] = words + written("update.md.jinja", ledger, context)
     record = _record(settings, run, base, changes, ledger)
