@@ -84,7 +84,7 @@ def test_outcomes_and_what_the_model_reads(tmp_path: Path) -> None:
 
 def test_a_gold_answer_without_a_number_is_refused(tmp_path: Path) -> None:
     rows = [{"question": "How many?", "answer": "Some.\n#### a few"}]
-    with pytest.raises(CharterError, match=r"test\.jsonl:1: not a row of this evaluation.*is no number"):
+    with pytest.raises(CharterError, match=r"test\.jsonl:1: not a row of this evaluation.*is not a number"):
         desk.run_task(desk.context("gsm8k", tmp_path, toys.Scripted(), {"test": rows}))
 
 
