@@ -21,7 +21,7 @@ OTHERS = {"baseline": "others", "keep": {"round": "best", "every": 5}}
     ("seed", "changes"),
     [
         pytest.param(1, {}, marks=pytest.mark.slow),  # in the fast suite test_torchrun.py has a critic
-        (1, OTHERS),
+        pytest.param(1, OTHERS, marks=pytest.mark.slow),
         pytest.param(2, {}, marks=pytest.mark.slow),
         pytest.param(3, {}, marks=pytest.mark.slow),
     ],

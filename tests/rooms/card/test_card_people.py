@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import card_world
@@ -34,10 +35,10 @@ PARENTS = (*card_world.CARD_PARENTS, ("judgments", "reviews"))
 
 
 @pytest.fixture(scope="module")
-def reviewed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reviewed_run(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose card has simulated reviews of the last two stages; not to be changed."""
     run = tmp_path_factory.mktemp("reviews") / "run"
-    card_world.make_run(run, samples=2)
+    shutil.copytree(finished, run)
     people_world.add_reviews(run)
     card_world.make_card(run, SETTINGS, PARENTS)
     return run

@@ -178,7 +178,12 @@ def test_loss_by_position_adds_up_to_the_loss(
 
 def _logs(local: LocalAssistant, ids: list[int]) -> list[list[float]]:
     """Token by token, each after all before it."""
-    return [score(local.engine.model, [(ids[:n], [ids[n : n + 1]])])[0][0] for n in range(1, len(ids))]
+    pairs = [(ids[:n], [ids[n : n + 1]]) for n in range(1, len(ids))]
+    return [
+        scores[0]
+        for at in range(0, len(pairs), 32)
+        for scores in score(local.engine.model, pairs[at : at + 32])
+    ]
 
 
 def test_a_long_document_is_scored_a_piece_at_a_time_as_it_is_whole(
