@@ -68,12 +68,12 @@ def _caption_tables(tokens: list[Token]) -> None:
     while at < len(tokens):
         token = tokens[at]
         if token.type == "heading_open":
-            heading = tokens[at + 1].content
+            heading = _plain(tokens[at + 1])
         if token.type == "table_open":
             before = tokens[at - 3 : at] if at >= 3 else []
             bold = bool(before) and before[0].type == "paragraph_open" and before[1].content.startswith("**")
             token.meta["caption"] = before[1].children if bold else None
-            token.meta["name"] = MARKS.sub("", heading)
+            token.meta["name"] = _plain(before[1]).partition(".")[0] if bold else heading
             token.meta["columns"] = _columns(tokens, at)
             if bold:
                 del tokens[at - 3 : at]
@@ -209,7 +209,14 @@ def _unmarked(page: str, sources: Sequence[str]) -> str:
     page = re.sub(f"{NUMBER}(\\d+){AT}([^{END}]*){END}", number, page)
     page = re.sub(f"{BESIDE}([^{END}]*){END}", r'<span class="i">\1</span>', page)
     page = re.sub(f"{ASIDE}([^{END}]*){END}", r"<small>\1</small>", page)
+    page = re.sub(r"(<th scope=[^>]*>[^<]*) (→ 0|[↓↑])", _spoken_arrow, page)
     return page.replace(BREAK, "<br>")
+
+
+def _spoken_arrow(match: re.Match[str]) -> str:
+    """A head's arrow with what it says to who can't see it."""
+    words = ARROWS[match[2]]
+    return f'{match[1]}&nbsp;<span role="img" aria-label="{words}" title="{words}">{match[2]}</span>'
 
 
 class _Page(RendererHTML):

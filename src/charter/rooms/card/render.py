@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -61,8 +61,9 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     if run.base is not None and run.previous is not None:
         return make_update(settings, run, run.base, run.previous)
     ledger = Ledger()
-    drawings = (*figures(run, ledger, settings.log_axis), _lineage(run, ledger))
-    context = _context(settings, run, drawings)
+    nodes = facts.nodes(run)
+    drawings = (*figures(run, ledger, settings.log_axis), _lineage(run, nodes, ledger))
+    context = _context(settings, run, nodes, drawings)
     words = written("card.md.jinja", ledger, context)
     page, contents = paged("card.md.jinja", ledger, context, drawings)
     shell = {
@@ -87,17 +88,18 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     return files
 
 
-def _lineage(run: Run, ledger: Ledger) -> Figure:
+def _lineage(run: Run, nodes: Sequence[facts.Node], ledger: Ledger) -> Figure:
     final = run.final.report.get("model") or {}
     sources = tuple(a.source(MANIFEST) for a in run.lineage)
-    return lineage(facts.nodes(run), str(final.get("id", "")), ledger, sources)
+    return lineage(nodes, str(final.get("id", "")), ledger, sources)
 
 
-def _context(settings: Settings, run: Run, drawings: tuple[Figure, ...]) -> dict[str, Any]:
+def _context(
+    settings: Settings, run: Run, nodes: Sequence[facts.Node], drawings: Sequence[Figure]
+) -> dict[str, Any]:
     """The values that the templates print, by name."""
     judges = _judges(run)
     judged, rater = judges["graders"], judges["rater"]
-    nodes = facts.nodes(run)
     change = whats_new(run)
     tasks = all_tasks(run)
     attempt_tables = attempts(run)

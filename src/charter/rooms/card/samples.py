@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from charter.ground.settings.seed import derive_seed
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, PLAIN, Number
+from charter.rooms.card.number import PLAIN, Number
 from charter.rooms.card.sections import unfit
 
 HARM_ROWS, LOOK_ROWS = "samples/harmlessness.jsonl", "samples/lookalikes.jsonl"
@@ -151,16 +150,6 @@ def revisions(run: Run) -> tuple[dict[str, Counter[str]], Counter[str]]:
             if revision["dropped"]:
                 reasons[revision["dropped"]] += 1
     return by_key, reasons
-
-
-def number_counts(artifact: Artifact, counts: Mapping[str, int], file: str) -> tuple[Number, ...]:
-    """Counts of rows as numbers of the card."""
-    return tuple(
-        Number(
-            f"{artifact.name}/{k}", k, v, unit=COUNT, stage=artifact.label, sources=(artifact.source(file),)
-        )
-        for k, v in counts.items()
-    )
 
 
 def _first_samples(rows: list[Row]) -> dict[str, Row]:
