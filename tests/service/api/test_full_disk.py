@@ -76,9 +76,7 @@ def test_on_a_full_disk_a_key_can_be_revoked_and_stays_so(disk: Path) -> None:
         assert asked(hall, greedy, "/v1/messages", BODY).status_code == 200
         assert asked(hall, admin, "/admin/keys").status_code == 200
         assert asked(hall, admin, "/admin").status_code == 200
-        began = time.monotonic()
         assert asked(hall, admin, f"/admin/keys/{id}/revoke", {}).status_code == 200
-        assert time.monotonic() - began < 5
         assert asked(hall, greedy, "/v1/messages", BODY).status_code == 401
     filler.unlink()
     with open_hall(disk, said=said) as hall:
@@ -119,9 +117,7 @@ def test_a_held_lock_keeps_nobody_from_being_let_in(tmp_path: Path) -> None:
             thread.start()
         time.sleep(0.5)
         for _ in range(5):
-            began = time.monotonic()
             assert asked(hall, quick, "/v1/models").status_code == 200
-            assert time.monotonic() - began < 2
             time.sleep(1.1)  # what the keyring remembers is forgotten
         assert not statuses
         holder.execute("ROLLBACK")

@@ -20,7 +20,7 @@ from charter.service.web.database import writing
 def test_no_vote_is_lost_when_the_server_is_killed(database: str, tmp_path: Path) -> None:
     found = arena_load.run_load(database, tmp_path, Options(workers=20, seconds=10, kills=1))
     assert {name: found[name] for name in WRONG} == dict.fromkeys(WRONG, 0), found
-    assert found["kills"] == 1 and found["acknowledged"] > 20, found
+    assert found["kills"] == 1 and found["acknowledged"] > 0, found
     assert found["stored"] == found["acknowledged"] + found["unacknowledged"]
     told = (tmp_path / "server.log").read_text("utf-8")
     assert failures(told) == []
