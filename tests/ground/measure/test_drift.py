@@ -26,7 +26,7 @@ from charter.ground.measure.drift import (
 
 Row = dict[str, Any]
 N = 200
-DRAWS = 300
+DRAWS = [100, pytest.param(300, marks=pytest.mark.slow)]
 SUBJECTS = [
     "the cat",
     "my aunt",
@@ -93,26 +93,28 @@ PLANTED: dict[str, tuple[str, dict[str, float]]] = {
 }
 
 
+@pytest.mark.parametrize("draws", [50, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("planted", PLANTED)
-def test_a_planted_change_is_found_in_four_of_five_draws(planted: str) -> None:
+def test_a_planted_change_is_found_in_four_of_five_draws(planted: str, draws: int) -> None:
     name, change = PLANTED[planted]
     words = 2 if name == NGRAMS else 0  # replies without words have no n-grams: quicker
     alarms = [
         drift(sample(seed, sentences=words), sample(seed + 10_000, sentences=words, **change)).alarms
-        for seed in range(200)
+        for seed in range(draws)
     ]
-    assert sum(name in each for each in alarms) >= 160
+    assert sum(name in each for each in alarms) >= 0.8 * draws
 
 
+@pytest.mark.parametrize("draws", DRAWS)
 @pytest.mark.parametrize("replies", [1, 4], ids=["a reply a prompt", "four replies a prompt"])
-def test_without_a_change_a_snapshot_rarely_alarms(replies: int) -> None:
+def test_without_a_change_a_snapshot_rarely_alarms(replies: int, draws: int) -> None:
     alarms: Counter[str] = Counter()
     snapshots = 0
-    for seed in range(DRAWS):
+    for seed in range(draws):
         names = drift(*(sample(n, replies=replies, sentences=1) for n in (seed, seed + 10_000))).alarms
         alarms.update(names)
         snapshots += bool(names)
-    assert snapshots <= 0.07 * DRAWS, alarms
+    assert snapshots <= 0.07 * draws, alarms
 
 
 def test_two_proportions_are_campbells() -> None:
