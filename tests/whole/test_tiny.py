@@ -145,7 +145,7 @@ def test_a_moved_run_verifies_also_deep(copy: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_verdicts_of_people_remake_the_card_alone(copy: Path) -> None:
     folder = copy.parent
     queue = [json.loads(line) for line in (copy / "eval_rl/review.jsonl").read_text().splitlines()]
@@ -167,7 +167,7 @@ def with_hashes_made_again(folder: Path, **changes: Any) -> None:
     write_manifest(folder, manifest.model_copy(update={"files": record_files(folder), **changes}))
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_a_score_changed_in_the_cards_json_is_caught_though_hashes_were_made_again(copy: Path) -> None:
     path = copy / "card/card.json"
     content = json.loads(path.read_text())
