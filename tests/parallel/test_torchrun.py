@@ -12,7 +12,6 @@ from pretrain_world import corpus_folder, texts
 
 import toys
 
-STEPS = 20
 SIZING = {
     "layers": 2,
     "width": 32,
@@ -24,8 +23,9 @@ SIZING = {
 }
 
 
-def _rooms() -> list[dict[str, Any]]:
-    """Every room that learns, twenty optimizer steps each or somewhat more."""
+def _rooms(steps: int) -> list[dict[str, Any]]:
+    """Every room that learns: at least `steps` optimizer steps each."""
+    passes = 4 if steps > 7 else 1  # over 30 rows in batches of 4
     return [
         {
             "name": "pretrain",
@@ -33,7 +33,7 @@ def _rooms() -> list[dict[str, Any]]:
             "from": {"corpus": "./corpus"},
             "settings": {
                 "sizing": SIZING,
-                "learning": {"steps": STEPS, "batch_tokens": 256, "microbatch_tokens": 128},
+                "learning": {"steps": steps, "batch_tokens": 256, "microbatch_tokens": 128},
                 "heldout": {"every": 20, "tokens": 200, "final_tokens": 400},
                 "samples": {"prompts": ["the cat"], "tokens": 4},
                 "save_every": 8,
@@ -57,7 +57,13 @@ def _rooms() -> list[dict[str, Any]]:
             "name": "finetune",
             "room": "finetune",
             "from": {"policy": "./policy", "dialogues": "shipped:helpful.train"},
-            "settings": {"batch": 4, "limit": 80, "lr": 1e-3, "microbatch_tokens": 512, "lora": {"rank": 2}},
+            "settings": {
+                "batch": 4,
+                "limit": 4 * steps,
+                "lr": 1e-3,
+                "microbatch_tokens": 512,
+                "lora": {"rank": 2},
+            },
         },
         {
             "name": "anchored",
@@ -80,7 +86,13 @@ def _rooms() -> list[dict[str, Any]]:
             "name": "preference",
             "room": "preference",
             "from": {"policy": "./policy", "comparisons": "shipped:comparisons.train"},
-            "settings": {"batch": 4, "epochs": 3, "lr": 1e-4, "evaluate_every": 10, "pairs": {"limit": 30}},
+            "settings": {
+                "batch": 4,
+                "epochs": passes,
+                "lr": 1e-4,
+                "evaluate_every": 10,
+                "pairs": {"limit": 30},
+            },
         },
         {
             "name": "averaged",
@@ -92,7 +104,7 @@ def _rooms() -> list[dict[str, Any]]:
             "name": "rating",
             "room": "rating",
             "from": {"policy": "./policy"},
-            "settings": {"batch": 4, "epochs": 4, "lr": 1e-4, "limit": 30},
+            "settings": {"batch": 4, "epochs": passes, "lr": 1e-4, "limit": 30},
         },
         {
             "name": "dpo",
@@ -104,7 +116,7 @@ def _rooms() -> list[dict[str, Any]]:
             },
             "settings": {
                 "batch": 4,
-                "epochs": 3,
+                "epochs": passes,
                 "lr": 1e-4,
                 "nll": 0.1,
                 "evaluate_every": 10,
@@ -117,7 +129,7 @@ def _rooms() -> list[dict[str, Any]]:
             "room": "rl",
             "from": {"policy": "./policy", "reward": "preference", "prompts": "shipped:red_team.train"},
             "settings": {
-                "steps": STEPS,
+                "steps": steps,
                 "lr": 1e-4,
                 "kl": {"adaptive_target": 0.5},
                 "rollout": {"prompts": 3, "replies": 2, "max_tokens": 6},
@@ -128,7 +140,7 @@ def _rooms() -> list[dict[str, Any]]:
             "room": "rl",
             "from": {"policy": "./policy", "reward": "preference", "prompts": "shipped:red_team.train"},
             "settings": {
-                "steps": STEPS,
+                "steps": steps,
                 "lr": 1e-4,
                 "baseline": "others",
                 "frozen_layers": 1,
@@ -144,11 +156,14 @@ def _rooms() -> list[dict[str, Any]]:
     ]
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("steps", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_two_processes_learn_what_one_does(
+    steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     toys.policy_folder(tmp_path / "policy")
     as_artifact(corpus_folder(tmp_path / "corpus", texts(300), texts(20, 1)), "corpus")
-    path = recipe(tmp_path, _rooms())
+    path = recipe(tmp_path, _rooms(steps))
     one, two = tmp_path / "one", tmp_path / "two"
     alone(path, one)
     said = together(path, two, 2)
@@ -158,7 +173,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.M
         ("rloo", "reward"),
     ]:
         rows = log_of(two, step)
-        assert len(rows) >= STEPS, step
+        assert len(rows) >= steps, step
         assert apart(one, two, step, key) < 1e-5, step
         assert apart(one, two, step, "grad_norm") < 1e-3 * max(row.get("grad_norm", 0) for row in rows), step
         shares = [row["tokens_of_each"] for row in rows if "loss" in row]

@@ -17,6 +17,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.measure.intervals import wilson
 from charter.ground.measure.screening import MEASURED, PLACED, SCREENED
+from charter.ground.moderation.classifiers import examples
 from charter.ground.moderation.thresholds import read_thresholds
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate import run as room
@@ -45,6 +46,9 @@ KINDS = {"fitness": "triples", "replies": "comparisons", "detectors": "text"}
 def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHARTER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        prompts, replies = examples.prompts()[::6], examples.replies()[::6]  # to learn from all takes long
+        patch.setattr(examples, "prompts", lambda: prompts)
+        patch.setattr(examples, "replies", lambda: replies)
         yield
 
 
