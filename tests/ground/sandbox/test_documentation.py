@@ -1,4 +1,4 @@
-"""The table of docs/sandbox.md lists the attempts that the tests make, all of them, and counts them right."""
+"""The table of docs/concepts/sandbox.md lists the attempts that the tests make, all of them, and counts them right."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attempts import ATTEMPTS
 from bombs import BOMBS
 from forgeries import DROPPED, FORGERIES, LATE
 
-TEXT = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text()
+TEXT = (Path(__file__).parents[3] / "docs" / "concepts" / "sandbox.md").read_text()
 
 
 def test_every_attempt_has_a_row_and_the_count_is_theirs() -> None:
