@@ -32,7 +32,7 @@ from charter.runner.plan import make_plan
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
-DOCUMENTS = [README, *(ROOT / f"{n}.md" for n in ("CONTRIBUTING", "CHANGELOG", "LOG"))]
+DOCUMENTS = [README, *(ROOT / f"{n}.md" for n in ("CONTRIBUTING", "CHANGELOG"))]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -183,9 +183,8 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert not anchor or anchor in slugs(place), f"{name(document)}: {target}"
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d.name != "LOG.md"], ids=name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_files_named_in_the_documents_exist(document: Path) -> None:
-    """The log speaks of earlier commits, which had files that are gone."""
     for text in code(document):
         for path in re.findall(r"(?<![\w./-])((?:ground|runner|cli|src|tests|docs|recipes)/[\w./-]+)", text):
             places = [ROOT / path.rstrip("./"), ROOT / "src" / "charter" / path.rstrip("./")]
