@@ -6,7 +6,7 @@ READY := .venv/.ready
 # Test processes find each other's bytecode, whatever the environment says: without it each compiles all tests anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check fast whole slow audit clean
+.PHONY: demo test check fast whole slow audit docs clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -53,5 +53,10 @@ check: $(READY)
 audit: $(READY)
 	$(BIN)/python .ci/audit.py
 
+# The site of the documents in site/, with search, for reading without a network.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'open site/index.html'
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist site *.egg-info

@@ -360,7 +360,7 @@ def draw(facts: Row, out: Path) -> None:
 
 
 def page(facts: Row) -> str:
-    """The tables of docs/long_context.md."""
+    """The tables of docs/results/long_context.md."""
     lines = [
         "| window | steps | seconds a step | tokens a second | peak memory |",
         "|---:|---:|---:|---:|---:|",

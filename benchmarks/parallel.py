@@ -26,7 +26,7 @@ LEARNING = ("pretrain", "finetune", "preference", "rl")
 
 
 def _recipe(folder: Path, seed: int) -> Path:
-    texts = sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "src" / "charter").glob("*/README.md"))
+    texts = sorted((ROOT / "docs").rglob("*.md")) + sorted((ROOT / "src" / "charter").glob("*/README.md"))
     rows = [json.dumps({"text": part}) for path in texts for part in path.read_text("utf-8").split("\n## ")]
     (folder / "texts.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
     steps: list[dict[str, Any]] = [

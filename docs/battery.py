@@ -1,4 +1,4 @@
-"""Fills docs/battery.md: what the card's evaluations found of two stages of a run, from its card and its manifests.
+"""Fills docs/results/battery.md: what the card's evaluations found of two stages of a run, from its card and manifests.
 
     python docs/battery.py RUN      RUN: a finished run of recipes/battery.yaml
 
@@ -24,7 +24,7 @@ from charter.rooms.card.number import Number, figure, interval
 from charter.rooms.card.tasks import GROUPS, describe_protocol, has_row
 from charter.rooms.evaluate.catalogue import SUITES
 
-PAGE = Path(__file__).resolve().parent / "battery.md"
+PAGE = Path(__file__).resolve().parent / "results/battery.md"
 DRAWINGS = PAGE.parent / "battery"
 # Drawings of the card that are shown on the page, if the card has them.
 SHOWN = ("capability", "bbq", "truthfulqa", "translation", "position", "recall")
@@ -135,7 +135,9 @@ def page(run: Path) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Writes the page; exit code 1 with one line where a run has not what it takes."""
-    parser = argparse.ArgumentParser(description="Fills docs/battery.md from a run of recipes/battery.yaml.")
+    parser = argparse.ArgumentParser(
+        description="Fills docs/results/battery.md from a run of recipes/battery.yaml."
+    )
     parser.add_argument("run", type=Path)
     try:
         made = page(parser.parse_args(arguments).run)

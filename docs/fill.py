@@ -1,5 +1,5 @@
-"""Fills what is generated: in docs/demo.md the expected output from a run's card and the table of rooms, in README.md
-some rows of the range over seeds, in each room's README.md its settings.
+"""Fills what is generated: in docs/start/first_run.md the expected output from a run's card and the table of rooms, in
+README.md some rows of the range over seeds, in each room's README.md its settings.
 
     python docs/fill.py                 the tables alone
     python docs/fill.py RUN             the output too, from RUN/card/card.json and the rows it names
@@ -40,8 +40,8 @@ from charter.terminal.tables import counted
 LABELS = {metric.name: metric.label for metric in METRICS}
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-DEMO = ROOT / "docs" / "demo.md"
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
+DEMO = ROOT / "docs" / "start" / "first_run.md"
+ARCHITECTURE = ROOT / "docs" / "project" / "architecture.md"
 SOURCES = ROOT / "src" / "charter"
 LONGEST_REPLY = 400
 LONGEST_DEFAULT = 60
@@ -95,15 +95,15 @@ def room_table() -> str:
         declared = importlib.import_module(f"{package}.settings").ROOM
         variant = f" ({declared.variant})" if declared.variant else ""
         folder = folder_of(package)
-        link = f"[{room}](../{folder.relative_to(ROOT)}/README.md)"
+        link = f"[{room}](../../{folder.relative_to(ROOT)}/README.md)"
         rows.append(f"| {link} | {declared.product}{variant} | {phrase(folder)} |")
     api = SOURCES / "service" / "api"
     below = [part for part in SERVICE if part != "api" and part not in ROOMS]
     rows.append(f"| ground | | what rooms stand on, in {len(FLOORS)} floors: {', '.join(FLOORS)} |")
-    rows.append(f"| [service/api](../{api.relative_to(ROOT)}/README.md) | | {phrase(api)} |")
+    rows.append(f"| [service/api](../../{api.relative_to(ROOT)}/README.md) | | {phrase(api)} |")
     rows.append(f"| service: {', '.join(below)} | | what the served rooms and the api stand on |")
     rows.append("| runner, cli | | plan, run, resume, show, verify; they alone load the rooms |")
-    rows.append("| [interop](interop.md) | | our models for lm-eval and Inspect |")
+    rows.append("| [interop](../howto/interop.md) | | our models for lm-eval and Inspect |")
     return "\n".join(rows)
 
 

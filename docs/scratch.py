@@ -1,4 +1,4 @@
-"""Fills docs/scratch.md: what runs of recipes/scratch.yaml with different seeds made out of text.
+"""Fills docs/results/scratch.md: what runs of recipes/scratch.yaml with different seeds made out of text.
 
     python docs/scratch.py RUN RUN RUN --baseline FILE
 
@@ -26,7 +26,7 @@ from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import user
 
-PAGE = Path(__file__).resolve().parent / "scratch.md"
+PAGE = Path(__file__).resolve().parent / "results/scratch.md"
 KEPT = PAGE.parent / "scratch"
 PLOT = "scaling.svg"
 QUESTIONS = (

@@ -1,5 +1,5 @@
-"""Fills docs/study.md, and the README's table of it, from runs of recipes/study_public.yaml with different seeds; and
-docs/methods.md from runs of recipes/study.yaml.
+"""Fills docs/results/study.md and the README's table of it from runs of recipes/study_public.yaml with different
+seeds, and docs/results/methods.md from runs of recipes/study.yaml.
 
     python docs/study.py RUN RUN RUN
 
@@ -49,8 +49,9 @@ from charter.rooms.evaluate.tasks.helpful import wins
 from charter.terminal.tables import counted
 
 DOCS = Path(__file__).resolve().parent
-KEPT = DOCS / "study"
-PAGES = {"study_public": DOCS / "study.md", "study": DOCS / "methods.md"}  # by recipe
+RESULTS = DOCS / "results"
+KEPT = RESULTS / "study"
+PAGES = {"study_public": RESULTS / "study.md", "study": RESULTS / "methods.md"}  # by recipe
 SETS = {"eval": "package", "published": "published"}  # by how the steps of the reports begin
 START, PLAIN = "start", "plain SFT"  # all other stages go on from the second
 # A stage, and the simplest way to as few needless refusals.
@@ -444,7 +445,7 @@ def origin(seeds: Sequence[Seed]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Keeps what is needed of the runs and writes the generated part of docs/study.md and the README's table."""
+    """Keeps what is needed of the runs; writes the generated part of both pages and the README's table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path, help="finished runs of the recipe, one a seed")
     asked = parser.parse_args(arguments)

@@ -32,8 +32,8 @@ from charter.runner.plan import make_plan
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
-DOCUMENTS = [README, *(ROOT / f"{n}.md" for n in ("CONTRIBUTING", "CHANGELOG", "LOG"))]
-DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [README, *(ROOT / f"{n}.md" for n in ("CONTRIBUTING", "CHANGELOG"))]
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE_ENDINGS = ("json", "jsonl", "html", "md", "py", "yaml", "svg", "sqlite")
@@ -95,7 +95,7 @@ def slugs(document: Path) -> set[str]:
 
 
 def test_the_page_of_recipes_has_all_of_them_and_no_other() -> None:
-    named = set(re.findall(r"recipes/[\w-]+\.yaml", (DOCS / "recipes.md").read_text("utf-8")))
+    named = set(re.findall(r"recipes/[\w-]+\.yaml", (DOCS / "gallery/recipes.md").read_text("utf-8")))
     assert named == {name(path) for path in RECIPES}
 
 
@@ -123,7 +123,7 @@ def test_commands_exist(document: Path) -> None:
 
 
 def test_the_page_of_commands_has_every_command() -> None:
-    text = (DOCS / "commands.md").read_text("utf-8")
+    text = (DOCS / "reference/commands.md").read_text("utf-8")
     for first, inner in commands().items():
         for words in [f"charter {first} {second}" for second in inner] or [f"charter {first}"]:
             assert f"| `{words}` |" in text, words
@@ -155,7 +155,7 @@ def test_overrides_name_steps_roles_and_settings(document: Path) -> None:
 
 
 def test_the_documents_recipes_and_rules_are_such() -> None:
-    pages = [(DOCS / name).read_text("utf-8") for name in ("recipes.md", "releasing.md")]
+    pages = [(DOCS / name).read_text("utf-8") for name in ("gallery/recipes.md", "howto/releasing.md")]
     blocks = [body for page in pages for language, body in FENCE.findall(page) if language == "yaml"]
     assert blocks
     recipes = [body for body in blocks if "steps:" in body]
@@ -183,9 +183,8 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert not anchor or anchor in slugs(place), f"{name(document)}: {target}"
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d.name != "LOG.md"], ids=name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_files_named_in_the_documents_exist(document: Path) -> None:
-    """The log speaks of earlier commits, which had files that are gone."""
     for text in code(document):
         for path in re.findall(r"(?<![\w./-])((?:ground|runner|cli|src|tests|docs|recipes)/[\w./-]+)", text):
             places = [ROOT / path.rstrip("./"), ROOT / "src" / "charter" / path.rstrip("./")]
@@ -194,7 +193,7 @@ def test_files_named_in_the_documents_exist(document: Path) -> None:
 
 
 def test_files_of_the_map_exist() -> None:
-    for path in re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "map.md").read_text("utf-8")):
+    for path in re.findall(r"`([\w/]+\.py)`", (DOCS / "project/map.md").read_text("utf-8")):
         assert (ROOT / "src" / "charter" / path).is_file(), path
 
 
@@ -210,7 +209,7 @@ def test_the_readmes_rows_can_be_read(tmp_path: Path) -> None:
 
 
 def test_the_data_pages_rows_can_be_read(tmp_path: Path) -> None:
-    text = (DOCS / "your_data.md").read_text("utf-8")
+    text = (DOCS / "howto/your_data.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| (\w+) \| [^|]+ \| `(\{.+\})` \|$", text, re.MULTILINE))
     readers: dict[str, tuple[str, Any]] = {
         "prompts": ("prompts", read_dialogues),
@@ -230,7 +229,7 @@ def test_the_data_pages_rows_can_be_read(tmp_path: Path) -> None:
 
 
 def test_the_data_page_counts_every_shipped_file() -> None:
-    text = (ROOT / "docs" / "data.md").read_text("utf-8")
+    text = (DOCS / "reference/data.md").read_text("utf-8")
     told = {file: int(n) for file, n in re.findall(r"^\| `([\w.]+\.jsonl)` \| (\d+) \|", text, re.MULTILINE)}
     there = {p.name: len(p.read_text("utf-8").splitlines()) for p in shipped_folder().glob("*.jsonl")}
     assert told == there

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-STRUCTURED = Path(__file__).parents[2] / "docs" / "structured.md"
+STRUCTURED = Path(__file__).parents[2] / "docs" / "howto" / "structured.md"
 
 
 def test_structured_output_in_python(checkpoints: Path) -> None:

@@ -297,7 +297,7 @@ needs_smollm2 = pytest.mark.skipif(
 def test_the_default_probe_and_its_thresholds_are_shipped_as_they_follow_from_rows_and_method(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever changes rows or method learns and measures anew (docs/extending.md)."""
+    """Whoever changes rows or method learns and measures anew (docs/project/extending.md)."""
     monkeypatch.setattr(probing, "learn", lambda *_: pytest.fail("it is shipped"))
     probe = Probe.open(cache=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -26,7 +26,7 @@ def shipped() -> Probe:
 
 @needs_encoder
 def test_its_thresholds_were_measured_and_are_shipped(shipped: Probe) -> None:
-    """Whoever teaches it anew measures anew (docs/extending.md)."""
+    """Whoever teaches it anew measures anew (docs/project/extending.md)."""
     for thresholds in (shipped.thresholds, shipped_thresholds()[shipped.version]):
         assert (
             thresholds.prompt is not None

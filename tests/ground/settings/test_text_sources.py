@@ -104,7 +104,7 @@ def test_of_a_set_on_the_hub_only_what_is_fetched_is_read(
 
 
 def test_the_page_lists_every_ending() -> None:
-    page = (Path(__file__).parents[3] / "docs/corpus.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/howto/corpus.md").read_text()
     rows = [set(re.findall(r"`(\.\w+)`", line)) for line in page.splitlines() if line.startswith("| ")]
     assert {*texts.PROSE, *texts.PAGES, ".jsonl", ".parquet"} in rows and {*texts.CODE} in rows
 

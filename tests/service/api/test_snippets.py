@@ -73,7 +73,7 @@ def written(hall: Hall, document: str, language: str) -> list[str]:
     return [text.replace("http://127.0.0.1:8000", hall.url).replace("smollm2", MODEL) for text in calls]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/serving.md", "docs/structured.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/tutorials/serve.md", "docs/reference/http.md", "docs/howto/structured.md"])
 def test_calls_in_the_documents_are_answered(hall: Hall, document: str) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
@@ -86,7 +86,7 @@ def test_calls_in_the_documents_are_answered(hall: Hall, document: str) -> None:
 def test_the_sdks_in_the_documents_are_answered(hall: Hall) -> None:
     pytest.importorskip("anthropic")
     pytest.importorskip("openai")
-    (text,) = written(hall, "docs/serving.md", "python")
+    (text,) = written(hall, "docs/tutorials/serve.md", "python")
     assert len(ran([sys.executable, "-c", text], hall.key()).splitlines()) >= 2
 
 

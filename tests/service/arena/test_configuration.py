@@ -156,5 +156,5 @@ def test_flagged_replies_of_a_report_are_queued(tmp_path: Path) -> None:
 
 
 def test_the_page_on_collections_has_every_key() -> None:
-    page = (Path(__file__).parents[3] / "docs/arena.md").read_text("utf-8")
+    page = (Path(__file__).parents[3] / "docs/tutorials/arena.md").read_text("utf-8")
     assert [key for key in Config.model_fields if f"| `{key}` |" not in page] == []

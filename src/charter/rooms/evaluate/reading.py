@@ -37,7 +37,7 @@ def read_split(source: Path, splits: tuple[str, ...], parse: Callable[[Row, str]
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise CharterError(
                 f"{place}: not a row of this evaluation ({_why(error)}; its columns are {', '.join(map(str, row))}); "
-                "docs/data.md says which columns each reads"
+                "docs/reference/data.md says which columns each reads"
             ) from None
     return items
 

@@ -135,8 +135,8 @@ def _batch(tokens: int) -> int:
 def _rates(learning: Learning, width: int, share: float) -> dict[str, float]:
     """Muon's rate is the same at every width, since the size of its step is; AdamW's falls as 1 / width (Yang 2022),
     which at 768 is twice that of GPT-3's table and stable with norms of queries and keys. Beside Muon the rest learns
-    at twice that rate. `share` scales these: a model whose rate has fallen to 0 forgets much under a full one (LOG,
-    2026-11-27)."""
+    at twice that rate. `share` scales these: a model whose rate has fallen to 0 forgets much under a full one
+    (docs/experiments/pretraining.md, "Rate of a longer window")."""
     is_muon = learning.optimizer == "muon"
     adam = min(5e-3, 1.0 / width)
     decay = 0.01 if is_muon else 0.1

@@ -180,7 +180,7 @@ def check_gap(replies: Sequence[Reply], settings: Server) -> None:
         raise CharterError(
             f"{settings.url} and training disagree by {gap.mean:.2g} nats a token (at most {gap.largest:.2g}; the "
             f"tolerance is {settings.tolerance:g}): it computes with other weights than it got, or in another "
-            "precision or at another temperature; see docs/remote_sampling.md, or raise rollout.sampler.tolerance"
+            "precision or at another temperature; see docs/howto/remote_sampling.md, or raise rollout.sampler.tolerance"
         )
 
 
