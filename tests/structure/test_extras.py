@@ -179,9 +179,21 @@ def test_commands_of_the_lab_work_without_extras(bare: dict[str, str], tmp_path:
         "--help",
         *(
             f"{command} --help"
-            for command in "init plan run show chat eval compare gate elo review gc".split()
+            for command in [
+                "init",
+                "plan",
+                "run",
+                "show",
+                "chat",
+                "eval",
+                "compare",
+                "gate",
+                "elo",
+                "review",
+                "gc",
+            ]
         ),
-        *(f"{command} --help" for command in "data arena conduct keys policy card serve".split()),
+        *(f"{command} --help" for command in ["data", "arena", "conduct", "keys", "policy", "card", "serve"]),
         "init mine",
         "plan mine",
         "data check mine/data/prompts.jsonl",
