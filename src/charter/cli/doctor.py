@@ -15,6 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.sandbox import preflight
 from charter.ground.settings.environment import physical_cores, thread_count, version_of
 from charter.ground.settings.execution import choose_execution
+from charter.ground.settings.extras import EXTRAS, install, missing
 from charter.ground.settings.places import data_folder
 
 _IMPORT = (
@@ -37,6 +38,7 @@ def doctor() -> None:
         _model(),
         _data(),
         _sandbox(),
+        _extras(),
     ):
         print(f"{'ok     ' if fine else 'PROBLEM'}  {name:<8} {text}")
         problems += not fine
@@ -127,3 +129,12 @@ def _sandbox() -> Check:
         return "sandbox", True, f"{box.way} contains code that a model writes; its memory {counted}"
     except CharterError as error:
         return "sandbox", True, f"none (optional): {error}"
+
+
+def _extras() -> Check:
+    absent = [extra for extra in EXTRAS if missing(extra)]
+    present = [extra for extra in EXTRAS if extra not in absent]
+    parts = [", ".join(present)] if present else []
+    if absent:
+        parts.append(f"without {', '.join(absent)} (optional: {install('NAME')})")
+    return "extras", True, "; ".join(parts)

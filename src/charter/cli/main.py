@@ -10,6 +10,7 @@ import typer
 from charter.cli import chat, check, doctor, elo, evaluate, export, pipeline, policy, release, review, start
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.settings.environment import process_count, version_of
+from charter.ground.settings.extras import extra_of, need
 from charter.runner.company import Elsewhere
 from charter.runner.step_runner import disk_errors
 from charter.service.accounts import conduct_commands as conduct
@@ -125,6 +126,11 @@ def execute(arguments: list[str]) -> int:
         return 1
     except (KeyboardInterrupt, typer.Abort):
         return complain("interrupted", 130)
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name)
+        if extra is None:
+            raise
+        return complain(need("this command", extra, error.name or ""), 1)
     except OSError as error:
         return complain(f"{error.strerror or error}: {error.filename or ''}", 1)
     except Exception as error:

@@ -33,6 +33,7 @@ from charter.ground.artifact.store import (
 from charter.ground.artifact.workspace import PEOPLE
 from charter.ground.settings.environment import difference
 from charter.ground.settings.execution import Execution
+from charter.ground.settings.extras import missing, need
 from charter.runner.plan import RUN_FILE, PlannedStep
 
 Action = Literal["reused", "restore", "publish", "resume", "run"]
@@ -130,7 +131,7 @@ class RunDirectory:
             manifest = read_unfinished(folder)
             if manifest is not None and self._goes_on(planned, manifest):
                 refusal = refuse_resume(self.path, manifest, environment, planned.room.learns)
-                refusal = refusal or refuse_processes(planned, environment)
+                refusal = refusal or refuse_start(planned, environment)
                 notes += _other_processes(planned, manifest, environment)
                 waiting = manifest.error if manifest.status == "waiting" else None
                 return Standing("resume", folder, tuple(notes), refusal, waiting)
@@ -138,7 +139,7 @@ class RunDirectory:
                 notes.append(
                     f"{planned.name}: unfinished work under other settings is kept, and resumes when they come back"
                 )
-        return Standing("run", None, tuple(notes), refuse_processes(planned, environment))
+        return Standing("run", None, tuple(notes), refuse_start(planned, environment))
 
     def list_superseded(self, step: str) -> list[Path]:
         """Folders of a step's finished artifacts that others replaced."""
@@ -273,10 +274,14 @@ def damage(folder: Path, identity: str) -> str | None:
     return problems[0] if problems else None
 
 
-def refuse_processes(planned: PlannedStep, environment: Environment) -> str | None:
-    """Why a step can't run in this number of processes, None if it can."""
-    wrong = planned.room.processes and planned.room.processes(planned.settings, environment.processes)
-    return f"step {planned.name} (room {planned.room.name}): {wrong}" if wrong else None
+def refuse_start(planned: PlannedStep, environment: Environment) -> str | None:
+    """Why a step can't run here, None if it can: an extra isn't installed, or this number of processes can't run it."""
+    room = planned.room
+    place = f"step {planned.name} (room {room.name})"
+    if room.extra and missing(room.extra):
+        return need(place, room.extra)
+    wrong = room.processes and room.processes(planned.settings, environment.processes)
+    return f"{place}: {wrong}" if wrong else None
 
 
 def refuse_resume(

@@ -9,7 +9,7 @@ from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.store import atomic_write
 from charter.ground.settings.environment import environment_of
 from charter.runner.company import Company, Nobody
-from charter.runner.directory import RunDirectory, refuse_processes
+from charter.runner.directory import RunDirectory, refuse_start
 from charter.runner.forecast import expected_minutes
 from charter.runner.identity import answers_name
 from charter.runner.pace import Pace
@@ -55,11 +55,11 @@ def execute(
         cache = directory.cache(answers_name(environment))
         runner = Runner(plan.recipe.name, directory, environment, progress, pace, cache, company or Nobody())
         write_run_file(plan, directory)
-        # checked before the first step runs; a finished step needs no processes
+        # checked before the first step runs; a finished step needs nothing
         for planned in steps:
-            few = refuse_processes(planned, environment)
-            if few and directory.look(planned, environment).refusal == few:
-                raise CharterError(few)
+            refusal = refuse_start(planned, environment)
+            if refusal and directory.look(planned, environment).refusal == refusal:
+                raise CharterError(refusal)
         blocked = crew.run(runner, steps, minutes) if crew else in_turn(runner, steps)
     if blocked:
         raise Waiting("; ".join(line for line in blocked.values() if line))

@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.progress import Bar, Progress
-from charter.ground.settings.environment import process_count, version_of
+from charter.ground.settings.environment import process_count
 from charter.ground.settings.execution import Execution
+from charter.ground.settings.extras import missing, need
 from charter.runner.company import Company
 from charter.runner.rooms import load_module
 
@@ -49,8 +50,8 @@ def fan_out(
             "--ray and torchrun can't work on a run at once: learn under torchrun, then use --ray with the same "
             "command without torchrun, which continues in the same directory"
         )
-    if not version_of("ray"):
-        raise CharterError(f"--ray {address}: Ray is not installed; pip install 'charter[ray]'")
+    if missing("ray"):
+        raise CharterError(need(f"--ray {address}", "ray"))
     for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if address == LOCAL else {})).items():
         os.environ.setdefault(name, value)
     with load_module("charter.runner.ray_cluster").cluster(address, workers, execution) as members:

@@ -15,6 +15,7 @@ from charter import building
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.settings.extras import extra_of, need
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.room import Room
 
@@ -24,6 +25,9 @@ def load_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        extra = extra_of(error.name)
+        if extra is not None and error.name is not None:
+            raise CharterError(need(name, extra, error.name)) from error
         raise CharterError(f"{name} cannot be loaded: {error}; install what is missing") from error
 
 

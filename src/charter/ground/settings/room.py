@@ -23,6 +23,7 @@ class Room(Generic[S]):
     and roles, or "". `context`: the context of the new model in tokens, if it differs from the policy's. `uses`: the
     roles that these settings need, if not all; other roles need no source and take no default. `learns`: the room
     shares its optimizer steps among processes (`learn/parallel.py`). `processes`: why n processes can't run it, or "".
+    `extra`: the extra of the package that it needs, or "" (`settings/extras.py`).
     `method`: what it does, as a phrase of a card. `against_harm`: what that does against harm or needless refusals, as
     a sentence. Manifests of its products have both. `name` and `package`: from `building.ROOMS`; the runner fills them
     in.
@@ -38,6 +39,7 @@ class Room(Generic[S]):
     uses: Callable[[S], Collection[str]] | None = None
     processes: Callable[[S, int], str] | None = None
     learns: bool = False
+    extra: str = ""
     method: str = ""
     against_harm: str = ""
     name: str = ""

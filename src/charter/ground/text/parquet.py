@@ -8,6 +8,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.foreign import DAMAGE, line_of, regular
+from charter.ground.settings.extras import need
 
 try:
     from pyarrow import ArrowException, compute, parquet, types
@@ -39,7 +40,7 @@ def short_rows(
     """(number from 1, row) of each row, or the size of its texts in bytes if that is over `longest`. Columns outside
     `columns` are not decoded: they are None. Raises CharterError like `parquet_rows`."""
     if parquet is None:
-        raise CharterError(f"{path} is a parquet file, which needs pyarrow: pip install pyarrow")
+        raise CharterError(need(str(path), "parquet"))
     number = 0
     try:
         with parquet.ParquetFile(regular(path)) as plain:

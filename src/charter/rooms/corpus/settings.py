@@ -138,4 +138,4 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=disk, vocabulary=vocabulary)
 
 
-ROOM = Room(product="corpus", settings=Settings, roles=ROLES, estimate=estimate, check=check)
+ROOM = Room(product="corpus", settings=Settings, roles=ROLES, estimate=estimate, check=check, extra="corpus")

@@ -62,11 +62,11 @@ def serve(
     ] = None,
 ) -> None:
     """Serve models to programs written for Anthropic's or OpenAI's API; Ctrl-C stops it, and nothing is lost."""
-    from charter.service.web import listening
-
     if write_config is not None:
         _write(write_config)
         return
+    from charter.service.web import listening
+
     settings = _configured(models or [], config, backend or "", database, not no_policy, weights_from)
     settings = settings.model_copy(update={"authenticate": settings.authenticate and not no_auth})
     if not settings.authenticate and host not in listening.LOOPBACK:

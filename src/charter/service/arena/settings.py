@@ -102,4 +102,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     return Estimate(minutes=minutes, memory_gib=10 * parameters / 2**30, disk_gib=0.01, rows=pairs)
 
 
-ROOM = Room(product="comparisons", settings=Settings, roles=ROLES, estimate=estimate, check=check)
+ROOM = Room(
+    product="comparisons", settings=Settings, roles=ROLES, estimate=estimate, check=check, extra="serve"
+)

@@ -29,4 +29,4 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     return Estimate(disk_gib=0.001)
 
 
-ROOM = Room(product="judgments", settings=Settings, roles=ROLES, estimate=estimate)
+ROOM = Room(product="judgments", settings=Settings, roles=ROLES, estimate=estimate, extra="serve")

@@ -83,4 +83,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     )
 
 
-ROOM = Room(product="judgments", settings=Settings, roles=ROLES, estimate=estimate, check=check)
+ROOM = Room(
+    product="judgments", settings=Settings, roles=ROLES, estimate=estimate, check=check, extra="serve"
+)

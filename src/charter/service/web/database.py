@@ -26,6 +26,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.extras import need
 
 BUSY_SECONDS = 30
 # bytes of the write-ahead log that are kept for the next changes
@@ -76,9 +77,7 @@ def open_database(
     try:
         engine = create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
     except ModuleNotFoundError as error:
-        raise CharterError(
-            f"{shown(url)} needs the driver {error.name}: pip install 'charter[postgresql]'"
-        ) from None
+        raise CharterError(need(shown(url), "postgresql", error.name or "")) from None
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: Any) -> None:

@@ -1,0 +1,53 @@
+"""Extras: libraries that a plain install leaves out, and the one line that says how to install them.
+
+`pyproject.toml` lists the same libraries by the names of their packages, with versions and reasons; a test compares
+the two.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+
+# Modules by extra. Those of `bench` and `dev` are for working on Charter, so no command asks for them.
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "serve": (
+        "alembic",
+        "fastapi",
+        "httpx2",
+        "prometheus_client",
+        "python_multipart",
+        "sqlalchemy",
+        "sse_starlette",
+        "starlette",
+        "uvicorn",
+    ),
+    "corpus": ("py3langid",),
+    "parquet": ("pyarrow",),
+    "postgresql": ("psycopg",),
+    "ray": ("ray",),
+    "lm-eval": ("lm_eval",),
+    "inspect": ("inspect_ai",),
+}
+
+
+def missing(extra: str) -> tuple[str, ...]:
+    """The modules of an extra that aren't installed."""
+    return tuple(module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None)
+
+
+def extra_of(module: str | None) -> str | None:
+    """The extra that brings a module or the package around it, None if no extra does."""
+    top = (module or "").partition(".")[0]
+    return next((extra for extra, modules in EXTRAS.items() if top in modules), None)
+
+
+def install(*extras: str) -> str:
+    """The command that installs extras."""
+    return f"pip install 'charter[{','.join(extras)}]'"
+
+
+def need(what: str, extra: str, module: str = "") -> str:
+    """The line that refuses something because a module of an extra isn't installed; default: its first missing one."""
+    module = module or (*missing(extra), *EXTRAS[extra])[0]
+    return f"{what} needs {module}, which the extra {extra} brings: {install(extra)}"
