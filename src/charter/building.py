@@ -3,9 +3,10 @@
 The structure test, the runner and the documentation read this file. A floor imports only floors before it; a room of
 the lab (`rooms/`) imports only the ground. The wing `service/` is what runs until it is stopped: the lab never imports
 it, and its parts import the ground and what `SERVICE` names; their commands also `runner`. `terminal` says how things
-look on a screen, and stands on the ground alone, as `runner` does, which alone loads rooms for a recipe. `cli` is above
-all; it and every `*commands.py` import inside a function what takes long to load. In `interop` other people's
-frameworks find our models. Nothing imports it, so that their packages are needed by those who call them.
+look on a screen, and stands on the ground alone, as `runner` does, which alone loads rooms for a recipe. `library` is
+what programs and notebooks call: `import charter` finds its names, and commands call it too. `cli` is above all. Both
+and every `*commands.py` import inside a function what takes long to load. In `interop` other people's frameworks find
+our models. Nothing imports it, so that their packages are needed by those who call them.
 """
 
 from typing import NamedTuple
@@ -79,6 +80,7 @@ ROOMS = {
 ABOVE = {
     "terminal": "options, tables, bars and errors as commands show them",
     "runner": "plan, run, resume, publish; it alone loads rooms",
+    "library": "the Python API: load, plan, run, evaluate, compare, open",
     "cli": "the root command and the commands of the lab",
     "interop": "our models for lm-eval and Inspect",
 }

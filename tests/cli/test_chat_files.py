@@ -21,6 +21,7 @@ from charter.cli.chat_talk import Talk
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import assistant, user
 
@@ -61,7 +62,7 @@ def test_replies_are_those_of_an_engine_that_keeps_nothing(
     talk = Talk(local, GREEDY, [file])
     messages = [user("Who?")]
     for row in rows:
-        (completion,) = local.reply([talk.prompt(messages)], chat_session.Sampling(0, max_tokens=6))[0]
+        (completion,) = local.reply([talk.prompt(messages)], Sampling(0, max_tokens=6))[0]
         assert row["reply"] == completion.text
         messages += [assistant(completion.text), user("Why?")]
 

@@ -9,7 +9,7 @@ import pytest
 
 from charter.cli import chat_session
 from charter.cli.chat_files import Style
-from charter.cli.chat_session import converse, stream
+from charter.cli.chat_session import converse
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import LocalAssistant
@@ -18,6 +18,7 @@ from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.generation import UNKNOWN, Decoding
 from charter.ground.settings.execution import Execution
+from charter.library.streaming import stream
 
 REPLY = "grüß dich 🌊".encode()
 
@@ -150,7 +151,7 @@ def test_bytes_that_are_no_text_spoil_their_own_line_alone(
 def test_a_reply_that_fails_leaves_the_conversation_as_it_was(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(*_: object) -> Iterator[str]:
+    def refuse(*_: object, **__: object) -> Iterator[str]:
         yield "half "
         raise CharterError("the server is gone")
 

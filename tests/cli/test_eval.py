@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from charter.cli import pipeline
-from charter.cli.evaluate import make_recipe
 from charter.ground.artifact.errors import CharterError
+from charter.library.evaluating import make_recipe
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.settings import ROLES
 

@@ -2,23 +2,23 @@
 
 import io
 import json
-import secrets
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from charter.cli.chat_files import File, Style
 from charter.cli.chat_talk import Talk
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt, open_assistant, own_decoding
+from charter.ground.generate.assistant import LocalAssistant, open_assistant, own_decoding
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.engine_limits import CACHE_BYTES, Bounds
 from charter.ground.generate.remote import RemoteAssistant
-from charter.ground.generate.sampling import Sampling, sampling_at
+from charter.ground.generate.sampling import sampling_at
 from charter.ground.model.generation import Decoding, choose_decoding
 from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import Message
+from charter.library.streaming import steps, stream
 from charter.terminal.bars import make_progress
 
 COMMANDS = "/reset starts a new conversation, /quit ends, /help shows this"
@@ -98,7 +98,7 @@ def _answer(talk: Talk, line: str) -> None:
     style, messages = talk.style, talk.fit(line)
     sampling = sampling_at(talk.decoding, style.max_tokens)
     began, first, reply, completion = time.perf_counter(), 0.0, "", Completion()
-    pieces = stream(talk.assistant, talk.prompt(messages), sampling)
+    pieces = stream(talk.assistant, talk.prompt(messages), sampling, events=_events)
     try:
         while True:
             piece = next(pieces)
@@ -154,31 +154,6 @@ def _check_readable(line: str) -> None:
         ) from None
 
 
-def stream(assistant: Assistant, prompt: Prompt, sampling: Sampling) -> Generator[str, None, Completion]:
-    """The reply in pieces, as they are sampled, and the completion at the end; a remote engine's comes whole.
-
-    Closing the iterator, or an interrupt, gives the engine's slot back.
-    """
-    seed = secrets.randbelow(2**31)
-    if not isinstance(assistant, LocalAssistant):
-        whole = assistant.reply([prompt], sampling, seeds=[seed])[0][0]
-        yield whole.text
-        return whole
-    engine, ids = assistant.engine, assistant.encode(prompt)
-    request = engine.submit(ids, sampling, seed=seed)
-    output, completion = "", Completion()
-    try:
-        for event in _events(engine, len(ids)):
-            completion = event.completion
-            text = completion.text if event.done else _decode_settled(assistant, completion.ids)
-            if text.startswith(output) and len(text) > len(output):
-                yield text[len(output) :]
-                output = text
-    finally:
-        engine.cancel(request)
-    return completion
-
-
 def _events(engine: Engine, tokens: int) -> Iterator[Event]:
     """Steps until nothing is left to do; the first reads the prompt, with a progress bar if that is long."""
     if tokens >= LONG:
@@ -189,13 +164,7 @@ def _events(engine: Engine, tokens: int) -> Iterator[Event]:
             finally:
                 engine.on_read = bool
         yield from events
-    while not engine.idle:
-        yield from engine.step()
-
-
-def _decode_settled(assistant: LocalAssistant, ids: list[int]) -> str:
-    """The text so far, without special tokens and without a character whose last bytes are still to come."""
-    return assistant.engine.tokenizer.decode(ids).rstrip("\ufffd")
+    yield from steps(engine, tokens)
 
 
 def _read_line() -> str | None:

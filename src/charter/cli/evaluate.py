@@ -1,7 +1,6 @@
 """`charter eval`: runs the evaluations of the card on one model, without a recipe."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from charter.cli.pipeline import Ray, Workers, carry_out, run_folder
+from charter.cli.pipeline import Ray, Workers, carry_out
 from charter.ground.artifact.curves import read_object
-from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.execution import choose_execution
-from charter.ground.settings.override import apply_overrides
-from charter.ground.settings.problems import validate
-from charter.ground.settings.recipe import Recipe
+from charter.library.evaluating import STEP, make_recipe
+from charter.library.recipes import run_folder
 from charter.runner.company import Nobody
 from charter.runner.directory import read_precision
 from charter.runner.fanout import fan_out
@@ -28,8 +25,6 @@ from charter.terminal.tables import console, number
 
 if TYPE_CHECKING:
     from charter.ground.measure.metric import Metric as Declared
-
-STEP = "evaluate"
 
 
 def evaluate(
@@ -97,43 +92,6 @@ def show(run: Path, as_json: bool) -> None:
     if parts := len(rows) - len(whole):
         print(f"{parts} scores of single parts, such as a dimension of BBQ: --json")
     print(f"answers and scores are in {report}")
-
-
-def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: list[str]) -> Recipe:
-    """The recipe of one evaluate step. Raises CharterError for an unknown task or a bad change."""
-    names = [name.strip() for name in tasks.split(",") if name.strip()] or ["battery"]
-    sources = {"policy": model} | data_sources(data, names)
-    # "." is a folder, too
-    stage = re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:] or "here"
-    settings = {"tasks": names, "limit": limit, "stage": stage}
-    name = f"eval-{stage}".replace(".", "-")
-    raw: dict[str, Any] = {
-        "name": name,
-        "steps": [{"name": STEP, "room": STEP, "from": sources, "settings": settings}],
-    }
-    return validate(Recipe, apply_overrides(raw, changes), "charter eval")
-
-
-def data_sources(data: list[str], names: Sequence[str]) -> dict[str, str]:
-    """Role -> reference of the data that was asked for; a role that is left out takes the shipped set."""
-    from charter.rooms.evaluate.catalogue import TASKS, expand_suites
-    from charter.rooms.evaluate.settings import ROLES
-
-    tasks = [TASKS[name] for name in expand_suites(names)]
-    sources: dict[str, str] = {}
-    for where in data:
-        name, equals, reference = where.partition("=")
-        if equals and (name in TASKS or name in ROLES):
-            sources[TASKS[name].data_role if name in TASKS else name] = reference
-        elif where == "standard":
-            published = {task.data_role: task.standard for task in tasks if task.standard}
-            sources = published | sources
-        elif where != "shipped":
-            raise CharterError(
-                f"--data {where}: write shipped, standard, or TASK=REFERENCE, as in --data mmlu=./my_mmlu; tasks are "
-                f"{', '.join(TASKS)}"
-            )
-    return sources
 
 
 def score_table(rows: Sequence[dict[str, Any]]) -> Table:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+import charter
 from charter.cli import chat, check, doctor, elo, evaluate, export, pipeline, policy, release, review, start
 from charter.ground.artifact.errors import CharterError, Waiting
-from charter.ground.settings.environment import process_count, version_of
+from charter.ground.settings.environment import process_count
 from charter.ground.settings.extras import extra_of, need
 from charter.runner.company import Elsewhere
 from charter.runner.step_runner import disk_errors
@@ -26,7 +27,7 @@ SHARED = "run"
 
 def _version(flag: bool) -> None:
     if flag:
-        print(f"charter {version_of('charter') or 'from sources'}")
+        print(f"charter {charter.__version__}")
         raise typer.Exit
 
 

@@ -10,15 +10,13 @@ import typer
 from charter.cli.plan_tables import plan_table, plan_total, run_tree
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import process_count
-from charter.ground.settings.execution import choose_execution
-from charter.ground.settings.recipe import Recipe, load_recipe
+from charter.library.recipes import plan_steps
 from charter.runner.company import Company, company
-from charter.runner.directory import read_precision
 from charter.runner.execute import Crew, execute
 from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.jobs import Jobs
-from charter.runner.plan import Plan, make_plan
+from charter.runner.plan import Plan
 from charter.runner.show import find_run, run_records, view_run
 from charter.runner.sweep import sweep
 from charter.terminal.bars import make_progress
@@ -67,7 +65,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show which steps will run, which are reused, and what they will cost, without starting anything."""
-    lines = forecast(_plan(recipe, out, changes, device, precision), until)
+    lines = forecast(plan_steps(recipe, changes or [], out, device, precision), until)
     if as_json:
         _print_json(plan_records(lines))
         return
@@ -104,7 +102,7 @@ def run(
         if not others.leads:
             others.follow()
             return
-        plan = _plan(recipe, out, changes, device, precision)
+        plan = plan_steps(recipe, changes or [], out, device, precision)
         with fan_out(ray, workers, plan.execution, others) as others:
             carry_out(plan, until, others, Jobs(jobs) if jobs > 1 else None)
     for planned in plan.until(until):
@@ -124,14 +122,6 @@ def carry_out(
     except KeyboardInterrupt:
         print("charter: interrupted; run the same command again to resume", file=sys.stderr)
         raise typer.Exit(130) from None
-
-
-def run_folder(recipe: Recipe, out: Path | None) -> Path:
-    """The run directory of a recipe. Raises CharterError if it is a file."""
-    folder = out if out is not None else Path("runs") / recipe.name
-    if folder.exists() and not folder.is_dir():
-        raise CharterError(f"--out {folder} is a file; name a folder for the run")
-    return folder
 
 
 def show(name: Run, as_json: Json = False) -> None:
@@ -163,18 +153,6 @@ def gc(
         print(f"{size:>15,} bytes  {folder}")
     total = sum(size for _, size in removed)
     print(f"{total:,} bytes {'would be freed' if dry_run else 'freed'}")
-
-
-def _plan(
-    path: Path, out: Path | None, changes: list[str] | None, device: str | None, precision: str | None
-) -> Plan:
-    if path.is_dir():
-        path = path / "recipe.yaml"
-    recipe = load_recipe(path, changes or [])
-    folder = run_folder(recipe, out)
-    # machines choose differently, so unfinished work keeps its precision
-    execution = choose_execution(device, precision or read_precision(folder))
-    return make_plan(recipe, path.parent, folder, execution)
 
 
 def _print_json(steps: list[dict[str, object]]) -> None:

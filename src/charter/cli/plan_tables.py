@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from charter.ground.artifact.manifest import Metric
-from charter.runner.forecast import Forecast
+from charter.runner.forecast import Forecast, totals
 from charter.runner.pace import spell_minutes
 from charter.runner.show import StepView
 from charter.terminal.tables import amount, number, plain_table
@@ -48,18 +48,15 @@ def plan_total(lines: Sequence[Forecast]) -> str:
     todo = [line for line in lines if line.status != "reused"]
     if not todo:
         return "nothing to do: every step is reused"
-    costs = [line.estimate for line in todo if line.estimate is not None]
-    minutes = [cost.minutes for cost in costs if cost.minutes is not None]
-    memory = [cost.memory_gib for cost in costs if cost.memory_gib is not None]
-    disk = [cost.disk_gib for cost in costs if cost.disk_gib is not None]
-    unknown = [line.planned.name for line in todo if line.estimate is None or line.estimate.minutes is None]
+    sums = totals(todo)
     parts = [f"{len(todo)} of {len(lines)} {'step' if len(lines) == 1 else 'steps'} to run"]
-    if minutes:
-        parts.append(f"{_about(sum(minutes))}{f' without {_list_names(unknown)}' if unknown else ''}")
-    if memory:
-        parts.append(f"peak memory {amount(max(memory))} GiB")
-    if disk:
-        parts.append(f"disk {amount(sum(disk))} GiB")
+    if sums.minutes is not None:
+        without = f" without {_list_names(sums.unknown)}" if sums.unknown else ""
+        parts.append(f"{_about(sums.minutes)}{without}")
+    if sums.memory_gib is not None:
+        parts.append(f"peak memory {amount(sums.memory_gib)} GiB")
+    if sums.disk_gib is not None:
+        parts.append(f"disk {amount(sums.disk_gib)} GiB")
     return ", ".join(parts)
 
 

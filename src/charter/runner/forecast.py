@@ -1,6 +1,6 @@
 """What `charter plan` says of each step: whether it runs, and its estimated minutes, memory and disk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,32 @@ def forecast(plan: Plan, until: str | None = None) -> list[Forecast]:
             cost = Estimate(0.0, None, folder_bytes(standing.folder) / 2**30)
         lines.append(Forecast(planned, standing, status, directory.artifact(planned.name), cost))
     return lines
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the steps of a plan that will run; None for what no estimate says. `unknown`: steps without an estimate
+    of minutes."""
+
+    minutes: float | None
+    memory_gib: float | None
+    disk_gib: float | None
+    unknown: tuple[str, ...]
+
+
+def totals(lines: Sequence[Forecast]) -> Totals:
+    """Minutes and disk of all steps that will run, together, and the largest memory of one."""
+    todo = [line for line in lines if line.status != "reused"]
+    costs = [line.estimate for line in todo if line.estimate is not None]
+    minutes = [cost.minutes for cost in costs if cost.minutes is not None]
+    memory = [cost.memory_gib for cost in costs if cost.memory_gib is not None]
+    disk = [cost.disk_gib for cost in costs if cost.disk_gib is not None]
+    return Totals(
+        sum(minutes) if minutes else None,
+        max(memory) if memory else None,
+        sum(disk) if disk else None,
+        tuple(line.planned.name for line in todo if line.estimate is None or line.estimate.minutes is None),
+    )
 
 
 def expected_minutes(plan: Plan, until: str | None = None) -> dict[str, float | None]:

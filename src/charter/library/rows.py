@@ -1,0 +1,52 @@
+"""Rows of a table as Python has them: a list of dicts, a data frame of pandas, or HTML for a notebook."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+
+
+class Rows(list[dict[str, Any]]):
+    """Rows of a table; each is a dict, and all have the same meaning in the same key."""
+
+    def frame(self) -> Any:
+        """The rows as a pandas.DataFrame: a column for each key, a line for each row. Raises CharterError without
+        pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise CharterError(
+                "a frame needs pandas, which is not installed: run `pip install pandas`, or use the rows, which are a "
+                "list of dicts"
+            ) from None
+        return pandas.DataFrame.from_records(self)
+
+    def _repr_html_(self) -> str:
+        """A table of the first 20 rows."""
+        columns = list(dict.fromkeys(key for row in self for key in row))
+        return html_table("", columns, [[row.get(key) for key in columns] for row in self[:20]], len(self))
+
+
+def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], count: int = 0) -> str:
+    """A small table of HTML with everything escaped; `count` says of how many rows these are the first."""
+    shown = list(rows)
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(_words(cell))}</td>" for cell in row) + "</tr>" for row in shown
+    )
+    heading = f"<p><b>{escape(title)}</b></p>" if title else ""
+    rest = f"<p>The first {len(shown)} of {count} rows.</p>" if count > len(shown) else ""
+    return f"{heading}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+
+
+def spell_interval(low: float | None, high: float | None) -> str:
+    """'0.08 to 0.17', or nothing without an interval."""
+    return "" if low is None or high is None else f"{_words(low)} to {_words(high)}"
+
+
+def _words(cell: object) -> str:
+    """A cell in words: numbers with three significant digits, nothing for None."""
+    if cell is None:
+        return ""
+    return f"{cell:.3g}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,53 @@
+"""A reply piece by piece, as a model samples it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Generator, Iterator
+
+from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt
+from charter.ground.generate.engine import Completion, Engine, Event
+from charter.ground.generate.sampling import Sampling
+
+
+def steps(engine: Engine, tokens: int) -> Iterator[Event]:
+    """The events of an engine until nothing is left to do; `tokens`: of the prompt, which the first step reads."""
+    while not engine.idle:
+        yield from engine.step()
+
+
+def stream(
+    assistant: Assistant,
+    prompt: Prompt,
+    sampling: Sampling,
+    seed: int | None = None,
+    events: Callable[[Engine, int], Iterator[Event]] = steps,
+) -> Generator[str, None, Completion]:
+    """The reply in pieces, as they are sampled, and the completion at the end; a remote engine's comes whole.
+
+    Without a seed, one is drawn. Closing the iterator, or an interrupt, gives the engine's slot back. Raises
+    CharterError for a prompt that leaves no room for a reply.
+    """
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    if not isinstance(assistant, LocalAssistant):
+        whole = assistant.reply([prompt], sampling, seeds=[seed])[0][0]
+        yield whole.text
+        return whole
+    engine, ids = assistant.engine, assistant.encode(prompt)
+    request = engine.submit(ids, sampling, seed=seed)
+    output, completion = "", Completion()
+    try:
+        for event in events(engine, len(ids)):
+            completion = event.completion
+            text = completion.text if event.done else _decode_settled(assistant, completion.ids)
+            if text.startswith(output) and len(text) > len(output):
+                yield text[len(output) :]
+                output = text
+    finally:
+        engine.cancel(request)
+    return completion
+
+
+def _decode_settled(assistant: LocalAssistant, ids: list[int]) -> str:
+    """The text so far, without special tokens and without a character whose last bytes are still to come."""
+    return assistant.engine.tokenizer.decode(ids).rstrip("\ufffd")
