@@ -117,11 +117,15 @@ def shell_commands(text: str) -> Iterator[list[str]]:
         )
         lexer.whitespace, lexer.whitespace_split = " \t", True
         command: list[str] | None = None
+        of_docker = False  # there `charter` is the name of an image
         for word in [*lexer, "\n"]:
+            of_docker = (of_docker or word == "docker") and word != "\n"
             if OPERATORS.fullmatch(word):
                 if command is not None:
                     yield command
                 command = None
+            elif of_docker:
+                continue
             elif command is not None:
                 command.append(word)
             elif word.rpartition("/")[2] == "charter":

@@ -29,7 +29,7 @@ BROUGHT = {
     "tqdm": "lm-eval",
 }
 # Files that look for a library and do without it.
-OPTIONAL = {"ground/text/parquet.py"}
+OPTIONAL = {"ground/text/parquet.py", "library/rows.py"}
 # What the hub's library brings too, so that the base has it.
 IN_BASE_TOO = {"httpx2"}
 
@@ -97,7 +97,7 @@ def test_the_table_of_extras_is_that_of_the_project() -> None:
         if not missing(extra):
             assert packages == packages_of(extra), extra
     tables = project()["optional-dependencies"]
-    assert isinstance(tables, dict) and set(tables) - set(EXTRAS) == {"all", "bench", "dev"}
+    assert isinstance(tables, dict) and set(tables) - set(EXTRAS) == {"all", "bench", "dev", "docs"}
     assert tables["all"] == [f"charter[{','.join(EXTRAS)}]"]
     assert "charter[all]" in tables["dev"]
 

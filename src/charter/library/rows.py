@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.extras import need
 
 
 class Rows(list[dict[str, Any]]):
@@ -16,10 +17,7 @@ class Rows(list[dict[str, Any]]):
         try:
             import pandas
         except ImportError:
-            raise CharterError(
-                "a frame needs pandas, which is not installed: run `pip install pandas`, or use the rows, which are a "
-                "list of dicts"
-            ) from None
+            raise CharterError(need("a frame", "frames") + "; the rows are a list of dicts") from None
         return pandas.DataFrame.from_records(self)
 
     def _repr_html_(self) -> str:

@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     ),
     "corpus": ("py3langid",),
     "parquet": ("pyarrow",),
+    "frames": ("pandas",),
     "postgresql": ("psycopg",),
     "ray": ("ray",),
     "lm-eval": ("lm_eval",),
