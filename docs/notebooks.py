@@ -4,8 +4,8 @@
     python docs/notebooks.py NAME ...   those alone, such as first_reply
 
 A code cell is plain Python; its last expression is what it shows. Standard error, such as progress, is left out. So is
-HTML of over 4,000 characters; its text stays. Cells with the tag `varies` show times, or numbers of this CPU;
-tests compare all others.
+HTML of over 4,000 characters; its text stays. Cells with the tag `varies` show times, or numbers that another CPU
+rounds otherwise; tests compare all others.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,6 @@ import typer
 from fill import settings_table
 from pydantic import BaseModel
 
-import charter
 from charter.building import ROOMS
 from charter.cli.main import make_app
 from charter.ground.settings.recipe import Recipe, Step
@@ -168,34 +166,8 @@ def metric_page() -> str:
     return head + "\n".join(rows) + "\n"
 
 
-def python_page() -> str:
-    """The public names of the package, with signatures and docstrings."""
-    parts = ["# Python", "For those who call Charter from Python. Written from the code."]
-    public: list[str] = list(getattr(charter, "__all__", ()))
-    if not public:
-        parts.append(
-            "This version has no Python interface; its command line and its files are the interface."
-        )
-    for name in public:
-        thing: Any = getattr(charter, name)
-        if callable(thing):
-            parts += [f"## {name}", *_described(name, thing)]
-            members = vars(thing).items() if inspect.isclass(thing) else ()
-            for word, member in members:
-                if not word.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
-                    parts += [f"### {name}.{word}", *_described(word, member)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _described(name: str, thing: Any) -> Iterator[str]:
-    if not isinstance(thing, property):
-        yield f"```python\n{name}{inspect.signature(thing)}\n```"
-    yield inspect.getdoc(thing) or ""
-
-
 FROM_CODE: dict[str, Callable[[], str]] = {
     "reference/cli.md": command_page,
     "reference/recipe.md": recipe_page,
     "reference/metrics.md": metric_page,
-    "reference/python.md": python_page,
 }

@@ -14,6 +14,8 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 LARGEST = 20_000  # bytes of a notebook with its outputs
+# The other one has all that differs from what other fast tests do.
+SLOW = {"first_reply"}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,10 @@ def tool() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] if p.stem in SLOW else [], id=p.stem) for p in NOTEBOOKS],
+)
 def test_a_notebook_shows_what_it_showed(path: Path, tool: ModuleType, tmp_path: Path) -> None:
     pytest.importorskip("pandas", reason="pandas is not installed")
     text = path.read_text("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.library.artifacts import Artifact
@@ -35,7 +36,7 @@ class Comparison:
         """Metrics that are significantly worse in b."""
         return self._with_verdict("worse")
 
-    def frame(self) -> object:
+    def frame(self) -> Any:
         """The rows as a pandas.DataFrame; see `Rows.frame`."""
         return self.rows.frame()
 

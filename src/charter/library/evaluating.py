@@ -12,6 +12,7 @@ from charter.ground.settings.execution import Execution, choose_execution
 from charter.ground.settings.override import apply_overrides
 from charter.ground.settings.problems import validate
 from charter.ground.settings.recipe import Recipe
+from charter.ground.settings.sources import is_external
 from charter.library.artifacts import Checkpoint, Report, artifact_of
 from charter.library.models import Model
 from charter.library.recipes import changes_of, run_folder, run_steps
@@ -55,10 +56,12 @@ def evaluate(
 
 
 def reference_of(model: str | os.PathLike[str] | Model | Checkpoint) -> str:
-    """The reference of a model, however it is given."""
+    """The reference of a model, however it is given, as a recipe takes it: a place on disk begins with ./ or /."""
     if isinstance(model, Model):
-        return model.reference
-    return os.fspath(model.path if isinstance(model, Checkpoint) else model)
+        name = model.reference
+    else:
+        name = os.fspath(model.path if isinstance(model, Checkpoint) else model)
+    return name if is_external(name) or not Path(name).exists() else f"./{name}"
 
 
 def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: list[str]) -> Recipe:
