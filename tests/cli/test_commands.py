@@ -138,7 +138,7 @@ def test_out_until_and_failures(charter: Charter, tmp_path: Path, monkeypatch: p
         (("gc", "none"), "none is not a run"),
         (("chat", "none"), "there is no model none"),
         (("chat", "mine.jsonl"), "mine.jsonl is prompts; chat needs a policy checkpoint"),
-        (("card", "verify", "none"), "none is not a run"),
+        (("card", "verify", "none"), "there is no run or card none"),
         (("compare", "none", "none"), "there is no run or card none"),
         (("constitution", "check", "none"), "none"),
     ],

@@ -8,6 +8,7 @@ import typer
 from charter.cli.chat_files import Style, read_file
 from charter.ground.settings.execution import choose_execution
 from charter.runner.models import find_model, find_room
+from charter.runner.names import complete_model
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json
 
@@ -17,7 +18,11 @@ _CONTINUES = "it continues text and was not taught to answer; --plain leaves the
 def chat(
     checkpoint: Annotated[
         str,
-        typer.Argument(metavar="CHECKPOINT", help="A step's folder, a model, or a reference such as pkg:..."),
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A step (demo/rl), a folder, hf:, pkg: or a server's reference.",
+            autocompletion=complete_model,
+        ),
     ],
     system: Annotated[str, typer.Option("--system", metavar="TEXT", help="System prompt.")] = "",
     temperature: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from charter.cli.completion import complete_setting, complete_step
 from charter.cli.plan_tables import plan_table, plan_total, run_tree
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import process_count
@@ -18,24 +19,43 @@ from charter.runner.execute import Crew, execute
 from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.jobs import Jobs
+from charter.runner.names import RUNS, complete_recipe, complete_run, find_recipe, find_run
 from charter.runner.plan import Plan, make_plan
-from charter.runner.show import find_run, run_records, view_run
+from charter.runner.show import run_records, view_run
 from charter.runner.sweep import sweep
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json, Precision
 from charter.terminal.tables import console
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, or a folder with recipe.yaml.")]
+RecipeFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe, a folder with recipe.yaml, or a name below recipes/.",
+        autocompletion=complete_recipe,
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Run directory; default: runs/<recipe name>.")
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="STEP.FIELD=VALUE", help="Change a setting; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="STEP.FIELD=VALUE",
+        help="Change a setting; may be repeated.",
+        autocompletion=complete_setting,
+    ),
 ]
 Until = Annotated[
-    str | None, typer.Option("--until", metavar="STEP", help="Only this step and what it needs.")
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="STEP",
+        help="Only this step and what it needs.",
+        autocompletion=complete_step,
+    ),
 ]
 Ray = Annotated[
     str | None,
@@ -54,7 +74,12 @@ AtOnce = Annotated[
         "--jobs", "-j", min=1, help="Steps at the same time, each in a process with its share of the cores."
     ),
 ]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its name below runs/.")]
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run directory, or its name below runs/.", autocompletion=complete_run
+    ),
+]
 
 
 def plan(
@@ -128,7 +153,7 @@ def carry_out(
 
 def run_folder(recipe: Recipe, out: Path | None) -> Path:
     """The run directory of a recipe. Raises CharterError if it is a file."""
-    folder = out if out is not None else Path("runs") / recipe.name
+    folder = out if out is not None else RUNS / recipe.name
     if folder.exists() and not folder.is_dir():
         raise CharterError(f"--out {folder} is a file; name a folder for the run")
     return folder
@@ -166,10 +191,9 @@ def gc(
 
 
 def _plan(
-    path: Path, out: Path | None, changes: list[str] | None, device: str | None, precision: str | None
+    name: str, out: Path | None, changes: list[str] | None, device: str | None, precision: str | None
 ) -> Plan:
-    if path.is_dir():
-        path = path / "recipe.yaml"
+    path = find_recipe(name)
     recipe = load_recipe(path, changes or [])
     folder = run_folder(recipe, out)
     # machines choose differently, so unfinished work keeps its precision
