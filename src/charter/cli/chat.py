@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from charter.cli.chat_files import Style, read_file
+from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import choose_execution
 from charter.runner.models import find_model, find_room
 from charter.runner.names import complete_model
@@ -56,6 +57,8 @@ def chat(
     """Talk with a model in the terminal: /reset starts a new conversation, /quit ends, /help lists these."""
     from charter.cli.chat_session import converse
 
+    if any(not question.strip() for question in ask or ()):
+        raise CharterError("--ask: there is no text in it; write a question")
     source = find_model(checkpoint, "chat")
     where = choose_execution(device)
     files = [read_file(path) for path in file or ()]

@@ -199,10 +199,15 @@ def _decode_settled(assistant: LocalAssistant, ids: list[int]) -> str:
 
 
 def _read_line() -> str | None:
-    """One line from the user, None at the end of input."""
-    try:
-        return input("> " if sys.stdin.isatty() else "").strip()
-    except (EOFError, KeyboardInterrupt):
-        if sys.stdin.isatty():
-            print()
-        return None
+    """One line from the user, None at the end of input or after Ctrl-C twice."""
+    for stopped in (False, True):
+        try:
+            return input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            break
+        except KeyboardInterrupt:
+            if not stopped:
+                print("\n(Ctrl-C again, or /quit, ends the conversation)", file=sys.stderr)
+    if sys.stdin.isatty():
+        print()
+    return None

@@ -42,9 +42,11 @@ def complete_tasks(incomplete: str) -> list[str]:
 
 
 def _rooms_of_steps(ctx: typer.Context) -> dict[str, str]:
-    """The room of each step; of `recipe` there is none, and its fields are few."""
+    """The room of each step. An option that still waits for its value leaves the recipe among the other words."""
+    words = [ctx.params.get("recipe"), *ctx.args]
     try:
-        recipe = read_yaml_file(find_recipe(str(ctx.params.get("recipe") or "")), RECIPE, "steps")
+        name = next(word for word in words if word)
+        recipe = read_yaml_file(find_recipe(name), RECIPE, "steps")
         return {str(step["name"]): str(step["room"]) for step in recipe["steps"]}
-    except (CharterError, LookupError, TypeError):
+    except (CharterError, LookupError, TypeError, StopIteration):
         return {}

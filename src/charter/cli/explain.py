@@ -90,8 +90,6 @@ def find_meanings(word: str) -> list[Meaning]:
     from charter.rooms.evaluate.catalogue import METRICS, TASKS
 
     name = word.lower().replace(" ", "_")
-    if name not in building.ROOMS and (room := our_name(name, building.ROOMS)) is not None:
-        name = room
     meanings = [_room(name)] if name in building.ROOMS else []
     meanings += [_task(TASKS[name])] if name in TASKS else []
     meanings += [_metric(metric) for metric in METRICS if metric.name == name][:1]
@@ -103,6 +101,8 @@ def find_meanings(word: str) -> list[Meaning]:
         for entry in read_words()
         if spaced in entry["words"]
     ]
+    if not meanings and (room := our_name(name, building.ROOMS)) is not None:
+        meanings = [_room(room)]
     if not meanings:
         metrics = [metric.name for metric in METRICS] + [n for row in logged for n in row.names]
         words = [w for entry in read_words() for w in entry["words"]]
@@ -173,7 +173,7 @@ def _task(task: Any) -> Meaning:
     rows = [row for row in list_logged() if row.head == TASK and task.name in row.names]
     facts: dict[str, Any] = {"title": task.title} | {k: v for row in rows for k, v in row.cells.items()}
     facts |= {"data": task.role.default or "none shipped; --data standard or TASK=REFERENCE names some"}
-    facts |= {"published": f"data:{task.standard}"} if task.standard else {}
+    facts |= {"published": task.standard} if task.standard else {}
     facts |= {"chance": task.chance} if task.chance is not None else {}
     return Meaning(
         task.name, "evaluation", {**facts, "metrics": [m.name for m in task.numbers if m.kind != "part"]}

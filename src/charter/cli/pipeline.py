@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from charter.cli.completion import complete_setting, complete_step
-from charter.cli.plan_tables import plan_table, plan_total, run_tree
+from charter.cli.plan_tables import plan_table, plan_total, run_tree, spell_metric
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import process_count
 from charter.ground.settings.execution import choose_execution
@@ -19,7 +19,15 @@ from charter.runner.execute import Crew, execute
 from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.jobs import Jobs
-from charter.runner.names import RUNS, complete_recipe, complete_run, find_recipe, find_run
+from charter.runner.names import (
+    RUNS,
+    complete_product,
+    complete_recipe,
+    complete_run,
+    find_recipe,
+    find_run,
+    find_step,
+)
 from charter.runner.plan import Plan, make_plan
 from charter.runner.show import run_records, view_run
 from charter.runner.sweep import sweep
@@ -78,6 +86,13 @@ Run = Annotated[
     str,
     typer.Argument(
         metavar="RUN", help="A run directory, or its name below runs/.", autocompletion=complete_run
+    ),
+]
+
+RunOrStep = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run (demo), or a step of one (demo/rl).", autocompletion=complete_product
     ),
 ]
 
@@ -159,14 +174,16 @@ def run_folder(recipe: Recipe, out: Path | None) -> Path:
     return folder
 
 
-def show(name: Run, as_json: Json = False) -> None:
-    """Show a run as a tree: each step's status, its parents and its first metric."""
-    folder = find_run(name)
-    views = view_run(folder)
+def show(name: RunOrStep, as_json: Json = False) -> None:
+    """Show a run as a tree: each step's status, its parents and its first metric; or one step with all its metrics."""
+    folder, step = find_step(name)
+    views = [view for view in view_run(folder) if step in ("", view.name)]
     if as_json:
         _print_json(run_records(views))
         return
     console().print(run_tree(str(folder), views), highlight=False)
+    for metric in views[0].metrics if step else ():
+        print(f"  {spell_metric(metric)}")
     for view in views:
         if view.manifest is not None and view.manifest.error:
             error = view.manifest.error

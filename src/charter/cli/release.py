@@ -13,7 +13,6 @@ from charter.runner.names import complete_product, find_product
 from charter.terminal.options import Json
 from charter.terminal.tables import console
 
-
 Release = Annotated[
     Path,
     typer.Argument(

@@ -68,6 +68,15 @@ def find_run(name: str) -> Path:
     raise CharterError(f"{name} is not a run: it has no {RUN_FILE}; {_hint(name)}")
 
 
+def find_step(name: str) -> tuple[Path, str]:
+    """The run directory and the step that a name means, finished or not; the step is "" for a whole run. Raises
+    CharterError as `find_run` does."""
+    for place in _places(name, RUNS):
+        if _is_run(place.parent) and place.name in _order(place.parent):
+            return place.parent, place.name
+    return find_run(name), ""
+
+
 def find_product(name: str) -> Path:
     """The run directory or the artifact at a path, or below runs/; else a folder of that name, whose reader says what
     it lacks. Raises CharterError with the nearest name if there is none."""
@@ -108,10 +117,9 @@ def find_artifact(ref: str, folders: Sequence[Path] = (Path(), RUNS)) -> Path | 
 def refuse_model(ref: str) -> CharterError:
     """The error for a reference to a model that names nothing: the nearest step or package, the policies of the run
     that it begins with, or how the hub's models are written."""
-    guess = _near_place(ref)
     package = near(ref, list(PACKAGES))
-    if guess or package:
-        return CharterError(f"there is no model {ref}; did you mean {guess or f'pkg:{package}'}?")
+    if guess := f"pkg:{package}" if package else _near_place(ref):
+        return CharterError(f"there is no model {ref}; did you mean {guess}?")
     run = RUNS / ref.removeprefix(f"{RUNS}/").partition("/")[0]
     if _is_run(run):
         policies = ", ".join(p.step for p in list_products(run) if p.variant == "policy") or "none is done"
@@ -144,11 +152,7 @@ def list_products(run: Path) -> list[Product]:
 def last_policy(run: Path) -> str | None:
     """The step of a run's last finished policy in the order of its recipe, or None."""
     policies = {p.step for p in list_products(run) if (p.kind, p.variant) == ("checkpoint", "policy")}
-    try:
-        order = [str(step["name"]) for step in json.loads((run / RUN_FILE).read_text("utf-8"))["steps"]]
-    except (OSError, ValueError, LookupError, TypeError):
-        order = []
-    return next((step for step in reversed(order) if step in policies), None)
+    return next((step for step in reversed(_order(run)) if step in policies), None)
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -192,6 +196,14 @@ def _is_run(place: Path) -> bool:
     return (place / RUN_FILE).is_file()
 
 
+def _order(run: Path) -> list[str]:
+    """The steps of a run in the order of its recipe; none if run.json can't be read."""
+    try:
+        return [str(step["name"]) for step in json.loads((run / RUN_FILE).read_text("utf-8"))["steps"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
 def _places(name: str, *folders: Path) -> list[Path]:
     """The path as it is typed, then below each folder."""
     path = expand_home(name)
@@ -206,7 +218,11 @@ def _short(place: Path) -> str:
 def _near_place(name: str) -> str | None:
     """The nearest name of a run or, for names with a slash, of a step."""
     typed = name.removeprefix(f"{RUNS}/").rstrip("/")
-    return near(typed, list(_steps("")) if "/" in typed else [run.name for run in list_runs()])
+    run, slash, step = typed.partition("/")
+    if slash and _is_run(RUNS / run):
+        guess = near(step, [product.step for product in list_products(RUNS / run)])
+        return f"{run}/{guess}" if guess else None
+    return near(typed, list(_steps("")) if slash else [run.name for run in list_runs()])
 
 
 def _hint(name: str) -> str:

@@ -89,8 +89,8 @@ def test_other_inputs_pass_as_they_are(tmp_path: Path) -> None:
         ("hf:own/set#../x.jsonl", None, "a path inside the data set"),
         ("hf:own/set#/x.jsonl", None, "a path inside the data set"),
         ("hf:own/set#x.jsonl", "model", "name a model without it"),
-        ("hf:own/other#x.jsonl", None, "was not found on the hub, or the hub cannot be reached"),
-        ("hf:own/set", "model", "was not found on the hub, or the hub cannot be reached"),
+        ("hf:own/other#x.jsonl", None, "is not downloaded and the hub cannot be reached"),
+        ("hf:own/set", "model", "is not downloaded and the hub cannot be reached"),
     ],
 )
 def test_names_that_cannot_be_pinned(cache: Path, ref: str, kind: Any, problem: str) -> None:
