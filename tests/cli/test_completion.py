@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from charter.rooms.evaluate.catalogue import SUITES, TASKS
+
 Charter = Callable[..., tuple[int, str, str]]
-HEAVY = {"torch", "tokenizers", "sqlalchemy"}
+HEAVY = {"torch", "tokenizers", "sqlalchemy", "scipy"}
 
 
 @pytest.fixture
@@ -78,13 +80,17 @@ def test_steps_and_settings_of_the_recipe_on_the_line_are_completed(
 
 
 def test_evaluations_are_completed_behind_each_comma(complete: Complete) -> None:
+    exams = set(SUITES["agieval"])
+    assert set(complete("eval random:tiny --tasks ")) == (TASKS.keys() - exams) | SUITES.keys()
     assert complete("eval random:tiny --tasks bb") == ["bbq"]
     assert "bbq,arc" in complete("eval random:tiny --tasks bbq,a") and "bbq,bbq" not in complete(
         "eval x --tasks bbq,b"
     )
 
 
-@pytest.mark.parametrize("line", ["chat ", "eval x --tasks ", "run recipe.yaml --set report.", "explain r"])
+@pytest.mark.parametrize(
+    "line", ["chat ", "eval x --tasks ", "run recipe.yaml --set report.", "explain r", "data check s"]
+)
 def test_completers_load_nothing_heavy(line: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("steps: [{name: report, room: rl}]")
     words = ["charter", *line.split(" ")]

@@ -48,12 +48,10 @@ def suggest_key(model: type[BaseModel], place: Sequence[int | str]) -> str:
     *above, last = place
     word, here = str(last), _fields_at(model, above)
     elsewhere = _nested_keys(model)
-    guess = word if word in elsewhere else our_name(word, [*here, *elsewhere.values()]) or near(word, here)
-    if guess in elsewhere.values():
-        return f"did you mean {guess}? {suggest('', here)}"
-    guess = guess or near(word, list(elsewhere), alike=0.8)
-    if guess in elsewhere and guess not in here:
-        return f"did you mean {elsewhere[guess]}? {suggest('', here)}"
+    guess = word if word in elsewhere else our_name(word, [*here, *elsewhere, *elsewhere.values()])
+    guess = guess or near(word, here) or near(word, list(elsewhere), alike=0.8)
+    if guess and guess not in here:
+        return f"did you mean {elsewhere.get(guess, guess)}? {suggest('', here)}"
     return suggest(word, here)
 
 
