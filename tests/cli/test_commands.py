@@ -182,9 +182,8 @@ def test_init_writes_a_recipe_that_can_be_planned(charter: Charter, tmp_path: Pa
         assert charter("data", "check", f"my pipeline/data/{name}.jsonl")[0] == 0
     assert charter("constitution", "check", "my pipeline/constitution.yaml")[0] == 0
     refused(charter("init", "my pipeline"), "has recipe.yaml already, and nothing is overwritten")
-    refused(
-        charter("init", "/proc/foo"), "/proc/foo can't be made (No such file or directory): choose a place"
-    )
+    (tmp_path / "taken").write_text("")
+    refused(charter("init", "taken/foo"), "taken/foo can't be made (Not a directory): choose a place where")
     code, out, err = charter("plan", "my pipeline", "--json")
     assert code == 0, err
     steps = json.loads(out)["steps"]

