@@ -1,5 +1,6 @@
 """Fills what is generated: in docs/start/first_run.md the expected output from a run's card and the table of rooms, in
-README.md some rows of the range over seeds, in each room's README.md its settings.
+README.md some rows of the range over seeds, in docs/project/map.md the words of our own, in each room's README.md its
+settings.
 
     python docs/fill.py                 the tables alone
     python docs/fill.py RUN             the output too, from RUN/card/card.json and the rows it names
@@ -14,19 +15,16 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import importlib
 import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, get_args
-
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from typing import Any
 
 from charter.building import ABOVE, FLOORS, ROOMS, SERVICE
+from charter.cli.explain import first_sentence, read_words
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
@@ -35,6 +33,7 @@ from charter.ground.measure.metric import default_label
 from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.number import Number, figure, interval
 from charter.rooms.evaluate.catalogue import METRICS
+from charter.runner.rooms import list_settings, open_room
 from charter.terminal.tables import counted
 
 LABELS = {metric.name: metric.label for metric in METRICS}
@@ -42,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 DEMO = ROOT / "docs" / "start" / "first_run.md"
 ARCHITECTURE = ROOT / "docs" / "project" / "architecture.md"
+MAP = ROOT / "docs" / "project" / "map.md"
 SOURCES = ROOT / "src" / "charter"
 LONGEST_REPLY = 400
 LONGEST_DEFAULT = 60
@@ -78,21 +78,14 @@ def folder_of(package: str) -> Path:
 
 def phrase(folder: Path) -> str:
     """The first sentence of a folder's README."""
-    lines = (folder / "README.md").read_text("utf-8").splitlines()
-    paragraph: list[str] = []
-    for line in lines[1:]:
-        if line.strip():
-            paragraph.append(line.strip())
-        elif paragraph:
-            break
-    return re.split(r"(?<=[.!?])\s", " ".join(paragraph), maxsplit=1)[0].rstrip(".")
+    return first_sentence(folder / "README.md")
 
 
 def room_table() -> str:
     """Rooms in the order of building.py, then what stands below and above them."""
     rows = ["| room | makes | in a phrase |", "|---|---|---|"]
     for room, package in ROOMS.items():
-        declared = importlib.import_module(f"{package}.settings").ROOM
+        declared = open_room(room)
         variant = f" ({declared.variant})" if declared.variant else ""
         folder = folder_of(package)
         link = f"[{room}](../../{folder.relative_to(ROOT)}/README.md)"
@@ -130,30 +123,25 @@ def tree() -> str:
     return "\n".join(["```", *lines, "```"])
 
 
-def settings_table(package: str) -> str:
+def settings_table(room: str) -> str:
     """The settings of a room, with their defaults and what they mean; nested ones by their dotted names."""
-    settings = importlib.import_module(f"{package}.settings").Settings
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for name, default, meaning in _fields(settings, ""):
-        shown = "needed" if default is PydanticUndefined else json.dumps(default, ensure_ascii=False)
+    for setting in list_settings(open_room(room)):
+        shown = "needed" if setting.needed else json.dumps(setting.default, ensure_ascii=False)
         shown = shown if len(shown) <= LONGEST_DEFAULT else "..."
-        rows.append(f"| `{name}` | `{shown}` | {meaning} |".replace("`...`", "see settings.py"))
+        rows.append(
+            f"| `{setting.name}` | `{shown}` | {setting.meaning} |".replace("`...`", "see settings.py")
+        )
     return "\n".join(rows)
 
 
-def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, object, str]]:
-    for name, field in model.model_fields.items():
-        default, meaning = field.get_default(call_default_factory=True), field.description or ""
-        if isinstance(default, BaseModel):
-            yield from _fields(type(default), f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", default, meaning
-            inner = next(
-                (a for a in get_args(field.annotation) if isinstance(a, type) and issubclass(a, BaseModel)),
-                None,
-            )
-            if inner is not None:
-                yield from _fields(inner, f"{prefix}{name}.")
+def glossary() -> str:
+    """Words of our own, as `charter explain` knows them."""
+    rows = ["| word | idea | where |", "|---|---|---|"]
+    for entry in read_words():
+        places = ", ".join(f"`{place}`" for place in entry["where"])
+        rows.append(f"| {', '.join(entry['words'])} | {entry['idea']} | {places} |")
+    return "\n".join(rows)
 
 
 def read_card(run: Path) -> tuple[Path, Card]:
@@ -346,14 +334,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--range", nargs="+", type=Path, metavar="RUN", default=[], help="finished runs of one recipe"
     )
     asked = parser.parse_args(arguments)
-    pages = {folder_of(package) / "README.md": package for package in ROOMS.values()}
-    kept = {page: page.read_text("utf-8") for page in (README, DEMO, ARCHITECTURE, *pages)}
+    pages = {folder_of(package) / "README.md": room for room, package in ROOMS.items()}
+    kept = {page: page.read_text("utf-8") for page in (README, DEMO, ARCHITECTURE, MAP, *pages)}
     try:
-        made = {
-            page: between(kept[page], "settings", settings_table(package)) for page, package in pages.items()
-        }
+        made = {page: between(kept[page], "settings", settings_table(room)) for page, room in pages.items()}
         made[DEMO] = between(kept[DEMO], "rooms", room_table())
         made[ARCHITECTURE] = between(kept[ARCHITECTURE], "tree", tree())
+        made[MAP] = between(kept[MAP], "words", glossary())
         if asked.run is not None:
             made[DEMO] = between(made[DEMO], "numbers", numbers_block(asked.run))
         if asked.range:

@@ -245,3 +245,20 @@ def test_where_the_account_stands_is_said_once_for_each_change(
         "(it is throttled)",
         "(the account is in good standing again)",
     ]
+
+
+def test_ctrl_c_at_the_prompt_asks_once_and_ends_the_second_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys: list[Any] = [KeyboardInterrupt(), "hi", KeyboardInterrupt(), KeyboardInterrupt(), "never"]
+
+    def typed(_: str) -> str:
+        key = keys.pop(0)
+        if isinstance(key, KeyboardInterrupt):
+            raise key
+        return str(key)
+
+    monkeypatch.setattr("builtins.input", typed)
+    prompts = talk(monkeypatch, "")
+    assert len(prompts) == 1 and "hi" in prompts[0] and keys == ["never"]
+    assert capsys.readouterr().err.count("(Ctrl-C again, or /quit, ends the conversation)") == 2

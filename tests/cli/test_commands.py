@@ -138,7 +138,7 @@ def test_out_until_and_failures(charter: Charter, tmp_path: Path, monkeypatch: p
         (("gc", "none"), "none is not a run"),
         (("chat", "none"), "there is no model none"),
         (("chat", "mine.jsonl"), "mine.jsonl is prompts; chat needs a policy checkpoint"),
-        (("card", "verify", "none"), "none is not a run"),
+        (("card", "verify", "none"), "there is no run or card none"),
         (("compare", "none", "none"), "there is no run or card none"),
         (("constitution", "check", "none"), "none"),
     ],
@@ -182,6 +182,8 @@ def test_init_writes_a_recipe_that_can_be_planned(charter: Charter, tmp_path: Pa
         assert charter("data", "check", f"my pipeline/data/{name}.jsonl")[0] == 0
     assert charter("constitution", "check", "my pipeline/constitution.yaml")[0] == 0
     refused(charter("init", "my pipeline"), "has recipe.yaml already, and nothing is overwritten")
+    (tmp_path / "taken").write_text("")
+    refused(charter("init", "taken/foo"), "taken/foo can't be made (Not a directory): choose a place where")
     code, out, err = charter("plan", "my pipeline", "--json")
     assert code == 0, err
     steps = json.loads(out)["steps"]

@@ -64,7 +64,7 @@ def test_what_is_refused_and_stopped_says_what_to_do(
         == "charter: error: --out taken is a file; name a folder for the run\n"
     )
     code, _, err = charter("eval", "runs/demo/rl", "--tasks", "arc")
-    assert code == 1 and "there is no step or source 'runs/demo/rl'; write ./runs/demo/rl for" in err
+    assert code == 1 and "there is no model runs/demo/rl; name a step" in err
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt

@@ -169,7 +169,7 @@ def broken_queue(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("nope",), "there is no run or report nope"),
+        (("nope",), "there is no run or card nope"),
         (("a/eval/samples",), "has no review.jsonl"),
         (
             ("a", "--to", "a/eval/v.jsonl"),

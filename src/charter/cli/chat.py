@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from charter.cli.chat_files import Style, read_file
+from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import choose_execution
 from charter.runner.models import find_model, find_room
+from charter.runner.names import complete_model
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json
 
@@ -17,7 +19,11 @@ _CONTINUES = "it continues text and was not taught to answer; --plain leaves the
 def chat(
     checkpoint: Annotated[
         str,
-        typer.Argument(metavar="CHECKPOINT", help="A step's folder, a model, or a reference such as pkg:..."),
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A step (demo/rl), a folder, hf:, pkg: or a server's reference.",
+            autocompletion=complete_model,
+        ),
     ],
     system: Annotated[str, typer.Option("--system", metavar="TEXT", help="System prompt.")] = "",
     temperature: Annotated[
@@ -51,6 +57,8 @@ def chat(
     """Talk with a model in the terminal: /reset starts a new conversation, /quit ends, /help lists these."""
     from charter.cli.chat_session import converse
 
+    if any(not question.strip() for question in ask or ()):
+        raise CharterError("--ask: there is no text in it; write a question")
     source = find_model(checkpoint, "chat")
     where = choose_execution(device)
     files = [read_file(path) for path in file or ()]

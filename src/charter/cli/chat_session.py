@@ -168,10 +168,15 @@ def _events(engine: Engine, tokens: int) -> Iterator[Event]:
 
 
 def _read_line() -> str | None:
-    """One line from the user, None at the end of input."""
-    try:
-        return input("> " if sys.stdin.isatty() else "").strip()
-    except (EOFError, KeyboardInterrupt):
-        if sys.stdin.isatty():
-            print()
-        return None
+    """One line from the user, None at the end of input or after Ctrl-C twice."""
+    for stopped in (False, True):
+        try:
+            return input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            break
+        except KeyboardInterrupt:
+            if not stopped:
+                print("\n(Ctrl-C again, or /quit, ends the conversation)", file=sys.stderr)
+    if sys.stdin.isatty():
+        print()
+    return None

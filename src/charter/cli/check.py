@@ -1,14 +1,12 @@
-"""Commands that check and convert what people bring: constitutions, data and cards."""
+"""Commands that check and convert what people bring: constitutions and data."""
 
-import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charter.cli.rows import DataKind, ReadRows, note_axis, note_left_out, read_rows
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.constitution.constitution import check, load
@@ -17,12 +15,11 @@ from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.settings.sources import resolve
 from charter.ground.text.dialogue import Comparison
 from charter.ground.text.jsonl import write_jsonl
-from charter.ground.text.records import to_hh, to_trl
-from charter.runner.show import find_run
-from charter.runner.verify import verify
-from charter.terminal.bars import make_progress
-from charter.terminal.launch import relaunch
-from charter.terminal.options import Axis
+from charter.runner.names import complete_rows, find_place
+from charter.terminal.options import Axis, DataKind
+
+if TYPE_CHECKING:
+    from charter.cli.rows import ReadRows
 
 
 class Form(StrEnum):
@@ -35,7 +32,9 @@ class Form(StrEnum):
 DataFile = Annotated[
     str,
     typer.Argument(
-        metavar="FILE", help="A file of rows, plain, .gz or .zst; or a hf:, data: or shipped: name."
+        metavar="FILE",
+        help="A file of rows, plain, .gz or .zst; a step (demo/labels); or a hf:, data: or shipped: name.",
+        autocompletion=complete_rows,
     ),
 ]
 Out = Annotated[Path, typer.Option("--to", metavar="OUT", help="The JSONL file to write.")]
@@ -66,6 +65,8 @@ def data_check(file: DataFile, kind: Kind = None) -> None:
 
     Reads charter's own rows, HH-RLHF's and TRL's, ShareGPT conversations, instruction sets and lists of prompts.
     """
+    from charter.cli.rows import read_rows
+
     _say(file, read_rows(find_rows(file), kind))
 
 
@@ -83,6 +84,8 @@ def data_import(
 
     Reads triples, judgments, votes and texts too. Lists hold prompts: .csv, .json, or .txt with one prompt a line.
     """
+    from charter.cli.rows import note_axis, read_rows
+
     path = _between(file, to, force)
     rows = read_rows(path, kind, axis or "")
     note = note_axis(path, rows, axis or "")
@@ -98,6 +101,9 @@ def data_export(
     force: Force = False,
 ) -> None:
     """Turn charter's rows, or the comparisons of a feedback step, into TRL columns or HH-RLHF text."""
+    from charter.cli.rows import note_left_out, read_rows
+    from charter.ground.text.records import to_hh, to_trl
+
     rows = read_rows(_between(file, to, force), kind)
     if not rows.records:
         raise CharterError(
@@ -113,7 +119,7 @@ def data_export(
     _say(str(to), replace(rows, summary=f"{rows.summary}, in the form {form.value}"), note_left_out(rows))
 
 
-def _say(file: str, rows: ReadRows, *notes: str) -> None:
+def _say(file: str, rows: "ReadRows", *notes: str) -> None:
     print(f"{file}: {rows.summary}")
     for note in filter(None, (*notes, *rows.notes)):
         print(f"  note: {note}")
@@ -139,7 +145,7 @@ def find_rows(name: str) -> Path:
     if name.startswith("hf:"):
         return fetch(pin(name, "dataset"))
     source_path = resolve(name).path if name.startswith(("data:", "shipped:")) else None
-    path = source_path or Path(name)
+    path = source_path or find_place(name) or Path(name)
     if path.suffix in (".yaml", ".yml"):
         raise CharterError(
             f"{name} is not a file of rows; if it is a constitution: charter constitution check {path}"
@@ -158,22 +164,3 @@ def _inside(folder: Path) -> str:
     )
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f"one of what it holds: {some}" if names else "a file of rows, such as prompts.jsonl"
-
-
-def card_verify(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory with a card, or a card.")],
-    deep: Annotated[bool, typer.Option("--deep", help="Draw the samples again and compare.")] = False,
-) -> None:
-    """Check every number of a card against the artifacts of its run."""
-    folder = Path(run) if (Path(run) / MANIFEST).is_file() else find_run(run)
-    progress = None
-    if deep:
-        relaunch()
-        progress = make_progress() if sys.stderr.isatty() else None
-    problems = verify(folder, deep, progress=progress)
-    for problem in problems:
-        print(problem)
-    if problems:
-        count = "1 problem is" if len(problems) == 1 else f"{len(problems)} problems are"
-        raise CharterError(f"the card of {folder} does not hold: {count} listed above")
-    print(f"the card of {folder} holds")

@@ -11,6 +11,7 @@ from rich.table import Table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.problems import suggest
 from charter.ground.text.jsonl import numbered_rows
+from charter.runner.names import complete_product, find_place
 from charter.terminal.options import Json
 from charter.terminal.tables import console, counted
 
@@ -27,6 +28,7 @@ Place = Annotated[
     typer.Argument(
         metavar="CONFIG|DB|FILE|DIR",
         help="The service's configuration, a database of votes (URL or SQLite file), JSON Lines, or an export or step.",
+        autocompletion=complete_product,
     ),
 ]
 Base = Annotated[
@@ -123,7 +125,7 @@ def _read_votes(place: str) -> tuple[list[dict[str, Any]], str]:
     Raises CharterError naming file:line."""
     from charter.ground.measure.votes import check_votes
 
-    path = Path(place)
+    path = find_place(place) or Path(place)
     if path.suffix in CONFIGS:
         from charter.service.arena.config import load_config
 
@@ -132,11 +134,11 @@ def _read_votes(place: str) -> tuple[list[dict[str, Any]], str]:
     if "://" in place or _is_sqlite(path):
         return _votes_of_database(place, Path()), ""
     if path.is_dir():
+        steps = sorted(str(file.parent) for file in path.glob(f"*/{VOTES}"))
         path /= VOTES
         if not path.is_file():
-            raise CharterError(
-                f"{place} is a folder without {VOTES}; give an export or a step of the arena, or a file of votes"
-            )
+            which = f"the step {' or '.join(steps)}" if steps else "an export or a step of the arena"
+            raise CharterError(f"{place} is a folder without {VOTES}; give {which}, or a file of votes")
     numbered = list(numbered_rows(path))
     rows = [row for _, row in numbered]
     check_votes(rows, lambda number: f"{path}:{numbered[number][0]}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from charter.cli.completion import complete_tasks
 from charter.cli.pipeline import Ray, Workers, carry_out
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.manifest import Manifest
@@ -18,6 +19,8 @@ from charter.library.recipes import run_folder
 from charter.runner.company import Nobody
 from charter.runner.directory import read_precision
 from charter.runner.fanout import fan_out
+from charter.runner.models import recipe_reference
+from charter.runner.names import complete_model
 from charter.runner.plan import make_plan
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Json
@@ -32,11 +35,18 @@ def evaluate(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A step of a run (runs/demo/rl), a folder, hf:, pkg: or a server's reference.",
+            help="A step (demo/rl), a folder, hf:, pkg: or a server's reference.",
+            autocompletion=complete_model,
         ),
     ],
     tasks: Annotated[
-        str, typer.Option("--tasks", metavar="A,B", help="Evaluations or suites; default: battery.")
+        str,
+        typer.Option(
+            "--tasks",
+            metavar="A,B",
+            help="Evaluations or suites; default: battery.",
+            autocompletion=complete_tasks,
+        ),
     ] = "",
     limit: Annotated[
         int,
@@ -68,7 +78,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model by the card's protocols; run it again to resume a run that was stopped."""
     relaunch()
-    recipe = make_recipe(model, tasks, limit, data or [], changes or [])
+    recipe = make_recipe(recipe_reference(model), tasks, limit, data or [], changes or [])
     folder = run_folder(recipe, out)
     plan = make_plan(recipe, Path(), folder, choose_execution(None, read_precision(folder)))
     with fan_out(ray, workers, plan.execution, Nobody()) as others:

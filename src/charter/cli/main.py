@@ -2,27 +2,25 @@
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import charter
-from charter.cli import chat, check, doctor, elo, evaluate, export, pipeline, policy, release, review, start
+from charter.cli.listing import PANELS, Entry, Family
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.settings.environment import process_count
 from charter.ground.settings.extras import extra_of, need
 from charter.runner.company import Elsewhere
 from charter.runner.step_runner import disk_errors
-from charter.service.accounts import conduct_commands as conduct
-from charter.service.accounts import key_commands as keys
-from charter.service.api import commands as serve
-from charter.service.arena import commands as arena
-from charter.service.arena import data_commands as arena_data
 from charter.terminal.errors import complain
+from charter.terminal.help import CONTEXT, Command, Group, epilog
 
 # The command whose work several processes share.
 SHARED = "run"
+# The panel of the commands that speak of the others.
+LAST = list(PANELS)[-1]
+EPILOG = "`charter COMMAND --help` has examples. A run is named by its folder below runs/: demo, and its step demo/rl."
 
 
 def _version(flag: bool) -> None:
@@ -48,66 +46,56 @@ def _nothing() -> None:
     return None
 
 
+class _Root(Group):
+    """All commands, in the order of the panels; typer lists groups behind commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names in this order."""
+        return [name for panel in PANELS.values() for name in panel] + ["help", "version"]
+
+
+def show_help(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[COMMAND]", help="A command, such as run or card verify.")
+    ] = None,
+) -> None:
+    """Show what a command does, as --help behind it does."""
+    ctx.find_root().command.main([*(words or ()), "--help"], prog_name="charter", standalone_mode=False)
+
+
+def show_version() -> None:
+    """Print the version, as --version does."""
+    _version(True)
+
+
 def make_app() -> typer.Typer:
     """The command line with all its commands."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(cls=_Root, context_settings=CONTEXT, pretty_exceptions_enable=False, epilog=EPILOG)
     app.callback()(_options)
-    app.command("init")(start.init)
-    app.command("plan")(pipeline.plan)
-    app.command("run")(pipeline.run)
-    app.command("show")(pipeline.show)
-    app.command("chat")(chat.chat)
-    app.command("eval")(evaluate.evaluate)
-    app.command("compare")(release.compare)
-    app.command("gate")(release.gate)
-    app.command("elo")(elo.elo)
-    app.command("review")(review.review)
-    app.command("serve")(serve.serve)
-    app.command("gc")(pipeline.gc)
-    app.command("doctor")(doctor.doctor)
-    groups: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
-        "constitution": ("Constitutions.", {"check": check.constitution_check}),
-        "data": (
-            "Files of rows.",
-            {"check": check.data_check, "import": check.data_import, "export": check.data_export},
-        ),
-        "arena": (
-            "Let people compare replies of unnamed models.",
-            {
-                "init": arena.init,
-                "serve": arena.serve,
-                "invite": arena.invite,
-                "status": arena_data.status,
-                "export": arena_data.export,
-                "person": arena_data.person,
-                "simulate": arena_data.simulate,
-            },
-        ),
-        "conduct": ("Decisions of the acceptable-use policy, and accounts' standing.", conduct.COMMANDS),
-        "keys": (
-            "Who may use a service, how much, and what they used.",
-            {
-                "create": keys.create,
-                "list": keys.list_keys,
-                "revoke": keys.revoke,
-                "limits": keys.limits,
-                "usage": keys.usage,
-            },
-        ),
-        "policy": (
-            "Acceptable use.",
-            {"show": policy.show, "check": policy.check, "try": policy.try_text},
-        ),
-        "card": ("Model cards.", {"verify": check.card_verify, "export": export.card_export}),
-    }
-    for group, (text, commands) in groups.items():
-        inner = typer.Typer(help=text)
-        # keeps a group with one command a group
-        inner.callback()(_nothing)
-        for name, command in commands.items():
-            inner.command(name)(command)
-        app.add_typer(inner, name=group, help=text)
+    for panel, members in PANELS.items():
+        for name, member in members.items():
+            if isinstance(member, Family):
+                app.add_typer(_make_group(member), name=name, help=member.does, rich_help_panel=panel)
+            else:
+                _add(app, name, member, panel)
+    app.command("help", cls=Command, rich_help_panel=LAST)(show_help)
+    app.command("version", cls=Command, rich_help_panel=LAST)(show_version)
     return app
+
+
+def _make_group(family: Family) -> typer.Typer:
+    group = typer.Typer(cls=Group, help=family.does)
+    # keeps a group with one command a group
+    group.callback()(_nothing)
+    for name, entry in family.commands.items():
+        _add(group, name, entry)
+    return group
+
+
+def _add(app: typer.Typer, name: str, entry: Entry, panel: str | None = None) -> None:
+    text = epilog(entry.examples, entry.page)
+    app.command(name, cls=Command, epilog=text, rich_help_panel=panel)(entry.run)
 
 
 def execute(arguments: list[str]) -> int:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from charter.cli.plan_tables import plan_table, plan_total, run_tree
+from charter.cli.completion import complete_setting, complete_step
+from charter.cli.plan_tables import plan_table, plan_total, run_tree, spell_metric
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import process_count
 from charter.library.recipes import plan_steps
@@ -16,24 +17,43 @@ from charter.runner.execute import Crew, execute
 from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.jobs import Jobs
+from charter.runner.names import complete_product, complete_recipe, complete_run, find_run, find_step
 from charter.runner.plan import Plan
-from charter.runner.show import find_run, run_records, view_run
+from charter.runner.show import run_records, view_run
 from charter.runner.sweep import sweep
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json, Precision
 from charter.terminal.tables import console
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, or a folder with recipe.yaml.")]
+RecipeFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe, a folder with recipe.yaml, or a name below recipes/.",
+        autocompletion=complete_recipe,
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Run directory; default: runs/<recipe name>.")
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="STEP.FIELD=VALUE", help="Change a setting; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="STEP.FIELD=VALUE",
+        help="Change a setting; may be repeated.",
+        autocompletion=complete_setting,
+    ),
 ]
 Until = Annotated[
-    str | None, typer.Option("--until", metavar="STEP", help="Only this step and what it needs.")
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="STEP",
+        help="Only this step and what it needs.",
+        autocompletion=complete_step,
+    ),
 ]
 Ray = Annotated[
     str | None,
@@ -52,7 +72,19 @@ AtOnce = Annotated[
         "--jobs", "-j", min=1, help="Steps at the same time, each in a process with its share of the cores."
     ),
 ]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its name below runs/.")]
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run directory, or its name below runs/.", autocompletion=complete_run
+    ),
+]
+
+RunOrStep = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run (demo), or a step of one (demo/rl).", autocompletion=complete_product
+    ),
+]
 
 
 def plan(
@@ -124,14 +156,16 @@ def carry_out(
         raise typer.Exit(130) from None
 
 
-def show(name: Run, as_json: Json = False) -> None:
-    """Show a run as a tree: each step's status, its parents and its first metric."""
-    folder = find_run(name)
-    views = view_run(folder)
+def show(name: RunOrStep, as_json: Json = False) -> None:
+    """Show a run as a tree: each step's status, its parents and its first metric; or one step with all its metrics."""
+    folder, step = find_step(name)
+    views = [view for view in view_run(folder) if step in ("", view.name)]
     if as_json:
         _print_json(run_records(views))
         return
     console().print(run_tree(str(folder), views), highlight=False)
+    for metric in views[0].metrics if step else ():
+        print(f"  {spell_metric(metric)}")
     for view in views:
         if view.manifest is not None and view.manifest.error:
             error = view.manifest.error

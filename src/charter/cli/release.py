@@ -9,15 +9,34 @@ import typer
 
 from charter.cli.versions import compare_view, figure, track_view
 from charter.ground.artifact.errors import CharterError
+from charter.runner.names import complete_product, find_product
 from charter.terminal.options import Json
 from charter.terminal.tables import console
+
+Release = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="The run, card or report to release.", autocompletion=complete_product
+    ),
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="OTHER",
+        help="The run, card or report that it must not be worse than.",
+        autocompletion=complete_product,
+    ),
+]
 
 
 def compare(
     places: Annotated[
         list[Path],
         typer.Argument(
-            metavar="A B...", help="Run directories, cards or reports, oldest first; one card: its stages."
+            metavar="A B...",
+            help="Runs, cards or reports, oldest first; one card: its stages.",
+            autocompletion=complete_product,
         ),
     ],
     as_json: Json = False,
@@ -29,7 +48,7 @@ def compare(
     from charter.rooms.card.compare import compare as compare_versions
     from charter.rooms.card.compare import track
 
-    _check(places)
+    places = [find_product(str(place)) for place in places]
     if len(places) == 2:
         rows = compare_versions(*places)
         _say({"metrics": rows}, as_json, compare_view(rows) if rows else "the two have no metrics in common")
@@ -39,13 +58,8 @@ def compare(
 
 
 def gate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run, card or report to release.")],
-    baseline: Annotated[
-        Path | None,
-        typer.Option(
-            "--baseline", metavar="OTHER", help="The run, card or report that it must not be worse than."
-        ),
-    ] = None,
+    run: Release,
+    baseline: Baseline = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,10 +102,13 @@ def gate(
         "require": {**file_rules.require, **required, **margins},
         "strict": strict or file_rules.strict,
     }
+    run = find_product(str(run))
     overrides |= {"baseline": str(baseline)} if baseline is not None else {}
     overrides |= {"margin": default} if default is not None else {}
     gate_rules = file_rules.model_copy(update=overrides)
-    _check([run, *([Path(gate_rules.baseline)] if gate_rules.baseline else [])])
+    if gate_rules.baseline:
+        place = str(find_product(str(gate_rules.baseline)))
+        gate_rules = gate_rules.model_copy(update={"baseline": place})
     rows = gate_version(run, gate_rules)
     failed = [row for row in rows if not row["passed"]]
     lines = [_line(row) for row in rows] + ([] if failed else [f"{run} passes the gate"])
@@ -124,15 +141,6 @@ def _line(row: dict[str, Any]) -> str:
         return f"FAIL  {row['metric']}: {row['why']}"
     against = f", {figure(row['baseline'])} in the baseline" if row["baseline"] is not None else ""
     return f"pass  {row['metric']}: {figure(row['value'])}{against}"
-
-
-def _check(places: Sequence[Path]) -> None:
-    """Raises CharterError if a place doesn't exist."""
-    for place in places:
-        if not place.exists():
-            raise CharterError(
-                f"there is no run or card {place}; name a run's folder, such as runs/demo, or a card or report in one"
-            )
 
 
 def _say(facts: dict[str, Any], as_json: bool, view: object) -> None:

@@ -4,7 +4,6 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,11 @@ from charter.ground.text.records import (
     read_dialogues,
     read_texts,
 )
+from charter.terminal.options import DataKind
 from charter.terminal.tables import counted
 
 # columns that neither TRL nor HH-RLHF has
 _OWN_ALONE = ("id", "topic", "axis", "source", "p_chosen", "weight", "learn_from", "meta")
-
-
-class DataKind(StrEnum):
-    """What a file of rows is read as."""
-
-    prompts = "prompts"
-    dialogues = "dialogues"
-    comparisons = "comparisons"
-    triples = "triples"
-    judgments = "judgments"
-    votes = "votes"
-    texts = "texts"
 
 
 # kinds of rows whose unknown columns are dropped

@@ -25,7 +25,12 @@ def init(
             f"{folder} has {conflicts[0]} already, and nothing is overwritten: choose another folder"
         )
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "pipeline"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CharterError(
+            f"{folder} can't be made ({error.strerror}): choose a place where you can write"
+        ) from None
     for file in WORDED:
         text = (STARTER / file).read_text("utf-8").format(name=name, path=folder / "recipe.yaml")
         (folder / file).write_text(text, "utf-8")

@@ -1,15 +1,12 @@
 """From the place of a run or an artifact to an object with its numbers."""
 
 import os
-from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.library.artifacts import Artifact, artifact_of
 from charter.library.runs import Run
-from charter.runner.plan import RUN_FILE
-
-_RUNS = Path("runs")
+from charter.runner.names import RUN_FILE, find_product
 
 
 def open(place: str | os.PathLike[str]) -> Run | Artifact:
@@ -18,12 +15,12 @@ def open(place: str | os.PathLike[str]) -> Run | Artifact:
     `place`: a run directory ("runs/demo"), the folder of a step in one ("runs/demo/rl"), or either below runs/ ("demo",
     "demo/rl"). Raises CharterError if nothing is there, or if its record is damaged.
     """
-    name = Path(os.fspath(place)).expanduser()
-    for folder in (name, _RUNS / name):
-        if (folder / RUN_FILE).is_file():
-            return Run(folder)
-        if (folder / MANIFEST).is_file():
-            return artifact_of(folder)
+    name = os.fspath(place)
+    folder = find_product(name)
+    if (folder / RUN_FILE).is_file():
+        return Run(folder)
+    if (folder / MANIFEST).is_file():
+        return artifact_of(folder)
     raise CharterError(
         f"{name} is neither a run (it has no {RUN_FILE}) nor an artifact (it has no {MANIFEST}); name a run's folder, "
         "such as runs/demo, or a step's in it, such as runs/demo/rl"

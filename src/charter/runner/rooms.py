@@ -3,11 +3,11 @@
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 
@@ -18,6 +18,32 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.extras import extra_of, need
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.room import Room
+
+
+class Setting(NamedTuple):
+    """A setting of a room: its dotted name, its default, whether it has none and needs a value, and its meaning."""
+
+    name: str
+    default: object
+    needed: bool
+    meaning: str
+
+
+def list_settings(room: Room[Any]) -> list[Setting]:
+    """All settings of a room in their order; those of a part follow it, with dotted names."""
+    return list(_settings(room.settings, ""))
+
+
+def _settings(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
+    for name, field in model.model_fields.items():
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            yield from _settings(type(default), f"{prefix}{name}.")
+            continue
+        yield Setting(f"{prefix}{name}", default, field.is_required(), field.description or "")
+        parts = [a for a in get_args(field.annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if parts:
+            yield from _settings(parts[0], f"{prefix}{name}.")
 
 
 def load_module(name: str) -> ModuleType:

@@ -9,7 +9,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest, Metric
 from charter.ground.artifact.store import read_manifest
 from charter.runner.directory import RunDirectory
-from charter.runner.plan import RUN_FILE
+from charter.runner.names import RUN_FILE
 
 NOTHING = (None, None, None)
 
@@ -42,14 +42,6 @@ class StepView:
     def metrics(self) -> list[Metric]:
         """The metrics so far; none before the step started."""
         return self.manifest.metrics if self.manifest else []
-
-
-def find_run(name: str) -> Path:
-    """The run directory of a path, or of a name below runs/. Raises CharterError if there is none."""
-    for place in (Path(name), Path("runs") / name):
-        if (place / RUN_FILE).is_file():
-            return place
-    raise CharterError(f"{name} is not a run: it has no {RUN_FILE}; name a folder such as runs/demo")
 
 
 def view_run(run: Path) -> list[StepView]:

@@ -14,6 +14,18 @@ class Axis(StrEnum):
     harmless = "harmless"
 
 
+class DataKind(StrEnum):
+    """What a file of rows is read as."""
+
+    prompts = "prompts"
+    dialogues = "dialogues"
+    comparisons = "comparisons"
+    triples = "triples"
+    judgments = "judgments"
+    votes = "votes"
+    texts = "texts"
+
+
 ACCOUNTS = "serve.sqlite"  # the default database of accounts
 
 Database = Annotated[

@@ -92,6 +92,8 @@ def test_missing_unexpected_and_misshapen_tensors(folder: Path) -> None:
 def test_corrupt_and_foreign_configs(folder: Path) -> None:
     change_config(folder, model_type="gemma3")
     assert "'gemma3' is not supported; supported model types: llama, mistral, qwen2, qwen3" in message(folder)
+    change_config(folder, model_type="")
+    assert "config.json has no model_type; expected one of llama, mistral" in message(folder)
     change_config(folder, model_type="llama", hidden_act="gelu")
     assert "activation 'gelu'" in message(folder)
     change_config(folder, hidden_act="silu", rope_scaling={"rope_type": "longrope"})

@@ -89,8 +89,8 @@ def test_other_inputs_pass_as_they_are(tmp_path: Path) -> None:
         ("hf:own/set#../x.jsonl", None, "a path inside the data set"),
         ("hf:own/set#/x.jsonl", None, "a path inside the data set"),
         ("hf:own/set#x.jsonl", "model", "name a model without it"),
-        ("hf:own/other#x.jsonl", None, "was not found on the hub, or the hub cannot be reached"),
-        ("hf:own/set", "model", "was not found on the hub, or the hub cannot be reached"),
+        ("hf:own/other#x.jsonl", None, "is not downloaded and the hub cannot be reached"),
+        ("hf:own/set", "model", "is not downloaded and the hub cannot be reached"),
     ],
 )
 def test_names_that_cannot_be_pinned(cache: Path, ref: str, kind: Any, problem: str) -> None:
@@ -169,6 +169,39 @@ def test_a_refusal_behind_a_missing_file_is_told_and_a_full_disk_passes(
     monkeypatch.setattr(hub.huggingface_hub, "snapshot_download", full)
     with pytest.raises(OSError, match="No space left"):
         fetch(PINNED)
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "problem"),
+    [
+        (
+            answer(RepositoryNotFoundError, 404),
+            answer(RepositoryNotFoundError, 404),
+            "was not found on the hub",
+        ),
+        (
+            answer(RepositoryNotFoundError, 404),
+            answer(GatedRepoError, 403),
+            "was refused by the hub .403.: check",
+        ),
+        (ConnectionError(), ConnectionError(), "the hub cannot be reached .ConnectionError.: go online"),
+        (answer(RepositoryNotFoundError, 404), ConnectionError(), "the hub cannot be reached"),
+    ],
+)
+def test_a_wrong_name_a_closed_one_and_no_network_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: Exception, dataset: Exception, problem: str
+) -> None:
+    def refuse(error: Exception) -> Any:
+        def ask(*_: object, **__: object) -> None:
+            raise error
+
+        return staticmethod(ask)
+
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    hub_client = type("Client", (), {"model_info": refuse(model), "dataset_info": refuse(dataset)})
+    monkeypatch.setattr(hub.huggingface_hub, "HfApi", hub_client)
+    with pytest.raises(CharterError, match=problem):
+        pin("hf:own/name")
 
 
 def test_a_private_name_is_told_when_it_is_pinned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

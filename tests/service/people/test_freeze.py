@@ -16,7 +16,8 @@ from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.judgments import read_judgments
 from charter.ground.text.records import read_comparisons
-from charter.runner.plan import find_artifact, make_plan
+from charter.runner.names import find_artifact
+from charter.runner.plan import make_plan
 from charter.runner.verify import artifact_problems
 from charter.service.people import reviewing
 from charter.service.people.export import attempts_of, choices_of
@@ -34,7 +35,7 @@ def check(made: Frozen) -> None:
     manifest = read_manifest(made.folder)
     assert manifest.status == "done" and manifest.id == made.id == manifest.derived_id
     assert verify_files(made.folder, manifest) == []
-    assert find_artifact(str(made.folder), Path()) == made.folder.resolve()
+    assert find_artifact(str(made.folder)) == made.folder.resolve()
     assert artifact_problems(made.folder, manifest) == []
     kept = json.loads((made.folder / "counts.json").read_text())
     assert all(isinstance(value, int | float) for value in kept.values())

@@ -153,7 +153,11 @@ def from_config(config: Mapping[str, Any]) -> Shape:
     Raises CharterError for another architecture (naming those supported), an activation that is not SiLU, an
     unknown RoPE type, or a missing or inconsistent size.
     """
-    family = str(config.get("model_type", "?"))
+    if not config.get("model_type"):
+        raise CharterError(
+            f"config.json has no model_type; expected one of {', '.join(ARCHITECTURES)}, as a Hugging Face model has it"
+        )
+    family = str(config["model_type"])
     if family not in ARCHITECTURES:
         raise CharterError(
             f"architecture {family[:80]!r} is not supported; supported model types: {', '.join(ARCHITECTURES)} "

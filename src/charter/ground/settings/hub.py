@@ -118,24 +118,20 @@ def _find_downloaded(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> st
 def _ask_hub(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str:
     """Asks the hub for the commit of a branch."""
     hub = huggingface_hub.HfApi()
-    refusal = ""
+    errors: list[Exception] = []
     for kind in kinds:
         ask = hub.model_info if kind == "model" else hub.dataset_info
         try:
             commit = ask(repo, revision=revision, timeout=20).sha
         except Exception as error:  # the hub's client raises many kinds: not found, gated, no network
-            if _status(error) in (401, 403):
-                refusal = _reason(error)
+            errors.append(error)
             continue
         if commit:
             return str(commit)
-    ref = f"hf:{repo}@{revision}"
-    if refusal:
-        raise CharterError(f"{ref} {refusal}")
-    raise CharterError(
-        f"{ref} was not found on the hub, or the hub cannot be reached: check the name, or pin a downloaded "
-        f"revision as hf:{repo}@<40 hex digits>, or name a local file or folder"
-    )
+    # the answer that says most: a refusal, then no answer; "not found" of a model may be a data set's name
+    worst = sorted(errors, key=lambda error: (_status(error) not in (401, 403), _status(error) is not None))
+    reason = _reason(worst[0]) if worst else "has no commit on the hub: check the name and the revision"
+    raise CharterError(f"hf:{repo}@{revision} {reason}, or pin a download as hf:{repo}@<40 hex digits>")
 
 
 def _reason(error: Exception) -> str:

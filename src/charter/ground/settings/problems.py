@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.aliases import our_name
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,9 +28,9 @@ def validate(
 
 
 def suggest(word: str, allowed: Iterable[str]) -> str:
-    """'did you mean X? ' if one of the allowed names is close, then the allowed names."""
+    """'did you mean X? ' if one of the allowed names is close or means what other tools call so, then all names."""
     names = list(allowed)
-    guess = near(word, names)
+    guess = our_name(word, names) or near(word, names)
     hint = f"did you mean {guess}? " if guess else ""
     return f"{hint}allowed: {', '.join(names) if names else 'none'}"
 
@@ -47,10 +48,10 @@ def suggest_key(model: type[BaseModel], place: Sequence[int | str]) -> str:
     *above, last = place
     word, here = str(last), _fields_at(model, above)
     elsewhere = _nested_keys(model)
-    guess = word if word in elsewhere else near(word, here)
-    guess = guess or near(word, list(elsewhere), alike=0.8)
-    if guess in elsewhere and guess not in here:
-        return f"did you mean {elsewhere[guess]}? {suggest('', here)}"
+    guess = word if word in elsewhere else our_name(word, [*here, *elsewhere, *elsewhere.values()])
+    guess = guess or near(word, here) or near(word, list(elsewhere), alike=0.8)
+    if guess and guess not in here:
+        return f"did you mean {elsewhere.get(guess, guess)}? {suggest('', here)}"
     return suggest(word, here)
 
 

@@ -115,12 +115,17 @@ def _scheme(ref: str) -> str | None:
     return scheme if colon and scheme in SCHEMES else None
 
 
-def _shipped(ref: str, name: str) -> Source:
-    files = {
+def shipped_files() -> dict[str, Path]:
+    """The files behind `shipped:NAME`, by their names."""
+    return {
         path.name.removesuffix(path.suffix): path
         for path in sorted(shipped_folder().iterdir())
         if path.suffix in (".jsonl", ".yaml")
     }
+
+
+def _shipped(ref: str, name: str) -> Source:
+    files = shipped_files()
     path = files.get(name.removesuffix(".jsonl").removesuffix(".yaml"))
     if path is None:
         raise CharterError(f"{ref}: charter ships no data of that name; {suggest(name, files)}")

@@ -14,8 +14,15 @@ KeyId = Annotated[
 Org = Annotated[str | None, typer.Option("--org", metavar="NAME", help="Only this organisation's.")]
 
 
+def _at_most(value: int | None) -> int | None:
+    """Refuses a number over MOST; as `max` of the option it would fill half of a line of the help."""
+    if value is not None and value > MOST:
+        raise typer.BadParameter(f"{value} is more than {MOST}, the largest limit")
+    return value
+
+
 def _limit(flag: str, help: str = "0: the service's default.") -> Any:
-    return typer.Option(flag, metavar="N", min=0, max=MOST, help=help)
+    return typer.Option(flag, metavar="N", min=0, callback=_at_most, help=help)
 
 
 Requests = Annotated[int | None, _limit("--requests-per-minute")]

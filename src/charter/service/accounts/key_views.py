@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -29,7 +31,7 @@ from charter.service.accounts.keys import (
 from charter.service.accounts.keys import revoke as end
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
-from charter.service.web.database import writing
+from charter.service.web.database import shown, writing
 from charter.service.web.refusal import NotFound
 from charter.terminal.tables import console, plain_table
 
@@ -68,7 +70,9 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
     if days is not None and not (math.isfinite(days) and 0 < days <= MOST_DAYS):
         raise CharterError(f"--expires-days must be a number over 0 and up to {MOST_DAYS:,}")
     expires = None if days is None else time.time() + days * DAY
+    new = _is_new(database)
     with _opened(database, new=True) as connection:
+        place = shown(connection.engine.url).removeprefix("sqlite:///")
         try:
             organisation = find_organisation(connection, wanted.organisation)
         except NotFound:
@@ -84,13 +88,24 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
         )
         key = find_key(connection, id)
     if as_json:
-        print(json.dumps(_facts(key) | {"secret": secret}))
+        print(json.dumps(_facts(key) | {"secret": secret, "database": place}))
         return
     until = "for good" if key.expires is None else f"until {_day(key.expires)}"
     print(
         f"{id} of {key.organisation} may use {', '.join(key.caller.scopes)} {until}; its secret, shown only once:"
     )
     print(secret)
+    if new:
+        print(
+            f"charter: {place} is new: the key opens a service started with --database {place}",
+            file=sys.stderr,
+        )
+
+
+def _is_new(database: str) -> bool:
+    """Whether opening a database will make its file."""
+    file = database.removeprefix("sqlite:///")
+    return "://" not in file and not Path(file).expanduser().exists()
 
 
 def show(database: str, organisation: str | None, as_json: bool) -> None:

@@ -116,7 +116,8 @@ class KeyRefused(Refusal):
 
     def __init__(self, reason: str) -> None:
         words = {
-            "unknown": "the API key is missing or not valid here; send one that charter keys create made for it",
+            "unknown": "the API key is missing, or not one of this service: charter keys create makes one in the "
+            "database that this service was started with (--database)",
             "id": f"that is a key's id, not its secret; send the secret, {PREFIX}..., shown when the key was created",
             "revoked": "this API key was revoked; ask for another",
             "expired": "this API key has expired; ask for another",

@@ -14,21 +14,25 @@ import typer
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution, choose_execution
 from charter.runner.models import find_model
+from charter.runner.names import complete_model
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
 from charter.terminal.options import ACCOUNTS, Database, Device, Port, Precision
 
 STARTER = Path(__file__).parent / "starter.yaml"
 
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME=]MODEL...",
+        help="A step (demo/rl) or any model reference; NAME is its name in the API.",
+        autocompletion=complete_model,
+    ),
+]
+
 
 def serve(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[NAME=]MODEL...",
-            help="A step's folder or any model reference; NAME is its name in the API.",
-        ),
-    ] = None,
+    models: Models = None,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="A configuration instead of options.")
     ] = None,

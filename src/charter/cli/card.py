@@ -1,6 +1,8 @@
-"""`charter card export`: the scores of a run in the formats of public score collections."""
+"""`charter card`: opens the card of a run, verifies it, and exports its scores."""
 
+import sys
 import time
+import webbrowser
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +10,18 @@ from typing import Annotated
 import typer
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import atomic_write
-from charter.runner.show import find_run
+from charter.runner.names import complete_product, find_product, list_products
+from charter.terminal.bars import make_progress
+from charter.terminal.launch import relaunch
+
+# The file of a card that people read.
+PAGE = "card.html"
+
+Run = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run with a card, or a card.", autocompletion=complete_product),
+]
 
 
 class Form(StrEnum):
@@ -20,10 +31,51 @@ class Form(StrEnum):
     eval_results = "eval-results"
 
 
+def card_open(run: Run) -> None:
+    """Open a card in the browser, and print its path; without a browser, print the path alone."""
+    page = find_page(find_product(run))
+    print(page)
+    webbrowser.open(page.resolve().as_uri())
+
+
+def find_page(place: Path) -> Path:
+    """The page of a card, or of a run's card. Raises CharterError if there is none."""
+    cards = [product.step for product in list_products(place) if product.kind == "card"]
+    page = place / (cards[-1] if cards else "") / PAGE
+    if not page.is_file():
+        raise CharterError(f"{place} has no card; run a recipe with a step of the room card, or name its run")
+    return page
+
+
+def card_verify(
+    run: Run,
+    deep: Annotated[bool, typer.Option("--deep", help="Draw the samples again and compare.")] = False,
+) -> None:
+    """Check every number of a card against the artifacts of its run."""
+    from charter.runner.verify import verify
+
+    folder = find_product(run)
+    progress = None
+    if deep:
+        relaunch()
+        progress = make_progress() if sys.stderr.isatty() else None
+    problems = verify(folder, deep, progress=progress)
+    for problem in problems:
+        print(problem)
+    if problems:
+        count = "1 problem is" if len(problems) == 1 else f"{len(problems)} problems are"
+        raise CharterError(f"the card of {folder} does not hold: {count} listed above")
+    print(f"the card of {folder} holds")
+
+
 def card_export(
     run: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="A run directory, a card, or a report such as runs/demo/eval_rl."),
+        typer.Argument(
+            metavar="RUN",
+            help="A run, a card, or a report such as demo/eval_rl.",
+            autocompletion=complete_product,
+        ),
     ],
     form: Annotated[
         Form,
@@ -53,7 +105,7 @@ def card_export(
     from charter.rooms.card.export import to_eval_results, to_every_eval_ever
     from charter.runner.verify import measures
 
-    place = Path(run) if (Path(run) / MANIFEST).is_file() else find_run(run)
+    place = find_product(run)
     if form is Form.eval_results:
         files = to_eval_results(place, dataset)
     else:
