@@ -67,13 +67,16 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show which steps will run, which are reused, and what they will cost, without starting anything."""
-    lines = forecast(_plan(recipe, out, changes, device, precision), until)
+    planned_run = _plan(recipe, out, changes, device, precision)
+    lines = forecast(planned_run, until)
     if as_json:
         _print_json(plan_records(lines))
         return
     screen = console()
     screen.print(plan_table(lines))
     screen.print(plan_total(lines), highlight=False)
+    for note in planned_run.notes:
+        screen.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     for line in lines:
         waits = f"{line.planned.name} {line.standing.waiting}" if line.standing.waiting else None
         for note in (*line.standing.notes, line.standing.refusal, waits):
@@ -119,8 +122,11 @@ def carry_out(
     plan: Plan, until: str | None = None, others: Company | None = None, crew: Crew | None = None
 ) -> None:
     """Runs a plan with progress on standard error; Ctrl-C prints that the work is kept, and exits with 130."""
+    progress = make_progress()
+    for note in plan.notes:
+        progress.note(f"note: {note}")
     try:
-        execute(plan, make_progress(), until, others, crew)
+        execute(plan, progress, until, others, crew)
     except KeyboardInterrupt:
         print("charter: interrupted; run the same command again to resume", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -27,6 +27,7 @@ from charter.ground.settings.room import Room
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
 from charter.runner.identity import step_id
+from charter.runner.local_rows import check_local_rows
 from charter.runner.order import check_debias
 from charter.runner.rooms import open_room
 
@@ -65,12 +66,13 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps of a recipe in the order in which they run."""
+    """All steps of a recipe in the order in which they run; `notes` are on the user's own rows."""
 
     recipe: Recipe
     run: Path
     execution: Execution
     steps: tuple[PlannedStep, ...]
+    notes: tuple[str, ...] = ()
 
     def until(self, name: str | None) -> tuple[PlannedStep, ...]:
         """The step of that name with the steps that it needs; every step for None."""
@@ -186,7 +188,10 @@ class _Planner:
             relative = os.path.relpath(artifact, self.run.resolve())
             record = Parent(role=role, step=manifest.step, id=manifest.id, path=relative)
         else:
-            source = resolve(ref, self.folder, "dataset" if slot.holds_data else "model")
+            try:
+                source = resolve(ref, self.folder, "dataset" if slot.holds_data else "model")
+            except CharterError as error:
+                raise CharterError(f"step {step.name}: role {role}: {error}") from None
             entry = open_source(source, ref, role)
             own = os.path.relpath(source.path, self.run.resolve()) if source.own and source.path else None
             record = External(role=role, ref=source.ref, digest=source.digest, path=own)
@@ -212,13 +217,15 @@ def make_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> 
     """Plans a recipe that lies in `folder` for the run directory `run`.
 
     Raises CharterError, one line, for the first thing that is wrong: cycles, missing steps, unknown rooms, roles or
-    settings, bad values, inputs of the wrong kind, sources that don't exist, debiasing out of order.
+    settings, bad values, inputs of the wrong kind, sources that don't exist, debiasing out of order. Broken rows are
+    named together.
     """
     planner = _Planner(recipe, folder, run, execution)
     for step in order_steps(recipe, folder):
         planner.steps[step.name] = planner.plan(step)
-    check_debias(tuple(planner.steps.values()))
-    return Plan(recipe, run, execution, tuple(planner.steps.values()))
+    steps = tuple(planner.steps.values())
+    check_debias(steps)
+    return Plan(recipe, run, execution, steps, check_local_rows(steps))
 
 
 def order_steps(recipe: Recipe, folder: Path) -> list[Step]:

@@ -14,7 +14,7 @@ ROLES = {
     "reports": Role(kind="report", many=True),
     "preference": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "rl": Role(kind="checkpoint", variant="policy", required=False),
-    "transcripts": Role(kind="dialogues", required=False),
+    "transcripts": Role(kind="dialogues", rows="transcripts", required=False),
     "comparisons": Role(kind="comparisons", required=False),
     "judgments": Role(kind="judgments", many=True, required=False),
     "votes": Role(kind="comparisons", many=True, required=False),
