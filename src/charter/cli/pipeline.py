@@ -2,12 +2,14 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from charter.cli.plan_tables import plan_table, plan_total, run_tree
+from charter.cli.run_lines import run_lines
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import process_count
 from charter.ground.settings.execution import choose_execution
@@ -20,6 +22,7 @@ from charter.runner.forecast import forecast, plan_records
 from charter.runner.jobs import Jobs
 from charter.runner.plan import Plan, make_plan
 from charter.runner.show import find_run, run_records, view_run
+from charter.runner.summary import summarise
 from charter.runner.sweep import sweep
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
@@ -103,6 +106,7 @@ def run(
             "--jobs runs steps side by side, and --ray and torchrun share the work on one step: leave one of them out"
         )
     relaunch(jobs)
+    began = time.monotonic()
     with company() as others:
         if not others.leads:
             others.follow()
@@ -110,12 +114,11 @@ def run(
         plan = _plan(recipe, out, changes, device, precision)
         with fan_out(ray, workers, plan.execution, others) as others:
             carry_out(plan, until, others, Jobs(jobs) if jobs > 1 else None)
-    for planned in plan.until(until):
-        page = plan.run / planned.name / "card.html"
-        if planned.room.product == "card" and page.is_file():
-            print(f"the model card is {page}", file=sys.stderr)
+    views = view_run(plan.run)
+    for line in run_lines(summarise(plan.run, views), time.monotonic() - began):
+        print(line, file=sys.stderr)
     if as_json:
-        _print_json(run_records(view_run(plan.run)))
+        _print_json(run_records(views))
 
 
 def carry_out(
@@ -141,13 +144,16 @@ def run_folder(recipe: Recipe, out: Path | None) -> Path:
 
 
 def show(name: Run, as_json: Json = False) -> None:
-    """Show a run as a tree: each step's status, its parents and its first metric."""
+    """Show what a run came to, then its steps as a tree: status, time, parents, and one metric of each."""
     folder = find_run(name)
     views = view_run(folder)
     if as_json:
         _print_json(run_records(views))
         return
-    console().print(run_tree(str(folder), views), highlight=False)
+    screen = console()
+    for line in run_lines(summarise(folder, views)):
+        screen.print(line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
+    screen.print(run_tree(str(folder), views), highlight=False)
     for view in views:
         if view.manifest is not None and view.manifest.error:
             error = view.manifest.error
