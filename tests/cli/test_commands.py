@@ -20,7 +20,7 @@ from charter.ground.settings import execution
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.sources import shipped_folder
 from charter.runner.pace import LEFT_IN_RUN
-from charter.terminal.bars import PlainBar, PlainProgress, RichProgress, clock, spell
+from charter.terminal.bars import PlainProgress, RichProgress, clock, spell
 
 Charter = Callable[..., tuple[int, str, str]]
 
@@ -282,8 +282,8 @@ def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pyt
 def test_bars_speak_on_terminals_and_in_pipes(capsys: pytest.CaptureFixture[str]) -> None:
     with PlainProgress().bar("train", 10, done=4) as bar:
         bar.advance(3, loss=1.0)
-    assert capsys.readouterr().err.startswith("train: 7/10, 0:00, 0:00 left")
-    assert PlainBar("x", 10, 5).line(0.0, {"kl": 0.123456, "n": 3}).endswith("  kl 0.1235  n 3")
+    assert capsys.readouterr().err == "train: 7/10, 0:00  loss 1\n"
+    assert spell({"kl": 0.123456, "n": 3}) == "kl 0.1235  n 3"
     assert (
         spell({"rate": 1234.5, "left in the run": "1 minute"})
         == "rate 1234 tokens/s  left in the run 1 minute"
@@ -300,6 +300,22 @@ def test_bars_speak_on_terminals_and_in_pipes(capsys: pytest.CaptureFixture[str]
         assert rich._display is None
 
 
+def test_a_line_has_one_time_left_and_no_phase_says_its_last_line_twice(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("charter.terminal.bars.time.monotonic", lambda: now[0])
+    for run in ({}, {LEFT_IN_RUN: "12 minutes"}):
+        with PlainProgress().bar("train", 4) as bar:
+            for _ in range(4):
+                now[0] += 20.0
+                bar.advance(1, loss=1.0, **run)
+    one = [f"train: {n}/4, {clock(20 * n)}, {clock(80 - 20 * n)} left  loss 1" for n in (1, 2, 3)]
+    other = [f"train: {n}/4, {clock(20 * n)}, run: 12 minutes left  loss 1" for n in (1, 2, 3)]
+    last = "train: 4/4, 1:20  loss 1"
+    assert capsys.readouterr().err.splitlines() == [*one, last, *other, last]
+
+
 @pytest.mark.parametrize(("width", "rate"), [(80, False), (120, True)])
 def test_a_narrow_terminal_cuts_the_values_and_nothing_else(width: int, rate: bool) -> None:
     from rich.console import Console
@@ -311,7 +327,7 @@ def test_a_narrow_terminal_cuts_the_values_and_nothing_else(width: int, rate: bo
         assert rich._display is not None
         rich._display.refresh()
         row = screen.getvalue().split("\r")[-1]
-    assert "133/183 0:00 run: 12 minutes left" in row and ("7460 tokens/s" in row) is rate
+    assert "133/183 0:00, run: 12 minutes left" in row and ("7460 tokens/s" in row) is rate
     ended = screen.getvalue().split("\r")[-1]
     assert "133/183 0:00" in ended and "run" not in ended, "of a bar that ended the time alone is kept"
 
