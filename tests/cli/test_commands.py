@@ -206,11 +206,13 @@ def test_init_writes_a_recipe_that_can_be_planned(charter: Charter, tmp_path: Pa
 
 def test_doctor(charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CHARTER_DATA", str(tmp_path))
+    monkeypatch.setenv("CHARTER_CACHE", str(tmp_path / "cache"))
     _, out, _ = charter("doctor")
     for name in (
         "python",
         "torch",
         "threads",
+        "speed",
         "numbers",
         "memory",
         "disk",
@@ -220,6 +222,10 @@ def test_doctor(charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         "sandbox",
     ):
         assert any(line.split()[1] == name for line in out.splitlines())
+    measured = (tmp_path / "cache" / "machine.json").read_text()
+    assert " GFLOP/s and copies of " in out and json.loads(measured)["speed"]["gflops"] > 0
+    monkeypatch.setattr("charter.cli.doctor._measure", lambda: pytest.fail("it was measured before"))
+    assert " GFLOP/s and copies of " in charter("doctor")[1]
 
 
 @pytest.mark.usefixtures("fake_rooms")

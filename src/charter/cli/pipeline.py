@@ -20,6 +20,7 @@ from charter.runner.execute import Crew, execute
 from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.jobs import Jobs
+from charter.runner.machine import read_speed
 from charter.runner.plan import Plan, make_plan
 from charter.runner.show import find_run, run_records, view_run
 from charter.runner.summary import summarise
@@ -78,6 +79,10 @@ def plan(
     screen = console()
     screen.print(plan_table(lines))
     screen.print(plan_total(lines), highlight=False)
+    if planned_run.execution.device == "cpu" and read_speed() is None:
+        screen.print(
+            "minutes are those of our reference machine; charter doctor measures this one", style="dim"
+        )
     for note in planned_run.notes:
         screen.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     for line in lines:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from charter.ground.artifact.progress import LEFT_IN_RUN, Bar, Progress
 
 # Minutes that any step takes besides its work: reading models, writing and hashing its product.
-START = 5 / 60
+START = 2 / 60
 # The weight of the estimates against finished steps: this share of the run, or at least this many minutes.
 PRIOR = 0.1, 1.0
 # Minutes after which a bar's own pace counts.
