@@ -107,7 +107,7 @@ class _Planner:
     def plan(self, step: Step) -> PlannedStep:
         """Checks one step whose parents are planned."""
         room = open_room(step.room, f"step {step.name}: ")
-        settings = validate(room.settings, step.settings, f"step {step.name} (room {room.name})")
+        settings = validate(room.settings, _mixed(step, room), f"step {step.name} (room {room.name})")
         inputs: list[Input] = []
         parents: list[Parent] = []
         external: list[External] = []
@@ -155,9 +155,8 @@ class _Planner:
         used = room.uses(settings) if room.uses else room.roles
         filled = []
         for name, slot in room.roles.items():
-            source = step.sources.get(name)
-            refs = _to_list(source)
-            if source is None and slot.default is not None and name in used:
+            refs = step.refs(name)
+            if name not in step.sources and slot.default is not None and name in used:
                 refs = [slot.default]
             if not refs and slot.required and name in used:
                 raise CharterError(
@@ -277,6 +276,29 @@ def size_of(entry: Input) -> ModelSize | None:
     return _measure(from_config(package.config)) if package is not None else in_folder
 
 
+def _mixed(step: Step, room: Room[Any]) -> dict[str, object]:
+    """The settings of a step; shares written beside its sources become its `mixture`, in the order of the room's roles.
+
+    Raises CharterError if the room mixes nothing, or another mixture is written as well."""
+    if not step.has_shares:
+        return step.settings
+    if "mixture" not in room.settings.model_fields:
+        raise CharterError(
+            f"step {step.name}: room {room.name} takes all of its inputs and no `share`; write the source alone"
+        )
+    mixture = [
+        share
+        for role, slot in room.roles.items()
+        if slot.holds_data and slot.many
+        for share in step.shares(role)
+    ]
+    if step.settings.get("mixture", mixture) != mixture:
+        raise CharterError(
+            f"step {step.name}: `mixture` and the shares beside the sources differ; keep one of the two"
+        )
+    return step.settings | {"mixture": mixture}
+
+
 def _measure(shape: Shape) -> ModelSize:
     return ModelSize(shape, shape.num_parameters)
 
@@ -288,8 +310,8 @@ def _first(policies: Sequence[Given]) -> int | None:
 def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:
     """The steps that a step builds on. Raises CharterError for a name that is neither step nor source."""
     needs = set()
-    for role, refs in step.sources.items():
-        for ref in _to_list(refs):
+    for role in step.sources:
+        for ref in step.refs(role):
             if recipe.step(ref) is not None:
                 needs.add(ref)
             elif not is_external(ref) and find_artifact(ref, folder) is None:
@@ -319,9 +341,3 @@ def _circle(waiting: dict[str, set[str]]) -> list[str]:
     while path[-1] not in path[:-1]:
         path.append(next(name for name in waiting if name in waiting[path[-1]]))
     return path[path.index(path[-1]) :]
-
-
-def _to_list(refs: str | Sequence[str] | None) -> list[str]:
-    if refs is None:
-        return []
-    return [refs] if isinstance(refs, str) else list(refs)
