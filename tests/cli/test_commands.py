@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from charter.building import ROOMS
 from charter.cli import pipeline
 from charter.cli.chat_files import File, Style
 from charter.ground.settings import execution
@@ -171,37 +170,6 @@ def test_constitution_check(charter: Charter, tmp_path: Path) -> None:
     assert code == 0 and out.startswith("mine.yaml: charter-default version 1")
     (tmp_path / "bad.yaml").write_text("name: x\nprinciples: []\n")
     refused(charter("constitution", "check", "bad.yaml"), "bad.yaml")
-
-
-def test_init_writes_a_recipe_that_can_be_planned(charter: Charter, tmp_path: Path) -> None:
-    code, out, _ = charter("init", "my pipeline")
-    assert code == 0 and "next: charter plan" in out
-    for name in ("prompts", "dialogues", "comparisons"):
-        rows = (tmp_path / "my pipeline" / "data" / f"{name}.jsonl").read_text().splitlines()
-        assert 2 <= len(rows) <= 3
-        assert charter("data", "check", f"my pipeline/data/{name}.jsonl")[0] == 0
-    assert charter("constitution", "check", "my pipeline/constitution.yaml")[0] == 0
-    refused(charter("init", "my pipeline"), "has recipe.yaml already, and nothing is overwritten")
-    code, out, err = charter("plan", "my pipeline", "--json")
-    assert code == 0, err
-    steps = json.loads(out)["steps"]
-    left_out = {
-        "rating",
-        "dpo",
-        "merge",
-        "select",
-        "prompts",
-        "arena",
-        "review",
-        "feedback_export",
-        "corpus",
-        "pretrain",
-        "scaling",
-    }
-    assert {step["room"] for step in steps} == set(ROOMS) - left_out, (
-        "a first pipeline needs no people, rater or raw text"
-    )
-    assert all(step["minutes"] for step in steps if step["room"] != "card")
 
 
 def test_doctor(charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
