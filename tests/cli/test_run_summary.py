@@ -105,7 +105,7 @@ def test_a_card_of_one_stage_has_values_and_no_changes(tmp_path: Path, views: li
     write_card(tmp_path, stages=1)
     lines = run_lines(summarise(tmp_path, views))
     assert lines[0].endswith("; RL") and lines[1] == "  Harm rate ↓  60.0 %"
-    assert not any("→" in line or "worse" in line for line in lines)
+    assert not any("→" in line or "worse" in line or "compare" in line for line in lines)
 
 
 def test_a_damaged_record_of_a_card_is_one_clear_line(tmp_path: Path, views: list[StepView]) -> None:

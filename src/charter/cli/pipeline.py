@@ -20,6 +20,7 @@ from charter.runner.execute import Crew, execute
 from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.jobs import Jobs
+from charter.runner.live_log import Target, follow_logs, open_writer
 from charter.runner.machine import read_speed
 from charter.runner.plan import Plan, make_plan
 from charter.runner.show import find_run, run_records, view_run
@@ -56,6 +57,12 @@ AtOnce = Annotated[
     int,
     typer.Option(
         "--jobs", "-j", min=1, help="Steps at the same time, each in a process with its share of the cores."
+    ),
+]
+Log = Annotated[
+    Target | None,
+    typer.Option(
+        "--log", metavar="TO", help="Live curves: csv, tensorboard or wandb (these two need their package)."
     ),
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its name below runs/.")]
@@ -102,6 +109,7 @@ def run(
     ray: Ray = None,
     workers: Workers = None,
     jobs: AtOnce = 1,
+    log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe; finished steps are reused, and a stopped step resumes. If people must answer first, all other steps
@@ -117,7 +125,11 @@ def run(
             others.follow()
             return
         plan = _plan(recipe, out, changes, device, precision)
-        with fan_out(ray, workers, plan.execution, others) as others:
+        curves = open_writer(log, plan.run) if log is not None else None
+        with (
+            fan_out(ray, workers, plan.execution, others) as others,
+            follow_logs(plan.run, plan.until(until), curves, lambda text: print(text, file=sys.stderr)),
+        ):
             carry_out(plan, until, others, Jobs(jobs) if jobs > 1 else None)
     views = view_run(plan.run)
     for line in run_lines(summarise(plan.run, views), time.monotonic() - began):

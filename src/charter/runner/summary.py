@@ -82,7 +82,8 @@ def summarise(run: Path, views: Sequence[StepView]) -> Summary:
         raise CharterError(
             f"{path / CARD} lacks what a card records ({error!r}); make its step again with charter run"
         ) from None
-    own = {"card": path / PAGE, "talk": final.path if final else talk, "compare": (run,)}
+    sides = (run,) if len(stages) > 1 else ()
+    own = {"card": path / PAGE, "talk": final.path if final else talk, "compare": sides}
     return Summary(**{**vars(short), **facts, **own})
 
 
