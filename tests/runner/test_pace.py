@@ -35,7 +35,7 @@ SCRATCH = {
     "labels": (0.010, 0.016), "pm_reward": (0.146, 0.176), "pm_grader": (0.146, 0.176), "rater": (0.092, 0.099),
     "rl": (0.019, 0.031), "eval_start": (0.011, 0.028), "eval_taught": (0.011, 0.024), "eval_sl_cai": (0.011, 0.022),
     "eval_rl": (0.013, 0.026), "bench_start": (0.018, 0.132), "bench_rl": (0.018, 0.111), "votes": (0.011, 0.026),
-    "reviews": (0.008, 0.004), "card": (None, 0.103),
+    "reviews": (0.008, 0.004), "card": (0.100, 0.103),
 }  # fmt: skip
 
 
@@ -96,6 +96,23 @@ def test_steps_side_by_side_share_what_is_left(clock: Clock) -> None:
     assert pace.remaining() is None
 
 
+def test_the_time_shown_does_not_jump(clock: Clock) -> None:
+    pace = Pace({"a": 20.0 - START})
+    pace.begin("a")
+    assert pace.smoothed("a") == pytest.approx(20)
+    clock.minutes = 1
+    assert pace.smoothed("a") == pytest.approx(19)
+    clock.minutes = 1.1
+    jump = pace.smoothed("a", 40.0)
+    assert jump is not None and 18.9 < jump < 21, "a bar that suddenly says 40 moves it a little"
+    for _ in range(200):
+        clock.minutes += 0.1
+        shown = pace.smoothed("a", 40.0)
+    assert shown == pytest.approx(40.0, abs=4.5), "if it goes on saying so, the time follows"
+    pace.finish("a")
+    assert pace.smoothed() is None
+
+
 @pytest.mark.parametrize(("took", "most"), [(1.0, 1.3), (100.0, 4.0)])
 def test_no_step_of_seconds_multiplies_what_is_left(clock: Clock, took: float, most: float) -> None:
     pace = Pace({"tiny": 0.001, "hour": 60.0})
@@ -147,6 +164,7 @@ def test_bars_name_their_step_and_say_what_is_left_of_the_run(clock: Clock) -> N
         "hello",
         ("start: finetune", 183, 2),
         (3, {"loss": 0.5, "left in the run": "5 minutes"}),
-        (37, {"left in the run": "14 minutes"}),  # 40 of 181 in 4 minutes: not the minute that the plan says
+        # 40 of 181 in 4 minutes: 14 minutes and not the one that the plan says, and the clock goes there by and by
+        (37, {"left in the run": "13 minutes"}),
         (1, {}),
     ]

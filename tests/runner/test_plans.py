@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from charter import building
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution
 from charter.runner import identity
@@ -207,3 +208,52 @@ def test_remote_engines_and_models_fill_assistant_roles(plan_of: PlanOf, recipe_
     for ref in ("anthropic:https://host/v1#m", "random:tiny"):
         plan = plan_of(text=recipe_of(more={"room": "grade", "from": {"policy": ref}}))
         assert plan.steps[-1].inputs[0].ref == ref and plan.steps[-1].inputs[0].path is None
+
+
+MIXED = """
+name: mixed
+steps:
+  - name: sl
+    room: finetune
+    from:
+      policy: random:tiny
+      dialogues: [DIALOGUES]
+      anchor: ANCHOR
+    settings: {SETTINGS}
+"""
+
+
+def test_shares_beside_the_sources_are_the_mixture_by_position(
+    plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "ROOMS", {"finetune": "charter.rooms.finetune", "rl": "charter.rooms.rl"})
+
+    def plan(dialogues: str, anchor: str, settings: str = "") -> Plan:
+        text = MIXED.replace("DIALOGUES", dialogues).replace("ANCHOR", anchor)
+        return plan_of(text=text.replace("SETTINGS", settings))
+
+    refusals, helpful, harmless = (f"shipped:{name}.train" for name in ("refusals", "helpful", "lookalikes"))
+    by_place = plan(f'"{refusals}", "{helpful}"', f'"{harmless}"', "mixture: [0.5, 1, 2]")
+    named = f'{{source: "{refusals}", share: 0.5}}, "{helpful}"'
+    anchor = f'{{source: "{harmless}", share: 2}}'
+    assert ids(plan(named, anchor)) == ids(by_place)
+    assert plan(named, anchor).steps[0].resolved["mixture"] == [0.5, 1.0, 2.0]
+    assert ids(plan(named, anchor, "mixture: [0.5, 1, 2]")) == ids(by_place), "both, and they agree"
+    assert ids(plan(named.replace("0.5", "0.25"), anchor)) != ids(by_place)
+    for dialogues, settings, wrong in (
+        (named, "mixture: [1, 1, 2]", "`mixture` and the shares beside the sources differ"),
+        (named.replace("share", "shaer"), "", "write a source with its share as {source: NAME, share: 0.5}: unknown key shaer"),
+        (named.replace("0.5", "-1"), "", "share: must be at least 0"),
+        (named.replace(refusals, "refusals"), "", "there is no step or source 'refusals'"),
+    ):  # fmt: skip
+        with pytest.raises(CharterError, match=re.escape(wrong)):
+            plan(dialogues, anchor, settings)
+    text = (
+        MIXED.replace("room: finetune", "room: rl").replace("dialogues", "prompts").replace("PROMPTS", named)
+    )
+    with pytest.raises(CharterError, match="room rl takes all of its inputs and no `share`"):
+        plan_of(
+            text=text.replace("DIALOGUES", named)
+            .replace("      anchor: ANCHOR\n", "")
+            .replace("SETTINGS", "")
+        )

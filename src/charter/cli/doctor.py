@@ -1,6 +1,7 @@
 """`charter doctor`: what this machine has, and what is missing with the command that installs it."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -8,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 import psutil
+import typer
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.sandbox import preflight
@@ -17,20 +20,36 @@ from charter.ground.settings.environment import physical_cores, thread_count, ve
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.extras import EXTRAS, install, missing
 from charter.ground.settings.places import data_folder
+from charter.runner.machine import MachineSpeed, keep_speed, read_speed
 
+# best products of two matrices and best copies, as `runner.machine` takes them
+_MEASURE = (
+    "import json, torch; from charter.runner.machine import best_rate; "
+    "a, b = torch.rand(1024, 1024), torch.rand(1024, 1024); x = torch.rand(2**25); y = torch.empty_like(x); "
+    "print(json.dumps([torch.get_num_threads(), best_rate(lambda: torch.mm(a, b), 2.0**31 / 1e9), "
+    "best_rate(lambda: y.copy_(x), 8.0 * 2**25 / 1e9)]))"
+)
 _IMPORT = (
     "import time; t = time.perf_counter(); import torch; "
     "print(torch.__version__, f'{time.perf_counter() - t:.1f}', torch.cuda.is_available())"
 )
 
 
-def doctor() -> None:
-    """Check this machine: Python, torch, threads, memory, disk, the starting model, data, the sandbox."""
+def doctor(
+    again: Annotated[
+        bool, typer.Option("--again", help="Measure the speed again, such as after a busy hour.")
+    ] = False,
+) -> None:
+    """Check this machine: Python, torch, threads, speed, memory, disk, the starting model, data, the sandbox.
+
+    Its speed is measured once, in some seconds, and kept for the forecasts of `charter plan`.
+    """
     problems = 0
     for name, fine, text in (
         _python(),
         _torch(),
         _threads(),
+        _speed(again),
         _precision(),
         _memory(),
         _disk(),
@@ -74,6 +93,40 @@ def _threads() -> Check:
     setting = os.environ.get("OMP_NUM_THREADS")
     origin = "from OMP_NUM_THREADS" if setting else f"as there are {physical_cores()} physical cores"
     return "threads", True, f"{thread_count()} {origin}"
+
+
+def _speed(again: bool) -> Check:
+    """The machine's speed; it is no problem, but how long things take."""
+    speed = None if again else read_speed()
+    if speed is None:
+        try:
+            speed = _measure()
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            return "speed", True, f"not measured ({error}); forecasts take that of another machine"
+    busy = psutil.getloadavg()[0] > physical_cores() / 2
+    return (
+        "speed",
+        True,
+        f"{speed.gflops:.0f} GFLOP/s and copies of {speed.copied:.0f} GB/s on {speed.threads} threads, "
+        f"{speed.factor:.2g} times our reference; --again measures it anew"
+        f"{', better when this machine is less busy' if busy else ''}",
+    )
+
+
+def _measure() -> MachineSpeed:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(thread_count())}
+    process = subprocess.run(
+        [sys.executable, "-c", _MEASURE],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+        env=environment,
+    )
+    threads, gflops, copied = json.loads(process.stdout)
+    speed = MachineSpeed(threads, gflops, copied)
+    keep_speed(speed)
+    return speed
 
 
 def _precision() -> Check:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from charter.cli.completion import complete_setting, complete_step
 from charter.cli.plan_tables import plan_table, plan_total, run_tree, spell_metric
+from charter.cli.run_lines import run_lines
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import process_count
 from charter.library.recipes import plan_steps
@@ -17,9 +19,12 @@ from charter.runner.execute import Crew, execute
 from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.jobs import Jobs
+from charter.runner.live_log import Target, follow_logs, open_writer
+from charter.runner.machine import read_speed
 from charter.runner.names import complete_product, complete_recipe, complete_run, find_run, find_step
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
+from charter.runner.summary import summarise
 from charter.runner.sweep import sweep
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
@@ -72,6 +77,12 @@ AtOnce = Annotated[
         "--jobs", "-j", min=1, help="Steps at the same time, each in a process with its share of the cores."
     ),
 ]
+Log = Annotated[
+    Target | None,
+    typer.Option(
+        "--log", metavar="TO", help="Live curves: csv, tensorboard or wandb (these two need their package)."
+    ),
+]
 Run = Annotated[
     str,
     typer.Argument(
@@ -97,13 +108,20 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show which steps will run, which are reused, and what they will cost, without starting anything."""
-    lines = forecast(plan_steps(recipe, changes or [], out, device, precision), until)
+    planned_run = plan_steps(recipe, changes or [], out, device, precision)
+    lines = forecast(planned_run, until)
     if as_json:
         _print_json(plan_records(lines))
         return
     screen = console()
     screen.print(plan_table(lines))
     screen.print(plan_total(lines), highlight=False)
+    if planned_run.execution.device == "cpu" and read_speed() is None:
+        screen.print(
+            "minutes are those of our reference machine; charter doctor measures this one", style="dim"
+        )
+    for note in planned_run.notes:
+        screen.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     for line in lines:
         waits = f"{line.planned.name} {line.standing.waiting}" if line.standing.waiting else None
         for note in (*line.standing.notes, line.standing.refusal, waits):
@@ -121,6 +139,7 @@ def run(
     ray: Ray = None,
     workers: Workers = None,
     jobs: AtOnce = 1,
+    log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe; finished steps are reused, and a stopped step resumes. If people must answer first, all other steps
@@ -130,40 +149,51 @@ def run(
             "--jobs runs steps side by side, and --ray and torchrun share the work on one step: leave one of them out"
         )
     relaunch(jobs)
+    began = time.monotonic()
     with company() as others:
         if not others.leads:
             others.follow()
             return
         plan = plan_steps(recipe, changes or [], out, device, precision)
-        with fan_out(ray, workers, plan.execution, others) as others:
+        curves = open_writer(log, plan.run) if log is not None else None
+        with (
+            fan_out(ray, workers, plan.execution, others) as others,
+            follow_logs(plan.run, plan.until(until), curves, lambda text: print(text, file=sys.stderr)),
+        ):
             carry_out(plan, until, others, Jobs(jobs) if jobs > 1 else None)
-    for planned in plan.until(until):
-        page = plan.run / planned.name / "card.html"
-        if planned.room.product == "card" and page.is_file():
-            print(f"the model card is {page}", file=sys.stderr)
+    views = view_run(plan.run)
+    for line in run_lines(summarise(plan.run, views), time.monotonic() - began):
+        print(line, file=sys.stderr)
     if as_json:
-        _print_json(run_records(view_run(plan.run)))
+        _print_json(run_records(views))
 
 
 def carry_out(
     plan: Plan, until: str | None = None, others: Company | None = None, crew: Crew | None = None
 ) -> None:
     """Runs a plan with progress on standard error; Ctrl-C prints that the work is kept, and exits with 130."""
+    progress = make_progress()
+    for note in plan.notes:
+        progress.note(f"note: {note}")
     try:
-        execute(plan, make_progress(), until, others, crew)
+        execute(plan, progress, until, others, crew)
     except KeyboardInterrupt:
         print("charter: interrupted; run the same command again to resume", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
 def show(name: RunOrStep, as_json: Json = False) -> None:
-    """Show a run as a tree: each step's status, its parents and its first metric; or one step with all its metrics."""
+    """Show what a run came to, then its steps as a tree: status, time, parents, and one metric of each; or one step with
+    all its metrics."""
     folder, step = find_step(name)
     views = [view for view in view_run(folder) if step in ("", view.name)]
     if as_json:
         _print_json(run_records(views))
         return
-    console().print(run_tree(str(folder), views), highlight=False)
+    screen = console()
+    for line in () if step else run_lines(summarise(folder, views)):
+        screen.print(line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
+    screen.print(run_tree(str(folder), views), highlight=False)
     for metric in views[0].metrics if step else ():
         print(f"  {spell_metric(metric)}")
     for view in views:

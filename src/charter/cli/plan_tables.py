@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
+from charter.cli.run_lines import spell_seconds
 from charter.ground.artifact.manifest import Metric
 from charter.runner.forecast import Forecast, totals
 from charter.runner.pace import spell_minutes
 from charter.runner.show import StepView
+from charter.runner.summary import FEWEST
 from charter.terminal.tables import amount, number, plain_table
 
 _COLOURS = {
@@ -19,6 +22,8 @@ _COLOURS = {
     "failed": "red",
     "waiting": "magenta",
 }
+# what learning rooms log of their learning
+_LEARNT = ("loss", "reward")
 
 
 def plan_table(lines: Sequence[Forecast]) -> Table:
@@ -73,7 +78,7 @@ def _list_names(names: Sequence[str]) -> str:
 
 def run_tree(name: str, views: Sequence[StepView]) -> Tree:
     """The lineage as a tree: each step stands under its main parent, such as its policy, and names its other
-    parents beside it."""
+    parents last. On a narrow screen lines are cut."""
     tree = Tree(name)
     branches: dict[str, Tree] = {}
     for view in views:
@@ -81,30 +86,45 @@ def run_tree(name: str, views: Sequence[StepView]) -> Tree:
         # a card stands under the last of its reports, which is that of the final model
         main = next((p.step for p in reversed(parents) if p.role == parents[0].role), None)
         others = [step for step in dict.fromkeys(p.step for p in parents) if step != main]
-        also = f"  [dim]with {', '.join(others)}[/dim]" if others else ""
-        branches[view.name] = (branches[main] if main else tree).add(_label(view) + also)
+        branches[view.name] = (branches[main] if main else tree).add(_line(view, others))
     return tree
 
 
+def _line(view: StepView, others: Sequence[str]) -> Text:
+    """One step: its room and product, status, time, the metric that stands for it, its id and other parents."""
+    metric = headline(view.metrics)
+    seconds = view.manifest.timing.seconds if view.manifest else 0.0
+    line = Text.assemble(
+        (view.name, "bold"), f" {view.room} → {view.kind} ", no_wrap=True, overflow="ellipsis"
+    )
+    line.append(view.status, style=_COLOURS.get(view.status))
+    line.append(f"  {spell_seconds(seconds)}" if seconds else "")
+    line.append(f"  {spell_metric(metric)}" if metric else "")
+    line.append(f"  {view.id[:8]}", style="dim")
+    line.append(f"  with {', '.join(others)}" if others else "", style="dim")
+    return line
+
+
 def spell_metric(metric: Metric) -> str:
-    """'harm_rate 0.12 (0.08 to 0.17), n 86'."""
-    interval = f" ({number(metric.low)} to {number(metric.high)})" if metric.low is not None else ""
-    count = f", n {metric.n}" if metric.n is not None else ""
-    unit = f" {metric.unit}" if metric.unit else ""
-    return f"{metric.name} {number(metric.value)}{unit}{interval}{count}"
+    """'Harm rate 12.0 % (8.0 to 17.0), n 86'."""
+    from charter.rooms.card.number import figure
+
+    if metric.label is None:
+        return f"{metric.name.replace('_', ' ')} {number(metric.value, f' {metric.unit}' if metric.unit else '')}"
+    unit = metric.unit or ""
+    ends = [figure(end, unit, bare=True) for end in (metric.low, metric.high) if end is not None]
+    interval = f" ({' to '.join(ends)})" if len(ends) == 2 else ""
+    return f"{metric.label} {figure(metric.value, unit)}{interval}{'' if metric.n is None else f', n {metric.n}'}"
 
 
 def headline(metrics: Sequence[Metric]) -> Metric | None:
-    """The one metric that stands for a step: the first with an interval, else the first that is not a count."""
-    measured = [m for m in metrics if m.low is not None]
-    fractional = [m for m in metrics if m.value is not None and not m.value.is_integer()]
-    return next(iter([*measured, *fractional, *metrics]), None)
-
-
-def _label(view: StepView) -> str:
-    metric = headline(view.metrics)
-    metric_words = f"  {spell_metric(metric)}" if metric else ""
-    return f"[bold]{view.name}[/bold] {view.room} → {view.kind} {view.id[:8]} {_colour(view.status)}{metric_words}"
+    """The one metric that stands for a step: the first described one with an interval, else a loss or reward, else the
+    first that is not a count. None of fewer than `FEWEST` rows stands for anything."""
+    enough = [m for m in metrics if m.value is not None and (m.n is None or m.n >= FEWEST)]
+    measured = [m for m in enough if m.low is not None and m.label]
+    learnt = [m for m in enough if m.name in _LEARNT]
+    fractional = [m for m in enough if m.value is not None and not m.value.is_integer()]
+    return next(iter([*measured, *learnt, *fractional, *enough]), None)
 
 
 def _colour(status: str) -> str:

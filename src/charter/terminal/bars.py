@@ -31,14 +31,19 @@ def spell(shown: dict[str, object]) -> str:
 
 
 class _Clock(ProgressColumn):
-    """Time spent, and left while there is something to do."""
+    """Time spent, and while there is something to do the time left: in the run, or of the bar if that isn't known."""
 
     max_refresh = 0.5
 
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True))
+
     def render(self, task: Task) -> Text:
         spent = clock(task.elapsed or 0.0)
-        left = None if task.finished or task.stop_time is not None else task.time_remaining
-        return Text(spent if left is None else f"{spent}, {clock(left)} left", style="cyan")
+        if task.finished or task.stop_time is not None:
+            return Text(spent, style="cyan")
+        own = None if task.time_remaining is None else clock(task.time_remaining)
+        return Text(f"{spent}{spell_left(task.fields['run'], own)}", style="cyan")
 
 
 class _Values(ProgressColumn):
@@ -59,13 +64,13 @@ class RichBar:
         self._task = task
 
     def advance(self, n: int = 1, **shown: object) -> None:
-        """Adds n; the values stand at the end of the row, the time left in the run first."""
+        """Adds n; the values stand at the end of the row, the time left in the run beside the clock."""
+        run = shown.pop(LEFT_IN_RUN, None)
+        if run is not None:
+            self._display.update(self._task, run=run)
         if shown:
-            run = shown.pop(LEFT_IN_RUN, None)
-            words = f"run: {run} left  " if run else ""
-            self._display.update(self._task, advance=n, shown=words + spell(shown))
-        else:
-            self._display.update(self._task, advance=n)
+            self._display.update(self._task, shown=spell(shown))
+        self._display.update(self._task, advance=n)
 
 
 class RichProgress:
@@ -93,7 +98,7 @@ class RichProgress:
             )
             self._display.start()
         display, self._open = self._display, self._open + 1
-        task = display.add_task(description, total=total, completed=done, shown="")
+        task = display.add_task(description, total=total, completed=done, shown="", run=None)
         try:
             yield RichBar(display, task)
         finally:
@@ -118,29 +123,34 @@ class RichProgress:
 
 
 class PlainBar:
-    """Prints its progress every 15 seconds."""
+    """Prints its progress every 15 seconds, and its last line once, when it is closed."""
 
     def __init__(self, description: str, total: int, done: int) -> None:
         self._description = description
         self._total = total
         self._first = self._done = done
         self._began = self._said = time.monotonic()
+        self._shown: dict[str, object] = {}
+        self._run: object = None
 
     def advance(self, n: int = 1, **shown: object) -> None:
-        """Adds n, and prints a line if the last is old enough."""
+        """Adds n, and prints a line if the last is old enough and this is not the end."""
         self._done += n
+        self._run = shown.pop(LEFT_IN_RUN, self._run)
+        self._shown = shown or self._shown
         now = time.monotonic()
-        if now - self._said >= EVERY_SECONDS:
+        if now - self._said >= EVERY_SECONDS and self._done < self._total:
             self._said = now
-            print(self.line(now, shown), file=sys.stderr, flush=True)
+            print(self.line(now), file=sys.stderr, flush=True)
 
-    def line(self, now: float, shown: dict[str, object]) -> str:
-        """Description, done of total, time spent and left."""
+    def line(self, now: float, last: bool = False) -> str:
+        """Description, done of total, time spent, the values, and the time left unless it is the last line."""
         spent = now - self._began
         done_here = self._done - self._first
         rest = self._total - self._done
-        left = f", {clock(spent / done_here * rest)} left" if done_here > 0 and rest > 0 else ""
-        values = f"  {spell(shown)}" if shown else ""
+        own = clock(spent / done_here * rest) if done_here > 0 and rest > 0 else None
+        left = "" if last else spell_left(self._run, own)
+        values = f"  {spell(self._shown)}" if self._shown else ""
         return f"{self._description}: {self._done}/{self._total}, {clock(spent)}{left}{values}"
 
 
@@ -155,7 +165,7 @@ class PlainProgress:
     def _bar(self, description: str, total: int, done: int) -> Iterator[protocol.Bar]:
         bar = PlainBar(description, total, done)
         yield bar
-        print(bar.line(time.monotonic(), {}), file=sys.stderr, flush=True)
+        print(bar.line(time.monotonic(), last=True), file=sys.stderr, flush=True)
 
     def stop(self) -> None:
         """Lines leave nothing to put right."""
@@ -163,6 +173,13 @@ class PlainProgress:
     def note(self, text: str) -> None:
         """One line."""
         print(text, file=sys.stderr, flush=True)
+
+
+def spell_left(run: object, own: str | None) -> str:
+    """', run: 12 minutes left', else ', 3:11 left' of the bar, else nothing: never two times at once."""
+    if run is not None:
+        return f", run: {run} left"
+    return "" if own is None else f", {own} left"
 
 
 def clock(seconds: float) -> str:

@@ -67,9 +67,14 @@ class Metric:
 
     def improves(self, before: float, after: float) -> bool:
         """Whether a change is an improvement; a metric with no good direction never improves."""
-        if self.better == "zero":
-            return abs(after) < abs(before)
-        return self.better != "neither" and (after > before) == (self.better == "higher")
+        return improves(self.better, before, after)
+
+
+def improves(better: str, before: float, after: float) -> bool:
+    """Whether a change is an improvement, by the direction that is better (see `Better`)."""
+    if better == "zero":
+        return abs(after) < abs(before)
+    return better != "neither" and (after > before) == (better == "higher")
 
 
 def default_label(name: str) -> str:

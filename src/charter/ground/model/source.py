@@ -11,7 +11,6 @@ and they are renamed into place once whole.
 """
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +29,7 @@ from charter.ground.model.gguf import convert
 from charter.ground.model.shape import Shape, parse_random, to_config
 from charter.ground.model.shards import SINGLE
 from charter.ground.settings.packages import package_of
-from charter.ground.settings.places import expand_home
+from charter.ground.settings.places import cache_folder, expand_home
 from charter.ground.settings.sources import resolve, shipped_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
@@ -86,8 +85,7 @@ def _digest_gguf(path: Path, generation: Mapping[str, Any] | None = None) -> str
 
 
 def _models(cache_dir: Path | str | None) -> Path:
-    home = cache_dir or os.environ.get("CHARTER_CACHE") or Path.home() / ".cache" / "charter"
-    return expand_home(str(home)) / "models"
+    return (cache_folder() if cache_dir is None else expand_home(str(cache_dir))) / "models"
 
 
 def _make_once(folder: Path, make: Callable[[Path], None]) -> Path:

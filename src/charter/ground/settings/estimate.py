@@ -11,7 +11,7 @@ _MOST = 30.0
 # measured on a CPU that multiplies bfloat16
 _BFLOAT16 = 1.5
 # twice the threads are 1.6 times as fast, measured from one to two
-_THREADS = 0.7
+THREADS = 0.7
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Sizes:
 
     `each`: rows of each input of a role, in the recipe's order (expected rows of steps that haven't run; absent if one
     is unknown). `parameters`: of the model in each role. If known, `bytes`: of text in roles that take raw text;
-    `vocabulary`: tokens in roles that take corpora; `configs`: config.json of the model in each role."""
+    `vocabulary`: tokens in roles that take corpora; `configs`: config.json of the model in each role. `machine`: the
+    speed of a thread of this CPU, as a multiple of that behind the measured rates."""
 
     each: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class Sizes:
     bytes: Mapping[str, int] = field(default_factory=dict)
     vocabulary: Mapping[str, int] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    machine: float = 1.0
 
     @property
     def rows(self) -> Mapping[str, int]:
@@ -45,7 +47,7 @@ class Sizes:
 
         A small model gains less than its size suggests, because each operation has a fixed cost.
         """
-        threads: float = (max(1, self.threads) / 2) ** _THREADS
+        threads: float = (max(1, self.threads) / 2) ** THREADS
         return min(_MOST, MEASURED / parameters) * threads * self.gain
 
     def training_share(self, frozen_layers: int) -> float:
@@ -56,8 +58,8 @@ class Sizes:
 
     @property
     def gain(self) -> float:
-        """The speed of the precision on a CPU, as a multiple of float32."""
-        return _BFLOAT16 if self.precision == "bfloat16" else 1.0
+        """The speed of the precision on this CPU, as a multiple of float32 on that behind the measured rates."""
+        return self.machine * (_BFLOAT16 if self.precision == "bfloat16" else 1.0)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,15 @@
-"""Folders on this disk where references start: a home folder, and the data folder next to a checkout."""
+"""Folders on this disk: a home folder, the data folder next to a checkout, and the cache."""
 
 import os
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.recognise import ROW_ENDINGS
+
+
+def cache_folder() -> Path:
+    """The folder of what is worked out once a machine: CHARTER_CACHE, else ~/.cache/charter."""
+    return expand_home(os.environ.get("CHARTER_CACHE") or "~/.cache/charter")
 
 
 def data_folder() -> Path:

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from charter.ground.settings.notation import read_yaml_file
 from charter.ground.settings.override import RECIPE, apply_overrides
-from charter.ground.settings.problems import validate
+from charter.ground.settings.problems import first_problem, validate
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -18,13 +18,27 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+class Portion(_Frozen):
+    """A source of a mixture: a step's name or a reference, and the passes over it in an epoch."""
+
+    source: str = Field(description="a step's name or a reference")
+    share: float = Field(
+        ge=0, allow_inf_nan=False, description="passes over it in an epoch; 0.5: half of its rows"
+    )
+
+
+Sources = str | Portion | list[str | Portion]
+
+
 class Step(_Frozen):
     """One step: a room, what fills its roles (step names or references), and the room's settings."""
 
     name: str = Field(description="unique in the recipe; letters, digits, - and _")
     room: str = Field(description="the room that runs the step")
-    sources: dict[str, str | list[str]] = Field(
-        default_factory=dict, alias="from", description="role: step name, reference or list of them"
+    sources: dict[str, Sources] = Field(
+        default_factory=dict,
+        alias="from",
+        description="role: step name, reference or list of them, each alone or as {source, share}",
     )
     settings: dict[str, object] = Field(default_factory=dict, description="settings of the room")
 
@@ -40,6 +54,49 @@ class Step(_Frozen):
     def _empty(cls, value: object) -> object:
         # YAML reads `settings:` with only comments below it as null
         return {} if value is None else value
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _portions(cls, value: object) -> object:
+        # here and not as a union, whose errors name its types
+        if not isinstance(value, dict):
+            return value
+        return {
+            role: [_portion(role, entry) for entry in entries]
+            if isinstance(entries, list)
+            else _portion(role, entries)
+            for role, entries in value.items()
+        }
+
+    def refs(self, role: str) -> list[str]:
+        """What fills a role, without shares."""
+        return [entry.source if isinstance(entry, Portion) else entry for entry in self._entries(role)]
+
+    def shares(self, role: str) -> list[float]:
+        """The share of each source of a role; 1 if none is written."""
+        return [entry.share if isinstance(entry, Portion) else 1.0 for entry in self._entries(role)]
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether a source is written with its share."""
+        return any(isinstance(entry, Portion) for role in self.sources for entry in self._entries(role))
+
+    def _entries(self, role: str) -> list[str | Portion]:
+        entries = self.sources.get(role, [])
+        return entries if isinstance(entries, list) else [entries]
+
+
+def _portion(role: object, entry: object) -> object:
+    """A mapping as a portion, all else as it is. Raises ValueError for a mapping that is none."""
+    if not isinstance(entry, dict):
+        return entry
+    try:
+        return Portion.model_validate(entry)
+    except ValidationError as error:
+        wrong = first_problem(error, Portion)
+        raise ValueError(
+            f"{role}: write a source with its share as {{source: NAME, share: 0.5}}: {wrong}"
+        ) from None
 
 
 class Recipe(_Frozen):

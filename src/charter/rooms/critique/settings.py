@@ -14,9 +14,9 @@ from charter.ground.settings.room import Room
 ROLES = {
     "start": Role(kind="assistant"),
     "critic": Role(kind="assistant", required=False),
-    "prompts": Role(kind="dialogues", many=True),
+    "prompts": Role(kind="dialogues", rows="prompts", many=True),
     "constitution": Role(kind="constitution", default="shipped:constitution"),
-    "shots": Role(kind="dialogues", default="shipped:critique_shots"),
+    "shots": Role(kind="dialogues", rows="transcripts", default="shipped:critique_shots"),
 }
 
 

@@ -17,7 +17,7 @@ ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "teacher": Role(kind="assistant", required=False),
     "templates": Role(kind="templates", default="shipped:debias.train"),
-    "replay": Role(kind="dialogues", many=True, required=False),
+    "replay": Role(kind="dialogues", rows="lessons", many=True, required=False),
 }
 
 # of the shipped templates, with three pairs each, after balancing

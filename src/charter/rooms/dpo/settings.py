@@ -14,10 +14,10 @@ from charter.ground.settings.room import Room
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "comparisons": Role(kind="comparisons", many=True, required=False),
-    "better": Role(kind="dialogues", many=True, required=False),
-    "worse": Role(kind="dialogues", many=True, required=False),
+    "better": Role(kind="dialogues", rows="lessons", many=True, required=False),
+    "worse": Role(kind="dialogues", rows="lessons", many=True, required=False),
     "heldout": Role(kind="comparisons", many=True, required=False),
-    "replay": Role(kind="dialogues", many=True, required=False),
+    "replay": Role(kind="dialogues", rows="lessons", many=True, required=False),
 }
 
 TOKENS_PER_PAIR = 150

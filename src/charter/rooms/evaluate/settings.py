@@ -29,8 +29,8 @@ ROLES = {
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
     "detectors": Role(kind="text", default="shipped:detectors.heldout"),
     "reader": Role(kind="checkpoint", variant="policy", required=False),
-    "violating": Role(kind="dialogues", many=True, required=False),
-    "ordinary": Role(kind="dialogues", many=True, required=False),
+    "violating": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "ordinary": Role(kind="dialogues", rows="prompts", many=True, required=False),
     "replies": Role(kind="comparisons", many=True, required=False),
 }
 

@@ -12,10 +12,10 @@ from charter.ground.settings.room import Room
 ROLES = {
     "policy": Role(kind="assistant"),
     "labeller": Role(kind="assistant"),
-    "prompts": Role(kind="dialogues", many=True),
+    "prompts": Role(kind="dialogues", rows="prompts", many=True),
     "known": Role(kind="comparisons", many=True, required=False, default="shipped:hhh.heldout"),
     "constitution": Role(kind="constitution", default="shipped:constitution"),
-    "shots": Role(kind="dialogues", default="shipped:comparison_shots"),
+    "shots": Role(kind="dialogues", rows="choices", default="shipped:comparison_shots"),
 }
 
 

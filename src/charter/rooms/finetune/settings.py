@@ -13,8 +13,8 @@ from charter.ground.settings.room import Room
 
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
-    "dialogues": Role(kind="dialogues", many=True, required=False),
-    "transcripts": Role(kind="dialogues", many=True, required=False),
+    "dialogues": Role(kind="dialogues", rows="lessons", many=True, required=False),
+    "transcripts": Role(kind="dialogues", rows="transcripts", many=True, required=False),
     "comparisons": Role(kind="comparisons", many=True, required=False),
     "anchor": Role(kind="dialogues", many=True, required=False),
     "constitution": Role(kind="constitution", default="shipped:constitution"),

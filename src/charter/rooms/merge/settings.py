@@ -14,8 +14,8 @@ from charter.ground.settings.room import Room
 ROLES = {
     "start": Role(kind="checkpoint", variant="policy"),
     "policy": Role(kind="checkpoint", variant="policy"),
-    "prompts": Role(kind="dialogues", many=True),
-    "harmless": Role(kind="dialogues", many=True),
+    "prompts": Role(kind="dialogues", rows="prompts", many=True),
+    "harmless": Role(kind="dialogues", rows="prompts", many=True),
 }
 
 

@@ -16,12 +16,12 @@ ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "comparisons": Role(kind="comparisons", many=True),
     "heldout": Role(kind="comparisons", many=True, required=False),
-    "answered": Role(kind="dialogues", many=True, required=False),
-    "refused": Role(kind="dialogues", many=True, required=False),
-    "overrefused": Role(kind="dialogues", many=True, required=False),
-    "transcripts": Role(kind="dialogues", many=True, required=False),
-    "drafts": Role(kind="dialogues", many=True, required=False),
-    "rated": Role(kind="dialogues", many=True, required=False),
+    "answered": Role(kind="dialogues", rows="lessons", many=True, required=False),
+    "refused": Role(kind="dialogues", rows="lessons", many=True, required=False),
+    "overrefused": Role(kind="dialogues", rows="lessons", many=True, required=False),
+    "transcripts": Role(kind="dialogues", rows="transcripts", many=True, required=False),
+    "drafts": Role(kind="dialogues", rows="transcripts", many=True, required=False),
+    "rated": Role(kind="dialogues", rows="lessons", many=True, required=False),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
 }
 

@@ -13,11 +13,11 @@ from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
 
 ROLES = {
-    "unsafe": Role(kind="dialogues", many=True, required=False),
-    "benign": Role(kind="dialogues", many=True, required=False),
-    "labelled": Role(kind="dialogues", many=True, required=False),
-    "apart": Role(kind="dialogues", many=True, required=False),
-    "refusals": Role(kind="dialogues", required=False),
+    "unsafe": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "benign": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "labelled": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "apart": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "refusals": Role(kind="dialogues", rows="lessons", required=False),
 }
 
 

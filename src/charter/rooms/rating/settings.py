@@ -13,7 +13,9 @@ from charter.ground.settings.room import Room
 
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
-    "ratings": Role(kind="dialogues", many=True, default="shipped:ratings.train", also="comparisons"),
+    "ratings": Role(
+        kind="dialogues", rows="rated", many=True, default="shipped:ratings.train", also="comparisons"
+    ),
 }
 
 

@@ -20,10 +20,10 @@ ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "reward": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "heldout_reward": Role(kind="checkpoint", variant="preference", required=False),
-    "prompts": Role(kind="dialogues", many=True),
-    "harmless": Role(kind="dialogues", many=True, required=False),
-    "heldout_prompts": Role(kind="dialogues", many=True, required=False),
-    "heldout_harmless": Role(kind="dialogues", many=True, required=False),
+    "prompts": Role(kind="dialogues", rows="prompts", many=True),
+    "harmless": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "heldout_prompts": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "heldout_harmless": Role(kind="dialogues", rows="prompts", many=True, required=False),
 }
 # rounds of replies over which the KL coefficient adapts if no horizon is set
 STEADY_ROUNDS = 4

@@ -15,9 +15,9 @@ ROLES = {
     "policy": Role(kind="assistant", required=False),
     "graders": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "start": Role(kind="assistant", required=False),
-    "prompts": Role(kind="dialogues", many=True, required=False),
-    "harmless": Role(kind="dialogues", many=True, required=False),
-    "candidates": Role(kind="dialogues", many=True, required=False),
+    "prompts": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "harmless": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "candidates": Role(kind="dialogues", rows="lessons", many=True, required=False),
 }
 
 

@@ -16,8 +16,12 @@ from charter.service.people.simulation import Simulated
 
 ROLES = {
     "models": Role(kind="assistant", many=True),
-    "prompts": Role(kind="dialogues", many=True, required=False, default="shipped:helpful.train"),
-    "red_team": Role(kind="dialogues", many=True, required=False, default="shipped:red_team.train"),
+    "prompts": Role(
+        kind="dialogues", rows="prompts", many=True, required=False, default="shipped:helpful.train"
+    ),
+    "red_team": Role(
+        kind="dialogues", rows="prompts", many=True, required=False, default="shipped:red_team.train"
+    ),
     "judge": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "ranker": Role(kind="checkpoint", variant="preference", required=False),
     "golds": Role(kind="comparisons", many=True, required=False),

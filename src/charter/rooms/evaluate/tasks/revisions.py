@@ -68,7 +68,7 @@ TASK = Task(
         for n in range(ROUNDS)
     ),
     data="transcripts",
-    role=Role(kind="dialogues", many=True, required=False),
+    role=Role(kind="dialogues", rows="transcripts", many=True, required=False),
     needs=("grader",),
     takes=(),
     chunk=TOGETHER,
