@@ -183,8 +183,8 @@ def carry_out(
 
 
 def show(name: RunOrStep, as_json: Json = False) -> None:
-    """Show what a run came to, then its steps as a tree: status, time, parents, and one metric of each; or one step with
-    all its metrics."""
+    """Show what a run came to, then its steps as a tree: status, time, parents, and one metric of each. Of a step,
+    show all metrics."""
     folder, step = find_step(name)
     views = [view for view in view_run(folder) if step in ("", view.name)]
     if as_json:
