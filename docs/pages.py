@@ -132,7 +132,7 @@ def recipe_page() -> str:
             f"## {room}",
             f"[What the step does](rooms/{room}.md).",
             _roles(settings.ROLES),
-            settings_table(package),
+            settings_table(room),
         ]
     return "\n\n".join(parts) + "\n"
 

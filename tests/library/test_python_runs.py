@@ -74,7 +74,7 @@ def test_a_run_has_its_steps_numbers_rows_and_parents(here: Path) -> None:
 def test_everything_on_disk_opens_as_what_it_is(here: Path, checkpoints: Path) -> None:
     for place in ("runs/small/again", "small/again", here / "runs" / "small" / "again"):
         assert type(charter.open(place)) is charter.Artifact
-    with pytest.raises(Error, match=r"nothing is neither a run \(it has no run.json\) nor an artifact"):
+    with pytest.raises(Error, match=r"there is no run or card nothing; runs here"):
         charter.open("nothing")
     with pytest.raises(Error, match="has no step 'agian'; did you mean again"):
         charter.Run("runs/small")["agian"]

@@ -13,8 +13,9 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.text import jsonl
+from charter.library.recipes import checked_plan
 from charter.runner import local_rows
-from charter.runner.plan import Plan, make_plan
+from charter.runner.plan import Plan
 from toys import comparison, dialogue, rows_file
 
 RECIPE = """
@@ -48,7 +49,7 @@ def plan_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanHere:
 
     def plan() -> Plan:
         recipe = load_recipe(Path("recipe.yaml"), ())
-        return make_plan(recipe, Path(), Path("run"), Execution())
+        return checked_plan(recipe, Path(), Path("run"), Execution())
 
     return plan
 

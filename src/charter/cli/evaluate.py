@@ -15,13 +15,12 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.execution import choose_execution
 from charter.library.evaluating import STEP, make_recipe
-from charter.library.recipes import run_folder
+from charter.library.recipes import checked_plan, run_folder
 from charter.runner.company import Nobody
 from charter.runner.directory import read_precision
 from charter.runner.fanout import fan_out
 from charter.runner.models import recipe_reference
 from charter.runner.names import complete_model
-from charter.runner.plan import make_plan
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Json
 from charter.terminal.tables import console, number
@@ -80,7 +79,7 @@ def evaluate(
     relaunch()
     recipe = make_recipe(recipe_reference(model), tasks, limit, data or [], changes or [])
     folder = run_folder(recipe, out)
-    plan = make_plan(recipe, Path(), folder, choose_execution(None, read_precision(folder)))
+    plan = checked_plan(recipe, Path(), folder, choose_execution(None, read_precision(folder)))
     with fan_out(ray, workers, plan.execution, Nobody()) as others:
         carry_out(plan, None, others)
     show(plan.run, as_json)

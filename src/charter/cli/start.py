@@ -7,18 +7,19 @@ import shutil
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charter.cli.check import find_rows
-from charter.cli.rows import DataKind, ReadRows, read_rows
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.sources import shipped_folder
-from charter.ground.text.columns import raw_rows
-from charter.ground.text.free_questions import read_short_questions
 from charter.ground.text.jsonl import write_jsonl
 from charter.runner.models import find_model
+from charter.terminal.options import DataKind
+
+if TYPE_CHECKING:
+    from charter.cli.rows import ReadRows
 
 STARTER = Path(__file__).parent / "starter"
 # the words of the templates that stand for the user's
@@ -161,9 +162,13 @@ def _with_model(recipe: str, template: Template, model: str) -> str:
     return recipe.replace(MODEL, json.dumps(model, ensure_ascii=False))
 
 
-def _read_own(data: str, template: Template) -> tuple[str, ReadRows]:
+def _read_own(data: str, template: Template) -> "tuple[str, ReadRows]":
     """The user's rows and the file that they replace. Raises CharterError for a broken row, naming file:line, and for
     rows that the template has no use for."""
+    from charter.cli.rows import ReadRows, read_rows
+    from charter.ground.text.columns import raw_rows
+    from charter.ground.text.free_questions import read_short_questions
+
     path, wanted = find_rows(data), CONTENTS[template].rows
     if QUESTIONS in wanted and _holds_questions(path):
         questions = read_short_questions([path])
@@ -184,5 +189,7 @@ def _read_own(data: str, template: Template) -> tuple[str, ReadRows]:
 
 
 def _holds_questions(path: Path) -> bool:
+    from charter.ground.text.columns import raw_rows
+
     first = next(raw_rows(path), None) if path.is_file() else None
     return first is not None and "question" in first[1]

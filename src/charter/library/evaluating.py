@@ -15,9 +15,8 @@ from charter.ground.settings.recipe import Recipe
 from charter.ground.settings.sources import is_external
 from charter.library.artifacts import Checkpoint, Report, artifact_of
 from charter.library.models import Model
-from charter.library.recipes import changes_of, run_folder, run_steps
+from charter.library.recipes import changes_of, checked_plan, run_folder, run_steps
 from charter.runner.directory import read_precision
-from charter.runner.plan import make_plan
 
 STEP = "evaluate"
 SUITE = "battery"
@@ -51,7 +50,7 @@ def evaluate(
         if isinstance(model, Model)
         else choose_execution(None, read_precision(folder))
     )
-    finished = run_steps(make_plan(recipe, Path(), folder, where))
+    finished = run_steps(checked_plan(recipe, Path(), folder, where))
     return Report(finished.path / STEP, artifact_of(finished.path / STEP).manifest)
 
 

@@ -6,11 +6,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.execution import choose_execution
+from charter.ground.settings.execution import Execution, choose_execution
 from charter.ground.settings.override import apply_overrides
 from charter.ground.settings.problems import validate
 from charter.ground.settings.recipe import Recipe, load_recipe
@@ -146,7 +146,18 @@ def plan_steps(
         folder, checked = path.parent, load_recipe(path, changes)
     place = run_folder(checked, Path(out) if out is not None else None)
     execution = choose_execution(device, precision or read_precision(place))
-    return make_plan(checked, folder, place, execution)
+    return checked_plan(checked, folder, place, execution)
+
+
+def checked_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> StepPlan:
+    """The steps of a recipe that lies in `folder`, after every row on this disk was read; notes are on these rows.
+
+    Raises CharterError as `make_plan` does, and for broken rows, which are named together.
+    """
+    from charter.runner.local_rows import check_local_rows
+
+    steps = make_plan(recipe, folder, run, execution)
+    return replace(steps, notes=check_local_rows(steps.steps))
 
 
 def run_folder(recipe: Recipe, out: Path | None) -> Path:

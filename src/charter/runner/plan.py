@@ -26,7 +26,6 @@ from charter.ground.settings.room import Room
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
 from charter.runner.identity import step_id
-from charter.runner.local_rows import check_local_rows
 from charter.runner.names import find_artifact
 from charter.runner.order import check_debias
 from charter.runner.rooms import open_room
@@ -214,15 +213,14 @@ def make_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> 
     """Plans a recipe that lies in `folder` for the run directory `run`.
 
     Raises CharterError, one line, for the first thing that is wrong: cycles, missing steps, unknown rooms, roles or
-    settings, bad values, inputs of the wrong kind, sources that don't exist, debiasing out of order. Broken rows are
-    named together.
+    settings, bad values, inputs of the wrong kind, sources that don't exist, debiasing out of order.
     """
     planner = _Planner(recipe, folder, run, execution)
     for step in order_steps(recipe, folder):
         planner.steps[step.name] = planner.plan(step)
     steps = tuple(planner.steps.values())
     check_debias(steps)
-    return Plan(recipe, run, execution, steps, check_local_rows(steps))
+    return Plan(recipe, run, execution, steps)
 
 
 def order_steps(recipe: Recipe, folder: Path) -> list[Step]:
