@@ -21,6 +21,7 @@ from charter.ground.settings.execution import Execution
 from charter.runner import directory, identity
 from charter.runner import execute as execute_module
 from charter.runner.forecast import forecast, plan_records
+from charter.runner.pace import START
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
 from charter.runner.sweep import sweep
@@ -319,7 +320,7 @@ def test_show_and_plan_records_have_exactly_their_keys(folder: Path, plan_of: Pl
     keys = {"name", "room", "kind", "id", "path", "status", "metrics"}
     record = plan_records(forecast(plan_of()))[0]
     assert set(record) == keys | {"minutes", "memory_gib", "disk_gib"}
-    assert (record["minutes"], record["memory_gib"]) == (1.0, 0.5)
+    assert (record["minutes"], record["memory_gib"]) == (1.0 + START, 0.5)
     run(plan_of())
     records = run_records(view_run(folder / "run"))
     assert all(set(one) == keys | {"parents", "intervals"} for one in records)

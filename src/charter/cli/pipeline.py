@@ -120,8 +120,8 @@ def plan(
         screen.print(
             "minutes are those of our reference machine; charter doctor measures this one", style="dim"
         )
-    for note in planned_run.notes:
-        screen.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    for remark in planned_run.notes:
+        screen.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     for line in lines:
         waits = f"{line.planned.name} {line.standing.waiting}" if line.standing.waiting else None
         for note in (*line.standing.notes, line.standing.refusal, waits):
