@@ -96,8 +96,9 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
     )
     print(secret)
     if new:
+        where = Path(place).absolute()
         print(
-            f"charter: {place} is new: the key opens a service started with --database {place}",
+            f"charter: {place} is new: the key opens a service started with --database {where}",
             file=sys.stderr,
         )
 
