@@ -73,7 +73,9 @@ def written(hall: Hall, document: str, language: str) -> list[str]:
     return [text.replace("http://127.0.0.1:8000", hall.url).replace("smollm2", MODEL) for text in calls]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/tutorials/serve.md", "docs/reference/http.md", "docs/howto/structured.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/tutorials/serve.md", "docs/reference/http.md", "docs/howto/structured.md"]
+)
 def test_calls_in_the_documents_are_answered(hall: Hall, document: str) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
