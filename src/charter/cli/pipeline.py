@@ -24,7 +24,6 @@ from charter.runner.machine import read_speed
 from charter.runner.names import complete_product, complete_recipe, complete_run, find_run, find_step
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
-from charter.runner.summary import summarise
 from charter.runner.sweep import sweep
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
@@ -148,6 +147,8 @@ def run(
         raise CharterError(
             "--jobs runs steps side by side, and --ray and torchrun share the work on one step: leave one of them out"
         )
+    from charter.runner.summary import summarise
+
     relaunch(jobs)
     began = time.monotonic()
     with company() as others:
@@ -185,6 +186,8 @@ def carry_out(
 def show(name: RunOrStep, as_json: Json = False) -> None:
     """Show what a run came to, then its steps as a tree: status, time, parents, and one metric of each. Of a step,
     show all metrics."""
+    from charter.runner.summary import summarise
+
     folder, step = find_step(name)
     views = [view for view in view_run(folder) if step in ("", view.name)]
     if as_json:

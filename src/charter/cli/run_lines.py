@@ -1,9 +1,14 @@
 """The end of a run in at most eight lines: how long it took, what changed, where its card is, what to do next."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from charter.runner.pace import spell_minutes
-from charter.runner.summary import Change, Summary
+
+if TYPE_CHECKING:
+    from charter.runner.summary import Change, Summary
 
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 MOST_LINES = 8

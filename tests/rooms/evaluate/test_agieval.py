@@ -46,7 +46,9 @@ def test_a_broken_row_is_named(tmp_path: Path) -> None:
     context = desk.context(
         "agieval_sat_en", tmp_path, toys.Scripted(rate=rate), {"sat": [exam("Which?", "F")]}
     )
-    with pytest.raises(CharterError, match=r"sat\.jsonl:1: not a row of this evaluation .*docs/reference/data\.md"):
+    with pytest.raises(
+        CharterError, match=r"sat\.jsonl:1: not a row of this evaluation .*docs/reference/data\.md"
+    ):
         context.task.questions(context)
 
 
