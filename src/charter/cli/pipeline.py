@@ -1,7 +1,9 @@
 """Commands for a whole pipeline: plan, run, show, gc."""
 
 import json
+import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -174,7 +176,16 @@ def _plan(
     folder = run_folder(recipe, out)
     # machines choose differently, so unfinished work keeps its precision
     execution = choose_execution(device, precision or read_precision(folder))
-    return make_plan(recipe, path.parent, folder, execution)
+    plan = make_plan(recipe, path.parent, folder, execution)
+    return replace(plan, command=_command(path, changes or []))
+
+
+def _command(path: Path, changes: list[str]) -> str:
+    """A recipe and its overrides as they were typed. Nothing is said of what is above the current folder."""
+    here = Path.cwd()
+    if path.is_absolute():
+        path = path.relative_to(here) if path.is_relative_to(here) else Path(path.name)
+    return shlex.join([path.as_posix(), *(word for one in changes for word in ("--set", one))])
 
 
 def _print_json(steps: list[dict[str, object]]) -> None:

@@ -71,6 +71,7 @@ class Plan:
     run: Path
     execution: Execution
     steps: tuple[PlannedStep, ...]
+    command: str = ""
 
     def until(self, name: str | None) -> tuple[PlannedStep, ...]:
         """The step of that name with the steps that it needs; every step for None."""

@@ -16,11 +16,13 @@ from markupsafe import Markup
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.paper import style_sheet
-from charter.ground.measure.plots import Point, standalone, strip
+from charter.ground.measure.plots import standalone, strip
 from charter.rooms.card import facts, graders, samples, sections
 from charter.rooms.card.attempts import attempts, by_people
+from charter.rooms.card.changes import families
 from charter.rooms.card.corpora import corpora
 from charter.rooms.card.decodings import heading, model_of
+from charter.rooms.card.drawing import note_point
 from charter.rooms.card.drift import drift_table
 from charter.rooms.card.elo import elo_tables, raters_of
 from charter.rooms.card.figure import Figure
@@ -29,7 +31,7 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.layout import TITLES
 from charter.rooms.card.news import whats_new
-from charter.rooms.card.number import Ledger
+from charter.rooms.card.number import SHARE, Ledger
 from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, paged, sections_of, written
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import describe_screen
@@ -64,6 +66,8 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     nodes = facts.nodes(run)
     drawings = (*figures(run, ledger, settings.log_axis), _lineage(run, nodes, ledger))
     context = _context(settings, run, nodes, drawings)
+    context["strips"] = {head.name: _strip(head, ledger) for head in context["headlines"]}
+    context["undrawn"] = ", ".join(ledger.undrawn)
     words = written("card.md.jinja", ledger, context)
     page, contents = paged("card.md.jinja", ledger, context, drawings)
     shell = {
@@ -71,7 +75,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
         "contents": contents,
         "body": Markup(page),
         "arrows": ARROWS,
-        "strips": _strips(context),
+        "strips": context["strips"],
     }
     html = (
         frame(ledger)
@@ -135,7 +139,11 @@ def _context(
         "details": facts.details(settings, run),
         "nodes": nodes,
         "deltas": sections.deltas(run),
-        "news": change,
+        "news": change if run.previous else None,
+        "compared_with": change.before if change else "",
+        "families": list(map(str, families(run.start, run.final))),
+        "graded": sections.HARM,
+        "false_alarms": sections.false_alarms(run),
         "improved": change.gains if change else (),
         "unclaimed": facts.list_unmeasured(facts.USES, tasks),
         "unmeasured": facts.list_unmeasured(facts.RISKS, tasks),
@@ -148,6 +156,7 @@ def _context(
             run, change.losses if change else (), (*judged, *([rater] if rater else []))
         ),
         "environment": facts.environment(run),
+        "recipe": run.final.manifest.command or "RECIPE.yaml",
         "identity": "\n".join(f"{key}: {value}" for key, value in facts.identity(run)),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
     }
@@ -211,17 +220,14 @@ def _tables(run: Run) -> dict[str, Any]:
     }
 
 
-def _strips(context: Mapping[str, Any]) -> dict[str, Markup]:
-    return {head.name: _strip(head) for head in context["headlines"]}
-
-
-def _strip(head: sections.Headline) -> Markup:
-    """The word-sized plot of a headline. Shares span 0 to 1, other numbers their own range."""
-    numbers = (head.start, head.final)
-    if any(n.value is None for n in numbers):
+def _strip(head: sections.Headline, ledger: Ledger) -> Markup:
+    """The word-sized plot of a headline; empty if an end is not to be drawn. Shares span 0 to 1, other numbers their own
+    range."""
+    drawn = [note_point(number, ledger) for number in (head.start, head.final)]
+    points = [point for point in drawn if point is not None]
+    if len(points) < len(drawn):
         return Markup("")
-    points = [Point(n.value or 0.0, n.low, n.high) for n in numbers]
-    if head.start.unit == "share":
+    if head.start.unit == SHARE:
         limits = (min(0.0, *(p.low or 0.0 for p in points)), 1.0)
     else:
         ends = [x for p in points for x in (p.value, p.low, p.high) if x is not None]
