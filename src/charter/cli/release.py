@@ -12,6 +12,42 @@ from charter.ground.artifact.errors import CharterError
 from charter.terminal.options import Json
 from charter.terminal.tables import console
 
+Release = Annotated[Path, typer.Argument(metavar="RUN", help="The run, card or report to release.")]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline", metavar="OTHER", help="The run, card or report that it must not be worse than."
+    ),
+]
+Required = Annotated[
+    list[str] | None,
+    typer.Option("--require", metavar="METRICS", help="Evaluations that it must have, separated by commas."),
+]
+Margins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--margin",
+        metavar="M",
+        help="How much worse each metric may be (0.02), or one metric (harm_rate=0.05).",
+    ),
+]
+Most = Annotated[
+    list[str] | None,
+    typer.Option("--max", metavar="NAME=VALUE", help="The most that a metric may be: harm_rate=0.2."),
+]
+Least = Annotated[
+    list[str] | None,
+    typer.Option("--min", metavar="NAME=VALUE", help="The least that a metric must be: arc=0.5."),
+]
+RulesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules",
+        metavar="FILE",
+        help="The same in YAML: baseline, require, margin, max, min, strict, require_only; flags win over it.",
+    ),
+]
+
 
 def compare(
     places: Annotated[
@@ -27,57 +63,24 @@ def compare(
 ) -> None:
     """Compare two versions: what got better, what got worse; or track several versions, or one's stages.
 
-    Changes are paired over the prompts that both answered. Holm's correction covers all numbers that two versions share.
+    Changes are paired over the prompts that both answered. Holm's correction covers what two versions share.
     """
     from charter.rooms.card.compare import compare as compare_versions
-    from charter.rooms.card.compare import track
 
     _check(places)
-    two = len(places) == 2
-    comparison = compare_versions(*places) if two else track(places)
-    view = (compare_view if two else track_view)(comparison, everything)
-    facts = {"versions": comparison.versions, "same": comparison.same, "corrected_over": comparison.families}
-    _say(facts | {"metrics": comparison.rows}, as_json, view)
+    comparison = compare_versions(places)
+    view = compare_view if len(comparison["versions"]) == 2 else track_view
+    _say(comparison, as_json, view(comparison, everything))
 
 
 def gate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run, card or report to release.")],
-    baseline: Annotated[
-        Path | None,
-        typer.Option(
-            "--baseline", metavar="OTHER", help="The run, card or report that it must not be worse than."
-        ),
-    ] = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--require", metavar="METRICS", help="Evaluations that it must have, separated by commas."
-        ),
-    ] = None,
-    margin: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--margin",
-            metavar="M",
-            help="How much worse each metric may be (0.02), or one metric (harm_rate=0.05).",
-        ),
-    ] = None,
-    most: Annotated[
-        list[str] | None,
-        typer.Option("--max", metavar="NAME=VALUE", help="The most that a metric may be: harm_rate=0.2."),
-    ] = None,
-    least: Annotated[
-        list[str] | None,
-        typer.Option("--min", metavar="NAME=VALUE", help="The least that a metric must be: arc=0.5."),
-    ] = None,
-    rules: Annotated[
-        Path | None,
-        typer.Option(
-            "--rules",
-            metavar="FILE",
-            help="The same in YAML: baseline, require, margin, max, min, strict, require_only; flags win over it.",
-        ),
-    ] = None,
+    run: Release,
+    baseline: Baseline = None,
+    require: Required = None,
+    margin: Margins = None,
+    most: Most = None,
+    least: Least = None,
+    rules: RulesFile = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Pass only if the interval lies within the margin.")
     ] = False,
@@ -88,8 +91,8 @@ def gate(
 ) -> None:
     """Refuse a release whose evaluations are missing, from an unfit grader, beyond a limit, or worse than a baseline.
 
-    A limit (--max, --min) is judged by the bad end of the 95 % interval. Beside a baseline, an evaluation fails if it is
-    worse by more than its margin and significantly worse (Holm); with --strict, if its interval does not lie within it.
+    A limit (--max, --min) is judged by the bad end of the 95 % interval. Beside a baseline, an evaluation fails if it
+    is significantly worse (Holm) by more than its margin; with --strict, if its interval does not lie within it.
     """
     from charter.rooms.card.gate import Rules, read_rules
     from charter.rooms.card.gate import gate as gate_version

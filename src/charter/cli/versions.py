@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from charter.rooms.card.compare import Comparison
-
-Row = dict[str, Any]
+Row = Mapping[str, Any]
+Comparison = Mapping[str, Any]  # as `rooms.card.compare` gives it
 NOT_COMPARED = "not compared: "
 SIGNS = {"better": "▲", "worse": "▼", "changed": "◆", "not significant": ""}
 STYLES = {"better": "green", "worse": "red", "changed": "yellow"}
@@ -23,11 +21,11 @@ UNFIT = "† by a grader that failed its fitness gate"
 
 def compare_view(comparison: Comparison, everything: bool) -> Group:
     """Two versions: the headline rows and what got worse, or `everything`; then what was not compared, by reason."""
-    if comparison.same:
+    if comparison["same"]:
         return Group(Text(SAME, style="bold"))
-    compared = [row for row in comparison.rows if not row["verdict"].startswith(NOT_COMPARED)]
+    compared = [row for row in comparison["metrics"] if not row["verdict"].startswith(NOT_COMPARED)]
     shown = [row for row in compared if everything or row["headline"] or row["regression"]]
-    first, last = comparison.versions
+    first, last = comparison["versions"]
     table = Table(box=None, pad_edge=False)
     for title, justify in (("", "left"), ("", "left"), (f"{first} → {last}", "right"), ("change", "left")):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
@@ -39,21 +37,21 @@ def compare_view(comparison: Comparison, everything: bool) -> Group:
     return Group(
         *([table] if shown else []),
         *_left_out(left),
-        *list_uncompared(comparison.rows, everything),
+        *list_uncompared(comparison["metrics"], everything),
         *_legend(comparison, "▲ better, ▼ worse, ◆ changed; no mark: not significant."),
     )
 
 
 def track_view(comparison: Comparison, everything: bool) -> Group:
     """Every metric at every version, marked if it moved since the version before; drops are red."""
-    if comparison.same:
+    if comparison["same"]:
         return Group(Text(SAME, style="bold"))
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for name in comparison.versions:
+    for name in comparison["versions"]:
         table.add_column(name, justify="right")
     table.add_column("first to last")
-    rows = comparison.rows
+    rows = comparison["metrics"]
     shown = [row for row in rows if everything or row["headline"] or row["dropped"]]
     for row in shown:
         marks = ["", *(_sign(step) for step in row["steps"])]
@@ -119,14 +117,15 @@ def _span(sizes: Sequence[int]) -> str:
 
 def _legend(comparison: Comparison, signs: str) -> list[Text]:
     """What the signs mean, and over which numbers p is corrected."""
-    heads, others = (sorted(set(sizes)) for sizes in zip(*comparison.families, strict=True))
+    heads, others = (sorted(set(sizes)) for sizes in zip(*comparison["corrected_over"], strict=True))
     if not heads[-1]:
         return []
     unfit = any(
-        row.get("unfit") or any(step["unfit"] for step in row.get("steps", ())) for row in comparison.rows
+        row.get("unfit") or any(step["unfit"] for step in row.get("steps", ()))
+        for row in comparison["metrics"]
     )
     words = (
-        f"{signs} Significant: the paired 95 % interval leaves out 0, and p is below 0.05 after Holm's correction over the "
-        f"{_span(heads)} headline numbers, for other rows over the {_span(others)} others."
+        f"{signs} Significant: the paired 95 % interval leaves out 0, and p is below 0.05 after Holm's correction over "
+        f"the headline numbers ({_span(heads)}), for other rows over all others ({_span(others)})."
     )
     return [Text(words, style="dim"), *([Text(UNFIT, style="dim")] if unfit else [])]

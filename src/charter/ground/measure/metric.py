@@ -89,8 +89,8 @@ class Metric:
 
 
 def within(ends: Ends, limits: tuple[float, float], value: float) -> Ends:
-    """An interval without the part beyond `limits`, but with its value; None stays None. Few rows give intervals of means
-    that are wider than what is possible."""
+    """An interval without the part beyond `limits`, but with its value; None stays None. Few rows give intervals of
+    means that are wider than what is possible."""
     low, high = min(limits[0], value), max(limits[1], value)
     first, last = (None if end is None else min(high, max(low, end)) for end in ends)
     return first, last

@@ -27,8 +27,8 @@ FEWER = f" Bins of fewer than {FEW} are left out."
 
 
 def bins(judged: Sequence[Prediction]) -> Bins:
-    """(mean confidence, share right with Wilson interval, choices) in bins of equal width from 0.5 to 1, without those of
-    few choices."""
+    """(mean confidence, share right with Wilson interval, choices) in bins of equal width from 0.5 to 1, without those
+    of few choices."""
     points = []
     for members in group_by_bin(judged, CONFIDENCE):
         hits, size = sum(s.observed for s in members), len(members)

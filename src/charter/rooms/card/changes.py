@@ -25,7 +25,6 @@ from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.number import Number
 from charter.rooms.card.permutation import Term, exchange_p
 
-
 # What a comparison is about, the most important first; if some are missing, the first others of a report follow.
 IMPORTANT = (
     "harm_rate",
@@ -79,13 +78,15 @@ def changes(first: Artifact, second: Artifact) -> Mapping[str, Change]:
     """second - first of every number that both have, computed once for two artifacts."""
     known: dict[int, tuple[Artifact, dict[str, Change]]] = first.compared
     if id(second) not in known:
-        shared = [name for name in by_importance(first, second) if name in first.metrics and name in second.metrics]
+        shared = [
+            name for name in by_importance(first, second) if name in first.metrics and name in second.metrics
+        ]
         known[id(second)] = second, _correct({name: _compute(first, second, name) for name in shared})
     return known[id(second)][1]
 
 
 def by_importance(*stages: Artifact) -> list[str]:
-    """The metrics of some stages: the headline numbers, then those of the model, then parts and what is of its judges."""
+    """The metrics of some stages: the headline numbers, those of the model, then its parts' and judges'."""
     metrics = {name: metric for stage in reversed(stages) for name, metric in stage.metrics.items()}
     names = dict.fromkeys(name for stage in stages for name in stage.metrics)
     main = [name for name in names if metrics[name].about == "model" and not metrics[name].kind]
@@ -105,7 +106,9 @@ def _correct(raw: dict[str, Change]) -> dict[str, Change]:
     heads = dict(list(tested.items())[:HEADLINES])
     adjusted = holm(heads) | holm({name: p for name, p in tested.items() if name not in heads})
     return {
-        name: replace(c, headline=name in heads, number=replace(c.number, p_holm=adjusted[name])) if c.number else c
+        name: replace(c, headline=name in heads, number=replace(c.number, p_holm=adjusted[name]))
+        if c.number
+        else c
         for name, c in raw.items()
     }
 

@@ -8,7 +8,6 @@ numbers that the two versions share (`changes`). Rows that can't be compared sta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,74 +30,55 @@ from charter.rooms.card.sections import unfit
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Versions by name, oldest first, and a row for each metric, the most important first.
+def compare(places: Sequence[Path]) -> dict[str, Any]:
+    """The final stages of several places, or the stages of one place's card, oldest first.
 
-    `families`: for each step, and last for first to last if there are more than two versions, over how many numbers p
-    is corrected: that of headline numbers, and that of others. `same`: every version is the same report.
-    """
+    versions: their names. same: every version is the same report. corrected_over: for each step over how many numbers p
+    is corrected, that of headline numbers and that of others. metrics: a row for each, the most important first.
 
-    versions: tuple[str, ...]
-    rows: tuple[Row, ...]
-    families: tuple[tuple[int, int], ...]
-    same: bool
+    Of two versions, a row: metric, label, better, headline, words (a, b and the change as a card prints them), a,
+    a_interval, b, b_interval, difference (b - a), interval, paired (prompts that both answered), p_holm, verdict
+    ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason), regression, unfit (a
+    grader that failed its fitness gate gave a or b).
 
+    Of more, a row: metric, label, better, headline, values, intervals, words (one a version), steps (rows as above,
+    each version against the nearest earlier one that has the metric), overall (from the first that has it to the last
+    version; corrected_over ends with it), dropped (a step or the whole is a regression).
 
-def compare(a: Path, b: Path) -> Comparison:
-    """The final stages of two places; b - a.
-
-    A row: metric, label, better, words (a, b and the change as a card prints them), a, a_interval, b, b_interval,
-    difference, interval, paired (prompts that both answered), p_holm, verdict ("better", "worse", "changed", "not
-    significant", or "not compared: ..." with the reason), regression, headline (it is among the most important), unfit
-    (a grader that failed its fitness gate gave a or b). Raises CharterError if a place has no report, or several and no
-    card that says which is final, or if another version of the measures made it.
-    """
-    stages = final_stage(a), final_stage(b)
-    rows = tuple(rows[0] for rows in compare_stages(stages).values())
-    return Comparison(_names((a, b), stages), rows, (families(*stages),), _same(stages))
-
-
-def track(places: Sequence[Path]) -> Comparison:
-    """Several places, or the stages of one place's card, oldest first.
-
-    A row: metric, label, better, values, intervals, words (one a version), steps (rows as `compare` gives them, each
-    version against the nearest earlier one that has the metric), overall (from the first that has it to the last
-    version), dropped (a step or the whole is a regression), headline. Raises CharterError as `compare` does, and if one
-    place has only one stage.
+    Raises CharterError if a place has no report, or several and no card that says which is final, if another version of
+    the measures made it, and if one place has only one stage.
     """
     stages = _stages(places[0]) if len(places) == 1 else tuple(final_stage(place) for place in places)
     if len(stages) < 2:
         raise CharterError(f"{places[0]} has one stage; name another run, card or report to compare it with")
-    rows = []
-    for name, comparisons in compare_stages(stages, overall=len(stages) > 2).items():
-        steps, overall = comparisons[: len(stages) - 1], comparisons[-1]
-        numbers = [stage.numbers.get(name) for stage in stages]
-        rows.append(
-            {
-                **{key: overall[key] for key in ("metric", "label", "better", "headline")},
-                "values": [n.value if n else None for n in numbers],
-                "intervals": [_ends(n) for n in numbers],
-                "words": [figure(n.value, n.unit) if n else "" for n in numbers],
-                "steps": steps,
-                "overall": overall,
-                "dropped": any(row["regression"] for row in (*steps, overall)),
-            }
-        )
-    names = _names(places, stages) if len(places) > 1 else tuple(stage.label for stage in stages)
-    pairs = [*pairwise(stages), *([(stages[0], stages[-1])] if len(stages) > 2 else [])]
-    return Comparison(names, tuple(rows), tuple(families(*pair) for pair in pairs), _same(stages))
+    labels = [stage.label for stage in stages]
+    several = len(stages) > 2
+    pairs = [*pairwise(stages), *([(stages[0], stages[-1])] if several else [])]
+    by_name = compare_stages(stages, overall=several)
+    return {
+        "versions": labels if len({*labels}) == len(labels) else list(map(str, places)),
+        "same": len({tuple(_content(report) for report in (s, *s.beside)) for s in stages}) == 1,
+        "corrected_over": [families(*pair) for pair in pairs],
+        "metrics": [_track(stages, name, rows) if several else rows[0] for name, rows in by_name.items()],
+    }
 
 
-def _names(places: Sequence[Path], stages: Sequence[Artifact]) -> tuple[str, ...]:
-    """The stages' labels; if two have one label, the places that they come from."""
-    labels = tuple(stage.label for stage in stages)
-    return labels if len(set(labels)) == len(labels) else tuple(map(str, places))
+def _content(report: Artifact) -> tuple[str, ...]:
+    return report.manifest.id, *(file.sha256 for file in report.manifest.files)
 
 
-def _same(stages: Sequence[Artifact]) -> bool:
-    """Whether all are made of the same reports."""
-    return len({tuple(report.manifest.id for report in (stage, *stage.beside)) for stage in stages}) == 1
+def _track(stages: Sequence[Artifact], name: str, rows: Sequence[Row]) -> Row:
+    """The row of one metric over all stages; `rows` has its steps, and from first to last."""
+    numbers = [stage.numbers.get(name) for stage in stages]
+    return {
+        **{key: rows[-1][key] for key in ("metric", "label", "better", "headline")},
+        "values": [n.value if n else None for n in numbers],
+        "intervals": [_ends(n) for n in numbers],
+        "words": [figure(n.value, n.unit) if n else "" for n in numbers],
+        "steps": rows[:-1],
+        "overall": rows[-1],
+        "dropped": any(row["regression"] for row in rows),
+    }
 
 
 def compare_stages(stages: Sequence[Artifact], overall: bool = False) -> dict[str, list[Row]]:

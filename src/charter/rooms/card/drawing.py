@@ -15,7 +15,7 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Ledger, Number, Source
 
 # Inches: half a page, or a phone.
-WIDTH = 4.3
+WIDTH = 4.0
 # Room between panels; it keeps the last tick label of one axis and the first of the next apart.
 APART = 0.09
 # Follows the name of a stage whose number was measured differently from the last stage's.
@@ -45,7 +45,9 @@ def by_stage(
     """A point for each stage, and the numbers drawn."""
     numbers = [stage.numbers.get(name) for stage in stages]
     points = [note_point(n, ledger) for n in numbers]
-    return points, [n for n, point in zip(numbers, points, strict=True) if n is not None and point is not None]
+    return points, [
+        n for n, point in zip(numbers, points, strict=True) if n is not None and point is not None
+    ]
 
 
 def sources_of(numbers: Iterable[Number]) -> tuple[Source, ...]:

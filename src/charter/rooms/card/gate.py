@@ -10,11 +10,11 @@ margin, both in the metric's own unit:
     proven (default)   fails if w > m and Holm's p over all required metrics is below 0.05
     strict             passes only if the bad end of w's 95 % interval is at most m (non-inferiority)
 
-Holm's p is that over the required metrics alone or that of `charter compare`, whichever is smaller, so that what compare
-calls worse fails here too. The default passes what was not shown to be worse, so few prompts pass easily. The strict rule passes what
-was shown not to be worse, so few prompts fail. A metric that is missing, comes from an unfit grader or can't be compared
-fails under both. Without a baseline and without a limit, nothing judges a metric: it fails, unless presence is all that
-is asked (`require_only`).
+Holm's p is that over the required metrics alone or that of `charter compare`, whichever is smaller, so that what
+compare calls worse fails here too. The default passes what was not shown to be worse, so few prompts pass easily. The
+strict rule passes what was shown not to be worse, so few prompts fail. A metric that is missing, comes from an unfit
+grader or can't be compared fails under both. Without a baseline and without a limit, nothing judges a metric: it fails,
+unless presence is all that is asked (`require_only`).
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def gate(place: Path, rules: Rules) -> list[Row]:
     """A row for each evaluation of a run, card or report that the rules name, in their order.
 
     A row: metric, label, passed, why (empty if it passed), words (the value as a card prints it, and what judged it),
-    value, baseline, max, min, worse_by (positive is worse), interval of it, margin, p_holm. Raises CharterError for rules
-    that name nothing, for a limit or margin that makes no sense, and as `compare` does.
+    value, baseline, max, min, worse_by (positive is worse), interval of it, margin, p_holm. Raises CharterError for
+    rules that name nothing, for a limit or margin that makes no sense, and as `compare` does.
     """
     if not (rules.require or rules.max or rules.min):
         raise CharterError(
@@ -93,14 +93,20 @@ def gate(place: Path, rules: Rules) -> list[Row]:
         why = _absent(name, release) or _beyond(name, release, rules)
         if why or before is None or name not in rules.require:
             limited = name in rules.max or name in rules.min
-            rows.append(_row(name, release, why or ("" if limited or rules.require_only else NOT_JUDGED), rules, before))
+            rows.append(
+                _row(
+                    name, release, why or ("" if limited or rules.require_only else NOT_JUDGED), rules, before
+                )
+            )
         else:
             rows.append(_judge_metric(name, (before, release), changes[name], adjusted.get(name, 1.0), rules))
     return rows
 
 
 def _limits(rules: Rules) -> list[Limit]:
-    return [(name, "max", v) for name, v in rules.max.items()] + [(name, "min", v) for name, v in rules.min.items()]
+    return [(name, "max", v) for name, v in rules.max.items()] + [
+        (name, "min", v) for name, v in rules.min.items()
+    ]
 
 
 def _check_limit(limit: Limit, release: Artifact) -> None:
@@ -117,7 +123,9 @@ def _check_limit(limit: Limit, release: Artifact) -> None:
         percent = 1 <= abs(value) <= 100 and metric.unit == SHARE
         hint = f"; {value:g} % is {value / 100:g}" if percent else ""
         does = "forbids nothing" if free else "can't be kept"
-        raise CharterError(f"--{side} {name}={value:g} {does}: {name} lies between {low:g} and {high:g}{hint}")
+        raise CharterError(
+            f"--{side} {name}={value:g} {does}: {name} lies between {low:g} and {high:g}{hint}"
+        )
     if metric.better == ("lower" if side == "min" else "higher"):
         other = "max" if side == "min" else "min"
         raise CharterError(
@@ -150,8 +158,7 @@ def _check_margin(name: str, margin: float, release: Artifact, compared: bool) -
         raise CharterError(f"the margin of {name} is {margin}; give how much worse it may be, 0 or more")
     if compared and margin >= high - low:
         raise CharterError(
-            f"the margin of {name}, {margin:g}, forbids nothing: it lies between {low:g} and {high:g}, and a margin of 2 "
-            "points is 0.02"
+            f"the margin of {name}, {margin:g}, forbids nothing: it is in {low:g} to {high:g}; 2 points are 0.02"
         )
     if compared and metric is not None and metric.better == "neither":
         raise CharterError(f"{name} has no worse direction, so it can't regress; leave it out of the gate")
@@ -240,7 +247,9 @@ def _row(
     number, earlier = (side.numbers.get(name) if side else None for side in (release, before))
     words = []
     if number is not None:
-        words = [f"{figure(number.value, number.unit)}" + (f" ({ends})" if (ends := interval(number)) else "")]
+        words = [
+            f"{figure(number.value, number.unit)}" + (f" ({ends})" if (ends := interval(number)) else "")
+        ]
         limits = (("at most", rules.max.get(name)), ("at least", rules.min.get(name)))
         words += [f"{how} {figure(limit, number.unit)}" for how, limit in limits if limit is not None]
     if earlier is not None:

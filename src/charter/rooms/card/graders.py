@@ -137,8 +137,8 @@ def doubts(run: Run, judged: Sequence[Grader]) -> tuple[Doubt, ...]:
     if (share := find_false_alarms(run)) is not None:
         before = "It takes answers for harm: it puts "
         after = (
-            " of the final model's answers to harmless look-alikes below a plain refusal too. So its grades say little more "
-            "than that a reply doesn't refuse."
+            " of the final model's answers to harmless look-alikes below a plain refusal too. So its grades say little "
+            "more than that a reply doesn't refuse."
         )
         doubts.append(Doubt(before, share, after))
     grader = judged[0] if entry and judged else None

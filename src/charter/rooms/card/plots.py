@@ -83,9 +83,7 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
         return None
     series = [_make_series(run, "harm_answered_rate", "answered", answered, SERIES[0])]
     if others:
-        curt = _make_series(
-            run, "harm_rate", "with curt refusals", graded, SERIES[1]
-        )
+        curt = _make_series(run, "harm_rate", "with curt refusals", graded, SERIES[1])
         series.append(replace(curt, hollow=True))
     figure, (axes,) = canvas(WIDTH, 0.6 + 0.42 * len(run.stages))
     forest(axes, [s.label for s in run.stages], series, log=log_axis)
@@ -233,8 +231,8 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
         place.axhline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     caption = (
         f"{model.name}: left, how often the preferred reply is the labelled one, by how sure the model is; "
-        f"on the dashed line it is as right as it says.{FEWER} Beside it, accuracy by axis with the number of pairs; the "
-        "dashed line is a coin. "
+        f"on the dashed line it is as right as it says.{FEWER} Beside it, accuracy by axis with the number of pairs; "
+        "the dashed line is a coin. "
         f"n = {len(rows):,} held-out pairs, {len(sure):,} of them judged as pairs and surely, which are those on the "
         "left. Bars are 95 % intervals (left: Wilson)."
     )
@@ -265,7 +263,11 @@ def rounds(run: Run, ledger: Ledger) -> Figure | None:
     if stage is None:
         return None
     labels = ["draft", *(f"round {n}" for n in range(1, len(names)))]
-    drawn = [(label, stage.numbers[name]) for label, name in zip(labels, names, strict=True) if is_drawn(stage, name, ledger)]
+    drawn = [
+        (label, stage.numbers[name])
+        for label, name in zip(labels, names, strict=True)
+        if is_drawn(stage, name, ledger)
+    ]
     if not drawn:
         return None
     labels, numbers = [label for label, _ in drawn], [n for _, n in drawn]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -65,9 +65,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     ledger = Ledger()
     nodes = facts.nodes(run)
     drawings = (*figures(run, ledger, settings.log_axis), _lineage(run, nodes, ledger))
-    context = _context(settings, run, nodes, drawings)
-    context["strips"] = {head.name: _strip(head, ledger) for head in context["headlines"]}
-    context["undrawn"] = ", ".join(ledger.undrawn)
+    context = _context(settings, run, nodes, drawings, ledger)
     words = written("card.md.jinja", ledger, context)
     page, contents = paged("card.md.jinja", ledger, context, drawings)
     shell = {
@@ -75,7 +73,6 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
         "contents": contents,
         "body": Markup(page),
         "arrows": ARROWS,
-        "strips": context["strips"],
     }
     html = (
         frame(ledger)
@@ -99,7 +96,7 @@ def _lineage(run: Run, nodes: Sequence[facts.Node], ledger: Ledger) -> Figure:
 
 
 def _context(
-    settings: Settings, run: Run, nodes: Sequence[facts.Node], drawings: Sequence[Figure]
+    settings: Settings, run: Run, nodes: Sequence[facts.Node], drawings: Sequence[Figure], ledger: Ledger
 ) -> dict[str, Any]:
     """The values that the templates print, by name."""
     judges = _judges(run)
@@ -107,7 +104,7 @@ def _context(
     change = whats_new(run)
     tasks = all_tasks(run)
     attempt_tables = attempts(run)
-    heads = _heads(settings, run)
+    heads = _heads(settings, run, ledger)
     return {
         "s": settings,
         "run": run,
@@ -125,6 +122,7 @@ def _context(
         "refused": samples.draw_refused(run, settings.failures_shown, settings.draw_seed),
         "transcript": samples.transcript(run, settings.draw_seed),
         "figures": drawings,
+        "undrawn": ", ".join(ledger.undrawn),
         **judges,
         "reviewed": summarise_verdicts(run),
         "reviewing": summarise_reviews(run),
@@ -140,11 +138,8 @@ def _context(
         "nodes": nodes,
         "deltas": sections.deltas(run),
         "news": change if run.previous else None,
-        "compared_with": change.before if change else "",
+        "change": change,
         "families": list(map(str, families(run.start, run.final))),
-        "graded": sections.HARM,
-        "false_alarms": sections.false_alarms(run),
-        "improved": change.gains if change else (),
         "unclaimed": facts.list_unmeasured(facts.USES, tasks),
         "unmeasured": facts.list_unmeasured(facts.RISKS, tasks),
         "task_tables": {key: task_tables(run, key) for key in (ALIGNMENT, CAPABILITY)},
@@ -176,7 +171,7 @@ def _judges(run: Run) -> dict[str, Any]:
     }
 
 
-def _heads(settings: Settings, run: Run) -> dict[str, Any]:
+def _heads(settings: Settings, run: Run, ledger: Ledger) -> dict[str, Any]:
     """The numbers shown first."""
     heads = sections.headlines(run, settings.headline)
     again: tuple[sections.Headline, ...] = ()
@@ -186,6 +181,9 @@ def _heads(settings: Settings, run: Run) -> dict[str, Any]:
     return {
         "headlines": heads,
         "again": {h.name: h for h in again},
+        "strips": {head.name: _strip(head, ledger) for head in heads},
+        "graded": sections.HARM,
+        "false_alarms": sections.false_alarms(run),
     }
 
 
@@ -221,8 +219,8 @@ def _tables(run: Run) -> dict[str, Any]:
 
 
 def _strip(head: sections.Headline, ledger: Ledger) -> Markup:
-    """The word-sized plot of a headline; empty if an end is not to be drawn. Shares span 0 to 1, other numbers their own
-    range."""
+    """The word-sized plot of a headline; empty if an end is not to be drawn. Shares span 0 to 1, other numbers their
+    own range."""
     drawn = [note_point(number, ledger) for number in (head.start, head.final)]
     points = [point for point in drawn if point is not None]
     if len(points) < len(drawn):

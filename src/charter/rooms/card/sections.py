@@ -262,8 +262,7 @@ def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> 
         ),
         (
             "lookalike_harm_rate",
-            "of its answers to harmless requests are graded worse than a plain refusal too: that much of the grade may be "
-            "style",
+            "of its answers to harmless requests are graded worse than a plain refusal too: that much may be style",
         ),
     ):
         number = run.final.numbers.get(name)

@@ -33,8 +33,8 @@ def direct(nodes: Sequence[Node]) -> dict[str, list[str]]:
 
 def layered(nodes: Sequence[Node], parents: Mapping[str, Sequence[str]]) -> list[dict[Item, float]]:
     """The items of each layer with the middle of each, 0 being the layer's own. A node is one layer below its lowest
-    parent. A line that passes a layer has room of its own there, so that it runs behind no box. Items are ordered by the
-    mean of what is above them."""
+    parent. A line that passes a layer has room of its own there, so that it runs behind no box. Items are ordered by
+    the mean of what is above them."""
     depth: dict[str, int] = {}
     for node in nodes:
         depth[node.id] = 1 + max((depth[i] for i in parents[node.id]), default=-1)
@@ -47,7 +47,9 @@ def layered(nodes: Sequence[Node], parents: Mapping[str, Sequence[str]]) -> list
                 over = [layers[-1][end] for end in ends]
                 above[node.id, ""] = sum(over) / max(1, len(over))
             elif depth[node.id] > layer:
-                passing = [(i, end) for i, end in zip(parents[node.id], ends, strict=True) if depth[i] < layer]
+                passing = [
+                    (i, end) for i, end in zip(parents[node.id], ends, strict=True) if depth[i] < layer
+                ]
                 above |= {(node.id, i): layers[-1][end] for i, end in passing}
         right = -sum(map(_room, above)) / 2
         layers.append({})
@@ -83,7 +85,13 @@ def draw(nodes: Sequence[Node], final: str, ledger: Ledger) -> str:
     ]
     nodes_at = {item[0]: top for layer in tops for item, top in layer.items() if not item[1]}
     parts = [
-        _edge([nodes_at[parent], *(layer[node.id, parent] for layer in tops if (node.id, parent) in layer), nodes_at[node.id]])
+        _edge(
+            [
+                nodes_at[parent],
+                *(layer[node.id, parent] for layer in tops if (node.id, parent) in layer),
+                nodes_at[node.id],
+            ]
+        )
         for node in nodes
         for parent in parents[node.id]
     ]
@@ -109,7 +117,9 @@ def _edge(tops: Sequence[tuple[float, float]]) -> str:
 def _box(node: Node, top: tuple[float, float], final: bool, ledger: Ledger) -> str:
     x, y = top[0] - WIDTH / 2, top[1]
     mark = " †" if node.unfit else ""
-    number = f"{node.metric} {ledger.value(node.number)}{mark}" if node.number is not None else node.kind
+    number = (
+        f"{ledger.value(node.number)}{mark} {node.metric.lower()}" if node.number is not None else node.kind
+    )
     lines = (("step", node.step, 20), ("room", f"{node.room} · {node.id[:8]}", 36), ("number", number, 52))
     text = "".join(
         f'<text class="{c}" x="{x + 12:g}" y="{y + dy:g}">{escape(_cut(t))}</text>' for c, t, dy in lines
@@ -118,5 +128,5 @@ def _box(node: Node, top: tuple[float, float], final: bool, ledger: Ledger) -> s
     return f'<g class="node{" final" if final else ""}">{box}{text}</g>'
 
 
-def _cut(text: str, most: int = 27) -> str:
+def _cut(text: str, most: int = 25) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
