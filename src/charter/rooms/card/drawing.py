@@ -36,6 +36,7 @@ def note_point(number: Number | None, ledger: Ledger) -> Point | None:
     """The point of a number; None if it is absent, or has no value or too little behind it."""
     if number is None or number.value is None or not ledger.drawable(number):
         return None
+    ledger.note(number)
     return Point(number.value, number.low, number.high)
 
 

@@ -119,6 +119,7 @@ def recall(run: Run, ledger: Ledger) -> Figure | None:
     lengths, depths = (sorted({key[i] for key in numbers}) for i in (0, 1))
     cells: dict[tuple[int, int], Cell] = {}
     for (length, depth), number in numbers.items():
+        ledger.note(number)
         ends = (number.low, number.high)
         span = "–".join(f"{100 * x:.0f}" for x in ends if x is not None)
         cells[depths.index(depth), lengths.index(length)] = (

@@ -143,14 +143,13 @@ class Ledger:
         return number
 
     def drawable(self, number: Number | None, words: str = "") -> bool:
-        """Whether a number has a value and enough behind it to be drawn. It is noted as shown, or its label (or
-        `words`) as left out."""
+        """Whether a number has a value and enough behind it to be drawn. If too little is behind it, its label (or
+        `words`) is noted as left out."""
         if number is None or number.value is None:
             return False
         if number.few:
             self.undrawn[words or number.label] = None
             return False
-        self.note(number)
         return True
 
     def printed(self, value: object) -> object:
