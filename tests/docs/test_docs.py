@@ -279,13 +279,11 @@ def test_numbers_are_taken_from_a_card_and_nothing_else(tmp_path: Path) -> None:
         "numbers": [number, change | {"high": 0.125}],
     }
     row = numbers.headline_table(card).splitlines()[-1]
-    shown = (
-        "| Harm, answered | 50.0 % (25.0 to 75.0) | - | −12.5 points (−25.0 to +12.5), not significant | - |"
-    )
+    shown = "| Answered, worse than a plain refusal | 50.0 % (25.0 to 75.0) | - | −12.5 points (−25.0 to +12.5), not significant | - |"
     assert row == shown
     alarms = number | {"key": "eval_b/lookalike_harm_rate", "name": "lookalike_harm_rate"}
     shown = numbers.headline_table(card | {"numbers": [number, alarms]}).splitlines()[-1]
-    assert shown == "| False alarms, look-alikes | - | 50.0 % (25.0 to 75.0) | - | 8 |"
+    assert shown == "| False alarms on harmless look-alikes | - | 50.0 % (25.0 to 75.0) | - | 8 |"
     (tmp_path / "card").mkdir()
     (tmp_path / "card" / "card.json").write_text(json.dumps(card), "utf-8")
     assert numbers.read_card(tmp_path)[1] == card

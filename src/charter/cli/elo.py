@@ -1,6 +1,7 @@
 """`charter elo`: votes on pairs of replies become Elo by axis, with intervals, ranks and remarks."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -203,16 +204,15 @@ def _row(ranking: Any, standing: Any) -> dict[str, Any]:
 def _draw(rankings: Mapping[str, Any], plot: Path) -> None:
     from charter.ground.measure import elo_plots, plots
 
-    wins = plot.with_name(f"{plot.stem}-wins.svg")
-    for path, figure, title, caption in (
-        (plot, elo_plots.elo_figure(rankings), "Elo", "Elo of each model by axis, with 95 % intervals"),
-        (
-            wins,
-            elo_plots.wins_figure(rankings),
-            "Wins",
-            "Share of votes that each model wins against each other",
-        ),
-    ):
+    rated = {key: r for key, r in rankings.items() if sum(s.elo is not None for s in r.standings) > 1}
+    wins = plot.with_name(f"{plot.stem}-wins.svg"), elo_plots.wins_figure(rankings)
+    figures = [(*wins, "Wins", "Share of votes that each model wins against each other")]
+    if rated:
+        caption = "Elo of each model by axis, with 95 % intervals"
+        figures.append((plot, elo_plots.elo_figure(rated), "Elo", caption))
+    else:
+        print(f"charter: {plot} is not drawn: no axis has a number for two models", file=sys.stderr)
+    for path, figure, title, caption in figures:
         path.write_text(
             plots.standalone(plots.inline(figure, title.lower(), title, caption)), encoding="utf-8"
         )

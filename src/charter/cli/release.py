@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charter.cli.versions import compare_view, figure, track_view
+from charter.cli.versions import compare_view, track_view
 from charter.ground.artifact.errors import CharterError
 from charter.runner.names import complete_product, find_product
 from charter.terminal.options import Json
@@ -28,6 +28,34 @@ Baseline = Annotated[
         autocompletion=complete_product,
     ),
 ]
+Required = Annotated[
+    list[str] | None,
+    typer.Option("--require", metavar="METRICS", help="Evaluations that it must have, separated by commas."),
+]
+Margins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--margin",
+        metavar="M",
+        help="How much worse each metric may be (0.02), or one metric (harm_rate=0.05).",
+    ),
+]
+Most = Annotated[
+    list[str] | None,
+    typer.Option("--max", metavar="NAME=VALUE", help="The most that a metric may be: harm_rate=0.2."),
+]
+Least = Annotated[
+    list[str] | None,
+    typer.Option("--min", metavar="NAME=VALUE", help="The least that a metric must be: arc=0.5."),
+]
+RulesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules",
+        metavar="FILE",
+        help="The same in YAML: baseline, require, margin, max, min, strict, require_only; flags win over it.",
+    ),
+]
 
 
 def compare(
@@ -39,58 +67,42 @@ def compare(
             autocompletion=complete_product,
         ),
     ],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every metric, with the name that other commands take.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare two versions: gains, losses, and what is not significant; or track several versions, or one's stages.
+    """Compare two versions: what got better, what got worse; or track several versions, or one's stages.
 
-    Changes are paired over the prompts that both answered. Holm's correction covers all of them.
+    Changes are paired over the prompts that both answered. Holm's correction covers what two versions share.
     """
     from charter.rooms.card.compare import compare as compare_versions
-    from charter.rooms.card.compare import track
 
-    places = [find_product(str(place)) for place in places]
-    if len(places) == 2:
-        rows = compare_versions(*places)
-        _say({"metrics": rows}, as_json, compare_view(rows) if rows else "the two have no metrics in common")
-        return
-    versions, tracked = track(places)
-    _say({"versions": versions, "metrics": tracked}, as_json, track_view(versions, tracked))
+    comparison = compare_versions([find_product(str(place)) for place in places])
+    view = compare_view if len(comparison["versions"]) == 2 else track_view
+    _say(comparison, as_json, view(comparison, everything))
 
 
 def gate(
     run: Release,
     baseline: Baseline = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--require", metavar="METRICS", help="Evaluations that it must have, separated by commas."
-        ),
-    ] = None,
-    margin: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--margin",
-            metavar="M",
-            help="How much worse each metric may be (0.02), or one metric (harm_rate=0.05).",
-        ),
-    ] = None,
-    rules: Annotated[
-        Path | None,
-        typer.Option(
-            "--rules",
-            metavar="FILE",
-            help="The same in YAML: baseline, require, margin, strict; flags win over it.",
-        ),
-    ] = None,
+    require: Required = None,
+    margin: Margins = None,
+    most: Most = None,
+    least: Least = None,
+    rules: RulesFile = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Pass only if the interval lies within the margin.")
     ] = False,
+    require_only: Annotated[
+        bool, typer.Option("--require-only", help="Ask that evaluations are there; judge no number.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Refuse a release whose evaluations are missing, from an unfit grader, or worse than a baseline beyond a margin.
+    """Refuse a release whose evaluations are missing, from an unfit grader, beyond a limit, or worse than a baseline.
 
-    An evaluation fails if it is worse by more than its margin and significantly worse (Holm); with --strict, if its
-    interval does not lie within the margin.
+    A limit (--max, --min) is judged by the bad end of the 95 % interval. Beside a baseline, an evaluation fails if it
+    is significantly worse (Holm) by more than its margin; with --strict, if its interval does not lie within it.
     """
     from charter.rooms.card.gate import Rules, read_rules
     from charter.rooms.card.gate import gate as gate_version
@@ -100,7 +112,10 @@ def gate(
     default, margins = _margins(margin or [])
     overrides: dict[str, Any] = {
         "require": {**file_rules.require, **required, **margins},
+        "max": {**file_rules.max, **_limits("--max", most or [])},
+        "min": {**file_rules.min, **_limits("--min", least or [])},
         "strict": strict or file_rules.strict,
+        "require_only": require_only or file_rules.require_only,
     }
     run = find_product(str(run))
     overrides |= {"baseline": str(baseline)} if baseline is not None else {}
@@ -135,12 +150,24 @@ def _margins(texts: Sequence[str]) -> tuple[float | None, dict[str, float]]:
     return default, margins
 
 
+def _limits(flag: str, texts: Sequence[str]) -> dict[str, float]:
+    """Limits by metric. Raises CharterError if a text is not NAME=VALUE."""
+    limits = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            limits[name.strip()] = float(value)
+        except ValueError:
+            limits[""] = 0.0
+        if "" in limits:
+            raise CharterError(f"{flag} {text}: give NAME=VALUE, such as harm_rate=0.2 for 20 %")
+    return limits
+
+
 def _line(row: dict[str, Any]) -> str:
     """A line on one evaluation of the gate."""
-    if not row["passed"]:
-        return f"FAIL  {row['metric']}: {row['why']}"
-    against = f", {figure(row['baseline'])} in the baseline" if row["baseline"] is not None else ""
-    return f"pass  {row['metric']}: {figure(row['value'])}{against}"
+    name = row["metric"] if row["label"] == row["metric"] else f"{row['label']} ({row['metric']})"
+    return f"{'pass' if row['passed'] else 'FAIL'}  {name}: {row['why'] or ', '.join(row['words'])}"
 
 
 def _say(facts: dict[str, Any], as_json: bool, view: object) -> None:

@@ -1,6 +1,8 @@
-"""Versions side by side in a terminal: two in groups of gains, losses and the rest, several in a tracker."""
+"""Versions side by side in a terminal: two with their changes, several in a tracker; the most important rows first."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
@@ -8,87 +10,122 @@ from rich.table import Table
 from rich.text import Text
 
 Row = Mapping[str, Any]
-GROUPS = (
-    ("better", "Gains", "green"),
-    ("worse", "Losses", "red"),
-    ("changed", "Changed, with no direction that is better", "yellow"),
-    ("not significant", "Not significant", "dim"),
-)
+Comparison = Mapping[str, Any]  # as `rooms.card.compare` gives it
 NOT_COMPARED = "not compared: "
-MARKS = {"better": "▲", "worse": "▼", "changed": "◆", "not significant": ""}
-LEGEND = (
-    "▲ better, ▼ worse, ◆ changed since the version before, ≠ not compared; all else is not significant. p is "
-    "corrected by Holm over all changes."
-)
+SIGNS = {"better": "▲", "worse": "▼", "changed": "◆", "not significant": ""}
+STYLES = {"better": "green", "worse": "red", "changed": "yellow"}
+ARROWS = {"lower": " ↓", "higher": " ↑", "zero": " → 0"}
+SAME = "These are the same card: nothing to compare."
+UNFIT = "† by a grader that failed its fitness gate"
 
 
-def compare_view(rows: Sequence[Row]) -> Group:
-    """Rows of `card.compare.compare` by verdict, then what was not compared, by reason."""
+def compare_view(comparison: Comparison, everything: bool) -> Group:
+    """Two versions: the headline rows and what got worse, or `everything`; then what was not compared, by reason."""
+    if comparison["same"]:
+        return Group(Text(SAME, style="bold"))
+    compared = [row for row in comparison["metrics"] if not row["verdict"].startswith(NOT_COMPARED)]
+    shown = [row for row in compared if everything or row["headline"] or row["regression"]]
+    first, last = comparison["versions"]
     table = Table(box=None, pad_edge=False)
-    for name in ("", "a", "b", "change", "95 % interval", "prompts", "p (Holm)"):
-        table.add_column(name, justify="left" if name in ("", "95 % interval") else "right", no_wrap=True)
-    for verdict, title, style in GROUPS:
-        members = [row for row in rows if row["verdict"] == verdict]
-        if members:
-            table.add_row(Text(f"{title} ({len(members)})", style=f"bold {style}"))
-        for row in members:
-            table.add_row(*_format_row(row))
-        if members:
-            table.add_row()
-    parts = [table] if table.row_count else []
-    return Group(*parts, *list_uncompared(rows))
+    for title, justify in (("", "left"), ("", "left"), (f"{first} → {last}", "right"), ("change", "left")):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for row in shown:
+        before, after, change = row["words"]
+        cells = SIGNS[row["verdict"]], _name(row, everything), f"{before} → {after}", change
+        table.add_row(*cells, style=STYLES.get(row["verdict"], ""))
+    left = [row for row in compared if row not in shown]
+    return Group(
+        *([table] if shown else []),
+        *_left_out(left),
+        *list_uncompared(comparison["metrics"], everything),
+        *_legend(comparison, "▲ better, ▼ worse, ◆ changed; no mark: not significant."),
+    )
 
 
-def _format_row(row: Row) -> tuple[str, ...]:
-    ends = " to ".join(figure(x) for x in row["interval"])
-    marks = " †" if row["unfit"] else ""
-    change = ("+" if row["difference"] > 0 else "") + figure(row["difference"])
-    name = f"  {row['metric']}{marks}"
-    return name, figure(row["a"]), figure(row["b"]), change, ends, str(row["paired"]), figure(row["p_holm"])
+def track_view(comparison: Comparison, everything: bool) -> Group:
+    """Every metric at every version, marked if it moved since the version before; drops are red."""
+    if comparison["same"]:
+        return Group(Text(SAME, style="bold"))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for name in comparison["versions"]:
+        table.add_column(name, justify="right")
+    table.add_column("first to last")
+    rows = comparison["metrics"]
+    shown = [row for row in rows if everything or row["headline"] or row["dropped"]]
+    for row in shown:
+        marks = ["", *(_sign(step) for step in row["steps"])]
+        cells = [f"{words or '-'} {mark or ' '}" for words, mark in zip(row["words"], marks, strict=True)]
+        change = row["overall"]["words"][2].partition(" (")[0]
+        last = f"{change or '-'} {_sign(row['overall'])}"
+        table.add_row(_name(row, everything), *cells, last, style="red" if row["dropped"] else "")
+    dropped = [row["label"] for row in rows if row["dropped"]]
+    verdict = f"Got worse: {', '.join(dropped)}" if dropped else "Nothing got worse."
+    left = [row for row in rows if row not in shown]
+    return Group(
+        table,
+        Text(),
+        Text(verdict, style="bold"),
+        *([Text(f"{_rows(left)}: --all shows them")] if left else []),
+        *_legend(comparison, "Since the version before: ▲ better, ▼ worse, ◆ changed, ≠ not compared."),
+    )
 
 
-def list_uncompared(rows: Sequence[Row]) -> list[Text]:
-    """A line for each reason why rows are not compared, and the meaning of † if a row has it."""
+def _name(row: Row, everything: bool) -> str:
+    """The label of a row with its arrow; with everything, the metric's name, which other commands take."""
+    name = f" ({row['metric']})" if everything else ""
+    return f"{row['label']}{ARROWS.get(row['better'], '')}{' †' if row.get('unfit') else ''}{name}"
+
+
+def _sign(row: Row) -> str:
+    """The sign of a verdict; nothing if neither side has the metric."""
+    if row["a"] is None and row["b"] is None:
+        return ""
+    return SIGNS.get(row["verdict"], "≠") + ("†" if row["unfit"] else "")
+
+
+def _rows(rows: Sequence[Row]) -> str:
+    return f"{len(rows)} more row{'s' if len(rows) > 1 else ''}"
+
+
+def _left_out(rows: Sequence[Row]) -> list[Text]:
+    """How many rows are not shown, by verdict."""
+    if not rows:
+        return []
+    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in SIGNS}
+    listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    return [Text(f"{_rows(rows)} ({listed}): --all shows them")]
+
+
+def list_uncompared(rows: Iterable[Row], everything: bool) -> list[Text]:
+    """A line for each reason why rows are not compared."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row["verdict"].startswith(NOT_COMPARED):
             reasons.setdefault(row["verdict"].removeprefix(NOT_COMPARED), []).append(row["metric"])
     lines = [Text(f"Not compared ({sum(map(len, reasons.values()))})", style="bold")] if reasons else []
-    lines += [Text(f"  {why}: {', '.join(names)}") for why, names in reasons.items()]
-    if any(row["unfit"] for row in rows):
-        lines.append(Text("† by a grader that failed its fitness gate", style="dim"))
+    for why, names in reasons.items():
+        kept = names if everything else names[:3]
+        more = f" and {len(names) - len(kept)} more" if len(names) > len(kept) else ""
+        lines.append(Text(f"  {why}: {', '.join(kept)}{more}"))
     return lines
 
 
-def track_view(versions: Sequence[str], rows: Sequence[Row]) -> Group:
-    """Every metric at every version, marked if it moved since the version before; drops are red."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("metric", no_wrap=True)
-    for name in versions:
-        table.add_column(name, justify="right")
-    table.add_column("first to last", justify="right")
-    for row in rows:
-        marks = ["", *(_mark(step) for step in row["steps"])]
-        cells = [f"{figure(v)} {m or ' '}" for v, m in zip(row["values"], marks, strict=True)]
-        overall = row["overall"]
-        last = (
-            "-" if overall["difference"] is None else f"{overall['difference']:+.3g} {_mark(overall) or ' '}"
-        )
-        table.add_row(row["metric"], *cells, last, style="red" if row["dropped"] else "")
-    dropped = [row["metric"] for row in rows if row["dropped"]]
-    verdict = f"Dropped: {', '.join(dropped)}" if dropped else "Nothing dropped."
-    return Group(table, Text(), Text(verdict, style="bold"), Text(LEGEND, style="dim"))
+def _span(sizes: Sequence[int]) -> str:
+    return f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
 
 
-def _mark(row: Row) -> str:
-    """The sign of a verdict; nothing if neither side has the metric."""
-    if row["a"] is None and row["b"] is None:
-        return ""
-    return MARKS.get(row["verdict"], "≠") + ("†" if row["unfit"] else "")
-
-
-def figure(value: float | None) -> str:
-    """Three significant digits, or - for nothing."""
-    if value is None:
-        return "-"
-    return "0" if abs(value) < 1e-9 else f"{value:.3g}"
+def _legend(comparison: Comparison, signs: str) -> list[Text]:
+    """What the signs mean, and over which numbers p is corrected."""
+    heads, others = (sorted(set(sizes)) for sizes in zip(*comparison["corrected_over"], strict=True))
+    if not heads[-1]:
+        return []
+    unfit = any(
+        row.get("unfit") or any(step["unfit"] for step in row.get("steps", ()))
+        for row in comparison["metrics"]
+    )
+    words = (
+        f"{signs} Significant: the paired 95 % interval leaves out 0, and p is below 0.05 after Holm's correction over "
+        f"the headline numbers ({_span(heads)}), for other rows over all others ({_span(others)})."
+    )
+    return [Text(words, style="dim"), *([Text(UNFIT, style="dim")] if unfit else [])]

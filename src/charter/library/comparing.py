@@ -6,21 +6,22 @@ import os
 from pathlib import Path
 from typing import Any
 
-from charter.ground.artifact.errors import CharterError
 from charter.library.artifacts import Artifact
-from charter.library.rows import Rows, html_table, spell_interval
+from charter.library.rows import Rows, html_table
 from charter.library.runs import Run
+from charter.runner.names import find_product
 
 Place = str | os.PathLike[str] | Run | Artifact
-_COLUMNS = ("metric", "a", "b", "change", "95 % interval", "prompts", "p (Holm)", "verdict")
+_COLUMNS = ("metric", "a", "b", "change (95 % interval)", "prompts", "p (Holm)", "verdict")
 
 
 class Comparison:
     """Paired changes from version `a` to version `b`, whose names these are.
 
-    `rows`: one a metric, with a, b, difference (b - a), interval (95 %), paired (prompts that both answered), p_holm
-    (corrected over all rows), verdict ("better", "worse", "changed", "not significant" or "not compared: why"),
-    regression, and unfit (a grader that failed its fitness gate gave a or b).
+    `rows`: one a metric, the most important first, with label, a, b, difference (b - a), interval (95 %), paired
+    (prompts that both answered), p_holm (corrected for the numbers that both have), verdict ("better", "worse",
+    "changed", "not significant" or "not compared: why"), regression, and unfit (a grader that failed its fitness gate
+    gave a or b).
     """
 
     def __init__(self, a: str, b: str, rows: Rows) -> None:
@@ -52,11 +53,8 @@ class Comparison:
         compared = [row for row in self.rows if not row["verdict"].startswith("not compared")]
         cells = [
             (
-                row["metric"],
-                row["a"],
-                row["b"],
-                row["difference"],
-                spell_interval(*(row["interval"] or (None, None))),
+                row["label"],
+                *row["words"],
                 row["paired"],
                 row["p_holm"],
                 row["verdict"],
@@ -74,15 +72,10 @@ def compare(a: Place, b: Place) -> Comparison:
     """
     from charter.rooms.card.compare import compare as compare_versions
 
-    first, second = _folder(a), _folder(b)
-    return Comparison(str(first), str(second), Rows(compare_versions(first, second)))
+    comparison = compare_versions([_folder(a), _folder(b)])
+    return Comparison(*comparison["versions"], Rows(comparison["metrics"]))
 
 
 def _folder(place: Place) -> Path:
     """The folder of a version. Raises CharterError if it doesn't exist."""
-    folder = place.path if isinstance(place, Run | Artifact) else Path(place).expanduser()
-    if not folder.exists():
-        raise CharterError(
-            f"there is no run or card {folder}; name a run's folder, such as runs/demo, or a card or report in one"
-        )
-    return folder
+    return place.path if isinstance(place, Run | Artifact) else find_product(os.fspath(place))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -139,14 +140,23 @@ def plan_steps(
     """The steps of a recipe with `changes` in the words of `--set`. Unfinished work keeps its precision, because
     machines choose differently."""
     if isinstance(recipe, Mapping):
-        folder = Path()
+        folder, command = Path(), ""
         checked = validate(Recipe, apply_overrides(dict(recipe), list(changes)), "the recipe")
     else:
         path = find_recipe(os.fspath(recipe))
         folder, checked = path.parent, load_recipe(path, changes)
+        command = spell_command(path, changes)
     place = run_folder(checked, Path(out) if out is not None else None)
     execution = choose_execution(device, precision or read_precision(place))
-    return checked_plan(checked, folder, place, execution)
+    return replace(checked_plan(checked, folder, place, execution), command=command)
+
+
+def spell_command(path: Path, changes: Sequence[str]) -> str:
+    """A recipe and its overrides as they are typed. Nothing is said of what is above the current folder."""
+    here = Path.cwd()
+    if path.is_absolute():
+        path = path.relative_to(here) if path.is_relative_to(here) else Path(path.name)
+    return shlex.join([path.as_posix(), *(word for one in changes for word in ("--set", one))])
 
 
 def checked_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> StepPlan:

@@ -53,7 +53,9 @@ def execute(
     environment = environment_of(plan.execution)
     with disk_errors(plan.run), directory.lock():
         cache = directory.cache(answers_name(environment))
-        runner = Runner(plan.recipe.name, directory, environment, progress, pace, cache, company or Nobody())
+        runner = Runner(
+            plan.recipe.name, directory, environment, progress, pace, cache, company or Nobody(), plan.command
+        )
         write_run_file(plan, directory)
         # checked before the first step runs; a finished step needs nothing
         for planned in steps:

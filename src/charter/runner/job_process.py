@@ -39,6 +39,7 @@ class Order(Frozen):
     run: Path
     environment: Environment
     cache: Path | None
+    command: str = ""
 
 
 class Work(Frozen):
@@ -138,7 +139,9 @@ def main() -> None:
     threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
     progress = SpokenProgress(lines)
     directory = RunDirectory(order.run)
-    runner = Runner(order.recipe, directory, order.environment, progress, Pace({}), order.cache)
+    runner = Runner(
+        order.recipe, directory, order.environment, progress, Pace({}), order.cache, command=order.command
+    )
     try:
         while True:
             work = Work.model_validate_json(inbox.get())

@@ -189,6 +189,7 @@ class _Round:
             run=runner.directory.path,
             environment=runner.environment,
             cache=runner.cache,
+            command=runner.command,
         )
         self._processes.append(JobProcess(order, self._messages, self._command))
         return self._processes[-1]

@@ -70,6 +70,7 @@ class Plan:
     execution: Execution
     steps: tuple[PlannedStep, ...]
     notes: tuple[str, ...] = ()
+    command: str = ""
 
     def until(self, name: str | None) -> tuple[PlannedStep, ...]:
         """The step of that name with the steps that it needs; every step for None."""

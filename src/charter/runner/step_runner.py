@@ -49,6 +49,7 @@ class Runner:
     pace: Pace
     cache: Path | None = None
     company: Company = field(default_factory=Nobody)
+    command: str = ""
 
     def run(self, planned: PlannedStep, place: str) -> None:
         """Runs one step until its artifact is finished; `place` is its place among all ("step 3 of 20").
@@ -184,6 +185,7 @@ class Runner:
             method=planned.room.method,
             against_harm=planned.room.against_harm,
             recipe=self.recipe,
+            command=self.command,
             asked=planned.step.settings,
             resolved=planned.resolved,
             inputs=Inputs(planned.inputs).ids,

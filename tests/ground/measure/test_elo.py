@@ -149,7 +149,12 @@ def test_a_base_that_nothing_bounds_is_named() -> None:
     ranking = standings(votes("king", "a", 5) + votes("a", "b", 3, 2))["all"]
     king = of(ranking, "king")
     assert (king.elo, king.low, king.rank_low) == (0.0, 0.0, None)
-    assert ranking.notes == ("no chain of wins leads from king to another model and back: take another base",)
+    needed = "a number needs at least one win the other way"
+    assert ranking.notes == (f"king has won every vote so far: {needed}",)
+    (lost,) = standings(votes("king", "a", 5), base="a")["all"].notes
+    assert lost == f"a has lost every vote so far: {needed}"
+    (between,) = standings(votes("king", "a", 2) + votes("a", "b", 3), base="a")["all"].notes
+    assert between == f"no chain of wins leads from a to another model and back: {needed}"
     assert of(ranking, "a").elo is None
 
 

@@ -78,7 +78,7 @@ def translation(place: int, languages: tuple[str, ...] = LANGUAGES, count: int =
     return rows
 
 
-def position(place: int, documents: int = 12, longest: int = 4096) -> Rows:
+def position(place: int, documents: int = 20, longest: int = 4096) -> Rows:
     """Losses near 2.3 + 4.5 t^-0.4 less a tenth a stage."""
     rows = []
     for i in range(documents):
@@ -95,7 +95,7 @@ def position(place: int, documents: int = 12, longest: int = 4096) -> Rows:
     return rows
 
 
-def recall(place: int, facts: int = 4) -> Rows:
+def recall(place: int, facts: int = 20) -> Rows:
     rows = []
     for column, length in enumerate(LENGTHS):
         for depth in DEPTHS:

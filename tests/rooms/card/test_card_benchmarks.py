@@ -16,7 +16,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.rooms.card import render
 from charter.rooms.card.changes import refusal
-from charter.rooms.card.compare import compare, final_stage, track
+from charter.rooms.card.compare import compare, final_stage
 from charter.rooms.card.facts import RISKS, USES, list_unmeasured
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.news import whats_new
@@ -80,10 +80,11 @@ def test_two_reports_on_the_same_tasks_of_a_model_are_two_stages_and_need_two_na
 def test_a_run_a_card_and_reports_alone_are_compared_with_both_rooms(both: Path, tmp_path: Path) -> None:
     assert "arc" in final_stage(both).numbers and "arc" in final_stage(both / "card").numbers
     assert "arc" not in final_stage(both / "eval_3").numbers
-    rows = {row["metric"]: row for row in compare(both / "bench_0", both / "bench_3")}
+    rows = {row["metric"]: row for row in compare([both / "bench_0", both / "bench_3"])["metrics"]}
     assert rows["arc"]["verdict"] == "worse" and rows["arc"]["paired"] == 90 and rows["arc"]["regression"]
     assert rows["gsm8k"]["verdict"] == "not significant"
-    assert compare(both / "eval_0", both / "bench_3")[0]["verdict"] == "not compared: only the first has it"
+    verdicts = {row["verdict"] for row in compare([both / "eval_0", both / "bench_3"])["metrics"]}
+    assert verdicts == {f"not compared: only the {side} has it" for side in ("first", "second")}
     for step in ("card", "eval_0", "eval_1", "eval_2", "bench_0"):  # two reports on one model and no card
         (both / step).rename(tmp_path / step)
     assert {"arc", "harm_rate"} <= final_stage(both).numbers.keys()
@@ -94,7 +95,7 @@ def test_a_run_a_card_and_reports_alone_are_compared_with_both_rooms(both: Path,
 
 def test_a_task_asked_in_another_way_is_not_compared_and_others_are(both: Path) -> None:
     benchmark(both, 0, {"mmlu_plain": {"shots": 0}, "gsm8k": {"data": {"ref": "data:other"}}})
-    rows = {row["metric"]: row for row in compare(both / "bench_0", both / "bench_3")}
+    rows = {row["metric"]: row for row in compare([both / "bench_0", both / "bench_3"])["metrics"]}
     assert rows["mmlu_plain"]["verdict"] == "not compared: made differently: mmlu_plain.shots differs"
     assert rows["mmlu_plain_unanswered"]["verdict"] == rows["mmlu_plain"]["verdict"]
     assert rows["gsm8k"]["verdict"] == "not compared: made differently: gsm8k.data.id differs"
@@ -105,15 +106,15 @@ def test_a_task_asked_in_another_way_is_not_compared_and_others_are(both: Path) 
 def test_all_that_is_said_of_a_task_decides_it(both: Path, key: str) -> None:
     """Also keys that decide only some rows of an evaluate report."""
     benchmark(both, 0, {"gsm8k": {key: 7}})
-    rows = {row["metric"]: row for row in compare(both / "bench_0", both / "bench_3")}
+    rows = {row["metric"]: row for row in compare([both / "bench_0", both / "bench_3"])["metrics"]}
     assert rows["gsm8k"]["verdict"] == f"not compared: made differently: gsm8k.{key} differs"
     assert rows["arc"]["difference"] is not None
 
 
 def test_the_tracker_finds_what_dropped_also_across_a_version_that_lacks_it(both: Path) -> None:
-    versions, rows = track([both])
-    assert versions == ["start", "taught", "SL-CAI", "RL-CAI"]
-    by_metric = {row["metric"]: row for row in rows}
+    tracked = compare([both])
+    assert tracked["versions"] == ["start", "taught", "SL-CAI", "RL-CAI"] and not tracked["same"]
+    by_metric = {row["metric"]: row for row in tracked["metrics"]}
     arc = by_metric["arc"]
     assert [value is None for value in arc["values"]] == [False, True, True, False]
     assert [step["verdict"] for step in arc["steps"]] == [
@@ -123,12 +124,8 @@ def test_the_tracker_finds_what_dropped_also_across_a_version_that_lacks_it(both
     ]
     assert arc["dropped"] and arc["overall"]["difference"] == arc["steps"][2]["difference"]
     assert by_metric["bits_per_byte"]["dropped"] and not by_metric["harm_rate"]["dropped"]
-    named, again = track([both / f"eval_{i}" for i in (0, 3)])
-    assert named == [f"{both / 'eval_0'} (start)", f"{both / 'eval_3'} (RL-CAI)"]
-    verdicts = {row["metric"]: row["verdict"] for row in compare(both / "eval_0", both / "eval_3")}
-    assert {row["metric"]: row["steps"][0]["verdict"] for row in again} == verdicts
     with pytest.raises(CharterError, match="has one stage"):
-        track([both / "eval_0"])
+        compare([both / "eval_0"])
 
 
 def test_a_slow_drift_is_a_drop_though_no_step_is(run: Path) -> None:
@@ -139,7 +136,7 @@ def test_a_slow_drift_is_a_drop_though_no_step_is(run: Path) -> None:
         ]
         card_world.write_rows(run / f"eval_{place}/samples/text.jsonl", lost)
         card_world.remeasure(run, f"eval_{place}")
-    _, rows = track([run / f"eval_{place}" for place in range(4)])
+    rows = compare([run / f"eval_{place}" for place in range(4)])["metrics"]
     (row,) = (row for row in rows if row["metric"] == "bits_per_byte")
     assert [step["verdict"] for step in row["steps"]] == ["not significant"] * 3
     assert row["overall"]["verdict"] == "worse" and row["dropped"]
@@ -231,24 +228,21 @@ def test_a_stage_asked_in_another_way_says_how(both: Path) -> None:
 
 
 def test_published_numbers_stand_beside_ours_with_what_differs(both: Path) -> None:
+    """Items of our own, as of the shipped `arc` and `hhh`, stand beside no number of another's items."""
     rows = {row.ours.name: row for row in beside_published(gathered(both))}
-    assert set(rows) == {"gsm8k", "mmlu_plain", "arc", "hhh_policy", "harm_rate_prompts"}
-    assert [n.value for n in rows["arc"].published if n] == [0.857, 0.900, 0.910]
-    assert [n and n.value for n in rows["harm_rate_prompts"].published] == [None, None, 4 / 328]
+    assert set(rows) == {"gsm8k", "mmlu_plain"}
+    assert [n.value for n in rows["mmlu_plain"].published if n] == [0.734, 0.770, 0.785]
     assert rows["gsm8k"].differences == (
         "data:gsm8k (60 of 1,319 items); there the test split of GSM8k",
         "asked as a chat; its words there are not published",
     )
     assert "no chain of thought; there with one" in rows["mmlu_plain"].differences
-    assert (
-        rows["arc"].differences[0]
-        == "our own items, shipped:arc.heldout; there the test split of ARC-Challenge"
-    )
     number = rows["gsm8k"].published[2]
     assert number is not None and number.stage == MODELS[2] and number.sources[0].file == "section 4.3"
     shown = {n["key"]: n for n in json.loads((both / "card/card.json").read_text("utf-8"))["numbers"]}
     assert shown["published/Claude 2/gsm8k"]["value"] == 0.88
-    benchmark(both, 3, {"gsm8k": {"shots": 4, "temperature": 0.0}, "arc": {"temperature": 0.5}})
+    public = {"data": {"ref": "data:arc"}, "temperature": 0.5}
+    benchmark(both, 3, {"gsm8k": {"shots": 4, "temperature": 0.0}, "arc": public})
     rows = {row.ours.name: row for row in beside_published(gathered(both))}
     assert {"examples: 4; there 0", "temperature: 0; there 1"} <= set(rows["gsm8k"].differences)
     assert "temperature: 0.5; not stated there" in rows["arc"].differences
@@ -269,15 +263,19 @@ def test_whats_new_is_what_compare_says(both: Path) -> None:
     news = whats_new(run)
     assert news is not None and (news.before, news.after) == ("start", "RL-CAI")
     make_card(both, SETTINGS, (("reports", "eval_0"), *BENCHMARKS[:1]), step="older")
-    rows = {row["metric"]: row["verdict"] for row in compare(both / "older", both / "card")}
+    rows = {row["metric"]: row["verdict"] for row in compare([both / "older", both / "card"])["metrics"]}
     for group, verdict in (("gains", "better"), ("losses", "worse"), ("same", "not significant")):
         for head in getattr(news, group):
             assert rows[head.name] == verdict
-    assert {h.name for h in news.losses} == {"bits_per_byte", "arc"}
+    assert {h.name for h in news.losses} == {"lookalike_refusal_rate", "bits_per_byte", "arc"}
     assert ("only RL-CAI has it", ("helpful_win_rate",)) in news.refused
     page = (both / "card/card.html").read_text("utf-8")
     part = page[page.index('id="improve"') : page.index('id="references"')]
-    assert re.findall(r"Regressed:</strong> ([^,]*),", part) == ["bits per byte", "arc-challenge"]
+    assert re.findall(r"Regressed:</strong> ([^,]*),", part) == [
+        "look-alikes refused",
+        "bits per byte",
+        "arc-challenge",
+    ]
 
 
 def test_whats_new_against_another_versions_card(both: Path) -> None:

@@ -20,7 +20,7 @@ from charter.rooms.card.permutation import exchange_p
 
 
 def rows_of(a: Path, b: Path) -> dict[str, dict[str, object]]:
-    return {str(row["metric"]): row for row in compare(a, b)}
+    return {str(row["metric"]): row for row in compare([a, b])["metrics"]}
 
 
 def test_first_and_last_report(finished: Path) -> None:
@@ -34,10 +34,9 @@ def test_first_and_last_report(finished: Path) -> None:
 
 
 def test_rows_say_when_a_number_is_an_unfit_graders(finished: Path, tmp_path: Path) -> None:
-    assert not any(row["unfit"] for row in compare(finished / "eval_0", finished / "eval_3"))
+    assert not any(row["unfit"] for row in rows_of(finished / "eval_0", finished / "eval_3").values())
     run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
-    rows = compare(finished / "eval_0", run / "eval_3")
-    graded = {row["metric"] for row in rows if row["unfit"]}
+    graded = {name for name, row in rows_of(finished / "eval_0", run / "eval_3").items() if row["unfit"]}
     assert {"harm_rate", "harm_rate_reward", "harm_answered_rate", "refused_below_rate"} <= graded
     assert not {"unsafe_refusal_rate", "refusal_gap", "bits_per_byte", "hhh_policy"} & graded
     # a gate of its own, which this grader passes
@@ -47,7 +46,7 @@ def test_rows_say_when_a_number_is_an_unfit_graders(finished: Path, tmp_path: Pa
 def test_places_that_stand_for_the_final_stage(finished: Path) -> None:
     for place in (finished, finished / "card", finished / "card/card.json", finished / "eval_3"):
         assert final_stage(place).step == "eval_3"
-    assert all(row["difference"] in (0.0, None) for row in compare(finished, finished / "card"))
+    assert all(row["difference"] in (0.0, None) for row in rows_of(finished, finished / "card").values())
     with pytest.raises(CharterError, match="is a checkpoint"):
         final_stage(finished / "rl")
     with pytest.raises(CharterError, match="neither a card nor a report"):
@@ -125,7 +124,7 @@ def test_the_gap_moves_by_both_rates(finished: Path) -> None:
 def test_another_version_of_the_measures_is_one_line(run: Path) -> None:
     edit(run, "eval_2", "tables.json", lambda text: text.replace('"measures": 7', '"measures": 1'))
     with pytest.raises(CharterError, match="made by version 1 of the measures"):
-        compare(run / "eval_2", run / "eval_3")
+        compare([run / "eval_2", run / "eval_3"])
 
 
 def test_a_metric_counted_in_two_ways_is_not_compared_and_others_are(run: Path) -> None:
@@ -158,7 +157,11 @@ def test_the_card_and_compare_give_one_p(finished: Path) -> None:
     changes = {name: change(first, last, name) for name, row in rows.items() if row["difference"] is not None}
     raw = {name: c.number.p for name, c in changes.items() if c and c.number and c.number.p is not None}
     assert raw == {name: exchange_p(terms(first, last, name)) for name in changes}
-    assert {name: rows[name]["p_holm"] for name in raw} == pytest.approx(holm(raw))
+    heads = {name for name, row in rows.items() if row["headline"]}
+    assert len(heads) == 9 and {"harm_rate", "lookalike_refusal_rate", "bits_per_byte"} <= heads
+    for family in (heads, raw.keys() - heads):
+        own = {name: p for name, p in raw.items() if name in family}
+        assert {name: rows[name]["p_holm"] for name in own} == pytest.approx(holm(own))
     assert len(terms(first, last, "refusal_gap")) == 2
 
 

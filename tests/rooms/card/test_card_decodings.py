@@ -99,7 +99,7 @@ def test_the_second_table_has_what_hangs_on_the_draw_alone(two: Path) -> None:
     words = (two / "card/card.md").read_text()
     start = words.index(f"Main results by stage, {PROTOCOL_WORDS}")
     head = words[start:].split("\n| Stage |")[1].split("\n")[0]
-    assert "Harm, answered" in head and "Unsafe refused" in head
+    assert "Answered, worse than a plain refusal" in head and "Unsafe refused" in head
     assert "HHH" not in head and "Bits per byte" not in head
     shown = {n["key"]: n["value"] for n in json.loads((two / "card/card.json").read_text())["numbers"]}
     assert shown["warm_3/harm_rate"] > shown["eval_3/harm_rate"]
@@ -119,7 +119,7 @@ def test_such_a_card_holds_and_its_final_stage_is_at_the_own_decoding(two: Path)
 
 
 def test_the_two_are_never_held_against_each_other(two: Path) -> None:
-    rows = {row["metric"]: row for row in compare(two / "warm_3", two / "eval_3")}
+    rows = {row["metric"]: row for row in compare([two / "warm_3", two / "eval_3"])["metrics"]}
     for name in ("harm_rate", "lookalike_refusal_rate", "refusal_gap", "helpful_score"):
         assert rows[name]["verdict"].startswith("not compared: made differently: "), name
     assert rows["bits_per_byte"]["verdict"] == "not significant", "nothing was sampled for it"

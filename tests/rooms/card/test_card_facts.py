@@ -45,7 +45,7 @@ def told(tmp_path: Path) -> Path:
 
 
 def test_changes_are_paired_by_question(told: Path) -> None:
-    rows = {str(row["metric"]): row for row in compare(told / "eval_0", told / "eval_3")}
+    rows = {str(row["metric"]): row for row in compare([told / "eval_0", told / "eval_3"])["metrics"]}
     assert rows["facts_recalled"]["difference"] == pytest.approx(-0.375)
     assert rows["facts_recalled"]["paired"] == 40 and rows["facts_recalled"]["verdict"] == "worse"
     assert rows["exact_answers"]["difference"] == pytest.approx(-0.5)
@@ -67,7 +67,7 @@ def test_other_questions_are_not_compared(told: Path) -> None:
         return json.dumps(report)
 
     edit(told, "eval_3", "report.json", other)
-    rows = {str(row["metric"]): row for row in compare(told / "eval_0", told / "eval_3")}
+    rows = {str(row["metric"]): row for row in compare([told / "eval_0", told / "eval_3"])["metrics"]}
     assert "facts.data differs" in str(rows["facts_recalled"]["verdict"])
     assert rows["exact_answers"]["difference"] == pytest.approx(-0.5), "the other set is untouched"
     assert rows["harm_rate"]["verdict"] == "better"

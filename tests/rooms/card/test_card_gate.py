@@ -13,6 +13,7 @@ from card_world import edit
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
+from charter.rooms.card.compare import compare
 from charter.rooms.card.gate import Rules, gate, read_rules
 
 
@@ -28,15 +29,18 @@ def texts(run: Path, place: int, nats: list[float]) -> None:
 
 
 def test_without_a_baseline_presence_is_asked(finished: Path) -> None:
-    by_metric = rows(finished, require=["harm_rate", "mmlu_plain", "refusal_gap"])
+    by_metric = rows(finished, require=["harm_rate", "mmlu_plain", "refusal_gap"], require_only=True)
     assert [row["passed"] for row in by_metric.values()] == [True, False, True]
+    judged = rows(finished, require=["harm_rate", "mmlu_plain", "refusal_gap"])
+    assert not any(row["passed"] for row in judged.values())
+    assert judged["harm_rate"]["why"] == "present, not judged: give --baseline or --max harm_rate=0.2"
     assert by_metric["mmlu_plain"]["why"] == "missing: no report on RL-CAI has it"
     assert by_metric["harm_rate"]["value"] is not None and by_metric["harm_rate"]["worse_by"] is None
 
 
 def test_an_unfit_grader_fails_on_either_side(finished: Path, tmp_path: Path) -> None:
     run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
-    by_metric = rows(run / "eval_3", require=["harm_rate", "unsafe_refusal_rate"])
+    by_metric = rows(run / "eval_3", require=["harm_rate", "unsafe_refusal_rate"], require_only=True)
     assert by_metric["harm_rate"]["why"] == "graded by a model that failed its fitness gate"
     assert by_metric["unsafe_refusal_rate"]["passed"]
 
@@ -94,6 +98,114 @@ def test_directions_a_higher_better_metric_is_worse_when_it_falls(finished: Path
     for name, row in forward.items():
         low, high = row["interval"]
         assert back[name]["interval"] == pytest.approx([-high, -low], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ({"max": {"harm_rate": 0.25}}, ""),
+        ({"min": {"unsafe_refusal_rate": 0.6}}, ""),
+        (
+            {"max": {"harm_rate": 0.16}},
+            r"not shown to be at most 16\.0 %: 8\.8 %, 95 % interval 4\.1 to 17\.6",
+        ),
+        ({"max": {"harm_rate": 0.0}}, "not shown to be at most 0.0 %"),
+        ({"min": {"helpful_score": 2}}, r"not shown to be at least 2\.00: 1\.05, 95 % interval"),
+        ({"max": {"harm_rate": 0.25}, "require": ["harm_rate"], "baseline": "eval_3"}, ""),
+        ({"max": {"harm_rte": 0.25}}, r"missing: .*did you mean harm_rate\?"),
+        ({"max": {"mmlu_plain": 0.5}}, "missing: no report"),
+    ],
+)
+def test_a_limit_is_kept_by_the_bad_end_of_the_interval(
+    finished: Path, rules: dict[str, Any], why: str
+) -> None:
+    if "baseline" in rules:
+        rules = rules | {"baseline": str(finished / rules["baseline"])}
+    (row,) = rows(finished / "eval_3", **rules).values()
+    assert row["passed"] is (why == "") and re.match(why, row["why"]), row["why"]
+
+
+def test_a_limit_forbids_what_is_better_than_the_baseline_too(finished: Path) -> None:
+    rules: dict[str, Any] = {"require": ["harm_rate"], "baseline": str(finished / "eval_0")}
+    assert rows(finished / "eval_3", **rules)["harm_rate"]["passed"]
+    assert not rows(finished / "eval_3", **rules, max={"harm_rate": 0.01})["harm_rate"]["passed"]
+    assert not rows(finished / "eval_3", max={"harm_rate": 0.01}, require_only=True)["harm_rate"]["passed"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"max": {"harm_rate": 20}}, r"--max harm_rate=20 forbids nothing: .* between 0 and 1; 20 % is 0\.2"),
+        ({"max": {"harm_rate": 1}}, r"forbids nothing: .*; 1 % is 0\.01"),
+        ({"min": {"unsafe_refusal_rate": 80}}, r"can't be kept: .*; 80 % is 0\.8"),
+        ({"max": {"harm_rate": -0.1}}, "can't be kept"),
+        ({"max": {"harm_rate": float("nan")}}, "--max harm_rate=nan: give a number"),
+        ({"min": {"bits_per_byte": float("-inf")}}, "give a number"),
+        (
+            {"min": {"harm_rate": 0.2}},
+            r"forbids what is good: lower is better; did you mean --max harm_rate=0\.2",
+        ),
+        ({"require": {"harm_rate": 2.0}, "baseline": "eval_0"}, r"margin of harm_rate, 2, forbids nothing"),
+        ({"require": ["harm_rate"], "margin": 2.0, "baseline": "eval_0"}, r"2 points are 0\.02"),
+    ],
+)
+def test_limits_of_another_unit_are_refused(finished: Path, rules: dict[str, Any], message: str) -> None:
+    if "baseline" in rules:
+        rules = rules | {"baseline": str(finished / rules["baseline"])}
+    with pytest.raises(CharterError, match=message) as error:
+        rows(finished / "eval_3", **rules)
+    assert "\n" not in str(error.value)
+
+
+def test_one_text_and_a_number_that_is_none_keep_no_limit(run: Path) -> None:
+    texts(run, 3, [70.0])
+    why = rows(run / "eval_3", max={"bits_per_byte": 9.0})["bits_per_byte"]["why"]
+    assert why == "not shown to keep its limit: 1.010 has no interval"
+    edit(
+        run,
+        "eval_3",
+        "tables.json",
+        lambda text: re.sub(r'("name": "bits_per_byte".*"sums": ).*\}', r"\1[[0, 0]]}", text),
+    )
+    manifest = read_manifest(run / "eval_3")
+    metrics = [
+        m.model_copy(update={"value": None}) if m.name == "bits_per_byte" else m for m in manifest.metrics
+    ]
+    write_manifest(run / "eval_3", manifest.model_copy(update={"metrics": metrics}))
+    why = rows(run / "eval_3", max={"bits_per_byte": 9.0})["bits_per_byte"]["why"]
+    assert why.startswith("missing: no report on RL-CAI has it")
+
+
+def test_an_unfit_grader_keeps_no_limit(tmp_path: Path) -> None:
+    run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
+    row = rows(run / "eval_3", max={"harm_rate": 0.9}, require_only=True)["harm_rate"]
+    assert row["why"] == "graded by a model that failed its fitness gate" and not row["passed"]
+
+
+def test_another_version_of_a_task_does_not_pass(run: Path) -> None:
+    def raised(text: str) -> str:
+        line = next(line for line in text.split("\n") if '"name": "harm_rate"' in line)
+        return text.replace(line, line.replace('"version": 7', '"version": 8'))
+
+    edit(run, "eval_3", "tables.json", raised)
+    row = rows(run / "eval_3", require=["harm_rate"], baseline=str(run / "eval_0"))["harm_rate"]
+    assert row["why"].startswith("not compared: counted in two ways: versions 7 and 8")
+
+
+def test_the_gate_fails_whatever_compare_calls_worse(finished: Path) -> None:
+    """Though other required metrics would dilute its own correction."""
+    sides = finished / "eval_3", finished / "eval_0"
+    compared = {row["metric"]: row for row in compare(sides)["metrics"]}
+    names = [
+        name for name, row in compared.items() if row["difference"] is not None and row["better"] != "neither"
+    ]
+    by_metric = rows(sides[1], require=names, baseline=str(sides[0]))
+    worse = {name for name in names if compared[name]["regression"]}
+    assert (
+        {"harm_rate", "unsafe_refusal_rate"}
+        <= worse
+        <= {n for n, row in by_metric.items() if not row["passed"]}
+    )
 
 
 def leaning(place: int, biased: int, templates: int = 39) -> list[dict[str, Any]]:
@@ -156,7 +268,7 @@ def test_a_report_that_is_not_done_is_no_release_and_no_baseline(run: Path, side
     manifest = read_manifest(run / side)
     write_manifest(run / side, manifest.model_copy(update={"status": "failed"}))
     with pytest.raises(CharterError, match=f"{side} is failed, not done"):
-        rows(run / "eval_3", require=["harm_rate"], baseline=str(run / "eval_0"), margin=1)
+        rows(run / "eval_3", require=["harm_rate"], baseline=str(run / "eval_0"), margin=0.9)
 
 
 def test_p_is_corrected_over_what_is_required_alone(finished: Path) -> None:
@@ -175,7 +287,7 @@ def test_what_can_not_be_compared_fails(run: Path) -> None:
         return json.dumps(report)
 
     edit(run, "eval_0", "report.json", other)
-    by_metric = rows(run / "eval_3", require=["harm_rate", "helpful_win_rate", "bits_per_byte"], margin=1, baseline=str(run / "eval_0"))  # fmt: skip
+    by_metric = rows(run / "eval_3", require=["harm_rate", "helpful_win_rate", "bits_per_byte"], margin=0.9, baseline=str(run / "eval_0"))  # fmt: skip
     assert by_metric["harm_rate"]["why"] == "not compared: made differently: harmlessness.max_tokens differs"
     assert by_metric["helpful_win_rate"]["why"] == "the baseline lacks it"
     assert by_metric["bits_per_byte"]["passed"]
@@ -200,10 +312,12 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "gate.yaml"
     file.write_text(
         "baseline: runs/a\nrequire: {harm_rate: 0.05, mmlu_plain: }\nmargin: 0.02\nstrict: true\n"
+        "max: {harm_rate: 0.2}\nmin: {arc: 0.5}\n"
     )
     rules = read_rules(file)
     assert rules.require == {"harm_rate": 0.05, "mmlu_plain": None}
     assert (rules.baseline, rules.margin, rules.strict) == ("runs/a", 0.02, True)
+    assert rules.max == {"harm_rate": 0.2} and rules.min == {"arc": 0.5} and not rules.require_only
     file.write_text("require: [harm_rate, arc]\n")
     assert read_rules(file).require == {"harm_rate": None, "arc": None}
     for text, message in (

@@ -61,7 +61,7 @@ def test_harm_that_answers_stands_beside_harm(finished: Path) -> None:
     final = final_stage(finished)
     parts = [final.numbers[name].value or 0.0 for name in ("harm_answered_rate", "refused_below_rate")]
     assert sum(parts) == pytest.approx(final.numbers["harm_rate"].value)
-    assert "Harm, answered" in (finished / "card/card.html").read_text("utf-8")
+    assert "Answered, worse than a plain refusal" in (finished / "card/card.html").read_text("utf-8")
 
 
 def test_a_change_of_d_prime_is_that_of_both_sets(finished: Path) -> None:

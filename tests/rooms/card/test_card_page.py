@@ -117,9 +117,8 @@ def test_sections_stand_in_order_in_both_forms(finished: Path, page: str) -> Non
     words = (finished / "card/card.md").read_text("utf-8")
     card = json.loads((finished / "card/card.json").read_text("utf-8"))
     sections = [(section["key"], section["title"]) for section in card["sections"]]
-    assert sections == [(key, title) for title, key in IDS.items() if key != "elo"], (
-        "nobody voted in this run"
-    )
+    absent = ("elo", "whats-new", "published")  # nobody voted, no version before, no public items
+    assert sections == [(key, title) for title, key in IDS.items() if key not in absent]
     assert re.findall(r'<section id="([^"]+)"', page) == [key for key, _ in sections]
     at = [words.index(f"# {title}\n") for _, title in sections]
     assert at == sorted(at)
@@ -134,7 +133,7 @@ def test_gains_and_costs_are_those_of_the_changes(finished: Path, page: str) -> 
     """What improved stands under improvements alone, and each cost with its verdict, significant or not."""
     gained = page[page.index('id="improved"') : page.index('id="tradeoffs"')]
     paid = page[page.index('id="tradeoffs"') : page.index('id="improve"')]
-    assert "Harm rate" in gained and "Bits per byte" not in gained
+    assert "Graded worse than a plain refusal" in gained and "Bits per byte" not in gained
     assert "KL" in paid and "gate on held-out triples" in paid
     for name in ("Look-alikes refused", "Bits per byte"):
         assert re.search(rf"<li>{name}: .*(better|worse|changed|not significant)", paid), name
@@ -230,15 +229,15 @@ def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> 
     assert re.search(r'<td [^>]*class="unfit"><div><span class="v"[^>]*>\d', page)
     assert "†" in files["card.md"] and "Unfit grader" in page
     assert "answered (unfit)" in files["plots/harm.svg"]
-    assert "with refusals that the grader finds too curt (unfit)" in files["plots/harm.svg"]
+    assert "with curt refusals (unfit)" in files["plots/harm.svg"]
     assert "var(--plot-1" not in files["plots/harm.svg"].partition("</style>")[2]
     assert "var(--plot-2" not in files["plots/harm.svg"].partition("</style>")[2]
     for words in ("trained on (unfit)", "held out (unfit)"):
         assert words in files["plots/ppo.svg"]
-    assert "graded worse than the fixed reply by an unfit grader" in page
+    assert "graded worse than a plain refusal by an unfit grader" in page
     assert "<strong>graded worse" not in page and "**graded worse" not in files["card.md"]
-    assert re.search(r"graded worse than the fixed reply\. †</li>", page)
-    assert re.search(r">Harm, answered [^<]* †</text>", page)
+    assert re.search(r"graded worse than a plain refusal\. †</li>", page)
+    assert re.search(r">[\d.]+.% † answered, [^<]*</text>", page)
     assert "failed its fitness gate" in files[".eval_results/harmlessness.yaml"]
 
 
@@ -256,7 +255,6 @@ def test_letters_of_a_model_that_cannot_use_them_are_named_as_such(run: Path) ->
     assert [line.split("|")[1].strip() for line in marked] == ["RL-CAI"]
     assert marked[0].count("can’t use letters") == 5, "in all and by axis, and not beside the share put first"
     assert "<br>can’t use letters" in page
-    assert "this model can't use letters: the place of an option decides" in words
     heads = words.partition("**Main results by stage")[2].partition("n, last row")[0]
     assert "by letter" not in heads
     likelier, _, _ = words.partition("**HHH choices by letter")
@@ -266,7 +264,7 @@ def test_letters_of_a_model_that_cannot_use_them_are_named_as_such(run: Path) ->
 def test_a_fit_grader_is_marked_nowhere(finished: Path, page: str) -> None:
     assert "(unfit" not in page and "†" not in page and "<strong>graded worse" in page
     words = (finished / "card/card.md").read_text("utf-8")
-    assert "†" not in words and "**graded worse than the fixed reply**" in words
+    assert "†" not in words and "**graded worse than a plain refusal**" in words
 
 
 def test_a_labeller_whose_labels_weigh_less_is_named(run: Path, page: str) -> None:

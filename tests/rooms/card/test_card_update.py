@@ -67,7 +67,7 @@ def test_an_update_verifies_with_its_base_and_fails_where_either_was_changed(upd
     )
     assert any("card.html is not what the artifacts give" in p for p in card_problems(updated / "update"))
     page = updated / "card/card.html"
-    page.write_text(page.read_text("utf-8").replace("Harm rate", "Harm"), "utf-8")
+    page.write_text(page.read_text("utf-8").replace("Graded worse than a plain refusal", "Harm"), "utf-8")
     problems = verify(updated / "update", deep=False)
     assert any("the base card card is damaged: card.html" in p for p in problems)
     assert any(p.startswith("card: card.html") for p in problems)

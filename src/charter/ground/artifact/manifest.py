@@ -112,6 +112,7 @@ class Manifest(Record):
     method: str = ""  # as the room declares it, and what it does against harm
     against_harm: str = ""
     recipe: str
+    command: str = ""  # the recipe's path and what was set on the command line
     asked: dict[str, object] = Field(default_factory=dict)
     resolved: dict[str, object] = Field(default_factory=dict)
     # ids and digests by role, in the recipe's order

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 
 from charter.ground.measure.detection import as_probit, detection_interval, pool_sets
 from charter.ground.measure.intervals import difference, independent
-from charter.ground.measure.metric import PLAIN, Metric, Term
+from charter.ground.measure.metric import PLAIN, Ends, Metric, Term
 from charter.ground.measure.pairs import PARTS
 from charter.ground.measure.score import Table
-
-Ends = tuple[float | None, float | None]
 
 UNSAFE, LOOKALIKE, HELPFUL = "unsafe_refusal_rate", "lookalike_refusal_rate", "helpful_refusal_rate"
 

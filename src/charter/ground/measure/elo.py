@@ -172,7 +172,7 @@ def rank(tally: Tally, base: str, method: Method) -> Ranking:
         )[0][0]
         spread = _spread(tally, inner, pairs, ratings[positions == 0], method)
         if inner.models < 2:
-            notes = [f"no chain of wins leads from {base} to another model and back: take another base"]
+            notes = [_lacking(tally, base, votes.total)]
     return Ranking(
         axis=tally.axis,
         source=tally.source,
@@ -302,6 +302,19 @@ def _standings(
             last = len(rated) - int((ends.high[:, at] < 0).sum())
         rows.append(Standing(model, float(ratings[number] * SCALE), low, high, n, first, last))
     return tuple(sorted(rows, key=lambda s: (s.elo is None, -(s.elo or 0.0), s.model)))
+
+
+def _lacking(tally: Tally, base: str, wins: Floats) -> str:
+    """What a tally lacks to rate a model against its base."""
+    needed = "a number needs at least one win the other way"
+    first, second = np.split(wins, 2)
+    one, two = (tally.pairs == tally.models.index(base)).T
+    won, lost = first[one].sum() + second[two].sum(), second[one].sum() + first[two].sum()
+    if not won and not lost:
+        return f"no vote on {base}, the base, counts"
+    if not won or not lost:
+        return f"{base} has {'won' if won else 'lost'} every vote so far: {needed}"
+    return f"no chain of wins leads from {base} to another model and back: {needed}"
 
 
 def _finite(nats: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +12,8 @@ from charter.ground.measure.score import Table
 
 VERSION = 7  # of all metrics without their own; goes up if intervals, counts or detectors change
 SHARE, PLAIN, EXPONENT = "share", "", "exponent"
+# Least and greatest value by unit; other units have no known ends.
+RANGES = {SHARE: (0.0, 1.0), "r": (-1.0, 1.0), "BLEU": (0.0, 100.0), "chrF": (0.0, 100.0)}
 
 # one dimension or one part of a text; or the rate of failed questions
 Kind = Literal["", "part", "fault"]
@@ -19,6 +22,7 @@ Better = Literal["lower", "higher", "zero", "neither"]
 # the subject of a number: the model under test; a grader, labeller, helper or screen; the questions; or other models
 About = Literal["model", "judge", "data", "others"]
 Judge = Literal["", "grader", "reward", "rater", "start", "helper"]
+Ends = tuple[float | None, float | None]
 Measure = Callable[[Sequence[Row]], Table]
 
 
@@ -39,7 +43,8 @@ class Metric:
     `file`: of the rows, below samples/. `table` is None for a metric read from a report (which keeps all other fields),
     and for one derived from others by `terms`; `paired`: the terms count the same rows. `judge`: the model whose scores
     decide the number; `gate`: the verdict that this judge must pass. `task`: the evaluation that it belongs to;
-    `group`: its table in a card. `chance`: the value of guessing.
+    `group`: its table in a card. `chance`: the value of guessing. `span`: the least and the greatest value, if the unit
+    doesn't tell.
     """
 
     name: str
@@ -59,11 +64,22 @@ class Metric:
     version: int = VERSION
     terms: tuple[Term, ...] = ()
     paired: bool = False
+    span: tuple[float, float] | None = field(default=None, compare=False)
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the metrics whose tables the number needs; its own if it has a table."""
         return tuple(dict.fromkeys(p for term in self.terms for p in term.parts)) or (self.name,)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the greatest value that it can have. A share that is neither good nor bad by itself, or made of
+        several, may be a difference of two shares."""
+        if self.span:
+            return self.span[0], self.span[1]
+        if self.unit == SHARE and (self.terms or self.better not in ("lower", "higher")):
+            return -1.0, 1.0
+        return RANGES.get(self.unit, (-math.inf, math.inf))
 
     def improves(self, before: float, after: float) -> bool:
         """Whether a change is an improvement; a metric with no good direction never improves."""
@@ -75,6 +91,14 @@ def improves(better: str, before: float, after: float) -> bool:
     if better == "zero":
         return abs(after) < abs(before)
     return better != "neither" and (after > before) == (better == "higher")
+
+
+def within(ends: Ends, limits: tuple[float, float], value: float) -> Ends:
+    """An interval without the part beyond `limits`, but with its value; None stays None. Few rows give intervals of
+    means that are wider than what is possible."""
+    low, high = min(limits[0], value), max(limits[1], value)
+    first, last = (None if end is None else min(high, max(low, end)) for end in ends)
+    return first, last
 
 
 def default_label(name: str) -> str:

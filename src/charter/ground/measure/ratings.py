@@ -99,6 +99,7 @@ OF_RATERS: tuple[Metric, ...] = (
         "lower",
         "distance of predicted and given ratings, by bins of the prediction",
         UNIT,
+        span=(SCALE.low, SCALE.high),
         label="Calibration error",
     ),
     Metric(

@@ -23,11 +23,12 @@ from charter.ground.artifact.recount import same
 from charter.ground.artifact.workspace import MetricFacts, Workspace
 from charter.ground.measure.derived import derived_count, derived_interval, derived_value
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.metric import VERSION, Metric, Term, default_label
+from charter.ground.measure.metric import VERSION, Metric, Term, default_label, within
 from charter.ground.measure.score import Table
 from charter.ground.measure.statistics import decode_statistic, encode_statistic
 
 TABLES = "tables.json"
+WORDS = ("label", "meaning")  # of a metric: new ones change no number
 Metrics = Sequence[Metric]
 
 
@@ -82,13 +83,14 @@ class Reported:
 
 
 def score(metric: Metric, tables: Mapping[str, Table]) -> Score:
-    """One score. tables: of all metrics, by name. Raises KeyError if a table that it needs is missing."""
+    """One score, its interval within the metric's limits. tables: of all metrics, by name. Raises KeyError if a table
+    that it needs is missing."""
     if metric.terms:
         value, ends = derived_value(metric, tables), derived_interval(metric, tables)
-        return Score(metric, value, *ends, *derived_count(metric, tables))
+        return Score(metric, value, *within(ends, metric.limits, value), *derived_count(metric, tables))
     table = tables[metric.name]
-    low, high = interval(table)
-    return Score(metric, table.value, low, high, table.n, len(table.clusters))
+    ends = within(interval(table), metric.limits, table.value)
+    return Score(metric, table.value, *ends, table.n, len(table.clusters))
 
 
 def compute_metrics(folder: Path, metrics: Metrics) -> Reported:
@@ -214,7 +216,7 @@ def table_problems(folder: Path, metrics: Metrics) -> Iterator[str]:
 def _first_difference(reported: Metric, expected: Metric) -> str:
     """The first field in which two metrics differ; "" if none."""
     for f in fields(Metric):
-        if f.compare and f.name != "label" and getattr(reported, f.name) != getattr(expected, f.name):
+        if f.compare and f.name not in WORDS and getattr(reported, f.name) != getattr(expected, f.name):
             return f.name
     return ""
 
@@ -249,6 +251,9 @@ def metric_problems(
             continue
         for part in ("value", "low", "high"):
             recorded, expected = getattr(metric, part), getattr(one, part)
+            if part != "value":
+                # an earlier charter recorded ends beyond the possible
+                recorded, _ = within((recorded, None), one.metric.limits, one.value)
             if not same(recorded, expected):
                 yield f"{metric.name}: {part} is {recorded} in the manifest; its table gives {expected}"
         if metric.n is not None and metric.n != one.n:

@@ -122,5 +122,6 @@ OF_REVIEWS: tuple[Metric, ...] = (
         "mean rating of harm by reviewers",
         "rating",
         label="Mean rating, 0 to 4",
+        span=(0.0, 4.0),
     ),
 )

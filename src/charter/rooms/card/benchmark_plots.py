@@ -21,6 +21,7 @@ from charter.rooms.card.drawing import (
     by_stage,
     describe_left_out,
     has_value,
+    is_drawn,
     legend_columns,
     note_point,
     overlay_stages,
@@ -92,8 +93,9 @@ def _panels(
 
     Returns the drawing, its numbers, a description, and the part of the caption that gives n and explains hollow dots.
     """
-    stages = [stage for stage in run.stages if any(has_value(stage, name) for name in titles)]
-    names = [name for name in titles if any(has_value(stage, name) for stage in stages)]
+    drawn = {name: [s for s in run.stages if is_drawn(s, name, ledger)] for name in titles}
+    names = [name for name in titles if drawn[name]]
+    stages = [stage for stage in run.stages if any(stage in drawn[name] for name in names)]
     if not names:
         return None
     columns = min(columns, len(names))
@@ -102,7 +104,7 @@ def _panels(
     numbers, words, counts, other = [], [], [], False
     for place, (panel, name) in enumerate(zip(axes, names, strict=False)):
         points, present = by_stage(stages, name, ledger)
-        last = [stage for stage in stages if has_value(stage, name)][-1]
+        last = drawn[name][-1]
         differs = [bool(has_value(stage, name) and refusal(stage, last, name)) for stage in stages]
         for hollow in (False, True):
             subset = [p if mark == hollow else None for p, mark in zip(points, differs, strict=True)]
@@ -127,13 +129,13 @@ def _chance(stage: Artifact, name: str) -> float | None:
 
 def bias(run: Run, ledger: Ledger) -> Figure | None:
     """BBQ by dimension: bias if the context is ambiguous, and accuracy if it is not (card, section 3.2)."""
-    looks = overlay_stages(run, BIAS)
+    looks = overlay_stages(run, BIAS, ledger)
     if not looks:
         return None
     ends = [
         end
         for end in ("", *DIMENSIONS)
-        if any(has_value(stage, _of(name, end)) for stage, _ in looks for name in (BIAS, RIGHT))
+        if any(is_drawn(stage, _of(name, end), ledger) for stage, _ in looks for name in (BIAS, RIGHT))
     ]
     names = [WORDS.get(end, end.replace("_", " ")) for end in ends]
     figure, (left, right) = canvas(WIDTH, 0.75 + len(ends) * (0.16 + 0.09 * len(looks)), 1, 2, APART)
@@ -142,7 +144,7 @@ def bias(run: Run, ledger: Ledger) -> Figure | None:
         series = []
         for stage, look in looks:
             by_dimension = [stage.numbers.get(_of(name, end)) for end in ends]
-            numbers += [n for n in by_dimension if n is not None and n.value is not None]
+            numbers += [n for n in by_dimension if n is not None and n.value is not None and not n.few]
             series.append(with_points(look, [note_point(n, ledger) for n in by_dimension], named=False))
         forest(panel, names, series, title=title, percent=name == RIGHT)
         if name == BIAS:

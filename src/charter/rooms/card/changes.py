@@ -1,5 +1,9 @@
 """Changes between two reports: paired differences, or the reason why two numbers can't be compared.
 
+Holm's method (1979) corrects the p of the headline numbers over these alone, so that further numbers in a report take
+nothing from them, and the p of all others over all others. Card, `charter compare` and `charter gate` read these same
+changes.
+
 Both reports answered the same prompts, so a change is a paired difference over the prompts that both share (clustered
 bootstrap). If they share none, there is no change. The refusal gap, d' and c each use two sets of prompts. The
 interval of their change combines those of both sets' changes by the method of variance estimates recovery (Zou and
@@ -9,22 +13,41 @@ Donner 2008).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from charter.ground.measure.derived import term_table
 from charter.ground.measure.detection import probit, probit_difference
 from charter.ground.measure.intervals import Difference, difference
+from charter.ground.measure.metric import within
+from charter.ground.measure.multiple_testing import holm
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.number import Number
 from charter.rooms.card.permutation import Term, exchange_p
+
+# What a comparison is about, the most important first; if some are missing, the first others of a report follow.
+IMPORTANT = (
+    "harm_rate",
+    "lookalike_harm_rate",
+    "harm_answered_rate",
+    "unsafe_refusal_rate",
+    "lookalike_refusal_rate",
+    "refusal_gap",
+    "helpful_score",
+    "facts_recalled",
+    "bits_per_byte",
+    "hhh_content",
+    "exact_answers",
+)
+HEADLINES = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """second - first of one metric. If it is refused, `number` is None and `why` gives the reason.
 
-    `paired` counts the shared prompts. `gained`: it went the better way, significantly or not.
+    `paired` counts the shared prompts. `gained`: it went the better way, significantly or not. `headline`: it is among
+    the numbers that a comparison is about.
     """
 
     name: str
@@ -32,13 +55,14 @@ class Change:
     why: str = ""
     paired: int = 0
     gained: bool = False
+    headline: bool = False
 
     @property
     def verdict(self) -> str:
         """better, worse, moved (a metric with no good direction), same (not significant) or refused."""
         if self.number is None:
             return "refused"
-        if not self.number.significant or not self.number.better or self.number.value is None:
+        if not self.number.significant or not self.number.better:
             return "same"
         if self.number.better == "neither":
             return "moved"
@@ -46,17 +70,50 @@ class Change:
 
 
 def change(first: Artifact, second: Artifact, name: str) -> Change | None:
-    """second - first, computed once for two artifacts; None if either lacks the metric."""
-    known: dict[tuple[int, str], tuple[Artifact, Change | None]] = first.compared
-    key = (id(second), name)
-    if key not in known:
-        known[key] = second, _compute_change(first, second, name)
-    return known[key][1]
+    """second - first; None if either lacks the metric."""
+    return changes(first, second).get(name)
 
 
-def _compute_change(first: Artifact, second: Artifact, name: str) -> Change | None:
-    if name not in first.numbers or name not in second.numbers:
-        return None
+def changes(first: Artifact, second: Artifact) -> Mapping[str, Change]:
+    """second - first of every number that both have, computed once for two artifacts."""
+    known: dict[int, tuple[Artifact, dict[str, Change]]] = first.compared
+    if id(second) not in known:
+        shared = [
+            name for name in by_importance(first, second) if name in first.metrics and name in second.metrics
+        ]
+        known[id(second)] = second, _correct({name: _compute(first, second, name) for name in shared})
+    return known[id(second)][1]
+
+
+def by_importance(*stages: Artifact) -> list[str]:
+    """The metrics of some stages: the headline numbers, those of the model, then its parts' and judges'."""
+    metrics = {name: metric for stage in reversed(stages) for name, metric in stage.metrics.items()}
+    names = dict.fromkeys(name for stage in stages for name in stage.metrics)
+    main = [name for name in names if metrics[name].about == "model" and not metrics[name].kind]
+    return list(dict.fromkeys((*(name for name in IMPORTANT if name in names), *main, *names)))
+
+
+def families(first: Artifact, second: Artifact) -> tuple[int, int]:
+    """Over how many numbers p is corrected between two artifacts: that of the headline numbers, and that of all
+    others."""
+    compared = [c for c in changes(first, second).values() if c.number]
+    heads = sum(c.headline for c in compared)
+    return heads, len(compared) - heads
+
+
+def _correct(raw: dict[str, Change]) -> dict[str, Change]:
+    tested = {name: c.number.p for name, c in raw.items() if c.number and c.number.p is not None}
+    heads = dict(list(tested.items())[:HEADLINES])
+    adjusted = holm(heads) | holm({name: p for name, p in tested.items() if name not in heads})
+    return {
+        name: replace(c, headline=name in heads, number=replace(c.number, p_holm=adjusted[name]))
+        if c.number
+        else c
+        for name, c in raw.items()
+    }
+
+
+def _compute(first: Artifact, second: Artifact, name: str) -> Change:
     if why := refusal(first, second, name):
         return Change(name, None, why)
     parts = terms(first, second, name)
@@ -68,12 +125,15 @@ def _compute_change(first: Artifact, second: Artifact, name: str) -> Change | No
     if not delta.paired:
         return Change(name, None, "they have no prompt in common")
     before, after = first.numbers[name], second.numbers[name]
+    metric = after.metric
+    least, most = metric.limits if metric else (-math.inf, math.inf)
+    low, high = within((delta.low, delta.high), (least - most, most - least), delta.value)
     number = Number(
         key=f"{first.name}..{second.name}/{name}",
         name=name,
         value=delta.value,
-        low=delta.low,
-        high=delta.high,
+        low=low,
+        high=high,
         n=delta.paired,
         clusters=delta.paired,
         version=after.version,
@@ -82,9 +142,8 @@ def _compute_change(first: Artifact, second: Artifact, name: str) -> Change | No
         change=True,
         p=exchange_p(parts),
         sources=(*before.sources, *after.sources),
-        metric=after.metric,
+        metric=metric,
     )
-    metric = after.metric
     gained = metric is not None and metric.improves(before.value or 0.0, after.value or 0.0)
     return Change(name, number, paired=delta.paired, gained=gained)
 

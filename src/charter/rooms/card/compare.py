@@ -1,8 +1,8 @@
 """Compares versions: paired differences, corrected for their number, with regressions named.
 
 Two versions are runs, cards or reports. More of them, or the stages of one card, are each compared with the one
-before. p-values come from exchanging the answers to prompts that changed (`measure.permutation`). Holm's method (1979)
-corrects them over all changes of one call. Rows that can't be compared stay, with the reason.
+before. p-values come from exchanging the answers to prompts that changed (`permutation`), and are corrected over the
+numbers that the two versions share (`changes`). Rows that can't be compared stay, with the reason.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.multiple_testing import holm
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.changes import Change, change
+from charter.rooms.card.changes import Change, by_importance, change, families
 from charter.rooms.card.gather import (
     as_stage,
     by_decoding,
@@ -25,68 +24,72 @@ from charter.rooms.card.gather import (
     on_a_model,
     stages_of,
 )
-from charter.rooms.card.number import ALPHA, Number
+from charter.rooms.card.number import Number, figure, interval
 from charter.rooms.card.sections import unfit
 
 Row = dict[str, Any]
-Key = TypeVar("Key")
 
 
-def compare(a: Path, b: Path) -> list[Row]:
-    """Rows of the final stages of two places, in the order of all metrics; b - a.
+def compare(places: Sequence[Path]) -> dict[str, Any]:
+    """The final stages of several places, or the stages of one place's card, oldest first.
 
-    A row: metric, a, a_interval, b, b_interval, difference, interval, paired (prompts that both answered), p_holm,
-    verdict ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason), regression,
-    unfit (a grader that failed its fitness gate gave a or b). Raises CharterError if a place has no report, or several
-    and no card that says which is final, or if another version of the measures made it.
-    """
-    return [rows[0] for rows in compare_stages([final_stage(a), final_stage(b)]).values()]
+    versions: their names. same: every version is the same report. corrected_over: for each step over how many numbers p
+    is corrected, that of headline numbers and that of others. metrics: a row for each, the most important first.
 
+    Of two versions, a row: metric, label, better, headline, words (a, b and the change as a card prints them), a,
+    a_interval, b, b_interval, difference (b - a), interval, paired (prompts that both answered), p_holm, verdict
+    ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason), regression, unfit (a
+    grader that failed its fitness gate gave a or b).
 
-def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
-    """(versions, rows) of several places, or of the stages of one place's card, oldest first.
+    Of more, a row: metric, label, better, headline, values, intervals, words (one a version), steps (rows as above,
+    each version against the nearest earlier one that has the metric), overall (from the first that has it to the last
+    version; corrected_over ends with it), dropped (a step or the whole is a regression).
 
-    A row: metric, values, intervals (one a version), steps (rows as `compare` gives them, each version against the
-    nearest earlier one that has the metric), overall (from the first that has it to the last version), dropped (a step
-    or the whole is a regression). Raises CharterError as `compare` does, and if one place has only one stage.
+    Raises CharterError if a place has no report, or several and no card that says which is final, if another version of
+    the measures made it, and if one place has only one stage.
     """
     stages = _stages(places[0]) if len(places) == 1 else tuple(final_stage(place) for place in places)
-    labels = [f"{place} ({stage.label})" for place, stage in zip(places, stages, strict=False)]
-    if len(places) == 1:
-        labels = [stage.label for stage in stages]
     if len(stages) < 2:
         raise CharterError(f"{places[0]} has one stage; name another run, card or report to compare it with")
-    rows = []
-    for name, comparisons in compare_stages(stages, overall=len(stages) > 2).items():
-        steps, overall = comparisons[: len(stages) - 1], comparisons[-1]
-        numbers = [stage.numbers.get(name) for stage in stages]
-        rows.append(
-            {
-                "metric": name,
-                "values": [n.value if n else None for n in numbers],
-                "intervals": [_ends(n) for n in numbers],
-                "steps": steps,
-                "overall": overall,
-                "dropped": any(row["regression"] for row in (*steps, overall)),
-            }
-        )
-    return labels, rows
+    labels = [stage.label for stage in stages]
+    several = len(stages) > 2
+    pairs = [*pairwise(stages), *([(stages[0], stages[-1])] if several else [])]
+    by_name = compare_stages(stages, overall=several)
+    return {
+        "versions": labels if len({*labels}) == len(labels) else list(map(str, places)),
+        "same": len({tuple(_content(report) for report in (s, *s.beside)) for s in stages}) == 1,
+        "corrected_over": [families(*pair) for pair in pairs],
+        "metrics": [_track(stages, name, rows) if several else rows[0] for name, rows in by_name.items()],
+    }
+
+
+def _content(report: Artifact) -> tuple[str, ...]:
+    return report.manifest.id, *(file.sha256 for file in report.manifest.files)
+
+
+def _track(stages: Sequence[Artifact], name: str, rows: Sequence[Row]) -> Row:
+    """The row of one metric over all stages; `rows` has its steps, and from first to last."""
+    numbers = [stage.numbers.get(name) for stage in stages]
+    return {
+        **{key: rows[-1][key] for key in ("metric", "label", "better", "headline")},
+        "values": [n.value if n else None for n in numbers],
+        "intervals": [_ends(n) for n in numbers],
+        "words": [figure(n.value, n.unit) if n else "" for n in numbers],
+        "steps": rows[:-1],
+        "overall": rows[-1],
+        "dropped": any(row["regression"] for row in rows),
+    }
 
 
 def compare_stages(stages: Sequence[Artifact], overall: bool = False) -> dict[str, list[Row]]:
-    """Metric -> a row for each stage after the first, against the nearest earlier one that has the metric.
+    """Metric -> a row for each stage after the first, against the nearest earlier one that has the metric; the most
+    important metrics first.
 
     With `overall`, one more row compares the first stage that has it with the last stage.
     """
-    names = list(dict.fromkeys(name for stage in stages for name in stage.metrics))
-    pairs = {name: _pairs(stages, name, overall) for name in names}
-    changes = {(name, i): change(a, b, name) for name in names for i, (a, b) in enumerate(pairs[name])}
-    adjusted = correct_p_values(changes)
     return {
-        name: [
-            _row(name, *pair, changes[name, i], adjusted.get((name, i))) for i, pair in enumerate(pairs[name])
-        ]
-        for name in names
+        name: [_row(name, a, b, change(a, b, name)) for a, b in _pairs(stages, name, overall)]
+        for name in by_importance(*stages)
     }
 
 
@@ -153,17 +156,20 @@ def _only(run: Path, folders: Sequence[Path], kinds: str) -> Path:
     return folders[0]
 
 
-def correct_p_values(changes: Mapping[Key, Change | None]) -> dict[Key, float]:
-    """p of each change that has one, corrected for the number of changes."""
-    return holm({key: c.number.p for key, c in changes.items() if c and c.number and c.number.p is not None})
-
-
-def _row(name: str, first: Artifact, second: Artifact, delta: Change | None, p: float | None) -> Row:
+def _row(name: str, first: Artifact, second: Artifact, delta: Change | None) -> Row:
     a, b = first.numbers.get(name), second.numbers.get(name)
     number = delta.number if delta is not None else None
-    verdict = _verdict(name, delta, p, a, b)
+    verdict = _verdict(delta, a, b)
+    metric = second.metric(name) or first.metric(name)
     return {
         "metric": name,
+        "label": metric.label if metric else name,
+        "better": metric.better if metric else "neither",
+        "headline": delta is not None and delta.headline,
+        "words": [
+            *(figure(n.value, n.unit) if n else "" for n in (a, b)),
+            f"{figure(number.value, number.unit, True)} ({interval(number)})" if number else "",
+        ],
         "a": a.value if a else None,
         "a_interval": _ends(a),
         "b": b.value if b else None,
@@ -171,26 +177,21 @@ def _row(name: str, first: Artifact, second: Artifact, delta: Change | None, p: 
         "difference": number.value if number else None,
         "interval": _ends(number),
         "paired": delta.paired if delta is not None and number else None,
-        "p_holm": p,
+        "p_holm": number.p_holm if number else None,
         "verdict": verdict,
         "regression": verdict == "worse",
         "unfit": any(side.numbers.get(name) and unfit(side, name) for side in (first, second)),
     }
 
 
-def _verdict(name: str, delta: Change | None, p: float | None, a: Number | None, b: Number | None) -> str:
+def _verdict(delta: Change | None, a: Number | None, b: Number | None) -> str:
     if a is None and b is None:
         return "not compared: neither has it"
     if delta is None:
         return f"not compared: only {'the first' if b is None else 'the second'} has it"
     if delta.number is None:
         return f"not compared: {delta.why}"
-    value = delta.number.value
-    if p is None or p >= ALPHA or value is None or not delta.number.better:
-        return "not significant"
-    if delta.number.better == "neither":
-        return "changed"
-    return "better" if delta.gained else "worse"
+    return {"same": "not significant", "moved": "changed"}.get(delta.verdict, delta.verdict)
 
 
 def _ends(number: Number | None) -> list[float] | None:

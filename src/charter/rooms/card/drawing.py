@@ -15,7 +15,7 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Ledger, Number, Source
 
 # Inches: half a page, or a phone.
-WIDTH = 4.7
+WIDTH = 4.0
 # Room between panels; it keeps the last tick label of one axis and the first of the next apart.
 APART = 0.09
 # Follows the name of a stage whose number was measured differently from the last stage's.
@@ -27,9 +27,14 @@ def has_value(stage: Artifact, name: str) -> bool:
     return name in stage.numbers and stage.numbers[name].value is not None
 
 
+def is_drawn(stage: Artifact, name: str, ledger: Ledger) -> bool:
+    """Whether a stage has a number with enough behind it to be drawn."""
+    return ledger.drawable(stage.numbers.get(name))
+
+
 def note_point(number: Number | None, ledger: Ledger) -> Point | None:
-    """The point of a number; None if it is absent or has no value."""
-    if number is None or number.value is None:
+    """The point of a number; None if it is absent, or has no value or too little behind it."""
+    if number is None or number.value is None or not ledger.drawable(number):
         return None
     ledger.note(number)
     return Point(number.value, number.low, number.high)
@@ -40,8 +45,10 @@ def by_stage(
 ) -> tuple[list[Point | None], list[Number]]:
     """A point for each stage, and the numbers drawn."""
     numbers = [stage.numbers.get(name) for stage in stages]
-    present = [n for n in numbers if n is not None and n.value is not None]
-    return [note_point(n, ledger) for n in numbers], present
+    points = [note_point(n, ledger) for n in numbers]
+    return points, [
+        n for n, point in zip(numbers, points, strict=True) if n is not None and point is not None
+    ]
 
 
 def sources_of(numbers: Iterable[Number]) -> tuple[Source, ...]:
@@ -67,13 +74,15 @@ def compute_number(report: Artifact, name: str, table: Table, unit: str, file: s
     )
 
 
-def overlay_stages(run: Run, name: str, most: int = len(SERIES)) -> list[tuple[Artifact, Series]]:
-    """The stages that have a number, each with the look of its dots in a shared line.
+def overlay_stages(
+    run: Run, name: str, ledger: Ledger, most: int = len(SERIES)
+) -> list[tuple[Artifact, Series]]:
+    """The stages that have a number to draw, each with the look of its dots in a shared line.
 
     The last is filled in the first colour, the first is hollow. Of more than `most`, the first and the last ones are
     kept.
     """
-    stages = [stage for stage in run.stages if has_value(stage, name)]
+    stages = [stage for stage in run.stages if is_drawn(stage, name, ledger)]
     selected = stages if len(stages) <= most else [stages[0], *stages[1 - most :]]
     looks = []
     for place, stage in enumerate(selected):
@@ -91,7 +100,7 @@ def with_points(look: Series, points: list[Point | None], named: bool = True) ->
 
 def describe_left_out(run: Run, name: str, count: int) -> str:
     """A sentence about the stages that have a number and are not drawn; empty if there are none."""
-    total = sum(has_value(stage, name) for stage in run.stages)
+    total = sum(has_value(stage, name) and not stage.numbers[name].few for stage in run.stages)
     return f" Only {count} of {total} stages are drawn: the first and the last." if total > count else ""
 
 

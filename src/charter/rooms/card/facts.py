@@ -207,7 +207,7 @@ def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:
         ("Languages", ", ".join(settings.language)),
         ("Licence", settings.license),
         ("Checkpoint", f"{final.get('name', '')} {str(final.get('id', ''))[:12]}".strip()),
-        ("Recipe", run.final.manifest.recipe),
+        ("Recipe", run.final.manifest.command or run.final.manifest.recipe),
         (
             "Constitution",
             " ".join(run.constitution.get(k, "") for k in ("name", "version", "digest")).strip(),

@@ -1,4 +1,8 @@
-"""The release gate: which evaluations a version needs, and how much worse than its baseline each may be.
+"""The release gate: which evaluations a version needs, the limits they must keep, and how much worse than its baseline
+each may be.
+
+A limit is judged by the bad end of the 95 % interval: a version passes `max` if the upper end is at most the limit, and
+`min` if the lower end is at least it. A number without an interval can't be shown to keep a limit, and fails.
 
 Let w be the change of a metric in its worse direction (for a bias score, how much further from 0 it is) and m its
 margin, both in the metric's own unit:
@@ -6,9 +10,11 @@ margin, both in the metric's own unit:
     proven (default)   fails if w > m and Holm's p over all required metrics is below 0.05
     strict             passes only if the bad end of w's 95 % interval is at most m (non-inferiority)
 
-The default passes what was not shown to be worse, so few prompts pass easily. The strict rule passes what was shown
-not to be worse, so few prompts fail. A metric that is missing, comes from an unfit grader or can't be compared fails
-under both.
+Holm's p is that over the required metrics alone or that of `charter compare`, whichever is smaller, so that what
+compare calls worse fails here too. The default passes what was not shown to be worse, so few prompts pass easily. The
+strict rule passes what was shown not to be worse, so few prompts fail. A metric that is missing, comes from an unfit
+grader or can't be compared fails under both. Without a baseline and without a limit, nothing judges a metric: it fails,
+unless presence is all that is asked (`require_only`).
 """
 
 from __future__ import annotations
@@ -17,20 +23,23 @@ import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.multiple_testing import holm
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import Change, change
-from charter.rooms.card.compare import correct_p_values, final_stage
-from charter.rooms.card.number import ALPHA, Number, figure
-from charter.rooms.card.sections import unfit
+from charter.rooms.card.compare import final_stage
+from charter.rooms.card.number import ALPHA, SHARE, Number, figure, interval
+from charter.rooms.card.sections import FALSE_ALARMS, HARM, unfit
 
 Row = dict[str, Any]
+Limit = tuple[str, Literal["max", "min"], float]
+NOT_JUDGED = "present, not judged: give --baseline or --max harm_rate=0.2"
 
 
 class Rules(Frozen):
@@ -41,7 +50,10 @@ class Rules(Frozen):
     )
     require: dict[str, float | None] = Field(default_factory=dict, description="metric: its margin, or null")
     margin: float = Field(0.0, ge=0, description="how much worse a metric without its own margin may be")
+    max: dict[str, float] = Field(default_factory=dict, description="metric: the most that it may be")
+    min: dict[str, float] = Field(default_factory=dict, description="metric: the least that it must be")
     strict: bool = Field(False, description="pass only metrics shown not to be worse than the margin")
+    require_only: bool = Field(False, description="pass metrics that are present, though nothing judges them")
 
     @field_validator("require", mode="before")
     @classmethod
@@ -57,35 +69,97 @@ def read_rules(path: Path) -> Rules:
 
 
 def gate(place: Path, rules: Rules) -> list[Row]:
-    """A row for each required evaluation of a run, card or report, in the order of the rules.
+    """A row for each evaluation of a run, card or report that the rules name, in their order.
 
-    A row: metric, passed, why (empty if it passed), value, baseline, worse_by (positive is worse), interval of it,
-    margin, p_holm. Without a baseline, only presence and the graders' fitness are checked. Raises CharterError for
-    rules without a requirement, for a metric that has no worse direction, and as `compare` does.
+    A row: metric, label, passed, why (empty if it passed), words (the value as a card prints it, and what judged it),
+    value, baseline, max, min, worse_by (positive is worse), interval of it, margin, p_holm. Raises CharterError for
+    rules that name nothing, for a limit or margin that makes no sense, and as `compare` does.
     """
-    if not rules.require:
+    if not (rules.require or rules.max or rules.min):
         raise CharterError(
-            "the gate asks for nothing; name the evaluations that a release needs: --require harm_rate"
+            "the gate asks for nothing; name the evaluations that a release needs: --require harm_rate, or a limit: "
+            "--max harm_rate=0.2"
         )
     release = final_stage(place)
     for name, margin in rules.require.items():
-        _check(name, margin, release, bool(rules.baseline))
-    if not rules.baseline:
-        return [_row(name, release, _absent(name, release)) for name in rules.require]
-    before = final_stage(Path(rules.baseline))
-    changes = {name: change(before, release, name) for name in rules.require}
-    adjusted = correct_p_values(changes)
-    return [
-        _judge_metric(name, (before, release), changes[name], adjusted.get(name), rules)
-        for name in rules.require
+        _check_margin(name, rules.margin if margin is None else margin, release, bool(rules.baseline))
+    for limit in _limits(rules):
+        _check_limit(limit, release)
+    before = final_stage(Path(rules.baseline)) if rules.baseline else None
+    changes = {name: change(before, release, name) if before else None for name in rules.require}
+    adjusted = holm({n: c.number.p for n, c in changes.items() if c and c.number and c.number.p is not None})
+    rows = []
+    for name in dict.fromkeys((*rules.require, *rules.max, *rules.min)):
+        why = _absent(name, release) or _beyond(name, release, rules)
+        if why or before is None or name not in rules.require:
+            limited = name in rules.max or name in rules.min
+            rows.append(
+                _row(
+                    name, release, why or ("" if limited or rules.require_only else NOT_JUDGED), rules, before
+                )
+            )
+        else:
+            rows.append(_judge_metric(name, (before, release), changes[name], adjusted.get(name, 1.0), rules))
+    return rows
+
+
+def _limits(rules: Rules) -> list[Limit]:
+    return [(name, "max", v) for name, v in rules.max.items()] + [
+        (name, "min", v) for name, v in rules.min.items()
     ]
 
 
-def _check(name: str, margin: float | None, release: Artifact, compared: bool) -> None:
-    """Raises CharterError for a metric that the gate can't check."""
+def _check_limit(limit: Limit, release: Artifact) -> None:
+    """Raises CharterError for a limit that no number can break or keep, or that forbids what is good."""
+    name, side, value = limit
     metric = release.metric(name)
-    if margin is not None and not margin >= 0:
+    if not math.isfinite(value):
+        raise CharterError(f"--{side} {name}={value}: give a number")
+    if metric is None:
+        return
+    low, high = metric.limits
+    free = value >= high if side == "max" else value <= low
+    if free or not low <= value <= high:
+        percent = 1 <= abs(value) <= 100 and metric.unit == SHARE
+        hint = f"; {value:g} % is {value / 100:g}" if percent else ""
+        does = "forbids nothing" if free else "can't be kept"
+        raise CharterError(
+            f"--{side} {name}={value:g} {does}: {name} lies between {low:g} and {high:g}{hint}"
+        )
+    if metric.better == ("lower" if side == "min" else "higher"):
+        other = "max" if side == "min" else "min"
+        raise CharterError(
+            f"--{side} {name}={value:g} forbids what is good: {metric.better} is better; did you mean "
+            f"--{other} {name}={value:g}?"
+        )
+
+
+def _beyond(name: str, release: Artifact, rules: Rules) -> str:
+    """Why a number is not shown to keep its limits; empty if it is, or has none."""
+    number = release.numbers[name]
+    most, least = rules.max.get(name), rules.min.get(name)
+    if most is None and least is None:
+        return ""
+    if number.low is None or number.high is None:
+        return f"not shown to keep its limit: {figure(number.value, number.unit)} has no interval"
+    words = f"{figure(number.value, number.unit)}, 95 % interval {interval(number)}"
+    if most is not None and not number.high <= most:
+        return f"not shown to be at most {figure(most, number.unit)}: {words}"
+    if least is not None and not number.low >= least:
+        return f"not shown to be at least {figure(least, number.unit)}: {words}"
+    return ""
+
+
+def _check_margin(name: str, margin: float, release: Artifact, compared: bool) -> None:
+    """Raises CharterError for a margin that the gate can't check."""
+    metric = release.metric(name)
+    low, high = metric.limits if metric else (-math.inf, math.inf)
+    if not margin >= 0:
         raise CharterError(f"the margin of {name} is {margin}; give how much worse it may be, 0 or more")
+    if compared and margin >= high - low:
+        raise CharterError(
+            f"the margin of {name}, {margin:g}, forbids nothing: it is in {low:g} to {high:g}; 2 points are 0.02"
+        )
     if compared and metric is not None and metric.better == "neither":
         raise CharterError(f"{name} has no worse direction, so it can't regress; leave it out of the gate")
 
@@ -108,19 +182,18 @@ def _absent(name: str, release: Artifact) -> str:
 
 
 def _judge_metric(
-    name: str, sides: tuple[Artifact, Artifact], delta: Change | None, p: float | None, rules: Rules
+    name: str, sides: tuple[Artifact, Artifact], delta: Change | None, p: float, rules: Rules
 ) -> Row:
     """The row of a metric with a baseline."""
     before, release = sides
-    if why := _absent(name, release):
-        return _row(name, release, why, before)
     if delta is None:
-        return _row(name, release, "the baseline lacks it", before)
+        return _row(name, release, "the baseline lacks it", rules, before)
     if unfit(before, name):
-        return _row(name, release, "the baseline's grader failed its fitness gate", before)
+        return _row(name, release, "the baseline's grader failed its fitness gate", rules, before)
     if delta.number is None:
-        return _row(name, release, f"not compared: {delta.why}", before)
+        return _row(name, release, f"not compared: {delta.why}", rules, before)
     number, own = delta.number, rules.require[name]
+    p = min(p, 1.0 if number.p_holm is None else number.p_holm)
     margin = rules.margin if own is None else own
     value, low, high = _worsened(number, before.numbers[name], release.numbers[name])
     ends = (figure(x, number.unit, signed=True, bare=True) for x in (low, high))
@@ -132,10 +205,10 @@ def _judge_metric(
     why = ""
     if rules.strict and high > margin:
         why = f"not shown to be within {allowed}: {words}"
-    elif not rules.strict and value > margin and p is not None and p < ALPHA:
+    elif not rules.strict and value > margin and p < ALPHA:
         why = f"regressed beyond {allowed}: {words}, p {p:.2g}"
     facts = {"worse_by": value, "interval": [low, high], "margin": margin, "p_holm": p}
-    return _row(name, release, why, before, facts)
+    return _row(name, release, why, rules, before, facts)
 
 
 def _worsened(change: Number, before: Number, after: Number) -> tuple[float, float, float]:
@@ -167,14 +240,29 @@ def _row(
     name: str,
     release: Artifact,
     why: str,
+    rules: Rules,
     before: Artifact | None = None,
     facts: Mapping[str, object] | None = None,
 ) -> Row:
-    values = [side.numbers.get(name) if side else None for side in (release, before)]
-    value, baseline = (number.value if number else None for number in values)
+    number, earlier = (side.numbers.get(name) if side else None for side in (release, before))
+    words = []
+    if number is not None:
+        words = [
+            f"{figure(number.value, number.unit)}" + (f" ({ends})" if (ends := interval(number)) else "")
+        ]
+        limits = (("at most", rules.max.get(name)), ("at least", rules.min.get(name)))
+        words += [f"{how} {figure(limit, number.unit)}" for how, limit in limits if limit is not None]
+    if earlier is not None:
+        words.append(f"{figure(earlier.value, earlier.unit)} in the baseline")
+    alarms = release.numbers.get(FALSE_ALARMS) if name in HARM else None
+    if number is not None and alarms is not None:
+        words.append(f"false alarms on harmless look-alikes {figure(alarms.value, alarms.unit)}")
     nothing = dict.fromkeys(("worse_by", "interval", "margin", "p_holm"))
     return (
-        {"metric": name, "passed": not why, "why": why, "value": value, "baseline": baseline}
+        {"metric": name, "label": number.label if number else name, "passed": not why, "why": why}
+        | {"words": words, "value": number.value if number else None}
+        | {"baseline": earlier.value if earlier else None}
+        | {"max": rules.max.get(name), "min": rules.min.get(name)}
         | nothing
         | dict(facts or {})
     )

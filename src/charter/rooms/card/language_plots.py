@@ -34,15 +34,16 @@ MOST_LANGUAGES = 60
 
 def translation(run: Run, ledger: Ledger) -> Figure | None:
     """BLEU and chrF of each language, best first, of the first and the last stage (card, section 4.1)."""
-    looks = overlay_stages(run, "translation_bleu", 2)
+    looks = overlay_stages(run, "translation_bleu", ledger, 2)
     if not looks:
         return None
     kinds = (("bleu", bleu, "BLEU"), ("chrf", chrf, "chrF"))
     scores = {kind: [_languages(stage, kind, of, unit) for stage, _ in looks] for kind, of, unit in kinds}
     best = scores["bleu"][-1]
-    codes = sorted(
-        {c for by_code in scores["bleu"] for c in by_code}, key=lambda c: (-_value(best.get(c)), c)
-    )
+    drawn = {c for by_code in scores["bleu"] for c, n in by_code.items() if ledger.drawable(n, _spell(c))}
+    codes = sorted(drawn, key=lambda c: (-_value(best.get(c)), c))
+    if not codes:
+        return None
     half = MOST_LANGUAGES // 2
     shown = codes if len(codes) <= MOST_LANGUAGES else [*codes[:half], *codes[-half:]]
     figure, (left, right) = canvas(WIDTH, 0.75 + 0.19 * len(shown), 1, 2, APART)
@@ -51,7 +52,7 @@ def translation(run: Run, ledger: Ledger) -> Figure | None:
         series = []
         for (_, look), by_code in zip(looks, scores[kind], strict=True):
             drawn_numbers = [by_code.get(code) for code in shown]
-            numbers += [n for n in drawn_numbers if n is not None]
+            numbers += [n for n in drawn_numbers if n is not None and not n.few]
             series.append(with_points(look, [note_point(n, ledger) for n in drawn_numbers], named=False))
         forest(panel, [_spell(code) for code in shown], series, title=unit, percent=False)
         low, high = (0.0, max(_ends(series))) if kind == "chrf" else (0.0, max(GOOD + 5, *_ends(series)))

@@ -13,6 +13,7 @@ from charter.rooms.card.drawing import (
     compute_number,
     describe_left_out,
     has_value,
+    is_drawn,
     legend_columns,
     note_point,
     overlay_stages,
@@ -32,20 +33,20 @@ POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
 
 def position(run: Run, ledger: Ledger) -> Figure | None:
     """Loss by token position on two log axes, with the fitted power law plus a constant."""
-    looks = overlay_stages(run, f"position_loss_{BUCKETS[0]}")
+    looks = overlay_stages(run, f"position_loss_{BUCKETS[0]}", ledger)
     if not looks:
         return None
     there = [
         place
         for place, start in enumerate(BUCKETS)
-        if any(has_value(stage, f"position_loss_{start}") for stage, _ in looks)
+        if any(is_drawn(stage, f"position_loss_{start}", ledger) for stage, _ in looks)
     ]
     names, x = [f"position_loss_{BUCKETS[place]}" for place in there], MIDDLES[there]
     numbers: list[Number] = []
     series, fits, descriptions = [], [], []
     for stage, look in looks:
         by_bucket = [stage.numbers.get(name) for name in names]
-        numbers += [n for n in by_bucket if n is not None and n.value is not None]
+        numbers += [n for n in by_bucket if n is not None and n.value is not None and not n.few]
         series.append(with_points(look, [note_point(n, ledger) for n in by_bucket]))
         if has_value(stage, EXPONENT):
             fitted = _read_fit(stage, ledger)
@@ -111,7 +112,10 @@ def recall(run: Run, ledger: Ledger) -> Figure | None:
     stage = next((s for s in reversed(run.stages) if has_value(s, "recall")), None)
     if stage is None:
         return None
-    numbers = _cells(stage)
+    words = "Facts found again, by length and depth"
+    numbers = {key: n for key, n in _cells(stage).items() if ledger.drawable(n, words)}
+    if not numbers:
+        return None
     lengths, depths = (sorted({key[i] for key in numbers}) for i in (0, 1))
     cells: dict[tuple[int, int], Cell] = {}
     for (length, depth), number in numbers.items():

@@ -5,7 +5,6 @@ The version before is the start of the run, or the final stage of another card (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charter.rooms.card.artifact import Artifact
@@ -46,30 +45,25 @@ def whats_new(run: Run) -> News | None:
 
 def news(before: Artifact, after: Artifact) -> News:
     """The metrics of two stages by verdict."""
-    policy = dict.fromkeys((*of_model(after), *of_model(before)))
-    verdicts = {
-        name: rows[0]["verdict"] for name, rows in compare_stages([before, after]).items() if name in policy
-    }
-    heads = {h.name: h for h in between(before, after, tuple(policy))}
+    verdicts = {name: rows[0]["verdict"] for name, rows in compare_stages([before, after]).items()}
+    policy = [name for name in verdicts if name in {*of_model(after), *of_model(before)}]
+    heads = {h.name: h for h in between(before, after, policy)}
 
     def of(verdict: str) -> tuple[Headline, ...]:
-        return tuple(heads[name] for name, own in verdicts.items() if own == verdict)
+        return tuple(heads[name] for name in policy if verdicts[name] == verdict)
 
+    sides = (
+        (f"only the {word} has it", f"only {s.label} has it")
+        for word, s in (("first", before), ("second", after))
+    )
+    own = dict(sides)
     reasons: dict[str, list[str]] = {}
-    for name, verdict in verdicts.items():
-        if verdict.startswith("not compared: "):
-            reasons.setdefault(_name_versions(verdict, before, after), []).append(name)
+    for name in policy:
+        what, _, why = verdicts[name].partition(": ")
+        if what == "not compared":
+            reasons.setdefault(own.get(why, why), []).append(name)
     names = before.label, after.label
     if before.label == after.label:
         names = f"{before.label} before", f"{after.label} now"
-    refused = tuple((why, tuple(verdict)) for why, verdict in reasons.items())
+    refused = tuple((why, tuple(members)) for why, members in reasons.items())
     return News(*names, of("better"), of("worse"), of("changed"), of("not significant"), refused)
-
-
-def _name_versions(verdict: str, before: Artifact, after: Artifact) -> str:
-    """Why something is not compared, with the versions' own names."""
-    why = verdict.removeprefix("not compared: ")
-    sides: Sequence[tuple[str, str]] = (("the first", before.label), ("the second", after.label))
-    for word, name in sides:
-        why = why.replace(f"only {word} has it", f"only {name} has it")
-    return why

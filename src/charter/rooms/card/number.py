@@ -16,6 +16,7 @@ from charter.ground.measure.metric import SHARE as SHARE
 from charter.ground.measure.metric import Metric, default_label
 
 ALPHA = 0.05
+FEW = 20  # a number of fewer answers is printed with its n, and not drawn
 COUNT, ELO, FLOPS = "count", "Elo", "FLOPs"
 OF_A_HUNDRED = frozenset({"BLEU", "chrF"})
 # Values of counts.json that are neither counts nor shares, with their units.
@@ -48,8 +49,9 @@ class Number:
     stage: str = ""
     change: bool = False
     sources: tuple[Source, ...] = ()
-    # For a change: by exchange, not corrected for the number of changes.
+    # For a change: by exchange; and corrected, see `changes`.
     p: float | None = None
+    p_holm: float | None = None
     # As its report declares it.
     metric: Metric | None = field(default=None, compare=False, repr=False)
 
@@ -70,9 +72,14 @@ class Number:
 
     @property
     def significant(self) -> bool:
-        """For a change: whether its interval excludes 0 and p, if known, is at most ALPHA."""
+        """For a change: whether its interval excludes 0 and the corrected p is below ALPHA."""
         apart = self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-        return apart and (self.p is None or self.p <= ALPHA)
+        return apart and self.p_holm is not None and self.p_holm < ALPHA
+
+    @property
+    def few(self) -> bool:
+        """Whether too little is behind it to be drawn."""
+        return self.n is not None and self.n < FEW
 
     def record(self) -> dict[str, Any]:
         """Its entry in card.json."""
@@ -120,6 +127,8 @@ class Ledger:
     """Notes each number that is shown. The template engine calls `printed` for every expression."""
 
     shown: dict[str, Number] = field(default_factory=dict)
+    # Labels of numbers that were not drawn, since too little is behind them.
+    undrawn: dict[str, None] = field(default_factory=dict)
 
     def note(self, number: Number) -> Number:
         """Marks a number as shown. Raises CharterError if it has no source, or if another number has its key."""
@@ -132,6 +141,16 @@ class Ledger:
         if other != number:
             raise CharterError(f"two numbers of the card are called {number.key}; give each its own key")
         return number
+
+    def drawable(self, number: Number | None, words: str = "") -> bool:
+        """Whether a number has a value and enough behind it to be drawn. If too little is behind it, its label (or
+        `words`) is noted as left out."""
+        if number is None or number.value is None:
+            return False
+        if number.few:
+            self.undrawn[words or number.label] = None
+            return False
+        return True
 
     def printed(self, value: object) -> object:
         """The text of a template expression: numbers are noted and worded, bare figures refused."""

@@ -29,13 +29,13 @@ from charter.ground.measure.plots import (
 )
 from charter.rooms.card.artifact import Artifact, log_rows
 from charter.rooms.card.benchmark_plots import bias, capability, truthfulness
-from charter.rooms.card.calibration import bins, choices, describe_calibration, labeller, rater
-from charter.rooms.card.drawing import by_stage, sources_of
+from charter.rooms.card.calibration import FEWER, bins, choices, describe_calibration, labeller, rater
+from charter.rooms.card.drawing import WIDTH, by_stage, is_drawn, note_point, sources_of
 from charter.rooms.card.figure import UNFIT, Figure
 from charter.rooms.card.gather import Run
 from charter.rooms.card.language_plots import translation
 from charter.rooms.card.long_plots import position, recall
-from charter.rooms.card.number import Ledger, Number
+from charter.rooms.card.number import FEW, Ledger, Number
 from charter.rooms.card.policy import tradeoff
 from charter.rooms.card.samples import TRANSCRIPTS, revisions
 from charter.rooms.card.scaling import scaling
@@ -58,12 +58,12 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
         labeller(run, ledger),
         choices(run, ledger),
         rater(run, ledger),
-        critiques(run),
+        critiques(run, ledger),
         rounds(run, ledger),
     ]
     tasks = (bias, truthfulness, capability, position, recall, translation)
     candidates += [draw(run, ledger) for draw in tasks]
-    candidates += [*vote_figures(run), tradeoff(run), scaling(run, ledger)]
+    candidates += [*vote_figures(run, ledger), tradeoff(run, ledger), scaling(run, ledger)]
     return tuple(f for f in candidates if f is not None)
 
 
@@ -83,26 +83,20 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
         return None
     series = [_make_series(run, "harm_answered_rate", "answered", answered, SERIES[0])]
     if others:
-        curt = _make_series(
-            run, "harm_rate", "with refusals that the grader finds too curt", graded, SERIES[1]
-        )
+        curt = _make_series(run, "harm_rate", "with curt refusals", graded, SERIES[1])
         series.append(replace(curt, hollow=True))
-    figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
+    figure, (axes,) = canvas(WIDTH, 0.6 + 0.42 * len(run.stages))
     forest(axes, [s.label for s in run.stages], series, log=log_axis)
-    words = "; ".join(
-        f"{s.label}: {ledger.value(s.numbers['harm_answered_rate'])}"
-        for s in run.stages
-        if "harm_answered_rate" in s.numbers
-    )
+    words = "; ".join(f"{n.stage}: {ledger.value(n)}" for n in numbers)
     caption = (
-        "Share of replies to unsafe prompts that score below “I can't help you with that” to the same prompt. "
+        "Share of replies to unsafe prompts that score below a plain refusal, “I can't help you with that”. "
         f"{_n(numbers)}. {INTERVALS}" + (" Log axis; an arrow at the edge is 0." if log_axis else "")
     )
     return Figure(
         "harm",
-        "Harm by stage",
+        "Graded worse than a plain refusal, by stage",
         caption,
-        inline(figure, "harm", "Harm by stage", words),
+        inline(figure, "harm", "Graded worse than a plain refusal, by stage", words),
         sources_of([*numbers, *others]),
         section="stages",
     )
@@ -120,16 +114,16 @@ def refusals(run: Run, ledger: Ledger) -> Figure | None:
     look, others = by_stage(run.stages, "lookalike_refusal_rate", ledger)
     if not numbers or not others:
         return None
-    figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
+    figure, (axes,) = canvas(WIDTH, 0.6 + 0.42 * len(run.stages))
     dumbbell(
         axes,
         [s.label for s in run.stages],
         Series("unsafe prompts refused", unsafe, SERIES[0]),
         Series("harmless look-alikes refused", look, SERIES[1], hollow=True),
     )
-    pairs = zip(run.stages, numbers, others, strict=False)
     words = "; ".join(
-        f"{s.label}: unsafe {ledger.value(a)}, look-alikes {ledger.value(b)}" for s, a, b in pairs
+        f"{name}: {', '.join(f'{n.stage} {ledger.value(n)}' for n in drawn)}"
+        for name, drawn in (("unsafe", numbers), ("look-alikes", others))
     )
     caption = (
         "The wider the bar, the better the model tells danger from what only sounds dangerous. A model that "
@@ -167,7 +161,7 @@ def ppo(run: Run, rl: Artifact) -> Figure | None:
     by_source = [(key, key.removeprefix(REFUSAL_OF).replace("_", " ")) for key in keys[: len(SERIES)]]
     both = tuple((key, words + _verdict(run, rl, role)) for key, words, role in REWARDS)
     panels = [
-        ("Reward against KL", lines("kl", *both), "KL to the start, nats a reply", False),
+        ("Reward against KL, dot: last step", lines("kl", *both), "KL to the start, nats a reply", False),
         ("Reward", lines("step", *both), "step", False),
         ("KL to the start, nats a reply", lines("step", ("kl", "KL")), "step", False),
         ("Entropy, nats a token", lines("step", ("entropy", "entropy")), "step", False),
@@ -185,11 +179,12 @@ def ppo(run: Run, rl: Artifact) -> Figure | None:
     lines_of_panels = -(-len(panels) // columns)
     figure, axes = canvas(9.6, 2.1 * lines_of_panels, lines_of_panels, columns)
     for place, (title, panel_lines, x_label, percent) in zip(axes, panels, strict=False):
-        curves(place, title, sort_by_x(panel_lines) if x_label != "step" else panel_lines, x_label, percent)
+        curves(place, title, panel_lines, x_label, percent)
     for place in axes[len(panels) :]:
         place.set_visible(False)
     caption = (
-        f"Means over the replies of each of the {len(rows)} rounds; no intervals. Reward is the score of the "
+        f"Means over the replies of each of the {len(rows)} rounds, joined in their order, a dot at the last; no "
+        "intervals. Reward is the score of the "
         "preference model that the policy was trained on, and of one it never saw. When the first rises and "
         "the second doesn't, the policy games its reward. Refusals that rise on harmless prompts too are collapse."
     )
@@ -211,29 +206,18 @@ def _verdict(run: Run, rl: Artifact, role: str) -> str:
     return UNFIT if any(fit(run, model) is False for model in models) else ""
 
 
-def sort_by_x(lines: Sequence[Line]) -> list[Line]:
-    """Lines with their points in order of x."""
-    ordered = []
-    for line in lines:
-        order = sorted(range(len(line.x)), key=lambda i: line.x[i])
-        ordered.append(
-            Line(line.name, [line.x[i] for i in order], [line.y[i] for i in order], line.colour, line.dashed)
-        )
-    return ordered
-
-
 def preference(model: Artifact, ledger: Ledger) -> Figure | None:
     """Calibration of a preference model on held-out pairs, its accuracy by axis, and its learning curve."""
     rows = model.rows("samples/heldout_pairs.jsonl")
-    if not rows:
+    if not is_drawn(model, "pair_accuracy", ledger):
         return None
     progress = [(r["pairs"], r["heldout_accuracy"]) for r in log_rows(model) if "heldout_accuracy" in r]
     figure, (left, right, *further) = canvas(9.6, 2.7, 1, 3 if len(progress) > 1 else 2)
     sure = of_pairs(real_pair)(rows)
     reliability(left, "Calibration", bins(sure))
     names = [("all", "pair_accuracy"), *((a, f"pair_accuracy_{a}") for a in AXES)]
-    by_axis = [(words, model.numbers[name]) for words, name in names if name in model.numbers]
-    points = [Point(n.value, n.low, n.high) if n.value is not None else None for _, n in by_axis]
+    by_axis = [(words, model.numbers[name]) for words, name in names if is_drawn(model, name, ledger)]
+    points = [note_point(n, ledger) for _, n in by_axis]
     forest(
         right,
         [f"{words} ({n.n})" for words, n in by_axis],
@@ -247,8 +231,8 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
         place.axhline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     caption = (
         f"{model.name}: left, how often the preferred reply is the labelled one, by how sure the model is; "
-        "on the dashed line it is as right as it says. Beside it, accuracy by axis with the number of pairs; the "
-        "dashed line is a coin. "
+        f"on the dashed line it is as right as it says.{FEWER} Beside it, accuracy by axis with the number of pairs; "
+        "the dashed line is a coin. "
         f"n = {len(rows):,} held-out pairs, {len(sure):,} of them judged as pairs and surely, which are those on the "
         "left. Bars are 95 % intervals (left: Wilson)."
     )
@@ -278,10 +262,17 @@ def rounds(run: Run, ledger: Ledger) -> Figure | None:
     stage = next((s for s in run.stages if names[0] in s.numbers), None)
     if stage is None:
         return None
-    numbers = [ledger.note(stage.numbers[name]) for name in names if name in stage.numbers]
-    points = [Point(n.value, n.low, n.high) if n.value is not None else None for n in numbers]
-    labels = ["draft", *(f"round {n}" for n in range(1, len(numbers)))]
-    figure, (axes,) = canvas(4.7, 0.6 + 0.3 * len(numbers))
+    labels = ["draft", *(f"round {n}" for n in range(1, len(names)))]
+    drawn = [
+        (label, stage.numbers[name])
+        for label, name in zip(labels, names, strict=True)
+        if is_drawn(stage, name, ledger)
+    ]
+    if not drawn:
+        return None
+    labels, numbers = [label for label, _ in drawn], [n for _, n in drawn]
+    points = [note_point(n, ledger) for n in numbers]
+    figure, (axes,) = canvas(WIDTH, 0.6 + 0.3 * len(numbers))
     forest(axes, labels, [_make_series(run, names[0], "held-out grader", points, SERIES[0])])
     words = "; ".join(f"{name}: {ledger.value(n)}" for name, n in zip(labels, numbers, strict=True))
     caption = (
@@ -293,19 +284,22 @@ def rounds(run: Run, ledger: Ledger) -> Figure | None:
     return Figure("rounds", title, caption, inline(figure, "rounds", title, words), sources_of(numbers))
 
 
-def critiques(run: Run) -> Figure | None:
+def critiques(run: Run, ledger: Ledger) -> Figure | None:
     """Revisions by principle: those that were kept, and those that the filter dropped."""
     by_key, reasons = revisions(run)
     if not by_key or run.transcripts is None:
         return None
+    total = sum(sum(c.values()) for c in by_key.values())
+    if total < FEW:
+        ledger.undrawn["Revisions by principle"] = None
+        return None
     keys = sorted(by_key, key=lambda k: (-sum(by_key[k].values()), k))[:16]
-    figure, (axes,) = canvas(4.7, 0.6 + 0.21 * len(keys))
+    figure, (axes,) = canvas(WIDTH, 0.6 + 0.21 * len(keys))
     parts = [
         ("kept", [float(by_key[k]["kept"]) for k in keys], SERIES[0]),
         ("dropped", [float(by_key[k]["dropped"]) for k in keys], GRID),
     ]
     bars(axes, keys, parts)
-    total = sum(sum(c.values()) for c in by_key.values())
     why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
     caption = (
         f"Revisions by the principle drawn for them; n = {total:,}, a count without intervals. "

@@ -26,10 +26,10 @@ from charter.ground.measure.screening import (
     measured_rows,
 )
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.drawing import compute_number
+from charter.rooms.card.drawing import WIDTH, compute_number
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import PLAIN, SHARE, Number
+from charter.rooms.card.number import FEW, PLAIN, SHARE, Ledger, Number
 
 ROWS, PLACED_ROWS = f"samples/{SCREENED}", f"samples/{PLACED}"
 OVERALL = ("screen_recall", "screen_precision", "screen_lookalikes", "screen_ordinary")
@@ -179,7 +179,7 @@ def _thresholds(
                 yield f"{name}, {what.replace('_', ' ')}, {level}", value, rate
 
 
-def tradeoff(run: Run) -> Figure | None:
+def tradeoff(run: Run, ledger: Ledger) -> Figure | None:
     """The share that a screen finds against the share of harmless texts that it takes, over useful thresholds."""
     report = screen_of(run)
     if report is None:
@@ -191,12 +191,13 @@ def tradeoff(run: Run) -> Figure | None:
     }
     lines, counts = [], [f"{len(scores[VIOLATING]):,} violating prompts"]
     for n, (kind, words) in enumerate(((LOOKALIKE, "look-alikes"), (ORDINARY, "ordinary"))):
-        if scores[VIOLATING] and scores[kind]:
+        if min(len(scores[VIOLATING]), len(scores[kind])) >= FEW:
             lines.append(Line(words, *_curve(scores[VIOLATING], scores[kind]), SERIES[n], dashed=n > 0))
             counts.append(f"{len(scores[kind]):,} {words}")
     if not lines:
+        ledger.undrawn["Acceptable use: found and taken"] = None
         return None
-    figure, (axes,) = canvas(4.7, 2.9)
+    figure, (axes,) = canvas(WIDTH, 2.9)
     curves(axes, "Violating prompts found", lines, "share of harmless prompts taken for violations", True)
     caption = (
         "Violating prompts found, against harmless look-alikes and ordinary prompts taken for violations, at every "

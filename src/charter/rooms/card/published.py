@@ -1,4 +1,5 @@
-"""The numbers of the Claude 2 card beside this card's, with each difference of protocol named.
+"""The numbers of the Claude 2 card beside this card's, with each difference of protocol named, if both were asked items
+of the same public set.
 
 They are constants of a published page; their source is that page and its section. Differences follow from the identity
 of the report that gives our number. What the page doesn't state is called unstated. Models of other sizes were asked
@@ -44,7 +45,6 @@ QUALITY = Protocol("QuALITY", "4.3", "QuALITY", (0.805, 0.841, 0.832), None, 5)
 ARC = Protocol("ARC-Challenge", "4.3", "the test split of ARC-Challenge", (0.857, 0.900, 0.910), 1172, 5)
 RACE = Protocol("RACE-H", "4.3", "the test split of RACE-H", (0.855, 0.888, 0.883), 3498, 5)
 CHOICES = Protocol("HHH", "3.5", "438 choices", (0.84, 0.85, 0.86), 438, 0)
-HARM = Protocol("Harm", "3.4", "328 prompts", (None, None, 4 / 328), 328, None, 1.0)
 # Our metric -> (the page's protocol, whether ours reasons before it answers; None if that doesn't apply).
 ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "humaneval": (HUMANEVAL, False),
@@ -56,10 +56,9 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "arc": (ARC, None),
     "race": (RACE, None),
     "hhh_policy": (CHOICES, None),
-    "harm_rate_prompts": (HARM, None),
 }
 # The part of our protocol that is stated besides the data, for numbers that no question task gives.
-STATED_PARTS = {"hhh_policy": "shots", "harm_rate_prompts": "temperature"}
+STATED_PARTS = {"hhh_policy": "shots"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +77,19 @@ def beside_published(run: Run) -> tuple[Beside, ...]:
     rows = []
     for name, (protocol, reasoned) in ROWS.items():
         ours = run.final.numbers.get(name)
-        if ours is not None and ours.value is not None:
+        if ours is not None and ours.value is not None and not ours.few and _asked_alike(run.final, name):
             theirs = tuple(
                 _number(name, protocol, *pair) for pair in zip(MODELS, protocol.values, strict=True)
             )
             differences = tuple(_differences(run.final, name, ours, protocol, reasoned))
             rows.append(Beside(ours.label, theirs, ours, unfit(run.final, name), differences))
     return tuple(rows)
+
+
+def _asked_alike(stage: Artifact, name: str) -> bool:
+    """Whether a number is of the public set, and not of items of our own."""
+    data = references(_read_identity(stage, name).get("data"))
+    return bool(data) and not data.startswith("shipped:")
 
 
 def _number(name: str, protocol: Protocol, model: str, value: float | None) -> Number | None:
@@ -104,10 +109,7 @@ def _differences(
         if items and protocol.items and items < protocol.items
         else ""
     )
-    if data.startswith("shipped:"):
-        yield f"our own items, {data}; there {protocol.data}"
-    elif data:
-        yield f"{data}{few}; there {protocol.data}"
+    yield f"{data}{few}; there {protocol.data}"
     shots, temperature = identity.get("shots"), identity.get("temperature")
     if shots is not None and protocol.shots is not None and shots != protocol.shots:
         yield f"examples: {shots}; there {protocol.shots}"
@@ -128,8 +130,6 @@ def _differences(
         yield f"asked as {form}; its words there are not published"
     if unread(stage, name):
         yield "this model can't use letters: the place of an option decides"
-    if name == "harm_rate_prompts":
-        yield "graded by this run's own preference model"
 
 
 def _items(stage: Artifact, name: str, ours: Number) -> int:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,11 +16,13 @@ from markupsafe import Markup
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.paper import style_sheet
-from charter.ground.measure.plots import Point, standalone, strip
+from charter.ground.measure.plots import standalone, strip
 from charter.rooms.card import facts, graders, samples, sections
 from charter.rooms.card.attempts import attempts, by_people
+from charter.rooms.card.changes import families
 from charter.rooms.card.corpora import corpora
 from charter.rooms.card.decodings import heading, model_of
+from charter.rooms.card.drawing import note_point
 from charter.rooms.card.drift import drift_table
 from charter.rooms.card.elo import elo_tables, raters_of
 from charter.rooms.card.figure import Figure
@@ -29,7 +31,7 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.layout import TITLES
 from charter.rooms.card.news import whats_new
-from charter.rooms.card.number import Ledger
+from charter.rooms.card.number import SHARE, Ledger
 from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, paged, sections_of, written
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import describe_screen
@@ -63,7 +65,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     ledger = Ledger()
     nodes = facts.nodes(run)
     drawings = (*figures(run, ledger, settings.log_axis), _lineage(run, nodes, ledger))
-    context = _context(settings, run, nodes, drawings)
+    context = _context(settings, run, nodes, drawings, ledger)
     words = written("card.md.jinja", ledger, context)
     page, contents = paged("card.md.jinja", ledger, context, drawings)
     shell = {
@@ -71,7 +73,6 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
         "contents": contents,
         "body": Markup(page),
         "arrows": ARROWS,
-        "strips": _strips(context),
     }
     html = (
         frame(ledger)
@@ -95,7 +96,7 @@ def _lineage(run: Run, nodes: Sequence[facts.Node], ledger: Ledger) -> Figure:
 
 
 def _context(
-    settings: Settings, run: Run, nodes: Sequence[facts.Node], drawings: Sequence[Figure]
+    settings: Settings, run: Run, nodes: Sequence[facts.Node], drawings: Sequence[Figure], ledger: Ledger
 ) -> dict[str, Any]:
     """The values that the templates print, by name."""
     judges = _judges(run)
@@ -103,7 +104,7 @@ def _context(
     change = whats_new(run)
     tasks = all_tasks(run)
     attempt_tables = attempts(run)
-    heads = _heads(settings, run)
+    heads = _heads(settings, run, ledger)
     return {
         "s": settings,
         "run": run,
@@ -121,6 +122,7 @@ def _context(
         "refused": samples.draw_refused(run, settings.failures_shown, settings.draw_seed),
         "transcript": samples.transcript(run, settings.draw_seed),
         "figures": drawings,
+        "undrawn": ", ".join(ledger.undrawn),
         **judges,
         "reviewed": summarise_verdicts(run),
         "reviewing": summarise_reviews(run),
@@ -135,8 +137,9 @@ def _context(
         "details": facts.details(settings, run),
         "nodes": nodes,
         "deltas": sections.deltas(run),
-        "news": change,
-        "improved": change.gains if change else (),
+        "news": change if run.previous else None,
+        "change": change,
+        "families": list(map(str, families(run.start, run.final))),
         "unclaimed": facts.list_unmeasured(facts.USES, tasks),
         "unmeasured": facts.list_unmeasured(facts.RISKS, tasks),
         "task_tables": {key: task_tables(run, key) for key in (ALIGNMENT, CAPABILITY)},
@@ -148,6 +151,7 @@ def _context(
             run, change.losses if change else (), (*judged, *([rater] if rater else []))
         ),
         "environment": facts.environment(run),
+        "recipe": run.final.manifest.command or "RECIPE.yaml",
         "identity": "\n".join(f"{key}: {value}" for key, value in facts.identity(run)),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
     }
@@ -167,7 +171,7 @@ def _judges(run: Run) -> dict[str, Any]:
     }
 
 
-def _heads(settings: Settings, run: Run) -> dict[str, Any]:
+def _heads(settings: Settings, run: Run, ledger: Ledger) -> dict[str, Any]:
     """The numbers shown first."""
     heads = sections.headlines(run, settings.headline)
     again: tuple[sections.Headline, ...] = ()
@@ -177,6 +181,9 @@ def _heads(settings: Settings, run: Run) -> dict[str, Any]:
     return {
         "headlines": heads,
         "again": {h.name: h for h in again},
+        "strips": {head.name: _strip(head, ledger) for head in heads},
+        "graded": sections.HARM,
+        "false_alarms": sections.false_alarms(run),
     }
 
 
@@ -211,17 +218,14 @@ def _tables(run: Run) -> dict[str, Any]:
     }
 
 
-def _strips(context: Mapping[str, Any]) -> dict[str, Markup]:
-    return {head.name: _strip(head) for head in context["headlines"]}
-
-
-def _strip(head: sections.Headline) -> Markup:
-    """The word-sized plot of a headline. Shares span 0 to 1, other numbers their own range."""
-    numbers = (head.start, head.final)
-    if any(n.value is None for n in numbers):
+def _strip(head: sections.Headline, ledger: Ledger) -> Markup:
+    """The word-sized plot of a headline; empty if an end is not to be drawn. Shares span 0 to 1, other numbers their
+    own range."""
+    drawn = [note_point(number, ledger) for number in (head.start, head.final)]
+    points = [point for point in drawn if point is not None]
+    if len(points) < len(drawn):
         return Markup("")
-    points = [Point(n.value or 0.0, n.low, n.high) for n in numbers]
-    if head.start.unit == "share":
+    if head.start.unit == SHARE:
         limits = (min(0.0, *(p.low or 0.0 for p in points)), 1.0)
     else:
         ends = [x for p in points for x in (p.value, p.low, p.high) if x is not None]

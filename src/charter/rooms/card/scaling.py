@@ -15,7 +15,7 @@ from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import WIDTH, compute_number, sources_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, FLOPS, Ledger, Number
+from charter.rooms.card.number import COUNT, FEW, FLOPS, Ledger, Number
 
 SECTION = "data"
 ROWS = f"samples/{SCALING}"
@@ -70,6 +70,9 @@ def scaling(run: Run, ledger: Ledger) -> Figure | None:
         return None
     rows = report.rows(ROWS)
     ladder = Ladder.of(rows)
+    if len({row["id"] for row in rows}) < FEW:
+        ledger.undrawn["Loss against compute"] = None
+        return None
     numbers = [n for n in report.numbers.values() if n.metric and n.metric.file == SCALING]
     description = "; ".join(
         f"{n.label}: {ledger.value(n)}" + (f" ({ends})" if (ends := ledger.span(n)) else "") for n in numbers

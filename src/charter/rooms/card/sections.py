@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.metrics import AXES
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.changes import Change, change
+from charter.rooms.card.changes import Change, by_importance, change
 from charter.rooms.card.gather import Run
 from charter.rooms.card.graders import Grader
 from charter.rooms.card.graders import fit as fit
@@ -54,6 +54,8 @@ OVER_REFUSAL = (
 )
 ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in AXES))
 LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
+# Grades of replies to unsafe prompts, and the same grade of answers to harmless ones, which stands beside them.
+HARM, FALSE_ALARMS = ("harm_rate", "harm_answered_rate"), "lookalike_harm_rate"
 # What harmlessness may cost.
 COSTS = (
     "lookalike_refusal_rate",
@@ -175,6 +177,12 @@ def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Head
     return tuple(rows)
 
 
+def false_alarms(run: Run) -> tuple[Number, Number] | None:
+    """The grader's false alarms at the first and the last stage; None if either has none."""
+    pair = run.start.numbers.get(FALSE_ALARMS), run.final.numbers.get(FALSE_ALARMS)
+    return None if pair[0] is None or pair[1] is None else (pair[0], pair[1])
+
+
 def verdict(run: Run, heads: Sequence[Headline]) -> str:
     """The headline numbers in a sentence: what got better, what got worse, what can't be told."""
     if len(run.stages) < 2:
@@ -201,7 +209,8 @@ def verdict(run: Run, heads: Sequence[Headline]) -> str:
 
 def deltas(run: Run) -> tuple[Headline, ...]:
     """All metrics of the policy that both ends have. Metrics of a judge are no change of the policy."""
-    return headlines(run, of_model(run.final)) if len(run.stages) > 1 else ()
+    names = [name for name in by_importance(run.final) if run.final.metrics[name].about == "model"]
+    return headlines(run, names) if len(run.stages) > 1 else ()
 
 
 def of_model(stage: Artifact) -> tuple[str, ...]:
@@ -245,7 +254,7 @@ def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> 
     for name, words in (
         (
             "harm_answered_rate",
-            "of the final model's replies to unsafe prompts don't refuse and are graded worse than the fixed reply",
+            "of the final model's replies to unsafe prompts don't refuse and are graded worse than a plain refusal",
         ),
         (
             "lookalike_refusal_rate",
@@ -253,8 +262,7 @@ def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> 
         ),
         (
             "lookalike_harm_rate",
-            "of its answers to harmless requests are graded worse than the fixed reply too: that much of the harm rate "
-            "may be style",
+            "of its answers to harmless requests are graded worse than a plain refusal too: that much may be style",
         ),
     ):
         number = run.final.numbers.get(name)

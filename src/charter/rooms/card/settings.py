@@ -69,7 +69,7 @@ class Settings(Frozen):
     )
     samples_shown: int = Field(4, ge=0, le=50, description="unsafe prompts drawn and shown at every stage")
     failures_shown: int = Field(3, ge=0, le=50, description="worst replies of the final model shown")
-    log_axis: bool = Field(False, description="harm rates on a log axis, as in the Claude 2 card")
+    log_axis: bool = Field(False, description="grades by stage on a log axis, as in the Claude 2 card")
     draw_seed: int = Field(0, ge=0, description="seed of the draw of samples")
     eval_dataset: str = Field(
         "",

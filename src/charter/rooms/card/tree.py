@@ -5,14 +5,19 @@ A line that others imply (transitive reduction) is left out. The table beside th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 
 from charter.rooms.card.facts import Node
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.number import Ledger, Source
 
 WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 172, 62, 28, 40, 6
+# The room of a line that passes a layer.
+PASSING = 24
+# A node's id and nothing, or that of a child and of the parent whose line to it passes.
+Item = tuple[str, str]
 
 
 def direct(nodes: Sequence[Node]) -> dict[str, list[str]]:
@@ -26,21 +31,36 @@ def direct(nodes: Sequence[Node]) -> dict[str, list[str]]:
     return direct_parents
 
 
-def places(nodes: Sequence[Node], parents: dict[str, list[str]]) -> dict[str, tuple[float, int]]:
-    """(position, layer) of each node: a layer below its lowest parent, each layer centred and ordered by parents."""
-    layer: dict[str, int] = {}
+def layered(nodes: Sequence[Node], parents: Mapping[str, Sequence[str]]) -> list[dict[Item, float]]:
+    """The items of each layer with the middle of each, 0 being the layer's own. A node is one layer below its lowest
+    parent. A line that passes a layer has room of its own there, so that it runs behind no box. Items are ordered by
+    the mean of what is above them."""
+    depth: dict[str, int] = {}
     for node in nodes:
-        layer[node.id] = 1 + max((layer[i] for i in parents[node.id]), default=-1)
-    positions: dict[str, tuple[float, int]] = {}
-    for at in range(max(layer.values(), default=-1) + 1):
-        members = [n.id for n in nodes if layer[n.id] == at]
-        wish = {
-            i: sum(positions[p][0] for p in parents[i]) / len(parents[i]) if parents[i] else 0.0
-            for i in members
-        }
-        for place, name in enumerate(sorted(members, key=lambda i: wish[i])):
-            positions[name] = (place - (len(members) - 1) / 2, at)
-    return positions
+        depth[node.id] = 1 + max((depth[i] for i in parents[node.id]), default=-1)
+    layers: list[dict[Item, float]] = []
+    for layer in range(1 + max(depth.values())):
+        above: dict[Item, float] = {}
+        for node in nodes:
+            ends = [(i, "") if depth[i] == layer - 1 else (node.id, i) for i in parents[node.id]]
+            if depth[node.id] == layer:
+                over = [layers[-1][end] for end in ends]
+                above[node.id, ""] = sum(over) / max(1, len(over))
+            elif depth[node.id] > layer:
+                passing = [
+                    (i, end) for i, end in zip(parents[node.id], ends, strict=True) if depth[i] < layer
+                ]
+                above |= {(node.id, i): layers[-1][end] for i, end in passing}
+        right = -sum(map(_room, above)) / 2
+        layers.append({})
+        for item in sorted(above, key=lambda item: above[item]):
+            layers[-1][item] = right + _room(item) / 2
+            right += _room(item)
+    return layers
+
+
+def _room(item: Item) -> int:
+    return PASSING if item[1] else WIDTH + ACROSS
 
 
 def lineage(nodes: Sequence[Node], final: str, ledger: Ledger, sources: tuple[Source, ...]) -> Figure:
@@ -55,26 +75,27 @@ def lineage(nodes: Sequence[Node], final: str, ledger: Ledger, sources: tuple[So
 def draw(nodes: Sequence[Node], final: str, ledger: Ledger) -> str:
     """An <svg> of the lineage."""
     parents = direct(nodes)
-    at = places(nodes, parents)
-    left = min(p[0] for p in at.values())
-    width = (max(p[0] for p in at.values()) - left + 1) * (WIDTH + ACROSS) - ACROSS + 2 * EDGE
-    height = (1 + max(p[1] for p in at.values())) * (HEIGHT + DOWN) - DOWN + 2 * EDGE
-
-    def corner(name: str) -> tuple[float, float]:
-        place, layer = at[name]
-        return EDGE + (place - left) * (WIDTH + ACROSS), EDGE + layer * (HEIGHT + DOWN)
-
-    parts = []
-    for node in nodes:
-        x, y = corner(node.id)
-        for parent in parents[node.id]:
-            px, py = corner(parent)
-            a, b, c, d = px + WIDTH / 2, py + HEIGHT, x + WIDTH / 2, y
-            bend = (d - b) / 2
-            parts.append(
-                f'<path class="edge" d="M{a:g} {b:g}C{a:g} {b + bend:g} {c:g} {d - bend:g} {c:g} {d:g}"/>'
-            )
-    parts += [_box(node, corner(node.id), node.id == final, ledger) for node in nodes]
+    layers = layered(nodes, parents)
+    half = max(sum(map(_room, layer)) for layer in layers) / 2
+    width, height = 2 * (half + EDGE) - ACROSS, len(layers) * (HEIGHT + DOWN) - DOWN + 2 * EDGE
+    # of every item, in the order of the layers: the middle of its upper side
+    tops = [
+        {item: (EDGE + half - ACROSS / 2 + x, EDGE + at * (HEIGHT + DOWN)) for item, x in layer.items()}
+        for at, layer in enumerate(layers)
+    ]
+    nodes_at = {item[0]: top for layer in tops for item, top in layer.items() if not item[1]}
+    parts = [
+        _edge(
+            [
+                nodes_at[parent],
+                *(layer[node.id, parent] for layer in tops if (node.id, parent) in layer),
+                nodes_at[node.id],
+            ]
+        )
+        for node in nodes
+        for parent in parents[node.id]
+    ]
+    parts += [_box(node, nodes_at[node.id], node.id == final, ledger) for node in nodes]
     return (
         f'<svg class="tree" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         f'width="{width:g}" height="{height:g}" role="img" aria-labelledby="tree-title">'
@@ -83,10 +104,22 @@ def draw(nodes: Sequence[Node], final: str, ledger: Ledger) -> str:
     )
 
 
-def _box(node: Node, corner: tuple[float, float], final: bool, ledger: Ledger) -> str:
-    x, y = corner
+def _edge(tops: Sequence[tuple[float, float]]) -> str:
+    """A line from a box through the places that it passes, upright as far as boxes stand beside it, to another box."""
+    path = ""
+    for (x, y), (next_x, next_y) in pairwise(tops):
+        bottom, bend = y + HEIGHT, (next_y - y - HEIGHT) / 2
+        path += f"{'L' if path else 'M'}{x:g} {bottom:g}"
+        path += f"C{x:g} {bottom + bend:g} {next_x:g} {next_y - bend:g} {next_x:g} {next_y:g}"
+    return f'<path class="edge" d="{path}"/>'
+
+
+def _box(node: Node, top: tuple[float, float], final: bool, ledger: Ledger) -> str:
+    x, y = top[0] - WIDTH / 2, top[1]
     mark = " †" if node.unfit else ""
-    number = f"{node.metric} {ledger.value(node.number)}{mark}" if node.number is not None else node.kind
+    number = (
+        f"{ledger.value(node.number)}{mark} {node.metric.lower()}" if node.number is not None else node.kind
+    )
     lines = (("step", node.step, 20), ("room", f"{node.room} · {node.id[:8]}", 36), ("number", number, 52))
     text = "".join(
         f'<text class="{c}" x="{x + 12:g}" y="{y + dy:g}">{escape(_cut(t))}</text>' for c, t, dy in lines
@@ -95,5 +128,5 @@ def _box(node: Node, corner: tuple[float, float], final: bool, ledger: Ledger) -
     return f'<g class="node{" final" if final else ""}">{box}{text}</g>'
 
 
-def _cut(text: str, most: int = 27) -> str:
+def _cut(text: str, most: int = 25) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -4,6 +4,7 @@ rater."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from matplotlib.figure import Figure as Drawing
 
@@ -17,19 +18,32 @@ from charter.rooms.card.drawing import WIDTH
 from charter.rooms.card.elo import axis_name, badge, rankings, raters_of, rule_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
+from charter.rooms.card.number import FEW, Ledger
 
 # Most models of a win table that fits in half a page.
 ONE_PANEL = 6
 
 
-def vote_figures(run: Run) -> Iterator[Figure]:
+def vote_figures(run: Run, ledger: Ledger) -> Iterator[Figure]:
     """The figures of all sets of votes, separately for each kind of rater."""
     for votes in run.votes:
-        all_rankings = rankings(votes)
+        all_rankings = [_drawable(ranking, ledger) for ranking in rankings(votes)]
         for source in dict.fromkeys(ranking.source for ranking in all_rankings):
             mark = f" ({badge(source)})" if badge(source) else ""
             by_axis = {axis_name(r.axis) + mark: r for r in all_rankings if r.source == source}
             yield from _draw(votes, source, by_axis, len(run.votes) > 1)
+
+
+def _drawable(ranking: Ranking, ledger: Ledger) -> Ranking:
+    """A ranking without the models and the pairs of few votes."""
+    title = axis_name(ranking.axis)
+    few = [f"Elo of {s.model}, {title}" for s in ranking.standings if s.elo is not None and s.n < FEW]
+    few += [f"{m.model} against {m.against}, {title}" for m in ranking.meetings if m.votes < FEW]
+    ledger.undrawn |= dict.fromkeys(few)
+    standings = tuple(s for s in ranking.standings if s.elo is None or s.n >= FEW)
+    return replace(
+        ranking, standings=standings, meetings=tuple(m for m in ranking.meetings if m.votes >= FEW)
+    )
 
 
 def _draw(votes: Artifact, source: str, by_axis: dict[str, Ranking], several: bool) -> Iterator[Figure]:

@@ -45,7 +45,11 @@ def write_page(
             whole=whole,
             counts=counts,
             samples=samples,
-            plots=[_plot(name, _drop_empty(by[name])) for name in ("language", "source", "year")],
+            plots=[
+                _plot(name, groups)
+                for name in ("language", "source", "year")
+                if len(groups := _drop_empty(by[name])) > 1
+            ],
             tables=[(title, _largest(_drop_empty(by[name]), name)) for name, title in _TITLES.items()],
             dropped=sorted(whole["dropped"].items(), key=lambda pair: _place(pair[0])),
             heads=[
