@@ -10,8 +10,7 @@ from charter.cli.run_lines import spell_seconds
 from charter.ground.artifact.manifest import Metric
 from charter.runner.forecast import Forecast, totals
 from charter.runner.pace import spell_minutes
-from charter.runner.show import StepView
-from charter.runner.summary import FEWEST
+from charter.runner.show import FEWEST, StepView
 from charter.terminal.tables import amount, number, plain_table
 
 _COLOURS = {

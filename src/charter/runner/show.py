@@ -13,6 +13,9 @@ from charter.runner.names import RUN_FILE
 
 NOTHING = (None, None, None)
 
+# fewer rows than this stand for nothing
+FEWEST = 10
+
 
 class StepParent(NamedTuple):
     """A step of the same run that fills a role."""

@@ -9,14 +9,12 @@ from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Metric
 from charter.ground.measure.metric import default_label, improves
-from charter.runner.show import StepView
+from charter.runner.show import FEWEST, StepView
 
 CARD, PAGE = "card.json", "card.html"
 # a change is significant as on the card: its interval excludes 0, and exchanging the stages gives one as large this
 # rarely
 ALPHA = 0.05
-# fewer rows than this stand for nothing
-FEWEST = 10
 
 
 @dataclass(frozen=True)

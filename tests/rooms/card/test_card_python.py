@@ -42,14 +42,14 @@ def test_a_card_without_its_page_is_one_line(run: Path) -> None:
 def test_a_comparison_has_the_rows_of_the_command(finished: Path) -> None:
     first, last = charter.open(finished / "eval_0"), charter.open(finished / "eval_3")
     comparison = charter.compare(first, last)
-    assert list(comparison.rows) == compare(first.path, last.path)
+    assert list(comparison.rows) == compare([first.path, last.path])["metrics"]
     assert "harm_rate" in comparison.better and "bits_per_byte" in comparison.worse
     shown = comparison._repr_html_()
-    assert "<td>bits_per_byte</td>" in shown and "helpful_win_rate" not in shown, "it was not compared"
+    assert "<td>Bits per byte</td>" in shown and "helpful_win_rate" not in shown, "it was not compared"
     counts = (
         f"{len(comparison.better)} better, {len(comparison.worse)} worse, of {len(comparison.rows)} metrics"
     )
-    assert repr(comparison) == f"<Comparison {first.path} -> {last.path}: {counts}>"
+    assert repr(comparison) == f"<Comparison {comparison.a} -> {comparison.b}: {counts}>"
 
 
 def test_classes_follow_kinds_and_parents_are_opened(finished: Path) -> None:
