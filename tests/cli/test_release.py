@@ -12,11 +12,11 @@ WORSE = [73.0 + 0.1 * (-1) ** i for i in range(20)]
 
 
 @pytest.fixture
-def versions(tmp_path: Path) -> tuple[Path, Path, Path]:
+def versions(charter: Charter) -> tuple[Path, Path, Path]:
     """Three runs of one report: bits per byte stay, then rise significantly by 0.043."""
     runs = [
         Path("runs") / name for name in ("one", "two", "three")
-    ]  # of the current folder, which is `tmp_path`
+    ]  # in the folder that `charter` works in
     for run, nats in zip(runs, ([70.0] * 20, [70.0] * 20, WORSE), strict=True):
         report(run / "eval", nats)
     return runs[0], runs[1], runs[2]
