@@ -73,7 +73,8 @@ def compare(a: Place, b: Place) -> Comparison:
     from charter.rooms.card.compare import compare as compare_versions
 
     comparison = compare_versions([_folder(a), _folder(b)])
-    return Comparison(*comparison["versions"], Rows(comparison["metrics"]))
+    first, second = comparison["versions"]
+    return Comparison(first, second, Rows(comparison["metrics"]))
 
 
 def _folder(place: Place) -> Path:
