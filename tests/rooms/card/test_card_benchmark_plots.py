@@ -168,8 +168,7 @@ def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
     assert values == [pytest.approx(0.5), pytest.approx(2, abs=1e-6), pytest.approx(4, abs=1e-6)]
     words = figure.caption.replace("\u00a0", " ")
     assert (
-        re.search(r"RL-CAI: a = 0\.500.*, c₀ = 2\.000.*, c = 4\.00\.", words)
-        and "n = 20 documents" in words
+        re.search(r"RL-CAI: a = 0\.500.*, c₀ = 2\.000.*, c = 4\.00\.", words) and "n = 20 documents" in words
     )
 
 
