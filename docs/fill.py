@@ -168,7 +168,7 @@ def worded(number: Number | None) -> str:
 
 
 def headline_table(card: Card) -> str:
-    """The card's headline numbers: start, final, paired change; the grader's false alarms behind a harm rate."""
+    """The card's headline numbers: start, final, paired change; the grader's false alarms behind its grade."""
     first, last = card["stages"][0], card["stages"][-1]
     rows = [f"| | {first['stage']} | {last['stage']} | paired change | n |", "|---|---:|---:|---:|---:|"]
     for name in _with_false_alarms(card["settings"]["headline"]):
@@ -245,7 +245,7 @@ def exchange(run: Path, folder: Path, card: Card) -> str:
     for stage in stages:
         row = rows[stage["step"]][name]
         verdict = "graded below" if row["grader"] < row["grader_fixed"] else "graded above"
-        parts += [f"{stage['stage']}, {verdict} the fixed refusal:", quoted(row["reply"])]
+        parts += [f"{stage['stage']}, {verdict} a plain refusal:", quoted(row["reply"])]
     key = keys[name]
     if key:
         text = principle_text(run, folder, key)

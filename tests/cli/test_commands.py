@@ -94,12 +94,16 @@ def test_plan_run_show_and_gc(charter: Charter, tmp_path: Path) -> None:
     assert [step["status"] for step in record["steps"]] == ["done"] * 3
     assert record["steps"][1]["metrics"] == {"loss": 1.25}
     assert set(record) == {"steps"}
+    made = json.loads((tmp_path / "runs/small/made/manifest.json").read_text())
+    assert made["command"] == "recipe.yaml --set made.count=4"
 
     assert json.loads(charter("show", "small", "--json")[1]) == record
     tree = charter("show", "runs/small")[1].partition("Next: ")[2].partition("\n")[2]
     assert tree.index("made") < tree.index("taught") < tree.index("report") and "loss 1.25" in tree
 
-    charter("run", "recipe.yaml")
+    charter("run", tmp_path / "recipe.yaml")
+    made = json.loads((tmp_path / "runs/small/made/manifest.json").read_text())
+    assert made["command"] == "recipe.yaml", "nothing is said of what is above the current folder"
     code, out, _ = charter("gc", "small", "--dry-run")
     assert code == 0 and "bytes would be freed" in out and out.count("\n") == 4
     assert charter("gc", "small")[1].splitlines()[-1].endswith("bytes freed")

@@ -132,6 +132,14 @@ def test_resamples_follow_their_seed(charter: Charter, tmp_path: Path) -> None:
     assert json.loads(first)["all"][0]["interval"] == "bootstrap"
 
 
+def test_one_dot_is_not_drawn(charter: Charter, tmp_path: Path) -> None:
+    write(tmp_path / "v.jsonl", votes(5, 0))
+    code, out, err = charter("elo", "v.jsonl", "--plot", "e.svg")
+    assert code == 0 and "needs at least one win the other way" in out and "another base" not in out
+    assert err == "charter: e.svg is not drawn: no axis has a number for two models\n"
+    assert not (tmp_path / "e.svg").exists() and (tmp_path / "e-wins.svg").is_file()
+
+
 def test_drawings_are_whole_and_the_same_each_time(charter: Charter, tmp_path: Path) -> None:
     rows = votes(30, 12, axis="helpful") + votes(9, 12, axis="honest")
     rows += [

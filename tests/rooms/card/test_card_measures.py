@@ -67,7 +67,7 @@ def test_harm_that_answers_stands_beside_harm(finished: Path) -> None:
 def test_a_change_of_d_prime_is_that_of_both_sets(finished: Path) -> None:
     first, last = (gather(card_world.inputs(finished)).stages[i] for i in (0, -1))
     delta = change(first, last, "refusal_d_prime")
-    assert delta and delta.number and delta.verdict == "better"
+    assert delta and delta.number and delta.gained and delta.verdict == "same", "p is corrected"
     ends = [side.numbers["refusal_d_prime"].value or 0.0 for side in (first, last)]
     assert delta.number.value == pytest.approx(ends[1] - ends[0])
     assert delta.number.low is not None and 0 < delta.number.low < delta.number.value

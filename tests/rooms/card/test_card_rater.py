@@ -109,11 +109,12 @@ def test_a_raters_verdict_and_counts_follow_from_its_rows(run: Path) -> None:
 
 
 def test_bins_of_a_calibration_curve_by_hand() -> None:
-    sure = [Prediction("a", 0.55, 1.0), Prediction("b", 0.57, 0.0), Prediction("c", 1.0, 1.0)]
-    (low, low_point, low_n), (high, high_point, high_n) = bins(sure)
-    assert (low, low_point.value, low_n) == (pytest.approx(0.56), 0.5, 2)
-    assert (high, high_point.value, high_n) == (1.0, 1.0, 1)
-    beyond = [Prediction("a", -1.0, 0.0), Prediction("b", 0.5, 1.0), Prediction("c", 9.0, 4.0)]
-    (first, point, n), (last, end, _) = bin_ratings(beyond)
-    assert (first, point.value, n) == (0.25, 0.5, 2), "beyond the scale, drawn at its end"
+    """A bin of nineteen is left out, one of twenty is drawn."""
+    sure = [Prediction("a", 0.55, 1.0), Prediction("b", 0.57, 0.0)] * 10 + [Prediction("c", 1.0, 1.0)] * 20
+    (low, low_point, low_n), (high, high_point, high_n) = bins([*sure, *[Prediction("d", 0.75, 1.0)] * 19])
+    assert (low, low_point.value, low_n) == (pytest.approx(0.56), 0.5, 20)
+    assert (high, high_point.value, high_n) == (1.0, 1.0, 20)
+    beyond = [Prediction("a", -1.0, 0.0), Prediction("b", 0.5, 1.0)] * 10 + [Prediction("c", 9.0, 4.0)] * 20
+    (first, point, n), (last, end, _) = bin_ratings([*beyond, *[Prediction("d", 2.0, 1.0)] * 19])
+    assert (first, point.value, n) == (0.25, 0.5, 20), "beyond the scale, drawn at its end"
     assert (last, end.value, end.low) == (4.0, 4.0, None)

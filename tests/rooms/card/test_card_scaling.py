@@ -37,7 +37,7 @@ def write_pretrained(run: Path, step: str, weights: float, tokens: float) -> Man
     rows = [
         {"id": f"0-{n}", "nats": loss * math.log(2) * 100 * (1 + 0.1 * math.sin(n)), "bytes": 100}
         | {"source": "books", "language": "en"}
-        for n in range(12)
+        for n in range(24)
     ]
     card_world.write_rows(run / step / "samples" / "text.jsonl", rows)
     counts = {"weights": weights, "tokens_learnt": tokens, "compute": 6 * weights * tokens}

@@ -256,8 +256,20 @@ def test_the_page_stands_alone_and_escapes(tmp_path: Path) -> None:
     assert (
         "<script" not in page and "&#34;" not in page[: page.index("</style>")] and "&lt;script&gt;" in page
     )
-    assert not re.search(r"(?:src|href)=\"(?!#)", page) and "<svg" in page
+    assert not re.search(r"(?:src|href)=\"(?!#)", page)
+    assert "<svg" not in page and 'class="plots"' not in page, (
+        "of one language, source and year no bars are drawn"
+    )
     assert "8 of 9 documents" in page and "in 9 documents before copies were dropped" in page
+
+
+def test_what_has_several_parts_is_drawn(tmp_path: Path) -> None:
+    sources = [
+        rows_file(tmp_path / f"{name}.jsonl", [{"text": text(seed)} for seed in seeds])
+        for name, seeds in (("one", range(6)), ("two", range(6, 12)))
+    ]
+    page = (make(tmp_path / "out", inputs_from(*sources), heldout_share=0).path / "report.html").read_text()
+    assert re.findall(r'<title id="(by-\w+)-title">', page) == ["by-source"]
 
 
 def test_nothing_kept_is_an_error(tmp_path: Path) -> None:
