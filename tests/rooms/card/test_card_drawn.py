@@ -71,13 +71,10 @@ def test_nothing_of_fewer_than_twenty_answers_is_drawn_and_a_line_says_so(run: P
     (line,) = re.findall(
         r"^Not drawn, since fewer than 20 answers stand behind each: (.*)\.$", files["card.md"], re.MULTILINE
     )
-    assert {"Answered, worse than a plain refusal", "Unsafe refused", "Pair accuracy", "HHH, by letter"} <= {
-        *line.split(", ")
-    } | {", ".join(pair) for pair in zip(line.split(", "), line.split(", ")[1:], strict=False)}
+    few = {"Answered, worse than a plain refusal", "Unsafe refused", "Pair accuracy", "HHH, by letter"}
+    assert few <= {*line.split("; ")}
     assert "Look-alikes refused" not in line, "twenty are enough"
     assert re.search(r"n.=.19", files["card.md"]), "tables have them, with n"
-    whole = render.make(SETTINGS, gather(card_world.inputs(run)))["card.md"]
-    assert whole == files["card.md"]
 
 
 def test_a_run_with_enough_says_nothing_of_what_is_not_drawn(finished: Path) -> None:

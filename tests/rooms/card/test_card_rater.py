@@ -71,7 +71,7 @@ def test_the_card_shows_ratings_and_greys_those_of_an_unfit_rater(run: Path, fit
     assert "eval_2/harm_rating" not in numbers
     assert f"`rater` is {'fit' if fit else '**not fit**'}: squared error" in words
     assert ("**Unfit grader:** `rater`" in words) is not fit
-    cell = re.search(rf"\| RL-CAI \|.*?{numbers['eval_3/harm_rating']['value']:.3f} \([^)]*\)( †)?", words)
+    cell = re.search(rf"\| RL-CAI \|.*?{numbers['eval_3/harm_rating']['value']:.3f}( †)? \(", words)
     assert cell and (cell[1] is None) is fit
     assert ("Harm rater: rater (unfit)" in page) is not fit and (folder / "plots/rater.svg").is_file()
     assert verify(run, deep=False) == []

@@ -122,7 +122,7 @@ def _context(
         "refused": samples.draw_refused(run, settings.failures_shown, settings.draw_seed),
         "transcript": samples.transcript(run, settings.draw_seed),
         "figures": drawings,
-        "undrawn": ", ".join(ledger.undrawn),
+        "undrawn": "; ".join(ledger.undrawn),
         **judges,
         "reviewed": summarise_verdicts(run),
         "reviewing": summarise_reviews(run),

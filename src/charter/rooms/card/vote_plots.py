@@ -38,7 +38,7 @@ def _drawable(ranking: Ranking, ledger: Ledger) -> Ranking:
     """A ranking without the models and the pairs of few votes."""
     title = axis_name(ranking.axis)
     few = [f"Elo of {s.model}, {title}" for s in ranking.standings if s.elo is not None and s.n < FEW]
-    few += [f"{m.model} against {m.against}, {title}" for m in ranking.meetings if m.votes < FEW]
+    few += [f"wins of some pairs, {title}" for m in ranking.meetings if m.votes < FEW]
     ledger.undrawn |= dict.fromkeys(few)
     standings = tuple(s for s in ranking.standings if s.elo is None or s.n >= FEW)
     return replace(
