@@ -14,9 +14,7 @@ WORSE = [73.0 + 0.1 * (-1) ** i for i in range(20)]
 @pytest.fixture
 def versions(charter: Charter) -> tuple[Path, Path, Path]:
     """Three runs of one report: bits per byte stay, then rise significantly by 0.043."""
-    runs = [
-        Path("runs") / name for name in ("one", "two", "three")
-    ]  # in the folder that `charter` works in
+    runs = [Path("runs") / name for name in ("one", "two", "three")]  # in the folder that `charter` works in
     for run, nats in zip(runs, ([70.0] * 20, [70.0] * 20, WORSE), strict=True):
         report(run / "eval", nats)
     return runs[0], runs[1], runs[2]

@@ -416,7 +416,10 @@ def test_the_command_writes_files_and_refuses_in_a_line(
     (tmp_path / "file").write_text("")
     for arguments, problem in (
         ([*command, "eval-results"], "say which holds it with --dataset OWNER/NAME"),
-        (["card", "export", "nowhere", "--out", "x", "--format", "eval-results"], "there is no run or card nowhere"),
+        (
+            ["card", "export", "nowhere", "--out", "x", "--format", "eval-results"],
+            "there is no run or card nowhere",
+        ),
         (
             ["card", "export", report, "--out", str(tmp_path / "file"), "--format", "every-eval-ever"],
             "is a file",
