@@ -180,6 +180,7 @@ def test_a_start_says_what_it_does_holds_its_port_and_ends_by_ctrl_c(tmp_path: P
     assert (first.returncode, err) == (130, STOPPED)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_start_that_computes(tmp_path: Path) -> None:
     config = tmp_path / "serve.yaml"
     config.write_text(

@@ -143,7 +143,8 @@ def test_a_line_names_the_extra_and_its_command(monkeypatch: pytest.MonkeyPatch)
 def test_extras_are_installed_from_where_charter_came(
     origin: str | None, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extras, "distribution", lambda _: SimpleNamespace(read_text=lambda _: origin))
+    records = [SimpleNamespace(read_text=lambda _, text=text: text) for text in (None, origin)]
+    monkeypatch.setattr(extras, "distributions", lambda name: records)
     assert install("corpus", "ray") == command
 
 

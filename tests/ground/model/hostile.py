@@ -48,6 +48,11 @@ class Case:
     quick: bool = False
 
 
+def later(build: Callable[[], Make]) -> Make:
+    """A case that is built when it is asked for: large ones take seconds, which every collection of tests would pay."""
+    return lambda folder: build()(folder)
+
+
 @lru_cache(maxsize=1)
 def tokenizer() -> Tokenizer:
     return train_tokenizer(["How much wood would a woodchuck chuck? 12345 don't " * 4], SHAPE.vocab_size)
@@ -354,35 +359,39 @@ def _folders() -> Iterator[Case]:
 
 def _headers() -> Iterator[Case]:
     one = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
-    lies: dict[str, bytes] = {
-        "a header of 2^63": header(one, 2**63),
-        "a header of 2^31": header(one, 2**31),
-        "huge extents, no bytes": header(
+    lies: dict[str, Callable[[], bytes]] = {
+        "a header of 2^63": lambda: header(one, 2**63),
+        "a header of 2^31": lambda: header(one, 2**31),
+        "huge extents, no bytes": lambda: header(
             {"model.embed_tokens.weight": {**one, "shape": [10**9, 10**9], "data_offsets": [0, 0]}}
         ),
-        "extents of 4,000 digits": header(
+        "extents of 4,000 digits": lambda: header(
             (
                 '{"a": {"dtype": "F32", "data_offsets": [0, 0], "shape": ['
                 + ",".join(["9" * 4000] * 5000)
                 + "]}}"
             ).encode()
         ),
-        "overlapping": header({"a": one, "b": one}, data=16),
-        "a gap": header({"a": one, "b": {**one, "data_offsets": [20, 36]}}, data=36),
-        "backwards": header({"a": {**one, "data_offsets": [16, 0]}}),
-        "an unknown type": header({"a": {**one, "dtype": "F33"}}, data=16),
-        "a type that is a list": header({"a": {**one, "dtype": []}}, data=16),
-        "negative": header({"a": {**one, "shape": [-4]}}, data=16),
-        "a list": header([one]),
-        "deep": header(b'{"a":' * 10**5),
-        "200,000 names": header(
+        "overlapping": lambda: header({"a": one, "b": one}, data=16),
+        "a gap": lambda: header({"a": one, "b": {**one, "data_offsets": [20, 36]}}, data=36),
+        "backwards": lambda: header({"a": {**one, "data_offsets": [16, 0]}}),
+        "an unknown type": lambda: header({"a": {**one, "dtype": "F33"}}, data=16),
+        "a type that is a list": lambda: header({"a": {**one, "dtype": []}}, data=16),
+        "negative": lambda: header({"a": {**one, "shape": [-4]}}, data=16),
+        "a list": lambda: header([one]),
+        "deep": lambda: header(b'{"a":' * 10**5),
+        "200,000 names": lambda: header(
             {f"t{i}": {"dtype": "U8", "shape": [1], "data_offsets": [i, i + 1]} for i in range(200_000)},
             data=200_000,
         ),
-        "many values": header(b'{"a":[' + b"[]," * 8_000_000 + b"[]]}"),
+        "many values": lambda: header(b'{"a":[' + b"[]," * 8_000_000 + b"[]]}"),
     }
     for name, content in lies.items():
-        yield Case(f"weights: {name}", written(WEIGHTS, content), quick=name == "huge extents, no bytes")
+        yield Case(
+            f"weights: {name}",
+            later(lambda make=content: written(WEIGHTS, make())),
+            quick=name == "huge extents, no bytes",
+        )
 
 
 def _tokenizers() -> Iterator[Case]:
@@ -407,11 +416,12 @@ def _tokenizers() -> Iterator[Case]:
     )
     yield Case("120 nested normalizers", tokenized(normalizer=_nested(50)), refused=None)
     yield Case("5,000 nested normalizers", written(TOKENIZER, '{"normalizer":' * 5000))
-    yield Case("100,000 added tokens", tokenized(added_tokens=_added(100_000)))
-    yield Case("16,000 added tokens", tokenized(added_tokens=_added(16_000)))
-    yield Case("200,000 added tokens", tokenized(added_tokens=_added(200_000)))
+    yield Case("100,000 added tokens", later(lambda: tokenized(added_tokens=_added(100_000))))
+    yield Case("16,000 added tokens", later(lambda: tokenized(added_tokens=_added(16_000))))
+    yield Case("200,000 added tokens", later(lambda: tokenized(added_tokens=_added(200_000))))
     yield Case(
-        "two million tokens", tokenized(model=_model(vocab={f"t{i}": i for i in range(2_000_000)}, merges=[]))
+        "two million tokens",
+        later(lambda: tokenized(model=_model(vocab={f"t{i}": i for i in range(2_000_000)}, merges=[]))),
     )
     yield Case("a suffix of a million", tokenized(model=_model(end_of_word_suffix="x" * 10**6)))
     yield Case("ids of 2^32 - 1", tokenized(added_tokens=[{**_added(1)[0], "id": 2**32 - 1}]))
@@ -578,10 +588,10 @@ def _data() -> Iterator[Case]:
     yield Case("zst bomb", file("rows.jsonl.zst", lambda: zstandard.compress(bytes(2**31 - 1))))
     yield Case("gz bomb", file("rows.jsonl.gz", lambda: gzip.compress(bytes(10**9), 1)))
     yield Case("deep row", file("rows.jsonl", b'{"a":' * 10**5))
-    yield Case("a row of many values", file("rows.jsonl", b'{"a":[' + b"[]," * 8_000_000 + b"[]]}"))
-    yield Case("many columns", file("rows.csv", b"," * 200_000 + b"\nx" * 2000))
-    yield Case("many values of JSON", file("rows.json", b"[" + b"{}," * 8_000_000 + b"{}]"))
-    yield Case("a row without an end", file("rows.jsonl", bomb * 64))
+    yield Case("a row of many values", file("rows.jsonl", lambda: b'{"a":[' + b"[]," * 8_000_000 + b"[]]}"))
+    yield Case("many columns", file("rows.csv", lambda: b"," * 200_000 + b"\nx" * 2000))
+    yield Case("many values of JSON", file("rows.json", lambda: b"[" + b"{}," * 8_000_000 + b"{}]"))
+    yield Case("a row without an end", file("rows.jsonl", lambda: bomb * 64))
 
 
 def cases() -> list[Case]:

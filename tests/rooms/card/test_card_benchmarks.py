@@ -179,7 +179,7 @@ def test_a_changed_answer_fails_the_cards_verification(both: Path) -> None:
         pytest.param("mmlu_plain", "outcome", "right", marks=pytest.mark.slow),
         pytest.param("gsm8k", "correct", 1.0, marks=pytest.mark.slow),
         pytest.param("gsm8k", "answer", 1.0, marks=pytest.mark.slow),
-        ("gsm8k", "outcome", "unparsed"),
+        pytest.param("gsm8k", "outcome", "unparsed", marks=pytest.mark.slow),
         ("contamination", "hit", False),
     ],
 )

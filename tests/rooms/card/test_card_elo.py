@@ -85,6 +85,7 @@ def test_a_card_with_votes_verifies(voted: Path) -> None:
     assert verify(voted, deep=False) == []
 
 
+@pytest.mark.slow
 def test_a_changed_vote_is_found_though_hashes_were_made_again(run: Path) -> None:
     people_world.add_votes(run, choices("helpful", "human", 60))
     card_world.make_card(run, SETTINGS, PARENTS)

@@ -73,6 +73,7 @@ def test_a_card_with_reviews_verifies(reviewed_run: Path) -> None:
     assert verify(reviewed_run, deep=False) == []
 
 
+@pytest.mark.slow
 def test_a_changed_rating_or_verdict_is_found_though_hashes_were_made_again(run: Path) -> None:
     people_world.add_reviews(run)
     card_world.make_card(run, SETTINGS, PARENTS)

@@ -107,6 +107,7 @@ def test_a_screen_has_its_tables_and_its_figure_and_every_number_a_source(screen
         assert {s["step"] for s in number["sources"]} == {"screen"}
 
 
+@pytest.mark.slow
 def test_a_card_with_a_screen_verifies_and_one_that_was_changed_does_not(screened: Path) -> None:
     assert verify(screened, deep=False) == []
     file = screened / "screen" / "samples" / SCREENED

@@ -57,7 +57,7 @@ def add_rater(run: Path, noise: float) -> None:
                       external=tuple((e.role, e.ref) for e in manifest.external), resolved=manifest.resolved)  # fmt: skip
 
 
-@pytest.mark.parametrize("fit", [True, False])
+@pytest.mark.parametrize("fit", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_the_card_shows_ratings_and_greys_those_of_an_unfit_rater(run: Path, fit: bool) -> None:
     add_rater(run, 0.8 if fit else 4.0)
     folder = card_world.make_card(run, SETTINGS)

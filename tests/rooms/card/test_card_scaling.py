@@ -189,6 +189,7 @@ def test_a_run_without_a_ladder_says_nothing_of_one(finished: Path) -> None:
     assert "Models behind the law" not in (finished / "card/card.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_ladder_whose_rows_are_not_its_models_is_found(laid: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(laid, run)

@@ -48,6 +48,7 @@ def test_an_untouched_run_holds_and_deep_samples_every_report(finished: Path) ->
     assert reports == ["eval_0", "eval_1", "eval_2", "eval_3"]
 
 
+@pytest.mark.slow
 def test_a_moved_card_holds_with_its_ancestors(run: Path) -> None:
     moved = run.rename(run.with_name("elsewhere"))
     problems = card_verify.verify(moved / "card", True, recompute)
@@ -154,6 +155,7 @@ def said_again(run: Path, step: str) -> None:
     edit(run, step, "report.json", change)
 
 
+@pytest.mark.slow
 def test_changed_counts_are_found_though_metrics_hashes_and_card_were_made_again(run: Path) -> None:
     changes: dict[str, dict[str, float]] = {
         "revisions": {"kept": 59, "kept_share": 0.99, "dropped_loop": 0, "prompts": 61},
@@ -209,6 +211,7 @@ def test_replies_of_other_detectors_are_not_marked_again(run: Path) -> None:
     assert "detectors trained on other examples" in line
 
 
+@pytest.mark.slow
 def test_artifacts_of_other_runs_are_verified_each_once(run: Path) -> None:
     foreign = card_world.elsewhere(run, "pm_reward")
     parents = (*card_world.CARD_PARENTS, ("preference", "../other/pm_reward"))

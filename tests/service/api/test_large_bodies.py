@@ -172,6 +172,7 @@ def test_a_batch_of_many_is_taken_in_whole(tmp_path: Path) -> None:
     assert {json.loads(row)["custom_id"] for row in rows} == {one["custom_id"] for one in asked}
 
 
+@pytest.mark.slow
 def test_a_request_of_too_many_parts_is_refused(tmp_path: Path) -> None:
     def blocks(count: int) -> dict[str, Any]:
         content = [{"type": "text", "text": "a"}] * count

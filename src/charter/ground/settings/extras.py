@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distributions
 from urllib.parse import unquote, urlsplit
 
 # Modules by extra. Those of `bench` and `dev` are for working on Charter, so no command asks for them.
@@ -49,10 +49,9 @@ def extra_of(module: str | None) -> str | None:
 def install(*extras: str) -> str:
     """The command that installs extras: into the clone or folder that Charter was installed from, if it was."""
     names = ",".join(extras)
-    try:
-        origin = json.loads(distribution("charter").read_text("direct_url.json") or "{}")
-    except PackageNotFoundError:
-        origin = {}
+    # a build may have left a second record, without an origin, in the clone
+    records = (record.read_text("direct_url.json") for record in distributions(name="charter"))
+    origin = json.loads(next(filter(None, records), "{}"))
     folder = unquote(urlsplit(origin.get("url", "")).path) if "dir_info" in origin else ""
     editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
     return f"pip install {editable}'{folder or 'charter'}[{names}]'"
