@@ -61,7 +61,7 @@ def test_who_finds_too_many_or_waits_too_long_tries_again() -> None:
     gate, ran = threading.Event(), list[int]()
 
     async def run() -> None:
-        compiling = Compiling(at_once=1, most=4, seconds=0.3)
+        compiling = Compiling(at_once=1, most=4, seconds=2.0)
         given: list[Callable[[], object]] = [gate.wait, lambda: ran.append(1), lambda: ran.append(2)]
         asked = [asyncio.create_task(compiling.do(unknown, given[0], "a"))]
         await asyncio.to_thread(until, lambda: compiling.waiting == 1)
