@@ -76,12 +76,12 @@ def explain(
     if not word:
         _print_names(as_json)
         return
-    found = find_meanings(word)
+    meanings = find_meanings(word)
     if as_json:
-        meanings = [{"name": m.name, "kind": m.kind, **m.facts} for m in found]
-        print(json.dumps({"word": word, "meanings": meanings}, indent=1, ensure_ascii=False))
+        records = [{"name": m.name, "kind": m.kind, **m.facts} for m in meanings]
+        print(json.dumps({"word": word, "meanings": records}, indent=1, ensure_ascii=False))
         return
-    for meaning in found:
+    for meaning in meanings:
         _print_meaning(meaning)
 
 

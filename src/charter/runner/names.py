@@ -42,8 +42,9 @@ def find_recipe(name: str) -> Path:
     if path.suffix not in _YAML:
         places += [path.with_name(path.name + ending) for ending in _YAML if path.name]
         places += [RECIPES / f"{name}{ending}" for ending in _YAML if "/" not in name]
-    if (found := next((place for place in places if place.is_file()), None)) is not None:
-        return found
+    file = next((place for place in places if place.is_file()), None)
+    if file is not None:
+        return file
     guess = _near_recipe(path)
     hint = f"did you mean {guess}?" if guess else _list("recipes here", _recipe_names())
     run = next((place for place in _places(name, RUNS) if (place / RUN_FILE).is_file()), None)
