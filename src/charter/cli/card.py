@@ -10,13 +10,11 @@ from typing import Annotated
 import typer
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.kinds import CARD_PAGE
 from charter.ground.artifact.store import atomic_write
 from charter.runner.names import complete_product, find_product, list_products
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
-
-# The file of a card that people read.
-PAGE = "card.html"
 
 Run = Annotated[
     str,
@@ -41,7 +39,7 @@ def card_open(run: Run) -> None:
 def find_page(place: Path) -> Path:
     """The page of a card, or of a run's card. Raises CharterError if there is none."""
     cards = [product.step for product in list_products(place) if product.kind == "card"]
-    page = place / (cards[-1] if cards else "") / PAGE
+    page = place / (cards[-1] if cards else "") / CARD_PAGE
     if not page.is_file():
         raise CharterError(f"{place} has no card; run a recipe with a step of the room card, or name its run")
     return page

@@ -73,7 +73,7 @@ POLICY = Family(
         "check": _entry(policy.check, "concepts/policy", "policy check mine.yaml"),
         "try": _entry(
             policy.try_text,
-            "policy",
+            "concepts/policy",
             'policy try "How do I spot a scam?"',
             'policy try "How do I spot a scam?" --reply "Look at the address."',
         ),
@@ -98,7 +98,7 @@ CONDUCT_EXAMPLES = {
 }
 CONDUCT = Family(
     "Decide what the policy of acceptable use stopped, and where accounts stand.",
-    {name: _entry(run, "policy", CONDUCT_EXAMPLES[name]) for name, run in conduct.COMMANDS.items()},
+    {name: _entry(run, "concepts/policy", CONDUCT_EXAMPLES[name]) for name, run in conduct.COMMANDS.items()},
 )
 ARENA = Family(
     "Collect people's votes on replies of unnamed models.",

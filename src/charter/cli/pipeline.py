@@ -143,12 +143,12 @@ def run(
 ) -> None:
     """Run a recipe; finished steps are reused, and a stopped step resumes. If people must answer first, all other steps
     run, and the exit code is 3."""
+    from charter.runner.summary import summarise
+
     if jobs > 1 and (ray or process_count() > 1):
         raise CharterError(
             "--jobs runs steps side by side, and --ray and torchrun share the work on one step: leave one of them out"
         )
-    from charter.runner.summary import summarise
-
     relaunch(jobs)
     began = time.monotonic()
     with company() as others:

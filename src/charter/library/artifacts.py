@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.kinds import CARD_PAGE
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest, Metric
 from charter.ground.artifact.store import read_manifest
@@ -118,7 +119,7 @@ class Card(Artifact):
     @property
     def page(self) -> Path:
         """The page as a file for a browser."""
-        return self.path / "card.html"
+        return self.path / CARD_PAGE
 
     def _repr_html_(self) -> str:
         """The front of the page in a frame that runs no script: what to believe, headline numbers, stages, examples

@@ -7,11 +7,11 @@ from typing import Any
 
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.kinds import CARD_PAGE, CARD_RECORD
 from charter.ground.artifact.manifest import Metric
 from charter.ground.measure.metric import default_label, improves
 from charter.runner.show import FEWEST, StepView
 
-CARD, PAGE = "card.json", "card.html"
 # a change is significant as on the card: its interval excludes 0, and exchanging the stages gives one as large this
 # rarely
 ALPHA = 0.05
@@ -57,14 +57,14 @@ def summarise(run: Path, views: Sequence[StepView]) -> Summary:
     seconds = sum(view.manifest.timing.seconds for view in views if view.manifest is not None)
     policies = [view for view in done if view.manifest is not None and view.manifest.variant == "policy"]
     reports = [view for view in done if view.kind == "report"]
-    pages = [view for view in done if view.kind == "card" and (view.path / PAGE).is_file()]
+    pages = [view for view in done if view.kind == "card" and (view.path / CARD_PAGE).is_file()]
     ends = (reports[0].path, reports[-1].path) if len(reports) > 1 else ()
     short = Summary(run, len(done), len(views), seconds, compare=ends)
     talk = policies[-1].path if policies else None
     if not pages:
         return Summary(**{**vars(short), "talk": talk})
     path = pages[-1].path
-    record = read_object(path / CARD)
+    record = read_object(path / CARD_RECORD)
     try:
         stages = record["stages"]
         final = {view.name: view for view in policies}.get((stages[-1]["model"] or {}).get("name", ""))
@@ -78,10 +78,10 @@ def summarise(run: Path, views: Sequence[StepView]) -> Summary:
         }
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise CharterError(
-            f"{path / CARD} lacks what a card records ({error!r}); make its step again with charter run"
+            f"{path / CARD_RECORD} lacks what a card records ({error!r}); make its step again with charter run"
         ) from None
     sides = (run,) if len(stages) > 1 else ()
-    own = {"card": path / PAGE, "talk": final.path if final else talk, "compare": sides}
+    own = {"card": path / CARD_PAGE, "talk": final.path if final else talk, "compare": sides}
     return Summary(**{**vars(short), **facts, **own})
 
 

@@ -13,4 +13,7 @@ KINDS: tuple[Kind, ...] = (
     "card",
 )
 
+# what a card is for programs, and for people
+CARD_RECORD, CARD_PAGE = "card.json", "card.html"
+
 Status = Literal["started", "waiting", "done", "failed"]

@@ -16,13 +16,14 @@ from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
 from jinja2.bccache import Bucket
 from markupsafe import Markup
 
+from charter.ground.artifact.kinds import CARD_PAGE, CARD_RECORD
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.layout import IDS
 from charter.rooms.card.markup import ASIDE, AT, BESIDE, END, MARKS, NUMBER, html_of
 from charter.rooms.card.number import Ledger, Number
 
 FORMAT = 1
-JSON, HTML, MARKDOWN = "card.json", "card.html", "card.md"
+JSON, HTML, MARKDOWN = CARD_RECORD, CARD_PAGE, "card.md"
 HERE = Path(__file__).parent
 LINE = 100  # characters of a reply in Markdown, whose blocks don't wrap
 SPECIAL = re.compile(r"[\\`*\[\]<|~&]|(?<!\w)_|_(?!\w)|^>|^[#+-](?=\s)|^[=-]+$|^\d+(?=[.)]\s)")
