@@ -83,14 +83,19 @@ def test_a_run_with_enough_says_nothing_of_what_is_not_drawn(finished: Path) -> 
     assert all("Unsafe refused" not in line for line in drawn)
 
 
-def test_no_interval_leaves_what_is_possible(run: Path) -> None:
-    """Two pairs, of which the model is sure and wrong, gave an overconfidence of up to 688 %."""
+def keep_two_sure_pairs(run: Path) -> None:
+    """Leaves the reward model two held-out pairs: it is sure of both, and wrong on the second."""
     path = run / "pm_reward/samples/heldout_pairs.jsonl"
     pairs = [json.loads(line) for line in path.read_text().splitlines()[:2]]
     for row, margin in zip(pairs, (9.0, -9.0), strict=True):
         row |= {"chosen_score": margin, "correct": margin > 0}
     card_world.write_rows(path, pairs)
     remeasure(run, "pm_reward")
+
+
+def test_no_interval_leaves_what_is_possible(run: Path) -> None:
+    """Two pairs, of which the model is sure and wrong, gave an overconfidence of up to 688 %."""
+    keep_two_sure_pairs(run)
     cut(run, "eval_2", "hhh.jsonl", 9)
     cut(run, "eval_3", "hhh.jsonl", 9)
     record = json.loads(render.make(SETTINGS, gather(card_world.inputs(run)))["card.json"])
@@ -109,12 +114,7 @@ def test_no_interval_leaves_what_is_possible(run: Path) -> None:
 
 
 def test_an_interval_that_an_earlier_charter_recorded_beyond_it_still_follows(run: Path) -> None:
-    path = run / "pm_reward/samples/heldout_pairs.jsonl"
-    pairs = [json.loads(line) for line in path.read_text().splitlines()[:2]]
-    for row, margin in zip(pairs, (9.0, -9.0), strict=True):
-        row |= {"chosen_score": margin, "correct": margin > 0}
-    card_world.write_rows(path, pairs)
-    remeasure(run, "pm_reward")
+    keep_two_sure_pairs(run)
     manifest = read_manifest(run / "pm_reward")
 
     def told(high: float) -> list[str]:
