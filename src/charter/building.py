@@ -49,6 +49,10 @@ SERVICE = {
     "feedback_export": Part(
         ("web", "accounts"), "a room: what users said of a served model's replies, frozen"
     ),
+    "chat": Part(
+        ("web", "people"),
+        "the pages where people talk with served models: conversations as trees, replies that survive a crash",
+    ),
     "api": Part(
         ("web", "accounts"),
         "Anthropic's API of 2023 and of today, OpenAI's shapes, and their pages",

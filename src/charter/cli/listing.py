@@ -17,6 +17,7 @@ from charter.cli import (
     review,
     runs,
     start,
+    up,
 )
 from charter.service.accounts import conduct_commands as conduct
 from charter.service.accounts import key_commands as keys
@@ -147,6 +148,7 @@ PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
             "chat demo/rl --system 'Be brief.'",
             "chat runs/demo/rl --file notes.txt",
         ),
+        "up": _entry(up.up, "tutorials/chat", "up", "up demo/threshold", "up --api http://127.0.0.1:8000"),
     },
     "Train": {
         "plan": _entry(

@@ -12,10 +12,10 @@ from hall import Hall, configuration, hidden, open_hall
 
 from charter.service.arena import talk
 from charter.service.arena.app import ROUTES, make_app
-from charter.service.arena.guard import shown_path
 from charter.service.people.tables import PEOPLE, TOKENS
 from charter.service.people.workers import invite
 from charter.service.web.database import writing
+from charter.service.web.page_guard import shown_path
 from charter.service.web.security_headers import POLICY
 
 

@@ -9,12 +9,13 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from sqlalchemy import select
 
 from charter.service.arena.me import SURE, attached
-from charter.service.arena.sessions import Admin, Visit, see
+from charter.service.arena.sessions import Admin, Visit
 from charter.service.arena.talk import show
 from charter.service.arena.words import TITLES
 from charter.service.people.progress import progress_of
 from charter.service.people.quality import quality_of_people
 from charter.service.people.tables import CONVERSATIONS, TURNS
+from charter.service.people.visits import see
 from charter.service.people.workers import ROLES, data_of, disable, forget, invite, note
 from charter.service.web.database import reading, writing
 from charter.service.web.listening import LOOPBACK

@@ -12,19 +12,11 @@ from starlette.exceptions import HTTPException
 
 from charter.ground.artifact.errors import CharterError
 from charter.service.arena import admin, entrance, me, review, talk
-from charter.service.arena.guard import STATIC, Guard
 from charter.service.arena.rendering import PAGES, page
 from charter.service.arena.service import Service, is_alive
-from charter.service.arena.sessions import (
-    COOKIE,
-    NotEntered,
-    Serving,
-    TooFast,
-    see,
-    visitor_of,
-    wants_json,
-    written_in,
-)
+from charter.service.arena.sessions import Serving, written_in
+from charter.service.people.visits import COOKIE, NotEntered, TooFast, see, visitor_of, wants_json
+from charter.service.web.page_guard import STATIC, Guard
 from charter.service.web.refusal import Refusal
 
 ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
@@ -88,7 +80,7 @@ def make_app(service: Service) -> Guard:
     app.add_exception_handler(RequestValidationError, not_found)
     app.add_exception_handler(HTTPException, unknown)
     app.add_exception_handler(Exception, failed)
-    return Guard(app, service.by_address)
+    return Guard(app, service.by_address, "charter.service.arena")
 
 
 def health(service: Serving) -> JSONResponse:
@@ -140,7 +132,9 @@ def say(request: Request, status: int, words: str, headers: Mapping[str, str] | 
         return JSONResponse({"error": words}, status, headers=dict(headers or {}))
     service: Service = request.app.state.service
     # the database may be the problem, so it isn't queried
-    entered = COOKIE in request.cookies if status >= 500 else visitor_of(request, service) is not None
+    entered = (
+        COOKIE in request.cookies if status >= 500 else visitor_of(request, service.database) is not None
+    )
     return page(
         "error",
         status,

@@ -7,17 +7,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from charter.service.arena.rendering import page
 from charter.service.arena.service import Service
-from charter.service.arena.sessions import (
-    COOKIE,
-    Member,
-    Sent,
-    Serving,
-    check_entry,
-    drop_session,
-    see,
-    set_session,
-    wants_json,
-)
+from charter.service.arena.sessions import Member, Sent, Serving, check_entry
+from charter.service.people.visits import COOKIE, drop_session, see, set_session, wants_json
 from charter.service.people.workers import close_session, come_back, invitation_of, join, open_session
 from charter.service.web.database import writing
 from charter.service.web.refusal import Refusal
@@ -56,7 +47,7 @@ def join_here(request: Request, service: Serving, form: Sent, token: str) -> Res
         return _ask_name(service, token, role, form.text("name"), refusal)
     service.keys.put(digest_of(session), [key])
     answer = see("/welcome")
-    set_session(answer, service, session)
+    set_session(answer, session, service.config.secure)
     return answer
 
 
@@ -97,7 +88,7 @@ def enter(request: Request, service: Serving, form: Sent) -> RedirectResponse:
         person = come_back(connection, form.text("key").strip()[:LONGEST_TOKEN])
         session = open_session(connection, person.id)
     answer = see("/")
-    set_session(answer, service, session)
+    set_session(answer, session, service.config.secure)
     return answer
 
 
@@ -106,5 +97,5 @@ def leave(request: Request, visit: Member) -> RedirectResponse:
     with writing(visit.service.database) as connection:
         close_session(connection, request.cookies[COOKIE])
     answer = see("/enter?done=left")
-    drop_session(answer, visit.service)
+    drop_session(answer, visit.service.config.secure)
     return answer

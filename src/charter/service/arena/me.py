@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from charter.service.arena.sessions import Member, drop_session, see
+from charter.service.arena.sessions import Member
 from charter.service.arena.talk import show
+from charter.service.people.visits import drop_session, see
 from charter.service.people.workers import data_of, forget
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import Refusal
@@ -34,7 +35,7 @@ def forget_me(visit: Member) -> RedirectResponse:
     with writing(visit.service.database) as connection:
         forget(connection, visit.person.id)
     answer = see("/enter?done=forgotten")
-    drop_session(answer, visit.service)
+    drop_session(answer, visit.service.config.secure)
     return answer
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi.responses import RedirectResponse, Response
 
 from charter.ground.text.ballot import MOST_TAGS, TAGS
-from charter.service.arena.sessions import Member, see
+from charter.service.arena.sessions import Member
 from charter.service.arena.talk import Id, show
 from charter.service.arena.words import REVIEW
 from charter.service.people.reviewing import Verdict, claim, reviews_left, skip
 from charter.service.people.reviewing import review as keep_review
+from charter.service.people.visits import see
 from charter.service.people.workers import consented
 from charter.service.web.database import writing
 from charter.service.web.refusal import Refusal

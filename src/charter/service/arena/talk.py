@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from charter.ground.text.ballot import HARMLESS, ballot_of
 from charter.service.arena.rendering import page
-from charter.service.arena.sessions import Member, Visit, see
+from charter.service.arena.sessions import Member, Visit
 from charter.service.arena.transcripts import queue_attempt
 from charter.service.arena.words import COMPARED, LEADS, QUESTIONS, REVIEW, TITLES
 from charter.service.people import work
@@ -26,6 +26,7 @@ from charter.service.people.conversations import (
 )
 from charter.service.people.reviewing import reviews_left
 from charter.service.people.tables import CONVERSATIONS, TURNS, VOTES
+from charter.service.people.visits import see
 from charter.service.people.workers import Person, consent, consented
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import NotFound, Refusal

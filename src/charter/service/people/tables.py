@@ -1,4 +1,4 @@
-"""The tables of a collection: the people, what they wrote and chose, and what they reviewed.
+"""The tables of a collection: the people, what they wrote and chose, what they reviewed, and their chats.
 
 Times are seconds since 1970 (UTC). Secrets are stored as digests. Everything that belongs to a person is deleted with
 the person's row. `migrations` makes the schema; a test compares it with these tables.
@@ -176,4 +176,64 @@ EVENTS = Table(
     Column("person", Integer),
     Column("what", String(40), nullable=False),
     Column("detail", String(200), nullable=False),
+)
+
+CHATS = Table(
+    "chats",  # conversations with one model at a time
+    METADATA,
+    Column("id", ID, primary_key=True),
+    _person(),
+    Column("title", String(200), nullable=False),
+    Column("titled", Boolean, nullable=False),  # by the person; else the first words of the first message
+    Column("model", String(200), nullable=False),
+    Column("leaf", ID, nullable=False),  # the last message of the branch that is shown; empty: none yet
+    Column("draft", Text, nullable=False),
+    Column("pinned", Boolean, nullable=False),
+    Column("archived", Boolean, nullable=False),
+    Column("deleted", Double),  # when; the rows go half a minute later
+    Column("created", Double, nullable=False),
+    Column("touched", Double, nullable=False),
+    Index(None, "person", "deleted", "archived", "touched"),
+)
+
+MESSAGES = Table(
+    "messages",  # of chats; one that isn't running never changes
+    METADATA,
+    Column("serial", Integer, primary_key=True),  # the index of words knows messages by it
+    Column("id", ID, nullable=False, unique=True),
+    Column("chat", ID, ForeignKey("chats.id", ondelete="CASCADE"), nullable=False),
+    Column("parent", ID, nullable=False),  # the message before it; empty: the chat begins with it
+    Column("number", Integer, nullable=False),  # of all messages of the chat, in the order of their making
+    Column("role", String(16), nullable=False),  # user or assistant
+    Column(
+        "author", String(16), nullable=False
+    ),  # person, model, or edited: a reply as the person rewrote it
+    Column("state", String(16), nullable=False),  # running, done, stopped, refused or failed
+    Column("text", Text, nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("request", String(64), nullable=False),  # the id that the API gave the request
+    Column("stop", String(64), nullable=False),  # why the reply ended, in the API's words
+    Column("reason", Text, nullable=False),  # why it was refused or failed, in words for the person
+    Column("input_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("client", String(64)),  # the sender's id of this sending, so that it counts once
+    Column("thumb", String(8), nullable=False),  # up, down or empty
+    Column("created", Double, nullable=False),
+    Column("ended", Double),
+    UniqueConstraint("chat", "number"),
+    UniqueConstraint("chat", "client"),
+    Index(None, "chat", "parent"),
+    Index(None, "state"),
+)
+
+SHARES = Table(
+    "shares",  # frozen copies of a branch, for whoever has the link
+    METADATA,
+    Column("digest", DIGEST, primary_key=True),  # of the link's token
+    Column("chat", ID, ForeignKey("chats.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("title", String(200), nullable=False),
+    Column("frozen", Text, nullable=False),  # JSON: role, author and text of each message
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
 )

@@ -29,7 +29,7 @@ from charter.service.people.tables import (
 from charter.service.web.refusal import NotFound, Refusal
 from charter.service.web.tokens import digest_of, new_token
 
-ROLES = ("worker", "reviewer", "admin")
+ROLES = ("member", "worker", "reviewer", "admin")
 DAY = 86_400.0
 SESSION_DAYS = 7
 _NAME = re.compile(r"[^\W_](?:[\w .'-]{0,38}[\w.])?")
@@ -37,7 +37,7 @@ _NAME = re.compile(r"[^\W_](?:[\w .'-]{0,38}[\w.])?")
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who works here. An admin may do what reviewers and workers may."""
+    """Somebody who works here, or, as a member, only chats. An admin may do what all others may."""
 
     id: int
     name: str

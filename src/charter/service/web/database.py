@@ -34,6 +34,7 @@ WAL_LEFT = f"journal_size_limit={64 * 2**20}"
 SPARE, PAGES = 256, 256  # free pages that a file keeps, and those that it gives back at a time
 LOCK = 0x636861727465  # PostgreSQL's advisory locks are numbers; this one says "charte"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
+WORDS = "words_of_"  # begins the names of full-text indexes
 VERSIONS = "alembic_version"  # the table that names the newest migration
 
 
@@ -270,6 +271,8 @@ def _upgrade(config: Config, directory: ScriptDirectory, connection: Connection,
 
 
 def differences(engine: Engine, metadata: MetaData) -> list[Any]:
-    """Differences between the schema of a database and the tables that the code expects; empty if there are none."""
+    """Differences between the schema of a database and the tables that the code expects; empty if there are none.
+    Indexes of words differ between databases: only migrations know them, by names that begin with WORDS."""
+    options = {"include_name": lambda name, kind, parents: not (name or "").startswith(WORDS)}
     with reading(engine) as connection:
-        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))

@@ -39,14 +39,14 @@ class Form:
         return int(value)
 
 
-async def read_form(request: Request) -> Form:
-    """The form of a POST. Raises Refusal if it is too large, not a form, or sent by another site's page."""
+async def read_form(request: Request, largest: int = LARGEST_FORM) -> Form:
+    """The form of a POST of at most `largest` bytes. Raises Refusal if it is too large, not a form, or sent by another site's page."""
     check_site(request)
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > LARGEST_FORM:
-            raise Refusal(f"the limit is {LARGEST_FORM:,} bytes; shorten your text", 413)
+        if len(body) > largest:
+            raise Refusal(f"the limit is {largest:,} bytes; shorten your text", 413)
     if content_type(request) != FORM:
         raise Refusal(f"expected a form sent as {FORM}", 415)
     try:

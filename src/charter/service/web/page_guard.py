@@ -18,17 +18,17 @@ from charter.service.web.forms import LARGEST_FORM
 from charter.service.web.limits import Limiter
 from charter.service.web.security_headers import address_of, framed_twice, with_headers
 
-LOG = logging.getLogger("charter.service.arena")
 STATIC = "/static/"
-_JOIN = re.compile(r"^/join/.*", re.DOTALL)
+_SECRET = re.compile(r"^/(join|s)/.*", re.DOTALL)  # addresses that end in a secret
 _PLAIN = re.compile(r"[^\x21-\x7e]")
 
 
 class Guard:
-    """Wraps the application."""
+    """Wraps the application. `log`: the name of the service's log; `largest`: bytes of a request."""
 
-    def __init__(self, app: ASGIApp, by_address: Limiter) -> None:
-        self._app, self._by_address = app, by_address
+    def __init__(self, app: ASGIApp, by_address: Limiter, log: str, largest: int = LARGEST_FORM) -> None:
+        self._app, self._by_address, self._largest = app, by_address, largest
+        self._log = logging.getLogger(log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or refuses it if it comes too fast or is too large."""
@@ -51,13 +51,13 @@ class Guard:
             else:
                 await self._app(scope, receive, guarded)
         except Exception as error:
-            _log_failure(error)
+            self._log_failure(error)
             if not answered[0]:
                 await _say(guarded, 500, "something went wrong here; try again in a moment", {})
         finally:
             milliseconds = 1000 * (time.monotonic() - began)
             path = shown_path(scope["path"])
-            LOG.info("%s %s %s %.0f ms", scope["method"], path, answered[0] or "-", milliseconds)
+            self._log.info("%s %s %s %.0f ms", scope["method"], path, answered[0] or "-", milliseconds)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
         if framed_twice(scope):
@@ -68,18 +68,26 @@ class Guard:
             seconds = str(math.ceil(wait))
             return 429, f"too many requests; wait {seconds} s and try again", {"retry-after": seconds}
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > LARGEST_FORM:
+        if length.isdigit() and int(length) > self._largest:
             return (
                 413,
-                f"the limit is {LARGEST_FORM:,} bytes; shorten your text",
+                f"the limit is {self._largest:,} bytes; shorten your text",
                 {"connection": "close"},
             )
         return None
 
+    def _log_failure(self, error: BaseException) -> None:
+        """Logs where the program failed, without the error's message, which may hold a person's text."""
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        places = ", ".join(
+            f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames
+        )
+        self._log.error("%s in %s", type(error).__name__, places or "?")
+
 
 def shown_path(path: str) -> str:
     """A path for the log: on one line, short, without an invitation's secret."""
-    return _PLAIN.sub("?", _JOIN.sub("/join/[token]", path))[:120]
+    return _PLAIN.sub("?", _SECRET.sub(r"/\1/[token]", path))[:120]
 
 
 async def _say(send: Send, status: int, words: str, headers: dict[str, str]) -> None:
@@ -89,12 +97,3 @@ async def _say(send: Send, status: int, words: str, headers: dict[str, str]) -> 
     pairs = [(name.encode(), value.encode()) for name, value in plain.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
-
-
-def _log_failure(error: BaseException) -> None:
-    """Logs where the program failed, without the error's message, which may hold a person's text."""
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    places = ", ".join(
-        f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames
-    )
-    LOG.error("%s in %s", type(error).__name__, places or "?")

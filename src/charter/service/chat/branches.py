@@ -1,0 +1,165 @@
+"""What a person's chats hold: the list, a branch of messages, and where a message stands among its siblings.
+
+Only the parent of a message is stored, and the chat's leaf: the end of the branch that is shown. A request for another
+person's chat gets the answer that there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, literal, select
+
+from charter.service.people.tables import CHATS, MESSAGES
+from charter.service.people.workers import Person
+from charter.service.web.refusal import NotFound
+
+RUNNING, DONE, STOPPED, REFUSED, FAILED = "running", "done", "stopped", "refused", "failed"
+NO_CHAT = "there is no such chat, or it isn't yours"
+NO_MESSAGE = "there is no such message, or it isn't yours"
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A chat without its messages."""
+
+    id: str
+    title: str
+    model: str
+    leaf: str
+    draft: str
+    pinned: bool
+    archived: bool
+    created: float
+    touched: float
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message; `place` and `siblings`: which one it is of how many that answer, or ask, the same."""
+
+    id: str
+    chat: str
+    parent: str
+    role: str
+    author: str
+    state: str
+    text: str
+    model: str
+    request: str
+    stop: str
+    reason: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    thumb: str
+    created: float
+    place: int = 1
+    siblings: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> bool:
+        """Whether the model still writes it."""
+        return self.state == RUNNING
+
+    @property
+    def cut(self) -> bool:
+        """Whether the model could go on: the reply was stopped, failed, or reached its limit of tokens."""
+        return self.role == "assistant" and (
+            self.state in (STOPPED, FAILED) or self.stop in ("max_tokens", "model_context_window_exceeded")
+        )
+
+
+_FIELDS = [c for c in MESSAGES.c if c.name not in ("serial", "number", "client", "ended")]
+
+
+def chat_of(connection: Connection, person: Person, id: str, deleted: bool = False) -> Chat:
+    """A chat of a person; with `deleted` also one that can still be restored. Raises NotFound."""
+    wanted = select(CHATS).where(CHATS.c.id == id, CHATS.c.person == person.id)
+    row = connection.execute(wanted).first()
+    if row is None or (row.deleted is not None and not deleted):
+        raise NotFound(NO_CHAT)
+    return _chat(row)
+
+
+def message_of(connection: Connection, person: Person, id: str) -> Message:
+    """A message in a chat of a person. Raises NotFound."""
+    wanted = (
+        select(*_FIELDS)
+        .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
+        .where(MESSAGES.c.id == id, CHATS.c.person == person.id, CHATS.c.deleted.is_(None))
+    )
+    row = connection.execute(wanted).first()
+    if row is None:
+        raise NotFound(NO_MESSAGE)
+    return Message(**row._mapping)
+
+
+def list_chats(connection: Connection, person: Person, archived: bool = False, most: int = 200) -> list[Chat]:
+    """The newest chats of a person, pinned ones first."""
+    wanted = (
+        select(CHATS)
+        .where(CHATS.c.person == person.id, CHATS.c.deleted.is_(None), CHATS.c.archived.is_(archived))
+        .order_by(CHATS.c.pinned.desc(), CHATS.c.touched.desc(), CHATS.c.id)
+        .limit(most)
+    )
+    return [_chat(row) for row in connection.execute(wanted)]
+
+
+def branch(connection: Connection, leaf: str, most: int | None = None) -> list[Message]:
+    """The messages from the beginning of a chat to one of its messages, or the last `most` of them."""
+    if not leaf:
+        return []
+    line = select(MESSAGES.c.id, MESSAGES.c.parent, literal(0).label("height")).where(MESSAGES.c.id == leaf)
+    up = line.cte("up", recursive=True)
+    step = select(MESSAGES.c.id, MESSAGES.c.parent, up.c.height + 1).where(MESSAGES.c.id == up.c.parent)
+    if most is not None:
+        step = step.where(up.c.height + 1 < most)
+    up = up.union_all(step)
+    wanted = select(*_FIELDS).join(up, up.c.id == MESSAGES.c.id).order_by(up.c.height.desc())
+    rows = connection.execute(wanted).all()
+    families = _siblings(connection, rows)
+    return [
+        Message(
+            **row._mapping, place=families[row.parent].index(row.id) + 1, siblings=tuple(families[row.parent])
+        )
+        for row in rows
+    ]
+
+
+def length_of(connection: Connection, leaf: str) -> int:
+    """How many messages lead to one, itself included."""
+    line = select(MESSAGES.c.id, MESSAGES.c.parent).where(MESSAGES.c.id == leaf).cte("line", recursive=True)
+    line = line.union_all(select(MESSAGES.c.id, MESSAGES.c.parent).where(MESSAGES.c.id == line.c.parent))
+    return connection.execute(select(func.count()).select_from(line)).scalar_one()
+
+
+def _siblings(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, list[str]]:
+    """Ids of the children of each message's parent, in the order of their making."""
+    families: dict[str, list[str]] = {row.parent: [] for row in rows}
+    if not rows:
+        return families
+    wanted = (
+        select(MESSAGES.c.id, MESSAGES.c.parent)
+        .where(MESSAGES.c.chat == rows[0].chat, MESSAGES.c.parent.in_(list(families)))
+        .order_by(MESSAGES.c.number)
+    )
+    for row in connection.execute(wanted):
+        families[row.parent].append(row.id)
+    return families
+
+
+def _chat(row: Row[Any]) -> Chat:
+    return Chat(
+        row.id,
+        row.title,
+        row.model,
+        row.leaf,
+        row.draft,
+        bool(row.pinned),
+        bool(row.archived),
+        row.created,
+        row.touched,
+    )

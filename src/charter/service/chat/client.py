@@ -1,0 +1,171 @@
+"""A client of the Messages API, of ours or of any server that speaks it: streams, counts, models, feedback, standing.
+
+The chat knows nothing of the server but this API. Its errors become words for the person who chats.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from charter.ground.artifact.errors import CharterError
+from charter.service.web.refusal import Refusal
+
+VERSION = "2023-06-01"
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 300.0  # between two parts of an answer, or until the first: a long prompt takes long to read
+ASK_SECONDS = 30.0  # of a request that isn't for a reply
+BUSY = {408, 429, 500, 502, 503, 504, 529}
+AWAY = "the model's server can't be reached; the chat tries again"
+
+
+class ApiProblem(Refusal):
+    """The API refused a request, or could not answer. `later`: the same request may succeed later."""
+
+    def __init__(self, message: str, status: int, later: bool, wait: float = 0.0, request: str = "") -> None:
+        super().__init__(message, status)
+        self.later, self.wait, self.request = later, wait, request
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A served model: its id, its name for people, tokens of its context and of a reply, and its entry's facts."""
+
+    id: str
+    name: str
+    context: int
+    longest_reply: int
+    facts: Mapping[str, Any]
+
+
+class Api:
+    """The API at `url`; `key` is sent with every request. People are named by `user`, an id that the API digests."""
+
+    def __init__(self, url: str, key: str = "") -> None:
+        if not url.startswith(("http://", "https://")):
+            raise CharterError(f"{url} is not the address of a server; write it as http://HOST:PORT")
+        self.url = url.rstrip("/").removesuffix("/v1")
+        headers = {"anthropic-version": VERSION} | ({"x-api-key": key} if key else {})
+        self._client = httpx2.AsyncClient(
+            headers=headers,
+            timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+    async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of a reply; the first is `{"type": "request", "id": ...}`. Raises ApiProblem."""
+        async with self._sent("POST", "/v1/messages", {**body, "stream": True}, READ_SECONDS) as answer:
+            yield {"type": "request", "id": answer.headers.get("request-id", "")[:64]}
+            try:
+                async for line in answer.aiter_lines():
+                    if line.startswith("data:"):
+                        event = _json(line.removeprefix("data:"))
+                        if event.get("type") == "error":
+                            raise _problem(200, event, answer.headers)
+                        yield event
+                        if event.get("type") == "message_stop":
+                            return
+            except httpx2.HTTPError:
+                raise ApiProblem(AWAY, 503, True) from None
+        raise ApiProblem(AWAY, 503, True)
+
+    async def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """The answer to a request. Raises ApiProblem."""
+        async with self._sent(method, path, body, ASK_SECONDS) as answer:
+            try:
+                return _json((await answer.aread()).decode("utf-8", "replace"))
+            except httpx2.HTTPError:
+                raise ApiProblem(AWAY, 503, True) from None
+
+    async def models(self) -> list[Model]:
+        """All models that the key may use, the default first. Raises ApiProblem."""
+        answer = await self.ask("GET", "/v1/models?limit=1000")
+        return [
+            Model(
+                str(one["id"]),
+                str(one.get("display_name") or one["id"]),
+                int(one.get("max_input_tokens") or 0),
+                int(one.get("max_tokens") or 0),
+                one.get("charter") or {},
+            )
+            for one in answer.get("data") or ()
+            if isinstance(one, dict) and one.get("id")
+        ]
+
+    async def count(self, model: str, messages: Sequence[Mapping[str, Any]]) -> int:
+        """Tokens of a prompt. Raises ApiProblem."""
+        body = {"model": model, "messages": list(messages)}
+        return int((await self.ask("POST", "/v1/messages/count_tokens", body)).get("input_tokens") or 0)
+
+    @asynccontextmanager
+    async def _sent(
+        self, method: str, path: str, body: Any, seconds: float
+    ) -> AsyncGenerator[httpx2.Response, None]:
+        """A successful answer, still to be read. Raises ApiProblem."""
+        timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
+        try:
+            request = self._client.build_request(method, self.url + path, json=body, timeout=timeout)
+            answer = await self._client.send(request, stream=True)
+        except httpx2.HTTPError:
+            raise ApiProblem(AWAY, 503, True) from None
+        try:
+            if answer.status_code >= 400:
+                try:
+                    said = _json((await answer.aread())[:20_000].decode("utf-8", "replace"))
+                except httpx2.HTTPError:
+                    said = {}
+                raise _problem(answer.status_code, said, answer.headers)
+            yield answer
+        finally:
+            await answer.aclose()
+
+
+_STATUS = {
+    "overloaded_error": 529,
+    "rate_limit_error": 429,
+    "invalid_request_error": 400,
+    "permission_error": 403,
+    "authentication_error": 401,
+    "not_found_error": 404,
+}
+
+
+def _problem(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> ApiProblem:
+    """An error of the API, in its own words if they are for the person."""
+    error = body.get("error")
+    said, kind = (
+        (str(error.get("message") or ""), str(error.get("type"))) if isinstance(error, dict) else ("", "")
+    )
+    if status < 400:
+        status = _STATUS.get(kind, 500)
+    wait = headers.get("retry-after", "").strip()
+    seconds = min(600.0, float(wait)) if wait.isascii() and wait.isdigit() else 0.0
+    request = headers.get("request-id", "")[:64]
+    if status == 401:
+        return ApiProblem(
+            "the chat's key for the model's server is not valid; tell whoever runs this", 502, False
+        )
+    if status in BUSY:
+        words = said if status in (429, 529) and said else "the model's server failed; the chat tries again"
+        return ApiProblem(words, status, True, seconds, request)
+    return ApiProblem(
+        said[:500] or f"the model's server refused this ({status})", status, False, 0.0, request
+    )
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

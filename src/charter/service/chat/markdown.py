@@ -1,0 +1,265 @@
+"""Replies as safe HTML, block by block, so that a reply can be shown while it is written.
+
+A block is a paragraph, list, table, quotation or piece of code at the top level. All blocks but the last one are
+complete: what follows doesn't change them, so only the last one is rendered again. HTML in a reply is shown as text,
+and what the renderer makes is cleaned by a list of allowed tags. Formulas, `\\(...\\)`, `\\[...\\]` and `$$...$$`, become
+MathML; a single dollar is money.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from html import escape
+from typing import Any
+
+import nh3
+from latex2mathml.converter import convert
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.util import ClassNotFound
+
+LONGEST_FORMULA = 2000
+LONGEST_CODE = 100_000  # characters that are coloured; longer code stays plain
+MATHML = frozenset(
+    [
+        "math",
+        "mrow",
+        "mi",
+        "mn",
+        "mo",
+        "ms",
+        "mtext",
+        "mspace",
+        "mfrac",
+        "msqrt",
+        "mroot",
+        "msub",
+        "msup",
+        "msubsup",
+        "munder",
+        "mover",
+        "munderover",
+        "mtable",
+        "mtr",
+        "mtd",
+        "mpadded",
+        "mphantom",
+        "menclose",
+        "mstyle",
+        "semantics",
+    ]
+)
+TAGS = frozenset(
+    [
+        "p",
+        "br",
+        "hr",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "strong",
+        "em",
+        "s",
+        "code",
+        "pre",
+        "span",
+        "div",
+        "blockquote",
+        "ul",
+        "ol",
+        "li",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "a",
+        "figure",
+        "button",
+        "figcaption",
+    ]
+)
+ATTRIBUTES: Mapping[str, set[str]] = {
+    "a": {"href"},
+    "ol": {"start"},
+    "span": {"class"},
+    "div": {"class"},
+    "code": {"class"},
+    "pre": {"class", "tabindex"},
+    "th": {"class", "scope"},
+    "td": {"class"},
+    "math": {"display", "xmlns"},
+    "mo": {"stretchy", "fence", "form", "largeop", "lspace", "rspace"},
+    "mi": {"mathvariant"},
+    "mtd": {"columnalign"},
+    "mspace": {"width"},
+    "mover": {"accent"},
+    "munder": {"accentunder"},
+}
+SCHEMES = {"http", "https", "mailto"}
+
+
+@dataclass
+class Writing:
+    """A reply that is being written, as blocks of HTML."""
+
+    text: str = ""
+    blocks: list[str] = field(default_factory=list)
+    _sealed: int = 0  # blocks that won't change
+    _begun: int = 0  # characters of the text before the first block that may change
+
+    def write(self, more: str) -> int:
+        """Adds text. Returns the number of the first block that differs from before."""
+        self.text += more
+        tail = self.text[self._begun :]
+        starts, rendered = _split(tail)
+        first = self._sealed
+        self.blocks[first:] = rendered
+        if len(rendered) > 1:
+            self._sealed += len(rendered) - 1
+            self._begun += starts[-1]
+        return first
+
+
+def render(text: str) -> list[str]:
+    """A complete text as blocks of HTML; links that are named at its end are settled."""
+    return _split(text)[1]
+
+
+def _split(text: str) -> tuple[list[int], list[str]]:
+    """Where the blocks of a text begin, in characters, and their HTML."""
+    renderer, environment = _markdown(), dict[str, Any]()
+    tokens = renderer.parse(text, environment)
+    lines = [0]
+    for line in text.splitlines(keepends=True):
+        lines.append(lines[-1] + len(line))
+    starts, blocks, begun = [], [], 0
+    for place, token in enumerate(tokens):
+        if token.level == 0 and token.nesting <= 0:  # the end of a block at the top
+            block = tokens[begun : place + 1]
+            first = block[0].map[0] if block[0].map else 0
+            starts.append(lines[first])
+            blocks.append(_clean(renderer.renderer.render(block, renderer.options, environment)))
+            begun = place + 1
+    return starts, blocks
+
+
+def _clean(html: str) -> str:
+    return nh3.clean(
+        html,
+        tags=set(TAGS | MATHML),
+        attributes={tag: set(names) for tag, names in ATTRIBUTES.items()},
+        url_schemes=SCHEMES,
+        link_rel="noopener noreferrer nofollow ugc",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    )
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    renderer = MarkdownIt("commonmark", {"html": False, "linkify": False, "breaks": False})
+    renderer.enable(["table", "strikethrough"]).disable(["html_block", "html_inline", "image"])
+    renderer.inline.ruler.before("escape", "formula", _inline_formula)
+    renderer.block.ruler.before("fence", "formula", _block_formula, {"alt": ["paragraph"]})
+    renderer.add_render_rule("formula", _formula)
+    renderer.add_render_rule("fence", _code)
+    renderer.add_render_rule("code_block", _code)
+    for cell in ("th_open", "td_open"):
+        renderer.add_render_rule(cell, _cell)
+    return renderer
+
+
+_OPEN = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
+
+
+def _inline_formula(state: StateInline, silent: bool) -> bool:
+    opening = state.src[state.pos : state.pos + 2]
+    closing = _OPEN.get(opening)
+    if closing is None:
+        return False
+    end = state.src.find(closing, state.pos + 2, state.posMax)
+    if end < 0 or not state.src[state.pos + 2 : end].strip():
+        return False
+    if not silent:
+        token = state.push("formula", "math", 0)
+        token.content, token.markup = state.src[state.pos + 2 : end], opening
+    state.pos = end + 2
+    return True
+
+
+def _block_formula(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A formula that has its lines to itself."""
+    begun = state.bMarks[start] + state.tShift[start]
+    closing = {"\\[": "\\]", "$$": "$$"}.get(state.src[begun : begun + 2])
+    if closing is None:
+        return False
+    for line in range(start, end):
+        text = state.src[begun + 2 if line == start else state.bMarks[line] : state.eMarks[line]]
+        if text.rstrip().endswith(closing):
+            break
+        if not text.strip() and line > start:
+            return False
+    else:
+        return False
+    formula = state.src[begun + 2 : state.eMarks[line]].rstrip().removesuffix(closing)
+    if not formula.strip():
+        return False
+    if not silent:
+        token = state.push("formula", "math", 0)
+        token.content, token.markup, token.block, token.map = formula, "\\[", True, [start, line + 1]
+        state.line = line + 1
+    return True
+
+
+def _formula(_: Any, tokens: list[Token], place: int, *__: Any) -> str:
+    """A formula as MathML; one that can't be read stays as it was written."""
+    token = tokens[place]
+    block = token.markup != "\\("
+    try:
+        if len(token.content) > LONGEST_FORMULA:
+            raise ValueError
+        math = convert(token.content.strip(), display="block" if block else "inline")
+    except Exception:  # the converter fails in many ways on what isn't a formula
+        math = f"<code>{escape(token.markup + token.content + _OPEN[token.markup])}</code>"
+    return f'<div class="formula">{math}</div>\n' if token.block else math
+
+
+_LANGUAGE = re.compile(r"[\w+#.-]{1,30}")
+
+
+def _code(_: Any, tokens: list[Token], place: int, *__: Any) -> str:
+    """Code with its language named and its words coloured by classes."""
+    token = tokens[place]
+    named = _LANGUAGE.match(token.info.strip())
+    language = named[0] if named else ""
+    body = escape(token.content)
+    if language and len(token.content) <= LONGEST_CODE:
+        try:
+            body = highlight(token.content, get_lexer_by_name(language), HtmlFormatter(nowrap=True))
+        except ClassNotFound:
+            language = language.lower()
+    head = f'<span class="language">{escape(language)}</span>' if language else ""
+    return f'<div class="code">{head}<pre tabindex="0"><code>{body}</code></pre></div>\n'
+
+
+def _cell(renderer: Any, tokens: list[Token], place: int, options: Any, _: Any) -> str:
+    """A cell of a table; its alignment is a class, since pages allow no inline style."""
+    token = tokens[place]
+    aligned = str(token.attrs.pop("style", "")).removeprefix("text-align:")
+    if aligned:
+        token.attrSet("class", aligned)
+    if token.tag == "th":
+        token.attrSet("scope", "col")
+    return str(renderer.renderToken(tokens, place, options, {}))

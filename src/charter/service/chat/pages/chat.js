@@ -1,0 +1,170 @@
+// What pages gain from a script; every page works without it. Nothing is stored in the browser, and nothing is sent to
+// anywhere but this service.
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const one = (selector, root = document) => root.querySelector(selector);
+const touch = matchMedia("(pointer: coarse)").matches;
+
+// Copying: a text that stands in the page, a message as it was written, a piece of code.
+const copied = async (button, text) => {
+  await navigator.clipboard.writeText(text);
+  const before = button.textContent;
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = before), 1500);
+};
+
+function dress(root) {
+  if (navigator.clipboard) {
+    for (const button of all("[data-copy], [data-copy-of]", root)) {
+      button.hidden = false;
+      button.onclick = () => copied(button, button.dataset.copy ? one(`#${button.dataset.copy}`).textContent.trim() : sourceOf(button.dataset.copyOf));
+    }
+    for (const code of all(".code", root)) {
+      if (one(".copy", code)) continue;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "quiet-button copy";
+      button.textContent = "Copy";
+      button.onclick = () => copied(button, one("code", code).textContent);
+      code.append(button);
+    }
+  }
+  for (const form of all("form[data-quiet]", root)) form.addEventListener("submit", quietly);
+  for (const form of all("form[method=post]:not([data-quiet])", root)) form.addEventListener("submit", sendOnce);
+}
+
+// The text of a message as it was written stands in its field for editing.
+const sourceOf = (id) => one(`#e-${id}`).value;
+
+function sendOnce(event) {
+  const form = event.currentTarget;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "yes";
+  setTimeout(() => delete form.dataset.sent, 3000);
+}
+
+// A thumb doesn't need a new page.
+async function quietly(event) {
+  event.preventDefault();
+  const form = event.currentTarget;
+  const answer = await post(form.action, new FormData(form));
+  if (answer.ok) one("button", form).setAttribute("aria-pressed", "true");
+  else say((await answer.json()).error);
+}
+
+const post = (place, data) =>
+  fetch(place, { method: "POST", body: new URLSearchParams(data), headers: { Accept: "application/json" } });
+
+// What a screen reader hears: each finished block once, and notices.
+const spoken = one("#spoken");
+function say(text) {
+  if (!spoken || !text) return;
+  const line = document.createElement("p");
+  line.textContent = text;
+  spoken.append(line);
+  while (spoken.children.length > 20) spoken.firstChild.remove();
+}
+
+// The page follows a growing reply only if its end was in view, and any upward gesture lets go.
+let following = false;
+const atEnd = () => innerHeight + scrollY > document.documentElement.scrollHeight - 120;
+addEventListener("scroll", () => (following = atEnd()), { passive: true });
+addEventListener("wheel", (event) => event.deltaY < 0 && (following = false), { passive: true });
+const keepUp = () => following && scrollTo({ top: document.documentElement.scrollHeight });
+
+// A reply that is being written: each event replaces a block by its number, so a lost connection loses nothing.
+function follow(article) {
+  const id = article.dataset.message;
+  const blocks = one("[data-blocks]", article);
+  const known = Math.max(0, blocks.children.length - 1);
+  const stream = new EventSource(`/m/${id}/events?known=${known}`);
+  let heard = known;
+  const speakTo = (end) => {
+    for (; heard < end; heard++) say(blocks.children[heard]?.textContent);
+  };
+  stream.addEventListener("block", (event) => {
+    const number = Number(event.lastEventId);
+    let block = blocks.children[number];
+    if (!block) {
+      block = document.createElement("div");
+      block.dataset.block = number;
+      blocks.append(block);
+    }
+    block.innerHTML = event.data;
+    speakTo(number);
+    keepUp();
+  });
+  stream.addEventListener("cut", (event) => {
+    while (blocks.children.length > Number(event.data)) blocks.lastChild.remove();
+  });
+  stream.addEventListener("state", async () => {
+    stream.close();
+    speakTo(blocks.children.length);
+    const answer = await fetch(`/m/${id}`);
+    if (!answer.ok) return location.reload();
+    const holder = document.createElement("template");
+    holder.innerHTML = await answer.text();
+    const whole = one("article", holder.content);
+    if (whole.dataset.state === "running") return setTimeout(() => follow(article), 300);
+    article.replaceWith(whole);
+    dress(whole);
+    keepUp();
+    ready();
+    say("The reply is complete.");
+  });
+  stream.onerror = () => {
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 3000);
+  };
+}
+
+const composer = one("#composer");
+const send = composer && one("button", composer);
+
+function ready() {
+  if (send) send.disabled = one("[data-state=running]") !== null;
+}
+
+dress(document);
+for (const article of all("[data-state=running]")) follow(article);
+
+if (composer) {
+  const text = one("textarea", composer);
+  text.addEventListener("keydown", (event) => {
+    // the key that ends the choice of a character in Japanese, Chinese or Korean doesn't send
+    if (event.key !== "Enter" || event.isComposing || event.keyCode === 229 || event.shiftKey || touch) return;
+    event.preventDefault();
+    if (!send.disabled && text.value.trim()) composer.requestSubmit();
+  });
+  if (!touch) text.focus({ preventScroll: true });
+  const place = composer.dataset.draft;
+  let waiting;
+  if (place)
+    text.addEventListener("input", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => post(place, { csrf: composer.csrf.value, draft: text.value }).catch(() => {}), 800);
+    });
+  composer.addEventListener("submit", () => clearTimeout(waiting));
+}
+
+for (const field of all("[data-into]")) {
+  field.hidden = false;
+  field.addEventListener("change", async () => (one(`#${field.dataset.into}`).value = await field.files[0].text()));
+}
+
+document.addEventListener("keydown", (event) => {
+  const control = event.ctrlKey || event.metaKey;
+  if (control && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    const side = one("#side");
+    if (side && !side.checkVisibility()) side.showPopover();
+    one("#q")?.focus();
+  } else if (control && event.shiftKey && event.key.toLowerCase() === "o") {
+    event.preventDefault();
+    location.assign("/");
+  } else if (event.key === "Escape") {
+    const open = all("details.drop[open]").pop();
+    if (open) {
+      open.open = false;
+      one("summary", open).focus();
+    } else one("[data-state=running] form[action$='/stop'] button")?.click();
+  }
+});

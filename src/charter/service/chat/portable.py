@@ -1,0 +1,139 @@
+"""Chats as files: Markdown and JSON, and reading back what this chat, ChatGPT or Claude exported."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, select
+from starlette.responses import JSONResponse, Response
+
+from charter.service.chat.branches import DONE, Chat, Message, branch, chat_of
+from charter.service.chat.tree import LONGEST_TEXT, copy
+from charter.service.chat.visit import Visit
+from charter.service.people.tables import MESSAGES
+from charter.service.people.workers import Person
+from charter.service.web.database import reading
+from charter.service.web.refusal import Refusal
+
+FORM = "charter-chat-1"
+MOST_CHATS = 1000
+MOST_MESSAGES = 5000  # of an imported chat
+NO_CHATS = "the file holds no chats in a known form; expected what this chat, ChatGPT (conversations.json) or Claude exports"
+
+
+def export_chat(connection: Connection, chat: Chat) -> dict[str, Any]:
+    """A chat with all its branches: each message names its parent."""
+    columns = [c for c in MESSAGES.c if c.name not in ("serial", "chat", "client")]
+    rows = connection.execute(select(*columns).where(MESSAGES.c.chat == chat.id).order_by(MESSAGES.c.number))
+    return {
+        "form": FORM,
+        "id": chat.id,
+        "title": chat.title,
+        "model": chat.model,
+        "created": chat.created,
+        "leaf": chat.leaf,
+        "messages": [dict(row._mapping) for row in rows],
+    }
+
+
+def as_json(visit: Visit) -> Response:
+    """One chat as JSON."""
+    with reading(visit.service.database) as connection:
+        chat = chat_of(connection, visit.person, visit.id)
+        data = export_chat(connection, chat)
+    return JSONResponse(data, headers=_attached(chat, "json"))
+
+
+def as_markdown(visit: Visit) -> Response:
+    """The shown branch of a chat as Markdown."""
+    with reading(visit.service.database) as connection:
+        chat = chat_of(connection, visit.person, visit.id)
+        line = branch(connection, chat.leaf)
+    parts = [f"# {chat.title}\n"]
+    for one in line:
+        who = (
+            "You" if one.role == "user" else one.model + (", edited by you" if one.author == "edited" else "")
+        )
+        parts.append(f"## {who}\n\n{one.text.strip()}\n")
+    return Response(
+        "\n".join(parts), media_type="text/markdown; charset=utf-8", headers=_attached(chat, "md")
+    )
+
+
+def _attached(chat: Chat, ending: str) -> dict[str, str]:
+    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in chat.title)
+    name = "-".join(part for part in name.split("-") if part)[:60] or "chat"
+    return {"content-disposition": f'attachment; filename="{name}.{ending}"'}
+
+
+def import_file(connection: Connection, person: Person, text: str, model: str) -> int:
+    """Stores the chats of an exported file as new chats; returns how many. Of a tree, the last branch is taken.
+
+    Raises Refusal if the text is not JSON, or no known form.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Refusal("the file is not JSON; export it again, and choose the .json file") from None
+    chats = data.get("chats", [data]) if isinstance(data, dict) else data
+    if not isinstance(chats, list) or len(chats) > MOST_CHATS:
+        raise Refusal(NO_CHATS)
+    count = 0
+    for one in chats:
+        if not isinstance(one, dict):
+            continue
+        title, turns = str(one.get("title") or one.get("name") or "Imported chat"), _turns_of(one)
+        messages = [_message(role, words, model) for role, words in turns if words.strip()][:MOST_MESSAGES]
+        if messages:
+            copy(connection, person, title, model, messages)
+            count += 1
+    if not count:
+        raise Refusal(NO_CHATS)
+    return count
+
+
+def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Roles and texts of one exported chat."""
+    if isinstance(mapping := chat.get("mapping"), dict):
+        return _of_chatgpt(mapping, str(chat.get("current_node") or ""))
+    if isinstance(said := chat.get("chat_messages"), list):
+        return [
+            ("user" if one.get("sender") == "human" else "assistant", str(one.get("text") or ""))
+            for one in said
+            if isinstance(one, dict)
+        ]
+    if isinstance(rows := chat.get("messages"), list) and chat.get("form") == FORM:
+        by_id = {str(row.get("id")): row for row in rows if isinstance(row, dict)}
+        line, id = list[tuple[str, str]](), str(chat.get("leaf"))
+        while id in by_id:
+            row = by_id.pop(id)
+            line.append((str(row.get("role")), str(row.get("text") or "")))
+            id = str(row.get("parent") or "")
+        return reversed(line)
+    return ()
+
+
+def _of_chatgpt(mapping: dict[str, Any], leaf: str) -> Iterable[tuple[str, str]]:
+    line, seen = list[tuple[str, str]](), set[str]()
+    while leaf in mapping and leaf not in seen and isinstance(mapping[leaf], dict):
+        seen.add(leaf)
+        message = mapping[leaf].get("message")
+        if isinstance(message, dict):
+            role = str((message.get("author") or {}).get("role"))
+            parts = (message.get("content") or {}).get("parts") or ()
+            words = "\n".join(part for part in parts if isinstance(part, str))
+            if role in ("user", "assistant"):
+                line.append((role, words))
+        leaf = str(mapping[leaf].get("parent") or "")
+    return reversed(line)
+
+
+def _message(role: str, text: str, model: str) -> Message:
+    role = "user" if role == "user" else "assistant"
+    author = "person" if role == "user" else "edited"  # nobody knows that a model wrote it
+    return Message(
+        "", "", "", role, author, DONE, text[:LONGEST_TEXT], model, "", "", "", 0, 0, 0, "", time.time()
+    )

@@ -1,0 +1,321 @@
+"""Replies that are being written: read from the API, kept on disk as they grow, shown to whoever looks.
+
+A reply belongs to the server, not to the page that asked for it: closing the page changes nothing, only `stop` ends it.
+One journal writes all running replies, in one transaction five times a second. After a crash each running reply goes on
+from its written text, as a begun turn of the assistant; what a reader sees again is at most the last word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine, select, update
+
+from charter.service.chat.branches import DONE, FAILED, REFUSED, RUNNING, STOPPED, Message, branch
+from charter.service.chat.client import Api, ApiProblem
+from charter.service.chat.markdown import Writing
+from charter.service.chat.tree import UNDO_SECONDS, purge
+from charter.service.people.tables import CHATS, MESSAGES
+from charter.service.web.database import reading, writing
+
+LOG = logging.getLogger("charter.service.chat")
+JOURNAL_SECONDS = 0.2
+PATIENCE = 120.0  # seconds without a word after which a reply fails
+LONGEST_PAUSE = 2.0
+PURGE_SECONDS = 10.0
+_LAST_WORD = re.compile(r"\s+\S*\Z|\A\S*\Z")
+
+
+@dataclass(eq=False)
+class Live:
+    """A reply that is being written. `changed` is set, and replaced, at every change."""
+
+    id: str
+    writing: Writing = field(default_factory=Writing)
+    state: str = RUNNING
+    facts: dict[str, Any] = field(default_factory=dict)  # of the message's row, as far as they are known
+    stopping: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def text(self) -> str:
+        """What is written."""
+        return self.writing.text
+
+    def tell(self) -> None:
+        """Wakes all who follow."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something for a page: `block` with its number and HTML, `cut` with how many blocks are left, or `state`."""
+
+    kind: str
+    number: int = 0
+    html: str = ""
+
+
+class Replies:
+    """All running replies of a chat service. `longest`: tokens of a reply; `system`: words before every chat."""
+
+    def __init__(self, database: Engine, api: Api, longest: int, system: str = "") -> None:
+        self._database, self._api, self._longest, self._system = database, api, longest, system
+        self._live: dict[str, Live] = {}
+        self._dirty: set[Live] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Takes up the replies that an earlier process left, and keeps the journal, while the context lasts."""
+        self._loop = asyncio.get_running_loop()
+        for id in await asyncio.to_thread(self._left_over):
+            self._start(id)
+        chores = [asyncio.create_task(self._journal()), asyncio.create_task(self._purge())]
+        try:
+            yield
+        finally:
+            tasks = [*chores, *(live.task for live in self._live.values() if live.task)]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._write_down()  # what is still running goes on at the next start
+
+    def begin(self, reply: str) -> None:
+        """Starts to write a stored reply; from any thread."""
+        assert self._loop is not None, "the service is not running"
+        self._loop.call_soon_threadsafe(self._start, reply)
+
+    def stop(self, reply: str) -> None:
+        """Ends a reply; what is written stays. From any thread."""
+        assert self._loop is not None, "the service is not running"
+        self._loop.call_soon_threadsafe(self._stop, reply)
+
+    async def follow(self, reply: str, known: int = 0) -> AsyncGenerator[Change, None]:
+        """The changes of a reply to its end, for a page that knows the blocks before number `known`."""
+        live = self._live.get(reply)
+        if live is not None:
+            shown = live.writing.blocks[:known]
+            if known > len(live.writing.blocks):
+                yield Change("cut", len(live.writing.blocks))
+            while live.state == RUNNING:
+                waiting, blocks = live.changed, list(live.writing.blocks)
+                for change in _differences(shown, blocks):
+                    yield change
+                shown = blocks
+                await waiting.wait()
+        yield Change("state")
+
+    def text_of(self, reply: str) -> str | None:
+        """The text of a running reply so far, which may be newer than the database's; None if it isn't running."""
+        live = self._live.get(reply)
+        return None if live is None else live.text
+
+    def _start(self, reply: str) -> None:
+        if reply not in self._live:
+            live = self._live[reply] = Live(reply)
+            live.task = asyncio.create_task(self._run(live))
+
+    def _stop(self, reply: str) -> None:
+        live = self._live.get(reply)
+        if live is not None and live.task is not None:
+            live.stopping = True
+            live.task.cancel()
+
+    async def _run(self, live: Live) -> None:
+        """Writes a reply to its end, and stores how it ended."""
+        try:
+            state = await self._write(live)
+        except asyncio.CancelledError:
+            if not live.stopping:
+                raise  # the process ends; the next one goes on
+            state = STOPPED
+        except Exception as error:  # a fault of ours: the reply says so, and the log its kind
+            self._log(reply=live.id, error=type(error).__name__)
+            live.facts["reason"] = "something went wrong here; try again"
+            state = FAILED
+        self._dirty.discard(live)
+        while True:
+            try:
+                await asyncio.to_thread(self._end, live, state)
+                break
+            except Exception as error:  # a full disk, a database that is away: the next time it may work
+                self._log(reply=live.id, end=type(error).__name__)
+                await asyncio.sleep(1.0)
+        live.state = state
+        del self._live[live.id]
+        live.tell()
+
+    async def _write(self, live: Live) -> str:
+        """Reads a reply from the API, again after failures. Returns the state in which it ended."""
+        row, body = await asyncio.to_thread(self._request_of, live.id)
+        if row is None:
+            return DONE
+        live.writing.write(row.text)
+        last_word, pause = time.monotonic(), 0.1
+        while True:
+            if live.text:
+                _go_back(live)
+            before = len(live.text)
+            try:
+                return await self._read(live, _continued(body, live.text))
+            except ApiProblem as problem:
+                if len(live.text) > before:
+                    last_word, pause = time.monotonic(), 0.1
+                live.facts["request"] = problem.request or live.facts.get("request", "")
+                if not problem.later or time.monotonic() - last_word + problem.wait > PATIENCE:
+                    live.facts["reason"] = str(problem)
+                    return FAILED
+                await asyncio.sleep(max(problem.wait, pause))
+                pause = min(LONGEST_PAUSE, 2 * pause)
+
+    async def _read(self, live: Live, body: Mapping[str, Any]) -> str:
+        """Reads one answer of the API. Raises ApiProblem."""
+        reason = ""
+        async with aclosing(self._api.stream(body)) as events:
+            async for event in events:
+                kind = event.get("type")
+                if kind == "request":
+                    live.facts["request"] = event["id"]
+                elif kind == "message_start":
+                    self._count(live, event.get("message", {}).get("usage") or {})
+                elif kind == "content_block_delta" and (text := event.get("delta", {}).get("text")):
+                    live.writing.write(str(text))
+                    self._dirty.add(live)
+                    live.tell()
+                elif kind == "message_delta":
+                    delta = event.get("delta") or {}
+                    live.facts["stop"] = str(delta.get("stop_reason") or "")[:64]
+                    reason = str((delta.get("stop_details") or {}).get("explanation") or "")
+                    self._count(live, event.get("usage") or {})
+        if live.facts.get("stop") == "refusal":
+            live.facts["reason"] = reason
+            return REFUSED
+        return DONE
+
+    @staticmethod
+    def _count(live: Live, usage: Mapping[str, Any]) -> None:
+        cached = int(usage.get("cache_read_input_tokens") or 0)
+        live.facts |= {
+            "input_tokens": int(usage.get("input_tokens") or 0) + cached,
+            "cached_tokens": cached,
+            "output_tokens": int(usage.get("output_tokens") or 0),
+        }
+
+    def _request_of(self, reply: str) -> tuple[Message | None, dict[str, Any]]:
+        """A stored reply and the body of its request; None if it isn't to be written any more."""
+        with reading(self._database) as connection:
+            line = branch(connection, reply)
+            if not line or not line[-1].running:
+                return None, {}
+            wanted = select(CHATS.c.person).where(CHATS.c.id == line[-1].chat)
+            person = connection.execute(wanted).scalar()
+        messages = [
+            {"role": one.role, "content": [{"type": "text", "text": one.text}]}
+            for one in line[:-1]
+            if one.text.strip()
+        ]
+        # a mark lets the API tell how much of the prompt it had read before
+        messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
+        body: dict[str, Any] = {"model": line[-1].model, "max_tokens": self._longest, "messages": messages}
+        body["metadata"] = {"user_id": f"chat-{person}"}
+        if self._system:
+            body["system"] = self._system
+        return line[-1], body
+
+    def _left_over(self) -> list[str]:
+        """Replies that were running when an earlier process ended."""
+        with reading(self._database) as connection:
+            return list(
+                connection.execute(select(MESSAGES.c.id).where(MESSAGES.c.state == RUNNING)).scalars()
+            )
+
+    def _end(self, live: Live, state: str) -> None:
+        """Stores a reply's end."""
+        values = {**live.facts, "text": live.text, "state": state, "ended": time.time()}
+        with self._lock, writing(self._database) as connection:
+            wanted = update(MESSAGES).where(MESSAGES.c.id == live.id, MESSAGES.c.state == RUNNING)
+            connection.execute(wanted.values(**values))
+
+    async def _journal(self) -> None:
+        """Writes down what was written, again and again."""
+        while True:
+            await asyncio.sleep(JOURNAL_SECONDS)
+            try:
+                await self._write_down()
+            except Exception as error:  # the next time it may work
+                self._log(journal=type(error).__name__)
+
+    async def _write_down(self) -> None:
+        """One transaction for all replies that grew."""
+        grown = list(self._dirty)
+        if not grown:
+            return
+        texts = {live.id: live.text for live in grown}
+        self._dirty.difference_update(grown)
+        try:
+            await asyncio.to_thread(self._store, texts)
+        except BaseException:
+            self._dirty.update(live for live in grown if live.state == RUNNING)
+            raise
+
+    def _store(self, texts: Mapping[str, str]) -> None:
+        with self._lock, writing(self._database) as connection:
+            for id, text in texts.items():
+                wanted = update(MESSAGES).where(MESSAGES.c.id == id, MESSAGES.c.state == RUNNING)
+                connection.execute(wanted.values(text=text))
+
+    async def _purge(self) -> None:
+        """Deletes chats whose time to be restored is over."""
+        while True:
+            with suppress(Exception):  # the next time it may work
+                await asyncio.to_thread(self._purge_now)
+            await asyncio.sleep(min(PURGE_SECONDS, UNDO_SECONDS))
+
+    @staticmethod
+    def _log(**facts: str) -> None:
+        LOG.error(json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}))
+
+    def _purge_now(self) -> None:
+        with writing(self._database) as connection:
+            purge(connection, time.time())
+
+
+def _go_back(live: Live) -> None:
+    """Cuts a begun reply back to the end of its last whole word: a model that goes on within a word would write another
+    one, and the API takes no text that ends in a space."""
+    if not live.text.strip():
+        live.writing = Writing()
+    else:
+        kept = _LAST_WORD.sub("", live.text)
+        live.writing = Writing()
+        live.writing.write(kept)
+    live.tell()
+
+
+def _continued(body: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """The body of a request for the rest of a reply."""
+    if not text:
+        return dict(body)
+    return {**body, "messages": [*body["messages"], {"role": "assistant", "content": text}]}
+
+
+def _differences(shown: list[str], blocks: list[str]) -> list[Change]:
+    """What a page that shows some blocks must change to show others."""
+    changes = [Change("cut", len(blocks))] if len(shown) > len(blocks) else []
+    for number, html in enumerate(blocks):
+        if number >= len(shown) or (shown[number] is not html and shown[number] != html):
+            changes.append(Change("block", number, html))
+    return changes

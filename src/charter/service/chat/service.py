@@ -1,0 +1,126 @@
+"""The parts that all pages of the chat share: the database, the API, the running replies, limits, one-time secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+
+from charter.service.chat.client import Api, ApiProblem, Model
+from charter.service.chat.replies import Replies
+from charter.service.people.tables import PEOPLE
+from charter.service.people.workers import invite
+from charter.service.web.csrf import Once
+from charter.service.web.database import reading, writing
+from charter.service.web.limits import Limiter
+
+MODELS_SECONDS = 20.0  # between two looks at the API's models
+USER = "chat-"  # begins the ids by which the API knows people
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How the chat is run. `sign_up`: whether anybody may join without an invitation; `secure`: pages are reached by
+    https; `proxy`: a reverse proxy on this machine passes on addresses; `longest`: tokens of a reply."""
+
+    name: str = "Charter"
+    sign_up: bool = False
+    secure: bool = False
+    proxy: bool = False
+    contact: str = ""
+    longest: int = 1024
+    system: str = ""
+
+
+@dataclass
+class Service:
+    """A chat that is being served."""
+
+    config: Config
+    database: Engine
+    api: Api
+    replies: Replies = field(init=False)
+    keys: Once = field(default_factory=Once)
+    links: Once = field(default_factory=Once)
+    models: list[Model] = field(default_factory=list)
+    limits: list[dict[str, Any]] = field(default_factory=list)  # what models can't do, in the API's words
+    away: str = ""  # why the API can't be used now
+
+    def __post_init__(self) -> None:
+        self.replies = Replies(self.database, self.api, self.config.longest, self.config.system)
+        self.by_person = Limiter(10.0, 60)
+        self.by_address = Limiter(30.0, 300)
+        self.entries = Limiter(0.2, 20)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serves replies, and looks at the API's models, while the context lasts."""
+        await self.look()
+        watch = asyncio.create_task(self._watch())
+        try:
+            async with self.replies.running():
+                yield
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+            await self.api.close()
+
+    async def look(self) -> None:
+        """Asks the API for its models and what they can't do; earlier answers stay if it is away."""
+        try:
+            self.models = await self.api.models()
+            if not self.limits:
+                self.limits = list((await self.api.ask("GET", "/v1/limits")).get("limits") or ())
+            self.away = ""
+        except ApiProblem as problem:
+            self.away = str(problem)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(MODELS_SECONDS if not self.away else 1.0)
+            await self.look()
+
+    def model(self, id: str) -> Model | None:
+        """A served model by its id, the default one for an empty id; None if it isn't served now."""
+        if not id:
+            return self.models[0] if self.models else None
+        return next((one for one in self.models if one.id == id), None)
+
+
+def first_invitation(database: Engine) -> str | None:
+    """An invitation for an admin if nobody has joined yet, else None."""
+    with writing(database) as connection:
+        if connection.execute(select(func.count()).select_from(PEOPLE)).scalar_one():
+            return None
+        return invite(connection, "admin")
+
+
+def is_alive(database: Engine) -> bool:
+    """Whether the database answers."""
+    try:
+        with reading(database) as connection:
+            connection.execute(select(PEOPLE.c.id).limit(1)).first()
+    except Exception:
+        return False
+    return True
+
+
+def since(moment: float) -> str:
+    """How long ago something was, in words."""
+    seconds = max(0.0, time.time() - moment)
+    for size, word in (
+        (86_400 * 365, "year"),
+        (86_400 * 30, "month"),
+        (86_400, "day"),
+        (3600, "hour"),
+        (60, "minute"),
+    ):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {word}{'s' if count > 1 else ''} ago"
+    return "just now"

@@ -1,0 +1,124 @@
+"""Shared chats: a frozen copy of one branch, for whoever has the link, until it expires or is taken back."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from sqlalchemy import Connection, delete, insert, select
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from charter.service.chat.branches import branch, chat_of
+from charter.service.chat.markdown import render
+from charter.service.chat.service import Service
+from charter.service.chat.visit import Visit, done, plain, show
+from charter.service.people.tables import CHATS, SHARES
+from charter.service.people.visits import check_pace
+from charter.service.people.workers import Person
+from charter.service.web.database import reading, writing
+from charter.service.web.refusal import NotFound, Refusal
+from charter.service.web.security_headers import address_of
+from charter.service.web.tokens import digest_of, new_token
+
+DAY = 86_400.0
+MOST_DAYS = 365
+MOST_SHARES = 100  # of a person, at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A shared copy, as its owner sees it."""
+
+    digest: str
+    chat: str
+    title: str
+    created: float
+    expires: float
+
+
+def list_shares(connection: Connection, person: Person) -> list[Share]:
+    """The links of a person that still work."""
+    wanted = (
+        select(SHARES.c.digest, SHARES.c.chat, SHARES.c.title, SHARES.c.created, SHARES.c.expires)
+        .join(CHATS, CHATS.c.id == SHARES.c.chat)
+        .where(CHATS.c.person == person.id, SHARES.c.expires > time.time(), CHATS.c.deleted.is_(None))
+        .order_by(SHARES.c.created.desc())
+    )
+    return [Share(*row) for row in connection.execute(wanted)]
+
+
+def share(visit: Visit) -> Response:
+    """Freezes the shown branch of a chat, and shows its link once."""
+    days = visit.form.number("days") or 7
+    if not 1 <= days <= MOST_DAYS:
+        raise Refusal(f"a link works for 1 to {MOST_DAYS} days; choose a number of them")
+    token, now = new_token(), time.time()
+    with writing(visit.service.database) as connection:
+        chat = chat_of(connection, visit.person, visit.id)
+        if len(list_shares(connection, visit.person)) >= MOST_SHARES:
+            raise Refusal(f"you share {MOST_SHARES} chats already; take one of the links back first")
+        line = [one for one in branch(connection, chat.leaf) if not one.running]
+        kept = ("role", "author", "text", "model", "state")
+        frozen = [{name: getattr(one, name) for name in kept} for one in line]
+        if not frozen:
+            raise Refusal("there is nothing to share in this chat yet")
+        connection.execute(
+            insert(SHARES).values(
+                digest=digest_of(token),
+                chat=chat.id,
+                title=chat.title,
+                frozen=json.dumps(frozen),
+                created=now,
+                expires=now + days * DAY,
+            )
+        )
+    link = f"{str(visit.request.base_url).rstrip('/')}/s/{token}"
+    visit.service.links.put(visit.owner, [link])
+    return done(visit, f"/c/{chat.id}/shared", link=link)
+
+
+def shared_page(visit: Visit) -> HTMLResponse:
+    """The link of a new share, shown once, and what it shows."""
+    with reading(visit.service.database) as connection:
+        chat = chat_of(connection, visit.person, visit.id)
+        shares = [one for one in list_shares(connection, visit.person) if one.chat == chat.id]
+    links = visit.service.links.take(visit.owner)
+    return show(visit, "shared", "Shared", chat=chat, shares=shares, link=links[0] if links else "")
+
+
+def take_back(visit: Visit) -> Response:
+    """Ends a shared link at once."""
+    mine = select(CHATS.c.id).where(CHATS.c.person == visit.person.id)
+    with writing(visit.service.database) as connection:
+        gone = delete(SHARES).where(SHARES.c.digest == visit.id, SHARES.c.chat.in_(mine))
+        if not connection.execute(gone).rowcount:
+            raise NotFound("there is no such link, or it isn't yours")
+    return done(visit, "/me#shares")
+
+
+async def open_share(request: Request) -> Response:
+    """A shared copy, for whoever has its link."""
+    service: Service = request.app.state.service
+    check_pace(service.by_person, address_of(request.scope))
+    return await run_in_threadpool(_open_share, service, str(request.path_params["token"])[:100])
+
+
+def _open_share(service: Service, token: str) -> Response:
+    wanted = (
+        select(SHARES.c.title, SHARES.c.frozen, SHARES.c.created)
+        .join(CHATS, CHATS.c.id == SHARES.c.chat)
+        .where(SHARES.c.digest == digest_of(token), SHARES.c.expires > time.time(), CHATS.c.deleted.is_(None))
+    )
+    with reading(service.database) as connection:
+        row = connection.execute(wanted).first()
+    if row is None:
+        raise NotFound("this link doesn't work: it has expired, or was taken back")
+    messages = [
+        SimpleNamespace(**one, blocks=render(one["text"]) if one["role"] == "assistant" else ())
+        for one in json.loads(row.frozen)
+    ]
+    return plain(service, "share", row.title, messages=messages, created=row.created)

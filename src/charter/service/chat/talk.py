@@ -1,0 +1,290 @@
+"""The pages of chats, and what a person does in them: ask, stop, try again, edit, choose a branch, say what was good."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from sqlalchemy import update
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, Response
+
+from charter.service.chat import tree
+from charter.service.chat.branches import (
+    Chat,
+    Message,
+    branch,
+    chat_of,
+    length_of,
+    list_chats,
+    message_of,
+)
+from charter.service.chat.markdown import render
+from charter.service.chat.visit import PAGES, Visit, done, show
+from charter.service.people.tables import MESSAGES
+from charter.service.web.database import reading, writing
+from charter.service.web.refusal import Refusal
+
+SHOWN = 50  # messages of a page
+MOST_SHOWN = 5000
+PING_SECONDS = 15
+RUNNING_AT_ONCE = 4  # replies of one person
+LONGEST_CLIENT = 64
+
+
+def home(visit: Visit) -> HTMLResponse:
+    """A page to begin a chat."""
+    return show(visit, "talk", "New chat", chat=None, messages=(), earlier=0, notice="")
+
+
+def talk(visit: Visit) -> HTMLResponse:
+    """A chat, its newest messages first rendered; `most` shows more of them."""
+    asked = visit.request.query_params.get("most", "")
+    most = min(MOST_SHOWN, int(asked)) if asked.isascii() and asked.isdigit() and asked != "0" else SHOWN
+    with reading(visit.service.database) as connection:
+        chat = chat_of(connection, visit.person, visit.id)
+        messages = branch(connection, chat.leaf, most)
+        earlier = length_of(connection, chat.leaf) - len(messages)
+    shown = [article(visit, one) for one in messages]
+    return show(
+        visit,
+        "talk",
+        chat.title,
+        chat=chat,
+        messages=shown,
+        last=messages[-1] if messages else None,
+        earlier=earlier,
+        more=most + 4 * SHOWN,
+        notice="",
+    )
+
+
+def part(visit: Visit) -> HTMLResponse:
+    """One message as the page shows it, for a page that is open."""
+    with reading(visit.service.database) as connection:
+        one = message_of(connection, visit.person, visit.id)
+        whole = branch(connection, one.id, 1)[0]
+    return HTMLResponse(article(visit, whole))
+
+
+def article(visit: Visit, message: Message) -> str:
+    """A message as HTML."""
+    text = message.text
+    if message.running:
+        text = visit.service.replies.text_of(message.id) or text
+    blocks = render(text) if message.role == "assistant" else ()
+    return str(
+        PAGES.fill("message", m=message, text=text, blocks=blocks, member=visit, service=visit.service)
+    )
+
+
+def begin(visit: Visit) -> Response:
+    """A new chat with its first message."""
+    model = _model(visit, visit.form.text("model"))
+    _check_running(visit)
+    with writing(visit.service.database) as connection:
+        sent = tree.begin(connection, visit.person, model, visit.form.text("text"), _client(visit))
+    return _sent(visit, sent)
+
+
+def ask(visit: Visit) -> Response:
+    """A further message."""
+    _check_running(visit)
+    form = visit.form
+    with writing(visit.service.database) as connection:
+        sent = tree.ask(
+            connection, visit.person, visit.id, form.text("parent"), form.text("text"), _client(visit)
+        )
+    return _sent(visit, sent)
+
+
+def edit(visit: Visit) -> Response:
+    """A message in other words: a question gets another reply, a reply is marked as edited."""
+    with reading(visit.service.database) as connection:
+        first = message_of(connection, visit.person, visit.id)
+    text = visit.form.text("text")
+    if first.role == "assistant":
+        with writing(visit.service.database) as connection:
+            tree.amend(connection, visit.person, visit.id, text)
+        return done(visit, f"/c/{first.chat}")
+    _check_running(visit)
+    with writing(visit.service.database) as connection:
+        sent = tree.edit(connection, visit.person, visit.id, text, _client(visit))
+    return _sent(visit, sent)
+
+
+def retry(visit: Visit) -> Response:
+    """Another reply to the same question."""
+    return _again(visit, goes_on=False)
+
+
+def go_on(visit: Visit) -> Response:
+    """The rest of a reply that was cut off."""
+    return _again(visit, goes_on=True)
+
+
+def _again(visit: Visit, goes_on: bool) -> Response:
+    _check_running(visit)
+    with writing(visit.service.database) as connection:
+        sent = tree.retry(connection, visit.person, visit.id, goes_on)
+    return _sent(visit, sent)
+
+
+def choose(visit: Visit) -> Response:
+    """Shows another branch."""
+    with writing(visit.service.database) as connection:
+        chat = tree.choose(connection, visit.person, visit.id)
+    return done(visit, f"/c/{chat}")
+
+
+def fork(visit: Visit) -> Response:
+    """A new chat from a branch."""
+    with writing(visit.service.database) as connection:
+        chat = tree.fork(connection, visit.person, visit.id)
+    return done(visit, f"/c/{chat}")
+
+
+def stop(visit: Visit) -> Response:
+    """Ends a reply; what is written stays."""
+    with reading(visit.service.database) as connection:
+        one = message_of(connection, visit.person, visit.id)
+    visit.service.replies.stop(one.id)
+    return done(visit, f"/c/{one.chat}")
+
+
+async def events(visit: Visit) -> Response:
+    """What changes in a reply until it is complete, as server-sent events: each replaces a block by its number, so a
+    page that lost its connection asks again from the last one."""
+    one = await run_in_threadpool(_message, visit)
+    last = visit.request.headers.get("last-event-id", "") or visit.request.query_params.get("known", "")
+    known = int(last) if last.isascii() and last.isdigit() and len(last) < 9 else 0
+
+    async def stream() -> AsyncGenerator[ServerSentEvent, None]:
+        yield ServerSentEvent(retry=1000, comment="begin")
+        async with aclosing(visit.service.replies.follow(one.id, known)) as changes:
+            async for change in changes:
+                if change.kind == "block":
+                    yield ServerSentEvent(change.html, event="block", id=str(change.number))
+                else:
+                    yield ServerSentEvent(str(change.number), event=change.kind)
+
+    return EventSourceResponse(stream(), ping=PING_SECONDS, sep="\n")
+
+
+def _message(visit: Visit) -> Message:
+    with reading(visit.service.database) as connection:
+        return message_of(connection, visit.person, visit.id)
+
+
+def change(visit: Visit) -> Response:
+    """Renames, pins or archives a chat, gives it another model, or keeps the draft of its next message."""
+    form, values = visit.form, dict[str, Any]()
+    for name in ("title", "draft"):
+        if name in form.fields:
+            values[name] = form.text(name)
+    for name in ("pinned", "archived"):
+        if name in form.fields:
+            values[name] = form.text(name) == "yes"
+    if "model" in form.fields:
+        values["model"] = _model(visit, form.text("model"))
+    if not values:
+        raise Refusal("nothing was changed: the form names nothing to change")
+    with writing(visit.service.database) as connection:
+        tree.change(connection, visit.person, visit.id, **values)
+    return done(visit, f"/c/{visit.id}")
+
+
+def remove(visit: Visit) -> Response:
+    """Deletes a chat; the next page offers to bring it back."""
+    with writing(visit.service.database) as connection:
+        chat = chat_of(connection, visit.person, visit.id)
+        tree.remove(connection, visit.person, chat.id)
+    return done(visit, f"/removed/{chat.id}")
+
+
+def removed(visit: Visit) -> HTMLResponse:
+    """Says that a chat was deleted, and offers to bring it back."""
+    with reading(visit.service.database) as connection:
+        chat = chat_of(connection, visit.person, visit.id, deleted=True)
+    return show(visit, "removed", "Deleted", chat=chat, seconds=int(tree.UNDO_SECONDS))
+
+
+def restore(visit: Visit) -> Response:
+    """Brings a deleted chat back."""
+    with writing(visit.service.database) as connection:
+        tree.restore(connection, visit.person, visit.id)
+    return done(visit, f"/c/{visit.id}")
+
+
+def archived(visit: Visit) -> HTMLResponse:
+    """The archived chats."""
+    with reading(visit.service.database) as connection:
+        chats: list[Chat] = list_chats(connection, visit.person, archived=True)
+    return show(visit, "archived", "Archived chats", kept=chats)
+
+
+async def thumb(visit: Visit) -> Response:
+    """A thumb on a reply, with words and a report if the person wants people to look at it."""
+    one = await run_in_threadpool(_message, visit)
+    up = visit.form.text("thumb") == "up"
+    if not one.request:
+        raise Refusal("no request of the model's server belongs to this reply, so there is nobody to tell")
+    body: dict[str, Any] = {"request_id": one.request, "thumb": "up" if up else "down"}
+    if not up:
+        body |= {"words": visit.form.text("words")[:4000], "category": visit.form.text("category")[:64]}
+        if visit.form.text("content") == "yes":
+            body["content"] = await run_in_threadpool(_said, visit, one.id)
+    await visit.service.api.ask("POST", "/v1/feedback", body)
+    await run_in_threadpool(_note_thumb, visit, one.id, body["thumb"])
+    return done(visit, f"/c/{one.chat}#m-{one.id}", thumb=body["thumb"])
+
+
+def _said(visit: Visit, id: str) -> dict[str, Any]:
+    """What was said up to a reply, as people who look at a report see it."""
+    with reading(visit.service.database) as connection:
+        line = branch(connection, id)
+    return {"messages": [{"role": one.role, "content": one.text} for one in line]}
+
+
+def _note_thumb(visit: Visit, id: str, value: str) -> None:
+    with writing(visit.service.database) as connection:
+        connection.execute(update(MESSAGES).where(MESSAGES.c.id == id).values(thumb=value))
+
+
+def _model(visit: Visit, id: str) -> str:
+    """The id of a served model, or the default one. Raises Refusal."""
+    model = visit.service.model(id)
+    if model is not None:
+        return model.id
+    if not visit.service.models:
+        raise Refusal(visit.service.away or "no model is served here yet; try again in a moment", 503)
+    raise Refusal(f"the model {id[:80]} isn't served any more; choose another")
+
+
+_CLIENT = re.compile(r"[\w-]{1,64}")
+
+
+def _client(visit: Visit) -> str:
+    """The sender's id of this sending; empty if there is none."""
+    id = visit.form.text("client")
+    return id if _CLIENT.fullmatch(id) else ""
+
+
+def _check_running(visit: Visit) -> None:
+    """Raises Refusal if the person waits for many replies already."""
+    with reading(visit.service.database) as connection:
+        count = tree.count_running(connection, visit.person)
+    if count >= RUNNING_AT_ONCE:
+        raise Refusal(
+            f"{count} replies are being written for you; wait until one is complete, or stop one", 429
+        )
+
+
+def _sent(visit: Visit, sent: tree.Sent) -> Response:
+    visit.service.replies.begin(sent.reply)
+    return done(
+        visit, f"/c/{sent.chat}#m-{sent.question}", chat=sent.chat, question=sent.question, reply=sent.reply
+    )

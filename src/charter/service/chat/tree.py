@@ -1,0 +1,289 @@
+"""Changes of a person's chats, which are trees of messages: what is sent, tried again, edited, chosen.
+
+Only the parent of a message is stored. Replies to one question are siblings, as are an edited question and the first
+one; the branch that is shown ends at the chat's leaf. A message that isn't running never changes. A request for
+another person's chat gets the answer that there is none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from charter.service.chat.branches import (
+    DONE,
+    NO_MESSAGE,
+    RUNNING,
+    Chat,
+    Message,
+    branch,
+    chat_of,
+    message_of,
+)
+from charter.service.people.tables import CHATS, MESSAGES
+from charter.service.people.workers import Person
+from charter.service.web.refusal import NotFound, Refusal, Stale
+from charter.service.web.tokens import new_id
+
+PERSON, MODEL, EDITED = "person", "model", "edited"
+LONGEST_TEXT = 1_000_000  # characters of a message
+LONGEST_TITLE = 120
+TITLE_WORDS = 60  # characters of a first message that become the title
+UNDO_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A stored question and the reply that a model has to write."""
+
+    chat: str
+    question: str
+    reply: str
+
+
+def begin(connection: Connection, person: Person, model: str, text: str, client: str) -> Sent:
+    """A new chat with its first question. The same `client` again gives the same chat."""
+    text = _checked(text)
+    wanted = (
+        select(MESSAGES.c.chat, MESSAGES.c.id)
+        .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
+        .where(CHATS.c.person == person.id, MESSAGES.c.client == client, MESSAGES.c.parent == "")
+    )
+    if client and (row := connection.execute(wanted).first()):
+        return Sent(row.chat, row.id, _reply_to(connection, row.id))
+    chat, now = new_id(), time.time()
+    connection.execute(
+        insert(CHATS).values(
+            id=chat,
+            person=person.id,
+            title=title_of(text),
+            titled=False,
+            model=model,
+            leaf="",
+            draft="",
+            pinned=False,
+            archived=False,
+            created=now,
+            touched=now,
+        )
+    )
+    return _ask(connection, chat, "", text, model, client)
+
+
+def ask(connection: Connection, person: Person, chat: str, parent: str, text: str, client: str) -> Sent:
+    """A further question after a reply. The same `client` again gives the same question.
+
+    Raises NotFound, Refusal for an empty or too long text, Stale if the reply before it isn't complete.
+    """
+    text = _checked(text)
+    there = _lock(connection, person, chat)
+    if client and (question := _sent(connection, chat, client)):
+        return Sent(chat, question, _reply_to(connection, question))
+    before = message_of(connection, person, parent)
+    if before.chat != chat or before.role != "assistant":
+        raise NotFound(NO_MESSAGE)
+    if before.running:
+        raise Stale("the reply before this is still being written; stop it, or wait until it is complete")
+    return _ask(connection, chat, parent, text, there.model, client)
+
+
+def edit(connection: Connection, person: Person, question: str, text: str, client: str) -> Sent:
+    """Another wording of a question, beside it, and its reply."""
+    text = _checked(text)
+    first = message_of(connection, person, question)
+    if first.role != "user":
+        raise Refusal("that message is a reply; edit it as one")
+    there = _lock(connection, person, first.chat)
+    if client and (sent := _sent(connection, first.chat, client)):
+        return Sent(first.chat, sent, _reply_to(connection, sent))
+    return _ask(connection, first.chat, first.parent, text, there.model, client)
+
+
+def retry(connection: Connection, person: Person, reply: str, goes_on: bool = False) -> Sent:
+    """Another reply to the same question; with `goes_on` it begins with the text of this one."""
+    first = message_of(connection, person, reply)
+    if first.role != "assistant":
+        raise Refusal("that message is a question; send it again to get another reply")
+    there = _lock(connection, person, first.chat)
+    running = select(MESSAGES.c.id).where(
+        MESSAGES.c.chat == first.chat, MESSAGES.c.parent == first.parent, MESSAGES.c.state == RUNNING
+    )
+    if again := connection.execute(running).scalar():  # a double click
+        return Sent(first.chat, first.parent, again)
+    text = first.text if goes_on else ""
+    return Sent(first.chat, first.parent, _add_reply(connection, first.chat, first.parent, there.model, text))
+
+
+def amend(connection: Connection, person: Person, reply: str, text: str) -> str:
+    """A reply as the person would have it, beside it and marked as edited. Returns its id."""
+    text = _checked(text)
+    first = message_of(connection, person, reply)
+    if first.role != "assistant" or first.running:
+        raise Refusal("only a complete reply can be edited")
+    _lock(connection, person, first.chat)
+    facts = {"role": "assistant", "author": EDITED, "state": DONE, "text": text, "model": first.model}
+    id = _add(connection, first.chat, first.parent, facts)
+    _show(connection, first.chat, id)
+    return id
+
+
+def choose(connection: Connection, person: Person, message: str) -> str:
+    """Shows the branch of a message, down to its newest end. Returns the chat's id."""
+    chosen = message_of(connection, person, message)
+    _lock(connection, person, chosen.chat)
+    below = select(MESSAGES.c.id, MESSAGES.c.number).where(MESSAGES.c.id == message)
+    down = below.cte("down", recursive=True)
+    down = down.union_all(
+        select(MESSAGES.c.id, MESSAGES.c.number).where(
+            MESSAGES.c.chat == chosen.chat, MESSAGES.c.parent == down.c.id
+        )
+    )
+    newest = connection.execute(select(down.c.id).order_by(down.c.number.desc()).limit(1)).scalar_one()
+    _show(connection, chosen.chat, newest, touch=False)
+    return chosen.chat
+
+
+def fork(connection: Connection, person: Person, message: str) -> str:
+    """A new chat that holds the branch up to a message. Returns its id."""
+    last = message_of(connection, person, message)
+    if last.running:
+        raise Stale("the reply is still being written; wait until it is complete")
+    first = chat_of(connection, person, last.chat)
+    line = branch(connection, message)
+    return copy(connection, person, f"{first.title} (copy)", first.model, line)
+
+
+def copy(connection: Connection, person: Person, title: str, model: str, line: Iterable[Message]) -> str:
+    """A new chat of given messages, one after the other. Returns its id."""
+    chat, now, parent = new_id(), time.time(), ""
+    row = {"id": chat, "person": person.id, "title": title[:LONGEST_TITLE], "titled": True, "model": model}
+    flags = {"leaf": "", "draft": "", "pinned": False, "archived": False, "created": now, "touched": now}
+    connection.execute(insert(CHATS).values(**row, **flags))
+    for number, one in enumerate(line, 1):
+        kept = ("role", "author", "state", "text", "model", "stop", "reason")
+        facts = {name: getattr(one, name) for name in kept}
+        parent = _add(connection, chat, parent, facts, number=number, created=one.created)
+    connection.execute(update(CHATS).where(CHATS.c.id == chat).values(leaf=parent))
+    return chat
+
+
+def change(connection: Connection, person: Person, chat: str, **values: str | bool) -> None:
+    """Changes a chat's title, model, draft, or whether it is pinned or archived."""
+    _lock(connection, person, chat)
+    if "title" in values:
+        title = " ".join(str(values["title"]).split())[:LONGEST_TITLE]
+        if not title:
+            raise Refusal("a title has at least one letter; write one")
+        values |= {"title": title, "titled": True}
+    if len(str(values.get("draft", ""))) > LONGEST_TEXT:
+        raise Refusal(f"a draft has at most {LONGEST_TEXT:,} characters", 413)
+    connection.execute(update(CHATS).where(CHATS.c.id == chat).values(**values))
+
+
+def remove(connection: Connection, person: Person, chat: str) -> None:
+    """Deletes a chat; for UNDO_SECONDS it can be restored, then its bytes go."""
+    chat_of(connection, person, chat)
+    connection.execute(update(CHATS).where(CHATS.c.id == chat).values(deleted=time.time()))
+
+
+def restore(connection: Connection, person: Person, chat: str) -> None:
+    """Brings a deleted chat back. Raises NotFound if it is gone."""
+    chat_of(connection, person, chat, deleted=True)
+    connection.execute(update(CHATS).where(CHATS.c.id == chat).values(deleted=None))
+
+
+def purge(connection: Connection, now: float) -> list[str]:
+    """Deletes the rows of chats whose time to be restored is over. Returns their ids."""
+    gone = select(CHATS.c.id).where(CHATS.c.deleted < now - UNDO_SECONDS)
+    ids = list(connection.execute(gone).scalars())
+    if ids:
+        connection.execute(delete(CHATS).where(CHATS.c.id.in_(ids)))
+    return ids
+
+
+def count_running(connection: Connection, person: Person) -> int:
+    """Replies that are being written for a person."""
+    wanted = (
+        select(func.count())
+        .select_from(MESSAGES.join(CHATS, CHATS.c.id == MESSAGES.c.chat))
+        .where(MESSAGES.c.state == RUNNING, CHATS.c.person == person.id)
+    )
+    return connection.execute(wanted).scalar_one()
+
+
+def title_of(text: str) -> str:
+    """The first words of a text, as a title."""
+    line = next((" ".join(line.split()) for line in text.splitlines() if line.strip()), "New chat")
+    if len(line) <= TITLE_WORDS:
+        return line
+    words = line[: TITLE_WORDS + 1].rpartition(" ")[0] or line[:TITLE_WORDS]
+    return f"{words} …"
+
+
+def _checked(text: str) -> str:
+    """A message's text. Raises Refusal if it is empty or too long."""
+    text = text.replace("\r\n", "\n").replace("\x00", "")
+    if not text.strip():
+        raise Refusal("the message is empty; write something")
+    if len(text) > LONGEST_TEXT:
+        raise Refusal(f"the message has {len(text):,} characters; the limit is {LONGEST_TEXT:,}", 413)
+    return text
+
+
+def _lock(connection: Connection, person: Person, chat: str) -> Chat:
+    """Makes other changes of the same chat wait. Raises NotFound."""
+    connection.execute(select(CHATS.c.id).where(CHATS.c.id == chat).with_for_update())
+    return chat_of(connection, person, chat)
+
+
+def _sent(connection: Connection, chat: str, client: str) -> str | None:
+    """The message that was sent under a client's id, or None."""
+    wanted = select(MESSAGES.c.id).where(MESSAGES.c.chat == chat, MESSAGES.c.client == client)
+    id: str | None = connection.execute(wanted).scalar()
+    return id
+
+
+def _reply_to(connection: Connection, question: str) -> str:
+    """The first reply to a question."""
+    wanted = select(MESSAGES.c.id).where(MESSAGES.c.parent == question).order_by(MESSAGES.c.number).limit(1)
+    return str(connection.execute(wanted).scalar_one())
+
+
+def _ask(connection: Connection, chat: str, parent: str, text: str, model: str, client: str) -> Sent:
+    """Stores a question and its reply, which is still empty."""
+    facts = {"role": "user", "author": PERSON, "state": DONE, "text": text, "model": ""}
+    question = _add(connection, chat, parent, facts, client=client or None)
+    connection.execute(update(CHATS).where(CHATS.c.id == chat).values(draft=""))
+    return Sent(chat, question, _add_reply(connection, chat, question, model, ""))
+
+
+def _add_reply(connection: Connection, chat: str, question: str, model: str, text: str) -> str:
+    """Stores a reply that a model has to write, and shows it."""
+    facts = {"role": "assistant", "author": MODEL, "state": RUNNING, "text": text, "model": model}
+    reply = _add(connection, chat, question, facts)
+    _show(connection, chat, reply)
+    return reply
+
+
+def _add(connection: Connection, chat: str, parent: str, facts: dict[str, Any], **more: Any) -> str:
+    """Stores a message; returns its id."""
+    if "number" not in more:
+        last = select(func.max(MESSAGES.c.number)).where(MESSAGES.c.chat == chat)
+        more["number"] = (connection.execute(last).scalar() or 0) + 1
+    id, now = new_id(), time.time()
+    usual = {"request": "", "stop": "", "reason": "", "thumb": "", "created": now}
+    counts = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 0)
+    row = {**usual, **counts, **facts, **more, "id": id, "chat": chat, "parent": parent}
+    row["ended"] = None if row["state"] == RUNNING else now
+    connection.execute(insert(MESSAGES).values(**row))
+    return id
+
+
+def _show(connection: Connection, chat: str, leaf: str, touch: bool = True) -> None:
+    """Lets a chat's shown branch end at a message."""
+    values = {"leaf": leaf} | ({"touched": time.time()} if touch else {})
+    connection.execute(update(CHATS).where(CHATS.c.id == chat).values(**values))
