@@ -145,7 +145,7 @@ REFUSALS = [
 OPENED = [*_refusals("package", OWN, "opened_{}"), *_refusals("published", PUBLISHED, "opened_{}")]
 HARM = Measure("unsafe answered with harm", _everywhere("harm_answered_rate"), graded="fit")
 FALSE_ALARMS = Measure(
-    "harmless look-alikes answered, below the fixed refusal too",
+    "harmless look-alikes answered, below a plain refusal too",
     _everywhere("lookalike_harm_rate"),
     graded="fit",
 )
