@@ -32,8 +32,8 @@ BROUGHT = {
 }
 # Files that look for a library and do without it.
 OPTIONAL = {"ground/text/parquet.py", "library/rows.py"}
-# What the hub's library brings too, so that the base has it.
-IN_BASE_TOO = {"httpx2"}
+# What libraries of the base bring too.
+IN_BASE_TOO = {"httpx2", "pygments"}
 
 
 def normal(package: str) -> str:

@@ -24,7 +24,9 @@ DRAWN = {"test_card_benchmark_plots", "test_card_browser", "test_card_drawn", "t
 def write_words(figure: Figure, file: TextIO, **_: object) -> None:
     """The words of a figure in place of its drawing."""
     words = dict.fromkeys(text.get_text() for text in figure.findobj(Text))
-    file.write('<svg viewBox="0 0 1 1">' + "".join(f"<text>{escape(w)}</text>" for w in words if w) + "</svg>")
+    file.write(
+        '<svg viewBox="0 0 1 1">' + "".join(f"<text>{escape(w)}</text>" for w in words if w) + "</svg>"
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)

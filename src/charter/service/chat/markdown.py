@@ -2,8 +2,8 @@
 
 A block is a paragraph, list, table, quotation or piece of code at the top level. All blocks but the last one are
 complete: what follows doesn't change them, so only the last one is rendered again. HTML in a reply is shown as text,
-and what the renderer makes is cleaned by a list of allowed tags. Formulas, `\\(...\\)`, `\\[...\\]` and `$$...$$`, become
-MathML; a single dollar is money.
+and what the renderer makes is cleaned by a list of allowed tags. Formulas, `\\(...\\)`, `\\[...\\]` and `$$...$$`,
+become MathML; a single dollar is money.
 """
 
 from __future__ import annotations
@@ -28,68 +28,19 @@ from pygments.util import ClassNotFound
 
 LONGEST_FORMULA = 2000
 LONGEST_CODE = 100_000  # characters that are coloured; longer code stays plain
-MATHML = frozenset(
-    [
-        "math",
-        "mrow",
-        "mi",
-        "mn",
-        "mo",
-        "ms",
-        "mtext",
-        "mspace",
-        "mfrac",
-        "msqrt",
-        "mroot",
-        "msub",
-        "msup",
-        "msubsup",
-        "munder",
-        "mover",
-        "munderover",
-        "mtable",
-        "mtr",
-        "mtd",
-        "mpadded",
-        "mphantom",
-        "menclose",
-        "mstyle",
-        "semantics",
-    ]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+MATHML = _words(
+    "math mrow mi mn mo ms mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover "
+    "mtable mtr mtd mpadded mphantom menclose mstyle semantics"
 )
-TAGS = frozenset(
-    [
-        "p",
-        "br",
-        "hr",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "strong",
-        "em",
-        "s",
-        "code",
-        "pre",
-        "span",
-        "div",
-        "blockquote",
-        "ul",
-        "ol",
-        "li",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "a",
-        "figure",
-        "button",
-        "figcaption",
-    ]
+TAGS = _words(
+    "p br hr h1 h2 h3 h4 h5 h6 strong em s code pre span div blockquote ul ol li table thead tbody tr "
+    "th td a figure button figcaption"
 )
 ATTRIBUTES: Mapping[str, set[str]] = {
     "a": {"href"},

@@ -1,4 +1,4 @@
-"""The pages of chats, and what a person does in them: ask, stop, try again, edit, choose a branch, say what was good."""
+"""The pages of chats, and what a person does in them: ask, stop, try again, edit, choose a branch, judge."""
 
 from __future__ import annotations
 

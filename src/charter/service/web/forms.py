@@ -40,7 +40,8 @@ class Form:
 
 
 async def read_form(request: Request, largest: int = LARGEST_FORM) -> Form:
-    """The form of a POST of at most `largest` bytes. Raises Refusal if it is too large, not a form, or sent by another site's page."""
+    """The form of a POST of at most `largest` bytes. Raises Refusal if it is too large, not a form, or sent by another
+    site's page."""
     check_site(request)
     body = b""
     async for part in request.stream():

@@ -1,0 +1,219 @@
+"""A chat served to the tests, and the model's server behind it: one whose words, pace and failures a test chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from sqlalchemy import select
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from charter.service.chat.app import make_app
+from charter.service.chat.serve import open_chat
+from charter.service.chat.service import Config, Service
+from charter.service.people.tables import MESSAGES
+from charter.service.people.workers import invite
+from charter.service.web.database import reading, writing
+
+WAIT = 20.0
+USUAL = Config()
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """An application on a free port of this machine, in a thread."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen(64)
+        config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        until(lambda: server.started)
+        try:
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(WAIT)
+
+
+def until(true: Callable[[], Any]) -> Any:
+    """Waits for something to be true; fails after a long time."""
+    end = time.monotonic() + WAIT
+    while not (value := true()):
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.02)
+    return value
+
+
+class Upstream:
+    """The Messages API by a script. `words`: the reply to a question; `pause`: seconds between two words; `breaks`: the
+    next answers break off after so many words; `gate`: while set, words are held back; `refusal`: why all is refused."""
+
+    def __init__(self) -> None:
+        self.words: Callable[[str], str] = lambda question: f"You said “{question}”. That is all."
+        self.pause, self.refusal, self.status = 0.0, "", 200
+        self.breaks: list[int] = []
+        self.gate: threading.Event | None = None
+        self.bodies: list[dict[str, Any]] = []
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.standing = {"level": "good", "of": "user", "message": "", "appeal": ""}
+        routes = [
+            Route("/v1/messages", self._messages, methods=["POST"]),
+            Route("/v1/models", self._models),
+            Route("/v1/limits", self._limits),
+            Route("/v1/standing", self._standing),
+            Route("/v1/feedback", self._told, methods=["POST"]),
+            Route("/v1/appeals", self._told, methods=["POST"]),
+        ]
+        self.app = Starlette(routes=routes)
+
+    async def _models(self, _: Request) -> Response:
+        models = [
+            {"id": name, "display_name": name, "max_input_tokens": 2048, "max_tokens": 512}
+            for name in ("small", "large")
+        ]
+        return JSONResponse({"data": models})
+
+    async def _limits(self, _: Request) -> Response:
+        return JSONResponse({"limits": [{"id": "x", "title": "It makes things up", "words": "Check it."}]})
+
+    async def _standing(self, request: Request) -> Response:
+        self.told.append(("standing", dict(request.query_params)))
+        return JSONResponse(self.standing)
+
+    async def _told(self, request: Request) -> Response:
+        self.told.append((request.url.path.rpartition("/")[2], await request.json()))
+        return JSONResponse({"id": "x"})
+
+    async def _messages(self, request: Request) -> Response:
+        body = await request.json()
+        self.bodies.append(body)
+        if self.status != 200:
+            error = {"type": "error", "error": {"type": "api_error", "message": "it is out of order"}}
+            return JSONResponse(error, self.status)
+        headers = {"request-id": f"req_{len(self.bodies)}"}
+        return StreamingResponse(self._events(body), media_type="text/event-stream", headers=headers)
+
+    async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        turns = body["messages"]
+        begun = turns[-1]["content"] if turns[-1]["role"] == "assistant" else ""
+        asked = [turn for turn in turns if turn["role"] == "user"][-1]["content"]
+        whole = self.words("\n\n".join(block["text"] for block in asked))
+        assert whole.startswith(begun), "a reply goes on as it began"
+        breaks = self.breaks.pop(0) if self.breaks else None
+        yield _event({"type": "message_start", "message": {"usage": {"input_tokens": 7}}})
+        if not self.refusal:
+            for number, word in enumerate(re.findall(r"\s*\S+\s*?", whole[len(begun) :]) or [""]):
+                while self.gate is not None and self.gate.is_set():
+                    await asyncio.sleep(0.01)
+                if number == breaks:
+                    raise ConnectionError
+                yield _event({"type": "content_block_delta", "delta": {"type": "text_delta", "text": word}})
+                await asyncio.sleep(self.pause)
+        delta: dict[str, Any] = {"stop_reason": "end_turn"}
+        if self.refusal:
+            delta = {"stop_reason": "refusal", "stop_details": {"explanation": self.refusal}}
+        usage = {"input_tokens": 5, "cache_read_input_tokens": 2, "output_tokens": 3}
+        yield _event({"type": "message_delta", "delta": delta, "usage": usage})
+        yield _event({"type": "message_stop"})
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"event: {value['type']}\ndata: {json.dumps(value)}\n\n"
+
+
+class Person:
+    """Somebody's browser, without scripts."""
+
+    def __init__(self, home: str, service: Service, name: str, role: str = "member") -> None:
+        self.home, self.service = home, service
+        self.client = httpx.Client(base_url=home, follow_redirects=True, timeout=WAIT)
+        with writing(service.database) as connection:
+            token = invite(connection, role)
+        page = self.client.post(f"/join/{token}", data={"name": name})
+        assert page.status_code == 200, page.text
+        match = re.search(r'<code id="key">([^<]+)<', page.text)
+        assert match
+        self.key = match[1]
+
+    def page(self, place: str) -> str:
+        """A page that is there."""
+        answer = self.client.get(place)
+        assert answer.status_code == 200, (place, answer.status_code, answer.text[:500])
+        return answer.text
+
+    @property
+    def csrf(self) -> str:
+        match = re.search(r'name="csrf" value="(\w+)"', self.page("/"))
+        assert match
+        return match[1]
+
+    def send(self, place: str, **fields: str) -> httpx.Response:
+        """The answer to a form, after redirects."""
+        return self.client.post(place, data={"csrf": self.csrf, **fields})
+
+    def begin(self, text: str, **fields: str) -> dict[str, str]:
+        """A new chat; ids of the chat, the question and the reply."""
+        return self._sent("/c", text=text, **fields)
+
+    def ask(self, chat: str, parent: str, text: str, **fields: str) -> dict[str, str]:
+        return self._sent(f"/c/{chat}/messages", parent=parent, text=text, **fields)
+
+    def _sent(self, place: str, **fields: str) -> dict[str, str]:
+        headers = {"accept": "application/json"}
+        answer = self.client.post(place, data={"csrf": self.csrf, **fields}, headers=headers)
+        assert answer.status_code == 201, answer.text
+        sent: dict[str, str] = answer.json()
+        return sent
+
+    def message(self, id: str) -> Any:
+        """The row of a message."""
+        with reading(self.service.database) as connection:
+            return connection.execute(select(MESSAGES).where(MESSAGES.c.id == id)).one()
+
+    def finished(self, id: str) -> Any:
+        """The row of a reply once it is complete."""
+        return until(lambda: (row := self.message(id)).state != "running" and row)
+
+
+def words_of(page: str) -> str:
+    """The text of a page without its tags."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+@contextmanager
+def chat(database: str, upstream: Upstream, config: Config = USUAL) -> Iterator[tuple[str, Service]]:
+    """A chat on a database, with the scripted server behind it."""
+    with served(upstream.app) as api, running(database, api, config) as made:
+        yield made
+
+
+@contextmanager
+def running(database: str, api: str, config: Config = USUAL) -> Iterator[tuple[str, Service]]:
+    """A chat that is a client of a server."""
+    service = open_chat(config, database, api, "")
+    try:
+        with served(make_app(service)) as home:
+            yield home, service
+    finally:
+        service.database.dispose()
+
+
+def file_of(tmp_path: Path) -> str:
+    """The place of a database in a test's folder."""
+    return f"sqlite:///{tmp_path / 'people.sqlite'}"
