@@ -31,6 +31,14 @@ from charter.service.web.database import reading, writing
 
 WAIT = 20.0
 USUAL = Config()
+OPEN: list[httpx.Client] = []  # closed with the chat
+
+
+def browse(home: str, **more: Any) -> httpx.Client:
+    """A browser without scripts, and without a session."""
+    client = httpx.Client(base_url=home, timeout=WAIT, **more)
+    OPEN.append(client)
+    return client
 
 
 @contextmanager
@@ -142,7 +150,7 @@ class Person:
 
     def __init__(self, home: str, service: Service, name: str, role: str = "member") -> None:
         self.home, self.service = home, service
-        self.client = httpx.Client(base_url=home, follow_redirects=True, timeout=WAIT)
+        self.client = browse(home, follow_redirects=True)
         with writing(service.database) as connection:
             token = invite(connection, role)
         page = self.client.post(f"/join/{token}", data={"name": name})
@@ -211,6 +219,8 @@ def running(database: str, api: str, config: Config = USUAL) -> Iterator[tuple[s
         with served(make_app(service)) as home:
             yield home, service
     finally:
+        while OPEN:
+            OPEN.pop().close()
         service.database.dispose()
 
 

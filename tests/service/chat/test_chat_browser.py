@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from company import Upstream, chat, file_of, until
+from company import Upstream, chat, file_of
 
 from browsers import open_browser, open_page
 from charter.service.chat.service import Service
@@ -125,7 +125,7 @@ def test_the_keyboard_alone_is_enough(browser: Any, served_chat: Any) -> None:
     page.keyboard.press("Escape")
     page.wait_for_selector(".said.assistant[data-state=stopped]")
     assert page.locator(".said.user .text").inner_text() == "Hello\nthere"
-    page.locator(".said.assistant >> text=Edit").focus()
+    page.locator(".said.assistant summary >> text=Edit").focus()
     page.keyboard.press("Enter")
     assert page.locator(".said.assistant details[open]").count() == 1
     page.keyboard.press("Escape")
@@ -145,17 +145,18 @@ def test_without_scripts_everything_still_works(browser: Any, served_chat: Any, 
     page, _ = entered(browser, served_chat, scripts=False)
     page.fill("#text", "Hello")
     page.click("#composer button")
-    until(lambda: (page.reload(), page.locator(".said.assistant[data-state=done]").count())[1])
+    page.wait_for_selector(".said.assistant[data-state=done]")  # the page looks again by itself
     page.click(".said.assistant >> text=Try again")
-    until(lambda: (page.reload(), page.locator("text=2 of 2").count())[1])
+    page.wait_for_selector("text=2 of 2")
+    page.wait_for_selector(".said.assistant[data-state=done]")
     page.locator(".said.user summary >> text=Edit").click()
     page.locator(".said.user textarea").fill("Goodbye")
     page.locator(".said.user details[open] >> button").click()
-    until(lambda: (page.reload(), page.locator(".said.assistant[data-state=done]").count())[1])
+    page.wait_for_selector(".said.assistant[data-state=done]")  # the page looks again by itself
     page.locator(".said.assistant >> text=Good").click()
     page.locator("summary >> text=This chat").click()
-    page.click("text=Delete")
-    page.click("text=Bring it back")
+    page.click("button:has-text('Delete')")
+    page.click("button:has-text('Bring it back')")
     assert "Goodbye" in page.locator(".said.user .text").inner_text()
 
 

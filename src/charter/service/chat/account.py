@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
@@ -21,6 +21,10 @@ from charter.service.web.refusal import Refusal
 
 SURE = "yes"
 MOST_INVITED = 100
+NOTICES = {
+    "appealed": "Your appeal is sent; people decide about it.",
+    "imported": "The chats are brought in.",
+}
 
 
 async def me_page(visit: Visit) -> HTMLResponse:
@@ -42,7 +46,8 @@ def _me_page(visit: Visit, standing: dict[str, Any] | None) -> HTMLResponse:
         ).scalar_one()
         shares = list_shares(connection, visit.person)
     counts = {"chats": chats, "messages": messages}
-    return show(visit, "me", "You", counts=counts, standing=standing, shares=shares)
+    notice = NOTICES.get(visit.request.query_params.get("done", ""), "")
+    return show(visit, "me", "You", counts=counts, standing=standing, shares=shares, notice=notice)
 
 
 async def appeal(visit: Visit) -> Response:
@@ -92,15 +97,15 @@ def take_in(visit: Visit) -> Response:
     with writing(visit.service.database) as connection:
         model = visit.service.model("")
         count = import_file(connection, visit.person, visit.form.text("text"), model.id if model else "")
-    return done(visit, f"/me?done=imported-{count}")
+    return done(visit, "/me?done=imported", count=count)
 
 
 def people_page(visit: Visit) -> HTMLResponse:
     """The people of the chat, with counts and without a word of what they wrote."""
-    chats = select(CHATS.c.person, func.count().label("chats"), func.max(CHATS.c.touched).label("touched"))
-    chats = chats.group_by(CHATS.c.person).subquery()
-    wanted = (
-        select(PEOPLE, chats.c.chats, chats.c.touched)
+    counted = select(CHATS.c.person, func.count().label("chats"), func.max(CHATS.c.touched).label("touched"))
+    chats = counted.group_by(CHATS.c.person).subquery()
+    wanted: Select[Any] = (
+        select(*PEOPLE.c, chats.c.chats, chats.c.touched)
         .outerjoin(chats, chats.c.person == PEOPLE.c.id)
         .order_by(PEOPLE.c.id)
     )

@@ -126,12 +126,17 @@ async def static(request: Request) -> Response:
 
 async def refused(request: Request, error: Exception) -> Response:
     """A refusal, in its own words; other errors keep their details from the person."""
-    if isinstance(error, NotEntered) and request.method == "GET" and not wants_json(request):
+    if isinstance(error, NotEntered) and request.method == "GET" and not _wants_data(request):
         return see("/enter")
     if not isinstance(error, Refusal):
         return say(request, 503, OUT_OF_ORDER)
     headers = {"retry-after": str(error.seconds)} if isinstance(error, TooFast) else {}
     return say(request, error.status, str(error), headers)
+
+
+def _wants_data(request: Request) -> bool:
+    """Whether a program asks: for JSON, or for the events of a reply."""
+    return wants_json(request) or "text/event-stream" in request.headers.get("accept", "")
 
 
 async def unknown(request: Request, error: Exception) -> Response:
@@ -149,7 +154,7 @@ async def failed(request: Request, _: Exception) -> Response:
 
 def say(request: Request, status: int, words: str, headers: Mapping[str, str] | None = None) -> Response:
     """An error as a small page, or as JSON if the request asks for JSON."""
-    if wants_json(request) or "text/event-stream" in request.headers.get("accept", ""):
+    if _wants_data(request):
         return JSONResponse({"error": words}, status, headers=dict(headers or {}))
     form: Form = getattr(request.state, "form", Form())
     answer = plain(

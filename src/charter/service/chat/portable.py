@@ -21,7 +21,10 @@ from charter.service.web.refusal import Refusal
 FORM = "charter-chat-1"
 MOST_CHATS = 1000
 MOST_MESSAGES = 5000  # of an imported chat
-NO_CHATS = "the file holds no chats in a known form; expected what this chat, ChatGPT (conversations.json) or Claude exports"
+NO_CHATS = (
+    "the file holds no chats in a known form; expected an export of this chat, of ChatGPT (conversations.json) or of "
+    "Claude"
+)
 
 
 def export_chat(connection: Connection, chat: Chat) -> dict[str, Any]:

@@ -222,7 +222,7 @@ class Replies:
                 return None, {}
             wanted = select(CHATS.c.person).where(CHATS.c.id == line[-1].chat)
             person = connection.execute(wanted).scalar()
-        messages = [
+        messages: list[dict[str, Any]] = [
             {"role": one.role, "content": [{"type": "text", "text": one.text}]}
             for one in line[:-1]
             if one.text.strip()

@@ -42,8 +42,7 @@ def home(visit: Visit) -> HTMLResponse:
 
 def talk(visit: Visit) -> HTMLResponse:
     """A chat, its newest messages first rendered; `most` shows more of them."""
-    asked = visit.request.query_params.get("most", "")
-    most = min(MOST_SHOWN, int(asked)) if asked.isascii() and asked.isdigit() and asked != "0" else SHOWN
+    most = min(MOST_SHOWN, _number(visit, "most") or SHOWN)
     with reading(visit.service.database) as connection:
         chat = chat_of(connection, visit.person, visit.id)
         messages = branch(connection, chat.leaf, most)
@@ -58,8 +57,18 @@ def talk(visit: Visit) -> HTMLResponse:
         last=messages[-1] if messages else None,
         earlier=earlier,
         more=most + 4 * SHOWN,
+        look=_number(visit, "look") + 1,
         notice="",
     )
+
+
+def _number(visit: Visit, name: str) -> int:
+    """A whole number in the query of a request; 0 if there is none."""
+    return _whole(visit.request.query_params.get(name, ""))
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
 def part(visit: Visit) -> HTMLResponse:
@@ -159,8 +168,8 @@ async def events(visit: Visit) -> Response:
     """What changes in a reply until it is complete, as server-sent events: each replaces a block by its number, so a
     page that lost its connection asks again from the last one."""
     one = await run_in_threadpool(_message, visit)
-    last = visit.request.headers.get("last-event-id", "") or visit.request.query_params.get("known", "")
-    known = int(last) if last.isascii() and last.isdigit() and len(last) < 9 else 0
+    last = visit.request.headers.get("last-event-id", "")
+    known = _whole(last) if last else _number(visit, "known")
 
     async def stream() -> AsyncGenerator[ServerSentEvent, None]:
         yield ServerSentEvent(retry=1000, comment="begin")

@@ -123,7 +123,7 @@ def show(visit: Visit, template: str, title: str, status: int = 200, **context: 
     with reading(visit.service.database) as connection:
         chats = list_chats(connection, visit.person)
     config = visit.service.config
-    known = {
+    known: dict[str, Any] = {
         "here": visit.request.url.path,
         "chats": chats,
         "service": visit.service,
@@ -135,5 +135,5 @@ def show(visit: Visit, template: str, title: str, status: int = 200, **context: 
 def plain(service: Service, template: str, title: str, status: int = 200, **context: Any) -> HTMLResponse:
     """A page for somebody who isn't signed in."""
     config = service.config
-    known = {"here": "", "chats": (), "service": service, "contact": config.contact}
+    known: dict[str, Any] = {"here": "", "chats": (), "service": service, "contact": config.contact}
     return PAGES.page(template, status, name=config.name, title=title, member=None, **known, **context)
