@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.estimate import ROW_TOKENS, Estimate, Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.runner import machine
@@ -88,3 +88,34 @@ def test_forecasts_follow_the_speed_and_count_the_start_of_each_step(
         pytest.approx(12 + START)
     ] * 3
     assert json.loads(speed_file().read_text())["speed"]["threads"] == 2
+
+
+def test_the_tokens_of_a_row_come_from_its_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of four times the text has four times the tokens; its other columns count nothing. A row that a step makes
+    has as many as its room says."""
+    seen: list[tuple[float, ...]] = []
+
+    def tokens(text: str) -> tuple[float, ...]:
+        row = {"id": "a" * 500, "messages": [{"role": "user", "content": text}]}
+        (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for _ in range(3)))
+        plan = make_plan(load_recipe(folder / "recipe.yaml", ()), folder, folder / "run", Execution())
+
+        def cost(_: object, sizes: Sizes) -> Estimate:
+            seen.extend(sizes.row_tokens(role) for role in sizes.each)
+            return Estimate(1.0, row_tokens=7.0)
+
+        for planned in plan.steps:
+            object.__setattr__(planned.room, "estimate", cost)
+        seen.clear()
+        expected_minutes(plan)
+        return seen[0]
+
+    (short,), (long,) = tokens("x" * 90), tokens("x" * 360)
+    assert (short, long) == (20.0, 80.0) and (7.0,) in seen
+
+
+def test_without_text_a_row_has_the_usual_tokens() -> None:
+    sizes = Sizes({"prompts": (3, 9)}, tokens={"prompts": (10.0, 90.0)})
+    assert sizes.mean_tokens("prompts") == 70.0
+    assert Sizes({"prompts": (3, 9)}).row_tokens("prompts") == (ROW_TOKENS, ROW_TOKENS)
+    assert sizes.mean_tokens("none") == ROW_TOKENS

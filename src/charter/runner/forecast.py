@@ -1,17 +1,17 @@
 """What `charter plan` says of each step: whether it runs, and its estimated minutes, memory and disk."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, Environment
 from charter.ground.artifact.store import folder_bytes
 from charter.ground.model.shape import to_config
 from charter.ground.settings.environment import environment_of
-from charter.ground.settings.estimate import Estimate, Sizes
-from charter.ground.settings.recognise import count_rows
+from charter.ground.settings.estimate import CHARACTERS, ROW_TOKENS, Estimate, Sizes
+from charter.ground.settings.recognise import count_rows, mean_characters
 from charter.ground.settings.texts import text_bytes
 from charter.ground.text.corpus_index import INDEX, read_index
 from charter.runner.directory import RunDirectory, Standing
@@ -19,6 +19,7 @@ from charter.runner.machine import read_speed
 from charter.runner.pace import START
 from charter.runner.plan import Plan, PlannedStep, own_parents
 
+T = TypeVar("T")
 _STATUS = {"reused": "reused", "restore": "reused", "publish": "resume", "resume": "resume", "run": "run"}
 
 
@@ -96,13 +97,14 @@ def _estimates(
 
 @dataclass(frozen=True)
 class _StepSizes:
-    """Parameters, rows, vocabularies and config.json of the steps so far; the speed of the machine."""
+    """Parameters, rows, tokens of a row, vocabularies and config.json of the steps so far; the speed of the machine."""
 
     machine: float
     parameters: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     vocabulary: dict[str, int] = field(default_factory=dict)
     configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    tokens: dict[str, float] = field(default_factory=dict)
 
     def sizes(self, planned: PlannedStep, environment: Environment) -> Sizes:
         """The rows of each role's inputs, and the known sizes of the models, texts and corpora in each."""
@@ -111,12 +113,16 @@ class _StepSizes:
         texts: dict[str, int] = {}
         vocabulary: dict[str, int] = {}
         configs: dict[str, Mapping[str, Any]] = {}
+        lengths: dict[str, list[float]] = {}
         own = own_parents(planned)
         for entry in planned.inputs:
-            count = _rows(entry)
+            count = _over_rows(entry, count_rows)
             if entry.name in own and count is None:
                 count = self.rows.get(entry.name)
             rows.setdefault(entry.role, []).append(count)
+            characters = _over_rows(entry, mean_characters)
+            known = characters / CHARACTERS if characters else self.tokens.get(entry.name, ROW_TOKENS)
+            lengths.setdefault(entry.role, []).append(known)
             if planned.room.roles[entry.role].kind == "sources" and entry.path is not None:
                 texts[entry.role] = texts.get(entry.role, 0) + text_bytes(entry.path)
             model = planned.models.get(entry.ref)
@@ -130,7 +136,8 @@ class _StepSizes:
         row_counts = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
         complete = {role: counts for role, counts in row_counts.items() if len(counts) == len(rows[role])}
         how = environment.threads, environment.device, environment.precision
-        return Sizes(complete, parameters, *how, texts, vocabulary, configs, self.machine)
+        row_tokens = {role: tuple(known) for role, known in lengths.items() if role in complete}
+        return Sizes(complete, parameters, *how, texts, vocabulary, configs, self.machine, row_tokens)
 
     def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:
         """Records a step's sizes for later steps. A checkpoint is as large as its room estimates, else as the largest
@@ -143,6 +150,8 @@ class _StepSizes:
             self.configs[planned.name] = config
         if estimate is not None and estimate.vocabulary:
             self.vocabulary[planned.name] = estimate.vocabulary
+        if estimate is not None and estimate.row_tokens:
+            self.tokens[planned.name] = estimate.row_tokens
         rows = estimate.rows if estimate is not None else None
         if rows is None and planned.room.product in ("dialogues", "comparisons"):
             limit = planned.resolved.get("limit")
@@ -160,16 +169,16 @@ def read_vocabulary(entry: Input) -> int | None:
     return read_index(entry.path).vocab_size
 
 
-def _rows(entry: Input) -> int | None:
-    """Rows of a file or of a finished artifact; None if it doesn't exist or has no rows."""
+def _over_rows(entry: Input, look: Callable[[Path], T | None]) -> T | None:
+    """What a look at the rows of a file or of a finished artifact says; None if it doesn't exist or has no rows."""
     if entry.path is None:
         return None
     if entry.path.is_file():
-        return count_rows(entry.path)
+        return look(entry.path)
     if not (entry.path / MANIFEST).is_file():
         return None
     files = sorted(entry.path.glob(f"{entry.kind}.jsonl*"))
-    return count_rows(files[0]) if files else None
+    return look(files[0]) if files else None
 
 
 def plan_records(lines: list[Forecast]) -> list[dict[str, object]]:

@@ -10,6 +10,8 @@ MEASURED = 134_500_000
 _MOST = 30.0
 # measured on a CPU that multiplies bfloat16
 _BFLOAT16 = 1.5
+# tokens of a row if nothing is known of it; characters of English in a token
+ROW_TOKENS, CHARACTERS = 60.0, 4.5
 # twice the threads are 1.6 times as fast, measured from one to two
 THREADS = 0.7
 
@@ -21,7 +23,8 @@ class Sizes:
     `each`: rows of each input of a role, in the recipe's order (expected rows of steps that haven't run; absent if one
     is unknown). `parameters`: of the model in each role. If known, `bytes`: of text in roles that take raw text;
     `vocabulary`: tokens in roles that take corpora; `configs`: config.json of the model in each role. `machine`: the
-    speed of a thread of this CPU, as a multiple of that behind the measured rates."""
+    speed of a thread of this CPU, as a multiple of that behind the measured rates. `tokens`: of a row of each input, as
+    `each`."""
 
     each: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
@@ -32,6 +35,23 @@ class Sizes:
     vocabulary: Mapping[str, int] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     machine: float = 1.0
+    tokens: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def row_tokens(self, role: str) -> tuple[float, ...]:
+        """Tokens of a row of each input of a role."""
+        known = self.tokens.get(role, ())
+        return (
+            known
+            if len(known) == len(self.each.get(role, ()))
+            else (ROW_TOKENS,) * len(self.each.get(role, ()))
+        )
+
+    def mean_tokens(self, *roles: str) -> float:
+        """Tokens of a row of several roles together."""
+        counts = [n for role in roles for n in self.each.get(role, ())]
+        lengths = [tokens for role in roles for tokens in self.row_tokens(role)]
+        rows = sum(counts)
+        return sum(n * tokens for n, tokens in zip(counts, lengths, strict=True)) / rows if rows else ROW_TOKENS
 
     @property
     def rows(self) -> Mapping[str, int]:
@@ -66,7 +86,7 @@ class Sizes:
 class Estimate:
     """Minutes of work, peak memory and disk in GiB, rows made, parameters of a new model, tokens of a new vocabulary,
     and the config.json of a model made from scratch; None if unknown. `asks`: the answers needed from people, such as
-    "200 comparisons"; empty if none."""
+    "200 comparisons"; empty if none. `row_tokens`: tokens of a made row."""
 
     minutes: float | None = None
     memory_gib: float | None = None
@@ -76,3 +96,4 @@ class Estimate:
     vocabulary: int | None = None
     config: Mapping[str, Any] | None = None
     asks: str = ""
+    row_tokens: float | None = None

@@ -39,6 +39,19 @@ HARM_RATING = "HARM_RATING"
 TEMPLATE = {"told", "nonnegative"}  # columns of templates of questions about two persons
 BBQ = {"context_condition", "question_polarity"}  # columns of the evaluation of Parrish et al. 2022 alone
 _LONGEST_LINE = 2**20  # characters that are read at once
+_ROWS_LOOKED_AT = 200
+_TEXT_KEYS = {
+    "content",
+    "chosen",
+    "rejected",
+    "text",
+    "prompt",
+    "completion",
+    "critique",
+    "revision",
+    "draft",
+    "reply",
+}
 _PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript", "instruction"}
 
 
@@ -131,6 +144,30 @@ def count_rows(path: Path) -> int | None:
             return count + (not blank)
     except (OSError, UnicodeDecodeError, EOFError, zlib.error, zstandard.ZstdError):
         return None
+
+
+def mean_characters(path: Path) -> float | None:
+    """Characters of text in a row of a JSONL file, the mean of its first rows; None for other files."""
+    if ".jsonl" not in path.name or not path.is_file():
+        return None
+    lengths = list[int]()
+    try:
+        with open_text(path) as file:
+            while len(lengths) < _ROWS_LOOKED_AT and (line := file.readline(_LONGEST_LINE)):
+                if line.strip():
+                    lengths.append(_text_in(parse_json(line.encode())))
+    except (*DAMAGE, EOFError, zlib.error, zstandard.ZstdError, CharterError):
+        pass  # whoever reads the rows says what is wrong with them
+    return sum(lengths) / len(lengths) if lengths else None
+
+
+def _text_in(value: object, named: str = "") -> int:
+    """Characters of all texts in a value of JSON, by the names that rows have for them."""
+    if isinstance(value, str):
+        return len(value) if named in _TEXT_KEYS else 0
+    if isinstance(value, Mapping):
+        return sum(_text_in(member, str(name)) for name, member in value.items())
+    return sum(_text_in(member, named) for member in value) if isinstance(value, list) else 0
 
 
 def variant_of_folder(folder: Path) -> str:

@@ -69,7 +69,10 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     tokens = settings.draft_tokens + settings.rounds * (settings.critique_tokens + settings.revision_tokens)
     read_tokens = settings.rounds * 400 * (1 + settings.shots)
     seconds = count * (tokens * 0.7 / 250 + read_tokens / 700) / sizes.speed(parameters)
-    return Estimate(minutes=seconds / 60, memory_gib=10 * parameters / 2**30, disk_gib=0.01)
+    row_tokens = sizes.mean_tokens("prompts") + 0.7 * settings.revision_tokens
+    return Estimate(
+        minutes=seconds / 60, memory_gib=10 * parameters / 2**30, disk_gib=0.01, row_tokens=row_tokens
+    )
 
 
 ROOM = Room(

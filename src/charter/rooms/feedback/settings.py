@@ -71,7 +71,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         sampled_tokens += count * 2 * settings.thought.tokens * settings.thought.samples
     read_tokens = (count * settings.principles + settings.known_limit) * 2 * 250
     minutes = (sampled_tokens / (250 * scale) + read_tokens / (700 * scale)) / 60
-    return Estimate(minutes=minutes, memory_gib=10 * parameters / 2**30, disk_gib=0.01)
+    row_tokens = sizes.mean_tokens("prompts") + 2 * 0.8 * settings.max_tokens
+    return Estimate(minutes=minutes, memory_gib=10 * parameters / 2**30, disk_gib=0.01, row_tokens=row_tokens)
 
 
 ROOM = Room(

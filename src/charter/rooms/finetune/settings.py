@@ -23,7 +23,8 @@ ROLES = {
 Passes = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # of a 135M model on two cores; scales with parameters and threads
 TOKENS_PER_SECOND = 210.0
-TOKENS_PER_ROW = 60
+# in the order of the mixture
+ROLES_OF_ROWS = ("dialogues", "transcripts", "comparisons", "anchor")
 
 
 class Lessons(Frozen):
@@ -69,25 +70,20 @@ class Settings(Training):
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time from the row counts known before the run, at the measured rate of two cores; memory of full AdamW."""
+    """Time from the known rows and their lengths, at the measured rate of two cores; memory of full AdamW."""
     parameters = sizes.parameters.get("policy")
     counts = [min(n, settings.limit) if settings.limit else n for n in sizes.each.get("dialogues", ())]
     counts += [3 * n for n in sizes.each.get("transcripts", ())]
     counts += [settings.lessons.choices_per_comparison * n for n in sizes.each.get("comparisons", ())]
-    # mostly prompts: half as long, and twice the work a token
     counts += sizes.each.get("anchor", ())
     passes = settings.mixture if len(settings.mixture) == len(counts) else (1.0,) * len(counts)
-    rows = sum(n * times for n, times in zip(counts, passes, strict=True))
-    if not parameters or not rows:
+    lengths = [n for role in ROLES_OF_ROWS for n in sizes.row_tokens(role)]
+    tokens = sum(n * times * length for n, times, length in zip(counts, passes, lengths, strict=True))
+    if not parameters or not tokens:
         return Estimate()
     rate = TOKENS_PER_SECOND * sizes.speed(parameters)
     return Estimate(
-        minutes=settings.epochs
-        * rows
-        * TOKENS_PER_ROW
-        * sizes.training_share(settings.frozen_layers)
-        / rate
-        / 60,
+        minutes=settings.epochs * tokens * sizes.training_share(settings.frozen_layers) / rate / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
         disk_gib=4 * parameters / 2**30,
     )

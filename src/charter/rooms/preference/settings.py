@@ -12,6 +12,8 @@ from charter.ground.settings.frozen import Frozen, Moved
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
 
+# of a pair beside the text of its row: marks, and the prompt read twice
+PAIR_TOKENS = 10
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "comparisons": Role(kind="comparisons", many=True),
@@ -104,25 +106,24 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at the measured training rate of two cores, 150 tokens a pair; memory of full AdamW."""
+    """Time at the measured training rate of two cores; memory of full AdamW."""
     parameters = sizes.parameters.get("policy")
     # the other sources share `limit`
     most = {"answered": settings.pairs.contrasts}
     sources = ["comparisons", "answered", "transcripts", "drafts", "rated"]
-    pairs = sum(
-        min(n, bound) if (bound := most.get(role) or settings.pairs.limit) else n
+    tokens = sum(
+        (min(n, bound) if (bound := most.get(role) or settings.pairs.limit) else n) * (length + PAIR_TOKENS)
         for role in sources + ["refused"] * settings.pairs.refused_above_fixed
-        for n in sizes.each.get(role, ())
+        for n, length in zip(sizes.each.get(role, ()), sizes.row_tokens(role), strict=True)
     )
-    if not parameters or not pairs:
+    if not parameters or not tokens:
         return Estimate()
-    used_pairs = pairs * (1 if settings.pairs.part == "all" else 0.5)
+    used_tokens = tokens * (1 if settings.pairs.part == "all" else 0.5)
     rate = 210 * sizes.speed(parameters)
     return Estimate(
         minutes=settings.members
         * settings.epochs
-        * used_pairs
-        * 150
+        * used_tokens
         * sizes.training_share(settings.frozen_layers)
         / rate
         / 60,

@@ -83,7 +83,11 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     counts = [round(n * share) for role in roles for n in sizes.each.get(role, ())]
     rows = sum(min(n, settings.limit) if settings.limit else n for n in counts)
     return Estimate(
-        minutes=rows_read / 1000 / 60, memory_gib=0.2, disk_gib=0.001 * rows_read / 1000, rows=rows
+        minutes=rows_read / 1000 / 60,
+        memory_gib=0.2,
+        disk_gib=0.001 * rows_read / 1000,
+        rows=rows,
+        row_tokens=sizes.mean_tokens(*roles),
     )
 
 

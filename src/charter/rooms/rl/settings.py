@@ -27,6 +27,8 @@ ROLES = {
 }
 # rounds of replies over which the KL coefficient adapts if no horizon is set
 STEADY_ROUNDS = 4
+# models that read each reply: the policy, its start and two graders, which share the reading of a prompt's replies
+READERS = 2
 
 
 class Server(Frozen):
@@ -283,8 +285,8 @@ def _wrong_keep(settings: Settings, roles: Filled, graders: int) -> str:
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time of sampling (300 tokens/s at 135M on two cores), of learning, and of four models that read each reply, at a
-    third of learning's; one more round measures the product."""
+    """Time of sampling (300 tokens/s at 135M on two cores), of learning, and of the models that read each reply, each
+    at a third of learning's; one more round measures the product."""
     parameters = sizes.parameters.get("policy")
     if not parameters:
         return Estimate()
@@ -297,8 +299,9 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     sampled_tokens = replies * settings.rollout.max_tokens
     # how fast a server writes is not known
     local_tokens = 0 if settings.rollout.sampler else sampled_tokens
-    learnt_tokens = (replies * 40 + sampled_tokens) * (
-        settings.epochs * sizes.training_share(settings.frozen_layers) + 4 / 3
+    prompt_tokens = replies * sizes.mean_tokens("prompts", "harmless")
+    learnt_tokens = (prompt_tokens + sampled_tokens) * (
+        settings.epochs * sizes.training_share(settings.frozen_layers) + READERS / 3
     )
     seconds = (settings.steps + 1) * (local_tokens / (300 * scale) + learnt_tokens / (210 * scale))
     copies = 4 if settings.lora else 16

@@ -122,6 +122,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     counts = [sizes.rows.get(role, 0) for role in ("prompts", "harmless")]
     prompts, harmless = [min(n, settings.limit) if settings.limit else n for n in counts]
     prompt_count = prompts + harmless
+    row_tokens = sizes.mean_tokens("prompts", "harmless") + 0.8 * settings.max_tokens
     if not prompt_count:
         return Estimate()
     answering = sizes.model("policy", "start")
@@ -130,11 +131,13 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     replies = sample_count + sizes.rows.get("candidates", 0)
     seconds = 0.8 * settings.max_tokens * sample_count / (250 * sizes.speed(answering))
     if grading:
-        read_tokens = (replies + prompt_count) * settings.max_tokens * max(1, len(settings.weights))
+        # the fixed reply of each prompt that has a reply is read beside them
+        read_rows = replies + min(replies, prompt_count)
+        read_tokens = read_rows * settings.max_tokens * max(1, len(settings.weights))
         seconds += read_tokens / (700 * sizes.speed(grading))
     rows = prompt_count * settings.keep or replies
     memory = 10 * max(answering, grading) / 2**30
-    return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=0.01, rows=rows)
+    return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=0.01, rows=rows, row_tokens=row_tokens)
 
 
 ROOM = Room(
