@@ -26,6 +26,7 @@ EXCEPTIONS = {
 }
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
