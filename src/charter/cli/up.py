@@ -1,5 +1,6 @@
 """`charter up`: the chat in a browser, with a model behind it, by one command."""
 
+import ctypes
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ KEY = "CHARTER_API_KEY"
 ORGANISATION, KEY_NAME = "chat", "charter up"
 PAUSE = 1.0  # seconds before a model's server that ended is started again
 END_SECONDS = 10.0
+REQUEST = '{"at": '  # begins the server's line for a request
 
 
 def up(
@@ -53,6 +55,10 @@ def up(
         str, typer.Option("--people", metavar="DB", help="Database of people and chats, a URL or a file.")
     ] = "people.sqlite",
     database: Database = ACCOUNTS,
+    no_policy: Annotated[
+        bool, typer.Option("--no-policy", help="Check neither requests nor replies.")
+    ] = False,
+    log: Annotated[bool, typer.Option("--log", help="A line a request on standard error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
 ) -> None:
     """Chat with a model in a browser: one command starts the model's server and the pages; Ctrl-C stops both."""
@@ -65,8 +71,8 @@ def up(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listening.listen(host, port) as bound:
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
-        config = Config(name, sign_up, secure=https, proxy=https)
-        with _server(models or [STARTER], database, api) as (url, key):
+        config = Config(name, sign_up, secure=https, proxy=https, log=log)
+        with _server(models or [STARTER], database, api, no_policy, log) as (url, key):
             service = pages.open_chat(config, people, url, key)
             token = first_invitation(service.database)
             place = f"{address}/join/{token}" if token else address
@@ -82,7 +88,9 @@ def _say(place: str, url: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _server(models: Sequence[str], database: str, api: str | None) -> Iterator[tuple[str, str]]:
+def _server(
+    models: Sequence[str], database: str, api: str | None, no_policy: bool, log: bool
+) -> Iterator[tuple[str, str]]:
     """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`."""
     if api is not None:
         yield api, os.environ.get(KEY, "")
@@ -92,8 +100,9 @@ def _server(models: Sequence[str], database: str, api: str | None) -> Iterator[t
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "charter", "serve", *models, "--port", str(port), "--database", database]
+    command += ["--no-policy"] if no_policy else []
     print(f"charter: starting {', '.join(models)}", file=sys.stderr, flush=True)
-    keeper = _Keeper([*command, "--json"])
+    keeper = _Keeper([*command, "--json"], log)
     try:
         keeper.wait()
         yield f"http://127.0.0.1:{port}", key
@@ -104,10 +113,11 @@ def _server(models: Sequence[str], database: str, api: str | None) -> Iterator[t
 class _Keeper:
     """A model's server as a process of its own, started again whenever it ends by itself."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._command, self._ending, self._ready = list(command), False, threading.Event()
+    def __init__(self, command: Sequence[str], log: bool) -> None:
+        self._command, self._log = list(command), log
+        self._ending = self._failed = False
+        self._ready = threading.Event()
         self._process = self._start()
-        self._failed = False
         threading.Thread(target=self._keep, name="charter-up", daemon=True).start()
 
     def wait(self) -> None:
@@ -127,7 +137,23 @@ class _Keeper:
 
     def _start(self) -> "subprocess.Popen[str]":
         # a signal from the keyboard is for this process, which then stops the server in order
-        return subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
+        threading.Thread(target=self._pass_on, args=(process,), name="charter-up-log", daemon=True).start()
+        return process
+
+    def _pass_on(self, process: "subprocess.Popen[str]") -> None:
+        """What the server says, without its line for each request and without its goodbye."""
+        assert process.stderr is not None
+        for line in process.stderr:
+            if self._log or not (line.startswith(REQUEST) or self._ending):
+                print(line, end="", file=sys.stderr, flush=True)
 
     def _keep(self) -> None:
         while True:
@@ -146,6 +172,16 @@ class _Keeper:
             if self._ending:
                 return
             self._process = self._start()
+
+
+_LIBC = ctypes.CDLL(None)
+_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+
+
+def _end_with_parent() -> None:
+    """Lets the system stop the server in order if this process is killed: nobody could stop it otherwise, and its
+    database would stay locked."""
+    _LIBC.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def _make_key(database: str) -> str:

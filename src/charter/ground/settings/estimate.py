@@ -51,7 +51,9 @@ class Sizes:
         counts = [n for role in roles for n in self.each.get(role, ())]
         lengths = [tokens for role in roles for tokens in self.row_tokens(role)]
         rows = sum(counts)
-        return sum(n * tokens for n, tokens in zip(counts, lengths, strict=True)) / rows if rows else ROW_TOKENS
+        return (
+            sum(n * tokens for n, tokens in zip(counts, lengths, strict=True)) / rows if rows else ROW_TOKENS
+        )
 
     @property
     def rows(self) -> Mapping[str, int]:

@@ -13,7 +13,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,10 +68,10 @@ class Change:
 
 
 class Replies:
-    """All running replies of a chat service. `longest`: tokens of a reply; `system`: words before every chat."""
+    """All running replies of a chat service. `settings`: what a request to a model says besides its messages."""
 
-    def __init__(self, database: Engine, api: Api, longest: int, system: str = "") -> None:
-        self._database, self._api, self._longest, self._system = database, api, longest, system
+    def __init__(self, database: Engine, api: Api, settings: Callable[[str], dict[str, Any]]) -> None:
+        self._database, self._api, self._settings = database, api, settings
         self._live: dict[str, Live] = {}
         self._dirty: set[Live] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -229,11 +229,9 @@ class Replies:
         ]
         # a mark lets the API tell how much of the prompt it had read before
         messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
-        body: dict[str, Any] = {"model": line[-1].model, "max_tokens": self._longest, "messages": messages}
-        body["metadata"] = {"user_id": f"chat-{person}"}
-        if self._system:
-            body["system"] = self._system
-        return line[-1], body
+        model = line[-1].model
+        about = {"model": model, "messages": messages, "metadata": {"user_id": f"chat-{person}"}}
+        return line[-1], self._settings(model) | about
 
     def _left_over(self) -> list[str]:
         """Replies that were running when an earlier process ended."""

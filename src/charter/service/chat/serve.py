@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 
@@ -28,6 +29,8 @@ def open_chat(config: Config, database: str, api: str, key: str) -> Service:
 def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> None:
     """Serves until a signal stops it; `ready` is called once the service can be reached."""
     log_to_stderr("charter.service.chat")
+    if not service.config.log:
+        logging.getLogger("charter.service.chat").setLevel(logging.WARNING)
     try:
         run_app(make_app(service), bound, ready, service.config.proxy)
     finally:

@@ -20,13 +20,15 @@ from charter.service.web.database import reading, writing
 from charter.service.web.limits import Limiter
 
 MODELS_SECONDS = 20.0  # between two looks at the API's models
+CAREFUL = {"temperature": 0.2, "top_p": 0.9}
 USER = "chat-"  # begins the ids by which the API knows people
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """How the chat is run. `sign_up`: whether anybody may join without an invitation; `secure`: pages are reached by
-    https; `proxy`: a reverse proxy on this machine passes on addresses; `longest`: tokens of a reply."""
+    https; `proxy`: a reverse proxy on this machine passes on addresses; `longest`: tokens of a reply; `log`: a line a
+    request on standard error."""
 
     name: str = "Charter"
     sign_up: bool = False
@@ -35,6 +37,7 @@ class Config:
     contact: str = ""
     longest: int = 1024
     system: str = ""
+    log: bool = False
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Service:
     away: str = ""  # why the API can't be used now
 
     def __post_init__(self) -> None:
-        self.replies = Replies(self.database, self.api, self.config.longest, self.config.system)
+        self.replies = Replies(self.database, self.api, self.settings_of)
         self.by_person = Limiter(10.0, 60)
         self.by_address = Limiter(30.0, 300)
         self.entries = Limiter(0.2, 20)
@@ -84,6 +87,19 @@ class Service:
         while True:
             await asyncio.sleep(MODELS_SECONDS if not self.away else 1.0)
             await self.look()
+
+    def settings_of(self, id: str) -> dict[str, Any]:
+        """What a request to a model says besides its messages. Our server tells if a model has no decoding of its own:
+        then a careful one is taken, since small models ramble at temperature 1."""
+        model, config = self.model(id), self.config
+        settings: dict[str, Any] = {"max_tokens": config.longest}
+        if model is not None and model.longest_reply:
+            settings["max_tokens"] = min(config.longest, model.longest_reply)
+        if model is not None and "decoding" in model.facts and model.facts["decoding"] is None:
+            settings |= CAREFUL
+        if config.system:
+            settings["system"] = config.system
+        return settings
 
     def model(self, id: str) -> Model | None:
         """A served model by its id, the default one for an empty id; None if it isn't served now."""
