@@ -53,8 +53,22 @@ def served_chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
         yield home, service, upstream
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390, 320])
+SLOW = pytest.mark.slow
+LOOKS = [(1280, "light"), (390, "dark"), pytest.param(320, "light", marks=SLOW)]
+LOOKS += [
+    pytest.param(width, scheme, marks=SLOW)
+    for width, scheme in ((1280, "dark"), (390, "light"), (320, "dark"))
+]
+
+
+def test_the_rules_see_something(browser: Any) -> None:
+    page = browser.new_page()
+    page.set_content("<title>x</title><img src='x.png'><p style='color:#eee'>Hardly to be read</p>")
+    broken = {one["id"] for one in Axe().run(page, "html", RULES).response["violations"]}
+    assert {"image-alt", "color-contrast", "html-has-lang"} <= broken
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_no_rule_is_broken(
     browser: Any, served_chat: tuple[str, Service, Upstream], width: int, scheme: str
 ) -> None:
