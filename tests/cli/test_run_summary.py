@@ -38,7 +38,7 @@ def view(
 
 
 def number(key: str, value: float, low: float = 0.0, high: float = 1.0, **more: Any) -> dict[str, Any]:
-    return {"key": key, "name": key.rpartition("/")[2], "value": value, "low": low, "high": high, "n": 40, "p": None, "unit": "share", **more}  # fmt: skip
+    return {"key": key, "name": key.rpartition("/")[2], "value": value, "low": low, "high": high, "n": 40, "p": None, "p_holm": None, "unit": "share", **more}  # fmt: skip
 
 
 def write_card(run: Path, *numbers: dict[str, Any], stages: int = 2, fit: bool = True) -> None:
@@ -52,10 +52,10 @@ def write_card(run: Path, *numbers: dict[str, Any], stages: int = 2, fit: bool =
         "numbers": [
             number("eval_0/harm", 0.975),
             number("eval_1/harm", 0.6),
-            number("eval_0..eval_1/harm", -0.375, -0.5, -0.2, p=0.001),
+            number("eval_0..eval_1/harm", -0.375, -0.5, -0.2, p_holm=0.009),
             number("eval_0/bits", 0.8, unit="bits/byte"),
             number("eval_1/bits", 0.9, unit="bits/byte"),
-            number("eval_0..eval_1/bits", 0.1, 0.05, 0.15, p=0.2, unit="bits/byte"),
+            number("eval_0..eval_1/bits", 0.1, 0.05, 0.15, p=0.03, p_holm=0.2, unit="bits/byte"),
             *numbers,
         ],
     }
@@ -82,7 +82,7 @@ def test_a_card_gives_its_headlines_what_got_worse_and_what_to_do_next(
     worse = [
         number("eval_0/bias", 0.1),
         number("eval_1/bias", 0.4),
-        number("eval_0..eval_1/bias", 0.3, 0.1, 0.5, p=0.01),
+        number("eval_0..eval_1/bias", 0.3, 0.1, 0.5, p_holm=0.01),
         number("eval_0..eval_1/noise", 0.3, 0.1, 0.5, n=9),  # on too few rows, and of no direction
     ]
     write_card(tmp_path, *worse, fit=False)
@@ -91,7 +91,7 @@ def test_a_card_gives_its_headlines_what_got_worse_and_what_to_do_next(
         f"{tmp_path.name}: 6 of 6 steps done in 30 s (23 minutes of work); start → RL; the grader is not fit",
         "  Harm rate ↓  97.5 % → 60.0 % (−37.5 points)  better",
         "  Bias →0      10.0 % → 40.0 % (+30.0 points)  worse",
-        "  Bits ↓       0.800 → 0.900 (+0.100)          not significant",  # p is above 0.05
+        "  Bits ↓       0.800 → 0.900 (+0.100)          not significant",  # corrected over all, p is above 0.05
         "  Got worse: Bias",
         f"  Card: {(tmp_path / 'card' / 'card.html').as_uri()}",
         f"  Talk: charter chat {tmp_path / 'rl'}",

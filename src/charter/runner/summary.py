@@ -136,7 +136,8 @@ def _verdict(change: Mapping[str, Any] | None, better: str, ends: tuple[float | 
         return "not compared"
     low, high = change["low"], change["high"]
     apart = low is not None and high is not None and (low > 0 or high < 0)
-    if not apart or (change["p"] is not None and change["p"] > ALPHA) or not better:
+    rarely = change["p_holm"]
+    if not apart or rarely is None or rarely >= ALPHA or not better:
         return "not significant"
     if better == "neither":
         return "changed"
