@@ -87,16 +87,19 @@ def test_a_card_gives_its_headlines_what_got_worse_and_what_to_do_next(
     ]
     write_card(tmp_path, *worse, fit=False)
     lines = run_lines(summarise(tmp_path, views), elapsed=30.0)
-    assert lines == [
-        f"{tmp_path.name}: 6 of 6 steps done in 30 s (23 minutes of work); start → RL; the grader is not fit",
-        "  Harm rate ↓  97.5 % → 60.0 % (−37.5 points)  better",
-        "  Bias →0      10.0 % → 40.0 % (+30.0 points)  worse",
-        "  Bits ↓       0.800 → 0.900 (+0.100)          not significant",  # corrected over all, p is above 0.05
-        "  Got worse: Bias",
-        f"  Card: {(tmp_path / 'card' / 'card.html').as_uri()}",
-        f"  Talk: charter chat {tmp_path / 'rl'}",
-        f"  Next: charter compare {tmp_path}",
-    ]
+    assert (
+        lines
+        == [
+            f"{tmp_path.name}: 6 of 6 steps done in 30 s (23 minutes of work); start → RL; the grader is not fit",
+            "  Harm rate ↓  97.5 % → 60.0 % (−37.5 points)  better",
+            "  Bias →0      10.0 % → 40.0 % (+30.0 points)  worse",
+            "  Bits ↓       0.800 → 0.900 (+0.100)          not significant",  # corrected over all, p is above 0.05
+            "  Got worse: Bias",
+            f"  Card: {(tmp_path / 'card' / 'card.html').as_uri()}",
+            f"  Talk: charter chat {tmp_path / 'rl'}",
+            f"  Next: charter compare {tmp_path}",
+        ]
+    )
     write_card(tmp_path, *worse, number("eval_1/few", 0.1))
     assert len(run_lines(summarise(tmp_path, views))) == MOST_LINES
 

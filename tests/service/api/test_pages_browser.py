@@ -201,6 +201,7 @@ def test_all_pages_fit_a_phone_and_are_legible(hall: Hall, visitor: Visitor) -> 
     places = {
         "index": "/",
         "docs": "/docs",
+        "docs of messages": "/docs/messages",
         "report": f"/report?request={id}",
         "overview": "/admin",
         "keys": "/admin/keys",

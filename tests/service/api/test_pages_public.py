@@ -153,11 +153,17 @@ def test_the_reference_names_every_route_and_shape(hall: Hall, document: dict[st
     for path, methods in document["paths"].items():
         for method in methods:
             assert f"<b>{method.upper()}</b> {path}<" in page
+    places = sorted(set(re.findall(r'href="(/docs/[^"#]+)"', page)))
+    pages = {place: get(hall.url + place).text for place in places}
+    assert len(pages) == len(document["tags"])
     names = set(document["components"]["schemas"])
-    assert all(f'id="shape-{name}"' in page for name in names)
-    targets = set(re.findall(r'href="#([^"]+)"', page))
-    assert targets <= set(re.findall(r'id="([^"]+)"', page))
-    assert "anthropic-version: 2023-06-01" in page
+    assert all(any(f'id="shape-{name}"' in one for one in pages.values()) for name in names)
+    for one in pages.values():
+        assert set(re.findall(r'href="#([^"]+)"', one)) <= set(re.findall(r'id="([^"]+)"', one))
+    for place, target in re.findall(r'href="(/docs/[^"#]+)#([^"]+)"', page):
+        assert f'id="{target}"' in pages[place]
+    assert "anthropic-version: 2023-06-01" in pages["/docs/messages"]
+    assert get(f"{hall.url}/docs/nothing").status_code == 404
 
 
 def test_all_that_a_request_may_say_is_explained(document: dict[str, Any]) -> None:

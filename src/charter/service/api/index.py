@@ -16,7 +16,7 @@ from charter.service.api.documents import model_for_examples
 from charter.service.api.errors import ApiError, api_error
 from charter.service.api.feedback import SCOPE, FeedbackBody, keep, request_facts
 from charter.service.api.operation import problem_of
-from charter.service.api.reference import bounds, meaning, reference, type_of
+from charter.service.api.reference import Group, bounds, meaning, reference, type_of
 from charter.service.api.rendering import PAGES, page
 from charter.service.api.service import Service
 from charter.service.api.snippets import snippets
@@ -63,11 +63,25 @@ def _busy(figures: dict[str, float]) -> dict[str, int] | None:
 
 @ROUTES.add("GET", "/docs", "Reference")
 async def docs(request: Request) -> Response:
-    """The reference of all routes, from the OpenAPI document."""
+    """The list of all routes, from the OpenAPI document."""
+    return page(request, "docs", "Reference", groups=groups_of(request))
+
+
+@ROUTES.add("GET", "/docs/{group}", "A group of routes")
+async def docs_of_group(request: Request) -> Response:
+    """The routes of one group, with all that they take and give."""
+    groups = groups_of(request)
+    for group in groups:
+        if group.place == request.path_params["group"]:
+            return page(request, "docs_group", group.title, group=group, groups=groups)
+    raise ApiError(404, "there is no such part of the reference; /docs lists all parts")
+
+
+def groups_of(request: Request) -> list[Group]:
+    """The reference, with examples for this server."""
     service, document = service_of(request), request.app.state.document()
     model, address = model_for_examples(service), address_of_server(request)
-    context = reference(document, address, model, service.config.authenticate)
-    return page(request, "docs", "Reference", **context)
+    return reference(document, address, model, service.config.authenticate)
 
 
 @ROUTES.add("GET", "/static/{file}", "Style, script and icon")

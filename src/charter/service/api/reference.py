@@ -1,10 +1,12 @@
-"""The OpenAPI document for a page: routes by tag, and every shape as a table of its fields. The template reads the
-document itself, so that the page loads nothing from elsewhere; types and bounds get their words here."""
+"""The OpenAPI document as pages: one for each group of routes, with the fields of all that they take and give. The
+templates read the document itself, so that pages load nothing from elsewhere; types and bounds get their words here."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from charter.service.api.snippets import curl
@@ -24,9 +26,24 @@ BOUNDS = {
 }
 
 
-def reference(document: dict[str, Any], address: str, model: str, keyed: bool) -> dict[str, Any]:
-    """Groups of routes, and the shapes that they name."""
-    groups: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in document["tags"]}
+@dataclass
+class Group:
+    """The routes of one page, and the shapes that they name, by name."""
+
+    title: str
+    routes: list[dict[str, Any]] = field(default_factory=list)
+    shapes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The last part of the page's address."""
+        return "-".join(re.findall(r"[a-z0-9]+", self.title.lower().replace("'", "")))
+
+
+def reference(document: dict[str, Any], address: str, model: str, keyed: bool) -> list[Group]:
+    """The groups of routes."""
+    groups = {tag["name"]: Group(tag["name"]) for tag in document["tags"]}
+    shapes = document["components"]["schemas"]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             versioned = any(one["name"] == "anthropic-version" for one in operation.get("parameters", ()))
@@ -37,9 +54,34 @@ def reference(document: dict[str, Any], address: str, model: str, keyed: bool) -
                 "path": path,
                 "closed": closed,
                 "example": curl(address, method.upper(), path, model, versioned, closed and keyed),
+                "body": _body_of(operation),
             }
-            groups[operation["tags"][0]].append(operation | facts)
-    return {"groups": groups, "shapes": sorted(document["components"]["schemas"].items())}
+            groups[operation["tags"][0]].routes.append(operation | facts)
+    for group in groups.values():
+        group.shapes = {name: shapes[name] for name in sorted(_named_in(group.routes, shapes))}
+    return list(groups.values())
+
+
+def _body_of(operation: dict[str, Any]) -> str:
+    """The name of the shape of a route's body; empty without one."""
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    return str(content.get("schema", {}).get("$ref", "")).removeprefix(REFERENCE)
+
+
+def _named_in(value: Any, shapes: dict[str, Any]) -> set[str]:
+    """All shapes that a part of the document names, and those that they name."""
+    named, waiting = set[str](), [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            waiting += one.values()
+            name = str(one.get("$ref", "")).removeprefix(REFERENCE)
+            if name in shapes and name not in named:
+                named.add(name)
+                waiting.append(shapes[name])
+    return named
 
 
 def type_of(schema: Any) -> list[Piece]:
