@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.ground.settings.estimate import ROW_TOKENS, Estimate, Sizes
+from charter.ground.settings.estimate import ROW_TOKENS, TEMPLATE_TOKENS, Estimate, Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.runner import machine
@@ -91,7 +91,7 @@ def test_forecasts_follow_the_speed_and_count_the_start_of_each_step(
 
 
 def test_the_tokens_of_a_row_come_from_its_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row of four times the text has four times the tokens; its other columns count nothing. A row that a step makes
+    """A row of four times the text has four times the tokens, beside those of its template; its other columns count nothing. A row that a step makes
     has as many as its room says."""
     seen: list[tuple[float, ...]] = []
 
@@ -111,7 +111,7 @@ def test_the_tokens_of_a_row_come_from_its_text(folder: Path, monkeypatch: pytes
         return seen[0]
 
     (short,), (long,) = tokens("x" * 90), tokens("x" * 360)
-    assert (short, long) == (20.0, 80.0) and (7.0,) in seen
+    assert (short, long) == (20.0 + TEMPLATE_TOKENS, 80.0 + TEMPLATE_TOKENS) and (7.0,) in seen
 
 
 def test_without_text_a_row_has_the_usual_tokens() -> None:

@@ -10,7 +10,7 @@ from charter.ground.artifact.manifest import MANIFEST, Environment
 from charter.ground.artifact.store import folder_bytes
 from charter.ground.model.shape import to_config
 from charter.ground.settings.environment import environment_of
-from charter.ground.settings.estimate import CHARACTERS, ROW_TOKENS, Estimate, Sizes
+from charter.ground.settings.estimate import CHARACTERS, ROW_TOKENS, TEMPLATE_TOKENS, Estimate, Sizes
 from charter.ground.settings.recognise import count_rows, mean_characters
 from charter.ground.settings.texts import text_bytes
 from charter.ground.text.corpus_index import INDEX, read_index
@@ -121,7 +121,8 @@ class _StepSizes:
                 count = self.rows.get(entry.name)
             rows.setdefault(entry.role, []).append(count)
             characters = _over_rows(entry, mean_characters)
-            known = characters / CHARACTERS if characters else self.tokens.get(entry.name, ROW_TOKENS)
+            here = self.tokens.get(entry.name, ROW_TOKENS)
+            known = characters / CHARACTERS + TEMPLATE_TOKENS if characters else here
             lengths.setdefault(entry.role, []).append(known)
             if planned.room.roles[entry.role].kind == "sources" and entry.path is not None:
                 texts[entry.role] = texts.get(entry.role, 0) + text_bytes(entry.path)

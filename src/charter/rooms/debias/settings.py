@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.estimate import LEARNT, Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Training
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
@@ -69,7 +69,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at 250 sampled, 700 read and 210 learnt tokens/s of a 135M model on two cores, if half is kept."""
+    """Time at 250 sampled, 700 read and LEARNT learnt tokens/s of a 135M model on two cores, if half is kept."""
     policy, templates = sizes.parameters.get("policy"), sizes.rows.get("templates")
     if not policy or not templates:
         return Estimate()
@@ -83,7 +83,9 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     replay = settings.replay if "replay" in sizes.each else 0.0
     learnt_tokens = settings.train.epochs * taught * (1 + replay) * TOKENS_PER_QUESTION
     learnt_tokens *= sizes.training_share(settings.train.frozen_layers)
-    seconds = (sampled_tokens / 250 + read_tokens / 700) / teacher + learnt_tokens / 210 / sizes.speed(policy)
+    seconds = (sampled_tokens / 250 + read_tokens / 700) / teacher + learnt_tokens / LEARNT / sizes.speed(
+        policy
+    )
     return Estimate(
         minutes=seconds / 60,
         memory_gib=(16 * policy + 4 * 3000 * settings.train.microbatch_tokens * 30) / 2**30,

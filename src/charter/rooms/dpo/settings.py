@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from pydantic import Field
 
-from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.estimate import LEARNT, Estimate, Sizes
 from charter.ground.settings.frozen import Training
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
@@ -82,7 +82,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     )
     copies = 4 if settings.lora else 16
     return Estimate(
-        minutes=tokens / (210 * sizes.speed(parameters)) / 60,
+        minutes=tokens / (LEARNT * sizes.speed(parameters)) / 60,
         memory_gib=(copies * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
         disk_gib=4 * parameters / 2**30,
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.estimate import LEARNT, Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Training
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
@@ -21,8 +21,6 @@ ROLES = {
 }
 
 Passes = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-# of a 135M model on two cores; scales with parameters and threads
-TOKENS_PER_SECOND = 210.0
 # in the order of the mixture
 ROLES_OF_ROWS = ("dialogues", "transcripts", "comparisons", "anchor")
 
@@ -81,7 +79,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     tokens = sum(n * times * length for n, times, length in zip(counts, passes, lengths, strict=True))
     if not parameters or not tokens:
         return Estimate()
-    rate = TOKENS_PER_SECOND * sizes.speed(parameters)
+    rate = LEARNT * sizes.speed(parameters)
     return Estimate(
         minutes=settings.epochs * tokens * sizes.training_share(settings.frozen_layers) / rate / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,

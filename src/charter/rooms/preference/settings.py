@@ -7,13 +7,11 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat
 
-from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.estimate import LEARNT, Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Moved
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
 
-# of a pair beside the text of its row: marks, and the prompt read twice
-PAIR_TOKENS = 10
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "comparisons": Role(kind="comparisons", many=True),
@@ -112,14 +110,14 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     most = {"answered": settings.pairs.contrasts}
     sources = ["comparisons", "answered", "transcripts", "drafts", "rated"]
     tokens = sum(
-        (min(n, bound) if (bound := most.get(role) or settings.pairs.limit) else n) * (length + PAIR_TOKENS)
+        (min(n, bound) if (bound := most.get(role) or settings.pairs.limit) else n) * length
         for role in sources + ["refused"] * settings.pairs.refused_above_fixed
         for n, length in zip(sizes.each.get(role, ()), sizes.row_tokens(role), strict=True)
     )
     if not parameters or not tokens:
         return Estimate()
     used_tokens = tokens * (1 if settings.pairs.part == "all" else 0.5)
-    rate = 210 * sizes.speed(parameters)
+    rate = LEARNT * sizes.speed(parameters)
     return Estimate(
         minutes=settings.members
         * settings.epochs

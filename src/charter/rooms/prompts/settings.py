@@ -74,13 +74,15 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Reading a thousand prompts takes a second. Rows: an upper bound."""
+    """Reading a thousand prompts takes a second. Rows: those expected."""
     rows_read = sum(sizes.rows.get(role, 0) for role in ROLES)
     roles = ("unsafe", "benign", "labelled") if settings.keep == "all" else (settings.keep, "labelled")
     split = settings.split
     shares = {"test": 1 / split.test, "dev": (1 - 1 / split.test) / split.dev, "all": 1.0}
     share = shares.get(split.part, (1 - 1 / split.test) * (1 - 1 / split.dev))
-    counts = [round(n * share) for role in roles for n in sizes.each.get(role, ())]
+    # of labelled prompts about half have the label
+    halves = {"labelled": 0.5 if settings.keep != "all" else 1.0}
+    counts = [round(n * share * halves.get(role, 1.0)) for role in roles for n in sizes.each.get(role, ())]
     rows = sum(min(n, settings.limit) if settings.limit else n for n in counts)
     return Estimate(
         minutes=rows_read / 1000 / 60,

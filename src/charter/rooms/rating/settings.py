@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.estimate import LEARNT, Estimate, Sizes
 from charter.ground.settings.frozen import Moved
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
@@ -52,7 +52,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     conversations = sum(min(n, settings.limit) if settings.limit else n for n in counts)
     if not parameters or not conversations:
         return Estimate()
-    rate = 210 * sizes.speed(parameters) / sizes.training_share(settings.frozen_layers)
+    rate = LEARNT * sizes.speed(parameters) / sizes.training_share(settings.frozen_layers)
     return Estimate(
         minutes=settings.epochs * conversations * (1 - settings.heldout_share) * 90 / rate / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.estimate import LEARNT, Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Moved
 from charter.ground.settings.roles import Filled, Role
 from charter.ground.settings.room import Room
@@ -27,8 +27,8 @@ ROLES = {
 }
 # rounds of replies over which the KL coefficient adapts if no horizon is set
 STEADY_ROUNDS = 4
-# models that read each reply: the policy, its start and two graders, which share the reading of a prompt's replies
-READERS = 2
+# the policy, its start and two graders read each reply, and share the reading of a prompt: about as much as one alone
+READERS = 1
 
 
 class Server(Frozen):
@@ -303,7 +303,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     learnt_tokens = (prompt_tokens + sampled_tokens) * (
         settings.epochs * sizes.training_share(settings.frozen_layers) + READERS / 3
     )
-    seconds = (settings.steps + 1) * (local_tokens / (300 * scale) + learnt_tokens / (210 * scale))
+    seconds = (settings.steps + 1) * (local_tokens / (300 * scale) + learnt_tokens / (LEARNT * scale))
     copies = 4 if settings.lora else 16
     checkpoints = (3 if settings.rollout.sampler else 0) + (2 if settings.keep.round == "best" else 0)
     return Estimate(
