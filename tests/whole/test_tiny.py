@@ -1,12 +1,14 @@
 """The tiny recipe end to end through the command line, and killed in every room and resumed."""
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +226,7 @@ MOMENTS = [
     ("labels", "charter.rooms.feedback.run:_labels", 2, "after"),
     ("pm_reward", "charter.ground.learn.loop:update", 8, "after"),  # weights moved, nothing logged
     ("pm_grader", "charter.runner.directory:publish", 1, "before"),  # done, and not yet renamed
-    ("best", "charter.rooms.select.replies:_samples", 2, "after"),
+    ("best", "charter.rooms.select.replies:_sample_chunk", 2, "after"),
     ("rater", "charter.ground.learn.loop:update", 7, "after"),
     ("rl", "charter.rooms.rl.run:update", 3, "after"),  # the first of the second round's two minibatches
     (
@@ -252,6 +254,13 @@ CHANGES = [
         "rl.minibatches=2",
     )
 ]
+
+
+@pytest.mark.parametrize("target", sorted({target for _, target, _, _ in MOMENTS}))
+def test_what_dies_at_a_moment_exists(target: str) -> None:
+    """The kills run seldom; a renamed function must be noticed before."""
+    module, _, name = target.partition(":")
+    assert callable(attrgetter(name)(importlib.import_module(module)))
 
 
 def made_of(run: Path) -> dict[str, Any]:
