@@ -9,10 +9,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from charter.service.chat.branches import list_chats
-from charter.service.chat.client import ApiProblem
 from charter.service.chat.portable import export_chat, import_file
 from charter.service.chat.sharing import list_shares
-from charter.service.chat.visit import Visit, done, show
+from charter.service.chat.visit import Visit, done, show, whole
 from charter.service.people.tables import CHATS, MESSAGES, PEOPLE
 from charter.service.people.visits import drop_session, see
 from charter.service.people.workers import data_of, disable, forget, invite
@@ -29,15 +28,11 @@ NOTICES = {
 
 async def me_page(visit: Visit) -> HTMLResponse:
     """What is stored of the person, where the account stands, and the links that were shared."""
-    standing: dict[str, Any] | None = None
-    try:
-        standing = await visit.service.api.ask("GET", f"/v1/standing?user_id={visit.user}")
-    except ApiProblem:
-        standing = None
+    standing = await visit.service.api.standing(visit.user)
     return await run_in_threadpool(_me_page, visit, standing)
 
 
-def _me_page(visit: Visit, standing: dict[str, Any] | None) -> HTMLResponse:
+def _me_page(visit: Visit, standing: dict[str, str] | None) -> HTMLResponse:
     with reading(visit.service.database) as connection:
         counted = select(func.count()).select_from(MESSAGES.join(CHATS, CHATS.c.id == MESSAGES.c.chat))
         messages = connection.execute(counted.where(CHATS.c.person == visit.person.id)).scalar_one()
@@ -73,8 +68,7 @@ def forget_me(visit: Visit) -> Response:
     """Deletes the person with all their data; the form says `sure=yes`."""
     if visit.form.text("sure") != SURE:
         raise Refusal("nothing was deleted: tick that you are sure, and send it again")
-    for reply in _running(visit):
-        visit.service.replies.stop(reply)
+    _stop_all(visit, visit.person.id)
     with writing(visit.service.database) as connection:
         forget(connection, visit.person.id)
     answer = see("/enter?done=forgotten")
@@ -82,14 +76,17 @@ def forget_me(visit: Visit) -> Response:
     return answer
 
 
-def _running(visit: Visit) -> list[str]:
+def _stop_all(visit: Visit, person: int) -> None:
+    """Ends all replies that are being written for a person."""
     wanted = (
         select(MESSAGES.c.id)
         .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
-        .where(MESSAGES.c.state == "running", CHATS.c.person == visit.person.id)
+        .where(MESSAGES.c.state == "running", CHATS.c.person == person)
     )
     with reading(visit.service.database) as connection:
-        return list(connection.execute(wanted).scalars())
+        running = list(connection.execute(wanted).scalars())
+    for reply in running:
+        visit.service.replies.stop(reply)
 
 
 def take_in(visit: Visit) -> Response:
@@ -129,9 +126,11 @@ def invite_people(visit: Visit) -> Response:
 
 def lock_out(visit: Visit) -> Response:
     """Keeps somebody out, or lets them in again; their chats stay."""
-    person, out = int(visit.id) if visit.id.isdigit() else 0, visit.form.text("out") == "yes"
+    person, out = whole(visit.id), visit.form.text("out") == "yes"
     if person == visit.person.id:
         raise Refusal("you can't lock yourself out")
     with writing(visit.service.database) as connection:
         disable(connection, person, out)
+    if out:
+        _stop_all(visit, person)
     return see("/people")

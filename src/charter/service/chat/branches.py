@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, literal, select
+from sqlalchemy import Connection, Row, Select, func, literal, select
 
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.people.workers import Person
@@ -98,9 +98,10 @@ def message_of(connection: Connection, person: Person, id: str) -> Message:
 
 
 def list_chats(connection: Connection, person: Person, archived: bool = False, most: int = 200) -> list[Chat]:
-    """The newest chats of a person, pinned ones first."""
-    wanted = (
-        select(CHATS)
+    """The newest chats of a person, pinned ones first; without their drafts, which are long."""
+    columns = (c for c in CHATS.c if c.name != "draft")
+    wanted: Select[Any] = (
+        select(*columns, literal("").label("draft"))
         .where(CHATS.c.person == person.id, CHATS.c.deleted.is_(None), CHATS.c.archived.is_(archived))
         .order_by(CHATS.c.pinned.desc(), CHATS.c.touched.desc(), CHATS.c.id)
         .limit(most)
@@ -134,6 +135,23 @@ def length_of(connection: Connection, leaf: str) -> int:
     line = select(MESSAGES.c.id, MESSAGES.c.parent).where(MESSAGES.c.id == leaf).cte("line", recursive=True)
     line = line.union_all(select(MESSAGES.c.id, MESSAGES.c.parent).where(MESSAGES.c.id == line.c.parent))
     return connection.execute(select(func.count()).select_from(line)).scalar_one()
+
+
+def fitting(connection: Connection, leaf: str, most: int, characters: int) -> int:
+    """How many messages before one, itself included and at most `most`, have no more than so many characters; at least
+    one."""
+    length = func.length(MESSAGES.c.text)
+    line = select(MESSAGES.c.parent, length.label("size"), literal(1).label("height"))
+    up = line.where(MESSAGES.c.id == leaf).cte("sizes", recursive=True)
+    step = select(MESSAGES.c.parent, length, up.c.height + 1)
+    up = up.union_all(step.where(MESSAGES.c.id == up.c.parent, up.c.height < most))
+    count = 0
+    for size in connection.execute(select(up.c.size).order_by(up.c.height)).scalars():
+        characters -= size
+        if characters < 0 and count:
+            break
+        count += 1
+    return count
 
 
 def _siblings(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, list[str]]:

@@ -14,12 +14,14 @@ from typing import Any
 import httpx2
 
 from charter.ground.artifact.errors import CharterError
+from charter.service.chat.letters import kept, mapping_of, whole_number
 from charter.service.web.refusal import Refusal
 
 VERSION = "2023-06-01"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 300.0  # between two parts of an answer, or until the first: a long prompt takes long to read
 ASK_SECONDS = 30.0  # of a request that isn't for a reply
+LONGEST_ID = 200  # characters of a model's id
 BUSY = {408, 429, 500, 502, 503, 504, 529}
 AWAY = "the model's server can't be reached; the chat tries again"
 
@@ -89,18 +91,38 @@ class Api:
 
     async def models(self) -> list[Model]:
         """All models that the key may use, the default first. Raises ApiProblem."""
-        answer = await self.ask("GET", "/v1/models?limit=1000")
+        said = (await self.ask("GET", "/v1/models?limit=1000")).get("data")
+        if not isinstance(said, list):
+            raise ApiProblem("the model's server doesn't say which models it has", 502, True)
         return [
             Model(
-                str(one["id"]),
-                str(one.get("display_name") or one["id"]),
-                int(one.get("max_input_tokens") or 0),
-                int(one.get("max_tokens") or 0),
-                one.get("charter") or {},
+                kept(str(one["id"]))[:LONGEST_ID],
+                kept(str(one.get("display_name") or one["id"]))[:LONGEST_ID],
+                whole_number(one.get("max_input_tokens")),
+                whole_number(one.get("max_tokens")),
+                mapping_of(one.get("charter")),
             )
-            for one in answer.get("data") or ()
+            for one in said
             if isinstance(one, dict) and one.get("id")
         ]
+
+    async def limits(self) -> list[dict[str, str]]:
+        """What models can't do: titles and words. Raises ApiProblem."""
+        said = (await self.ask("GET", "/v1/limits")).get("limits")
+        return [
+            {name: kept(str(one.get(name) or "")) for name in ("title", "words")}
+            for one in (said if isinstance(said, list) else ())
+            if isinstance(one, dict)
+        ]
+
+    async def standing(self, user: str) -> dict[str, str] | None:
+        """Where a person's account stands: its level, and words for the person; None if the server can't say."""
+        try:
+            said = await self.ask("GET", f"/v1/standing?user_id={user}")
+        except ApiProblem:
+            return None
+        facts = {name: kept(str(said.get(name) or "")) for name in ("level", "message")}
+        return facts if facts["level"] else None
 
     async def count(self, model: str, messages: Sequence[Mapping[str, Any]]) -> int:
         """Tokens of a prompt. Raises ApiProblem."""
@@ -144,7 +166,9 @@ def _problem(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -
     """An error of the API, in its own words if they are for the person."""
     error = body.get("error")
     said, kind = (
-        (str(error.get("message") or ""), str(error.get("type"))) if isinstance(error, dict) else ("", "")
+        (kept(str(error.get("message") or "")), str(error.get("type")))
+        if isinstance(error, dict)
+        else ("", "")
     )
     if status < 400:
         status = _STATUS.get(kind, 500)
@@ -156,7 +180,9 @@ def _problem(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -
             "the chat's key for the model's server is not valid; tell whoever runs this", 502, False
         )
     if status in BUSY:
-        words = said if status in (429, 529) and said else "the model's server failed; the chat tries again"
+        words = (
+            said[:500] if status in (429, 529) and said else "the model's server failed; the chat tries again"
+        )
         return ApiProblem(words, status, True, seconds, request)
     return ApiProblem(
         said[:500] or f"the model's server refused this ({status})", status, False, 0.0, request

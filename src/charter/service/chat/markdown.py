@@ -1,9 +1,9 @@
 """Replies as safe HTML, block by block, so that a reply can be shown while it is written.
 
 A block is a paragraph, list, table, quotation or piece of code at the top level. All blocks but the last one are
-complete: what follows doesn't change them, so only the last one is rendered again. HTML in a reply is shown as text,
-and what the renderer makes is cleaned by a list of allowed tags. Formulas, `\\(...\\)`, `\\[...\\]` and `$$...$$`,
-become MathML; a single dollar is money.
+complete once its first line is: what follows doesn't change them, so only the end is rendered again. HTML in a reply is
+shown as text, and what the renderer makes is cleaned by a list of allowed tags. Formulas, `\\(...\\)`, `\\[...\\]` and
+`$$...$$`, become MathML; a single dollar is money.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 LONGEST_FORMULA = 2000
-LONGEST_CODE = 100_000  # characters that are coloured; longer code stays plain
+LONGEST_CODE = 10_000  # characters that are coloured; longer code stays plain
+LONGEST_RENDERED = 100_000  # characters of a text; a longer one is shown as it was written
+MOST_LINES = 50  # of a formula
 
 
 def _words(text: str) -> frozenset[str]:
@@ -62,25 +64,50 @@ ATTRIBUTES: Mapping[str, set[str]] = {
 SCHEMES = {"http", "https", "mailto"}
 
 
+_LINE_END = re.compile(r"\r\n?|\n")  # what the renderer takes for one
+
+
 @dataclass
 class Writing:
     """A reply that is being written, as blocks of HTML."""
 
     text: str = ""
     blocks: list[str] = field(default_factory=list)
+    _rendered: int = 0  # characters that the blocks show
     _sealed: int = 0  # blocks that won't change
     _begun: int = 0  # characters of the text before the first block that may change
 
-    def write(self, more: str) -> int:
-        """Adds text. Returns the number of the first block that differs from before."""
+    @property
+    def waiting(self) -> int:
+        """Characters that must be rendered to show the whole text; 0 if it is shown."""
+        return len(self.text) - self._begun if self._rendered < len(self.text) else 0
+
+    def add(self, more: str) -> None:
+        """Adds text, which the blocks don't show yet."""
         self.text += more
-        tail = self.text[self._begun :]
-        starts, rendered = _split(tail)
-        first = self._sealed
+
+    def write(self, more: str) -> int:
+        """Adds text and shows it. Returns the number of the first block that differs from before."""
+        self.add(more)
+        return self.show()
+
+    def show(self) -> int:
+        """Brings the blocks up to the text, of which another thread may add more meanwhile. Returns the number of the
+        first block that differs from before."""
+        text = self.text
+        starts, rendered = _split(text[self._begun :])
+        self._rendered = len(text)
+        before, first = self.blocks[self._sealed :], self._sealed
         self.blocks[first:] = rendered
-        if len(rendered) > 1:
-            self._sealed += len(rendered) - 1
-            self._begun += starts[-1]
+        for old, new in zip(before, rendered, strict=False):
+            if old != new:
+                break
+            first += 1
+        # the line that is being written may yet go on with the block before: `1` becomes `1. one`
+        open_blocks = 1 if rendered and _LINE_END.search(text, self._begun + starts[-1]) else 2
+        if len(rendered) > open_blocks:
+            self._sealed += len(rendered) - open_blocks
+            self._begun += starts[-open_blocks]
         return first
 
 
@@ -91,11 +118,12 @@ def render(text: str) -> list[str]:
 
 def _split(text: str) -> tuple[list[int], list[str]]:
     """Where the blocks of a text begin, in characters, and their HTML."""
+    if len(text) > LONGEST_RENDERED:
+        return [0], [f'<div class="text">{escape(text)}</div>']
     renderer, environment = _markdown(), dict[str, Any]()
     tokens = renderer.parse(text, environment)
     lines = [0]
-    for line in text.splitlines(keepends=True):
-        lines.append(lines[-1] + len(line))
+    lines += (end.end() for end in _LINE_END.finditer(text))
     starts, blocks, begun = [], [], 0
     for place, token in enumerate(tokens):
         if token.level == 0 and token.nesting <= 0:  # the end of a block at the top
@@ -140,7 +168,8 @@ def _inline_formula(state: StateInline, silent: bool) -> bool:
     closing = _OPEN.get(opening)
     if closing is None:
         return False
-    end = state.src.find(closing, state.pos + 2, state.posMax)
+    # a look that is bounded: text may open a formula at every second letter
+    end = state.src.find(closing, state.pos + 2, min(state.posMax, state.pos + LONGEST_FORMULA + 4))
     if end < 0 or not state.src[state.pos + 2 : end].strip():
         return False
     if not silent:
@@ -156,7 +185,7 @@ def _block_formula(state: StateBlock, start: int, end: int, silent: bool) -> boo
     closing = {"\\[": "\\]", "$$": "$$"}.get(state.src[begun : begun + 2])
     if closing is None:
         return False
-    for line in range(start, end):
+    for line in range(start, min(end, start + MOST_LINES)):
         text = state.src[begun + 2 if line == start else state.bMarks[line] : state.eMarks[line]]
         if text.rstrip().endswith(closing):
             break

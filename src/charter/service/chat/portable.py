@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
+from itertools import dropwhile, islice
 from typing import Any
 
 from sqlalchemy import Connection, select
 from starlette.responses import JSONResponse, Response
 
 from charter.service.chat.branches import DONE, Chat, Message, branch, chat_of
+from charter.service.chat.letters import kept, mapping_of
 from charter.service.chat.tree import LONGEST_TEXT, copy
 from charter.service.chat.visit import Visit
 from charter.service.people.tables import MESSAGES
@@ -21,6 +23,7 @@ from charter.service.web.refusal import Refusal
 FORM = "charter-chat-1"
 MOST_CHATS = 1000
 MOST_MESSAGES = 5000  # of an imported chat
+MOST_AT_ONCE = 20_000  # messages of a file
 NO_CHATS = (
     "the file holds no chats in a known form; expected an export of this chat, of ChatGPT (conversations.json) or of "
     "Claude"
@@ -84,18 +87,26 @@ def import_file(connection: Connection, person: Person, text: str, model: str) -
     chats = data.get("chats", [data]) if isinstance(data, dict) else data
     if not isinstance(chats, list) or len(chats) > MOST_CHATS:
         raise Refusal(NO_CHATS)
-    count = 0
-    for one in chats:
-        if not isinstance(one, dict):
-            continue
-        title, turns = str(one.get("title") or one.get("name") or "Imported chat"), _turns_of(one)
-        messages = [_message(role, words, model) for role, words in turns if words.strip()][:MOST_MESSAGES]
-        if messages:
-            copy(connection, person, title, model, messages)
-            count += 1
-    if not count:
+    read = [(_title_of(one), _messages_of(one, model)) for one in chats if isinstance(one, dict)]
+    found = [(title, messages) for title, messages in read if messages]
+    if not found:
         raise Refusal(NO_CHATS)
-    return count
+    if sum(len(messages) for _, messages in found) > MOST_AT_ONCE:
+        raise Refusal(f"the file holds more than {MOST_AT_ONCE:,} messages; bring them in by parts", 413)
+    for title, messages in found:
+        copy(connection, person, title, model, messages)
+    return len(found)
+
+
+def _title_of(chat: Mapping[str, Any]) -> str:
+    return kept(str(chat.get("title") or chat.get("name") or "Imported chat"))
+
+
+def _messages_of(chat: Mapping[str, Any], model: str) -> list[Message]:
+    """The messages of an exported chat, from its first question on."""
+    turns = [(role, kept(words)) for role, words in _turns_of(chat) if words.strip()]
+    asked = dropwhile(lambda turn: turn[0] != "user", turns)
+    return [_message(role, words, model) for role, words in islice(asked, MOST_MESSAGES)]
 
 
 def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -125,8 +136,9 @@ def _of_chatgpt(mapping: dict[str, Any], leaf: str) -> Iterable[tuple[str, str]]
         seen.add(leaf)
         message = mapping[leaf].get("message")
         if isinstance(message, dict):
-            role = str((message.get("author") or {}).get("role"))
-            parts = (message.get("content") or {}).get("parts") or ()
+            role = str(mapping_of(message.get("author")).get("role"))
+            parts = mapping_of(message.get("content")).get("parts")
+            parts = parts if isinstance(parts, list) else ()
             words = "\n".join(part for part in parts if isinstance(part, str))
             if role in ("user", "assistant"):
                 line.append((role, words))

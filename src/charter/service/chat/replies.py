@@ -19,11 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, select, update
+from starlette.concurrency import run_in_threadpool
 
 from charter.service.chat.branches import DONE, FAILED, REFUSED, RUNNING, STOPPED, Message, branch
 from charter.service.chat.client import Api, ApiProblem
+from charter.service.chat.letters import kept, mapping_of, split_half, whole_number
 from charter.service.chat.markdown import Writing
-from charter.service.chat.tree import UNDO_SECONDS, purge
+from charter.service.chat.tree import LONGEST_TEXT, UNDO_SECONDS, purge
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.web.database import reading, writing
 
@@ -31,6 +33,9 @@ LOG = logging.getLogger("charter.service.chat")
 JOURNAL_SECONDS = 0.2
 PATIENCE = 120.0  # seconds without a word after which a reply fails
 LONGEST_PAUSE = 2.0
+LOOK_SECONDS = 0.05  # between two looks of a page at a reply
+SHORT = 2000  # characters that are rendered at once; more are rendered in a thread
+LONGEST_REASON = 2000
 PURGE_SECONDS = 10.0
 _LAST_WORD = re.compile(r"\s+\S*\Z|\A\S*\Z")
 
@@ -44,8 +49,12 @@ class Live:
     state: str = RUNNING
     facts: dict[str, Any] = field(default_factory=dict)  # of the message's row, as far as they are known
     stopping: bool = False
+    started: bool = False
+    ending: bool = False  # how it ended is being stored, which nothing interrupts
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+    showing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    half: str = ""  # of a letter whose other half has yet to come
 
     @property
     def text(self) -> str:
@@ -56,6 +65,25 @@ class Live:
         """Wakes all who follow."""
         self.changed.set()
         self.changed = asyncio.Event()
+
+    def add(self, more: str) -> None:
+        """Adds text as it came."""
+        more, self.half = split_half(self.half + more)
+        self.writing.add(kept(more))
+        self.tell()
+
+    async def shown(self) -> list[str]:
+        """The blocks of what is written, rendered once for all who follow. After a long piece of work as much time
+        passes as it took, so that a giant block costs others little."""
+        async with self.showing:
+            writing = self.writing
+            if writing.waiting > SHORT:
+                began = time.monotonic()
+                await run_in_threadpool(writing.show)
+                await asyncio.sleep(time.monotonic() - began)
+            elif writing.waiting:
+                writing.show()
+            return list(writing.blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +135,20 @@ class Replies:
         """The changes of a reply to its end, for a page that knows the blocks before number `known`."""
         live = self._live.get(reply)
         if live is not None:
-            shown = live.writing.blocks[:known]
-            if known > len(live.writing.blocks):
-                yield Change("cut", len(live.writing.blocks))
-            while live.state == RUNNING:
-                waiting, blocks = live.changed, list(live.writing.blocks)
+            blocks = await live.shown()
+            shown = blocks[:known]
+            if known > len(blocks):
+                yield Change("cut", len(blocks))
+            running = True
+            while running:  # once more after the end
+                running, waiting = live.state == RUNNING, live.changed
+                blocks = await live.shown()
                 for change in _differences(shown, blocks):
                     yield change
                 shown = blocks
-                await waiting.wait()
+                if running:
+                    await waiting.wait()
+                    await asyncio.sleep(LOOK_SECONDS)
         yield Change("state")
 
     def text_of(self, reply: str) -> str | None:
@@ -130,14 +163,16 @@ class Replies:
 
     def _stop(self, reply: str) -> None:
         live = self._live.get(reply)
-        if live is not None and live.task is not None:
+        if live is not None and live.task is not None and not live.stopping:
             live.stopping = True
-            live.task.cancel()
+            if live.started and not live.ending:
+                live.task.cancel()
 
     async def _run(self, live: Live) -> None:
         """Writes a reply to its end, and stores how it ended."""
+        live.started = True
         try:
-            state = await self._write(live)
+            state = STOPPED if live.stopping else await self._write(live)
         except asyncio.CancelledError:
             if not live.stopping:
                 raise  # the process ends; the next one goes on
@@ -146,6 +181,7 @@ class Replies:
             self._log(reply=live.id, error=type(error).__name__)
             live.facts["reason"] = "something went wrong here; try again"
             state = FAILED
+        live.ending = True
         self._dirty.discard(live)
         while True:
             try:
@@ -163,17 +199,16 @@ class Replies:
         row, body = await asyncio.to_thread(self._request_of, live.id)
         if row is None:
             return DONE
-        live.writing.write(row.text)
-        last_word, pause = time.monotonic(), 0.1
+        live.writing.add(row.text)
+        last_word, pause, furthest = time.monotonic(), 0.1, len(row.text)
         while True:
             if live.text:
                 _go_back(live)
-            before = len(live.text)
             try:
                 return await self._read(live, _continued(body, live.text))
             except ApiProblem as problem:
-                if len(live.text) > before:
-                    last_word, pause = time.monotonic(), 0.1
+                if len(live.text) > furthest:  # a word that was there before is no progress
+                    last_word, pause, furthest = time.monotonic(), 0.1, len(live.text)
                 live.facts["request"] = problem.request or live.facts.get("request", "")
                 if not problem.later or time.monotonic() - last_word + problem.wait > PATIENCE:
                     live.facts["reason"] = str(problem)
@@ -182,24 +217,29 @@ class Replies:
                 pause = min(LONGEST_PAUSE, 2 * pause)
 
     async def _read(self, live: Live, body: Mapping[str, Any]) -> str:
-        """Reads one answer of the API. Raises ApiProblem."""
-        reason = ""
+        """Reads one answer of the API; what has another form than expected is passed over. Raises ApiProblem."""
+        reason, live.half = "", ""
         async with aclosing(self._api.stream(body)) as events:
             async for event in events:
                 kind = event.get("type")
                 if kind == "request":
                     live.facts["request"] = event["id"]
                 elif kind == "message_start":
-                    self._count(live, event.get("message", {}).get("usage") or {})
-                elif kind == "content_block_delta" and (text := event.get("delta", {}).get("text")):
-                    live.writing.write(str(text))
-                    self._dirty.add(live)
-                    live.tell()
+                    self._count(live, mapping_of(mapping_of(event.get("message")).get("usage")))
+                elif kind == "content_block_delta":
+                    text = mapping_of(event.get("delta")).get("text")
+                    if isinstance(text, str) and text:
+                        live.add(text)
+                        self._dirty.add(live)
+                    if len(live.text) > LONGEST_TEXT:
+                        live.facts["stop"] = "max_tokens"
+                        break
                 elif kind == "message_delta":
-                    delta = event.get("delta") or {}
-                    live.facts["stop"] = str(delta.get("stop_reason") or "")[:64]
-                    reason = str((delta.get("stop_details") or {}).get("explanation") or "")
-                    self._count(live, event.get("usage") or {})
+                    delta = mapping_of(event.get("delta"))
+                    live.facts["stop"] = kept(str(delta.get("stop_reason") or ""))[:64]
+                    details = mapping_of(delta.get("stop_details"))
+                    reason = kept(str(details.get("explanation") or ""))[:LONGEST_REASON]
+                    self._count(live, mapping_of(event.get("usage")))
         if live.facts.get("stop") == "refusal":
             live.facts["reason"] = reason
             return REFUSED
@@ -207,11 +247,11 @@ class Replies:
 
     @staticmethod
     def _count(live: Live, usage: Mapping[str, Any]) -> None:
-        cached = int(usage.get("cache_read_input_tokens") or 0)
+        cached = whole_number(usage.get("cache_read_input_tokens"))
         live.facts |= {
-            "input_tokens": int(usage.get("input_tokens") or 0) + cached,
+            "input_tokens": whole_number(whole_number(usage.get("input_tokens")) + cached),
             "cached_tokens": cached,
-            "output_tokens": int(usage.get("output_tokens") or 0),
+            "output_tokens": whole_number(usage.get("output_tokens")),
         }
 
     def _request_of(self, reply: str) -> tuple[Message | None, dict[str, Any]]:
@@ -280,6 +320,8 @@ class Replies:
         while True:
             with suppress(Exception):  # the next time it may work
                 await asyncio.to_thread(self._purge_now)
+                for reply in await asyncio.to_thread(self._gone, list(self._live)):
+                    self._stop(reply)
             await asyncio.sleep(min(PURGE_SECONDS, UNDO_SECONDS))
 
     @staticmethod
@@ -290,6 +332,14 @@ class Replies:
         with writing(self._database) as connection:
             purge(connection, time.time())
 
+    def _gone(self, running: list[str]) -> set[str]:
+        """Those of the running replies whose rows are deleted."""
+        if not running:
+            return set()
+        wanted = select(MESSAGES.c.id).where(MESSAGES.c.id.in_(running))
+        with reading(self._database) as connection:
+            return set(running) - set(connection.execute(wanted).scalars())
+
 
 def _go_back(live: Live) -> None:
     """Cuts a begun reply back to the end of its last whole word: a model that goes on within a word would write another
@@ -297,9 +347,8 @@ def _go_back(live: Live) -> None:
     if not live.text.strip():
         live.writing = Writing()
     else:
-        kept = _LAST_WORD.sub("", live.text)
-        live.writing = Writing()
-        live.writing.write(kept)
+        whole = _LAST_WORD.sub("", live.text)
+        live.writing = Writing(whole)
     live.tell()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,20 +19,20 @@ from charter.service.web.database import SQLITE, reading
 
 MOST = 50
 LONGEST = 200  # characters of a search
-OPENS, CLOSES = "\x02", "\x03"  # around the words of a search in a snippet; no text holds them
+NOTHING = Markup()
+AROUND = 60  # characters of a snippet before its first word, and twice as many behind it
+LOOKED = 200_000  # characters of a message in which its snippet is sought
 _WORD = re.compile(r"\w+", re.UNICODE)
 
+# SQLite's own snippets take time that grows with the square of a word's places in a message
 _SQLITE = """
-SELECT m.id, m.chat, c.title, m.role, m.created,
-       snippet(words_of_messages, 0, char(2), char(3), '…', 16) AS snippet
+SELECT m.id, m.chat, c.title, m.role, substr(m.text, 1, :looked) AS text
 FROM words_of_messages JOIN messages m ON m.serial = words_of_messages.rowid JOIN chats c ON c.id = m.chat
 WHERE words_of_messages MATCH :words AND c.person = :person AND c.deleted IS NULL
 ORDER BY m.created DESC LIMIT :most
 """
 _POSTGRESQL = """
-SELECT m.id, m.chat, c.title, m.role, m.created,
-       ts_headline('simple', m.text, q, 'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=16, MinWords=8')
-         AS snippet
+SELECT m.id, m.chat, c.title, m.role, substr(m.text, 1, :looked) AS text
 FROM messages m JOIN chats c ON c.id = m.chat, to_tsquery('simple', :words) q
 WHERE to_tsvector('simple', m.text) @@ q AND m.state <> 'running' AND c.person = :person AND c.deleted IS NULL
 ORDER BY m.created DESC LIMIT :most
@@ -46,22 +47,17 @@ class Hit:
     title: str
     message: str = ""
     role: str = ""
-    snippet: str = ""
-
-    @property
-    def marked(self) -> Markup:
-        """The snippet as HTML, with the words marked."""
-        html = str(escape(self.snippet)).replace(OPENS, "<mark>").replace(CLOSES, "</mark>")
-        return Markup(html)
+    marked: Markup = NOTHING  # a piece of the message, with the words marked
 
 
 def search(connection: Connection, person: Person, query: str) -> list[Hit]:
     """Chats whose title has the query, then messages with all its words, the newest first. The last word may be the
     beginning of one."""
-    words = _WORD.findall(query[:LONGEST])
+    query = query.replace("\x00", "")[:LONGEST]
+    words = _WORD.findall(query)
     if not words:
         return []
-    pattern = "%" + re.sub(r"([%_\\])", r"\\\1", query.strip()[:LONGEST]) + "%"
+    pattern = "%" + re.sub(r"([%_\\])", r"\\\1", query.strip()) + "%"
     titled = (
         select(CHATS.c.id, CHATS.c.title)
         .where(
@@ -75,8 +71,33 @@ def search(connection: Connection, person: Person, query: str) -> list[Hit]:
         statement, asked = _SQLITE, " ".join(f'"{word}"' for word in words) + "*"
     else:
         statement, asked = _POSTGRESQL, " & ".join(f"'{word}'" for word in words) + ":*"
-    rows: Any = connection.execute(text(statement), {"words": asked, "person": person.id, "most": MOST})
-    return hits + [Hit(row.chat, row.title, row.id, row.role, row.snippet) for row in rows]
+    values = {"words": asked, "person": person.id, "most": MOST, "looked": LOOKED}
+    rows: Any = connection.execute(text(statement), values)
+    return hits + [Hit(row.chat, row.title, row.id, row.role, snippet(row.text, words)) for row in rows]
+
+
+def snippet(text: str, words: list[str]) -> Markup:
+    """The piece of a text around the first of some words, with all of them marked; the last may be the beginning of
+    one."""
+    whole, begun = {_plain(word) for word in words}, _plain(words[-1])
+
+    def meant(word: str) -> bool:
+        return (word := _plain(word)) in whole or word.startswith(begun)
+
+    first = next((one.start() for one in _WORD.finditer(text) if meant(one[0])), 0)
+    begin, end = max(0, first - AROUND), first + 2 * AROUND
+    piece, at, parts = text[begin:end], 0, ["…" if begin else ""]
+    for one in _WORD.finditer(piece):
+        if meant(one[0]):
+            parts += [escape(piece[at : one.start()]), Markup("<mark>{}</mark>").format(one[0])]
+            at = one.end()
+    return Markup("").join([*parts, piece[at:], "…" if end < len(text) else ""])
+
+
+def _plain(word: str) -> str:
+    """A word as the index knows it, in small letters without accents."""
+    letters = unicodedata.normalize("NFKD", word).lower()
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 def search_page(visit: Visit) -> Response:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Engine, func, select
 
@@ -21,6 +23,7 @@ from charter.service.web.limits import Limiter
 
 MODELS_SECONDS = 20.0  # between two looks at the API's models
 CAREFUL = {"temperature": 0.2, "top_p": 0.9}
+AT_ONCE = 3  # requests of one person that are worked on
 USER = "chat-"  # begins the ids by which the API knows people
 
 
@@ -51,8 +54,10 @@ class Service:
     keys: Once = field(default_factory=Once)
     links: Once = field(default_factory=Once)
     models: list[Model] = field(default_factory=list)
-    limits: list[dict[str, Any]] = field(default_factory=list)  # what models can't do, in the API's words
+    limits: list[dict[str, str]] = field(default_factory=list)  # what models can't do, in the API's words
     away: str = ""  # why the API can't be used now
+    streams: Counter[int] = field(default_factory=Counter)  # of events that are open, by person
+    _turns: WeakValueDictionary[int, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self) -> None:
         self.replies = Replies(self.database, self.api, self.settings_of)
@@ -73,12 +78,16 @@ class Service:
             await asyncio.gather(watch, return_exceptions=True)
             await self.api.close()
 
+    def turns(self, person: int) -> asyncio.Semaphore:
+        """What a person's requests wait for, so that those of one don't take all threads."""
+        return self._turns.setdefault(person, asyncio.Semaphore(AT_ONCE))
+
     async def look(self) -> None:
         """Asks the API for its models and what they can't do; earlier answers stay if it is away."""
         try:
             self.models = await self.api.models()
             if not self.limits:
-                self.limits = list((await self.api.ask("GET", "/v1/limits")).get("limits") or ())
+                self.limits = await self.api.limits()
             self.away = ""
         except ApiProblem as problem:
             self.away = str(problem)

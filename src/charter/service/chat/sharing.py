@@ -12,9 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from charter.service.chat.branches import branch, chat_of
+from charter.service.chat.branches import chat_of
 from charter.service.chat.markdown import render
 from charter.service.chat.service import Service
+from charter.service.chat.tree import whole_branch
 from charter.service.chat.visit import Visit, done, plain, show
 from charter.service.people.tables import CHATS, SHARES
 from charter.service.people.visits import check_pace
@@ -25,6 +26,7 @@ from charter.service.web.security_headers import address_of
 from charter.service.web.tokens import digest_of, new_token
 
 DAY = 86_400.0
+NOBODY = 0  # no person has this id
 MOST_DAYS = 365
 MOST_SHARES = 100  # of a person, at a time
 
@@ -61,7 +63,7 @@ def share(visit: Visit) -> Response:
         chat = chat_of(connection, visit.person, visit.id)
         if len(list_shares(connection, visit.person)) >= MOST_SHARES:
             raise Refusal(f"you share {MOST_SHARES} chats already; take one of the links back first")
-        line = [one for one in branch(connection, chat.leaf) if not one.running]
+        line = [one for one in whole_branch(connection, chat.leaf) if not one.running]
         kept = ("role", "author", "text", "model", "state")
         frozen = [{name: getattr(one, name) for name in kept} for one in line]
         if not frozen:
@@ -104,7 +106,8 @@ async def open_share(request: Request) -> Response:
     """A shared copy, for whoever has its link."""
     service: Service = request.app.state.service
     check_pace(service.by_person, address_of(request.scope))
-    return await run_in_threadpool(_open_share, service, str(request.path_params["token"])[:100])
+    async with service.turns(NOBODY):  # strangers wait for one another, not the people of the chat for them
+        return await run_in_threadpool(_open_share, service, str(request.path_params["token"])[:100])
 
 
 def _open_share(service: Service, token: str) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
@@ -18,20 +18,24 @@ from charter.service.chat.branches import (
     Message,
     branch,
     chat_of,
+    fitting,
     length_of,
     list_chats,
     message_of,
 )
 from charter.service.chat.markdown import render
-from charter.service.chat.visit import PAGES, Visit, done, show
+from charter.service.chat.visit import PAGES, Visit, done, show, whole
 from charter.service.people.tables import MESSAGES
+from charter.service.people.workers import Person, lock
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import Refusal
 
 SHOWN = 50  # messages of a page
-MOST_SHOWN = 5000
+MOST_SHOWN = 1000
+LONGEST_PAGE = 1_000_000  # characters of all messages of a page
 PING_SECONDS = 15
 RUNNING_AT_ONCE = 4  # replies of one person
+MOST_STREAMS = 20  # of events, for one person
 LONGEST_CLIENT = 64
 
 
@@ -45,7 +49,7 @@ def talk(visit: Visit) -> HTMLResponse:
     most = min(MOST_SHOWN, _number(visit, "most") or SHOWN)
     with reading(visit.service.database) as connection:
         chat = chat_of(connection, visit.person, visit.id)
-        messages = branch(connection, chat.leaf, most)
+        messages = branch(connection, chat.leaf, fitting(connection, chat.leaf, most, LONGEST_PAGE))
         earlier = length_of(connection, chat.leaf) - len(messages)
     shown = [article(visit, one) for one in messages]
     return show(
@@ -64,19 +68,15 @@ def talk(visit: Visit) -> HTMLResponse:
 
 def _number(visit: Visit, name: str) -> int:
     """A whole number in the query of a request; 0 if there is none."""
-    return _whole(visit.request.query_params.get(name, ""))
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+    return whole(visit.request.query_params.get(name, ""))
 
 
 def part(visit: Visit) -> HTMLResponse:
     """One message as the page shows it, for a page that is open."""
     with reading(visit.service.database) as connection:
         one = message_of(connection, visit.person, visit.id)
-        whole = branch(connection, one.id, 1)[0]
-    return HTMLResponse(article(visit, whole))
+        shown = branch(connection, one.id, 1)[0]
+    return HTMLResponse(article(visit, shown))
 
 
 def article(visit: Visit, message: Message) -> str:
@@ -93,17 +93,17 @@ def article(visit: Visit, message: Message) -> str:
 def begin(visit: Visit) -> Response:
     """A new chat with its first message."""
     model = _model(visit, visit.form.text("model"))
-    _check_running(visit)
     with writing(visit.service.database) as connection:
+        _check_running(connection, visit.person)
         sent = tree.begin(connection, visit.person, model, visit.form.text("text"), _client(visit))
     return _sent(visit, sent)
 
 
 def ask(visit: Visit) -> Response:
     """A further message."""
-    _check_running(visit)
     form = visit.form
     with writing(visit.service.database) as connection:
+        _check_running(connection, visit.person)
         sent = tree.ask(
             connection, visit.person, visit.id, form.text("parent"), form.text("text"), _client(visit)
         )
@@ -119,8 +119,8 @@ def edit(visit: Visit) -> Response:
         with writing(visit.service.database) as connection:
             tree.amend(connection, visit.person, visit.id, text)
         return done(visit, f"/c/{first.chat}")
-    _check_running(visit)
     with writing(visit.service.database) as connection:
+        _check_running(connection, visit.person)
         sent = tree.edit(connection, visit.person, visit.id, text, _client(visit))
     return _sent(visit, sent)
 
@@ -136,8 +136,8 @@ def go_on(visit: Visit) -> Response:
 
 
 def _again(visit: Visit, goes_on: bool) -> Response:
-    _check_running(visit)
     with writing(visit.service.database) as connection:
+        _check_running(connection, visit.person)
         sent = tree.retry(connection, visit.person, visit.id, goes_on)
     return _sent(visit, sent)
 
@@ -169,16 +169,25 @@ async def events(visit: Visit) -> Response:
     page that lost its connection asks again from the last one."""
     one = await run_in_threadpool(_message, visit)
     last = visit.request.headers.get("last-event-id", "")
-    known = _whole(last) if last else _number(visit, "known")
+    known = whole(last) if last else _number(visit, "known")
+    streams, person = visit.service.streams, visit.person.id
+    if streams[person] >= MOST_STREAMS:
+        raise Refusal(f"{MOST_STREAMS} pages already wait for replies; close one of them", 429)
 
     async def stream() -> AsyncGenerator[ServerSentEvent, None]:
-        yield ServerSentEvent(retry=1000, comment="begin")
-        async with aclosing(visit.service.replies.follow(one.id, known)) as changes:
-            async for change in changes:
-                if change.kind == "block":
-                    yield ServerSentEvent(change.html, event="block", id=str(change.number))
-                else:
-                    yield ServerSentEvent(str(change.number), event=change.kind)
+        streams[person] += 1
+        try:
+            yield ServerSentEvent(retry=1000, comment="begin")
+            async with aclosing(visit.service.replies.follow(one.id, known)) as changes:
+                async for change in changes:
+                    if change.kind == "block":
+                        yield ServerSentEvent(change.html, event="block", id=str(change.number))
+                    else:
+                        yield ServerSentEvent(str(change.number), event=change.kind)
+        finally:
+            streams[person] -= 1
+            if not streams[person]:
+                del streams[person]
 
     return EventSourceResponse(stream(), ping=PING_SECONDS, sep="\n")
 
@@ -282,10 +291,10 @@ def _client(visit: Visit) -> str:
     return id if _CLIENT.fullmatch(id) else ""
 
 
-def _check_running(visit: Visit) -> None:
-    """Raises Refusal if the person waits for many replies already."""
-    with reading(visit.service.database) as connection:
-        count = tree.count_running(connection, visit.person)
+def _check_running(connection: Connection, person: Person) -> None:
+    """Raises Refusal if the person waits for many replies already. Others of the person wait until this is sent."""
+    lock(connection, person)
+    count = tree.count_running(connection, person)
     if count >= RUNNING_AT_ONCE:
         raise Refusal(
             f"{count} replies are being written for you; wait until one is complete, or stop one", 429

@@ -22,6 +22,8 @@ from charter.service.chat.branches import (
     Message,
     branch,
     chat_of,
+    fitting,
+    length_of,
     message_of,
 )
 from charter.service.people.tables import CHATS, MESSAGES
@@ -31,6 +33,7 @@ from charter.service.web.tokens import new_id
 
 PERSON, MODEL, EDITED = "person", "model", "edited"
 LONGEST_TEXT = 1_000_000  # characters of a message
+LONGEST_COPY = 8_000_000  # characters of a copied branch
 LONGEST_TITLE = 120
 TITLE_WORDS = 60  # characters of a first message that become the title
 UNDO_SECONDS = 30.0
@@ -108,6 +111,10 @@ def retry(connection: Connection, person: Person, reply: str, goes_on: bool = Fa
     first = message_of(connection, person, reply)
     if first.role != "assistant":
         raise Refusal("that message is a question; send it again to get another reply")
+    if not first.parent:
+        raise Refusal("no question leads to that reply, so there can be no other one")
+    if goes_on and not (first.cut and first.author == MODEL):
+        raise Refusal("that reply can't be gone on with; ask for more instead")
     there = _lock(connection, person, first.chat)
     running = select(MESSAGES.c.id).where(
         MESSAGES.c.chat == first.chat, MESSAGES.c.parent == first.parent, MESSAGES.c.state == RUNNING
@@ -153,8 +160,16 @@ def fork(connection: Connection, person: Person, message: str) -> str:
     if last.running:
         raise Stale("the reply is still being written; wait until it is complete")
     first = chat_of(connection, person, last.chat)
-    line = branch(connection, message)
+    line = whole_branch(connection, message)
     return copy(connection, person, f"{first.title} (copy)", first.model, line)
+
+
+def whole_branch(connection: Connection, message: str) -> list[Message]:
+    """The branch up to a message, to be copied. Raises Refusal if it is too long for that."""
+    most = length_of(connection, message)
+    if fitting(connection, message, most, LONGEST_COPY) < most:
+        raise Refusal(f"this branch has more than {LONGEST_COPY:,} characters, too many for a copy", 413)
+    return branch(connection, message)
 
 
 def copy(connection: Connection, person: Person, title: str, model: str, line: Iterable[Message]) -> str:
@@ -163,10 +178,13 @@ def copy(connection: Connection, person: Person, title: str, model: str, line: I
     row = {"id": chat, "person": person.id, "title": title[:LONGEST_TITLE], "titled": True, "model": model}
     flags = {"leaf": "", "draft": "", "pinned": False, "archived": False, "created": now, "touched": now}
     connection.execute(insert(CHATS).values(**row, **flags))
+    rows, names = list[dict[str, Any]](), ("role", "author", "state", "text", "model", "stop", "reason")
     for number, one in enumerate(line, 1):
-        kept = ("role", "author", "state", "text", "model", "stop", "reason")
-        facts = {name: getattr(one, name) for name in kept}
-        parent = _add(connection, chat, parent, facts, number=number, created=one.created)
+        facts = {name: getattr(one, name) for name in names}
+        rows.append(_row(chat, parent, number, facts, one.created) | {"client": None})
+        parent = rows[-1]["id"]
+    if rows:
+        connection.execute(insert(MESSAGES), rows)
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(leaf=parent))
     return chat
 
@@ -175,12 +193,14 @@ def change(connection: Connection, person: Person, chat: str, **values: str | bo
     """Changes a chat's title, model, draft, or whether it is pinned or archived."""
     _lock(connection, person, chat)
     if "title" in values:
-        title = " ".join(str(values["title"]).split())[:LONGEST_TITLE]
+        title = " ".join(str(values["title"]).replace("\x00", "").split())[:LONGEST_TITLE]
         if not title:
             raise Refusal("a title has at least one letter; write one")
         values |= {"title": title, "titled": True}
     if len(str(values.get("draft", ""))) > LONGEST_TEXT:
         raise Refusal(f"a draft has at most {LONGEST_TEXT:,} characters", 413)
+    if "draft" in values:
+        values["draft"] = str(values["draft"]).replace("\x00", "")
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(**values))
 
 
@@ -271,16 +291,20 @@ def _add_reply(connection: Connection, chat: str, question: str, model: str, tex
 
 def _add(connection: Connection, chat: str, parent: str, facts: dict[str, Any], **more: Any) -> str:
     """Stores a message; returns its id."""
-    if "number" not in more:
-        last = select(func.max(MESSAGES.c.number)).where(MESSAGES.c.chat == chat)
-        more["number"] = (connection.execute(last).scalar() or 0) + 1
-    id, now = new_id(), time.time()
-    usual = {"request": "", "stop": "", "reason": "", "thumb": "", "created": now}
-    counts = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 0)
-    row = {**usual, **counts, **facts, **more, "id": id, "chat": chat, "parent": parent}
-    row["ended"] = None if row["state"] == RUNNING else now
+    last = select(func.max(MESSAGES.c.number)).where(MESSAGES.c.chat == chat)
+    number = (connection.execute(last).scalar() or 0) + 1
+    row = _row(chat, parent, number, facts, time.time()) | more
     connection.execute(insert(MESSAGES).values(**row))
-    return id
+    return str(row["id"])
+
+
+def _row(chat: str, parent: str, number: int, facts: dict[str, Any], created: float) -> dict[str, Any]:
+    """The row of a message."""
+    usual = {"request": "", "stop": "", "reason": "", "thumb": "", "created": created}
+    counts = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 0)
+    row = {**usual, **counts, **facts, "id": new_id(), "chat": chat, "parent": parent, "number": number}
+    row["ended"] = None if row["state"] == RUNNING else time.time()
+    return row
 
 
 def _show(connection: Connection, chat: str, leaf: str, touch: bool = True) -> None:

@@ -26,7 +26,7 @@ from charter.service.people.visits import (
 )
 from charter.service.people.workers import Person
 from charter.service.web.database import reading
-from charter.service.web.forms import Form, read_form
+from charter.service.web.forms import LARGEST_FORM, Form, read_form
 from charter.service.web.pages import Pages
 from charter.service.web.refusal import Refusal
 from charter.service.web.tokens import digest_of, new_id, proof_of
@@ -66,7 +66,7 @@ class Visit:
     @property
     def id(self) -> str:
         """The id in the request's address."""
-        return str(self.request.path_params["id"])[:64]
+        return str(self.request.path_params["id"])[:64].replace("\x00", "")
 
 
 Handler = Callable[[Visit], Any]
@@ -76,13 +76,18 @@ def member(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     """An endpoint for signed-in people. Raises NotEntered, TooFast, Refusal."""
 
     async def endpoint(request: Request) -> Response:
-        form = await read_form(request, LARGEST) if request.method == "POST" else Form()
-        request.state.form = form
-        visit = await run_in_threadpool(_visit, request, form)
+        service: Service = request.app.state.service
+        person, form = await run_in_threadpool(visitor_of, request, service.database), Form()
+        if request.method == "POST":
+            form = request.state.form = await _form_of(request, person)
+        if person is None:
+            raise NotEntered
+        visit = _visit(request, person, form)
         if inspect.iscoroutinefunction(handler):
             answer: Response = await handler(visit)
             return answer
-        return await run_in_threadpool(handler, visit)
+        async with service.turns(person.id):
+            return await run_in_threadpool(handler, visit)
 
     return endpoint
 
@@ -99,16 +104,29 @@ def admin(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     return member(checked)
 
 
-def _visit(request: Request, form: Form) -> Visit:
-    service: Service = request.app.state.service
-    person = visitor_of(request, service.database)
+async def _form_of(request: Request, person: Person | None) -> Form:
+    """The form of a request: a stranger's is small, and those of a person are read a few at a time, since reading
+    takes many times a form's size. Raises Refusal."""
     if person is None:
-        raise NotEntered
+        return await read_form(request, LARGEST_FORM)
+    service: Service = request.app.state.service
+    async with service.turns(person.id):
+        return await read_form(request, LARGEST)
+
+
+def _visit(request: Request, person: Person, form: Form) -> Visit:
+    """A request of a person, if it doesn't come too fast and its form is from one of their pages."""
+    service: Service = request.app.state.service
     check_pace(service.by_person, str(person.id))
     session = session_of(request)
     if request.method == "POST":
         check_form(session, form)
     return Visit(service, person, session, form, request)
+
+
+def whole(text: str) -> int:
+    """A whole number in an address; 0 if it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
 def done(visit: Visit, place: str, **facts: Any) -> Response:
