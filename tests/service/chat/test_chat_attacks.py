@@ -405,10 +405,16 @@ def test_a_page_of_giant_messages_is_not_giant(ann: Person) -> None:
     assert ann.send(f"/c/{id}/share").status_code == 413
 
 
-def test_a_deep_chat_is_shown_and_forked(ann: Person) -> None:
+def test_a_deep_chat_is_shown_up_and_down(ann: Person) -> None:
     id = _grow(ann, ["word"] * 10_000)
     assert "earlier messages" in ann.page(f"/c/{id}")
     ann.page(f"/c/{id}?most=99999999")
+    with reading(ann.service.database) as c:
+        root = c.execute(
+            select(MESSAGES.c.id).where(MESSAGES.c.chat == id, MESSAGES.c.number == 1)
+        ).scalar_one()
+    # it once read the whole chat at each step down: half a minute, in which nobody else could write
+    assert ann.send(f"/m/{root}/show").status_code == 200
 
 
 # Imports
