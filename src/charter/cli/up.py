@@ -63,7 +63,8 @@ def up(
 ) -> None:
     """Chat with a model in a browser: one command starts the model's server and the pages; Ctrl-C stops both."""
     from charter.service.chat import serve as pages
-    from charter.service.chat.service import Config, first_invitation
+    from charter.service.chat.service import Config
+    from charter.service.people.workers import first_invitation
     from charter.service.web import listening
 
     if api and models:

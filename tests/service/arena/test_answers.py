@@ -15,8 +15,9 @@ from charter.ground.model.checkpoint import save_policy
 from charter.ground.settings.execution import Execution
 from charter.service.arena.config import Config, Replies
 from charter.service.arena.engines import LocalSpeaker, Opening, PooledSpeaker
-from charter.service.arena.service import first_invitation, open_service
+from charter.service.arena.service import open_service
 from charter.service.people.tables import TURNS
+from charter.service.people.workers import first_invitation
 
 SAMPLING = Replies(max_tokens=12)
 

@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 from charter.ground.artifact.errors import CharterError
 from charter.service.arena import admin, entrance, me, review, talk
 from charter.service.arena.rendering import PAGES, page
-from charter.service.arena.service import Service, is_alive
+from charter.service.arena.service import Service
 from charter.service.arena.sessions import Serving, written_in
 from charter.service.people.visits import COOKIE, NotEntered, TooFast, see, visitor_of, wants_json
+from charter.service.people.workers import is_alive
 from charter.service.web.page_guard import STATIC, Guard
 from charter.service.web.refusal import Refusal
 

@@ -98,7 +98,8 @@ def _open(config: Any, folder: Path, sources: Mapping[str, Input], where: Execut
 
 def _say(service: Any, local: str, as_json: bool) -> None:
     """Prints the address of the service, and the invitation of its first admin."""
-    from charter.service.arena.service import first_invitation, note_address
+    from charter.service.arena.service import note_address
+    from charter.service.people.workers import first_invitation
 
     address = service.config.url or local
     note_address(service.database, address)

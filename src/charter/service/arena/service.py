@@ -22,10 +22,9 @@ from charter.service.arena.transcripts import queue_attempts, queue_reports
 from charter.service.arena.words import Words, make_words
 from charter.service.people.collection import Collection
 from charter.service.people.export import open_people
-from charter.service.people.tables import ADDRESS, FACTS, PEOPLE, TURNS, VOTES
-from charter.service.people.workers import invite
+from charter.service.people.tables import ADDRESS, FACTS, TURNS, VOTES
 from charter.service.web.csrf import Once
-from charter.service.web.database import reading, writing
+from charter.service.web.database import writing
 from charter.service.web.limits import Limiter
 from charter.service.web.lock import serve_alone
 
@@ -100,26 +99,8 @@ def identity_of(shown: Shown, source: Input, folder: Path) -> str:
     return digest_text(canonical_json([source.id, way, grader]))
 
 
-def first_invitation(database: Database) -> str | None:
-    """An invitation for an admin if nobody has joined yet, else None."""
-    with writing(database) as connection:
-        if connection.execute(select(func.count()).select_from(PEOPLE)).scalar_one():
-            return None
-        return invite(connection, "admin")
-
-
 def note_address(database: Database, address: str) -> None:
     """Stores the address of the service, for links that other commands make."""
     with writing(database) as connection:
         connection.execute(delete(FACTS).where(FACTS.c.name == ADDRESS))
         connection.execute(insert(FACTS).values(name=ADDRESS, value=address))
-
-
-def is_alive(database: Database) -> bool:
-    """Whether the database answers."""
-    try:
-        with reading(database) as connection:
-            connection.execute(select(func.count()).select_from(FACTS)).scalar_one()
-    except Exception:
-        return False
-    return True

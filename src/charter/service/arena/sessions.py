@@ -8,34 +8,19 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from charter.service.arena.service import Service
-from charter.service.people.visits import CSRF, NotEntered, check_form, check_pace, session_of, visitor_of
-from charter.service.people.workers import Person
+from charter.service.people.visits import NotEntered, SignedIn, check_form, check_pace, session_of, visitor_of
 from charter.service.web.forms import Form, read_form
 from charter.service.web.refusal import Refusal
 from charter.service.web.security_headers import address_of
-from charter.service.web.tokens import digest_of, proof_of
 
 WRITTEN = ("text", "plan", "edited", "note")  # fields that took the person time to write
 
 
 @dataclass(frozen=True)
-class Visit:
+class Visit(SignedIn):
     """One request of a signed-in person."""
 
     service: Service
-    person: Person
-    session: str
-    form: Form
-
-    @property
-    def csrf(self) -> str:
-        """The proof in this session's forms."""
-        return proof_of(self.session, CSRF)
-
-    @property
-    def owner(self) -> str:
-        """A name of the session that isn't its token."""
-        return digest_of(self.session)
 
 
 async def sent_form(request: Request) -> Form:
@@ -73,7 +58,7 @@ def visit(request: Request, service: Serving, form: Sent) -> Visit:
     check_pace(service.by_person, str(person.id))
     if request.method == "POST":
         check_form(session, form)
-    return Visit(service, person, session, form)
+    return Visit(person, session, form, service)
 
 
 Member = Annotated[Visit, Depends(visit)]

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from charter.service.chat.branches import list_chats
 from charter.service.chat.portable import export_chat, import_file
 from charter.service.chat.sharing import list_shares
+from charter.service.chat.tree import running_of
 from charter.service.chat.visit import Visit, done, show, whole
 from charter.service.people.tables import CHATS, MESSAGES, PEOPLE
 from charter.service.people.visits import drop_session, see
@@ -78,13 +79,8 @@ def forget_me(visit: Visit) -> Response:
 
 def _stop_all(visit: Visit, person: int) -> None:
     """Ends all replies that are being written for a person."""
-    wanted = (
-        select(MESSAGES.c.id)
-        .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
-        .where(MESSAGES.c.state == "running", CHATS.c.person == person)
-    )
     with reading(visit.service.database) as connection:
-        running = list(connection.execute(wanted).scalars())
+        running = running_of(connection, person)
     for reply in running:
         visit.service.replies.stop(reply)
 

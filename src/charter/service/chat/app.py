@@ -14,9 +14,10 @@ from starlette.routing import Route
 
 from charter.ground.artifact.errors import CharterError
 from charter.service.chat import account, entrance, portable, searching, sharing, talk
-from charter.service.chat.service import Service, is_alive
+from charter.service.chat.service import Service
 from charter.service.chat.visit import LARGEST, PAGES, admin, member, plain
 from charter.service.people.visits import COOKIE, NotEntered, TooFast, see, wants_json
+from charter.service.people.workers import is_alive
 from charter.service.web.forms import Form
 from charter.service.web.page_guard import STATIC, Guard
 from charter.service.web.refusal import Refusal

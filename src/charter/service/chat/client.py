@@ -18,6 +18,7 @@ from charter.service.chat.letters import kept, mapping_of, whole_number
 from charter.service.web.refusal import Refusal
 
 VERSION = "2023-06-01"
+USER = "chat-"  # begins the ids by which the API knows people
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 300.0  # between two parts of an answer, or until the first: a long prompt takes long to read
 ASK_SECONDS = 30.0  # of a request that isn't for a reply

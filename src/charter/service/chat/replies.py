@@ -22,7 +22,7 @@ from sqlalchemy import Engine, select, update
 from starlette.concurrency import run_in_threadpool
 
 from charter.service.chat.branches import DONE, FAILED, REFUSED, RUNNING, STOPPED, Message, branch
-from charter.service.chat.client import Api, ApiProblem
+from charter.service.chat.client import USER, Api, ApiProblem
 from charter.service.chat.letters import kept, mapping_of, split_half, whole_number
 from charter.service.chat.markdown import Writing
 from charter.service.chat.tree import LONGEST_TEXT, UNDO_SECONDS, purge
@@ -270,7 +270,7 @@ class Replies:
         # a mark lets the API tell how much of the prompt it had read before
         messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
         model = line[-1].model
-        about = {"model": model, "messages": messages, "metadata": {"user_id": f"chat-{person}"}}
+        about = {"model": model, "messages": messages, "metadata": {"user_id": f"{USER}{person}"}}
         return line[-1], self._settings(model) | about
 
     def _left_over(self) -> list[str]:

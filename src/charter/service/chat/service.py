@@ -11,20 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 
 from charter.service.chat.client import Api, ApiProblem, Model
 from charter.service.chat.replies import Replies
-from charter.service.people.tables import PEOPLE
-from charter.service.people.workers import invite
 from charter.service.web.csrf import Once
-from charter.service.web.database import reading, writing
 from charter.service.web.limits import Limiter
 
 MODELS_SECONDS = 20.0  # between two looks at the API's models
 CAREFUL = {"temperature": 0.2, "top_p": 0.9}
 AT_ONCE = 3  # requests of one person that are worked on
-USER = "chat-"  # begins the ids by which the API knows people
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +111,6 @@ class Service:
         if not id:
             return self.models[0] if self.models else None
         return next((one for one in self.models if one.id == id), None)
-
-
-def first_invitation(database: Engine) -> str | None:
-    """An invitation for an admin if nobody has joined yet, else None."""
-    with writing(database) as connection:
-        if connection.execute(select(func.count()).select_from(PEOPLE)).scalar_one():
-            return None
-        return invite(connection, "admin")
-
-
-def is_alive(database: Engine) -> bool:
-    """Whether the database answers."""
-    try:
-        with reading(database) as connection:
-            connection.execute(select(PEOPLE.c.id).limit(1)).first()
-    except Exception:
-        return False
-    return True
 
 
 def since(moment: float) -> str:

@@ -294,7 +294,7 @@ def _client(visit: Visit) -> str:
 def _check_running(connection: Connection, person: Person) -> None:
     """Raises Refusal if the person waits for many replies already. Others of the person wait until this is sent."""
     lock(connection, person)
-    count = tree.count_running(connection, person)
+    count = len(tree.running_of(connection, person.id))
     if count >= RUNNING_AT_ONCE:
         raise Refusal(
             f"{count} replies are being written for you; wait until one is complete, or stop one", 429

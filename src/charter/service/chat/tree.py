@@ -222,14 +222,14 @@ def purge(connection: Connection, now: float) -> list[str]:
     return ids
 
 
-def count_running(connection: Connection, person: Person) -> int:
-    """Replies that are being written for a person."""
+def running_of(connection: Connection, person: int) -> list[str]:
+    """The replies that are being written for a person."""
     wanted = (
-        select(func.count())
-        .select_from(MESSAGES.join(CHATS, CHATS.c.id == MESSAGES.c.chat))
-        .where(MESSAGES.c.state == RUNNING, CHATS.c.person == person.id)
+        select(MESSAGES.c.id)
+        .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
+        .where(MESSAGES.c.state == RUNNING, CHATS.c.person == person)
     )
-    return connection.execute(wanted).scalar_one()
+    return list(connection.execute(wanted).scalars())
 
 
 def title_of(text: str) -> str:

@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from charter.service.chat.branches import list_chats
-from charter.service.chat.service import USER, Service, since
+from charter.service.chat.client import USER
+from charter.service.chat.service import Service, since
 from charter.service.people.visits import (
-    CSRF,
     NotEntered,
+    SignedIn,
     check_form,
     check_pace,
     see,
@@ -29,7 +30,7 @@ from charter.service.web.database import reading
 from charter.service.web.forms import LARGEST_FORM, Form, read_form
 from charter.service.web.pages import Pages
 from charter.service.web.refusal import Refusal
-from charter.service.web.tokens import digest_of, new_id, proof_of
+from charter.service.web.tokens import new_id
 
 LARGEST = 8 * 2**20  # bytes of a form: a long text, encoded
 FILES = {"chat.css": "text/css", "chat.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -39,24 +40,11 @@ PAGES.environment.globals["new_client"] = new_id
 
 
 @dataclass(frozen=True)
-class Visit:
+class Visit(SignedIn):
     """One request of a signed-in person."""
 
     service: Service
-    person: Person
-    session: str
-    form: Form
     request: Request
-
-    @property
-    def csrf(self) -> str:
-        """The proof in this session's forms."""
-        return proof_of(self.session, CSRF)
-
-    @property
-    def owner(self) -> str:
-        """A name of the session that isn't its token."""
-        return digest_of(self.session)
 
     @property
     def user(self) -> str:
@@ -121,7 +109,7 @@ def _visit(request: Request, person: Person, form: Form) -> Visit:
     session = session_of(request)
     if request.method == "POST":
         check_form(session, form)
-    return Visit(service, person, session, form, request)
+    return Visit(person, session, form, service, request)
 
 
 def whole(text: str) -> int:

@@ -7,6 +7,7 @@ entering) are refused if the browser reports that another site sent them.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from sqlalchemy import Engine
 from starlette.requests import Request
@@ -17,10 +18,29 @@ from charter.service.web.database import reading
 from charter.service.web.forms import Form
 from charter.service.web.limits import Limiter
 from charter.service.web.refusal import Refusal
-from charter.service.web.tokens import proves
+from charter.service.web.tokens import digest_of, proof_of, proves
 
 COOKIE = "charter_session"
 CSRF = "csrf"
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A request of a signed-in person: the session's token, and the form that was sent."""
+
+    person: Person
+    session: str
+    form: Form
+
+    @property
+    def csrf(self) -> str:
+        """The proof in this session's forms."""
+        return proof_of(self.session, CSRF)
+
+    @property
+    def owner(self) -> str:
+        """A name of the session that isn't its token."""
+        return digest_of(self.session)
 
 
 class NotEntered(Refusal):

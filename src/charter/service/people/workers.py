@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from charter.service.people.tables import (
@@ -26,6 +26,7 @@ from charter.service.people.tables import (
     TURNS,
     VOTES,
 )
+from charter.service.web.database import reading, writing
 from charter.service.web.refusal import NotFound, Refusal
 from charter.service.web.tokens import digest_of, new_token
 
@@ -69,6 +70,24 @@ def invite(
     )
     note(connection, None, "invited", f"{uses} as {role}")
     return token
+
+
+def first_invitation(database: Engine) -> str | None:
+    """An invitation for an admin if nobody has joined yet, else None."""
+    with writing(database) as connection:
+        if connection.execute(select(func.count()).select_from(PEOPLE)).scalar_one():
+            return None
+        return invite(connection, "admin")
+
+
+def is_alive(database: Engine) -> bool:
+    """Whether the database answers."""
+    try:
+        with reading(database) as connection:
+            connection.execute(select(PEOPLE.c.id).limit(1)).first()
+    except Exception:
+        return False
+    return True
 
 
 def invitation_of(connection: Connection, token: str) -> Row[Any]:
