@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Any
 
 import pytest
@@ -216,6 +216,13 @@ def test_one_accounts_queue_delays_another_by_one_turn(model: Transformer, bound
     few = engine.submit(prompt(12, 99), GREEDY, account="few")
     order = begin_samples(engine)
     assert order.index(few) <= 4 and [one for one in order if one != few] == many
+
+
+def test_a_rest_that_ends_while_the_queue_is_looked_through_changes_no_order(model: Transformer) -> None:
+    engine, looks = make_engine(model, 3), count()
+    engine.rests.may = lambda *_: next(looks) % 5 == 4  # type: ignore[method-assign]
+    many = [engine.submit(prompt(12, seed), GREEDY, account="many") for seed in range(40)]
+    assert begin_samples(engine) == many
 
 
 def test_a_long_prompt_of_one_account_lets_anothers_short_one_pass(model: Transformer) -> None:

@@ -116,7 +116,7 @@ def test_a_second_tab_sees_the_same_reply_and_stops_it(
 
 def test_the_keyboard_alone_is_enough(browser: Any, served_chat: Any) -> None:
     page, _ = entered(browser, served_chat)
-    assert page.evaluate("document.activeElement.id") == "text"
+    page.wait_for_selector("#text:focus")
     page.keyboard.type("Hello")
     page.keyboard.press("Shift+Enter")
     page.keyboard.type("there")
@@ -130,9 +130,9 @@ def test_the_keyboard_alone_is_enough(browser: Any, served_chat: Any) -> None:
     assert page.locator(".said.assistant details[open]").count() == 1
     page.keyboard.press("Escape")
     assert page.locator(".said.assistant details[open]").count() == 0
-    assert page.evaluate("document.activeElement.textContent") == "Edit"
+    page.wait_for_selector("summary:focus >> text=Edit")
     page.keyboard.press("Control+k")
-    assert page.evaluate("document.activeElement.id") == "q"
+    page.wait_for_selector("#q:focus")
     page.keyboard.type("there")
     page.keyboard.press("Enter")
     page.wait_for_selector(".hits mark")

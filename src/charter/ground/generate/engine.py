@@ -254,6 +254,9 @@ class Engine:
         used = Counter(s.request.account for s in self._busy)
         accounts = {s.request.account for s in self._busy if not s.request.background}
         plan: list[tuple[Request, int]] = []  # and how many of its samples may begin
+        behind: set[str] = (
+            set()
+        )  # accounts whose next request can't begin: their later ones don't overtake it
         self._reader.begin(len(accounts | self._queue.accounts) > 1)
         for request in self._order(background):
             if request.background and plan and self.rests.wanted:
@@ -262,7 +265,9 @@ class Engine:
             own, fit, shared = used[request.account], self._fit(together), bool(request.account)
             room = most_slots(self.slots, fit, own, request.background, shared) - used.total()
             is_read = request.read is not None
-            if room <= 0 or not (is_read or self.rests.may(request.account)):
+            waits = not is_read and (request.account in behind or not self.rests.may(request.account))
+            if room <= 0 or waits:
+                behind.add(request.account)
                 passed += 1  # an account with fewer slots may still have room
                 if not shared or passed == PASSED:
                     break
