@@ -28,7 +28,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "starlette",
         "uvicorn",
     ),
-    "documents": ("lxml", "pypdfium2", "pypdfium2_raw", "python_calamine", "striprtf"),
+    "documents": ("lxml", "pypdfium2", "python_calamine", "striprtf"),
     "corpus": ("py3langid",),
     "parquet": ("pyarrow",),
     "frames": ("pandas",),

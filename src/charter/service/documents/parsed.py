@@ -9,6 +9,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from charter.ground.settings.extras import EXTRAS, missing, need
 from charter.service.documents.document import Limits, Unreadable
 
 KINDS = ("html", "pdf", "docx", "xlsx", "pptx", "odt", "ods", "epub", "rtf")
+_BESIDE = ("pypdfium2_raw", "pypdfium2_cfg")  # modules of a library that come in folders of their own
 _PARSER = Path(__file__).parent / "parsing"
 _SOURCES = Path(__file__).parents[3]
 _RUN = (
@@ -79,7 +81,8 @@ def _sandbox() -> tuple[Sandbox, list[str]]:
 
 @functools.lru_cache(maxsize=4)
 def _showing(sandbox: Sandbox) -> tuple[Sandbox, list[str]]:
-    packages = [_folder(module) for module in EXTRAS["documents"]]
+    beside = [module for module in _BESIDE if importlib.util.find_spec(module)]
+    packages = [_folder(module) for module in (*EXTRAS["documents"], *beside)]
     roots = dict.fromkeys([str(_SOURCES.resolve()), *(str(package.parent) for package in packages)])
     view = sandbox.view.showing(_PARSER.resolve(), *packages)
     return Sandbox(sandbox.way, view, sandbox.groups), list(roots)
@@ -106,7 +109,8 @@ def _outcome(ended: Ended, limits: Limits) -> Any:
         raise Unreadable(
             f"This file holds over {limits.characters:,} characters, and no more can be read; send a part of it."
         )
-    if ended.how is Ending.ENVIRONMENT_FAILED:
+    lost = re.search(r"^(ModuleNotFound|Import)Error", ended.stderr, re.MULTILINE)
+    if ended.how is Ending.ENVIRONMENT_FAILED or lost:
         raise Unreadable("The sandbox in which this file was read has failed; send the file again.")
     try:
         return json.loads(ended.stdout)

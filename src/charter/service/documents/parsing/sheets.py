@@ -14,11 +14,11 @@ def write_sheets(data: bytes, kind: str, text: Text) -> None:
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
         for name in workbook.sheet_names:
-            if workbook.get_sheet_by_name(name).total_height == 0:
-                continue
-            text.add(f"# {' '.join(name.split())}\n\n")
-            _write_rows(workbook.get_sheet_by_name(name), text)
-            text.add("\n")
+            sheet = workbook.get_sheet_by_name(name)
+            if sheet.start is not None:
+                text.add(f"# {' '.join(name.split())}\n\n")
+                _write_rows(sheet, text)
+                text.add("\n")
     except python_calamine.PasswordError:
         raise Locked(kind.upper()) from None
     except (python_calamine.CalamineError, OSError):
