@@ -83,11 +83,11 @@ class Page:
             self._close_row()
             self.rows.pop()
             if not self.rows:
-                self.text.add("\n")
+                self.text.gap()
         elif name in ("ul", "ol") and self.lists:
             self.lists.pop()
             if not self.lists:
-                self.text.add("\n")
+                self.text.gap()
         elif name == "pre" and self.preformatted:
             self.preformatted -= 1
 

@@ -16,9 +16,8 @@ def write_sheets(data: bytes, kind: str, text: Text) -> None:
         for name in workbook.sheet_names:
             sheet = workbook.get_sheet_by_name(name)
             if sheet.start is not None:
-                text.add(f"# {' '.join(name.split())}\n\n")
+                text.block(f"# {' '.join(name.split())}")
                 _write_rows(sheet, text)
-                text.add("\n")
     except python_calamine.PasswordError:
         raise Locked(kind.upper()) from None
     except (python_calamine.CalamineError, OSError):
