@@ -148,7 +148,9 @@ class Exchange:
                         yield piece
                     continue
                 sample.refused = True
-                yield End(part.sample, "refused", None, self.written[part.sample], 0, verdict.reason)
+                yield End(
+                    part.sample, "refused", output_tokens=self.written[part.sample], reason=verdict.reason
+                )
                 if all(one.refused or one.ended for one in held):
                     return
 

@@ -24,9 +24,11 @@ from charter.service.api.wire.messages_body import (
     model_request_of,
     wanted_of,
 )
+from charter.service.api.wire.newest import check_version
 from charter.service.api.wire.reading import counting_headers, service_of, user_digest
 from charter.service.api.wire.route import VERSION, Routes
 from charter.service.api.wire.streaming import event, start_events, stream, unless_gone
+from charter.service.api.wire.version import version_of
 from charter.service.api.wire.tool_reading import Reader
 
 MANY_BLOCKS = 1000
@@ -36,6 +38,7 @@ ROUTES = Routes("Messages", "messages")
 @ROUTES.add("POST", "/v1/messages", "Create a message", MessageAnswer, VERSION)
 async def create_message(request: Request, call: Call, body: MessagesBody) -> Response:
     """A message, in one piece or as events."""
+    check_version(version_of(request), body)
     call = with_user(call, body)
     exchange, writing = await unless_gone(request, open_message(service_of(request), call, body))
     if not body.stream:
@@ -49,6 +52,7 @@ async def create_message(request: Request, call: Call, body: MessagesBody) -> Re
 @ROUTES.add("POST", "/v1/messages/count_tokens", "Count tokens", CountAnswer, VERSION)
 async def count_tokens(request: Request, call: Call, body: CountBody) -> Response:
     """The number of tokens of a prompt, as in `usage.input_tokens`."""
+    check_version(version_of(request), body)
     service = service_of(request)
     served = service.registry.find(body.model, call)
     left = counting_headers(service, call)
@@ -84,7 +88,7 @@ def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:
         exchange.served.id,
         exchange.usage.input_tokens,
         reader=Reader() if wanted.offer else None,
-        marked=wanted.marked,
+        ttl=wanted.ttl,
         tier="batch" if exchange.call.background else "standard",
     )
     writing.message |= standing_field(exchange.standing)
@@ -100,7 +104,7 @@ async def message_of(exchange: Exchange, writing: Writing) -> Event:
 
 
 def answer_headers(exchange: Exchange) -> dict[str, str]:
-    """Headers with the rest of the key's limits, its organisation, and the caller's standing if it isn't good."""
+    """Headers with the rest of the limits, the organisation, and the caller's standing if it isn't good."""
     owner = {"anthropic-organization-id": exchange.call.caller.organisation}
     return {**exchange.admission.headers, **owner, **standing_headers(exchange.standing)}
 
