@@ -95,14 +95,18 @@ def test_output_may_be_set_aside_instead() -> None:
         admissions.admit(CALLER, 1, 201)
     first.settle(10)
     admissions.admit(CALLER, 1, 1_190)
-    with pytest.raises(TooMany, match="counts 1,201 output tokens, and this organisation may use 1,200") as refused:
+    with pytest.raises(
+        TooMany, match="counts 1,201 output tokens, and this organisation may use 1,200"
+    ) as refused:
         admissions.admit(CALLER, 1, 1_201)
     assert refused.value.retry_after is None
 
 
 def test_a_request_over_the_whole_bucket_is_refused_at_once_with_numbers() -> None:
     admissions, _ = door()
-    with pytest.raises(TooMany, match=r"6,001 input tokens, and this organisation may use 6,000 a minute") as refused:
+    with pytest.raises(
+        TooMany, match=r"6,001 input tokens, and this organisation may use 6,000 a minute"
+    ) as refused:
         admissions.admit(CALLER, 6_001, 1)
     assert refused.value.retry_after is None and "\n" not in str(refused.value)
     assert refused.value.headers["x-should-retry"] == "false" and "retry-after" not in refused.value.headers

@@ -118,7 +118,11 @@ def fields_of(*kinds: Any) -> set[str]:
 
 def params() -> set[str]:
     found = set[str]()
-    for module in (types.message_create_params, beta.message_create_params, types.message_count_tokens_params):
+    for module in (
+        types.message_create_params,
+        beta.message_create_params,
+        types.message_count_tokens_params,
+    ):
         for name in vars(module):
             if name.startswith("Message") and name.endswith(("Base", "Streaming", "Params")):
                 found |= set(getattr(getattr(module, name), "__annotations__", {}))
@@ -152,7 +156,11 @@ def test_a_value_that_changes_nothing_is_taken(name: str, value: Any) -> None:
 
 
 def test_fields_within_fields() -> None:
-    assert fields_of(types.OutputConfigParam, beta.BetaOutputConfigParam) == {"effort", "format", "task_budget"}
+    assert fields_of(types.OutputConfigParam, beta.BetaOutputConfigParam) == {
+        "effort",
+        "format",
+        "task_budget",
+    }
     for effort in ("low", "medium", "high", "xhigh", "max"):
         assert refusal(output_config={"effort": effort}).startswith("output_config.effort: no model here")
     assert refusal(output_config={"task_budget": {"type": "tokens", "total": 9}}).startswith(
@@ -179,7 +187,7 @@ def test_fields_of_tools() -> None:
     for name, value in refused.items():
         words = refusal(**tool(**{name: value}))
         assert words.startswith(f"tools.0.custom.{name}: ")
-    assert asked(**tool(allowed_callers=["direct"], defer_loading=False)) [1:4] == plain[1:4]
+    assert asked(**tool(allowed_callers=["direct"], defer_loading=False))[1:4] == plain[1:4]
     examples = asked(**tool(input_examples=[{"at": "Paris"}]))
     assert '"input_examples": [{"at": "Paris"}]' in examples[1][0]["content"]
     for more in ({"description": "Looks."}, {"cache_control": MARK}):

@@ -42,7 +42,8 @@ class Completion:
     """One sample. `ids` include the end-of-turn token, if there is one; `text` doesn't. `logprobs` are those of the
     distribution sampled from. `probes`: the probe's value before each token. `stop`, `stopped_by`: why it stopped, and
     by which stop string. `top`: the likeliest tokens in each token's place, if requested. `cached`: tokens of the
-    prompt that were kept from earlier, `kept`: those newly kept for later. `text` and `stop` are set once it is `done`."""
+    prompt that were kept from earlier, `kept`: those newly kept for later. `text` and `stop` are set once it is
+    `done`."""
 
     ids: list[int] = field(default_factory=list)
     text: str = ""

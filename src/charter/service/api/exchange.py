@@ -67,6 +67,11 @@ class Exchange:
     settled: bool = False
     original_prompt: PromptInput = ""  # the prompt, without the policy's text
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of Anthropic's answers: the rest of the limits, and the caller's standing if it isn't good."""
+        return self.admission.headers | standing_headers(self.standing)
+
     async def parts(self) -> AsyncGenerator[Part, None]:
         """The answer. Usage is recorded when it ends, however it ends."""
         try:
@@ -289,9 +294,7 @@ async def begin(service: Service, call: Call, model_request: ModelRequest) -> Ex
     tokens = await served.backend.count(model_request.prompt)
     check_lengths(served, tokens, model_request.sampling.max_tokens)
     try:
-        admission = service.admit(
-            call, standing, tokens, model_request.n * model_request.sampling.max_tokens
-        )
+        admission = service.admit(call, standing, tokens, model_request.n * model_request.sampling.max_tokens)
     except TooMany as error:
         error.add(standing_headers(standing))
         raise

@@ -1,5 +1,5 @@
-"""What version 2026-10-21 no longer takes (Anthropic's reference, "versions"): sampling settings, a document directly in
-a turn of the assistant, and citations on a user's text.
+"""What version 2026-10-21 no longer takes (Anthropic's reference, "versions"): sampling settings, a document directly
+in a turn of the assistant, and citations on a user's text.
 
 The published client of today sends this version, so that it can't be left out; what it refuses is refused here.
 """

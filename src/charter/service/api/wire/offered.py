@@ -41,7 +41,8 @@ FIELDS = {
     "diagnostics": NotOffered("requests are not compared with earlier ones here"),
     "fallback_credit_token": NotOffered("no other model answers in a model's place here"),
     "fallbacks": NotOffered(
-        "no other model answers in a model's place here; send the request again with its name", ([], "default")
+        "no other model answers in a model's place here; send the request again with its name",
+        ([], "default"),
     ),
     "inference_geo": NotOffered(
         "this server runs where its operator put it, and can't choose a region", ("global",)
@@ -63,8 +64,8 @@ CALLER = NotOffered("no code runs here, so that only the model calls tools", ({"
 TOOLSET = NotOffered("there are no toolsets here")
 THOUGHTS = NotOffered("no model here thinks before it answers")
 THINKING = (
-    'no model here thinks before it answers; leave it out, or send {"type": "disabled"} (GET /v1/models shows what each '
-    "model can do)"
+    'no model here thinks before it answers; leave it out, or send {"type": "disabled"} (GET /v1/models shows what '
+    "each model can do)"
 )
 BETAS = {
     "extended-cache-ttl-2025-04-11": "cache_control.ttl",
@@ -80,5 +81,3 @@ BETAS = {
     "tools-2024-05-16": "tools",
 }  # names in anthropic-beta, and what offers them here
 HEADERS = {"anthropic-user-profile-id": "user_profile_id", "anthropic-workspace-id": "workspace_id"}
-
-
