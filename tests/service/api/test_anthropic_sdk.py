@@ -6,12 +6,12 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, until
 
-from charter.service.api.errors import ApiError
+from charter.service.api.errors import KINDS, ApiError
 from charter.service.web.refusal import Refusal
 
 anthropic = pytest.importorskip(
@@ -243,6 +243,25 @@ def test_what_is_wrong_with_a_request(hall: Hall) -> None:
     assert bad.value.request_id == bad.value.body["request_id"]
     with pytest.raises(anthropic.RequestTooLargeError):
         ours.messages.create(**asked | {"system": "x" * (33 * 2**20)})
+
+
+def test_each_kind_of_error_of_the_client_has_a_status() -> None:
+    shared = pytest.importorskip("anthropic.types.shared")
+    known = {
+        get_args(kind.model_fields["type"].annotation)[0]
+        for name, kind in vars(shared).items()
+        if name.endswith("ErrorObject") and "type" in getattr(kind, "model_fields", {})
+    }
+    assert {"billing_error", "timeout_error", "overloaded_error"} <= known
+    assert known <= set(KINDS.values())
+    said = {status: ApiError(status, "x").kind for status in (402, 408, 413, 504, 529)}
+    assert said == {
+        402: "billing_error",
+        408: "timeout_error",
+        413: "request_too_large",
+        504: "timeout_error",
+        529: "overloaded_error",
+    }
 
 
 def test_a_server_that_fails_or_has_too_much_to_do(tmp_path: Path) -> None:
