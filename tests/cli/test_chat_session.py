@@ -9,7 +9,7 @@ import pytest
 
 from charter.cli import chat_session
 from charter.cli.chat_files import Style
-from charter.cli.chat_session import converse
+from charter.cli.chat_session import COMMANDS, converse
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import LocalAssistant
@@ -17,6 +17,7 @@ from charter.ground.generate.engine import Completion, Event
 from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.generation import UNKNOWN, Decoding
+from charter.ground.moderation.limits import LIMITS, SHORT
 from charter.ground.settings.execution import Execution
 from charter.library.streaming import stream
 
@@ -165,14 +166,17 @@ def test_a_slash_is_a_command_or_answered_with_the_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert talk(monkeypatch, "/help\n/rest\n") == []
-    lines = capsys.readouterr().err.splitlines()[1:]
-    assert (
-        lines
-        == [
-            "(/reset starts a new conversation, /quit ends, /help shows this; everything else goes to the model)"
-        ]
-        * 2
-    )
+    lines = capsys.readouterr().err.splitlines()[2:]
+    assert lines == [f"({COMMANDS}; everything else goes to the model)"] * 2
+
+
+def test_the_limits_of_models_are_told_in_a_line_and_on_demand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert talk(monkeypatch, "/limits\n") == []
+    said = capsys.readouterr().err
+    assert said.splitlines()[1] == f"({SHORT} /limits says more)"
+    assert all(limit.title in said and limit.words in said for limit in LIMITS)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def chat(
     as_json: Json = False,
     device: Device = None,
 ) -> None:
-    """Talk with a model in the terminal: /reset starts a new conversation, /quit ends, /help lists these."""
+    """Talk with a model in the terminal: /help lists its commands, such as /reset, /limits and /quit."""
     from charter.cli.chat_session import converse
 
     if any(not question.strip() for question in ask or ()):

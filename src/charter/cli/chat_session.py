@@ -16,12 +16,15 @@ from charter.ground.generate.engine_limits import CACHE_BYTES, Bounds
 from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.model.generation import Decoding, choose_decoding
+from charter.ground.moderation.limits import SHORT, in_lines
 from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import Message
 from charter.library.streaming import steps, stream
 from charter.terminal.bars import make_progress
 
-COMMANDS = "/reset starts a new conversation, /quit ends, /help shows this"
+COMMANDS = (
+    "/reset starts a new conversation, /limits shows what models can't do, /quit ends, /help shows this"
+)
 # From this many tokens on, reading the prompt shows a progress bar.
 LONG = 4096
 
@@ -49,12 +52,15 @@ def converse(
     if questions:
         return
     print(f"{source.name}: {_decoding_words(decoding, model_decoding)}; {COMMANDS}", file=sys.stderr)
+    print(f"({SHORT} /limits says more)", file=sys.stderr)
     while (line := _read_line()) is not None:
         if line == "/quit":
             return
         if line == "/reset":
             talk.messages = []
             print("(a new conversation)", file=sys.stderr)
+        elif line == "/limits":
+            print(in_lines(), file=sys.stderr)
         elif line.startswith("/"):
             print(f"({COMMANDS}; everything else goes to the model)", file=sys.stderr)
         elif line:

@@ -64,7 +64,7 @@ def test_a_refusal_takes_nothing() -> None:
     for _ in range(5):
         with pytest.raises(TooMany):
             admissions.admit(CALLER, 2_000, 1)
-    assert before.openai_headers() == kept and admissions.under_way("key_1") == 1
+    assert before.openai_headers() == kept and admissions.under_way("org_1") == 1
 
 
 def test_output_counts_as_it_is_written_and_max_tokens_plays_no_part() -> None:
@@ -95,14 +95,18 @@ def test_output_may_be_set_aside_instead() -> None:
         admissions.admit(CALLER, 1, 201)
     first.settle(10)
     admissions.admit(CALLER, 1, 1_190)
-    with pytest.raises(TooMany, match="counts 1,201 output tokens, and this key may use 1,200") as refused:
+    with pytest.raises(
+        TooMany, match="counts 1,201 output tokens, and this organisation may use 1,200"
+    ) as refused:
         admissions.admit(CALLER, 1, 1_201)
     assert refused.value.retry_after is None
 
 
 def test_a_request_over_the_whole_bucket_is_refused_at_once_with_numbers() -> None:
     admissions, _ = door()
-    with pytest.raises(TooMany, match=r"6,001 input tokens, and this key may use 6,000 a minute") as refused:
+    with pytest.raises(
+        TooMany, match=r"6,001 input tokens, and this organisation may use 6,000 a minute"
+    ) as refused:
         admissions.admit(CALLER, 6_001, 1)
     assert refused.value.retry_after is None and "\n" not in str(refused.value)
     assert refused.value.headers["x-should-retry"] == "false" and "retry-after" not in refused.value.headers
@@ -115,8 +119,9 @@ def test_only_so_many_are_under_way_at_a_time() -> None:
     with pytest.raises(TooMany, match="has 3 requests under way, and may have 3") as refused:
         admissions.admit(CALLER, 1, 1)
     assert refused.value.headers["retry-after"] == "1"
-    other = Caller("key_2", "org_1", "other")
-    admissions.admit(other, 1, 1)
+    with pytest.raises(TooMany, match="this organisation has 3"):
+        admissions.admit(Caller("key_2", "org_1", "other"), 1, 1)
+    admissions.admit(Caller("key_3", "org_2", "another's"), 1, 1)
     for _ in range(3):
         under_way[0].settle(1)
     admissions.admit(CALLER, 1, 1)
@@ -130,7 +135,7 @@ def test_a_context_settles_whatever_happens() -> None:
         with pytest.raises(ZeroDivisionError), admissions.admit(CALLER, 1, 1) as admission:
             admission.wrote(7)
             1 / 0
-    assert admissions.under_way("key_1") == 0
+    assert admissions.under_way("org_1") == 0
     assert admission.openai_headers()["x-ratelimit-remaining-tokens"] == str(6_000 - 10 + 1_200 - 70)
 
 
@@ -141,21 +146,90 @@ def test_what_a_cache_held_is_given_back() -> None:
     assert admissions.admit(CALLER, 5_500, 1).openai_headers()["x-ratelimit-remaining-tokens"] == "1200"
 
 
+OWN, USUAL = KeyLimits(requests_per_minute=2), KeyLimits()
+TWO = (USUAL, OWN)  # the limits of an organisation's keys
+
+
 def test_a_key_has_its_own_limits_and_a_throttled_one_lower_ones() -> None:
     admissions, _ = door()
-    own = Caller("key_2", "org_1", "own", limits=KeyLimits(requests_per_minute=2))
+    own = Caller("key_2", "org_1", "own", limits=OWN, siblings=TWO)
     admissions.admit(own, 1, 1)
-    assert admissions.admit(own, 1, 1).headers["anthropic-ratelimit-input-tokens-limit"] == "6000"
-    with pytest.raises(TooMany, match="limit of 2 requests"):
+    last = admissions.admit(own, 1, 1)
+    assert last.headers["anthropic-ratelimit-input-tokens-limit"] == "6000"
+    assert last.headers["anthropic-ratelimit-requests-limit"] == "2"
+    with pytest.raises(TooMany, match="limit of 2 requests a minute of this key"):
         admissions.admit(own, 1, 1)
-    slowed = Caller("key_3", "org_1", "slowed")
+    slowed = Caller("key_3", "org_2", "slowed")
     for _ in range(6):
         admissions.admit(slowed, 1, 1, factor=0.1)
     with pytest.raises(TooMany, match="limit of 6 requests"):
         admissions.admit(slowed, 1, 1, factor=0.1)
     with pytest.raises(TooMany, match="may use 600 a minute"):
         admissions.admit(slowed, 601, 1, factor=0.1)
-    admissions.admit(Caller("key_4", "org_1", "least"), 1, 1, factor=0.0)  # each limit is 1 at least
+    admissions.admit(Caller("key_4", "org_3", "least"), 1, 1, factor=0.0)  # each limit is 1 at least
+
+
+def test_two_keys_have_no_more_than_one() -> None:
+    admissions, _ = door()
+    keys = [Caller(f"key_{number}", "org_1", "x", siblings=(USUAL,)) for number in range(3)]
+    for number in range(60):
+        admissions.admit(keys[number % 3], 1, 1)
+    for caller in keys:
+        with pytest.raises(TooMany, match="limit of 60 requests a minute of this organisation"):
+            admissions.admit(caller, 1, 1)
+    admissions.admit(Caller("key_9", "org_2", "x"), 1, 1)
+
+
+def test_what_a_smaller_key_takes_its_organisation_lacks() -> None:
+    admissions, _ = door()
+    small = Caller("key_2", "org_1", "small", limits=OWN, siblings=TWO)
+    large = Caller("key_1", "org_1", "large", siblings=TWO)
+    for _ in range(2):
+        admissions.admit(small, 1, 1)
+    for _ in range(58):
+        admissions.admit(large, 1, 1)
+    with pytest.raises(TooMany, match="limit of 60 requests a minute of this organisation"):
+        admissions.admit(large, 1, 1)
+
+
+def test_a_larger_key_raises_its_organisations_limits_and_not_its_siblings() -> None:
+    admissions, _ = door()
+    siblings = (USUAL, KeyLimits(requests_per_minute=100))
+    large = Caller("key_1", "org_1", "large", limits=siblings[1], siblings=siblings)
+    usual = Caller("key_2", "org_1", "usual", siblings=siblings)
+    for _ in range(60):
+        admissions.admit(usual, 1, 1)
+    with pytest.raises(TooMany, match="limit of 60 requests a minute of this key"):
+        admissions.admit(usual, 1, 1)
+    for _ in range(40):
+        admissions.admit(large, 1, 1)
+    with pytest.raises(TooMany, match="limit of 100 requests"):
+        admissions.admit(large, 1, 1)
+
+
+def test_a_refusal_by_a_key_or_user_takes_nothing_from_its_organisation() -> None:
+    admissions, _ = door()
+    small = Caller("key_2", "org_1", "small", limits=OWN, siblings=TWO)
+    for _ in range(2):
+        admissions.admit(small, 1, 1)
+    for _ in range(9):
+        with pytest.raises(TooMany, match="of this key"):
+            admissions.admit(small, 1, 1)
+        with pytest.raises(TooMany, match="end user"):
+            admissions.admit(Caller("key_1", "org_1", "x", siblings=TWO), 9, 1, user="u", share=0.001)
+    large = admissions.admit(Caller("key_1", "org_1", "x", siblings=TWO), 1, 1)
+    assert large.openai_headers()["x-ratelimit-remaining-requests"] == "57"
+    assert admissions.under_way("org_1") == 3
+
+
+def test_calls_that_count_share_their_organisations_bucket_too() -> None:
+    admissions, _ = door(MANY.model_copy(update={"counts_per_request": 1}))
+    keys = [Caller(f"key_{number}", "org_1", "x", siblings=(USUAL,)) for number in range(2)]
+    for number in range(60):
+        admissions.count(keys[number % 2])
+    with pytest.raises(TooMany, match="limit of 60 requests"):
+        admissions.count(keys[0])
+    assert admissions.admit(keys[0], 1, 1).headers["anthropic-ratelimit-requests-remaining"] == "59"
 
 
 def test_headers_have_anthropics_names_and_rounding() -> None:
@@ -211,9 +285,9 @@ def test_a_clock_that_is_set_back_gives_nothing() -> None:
 def test_quiet_keys_are_forgotten_and_busy_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMEMBERED", 3)
     admissions, _ = door(SMALL)
-    busy = admissions.admit(Caller("busy", "org_1", "x"), 1, 1)
+    busy = admissions.admit(Caller("key_1", "busy", "x"), 1, 1)
     for number in range(10):
-        admissions.admit(Caller(f"key_{number}", "org_1", "x"), 1, 1).settle(0)
+        admissions.admit(Caller("key_1", f"org_{number}", "x"), 1, 1).settle(0)
     assert len(admissions._accounts) == 3 and admissions.under_way("busy") == 1
     busy.settle(0)
     assert admissions.under_way("busy") == 0
@@ -277,7 +351,7 @@ class Book:
             admission.settle(again)
 
     def check(self) -> None:
-        assert self.admissions.under_way("key_1") == len(self.under_way)
+        assert self.admissions.under_way("org_1") == len(self.under_way)
         for admission in list(self.written)[-1:]:
             headers = {**admission.headers, **admission.openai_headers()}
             assert min(int(value) for name, value in headers.items() if "remaining" in name) >= 0
@@ -299,7 +373,7 @@ def test_never_more_than_a_burst_and_the_rate(steps: list[tuple[str, float, int]
         book.check()
     for admission in book.under_way:
         admission.settle()
-    assert book.admissions.under_way("key_1") == 0
+    assert book.admissions.under_way("org_1") == 0
 
 
 @given(st.integers(0, 6_000), st.integers(0, 3_000), st.floats(0, 100))
@@ -332,7 +406,7 @@ def test_many_threads_take_no_more_than_there_is_and_leak_nothing() -> None:
                 with admissions.admit(CALLER, 70, 1) as admission:
                     with lock:
                         taken[0], taken[1] = taken[0] + 1, taken[1] + 70
-                        most[0] = max(most[0], admissions.under_way("key_1"))
+                        most[0] = max(most[0], admissions.under_way("org_1"))
                     admission.wrote(3)
                     admission.settle(3)
             except TooMany:
@@ -344,4 +418,4 @@ def test_many_threads_take_no_more_than_there_is_and_leak_nothing() -> None:
     for thread in threads:
         thread.join()
     assert 0 < taken[0] <= 60 and taken[1] <= 6_000 and most[0] <= 5
-    assert admissions.under_way("key_1") == 0
+    assert admissions.under_way("org_1") == 0

@@ -81,7 +81,7 @@ class Said:
         self.gate = threading.Event()
         self.gate.set()
         self.asked: list[ModelRequest] = []
-        self.under_way = self.given_up = self.cached = 0
+        self.under_way = self.given_up = self.cached = self.kept = 0
 
     async def count(self, prompt: Any) -> int:
         text = prompt if isinstance(prompt, str) else "".join(m["content"] for m in prompt)
@@ -101,7 +101,7 @@ class Said:
                 if self.failing is not None:
                     raise self.failing
                 ended = sample == asked.n - 1
-                yield End(sample, self.stop, self.stopped_by, len(self.pieces) + 1, self.cached)
+                yield End(sample, self.stop, self.stopped_by, len(self.pieces) + 1, self.cached, self.kept)
         finally:
             self.under_way -= 1
             self.given_up += not ended

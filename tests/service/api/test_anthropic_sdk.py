@@ -6,12 +6,12 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, until
 
-from charter.service.api.errors import ApiError
+from charter.service.api.errors import KINDS, ApiError
 from charter.service.web.refusal import Refusal
 
 anthropic = pytest.importorskip(
@@ -19,7 +19,11 @@ anthropic = pytest.importorskip(
 )
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
-GREEDY = {"temperature": 0}  # its signature has no temperature any more; bodies may
+# its version of the API has no temperature any more; an earlier one has
+GREEDY: dict[str, Any] = {
+    "extra_body": {"temperature": 0},
+    "extra_headers": {"anthropic-version": "2023-06-01"},
+}
 LOOK: Any = {
     "name": "look",
     "description": "Looks at a place.",
@@ -55,7 +59,7 @@ def client(hall: Hall, **more: Any) -> Any:
 
 
 def test_a_message(hall: Hall) -> None:
-    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 8, "messages": HELLO, "extra_body": GREEDY}
+    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 8, "messages": HELLO, **GREEDY}
     message = client(hall).messages.create(**asked, system="Be brief.")
     assert message.content[0].type == "text"
     assert message.usage.output_tokens == 8
@@ -70,7 +74,7 @@ def test_headers_can_be_read(hall: Hall) -> None:
 
 
 def test_streams(hall: Hall) -> None:
-    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 12, "messages": HELLO, "extra_body": GREEDY}
+    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 12, "messages": HELLO, **GREEDY}
     whole = client(hall).messages.create(**asked)
     with client(hall).messages.stream(**asked) as stream:
         text = "".join(stream.text_stream)
@@ -86,7 +90,7 @@ def test_streams(hall: Hall) -> None:
 def test_the_asynchronous_client(hall: Hall) -> None:
     async def ask() -> tuple[Any, str, int]:
         async with anthropic.AsyncAnthropic(base_url=hall.url, api_key=hall.key(), max_retries=0) as ours:
-            asked: dict[str, Any] = {"model": MODEL, "max_tokens": 9, "messages": HELLO, "extra_body": GREEDY}
+            asked: dict[str, Any] = {"model": MODEL, "max_tokens": 9, "messages": HELLO, **GREEDY}
             several = await asyncio.gather(*(ours.messages.create(**asked) for _ in range(3)))
             async with ours.messages.stream(**asked) as stream:
                 text = "".join([part async for part in stream.text_stream])
@@ -132,6 +136,75 @@ def test_models(hall: Hall) -> None:
     one = client(hall).models.retrieve(ALIAS)
     assert (one.id, one.display_name, one.lifecycle) == (MODEL, "Toy 2", "active")
     assert (one.max_input_tokens, one.max_tokens) == (1024, 1024)
+    able = one.capabilities
+    assert (
+        able.batch.supported and able.structured_outputs.supported and able.thinking.types.disabled.supported
+    )
+    assert not (able.image_input.supported or able.thinking.supported or able.effort.high.supported)
+    known = set(type(able).model_fields)
+    assert known == set(one.to_dict()["capabilities"]), "each capability that the client knows is told"
+    assert [model.id for model in client(hall).models.list(lifecycle=["retired"])] == []
+    with pytest.raises(anthropic.BadRequestError, match="lifecycle: 'new' is no stage"):
+        client(hall).models.list(lifecycle=["new"])
+
+
+def test_usage_has_the_fields_of_the_client(hall: Hall) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 3, "messages": HELLO}
+    usage = client(hall).messages.create(**asked).usage
+    assert set(type(usage).model_fields) == set(usage.to_dict())
+    assert usage.output_tokens_details.thinking_tokens == 0
+    assert (usage.service_tier, usage.speed, usage.server_tool_use) == ("standard", "standard", None)
+    start, *_, delta, _ = client(hall).messages.create(**asked, stream=True)
+    assert start.message.usage.output_tokens == 1
+    assert set(type(delta.usage).model_fields) <= set(delta.usage.to_dict())
+
+
+def test_a_cache_that_was_asked_for_is_told_of(hall: Hall) -> None:
+    long: Any = [{"role": "user", "content": "Tell me how bees find their way home. " * 20}]
+    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 2, "messages": long, "system": "A first."}
+    mark: Any = {"type": "ephemeral", "ttl": "1h"}
+    first, again = (client(hall).messages.create(**asked, cache_control=mark).usage for _ in range(2))
+    total = client(hall).messages.count_tokens(model=MODEL, messages=long, system="A first.").input_tokens
+    for usage in (first, again):
+        parts = (usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens)
+        assert sum(parts) == total
+    assert first.cache_creation_input_tokens > total // 2
+    assert first.cache_creation.ephemeral_1h_input_tokens == first.cache_creation_input_tokens
+    assert first.cache_creation.ephemeral_5m_input_tokens == 0
+    assert again.cache_read_input_tokens >= first.cache_creation_input_tokens
+    assert again.cache_creation_input_tokens == 0
+    plain = client(hall).messages.create(**asked).usage
+    assert (plain.input_tokens, plain.cache_read_input_tokens) == (total, 0)
+
+
+def test_the_version_of_the_client_has_no_sampling_settings(hall: Hall) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 3, "messages": HELLO}
+    ours = client(hall).messages
+    for name in ("temperature", "top_p", "top_k"):
+        with pytest.raises(anthropic.BadRequestError, match=f"{name}: version 2026-10-21 has no such"):
+            ours.create(**asked, extra_body={name: 1})
+        with pytest.raises(anthropic.BadRequestError, match=rf"requests.0.params.{name}: version 2026-10-21"):
+            ours.batches.create(requests=[{"custom_id": "a", "params": {**asked, name: 1}}])
+    with pytest.raises(anthropic.BadRequestError, match=r"messages.1.content.0: version 2026-10-21"):
+        document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "A."}}
+        ours.count_tokens(model=MODEL, messages=[*HELLO, {"role": "assistant", "content": [document]}])
+
+
+def test_headers_that_ask_for_what_is_not_offered(hall: Hall) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 3, "messages": HELLO}
+    ours = client(hall)
+    with pytest.raises(
+        anthropic.BadRequestError, match="anthropic-beta: `files-api-2023-01-01` names nothing"
+    ):
+        ours.beta.messages.create(**asked, betas=["token-counting-2024-11-01", "files-api-2023-01-01"])
+    with pytest.raises(anthropic.BadRequestError, match="anthropic-workspace-id: there are no workspaces"):
+        ours.messages.create(**asked, workspace_id="wrkspc_1")
+    with pytest.raises(
+        anthropic.BadRequestError, match="anthropic-user-profile-id: there are no user profiles"
+    ):
+        ours.messages.count_tokens(model=MODEL, messages=HELLO, user_profile_id="uprof_1")
+    with pytest.raises(anthropic.BadRequestError, match="anthropic-workspace-id"):
+        ours.models.list(workspace_id="wrkspc_1")
 
 
 def test_the_beta_surface_and_structured_output(hall: Hall) -> None:
@@ -141,7 +214,7 @@ def test_the_beta_surface_and_structured_output(hall: Hall) -> None:
         "model": MODEL,
         "max_tokens": 40,
         "messages": HELLO,
-        "betas": ["anything-2026-01-01"],
+        "betas": ["structured-outputs-2025-11-13"],
     }
     message = ours.create(**asked, output_config={"format": {"type": "json_schema", "schema": shape}})
     assert '"sure"' in message.content[0].text
@@ -170,6 +243,25 @@ def test_what_is_wrong_with_a_request(hall: Hall) -> None:
     assert bad.value.request_id == bad.value.body["request_id"]
     with pytest.raises(anthropic.RequestTooLargeError):
         ours.messages.create(**asked | {"system": "x" * (33 * 2**20)})
+
+
+def test_each_kind_of_error_of_the_client_has_a_status() -> None:
+    shared = pytest.importorskip("anthropic.types.shared")
+    known = {
+        get_args(kind.model_fields["type"].annotation)[0]
+        for name, kind in vars(shared).items()
+        if name.endswith("ErrorObject") and "type" in getattr(kind, "model_fields", {})
+    }
+    assert {"billing_error", "timeout_error", "overloaded_error"} <= known
+    assert known <= set(KINDS.values())
+    said = {status: ApiError(status, "x").kind for status in (402, 408, 413, 504, 529)}
+    assert said == {
+        402: "billing_error",
+        408: "timeout_error",
+        413: "request_too_large",
+        504: "timeout_error",
+        529: "overloaded_error",
+    }
 
 
 def test_a_server_that_fails_or_has_too_much_to_do(tmp_path: Path) -> None:

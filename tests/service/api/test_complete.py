@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from lobby import MODEL, Hall, open_hall
+from lobby import ALIAS, MODEL, Hall, Said, open_hall
 
 import toys
 from charter.ground.text.template import CLAUDE_2023, Template
@@ -74,6 +75,7 @@ def test_the_stream_of_june_is_named_events_with_what_is_new(hall: Hall, key: st
     answer = post(hall, key, stream=True)
     assert answer.headers["content-type"].startswith("text/event-stream")
     blocks = answer.text.strip("\n").split("\n\n")
+    assert blocks.pop(0) == 'event: ping\ndata: {"type":"ping"}'
     assert all(block.startswith('event: completion\ndata: {"type":"completion",') for block in blocks)
     events = [json.loads(block.split("data: ", 1)[1]) for block in blocks]
     assert "".join(event["completion"] for event in events) == whole["completion"]
@@ -86,8 +88,9 @@ def test_the_stream_of_june_is_named_events_with_what_is_new(hall: Hall, key: st
 def test_the_stream_of_january_is_nameless_events_with_all_so_far(hall: Hall, key: str) -> None:
     whole = post(hall, key).json()
     answer = post(hall, key, OLD, stream=True)
-    assert "event:" not in answer.text
-    *blocks, done = answer.text.strip("\n").split("\n\n")
+    ping, *blocks, done = answer.text.strip("\n").split("\n\n")
+    assert ping == 'event: ping\ndata: {"type":"ping"}'
+    assert not any("event:" in block for block in blocks)
     assert done == "data: [DONE]"
     events = [json.loads(block.removeprefix("data: ")) for block in blocks]
     texts = [event["completion"] for event in events]
@@ -193,6 +196,39 @@ def test_a_begun_turn_is_continued(hall: Hall, key: str) -> None:
     text = post(hall, key, max_tokens_to_sample=8).json()["completion"]
     begun = post(hall, key, prompt=f"{PROMPT} {text[:4]}", max_tokens_to_sample=8).json()["completion"]
     assert begun.startswith(text[4:8])
+
+
+@pytest.mark.parametrize("version", [NEW, OLD])
+def test_text_that_begins_a_turn_begins_with_a_space(tmp_path: Path, version: str) -> None:
+    cases = {"Yes.": " Yes.", " Yes.": " Yes.", "\nYes.": "\nYes.", "": ""}
+    said = Said()
+    with open_hall(tmp_path, said=said) as hall:
+        key = hall.key()
+        for text, expected in cases.items():
+            said.pieces = ["", *text]
+            assert post(hall, key, version).json()["completion"] == expected
+            streamed = events_of(post(hall, key, version, stream=True))
+            texts = [event["completion"] for event in streamed]
+            assert (texts[-1] if version == OLD else "".join(texts)) == expected
+        said.pieces = ["Yes."]
+        for prompt in (f"{PROMPT} I think", f"{PROMPT} "):
+            assert post(hall, key, version, prompt=prompt).json()["completion"] == "Yes."
+
+
+def events_of(answer: httpx2.Response) -> list[Any]:
+    """The events of a stream that are JSON, without pings."""
+    data = [block.split("data: ", 1)[1] for block in answer.text.strip("\n").split("\n\n")]
+    found = [json.loads(one) for one in data if one != "[DONE]"]
+    return [one for one in found if one.get("type") != "ping"]
+
+
+def test_an_alias_is_answered_by_the_models_id(hall: Hall, key: str) -> None:
+    answer = post(hall, key, model=ALIAS)
+    assert answer.json()["model"] == MODEL
+    assert answer.headers["anthropic-organization-id"] == hall.organisations["acme"]
+    wrong = post(hall, key, model="claude-9")
+    assert wrong.headers["anthropic-organization-id"] == hall.organisations["acme"]
+    assert "anthropic-organization-id" not in post(hall, "sk-wrong").headers
 
 
 def test_january_overlooks_what_its_client_checked() -> None:

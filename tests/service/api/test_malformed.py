@@ -71,7 +71,7 @@ def test_no_request_makes_the_server_fail_or_hang(hall: Hall, key: str) -> None:
     assert {200, 400, 404} <= statuses
     until(lambda: engines_idle(hall))
     until(lambda: not hall.batching.under_way)
-    account = hall.service.keyring.find_caller(key).key
+    account = hall.service.keyring.find_caller(key).organisation
     until(lambda: hall.service.admissions.under_way(account) == 0)
 
 

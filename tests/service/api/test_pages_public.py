@@ -15,10 +15,11 @@ import httpx
 import jsonschema
 import pytest
 from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, watching
+from markupsafe import escape
 
+from charter.ground.moderation.limits import LIMITS, SHORT
 from charter.service.accounts.keys import USUAL
 from charter.service.accounts.tables import CASES
-from charter.service.api.statement import LIMITS
 from charter.service.web.security_headers import POLICY
 
 VERSION = {"anthropic-version": "2023-06-01"}
@@ -162,6 +163,8 @@ def test_the_reference_names_every_route_and_shape(hall: Hall, document: dict[st
         assert set(re.findall(r'href="#([^"]+)"', one)) <= set(re.findall(r'id="([^"]+)"', one))
     for place, target in re.findall(r'href="(/docs/[^"#]+)#([^"]+)"', page):
         assert f'id="{target}"' in pages[place]
+    assert SHORT in page and 'href="/#limits"' in page
+    assert all(str(escape(limit.title)) in page for limit in LIMITS)
     assert "anthropic-version: 2023-06-01" in pages["/docs/messages"]
     assert get(f"{hall.url}/docs/nothing").status_code == 404
 

@@ -244,5 +244,5 @@ def test_who_vanishes_gives_the_place_free(waiting: tuple[Hall, Said], stream: b
         sock.close()
     until(lambda: said.under_way == 0)
     assert said.given_up == 5
-    account = hall.service.keyring.find_caller(secret).key
+    account = hall.service.keyring.find_caller(secret).organisation
     until(lambda: hall.service.admissions.under_way(account) == 0)

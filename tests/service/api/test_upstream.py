@@ -230,6 +230,7 @@ CASES: dict[str, tuple[Callable[[Any], None], int, str, int]] = {
     "busy": (lambda h: h.say(429, {"error": {"message": "wait"}}, Retry_After="7"), 529, "is overloaded", 1),
     "failing": (lambda h: h.say(500, {"error": {"message": "secret"}}), 500, "failed (500)", 3),
     "refusing": (lambda h: h.say(400, {"error": {"message": "no such thing"}}), 400, "no such thing", 1),
+    "late": (lambda h: h.say(504, {}), 504, "took too long", 3),
     "locked": (lambda h: h.say(401, {}), 500, "refuses our key", 1),
     "silent": (lambda h: None, 529, "can't be reached", 3),
     "strange": (lambda h: h.begin("what"), 500, "another shape", 1),
@@ -281,6 +282,26 @@ def test_what_goes_wrong_behind_is_told_in_our_words(double: Double, quick: None
     assert double.asked == tries
     if status == 529:
         assert int(error.headers["retry-after"]) == (7 if case == "busy" else 5)
+
+
+def test_a_server_that_writes_nothing_times_out(
+    double: Double, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream_http, "READ_SECONDS", 0.5)
+    over = threading.Event()
+    for begun in (False, True):
+
+        def act(handler: Any, begun: bool = begun) -> None:
+            if begun:
+                handler.begin(PART)
+            over.wait(60)
+
+        double.act = act
+        error = heard(double)
+        assert (error.status, error.kind) == (504, "timeout_error")
+        assert "wrote nothing for" in str(error)
+    assert double.asked == 2, "a request that takes too long isn't sent again"
+    over.set()
 
 
 def test_a_server_that_echoes_what_it_was_sent_tells_no_key(

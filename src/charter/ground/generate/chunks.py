@@ -247,4 +247,4 @@ class Chunks:
         """Puts the whole pieces that were read of a prompt into the cache of beginnings."""
         if self._kept:
             whole = self._borders.before(buffer.lengths[slot])
-            self._kept.keep(request.account, request.prompt[:whole], buffer, slot)
+            request.kept = self._kept.keep(request.account, request.prompt[:whole], buffer, slot)

@@ -58,8 +58,8 @@ class KeptTexts:
             cache.kv[:, :, slot, :, n * BLOCK : (n + 1) * BLOCK] = self._kv[place]
         cache.lengths[slot] = len(places) * BLOCK
 
-    def keep(self, account: str, ids: Sequence[int], cache: Cache, slot: int) -> None:
-        """Keeps the whole blocks of a text in a slot: copies the new ones."""
+    def keep(self, account: str, ids: Sequence[int], cache: Cache, slot: int) -> int:
+        """Keeps the whole blocks of a text in a slot: copies the new ones. Returns the tokens of these."""
         keys = _keys(account, ids[: cache.lengths[slot]])[: self.places]
         old = list(takewhile(self._place.__contains__, keys))
         self._use(old)
@@ -69,6 +69,7 @@ class KeptTexts:
             self._kv[place] = cache.kv[:, :, slot, :, n * BLOCK : (n + 1) * BLOCK]
         self._place.update(zip(reversed(new), reversed(places), strict=True))
         self._use(old)
+        return BLOCK * len(new)
 
     def refresh(self) -> None:
         """Forgets all if the weights, the precision or the active adapters have changed."""

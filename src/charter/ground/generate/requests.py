@@ -42,7 +42,8 @@ class Completion:
     """One sample. `ids` include the end-of-turn token, if there is one; `text` doesn't. `logprobs` are those of the
     distribution sampled from. `probes`: the probe's value before each token. `stop`, `stopped_by`: why it stopped, and
     by which stop string. `top`: the likeliest tokens in each token's place, if requested. `cached`: tokens of the
-    prompt that were kept from earlier. `text` and `stop` are set once it is `done`."""
+    prompt that were kept from earlier, `kept`: those newly kept for later. `text` and `stop` are set once it is
+    `done`."""
 
     ids: list[int] = field(default_factory=list)
     text: str = ""
@@ -52,6 +53,7 @@ class Completion:
     stopped_by: str | None = None
     top: list[list[tuple[int, float]]] = field(default_factory=list)
     cached: int = 0
+    kept: int = 0
     done: bool = False
 
 
@@ -82,6 +84,7 @@ class Request:
     background: bool = False
     partly: Cache | None = None  # one slot with the tokens read so far, if the prompt takes several steps
     cached: int = 0  # tokens of the prompt that were kept from earlier
+    kept: int = 0  # tokens of the prompt that are newly kept for later
     read: Prefilled | None = None
     started: int = 0
 

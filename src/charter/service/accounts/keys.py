@@ -60,7 +60,8 @@ class KeyLimits:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The caller of a request: ids of the key and its organisation, the key's name, and its rights."""
+    """The caller of a request: ids of the key and its organisation, the key's name, and its rights. `siblings`: the
+    limits of all usable keys of the organisation, each once; empty: only this key's."""
 
     key: str
     organisation: str
@@ -68,6 +69,7 @@ class Caller:
     scopes: tuple[str, ...] = USUAL
     models: tuple[str, ...] = ()  # empty: all
     limits: KeyLimits = KeyLimits()
+    siblings: tuple[KeyLimits, ...] = ()
 
     def may(self, scope: str) -> bool:
         """Whether the key has a scope."""
@@ -233,7 +235,7 @@ def _look_up(connection: Connection, secret: str) -> Key:
         digest = digest_of(secret)
         row = connection.execute(_keys().where(KEYS.c.digest == digest)).first()
         if row is not None and hmac.compare_digest(row.digest, digest):
-            return _key(row)
+            return _key(row, _siblings(connection, row.organisation))
     raise KeyRefused("id" if secret.startswith(ID_PREFIX) else "unknown")
 
 
@@ -303,7 +305,7 @@ def find_key(connection: Connection, key: str) -> Key:
     row = connection.execute(_keys().where(KEYS.c.id == key)).first()
     if row is None:
         raise _no_key(key)
-    return _key(row)
+    return _key(row, _siblings(connection, row.organisation))
 
 
 def list_keys(connection: Connection, organisation: str | None = None) -> list[Key]:
@@ -384,10 +386,19 @@ def _keys() -> Select[Any]:
     )
 
 
-def _key(row: Row[Any]) -> Key:
+def _siblings(connection: Connection, organisation: str) -> tuple[KeyLimits, ...]:
+    """The limits of all usable keys of an organisation, each once."""
+    columns = [KEYS.c[field.name] for field in fields(KeyLimits)]
+    lasts = or_(KEYS.c.expires.is_(None), KEYS.c.expires > time.time())
+    usable = (KEYS.c.organisation == organisation, KEYS.c.revoked.is_(None), lasts)
+    wanted = select(*columns).where(*usable).distinct().order_by(*columns)
+    return tuple(KeyLimits(*row) for row in connection.execute(wanted))
+
+
+def _key(row: Row[Any], siblings: tuple[KeyLimits, ...] = ()) -> Key:
     limits = KeyLimits(**{field.name: getattr(row, field.name) for field in fields(KeyLimits)})
     scopes, models = tuple(row.scopes.split()), tuple(row.models.split())
-    caller = Caller(row.id, row.organisation, row.name, scopes, models, limits)
+    caller = Caller(row.id, row.organisation, row.name, scopes, models, limits, siblings)
     times = (row.created, row.expires, row.revoked, row.used)
     return Key(caller, row.organisation_name, row.hint, *times, bool(row.disabled))
 

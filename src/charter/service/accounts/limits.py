@@ -1,8 +1,10 @@
-"""Limits of a key by minute and by simultaneous requests: token buckets in this process's memory, with the numbers and
-the headers of Anthropic's API, and OpenAI's.
+"""Limits of organisations, keys and end users by minute and by simultaneous requests: token buckets in this process's
+memory, which `allowances` stores, with the numbers and the headers of Anthropic's API, and OpenAI's.
 
-A bucket holds one minute's worth and refills continuously (limit / 60 a second). What counts, after Anthropic's rate
-limits (platform.claude.com/docs/en/api/rate-limits, read in November 2026):
+All keys of an organisation share its buckets, whose limits are those of its largest usable key. A key with smaller
+limits has buckets of its own as well, and so has an end user that may take only a share.
+
+What counts, after Anthropic's rate limits (platform.claude.com/docs/en/api/rate-limits, read in November 2026):
 
 - requests: one each;
 - input tokens: estimated when the request comes; those read from a cache are given back when it ends;
@@ -26,26 +28,38 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
 from types import TracebackType
+from typing import NamedTuple
 
 from pydantic import Field
 
 from charter.ground.settings.frozen import Frozen
-from charter.service.accounts.keys import Caller
+from charter.service.accounts.buckets import (
+    INPUT,
+    OUTPUT,
+    REQUESTS,
+    Account,
+    Bucket,
+    State,
+    anthropic_headers,
+    bucket_words,
+    openai_headers,
+    tightest,
+)
+from charter.service.accounts.keys import Caller, KeyLimits
 from charter.service.web.refusal import Refusal
 
-MINUTE = 60.0
-REMEMBERED = 20_000  # keys at a time; the least recently used is dropped first
+REMEMBERED = 20_000  # accounts at a time; the least recently used is dropped first
 BUSY_SECONDS = 1.0  # to wait for a running request to end
-ROUNDING = 1e-6  # tokens
-REQUESTS, INPUT, OUTPUT = "requests", "input-tokens", "output-tokens"
+PIECE = 500  # accounts that are read at a time, while nobody is admitted
+BOUNDS = 1024  # results of `_bounds_of` that are kept
 
 
 class Limits(Frozen):
-    """Limits of a key that has none of its own."""
+    """Limits of a key that has none of its own; an organisation may use together what its largest key may."""
 
     requests_per_minute: int = Field(4_000, ge=1)
     input_tokens_per_minute: int = Field(2_000_000, ge=1, description="what a cache held is not counted")
@@ -64,13 +78,13 @@ class TooMany(Refusal):
     """A request over a limit, 429. `retry_after` is in seconds, None if no wait would help; `headers` and
     `openai_headers` go with the answer."""
 
-    def __init__(self, message: str, retry_after: float | None, state: Mapping[str, _Reading]) -> None:
+    def __init__(self, message: str, retry_after: float | None, state: State) -> None:
         super().__init__(message, 429)
         self.retry_after = retry_after
         wait = "" if retry_after is None else str(math.ceil(retry_after))
         hint = {"retry-after": wait} if wait else {"x-should-retry": "false"}
-        self.headers = _headers(state) | hint
-        self._openai = _openai_headers(state) | hint
+        self.headers = anthropic_headers(state) | hint
+        self._openai = openai_headers(state) | hint
 
     def add(self, headers: Mapping[str, str]) -> None:
         """Adds headers to the answer."""
@@ -82,56 +96,14 @@ class TooMany(Refusal):
         return dict(self._openai)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """The state of a bucket at a time: its limit a minute, its rest, and the seconds until it is full."""
+class _Bounds(NamedTuple):
+    """Limits by bucket, and of simultaneous requests."""
 
-    limit: int
-    remaining: float
-    full_in: float
-    at: float
-
-
-@dataclass(slots=True)
-class _Bucket:
-    """The rest of a minute's limit; below zero if more was written than was left."""
-
-    level: float
-    limit: int
-
-    def refill(self, seconds: float, limit: int) -> None:
-        self.limit = limit
-        self.level = min(float(limit), self.level + seconds * limit / MINUTE)
-
-    def wait(self, cost: float) -> float:
-        """Seconds until `cost` is available; 0 if it is, up to rounding."""
-        short = cost - self.level
-        return short * MINUTE / self.limit if short > ROUNDING else 0.0
-
-    def read(self, at: float) -> _Reading:
-        return _Reading(self.limit, max(0.0, self.level), self.wait(self.limit), at)
+    buckets: dict[str, int]
+    at_once: int
 
 
 _STARTED = time.time() - time.monotonic()
-
-
-@dataclass(slots=True)
-class _Account:
-    """A key's buckets, the time of their last refill, and its running requests."""
-
-    buckets: dict[str, _Bucket]
-    at: float
-    under_way: int = 0
-    limits: dict[str, int] = field(default_factory=dict)
-
-    def refill(self, now: float) -> None:
-        # a clock set back gives nothing and takes nothing
-        seconds, self.at = max(0.0, now - self.at), now
-        for name, bucket in self.buckets.items():
-            bucket.refill(seconds, self.limits[name])
-
-    def state(self) -> dict[str, _Reading]:
-        return {name: bucket.read(self.at) for name, bucket in self.buckets.items()}
 
 
 def _steady() -> float:
@@ -140,116 +112,191 @@ def _steady() -> float:
 
 
 class Admissions:
-    """Admits requests, from any thread; `clock` gives seconds since 1970. `whose`: the name of the caller in errors."""
+    """Admits requests, from any thread; `clock` gives seconds since 1970."""
 
-    def __init__(
-        self, defaults: Limits | None = None, clock: Callable[[], float] = _steady, whose: str = "key"
-    ) -> None:
-        self.defaults, self._clock, self._whose = defaults or Limits(), clock, whose
-        self._accounts: OrderedDict[str, _Account] = OrderedDict()
+    def __init__(self, defaults: Limits | None = None, clock: Callable[[], float] = _steady) -> None:
+        self.defaults, self._clock = defaults or Limits(), clock
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self._changed = set[str]()  # accounts that are not stored yet
         self._lock = threading.Lock()
+        self._bounds = lru_cache(BOUNDS)(self._bounds_of)
 
     def admit(
-        self, caller: Caller, input_tokens: int, max_output_tokens: int, factor: float = 1.0
+        self,
+        caller: Caller,
+        input_tokens: int,
+        max_output_tokens: int,
+        factor: float = 1.0,
+        *,
+        background: bool = False,
+        user: str = "",
+        share: float = 1.0,
     ) -> Admission:
-        """Admits a request, or raises TooMany and takes nothing. `factor` below 1 lowers all of the key's limits.
+        """Admits a request, or raises TooMany and takes nothing. `factor` below 1 lowers all limits. Background work
+        has separate limits of the same size. The end user `user` may take a `share` of the key's.
 
         The admission must be settled, or used as a context: until then it counts as running.
         """
         aside = max_output_tokens if self.defaults.set_output_aside else 0
         costs = {REQUESTS: 1, INPUT: input_tokens, OUTPUT: max(1, aside)}
+        behind = "/background" if background else ""
         with self._lock:
-            account, concurrency = self._account(caller, factor)
-            self._check(account, costs, concurrency)
-            account.buckets[REQUESTS].level -= 1
-            account.buckets[INPUT].level -= input_tokens
-            account.buckets[OUTPUT].level -= aside
-            account.under_way += 1
-        return Admission(self, account, input_tokens, aside)
+            accounts = self._parties(caller, factor, behind)
+            shown = len(accounts)
+            if user and share < 1:
+                _, bounds = self._bounds(caller.limits, caller.siblings, factor * share, False)
+                accounts.append(self._filled(f"{caller.organisation}/{user}{behind}", "end user", bounds))
+            self._check(accounts, costs)
+            for account in accounts:
+                account.buckets[REQUESTS].level -= 1
+                account.buckets[INPUT].level -= input_tokens
+                account.buckets[OUTPUT].level -= aside
+                account.under_way += 1
+        return Admission(self, accounts, shown, input_tokens, aside)
 
     def count(self, caller: Caller, factor: float = 1.0) -> dict[str, str]:
         """Admits a call that counts tokens, or raises TooMany. Returns the headers of its answer."""
         with self._lock:
-            limit = self.defaults.counts_per_request * self._requests(caller)
-            account = self._filled(f"{caller.key}/counting", {REQUESTS: _lowered(limit, factor)})
-            self._check(account, {REQUESTS: 1}, 1)
-            account.buckets[REQUESTS].level -= 1
-            return _headers(account.state())
+            accounts = self._parties(caller, factor, "/counting", counting=True)
+            self._check(accounts, {REQUESTS: 1})
+            for account in accounts:
+                account.buckets[REQUESTS].level -= 1
+            return anthropic_headers(tightest([account.state() for account in accounts]))
 
-    def under_way(self, key: str) -> int:
-        """Number of running requests of a key."""
+    def now(self) -> float:
+        """Seconds since 1970, by the clock of the buckets."""
+        return self._clock()
+
+    def under_way(self, account: str) -> int:
+        """Number of running requests of an account: an organisation's id, or that of a key with its own limits."""
         with self._lock:
-            account = self._accounts.get(key)
-            return account.under_way if account else 0
+            known = self._accounts.get(account)
+            return known.under_way if known else 0
 
-    def _check(self, account: _Account, costs: Mapping[str, int], concurrency: int) -> None:
-        waits = {name: account.buckets[name].wait(cost) for name, cost in costs.items()}
-        worst = max(waits, key=lambda name: waits[name])
-        for name, cost in costs.items():
-            if cost > (limit := account.buckets[name].limit):
+    def changes(self) -> Iterable[list[Account]]:
+        """Copies of the accounts that changed since the last call, some at a time."""
+        with self._lock:
+            names, self._changed = list(self._changed), set()
+        for begin in range(0, len(names), PIECE):
+            with self._lock:
+                now = self._clock()
+                yield [
+                    _copy(account, now)
+                    for name in names[begin : begin + PIECE]
+                    if (account := self._accounts.get(name)) is not None
+                ]
+
+    def note_changed(self, names: Iterable[str]) -> None:
+        """Notes accounts that could not be stored."""
+        with self._lock:
+            self._changed.update(names)
+
+    def restore(self, accounts: Iterable[Account]) -> None:
+        """Begins with stored accounts. Their limits are those of their next request."""
+        with self._lock:
+            now = self._clock()
+            for account in accounts:
+                account.at = min(account.at, now)
+                self._accounts[account.id] = account
+
+    def _check(self, accounts: Sequence[Account], costs: Mapping[str, int]) -> None:
+        for account in accounts:
+            for name, cost in costs.items():
+                if cost > (limit := account.buckets[name].limit):
+                    raise TooMany(
+                        f"this request counts {cost:,} {bucket_words(name)}, and this {account.whose} may use "
+                        f"{limit:,} a minute: it can never be admitted; send a smaller one, or ask for a higher limit",
+                        None,
+                        account.state(),
+                    )
+        wait, worst, name = 0.0, accounts[0], REQUESTS
+        for account in accounts:
+            for kind, cost in costs.items():
+                if (longer := account.buckets[kind].wait(cost)) > wait:
+                    wait, worst, name = longer, account, kind
+        if wait > 0:
+            raise TooMany(
+                f"this request would exceed the limit of {worst.buckets[name].limit:,} {bucket_words(name)} a minute "
+                f"of this {worst.whose}; try again in {math.ceil(wait)} seconds, or ask for a higher limit",
+                wait,
+                worst.state(),
+            )
+        for account in accounts:
+            if account.under_way >= account.concurrency:
                 raise TooMany(
-                    f"this request counts {cost:,} {_words(name)}, and this {self._whose} may use {limit:,} a "
-                    "minute: it can never be admitted; send a smaller one, or ask for a higher limit",
-                    None,
+                    f"this {account.whose} has {account.under_way:,} requests under way, and may have "
+                    f"{account.concurrency:,} at a time; wait for one to end, or ask for a higher limit",
+                    BUSY_SECONDS,
                     account.state(),
                 )
-        if waits[worst] > 0:
-            raise TooMany(
-                f"this request would exceed the limit of {account.buckets[worst].limit:,} {_words(worst)} a minute of "
-                f"this {self._whose}; try again in {math.ceil(waits[worst])} seconds, or ask for a higher limit",
-                waits[worst],
-                account.state(),
-            )
-        if account.under_way >= concurrency:
-            raise TooMany(
-                f"this {self._whose} has {account.under_way:,} requests under way, and may have {concurrency:,} at a "
-                "time; wait for one to end, or ask for a higher limit",
-                BUSY_SECONDS,
-                account.state(),
-            )
 
-    def _account(self, caller: Caller, factor: float) -> tuple[_Account, int]:
-        """A key's account with its buckets filled up to now, and its limit of simultaneous requests."""
-        key_limits, base = caller.limits, self.defaults
-        limits = {
-            REQUESTS: self._requests(caller),
-            INPUT: key_limits.input_tokens_per_minute or base.input_tokens_per_minute,
-            OUTPUT: key_limits.output_tokens_per_minute or base.output_tokens_per_minute,
-        }
-        limits = {name: _lowered(limit, factor) for name, limit in limits.items()}
-        return self._filled(caller.key, limits), _lowered(key_limits.concurrency or base.concurrency, factor)
+    def _parties(self, caller: Caller, factor: float, behind: str, counting: bool = False) -> list[Account]:
+        """The accounts of a caller's organisation and, if its limits are smaller, of its key."""
+        shared, own = self._bounds(caller.limits, caller.siblings, factor, counting)
+        accounts = [self._filled(caller.organisation + behind, "organisation", shared)]
+        if own != shared:
+            accounts.append(self._filled(caller.key + behind, "key", own))
+        return accounts
 
-    def _requests(self, caller: Caller) -> int:
-        return caller.limits.requests_per_minute or self.defaults.requests_per_minute
+    def _bounds_of(
+        self, limits: KeyLimits, siblings: tuple[KeyLimits, ...], factor: float, counting: bool
+    ) -> tuple[_Bounds, _Bounds]:
+        """The limits of an organisation, each that of its largest usable key, and of a key. `counting`: those of calls
+        that count."""
+        own, several = self._numbers(limits), [self._numbers(one) for one in (limits, *siblings)]
+        shared = [max(numbers) for numbers in zip(*several, strict=True)]
+        return self._bound(shared, factor, counting), self._bound(own, factor, counting)
 
-    def _filled(self, key: str, limits: dict[str, int]) -> _Account:
+    def _numbers(self, limits: KeyLimits) -> list[int]:
+        """A key's limits, in the order of `KeyLimits`."""
+        names = [field.name for field in fields(KeyLimits)]
+        return [getattr(limits, name) or getattr(self.defaults, name) for name in names]
+
+    def _bound(self, numbers: Sequence[int], factor: float, counting: bool) -> _Bounds:
+        factor = min(1.0, factor)
+        *buckets, at_once = (max(1, int(number * factor)) for number in numbers)
+        if not counting:
+            return _Bounds(dict(zip((REQUESTS, INPUT, OUTPUT), buckets, strict=True)), at_once)
+        requests = self.defaults.counts_per_request * numbers[0]
+        return _Bounds({REQUESTS: max(1, int(requests * factor))}, 1)
+
+    def _filled(self, id: str, whose: str, bounds: _Bounds) -> Account:
         """An account with its buckets filled up to now."""
-        account, now = self._accounts.pop(key, None), self._clock()
+        account, now = self._accounts.get(id), self._clock()
         if account is None:
             self._make_room()
-            account = _Account({name: _Bucket(float(limit), limit) for name, limit in limits.items()}, now)
-        self._accounts[key], account.limits = account, limits
+            buckets = {name: Bucket(float(limit), limit) for name, limit in bounds.buckets.items()}
+            account = self._accounts[id] = Account(id, whose, buckets, now)
+        else:
+            self._accounts.move_to_end(id)
+        account.whose, account.limits, account.concurrency = whose, bounds.buckets, bounds.at_once
         account.refill(now)
+        self._changed.add(id)
         return account
 
     def _make_room(self) -> None:
-        """Drops the least recently used key without running requests, if there are too many."""
+        """Drops the least recently used account without running requests, if there are too many."""
         if len(self._accounts) >= REMEMBERED:
-            idle = (key for key, account in self._accounts.items() if not account.under_way)
+            idle = (id for id, account in self._accounts.items() if not account.under_way)
             if (quiet := next(idle, None)) is not None:
                 del self._accounts[quiet]
 
-    def _state(self, account: _Account) -> dict[str, _Reading]:
+    def _state(self, accounts: Sequence[Account]) -> State:
         with self._lock:
-            account.refill(self._clock())
-            return account.state()
+            now = self._clock()
+            for account in accounts:
+                account.refill(now)
+            return tightest([account.state() for account in accounts])
 
 
 class Admission:
     """An admitted request, running until it is settled; as a context it is settled at the end."""
 
-    def __init__(self, admissions: Admissions, account: _Account, input_tokens: int, aside: int) -> None:
-        self._admissions, self._account = admissions, account
+    def __init__(
+        self, admissions: Admissions, accounts: Sequence[Account], shown: int, input_tokens: int, aside: int
+    ) -> None:
+        """`shown`: the number of accounts, the first ones, whose rest the headers show."""
+        self._admissions, self._accounts, self._shown = admissions, accounts, shown
         self._input, self._counted, self._written, self._settled = input_tokens, aside, 0, False
 
     def wrote(self, output_tokens: int) -> None:
@@ -257,7 +304,7 @@ class Admission:
         with self._admissions._lock:
             if not self._settled:
                 self._written = max(self._written, output_tokens)
-                self._count(max(self._counted, self._written))
+                self._count(max(self._counted, self._written), 0)
 
     def settle(self, output_tokens: int | None = None, cached_tokens: int = 0) -> None:
         """Ends the request, once: counts the written tokens (default: those of `wrote`), and gives back reserved tokens
@@ -266,18 +313,19 @@ class Admission:
             if self._settled:
                 return
             self._settled = True
-            self._count(self._written if output_tokens is None else max(0, output_tokens))
-            self._add(INPUT, min(max(0, cached_tokens), self._input))
-            self._account.under_way -= 1
+            written = self._written if output_tokens is None else max(0, output_tokens)
+            self._count(written, min(max(0, cached_tokens), self._input))
+            for account in self._accounts:
+                account.under_way -= 1
 
     @property
     def headers(self) -> dict[str, str]:
         """The present rest, in Anthropic's headers."""
-        return _headers(self._admissions._state(self._account))
+        return anthropic_headers(self._admissions._state(self._accounts[: self._shown]))
 
     def openai_headers(self) -> dict[str, str]:
         """The present rest, in OpenAI's headers."""
-        return _openai_headers(self._admissions._state(self._account))
+        return openai_headers(self._admissions._state(self._accounts[: self._shown]))
 
     def __enter__(self) -> Admission:
         return self
@@ -287,64 +335,20 @@ class Admission:
     ) -> None:
         self.settle()
 
-    def _count(self, output_tokens: int) -> None:
-        self._add(OUTPUT, self._counted - output_tokens)
+    def _count(self, output_tokens: int, cached_tokens: int) -> None:
+        """Takes output tokens, and gives back what was taken before and input tokens."""
+        now, back = self._admissions._clock(), self._counted - output_tokens
         self._counted = output_tokens
-
-    def _add(self, name: str, tokens: int) -> None:
-        # time first: else tokens given back to a full bucket would be lost, or count as time
-        self._account.refill(self._admissions._clock())
-        bucket = self._account.buckets[name]
-        bucket.level = min(float(bucket.limit), bucket.level + tokens)
-
-
-def _lowered(limit: int, factor: float) -> int:
-    return max(1, int(limit * min(1.0, factor)))
+        for account in self._accounts:
+            # time first: else tokens given back to a full bucket would be lost, or count as time
+            account.refill(now)
+            for name, tokens in ((OUTPUT, back), (INPUT, cached_tokens)):
+                bucket = account.buckets[name]
+                bucket.level = min(float(bucket.limit), bucket.level + tokens)
+            self._admissions._changed.add(account.id)
 
 
-def _words(name: str) -> str:
-    return name.replace("-", " ")
-
-
-def _total(state: Mapping[str, _Reading]) -> dict[str, _Reading]:
-    """Input and output tokens together, as "tokens"; empty if they have no limits."""
-    if INPUT not in state:
-        return {}
-    a, b = state[INPUT], state[OUTPUT]
-    together = _Reading(a.limit + b.limit, a.remaining + b.remaining, max(a.full_in, b.full_in), a.at)
-    return {"tokens": together}
-
-
-def _thousands(reading: _Reading) -> int:
-    """The rest, to the nearest thousand, but not more than the limit."""
-    return min(reading.limit, int(reading.remaining / 1_000 + 0.5) * 1_000)
-
-
-def _headers(state: Mapping[str, _Reading]) -> dict[str, str]:
-    headers = {}
-    for name, reading in {**state, **_total(state)}.items():
-        left = int(reading.remaining) if name == REQUESTS else _thousands(reading)
-        reset = datetime.fromtimestamp(math.ceil(reading.at + reading.full_in), UTC)
-        headers[f"anthropic-ratelimit-{name}-limit"] = str(reading.limit)
-        headers[f"anthropic-ratelimit-{name}-remaining"] = str(left)
-        headers[f"anthropic-ratelimit-{name}-reset"] = reset.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return headers
-
-
-def _openai_headers(state: Mapping[str, _Reading]) -> dict[str, str]:
-    """OpenAI's names (platform.openai.com/docs/guides/rate-limits): exact numbers, and the time until a bucket is full
-    as a duration."""
-    headers = {}
-    for name, reading in {REQUESTS: state[REQUESTS], **_total(state)}.items():
-        headers[f"x-ratelimit-limit-{name}"] = str(reading.limit)
-        headers[f"x-ratelimit-remaining-{name}"] = str(int(reading.remaining))
-        headers[f"x-ratelimit-reset-{name}"] = _duration(reading.full_in)
-    return headers
-
-
-def _duration(seconds: float) -> str:
-    """`120ms` below a second, else `1m30s`: rounded up."""
-    if seconds < 1:
-        return f"{math.ceil(seconds * 1_000)}ms"
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+def _copy(account: Account, now: float) -> Account:
+    account.refill(now)
+    buckets = {name: Bucket(bucket.level, bucket.limit) for name, bucket in account.buckets.items()}
+    return Account(account.id, account.whose, buckets, now, limits=account.limits)

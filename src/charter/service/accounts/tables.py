@@ -88,6 +88,19 @@ USAGE = Table(
     Column("output_tokens", COUNT, nullable=False),
 )
 
+ALLOWANCES = Table(
+    "allowances",  # what is left of minute limits, until it is full again
+    METADATA,
+    # an organisation's or a key's id, or organisation/user digest; with /background or /counting behind it
+    Column("account", String(200), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("full_at", Double, nullable=False, index=True),
+    # tokens left at `at`; null: no such limit
+    Column("requests", Double),
+    Column("input_tokens", Double),
+    Column("output_tokens", Double),
+)
+
 DECISIONS = Table(
     "decisions",  # of the acceptable-use policy, one row a verdict that is not plainly "allow", or a request's summary
     METADATA,

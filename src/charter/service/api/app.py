@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
@@ -29,6 +30,7 @@ from charter.service.api.addresses import suggest_address
 from charter.service.api.admin_entrance import ENTER, Desk, NotEntered, see
 from charter.service.api.alarms import Alarms, watching_loop
 from charter.service.api.batching import Batching
+from charter.service.api.cors import Cors
 from charter.service.api.documents import document_of
 from charter.service.api.errors import ApiError, api_error
 from charter.service.api.guard import Guard, body_for, log_failure, speaks_openai
@@ -76,6 +78,7 @@ def make_app(service: Service) -> Guard:
             HTTPException: answer_unknown,
             Exception: answer_failure,
         },
+        middleware=[Middleware(Cors, origins=service.config.cors)] if service.config.cors else (),
         lifespan=running,
     )
     app.router.redirect_slashes = False

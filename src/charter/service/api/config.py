@@ -21,6 +21,7 @@ from charter.service.accounts.limits import Limits
 from charter.service.accounts.retention import Keep
 
 MODEL_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")
+ORIGIN = re.compile(r"^https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$")
 OUTPUT_CAP = 4000  # tokens: the longest output that Claude 2 was trained for (card, section 4.4)
 
 
@@ -103,6 +104,10 @@ class Config(Frozen):
     policy: Policy = Field(default_factory=Policy, description="acceptable use")
     keep: Keep = Field(default_factory=Keep, description="days for which what grows by itself is kept")
     engine: Engine = Field(default_factory=Engine, description="how models on this machine are run")
+    cors: tuple[str, ...] = Field(
+        (),
+        description="origins, such as https://a.example, whose pages may call the API with a key of their own",
+    )
     contact: str = Field("", max_length=400, description="where safety reports can be sent, beside the API")
     authenticate: bool = Field(True, description="whether a key is needed")
     proxy: bool = Field(False, description="a reverse proxy on this machine passes on callers' addresses")
@@ -114,11 +119,26 @@ class Config(Frozen):
     )
     batch_mib: int = Field(1024, ge=1, description="requests of an organisation's batches that are kept")
 
+    @field_validator("cors")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not ORIGIN.match(origin):
+                raise ValueError(
+                    f"{origin[:200]!r} is not an origin: expected http:// or https://, a host in lower case and, if it "
+                    "isn't the usual one, a port, such as https://a.example:8443; name each one"
+                )
+        return origins
+
     @model_validator(mode="after")
     def _distinct(self) -> Config:
         names = [name for model in self.models for name in (model.id, *model.aliases)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two models have the name {twice[0]!r}")
+        if self.cors and not self.authenticate:
+            raise ValueError(
+                "cors needs keys: without them it would open this server to the pages named there"
+            )
         if self.proxy and not self.authenticate:
             raise ValueError("a proxy needs keys: behind it every request comes from this machine")
         longest = max(self.ladder.window_days, self.ladder.clean_days)

@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from charter.ground.moderation.limits import in_words
 from charter.service.api.guard import OPENAI
 from charter.service.api.meanings import PARTS, explain
 from charter.service.api.service import Service
 from charter.service.api.snippets import bodies
-from charter.service.api.statement import in_words
 from charter.service.api.wire.answers import ErrorAnswer, OpenAIErrorAnswer, StreamEvent
 from charter.service.api.wire.route import Route
 
@@ -37,6 +37,7 @@ ERRORS = {
     413: "The body is too large",
     429: "A limit of the key is reached; retry-after says for how long",
     500: "The server failed",
+    504: "The model's server took too long",
     529: "Too much waits; retry-after says for how long",
 }
 WITH_BODY, WITH_KEY = (413, 529), (401, 403)  # errors that need a body, and a key

@@ -19,13 +19,16 @@ from charter.service.web.room import NoRoom, is_broken, is_busy, is_full
 KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    408: "timeout_error",
     409: "conflict_error",
     413: "request_too_large",
     429: "rate_limit_error",
     500: "api_error",
+    504: "timeout_error",
     529: "overloaded_error",
 }
 OUT_OF_ORDER = "something failed on our side; the request changed nothing and may be sent again"

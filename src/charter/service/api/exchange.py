@@ -52,7 +52,7 @@ class Exchange:
     call: Call
     served: Served
     model_request: ModelRequest
-    admissions: tuple[Admission, ...]  # the key's first
+    admission: Admission
     standing: Standing  # after the decisions so far
     sensitivity: Level
     usage: Usage = field(default_factory=Usage)
@@ -68,9 +68,9 @@ class Exchange:
     original_prompt: PromptInput = ""  # the prompt, without the policy's text
 
     @property
-    def admission(self) -> Admission:
-        """The key's."""
-        return self.admissions[0]
+    def headers(self) -> dict[str, str]:
+        """Headers of Anthropic's answers: the rest of the limits, and the caller's standing if it isn't good."""
+        return self.admission.headers | standing_headers(self.standing)
 
     async def parts(self) -> AsyncGenerator[Part, None]:
         """The answer. Usage is recorded when it ends, however it ends."""
@@ -153,7 +153,9 @@ class Exchange:
                         yield piece
                     continue
                 sample.refused = True
-                yield End(part.sample, "refused", None, self.written[part.sample], 0, verdict.reason)
+                yield End(
+                    part.sample, "refused", output_tokens=self.written[part.sample], reason=verdict.reason
+                )
                 if all(one.refused or one.ended for one in held):
                     return
 
@@ -228,8 +230,7 @@ class Exchange:
             return
         self.settled = True
         call, usage = self.call, self.usage
-        for admission in self.admissions:
-            admission.settle(usage.output_tokens, usage.cached_tokens)
+        self.admission.settle(usage.output_tokens, usage.cached_tokens)
         counts = Counts(
             requests=1,
             refused=int(bool(self.refusal)),
@@ -293,19 +294,16 @@ async def begin(service: Service, call: Call, model_request: ModelRequest) -> Ex
     tokens = await served.backend.count(model_request.prompt)
     check_lengths(served, tokens, model_request.sampling.max_tokens)
     try:
-        admissions = service.admit(
-            call, standing, tokens, model_request.n * model_request.sampling.max_tokens
-        )
+        admission = service.admit(call, standing, tokens, model_request.n * model_request.sampling.max_tokens)
     except TooMany as error:
         error.add(standing_headers(standing))
         raise
-    exchange = Exchange(service, call, served, model_request, admissions, standing, standing.sensitivity)
+    exchange = Exchange(service, call, served, model_request, admission, standing, standing.sensitivity)
     exchange.usage.input_tokens, exchange.original_prompt = tokens, model_request.prompt
     try:
         await _check_prompt(exchange)
     except BaseException:
-        for admission in admissions:
-            admission.settle(0)
+        admission.settle(0)
         raise
     return exchange
 

@@ -26,6 +26,7 @@ from charter.service.web.tokens import new_id
 LOG = logging.getLogger("charter.service.api")
 STATIC = "/static/"
 STANDING = HEADER.encode()
+ORGANISATION, API = b"anthropic-organization-id", "/v1/"
 OPENAI = ("/v1/chat/", "/v1/completions", "/v1/models")
 FRAMED_TWICE = ApiError(
     400,
@@ -104,13 +105,16 @@ def log_failure(error: BaseException, request_id: str) -> None:
 
 
 def _headers(scope: Scope, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
-    """An answer's headers with the request's id, the account's standing if it isn't good, and security headers;
-    browsers may cache only style and icon."""
+    """An answer's headers with the request's id, the account's standing if it isn't good, in Anthropic's API the
+    organisation, and security headers; browsers may cache only style and icon."""
     cacheable = message["status"] == 200 and scope["path"].startswith(STATIC)
     named = [(name, request_id.encode()) for name in (b"request-id", b"x-request-id")]
     headers, level = message.get("headers", []), scope["state"].get("standing", GOOD)
     if level != GOOD and not any(name.lower() == STANDING for name, _ in headers):
         named.append((STANDING, level.encode()))
+    caller = scope["state"].get("caller")
+    if caller is not None and scope["path"].startswith(API) and not speaks_openai(scope):
+        named.append((ORGANISATION, caller.organisation.encode()))
     return with_headers([*headers, *named], cacheable)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from charter.ground.moderation.limits import LIMITS, SHORT
 from charter.service.accounts.keys import ANONYMOUS, Caller
 from charter.service.api.admin_entrance import LONGEST_SECRET, check_pace
 from charter.service.api.documents import model_for_examples
@@ -63,8 +64,8 @@ def _busy(figures: dict[str, float]) -> dict[str, int] | None:
 
 @ROUTES.add("GET", "/docs", "Reference")
 async def docs(request: Request) -> Response:
-    """The list of all routes, from the OpenAPI document."""
-    return page(request, "docs", "Reference", groups=groups_of(request))
+    """The list of all routes, from the OpenAPI document, and the limits in a line."""
+    return page(request, "docs", "Reference", groups=groups_of(request), short=SHORT, limits=LIMITS)
 
 
 @ROUTES.add("GET", "/docs/{group}", "A group of routes")

@@ -291,7 +291,14 @@ class _Listener:
         token = _token(self._tokenizer, completion, len(completion.ids) - 1) if wanted else None
         count = len(completion.ids)
         return End(
-            event.sample, stop, completion.stopped_by, count, completion.cached, token=token, spans=spans
+            event.sample,
+            stop,
+            completion.stopped_by,
+            count,
+            completion.cached,
+            completion.kept,
+            token=token,
+            spans=spans,
         )
 
 

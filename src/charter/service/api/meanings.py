@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from charter.service.api.wire import offered
+
 PARTS = {
     "model": "the model's id, or an alias of it",
     "batch": "the batch's id, msgbatch_…",
@@ -44,9 +46,8 @@ FIELDS = {
     "tokens": "ids of tokens, in the model's own numbering",
     "requests": "the requests, each with your own id",
     "thumb": "up, or down if something is wrong with the reply",
-    "cache_control": "caches nothing more, but usage then shows the tokens read from a cache",
-    "thinking": "disabled or adaptive, both without effect; enabled is refused",
-    "mcp_servers": "none: the server calls nothing",
+    "cache_control": "usage shows the tokens read from the prompt's cache and those put into it",
+    "thinking": "only disabled: no model here thinks before it answers",
     "logit_bias": "none: tokens are not weighted",
     "presence_penalty": "only 0: there are no penalties",
     "frequency_penalty": "only 0: there are no penalties",
@@ -61,20 +62,11 @@ FIELDS = {
     "add_generation_prompt": "begins a new turn of the assistant's after the last one",
     **dict.fromkeys(
         (
-            "container",
-            "context_management",
-            "inference_geo",
-            "speed",
-            "user_profile_id",
-            "service_tier",
             "store",
             "reasoning_effort",
             "verbosity",
             "prompt_cache_key",
             "prompt_cache_retention",
-            "billing_policy",
-            "diagnostics",
-            "fallbacks",
         ),
         "accepted, without effect",
     ),
@@ -85,5 +77,9 @@ def explain(shapes: Mapping[str, Any], named: Iterable[str]) -> None:
     """Adds descriptions to fields without one, in place. `shapes`: schemas by name; `named`: those of bodies."""
     for name in named:
         for field, schema in shapes[name].get("properties", {}).items():
-            if field in FIELDS and not schema.get("description"):
+            if schema.get("description"):
+                continue
+            if field in FIELDS:
                 schema["description"] = FIELDS[field]
+            elif field in offered.FIELDS:
+                schema["description"] = offered.FIELDS[field].meaning

@@ -106,6 +106,7 @@ class End:
     stopped_by: str | None = None  # which stop sequence
     output_tokens: int = 0  # written, the end token included
     cached_tokens: int = 0  # of the prompt, not read anew
+    kept_tokens: int = 0  # of the prompt, newly kept for later
     reason: str = ""  # what the policy refused
     input_tokens: int = 0  # of the prompt, if they were only estimated before
     token: Token | None = None  # the end token, if log-probabilities were asked for

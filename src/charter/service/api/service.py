@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import Steps
 from charter.ground.moderation.screen import Screen
+from charter.service.accounts.allowances import Allowances
 from charter.service.accounts.batches import Quota
 from charter.service.accounts.keys import Caller, Keyring, make_anonymous
 from charter.service.accounts.limits import Admission, Admissions
@@ -59,7 +60,7 @@ class Service:
         self.keyring, self.room = Keyring(self.database), Room(self.database)
         self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
         self.admissions = Admissions(self.config.limits)
-        self._user_admissions = Admissions(self.config.limits, whose="end user")
+        self._allowances = Allowances(self.database, self.admissions)
         self.meter = Meter(self.database)
         policy = self.screen.policy if self.screen else None
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
@@ -103,23 +104,19 @@ class Service:
         lane = asyncio.get_running_loop()
         return await lane.run_in_executor(self._lane, self.conduct.standing, organisation, user)
 
-    def admit(self, call: Call, standing: Standing, tokens: int, most: int) -> tuple[Admission, ...]:
-        """Admits a request by the limits of its key, and of the end user that it names if one may take less than the
-        key; the key's admission is the first. `most`: output tokens. Raises TooMany."""
-        caller, share = call.caller, min(self.config.limits.user_share, standing.user_factor)
-        # background work has separate limits of the same size: it takes nothing from those who wait for an answer
-        behind = "/background" if call.background else ""
-        key = replace(caller, key=f"{caller.key}{behind}")
-        if not call.user or share >= 1:
-            return (self.admissions.admit(key, tokens, most, standing.factor),)
-        # whichever of its organisation's keys the request uses
-        user = replace(caller, key=f"{caller.organisation}/{call.user}{behind}")
-        user_admission = self._user_admissions.admit(user, tokens, most, standing.factor * share)
-        try:
-            return self.admissions.admit(key, tokens, most, standing.factor), user_admission
-        except BaseException:
-            user_admission.settle(0)
-            raise
+    def admit(self, call: Call, standing: Standing, tokens: int, most: int) -> Admission:
+        """Admits a request by the limits of its organisation, its key, and the end user that it names if one may take
+        less than the key. `most`: output tokens. Raises TooMany."""
+        # background work takes nothing from those who wait for an answer
+        return self.admissions.admit(
+            call.caller,
+            tokens,
+            most,
+            standing.factor,
+            background=call.background,
+            user=call.user,
+            share=min(self.config.limits.user_share, standing.user_factor),
+        )
 
     @property
     def waits(self) -> dict[str, float]:
@@ -141,7 +138,12 @@ class Service:
         self._lane.shutdown()
         self.sweeping.close()
         self.room.make_way()
-        for what, end in (("usage", self.meter.close), ("decisions", self.conduct.close)):
+        ends = (
+            ("usage", self.meter.close),
+            ("decisions", self.conduct.close),
+            ("limits", self._allowances.close),
+        )
+        for what, end in ends:
             try:
                 end()
             except (SQLAlchemyError, CharterError) as error:

@@ -95,6 +95,8 @@ class Link:
             try:
                 request = self._client.build_request("POST", self.url + path, json=body)
                 answer = await self._client.send(request, stream=True)
+            except httpx2.ReadTimeout:
+                raise self._too_slow() from None
             except httpx2.HTTPError as error:
                 problem = ApiError(
                     529,
@@ -132,6 +134,8 @@ class Link:
         if status in (400, 413, 422):
             # a server that echoes its input has our key in its words
             return ApiError(400, one_line(said) or f"the server behind {self.name} refuses this request")
+        if status == 504:
+            return ApiError(504, f"the server behind {self.name} took too long; try again later")
         reasons = {401: "refuses our key", 403: "refuses our key", 404: "doesn't serve that model any more"}
         return ApiError(500, f"the server behind {self.name} {reasons.get(status, f'failed ({status})')}")
 
@@ -144,7 +148,13 @@ class Link:
             raise self.problem_of(status.get(kind, 500), _message(event))
         return event
 
+    def _too_slow(self) -> ApiError:
+        words = f"the server behind {self.name} wrote nothing for {READ_SECONDS:.0f} seconds"
+        return ApiError(504, f"{words}; send a shorter request, or try again later")
+
     def _broken(self, error: httpx2.HTTPError) -> ApiError:
+        if isinstance(error, httpx2.ReadTimeout):
+            return self._too_slow()
         return ApiError(500, f"the server behind {self.name} broke off its answer ({_describe(error)})")
 
 

@@ -84,9 +84,9 @@ class Reading:
                 sample.stopped_by,
                 max(0, known[index]),
                 cached if first else 0,
-                sample.refusal,
-                prompt if first else 0,
-                sample.token,
+                reason=sample.refusal,
+                input_tokens=prompt if first else 0,
+                token=sample.token,
             )
 
     @property

@@ -64,14 +64,34 @@ class CallAnswer(BaseModel):
     input: dict[str, Any]
 
 
+class CacheCreationAnswer(BaseModel):
+    """Tokens newly put into the prompt's cache, by the time that was asked for; the cache itself holds them until it
+    needs the room."""
+
+    ephemeral_5m_input_tokens: int
+    ephemeral_1h_input_tokens: int
+
+
+class OutputDetailsAnswer(BaseModel):
+    """Of which kinds the written tokens are; no model here thinks."""
+
+    thinking_tokens: Literal[0]
+
+
 class UsageAnswer(BaseModel):
-    """Tokens of a message; those read from a cache separately, if the request asked for a cache."""
+    """Tokens of a message. Those read from the prompt's cache and those put into it are counted separately from
+    `input_tokens` if the request asked for a cache."""
 
     input_tokens: int
     cache_creation_input_tokens: int
     cache_read_input_tokens: int
+    cache_creation: CacheCreationAnswer
     output_tokens: int
-    service_tier: str
+    output_tokens_details: OutputDetailsAnswer
+    server_tool_use: dict[str, int] | None
+    service_tier: Literal["standard", "batch"]
+    speed: Literal["standard"]
+    inference_geo: Literal["not_available"]
 
 
 class MessageAnswer(BaseModel):
@@ -87,6 +107,7 @@ class MessageAnswer(BaseModel):
         "end_turn", "stop_sequence", "max_tokens", "tool_use", "refusal", "model_context_window_exceeded"
     ]
     stop_sequence: str | None
+    stop_details: dict[str, Any] | None
     usage: UsageAnswer
     standing: StandingNote | None = None
 
@@ -163,6 +184,8 @@ class ModelAnswer(BaseModel):
     lifecycle: Literal["active", "deprecated", "retired"]
     max_input_tokens: int
     max_tokens: int
+    capabilities: dict[str, dict[str, Any]]
+    line: None
     deprecated_at: str | None
     retires_at: str | None
     charter: dict[str, Any]

@@ -31,6 +31,7 @@ from charter.service.api.model_request import Call
 from charter.service.api.wire.answers import BatchAnswer, BatchesAnswer, DeletedBatchAnswer
 from charter.service.api.wire.content import Strict
 from charter.service.api.wire.json_body import Pace
+from charter.service.api.wire.newest import check_version
 from charter.service.api.wire.reading import (
     LARGEST_BATCH,
     LARGEST_BODY,
@@ -41,6 +42,7 @@ from charter.service.api.wire.reading import (
     service_of,
 )
 from charter.service.api.wire.route import PAGING, VERSION, Routes, parameter
+from charter.service.api.wire.version import Version, version_of
 from charter.service.web.database import reading
 
 T = TypeVar("T")
@@ -94,7 +96,8 @@ async def create_batch(request: Request, call: Call) -> Response:
     service, owner, key = service_of(request), call.caller.organisation, request.headers.get(ONCE)
     if key is None or not await _read(request, lambda connection: is_known(connection, owner, key)):
         await asyncio.to_thread(service.room.check)
-    items = await read_body(request, _items, LARGEST_BATCH, parts=None)
+    version = version_of(request)
+    items = await read_body(request, lambda body: _items(body, version), LARGEST_BATCH, parts=None)
 
     def create() -> tuple[str, bool]:
         wanted = None if key is None else once(key, items)
@@ -109,9 +112,9 @@ async def create_batch(request: Request, call: Call) -> Response:
     return JSONResponse(form_of(batch, request), headers={} if new else {AGAIN: "true"})
 
 
-def _items(body: Any) -> list[tuple[str, str]]:
+def _items(body: Any, version: Version) -> list[tuple[str, str]]:
     """The requests as they are stored: custom ids, and params as JSON. If there are many, they are checked one by one,
-    and others have their turn in between."""
+    and others have their turn in between. What the version refuses is refused at once; it isn't stored."""
     requests = body.get("requests") if isinstance(body, dict) else None
     if not isinstance(requests, list):
         checked(body, BatchBody)  # it raises with the problem
@@ -124,6 +127,7 @@ def _items(body: Any) -> list[tuple[str, str]]:
             one = BatchRequest.model_validate(request)
         except ValidationError as error:
             raise problem_of(error, BatchRequest, "requests", number) from None
+        check_version(version, one.params, f"requests.{number}.params.")
         params = json.dumps(one.params, ensure_ascii=False)
         if len(params) > LARGEST_BODY:
             raise invalid(

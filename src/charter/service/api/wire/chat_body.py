@@ -112,7 +112,7 @@ class ChatBody(Sampled):
     # no effect on replies here
     store: bool | None = None
     metadata: dict[str, str] | None = None
-    service_tier: str | None = None
+    service_tier: str | None = Field(None, description="accepted, without effect")
     reasoning_effort: str | None = None
     verbosity: str | None = None
     prompt_cache_key: str | None = None

@@ -4,7 +4,9 @@
     2023-01-01   events without a name, each with all of the text so far, then [DONE]; `exception` and `truncated`
 
 Answers of both had `stop` and `log_id` in 2023. For this API, a model that ends its turn by itself stops at the
-built-in stop sequence "\\n\\nHuman:". A refusal by the acceptable-use policy is text with the reason.
+built-in stop sequence "\\n\\nHuman:". A refusal by the acceptable-use policy is text with the reason. Text that begins
+a turn begins with a space, since prompts end at the colon. `model` is the model's id, whichever alias was asked for:
+"the model that performed the completion", as the clients of 2023 describe it. A stream begins with a ping.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from charter.service.api.exchange import Exchange, begin
 from charter.service.api.guard import log_failure
 from charter.service.api.model_request import Call, End, ModelRequest, Part, Piece
 from charter.service.api.registry import Served
-from charter.service.api.telling import standing_field, standing_headers
+from charter.service.api.telling import standing_field
 from charter.service.api.wire.answers import CompletionAnswer
-from charter.service.api.wire.complete_prompt import HUMAN, messages_of
+from charter.service.api.wire.complete_prompt import ASSISTANT, HUMAN, messages_of
 from charter.service.api.wire.content import Metadata, Strict
 from charter.service.api.wire.reading import service_of, user_digest
 from charter.service.api.wire.route import VERSION, Routes
@@ -66,11 +68,11 @@ async def complete(request: Request, call: Call, body: CompleteBody) -> Response
     if body.metadata:
         call = replace(call, user=user_digest(body.metadata.user_id))
     if not body.stream:
-        return await unless_gone(request, _whole(request, call, model_request, version))
+        return await unless_gone(request, _whole(request, call, model_request, version, _lead(body)))
     exchange = await unless_gone(request, _begin(request, call, model_request))
     parts = await start_events(request, exchange.parts())
-    reply = _Reply(f"compl_{new_id()}", exchange, version == OLD)
-    return stream(_events(reply, parts), _headers(exchange), PING)
+    reply = _Reply(f"compl_{new_id()}", exchange, version == OLD, _lead(body))
+    return stream(_events(reply, parts), exchange.headers, PING)
 
 
 def model_request_of(body: CompleteBody, version: Version, served: Served) -> ModelRequest:
@@ -91,11 +93,16 @@ def model_request_of(body: CompleteBody, version: Version, served: Served) -> Mo
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """The writer of one answer."""
+    """The writer of one answer. `lead`: what stands before its first text."""
 
     id: str
     exchange: Exchange
     old: bool
+    lead: str
+
+    def led(self, text: str) -> str:
+        """The first text of the answer, with a space before it unless it has one."""
+        return f"{self.lead}{text}" if text and not text[0].isspace() else text
 
     def body(self, text: str, end: End | None = None, problem: ApiError | None = None) -> dict[str, Any]:
         """An answer in one piece, or the content of one event."""
@@ -114,8 +121,9 @@ class _Reply:
         return {"type": "completion", "id": self.id, **facts}
 
 
-def _headers(exchange: Exchange) -> dict[str, str]:
-    return exchange.admission.headers | standing_headers(exchange.standing)
+def _lead(body: CompleteBody) -> str:
+    """A space if the reply begins its turn."""
+    return " " if body.prompt.endswith(ASSISTANT) else ""
 
 
 async def _begin(request: Request, call: Call, model_request: ModelRequest) -> Exchange:
@@ -129,22 +137,26 @@ async def _begin(request: Request, call: Call, model_request: ModelRequest) -> E
         ) from error
 
 
-async def _whole(request: Request, call: Call, model_request: ModelRequest, version: Version) -> Response:
+async def _whole(
+    request: Request, call: Call, model_request: ModelRequest, version: Version, lead: str
+) -> Response:
     exchange = await _begin(request, call, model_request)
     (sample,) = await exchange.whole()
     assert sample.end is not None
-    text = sample.text + _refusal(sample.end, bool(sample.text))
-    reply = _Reply(f"compl_{new_id()}", exchange, version == OLD)
-    return JSONResponse(reply.body(text, sample.end), headers=_headers(exchange))
+    reply = _Reply(f"compl_{new_id()}", exchange, version == OLD, lead)
+    text = reply.led(sample.text) + _refusal(sample.end, bool(sample.text))
+    return JSONResponse(reply.body(text, sample.end), headers=exchange.headers)
 
 
 async def _events(reply: _Reply, parts: AsyncGenerator[Part, None]) -> AsyncIterator[ServerSentEvent]:
     """The events of a stream, in the dialect of its version."""
     name, text = None if reply.old else "completion", ""
+    yield PING
     try:
         async with aclosing(parts):
             async for part in parts:
                 new = part.text if isinstance(part, Piece) else _refusal(part, bool(text))
+                new = new if text else reply.led(new)
                 text += new
                 if new:
                     yield event(reply.body(text if reply.old else new), name)

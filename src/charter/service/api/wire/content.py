@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from charter.ground.text.dialogue import Message, assistant, system, user
 from charter.service.api.errors import ApiError, invalid
+from charter.service.api.wire.offered import CALLER, TOOLSET, TRANSFORMATIONS
 from charter.service.api.wire.tool_words import write_calls, write_note, write_result
 
 MOST_MESSAGES = 100_000  # of a request, as Anthropic's reference says
@@ -35,10 +36,17 @@ class Metadata(Strict):
     )
 
 
-class Marked(Strict):
-    """A block that may have a mark for the prompt's cache; ours caches without marks."""
+class CacheControl(Strict):
+    """A mark for the prompt's cache. Ours holds what was read until it needs the room, with and without marks."""
 
-    cache_control: Any = None
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] = "5m"
+
+
+class Marked(Strict):
+    """A block that may have a mark for the prompt's cache."""
+
+    cache_control: CacheControl | None = None
 
 
 class TextBlock(Marked):
@@ -54,7 +62,7 @@ class ImageBlock(Marked):
 
     type: Literal["image"]
     source: dict[str, Any]
-    transformations: Any = None
+    transformations: Annotated[Any, AfterValidator(TRANSFORMATIONS.check)] = None
 
 
 def _as_blocks(content: Any) -> Any:
@@ -153,8 +161,8 @@ class ToolUseBlock(Marked):
     id: str = Field(pattern=ID)
     name: str = Field(min_length=1, max_length=200)
     input: dict[str, Any]
-    caller: Any = None
-    toolset_name: str | None = None
+    caller: Annotated[Any, AfterValidator(CALLER.check)] = None
+    toolset_name: Annotated[Any, AfterValidator(TOOLSET.check)] = None
 
 
 _Result = Annotated[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock, Field(discriminator="type")]
@@ -169,7 +177,7 @@ class ToolResultBlock(Marked):
         list[_Result], BeforeValidator(_as_blocks, json_schema_input_type=str | list[_Result])
     ] = []
     is_error: bool = False
-    toolset_name: str | None = None
+    toolset_name: Annotated[Any, AfterValidator(TOOLSET.check)] = None
 
 
 Block = Annotated[
@@ -353,7 +361,11 @@ def _text_of(block: Any, at: str) -> str:
         inner = BETWEEN.join(part.text for part in block.content)
         return f"<search_result>\n{block.title}\n{block.source}\n\n{inner}\n</search_result>"
     if isinstance(block, ImageBlock):
-        raise _unread(at, "images can't be read by the models here; put what matters into words")
+        raise _unread(
+            at,
+            "images can't be read: no model here takes them (GET /v1/models shows what each can do); put what matters "
+            "into words",
+        )
     if isinstance(block, (ThinkingBlock, HiddenThinkingBlock)):
         return ""
     raise _unread(at, f"a {block.type} block can't stand here")

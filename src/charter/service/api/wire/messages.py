@@ -14,7 +14,7 @@ from charter.service.api.exchange import Exchange, begin
 from charter.service.api.guard import log_failure
 from charter.service.api.model_request import Call, Part
 from charter.service.api.service import Service
-from charter.service.api.telling import standing_field, standing_headers
+from charter.service.api.telling import standing_field
 from charter.service.api.wire.answers import CountAnswer, MessageAnswer
 from charter.service.api.wire.messages_answer import Event, Writing
 from charter.service.api.wire.messages_body import (
@@ -24,10 +24,12 @@ from charter.service.api.wire.messages_body import (
     model_request_of,
     wanted_of,
 )
+from charter.service.api.wire.newest import check_version
 from charter.service.api.wire.reading import counting_headers, service_of, user_digest
 from charter.service.api.wire.route import VERSION, Routes
 from charter.service.api.wire.streaming import event, start_events, stream, unless_gone
 from charter.service.api.wire.tool_reading import Reader
+from charter.service.api.wire.version import version_of
 
 MANY_BLOCKS = 1000
 ROUTES = Routes("Messages", "messages")
@@ -36,19 +38,21 @@ ROUTES = Routes("Messages", "messages")
 @ROUTES.add("POST", "/v1/messages", "Create a message", MessageAnswer, VERSION)
 async def create_message(request: Request, call: Call, body: MessagesBody) -> Response:
     """A message, in one piece or as events."""
+    check_version(version_of(request), body)
     call = with_user(call, body)
     exchange, writing = await unless_gone(request, open_message(service_of(request), call, body))
     if not body.stream:
         message = await unless_gone(request, message_of(exchange, writing))
-        return JSONResponse(message, headers=answer_headers(exchange))
+        return JSONResponse(message, headers=exchange.headers)
     parts = await start_events(request, exchange.parts())
     answer = events(writing, parts, call.request_id)
-    return stream(answer, answer_headers(exchange), event({"type": "ping"}, "ping"))
+    return stream(answer, exchange.headers, event({"type": "ping"}, "ping"))
 
 
 @ROUTES.add("POST", "/v1/messages/count_tokens", "Count tokens", CountAnswer, VERSION)
 async def count_tokens(request: Request, call: Call, body: CountBody) -> Response:
     """The number of tokens of a prompt, as in `usage.input_tokens`."""
+    check_version(version_of(request), body)
     service = service_of(request)
     served = service.registry.find(body.model, call)
     left = counting_headers(service, call)
@@ -84,7 +88,7 @@ def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:
         exchange.served.id,
         exchange.usage.input_tokens,
         reader=Reader() if wanted.offer else None,
-        marked=wanted.marked,
+        ttl=wanted.ttl,
         tier="batch" if exchange.call.background else "standard",
     )
     writing.message |= standing_field(exchange.standing)
@@ -97,12 +101,6 @@ async def message_of(exchange: Exchange, writing: Writing) -> Event:
         async for part in parts:
             writing.add(part)
     return writing.message | standing_field(exchange.standing)
-
-
-def answer_headers(exchange: Exchange) -> dict[str, str]:
-    """Headers with the rest of the key's limits, its organisation, and the caller's standing if it isn't good."""
-    owner = {"anthropic-organization-id": exchange.call.caller.organisation}
-    return {**exchange.admission.headers, **owner, **standing_headers(exchange.standing)}
 
 
 async def events(

@@ -21,17 +21,18 @@ STOPS: dict[Stop, str] = {
     "context": "model_context_window_exceeded",
     "refused": "refusal",
 }
+NOWHERE = "not_available"  # Anthropic's word for a region that isn't known
 Event = dict[str, Any]
 
 
 class Writing:
-    """One message being written. `reader` finds calls in the text, None if no tool may be used; `marked`: the request
-    asked for a cache, so tokens read from one are counted separately."""
+    """One message being written. `reader` finds calls in the text, None if no tool may be used; `ttl`: for how long the
+    request asked for a cache, so that tokens read from one or put into it are counted separately; empty: it didn't."""
 
     def __init__(
-        self, model: str, input_tokens: int, *, reader: Reader | None, marked: bool, tier: str = "standard"
+        self, model: str, input_tokens: int, *, reader: Reader | None, ttl: str = "", tier: str = "standard"
     ) -> None:
-        self._reader, self._marked, self._input = reader, marked, input_tokens
+        self._reader, self._ttl, self._input = reader, ttl, input_tokens
         self._open: Event | None = None  # the unfinished block
         self._json = ""  # of the input of an unfinished call
         self._called = False
@@ -44,18 +45,15 @@ class Writing:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": {
-                "input_tokens": input_tokens,
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
-                "output_tokens": 0,
-                "service_tier": tier,
-            },
+            "stop_details": None,
+            "usage": {**self._usage(0), "service_tier": tier, "speed": "standard", "inference_geo": NOWHERE},
         }
 
     def begin(self) -> Event:
         """The first event."""
-        message = {**self.message, "content": [], "usage": dict(self.message["usage"])}
+        # a reply has at least one token; the cache is told of at the end, when the prompt has been read
+        usage = {**self.message["usage"], "output_tokens": 1}
+        message = {**self.message, "content": [], "usage": usage}
         return {"type": "message_start", "message": message}
 
     def add(self, part: Part) -> list[Event]:
@@ -126,13 +124,7 @@ class Writing:
             delta["stop_reason"] = "tool_use"
         if end.stop == "refused":
             delta["stop_details"] = {"type": "refusal", "category": None, "explanation": end.reason or None}
-        cached = min(end.cached_tokens, self._input) if self._marked else 0
-        usage = {
-            "input_tokens": self._input - cached,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": cached,
-            "output_tokens": end.output_tokens,
-        }
+        usage = self._usage(end.output_tokens, end.cached_tokens, end.kept_tokens)
         events.append({"type": "message_delta", "delta": delta, "usage": usage})
         events.append({"type": "message_stop"})
         message.update(delta)
@@ -140,3 +132,20 @@ class Writing:
         if cut:
             message["content"].pop()
         return events
+
+    def _usage(self, output_tokens: int, read: int = 0, created: int = 0) -> Event:
+        """The tokens of the message: `read` from the prompt's cache, and newly put into it."""
+        read = min(read, self._input) if self._ttl else 0
+        created = min(created, self._input - read) if self._ttl else 0
+        return {
+            "input_tokens": self._input - read - created,
+            "cache_creation_input_tokens": created,
+            "cache_read_input_tokens": read,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": created if self._ttl == "5m" else 0,
+                "ephemeral_1h_input_tokens": created if self._ttl == "1h" else 0,
+            },
+            "output_tokens": output_tokens,
+            "output_tokens_details": {"thinking_tokens": 0},
+            "server_tool_use": None,
+        }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from charter.ground.forms.grammars import Form
 from charter.ground.generate.sampling import sampling_at
@@ -14,29 +14,30 @@ from charter.ground.text.dialogue import Message
 from charter.service.api.errors import invalid
 from charter.service.api.model_request import Call, ModelRequest
 from charter.service.api.registry import Served
-from charter.service.api.wire.content import Metadata, Parts, Strict, Turn, conversation
+from charter.service.api.wire.content import CacheControl, Metadata, Parts, Strict, Turn, conversation
+from charter.service.api.wire.offered import EFFORT, FIELDS, TASK_BUDGET, THINKING, THOUGHTS
 from charter.service.api.wire.tools import Choice, Offer, Tool, offer_of
 
 MOST_STOPS = 100
+MOST_MARKS = 4  # for the prompt's cache
+TTLS = ("5m", "1h")
 LONGEST_STOP = 1000  # characters
 LARGEST_K = 2**31 - 1
 LEAST_P = 1e-9  # stands for top_p 0: only the likeliest token
 
 
 class Thinking(Strict):
-    """Whether a model thinks before it answers; those here don't, so only values that don't require it are accepted."""
+    """Whether a model thinks before it answers; those here don't, so that it can only be disabled."""
 
     type: Literal["disabled", "adaptive", "between_tools", "enabled"]
-    budget_tokens: int | None = None
-    display: Any = None
+    budget_tokens: Annotated[Any, AfterValidator(THOUGHTS.check)] = None
+    display: Annotated[Any, AfterValidator(THOUGHTS.check)] = None
 
     @field_validator("type")
     @classmethod
     def _off(cls, kind: str) -> str:
-        if kind == "enabled":
-            raise ValueError(
-                "extended thinking is not offered by the models here; leave it out or disable it"
-            )
+        if kind != "disabled":
+            raise ValueError(THINKING)
         return kind
 
 
@@ -48,11 +49,11 @@ class Format(Strict):
 
 
 class OutputConfig(Strict):
-    """How to answer; effort has no effect here."""
+    """How to answer."""
 
-    effort: Any = None
+    effort: Annotated[Any, AfterValidator(EFFORT.check)] = None
     format: Format | None = None
-    task_budget: Any = None
+    task_budget: Annotated[Any, AfterValidator(TASK_BUDGET.check)] = None
 
 
 class CountBody(Strict):
@@ -66,14 +67,22 @@ class CountBody(Strict):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: Format | None = Field(None, description="an older place of output_config.format")
-    # without a meaning here
-    cache_control: Any = None
+    cache_control: CacheControl | None = None
+    # not offered here, see `offered`
+    billing_policy: Any = None
+    compaction: Any = None
     container: Any = None
     context_management: Any = None
     inference_geo: Any = None
-    mcp_servers: list[Any] = Field([], max_length=0)
+    mcp_servers: Any = None
     speed: Any = None
     user_profile_id: Any = None
+    workspace_id: Any = None
+
+    @field_validator(*FIELDS, check_fields=False)
+    @classmethod
+    def _not_offered(cls, value: Any, field: ValidationInfo) -> Any:
+        return FIELDS[field.field_name or ""].check(value)
 
     @model_validator(mode="before")
     @classmethod
@@ -98,11 +107,12 @@ class MessagesBody(CountBody):
     temperature: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=0)
     top_p: float | None = Field(None, ge=0, le=1)
-    # without a meaning here
-    billing_policy: Any = None
+    # not offered here, see `offered`
     diagnostics: Any = None
+    fallback_credit_token: Any = None
     fallbacks: Any = None
-    service_tier: Literal["auto", "standard_only"] | None = None
+    service_tier: Any = None
+    thread: Any = None
 
     @field_validator("stop_sequences")
     @classmethod
@@ -116,13 +126,13 @@ class MessagesBody(CountBody):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A body as a request to a model: the prompt, and what a reply may or must do beside text. `marked`: the request
-    marks parts for the prompt's cache."""
+    """A body as a request to a model: the prompt, and what a reply may or must do beside text. `ttl`: how long marked
+    parts of the prompt shall be cached, empty without marks."""
 
     prompt: list[Message]
     offer: Offer | None
     form: Form | None
-    marked: bool
+    ttl: str
 
     @property
     def free(self) -> bool:
@@ -148,7 +158,7 @@ def wanted_of(body: CountBody) -> Wanted:
                 "output_config.format: can't be combined with a begun turn of the assistant", "output_config"
             )
         form = Form("json_schema", schema=body.format.schema_)
-    return Wanted(prompt, offer, form, _asks_for_cache(body))
+    return Wanted(prompt, offer, form, _cache_asked(body))
 
 
 async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, call: Call) -> ModelRequest:
@@ -170,12 +180,17 @@ async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, c
     return replace(model_request, constraint=held)
 
 
-def _asks_for_cache(body: CountBody) -> bool:
-    """Whether the request asks for a cache, as a whole or at a block."""
-    if body.cache_control is not None:
-        return True
-    blocks = [*body.system, *body.tools, *(block for turn in body.messages for block in turn.content)]
-    return any(getattr(block, "cache_control", None) is not None for block in blocks)
+def _cache_asked(body: CountBody) -> str:
+    """The longest time for which the request asks for a cache, as a whole or at a block; empty if it doesn't. Raises
+    ApiError for more marks than the API takes."""
+    blocks = [body, *body.system, *body.tools, *(block for turn in body.messages for block in turn.content)]
+    marks = [mark for block in blocks if (mark := getattr(block, "cache_control", None)) is not None]
+    if len(marks) > MOST_MARKS:
+        raise invalid(
+            f"A maximum of {MOST_MARKS} blocks with cache_control may be provided. Found {len(marks)}.",
+            "cache_control",
+        )
+    return max((mark.ttl for mark in marks), key=TTLS.index, default="")
 
 
 def _without_nulls(members: Any) -> Any:
@@ -186,6 +201,5 @@ def _without_nulls(members: Any) -> Any:
         "stream",
         "system",
         "tools",
-        "mcp_servers",
     )
     return {key: value for key, value in members.items() if value is not None or key not in defaulted}

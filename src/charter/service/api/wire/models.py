@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -14,17 +15,25 @@ from charter.service.api.model_request import Call
 from charter.service.api.registry import Served
 from charter.service.api.wire.answers import AnyModelAnswer, ModelsAnswer
 from charter.service.api.wire.reading import service_of
-from charter.service.api.wire.route import PAGING, Routes
+from charter.service.api.wire.route import PAGING, Routes, parameter
 from charter.service.api.wire.times import rfc3339
 
 ROUTES = Routes("Models", "messages")
 MOST_LISTED = 1000
+STAGES = ("active", "deprecated", "retired")
+LIFECYCLE = parameter(
+    "lifecycle",
+    "query",
+    "only models in these stages; without it, active and deprecated ones",
+    type="array",
+    items={"type": "string", "enum": list(STAGES)},
+)
 
 
-@ROUTES.add("GET", "/v1/models", "List models", ModelsAnswer, *PAGING)
+@ROUTES.add("GET", "/v1/models", "List models", ModelsAnswer, LIFECYCLE, *PAGING)
 async def list_models(request: Request, _: Call) -> Response:
-    """All models, the default first, by pages."""
-    shown = list(service_of(request).registry.served)
+    """All models but retired ones, the default first, by pages. `lifecycle` chooses others."""
+    shown = _chosen(service_of(request).registry.served, request)
     if speaks_openai(request.scope):
         return JSONResponse({"object": "list", "data": [openai_form(one) for one in shown]})
     page, more = cut_page([one.id for one in shown], request)
@@ -37,6 +46,18 @@ async def list_models(request: Request, _: Call) -> Response:
             "has_more": more,
         }
     )
+
+
+def _chosen(served: Sequence[Served], request: Request) -> list[Served]:
+    """The models in the stages that `lifecycle` names. Raises ApiError for others."""
+    query = request.query_params
+    stages = [*query.getlist("lifecycle"), *query.getlist("lifecycle[]")] or ["active", "deprecated"]
+    if wrong := [stage for stage in stages if stage not in STAGES]:
+        raise invalid(
+            f"lifecycle: {wrong[0][:100]!r} is no stage; expected some of {', '.join(STAGES)}", "lifecycle"
+        )
+    today = datetime.datetime.now(datetime.UTC).date()
+    return [one for one in served if one.state(today) in stages]
 
 
 @ROUTES.add("GET", "/v1/models/{model:path}", "Get a model", AnyModelAnswer)
@@ -58,9 +79,31 @@ def anthropic_form(served: Served) -> dict[str, Any]:
         "lifecycle": served.state(today),
         "max_input_tokens": served.context,
         "max_tokens": served.max_output,
+        "capabilities": capabilities_of(served),
+        "line": None,
         "deprecated_at": _midnight(served.model.deprecated, today),
         "retires_at": served.model.retires and f"{served.model.retires}T00:00:00Z",
         "charter": served.facts(today),
+    }
+
+
+def capabilities_of(served: Served) -> dict[str, Any]:
+    """What a model can do, in Anthropic's shape: all that `messages` refuses is not supported."""
+    off, forms = {"supported": False}, {"supported": "form" in served.backend.capabilities}
+    efforts = dict.fromkeys(("low", "medium", "high", "xhigh", "max"), off)
+    strategies = ("clear_thinking_20251015", "clear_tool_uses_20250919", "compact_20260112")
+    types = {**dict.fromkeys(("adaptive", "between_tools", "enabled"), off), "disabled": {"supported": True}}
+    return {
+        "batch": {"supported": True},
+        "citations": off,
+        "code_execution": off,
+        "context_management": {**off, **dict.fromkeys(strategies, off)},
+        "effort": {**off, **efforts},
+        "image_input": off,
+        "pdf_input": off,
+        "server_tools": {**off, "code_execution": off, "web_search": off},
+        "structured_outputs": forms,
+        "thinking": {**off, "types": types},
     }
 
 

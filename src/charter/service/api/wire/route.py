@@ -18,6 +18,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import Scope
 
 from charter.service.api.errors import ApiError, api_error
+from charter.service.api.wire.headers import check_headers
 from charter.service.api.wire.reading import body_of, call_of
 from charter.service.api.wire.version import HEADER, USUAL, VERSIONS, version_of
 
@@ -73,6 +74,7 @@ class Route(StarletteRoute):
         call = await call_of(request, self.scope)
         if VERSION in self.parameters:
             version_of(request)
+        check_headers(request)
         if self._form is None:
             return await self.handler(request, call)
         return await self.handler(request, call, await body_of(request, self._form, self.most))

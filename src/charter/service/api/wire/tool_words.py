@@ -17,12 +17,9 @@ OPEN, CLOSE = "<tool_call>", "</tool_call>"
 EXAMPLE = '[{"name": "NAME OF THE TOOL", "arguments": {}}]'
 
 
-def describe_tools(tools: Sequence[tuple[str, str, Mapping[str, Any]]]) -> str:
-    """The system text on tools: (name, description, schema of its input) each."""
-    lines = [
-        _json({"name": name, "description": words, "input_schema": schema}) for name, words, schema in tools
-    ]
-    listed = "\n".join(lines)
+def describe_tools(tools: Sequence[Mapping[str, Any]]) -> str:
+    """The system text on tools: {name, description, input_schema} each, and input_examples if there are some."""
+    listed = "\n".join(_json(tool) for tool in tools)
     return (
         "You can use tools. Each line describes one: its name, what it does, and the JSON Schema of its input.\n"
         f"<tools>\n{listed}\n</tools>\n"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.grammars import Form
@@ -19,6 +19,7 @@ from charter.ground.generate.constraint import Constraint
 from charter.service.api.backend import Holder
 from charter.service.api.errors import invalid
 from charter.service.api.wire.content import Marked, Strict
+from charter.service.api.wire.offered import CALLERS, DEFER_LOADING
 from charter.service.api.wire.tool_words import CLOSE, OPEN, describe_tools
 
 NAME = r"^[a-zA-Z0-9_-]{1,128}$"
@@ -33,11 +34,11 @@ class CustomTool(Marked):
     name: str = Field(pattern=NAME)
     description: str = ""
     input_schema: dict[str, Any]
-    strict: bool | None = None
-    allowed_callers: Any = None
-    defer_loading: bool | None = None
-    eager_input_streaming: bool | None = None
-    input_examples: Any = None
+    strict: bool | None = Field(None, description="calls are held to the schema in any case")
+    allowed_callers: Annotated[Any, AfterValidator(CALLERS.check)] = None
+    defer_loading: Annotated[Any, AfterValidator(DEFER_LOADING.check)] = None
+    eager_input_streaming: bool | None = Field(None, description="inputs are streamed in any case")
+    input_examples: list[dict[str, Any]] | None = Field(None, description="shown to the model")
 
     @field_validator("input_schema")
     @classmethod
@@ -160,9 +161,15 @@ def offer_of(tools: Sequence[Any], choice: Any) -> Offer | None:
                 f"tool_choice: Tool '{choice.name[:128]}' not found in provided tools", "tool_choice"
             )
     single = choice is not None and choice.disable_parallel_tool_use
-    words = describe_tools([(tool.name, tool.description, tool.input_schema) for tool in tools])
+    words = describe_tools([_shown(tool) for tool in tools])
     forced = isinstance(choice, (AnyChoice, ToolChoice))
     return Offer(may, forced, 1 if single else MOST_CALLS, words)
+
+
+def _shown(tool: CustomTool) -> dict[str, Any]:
+    """What a model reads of a tool."""
+    shown = {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}
+    return shown | ({"input_examples": tool.input_examples} if tool.input_examples else {})
 
 
 def _closed(schema: Schema) -> Schema:

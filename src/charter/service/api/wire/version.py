@@ -1,8 +1,7 @@
 """The header `anthropic-version`: the version of the API that a program was written for.
 
 There are three. In 2023-01-01 the streams of /v1/complete repeat all of the text and end with [DONE]; 2023-06-01 sends
-only new text; 2026-10-21 removes temperature, top_p and top_k, and documents in the assistant's turns (Anthropic's
-reference, "versions"). Here every version still accepts these fields: the models here take sampling options.
+only new text; 2026-10-21 refuses what `newest` lists.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ from charter.service.api.errors import invalid
 
 Version = Literal["2023-01-01", "2023-06-01", "2026-10-21"]
 VERSIONS = ("2023-01-01", "2023-06-01", "2026-10-21")
-USUAL = "2023-06-01"  # sent by the SDKs
+NEWEST: Version = "2026-10-21"  # sent by the SDK of today
+OLDER: Version = "2023-06-01"
+USUAL: Version = OLDER
 HEADER = "anthropic-version"
 
 

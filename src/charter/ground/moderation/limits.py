@@ -1,0 +1,67 @@
+"""The limits of any model here, as data: shown by servers, their pages and their documentation, and by `charter chat`
+(those named in the card of Claude 2, worded for any model)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SHORT = "A model makes things up: check what matters."
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit: its id for programs, its name and its words for people."""
+
+    id: str
+    title: str
+    words: str
+
+
+LIMITS = (
+    Limit(
+        "confabulation",
+        "It makes things up",
+        "A model writes what is likely, not what it has checked. It can state wrong facts, sources, quotations and "
+        "figures in the same assured tone as right ones. Check what matters.",
+    ),
+    Limit(
+        "knowledge_cutoff",
+        "It knows nothing new",
+        "A model knows at most what was in its training texts, and may be out of date or unsure of even that. What "
+        "happened since has to stand in the prompt.",
+    ),
+    Limit(
+        "no_web",
+        "It doesn't search the web",
+        "Nothing is looked up while a reply is written. A model reads the prompt and nothing else, unless your program "
+        "hands it results through tools.",
+    ),
+    Limit(
+        "languages",
+        "It is weaker in some languages",
+        "Replies are best in the languages that made up most of the training texts, English above all, and worst in "
+        "those with few texts: expect more errors there, and weaker safety behaviour too.",
+    ),
+    Limit(
+        "high_stakes",
+        "It must not decide alone where much is at stake",
+        "In law, medicine, finance, safety and decisions about people, a qualified person has to check what a model "
+        "says, and whoever is concerned has to know that a model was used. It supports experts and replaces none.",
+    ),
+    Limit(
+        "jailbreaks",
+        "Its safeguards can be got around",
+        "Training, filters and review make harmful replies rarer. They don't make them impossible, and they sometimes "
+        "stop what is harmless. Report both.",
+    ),
+)
+
+
+def in_words() -> str:
+    """The limits as Markdown."""
+    return "\n".join(f"- **{limit.title}.** {limit.words}" for limit in LIMITS)
+
+
+def in_lines() -> str:
+    """The limits as plain text, a paragraph each."""
+    return "\n".join(f"{limit.title}. {limit.words}" for limit in LIMITS)
