@@ -7,16 +7,29 @@ kill leaves arriving or gone is removed by the next `clear`.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
-from charter.service.accounts.blobs import Blobs
+from charter.service.accounts.blobs import Blobs, blobs_of
 from charter.service.accounts.tables import FILES
-from charter.service.web.database import alone, reading, writing
+from charter.service.web.database import SQLITE, alone, reading, writing
 from charter.service.web.refusal import NotFound, Refusal
 from charter.service.web.tokens import new_id
 
@@ -25,6 +38,7 @@ LEAST_BYTES = 4096  # that a file counts: a block of the disk, so that a quota b
 MOST_LISTED, MOST_IDS = 1_000, 100
 PIECE = 200  # files removed at a time
 MIB = 2**20
+_ID = re.compile(r"file_[0-9a-f]{32}")
 _F = FILES.c
 _COUNTED = case((_F.bytes < LEAST_BYTES, LEAST_BYTES), else_=_F.bytes)
 
@@ -76,18 +90,22 @@ def begin_file(connection: Connection, organisation: str) -> str:
     return id
 
 
+def check_quota(connection: Connection, organisation: str, quota: int, size: int) -> None:
+    """Raises OverQuota if the organisation's files and one of `size` bytes would count more than `quota` bytes."""
+    alone(connection)  # of two that end at once, the second counts the first
+    mine = (_F.organisation == organisation, _F.state == READY)
+    held = int(connection.execute(select(func.coalesce(func.sum(_COUNTED), 0)).where(*mine)).scalar_one())
+    if held + max(size, LEAST_BYTES) > quota:
+        this = f", and this one has {size:,}" if size else ""
+        raise OverQuota(
+            f"your organisation's files hold {held:,} of {quota:,} bytes{this}; delete files first", 403
+        )
+
+
 def keep_file(connection: Connection, file: File, quota: int) -> File:
     """Makes an arrived file, whose blob is on disk, visible. Raises OverQuota if the organisation's files would then
     count more than `quota` bytes; Refusal, 503, if it was swept away meanwhile."""
-    alone(connection)  # of two that end at once, the second counts the first
-    mine = (_F.organisation == file.organisation, _F.state == READY)
-    held = int(connection.execute(select(func.coalesce(func.sum(_COUNTED), 0)).where(*mine)).scalar_one())
-    if held + max(file.bytes, LEAST_BYTES) > quota:
-        raise OverQuota(
-            f"your organisation's files hold {held / MIB:,.1f} MiB of {quota / MIB:,.0f} MiB, and this one has "
-            f"{file.bytes / MIB:,.1f} MiB; delete files first",
-            403,
-        )
+    check_quota(connection, file.organisation, quota, file.bytes)
     facts = {"name": file.name, "mime": file.mime, "bytes": file.bytes, "sha256": file.sha256}
     arriving = (_F.id == file.id, _F.state == ARRIVING)
     ready = update(FILES).where(*arriving).values(state=READY, expires=file.expires, **facts)
@@ -98,6 +116,8 @@ def keep_file(connection: Connection, file: File, quota: int) -> File:
 
 def find_file(connection: Connection, organisation: str, id: str) -> File:
     """A file of an organisation. Raises NotFound, also for another organisation's file."""
+    if not _ID.fullmatch(id):
+        raise NotFound(f"there is no file {id[:80]!r}")
     row = connection.execute(select(FILES).where(_F.id == id, *_visible(organisation))).first()
     if row is None:
         raise NotFound(f"there is no file {id[:80]!r}")
@@ -122,9 +142,10 @@ def list_files(
         raise Refusal("before_id and after_id can't be given together; send one of them")
     wanted, place = select(FILES).where(*_visible(organisation)), tuple_(_F.created, _F.id)
     if (cursor := after if before is None else before) is not None:
-        at = connection.execute(select(FILES).where(_F.id == cursor, *_visible(organisation))).first()
-        if at is None:
-            raise Refusal(f"there is no file {cursor[:80]!r} to list from; begin again without a cursor")
+        try:
+            at = find_file(connection, organisation, cursor)
+        except NotFound as error:
+            raise Refusal(f"{error} to list from; begin again without a cursor") from None
         mark = tuple_(at.created, at.id)
         wanted = wanted.where(place < mark if before is None else place > mark)
     order = (_F.created.desc(), _F.id.desc()) if before is None else (_F.created, _F.id)
@@ -137,7 +158,8 @@ def files_of(connection: Connection, organisation: str, ids: Collection[str]) ->
     """Those of some files that the organisation has, newest first. Raises Refusal for more than 100."""
     if len(set(ids)) > MOST_IDS:
         raise Refusal(f"ids: at most {MOST_IDS} ids at a time, found {len(set(ids)):,}")
-    rows = select(FILES).where(_F.id.in_(set(ids)), *_visible(organisation))
+    known = [id for id in set(ids) if _ID.fullmatch(id)]
+    rows = select(FILES).where(_F.id.in_(known), *_visible(organisation))
     return [_file(row) for row in connection.execute(rows.order_by(_F.created.desc(), _F.id.desc()))]
 
 
@@ -182,6 +204,13 @@ def clear(engine: Engine, blobs: Blobs, started: float) -> int:
         blobs.remove(ids)
         with writing(engine) as connection:
             connection.execute(delete(FILES).where(_F.id.in_(ids)))
+
+
+def clear_beside(engine: Engine) -> None:
+    """Removes what is gone, by a command. The blobs of PostgreSQL lie where its service knows, which removes them
+    within a minute."""
+    if engine.url.get_backend_name() == SQLITE:
+        clear(engine, blobs_of(engine), started=0.0)
 
 
 def stored(connection: Connection) -> list[Stored]:
