@@ -191,7 +191,7 @@ def hide_old(connection: Connection, now: float, before: float | None) -> bool:
 
 
 def clear(engine: Engine, blobs: Blobs, started: float) -> int:
-    """Removes the bytes and rows of all gone files, and of those that were arriving before the process `started`;
+    """Removes the bytes and rows of all gone files, and of those that have been arriving since before `started`;
     returns their number. Raises the database's and the disk's errors; what is removed stays removed."""
     removed = 0
     left = or_(_F.state == GONE, and_(_F.state == ARRIVING, _F.created < started))

@@ -154,7 +154,7 @@ class Sweeping:
     def _clear(self) -> None:
         try:
             if self._blobs is not None:
-                clear(self._engine, self._blobs, self._started)
+                clear(self._engine, self._blobs, max(self._started, time.time() - DAY))
         except Exception as error:  # the database or the disk is away: try next time
             said = " ".join(str(getattr(error, "orig", error)).split())
             LOG.warning("bytes of deleted files can't be removed now: %s: %s", type(error).__name__, said)

@@ -24,6 +24,7 @@ from charter.service.accounts.files import (
 )
 from charter.service.api.errors import ApiError
 from charter.service.web.database import reading, writing
+from charter.service.web.room import NoRoom
 
 DAMAGED = "the stored bytes of this file are damaged; delete it and upload it again"
 
@@ -61,8 +62,9 @@ class FileStore:
 
     def note(self, organisation: str, error: BaseException) -> None:
         """Counts a refused upload."""
-        reason = "quota" if isinstance(error, OverQuota) else getattr(error, "reason", "")
-        self.refused[organisation, reason or "other"] += 1
+        kinds = {OverQuota: "quota", NoRoom: "disk"}
+        reason = kinds.get(type(error)) or getattr(error, "reason", "other")
+        self.refused[organisation, reason] += 1
 
     def find(self, organisation: str, id: str) -> File:
         """A file of an organisation. Raises NotFound."""
