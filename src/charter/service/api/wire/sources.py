@@ -1,5 +1,6 @@
-"""The documents of a request: files and base64 sources are read before the prompt is written, and stand in it whole,
-each page after its number. Those that may be cited are collected on the way."""
+"""The documents of a request: files and base64 sources are read before the prompt is written, and stand in it whole.
+Their text depends on them alone, so that the next question finds the prompt's beginning in the cache. Those that may be
+cited are collected on the way."""
 
 from __future__ import annotations
 
@@ -84,8 +85,8 @@ async def read_sources(service: Service, call: Call, body: CountBody) -> Citable
                     f"{MOST_CHARACTERS:,} are allowed in one request",
                     "messages",
                 )
-            marked = _marked(read.document)
-            block.source = PlainSource.model_construct(type="text", media_type="text/plain", data=marked)
+            text = read.document.text
+            block.source = PlainSource.model_construct(type="text", media_type="text/plain", data=text)
     if not wants:
         return None
     return await service.aside(call.caller, lambda: Citable(_sources(blocks, texts)), call.background)
@@ -160,19 +161,6 @@ def _check_kind(media_type: str, ending: str, document: Document) -> None:
         raise invalid(
             f"media_type says {media_type[:80]}, but the bytes are {document.kind}; send the right media_type"
         )
-
-
-def _marked(document: Document) -> str:
-    """The text with the number of each page before it. It depends on the document alone, so that the next question
-    about it finds the prompt's beginning in the cache."""
-    text, pages = document.text, document.pages
-    if not pages:
-        return text
-    ends = [*pages[1:], len(text)]
-    return text[: pages[0]] + "\n".join(
-        f"[page {number}]\n{text[start:end]}"
-        for number, (start, end) in enumerate(zip(pages, ends, strict=True), 1)
-    )
 
 
 def _sources(blocks: list[tuple[str, Block]], texts: dict[int, Read]) -> list[Source]:
