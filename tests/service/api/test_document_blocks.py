@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, watching
 
+import toys
 from charter.service.api import document_texts
 from charter.service.api.wire import sources
 from charter.service.documents.document import Document, Unreadable
@@ -342,16 +344,17 @@ def test_the_policy_screens_documents(tmp_path: Path) -> None:
 
 def test_the_next_question_finds_the_document_in_the_cache(tmp_path: Path) -> None:
     """Of the second question's tokens, those up to the end of the first were read already."""
-    with open_hall(tmp_path) as hall:
+    long = toys.policy_folder(tmp_path / "long", shape=replace(toys.SHAPE, max_positions=8192))
+    with open_hall(tmp_path, checkpoints={"policy": long}) as hall:
         desk = Desk(hall)
-        source = desk.upload("\n".join(f"{n}. {TEXT}" for n in range(12)).encode())
+        source = desk.upload("\n".join(f"{n}. {TEXT}" for n in range(100)).encode())
         first = body(
             block(source, True) | {"cache_control": {"type": "ephemeral"}}, temperature=0, max_tokens=4
         )
-        answer = desk.ask(**first).json()
+        assert desk.ask(**first).status_code == 200
         turns = [
             *first["messages"],
-            {"role": "assistant", "content": answer["content"]},
+            {"role": "assistant", "content": "Yes"},
             {"role": "user", "content": "Go on"},
         ]
         usage = desk.ask(**first | {"messages": turns}).json()["usage"]
