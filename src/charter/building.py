@@ -55,7 +55,7 @@ SERVICE = {
         "the pages where people talk with served models: conversations as trees, replies that survive a crash",
     ),
     "api": Part(
-        ("web", "accounts"),
+        ("web", "accounts", "documents"),
         "Anthropic's API of 2023 and of today, OpenAI's shapes, and their pages",
     ),
 }

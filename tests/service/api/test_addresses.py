@@ -28,7 +28,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
         ("/completions", "did you mean /v1/completions? OpenAI's programs"),
         ("/models/toy-2", "did you mean /v1/models/toy-2? OpenAI's programs"),
         ("/v1/responses", "this part of the API is not offered; /docs lists all addresses"),
-        ("/v1/files/file_1", "this part of the API is not offered"),
+        ("/v1/skills/skill_1", "this part of the API is not offered"),
         ("/v1/message", "did you mean /v1/messages? /docs lists all addresses"),
         ("/v1/embedding", "there is no /v1/embedding here; /docs lists all addresses"),
         ("/nothere", "there is no /nothere here; /docs lists all addresses"),

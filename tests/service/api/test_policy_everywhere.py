@@ -162,6 +162,7 @@ SILENT = {  # routes that take something in, and tell nothing of a reply
         "/tokenize",
         "/detokenize",
     ),
+    *("/v1/files", "/v1/files/{file}"),
     *("/v1/feedback", "/v1/appeals", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version"),
 }
 

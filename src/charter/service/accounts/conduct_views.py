@@ -37,6 +37,7 @@ from charter.service.accounts.export import (
 )
 from charter.service.accounts.export import expire as empty_old
 from charter.service.accounts.feedback import thumbs_of
+from charter.service.accounts.files import clear_beside
 from charter.service.accounts.grants import verify_grants
 from charter.service.accounts.keys import find_organisation, organisation_names
 from charter.service.accounts.ladder import DAY, LEVELS, Level
@@ -273,9 +274,11 @@ def hand_out(place: str, organisation: str, out: Path) -> None:
 
 def forget(place: str, organisation: str, user: str) -> None:
     """Deletes the texts of an organisation, or of one of its users."""
-    with opened(place) as engine, writing(engine) as c:
-        id = organisation_of(c, organisation)
-        gone = forget_user(c, id, digest_of(user)) if user else forget_organisation(c, id)
+    with opened(place) as engine:
+        with writing(engine) as c:
+            id = organisation_of(c, organisation)
+            gone = forget_user(c, id, digest_of(user)) if user else forget_organisation(c, id)
+        clear_beside(engine)
     print(f"deleted: {_forgotten_words(gone)}; decisions stay; they hold no text")
 
 
@@ -288,7 +291,8 @@ def expire(place: str, days: float) -> None:
 def _forgotten_words(gone: Forgotten) -> str:
     feedback = f"{gone.feedback} {'piece' if gone.feedback == 1 else 'pieces'} of feedback"
     batches = f", {gone.batches} {'batch' if gone.batches == 1 else 'batches'}" if gone.batches else ""
-    return f"{feedback}, the texts of {counted(gone.cases, 'cases')}{batches}"
+    files = f", {gone.files} uploaded {'file' if gone.files == 1 else 'files'}" if gone.files else ""
+    return f"{feedback}, the texts of {counted(gone.cases, 'cases')}{batches}{files}"
 
 
 def _case_lines(case: Case, name: str, standing: Change | None) -> Iterator[str]:

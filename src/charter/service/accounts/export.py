@@ -21,6 +21,7 @@ from charter.ground.text.judgments import HARMFUL, HARMLESS, Judgment, judgment_
 from charter.service.accounts.cases import UPHELD, expire_content
 from charter.service.accounts.decisions import user_mark
 from charter.service.accounts.feedback import DOWN, UP, expire_words
+from charter.service.accounts.files import forget_files
 from charter.service.accounts.keys import check_organisation
 from charter.service.accounts.tables import (
     BATCH_ITEMS,
@@ -28,6 +29,7 @@ from charter.service.accounts.tables import (
     CASES,
     DECISIONS,
     FEEDBACK,
+    FILES,
     GRANTS,
     KEYS,
     MADE_ONCE,
@@ -52,6 +54,7 @@ class Forgotten:
     feedback: int
     cases: int
     batches: int = 0
+    files: int = 0
 
 
 def freeze_conduct(engine: Engine, folder: Path, content: bool = False) -> Frozen:
@@ -171,7 +174,7 @@ def _rows_of(organisation: str) -> list[tuple[Table, Select[Any]]]:
     own_keys = select(KEYS.c.id).where(KEYS.c.organisation == organisation)
     batches = select(BATCHES.c.id).where(BATCHES.c.organisation == organisation)
     selects = [(ORGANISATIONS, select(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation))]
-    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE):
+    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE, FILES):
         selects.append((table, select(table).where(table.c.organisation == organisation)))
     selects.append((USAGE, select(USAGE).where(USAGE.c.key.in_(own_keys))))
     selects.append((BATCH_ITEMS, select(BATCH_ITEMS).where(BATCH_ITEMS.c.batch.in_(batches))))
@@ -194,14 +197,15 @@ def forget_user(connection: Connection, organisation: str, user: str) -> Forgott
 
 
 def forget_organisation(connection: Connection, organisation: str) -> Forgotten:
-    """Deletes the texts of an organisation and its users: all feedback, the words, contents and notes of cases, and
-    ended batches. Its keys, usage, decisions and standings stay."""
+    """Deletes the texts of an organisation and its users: all feedback, the words, contents and notes of cases, ended
+    batches, and uploaded files, whose bytes `files.clear` removes. Its keys, usage, decisions and standings stay."""
     alone(connection)
     ended = and_(BATCHES.c.organisation == organisation, BATCHES.c.state == "ended")
     return Forgotten(
         _delete_feedback(connection, organisation),
         _empty_cases(connection, organisation),
         connection.execute(BATCHES.delete().where(ended)).rowcount,
+        forget_files(connection, organisation),
     )
 
 

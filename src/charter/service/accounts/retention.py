@@ -18,7 +18,9 @@ from sqlalchemy import Connection, Engine, delete, func, or_, select, update
 
 from charter.ground.settings.frozen import Frozen
 from charter.service.accounts.batches import DAY, ENDED
+from charter.service.accounts.blobs import Blobs
 from charter.service.accounts.decisions import prune
+from charter.service.accounts.files import clear, hide_old
 from charter.service.accounts.made_once import SECONDS as ONCE_SECONDS
 from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE, USAGE
 from charter.service.web.database import shrink, writing
@@ -36,6 +38,7 @@ class Keep(Frozen):
     usage_days: int = Field(400, ge=1, description="requests and tokens by day, key and model")
     results_days: int = Field(29, ge=1, le=29, description="requests and results of batches that have ended")
     batches_days: int = Field(90, ge=1, description="that there was a batch, with its counts")
+    files_days: int = Field(0, ge=0, description="uploaded files; 0: until they expire or are deleted")
 
 
 def sweep(
@@ -48,10 +51,12 @@ def sweep(
     def decisions(connection: Connection) -> bool:
         return prune(connection, now - keep.decisions_days * DAY, now, PIECE)
 
+    files_before = now - keep.files_days * DAY if keep.files_days else None
     works: dict[str, Callable[[Connection], bool]] = {
         "made once": lambda connection: _made_once(connection, now),
         "results": lambda connection: _results(connection, now - keep.results_days * DAY, now),
         "batches": lambda connection: _batches(connection, now - keep.batches_days * DAY),
+        "files": lambda connection: hide_old(connection, now, files_before),
         "usage": lambda connection: _usage(connection, now - keep.usage_days * DAY),
         "decisions": decisions,
     }
@@ -116,10 +121,11 @@ def _usage(connection: Connection, before: float) -> bool:
 
 
 class Sweeping:
-    """Sweeps once an hour, and gives free pages of the database back to the disk, until it is closed."""
+    """Sweeps once an hour, removes the blobs of hidden files, and gives free pages of the database back to the disk,
+    until it is closed."""
 
-    def __init__(self, engine: Engine, keep: Keep) -> None:
-        self._engine, self._keep = engine, keep
+    def __init__(self, engine: Engine, keep: Keep, blobs: Blobs | None = None) -> None:
+        self._engine, self._keep, self._blobs, self._started = engine, keep, blobs, time.time()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="charter-sweep", daemon=True)
         self._thread.start()
@@ -131,17 +137,27 @@ class Sweeping:
 
     def _run(self) -> None:
         next_sweep = time.monotonic()
+        self._clear()  # what a killed process left
         while not self._closed.wait(SHRINK_SECONDS):
             try:
                 if time.monotonic() >= next_sweep:
                     sweep(self._engine, self._keep, time.time(), self._rest)
                     next_sweep = time.monotonic() + SWEEP_SECONDS
+                self._clear()
                 shrink(self._engine, self._rest)
             except _Closed:
                 return
             except Exception as error:  # the database is away: try next time
                 said = " ".join(str(getattr(error, "orig", error)).split())
                 LOG.warning("old rows can't be removed now: %s: %s", type(error).__name__, said)
+
+    def _clear(self) -> None:
+        try:
+            if self._blobs is not None:
+                clear(self._engine, self._blobs, max(self._started, time.time() - DAY))
+        except Exception as error:  # the database or the disk is away: try next time
+            said = " ".join(str(getattr(error, "orig", error)).split())
+            LOG.warning("bytes of deleted files can't be removed now: %s: %s", type(error).__name__, said)
 
     def _rest(self, seconds: float) -> None:
         if self._closed.wait(seconds):

@@ -1,4 +1,5 @@
-"""The tables of a served model's accounts: organisations and keys, their usage, decisions about it, and their batches.
+"""The tables of a served model's accounts: organisations and keys, their usage, decisions about it, their batches and
+the files that they uploaded.
 
 Times are seconds since 1970 (UTC). Keys are stored as digests, users' ids as digests. The text of requests and replies
 is stored only in batches and in cases sent in with it. `decisions`, `anchors` and `standings` are append-only: triggers
@@ -251,4 +252,21 @@ BATCH_ITEMS = Table(
     Column("tries", Integer, nullable=False),  # failed ones, by our fault
     UniqueConstraint("batch", "custom_id"),
     Index(None, "state", "batch", "number"),  # waiting requests in their order, and counts by state
+)
+
+FILES = Table(
+    "files",  # uploaded by organisations; the bytes lie in a folder, see blobs
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False),
+    # arriving while its bytes are received, ready, or gone until its bytes are removed
+    Column("state", String(16), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("mime", String(100), nullable=False),  # as the uploader declared it
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", DIGEST, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+    Index(None, "organisation", "state", "created", "id"),  # a list in its order, and the sum of the bytes
+    Index(None, "state", "created"),
 )

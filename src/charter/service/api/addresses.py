@@ -13,7 +13,6 @@ NOT_OFFERED = (
     "/v1/moderations",
     "/v1/images",
     "/v1/audio",
-    "/v1/files",
     "/v1/batches",
     "/v1/fine_tuning",
     "/v1/assistants",

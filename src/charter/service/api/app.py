@@ -41,6 +41,7 @@ from charter.service.api.wire import (
     chat,
     complete,
     completions,
+    files,
     messages,
     models,
     renewing,
@@ -48,7 +49,7 @@ from charter.service.api.wire import (
 )
 from charter.service.api.wire.route import Route
 
-API = (models, messages, batches, complete, chat, completions, tokenize, feedback, renewing, operation)
+API = (models, messages, batches, files, complete, chat, completions, tokenize, feedback, renewing, operation)
 PAGES = (index, admin_entrance, admin_state, admin_keys, admin_conduct, admin_standing)
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 

@@ -71,6 +71,15 @@ class Engine(Frozen):
     waiting: int = Field(2000, ge=1, description="requests that may wait; more are refused with 529")
 
 
+class Files(Frozen):
+    """Uploaded files and documents in requests."""
+
+    file_mib: int = Field(10, ge=1, le=500, description="most MiB of a file or document")
+    quota_mib: int = Field(
+        1024, ge=0, description="MiB of an organisation's uploaded files; 0: none may be uploaded"
+    )
+
+
 class Policy(Frozen):
     """The acceptable-use policy and its classifiers; `off` serves without them, and the index page shows it."""
 
@@ -103,6 +112,7 @@ class Config(Frozen):
     ladder: Ladder = Field(default_factory=Ladder, description="what follows from violations of the policy")
     policy: Policy = Field(default_factory=Policy, description="acceptable use")
     keep: Keep = Field(default_factory=Keep, description="days for which what grows by itself is kept")
+    files: Files = Field(default_factory=Files, description="uploaded files and documents in requests")
     engine: Engine = Field(default_factory=Engine, description="how models on this machine are run")
     cors: tuple[str, ...] = Field(
         (),

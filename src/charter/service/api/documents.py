@@ -86,9 +86,9 @@ def _operation(route: Route, schemas: Schemas, model: str) -> dict[str, Any]:
     if parameters := [*(_part(name, model) for name in route.param_convertors), *route.parameters]:
         operation["parameters"] = parameters
     if route.body is not None:
-        content = _json(schemas[route.body, MODE])
+        content: dict[str, Any] = {route.takes: {"schema": schemas[route.body, MODE]}}
         if (example := bodies(model).get(route.path)) is not None:
-            content["application/json"]["example"] = example
+            content[route.takes]["example"] = example
         operation["requestBody"] = {"required": True, "content": content}
     if route.open:
         operation["security"] = []

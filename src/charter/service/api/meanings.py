@@ -11,6 +11,7 @@ from charter.service.api.wire import offered
 PARTS = {
     "model": "the model's id, or an alias of it",
     "batch": "the batch's id, msgbatch_…",
+    "file": "the file's id, file_…",
     "request": "the request's id, req_…, from its answer's header request-id",
 }
 FIELDS = {

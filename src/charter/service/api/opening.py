@@ -64,7 +64,7 @@ def open_service(
         Registry(served).close()
         database.dispose()
         raise
-    return Service(config, database, Registry(served), screen, processor)
+    return Service(config, database, Registry(served), screen, processor, beside=folder)
 
 
 def open_model(

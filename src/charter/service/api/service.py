@@ -18,6 +18,7 @@ from charter.ground.artifact.steps import Steps
 from charter.ground.moderation.screen import Screen
 from charter.service.accounts.allowances import Allowances
 from charter.service.accounts.batches import Quota
+from charter.service.accounts.blobs import blobs_of
 from charter.service.accounts.keys import Caller, Keyring, make_anonymous
 from charter.service.accounts.limits import Admission, Admissions
 from charter.service.accounts.remembered import Standing
@@ -26,6 +27,8 @@ from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import Meter
 from charter.service.api.conduct import Conduct
 from charter.service.api.config import Config
+from charter.service.api.document_texts import DocumentTexts
+from charter.service.api.file_store import FileStore
 from charter.service.api.metrics import Metrics
 from charter.service.api.model_request import Call
 from charter.service.api.registry import Registry
@@ -46,7 +49,8 @@ MIB = 2**20
 
 @dataclass
 class Service:
-    """A server's parts. `screen` None: the policy is off; `processor`: shared by models and classifiers."""
+    """A server's parts. `screen` None: the policy is off; `processor`: shared by models and classifiers; `beside`: the
+    folder for uploaded files of a database without a file."""
 
     config: Config
     database: Database
@@ -54,9 +58,13 @@ class Service:
     screen: Screen | None = None
     processor: Processor = field(default_factory=Processor)
     metrics: Metrics = field(default_factory=Metrics)
+    beside: Path = Path()
 
     def __post_init__(self) -> None:
-        self.sweeping = Sweeping(self.database, self.config.keep)
+        blobs = blobs_of(self.database, self.beside)
+        self.sweeping = Sweeping(self.database, self.config.keep, blobs)
+        self.files = FileStore(self.database, blobs, self.config.files.quota_mib * MIB)
+        self.texts = DocumentTexts(self.files, self.config.files.file_mib)
         self.keyring, self.room = Keyring(self.database), Room(self.database)
         self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
         self.admissions = Admissions(self.config.limits)
@@ -122,7 +130,12 @@ class Service:
     def waits(self) -> dict[str, float]:
         """Seconds that the first in line has waited, by the name of its queue, the longest of all models; background
         work is left out."""
-        aside = (("classifiers", self._judging), ("bodies", self._aside), ("writes", self._writing))
+        aside = (
+            ("classifiers", self._judging),
+            ("bodies", self._aside),
+            ("documents", self.texts.threads),
+            ("writes", self._writing),
+        )
         seconds_by_name = {name: threads.oldest for name, threads in aside}
         for served in self.registry.served:
             for name, seconds in served.backend.waits.items():
@@ -134,6 +147,7 @@ class Service:
         self.registry.close()
         self._judging.close()
         self._aside.close()
+        self.texts.close()
         self._writing.close()
         self._lane.shutdown()
         self.sweeping.close()

@@ -56,6 +56,8 @@ def curl(address: str, method: str, path: str, model: str, versioned: bool, keye
     if (body := bodies(model).get(path)) is not None and method == "POST":
         text = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")
         lines += ['-H "content-type: application/json"', f"-d '{text}'"]
+    elif path == "/v1/files" and method == "POST":
+        lines.append('-F "file=@report.pdf;type=application/pdf"')
     elif method == "POST":
         lines[0] = f"curl -X POST {address}{path}"
     return " \\\n  ".join(lines)

@@ -48,11 +48,32 @@ class OpenAIErrorAnswer(BaseModel):
     error: OpenAIProblem
 
 
+class CitationAnswer(BaseModel):
+    """A passage that the reply quotes word for word, and where it stands: characters of a text, pages of a PDF, or
+    blocks of a document in blocks or of a search result. Ends are exclusive; pages count from 1, all else from 0."""
+
+    type: Literal["char_location", "page_location", "content_block_location", "search_result_location"]
+    cited_text: str
+    document_index: int | None = None
+    document_title: str | None = None
+    file_id: str | None = None
+    start_char_index: int | None = None
+    end_char_index: int | None = None
+    start_page_number: int | None = None
+    end_page_number: int | None = None
+    search_result_index: int | None = None
+    source: str | None = None
+    title: str | None = None
+    start_block_index: int | None = None
+    end_block_index: int | None = None
+
+
 class TextAnswer(BaseModel):
-    """Text of a reply."""
+    """Text of a reply; with citations, a passage that it quotes from a document."""
 
     type: Literal["text"]
     text: str
+    citations: list[CitationAnswer] | None = None
 
 
 class CallAnswer(BaseModel):
@@ -172,6 +193,36 @@ class DeletedBatchAnswer(BaseModel):
 
     id: str
     type: Literal["message_batch_deleted"]
+
+
+class FileAnswer(BaseModel):
+    """An uploaded file."""
+
+    id: str
+    type: Literal["file"]
+    filename: str
+    mime_type: str
+    size_bytes: int
+    created_at: str
+    expires_at: str | None
+    downloadable: bool
+
+
+class FilesAnswer(BaseModel):
+    """A page of files, the newest first."""
+
+    data: list[FileAnswer]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+    next_page: str | None
+
+
+class DeletedFileAnswer(BaseModel):
+    """A deleted file."""
+
+    id: str
+    type: Literal["file_deleted"]
 
 
 class ModelAnswer(BaseModel):

@@ -1,7 +1,8 @@
 """The turns of a conversation in Anthropic's shape: content blocks, and the text that a model reads.
 
 Blocks of a turn, and consecutive turns of one role, become one turn, with a blank line between their texts. Documents
-become text. Content that these models can't read (images, files elsewhere) is refused with its place.
+become text (`sources` reads files). Content that these models can't read (images, files elsewhere) is refused with its
+place.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ class Marked(Strict):
     cache_control: CacheControl | None = None
 
 
+class Citations(Strict):
+    """Whether passages that a reply quotes from a source are cited."""
+
+    enabled: bool = False
+
+
 class TextBlock(Marked):
     """Text."""
 
@@ -93,7 +100,7 @@ class PartsSource(Strict):
 
 
 class EncodedSource(Strict):
-    """A document as the bytes of a file, which isn't read here."""
+    """A document as the bytes of a file in base64, of any kind that can be read."""
 
     type: Literal["base64"]
     media_type: str
@@ -108,7 +115,7 @@ class LinkedSource(Strict):
 
 
 class FileSource(Strict):
-    """An uploaded document; none are stored here."""
+    """An uploaded document: the id of a file of /v1/files."""
 
     type: Literal["file"]
     file_id: str
@@ -126,7 +133,7 @@ class DocumentBlock(Marked):
     source: _Source
     title: str | None = None
     context: str | None = None
-    citations: Any = None
+    citations: Citations | None = None
 
 
 class SearchResultBlock(Marked):
@@ -136,7 +143,7 @@ class SearchResultBlock(Marked):
     source: str
     title: str
     content: list[TextBlock]
-    citations: Any = None
+    citations: Citations | None = None
 
 
 class ThinkingBlock(Strict):
@@ -333,7 +340,10 @@ def _check_results(turn: _Merged, call_ids: set[str]) -> None:
 def _written(turn: _Merged, names: dict[str, str]) -> str:
     """The text of a turn: blocks with a blank line between, consecutive calls as one list."""
     texts, calls = list[str](), list[tuple[str, dict[str, Any]]]()
-    for at, block in turn.blocks:
+    for number, (at, block) in enumerate(turn.blocks):
+        if number and _goes_on(turn.blocks[number - 1][1], block):
+            texts[-1] += block.text
+            continue
         if isinstance(block, ToolUseBlock):
             calls.append((block.name, block.input))
             continue
@@ -349,6 +359,12 @@ def _written(turn: _Merged, names: dict[str, str]) -> str:
     if calls:
         texts.append(write_calls(calls))
     return BETWEEN.join(text for text in texts if text)
+
+
+def _goes_on(before: Any, block: Any) -> bool:
+    """Whether two blocks are one text that was cut where a citation begins or ends."""
+    both = isinstance(before, TextBlock) and isinstance(block, TextBlock)
+    return both and bool(before.citations or block.citations)
 
 
 def _text_of(block: Any, at: str) -> str:

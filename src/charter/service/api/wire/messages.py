@@ -16,6 +16,7 @@ from charter.service.api.model_request import Call, Part
 from charter.service.api.service import Service
 from charter.service.api.telling import standing_field
 from charter.service.api.wire.answers import CountAnswer, MessageAnswer
+from charter.service.api.wire.citations import Quoting
 from charter.service.api.wire.messages_answer import Event, Writing
 from charter.service.api.wire.messages_body import (
     CountBody,
@@ -27,6 +28,7 @@ from charter.service.api.wire.messages_body import (
 from charter.service.api.wire.newest import check_version
 from charter.service.api.wire.reading import counting_headers, service_of, user_digest
 from charter.service.api.wire.route import VERSION, Routes
+from charter.service.api.wire.sources import read_sources
 from charter.service.api.wire.streaming import event, start_events, stream, unless_gone
 from charter.service.api.wire.tool_reading import Reader
 from charter.service.api.wire.version import version_of
@@ -68,18 +70,19 @@ def with_user(call: Call, body: MessagesBody) -> Call:
 
 async def open_message(service: Service, call: Call, body: MessagesBody) -> tuple[Exchange, Writing]:
     """An admitted request, and its message to write. Raises ApiError."""
-    wanted = await _wanted(service, call, body)
     served = service.registry.find(body.model, call)
+    wanted = await _wanted(service, call, body)
     exchange = await begin(service, call, await model_request_of(body, wanted, served, call))
     return exchange, writing_of(exchange, wanted)
 
 
 async def _wanted(service: Service, call: Call, body: CountBody) -> Wanted:
-    """The request of a body; one with many blocks is built beside the event loop."""
+    """The request of a body, whose documents are read; one with many blocks is built beside the event loop."""
+    citable = await read_sources(service, call, body)
     blocks = sum(len(turn.content) for turn in body.messages)
     if blocks < MANY_BLOCKS:
-        return wanted_of(body)
-    return await service.aside(call.caller, lambda: wanted_of(body), call.background)
+        return wanted_of(body, citable)
+    return await service.aside(call.caller, lambda: wanted_of(body, citable), call.background)
 
 
 def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:
@@ -89,6 +92,7 @@ def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:
         exchange.usage.input_tokens,
         reader=Reader() if wanted.offer else None,
         ttl=wanted.ttl,
+        quoting=Quoting(wanted.citable) if wanted.citable else None,
         tier="batch" if exchange.call.background else "standard",
     )
     writing.message |= standing_field(exchange.standing)

@@ -1,16 +1,19 @@
 """A message as it is written: the events of Anthropic's stream, and the message that they add up to.
 
 The message in one piece is built by the same steps as the stream, so that both are equal, except for a call that was
-cut off: a stream has already begun it, but the whole message leaves it out, since its input is not JSON.
+cut off: a stream has already begun it, but the whole message leaves it out, since its input is not
+JSON. A quoted passage that is cited is a text block of its own.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 from charter.service.api.model_request import End, Part, Piece, Stop
+from charter.service.api.wire.citations import Quoting, Said
 from charter.service.api.wire.tool_reading import Heard, Reader
 from charter.service.web.tokens import new_id
 
@@ -26,13 +29,22 @@ Event = dict[str, Any]
 
 
 class Writing:
-    """One message being written. `reader` finds calls in the text, None if no tool may be used; `ttl`: for how long the
-    request asked for a cache, so that tokens read from one or put into it are counted separately; empty: it didn't."""
+    """One message being written. `reader` finds calls in the text, None if no tool may be used; `quoting` finds
+    citations, None without them; `ttl`: for how long the request asked for a cache, so that tokens read from one or put
+    into it are counted separately; empty: it didn't."""
 
     def __init__(
-        self, model: str, input_tokens: int, *, reader: Reader | None, ttl: str = "", tier: str = "standard"
+        self,
+        model: str,
+        input_tokens: int,
+        *,
+        reader: Reader | None,
+        ttl: str = "",
+        tier: str = "standard",
+        quoting: Quoting | None = None,
     ) -> None:
         self._reader, self._ttl, self._input = reader, ttl, input_tokens
+        self._quoting, self._blank = quoting, ""  # blank text beside a citation, which makes no block
         self._open: Event | None = None  # the unfinished block
         self._json = ""  # of the input of an unfinished call
         self._called = False
@@ -67,9 +79,9 @@ class Writing:
         events: list[Event] = []
         for one in heard:
             if one.kind == "text":
-                events += self._text(one.text)
+                events += self._heard(one.text)
             elif one.kind == "call":
-                events += self._close()
+                events += [*self._rest(), *self._close()]
                 self._json = ""
                 events += self._begin(
                     {"type": "tool_use", "id": f"toolu_{new_id()}", "name": one.text, "input": {}}
@@ -84,7 +96,30 @@ class Writing:
                 events += self._close()
         return events
 
+    def _heard(self, text: str) -> list[Event]:
+        return self._text(text) if self._quoting is None else self._say(self._quoting.feed(text))
+
+    def _rest(self) -> list[Event]:
+        """Ends the text before something else."""
+        return [] if self._quoting is None else self._say(self._quoting.end())
+
+    def _say(self, said: Iterable[Said]) -> list[Event]:
+        events: list[Event] = []
+        for text, citation in said:
+            if citation is not None:
+                events += [*self._close(), *self._begin({"type": "text", "text": "", "citations": []})]
+                events += self._text(text)
+                assert self._open is not None
+                self._open["citations"].append(citation)
+                events += [self._delta({"type": "citations_delta", "citation": citation}), *self._close()]
+            elif self._open is None and not (self._blank + text).strip():
+                self._blank += text
+            else:
+                events += self._text(text)
+        return events
+
     def _text(self, text: str) -> list[Event]:
+        text, self._blank = self._blank + text, ""
         if not text:
             return []
         events = [] if self._open is not None else self._begin({"type": "text", "text": ""})
@@ -96,7 +131,9 @@ class Writing:
         self._open = block
         index = len(self.message["content"])
         self.message["content"].append(block)
-        events: list[Event] = [{"type": "content_block_start", "index": index, "content_block": dict(block)}]
+        events: list[Event] = [
+            {"type": "content_block_start", "index": index, "content_block": deepcopy(block)}
+        ]
         if not self._pinged:
             self._pinged = True
             events.append({"type": "ping"})
@@ -115,6 +152,7 @@ class Writing:
         message, events = self.message, list[Event]()
         if self._reader is not None:
             events += self._tell(self._reader.end())
+        events += self._rest()
         if end.stop == "refused" and not message["content"]:
             events += self._text(end.reason)
         cut = self._open is not None and self._open["type"] == "tool_use"

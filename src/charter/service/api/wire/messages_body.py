@@ -14,7 +14,16 @@ from charter.ground.text.dialogue import Message
 from charter.service.api.errors import invalid
 from charter.service.api.model_request import Call, ModelRequest
 from charter.service.api.registry import Served
-from charter.service.api.wire.content import CacheControl, Metadata, Parts, Strict, Turn, conversation
+from charter.service.api.wire.citations import ASKING, Citable
+from charter.service.api.wire.content import (
+    BETWEEN,
+    CacheControl,
+    Metadata,
+    Parts,
+    Strict,
+    Turn,
+    conversation,
+)
 from charter.service.api.wire.offered import EFFORT, FIELDS, TASK_BUDGET, THINKING, THOUGHTS
 from charter.service.api.wire.tools import Choice, Offer, Tool, offer_of
 
@@ -127,12 +136,14 @@ class MessagesBody(CountBody):
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A body as a request to a model: the prompt, and what a reply may or must do beside text. `ttl`: how long marked
-    parts of the prompt shall be cached, empty without marks."""
+    parts of the prompt shall be cached, empty without marks; `citable`: what a reply may cite, None without
+    citations."""
 
     prompt: list[Message]
     offer: Offer | None
     form: Form | None
     ttl: str
+    citable: Citable | None = None
 
     @property
     def free(self) -> bool:
@@ -140,13 +151,20 @@ class Wanted:
         return self.form is None
 
 
-def wanted_of(body: CountBody) -> Wanted:
+def wanted_of(body: CountBody, citable: Citable | None = None) -> Wanted:
     """The request of a body. Raises ApiError for fields that can't be combined, and with Anthropic's words for anything
     that its API refuses."""
     offer = offer_of(body.tools, body.tool_choice)
-    prompt = conversation(body.messages, body.system, offer.words if offer else "")
+    more = (offer.words if offer else "", ASKING if citable else "")
+    prompt = conversation(body.messages, body.system, BETWEEN.join(filter(None, more)))
     form = offer.form() if offer else None
     if body.format is not None:
+        if citable is not None:
+            raise invalid(
+                "output_config.format: can't be combined with citations, whose blocks would cut the format; leave one "
+                "out",
+                "output_config",
+            )
         if offer is not None:
             raise invalid(
                 "output_config.format: a reply can't both have this format and use tools here; leave one out, or set "
@@ -158,7 +176,7 @@ def wanted_of(body: CountBody) -> Wanted:
                 "output_config.format: can't be combined with a begun turn of the assistant", "output_config"
             )
         form = Form("json_schema", schema=body.format.schema_)
-    return Wanted(prompt, offer, form, _cache_asked(body))
+    return Wanted(prompt, offer, form, _cache_asked(body), citable)
 
 
 async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, call: Call) -> ModelRequest:

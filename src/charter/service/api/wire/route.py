@@ -30,8 +30,8 @@ Parameter = dict[str, Any]  # a parameter object of the OpenAPI document
 class Route(StarletteRoute):
     """The handler gets the request. If keys need a `scope` it gets the call too, and the body if it has such a
     parameter. Without a `scope` it checks the caller itself, or the route is `open` to all. The document shows
-    `answer`, and `media` for other types than JSON. `body`: set if the handler reads it itself. `most`: bytes of a
-    body, None for the usual number."""
+    `answer`, and `media` for other types than JSON. `body`: set if the handler reads it itself, with the type that it
+    `takes`. `most`: bytes of a body, None for the usual number."""
 
     method: str
     path: str
@@ -44,6 +44,7 @@ class Route(StarletteRoute):
     body: type[BaseModel] | None = None
     most: int | None = None
     media: str = "application/json"
+    takes: str = "application/json"
     open: bool = False
 
     def __post_init__(self) -> None:
