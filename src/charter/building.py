@@ -38,6 +38,9 @@ SERVICE = {
     "web": Part(
         (), "database with migrations, tokens, forms, refusals, the thread that drives an engine, fair shares"
     ),
+    "tools": Part(
+        (), "what a server runs for a model: arithmetic, search in documents and the web, read-only SQL"
+    ),
     "accounts": Part(
         ("web",), "organisations, keys, limits, usage, batches; decisions, cases and the ladder"
     ),
@@ -54,7 +57,7 @@ SERVICE = {
         "the pages where people talk with served models: conversations as trees, replies that survive a crash",
     ),
     "api": Part(
-        ("web", "accounts"),
+        ("web", "tools", "accounts"),
         "Anthropic's API of 2023 and of today, OpenAI's shapes, and their pages",
     ),
 }

@@ -19,6 +19,7 @@ from charter.ground.settings.problems import validate
 from charter.service.accounts.ladder import Ladder
 from charter.service.accounts.limits import Limits
 from charter.service.accounts.retention import Keep
+from charter.service.tools.settings import Tools
 
 MODEL_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")
 OUTPUT_CAP = 4000  # tokens: the longest output that Claude 2 was trained for (card, section 4.4)
@@ -101,6 +102,7 @@ class Config(Frozen):
     limits: Limits = Field(default_factory=Limits, description="of a key without limits of its own")
     ladder: Ladder = Field(default_factory=Ladder, description="what follows from violations of the policy")
     policy: Policy = Field(default_factory=Policy, description="acceptable use")
+    tools: Tools | None = Field(None, description="tools that the server runs; empty: none")
     keep: Keep = Field(default_factory=Keep, description="days for which what grows by itself is kept")
     engine: Engine = Field(default_factory=Engine, description="how models on this machine are run")
     contact: str = Field("", max_length=400, description="where safety reports can be sent, beside the API")

@@ -28,6 +28,7 @@ from charter.service.api.local import LocalBackend
 from charter.service.api.registry import Registry, Served, steps_of
 from charter.service.api.service import Service, open_database
 from charter.service.api.upstream import UpstreamBackend
+from charter.service.tools.opening import open_tools
 from charter.service.web.processor import Processor
 from charter.service.web.threads import apart
 
@@ -59,12 +60,13 @@ def open_service(
                 served.append(apart(open_model, model, source, config, execution, folder, processor))
                 if ignored := served[-1].backend.decoding.ignored:
                     progress.note(f"{model.id} ignores {', '.join(ignored)} of its generation_config.json")
+        tools = open_tools(config.tools, folder, progress)
         screen = open_policy_screen(config, folder, execution, progress)
     except BaseException:
         Registry(served).close()
         database.dispose()
         raise
-    return Service(config, database, Registry(served), screen, processor)
+    return Service(config, database, Registry(served), screen, processor, tools=tools)
 
 
 def open_model(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from charter.service.api.telling import StandingNote
+from charter.service.api.wire.server_blocks import ServerBlock
 
 
 class Error(BaseModel):
@@ -64,6 +65,12 @@ class CallAnswer(BaseModel):
     input: dict[str, Any]
 
 
+class ServerUsageAnswer(BaseModel, extra="allow"):
+    """Calls of tools that the server ran, by tool."""
+
+    web_search_requests: int
+
+
 class UsageAnswer(BaseModel):
     """Tokens of a message; those read from a cache separately, if the request asked for a cache."""
 
@@ -72,6 +79,7 @@ class UsageAnswer(BaseModel):
     cache_read_input_tokens: int
     output_tokens: int
     service_tier: str
+    server_tool_use: ServerUsageAnswer | None = None
 
 
 class MessageAnswer(BaseModel):
@@ -82,9 +90,15 @@ class MessageAnswer(BaseModel):
     type: Literal["message"]
     role: Literal["assistant"]
     model: str
-    content: list[Annotated[TextAnswer | CallAnswer, Field(discriminator="type")]]
+    content: list[Annotated[TextAnswer | CallAnswer | ServerBlock, Field(discriminator="type")]]
     stop_reason: Literal[
-        "end_turn", "stop_sequence", "max_tokens", "tool_use", "refusal", "model_context_window_exceeded"
+        "end_turn",
+        "stop_sequence",
+        "max_tokens",
+        "tool_use",
+        "pause_turn",
+        "refusal",
+        "model_context_window_exceeded",
     ]
     stop_sequence: str | None
     usage: UsageAnswer

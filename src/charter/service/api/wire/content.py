@@ -14,7 +14,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from charter.ground.text.dialogue import Message, assistant, system, user
 from charter.service.api.errors import ApiError, invalid
-from charter.service.api.wire.tool_words import write_calls, write_note, write_result
+from charter.service.api.wire.server_blocks import (
+    RESULTS,
+    ServerBlock,
+    ServerToolUseBlock,
+    check_server_blocks,
+    words_of,
+)
+from charter.service.api.wire.tool_words import quote, write_calls, write_note, write_result
 
 MOST_MESSAGES = 100_000  # of a request, as Anthropic's reference says
 BETWEEN = "\n\n"  # blocks of text
@@ -180,7 +187,8 @@ Block = Annotated[
     | ThinkingBlock
     | HiddenThinkingBlock
     | ToolUseBlock
-    | ToolResultBlock,
+    | ToolResultBlock
+    | ServerBlock,
     Field(discriminator="type"),
 ]
 
@@ -216,14 +224,31 @@ def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more:
     merged = _merge(turns, leading)
     _check_order(merged)
     _check_calls(merged)
-    names = {b.id: b.name for turn in merged for _, b in turn.blocks if isinstance(b, ToolUseBlock)}
+    names = {b.id: b.name for turn in merged for _, b in turn.blocks if isinstance(b, _CALLS)}
     messages = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
     for turn in merged:
-        text = _written(turn, names)
-        messages.append(user(text) if turn.role == "user" else assistant(text))
+        for role, blocks in _sides(turn):
+            text = _written(blocks, names)
+            if messages and messages[-1]["role"] == role:
+                text = f"{messages.pop()['content']}{BETWEEN}{text}"
+            messages.append(user(text) if role == "user" else assistant(text))
     if messages[-1]["role"] == "assistant" and messages[-1]["content"] != messages[-1]["content"].rstrip():
         raise invalid("messages: final assistant content cannot end with trailing whitespace", "messages")
     return messages
+
+
+_CALLS = (ToolUseBlock, ServerToolUseBlock)
+
+
+def _sides(turn: _Merged) -> list[tuple[str, list[tuple[str, Any]]]]:
+    """A turn as a model reads it: results of server tools stand in the assistant's turn, but come from outside."""
+    sides: list[tuple[str, list[tuple[str, Any]]]] = []
+    for at, block in turn.blocks:
+        role = "user" if isinstance(block, RESULTS) else turn.role
+        if not (sides and sides[-1][0] == role):
+            sides.append((role, []))
+        sides[-1][1].append((at, block))
+    return sides
 
 
 def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
@@ -268,6 +293,7 @@ def _check_order(merged: Sequence[_Merged]) -> None:
         raise invalid('messages: first message must use the "user" role', "messages")
     for turn in merged:
         _check_text([b.text for _, b in turn.blocks if isinstance(b, TextBlock)], "messages")
+        check_server_blocks(turn.role, turn.blocks)
 
 
 def _check_text(texts: Iterable[str], where: str) -> None:
@@ -322,11 +348,11 @@ def _check_results(turn: _Merged, call_ids: set[str]) -> None:
         seen.add(block.tool_use_id)
 
 
-def _written(turn: _Merged, names: dict[str, str]) -> str:
+def _written(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> str:
     """The text of a turn: blocks with a blank line between, consecutive calls as one list."""
     texts, calls = list[str](), list[tuple[str, dict[str, Any]]]()
-    for at, block in turn.blocks:
-        if isinstance(block, ToolUseBlock):
+    for at, block in blocks:
+        if isinstance(block, _CALLS):
             calls.append((block.name, block.input))
             continue
         if calls:
@@ -335,6 +361,9 @@ def _written(turn: _Merged, names: dict[str, str]) -> str:
         if isinstance(block, ToolResultBlock):
             inner = [_text_of(part, f"{at}.content.{n}") for n, part in enumerate(block.content)]
             written = write_result(names[block.tool_use_id], BETWEEN.join(inner), block.is_error)
+        elif isinstance(block, RESULTS):
+            words, failed = words_of(block)
+            written = write_result(names[block.tool_use_id], quote(words), failed)
         else:
             written = _text_of(block, at)
         texts.append(written)

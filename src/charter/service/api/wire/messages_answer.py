@@ -7,7 +7,7 @@ cut off: a stream has already begun it, but the whole message leaves it out, sin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from charter.service.api.model_request import End, Part, Piece, Stop
@@ -21,6 +21,7 @@ STOPS: dict[Stop, str] = {
     "context": "model_context_window_exceeded",
     "refused": "refusal",
 }
+SERVER_CALL = "server_tool_use"
 Event = dict[str, Any]
 
 
@@ -29,12 +30,24 @@ class Writing:
     asked for a cache, so tokens read from one are counted separately."""
 
     def __init__(
-        self, model: str, input_tokens: int, *, reader: Reader | None, marked: bool, tier: str = "standard"
+        self,
+        model: str,
+        input_tokens: int,
+        *,
+        reader: Reader | None,
+        marked: bool,
+        tier: str = "standard",
+        own: Collection[str] = (),
     ) -> None:
-        self._reader, self._marked, self._input = reader, marked, input_tokens
+        """`own`: names of tools that the server runs."""
+        self._reader, self._marked, self._input, self._own = reader, marked, input_tokens, own
+        self._last: End | None = None  # of a reply that called server tools
+        self._rounds = 0
+        self.pending: list[Event] = []  # calls of server tools without a result
         self._open: Event | None = None  # the unfinished block
         self._json = ""  # of the input of an unfinished call
-        self._called = False
+        self._cut: Event | None = None  # the call that was cut off
+        self._called = False  # whether the client has to run a tool
         self._pinged = False
         self.message: Event = {
             "id": f"msg_{new_id()}",
@@ -52,6 +65,8 @@ class Writing:
                 "service_tier": tier,
             },
         }
+        if own:
+            self.message["usage"][SERVER_CALL] = {"web_search_requests": 0}
 
     def begin(self) -> Event:
         """The first event."""
@@ -73,18 +88,24 @@ class Writing:
             elif one.kind == "call":
                 events += self._close()
                 self._json = ""
-                events += self._begin(
-                    {"type": "tool_use", "id": f"toolu_{new_id()}", "name": one.text, "input": {}}
-                )
+                events += self._begin(self._call(one.text))
             elif one.kind == "input":
                 self._json += one.text
                 events.append(self._delta({"type": "input_json_delta", "partial_json": one.text}))
             else:
                 assert self._open is not None
                 self._open["input"] = json.loads(self._json)
-                self._called = True
+                if self._open["type"] == SERVER_CALL:
+                    self.pending.append(self._open)
+                else:
+                    self._called = True
                 events += self._close()
         return events
+
+    def _call(self, name: str) -> Event:
+        own = name in self._own
+        kind, prefix = (SERVER_CALL, "srvtoolu") if own else ("tool_use", "toolu")
+        return {"type": kind, "id": f"{prefix}_{new_id()}", "name": name, "input": {}}
 
     def _text(self, text: str) -> list[Event]:
         if not text:
@@ -119,24 +140,57 @@ class Writing:
             events += self._tell(self._reader.end())
         if end.stop == "refused" and not message["content"]:
             events += self._text(end.reason)
-        cut = self._open is not None and self._open["type"] == "tool_use"
+        if self._open is not None and self._open["type"] != "text":
+            self._cut = self._open
         events += self._close()
-        delta: Event = {"stop_reason": STOPS[end.stop], "stop_sequence": end.stopped_by}
+        self._spend(end)
+        if self.pending:
+            self._last = end
+            return events
+        return [*events, *self._finish(end)]
+
+    def _spend(self, end: End) -> None:
+        """Adds the tokens of a round."""
+        cached = min(end.cached_tokens, self._input) if self._marked else 0
+        usage = self.message["usage"]
+        if self._rounds:
+            usage["input_tokens"] += self._input - cached
+        else:
+            usage["input_tokens"] = self._input - cached
+        self._rounds += 1
+        usage["cache_read_input_tokens"] += cached
+        usage["output_tokens"] += end.output_tokens
+
+    def result(self, call: Event, block: Event) -> list[Event]:
+        """The events of a result of a server tool, for a call of `pending`."""
+        self.pending.remove(call)
+        counts, name = self.message["usage"][SERVER_CALL], f"{call['name']}_requests"
+        self.message["usage"][SERVER_CALL] = {**counts, name: counts.get(name, 0) + 1}
+        return [*self._begin(block), *self._close()]
+
+    def next_round(self, input_tokens: int) -> None:
+        """Goes on with another reply of the model, to a prompt of so many tokens."""
+        self._input, self._reader = input_tokens, Reader()
+
+    @property
+    def ended(self) -> bool:
+        """Whether calls of server tools were the end of the model's reply, so that it may go on: nothing cut it off,
+        and no call is left to the client."""
+        return self._last is not None and self._last.stop == "end" and not self._called
+
+    def finish(self, reason: str = "") -> list[Event]:
+        """The last events, after server tools were used; `reason` why the message ends, by default the model's."""
+        assert self._last is not None
+        return self._finish(self._last, reason)
+
+    def _finish(self, end: End, reason: str = "") -> list[Event]:
+        message = self.message
+        delta: Event = {"stop_reason": reason or STOPS[end.stop], "stop_sequence": end.stopped_by}
         if self._called and end.stop == "end":
             delta["stop_reason"] = "tool_use"
         if end.stop == "refused":
             delta["stop_details"] = {"type": "refusal", "category": None, "explanation": end.reason or None}
-        cached = min(end.cached_tokens, self._input) if self._marked else 0
-        usage = {
-            "input_tokens": self._input - cached,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": cached,
-            "output_tokens": end.output_tokens,
-        }
-        events.append({"type": "message_delta", "delta": delta, "usage": usage})
-        events.append({"type": "message_stop"})
+        usage = {name: value for name, value in message["usage"].items() if name != "service_tier"}
         message.update(delta)
-        message["usage"].update(usage)
-        if cut:
-            message["content"].pop()
-        return events
+        message["content"] = [block for block in message["content"] if block is not self._cut]
+        return [{"type": "message_delta", "delta": delta, "usage": usage}, {"type": "message_stop"}]

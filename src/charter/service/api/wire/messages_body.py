@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,9 @@ from charter.service.api.errors import invalid
 from charter.service.api.model_request import Call, ModelRequest
 from charter.service.api.registry import Served
 from charter.service.api.wire.content import Metadata, Parts, Strict, Turn, conversation
-from charter.service.api.wire.tools import Choice, Offer, Tool, offer_of
+from charter.service.api.wire.server_blocks import RESULTS
+from charter.service.api.wire.tools import NONE, Choice, Offer, Tool, offer_of
+from charter.service.tools.tool import Tool as RunTool
 
 MOST_STOPS = 100
 LONGEST_STOP = 1000  # characters
@@ -130,10 +133,12 @@ class Wanted:
         return self.form is None
 
 
-def wanted_of(body: CountBody) -> Wanted:
-    """The request of a body. Raises ApiError for fields that can't be combined, and with Anthropic's words for anything
-    that its API refuses."""
-    offer = offer_of(body.tools, body.tool_choice)
+def wanted_of(body: CountBody, tools: Mapping[str, RunTool] = NONE) -> Wanted:
+    """The request of a body. `tools`: those that the server can run, by kind. Raises ApiError for fields that can't be
+    combined, and with Anthropic's words for anything that its API refuses."""
+    offer = offer_of(body.tools, body.tool_choice, tools)
+    if offer is not None and offer.later is not None and _continues(body):
+        offer = offer.later
     prompt = conversation(body.messages, body.system, offer.words if offer else "")
     form = offer.form() if offer else None
     if body.format is not None:
@@ -168,6 +173,12 @@ async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, c
     start = wanted.offer.start if wanted.offer else None
     held = start(compiled, tokens) if start else compiled.start(tokens)
     return replace(model_request, constraint=held)
+
+
+def _continues(body: CountBody) -> bool:
+    """Whether a request continues a message in which server tools were already used."""
+    last = body.messages[-1] if body.messages else None
+    return last is not None and last.role == "assistant" and any(isinstance(b, RESULTS) for b in last.content)
 
 
 def _asks_for_cache(body: CountBody) -> bool:
