@@ -38,8 +38,10 @@ SERVICE = {
     "web": Part(
         (), "database with migrations, tokens, forms, refusals, the thread that drives an engine, fair shares"
     ),
+    "documents": Part((), "strangers' files as text, parsed in a sandbox; quotes looked up in them"),
     "tools": Part(
-        (), "what a server runs for a model: arithmetic, search in documents and the web, read-only SQL"
+        ("documents",),
+        "what a server runs for a model: arithmetic, search in documents and the web, read-only SQL",
     ),
     "accounts": Part(
         ("web",), "organisations, keys, limits, usage, batches; decisions, cases and the ladder"

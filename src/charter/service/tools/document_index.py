@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.tools.readable import Readable, read_file
+from charter.service.documents.document import Document
+from charter.service.documents.reading import read_document
+from charter.service.tools.plain_files import read_bytes
 from charter.service.tools.tool import Domains, ToolFailure, one_text, text_of
 
 AGAIN_SECONDS = 2.0  # between two looks at the folder
@@ -127,7 +129,7 @@ class DocumentIndex:
     ) -> None:
         document, problem = None, ""
         try:
-            document = read_file(self._folder, name, LARGEST_FILE)
+            document = read_document(read_bytes(self._folder, name, LARGEST_FILE), name)
         except CharterError as error:
             problem = str(error)
         except OSError as error:
@@ -177,7 +179,7 @@ def _files(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
             yield shown, (facts.st_mtime_ns, facts.st_size)
 
 
-def cut(document: Readable) -> Iterator[tuple[str, int | None]]:
+def cut(document: Document) -> Iterator[tuple[str, int | None]]:
     """Passages of a text, cut between paragraphs, else between lines, sentences or words, with their pages."""
     text, at = document.text, 0
     while at < len(text):

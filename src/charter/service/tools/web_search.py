@@ -13,15 +13,15 @@ from typing import Any
 
 import httpx2
 
+from charter.service.documents.document import Limits, Unreadable
+from charter.service.documents.reading import read_document
 from charter.service.tools.guarded_web import (
     GuardedBackend,
     NotRead,
-    Page,
     check_url,
     read_bytes,
     read_page,
 )
-from charter.service.tools.page_text import text_of_page
 from charter.service.tools.settings import WebSearch
 from charter.service.tools.tool import ANYWHERE, Domains, ToolFailure, one_text, text_of
 
@@ -30,6 +30,7 @@ SECONDS = 8.0
 MOST_BYTES = 2_000_000  # of SearXNG's answer
 LONGEST_TITLE, LONGEST_SNIPPET, LONGEST_PAGE = 300, 1000, 3000  # characters for the model
 LOOKED_AT = 40  # results of SearXNG's answer
+PAGES = Limits(file_mb=2, seconds=5.0)
 
 
 class Search:
@@ -93,13 +94,12 @@ class Search:
     async def _read(self, result: Mapping[str, Any], domains: Domains) -> dict[str, Any] | None:
         """A result with its page's text; None if the page can't be read."""
         try:
-            page: Page = await read_page(result["url"], domains, self._backend, self._seconds)
-            text = await asyncio.to_thread(text_of_page, page)
-        except NotRead:
+            page = await read_page(result["url"], domains, self._backend, self._seconds)
+            name = "page.html" if "html" in page.kind else "page.txt"
+            document = await asyncio.to_thread(read_document, page.data, name, PAGES)
+        except (NotRead, Unreadable):
             return None
-        if not text.strip():
-            return None
-        return {**result, "url": page.url, "text": text[:LONGEST_PAGE], "read": True}
+        return {**result, "url": page.url, "text": document.text[:LONGEST_PAGE], "read": True}
 
 
 def _result(row: Any) -> dict[str, Any] | None:
