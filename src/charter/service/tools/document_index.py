@@ -92,7 +92,7 @@ class DocumentIndex:
             raise ToolFailure(
                 "unavailable", f"the index can't be read now ({type(error).__name__})"
             ) from None
-        return [Passage(name, page, round(-score, 3), text) for name, page, score, text in rows]
+        return [Passage(name, page, float(f"{-score:.4g}"), text) for name, page, score, text in rows]
 
     def update(self) -> None:
         """Brings the index up to date, unless another thread does or it was done just now."""

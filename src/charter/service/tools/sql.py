@@ -14,7 +14,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.service.tools.tool import Domains, ToolFailure, one_text, text_of
 
 PROGRAM = Path(__file__).with_name("sql_program.py")
-SECONDS = 5.0
+SECONDS, OPENING_SECONDS = 5.0, 30.0
 MOST_ROWS = 200
 LONGEST_CELL = 500  # characters
 LONGEST_STATEMENT = 4000
@@ -67,7 +67,7 @@ class SqlQuery:
                 input=json.dumps(task),
                 capture_output=True,
                 text=True,
-                timeout=self._seconds,
+                timeout=self._seconds if statement is not None else OPENING_SECONDS,
                 check=False,
             )
         except subprocess.TimeoutExpired:

@@ -13,12 +13,14 @@ import json
 import resource
 import sqlite3
 import sys
+from decimal import Decimal
 from typing import Any
 
 if sys.argv[1:] == ["postgresql"]:
     import psycopg
 
 MEMORY, SECONDS, WRITTEN = 1 << 30, 6, 1 << 20
+STATEMENT_MS = 4500  # after which PostgreSQL stops by itself
 LONGEST_VALUE = 1_000_000  # bytes of a value inside SQLite
 ACTIONS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 NO_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "zeroblob", "randomblob"}
@@ -80,7 +82,7 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
 
 def postgresql(task: dict[str, Any]) -> dict[str, Any]:
     """Runs a task on a database of PostgreSQL."""
-    options = f"-c default_transaction_read_only=on -c statement_timeout={1000 * (SECONDS - 1)} -c lock_timeout=1000"
+    options = f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_MS} -c lock_timeout=1000"
     try:
         with psycopg.connect(task["database"], options=options, connect_timeout=3) as connection:
             connection.read_only = True
@@ -113,6 +115,8 @@ def _rows(cursor: Any, task: dict[str, Any]) -> dict[str, Any]:
 def _value(value: Any, letters: int) -> Any:
     if value is None or isinstance(value, bool | int):
         return value if value is None or -(2**53) < value < 2**53 else str(value)
+    if isinstance(value, Decimal) and value.is_finite() and Decimal(str(float(value))) == value:
+        value = float(value)
     if isinstance(value, float):
         return value if value - value == 0 else str(value)
     text = f"{len(value)} bytes" if isinstance(value, bytes | memoryview) else str(value)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from charter.ground.text.dialogue import Message, assistant, system, user
 from charter.service.api.errors import ApiError, invalid
+from charter.service.api.wire.call_checks import check_calls
 from charter.service.api.wire.server_blocks import (
     RESULTS,
     ServerBlock,
@@ -223,7 +224,7 @@ def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more:
         leading += 1
     merged = _merge(turns, leading)
     _check_order(merged)
-    _check_calls(merged)
+    check_calls(merged)
     names = {b.id: b.name for turn in merged for _, b in turn.blocks if isinstance(b, _CALLS)}
     messages = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
     for turn in merged:
@@ -302,50 +303,6 @@ def _check_text(texts: Iterable[str], where: str) -> None:
             raise invalid(f"{where}: text content blocks must be non-empty", where)
         if not text.strip():
             raise invalid(f"{where}: text content blocks must contain non-whitespace text", where)
-
-
-def _check_calls(merged: Sequence[_Merged]) -> None:
-    """Checks that every call has a result in the next turn, and every result a call in the turn before."""
-    for number, turn in enumerate(merged):
-        calls = [(at, b.id) for at, b in turn.blocks if isinstance(b, ToolUseBlock)]
-        before = merged[number - 1].blocks if number else []
-        call_ids = {b.id for _, b in before if isinstance(b, ToolUseBlock)}
-        if turn.role == "user":
-            _check_results(turn, call_ids)
-            if calls:
-                raise invalid(
-                    f"{calls[0][0]}: `tool_use` blocks can only be in `assistant` messages", "messages"
-                )
-            continue
-        after = merged[number + 1].blocks if number + 1 < len(merged) else []
-        result_ids = {b.tool_use_id for _, b in after if isinstance(b, ToolResultBlock)}
-        if lost := [id for _, id in calls if id not in result_ids]:
-            raise invalid(
-                f"messages.{turn.place}: `tool_use` ids were found without `tool_result` blocks immediately after: "
-                f"{', '.join(lost[:5])}. Each `tool_use` block must have a corresponding `tool_result` block in the "
-                "next message.",
-                "messages",
-            )
-        if len({id for _, id in calls}) < len(calls):
-            raise invalid(f"messages.{turn.place}: `tool_use` ids must be unique", "messages")
-        if wrong := [at for at, b in turn.blocks if isinstance(b, ToolResultBlock)]:
-            raise invalid(f"{wrong[0]}: `tool_result` blocks can only be in `user` messages", "messages")
-
-
-def _check_results(turn: _Merged, call_ids: set[str]) -> None:
-    seen = set[str]()
-    for at, block in turn.blocks:
-        if not isinstance(block, ToolResultBlock):
-            continue
-        if block.tool_use_id not in call_ids:
-            raise invalid(
-                f"{at}: unexpected `tool_use_id` found in `tool_result` blocks: {block.tool_use_id}. Each "
-                "`tool_result` block must have a corresponding `tool_use` block in the previous message.",
-                "messages",
-            )
-        if block.tool_use_id in seen:
-            raise invalid(f"{at}: more than one `tool_result` for {block.tool_use_id}", "messages")
-        seen.add(block.tool_use_id)
 
 
 def _written(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> str:

@@ -126,6 +126,7 @@ class Wanted:
     offer: Offer | None
     form: Form | None
     marked: bool
+    more: str = ""  # after the system text
 
     @property
     def free(self) -> bool:
@@ -139,7 +140,8 @@ def wanted_of(body: CountBody, tools: Mapping[str, RunTool] = NONE) -> Wanted:
     offer = offer_of(body.tools, body.tool_choice, tools)
     if offer is not None and offer.later is not None and _continues(body):
         offer = offer.later
-    prompt = conversation(body.messages, body.system, offer.words if offer else "")
+    more = offer.words if offer else ""
+    prompt = conversation(body.messages, body.system, more)
     form = offer.form() if offer else None
     if body.format is not None:
         if offer is not None:
@@ -153,7 +155,7 @@ def wanted_of(body: CountBody, tools: Mapping[str, RunTool] = NONE) -> Wanted:
                 "output_config.format: can't be combined with a begun turn of the assistant", "output_config"
             )
         form = Form("json_schema", schema=body.format.schema_)
-    return Wanted(prompt, offer, form, _asks_for_cache(body))
+    return Wanted(prompt, offer, form, _asks_for_cache(body), more)
 
 
 async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, call: Call) -> ModelRequest:
