@@ -4,6 +4,8 @@ are."""
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from tool_bench import (
 )
 
 from charter.service.accounts.tables import TOOL_USE, USAGE
+from charter.service.api.service import TOOLS_AT_ONCE
 from charter.service.tools.tool import ToolFailure
 from web_double import searx_answer, send, web_server
 
@@ -371,3 +374,83 @@ def test_statement_and_rows_are_shown(tmp_path: Path) -> None:
         "truncated": False,
     }
     assert "CREATE TABLE cities" in said.asked[0].prompt[0]["content"]
+
+
+def test_a_flood_of_one_organisation_leaves_others_a_thread(tmp_path: Path) -> None:
+    gate, inside = threading.Event(), list[str]()
+
+    class Slow:
+        name, kind, description, schema = "calculator", CALCULATOR["type"], "", {"type": "object"}
+
+        def run(self, arguments: Any, _: Any) -> Any:
+            inside.append(arguments["expression"])
+            if arguments["expression"] == "flood":
+                assert gate.wait(60)
+            return {"type": "calculator_result", "expression": "", "value": "1"}
+
+    class Named(InTurn):
+        async def stream(self, asked: Any, account: str, background: bool) -> Any:
+            self.replies = ["Done."]
+            if len(asked.prompt) == 2:
+                self.replies = [call("calculator", expression=asked.prompt[-1]["content"])]
+            self.asked.clear()
+            async for part in super().stream(asked, account, background):
+                yield part
+
+    def ask(key: str, words: str) -> str:
+        answer = post(hall, CALCULATOR, key=key, messages=[{"role": "user", "content": words}])
+        return str(answer.json()["stop_reason"])
+
+    with open_tool_hall(tmp_path, Named(""), {}, instead={CALCULATOR["type"]: Slow()}) as hall:
+        flooding, other = hall.key("flood", SCOPES), hall.key("other", SCOPES)
+        with ThreadPoolExecutor(12) as pool:
+            flood = [pool.submit(ask, flooding, "flood") for _ in range(12)]
+            try:
+                until(lambda: inside.count("flood") == TOOLS_AT_ONCE - 1)
+                assert ask(other, "mine") == "end_turn"
+                assert inside.count("flood") == TOOLS_AT_ONCE - 1
+            finally:
+                gate.set()
+            assert {one.result() for one in flood} == {"end_turn"}
+
+
+def test_a_client_that_goes_while_a_tool_runs_leaves_nothing_behind(tmp_path: Path) -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    class Slow:
+        name, kind, description, schema = "calculator", CALCULATOR["type"], "", {"type": "object"}
+
+        def run(self, arguments: Any, _: Any) -> Any:
+            begun.set()
+            assert gate.wait(60)
+            return {"type": "calculator_result", "expression": "", "value": "1"}
+
+    said = InTurn(call("calculator", expression="1"))
+    with open_tool_hall(tmp_path, said, {}, instead={CALCULATOR["type"]: Slow()}) as hall:
+        key = hall.key(scopes=SCOPES, limits={"concurrency": 1})
+        body = {"model": "toy-2", "max_tokens": 400, "messages": ASKED, "tools": [CALCULATOR], "stream": True}
+        headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
+        with httpx.stream(
+            "POST", f"{hall.url}/v1/messages", headers=headers, json=body, timeout=60
+        ) as answer:
+            next(answer.iter_raw())
+            assert begun.wait(60)
+        gate.set()
+        said.replies = ["Here."]
+        assert post(hall, key=key).json()["content"] == [{"type": "text", "text": "Here."}]
+    assert len(said.asked) == 2
+
+
+def test_a_batch_runs_tools_too(tmp_path: Path) -> None:
+    said = InTurn(search(), ANSWER)
+    with open_tool_hall(tmp_path, said, tool_settings(tmp_path)) as hall:
+        headers = {"x-api-key": hall.key(scopes=SCOPES), "anthropic-version": "2023-06-01"}
+        params = {"model": "toy-2", "max_tokens": 400, "messages": ASKED, "tools": [DOCUMENTS]}
+        requests = {"requests": [{"custom_id": "one", "params": params}]}
+        made = httpx.post(
+            f"{hall.url}/v1/messages/batches", headers=headers, json=requests, timeout=60
+        ).json()
+        place = f"{hall.url}/v1/messages/batches/{made['id']}"
+        until(lambda: httpx.get(place, headers=headers).json()["processing_status"] == "ended")
+        result = httpx.get(f"{place}/results", headers=headers).json()
+    assert result["result"]["message"]["content"][-1]["text"] == ANSWER

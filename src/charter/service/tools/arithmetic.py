@@ -106,7 +106,7 @@ def _shown(value: Decimal) -> str:
     if not value.is_finite():
         raise ValueError("a function gets a number for which it has no value")
     if value == value.to_integral_value() and value.adjusted() < DIGITS:
-        return f"{value.quantize(Decimal(1), context=_context()) + 0:f}"
+        return f"{value.quantize(Decimal(1), context=_context()) or Decimal(0):f}"
     short = Context(prec=SHOWN).create_decimal(value).normalize()
     plain = -SHOWN <= short.adjusted() < SHOWN
     return f"{short:f}" if plain else str(short)

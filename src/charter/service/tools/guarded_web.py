@@ -27,6 +27,9 @@ PORTS = {"http": 80, "https": 443}
 KINDS = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
 AGENT = "charter"
 LONGEST_URL = 2000
+UNICAST = ipaddress.IPv6Network("2000::/3")
+# 6to4, and Teredo with other special uses: they lead to IPv4 addresses
+TUNNELS = (ipaddress.IPv6Network("2002::/16"), ipaddress.IPv6Network("2001::/23"))
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
@@ -51,26 +54,16 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 def is_public(address: str) -> bool:
     """Whether an address is one of the public internet: neither private, loopback, link-local, reserved nor multicast,
-    nor an IPv6 address that carries such an IPv4 one."""
+    and no IPv6 address that stands for an IPv4 one."""
     try:
-        ip: Any = ipaddress.ip_address(address.split("%")[0])
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if "%" in address:
+    if isinstance(ip, ipaddress.IPv6Address) and (
+        ip not in UNICAST or ip.scope_id is not None or any(ip in network for network in TUNNELS)
+    ):
         return False
-    if ip.version == 6:
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1]) or _embedded(ip)
-        if inner is not None and not is_public(str(inner)):
-            return False
-    return bool(ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_unspecified)
-
-
-def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address inside one of NAT64 (RFC 6052, RFC 8215) or an IPv4-compatible one."""
-    translated = ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")
-    if any(ip in ipaddress.ip_network(one) for one in translated):
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return None
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
