@@ -32,16 +32,21 @@ def _write_blocks(parent: Any, text: Text, bullet: str) -> None:
             )
         elif name == "p":
             words = _words(child).strip()
-            text.line(f"{bullet}{words}" if words else "") if bullet else text.block(words)
+            if bullet:
+                text.line(f"{bullet}{words}" if words else "")
+            else:
+                text.block(words)
         elif name == "table":
+            text.gap()
             for one in child.iter("{*}table-row"):
                 cells = [_words(cell) for cell in one.iterchildren("{*}table-cell")]
                 if next(one.iterancestors("{*}table")) is child:
                     text.line(row(cells))
-            text.add("\n")
+            text.gap()
         elif name == "list":
             _write_blocks(child, text, f"  {bullet}" if bullet else "- ")
-            text.add("" if bullet else "\n")
+            if not bullet:
+                text.gap()
         elif name and name not in _SKIPPED:
             _write_blocks(child, text, bullet)
 
