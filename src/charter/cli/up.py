@@ -58,6 +58,14 @@ def up(
     no_policy: Annotated[
         bool, typer.Option("--no-policy", help="Check neither requests nor replies.")
     ] = False,
+    tools: Annotated[
+        str | None,
+        typer.Option(
+            "--tools",
+            metavar="FILE",
+            help="Tools that the server runs, as YAML; the chat's key may use them.",
+        ),
+    ] = None,
     log: Annotated[bool, typer.Option("--log", help="A line a request on standard error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
 ) -> None:
@@ -67,13 +75,16 @@ def up(
     from charter.service.people.workers import first_invitation
     from charter.service.web import listening
 
+    if api and tools:
+        raise CharterError("--tools goes with models to serve; a server that runs has its own configuration")
     if api and models:
         raise CharterError("give models to serve, or --api with a server that runs, not both")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listening.listen(host, port) as bound:
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+        options = [*(["--no-policy"] if no_policy else []), *(["--tools", tools] if tools else [])]
         config = Config(name, sign_up, secure=https, proxy=https, log=log)
-        with _server(models or [STARTER], database, api, no_policy, log) as (url, key):
+        with _server(models or [STARTER], database, api, options, log) as (url, key):
             service = pages.open_chat(config, people, url, key)
             token = first_invitation(service.database)
             place = f"{address}/join/{token}" if token else address
@@ -90,18 +101,18 @@ def _say(place: str, url: str, as_json: bool) -> None:
 
 @contextmanager
 def _server(
-    models: Sequence[str], database: str, api: str | None, no_policy: bool, log: bool
+    models: Sequence[str], database: str, api: str | None, options: Sequence[str], log: bool
 ) -> Iterator[tuple[str, str]]:
     """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`."""
     if api is not None:
         yield api, os.environ.get(KEY, "")
         return
-    key = _make_key(database)
+    key = _make_key(database, "--tools" in options)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "charter", "serve", *models, "--port", str(port), "--database", database]
-    command += ["--no-policy"] if no_policy else []
+    command += options
     print(f"charter: starting {', '.join(models)}", file=sys.stderr, flush=True)
     keeper = _Keeper([*command, "--json"], log)
     try:
@@ -185,8 +196,8 @@ def _end_with_parent() -> None:
     _LIBC.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
-def _make_key(database: str) -> str:
-    """A new key of the organisation of the chat; the keys of earlier starts end."""
+def _make_key(database: str, tools: bool = False) -> str:
+    """A new key of the organisation of the chat, with the scope of tools or without; the keys of earlier starts end."""
     from charter.service.accounts import keys
     from charter.service.accounts.store import open_accounts
     from charter.service.web.database import writing
@@ -200,6 +211,7 @@ def _make_key(database: str) -> str:
             for key in keys.list_keys(connection, organisation):
                 if key.caller.name == KEY_NAME and key.state() == "usable":
                     keys.revoke(connection, key.caller.key)
-            return keys.make_key(connection, organisation, KEY_NAME)[1]
+            scopes = (*keys.USUAL, *(["tools"] if tools else []))
+            return keys.make_key(connection, organisation, KEY_NAME, scopes)[1]
     finally:
         engine.dispose()

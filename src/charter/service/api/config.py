@@ -145,8 +145,32 @@ def load_config(path: Path) -> Config:
     return read_settings(path, Config, "server configuration", "models and limits", writer)
 
 
+def load_tools(path: Path) -> Tools:
+    """The tools in a file, whose relative paths start at its folder. Raises CharterError naming the file and the
+    problem."""
+    return beside(
+        read_settings(path, Tools, "configuration of tools", "calculator, documents, sql"), path.parent
+    )
+
+
+def beside(tools: Tools, folder: Path) -> Tools:
+    """Tools whose relative paths start at the working directory, from those that start at a folder."""
+    documents, sql = tools.documents, tools.sql
+    if documents is not None:
+        places = {name: str(folder.resolve() / getattr(documents, name)) for name in ("folder", "index")}
+        documents = documents.model_copy(update=places)
+    if sql is not None and "://" not in sql.database:
+        sql = sql.model_copy(update={"database": str(folder.resolve() / sql.database)})
+    return tools.model_copy(update={"documents": documents, "sql": sql})
+
+
 def make_config(
-    sources: Sequence[str], backend: str, database: str, policy: bool = True, weights_from: str = ""
+    sources: Sequence[str],
+    backend: str,
+    database: str,
+    policy: bool = True,
+    weights_from: str = "",
+    tools: Tools | None = None,
 ) -> Config:
     """The configuration of a command line: `NAME=MODEL` or `MODEL`, whose name is then its last part; the first
     one takes new weights if a folder for them is named."""
@@ -158,7 +182,8 @@ def make_config(
         models.append({"id": name, "source": source, "backend": backend})
     models[0]["weights_from"] = weights_from
     given_policy = {} if policy else {"state": "off"}
-    return validate(Config, {"models": models, "database": database, "policy": given_policy}, "charter serve")
+    facts = {"models": models, "database": database, "policy": given_policy, "tools": tools}
+    return validate(Config, facts, "charter serve")
 
 
 def default_name(source: str) -> str:
