@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.chat import account, entrance, portable, searching, sharing, talk
+from charter.service.chat import account, drafts, entrance, portable, searching, sharing, talk
 from charter.service.chat.service import Service
 from charter.service.chat.visit import LARGEST, PAGES, admin, member, plain
 from charter.service.people.visits import COOKIE, NotEntered, TooFast, see, wants_json
@@ -36,6 +36,8 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/c", member(talk.begin)),
     ("GET", "/c/{id}", member(talk.talk)),
     ("POST", "/c/{id}", member(talk.change)),
+    ("POST", "/draft", member(drafts.keep_new)),
+    ("POST", "/c/{id}/draft", member(drafts.keep_draft)),
     ("POST", "/c/{id}/messages", member(talk.ask)),
     ("POST", "/c/{id}/delete", member(talk.remove)),
     ("GET", "/removed/{id}", member(talk.removed)),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
+
+from sqlalchemy import func, select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from charter.service.chat.service import Service
+from charter.service.chat.service import DAY, Service
 from charter.service.chat.visit import Visit, plain, show
-from charter.service.people.visits import check_pace, drop_session, see, set_session, wants_json
+from charter.service.people.tables import PEOPLE
+from charter.service.people.visits import TooFast, check_pace, drop_session, see, set_session, wants_json
 from charter.service.people.workers import close_session, come_back, invitation_of, invite, join, open_session
-from charter.service.web.database import writing
+from charter.service.web.database import alone, writing
 from charter.service.web.forms import Form, read_form
 from charter.service.web.refusal import Refusal
-from charter.service.web.security_headers import address_of
+from charter.service.web.security_headers import address_of, network_of
 from charter.service.web.tokens import digest_of
 
 LONGEST_TOKEN, LONGEST_NAME = 100, 40
@@ -21,6 +25,7 @@ NOTICES = {
     "left": "You have signed out. Sign in again with your key.",
     "forgotten": "All your data here is deleted.",
 }
+FULL = "so many people joined in the last day that nobody else can until tomorrow; ask for an invitation"
 CLOSED = "this chat is for invited people; ask whoever runs it for an invitation"
 
 
@@ -67,7 +72,7 @@ async def join_here(request: Request) -> Response:
     form = request.state.form = await read_form(request)
     await run_in_threadpool(_check_token, service, token)
     try:
-        session, key = await run_in_threadpool(_join, service, token, form)
+        session, key = await run_in_threadpool(_join, service, token, form, network_of(request.scope))
     except Refusal as refusal:
         if wants_json(request):
             raise
@@ -89,9 +94,16 @@ def _check_token(service: Service, token: str) -> None:
         raise Refusal(CLOSED, 403)
 
 
-def _join(service: Service, token: str, form: Form) -> tuple[str, str]:
-    """A new person's session and key."""
+def _join(service: Service, token: str, form: Form, network: str) -> tuple[str, str]:
+    """A new person's session and key. Without an invitation so many may join in a day, and from one network."""
     with writing(service.database) as connection:
+        if not token:
+            alone(connection)  # else several at once would all be the last one
+            lately = select(func.count()).select_from(PEOPLE).where(PEOPLE.c.created > time.time() - DAY)
+            if connection.execute(lately).scalar_one() >= service.config.sign_ups:
+                raise Refusal(FULL, 429)
+            if (wait := service.sign_ups.wait(network)) > 0:
+                raise TooFast(wait)
         person, key = join(connection, token or invite(connection, "member"), form.text("name"))
         return open_session(connection, person.id), key
 

@@ -25,6 +25,7 @@ from charter.service.chat.branches import DONE, FAILED, REFUSED, RUNNING, STOPPE
 from charter.service.chat.client import USER, Api, ApiProblem
 from charter.service.chat.letters import kept, mapping_of, split_half, whole_number
 from charter.service.chat.markdown import Writing
+from charter.service.chat.storage import keep
 from charter.service.chat.tree import LONGEST_TEXT, UNDO_SECONDS, purge
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.web.database import reading, writing
@@ -285,7 +286,9 @@ class Replies:
         values = {**live.facts, "text": live.text, "state": state, "ended": time.time()}
         with self._lock, writing(self._database) as connection:
             wanted = update(MESSAGES).where(MESSAGES.c.id == live.id, MESSAGES.c.state == RUNNING)
-            connection.execute(wanted.values(**values))
+            if connection.execute(wanted.values(**values)).rowcount:
+                chat = select(MESSAGES.c.chat).where(MESSAGES.c.id == live.id)
+                keep(connection, connection.execute(chat).scalar_one(), {live.id: live.text})
 
     async def _journal(self) -> None:
         """Writes down what was written, again and again."""

@@ -15,19 +15,22 @@ from sqlalchemy import Engine
 
 from charter.service.chat.client import Api, ApiProblem, Model
 from charter.service.chat.replies import Replies
+from charter.service.chat.storage import MEGABYTE
 from charter.service.web.csrf import Once
 from charter.service.web.limits import Limiter
 
 MODELS_SECONDS = 20.0  # between two looks at the API's models
 CAREFUL = {"temperature": 0.2, "top_p": 0.9}
+DAY = 86_400.0
 AT_ONCE = 3  # requests of one person that are worked on
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How the chat is run. `sign_up`: whether anybody may join without an invitation; `secure`: pages are reached by
-    https; `proxy`: a reverse proxy on this machine passes on addresses; `longest`: tokens of a reply; `log`: a line a
-    request on standard error."""
+    """How the chat is run. `sign_up`: whether anybody may join without an invitation, `sign_ups` of them a day and
+    `sign_ups_of_one` from one network address; `secure`: pages are reached by https; `proxy`: a reverse proxy on this
+    machine passes on addresses; `address`: where people reach the pages, in links, empty: as each request names it;
+    `longest`: tokens of a reply; `storage`: bytes of one person's texts; `log`: a line a request on standard error."""
 
     name: str = "Charter"
     sign_up: bool = False
@@ -37,6 +40,10 @@ class Config:
     longest: int = 1024
     system: str = ""
     log: bool = False
+    address: str = ""
+    storage: int = 200 * MEGABYTE
+    sign_ups: int = 200
+    sign_ups_of_one: int = 20
 
 
 @dataclass
@@ -60,6 +67,8 @@ class Service:
         self.by_person = Limiter(10.0, 60)
         self.by_address = Limiter(30.0, 300)
         self.entries = Limiter(0.2, 20)
+        most = self.config.sign_ups_of_one
+        self.sign_ups = Limiter(most / DAY, most)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

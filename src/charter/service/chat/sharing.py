@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from charter.service.chat.branches import chat_of
 from charter.service.chat.markdown import render
 from charter.service.chat.service import Service
+from charter.service.chat.storage import check_room
 from charter.service.chat.tree import whole_branch
 from charter.service.chat.visit import Visit, done, plain, show
 from charter.service.people.tables import CHATS, SHARES
@@ -68,17 +69,20 @@ def share(visit: Visit) -> Response:
         frozen = [{name: getattr(one, name) for name in kept} for one in line]
         if not frozen:
             raise Refusal("there is nothing to share in this chat yet")
+        copied = json.dumps(frozen)
         connection.execute(
             insert(SHARES).values(
                 digest=digest_of(token),
                 chat=chat.id,
                 title=chat.title,
-                frozen=json.dumps(frozen),
+                frozen=copied,
+                bytes=len(copied),
                 created=now,
                 expires=now + days * DAY,
             )
         )
-    link = f"{str(visit.request.base_url).rstrip('/')}/s/{token}"
+        check_room(connection, visit.person.id, visit.service.config.storage)
+    link = f"{visit.address}/s/{token}"
     visit.service.links.put(visit.owner, [link])
     return done(visit, f"/c/{chat.id}/shared", link=link)
 

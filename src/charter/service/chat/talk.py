@@ -23,7 +23,9 @@ from charter.service.chat.branches import (
     list_chats,
     message_of,
 )
+from charter.service.chat.drafts import new_draft, save_new
 from charter.service.chat.markdown import render
+from charter.service.chat.storage import check_room
 from charter.service.chat.visit import PAGES, Visit, done, show, whole
 from charter.service.people.tables import MESSAGES
 from charter.service.people.workers import Person, lock
@@ -41,7 +43,9 @@ LONGEST_CLIENT = 64
 
 def home(visit: Visit) -> HTMLResponse:
     """A page to begin a chat."""
-    return show(visit, "talk", "New chat", chat=None, messages=(), earlier=0, notice="")
+    with reading(visit.service.database) as connection:
+        draft = new_draft(connection, visit.person)
+    return show(visit, "talk", "New chat", chat=None, messages=(), earlier=0, draft=draft, notice="")
 
 
 def talk(visit: Visit) -> HTMLResponse:
@@ -60,6 +64,7 @@ def talk(visit: Visit) -> HTMLResponse:
         messages=shown,
         last=messages[-1] if messages else None,
         earlier=earlier,
+        draft=chat.draft,
         more=most + 4 * SHOWN,
         look=_number(visit, "look") + 1,
         notice="",
@@ -96,6 +101,8 @@ def begin(visit: Visit) -> Response:
     with writing(visit.service.database) as connection:
         _check_running(connection, visit.person)
         sent = tree.begin(connection, visit.person, model, visit.form.text("text"), _client(visit))
+        save_new(connection, visit.person, "")
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
 
@@ -107,6 +114,7 @@ def ask(visit: Visit) -> Response:
         sent = tree.ask(
             connection, visit.person, visit.id, form.text("parent"), form.text("text"), _client(visit)
         )
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
 
@@ -118,10 +126,12 @@ def edit(visit: Visit) -> Response:
     if first.role == "assistant":
         with writing(visit.service.database) as connection:
             tree.amend(connection, visit.person, visit.id, text)
+            check_room(connection, visit.person.id, visit.service.config.storage)
         return done(visit, f"/c/{first.chat}")
     with writing(visit.service.database) as connection:
         _check_running(connection, visit.person)
         sent = tree.edit(connection, visit.person, visit.id, text, _client(visit))
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
 
@@ -139,6 +149,7 @@ def _again(visit: Visit, goes_on: bool) -> Response:
     with writing(visit.service.database) as connection:
         _check_running(connection, visit.person)
         sent = tree.retry(connection, visit.person, visit.id, goes_on)
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
 
@@ -153,6 +164,7 @@ def fork(visit: Visit) -> Response:
     """A new chat from a branch."""
     with writing(visit.service.database) as connection:
         chat = tree.fork(connection, visit.person, visit.id)
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return done(visit, f"/c/{chat}")
 
 
@@ -198,11 +210,10 @@ def _message(visit: Visit) -> Message:
 
 
 def change(visit: Visit) -> Response:
-    """Renames, pins or archives a chat, gives it another model, or keeps the draft of its next message."""
+    """Renames, pins or archives a chat, or gives it another model."""
     form, values = visit.form, dict[str, Any]()
-    for name in ("title", "draft"):
-        if name in form.fields:
-            values[name] = form.text(name)
+    if "title" in form.fields:
+        values["title"] = form.text("title")
     for name in ("pinned", "archived"):
         if name in form.fields:
             values[name] = form.text(name) == "yes"

@@ -26,6 +26,7 @@ from charter.service.chat.branches import (
     length_of,
     message_of,
 )
+from charter.service.chat.storage import keep
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.people.workers import Person
 from charter.service.web.refusal import NotFound, Refusal, Stale
@@ -182,22 +183,19 @@ def copy(connection: Connection, person: Person, title: str, model: str, line: I
         parent = rows[-1]["id"]
     if rows:
         connection.execute(insert(MESSAGES), rows)
+    keep(connection, chat, {one["id"]: one["text"] for one in rows})
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(leaf=parent))
     return chat
 
 
 def change(connection: Connection, person: Person, chat: str, **values: str | bool) -> None:
-    """Changes a chat's title, model, draft, or whether it is pinned or archived."""
+    """Changes a chat's title, model, or whether it is pinned or archived."""
     _lock(connection, person, chat)
     if "title" in values:
         title = " ".join(str(values["title"]).replace("\x00", "").split())[:LONGEST_TITLE]
         if not title:
             raise Refusal("a title has at least one letter; write one")
         values |= {"title": title, "titled": True}
-    if len(str(values.get("draft", ""))) > LONGEST_TEXT:
-        raise Refusal(f"a draft has at most {LONGEST_TEXT:,} characters", 413)
-    if "draft" in values:
-        values["draft"] = str(values["draft"]).replace("\x00", "")
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(**values))
 
 
@@ -292,6 +290,8 @@ def _add(connection: Connection, chat: str, parent: str, facts: dict[str, Any], 
     number = (connection.execute(last).scalar() or 0) + 1
     row = _row(chat, parent, number, facts, time.time()) | more
     connection.execute(insert(MESSAGES).values(**row))
+    if row["state"] != RUNNING:
+        keep(connection, chat, {row["id"]: row["text"]})
     return str(row["id"])
 
 

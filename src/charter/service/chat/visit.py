@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from charter.service.chat.branches import list_chats
 from charter.service.chat.client import USER
 from charter.service.chat.service import Service, since
+from charter.service.chat.storage import megabytes
 from charter.service.people.visits import (
     NotEntered,
     SignedIn,
@@ -35,7 +36,7 @@ from charter.service.web.tokens import new_id
 LARGEST = 8 * 2**20  # bytes of a form: a long text, encoded
 FILES = {"chat.css": "text/css", "chat.js": "text/javascript", "icon.svg": "image/svg+xml"}
 PAGES = Pages(Path(__file__).parent / "pages", FILES)
-PAGES.environment.filters["since"] = since
+PAGES.environment.filters |= {"since": since, "megabytes": megabytes}
 PAGES.environment.globals["new_client"] = new_id
 
 
@@ -50,6 +51,11 @@ class Visit(SignedIn):
     def user(self) -> str:
         """The id by which the API knows the person."""
         return f"{USER}{self.person.id}"
+
+    @property
+    def address(self) -> str:
+        """Where people reach the pages, as links begin."""
+        return self.service.config.address or str(self.request.base_url).rstrip("/")
 
     @property
     def id(self) -> str:

@@ -51,8 +51,8 @@ async function quietly(event) {
   else say((await answer.json()).error);
 }
 
-const post = (place, data) =>
-  fetch(place, { method: "POST", body: new URLSearchParams(data), headers: { Accept: "application/json" } });
+const post = (place, data, more = {}) =>
+  fetch(place, { method: "POST", body: new URLSearchParams(data), headers: { Accept: "application/json" }, ...more });
 
 // What a screen reader hears: each finished block once, and notices.
 const spoken = one("#spoken");
@@ -135,14 +135,25 @@ if (composer) {
     if (!send.disabled && text.value.trim()) composer.requestSubmit();
   });
   if (!touch) text.focus({ preventScroll: true });
+  // what is typed is kept on the server, so that another device has it too; the id tells it from what was sent
   const place = composer.dataset.draft;
   let waiting;
-  if (place)
+  const keep = (more = {}) => {
+    clearTimeout(waiting);
+    waiting = undefined;
+    post(place, { csrf: composer.csrf.value, client: composer.client.value, text: text.value }, more).catch(() => {});
+  };
+  if (place) {
     text.addEventListener("input", () => {
       clearTimeout(waiting);
-      waiting = setTimeout(() => post(place, { csrf: composer.csrf.value, draft: text.value }).catch(() => {}), 800);
+      waiting = setTimeout(() => keep(), 800);
     });
-  composer.addEventListener("submit", () => clearTimeout(waiting));
+    addEventListener("pagehide", () => waiting && keep({ keepalive: true }));
+  }
+  composer.addEventListener("submit", () => {
+    clearTimeout(waiting);
+    waiting = undefined;
+  });
 }
 
 for (const field of all("[data-into]")) {
