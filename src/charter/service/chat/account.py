@@ -14,6 +14,7 @@ from charter.service.chat.drafts import new_draft
 from charter.service.chat.portable import import_file, pieces_of_chat
 from charter.service.chat.sharing import list_shares
 from charter.service.chat.storage import check_room, held
+from charter.service.chat.temporary_pages import close_chat
 from charter.service.chat.tree import running_of
 from charter.service.chat.visit import Visit, done, show, whole
 from charter.service.people.tables import CHATS, MESSAGES, PEOPLE
@@ -96,11 +97,13 @@ def forget_me(visit: Visit) -> Response:
 
 
 def _stop_all(visit: Visit, person: int) -> None:
-    """Ends all replies that are being written for a person."""
+    """Ends all replies that are being written for a person, and the person's temporary chats."""
     with reading(visit.service.database) as connection:
         running = running_of(connection, person)
     for reply in running:
         visit.service.replies.stop(reply)
+    for chat in visit.service.temporary.of(person):
+        close_chat(visit, chat)
 
 
 def take_in(visit: Visit) -> Response:

@@ -13,7 +13,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.chat import account, drafts, entrance, portable, searching, sharing, talk
+from charter.service.chat import (
+    account,
+    drafts,
+    entrance,
+    portable,
+    searching,
+    sharing,
+    talk,
+    temporary_pages,
+)
 from charter.service.chat.service import Service
 from charter.service.chat.visit import LARGEST, PAGES, admin, member, plain
 from charter.service.people.visits import COOKIE, NotEntered, TooFast, see, wants_json
@@ -46,6 +55,15 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/c/{id}/shared", member(sharing.shared_page)),
     ("GET", "/c/{id}/export.md", member(portable.as_markdown)),
     ("GET", "/c/{id}/export.json", member(portable.as_json)),
+    ("GET", "/temporary", member(temporary_pages.begin_page)),
+    ("POST", "/temporary", member(temporary_pages.begin)),
+    ("GET", "/temporary/{id}", member(temporary_pages.talk)),
+    ("POST", "/temporary/{id}/messages", member(temporary_pages.ask)),
+    ("POST", "/temporary/{id}/close", member(temporary_pages.close)),
+    ("GET", "/temporary/m/{id}", member(temporary_pages.part)),
+    ("GET", "/temporary/m/{id}/events", member(temporary_pages.events)),
+    ("POST", "/temporary/m/{id}/stop", member(temporary_pages.stop)),
+    ("POST", "/temporary/m/{id}/retry", member(temporary_pages.retry)),
     ("GET", "/m/{id}", member(talk.part)),
     ("GET", "/m/{id}/events", member(talk.events)),
     ("POST", "/m/{id}/retry", member(talk.retry)),

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from charter.service.chat.service import DAY, Service
+from charter.service.chat.temporary_pages import close_chat
 from charter.service.chat.visit import Visit, plain, show
 from charter.service.people.tables import PEOPLE
 from charter.service.people.visits import TooFast, check_pace, drop_session, see, set_session, wants_json
@@ -117,7 +118,10 @@ def welcome(visit: Visit) -> Response:
 
 
 def leave(visit: Visit) -> Response:
-    """Closes the session."""
+    """Closes the session, and its temporary chats."""
+    for chat in visit.service.temporary.of(visit.person.id):
+        if chat.owner == visit.owner:
+            close_chat(visit, chat)
     with writing(visit.service.database) as connection:
         close_session(connection, visit.session)
     answer = see("/enter?done=left")

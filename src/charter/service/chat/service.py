@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from charter.service.chat.client import Api, ApiProblem, Model
 from charter.service.chat.replies import Replies
 from charter.service.chat.storage import MEGABYTE
+from charter.service.chat.temporary import TemporaryChats
 from charter.service.web.csrf import Once
 from charter.service.web.limits import Limiter
 
@@ -59,6 +60,7 @@ class Service:
     models: list[Model] = field(default_factory=list)
     limits: list[dict[str, str]] = field(default_factory=list)  # what models can't do, in the API's words
     away: str = ""  # why the API can't be used now
+    temporary: TemporaryChats = field(default_factory=TemporaryChats)
     streams: Counter[int] = field(default_factory=Counter)  # of events that are open, by person
     _turns: WeakValueDictionary[int, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
@@ -100,6 +102,8 @@ class Service:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(MODELS_SECONDS if not self.away else 1.0)
+            for reply in self.temporary.sweep():
+                self.replies.stop(reply)
             await self.look()
 
     def settings_of(self, id: str) -> dict[str, Any]:

@@ -24,11 +24,10 @@ from charter.service.chat.branches import (
     message_of,
 )
 from charter.service.chat.drafts import new_draft, save_new
-from charter.service.chat.markdown import render
 from charter.service.chat.storage import check_room
-from charter.service.chat.visit import PAGES, Visit, done, show, whole
+from charter.service.chat.visit import Visit, article, done, show, whole
 from charter.service.people.tables import MESSAGES
-from charter.service.people.workers import Person, lock
+from charter.service.people.workers import lock
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import Refusal
 
@@ -84,23 +83,12 @@ def part(visit: Visit) -> HTMLResponse:
     return HTMLResponse(article(visit, shown))
 
 
-def article(visit: Visit, message: Message) -> str:
-    """A message as HTML."""
-    text = message.text
-    if message.running:
-        text = visit.service.replies.text_of(message.id) or text
-    blocks = render(text) if message.role == "assistant" else ()
-    return str(
-        PAGES.fill("message", m=message, text=text, blocks=blocks, member=visit, service=visit.service)
-    )
-
-
 def begin(visit: Visit) -> Response:
     """A new chat with its first message."""
-    model = _model(visit, visit.form.text("model"))
+    model = model_of(visit, visit.form.text("model"))
     with writing(visit.service.database) as connection:
-        _check_running(connection, visit.person)
-        sent = tree.begin(connection, visit.person, model, visit.form.text("text"), _client(visit))
+        check_running(connection, visit)
+        sent = tree.begin(connection, visit.person, model, visit.form.text("text"), client_of(visit))
         save_new(connection, visit.person, "")
         check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
@@ -110,9 +98,9 @@ def ask(visit: Visit) -> Response:
     """A further message."""
     form = visit.form
     with writing(visit.service.database) as connection:
-        _check_running(connection, visit.person)
+        check_running(connection, visit)
         sent = tree.ask(
-            connection, visit.person, visit.id, form.text("parent"), form.text("text"), _client(visit)
+            connection, visit.person, visit.id, form.text("parent"), form.text("text"), client_of(visit)
         )
         check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
@@ -129,8 +117,8 @@ def edit(visit: Visit) -> Response:
             check_room(connection, visit.person.id, visit.service.config.storage)
         return done(visit, f"/c/{first.chat}")
     with writing(visit.service.database) as connection:
-        _check_running(connection, visit.person)
-        sent = tree.edit(connection, visit.person, visit.id, text, _client(visit))
+        check_running(connection, visit)
+        sent = tree.edit(connection, visit.person, visit.id, text, client_of(visit))
         check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
@@ -147,7 +135,7 @@ def go_on(visit: Visit) -> Response:
 
 def _again(visit: Visit, goes_on: bool) -> Response:
     with writing(visit.service.database) as connection:
-        _check_running(connection, visit.person)
+        check_running(connection, visit)
         sent = tree.retry(connection, visit.person, visit.id, goes_on)
         check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
@@ -177,9 +165,14 @@ def stop(visit: Visit) -> Response:
 
 
 async def events(visit: Visit) -> Response:
+    """What changes in a reply until it is complete."""
+    one = await run_in_threadpool(_message, visit)
+    return event_stream(visit, one.id)
+
+
+def event_stream(visit: Visit, reply: str) -> EventSourceResponse:
     """What changes in a reply until it is complete, as server-sent events: each replaces a block by its number, so a
     page that lost its connection asks again from the last one."""
-    one = await run_in_threadpool(_message, visit)
     last = visit.request.headers.get("last-event-id", "")
     known = whole(last) if last else _number(visit, "known")
     streams, person = visit.service.streams, visit.person.id
@@ -190,7 +183,7 @@ async def events(visit: Visit) -> Response:
         streams[person] += 1
         try:
             yield ServerSentEvent(retry=1000, comment="begin")
-            async with aclosing(visit.service.replies.follow(one.id, known)) as changes:
+            async with aclosing(visit.service.replies.follow(reply, known)) as changes:
                 async for change in changes:
                     if change.kind == "block":
                         yield ServerSentEvent(change.html, event="block", id=str(change.number))
@@ -218,7 +211,7 @@ def change(visit: Visit) -> Response:
         if name in form.fields:
             values[name] = form.text(name) == "yes"
     if "model" in form.fields:
-        values["model"] = _model(visit, form.text("model"))
+        values["model"] = model_of(visit, form.text("model"))
     if not values:
         raise Refusal("nothing was changed: the form names nothing to change")
     with writing(visit.service.database) as connection:
@@ -283,7 +276,7 @@ def _note_thumb(visit: Visit, id: str, value: str) -> None:
         connection.execute(update(MESSAGES).where(MESSAGES.c.id == id).values(thumb=value))
 
 
-def _model(visit: Visit, id: str) -> str:
+def model_of(visit: Visit, id: str) -> str:
     """The id of a served model, or the default one. Raises Refusal."""
     model = visit.service.model(id)
     if model is not None:
@@ -296,16 +289,17 @@ def _model(visit: Visit, id: str) -> str:
 _CLIENT = re.compile(r"[\w-]{1,64}")
 
 
-def _client(visit: Visit) -> str:
+def client_of(visit: Visit) -> str:
     """The sender's id of this sending; empty if there is none."""
     id = visit.form.text("client")
     return id if _CLIENT.fullmatch(id) else ""
 
 
-def _check_running(connection: Connection, person: Person) -> None:
+def check_running(connection: Connection, visit: Visit) -> None:
     """Raises Refusal if the person waits for many replies already. Others of the person wait until this is sent."""
-    lock(connection, person)
-    count = len(tree.running_of(connection, person.id))
+    lock(connection, visit.person)
+    count = len(tree.running_of(connection, visit.person.id))
+    count += sum(chat.running for chat in visit.service.temporary.of(visit.person.id))
     if count >= RUNNING_AT_ONCE:
         raise Refusal(
             f"{count} replies are being written for you; wait until one is complete, or stop one", 429

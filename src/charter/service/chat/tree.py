@@ -51,7 +51,7 @@ class Sent:
 
 def begin(connection: Connection, person: Person, model: str, text: str, client: str) -> Sent:
     """A new chat with its first question. The same `client` again gives the same chat."""
-    text = _checked(text)
+    text = checked(text)
     wanted = (
         select(MESSAGES.c.chat, MESSAGES.c.id)
         .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
@@ -83,7 +83,7 @@ def ask(connection: Connection, person: Person, chat: str, parent: str, text: st
 
     Raises NotFound, Refusal for an empty or too long text, Stale if the reply before it isn't complete.
     """
-    text = _checked(text)
+    text = checked(text)
     there = _lock(connection, person, chat)
     if client and (question := _sent(connection, chat, client)):
         return Sent(chat, question, _reply_to(connection, question))
@@ -97,7 +97,7 @@ def ask(connection: Connection, person: Person, chat: str, parent: str, text: st
 
 def edit(connection: Connection, person: Person, question: str, text: str, client: str) -> Sent:
     """Another wording of a question, beside it, and its reply."""
-    text = _checked(text)
+    text = checked(text)
     first = message_of(connection, person, question)
     if first.role != "user":
         raise Refusal("that message is a reply; edit it as one")
@@ -128,7 +128,7 @@ def retry(connection: Connection, person: Person, reply: str, goes_on: bool = Fa
 
 def amend(connection: Connection, person: Person, reply: str, text: str) -> str:
     """A reply as the person would have it, beside it and marked as edited. Returns its id."""
-    text = _checked(text)
+    text = checked(text)
     first = message_of(connection, person, reply)
     if first.role != "assistant" or first.running:
         raise Refusal("only a complete reply can be edited")
@@ -239,7 +239,7 @@ def title_of(text: str) -> str:
     return f"{words} …"
 
 
-def _checked(text: str) -> str:
+def checked(text: str) -> str:
     """A message's text. Raises Refusal if it is empty or too long."""
     text = text.replace("\r\n", "\n").replace("\x00", "")
     if not text.strip():

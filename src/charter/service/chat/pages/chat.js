@@ -73,10 +73,10 @@ const keepUp = () => following && scrollTo({ top: document.documentElement.scrol
 
 // A reply that is being written: each event replaces a block by its number, so a lost connection loses nothing.
 function follow(article) {
-  const id = article.dataset.message;
+  const place = article.dataset.place;
   const blocks = one("[data-blocks]", article);
   const known = Math.max(0, blocks.children.length - 1);
-  const stream = new EventSource(`/m/${id}/events?known=${known}`);
+  const stream = new EventSource(`${place}/events?known=${known}`);
   let heard = known;
   const speakTo = (end) => {
     for (; heard < end; heard++) say(blocks.children[heard]?.textContent);
@@ -99,7 +99,7 @@ function follow(article) {
   stream.addEventListener("state", async () => {
     stream.close();
     speakTo(blocks.children.length);
-    const answer = await fetch(`/m/${id}`);
+    const answer = await fetch(place);
     if (!answer.ok) return location.reload();
     const holder = document.createElement("template");
     holder.innerHTML = await answer.text();
