@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from charter.ground.artifact.errors import CharterError
 from charter.service.chat import (
+    about,
     account,
     drafts,
     entrance,
@@ -82,6 +83,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/me/forget", member(account.forget_me)),
     ("POST", "/shares/{id}/end", member(sharing.take_back)),
     ("GET", "/s/{token}", sharing.open_share),
+    ("POST", "/s/{token}/report", sharing.report_share),
     ("GET", "/people", admin(account.people_page)),
     ("POST", "/people/invite", admin(account.invite_people)),
     ("POST", "/people/{id}/lock", admin(account.lock_out)),
@@ -112,7 +114,10 @@ def make_app(service: Service) -> Guard:
         routes=[
             *(Route(path, handler, methods=[method]) for method, path, handler in ROUTES),
             Route("/health", health),
-            Route("/limits", limits),
+            Route("/limits", about.limits),
+            Route("/models", about.models_page),
+            Route("/policy", about.policy_page),
+            Route("/constitution/{digest}", about.constitution_page),
             Route(STATIC + "{file}", static),
         ],
         exception_handlers={CharterError: refused, HTTPException: unknown, Exception: failed},
@@ -129,12 +134,6 @@ async def health(request: Request) -> Response:
     alive = await run_in_threadpool(is_alive, service.database)
     state = "no database" if not alive else "ok"
     return JSONResponse({"status": state, "api": service.away or "ok"}, 200 if alive else 503)
-
-
-async def limits(request: Request) -> Response:
-    """What models can't do, and what the chat keeps."""
-    service: Service = request.app.state.service
-    return plain(service, "limits", "What it can't do")
 
 
 async def static(request: Request) -> Response:

@@ -75,7 +75,7 @@ async def join_here(request: Request) -> Response:
     try:
         session, key = await run_in_threadpool(_join, service, token, form, network_of(request.scope))
     except Refusal as refusal:
-        if wants_json(request):
+        if wants_json(request) or isinstance(refusal, TooFast):
             raise
         called = "".join(letter for letter in form.text("name") if letter.isprintable())[:LONGEST_NAME]
         return plain(

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from sqlalchemy import Engine
 
-from charter.service.chat.client import Api, ApiProblem, Model
+from charter.service.chat.client import Api, ApiProblem, Model, Rules
 from charter.service.chat.replies import Replies
 from charter.service.chat.storage import MEGABYTE
 from charter.service.chat.temporary import TemporaryChats
@@ -59,6 +59,7 @@ class Service:
     links: Once = field(default_factory=Once)
     models: list[Model] = field(default_factory=list)
     limits: list[dict[str, str]] = field(default_factory=list)  # what models can't do, in the API's words
+    rules: Rules | None = None  # what models are held to; None if the API doesn't say
     away: str = ""  # why the API can't be used now
     temporary: TemporaryChats = field(default_factory=TemporaryChats)
     streams: Counter[int] = field(default_factory=Counter)  # of events that are open, by person
@@ -70,6 +71,7 @@ class Service:
         self.by_address = Limiter(30.0, 300)
         self.entries = Limiter(0.2, 20)
         most = self.config.sign_ups_of_one
+        self.reports, self.reports_of_one = Limiter(50 / DAY, 50), Limiter(5 / DAY, 5)
         self.sign_ups = Limiter(most / DAY, most)
 
     @asynccontextmanager
@@ -95,6 +97,7 @@ class Service:
             self.models = await self.api.models()
             if not self.limits:
                 self.limits = await self.api.limits()
+            self.rules = await self.api.rules()
             self.away = ""
         except ApiProblem as problem:
             self.away = str(problem)

@@ -24,6 +24,7 @@ from charter.service.chat.branches import (
     message_of,
 )
 from charter.service.chat.drafts import new_draft, save_new
+from charter.service.chat.letters import kept
 from charter.service.chat.storage import check_room
 from charter.service.chat.visit import Visit, article, done, show, whole
 from charter.service.people.tables import MESSAGES
@@ -254,10 +255,15 @@ async def thumb(visit: Visit) -> Response:
     up = visit.form.text("thumb") == "up"
     if not one.request:
         raise Refusal("no request of the model's server belongs to this reply, so there is nobody to tell")
+    reports = visit.form.text("content") == "yes"
+    if up and reports:
+        raise Refusal("a report says that a reply is bad; send it with Bad, or without the report")
     body: dict[str, Any] = {"request_id": one.request, "thumb": "up" if up else "down"}
+    if words := kept(visit.form.text("words"))[:4000].strip():
+        body["words"] = words
     if not up:
-        body |= {"words": visit.form.text("words")[:4000], "category": visit.form.text("category")[:64]}
-        if visit.form.text("content") == "yes":
+        body["category"] = visit.form.text("category")[:64]
+        if reports:
             body["content"] = await run_in_threadpool(_said, visit, one.id)
     await visit.service.api.ask("POST", "/v1/feedback", body)
     await run_in_threadpool(_note_thumb, visit, one.id, body["thumb"])

@@ -46,9 +46,14 @@ function sendOnce(event) {
 async function quietly(event) {
   event.preventDefault();
   const form = event.currentTarget;
-  const answer = await post(form.action, new FormData(form));
-  if (answer.ok) one("button", form).setAttribute("aria-pressed", "true");
-  else say((await answer.json()).error);
+  const answer = await post(form.action, new FormData(form, event.submitter));
+  const facts = await answer.json();
+  say(answer.ok ? "It is noted." : facts.error);
+  if (!answer.ok) return;
+  const dialog = form.closest("details");
+  dialog.open = false;
+  one("summary", dialog).textContent = facts.thumb === "up" ? "Rated good" : "Rated bad";
+  one("summary", dialog).focus();
 }
 
 const post = (place, data, more = {}) =>
