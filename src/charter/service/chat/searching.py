@@ -89,9 +89,9 @@ def snippet(text: str, words: list[str]) -> Markup:
     piece, at, parts = text[begin:end], 0, ["…" if begin else ""]
     for one in WORD.finditer(piece):
         if meant(one[0]):
-            parts += [escape(piece[at : one.start()]), Markup("<mark>{}</mark>").format(one[0])]
+            parts += [escape(piece[at : one.start()]), f"<mark>{escape(one[0])}</mark>"]
             at = one.end()
-    return Markup("").join([*parts, piece[at:], "…" if end < len(text) else ""])
+    return Markup("".join([*parts, escape(piece[at:]), "…" if end < len(text) else ""]))
 
 
 def search_page(visit: Visit) -> Response:

@@ -12,7 +12,9 @@ MOST_BYTES = 900_000  # of a message's words: PostgreSQL keeps no more than 1 Mi
 
 
 def plain_word(word: str) -> str:
-    """A word in small letters without accents."""
+    """A word that WORD found, in small letters without accents."""
+    if word.isascii():  # nearly all words; the rest takes ten times as long
+        return word[:LONGEST_WORD].lower()
     letters = unicodedata.normalize("NFKD", word[:LONGEST_WORD]).lower()
     return "".join(letter for letter in letters if letter.isalnum())[:LONGEST_WORD]
 
@@ -24,11 +26,11 @@ def key_of(person: int, word: str) -> str:
 
 def keys_of(person: int, text: str) -> list[str]:
     """The different words of a text as the index of a person holds them, the first ones up to MOST_BYTES."""
-    keys, size = list[str](), 0
-    for word in dict.fromkeys(plain_word(word) for word in dict.fromkeys(WORD.findall(text))):
-        if word:
-            keys.append(key := key_of(person, word))
-            size += len(key.encode()) + 1
-            if size > MOST_BYTES:
-                return keys[:-1]
+    words = dict.fromkeys(plain_word(word) for word in dict.fromkeys(WORD.findall(text)))
+    keys = [key_of(person, word) for word in words if word]
+    size = 0
+    for number, key in enumerate(keys):
+        size += len(key.encode()) + 1
+        if size > MOST_BYTES:
+            return keys[:number]
     return keys
