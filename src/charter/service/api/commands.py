@@ -99,11 +99,12 @@ def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket
     """Opens the models, with progress, and serves them until a signal stops it."""
     from charter.service.api import opening
     from charter.service.api import serve as server
+    from charter.service.web.listening import address_at
 
     host, bound = place
     # a signal that stops services works like Ctrl-C: all counts are written
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+    address = address_at(host, bound)
     progress = make_progress()
     progress.note(f"starting at {address}; requests wait until everything is loaded")
     try:

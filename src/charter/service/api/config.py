@@ -46,6 +46,7 @@ class Model(Frozen):
     retires: datetime.date | None = Field(None, description="from when on it is refused")
     successor: str = Field("", description="the id of the model to use instead")
     backend: str = Field("", description="URL of an OpenAI-shaped server, such as vLLM, that runs it")
+    card: str = Field("", pattern=r"^(https?://\S+)?$", max_length=500, description="URL of its model card")
     weights_from: str = Field(
         "", description="a folder below which new weights for it may lie; empty: it takes none"
     )

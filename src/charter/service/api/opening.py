@@ -25,7 +25,7 @@ from charter.ground.settings.execution import Execution
 from charter.ground.text.template import Template
 from charter.service.api.config import Config, Model
 from charter.service.api.local import LocalBackend
-from charter.service.api.registry import Registry, Served, steps_of
+from charter.service.api.registry import Registry, Served, constitutions_of, steps_of
 from charter.service.api.service import Service, open_database
 from charter.service.api.upstream import UpstreamBackend
 from charter.service.tools.opening import open_tools
@@ -97,7 +97,8 @@ def open_model(
     shared = processor if execution.device == "cpu" else None
     backend = LocalBackend(LocalAssistant(engine, template), model.context, root, shared)
     created = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
-    return Served(model, backend, source.id, _created(model, created), steps_of(folder))
+    made = steps_of(folder), constitutions_of(folder)
+    return Served(model, backend, source.id, _created(model, created), *made)
 
 
 def _warm(engine: Engine) -> None:
