@@ -39,6 +39,10 @@ SERVICE = {
         (), "database with migrations, tokens, forms, refusals, the thread that drives an engine, fair shares"
     ),
     "documents": Part((), "strangers' files as text, parsed in a sandbox; quotes looked up in them"),
+    "tools": Part(
+        ("documents",),
+        "what a server runs for a model: arithmetic, search in documents and the web, read-only SQL",
+    ),
     "accounts": Part(
         ("web",), "organisations, keys, limits, usage, batches; decisions, cases and the ladder"
     ),
@@ -55,7 +59,7 @@ SERVICE = {
         "the pages where people talk with served models: conversations as trees, replies that survive a crash",
     ),
     "api": Part(
-        ("web", "accounts", "documents"),
+        ("web", "documents", "tools", "accounts"),
         "Anthropic's API of 2023 and of today, OpenAI's shapes, and their pages",
     ),
 }

@@ -46,7 +46,9 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 def find_command(root: Any, words: list[str]) -> tuple[Any, list[str]]:
     """The command that words call, and the words behind its name."""
     while isinstance(root, TyperGroup):
-        root, words = root.commands[words[0]], words[1:]
+        two = " ".join(words[:2])  # chat serve
+        size = 2 if two in root.commands else 1
+        root, words = root.commands[" ".join(words[:size])], words[size:]
     return root, words
 
 

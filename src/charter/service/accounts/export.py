@@ -35,6 +35,7 @@ from charter.service.accounts.tables import (
     MADE_ONCE,
     ORGANISATIONS,
     STANDINGS,
+    TOOL_USE,
     USAGE,
 )
 from charter.service.web.database import alone, reading
@@ -176,7 +177,8 @@ def _rows_of(organisation: str) -> list[tuple[Table, Select[Any]]]:
     selects = [(ORGANISATIONS, select(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation))]
     for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE, FILES):
         selects.append((table, select(table).where(table.c.organisation == organisation)))
-    selects.append((USAGE, select(USAGE).where(USAGE.c.key.in_(own_keys))))
+    for table in (USAGE, TOOL_USE):
+        selects.append((table, select(table).where(table.c.key.in_(own_keys))))
     selects.append((BATCH_ITEMS, select(BATCH_ITEMS).where(BATCH_ITEMS.c.batch.in_(batches))))
     return [(table, rows.order_by(*table.primary_key.columns)) for table, rows in selects]
 

@@ -38,7 +38,9 @@ def create(
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the key is for.")] = "key",
     scopes: Annotated[
         str,
-        typer.Option("--scopes", metavar="A,B", help="Some of messages, batches, feedback, admin, weights."),
+        typer.Option(
+            "--scopes", metavar="A,B", help="Some of messages, batches, feedback, admin, weights, tools."
+        ),
     ] = "messages,batches,feedback",
     models: Annotated[
         str, typer.Option("--models", metavar="A,B", help="Models it may use; default: all.")

@@ -27,8 +27,8 @@ from charter.service.web.database import alone, reading
 from charter.service.web.refusal import NotFound, Refusal
 from charter.service.web.tokens import digest_of, new_id, new_token
 
-# admin: the admin page and its API; weights: new weights for a model that takes some
-SCOPES = ("messages", "batches", "feedback", "admin", "weights")
+# admin: the admin page and its API; weights: new weights for a model that takes some; tools: those that the server runs
+SCOPES = ("messages", "batches", "feedback", "admin", "weights", "tools")
 USUAL = ("messages", "batches", "feedback")  # of a new key
 PREFIX = "sk-charter-"
 ID_PREFIX = "key_"

@@ -22,7 +22,7 @@ from charter.service.accounts.blobs import Blobs
 from charter.service.accounts.decisions import prune
 from charter.service.accounts.files import clear, hide_old
 from charter.service.accounts.made_once import SECONDS as ONCE_SECONDS
-from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE, USAGE
+from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE, TOOL_USE, USAGE
 from charter.service.web.database import shrink, writing
 
 PIECE = 1_000  # rows removed in one transaction
@@ -113,11 +113,13 @@ def _batches(connection: Connection, before: float) -> bool:
 
 def _usage(connection: Connection, before: float) -> bool:
     """Removes the oldest day."""
-    day = connection.execute(select(func.min(USAGE.c.day))).scalar()
-    if day is None or day >= datetime.fromtimestamp(before, UTC).date().isoformat():
-        return False
-    connection.execute(delete(USAGE).where(USAGE.c.day == day))
-    return True
+    oldest = datetime.fromtimestamp(before, UTC).date().isoformat()
+    for table in (USAGE, TOOL_USE):
+        day = connection.execute(select(func.min(table.c.day))).scalar()
+        if day is not None and day < oldest:
+            connection.execute(delete(table).where(table.c.day == day))
+            return True
+    return False
 
 
 class Sweeping:

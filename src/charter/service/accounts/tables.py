@@ -102,6 +102,16 @@ ALLOWANCES = Table(
     Column("output_tokens", Double),
 )
 
+TOOL_USE = Table(
+    "tool_use",  # calls of tools that the server ran
+    METADATA,
+    Column("key", ID, ForeignKey("keys.id"), primary_key=True),
+    Column("day", String(10), primary_key=True),  # UTC, 2026-11-26
+    Column("tool", String(64), primary_key=True),
+    Column("calls", COUNT, nullable=False),
+    Column("failures", COUNT, nullable=False),
+)
+
 DECISIONS = Table(
     "decisions",  # of the acceptable-use policy, one row a verdict that is not plainly "allow", or a request's summary
     METADATA,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select
@@ -21,9 +22,11 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from charter.ground.artifact.errors import CharterError
 from charter.service.accounts.keys import note_used
 from charter.service.accounts.tables import KEYS, ORGANISATIONS, USAGE
+from charter.service.accounts.tool_use import Place, ToolCounts, add_tool_use
 from charter.service.web.database import POSTGRESQL, writing
 
 SECONDS = 0.5
+NO_TOOLS: Mapping[Place, ToolCounts] = MappingProxyType({})
 _log = logging.getLogger(__name__)
 
 
@@ -104,6 +107,7 @@ class Meter:
         self._engine = engine
         self._gathered: dict[_Place, Counts] = {}
         self._used: dict[str, float] = {}  # last use by key
+        self._tools: dict[Place, ToolCounts] = {}
         self._lock, self._writes, self._closed = threading.Lock(), threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="meter", daemon=True)
         self._thread.start()
@@ -112,6 +116,11 @@ class Meter:
         """Counts a key's (its id) usage of a model at a time, in seconds since 1970. Never waits for the database."""
         place = (key, datetime.fromtimestamp(at, UTC).date().isoformat(), model[:200])
         self._gather({place: counts}, {key: at})
+
+    def record_tool(self, key: str, tool: str, failed: bool, at: float) -> None:
+        """Counts a key's (its id) call of a tool that the server ran. Never waits for the database."""
+        place = (key, datetime.fromtimestamp(at, UTC).date().isoformat(), tool[:64])
+        self._gather({}, {key: at}, {place: ToolCounts(1, int(failed))})
 
     def try_flush(self) -> None:
         """Writes the gathered counts, if that is possible now."""
@@ -122,14 +131,14 @@ class Meter:
         """Writes the gathered counts. Raises the database's errors; then nothing is lost."""
         with self._writes:
             with self._lock:
-                gathered, used = self._gathered, self._used
-                self._gathered, self._used = {}, {}
-            if not gathered:
+                gathered, used, tools = self._gathered, self._used, self._tools
+                self._gathered, self._used, self._tools = {}, {}, {}
+            if not used:
                 return
             try:
-                self._write(gathered, used)
+                self._write(gathered, used, tools)
             except BaseException:
-                self._gather(gathered, used)
+                self._gather(gathered, used, tools)
                 raise
 
     def close(self) -> None:
@@ -146,11 +155,17 @@ class Meter:
                 said = " ".join(str(getattr(error, "orig", None) or error).split())
                 _log.warning("usage can't be written now and is kept: %s", said)
 
-    def _write(self, gathered: Mapping[_Place, Counts], used: Mapping[str, float]) -> None:
+    def _write(
+        self,
+        gathered: Mapping[_Place, Counts],
+        used: Mapping[str, float],
+        tools: Mapping[Place, ToolCounts],
+    ) -> None:
         """Writes all at once; if a row's key is unknown, all other rows."""
         try:
             with writing(self._engine) as connection:
                 _add(connection, gathered)
+                add_tool_use(connection, tools)
                 for key in sorted(used):  # in one order, so that two writers don't wait for each other
                     note_used(connection, key, used[key])
         except IntegrityError:
@@ -162,11 +177,19 @@ class Meter:
                 raise
             _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known)))
             known_usage = {place: counts for place, counts in gathered.items() if place[0] in known}
-            if known_usage:
-                self._write(known_usage, {key: at for key, at in used.items() if key in known})
+            known_tools = {place: counts for place, counts in tools.items() if place[0] in known}
+            if known:
+                self._write(known_usage, {key: at for key, at in used.items() if key in known}, known_tools)
 
-    def _gather(self, gathered: Mapping[_Place, Counts], used: Mapping[str, float]) -> None:
+    def _gather(
+        self,
+        gathered: Mapping[_Place, Counts],
+        used: Mapping[str, float],
+        tools: Mapping[Place, ToolCounts] = NO_TOOLS,
+    ) -> None:
         with self._lock:
+            for tool, calls in tools.items():
+                self._tools[tool] = self._tools.get(tool, ToolCounts()) + calls
             for place, counts in gathered.items():
                 self._gathered[place] = self._gathered.get(place, Counts()) + counts
             for key, at in used.items():
@@ -179,6 +202,8 @@ def _add(connection: Connection, gathered: Mapping[_Place, Counts]) -> None:
         {"key": key, "day": day, "model": model} | {name: getattr(counts, name) for name in COLUMNS}
         for (key, day, model), counts in sorted(gathered.items())
     ]
+    if not rows:
+        return
     dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
     statement = dialect.insert(USAGE)
     more = {name: USAGE.c[name] + statement.excluded[name] for name in COLUMNS}

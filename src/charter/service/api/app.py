@@ -46,10 +46,24 @@ from charter.service.api.wire import (
     models,
     renewing,
     tokenize,
+    tool_list,
 )
 from charter.service.api.wire.route import Route
 
-API = (models, messages, batches, files, complete, chat, completions, tokenize, feedback, renewing, operation)
+API = (
+    models,
+    tool_list,
+    messages,
+    batches,
+    files,
+    complete,
+    chat,
+    completions,
+    tokenize,
+    feedback,
+    renewing,
+    operation,
+)
 PAGES = (index, admin_entrance, admin_state, admin_keys, admin_conduct, admin_standing)
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 

@@ -217,8 +217,7 @@ class Batching:
         if body.stream:
             raise invalid("stream: a request of a batch can't be streamed", "stream")
         call = with_user(Call(caller, request_id, SURFACE, background=True), body)
-        exchange, writing = await open_message(self._service, call, body)
-        return await message_of(exchange, writing)
+        return await message_of(await open_message(self._service, call, body))
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         def done() -> T:

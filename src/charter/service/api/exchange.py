@@ -62,6 +62,7 @@ class Exchange:
     # grants used by this request: how, side, category; of a released reply, the sample
     passed: set[tuple[str, str, str, int]] = field(default_factory=set)
     refusal: str = ""  # why the prompt was blocked
+    safety: str = ""  # what the policy added to the prompt
     began: float = field(default_factory=time.monotonic)
     written: dict[int, int] = field(default_factory=dict)  # tokens by sample
     settled: bool = False
@@ -340,6 +341,7 @@ async def _check_prompt(exchange: Exchange) -> None:
     if not verdict.allowed:
         exchange.refusal = verdict.reason
     elif verdict.action == "safety_prompt":
+        exchange.safety = verdict.safety_prompt
         exchange.model_request = replace(
             model_request, prompt=with_safety(model_request.prompt, verdict.safety_prompt)
         )

@@ -25,9 +25,10 @@ from charter.ground.settings.execution import Execution
 from charter.ground.text.template import Template
 from charter.service.api.config import Config, Model
 from charter.service.api.local import LocalBackend
-from charter.service.api.registry import Registry, Served, steps_of
+from charter.service.api.registry import Registry, Served, constitutions_of, steps_of
 from charter.service.api.service import Service, open_database
 from charter.service.api.upstream import UpstreamBackend
+from charter.service.tools.opening import open_tools
 from charter.service.web.processor import Processor
 from charter.service.web.threads import apart
 
@@ -59,12 +60,13 @@ def open_service(
                 served.append(apart(open_model, model, source, config, execution, folder, processor))
                 if ignored := served[-1].backend.decoding.ignored:
                     progress.note(f"{model.id} ignores {', '.join(ignored)} of its generation_config.json")
+        tools = open_tools(config.tools, folder, progress)
         screen = open_policy_screen(config, folder, execution, progress)
     except BaseException:
         Registry(served).close()
         database.dispose()
         raise
-    return Service(config, database, Registry(served), screen, processor, beside=folder)
+    return Service(config, database, Registry(served), screen, processor, beside=folder, tools=tools)
 
 
 def open_model(
@@ -95,7 +97,8 @@ def open_model(
     shared = processor if execution.device == "cpu" else None
     backend = LocalBackend(LocalAssistant(engine, template), model.context, root, shared)
     created = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
-    return Served(model, backend, source.id, _created(model, created), steps_of(folder))
+    made = steps_of(folder), constitutions_of(folder)
+    return Served(model, backend, source.id, _created(model, created), *made)
 
 
 def _warm(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from charter.ground.moderation.policy import Policy
 from charter.service.accounts.tables import FACTS
 from charter.service.api.service import Service
 from charter.service.api.statement import statement
@@ -33,6 +34,15 @@ class LimitsAnswer(BaseModel):
     type: Literal["limits"] = "limits"
     limits: list[dict[str, str]]
     models: list[dict[str, Any]]
+
+
+class RulesAnswer(BaseModel):
+    """The policy of acceptable use in force, null if none is; the constitutions that models were trained under, each
+    with its digest, which the registry's entries name."""
+
+    type: Literal["rules"] = "rules"
+    policy: dict[str, Any] | None
+    constitutions: list[dict[str, Any]]
 
 
 @ROUTES.add("GET", "/health", "Whether the process lives", Health, open=True)
@@ -76,3 +86,31 @@ async def metrics(request: Request) -> Response:
 async def limits(request: Request) -> Response:
     """The models' limits and unsuitable uses."""
     return JSONResponse(statement(service_of(request).registry.served))
+
+
+@ROUTES.add("GET", "/v1/rules", "What models are held to", RulesAnswer, open=True)
+async def rules(request: Request) -> Response:
+    """The policy that requests and replies are checked by, and the constitutions of the models' lineages."""
+    service = service_of(request)
+    constitutions = {one["digest"]: one for served in service.registry.served for one in served.constitutions}
+    policy = policy_facts(service.screen.policy) if service.screen else None
+    return JSONResponse(RulesAnswer(policy=policy, constitutions=list(constitutions.values())).model_dump())
+
+
+def policy_facts(policy: Policy) -> dict[str, Any]:
+    """A policy as its readers see it: without the phrases by which a text is found out."""
+    return {
+        "id": policy.id,
+        "name": policy.name,
+        "version": policy.version,
+        "refusal": policy.refusal,
+        "appeal": policy.appeal,
+        "categories": [
+            {"title": one.title, "covers": one.covers, "allowed": list(one.allowed)}
+            for one in policy.categories
+        ],
+        "high_risk": [
+            {"title": one.title, "covers": one.covers, "disclosure": one.disclosure}
+            for one in policy.high_risk
+        ],
+    }

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.lineage import walk
+from charter.ground.artifact.lineage import run_of, walk
+from charter.ground.constitution.constitution import load
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.problems import suggest
+from charter.ground.settings.sources import digest_source, resolve_again
 from charter.service.api.backend import Backend
 from charter.service.api.config import Model
 from charter.service.api.errors import ApiError
@@ -22,13 +24,15 @@ from charter.service.api.renewal import START
 @dataclass(frozen=True, slots=True)
 class Served:
     """A served model. `made_from`: its steps in a run, oldest first, each {step, room, id}; empty for models from
-    elsewhere. `digest` identifies its weights and settings."""
+    elsewhere. `constitutions`: those that its lineage was trained under, as `constitutions_of` has them. `digest`
+    identifies its weights and settings."""
 
     model: Model
     backend: Backend
     digest: str
     created: float
     made_from: tuple[dict[str, str], ...] = ()
+    constitutions: tuple[dict[str, Any], ...] = ()
 
     @property
     def id(self) -> str:
@@ -80,6 +84,9 @@ class Served:
             "successor": self.model.successor or None,
             "digest": self.digest,
             "made_from": list(self.made_from),
+            "constitutions": [one["digest"] for one in self.constitutions],
+            "knowledge_cutoff": self.model.cutoff and self.model.cutoff.isoformat(),
+            "card": self.model.card or None,
             "weights": package.weights if (package := package_of(self.model.source)) else None,
         }
 
@@ -123,3 +130,36 @@ def steps_of(folder: Path) -> tuple[dict[str, str], ...]:
         )
     except CharterError:
         return ()
+
+
+CONSTITUTION = "constitution"  # the role of one in every room that takes one
+
+
+def constitutions_of(folder: Path) -> tuple[dict[str, Any], ...]:
+    """The constitutions behind a checkpoint, each once: digest, name, version and principles. One whose file is gone or
+    changed since has only its digest and its reference for a name."""
+    try:
+        lineage = walk(folder)
+    except CharterError:
+        return ()
+    constitutions = dict[str, dict[str, Any]]()
+    for manifest, place in lineage:
+        for source in manifest.external:
+            if source.role != CONSTITUTION or source.digest in constitutions:
+                continue
+            facts: dict[str, Any] = {"digest": source.digest, "name": source.ref, "version": None}
+            constitutions[source.digest] = facts | {"critiques": [], "comparisons": []}
+            try:
+                path = resolve_again(source, run_of(place)).path
+                if path is None or digest_source(path) != source.digest:
+                    continue
+                text = load(path)
+            except (CharterError, OSError):
+                continue
+            constitutions[source.digest] = facts | {
+                "name": text.name,
+                "version": text.version,
+                "critiques": [{"critique": one.critique, "revision": one.revision} for one in text.critiques],
+                "comparisons": [{"principle": one.principle} for one in text.comparisons],
+            }
+    return tuple(constitutions.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from charter.service.api.file_store import FileStore
 from charter.service.api.metrics import Metrics
 from charter.service.api.model_request import Call
 from charter.service.api.registry import Registry
+from charter.service.tools.tool import Tool
 from charter.service.web.database import writing
 from charter.service.web.fair import FairThreads
 from charter.service.web.lock import serve_alone
@@ -42,6 +43,7 @@ T = TypeVar("T")
 LOG = logging.getLogger("charter.service.api")
 
 LONG_AT_ONCE = 4  # large bodies read and batches written at a time
+TOOLS_AT_ONCE = 8  # run at a time, for one organisation all but one
 WRITERS = 4  # thumbs, appeals: each may wait for the database's lock
 KEYS_AT_ONCE = 4  # looked up at a time
 MIB = 2**20
@@ -59,6 +61,7 @@ class Service:
     processor: Processor = field(default_factory=Processor)
     metrics: Metrics = field(default_factory=Metrics)
     beside: Path = Path()
+    tools: Mapping[str, Tool] = field(default_factory=dict)  # by kind
 
     def __post_init__(self) -> None:
         blobs = blobs_of(self.database, self.beside)
@@ -82,6 +85,7 @@ class Service:
             LONG_AT_ONCE, "long bodies and batches", name="bodies", behind=True, rests=rests
         )
         self._writing = FairThreads(WRITERS, "changes to write", name="writes")
+        self._tools = FairThreads(TOOLS_AT_ONCE if self.tools else 0, "calls of tools", name="tools")
         # waiting for the database's lock doesn't keep others from being admitted
         self._lane = ThreadPoolExecutor(KEYS_AT_ONCE, "charter-keys")
 
@@ -92,6 +96,10 @@ class Service:
     async def aside(self, caller: Caller, work: Callable[[], T], background: bool = False) -> T:
         """The result of long work, done beside the event loop, in the caller's turn."""
         return await self._aside.do(caller.organisation, work, background)
+
+    async def use_tool(self, call: Call, work: Callable[[], T]) -> T:
+        """What a tool gives, run in the caller's turn. Raises ToolFailure, and Overloaded if too much waits."""
+        return await self._tools.do(call.caller.organisation, work, call.background)
 
     async def write(self, caller: Caller, work: Callable[[], T]) -> T:
         """The result of a short change of the database, in the caller's turn."""
@@ -149,6 +157,7 @@ class Service:
         self._aside.close()
         self.texts.close()
         self._writing.close()
+        self._tools.close(wait=False)
         self._lane.shutdown()
         self.sweeping.close()
         self.room.make_way()

@@ -20,7 +20,6 @@ from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json, Port
 
 STARTER = Path(__file__).parent / "starter"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration, such as arena.yaml.")]
 
 
@@ -68,8 +67,8 @@ def serve(
     sources = {shown.name: _source(path, shown, folder) for shown in config.models}
     with listening.listen(host, port) as bound:
         service = _open(config, folder, sources, where)
-        local = f"http://{_spelled(host)}:{bound.getsockname()[1]}"
-        if host not in LOOPBACK:
+        local = listening.address_at(host, bound)
+        if host not in listening.LOOPBACK:
             _warn(host, config.secure)
         idle = server.serve(service, bound, lambda: _say(service, local, as_json))
     print("charter: stopped; run the same command again to continue", file=sys.stderr)
@@ -175,10 +174,6 @@ def _source(path: Path, shown: Any, folder: Path) -> Input:
         return find_model(str(near) if near.exists() else shown.model, "the arena")
     except CharterError as error:
         raise CharterError(f"{path}: model {shown.name}: {error}") from None
-
-
-def _spelled(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _warn(host: str, secure: bool) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Select, func, select
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from charter.service.chat.branches import list_chats
-from charter.service.chat.portable import export_chat, import_file
+from charter.service.chat.drafts import new_draft
+from charter.service.chat.portable import import_file, pieces_of_chat
 from charter.service.chat.sharing import list_shares
+from charter.service.chat.storage import check_room, held
+from charter.service.chat.temporary_pages import close_chat
 from charter.service.chat.tree import running_of
 from charter.service.chat.visit import Visit, done, show, whole
 from charter.service.people.tables import CHATS, MESSAGES, PEOPLE
@@ -41,7 +45,9 @@ def _me_page(visit: Visit, standing: dict[str, str] | None) -> HTMLResponse:
             select(func.count()).select_from(CHATS).where(CHATS.c.person == visit.person.id)
         ).scalar_one()
         shares = list_shares(connection, visit.person)
-    counts = {"chats": chats, "messages": messages}
+        size = held(connection, visit.person.id)
+    counts = {"chats": chats, "messages": messages, "characters": size.characters}
+    counts |= {"bytes": size.bytes, "most": visit.service.config.storage}
     notice = NOTICES.get(visit.request.query_params.get("done", ""), "")
     return show(visit, "me", "You", counts=counts, standing=standing, shares=shares, notice=notice)
 
@@ -56,13 +62,26 @@ async def appeal(visit: Visit) -> Response:
 
 
 def my_data(visit: Visit) -> Response:
-    """All that is stored of the person: the account, and every chat with all its branches."""
-    with reading(visit.service.database) as connection:
-        data = data_of(connection, visit.person.id)
-        both = [*list_chats(connection, visit.person, most=100_000)]
-        both += list_chats(connection, visit.person, archived=True, most=100_000)
-        data["chats"] = [export_chat(connection, chat) for chat in both]
-    return JSONResponse(data, headers={"content-disposition": 'attachment; filename="my-chats.json"'})
+    """All that is stored of the person: the account, and every chat with all its branches. It is sent as it is read,
+    chat by chat, so that it takes little memory however much there is."""
+    database = visit.service.database
+    with reading(database) as connection:
+        data = data_of(connection, visit.person.id) | {"draft": new_draft(connection, visit.person)}
+        mine = select(CHATS.c.id).where(CHATS.c.person == visit.person.id, CHATS.c.deleted.is_(None))
+        chats = list(connection.execute(mine.order_by(CHATS.c.touched.desc(), CHATS.c.id)).scalars())
+
+    def pieces() -> Iterator[str]:
+        yield json.dumps(data).removesuffix("}") + ', "chats": ['
+        between = ""
+        for chat in chats:
+            for piece in pieces_of_chat(database, visit.person, chat):
+                yield between + piece
+                between = ""
+            between = ","
+        yield "]}"
+
+    headers = {"content-disposition": 'attachment; filename="my-chats.json"'}
+    return StreamingResponse(pieces(), media_type="application/json", headers=headers)
 
 
 def forget_me(visit: Visit) -> Response:
@@ -78,11 +97,13 @@ def forget_me(visit: Visit) -> Response:
 
 
 def _stop_all(visit: Visit, person: int) -> None:
-    """Ends all replies that are being written for a person."""
+    """Ends all replies that are being written for a person, and the person's temporary chats."""
     with reading(visit.service.database) as connection:
         running = running_of(connection, person)
     for reply in running:
         visit.service.replies.stop(reply)
+    for chat in visit.service.temporary.of(person):
+        close_chat(visit, chat)
 
 
 def take_in(visit: Visit) -> Response:
@@ -90,6 +111,7 @@ def take_in(visit: Visit) -> Response:
     with writing(visit.service.database) as connection:
         model = visit.service.model("")
         count = import_file(connection, visit.person, visit.form.text("text"), model.id if model else "")
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return done(visit, "/me?done=imported", count=count)
 
 
@@ -115,8 +137,7 @@ def invite_people(visit: Visit) -> Response:
         raise Refusal(f"choose a number from 1 to {MOST_INVITED}")
     with writing(visit.service.database) as connection:
         tokens = [invite(connection, "member") for _ in range(count)]
-    base = str(visit.request.base_url).rstrip("/")
-    visit.service.links.put(visit.owner, [f"{base}/join/{token}" for token in tokens])
+    visit.service.links.put(visit.owner, [f"{visit.address}/join/{token}" for token in tokens])
     return see("/people")
 
 

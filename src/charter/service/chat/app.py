@@ -13,7 +13,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.chat import account, entrance, portable, searching, sharing, talk
+from charter.service.chat import (
+    about,
+    account,
+    drafts,
+    entrance,
+    portable,
+    searching,
+    sharing,
+    talk,
+    temporary_pages,
+)
 from charter.service.chat.service import Service
 from charter.service.chat.visit import LARGEST, PAGES, admin, member, plain
 from charter.service.people.visits import COOKIE, NotEntered, TooFast, see, wants_json
@@ -36,6 +46,8 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/c", member(talk.begin)),
     ("GET", "/c/{id}", member(talk.talk)),
     ("POST", "/c/{id}", member(talk.change)),
+    ("POST", "/draft", member(drafts.keep_new)),
+    ("POST", "/c/{id}/draft", member(drafts.keep_draft)),
     ("POST", "/c/{id}/messages", member(talk.ask)),
     ("POST", "/c/{id}/delete", member(talk.remove)),
     ("GET", "/removed/{id}", member(talk.removed)),
@@ -44,6 +56,15 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/c/{id}/shared", member(sharing.shared_page)),
     ("GET", "/c/{id}/export.md", member(portable.as_markdown)),
     ("GET", "/c/{id}/export.json", member(portable.as_json)),
+    ("GET", "/temporary", member(temporary_pages.begin_page)),
+    ("POST", "/temporary", member(temporary_pages.begin)),
+    ("GET", "/temporary/{id}", member(temporary_pages.talk)),
+    ("POST", "/temporary/{id}/messages", member(temporary_pages.ask)),
+    ("POST", "/temporary/{id}/close", member(temporary_pages.close)),
+    ("GET", "/temporary/m/{id}", member(temporary_pages.part)),
+    ("GET", "/temporary/m/{id}/events", member(temporary_pages.events)),
+    ("POST", "/temporary/m/{id}/stop", member(temporary_pages.stop)),
+    ("POST", "/temporary/m/{id}/retry", member(temporary_pages.retry)),
     ("GET", "/m/{id}", member(talk.part)),
     ("GET", "/m/{id}/events", member(talk.events)),
     ("POST", "/m/{id}/retry", member(talk.retry)),
@@ -62,6 +83,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/me/forget", member(account.forget_me)),
     ("POST", "/shares/{id}/end", member(sharing.take_back)),
     ("GET", "/s/{token}", sharing.open_share),
+    ("POST", "/s/{token}/report", sharing.report_share),
     ("GET", "/people", admin(account.people_page)),
     ("POST", "/people/invite", admin(account.invite_people)),
     ("POST", "/people/{id}/lock", admin(account.lock_out)),
@@ -92,7 +114,10 @@ def make_app(service: Service) -> Guard:
         routes=[
             *(Route(path, handler, methods=[method]) for method, path, handler in ROUTES),
             Route("/health", health),
-            Route("/limits", limits),
+            Route("/limits", about.limits),
+            Route("/models", about.models_page),
+            Route("/policy", about.policy_page),
+            Route("/constitution/{digest}", about.constitution_page),
             Route(STATIC + "{file}", static),
         ],
         exception_handlers={CharterError: refused, HTTPException: unknown, Exception: failed},
@@ -109,12 +134,6 @@ async def health(request: Request) -> Response:
     alive = await run_in_threadpool(is_alive, service.database)
     state = "no database" if not alive else "ok"
     return JSONResponse({"status": state, "api": service.away or "ok"}, 200 if alive else 503)
-
-
-async def limits(request: Request) -> Response:
-    """What models can't do, and what the chat keeps."""
-    service: Service = request.app.state.service
-    return plain(service, "limits", "What it can't do")
 
 
 async def static(request: Request) -> Response:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.chat.letters import kept, mapping_of, whole_number
+from charter.service.chat.letters import kept, mapping_of, readable, whole_number
 from charter.service.web.refusal import Refusal
 
 VERSION = "2023-06-01"
@@ -44,6 +44,14 @@ class Model:
     context: int
     longest_reply: int
     facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What models are held to: the policy in force, if any, and constitutions by their digests, all as text."""
+
+    policy: Mapping[str, Any] | None
+    constitutions: Mapping[str, Mapping[str, Any]]
 
 
 class Api:
@@ -115,6 +123,21 @@ class Api:
             for one in (said if isinstance(said, list) else ())
             if isinstance(one, dict)
         ]
+
+    async def rules(self) -> Rules | None:
+        """What models are held to; None if the server doesn't say. Raises ApiProblem if it can't be reached."""
+        try:
+            said = await self.ask("GET", "/v1/rules")
+        except ApiProblem as problem:
+            if problem.later:
+                raise
+            return None
+        policy = readable(said.get("policy")) if isinstance(said.get("policy"), dict) else None
+        constitutions = said.get("constitutions")
+        listed = constitutions if isinstance(constitutions, list) else ()
+        return Rules(
+            policy, {str(one.get("digest")): readable(one) for one in listed if isinstance(one, dict)}
+        )
 
     async def standing(self, user: str) -> dict[str, str] | None:
         """Where a person's account stands: its level, and words for the person; None if the server can't say."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
+
+from sqlalchemy import func, select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from charter.service.chat.service import Service
+from charter.service.chat.service import DAY, Service
+from charter.service.chat.temporary_pages import close_chat
 from charter.service.chat.visit import Visit, plain, show
-from charter.service.people.visits import check_pace, drop_session, see, set_session, wants_json
+from charter.service.people.tables import PEOPLE
+from charter.service.people.visits import TooFast, check_pace, drop_session, see, set_session, wants_json
 from charter.service.people.workers import close_session, come_back, invitation_of, invite, join, open_session
-from charter.service.web.database import writing
+from charter.service.web.database import alone, writing
 from charter.service.web.forms import Form, read_form
 from charter.service.web.refusal import Refusal
-from charter.service.web.security_headers import address_of
+from charter.service.web.security_headers import address_of, network_of
 from charter.service.web.tokens import digest_of
 
 LONGEST_TOKEN, LONGEST_NAME = 100, 40
@@ -21,6 +26,7 @@ NOTICES = {
     "left": "You have signed out. Sign in again with your key.",
     "forgotten": "All your data here is deleted.",
 }
+FULL = "so many people joined in the last day that nobody else can until tomorrow; ask for an invitation"
 CLOSED = "this chat is for invited people; ask whoever runs it for an invitation"
 
 
@@ -67,9 +73,9 @@ async def join_here(request: Request) -> Response:
     form = request.state.form = await read_form(request)
     await run_in_threadpool(_check_token, service, token)
     try:
-        session, key = await run_in_threadpool(_join, service, token, form)
+        session, key = await run_in_threadpool(_join, service, token, form, network_of(request.scope))
     except Refusal as refusal:
-        if wants_json(request):
+        if wants_json(request) or isinstance(refusal, TooFast):
             raise
         called = "".join(letter for letter in form.text("name") if letter.isprintable())[:LONGEST_NAME]
         return plain(
@@ -89,9 +95,16 @@ def _check_token(service: Service, token: str) -> None:
         raise Refusal(CLOSED, 403)
 
 
-def _join(service: Service, token: str, form: Form) -> tuple[str, str]:
-    """A new person's session and key."""
+def _join(service: Service, token: str, form: Form, network: str) -> tuple[str, str]:
+    """A new person's session and key. Without an invitation so many may join in a day, and from one network."""
     with writing(service.database) as connection:
+        if not token:
+            alone(connection)  # else several at once would all be the last one
+            lately = select(func.count()).select_from(PEOPLE).where(PEOPLE.c.created > time.time() - DAY)
+            if connection.execute(lately).scalar_one() >= service.config.sign_ups:
+                raise Refusal(FULL, 429)
+            if (wait := service.sign_ups.wait(network)) > 0:
+                raise TooFast(wait)
         person, key = join(connection, token or invite(connection, "member"), form.text("name"))
         return open_session(connection, person.id), key
 
@@ -105,7 +118,10 @@ def welcome(visit: Visit) -> Response:
 
 
 def leave(visit: Visit) -> Response:
-    """Closes the session."""
+    """Closes the session, and its temporary chats."""
+    for chat in visit.service.temporary.of(visit.person.id):
+        if chat.owner == visit.owner:
+            close_chat(visit, chat)
     with writing(visit.service.database) as connection:
         close_session(connection, visit.session)
     answer = see("/enter?done=left")

@@ -35,3 +35,12 @@ def whole_number(value: Any) -> int:
 def mapping_of(value: Any) -> dict[str, Any]:
     """A mapping from JSON; an empty one for anything else."""
     return value if isinstance(value, dict) else {}
+
+
+def readable(value: Any, depth: int = 4) -> Any:
+    """A value of JSON as pages show it: texts that can be kept, lists and mappings of them, not too deep."""
+    if isinstance(value, dict) and depth:
+        return {kept(str(name)): readable(one, depth - 1) for name, one in value.items()}
+    if isinstance(value, list) and depth:
+        return [readable(one, depth - 1) for one in value]
+    return kept(str(value)) if value is not None else ""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import dropwhile, islice
 from typing import Any
 
-from sqlalchemy import Connection, select
-from starlette.responses import JSONResponse, Response
+from sqlalchemy import Connection, Engine, select
+from starlette.responses import Response, StreamingResponse
 
 from charter.service.chat.branches import DONE, Chat, Message, branch, chat_of
 from charter.service.chat.letters import kept, mapping_of
@@ -18,9 +18,10 @@ from charter.service.chat.visit import Visit
 from charter.service.people.tables import MESSAGES
 from charter.service.people.workers import Person
 from charter.service.web.database import reading
-from charter.service.web.refusal import Refusal
+from charter.service.web.refusal import NotFound, Refusal
 
 FORM = "charter-chat-1"
+AT_A_TIME = 20  # messages that are read for an export at once
 MOST_CHATS = 1000
 MOST_MESSAGES = 5000  # of an imported chat
 MOST_AT_ONCE = 20_000  # messages of a file
@@ -30,27 +31,37 @@ NO_CHATS = (
 )
 
 
-def export_chat(connection: Connection, chat: Chat) -> dict[str, Any]:
-    """A chat with all its branches: each message names its parent."""
+def pieces_of_chat(database: Engine, person: Person, id: str) -> Iterator[str]:
+    """A chat with all its branches as JSON, in pieces: each message names its parent. No transaction is open between
+    two pieces, since a reader may take any time. A chat that was deleted meanwhile is nothing."""
     columns = [c for c in MESSAGES.c if c.name not in ("serial", "chat", "client")]
-    rows = connection.execute(select(*columns).where(MESSAGES.c.chat == chat.id).order_by(MESSAGES.c.number))
-    return {
-        "form": FORM,
-        "id": chat.id,
-        "title": chat.title,
-        "model": chat.model,
-        "created": chat.created,
-        "leaf": chat.leaf,
-        "messages": [dict(row._mapping) for row in rows],
-    }
+    wanted = select(*columns).where(MESSAGES.c.chat == id).order_by(MESSAGES.c.number).limit(AT_A_TIME)
+    last, between = 0, ""
+    try:
+        with reading(database) as connection:
+            chat = chat_of(connection, person, id)
+    except NotFound:
+        return
+    facts = {"form": FORM, "draft": chat.draft}
+    facts |= {name: getattr(chat, name) for name in ("id", "title", "model", "created", "leaf")}
+    yield json.dumps(facts).removesuffix("}") + ', "messages": ['
+    while True:
+        with reading(database) as connection:
+            rows = connection.execute(wanted.where(MESSAGES.c.number > last)).all()
+        for row in rows:
+            yield between + json.dumps(dict(row._mapping))
+            last, between = row.number, ","
+        if len(rows) < AT_A_TIME:
+            break
+    yield "]}"
 
 
 def as_json(visit: Visit) -> Response:
     """One chat as JSON."""
     with reading(visit.service.database) as connection:
         chat = chat_of(connection, visit.person, visit.id)
-        data = export_chat(connection, chat)
-    return JSONResponse(data, headers=_attached(chat, "json"))
+    pieces = pieces_of_chat(visit.service.database, visit.person, chat.id)
+    return StreamingResponse(pieces, media_type="application/json", headers=_attached(chat, "json"))
 
 
 def as_markdown(visit: Visit) -> Response:

@@ -10,21 +10,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, select, update
-from starlette.concurrency import run_in_threadpool
 
 from charter.service.chat.branches import DONE, FAILED, REFUSED, RUNNING, STOPPED, Message, branch
 from charter.service.chat.client import USER, Api, ApiProblem
-from charter.service.chat.letters import kept, mapping_of, split_half, whole_number
-from charter.service.chat.markdown import Writing
+from charter.service.chat.letters import kept, mapping_of, whole_number
+from charter.service.chat.live import Change, Live, differences, go_back
+from charter.service.chat.storage import keep
 from charter.service.chat.tree import LONGEST_TEXT, UNDO_SECONDS, purge
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.web.database import reading, writing
@@ -34,65 +32,8 @@ JOURNAL_SECONDS = 0.2
 PATIENCE = 120.0  # seconds without a word after which a reply fails
 LONGEST_PAUSE = 2.0
 LOOK_SECONDS = 0.05  # between two looks of a page at a reply
-SHORT = 2000  # characters that are rendered at once; more are rendered in a thread
 LONGEST_REASON = 2000
 PURGE_SECONDS = 10.0
-_LAST_WORD = re.compile(r"\s+\S*\Z|\A\S*\Z")
-
-
-@dataclass(eq=False)
-class Live:
-    """A reply that is being written. `changed` is set, and replaced, at every change."""
-
-    id: str
-    writing: Writing = field(default_factory=Writing)
-    state: str = RUNNING
-    facts: dict[str, Any] = field(default_factory=dict)  # of the message's row, as far as they are known
-    stopping: bool = False
-    started: bool = False
-    ending: bool = False  # how it ended is being stored, which nothing interrupts
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-    showing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    half: str = ""  # of a letter whose other half has yet to come
-
-    @property
-    def text(self) -> str:
-        """What is written."""
-        return self.writing.text
-
-    def tell(self) -> None:
-        """Wakes all who follow."""
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-    def add(self, more: str) -> None:
-        """Adds text as it came."""
-        more, self.half = split_half(self.half + more)
-        self.writing.add(kept(more))
-        self.tell()
-
-    async def shown(self) -> list[str]:
-        """The blocks of what is written, rendered once for all who follow. After a long piece of work as much time
-        passes as it took, so that a giant block costs others little."""
-        async with self.showing:
-            writing = self.writing
-            if writing.waiting > SHORT:
-                began = time.monotonic()
-                await run_in_threadpool(writing.show)
-                await asyncio.sleep(time.monotonic() - began)
-            elif writing.waiting:
-                writing.show()
-            return list(writing.blocks)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something for a page: `block` with its number and HTML, `cut` with how many blocks are left, or `state`."""
-
-    kind: str
-    number: int = 0
-    html: str = ""
 
 
 class Replies:
@@ -126,6 +67,19 @@ class Replies:
         assert self._loop is not None, "the service is not running"
         self._loop.call_soon_threadsafe(self._start, reply)
 
+    def begin_unstored(
+        self,
+        reply: str,
+        line: Sequence[Message],
+        model: str,
+        person: int,
+        ended: Callable[[Live, str], None],
+    ) -> None:
+        """Starts to write the reply to messages that are stored nowhere, as it will be; from any thread."""
+        assert self._loop is not None, "the service is not running"
+        live = Live(reply, body=self._body(line, model, person), ended=ended)
+        self._loop.call_soon_threadsafe(self._start, reply, live)
+
     def stop(self, reply: str) -> None:
         """Ends a reply; what is written stays. From any thread."""
         assert self._loop is not None, "the service is not running"
@@ -143,7 +97,7 @@ class Replies:
             while running:  # once more after the end
                 running, waiting = live.state == RUNNING, live.changed
                 blocks = await live.shown()
-                for change in _differences(shown, blocks):
+                for change in differences(shown, blocks):
                     yield change
                 shown = blocks
                 if running:
@@ -156,9 +110,9 @@ class Replies:
         live = self._live.get(reply)
         return None if live is None else live.text
 
-    def _start(self, reply: str) -> None:
+    def _start(self, reply: str, live: Live | None = None) -> None:
         if reply not in self._live:
-            live = self._live[reply] = Live(reply)
+            live = self._live[reply] = live or Live(reply)
             live.task = asyncio.create_task(self._run(live))
 
     def _stop(self, reply: str) -> None:
@@ -196,14 +150,16 @@ class Replies:
 
     async def _write(self, live: Live) -> str:
         """Reads a reply from the API, again after failures. Returns the state in which it ended."""
-        row, body = await asyncio.to_thread(self._request_of, live.id)
-        if row is None:
-            return DONE
-        live.writing.add(row.text)
-        last_word, pause, furthest = time.monotonic(), 0.1, len(row.text)
+        body = live.body
+        if body is None:
+            row, body = await asyncio.to_thread(self._request_of, live.id)
+            if row is None:
+                return DONE
+            live.writing.add(row.text)
+        last_word, pause, furthest = time.monotonic(), 0.1, len(live.text)
         while True:
             if live.text:
-                _go_back(live)
+                go_back(live)
             try:
                 return await self._read(live, _continued(body, live.text))
             except ApiProblem as problem:
@@ -230,7 +186,8 @@ class Replies:
                     text = mapping_of(event.get("delta")).get("text")
                     if isinstance(text, str) and text:
                         live.add(text)
-                        self._dirty.add(live)
+                        if live.body is None:
+                            self._dirty.add(live)
                     if len(live.text) > LONGEST_TEXT:
                         live.facts["stop"] = "max_tokens"
                         break
@@ -261,17 +218,20 @@ class Replies:
             if not line or not line[-1].running:
                 return None, {}
             wanted = select(CHATS.c.person).where(CHATS.c.id == line[-1].chat)
-            person = connection.execute(wanted).scalar()
+            person = connection.execute(wanted).scalar_one()
+        return line[-1], self._body(line[:-1], line[-1].model, person)
+
+    def _body(self, line: Sequence[Message], model: str, person: int) -> dict[str, Any]:
+        """The body of the request for the reply to some messages."""
         messages: list[dict[str, Any]] = [
             {"role": one.role, "content": [{"type": "text", "text": one.text}]}
-            for one in line[:-1]
+            for one in line
             if one.text.strip()
         ]
         # a mark lets the API tell how much of the prompt it had read before
         messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
-        model = line[-1].model
         about = {"model": model, "messages": messages, "metadata": {"user_id": f"{USER}{person}"}}
-        return line[-1], self._settings(model) | about
+        return self._settings(model) | about
 
     def _left_over(self) -> list[str]:
         """Replies that were running when an earlier process ended."""
@@ -282,10 +242,15 @@ class Replies:
 
     def _end(self, live: Live, state: str) -> None:
         """Stores a reply's end."""
+        if live.ended is not None:
+            live.ended(live, state)
+            return
         values = {**live.facts, "text": live.text, "state": state, "ended": time.time()}
         with self._lock, writing(self._database) as connection:
             wanted = update(MESSAGES).where(MESSAGES.c.id == live.id, MESSAGES.c.state == RUNNING)
-            connection.execute(wanted.values(**values))
+            if connection.execute(wanted.values(**values)).rowcount:
+                chat = select(MESSAGES.c.chat).where(MESSAGES.c.id == live.id)
+                keep(connection, connection.execute(chat).scalar_one(), {live.id: live.text})
 
     async def _journal(self) -> None:
         """Writes down what was written, again and again."""
@@ -320,7 +285,8 @@ class Replies:
         while True:
             with suppress(Exception):  # the next time it may work
                 await asyncio.to_thread(self._purge_now)
-                for reply in await asyncio.to_thread(self._gone, list(self._live)):
+                stored = [live.id for live in self._live.values() if live.body is None]
+                for reply in await asyncio.to_thread(self._gone, stored):
                     self._stop(reply)
             await asyncio.sleep(min(PURGE_SECONDS, UNDO_SECONDS))
 
@@ -341,28 +307,8 @@ class Replies:
             return set(running) - set(connection.execute(wanted).scalars())
 
 
-def _go_back(live: Live) -> None:
-    """Cuts a begun reply back to the end of its last whole word: a model that goes on within a word would write another
-    one, and the API takes no text that ends in a space."""
-    if not live.text.strip():
-        live.writing = Writing()
-    else:
-        whole = _LAST_WORD.sub("", live.text)
-        live.writing = Writing(whole)
-    live.tell()
-
-
 def _continued(body: Mapping[str, Any], text: str) -> dict[str, Any]:
     """The body of a request for the rest of a reply."""
     if not text:
         return dict(body)
     return {**body, "messages": [*body["messages"], {"role": "assistant", "content": text}]}
-
-
-def _differences(shown: list[str], blocks: list[str]) -> list[Change]:
-    """What a page that shows some blocks must change to show others."""
-    changes = [Change("cut", len(blocks))] if len(shown) > len(blocks) else []
-    for number, html in enumerate(blocks):
-        if number >= len(shown) or (shown[number] is not html and shown[number] != html):
-            changes.append(Change("block", number, html))
-    return changes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from charter.service.chat.visit import Visit, show
 from charter.service.people.tables import CHATS
 from charter.service.people.visits import wants_json
+from charter.service.people.words import WORD, key_of, plain_word
 from charter.service.people.workers import Person
 from charter.service.web.database import SQLITE, reading
 
@@ -22,20 +22,19 @@ LONGEST = 200  # characters of a search
 NOTHING = Markup()
 AROUND = 60  # characters of a snippet before its first word, and twice as many behind it
 LOOKED = 200_000  # characters of a message in which its snippet is sought
-_WORD = re.compile(r"\w+", re.UNICODE)
-
-# SQLite's own snippets take time that grows with the square of a word's places in a message
+# SQLite's own snippets take time that grows with the square of a word's places in a message. The newest stored come
+# first; CROSS JOIN keeps the index of words outermost, which then ends at the last one that is shown.
 _SQLITE = """
 SELECT m.id, m.chat, c.title, m.role, substr(m.text, 1, :looked) AS text
-FROM words_of_messages JOIN messages m ON m.serial = words_of_messages.rowid JOIN chats c ON c.id = m.chat
+FROM words_of_messages CROSS JOIN messages m ON m.serial = words_of_messages.rowid CROSS JOIN chats c ON c.id = m.chat
 WHERE words_of_messages MATCH :words AND c.person = :person AND c.deleted IS NULL
-ORDER BY m.created DESC LIMIT :most
+ORDER BY words_of_messages.rowid DESC LIMIT :most
 """
 _POSTGRESQL = """
 SELECT m.id, m.chat, c.title, m.role, substr(m.text, 1, :looked) AS text
-FROM messages m JOIN chats c ON c.id = m.chat, to_tsquery('simple', :words) q
-WHERE to_tsvector('simple', m.text) @@ q AND m.state <> 'running' AND c.person = :person AND c.deleted IS NULL
-ORDER BY m.created DESC LIMIT :most
+FROM words_of_messages w JOIN messages m ON m.serial = w.serial JOIN chats c ON c.id = m.chat
+WHERE w.words @@ CAST(:words AS tsquery) AND c.person = :person AND c.deleted IS NULL
+ORDER BY w.serial DESC LIMIT :most
 """
 
 
@@ -54,7 +53,7 @@ def search(connection: Connection, person: Person, query: str) -> list[Hit]:
     """Chats whose title has the query, then messages with all its words, the newest first. The last word may be the
     beginning of one."""
     query = query.replace("\x00", "")[:LONGEST]
-    words = _WORD.findall(query)
+    words = [word for word in WORD.findall(query) if plain_word(word)]
     if not words:
         return []
     pattern = "%" + re.sub(r"([%_\\])", r"\\\1", query.strip()) + "%"
@@ -67,11 +66,12 @@ def search(connection: Connection, person: Person, query: str) -> list[Hit]:
         .limit(10)
     )
     hits = [Hit(row.id, row.title) for row in connection.execute(titled)]
+    keys = [key_of(person.id, plain_word(word)) for word in words]
     if connection.dialect.name == SQLITE:
-        statement, asked = _SQLITE, " ".join(f'"{word}"' for word in words) + "*"
+        statement, wanted = _SQLITE, " AND ".join(f'"{key}"' for key in keys) + "*"
     else:
-        statement, asked = _POSTGRESQL, " & ".join(f"'{word}'" for word in words) + ":*"
-    values = {"words": asked, "person": person.id, "most": MOST, "looked": LOOKED}
+        statement, wanted = _POSTGRESQL, " & ".join(f"'{key}'" for key in keys) + ":*"
+    values = {"words": wanted, "person": person.id, "most": MOST, "looked": LOOKED}
     rows: Any = connection.execute(text(statement), values)
     return hits + [Hit(row.chat, row.title, row.id, row.role, snippet(row.text, words)) for row in rows]
 
@@ -79,25 +79,19 @@ def search(connection: Connection, person: Person, query: str) -> list[Hit]:
 def snippet(text: str, words: list[str]) -> Markup:
     """The piece of a text around the first of some words, with all of them marked; the last may be the beginning of
     one."""
-    whole, begun = {_plain(word) for word in words}, _plain(words[-1])
+    whole, begun = {plain_word(word) for word in words}, plain_word(words[-1])
 
     def meant(word: str) -> bool:
-        return (word := _plain(word)) in whole or word.startswith(begun)
+        return (word := plain_word(word)) in whole or word.startswith(begun)
 
-    first = next((one.start() for one in _WORD.finditer(text) if meant(one[0])), 0)
+    first = next((one.start() for one in WORD.finditer(text) if meant(one[0])), 0)
     begin, end = max(0, first - AROUND), first + 2 * AROUND
     piece, at, parts = text[begin:end], 0, ["…" if begin else ""]
-    for one in _WORD.finditer(piece):
+    for one in WORD.finditer(piece):
         if meant(one[0]):
-            parts += [escape(piece[at : one.start()]), Markup("<mark>{}</mark>").format(one[0])]
+            parts += [escape(piece[at : one.start()]), f"<mark>{escape(one[0])}</mark>"]
             at = one.end()
-    return Markup("").join([*parts, piece[at:], "…" if end < len(text) else ""])
-
-
-def _plain(word: str) -> str:
-    """A word as the index knows it, in small letters without accents."""
-    letters = unicodedata.normalize("NFKD", word).lower()
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return Markup("".join([*parts, escape(piece[at:]), "…" if end < len(text) else ""]))
 
 
 def search_page(visit: Visit) -> Response:

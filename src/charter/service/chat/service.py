@@ -13,21 +13,25 @@ from weakref import WeakValueDictionary
 
 from sqlalchemy import Engine
 
-from charter.service.chat.client import Api, ApiProblem, Model
+from charter.service.chat.client import Api, ApiProblem, Model, Rules
 from charter.service.chat.replies import Replies
+from charter.service.chat.storage import MEGABYTE
+from charter.service.chat.temporary import TemporaryChats
 from charter.service.web.csrf import Once
 from charter.service.web.limits import Limiter
 
 MODELS_SECONDS = 20.0  # between two looks at the API's models
 CAREFUL = {"temperature": 0.2, "top_p": 0.9}
+DAY = 86_400.0
 AT_ONCE = 3  # requests of one person that are worked on
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How the chat is run. `sign_up`: whether anybody may join without an invitation; `secure`: pages are reached by
-    https; `proxy`: a reverse proxy on this machine passes on addresses; `longest`: tokens of a reply; `log`: a line a
-    request on standard error."""
+    """How the chat is run. `sign_up`: whether anybody may join without an invitation, `sign_ups` of them a day and
+    `sign_ups_of_one` from one network address; `secure`: pages are reached by https; `proxy`: a reverse proxy on this
+    machine passes on addresses; `address`: where people reach the pages, in links, empty: as each request names it;
+    `longest`: tokens of a reply; `storage`: bytes of one person's texts; `log`: a line a request on standard error."""
 
     name: str = "Charter"
     sign_up: bool = False
@@ -37,6 +41,10 @@ class Config:
     longest: int = 1024
     system: str = ""
     log: bool = False
+    address: str = ""
+    storage: int = 200 * MEGABYTE
+    sign_ups: int = 200
+    sign_ups_of_one: int = 20
 
 
 @dataclass
@@ -51,7 +59,9 @@ class Service:
     links: Once = field(default_factory=Once)
     models: list[Model] = field(default_factory=list)
     limits: list[dict[str, str]] = field(default_factory=list)  # what models can't do, in the API's words
+    rules: Rules | None = None  # what models are held to; None if the API doesn't say
     away: str = ""  # why the API can't be used now
+    temporary: TemporaryChats = field(default_factory=TemporaryChats)
     streams: Counter[int] = field(default_factory=Counter)  # of events that are open, by person
     _turns: WeakValueDictionary[int, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
@@ -60,6 +70,9 @@ class Service:
         self.by_person = Limiter(10.0, 60)
         self.by_address = Limiter(30.0, 300)
         self.entries = Limiter(0.2, 20)
+        most = self.config.sign_ups_of_one
+        self.reports, self.reports_of_one = Limiter(50 / DAY, 50), Limiter(5 / DAY, 5)
+        self.sign_ups = Limiter(most / DAY, most)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -84,6 +97,7 @@ class Service:
             self.models = await self.api.models()
             if not self.limits:
                 self.limits = await self.api.limits()
+            self.rules = await self.api.rules()
             self.away = ""
         except ApiProblem as problem:
             self.away = str(problem)
@@ -91,6 +105,8 @@ class Service:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(MODELS_SECONDS if not self.away else 1.0)
+            for reply in self.temporary.sweep():
+                self.replies.stop(reply)
             await self.look()
 
     def settings_of(self, id: str) -> dict[str, Any]:

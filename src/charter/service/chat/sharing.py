@@ -6,8 +6,9 @@ import json
 import time
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -15,19 +16,23 @@ from starlette.responses import HTMLResponse, Response
 from charter.service.chat.branches import chat_of
 from charter.service.chat.markdown import render
 from charter.service.chat.service import Service
+from charter.service.chat.storage import check_room
 from charter.service.chat.tree import whole_branch
 from charter.service.chat.visit import Visit, done, plain, show
 from charter.service.people.tables import CHATS, SHARES
-from charter.service.people.visits import check_pace
+from charter.service.people.visits import check_pace, see
 from charter.service.people.workers import Person
 from charter.service.web.database import reading, writing
+from charter.service.web.forms import read_form
 from charter.service.web.refusal import NotFound, Refusal
-from charter.service.web.security_headers import address_of
+from charter.service.web.security_headers import address_of, network_of
 from charter.service.web.tokens import digest_of, new_token
 
 DAY = 86_400.0
 NOBODY = 0  # no person has this id
 MOST_DAYS = 365
+MOST_WORDS = 4000
+NOTICES = {"reported": "Thank you. People who run this will look at it."}
 MOST_SHARES = 100  # of a person, at a time
 
 
@@ -64,21 +69,24 @@ def share(visit: Visit) -> Response:
         if len(list_shares(connection, visit.person)) >= MOST_SHARES:
             raise Refusal(f"you share {MOST_SHARES} chats already; take one of the links back first")
         line = [one for one in whole_branch(connection, chat.leaf) if not one.running]
-        kept = ("role", "author", "text", "model", "state")
+        kept = ("role", "author", "text", "model", "state", "request")
         frozen = [{name: getattr(one, name) for name in kept} for one in line]
         if not frozen:
             raise Refusal("there is nothing to share in this chat yet")
+        copied = json.dumps(frozen)
         connection.execute(
             insert(SHARES).values(
                 digest=digest_of(token),
                 chat=chat.id,
                 title=chat.title,
-                frozen=json.dumps(frozen),
+                frozen=copied,
+                bytes=len(copied),
                 created=now,
                 expires=now + days * DAY,
             )
         )
-    link = f"{str(visit.request.base_url).rstrip('/')}/s/{token}"
+        check_room(connection, visit.person.id, visit.service.config.storage)
+    link = f"{visit.address}/s/{token}"
     visit.service.links.put(visit.owner, [link])
     return done(visit, f"/c/{chat.id}/shared", link=link)
 
@@ -107,10 +115,12 @@ async def open_share(request: Request) -> Response:
     service: Service = request.app.state.service
     check_pace(service.by_person, address_of(request.scope))
     async with service.turns(NOBODY):  # strangers wait for one another, not the people of the chat for them
-        return await run_in_threadpool(_open_share, service, str(request.path_params["token"])[:100])
+        notice = NOTICES.get(request.query_params.get("done", ""), "")
+        return await run_in_threadpool(_open_share, service, str(request.path_params["token"])[:100], notice)
 
 
-def _open_share(service: Service, token: str) -> Response:
+def _frozen(service: Service, token: str) -> tuple[Row[Any], list[dict[str, Any]]]:
+    """A shared copy. Raises NotFound."""
     wanted = (
         select(SHARES.c.title, SHARES.c.frozen, SHARES.c.created)
         .join(CHATS, CHATS.c.id == SHARES.c.chat)
@@ -120,8 +130,35 @@ def _open_share(service: Service, token: str) -> Response:
         row = connection.execute(wanted).first()
     if row is None:
         raise NotFound("this link doesn't work: it has expired, or was taken back")
+    return row, json.loads(row.frozen)
+
+
+def _open_share(service: Service, token: str, notice: str) -> Response:
+    row, frozen = _frozen(service, token)
     messages = [
         SimpleNamespace(**one, blocks=render(one["text"]) if one["role"] == "assistant" else ())
-        for one in json.loads(row.frozen)
+        for one in frozen
     ]
-    return plain(service, "share", row.title, messages=messages, created=row.created)
+    known = {"token": token, "notice": notice, "reportable": any(one.get("request") for one in frozen)}
+    return plain(service, "share", row.title, messages=messages, created=row.created, **known)
+
+
+async def report_share(request: Request) -> Response:
+    """A report of a shared copy, by whoever has its link: it goes to the people who look at reports. Raises TooFast,
+    Refusal if there is no reply of a model in it."""
+    service: Service = request.app.state.service
+    form, token = await read_form(request), str(request.path_params["token"])[:100]
+    async with service.turns(NOBODY):
+        frozen = (await run_in_threadpool(_frozen, service, token))[1]
+        replies = [one for one in frozen if one.get("request")]
+        if not replies:
+            raise Refusal(
+                "no reply in this copy was written by a model of this server, so nobody can look at it"
+            )
+        check_pace(service.reports_of_one, network_of(request.scope))
+        check_pace(service.reports, "all")
+        said = [{"role": one["role"], "content": one["text"]} for one in frozen]
+        words = f"Reported from a shared link: {form.text('words').strip()}"[:MOST_WORDS]
+        body = {"request_id": replies[-1]["request"], "thumb": "down", "words": words}
+        await service.api.ask("POST", "/v1/feedback", {**body, "content": {"messages": said}})
+    return see(f"/s/{token}?done=reported")

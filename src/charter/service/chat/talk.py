@@ -23,10 +23,12 @@ from charter.service.chat.branches import (
     list_chats,
     message_of,
 )
-from charter.service.chat.markdown import render
-from charter.service.chat.visit import PAGES, Visit, done, show, whole
+from charter.service.chat.drafts import new_draft, save_new
+from charter.service.chat.letters import kept
+from charter.service.chat.storage import check_room
+from charter.service.chat.visit import Visit, article, done, show, whole
 from charter.service.people.tables import MESSAGES
-from charter.service.people.workers import Person, lock
+from charter.service.people.workers import lock
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import Refusal
 
@@ -41,7 +43,9 @@ LONGEST_CLIENT = 64
 
 def home(visit: Visit) -> HTMLResponse:
     """A page to begin a chat."""
-    return show(visit, "talk", "New chat", chat=None, messages=(), earlier=0, notice="")
+    with reading(visit.service.database) as connection:
+        draft = new_draft(connection, visit.person)
+    return show(visit, "talk", "New chat", chat=None, messages=(), earlier=0, draft=draft, notice="")
 
 
 def talk(visit: Visit) -> HTMLResponse:
@@ -60,6 +64,7 @@ def talk(visit: Visit) -> HTMLResponse:
         messages=shown,
         last=messages[-1] if messages else None,
         earlier=earlier,
+        draft=chat.draft,
         more=most + 4 * SHOWN,
         look=_number(visit, "look") + 1,
         notice="",
@@ -79,23 +84,14 @@ def part(visit: Visit) -> HTMLResponse:
     return HTMLResponse(article(visit, shown))
 
 
-def article(visit: Visit, message: Message) -> str:
-    """A message as HTML."""
-    text = message.text
-    if message.running:
-        text = visit.service.replies.text_of(message.id) or text
-    blocks = render(text) if message.role == "assistant" else ()
-    return str(
-        PAGES.fill("message", m=message, text=text, blocks=blocks, member=visit, service=visit.service)
-    )
-
-
 def begin(visit: Visit) -> Response:
     """A new chat with its first message."""
-    model = _model(visit, visit.form.text("model"))
+    model = model_of(visit, visit.form.text("model"))
     with writing(visit.service.database) as connection:
-        _check_running(connection, visit.person)
-        sent = tree.begin(connection, visit.person, model, visit.form.text("text"), _client(visit))
+        check_running(connection, visit)
+        sent = tree.begin(connection, visit.person, model, visit.form.text("text"), client_of(visit))
+        save_new(connection, visit.person, "")
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
 
@@ -103,10 +99,11 @@ def ask(visit: Visit) -> Response:
     """A further message."""
     form = visit.form
     with writing(visit.service.database) as connection:
-        _check_running(connection, visit.person)
+        check_running(connection, visit)
         sent = tree.ask(
-            connection, visit.person, visit.id, form.text("parent"), form.text("text"), _client(visit)
+            connection, visit.person, visit.id, form.text("parent"), form.text("text"), client_of(visit)
         )
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
 
@@ -118,10 +115,12 @@ def edit(visit: Visit) -> Response:
     if first.role == "assistant":
         with writing(visit.service.database) as connection:
             tree.amend(connection, visit.person, visit.id, text)
+            check_room(connection, visit.person.id, visit.service.config.storage)
         return done(visit, f"/c/{first.chat}")
     with writing(visit.service.database) as connection:
-        _check_running(connection, visit.person)
-        sent = tree.edit(connection, visit.person, visit.id, text, _client(visit))
+        check_running(connection, visit)
+        sent = tree.edit(connection, visit.person, visit.id, text, client_of(visit))
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
 
@@ -137,8 +136,9 @@ def go_on(visit: Visit) -> Response:
 
 def _again(visit: Visit, goes_on: bool) -> Response:
     with writing(visit.service.database) as connection:
-        _check_running(connection, visit.person)
+        check_running(connection, visit)
         sent = tree.retry(connection, visit.person, visit.id, goes_on)
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
 
@@ -153,6 +153,7 @@ def fork(visit: Visit) -> Response:
     """A new chat from a branch."""
     with writing(visit.service.database) as connection:
         chat = tree.fork(connection, visit.person, visit.id)
+        check_room(connection, visit.person.id, visit.service.config.storage)
     return done(visit, f"/c/{chat}")
 
 
@@ -165,9 +166,14 @@ def stop(visit: Visit) -> Response:
 
 
 async def events(visit: Visit) -> Response:
+    """What changes in a reply until it is complete."""
+    one = await run_in_threadpool(_message, visit)
+    return event_stream(visit, one.id)
+
+
+def event_stream(visit: Visit, reply: str) -> EventSourceResponse:
     """What changes in a reply until it is complete, as server-sent events: each replaces a block by its number, so a
     page that lost its connection asks again from the last one."""
-    one = await run_in_threadpool(_message, visit)
     last = visit.request.headers.get("last-event-id", "")
     known = whole(last) if last else _number(visit, "known")
     streams, person = visit.service.streams, visit.person.id
@@ -178,7 +184,7 @@ async def events(visit: Visit) -> Response:
         streams[person] += 1
         try:
             yield ServerSentEvent(retry=1000, comment="begin")
-            async with aclosing(visit.service.replies.follow(one.id, known)) as changes:
+            async with aclosing(visit.service.replies.follow(reply, known)) as changes:
                 async for change in changes:
                     if change.kind == "block":
                         yield ServerSentEvent(change.html, event="block", id=str(change.number))
@@ -198,16 +204,15 @@ def _message(visit: Visit) -> Message:
 
 
 def change(visit: Visit) -> Response:
-    """Renames, pins or archives a chat, gives it another model, or keeps the draft of its next message."""
+    """Renames, pins or archives a chat, or gives it another model."""
     form, values = visit.form, dict[str, Any]()
-    for name in ("title", "draft"):
-        if name in form.fields:
-            values[name] = form.text(name)
+    if "title" in form.fields:
+        values["title"] = form.text("title")
     for name in ("pinned", "archived"):
         if name in form.fields:
             values[name] = form.text(name) == "yes"
     if "model" in form.fields:
-        values["model"] = _model(visit, form.text("model"))
+        values["model"] = model_of(visit, form.text("model"))
     if not values:
         raise Refusal("nothing was changed: the form names nothing to change")
     with writing(visit.service.database) as connection:
@@ -250,10 +255,15 @@ async def thumb(visit: Visit) -> Response:
     up = visit.form.text("thumb") == "up"
     if not one.request:
         raise Refusal("no request of the model's server belongs to this reply, so there is nobody to tell")
+    reports = visit.form.text("content") == "yes"
+    if up and reports:
+        raise Refusal("a report says that a reply is bad; send it with Bad, or without the report")
     body: dict[str, Any] = {"request_id": one.request, "thumb": "up" if up else "down"}
+    if words := kept(visit.form.text("words"))[:4000].strip():
+        body["words"] = words
     if not up:
-        body |= {"words": visit.form.text("words")[:4000], "category": visit.form.text("category")[:64]}
-        if visit.form.text("content") == "yes":
+        body["category"] = visit.form.text("category")[:64]
+        if reports:
             body["content"] = await run_in_threadpool(_said, visit, one.id)
     await visit.service.api.ask("POST", "/v1/feedback", body)
     await run_in_threadpool(_note_thumb, visit, one.id, body["thumb"])
@@ -272,7 +282,7 @@ def _note_thumb(visit: Visit, id: str, value: str) -> None:
         connection.execute(update(MESSAGES).where(MESSAGES.c.id == id).values(thumb=value))
 
 
-def _model(visit: Visit, id: str) -> str:
+def model_of(visit: Visit, id: str) -> str:
     """The id of a served model, or the default one. Raises Refusal."""
     model = visit.service.model(id)
     if model is not None:
@@ -285,16 +295,17 @@ def _model(visit: Visit, id: str) -> str:
 _CLIENT = re.compile(r"[\w-]{1,64}")
 
 
-def _client(visit: Visit) -> str:
+def client_of(visit: Visit) -> str:
     """The sender's id of this sending; empty if there is none."""
     id = visit.form.text("client")
     return id if _CLIENT.fullmatch(id) else ""
 
 
-def _check_running(connection: Connection, person: Person) -> None:
+def check_running(connection: Connection, visit: Visit) -> None:
     """Raises Refusal if the person waits for many replies already. Others of the person wait until this is sent."""
-    lock(connection, person)
-    count = len(tree.running_of(connection, person.id))
+    lock(connection, visit.person)
+    count = len(tree.running_of(connection, visit.person.id))
+    count += sum(chat.running for chat in visit.service.temporary.of(visit.person.id))
     if count >= RUNNING_AT_ONCE:
         raise Refusal(
             f"{count} replies are being written for you; wait until one is complete, or stop one", 429

@@ -26,6 +26,7 @@ from charter.service.chat.branches import (
     length_of,
     message_of,
 )
+from charter.service.chat.storage import keep
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.people.workers import Person
 from charter.service.web.refusal import NotFound, Refusal, Stale
@@ -50,7 +51,7 @@ class Sent:
 
 def begin(connection: Connection, person: Person, model: str, text: str, client: str) -> Sent:
     """A new chat with its first question. The same `client` again gives the same chat."""
-    text = _checked(text)
+    text = checked(text)
     wanted = (
         select(MESSAGES.c.chat, MESSAGES.c.id)
         .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
@@ -82,7 +83,7 @@ def ask(connection: Connection, person: Person, chat: str, parent: str, text: st
 
     Raises NotFound, Refusal for an empty or too long text, Stale if the reply before it isn't complete.
     """
-    text = _checked(text)
+    text = checked(text)
     there = _lock(connection, person, chat)
     if client and (question := _sent(connection, chat, client)):
         return Sent(chat, question, _reply_to(connection, question))
@@ -96,7 +97,7 @@ def ask(connection: Connection, person: Person, chat: str, parent: str, text: st
 
 def edit(connection: Connection, person: Person, question: str, text: str, client: str) -> Sent:
     """Another wording of a question, beside it, and its reply."""
-    text = _checked(text)
+    text = checked(text)
     first = message_of(connection, person, question)
     if first.role != "user":
         raise Refusal("that message is a reply; edit it as one")
@@ -127,7 +128,7 @@ def retry(connection: Connection, person: Person, reply: str, goes_on: bool = Fa
 
 def amend(connection: Connection, person: Person, reply: str, text: str) -> str:
     """A reply as the person would have it, beside it and marked as edited. Returns its id."""
-    text = _checked(text)
+    text = checked(text)
     first = message_of(connection, person, reply)
     if first.role != "assistant" or first.running:
         raise Refusal("only a complete reply can be edited")
@@ -182,22 +183,19 @@ def copy(connection: Connection, person: Person, title: str, model: str, line: I
         parent = rows[-1]["id"]
     if rows:
         connection.execute(insert(MESSAGES), rows)
+    keep(connection, chat, {one["id"]: one["text"] for one in rows})
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(leaf=parent))
     return chat
 
 
 def change(connection: Connection, person: Person, chat: str, **values: str | bool) -> None:
-    """Changes a chat's title, model, draft, or whether it is pinned or archived."""
+    """Changes a chat's title, model, or whether it is pinned or archived."""
     _lock(connection, person, chat)
     if "title" in values:
         title = " ".join(str(values["title"]).replace("\x00", "").split())[:LONGEST_TITLE]
         if not title:
             raise Refusal("a title has at least one letter; write one")
         values |= {"title": title, "titled": True}
-    if len(str(values.get("draft", ""))) > LONGEST_TEXT:
-        raise Refusal(f"a draft has at most {LONGEST_TEXT:,} characters", 413)
-    if "draft" in values:
-        values["draft"] = str(values["draft"]).replace("\x00", "")
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(**values))
 
 
@@ -241,7 +239,7 @@ def title_of(text: str) -> str:
     return f"{words} …"
 
 
-def _checked(text: str) -> str:
+def checked(text: str) -> str:
     """A message's text. Raises Refusal if it is empty or too long."""
     text = text.replace("\r\n", "\n").replace("\x00", "")
     if not text.strip():
@@ -292,6 +290,8 @@ def _add(connection: Connection, chat: str, parent: str, facts: dict[str, Any], 
     number = (connection.execute(last).scalar() or 0) + 1
     row = _row(chat, parent, number, facts, time.time()) | more
     connection.execute(insert(MESSAGES).values(**row))
+    if row["state"] != RUNNING:
+        keep(connection, chat, {row["id"]: row["text"]})
     return str(row["id"])
 
 

@@ -12,9 +12,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from charter.service.chat.branches import list_chats
+from charter.service.chat.branches import Message, list_chats
 from charter.service.chat.client import USER
+from charter.service.chat.markdown import render
 from charter.service.chat.service import Service, since
+from charter.service.chat.storage import megabytes
 from charter.service.people.visits import (
     NotEntered,
     SignedIn,
@@ -35,7 +37,7 @@ from charter.service.web.tokens import new_id
 LARGEST = 8 * 2**20  # bytes of a form: a long text, encoded
 FILES = {"chat.css": "text/css", "chat.js": "text/javascript", "icon.svg": "image/svg+xml"}
 PAGES = Pages(Path(__file__).parent / "pages", FILES)
-PAGES.environment.filters["since"] = since
+PAGES.environment.filters |= {"since": since, "megabytes": megabytes}
 PAGES.environment.globals["new_client"] = new_id
 
 
@@ -50,6 +52,11 @@ class Visit(SignedIn):
     def user(self) -> str:
         """The id by which the API knows the person."""
         return f"{USER}{self.person.id}"
+
+    @property
+    def address(self) -> str:
+        """Where people reach the pages, as links begin."""
+        return self.service.config.address or str(self.request.base_url).rstrip("/")
 
     @property
     def id(self) -> str:
@@ -143,3 +150,13 @@ def plain(service: Service, template: str, title: str, status: int = 200, **cont
     config = service.config
     known: dict[str, Any] = {"here": "", "chats": (), "service": service, "contact": config.contact}
     return PAGES.page(template, status, name=config.name, title=title, member=None, **known, **context)
+
+
+def article(visit: Visit, message: Message, place: str = "/m/") -> str:
+    """A message as HTML; `place`: how the addresses of what is done with it begin."""
+    text = message.text
+    if message.running:
+        text = visit.service.replies.text_of(message.id) or text
+    blocks = render(text) if message.role == "assistant" else ()
+    shown = {"m": message, "text": text, "blocks": blocks, "place": place}
+    return str(PAGES.fill("message", member=visit, service=visit.service, **shown))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -193,7 +194,17 @@ CHATS = Table(
     Column("deleted", Double),  # when; the rows go half a minute later
     Column("created", Double, nullable=False),
     Column("touched", Double, nullable=False),
+    Column("characters", BigInteger, nullable=False, server_default="0"),  # of all complete messages
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
     Index(None, "person", "deleted", "archived", "touched"),
+)
+
+DRAFTS = Table(
+    "drafts",  # of a new chat; those of a chat stand with it
+    METADATA,
+    _person(key=True),
+    Column("text", Text, nullable=False),
+    Column("touched", Double, nullable=False),
 )
 
 MESSAGES = Table(
@@ -236,4 +247,5 @@ SHARES = Table(
     Column("frozen", Text, nullable=False),  # JSON: role, author and text of each message
     Column("created", Double, nullable=False),
     Column("expires", Double, nullable=False),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
 )

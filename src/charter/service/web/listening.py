@@ -54,6 +54,11 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+def address_at(host: str, bound: socket.socket) -> str:
+    """The address of a listening socket, as a browser takes it."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+
+
 def run_app(app: ASGIApp, bound: socket.socket, ready: Callable[[], None], proxy: bool = False) -> None:
     """Serves until a signal stops it; `ready` is called once the app can be reached. `proxy`: a reverse proxy on this
     machine passes on addresses."""

@@ -19,7 +19,7 @@ from charter.service.web.limits import Limiter
 from charter.service.web.security_headers import address_of, framed_twice, with_headers
 
 STATIC = "/static/"
-_SECRET = re.compile(r"^/(join|s)/.*", re.DOTALL)  # addresses that end in a secret
+_SECRET = re.compile(r"^/(join|s|temporary)/.*", re.DOTALL)  # addresses that end in a secret
 _PLAIN = re.compile(r"[^\x21-\x7e]")
 
 

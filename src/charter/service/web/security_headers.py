@@ -3,6 +3,8 @@ cached."""
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
+
 from starlette.types import Scope
 
 POLICY = "; ".join(
@@ -48,3 +50,13 @@ def address_of(scope: Scope) -> str:
     """The network address that a request came from."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
+
+
+def network_of(scope: Scope) -> str:
+    """The network of that address, as one customer of a provider has it: of IPv6 the first 64 bits."""
+    address = address_of(scope)
+    try:
+        known = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(known) if known.version == 4 else str(ip_network((known, 64), strict=False))

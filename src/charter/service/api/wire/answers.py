@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from charter.service.api.telling import StandingNote
+from charter.service.api.wire.server_blocks import ServerBlock
 
 
 class Error(BaseModel):
@@ -99,6 +100,12 @@ class OutputDetailsAnswer(BaseModel):
     thinking_tokens: Literal[0]
 
 
+class ServerUsageAnswer(BaseModel, extra="allow"):
+    """Calls of tools that the server ran, by tool."""
+
+    web_search_requests: int
+
+
 class UsageAnswer(BaseModel):
     """Tokens of a message. Those read from the prompt's cache and those put into it are counted separately from
     `input_tokens` if the request asked for a cache."""
@@ -109,7 +116,7 @@ class UsageAnswer(BaseModel):
     cache_creation: CacheCreationAnswer
     output_tokens: int
     output_tokens_details: OutputDetailsAnswer
-    server_tool_use: dict[str, int] | None
+    server_tool_use: ServerUsageAnswer | None
     service_tier: Literal["standard", "batch"]
     speed: Literal["standard"]
     inference_geo: Literal["not_available"]
@@ -123,9 +130,15 @@ class MessageAnswer(BaseModel):
     type: Literal["message"]
     role: Literal["assistant"]
     model: str
-    content: list[Annotated[TextAnswer | CallAnswer, Field(discriminator="type")]]
+    content: list[Annotated[TextAnswer | CallAnswer | ServerBlock, Field(discriminator="type")]]
     stop_reason: Literal[
-        "end_turn", "stop_sequence", "max_tokens", "tool_use", "refusal", "model_context_window_exceeded"
+        "end_turn",
+        "stop_sequence",
+        "max_tokens",
+        "tool_use",
+        "pause_turn",
+        "refusal",
+        "model_context_window_exceeded",
     ]
     stop_sequence: str | None
     stop_details: dict[str, Any] | None

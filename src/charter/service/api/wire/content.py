@@ -15,8 +15,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from charter.ground.text.dialogue import Message, assistant, system, user
 from charter.service.api.errors import ApiError, invalid
+from charter.service.api.wire.call_checks import check_calls
 from charter.service.api.wire.offered import CALLER, TOOLSET, TRANSFORMATIONS
-from charter.service.api.wire.tool_words import write_calls, write_note, write_result
+from charter.service.api.wire.server_blocks import (
+    RESULTS,
+    ServerBlock,
+    ServerToolUseBlock,
+    check_server_blocks,
+    words_of,
+)
+from charter.service.api.wire.tool_words import quote, write_calls, write_note, write_result
 
 MOST_MESSAGES = 100_000  # of a request, as Anthropic's reference says
 BETWEEN = "\n\n"  # blocks of text
@@ -195,7 +203,8 @@ Block = Annotated[
     | ThinkingBlock
     | HiddenThinkingBlock
     | ToolUseBlock
-    | ToolResultBlock,
+    | ToolResultBlock
+    | ServerBlock,
     Field(discriminator="type"),
 ]
 
@@ -230,15 +239,32 @@ def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more:
         leading += 1
     merged = _merge(turns, leading)
     _check_order(merged)
-    _check_calls(merged)
-    names = {b.id: b.name for turn in merged for _, b in turn.blocks if isinstance(b, ToolUseBlock)}
+    check_calls(merged)
+    names = {b.id: b.name for turn in merged for _, b in turn.blocks if isinstance(b, _CALLS)}
     messages = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
     for turn in merged:
-        text = _written(turn, names)
-        messages.append(user(text) if turn.role == "user" else assistant(text))
+        for role, blocks in _sides(turn):
+            text = _written(blocks, names)
+            if messages and messages[-1]["role"] == role:
+                text = f"{messages.pop()['content']}{BETWEEN}{text}"
+            messages.append(user(text) if role == "user" else assistant(text))
     if messages[-1]["role"] == "assistant" and messages[-1]["content"] != messages[-1]["content"].rstrip():
         raise invalid("messages: final assistant content cannot end with trailing whitespace", "messages")
     return messages
+
+
+_CALLS = (ToolUseBlock, ServerToolUseBlock)
+
+
+def _sides(turn: _Merged) -> list[tuple[str, list[tuple[str, Any]]]]:
+    """A turn as a model reads it: results of server tools stand in the assistant's turn, but come from outside."""
+    sides: list[tuple[str, list[tuple[str, Any]]]] = []
+    for at, block in turn.blocks:
+        role = "user" if isinstance(block, RESULTS) else turn.role
+        if not (sides and sides[-1][0] == role):
+            sides.append((role, []))
+        sides[-1][1].append((at, block))
+    return sides
 
 
 def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
@@ -283,6 +309,7 @@ def _check_order(merged: Sequence[_Merged]) -> None:
         raise invalid('messages: first message must use the "user" role', "messages")
     for turn in merged:
         _check_text([b.text for _, b in turn.blocks if isinstance(b, TextBlock)], "messages")
+        check_server_blocks(turn.role, turn.blocks)
 
 
 def _check_text(texts: Iterable[str], where: str) -> None:
@@ -293,58 +320,14 @@ def _check_text(texts: Iterable[str], where: str) -> None:
             raise invalid(f"{where}: text content blocks must contain non-whitespace text", where)
 
 
-def _check_calls(merged: Sequence[_Merged]) -> None:
-    """Checks that every call has a result in the next turn, and every result a call in the turn before."""
-    for number, turn in enumerate(merged):
-        calls = [(at, b.id) for at, b in turn.blocks if isinstance(b, ToolUseBlock)]
-        before = merged[number - 1].blocks if number else []
-        call_ids = {b.id for _, b in before if isinstance(b, ToolUseBlock)}
-        if turn.role == "user":
-            _check_results(turn, call_ids)
-            if calls:
-                raise invalid(
-                    f"{calls[0][0]}: `tool_use` blocks can only be in `assistant` messages", "messages"
-                )
-            continue
-        after = merged[number + 1].blocks if number + 1 < len(merged) else []
-        result_ids = {b.tool_use_id for _, b in after if isinstance(b, ToolResultBlock)}
-        if lost := [id for _, id in calls if id not in result_ids]:
-            raise invalid(
-                f"messages.{turn.place}: `tool_use` ids were found without `tool_result` blocks immediately after: "
-                f"{', '.join(lost[:5])}. Each `tool_use` block must have a corresponding `tool_result` block in the "
-                "next message.",
-                "messages",
-            )
-        if len({id for _, id in calls}) < len(calls):
-            raise invalid(f"messages.{turn.place}: `tool_use` ids must be unique", "messages")
-        if wrong := [at for at, b in turn.blocks if isinstance(b, ToolResultBlock)]:
-            raise invalid(f"{wrong[0]}: `tool_result` blocks can only be in `user` messages", "messages")
-
-
-def _check_results(turn: _Merged, call_ids: set[str]) -> None:
-    seen = set[str]()
-    for at, block in turn.blocks:
-        if not isinstance(block, ToolResultBlock):
-            continue
-        if block.tool_use_id not in call_ids:
-            raise invalid(
-                f"{at}: unexpected `tool_use_id` found in `tool_result` blocks: {block.tool_use_id}. Each "
-                "`tool_result` block must have a corresponding `tool_use` block in the previous message.",
-                "messages",
-            )
-        if block.tool_use_id in seen:
-            raise invalid(f"{at}: more than one `tool_result` for {block.tool_use_id}", "messages")
-        seen.add(block.tool_use_id)
-
-
-def _written(turn: _Merged, names: dict[str, str]) -> str:
+def _written(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> str:
     """The text of a turn: blocks with a blank line between, consecutive calls as one list."""
     texts, calls = list[str](), list[tuple[str, dict[str, Any]]]()
-    for number, (at, block) in enumerate(turn.blocks):
-        if number and _goes_on(turn.blocks[number - 1][1], block):
+    for number, (at, block) in enumerate(blocks):
+        if number and _goes_on(blocks[number - 1][1], block):
             texts[-1] += block.text
             continue
-        if isinstance(block, ToolUseBlock):
+        if isinstance(block, _CALLS):
             calls.append((block.name, block.input))
             continue
         if calls:
@@ -353,6 +336,9 @@ def _written(turn: _Merged, names: dict[str, str]) -> str:
         if isinstance(block, ToolResultBlock):
             inner = [_text_of(part, f"{at}.content.{n}") for n, part in enumerate(block.content)]
             written = write_result(names[block.tool_use_id], BETWEEN.join(inner), block.is_error)
+        elif isinstance(block, RESULTS):
+            words, failed = words_of(block)
+            written = write_result(names[block.tool_use_id], quote(words), failed)
         else:
             written = _text_of(block, at)
         texts.append(written)

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from charter.service.api.errors import anthropic_body, api_error
 from charter.service.api.exchange import Exchange, begin
 from charter.service.api.guard import log_failure
-from charter.service.api.model_request import Call, Part
+from charter.service.api.model_request import Call
 from charter.service.api.service import Service
 from charter.service.api.telling import standing_field
 from charter.service.api.wire.answers import CountAnswer, MessageAnswer
@@ -27,7 +27,9 @@ from charter.service.api.wire.messages_body import (
 )
 from charter.service.api.wire.newest import check_version
 from charter.service.api.wire.reading import counting_headers, service_of, user_digest
+from charter.service.api.wire.rounds import Answer
 from charter.service.api.wire.route import VERSION, Routes
+from charter.service.api.wire.server_tools import check_scope
 from charter.service.api.wire.sources import read_sources
 from charter.service.api.wire.streaming import event, start_events, stream, unless_gone
 from charter.service.api.wire.tool_reading import Reader
@@ -42,13 +44,13 @@ async def create_message(request: Request, call: Call, body: MessagesBody) -> Re
     """A message, in one piece or as events."""
     check_version(version_of(request), body)
     call = with_user(call, body)
-    exchange, writing = await unless_gone(request, open_message(service_of(request), call, body))
+    answer = await unless_gone(request, open_message(service_of(request), call, body))
+    headers = answer.exchange.headers
     if not body.stream:
-        message = await unless_gone(request, message_of(exchange, writing))
-        return JSONResponse(message, headers=exchange.headers)
-    parts = await start_events(request, exchange.parts())
-    answer = events(writing, parts, call.request_id)
-    return stream(answer, exchange.headers, event({"type": "ping"}, "ping"))
+        return JSONResponse(await unless_gone(request, message_of(answer)), headers=headers)
+    opening = answer.writing.begin()
+    steps = await start_events(request, answer.steps())
+    return stream(events(opening, steps, call.request_id), headers, event({"type": "ping"}, "ping"))
 
 
 @ROUTES.add("POST", "/v1/messages/count_tokens", "Count tokens", CountAnswer, VERSION)
@@ -68,21 +70,22 @@ def with_user(call: Call, body: MessagesBody) -> Call:
     return Call(call.caller, call.request_id, call.surface, user_digest(named), call.background)
 
 
-async def open_message(service: Service, call: Call, body: MessagesBody) -> tuple[Exchange, Writing]:
+async def open_message(service: Service, call: Call, body: MessagesBody) -> Answer:
     """An admitted request, and its message to write. Raises ApiError."""
     served = service.registry.find(body.model, call)
     wanted = await _wanted(service, call, body)
     exchange = await begin(service, call, await model_request_of(body, wanted, served, call))
-    return exchange, writing_of(exchange, wanted)
+    return Answer(service, call, body, wanted, exchange, writing_of(exchange, wanted))
 
 
 async def _wanted(service: Service, call: Call, body: CountBody) -> Wanted:
     """The request of a body, whose documents are read; one with many blocks is built beside the event loop."""
+    check_scope(body.tools, call.caller)
     citable = await read_sources(service, call, body)
     blocks = sum(len(turn.content) for turn in body.messages)
     if blocks < MANY_BLOCKS:
-        return wanted_of(body, citable)
-    return await service.aside(call.caller, lambda: wanted_of(body, citable), call.background)
+        return wanted_of(body, citable, service.tools)
+    return await service.aside(call.caller, lambda: wanted_of(body, citable, service.tools), call.background)
 
 
 def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:
@@ -94,28 +97,29 @@ def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:
         ttl=wanted.ttl,
         quoting=Quoting(wanted.citable) if wanted.citable else None,
         tier="batch" if exchange.call.background else "standard",
+        own=wanted.offer.run if wanted.offer else (),
     )
     writing.message |= standing_field(exchange.standing)
     return writing
 
 
-async def message_of(exchange: Exchange, writing: Writing) -> Event:
+async def message_of(answer: Answer) -> Event:
     """The message in one piece."""
-    async with aclosing(exchange.parts()) as parts:
-        async for part in parts:
-            writing.add(part)
-    return writing.message | standing_field(exchange.standing)
+    async with aclosing(answer.steps()) as steps:
+        async for _ in steps:
+            pass
+    return answer.writing.message | standing_field(answer.exchange.standing)
 
 
 async def events(
-    writing: Writing, parts: AsyncGenerator[Part, None], request_id: str
+    opening: Event, steps: AsyncGenerator[list[Event], None], request_id: str
 ) -> AsyncIterator[ServerSentEvent]:
     """The events of a message; an error is the last one."""
     try:
-        yield _named(writing.begin())
-        async with aclosing(parts):
-            async for part in parts:
-                for one in writing.add(part):
+        yield _named(opening)
+        async with aclosing(steps):
+            async for step in steps:
+                for one in step:
                     yield _named(one)
     except Exception as error:
         problem = api_error(error)

@@ -8,7 +8,7 @@ JSON. A quoted passage that is cited is a text block of its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -25,13 +25,14 @@ STOPS: dict[Stop, str] = {
     "refused": "refusal",
 }
 NOWHERE = "not_available"  # Anthropic's word for a region that isn't known
+SERVER_CALL = "server_tool_use"
 Event = dict[str, Any]
 
 
 class Writing:
     """One message being written. `reader` finds calls in the text, None if no tool may be used; `quoting` finds
     citations, None without them; `ttl`: for how long the request asked for a cache, so that tokens read from one or put
-    into it are counted separately; empty: it didn't."""
+    into it are counted separately; empty: it didn't; `own`: names of tools that the server runs."""
 
     def __init__(
         self,
@@ -42,12 +43,18 @@ class Writing:
         ttl: str = "",
         tier: str = "standard",
         quoting: Quoting | None = None,
+        own: Collection[str] = (),
     ) -> None:
-        self._reader, self._ttl, self._input = reader, ttl, input_tokens
+        self._reader, self._ttl, self._input, self._own = reader, ttl, input_tokens, own
         self._quoting, self._blank = quoting, ""  # blank text beside a citation, which makes no block
+        self._last: End | None = None  # of a reply that called server tools
+        self._spent = (0, 0, 0, 0)  # tokens of all rounds: input, put into the cache, read from it, output
+        self._requests: dict[str, int] | None = {"web_search_requests": 0} if own else None
+        self.pending: list[Event] = []  # calls of server tools without a result
         self._open: Event | None = None  # the unfinished block
         self._json = ""  # of the input of an unfinished call
-        self._called = False
+        self._cut: Event | None = None  # the call that was cut off
+        self._called = False  # whether the client has to run a tool
         self._pinged = False
         self.message: Event = {
             "id": f"msg_{new_id()}",
@@ -58,7 +65,12 @@ class Writing:
             "stop_reason": None,
             "stop_sequence": None,
             "stop_details": None,
-            "usage": {**self._usage(0), "service_tier": tier, "speed": "standard", "inference_geo": NOWHERE},
+            "usage": {
+                **self._usage(input_tokens),
+                "service_tier": tier,
+                "speed": "standard",
+                "inference_geo": NOWHERE,
+            },
         }
 
     def begin(self) -> Event:
@@ -83,16 +95,17 @@ class Writing:
             elif one.kind == "call":
                 events += [*self._rest(), *self._close()]
                 self._json = ""
-                events += self._begin(
-                    {"type": "tool_use", "id": f"toolu_{new_id()}", "name": one.text, "input": {}}
-                )
+                events += self._begin(self._call(one.text))
             elif one.kind == "input":
                 self._json += one.text
                 events.append(self._delta({"type": "input_json_delta", "partial_json": one.text}))
             else:
                 assert self._open is not None
                 self._open["input"] = json.loads(self._json)
-                self._called = True
+                if self._open["type"] == SERVER_CALL:
+                    self.pending.append(self._open)
+                else:
+                    self._called = True
                 events += self._close()
         return events
 
@@ -117,6 +130,11 @@ class Writing:
             else:
                 events += self._text(text)
         return events
+
+    def _call(self, name: str) -> Event:
+        own = name in self._own
+        kind, prefix = (SERVER_CALL, "srvtoolu") if own else ("tool_use", "toolu")
+        return {"type": kind, "id": f"{prefix}_{new_id()}", "name": name, "input": {}}
 
     def _text(self, text: str) -> list[Event]:
         text, self._blank = self._blank + text, ""
@@ -155,35 +173,79 @@ class Writing:
         events += self._rest()
         if end.stop == "refused" and not message["content"]:
             events += self._text(end.reason)
-        cut = self._open is not None and self._open["type"] == "tool_use"
+        if self._open is not None and self._open["type"] != "text":
+            self._cut = self._open
         events += self._close()
-        delta: Event = {"stop_reason": STOPS[end.stop], "stop_sequence": end.stopped_by}
+        self._spend(end)
+        if self.pending:
+            self._last = end
+            return events
+        return [*events, *self._finish(end)]
+
+    def _spend(self, end: End) -> None:
+        """Adds the tokens of a round."""
+        read = min(end.cached_tokens, self._input) if self._ttl else 0
+        created = min(end.kept_tokens, self._input - read) if self._ttl else 0
+        unread, put, taken, written = self._spent
+        self._spent = (
+            unread + self._input - read - created,
+            put + created,
+            taken + read,
+            written + end.output_tokens,
+        )
+
+    @property
+    def written(self) -> int:
+        """Tokens that all rounds wrote."""
+        return self._spent[3]
+
+    def result(self, call: Event, block: Event) -> list[Event]:
+        """The events of a result of a server tool, for a call of `pending`."""
+        self.pending.remove(call)
+        counts, name = self._requests or {}, f"{call['name']}_requests"
+        self._requests = {**counts, name: counts.get(name, 0) + 1}
+        return [*self._begin(block), *self._close()]
+
+    def next_round(self, input_tokens: int) -> None:
+        """Goes on with another reply of the model, to a prompt of so many tokens."""
+        self._input, self._reader = input_tokens, Reader()
+
+    @property
+    def ended(self) -> bool:
+        """Whether calls of server tools were the end of the model's reply, so that it may go on: nothing cut it off,
+        and no call is left to the client."""
+        return self._last is not None and self._last.stop == "end" and not self._called
+
+    def finish(self, reason: str = "") -> list[Event]:
+        """The last events, after server tools were used; `reason` why the message ends, by default the model's."""
+        assert self._last is not None
+        return self._finish(self._last, reason)
+
+    def _finish(self, end: End, reason: str = "") -> list[Event]:
+        message = self.message
+        delta: Event = {"stop_reason": reason or STOPS[end.stop], "stop_sequence": end.stopped_by}
         if self._called and end.stop == "end":
             delta["stop_reason"] = "tool_use"
         if end.stop == "refused":
             delta["stop_details"] = {"type": "refusal", "category": None, "explanation": end.reason or None}
-        usage = self._usage(end.output_tokens, end.cached_tokens, end.kept_tokens)
-        events.append({"type": "message_delta", "delta": delta, "usage": usage})
-        events.append({"type": "message_stop"})
+        usage = self._usage(*self._spent)
         message.update(delta)
         message["usage"].update(usage)
-        if cut:
-            message["content"].pop()
-        return events
+        message["content"] = [block for block in message["content"] if block is not self._cut]
+        return [{"type": "message_delta", "delta": delta, "usage": usage}, {"type": "message_stop"}]
 
-    def _usage(self, output_tokens: int, read: int = 0, created: int = 0) -> Event:
-        """The tokens of the message: `read` from the prompt's cache, and newly put into it."""
-        read = min(read, self._input) if self._ttl else 0
-        created = min(created, self._input - read) if self._ttl else 0
+    def _usage(self, unread: int, created: int = 0, read: int = 0, written: int = 0) -> Event:
+        """The tokens of the message: the prompt's that were neither put into its cache nor read from it, those that
+        were, and the reply's."""
         return {
-            "input_tokens": self._input - read - created,
+            "input_tokens": unread,
             "cache_creation_input_tokens": created,
             "cache_read_input_tokens": read,
             "cache_creation": {
                 "ephemeral_5m_input_tokens": created if self._ttl == "5m" else 0,
                 "ephemeral_1h_input_tokens": created if self._ttl == "1h" else 0,
             },
-            "output_tokens": output_tokens,
+            "output_tokens": written,
             "output_tokens_details": {"thinking_tokens": 0},
-            "server_tool_use": None,
+            SERVER_CALL: self._requests,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -25,7 +26,9 @@ from charter.service.api.wire.content import (
     conversation,
 )
 from charter.service.api.wire.offered import EFFORT, FIELDS, TASK_BUDGET, THINKING, THOUGHTS
-from charter.service.api.wire.tools import Choice, Offer, Tool, offer_of
+from charter.service.api.wire.server_blocks import RESULTS
+from charter.service.api.wire.tools import NONE, Choice, Offer, Tool, offer_of
+from charter.service.tools.tool import Tool as RunTool
 
 MOST_STOPS = 100
 MOST_MARKS = 4  # for the prompt's cache
@@ -144,6 +147,7 @@ class Wanted:
     form: Form | None
     ttl: str
     citable: Citable | None = None
+    more: str = ""  # after the system text
 
     @property
     def free(self) -> bool:
@@ -151,12 +155,16 @@ class Wanted:
         return self.form is None
 
 
-def wanted_of(body: CountBody, citable: Citable | None = None) -> Wanted:
-    """The request of a body. Raises ApiError for fields that can't be combined, and with Anthropic's words for anything
-    that its API refuses."""
-    offer = offer_of(body.tools, body.tool_choice)
-    more = (offer.words if offer else "", ASKING if citable else "")
-    prompt = conversation(body.messages, body.system, BETWEEN.join(filter(None, more)))
+def wanted_of(
+    body: CountBody, citable: Citable | None = None, tools: Mapping[str, RunTool] = NONE
+) -> Wanted:
+    """The request of a body. `tools`: those that the server can run, by kind. Raises ApiError for fields that can't be
+    combined, and with Anthropic's words for anything that its API refuses."""
+    offer = offer_of(body.tools, body.tool_choice, tools)
+    if offer is not None and offer.later is not None and _continues(body):
+        offer = offer.later
+    more = BETWEEN.join(filter(None, (offer.words if offer else "", ASKING if citable else "")))
+    prompt = conversation(body.messages, body.system, more)
     form = offer.form() if offer else None
     if body.format is not None:
         if citable is not None:
@@ -176,7 +184,7 @@ def wanted_of(body: CountBody, citable: Citable | None = None) -> Wanted:
                 "output_config.format: can't be combined with a begun turn of the assistant", "output_config"
             )
         form = Form("json_schema", schema=body.format.schema_)
-    return Wanted(prompt, offer, form, _cache_asked(body), citable)
+    return Wanted(prompt, offer, form, _cache_asked(body), citable, more)
 
 
 async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, call: Call) -> ModelRequest:
@@ -209,6 +217,12 @@ def _cache_asked(body: CountBody) -> str:
             "cache_control",
         )
     return max((mark.ttl for mark in marks), key=TTLS.index, default="")
+
+
+def _continues(body: CountBody) -> bool:
+    """Whether a request continues a message in which server tools were already used."""
+    last = body.messages[-1] if body.messages else None
+    return last is not None and last.role == "assistant" and any(isinstance(b, RESULTS) for b in last.content)
 
 
 def _without_nulls(members: Any) -> Any:

@@ -6,8 +6,9 @@ Either way the calls end the reply: after them a model would only make up result
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
@@ -20,11 +21,15 @@ from charter.service.api.backend import Holder
 from charter.service.api.errors import invalid
 from charter.service.api.wire.content import Marked, Strict
 from charter.service.api.wire.offered import CALLERS, DEFER_LOADING
-from charter.service.api.wire.tool_words import CLOSE, OPEN, describe_tools
+from charter.service.api.wire.server_tools import ServerTool, WebSearchTool, find_tool
+from charter.service.api.wire.tool_words import CLOSE, OPEN, describe_tools, warn_of
+from charter.service.tools.opening import PLACES
+from charter.service.tools.tool import Tool as RunTool
 
 NAME = r"^[a-zA-Z0-9_-]{1,128}$"
 MOST_TOOLS = 128
 MOST_CALLS = 16  # of one reply
+WEB_SEARCH = "web_search_20250305"
 
 
 class CustomTool(Marked):
@@ -53,7 +58,7 @@ class CustomTool(Marked):
 
 
 class OtherTool(BaseModel):
-    """A tool that Anthropic defines; the models here know none."""
+    """A tool that Anthropic defines and that isn't here."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -63,17 +68,24 @@ class OtherTool(BaseModel):
     @classmethod
     def _unknown(cls, kind: str) -> str:
         raise ValueError(
-            f"tools of type {kind[:100]} are not offered here; define one with a name and an input_schema"
+            f"tools of type {kind[:100]} are not offered here; define one with a name and an input_schema, or name one "
+            f"that this server may run: {', '.join(PLACES)}"
         )
 
 
 def _kind(tool: Any) -> str:
     kind = tool.get("type") if isinstance(tool, dict) else getattr(tool, "type", None)
-    return "custom" if kind in (None, "custom") else "other"
+    if kind == WEB_SEARCH:
+        return "web"
+    return "custom" if kind in (None, "custom") else "server" if kind in PLACES else "other"
 
 
 Tool = Annotated[
-    Annotated[CustomTool, Tag("custom")] | Annotated[OtherTool, Tag("other")], Discriminator(_kind)
+    Annotated[CustomTool, Tag("custom")]
+    | Annotated[ServerTool, Tag("server")]
+    | Annotated[WebSearchTool, Tag("web")]
+    | Annotated[OtherTool, Tag("other")],
+    Discriminator(_kind),
 ]
 
 
@@ -108,6 +120,9 @@ class NoChoice(Strict):
 Choice = Annotated[AutoChoice | AnyChoice | ToolChoice | NoChoice, Field(discriminator="type")]
 
 
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """The tools that a reply may use, whether it must, and at most how many calls (`most`)."""
@@ -116,6 +131,12 @@ class Offer:
     forced: bool
     most: int
     words: str  # of all tools, for the system text
+    run: Mapping[str, tuple[ServerTool, RunTool]] = field(
+        default_factory=dict
+    )  # those that the server runs, by name
+    later: Offer | None = (
+        None  # for the rounds after the first, where a forced choice doesn't hold; None: as it is
+    )
 
     def form(self) -> Form:
         """The form of a reply's calls, with or without the marker."""
@@ -142,8 +163,10 @@ class Offer:
         return compiled.start(tokens) if self.forced else compiled.start_after(OPEN)
 
 
-def offer_of(tools: Sequence[Any], choice: Any) -> Offer | None:
-    """The tools of a request; None if no tool may be used. Raises ApiError."""
+def offer_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NONE) -> Offer | None:
+    """The tools of a request; None if no tool may be used. `own`: those that the server can run, by kind. Raises
+    ApiError."""
+    run = {tool.name: (tool, find_tool(tool, own)) for tool in tools if isinstance(tool, ServerTool)}
     if len(tools) > MOST_TOOLS:
         raise invalid(f"tools: at most {MOST_TOOLS} tools, found {len(tools)}", "tools")
     names = [tool.name for tool in tools]
@@ -153,6 +176,7 @@ def offer_of(tools: Sequence[Any], choice: Any) -> Offer | None:
         raise invalid("tool_choice: tools are needed for a choice among them", "tool_choice")
     if not tools or isinstance(choice, NoChoice):
         return None
+    tools = [_described(run[tool.name][1]) if tool.name in run else tool for tool in tools]
     may = tuple(tools)
     if isinstance(choice, ToolChoice):
         may = tuple(tool for tool in tools if tool.name == choice.name)
@@ -162,8 +186,16 @@ def offer_of(tools: Sequence[Any], choice: Any) -> Offer | None:
             )
     single = choice is not None and choice.disable_parallel_tool_use
     words = describe_tools([_shown(tool) for tool in tools])
+    if run:
+        words = f"{words}\n{warn_of(list(run))}"
     forced = isinstance(choice, (AnyChoice, ToolChoice))
-    return Offer(may, forced, 1 if single else MOST_CALLS, words)
+    later = Offer(tuple(tools), False, 1 if single else MOST_CALLS, words, run)
+    return replace(later, tools=may, forced=forced, later=later)
+
+
+def _described(tool: RunTool) -> CustomTool:
+    """A server tool as the model is told of it."""
+    return CustomTool(name=tool.name, description=tool.description, input_schema=dict(tool.schema))
 
 
 def _shown(tool: CustomTool) -> dict[str, Any]:

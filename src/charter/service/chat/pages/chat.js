@@ -46,13 +46,18 @@ function sendOnce(event) {
 async function quietly(event) {
   event.preventDefault();
   const form = event.currentTarget;
-  const answer = await post(form.action, new FormData(form));
-  if (answer.ok) one("button", form).setAttribute("aria-pressed", "true");
-  else say((await answer.json()).error);
+  const answer = await post(form.action, new FormData(form, event.submitter));
+  const facts = await answer.json();
+  say(answer.ok ? "It is noted." : facts.error);
+  if (!answer.ok) return;
+  const dialog = form.closest("details");
+  dialog.open = false;
+  one("summary", dialog).textContent = facts.thumb === "up" ? "Rated good" : "Rated bad";
+  one("summary", dialog).focus();
 }
 
-const post = (place, data) =>
-  fetch(place, { method: "POST", body: new URLSearchParams(data), headers: { Accept: "application/json" } });
+const post = (place, data, more = {}) =>
+  fetch(place, { method: "POST", body: new URLSearchParams(data), headers: { Accept: "application/json" }, ...more });
 
 // What a screen reader hears: each finished block once, and notices.
 const spoken = one("#spoken");
@@ -73,10 +78,10 @@ const keepUp = () => following && scrollTo({ top: document.documentElement.scrol
 
 // A reply that is being written: each event replaces a block by its number, so a lost connection loses nothing.
 function follow(article) {
-  const id = article.dataset.message;
+  const place = article.dataset.place;
   const blocks = one("[data-blocks]", article);
   const known = Math.max(0, blocks.children.length - 1);
-  const stream = new EventSource(`/m/${id}/events?known=${known}`);
+  const stream = new EventSource(`${place}/events?known=${known}`);
   let heard = known;
   const speakTo = (end) => {
     for (; heard < end; heard++) say(blocks.children[heard]?.textContent);
@@ -99,7 +104,7 @@ function follow(article) {
   stream.addEventListener("state", async () => {
     stream.close();
     speakTo(blocks.children.length);
-    const answer = await fetch(`/m/${id}`);
+    const answer = await fetch(place);
     if (!answer.ok) return location.reload();
     const holder = document.createElement("template");
     holder.innerHTML = await answer.text();
@@ -135,14 +140,25 @@ if (composer) {
     if (!send.disabled && text.value.trim()) composer.requestSubmit();
   });
   if (!touch) text.focus({ preventScroll: true });
+  // what is typed is kept on the server, so that another device has it too; the id tells it from what was sent
   const place = composer.dataset.draft;
   let waiting;
-  if (place)
+  const keep = (more = {}) => {
+    clearTimeout(waiting);
+    waiting = undefined;
+    post(place, { csrf: composer.csrf.value, client: composer.client.value, text: text.value }, more).catch(() => {});
+  };
+  if (place) {
     text.addEventListener("input", () => {
       clearTimeout(waiting);
-      waiting = setTimeout(() => post(place, { csrf: composer.csrf.value, draft: text.value }).catch(() => {}), 800);
+      waiting = setTimeout(() => keep(), 800);
     });
-  composer.addEventListener("submit", () => clearTimeout(waiting));
+    addEventListener("pagehide", () => waiting && keep({ keepalive: true }));
+  }
+  composer.addEventListener("submit", () => {
+    clearTimeout(waiting);
+    waiting = undefined;
+  });
 }
 
 for (const field of all("[data-into]")) {
