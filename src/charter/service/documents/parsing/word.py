@@ -28,7 +28,7 @@ _NOTES = {"footnoteReference": "", "endnoteReference": "e"}
 
 def write_word(package: Package, main: str, text: Text) -> None:
     """Append the document whose main part is `main` to `text`."""
-    parts = {kind: name for kind, name in package.parts(main).values()}
+    parts = dict(package.parts(main).values())
     marks = _marks(package.xml(parts["styles"])) if parts.get("styles") in package.names else {}
     for block in package.xml(main).iterchildren("{*}body"):
         _write_blocks(block, marks, text)
