@@ -13,45 +13,14 @@ from charter.service.documents.parsing.outcome import Refused, Text, row
 _UNSEEN = {"script", "style", "template", "head", "noscript", "iframe", "object", "select", "datalist"}
 _UNSEEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
+# fmt: off
 _BLOCKS = {
     *_HEADINGS,
-    *[
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "caption",
-        "dd",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-    ],
-    *[
-        "header",
-        "hr",
-        "legend",
-        "li",
-        "main",
-        "nav",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "summary",
-        "table",
-        "td",
-        "th",
-        "tr",
-        "ul",
-    ],
+    "address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt",
+    "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "legend", "li", "main", "nav",
+    "ol", "p", "pre", "section", "summary", "table", "td", "th", "tr", "ul",
 }
+# fmt: on
 _TIGHT = {"li", "dt", "dd", "tr", "br", "caption"}  # one line end after them, else an empty line
 _DEEPEST = 20  # levels of a list that are indented
 _ADDRESS = re.compile(r"(https?|ftp|mailto|tel):", re.IGNORECASE)
