@@ -82,7 +82,6 @@ def test_a_killed_process_gives_back_only_what_was_not_written(engine: Engine) -
     with pytest.raises(TooMany):
         again.admit(CALLER, 1, 1)
     later.close()
-    admissions.changes()
     allowances._closed.set()
 
 

@@ -180,11 +180,12 @@ class Admissions:
         for begin in range(0, len(names), PIECE):
             with self._lock:
                 now = self._clock()
-                yield [
+                copies = [
                     _copy(account, now)
                     for name in names[begin : begin + PIECE]
                     if (account := self._accounts.get(name)) is not None
                 ]
+            yield copies
 
     def note_changed(self, names: Iterable[str]) -> None:
         """Notes accounts that could not be stored."""

@@ -75,6 +75,8 @@ def snippets(address: str, model: str, keyed: bool) -> list[Snippet]:
             f"client = Anthropic(base_url={json.dumps(address)}, api_key={key})\n"
             f"message = client.messages.create(\n    model={json.dumps(model)},\n    max_tokens=200,\n"
             f'    messages=[{{"role": "user", "content": {json.dumps(HELLO)}}}],\n'
+            f"    # the client's own version of the API has no temperature\n"
+            f'    extra_headers={{"anthropic-version": "2023-06-01"}},\n'
             f'    extra_body={{"temperature": 0}},\n)\nprint(message.content[0].text)',
         ),
         Snippet(
