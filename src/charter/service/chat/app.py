@@ -23,6 +23,7 @@ from charter.service.chat import (
     sharing,
     talk,
     temporary_pages,
+    tool_switches,
 )
 from charter.service.chat.service import Service
 from charter.service.chat.visit import LARGEST, PAGES, admin, member, plain
@@ -49,6 +50,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/draft", member(drafts.keep_new)),
     ("POST", "/c/{id}/draft", member(drafts.keep_draft)),
     ("POST", "/c/{id}/messages", member(talk.ask)),
+    ("POST", "/c/{id}/tools", member(tool_switches.switch)),
     ("POST", "/c/{id}/delete", member(talk.remove)),
     ("GET", "/removed/{id}", member(talk.removed)),
     ("POST", "/c/{id}/restore", member(talk.restore)),

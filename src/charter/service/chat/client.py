@@ -124,6 +124,16 @@ class Api:
             if isinstance(one, dict)
         ]
 
+    async def tools(self) -> dict[str, Any]:
+        """The list of tools that the server runs for the key; empty if it doesn't say. Raises ApiProblem if it can't be
+        reached."""
+        try:
+            return await self.ask("GET", "/v1/tools")
+        except ApiProblem as problem:
+            if problem.later:
+                raise
+            return {}
+
     async def rules(self) -> Rules | None:
         """What models are held to; None if the server doesn't say. Raises ApiProblem if it can't be reached."""
         try:

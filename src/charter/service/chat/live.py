@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from charter.service.chat.branches import RUNNING
 from charter.service.chat.letters import kept, split_half
 from charter.service.chat.markdown import Writing
+from charter.service.chat.tool_calls import Listening
 
 SHORT = 2000  # characters that are rendered at once; more are rendered in a thread
 _LAST_WORD = re.compile(r"\s+\S*\Z|\A\S*\Z")
@@ -34,6 +35,7 @@ class Live:
     task: asyncio.Task[None] | None = None
     showing: asyncio.Lock = field(default_factory=asyncio.Lock)
     half: str = ""  # of a letter whose other half has yet to come
+    calls: Listening = field(default_factory=Listening)
     body: dict[str, Any] | None = None  # of the request, if the reply is stored nowhere
     ended: Callable[[Live, str], None] | None = None  # called at the end of such a reply
 

@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from charter.service.chat.branches import DONE, Chat, Message, branch, chat_of
 from charter.service.chat.letters import kept, mapping_of
+from charter.service.chat.tool_calls import as_data, calls_of
 from charter.service.chat.tree import LONGEST_TEXT, copy
 from charter.service.chat.visit import Visit
 from charter.service.people.tables import MESSAGES
@@ -48,8 +49,10 @@ def pieces_of_chat(database: Engine, person: Person, id: str) -> Iterator[str]:
     while True:
         with reading(database) as connection:
             rows = connection.execute(wanted.where(MESSAGES.c.number > last)).all()
+            calls = calls_of(connection, [row.id for row in rows])
         for row in rows:
-            yield between + json.dumps(dict(row._mapping))
+            facts = dict(row._mapping) | {"calls": [as_data(call) for call in calls.get(row.id, ())]}
+            yield between + json.dumps(facts)
             last, between = row.number, ","
         if len(rows) < AT_A_TIME:
             break

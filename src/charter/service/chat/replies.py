@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ from charter.service.chat.client import USER, Api, ApiProblem
 from charter.service.chat.letters import kept, mapping_of, whole_number
 from charter.service.chat.live import Change, Live, differences, go_back
 from charter.service.chat.storage import keep
+from charter.service.chat.tool_calls import ToolCall, chosen_in, store_call
 from charter.service.chat.tree import LONGEST_TEXT, UNDO_SECONDS, purge
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.web.database import reading, writing
@@ -37,10 +38,17 @@ PURGE_SECONDS = 10.0
 
 
 class Replies:
-    """All running replies of a chat service. `settings`: what a request to a model says besides its messages."""
+    """All running replies of a chat service. `settings`: what a request to a model says besides its messages;
+    `tools`: how it names tools."""
 
-    def __init__(self, database: Engine, api: Api, settings: Callable[[str], dict[str, Any]]) -> None:
-        self._database, self._api, self._settings = database, api, settings
+    def __init__(
+        self,
+        database: Engine,
+        api: Api,
+        settings: Callable[[str], dict[str, Any]],
+        tools: Callable[[Iterable[str]], list[dict[str, str]]],
+    ) -> None:
+        self._database, self._api, self._settings, self._tools = database, api, settings, tools
         self._live: dict[str, Live] = {}
         self._dirty: set[Live] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -182,6 +190,9 @@ class Replies:
                     live.facts["request"] = event["id"]
                 elif kind == "message_start":
                     self._count(live, mapping_of(mapping_of(event.get("message")).get("usage")))
+                elif live.body is None and (call := live.calls.take(event)) is not None:
+                    await asyncio.to_thread(self._store_call, live.id, call)
+                    live.add("\n\n" if live.text.strip() else "")
                 elif kind == "content_block_delta":
                     text = mapping_of(event.get("delta")).get("text")
                     if isinstance(text, str) and text:
@@ -219,7 +230,9 @@ class Replies:
                 return None, {}
             wanted = select(CHATS.c.person).where(CHATS.c.id == line[-1].chat)
             person = connection.execute(wanted).scalar_one()
-        return line[-1], self._body(line[:-1], line[-1].model, person)
+            tools = self._tools(chosen_in(connection, line[-1].chat))
+        body = self._body(line[:-1], line[-1].model, person)
+        return line[-1], body | ({"tools": tools} if tools else {})
 
     def _body(self, line: Sequence[Message], model: str, person: int) -> dict[str, Any]:
         """The body of the request for the reply to some messages."""
@@ -230,7 +243,11 @@ class Replies:
         ]
         # a mark lets the API tell how much of the prompt it had read before
         messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
-        about = {"model": model, "messages": messages, "metadata": {"user_id": f"{USER}{person}"}}
+        about: dict[str, Any] = {
+            "model": model,
+            "messages": messages,
+            "metadata": {"user_id": f"{USER}{person}"},
+        }
         return self._settings(model) | about
 
     def _left_over(self) -> list[str]:
@@ -273,6 +290,12 @@ class Replies:
         except BaseException:
             self._dirty.update(live for live in grown if live.state == RUNNING)
             raise
+
+    def _store_call(self, reply: str, call: ToolCall) -> None:
+        with self._lock, writing(self._database) as connection:
+            alive = select(MESSAGES.c.id).where(MESSAGES.c.id == reply, MESSAGES.c.state == RUNNING)
+            if connection.execute(alive).first() is not None:
+                store_call(connection, reply, call)
 
     def _store(self, texts: Mapping[str, str]) -> None:
         with self._lock, writing(self._database) as connection:

@@ -17,6 +17,7 @@ from charter.service.chat.client import Api, ApiProblem, Model, Rules
 from charter.service.chat.replies import Replies
 from charter.service.chat.storage import MEGABYTE
 from charter.service.chat.temporary import TemporaryChats
+from charter.service.chat.tool_calls import ServerTool, named, tools_of
 from charter.service.web.csrf import Once
 from charter.service.web.limits import Limiter
 
@@ -60,13 +61,16 @@ class Service:
     models: list[Model] = field(default_factory=list)
     limits: list[dict[str, str]] = field(default_factory=list)  # what models can't do, in the API's words
     rules: Rules | None = None  # what models are held to; None if the API doesn't say
+    tools: list[ServerTool] = field(default_factory=list)  # that the API runs for us
     away: str = ""  # why the API can't be used now
     temporary: TemporaryChats = field(default_factory=TemporaryChats)
     streams: Counter[int] = field(default_factory=Counter)  # of events that are open, by person
     _turns: WeakValueDictionary[int, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self) -> None:
-        self.replies = Replies(self.database, self.api, self.settings_of)
+        self.replies = Replies(
+            self.database, self.api, self.settings_of, lambda names: named(self.tools, names)
+        )
         self.by_person = Limiter(10.0, 60)
         self.by_address = Limiter(30.0, 300)
         self.entries = Limiter(0.2, 20)
@@ -98,6 +102,7 @@ class Service:
             if not self.limits:
                 self.limits = await self.api.limits()
             self.rules = await self.api.rules()
+            self.tools = tools_of(await self.api.tools())
             self.away = ""
         except ApiProblem as problem:
             self.away = str(problem)

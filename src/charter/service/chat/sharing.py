@@ -17,6 +17,7 @@ from charter.service.chat.branches import chat_of
 from charter.service.chat.markdown import render
 from charter.service.chat.service import Service
 from charter.service.chat.storage import check_room
+from charter.service.chat.tool_calls import as_data, calls_of, from_data
 from charter.service.chat.tree import whole_branch
 from charter.service.chat.visit import Visit, done, plain, show
 from charter.service.people.tables import CHATS, SHARES
@@ -71,6 +72,9 @@ def share(visit: Visit) -> Response:
         line = [one for one in whole_branch(connection, chat.leaf) if not one.running]
         kept = ("role", "author", "text", "model", "state", "request")
         frozen = [{name: getattr(one, name) for name in kept} for one in line]
+        calls = calls_of(connection, [one.id for one in line])
+        for one, copy in zip(line, frozen, strict=True):
+            copy["calls"] = [as_data(call) for call in calls.get(one.id, ())]
         if not frozen:
             raise Refusal("there is nothing to share in this chat yet")
         copied = json.dumps(frozen)
@@ -136,7 +140,10 @@ def _frozen(service: Service, token: str) -> tuple[Row[Any], list[dict[str, Any]
 def _open_share(service: Service, token: str, notice: str) -> Response:
     row, frozen = _frozen(service, token)
     messages = [
-        SimpleNamespace(**one, blocks=render(one["text"]) if one["role"] == "assistant" else ())
+        SimpleNamespace(
+            **one | {"calls": from_data(one.get("calls"))},
+            blocks=render(one["text"]) if one["role"] == "assistant" else (),
+        )
         for one in frozen
     ]
     known = {"token": token, "notice": notice, "reportable": any(one.get("request") for one in frozen)}

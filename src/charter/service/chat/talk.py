@@ -26,6 +26,7 @@ from charter.service.chat.branches import (
 from charter.service.chat.drafts import new_draft, save_new
 from charter.service.chat.letters import kept
 from charter.service.chat.storage import check_room
+from charter.service.chat.tool_calls import calls_of, chosen_in
 from charter.service.chat.visit import Visit, article, done, show, whole
 from charter.service.people.tables import MESSAGES
 from charter.service.people.workers import lock
@@ -55,7 +56,9 @@ def talk(visit: Visit) -> HTMLResponse:
         chat = chat_of(connection, visit.person, visit.id)
         messages = branch(connection, chat.leaf, fitting(connection, chat.leaf, most, LONGEST_PAGE))
         earlier = length_of(connection, chat.leaf) - len(messages)
-    shown = [article(visit, one) for one in messages]
+        calls = calls_of(connection, [one.id for one in messages])
+        chosen = chosen_in(connection, chat.id)
+    shown = [article(visit, one, calls=calls.get(one.id, ())) for one in messages]
     return show(
         visit,
         "talk",
@@ -67,6 +70,7 @@ def talk(visit: Visit) -> HTMLResponse:
         draft=chat.draft,
         more=most + 4 * SHOWN,
         look=_number(visit, "look") + 1,
+        chosen=chosen,
         notice="",
     )
 
@@ -81,7 +85,8 @@ def part(visit: Visit) -> HTMLResponse:
     with reading(visit.service.database) as connection:
         one = message_of(connection, visit.person, visit.id)
         shown = branch(connection, one.id, 1)[0]
-    return HTMLResponse(article(visit, shown))
+        calls = calls_of(connection, [one.id])
+    return HTMLResponse(article(visit, shown, calls=calls.get(one.id, ())))
 
 
 def begin(visit: Visit) -> Response:

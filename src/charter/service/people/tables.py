@@ -238,6 +238,24 @@ MESSAGES = Table(
     Index(None, "state"),
 )
 
+CHAT_TOOLS = Table(
+    "chat_tools",  # switched on in a chat
+    METADATA,
+    Column("chat", ID, ForeignKey("chats.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+)
+
+TOOL_CALLS = Table(
+    "tool_calls",  # what a model called in a reply, and what the tool gave
+    METADATA,
+    Column("message", ID, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(64), nullable=False),
+    Column("arguments", Text, nullable=False),  # JSON
+    Column("result", Text, nullable=False),  # JSON, the content of the API's block
+    Column("failed", Boolean, nullable=False),
+)
+
 SHARES = Table(
     "shares",  # frozen copies of a branch, for whoever has the link
     METADATA,
