@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from contextlib import suppress
 
 from charset_normalizer import from_bytes
 
@@ -26,6 +27,7 @@ _MARKS = {  # the longer first: one of UTF-32 begins as one of UTF-16
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _SAMPLE = 1 << 16  # bytes by which an unmarked encoding is told
+_CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
 _COMMONEST = "cp1252"
 _DECLARED = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
 _PAGE = re.compile(r"\s*(<\?xml[^>]*>\s*)?<(!doctype\s+html|html)\b", re.IGNORECASE)
@@ -48,16 +50,14 @@ def decode(data: bytes) -> str:
                 raise Unreadable(
                     f"This file begins as {encoding.upper()} text and is damaged further on; save it as UTF-8."
                 ) from None
-    try:
+    with suppress(UnicodeDecodeError):
         return _checked(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        pass
     if b"\0" not in data:
-        encoding = _guess(data)
-        try:
-            return data.decode(encoding)
-        except (UnicodeDecodeError, LookupError):
-            raise Unreadable("The encoding of this text can't be told; save it as UTF-8.") from None
+        with suppress(UnicodeDecodeError, LookupError):
+            text = data.decode(_guess(data))
+            if 100 * len(_CONTROLS.findall(text)) <= len(text):
+                return text
+        raise Unreadable("The encoding of this text can't be told; save it as UTF-8.")
     raise _binary()
 
 
@@ -65,10 +65,8 @@ def decode_page(data: bytes, text: str) -> str:
     """The text of a page of HTML, which may name its encoding; `text` is what `decode` made of it."""
     declared = _DECLARED.search(data[:2048])
     if declared and not data.startswith(tuple(_MARKS)):
-        try:
+        with suppress(UnicodeDecodeError, LookupError, ValueError):
             return data.decode(declared[1].decode("ascii"))
-        except (UnicodeDecodeError, LookupError, ValueError):
-            pass
     return text
 
 

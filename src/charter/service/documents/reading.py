@@ -37,10 +37,7 @@ def read_document(data: bytes, name: str, limits: Limits = _DEFAULT) -> Document
     Raises Unreadable, with one plain sentence, for a file that is not a document, is damaged, locked with a password,
     empty, or over a limit.
     """
-    if len(data) > limits.file_mb * 2**20:
-        raise Unreadable(
-            f"This file has {len(data):,} bytes, and at most {limits.file_mb} MB can be read; send a part of it."
-        )
+    check_size(len(data), limits)
     name, pages = clean_name(name), tuple[int, ...]()
     parser = _parser(data)
     if parser:
@@ -59,6 +56,14 @@ def read_document(data: bytes, name: str, limits: Limits = _DEFAULT) -> Document
             "send a part of it."
         )
     return Document(name, kind, len(data), hashlib.sha256(data).hexdigest(), text, pages)
+
+
+def check_size(size: int, limits: Limits = _DEFAULT) -> None:
+    """Raises Unreadable if a file of so many bytes is over the limit; for those who know it before they have all."""
+    if size > limits.file_mb * 2**20:
+        raise Unreadable(
+            f"This file has {size:,} bytes, and at most {limits.file_mb} MB can be read; send a part of it."
+        )
 
 
 def _parser(data: bytes) -> str:

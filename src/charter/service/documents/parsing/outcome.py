@@ -52,6 +52,7 @@ class Text:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.pieces, self.pages, self.length = list[str](), list[int](), 0
+        self.end = ""  # its last two characters
 
     def add(self, piece: str) -> None:
         """Append characters."""
@@ -65,6 +66,12 @@ class Text:
                 "send a part of it."
             )
         self.pieces.append(piece)
+        self.end = (self.end + piece[-2:])[-2:]
+
+    def gap(self) -> None:
+        """End a paragraph or a list: an empty line follows it, and not two."""
+        if self.length and self.end != "\n\n":
+            self.add("\n" if self.end.endswith("\n") else "\n\n")
 
     def line(self, line: str) -> None:
         """Append a line, unless it is blank."""
@@ -72,12 +79,14 @@ class Text:
             self.add(f"{line.rstrip()}\n")
 
     def block(self, words: str) -> None:
-        """Append a paragraph with an empty line after it, unless it is blank."""
+        """Append a paragraph with an empty line before and after it, unless it is blank."""
         if words.strip():
+            self.gap()
             self.add(f"{words.strip()}\n\n")
 
     def page(self, mark: str) -> None:
         """Begin a page, whose first line is the mark."""
+        self.gap()
         self.pages.append(self.length)
         self.add(f"{mark}\n")
 
@@ -103,7 +112,7 @@ def answer(read: Callable[[bytes, Text], str]) -> None:
     text = Text(Bounds(**json.loads(sys.argv[2])))
     try:
         kind = read(data, text)
-        outcome = {"kind": kind, "text": "".join(text.pieces), "pages": text.pages}
+        outcome = {"kind": kind, "text": "".join(text.pieces).rstrip() + "\n", "pages": text.pages}
     except Refused as refusal:
         outcome = {"refused": str(refusal)}
     with open(sys.stdout.fileno(), "wb", closefd=False) as file:

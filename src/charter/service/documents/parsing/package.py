@@ -32,21 +32,32 @@ class Package:
         if any(member.flag_bits & 1 for member in members):
             raise Locked("packed")
         size = sum(member.file_size for member in members)
-        swollen = any(
-            member.file_size > max(_SMALL, bounds.ratio * member.compress_size) for member in members
-        )
-        if size > bounds.unpacked or swollen:
+        if size > bounds.unpacked:
             raise Refused(
-                f"This file unpacks to {size:,} bytes, and at most {bounds.unpacked >> 20} MB, "
-                f"{bounds.ratio} times what is packed, are unpacked; send a part of it."
+                f"This file unpacks to {size:,} bytes, and at most {bounds.unpacked >> 20} MB are unpacked; "
+                "send a part of it."
             )
+        for member in members:
+            if member.file_size > max(_SMALL, bounds.ratio * member.compress_size):
+                raise Refused(
+                    f"A member of this file unpacks to over {bounds.ratio} times its size, as none of a document "
+                    "does; it is not read."
+                )
         self.names = {member.filename for member in members}
 
     def read(self, name: str) -> bytes:
         """The bytes of a member; Damaged if it isn't there or isn't whole."""
         try:
             return self.archive.read(name)
-        except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+        except (
+            KeyError,
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            OSError,
+        ):
             raise Damaged("packed") from None
 
     def check(self) -> None:

@@ -41,9 +41,10 @@ def _write_shapes(parent: Any, text: Text) -> None:
                 words = _words(body).strip()
                 text.block(f"# {' '.join(words.split())}" if title and words else words)
         elif name == "tbl":
+            text.gap()
             for one in child.iterchildren("{*}tr"):
                 text.line(row([_words(cell) for cell in one.iterchildren("{*}tc")]))
-            text.add("\n")
+            text.gap()
         elif name and name != "Fallback":
             _write_shapes(child, text)
 

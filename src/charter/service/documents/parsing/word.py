@@ -8,7 +8,19 @@ from typing import Any
 from charter.service.documents.parsing.outcome import Text, row
 from charter.service.documents.parsing.package import Package, attribute, local
 
-_SKIPPED = {"pPr", "rPr", "tblPr", "trPr", "tcPr", "sectPr", "sdtPr", "del", "moveFrom", "Fallback", "instrText"}
+_SKIPPED = {
+    "pPr",
+    "rPr",
+    "tblPr",
+    "trPr",
+    "tcPr",
+    "sectPr",
+    "sdtPr",
+    "del",
+    "moveFrom",
+    "Fallback",
+    "instrText",
+}
 _MARKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _ITEM = "- "
 _NOTES = {"footnoteReference": "", "endnoteReference": "e"}
@@ -48,10 +60,11 @@ def _write_blocks(parent: Any, marks: dict[str, str], text: Text) -> None:
         if name == "p":
             _write_paragraph(child, marks, text)
         elif name == "tbl":
+            text.gap()
             for one in child.iter("{*}tr"):
                 if next(one.iterancestors("{*}tbl")) is child:  # not of a table in a cell
                     text.line(row([_words(cell) for cell in one.iter("{*}tc") if _row_of(cell) is one]))
-            text.add("\n")
+            text.gap()
         elif name and name not in _SKIPPED:
             _write_blocks(child, marks, text)
 
@@ -68,8 +81,10 @@ def _write_paragraph(paragraph: Any, marks: dict[str, str], text: Text) -> None:
         elif local(setting) == "numPr" and not mark:
             mark = _ITEM
     words = _words(paragraph).strip()
-    if words:
-        text.add(f"{mark}{words}\n" if mark == _ITEM else f"{mark}{words}\n\n")
+    if mark == _ITEM and words:
+        text.line(f"{_ITEM}{words}")
+    elif words:
+        text.block(f"{mark}{words}")
 
 
 def _words(element: Any) -> str:
