@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import threading
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from lobby import MODEL, Hall, Said, configuration, open_hall, watching
+from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
 import toys
 from charter.service.api import document_texts
@@ -133,9 +136,7 @@ def test_a_pdf_stands_whole_in_the_prompt_with_its_pages(hall: Hall, said: Said)
     desk, data = Desk(hall), pdf("Page of cranes", f"Here: {TEXT}")
     for source in (encoded(data, "application/pdf"), desk.upload(data, "a.pdf")):
         assert desk.ask(block(source)).status_code == 200
-        assert [part in prompt(said) for part in ("[page 1]\nPage of cranes", f"[page 2]\nHere: {TEXT}")] == [
-            True
-        ] * 2
+        assert f"[page 1] Page of cranes [page 2] Here: {TEXT}" in " ".join(prompt(said).split())
 
 
 @pytest.mark.parametrize(
@@ -221,6 +222,43 @@ def test_a_document_that_can_not_be_read_is_not_kept(hall: Hall, monkeypatch: py
         patch.setattr(document_texts, "read_document", failing)
         assert "took over 20 s" in Desk(hall).refused(block(encoded("A text that fails once.")))
     assert Desk(hall).ask(block(encoded("A text that fails once."))).status_code == 200
+
+
+def test_a_packed_bomb_is_refused_in_a_sentence(hall: Hall) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("word/document.xml", b"\0" * 30 * 2**20)
+    media = f"{sources.OFFICE}wordprocessingml.document"
+    desk = Desk(hall)
+    for source in (encoded(packed.getvalue(), media), desk.upload(packed.getvalue(), "a.docx")):
+        said = desk.refused(block(source))
+        assert said.startswith("messages.0.content.0.source: ") and "\n" not in said
+        assert "100 times its size" in said
+
+
+def test_slow_documents_of_one_leave_others_their_turn(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five that hang: another organisation's document is read, and messages without documents are answered."""
+    read, gate, begun = document_texts.read_document, threading.Event(), list[str]()
+
+    def hanging(data: bytes, name: str, *more: Any) -> Document:
+        if b"slow" in data:
+            begun.append(name)
+            assert gate.wait(60)
+        return read(data, name, *more)
+
+    monkeypatch.setattr(document_texts, "read_document", hanging)
+    bad, good = Desk(hall, "bad"), Desk(hall, "good")
+    with ThreadPoolExecutor(5) as threads:
+        try:
+            slow = [threads.submit(bad.ask, block(encoded(f"slow {n}"))) for n in range(5)]
+            until(lambda: begun and hall.service.texts.threads.waiting == 5)
+            assert good.ask(block(encoded("A text of the other organisation."))).status_code == 200
+            assert bad.ask(found("x")).status_code == 200
+            assert len(begun) == 1
+        finally:
+            gate.set()
+        assert {one.result().status_code for one in slow} == {200}
 
 
 CITED = [

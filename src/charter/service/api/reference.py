@@ -64,7 +64,7 @@ def reference(document: dict[str, Any], address: str, model: str, keyed: bool) -
 
 def _body_of(operation: dict[str, Any]) -> str:
     """The name of the shape of a route's body; empty without one."""
-    content = next(iter(operation.get("requestBody", {}).get("content", {}).values()), {})
+    content: dict[str, Any] = next(iter(operation.get("requestBody", {}).get("content", {}).values()), {})
     return str(content.get("schema", {}).get("$ref", "")).removeprefix(REFERENCE)
 
 

@@ -69,6 +69,7 @@ THINKING = (
 )
 BETAS = {
     "extended-cache-ttl-2025-04-11": "cache_control.ttl",
+    "files-api-2025-04-14": "/v1/files",
     "fine-grained-tool-streaming-2025-05-14": "inputs of tools are streamed as they are written",
     "message-batches-2024-09-24": "batches",
     "messages-2023-12-15": "messages",
@@ -79,5 +80,6 @@ BETAS = {
     "token-counting-2024-11-01": "count_tokens",
     "tools-2024-04-04": "tools",
     "tools-2024-05-16": "tools",
+    "web-search-2025-03-05": "web_search_20250305",
 }  # names in anthropic-beta, and what offers them here
 HEADERS = {"anthropic-user-profile-id": "user_profile_id", "anthropic-workspace-id": "workspace_id"}
