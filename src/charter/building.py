@@ -38,6 +38,7 @@ SERVICE = {
     "web": Part(
         (), "database with migrations, tokens, forms, refusals, the thread that drives an engine, fair shares"
     ),
+    "documents": Part((), "strangers' files as text, parsed in a sandbox; quotes looked up in them"),
     "accounts": Part(
         ("web",), "organisations, keys, limits, usage, batches; decisions, cases and the ladder"
     ),
