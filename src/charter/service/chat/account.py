@@ -8,12 +8,14 @@ from sqlalchemy import Select, func, select
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from charter.service.chat.attached import select_files
 from charter.service.chat.branches import list_chats
-from charter.service.chat.portable import export_chat, import_file
+from charter.service.chat.file_reading import blobs_of
+from charter.service.chat.portable import Budget, export_chat, import_file
 from charter.service.chat.sharing import list_shares
 from charter.service.chat.tree import running_of
 from charter.service.chat.visit import Visit, done, show, whole
-from charter.service.people.tables import CHATS, MESSAGES, PEOPLE
+from charter.service.people.tables import BLOBS, CHATS, FILES, MESSAGES, PEOPLE
 from charter.service.people.visits import drop_session, see
 from charter.service.people.workers import data_of, disable, forget, invite
 from charter.service.web.database import reading, writing
@@ -61,7 +63,10 @@ def my_data(visit: Visit) -> Response:
         data = data_of(connection, visit.person.id)
         both = [*list_chats(connection, visit.person, most=100_000)]
         both += list_chats(connection, visit.person, archived=True, most=100_000)
-        data["chats"] = [export_chat(connection, chat) for chat in both]
+        budget = Budget()
+        data["chats"] = [export_chat(connection, chat, budget) for chat in both]
+        loose = select_files(connection, FILES.c.person == visit.person.id, FILES.c.message.is_(None))
+        data["files"] = budget.take(connection, loose)
     return JSONResponse(data, headers={"content-disposition": 'attachment; filename="my-chats.json"'})
 
 
@@ -71,7 +76,9 @@ def forget_me(visit: Visit) -> Response:
         raise Refusal("nothing was deleted: tick that you are sure, and send it again")
     _stop_all(visit, visit.person.id)
     with writing(visit.service.database) as connection:
+        blobs = blobs_of(connection, BLOBS.c.person == visit.person.id)
         forget(connection, visit.person.id)
+    visit.service.files.store.delete(blobs)
     answer = see("/enter?done=forgotten")
     drop_session(answer, visit.service.config.secure)
     return answer

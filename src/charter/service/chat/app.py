@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.chat import account, entrance, portable, searching, sharing, talk
+from charter.service.chat import account, entrance, file_pages, files, portable, searching, sharing, talk
+from charter.service.chat.files import AROUND
 from charter.service.chat.service import Service
 from charter.service.chat.visit import LARGEST, PAGES, admin, member, plain
 from charter.service.people.visits import COOKIE, NotEntered, TooFast, see, wants_json
@@ -32,11 +33,11 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/join/{token}", entrance.join_here),
     ("GET", "/welcome", member(entrance.welcome)),
     ("POST", "/leave", member(entrance.leave)),
-    ("GET", "/", member(talk.home)),
-    ("POST", "/c", member(talk.begin)),
-    ("GET", "/c/{id}", member(talk.talk)),
+    ("GET", "/", files.drafting(talk.home)),
+    ("POST", "/c", files.sending(talk.begin)),
+    ("GET", "/c/{id}", files.drafting(talk.talk)),
     ("POST", "/c/{id}", member(talk.change)),
-    ("POST", "/c/{id}/messages", member(talk.ask)),
+    ("POST", "/c/{id}/messages", files.sending(talk.ask)),
     ("POST", "/c/{id}/delete", member(talk.remove)),
     ("GET", "/removed/{id}", member(talk.removed)),
     ("POST", "/c/{id}/restore", member(talk.restore)),
@@ -48,11 +49,17 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/m/{id}/events", member(talk.events)),
     ("POST", "/m/{id}/retry", member(talk.retry)),
     ("POST", "/m/{id}/continue", member(talk.go_on)),
-    ("POST", "/m/{id}/edit", member(talk.edit)),
+    ("POST", "/m/{id}/edit", files.sending(talk.edit)),
     ("POST", "/m/{id}/show", member(talk.choose)),
     ("POST", "/m/{id}/fork", member(talk.fork)),
     ("POST", "/m/{id}/stop", member(talk.stop)),
     ("POST", "/m/{id}/thumb", member(talk.thumb)),
+    ("POST", "/files", files.uploading(files.add)),
+    ("POST", "/files/count", member(files.tally)),
+    ("GET", "/f/{id}", member(file_pages.text_page)),
+    ("GET", "/f/{id}/original", member(file_pages.original)),
+    ("GET", "/f/{id}/state", member(files.state)),
+    ("POST", "/f/{id}/remove", files.uploading(files.remove)),
     ("GET", "/archived", member(talk.archived)),
     ("GET", "/search", member(searching.search_page)),
     ("GET", "/me", member(account.me_page)),
@@ -100,7 +107,9 @@ def make_app(service: Service) -> Guard:
     )
     app.router.redirect_slashes = False
     app.state.service = service
-    return Guard(app, service.by_address, "charter.service.chat", LARGEST)
+    allowance = service.config.allowance
+    largest = LARGEST + AROUND + allowance.a_message * allowance.each  # fewer for what carries no files
+    return Guard(app, service.by_address, "charter.service.chat", largest)
 
 
 async def health(request: Request) -> Response:

@@ -1,28 +1,22 @@
-"""Files of messages and drafts: their facts without their text, their names as they may be shown, what is allowed."""
+"""Files of messages and drafts: their facts without their text, and how many and how large they may be."""
 
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
-from charter.service.chat.letters import kept
 from charter.service.documents.document import Document
-from charter.service.people.tables import BLOBS, FILES, MESSAGES
+from charter.service.people.tables import BLOBS, CHATS, FILES
 from charter.service.people.workers import Person
 from charter.service.web.refusal import NotFound, Refusal, Stale
 from charter.service.web.tokens import new_id
 
 RECEIVED, READING, READY, REFUSED = "received", "reading", "ready", "refused"
 NO_FILE = "there is no such file, or it isn't yours"
-MB = 1_000_000
-LONGEST_NAME = 120
-LONGEST_ENDING = 12
+MB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +25,7 @@ class Allowance:
 
     a_message: int = 5
     each: int = 10 * MB
-    stored: int = 1000 * MB
+    stored: int = 1024 * MB
 
     def check_count(self, count: int) -> None:
         """Raises Refusal if a message would have more files than it may."""
@@ -118,9 +112,17 @@ def drafted(connection: Connection, person: Person, chat: str) -> list[File]:
 def file_of(connection: Connection, person: Person, id: str) -> File:
     """A file of a person. Raises NotFound; a file of a deleted chat is not there either."""
     files = select_files(connection, FILES.c.id == id, FILES.c.person == person.id)
-    if not files:
+    gone = (
+        select(CHATS.c.id).where(CHATS.c.id == files[0].chat, CHATS.c.deleted.is_not(None)) if files else None
+    )
+    if gone is None or connection.execute(gone).first() is not None:
         raise NotFound(NO_FILE)
     return files[0]
+
+
+def files_of(connection: Connection, message: str) -> list[File]:
+    """The files of a message."""
+    return select_files(connection, FILES.c.message == message)
 
 
 def named(connection: Connection, person: Person, ids: Collection[str]) -> list[File]:
@@ -138,8 +140,7 @@ def attach(connection: Connection, person: Person, ids: Collection[str], chat: s
     """
     if not ids:
         return
-    sent = connection.execute(select(FILES.c.id).where(FILES.c.message == question)).scalars().all()
-    if sent:  # a repeated sending: what it brought once more isn't needed
+    if files_of(connection, question):  # the same sending again: what it brought once more isn't needed
         again = FILES.c.id.in_(ids) & FILES.c.message.is_(None) & (FILES.c.person == person.id)
         connection.execute(FILES.delete().where(again))
         return
@@ -180,53 +181,23 @@ def document_of(connection: Connection, file: File) -> Document:
     return Document(file.name, file.kind, file.size, file.sha256, row.text, tuple(json.loads(row.pages)))
 
 
+def text_length(connection: Connection, file: File) -> int:
+    """Characters of a file's text."""
+    wanted = select(func.length(BLOBS.c.text)).where(BLOBS.c.id == file.blob)
+    return int(connection.execute(wanted).scalar() or 0)
+
+
 def stored_by(connection: Connection, person: int) -> int:
     """Bytes of all files that are kept for a person."""
     wanted = select(func.coalesce(func.sum(BLOBS.c.size), 0))
     return int(
-        connection.execute(
-            wanted.where(BLOBS.c.person == person, BLOBS.c.state != REFUSED)
-        ).scalar_one()
+        connection.execute(wanted.where(BLOBS.c.person == person, BLOBS.c.state != REFUSED)).scalar_one()
     )
-
-
-def exported(connection: Connection, files: Iterable[File]) -> list[dict[str, Any]]:
-    """Files as an export holds them: names, digests, texts and where their pages begin."""
-    documents = ((file, document_of(connection, file)) for file in files)
-    return [
-        {
-            "name": file.name,
-            "kind": file.kind,
-            "size": file.size,
-            "sha256": file.sha256,
-            "text": document.text,
-            "pages": list(document.pages),
-        }
-        for file, document in documents
-    ]
-
-
-def message_chat(connection: Connection, message: str) -> str:
-    """The chat of a message; empty if there is none."""
-    return str(connection.execute(select(MESSAGES.c.chat).where(MESSAGES.c.id == message)).scalar() or "")
-
-
-def clean_name(name: str) -> str:
-    """A file's name as it may be shown: on one line, short, without a path, control signs or signs that turn the
-    direction of writing."""
-    last = PurePosixPath(kept(name[:10_000]).replace("\\", "/")).name
-    plain = "".join(" " if letter.isspace() else letter for letter in last)
-    plain = " ".join("".join(c for c in plain if unicodedata.category(c)[0] != "C").split())
-    if len(plain) > LONGEST_NAME:
-        stem, dot, ending = plain.rpartition(".")
-        tail = f"…{dot}{ending}" if stem and len(ending) <= LONGEST_ENDING else "…"
-        plain = plain[: LONGEST_NAME - len(tail)] + tail
-    return plain.strip() or "file"
 
 
 def in_words(size: int) -> str:
     """A number of bytes, in words."""
-    for step, word in ((1000 * MB, "GB"), (MB, "MB"), (1000, "kB")):
+    for step, word in ((1024 * MB, "GB"), (MB, "MB"), (1024, "kB")):
         if size >= step:
             return f"{size / step:.1f}".removesuffix(".0") + f" {word}"
     return f"{size} byte{'' if size == 1 else 's'}"
@@ -234,7 +205,7 @@ def in_words(size: int) -> str:
 
 def refused_in_words(file: File) -> str:
     """Why a file can't be sent, in one sentence."""
-    return f"{file.name} can't be read: {file.reason.rstrip('.')}; remove it, and send again"
+    return f"{file.name} can't be sent ({file.reason.rstrip('.')}); remove it, and send again"
 
 
 def texts_of(connection: Connection, files: Iterable[File]) -> Mapping[str, Document]:

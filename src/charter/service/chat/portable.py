@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 from starlette.responses import JSONResponse, Response
 
+from charter.service.chat.attached import File, by_message, document_of, text_length
 from charter.service.chat.branches import DONE, Chat, Message, branch, chat_of
 from charter.service.chat.letters import kept, mapping_of
 from charter.service.chat.tree import LONGEST_TEXT, copy
@@ -24,14 +25,35 @@ FORM = "charter-chat-1"
 MOST_CHATS = 1000
 MOST_MESSAGES = 5000  # of an imported chat
 MOST_AT_ONCE = 20_000  # messages of a file
+MOST_CHARACTERS = 20_000_000  # of all files of an export
 NO_CHATS = (
     "the file holds no chats in a known form; expected an export of this chat, of ChatGPT (conversations.json) or of "
     "Claude"
 )
 
 
-def export_chat(connection: Connection, chat: Chat) -> dict[str, Any]:
-    """A chat with all its branches: each message names its parent."""
+class Budget:
+    """How many characters of files an export still takes; the texts of further files are left out."""
+
+    def __init__(self, characters: int = MOST_CHARACTERS) -> None:
+        self.left = characters
+
+    def take(self, connection: Connection, files: Iterable[File]) -> list[dict[str, Any]]:
+        """Files as an export holds them: names, digests, texts and where their pages begin."""
+        return [self._one(connection, file) for file in files]
+
+    def _one(self, connection: Connection, file: File) -> dict[str, Any]:
+        facts = {"name": file.name, "kind": file.kind, "size": file.size, "sha256": file.sha256}
+        if text_length(connection, file) > self.left:
+            return {**facts, "left_out": f"its text is at /f/{file.id}"}
+        document = document_of(connection, file)
+        self.left -= len(document.text)
+        return {**facts, "text": document.text, "pages": list(document.pages)}
+
+
+def export_chat(connection: Connection, chat: Chat, budget: Budget | None = None) -> dict[str, Any]:
+    """A chat with all its branches: each message names its parent, and has its files."""
+    budget, files = budget or Budget(), by_message(connection, chat.id)
     columns = [c for c in MESSAGES.c if c.name not in ("serial", "chat", "client")]
     rows = connection.execute(select(*columns).where(MESSAGES.c.chat == chat.id).order_by(MESSAGES.c.number))
     return {
@@ -41,7 +63,14 @@ def export_chat(connection: Connection, chat: Chat) -> dict[str, Any]:
         "model": chat.model,
         "created": chat.created,
         "leaf": chat.leaf,
-        "messages": [dict(row._mapping) for row in rows],
+        "messages": [
+            {
+                **row._mapping,
+                "citations": json.loads(row.citations),
+                "files": budget.take(connection, files.get(row.id, ())),
+            }
+            for row in rows.all()
+        ],
     }
 
 
@@ -63,7 +92,8 @@ def as_markdown(visit: Visit) -> Response:
         who = (
             "You" if one.role == "user" else one.model + (", edited by you" if one.author == "edited" else "")
         )
-        parts.append(f"## {who}\n\n{one.text.strip()}\n")
+        names = "".join(f"File: {file.name} (sha256 {file.sha256})\n\n" for file in one.files)
+        parts.append(f"## {who}\n\n{names}{one.text.strip()}\n")
     return Response(
         "\n".join(parts), media_type="text/markdown; charset=utf-8", headers=_attached(chat, "md")
     )

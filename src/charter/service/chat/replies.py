@@ -21,10 +21,13 @@ from typing import Any
 from sqlalchemy import Engine, select, update
 from starlette.concurrency import run_in_threadpool
 
+from charter.service.chat.attached import texts_of
 from charter.service.chat.branches import DONE, FAILED, REFUSED, RUNNING, STOPPED, Message, branch
+from charter.service.chat.citing import Source, cite, link
 from charter.service.chat.client import USER, Api, ApiProblem
 from charter.service.chat.letters import kept, mapping_of, split_half, whole_number
-from charter.service.chat.markdown import Writing
+from charter.service.chat.markdown import Writing, render
+from charter.service.chat.prompt import messages_of
 from charter.service.chat.tree import LONGEST_TEXT, UNDO_SECONDS, purge
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.web.database import reading, writing
@@ -55,6 +58,8 @@ class Live:
     task: asyncio.Task[None] | None = None
     showing: asyncio.Lock = field(default_factory=asyncio.Lock)
     half: str = ""  # of a letter whose other half has yet to come
+    sources: tuple[Source, ...] = ()  # the files of its branch, in the order of the prompt
+    linked: dict[str, str] = field(default_factory=dict)  # complete blocks, with quotations as links
 
     @property
     def text(self) -> str:
@@ -83,7 +88,17 @@ class Live:
                 await asyncio.sleep(time.monotonic() - began)
             elif writing.waiting:
                 writing.show()
-            return list(writing.blocks)
+            blocks, sealed = list(writing.blocks), writing.sealed
+            if any(html not in self.linked for html in blocks[:sealed]) and self.sources:
+                await run_in_threadpool(self._link, blocks[:sealed])
+            return [self.linked.get(html, html) for html in blocks[:sealed]] + blocks[sealed:]
+
+    def _link(self, blocks: list[str]) -> None:
+        """Makes quotations in complete blocks links to where they stand in a file."""
+        files = {source.file.sha256: source.file for source in self.sources}
+        for html in blocks:
+            if html not in self.linked:
+                self.linked[html] = link(html, cite([html], self.sources).citations, files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +211,7 @@ class Replies:
 
     async def _write(self, live: Live) -> str:
         """Reads a reply from the API, again after failures. Returns the state in which it ended."""
-        row, body = await asyncio.to_thread(self._request_of, live.id)
+        row, body, live.sources = await asyncio.to_thread(self._request_of, live.id)
         if row is None:
             return DONE
         live.writing.add(row.text)
@@ -254,24 +269,23 @@ class Replies:
             "output_tokens": whole_number(usage.get("output_tokens")),
         }
 
-    def _request_of(self, reply: str) -> tuple[Message | None, dict[str, Any]]:
-        """A stored reply and the body of its request; None if it isn't to be written any more."""
+    def _request_of(self, reply: str) -> tuple[Message | None, dict[str, Any], tuple[Source, ...]]:
+        """A stored reply, the body of its request and the files in it; None if it isn't to be written any more."""
         with reading(self._database) as connection:
             line = branch(connection, reply)
             if not line or not line[-1].running:
-                return None, {}
+                return None, {}, ()
             wanted = select(CHATS.c.person).where(CHATS.c.id == line[-1].chat)
             person = connection.execute(wanted).scalar()
-        messages: list[dict[str, Any]] = [
-            {"role": one.role, "content": [{"type": "text", "text": one.text}]}
-            for one in line[:-1]
-            if one.text.strip()
-        ]
+            files = [file for one in line for file in one.files]
+            documents = texts_of(connection, files)
+        messages = messages_of(line[:-1], documents)
         # a mark lets the API tell how much of the prompt it had read before
         messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
         model = line[-1].model
         about = {"model": model, "messages": messages, "metadata": {"user_id": f"{USER}{person}"}}
-        return line[-1], self._settings(model) | about
+        sources = tuple(Source(file, documents[file.id]) for file in files)
+        return line[-1], self._settings(model) | about, sources
 
     def _left_over(self) -> list[str]:
         """Replies that were running when an earlier process ended."""
@@ -283,6 +297,9 @@ class Replies:
     def _end(self, live: Live, state: str) -> None:
         """Stores a reply's end."""
         values = {**live.facts, "text": live.text, "state": state, "ended": time.time()}
+        if live.sources:
+            cited = cite(render(live.text), live.sources)
+            values |= {"citations": json.dumps(cited.citations), "quotes_unfound": cited.unfound}
         with self._lock, writing(self._database) as connection:
             wanted = update(MESSAGES).where(MESSAGES.c.id == live.id, MESSAGES.c.state == RUNNING)
             connection.execute(wanted.values(**values))

@@ -65,7 +65,10 @@ def share(visit: Visit) -> Response:
             raise Refusal(f"you share {MOST_SHARES} chats already; take one of the links back first")
         line = [one for one in whole_branch(connection, chat.leaf) if not one.running]
         kept = ("role", "author", "text", "model", "state")
-        frozen = [{name: getattr(one, name) for name in kept} for one in line]
+        frozen = [
+            {name: getattr(one, name) for name in kept} | {"files": [file.name for file in one.files]}
+            for one in line
+        ]
         if not frozen:
             raise Refusal("there is nothing to share in this chat yet")
         connection.execute(
@@ -121,7 +124,9 @@ def _open_share(service: Service, token: str) -> Response:
     if row is None:
         raise NotFound("this link doesn't work: it has expired, or was taken back")
     messages = [
-        SimpleNamespace(**one, blocks=render(one["text"]) if one["role"] == "assistant" else ())
+        SimpleNamespace(
+            **{"files": (), **one}, blocks=render(one["text"]) if one["role"] == "assistant" else ()
+        )
         for one in json.loads(row.frozen)
     ]
     return plain(service, "share", row.title, messages=messages, created=row.created)

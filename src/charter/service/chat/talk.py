@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from charter.service.chat import tree
+from charter.service.chat.attached import attach, by_message, files_of, give_copies
 from charter.service.chat.branches import (
     Chat,
     Message,
@@ -23,6 +24,8 @@ from charter.service.chat.branches import (
     list_chats,
     message_of,
 )
+from charter.service.chat.citing import linked
+from charter.service.chat.files import draft_of
 from charter.service.chat.markdown import render
 from charter.service.chat.visit import PAGES, Visit, done, show, whole
 from charter.service.people.tables import MESSAGES
@@ -41,7 +44,9 @@ LONGEST_CLIENT = 64
 
 def home(visit: Visit) -> HTMLResponse:
     """A page to begin a chat."""
-    return show(visit, "talk", "New chat", chat=None, messages=(), earlier=0, notice="")
+    return show(
+        visit, "talk", "New chat", chat=None, messages=(), earlier=0, notice="", draft=draft_of(visit)
+    )
 
 
 def talk(visit: Visit) -> HTMLResponse:
@@ -63,6 +68,7 @@ def talk(visit: Visit) -> HTMLResponse:
         more=most + 4 * SHOWN,
         look=_number(visit, "look") + 1,
         notice="",
+        draft=draft_of(visit),
     )
 
 
@@ -84,10 +90,20 @@ def article(visit: Visit, message: Message) -> str:
     text = message.text
     if message.running:
         text = visit.service.replies.text_of(message.id) or text
-    blocks = render(text) if message.role == "assistant" else ()
+    blocks = _blocks(visit, message, text) if message.role == "assistant" else ()
     return str(
         PAGES.fill("message", m=message, text=text, blocks=blocks, member=visit, service=visit.service)
     )
+
+
+def _blocks(visit: Visit, message: Message, text: str) -> list[str]:
+    """A reply as HTML; its quotations from files are links to where they stand."""
+    blocks = render(text)
+    if message.running or message.citations == "[]":
+        return blocks
+    with reading(visit.service.database) as connection:
+        files = by_message(connection, message.chat)
+    return linked(blocks, message.citations, {one.sha256: one for some in files.values() for one in some})
 
 
 def begin(visit: Visit) -> Response:
@@ -96,6 +112,7 @@ def begin(visit: Visit) -> Response:
     with writing(visit.service.database) as connection:
         _check_running(connection, visit.person)
         sent = tree.begin(connection, visit.person, model, visit.form.text("text"), _client(visit))
+        attach(connection, visit.person, visit.form.many("file"), sent.chat, sent.question)
     return _sent(visit, sent)
 
 
@@ -107,6 +124,7 @@ def ask(visit: Visit) -> Response:
         sent = tree.ask(
             connection, visit.person, visit.id, form.text("parent"), form.text("text"), _client(visit)
         )
+        attach(connection, visit.person, form.many("file"), sent.chat, sent.question)
     return _sent(visit, sent)
 
 
@@ -122,6 +140,8 @@ def edit(visit: Visit) -> Response:
     with writing(visit.service.database) as connection:
         _check_running(connection, visit.person)
         sent = tree.edit(connection, visit.person, visit.id, text, _client(visit))
+        if not files_of(connection, sent.question):  # else the same sending again
+            give_copies(connection, files_of(connection, first.id), first.chat, sent.question)
     return _sent(visit, sent)
 
 

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from charter.service.chat.attached import in_words
 from charter.service.chat.branches import list_chats
 from charter.service.chat.client import USER
 from charter.service.chat.service import Service, since
@@ -33,9 +34,16 @@ from charter.service.web.refusal import Refusal
 from charter.service.web.tokens import new_id
 
 LARGEST = 8 * 2**20  # bytes of a form: a long text, encoded
-FILES = {"chat.css": "text/css", "chat.js": "text/javascript", "icon.svg": "image/svg+xml"}
+FILES = {
+    "chat.css": "text/css",
+    "files.css": "text/css",
+    "chat.js": "text/javascript",
+    "files.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 PAGES = Pages(Path(__file__).parent / "pages", FILES)
 PAGES.environment.filters["since"] = since
+PAGES.environment.filters["bytes"] = in_words
 PAGES.environment.globals["new_client"] = new_id
 
 
@@ -70,7 +78,7 @@ def member(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
             form = request.state.form = await _form_of(request, person)
         if person is None:
             raise NotEntered
-        visit = _visit(request, person, form)
+        visit = visit_of(request, person, form)
         if inspect.iscoroutinefunction(handler):
             answer: Response = await handler(visit)
             return answer
@@ -102,7 +110,7 @@ async def _form_of(request: Request, person: Person | None) -> Form:
         return await read_form(request, LARGEST)
 
 
-def _visit(request: Request, person: Person, form: Form) -> Visit:
+def visit_of(request: Request, person: Person, form: Form) -> Visit:
     """A request of a person, if it doesn't come too fast and its form is from one of their pages."""
     service: Service = request.app.state.service
     check_pace(service.by_person, str(person.id))

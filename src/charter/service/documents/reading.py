@@ -19,7 +19,9 @@ def read_document(data: bytes, name: str, limits: Limits = _DEFAULT) -> Document
             f"This file has {len(data):,} bytes, and at most {limits.file_mb} MB can be read; send a part of it."
         )
     text, pages = decode(data), ()
-    return _finish(Document(clean_name(name), kind_of(name, text), len(data), _digest(data), text, pages), limits)
+    return _finish(
+        Document(clean_name(name), kind_of(name, text), len(data), _digest(data), text, pages), limits
+    )
 
 
 def _digest(data: bytes) -> str:

@@ -53,7 +53,9 @@ def _files() -> None:
         sa.Column("model", sa.String(length=200), nullable=False),
         sa.Column("created", sa.Double(), nullable=False),
         *(
-            sa.ForeignKeyConstraint([name], [f"{table}.id"], name=op.f(f"fk_files_{name}"), ondelete="CASCADE")
+            sa.ForeignKeyConstraint(
+                [name], [f"{table}.id"], name=op.f(f"fk_files_{name}"), ondelete="CASCADE"
+            )
             for name, table in owners.items()
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_files")),
