@@ -96,7 +96,9 @@ def take_in(visit: Visit) -> Response:
     """Reads chats from a file that this chat, ChatGPT or Claude exported, pasted as text."""
     with writing(visit.service.database) as connection:
         model = visit.service.model("")
-        count = import_file(connection, visit.person, visit.form.text("text"), model.id if model else "")
+        count = import_file(
+            connection, visit.person, visit.form.text("text"), model.id if model else "", visit.service.files
+        )
     return done(visit, "/me?done=imported", count=count)
 
 

@@ -35,7 +35,7 @@ def text_page(visit: Visit) -> Response:
         file=file,
         pieces=pieces_of(document, begin, min(stop, len(document.text)), (start, end)),
         part=part,
-        parts=-(-len(document.text) // SHOWN),
+        count=-(-len(document.text) // SHOWN),
         passage=document.page_of(start) if end else None,
         original=visit.service.files.store.place(file.blob).is_file(),
     )

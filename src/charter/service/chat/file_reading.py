@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -31,7 +31,7 @@ from charter.service.chat.attached import (
 )
 from charter.service.chat.file_store import Incoming, Store
 from charter.service.chat.letters import kept
-from charter.service.documents.document import Document, Limits, Unreadable
+from charter.service.documents.document import Document, Limits, Unreadable, clean_name
 from charter.service.documents.reading import read_document
 from charter.service.people.tables import BLOBS, FILES, PEOPLE
 from charter.service.people.workers import Person, lock
@@ -102,6 +102,28 @@ class Files:
             self.begin(blob, person.id)
         return ids
 
+    def take_text(self, connection: Connection, person: Person, name: str, text: str, pages: Any) -> File:
+        """A file of which an export holds the text alone: the text becomes its content. It belongs to no draft or
+        message yet. Raises Refusal if a limit is reached."""
+        name, text = clean_name(name), kept(text)
+        file = self.store.incoming(name)
+        try:
+            self.allowance.check_size(name, len(data := text.encode()))
+            file.write(data)
+            file.end()
+            blob, new = self._blob(connection, person, file)
+            if new:
+                self.store.keep(file, blob)
+                pages = pages if isinstance(pages, list) else ()
+                whole = sorted({place for place in pages if type(place) is int and 0 <= place < len(text)})
+                read = {"state": READY, "kind": "text", "text": text, "pages": json.dumps(whole)}
+                connection.execute(update(BLOBS).where(BLOBS.c.id == blob).values(**read))
+        finally:
+            file.drop()
+        row = {"person": person.id, "blob": blob, "sha256": file.sha256, "size": file.size, "name": name}
+        facts = {"chat": None, "message": None, "place": 0, "tokens": 0, "model": "", "created": time.time()}
+        return File(id="", state=READY, reason="", kind="text", pages=0, **row, **facts)
+
     def _blob(self, connection: Connection, person: Person, file: Incoming) -> tuple[str, bool]:
         """The content of a file that arrived, and whether its bytes have to be kept and read."""
         wanted = select(BLOBS.c.id, BLOBS.c.state)
@@ -115,7 +137,7 @@ class Files:
             again = update(BLOBS).where(BLOBS.c.id == row.id)
             connection.execute(again.values(state=RECEIVED, reason=""))
             return str(row.id), True
-        return insert_blob(connection, person.id, file.sha256, file.size), True
+        return _insert_blob(connection, person.id, file.sha256, file.size), True
 
     def begin(self, blob: str, person: int) -> None:
         """Begins to read a content; from any thread."""
@@ -208,12 +230,10 @@ class Files:
             await asyncio.sleep(SWEEP_SECONDS)
 
 
-def insert_blob(
-    connection: Connection, person: int, sha256: str, size: int, read: Mapping[str, Any] | None = None
-) -> str:
-    """A new content; with `read`: what its text is. Returns its id."""
+def _insert_blob(connection: Connection, person: int, sha256: str, size: int) -> str:
+    """A new content, still to be read. Returns its id."""
     id = new_id()
-    values = {"state": RECEIVED, "reason": "", "kind": "", "text": "", "pages": "[]", **(read or {})}
+    values = {"state": RECEIVED, "reason": "", "kind": "", "text": "", "pages": "[]"}
     row = {"id": id, "person": person, "sha256": sha256, "size": size, "created": time.time()}
     connection.execute(insert(BLOBS).values(**row, **values))
     return id

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import dropwhile, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 from starlette.responses import JSONResponse, Response
 
 from charter.service.chat.attached import File, by_message, document_of, text_length
 from charter.service.chat.branches import DONE, Chat, Message, branch, chat_of
+from charter.service.chat.file_reading import Files
 from charter.service.chat.letters import kept, mapping_of
 from charter.service.chat.tree import LONGEST_TEXT, copy
 from charter.service.chat.visit import Visit
@@ -105,10 +106,21 @@ def _attached(chat: Chat, ending: str) -> dict[str, str]:
     return {"content-disposition": f'attachment; filename="{name}.{ending}"'}
 
 
-def import_file(connection: Connection, person: Person, text: str, model: str) -> int:
-    """Stores the chats of an exported file as new chats; returns how many. Of a tree, the last branch is taken.
+class Turn(NamedTuple):
+    """A message of an exported chat, with its files' facts."""
 
-    Raises Refusal if the text is not JSON, or no known form.
+    role: str
+    text: str
+    files: Sequence[Mapping[str, Any]] = ()
+
+
+def import_file(
+    connection: Connection, person: Person, text: str, model: str, files: Files | None = None
+) -> int:
+    """Stores the chats of an exported file as new chats; returns how many. Of a tree, the last branch is taken. Where
+    `files` are kept, messages have theirs: of each its text, which then is its content.
+
+    Raises Refusal if the text is not JSON, or no known form, or for files over a limit.
     """
     try:
         data = json.loads(text)
@@ -117,30 +129,42 @@ def import_file(connection: Connection, person: Person, text: str, model: str) -
     chats = data.get("chats", [data]) if isinstance(data, dict) else data
     if not isinstance(chats, list) or len(chats) > MOST_CHATS:
         raise Refusal(NO_CHATS)
-    read = [(_title_of(one), _messages_of(one, model)) for one in chats if isinstance(one, dict)]
-    found = [(title, messages) for title, messages in read if messages]
+    read = [(_title_of(one), _turns(one)) for one in chats if isinstance(one, dict)]
+    found = [(title, turns) for title, turns in read if turns]
     if not found:
         raise Refusal(NO_CHATS)
-    if sum(len(messages) for _, messages in found) > MOST_AT_ONCE:
+    if sum(len(turns) for _, turns in found) > MOST_AT_ONCE:
         raise Refusal(f"the file holds more than {MOST_AT_ONCE:,} messages; bring them in by parts", 413)
-    for title, messages in found:
+    for title, turns in found:
+        messages = [_message(turn, model, _stored(connection, person, turn, files)) for turn in turns]
         copy(connection, person, title, model, messages)
     return len(found)
+
+
+def _stored(connection: Connection, person: Person, turn: Turn, files: Files | None) -> tuple[File, ...]:
+    """The files of an exported message, stored anew."""
+    if files is None:
+        return ()
+    return tuple(
+        files.take_text(connection, person, str(one.get("name") or ""), one["text"], one.get("pages"))
+        for one in turn.files[: files.allowance.a_message]
+        if isinstance(one, dict) and isinstance(one.get("text"), str) and one["text"].strip()
+    )
 
 
 def _title_of(chat: Mapping[str, Any]) -> str:
     return kept(str(chat.get("title") or chat.get("name") or "Imported chat"))
 
 
-def _messages_of(chat: Mapping[str, Any], model: str) -> list[Message]:
+def _turns(chat: Mapping[str, Any]) -> list[Turn]:
     """The messages of an exported chat, from its first question on."""
-    turns = [(role, kept(words)) for role, words in _turns_of(chat) if words.strip()]
-    asked = dropwhile(lambda turn: turn[0] != "user", turns)
-    return [_message(role, words, model) for role, words in islice(asked, MOST_MESSAGES)]
+    turns = (Turn(*one) for one in _turns_of(chat))
+    written = (turn._replace(text=kept(turn.text)) for turn in turns if turn.text.strip())
+    return list(islice(dropwhile(lambda turn: turn.role != "user", written), MOST_MESSAGES))
 
 
-def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """Roles and texts of one exported chat."""
+def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
+    """Roles and texts of one exported chat, and files if it is one of ours."""
     if isinstance(mapping := chat.get("mapping"), dict):
         return _of_chatgpt(mapping, str(chat.get("current_node") or ""))
     if isinstance(said := chat.get("chat_messages"), list):
@@ -151,10 +175,12 @@ def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         ]
     if isinstance(rows := chat.get("messages"), list) and chat.get("form") == FORM:
         by_id = {str(row.get("id")): row for row in rows if isinstance(row, dict)}
-        line, id = list[tuple[str, str]](), str(chat.get("leaf"))
+        line, id = list[tuple[Any, ...]](), str(chat.get("leaf"))
         while id in by_id:
             row = by_id.pop(id)
-            line.append((str(row.get("role")), str(row.get("text") or "")))
+            files = row.get("files")
+            files = files if isinstance(files, list) and row.get("role") == "user" else ()
+            line.append((str(row.get("role")), str(row.get("text") or ""), files))
             id = str(row.get("parent") or "")
         return reversed(line)
     return ()
@@ -176,9 +202,10 @@ def _of_chatgpt(mapping: dict[str, Any], leaf: str) -> Iterable[tuple[str, str]]
     return reversed(line)
 
 
-def _message(role: str, text: str, model: str) -> Message:
-    role = "user" if role == "user" else "assistant"
+def _message(turn: Turn, model: str, files: tuple[File, ...]) -> Message:
+    role, text = "user" if turn.role == "user" else "assistant", turn.text
     author = "person" if role == "user" else "edited"  # nobody knows that a model wrote it
-    return Message(
-        "", "", "", role, author, DONE, text[:LONGEST_TEXT], model, "", "", "", 0, 0, 0, "", time.time()
-    )
+    facts = dict.fromkeys(("id", "chat", "parent", "request", "stop", "reason", "thumb"), "")
+    counts = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 0)
+    written = {"text": text[:LONGEST_TEXT], "model": model, "created": time.time(), "files": files}
+    return Message(role=role, author=author, state=DONE, **facts, **counts, **written)

@@ -18,6 +18,7 @@ from charter.service.documents.document import Document
 from charter.service.web.refusal import Refusal
 
 Content = list[dict[str, Any]]
+NO_WORDS = "."  # in place of a text that isn't written yet, when a file is counted
 MOST_COUNTS = 2  # requests for counts at a time, for one message
 
 
@@ -99,7 +100,7 @@ async def count(
     it than without. `settings`: what a request to the model says besides its messages. Raises ApiProblem."""
     gate = asyncio.Semaphore(MOST_COUNTS)
 
-    async def tokens(ids: Iterable[str]) -> int:
+    async def tokens(ids: Iterable[str], text: str) -> int:
         content = content_of((documents[id] for id in ids), text)
         messages = [*before, {"role": "user", "content": content}] if content else list(before)
         if not messages:
@@ -109,6 +110,11 @@ async def count(
 
     new = [id for id in documents if id not in known]
     without = [[other for other in documents if other != id] for id in new]
-    whole, *rest = await asyncio.gather(tokens(documents), *(tokens(ids) for ids in without))
-    files = dict(known) | {id: max(0, whole - less) for id, less in zip(new, rest, strict=True)}
+    words = text if text.strip() else NO_WORDS
+    all_of_them = [tokens(documents, words)] if new and words != text else []
+    whole, *more = await asyncio.gather(
+        tokens(documents, text), *all_of_them, *(tokens(ids, words) for ids in without)
+    )
+    compared = more.pop(0) if all_of_them else whole
+    files = dict(known) | {id: max(0, compared - less) for id, less in zip(new, more, strict=True)}
     return Counted(whole, model.context, int(settings.get("max_tokens", 0)), files)
