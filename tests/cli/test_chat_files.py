@@ -15,7 +15,7 @@ import pytest
 
 import toys
 from charter.cli import chat_session
-from charter.cli.chat_files import File, Style
+from charter.cli.chat_files import File, Style, read_file
 from charter.cli.chat_session import converse
 from charter.cli.chat_talk import Talk
 from charter.ground.artifact.errors import CharterError
@@ -153,3 +153,12 @@ def test_reading_that_is_stopped_leaves_an_engine_that_answers(
     monkeypatch.setattr(sys, "stdin", StringIO("Who?\n"))
     (whole,) = ask_all(folder, capsys, GREEDY, [file])
     assert answered["reply"] == whole["reply"] != ""
+
+
+def test_a_file_of_any_format_is_read_as_the_service_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "letter.rtf"
+    path.write_bytes(rb"{\rtf1\ansi A \b plain\b0  letter.}")
+    assert read_file(str(path)) == File("letter.rtf", "A plain letter.\n")
+    path.write_bytes(rb"{\rtf1\ansi A plain")
+    with pytest.raises(CharterError, match=r"^--file .*letter.rtf: This RTF file is damaged or cut off"):
+        read_file(str(path))

@@ -250,10 +250,13 @@ def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pyt
     assert "taught was pretrained and not finetuned" in charter("chat", "runs/small/taught")[2]
     assert charter("chat", "runs/small/taught", "--plain") == (0, "", "")
     refused(charter("chat", "runs/small/taught", "--file", "none.txt"), "--file none.txt: No such file")
-    text.write_bytes(b"ab\xff")
-    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "byte 3 is not UTF-8 text")
+    text.write_bytes(b"ab\0")
+    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "--file book.txt: This file holds NUL")
     text.write_text(" \n")
-    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "there is no text in it")
+    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "There is no text in this file")
+    with text.open("wb") as file:
+        file.truncate(10 * 2**20 + 1)
+    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "10,485,761 bytes, and at most 10 MB")
     refused(charter("chat", "runs/small/made"), "is dialogues; chat needs a policy checkpoint")
     refused(charter("chat", "runs/small"), "is a whole run; name one of its artifacts: made, report, taught")
 

@@ -33,7 +33,7 @@ BROUGHT = {
 # Files that look for a library and do without it.
 OPTIONAL = {"ground/text/parquet.py", "library/rows.py"}
 # What libraries of the base bring too.
-IN_BASE_TOO = {"httpx2", "pygments"}
+IN_BASE_TOO = {"httpx2", "lxml", "pygments"}
 
 
 def normal(package: str) -> str:
@@ -50,7 +50,7 @@ def project() -> dict[str, object]:
 def packages_of(extra: str) -> set[str]:
     tables = project()["optional-dependencies"]
     assert isinstance(tables, dict)
-    return {normal(package) for package in tables[extra]}
+    return {normal(package) for package in tables[extra]} - {"charter"}  # an extra may bring another
 
 
 def base() -> set[str]:
@@ -83,7 +83,7 @@ def allowed(path: Path) -> set[str]:
     """The extras that a file may use."""
     first, second, *_ = (*path.relative_to(SRC).parts, "")
     if first == "service":
-        return {"serve", "postgresql"}
+        return {"serve", "documents", "postgresql"}
     if first == "interop":
         return {"lm-eval", "inspect"}
     if first == "runner" and second.startswith("ray_"):

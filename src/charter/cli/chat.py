@@ -42,7 +42,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest reply.")] = 256,
     file: Annotated[
         list[str] | None,
-        typer.Option("--file", metavar="PATH", help="A text to talk about; may be repeated."),
+        typer.Option("--file", metavar="PATH", help="A document to talk about; may be repeated."),
     ] = None,
     ask: Annotated[
         list[str] | None,

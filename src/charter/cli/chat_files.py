@@ -1,8 +1,8 @@
 """What a conversation has beside its questions: the texts of files, and how replies are sampled and shown."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 
@@ -30,20 +30,21 @@ class File:
 
 
 def read_file(path: str) -> File:
-    """Raises CharterError if the file can't be read or is not text."""
+    """The text of a file of any format that documents have. Raises CharterError if it can't be read."""
+    from charter.service.documents.document import Unreadable
+    from charter.service.documents.reading import check_size, read_document
+
     try:
-        text = Path(path).read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise CharterError(
-            f"--file {path}: byte {error.start + 1} is not UTF-8 text; convert the file to UTF-8 first"
-        ) from None
+        with open(path, "rb") as file:
+            check_size(os.fstat(file.fileno()).st_size)
+            document = read_document(file.read(), path)
+    except Unreadable as error:
+        raise CharterError(f"--file {path}: {error}") from None
     except OSError as error:
         raise CharterError(
-            f"--file {path}: {error.strerror or error}; name a text file that can be read"
+            f"--file {path}: {error.strerror or error}; name a file that can be read"
         ) from None
-    if not text.strip():
-        raise CharterError(f"--file {path}: there is no text in it; name another file")
-    return File(Path(path).name, text)
+    return File(document.name, document.text)
 
 
 def format_files(files: Sequence[File], plain: bool) -> str:

@@ -6,7 +6,7 @@ Nothing else is there: no home, no /etc, no /proc, no /sys, no installed package
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -22,6 +22,15 @@ class View:
     shown: tuple[str, ...]  # files and folders, none inside another
     links: tuple[tuple[str, str], ...]  # symbolic links to make: path, target
     hidden: tuple[str, ...]  # folders inside shown ones that appear empty
+
+    def showing(self, *paths: Path) -> "View":
+        """The same view with more files and folders of the host, symbolic links resolved. A hidden folder that holds
+        one of them is shown whole, as installed packages beside the interpreter's own library are."""
+        hidden = tuple(one for one in self.hidden if not any(path.is_relative_to(one) for path in paths))
+        there = [Path(one) for one in self.shown]
+        new = {path for path in paths if not any(path.is_relative_to(one) for one in there)}
+        apart = {str(path) for path in new if not new.intersection(path.parents)}
+        return replace(self, shown=(*self.shown, *sorted(apart)), hidden=hidden)
 
 
 def python_view() -> View:

@@ -28,6 +28,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "starlette",
         "uvicorn",
     ),
+    "documents": ("lxml", "pypdfium2", "python_calamine", "striprtf"),
     "corpus": ("py3langid",),
     "parquet": ("pyarrow",),
     "frames": ("pandas",),

@@ -2,10 +2,11 @@
 
 import codecs
 import re
+from contextlib import suppress
 
 from charset_normalizer import from_bytes
 
-from charter.service.documents.document import Unreadable
+from charter.service.documents.document import READABLE, Unreadable
 
 ENDINGS = {
     "csv": "csv tsv",
@@ -26,6 +27,9 @@ _MARKS = {  # the longer first: one of UTF-32 begins as one of UTF-16
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _SAMPLE = 1 << 16  # bytes by which an unmarked encoding is told
+_CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
+_COMMONEST = "cp1252"
+_DECLARED = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
 _PAGE = re.compile(r"\s*(<\?xml[^>]*>\s*)?<(!doctype\s+html|html)\b", re.IGNORECASE)
 
 
@@ -46,24 +50,43 @@ def decode(data: bytes) -> str:
                 raise Unreadable(
                     f"This file begins as {encoding.upper()} text and is damaged further on; save it as UTF-8."
                 ) from None
-    try:
+    with suppress(UnicodeDecodeError):
         return _checked(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        first = error.start
-    _checked("\0" if b"\0" in data else "")
-    # the sample holds the first byte that isn't ASCII or UTF-8, without which nothing could be told
-    middle = max(0, min(first - _SAMPLE // 2, len(data) - _SAMPLE))
-    best = from_bytes(data[middle : middle + _SAMPLE]).best()
-    try:
-        if best is not None:
-            return data.decode(best.encoding)
-    except (UnicodeDecodeError, LookupError):
-        pass
-    raise Unreadable("The encoding of this text can't be told; save it as UTF-8.")
+    if b"\0" not in data:
+        with suppress(UnicodeDecodeError, LookupError):
+            text = data.decode(_guess(data))
+            if 100 * len(_CONTROLS.findall(text)) <= len(text):
+                return text
+        raise Unreadable("The encoding of this text can't be told; save it as UTF-8.")
+    raise _binary()
+
+
+def decode_page(data: bytes, text: str) -> str:
+    """The text of a page of HTML, which may name its encoding; `text` is what `decode` made of it."""
+    declared = _DECLARED.search(data[:2048])
+    if declared and not data.startswith(tuple(_MARKS)):
+        with suppress(UnicodeDecodeError, LookupError, ValueError):
+            return data.decode(declared[1].decode("ascii"))
+    return text
+
+
+def _guess(data: bytes) -> str:
+    """The likeliest encoding of text that isn't UTF-8, judged by lines that hold more than ASCII; "" if none is."""
+    lines = b"\n".join(line[:_SAMPLE] for line in data.splitlines() if not line.isascii())
+    matches = from_bytes(lines[:_SAMPLE])
+    best = matches.best()
+    if best is None:
+        return ""
+    # of equally likely ones, the one that most such files have
+    equals = [one.encoding for one in matches if (one.chaos, one.coherence) == (best.chaos, best.coherence)]
+    return _COMMONEST if _COMMONEST in equals else str(best.encoding)
 
 
 def _checked(text: str) -> str:
-    """Raises Unreadable for text with a NUL, which no text holds."""
     if "\0" in text:
-        raise Unreadable("There are NUL bytes in this file, so it is not text; save it as UTF-8 text.")
+        raise _binary()
     return text
+
+
+def _binary() -> Unreadable:
+    return Unreadable(f"This file holds NUL bytes, so it is no text; {READABLE} files can be read.")
