@@ -27,7 +27,7 @@ PAGES = (
 )
 TEXT = "".join(PAGES)
 STARTS = (0, len(PAGES[0]), len(PAGES[0] + PAGES[1]))
-WORDS = """It says "The river rose by four metres" first. Then “Nobody was *hurt*, and the”, and
+WORDS = """It says "The river rose by four metres" first. Then “Nobody was *hurt*, and”, and
 
 > Nobody was hurt, and "the old bridge" held for a second year.
 

@@ -118,6 +118,7 @@ class _Plain(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
+        self._html = html
         self._pieces: list[
             tuple[str, bool]
         ] = []  # tags as they stand, and texts: (piece, whether it is text)
@@ -182,7 +183,7 @@ class _Plain(HTMLParser):
     def html(self) -> str:
         """The block with its links."""
         if not self._marks:
-            return "".join(escape(piece, False) if text else piece for piece, text in self._pieces)
+            return self._html
         return "".join(
             self._linked(number, piece) if text else piece
             for number, (piece, text) in enumerate(self._pieces)
