@@ -27,6 +27,17 @@ END_SECONDS = 10.0
 REQUEST = '{"at": '  # begins the server's line for a request
 
 
+FilesFolder = Annotated[
+    str,
+    typer.Option("--files", metavar="DIR", help="Folder of people's files; default: beside their database."),
+]
+MostFiles = Annotated[int, typer.Option("--most-files", metavar="N", min=1, help="Files of a message.")]
+FileMb = Annotated[int, typer.Option("--file-mb", metavar="N", min=1, max=1000, help="MB of a file.")]
+StorageMb = Annotated[
+    int, typer.Option("--storage-mb", metavar="N", min=1, help="MB of files that a person may keep.")
+]
+
+
 def up(
     models: Annotated[
         list[str] | None,
@@ -54,6 +65,10 @@ def up(
     people: Annotated[
         str, typer.Option("--people", metavar="DB", help="Database of people and chats, a URL or a file.")
     ] = "people.sqlite",
+    files: FilesFolder = "",
+    most_files: MostFiles = 5,
+    file_mb: FileMb = 10,
+    storage_mb: StorageMb = 1024,
     database: Database = ACCOUNTS,
     no_policy: Annotated[
         bool, typer.Option("--no-policy", help="Check neither requests nor replies.")
@@ -63,6 +78,7 @@ def up(
 ) -> None:
     """Chat with a model in a browser: one command starts the model's server and the pages; Ctrl-C stops both."""
     from charter.service.chat import serve as pages
+    from charter.service.chat.attached import MB, Allowance
     from charter.service.chat.service import Config
     from charter.service.people.workers import first_invitation
     from charter.service.web import listening
@@ -72,7 +88,8 @@ def up(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listening.listen(host, port) as bound:
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
-        config = Config(name, sign_up, secure=https, proxy=https, log=log)
+        allowance = Allowance(most_files, file_mb * MB, storage_mb * MB)
+        config = Config(name, sign_up, https, https, log=log, files=files, allowance=allowance)
         with _server(models or [STARTER], database, api, no_policy, log) as (url, key):
             service = pages.open_chat(config, people, url, key)
             token = first_invitation(service.database)
