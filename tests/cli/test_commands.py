@@ -251,7 +251,9 @@ def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pyt
     assert charter("chat", "runs/small/taught", "--plain") == (0, "", "")
     refused(charter("chat", "runs/small/taught", "--file", "none.txt"), "--file none.txt: No such file")
     text.write_bytes(b"ab\0")
-    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "--file book.txt: This file holds NUL")
+    refused(
+        charter("chat", "runs/small/taught", "--file", "book.txt"), "--file book.txt: This file holds NUL"
+    )
     text.write_text(" \n")
     refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "There is no text in this file")
     with text.open("wb") as file:

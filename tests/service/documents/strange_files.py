@@ -254,7 +254,11 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
 LOCKED_OFFICE = OLE + "EncryptedPackage".encode("utf-16-le") + bytes(480)
 LOCKED_PDF = pdf(
     ["secret"],
-    trailer="/ID [<00> <00>] /Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <" + "11" * 32 + "> /U <" + "22" * 32 + "> >>",
+    trailer="/ID [<00> <00>] /Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <"
+    + "11" * 32
+    + "> /U <"
+    + "22" * 32
+    + "> >>",
 )
 SCANNED = pdf(["", ""], more="10 10 200 200 re f")
 

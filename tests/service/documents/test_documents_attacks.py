@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from strange_files import (
     GOOD,
     PACKED,
-    R,
     RELATIONS,
+    SPACES,
+    R,
     epub,
     ods,
     odt,
@@ -38,9 +37,7 @@ from charter.service.documents.reading import read_document
 
 LAUGHS = (
     '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha">'
-    + "".join(
-        f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(10)
-    )
+    + "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(10))
     + ']><x xmlns:w="http://x">&k;</x>'
 )
 OUTSIDE = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'
@@ -64,21 +61,13 @@ def test_entities_are_neither_expanded_nor_fetched(kind: str, xml: str) -> None:
 
 @pytest.mark.parametrize("xml", [LAUGHS, OUTSIDE], ids=["laughs", "outside"])
 def test_entities_of_a_chapter_and_of_a_page_stay_words(xml: str) -> None:
-    with pytest.raises(Unreadable) if "passwd" in xml and False else _anything() as outcome:
-        outcome.append(read_document(epub(xml), "a.epub").text)
-    with _anything() as outcome:
-        outcome.append(read_document(xml.replace('<?xml version="1.0"?>', "").encode(), "a.html").text)
-    assert not any("root:" in text or "haha" in text for text in outcome)
-
-
-@contextmanager
-def _anything() -> Iterator[list[str]]:
-    """Collects a text, or the sentence of a refusal."""
-    outcome = list[str]()
-    try:
-        yield outcome
-    except Unreadable as error:
-        outcome.append(str(error))
+    page = xml.replace('<?xml version="1.0"?>', "")
+    for data in (epub(xml), epub(page.replace("<x", "<p").replace("</x", "</p")), page.encode()):
+        try:
+            outcome = read_document(data, "a.html").text
+        except Unreadable as error:
+            outcome = str(error)
+        assert "root:" not in outcome and "haha" not in outcome
 
 
 def test_an_archive_in_an_archive_stays_closed() -> None:
@@ -173,13 +162,11 @@ def test_a_sheet_with_a_far_corner_is_refused() -> None:
         f"{row.format(1, 'A')}{row.format(1048576, 'XFD')}</sheetData></worksheet>"
     )
     assert refusal(with_member(workbook(), "xl/worksheets/sheet1.xml", sheet))
-    repeated = ods_of('<table:table-cell table:number-columns-repeated="999999999" office:value-type="float" office:value="1"/>')
-    assert refusal(repeated)
+    repeated = '<table:table-cell table:number-columns-repeated="999999999" office:value-type="float" office:value="1"/>'
+    assert read_document(ods_of(repeated), "a.ods").text.count("1") <= 2**15
 
 
 def ods_of(cells: str) -> bytes:
-    from strange_files import SPACES
-
     return with_member(
         ods(),
         "content.xml",
@@ -188,18 +175,18 @@ def ods_of(cells: str) -> bytes:
     )
 
 
-def test_a_million_cells_are_read() -> None:
+def test_a_sheet_of_two_hundred_thousand_cells_is_read() -> None:
     rows = "".join(
         f'<row r="{n}">' + "".join(f'<c r="{chr(65 + c)}{n}"><v>{n}</v></c>' for c in range(20)) + "</row>"
-        for n in range(1, 50_001)
+        for n in range(1, 10_001)
     )
     sheet = (
         '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
         f"{rows}</sheetData></worksheet>"
     )
-    text = read_document(with_member(workbook(), "xl/worksheets/sheet1.xml", sheet), "a.xlsx", Limits(characters=10**7)).text
-    assert text.count("\n50000,") == 1
-    assert text.count(",") >= 19 * 50_000
+    text = read_document(with_member(workbook(), "xl/worksheets/sheet1.xml", sheet), "a.xlsx").text
+    assert text.count("\n10000,") == 1
+    assert text.count(",") >= 19 * 10_000
 
 
 def test_lone_surrogates_and_controls_never_reach_the_text() -> None:
@@ -265,7 +252,10 @@ PROGRAMS = {
     "floods": ("while True: print('x' * 65536)", "characters"),
     "dies": ("import os; os.abort()", "broke down"),
     "forges": ("print({'kind': 'pdf'})", "broke down"),
-    "looks": ("import os; assert not os.path.exists('/etc/passwd'); open('/box/x', 'w'); raise SystemExit", "broke down"),
+    "looks": (
+        "import os; assert not os.path.exists('/etc/passwd'); open('/box/x', 'w'); raise SystemExit",
+        "broke down",
+    ),
     "calls": (
         "import socket; socket.create_connection(('192.0.2.1', 9), 1); print('{\"refused\": \"reached\"}')",
         "broke down",

@@ -14,8 +14,8 @@ from strange_files import (
     epub,
     locked,
     named,
-    odt,
     ods,
+    odt,
     open_text,
     pdf,
     with_member,
@@ -54,9 +54,9 @@ def test_a_good_file_gives_its_golden_text(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {*VERBATIM}))
-@pytest.mark.parametrize("ending", ["exe", "pdf", "docx"])
-def test_a_wrong_ending_changes_nothing(kind: str, ending: str) -> None:
+def test_a_wrong_ending_changes_nothing(kind: str) -> None:
     data, text = GOOD[kind]
+    ending = "docx" if kind == "pdf" else "pdf"
     document = read_document(data, f"wrong.{ending}")
     assert (document.kind, document.text, document.name) == (kind, text, f"wrong.{ending}")
 
@@ -85,7 +85,7 @@ def test_a_document_without_text_is_refused(data: bytes, part: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {*VERBATIM, "html"}))
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_file_that_breaks_off_is_refused(kind: str, share: float) -> None:
     data = GOOD[kind][0]
     assert "damaged or cut off" in refusal(data[: int(len(data) * share)])
@@ -101,7 +101,7 @@ def test_a_locked_archive_is_refused(kind: str) -> None:
     [
         LOCKED_PDF,
         LOCKED_OFFICE,
-        open_text("", '<manifest:file-entry><manifest:encryption-data/></manifest:file-entry>'),
+        open_text("", "<manifest:file-entry><manifest:encryption-data/></manifest:file-entry>"),
         with_member(ods(), "META-INF/manifest.xml", "<m><encryption-data/></m>"),
         epub(CHAPTER, encryption="<e><CipherReference URI='OEBPS/text/c%200.xhtml'/></e>"),
     ],

@@ -64,7 +64,10 @@ def test_a_quote_names_its_page_also_far_into_a_document() -> None:
 
 
 def test_all_marks_of_quotation_and_block_quotes_are_read() -> None:
-    texts = [document("other words stand here"), document("one two three four. " * 3 + "five six seven eight")]
+    texts = [
+        document("other words stand here"),
+        document("one two three four. " * 3 + "five six seven eight"),
+    ]
     for reply in (
         'It says "one two three four."',
         "It says \u201cone two three four\u201d.",

@@ -15,8 +15,42 @@ _UNSEEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGN
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = {
     *_HEADINGS,
-    *"address article aside blockquote body caption dd details div dl dt fieldset figcaption figure footer form".split(),
-    *"header hr legend li main nav ol p pre section summary table td th tr ul".split(),
+    *[
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "caption",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+    ],
+    *[
+        "header",
+        "hr",
+        "legend",
+        "li",
+        "main",
+        "nav",
+        "ol",
+        "p",
+        "pre",
+        "section",
+        "summary",
+        "table",
+        "td",
+        "th",
+        "tr",
+        "ul",
+    ],
 }
 _TIGHT = {"li", "dt", "dd", "tr", "br", "caption"}  # one line end after them, else an empty line
 _DEEPEST = 20  # levels of a list that are indented
@@ -38,8 +72,7 @@ class Page:
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """An element begins."""
         name = _name(tag)
-        hidden = "hidden" in attributes or _UNSEEN_STYLE.search(attributes.get("style") or "")
-        if self.unseen or name in _UNSEEN or hidden:
+        if self.unseen or name in _UNSEEN or (attributes and _hidden(attributes)):
             self.unseen += 1
             return
         if name == "br":
@@ -111,6 +144,8 @@ class Page:
                 self.words.append(" ")
             self.mark = ""
             return
+        if not self.words:
+            return
         words = "".join(self.words)
         self.words.clear()
         self.links = [(address, 0) for address, _ in self.links]
@@ -138,11 +173,15 @@ class Page:
         left = "".join(self.words)
         self.words.clear()
         self.rows[-1] = []
-        line = row([*cells, left] if left.strip() else cells)
-        if len(self.rows) > 1:  # of a table in a cell
-            self.words.append(f"{line} ")
+        cells = [*cells, left] if left.strip() else cells
+        if len(self.rows) > 1:  # of a table in a cell, which stays words of the cell
+            self.words.append(" ".join(cell.strip() for cell in cells if cell.strip()) + " ")
         else:
-            self.text.line(line)
+            self.text.line(row(cells))
+
+
+def _hidden(attributes: Mapping[str, str]) -> bool:
+    return "hidden" in attributes or bool(_UNSEEN_STYLE.search(attributes.get("style") or ""))
 
 
 def _name(tag: str) -> str:

@@ -27,7 +27,9 @@ def _write_blocks(parent: Any, text: Text, bullet: str) -> None:
         name = local(child)
         if name == "h":
             level = attribute(child, "outline-level")
-            text.block(f"{'#' * (min(int(level[:2]), 6) if level.isdecimal() else 1)} {_words(child).strip()}")
+            text.block(
+                f"{'#' * (min(int(level[:2]), 6) if level.isdecimal() else 1)} {_words(child).strip()}"
+            )
         elif name == "p":
             words = _words(child).strip()
             if bullet:
@@ -62,7 +64,9 @@ def _words(element: Any) -> str:
             count = attribute(child, "c")
             pieces.append(" " * (min(int(count), _WIDEST) if count.isdecimal() and len(count) < 9 else 1))
         elif name == "note":
-            pieces.append(f" [{' '.join(_words(body).strip() for body in child.iterchildren('{*}note-body'))}]")
+            pieces.append(
+                f" [{' '.join(_words(body).strip() for body in child.iterchildren('{*}note-body'))}]"
+            )
         elif name and name not in _SKIPPED:
             pieces.append(_words(child))
             if name in ("p", "h"):

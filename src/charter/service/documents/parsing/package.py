@@ -49,7 +49,15 @@ class Package:
         """The bytes of a member; Damaged if it isn't there or isn't whole."""
         try:
             return self.archive.read(name)
-        except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+        except (
+            KeyError,
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            OSError,
+        ):
             raise Damaged("packed") from None
 
     def check(self) -> None:

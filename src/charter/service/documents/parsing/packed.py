@@ -8,7 +8,13 @@ from charter.service.documents.parsing.sheets import write_sheets
 from charter.service.documents.parsing.slides import write_slides
 from charter.service.documents.parsing.word import write_word
 
-_TYPES = {"word": "docx", "excel": "xlsx", "spreadsheet": "xlsx", "powerpoint": "pptx", "presentation": "pptx"}
+_TYPES = {
+    "word": "docx",
+    "excel": "xlsx",
+    "spreadsheet": "xlsx",
+    "powerpoint": "pptx",
+    "presentation": "pptx",
+}
 _OPEN = "application/vnd.oasis.opendocument."
 
 

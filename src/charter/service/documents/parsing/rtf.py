@@ -16,5 +16,6 @@ def read(data: bytes, text: Text) -> str:
     groups = _ESCAPED.sub("", source)
     if groups.count("{") > groups.count("}"):
         raise Damaged("RTF")
-    text.add(rtf_to_text(source, errors="replace").strip() + "\n")
+    words: str = rtf_to_text(source, errors="replace")  # type: ignore[no-untyped-call]
+    text.add(words.strip() + "\n")
     return "rtf"

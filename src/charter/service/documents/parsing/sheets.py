@@ -1,12 +1,14 @@
 """XLSX and ODS: each sheet as CSV below its name, with the values that the program last computed."""
 
 import csv
-import datetime
 import io
+import itertools
 
 import python_calamine
 
 from charter.service.documents.parsing.outcome import Damaged, Locked, Text
+
+_ROWS = 1000  # rows of a sheet that become text at once
 
 
 def write_sheets(data: bytes, kind: str, text: Text) -> None:
@@ -25,16 +27,13 @@ def write_sheets(data: bytes, kind: str, text: Text) -> None:
 
 
 def _write_rows(sheet: python_calamine.CalamineSheet, text: Text) -> None:
-    for values in sheet.iter_rows():
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([_shown(value) for value in values])
-        text.add(line.getvalue())
+    rows = sheet.iter_rows()
+    while some := list(itertools.islice(rows, _ROWS)):
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows([_shown(value) for value in row] for row in some)
+        text.add(lines.getvalue())
 
 
 def _shown(value: object) -> str:
-    """A value as a person would type it."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    if isinstance(value, datetime.datetime):
-        return value.isoformat(" ")
-    return str(value)
+    """A value as a person would type it: a whole number without a fraction."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -8,7 +8,19 @@ from typing import Any
 from charter.service.documents.parsing.outcome import Text, row
 from charter.service.documents.parsing.package import Package, attribute, local
 
-_SKIPPED = {"pPr", "rPr", "tblPr", "trPr", "tcPr", "sectPr", "sdtPr", "del", "moveFrom", "Fallback", "instrText"}
+_SKIPPED = {
+    "pPr",
+    "rPr",
+    "tblPr",
+    "trPr",
+    "tcPr",
+    "sectPr",
+    "sdtPr",
+    "del",
+    "moveFrom",
+    "Fallback",
+    "instrText",
+}
 _MARKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _ITEM = "- "
 _NOTES = {"footnoteReference": "", "endnoteReference": "e"}
