@@ -14,7 +14,7 @@ import httpx
 import pytest
 from company import Person, Upstream, chat, file_of, running, served, until, words_of
 from sqlalchemy import update
-from test_chat_files import JSON, REPORT, attach, begin, ids_of, kept, rows
+from test_chat_attachments import JSON, REPORT, attach, begin, ids_of, kept, rows
 
 from charter.service.chat.attached import READY, RECEIVED, Allowance
 from charter.service.chat.file_pages import pieces_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from company import Person, Upstream, chat, file_of, until
-from test_chat_files import begin
+from test_chat_attachments import begin
 
 from charter.service.chat import citing
 from charter.service.chat.attached import READY, File
