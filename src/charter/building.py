@@ -55,7 +55,7 @@ SERVICE = {
         ("web", "accounts"), "a room: what users said of a served model's replies, frozen"
     ),
     "chat": Part(
-        ("web", "people"),
+        ("web", "documents", "people"),
         "the pages where people talk with served models: conversations as trees, replies that survive a crash",
     ),
     "api": Part(

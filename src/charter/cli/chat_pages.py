@@ -39,12 +39,31 @@ SignUpsOfOne = Annotated[
 Storage = Annotated[
     int, typer.Option("--storage", min=1, metavar="MB", help="Most that one person's chats may take.")
 ]
+FilesFolder = Annotated[
+    str,
+    typer.Option("--files", metavar="DIR", help="Folder of people's files; default: beside their database."),
+]
+MostFiles = Annotated[int, typer.Option("--most-files", metavar="N", min=1, help="Files of a message.")]
+FileMb = Annotated[int, typer.Option("--file-mb", metavar="N", min=1, max=1000, help="MB of a file.")]
+FilesMb = Annotated[
+    int, typer.Option("--files-mb", metavar="N", min=1, help="MB of files that a person may keep.")
+]
 Name = Annotated[str, typer.Option("--name", metavar="NAME", help="What the pages call the chat.")]
 People = Annotated[
     str, typer.Option("--people", metavar="DB", help="Database of people and chats, a URL or a file.")
 ]
 Log = Annotated[bool, typer.Option("--log", help="A line a request on standard error.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")]
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Where people's files are kept, how many a message may have, and megabytes of one and of all of a person's."""
+
+    folder: str
+    most: int
+    megabytes: int
+    megabytes_of_one: int
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,7 @@ class PageOptions:
     sign_ups: int
     sign_ups_of_one: int
     storage: int
+    files: FileOptions
     name: str
     people: str
     log: bool
@@ -75,6 +95,10 @@ def serve(
     sign_ups: SignUps = 200,
     sign_ups_of_one: SignUpsOfOne = 20,
     storage: Storage = 200,
+    files: FilesFolder = "",
+    most_files: MostFiles = 5,
+    file_mb: FileMb = 10,
+    files_mb: FilesMb = 1024,
     name: Name = "Charter",
     people: People = "people.sqlite",
     log: Log = False,
@@ -82,7 +106,18 @@ def serve(
 ) -> None:
     """Serve the pages of the chat alone, for models of a server that runs already; Ctrl-C stops them."""
     options = PageOptions(
-        host, port, address, sign_up, sign_ups, sign_ups_of_one, storage, name, people, log, as_json
+        host,
+        port,
+        address,
+        sign_up,
+        sign_ups,
+        sign_ups_of_one,
+        storage,
+        FileOptions(files, most_files, file_mb, files_mb),
+        name,
+        people,
+        log,
+        as_json,
     )
     serve_pages(options, lambda: nullcontext((api, os.environ.get(KEY, ""))))
 
@@ -90,6 +125,7 @@ def serve(
 def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManager[tuple[str, str]]]) -> None:
     """Serves the pages until a signal stops them; `server` opens the address of a model's server and a key for it."""
     from charter.service.chat import serve as pages
+    from charter.service.chat.attached import MB, Allowance
     from charter.service.chat.service import Config
     from charter.service.chat.storage import MEGABYTE
     from charter.service.people.workers import first_invitation
@@ -111,6 +147,10 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
             storage=options.storage * MEGABYTE,
             sign_ups=options.sign_ups,
             sign_ups_of_one=options.sign_ups_of_one,
+            files=options.files.folder,
+            allowance=Allowance(
+                options.files.most, options.files.megabytes * MB, options.files.megabytes_of_one * MB
+            ),
         )
         with server() as (url, key):
             service = pages.open_chat(config, options.people, url, key)

@@ -18,8 +18,13 @@ from charter.cli.chat_pages import (
     KEY,
     Address,
     AsJson,
+    FileMb,
+    FileOptions,
+    FilesFolder,
+    FilesMb,
     Host,
     Log,
+    MostFiles,
     Name,
     PageOptions,
     People,
@@ -62,6 +67,10 @@ def up(
     storage: Storage = 200,
     name: Name = "Charter",
     people: People = "people.sqlite",
+    files: FilesFolder = "",
+    most_files: MostFiles = 5,
+    file_mb: FileMb = 10,
+    files_mb: FilesMb = 1024,
     database: Database = ACCOUNTS,
     no_policy: Annotated[
         bool, typer.Option("--no-policy", help="Check neither requests nor replies.")
@@ -83,7 +92,18 @@ def up(
     if api and models:
         raise CharterError("give models to serve, or --api with a server that runs, not both")
     options = PageOptions(
-        host, port, address, sign_up, sign_ups, sign_ups_of_one, storage, name, people, log, as_json
+        host,
+        port,
+        address,
+        sign_up,
+        sign_ups,
+        sign_ups_of_one,
+        storage,
+        FileOptions(files, most_files, file_mb, files_mb),
+        name,
+        people,
+        log,
+        as_json,
     )
     served = [*(["--no-policy"] if no_policy else []), *(["--tools", tools] if tools else [])]
     serve_pages(options, lambda: _server(models or [STARTER], database, api, served, log))

@@ -79,6 +79,8 @@ class Upstream:
         self.gate: threading.Event | None = None
         self.bodies: list[dict[str, Any]] = []
         self.told: list[tuple[str, dict[str, Any]]] = []
+        self.counts: list[dict[str, Any]] = []  # bodies of requests for a count
+        self.counting: Response | None = None  # instead of a count
         self.standing = {"level": "good", "of": "user", "message": "", "appeal": ""}
         self.facts: dict[str, Any] = {}
         self.rules: Any = {
@@ -101,6 +103,7 @@ class Upstream:
         }
         routes = [
             Route("/v1/messages", self._messages, methods=["POST"]),
+            Route("/v1/messages/count_tokens", self._count, methods=["POST"]),
             Route("/v1/models", self._models),
             Route("/v1/limits", self._limits),
             Route("/v1/rules", self._rules),
@@ -137,6 +140,11 @@ class Upstream:
         self.told.append((request.url.path.rpartition("/")[2], await request.json()))
         return JSONResponse({"id": "x"})
 
+    async def _count(self, request: Request) -> Response:
+        body = await request.json()
+        self.counts.append(body)
+        return self.counting or JSONResponse({"input_tokens": tokens_in(body)})
+
     async def _messages(self, request: Request) -> Response:
         body = await request.json()
         self.bodies.append(body)
@@ -150,7 +158,7 @@ class Upstream:
         turns = body["messages"]
         begun = turns[-1]["content"] if turns[-1]["role"] == "assistant" else ""
         asked = [turn for turn in turns if turn["role"] == "user"][-1]["content"]
-        whole = self.words("\n\n".join(block["text"] for block in asked))
+        whole = self.words("\n\n".join(block["text"] for block in asked if block["type"] == "text"))
         assert whole.startswith(begun), "a reply goes on as it began"
         breaks = self.breaks.pop(0) if self.breaks else None
         yield _event({"type": "message_start", "message": {"usage": {"input_tokens": 7}}})
@@ -166,8 +174,28 @@ class Upstream:
         if self.refusal:
             delta = {"stop_reason": "refusal", "stop_details": {"explanation": self.refusal}}
         usage = {"input_tokens": 5, "cache_read_input_tokens": 2, "output_tokens": 3}
+        if any(
+            block["type"] == "document"
+            for turn in turns
+            for block in turn["content"]
+            if turn["role"] == "user"
+        ):
+            usage["input_tokens"] = tokens_in(body) - 2  # what was counted is what is read
         yield _event({"type": "message_delta", "delta": delta, "usage": usage})
         yield _event({"type": "message_stop"})
+
+
+def tokens_in(body: dict[str, Any]) -> int:
+    """Tokens of a prompt, as the scripted server counts them: three for each message, two for each document, and one a
+    word."""
+    count = 3 * len(body["messages"]) + len(body.get("system", "").split())
+    for turn in body["messages"]:
+        content = turn["content"]
+        for block in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+            document = block["type"] == "document"
+            words = f"{block['title']} {block['source']['data']}" if document else block["text"]
+            count += len(words.split()) + 2 * document
+    return count
 
 
 def _event(value: dict[str, Any]) -> str:

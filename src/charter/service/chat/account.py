@@ -10,14 +10,16 @@ from sqlalchemy import Select, func, select
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
+from charter.service.chat.attached import select_files
 from charter.service.chat.drafts import new_draft
-from charter.service.chat.portable import import_file, pieces_of_chat
+from charter.service.chat.file_reading import blobs_of
+from charter.service.chat.portable import Budget, import_file, pieces_of_chat
 from charter.service.chat.sharing import list_shares
 from charter.service.chat.storage import check_room, held
 from charter.service.chat.temporary_pages import close_chat
 from charter.service.chat.tree import running_of
 from charter.service.chat.visit import Visit, done, show, whole
-from charter.service.people.tables import CHATS, MESSAGES, PEOPLE
+from charter.service.people.tables import BLOBS, CHATS, FILES, MESSAGES, PEOPLE
 from charter.service.people.visits import drop_session, see
 from charter.service.people.workers import data_of, disable, forget, invite
 from charter.service.web.database import reading, writing
@@ -69,16 +71,21 @@ def my_data(visit: Visit) -> Response:
         data = data_of(connection, visit.person.id) | {"draft": new_draft(connection, visit.person)}
         mine = select(CHATS.c.id).where(CHATS.c.person == visit.person.id, CHATS.c.deleted.is_(None))
         chats = list(connection.execute(mine.order_by(CHATS.c.touched.desc(), CHATS.c.id)).scalars())
+        loose = select_files(connection, FILES.c.person == visit.person.id, FILES.c.message.is_(None))
+
+    budget = Budget()
 
     def pieces() -> Iterator[str]:
         yield json.dumps(data).removesuffix("}") + ', "chats": ['
         between = ""
         for chat in chats:
-            for piece in pieces_of_chat(database, visit.person, chat):
+            for piece in pieces_of_chat(database, visit.person, chat, budget):
                 yield between + piece
                 between = ""
             between = ","
-        yield "]}"
+        with reading(database) as connection:
+            files = budget.take(connection, loose)
+        yield f'], "files": {json.dumps(files)}}}'
 
     headers = {"content-disposition": 'attachment; filename="my-chats.json"'}
     return StreamingResponse(pieces(), media_type="application/json", headers=headers)
@@ -90,7 +97,9 @@ def forget_me(visit: Visit) -> Response:
         raise Refusal("nothing was deleted: tick that you are sure, and send it again")
     _stop_all(visit, visit.person.id)
     with writing(visit.service.database) as connection:
+        blobs = blobs_of(connection, BLOBS.c.person == visit.person.id)
         forget(connection, visit.person.id)
+    visit.service.files.store.delete(blobs)
     answer = see("/enter?done=forgotten")
     drop_session(answer, visit.service.config.secure)
     return answer
@@ -110,7 +119,9 @@ def take_in(visit: Visit) -> Response:
     """Reads chats from a file that this chat, ChatGPT or Claude exported, pasted as text."""
     with writing(visit.service.database) as connection:
         model = visit.service.model("")
-        count = import_file(connection, visit.person, visit.form.text("text"), model.id if model else "")
+        count = import_file(
+            connection, visit.person, visit.form.text("text"), model.id if model else "", visit.service.files
+        )
         check_room(connection, visit.person.id, visit.service.config.storage)
     return done(visit, "/me?done=imported", count=count)
 

@@ -18,6 +18,8 @@ from charter.service.chat import (
     account,
     drafts,
     entrance,
+    file_pages,
+    files,
     portable,
     searching,
     sharing,
@@ -25,6 +27,7 @@ from charter.service.chat import (
     temporary_pages,
     tool_switches,
 )
+from charter.service.chat.files import AROUND
 from charter.service.chat.service import Service
 from charter.service.chat.visit import LARGEST, PAGES, admin, member, plain
 from charter.service.people.visits import COOKIE, NotEntered, TooFast, see, wants_json
@@ -43,13 +46,13 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/join/{token}", entrance.join_here),
     ("GET", "/welcome", member(entrance.welcome)),
     ("POST", "/leave", member(entrance.leave)),
-    ("GET", "/", member(talk.home)),
-    ("POST", "/c", member(talk.begin)),
-    ("GET", "/c/{id}", member(talk.talk)),
+    ("GET", "/", files.drafting(talk.home)),
+    ("POST", "/c", files.sending(talk.begin)),
+    ("GET", "/c/{id}", files.drafting(talk.talk)),
     ("POST", "/c/{id}", member(talk.change)),
     ("POST", "/draft", member(drafts.keep_new)),
     ("POST", "/c/{id}/draft", member(drafts.keep_draft)),
-    ("POST", "/c/{id}/messages", member(talk.ask)),
+    ("POST", "/c/{id}/messages", files.sending(talk.ask)),
     ("POST", "/c/{id}/tools", member(tool_switches.switch)),
     ("POST", "/c/{id}/delete", member(talk.remove)),
     ("GET", "/removed/{id}", member(talk.removed)),
@@ -71,11 +74,17 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/m/{id}/events", member(talk.events)),
     ("POST", "/m/{id}/retry", member(talk.retry)),
     ("POST", "/m/{id}/continue", member(talk.go_on)),
-    ("POST", "/m/{id}/edit", member(talk.edit)),
+    ("POST", "/m/{id}/edit", files.sending(talk.edit)),
     ("POST", "/m/{id}/show", member(talk.choose)),
     ("POST", "/m/{id}/fork", member(talk.fork)),
     ("POST", "/m/{id}/stop", member(talk.stop)),
     ("POST", "/m/{id}/thumb", member(talk.thumb)),
+    ("POST", "/files", files.uploading(files.add)),
+    ("POST", "/files/count", member(files.tally)),
+    ("GET", "/f/{id}", member(file_pages.text_page)),
+    ("GET", "/f/{id}/original", member(file_pages.original)),
+    ("GET", "/f/{id}/state", member(files.state)),
+    ("POST", "/f/{id}/remove", files.uploading(files.remove)),
     ("GET", "/archived", member(talk.archived)),
     ("GET", "/search", member(searching.search_page)),
     ("GET", "/me", member(account.me_page)),
@@ -127,7 +136,9 @@ def make_app(service: Service) -> Guard:
     )
     app.router.redirect_slashes = False
     app.state.service = service
-    return Guard(app, service.by_address, "charter.service.chat", LARGEST)
+    allowance = service.config.allowance
+    largest = LARGEST + AROUND + allowance.a_message * allowance.each  # fewer for what carries no files
+    return Guard(app, service.by_address, "charter.service.chat", largest)
 
 
 async def health(request: Request) -> Response:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, literal, select
 
+from charter.service.chat.attached import File, by_message
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.people.workers import Person
 from charter.service.web.refusal import NotFound
@@ -38,7 +39,8 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message; `place` and `siblings`: which one it is of how many that answer, or ask, the same."""
+    """A message; `place` and `siblings`: which one it is of how many that answer, or ask, the same. A branch
+    knows its files."""
 
     id: str
     chat: str
@@ -56,8 +58,11 @@ class Message:
     output_tokens: int
     thumb: str
     created: float
+    citations: str = "[]"  # JSON
+    quotes_unfound: int = 0
     place: int = 1
     siblings: tuple[str, ...] = ()
+    files: tuple[File, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -122,9 +127,13 @@ def branch(connection: Connection, leaf: str, most: int | None = None) -> list[M
     wanted = select(*_FIELDS).join(up, up.c.id == MESSAGES.c.id).order_by(up.c.height.desc())
     rows = connection.execute(wanted).all()
     families = _siblings(connection, rows)
+    files = by_message(connection, rows[0].chat) if rows else {}
     return [
         Message(
-            **row._mapping, place=families[row.parent].index(row.id) + 1, siblings=tuple(families[row.parent])
+            **row._mapping,
+            place=families[row.parent].index(row.id) + 1,
+            siblings=tuple(families[row.parent]),
+            files=files.get(row.id, ()),
         )
         for row in rows
     ]

@@ -5,6 +5,7 @@ The chat knows nothing of the server but this API. Its errors become words for t
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -158,9 +159,9 @@ class Api:
         facts = {name: kept(str(said.get(name) or "")) for name in ("level", "message")}
         return facts if facts["level"] else None
 
-    async def count(self, model: str, messages: Sequence[Mapping[str, Any]]) -> int:
+    async def count(self, model: str, messages: Sequence[Mapping[str, Any]], system: str = "") -> int:
         """Tokens of a prompt. Raises ApiProblem."""
-        body = {"model": model, "messages": list(messages)}
+        body = {"model": model, "messages": list(messages)} | ({"system": system} if system else {})
         return int((await self.ask("POST", "/v1/messages/count_tokens", body)).get("input_tokens") or 0)
 
     @asynccontextmanager
@@ -169,8 +170,13 @@ class Api:
     ) -> AsyncGenerator[httpx2.Response, None]:
         """A successful answer, still to be read. Raises ApiProblem."""
         timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
+        # in a thread: documents of a million words take as long to write down as many a page
+        content = None if body is None else await asyncio.to_thread(_written, body)
+        headers = {} if content is None else {"content-type": "application/json"}
         try:
-            request = self._client.build_request(method, self.url + path, json=body, timeout=timeout)
+            request = self._client.build_request(
+                method, self.url + path, content=content, headers=headers, timeout=timeout
+            )
             answer = await self._client.send(request, stream=True)
         except httpx2.HTTPError:
             raise ApiProblem(AWAY, 503, True) from None
@@ -221,6 +227,10 @@ def _problem(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -
     return ApiProblem(
         said[:500] or f"the model's server refused this ({status})", status, False, 0.0, request
     )
+
+
+def _written(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from charter.service.chat.branches import RUNNING
+from charter.service.chat.citing import Source, cite, link
 from charter.service.chat.letters import kept, split_half
 from charter.service.chat.markdown import Writing
 from charter.service.chat.tool_calls import Listening
@@ -35,6 +36,8 @@ class Live:
     task: asyncio.Task[None] | None = None
     showing: asyncio.Lock = field(default_factory=asyncio.Lock)
     half: str = ""  # of a letter whose other half has yet to come
+    sources: tuple[Source, ...] = ()  # the files of its branch, in the order of the prompt
+    linked: dict[str, str] = field(default_factory=dict)  # complete blocks, with quotations as links
     calls: Listening = field(default_factory=Listening)
     body: dict[str, Any] | None = None  # of the request, if the reply is stored nowhere
     ended: Callable[[Live, str], None] | None = None  # called at the end of such a reply
@@ -66,7 +69,17 @@ class Live:
                 await asyncio.sleep(time.monotonic() - began)
             elif writing.waiting:
                 writing.show()
-            return list(writing.blocks)
+            blocks, sealed = list(writing.blocks), writing.sealed
+            if self.sources and any(html not in self.linked for html in blocks[:sealed]):
+                await run_in_threadpool(self._link, blocks[:sealed])
+            return [self.linked.get(html, html) for html in blocks[:sealed]] + blocks[sealed:]
+
+    def _link(self, blocks: list[str]) -> None:
+        """Makes quotations in complete blocks links to where they stand in a file."""
+        files = {source.file.sha256: source.file for source in self.sources}
+        for html in blocks:
+            if html not in self.linked:
+                self.linked[html] = link(html, cite([html], self.sources).citations, files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,11 @@ class Writing:
         """Characters that must be rendered to show the whole text; 0 if it is shown."""
         return len(self.text) - self._begun if self._rendered < len(self.text) else 0
 
+    @property
+    def sealed(self) -> int:
+        """Blocks that won't change."""
+        return self._sealed
+
     def add(self, more: str) -> None:
         """Adds text, which the blocks don't show yet."""
         self.text += more

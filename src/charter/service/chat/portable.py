@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import dropwhile, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, select
 from starlette.responses import Response, StreamingResponse
 
+from charter.service.chat.attached import File, by_message, document_of, text_length
 from charter.service.chat.branches import DONE, Chat, Message, branch, chat_of
+from charter.service.chat.file_reading import Files
 from charter.service.chat.letters import kept, mapping_of
 from charter.service.chat.tool_calls import as_data, calls_of
 from charter.service.chat.tree import LONGEST_TEXT, copy
@@ -26,15 +28,35 @@ AT_A_TIME = 20  # messages that are read for an export at once
 MOST_CHATS = 1000
 MOST_MESSAGES = 5000  # of an imported chat
 MOST_AT_ONCE = 20_000  # messages of a file
+MOST_CHARACTERS = 20_000_000  # of all files of an export
 NO_CHATS = (
     "the file holds no chats in a known form; expected an export of this chat, of ChatGPT (conversations.json) or of "
     "Claude"
 )
 
 
-def pieces_of_chat(database: Engine, person: Person, id: str) -> Iterator[str]:
-    """A chat with all its branches as JSON, in pieces: each message names its parent. No transaction is open between
-    two pieces, since a reader may take any time. A chat that was deleted meanwhile is nothing."""
+class Budget:
+    """How many characters of files an export still takes; the texts of further files are left out."""
+
+    def __init__(self, characters: int = MOST_CHARACTERS) -> None:
+        self.left = characters
+
+    def take(self, connection: Connection, files: Iterable[File]) -> list[dict[str, Any]]:
+        """Files as an export holds them: names, digests, texts and where their pages begin."""
+        return [self._one(connection, file) for file in files]
+
+    def _one(self, connection: Connection, file: File) -> dict[str, Any]:
+        facts = {"name": file.name, "kind": file.kind, "size": file.size, "sha256": file.sha256}
+        if text_length(connection, file) > self.left:
+            return {**facts, "left_out": f"its text is at /f/{file.id}"}
+        document = document_of(connection, file)
+        self.left -= len(document.text)
+        return {**facts, "text": document.text, "pages": list(document.pages)}
+
+
+def pieces_of_chat(database: Engine, person: Person, id: str, budget: Budget) -> Iterator[str]:
+    """A chat with all its branches as JSON, in pieces: each message names its parent, and has its files. No transaction
+    is open between two pieces, since a reader may take any time. A chat that was deleted meanwhile is nothing."""
     columns = [c for c in MESSAGES.c if c.name not in ("serial", "chat", "client")]
     wanted = select(*columns).where(MESSAGES.c.chat == id).order_by(MESSAGES.c.number).limit(AT_A_TIME)
     last, between = 0, ""
@@ -50,8 +72,15 @@ def pieces_of_chat(database: Engine, person: Person, id: str) -> Iterator[str]:
         with reading(database) as connection:
             rows = connection.execute(wanted.where(MESSAGES.c.number > last)).all()
             calls = calls_of(connection, [row.id for row in rows])
+            files = by_message(connection, id)
         for row in rows:
-            facts = dict(row._mapping) | {"calls": [as_data(call) for call in calls.get(row.id, ())]}
+            with reading(database) as connection:
+                texts = budget.take(connection, files.get(row.id, ()))
+            facts = dict(row._mapping) | {
+                "citations": json.loads(row.citations),
+                "calls": [as_data(call) for call in calls.get(row.id, ())],
+                "files": texts,
+            }
             yield between + json.dumps(facts)
             last, between = row.number, ","
         if len(rows) < AT_A_TIME:
@@ -63,7 +92,7 @@ def as_json(visit: Visit) -> Response:
     """One chat as JSON."""
     with reading(visit.service.database) as connection:
         chat = chat_of(connection, visit.person, visit.id)
-    pieces = pieces_of_chat(visit.service.database, visit.person, chat.id)
+    pieces = pieces_of_chat(visit.service.database, visit.person, chat.id, Budget())
     return StreamingResponse(pieces, media_type="application/json", headers=_attached(chat, "json"))
 
 
@@ -77,7 +106,8 @@ def as_markdown(visit: Visit) -> Response:
         who = (
             "You" if one.role == "user" else one.model + (", edited by you" if one.author == "edited" else "")
         )
-        parts.append(f"## {who}\n\n{one.text.strip()}\n")
+        names = "".join(f"File: {file.name} (sha256 {file.sha256})\n\n" for file in one.files)
+        parts.append(f"## {who}\n\n{names}{one.text.strip()}\n")
     return Response(
         "\n".join(parts), media_type="text/markdown; charset=utf-8", headers=_attached(chat, "md")
     )
@@ -89,10 +119,21 @@ def _attached(chat: Chat, ending: str) -> dict[str, str]:
     return {"content-disposition": f'attachment; filename="{name}.{ending}"'}
 
 
-def import_file(connection: Connection, person: Person, text: str, model: str) -> int:
-    """Stores the chats of an exported file as new chats; returns how many. Of a tree, the last branch is taken.
+class Turn(NamedTuple):
+    """A message of an exported chat, with its files' facts."""
 
-    Raises Refusal if the text is not JSON, or no known form.
+    role: str
+    text: str
+    files: Sequence[Mapping[str, Any]] = ()
+
+
+def import_file(
+    connection: Connection, person: Person, text: str, model: str, files: Files | None = None
+) -> int:
+    """Stores the chats of an exported file as new chats; returns how many. Of a tree, the last branch is taken. Where
+    `files` are kept, messages have theirs: of each its text, which then is its content.
+
+    Raises Refusal if the text is not JSON, or no known form, or for files over a limit.
     """
     try:
         data = json.loads(text)
@@ -101,30 +142,42 @@ def import_file(connection: Connection, person: Person, text: str, model: str) -
     chats = data.get("chats", [data]) if isinstance(data, dict) else data
     if not isinstance(chats, list) or len(chats) > MOST_CHATS:
         raise Refusal(NO_CHATS)
-    read = [(_title_of(one), _messages_of(one, model)) for one in chats if isinstance(one, dict)]
-    found = [(title, messages) for title, messages in read if messages]
+    read = [(_title_of(one), _turns(one)) for one in chats if isinstance(one, dict)]
+    found = [(title, turns) for title, turns in read if turns]
     if not found:
         raise Refusal(NO_CHATS)
-    if sum(len(messages) for _, messages in found) > MOST_AT_ONCE:
+    if sum(len(turns) for _, turns in found) > MOST_AT_ONCE:
         raise Refusal(f"the file holds more than {MOST_AT_ONCE:,} messages; bring them in by parts", 413)
-    for title, messages in found:
+    for title, turns in found:
+        messages = [_message(turn, model, _stored(connection, person, turn, files)) for turn in turns]
         copy(connection, person, title, model, messages)
     return len(found)
+
+
+def _stored(connection: Connection, person: Person, turn: Turn, files: Files | None) -> tuple[File, ...]:
+    """The files of an exported message, stored anew."""
+    if files is None:
+        return ()
+    return tuple(
+        files.take_text(connection, person, str(one.get("name") or ""), one["text"], one.get("pages"))
+        for one in turn.files[: files.allowance.a_message]
+        if isinstance(one, dict) and isinstance(one.get("text"), str) and one["text"].strip()
+    )
 
 
 def _title_of(chat: Mapping[str, Any]) -> str:
     return kept(str(chat.get("title") or chat.get("name") or "Imported chat"))
 
 
-def _messages_of(chat: Mapping[str, Any], model: str) -> list[Message]:
+def _turns(chat: Mapping[str, Any]) -> list[Turn]:
     """The messages of an exported chat, from its first question on."""
-    turns = [(role, kept(words)) for role, words in _turns_of(chat) if words.strip()]
-    asked = dropwhile(lambda turn: turn[0] != "user", turns)
-    return [_message(role, words, model) for role, words in islice(asked, MOST_MESSAGES)]
+    turns = (Turn(*one) for one in _turns_of(chat))
+    written = (turn._replace(text=kept(turn.text)) for turn in turns if turn.text.strip())
+    return list(islice(dropwhile(lambda turn: turn.role != "user", written), MOST_MESSAGES))
 
 
-def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """Roles and texts of one exported chat."""
+def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
+    """Roles and texts of one exported chat, and files if it is one of ours."""
     if isinstance(mapping := chat.get("mapping"), dict):
         return _of_chatgpt(mapping, str(chat.get("current_node") or ""))
     if isinstance(said := chat.get("chat_messages"), list):
@@ -135,10 +188,12 @@ def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         ]
     if isinstance(rows := chat.get("messages"), list) and chat.get("form") == FORM:
         by_id = {str(row.get("id")): row for row in rows if isinstance(row, dict)}
-        line, id = list[tuple[str, str]](), str(chat.get("leaf"))
+        line, id = list[tuple[Any, ...]](), str(chat.get("leaf"))
         while id in by_id:
             row = by_id.pop(id)
-            line.append((str(row.get("role")), str(row.get("text") or "")))
+            files = row.get("files")
+            files = files if isinstance(files, list) and row.get("role") == "user" else ()
+            line.append((str(row.get("role")), str(row.get("text") or ""), files))
             id = str(row.get("parent") or "")
         return reversed(line)
     return ()
@@ -160,9 +215,10 @@ def _of_chatgpt(mapping: dict[str, Any], leaf: str) -> Iterable[tuple[str, str]]
     return reversed(line)
 
 
-def _message(role: str, text: str, model: str) -> Message:
-    role = "user" if role == "user" else "assistant"
+def _message(turn: Turn, model: str, files: tuple[File, ...]) -> Message:
+    role, text = "user" if turn.role == "user" else "assistant", turn.text
     author = "person" if role == "user" else "edited"  # nobody knows that a model wrote it
-    return Message(
-        "", "", "", role, author, DONE, text[:LONGEST_TEXT], model, "", "", "", 0, 0, 0, "", time.time()
-    )
+    facts = dict.fromkeys(("id", "chat", "parent", "request", "stop", "reason", "thumb"), "")
+    counts = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 0)
+    written = {"text": text[:LONGEST_TEXT], "model": model, "created": time.time(), "files": files}
+    return Message(role=role, author=author, state=DONE, **facts, **counts, **written)

@@ -18,10 +18,14 @@ from typing import Any
 
 from sqlalchemy import Engine, select, update
 
+from charter.service.chat.attached import texts_of
 from charter.service.chat.branches import DONE, FAILED, REFUSED, RUNNING, STOPPED, Message, branch
+from charter.service.chat.citing import Source, cite
 from charter.service.chat.client import USER, Api, ApiProblem
 from charter.service.chat.letters import kept, mapping_of, whole_number
 from charter.service.chat.live import Change, Live, differences, go_back
+from charter.service.chat.markdown import render
+from charter.service.chat.prompt import messages_of
 from charter.service.chat.storage import keep
 from charter.service.chat.tool_calls import ToolCall, chosen_in, store_call
 from charter.service.chat.tree import LONGEST_TEXT, UNDO_SECONDS, purge
@@ -85,7 +89,7 @@ class Replies:
     ) -> None:
         """Starts to write the reply to messages that are stored nowhere, as it will be; from any thread."""
         assert self._loop is not None, "the service is not running"
-        live = Live(reply, body=self._body(line, model, person), ended=ended)
+        live = Live(reply, body=self._body(messages_of(line, {}), model, person), ended=ended)
         self._loop.call_soon_threadsafe(self._start, reply, live)
 
     def stop(self, reply: str) -> None:
@@ -160,7 +164,7 @@ class Replies:
         """Reads a reply from the API, again after failures. Returns the state in which it ended."""
         body = live.body
         if body is None:
-            row, body = await asyncio.to_thread(self._request_of, live.id)
+            row, body, live.sources = await asyncio.to_thread(self._request_of, live.id)
             if row is None:
                 return DONE
             live.writing.add(row.text)
@@ -216,31 +220,32 @@ class Replies:
     @staticmethod
     def _count(live: Live, usage: Mapping[str, Any]) -> None:
         cached = whole_number(usage.get("cache_read_input_tokens"))
+        unread = whole_number(usage.get("input_tokens")) + whole_number(
+            usage.get("cache_creation_input_tokens")
+        )
         live.facts |= {
-            "input_tokens": whole_number(whole_number(usage.get("input_tokens")) + cached),
+            "input_tokens": whole_number(unread + cached),
             "cached_tokens": cached,
             "output_tokens": whole_number(usage.get("output_tokens")),
         }
 
-    def _request_of(self, reply: str) -> tuple[Message | None, dict[str, Any]]:
-        """A stored reply and the body of its request; None if it isn't to be written any more."""
+    def _request_of(self, reply: str) -> tuple[Message | None, dict[str, Any], tuple[Source, ...]]:
+        """A stored reply, the body of its request and the files in it; None if it isn't to be written any more."""
         with reading(self._database) as connection:
             line = branch(connection, reply)
             if not line or not line[-1].running:
-                return None, {}
+                return None, {}, ()
             wanted = select(CHATS.c.person).where(CHATS.c.id == line[-1].chat)
             person = connection.execute(wanted).scalar_one()
             tools = self._tools(chosen_in(connection, line[-1].chat))
-        body = self._body(line[:-1], line[-1].model, person)
-        return line[-1], body | ({"tools": tools} if tools else {})
+            files = [file for one in line for file in one.files]
+            documents = texts_of(connection, files)
+        body = self._body(messages_of(line[:-1], documents), line[-1].model, person)
+        sources = tuple(Source(file, documents[file.id]) for file in files)
+        return line[-1], body | ({"tools": tools} if tools else {}), sources
 
-    def _body(self, line: Sequence[Message], model: str, person: int) -> dict[str, Any]:
+    def _body(self, messages: list[dict[str, Any]], model: str, person: int) -> dict[str, Any]:
         """The body of the request for the reply to some messages."""
-        messages: list[dict[str, Any]] = [
-            {"role": one.role, "content": [{"type": "text", "text": one.text}]}
-            for one in line
-            if one.text.strip()
-        ]
         # a mark lets the API tell how much of the prompt it had read before
         messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
         about: dict[str, Any] = {
@@ -263,6 +268,9 @@ class Replies:
             live.ended(live, state)
             return
         values = {**live.facts, "text": live.text, "state": state, "ended": time.time()}
+        if live.sources:
+            cited = cite(render(live.text), live.sources)
+            values |= {"citations": json.dumps(cited.citations), "quotes_unfound": cited.unfound}
         with self._lock, writing(self._database) as connection:
             wanted = update(MESSAGES).where(MESSAGES.c.id == live.id, MESSAGES.c.state == RUNNING)
             if connection.execute(wanted.values(**values)).rowcount:

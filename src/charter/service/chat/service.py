@@ -8,23 +8,30 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from sqlalchemy import Engine
 
+from charter.service.chat.attached import Allowance
 from charter.service.chat.client import Api, ApiProblem, Model, Rules
+from charter.service.chat.file_reading import Files
+from charter.service.chat.file_store import Store
 from charter.service.chat.replies import Replies
 from charter.service.chat.storage import MEGABYTE
 from charter.service.chat.temporary import TemporaryChats
 from charter.service.chat.tool_calls import ServerTool, named, tools_of
 from charter.service.web.csrf import Once
+from charter.service.web.database import SQLITE
 from charter.service.web.limits import Limiter
 
 MODELS_SECONDS = 20.0  # between two looks at the API's models
 CAREFUL = {"temperature": 0.2, "top_p": 0.9}
 DAY = 86_400.0
 AT_ONCE = 3  # requests of one person that are worked on
+UPLOADS_AT_ONCE = 2  # of one person
+FOLDER = "people.files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,9 @@ class Config:
     """How the chat is run. `sign_up`: whether anybody may join without an invitation, `sign_ups` of them a day and
     `sign_ups_of_one` from one network address; `secure`: pages are reached by https; `proxy`: a reverse proxy on this
     machine passes on addresses; `address`: where people reach the pages, in links, empty: as each request names it;
-    `longest`: tokens of a reply; `storage`: bytes of one person's texts; `log`: a line a request on standard error."""
+    `longest`: tokens of a reply; `storage`: bytes of one person's texts; `log`: a line a request on standard error;
+    `files`: the folder of people's files, beside the database of SQLite by default; `allowance`: how many and how large
+    they may be."""
 
     name: str = "Charter"
     sign_up: bool = False
@@ -46,6 +55,8 @@ class Config:
     storage: int = 200 * MEGABYTE
     sign_ups: int = 200
     sign_ups_of_one: int = 20
+    files: str = ""
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 @dataclass
@@ -65,12 +76,16 @@ class Service:
     away: str = ""  # why the API can't be used now
     temporary: TemporaryChats = field(default_factory=TemporaryChats)
     streams: Counter[int] = field(default_factory=Counter)  # of events that are open, by person
+    files: Files = field(init=False)
     _turns: WeakValueDictionary[int, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
+    _uploads: WeakValueDictionary[int, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self) -> None:
         self.replies = Replies(
             self.database, self.api, self.settings_of, lambda names: named(self.tools, names)
         )
+        store = Store(_folder(self.config, self.database))
+        self.files = Files(self.database, store, self.config.allowance)
         self.by_person = Limiter(10.0, 60)
         self.by_address = Limiter(30.0, 300)
         self.entries = Limiter(0.2, 20)
@@ -84,7 +99,7 @@ class Service:
         await self.look()
         watch = asyncio.create_task(self._watch())
         try:
-            async with self.replies.running():
+            async with self.files.running(), self.replies.running():
                 yield
         finally:
             watch.cancel()
@@ -94,6 +109,10 @@ class Service:
     def turns(self, person: int) -> asyncio.Semaphore:
         """What a person's requests wait for, so that those of one don't take all threads."""
         return self._turns.setdefault(person, asyncio.Semaphore(AT_ONCE))
+
+    def uploads(self, person: int) -> asyncio.Semaphore:
+        """What a person's uploads wait for, which may be slow and hold up nothing else."""
+        return self._uploads.setdefault(person, asyncio.Semaphore(UPLOADS_AT_ONCE))
 
     async def look(self) -> None:
         """Asks the API for its models and what they can't do; earlier answers stay if it is away."""
@@ -132,6 +151,14 @@ class Service:
         if not id:
             return self.models[0] if self.models else None
         return next((one for one in self.models if one.id == id), None)
+
+
+def _folder(config: Config, database: Engine) -> Path:
+    """The folder of people's files: the named one, or one beside the database of SQLite, or one in this folder."""
+    if config.files:
+        return Path(config.files).expanduser()
+    file = database.url.database if database.dialect.name == SQLITE else None
+    return Path(file).with_suffix(".files") if file else Path(FOLDER)
 
 
 def since(moment: float) -> str:

@@ -71,7 +71,10 @@ def share(visit: Visit) -> Response:
             raise Refusal(f"you share {MOST_SHARES} chats already; take one of the links back first")
         line = [one for one in whole_branch(connection, chat.leaf) if not one.running]
         kept = ("role", "author", "text", "model", "state", "request")
-        frozen = [{name: getattr(one, name) for name in kept} for one in line]
+        frozen = [
+            {name: getattr(one, name) for name in kept} | {"files": [file.name for file in one.files]}
+            for one in line
+        ]
         calls = calls_of(connection, [one.id for one in line])
         for one, copy in zip(line, frozen, strict=True):
             copy["calls"] = [as_data(call) for call in calls.get(one.id, ())]
@@ -141,7 +144,7 @@ def _open_share(service: Service, token: str, notice: str) -> Response:
     row, frozen = _frozen(service, token)
     messages = [
         SimpleNamespace(
-            **one | {"calls": from_data(one.get("calls"))},
+            **{"files": (), **one, "calls": from_data(one.get("calls"))},
             blocks=render(one["text"]) if one["role"] == "assistant" else (),
         )
         for one in frozen

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from charter.service.chat import tree
+from charter.service.chat.attached import attach, files_of, give_copies
 from charter.service.chat.branches import (
     Chat,
     Message,
@@ -24,6 +25,7 @@ from charter.service.chat.branches import (
     message_of,
 )
 from charter.service.chat.drafts import new_draft, save_new
+from charter.service.chat.files import draft_of
 from charter.service.chat.letters import kept
 from charter.service.chat.storage import check_room
 from charter.service.chat.tool_calls import calls_of, chosen_in
@@ -46,7 +48,17 @@ def home(visit: Visit) -> HTMLResponse:
     """A page to begin a chat."""
     with reading(visit.service.database) as connection:
         draft = new_draft(connection, visit.person)
-    return show(visit, "talk", "New chat", chat=None, messages=(), earlier=0, draft=draft, notice="")
+    return show(
+        visit,
+        "talk",
+        "New chat",
+        chat=None,
+        messages=(),
+        earlier=0,
+        draft=draft,
+        drafted=draft_of(visit),
+        notice="",
+    )
 
 
 def talk(visit: Visit) -> HTMLResponse:
@@ -71,6 +83,7 @@ def talk(visit: Visit) -> HTMLResponse:
         more=most + 4 * SHOWN,
         look=_number(visit, "look") + 1,
         chosen=chosen,
+        drafted=draft_of(visit),
         notice="",
     )
 
@@ -95,6 +108,7 @@ def begin(visit: Visit) -> Response:
     with writing(visit.service.database) as connection:
         check_running(connection, visit)
         sent = tree.begin(connection, visit.person, model, visit.form.text("text"), client_of(visit))
+        attach(connection, visit.person, visit.form.many("file"), sent.chat, sent.question)
         save_new(connection, visit.person, "")
         check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
@@ -108,6 +122,7 @@ def ask(visit: Visit) -> Response:
         sent = tree.ask(
             connection, visit.person, visit.id, form.text("parent"), form.text("text"), client_of(visit)
         )
+        attach(connection, visit.person, form.many("file"), sent.chat, sent.question)
         check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
@@ -125,6 +140,8 @@ def edit(visit: Visit) -> Response:
     with writing(visit.service.database) as connection:
         check_running(connection, visit)
         sent = tree.edit(connection, visit.person, visit.id, text, client_of(visit))
+        if not files_of(connection, sent.question):  # else the same sending again
+            give_copies(connection, files_of(connection, first.id), first.chat, sent.question)
         check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 

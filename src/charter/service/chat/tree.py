@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from charter.service.chat.attached import give_copies
 from charter.service.chat.branches import (
     DONE,
     NO_MESSAGE,
@@ -176,7 +177,8 @@ def copy(connection: Connection, person: Person, title: str, model: str, line: I
     row = {"id": chat, "person": person.id, "title": title[:LONGEST_TITLE], "titled": True, "model": model}
     flags = {"leaf": "", "draft": "", "pinned": False, "archived": False, "created": now, "touched": now}
     connection.execute(insert(CHATS).values(**row, **flags))
-    rows, names = list[dict[str, Any]](), ("role", "author", "state", "text", "model", "stop", "reason")
+    line, rows = list(line), list[dict[str, Any]]()
+    names = ("role", "author", "state", "text", "model", "stop", "reason", "citations", "quotes_unfound")
     for number, one in enumerate(line, 1):
         facts = {name: getattr(one, name) for name in names}
         rows.append(_row(chat, parent, number, facts, one.created) | {"client": None})
@@ -184,6 +186,8 @@ def copy(connection: Connection, person: Person, title: str, model: str, line: I
     if rows:
         connection.execute(insert(MESSAGES), rows)
     keep(connection, chat, {one["id"]: one["text"] for one in rows})
+    for one, row in zip(line, rows, strict=True):
+        give_copies(connection, one.files, chat, row["id"])
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(leaf=parent))
     return chat
 
@@ -239,9 +243,14 @@ def title_of(text: str) -> str:
     return f"{words} …"
 
 
+def as_sent(text: str) -> str:
+    """A text as it is stored and sent: with the line ends of Unix, and without NUL, which no database keeps."""
+    return text.replace("\r\n", "\n").replace("\x00", "")
+
+
 def checked(text: str) -> str:
     """A message's text. Raises Refusal if it is empty or too long."""
-    text = text.replace("\r\n", "\n").replace("\x00", "")
+    text = as_sent(text)
     if not text.strip():
         raise Refusal("the message is empty; write something")
     if len(text) > LONGEST_TEXT:
@@ -298,6 +307,7 @@ def _add(connection: Connection, chat: str, parent: str, facts: dict[str, Any], 
 def _row(chat: str, parent: str, number: int, facts: dict[str, Any], created: float) -> dict[str, Any]:
     """The row of a message."""
     usual = {"request": "", "stop": "", "reason": "", "thumb": "", "created": created}
+    usual |= {"citations": "[]", "quotes_unfound": 0}
     counts = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 0)
     row = {**usual, **counts, **facts, "id": new_id(), "chat": chat, "parent": parent, "number": number}
     row["ended"] = None if row["state"] == RUNNING else time.time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from charter.service.chat.attached import by_message, in_words
 from charter.service.chat.branches import Message, list_chats
+from charter.service.chat.citing import linked
 from charter.service.chat.client import USER
 from charter.service.chat.markdown import render
 from charter.service.chat.service import Service, since
@@ -36,9 +38,15 @@ from charter.service.web.refusal import Refusal
 from charter.service.web.tokens import new_id
 
 LARGEST = 8 * 2**20  # bytes of a form: a long text, encoded
-FILES = {"chat.css": "text/css", "chat.js": "text/javascript", "icon.svg": "image/svg+xml"}
+FILES = {
+    "chat.css": "text/css",
+    "files.css": "text/css",
+    "chat.js": "text/javascript",
+    "files.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 PAGES = Pages(Path(__file__).parent / "pages", FILES)
-PAGES.environment.filters |= {"since": since, "megabytes": megabytes}
+PAGES.environment.filters |= {"since": since, "megabytes": megabytes, "bytes": in_words}
 PAGES.environment.globals["new_client"] = new_id
 
 
@@ -78,7 +86,7 @@ def member(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
             form = request.state.form = await _form_of(request, person)
         if person is None:
             raise NotEntered
-        visit = _visit(request, person, form)
+        visit = visit_of(request, person, form)
         if inspect.iscoroutinefunction(handler):
             answer: Response = await handler(visit)
             return answer
@@ -110,7 +118,7 @@ async def _form_of(request: Request, person: Person | None) -> Form:
         return await read_form(request, LARGEST)
 
 
-def _visit(request: Request, person: Person, form: Form) -> Visit:
+def visit_of(request: Request, person: Person, form: Form) -> Visit:
     """A request of a person, if it doesn't come too fast and its form is from one of their pages."""
     service: Service = request.app.state.service
     check_pace(service.by_person, str(person.id))
@@ -158,6 +166,16 @@ def article(visit: Visit, message: Message, place: str = "/m/", calls: Sequence[
     text = message.text
     if message.running:
         text = visit.service.replies.text_of(message.id) or text
-    blocks = render(text) if message.role == "assistant" else ()
+    blocks = _blocks(visit, message, text) if message.role == "assistant" else ()
     shown = {"m": message, "text": text, "blocks": blocks, "place": place, "calls": calls}
     return str(PAGES.fill("message", member=visit, service=visit.service, **shown))
+
+
+def _blocks(visit: Visit, message: Message, text: str) -> list[str]:
+    """A reply as HTML; its quotations from files are links to where they stand."""
+    blocks = render(text)
+    if message.running or message.citations == "[]":
+        return blocks
+    with reading(visit.service.database) as connection:
+        files = by_message(connection, message.chat)
+    return linked(blocks, message.citations, {one.sha256: one for some in files.values() for one in some})

@@ -230,6 +230,8 @@ MESSAGES = Table(
     Column("output_tokens", Integer, nullable=False),
     Column("client", String(64)),  # the sender's id of this sending, so that it counts once
     Column("thumb", String(8), nullable=False),  # up, down or empty
+    Column("citations", Text, nullable=False),  # JSON: quotations that stand in a file of the branch
+    Column("quotes_unfound", Integer, nullable=False),  # quotations that stand in none
     Column("created", Double, nullable=False),
     Column("ended", Double),
     UniqueConstraint("chat", "number"),
@@ -256,13 +258,45 @@ TOOL_CALLS = Table(
     Column("failed", Boolean, nullable=False),
 )
 
+BLOBS = Table(
+    "blobs",  # what people sent as files, each of a person's contents once; its bytes are outside, under its id
+    METADATA,
+    Column("id", ID, primary_key=True),
+    _person(),
+    Column("sha256", DIGEST, nullable=False),
+    Column("size", Integer, nullable=False),  # bytes
+    Column("state", String(16), nullable=False),  # received, reading, ready or refused
+    Column("reason", Text, nullable=False),  # why it was refused, in words for the person
+    Column("kind", String(16), nullable=False),
+    Column("text", Text, nullable=False),  # what a model reads
+    Column("pages", Text, nullable=False),  # JSON: where in the text each page begins
+    Column("created", Double, nullable=False),
+    UniqueConstraint("person", "sha256"),
+    Index(None, "state"),
+)
+
+FILES = Table(
+    "files",  # of messages, and of drafts as long as `message` is empty; without a chat: of the next new one
+    METADATA,
+    Column("id", ID, primary_key=True),
+    _person(),
+    Column("blob", ID, ForeignKey("blobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("chat", ID, ForeignKey("chats.id", ondelete="CASCADE"), index=True),
+    Column("message", ID, ForeignKey("messages.id", ondelete="CASCADE"), index=True),
+    Column("place", Integer, nullable=False),  # among the files of its message or draft
+    Column("name", String(200), nullable=False),
+    Column("tokens", Integer, nullable=False),  # that it adds to a prompt; 0: not counted yet
+    Column("model", String(200), nullable=False),  # whose tokens they are
+    Column("created", Double, nullable=False),
+)
+
 SHARES = Table(
     "shares",  # frozen copies of a branch, for whoever has the link
     METADATA,
     Column("digest", DIGEST, primary_key=True),  # of the link's token
     Column("chat", ID, ForeignKey("chats.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("title", String(200), nullable=False),
-    Column("frozen", Text, nullable=False),  # JSON: role, author and text of each message
+    Column("frozen", Text, nullable=False),  # JSON: role, author, text and names of files of each message
     Column("created", Double, nullable=False),
     Column("expires", Double, nullable=False),
     Column("bytes", BigInteger, nullable=False, server_default="0"),

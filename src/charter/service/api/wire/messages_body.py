@@ -155,9 +155,7 @@ class Wanted:
         return self.form is None
 
 
-def wanted_of(
-    body: CountBody, citable: Citable | None = None, tools: Mapping[str, RunTool] = NONE
-) -> Wanted:
+def wanted_of(body: CountBody, citable: Citable | None = None, tools: Mapping[str, RunTool] = NONE) -> Wanted:
     """The request of a body. `tools`: those that the server can run, by kind. Raises ApiError for fields that can't be
     combined, and with Anthropic's words for anything that its API refuses."""
     offer = offer_of(body.tools, body.tool_choice, tools)

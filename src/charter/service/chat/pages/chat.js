@@ -69,6 +69,8 @@ function say(text) {
   while (spoken.children.length > 20) spoken.firstChild.remove();
 }
 
+document.addEventListener("say", (event) => say(event.detail));
+
 // The page follows a growing reply only if its end was in view, and any upward gesture lets go.
 let following = false;
 const atEnd = () => innerHeight + scrollY > document.documentElement.scrollHeight - 120;

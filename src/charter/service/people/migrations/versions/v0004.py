@@ -12,7 +12,7 @@ from alembic import op
 from charter.service.people.words import keys_of
 
 revision = "v0004"
-down_revision = "v0002"
+down_revision = "v0003"
 branch_labels = None
 depends_on = None
 
