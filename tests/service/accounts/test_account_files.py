@@ -137,6 +137,8 @@ def test_the_quota_counts_bytes_and_a_block_for_each_file(engine: Engine) -> Non
     with pytest.raises(OverQuota, match="hold 12,288 of 12,288 bytes, and this one has 1"):
         put(engine, owner, quota=quota, bytes=1)
     put(engine, other, quota=quota)
+    with pytest.raises(OverQuota, match="stores no files"):
+        put(engine, other, quota=0)
     with reading(engine) as connection:
         assert stored(connection) == [Stored(owner, 2, quota), Stored(other, 1, LEAST_BYTES)]
 

@@ -91,7 +91,10 @@ def begin_file(connection: Connection, organisation: str) -> str:
 
 
 def check_quota(connection: Connection, organisation: str, quota: int, size: int) -> None:
-    """Raises OverQuota if the organisation's files and one of `size` bytes would count more than `quota` bytes."""
+    """Raises OverQuota if the organisation's files and one of `size` bytes would count more than `quota` bytes, 0 for
+    no files at all."""
+    if not quota:
+        raise OverQuota("this service stores no files; send documents in the request", 403)
     alone(connection)  # of two that end at once, the second counts the first
     mine = (_F.organisation == organisation, _F.state == READY)
     held = int(connection.execute(select(func.coalesce(func.sum(_COUNTED), 0)).where(*mine)).scalar_one())
