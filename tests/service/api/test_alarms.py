@@ -175,7 +175,7 @@ def test_a_body_that_ends_in_two_ways_is_refused(hall: Hall, names: tuple[str, s
 def test_counting_has_a_limit_of_its_own(tmp_path: Path) -> None:
     config = configuration(limits={"counts_per_request": 2})
     with open_hall(tmp_path, config) as hall:
-        secret, other = (hall.key(limits={"requests_per_minute": 2}) for _ in range(2))
+        secret, other = (hall.key(name, limits={"requests_per_minute": 2}) for name in ("acme", "other"))
         calls = [
             ("/v1/messages/count_tokens", {"model": MODEL, "messages": HELLO}),
             ("/tokenize", {"model": MODEL, "prompt": "a b"}),

@@ -332,8 +332,7 @@ class Engine:
         numbers = uniforms(request.seeds[request.started], sampling.max_tokens)
         search = TokenSearch(self.tokenizer, sampling.stops) if sampling.stops else None
         most = min(sampling.max_tokens, self.context - len(request.prompt))
-        completion = Completion(cached=request.cached, kept=request.kept)
-        sample = Sample(request, request.started, numbers, most, search, completion)
+        sample = Sample(request, request.started, numbers, most, search, request.begun)
         if request.constraint:
             with sample.noting():
                 sample.constraint = request.constraint()

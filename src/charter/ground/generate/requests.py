@@ -89,6 +89,11 @@ class Request:
     started: int = 0
 
     @property
+    def begun(self) -> Completion:
+        """The beginning of a sample, once the prompt was read."""
+        return Completion(cached=self.cached, kept=self.kept)
+
+    @property
     def unread(self) -> int:
         """Tokens of the prompt that are still to be read, before the cache of beginnings is looked up."""
         return len(self.prompt) - (self.partly.lengths[0] if self.partly else 0)

@@ -19,7 +19,8 @@ from charter.ground.moderation.screen import Screen
 from charter.service.accounts.allowances import Allowances
 from charter.service.accounts.batches import Quota
 from charter.service.accounts.blobs import blobs_of
-from charter.service.accounts.keys import Caller, Keyring, make_anonymous
+from charter.service.accounts.keyring import Keyring
+from charter.service.accounts.keys import Caller, make_anonymous
 from charter.service.accounts.limits import Admission, Admissions
 from charter.service.accounts.remembered import Standing
 from charter.service.accounts.retention import Sweeping

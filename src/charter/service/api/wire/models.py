@@ -95,12 +95,12 @@ def capabilities_of(served: Served) -> dict[str, Any]:
     types = {**dict.fromkeys(("adaptive", "between_tools", "enabled"), off), "disabled": {"supported": True}}
     return {
         "batch": {"supported": True},
-        "citations": off,
+        "citations": {"supported": True},
         "code_execution": off,
         "context_management": {**off, **dict.fromkeys(strategies, off)},
         "effort": {**off, **efforts},
         "image_input": off,
-        "pdf_input": off,
+        "pdf_input": {"supported": True},
         "server_tools": {**off, "code_execution": off, "web_search": off},
         "structured_outputs": forms,
         "thinking": {**off, "types": types},

@@ -74,6 +74,7 @@ BETAS = {
     "message-batches-2024-09-24": "batches",
     "messages-2023-12-15": "messages",
     "model-context-window-exceeded-2025-08-26": "the stop reason",
+    "pdfs-2024-09-25": "document blocks",
     "prompt-caching-2024-07-31": "cache_control",
     "structured-outputs-2025-11-13": "output_config.format",
     "thinking-token-count-2026-05-13": "usage.output_tokens_details",
