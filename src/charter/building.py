@@ -54,7 +54,7 @@ SERVICE = {
         "the pages where people talk with served models: conversations as trees, replies that survive a crash",
     ),
     "api": Part(
-        ("web", "accounts"),
+        ("web", "accounts", "people"),
         "Anthropic's API of 2023 and of today, OpenAI's shapes, and their pages",
     ),
 }

@@ -23,6 +23,7 @@ from charter.service.api.rendering import ADMIN, page, wants_json
 from charter.service.api.service import Service
 from charter.service.api.wire.reading import json_of, secret_of, service_of
 from charter.service.api.wire.route import Routes
+from charter.service.people.roles import OWNER, Right, allows
 from charter.service.web.csrf import Once, SentOnce
 from charter.service.web.database import reading
 from charter.service.web.forms import LARGEST_FORM, Form, check_site, content_type, read_form
@@ -61,6 +62,11 @@ class Visit:
     session: str
     form: Form
     request: Request
+    role: str = OWNER
+
+    def may(self, right: Right) -> bool:
+        """Whether the role of the visitor has a right; templates ask it before they show a form."""
+        return allows(self.role, right)
 
     @property
     def by(self) -> str:
@@ -121,18 +127,29 @@ W = TypeVar("W", bound=Work)
 class AdminRoutes(Routes):
     """Routes for admins only."""
 
-    def page(self, method: str, path: str, summary: str) -> Callable[[W], W]:
-        """Adds a route that runs the decorated work beside the event loop."""
+    def page(self, method: str, path: str, summary: str, right: Right | None = None) -> Callable[[W], W]:
+        """Adds a route that runs the decorated work beside the event loop. `right`: what the visitor's role must
+        allow; by default `read` to see a page, and `operate` to send a form."""
+        needed: Right = right or ("read" if method == "GET" else "operate")
 
         def add(work: W) -> W:
             async def handler(request: Request) -> Response:
                 visit = await visit_of(request)
+                check_right(visit, needed)
                 return await asyncio.to_thread(_answer, work, visit)
 
             self.add(method, path, summary)(handler)
             return work
 
         return add
+
+
+def check_right(visit: Visit, right: Right) -> None:
+    """Raises ApiError, 403, if the visitor's role lacks a right."""
+    if not visit.may(right):
+        raise ApiError(
+            403, f"this needs the right to {right}, and the role {visit.role} lacks it; ask an owner"
+        )
 
 
 def _answer(work: Work, visit: Visit) -> Response:

@@ -127,7 +127,7 @@ def limits_of(form: Form) -> KeyLimits:
     return KeyLimits(**{name: form.number(name) or 0 for name in LIMITS})
 
 
-@ROUTES.page("GET", f"{KEYS}/made", "A new key's secret, once")
+@ROUTES.page("GET", f"{KEYS}/made", "A new key's secret, once", "operate")
 def made_page(visit: Visit) -> Shown | Response:
     """The secret of a new key, shown only once."""
     secrets = visit.desk.shown.take(visit.owner) if visit.session else []

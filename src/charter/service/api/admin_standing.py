@@ -32,7 +32,7 @@ MARK = re.compile(r"[0-9a-f]{64}")
 EVERYTHING = "*"  # of an exemption: all categories that aren't severe
 
 
-@ROUTES.page("GET", STANDINGS, "Standing of accounts")
+@ROUTES.page("GET", STANDINGS, "Standing of accounts", "review")
 def standings_page(visit: Visit) -> Shown:
     """The standing of each account."""
     with reading(visit.service.database) as connection:
@@ -56,7 +56,7 @@ def standings_page(visit: Visit) -> Shown:
     return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(LEVELS)})
 
 
-@ROUTES.page("GET", f"{STANDINGS}/{{organisation}}", "Standing of one account")
+@ROUTES.page("GET", f"{STANDINGS}/{{organisation}}", "Standing of one account", "review")
 def standing_page(visit: Visit) -> Shown:
     """The standing of one account, or of one of its end users, its history, when a level is lifted, and its grants.
     Raises ApiError."""
@@ -90,7 +90,7 @@ def standing_page(visit: Visit) -> Shown:
     return Shown("admin_standing", "Standing", data)
 
 
-@ROUTES.page("POST", f"{STANDINGS}/{{organisation}}", "Set its level")
+@ROUTES.page("POST", f"{STANDINGS}/{{organisation}}", "Set its level", "review")
 def set_standing(visit: Visit) -> Done:
     """Sets a level, with a reason. Raises Stale if it has changed since the page was loaded."""
     id, level = visit.part("organisation"), visit.form.text("level")
@@ -118,7 +118,7 @@ def _mark(mark: str) -> str:
     return mark
 
 
-@ROUTES.page("POST", f"{ADMIN}/releases", "Let a blocked request pass once")
+@ROUTES.page("POST", f"{ADMIN}/releases", "Let a blocked request pass once", "review")
 def release(visit: Visit) -> Done:
     """Lets a blocked request pass once."""
     hours = visit.form.number("hours")
@@ -131,7 +131,7 @@ def release(visit: Visit) -> Done:
     return Done(f"{STANDINGS}/{grant.organisation}", grant_row(grant))
 
 
-@ROUTES.page("POST", f"{ADMIN}/exemptions", "Exempt an organisation")
+@ROUTES.page("POST", f"{ADMIN}/exemptions", "Exempt an organisation", "review")
 def exempt(visit: Visit) -> Done:
     """Exempts an organisation from a category, or with * from all that aren't severe, until a day."""
     with reading(visit.service.database) as connection:
@@ -148,7 +148,7 @@ def exempt(visit: Visit) -> Done:
     return Done(f"{STANDINGS}/{id}", grant_row(grant))
 
 
-@ROUTES.page("POST", f"{ADMIN}/grants/{{grant}}", "Revoke a release or exemption")
+@ROUTES.page("POST", f"{ADMIN}/grants/{{grant}}", "Revoke a release or exemption", "review")
 def revoke(visit: Visit) -> Done:
     """Revokes a release or an exemption."""
     ended = visit.service.conduct.revoke(visit.part("grant"), visit.by, _reason(visit))
