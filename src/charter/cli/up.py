@@ -187,16 +187,16 @@ def _end_with_parent() -> None:
 
 def _make_key(database: str) -> str:
     """A new key of the organisation of the chat; the keys of earlier starts end."""
-    from charter.service.accounts import keys
+    from charter.service.accounts import keys, organisations
     from charter.service.accounts.store import open_accounts
     from charter.service.web.database import writing
 
     engine = open_accounts(database, new=True)
     try:
         with writing(engine) as connection:
-            if ORGANISATION not in keys.organisation_names(connection).values():
-                keys.make_organisation(connection, ORGANISATION)
-            organisation = keys.find_organisation(connection, ORGANISATION)
+            if ORGANISATION not in organisations.organisation_names(connection).values():
+                organisations.make_organisation(connection, ORGANISATION)
+            organisation = organisations.find_organisation(connection, ORGANISATION)
             for key in keys.list_keys(connection, organisation):
                 if key.caller.name == KEY_NAME and key.state() == "usable":
                     keys.revoke(connection, key.caller.key)

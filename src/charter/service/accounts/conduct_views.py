@@ -38,8 +38,8 @@ from charter.service.accounts.export import (
 from charter.service.accounts.export import expire as empty_old
 from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.grants import verify_grants
-from charter.service.accounts.keys import find_organisation, organisation_names
 from charter.service.accounts.ladder import DAY, LEVELS, Level
+from charter.service.accounts.organisations import find_organisation, organisation_names
 from charter.service.accounts.retention import Keep
 from charter.service.accounts.standings import (
     Change,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from charter.service.accounts import grants
 from charter.service.accounts.conduct_views import add, opened, organisation_of, print_json, when
 from charter.service.accounts.grants import Grant
-from charter.service.accounts.keys import organisation_names
+from charter.service.accounts.organisations import organisation_names
 from charter.service.accounts.standings import kept_ladder
 from charter.service.web.database import reading, writing
 from charter.terminal.tables import console, plain_table

@@ -18,17 +18,9 @@ from rich.markup import escape
 from sqlalchemy import Connection
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.accounts.keys import (
-    Key,
-    KeyLimits,
-    find_key,
-    find_organisation,
-    list_keys,
-    make_key,
-    make_organisation,
-    set_limits,
-)
+from charter.service.accounts.keys import Key, KeyLimits, find_key, list_keys, make_key, set_limits
 from charter.service.accounts.keys import revoke as end
+from charter.service.accounts.organisations import find_organisation, make_organisation
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
 from charter.service.web.database import shown, writing

@@ -60,11 +60,18 @@ def open_service(
                 if ignored := served[-1].backend.decoding.ignored:
                     progress.note(f"{model.id} ignores {', '.join(ignored)} of its generation_config.json")
         screen = open_policy_screen(config, folder, execution, progress)
+        service = Service(config, database, Registry(served), screen, processor, folder=folder)
     except BaseException:
         Registry(served).close()
         database.dispose()
         raise
-    return Service(config, database, Registry(served), screen, processor)
+    try:
+        if config.people:
+            service.people.engine()  # a wrong place is reported at once
+    except BaseException:
+        service.close()
+        raise
+    return service
 
 
 def open_model(
