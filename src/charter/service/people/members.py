@@ -35,7 +35,7 @@ _P = PEOPLE.c
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Somebody who has joined. Times are seconds since 1970; `characters`: of their chats' texts; `sessions`: open ones."""
+    """Somebody who has joined. Times are seconds since 1970; `characters`: of their chats; `sessions`: open ones."""
 
     id: int
     name: str

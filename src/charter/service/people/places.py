@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from charter.service.people.tables import ADDRESS, FACTS
 from charter.service.web.database import writing
@@ -15,8 +17,8 @@ NAMES = {CHAT: "Chat", ARENA: "Arena", CONSOLE: "Admin pages"}
 
 
 def note_place(engine: Engine, place: str, address: str) -> None:
-    """Stores where a service is now served."""
-    with writing(engine) as connection:
+    """Stores where a service is now served; a database that can't be written keeps what it had."""
+    with suppress(SQLAlchemyError), writing(engine) as connection:
         connection.execute(delete(FACTS).where(FACTS.c.name == place))
         connection.execute(insert(FACTS).values(name=place, value=address))
 

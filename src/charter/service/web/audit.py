@@ -56,6 +56,11 @@ class Actor:
     role: str
 
 
+def at_shell(by: str = "") -> Actor:
+    """Whoever holds the machine and runs a command; `by`: the name that was given."""
+    return Actor(by.strip() or "command line", "command line", "owner")
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
     """One act. `at`: seconds since 1970. `before`, `after`: JSON objects of what changed."""
