@@ -286,7 +286,7 @@ def test_members_join_by_a_link_that_is_shown_once(hall: Hall) -> None:
     (said,) = [one for one in joined.headers.get_list("set-cookie") if "charter_session" in one]
     cookie = {"cookie": said.partition(";")[0]}
     key_page = get(f"{hall.url}/admin/joined", headers=cookie)
-    (key,) = re.findall(r'<pre id="secret">([\w-]{43})</pre>', key_page.text)
+    (key,) = re.findall(r'<code id="secret">([\w-]{43})</code>', key_page.text)
     assert get(f"{hall.url}/admin/joined", headers=cookie).headers["location"] == "/admin", "shown once"
     assert get(f"{hall.url}/admin/queue", headers=cookie).status_code == 200
     assert get(f"{hall.url}/admin/members", headers=cookie).status_code == 403
