@@ -81,8 +81,8 @@ def enter_page(request: Request, service: Serving, done: str = "") -> HTMLRespon
     """The page that asks for a key."""
     with reading(service.database) as connection:
         places = other_places(connection, ARENA, request.url.hostname or "")
-    facts = {"name": service.config.name, "member": None, "notice": NOTICES.get(done, "")}
-    return page("enter", title="Sign in", places=places, **facts)
+    notice, name = NOTICES.get(done, ""), service.config.name
+    return page("enter", name=name, title="Sign in", member=None, notice=notice, places=places)
 
 
 def enter(request: Request, service: Serving, form: Sent) -> RedirectResponse:
