@@ -26,8 +26,8 @@ from charter.service.accounts.decisions import (
 )
 from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.grants import ACTS, EXEMPTED, RELEASED, REVOKE, Grant, grants_of, verify_grants
-from charter.service.accounts.keys import organisation_names
 from charter.service.accounts.ladder import DAY, LEVELS
+from charter.service.accounts.organisations import organisation_names
 from charter.service.accounts.standings import kept_ladder, newest_of
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, invalid
@@ -78,7 +78,7 @@ def _thresholds(screen: Screen) -> list[dict[str, Any]]:
     return rows
 
 
-@ROUTES.page("GET", DECISIONS, "Decisions")
+@ROUTES.page("GET", DECISIONS, "Decisions", "review")
 def decisions_page(visit: Visit) -> Shown:
     """Decisions, newest first, and whether the log is intact."""
     before, query = visit.query("before", "0"), visit.query
@@ -133,7 +133,7 @@ def _decision(one: Decision, names: dict[str, str]) -> dict[str, Any]:
     return {**row, "at": rfc3339(row["at"]), "organisation_name": name, "checked": one.entry.checked}
 
 
-@ROUTES.page("GET", f"{ADMIN}/requests/{{request}}", "One request")
+@ROUTES.page("GET", f"{ADMIN}/requests/{{request}}", "One request", "review")
 def request_page(visit: Visit) -> Shown:
     """All data on one request: its decisions, feedback and cases. Raises ApiError."""
     id = visit.part("request")
@@ -161,7 +161,7 @@ def added_texts(screen: Screen | None) -> dict[str, str]:
     return {digest_text(text): text for text in texts if text}
 
 
-@ROUTES.page("GET", QUEUE, "Cases")
+@ROUTES.page("GET", QUEUE, "Cases", "review")
 def queue_page(visit: Visit) -> Shown:
     """Cases by severity and then age."""
     kind, state, severity = visit.query("kind"), visit.query("state", "open"), visit.query("severity")
@@ -199,7 +199,7 @@ def _case(case: Case, names: dict[str, str]) -> dict[str, Any]:
     return {**case.row(), "content": bool(case.content), **times, "organisation_name": name}
 
 
-@ROUTES.page("GET", f"{QUEUE}/{{case}}", "One case")
+@ROUTES.page("GET", f"{QUEUE}/{{case}}", "One case", "review")
 def case_page(visit: Visit) -> Shown:
     """One case with the decisions about its request, and the standing of its account. Texts are hidden until a
     click."""
@@ -209,6 +209,8 @@ def case_page(visit: Visit) -> Shown:
         said = decisions_of(connection, case.request, case.organisation) if case.request else []
         standing = newest_of(connection, case.organisation)
         let = [one for one in grants_of(connection, case.organisation) if one.request == case.request]
+    if case.content or case.words:  # no text is shown before the act is on disk
+        visit.service.room.write(lambda connection: visit.note(connection, "case.read", case.id))
     blocked = [one.entry.side for one in said if one.entry.action == "block"]
     data = {
         "releasable": bool(case.kind == "flag" and blocked and case.conversation),
@@ -255,14 +257,19 @@ def grant_row(grant: Grant) -> dict[str, Any]:
     return {**grant.row(), **times, "state": grant.state(time.time())}
 
 
-@ROUTES.page("POST", f"{QUEUE}/{{case}}", "Close a case")
+@ROUTES.page("POST", f"{QUEUE}/{{case}}", "Close a case", "review")
 def close_case(visit: Visit) -> Done:
     """Upholds or dismisses a case, and applies the consequences for the account. Raises Stale if it is already
     closed."""
     verdict, note = visit.form.text("verdict"), visit.form.text("note").strip()
     if verdict not in VERDICTS:
         raise invalid(f"verdict: expected {' or '.join(VERDICTS)}", "verdict")
-    case = visit.service.conduct.settle(visit.part("case"), cast(CaseVerdict, verdict), visit.by, note)
+    id = visit.part("case")
+
+    def also(connection: Connection) -> None:
+        visit.note(connection, "case.close", id, {"verdict": None}, {"verdict": verdict})
+
+    case = visit.service.conduct.settle(id, cast(CaseVerdict, verdict), visit.by, note, also)
     with reading(visit.service.database) as connection:
         names = organisation_names(connection)
     return Done(f"{QUEUE}/{case.id}", _case(case, names))

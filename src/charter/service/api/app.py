@@ -17,9 +17,13 @@ from starlette.routing import Route as StarletteRoute
 
 from charter.ground.artifact.errors import CharterError
 from charter.service.api import (
+    admin_audit,
     admin_conduct,
-    admin_entrance,
     admin_keys,
+    admin_limits,
+    admin_members,
+    admin_organisations,
+    admin_sign_in,
     admin_standing,
     admin_state,
     feedback,
@@ -64,7 +68,18 @@ API = (
     renewing,
     operation,
 )
-PAGES = (index, admin_entrance, admin_state, admin_keys, admin_conduct, admin_standing)
+PAGES = (
+    index,
+    admin_sign_in,
+    admin_state,
+    admin_keys,
+    admin_organisations,
+    admin_limits,
+    admin_conduct,
+    admin_standing,
+    admin_members,
+    admin_audit,
+)
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 
 

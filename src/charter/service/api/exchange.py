@@ -240,6 +240,7 @@ class Exchange:
             output_tokens=usage.output_tokens,
         )
         self.service.meter.record(call.caller.key, self.served.id, counts, time.time())
+        self.service.spending.add(call.caller.organisation, usage.input_tokens + usage.output_tokens)
         if not self.recorded:
             facts = RequestFacts(call.caller, call.request_id, self.served.id, call.user, self.sensitivity)
             self.service.conduct.record(facts, self.allowed)

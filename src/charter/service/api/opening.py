@@ -62,11 +62,18 @@ def open_service(
                     progress.note(f"{model.id} ignores {', '.join(ignored)} of its generation_config.json")
         tools = open_tools(config.tools, folder, progress)
         screen = open_policy_screen(config, folder, execution, progress)
+        service = Service(config, database, Registry(served), screen, processor, folder=folder, tools=tools)
     except BaseException:
         Registry(served).close()
         database.dispose()
         raise
-    return Service(config, database, Registry(served), screen, processor, beside=folder, tools=tools)
+    try:
+        if config.people:
+            service.people.engine()  # a wrong place is reported at once
+    except BaseException:
+        service.close()
+        raise
+    return service
 
 
 def open_model(

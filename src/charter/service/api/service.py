@@ -21,9 +21,10 @@ from charter.service.accounts.batches import Quota
 from charter.service.accounts.blobs import blobs_of
 from charter.service.accounts.keyring import Keyring
 from charter.service.accounts.keys import Caller, make_anonymous
-from charter.service.accounts.limits import Admission, Admissions
+from charter.service.accounts.limits import Admission, Admissions, TooMany
 from charter.service.accounts.remembered import Standing
 from charter.service.accounts.retention import Sweeping
+from charter.service.accounts.spending import Spending
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import Meter
 from charter.service.api.conduct import Conduct
@@ -32,6 +33,7 @@ from charter.service.api.document_texts import DocumentTexts
 from charter.service.api.file_store import FileStore
 from charter.service.api.metrics import Metrics
 from charter.service.api.model_request import Call
+from charter.service.api.people_database import PeopleDatabase
 from charter.service.api.registry import Registry
 from charter.service.tools.tool import Tool
 from charter.service.web.database import writing
@@ -52,8 +54,8 @@ MIB = 2**20
 
 @dataclass
 class Service:
-    """A server's parts. `screen` None: the policy is off; `processor`: shared by models and classifiers; `beside`: the
-    folder for uploaded files of a database without a file."""
+    """A server's parts. `screen` None: the policy is off; `processor`: shared by models and classifiers; `folder`:
+    where the configuration's relative paths start, and for uploaded files of a database without a file."""
 
     config: Config
     database: Database
@@ -61,11 +63,11 @@ class Service:
     screen: Screen | None = None
     processor: Processor = field(default_factory=Processor)
     metrics: Metrics = field(default_factory=Metrics)
-    beside: Path = Path()
+    folder: Path = Path()
     tools: Mapping[str, Tool] = field(default_factory=dict)  # by kind
 
     def __post_init__(self) -> None:
-        blobs = blobs_of(self.database, self.beside)
+        blobs = blobs_of(self.database, self.folder)
         self.sweeping = Sweeping(self.database, self.config.keep, blobs)
         self.files = FileStore(self.database, blobs, self.config.files.quota_mib * MIB)
         self.texts = DocumentTexts(self.files, self.config.files.file_mib)
@@ -73,7 +75,8 @@ class Service:
         self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
         self.admissions = Admissions(self.config.limits)
         self._allowances = Allowances(self.database, self.admissions)
-        self.meter = Meter(self.database)
+        self.meter, self.spending = Meter(self.database), Spending(self.database)
+        self.people = PeopleDatabase(self.config.people, self.folder, self.database)
         policy = self.screen.policy if self.screen else None
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
         self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
@@ -122,8 +125,13 @@ class Service:
         return await lane.run_in_executor(self._lane, self.conduct.standing, organisation, user)
 
     def admit(self, call: Call, standing: Standing, tokens: int, most: int) -> Admission:
-        """Admits a request by the limits of its organisation, its key, and the end user that it names if one may take
-        less than the key. `most`: output tokens. Raises TooMany."""
+        """Admits a request by the monthly cap and the limits of its organisation, the limits of its key, and those of
+        the end user that it names if one may take less than the key. `most`: output tokens. Raises TooMany."""
+        try:
+            self.spending.check(call.caller, tokens)
+        except TooMany:
+            self.admissions.note_refused(call.caller)
+            raise
         # background work takes nothing from those who wait for an answer
         return self.admissions.admit(
             call.caller,
@@ -173,6 +181,7 @@ class Service:
             except (SQLAlchemyError, CharterError) as error:
                 said = " ".join(str(getattr(error, "orig", error)).split())
                 LOG.error("the last %s could not be written: %s", what, said)
+        self.people.close()
         self.database.dispose()
 
 
