@@ -32,6 +32,7 @@ from charter.service.accounts.tables import (
     KEYS,
     MADE_ONCE,
     ORGANISATIONS,
+    REQUESTS,
     STANDINGS,
     USAGE,
 )
@@ -171,7 +172,7 @@ def _rows_of(organisation: str) -> list[tuple[Table, Select[Any]]]:
     own_keys = select(KEYS.c.id).where(KEYS.c.organisation == organisation)
     batches = select(BATCHES.c.id).where(BATCHES.c.organisation == organisation)
     selects = [(ORGANISATIONS, select(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation))]
-    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE):
+    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE, REQUESTS):
         selects.append((table, select(table).where(table.c.organisation == organisation)))
     selects.append((USAGE, select(USAGE).where(USAGE.c.key.in_(own_keys))))
     selects.append((BATCH_ITEMS, select(BATCH_ITEMS).where(BATCH_ITEMS.c.batch.in_(batches))))

@@ -20,7 +20,8 @@ from charter.ground.settings.frozen import Frozen
 from charter.service.accounts.batches import DAY, ENDED
 from charter.service.accounts.decisions import prune
 from charter.service.accounts.made_once import SECONDS as ONCE_SECONDS
-from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE, USAGE
+from charter.service.accounts.requests import prune as prune_requests
+from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE, USAGE, USAGE_SUMS
 from charter.service.web.database import shrink, writing
 
 PIECE = 1_000  # rows removed in one transaction
@@ -36,6 +37,8 @@ class Keep(Frozen):
     usage_days: int = Field(400, ge=1, description="requests and tokens by day, key and model")
     results_days: int = Field(29, ge=1, le=29, description="requests and results of batches that have ended")
     batches_days: int = Field(90, ge=1, description="that there was a batch, with its counts")
+    requests_days: int = Field(30, ge=1, description="a row a request, without its text")
+    requests_most: int = Field(10_000_000, ge=1_000, description="rows of requests, the newest")
 
 
 def sweep(
@@ -53,6 +56,9 @@ def sweep(
         "results": lambda connection: _results(connection, now - keep.results_days * DAY, now),
         "batches": lambda connection: _batches(connection, now - keep.batches_days * DAY),
         "usage": lambda connection: _usage(connection, now - keep.usage_days * DAY),
+        "requests": lambda connection: prune_requests(
+            connection, now - keep.requests_days * DAY, keep.requests_most, PIECE
+        ),
         "decisions": decisions,
     }
     return {name: sum(1 for _ in _pieces(engine, work, rest)) for name, work in works.items()}
@@ -111,7 +117,8 @@ def _usage(connection: Connection, before: float) -> bool:
     day = connection.execute(select(func.min(USAGE.c.day))).scalar()
     if day is None or day >= datetime.fromtimestamp(before, UTC).date().isoformat():
         return False
-    connection.execute(delete(USAGE).where(USAGE.c.day == day))
+    for table in (USAGE, USAGE_SUMS):
+        connection.execute(delete(table).where(table.c.day == day))
     return True
 
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from charter.ground.artifact.errors import CharterError
 from charter.service.accounts.keys import note_used
-from charter.service.accounts.tables import KEYS, ORGANISATIONS, USAGE
+from charter.service.accounts.requests import RequestRow, add_requests
+from charter.service.accounts.tables import KEYS, ORGANISATIONS, USAGE, USAGE_SUMS
 from charter.service.web.database import POSTGRESQL, writing
 
 SECONDS = 0.5
@@ -91,6 +93,7 @@ def usage_by_day(
 
 
 _Place = tuple[str, str, str]  # key, day, model
+MOST_ROWS = 100_000  # of requests that wait for the database; older ones are dropped
 
 
 class Meter:
@@ -104,6 +107,7 @@ class Meter:
         self._engine = engine
         self._gathered: dict[_Place, Counts] = {}
         self._used: dict[str, float] = {}  # last use by key
+        self._requests: deque[RequestRow] = deque(maxlen=MOST_ROWS)
         self._lock, self._writes, self._closed = threading.Lock(), threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="meter", daemon=True)
         self._thread.start()
@@ -112,6 +116,11 @@ class Meter:
         """Counts a key's (its id) usage of a model at a time, in seconds since 1970. Never waits for the database."""
         place = (key, datetime.fromtimestamp(at, UTC).date().isoformat(), model[:200])
         self._gather({place: counts}, {key: at})
+
+    def note(self, row: RequestRow) -> None:
+        """Keeps a row of a finished request for the next write. Never waits for the database."""
+        with self._lock:
+            self._requests.append(row)
 
     def try_flush(self) -> None:
         """Writes the gathered counts, if that is possible now."""
@@ -122,14 +131,16 @@ class Meter:
         """Writes the gathered counts. Raises the database's errors; then nothing is lost."""
         with self._writes:
             with self._lock:
-                gathered, used = self._gathered, self._used
-                self._gathered, self._used = {}, {}
-            if not gathered:
+                gathered, used, rows = self._gathered, self._used, self._requests
+                self._gathered, self._used, self._requests = {}, {}, deque(maxlen=MOST_ROWS)
+            if not gathered and not rows:
                 return
             try:
-                self._write(gathered, used)
+                self._write(gathered, used, rows)
             except BaseException:
                 self._gather(gathered, used)
+                with self._lock:
+                    self._requests = deque([*rows, *self._requests], maxlen=MOST_ROWS)
                 raise
 
     def close(self) -> None:
@@ -146,11 +157,15 @@ class Meter:
                 said = " ".join(str(getattr(error, "orig", None) or error).split())
                 _log.warning("usage can't be written now and is kept: %s", said)
 
-    def _write(self, gathered: Mapping[_Place, Counts], used: Mapping[str, float]) -> None:
-        """Writes all at once; if a row's key is unknown, all other rows."""
+    def _write(
+        self, gathered: Mapping[_Place, Counts], used: Mapping[str, float], rows: Collection[RequestRow]
+    ) -> None:
+        """Writes all at once; if a count's key is unknown, all other counts."""
         try:
             with writing(self._engine) as connection:
-                _add(connection, gathered)
+                add_requests(connection, rows)
+                if gathered:
+                    _add(connection, gathered)
                 for key in sorted(used):  # in one order, so that two writers don't wait for each other
                     note_used(connection, key, used[key])
         except IntegrityError:
@@ -162,8 +177,7 @@ class Meter:
                 raise
             _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known)))
             known_usage = {place: counts for place, counts in gathered.items() if place[0] in known}
-            if known_usage:
-                self._write(known_usage, {key: at for key, at in used.items() if key in known})
+            self._write(known_usage, {key: at for key, at in used.items() if key in known}, rows)
 
     def _gather(self, gathered: Mapping[_Place, Counts], used: Mapping[str, float]) -> None:
         with self._lock:
@@ -174,14 +188,29 @@ class Meter:
 
 
 def _add(connection: Connection, gathered: Mapping[_Place, Counts]) -> None:
-    """Adds counts to the rows of their key, day and model; creates missing rows."""
+    """Adds counts to the rows of their key, day and model, and to the sums of their organisation and of all; creates
+    missing rows."""
+    _upsert(connection, USAGE, ("key", "day", "model"), gathered)
+    keys = sorted({key for key, _, _ in gathered})
+    stored = select(KEYS.c.id, KEYS.c.organisation).where(KEYS.c.id.in_(keys))
+    owners = {row.id: row.organisation for row in connection.execute(stored)}
+    sums: dict[_Place, Counts] = {}
+    for (key, day, model), counts in gathered.items():
+        for whose in ("", owners[key]):
+            sums[day, whose, model] = sums.get((day, whose, model), Counts()) + counts
+    _upsert(connection, USAGE_SUMS, ("day", "organisation", "model"), sums)
+
+
+def _upsert(
+    connection: Connection, table: Table, names: Sequence[str], counts: Mapping[_Place, Counts]
+) -> None:
+    """Adds counts to the rows of a table whose primary key has these names, in one order, so that two writers don't
+    wait for each other."""
     rows: list[dict[str, Any]] = [
-        {"key": key, "day": day, "model": model} | {name: getattr(counts, name) for name in COLUMNS}
-        for (key, day, model), counts in sorted(gathered.items())
+        dict(zip(names, place, strict=True)) | {name: getattr(one, name) for name in COLUMNS}
+        for place, one in sorted(counts.items())
     ]
     dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
-    statement = dialect.insert(USAGE)
-    more = {name: USAGE.c[name] + statement.excluded[name] for name in COLUMNS}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["key", "day", "model"], set_=more), rows
-    )
+    statement = dialect.insert(table)
+    more = {name: table.c[name] + statement.excluded[name] for name in COLUMNS}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(names), set_=more), rows)

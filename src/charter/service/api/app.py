@@ -18,9 +18,13 @@ from charter.ground.artifact.errors import CharterError
 from charter.service.api import (
     admin_conduct,
     admin_entrance,
+    admin_feedback,
     admin_keys,
+    admin_policy,
+    admin_requests,
     admin_standing,
     admin_state,
+    admin_usage,
     feedback,
     index,
     operation,
@@ -47,7 +51,18 @@ from charter.service.api.wire import (
 from charter.service.api.wire.route import Route
 
 API = (models, messages, batches, complete, chat, completions, tokenize, feedback, renewing, operation)
-PAGES = (index, admin_entrance, admin_state, admin_keys, admin_conduct, admin_standing)
+PAGES = (
+    index,
+    admin_entrance,
+    admin_state,
+    admin_keys,
+    admin_usage,
+    admin_requests,
+    admin_conduct,
+    admin_policy,
+    admin_standing,
+    admin_feedback,
+)
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 
 
@@ -81,7 +96,7 @@ def make_app(service: Service) -> Guard:
     app.router.redirect_slashes = False
     app.state.service, app.state.batching, app.state.document = service, batching, document
     app.state.desk = Desk()
-    return Guard(app, service.metrics)
+    return Guard(app, service.metrics, service.meter.note)
 
 
 async def answer_refusal(request: Request, error: Exception) -> Response:

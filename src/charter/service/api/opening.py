@@ -25,6 +25,7 @@ from charter.ground.settings.execution import Execution
 from charter.ground.text.template import Template
 from charter.service.api.config import Config, Model
 from charter.service.api.local import LocalBackend
+from charter.service.api.policy_versions import in_force, in_words
 from charter.service.api.registry import Registry, Served, steps_of
 from charter.service.api.service import Service, open_database
 from charter.service.api.upstream import UpstreamBackend
@@ -60,11 +61,17 @@ def open_service(
                 if ignored := served[-1].backend.decoding.ignored:
                     progress.note(f"{model.id} ignores {', '.join(ignored)} of its generation_config.json")
         screen = open_policy_screen(config, folder, execution, progress)
+        configured, published = screen, None
+        if screen is not None:
+            screen, published = in_force(database, screen)
+            progress.note(in_words(screen.policy, published))
     except BaseException:
         Registry(served).close()
         database.dispose()
         raise
-    return Service(config, database, Registry(served), screen, processor)
+    return Service(
+        config, database, Registry(served), screen, processor, published=published, configured=configured
+    )
 
 
 def open_model(

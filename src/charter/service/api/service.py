@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,8 +21,10 @@ from charter.ground.moderation.screen import Screen
 from charter.service.accounts.batches import Quota
 from charter.service.accounts.keys import Caller, Keyring, make_anonymous
 from charter.service.accounts.limits import Admission, Admissions
+from charter.service.accounts.policies import NewPolicy, Published, keep_configured, publish
 from charter.service.accounts.remembered import Standing
 from charter.service.accounts.retention import Sweeping
+from charter.service.accounts.standings import keep_ladder
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import Meter
 from charter.service.api.conduct import Conduct
@@ -53,8 +57,11 @@ class Service:
     screen: Screen | None = None
     processor: Processor = field(default_factory=Processor)
     metrics: Metrics = field(default_factory=Metrics)
+    published: Published | None = None  # the policy in force, if it was published on the admin pages
+    configured: Screen | None = None  # of the configured policy; None: `screen`
 
     def __post_init__(self) -> None:
+        self.configured = self.configured or self.screen
         self.sweeping = Sweeping(self.database, self.config.keep)
         self.keyring, self.room = Keyring(self.database), Room(self.database)
         self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
@@ -64,6 +71,7 @@ class Service:
         policy = self.screen.policy if self.screen else None
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
         self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
+        self._publishing = threading.Lock()
         self._judging = FairThreads(
             1, "texts for the policy to check", name="classifiers", processor=self.processor
         )
@@ -75,6 +83,25 @@ class Service:
         self._writing = FairThreads(WRITERS, "changes to write", name="writes")
         # waiting for the database's lock doesn't keep others from being admitted
         self._lane = ThreadPoolExecutor(KEYS_AT_ONCE, "charter-keys")
+
+    def publish(self, new: NewPolicy, screen: Screen, seen: int) -> Published:
+        """Publishes a policy, whose `screen` judges all requests that come from now on; those under way keep theirs.
+        `seen`: the number of the version in force when the change was begun, 0 for the configured one. Raises Stale if
+        another one is in force now, and Refusal as `policies.publish`."""
+        ladder, before = self.conduct.ladder_under(screen.policy), self.screen
+
+        def work(connection: Connection) -> Published:
+            keep_ladder(connection, ladder)
+            first = seen
+            if not seen and before is not None:  # the way back to the configured policy
+                first = keep_configured(connection, before.policy)
+            return publish(connection, new, first)
+
+        with self._publishing:
+            published = self.room.write(work)
+            self.screen, self.published = screen, published
+            self.conduct.adopt(screen.policy)
+        return published
 
     async def judge(self, call: Call, work: Steps[T]) -> T:
         """A classifier's result, computed beside the event loop in steps, in the caller's turn."""
