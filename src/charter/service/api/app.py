@@ -22,9 +22,11 @@ from charter.service.api import (
     admin_keys,
     admin_policy,
     admin_requests,
+    admin_runs,
     admin_standing,
     admin_state,
     admin_usage,
+    admin_workbench,
     feedback,
     index,
     operation,
@@ -62,6 +64,8 @@ PAGES = (
     admin_policy,
     admin_standing,
     admin_feedback,
+    admin_workbench,
+    admin_runs,
 )
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 

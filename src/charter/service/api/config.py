@@ -103,6 +103,7 @@ class Config(Frozen):
     policy: Policy = Field(default_factory=Policy, description="acceptable use")
     keep: Keep = Field(default_factory=Keep, description="days for which what grows by itself is kept")
     engine: Engine = Field(default_factory=Engine, description="how models on this machine are run")
+    runs: str = Field("", description="folder of evaluation runs that the admin pages show; empty: none")
     contact: str = Field("", max_length=400, description="where safety reports can be sent, beside the API")
     authenticate: bool = Field(True, description="whether a key is needed")
     proxy: bool = Field(False, description="a reverse proxy on this machine passes on callers' addresses")

@@ -70,7 +70,14 @@ def open_service(
         database.dispose()
         raise
     return Service(
-        config, database, Registry(served), screen, processor, published=published, configured=configured
+        config,
+        database,
+        Registry(served),
+        screen,
+        processor,
+        published=published,
+        configured=configured,
+        folder=folder,
     )
 
 

@@ -29,6 +29,7 @@ from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import Meter
 from charter.service.api.conduct import Conduct
 from charter.service.api.config import Config
+from charter.service.api.evaluating import Evaluating
 from charter.service.api.metrics import Metrics
 from charter.service.api.model_request import Call
 from charter.service.api.registry import Registry
@@ -59,6 +60,7 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     published: Published | None = None  # the policy in force, if it was published on the admin pages
     configured: Screen | None = None  # of the configured policy; None: `screen`
+    folder: Path = Path()  # where relative paths of the configuration start
 
     def __post_init__(self) -> None:
         self.configured = self.configured or self.screen
@@ -72,6 +74,8 @@ class Service:
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
         self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
         self._publishing = threading.Lock()
+        runs = self.folder / Path(self.config.runs).expanduser() if self.config.runs else None
+        self.evaluating = Evaluating(self.database, runs.resolve()) if runs is not None else None
         self._judging = FairThreads(
             1, "texts for the policy to check", name="classifiers", processor=self.processor
         )
@@ -161,6 +165,8 @@ class Service:
 
     def close(self) -> None:
         """Ends models and writers; afterwards all noted entries are on disk, or the log names those that aren't."""
+        if self.evaluating is not None:
+            self.evaluating.close()
         self.registry.close()
         self._judging.close()
         self._aside.close()
