@@ -34,7 +34,17 @@ RUNS, STARTED = f"{ADMIN}/runs", f"{ADMIN}/evaluations"
 TASKS = re.compile(r"[a-z0-9_]+(,[a-z0-9_]+)*")
 METRIC = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
 MOST_QUESTIONS, COMMAND_SECONDS, MOST_RESULTS = 100_000, 120, 50
-REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+REPORT_POLICY = "; ".join(
+    (
+        "sandbox",
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".svg": "image/svg+xml",

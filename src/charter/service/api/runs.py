@@ -21,7 +21,6 @@ from charter.service.web.refusal import NotFound
 MOST_RUNS, MOST_STEPS = 500, 200
 LARGEST = 64 * 2**20  # bytes of a file that a page sends
 LARGEST_MANIFEST = 8 * 2**20
-PAGES = (".html", ".md", ".json", ".jsonl", ".svg", ".png", ".txt", ".csv", ".yaml")
 
 
 @dataclass(frozen=True, slots=True)
