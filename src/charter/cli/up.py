@@ -64,6 +64,7 @@ def up(
     """Chat with a model in a browser: one command starts the model's server and the pages; Ctrl-C stops both."""
     from charter.service.chat import serve as pages
     from charter.service.chat.service import Config
+    from charter.service.people.places import CHAT, note_place
     from charter.service.people.workers import first_invitation
     from charter.service.web import listening
 
@@ -73,8 +74,9 @@ def up(
     with listening.listen(host, port) as bound:
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
         config = Config(name, sign_up, secure=https, proxy=https, log=log)
-        with _server(models or [STARTER], database, api, no_policy, log) as (url, key):
+        with _server(models or [STARTER], (database, people), api, no_policy, log) as (url, key):
             service = pages.open_chat(config, people, url, key)
+            note_place(service.database, CHAT, address)
             token = first_invitation(service.database)
             place = f"{address}/join/{token}" if token else address
             pages.serve(service, bound, lambda: _say(place, url, as_json))
@@ -90,17 +92,20 @@ def _say(place: str, url: str, as_json: bool) -> None:
 
 @contextmanager
 def _server(
-    models: Sequence[str], database: str, api: str | None, no_policy: bool, log: bool
+    models: Sequence[str], databases: tuple[str, str], api: str | None, no_policy: bool, log: bool
 ) -> Iterator[tuple[str, str]]:
-    """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`."""
+    """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`.
+    `databases`: of accounts, and of people, who sign in on its admin pages too."""
     if api is not None:
         yield api, os.environ.get(KEY, "")
         return
+    database, people = databases
     key = _make_key(database)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "charter", "serve", *models, "--port", str(port), "--database", database]
+    command += ["--people", people]
     command += ["--no-policy"] if no_policy else []
     print(f"charter: starting {', '.join(models)}", file=sys.stderr, flush=True)
     keeper = _Keeper([*command, "--json"], log)
@@ -187,16 +192,16 @@ def _end_with_parent() -> None:
 
 def _make_key(database: str) -> str:
     """A new key of the organisation of the chat; the keys of earlier starts end."""
-    from charter.service.accounts import keys
+    from charter.service.accounts import keys, organisations
     from charter.service.accounts.store import open_accounts
     from charter.service.web.database import writing
 
     engine = open_accounts(database, new=True)
     try:
         with writing(engine) as connection:
-            if ORGANISATION not in keys.organisation_names(connection).values():
-                keys.make_organisation(connection, ORGANISATION)
-            organisation = keys.find_organisation(connection, ORGANISATION)
+            if ORGANISATION not in organisations.organisation_names(connection).values():
+                organisations.make_organisation(connection, ORGANISATION)
+            organisation = organisations.find_organisation(connection, ORGANISATION)
             for key in keys.list_keys(connection, organisation):
                 if key.caller.name == KEY_NAME and key.state() == "usable":
                     keys.revoke(connection, key.caller.key)

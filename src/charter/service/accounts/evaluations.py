@@ -20,6 +20,17 @@ _E = EVALUATIONS.c
 
 
 @dataclass(frozen=True, slots=True)
+class NewEvaluation:
+    """An evaluation to start. `tasks`: separated by commas, empty for those of the card; `questions` of each, 0 for
+    all."""
+
+    model: str
+    tasks: str
+    questions: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """An evaluation: `questions` of each task, 0 for all; `run`: the folder's name; `pid`: its process while it
     runs."""
@@ -36,20 +47,20 @@ class Evaluation:
     pid: int | None
 
 
-def begin(connection: Connection, model: str, tasks: str, questions: int, run: str, by: str) -> Evaluation:
+def begin(connection: Connection, new: NewEvaluation, run: str) -> Evaluation:
     """A new evaluation that runs. Raises Refusal, 409, if another one runs."""
     alone(connection)
     check_free(connection)
     values: dict[str, Any] = {
         "id": f"eval_{new_id()}",
-        "model": model,
-        "tasks": tasks,
-        "questions": questions,
+        "model": new.model,
+        "tasks": new.tasks,
+        "questions": new.questions,
         "run": run,
         "state": RUNNING,
         "created": time.time(),
         "ended": None,
-        "by": by[:200],
+        "by": new.by[:200],
         "pid": None,
     }
     connection.execute(EVALUATIONS.insert().values(**values))

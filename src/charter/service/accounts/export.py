@@ -42,6 +42,7 @@ from charter.service.web.snapshot import Content, Frozen, Origin, freeze
 SERVICE = "accounts"
 CASE_ROWS, THUMBS, JUDGMENTS = "cases.jsonl", "feedback.jsonl", "judgments.jsonl"
 AT_A_TIME = 1_000
+SECRETS = ("digest", "former")  # columns that no export holds
 # of the classifiers, as the log has it
 _SAID = ("model", "side", "action", "score", "threshold", "sensitivity", "policy", "classifiers")
 
@@ -165,7 +166,7 @@ def organisation_data(connection: Connection, organisation: str) -> Iterator[tup
     check_organisation(connection, organisation)
     for table, rows in _rows_of(organisation):
         for row in connection.execute(rows.execution_options(yield_per=AT_A_TIME)):
-            yield table.name, {name: value for name, value in row._mapping.items() if name != "digest"}
+            yield table.name, {name: value for name, value in row._mapping.items() if name not in SECRETS}
 
 
 def _rows_of(organisation: str) -> list[tuple[Table, Select[Any]]]:

@@ -112,6 +112,18 @@ class _Bucket:
         return _Reading(self.limit, max(0.0, self.level), self.wait(self.limit), at)
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a key uses now: the share of each minute's limit, the requests under way, and how many were refused since
+    the start, the last one when (seconds since 1970)."""
+
+    used: Mapping[str, float]
+    limits: Mapping[str, int]
+    under_way: int
+    refused: int
+    last_refused: float | None
+
+
 _STARTED = time.time() - time.monotonic()
 
 
@@ -147,6 +159,7 @@ class Admissions:
     ) -> None:
         self.defaults, self._clock, self._whose = defaults or Limits(), clock, whose
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
+        self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and the last one
         self._lock = threading.Lock()
 
     def admit(
@@ -160,7 +173,11 @@ class Admissions:
         costs = {REQUESTS: 1, INPUT: input_tokens, OUTPUT: max(1, aside)}
         with self._lock:
             account, concurrency = self._account(caller, factor)
-            self._check(account, costs, concurrency)
+            try:
+                self._check(account, costs, concurrency)
+            except TooMany:
+                self._note_refused(caller.key)
+                raise
             account.buckets[REQUESTS].level -= 1
             account.buckets[INPUT].level -= input_tokens
             account.buckets[OUTPUT].level -= aside
@@ -176,11 +193,34 @@ class Admissions:
             account.buckets[REQUESTS].level -= 1
             return _headers(account.state())
 
+    def note_refused(self, key: str) -> None:
+        """Counts a request that was refused for another limit."""
+        with self._lock:
+            self._note_refused(key)
+
+    def load(self, key: str) -> Load | None:
+        """What a key uses now; None if it sent nothing lately."""
+        with self._lock:
+            account, (refused, last) = self._accounts.get(key), self._refused.get(key, (0, 0.0))
+            if account is None:
+                return Load({}, {}, 0, refused, last) if refused else None
+            account.refill(self._clock())
+            used = {
+                name: 1 - max(0.0, bucket.level) / bucket.limit for name, bucket in account.buckets.items()
+            }
+            return Load(used, dict(account.limits), account.under_way, refused, last or None)
+
     def under_way(self, key: str) -> int:
         """Number of running requests of a key."""
         with self._lock:
             account = self._accounts.get(key)
             return account.under_way if account else 0
+
+    def _note_refused(self, key: str) -> None:
+        count, _ = self._refused.pop(key, (0, 0.0))
+        self._refused[key] = (count + 1, self._clock())
+        if len(self._refused) > REMEMBERED:
+            self._refused.popitem(last=False)
 
     def _check(self, account: _Account, costs: Mapping[str, int], concurrency: int) -> None:
         waits = {name: account.buckets[name].wait(cost) for name, cost in costs.items()}
@@ -335,7 +375,8 @@ def _openai_headers(state: Mapping[str, _Reading]) -> dict[str, str]:
     """OpenAI's names (platform.openai.com/docs/guides/rate-limits): exact numbers, and the time until a bucket is full
     as a duration."""
     headers = {}
-    for name, reading in {REQUESTS: state[REQUESTS], **_total(state)}.items():
+    requests = {REQUESTS: state[REQUESTS]} if REQUESTS in state else {}
+    for name, reading in {**requests, **_total(state)}.items():
         headers[f"x-ratelimit-limit-{name}"] = str(reading.limit)
         headers[f"x-ratelimit-remaining-{name}"] = str(int(reading.remaining))
         headers[f"x-ratelimit-reset-{name}"] = _duration(reading.full_in)

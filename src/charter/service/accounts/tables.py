@@ -24,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from charter.service.web.audit import make_acts
 from charter.service.web.database import make_metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -32,6 +33,7 @@ ID = String(64)  # with its prefix: org_, key_, msgbatch_, req_
 DIGEST = String(64)
 COUNT = BigInteger
 
+ACTS = make_acts(METADATA)
 FACTS = Table(
     "facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
 )
@@ -43,6 +45,14 @@ ORGANISATIONS = Table(
     Column("name", String(200), nullable=False, unique=True),
     Column("created", Double, nullable=False),
     Column("disabled", Boolean, nullable=False),
+    # of all its keys together; 0: none
+    Column("requests_per_minute", Integer, nullable=False, server_default="0"),
+    Column("input_tokens_per_minute", Integer, nullable=False, server_default="0"),
+    Column("output_tokens_per_minute", Integer, nullable=False, server_default="0"),
+    Column("concurrency", Integer, nullable=False, server_default="0"),
+    Column(
+        "monthly_tokens", BigInteger, nullable=False, server_default="0"
+    ),  # read and written in a month (UTC)
 )
 
 KEYS = Table(
@@ -64,6 +74,10 @@ KEYS = Table(
     Column("input_tokens_per_minute", Integer, nullable=False),
     Column("output_tokens_per_minute", Integer, nullable=False),
     Column("concurrency", Integer, nullable=False),
+    # the digest of the secret before the last rotation, and until when it is accepted
+    Column("former", DIGEST),
+    Column("former_until", Double),
+    Index(None, "former", unique=True),
 )
 
 SESSIONS = Table(

@@ -26,8 +26,8 @@ from charter.service.accounts.decisions import (
 )
 from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.grants import ACTS, EXEMPTED, RELEASED, REVOKE, Grant, grants_of, verify_grants
-from charter.service.accounts.keys import organisation_names
 from charter.service.accounts.ladder import DAY, LEVELS
+from charter.service.accounts.organisations import organisation_names
 from charter.service.accounts.requests import Sought, find_requests
 from charter.service.accounts.standings import kept_ladder, newest_of
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
@@ -222,6 +222,8 @@ def case_page(visit: Visit) -> Shown:
         said = decisions_of(connection, case.request, case.organisation) if case.request else []
         standing = newest_of(connection, case.organisation)
         let = [one for one in grants_of(connection, case.organisation) if one.request == case.request]
+    if case.content or case.words:  # no text is shown before the act is on disk
+        visit.service.room.write(lambda connection: visit.note(connection, "case.read", case.id))
     blocked = [one.entry.side for one in said if one.entry.action == "block"]
     data = {
         "releasable": bool(case.kind == "flag" and blocked and case.conversation),
@@ -275,7 +277,12 @@ def close_case(visit: Visit) -> Done:
     verdict, note = visit.form.text("verdict"), visit.form.text("note").strip()
     if verdict not in VERDICTS:
         raise invalid(f"verdict: expected {' or '.join(VERDICTS)}", "verdict")
-    case = visit.service.conduct.settle(visit.part("case"), cast(CaseVerdict, verdict), visit.by, note)
+    id = visit.part("case")
+
+    def also(connection: Connection) -> None:
+        visit.note(connection, "case.close", id, {"verdict": None}, {"verdict": verdict})
+
+    case = visit.service.conduct.settle(id, cast(CaseVerdict, verdict), visit.by, note, also)
     with reading(visit.service.database) as connection:
         names = organisation_names(connection)
     return Done(f"{QUEUE}/{case.id}", _case(case, names))

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from charter.service.accounts.feedback import THUMBS
 from charter.service.accounts.feedback_pages import Thumbs, find_thumbs, models_of_thumbs, thumbs_by_day
-from charter.service.accounts.keys import organisation_names
+from charter.service.accounts.organisations import organisation_names
 from charter.service.api.admin_conduct import organisation_in
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Shown, Visit
-from charter.service.api.days import as_csv, bars, days_of, each_day
+from charter.service.api.days import bars, days_of, each_day
 from charter.service.api.errors import invalid
 from charter.service.api.rendering import ADMIN, wants_json
+from charter.service.api.spreadsheet import spreadsheet
 from charter.service.api.wire.times import rfc3339
 from charter.service.web.database import reading
 
@@ -107,5 +108,4 @@ def _table(visit: Visit, wanted: Thumbs) -> Response:
             if before is None:
                 return
 
-    headers = {"content-disposition": 'attachment; filename="feedback.csv"'}
-    return StreamingResponse(as_csv(COLUMNS, rows()), media_type="text/csv; charset=utf-8", headers=headers)
+    return spreadsheet("feedback.csv", COLUMNS, rows())

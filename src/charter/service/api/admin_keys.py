@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -17,15 +18,14 @@ from charter.service.accounts.keys import (
     USUAL,
     Key,
     KeyLimits,
-    disable_organisation,
     find_key,
     list_keys,
-    list_organisations,
     make_key,
-    make_organisation,
     revoke,
+    rotate,
     set_limits,
 )
+from charter.service.accounts.organisations import list_organisations, make_organisation
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, api_error, invalid
 from charter.service.api.rendering import ADMIN
@@ -35,6 +35,8 @@ from charter.service.web.forms import Form
 
 ROUTES = AdminRoutes(TAG)
 KEYS = f"{ADMIN}/keys"
+SHOWN_MODELS = 20  # of a key, in the audit log
+OVERLAP = 24  # hours for which a rotated secret is accepted
 LIMITS = tuple(field.name for field in fields(KeyLimits))
 
 
@@ -75,6 +77,7 @@ def key_row(key: Key) -> dict[str, Any]:
         "expires": rfc3339(key.expires),
         "revoked": rfc3339(key.revoked),
         "used": rfc3339(key.used),
+        "former_until": rfc3339(key.former_until) if (key.former_until or 0) > time.time() else None,
     }
 
 
@@ -85,13 +88,14 @@ def create_key(visit: Visit) -> Done:
     days = form.number("days")
     if days is not None and not 1 <= days <= 3650:
         raise invalid("days: expected 1 to 3,650, or nothing for a key that never expires", "days")
+    _check_scopes(visit, form.many("scopes"))
     expires = None if days is None else time.time() + 86_400 * days
     limits, models = limits_of(form), [name for name in form.many("models") if name]
     known = {one.id for one in visit.service.registry.served}
     if unknown := [name for name in models if name not in known]:
         raise invalid(f"models: there is no {unknown[0][:200]}", "models")
     with writing(visit.service.database) as connection:
-        owner = _owner(connection, form)
+        owner = _owner(connection, visit)
         id, secret = make_key(
             connection,
             owner,
@@ -102,18 +106,38 @@ def create_key(visit: Visit) -> Done:
             limits=limits,
         )
         row = key_row(find_key(connection, id))
+        visit.note(connection, "key.create", id, after=key_state(row))
     if visit.session:
         visit.desk.shown.put(visit.owner, [row["name"], row["organisation"], secret])
     return Done(f"{KEYS}/made", {**row, "secret": secret})
 
 
-def _owner(connection: Connection, form: Form) -> str:
+def key_state(row: dict[str, Any]) -> dict[str, Any]:
+    """What the audit log holds of a key."""
+    state = {name: row[name] for name in ("organisation_id", "scopes", "limits", "state", "expires")}
+    return {**state, "models": row["models"][:SHOWN_MODELS], "models_in_all": len(row["models"])}
+
+
+def _check_scopes(visit: Visit, scopes: Iterable[str]) -> None:
+    """Raises ApiError if a visitor who isn't an owner makes or changes a key that opens the admin pages as one."""
+    if "admin" in scopes and not visit.may("own"):
+        raise ApiError(
+            403, f"a key with the scope admin is an owner's; the role {visit.role} may not change it"
+        )
+
+
+def _owner(connection: Connection, visit: Visit) -> str:
     """The organisation of a new key: by its id or name, or a new one of that name."""
+    form = visit.form
     wanted = " ".join((form.text("new_organisation") or form.text("organisation")).split())
     if not wanted:
         raise invalid("organisation: choose one, or give a new one's name", "organisation")
     there = {name: one.id for one in list_organisations(connection) for name in (one.id, one.name)}
-    return there.get(wanted) or make_organisation(connection, wanted)
+    if wanted in there:
+        return there[wanted]
+    id = make_organisation(connection, wanted)
+    visit.note(connection, "organisation.create", id, after={"name": wanted})
+    return id
 
 
 def limits_of(form: Form) -> KeyLimits:
@@ -144,7 +168,7 @@ def revoke_key(visit: Visit) -> Done:
             409, "this is the key that you are using; revoke it with another one, or with charter keys revoke"
         )
     try:
-        return _change(visit, id, revoke)
+        return _change(visit, "key.revoke", id, revoke)
     except DBAPIError as error:
         visit.service.keyring.shut(id)
         raise ApiError(
@@ -159,27 +183,36 @@ def revoke_key(visit: Visit) -> Done:
 def limit_key(visit: Visit) -> Done:
     """Changes a key's limits."""
     limits = limits_of(visit.form)
-    return _change(visit, visit.part("key"), lambda connection, id: set_limits(connection, id, limits))
+    work = partial(set_limits, limits=limits)
+    return _change(visit, "key.limits", visit.part("key"), work)
 
 
-def _change(visit: Visit, id: str, change: Callable[[Connection, str], None]) -> Done:
+@ROUTES.page("POST", f"{KEYS}/{{key}}/rotate", "Give a key a new secret")
+def rotate_key(visit: Visit) -> Done:
+    """Gives a key a new secret, shown once; the present one is accepted for some hours more."""
+    id, hours = visit.part("key"), visit.form.number("hours")
+    secrets = list[str]()
+
+    def work(connection: Connection, key: str) -> None:
+        secrets.append(rotate(connection, key, OVERLAP if hours is None else hours))
+
+    row = _change(visit, "key.rotate", id, work).data
+    if visit.session:
+        visit.desk.shown.put(visit.owner, [row["name"], row["organisation"], secrets[-1]])
+    return Done(f"{KEYS}/made", {**row, "secret": secrets[-1]})
+
+
+def _change(visit: Visit, what: str, id: str, change: Callable[[Connection, str], None]) -> Done:
     """A key after a change, which applies from the next request on."""
 
     def work(connection: Connection) -> dict[str, Any]:
+        before = key_row(find_key(connection, id))
+        _check_scopes(visit, before["scopes"])
         change(connection, id)
-        return key_row(find_key(connection, id))
+        row = key_row(find_key(connection, id))
+        visit.note(connection, what, id, key_state(before), key_state(row))
+        return row
 
     changed = visit.service.room.write(work)
     visit.service.keyring.forget(id)
     return Done(KEYS, changed)
-
-
-@ROUTES.page("POST", f"{ADMIN}/organisations/{{organisation}}", "Disable or enable an organisation")
-def switch_organisation(visit: Visit) -> Done:
-    """Disables all keys of an organisation, or enables them again."""
-    id, disabled = visit.part("organisation"), visit.form.text("disabled") in ("yes", "true", "1")
-    if id == visit.caller.organisation and disabled:
-        raise ApiError(409, "this is the organisation of the key that you are using")
-    visit.service.room.write(lambda connection: disable_organisation(connection, id, disabled))
-    visit.service.keyring.forget()
-    return Done(KEYS, {"id": id, "disabled": disabled})

@@ -4,13 +4,16 @@ way back to an older one."""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, cast
+
+from sqlalchemy import Connection
 
 from charter.ground.moderation.actions import LEVELS, Level
 from charter.ground.moderation.changing import values_of
 from charter.ground.moderation.screen import Screen
-from charter.service.accounts.policies import NewPolicy, Values, find_policy, published_policies
+from charter.service.accounts.policies import NewPolicy, Published, Values, find_policy, published_policies
 from charter.service.api.admin_conduct import POLICY
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, invalid
@@ -117,8 +120,20 @@ def _publish(visit: Visit, draft: Draft, seen: int) -> Done:
         visit.by,
         visit.form.text("note"),
     )
-    published = service.publish(new, screen, seen)
+    published = service.publish(new, screen, seen, _noting(visit, "policy.publish"))
     return Done(POLICY, version_row(published))
+
+
+def _noting(visit: Visit, what: str) -> Callable[[Connection, Published], None]:
+    """Adds the change to the audit log: which version was in force, and which is now."""
+    screen, before = _screen(visit), seen_in(visit)
+
+    def note(connection: Connection, published: Published) -> None:
+        was = {"number": before, "name": screen.policy.name, "version": screen.policy.version}
+        now = {"number": published.number, "name": published.name, "version": published.version}
+        visit.note(connection, what, f"policy_{published.number}", was, {**now, "note": published.note})
+
+    return note
 
 
 def _shown(visit: Visit, screen: Screen, draft: Draft, seen: int, **more: Any) -> Shown:
@@ -206,4 +221,5 @@ def roll_back(visit: Visit) -> Done:
     new = NewPolicy(
         old.digest, old.name, old.version, old.text, old.values, visit.by, note, copy_of=old.number
     )
-    return Done(POLICY, version_row(visit.service.publish(new, back, seen)))
+    published = visit.service.publish(new, back, seen, _noting(visit, "policy.roll_back"))
+    return Done(POLICY, version_row(published))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from charter.service.accounts.keys import organisation_names
+from charter.service.accounts.organisations import organisation_names
 from charter.service.accounts.requests import Sought, find_requests
 from charter.service.api.admin_conduct import organisation_in, request_row
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Shown, Visit

@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sqlalchemy import Connection
 from starlette.responses import FileResponse, Response
 
 from charter.service.accounts import evaluations
-from charter.service.accounts.evaluations import AGAIN, RUNNING, Evaluation
+from charter.service.accounts.evaluations import AGAIN, RUNNING, Evaluation, NewEvaluation
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, invalid
-from charter.service.api.evaluating import Evaluating
+from charter.service.api.evaluating import Evaluating, Note
 from charter.service.api.registry import Served
 from charter.service.api.rendering import ADMIN
 from charter.service.api.runs import find_file, list_names, open_run, read_json
 from charter.service.api.wire.times import rfc3339
-from charter.service.web.database import reading
+from charter.service.web.database import reading, writing
 
 ROUTES = AdminRoutes(TAG)
 RUNS, STARTED = f"{ADMIN}/runs", f"{ADMIN}/evaluations"
@@ -217,8 +218,19 @@ def start(visit: Visit) -> Done:
     if questions is None or not 0 <= questions <= MOST_QUESTIONS:
         raise invalid(f"questions: expected 0 (all) to {MOST_QUESTIONS:,} of each evaluation", "questions")
     served = _model(visit, form.text("model"))
-    one = evaluating.start(served.id, served.model.source, tasks, questions, visit.by)
+    new = NewEvaluation(served.id, tasks, questions, visit.by)
+    one = evaluating.start(served.model.source, new, _noting(visit, "evaluation.start"))
     return Done(f"{STARTED}/{one.id}", _started(one))
+
+
+def _noting(visit: Visit, what: str) -> Note:
+    """Adds an act on an evaluation to the audit log."""
+
+    def note(connection: Connection, one: Evaluation) -> None:
+        facts = {"run": one.run, "model": one.model, "tasks": one.tasks, "questions": one.questions}
+        visit.note(connection, what, one.id, None, facts)
+
+    return note
 
 
 def _model(visit: Visit, id: str) -> Served:
@@ -243,6 +255,8 @@ def evaluation_page(visit: Visit) -> Shown:
 def stop(visit: Visit) -> Done:
     """Stops a running evaluation. Raises Stale if it has ended."""
     id = visit.part("evaluation")
+    with writing(visit.service.database) as connection:
+        _noting(visit, "evaluation.stop")(connection, evaluations.find_evaluation(connection, id))
     _evaluating(visit).stop(id)
     return _now(visit, id)
 
@@ -253,7 +267,7 @@ def go_on(visit: Visit) -> Done:
     id = visit.part("evaluation")
     with reading(visit.service.database) as connection:
         one = evaluations.find_evaluation(connection, id)
-    _evaluating(visit).resume(id, _model(visit, one.model).model.source)
+    _evaluating(visit).resume(id, _model(visit, one.model).model.source, _noting(visit, "evaluation.resume"))
     return _now(visit, id)
 
 

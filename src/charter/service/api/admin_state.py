@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from charter.service.accounts.batches import ENDED, list_batches
-from charter.service.accounts.keys import list_keys, organisation_names
+from charter.service.accounts.keys import list_keys
 from charter.service.accounts.ladder import LEVELS
+from charter.service.accounts.organisations import organisation_names
 from charter.service.accounts.standings import changes_since
 from charter.service.accounts.tables import BATCHES, CASES
 from charter.service.accounts.usage import Counts, usage_by_day

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from charter.service.accounts.keys import list_keys, list_organisations
+from charter.service.accounts.keys import list_keys
+from charter.service.accounts.organisations import list_organisations
 from charter.service.accounts.usage import COLUMNS, Counts, DayUsage
 from charter.service.accounts.usage_pages import Span, all_usage, by_day_and_model, largest, usage_rows
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Shown, Visit
-from charter.service.api.days import as_csv, bars, days_of, each_day
+from charter.service.api.days import bars, days_of, each_day
 from charter.service.api.errors import ApiError, invalid
 from charter.service.api.rendering import ADMIN, wants_json
+from charter.service.api.spreadsheet import spreadsheet
 from charter.service.web.database import reading
 
 ROUTES = AdminRoutes(TAG)
@@ -103,6 +105,4 @@ def _table(visit: Visit, span: Span) -> Response:
             for one in all_usage(connection, span):
                 yield list(_row(one).values())
 
-    headers = {"content-disposition": 'attachment; filename="usage.csv"'}
-    lines = as_csv((*FACTS, *COLUMNS), rows())
-    return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
+    return spreadsheet("usage.csv", (*FACTS, *COLUMNS), rows())

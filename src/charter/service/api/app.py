@@ -16,13 +16,17 @@ from starlette.routing import Route as StarletteRoute
 
 from charter.ground.artifact.errors import CharterError
 from charter.service.api import (
+    admin_audit,
     admin_conduct,
-    admin_entrance,
     admin_feedback,
     admin_keys,
+    admin_limits,
+    admin_members,
+    admin_organisations,
     admin_policy,
     admin_requests,
     admin_runs,
+    admin_sign_in,
     admin_standing,
     admin_state,
     admin_usage,
@@ -55,17 +59,21 @@ from charter.service.api.wire.route import Route
 API = (models, messages, batches, complete, chat, completions, tokenize, feedback, renewing, operation)
 PAGES = (
     index,
-    admin_entrance,
+    admin_sign_in,
     admin_state,
     admin_keys,
+    admin_organisations,
+    admin_limits,
     admin_usage,
     admin_requests,
+    admin_workbench,
+    admin_runs,
     admin_conduct,
     admin_policy,
     admin_standing,
     admin_feedback,
-    admin_workbench,
-    admin_runs,
+    admin_members,
+    admin_audit,
 )
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 

@@ -57,6 +57,12 @@ def serve(
         ),
     ] = "",
     database: Database = ACCOUNTS,
+    people: Annotated[
+        str,
+        typer.Option(
+            "--people", metavar="DB", help="People of the chat or the arena, who sign in on the admin pages."
+        ),
+    ] = "",
     device: Device = None,
     precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
@@ -72,7 +78,12 @@ def serve(
     from charter.service.web import listening
 
     settings = _configured(models or [], config, backend or "", database, not no_policy, weights_from)
-    settings = settings.model_copy(update={"authenticate": settings.authenticate and not no_auth})
+    settings = settings.model_copy(
+        update={
+            "authenticate": settings.authenticate and not no_auth,
+            "people": people or settings.people,
+        }
+    )
     if not settings.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"
         raise CharterError(
@@ -113,7 +124,7 @@ def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket
             flush=True,
         )
         os._exit(130)  # all is closed, and a thread that still computes would abort Python's normal exit
-    server.serve(service, bound, lambda: _say(service, address, as_json))
+    server.serve(service, bound, lambda: _ready(service, address, as_json))
 
 
 def _configured(
@@ -141,6 +152,15 @@ def _write(path: Path) -> None:
     except OSError as error:
         raise CharterError(f"{path} cannot be written: {error.strerror or error}") from None
     print(f"wrote {path}; serve it: charter serve --config {path}")
+
+
+def _ready(service: Any, address: str, as_json: bool) -> None:
+    """Tells the address, also to the sign-in pages of the chat and the arena."""
+    from charter.service.people.places import CONSOLE, note_place
+
+    if (people := service.people.existing()) is not None:
+        note_place(people, CONSOLE, address)
+    _say(service, address, as_json)
 
 
 def _say(service: Any, address: str, as_json: bool) -> None:

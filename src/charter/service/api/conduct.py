@@ -49,6 +49,7 @@ from charter.service.web.tokens import digest_of, proof_of
 FLUSH, REFRESH, EXPIRY = 0.2, 1.0, 3600.0  # seconds
 NO_POLICY = "none"
 T = TypeVar("T")
+Also = Callable[[Connection], object]  # work in the same transaction, such as a row of the audit log
 Evaluated = tuple[str, Change | None, Outcome]
 _log = logging.getLogger(__name__)
 
@@ -196,18 +197,33 @@ class Conduct:
         entry = self._entry(facts, verdict, self._clock())
         return bool(self.log.note_now((), lambda c: grants.use_exemption(c, entry)))
 
-    def release(self, stopped: str, by: str, reason: str, hours: float = grants.RELEASE_HOURS) -> Grant:
+    def release(
+        self,
+        stopped: str,
+        by: str,
+        reason: str,
+        hours: float = grants.RELEASE_HOURS,
+        also: Also | None = None,
+    ) -> Grant:
         """Lets a blocked request be sent once more. Waits for the disk. Raises as `grants.release`."""
-        return self._changing(lambda c: grants.release(c, stopped, by, reason, self._clock(), hours))
+        return self._changing(lambda c: grants.release(c, stopped, by, reason, self._clock(), hours), also)
 
-    def exempt(self, organisation: str, category: str, until: float, by: str, reason: str) -> Grant:
+    def exempt(
+        self,
+        organisation: str,
+        category: str,
+        until: float,
+        by: str,
+        reason: str,
+        also: Also | None = None,
+    ) -> Grant:
         """Exempts an organisation. Waits for the disk. Raises as `grants.exempt`."""
         exemption = grants.exemption(organisation, category, until, by, reason, self._clock())
-        return self._changing(lambda c: grants.exempt(c, exemption, self.ladder))
+        return self._changing(lambda c: grants.exempt(c, exemption, self.ladder), also)
 
-    def revoke(self, id: str, by: str, reason: str) -> Grant:
+    def revoke(self, id: str, by: str, reason: str, also: Also | None = None) -> Grant:
         """Revokes a grant. Waits for the disk. Raises as `grants.revoke`."""
-        return self._changing(lambda c: grants.revoke(c, id, by, reason, self._clock()))
+        return self._changing(lambda c: grants.revoke(c, id, by, reason, self._clock()), also)
 
     def give_feedback(
         self,
@@ -243,14 +259,24 @@ class Conduct:
                 )
             return cases.appeal(connection, organisation, words, self._clock(), mark)
 
-    def settle(self, case: str, verdict: CaseVerdict, by: str, note: str = "") -> Case:
+    def settle(
+        self, case: str, verdict: CaseVerdict, by: str, note: str = "", also: Also | None = None
+    ) -> Case:
         """Closes a case and applies the consequences. Waits for the disk. Raises as `standings.settle`."""
-        return self._changing(lambda c: settle(c, case, verdict, by, note, self.ladder, self._clock()))
+        return self._changing(lambda c: settle(c, case, verdict, by, note, self.ladder, self._clock()), also)
 
-    def decide(self, account: str, level: Level, by: str, reason: str, seen: int | None = None) -> Change:
+    def decide(
+        self,
+        account: str,
+        level: Level,
+        by: str,
+        reason: str,
+        seen: int | None = None,
+        also: Also | None = None,
+    ) -> Change:
         """Sets a level by a person, for an organisation or an end user (`standings.account_of`). Waits for the disk.
         Raises as `standings.decide`."""
-        return self._changing(lambda c: decide(c, account, level, by, reason, self._clock(), seen))
+        return self._changing(lambda c: decide(c, account, level, by, reason, self._clock(), seen), also)
 
     def refresh(self) -> None:
         """Reads changes, and lifts due levels. Raises the database's errors.
@@ -313,11 +339,13 @@ class Conduct:
             added=digest_text(verdict.safety_prompt) if verdict.action == "safety_prompt" else "",
         )
 
-    def _changing(self, act: Callable[[Connection], T]) -> T:
+    def _changing(self, act: Callable[[Connection], T], also: Also | None = None) -> T:
         with writing(self._engine) as connection:
-            grant = act(connection)
+            outcome = act(connection)
+            if also is not None:
+                also(connection)
         self.refresh()
-        return grant
+        return outcome
 
     def _work(self) -> None:
         next_refresh, next_expiry, failing = time.monotonic() + REFRESH, time.monotonic(), False

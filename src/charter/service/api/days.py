@@ -1,10 +1,8 @@
-"""Days that a page shows, bars of a chart, and tables for spreadsheets, for the admin pages."""
+"""Days that an admin page shows, and bars of its chart."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -56,22 +54,3 @@ def bars(days: Sequence[date], lower: Mapping[str, int], upper: Mapping[str, int
 def each_day(since: date, until: date) -> list[date]:
     """All days of a range."""
     return [since + timedelta(n) for n in range((until - since).days + 1)]
-
-
-def as_csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Comma-separated values, a part at a time. A text that a spreadsheet would read as a formula gets an apostrophe
-    before it."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(head)
-    for number, row in enumerate(rows, 1):
-        writer.writerow([_harmless(value) for value in row])
-        if number % 500 == 0:
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r\n" and value else value

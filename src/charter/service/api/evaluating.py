@@ -23,7 +23,16 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.accounts.evaluations import Evaluation, State, begin, end, note_pid, resume, running
+from charter.service.accounts.evaluations import (
+    Evaluation,
+    NewEvaluation,
+    State,
+    begin,
+    end,
+    note_pid,
+    resume,
+    running,
+)
 from charter.service.web.database import writing
 from charter.service.web.refusal import Stale
 
@@ -33,6 +42,11 @@ TAIL = 16_384  # bytes of a log that a page shows
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 LOG = logging.getLogger("charter.service.api")
 Command = Callable[[Evaluation, str, Path], Sequence[str]]
+Note = Callable[[Connection, Evaluation], None]
+
+
+def _nothing(connection: Connection, one: Evaluation) -> None:
+    """Notes nothing."""
 
 
 def eval_command(one: Evaluation, source: str, folder: Path) -> list[str]:
@@ -58,15 +72,16 @@ class Evaluating:
                 self._end_left(one)
                 end(connection, one.id, "interrupted")
 
-    def start(self, model: str, source: str, tasks: str, questions: int, by: str) -> Evaluation:
-        """Starts an evaluation. Raises Refusal, 409, if another one runs, and CharterError if it can't be started."""
+    def start(self, source: str, new: NewEvaluation, note: Note = _nothing) -> Evaluation:
+        """Starts an evaluation of the model at a source; `note` runs in the transaction that begins it. Raises Refusal,
+        409, if another one runs, and CharterError if it can't be started."""
         day = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        run = f"eval-{re.sub(r'[^A-Za-z0-9._-]+', '-', model).strip('-.')[:80] or 'model'}-{day}"
-        return self._begin(source, lambda connection: begin(connection, model, tasks, questions, run, by))
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", new.model).strip("-.")[:80] or "model"
+        return self._begin(source, lambda connection: begin(connection, new, f"eval-{name}-{day}"), note)
 
-    def resume(self, id: str, source: str) -> Evaluation:
+    def resume(self, id: str, source: str, note: Note = _nothing) -> Evaluation:
         """Resumes an evaluation that failed, was stopped or interrupted. Raises as `evaluations.resume`."""
-        return self._begin(source, lambda connection: resume(connection, id))
+        return self._begin(source, lambda connection: resume(connection, id), note)
 
     def stop(self, id: str) -> None:
         """Stops the running evaluation, and returns when it has ended. Raises Stale if it doesn't run."""
@@ -97,12 +112,13 @@ class Evaluating:
             return ""
         return _CONTROL.sub("", text.replace("\r", "\n"))
 
-    def _begin(self, source: str, work: Callable[[Connection], Evaluation]) -> Evaluation:
+    def _begin(self, source: str, work: Callable[[Connection], Evaluation], note: Note) -> Evaluation:
         with self._lock:
             if self._closing:
                 raise CharterError("the server is stopping; start the evaluation when it runs again")
             with writing(self._engine) as connection:
                 one = work(connection)
+                note(connection, one)
             try:
                 process = self._open(one, source)
             except OSError as error:

@@ -249,6 +249,7 @@ class Exchange:
         )
         self.service.meter.record(call.caller.key, self.served.id, counts, time.time())
         call.row.used(usage.input_tokens, usage.cached_tokens, usage.output_tokens, bool(self.refusal))
+        self.service.spending.add(call.caller.organisation, usage.input_tokens + usage.output_tokens)
         if not self.recorded:
             self.service.conduct.record(self._plain_facts(), self.allowed)
         self.service.metrics.answered(self.served.id, call.surface, usage, time.monotonic() - self.began)

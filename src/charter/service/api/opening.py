@@ -65,20 +65,27 @@ def open_service(
         if screen is not None:
             screen, published = in_force(database, screen)
             progress.note(in_words(screen.policy, published))
+        service = Service(
+            config,
+            database,
+            Registry(served),
+            screen,
+            processor,
+            folder=folder,
+            published=published,
+            configured=configured,
+        )
     except BaseException:
         Registry(served).close()
         database.dispose()
         raise
-    return Service(
-        config,
-        database,
-        Registry(served),
-        screen,
-        processor,
-        published=published,
-        configured=configured,
-        folder=folder,
-    )
+    try:
+        if config.people:
+            service.people.engine()  # a wrong place is reported at once
+    except BaseException:
+        service.close()
+        raise
+    return service
 
 
 def open_model(

@@ -20,10 +20,12 @@ from charter.ground.artifact.steps import Steps
 from charter.ground.moderation.screen import Screen
 from charter.service.accounts.batches import Quota
 from charter.service.accounts.keys import Caller, Keyring, make_anonymous
-from charter.service.accounts.limits import Admission, Admissions
+from charter.service.accounts.limits import Admission, Admissions, Limits, TooMany
+from charter.service.accounts.organisations import NO_LIMITS
 from charter.service.accounts.policies import NewPolicy, Published, keep_configured, publish
 from charter.service.accounts.remembered import Standing
 from charter.service.accounts.retention import Sweeping
+from charter.service.accounts.spending import Spending
 from charter.service.accounts.standings import keep_ladder
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import Meter
@@ -32,6 +34,7 @@ from charter.service.api.config import Config
 from charter.service.api.evaluating import Evaluating
 from charter.service.api.metrics import Metrics
 from charter.service.api.model_request import Call
+from charter.service.api.people_database import PeopleDatabase
 from charter.service.api.registry import Registry
 from charter.service.web.database import writing
 from charter.service.web.fair import FairThreads
@@ -46,6 +49,14 @@ LONG_AT_ONCE = 4  # large bodies read and batches written at a time
 WRITERS = 4  # thumbs, appeals: each may wait for the database's lock
 KEYS_AT_ONCE = 4  # looked up at a time
 MIB = 2**20
+MOST = 2**31 - 1
+# of an organisation, whose own limits lower them
+UNLIMITED = Limits(
+    requests_per_minute=MOST,
+    input_tokens_per_minute=MOST,
+    output_tokens_per_minute=MOST,
+    concurrency=MOST,
+)
 
 
 @dataclass
@@ -58,9 +69,9 @@ class Service:
     screen: Screen | None = None
     processor: Processor = field(default_factory=Processor)
     metrics: Metrics = field(default_factory=Metrics)
+    folder: Path = Path()  # where the configuration's relative paths start
     published: Published | None = None  # the policy in force, if it was published on the admin pages
     configured: Screen | None = None  # of the configured policy; None: `screen`
-    folder: Path = Path()  # where relative paths of the configuration start
 
     def __post_init__(self) -> None:
         self.configured = self.configured or self.screen
@@ -69,7 +80,11 @@ class Service:
         self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
         self.admissions = Admissions(self.config.limits)
         self._user_admissions = Admissions(self.config.limits, whose="end user")
-        self.meter = Meter(self.database)
+        aside = self.config.limits.set_output_aside
+        unlimited = UNLIMITED.model_copy(update={"set_output_aside": aside})
+        self.shared_admissions = Admissions(unlimited, whose="organisation")
+        self.meter, self.spending = Meter(self.database), Spending(self.database)
+        self.people = PeopleDatabase(self.config.people, self.folder, self.database)
         policy = self.screen.policy if self.screen else None
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
         self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
@@ -88,10 +103,16 @@ class Service:
         # waiting for the database's lock doesn't keep others from being admitted
         self._lane = ThreadPoolExecutor(KEYS_AT_ONCE, "charter-keys")
 
-    def publish(self, new: NewPolicy, screen: Screen, seen: int) -> Published:
+    def publish(
+        self,
+        new: NewPolicy,
+        screen: Screen,
+        seen: int,
+        note: Callable[[Connection, Published], None] = lambda connection, published: None,
+    ) -> Published:
         """Publishes a policy, whose `screen` judges all requests that come from now on; those under way keep theirs.
-        `seen`: the number of the version in force when the change was begun, 0 for the configured one. Raises Stale if
-        another one is in force now, and Refusal as `policies.publish`."""
+        `seen`: the number of the version in force when the change was begun, 0 for the configured one. `note` runs in
+        the same transaction. Raises Stale if another one is in force now, and Refusal as `policies.publish`."""
         ladder, before = self.conduct.ladder_under(screen.policy), self.screen
 
         def work(connection: Connection) -> Published:
@@ -99,7 +120,9 @@ class Service:
             first = seen
             if not seen and before is not None:  # the way back to the configured policy
                 first = keep_configured(connection, before.policy)
-            return publish(connection, new, first)
+            published = publish(connection, new, first)
+            note(connection, published)
+            return published
 
         with self._publishing:
             published = self.room.write(work)
@@ -135,22 +158,37 @@ class Service:
         return await lane.run_in_executor(self._lane, self.conduct.standing, organisation, user)
 
     def admit(self, call: Call, standing: Standing, tokens: int, most: int) -> tuple[Admission, ...]:
-        """Admits a request by the limits of its key, and of the end user that it names if one may take less than the
-        key; the key's admission is the first. `most`: output tokens. Raises TooMany."""
+        """Admits a request by the limits of its key, of the end user that it names if one may take less than the key,
+        and of its organisation if that has limits; the key's admission is the first. `most`: output tokens.
+        Raises TooMany."""
         caller, share = call.caller, min(self.config.limits.user_share, standing.user_factor)
+        try:
+            self.spending.check(caller, tokens)
+        except TooMany:
+            self.admissions.note_refused(caller.key)
+            raise
         # background work has separate limits of the same size: it takes nothing from those who wait for an answer
         behind = "/background" if call.background else ""
         key = replace(caller, key=f"{caller.key}{behind}")
-        if not call.user or share >= 1:
-            return (self.admissions.admit(key, tokens, most, standing.factor),)
-        # whichever of its organisation's keys the request uses
-        user = replace(caller, key=f"{caller.organisation}/{call.user}{behind}")
-        user_admission = self._user_admissions.admit(user, tokens, most, standing.factor * share)
+        wanted = [(self.admissions, key, standing.factor)]
+        if call.user and share < 1:
+            # whichever of its organisation's keys the request uses
+            user = replace(caller, key=f"{caller.organisation}/{call.user}{behind}")
+            wanted.insert(0, (self._user_admissions, user, standing.factor * share))
+        if caller.shared != NO_LIMITS:
+            # last: what is refused for a key takes nothing from the others
+            all_keys = replace(caller, key=f"{caller.organisation}{behind}", limits=caller.shared)
+            wanted.append((self.shared_admissions, all_keys, standing.factor))
+        admitted: dict[Admissions, Admission] = {}
         try:
-            return self.admissions.admit(key, tokens, most, standing.factor), user_admission
+            for admissions, who, factor in wanted:
+                admitted[admissions] = admissions.admit(who, tokens, most, factor)
         except BaseException:
-            user_admission.settle(0)
+            for admission in admitted.values():
+                admission.settle(0)
             raise
+        first = admitted.pop(self.admissions)
+        return first, *admitted.values()
 
     @property
     def waits(self) -> dict[str, float]:
@@ -180,6 +218,7 @@ class Service:
             except (SQLAlchemyError, CharterError) as error:
                 said = " ".join(str(getattr(error, "orig", error)).split())
                 LOG.error("the last %s could not be written: %s", what, said)
+        self.people.close()
         self.database.dispose()
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from charter.service.web.refusal import Refusal
+
 Right = Literal["read", "review", "operate", "own"]
 RIGHTS: tuple[Right, ...] = get_args(Right)
 OWNER = "owner"
@@ -28,3 +30,9 @@ CONSOLE_ROLES: Mapping[str, frozenset[str]] = {
 def allows(role: str, right: str) -> bool:
     """Whether a console role has a right; an unknown role has none."""
     return right in CONSOLE_ROLES.get(role, frozenset())
+
+
+def check_console_role(role: str) -> None:
+    """Raises Refusal for a console role that doesn't exist."""
+    if role not in CONSOLE_ROLES:
+        raise Refusal(f"there is no console role {role[:100]!r}; expected one of {', '.join(CONSOLE_ROLES)}")

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "v0008"
-down_revision = "v0004"
+down_revision = "v0007"
 branch_labels = None
 depends_on = None
 
