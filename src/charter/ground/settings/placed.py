@@ -57,7 +57,7 @@ def _refused(text: str) -> Problem | None:
     """An anchor, an alias, something too deep, or too many values."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             return Problem(line, "anchors (&) and aliases (*) are not allowed; write the text out")
         if isinstance(event, yaml.CollectionStartEvent):

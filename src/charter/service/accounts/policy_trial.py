@@ -65,4 +65,4 @@ def rows_since(connection: Connection, since: float) -> int:
             low = middle + 1
         else:
             high = middle - 1
-    return max(0, newest - low + 1)
+    return max(0, int(newest) - int(low) + 1)

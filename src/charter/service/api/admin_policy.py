@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -105,7 +105,7 @@ def _level(visit: Visit) -> Level:
     level = visit.form.text("level") or LEVELS[0]
     if level not in LEVELS:
         raise invalid(f"level: expected {' or '.join(LEVELS)}", "level")
-    return cast(Level, level)
+    return level
 
 
 def _publish(visit: Visit, draft: Draft, seen: int) -> Done:

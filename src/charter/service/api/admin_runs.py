@@ -255,9 +255,9 @@ def evaluation_page(visit: Visit) -> Shown:
 def stop(visit: Visit) -> Done:
     """Stops a running evaluation. Raises Stale if it has ended."""
     id = visit.part("evaluation")
+    _evaluating(visit).stop(id)
     with writing(visit.service.database) as connection:
         _noting(visit, "evaluation.stop")(connection, evaluations.find_evaluation(connection, id))
-    _evaluating(visit).stop(id)
     return _now(visit, id)
 
 
