@@ -172,7 +172,7 @@ def versions_page(visit: Visit) -> Shown:
     """All published versions, newest first."""
     with reading(visit.service.database) as connection:
         versions = published_policies(connection)
-    return Shown("admin_policy_versions", "Versions", {"versions": [version_row(one) for one in versions]})
+    return Shown("admin_policy_versions", "Versions", {"published": [version_row(one) for one in versions]})
 
 
 @ROUTES.page("GET", f"{VERSIONS}/{{number}}", "One version of the policy")

@@ -118,7 +118,7 @@ def run_page(visit: Visit) -> Shown:
     if options:
         gate = _asked(("gate", run.name, run.ids, *options), folder, [run.name], options)
     data = {
-        "name": run.name,
+        "run": run.name,
         "changed": rfc3339(run.changed),
         "steps": [
             {
