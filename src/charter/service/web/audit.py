@@ -135,7 +135,9 @@ def search_acts(connection: Connection, wanted: Wanted, limit: int = PAGE) -> tu
     if wanted.by:
         rows = rows.where((_ACTS.c.by == wanted.by) | (_ACTS.c.actor == wanted.by))
     if wanted.what:  # a kind, such as key, matches all of its acts
-        rows = rows.where((_ACTS.c.what == wanted.what) | _ACTS.c.what.startswith(f"{wanted.what}.", True))
+        rows = rows.where(
+            (_ACTS.c.what == wanted.what) | _ACTS.c.what.startswith(f"{wanted.what}.", autoescape=True)
+        )
     if wanted.whose:
         rows = rows.where(_ACTS.c.whose == wanted.whose)
     if wanted.before:
