@@ -33,7 +33,7 @@ from charter.service.web.database import reading, writing
 ROUTES = AdminRoutes(TAG)
 RUNS, STARTED = f"{ADMIN}/runs", f"{ADMIN}/evaluations"
 TASKS = re.compile(r"[a-z0-9_]+(,[a-z0-9_]+)*")
-METRIC = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
+METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}")
 MOST_QUESTIONS, COMMAND_SECONDS, MOST_RESULTS = 100_000, 120, 50
 REPORT_POLICY = "; ".join(
     (
