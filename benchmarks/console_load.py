@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 sys.path += [str(Path(__file__).parents[1] / "tests" / place) for place in ("", "service/api")]
 sys.path.append(str(Path(__file__).parent))
@@ -83,17 +84,30 @@ def seed(engine: Engine, options: argparse.Namespace) -> None:
     """Organisations, keys, their usage by day, its sums, and requests over 30 days."""
     keys, now = options.organisations * options.keys, time.time()
     first = datetime.now(UTC).date() - timedelta(options.days - 1)
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def connected(connection: Any, _: Any) -> None:
+            connection.execute("PRAGMA cache_size=-1000000")
+
+        engine.dispose()
     with writing(engine) as connection:
         _owners(connection, options)
-        for day in range(options.days):
-            date = (first + timedelta(day)).isoformat()
+        days = f"{series(connection, str(options.days)).removesuffix(' AS s')} AS d"
+        date = (
+            f"CAST(DATE '{first}' + CAST(d.n AS integer) AS text)"
+            if connection.dialect.name == "postgresql"
+            else f"date('{first}', d.n || ' days')"
+        )
+        for key in range(keys):  # near each other in the table's own order
             connection.execute(
                 text(
                     "INSERT INTO usage (key, day, model, requests, refused, input_tokens, cached_tokens, output_tokens) "
-                    f"SELECT 'key_' || (n % {keys}), '{date}', 'model-' || (n / {keys}), 5, n % 3, 900 + n % 1000, "
-                    f"n % 700, 100 + n % 90 FROM {series(connection, str(keys * options.models))}"
+                    f"SELECT 'key_{key}', {date}, 'model-' || s.n, 5, d.n % 3, 900 + d.n % 1000, d.n % 700, 100 + d.n % 90 "
+                    f"FROM {days}, {series(connection, str(options.models))}"
                 )
             )
+        print(f"  {keys * options.days * options.models:,} rows of usage", flush=True)
         names = ("requests", "refused", "input_tokens", "cached_tokens", "output_tokens")
         sums = ", ".join(f"SUM(u.{name})" for name in names)
         for whose, group in (("k.organisation", ", k.organisation"), ("''", "")):

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from charter.service.accounts.tables import REQUESTS
 from charter.service.web.database import POSTGRESQL
 
-LOOKED = 20_000  # rows that a search reads at most
+LOOKED = 8_000  # rows that a search reads at most
 _R = REQUESTS.c
 INDEXED = ("key", "organisation", "status", "model")  # the narrowest first
 

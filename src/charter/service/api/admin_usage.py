@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Any
 
 from starlette.responses import Response
 
-from charter.service.accounts.keys import list_keys
+from charter.service.accounts.keys import find_key, list_keys
 from charter.service.accounts.organisations import list_organisations
 from charter.service.accounts.usage import COLUMNS, Counts, DayUsage
 from charter.service.accounts.usage_pages import Span, all_usage, by_day_and_model, largest, usage_rows
@@ -22,6 +23,7 @@ from charter.service.web.database import reading
 ROUTES = AdminRoutes(TAG)
 USAGE = f"{ADMIN}/usage"
 ROWS = 100  # of a page
+RANKED_DAYS = 31
 FACTS = ("day", "organisation", "key", "name", "model")
 
 
@@ -32,11 +34,13 @@ def usage_page(visit: Visit) -> Shown | Response:
     after = _place(visit.query("after"))
     with reading(visit.service.database) as connection:
         organisations = list_organisations(connection)
-        keys = {one.caller.key: one for one in list_keys(connection)}
-        span = _span(visit, {name: one.id for one in organisations for name in (one.name, one.id)}, set(keys))
+        span = _span(visit, {name: one.id for one in organisations for name in (one.name, one.id)})
+        keys = list_keys(connection, span.organisation) if span.organisation else []
+        if span.key:
+            find_key(connection, span.key)
         if visit.query("format") == "csv":
             return _table(visit, span)
-        sums, most = by_day_and_model(connection, span), largest(connection, span)
+        sums, most = by_day_and_model(connection, span), largest(connection, ranked := _ranked(span))
         rows, last = usage_rows(connection, span, after, ROWS)
     models = sorted({model for _, model in sums})
     total = sum(sums.values(), Counts())
@@ -54,6 +58,7 @@ def usage_page(visit: Visit) -> Shown | Response:
             for name in models
         },
         "largest": [{"id": id, "name": name, **asdict(counts)} for id, name, counts in most],
+        "largest_since": ranked.since.isoformat(),
         "largest_are": "keys" if span.organisation or span.key else "organisations",
     }
     if not wants_json(visit.request):
@@ -61,26 +66,28 @@ def usage_page(visit: Visit) -> Shown | Response:
         for (day, _), counts in sums.items():
             wrote[day] = wrote.get(day, 0) + counts.output_tokens
             read[day] = read.get(day, 0) + counts.input_tokens
-        mine = [one for one in keys.values() if span.organisation in ("", one.caller.organisation)]
         data |= {
             "chart": bars(each_day(span.since, span.until), wrote, read),
             "organisations": [one.name for one in organisations],
-            "keys": [{"id": one.caller.key, "name": one.caller.name, "hint": one.hint} for one in mine]
-            if span.organisation
-            else [],
+            "keys": [{"id": one.caller.key, "name": one.caller.name, "hint": one.hint} for one in keys],
             "models": sorted({one.id for one in visit.service.registry.served} | set(models)),
         }
     return Shown("admin_usage", "Usage", data)
 
 
-def _span(visit: Visit, organisations: dict[str, str], keys: set[str]) -> Span:
+def _span(visit: Visit, organisations: dict[str, str]) -> Span:
     since, until = days_of(visit)
     wanted, key = visit.query("organisation"), visit.query("key")
     if wanted and wanted not in organisations:
         raise ApiError(404, f"there is no organisation {wanted}", param="organisation")
-    if key and key not in keys:
-        raise ApiError(404, f"there is no key {key[:16]}", param="key")
     return Span(since, until, organisations.get(wanted, ""), key, visit.query("model"))
+
+
+def _ranked(span: Span) -> Span:
+    """The days over which organisations are ranked: the last of a long span, so that a page reads few rows."""
+    if span.organisation or span.key:
+        return span
+    return replace(span, since=max(span.since, span.until - timedelta(RANKED_DAYS - 1)))
 
 
 def _place(text: str) -> tuple[str, str, str] | None:
