@@ -40,10 +40,13 @@ PIECE = 500_000
 def main() -> None:
     options = read_options()
     with place_of(options) as (folder, database):
-        engine = open_accounts(database, folder)
         began = time.perf_counter()
-        seed(engine, options)
-        engine.dispose()
+        if options.seeded:
+            database = str(options.seeded.resolve())
+        else:
+            engine = open_accounts(database, folder)
+            seed(engine, options)
+            engine.dispose()
         print(f"seeded in {time.perf_counter() - began:.0f} s")
         with open_hall(folder, configuration(database=database), said=Said("x")) as hall:
             measure(hall, options.times)
@@ -57,6 +60,7 @@ def read_options() -> argparse.Namespace:
     reader.add_argument("--times", type=int, default=20)
     reader.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     reader.add_argument("--folder", type=Path, default=None)
+    reader.add_argument("--seeded", type=Path, default=None, help="a SQLite file that was seeded before")
     return reader.parse_args()
 
 
@@ -185,7 +189,6 @@ def pages(hall: Hall) -> dict[str, str]:
         "usage, a year, a model": f"/usage?{year}&model=model-2",
         "usage, a year, next page": f"/usage?{year}&after={today.isoformat()}|key_5|model-3",
         "feedback": "/feedback",
-        "keys": "/keys",
         "policy": "/policy",
         "evaluations": "/runs",
     }
