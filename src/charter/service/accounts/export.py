@@ -34,6 +34,7 @@ from charter.service.accounts.tables import (
     KEYS,
     MADE_ONCE,
     ORGANISATIONS,
+    REQUESTS,
     STANDINGS,
     TOOL_USE,
     USAGE,
@@ -176,7 +177,7 @@ def _rows_of(organisation: str) -> list[tuple[Table, Select[Any]]]:
     own_keys = select(KEYS.c.id).where(KEYS.c.organisation == organisation)
     batches = select(BATCHES.c.id).where(BATCHES.c.organisation == organisation)
     selects = [(ORGANISATIONS, select(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation))]
-    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE, FILES):
+    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE, FILES, REQUESTS):
         selects.append((table, select(table).where(table.c.organisation == organisation)))
     for table in (USAGE, TOOL_USE):
         selects.append((table, select(table).where(table.c.key.in_(own_keys))))

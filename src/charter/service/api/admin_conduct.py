@@ -28,10 +28,12 @@ from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.grants import ACTS, EXEMPTED, RELEASED, REVOKE, Grant, grants_of, verify_grants
 from charter.service.accounts.ladder import DAY, LEVELS
 from charter.service.accounts.organisations import organisation_names
+from charter.service.accounts.requests import Sought, find_requests
 from charter.service.accounts.standings import kept_ladder, newest_of
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, invalid
 from charter.service.api.feedback import titles_of
+from charter.service.api.policy_versions import version_row
 from charter.service.api.rendering import ADMIN
 from charter.service.api.wire.times import rfc3339
 from charter.service.web.database import reading
@@ -57,6 +59,7 @@ def policy_page(visit: Visit) -> Shown:
         "audit": [asdict(one) for one in audit],
         "ladder": ladder.model_dump(mode="json", exclude={"severities", "permitted"}),
         "keeps_content": visit.service.config.policy.keep_content,
+        "published": version_row(visit.service.published) if visit.service.published else None,
     }
     return Shown("admin_policy", "Policy", data)
 
@@ -138,18 +141,28 @@ def request_page(visit: Visit) -> Shown:
     """All data on one request: its decisions, feedback and cases. Raises ApiError."""
     id = visit.part("request")
     visit.service.conduct.log.flush()
+    visit.service.meter.try_flush()
     with reading(visit.service.database) as connection:
         decisions, names = decisions_of(connection, id), organisation_names(connection)
-        thumbs = thumbs_of(connection, id)
-    if not decisions:
-        raise ApiError(404, f"there is no decision about {id}; expected the id of a request, req_...")
+        thumbs, opened = thumbs_of(connection, id), cases.cases_of(connection, id)
+        rows = find_requests(connection, Sought(id=id)).rows
+    if not decisions and not rows:
+        raise ApiError(404, f"nothing is known about {id}; expected the id of a request, req_...")
     data = {
         "id": id,
+        "row": request_row(rows[0], names) if rows else None,
         "decisions": [_decision(one, names) for one in decisions],
+        "cases": [_case(one, names) for one in opened],
         "texts": added_texts(visit.service.screen),
         "feedback": [{**one, "created": rfc3339(one["created"])} for one in thumbs],
     }
     return Shown("admin_request", "One request", data)
+
+
+def request_row(row: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """A request's figures for pages."""
+    shown = {name: value for name, value in row.items() if name != "number"}
+    return {**shown, "at": rfc3339(row["at"]), "organisation_name": names.get(row["organisation"], "")}
 
 
 def added_texts(screen: Screen | None) -> dict[str, str]:

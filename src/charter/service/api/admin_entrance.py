@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -165,7 +166,8 @@ class Done:
     data: Mapping[str, Any]
 
 
-Work = Callable[[Visit], Shown | Done | Response]
+Answer = Shown | Done | Response
+Work = Callable[[Visit], Answer]
 W = TypeVar("W", bound=Work)
 T = TypeVar("T")
 
@@ -189,6 +191,24 @@ class AdminRoutes(Routes):
 
         return add
 
+    def live(
+        self, method: str, path: str, summary: str, right: Right
+    ) -> Callable[[Callable[[Visit], Awaitable[Answer]]], Callable[[Visit], Awaitable[Answer]]]:
+        """Adds a route whose work waits for models, on the event loop. Its form is used up when the work begins."""
+
+        def add(work: Callable[[Visit], Awaitable[Answer]]) -> Callable[[Visit], Awaitable[Answer]]:
+            async def handler(request: Request) -> Response:
+                visit = await visit_of(request)
+                check_right(visit, right)
+                with _sending(visit):
+                    answer = await work(visit)
+                return _response(visit, answer)
+
+            self.add(method, path, summary)(handler)
+            return work
+
+        return add
+
 
 def check_right(visit: Visit, right: Right) -> None:
     """Raises ApiError, 403, if the visitor's role lacks a right."""
@@ -199,11 +219,22 @@ def check_right(visit: Visit, right: Right) -> None:
 
 
 def _answer(work: Work, visit: Visit) -> Response:
+    with _sending(visit):
+        answer = work(visit)
+    return _response(visit, answer)
+
+
+@contextmanager
+def _sending(visit: Visit) -> Iterator[None]:
+    """A context that uses up the proof of a browser's form."""
     if visit.request.method == "POST" and visit.session:
         with visit.desk.sent.sending(visit.session, visit.form.text(CSRF)):
-            answer = work(visit)
+            yield
     else:
-        answer = work(visit)
+        yield
+
+
+def _response(visit: Visit, answer: Answer) -> Response:
     if isinstance(answer, Response):
         return answer
     if wants_json(visit.request):

@@ -1,11 +1,10 @@
-"""Admin pages of organisations, their keys and usage."""
+"""Admin pages of organisations and their keys."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
-from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -27,22 +26,18 @@ from charter.service.accounts.keys import (
     set_limits,
 )
 from charter.service.accounts.organisations import list_organisations, make_organisation
-from charter.service.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, api_error, invalid
-from charter.service.api.rendering import ADMIN, wants_json
-from charter.service.api.spreadsheet import spreadsheet
+from charter.service.api.rendering import ADMIN
 from charter.service.api.wire.times import rfc3339
 from charter.service.web.database import reading, writing
 from charter.service.web.forms import Form
 
 ROUTES = AdminRoutes(TAG)
-KEYS, USAGE = f"{ADMIN}/keys", f"{ADMIN}/usage"
-DAYS, MOST_DAYS = 30, 366
+KEYS = f"{ADMIN}/keys"
 SHOWN_MODELS = 20  # of a key, in the audit log
 OVERLAP = 24  # hours for which a rotated secret is accepted
 LIMITS = tuple(field.name for field in fields(KeyLimits))
-HEIGHT, STEP = 120, 16  # of the chart, in its own units
 
 
 @ROUTES.page("GET", KEYS, "Keys and organisations")
@@ -221,86 +216,3 @@ def _change(visit: Visit, what: str, id: str, change: Callable[[Connection, str]
     changed = visit.service.room.write(work)
     visit.service.keyring.forget(id)
     return Done(KEYS, changed)
-
-
-@ROUTES.page("GET", USAGE, "Usage by day")
-def usage_page(visit: Visit) -> Shown | Response:
-    """Usage by day and model: a page, a table for spreadsheets, or JSON."""
-    visit.service.meter.try_flush()
-    since, until = _days(visit)
-    wanted = visit.query("organisation")
-    with reading(visit.service.database) as connection:
-        organisations = list_organisations(connection)
-        owner = next((one.id for one in organisations if wanted in (one.id, one.name)), None)
-        if wanted and owner is None:
-            raise ApiError(404, f"there is no organisation {wanted}", param="organisation")
-        rows = usage_by_day(connection, since, until, owner)
-    if visit.query("format") == "csv":
-        return _table(rows)
-    days = [since + timedelta(n) for n in range((until - since).days + 1)]
-    data = {
-        "since": since.isoformat(),
-        "until": until.isoformat(),
-        "organisation": wanted,
-        "rows": [_row(one) for one in rows],
-        "total": asdict(_sum(rows)),
-        "by_model": {name: asdict(_sum(o for o in rows if o.model == name)) for name in _models(rows)},
-    }
-    if not wants_json(visit.request):
-        data |= {"chart": _chart(days, rows), "organisations": [one.name for one in organisations]}
-    return Shown("admin_usage", "Usage", data)
-
-
-def _models(rows: Sequence[DayUsage]) -> list[str]:
-    return sorted({one.model for one in rows})
-
-
-def _row(one: DayUsage) -> dict[str, Any]:
-    facts = {"day": one.day, "organisation": one.organisation, "key": one.key, "name": one.name}
-    return {**facts, "model": one.model, **asdict(one.counts)}
-
-
-def _sum(rows: Iterable[DayUsage]) -> Counts:
-    return sum((one.counts for one in rows), Counts())
-
-
-def _days(visit: Visit) -> tuple[date, date]:
-    """The requested days, by default the last thirty. Raises ApiError."""
-    today = datetime.now(UTC).date()
-    try:
-        until = date.fromisoformat(visit.query("until") or today.isoformat())
-        since = date.fromisoformat(visit.query("since") or (until - timedelta(DAYS - 1)).isoformat())
-    except (ValueError, OverflowError):
-        raise invalid("since, until: expected days such as 2026-11-26", "since") from None
-    if not 0 <= (until - since).days < MOST_DAYS:
-        raise invalid(
-            f"since must not be after until, and the range may have at most {MOST_DAYS} days", "since"
-        )
-    return since, until
-
-
-def _table(rows: Sequence[DayUsage]) -> Response:
-    header = ("day", "organisation", "key", "name", "model", *COLUMNS)
-    return spreadsheet("usage.csv", header, (_row(one).values() for one in rows))
-
-
-def _chart(days: Sequence[date], rows: Sequence[DayUsage]) -> dict[str, Any]:
-    """Bars of output and input tokens a day, in the chart's own units."""
-    totals = [_sum(one for one in rows if one.day == day.isoformat()) for day in days]
-    most = max((one.input_tokens + one.output_tokens for one in totals), default=0)
-    bars = []
-    for place, (day, one) in enumerate(zip(days, totals, strict=True)):
-        wrote = HEIGHT * one.output_tokens / most if most else 0.0
-        read = HEIGHT * one.input_tokens / most if most else 0.0
-        bars.append(
-            {
-                "x": place * STEP,
-                "day": day.isoformat(),
-                "wrote": round(wrote, 2),
-                "read": round(read, 2),
-                "wrote_y": round(HEIGHT - wrote, 2),
-                "read_y": round(HEIGHT - wrote - read, 2),
-                "counts": one,
-            }
-        )
-    return {"bars": bars, "width": STEP * len(days), "height": HEIGHT, "most": most}

@@ -58,7 +58,7 @@ _log = logging.getLogger(__name__)
 class RequestFacts:
     """A request's data for the log. `user`: `digest_of` the caller's name for its user, "" without one. `sensitivity`:
     the level of the verdicts, None for the account's. `conversation`: from `conversation_mark`, for requests with an
-    action."""
+    action. `policy`: from `name_of`, the one that judged it; "" for the one in force."""
 
     caller: Caller
     id: str
@@ -66,6 +66,7 @@ class RequestFacts:
     user: str = ""
     sensitivity: Sensitivity | None = None
     conversation: str = ""
+    policy: str = ""
 
     @property
     def mark(self) -> str:
@@ -77,6 +78,11 @@ def conversation_mark(organisation: str, model: str, conversation: Any) -> str:
     """A mark to recognise a request: a digest of organisation, model and the whole conversation as JSON, including its
     system text."""
     return proof_of(organisation, digest_of(canonical_json([model, conversation])))
+
+
+def name_of(policy: Policy | None) -> str:
+    """A policy's name in the log: name, version and the beginning of its id."""
+    return f"{policy.name} {policy.version} {policy.id[:16]}" if policy is not None else NO_POLICY
 
 
 class Conduct:
@@ -93,9 +99,9 @@ class Conduct:
     ) -> None:
         """keep_content: whether cases hold the flagged text, for people to judge. clock: seconds since 1970. keep_days:
         days after which the words and contents of closed cases are emptied, once an hour."""
-        ladder = ladder or Ladder()
-        self.ladder = ladder.under(policy) if policy is not None else ladder
-        self.policy = f"{policy.name} {policy.version} {policy.id[:16]}" if policy is not None else NO_POLICY
+        self._rules = ladder or Ladder()
+        self.ladder = self.ladder_under(policy)
+        self.policy = name_of(policy)
         self.appeal_hint = policy.appeal if policy is not None else "Ask the operator of this service."
         self.keep_content, self.keep_days = keep_content, keep_days
         self._engine, self._clock = engine, clock
@@ -109,6 +115,15 @@ class Conduct:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="conduct", daemon=True)
         self._thread.start()
+
+    def ladder_under(self, policy: Policy | None) -> Ladder:
+        """The configured ladder with the severities of a policy."""
+        return self._rules.under(policy) if policy is not None else self._rules
+
+    def adopt(self, policy: Policy) -> None:
+        """Takes another policy into force, whose ladder the database holds already."""
+        self.policy, self.appeal_hint = name_of(policy), policy.appeal
+        self.refresh()
 
     def standing(self, organisation: str, user: str = "") -> Standing:
         """An organisation's standing, from memory, at most a second old; with `user`, as in `RequestFacts`, that of a
@@ -318,7 +333,7 @@ class Conduct:
             score=verdict.score,
             threshold=verdict.threshold,
             sensitivity=standing,
-            policy=self.policy,
+            policy=facts.policy or self.policy,
             classifiers=canonical_json(dict(verdict.classifiers)),
             severity=self.ladder.severity(verdict.category),
             added=digest_text(verdict.safety_prompt) if verdict.action == "safety_prompt" else "",

@@ -126,6 +126,7 @@ class Config(Frozen):
         (),
         description="origins, such as https://a.example, whose pages may call the API with a key of their own",
     )
+    runs: str = Field("", description="folder of evaluation runs that the admin pages show; empty: none")
     contact: str = Field("", max_length=400, description="where safety reports can be sent, beside the API")
     authenticate: bool = Field(True, description="whether a key is needed")
     proxy: bool = Field(False, description="a reverse proxy on this machine passes on callers' addresses")
