@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from conduct_desk import SHORT, Clock, at_once, found, joined
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.moderation.policy import shipped_policy
@@ -18,7 +18,7 @@ from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.grants import MOST_DAYS, Grant, grants_of, verify_grants
 from charter.service.accounts.keys import Caller
 from charter.service.accounts.retention import Keep, sweep
-from charter.service.accounts.tables import GRANTS
+from charter.service.accounts.tables import GRANTS, ORGANISATIONS
 from charter.service.api.conduct import Conduct, RequestFacts, conversation_mark
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import NotFound, Refusal, Stale
@@ -293,7 +293,8 @@ def test_who_changes_a_grant_behind_the_log_is_found_out(
     assert conduct.use_release(facts(caller, "req_2"), found(category=MILD))
     with writing(engine) as c:
         if change and change.get("organisation") == "org_local":
-            c.execute(text("INSERT INTO organisations VALUES ('org_local', 'l', 1.0, :no)"), {"no": False})
+            local = {"id": "org_local", "name": "l", "created": 1.0, "disabled": False}
+            c.execute(ORGANISATIONS.insert().values(**local))
         c.execute(GRANTS.delete() if change is None else GRANTS.update().values(**change))
     with reading(engine) as c:
         assert verify_chain(c) is None and verify_grants(c) == made.id

@@ -22,7 +22,7 @@ from charter.ground.moderation.classifiers.classifier import Scores
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
 from charter.service.api.app import ROUTES
-from charter.service.api.exchange import _Held
+from charter.service.api.held import Held
 from charter.service.api.local import LocalBackend
 from charter.service.api.model_request import End, ModelRequest, Part, Piece, Token
 
@@ -301,7 +301,7 @@ def test_without_a_policy_the_same_requests_tell(tmp_path: Path) -> None:
 def test_tokens_of_a_reply_that_says_nothing_are_not_told(text: str, told: bool) -> None:
     """An end token with the likeliest ones in its place says what the model would have written."""
     token = Token("", b"", -1.0, ((MARK, MARK.encode(), -0.5),), MARKED_ID)
-    held = _Held(1, None)
+    held = Held(1, None)
     held.add(Piece(0, text, (token,), 1))
     held.add(End(0, "end", token=token))
     piece, end = held.release(8)

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
 from charter.service.people.export import open_people
-from charter.service.people.tables import METADATA
-from charter.service.web.database import differences, open_database, writing
+from charter.service.people.tables import METADATA, MIGRATIONS
+from charter.service.web.database import differences, migrate, open_database, writing
 
-OLD = (
-    "DROP TABLE acts",
-    "ALTER TABLE people DROP COLUMN console",
-    "ALTER TABLE invitations DROP COLUMN console",
-)
-PERSON = (
-    "INSERT INTO people (name, role, simulated, quota, disabled, created) VALUES ('{}', '{}', 0, 0, 0, 1.0)"
-)
+PERSON = "INSERT INTO people (name, role, simulated, quota, disabled, created) VALUES ('{}', '{}', :no, 0, :no, 1.0)"
 
 
-def test_admins_become_owners(tmp_path: Path) -> None:
-    place = str(tmp_path / "people.sqlite")
-    open_people(place).dispose()
-    engine = open_database(place)
+@pytest.mark.parametrize("first", [2, 4])
+def test_admins_become_owners(first: int, database: str, tmp_path: Path) -> None:
+    """`first`: the newest migration that the database has had."""
+    scripts = tmp_path / "before"
+    later = [f"v000{number}.py" for number in range(first + 1, 10)]
+    shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns(*later, "__pycache__"))
+    engine = open_database(database)
+    migrate(engine, scripts, METADATA)
     with writing(engine) as c:
-        for statement in OLD:
-            c.execute(text(statement))
-        c.execute(text("UPDATE alembic_version SET version_num = 'v0002'"))
         for name, role in (("ann", "admin"), ("bob", "member")):
-            c.execute(text(PERSON.format(name, role)))
+            c.execute(text(PERSON.format(name, role)), {"no": False})
     engine.dispose()
-    engine = open_people(place)
+    engine = open_people(database)
     with writing(engine) as c:
         roles = {row.name: row.console for row in c.execute(text("SELECT name, console FROM people"))}
     assert roles == {"ann": "owner", "bob": ""} and differences(engine, METADATA) == []

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -129,28 +130,48 @@ def _usage(connection: Connection, before: float) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A sweep: when it ended, in seconds since 1970, and the pieces that it removed by kind."""
+
+    at: float
+    pieces: Mapping[str, int]
+
+
 class Sweeping:
     """Sweeps once an hour, removes the blobs of hidden files, and gives free pages of the database back to the disk,
-    until it is closed."""
+    until it is closed. `last`: the last sweep of this process."""
 
     def __init__(self, engine: Engine, keep: Keep, blobs: Blobs | None = None) -> None:
         self._engine, self._keep, self._blobs, self._started = engine, keep, blobs, time.time()
-        self._closed = threading.Event()
+        self.last: Swept | None = None
+        self._closed, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="charter-sweep", daemon=True)
         self._thread.start()
+
+    def begin(self) -> None:
+        """Begins a sweep, after the running one; returns at once."""
+        self._wake.set()
 
     def close(self) -> None:
         """Ends after the running piece."""
         self._closed.set()
+        self._wake.set()
         self._thread.join()
 
     def _run(self) -> None:
         next_sweep = time.monotonic()
         self._clear()  # what a killed process left
-        while not self._closed.wait(SHRINK_SECONDS):
+        while True:
+            if self._wake.wait(SHRINK_SECONDS):
+                next_sweep = time.monotonic()
+                self._wake.clear()
+            if self._closed.is_set():
+                return
             try:
                 if time.monotonic() >= next_sweep:
-                    sweep(self._engine, self._keep, time.time(), self._rest)
+                    pieces = sweep(self._engine, self._keep, time.time(), self._rest)
+                    self.last = Swept(time.time(), pieces)
                     next_sweep = time.monotonic() + SWEEP_SECONDS
                 self._clear()
                 shrink(self._engine, self._rest)

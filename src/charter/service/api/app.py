@@ -20,6 +20,7 @@ from charter.service.api import (
     admin_audit,
     admin_conduct,
     admin_feedback,
+    admin_files,
     admin_keys,
     admin_limits,
     admin_members,
@@ -30,6 +31,7 @@ from charter.service.api import (
     admin_sign_in,
     admin_standing,
     admin_state,
+    admin_tools,
     admin_usage,
     admin_workbench,
     feedback,
@@ -91,6 +93,8 @@ PAGES = (
     admin_feedback,
     admin_members,
     admin_audit,
+    admin_files,
+    admin_tools,
 )
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -41,6 +42,8 @@ from charter.service.web.tokens import new_id
 LOG = logging.getLogger("charter.service.chat")
 AT_ONCE = 2
 SWEEP_SECONDS = 10.0
+SWEEPS = 60  # from one search for bytes without a row to the next
+ORPHAN_SECONDS = 600.0  # for which bytes may be without a row: longer than an upload's transaction
 LOST = "its bytes are no longer here; send it again"
 FAULT = "something went wrong here while it was read; send it again"
 
@@ -164,6 +167,12 @@ class Files:
                 connection.execute(delete(BLOBS).where(BLOBS.c.id.in_(ids)))
             self.store.delete(ids)
 
+    def sweep_orphans(self) -> None:
+        """Deletes bytes whose person was deleted by another process, such as the server with the admin pages."""
+        old = self.store.ids(time.time() - ORPHAN_SECONDS)
+        with reading(self._database) as connection:
+            self.store.delete(old - set(connection.execute(select(BLOBS.c.id)).scalars()))
+
     def _left_over(self) -> list[tuple[str, int]]:
         """Contents that are still to be read. Bytes without a row are deleted."""
         self.store.clear()
@@ -224,9 +233,11 @@ class Files:
             connection.execute(update(BLOBS).where(BLOBS.c.id == blob).values(**values))
 
     async def _sweep(self) -> None:
-        while True:
+        for number in count(1):
             with suppress(Exception):  # the next time it may work
                 await asyncio.to_thread(self.sweep)
+                if number % SWEEPS == 0:
+                    await asyncio.to_thread(self.sweep_orphans)
             await asyncio.sleep(SWEEP_SECONDS)
 
 

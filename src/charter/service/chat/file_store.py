@@ -7,6 +7,7 @@ deleted at the next start, as is what no row of the database names.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -68,6 +69,14 @@ def _made(place: Path) -> int:
         raise Refusal(NO_ROOM, 507) from None
 
 
+def _written(entry: os.DirEntry[str]) -> float:
+    """When a file was written; never for one that was deleted meanwhile."""
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
 class Store:
     """The folder of all files; it is made when the first one comes."""
 
@@ -100,9 +109,12 @@ class Store:
         for id in ids:
             self.place(id).unlink(missing_ok=True)
 
-    def ids(self) -> set[str]:
-        """The files that are here."""
-        return {place.name for place in self._whole.iterdir()} if self._whole.is_dir() else set()
+    def ids(self, before: float = math.inf) -> set[str]:
+        """The files that are here, and were written before a time in seconds since 1970."""
+        if not self._whole.is_dir():
+            return set()
+        with os.scandir(self._whole) as entries:
+            return {entry.name for entry in entries if before == math.inf or _written(entry) < before}
 
     def clear(self) -> None:
         """Deletes what has not arrived as a whole."""

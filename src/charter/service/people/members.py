@@ -14,7 +14,19 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select, update
 
 from charter.service.people.roles import NOBODY, OWNER, Right, allows, check_console_role
-from charter.service.people.tables import CHATS, INVITATIONS, MESSAGES, PEOPLE, TOKENS
+from charter.service.people.tables import (
+    BLOBS,
+    CHAT_TOOLS,
+    CHATS,
+    DRAFTS,
+    FILES,
+    INVITATIONS,
+    MESSAGES,
+    PEOPLE,
+    SHARES,
+    TOKENS,
+    TOOL_CALLS,
+)
 from charter.service.people.workers import (
     Person,
     close_sessions,
@@ -149,12 +161,24 @@ def forget_member(connection: Connection, actor: Actor, person: int, by: Person 
 
 
 def export_member(connection: Connection, actor: Actor, person: int) -> dict[str, Any]:
-    """All data of a person, with their chats, to hand over on request. Raises NotFound."""
+    """All data of a person, with their chats and the texts of their files, to hand over on request. Raises NotFound."""
     data = data_of(connection, person)
     data["chats"] = _rows(connection, select(CHATS).where(CHATS.c.person == person).order_by(CHATS.c.created))
     mine = select(CHATS.c.id).where(CHATS.c.person == person)
     messages = select(MESSAGES).where(MESSAGES.c.chat.in_(mine)).order_by(MESSAGES.c.serial)
     data["messages"] = _rows(connection, messages)
+    written = select(MESSAGES.c.id).where(MESSAGES.c.chat.in_(mine))
+    for table, whose in (
+        (TOOL_CALLS, TOOL_CALLS.c.message.in_(written)),
+        (CHAT_TOOLS, CHAT_TOOLS.c.chat.in_(mine)),
+        (DRAFTS, DRAFTS.c.person == person),
+        (FILES, FILES.c.person == person),
+        (BLOBS, BLOBS.c.person == person),
+    ):
+        rows = select(table).where(whose).order_by(*table.primary_key.columns)
+        data[table.name] = _rows(connection, rows)
+    shared = select(*(c for c in SHARES.c if c.name != "digest")).where(SHARES.c.chat.in_(mine))
+    data["shares"] = _rows(connection, shared.order_by(SHARES.c.digest))
     note(connection, person, "handed out", actor.id)
     note_act(connection, actor, "member.export", f"person_{person}")
     return data
