@@ -185,7 +185,7 @@ def copy(connection: Connection, person: Person, title: str, model: str, line: I
     if rows:
         connection.execute(insert(MESSAGES), rows)
     for one, row in zip(line, rows, strict=True):
-        give_copies(connection, one.files, chat, row["id"])
+        give_copies(connection, one.files, chat, str(row["id"]))
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(leaf=parent))
     return chat
 
