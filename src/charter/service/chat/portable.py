@@ -196,7 +196,7 @@ def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
             files = files if isinstance(files, list) and row.get("role") == "user" else ()
             line.append((str(row.get("role")), str(row.get("text") or ""), files))
             id = str(row.get("parent") or "")
-        return reversed(line)
+        return line[::-1]
     return ()
 
 
