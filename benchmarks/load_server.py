@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 import psutil
 
-from charter.service.accounts.keys import USUAL, KeyLimits, make_key, make_organisation
+from charter.service.accounts.keys import USUAL, KeyLimits, make_key
+from charter.service.accounts.organisations import make_organisation
 from charter.service.accounts.store import open_accounts
 from charter.service.web.database import writing
 

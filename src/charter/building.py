@@ -59,7 +59,7 @@ SERVICE = {
         "the pages where people talk with served models: conversations as trees, replies that survive a crash",
     ),
     "api": Part(
-        ("web", "documents", "tools", "accounts"),
+        ("web", "documents", "tools", "accounts", "people"),
         "Anthropic's API of 2023 and of today, OpenAI's shapes, and their pages",
     ),
 }

@@ -16,8 +16,9 @@ from sqlalchemy import Engine
 from charter.ground.moderation.actions import Verdict
 from charter.ground.moderation.policy import shipped_policy
 from charter.service.accounts.grants import Grant
-from charter.service.accounts.keys import Caller, find_caller, make_key, make_organisation
+from charter.service.accounts.keys import Caller, find_caller, make_key
 from charter.service.accounts.ladder import Ladder
+from charter.service.accounts.organisations import make_organisation
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.tables import GRANTS
 from charter.service.api.conduct import Conduct, RequestFacts

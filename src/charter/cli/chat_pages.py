@@ -128,6 +128,7 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
     from charter.service.chat.attached import MB, Allowance
     from charter.service.chat.service import Config
     from charter.service.chat.storage import MEGABYTE
+    from charter.service.people.places import CHAT, note_place
     from charter.service.people.workers import first_invitation
     from charter.service.web import listening
 
@@ -154,8 +155,9 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
         )
         with server() as (url, key):
             service = pages.open_chat(config, options.people, url, key)
-            token = first_invitation(service.database)
             home = public or local
+            note_place(service.database, CHAT, home)
+            token = first_invitation(service.database)
             place = f"{home}/join/{token}" if token else home
             pages.serve(service, bound, lambda: _say(place, url, options.as_json))
     print("charter: stopped; run the same command again to continue", file=sys.stderr)

@@ -105,7 +105,9 @@ def up(
         log,
         as_json,
     )
-    served = [*(["--no-policy"] if no_policy else []), *(["--tools", tools] if tools else [])]
+    # those who sign in on the pages sign in on the server's admin pages too
+    served = ["--people", people]
+    served += [*(["--no-policy"] if no_policy else []), *(["--tools", tools] if tools else [])]
     serve_pages(options, lambda: _server(models or [STARTER], database, api, served, log))
 
 
@@ -113,7 +115,8 @@ def up(
 def _server(
     models: Sequence[str], database: str, api: str | None, options: Sequence[str], log: bool
 ) -> Iterator[tuple[str, str]]:
-    """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`."""
+    """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`.
+    `databases`: of accounts, and of people, who sign in on its admin pages too."""
     if api is not None:
         yield api, os.environ.get(KEY, "")
         return
@@ -208,16 +211,16 @@ def _end_with_parent() -> None:
 
 def _make_key(database: str, tools: bool = False) -> str:
     """A new key of the organisation of the chat, with the scope of tools or without; the keys of earlier starts end."""
-    from charter.service.accounts import keys
+    from charter.service.accounts import keys, organisations
     from charter.service.accounts.store import open_accounts
     from charter.service.web.database import writing
 
     engine = open_accounts(database, new=True)
     try:
         with writing(engine) as connection:
-            if ORGANISATION not in keys.organisation_names(connection).values():
-                keys.make_organisation(connection, ORGANISATION)
-            organisation = keys.find_organisation(connection, ORGANISATION)
+            if ORGANISATION not in organisations.organisation_names(connection).values():
+                organisations.make_organisation(connection, ORGANISATION)
+            organisation = organisations.find_organisation(connection, ORGANISATION)
             for key in keys.list_keys(connection, organisation):
                 if key.caller.name == KEY_NAME and key.state() == "usable":
                     keys.revoke(connection, key.caller.key)

@@ -11,8 +11,9 @@ from sqlalchemy import Engine, func, select
 
 from charter.ground.moderation.actions import Verdict
 from charter.service.accounts.decisions import Entry
-from charter.service.accounts.keys import Caller, find_caller, make_key, make_organisation
+from charter.service.accounts.keys import Caller, find_caller, make_key
 from charter.service.accounts.ladder import Ladder
+from charter.service.accounts.organisations import make_organisation
 from charter.service.api.conduct import Conduct
 from charter.service.web.database import reading, writing
 

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, func, select, update
 
 from charter.service.accounts import batches
-from charter.service.accounts.keys import Caller, find_caller, make_key, make_organisation
+from charter.service.accounts.keys import Caller, find_caller, make_key
+from charter.service.accounts.organisations import make_organisation
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, ORGANISATIONS
 from charter.service.api import batch_work
@@ -89,7 +90,7 @@ def test_one_that_fails_midway_leaves_nothing(engine: Engine, caller: Caller) ->
 KILLED = """
 import os, sys
 from charter.service.accounts import batches
-from charter.service.accounts.keys import Caller
+from charter.service.accounts.keys import (Caller)
 from charter.service.accounts.store import open_accounts
 engine = open_accounts(sys.argv[1], new=False)
 items = [(f"r{n}", "{}") for n in range(3 * batches.PIECE)]

@@ -17,7 +17,8 @@ from sqlalchemy import Engine, event
 
 from charter.service.accounts import batches
 from charter.service.accounts.batches import EXPIRY, KEPT, Batch
-from charter.service.accounts.keys import Caller, find_caller, make_key, make_organisation
+from charter.service.accounts.keys import Caller, find_caller, make_key
+from charter.service.accounts.organisations import make_organisation
 from charter.service.accounts.retention import Keep, sweep
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.tables import BATCH_ITEMS, BATCHES
@@ -468,7 +469,7 @@ def test_killed_workers_lose_nothing_and_finish_nothing_twice(database: str) -> 
 MAKER = """
 import json, sys
 from charter.service.accounts import batches
-from charter.service.accounts.keys import Caller
+from charter.service.accounts.keys import (Caller)
 from charter.service.accounts.store import open_accounts
 engine = open_accounts(sys.argv[1], new=False)
 while True:

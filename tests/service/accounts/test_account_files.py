@@ -29,7 +29,7 @@ from charter.service.accounts.files import (
     list_files,
     stored,
 )
-from charter.service.accounts.keys import make_organisation
+from charter.service.accounts.organisations import make_organisation
 from charter.service.accounts.retention import Keep, sweep
 from charter.service.accounts.tables import FILES
 from charter.service.web.database import reading, writing

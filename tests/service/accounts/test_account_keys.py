@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select, text
 
-from charter.service.accounts import keyring, keys
+from charter.service.accounts import keyring, keys, organisations
 from charter.service.accounts.keyring import Keyring
 from charter.service.accounts.keys import ANONYMOUS, KeyLimits, KeyRefused
 from charter.service.accounts.store import open_accounts
@@ -30,9 +30,9 @@ class Clock:
 def new_key(engine: Engine, organisation: str = "acme", **more: object) -> tuple[str, str]:
     with writing(engine) as c:
         try:
-            owner = keys.find_organisation(c, organisation)
+            owner = organisations.find_organisation(c, organisation)
         except NotFound:
-            owner = keys.make_organisation(c, organisation)
+            owner = organisations.make_organisation(c, organisation)
         return keys.make_key(c, owner, "ci", **more)  # type: ignore[arg-type]
 
 
@@ -50,7 +50,7 @@ def test_a_secret_finds_its_caller_with_all_that_it_may(engine: Engine) -> None:
     assert re.fullmatch(r"sk-charter-[A-Za-z0-9_-]{43}", secret) and id.startswith("key_")
     with reading(engine) as c:
         caller = keys.find_caller(c, secret)
-        assert caller.organisation == keys.find_organisation(c, "acme")
+        assert caller.organisation == organisations.find_organisation(c, "acme")
     assert (caller.key, caller.name, caller.models, caller.limits) == (id, "ci", ("tiny", "small"), limits)
     assert caller.may("admin") and caller.may("batches") and not caller.may("messages")
     assert caller.may_use("tiny") and not caller.may_use("large")
@@ -106,11 +106,11 @@ def test_keys_stop_when_they_are_revoked_out_of_date_or_their_organisation_is_di
 ) -> None:
     id, secret = new_key(engine)
     with writing(engine) as c:
-        organisation = keys.find_organisation(c, "acme")
-        keys.disable_organisation(c, organisation)
+        organisation = organisations.find_organisation(c, "acme")
+        organisations.disable_organisation(c, organisation)
     assert reason_of(engine, secret) == "disabled"
     with writing(engine) as c:
-        keys.disable_organisation(c, organisation, False)
+        organisations.disable_organisation(c, organisation, False)
         keys.find_caller(c, secret)
         c.execute(KEYS.update().values(expires=time.time() - 1))
     assert reason_of(engine, secret) == "expired"
@@ -151,7 +151,7 @@ def test_names_and_limits_are_checked(engine: Engine) -> None:
                 keys.rename(c, id, name)
         for taken in ("acme", " acme ", "local"):
             with pytest.raises(Refusal, match="already") as refused:
-                keys.make_organisation(c, taken)
+                organisations.make_organisation(c, taken)
             assert refused.value.status == 409
         for change in (lambda: keys.rename(c, "key_x", "y"), lambda: keys.revoke(c, "key_x")):
             with pytest.raises(
@@ -311,7 +311,7 @@ def test_a_disabled_organisation_is_forgotten_with_all_its_keys(file_engine: Eng
     for secret in made:
         ring.find_caller(secret)
     with writing(file_engine) as c:
-        keys.disable_organisation(c, keys.find_organisation(c, "acme"))
+        organisations.disable_organisation(c, organisations.find_organisation(c, "acme"))
     ring.forget()
     for secret in made:
         with pytest.raises(KeyRefused, match="disabled"):

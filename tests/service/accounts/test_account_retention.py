@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from charter.service.accounts import retention
 from charter.service.accounts.batches import DAY, get_batch, make_batch, results
 from charter.service.accounts.decisions import anchor, append, holds, prune, tip, verify_chain
-from charter.service.accounts.keys import Caller, make_key, make_organisation
+from charter.service.accounts.keys import Caller, make_key
+from charter.service.accounts.organisations import make_organisation
 from charter.service.accounts.retention import Keep, sweep
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.tables import ANCHORS, BATCH_ITEMS, BATCHES, DECISIONS, MADE_ONCE, USAGE

@@ -5,7 +5,7 @@ import time
 import pytest
 from sqlalchemy import Engine, select
 
-from charter.service.accounts import keys
+from charter.service.accounts import keys, organisations
 from charter.service.accounts.keys import Caller
 from charter.service.accounts.sessions import HOURS, close_session, find_session, open_session
 from charter.service.accounts.tables import KEYS, SESSIONS
@@ -16,7 +16,7 @@ from charter.service.web.refusal import Refusal
 @pytest.fixture
 def admin(engine: Engine) -> Caller:
     with writing(engine) as c:
-        owner = keys.make_organisation(c, "acme")
+        owner = organisations.make_organisation(c, "acme")
         return keys.find_caller(c, keys.make_key(c, owner, "me", ("admin",))[1])
 
 

@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from charter.service.accounts import usage
-from charter.service.accounts.keys import find_key, make_key, make_organisation
+from charter.service.accounts.keys import find_key, make_key
+from charter.service.accounts.organisations import make_organisation
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import Counts, Meter, usage_by_day
 from charter.service.web.database import reading, writing

@@ -286,7 +286,7 @@ def test_many_threads_of_two_servers_make_one_history(engine: Engine, make: Make
 KILLED = """
 import os, sys
 from charter.service.api.conduct import Conduct, RequestFacts
-from charter.service.accounts.keys import make_anonymous
+from charter.service.accounts.keys import (make_anonymous)
 from charter.service.accounts.store import open_accounts
 from charter.ground.moderation.actions import Verdict
 from charter.service.web.database import writing

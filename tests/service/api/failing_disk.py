@@ -23,8 +23,9 @@ from charter.ground.artifact.errors import CharterError
 from charter.service.accounts import batches
 from charter.service.accounts.batches import DAY, get_batch, make_batch
 from charter.service.accounts.decisions import Entry, Log, prune, verify_chain
-from charter.service.accounts.keys import Caller, find_key, make_key, make_organisation, revoke
+from charter.service.accounts.keys import Caller, find_key, make_key, revoke
 from charter.service.accounts.made_once import once
+from charter.service.accounts.organisations import make_organisation
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.tables import BATCH_ITEMS, DECISIONS, USAGE
 from charter.service.accounts.usage import Counts, Meter

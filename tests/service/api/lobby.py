@@ -27,7 +27,8 @@ from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
 from charter.ground.moderation.thresholds import Levels, Threshold, Thresholds
 from charter.ground.settings.execution import Execution
-from charter.service.accounts.keys import USUAL, KeyLimits, find_organisation, make_key, make_organisation
+from charter.service.accounts.keys import USUAL, KeyLimits, make_key
+from charter.service.accounts.organisations import find_organisation, make_organisation
 from charter.service.api.app import make_app
 from charter.service.api.batching import Batching
 from charter.service.api.config import Config

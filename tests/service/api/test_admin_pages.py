@@ -28,7 +28,9 @@ from charter.service.web.database import reading, writing
 VERSION = {"anthropic-version": "2023-06-01"}
 SCREENS = (
     "/admin",
+    "/admin/organisations",
     "/admin/keys",
+    "/admin/limits",
     "/admin/usage",
     "/admin/policy",
     "/admin/decisions",
@@ -36,6 +38,9 @@ SCREENS = (
     "/admin/standings",
     "/admin/engines",
     "/admin/batches",
+    "/admin/members",
+    "/admin/people",
+    "/admin/audit",
 )
 
 # a context of its own would be made for each request
@@ -222,10 +227,10 @@ def test_an_organisation_is_shut_out_and_let_in(hall: Hall) -> None:
     admin, key = Admin(hall), hall.key("shut")
     ask(hall, key, "hello")
     place = f"/admin/organisations/{hall.organisations['shut']}"
-    admin.send("/admin/keys", place)
+    admin.send(place, place)
     refused = get(f"{hall.url}/v1/models", headers={"x-api-key": key})
     assert refused.status_code == 401 and "disabled" in refused.text
-    admin.send("/admin/keys", place)
+    admin.send(place, place)
     assert get(f"{hall.url}/v1/models", headers={"x-api-key": key}).status_code == 200
     own = f"/admin/organisations/{hall.organisations['house']}"
     assert post(hall.url + own, json={"disabled": "yes"}, headers=program(hall)).status_code == 409

@@ -13,7 +13,8 @@ import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, until
 from sqlalchemy import update
 
-from charter.service.accounts.keys import disable_organisation, revoke
+from charter.service.accounts.keys import revoke
+from charter.service.accounts.organisations import disable_organisation
 from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, KEYS, USAGE
 from charter.service.api.errors import ApiError
 from charter.service.web.database import writing

@@ -16,8 +16,9 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from charter.service.accounts.batches import make_batch
-from charter.service.accounts.keys import Caller, make_key, make_organisation
+from charter.service.accounts.keys import Caller, make_key
 from charter.service.accounts.made_once import MadeBefore, once
+from charter.service.accounts.organisations import make_organisation
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE
 from charter.service.api import batching

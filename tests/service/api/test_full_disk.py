@@ -18,7 +18,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from charter.service.accounts.keyring import Keyring
-from charter.service.accounts.keys import USUAL, KeyRefused, find_key, make_key, make_organisation
+from charter.service.accounts.keys import USUAL, KeyRefused, find_key, make_key
+from charter.service.accounts.organisations import make_organisation
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.tables import KEYS
 from charter.service.web.database import reading, writing

@@ -21,7 +21,8 @@ import httpx
 import encodings.idna, socket, urllib.request
 import test_foreign_references as references
 from lobby import MODEL, configuration, toy_sources
-from charter.service.accounts.keys import KeyLimits, make_key, make_organisation
+from charter.service.accounts.keys import (KeyLimits, make_key)
+from charter.service.accounts.organisations import (make_organisation)
 from charter.service.web.database import writing
 from charter.ground.settings.execution import Execution
 from charter.service.api.app import make_app

@@ -117,6 +117,11 @@ def _words(problem: ErrorDetails) -> str:
     return problem["msg"][:1].lower() + problem["msg"][1:]
 
 
+def problem_words(problem: ErrorDetails) -> str:
+    """The expectation, and the value that doesn't meet it, without its place."""
+    return f"{_words(problem)}{_describe_value(problem['input'])}"
+
+
 def _alternative(one: ErrorDetails, problem: ErrorDetails) -> bool:
     """Whether a problem concerns another allowed form of the same value: text, or a list of texts."""
     place = problem["loc"]

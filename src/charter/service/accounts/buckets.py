@@ -73,6 +73,23 @@ class Account:
         """The state of each bucket."""
         return {name: bucket.read(self.at) for name, bucket in self.buckets.items()}
 
+    def used(self) -> dict[str, float]:
+        """The share of each minute's limit that is used; none of a restored account before its next request."""
+        return {name: 1 - max(0.0, self.buckets[name].level) / limit for name, limit in self.limits.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an organisation or key uses now: the share of each minute's limit, the limits, the requests under way, and
+    how many were refused since the start, the last one when (seconds since 1970). A key without limits of its own
+    shares its organisation's: only its refusals are known."""
+
+    used: Mapping[str, float]
+    limits: Mapping[str, int]
+    under_way: int
+    refused: int
+    last_refused: float | None
+
 
 def tightest(states: Iterable[State]) -> State:
     """Of each bucket, the state with the least rest."""

@@ -186,6 +186,12 @@ def find_case(connection: Connection, id: str) -> Case:
     return _case(row)
 
 
+def cases_of(connection: Connection, request: str) -> list[Case]:
+    """The cases about a request, oldest first."""
+    rows = select(CASES).where(CASES.c.request == request).order_by(CASES.c.created, CASES.c.id)
+    return [_case(row) for row in connection.execute(rows)]
+
+
 def queue(
     connection: Connection,
     kind: Kind | None = None,

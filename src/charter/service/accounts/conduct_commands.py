@@ -262,16 +262,23 @@ def verify(
             "--keep-days", min=1, help="Days that the service keeps the log: keep.decisions_days (183)."
         ),
     ] = None,
+    people: Annotated[
+        str, typer.Option("--people", metavar="DB", help="Also the audit log in this database of people.")
+    ] = "",
+    audit_tip: Annotated[
+        str,
+        typer.Option("--audit-tip", metavar="NUMBER:CHAIN", help="The audit log's tip that it printed."),
+    ] = "",
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """Check that nobody has changed the log of decisions, releases and exemptions.
+    """Check that nobody has changed the log of decisions, releases and exemptions, or the audit log.
 
     With a tip it also checks that the log still holds its earlier rows. It fails too if it can't check the tip.
     """
-    from charter.service.accounts import conduct_views
+    from charter.service.accounts import log_views
 
-    conduct_views.verify(database, tip, keep_days, as_json)
+    log_views.verify(database, tip, keep_days, as_json, people, audit_tip)
 
 
 def export(

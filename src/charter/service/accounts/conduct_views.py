@@ -19,14 +19,8 @@ from charter.service.accounts import cases, standings
 from charter.service.accounts.cases import Case, CaseVerdict, Kind, State
 from charter.service.accounts.decisions import (
     Decision,
-    anchor,
     decisions_of,
-    holds,
-    parse_tip,
-    removed_young,
-    told_tip,
     user_mark,
-    verify_chain,
 )
 from charter.service.accounts.export import (
     Forgotten,
@@ -38,10 +32,8 @@ from charter.service.accounts.export import (
 from charter.service.accounts.export import expire as empty_old
 from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.files import clear_beside
-from charter.service.accounts.grants import verify_grants
-from charter.service.accounts.keys import find_organisation, organisation_names
-from charter.service.accounts.ladder import DAY, LEVELS, Level
-from charter.service.accounts.retention import Keep
+from charter.service.accounts.ladder import LEVELS, Level
+from charter.service.accounts.organisations import find_organisation, organisation_names
 from charter.service.accounts.standings import (
     Change,
     changes_of,
@@ -52,6 +44,7 @@ from charter.service.accounts.standings import (
     settle,
 )
 from charter.service.accounts.store import open_accounts
+from charter.service.web.audit import at_shell, note_act
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import NotFound
 from charter.service.web.tokens import digest_of
@@ -111,6 +104,7 @@ def close(place: str, id: str, verdict: CaseVerdict, by: str, note: str) -> None
     """Closes a case, and applies the consequences by the service's rules."""
     with opened(place) as engine, writing(engine) as c:
         settle(c, id, verdict, by, note, kept_ladder(c), time.time())
+        note_act(c, at_shell(by), "case.close", id, {"verdict": None}, {"verdict": verdict})
 
 
 def print_case(place: str, id: str, as_json: bool) -> None:
@@ -137,6 +131,8 @@ def decide(place: str, organisation: str, user: str, level: Level, by: str, reas
     with opened(place) as engine, writing(engine) as c:
         account = account_of(c, organisation, user)
         change = standings.decide(c, account, level, by, reason, time.time())
+        mine, mark = parts_of(account)
+        note_act(c, at_shell(by), "standing.set", mine, after={"level": level, "user": mark})
     print(f"{_whose(organisation, user)} is {change.level} by decision of {change.by}")
 
 
@@ -207,43 +203,6 @@ def print_audit(place: str, as_json: bool) -> None:
     console().print(table)
 
 
-def verify(place: str, known: str, keep_days: float | None, as_json: bool) -> None:
-    """Checks the chain of the log. Raises CharterError if it is broken, if rows are missing that are too young to be
-    removed, and if a tip can't be checked."""
-    days = Keep().decisions_days if keep_days is None else keep_days
-    before, tip = time.time() - days * DAY, parse_tip(known) if known else None
-    with opened(place) as engine, reading(engine) as c:
-        broken, newest, (removed, _) = verify_chain(c), told_tip(c), anchor(c)
-        changed, young = verify_grants(c, before), removed_young(c, tip, before)
-        tip_held = holds(c, tip.number, tip.chain) if tip else True
-    if broken is not None:
-        raise CharterError(
-            f"the log of decisions is broken at row {broken}: it was changed, or rows before it are gone"
-        )
-    if young:
-        raise CharterError(
-            f"younger than {days:g} days and removed from the log of decisions: {young}; where the service keeps it "
-            "for fewer days (keep.decisions_days), give --keep-days"
-        )
-    if changed is not None:
-        raise CharterError(f"{changed} differs from the log of decisions: a release or exemption was changed")
-    if tip_held is False:
-        raise CharterError(
-            f"the log no longer holds {known}: its end was cut off, or the whole log was rewritten"
-        )
-    if tip_held is None:
-        raise CharterError(
-            f"can't check whether the log held {known}: its row was removed for its age; keep a newer tip"
-        )
-    if as_json:
-        facts = {"whole": True, "rows_to": newest.number, "removed_to": removed, "tip": str(newest)}
-        print_json({**facts, "tip_held": tip_held} if known else facts)
-    else:
-        if removed:
-            print(f"rows up to {removed} were removed for their age; their digest remains")
-        print(f"the log is intact; keep this tip elsewhere and pass it to --tip later: {newest}")
-
-
 def freeze(place: str, out: Path, content: bool) -> None:
     """Freezes feedback and closed cases."""
     with opened(place) as engine:
@@ -258,6 +217,8 @@ def freeze(place: str, out: Path, content: bool) -> None:
 
 def hand_out(place: str, organisation: str, out: Path) -> None:
     """Writes all data of an organisation, a row a line, to a new file that only its owner can read."""
+    with opened(place) as engine, writing(engine) as c:
+        note_act(c, at_shell(), "organisation.export", organisation_of(c, organisation))
     with opened(place) as engine, reading(engine) as c:
         id, count = organisation_of(c, organisation), 0
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -278,6 +239,7 @@ def forget(place: str, organisation: str, user: str) -> None:
         with writing(engine) as c:
             id = organisation_of(c, organisation)
             gone = forget_user(c, id, digest_of(user)) if user else forget_organisation(c, id)
+            note_act(c, at_shell(), "user.forget" if user else "organisation.forget", id, after=asdict(gone))
         clear_beside(engine)
     print(f"deleted: {_forgotten_words(gone)}; decisions stay; they hold no text")
 

@@ -34,6 +34,7 @@ from charter.service.accounts.tables import (
     KEYS,
     MADE_ONCE,
     ORGANISATIONS,
+    REQUESTS,
     STANDINGS,
     TOOL_USE,
     USAGE,
@@ -44,6 +45,7 @@ from charter.service.web.snapshot import Content, Frozen, Origin, freeze
 SERVICE = "accounts"
 CASE_ROWS, THUMBS, JUDGMENTS = "cases.jsonl", "feedback.jsonl", "judgments.jsonl"
 AT_A_TIME = 1_000
+SECRETS = ("digest", "former")  # columns that no export holds
 # of the classifiers, as the log has it
 _SAID = ("model", "side", "action", "score", "threshold", "sensitivity", "policy", "classifiers")
 
@@ -168,14 +170,14 @@ def organisation_data(connection: Connection, organisation: str) -> Iterator[tup
     check_organisation(connection, organisation)
     for table, rows in _rows_of(organisation):
         for row in connection.execute(rows.execution_options(yield_per=AT_A_TIME)):
-            yield table.name, {name: value for name, value in row._mapping.items() if name != "digest"}
+            yield table.name, {name: value for name, value in row._mapping.items() if name not in SECRETS}
 
 
 def _rows_of(organisation: str) -> list[tuple[Table, Select[Any]]]:
     own_keys = select(KEYS.c.id).where(KEYS.c.organisation == organisation)
     batches = select(BATCHES.c.id).where(BATCHES.c.organisation == organisation)
     selects = [(ORGANISATIONS, select(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation))]
-    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE, FILES):
+    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE, FILES, REQUESTS):
         selects.append((table, select(table).where(table.c.organisation == organisation)))
     for table in (USAGE, TOOL_USE):
         selects.append((table, select(table).where(table.c.key.in_(own_keys))))

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from charter.service.accounts import grants
 from charter.service.accounts.conduct_views import add, opened, organisation_of, print_json, when
 from charter.service.accounts.grants import Grant
-from charter.service.accounts.keys import organisation_names
+from charter.service.accounts.organisations import organisation_names
 from charter.service.accounts.standings import kept_ladder
+from charter.service.web.audit import at_shell, note_act
 from charter.service.web.database import reading, writing
 from charter.terminal.tables import console, plain_table
 
@@ -17,6 +18,7 @@ def release(place: str, stopped: str, by: str, reason: str, hours: float) -> Non
     """Lets a blocked request pass once."""
     with opened(place) as engine, writing(engine) as c:
         grant = grants.release(c, stopped, by, reason, time.time(), hours)
+        note_act(c, at_shell(by), "grant.release", stopped, after={"hours": hours})
     print(
         f"{grant.id}: the same {grant.side} passes once until {when(grant.until)} (UTC), by decision of {grant.by}"
     )
@@ -31,6 +33,8 @@ def exempt(
         mine, ladder, now = organisation_of(c, organisation), kept_ladder(c), time.time()
         wanted = [grants.exemption(mine, category, end, by, reason, now) for category in categories]
         exemptions = [grants.exempt(c, one, ladder) for one in wanted]
+        after = {"category": ", ".join(categories)[:1000], "until": until.date().isoformat()}
+        note_act(c, at_shell(by), "grant.exempt", mine, after=after)
     for one in exemptions:
         what = one.category or "all that isn't severe"
         print(f"{one.id}: {organisation} is exempt from {what} until {when(one.until)} (UTC)")
@@ -40,6 +44,7 @@ def revoke(place: str, id: str, by: str, reason: str) -> None:
     """Revokes a grant."""
     with opened(place) as engine, writing(engine) as c:
         ended = grants.revoke(c, id, by, reason, time.time())
+        note_act(c, at_shell(by), "grant.revoke", id)
     print(f"{ended.id} was revoked by {ended.revoked_by}")
 
 

@@ -18,19 +18,12 @@ from rich.markup import escape
 from sqlalchemy import Connection
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.accounts.keys import (
-    Key,
-    KeyLimits,
-    find_key,
-    find_organisation,
-    list_keys,
-    make_key,
-    make_organisation,
-    set_limits,
-)
+from charter.service.accounts.keys import Key, KeyLimits, find_key, list_keys, make_key, set_limits
 from charter.service.accounts.keys import revoke as end
+from charter.service.accounts.organisations import find_organisation, make_organisation
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
+from charter.service.web.audit import at_shell, note_act
 from charter.service.web.database import shown, writing
 from charter.service.web.refusal import NotFound
 from charter.terminal.tables import console, plain_table
@@ -77,6 +70,8 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
             organisation = find_organisation(connection, wanted.organisation)
         except NotFound:
             organisation = make_organisation(connection, wanted.organisation)
+            after = {"name": wanted.organisation}
+            note_act(connection, at_shell(), "organisation.create", organisation, after=after)
         id, secret = make_key(
             connection,
             organisation,
@@ -87,6 +82,7 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
             limits=_changed(KeyLimits(), wanted.limits),
         )
         key = find_key(connection, id)
+        note_act(connection, at_shell(), "key.create", id, after=_audited(key))
     if as_json:
         print(json.dumps(_facts(key) | {"secret": secret, "database": place}))
         return
@@ -134,7 +130,9 @@ def revoke(database: str, keys: Sequence[str], as_json: bool) -> None:
     """Revokes keys, all or none."""
     with _opened(database) as connection:
         for key in keys:
+            before = _audited(find_key(connection, key))
             end(connection, key)
+            note_act(connection, at_shell(), "key.revoke", key, before, _audited(find_key(connection, key)))
         revoked = [find_key(connection, key) for key in keys]
     if as_json:
         print(json.dumps([_facts(key) for key in revoked]))
@@ -147,7 +145,10 @@ def limits(database: str, key: str, numbers: Numbers, as_json: bool) -> None:
     """Prints a key's limits, after changing those in `numbers`."""
     with _opened(database) as connection:
         if any(number is not None for number in numbers):
-            set_limits(connection, key, _changed(find_key(connection, key).caller.limits, numbers))
+            before = find_key(connection, key)
+            set_limits(connection, key, _changed(before.caller.limits, numbers))
+            after = _audited(find_key(connection, key))
+            note_act(connection, at_shell(), "key.limits", key, _audited(before), after)
         current = find_key(connection, key).caller.limits
     if as_json:
         print(json.dumps({"id": key, **asdict(current)}))
@@ -186,6 +187,13 @@ def usage(
         table.add_row(*(escape(word) for word in names), *_numbers(row.counts))
     table.add_row("together", "", "", "", *_numbers(sum((row.counts for row in rows), Counts())))
     console().print(table)
+
+
+def _audited(key: Key) -> dict[str, Any]:
+    """What the audit log holds of a key."""
+    caller = key.caller
+    facts = {"organisation_id": caller.organisation, "scopes": list(caller.scopes), "state": key.state()}
+    return {**facts, "limits": asdict(caller.limits), "expires": _time(key.expires)}
 
 
 def _changed(limits: KeyLimits, numbers: Numbers) -> KeyLimits:

@@ -11,7 +11,7 @@ import hmac
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, or_, select, update
@@ -29,7 +29,8 @@ ID_PREFIX = "key_"
 HINT = 4
 LONGEST_SHOWN = 100  # characters of a wrong id quoted in a message
 LOCAL = "local"  # the organisation of callers without a key
-MINUTE = 60.0
+MINUTE, HOUR = 60.0, 3_600.0
+MOST_OVERLAP = 720.0  # hours for which a rotated secret is accepted
 _MOST = 2**31 - 1
 _SECRET = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{43}")
 _NO_DIGEST = "none"  # not the hash of any secret
@@ -62,6 +63,8 @@ class Caller:
     models: tuple[str, ...] = ()  # empty: all
     limits: KeyLimits = KeyLimits()
     siblings: tuple[KeyLimits, ...] = ()
+    shared: KeyLimits = KeyLimits()  # of all keys of the organisation together; 0: that of its largest key
+    monthly_tokens: int = 0  # that the organisation may read and write in a month; 0: no limit
 
     def may(self, scope: str) -> bool:
         """Whether the key has a scope."""
@@ -87,6 +90,7 @@ class Key:
     revoked: float | None
     used: float | None  # to the minute
     disabled: bool  # the organisation is
+    former_until: float | None = None  # until when the secret before the last rotation is accepted
 
     def state(self, now: float | None = None) -> str:
         """usable, revoked, expired or disabled."""
@@ -121,58 +125,9 @@ class KeyRefused(Refusal):
         self.reason = reason
 
 
-def make_organisation(connection: Connection, name: str) -> str:
-    """A new organisation's id. Raises Refusal if the name is malformed or taken."""
-    name = _name(name, "an organisation")
-    alone(connection)
-    if name == LOCAL or connection.execute(_organisation(name)).first():
-        raise Refusal(f"the organisation {name!r} already exists; choose another name", 409)
-    id = f"org_{new_id()}"
-    connection.execute(ORGANISATIONS.insert().values(id=id, name=name, created=time.time(), disabled=False))
-    return id
-
-
-@dataclass(frozen=True, slots=True)
-class Organisation:
-    """An organisation; `created`: seconds since 1970."""
-
-    id: str
-    name: str
-    created: float
-    disabled: bool
-
-
-def list_organisations(connection: Connection) -> list[Organisation]:
-    """All organisations by name, including that of callers without a key."""
-    rows = connection.execute(select(ORGANISATIONS).order_by(ORGANISATIONS.c.name))
-    return [Organisation(row.id, row.name, row.created, bool(row.disabled)) for row in rows]
-
-
-def find_organisation(connection: Connection, name: str) -> str:
-    """The id of an organisation, by its name. Raises NotFound."""
-    id: str | None = connection.execute(_organisation(name)).scalar()
-    if id is None:
-        raise NotFound(f"there is no organisation {name!r}; charter keys list shows the known ones")
-    return id
-
-
-def organisation_names(connection: Connection) -> dict[str, str]:
-    """The names of all organisations by their ids."""
-    return {one.id: one.name for one in list_organisations(connection)}
-
-
 def check_organisation(connection: Connection, organisation: str) -> None:
     """Raises NotFound if no organisation has the id."""
     if not connection.execute(select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.id == organisation)).first():
-        raise NotFound(f"there is no organisation {organisation}")
-
-
-def disable_organisation(connection: Connection, organisation: str, disabled: bool = True) -> None:
-    """Disables all keys of an organisation, or enables them again. Raises NotFound."""
-    changed = update(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation).values(disabled=disabled)
-    if organisation == ANONYMOUS.organisation:
-        raise Refusal("this organisation stands for callers without a key and can't be disabled", 409)
-    if not connection.execute(changed).rowcount:
         raise NotFound(f"there is no organisation {organisation}")
 
 
@@ -201,7 +156,7 @@ def make_key(
         raise Refusal("the key would already be expired; choose a later end")
     check_organisation(connection, organisation)
     secret, id = PREFIX + new_token(), f"{ID_PREFIX}{new_id()}"
-    caller = Caller(id, organisation, _name(name, "a key"), scopes, models, limits)
+    caller = Caller(id, organisation, checked_name(name, "a key"), scopes, models, limits)
     _insert(connection, caller, digest_of(secret), secret[-HINT:], expires)
     return id, secret
 
@@ -225,9 +180,14 @@ def look_up(connection: Connection, secret: str) -> Key:
     """The key of a secret, usable or not; a text without the form of our secrets is not looked up."""
     if _SECRET.fullmatch(secret):
         digest = digest_of(secret)
-        row = connection.execute(_keys().where(KEYS.c.digest == digest)).first()
+        either = or_(KEYS.c.digest == digest, KEYS.c.former == digest)
+        row = connection.execute(_keys().where(either)).first()
         if row is not None and hmac.compare_digest(row.digest, digest):
             return _key(row, _siblings(connection, row.organisation))
+        if row is not None and hmac.compare_digest(row.former or "", digest):
+            key = _key(row, _siblings(connection, row.organisation))
+            ends = row.former_until if key.expires is None else min(key.expires, row.former_until)
+            return replace(key, expires=ends)
     raise KeyRefused("id" if secret.startswith(ID_PREFIX) else "unknown")
 
 
@@ -256,9 +216,33 @@ def revoke(connection: Connection, key: str) -> None:
     connection.execute(ended)
 
 
+def rotate(connection: Connection, key: str, hours: float) -> str:
+    """A new secret for a key, with the same rights, limits and usage. The present one is accepted for some hours more,
+    0 for none; an older one ends at once. Raises NotFound, and Refusal for hours out of range and a key that isn't
+    usable."""
+    if not 0 <= hours <= MOST_OVERLAP:
+        raise Refusal(f"hours: expected a number from 0 to {MOST_OVERLAP:g}")
+    alone(connection)
+    if (state := find_key(connection, key).state()) != "usable":
+        raise Refusal(f"this key is {state}; create another one", 409)
+    present = connection.execute(select(KEYS.c.digest).where(KEYS.c.id == key)).scalar_one()
+    if present == _NO_DIGEST:
+        raise Refusal("this stands for callers without a key and has no secret", 409)
+    secret = PREFIX + new_token()
+    former = {"former": present, "former_until": time.time() + hours * HOUR} if hours else {}
+    _change(
+        connection,
+        key,
+        digest=digest_of(secret),
+        hint=secret[-HINT:],
+        **{"former": None, "former_until": None, **former},
+    )
+    return secret
+
+
 def rename(connection: Connection, key: str, name: str) -> None:
     """Renames a key. Raises NotFound, and Refusal if the name is malformed."""
-    _change(connection, key, name=_name(name, "a key"))
+    _change(connection, key, name=checked_name(name, "a key"))
 
 
 def set_limits(connection: Connection, key: str, limits: KeyLimits) -> None:
@@ -306,13 +290,11 @@ def _limit_columns(limits: KeyLimits) -> dict[str, int]:
     return {field.name: getattr(limits, field.name) for field in fields(limits)}
 
 
-def _organisation(name: str) -> Select[Any]:
-    return select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.name == _name(name, "an organisation"))
-
-
 def _keys() -> Select[Any]:
-    named = ORGANISATIONS.c.name.label("organisation_name")
-    return select(KEYS, named, ORGANISATIONS.c.disabled).join(
+    o = ORGANISATIONS.c
+    shared = [o[field.name].label(f"shared_{field.name}") for field in fields(KeyLimits)]
+    named = o.name.label("organisation_name")
+    return select(KEYS, named, o.disabled, o.monthly_tokens, *shared).join(
         ORGANISATIONS, ORGANISATIONS.c.id == KEYS.c.organisation
     )
 
@@ -328,13 +310,17 @@ def _siblings(connection: Connection, organisation: str) -> tuple[KeyLimits, ...
 
 def _key(row: Row[Any], siblings: tuple[KeyLimits, ...] = ()) -> Key:
     limits = KeyLimits(**{field.name: getattr(row, field.name) for field in fields(KeyLimits)})
+    shared = KeyLimits(**{field.name: getattr(row, f"shared_{field.name}") for field in fields(KeyLimits)})
     scopes, models = tuple(row.scopes.split()), tuple(row.models.split())
-    caller = Caller(row.id, row.organisation, row.name, scopes, models, limits, siblings)
+    caller = Caller(
+        row.id, row.organisation, row.name, scopes, models, limits, siblings, shared, row.monthly_tokens
+    )
     times = (row.created, row.expires, row.revoked, row.used)
-    return Key(caller, row.organisation_name, row.hint, *times, bool(row.disabled))
+    return Key(caller, row.organisation_name, row.hint, *times, bool(row.disabled), row.former_until)
 
 
-def _name(name: str, whose: str) -> str:
+def checked_name(name: str, whose: str) -> str:
+    """A name in one line. Raises Refusal if it is empty, too long or not printable."""
     name = " ".join(name.split())
     if not 0 < len(name) <= 200 or not name.isprintable():
         raise Refusal(f"the name of {whose} must have 1 to 200 printable characters; choose another")

@@ -1,8 +1,9 @@
 """Limits of organisations, keys and end users by minute and by simultaneous requests: token buckets in this process's
 memory, which `allowances` stores, with the numbers and the headers of Anthropic's API, and OpenAI's.
 
-All keys of an organisation share its buckets, whose limits are those of its largest usable key. A key with smaller
-limits has buckets of its own as well, and so has an end user that may take only a share.
+All keys of an organisation share its buckets, whose limits are those that an operator set for it, else those of its
+largest usable key. A key with other limits has buckets of its own as well, and so has an end user that may take only a
+share.
 
 What counts, after Anthropic's rate limits (platform.claude.com/docs/en/api/rate-limits, read in November 2026):
 
@@ -29,7 +30,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import astuple, fields
 from functools import lru_cache
 from types import TracebackType
 from typing import NamedTuple
@@ -43,6 +44,7 @@ from charter.service.accounts.buckets import (
     REQUESTS,
     Account,
     Bucket,
+    Load,
     State,
     anthropic_headers,
     bucket_words,
@@ -59,7 +61,7 @@ BOUNDS = 1024  # results of `_bounds_of` that are kept
 
 
 class Limits(Frozen):
-    """Limits of a key that has none of its own; an organisation may use together what its largest key may."""
+    """Limits of a key that has none of its own; an organisation without limits may use what its largest key may."""
 
     requests_per_minute: int = Field(4_000, ge=1)
     input_tokens_per_minute: int = Field(2_000_000, ge=1, description="what a cache held is not counted")
@@ -118,6 +120,7 @@ class Admissions:
         self.defaults, self._clock = defaults or Limits(), clock
         self._accounts: OrderedDict[str, Account] = OrderedDict()
         self._changed = set[str]()  # accounts that are not stored yet
+        self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and the last one
         self._lock = threading.Lock()
         self._bounds = lru_cache(BOUNDS)(self._bounds_of)
 
@@ -144,9 +147,13 @@ class Admissions:
             accounts = self._parties(caller, factor, behind)
             shown = len(accounts)
             if user and share < 1:
-                _, bounds = self._bounds(caller.limits, caller.siblings, factor * share, False)
+                _, bounds = self._bounds(caller.limits, caller.siblings, caller.shared, factor * share, False)
                 accounts.append(self._filled(f"{caller.organisation}/{user}{behind}", "end user", bounds))
-            self._check(accounts, costs)
+            try:
+                self._check(accounts, costs)
+            except TooMany:
+                self._note_refused(caller)
+                raise
             for account in accounts:
                 account.buckets[REQUESTS].level -= 1
                 account.buckets[INPUT].level -= input_tokens
@@ -162,6 +169,20 @@ class Admissions:
             for account in accounts:
                 account.buckets[REQUESTS].level -= 1
             return anthropic_headers(tightest([account.state() for account in accounts]))
+
+    def note_refused(self, caller: Caller) -> None:
+        """Counts a request that was refused for another limit."""
+        with self._lock:
+            self._note_refused(caller)
+
+    def load(self, id: str) -> Load | None:
+        """What an organisation or key, by its id, uses now; None if it sent nothing lately."""
+        with self._lock:
+            account, (refused, last) = self._accounts.get(id), self._refused.get(id, (0, 0.0))
+            if account is None:
+                return Load({}, {}, 0, refused, last) if refused else None
+            account.refill(self._clock())
+            return Load(account.used(), dict(account.limits), account.under_way, refused, last or None)
 
     def now(self) -> float:
         """Seconds since 1970, by the clock of the buckets."""
@@ -200,6 +221,13 @@ class Admissions:
                 account.at = min(account.at, now)
                 self._accounts[account.id] = account
 
+    def _note_refused(self, caller: Caller) -> None:
+        for id in (caller.organisation, caller.key):
+            count, _ = self._refused.pop(id, (0, 0.0))
+            self._refused[id] = (count + 1, self._clock())
+            if len(self._refused) > REMEMBERED:
+                self._refused.popitem(last=False)
+
     def _check(self, accounts: Sequence[Account], costs: Mapping[str, int]) -> None:
         for account in accounts:
             for name, cost in costs.items():
@@ -232,21 +260,27 @@ class Admissions:
                 )
 
     def _parties(self, caller: Caller, factor: float, behind: str, counting: bool = False) -> list[Account]:
-        """The accounts of a caller's organisation and, if its limits are smaller, of its key."""
-        shared, own = self._bounds(caller.limits, caller.siblings, factor, counting)
+        """The accounts of a caller's organisation and, if its limits are others, of its key."""
+        shared, own = self._bounds(caller.limits, caller.siblings, caller.shared, factor, counting)
         accounts = [self._filled(caller.organisation + behind, "organisation", shared)]
         if own != shared:
             accounts.append(self._filled(caller.key + behind, "key", own))
         return accounts
 
     def _bounds_of(
-        self, limits: KeyLimits, siblings: tuple[KeyLimits, ...], factor: float, counting: bool
+        self,
+        limits: KeyLimits,
+        siblings: tuple[KeyLimits, ...],
+        shared: KeyLimits,
+        factor: float,
+        counting: bool,
     ) -> tuple[_Bounds, _Bounds]:
-        """The limits of an organisation, each that of its largest usable key, and of a key. `counting`: those of calls
-        that count."""
+        """The limits of an organisation, each the one in `shared` or, if that is 0, that of its largest usable key; and
+        those of a key. `counting`: those of calls that count."""
         own, several = self._numbers(limits), [self._numbers(one) for one in (limits, *siblings)]
-        shared = [max(numbers) for numbers in zip(*several, strict=True)]
-        return self._bound(shared, factor, counting), self._bound(own, factor, counting)
+        largest = [max(numbers) for numbers in zip(*several, strict=True)]
+        together = [number or most for number, most in zip(astuple(shared), largest, strict=True)]
+        return self._bound(together, factor, counting), self._bound(own, factor, counting)
 
     def _numbers(self, limits: KeyLimits) -> list[int]:
         """A key's limits, in the order of `KeyLimits`."""

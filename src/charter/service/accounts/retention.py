@@ -22,7 +22,8 @@ from charter.service.accounts.blobs import Blobs
 from charter.service.accounts.decisions import prune
 from charter.service.accounts.files import clear, hide_old
 from charter.service.accounts.made_once import SECONDS as ONCE_SECONDS
-from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE, TOOL_USE, USAGE
+from charter.service.accounts.requests import prune as prune_requests
+from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE, TOOL_USE, USAGE, USAGE_SUMS
 from charter.service.web.database import shrink, writing
 
 PIECE = 1_000  # rows removed in one transaction
@@ -39,6 +40,8 @@ class Keep(Frozen):
     results_days: int = Field(29, ge=1, le=29, description="requests and results of batches that have ended")
     batches_days: int = Field(90, ge=1, description="that there was a batch, with its counts")
     files_days: int = Field(0, ge=0, description="uploaded files; 0: until they expire or are deleted")
+    requests_days: int = Field(30, ge=1, description="a row a request, without its text")
+    requests_most: int = Field(10_000_000, ge=1_000, description="rows of requests, the newest")
 
 
 def sweep(
@@ -58,6 +61,9 @@ def sweep(
         "batches": lambda connection: _batches(connection, now - keep.batches_days * DAY),
         "files": lambda connection: hide_old(connection, now, files_before),
         "usage": lambda connection: _usage(connection, now - keep.usage_days * DAY),
+        "requests": lambda connection: prune_requests(
+            connection, now - keep.requests_days * DAY, keep.requests_most, PIECE
+        ),
         "decisions": decisions,
     }
     return {name: sum(1 for _ in _pieces(engine, work, rest)) for name, work in works.items()}
@@ -114,10 +120,11 @@ def _batches(connection: Connection, before: float) -> bool:
 def _usage(connection: Connection, before: float) -> bool:
     """Removes the oldest day."""
     oldest = datetime.fromtimestamp(before, UTC).date().isoformat()
-    for table in (USAGE, TOOL_USE):
-        day = connection.execute(select(func.min(table.c.day))).scalar()
+    for tables in ((USAGE, USAGE_SUMS), (TOOL_USE,)):
+        day = connection.execute(select(func.min(tables[0].c.day))).scalar()
         if day is not None and day < oldest:
-            connection.execute(delete(table).where(table.c.day == day))
+            for table in tables:
+                connection.execute(delete(table).where(table.c.day == day))
             return True
     return False
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from charter.service.web.audit import make_acts
 from charter.service.web.database import make_metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -33,6 +34,7 @@ ID = String(64)  # with its prefix: org_, key_, msgbatch_, req_
 DIGEST = String(64)
 COUNT = BigInteger
 
+ACTS = make_acts(METADATA)
 FACTS = Table(
     "facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
 )
@@ -44,6 +46,14 @@ ORGANISATIONS = Table(
     Column("name", String(200), nullable=False, unique=True),
     Column("created", Double, nullable=False),
     Column("disabled", Boolean, nullable=False),
+    # of all its keys together; 0: that of its largest key
+    Column("requests_per_minute", Integer, nullable=False, server_default="0"),
+    Column("input_tokens_per_minute", Integer, nullable=False, server_default="0"),
+    Column("output_tokens_per_minute", Integer, nullable=False, server_default="0"),
+    Column("concurrency", Integer, nullable=False, server_default="0"),
+    Column(
+        "monthly_tokens", BigInteger, nullable=False, server_default="0"
+    ),  # read and written in a month (UTC)
 )
 
 KEYS = Table(
@@ -65,6 +75,10 @@ KEYS = Table(
     Column("input_tokens_per_minute", Integer, nullable=False),
     Column("output_tokens_per_minute", Integer, nullable=False),
     Column("concurrency", Integer, nullable=False),
+    # the digest of the secret before the last rotation, and until when it is accepted
+    Column("former", DIGEST),
+    Column("former_until", Double),
+    Index(None, "former", unique=True),
 )
 
 SESSIONS = Table(
@@ -87,6 +101,46 @@ USAGE = Table(
     Column("input_tokens", COUNT, nullable=False),
     Column("cached_tokens", COUNT, nullable=False),  # input tokens read from a cache
     Column("output_tokens", COUNT, nullable=False),
+    Index(None, "day", "key", "model"),
+)
+
+USAGE_SUMS = Table(
+    "usage_sums",  # of usage, by day; written with it, so that pages of many days read few rows
+    METADATA,
+    Column("day", String(10), primary_key=True),
+    Column("organisation", ID, primary_key=True),  # empty: all of them
+    Column("model", String(200), primary_key=True),
+    Column("requests", COUNT, nullable=False),
+    Column("refused", COUNT, nullable=False),
+    Column("input_tokens", COUNT, nullable=False),
+    Column("cached_tokens", COUNT, nullable=False),
+    Column("output_tokens", COUNT, nullable=False),
+    Index(None, "organisation", "day"),
+)
+
+REQUESTS = Table(
+    "requests",  # to models, without any text; a row a request
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", ID, nullable=False, unique=True),
+    Column("at", Double, nullable=False),  # when it came
+    Column("organisation", ID, nullable=False),
+    Column("key", ID, nullable=False),
+    Column("model", String(200), nullable=False),  # empty if it named none that is served
+    Column("surface", String(32), nullable=False),  # messages, complete, chat...
+    Column("status", Integer, nullable=False),  # of HTTP
+    Column("refused", Boolean, nullable=False),  # whether the policy blocked the prompt
+    Column("milliseconds", BigInteger, nullable=False),  # until the end of the answer
+    Column("first_milliseconds", BigInteger),  # until the first text; none if there was none
+    Column("input_tokens", COUNT, nullable=False),
+    Column("cached_tokens", COUNT, nullable=False),
+    Column("output_tokens", COUNT, nullable=False),
+    Index(None, "at"),
+    Index(None, "organisation", "at"),
+    Index(None, "key", "at"),
+    Index(None, "model", "at"),
+    Index(None, "status", "at"),
+    sqlite_autoincrement=True,
 )
 
 ALLOWANCES = Table(
@@ -150,6 +204,22 @@ ANCHORS = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),  # of the last removed row
     Column("chain", DIGEST, nullable=False),  # its chain, a digest of all rows up to it
     Column("at", Double, nullable=False),  # when it was removed
+)
+
+POLICIES = Table(
+    "policies",  # published acceptable-use policies, in order; the newest is in force
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("digest", DIGEST, nullable=False),  # the policy's id
+    Column("name", String(200), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("text", Text, nullable=False),  # YAML
+    Column("thresholds", Text, nullable=False),  # JSON: values set by people, by classifier, side and level
+    Column("at", Double, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("copy_of", Integer),  # of a roll back: the number of the version that it brings back
+    sqlite_autoincrement=True,
 )
 
 STANDINGS = Table(
@@ -221,6 +291,7 @@ FEEDBACK = Table(
     Column("words", Text, nullable=False),
     Column("model", String(200), nullable=False),
     Column("created", Double, nullable=False),
+    Index(None, "created", "model", "thumb"),
 )
 
 BATCHES = Table(
@@ -279,4 +350,20 @@ FILES = Table(
     Column("expires", Double),
     Index(None, "organisation", "state", "created", "id"),  # a list in its order, and the sum of the bytes
     Index(None, "state", "created"),
+)
+
+EVALUATIONS = Table(
+    "evaluations",  # that people started from the admin pages
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("model", String(200), nullable=False),
+    Column("tasks", String(500), nullable=False),  # separated by commas; empty: the usual ones
+    Column("questions", Integer, nullable=False),  # of each task; 0: all
+    Column("run", String(200), nullable=False),  # folder below the configured one
+    Column("state", String(16), nullable=False),  # running, finished, failed, stopped or interrupted
+    Column("created", Double, nullable=False),
+    Column("ended", Double),
+    Column("by", String(200), nullable=False),
+    Column("pid", Integer),  # of the process, while it runs
+    Index(None, "created"),
 )

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from charter.ground.artifact.errors import CharterError
 from charter.service.accounts.keys import note_used
-from charter.service.accounts.tables import KEYS, ORGANISATIONS, USAGE
+from charter.service.accounts.requests import RequestRow, add_requests
+from charter.service.accounts.tables import KEYS, ORGANISATIONS, USAGE, USAGE_SUMS
 from charter.service.accounts.tool_use import Place, ToolCounts, add_tool_use
 from charter.service.web.database import POSTGRESQL, writing
 
@@ -94,6 +96,7 @@ def usage_by_day(
 
 
 _Place = tuple[str, str, str]  # key, day, model
+MOST_ROWS = 100_000  # of requests that wait for the database; older ones are dropped
 
 
 class Meter:
@@ -108,6 +111,7 @@ class Meter:
         self._gathered: dict[_Place, Counts] = {}
         self._used: dict[str, float] = {}  # last use by key
         self._tools: dict[Place, ToolCounts] = {}
+        self._requests: deque[RequestRow] = deque(maxlen=MOST_ROWS)
         self._lock, self._writes, self._closed = threading.Lock(), threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="meter", daemon=True)
         self._thread.start()
@@ -122,6 +126,11 @@ class Meter:
         place = (key, datetime.fromtimestamp(at, UTC).date().isoformat(), tool[:64])
         self._gather({}, {key: at}, {place: ToolCounts(1, int(failed))})
 
+    def note(self, row: RequestRow) -> None:
+        """Keeps a row of a finished request for the next write. Never waits for the database."""
+        with self._lock:
+            self._requests.append(row)
+
     def try_flush(self) -> None:
         """Writes the gathered counts, if that is possible now."""
         with suppress(SQLAlchemyError, CharterError):
@@ -133,12 +142,15 @@ class Meter:
             with self._lock:
                 gathered, used, tools = self._gathered, self._used, self._tools
                 self._gathered, self._used, self._tools = {}, {}, {}
-            if not used:
+                rows, self._requests = self._requests, deque(maxlen=MOST_ROWS)
+            if not used and not rows:
                 return
             try:
-                self._write(gathered, used, tools)
+                self._write(gathered, used, tools, rows)
             except BaseException:
                 self._gather(gathered, used, tools)
+                with self._lock:
+                    self._requests = deque([*rows, *self._requests], maxlen=MOST_ROWS)
                 raise
 
     def close(self) -> None:
@@ -160,11 +172,14 @@ class Meter:
         gathered: Mapping[_Place, Counts],
         used: Mapping[str, float],
         tools: Mapping[Place, ToolCounts],
+        rows: Collection[RequestRow],
     ) -> None:
-        """Writes all at once; if a row's key is unknown, all other rows."""
+        """Writes all at once; if a count's key is unknown, all other counts."""
         try:
             with writing(self._engine) as connection:
-                _add(connection, gathered)
+                add_requests(connection, rows)
+                if gathered:
+                    _add(connection, gathered)
                 add_tool_use(connection, tools)
                 for key in sorted(used):  # in one order, so that two writers don't wait for each other
                     note_used(connection, key, used[key])
@@ -178,8 +193,8 @@ class Meter:
             _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known)))
             known_usage = {place: counts for place, counts in gathered.items() if place[0] in known}
             known_tools = {place: counts for place, counts in tools.items() if place[0] in known}
-            if known:
-                self._write(known_usage, {key: at for key, at in used.items() if key in known}, known_tools)
+            known_used = {key: at for key, at in used.items() if key in known}
+            self._write(known_usage, known_used, known_tools, rows)
 
     def _gather(
         self,
@@ -197,16 +212,29 @@ class Meter:
 
 
 def _add(connection: Connection, gathered: Mapping[_Place, Counts]) -> None:
-    """Adds counts to the rows of their key, day and model; creates missing rows."""
+    """Adds counts to the rows of their key, day and model, and to the sums of their organisation and of all; creates
+    missing rows."""
+    _upsert(connection, USAGE, ("key", "day", "model"), gathered)
+    keys = sorted({key for key, _, _ in gathered})
+    stored = select(KEYS.c.id, KEYS.c.organisation).where(KEYS.c.id.in_(keys))
+    owners = {row.id: row.organisation for row in connection.execute(stored)}
+    sums: dict[_Place, Counts] = {}
+    for (key, day, model), counts in gathered.items():
+        for whose in ("", owners[key]):
+            sums[day, whose, model] = sums.get((day, whose, model), Counts()) + counts
+    _upsert(connection, USAGE_SUMS, ("day", "organisation", "model"), sums)
+
+
+def _upsert(
+    connection: Connection, table: Table, names: Sequence[str], counts: Mapping[_Place, Counts]
+) -> None:
+    """Adds counts to the rows of a table whose primary key has these names, in one order, so that two writers don't
+    wait for each other."""
     rows: list[dict[str, Any]] = [
-        {"key": key, "day": day, "model": model} | {name: getattr(counts, name) for name in COLUMNS}
-        for (key, day, model), counts in sorted(gathered.items())
+        dict(zip(names, place, strict=True)) | {name: getattr(one, name) for name in COLUMNS}
+        for place, one in sorted(counts.items())
     ]
-    if not rows:
-        return
     dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
-    statement = dialect.insert(USAGE)
-    more = {name: USAGE.c[name] + statement.excluded[name] for name in COLUMNS}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["key", "day", "model"], set_=more), rows
-    )
+    statement = dialect.insert(table)
+    more = {name: table.c[name] + statement.excluded[name] for name in COLUMNS}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(names), set_=more), rows)

@@ -26,12 +26,14 @@ from charter.service.accounts.decisions import (
 )
 from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.grants import ACTS, EXEMPTED, RELEASED, REVOKE, Grant, grants_of, verify_grants
-from charter.service.accounts.keys import organisation_names
 from charter.service.accounts.ladder import DAY, LEVELS
+from charter.service.accounts.organisations import organisation_names
+from charter.service.accounts.requests import Sought, find_requests
 from charter.service.accounts.standings import kept_ladder, newest_of
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, invalid
 from charter.service.api.feedback import titles_of
+from charter.service.api.policy_versions import version_row
 from charter.service.api.rendering import ADMIN
 from charter.service.api.wire.times import rfc3339
 from charter.service.web.database import reading
@@ -57,6 +59,7 @@ def policy_page(visit: Visit) -> Shown:
         "audit": [asdict(one) for one in audit],
         "ladder": ladder.model_dump(mode="json", exclude={"severities", "permitted"}),
         "keeps_content": visit.service.config.policy.keep_content,
+        "published": version_row(visit.service.published) if visit.service.published else None,
     }
     return Shown("admin_policy", "Policy", data)
 
@@ -78,7 +81,7 @@ def _thresholds(screen: Screen) -> list[dict[str, Any]]:
     return rows
 
 
-@ROUTES.page("GET", DECISIONS, "Decisions")
+@ROUTES.page("GET", DECISIONS, "Decisions", "review")
 def decisions_page(visit: Visit) -> Shown:
     """Decisions, newest first, and whether the log is intact."""
     before, query = visit.query("before", "0"), visit.query
@@ -133,23 +136,33 @@ def _decision(one: Decision, names: dict[str, str]) -> dict[str, Any]:
     return {**row, "at": rfc3339(row["at"]), "organisation_name": name, "checked": one.entry.checked}
 
 
-@ROUTES.page("GET", f"{ADMIN}/requests/{{request}}", "One request")
+@ROUTES.page("GET", f"{ADMIN}/requests/{{request}}", "One request", "review")
 def request_page(visit: Visit) -> Shown:
     """All data on one request: its decisions, feedback and cases. Raises ApiError."""
     id = visit.part("request")
     visit.service.conduct.log.flush()
+    visit.service.meter.try_flush()
     with reading(visit.service.database) as connection:
         decisions, names = decisions_of(connection, id), organisation_names(connection)
-        thumbs = thumbs_of(connection, id)
-    if not decisions:
-        raise ApiError(404, f"there is no decision about {id}; expected the id of a request, req_...")
+        thumbs, opened = thumbs_of(connection, id), cases.cases_of(connection, id)
+        rows = find_requests(connection, Sought(id=id)).rows
+    if not decisions and not rows:
+        raise ApiError(404, f"nothing is known about {id}; expected the id of a request, req_...")
     data = {
         "id": id,
+        "row": request_row(rows[0], names) if rows else None,
         "decisions": [_decision(one, names) for one in decisions],
+        "cases": [_case(one, names) for one in opened],
         "texts": added_texts(visit.service.screen),
         "feedback": [{**one, "created": rfc3339(one["created"])} for one in thumbs],
     }
     return Shown("admin_request", "One request", data)
+
+
+def request_row(row: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """A request's figures for pages."""
+    shown = {name: value for name, value in row.items() if name != "number"}
+    return {**shown, "at": rfc3339(row["at"]), "organisation_name": names.get(row["organisation"], "")}
 
 
 def added_texts(screen: Screen | None) -> dict[str, str]:
@@ -161,7 +174,7 @@ def added_texts(screen: Screen | None) -> dict[str, str]:
     return {digest_text(text): text for text in texts if text}
 
 
-@ROUTES.page("GET", QUEUE, "Cases")
+@ROUTES.page("GET", QUEUE, "Cases", "review")
 def queue_page(visit: Visit) -> Shown:
     """Cases by severity and then age."""
     kind, state, severity = visit.query("kind"), visit.query("state", "open"), visit.query("severity")
@@ -199,7 +212,7 @@ def _case(case: Case, names: dict[str, str]) -> dict[str, Any]:
     return {**case.row(), "content": bool(case.content), **times, "organisation_name": name}
 
 
-@ROUTES.page("GET", f"{QUEUE}/{{case}}", "One case")
+@ROUTES.page("GET", f"{QUEUE}/{{case}}", "One case", "review")
 def case_page(visit: Visit) -> Shown:
     """One case with the decisions about its request, and the standing of its account. Texts are hidden until a
     click."""
@@ -209,6 +222,8 @@ def case_page(visit: Visit) -> Shown:
         said = decisions_of(connection, case.request, case.organisation) if case.request else []
         standing = newest_of(connection, case.organisation)
         let = [one for one in grants_of(connection, case.organisation) if one.request == case.request]
+    if case.content or case.words:  # no text is shown before the act is on disk
+        visit.service.room.write(lambda connection: visit.note(connection, "case.read", case.id))
     blocked = [one.entry.side for one in said if one.entry.action == "block"]
     data = {
         "releasable": bool(case.kind == "flag" and blocked and case.conversation),
@@ -255,14 +270,19 @@ def grant_row(grant: Grant) -> dict[str, Any]:
     return {**grant.row(), **times, "state": grant.state(time.time())}
 
 
-@ROUTES.page("POST", f"{QUEUE}/{{case}}", "Close a case")
+@ROUTES.page("POST", f"{QUEUE}/{{case}}", "Close a case", "review")
 def close_case(visit: Visit) -> Done:
     """Upholds or dismisses a case, and applies the consequences for the account. Raises Stale if it is already
     closed."""
     verdict, note = visit.form.text("verdict"), visit.form.text("note").strip()
     if verdict not in VERDICTS:
         raise invalid(f"verdict: expected {' or '.join(VERDICTS)}", "verdict")
-    case = visit.service.conduct.settle(visit.part("case"), cast(CaseVerdict, verdict), visit.by, note)
+    id = visit.part("case")
+
+    def also(connection: Connection) -> None:
+        visit.note(connection, "case.close", id, {"verdict": None}, {"verdict": verdict})
+
+    case = visit.service.conduct.settle(id, cast(CaseVerdict, verdict), visit.by, note, also)
     with reading(visit.service.database) as connection:
         names = organisation_names(connection)
     return Done(f"{QUEUE}/{case.id}", _case(case, names))

@@ -1,5 +1,8 @@
-"""Access to the admin pages: a key with the scope admin opens them, for a browser by a session, for a program in each
-request's header; and the proof that forms need before they change anything.
+"""Access to the admin pages, and the proof that forms need before they change anything.
+
+Two kinds of visitors come in. A person signs in with the personal key of the chat or the arena; the session and its
+cookie are the same there and here, and the console role of the person, read at each request, says what is allowed. A
+key with the scope admin has all rights: for a browser by a session, for a program in each request's header.
 
 Every admin route also answers in JSON, from the same data as the page.
 """
@@ -8,31 +11,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from charter.service.accounts.keys import Caller
-from charter.service.accounts.sessions import HOURS, close_session, find_session, open_session
+from charter.service.accounts.keys import ANONYMOUS, Caller
+from charter.service.accounts.sessions import find_session
 from charter.service.api.errors import ApiError, api_error
 from charter.service.api.rendering import ADMIN, page, wants_json
 from charter.service.api.service import Service
 from charter.service.api.wire.reading import json_of, secret_of, service_of
 from charter.service.api.wire.route import Routes
+from charter.service.people.members import actor_of, check_still, signature
+from charter.service.people.roles import OWNER, Right, allows
+from charter.service.people.visits import session_of
+from charter.service.people.workers import Person, person_of
+from charter.service.web.audit import Actor, note_act
 from charter.service.web.csrf import Once, SentOnce
-from charter.service.web.database import reading
-from charter.service.web.forms import LARGEST_FORM, Form, check_site, content_type, read_form
+from charter.service.web.database import reading, writing
+from charter.service.web.forms import LARGEST_FORM, Form, content_type, read_form
 from charter.service.web.limits import Limiter
-from charter.service.web.refusal import Refusal
-from charter.service.web.security_headers import address_of
 from charter.service.web.tokens import digest_of
 
 TAG = "Admin"
-ROUTES = Routes(TAG)
 COOKIE = "charter_admin"
 CSRF = "csrf"
 ENTER = f"{ADMIN}/enter"
@@ -47,13 +53,15 @@ class Desk:
 
     sent: SentOnce = field(default_factory=SentOnce)
     shown: Once = field(default_factory=Once)
+    links: Once = field(default_factory=Once)  # invitations
     entries: Limiter = field(default_factory=lambda: Limiter(TRIES_A_SECOND, TRIES))
     checked: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One request of an admin; `session` is empty for a program with a key."""
+    """One request of an admin; `session` is empty for a program with a key. `person`: None for a key. `caller`: whose
+    usage the requests of a page count to; a person's count as those without a key."""
 
     service: Service
     desk: Desk
@@ -61,11 +69,48 @@ class Visit:
     session: str
     form: Form
     request: Request
+    person: Person | None = None
+
+    @property
+    def role(self) -> str:
+        """The console role; a key with the scope admin has an owner's rights."""
+        return OWNER if self.person is None else self.person.console
+
+    def may(self, right: Right) -> bool:
+        """Whether the role of the visitor has a right; templates ask it before they show a form."""
+        return allows(self.role, right)
 
     @property
     def by(self) -> str:
-        """The decider's name in rows: the key's name, and enough of its id to tell it apart."""
+        """The decider's name in rows: the person's or the key's, and enough of its id to tell it apart."""
+        if self.person is not None:
+            return signature(self.person)
         return f"{self.caller.name} ({self.caller.key[:12]})"
+
+    @property
+    def actor(self) -> Actor:
+        """The visitor as the audit log names them."""
+        return Actor(self.by, self.caller.key, self.role) if self.person is None else actor_of(self.person)
+
+    def note(
+        self,
+        connection: Connection,
+        what: str,
+        whose: str,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Adds an act of the visitor to the audit log, in the transaction of what it changes: `what` is such as
+        key.revoke, `whose` an id, `before` and `after` its state. Never note a secret, or a text of anybody."""
+        note_act(connection, self.actor, what, whose, before, after)
+
+    def write_people(self, work: Callable[[Connection], T], right: Right = "own") -> T:
+        """The result of `work` in a writing transaction of the people's database. Raises Refusal if the visitor's role
+        has changed since the request began."""
+        with writing(self.service.people.engine()) as connection:
+            if self.person is not None:
+                check_still(connection, self.person, right)
+            return work(connection)
 
     @property
     def owner(self) -> str:
@@ -97,6 +142,13 @@ class NotEntered(ApiError):
         )
 
 
+class NoRole(ApiError):
+    """A person without a console role."""
+
+    def __init__(self) -> None:
+        super().__init__(403, "you have no role on these pages; an owner can give you one")
+
+
 @dataclass(frozen=True)
 class Shown:
     """A page and its data, which programs get as JSON."""
@@ -114,19 +166,24 @@ class Done:
     data: Mapping[str, Any]
 
 
-Work = Callable[[Visit], Shown | Done | Response]
+Answer = Shown | Done | Response
+Work = Callable[[Visit], Answer]
 W = TypeVar("W", bound=Work)
+T = TypeVar("T")
 
 
 class AdminRoutes(Routes):
     """Routes for admins only."""
 
-    def page(self, method: str, path: str, summary: str) -> Callable[[W], W]:
-        """Adds a route that runs the decorated work beside the event loop."""
+    def page(self, method: str, path: str, summary: str, right: Right | None = None) -> Callable[[W], W]:
+        """Adds a route that runs the decorated work beside the event loop. `right`: what the visitor's role must
+        allow; by default `read` to see a page, and `operate` to send a form."""
+        needed: Right = right or ("read" if method == "GET" else "operate")
 
         def add(work: W) -> W:
             async def handler(request: Request) -> Response:
                 visit = await visit_of(request)
+                check_right(visit, needed)
                 return await asyncio.to_thread(_answer, work, visit)
 
             self.add(method, path, summary)(handler)
@@ -134,13 +191,50 @@ class AdminRoutes(Routes):
 
         return add
 
+    def live(
+        self, method: str, path: str, summary: str, right: Right
+    ) -> Callable[[Callable[[Visit], Awaitable[Answer]]], Callable[[Visit], Awaitable[Answer]]]:
+        """Adds a route whose work waits for models, on the event loop. Its form is used up when the work begins."""
+
+        def add(work: Callable[[Visit], Awaitable[Answer]]) -> Callable[[Visit], Awaitable[Answer]]:
+            async def handler(request: Request) -> Response:
+                visit = await visit_of(request)
+                check_right(visit, right)
+                with _sending(visit):
+                    answer = await work(visit)
+                return _response(visit, answer)
+
+            self.add(method, path, summary)(handler)
+            return work
+
+        return add
+
+
+def check_right(visit: Visit, right: Right) -> None:
+    """Raises ApiError, 403, if the visitor's role lacks a right."""
+    if not visit.may(right):
+        raise ApiError(
+            403, f"this needs the right to {right}, and the role {visit.role} lacks it; ask an owner"
+        )
+
 
 def _answer(work: Work, visit: Visit) -> Response:
+    with _sending(visit):
+        answer = work(visit)
+    return _response(visit, answer)
+
+
+@contextmanager
+def _sending(visit: Visit) -> Iterator[None]:
+    """A context that uses up the proof of a browser's form."""
     if visit.request.method == "POST" and visit.session:
         with visit.desk.sent.sending(visit.session, visit.form.text(CSRF)):
-            answer = work(visit)
+            yield
     else:
-        answer = work(visit)
+        yield
+
+
+def _response(visit: Visit, answer: Answer) -> Response:
     if isinstance(answer, Response):
         return answer
     if wants_json(visit.request):
@@ -151,19 +245,35 @@ def _answer(work: Work, visit: Visit) -> Response:
 
 
 async def visit_of(request: Request) -> Visit:
-    """The visit of a request. Raises NotEntered, ApiError: 401 for an invalid key, 403 for one without the scope
-    admin."""
+    """The visit of a request. Raises NotEntered, NoRole, ApiError: 401 for an invalid key, 403 for one without the
+    scope admin."""
     service, desk = service_of(request), desk_of(request)
     if secret := secret_of(request):
-        caller = await asyncio.to_thread(admin_of, service, secret)
+        program = await asyncio.to_thread(admin_of, service, secret)
         sent = await _fields(request) if request.method == "POST" else Form()
-        return Visit(service, desk, caller, "", sent, request)
+        return Visit(service, desk, program, "", sent, request)
     session = request.cookies.get(COOKIE, "")
-    session_caller = await asyncio.to_thread(_session_caller, service, session)
-    if session_caller is None:
-        raise NotEntered
+    caller, person = await asyncio.to_thread(_session_caller, service, session), None
+    if caller is None:
+        session = session_of(request)
+        person = await asyncio.to_thread(person_in, service, session)
+        if person is None:
+            raise NotEntered
+        caller = replace(ANONYMOUS, name=person.name)
+    # before the body is read: a stranger's is never
+    if person is not None and not person.console:
+        raise NoRole
     form = await read_form(request) if request.method == "POST" else Form()
-    return Visit(service, desk, session_caller, session, form, request)
+    return Visit(service, desk, caller, session, form, request, person)
+
+
+def person_in(service: Service, session: str) -> Person | None:
+    """The person of a session that the chat, the arena or these pages opened; None if there is none."""
+    database = service.people.existing() if session else None
+    if database is None:
+        return None
+    with reading(database) as connection:
+        return person_of(connection, session)
 
 
 def admin_of(service: Service, secret: str) -> Caller:
@@ -207,62 +317,6 @@ def desk_of(request: Request) -> Desk:
     """The state that the pages share."""
     desk: Desk = request.app.state.desk
     return desk
-
-
-def check_pace(request: Request) -> None:
-    """Raises ApiError for an address that tries too many keys."""
-    if (wait := desk_of(request).entries.wait(address_of(request.scope))) > 0:
-        seconds = math.ceil(wait)
-        raise ApiError(429, f"too many tries from here; wait {seconds} s and try again", retry_after=seconds)
-
-
-@ROUTES.add("GET", ENTER, "Sign in")
-async def enter_page(request: Request) -> Response:
-    """The page that asks for a key."""
-    return page(request, "enter", "Sign in", left="left" in request.query_params, problem="")
-
-
-@ROUTES.add("POST", ENTER, "Sign in")
-async def enter(request: Request) -> Response:
-    """Opens a session for the owner of a key. Raises ApiError for an address that tries too often."""
-    check_site(request)
-    form, service = await read_form(request), service_of(request)
-    try:
-        session = await asyncio.to_thread(_open, service, form.text("key").strip())
-    except Refusal as refusal:
-        check_pace(request)  # only wrong keys count: a right one never waits behind somebody's guesses
-        return page(request, "enter", "Sign in", refusal.status, left=False, problem=str(refusal))
-    answer = see(ADMIN)
-    answer.set_cookie(COOKIE, session, max_age=HOURS * 3600, **_cookie(request))
-    return answer
-
-
-def _open(service: Service, secret: str) -> str:
-    if not secret:
-        raise ApiError(401, "give a key with the scope admin")
-    caller = admin_of(service, secret)
-    return service.room.write(lambda connection: open_session(connection, caller))
-
-
-@ROUTES.add("POST", f"{ADMIN}/leave", "Sign out")
-async def leave(request: Request) -> Response:
-    """Closes the session."""
-    visit = await visit_of(request)
-
-    def close() -> None:
-        with visit.desk.sent.sending(visit.session, visit.form.text(CSRF)):
-            visit.service.room.write(lambda connection: close_session(connection, visit.session))
-
-    await asyncio.to_thread(close)
-    answer = see(f"{ENTER}?left=1")
-    answer.delete_cookie(COOKIE, **_cookie(request))
-    return answer
-
-
-def _cookie(request: Request) -> dict[str, Any]:
-    """Sets a cookie that scripts can't read and other sites don't send; only over https if this request came so."""
-    https = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))
-    return {"path": ADMIN, "httponly": True, "samesite": "strict", "secure": https}
 
 
 def see(place: str) -> RedirectResponse:

@@ -1,13 +1,11 @@
-"""Admin pages of organisations, their keys and usage."""
+"""Admin pages of organisations and their keys."""
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
-from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -20,28 +18,26 @@ from charter.service.accounts.keys import (
     USUAL,
     Key,
     KeyLimits,
-    disable_organisation,
     find_key,
     list_keys,
-    list_organisations,
     make_key,
-    make_organisation,
     revoke,
+    rotate,
     set_limits,
 )
-from charter.service.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
+from charter.service.accounts.organisations import list_organisations, make_organisation
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, api_error, invalid
-from charter.service.api.rendering import ADMIN, wants_json
+from charter.service.api.rendering import ADMIN
 from charter.service.api.wire.times import rfc3339
 from charter.service.web.database import reading, writing
 from charter.service.web.forms import Form
 
 ROUTES = AdminRoutes(TAG)
-KEYS, USAGE = f"{ADMIN}/keys", f"{ADMIN}/usage"
-DAYS, MOST_DAYS = 30, 366
+KEYS = f"{ADMIN}/keys"
+SHOWN_MODELS = 20  # of a key, in the audit log
+OVERLAP = 24  # hours for which a rotated secret is accepted
 LIMITS = tuple(field.name for field in fields(KeyLimits))
-HEIGHT, STEP = 120, 16  # of the chart, in its own units
 
 
 @ROUTES.page("GET", KEYS, "Keys and organisations")
@@ -81,6 +77,7 @@ def key_row(key: Key) -> dict[str, Any]:
         "expires": rfc3339(key.expires),
         "revoked": rfc3339(key.revoked),
         "used": rfc3339(key.used),
+        "former_until": rfc3339(key.former_until) if (key.former_until or 0) > time.time() else None,
     }
 
 
@@ -91,13 +88,14 @@ def create_key(visit: Visit) -> Done:
     days = form.number("days")
     if days is not None and not 1 <= days <= 3650:
         raise invalid("days: expected 1 to 3,650, or nothing for a key that never expires", "days")
+    _check_scopes(visit, form.many("scopes"))
     expires = None if days is None else time.time() + 86_400 * days
     limits, models = limits_of(form), [name for name in form.many("models") if name]
     known = {one.id for one in visit.service.registry.served}
     if unknown := [name for name in models if name not in known]:
         raise invalid(f"models: there is no {unknown[0][:200]}", "models")
     with writing(visit.service.database) as connection:
-        owner = _owner(connection, form)
+        owner = _owner(connection, visit)
         id, secret = make_key(
             connection,
             owner,
@@ -108,18 +106,38 @@ def create_key(visit: Visit) -> Done:
             limits=limits,
         )
         row = key_row(find_key(connection, id))
+        visit.note(connection, "key.create", id, after=key_state(row))
     if visit.session:
         visit.desk.shown.put(visit.owner, [row["name"], row["organisation"], secret])
     return Done(f"{KEYS}/made", {**row, "secret": secret})
 
 
-def _owner(connection: Connection, form: Form) -> str:
+def key_state(row: dict[str, Any]) -> dict[str, Any]:
+    """What the audit log holds of a key."""
+    state = {name: row[name] for name in ("organisation_id", "scopes", "limits", "state", "expires")}
+    return {**state, "models": row["models"][:SHOWN_MODELS], "models_in_all": len(row["models"])}
+
+
+def _check_scopes(visit: Visit, scopes: Iterable[str]) -> None:
+    """Raises ApiError if a visitor who isn't an owner makes or changes a key that opens the admin pages as one."""
+    if "admin" in scopes and not visit.may("own"):
+        raise ApiError(
+            403, f"a key with the scope admin is an owner's; the role {visit.role} may not change it"
+        )
+
+
+def _owner(connection: Connection, visit: Visit) -> str:
     """The organisation of a new key: by its id or name, or a new one of that name."""
+    form = visit.form
     wanted = " ".join((form.text("new_organisation") or form.text("organisation")).split())
     if not wanted:
         raise invalid("organisation: choose one, or give a new one's name", "organisation")
     there = {name: one.id for one in list_organisations(connection) for name in (one.id, one.name)}
-    return there.get(wanted) or make_organisation(connection, wanted)
+    if wanted in there:
+        return there[wanted]
+    id = make_organisation(connection, wanted)
+    visit.note(connection, "organisation.create", id, after={"name": wanted})
+    return id
 
 
 def limits_of(form: Form) -> KeyLimits:
@@ -127,7 +145,7 @@ def limits_of(form: Form) -> KeyLimits:
     return KeyLimits(**{name: form.number(name) or 0 for name in LIMITS})
 
 
-@ROUTES.page("GET", f"{KEYS}/made", "A new key's secret, once")
+@ROUTES.page("GET", f"{KEYS}/made", "A new key's secret, once", "operate")
 def made_page(visit: Visit) -> Shown | Response:
     """The secret of a new key, shown only once."""
     secrets = visit.desk.shown.take(visit.owner) if visit.session else []
@@ -150,7 +168,7 @@ def revoke_key(visit: Visit) -> Done:
             409, "this is the key that you are using; revoke it with another one, or with charter keys revoke"
         )
     try:
-        return _change(visit, id, revoke)
+        return _change(visit, "key.revoke", id, revoke)
     except DBAPIError as error:
         visit.service.keyring.shut(id)
         raise ApiError(
@@ -165,116 +183,36 @@ def revoke_key(visit: Visit) -> Done:
 def limit_key(visit: Visit) -> Done:
     """Changes a key's limits."""
     limits = limits_of(visit.form)
-    return _change(visit, visit.part("key"), lambda connection, id: set_limits(connection, id, limits))
+    work = partial(set_limits, limits=limits)
+    return _change(visit, "key.limits", visit.part("key"), work)
 
 
-def _change(visit: Visit, id: str, change: Callable[[Connection, str], None]) -> Done:
+@ROUTES.page("POST", f"{KEYS}/{{key}}/rotate", "Give a key a new secret")
+def rotate_key(visit: Visit) -> Done:
+    """Gives a key a new secret, shown once; the present one is accepted for some hours more."""
+    id, hours = visit.part("key"), visit.form.number("hours")
+    secrets = list[str]()
+
+    def work(connection: Connection, key: str) -> None:
+        secrets.append(rotate(connection, key, OVERLAP if hours is None else hours))
+
+    row = _change(visit, "key.rotate", id, work).data
+    if visit.session:
+        visit.desk.shown.put(visit.owner, [row["name"], row["organisation"], secrets[-1]])
+    return Done(f"{KEYS}/made", {**row, "secret": secrets[-1]})
+
+
+def _change(visit: Visit, what: str, id: str, change: Callable[[Connection, str], None]) -> Done:
     """A key after a change, which applies from the next request on."""
 
     def work(connection: Connection) -> dict[str, Any]:
+        before = key_row(find_key(connection, id))
+        _check_scopes(visit, before["scopes"])
         change(connection, id)
-        return key_row(find_key(connection, id))
+        row = key_row(find_key(connection, id))
+        visit.note(connection, what, id, key_state(before), key_state(row))
+        return row
 
     changed = visit.service.room.write(work)
     visit.service.keyring.forget(id)
     return Done(KEYS, changed)
-
-
-@ROUTES.page("POST", f"{ADMIN}/organisations/{{organisation}}", "Disable or enable an organisation")
-def switch_organisation(visit: Visit) -> Done:
-    """Disables all keys of an organisation, or enables them again."""
-    id, disabled = visit.part("organisation"), visit.form.text("disabled") in ("yes", "true", "1")
-    if id == visit.caller.organisation and disabled:
-        raise ApiError(409, "this is the organisation of the key that you are using")
-    visit.service.room.write(lambda connection: disable_organisation(connection, id, disabled))
-    visit.service.keyring.forget()
-    return Done(KEYS, {"id": id, "disabled": disabled})
-
-
-@ROUTES.page("GET", USAGE, "Usage by day")
-def usage_page(visit: Visit) -> Shown | Response:
-    """Usage by day and model: a page, a table for spreadsheets, or JSON."""
-    visit.service.meter.try_flush()
-    since, until = _days(visit)
-    wanted = visit.query("organisation")
-    with reading(visit.service.database) as connection:
-        organisations = list_organisations(connection)
-        owner = next((one.id for one in organisations if wanted in (one.id, one.name)), None)
-        if wanted and owner is None:
-            raise ApiError(404, f"there is no organisation {wanted}", param="organisation")
-        rows = usage_by_day(connection, since, until, owner)
-    if visit.query("format") == "csv":
-        return _table(rows)
-    days = [since + timedelta(n) for n in range((until - since).days + 1)]
-    data = {
-        "since": since.isoformat(),
-        "until": until.isoformat(),
-        "organisation": wanted,
-        "rows": [_row(one) for one in rows],
-        "total": asdict(_sum(rows)),
-        "by_model": {name: asdict(_sum(o for o in rows if o.model == name)) for name in _models(rows)},
-    }
-    if not wants_json(visit.request):
-        data |= {"chart": _chart(days, rows), "organisations": [one.name for one in organisations]}
-    return Shown("admin_usage", "Usage", data)
-
-
-def _models(rows: Sequence[DayUsage]) -> list[str]:
-    return sorted({one.model for one in rows})
-
-
-def _row(one: DayUsage) -> dict[str, Any]:
-    facts = {"day": one.day, "organisation": one.organisation, "key": one.key, "name": one.name}
-    return {**facts, "model": one.model, **asdict(one.counts)}
-
-
-def _sum(rows: Iterable[DayUsage]) -> Counts:
-    return sum((one.counts for one in rows), Counts())
-
-
-def _days(visit: Visit) -> tuple[date, date]:
-    """The requested days, by default the last thirty. Raises ApiError."""
-    today = datetime.now(UTC).date()
-    try:
-        until = date.fromisoformat(visit.query("until") or today.isoformat())
-        since = date.fromisoformat(visit.query("since") or (until - timedelta(DAYS - 1)).isoformat())
-    except (ValueError, OverflowError):
-        raise invalid("since, until: expected days such as 2026-11-26", "since") from None
-    if not 0 <= (until - since).days < MOST_DAYS:
-        raise invalid(
-            f"since must not be after until, and the range may have at most {MOST_DAYS} days", "since"
-        )
-    return since, until
-
-
-def _table(rows: Sequence[DayUsage]) -> Response:
-    """Comma-separated values. A name that a spreadsheet would read as a formula gets an apostrophe before it."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(("day", "organisation", "key", "name", "model", *COLUMNS))
-    for one in rows:
-        writer.writerow([f"'{v}" if str(v)[:1] in "=+-@\t" else v for v in _row(one).values()])
-    headers = {"content-disposition": 'attachment; filename="usage.csv"'}
-    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-def _chart(days: Sequence[date], rows: Sequence[DayUsage]) -> dict[str, Any]:
-    """Bars of output and input tokens a day, in the chart's own units."""
-    totals = [_sum(one for one in rows if one.day == day.isoformat()) for day in days]
-    most = max((one.input_tokens + one.output_tokens for one in totals), default=0)
-    bars = []
-    for place, (day, one) in enumerate(zip(days, totals, strict=True)):
-        wrote = HEIGHT * one.output_tokens / most if most else 0.0
-        read = HEIGHT * one.input_tokens / most if most else 0.0
-        bars.append(
-            {
-                "x": place * STEP,
-                "day": day.isoformat(),
-                "wrote": round(wrote, 2),
-                "read": round(read, 2),
-                "wrote_y": round(HEIGHT - wrote, 2),
-                "read_y": round(HEIGHT - wrote - read, 2),
-                "counts": one,
-            }
-        )
-    return {"bars": bars, "width": STEP * len(days), "height": HEIGHT, "most": most}

@@ -6,10 +6,12 @@ import datetime
 import re
 import time
 
+from sqlalchemy import Connection
+
 from charter.service.accounts.decisions import user_mark
 from charter.service.accounts.grants import RELEASE_HOURS, SEVERE, grants_of
-from charter.service.accounts.keys import list_organisations, organisation_names
 from charter.service.accounts.ladder import LEVELS
+from charter.service.accounts.organisations import list_organisations, organisation_names
 from charter.service.accounts.standings import (
     account_of,
     changes_of,
@@ -32,7 +34,7 @@ MARK = re.compile(r"[0-9a-f]{64}")
 EVERYTHING = "*"  # of an exemption: all categories that aren't severe
 
 
-@ROUTES.page("GET", STANDINGS, "Standing of accounts")
+@ROUTES.page("GET", STANDINGS, "Standing of accounts", "review")
 def standings_page(visit: Visit) -> Shown:
     """The standing of each account."""
     with reading(visit.service.database) as connection:
@@ -56,7 +58,7 @@ def standings_page(visit: Visit) -> Shown:
     return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(LEVELS)})
 
 
-@ROUTES.page("GET", f"{STANDINGS}/{{organisation}}", "Standing of one account")
+@ROUTES.page("GET", f"{STANDINGS}/{{organisation}}", "Standing of one account", "review")
 def standing_page(visit: Visit) -> Shown:
     """The standing of one account, or of one of its end users, its history, when a level is lifted, and its grants.
     Raises ApiError."""
@@ -90,7 +92,7 @@ def standing_page(visit: Visit) -> Shown:
     return Shown("admin_standing", "Standing", data)
 
 
-@ROUTES.page("POST", f"{STANDINGS}/{{organisation}}", "Set its level")
+@ROUTES.page("POST", f"{STANDINGS}/{{organisation}}", "Set its level", "review")
 def set_standing(visit: Visit) -> Done:
     """Sets a level, with a reason. Raises Stale if it has changed since the page was loaded."""
     id, level = visit.part("organisation"), visit.form.text("level")
@@ -100,7 +102,12 @@ def set_standing(visit: Visit) -> Done:
     if not (reason := visit.form.text("reason").strip()):
         raise invalid("reason: write why, for a possible appeal", "reason")
     seen = visit.form.number("seen")
-    change = visit.service.conduct.decide(account_of(id, user), level, visit.by, reason, seen)
+
+    def also(connection: Connection) -> None:
+        after = {"level": level, "user": user}
+        visit.note(connection, "standing.set", id, {"seen": seen}, after)
+
+    change = visit.service.conduct.decide(account_of(id, user), level, visit.by, reason, seen, also)
     place = f"{STANDINGS}/{id}?user={user}" if user else f"{STANDINGS}/{id}"
     return Done(place, {**change.row(), "at": rfc3339(change.at)})
 
@@ -118,20 +125,20 @@ def _mark(mark: str) -> str:
     return mark
 
 
-@ROUTES.page("POST", f"{ADMIN}/releases", "Let a blocked request pass once")
+@ROUTES.page("POST", f"{ADMIN}/releases", "Let a blocked request pass once", "review")
 def release(visit: Visit) -> Done:
     """Lets a blocked request pass once."""
-    hours = visit.form.number("hours")
-    grant = visit.service.conduct.release(
-        visit.form.text("stopped").strip(),
-        visit.by,
-        _reason(visit),
-        RELEASE_HOURS if hours is None else float(hours),
-    )
+    given, stopped = visit.form.number("hours"), visit.form.text("stopped").strip()
+    hours = RELEASE_HOURS if given is None else float(given)
+
+    def also(connection: Connection) -> None:
+        visit.note(connection, "grant.release", stopped, after={"hours": hours})
+
+    grant = visit.service.conduct.release(stopped, visit.by, _reason(visit), hours, also)
     return Done(f"{STANDINGS}/{grant.organisation}", grant_row(grant))
 
 
-@ROUTES.page("POST", f"{ADMIN}/exemptions", "Exempt an organisation")
+@ROUTES.page("POST", f"{ADMIN}/exemptions", "Exempt an organisation", "review")
 def exempt(visit: Visit) -> Done:
     """Exempts an organisation from a category, or with * from all that aren't severe, until a day."""
     with reading(visit.service.database) as connection:
@@ -144,14 +151,23 @@ def exempt(visit: Visit) -> Done:
         raise invalid("until: expected a day such as 2026-11-26", "until") from None
     until = datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()
     what = "" if category == EVERYTHING else category
-    grant = visit.service.conduct.exempt(id, what, until, visit.by, _reason(visit))
+
+    def also(connection: Connection) -> None:
+        visit.note(connection, "grant.exempt", id, after={"category": category, "until": day.isoformat()})
+
+    grant = visit.service.conduct.exempt(id, what, until, visit.by, _reason(visit), also)
     return Done(f"{STANDINGS}/{id}", grant_row(grant))
 
 
-@ROUTES.page("POST", f"{ADMIN}/grants/{{grant}}", "Revoke a release or exemption")
+@ROUTES.page("POST", f"{ADMIN}/grants/{{grant}}", "Revoke a release or exemption", "review")
 def revoke(visit: Visit) -> Done:
     """Revokes a release or an exemption."""
-    ended = visit.service.conduct.revoke(visit.part("grant"), visit.by, _reason(visit))
+    id = visit.part("grant")
+
+    def also(connection: Connection) -> None:
+        visit.note(connection, "grant.revoke", id)
+
+    ended = visit.service.conduct.revoke(id, visit.by, _reason(visit), also)
     return Done(f"{STANDINGS}/{ended.organisation}", grant_row(ended))
 
 

@@ -9,11 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from charter.service.accounts.batches import ENDED, list_batches
-from charter.service.accounts.keys import list_keys, organisation_names
+from charter.service.accounts.keys import list_keys
 from charter.service.accounts.ladder import LEVELS
+from charter.service.accounts.organisations import organisation_names
 from charter.service.accounts.standings import changes_since
 from charter.service.accounts.tables import BATCHES, CASES
-from charter.service.accounts.usage import Counts, usage_by_day
+from charter.service.accounts.usage import Counts
+from charter.service.accounts.usage_pages import Span, by_day_and_model
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Shown, Visit
 from charter.service.api.rendering import ADMIN
 from charter.service.api.wire.times import rfc3339
@@ -31,7 +33,7 @@ def overview(visit: Visit) -> Shown:
     with reading(service.database) as connection:
         waiting = select(CASES.c.kind, func.count()).where(CASES.c.closed.is_(None)).group_by(CASES.c.kind)
         cases = {str(kind): int(count) for kind, count in connection.execute(waiting)}
-        used = sum((one.counts for one in usage_by_day(connection, today, today)), Counts())
+        used = sum(by_day_and_model(connection, Span(today, today)).values(), Counts())
         levels = Counter(change.level for change in changes_since(connection, 0))
         keys = Counter(key.state() for key in list_keys(connection))
     data = {

@@ -17,11 +17,21 @@ from starlette.routing import Route as StarletteRoute
 
 from charter.ground.artifact.errors import CharterError
 from charter.service.api import (
+    admin_audit,
     admin_conduct,
-    admin_entrance,
+    admin_feedback,
     admin_keys,
+    admin_limits,
+    admin_members,
+    admin_organisations,
+    admin_policy,
+    admin_requests,
+    admin_runs,
+    admin_sign_in,
     admin_standing,
     admin_state,
+    admin_usage,
+    admin_workbench,
     feedback,
     index,
     operation,
@@ -64,7 +74,24 @@ API = (
     renewing,
     operation,
 )
-PAGES = (index, admin_entrance, admin_state, admin_keys, admin_conduct, admin_standing)
+PAGES = (
+    index,
+    admin_sign_in,
+    admin_state,
+    admin_keys,
+    admin_organisations,
+    admin_limits,
+    admin_usage,
+    admin_requests,
+    admin_workbench,
+    admin_runs,
+    admin_conduct,
+    admin_policy,
+    admin_standing,
+    admin_feedback,
+    admin_members,
+    admin_audit,
+)
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 
 
@@ -99,7 +126,7 @@ def make_app(service: Service) -> Guard:
     app.router.redirect_slashes = False
     app.state.service, app.state.batching, app.state.document = service, batching, document
     app.state.desk = Desk()
-    return Guard(app, service.metrics)
+    return Guard(app, service.metrics, service.meter.note)
 
 
 async def answer_refusal(request: Request, error: Exception) -> Response:

@@ -27,6 +27,7 @@ from sqlalchemy.exc import OperationalError
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.panics import is_panic
 from charter.service.accounts.keys import Caller, find_key
+from charter.service.accounts.requests import RequestRow
 from charter.service.api.batch_work import (
     Item,
     expire,
@@ -216,8 +217,12 @@ class Batching:
         body = await self._service.aside(caller, lambda: _body(raw), True) if large else _body(raw)
         if body.stream:
             raise invalid("stream: a request of a batch can't be streamed", "stream")
-        call = with_user(Call(caller, request_id, SURFACE, background=True), body)
-        return await message_of(await open_message(self._service, call, body))
+        row = RequestRow(request_id, organisation=caller.organisation, key=caller.key, surface=SURFACE)
+        call = with_user(Call(caller, request_id, SURFACE, background=True, row=row), body)
+        message = await message_of(await open_message(self._service, call, body))
+        row.ended(200)
+        self._service.meter.note(row)
+        return message
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         def done() -> T:

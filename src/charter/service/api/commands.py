@@ -30,6 +30,13 @@ Models = Annotated[
     ),
 ]
 
+People = Annotated[
+    str,
+    typer.Option(
+        "--people", metavar="DB", help="People of the chat or the arena, who sign in on the admin pages."
+    ),
+]
+
 
 def serve(
     models: Models = None,
@@ -60,6 +67,7 @@ def serve(
         Path | None, typer.Option("--tools", metavar="FILE", help="Tools that the server runs, as YAML.")
     ] = None,
     database: Database = ACCOUNTS,
+    people: People = "",
     device: Device = None,
     precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
@@ -80,7 +88,7 @@ def serve(
         settings = _loaded(config)
     else:
         settings = _configured(models or [], backend or "", database, not no_policy, weights_from, tools)
-    settings = settings.model_copy(update={"authenticate": settings.authenticate and not no_auth})
+    settings = _changed(settings, no_auth, people)
     if not settings.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"
         raise CharterError(
@@ -122,7 +130,7 @@ def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket
             flush=True,
         )
         os._exit(130)  # all is closed, and a thread that still computes would abort Python's normal exit
-    server.serve(service, bound, lambda: _say(service, address, as_json))
+    server.serve(service, bound, lambda: _ready(service, address, as_json))
 
 
 def _loaded(config: Path) -> Any:
@@ -145,6 +153,12 @@ def _configured(
     )
 
 
+def _changed(settings: Any, no_auth: bool, people: str) -> Any:
+    """The configuration with the options that a file may have beside it."""
+    keyed = settings.authenticate and not no_auth
+    return settings.model_copy(update={"authenticate": keyed, "people": people or settings.people})
+
+
 def _write(path: Path) -> None:
     """Writes the configuration to start from."""
     try:
@@ -155,6 +169,15 @@ def _write(path: Path) -> None:
     except OSError as error:
         raise CharterError(f"{path} cannot be written: {error.strerror or error}") from None
     print(f"wrote {path}; serve it: charter serve --config {path}")
+
+
+def _ready(service: Any, address: str, as_json: bool) -> None:
+    """Tells the address, also to the sign-in pages of the chat and the arena."""
+    from charter.service.people.places import CONSOLE, note_place
+
+    if (people := service.people.existing()) is not None:
+        note_place(people, CONSOLE, address)
+    _say(service, address, as_json)
 
 
 def _say(service: Any, address: str, as_json: bool) -> None:

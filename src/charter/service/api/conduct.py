@@ -49,6 +49,7 @@ from charter.service.web.tokens import digest_of, proof_of
 FLUSH, REFRESH, EXPIRY = 0.2, 1.0, 3600.0  # seconds
 NO_POLICY = "none"
 T = TypeVar("T")
+Also = Callable[[Connection], object]  # work in the same transaction, such as a row of the audit log
 Evaluated = tuple[str, Change | None, Outcome]
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ _log = logging.getLogger(__name__)
 class RequestFacts:
     """A request's data for the log. `user`: `digest_of` the caller's name for its user, "" without one. `sensitivity`:
     the level of the verdicts, None for the account's. `conversation`: from `conversation_mark`, for requests with an
-    action."""
+    action. `policy`: from `name_of`, the one that judged it; "" for the one in force."""
 
     caller: Caller
     id: str
@@ -65,6 +66,7 @@ class RequestFacts:
     user: str = ""
     sensitivity: Sensitivity | None = None
     conversation: str = ""
+    policy: str = ""
 
     @property
     def mark(self) -> str:
@@ -76,6 +78,11 @@ def conversation_mark(organisation: str, model: str, conversation: Any) -> str:
     """A mark to recognise a request: a digest of organisation, model and the whole conversation as JSON, including its
     system text."""
     return proof_of(organisation, digest_of(canonical_json([model, conversation])))
+
+
+def name_of(policy: Policy | None) -> str:
+    """A policy's name in the log: name, version and the beginning of its id."""
+    return f"{policy.name} {policy.version} {policy.id[:16]}" if policy is not None else NO_POLICY
 
 
 class Conduct:
@@ -92,9 +99,9 @@ class Conduct:
     ) -> None:
         """keep_content: whether cases hold the flagged text, for people to judge. clock: seconds since 1970. keep_days:
         days after which the words and contents of closed cases are emptied, once an hour."""
-        ladder = ladder or Ladder()
-        self.ladder = ladder.under(policy) if policy is not None else ladder
-        self.policy = f"{policy.name} {policy.version} {policy.id[:16]}" if policy is not None else NO_POLICY
+        self._rules = ladder or Ladder()
+        self.ladder = self.ladder_under(policy)
+        self.policy = name_of(policy)
         self.appeal_hint = policy.appeal if policy is not None else "Ask the operator of this service."
         self.keep_content, self.keep_days = keep_content, keep_days
         self._engine, self._clock = engine, clock
@@ -108,6 +115,15 @@ class Conduct:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="conduct", daemon=True)
         self._thread.start()
+
+    def ladder_under(self, policy: Policy | None) -> Ladder:
+        """The configured ladder with the severities of a policy."""
+        return self._rules.under(policy) if policy is not None else self._rules
+
+    def adopt(self, policy: Policy) -> None:
+        """Takes another policy into force, whose ladder the database holds already."""
+        self.policy, self.appeal_hint = name_of(policy), policy.appeal
+        self.refresh()
 
     def standing(self, organisation: str, user: str = "") -> Standing:
         """An organisation's standing, from memory, at most a second old; with `user`, as in `RequestFacts`, that of a
@@ -181,18 +197,33 @@ class Conduct:
         entry = self._entry(facts, verdict, self._clock())
         return bool(self.log.note_now((), lambda c: grants.use_exemption(c, entry)))
 
-    def release(self, stopped: str, by: str, reason: str, hours: float = grants.RELEASE_HOURS) -> Grant:
+    def release(
+        self,
+        stopped: str,
+        by: str,
+        reason: str,
+        hours: float = grants.RELEASE_HOURS,
+        also: Also | None = None,
+    ) -> Grant:
         """Lets a blocked request be sent once more. Waits for the disk. Raises as `grants.release`."""
-        return self._changing(lambda c: grants.release(c, stopped, by, reason, self._clock(), hours))
+        return self._changing(lambda c: grants.release(c, stopped, by, reason, self._clock(), hours), also)
 
-    def exempt(self, organisation: str, category: str, until: float, by: str, reason: str) -> Grant:
+    def exempt(
+        self,
+        organisation: str,
+        category: str,
+        until: float,
+        by: str,
+        reason: str,
+        also: Also | None = None,
+    ) -> Grant:
         """Exempts an organisation. Waits for the disk. Raises as `grants.exempt`."""
         exemption = grants.exemption(organisation, category, until, by, reason, self._clock())
-        return self._changing(lambda c: grants.exempt(c, exemption, self.ladder))
+        return self._changing(lambda c: grants.exempt(c, exemption, self.ladder), also)
 
-    def revoke(self, id: str, by: str, reason: str) -> Grant:
+    def revoke(self, id: str, by: str, reason: str, also: Also | None = None) -> Grant:
         """Revokes a grant. Waits for the disk. Raises as `grants.revoke`."""
-        return self._changing(lambda c: grants.revoke(c, id, by, reason, self._clock()))
+        return self._changing(lambda c: grants.revoke(c, id, by, reason, self._clock()), also)
 
     def give_feedback(
         self,
@@ -228,14 +259,24 @@ class Conduct:
                 )
             return cases.appeal(connection, organisation, words, self._clock(), mark)
 
-    def settle(self, case: str, verdict: CaseVerdict, by: str, note: str = "") -> Case:
+    def settle(
+        self, case: str, verdict: CaseVerdict, by: str, note: str = "", also: Also | None = None
+    ) -> Case:
         """Closes a case and applies the consequences. Waits for the disk. Raises as `standings.settle`."""
-        return self._changing(lambda c: settle(c, case, verdict, by, note, self.ladder, self._clock()))
+        return self._changing(lambda c: settle(c, case, verdict, by, note, self.ladder, self._clock()), also)
 
-    def decide(self, account: str, level: Level, by: str, reason: str, seen: int | None = None) -> Change:
+    def decide(
+        self,
+        account: str,
+        level: Level,
+        by: str,
+        reason: str,
+        seen: int | None = None,
+        also: Also | None = None,
+    ) -> Change:
         """Sets a level by a person, for an organisation or an end user (`standings.account_of`). Waits for the disk.
         Raises as `standings.decide`."""
-        return self._changing(lambda c: decide(c, account, level, by, reason, self._clock(), seen))
+        return self._changing(lambda c: decide(c, account, level, by, reason, self._clock(), seen), also)
 
     def refresh(self) -> None:
         """Reads changes, and lifts due levels. Raises the database's errors.
@@ -292,17 +333,19 @@ class Conduct:
             score=verdict.score,
             threshold=verdict.threshold,
             sensitivity=standing,
-            policy=self.policy,
+            policy=facts.policy or self.policy,
             classifiers=canonical_json(dict(verdict.classifiers)),
             severity=self.ladder.severity(verdict.category),
             added=digest_text(verdict.safety_prompt) if verdict.action == "safety_prompt" else "",
         )
 
-    def _changing(self, act: Callable[[Connection], T]) -> T:
+    def _changing(self, act: Callable[[Connection], T], also: Also | None = None) -> T:
         with writing(self._engine) as connection:
-            grant = act(connection)
+            outcome = act(connection)
+            if also is not None:
+                also(connection)
         self.refresh()
-        return grant
+        return outcome
 
     def _work(self) -> None:
         next_refresh, next_expiry, failing = time.monotonic() + REFRESH, time.monotonic(), False

@@ -109,6 +109,11 @@ class Config(Frozen):
 
     name: str = Field("Charter", min_length=1, max_length=80, description="what its pages are called")
     database: str = Field("serve.sqlite", description="URL or file of the accounts' database")
+    people: str = Field(
+        "",
+        description="URL or file of the database of people, as the chat's or the arena's; empty: people.sqlite beside "
+        "the accounts' database, if that is a file",
+    )
     models: tuple[Model, ...] = Field(min_length=1, description="the models, the default first")
     limits: Limits = Field(default_factory=Limits, description="of a key without limits of its own")
     ladder: Ladder = Field(default_factory=Ladder, description="what follows from violations of the policy")
@@ -121,6 +126,7 @@ class Config(Frozen):
         (),
         description="origins, such as https://a.example, whose pages may call the API with a key of their own",
     )
+    runs: str = Field("", description="folder of evaluation runs that the admin pages show; empty: none")
     contact: str = Field("", max_length=400, description="where safety reports can be sent, beside the API")
     authenticate: bool = Field(True, description="whether a key is needed")
     proxy: bool = Field(False, description="a reverse proxy on this machine passes on callers' addresses")

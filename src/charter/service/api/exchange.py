@@ -16,13 +16,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from charter.ground.moderation.actions import Level, Verdict
+from charter.ground.moderation.screen import Screen
 from charter.ground.text.dialogue import Message, Prompt, assistant, system, user
 from charter.service.accounts.grants import EXEMPTED, RELEASED
 from charter.service.accounts.limits import Admission, TooMany
 from charter.service.accounts.remembered import Standing
 from charter.service.accounts.usage import Counts
-from charter.service.api.conduct import RequestFacts, conversation_mark
+from charter.service.api.conduct import RequestFacts, conversation_mark, name_of
 from charter.service.api.errors import ApiError, invalid
+from charter.service.api.held import Held
 from charter.service.api.leniency import Watch, ease
 from charter.service.api.model_request import (
     Call,
@@ -54,6 +56,7 @@ class Exchange:
     model_request: ModelRequest
     admission: Admission
     standing: Standing  # after the decisions so far
+    screen: Screen | None  # of the policy that was in force when the request came; None: it is off
     sensitivity: Level
     usage: Usage = field(default_factory=Usage)
     recorded: bool = False  # whether a verdict was logged
@@ -83,6 +86,7 @@ class Exchange:
             stream = self.served.backend.stream(self.model_request, self._account, self.call.background)
             async with aclosing(self._checked(stream)) as checked:
                 async for part in checked:
+                    self.call.row.wrote()
                     yield part
         finally:
             self.close()
@@ -92,14 +96,14 @@ class Exchange:
         could build a reply token by token. Nothing is sampled, and the exchange stays open."""
         if await self._stops(text):
             return []
-        if self.service.screen is not None and not _plain(text).strip():
+        if self.screen is not None and not _plain(text).strip():
             top = 0  # nobody checks a blank text: its next token would be a reply's first token
         return await self.served.backend.score(text, top, self._account, self.call.background)
 
     async def _stops(self, text: str | Ids) -> bool:
         """Whether the policy blocks a text as a reply: the whole text, or a part between two markers, after the text
         before. Sets `refusal` to the reason."""
-        screen, whole = self.service.screen, _plain(text)
+        screen, whole = self.screen, _plain(text)
         if screen is None:
             return False
         runs = text.runs if isinstance(text, Ids) and len(text.runs) > 1 else ()
@@ -133,9 +137,9 @@ class Exchange:
         """The stream, with every piece held back until the reply so far has been checked."""
         first = min(FIRST_CHECK, self.service.config.policy.hold)
         # a turn that the caller began is the beginning of the reply, which continues it
-        screen, conversation = self.service.screen, _turns_before(self.model_request.prompt)
+        screen, conversation = self.screen, _turns_before(self.model_request.prompt)
         held = [
-            _Held(first, Watch(screen, conversation, self.sensitivity) if screen else None)
+            Held(first, Watch(screen, conversation, self.sensitivity) if screen else None)
             for _ in range(self.model_request.n)
         ]
         async with aclosing(stream):
@@ -214,7 +218,13 @@ class Exchange:
         """The request's data for the log."""
         call, model = self.call, self.served.id
         mark = conversation_mark(call.caller.organisation, model, _form(self.original_prompt))
-        return RequestFacts(call.caller, call.request_id, model, call.user, self.sensitivity, mark)
+        return replace(self._plain_facts(), conversation=mark)
+
+    def _plain_facts(self) -> RequestFacts:
+        call, policy = self.call, name_of(self.screen.policy if self.screen else None)
+        return RequestFacts(
+            call.caller, call.request_id, self.served.id, call.user, self.sensitivity, policy=policy
+        )
 
     def _count(self, part: Part) -> None:
         if isinstance(part, End):
@@ -240,55 +250,17 @@ class Exchange:
             output_tokens=usage.output_tokens,
         )
         self.service.meter.record(call.caller.key, self.served.id, counts, time.time())
+        call.row.used(usage.input_tokens, usage.cached_tokens, usage.output_tokens, bool(self.refusal))
+        self.service.spending.add(call.caller.organisation, usage.input_tokens + usage.output_tokens)
         if not self.recorded:
-            facts = RequestFacts(call.caller, call.request_id, self.served.id, call.user, self.sensitivity)
-            self.service.conduct.record(facts, self.allowed)
+            self.service.conduct.record(self._plain_facts(), self.allowed)
         self.service.metrics.answered(self.served.id, call.surface, usage, time.monotonic() - self.began)
-
-
-@dataclass(slots=True)
-class _Held:
-    """Unchecked pieces of one sample."""
-
-    next_check: int
-    watch: Watch | None  # None if the policy is off; its memory is freed with the sample
-    text: str = ""
-    count: int = 0
-    pieces: list[Part] = field(default_factory=list)
-    ended: bool = False
-    refused: bool = False
-
-    def add(self, part: Part) -> None:
-        self.pieces.append(part)
-        if isinstance(part, Piece):
-            self.text += part.text
-            self.count += 1
-        else:
-            self.ended = True
-
-    @property
-    def due(self) -> bool:
-        """Whether the text must be checked now."""
-        return self.ended or self.count >= self.next_check
-
-    def release(self, hold: int) -> list[Part]:
-        """The pieces that may be sent; the next check comes `hold` pieces later. A blank reply was not checked: its
-        tokens and their likeliest alternatives, which could reveal text, are left out."""
-        self.next_check = self.count + hold
-        pieces, self.pieces = self.pieces, []
-        if self.text.strip():
-            return pieces
-        return [_without_tokens(part) for part in pieces]
-
-
-def _without_tokens(part: Part) -> Part:
-    """A part without its tokens."""
-    return replace(part, tokens=()) if isinstance(part, Piece) else replace(part, token=None)
 
 
 async def begin(service: Service, call: Call, model_request: ModelRequest) -> Exchange:
     """Admits a request. Raises Refusal with the problem, or the time to wait."""
     served = service.registry.find(model_request.model, call)
+    call.row.model = served.id
     standing = await service.find_standing(call)
     if standing.blocked:
         raise ApiError(403, standing.message, headers=standing_headers(standing))
@@ -299,7 +271,10 @@ async def begin(service: Service, call: Call, model_request: ModelRequest) -> Ex
     except TooMany as error:
         error.add(standing_headers(standing))
         raise
-    exchange = Exchange(service, call, served, model_request, admission, standing, standing.sensitivity)
+    screen = service.screen  # a request keeps its policy, also if another comes into force meanwhile
+    exchange = Exchange(
+        service, call, served, model_request, admission, standing, screen, standing.sensitivity
+    )
     exchange.usage.input_tokens, exchange.original_prompt = tokens, model_request.prompt
     try:
         await _check_prompt(exchange)
@@ -323,7 +298,7 @@ def check_lengths(served: Served, tokens: int, max_tokens: int) -> None:
 
 async def _check_prompt(exchange: Exchange) -> None:
     """Applies the policy to the prompt: it passes, passes with an added text, or gets a refusal."""
-    screen = exchange.service.screen
+    screen = exchange.screen
     if screen is None:
         return
     model_request, service, call = exchange.model_request, exchange.service, exchange.call

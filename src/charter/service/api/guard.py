@@ -11,11 +11,13 @@ import json
 import logging
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charter.ground.artifact.panics import is_panic
+from charter.service.accounts.requests import RequestRow
 from charter.service.api.bodies import Bodies
 from charter.service.api.errors import OUT_OF_ORDER, ApiError, anthropic_body, openai_body
 from charter.service.api.metrics import Metrics
@@ -44,8 +46,9 @@ MISSED = (
 class Guard:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics, self.bodies = app, metrics, Bodies()
+    def __init__(self, app: ASGIApp, metrics: Metrics, note: Callable[[RequestRow], None]) -> None:
+        """`note` keeps the row of a finished request to a model; it never waits."""
+        self._app, self._metrics, self._note, self.bodies = app, metrics, note, Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on."""
@@ -53,8 +56,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         began, answered, request_id = time.monotonic(), [0], f"req_{new_id()}"
-        body = self.bodies.of(receive)
-        scope.setdefault("state", {}).update(request_id=request_id, body=body)
+        body, row = self.bodies.of(receive), RequestRow(request_id)
+        scope.setdefault("state", {}).update(request_id=request_id, body=body, row=row)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -77,6 +80,9 @@ class Guard:
             body.close()
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.responded(route, answered[0])
+            if row.counts:
+                row.ended(answered[0])
+                self._note(row)
             _log(
                 id=request_id,
                 method=scope["method"],

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from charter.ground.moderation.limits import LIMITS, SHORT
 from charter.service.accounts.keys import ANONYMOUS, Caller
-from charter.service.api.admin_entrance import LONGEST_SECRET, check_pace
+from charter.service.api.admin_entrance import LONGEST_SECRET
+from charter.service.api.admin_sign_in import check_pace
 from charter.service.api.documents import model_for_examples
 from charter.service.api.errors import ApiError, api_error
 from charter.service.api.feedback import SCOPE, FeedbackBody, keep, request_facts

@@ -15,6 +15,7 @@ from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import Prompt
 from charter.service.accounts.keys import Caller
+from charter.service.accounts.requests import RequestRow
 
 # the organisation of the present request, for caches
 WHOSE: ContextVar[str] = ContextVar("whose", default="")
@@ -26,13 +27,14 @@ Stop = Literal["end", "stop", "length", "context", "refused"]
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request to the API: its caller, its id, its surface (such as "messages"), a digest of the user that the
-    caller names, and whether it is background work (a batch's)."""
+    caller names, whether it is background work (a batch's), and the row of its figures."""
 
     caller: Caller
     request_id: str
     surface: str
     user: str = ""
     background: bool = False
+    row: RequestRow = field(default_factory=RequestRow, compare=False)  # stored of it, without any text
 
 
 @dataclass(frozen=True, slots=True)

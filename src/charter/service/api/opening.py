@@ -25,6 +25,7 @@ from charter.ground.settings.execution import Execution
 from charter.ground.text.template import Template
 from charter.service.api.config import Config, Model
 from charter.service.api.local import LocalBackend
+from charter.service.api.policy_versions import in_force, in_words
 from charter.service.api.registry import Registry, Served, constitutions_of, steps_of
 from charter.service.api.service import Service, open_database
 from charter.service.api.upstream import UpstreamBackend
@@ -62,11 +63,32 @@ def open_service(
                     progress.note(f"{model.id} ignores {', '.join(ignored)} of its generation_config.json")
         tools = open_tools(config.tools, folder, progress)
         screen = open_policy_screen(config, folder, execution, progress)
+        configured, published = screen, None
+        if screen is not None:
+            screen, published = in_force(database, screen)
+            progress.note(in_words(screen.policy, published))
+        service = Service(
+            config,
+            database,
+            Registry(served),
+            screen,
+            processor,
+            folder=folder,
+            tools=tools,
+            published=published,
+            configured=configured,
+        )
     except BaseException:
         Registry(served).close()
         database.dispose()
         raise
-    return Service(config, database, Registry(served), screen, processor, beside=folder, tools=tools)
+    try:
+        if config.people:
+            service.people.engine()  # a wrong place is reported at once
+    except BaseException:
+        service.close()
+        raise
+    return service
 
 
 def open_model(

@@ -15,7 +15,7 @@ from charter.service.api.wire.reading import secret_of
 from charter.service.web.pages import Pages
 
 HERE = Path(__file__).parent / "pages"
-PAGES = Pages(HERE, {"serve.css": "text/css", "icon.svg": "image/svg+xml"})
+PAGES = Pages(HERE, {"serve.css": "text/css", "workbench.js": "text/javascript", "icon.svg": "image/svg+xml"})
 ADMIN = "/admin"
 PLACES = ("/", "/docs", "/report", ADMIN)
 HEADINGS = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,17 +23,22 @@ from charter.service.accounts.batches import Quota
 from charter.service.accounts.blobs import blobs_of
 from charter.service.accounts.keyring import Keyring
 from charter.service.accounts.keys import Caller, make_anonymous
-from charter.service.accounts.limits import Admission, Admissions
+from charter.service.accounts.limits import Admission, Admissions, TooMany
+from charter.service.accounts.policies import NewPolicy, Published, keep_configured, publish
 from charter.service.accounts.remembered import Standing
 from charter.service.accounts.retention import Sweeping
+from charter.service.accounts.spending import Spending
+from charter.service.accounts.standings import keep_ladder
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import Meter
 from charter.service.api.conduct import Conduct
 from charter.service.api.config import Config
 from charter.service.api.document_texts import DocumentTexts
+from charter.service.api.evaluating import Evaluating
 from charter.service.api.file_store import FileStore
 from charter.service.api.metrics import Metrics
 from charter.service.api.model_request import Call
+from charter.service.api.people_database import PeopleDatabase
 from charter.service.api.registry import Registry
 from charter.service.tools.tool import Tool
 from charter.service.web.database import writing
@@ -52,8 +59,8 @@ MIB = 2**20
 
 @dataclass
 class Service:
-    """A server's parts. `screen` None: the policy is off; `processor`: shared by models and classifiers; `beside`: the
-    folder for uploaded files of a database without a file."""
+    """A server's parts. `screen` None: the policy is off; `processor`: shared by models and classifiers; `folder`:
+    where the configuration's relative paths start, and for uploaded files of a database without a file."""
 
     config: Config
     database: Database
@@ -61,11 +68,14 @@ class Service:
     screen: Screen | None = None
     processor: Processor = field(default_factory=Processor)
     metrics: Metrics = field(default_factory=Metrics)
-    beside: Path = Path()
+    folder: Path = Path()
     tools: Mapping[str, Tool] = field(default_factory=dict)  # by kind
+    published: Published | None = None  # the policy in force, if it was published on the admin pages
+    configured: Screen | None = None  # of the configured policy; None: `screen`
 
     def __post_init__(self) -> None:
-        blobs = blobs_of(self.database, self.beside)
+        self.configured = self.configured or self.screen
+        blobs = blobs_of(self.database, self.folder)
         self.sweeping = Sweeping(self.database, self.config.keep, blobs)
         self.files = FileStore(self.database, blobs, self.config.files.quota_mib * MIB)
         self.texts = DocumentTexts(self.files, self.config.files.file_mib)
@@ -73,10 +83,14 @@ class Service:
         self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
         self.admissions = Admissions(self.config.limits)
         self._allowances = Allowances(self.database, self.admissions)
-        self.meter = Meter(self.database)
+        self.meter, self.spending = Meter(self.database), Spending(self.database)
+        self.people = PeopleDatabase(self.config.people, self.folder, self.database)
         policy = self.screen.policy if self.screen else None
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
         self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
+        self._publishing = threading.Lock()
+        runs = self.folder / Path(self.config.runs).expanduser() if self.config.runs else None
+        self.evaluating = Evaluating(self.database, runs.resolve()) if runs is not None else None
         self._judging = FairThreads(
             1, "texts for the policy to check", name="classifiers", processor=self.processor
         )
@@ -89,6 +103,33 @@ class Service:
         self._tools = FairThreads(TOOLS_AT_ONCE if self.tools else 0, "calls of tools", name="tools")
         # waiting for the database's lock doesn't keep others from being admitted
         self._lane = ThreadPoolExecutor(KEYS_AT_ONCE, "charter-keys")
+
+    def publish(
+        self,
+        new: NewPolicy,
+        screen: Screen,
+        seen: int,
+        note: Callable[[Connection, Published], None] = lambda connection, published: None,
+    ) -> Published:
+        """Publishes a policy, whose `screen` judges all requests that come from now on; those under way keep theirs.
+        `seen`: the number of the version in force when the change was begun, 0 for the configured one. `note` runs in
+        the same transaction. Raises Stale if another one is in force now, and Refusal as `policies.publish`."""
+        ladder, before = self.conduct.ladder_under(screen.policy), self.screen
+
+        def work(connection: Connection) -> Published:
+            keep_ladder(connection, ladder)
+            first = seen
+            if not seen and before is not None:  # the way back to the configured policy
+                first = keep_configured(connection, before.policy)
+            published = publish(connection, new, first)
+            note(connection, published)
+            return published
+
+        with self._publishing:
+            published = self.room.write(work)
+            self.screen, self.published = screen, published
+            self.conduct.adopt(screen.policy)
+        return published
 
     async def judge(self, call: Call, work: Steps[T]) -> T:
         """A classifier's result, computed beside the event loop in steps, in the caller's turn."""
@@ -122,8 +163,13 @@ class Service:
         return await lane.run_in_executor(self._lane, self.conduct.standing, organisation, user)
 
     def admit(self, call: Call, standing: Standing, tokens: int, most: int) -> Admission:
-        """Admits a request by the limits of its organisation, its key, and the end user that it names if one may take
-        less than the key. `most`: output tokens. Raises TooMany."""
+        """Admits a request by the monthly cap and the limits of its organisation, the limits of its key, and those of
+        the end user that it names if one may take less than the key. `most`: output tokens. Raises TooMany."""
+        try:
+            self.spending.check(call.caller, tokens)
+        except TooMany:
+            self.admissions.note_refused(call.caller)
+            raise
         # background work takes nothing from those who wait for an answer
         return self.admissions.admit(
             call.caller,
@@ -153,6 +199,8 @@ class Service:
 
     def close(self) -> None:
         """Ends models and writers; afterwards all noted entries are on disk, or the log names those that aren't."""
+        if self.evaluating is not None:
+            self.evaluating.close()
         self.registry.close()
         self._judging.close()
         self._aside.close()
@@ -173,6 +221,7 @@ class Service:
             except (SQLAlchemyError, CharterError) as error:
                 said = " ".join(str(getattr(error, "orig", error)).split())
                 LOG.error("the last %s could not be written: %s", what, said)
+        self.people.close()
         self.database.dispose()
 
 

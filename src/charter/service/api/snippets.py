@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,3 +104,58 @@ def snippets(address: str, model: str, keyed: bool) -> list[Snippet]:
             f"print(answer.choices[0].message.content)",
         ),
     ]
+
+
+def code_of(address: str, body: Mapping[str, Any], keyed: bool = True) -> list[Snippet]:
+    """The code that sends this body of the Messages API: by curl and Anthropic's SDK, in the form of today and in that
+    of 2023."""
+    key = '"sk-charter-…"' if keyed else '"none"'
+    old = _of_2023(body)
+    facts = {name: value for name, value in body.items() if name not in ("temperature", "top_p", "top_k")}
+    extra = {name: body[name] for name in ("temperature", "top_p", "top_k") if name in body}
+    today = ",\n    ".join(f"{name}={_python(value)}" for name, value in facts.items())
+    if extra:
+        today += f",\n    extra_body={_python(extra)}"
+    then = ",\n    ".join(f"{name}={_python(value)}" for name, value in old.items())
+    client = f"client = Anthropic(base_url={_python(address)}, api_key={key})"
+    start = f"from anthropic import Anthropic\n\n{client}\n"
+    return [
+        Snippet("code-curl", "Messages, with curl", posted(address, "/v1/messages", body, keyed)),
+        Snippet(
+            "code-python",
+            "Messages, with Anthropic's SDK",
+            f"{start}message = client.messages.create(\n    {today},\n)\nprint(message.content[0].text)",
+        ),
+        Snippet(
+            "code-2023", "Text completions of 2023, with curl", posted(address, "/v1/complete", old, keyed)
+        ),
+        Snippet(
+            "code-2023-python",
+            "Text completions, with Anthropic's SDK of 2023",
+            f"{start}answer = client.completions.create(\n    {then},\n)\nprint(answer.completion)",
+        ),
+    ]
+
+
+def posted(address: str, path: str, body: Mapping[str, Any], keyed: bool) -> str:
+    """A POST from a shell. No text of the body ends the quotes around it."""
+    quoted = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")
+    key = ['-H "x-api-key: $CHARTER_API_KEY"'] if keyed else []
+    lines = [f"curl {address}{path}", *key, f'-H "{VERSION}"', '-H "content-type: application/json"']
+    return " \\\n  ".join([*lines, f"-d '{quoted}'"])
+
+
+def _python(value: Any) -> str:
+    """A value of JSON's texts, numbers and lists as Python: they are spelled alike."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _of_2023(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same request in the form of 2023: the turns as one text."""
+    names = {"user": "Human", "assistant": "Assistant"}
+    turns = "".join(f"\n\n{names[turn['role']]}: {turn['content']}" for turn in body["messages"])
+    if body["messages"][-1]["role"] == "user":
+        turns += "\n\nAssistant:"
+    old = {name: body[name] for name in ("temperature", "top_p", "top_k", "stop_sequences") if name in body}
+    prompt = f"{body.get('system', '')}{turns}"
+    return {"model": body["model"], "prompt": prompt, "max_tokens_to_sample": body["max_tokens"], **old}

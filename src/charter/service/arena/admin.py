@@ -12,11 +12,13 @@ from charter.service.arena.me import SURE, attached
 from charter.service.arena.sessions import Admin, Visit
 from charter.service.arena.talk import show
 from charter.service.arena.words import TITLES
+from charter.service.people.members import actor_of, forget_member, suspend
 from charter.service.people.progress import progress_of
 from charter.service.people.quality import quality_of_people
 from charter.service.people.tables import CONVERSATIONS, TURNS
 from charter.service.people.visits import see
-from charter.service.people.workers import ROLES, data_of, disable, forget, invite, note
+from charter.service.people.workers import ROLES, data_of, invite, note
+from charter.service.web.audit import note_act
 from charter.service.web.database import reading, writing
 from charter.service.web.listening import LOOPBACK
 from charter.service.web.refusal import Refusal
@@ -76,6 +78,8 @@ def invite_people(request: Request, visit: Admin) -> RedirectResponse:
             )
             for _ in range(count)
         ]
+        after = {"role": form.text("role"), "count": count, "days": days, "quota": quota}
+        note_act(connection, actor_of(visit.person), "member.invite", "", after=after)
     start = visit.service.config.url or _own_address(request)
     visit.service.links.put(visit.owner, [f"{start}/join/{token}" for token in tokens])
     return see("/admin/invited")
@@ -114,7 +118,7 @@ def forget_person(visit: Admin, id: Number) -> RedirectResponse:
     if id == visit.person.id:
         raise Refusal("delete yourself on your own page")
     with writing(visit.service.database) as connection:
-        forget(connection, id)
+        forget_member(connection, actor_of(visit.person), id, visit.person)
     return see("/admin#people")
 
 
@@ -123,12 +127,13 @@ def data_of_person(visit: Admin, id: Number) -> JSONResponse:
     with writing(visit.service.database) as connection:
         data = data_of(connection, id)
         note(connection, id, "handed out", f"by {visit.person.id}")
+        note_act(connection, actor_of(visit.person), "member.export", f"person_{id}")
     return attached(data, f"person-{id}.json")
 
 
 def _switch(visit: Visit, person: int, off: bool) -> RedirectResponse:
     with writing(visit.service.database) as connection:
-        disable(connection, person, off)
+        suspend(connection, actor_of(visit.person), person, off, visit.person)
     return see("/admin#people")
 
 

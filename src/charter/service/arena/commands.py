@@ -97,11 +97,11 @@ def _open(config: Any, folder: Path, sources: Mapping[str, Input], where: Execut
 
 def _say(service: Any, local: str, as_json: bool) -> None:
     """Prints the address of the service, and the invitation of its first admin."""
-    from charter.service.arena.service import note_address
+    from charter.service.people.places import ARENA, note_place
     from charter.service.people.workers import first_invitation
 
     address = service.config.url or local
-    note_address(service.database, address)
+    note_place(service.database, ARENA, address)
     token = first_invitation(service.database)
     link = f"{address}/join/{token}" if token else None
     if as_json:

@@ -8,9 +8,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from charter.service.arena.rendering import page
 from charter.service.arena.service import Service
 from charter.service.arena.sessions import Member, Sent, Serving, check_entry
+from charter.service.people.places import ARENA, other_places
 from charter.service.people.visits import COOKIE, drop_session, see, set_session, wants_json
 from charter.service.people.workers import close_session, come_back, invitation_of, join, open_session
-from charter.service.web.database import writing
+from charter.service.web.database import reading, writing
 from charter.service.web.refusal import Refusal
 from charter.service.web.tokens import digest_of
 
@@ -76,9 +77,12 @@ def welcome(visit: Member) -> Response:
     return page("welcome", name=visit.service.config.name, title="Your key", member=visit, key=keys[0])
 
 
-def enter_page(service: Serving, done: str = "") -> HTMLResponse:
+def enter_page(request: Request, service: Serving, done: str = "") -> HTMLResponse:
     """The page that asks for a key."""
-    return page("enter", name=service.config.name, title="Sign in", member=None, notice=NOTICES.get(done, ""))
+    with reading(service.database) as connection:
+        places = other_places(connection, ARENA, request.url.hostname or "")
+    notice, name = NOTICES.get(done, ""), service.config.name
+    return page("enter", name=name, title="Sign in", member=None, notice=notice, places=places)
 
 
 def enter(request: Request, service: Serving, form: Sent) -> RedirectResponse:

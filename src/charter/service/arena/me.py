@@ -6,6 +6,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from charter.service.arena.sessions import Member
 from charter.service.arena.talk import show
+from charter.service.people.members import check_may_remove
 from charter.service.people.visits import drop_session, see
 from charter.service.people.workers import data_of, forget
 from charter.service.web.database import reading, writing
@@ -33,6 +34,7 @@ def forget_me(visit: Member) -> RedirectResponse:
     if visit.form.text("sure") != SURE:
         raise Refusal("nothing was deleted: tick that you are sure, and send it again")
     with writing(visit.service.database) as connection:
+        check_may_remove(connection, visit.person, visit.person.id)
         forget(connection, visit.person.id)
     answer = see("/enter?done=forgotten")
     drop_session(answer, visit.service.config.secure)

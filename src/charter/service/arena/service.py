@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Engine as Database
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, update
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
@@ -22,7 +22,7 @@ from charter.service.arena.transcripts import queue_attempts, queue_reports
 from charter.service.arena.words import Words, make_words
 from charter.service.people.collection import Collection
 from charter.service.people.export import open_people
-from charter.service.people.tables import ADDRESS, FACTS, TURNS, VOTES
+from charter.service.people.tables import FACTS, TURNS, VOTES
 from charter.service.web.csrf import Once
 from charter.service.web.database import writing
 from charter.service.web.limits import Limiter
@@ -97,10 +97,3 @@ def identity_of(shown: Shown, source: Input, folder: Path) -> str:
     grader = resolve(shown.grader, folder).digest if shown.ranks else ""
     way = shown.model_dump(exclude={"name", "model", "grader"})
     return digest_text(canonical_json([source.id, way, grader]))
-
-
-def note_address(database: Database, address: str) -> None:
-    """Stores the address of the service, for links that other commands make."""
-    with writing(database) as connection:
-        connection.execute(delete(FACTS).where(FACTS.c.name == ADDRESS))
-        connection.execute(insert(FACTS).values(name=ADDRESS, value=address))

@@ -18,6 +18,7 @@ from charter.service.people.freeze import Wanted, freeze_comparisons, freeze_jud
 from charter.service.people.progress import Progress, progress_of
 from charter.service.people.quality import Quality, Share, quality_of_people
 from charter.service.people.workers import Person, data_of, disable, find_person, forget, renew_key
+from charter.service.web.audit import at_shell, note_act
 from charter.service.web.database import reading, writing
 from charter.service.web.snapshot import Frozen
 from charter.terminal.tables import console, counted, number, plain_table
@@ -110,17 +111,21 @@ def delete(collection: OpenCollection, person: int) -> None:
     """Deletes a person."""
     with writing(collection.engine) as connection:
         forget(connection, person)
+        note_act(connection, at_shell(), "member.forget", f"person_{person}")
 
 
 def lock(collection: OpenCollection, person: int, locked: bool) -> None:
     """Disables a person, or enables them again."""
     with writing(collection.engine) as connection:
         disable(connection, person, locked)
+        what = "member.suspend" if locked else "member.admit"
+        note_act(connection, at_shell(), what, f"person_{person}", after={"suspended": locked})
 
 
 def new_key(collection: OpenCollection, person: int) -> str:
     """A new key for a person who lost theirs."""
     with writing(collection.engine) as connection:
+        note_act(connection, at_shell(), "member.new_key", f"person_{person}")
         return renew_key(connection, person)
 
 

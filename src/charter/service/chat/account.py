@@ -19,9 +19,11 @@ from charter.service.chat.storage import check_room, held
 from charter.service.chat.temporary_pages import close_chat
 from charter.service.chat.tree import running_of
 from charter.service.chat.visit import Visit, done, show, whole
+from charter.service.people.members import actor_of, check_may_remove, suspend
 from charter.service.people.tables import BLOBS, CHATS, FILES, MESSAGES, PEOPLE
 from charter.service.people.visits import drop_session, see
-from charter.service.people.workers import data_of, disable, forget, invite
+from charter.service.people.workers import data_of, forget, invite
+from charter.service.web.audit import note_act
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import Refusal
 
@@ -95,8 +97,11 @@ def forget_me(visit: Visit) -> Response:
     """Deletes the person with all their data; the form says `sure=yes`."""
     if visit.form.text("sure") != SURE:
         raise Refusal("nothing was deleted: tick that you are sure, and send it again")
+    with writing(visit.service.database) as connection:
+        check_may_remove(connection, visit.person, visit.person.id)
     _stop_all(visit, visit.person.id)
     with writing(visit.service.database) as connection:
+        check_may_remove(connection, visit.person, visit.person.id)
         blobs = blobs_of(connection, BLOBS.c.person == visit.person.id)
         forget(connection, visit.person.id)
     visit.service.files.store.delete(blobs)
@@ -148,6 +153,8 @@ def invite_people(visit: Visit) -> Response:
         raise Refusal(f"choose a number from 1 to {MOST_INVITED}")
     with writing(visit.service.database) as connection:
         tokens = [invite(connection, "member") for _ in range(count)]
+        after = {"role": "member", "count": count}
+        note_act(connection, actor_of(visit.person), "member.invite", "", after=after)
     visit.service.links.put(visit.owner, [f"{visit.address}/join/{token}" for token in tokens])
     return see("/people")
 
@@ -158,7 +165,7 @@ def lock_out(visit: Visit) -> Response:
     if person == visit.person.id:
         raise Refusal("you can't lock yourself out")
     with writing(visit.service.database) as connection:
-        disable(connection, person, out)
+        suspend(connection, actor_of(visit.person), person, out, visit.person)
     if out:
         _stop_all(visit, person)
     return see("/people")

@@ -12,10 +12,11 @@ from starlette.responses import Response
 from charter.service.chat.service import DAY, Service
 from charter.service.chat.temporary_pages import close_chat
 from charter.service.chat.visit import Visit, plain, show
+from charter.service.people.places import CHAT, other_places
 from charter.service.people.tables import PEOPLE
 from charter.service.people.visits import TooFast, check_pace, drop_session, see, set_session, wants_json
 from charter.service.people.workers import close_session, come_back, invitation_of, invite, join, open_session
-from charter.service.web.database import alone, writing
+from charter.service.web.database import alone, reading, writing
 from charter.service.web.forms import Form, read_form
 from charter.service.web.refusal import Refusal
 from charter.service.web.security_headers import address_of, network_of
@@ -40,7 +41,14 @@ async def enter_page(request: Request) -> Response:
     """The page that asks for a key."""
     service: Service = request.app.state.service
     notice = NOTICES.get(request.query_params.get("done", ""), "")
-    return plain(service, "enter", "Sign in", notice=notice)
+    places = await run_in_threadpool(_places, service, request.url.hostname or "")
+    return plain(service, "enter", "Sign in", notice=notice, places=places)
+
+
+def _places(service: Service, host: str) -> list[tuple[str, str]]:
+    """The other services on this host that know the same people."""
+    with reading(service.database) as connection:
+        return other_places(connection, CHAT, host)
 
 
 async def enter(request: Request) -> Response:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from charter.service.web.audit import make_acts
 from charter.service.web.database import make_metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -35,6 +36,8 @@ def _person(key: bool = False) -> Column[int]:
     owner = ForeignKey("people.id", ondelete="CASCADE")
     return Column("person", Integer, owner, primary_key=key, nullable=False, index=None if key else True)
 
+
+ACTS = make_acts(METADATA)
 
 # facts of this collection: its random id, the names of its models, where it was last served
 ADDRESS = "address"
@@ -52,6 +55,7 @@ PEOPLE = Table(
     Column("quota", Integer, nullable=False),  # votes in all; 0: no limit
     Column("disabled", Boolean, nullable=False),
     Column("created", Double, nullable=False),
+    Column("console", String(16), nullable=False, server_default=""),  # role on the admin pages; empty: none
     sqlite_autoincrement=True,  # else a new person would get a deleted one's number, and name in exports
 )
 
@@ -65,6 +69,7 @@ INVITATIONS = Table(
     Column("uses_left", Integer, nullable=False),
     Column("created", Double, nullable=False),
     Column("expires", Double, nullable=False),
+    Column("console", String(16), nullable=False, server_default=""),
 )
 
 TOKENS = Table(

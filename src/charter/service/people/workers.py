@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from charter.service.people.roles import NOBODY, OWNER, check_console_role
 from charter.service.people.tables import (
     CONSENTS,
     CONVERSATIONS,
@@ -45,6 +46,7 @@ class Person:
     role: str
     simulated: bool
     quota: int
+    console: str = NOBODY  # role on the admin pages
 
     def may(self, role: str) -> bool:
         """Whether the person has a role."""
@@ -59,12 +61,17 @@ def invite(
     quota: int = 0,
     days: float = 30,
     simulated: bool = False,
+    console: str = NOBODY,
 ) -> str:
-    """A new invitation's token. Raises Refusal for a role that doesn't exist."""
+    """A new invitation's token; `console`: the role on the admin pages. Raises Refusal for a role that doesn't
+    exist."""
     if role not in ROLES:
         raise Refusal(f"there is no role {role!r}; expected one of {', '.join(ROLES)}")
+    if console != NOBODY:
+        check_console_role(console)
     token, now = new_token(), time.time()
     row = {"digest": digest_of(token), "role": role, "simulated": simulated, "quota": quota}
+    row["console"] = console
     connection.execute(
         insert(INVITATIONS).values(**row, uses_left=uses, created=now, expires=now + days * DAY)
     )
@@ -73,11 +80,11 @@ def invite(
 
 
 def first_invitation(database: Engine) -> str | None:
-    """An invitation for an admin if nobody has joined yet, else None."""
+    """An invitation for an admin, who owns the admin pages too, if nobody has joined yet, else None."""
     with writing(database) as connection:
         if connection.execute(select(func.count()).select_from(PEOPLE)).scalar_one():
             return None
-        return invite(connection, "admin")
+        return invite(connection, "admin", console=OWNER)
 
 
 def is_alive(database: Engine) -> bool:
@@ -117,6 +124,7 @@ def join(connection: Connection, token: str, name: str) -> tuple[Person, str]:
         "role": invitation.role,
         "simulated": invitation.simulated,
         "quota": invitation.quota,
+        "console": invitation.console,
     }
     try:
         inserted = connection.execute(insert(PEOPLE).values(**facts, disabled=False, created=time.time()))
@@ -152,6 +160,12 @@ def person_of(connection: Connection, session: str) -> Person | None:
     return _person_by(connection, session, "session")
 
 
+def close_sessions(connection: Connection, person: int) -> int:
+    """Ends all sessions of a person, in all browsers; returns their number."""
+    theirs = delete(TOKENS).where(TOKENS.c.person == person, TOKENS.c.kind == "session")
+    return connection.execute(theirs).rowcount
+
+
 def close_session(connection: Connection, session: str) -> None:
     """Ends a session."""
     connection.execute(
@@ -179,7 +193,7 @@ def disable(connection: Connection, person: int, disabled: bool = True) -> None:
     if not connection.execute(update(PEOPLE).where(PEOPLE.c.id == person).values(disabled=disabled)).rowcount:
         raise NotFound
     if disabled:
-        connection.execute(delete(TOKENS).where(TOKENS.c.person == person, TOKENS.c.kind == "session"))
+        close_sessions(connection, person)
     note(connection, person, "disabled" if disabled else "enabled")
 
 
@@ -269,7 +283,7 @@ def _person_by(connection: Connection, token: str, kind: str) -> Person | None:
 
 
 def _person(row: Row[Any]) -> Person:
-    return Person(row.id, row.name, row.role, bool(row.simulated), row.quota)
+    return Person(row.id, row.name, row.role, bool(row.simulated), row.quota, row.console)
 
 
 def _rows(connection: Connection, wanted: Select[Any]) -> Iterable[dict[str, Any]]:

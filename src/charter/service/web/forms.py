@@ -30,12 +30,12 @@ class Form:
         """All values of a field."""
         return tuple(self.fields.get(name, ()))
 
-    def number(self, name: str) -> int | None:
-        """A whole number, None if the field is empty. Raises Refusal for anything else."""
+    def number(self, name: str, digits: int = 9) -> int | None:
+        """A whole number of at most so many digits, None if the field is empty. Raises Refusal for anything else."""
         value = self.text(name).strip()
         if not value:
             return None
-        if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) <= 9):
+        if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) <= digits):
             raise Refusal(f"{name} is not a whole number; go back and reload the page")
         return int(value)
 

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from charter.ground.artifact.steps import Steps
 from charter.ground.moderation.actions import Side
+from charter.ground.moderation.policy import Policy
 from charter.ground.text.dialogue import Message
 
 Conversation = Sequence[Message]
@@ -50,6 +51,15 @@ class ReadsInSteps(Protocol):
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
         """Scores of a prompt, equal to those of `prompts` up to rounding. A cached result serves only its owner
         `whose`: nobody else gets a shorter time."""
+        ...
+
+
+@runtime_checkable
+class OfPolicy(Protocol):
+    """A classifier that depends on the text of the policy."""
+
+    def under(self, policy: Policy) -> Classifier:
+        """The same classifier for another policy; it loads nothing anew."""
         ...
 
 

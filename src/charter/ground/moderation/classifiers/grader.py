@@ -36,9 +36,13 @@ class Grader:
 
     def __init__(self, model: Assistant, policy: Policy, who: str, votes: int = 8) -> None:
         """who: names the model; votes: samples per question if it can't score."""
-        self.assistant, self.policy, self.how = model, policy, How(votes=votes)
+        self.assistant, self.policy, self.who, self.how = model, policy, who, How(votes=votes)
         self.version = digest_text(json.dumps([FORM, who, policy.id, votes]))[:16]
         self._plain: dict[Side, list[float]] = {}
+
+    def under(self, policy: Policy) -> Grader:
+        """The same model, asked by another policy."""
+        return Grader(self.assistant, policy, self.who, self.how.votes)
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
         """Scores of the last user turn of each."""

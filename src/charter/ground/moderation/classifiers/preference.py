@@ -30,9 +30,13 @@ class PreferenceClassifier:
 
     def __init__(self, model: PreferenceModel, policy: Policy, who: str) -> None:
         """who: names the model."""
-        self.model, self.refusal = model, policy.refusal
+        self.model, self.refusal, self.who = model, policy.refusal, who
         self.version = digest_text(json.dumps([FORM, who, policy.refusal]))[:16]
         self._lock = threading.Lock()
+
+    def under(self, policy: Policy) -> PreferenceClassifier:
+        """The same model, which compares with the refusal of another policy."""
+        return PreferenceClassifier(self.model, policy, self.who)
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
         """Zero: there is no reply to score yet."""

@@ -41,6 +41,10 @@ class Words:
             for phrase in category.phrases
         ]
 
+    def under(self, policy: Policy) -> Words:
+        """The words of another policy."""
+        return Words(policy)
+
     @cached_property
     def thresholds(self) -> Thresholds:
         """Chosen on the harmless training rows: above 0 if few of them have a phrase."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 from sse_starlette import ServerSentEvent
 from starlette.requests import Request
@@ -67,7 +68,7 @@ async def count_tokens(request: Request, call: Call, body: CountBody) -> Respons
 def with_user(call: Call, body: MessagesBody) -> Call:
     """The call with the user that the body names."""
     named = body.metadata.user_id if body.metadata else None
-    return Call(call.caller, call.request_id, call.surface, user_digest(named), call.background)
+    return replace(call, user=user_digest(named))
 
 
 async def open_message(service: Service, call: Call, body: MessagesBody) -> Answer:

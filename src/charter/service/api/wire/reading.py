@@ -54,7 +54,9 @@ async def call_of(request: Request, scope: str = "messages") -> Call:
     caller = await caller_of(request)
     if not caller.may(scope):
         raise ApiError(403, f"this key lacks the scope {scope}; it has {', '.join(caller.scopes) or 'none'}")
-    return Call(caller, request.state.request_id, request.scope["route"].name)
+    row, surface = request.state.row, str(request.scope["route"].name)
+    row.organisation, row.key, row.surface = caller.organisation, caller.key, surface[:32]
+    return Call(caller, request.state.request_id, surface, row=row)
 
 
 async def caller_of(request: Request) -> Caller:

@@ -102,7 +102,8 @@ class Answer:
 
     async def _screen(self, block: Event) -> None:
         """Keeps back a result that the policy blocks. It is a stranger's text, so it counts for no account."""
-        screen, exchange = self.service.screen, self.exchange
+        exchange = self.exchange
+        screen = exchange.screen
         if screen is None:
             return
         words, _ = words_of(_RESULT.validate_python(block))

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "v0009"
-down_revision = "v0006"
+down_revision = "v0008"
 branch_labels = None
 depends_on = None
 
