@@ -5,9 +5,9 @@
 
 The pages run as people run them, in a process of their own, on loopback. The model's server is a script that writes
 known words at a steady pace, so that every reply can be checked to the letter, in a process of its own too. Both are
-killed with SIGKILL again and again and started anew. Each person notes every question that was acknowledged. At the end
-the database must hold each of them once, unchanged, and a complete reply of the known words to each. Exit code 1 where it
-doesn't. Beside that: the first text of a reply through the chat and from the server itself, in turn, and how long pages
+killed with SIGKILL again and again and started anew. Each person notes every question that was acknowledged, and the
+file that some of them carry. At the end the database must hold each of them once, unchanged, and a complete reply of the
+known words to each. Exit code 1 where it doesn't. Beside that: the first text of a reply through the chat and from the server itself, in turn, and how long pages
 take meanwhile. There is no peer that could be installed here: the figures are our own, but for that ratio.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import random
@@ -43,11 +44,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from charter.service.people.export import open_people
-from charter.service.people.tables import MESSAGES
+from charter.service.people.tables import BLOBS, FILES, MESSAGES
 from charter.service.web.database import reading
 
-PACE = 0.02  # seconds between two words
+EVERY_FILE = 4  # each so manyth chat begins with a file
 READY_SECONDS = 60.0
+GOOD = ("acknowledged questions", "of them with a file")
+JSON = {"accept": "application/json"}
 SETTLE_SECONDS = 60.0
 
 
@@ -68,7 +71,7 @@ async def messages(request: Request) -> Response:
         yield 'data: {"type": "message_start", "message": {"usage": {"input_tokens": 1}}}\n\n'
         for word in re.findall(r"\s*\S+", words(question)[len(begun) :]):
             yield f"data: {json.dumps({'type': 'content_block_delta', 'delta': {'text': word}})}\n\n"
-            await asyncio.sleep(PACE)
+            await asyncio.sleep(request.app.state.pace)
         yield 'data: {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}\n\n'
         yield 'data: {"type": "message_stop"}\n\n'
 
@@ -79,18 +82,25 @@ async def models(_: Request) -> Response:
     return JSONResponse({"data": [{"id": "script", "max_input_tokens": 100_000, "max_tokens": 1000}]})
 
 
+async def count_tokens(request: Request) -> Response:
+    return JSONResponse({"input_tokens": len(await request.body()) // 4})
+
+
 async def limits(_: Request) -> Response:
     return JSONResponse({"limits": []})
 
 
-def serve_script(port: int) -> None:
+def serve_script(port: int, pace: float) -> None:
     """Serves the script until it is killed."""
     routes = [
         Route("/v1/messages", messages, methods=["POST"]),
+        Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
         Route("/v1/models", models),
         Route("/v1/limits", limits),
     ]
-    uvicorn.run(Starlette(routes=routes), host="127.0.0.1", port=port, log_level="error")
+    app = Starlette(routes=routes)
+    app.state.pace = pace
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
 
 
 @dataclass
@@ -122,9 +132,11 @@ class Process:
 
 @dataclass
 class Log:
-    """What was acknowledged: the text of each question by its id; seconds of pages and of first texts."""
+    """What was acknowledged: the text of each question by its id, and the digest of its file; seconds of pages and of
+    first texts."""
 
     questions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     pages: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -162,20 +174,28 @@ class Person:
                 chat, parent = "", ""
                 for _ in range(chance.randrange(1, 4)):
                     number += 1
-                    sent = await self._ask(f"{self.name} asks {number}", chat, parent)
+                    with_file = not chat and number % EVERY_FILE == 0
+                    sent = await self._ask(f"{self.name} asks {number}", chat, parent, with_file)
                     chat, parent = sent["chat"], sent["reply"]
                     await self._follow(parent)
             await asyncio.sleep(chance.random())
 
-    async def _ask(self, text: str, chat: str, parent: str) -> dict[str, str]:
+    async def _ask(self, text: str, chat: str, parent: str, with_file: bool = False) -> dict[str, str]:
         page = await self._again("GET", f"/c/{chat}" if chat else "/")
         csrf = re.search(r'name="csrf" value="(\w+)"', page.text)
         assert csrf, page.text[:300]
         fields = {"csrf": csrf[1], "text": text, "client": os.urandom(8).hex(), "parent": parent}
+        content = words(text).encode()
+        if with_file:
+            upload = {"data": {"csrf": csrf[1]}, "files": {"upload": ("words.txt", content)}}
+            answer = await self._again("POST", "/files", **upload, headers=JSON)
+            fields["file"] = answer.json()["files"][0]["id"]
         place = f"/c/{chat}/messages" if chat else "/c"
-        answer = await self._again("POST", place, data=fields, headers={"accept": "application/json"})
+        answer = await self._again("POST", place, data=fields, headers=JSON)
         sent: dict[str, str] = answer.json()
         self.log.questions[sent["question"]] = text
+        if with_file:
+            self.log.files[sent["question"]] = hashlib.sha256(content).hexdigest()
         return sent
 
     async def _follow(self, reply: str) -> None:
@@ -250,21 +270,28 @@ def check(database: str, log: Log) -> dict[str, int]:
     while True:
         with reading(engine) as connection:
             rows = connection.execute(select(MESSAGES)).all()
+            joined = FILES.join(BLOBS, BLOBS.c.id == FILES.c.blob)
+            files = connection.execute(select(FILES.c.message, BLOBS.c.text).select_from(joined)).all()
         if not any(row.state == "running" for row in rows) or time.monotonic() > end:
             break
         time.sleep(0.5)
     engine.dispose()
-    asked = {row.id: row.text for row in rows if row.role == "user"}
+    questions = {row.id: row.text for row in rows if row.role == "user"}
     replies: dict[str, list[Any]] = {}
     for row in rows:
         if row.role == "assistant":
             replies.setdefault(row.parent, []).append(row)
+    stored: dict[str, tuple[str, ...]] = {}
+    for row in files:
+        stored[row.message] = (*stored.get(row.message, ()), hashlib.sha256(row.text.encode()).hexdigest())
     answered = [replies.get(id, []) for id in log.questions]
     return {
         "acknowledged questions": len(log.questions),
-        "lost": sum(id not in asked for id in log.questions),
-        "changed": sum(asked.get(id) not in (None, text) for id, text in log.questions.items()),
-        "doubled": len(asked) - len(set(asked.values())),
+        "of them with a file": len(log.files),
+        "lost": sum(id not in questions for id in log.questions),
+        "changed": sum(questions.get(id) not in (None, text) for id, text in log.questions.items()),
+        "doubled": len(questions) - len(set(questions.values())),
+        "files lost or changed": sum(stored.get(id) != (sha256,) for id, sha256 in log.files.items()),
         "replies that are not complete": sum(not r or r[0].state != "done" for r in answered),
         "replies with other words": sum(
             bool(r) and r[0].state == "done" and r[0].text != words(text)
@@ -316,9 +343,24 @@ def measure(kind: str, options: argparse.Namespace) -> bool:
         api, home = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{port}"
         (folder / "server").mkdir()
         script = Process(
-            [sys.executable, __file__, "--serve", str(api_port)], f"{api}/v1/models", folder / "server"
+            [sys.executable, __file__, "--serve", str(api_port), "--pace", str(options.pace)],
+            f"{api}/v1/models",
+            folder / "server",
         )
-        command = ["up", "--api", api, "--port", str(port), "--sign-up", "--people", database]
+        limits = ["--sign-ups", str(10 * options.people), "--sign-ups-of-one", str(10 * options.people)]
+        files = ["--files", str(folder / "files")]
+        command = [
+            "up",
+            "--api",
+            api,
+            "--port",
+            str(port),
+            "--sign-up",
+            "--people",
+            database,
+            *limits,
+            *files,
+        ]
         pages = Process([sys.executable, "-m", "charter", *command], home, folder)
         pages.address = f"{home}/health"
         script.start()
@@ -337,7 +379,7 @@ def measure(kind: str, options: argparse.Namespace) -> bool:
         finally:
             pages.kill()
             script.kill()
-    bad = sum(count for name, count in came_to.items() if name != "acknowledged questions") + len(log.refused)
+    bad = sum(count for name, count in came_to.items() if name not in GOOD) + len(log.refused)
     rows = [[name, str(count)] for name, count in came_to.items()]
     rows += [
         ["refusals that nobody expected", str(len(log.refused))],
@@ -365,12 +407,13 @@ def main() -> int:
     parser.add_argument("--streams", type=int, default=20)
     parser.add_argument("--kill", type=float, default=20, help="seconds between kills of the pages; 0: none")
     parser.add_argument("--rounds", type=int, default=20, help="of the first text alone")
+    parser.add_argument("--pace", type=float, default=0.02, help="seconds between two words of a reply")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve_script(options.serve)
+        serve_script(options.serve, options.pace)
         return 0
     print(json.dumps(machine(1)))
     good = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import httpx
 from lobby import MODEL, configuration, open_hall, watching
 
-from charter.ground.artifact.manifest import digest_file
+from charter.ground.artifact.manifest import Manifest, digest_file
 from charter.service.api.registry import constitutions_of
 
 TEXT = """name: ours
@@ -27,7 +26,7 @@ def step(run: Path, name: str, external: list[dict[str, Any]], parents: list[dic
     facts = {"kind": "checkpoint", "variant": "policy", "id": name * 8, "status": "done", "step": name}
     facts |= {"room": "finetune", "recipe": "x", "external": external, "parents": parents}
     (run / name).mkdir()
-    (run / name / "manifest.json").write_text(json.dumps(facts))
+    (run / name / "manifest.json").write_text(Manifest.model_validate(facts).model_dump_json())
     return run / name
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
-from company import Person, Upstream, chat, tokens_in, until, words_of
+from company import Person, Upstream, chat, file_of, tokens_in, until, words_of
 from sqlalchemy import select
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from charter.service.chat.attached import Allowance
 from charter.service.chat.service import Config
@@ -164,8 +166,6 @@ def test_a_server_that_does_not_count(ann: Person, upstream: Upstream, answer: i
 
 
 def httpx_error(status: int) -> Any:
-    from starlette.responses import JSONResponse
-
     return JSONResponse({"type": "error", "error": {"type": "x", "message": "it is not to be had"}}, status)
 
 
@@ -274,3 +274,31 @@ def test_retry_edit_fork_export_import_and_share_know_files(ann: Person, upstrea
     answer = ann.client.post(f"/c/{sent['chat']}/share", data={"csrf": ann.csrf}, headers=JSON)
     shared = httpx.get(answer.json()["link"]).text
     assert "report.txt" in shared and "/f/" not in shared and "metres" not in shared
+
+
+class Wide(Upstream):
+    """A server whose models read 120,000 tokens."""
+
+    async def _models(self, _: Request) -> Response:
+        return JSONResponse({"data": [{"id": "wide", "max_input_tokens": 120_000, "max_tokens": 512}]})
+
+
+def test_a_hundred_thousand_tokens_arrive_whole(tmp_path: Path) -> None:
+    upstream = Wide()
+    text = " ".join(f"w{n}" for n in range(100_000))
+    with chat(file_of(tmp_path), upstream) as (home, service):
+        person = Person(home, service, "ann")
+        (id,) = ids_of(attach(person, ("book.txt", text)))
+        assert person.client.get(f"/f/{id}/state").json()["state"] == "ready"
+        data = {"csrf": person.csrf, "text": "Which word?", "file": id}
+        counted = person.client.post("/files/count", data=data, headers=JSON).json()
+        assert counted["words"] == "100,008 tokens, 83 % of the window"
+        sent = person.client.post("/c", data=data, headers=JSON).json()
+        reply = person.finished(sent["reply"])
+        more = person.ask(sent["chat"], sent["reply"], "And the last?")
+        person.finished(more["reply"])
+    whole = hashlib.sha256(text.encode()).digest()
+    assert reply.input_tokens == counted["tokens"] == 100_008
+    for body in upstream.bodies:
+        data = body["messages"][0]["content"][0]["source"]["data"]
+        assert hashlib.sha256(data.encode()).digest() == whole

@@ -139,6 +139,8 @@ def test_more_characters_than_may_be_read_are_refused(kind: str) -> None:
 
 def test_pictures_of_pages_are_named_as_what_they_are() -> None:
     assert refusal(SCANNED) == "This PDF holds pictures of pages; no text could be read."
+    some = read_document(pdf(["", "words"], more="10 10 200 200 re f"), "a.pdf")
+    assert some.text == "[page 1]\n\n[a picture; no text could be read]\n\n[page 2]\n\nwords\n"
 
 
 @pytest.mark.parametrize(

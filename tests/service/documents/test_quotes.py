@@ -115,6 +115,15 @@ def test_replies_made_to_be_slow_are_read_in_linear_time(reply: str) -> None:
     assert quotes_in(reply, [document("word " * 10)]) == []
 
 
+def test_of_very_many_quotations_the_longest_are_looked_up() -> None:
+    reply = (
+        "".join(f'"passage number {place}" ' for place in range(1000, 2000)) + '"the longest passage of all"'
+    )
+    found = quotes_in(reply, [document(reply.replace('"', ""))])
+    assert len(found) == 500
+    assert reply[found[-1].start : found[-1].end] == "the longest passage of all"
+
+
 @pytest.mark.timeout(60)
 def test_documents_made_to_be_slow_are_searched_in_linear_time() -> None:
     assert find_quote("a" * 5000 + "b", document("a" * 1_000_000)) is None

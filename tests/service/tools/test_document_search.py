@@ -39,6 +39,7 @@ def test_the_best_passage_comes_first(folder: Path) -> None:
     assert first.file == "deep/bread.md"
     assert "forty minutes" in first.text
     assert first.score > 0
+    assert names(index, "loaves_and_minutes") == ["deep/bread.md"]
     assert names(index, "nothing matches zebra") == []
     answer = DocumentSearch(index, 1).run({"query": "tower"}, ANYWHERE)
     assert answer == [

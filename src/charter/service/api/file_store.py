@@ -62,8 +62,8 @@ class FileStore:
 
     def note(self, organisation: str, error: BaseException) -> None:
         """Counts a refused upload."""
-        kinds = {OverQuota: "quota", NoRoom: "disk"}
-        reason = kinds.get(type(error)) or getattr(error, "reason", "other")
+        kinds: dict[type[BaseException], str] = {OverQuota: "quota", NoRoom: "disk"}
+        reason = str(kinds.get(type(error)) or getattr(error, "reason", "other"))
         self.refused[organisation, reason] += 1
 
     def find(self, organisation: str, id: str) -> File:

@@ -123,8 +123,21 @@ class Files:
                 connection.execute(update(BLOBS).where(BLOBS.c.id == blob).values(**read))
         finally:
             file.drop()
-        row = {"person": person.id, "blob": blob, "sha256": file.sha256, "size": file.size, "name": name}
-        facts = {"chat": None, "message": None, "place": 0, "tokens": 0, "model": "", "created": time.time()}
+        row: dict[str, Any] = {
+            "person": person.id,
+            "blob": blob,
+            "sha256": file.sha256,
+            "size": file.size,
+            "name": name,
+        }
+        facts: dict[str, Any] = {
+            "chat": None,
+            "message": None,
+            "place": 0,
+            "tokens": 0,
+            "model": "",
+            "created": time.time(),
+        }
         return File(id="", state=READY, reason="", kind="text", pages=0, **row, **facts)
 
     def _blob(self, connection: Connection, person: Person, file: Incoming) -> tuple[str, bool]:

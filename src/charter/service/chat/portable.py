@@ -188,14 +188,15 @@ def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
         ]
     if isinstance(rows := chat.get("messages"), list) and chat.get("form") == FORM:
         by_id = {str(row.get("id")): row for row in rows if isinstance(row, dict)}
-        line, id = list[tuple[Any, ...]](), str(chat.get("leaf"))
+        line: list[tuple[Any, ...]] = []
+        id = str(chat.get("leaf"))
         while id in by_id:
             row = by_id.pop(id)
             files = row.get("files")
             files = files if isinstance(files, list) and row.get("role") == "user" else ()
             line.append((str(row.get("role")), str(row.get("text") or ""), files))
             id = str(row.get("parent") or "")
-        return reversed(line)
+        return line[::-1]
     return ()
 
 
@@ -218,7 +219,7 @@ def _of_chatgpt(mapping: dict[str, Any], leaf: str) -> Iterable[tuple[str, str]]
 def _message(turn: Turn, model: str, files: tuple[File, ...]) -> Message:
     role, text = "user" if turn.role == "user" else "assistant", turn.text
     author = "person" if role == "user" else "edited"  # nobody knows that a model wrote it
-    facts = dict.fromkeys(("id", "chat", "parent", "request", "stop", "reason", "thumb"), "")
-    counts = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 0)
-    written = {"text": text[:LONGEST_TEXT], "model": model, "created": time.time(), "files": files}
-    return Message(role=role, author=author, state=DONE, **facts, **counts, **written)
+    facts: dict[str, Any] = dict.fromkeys(("id", "chat", "parent", "request", "stop", "reason", "thumb"), "")
+    facts |= dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 0)
+    facts |= {"text": text[:LONGEST_TEXT], "model": model, "created": time.time(), "files": files}
+    return Message(role=role, author=author, state=DONE, **facts)

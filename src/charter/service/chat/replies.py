@@ -162,8 +162,9 @@ class Replies:
 
     async def _write(self, live: Live) -> str:
         """Reads a reply from the API, again after failures. Returns the state in which it ended."""
-        body = live.body
-        if body is None:
+        if live.body is not None:
+            body = live.body
+        else:
             row, body, live.sources = await asyncio.to_thread(self._request_of, live.id)
             if row is None:
                 return DONE

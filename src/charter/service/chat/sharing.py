@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -126,7 +126,7 @@ async def open_share(request: Request) -> Response:
         return await run_in_threadpool(_open_share, service, str(request.path_params["token"])[:100], notice)
 
 
-def _frozen(service: Service, token: str) -> tuple[Row[Any], list[dict[str, Any]]]:
+def _frozen(service: Service, token: str) -> tuple[Any, list[dict[str, Any]]]:
     """A shared copy. Raises NotFound."""
     wanted = (
         select(SHARES.c.title, SHARES.c.frozen, SHARES.c.created)
@@ -149,7 +149,11 @@ def _open_share(service: Service, token: str, notice: str) -> Response:
         )
         for one in frozen
     ]
-    known = {"token": token, "notice": notice, "reportable": any(one.get("request") for one in frozen)}
+    known: dict[str, Any] = {
+        "token": token,
+        "notice": notice,
+        "reportable": any(one.get("request") for one in frozen),
+    }
     return plain(service, "share", row.title, messages=messages, created=row.created, **known)
 
 

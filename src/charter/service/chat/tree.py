@@ -187,7 +187,7 @@ def copy(connection: Connection, person: Person, title: str, model: str, line: I
         connection.execute(insert(MESSAGES), rows)
     keep(connection, chat, {one["id"]: one["text"] for one in rows})
     for one, row in zip(line, rows, strict=True):
-        give_copies(connection, one.files, chat, row["id"])
+        give_copies(connection, one.files, chat, str(row["id"]))
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(leaf=parent))
     return chat
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from charter.service.documents.document import Document
 
 LEAST = 12  # characters without whitespace: shorter ones stand in a text by chance
+_MOST = 500  # quotations of one reply that are looked up, the longest first
 _LONGEST = 20_000  # characters of one quote
 _BLOCK = 4096  # characters of a document that are folded at once
 _CHECKED = 400_000  # characters of candidates whose spaces are compared, for one quote
@@ -82,9 +83,9 @@ def find_quote(words: str, document: Document) -> Quote | None:
 
 def quotes_in(reply: str, documents: Sequence[Document]) -> list[Passage]:
     """The quoted passages of a reply that stand in a document, in order and apart from each other. Of two that
-    overlap, a quotation inside a block quote for instance, the longer one counts."""
+    overlap, a quotation inside a block quote for instance, the longer one counts. 500 quotations are looked up."""
     passages = list[Passage]()
-    for start, end, words in sorted(quoted(reply), key=lambda one: one[0] - one[1]):
+    for start, end, words in sorted(quoted(reply), key=lambda one: one[0] - one[1])[:_MOST]:
         if any(start < other.end and other.start < end for other in passages):
             continue
         for index, document in enumerate(documents):

@@ -8,6 +8,7 @@ import unicodedata
 
 WORD = re.compile(r"[^\W_]+")
 LONGEST_WORD = 64  # letters; of a longer word the beginning is kept
+PERSON_DIGITS = 8
 MOST_BYTES = 900_000  # of a message's words: PostgreSQL keeps no more than 1 MiB of them
 
 
@@ -20,8 +21,8 @@ def plain_word(word: str) -> str:
 
 
 def key_of(person: int, word: str) -> str:
-    """A plain word as the index of a person holds it. No word has a dot in it."""
-    return f"{person}·{word}"
+    """A plain word as the index of a person holds it: behind PERSON_DIGITS hexadecimal digits."""
+    return f"{person:0{PERSON_DIGITS}x}{word}"
 
 
 def keys_of(person: int, text: str) -> list[str]:

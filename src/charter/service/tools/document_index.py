@@ -76,7 +76,7 @@ class DocumentIndex:
 
     def search(self, query: str, most: int) -> list[Passage]:
         """The best passages for the words of a query, any of which may match. Raises ToolFailure."""
-        words = list(dict.fromkeys(re.findall(r"\w+", query)))[:MOST_WORDS]
+        words = list(dict.fromkeys(re.findall(r"[^\W_]+", query)))[:MOST_WORDS]
         if not words:
             raise ToolFailure("invalid_tool_input", "the query has no words to search for")
         match = " OR ".join(f'"{word}"' for word in words)

@@ -79,7 +79,7 @@ def text_of(arguments: Mapping[str, Any], name: str, most: int) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def one_text(name: str, description: str, most: int) -> dict[str, Any]:
+def one_text(name: str, description: str, most: int) -> Mapping[str, Any]:
     """The schema of an input with one text."""
     return {
         "type": "object",

@@ -124,7 +124,7 @@ class Answer:
             return STOPS["length"]
         said = Turn.model_validate({"role": "assistant", "content": self.writing.message["content"]})
         offer = wanted.offer.later or wanted.offer
-        prompt = conversation([*body.messages, said], body.system, wanted.more)
+        prompt: Any = conversation([*body.messages, said], body.system, wanted.more)
         if self.exchange.safety:
             prompt = with_safety(prompt, self.exchange.safety)
         tokens = await served.backend.count(prompt)

@@ -182,7 +182,7 @@ NOTHING = "Nothing matches."
 
 def words_of(block: ResultBlock) -> tuple[str, bool]:
     """What a model reads of a result, and whether the tool failed."""
-    content = block.content
+    content: Any = block.content
     if not isinstance(content, list):
         return content.words(), isinstance(content, _Problem)
     numbered = (f"[{number}] {one.words()}" for number, one in enumerate(content, 1))

@@ -22,15 +22,19 @@ class Refused(Exception):
 class Damaged(Refused):
     """A file that breaks off, or breaks the rules of its format."""
 
-    def __init__(self, kind: str) -> None:
-        super().__init__(f"This {kind} file is damaged or cut off; save it again and send the new one.")
+    def __init__(self, kind: str = "") -> None:
+        super().__init__(
+            f"This {kind}{' ' if kind else ''}file is damaged or cut off; save it again and send the new one."
+        )
 
 
 class Locked(Refused):
     """A file that only a password opens."""
 
-    def __init__(self, kind: str) -> None:
-        super().__init__(f"This {kind} file is locked with a password; save it without one and send that.")
+    def __init__(self, kind: str = "") -> None:
+        super().__init__(
+            f"This {kind}{' ' if kind else ''}file is locked with a password; save it without one and send that."
+        )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class Package:
         try:
             self.archive = zipfile.ZipFile(io.BytesIO(data))
         except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
-            raise Damaged("packed") from None
+            raise Damaged() from None
         bounds, members = text.bounds, self.archive.infolist()
         if len(members) > bounds.members:
             raise Refused(
@@ -30,7 +30,7 @@ class Package:
                 "save it again from the program that made it."
             )
         if any(member.flag_bits & 1 for member in members):
-            raise Locked("packed")
+            raise Locked()
         size = sum(member.file_size for member in members)
         if size > bounds.unpacked:
             raise Refused(
@@ -58,7 +58,7 @@ class Package:
             RuntimeError,
             OSError,
         ):
-            raise Damaged("packed") from None
+            raise Damaged() from None
 
     def check(self) -> None:
         """Damaged unless every member is whole and as large as the archive says."""
@@ -71,7 +71,7 @@ class Package:
         try:
             root = etree.fromstring(self.read(name), parser)
         except (etree.XMLSyntaxError, ValueError):
-            raise Damaged("packed") from None
+            raise Damaged() from None
         declared = root.getroottree().docinfo.internalDTD
         if declared is not None and next(declared.iterentities(), None) is not None:
             raise Refused("This file declares XML entities, as no document does; it is not read.")

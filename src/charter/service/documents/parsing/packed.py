@@ -62,4 +62,4 @@ def _office_kind(package: Package, main: str) -> str:
             for word, kind in _TYPES.items():
                 if word in declared.partition("/")[2]:
                     return kind
-    raise Damaged("packed")
+    raise Damaged()

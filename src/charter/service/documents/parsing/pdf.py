@@ -6,6 +6,7 @@ import pypdfium2
 
 from charter.service.documents.parsing.outcome import Damaged, Locked, Refused, Text
 
+_PICTURE = "[a picture; no text could be read]"
 _END = 4096  # bytes before the end of the file among which its end mark stands
 _BROKEN = re.compile("[\x02\ufffe](?:\r\n|\n)?")  # pdfium's mark for a hyphen at the end of a line
 
@@ -20,7 +21,7 @@ def read(data: bytes, text: Text) -> str:
     except pypdfium2.PdfiumError as error:
         raise (Locked if "password" in str(error).lower() else Damaged)("PDF") from None
     text.check_pages(count)
-    empty, pictures = True, False
+    words_found, pictures_found = False, False
     for number in range(count):
         try:
             page = document[number]
@@ -28,15 +29,13 @@ def read(data: bytes, text: Text) -> str:
         except pypdfium2.PdfiumError:
             raise Damaged("PDF") from None
         words = _BROKEN.sub("-\n", words).replace("\r\n", "\n").replace("\r", "\n")
-        if words.strip():
-            empty = False
-        elif not pictures:
-            pictures = next(page.get_objects(max_depth=3), None) is not None
+        picture = not words.strip() and next(page.get_objects(max_depth=3), None) is not None
+        words_found, pictures_found = words_found or bool(words.strip()), pictures_found or picture
         text.page(f"[page {number + 1}]")
-        text.block(words)
+        text.block(_PICTURE if picture else words)
         page.close()
-    if empty and pictures:
+    if pictures_found and not words_found:
         raise Refused("This PDF holds pictures of pages; no text could be read.")
-    if empty:
+    if not words_found:
         raise Refused("There is no text in this PDF; send one with text.")
     return "pdf"
