@@ -111,6 +111,7 @@ def test_every_step_is_possible_by_keyboard_alone(
     page.wait_for_selector("text=2 of 2")
     # thumbs with words: the focus returns to what opened the dialog
     keys.use("Rate", back=True)
+    page.wait_for_selector("details[open] summary:focus")
     keys.go("What was good or wrong? You need not say.")
     keys.type("Well said")
     keys.use("Good")
