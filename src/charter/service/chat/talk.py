@@ -95,11 +95,31 @@ def _number(visit: Visit, name: str) -> int:
 
 def part(visit: Visit) -> HTMLResponse:
     """One message as the page shows it, for a page that is open."""
+    return HTMLResponse(_alone(visit)[1])
+
+
+def edit_form(visit: Visit) -> HTMLResponse:
+    """A message with the form to edit it."""
+    return _unfolded(visit, "edit", "Edit a message")
+
+
+def rate_form(visit: Visit) -> HTMLResponse:
+    """A reply with the form to say what was good or bad."""
+    return _unfolded(visit, "rate", "Rate a reply")
+
+
+def _unfolded(visit: Visit, form: str, title: str) -> HTMLResponse:
+    """A page of one message with an open form, which a script puts into the page of the chat."""
+    one, shown = _alone(visit, form)
+    return show(visit, "unfolded", title, shown=shown, chat=one.chat, message=one.id)
+
+
+def _alone(visit: Visit, unfolded: str = "") -> tuple[Message, str]:
+    """One message, and its HTML."""
     with reading(visit.service.database) as connection:
-        one = message_of(connection, visit.person, visit.id)
-        shown = branch(connection, one.id, 1)[0]
+        one = branch(connection, message_of(connection, visit.person, visit.id).id, 1)[0]
         calls = calls_of(connection, [one.id])
-    return HTMLResponse(article(visit, shown, calls=calls.get(one.id, ())))
+    return one, article(visit, one, calls=calls.get(one.id, ()), unfolded=unfolded)
 
 
 def begin(visit: Visit) -> Response:

@@ -161,14 +161,21 @@ def plain(service: Service, template: str, title: str, status: int = 200, **cont
     return PAGES.page(template, status, name=config.name, title=title, member=None, **known, **context)
 
 
-def article(visit: Visit, message: Message, place: str = "/m/", calls: Sequence[ToolCall] = ()) -> str:
-    """A message as HTML; `place`: how the addresses of what is done with it begin; `calls`: of tools, in a reply."""
+def article(
+    visit: Visit,
+    message: Message,
+    place: str = "/m/",
+    calls: Sequence[ToolCall] = (),
+    unfolded: str = "",
+) -> str:
+    """A message as HTML; `place`: how the addresses of what is done with it begin; `calls`: of tools, in a reply;
+    `unfolded`: the form that stands open in it, `edit`, `rate` or none."""
     text = message.text
     if message.running:
         text = visit.service.replies.text_of(message.id) or text
     blocks = _blocks(visit, message, text) if message.role == "assistant" else ()
     shown = {"m": message, "text": text, "blocks": blocks, "place": place, "calls": calls}
-    return str(PAGES.fill("message", member=visit, service=visit.service, **shown))
+    return str(PAGES.fill("message", member=visit, service=visit.service, unfolded=unfolded, **shown))
 
 
 def _blocks(visit: Visit, message: Message, text: str) -> list[str]:
