@@ -26,6 +26,8 @@ NOTHING = Markup()
 AROUND = 60  # characters of a snippet before its first word, and twice as many behind it
 LOOKED = 200_000  # characters of all messages together in which the snippets are sought
 NEWEST = 1000  # messages that PostgreSQL reads one by one before it asks the index of words
+SHORT = 3  # letters of a beginning that PostgreSQL's index of words takes at once
+FEW = 5000  # messages that are read one by one for a shorter one
 _GONE = """
 SELECT m.serial FROM messages m JOIN chats c ON c.id = m.chat WHERE c.person = :person AND c.deleted IS NOT NULL
 """
@@ -35,17 +37,22 @@ SELECT rowid FROM words_of_messages
 WHERE words_of_messages MATCH :words AND rowid NOT IN (SELECT value FROM json_each(:gone))
 ORDER BY rowid DESC LIMIT :most
 """
-# PostgreSQL's index of words yields all messages of a word at once. Frequent words stand in the newest ones already,
-# and only searches for others ask the index.
+# PostgreSQL's index yields all messages of a word at once, however many are shown: frequent words are sought in the
+# newest messages. A short beginning stands for most words of the index, so it is sought in the messages with all whole
+# words, if they are few. The index is asked for the rest; OFFSET 0 keeps serials from being read in their order.
 _POSTGRESQL_NEWEST = """
 SELECT serial FROM
 (SELECT serial, words FROM words_of_messages WHERE person = :person ORDER BY serial DESC LIMIT :newest) AS newest
 WHERE words @@ CAST(:words AS tsquery) AND serial <> ALL(CAST(:gone AS integer[]))
 ORDER BY serial DESC LIMIT :most
 """
+_POSTGRESQL_FEW = """
+SELECT serial, words @@ CAST(:words AS tsquery) AND serial <> ALL(CAST(:gone AS integer[])) AS hit
+FROM words_of_messages WHERE words @@ CAST(:whole AS tsquery) LIMIT :few
+"""
 _POSTGRESQL = """
-WITH hits AS MATERIALIZED (SELECT serial FROM words_of_messages WHERE words @@ CAST(:words AS tsquery))
-SELECT serial FROM hits WHERE serial <> ALL(CAST(:gone AS integer[])) ORDER BY serial DESC LIMIT :most
+SELECT serial FROM (SELECT serial FROM words_of_messages WHERE words @@ CAST(:words AS tsquery) OFFSET 0) AS hits
+WHERE serial <> ALL(CAST(:gone AS integer[])) ORDER BY serial DESC LIMIT :most
 """
 
 
@@ -102,15 +109,21 @@ def _serials(connection: Connection, person: int, words: list[str]) -> Sequence[
     """The newest messages of a person with all words, at most MOST, the newest first."""
     gone = list(connection.execute(text(_GONE), {"person": person}).scalars())
     keys = [key_of(person, word) for word in words]
-    values: dict[str, Any] = {"person": person, "most": MOST, "newest": NEWEST}
+    values: dict[str, Any] = {"person": person, "most": MOST}
     if connection.dialect.name == SQLITE:
         values |= {"words": " AND ".join(f'"{key}"' for key in keys) + "*", "gone": json.dumps(gone)}
         return connection.execute(text(_SQLITE), values).scalars().all()
-    values |= {"words": " & ".join(f"'{key}'" for key in keys) + ":*", "gone": gone}
+    whole = " & ".join(f"'{key}'" for key in keys[:-1])
+    begun = f"'{keys[-1]}':*"
+    values |= {"words": f"{whole} & {begun}" if whole else begun, "gone": gone, "newest": NEWEST}
     serials = connection.execute(text(_POSTGRESQL_NEWEST), values).scalars().all()
-    if len(serials) < MOST:
-        serials = connection.execute(text(_POSTGRESQL), values).scalars().all()
-    return serials
+    if len(serials) == MOST:
+        return serials
+    if whole and len(words[-1]) < SHORT:
+        rows = connection.execute(text(_POSTGRESQL_FEW), {**values, "whole": whole, "few": FEW}).all()
+        if len(rows) < FEW:
+            return sorted((row.serial for row in rows if row.hit), reverse=True)[:MOST]
+    return connection.execute(text(_POSTGRESQL), values).scalars().all()
 
 
 def wanted(words: list[str]) -> Callable[[str], bool]:
