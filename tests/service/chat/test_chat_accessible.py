@@ -104,10 +104,11 @@ def test_no_rule_is_broken(
     page.wait_for_selector(".said.assistant[data-state=done]")
     look("chat")
     for words in ("This chat", "Rate", "Edit"):
-        page.locator(f"summary:has-text('{words}')").last.click()
+        page.locator(f":is(summary, [data-unfold]):has-text('{words}')").last.click()
+        page.wait_for_selector("details.drop[open]")
         look(f"open: {words}")
         page.keyboard.press("Escape")
-    page.click("summary:has-text('Rate')")
+    page.click(":is(summary, [data-unfold]):has-text('Rate')")
     page.click("button:has-text('Good')")
     page.wait_for_selector("summary:focus >> text=Rated good")
     page.click(".said.assistant button:has-text('Try again')")

@@ -125,9 +125,9 @@ def test_the_keyboard_alone_is_enough(browser: Any, served_chat: Any) -> None:
     page.keyboard.press("Escape")
     page.wait_for_selector(".said.assistant[data-state=stopped]")
     assert page.locator(".said.user .text").inner_text() == "Hello\nthere"
-    page.locator(".said.assistant summary >> text=Edit").focus()
+    page.locator(".said.assistant a >> text=Edit").focus()
     page.keyboard.press("Enter")
-    assert page.locator(".said.assistant details[open]").count() == 1
+    page.wait_for_selector(".said.assistant details[open] summary:focus >> text=Edit")
     page.keyboard.press("Escape")
     assert page.locator(".said.assistant details[open]").count() == 0
     page.wait_for_selector("summary:focus >> text=Edit")
@@ -149,13 +149,13 @@ def test_without_scripts_everything_still_works(browser: Any, served_chat: Any, 
     page.click(".said.assistant >> text=Try again")
     page.wait_for_selector("text=2 of 2")
     page.wait_for_selector(".said.assistant[data-state=done]")
-    page.locator(".said.user summary >> text=Edit").click()
+    page.locator(".said.user a >> text=Edit").click()
     page.locator(".said.user textarea").fill("Goodbye")
     page.locator(".said.user details[open] >> button").click()
     page.wait_for_selector(".said.assistant[data-state=done]")  # the page looks again by itself
-    page.locator(".said.assistant summary >> text=Rate").click()
+    page.locator(".said.assistant a >> text=Rate").click()
     page.locator(".said.assistant button >> text=Good").click()
-    assert page.locator(".said.assistant summary >> text=Rated good").count() == 1
+    assert page.locator(".said.assistant a >> text=Rated good").count() == 1
     page.locator("summary >> text=This chat").click()
     page.click("button:has-text('Delete')")
     page.click("button:has-text('Bring it back')")

@@ -235,6 +235,11 @@ class Exchange:
             self.written[part.sample] = part.written
         self.usage.output_tokens = sum(self.written.values())
 
+    def leave(self) -> None:
+        """Closes an exchange for which no model is asked: it counts as a request, without tokens."""
+        self.usage = Usage()
+        self.close()
+
     def close(self) -> None:
         """Frees reservations and records usage, once; `parts` calls it at its end."""
         if self.settled:

@@ -74,6 +74,8 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/m/{id}/events", member(talk.events)),
     ("POST", "/m/{id}/retry", member(talk.retry)),
     ("POST", "/m/{id}/continue", member(talk.go_on)),
+    ("GET", "/m/{id}/edit", member(talk.edit_form)),
+    ("GET", "/m/{id}/rate", member(talk.rate_form)),
     ("POST", "/m/{id}/edit", files.sending(talk.edit)),
     ("POST", "/m/{id}/show", member(talk.choose)),
     ("POST", "/m/{id}/fork", member(talk.fork)),

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, literal, select
 
 from charter.service.chat.attached import File, by_message
+from charter.service.chat.tool_calls import ToolCall, calls_of
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.people.workers import Person
 from charter.service.web.refusal import NotFound
@@ -40,7 +41,7 @@ class Chat:
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message; `place` and `siblings`: which one it is of how many that answer, or ask, the same. A branch
-    knows its files."""
+    knows its files and calls of tools."""
 
     id: str
     chat: str
@@ -63,6 +64,7 @@ class Message:
     place: int = 1
     siblings: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -128,12 +130,14 @@ def branch(connection: Connection, leaf: str, most: int | None = None) -> list[M
     rows = connection.execute(wanted).all()
     families = _siblings(connection, rows)
     files = by_message(connection, rows[0].chat) if rows else {}
+    calls = calls_of(connection, [row.id for row in rows if row.role == "assistant"])
     return [
         Message(
             **row._mapping,
             place=families[row.parent].index(row.id) + 1,
             siblings=tuple(families[row.parent]),
             files=files.get(row.id, ()),
+            calls=tuple(calls.get(row.id, ())),
         )
         for row in rows
     ]

@@ -15,7 +15,7 @@ from charter.service.chat.branches import RUNNING
 from charter.service.chat.citing import Source, cite, link
 from charter.service.chat.letters import kept, split_half
 from charter.service.chat.markdown import Writing
-from charter.service.chat.tool_calls import Listening
+from charter.service.chat.tool_calls import Listening, ToolCall
 
 SHORT = 2000  # characters that are rendered at once; more are rendered in a thread
 _LAST_WORD = re.compile(r"\s+\S*\Z|\A\S*\Z")
@@ -39,6 +39,7 @@ class Live:
     sources: tuple[Source, ...] = ()  # the files of its branch, in the order of the prompt
     linked: dict[str, str] = field(default_factory=dict)  # complete blocks, with quotations as links
     calls: Listening = field(default_factory=Listening)
+    kept: list[ToolCall] = field(default_factory=list)  # the calls that have a result
     body: dict[str, Any] | None = None  # of the request, if the reply is stored nowhere
     ended: Callable[[Live, str], None] | None = None  # called at the end of such a reply
 

@@ -15,7 +15,7 @@ from charter.service.chat.attached import File, by_message, document_of, text_le
 from charter.service.chat.branches import DONE, Chat, Message, branch, chat_of
 from charter.service.chat.file_reading import Files
 from charter.service.chat.letters import kept, mapping_of
-from charter.service.chat.tool_calls import as_data, calls_of
+from charter.service.chat.tool_calls import as_data, call_as_markdown, calls_of
 from charter.service.chat.tree import LONGEST_TEXT, copy
 from charter.service.chat.visit import Visit
 from charter.service.people.tables import MESSAGES
@@ -107,7 +107,8 @@ def as_markdown(visit: Visit) -> Response:
             "You" if one.role == "user" else one.model + (", edited by you" if one.author == "edited" else "")
         )
         names = "".join(f"File: {file.name} (sha256 {file.sha256})\n\n" for file in one.files)
-        parts.append(f"## {who}\n\n{names}{one.text.strip()}\n")
+        calls = "".join(f"{call_as_markdown(call)}\n\n" for call in one.calls)
+        parts.append(f"## {who}\n\n{names}{calls}{one.text.strip()}\n")
     return Response(
         "\n".join(parts), media_type="text/markdown; charset=utf-8", headers=_attached(chat, "md")
     )

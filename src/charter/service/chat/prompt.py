@@ -14,6 +14,7 @@ from typing import Any
 from charter.service.chat.attached import File
 from charter.service.chat.branches import Message
 from charter.service.chat.client import Api, Model
+from charter.service.chat.tool_calls import blocks_of
 from charter.service.documents.document import Document
 from charter.service.web.refusal import Refusal
 
@@ -39,8 +40,17 @@ def content_of(documents: Iterable[Document], text: str) -> Content:
 
 def messages_of(line: Iterable[Message], documents: Mapping[str, Document]) -> list[dict[str, Any]]:
     """A branch as messages of the API; `documents`: those of its files, by the file's id."""
-    turns = ((one, content_of((documents[file.id] for file in one.files), one.text)) for one in line)
-    return [{"role": one.role, "content": content} for one, content in turns if content]
+    turns = [
+        (
+            one.role,
+            [
+                *blocks_of(one.calls, one.id),
+                *content_of((documents[file.id] for file in one.files), one.text),
+            ],
+        )
+        for one in line
+    ]
+    return [{"role": role, "content": content} for role, content in turns if content]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ from charter.service.chat.client import USER, Api, ApiProblem
 from charter.service.chat.letters import kept, mapping_of, whole_number
 from charter.service.chat.live import Change, Live, differences, go_back
 from charter.service.chat.markdown import render
-from charter.service.chat.prompt import messages_of
+from charter.service.chat.prompt import content_of, messages_of
 from charter.service.chat.storage import keep
-from charter.service.chat.tool_calls import ToolCall, chosen_in, store_call
+from charter.service.chat.tool_calls import ToolCall, blocks_of, chosen_in, store_call
 from charter.service.chat.tree import LONGEST_TEXT, UNDO_SECONDS, purge
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.web.database import reading, writing
@@ -169,12 +169,13 @@ class Replies:
             if row is None:
                 return DONE
             live.writing.add(row.text)
+            live.kept = list(row.calls)
         last_word, pause, furthest = time.monotonic(), 0.1, len(live.text)
         while True:
             if live.text:
                 go_back(live)
             try:
-                return await self._read(live, _continued(body, live.text))
+                return await self._read(live, _continued(body, live))
             except ApiProblem as problem:
                 if len(live.text) > furthest:  # a word that was there before is no progress
                     last_word, pause, furthest = time.monotonic(), 0.1, len(live.text)
@@ -197,6 +198,7 @@ class Replies:
                     self._count(live, mapping_of(mapping_of(event.get("message")).get("usage")))
                 elif live.body is None and (call := live.calls.take(event)) is not None:
                     await asyncio.to_thread(self._store_call, live.id, call)
+                    live.kept.append(call)
                     live.add("\n\n" if live.text.strip() else "")
                 elif kind == "content_block_delta":
                     text = mapping_of(event.get("delta")).get("text")
@@ -339,8 +341,10 @@ class Replies:
             return set(running) - set(connection.execute(wanted).scalars())
 
 
-def _continued(body: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """The body of a request for the rest of a reply."""
-    if not text:
+def _continued(body: Mapping[str, Any], live: Live) -> dict[str, Any]:
+    """The body of a request for the rest of a reply, with the calls that were made for it."""
+    if not live.text and not live.kept:
         return dict(body)
-    return {**body, "messages": [*body["messages"], {"role": "assistant", "content": text}]}
+    calls = blocks_of(live.kept, live.id)
+    content = [*calls, *content_of((), live.text)] if calls else live.text
+    return {**body, "messages": [*body["messages"], {"role": "assistant", "content": content}]}

@@ -17,7 +17,7 @@ from charter.service.chat.branches import chat_of
 from charter.service.chat.markdown import render
 from charter.service.chat.service import Service
 from charter.service.chat.storage import check_room
-from charter.service.chat.tool_calls import as_data, calls_of, from_data
+from charter.service.chat.tool_calls import as_data, from_data
 from charter.service.chat.tree import whole_branch
 from charter.service.chat.visit import Visit, done, plain, show
 from charter.service.people.tables import CHATS, SHARES
@@ -72,12 +72,10 @@ def share(visit: Visit) -> Response:
         line = [one for one in whole_branch(connection, chat.leaf) if not one.running]
         kept = ("role", "author", "text", "model", "state", "request")
         frozen = [
-            {name: getattr(one, name) for name in kept} | {"files": [file.name for file in one.files]}
+            {name: getattr(one, name) for name in kept}
+            | {"files": [file.name for file in one.files], "calls": [as_data(call) for call in one.calls]}
             for one in line
         ]
-        calls = calls_of(connection, [one.id for one in line])
-        for one, copy in zip(line, frozen, strict=True):
-            copy["calls"] = [as_data(call) for call in calls.get(one.id, ())]
         if not frozen:
             raise Refusal("there is nothing to share in this chat yet")
         copied = json.dumps(frozen)

@@ -21,8 +21,8 @@ _SQLITE = text(
     "INSERT INTO words_of_messages(rowid, words) SELECT serial, :words FROM messages WHERE id = :id"
 )
 _POSTGRESQL = text(
-    "INSERT INTO words_of_messages(serial, words) "
-    "SELECT serial, array_to_tsvector(CAST(:words AS text[])) FROM messages WHERE id = :id"
+    "INSERT INTO words_of_messages(serial, person, words) "
+    "SELECT serial, :person, array_to_tsvector(CAST(:words AS text[])) FROM messages WHERE id = :id"
 )
 
 
@@ -51,7 +51,7 @@ def keep(connection: Connection, chat: str, texts: Mapping[str, str]) -> None:
     rows = list[dict[str, Any]]()
     for id, one in texts.items():
         keys = keys_of(person, one)
-        rows.append({"id": id, "words": " ".join(keys) if lite else keys})
+        rows.append({"id": id, "person": person, "words": " ".join(keys) if lite else keys})
     connection.execute(_SQLITE if lite else _POSTGRESQL, rows)
 
 

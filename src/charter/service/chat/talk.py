@@ -28,7 +28,7 @@ from charter.service.chat.drafts import new_draft, save_new
 from charter.service.chat.files import draft_of
 from charter.service.chat.letters import kept
 from charter.service.chat.storage import check_room
-from charter.service.chat.tool_calls import calls_of, chosen_in
+from charter.service.chat.tool_calls import check_names, chosen_in, switch_on
 from charter.service.chat.visit import Visit, article, done, show, whole
 from charter.service.people.tables import MESSAGES
 from charter.service.people.workers import lock
@@ -68,9 +68,8 @@ def talk(visit: Visit) -> HTMLResponse:
         chat = chat_of(connection, visit.person, visit.id)
         messages = branch(connection, chat.leaf, fitting(connection, chat.leaf, most, LONGEST_PAGE))
         earlier = length_of(connection, chat.leaf) - len(messages)
-        calls = calls_of(connection, [one.id for one in messages])
         chosen = chosen_in(connection, chat.id)
-    shown = [article(visit, one, calls=calls.get(one.id, ())) for one in messages]
+    shown = [article(visit, one) for one in messages]
     return show(
         visit,
         "talk",
@@ -95,19 +94,40 @@ def _number(visit: Visit, name: str) -> int:
 
 def part(visit: Visit) -> HTMLResponse:
     """One message as the page shows it, for a page that is open."""
+    return HTMLResponse(_alone(visit)[1])
+
+
+def edit_form(visit: Visit) -> HTMLResponse:
+    """A message with the form to edit it."""
+    return _unfolded(visit, "edit", "Edit a message")
+
+
+def rate_form(visit: Visit) -> HTMLResponse:
+    """A reply with the form to say what was good or bad."""
+    return _unfolded(visit, "rate", "Rate a reply")
+
+
+def _unfolded(visit: Visit, form: str, title: str) -> HTMLResponse:
+    """A page of one message with an open form, which a script puts into the page of the chat."""
+    one, shown = _alone(visit, form)
+    return show(visit, "unfolded", title, shown=shown, chat=one.chat, message=one.id)
+
+
+def _alone(visit: Visit, unfolded: str = "") -> tuple[Message, str]:
+    """One message, and its HTML."""
     with reading(visit.service.database) as connection:
-        one = message_of(connection, visit.person, visit.id)
-        shown = branch(connection, one.id, 1)[0]
-        calls = calls_of(connection, [one.id])
-    return HTMLResponse(article(visit, shown, calls=calls.get(one.id, ())))
+        one = branch(connection, message_of(connection, visit.person, visit.id).id, 1)[0]
+    return one, article(visit, one, unfolded=unfolded)
 
 
 def begin(visit: Visit) -> Response:
     """A new chat with its first message."""
-    model = model_of(visit, visit.form.text("model"))
+    model, tools = model_of(visit, visit.form.text("model")), visit.form.many("tool")
+    check_names(tools, visit.service.tools)
     with writing(visit.service.database) as connection:
         check_running(connection, visit)
         sent = tree.begin(connection, visit.person, model, visit.form.text("text"), client_of(visit))
+        switch_on(connection, sent.chat, tools)
         attach(connection, visit.person, visit.form.many("file"), sent.chat, sent.question)
         save_new(connection, visit.person, "")
         check_room(connection, visit.person.id, visit.service.config.storage)

@@ -11,15 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from charter.service.chat.letters import kept, mapping_of
-from charter.service.people.tables import CHAT_TOOLS, TOOL_CALLS
+from charter.service.people.tables import CHAT_TOOLS, CHATS, MESSAGES, TOOL_CALLS
+from charter.service.web.refusal import Refusal
 
 MOST_CALLS = 100  # of a reply
-LONGEST = 20_000  # characters of a result as JSON; what is longer is stored without its content
+LONGEST = 50_000  # characters of a result as JSON; what is longer is stored without its content
 LONGEST_ARGUMENTS = 5000
 RESULT = "_tool_result"
+TOO_LONG = {"note": "The result is too long to be kept."}
+SEALED = "encrypted_content"  # of a page of the web
 TITLES = {
     "web_search": "Search the web",
     "document_search": "Search documents",
@@ -124,15 +127,9 @@ def _call(name: str, arguments: str, content: Any) -> ToolCall:
     except (ValueError, RecursionError):
         given = {}
     failed = str(mapping_of(content).get("type")).endswith("_error")
-    if isinstance(content, list):  # the text of a page is the model's affair; the address is the source
-        content = [
-            {key: value for key, value in one.items() if key != "encrypted_content"}
-            for one in content
-            if isinstance(one, dict)
-        ]
     content = _clean(content)
     if len(json.dumps(content)) > LONGEST:
-        content = {"note": "The result is too long to be kept."}
+        content = TOO_LONG
     return ToolCall(name, _clean(given), content, failed)
 
 
@@ -160,6 +157,18 @@ def chosen_in(connection: Connection, chat: str) -> set[str]:
     return set(connection.execute(select(CHAT_TOOLS.c.name).where(CHAT_TOOLS.c.chat == chat)).scalars())
 
 
+def check_names(names: Iterable[str], tools: Iterable[ServerTool]) -> None:
+    """Raises Refusal if one of the names is no tool's."""
+    if not set(names) <= {one.name for one in tools}:
+        raise Refusal("there is no such tool here now; reload the page to see which there are")
+
+
+def switch_on(connection: Connection, chat: str, names: Iterable[str]) -> None:
+    """Switches tools on in a chat."""
+    for name in set(names) - chosen_in(connection, chat):
+        connection.execute(insert(CHAT_TOOLS).values(chat=chat, name=name))
+
+
 def named(tools: Iterable[ServerTool], names: Iterable[str]) -> list[dict[str, str]]:
     """Tools as a request names them."""
     wanted = set(names)
@@ -179,6 +188,9 @@ def store_call(connection: Connection, message: str, call: ToolCall) -> None:
         "failed": call.failed,
     }
     connection.execute(insert(TOOL_CALLS).values(message=message, place=place, name=call.name, **values))
+    size = len(values["arguments"]) + len(values["result"])  # JSON in ASCII
+    chat = select(MESSAGES.c.chat).where(MESSAGES.c.id == message).scalar_subquery()
+    connection.execute(update(CHATS).where(CHATS.c.id == chat).values(bytes=CHATS.c.bytes + size))
 
 
 def calls_of(connection: Connection, messages: Sequence[str]) -> dict[str, list[ToolCall]]:
@@ -192,8 +204,56 @@ def calls_of(connection: Connection, messages: Sequence[str]) -> dict[str, list[
 
 
 def as_data(call: ToolCall) -> dict[str, Any]:
-    """A call in an export or a shared copy."""
-    return {"name": call.name, "arguments": call.arguments, "result": call.result, "failed": call.failed}
+    """A call in an export or a shared copy; the text of a page of the web is the model's affair, its address is the
+    source."""
+    result = call.result
+    if isinstance(result, list):
+        result = [
+            {key: value for key, value in one.items() if key != SEALED}
+            for one in result
+            if isinstance(one, dict)
+        ]
+    return {"name": call.name, "arguments": call.arguments, "result": result, "failed": call.failed}
+
+
+def call_as_markdown(call: ToolCall) -> str:
+    """A call in an export as Markdown."""
+    lines = [f"Tool: {call.title}: {call.asked}"]
+    if call.problem:
+        lines.append(call.problem)
+    elif call.rows:
+        lines += [_cells(call.rows["columns"]), "|---" * len(call.rows["columns"]) + "|"]
+        lines += [_cells(row) for row in call.rows["rows"]]
+        lines = [lines[0], "\n".join(lines[1:])]
+    elif call.value:
+        lines.append(call.value)
+    for number, one in enumerate(call.sources, 1):
+        words = " ".join(one["text"].split())
+        lines.append(f"{number}. " + ": ".join(part for part in (one["title"], one["url"], words) if part))
+    return "\n\n".join(_quoted(line) for line in lines)
+
+
+def _cells(row: Sequence[Any]) -> str:
+    words = ("" if value is None else " ".join(str(value).split()).replace("|", "\\|") for value in row)
+    return f"| {' | '.join(words)} |"
+
+
+def _quoted(text: str) -> str:
+    """A stranger's text as a quotation, so that it ends no message of the export."""
+    return "\n".join(f"> {line}" for line in text.split("\n"))
+
+
+def blocks_of(calls: Sequence[ToolCall], message: str) -> list[dict[str, Any]]:
+    """The calls of a message as the API gave them, to be sent back; those whose results were too long to be kept are
+    left out."""
+    blocks = list[dict[str, Any]]()
+    for place, call in enumerate(calls):
+        if call.result == TOO_LONG:
+            continue
+        id = f"srvtoolu_{message}_{place}"
+        result = {"type": f"{call.name}{RESULT}", "tool_use_id": id, "content": call.result}
+        blocks += [{"type": "server_tool_use", "id": id, "name": call.name, "input": call.arguments}, result]
+    return blocks
 
 
 def from_data(data: Any) -> list[ToolCall]:

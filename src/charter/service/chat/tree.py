@@ -28,6 +28,7 @@ from charter.service.chat.branches import (
     message_of,
 )
 from charter.service.chat.storage import keep
+from charter.service.chat.tool_calls import store_call
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.people.workers import Person
 from charter.service.web.refusal import NotFound, Refusal, Stale
@@ -123,8 +124,10 @@ def retry(connection: Connection, person: Person, reply: str, goes_on: bool = Fa
     )
     if again := connection.execute(running).scalar():  # a double click
         return Sent(first.chat, first.parent, again)
-    text = first.text if goes_on else ""
-    return Sent(first.chat, first.parent, _add_reply(connection, first.chat, first.parent, there.model, text))
+    another = _add_reply(connection, first.chat, first.parent, there.model, first.text if goes_on else "")
+    for call in branch(connection, reply, 1)[0].calls if goes_on else ():
+        store_call(connection, another, call)
+    return Sent(first.chat, first.parent, another)
 
 
 def amend(connection: Connection, person: Person, reply: str, text: str) -> str:
@@ -188,6 +191,8 @@ def copy(connection: Connection, person: Person, title: str, model: str, line: I
     keep(connection, chat, {one["id"]: one["text"] for one in rows})
     for one, row in zip(line, rows, strict=True):
         give_copies(connection, one.files, chat, str(row["id"]))
+        for call in one.calls:
+            store_call(connection, str(row["id"]), call)
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(leaf=parent))
     return chat
 

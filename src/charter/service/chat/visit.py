@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from charter.service.chat.client import USER
 from charter.service.chat.markdown import render
 from charter.service.chat.service import Service, since
 from charter.service.chat.storage import megabytes
-from charter.service.chat.tool_calls import ToolCall
 from charter.service.people.visits import (
     NotEntered,
     SignedIn,
@@ -161,14 +160,15 @@ def plain(service: Service, template: str, title: str, status: int = 200, **cont
     return PAGES.page(template, status, name=config.name, title=title, member=None, **known, **context)
 
 
-def article(visit: Visit, message: Message, place: str = "/m/", calls: Sequence[ToolCall] = ()) -> str:
-    """A message as HTML; `place`: how the addresses of what is done with it begin; `calls`: of tools, in a reply."""
+def article(visit: Visit, message: Message, place: str = "/m/", unfolded: str = "") -> str:
+    """A message as HTML; `place`: how the addresses of what is done with it begin; `unfolded`: the form that stands
+    open in it, `edit`, `rate` or none."""
     text = message.text
     if message.running:
         text = visit.service.replies.text_of(message.id) or text
     blocks = _blocks(visit, message, text) if message.role == "assistant" else ()
-    shown = {"m": message, "text": text, "blocks": blocks, "place": place, "calls": calls}
-    return str(PAGES.fill("message", member=visit, service=visit.service, **shown))
+    shown = {"m": message, "text": text, "blocks": blocks, "place": place, "calls": message.calls}
+    return str(PAGES.fill("message", member=visit, service=visit.service, unfolded=unfolded, **shown))
 
 
 def _blocks(visit: Visit, message: Message, text: str) -> list[str]:

@@ -21,10 +21,18 @@ from charter.service.api.wire.server_blocks import (
     RESULTS,
     ServerBlock,
     ServerToolUseBlock,
+    as_query,
     check_server_blocks,
+    is_question,
     words_of,
 )
-from charter.service.api.wire.tool_words import quote, write_calls, write_note, write_result
+from charter.service.api.wire.tool_words import (
+    quote,
+    write_calls,
+    write_note,
+    write_passages,
+    write_result,
+)
 
 MOST_MESSAGES = 100_000  # of a request, as Anthropic's reference says
 BETWEEN = "\n\n"  # blocks of text
@@ -70,6 +78,10 @@ class TextBlock(Marked):
     type: Literal["text"]
     text: str
     citations: Any = None
+
+
+class _Note(TextBlock):
+    """A system message between two turns."""
 
 
 class ImageBlock(Marked):
@@ -242,9 +254,13 @@ def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more:
     check_calls(merged)
     names = {b.id: b.name for turn in merged for _, b in turn.blocks if isinstance(b, _CALLS)}
     messages = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
+    question = ""
     for turn in merged:
-        for role, blocks in _sides(turn):
-            text = _written(blocks, names)
+        if turn.role == "user":
+            question = _question(turn.blocks) or question
+        sides = [("user", "", turn.blocks)] if turn.role == "user" else _sides(turn, question)
+        for role, asked, blocks in sides:
+            text = _passages(asked, blocks) if asked else _written(blocks, names)
             if messages and messages[-1]["role"] == role:
                 text = f"{messages.pop()['content']}{BETWEEN}{text}"
             messages.append(user(text) if role == "user" else assistant(text))
@@ -256,15 +272,42 @@ def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more:
 _CALLS = (ToolUseBlock, ServerToolUseBlock)
 
 
-def _sides(turn: _Merged) -> list[tuple[str, list[tuple[str, Any]]]]:
-    """A turn as a model reads it: results of server tools stand in the assistant's turn, but come from outside."""
-    sides: list[tuple[str, list[tuple[str, Any]]]] = []
+def question_of(turns: Sequence[Turn]) -> str:
+    """The last words of the user as the query of a search; empty if the assistant has begun to answer them."""
+    turns = [turn for turn in turns if turn.role != "system"]
+    if not turns or turns[-1].role != "user":
+        return ""
+    first = next((n for n in range(len(turns), 0, -1) if turns[n - 1].role != "user"), 0)
+    return _question([("", block) for turn in turns[first:] for block in turn.content])
+
+
+def _question(blocks: Iterable[tuple[str, Any]]) -> str:
+    texts = [
+        block.text for _, block in blocks if isinstance(block, TextBlock) and not isinstance(block, _Note)
+    ]
+    return as_query(BETWEEN.join(texts))
+
+
+def _sides(turn: _Merged, question: str) -> list[tuple[str, str, list[tuple[str, Any]]]]:
+    """An assistant's turn as a model reads it: results of server tools stand in it, but come from outside. Searches for
+    the question itself go before: what they gave stands with the question."""
+    calls = [b for _, b in turn.blocks if isinstance(b, ServerToolUseBlock) and is_question(b, question)]
+    ids = {block.id for block in calls}
+    found = [(at, b) for at, b in turn.blocks if isinstance(b, RESULTS) and b.tool_use_id in ids]
+    sides: list[tuple[str, str, list[tuple[str, Any]]]] = [("user", question, found)] if found else []
     for at, block in turn.blocks:
+        if block in calls or (isinstance(block, RESULTS) and block.tool_use_id in ids):
+            continue
         role = "user" if isinstance(block, RESULTS) else turn.role
-        if not (sides and sides[-1][0] == role):
-            sides.append((role, []))
-        sides[-1][1].append((at, block))
+        if not (sides and sides[-1][:2] == (role, "")):
+            sides.append((role, "", []))
+        sides[-1][2].append((at, block))
     return sides
+
+
+def _passages(question: str, blocks: Sequence[tuple[str, Any]]) -> str:
+    """What searches for a question gave, with the question."""
+    return write_passages([quote(words_of(block)[0]) for _, block in blocks], question)
 
 
 def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
@@ -301,7 +344,7 @@ def _noted(blocks: list[tuple[str, Block]]) -> list[tuple[str, Block]]:
     """A system message between two turns, put into the user's turn: chat templates have no place for it."""
     text = BETWEEN.join(_text_of(block, at) for at, block in blocks)
     _check_text([text], "messages")
-    return [(blocks[0][0], TextBlock(type="text", text=write_note(text)))]
+    return [(blocks[0][0], _Note(type="text", text=write_note(text)))]
 
 
 def _check_order(merged: Sequence[_Merged]) -> None:

@@ -98,7 +98,7 @@ def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:
         ttl=wanted.ttl,
         quoting=Quoting(wanted.citable) if wanted.citable else None,
         tier="batch" if exchange.call.background else "standard",
-        own=wanted.offer.run if wanted.offer else (),
+        own=wanted.own,
     )
     writing.message |= standing_field(exchange.standing)
     return writing

@@ -182,6 +182,16 @@ class Writing:
             return events
         return [*events, *self._finish(end)]
 
+    def search(self, name: str, query: str) -> list[Event]:
+        """The events of a call that the server makes before the model is asked."""
+        events = self._begin(self._call(name))
+        assert self._open is not None
+        self._open["input"] = {"query": query}
+        self.pending.append(self._open)
+        self._last = End(0, "end")
+        written = {"type": "input_json_delta", "partial_json": json.dumps(self._open["input"])}
+        return [*events, self._delta(written), *self._close()]
+
     def _spend(self, end: End) -> None:
         """Adds the tokens of a round."""
         read = min(end.cached_tokens, self._input) if self._ttl else 0
@@ -206,9 +216,9 @@ class Writing:
         self._requests = {**counts, name: counts.get(name, 0) + 1}
         return [*self._begin(block), *self._close()]
 
-    def next_round(self, input_tokens: int) -> None:
+    def next_round(self, input_tokens: int, tools: bool = True) -> None:
         """Goes on with another reply of the model, to a prompt of so many tokens."""
-        self._input, self._reader = input_tokens, Reader()
+        self._input, self._reader = input_tokens, Reader() if tools else None
 
     @property
     def ended(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
@@ -24,10 +24,12 @@ from charter.service.api.wire.content import (
     Strict,
     Turn,
     conversation,
+    question_of,
 )
 from charter.service.api.wire.offered import EFFORT, FIELDS, TASK_BUDGET, THINKING, THOUGHTS
 from charter.service.api.wire.server_blocks import RESULTS
-from charter.service.api.wire.tools import NONE, Choice, Offer, Tool, offer_of
+from charter.service.api.wire.tool_words import warn_of
+from charter.service.api.wire.tools import NONE, Choice, Offer, Run, Tool, offer_of, searches_of
 from charter.service.tools.tool import Tool as RunTool
 
 MOST_STOPS = 100
@@ -148,6 +150,15 @@ class Wanted:
     ttl: str
     citable: Citable | None = None
     more: str = ""  # after the system text
+    searches: Mapping[str, Run] = field(
+        default_factory=dict
+    )  # for the question itself, before the model is asked
+    question: str = ""
+
+    @property
+    def own(self) -> Mapping[str, Run]:
+        """All tools that the server may run, by name."""
+        return {**(self.offer.run if self.offer else {}), **self.searches}
 
     @property
     def free(self) -> bool:
@@ -161,7 +172,13 @@ def wanted_of(body: CountBody, citable: Citable | None = None, tools: Mapping[st
     offer = offer_of(body.tools, body.tool_choice, tools)
     if offer is not None and offer.later is not None and _continues(body):
         offer = offer.later
-    more = BETWEEN.join(filter(None, (offer.words if offer else "", ASKING if citable else "")))
+    searches = searches_of(body.tools, tools)
+    told = (
+        offer.words if offer else "",
+        warn_of(list(searches)) if searches else "",
+        ASKING if citable else "",
+    )
+    more = BETWEEN.join(filter(None, told))
     prompt = conversation(body.messages, body.system, more)
     form = offer.form() if offer else None
     if body.format is not None:
@@ -182,7 +199,8 @@ def wanted_of(body: CountBody, citable: Citable | None = None, tools: Mapping[st
                 "output_config.format: can't be combined with a begun turn of the assistant", "output_config"
             )
         form = Form("json_schema", schema=body.format.schema_)
-    return Wanted(prompt, offer, form, _cache_asked(body), citable, more)
+    question = question_of(body.messages) if searches else ""
+    return Wanted(prompt, offer, form, _cache_asked(body), citable, more, searches, question)
 
 
 async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, call: Call) -> ModelRequest:

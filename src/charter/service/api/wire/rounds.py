@@ -55,12 +55,19 @@ class Answer:
     async def steps(self) -> AsyncGenerator[list[Event], None]:
         """The events, a few at a time."""
         rounds = self.service.config.tools.rounds if self.service.config.tools else 1
+        searches = self.wanted.question and not self.exchange.refusal
         while True:
-            async with aclosing(self.exchange.parts()) as parts:
-                async for part in parts:
-                    yield self.writing.add(part)
+            if searches:
+                self.exchange.leave()
+                for name in self.wanted.searches:
+                    yield self.writing.search(name, self.wanted.question)
+            else:
+                async with aclosing(self.exchange.parts()) as parts:
+                    async for part in parts:
+                        yield self.writing.add(part)
             if not self.writing.pending:
                 return
+            searches = False
             calls = list(self.writing.pending)
             blocks = await asyncio.gather(*(self._run(block) for block in calls))
             for block, result in zip(calls, blocks, strict=True):
@@ -90,8 +97,7 @@ class Answer:
 
     async def _result(self, name: str, id: str, arguments: dict[str, Any]) -> Event:
         """What a tool gives. Raises ToolFailure and Overloaded."""
-        assert self.wanted.offer is not None
-        asked, tool = self.wanted.offer.run[name]
+        asked, tool = self.wanted.own[name]
         self.uses[name] += 1
         if asked.max_uses is not None and self.uses[name] > asked.max_uses:
             raise ToolFailure("max_uses_exceeded", f"{name} may be used {asked.max_uses} times in a message")
@@ -118,19 +124,21 @@ class Answer:
     async def _go_on(self) -> str:
         """Begins the next round; else why the message ends. Raises Refusal."""
         body, wanted, served = self.body, self.wanted, self.exchange.served
-        assert wanted.offer is not None
         left = body.max_tokens - self.writing.written
         if left < 1:
             return STOPS["length"]
         said = Turn.model_validate({"role": "assistant", "content": self.writing.message["content"]})
-        offer = wanted.offer.later or wanted.offer
         prompt: Any = conversation([*body.messages, said], body.system, wanted.more)
         if self.exchange.safety:
             prompt = with_safety(prompt, self.exchange.safety)
         tokens = await served.backend.count(prompt)
         if tokens + 1 > served.context:
             return STOPS["context"]
-        self.wanted = replace(wanted, prompt=prompt, offer=offer, form=offer.form())
+        offer, form = wanted.offer, wanted.form
+        if offer is not None and self.writing.written:  # a forced choice is for the model's first round
+            offer = offer.later or offer
+            form = offer.form()
+        self.wanted = replace(wanted, prompt=prompt, offer=offer, form=form)
         rest = body.model_copy(update={"max_tokens": left})
         safety = self.exchange.safety
         try:
@@ -139,5 +147,5 @@ class Answer:
         except (TooMany, Overloaded):
             return PAUSE
         self.exchange.safety = self.exchange.safety or safety
-        self.writing.next_round(tokens)
+        self.writing.next_round(tokens, offer is not None)
         return ""

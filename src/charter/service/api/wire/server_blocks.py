@@ -19,6 +19,8 @@ from charter.service.api.errors import invalid
 
 ID = r"^[a-zA-Z0-9_-]{1,200}$"
 MOST_RESULTS = 100
+SEARCHES = ("document_search", "web_search")
+LONGEST_QUESTION = 400  # characters of a question that is a query
 Code = Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]
 
 
@@ -187,6 +189,16 @@ def words_of(block: ResultBlock) -> tuple[str, bool]:
         return content.words(), isinstance(content, _Problem)
     numbered = (f"[{number}] {one.words()}" for number, one in enumerate(content, 1))
     return "\n\n".join(numbered) or NOTHING, False
+
+
+def is_question(call: ServerToolUseBlock, question: str) -> bool:
+    """Whether a call is a search for a question as it stands, as a request may ask for it."""
+    return call.name in SEARCHES and bool(question) and call.input == {"query": question}
+
+
+def as_query(text: str) -> str:
+    """A user's words as the query of a search: its last words if they are many, since the question mostly ends it."""
+    return " ".join(text.replace("\0", " ").split())[-LONGEST_QUESTION:].strip()
 
 
 def result_block(name: str, call: str, content: Any) -> dict[str, Any]:

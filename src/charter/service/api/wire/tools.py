@@ -120,6 +120,7 @@ class NoChoice(Strict):
 Choice = Annotated[AutoChoice | AnyChoice | ToolChoice | NoChoice, Field(discriminator="type")]
 
 
+Run = tuple[ServerTool, RunTool]
 NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -131,9 +132,7 @@ class Offer:
     forced: bool
     most: int
     words: str  # of all tools, for the system text
-    run: Mapping[str, tuple[ServerTool, RunTool]] = field(
-        default_factory=dict
-    )  # those that the server runs, by name
+    run: Mapping[str, Run] = field(default_factory=dict)  # those that the server runs, by name
     later: Offer | None = (
         None  # for the rounds after the first, where a forced choice doesn't hold; None: as it is
     )
@@ -167,11 +166,13 @@ def offer_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NON
     """The tools of a request; None if no tool may be used. `own`: those that the server can run, by kind. Raises
     ApiError."""
     run = {tool.name: (tool, find_tool(tool, own)) for tool in tools if isinstance(tool, ServerTool)}
+    run = {name: pair for name, pair in run.items() if not pair[0].by_question}
     if len(tools) > MOST_TOOLS:
         raise invalid(f"tools: at most {MOST_TOOLS} tools, found {len(tools)}", "tools")
     names = [tool.name for tool in tools]
     if len(set(names)) < len(names):
         raise invalid("tools: Tool names must be unique.", "tools")
+    tools = [tool for tool in tools if not (isinstance(tool, ServerTool) and tool.by_question)]
     if isinstance(choice, (AnyChoice, ToolChoice)) and not tools:
         raise invalid("tool_choice: tools are needed for a choice among them", "tool_choice")
     if not tools or isinstance(choice, NoChoice):
@@ -191,6 +192,15 @@ def offer_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NON
     forced = isinstance(choice, (AnyChoice, ToolChoice))
     later = Offer(tuple(tools), False, 1 if single else MOST_CALLS, words, run)
     return replace(later, tools=may, forced=forced, later=later)
+
+
+def searches_of(tools: Sequence[Any], own: Mapping[str, RunTool] = NONE) -> Mapping[str, Run]:
+    """The searches that a request wants for the question itself, by name. Raises ApiError."""
+    return {
+        tool.name: (tool, find_tool(tool, own))
+        for tool in tools
+        if isinstance(tool, ServerTool) and tool.by_question
+    }
 
 
 def _described(tool: RunTool) -> CustomTool:

@@ -14,9 +14,10 @@ const copied = async (button, text) => {
 
 function dress(root) {
   if (navigator.clipboard) {
-    for (const button of all("[data-copy], [data-copy-of]", root)) {
+    for (const button of all("[data-copy]", root)) {
+      const named = button.dataset.copy; // else the message that the button stands in, as it was written
       button.hidden = false;
-      button.onclick = () => copied(button, button.dataset.copy ? one(`#${button.dataset.copy}`).textContent.trim() : sourceOf(button.dataset.copyOf));
+      button.onclick = () => copied(button, named ? one(`#${named}`).textContent.trim() : button.nextElementSibling.content.textContent);
     }
     for (const code of all(".code", root)) {
       if (one(".copy", code)) continue;
@@ -28,12 +29,30 @@ function dress(root) {
       code.append(button);
     }
   }
+  for (const link of all("[data-unfold]", root)) link.addEventListener("click", unfold);
   for (const form of all("form[data-quiet]", root)) form.addEventListener("submit", quietly);
   for (const form of all("form[method=post]:not([data-quiet])", root)) form.addEventListener("submit", sendOnce);
 }
 
-// The text of a message as it was written stands in its field for editing.
-const sourceOf = (id) => one(`#e-${id}`).value;
+// The form behind a link, put in the link's place.
+async function unfold(event) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const link = event.currentTarget;
+  const answer = await fetch(link.href).catch(() => null);
+  const form = answer?.ok && one("details", one("article .acts", parsed(await answer.text())));
+  if (!form) return location.assign(link.href); // which says why
+  if (!link.isConnected) return;
+  link.replaceWith(form);
+  dress(form);
+  one("summary", form).focus();
+}
+
+function parsed(html) {
+  const holder = document.createElement("template");
+  holder.innerHTML = html;
+  return holder.content;
+}
 
 function sendOnce(event) {
   const form = event.currentTarget;
@@ -108,9 +127,7 @@ function follow(article) {
     speakTo(blocks.children.length);
     const answer = await fetch(place);
     if (!answer.ok) return location.reload();
-    const holder = document.createElement("template");
-    holder.innerHTML = await answer.text();
-    const whole = one("article", holder.content);
+    const whole = one("article", parsed(await answer.text()));
     if (whole.dataset.state === "running") return setTimeout(() => follow(article), 300);
     article.replaceWith(whole);
     dress(whole);
