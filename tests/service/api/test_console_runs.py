@@ -210,8 +210,11 @@ def test_what_a_killed_server_left_is_ended_and_can_be_resumed(tmp_path: Path) -
     with reading(database) as connection:
         pid = find_evaluation(connection, one.id).pid
     assert pid is not None and alive(pid)
+    watch = first._watch
+    assert watch is not None
     second = Evaluating(database, tmp_path, endless)  # the first is forgotten, as after a kill
     until(lambda: not alive(pid))
+    watch.join()  # a killed server's thread would not write either
     with reading(database) as connection:
         assert find_evaluation(connection, one.id).state == "interrupted"
     resumed = second.resume(one.id, "source")

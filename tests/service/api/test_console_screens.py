@@ -90,7 +90,7 @@ def test_the_new_screens_break_no_rule(browser: Any, hall: Hall, width: int, sch
 
     enter(hall, page)
     for screen in SCREENS:
-        page.goto(f"{hall.url}/admin/{screen}")
+        page.goto(f"{hall.url}/admin/{screen}", timeout=3 * LONGEST_WAIT)  # a gate starts the command line
         assert page.locator("h1").count() == 1, screen
         look(screen)
     page.goto(f"{hall.url}/admin/policy/draft")

@@ -137,7 +137,8 @@ def openai_headers(state: State) -> dict[str, str]:
     """OpenAI's names (platform.openai.com/docs/guides/rate-limits): exact numbers, and the time until a bucket is full
     as a duration."""
     headers = {}
-    for name, reading in {REQUESTS: state[REQUESTS], **_total(state)}.items():
+    requests = {REQUESTS: state[REQUESTS]} if REQUESTS in state else {}
+    for name, reading in {**requests, **_total(state)}.items():
         headers[f"x-ratelimit-limit-{name}"] = str(reading.limit)
         headers[f"x-ratelimit-remaining-{name}"] = str(int(reading.remaining))
         headers[f"x-ratelimit-reset-{name}"] = _duration(reading.full_in)
