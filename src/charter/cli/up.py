@@ -141,7 +141,8 @@ class _Keeper:
         self._failed = False
         self._ready, self._ending = threading.Event(), threading.Event()
         self._process = self._start()
-        threading.Thread(target=self._keep, name="charter-up", daemon=True).start()
+        self._keeping = threading.Thread(target=self._keep, name="charter-up", daemon=True)
+        self._keeping.start()
 
     def wait(self) -> None:
         """Returns once the server can be reached. Raises CharterError if it ended before."""
