@@ -175,17 +175,19 @@ class _Keeper:
     def _pass_on(self, process: "subprocess.Popen[str]") -> None:
         """What the server says, without its line for each request and without its goodbye."""
         assert process.stderr is not None
-        for line in process.stderr:
-            if self._log or not (line.startswith(REQUEST) or self._ending.is_set()):
-                print(line, end="", file=sys.stderr, flush=True)
+        with process.stderr as lines:
+            for line in lines:
+                if self._log or not (line.startswith(REQUEST) or self._ending.is_set()):
+                    print(line, end="", file=sys.stderr, flush=True)
 
     def _keep(self) -> None:
         pause = PAUSE
         while True:
             assert self._process.stdout is not None
-            for _ in self._process.stdout:  # its first line tells that it is reached
-                self._ready.set()
-                pause = PAUSE
+            with self._process.stdout as lines:
+                for _ in lines:  # the first one tells that it is reached
+                    self._ready.set()
+                    pause = PAUSE
             self._process.wait()
             if self._ending.is_set():
                 return
