@@ -79,9 +79,7 @@ def up(
     tools: Annotated[
         str | None,
         typer.Option(
-            "--tools",
-            metavar="FILE",
-            help="Tools that the server runs, as YAML; the chat's key may use them.",
+            "--tools", metavar="FILE", help="Tools (YAML) that the server runs and the chat may use."
         ),
     ] = None,
     log: Log = False,
