@@ -136,7 +136,7 @@ def test_copies_hold_calls_and_calls_count(database: str) -> None:
         sent = ann.begin("How tall?", tool="sql_query")
         ann.finished(sent["reply"])
         with reading(service.database) as connection:
-            sizes = dict(connection.execute(select(CHATS.c.id, CHATS.c.bytes)).tuples().all())
+            sizes = {row.id: row.bytes for row in connection.execute(select(CHATS.c.id, CHATS.c.bytes))}
             (call,) = connection.execute(select(TOOL_CALLS.c.arguments, TOOL_CALLS.c.result)).all()
             texts = connection.execute(select(MESSAGES.c.text)).scalars().all()
         said = sum(len(text.encode()) for text in texts)
@@ -147,7 +147,7 @@ def test_copies_hold_calls_and_calls_count(database: str) -> None:
         forked = ann.send(f"/m/{sent['reply']}/fork").text
         assert "SELECT name FROM cities" in forked
         with reading(service.database) as connection:
-            sizes = dict(connection.execute(select(CHATS.c.id, CHATS.c.bytes)).tuples().all())
+            sizes = {row.id: row.bytes for row in connection.execute(select(CHATS.c.id, CHATS.c.bytes))}
         assert len(sizes) == 2 and len(set(sizes.values())) == 1
 
 
