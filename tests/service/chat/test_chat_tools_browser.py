@@ -69,9 +69,7 @@ def test_switches_and_calls(browser: Any, tmp_path: Path, width: int, scheme: st
         assert page.locator("#tools [aria-pressed=true]").count() == len(RESULTS)
         page.fill("#text", "And now?")
         page.click("#composer button:has-text('Send')")
-        page.wait_for_function(
-            "document.querySelectorAll('.said[data-state=done] details.call').length === 5"
-        )
+        page.locator(".said[data-state=done] details.call").nth(4).wait_for()
         for summary in page.locator("details.call:not([open]) > summary").all()[::-1]:
             summary.click()
         look("all calls")
