@@ -143,28 +143,25 @@ def main() -> None:
 
 def measure(address: str, way: str, tokens: int, show: bool) -> None:
     """Asks all questions in one way, and prints the share of right answers."""
-    began = time.perf_counter()
+    began, right = time.perf_counter(), 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(pool.map(lambda one: ask(address, way, one[0], tokens), QUESTIONS))
-    right = [
-        any(fact.lower() in answer.lower() for fact in facts)
-        for answer, (_, facts) in zip(answers, QUESTIONS, strict=True)
-    ]
-    low, high = wilson(sum(right), len(right))
-    print(
-        f"{way:9} {sum(right)} of {len(right)} ({low:.0%} to {high:.0%}), {time.perf_counter() - began:.0f} s",
-        flush=True,
-    )
-    for answer, (question, _), good in zip(answers, QUESTIONS, right, strict=True):
-        if show:
-            print(f"  {'right' if good else 'wrong'}  {question} {answer!r}", flush=True)
+        answers = pool.map(lambda one: ask(address, way, one[0], tokens), QUESTIONS)
+        for answer, (question, facts) in zip(answers, QUESTIONS, strict=True):
+            good = any(fact.lower() in answer.lower() for fact in facts)
+            right += good
+            if show:
+                print(f"  {'right' if good else 'wrong'}  {question} {answer!r}", flush=True)
+    low, high = wilson(right, len(QUESTIONS))
+    seconds = time.perf_counter() - began
+    print(f"{way:9} {right} of {len(QUESTIONS)} ({low:.0%} to {high:.0%}), {seconds:.0f} s", flush=True)
 
 
 def ask(address: str, way: str, question: str, tokens: int) -> str:
     """The text of an answer, greedily decoded."""
     body = {"model": "model", "max_tokens": tokens, "temperature": 0, **WAYS[way]}
     body["messages"] = [{"role": "user", "content": question}]
-    answer = httpx.post(f"{address}/v1/messages", json=body, timeout=600)
+    headers = {"anthropic-version": "2023-06-01"}
+    answer = httpx.post(f"{address}/v1/messages", json=body, headers=headers, timeout=600)
     answer.raise_for_status()
     return " ".join(block["text"] for block in answer.json()["content"] if block["type"] == "text")
 
