@@ -158,6 +158,8 @@ class Upstream:
     async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
         turns = body["messages"]
         begun = turns[-1]["content"] if turns[-1]["role"] == "assistant" else ""
+        if not isinstance(begun, str):  # with calls of tools
+            begun = "".join(block["text"] for block in begun if block["type"] == "text")
         asked = [turn for turn in turns if turn["role"] == "user"][-1]["content"]
         whole = self.words("\n\n".join(block["text"] for block in asked if block["type"] == "text"))
         assert whole.startswith(begun), "a reply goes on as it began"

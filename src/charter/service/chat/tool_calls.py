@@ -22,6 +22,7 @@ LONGEST = 50_000  # characters of a result as JSON; what is longer is stored wit
 LONGEST_ARGUMENTS = 5000
 RESULT = "_tool_result"
 TOO_LONG = {"note": "The result is too long to be kept."}
+SEARCHES = ("web_search", "document_search")
 SEALED = "encrypted_content"  # of a page of the web
 TITLES = {
     "web_search": "Search the web",
@@ -170,9 +171,13 @@ def switch_on(connection: Connection, chat: str, names: Iterable[str]) -> None:
 
 
 def named(tools: Iterable[ServerTool], names: Iterable[str]) -> list[dict[str, str]]:
-    """Tools as a request names them."""
+    """Tools as a request names them. A search takes the question as it is: small models write poor queries."""
     wanted = set(names)
-    return [{"type": one.type, "name": one.name} for one in tools if one.name in wanted]
+    return [
+        {"type": one.type, "name": one.name} | ({"query": "question"} if one.name in SEARCHES else {})
+        for one in tools
+        if one.name in wanted
+    ]
 
 
 def store_call(connection: Connection, message: str, call: ToolCall) -> None:
