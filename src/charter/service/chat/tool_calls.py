@@ -187,13 +187,10 @@ def store_call(connection: Connection, message: str, call: ToolCall) -> None:
     place = 0 if last is None else last + 1
     if place >= MOST_CALLS:
         return
-    values = {
-        "arguments": json.dumps(call.arguments),
-        "result": json.dumps(call.result),
-        "failed": call.failed,
-    }
-    connection.execute(insert(TOOL_CALLS).values(message=message, place=place, name=call.name, **values))
-    size = len(values["arguments"]) + len(values["result"])  # JSON in ASCII
+    arguments, result = json.dumps(call.arguments), json.dumps(call.result)
+    values = {"message": message, "place": place, "name": call.name, "failed": call.failed}
+    connection.execute(insert(TOOL_CALLS).values(**values, arguments=arguments, result=result))
+    size = len(arguments) + len(result)  # JSON in ASCII
     chat = select(MESSAGES.c.chat).where(MESSAGES.c.id == message).scalar_subquery()
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(bytes=CHATS.c.bytes + size))
 

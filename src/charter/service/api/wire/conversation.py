@@ -254,8 +254,9 @@ def _document(block: DocumentBlock, at: str) -> str:
             f"{at}.source",
             f"documents are read as text here, not from {source.type}; send a source of type text",
         )
-    head = "".join(f"{line}\n" for line in (block.title, block.context) if line)
-    return f"<document>\n{head}{text}\n</document>"
+    title = " ".join((block.title or "").replace('"', "'").split())
+    named, context = f' name="{title}"' if title else "", f"{block.context}\n" if block.context else ""
+    return f"<document{named}>\n{context}{text}\n</document>"
 
 
 def _unread(at: str, why: str) -> ApiError:
