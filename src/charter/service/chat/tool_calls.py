@@ -187,13 +187,10 @@ def store_call(connection: Connection, message: str, call: ToolCall) -> None:
     place = 0 if last is None else last + 1
     if place >= MOST_CALLS:
         return
-    values = {
-        "arguments": json.dumps(call.arguments),
-        "result": json.dumps(call.result),
-        "failed": call.failed,
-    }
+    arguments, result = json.dumps(call.arguments), json.dumps(call.result)
+    values = {"arguments": arguments, "result": result, "failed": call.failed}
     connection.execute(insert(TOOL_CALLS).values(message=message, place=place, name=call.name, **values))
-    size = len(values["arguments"]) + len(values["result"])  # JSON in ASCII
+    size = len(arguments) + len(result)  # JSON is ASCII
     chat = select(MESSAGES.c.chat).where(MESSAGES.c.id == message).scalar_subquery()
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(bytes=CHATS.c.bytes + size))
 
