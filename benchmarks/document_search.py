@@ -21,6 +21,10 @@ from typing import Any
 import httpx
 
 from charter.ground.measure.intervals import wilson
+from charter.service.accounts.keys import USUAL, make_key
+from charter.service.accounts.organisations import find_organisation, make_organisation
+from charter.service.accounts.store import open_accounts
+from charter.service.web.database import writing
 
 DOCUMENTS = {
     "bridge.txt": (
@@ -128,24 +132,45 @@ def main() -> None:
             f"model={asked.model}",
             "--port",
             "0",
-            "--no-auth",
         ]
-        command += ["--no-policy", "--json", "--tools", "tools.yaml", "--precision", asked.precision]
+        command += [
+            "--database",
+            "accounts.sqlite",
+            "--no-policy",
+            "--json",
+            "--tools",
+            "tools.yaml",
+            "--precision",
+            asked.precision,
+        ]
+        key = new_key(f"{place}/accounts.sqlite")
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=place) as server:
             try:
                 assert server.stdout
                 address = json.loads(server.stdout.readline())["address"]
                 for way in asked.ways:
-                    measure(address, way, asked.tokens, asked.show)
+                    measure(address, key, way, asked.tokens, asked.show)
             finally:
                 server.terminate()
 
 
-def measure(address: str, way: str, tokens: int, show: bool) -> None:
+def new_key(database: str) -> str:
+    """A key that may use tools."""
+    engine = open_accounts(database, new=True)
+    try:
+        with writing(engine) as connection:
+            make_organisation(connection, "bench")
+            organisation = find_organisation(connection, "bench")
+            return make_key(connection, organisation, "bench", (*USUAL, "tools"))[1]
+    finally:
+        engine.dispose()
+
+
+def measure(address: str, key: str, way: str, tokens: int, show: bool) -> None:
     """Asks all questions in one way, and prints the share of right answers."""
     began, right = time.perf_counter(), 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = pool.map(lambda one: ask(address, way, one[0], tokens), QUESTIONS)
+        answers = pool.map(lambda one: ask(address, key, way, one[0], tokens), QUESTIONS)
         for answer, (question, facts) in zip(answers, QUESTIONS, strict=True):
             good = any(fact.lower() in answer.lower() for fact in facts)
             right += good
@@ -156,11 +181,11 @@ def measure(address: str, way: str, tokens: int, show: bool) -> None:
     print(f"{way:9} {right} of {len(QUESTIONS)} ({low:.0%} to {high:.0%}), {seconds:.0f} s", flush=True)
 
 
-def ask(address: str, way: str, question: str, tokens: int) -> str:
+def ask(address: str, key: str, way: str, question: str, tokens: int) -> str:
     """The text of an answer, greedily decoded."""
     body = {"model": "model", "max_tokens": tokens, "temperature": 0, **WAYS[way]}
     body["messages"] = [{"role": "user", "content": question}]
-    headers = {"anthropic-version": "2023-06-01"}
+    headers = {"anthropic-version": "2023-06-01", "x-api-key": key}
     answer = httpx.post(f"{address}/v1/messages", json=body, headers=headers, timeout=600)
     answer.raise_for_status()
     return " ".join(block["text"] for block in answer.json()["content"] if block["type"] == "text")

@@ -188,9 +188,9 @@ def store_call(connection: Connection, message: str, call: ToolCall) -> None:
     if place >= MOST_CALLS:
         return
     arguments, result = json.dumps(call.arguments), json.dumps(call.result)
-    values = {"message": message, "place": place, "name": call.name, "failed": call.failed}
-    connection.execute(insert(TOOL_CALLS).values(**values, arguments=arguments, result=result))
-    size = len(arguments) + len(result)  # JSON in ASCII
+    values = {"arguments": arguments, "result": result, "failed": call.failed}
+    connection.execute(insert(TOOL_CALLS).values(message=message, place=place, name=call.name, **values))
+    size = len(arguments) + len(result)  # JSON is ASCII
     chat = select(MESSAGES.c.chat).where(MESSAGES.c.id == message).scalar_subquery()
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(bytes=CHATS.c.bytes + size))
 
