@@ -25,7 +25,6 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from chat_load import Process, free_port, limits, models, wait_for

@@ -45,6 +45,14 @@ END_SECONDS = 10.0
 REQUEST = '{"at": '  # begins the server's line for a request
 
 
+Tools = Annotated[
+    str | None,
+    typer.Option(
+        "--tools", metavar="FILE", help="Tools that the server runs, as YAML; the chat's key may use them."
+    ),
+]
+
+
 def up(
     models: Annotated[
         list[str] | None,
@@ -75,14 +83,7 @@ def up(
     no_policy: Annotated[
         bool, typer.Option("--no-policy", help="Check neither requests nor replies.")
     ] = False,
-    tools: Annotated[
-        str | None,
-        typer.Option(
-            "--tools",
-            metavar="FILE",
-            help="Tools that the server runs, as YAML; the chat's key may use them.",
-        ),
-    ] = None,
+    tools: Tools = None,
     log: Log = False,
     as_json: AsJson = False,
 ) -> None:

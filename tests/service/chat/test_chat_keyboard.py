@@ -12,7 +12,6 @@ from company import Upstream, chat, file_of, until
 
 from browsers import open_browser, open_page
 from charter.service.chat.service import Service
-from charter.service.chat.visit import PAGES
 from charter.service.people.workers import invite
 from charter.service.web.database import writing
 
