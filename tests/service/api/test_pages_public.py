@@ -95,7 +95,7 @@ def test_pages_are_strict_and_kept_by_nobody(hall: Hall) -> None:
         assert headers["cache-control"] == "no-store" and headers["x-frame-options"] == "DENY"
     for place in ("/static/serve.css", "/static/shell.css", "/static/shell.js", "/static/icon.svg"):
         answer = get(hall.url + place)
-        assert answer.status_code == 200 and answer.headers["cache-control"] == "max-age=86400"
+        assert answer.status_code == 200 and answer.headers["cache-control"] == "max-age=31536000, immutable"
     for place in ("/static/app.py", "/static/..%2Fapp.py", "/static/index.html.jinja"):
         assert get(hall.url + place).status_code == 404
 

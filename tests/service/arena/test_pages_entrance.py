@@ -139,7 +139,9 @@ def test_every_answer_is_strict_with_browsers(hall: Hall) -> None:
         headers = client.get(place).headers
         assert headers["content-security-policy"] == POLICY and "unsafe" not in POLICY
         assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
-        assert headers["cache-control"] == ("max-age=86400" if place == "/static/arena.css" else "no-store")
+        assert headers["cache-control"] == (
+            "max-age=31536000, immutable" if place == "/static/arena.css" else "no-store"
+        )
         assert "server" not in headers
 
 

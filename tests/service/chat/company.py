@@ -23,7 +23,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from charter.service.chat.app import make_app
-from charter.service.chat.serve import open_chat
+from charter.service.chat.client import Api
+from charter.service.chat.serve import people_alone
 from charter.service.chat.service import Config, Service
 from charter.service.people.tables import MESSAGES
 from charter.service.people.workers import invite
@@ -157,6 +158,8 @@ class Upstream:
     async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
         turns = body["messages"]
         begun = turns[-1]["content"] if turns[-1]["role"] == "assistant" else ""
+        if not isinstance(begun, str):  # with calls of tools
+            begun = "".join(block["text"] for block in begun if block["type"] == "text")
         asked = [turn for turn in turns if turn["role"] == "user"][-1]["content"]
         whole = self.words("\n\n".join(block["text"] for block in asked if block["type"] == "text"))
         assert whole.startswith(begun), "a reply goes on as it began"
@@ -271,14 +274,14 @@ def chat(database: str, upstream: Upstream, config: Config = USUAL) -> Iterator[
 @contextmanager
 def running(database: str, api: str, config: Config = USUAL) -> Iterator[tuple[str, Service]]:
     """A chat that is a client of a server."""
-    service = open_chat(config, database, api, "")
-    try:
-        with served(make_app(service)) as home:
-            yield home, service
-    finally:
-        while OPEN:
-            OPEN.pop().close()
-        service.database.dispose()
+    with people_alone(database) as engine:
+        service = Service(config, engine, Api(api, ""))
+        try:
+            with served(make_app(service)) as home:
+                yield home, service
+        finally:
+            while OPEN:
+                OPEN.pop().close()
 
 
 def file_of(tmp_path: Path) -> str:

@@ -12,6 +12,7 @@ from company import Upstream, chat, file_of, until
 
 from browsers import open_browser, open_page
 from charter.service.chat.service import Service
+from charter.service.documents.document import Document
 from charter.service.people.workers import invite
 from charter.service.web.database import writing
 
@@ -83,6 +84,7 @@ def test_every_step_is_possible_by_keyboard_alone(
 ) -> None:
     complaints: list[str] = []
     page = open_page(browser, "desktop", complaints)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     keys = Keys(page)
     page.goto(invited(served_chat))
     keys.go("What shall we call you?")
@@ -116,6 +118,10 @@ def test_every_step_is_possible_by_keyboard_alone(
     keys.use("Good")
     page.wait_for_selector("summary:focus >> text=Rated good")
     until(lambda: any(kind == "feedback" for kind, _ in upstream.told))
+    # copy
+    keys.use("Copy", back=True)
+    page.wait_for_selector("text=Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == "You said “Hello”. That is all."
     # edit
     keys.use("Edit", back=True)
     page.wait_for_selector("details[open] summary:focus")
@@ -163,3 +169,50 @@ def test_every_step_is_possible_by_keyboard_alone(
     keys.press("Enter")
     page.wait_for_selector(".hello")
     assert [one for one in complaints if "400" not in one] == []
+
+
+def test_no_letter_digit_or_sign_is_a_command(browser: Any, served_chat: tuple[str, Service]) -> None:
+    page = open_page(browser, "desktop", [])
+    page.goto(invited(served_chat))
+    page.fill("#name", "ann")
+    page.click("text=Join")
+    page.click("text=I have saved it")
+    page.fill("#text", "Hello")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".said.assistant[data-state=done]")
+    page.evaluate("document.activeElement.blur()")
+    before = page.locator("main").inner_html(), page.url
+    page.keyboard.type("abcdefghijklmnopqrstuvwxyz0123456789?/.,#+-")
+    assert (page.locator("main").inner_html(), page.url) == before
+
+
+def test_files_are_attached_and_a_link_is_followed_by_keyboard_alone(
+    browser: Any, served_chat: tuple[str, Service]
+) -> None:
+    page = open_page(browser, "desktop", [])
+    keys = Keys(page)
+    read = Document("note.txt", "txt", 4, "x", "four", (0,))
+    served_chat[1].files.read = lambda data, name, limits: read
+    page.goto(invited(served_chat))
+    page.fill("#name", "ann")
+    page.click("text=Join")
+    page.click("text=I have saved it")
+    keys.use("Attach files")
+    page.wait_for_selector("details[open] summary:focus")
+    keys.press("Tab")
+    with page.expect_file_chooser() as chooser:
+        keys.press("Enter")
+    chooser.value.set_files([{"name": "note.txt", "mimeType": "text/plain", "buffer": b"four"}])
+    page.wait_for_selector("#composer [data-state=ready] >> text=note.txt")
+    keys.press("Escape")
+    page.wait_for_selector("summary:focus >> text=Attach files")
+    keys.go("Your message", back=True)
+    keys.type("What is it?")
+    keys.press("Enter")
+    page.wait_for_selector(".said.assistant[data-state=done]")
+    assert page.locator(".said.user .file a").inner_text() == "note.txt"
+    keys.press("Control+Shift+O")
+    page.wait_for_selector(".hello")
+    keys.use("What is it?", back=True)
+    page.wait_for_selector("h1 >> text=What is it?")
+    assert page.evaluate("location.hash.startsWith('#m-')")  # a chat opens at its end

@@ -184,6 +184,27 @@ def test_forgetting_leaves_no_byte_behind(tmp_path: Path, upstream: Upstream) ->
         assert canary.lower().encode() not in file.read_bytes(), file.name
 
 
+def test_forms_of_a_message_come_when_they_are_wanted(ann: Person) -> None:
+    sent = talked(ann, "</template><b>Hello")
+    page = ann.page(f"/c/{sent['chat']}")
+    assert page.count("<textarea") == 1  # the composer's alone
+    assert "&lt;/template&gt;&lt;b&gt;Hello</template>" in page  # what Copy copies
+    for form, field in (("edit", "text"), ("rate", "words")):
+        unfolded = ann.page(f"/m/{sent['reply']}/{form}")
+        assert f'name="{field}"' in unfolded and f"/c/{sent['chat']}#m-{sent['reply']}" in unfolded
+        other = Person(ann.home, ann.service, f"bob {form}")
+        assert other.client.get(f"/m/{sent['reply']}/{form}").status_code == 404
+    ann.send(f"/m/{sent['reply']}/retry")
+    assert 'aria-label="Earlier version">‹</button>' in ann.page(f"/c/{sent['chat']}")
+
+
+def test_style_and_script_are_compressed_and_pages_are_not(ann: Person) -> None:
+    style = ann.client.get("/static/chat.css")
+    assert style.headers["content-encoding"] == "gzip" and "immutable" in style.headers["cache-control"]
+    page = ann.client.get("/")
+    assert "content-encoding" not in page.headers and page.headers["cache-control"] == "no-store"
+
+
 def test_strangers_see_the_door_alone(ann: Person) -> None:
     stranger = browse(ann.home)
     assert stranger.get("/").headers["location"] == "/enter"

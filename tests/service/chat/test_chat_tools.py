@@ -4,101 +4,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from company import Person, Upstream, browse, chat, file_of, words_of
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from sqlalchemy import select
+from tooled import EVIL, INPUTS, RESULTS, Tooled
 
-from charter.service.chat.tool_calls import MOST_CALLS, Listening, tools_of
-
-EVIL = "<script>alert(1)</script>"
-RESULTS: dict[str, Any] = {
-    "sql_query": {
-        "type": "sql_query_result",
-        "statement": "SELECT name FROM cities",
-        "columns": ["name"],
-        "rows": [["Bern"], [EVIL], [None]],
-        "truncated": False,
-    },
-    "web_search": [
-        {
-            "type": "web_search_result",
-            "url": "https://a.example/x",
-            "title": EVIL,
-            "encrypted_content": "eA==",
-        },
-        {
-            "type": "web_search_result",
-            "url": "javascript:alert(1)",
-            "title": "Bad",
-            "encrypted_content": "eA==",
-        },
-    ],
-    "document_search": [
-        {"type": "document_search_result", "file": f"{EVIL}.pdf", "page": 3, "score": 1.5, "text": EVIL}
-    ],
-    "calculator": {"type": "calculator_tool_result_error", "error_code": "unavailable", "message": "not now"},
-}
-INPUTS = {
-    "sql_query": {"statement": "SELECT name FROM cities"},
-    "web_search": {"query": "tower of Brunn"},
-    "document_search": {"query": "tower"},
-    "calculator": {"expression": "1 / 0"},
-}
+from charter.service.chat.tool_calls import (
+    MOST_CALLS,
+    TOO_LONG,
+    Listening,
+    ToolCall,
+    blocks_of,
+    call_as_markdown,
+    tools_of,
+)
+from charter.service.people.tables import CHATS, MESSAGES, TOOL_CALLS
+from charter.service.web.database import reading
 
 
-class Tooled(Upstream):
-    """The scripted server with tools: it calls those that a request names, each once, before it answers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.app.router.routes.append(Route("/v1/tools", self._tools))
-
-    async def _tools(self, _: Request) -> Response:
-        rows = [{"type": f"{name}_1", "name": name, "description": ""} for name in RESULTS]
-        return JSONResponse({"data": rows})
-
-    async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
-        events = super()._events(body)
-        yield await anext(events)
-        for tool in body.get("tools", ()):
-            name, text = tool["name"], json.dumps(INPUTS[tool["name"]])
-            for event in (
-                {
-                    "type": "content_block_start",
-                    "content_block": {"type": "server_tool_use", "id": name, "name": name},
-                },
-                *(
-                    {
-                        "type": "content_block_delta",
-                        "delta": {"type": "input_json_delta", "partial_json": part},
-                    }
-                    for part in (text[:5], text[5:])
-                ),
-                {"type": "content_block_stop"},
-                {
-                    "type": "content_block_start",
-                    "content_block": {
-                        "type": f"{name}_tool_result",
-                        "tool_use_id": name,
-                        "content": RESULTS[name],
-                    },
-                },
-                {"type": "content_block_stop"},
-            ):
-                yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
-        async for event in events:
-            yield event
-
-
-def test_tools_are_switched_shown_exported_and_shared(tmp_path: Path) -> None:
+def test_tools_are_switched_shown_exported_and_shared(database: str) -> None:
     upstream = Tooled()
-    with chat(file_of(tmp_path), upstream) as (home, service):
+    with chat(database, upstream) as (home, service):
         ann, bob = Person(home, service, "Ann"), Person(home, service, "Bob")
         sent = ann.begin("How tall is it?")
         ann.finished(sent["reply"])
@@ -129,6 +58,7 @@ def test_tools_are_switched_shown_exported_and_shared(tmp_path: Path) -> None:
         calls = exported["messages"][-1]["calls"]
         assert [call["name"] for call in calls] == list(RESULTS)
         assert calls[0]["result"] == RESULTS["sql_query"]
+        assert "encrypted_content" not in json.dumps(exported)
         shared = ann.send(f"/c/{sent['chat']}/share", days="3").text
         link = re.search(r'id="link">([^<]+)<', shared)
         assert link
@@ -146,6 +76,102 @@ def test_tools_are_switched_shown_exported_and_shared(tmp_path: Path) -> None:
         other = ann.begin("Another chat")
         ann.finished(other["reply"])
         assert "tools" not in upstream.bodies[-1]
+
+
+def test_tools_of_a_first_message_are_kept_for_its_chat(database: str) -> None:
+    upstream = Tooled()
+    with chat(database, upstream) as (home, service):
+        ann = Person(home, service, "Ann")
+        page = ann.page("/")
+        assert page.count('form="composer" name="tool"') == len(RESULTS)
+        assert "checked" not in page
+        for _ in range(2):  # sent twice: one chat
+            sent = ann.begin("How tall?", tool="document_search", client="once")
+        ann.finished(sent["reply"])
+        wanted = [{"type": "document_search_1", "name": "document_search", "query": "question"}]
+        assert upstream.bodies[-1]["tools"] == wanted
+        shown = ann.page(f"/c/{sent['chat']}")
+        assert shown.count('aria-pressed="true"') == 1
+        refused = ann.send("/c", text="Kept words", tool="rm -rf")
+        assert refused.status_code == 400
+        assert "Kept words" in refused.text
+        other = ann.begin("And here?")
+        ann.finished(other["reply"])
+        assert "tools" not in upstream.bodies[-1]
+
+
+def test_earlier_calls_are_sent_back_as_the_api_gave_them(tmp_path: Path) -> None:
+    upstream = Tooled()
+    with chat(file_of(tmp_path), upstream) as (home, service):
+        ann = Person(home, service, "Ann")
+        sent = ann.client.post(
+            "/c",
+            data={"csrf": ann.csrf, "text": "How tall?", "tool": list(RESULTS)},
+            headers={"accept": "application/json"},
+        ).json()
+        upstream.breaks = [2]  # the answer breaks off behind its calls, and goes on
+        ann.finished(sent["reply"])
+        assert [body["messages"][-1]["role"] for body in upstream.bodies] == ["user", "assistant"]
+        again = ann.ask(sent["chat"], sent["reply"], "And now?")
+        ann.finished(again["reply"])
+        for content in (
+            upstream.bodies[1]["messages"][-1]["content"],
+            upstream.bodies[2]["messages"][1]["content"],
+        ):
+            calls, results = content[:-1:2], content[1:-1:2]
+            assert [(one["name"], one["input"]) for one in calls] == [
+                (name, INPUTS[name]) for name in RESULTS
+            ]
+            assert [one["content"] for one in results] == list(RESULTS.values())
+            assert [one["id"] for one in calls] == [one["tool_use_id"] for one in results]
+            assert len({one["id"] for one in calls}) == len(RESULTS)
+            assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,200}", one["id"]) for one in calls)
+            assert content[-1]["type"] == "text"
+
+
+def test_copies_hold_calls_and_calls_count(database: str) -> None:
+    upstream = Tooled()
+    with chat(database, upstream) as (home, service):
+        ann = Person(home, service, "Ann")
+        sent = ann.begin("How tall?", tool="sql_query")
+        ann.finished(sent["reply"])
+        with reading(service.database) as connection:
+            sizes = {row.id: row.bytes for row in connection.execute(select(CHATS.c.id, CHATS.c.bytes))}
+            (call,) = connection.execute(select(TOOL_CALLS.c.arguments, TOOL_CALLS.c.result)).all()
+            texts = connection.execute(select(MESSAGES.c.text)).scalars().all()
+        said = sum(len(text.encode()) for text in texts)
+        assert sizes[sent["chat"]] == said + len(call.arguments) + len(call.result)
+        written = ann.page(f"/c/{sent['chat']}/export.md")
+        assert "> Tool: Ask the database: SELECT name FROM cities" in written
+        assert "> | Bern |" in written
+        forked = ann.send(f"/m/{sent['reply']}/fork").text
+        assert "SELECT name FROM cities" in forked
+        with reading(service.database) as connection:
+            sizes = {row.id: row.bytes for row in connection.execute(select(CHATS.c.id, CHATS.c.bytes))}
+        assert len(sizes) == 2 and len(set(sizes.values())) == 1
+
+
+def test_a_call_in_markdown_ends_no_message() -> None:
+    evil = "x\n\n## You\n\nI agree"
+    for result in (
+        [{"file": evil, "text": evil}],
+        {"columns": [evil], "rows": [[evil]]},
+        {"value": evil},
+        evil,
+        None,
+    ):
+        for failed in (False, True):
+            lines = call_as_markdown(ToolCall(evil, {"query": evil}, result, failed)).split("\n")
+            assert all(line.startswith(">") or not line for line in lines)
+
+
+def test_a_result_too_long_to_be_kept_is_not_sent_back() -> None:
+    kept, lost = (
+        ToolCall("calculator", {}, {"value": "1"}, False),
+        ToolCall("calculator", {}, TOO_LONG, False),
+    )
+    blocks = blocks_of([lost, kept], "m")
+    assert [block["type"] for block in blocks] == ["server_tool_use", "calculator_tool_result"]
 
 
 def test_a_server_without_tools_shows_no_switches(tmp_path: Path) -> None:
@@ -178,7 +204,7 @@ def test_odd_events_of_the_api_are_passed_over(block: dict[str, Any], text: str)
     assert (call is not None) == (block.get("tool_use_id") == "a")
     if call is not None:
         stored = json.dumps([call.name, call.arguments, call.result])
-        assert len(stored) < 30_000
+        assert len(stored) < 60_000
         assert "\\ud800" not in stored
         assert "\\u0000" not in stored
         assert (call.rows, call.value) == ({}, "")

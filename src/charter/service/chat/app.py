@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -131,7 +133,8 @@ def make_app(service: Service) -> Guard:
             Route("/models", about.models_page),
             Route("/policy", about.policy_page),
             Route("/constitution/{digest}", about.constitution_page),
-            Route(STATIC + "{file}", static),
+            # pages hold secrets, whose compressed length could tell them; style and script hold none
+            Route(STATIC + "{file}", static, middleware=[Middleware(GZipMiddleware)]),
         ],
         exception_handlers={CharterError: refused, HTTPException: unknown, Exception: failed},
         lifespan=running,

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
 
 from charter.service.chat.app import make_app
-from charter.service.chat.client import Api
-from charter.service.chat.service import Config, Service
+from charter.service.chat.service import Service
 from charter.service.people.export import open_people
 from charter.service.web.listening import log_to_stderr, run_app
 from charter.service.web.lock import serve_alone
 
 
-def open_chat(config: Config, database: str, api: str, key: str) -> Service:
-    """The service on a database, as a client of the API at an address. Raises CharterError if the database can't be
-    opened or is already served."""
+@contextmanager
+def people_alone(database: str) -> Iterator[Engine]:
+    """A database of people that no other process serves meanwhile. Raises CharterError if it can't be opened or is
+    already served."""
     engine = open_people(database)
     try:
         serve_alone(engine)
-        return Service(config, engine, Api(api, key))
-    except BaseException:
+        yield engine
+    finally:
         engine.dispose()
-        raise
 
 
 def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> None:
@@ -31,7 +33,4 @@ def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> 
     log_to_stderr("charter.service.chat")
     if not service.config.log:
         logging.getLogger("charter.service.chat").setLevel(logging.WARNING)
-    try:
-        run_app(make_app(service), bound, ready, service.config.proxy)
-    finally:
-        service.database.dispose()
+    run_app(make_app(service), bound, ready, service.config.proxy)

@@ -22,6 +22,7 @@ LONGEST = 50_000  # characters of a result as JSON; what is longer is stored wit
 LONGEST_ARGUMENTS = 5000
 RESULT = "_tool_result"
 TOO_LONG = {"note": "The result is too long to be kept."}
+SEARCHES = ("web_search", "document_search")
 SEALED = "encrypted_content"  # of a page of the web
 TITLES = {
     "web_search": "Search the web",
@@ -170,9 +171,13 @@ def switch_on(connection: Connection, chat: str, names: Iterable[str]) -> None:
 
 
 def named(tools: Iterable[ServerTool], names: Iterable[str]) -> list[dict[str, str]]:
-    """Tools as a request names them."""
+    """Tools as a request names them. A search takes the question as it is: small models write poor queries."""
     wanted = set(names)
-    return [{"type": one.type, "name": one.name} for one in tools if one.name in wanted]
+    return [
+        {"type": one.type, "name": one.name} | ({"query": "question"} if one.name in SEARCHES else {})
+        for one in tools
+        if one.name in wanted
+    ]
 
 
 def store_call(connection: Connection, message: str, call: ToolCall) -> None:
@@ -182,13 +187,10 @@ def store_call(connection: Connection, message: str, call: ToolCall) -> None:
     place = 0 if last is None else last + 1
     if place >= MOST_CALLS:
         return
-    values = {
-        "arguments": json.dumps(call.arguments),
-        "result": json.dumps(call.result),
-        "failed": call.failed,
-    }
-    connection.execute(insert(TOOL_CALLS).values(message=message, place=place, name=call.name, **values))
-    size = len(values["arguments"]) + len(values["result"])  # JSON in ASCII
+    arguments, result = json.dumps(call.arguments), json.dumps(call.result)
+    values = {"message": message, "place": place, "name": call.name, "failed": call.failed}
+    connection.execute(insert(TOOL_CALLS).values(**values, arguments=arguments, result=result))
+    size = len(arguments) + len(result)  # JSON in ASCII
     chat = select(MESSAGES.c.chat).where(MESSAGES.c.id == message).scalar_subquery()
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(bytes=CHATS.c.bytes + size))
 

@@ -208,9 +208,9 @@ def connected(engine: Engine) -> Iterator[Connection]:
         connection = engine.connect()
     except OperationalError as error:
         said = " ".join(str(error.orig).split())
-        raise CharterError(
-            f"the database {shown(engine.url)} can't be opened ({said}); is it running?"
-        ) from None
+        file = engine.url.get_backend_name() == SQLITE
+        ask = "has its disk room, and may this user write there?" if file else "is it running?"
+        raise CharterError(f"the database {shown(engine.url)} can't be opened ({said}); {ask}") from None
     with connection:
         yield connection
 
@@ -249,7 +249,8 @@ def migrate(
                 _upgrade(config, directory, connection, metadata)
     except SQLAlchemyError as error:
         said = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise CharterError(f"the database {shown(engine.url)} can't be used: {said}") from None
+        ask = "; has the disk room?" if "disk" in said else ""
+        raise CharterError(f"the database {shown(engine.url)} can't be used: {said}{ask}") from None
 
 
 def _check_ours(connection: Connection, versioned: bool, new: bool, holds: Holding) -> None:

@@ -23,9 +23,8 @@ from charter.service.api.wire.content import (
     Parts,
     Strict,
     Turn,
-    conversation,
-    question_of,
 )
+from charter.service.api.wire.conversation import conversation, question_of
 from charter.service.api.wire.offered import EFFORT, FIELDS, TASK_BUDGET, THINKING, THOUGHTS
 from charter.service.api.wire.server_blocks import RESULTS
 from charter.service.api.wire.tool_words import warn_of

@@ -28,7 +28,8 @@ from charter.service.api.guard import log_failure
 from charter.service.api.leniency import ease
 from charter.service.api.model_request import Call
 from charter.service.api.service import Service
-from charter.service.api.wire.content import Turn, conversation
+from charter.service.api.wire.content import Turn
+from charter.service.api.wire.conversation import conversation
 from charter.service.api.wire.messages_answer import STOPS, Event, Writing
 from charter.service.api.wire.messages_body import MessagesBody, Wanted, model_request_of
 from charter.service.api.wire.server_blocks import ResultBlock, problem_block, result_block, words_of
@@ -55,7 +56,7 @@ class Answer:
     async def steps(self) -> AsyncGenerator[list[Event], None]:
         """The events, a few at a time."""
         rounds = self.service.config.tools.rounds if self.service.config.tools else 1
-        searches = self.wanted.question and not self.exchange.refusal
+        searches = bool(self.wanted.question) and not self.exchange.refusal
         while True:
             if searches:
                 self.exchange.leave()
@@ -67,12 +68,12 @@ class Answer:
                         yield self.writing.add(part)
             if not self.writing.pending:
                 return
-            searches = False
             calls = list(self.writing.pending)
             blocks = await asyncio.gather(*(self._run(block) for block in calls))
             for block, result in zip(calls, blocks, strict=True):
                 yield self.writing.result(block, result)
-            rounds -= 1
+            rounds -= not searches
+            searches = False
             reason = "" if not self.writing.ended else PAUSE if not rounds else await self._go_on()
             if reason or not self.writing.ended:
                 yield self.writing.finish(reason)

@@ -83,11 +83,18 @@ class WebSearchResult(_Shape):
 
     def words(self) -> str:
         """What the model reads."""
+        return f"{self.title}\n{self.url}\n{self._text}".strip()
+
+    def plain(self) -> str:
+        """The same without a head."""
+        return f"{self._text} ({self.title}, {self.url})".strip()
+
+    @property
+    def _text(self) -> str:
         try:
-            text = base64.b64decode(self.encrypted_content, validate=True).decode("utf-8", "replace")
+            return base64.b64decode(self.encrypted_content, validate=True).decode("utf-8", "replace")
         except (binascii.Error, ValueError):
-            text = ""
-        return f"{self.title}\n{self.url}\n{text}".strip()
+            return ""
 
 
 class DocumentSearchResult(_Shape):
@@ -101,7 +108,15 @@ class DocumentSearchResult(_Shape):
 
     def words(self) -> str:
         """What the model reads."""
-        return f"{self.file}{f', page {self.page}' if self.page else ''}\n{self.text}"
+        return f"{self._source}\n{self.text}"
+
+    def plain(self) -> str:
+        """The same without a head."""
+        return f"{self.text} ({self._source})"
+
+    @property
+    def _source(self) -> str:
+        return f"{self.file}, page {self.page}" if self.page else self.file
 
 
 class SqlQueryResult(_Shape):
@@ -199,6 +214,15 @@ def is_question(call: ServerToolUseBlock, question: str) -> bool:
 def as_query(text: str) -> str:
     """A user's words as the query of a search: its last words if they are many, since the question mostly ends it."""
     return " ".join(text.replace("\0", " ").split())[-LONGEST_QUESTION:].strip()
+
+
+def plain_words_of(block: ResultBlock) -> str:
+    """What a model reads of a search for the question: passages with their sources behind them, without numbers or
+    heads, which small models repeat."""
+    content: Any = block.content
+    if not isinstance(content, list):
+        return str(content.words())
+    return "\n\n".join(one.plain() for one in content) or NOTHING
 
 
 def result_block(name: str, call: str, content: Any) -> dict[str, Any]:

@@ -107,23 +107,33 @@ function follow(article) {
   const speakTo = (end) => {
     for (; heard < end; heard++) say(blocks.children[heard]?.textContent);
   };
-  stream.addEventListener("block", (event) => {
-    const number = Number(event.lastEventId);
-    let block = blocks.children[number];
-    if (!block) {
-      block = document.createElement("div");
-      block.dataset.block = number;
-      blocks.append(block);
+  // at most once a frame, so that keys pressed meanwhile show soon
+  const changed = new Map();
+  const draw = () => {
+    for (const [number, html] of changed) {
+      let block = blocks.children[number];
+      if (!block) {
+        block = document.createElement("div");
+        block.dataset.block = number;
+        blocks.append(block);
+      }
+      block.innerHTML = html;
+      speakTo(number);
     }
-    block.innerHTML = event.data;
-    speakTo(number);
-    keepUp();
+    if (changed.size) keepUp();
+    changed.clear();
+  };
+  stream.addEventListener("block", (event) => {
+    if (!changed.size) requestAnimationFrame(draw);
+    changed.set(Number(event.lastEventId), event.data);
   });
   stream.addEventListener("cut", (event) => {
+    draw();
     while (blocks.children.length > Number(event.data)) blocks.lastChild.remove();
   });
   stream.addEventListener("state", async () => {
     stream.close();
+    draw();
     speakTo(blocks.children.length);
     const answer = await fetch(place);
     if (!answer.ok) return location.reload();

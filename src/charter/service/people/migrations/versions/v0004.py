@@ -24,9 +24,9 @@ _OLD = (
     "DROP TABLE words_of_messages",
 )
 # ascii: letters outside of ASCII are never separators, so the keys stay whole; where a word stands doesn't matter.
-# Beginnings of one to three letters behind the person's 8 digits have indexes of their own.
+# Beginnings of one to five letters behind the person's 8 digits have indexes of their own.
 _SQLITE = (
-    "CREATE VIRTUAL TABLE words_of_messages USING fts5(words, tokenize='ascii', detail=none, prefix='9 10 11')",
+    "CREATE VIRTUAL TABLE words_of_messages USING fts5(words, tokenize='ascii', detail=none, prefix='9 10 11 12 13')",
     """CREATE TRIGGER words_of_gone AFTER DELETE ON messages BEGIN
          DELETE FROM words_of_messages WHERE rowid = old.serial; END""",
 )

@@ -1,0 +1,263 @@
+"""The turns of a conversation in Anthropic's shape, as the text that a model reads.
+
+Blocks of a turn, and consecutive turns of one role, become one turn, with a blank line between their texts. Documents
+become text (`sources` reads files). Content that these models can't read (images, files elsewhere) is refused with its
+place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from charter.ground.text.dialogue import Message, assistant, system, user
+from charter.service.api.errors import ApiError, invalid
+from charter.service.api.wire.call_checks import check_calls
+from charter.service.api.wire.content import (
+    BETWEEN,
+    Block,
+    DocumentBlock,
+    HiddenThinkingBlock,
+    ImageBlock,
+    PartsSource,
+    PlainSource,
+    SearchResultBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    Turn,
+)
+from charter.service.api.wire.server_blocks import (
+    RESULTS,
+    ServerToolUseBlock,
+    as_query,
+    check_server_blocks,
+    is_question,
+    plain_words_of,
+    words_of,
+)
+from charter.service.api.wire.tool_words import (
+    quote,
+    write_calls,
+    write_note,
+    write_passages,
+    write_result,
+)
+
+MOST_MESSAGES = 100_000  # of a request, as Anthropic's reference says
+
+
+class _Note(TextBlock):
+    """A system message between two turns."""
+
+
+@dataclass(slots=True)
+class _Merged:
+    """Consecutive turns of one role; `place` is the number of the first."""
+
+    role: str
+    place: int
+    blocks: list[tuple[str, Any]] = field(default_factory=list)  # place and block
+
+
+def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more: str = "") -> list[Message]:
+    """The messages for a model: the system text with `more` after it, and the turns. Raises ApiError with Anthropic's
+    words for anything that its API refuses."""
+    words = [block.text for block in instructions]
+    _check_text(words, "system")
+    leading = 0
+    while leading < len(turns) and turns[leading].role == "system":
+        words += [
+            _text_of(block, f"messages.{leading}.content.{n}")
+            for n, block in enumerate(turns[leading].content)
+        ]
+        leading += 1
+    merged = _merge(turns, leading)
+    _check_order(merged)
+    check_calls(merged)
+    names = {b.id: b.name for turn in merged for _, b in turn.blocks if isinstance(b, _CALLS)}
+    messages = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
+    question = ""
+    for turn in merged:
+        if turn.role == "user":
+            question = _question(turn.blocks) or question
+        sides = [("user", "", turn.blocks)] if turn.role == "user" else _sides(turn, question)
+        for role, asked, blocks in sides:
+            text = _passages(asked, blocks) if asked else _written(blocks, names)
+            if messages and messages[-1]["role"] == role:
+                text = f"{messages.pop()['content']}{BETWEEN}{text}"
+            messages.append(user(text) if role == "user" else assistant(text))
+    if messages[-1]["role"] == "assistant" and messages[-1]["content"] != messages[-1]["content"].rstrip():
+        raise invalid("messages: final assistant content cannot end with trailing whitespace", "messages")
+    return messages
+
+
+_CALLS = (ToolUseBlock, ServerToolUseBlock)
+
+
+def question_of(turns: Sequence[Turn]) -> str:
+    """The last words of the user as the query of a search; empty if the assistant has begun to answer them."""
+    turns = [turn for turn in turns if turn.role != "system"]
+    if not turns or turns[-1].role != "user":
+        return ""
+    first = next((n for n in range(len(turns), 0, -1) if turns[n - 1].role != "user"), 0)
+    return _question([("", block) for turn in turns[first:] for block in turn.content])
+
+
+def _question(blocks: Iterable[tuple[str, Any]]) -> str:
+    texts = [
+        block.text for _, block in blocks if isinstance(block, TextBlock) and not isinstance(block, _Note)
+    ]
+    return as_query(BETWEEN.join(texts))
+
+
+def _sides(turn: _Merged, question: str) -> list[tuple[str, str, list[tuple[str, Any]]]]:
+    """An assistant's turn as a model reads it: results of server tools stand in it, but come from outside. Searches for
+    the question itself go before: what they gave stands with the question."""
+    calls = [b for _, b in turn.blocks if isinstance(b, ServerToolUseBlock) and is_question(b, question)]
+    ids = {block.id for block in calls}
+    found = [(at, b) for at, b in turn.blocks if isinstance(b, RESULTS) and b.tool_use_id in ids]
+    sides: list[tuple[str, str, list[tuple[str, Any]]]] = [("user", question, found)] if found else []
+    for at, block in turn.blocks:
+        if block in calls or (isinstance(block, RESULTS) and block.tool_use_id in ids):
+            continue
+        role = "user" if isinstance(block, RESULTS) else turn.role
+        if not (sides and sides[-1][:2] == (role, "")):
+            sides.append((role, "", []))
+        sides[-1][2].append((at, block))
+    return sides
+
+
+def _passages(question: str, blocks: Sequence[tuple[str, Any]]) -> str:
+    """What searches for a question gave, with the question."""
+    return write_passages([quote(plain_words_of(block)) for _, block in blocks], question)
+
+
+def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
+    """One turn for consecutive turns of one role; a last empty one of the assistant's is dropped."""
+    if leading == len(turns):
+        raise invalid("messages: at least one message is required", "messages")
+    if len(turns) > MOST_MESSAGES:
+        raise invalid(f"messages: at most {MOST_MESSAGES:,} messages, found {len(turns):,}", "messages")
+    merged: list[_Merged] = []
+    for place in range(leading, len(turns)):
+        turn = turns[place]
+        if not turn.content:
+            if place == len(turns) - 1 and turn.role == "assistant":
+                break
+            raise invalid(
+                f"messages.{place}: all messages must have non-empty content except for the optional final assistant "
+                "message",
+                "messages",
+            )
+        if turn.role == "system" and not (merged and merged[-1].role == "user"):
+            raise invalid(
+                f"messages.{place}: a system message stands before all others or behind a user message",
+                "messages",
+            )
+        if turn.role != "system" and not (merged and merged[-1].role == turn.role):
+            merged.append(_Merged(turn.role, place))
+        where = f"messages.{place}.content"
+        blocks = [(f"{where}.{n}", block) for n, block in enumerate(turn.content)]
+        merged[-1].blocks += _noted(blocks) if turn.role == "system" else blocks
+    return merged
+
+
+def _noted(blocks: list[tuple[str, Block]]) -> list[tuple[str, Block]]:
+    """A system message between two turns, put into the user's turn: chat templates have no place for it."""
+    text = BETWEEN.join(_text_of(block, at) for at, block in blocks)
+    _check_text([text], "messages")
+    return [(blocks[0][0], _Note(type="text", text=write_note(text)))]
+
+
+def _check_order(merged: Sequence[_Merged]) -> None:
+    if not merged or merged[0].role != "user":
+        raise invalid('messages: first message must use the "user" role', "messages")
+    for turn in merged:
+        _check_text([b.text for _, b in turn.blocks if isinstance(b, TextBlock)], "messages")
+        check_server_blocks(turn.role, turn.blocks)
+
+
+def _check_text(texts: Iterable[str], where: str) -> None:
+    for text in texts:
+        if not text:
+            raise invalid(f"{where}: text content blocks must be non-empty", where)
+        if not text.strip():
+            raise invalid(f"{where}: text content blocks must contain non-whitespace text", where)
+
+
+def _written(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> str:
+    """The text of a turn: blocks with a blank line between, consecutive calls as one list."""
+    texts, calls = list[str](), list[tuple[str, dict[str, Any]]]()
+    for number, (at, block) in enumerate(blocks):
+        if number and _goes_on(blocks[number - 1][1], block):
+            texts[-1] += block.text
+            continue
+        if isinstance(block, _CALLS):
+            calls.append((block.name, block.input))
+            continue
+        if calls:
+            texts.append(write_calls(calls))
+            calls = []
+        if isinstance(block, ToolResultBlock):
+            inner = [_text_of(part, f"{at}.content.{n}") for n, part in enumerate(block.content)]
+            written = write_result(names[block.tool_use_id], BETWEEN.join(inner), block.is_error)
+        elif isinstance(block, RESULTS):
+            words, failed = words_of(block)
+            written = write_result(names[block.tool_use_id], quote(words), failed)
+        else:
+            written = _text_of(block, at)
+        texts.append(written)
+    if calls:
+        texts.append(write_calls(calls))
+    return BETWEEN.join(text for text in texts if text)
+
+
+def _goes_on(before: Any, block: Any) -> bool:
+    """Whether two blocks are one text that was cut where a citation begins or ends."""
+    both = isinstance(before, TextBlock) and isinstance(block, TextBlock)
+    return both and bool(before.citations or block.citations)
+
+
+def _text_of(block: Any, at: str) -> str:
+    """The text of a block, empty if the model doesn't see it. Raises ApiError if it can't be read."""
+    if isinstance(block, TextBlock):
+        return block.text
+    if isinstance(block, DocumentBlock):
+        return _document(block, at)
+    if isinstance(block, SearchResultBlock):
+        inner = BETWEEN.join(part.text for part in block.content)
+        return f"<search_result>\n{block.title}\n{block.source}\n\n{inner}\n</search_result>"
+    if isinstance(block, ImageBlock):
+        raise _unread(
+            at,
+            "images can't be read: no model here takes them (GET /v1/models shows what each can do); put what matters "
+            "into words",
+        )
+    if isinstance(block, (ThinkingBlock, HiddenThinkingBlock)):
+        return ""
+    raise _unread(at, f"a {block.type} block can't stand here")
+
+
+def _document(block: DocumentBlock, at: str) -> str:
+    source = block.source
+    if isinstance(source, PlainSource):
+        text = source.data
+    elif isinstance(source, PartsSource):
+        text = BETWEEN.join(
+            _text_of(part, f"{at}.source.content.{n}") for n, part in enumerate(source.content)
+        )
+    else:
+        raise _unread(
+            f"{at}.source",
+            f"documents are read as text here, not from {source.type}; send a source of type text",
+        )
+    title = " ".join((block.title or "").replace('"', "'").split())
+    named, context = f' name="{title}"' if title else "", f"{block.context}\n" if block.context else ""
+    return f"<document{named}>\n{context}{text}\n</document>"
+
+
+def _unread(at: str, why: str) -> ApiError:
+    return invalid(f"{at}: {why}", "messages")
