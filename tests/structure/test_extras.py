@@ -25,6 +25,7 @@ SRC = ROOT / "src" / "charter"
 # Packages that others of ours bring as a part of themselves.
 BROUGHT = {
     "anyio": "inspect-ai",
+    "httpcore2": "httpx2",
     "markupsafe": "jinja2",
     "pydantic-core": "pydantic",
     "referencing": "jsonschema",

@@ -46,6 +46,12 @@ END_SECONDS = 10.0
 REQUEST = '{"at": '  # begins the server's line for a request
 
 
+Tools = Annotated[
+    str | None,
+    typer.Option("--tools", metavar="FILE", help="Tools (YAML) that the server runs and the chat may use."),
+]
+
+
 def up(
     models: Annotated[
         list[str] | None,
@@ -76,12 +82,7 @@ def up(
     no_policy: Annotated[
         bool, typer.Option("--no-policy", help="Check neither requests nor replies.")
     ] = False,
-    tools: Annotated[
-        str | None,
-        typer.Option(
-            "--tools", metavar="FILE", help="Tools (YAML) that the server runs and the chat may use."
-        ),
-    ] = None,
+    tools: Tools = None,
     log: Log = False,
     as_json: AsJson = False,
 ) -> None:
@@ -114,8 +115,7 @@ def up(
 def _server(
     models: Sequence[str], database: str, api: str | None, options: Sequence[str], log: bool
 ) -> Iterator[tuple[str, str]]:
-    """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`.
-    `databases`: of accounts, and of people, who sign in on its admin pages too."""
+    """The address of a model's server and a key for it; starts one, and starts it again if it ends, without `api`."""
     if api is not None:
         yield api, os.environ.get(KEY, "")
         return

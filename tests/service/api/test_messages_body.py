@@ -76,7 +76,9 @@ def test_documents_are_taken_in_as_text() -> None:
     plain = {"type": "text", "media_type": "text/plain", "data": "The sky is green."}
     document = {"type": "document", "source": plain, "title": "Skies", "context": "A poem."}
     (turn,) = prompt([document, {"type": "text", "text": "Which colour?"}])
-    assert turn["content"] == "<document name=\"Skies\">\nA poem.\nThe sky is green.\n</document>\n\nWhich colour?"
+    assert (
+        turn["content"] == '<document name="Skies">\nA poem.\nThe sky is green.\n</document>\n\nWhich colour?'
+    )
     parts = {"type": "content", "content": [{"type": "text", "text": "In parts."}]}
     (turn,) = prompt([{"type": "document", "source": parts}])
     assert "In parts." in turn["content"]

@@ -38,6 +38,12 @@ People = Annotated[
 ]
 
 
+WriteConfig = Annotated[
+    Path | None,
+    typer.Option("--write-config", metavar="FILE", help="Write a commented configuration and exit."),
+]
+
+
 def serve(
     models: Models = None,
     config: Annotated[
@@ -71,10 +77,7 @@ def serve(
     device: Device = None,
     precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
-    write_config: Annotated[
-        Path | None,
-        typer.Option("--write-config", metavar="FILE", help="Write a commented configuration and exit."),
-    ] = None,
+    write_config: WriteConfig = None,
 ) -> None:
     """Serve models to programs written for Anthropic's or OpenAI's API; Ctrl-C stops it, and nothing is lost."""
     if write_config is not None:
