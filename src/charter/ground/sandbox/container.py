@@ -8,6 +8,7 @@ stays that user outside, in a user namespace. Root becomes one of the ids reserv
 import itertools
 import json
 import os
+import secrets
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from charter.ground.sandbox.view import DEVICES, View
 _SOURCES = str(Path(__file__).parents[3])
 _ENTER = f"import sys; sys.path.append({_SOURCES!r}); from charter.ground.sandbox.enter import main; main()"
 _PASSING_IDS = range(61184, 65520)  # what systemd gives services without their own user
-_turn = itertools.count(os.getpid())
+# from anywhere, so that two processes that start together hardly ever use the same id at a time
+_turn = itertools.count(secrets.randbelow(len(_PASSING_IDS)))
 
 
 class Way(StrEnum):
