@@ -121,7 +121,7 @@ def test_every_source_gives_the_same_prompt(hall: Hall, said: Said) -> None:
         # `max_tokens` belongs to messages alone
         assert counted.status_code == 400
     assert len(prompts) == 1
-    assert f"Birds\nA note\n{TEXT}" in prompts.pop()
+    assert f'"Birds">\nA note\n{TEXT}' in prompts.pop()
 
 
 def test_counting_reads_documents_too(hall: Hall) -> None:
