@@ -104,12 +104,12 @@ def test_earlier_calls_are_sent_back_as_the_api_gave_them(tmp_path: Path) -> Non
     upstream = Tooled()
     with chat(file_of(tmp_path), upstream) as (home, service):
         ann = Person(home, service, "Ann")
+        upstream.breaks = [2]  # the answer breaks off behind its calls, and goes on
         sent = ann.client.post(
             "/c",
             data={"csrf": ann.csrf, "text": "How tall?", "tool": list(RESULTS)},
             headers={"accept": "application/json"},
         ).json()
-        upstream.breaks = [2]  # the answer breaks off behind its calls, and goes on
         ann.finished(sent["reply"])
         assert [body["messages"][-1]["role"] for body in upstream.bodies] == ["user", "assistant"]
         again = ann.ask(sent["chat"], sent["reply"], "And now?")
