@@ -213,7 +213,7 @@ def test_text_is_held_back_only_while_it_may_be_a_quote() -> None:
 
 
 def events_and_message(pieces: list[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    writing = Writing("m", 5, reader=None, marked=False, quoting=Quoting(CITABLE))
+    writing = Writing("m", 5, reader=None, quoting=Quoting(CITABLE))
     events = [writing.begin()]
     for number, piece in enumerate(pieces, 1):
         events += writing.add(Piece(0, piece, (), number))
