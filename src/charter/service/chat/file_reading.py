@@ -10,9 +10,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
@@ -46,6 +47,17 @@ SWEEPS = 60  # from one search for bytes without a row to the next
 ORPHAN_SECONDS = 600.0  # for which bytes may be without a row: longer than an upload's transaction
 LOST = "its bytes are no longer here; send it again"
 FAULT = "something went wrong here while it was read; send it again"
+
+
+@dataclass
+class Intake:
+    """Files that an export brings, in one transaction. `stored`: bytes of all files that the person keeps by now;
+    `new`: ids of contents whose bytes were kept."""
+
+    connection: Connection
+    person: Person
+    stored: int
+    new: list[str] = field(default_factory=list)
 
 
 class Files:
@@ -87,9 +99,11 @@ class Files:
                 lock(connection, person)
                 there = drafted(connection, person, chat)
                 self.allowance.check_count(len(there) + len(files))
+                stored = stored_by(connection, person.id)
                 for file in files:
-                    blob, new = self._blob(connection, person, file)
+                    blob, new = self._blob(connection, person, file, stored)
                     if new:
+                        stored += file.size
                         begun.append(blob)
                         self.store.keep(file, blob)
                         moved.append(blob)
@@ -105,17 +119,32 @@ class Files:
             self.begin(blob, person.id)
         return ids
 
-    def take_text(self, connection: Connection, person: Person, name: str, text: str, pages: Any) -> File:
+    @contextmanager
+    def taking(self, person: Person) -> Iterator[Intake]:
+        """A transaction in which an export's files are taken; if it is undone, their bytes are deleted."""
+        new = list[str]()
+        try:
+            with writing(self._database) as connection:
+                lock(connection, person)
+                yield Intake(connection, person, stored_by(connection, person.id), new)
+        except BaseException:
+            self.store.delete(new)
+            raise
+
+    def take_text(self, intake: Intake, name: str, text: str, pages: Any) -> File:
         """A file of which an export holds the text alone: the text becomes its content. It belongs to no draft or
         message yet. Raises Refusal if a limit is reached."""
+        connection, person = intake.connection, intake.person
         name, text = clean_name(name), kept(text)
         file = self.store.incoming(name)
         try:
             self.allowance.check_size(name, len(data := text.encode()))
             file.write(data)
             file.end()
-            blob, new = self._blob(connection, person, file)
+            blob, new = self._blob(connection, person, file, intake.stored)
             if new:
+                intake.stored += file.size
+                intake.new.append(blob)
                 self.store.keep(file, blob)
                 pages = pages if isinstance(pages, list) else ()
                 whole = sorted({place for place in pages if type(place) is int and 0 <= place < len(text)})
@@ -140,15 +169,16 @@ class Files:
         }
         return File(id="", state=READY, reason="", kind="text", pages=0, **row, **facts)
 
-    def _blob(self, connection: Connection, person: Person, file: Incoming) -> tuple[str, bool]:
-        """The content of a file that arrived, and whether its bytes have to be kept and read."""
+    def _blob(self, connection: Connection, person: Person, file: Incoming, stored: int) -> tuple[str, bool]:
+        """The content of a file that arrived, and whether its bytes have to be kept and read. `stored`: bytes of all
+        files that the person keeps."""
         wanted = select(BLOBS.c.id, BLOBS.c.state)
         row = connection.execute(
             wanted.where(BLOBS.c.person == person.id, BLOBS.c.sha256 == file.sha256)
         ).first()
         if row is not None and row.state != REFUSED:
             return str(row.id), False
-        self.allowance.check_stored(file.name, stored_by(connection, person.id) + file.size)
+        self.allowance.check_stored(file.name, stored + file.size)
         if row is not None:  # it may have been refused for a reason that is gone
             again = update(BLOBS).where(BLOBS.c.id == row.id)
             connection.execute(again.values(state=RECEIVED, reason=""))
