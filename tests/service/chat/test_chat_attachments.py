@@ -17,8 +17,10 @@ from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from charter.service.chat import replies
 from charter.service.chat.attached import Allowance
 from charter.service.chat.service import Config
+from charter.service.chat.tree import LONGEST_TEXT
 from charter.service.documents.document import Document, Limits, Unreadable
 from charter.service.people.tables import BLOBS, FILES
 from charter.service.web.database import reading
@@ -112,6 +114,22 @@ def test_without_scripts_attach_keeps_the_text(ann: Person) -> None:
     assert "half a question</textarea>" in page and "a.txt" in page and "is being read" not in page
     (file,) = rows(ann, FILES)
     page = ann.client.post(f"/f/{file.id}/remove?chat={sent['chat']}", data={**data, "text": "more"}).text
+    assert "more</textarea>" in page and rows(ann, FILES) == []
+    answer = ann.client.post(
+        place, data={**data, "text": "x" * (LONGEST_TEXT + 1)}, files={"upload": ("a.txt", REPORT)}
+    )
+    assert answer.status_code == 413 and " draft has at most" in answer.text
+    assert "more</textarea>" in ann.page(f"/c/{sent['chat']}")
+
+
+def test_without_scripts_attach_keeps_the_text_of_a_new_chat(ann: Person, upstream: Upstream) -> None:
+    data = {"csrf": ann.csrf, "text": "half a question"}
+    page = ann.client.post("/files", data=data, files={"upload": ("a.txt", REPORT)}).text
+    assert "half a question</textarea>" in page
+    counted = upstream.counts[0]["messages"][0]["content"]
+    assert [block["type"] for block in counted] == ["document", "text"]
+    (file,) = rows(ann, FILES)
+    page = ann.client.post(f"/f/{file.id}/remove", data={**data, "text": "more"}).text
     assert "more</textarea>" in page and rows(ann, FILES) == []
 
 
@@ -274,6 +292,32 @@ def test_retry_edit_fork_export_import_and_share_know_files(ann: Person, upstrea
     answer = ann.client.post(f"/c/{sent['chat']}/share", data={"csrf": ann.csrf}, headers=JSON)
     shared = httpx.get(answer.json()["link"]).text
     assert "report.txt" in shared and "/f/" not in shared and "metres" not in shared
+
+
+def test_a_fault_of_citing_ends_the_reply_without_citations(
+    ann: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken_cite(*_: Any) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(replies, "cite", broken_cite)
+    row = ann.finished(begin(ann, "What rose?", ("report.txt", REPORT))["reply"])
+    assert (row.state, row.citations, row.quotes_unfound) == ("done", "[]", 0)
+    assert '"citing": "KeyError"' in caplog.text
+
+
+def test_nul_in_ids_and_names_is_left_out(ann: Person) -> None:
+    (id,) = ids_of(attach(ann, ("a.txt", REPORT)))
+    data = {"csrf": ann.csrf, "text": "q\x00", "file": f"\x00{id}", "model": "small\x00", "client": "\x00"}
+    sent = ann.client.post("/c", data=data, headers=JSON).json()
+    ann.finished(sent["reply"])
+    answers = [
+        ann.client.post("/c", data={**data, "file": "\x00"}, headers=JSON),
+        ann.send(f"/c/{sent['chat']}/messages", text="more", parent="\x00", file="\x00"),
+        ann.send(f"/c/{sent['chat']}/tools", name="\x00", on="no"),
+        ann.send(f"/m/{sent['question']}/edit", text="other\x00", client="\x00"),
+    ]
+    assert all(answer.status_code < 500 for answer in answers), answers
 
 
 class Wide(Upstream):
