@@ -18,12 +18,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from charter.service.chat import replies
-from charter.service.chat.attached import Allowance
+from charter.service.chat.attached import Allowance, stored_by
 from charter.service.chat.service import Config
 from charter.service.chat.tree import LONGEST_TEXT
 from charter.service.documents.document import Document, Limits, Unreadable
 from charter.service.people.tables import BLOBS, FILES
 from charter.service.web.database import reading
+from charter.service.web.forms import Form
 
 REPORT = "The river rose by four metres in the night. Nobody was hurt, and the bridge held.\n"
 JSON = {"accept": "application/json"}
@@ -204,6 +205,25 @@ def test_limits_are_kept_before_anything_is_read(ann: Person, folder: Path) -> N
     assert len(kept(folder)) == 3
 
 
+def test_a_text_that_is_longer_than_its_file_counts(ann: Person, folder: Path) -> None:
+    def unfold(data: bytes, name: str, limits: Limits) -> Document:
+        return Document(name, "text", len(data), hashlib.sha256(data).hexdigest(), "é" * 8000, ())
+
+    ann.service.files.read = unfold
+    (first,) = ids_of(attach(ann, ("a.txt", "a")))
+    assert ann.client.get(f"/f/{first}/state").json()["state"] == "ready"
+    with reading(ann.service.database) as connection:
+        assert stored_by(connection, 1) == 16_000
+    (second,) = ids_of(attach(ann, ("b.txt", "b")))
+    state = ann.client.get(f"/f/{second}/state").json()
+    assert state["state"] == "refused"
+    assert state["reason"] == (
+        "with the text of b.txt your files would take more than 24.4 kB; delete a chat with files first"
+    )
+    assert len(kept(folder)) == 1 and {row.text for row in rows(ann, BLOBS)} == {"é" * 8000, ""}
+    assert attach(ann, ("c.txt", "c" * 9500)).status_code == 413
+
+
 def test_the_same_bytes_are_read_and_kept_once(ann: Person, folder: Path) -> None:
     count = 0
     read = ann.service.files.read
@@ -307,6 +327,8 @@ def test_a_fault_of_citing_ends_the_reply_without_citations(
 
 
 def test_nul_in_ids_and_names_is_left_out(ann: Person) -> None:
+    form = Form({"name": ["a", "b\x00c"]})
+    assert form.text("name") == "bc" and form.many("name") == ("a", "bc")
     (id,) = ids_of(attach(ann, ("a.txt", REPORT)))
     data = {"csrf": ann.csrf, "text": "q\x00", "file": f"\x00{id}", "model": "small\x00", "client": "\x00"}
     sent = ann.client.post("/c", data=data, headers=JSON).json()

@@ -38,6 +38,7 @@ from charter.service.documents.reading import read_document
 from charter.service.people.tables import BLOBS, FILES, PEOPLE
 from charter.service.people.workers import Person, lock
 from charter.service.web.database import reading, writing
+from charter.service.web.refusal import Refusal
 from charter.service.web.tokens import new_id
 
 LOG = logging.getLogger("charter.service.chat")
@@ -204,7 +205,7 @@ class Files:
         for person in people:
             with writing(self._database) as connection:
                 # an upload of the same person may be about to use one of them
-                connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.id == person).with_for_update())
+                _hold(connection, person)
                 gone = select(BLOBS.c.id).where(BLOBS.c.person == person, unused)
                 ids = connection.execute(gone).scalars().all()
                 connection.execute(delete(BLOBS).where(BLOBS.c.id.in_(ids)))
@@ -262,9 +263,23 @@ class Files:
             LOG.error(json.dumps({"file": blob, "error": type(error).__name__}))
             self._refuse(blob, FAULT)
         else:
-            text = kept(document.text)
-            pages = document.pages if len(text) == len(document.text) else ()
-            self._note(blob, state=READY, kind=document.kind, text=text, pages=json.dumps(pages))
+            try:
+                self._keep_text(files[0], document)
+            except Refusal as problem:
+                self._refuse(blob, str(problem))
+
+    def _keep_text(self, file: File, document: Document) -> None:
+        """Keeps the text of a content. Raises Refusal if the person's files would take too much room with it: a small
+        file may hold a long text."""
+        text = kept(document.text)
+        pages = document.pages if len(text) == len(document.text) else ()
+        values = {"state": READY, "kind": document.kind, "text": text, "pages": json.dumps(pages)}
+        with writing(self._database) as connection:
+            _hold(connection, file.person)
+            connection.execute(update(BLOBS).where(BLOBS.c.id == file.blob).values(**values))
+            if len(text.encode()) > file.size:
+                stored = stored_by(connection, file.person)
+                self.allowance.check_stored(f"the text of {file.name}", stored)
 
     def _refuse(self, blob: str, reason: str) -> None:
         """Notes why a content can't be read; its bytes are of no use then."""
@@ -282,6 +297,11 @@ class Files:
                 if number % SWEEPS == 0:
                     await asyncio.to_thread(self.sweep_orphans)
             await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _hold(connection: Connection, person: int) -> None:
+    """Makes other actions of the same person wait, if that person is still there."""
+    connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.id == person).with_for_update())
 
 
 def _insert_blob(connection: Connection, person: int, sha256: str, size: int) -> str:
