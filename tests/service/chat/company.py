@@ -76,6 +76,7 @@ class Upstream:
     def __init__(self) -> None:
         self.words: Callable[[str], str] = lambda question: f"You said “{question}”. That is all."
         self.pause, self.refusal, self.status = 0.0, "", 200
+        self.stop = "end_turn"  # why replies end
         self.breaks: list[int] = []
         self.gate: threading.Event | None = None
         self.bodies: list[dict[str, Any]] = []
@@ -173,7 +174,7 @@ class Upstream:
                     raise ConnectionError
                 yield _event({"type": "content_block_delta", "delta": {"type": "text_delta", "text": word}})
                 await asyncio.sleep(self.pause)
-        delta: dict[str, Any] = {"stop_reason": "end_turn"}
+        delta: dict[str, Any] = {"stop_reason": self.stop}
         if self.refusal:
             delta = {"stop_reason": "refusal", "stop_details": {"explanation": self.refusal}}
         usage = {"input_tokens": 5, "cache_read_input_tokens": 2, "output_tokens": 3}
@@ -196,7 +197,7 @@ def tokens_in(body: dict[str, Any]) -> int:
         content = turn["content"]
         for block in [{"type": "text", "text": content}] if isinstance(content, str) else content:
             document = block["type"] == "document"
-            words = f"{block['title']} {block['source']['data']}" if document else block["text"]
+            words = f"{block['title']} {block['source']['data']}" if document else block.get("text", "")
             count += len(words.split()) + 2 * document
     return count
 

@@ -17,11 +17,14 @@ from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from charter.service.chat.attached import Allowance
+from charter.service.chat import replies
+from charter.service.chat.attached import Allowance, stored_by
 from charter.service.chat.service import Config
+from charter.service.chat.tree import LONGEST_TEXT
 from charter.service.documents.document import Document, Limits, Unreadable
 from charter.service.people.tables import BLOBS, FILES
 from charter.service.web.database import reading
+from charter.service.web.forms import Form
 
 REPORT = "The river rose by four metres in the night. Nobody was hurt, and the bridge held.\n"
 JSON = {"accept": "application/json"}
@@ -113,6 +116,22 @@ def test_without_scripts_attach_keeps_the_text(ann: Person) -> None:
     (file,) = rows(ann, FILES)
     page = ann.client.post(f"/f/{file.id}/remove?chat={sent['chat']}", data={**data, "text": "more"}).text
     assert "more</textarea>" in page and rows(ann, FILES) == []
+    answer = ann.client.post(
+        place, data={**data, "text": "x" * (LONGEST_TEXT + 1)}, files={"upload": ("a.txt", REPORT)}
+    )
+    assert answer.status_code == 413 and " draft has at most" in answer.text
+    assert "more</textarea>" in ann.page(f"/c/{sent['chat']}")
+
+
+def test_without_scripts_attach_keeps_the_text_of_a_new_chat(ann: Person, upstream: Upstream) -> None:
+    data = {"csrf": ann.csrf, "text": "half a question"}
+    page = ann.client.post("/files", data=data, files={"upload": ("a.txt", REPORT)}).text
+    assert "half a question</textarea>" in page
+    counted = upstream.counts[0]["messages"][0]["content"]
+    assert [block["type"] for block in counted] == ["document", "text"]
+    (file,) = rows(ann, FILES)
+    page = ann.client.post(f"/f/{file.id}/remove", data={**data, "text": "more"}).text
+    assert "more</textarea>" in page and rows(ann, FILES) == []
 
 
 def test_the_count_shown_is_the_count_read(ann: Person, upstream: Upstream) -> None:
@@ -184,6 +203,25 @@ def test_limits_are_kept_before_anything_is_read(ann: Person, folder: Path) -> N
     ids_of(attach(ann, ("third.txt", "z" * 5_000)))
     assert "at most 3 files" in refused(("fourth.txt", ""))
     assert len(kept(folder)) == 3
+
+
+def test_a_text_that_is_longer_than_its_file_counts(ann: Person, folder: Path) -> None:
+    def unfold(data: bytes, name: str, limits: Limits) -> Document:
+        return Document(name, "text", len(data), hashlib.sha256(data).hexdigest(), "é" * 8000, ())
+
+    ann.service.files.read = unfold
+    (first,) = ids_of(attach(ann, ("a.txt", "a")))
+    assert ann.client.get(f"/f/{first}/state").json()["state"] == "ready"
+    with reading(ann.service.database) as connection:
+        assert stored_by(connection, 1) == 16_000
+    (second,) = ids_of(attach(ann, ("b.txt", "b")))
+    state = ann.client.get(f"/f/{second}/state").json()
+    assert state["state"] == "refused"
+    assert state["reason"] == (
+        "with the text of b.txt your files would take more than 24.4 kB; delete a chat with files first"
+    )
+    assert len(kept(folder)) == 1 and {row.text for row in rows(ann, BLOBS)} == {"é" * 8000, ""}
+    assert attach(ann, ("c.txt", "c" * 9500)).status_code == 413
 
 
 def test_the_same_bytes_are_read_and_kept_once(ann: Person, folder: Path) -> None:
@@ -274,6 +312,34 @@ def test_retry_edit_fork_export_import_and_share_know_files(ann: Person, upstrea
     answer = ann.client.post(f"/c/{sent['chat']}/share", data={"csrf": ann.csrf}, headers=JSON)
     shared = httpx.get(answer.json()["link"]).text
     assert "report.txt" in shared and "/f/" not in shared and "metres" not in shared
+
+
+def test_a_fault_of_citing_ends_the_reply_without_citations(
+    ann: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken_cite(*_: Any) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(replies, "cite", broken_cite)
+    row = ann.finished(begin(ann, "What rose?", ("report.txt", REPORT))["reply"])
+    assert (row.state, row.citations, row.quotes_unfound) == ("done", "[]", 0)
+    assert '"citing": "KeyError"' in caplog.text
+
+
+def test_nul_in_ids_and_names_is_left_out(ann: Person) -> None:
+    form = Form({"name": ["a", "b\x00c"]})
+    assert form.text("name") == "bc" and form.many("name") == ("a", "bc")
+    (id,) = ids_of(attach(ann, ("a.txt", REPORT)))
+    data = {"csrf": ann.csrf, "text": "q\x00", "file": f"\x00{id}", "model": "small\x00", "client": "\x00"}
+    sent = ann.client.post("/c", data=data, headers=JSON).json()
+    ann.finished(sent["reply"])
+    answers = [
+        ann.client.post("/c", data={**data, "file": "\x00"}, headers=JSON),
+        ann.send(f"/c/{sent['chat']}/messages", text="more", parent="\x00", file="\x00"),
+        ann.send(f"/c/{sent['chat']}/tools", name="\x00", on="no"),
+        ann.send(f"/m/{sent['question']}/edit", text="other\x00", client="\x00"),
+    ]
+    assert all(answer.status_code < 500 for answer in answers), answers
 
 
 class Wide(Upstream):

@@ -441,18 +441,21 @@ def test_an_odd_file_is_taken_in_or_refused(ann: Person, chat: dict[str, Any]) -
 
 def test_an_import_of_many_messages_is_refused(ann: Person) -> None:
     one = {"name": "x", "chat_messages": [{"sender": "human", "text": "a"}] * 5000}
-    with pytest.raises(Refusal, match="messages"), writing(ann.service.database) as c:
-        import_file(c, _ann(ann), json.dumps([one] * 50), "small")
-    with writing(ann.service.database) as c:
-        assert import_file(c, _ann(ann), json.dumps([one] * 4), "small") == 4
+    files = ann.service.files
+    with pytest.raises(Refusal, match="messages"), files.taking(_ann(ann)) as intake:
+        import_file(files, intake, json.dumps([one] * 50), "small")
+    with files.taking(_ann(ann)) as intake:
+        assert import_file(files, intake, json.dumps([one] * 4), "small") == 4
     with reading(ann.service.database) as c:
         assert c.execute(select(func.count()).select_from(MESSAGES)).scalar_one() == 20_000
 
 
 def test_an_imported_chat_that_begins_with_a_reply_begins_with_its_first_question(ann: Person) -> None:
     rows = [{"sender": "assistant", "text": "Welcome"}, {"sender": "human", "text": "Hi"}]
-    with writing(ann.service.database) as c:
-        import_file(c, _ann(ann), json.dumps([{"name": "x", "chat_messages": rows}]), "small")
+    files = ann.service.files
+    with files.taking(_ann(ann)) as intake:
+        import_file(files, intake, json.dumps([{"name": "x", "chat_messages": rows}]), "small")
+    with reading(ann.service.database) as c:
         leaf = list_chats(c, _ann(ann))[0].leaf
         assert [one.role for one in branch(c, leaf)] == ["user"]
 

@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 from company import Person, Upstream, chat, file_of, running, served, until, words_of
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 from test_chat_attachments import JSON, REPORT, attach, begin, ids_of, kept, rows
 
+from charter.service.chat import file_reading
 from charter.service.chat.attached import READY, RECEIVED, Allowance
 from charter.service.chat.file_pages import pieces_of
 from charter.service.chat.file_store import Store
@@ -330,6 +331,47 @@ def test_an_import_cannot_bring_in_more_than_uploads_may(ann: Person) -> None:
     (blob,) = rows(ann, BLOBS)
     assert blob.sha256 != "0" * 64 and blob.pages == "[5]" and rows(ann, FILES)[0].name == "x"
     assert ann.client.get("/me/data.json").status_code == 200
+
+
+def exported(texts: list[list[str]]) -> str:
+    """A chat as it is exported, with files of these texts in each message."""
+    rows = [
+        {
+            "id": str(number),
+            "parent": str(number - 1),
+            "role": "user",
+            "text": "q",
+            "files": [{"name": "x", "text": text} for text in one],
+        }
+        for number, one in enumerate(texts)
+    ]
+    return json.dumps({"form": "charter-chat-1", "leaf": str(len(texts) - 1), "messages": rows})
+
+
+def test_an_import_of_many_files_is_refused_before_one_is_stored(
+    ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [[f"{n} {m}" for m in range(5)] for n in range(41)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "incoming", None)
+        answer = ann.send("/me/import", text=exported(texts))
+    assert answer.status_code == 413 and "more than 200 files" in answer.text
+    sums: list[int] = []
+
+    def summed(_: Connection, person: int) -> int:
+        sums.append(person)
+        return 0
+
+    monkeypatch.setattr(file_reading, "stored_by", summed)
+    assert ann.send("/me/import", text=exported(texts[:3])).status_code == 200
+    assert len(rows(ann, BLOBS)) == 15 and len(sums) == 1
+
+
+def test_an_import_that_is_undone_leaves_no_byte(ann: Person, folder: Path) -> None:
+    assert (
+        ann.send("/me/import", text=exported([["a" * 9000], ["b" * 9000], ["c" * 9000]])).status_code == 413
+    )
+    assert rows(ann, BLOBS) == [] and kept(folder) == []
 
 
 def test_long_texts_come_in_parts_and_passages_are_marked_whole() -> None:

@@ -123,6 +123,16 @@ def test_stop_keeps_what_is_written_and_continue_goes_on(ann: Person, upstream: 
     assert ann.message(sent["reply"]).text == row.text  # the first one is as it was
 
 
+def test_a_reply_that_the_server_pauses_can_go_on(ann: Person, upstream: Upstream) -> None:
+    upstream.stop = "pause_turn"
+    sent = ann.begin("Hello")
+    assert ann.finished(sent["reply"]).stop == "pause_turn"
+    page = ann.page(f"/c/{sent['chat']}")
+    assert f"/m/{sent['reply']}/continue" in page and "paused the reply here" in page
+    upstream.stop = "end_turn"
+    assert "2 of 2" in ann.send(f"/m/{sent['reply']}/continue").text
+
+
 def events_of(ann: Person, reply: str, known: int = 0, last: str = "") -> list[tuple[str, str, str]]:
     """Kind, id and data of each event until the reply is complete."""
     headers = {"accept": "text/event-stream"} | ({"last-event-id": last} if last else {})

@@ -12,6 +12,7 @@ from company import Person, Upstream, browse, chat, file_of, words_of
 from sqlalchemy import select
 from tooled import EVIL, INPUTS, RESULTS, Tooled
 
+from charter.service.chat.service import Config
 from charter.service.chat.tool_calls import (
     MOST_CALLS,
     TOO_LONG,
@@ -98,6 +99,28 @@ def test_tools_of_a_first_message_are_kept_for_its_chat(database: str) -> None:
         other = ann.begin("And here?")
         ann.finished(other["reply"])
         assert "tools" not in upstream.bodies[-1]
+
+
+def test_tools_that_are_on_are_counted(database: str, tmp_path: Path) -> None:
+    upstream = Tooled()
+    with chat(database, upstream, Config(files=str(tmp_path / "files"))) as (home, service):
+        ann = Person(home, service, "Ann")
+        sent = ann.begin("How tall?", tool="calculator")
+        ann.finished(sent["reply"])
+        wanted = [{"type": "calculator_1", "name": "calculator"}]
+        data = {"csrf": ann.csrf, "text": "And now?", "parent": sent["reply"]}
+        for place, more in (
+            ("/files/count", {"tool": ["calculator", "rm"], "parent": ""}),
+            (f"/files/count?chat={sent['chat']}", {}),
+        ):
+            assert ann.client.post(place, data={**data, **more}).status_code == 200
+            assert upstream.counts[-1]["tools"] == wanted
+        files = {"upload": ("a.txt", b"It is tall.")}
+        ann.client.post(f"/files?chat={sent['chat']}", data=data, files=files)  # a page counts its draft
+        assert len(upstream.counts) > 3 and all(body["tools"] == wanted for body in upstream.counts)
+        ann.send(f"/c/{sent['chat']}/tools", name="calculator", on="no")
+        ann.client.post(f"/files/count?chat={sent['chat']}", data=data)
+        assert "tools" not in upstream.counts[-1]
 
 
 def test_earlier_calls_are_sent_back_as_the_api_gave_them(tmp_path: Path) -> None:

@@ -122,12 +122,10 @@ def _stop_all(visit: Visit, person: int) -> None:
 
 def take_in(visit: Visit) -> Response:
     """Reads chats from a file that this chat, ChatGPT or Claude exported, pasted as text."""
-    with writing(visit.service.database) as connection:
-        model = visit.service.model("")
-        count = import_file(
-            connection, visit.person, visit.form.text("text"), model.id if model else "", visit.service.files
-        )
-        check_room(connection, visit.person.id, visit.service.config.storage)
+    model, files = visit.service.model(""), visit.service.files
+    with files.taking(visit.person) as intake:
+        count = import_file(files, intake, visit.form.text("text"), model.id if model else "")
+        check_room(intake.connection, visit.person.id, visit.service.config.storage)
     return done(visit, "/me?done=imported", count=count)
 
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
 
+from charter.service.chat.storage import size_of
 from charter.service.documents.document import Document
 from charter.service.people.tables import BLOBS, CHATS, FILES
 from charter.service.people.workers import Person
@@ -188,8 +189,10 @@ def text_length(connection: Connection, file: File) -> int:
 
 
 def stored_by(connection: Connection, person: int) -> int:
-    """Bytes of all files that are kept for a person."""
-    wanted = select(func.coalesce(func.sum(BLOBS.c.size), 0))
+    """Bytes of all files that are kept for a person; one whose text is longer than the file counts as its text."""
+    text = size_of(connection, BLOBS.c.text)
+    larger = case((text > BLOBS.c.size, text), else_=BLOBS.c.size)
+    wanted = select(func.coalesce(func.sum(larger), 0))
     return int(
         connection.execute(wanted.where(BLOBS.c.person == person, BLOBS.c.state != REFUSED)).scalar_one()
     )

@@ -19,6 +19,7 @@ from charter.service.people.workers import Person
 from charter.service.web.refusal import NotFound
 
 RUNNING, DONE, STOPPED, REFUSED, FAILED = "running", "done", "stopped", "refused", "failed"
+CUT = ("max_tokens", "model_context_window_exceeded", "pause_turn")  # reasons to stop before the end
 NO_CHAT = "there is no such chat, or it isn't yours"
 NO_MESSAGE = "there is no such message, or it isn't yours"
 
@@ -73,10 +74,8 @@ class Message:
 
     @property
     def cut(self) -> bool:
-        """Whether the model could go on: the reply was stopped, failed, or reached its limit of tokens."""
-        return self.role == "assistant" and (
-            self.state in (STOPPED, FAILED) or self.stop in ("max_tokens", "model_context_window_exceeded")
-        )
+        """Whether the model could go on: the reply was stopped, failed, paused, or reached its limit of tokens."""
+        return self.role == "assistant" and (self.state in (STOPPED, FAILED) or self.stop in CUT)
 
 
 _FIELDS = [c for c in MESSAGES.c if c.name not in ("serial", "number", "client", "ended")]

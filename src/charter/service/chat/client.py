@@ -159,9 +159,12 @@ class Api:
         facts = {name: kept(str(said.get(name) or "")) for name in ("level", "message")}
         return facts if facts["level"] else None
 
-    async def count(self, model: str, messages: Sequence[Mapping[str, Any]], system: str = "") -> int:
-        """Tokens of a prompt. Raises ApiProblem."""
-        body = {"model": model, "messages": list(messages)} | ({"system": system} if system else {})
+    async def count(
+        self, model: str, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+    ) -> int:
+        """Tokens of a prompt: of the settings, the system text and the tools count. Raises ApiProblem."""
+        parts = {name: settings[name] for name in ("system", "tools") if settings.get(name)}
+        body = {"model": model, "messages": list(messages)} | parts
         return int((await self.ask("POST", "/v1/messages/count_tokens", body)).get("input_tokens") or 0)
 
     @asynccontextmanager

@@ -33,27 +33,36 @@ def save_new(connection: Connection, person: Person, text: str) -> None:
 
 def keep_new(visit: Visit) -> Response:
     """Keeps what is typed on the page of a new chat."""
-    text = _text(visit)
-    with writing(visit.service.database) as connection:
-        if not _sent(connection, visit):
-            save_new(connection, visit.person, text)
-            check_room(connection, visit.person.id, visit.service.config.storage)
+    keep_typed(visit, "")
     return done(visit, "/")
 
 
 def keep_draft(visit: Visit) -> Response:
     """Keeps what is typed as the next message of a chat."""
-    text = _text(visit)
-    with writing(visit.service.database) as connection:
-        chat = chat_of(connection, visit.person, visit.id)
-        if not _sent(connection, visit):
-            connection.execute(update(CHATS).where(CHATS.c.id == chat.id).values(draft=text))
-            check_room(connection, visit.person.id, visit.service.config.storage)
+    keep_typed(visit, visit.id)
     return done(visit, f"/c/{visit.id}")
 
 
-def _text(visit: Visit) -> str:
-    text = kept(visit.form.text("text").replace("\r\n", "\n"))
+def keep_typed(visit: Visit, chat: str) -> None:
+    """Keeps the text of a form as the draft of a chat or, with an empty id, of the next new chat.
+
+    Raises NotFound for a chat of somebody else, Refusal if the text is too long or the person's storage is full.
+    """
+    text = _checked(visit.form.text("text"))
+    with writing(visit.service.database) as connection:
+        if chat:
+            chat_of(connection, visit.person, chat)
+        if _sent(connection, visit):
+            return
+        if chat:
+            connection.execute(update(CHATS).where(CHATS.c.id == chat).values(draft=text))
+        else:
+            save_new(connection, visit.person, text)
+        check_room(connection, visit.person.id, visit.service.config.storage)
+
+
+def _checked(text: str) -> str:
+    text = kept(text.replace("\r\n", "\n"))
     if len(text) > LONGEST_TEXT:
         raise Refusal(f"a draft has at most {LONGEST_TEXT:,} characters", 413)
     return text if text.strip() else ""
@@ -61,7 +70,7 @@ def _text(visit: Visit) -> str:
 
 def _sent(connection: Connection, visit: Visit) -> bool:
     """Whether the message of this draft is already sent: a slow request must not bring its draft back."""
-    client = visit.form.text("client")[:64].replace("\x00", "")
+    client = visit.form.text("client")[:64]
     wanted = (
         select(MESSAGES.c.id)
         .join(CHATS, CHATS.c.id == MESSAGES.c.chat)

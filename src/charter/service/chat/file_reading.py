@@ -10,9 +10,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
@@ -37,6 +38,7 @@ from charter.service.documents.reading import read_document
 from charter.service.people.tables import BLOBS, FILES, PEOPLE
 from charter.service.people.workers import Person, lock
 from charter.service.web.database import reading, writing
+from charter.service.web.refusal import Refusal
 from charter.service.web.tokens import new_id
 
 LOG = logging.getLogger("charter.service.chat")
@@ -46,6 +48,17 @@ SWEEPS = 60  # from one search for bytes without a row to the next
 ORPHAN_SECONDS = 600.0  # for which bytes may be without a row: longer than an upload's transaction
 LOST = "its bytes are no longer here; send it again"
 FAULT = "something went wrong here while it was read; send it again"
+
+
+@dataclass
+class Intake:
+    """Files that an export brings, in one transaction. `stored`: bytes of all files that the person keeps by now;
+    `new`: ids of contents whose bytes were kept."""
+
+    connection: Connection
+    person: Person
+    stored: int
+    new: list[str] = field(default_factory=list)
 
 
 class Files:
@@ -87,9 +100,11 @@ class Files:
                 lock(connection, person)
                 there = drafted(connection, person, chat)
                 self.allowance.check_count(len(there) + len(files))
+                stored = stored_by(connection, person.id)
                 for file in files:
-                    blob, new = self._blob(connection, person, file)
+                    blob, new = self._blob(connection, person, file, stored)
                     if new:
+                        stored += file.size
                         begun.append(blob)
                         self.store.keep(file, blob)
                         moved.append(blob)
@@ -105,17 +120,32 @@ class Files:
             self.begin(blob, person.id)
         return ids
 
-    def take_text(self, connection: Connection, person: Person, name: str, text: str, pages: Any) -> File:
+    @contextmanager
+    def taking(self, person: Person) -> Iterator[Intake]:
+        """A transaction in which an export's files are taken; if it is undone, their bytes are deleted."""
+        new = list[str]()
+        try:
+            with writing(self._database) as connection:
+                lock(connection, person)
+                yield Intake(connection, person, stored_by(connection, person.id), new)
+        except BaseException:
+            self.store.delete(new)
+            raise
+
+    def take_text(self, intake: Intake, name: str, text: str, pages: Any) -> File:
         """A file of which an export holds the text alone: the text becomes its content. It belongs to no draft or
         message yet. Raises Refusal if a limit is reached."""
+        connection, person = intake.connection, intake.person
         name, text = clean_name(name), kept(text)
         file = self.store.incoming(name)
         try:
             self.allowance.check_size(name, len(data := text.encode()))
             file.write(data)
             file.end()
-            blob, new = self._blob(connection, person, file)
+            blob, new = self._blob(connection, person, file, intake.stored)
             if new:
+                intake.stored += file.size
+                intake.new.append(blob)
                 self.store.keep(file, blob)
                 pages = pages if isinstance(pages, list) else ()
                 whole = sorted({place for place in pages if type(place) is int and 0 <= place < len(text)})
@@ -140,15 +170,16 @@ class Files:
         }
         return File(id="", state=READY, reason="", kind="text", pages=0, **row, **facts)
 
-    def _blob(self, connection: Connection, person: Person, file: Incoming) -> tuple[str, bool]:
-        """The content of a file that arrived, and whether its bytes have to be kept and read."""
+    def _blob(self, connection: Connection, person: Person, file: Incoming, stored: int) -> tuple[str, bool]:
+        """The content of a file that arrived, and whether its bytes have to be kept and read. `stored`: bytes of all
+        files that the person keeps."""
         wanted = select(BLOBS.c.id, BLOBS.c.state)
         row = connection.execute(
             wanted.where(BLOBS.c.person == person.id, BLOBS.c.sha256 == file.sha256)
         ).first()
         if row is not None and row.state != REFUSED:
             return str(row.id), False
-        self.allowance.check_stored(file.name, stored_by(connection, person.id) + file.size)
+        self.allowance.check_stored(file.name, stored + file.size)
         if row is not None:  # it may have been refused for a reason that is gone
             again = update(BLOBS).where(BLOBS.c.id == row.id)
             connection.execute(again.values(state=RECEIVED, reason=""))
@@ -174,7 +205,7 @@ class Files:
         for person in people:
             with writing(self._database) as connection:
                 # an upload of the same person may be about to use one of them
-                connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.id == person).with_for_update())
+                _hold(connection, person)
                 gone = select(BLOBS.c.id).where(BLOBS.c.person == person, unused)
                 ids = connection.execute(gone).scalars().all()
                 connection.execute(delete(BLOBS).where(BLOBS.c.id.in_(ids)))
@@ -232,9 +263,23 @@ class Files:
             LOG.error(json.dumps({"file": blob, "error": type(error).__name__}))
             self._refuse(blob, FAULT)
         else:
-            text = kept(document.text)
-            pages = document.pages if len(text) == len(document.text) else ()
-            self._note(blob, state=READY, kind=document.kind, text=text, pages=json.dumps(pages))
+            try:
+                self._keep_text(files[0], document)
+            except Refusal as problem:
+                self._refuse(blob, str(problem))
+
+    def _keep_text(self, file: File, document: Document) -> None:
+        """Keeps the text of a content. Raises Refusal if the person's files would take too much room with it: a small
+        file may hold a long text."""
+        text = kept(document.text)
+        pages = document.pages if len(text) == len(document.text) else ()
+        values = {"state": READY, "kind": document.kind, "text": text, "pages": json.dumps(pages)}
+        with writing(self._database) as connection:
+            _hold(connection, file.person)
+            connection.execute(update(BLOBS).where(BLOBS.c.id == file.blob).values(**values))
+            if len(text.encode()) > file.size:
+                stored = stored_by(connection, file.person)
+                self.allowance.check_stored(f"the text of {file.name}", stored)
 
     def _refuse(self, blob: str, reason: str) -> None:
         """Notes why a content can't be read; its bytes are of no use then."""
@@ -252,6 +297,11 @@ class Files:
                 if number % SWEEPS == 0:
                     await asyncio.to_thread(self.sweep_orphans)
             await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _hold(connection: Connection, person: int) -> None:
+    """Makes other actions of the same person wait, if that person is still there."""
+    connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.id == person).with_for_update())
 
 
 def _insert_blob(connection: Connection, person: int, sha256: str, size: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,8 +27,10 @@ from charter.service.chat.attached import (
 )
 from charter.service.chat.branches import Message, branch, chat_of, message_of
 from charter.service.chat.client import ApiProblem
+from charter.service.chat.drafts import keep_typed, new_draft
 from charter.service.chat.prompt import Counted, count, messages_of
 from charter.service.chat.service import Service
+from charter.service.chat.tool_calls import chosen_in
 from charter.service.chat.upload import MULTIPART, Room, Upload
 from charter.service.chat.visit import LARGEST, PAGES, Visit, done, member, visit_of
 from charter.service.documents.document import Document
@@ -63,12 +65,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What a message would be sent as: after which line of messages, with which files, in which model's words."""
+    """What a message would be sent as: after which line of messages, with which files, to which model, which may call
+    which tools."""
 
     line: Sequence[Message]
     files: Sequence[File]
     text: str
     model: str
+    tools: Collection[str] = ()
 
 
 def uploading(step: Step) -> Endpoint:
@@ -136,14 +140,14 @@ async def add(visit: Visit) -> Response:
     if wants_json(visit.request):
         return done(visit, _page_of(chat), files=[_state(visit, file) for file in files])
     await visit.service.files.wait(files, READING_SECONDS)
-    await run_in_threadpool(_keep_draft, visit, chat)
+    await run_in_threadpool(_keep_written, visit, chat)
     return done(visit, _page_of(chat))
 
 
 async def remove(visit: Visit) -> Response:
     """A file leaves a draft. Files of sent messages stay with them."""
     chat = await run_in_threadpool(_remove, visit)
-    await run_in_threadpool(_keep_draft, visit, chat)
+    await run_in_threadpool(_keep_written, visit, chat)
     return done(visit, _page_of(chat))
 
 
@@ -157,11 +161,10 @@ def _remove(visit: Visit) -> str:
     return file.chat or ""
 
 
-def _keep_draft(visit: Visit, chat: str) -> None:
+def _keep_written(visit: Visit, chat: str) -> None:
     """Keeps what was written in a form that wasn't sent."""
-    if chat and "text" in visit.form.fields:
-        with writing(visit.service.database) as connection:
-            tree.change(connection, visit.person, chat, draft=visit.form.text("text"))
+    if "text" in visit.form.fields:
+        keep_typed(visit, chat)
 
 
 def _page_of(chat: str) -> str:
@@ -214,7 +217,9 @@ async def _draft(visit: Visit) -> Draft:
             )
             files = drafted(connection, visit.person, chat.id if chat else "")
             line = branch(connection, chat.leaf) if chat and files else []
-            return Outgoing(line, files, chat.draft if chat else "", chat.model if chat else "")
+            text = chat.draft if chat else new_draft(connection, visit.person)
+            tools = chosen_in(connection, chat.id) if chat else ()
+            return Outgoing(line, files, text, chat.model if chat else "", tools)
 
     message = await run_in_threadpool(look)
     counted = None
@@ -292,20 +297,23 @@ def _to_send(visit: Visit) -> Outgoing:
     with reading(visit.service.database) as connection:
         if path.startswith("/m/"):
             first = message_of(connection, visit.person, visit.id)
-            model = chat_of(connection, visit.person, first.chat).model
+            model, tools = (
+                chat_of(connection, visit.person, first.chat).model,
+                chosen_in(connection, first.chat),
+            )
             if first.role != "user":  # a reply as the person would have it goes nowhere
                 return Outgoing((), (), form.text("text"), model)
             files = files_of(connection, first.id)
-            return Outgoing(branch(connection, first.parent), files, form.text("text"), model)
+            return Outgoing(branch(connection, first.parent), files, form.text("text"), model, tools)
         files = named(connection, visit.person, form.many("file"))
         visit.service.files.allowance.check_count(len(files))
         chat = _chat_in(visit.request)
         if not chat:
-            return Outgoing((), files, form.text("text"), form.text("model"))
+            return Outgoing((), files, form.text("text"), form.text("model"), form.many("tool"))
         there = chat_of(connection, visit.person, chat)
         parent = form.text("parent")
         line = branch(connection, message_of(connection, visit.person, parent).id) if parent else ()
-        return Outgoing(line, files, form.text("text"), there.model)
+        return Outgoing(line, files, form.text("text"), there.model, chosen_in(connection, chat))
 
 
 async def _count(visit: Visit, message: Outgoing) -> Counted | None:
@@ -326,7 +334,7 @@ async def _count(visit: Visit, message: Outgoing) -> Counted | None:
 
     texts, before = await run_in_threadpool(documents)
     known = {file.id: file.tokens for file in ready if file.model == model.id and file.tokens}
-    settings = visit.service.settings_of(model.id)
+    settings = visit.service.settings_of(model.id) | {"tools": visit.service.tools_named(message.tools)}
     text = tree.as_sent(message.text)
     counted = await count(visit.service.api, model, settings, before, text, texts, known)
     if new := {id: tokens for id, tokens in counted.files.items() if id not in known}:

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from charter.service.chat.attached import File, by_message, document_of, text_length
 from charter.service.chat.branches import DONE, Chat, Message, branch, chat_of
-from charter.service.chat.file_reading import Files
+from charter.service.chat.file_reading import Files, Intake
 from charter.service.chat.letters import kept, mapping_of
 from charter.service.chat.tool_calls import as_data, call_as_markdown, calls_of
 from charter.service.chat.tree import LONGEST_TEXT, copy
@@ -28,6 +28,7 @@ AT_A_TIME = 20  # messages that are read for an export at once
 MOST_CHATS = 1000
 MOST_MESSAGES = 5000  # of an imported chat
 MOST_AT_ONCE = 20_000  # messages of a file
+MOST_FILES = 200  # of all imported messages
 MOST_CHARACTERS = 20_000_000  # of all files of an export
 NO_CHATS = (
     "the file holds no chats in a known form; expected an export of this chat, of ChatGPT (conversations.json) or of "
@@ -121,18 +122,16 @@ def _attached(chat: Chat, ending: str) -> dict[str, str]:
 
 
 class Turn(NamedTuple):
-    """A message of an exported chat, with its files' facts."""
+    """A message of an exported chat, with the facts of those of its files that have a text."""
 
     role: str
     text: str
     files: Sequence[Mapping[str, Any]] = ()
 
 
-def import_file(
-    connection: Connection, person: Person, text: str, model: str, files: Files | None = None
-) -> int:
-    """Stores the chats of an exported file as new chats; returns how many. Of a tree, the last branch is taken. Where
-    `files` are kept, messages have theirs: of each its text, which then is its content.
+def import_file(files: Files, intake: Intake, text: str, model: str) -> int:
+    """Stores the chats of an exported file as new chats; returns how many. Of a tree, the last branch is taken.
+    Messages have their files: of each its text, which then is its content.
 
     Raises Refusal if the text is not JSON, or no known form, or for files over a limit.
     """
@@ -149,21 +148,29 @@ def import_file(
         raise Refusal(NO_CHATS)
     if sum(len(turns) for _, turns in found) > MOST_AT_ONCE:
         raise Refusal(f"the file holds more than {MOST_AT_ONCE:,} messages; bring them in by parts", 413)
+    if sum(len(turn.files) for _, turns in found for turn in turns) > MOST_FILES:
+        raise Refusal(f"the chats have more than {MOST_FILES} files; bring them in by parts", 413)
     for title, turns in found:
-        messages = [_message(turn, model, _stored(connection, person, turn, files)) for turn in turns]
-        copy(connection, person, title, model, messages)
+        messages = [_message(turn, model, _stored(files, intake, turn)) for turn in turns]
+        copy(intake.connection, intake.person, title, model, messages)
     return len(found)
 
 
-def _stored(connection: Connection, person: Person, turn: Turn, files: Files | None) -> tuple[File, ...]:
+def _stored(files: Files, intake: Intake, turn: Turn) -> tuple[File, ...]:
     """The files of an exported message, stored anew."""
-    if files is None:
-        return ()
     return tuple(
-        files.take_text(connection, person, str(one.get("name") or ""), one["text"], one.get("pages"))
+        files.take_text(intake, str(one.get("name") or ""), one["text"], one.get("pages"))
         for one in turn.files[: files.allowance.a_message]
-        if isinstance(one, dict) and isinstance(one.get("text"), str) and one["text"].strip()
     )
+
+
+def _with_text(files: Any) -> list[Mapping[str, Any]]:
+    """Those of an exported message's files that have a text."""
+    return [
+        one
+        for one in (files if isinstance(files, list) else ())
+        if isinstance(one, dict) and isinstance(one.get("text"), str) and one["text"].strip()
+    ]
 
 
 def _title_of(chat: Mapping[str, Any]) -> str:
@@ -193,8 +200,7 @@ def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
         id = str(chat.get("leaf"))
         while id in by_id:
             row = by_id.pop(id)
-            files = row.get("files")
-            files = files if isinstance(files, list) and row.get("role") == "user" else ()
+            files = _with_text(row.get("files")) if row.get("role") == "user" else ()
             line.append((str(row.get("role")), str(row.get("text") or ""), files))
             id = str(row.get("parent") or "")
         return line[::-1]

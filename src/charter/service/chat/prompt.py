@@ -107,7 +107,7 @@ async def count(
     known: Mapping[str, int],
 ) -> Counted:
     """Tokens of a message after others, and of each of its documents that isn't `known`: what the request has more with
-    it than without. `settings`: what a request to the model says besides its messages. Raises ApiProblem."""
+    it than without. `settings`: what a request to the model says besides its messages, tools too. Raises ApiProblem."""
     gate = asyncio.Semaphore(MOST_COUNTS)
 
     async def tokens(ids: Iterable[str], text: str) -> int:
@@ -116,7 +116,7 @@ async def count(
         if not messages:
             return 0
         async with gate:
-            return await api.count(model.id, messages, settings.get("system", ""))
+            return await api.count(model.id, messages, settings)
 
     new = [id for id in documents if id not in known]
     without = [[other for other in documents if other != id] for id in new]

@@ -272,13 +272,21 @@ class Replies:
             return
         values = {**live.facts, "text": live.text, "state": state, "ended": time.time()}
         if live.sources:
-            cited = cite(render(live.text), live.sources)
-            values |= {"citations": json.dumps(cited.citations), "quotes_unfound": cited.unfound}
+            values |= self._citations(live)
         with self._lock, writing(self._database) as connection:
             wanted = update(MESSAGES).where(MESSAGES.c.id == live.id, MESSAGES.c.state == RUNNING)
             if connection.execute(wanted.values(**values)).rowcount:
                 chat = select(MESSAGES.c.chat).where(MESSAGES.c.id == live.id)
                 keep(connection, connection.execute(chat).scalar_one(), {live.id: live.text})
+
+    def _citations(self, live: Live) -> dict[str, Any]:
+        """A reply's quotations of files as they are stored; none if a fault of ours keeps them from being found."""
+        try:
+            cited = cite(render(live.text), live.sources)
+        except Exception as error:  # `_end` is tried again for ever, which would end no such reply
+            self._log(reply=live.id, citing=type(error).__name__)
+            return {"citations": "[]", "quotes_unfound": 0}
+        return {"citations": json.dumps(cited.citations), "quotes_unfound": cited.unfound}
 
     async def _journal(self) -> None:
         """Writes down what was written, again and again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,9 +81,7 @@ class Service:
     _uploads: WeakValueDictionary[int, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self) -> None:
-        self.replies = Replies(
-            self.database, self.api, self.settings_of, lambda names: named(self.tools, names)
-        )
+        self.replies = Replies(self.database, self.api, self.settings_of, self.tools_named)
         store = Store(_folder(self.config, self.database))
         self.files = Files(self.database, store, self.config.allowance)
         self.by_person = Limiter(10.0, 60)
@@ -145,6 +143,10 @@ class Service:
         if config.system:
             settings["system"] = config.system
         return settings
+
+    def tools_named(self, names: Iterable[str]) -> list[dict[str, str]]:
+        """Tools of given names as a request to a model names them; what isn't offered now is left out."""
+        return named(self.tools, names)
 
     def model(self, id: str) -> Model | None:
         """A served model by its id, the default one for an empty id; None if it isn't served now."""

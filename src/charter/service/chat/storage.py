@@ -5,11 +5,12 @@ A text counts once it is complete. Chats, shared copies and drafts count togethe
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Text, cast, func, select, text, update
+from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, cast, func, select, text, update
 
 from charter.service.people.tables import CHATS, DRAFTS, SHARES
 from charter.service.people.words import keys_of
@@ -57,14 +58,14 @@ def keep(connection: Connection, chat: str, texts: Mapping[str, str]) -> None:
 
 def held(connection: Connection, person: int) -> Held:
     """What is stored of a person."""
-    drafts = _size(connection, CHATS.c.draft)
+    drafts = size_of(connection, CHATS.c.draft)
     sums = select(
         func.coalesce(func.sum(CHATS.c.characters), 0), func.coalesce(func.sum(CHATS.c.bytes + drafts), 0)
     )
     characters, size = connection.execute(sums.where(CHATS.c.person == person)).one()
     copies = select(func.coalesce(func.sum(SHARES.c.bytes), 0)).join(CHATS, CHATS.c.id == SHARES.c.chat)
     size += connection.execute(copies.where(CHATS.c.person == person)).scalar_one()
-    draft = select(_size(connection, DRAFTS.c.text)).where(DRAFTS.c.person == person)
+    draft = select(size_of(connection, DRAFTS.c.text)).where(DRAFTS.c.person == person)
     return Held(int(characters), int(size) + (connection.execute(draft).scalar() or 0))
 
 
@@ -84,8 +85,8 @@ def megabytes(size: int) -> str:
     return f"{size / MEGABYTE:,.1f} MB"
 
 
-def _size(connection: Connection, column: Column[str]) -> ColumnElement[int]:
+def size_of(connection: Connection, column: Column[str]) -> ColumnElement[int]:
     """The bytes of a text in the database."""
-    if connection.dialect.name == SQLITE:
+    if connection.dialect.name == SQLITE and sqlite3.sqlite_version_info < (3, 43):  # it has no octet_length
         return func.length(cast(column, LargeBinary))
-    return func.octet_length(cast(column, Text))
+    return func.octet_length(column)  # which reads no text
