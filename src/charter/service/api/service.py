@@ -190,6 +190,7 @@ class Service:
             ("bodies", self._aside),
             ("documents", self.texts.threads),
             ("writes", self._writing),
+            ("tools", self._tools),
         )
         seconds_by_name = {name: threads.oldest for name, threads in aside}
         for served in self.registry.served:
