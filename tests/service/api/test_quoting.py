@@ -213,7 +213,7 @@ def test_text_is_held_back_only_while_it_may_be_a_quote() -> None:
 
 
 def events_and_message(pieces: list[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    writing = Writing("m", 5, reader=None, marked=False, quoting=Quoting(CITABLE))
+    writing = Writing("m", 5, reader=None, quoting=Quoting(CITABLE))
     events = [writing.begin()]
     for number, piece in enumerate(pieces, 1):
         events += writing.add(Piece(0, piece, (), number))
@@ -268,6 +268,19 @@ def test_a_stream_adds_up_to_the_message() -> None:
 def test_no_block_is_blank() -> None:
     _, message = events_and_message(['"stands in the shallow water"', "\n"])
     assert [block["text"] for block in message["content"]] == ['"stands in the shallow water"']
+
+
+def test_a_citing_request_prepares_its_texts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [Citable([Source(0, plain(f"the words of request {n} stand here"))]) for n in range(12)]
+
+    def again(text: str) -> None:
+        raise AssertionError("a text was prepared again")
+
+    monkeypatch.setattr("charter.service.documents.quotes.fold_text", again)
+    for n, citable in enumerate(many):
+        cited = citable.cite(f"words of request {n} stand")
+        assert cited is not None and cited["start_char_index"] == 4
+        assert citable.cite("words of request none stand") is None
 
 
 def test_an_unfound_quote_cuts_no_block() -> None:
