@@ -229,6 +229,7 @@ def test_calls_that_count_share_their_organisations_bucket_too() -> None:
         admissions.count(keys[number % 2])
     with pytest.raises(TooMany, match="limit of 60 requests"):
         admissions.count(keys[0])
+    assert (load := admissions.load(keys[0].key)) and load.refused == 1
     assert admissions.admit(keys[0], 1, 1).headers["anthropic-ratelimit-requests-remaining"] == "59"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import ssl
 import threading
 import time
@@ -11,17 +12,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, running, until
+from sqlalchemy.exc import OperationalError
 
 from charter.service.accounts.keys import Caller, KeyRefused, find_caller, find_key, rotate
 from charter.service.accounts.limits import TooMany
 from charter.service.accounts.spending import Spending
 from charter.service.accounts.tables import FEEDBACK, KEYS, USAGE
+from charter.service.api.admin_keys import revoke_key
 from charter.service.api.app import make_app
+from charter.service.api.errors import ApiError
 from charter.service.api.registry import Registry
 from charter.service.api.service import Service, open_database
 from charter.service.web.audit import Wanted, search_acts
@@ -189,6 +194,30 @@ def test_only_this_month_counts(tmp_path: Path) -> None:
     at = datetime(2026, 12, 15, tzinfo=UTC).timestamp()
     assert Spending(engine, clock=lambda: at).used("org_local") == 9
     engine.dispose()
+
+
+def test_no_operator_shuts_an_owners_key_by_a_failing_disk(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hall.key("owners", ("admin",))
+    (id,) = [row.id for row in hall.rows(KEYS) if row.organisation == hall.organisations["owners"]]
+
+    def full(work: Any) -> None:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(hall.service.room, "write", full)
+    shut = list[str]()
+    monkeypatch.setattr(hall.service.keyring, "shut", shut.append)
+    visit: Any = SimpleNamespace(
+        service=hall.service,
+        part=lambda name: id,
+        caller=SimpleNamespace(key="key_mine"),
+        may=lambda right: False,
+        role="operator",
+    )
+    with pytest.raises(ApiError, match="scope admin"):
+        revoke_key(visit)
+    assert shut == []
 
 
 def test_a_rotated_key_has_two_secrets_for_a_while(hall: Hall) -> None:

@@ -270,6 +270,19 @@ def test_no_block_is_blank() -> None:
     assert [block["text"] for block in message["content"]] == ['"stands in the shallow water"']
 
 
+def test_a_citing_request_prepares_its_texts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [Citable([Source(0, plain(f"the words of request {n} stand here"))]) for n in range(12)]
+
+    def again(text: str) -> None:
+        raise AssertionError("a text was prepared again")
+
+    monkeypatch.setattr("charter.service.documents.quotes.fold_text", again)
+    for n, citable in enumerate(many):
+        cited = citable.cite(f"words of request {n} stand")
+        assert cited is not None and cited["start_char_index"] == 4
+        assert citable.cite("words of request none stand") is None
+
+
 def test_an_unfound_quote_cuts_no_block() -> None:
     _, message = events_and_message(list('It is "a thing that nobody wrote" and no more.'))
     assert message["content"] == [{"type": "text", "text": 'It is "a thing that nobody wrote" and no more.'}]

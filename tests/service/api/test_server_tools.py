@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from lobby import until, watching
+from lobby import Watch, until, watching
 from tool_bench import (
     ASKED,
     CALCULATOR,
@@ -27,7 +27,10 @@ from tool_bench import (
     tool_settings,
 )
 
-from charter.service.accounts.tables import TOOL_USE, USAGE
+from charter.ground.moderation.actions import Action
+from charter.ground.moderation.policy import Policy, shipped_policy
+from charter.ground.moderation.screen import Screen
+from charter.service.accounts.tables import DECISIONS, TOOL_USE, USAGE
 from charter.service.api.service import TOOLS_AT_ONCE
 from charter.service.tools.tool import ToolFailure
 from web_double import searx_answer, send, web_server
@@ -352,6 +355,44 @@ def test_a_result_against_the_policy_is_kept_back_and_counts_for_nobody(tmp_path
     assert standing == "good"
 
 
+def acting(word: str, action: Action) -> Screen:
+    """A policy that comes to one action on prompts with a word."""
+    policy = shipped_policy()
+    on = {
+        "prompt": {"standard": action, "enhanced": action},
+        "reply": {"standard": "allow", "enhanced": "allow"},
+    }
+    categories = [
+        {**one.model_dump(mode="json"), "actions": on, "safety_prompt": "Stay calm."}
+        for one in policy.categories
+    ]
+    values = {**policy.model_dump(mode="json"), "categories": categories}
+    return Screen(Policy.model_validate(values), [Watch(word)])
+
+
+def test_a_flagged_result_is_kept_back_too(tmp_path: Path) -> None:
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "odd.txt").write_text("tower Brunn poison")
+    said = InTurn(search(), ANSWER)
+    screen = acting("poison", "flag")
+    with open_tool_hall(tmp_path, said, tool_settings(tmp_path), screen) as hall:
+        answer = post(hall, DOCUMENTS).json()
+        hall.service.conduct.log.flush()
+        decisions = hall.rows(DECISIONS)
+    assert answer["content"][1]["content"]["error_code"] == "unavailable"
+    assert "poison" not in str(said.asked[1].prompt)
+    assert [row for row in decisions if row.action == "flag"] == []
+
+
+def test_the_policys_words_stand_once_in_every_round(tmp_path: Path) -> None:
+    said = InTurn(search(), search("tower"), ANSWER)
+    screen = acting("Brunn", "safety_prompt")
+    with open_tool_hall(tmp_path, said, tool_settings(tmp_path), screen) as hall:
+        post(hall, DOCUMENTS)
+    systems = [asked.prompt[0]["content"] for asked in said.asked]
+    assert [words.count("Stay calm.") for words in systems] == [1, 1, 1]
+
+
 def test_a_reply_against_the_policy_in_a_later_round_is_refused(tmp_path: Path) -> None:
     said = InTurn(search(), "poison " * 3)
     with open_tool_hall(tmp_path, said, tool_settings(tmp_path), watching("poison")) as hall:
@@ -483,6 +524,21 @@ def test_a_search_for_the_question_needs_no_call_of_the_model(tmp_path: Path) ->
     assert second[0]["content"] == first[1]["content"]  # sent back, it reads the same
     assert [block["type"] for block in streamed["content"]] == [block["type"] for block in answer["content"]]
     assert streamed["content"][0]["input"] == call["input"]
+
+
+def test_a_search_for_the_question_takes_the_limits_once(tmp_path: Path) -> None:
+    said = InTurn(ANSWER)
+    by_question = DOCUMENTS | {"query": "question"}
+    with open_tool_hall(tmp_path, said, tool_settings(tmp_path)) as hall:
+        none = post(hall, by_question, tool_choice={"type": "none"}).json()
+        used = post(hall, by_question, key=hall.key("roomy", SCOPES)).json()["usage"]["input_tokens"]
+        tight = hall.key("tight", SCOPES, {"input_tokens_per_minute": used})
+        fits = post(hall, by_question, key=tight).json()
+        small = hall.key("small", SCOPES, {"requests_per_minute": 1})
+        refused = post(hall, by_question, key=small)
+    assert [block["type"] for block in none["content"]] == ["text"]
+    assert fits["stop_reason"] == "end_turn"
+    assert refused.status_code == 429 and refused.headers["retry-after"]
 
 
 def test_a_search_for_the_question_and_tools_that_the_model_calls(tmp_path: Path) -> None:

@@ -165,7 +165,11 @@ class Admissions:
         """Admits a call that counts tokens, or raises TooMany. Returns the headers of its answer."""
         with self._lock:
             accounts = self._parties(caller, factor, "/counting", counting=True)
-            self._check(accounts, {REQUESTS: 1})
+            try:
+                self._check(accounts, {REQUESTS: 1})
+            except TooMany:
+                self._note_refused(caller)
+                raise
             for account in accounts:
                 account.buckets[REQUESTS].level -= 1
             return anthropic_headers(tightest([account.state() for account in accounts]))

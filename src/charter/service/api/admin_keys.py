@@ -170,6 +170,9 @@ def revoke_key(visit: Visit) -> Done:
     try:
         return _change(visit, "key.revoke", id, revoke)
     except DBAPIError as error:
+        if not visit.may("own"):  # the change may have failed before it was checked
+            with reading(visit.service.database) as connection:
+                _check_scopes(visit, key_row(find_key(connection, id))["scopes"])
         visit.service.keyring.shut(id)
         raise ApiError(
             503,

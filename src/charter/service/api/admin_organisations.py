@@ -160,4 +160,6 @@ def forget(visit: Visit) -> Done:
         return counts
 
     counts = visit.service.room.write(work)
+    visit.service.files.clear()
+    visit.service.texts.forget(id)
     return Done(f"{ORGANISATIONS}/{id}", {"id": id, **counts})

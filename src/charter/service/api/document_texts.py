@@ -65,10 +65,10 @@ class DocumentTexts:
 
         return await self.threads.do(caller.organisation, read, background)
 
-    def forget(self, organisation: str, sha256: str) -> None:
-        """Drops the texts of a deleted file."""
+    def forget(self, organisation: str, sha256: str = "") -> None:
+        """Drops the texts of a deleted file, or all of an organisation."""
         with self._lock:
-            for key in [key for key in self._kept if key[:2] == (organisation, sha256)]:
+            for key in [key for key in self._kept if key[0] == organisation and sha256 in ("", key[1])]:
                 self._characters -= len(self._kept.pop(key).text)
 
     def close(self) -> None:

@@ -235,8 +235,14 @@ class Exchange:
             self.written[part.sample] = part.written
         self.usage.output_tokens = sum(self.written.values())
 
+    def add_safety(self, words: str) -> None:
+        """Adds the policy's words to the prompt."""
+        self.safety = words
+        self.model_request = replace(self.model_request, prompt=with_safety(self.model_request.prompt, words))
+
     def leave(self) -> None:
         """Closes an exchange for which no model is asked: it counts as a request, without tokens."""
+        self.admission.settle(0, self.usage.input_tokens)
         self.usage = Usage()
         self.close()
 
@@ -321,10 +327,7 @@ async def _check_prompt(exchange: Exchange) -> None:
     if not verdict.allowed:
         exchange.refusal = verdict.reason
     elif verdict.action == "safety_prompt":
-        exchange.safety = verdict.safety_prompt
-        exchange.model_request = replace(
-            model_request, prompt=with_safety(model_request.prompt, verdict.safety_prompt)
-        )
+        exchange.add_safety(verdict.safety_prompt)
 
 
 def with_safety(prompt: PromptInput, words: str) -> Prompt:

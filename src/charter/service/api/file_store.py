@@ -2,63 +2,111 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from contextlib import suppress
 from typing import BinaryIO
 
+from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 
 from charter.service.accounts.blobs import Blobs
 from charter.service.accounts.files import (
+    LEAST_BYTES,
     File,
     OverQuota,
     Stored,
     begin_file,
     check_quota,
-    clear,
     delete_file,
     drop_file,
     find_file,
     keep_file,
     stored,
 )
+from charter.service.accounts.files import clear as remove_gone
 from charter.service.api.errors import ApiError
 from charter.service.web.database import reading, writing
 from charter.service.web.room import NoRoom
 
+UPLOADS = 4  # of an organisation at a time
+UNDER_WAY = "uploads of your organisation are under way"
 DAMAGED = "the stored bytes of this file are damaged; delete it and upload it again"
 
 
 class FileStore:
-    """The files of a database. `quota`: bytes of an organisation; `refused`: uploads since the start that were refused,
-    by organisation and reason."""
+    """The files of a database. `quota`: bytes of an organisation; `largest`: bytes of a file; `refused`: uploads since
+    the start that were refused, by organisation and reason."""
 
-    def __init__(self, database: Database, blobs: Blobs, quota: int) -> None:
-        self._database, self._blobs, self._quota = database, blobs, quota
+    def __init__(self, database: Database, blobs: Blobs, quota: int, largest: int) -> None:
+        self._database, self._blobs, self._quota, self._largest = database, blobs, quota, largest
+        self._lock = threading.Lock()
+        self._under_way = Counter[str]()  # uploads by organisation
+        self._owners = dict[str, str]()  # organisations by file that arrives
         self.refused: Counter[tuple[str, str]] = Counter()
 
     def begin(self, organisation: str) -> tuple[str, BinaryIO]:
-        """The id of a new file, and its blob to write. Raises OverQuota if there is no room for any file."""
-        with writing(self._database) as connection:
-            check_quota(connection, organisation, self._quota, 0)
-            id = begin_file(connection, organisation)
+        """The id of a new file, and its blob to write: `keep` or `drop` it. Raises OverQuota if there is no room for
+        any file; ApiError, 429, if the organisation's uploads under way are the most at a time, or may fill its
+        quota."""
+        with self._lock:
+            others = self._under_way[organisation]
+            if others >= UPLOADS:
+                raise ApiError(429, f"{others} {UNDER_WAY}; wait for one to end", reason="under_way")
+            self._under_way[organisation] += 1
+        try:
+            with writing(self._database) as connection:
+                check_quota(connection, organisation, self._quota, 0)
+                if others:
+                    self._check_others(connection, organisation, others)
+                id = begin_file(connection, organisation)
+        except BaseException:
+            self._ended(organisation)
+            raise
+        with self._lock:
+            self._owners[id] = organisation
         try:
             return id, self._blobs.create(id)
         except BaseException:
             self.drop(id)
             raise
 
+    def _check_others(self, connection: Connection, organisation: str, others: int) -> None:
+        """Raises ApiError if the uploads under way, each as the largest file, may leave no room for another."""
+        try:
+            check_quota(connection, organisation, self._quota, others * self._largest + LEAST_BYTES)
+        except OverQuota:
+            raise ApiError(
+                429,
+                f"{others} {UNDER_WAY}, which may fill its quota; wait for one to end, or delete files",
+                reason="under_way",
+            ) from None
+
+    def _ended(self, organisation: str) -> None:
+        with self._lock:
+            self._under_way -= Counter([organisation])  # leaves out what is 0
+
     def keep(self, file: File, blob: BinaryIO) -> File:
         """Makes a received file visible, after its blob and then its row are on disk. Raises OverQuota."""
         self._blobs.settle(blob)
         with writing(self._database) as connection:
-            return keep_file(connection, file, self._quota)
+            kept = keep_file(connection, file, self._quota)
+        self._forget(file.id)
+        return kept
+
+    def _forget(self, id: str) -> None:
+        """Ends an upload, once."""
+        with self._lock:
+            organisation = self._owners.pop(id, None)
+        if organisation is not None:
+            self._ended(organisation)
 
     def drop(self, id: str) -> None:
         """Gives up a file that was not kept."""
+        self._forget(id)
         with writing(self._database) as connection:
             drop_file(connection, id)
-        self._clear()
+        self.clear()
 
     def note(self, organisation: str, error: BaseException) -> None:
         """Counts a refused upload."""
@@ -86,7 +134,7 @@ class FileStore:
         """Deletes a file with its bytes. Raises NotFound."""
         with writing(self._database) as connection:
             file = delete_file(connection, organisation, id)
-        self._clear()
+        self.clear()
         return file
 
     def stored(self) -> list[Stored]:
@@ -94,7 +142,7 @@ class FileStore:
         with reading(self._database) as connection:
             return stored(connection)
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Removes what is gone; what fails now the sweep does again."""
         with suppress(OSError):
-            clear(self._database, self._blobs, started=0.0)
+            remove_gone(self._database, self._blobs, started=0.0)

@@ -77,7 +77,9 @@ class Service:
         self.configured = self.configured or self.screen
         blobs = blobs_of(self.database, self.folder)
         self.sweeping = Sweeping(self.database, self.config.keep, blobs)
-        self.files = FileStore(self.database, blobs, self.config.files.quota_mib * MIB)
+        self.files = FileStore(
+            self.database, blobs, self.config.files.quota_mib * MIB, self.config.files.file_mib * MIB
+        )
         self.texts = DocumentTexts(self.files, self.config.files.file_mib)
         self.keyring, self.room = Keyring(self.database), Room(self.database)
         self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
@@ -190,6 +192,7 @@ class Service:
             ("bodies", self._aside),
             ("documents", self.texts.threads),
             ("writes", self._writing),
+            ("tools", self._tools),
         )
         seconds_by_name = {name: threads.oldest for name, threads in aside}
         for served in self.registry.served:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from html.parser import HTMLParser
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from charter.service.chat.attached import File
 from charter.service.chat.letters import mapping_of
 from charter.service.documents.document import Document
-from charter.service.documents.quotes import quoted, quotes_in
+from charter.service.documents.quotes import Folded, fold_text, quoted, quotes_in
 
 MOST_QUOTES = 200  # that are looked up for one reply
 _NO_WORDS = {"a", "pre", "math", "button"}  # nothing in them becomes a link
@@ -26,11 +27,17 @@ _EMPTY = {"br", "hr"}
 _NO_LETTER = "\ufffc"  # stands in for what isn't looked up
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """A file and what it says."""
 
     file: File
     document: Document
+
+    @cached_property
+    def folded(self) -> Folded:
+        """The text, prepared for the search when a reply first quotes."""
+        return fold_text(self.document.text)
 
 
 @dataclass
@@ -48,7 +55,7 @@ class Cited:
         if not words or len(words) > MOST_QUOTES - self.looked_up:
             return
         self.looked_up += len(words)
-        passages = quotes_in(plain, [source.document for source in sources])
+        passages = quotes_in(plain, [one.document for one in sources], [one.folded for one in sources])
         for one in passages:
             source = sources[one.document]
             where = {"block": number, "start": one.start, "end": one.end, "words": plain[one.start : one.end]}

@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 from charter.service.documents.document import Document
@@ -61,15 +60,22 @@ class Passage(NamedTuple):
     quote: Quote
 
 
-def find_quote(words: str, document: Document) -> Quote | None:
+class Folded(NamedTuple):
+    """A text prepared for the search: its folded characters, and where the fold of each block begins in them."""
+
+    text: str
+    starts: list[int]
+
+
+def find_quote(words: str, document: Document, folded: Folded | None = None) -> Quote | None:
     """Where the words first stand in a document; None if they don't, are shorter than `LEAST` characters without
-    whitespace, or are longer than 20,000 characters."""
+    whitespace, or are longer than 20,000 characters. `folded`: the document's text, prepared by `fold_text`."""
     needle = _fold(words)
     if len(needle) < LEAST or len(words) > _LONGEST:
         return None
-    folded, starts = _fold_text(document.text)
+    characters, starts = folded or fold_text(document.text)
     gaps = _gaps(words)
-    place = folded.find(needle)
+    place = characters.find(needle)
     for _ in range(1 + _CHECKED // len(needle)):
         if place < 0:
             return None
@@ -77,19 +83,24 @@ def find_quote(words: str, document: Document) -> Quote | None:
         end = _original(document.text, starts, place + len(needle) - 1) + 1
         if _same_gaps(gaps, _gaps(document.text[start:end])):
             return Quote(start, end, document.page_of(start))
-        place = folded.find(needle, place + 1)
+        place = characters.find(needle, place + 1)
     return None
 
 
-def quotes_in(reply: str, documents: Sequence[Document]) -> list[Passage]:
+def quotes_in(
+    reply: str, documents: Sequence[Document], prepared: Sequence[Folded] | None = None
+) -> list[Passage]:
     """The quoted passages of a reply that stand in a document, in order and apart from each other. Of two that
-    overlap, a quotation inside a block quote for instance, the longer one counts. 500 quotations are looked up."""
-    passages = list[Passage]()
+    overlap, a quotation inside a block quote for instance, the longer one counts. 500 quotations are looked up.
+    `prepared`: the documents' texts by `fold_text`."""
+    passages, folded = list[Passage](), prepared
     for start, end, words in sorted(quoted(reply), key=lambda one: one[0] - one[1])[:_MOST]:
         if any(start < other.end and other.start < end for other in passages):
             continue
-        for index, document in enumerate(documents):
-            quote = find_quote(words, document) or find_quote(words.strip(_EDGES), document)
+        if folded is None:
+            folded = [fold_text(document.text) for document in documents]
+        for index, (document, text) in enumerate(zip(documents, folded, strict=True)):
+            quote = find_quote(words, document, text) or find_quote(words.strip(_EDGES), document, text)
             if quote is not None:
                 passages.append(Passage(start, end, index, quote))
                 break
@@ -122,14 +133,14 @@ def _fold(text: str) -> str:
     return unicodedata.normalize("NFD", text).translate(_FOLDED)
 
 
-@lru_cache(maxsize=8)
-def _fold_text(text: str) -> tuple[str, list[int]]:
-    """A document folded, and where the fold of each block begins in it."""
+def fold_text(text: str) -> Folded:
+    """A document's text prepared for the search, which takes a second for millions of characters: keep it for several
+    searches."""
     blocks = [_fold(text[place : place + _BLOCK]) for place in range(0, len(text), _BLOCK)]
     starts = [0]
     for block in blocks:
         starts.append(starts[-1] + len(block))
-    return "".join(blocks), starts
+    return Folded("".join(blocks), starts)
 
 
 def _original(text: str, starts: list[int], place: int) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from charter.service.documents.document import Document
-from charter.service.documents.quotes import LEAST, Quote, find_quote
+from charter.service.documents.quotes import Quote, find_quote, fold_text
 
 ASKING = (
     "Where your answer relies on a document or a search result, quote a short passage of it word for word in "
@@ -70,7 +70,7 @@ class Source:
 
 
 class Citable:
-    """The sources of a request, searched as one text."""
+    """The sources of a request, searched as one text, which is prepared once: make it beside the event loop."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources, self._starts, place = sources, list[int](), 0
@@ -79,11 +79,12 @@ class Citable:
             place += len(source.document.text) + len(APART)
         text = APART.join(source.document.text for source in sources)
         self._all = Document("", "text", len(text), "", text)
-        self.find("\0" * LEAST)  # the search prepares a text once
+        self._folded = fold_text(text)
 
     def find(self, words: str) -> Quote | None:
         """Where words stand in the text of all sources, without punctuation at their ends if they don't with it."""
-        return find_quote(words, self._all) or find_quote(words.strip(EDGES), self._all)
+        edgeless = words.strip(EDGES)
+        return find_quote(words, self._all, self._folded) or find_quote(edgeless, self._all, self._folded)
 
     def cite(self, words: str) -> dict[str, Any] | None:
         """The first place where words stand; None if they stand nowhere."""

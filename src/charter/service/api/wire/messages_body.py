@@ -171,7 +171,7 @@ def wanted_of(body: CountBody, citable: Citable | None = None, tools: Mapping[st
     offer = offer_of(body.tools, body.tool_choice, tools)
     if offer is not None and offer.later is not None and _continues(body):
         offer = offer.later
-    searches = searches_of(body.tools, tools)
+    searches = searches_of(body.tools, body.tool_choice, tools)
     told = (
         offer.words if offer else "",
         warn_of(list(searches)) if searches else "",

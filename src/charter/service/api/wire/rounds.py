@@ -36,6 +36,7 @@ from charter.service.api.wire.server_blocks import ResultBlock, problem_block, r
 from charter.service.tools.tool import ToolFailure
 
 PAUSE = "pause_turn"
+PASSING = ("allow", "safety_prompt")  # verdicts on a result that goes back to the model
 WITHHELD = "the acceptable-use policy keeps this result back"
 _LOG = logging.getLogger("charter.service.api")
 _RESULT: TypeAdapter[ResultBlock] = TypeAdapter(ResultBlock)
@@ -108,7 +109,8 @@ class Answer:
         return block
 
     async def _screen(self, block: Event) -> None:
-        """Keeps back a result that the policy blocks. It is a stranger's text, so it counts for no account."""
+        """Keeps back a result that the policy blocks or flags: in the prompt, it would count for the account in each
+        later round. It is a stranger's text, so it counts for no account."""
         exchange = self.exchange
         screen = exchange.screen
         if screen is None:
@@ -119,20 +121,20 @@ class Answer:
         verdict = await self.service.judge(
             self.call, screen.steps([user(words)], exchange.sensitivity, self.call.caller.organisation)
         )
-        if not verdict.allowed:
+        if verdict.action not in PASSING:
             raise ToolFailure("unavailable", WITHHELD)
 
     async def _go_on(self) -> str:
-        """Begins the next round; else why the message ends. Raises Refusal."""
+        """Begins the next round; else why the message ends. Raises Refusal, also for a limit if the model has written
+        nothing that a pause would keep."""
         body, wanted, served = self.body, self.wanted, self.exchange.served
         left = body.max_tokens - self.writing.written
         if left < 1:
             return STOPS["length"]
         said = Turn.model_validate({"role": "assistant", "content": self.writing.message["content"]})
         prompt: Any = conversation([*body.messages, said], body.system, wanted.more)
-        if self.exchange.safety:
-            prompt = with_safety(prompt, self.exchange.safety)
-        tokens = await served.backend.count(prompt)
+        safety = self.exchange.safety
+        tokens = await served.backend.count(with_safety(prompt, safety) if safety else prompt)
         if tokens + 1 > served.context:
             return STOPS["context"]
         offer, form = wanted.offer, wanted.form
@@ -141,12 +143,14 @@ class Answer:
             form = offer.form()
         self.wanted = replace(wanted, prompt=prompt, offer=offer, form=form)
         rest = body.model_copy(update={"max_tokens": left})
-        safety = self.exchange.safety
         try:
             request = await model_request_of(rest, self.wanted, served, self.call)
             self.exchange = await begin(self.service, self.call, request)
         except (TooMany, Overloaded):
+            if not self.writing.written:
+                raise
             return PAUSE
-        self.exchange.safety = self.exchange.safety or safety
+        if safety and not self.exchange.safety:
+            self.exchange.add_safety(safety)
         self.writing.next_round(tokens, offer is not None)
         return ""

@@ -194,8 +194,11 @@ def offer_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NON
     return replace(later, tools=may, forced=forced, later=later)
 
 
-def searches_of(tools: Sequence[Any], own: Mapping[str, RunTool] = NONE) -> Mapping[str, Run]:
-    """The searches that a request wants for the question itself, by name. Raises ApiError."""
+def searches_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NONE) -> Mapping[str, Run]:
+    """The searches that a request wants for the question itself, by name; none if no tool may be used. Raises
+    ApiError."""
+    if isinstance(choice, NoChoice):
+        return {}
     return {
         tool.name: (tool, find_tool(tool, own))
         for tool in tools
