@@ -302,8 +302,9 @@ def test_retry_edit_fork_export_import_and_share_know_files(ann: Person, upstrea
     markdown = ann.client.get(f"/c/{sent['chat']}/export.md").text
     assert f"File: report.txt (sha256 {file['sha256']})" in markdown
     bob = Person(ann.home, ann.service, "bob")
-    bob.send("/me/import", text=json.dumps(data))
-    page = bob.page(re.findall(r'href="(/c/\w+)"', bob.page("/"))[0])
+    answer = bob.send("/me/import", text=json.dumps(data))
+    assert answer.status_code == 200, answer.text
+    page = bob.page(re.findall(r'href="(/c/\w+)#', bob.page("/"))[0])
     assert "report.txt" in page and "What held?" in page
     mine = bob.client.get("/me/data.json").json()
     assert mine["chats"][0]["messages"][0]["files"][0]["text"] == REPORT
