@@ -22,7 +22,7 @@ from charter.service.api.app import PAGES
 from charter.service.api.spreadsheet import _lines
 from charter.service.people import members, workers
 from charter.service.people.roles import CONSOLE_ROLES, allows
-from charter.service.people.tables import PEOPLE, TOKENS
+from charter.service.people.tables import CHATS, PEOPLE, TOKENS
 from charter.service.web.audit import Wanted, search_acts, verify_acts
 from charter.service.web.database import reading, writing
 from charter.service.web.tokens import proof_of
@@ -382,8 +382,15 @@ def test_people_are_counted_exported_and_forgotten(hall: Hall) -> None:
     listed = owner.data(f"/admin/people?name={bob.name}")["members"]
     (row,) = [one for one in listed if one["id"] == bob.id]
     assert row["console"] == "" and row["chats"] == 0
+    chat = {"id": "c_export", "person": bob.id, "title": "Half an emoji", "titled": False, "model": "m"}
+    chat |= {"leaf": "", "draft": "", "pinned": False, "archived": False, "created": 1.0, "touched": 2.0}
+    with writing(hall.service.people.engine()) as c:
+        c.execute(CHATS.insert().values(**chat))
     data = owner.send(f"/admin/people/{bob.id}/export")
-    assert data.json()["person"]["name"] == bob.name and bob.key not in data.text
+    rows = [json.loads(line) for line in data.text.splitlines()]
+    assert {"person", "events", "chats"} <= {row["table"] for row in rows} and bob.key not in data.text
+    assert [row["name"] for row in rows if row["table"] == "person"] == [bob.name]
+    assert [row["title"] for row in rows if row["table"] == "chats"] == ["Half an emoji"]
     assert "attachment" in data.headers["content-disposition"]
     assert owner.send("/admin/people/99999/export").status_code == 404
     assert owner.send(f"/admin/people/{owner.id}", suspended="yes").status_code == 409, "oneself"

@@ -149,7 +149,22 @@ def test_deleted_people_are_gone_with_their_sessions(desk: Desk) -> None:
         with pytest.raises(Refusal, match="role has changed"):
             members.check_still(c, bob, "read")
         with pytest.raises(NotFound):
-            members.export_member(c, members.actor_of(ann), bob.id)
+            members.note_export(c, members.actor_of(ann), bob.id)
+
+
+def test_an_export_is_read_while_others_write(desk: Desk) -> None:
+    ann, bob = join(desk, "ann", "owner"), join(desk, "bob")
+    actor = members.actor_of(ann)
+    with writing(desk.engine) as c:
+        members.note_export(c, actor, bob.id)
+    with reading(desk.engine) as c:
+        rows = members.member_data(c, bob.id)
+        table, row = next(rows)
+        with writing(desk.engine) as other:  # nobody waits for the reader
+            members.sign_out(other, actor, bob.id)
+        assert {name for name, _ in rows} >= {"events"}
+    assert (table, row["name"]) == ("person", "bob")
+    assert acts(desk) == ["member.export", "member.sign_out"]
 
 
 def test_ten_thousand_people_are_listed_by_one_query_a_page(desk: Desk) -> None:

@@ -4,10 +4,12 @@ wrote."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from starlette.responses import Response
+from sqlalchemy import Engine
+from starlette.responses import Response, StreamingResponse
 
 from charter.service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter.service.api.errors import ApiError, invalid
@@ -116,12 +118,19 @@ def suspend(visit: Visit) -> Done:
 
 @ROUTES.page("POST", f"{PEOPLE}/{{person}}/export", "All data of a person", "own")
 def export(visit: Visit) -> Response:
-    """All data of a person with their chats, to hand over on request."""
+    """All data of a person with their chats as lines of JSON, to hand over on request."""
     person = _person(visit)
-    data = visit.write_people(lambda connection: members.export_member(connection, visit.actor, person))
-    headers = {"content-disposition": f'attachment; filename="person-{person}.json"'}
-    body = json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
-    return Response(body, media_type="application/json", headers=headers)
+    visit.write_people(lambda connection: members.note_export(connection, visit.actor, person))
+    headers = {"content-disposition": f'attachment; filename="person-{person}.jsonl"'}
+    lines = _lines(visit.service.people.engine(), person)
+    return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
+
+
+def _lines(database: Engine, person: int) -> Iterator[bytes]:
+    with reading(database) as connection:
+        for table, row in members.member_data(connection, person):
+            line = json.dumps({"table": table, **row}, ensure_ascii=False)
+            yield f"{line}\n".encode("utf-8", "replace")
 
 
 @ROUTES.page("POST", f"{PEOPLE}/{{person}}/forget", "Delete a person", "own")

@@ -8,6 +8,7 @@ give roles. Only an owner may suspend or delete somebody who has a console role.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +31,9 @@ from charter.service.people.tables import (
 from charter.service.people.workers import (
     Person,
     close_sessions,
-    data_of,
     disable,
     forget,
+    given_by,
     invite,
     note,
 )
@@ -41,6 +42,7 @@ from charter.service.web.database import alone
 from charter.service.web.refusal import NotFound, Refusal, Stale
 
 PAGE = 100
+AT_A_TIME = 200  # rows of an export
 LONGEST_SEARCH = 40
 _P = PEOPLE.c
 
@@ -160,14 +162,31 @@ def forget_member(connection: Connection, actor: Actor, person: int, by: Person 
     note_act(connection, actor, "member.forget", f"person_{person}", before)
 
 
-def export_member(connection: Connection, actor: Actor, person: int) -> dict[str, Any]:
-    """All data of a person, with their chats and the texts of their files, to hand over on request. Raises NotFound."""
-    data = data_of(connection, person)
-    data["chats"] = _rows(connection, select(CHATS).where(CHATS.c.person == person).order_by(CHATS.c.created))
+def note_export(connection: Connection, actor: Actor, person: int) -> None:
+    """Notes that all data of a person are handed out; `member_data` reads them afterwards. Raises NotFound."""
+    find_member(connection, person)
+    note(connection, person, "handed out", actor.id)
+    note_act(connection, actor, "member.export", f"person_{person}")
+
+
+def member_data(connection: Connection, person: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All data of a person, with their chats and the texts of their files, to hand over on request: pairs of a table's
+    name and a row, read a few at a time."""
+    for name, rows in _rows_of(person):
+        for row in connection.execute(rows.execution_options(yield_per=AT_A_TIME)):
+            yield name, dict(row._mapping)
+
+
+def _rows_of(person: int) -> list[tuple[str, Select[Any]]]:
     mine = select(CHATS.c.id).where(CHATS.c.person == person)
-    messages = select(MESSAGES).where(MESSAGES.c.chat.in_(mine)).order_by(MESSAGES.c.serial)
-    data["messages"] = _rows(connection, messages)
     written = select(MESSAGES.c.id).where(MESSAGES.c.chat.in_(mine))
+    shared = select(*(c for c in SHARES.c if c.name != "digest")).where(SHARES.c.chat.in_(mine))
+    selects = [
+        ("person", select(PEOPLE).where(_P.id == person)),
+        *given_by(person),
+        ("chats", select(CHATS).where(CHATS.c.person == person).order_by(CHATS.c.created)),
+        ("messages", select(MESSAGES).where(MESSAGES.c.chat.in_(mine)).order_by(MESSAGES.c.serial)),
+    ]
     for table, whose in (
         (TOOL_CALLS, TOOL_CALLS.c.message.in_(written)),
         (CHAT_TOOLS, CHAT_TOOLS.c.chat.in_(mine)),
@@ -175,13 +194,8 @@ def export_member(connection: Connection, actor: Actor, person: int) -> dict[str
         (FILES, FILES.c.person == person),
         (BLOBS, BLOBS.c.person == person),
     ):
-        rows = select(table).where(whose).order_by(*table.primary_key.columns)
-        data[table.name] = _rows(connection, rows)
-    shared = select(*(c for c in SHARES.c if c.name != "digest")).where(SHARES.c.chat.in_(mine))
-    data["shares"] = _rows(connection, shared.order_by(SHARES.c.digest))
-    note(connection, person, "handed out", actor.id)
-    note_act(connection, actor, "member.export", f"person_{person}")
-    return data
+        selects.append((table.name, select(table).where(whose).order_by(*table.primary_key.columns)))
+    return [*selects, ("shares", shared.order_by(SHARES.c.digest))]
 
 
 def find_member(connection: Connection, person: int) -> Member:
@@ -261,7 +275,3 @@ def totals(connection: Connection) -> dict[str, int]:
     )
     invited = connection.execute(open_).scalar_one()
     return {"joined": joined, "suspended": int(suspended or 0), "invited": int(invited)}
-
-
-def _rows(connection: Connection, wanted: Select[Any]) -> list[dict[str, Any]]:
-    return [dict(row._mapping) for row in connection.execute(wanted)]

@@ -220,20 +220,24 @@ def data_of(connection: Connection, person: int) -> dict[str, Any]:
     who = connection.execute(select(PEOPLE).where(PEOPLE.c.id == person)).first()
     if who is None:
         raise NotFound
+    rows = {name: _rows(connection, wanted) for name, wanted in given_by(person)}
+    return {"person": dict(who._mapping), **rows}
+
+
+def given_by(person: int) -> list[tuple[str, Select[Any]]]:
+    """Which rows `data_of` tells of a person beside the person's own, by name."""
     mine = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person)
     talks = [c for c in CONVERSATIONS.c if c.name not in ("kind", "source")]
     shown = [c for c in TURNS.c if c.name not in ("model_a", "model_b", "nonce", "seed", "problem")]
-    return {
-        "person": dict(who._mapping),
-        "consents": _rows(connection, select(CONSENTS).where(CONSENTS.c.person == person)),
-        "conversations": _rows(connection, select(*talks).where(CONVERSATIONS.c.person == person)),
-        "turns": _rows(connection, select(*shown).where(TURNS.c.conversation.in_(mine))),
-        "votes": _rows(connection, select(VOTES).where(VOTES.c.person == person)),
-        "reviews": _rows(
-            connection, select(*(c for c in REVIEWS.c if c.name != "nonce")).where(REVIEWS.c.person == person)
-        ),
-        "events": _rows(connection, select(EVENTS).where(EVENTS.c.person == person)),
-    }
+    verdicts = [c for c in REVIEWS.c if c.name != "nonce"]
+    return [
+        ("consents", select(CONSENTS).where(CONSENTS.c.person == person)),
+        ("conversations", select(*talks).where(CONVERSATIONS.c.person == person)),
+        ("turns", select(*shown).where(TURNS.c.conversation.in_(mine))),
+        ("votes", select(VOTES).where(VOTES.c.person == person)),
+        ("reviews", select(*verdicts).where(REVIEWS.c.person == person)),
+        ("events", select(EVENTS).where(EVENTS.c.person == person)),
+    ]
 
 
 def lock(connection: Connection, person: Person) -> None:
