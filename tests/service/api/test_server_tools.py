@@ -30,7 +30,7 @@ from tool_bench import (
 from charter.ground.moderation.actions import Action
 from charter.ground.moderation.policy import Policy, shipped_policy
 from charter.ground.moderation.screen import Screen
-from charter.service.accounts.tables import DECISIONS, TOOL_USE, USAGE
+from charter.service.accounts.tables import DECISIONS, REQUESTS, TOOL_USE, USAGE
 from charter.service.api.service import TOOLS_AT_ONCE
 from charter.service.tools.tool import ToolFailure
 from web_double import searx_answer, send, web_server
@@ -476,6 +476,9 @@ def test_a_client_that_goes_while_a_tool_runs_leaves_nothing_behind(tmp_path: Pa
         ) as answer:
             next(answer.iter_raw())
             assert begun.wait(60)
+        until(
+            lambda: hall.service.meter.try_flush() or hall.rows(REQUESTS)
+        )  # it has ended, since the client went
         gate.set()
         said.replies = ["Here."]
         assert post(hall, key=key).json()["content"] == [{"type": "text", "text": "Here."}]

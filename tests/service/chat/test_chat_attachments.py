@@ -24,7 +24,6 @@ from charter.service.chat.tree import LONGEST_TEXT
 from charter.service.documents.document import Document, Limits, Unreadable
 from charter.service.people.tables import BLOBS, FILES
 from charter.service.web.database import reading
-from charter.service.web.forms import Form
 
 REPORT = "The river rose by four metres in the night. Nobody was hurt, and the bridge held.\n"
 JSON = {"accept": "application/json"}
@@ -328,8 +327,6 @@ def test_a_fault_of_citing_ends_the_reply_without_citations(
 
 
 def test_nul_in_ids_and_names_is_left_out(ann: Person) -> None:
-    form = Form({"name": ["a", "b\x00c"]})
-    assert form.text("name") == "bc" and form.many("name") == ("a", "bc")
     (id,) = ids_of(attach(ann, ("a.txt", REPORT)))
     data = {"csrf": ann.csrf, "text": "q\x00", "file": f"\x00{id}", "model": "small\x00", "client": "\x00"}
     sent = ann.client.post("/c", data=data, headers=JSON).json()

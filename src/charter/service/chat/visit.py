@@ -124,7 +124,9 @@ def visit_of(request: Request, person: Person, form: Form) -> Visit:
     session = session_of(request)
     if request.method == "POST":
         check_form(session, form)
-    return Visit(person, session, form, service, request)
+    # no database keeps NUL
+    fields = {name: [value.replace("\x00", "") for value in values] for name, values in form.fields.items()}
+    return Visit(person, session, Form(fields), service, request)
 
 
 def whole(text: str) -> int:

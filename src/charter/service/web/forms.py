@@ -18,17 +18,17 @@ MOST_FIELDS = 60
 
 @dataclass(frozen=True)
 class Form:
-    """The fields of a form; a missing field is empty. NUL is left out of all values: no database keeps it."""
+    """The fields of a form; a missing field is empty."""
 
     fields: Mapping[str, list[str]] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
         """The last value of a field."""
-        return _without_nul(self.fields.get(name, [""])[-1])
+        return self.fields.get(name, [""])[-1]
 
     def many(self, name: str) -> tuple[str, ...]:
         """All values of a field."""
-        return tuple(_without_nul(value) for value in self.fields.get(name, ()))
+        return tuple(self.fields.get(name, ()))
 
     def number(self, name: str, digits: int = 9) -> int | None:
         """A whole number of at most so many digits, None if the field is empty. Raises Refusal for anything else."""
@@ -38,10 +38,6 @@ class Form:
         if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) <= digits):
             raise Refusal(f"{name} is not a whole number; go back and reload the page")
         return int(value)
-
-
-def _without_nul(text: str) -> str:
-    return text.replace("\x00", "")
 
 
 async def read_form(request: Request, largest: int = LARGEST_FORM) -> Form:
