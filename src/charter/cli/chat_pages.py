@@ -139,6 +139,8 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
         local = listening.address_at(options.host, bound)
         known = public or ("" if options.host in ANYWHERE else local)
         proxied = known.startswith("https://")
+        named = urlsplit(known).hostname or ""
+        hosts = (*listening.LOOPBACK, named) if options.host in listening.LOOPBACK else ()
         config = Config(
             options.name,
             options.sign_up,
@@ -153,6 +155,7 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
             allowance=Allowance(
                 options.files.most, options.files.megabytes * MB, options.files.megabytes_of_one * MB
             ),
+            hosts=hosts,
         )
         # the database first: a model may take minutes to load
         with pages.people_alone(options.people) as database, server() as (url, key):

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy import func, insert, select, update
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from charter.service.chat import markdown
+from charter.service.chat import markdown, talk
 from charter.service.chat import replies as module
 from charter.service.chat.app import ROUTES
 from charter.service.chat.branches import branch, chat_of, list_chats
@@ -415,6 +416,44 @@ def test_a_deep_chat_is_shown_up_and_down(ann: Person) -> None:
         ).scalar_one()
     # it once read the whole chat at each step down: half a minute, in which nobody else could write
     assert ann.send(f"/m/{root}/show").status_code == 200
+
+
+def test_every_message_of_a_long_chat_can_be_reached(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(talk, "MOST_SHOWN", 60)
+    id = _grow(ann, [f"Message {number}." for number in range(200)])
+    place, seen = f"/c/{id}", set[str]()
+    while place:
+        page = ann.page(place)
+        shown = re.findall(r"Message \d+\.", one_section(page))
+        assert len(set(shown)) <= 60
+        seen.update(shown)
+        found = re.search(r'href="(\?[^"#]*)#[^"]*">[\d,]+ earlier messages', page)
+        place = f"/c/{id}{unescape(found[1])}" if found else ""
+    assert seen == {f"Message {number}." for number in range(200)}
+
+
+def test_a_search_leads_to_a_message_far_back_and_on_from_there(ann: Person) -> None:
+    id = _grow(ann, [f"Message {number}." for number in range(200)])
+    with reading(ann.service.database) as c:
+        ids = (
+            c.execute(select(MESSAGES.c.id).where(MESSAGES.c.chat == id).order_by(MESSAGES.c.number))
+            .scalars()
+            .all()
+        )
+    answer = ann.send(f"/m/{ids[20]}/show")
+    assert str(answer.url).endswith(f"?to={ids[30]}#m-{ids[20]}") and f'id="m-{ids[20]}"' in answer.text
+    later = re.search(r'href="(\?to=\w+)#m-(\w+)">Later messages', answer.text)
+    assert later and later[2] == ids[31] and f'id="m-{ids[31]}"' in ann.page(f"/c/{id}{later[1]}")
+    near = ann.send(f"/m/{ids[190]}/show")
+    assert str(near.url).endswith(f"/c/{id}#m-{ids[190]}") and "Later messages" not in near.text
+    assert ann.client.get(f"/c/{id}?to=nothing").status_code == 404
+    other = _grow(ann, ["Another chat"])
+    assert ann.client.get(f"/c/{other}?to={ids[0]}").status_code == 404
+
+
+def one_section(page: str) -> str:
+    """The messages of a page."""
+    return page.partition('aria-label="Messages"')[2].partition("</section>")[0]
 
 
 # Imports

@@ -158,7 +158,7 @@ def test_so_many_join_in_a_day_and_no_more(tmp_path: Path, upstream: Upstream) -
         assert "retry-after" in answers[-1].headers
         assert Person(home, service, "invited").page("/")  # an invitation is no sign-up
         service.sign_ups = Limiter(1e9, 1e9)  # from many addresses
-        answers = [browse(home).post("/join", data={"name": f"other {n}"}) for n in range(500)]
+        answers = [browse(home).post("/join", data={"name": f"other {n}"}) for n in range(250)]
         assert sum(one.status_code == 303 for one in answers) == 2
         assert {one.status_code for one in answers} == {303, 429}
         assert "nobody else can until tomorrow" in answers[-1].text
@@ -241,3 +241,29 @@ def test_the_index_of_words_has_no_word_of_what_is_deleted(tmp_path: Path, upstr
             rows: list[Any] = list(c.execute(text("SELECT words FROM words_of_messages")).scalars())
         assert rows and all("00000001" not in row for row in rows)
         assert "Zwetschge" in bob.page("/search?q=zwetsch")
+
+
+# Names of this machine
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8800", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8800", 200),
+        ("10.0.0.7", 200),  # a number: nobody leads it elsewhere
+        ("chat.example.org", 200),
+        ("evil.example.com", 421),
+        ("127.0.0.1.evil.example.com:8800", 421),
+        ("[evil", 421),
+        ("", 421),
+    ],
+)
+def test_a_name_that_was_led_here_reads_no_page(
+    database: str, upstream: Upstream, host: str, status: int
+) -> None:
+    config = Config(sign_up=True, hosts=("localhost", "127.0.0.1", "::1", "chat.example.org"))
+    with chat(database, upstream, config) as (home, _):
+        answer = browse(home).get("/join", headers={"host": host})
+        assert answer.status_code == status and ("--address" in answer.text) == (status == 421)

@@ -143,7 +143,7 @@ def make_app(service: Service) -> Guard:
     app.state.service = service
     allowance = service.config.allowance
     largest = LARGEST + AROUND + allowance.a_message * allowance.each  # fewer for what carries no files
-    return Guard(app, service.by_address, "charter.service.chat", largest)
+    return Guard(app, service.by_address, "charter.service.chat", largest, service.config.hosts)
 
 
 async def health(request: Request) -> Response:

@@ -142,6 +142,16 @@ def branch(connection: Connection, leaf: str, most: int | None = None) -> list[M
     ]
 
 
+def later_than(connection: Connection, leaf: str, id: str, most: int) -> list[str]:
+    """Ids of the first `most` messages after one on the way to a leaf; none if it isn't on that way."""
+    line = select(MESSAGES.c.id, MESSAGES.c.parent, literal(0).label("height")).where(MESSAGES.c.id == leaf)
+    up = line.cte("way", recursive=True)
+    step = select(MESSAGES.c.id, MESSAGES.c.parent, up.c.height + 1)
+    up = up.union_all(step.where(MESSAGES.c.id == up.c.parent, up.c.id != id))
+    way = connection.execute(select(up.c.id).order_by(up.c.height.desc()).limit(most + 1)).scalars().all()
+    return list(way[1:]) if way and way[0] == id else []
+
+
 def length_of(connection: Connection, leaf: str) -> int:
     """How many messages lead to one, itself included."""
     line = select(MESSAGES.c.id, MESSAGES.c.parent).where(MESSAGES.c.id == leaf).cte("line", recursive=True)

@@ -41,7 +41,7 @@ class Config:
     machine passes on addresses; `address`: where people reach the pages, in links, empty: as each request names it;
     `longest`: tokens of a reply; `storage`: bytes of one person's texts; `log`: a line a request on standard error;
     `files`: the folder of people's files, beside the database of SQLite by default; `allowance`: how many and how large
-    they may be."""
+    they may be; `hosts`: the names of this machine that requests may give, empty: any."""
 
     name: str = "Charter"
     sign_up: bool = False
@@ -57,6 +57,7 @@ class Config:
     sign_ups_of_one: int = 20
     files: str = ""
     allowance: Allowance = field(default_factory=Allowance)
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,11 +15,13 @@ from starlette.responses import HTMLResponse, Response
 from charter.service.chat import tree
 from charter.service.chat.attached import attach, files_of, give_copies
 from charter.service.chat.branches import (
+    NO_MESSAGE,
     Chat,
     Message,
     branch,
     chat_of,
     fitting,
+    later_than,
     length_of,
     list_chats,
     message_of,
@@ -33,10 +35,11 @@ from charter.service.chat.visit import Visit, article, done, show, whole
 from charter.service.people.tables import MESSAGES
 from charter.service.people.workers import lock
 from charter.service.web.database import reading, writing
-from charter.service.web.refusal import Refusal
+from charter.service.web.refusal import NotFound, Refusal
 
 SHOWN = 50  # messages of a page
 MOST_SHOWN = 1000
+AROUND = 10  # messages shown after the one that somebody looks for
 LONGEST_PAGE = 1_000_000  # characters of all messages of a page
 PING_SECONDS = 15
 RUNNING_AT_ONCE = 4  # replies of one person
@@ -55,6 +58,7 @@ def home(visit: Visit) -> HTMLResponse:
         chat=None,
         messages=(),
         earlier=0,
+        past=False,
         draft=draft,
         drafted=draft_of(visit),
         notice="",
@@ -62,12 +66,14 @@ def home(visit: Visit) -> HTMLResponse:
 
 
 def talk(visit: Visit) -> HTMLResponse:
-    """A chat, its newest messages first rendered; `most` shows more of them."""
+    """The newest messages of a chat, or those up to the message that `to` names; `most` shows more of them."""
     most = min(MOST_SHOWN, _number(visit, "most") or SHOWN)
     with reading(visit.service.database) as connection:
         chat = chat_of(connection, visit.person, visit.id)
-        messages = branch(connection, chat.leaf, fitting(connection, chat.leaf, most, LONGEST_PAGE))
-        earlier = length_of(connection, chat.leaf) - len(messages)
+        end = _end(connection, visit, chat)
+        messages = branch(connection, end, fitting(connection, end, most, LONGEST_PAGE))
+        earlier = length_of(connection, end) - len(messages)
+        later = later_than(connection, chat.leaf, end, SHOWN) if end != chat.leaf else []
         chosen = chosen_in(connection, chat.id)
     shown = [article(visit, one) for one in messages]
     return show(
@@ -78,13 +84,34 @@ def talk(visit: Visit) -> HTMLResponse:
         messages=shown,
         last=messages[-1] if messages else None,
         earlier=earlier,
+        earlier_place=_before(messages, end if end != chat.leaf else "", most) if earlier else "",
+        past=end != chat.leaf,
+        later_place=f"?to={later[-1]}#m-{later[0]}" if later else "",
         draft=chat.draft,
-        more=most + 4 * SHOWN,
         look=_number(visit, "look") + 1,
         chosen=chosen,
         drafted=draft_of(visit),
         notice="",
     )
+
+
+def _end(connection: Connection, visit: Visit, chat: Chat) -> str:
+    """The last message of a page: the newest one, or the one that `to` names."""
+    if not (to := visit.request.query_params.get("to", "")):
+        return chat.leaf
+    one = message_of(connection, visit.person, to)
+    if one.chat != chat.id:
+        raise NotFound(NO_MESSAGE)
+    return one.id
+
+
+def _before(messages: Sequence[Message], to: str, most: int) -> str:
+    """Where messages before those of a page are shown: on the same page, or on one that ends with them."""
+    first, last = messages[0], messages[-1]
+    if len(messages) < most or most >= MOST_SHOWN:
+        return f"?to={first.parent}#m-{first.parent}"
+    end = f"&to={to}" if to else ""
+    return f"?most={min(MOST_SHOWN, most + 4 * SHOWN)}{end}#m-{last.id}"
 
 
 def _number(visit: Visit, name: str) -> int:
@@ -185,10 +212,13 @@ def _again(visit: Visit, goes_on: bool) -> Response:
 
 
 def choose(visit: Visit) -> Response:
-    """Shows another branch."""
+    """Shows another branch, at the message that it was asked for by."""
     with writing(visit.service.database) as connection:
         chat = tree.choose(connection, visit.person, visit.id)
-    return done(visit, f"/c/{chat}")
+        leaf = chat_of(connection, visit.person, chat).leaf
+        later = later_than(connection, leaf, visit.id, SHOWN)
+    to = f"?to={later[AROUND - 1]}" if len(later) == SHOWN else ""
+    return done(visit, f"/c/{chat}{to}#m-{visit.id}")
 
 
 def fork(visit: Visit) -> Response:

@@ -6,11 +6,14 @@ The log has method, path, status and milliseconds: no query, no address, no text
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import math
 import re
 import time
 import traceback
+from collections.abc import Collection
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,10 +27,19 @@ _PLAIN = re.compile(r"[^\x21-\x7e]")
 
 
 class Guard:
-    """Wraps the application. `log`: the name of the service's log; `largest`: bytes of a request."""
+    """Wraps the application. `log`: the name of the service's log; `largest`: bytes of a request; `hosts`: the names
+    that requests may give this machine, empty: any. A foreign site whose name is led to this machine (DNS
+    rebinding) could otherwise read pages in a visitor's browser."""
 
-    def __init__(self, app: ASGIApp, by_address: Limiter, log: str, largest: int = LARGEST_FORM) -> None:
-        self._app, self._by_address, self._largest = app, by_address, largest
+    def __init__(
+        self,
+        app: ASGIApp,
+        by_address: Limiter,
+        log: str,
+        largest: int = LARGEST_FORM,
+        hosts: Collection[str] = (),
+    ) -> None:
+        self._app, self._by_address, self._largest, self._hosts = app, by_address, largest, hosts
         self._log = logging.getLogger(log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +75,8 @@ class Guard:
         if framed_twice(scope):
             words = "the request has both a content-length and a transfer-encoding; send one of them"
             return 400, words, {"connection": "close"}
+        if self._hosts and not _known(scope, self._hosts):
+            return 421, "these pages aren't served under this name; the operator gives it with --address", {}
         wait = self._by_address.wait(address_of(scope))
         if wait > 0:
             seconds = str(math.ceil(wait))
@@ -83,6 +97,22 @@ class Guard:
             f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames
         )
         self._log.error("%s in %s", type(error).__name__, places or "?")
+
+
+def _known(scope: Scope, hosts: Collection[str]) -> bool:
+    """Whether a request names this machine by one of these names or by a number, which nobody can lead elsewhere."""
+    named = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    try:
+        name = urlsplit(f"//{named}").hostname or ""
+    except ValueError:
+        return False
+    if name in hosts:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def shown_path(path: str) -> str:
