@@ -58,7 +58,10 @@ def test_a_key_that_belongs_elsewhere_is_told_with_its_place(charter: Charter, t
     file.write_text("models: [{id: a, source: random:tiny}]\nmax_ouput: 3\n")
     code, out, err = charter("serve", "--config", file)
     assert code == 1 and not out
-    assert "unknown key max_ouput; did you mean models.max_output? allowed: name, database, models" in err
+    assert (
+        "unknown key max_ouput; did you mean models.max_output? allowed: name, database, people, models"
+        in err
+    )
 
 
 def test_a_file_that_is_not_there_is_noticed_while_the_policy_is_off(tmp_path: Path) -> None:

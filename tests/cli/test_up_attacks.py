@@ -12,6 +12,7 @@ import pytest
 from charter.cli import up
 from charter.ground.artifact.errors import CharterError
 from charter.service.accounts import keys
+from charter.service.accounts.organisations import find_organisation
 from charter.service.accounts.store import open_accounts
 from charter.service.chat.serve import people_alone
 from charter.service.web.database import reading
@@ -34,7 +35,7 @@ def states_of(database: Path) -> list[str]:
     engine = open_accounts(str(database))
     try:
         with reading(engine) as connection:
-            organisation = keys.find_organisation(connection, up.ORGANISATION)
+            organisation = find_organisation(connection, up.ORGANISATION)
             return [key.state() for key in keys.list_keys(connection, organisation)]
     finally:
         engine.dispose()

@@ -140,6 +140,8 @@ def check(command: Any, words: list[str]) -> None:
             words = words[1:]
         if not words:
             return
+        if " ".join(words[:2]) in inner:  # as `chat serve` beside `chat MODEL`
+            words = [" ".join(words[:2]), *words[2:]]
         if words[0] not in inner:
             raise UsageError(f"no command {name} {words[0]}")
         name, command, words = f"{name} {words[0]}", inner[words[0]], words[1:]
