@@ -1,5 +1,11 @@
-"""`python -m charter` is the same as `charter`."""
+"""The console script, and `python -m charter`. Ctrl-C while modules load ends without a trace of the stack."""
 
-from charter.cli.main import main
+import sys
 
-main()
+try:
+    from charter.cli.main import main
+except KeyboardInterrupt:
+    sys.exit(130)
+
+if __name__ == "__main__":
+    main()

@@ -113,8 +113,8 @@ def _add(app: typer.Typer, name: str, entry: Entry, panel: str | None = None) ->
 def execute(arguments: list[str]) -> int:
     """Runs one command line; the exit code is 0, 1 for a refusal, 2 for wrong usage, 3 if a run waits for people,
     130 for Ctrl-C."""
-    app = make_app()
     try:
+        app = make_app()
         with disk_errors():
             code = app(arguments or ["--help"], prog_name="charter", standalone_mode=False)
         return code if isinstance(code, int) else 0
