@@ -59,10 +59,11 @@ def test_scores_are_those_of_the_engine_and_of_the_preference_model(
     policy: charter.Model, checkpoints: Path
 ) -> None:
     replies = ["The one in town.", "Nobody knows."]
-    local = LocalAssistant.open(checkpoints / "policy")
+    local = LocalAssistant.open(checkpoints / "policy", policy.device, 1, policy.precision)
     assert policy.score(ASKED, replies) == local.score_replies([([user(ASKED)], replies)])[0]
     grader = charter.load(checkpoints / "grader")
-    rewards = PreferenceModel.open(checkpoints / "grader").score([([user(ASKED)], replies)])[0]
+    model = PreferenceModel.open(checkpoints / "grader", grader.device, grader.precision)
+    rewards = model.score([([user(ASKED)], replies)])[0]
     assert grader.score(ASKED, replies) == rewards and grader.variant == "preference"
     assert policy.score(ASKED, []) == []
     assert all(score < 0 for score in policy.score(ASKED, replies)), "a mean of log-probabilities, in nats"
