@@ -24,9 +24,14 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+class Dumper(yaml.SafeDumper):
+    """Quotes the texts that the loader would take for a number, such as the digest 12e45."""
+
+
+for notation in (Loader, Dumper):
+    notation.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    )
 
 
 def read_yaml(text: str) -> object:
@@ -35,6 +40,11 @@ def read_yaml(text: str) -> object:
         return yaml.load(text, Loader=Loader)
     except ValueError as error:
         raise yaml.YAMLError(str(error)) from None
+
+
+def write_yaml(value: object, width: int = 80) -> str:
+    """A value as the YAML text from which `read_yaml` reads it; keys in their order."""
+    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=width))
 
 
 def read_settings(path: Path, model: type[Model], what: str, keys: str, writer: str = "") -> Model:

@@ -18,8 +18,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import yaml
-
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import digest_text
@@ -47,6 +45,7 @@ from charter.ground.moderation.opening import open_classifier
 from charter.ground.moderation.policy import Policy, read_policy
 from charter.ground.moderation.screen import Reading, Screen
 from charter.ground.moderation.thresholds import Levels, Thresholds, choose_levels
+from charter.ground.settings.notation import write_yaml
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.columns import plain_name
 from charter.ground.text.dialogue import Message, prompt_of
@@ -122,7 +121,7 @@ class Screening:
         thresholds = [_choose(n, c, texts, scored) for n, c in enumerate(self.classifiers)]
         screen = Screen(self.policy, self.classifiers, {t.classifier: t for t in thresholds})
         content = {"thresholds": [t.model_dump(mode="json") for t in thresholds]}
-        self.out.write_text(THRESHOLDS, yaml.safe_dump(content, sort_keys=False))
+        self.out.write_text(THRESHOLDS, write_yaml(content))
         self.summary = {
             "policy": {"name": self.policy.name, "version": self.policy.version, "id": self.policy.id},
             "classifiers": {c.name: c.version for c in self.classifiers},

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from sqlalchemy import Connection, Row, func, select
 
 from charter.ground.moderation.policy import SHIPPED, Policy, shipped_policy
+from charter.ground.settings.notation import write_yaml
 from charter.ground.settings.sources import shipped
 from charter.service.accounts.tables import POLICIES
 from charter.service.web.database import alone
@@ -129,7 +129,7 @@ def text_of(policy: Policy) -> str:
     if policy.id == shipped_policy().id:
         return shipped(SHIPPED).read_text("utf-8")
     values = policy.model_dump(mode="json", exclude_defaults=True)
-    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=WIDTH))
+    return write_yaml(values, WIDTH)
 
 
 def _published(row: Row[Any]) -> Published:

@@ -10,14 +10,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-import yaml
-
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.sampling_strategy import SamplingStrategy
+from charter.ground.settings.notation import write_yaml
 from charter.ground.text.judgments import HUMAN
 from charter.ground.text.records import read_comparisons, write_comparisons
 from charter.ground.text.votes import Choice
@@ -111,7 +110,7 @@ def _write_config(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     }
     if golds := _write_golds(settings, inputs, out):
         content["golds"] = golds
-    atomic_write(out.people / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    atomic_write(out.people / CONFIG, write_yaml(content))
 
 
 def _write_golds(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, str]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import yaml
-
 from charter.ground.artifact.errors import Waiting
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.settings.notation import write_yaml
 from charter.service.people.export import Reviewed, open_people, reviewed_of
 from charter.service.people.flagged import Case, name_of
 from charter.service.people.opinions import Opinion, opinions_of
@@ -70,4 +69,4 @@ def _write_config(settings: Settings, out: Workspace) -> None:
         "reviewers": settings.reviewers,
         "harmful_from": settings.harmful_from,
     }
-    atomic_write(out.people / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    atomic_write(out.people / CONFIG, write_yaml(content))
