@@ -78,6 +78,22 @@ async def messages(request: Request) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream", headers={"request-id": "req_x"})
 
 
+async def completions(request: Request) -> Response:
+    """The same words in OpenAI's shape."""
+    body = await request.json()
+    text = words([turn for turn in body["messages"] if turn["role"] == "user"][-1]["content"])
+
+    async def events() -> AsyncIterator[str]:
+        for word in re.findall(r"\s*\S+", text):
+            chunk = {"object": "chat.completion.chunk", "id": "x", "created": 0, "model": "script"}
+            yield f"data: {json.dumps({**chunk, 'choices': [{'index': 0, 'delta': {'content': word}}]})}\n\n"
+            await asyncio.sleep(request.app.state.pace)
+        yield f"data: {json.dumps({**chunk, 'choices': [{'index': 0, 'delta': {}, 'finish_reason': 'stop'}]})}\n\n"
+        yield "data: [DONE]\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
 async def models(_: Request) -> Response:
     return JSONResponse({"data": [{"id": "script", "max_input_tokens": 100_000, "max_tokens": 1000}]})
 
@@ -95,6 +111,7 @@ def serve_script(port: int, pace: float) -> None:
     routes = [
         Route("/v1/messages", messages, methods=["POST"]),
         Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
+        Route("/v1/chat/completions", completions, methods=["POST"]),
         Route("/v1/models", models),
         Route("/v1/limits", limits),
     ]
