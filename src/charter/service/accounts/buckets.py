@@ -36,8 +36,7 @@ class Bucket:
     limit: int
 
     def refill(self, seconds: float, limit: int) -> None:
-        """Adds what came in some seconds, up to the limit; a raised limit adds what it was raised by at once."""
-        self.level += max(0, limit - self.limit)
+        """Adds what came in some seconds, up to the limit."""
         self.limit = limit
         self.level = min(float(limit), self.level + seconds * limit / MINUTE)
 
