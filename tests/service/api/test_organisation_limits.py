@@ -111,7 +111,7 @@ def test_all_keys_of_an_organisation_share_its_limits(hall: Hall) -> None:
     row = limited(hall, "shared")
     assert row["refused"] == 1 and row["used"]["requests"] > 0.9 and row["last_refused"]
     Operator(hall).post(place)
-    assert ask(hall, second).status_code == 200, "without a limit again, from the next request on"
+    until(lambda: ask(hall, second).status_code == 200)  # at 66 a second again
     for wrong in ("-1", "x", "1.5", "9" * 12):
         assert Operator(hall).post(place, requests_per_minute=wrong).status_code == 400, wrong
 

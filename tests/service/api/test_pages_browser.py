@@ -99,7 +99,9 @@ class Visitor:
     def enters(self) -> None:
         self.opens("/admin")
         assert self.page.url.endswith("/admin/enter")
-        self.page.get_by_label("A key with the scope admin").fill(self.hall.key("house", ("admin",)))
+        self.page.get_by_label("Your personal key, or an API key with the scope admin").fill(
+            self.hall.key("house", ("admin",))
+        )
         self.page.keyboard.press("Enter")
         self.page.wait_for_url(f"{self.hall.url}/admin")
         self.fits()
@@ -139,7 +141,8 @@ def test_from_a_key_to_an_appeal(hall: Hall, visitor: Visitor) -> None:
     assert stopped.json()["stop_reason"] == "refusal"
     visitor.clicks("link", "Usage")
     assert page.locator(".scale span").first.inner_text().isdigit(), "the axis says how high it goes"
-    assert page.get_by_role("row", name="Acme Weaving").locator("td").nth(3).inner_text() == "2"
+    by_day = page.get_by_role("table", name="By day, key and model")
+    assert by_day.get_by_role("row", name="Acme Weaving").locator("td").nth(3).inner_text() == "2"
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
     assert "Acme Weaving" in Path(download.value.path()).read_text(encoding="utf-8")

@@ -132,6 +132,7 @@ SAME = {
         "inference_geo",
         "mcp_servers",
     ),
+    *("compaction", "fallback_credit_token", "thread", "workspace_id"),
     *(
         "speed",
         "user_profile_id",

@@ -474,7 +474,8 @@ def test_a_client_that_goes_while_a_tool_runs_leaves_nothing_behind(tmp_path: Pa
         with httpx.stream(
             "POST", f"{hall.url}/v1/messages", headers=headers, json=body, timeout=60
         ) as answer:
-            next(answer.iter_raw())
+            chunks = answer.iter_raw()  # the connection closes with the iterator
+            next(chunks)
             assert begun.wait(60)
         until(
             lambda: hall.service.meter.try_flush() or hall.rows(REQUESTS)

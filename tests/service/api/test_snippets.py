@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -76,13 +77,15 @@ def written(hall: Hall, document: str, language: str) -> list[str]:
 @pytest.mark.parametrize(
     "document", ["README.md", "docs/tutorials/serve.md", "docs/reference/http.md", "docs/howto/structured.md"]
 )
-def test_calls_in_the_documents_are_answered(hall: Hall, document: str) -> None:
+def test_calls_in_the_documents_are_answered(hall: Hall, document: str, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     calls = [text for text in written(hall, document, "sh") if text.startswith("curl")]
     assert calls
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.4\n")
     for text in calls:
-        assert '"stop_reason"' in ran(["sh", "-c", text.replace("curl", "curl -s", 1)], hall.key())
+        told = json.loads(ran(["sh", "-c", text.replace("curl", "curl -s", 1)], hall.key(), tmp_path))
+        assert told["type"] == "file" if "/v1/files" in text else told["stop_reason"]
 
 
 def test_the_sdks_in_the_documents_are_answered(hall: Hall) -> None:
@@ -92,10 +95,11 @@ def test_the_sdks_in_the_documents_are_answered(hall: Hall) -> None:
     assert len(ran([sys.executable, "-c", text], hall.key()).splitlines()) >= 2
 
 
-def ran(command: list[str], key: str) -> str:
+def ran(command: list[str], key: str, folder: Path | None = None) -> str:
     """What a command prints; the key is where examples expect it."""
     found = subprocess.run(
         command,
+        cwd=folder,
         env={**os.environ, "CHARTER_API_KEY": key, "KEY": key},
         capture_output=True,
         text=True,

@@ -155,11 +155,11 @@ def test_without_scripts_everything_still_works(browser: Any, served_chat: Any, 
     page.wait_for_selector(".said.assistant[data-state=done]")  # the page looks again by itself
     page.locator(".said.assistant a >> text=Rate").click()
     page.locator(".said.assistant button >> text=Good").click()
-    assert page.locator(".said.assistant a >> text=Rated good").count() == 1
+    page.wait_for_selector(".said.assistant a >> text=Rated good")
     page.locator("summary >> text=This chat").click()
     page.click("button:has-text('Delete')")
     page.click("button:has-text('Bring it back')")
-    assert "Goodbye" in page.locator(".said.user .text").inner_text()
+    page.wait_for_selector(".said.user .text >> text=Goodbye")
 
 
 def test_nothing_is_loaded_from_elsewhere(browser: Any, served_chat: Any) -> None:

@@ -61,7 +61,7 @@ class Keys:
             self.press("Shift+Tab" if back else "Tab")
             where = self.page.evaluate(
                 """() => {
-                  const e = document.activeElement, style = getComputedStyle(e);
+                  const e = document.activeElement ?? document.documentElement, style = getComputedStyle(e);
                   const label = e.labels?.length ? e.labels[0].textContent : "";
                   const outlined = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
                   const seen = e === document.body || outlined || style.boxShadow !== "none";
@@ -190,6 +190,10 @@ def test_files_are_attached_and_a_link_is_followed_by_keyboard_alone(
     browser: Any, served_chat: tuple[str, Service]
 ) -> None:
     page = open_page(browser, "desktop", [])
+    choosers = list[Any]()
+    page.on(
+        "filechooser", lambda one: choosers.append(one)
+    )  # early: Chromium tells of them only after a while
     keys = Keys(page)
     read = Document("note.txt", "txt", 4, "x", "four", (0,))
     served_chat[1].files.read = lambda data, name, limits: read
@@ -197,12 +201,15 @@ def test_files_are_attached_and_a_link_is_followed_by_keyboard_alone(
     page.fill("#name", "ann")
     page.click("text=Join")
     page.click("text=I have saved it")
+    page.wait_for_selector("#text:focus")
     keys.use("Attach files")
     page.wait_for_selector("details[open] summary:focus")
+    page.locator("#files").wait_for(state="visible")
     keys.press("Tab")
-    with page.expect_file_chooser() as chooser:
-        keys.press("Enter")
-    chooser.value.set_files([{"name": "note.txt", "mimeType": "text/plain", "buffer": b"four"}])
+    page.wait_for_selector("#files:focus")
+    keys.press("Enter")
+    until(lambda: choosers or page.wait_for_timeout(20))
+    choosers[0].set_files([{"name": "note.txt", "mimeType": "text/plain", "buffer": b"four"}])
     page.wait_for_selector("#composer [data-state=ready] >> text=note.txt")
     keys.press("Escape")
     page.wait_for_selector("summary:focus >> text=Attach files")

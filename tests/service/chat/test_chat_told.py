@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,9 @@ def test_what_is_typed_is_on_the_server_before_it_is_sent(
     assert asked and not [url for url in asked if url.endswith("/draft")]
 
 
-def test_without_scripts_a_draft_is_kept_by_a_button(browser: Any, served_chat: tuple[str, Service]) -> None:
+def test_without_scripts_a_draft_is_kept_by_a_button(
+    browser: Any, served_chat: tuple[str, Service], upstream: Upstream
+) -> None:
     page = open_page(browser, "phone", [], scripts=False)
     page.goto(invited(served_chat))
     page.fill("#name", "ann")
@@ -136,7 +139,11 @@ def test_without_scripts_a_draft_is_kept_by_a_button(browser: Any, served_chat: 
     assert page.locator("#text").input_value() == "Half a thought"
     page.goto(f"{served_chat[0]}/temporary")
     page.fill("#text", "Hello")
+    upstream.gate = threading.Event()
+    upstream.gate.set()  # words are held back
     page.click("#composer button")
+    page.wait_for_selector(".said.assistant[data-state=running]")
+    upstream.gate.clear()
     page.wait_for_selector(".said.assistant[data-state=done]")  # the page looks again by itself
 
 

@@ -13,8 +13,8 @@ from sqlalchemy import Engine, insert, select
 from charter.service.chat.searching import search
 from charter.service.chat.storage import held
 from charter.service.people.export import open_people
-from charter.service.people.tables import CHATS, METADATA, MIGRATIONS
-from charter.service.people.workers import find_person, invite, join
+from charter.service.people.tables import CHATS, METADATA, MIGRATIONS, PEOPLE
+from charter.service.people.workers import find_person
 from charter.service.web.database import differences, migrate, open_database, reading, writing
 
 MESSAGES = 300
@@ -42,8 +42,10 @@ def older(place: str, folder: Path) -> Engine:
     engine = open_database(place)
     migrate(engine, folder / "older", METADATA)
     with writing(engine) as c:
-        ann = join(c, invite(c, "member"), "ann")[0]
-        chat = {"id": "c", "person": ann.id, "title": "t", "titled": True, "model": "m", "leaf": ""}
+        person = {"name": "ann", "role": "member", "simulated": False, "quota": 0, "disabled": False}
+        made = c.execute(insert(PEOPLE).values(**person, created=1.0)).inserted_primary_key
+        assert made is not None
+        chat = {"id": "c", "person": made[0], "title": "t", "titled": True, "model": "m", "leaf": ""}
         flags = {"draft": "", "pinned": False, "archived": False, "created": 1.0, "touched": 1.0}
         c.execute(insert(CHATS).values(**chat, **flags))  # which leaves newer columns out
         driver = c.connection.driver_connection

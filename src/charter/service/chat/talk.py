@@ -31,7 +31,7 @@ from charter.service.chat.files import draft_of
 from charter.service.chat.letters import kept
 from charter.service.chat.storage import check_room
 from charter.service.chat.tool_calls import check_names, chosen_in, switch_on
-from charter.service.chat.visit import Visit, article, done, show, whole
+from charter.service.chat.visit import Visit, article, done, number_in, show, whole
 from charter.service.people.tables import MESSAGES
 from charter.service.people.workers import lock
 from charter.service.web.database import reading, writing
@@ -67,7 +67,7 @@ def home(visit: Visit) -> HTMLResponse:
 
 def talk(visit: Visit) -> HTMLResponse:
     """The newest messages of a chat, or those up to the message that `to` names; `most` shows more of them."""
-    most = min(MOST_SHOWN, _number(visit, "most") or SHOWN)
+    most = min(MOST_SHOWN, number_in(visit, "most") or SHOWN)
     with reading(visit.service.database) as connection:
         chat = chat_of(connection, visit.person, visit.id)
         end = _end(connection, visit, chat)
@@ -88,7 +88,7 @@ def talk(visit: Visit) -> HTMLResponse:
         past=end != chat.leaf,
         later_place=f"?to={later[-1]}#m-{later[0]}" if later else "",
         draft=chat.draft,
-        look=_number(visit, "look") + 1,
+        look=number_in(visit, "look") + 1,
         chosen=chosen,
         drafted=draft_of(visit),
         notice="",
@@ -112,11 +112,6 @@ def _before(messages: Sequence[Message], to: str, most: int) -> str:
         return f"?to={first.parent}#m-{first.parent}"
     end = f"&to={to}" if to else ""
     return f"?most={min(MOST_SHOWN, most + 4 * SHOWN)}{end}#m-{last.id}"
-
-
-def _number(visit: Visit, name: str) -> int:
-    """A whole number in the query of a request; 0 if there is none."""
-    return whole(visit.request.query_params.get(name, ""))
 
 
 def part(visit: Visit) -> HTMLResponse:
@@ -247,7 +242,7 @@ def event_stream(visit: Visit, reply: str) -> EventSourceResponse:
     """What changes in a reply until it is complete, as server-sent events: each replaces a block by its number, so a
     page that lost its connection asks again from the last one."""
     last = visit.request.headers.get("last-event-id", "")
-    known = whole(last) if last else _number(visit, "known")
+    known = whole(last) if last else number_in(visit, "known")
     streams, person = visit.service.streams, visit.person.id
     if streams[person] >= MOST_STREAMS:
         raise Refusal(f"{MOST_STREAMS} pages already wait for replies; close one of them", 429)

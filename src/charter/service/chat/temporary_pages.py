@@ -9,7 +9,7 @@ from charter.service.chat.branches import Message
 from charter.service.chat.talk import SHOWN, check_running, client_of, event_stream, model_of
 from charter.service.chat.temporary import TemporaryChat
 from charter.service.chat.tree import checked
-from charter.service.chat.visit import Visit, article, done, show
+from charter.service.chat.visit import Visit, article, done, number_in, show
 from charter.service.web.database import writing
 
 PLACE = "/temporary/m/"
@@ -49,7 +49,8 @@ def talk(visit: Visit) -> HTMLResponse:
     chat = visit.service.temporary.find(visit.owner, visit.id)
     shown = [article(visit, one, PLACE) for one in chat.messages[-SHOWN:]]
     last = chat.messages[-1]
-    return show(visit, "temporary", TITLE, chat=chat, messages=shown, last=last, notice="")
+    look = number_in(visit, "look") + 1
+    return show(visit, "temporary", TITLE, chat=chat, messages=shown, last=last, look=look, notice="")
 
 
 def part(visit: Visit) -> HTMLResponse:

@@ -134,6 +134,11 @@ def whole(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
+def number_in(visit: Visit, name: str) -> int:
+    """A whole number in the query of a request; 0 if there is none."""
+    return whole(visit.request.query_params.get(name, ""))
+
+
 def done(visit: Visit, place: str, **facts: Any) -> Response:
     """The answer to a form: another page, or, for a script, where it would be and what came of it."""
     if wants_json(visit.request):
