@@ -21,6 +21,7 @@ from charter.rooms.card.drawing import describe_left_out, overlay_stages
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.number import Ledger
+from charter.rooms.card.published import beside_published
 from charter.rooms.card.verify import card_problems
 from charter.rooms.evaluate.catalogue import TASKS as EVALUATIONS
 
@@ -163,7 +164,10 @@ def fitted(run: Path, power: float, scale: float = 4.0) -> tuple[Figure, Ledger]
 def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
     figure, ledger = fitted(run, 0.5)
     law = ("position_exponent", "position_constant", "position_coefficient")
-    assert set(ledger.shown) == keys((*law, *(f"position_loss_{b}" for b in BUCKETS[:8])), ("bench_3",))
+    claude = {f"published/Claude 2/{name}" for name in law[:2]}
+    own = keys((*law, *(f"position_loss_{b}" for b in BUCKETS[:8])), ("bench_3",))
+    assert set(ledger.shown) == own | claude
+    assert {ledger.shown[name].value for name in claude} == {0.59, 0.31}
     values = [ledger.shown[f"bench_3/{name}"].value for name in law]
     assert values == [pytest.approx(0.5), pytest.approx(2, abs=1e-6), pytest.approx(4, abs=1e-6)]
     words = figure.caption.replace("\u00a0", " ")
@@ -172,16 +176,34 @@ def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
     )
 
 
-def test_an_exponent_at_the_end_of_what_is_tried_is_said_to_be_none(run: Path) -> None:
+def test_the_cards_exponent_stands_beside_ours(run: Path) -> None:
+    fitted(run, 0.5)
+    identity = {"position": {"data": {"ref": "data:talks"}, "length": 512, "joined": True}}
+    benchmark(run, 3, identity, {"position": card_world.read_rows(run / "bench_3/samples/position.jsonl")})
+    rows = {
+        row.ours.name: row
+        for row in beside_published(gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2]))))
+    }
+    theirs = rows["position_exponent"].published[2]
+    assert theirs is not None and (theirs.value, theirs.unit) == (0.59, "exponent")
+    assert rows["position_constant"].published[2].value == 0.31  # type: ignore[union-attr]
+    assert rows["position_exponent"].differences[:2] == (
+        "data:talks (20 of 1,000 items); there 1,000 long documents",
+        "texts of 512 tokens, joined from shorter ones; there to 200,000",
+    )
+
+
+def test_an_exponent_at_the_end_of_what_is_tried_is_none(run: Path) -> None:
     figure, ledger = fitted(run, 3.0)
-    assert ledger.shown["bench_3/position_exponent"].value == pytest.approx(2.0)
-    assert "no power law is found" in figure.caption and "rises" not in figure.caption
+    assert "bench_3/position_exponent" not in ledger.shown and "a = 0.590" in figure.caption.replace(
+        "\u00a0", " "
+    )
+    assert "RL-CAI: no exponent, since the exponent 2.00 is on a bound" in figure.caption
 
 
-def test_a_loss_that_rises_is_said_to(run: Path) -> None:
-    figure, ledger = fitted(run, 0.5, -1.0)
-    assert ledger.shown["bench_3/position_coefficient"].value == pytest.approx(-1.0)
-    assert "(c is below 0: loss rises with the position)." in figure.caption
+def test_a_loss_that_rises_has_no_exponent(run: Path) -> None:
+    figure, _ = fitted(run, 0.5, -1.0)
+    assert "RL-CAI: no exponent, since loss rises with the position." in figure.caption
 
 
 def test_stages_over_each_other_are_the_first_and_the_last(gathered: Run) -> None:

@@ -225,6 +225,19 @@ def test_documents_are_joined_where_none_is_long_enough(tmp_path: Path, local: L
     assert all(sum(row["tokens"].values()) == 399 for row in rows)
 
 
+def test_a_fit_that_fails_is_told_in_place_of_an_exponent(tmp_path: Path, local: LocalAssistant) -> None:
+    """A model with random weights loses the same at every position."""
+    files = {"text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(3)]}
+    context = desk.context("position", tmp_path, local, files, limit=2)
+    rows = desk.run_task(context)
+    metrics = {metric.name: metric for metric in TASKS["position"].numbers}
+    assert math.isnan(metrics["position_exponent"].table(rows).value)
+    why = context.summary["absent"]["position_exponent"]
+    assert why == context.summary["absent"]["position_constant"] and why
+    assert context.summary["card"] == {"exponent": 0.59, "constant": 0.31}
+    assert context.identity()["limit"] == 2 and TASKS["position"].protocol.limit == 1000
+
+
 def test_lengths_to_try_are_that_of_the_window_and_powers_of_two_below() -> None:
     assert position.lengths(200_000)[:3] == [200_000, 131_072, 65_536]
     assert position.lengths(8192) == [8192, 4096, 2048, 1024, 512, 256]

@@ -151,6 +151,11 @@ class Context:
         """How many questions are asked together, so that a chunk has about `answers_together` answers."""
         return max(1, self.answers_together // self.protocol.samples)
 
+    def absent(self, why: str, *metrics: str) -> None:
+        """Says in report.json and to the user why the task has no such metric."""
+        self.summary.setdefault("absent", {}).update(dict.fromkeys(metrics, why))
+        self.out.note(f"{self.task.name}: no {', '.join(metrics)}: {why}")
+
     def seed(self, *names: str | int) -> int:
         """A seed that depends only on the draw seed, the task and `names`; it is equal for every stage."""
         return derive_seed(self.settings.draw_seed, self.task.name, *names)
