@@ -27,6 +27,7 @@ Row = Mapping[str, Any]
 
 # what the battery asks has the columns of its public sets: tests/rooms/evaluate/test_shipped_sets.py looks at it
 BATTERY = {f"{role}.heldout" for role in {TASKS[name].data_role for name in SUITES["battery"]}} | {
+    "mmlu_thoughts",
     "mmlu_thoughts.train",
     "truthfulqa_mappings.heldout",
 }
