@@ -16,12 +16,13 @@ from charter.ground.measure.bias import DIMENSIONS
 from charter.ground.measure.plots import SERIES
 from charter.ground.measure.position import BUCKETS
 from charter.ground.measure.translation import chrf, over_languages
-from charter.rooms.card import benchmark_plots, language_plots, long_plots
+from charter.rooms.card import benchmark_plots, language_plots, long_plots, subject_plots
 from charter.rooms.card.drawing import describe_left_out, overlay_stages
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.number import Ledger
 from charter.rooms.card.published import beside_published
+from charter.rooms.card.tasks import task_tables
 from charter.rooms.card.verify import card_problems
 from charter.rooms.evaluate.catalogue import TASKS as EVALUATIONS
 
@@ -246,3 +247,61 @@ def test_the_card_has_them_in_their_sections_and_verifies(run: Path) -> None:
     )
     card_world.remeasure(run, "bench_3")
     assert any("bench_3/recall_512_0" in problem for problem in card_problems(card))
+
+
+def by_subject(place: int, count: int = 40) -> dict[str, list[dict[str, object]]]:
+    """Of 40 questions a subject, more are right at later stages; economics has only 5."""
+    sizes = {"anatomy": count, "virology": count, "econometrics": 5}
+    return {
+        task: [
+            {
+                "id": f"{s}-{i}",
+                "item": f"{s}-{i}",
+                "group": s,
+                "correct": float(i < right),
+                "outcome": "right",
+            }
+            for s, size in sizes.items()
+            for right in [(5 + 5 * place + (10 if s == "virology" else 0)) * size // count]
+            for i in range(size)
+        ]
+        for task in ("mmlu", "mmlu_plain")
+    }
+
+
+def test_subjects_have_a_figure_and_a_folded_table(run: Path) -> None:
+    for place in (0, 3):
+        benchmark(run, place, more=by_subject(place))
+    gathered = gather(inputs(run, (*CARD_PARENTS, BENCHMARKS[0], BENCHMARKS[2])))
+    figure, ledger = draw_figure(subject_plots.subjects, gathered)
+    names = [f"{task}_{s}" for task in ("mmlu", "mmlu_plain") for s in ("anatomy", "virology")]
+    assert set(ledger.shown) == keys(tuple(names), ("bench_0", "bench_3"))
+    assert ledger.shown["bench_3/mmlu_virology"].value == 30 / 40
+    assert re.findall(r">(Virology|Anatomy|Econometrics)</text>", figure.svg) == ["Virology", "Anatomy"]
+    assert "n = 40 questions a subject" in figure.caption and not ledger.undrawn
+    plain, reasoned = [t for t in task_tables(gathered, "capability") if t.folded]
+    assert plain.caption == "MMLU by subject, by letter" and reasoned.caption.endswith("with reasoning")
+    assert [row.column.label for row in plain.rows] == ["Anatomy", "Econometrics", "Virology"]
+    assert [n.value for row in plain.rows for n in [row.cells[1].number] if n] == [20 / 40, 2 / 5, 30 / 40]
+    card = make_card(run, SETTINGS, (*CARD_PARENTS, BENCHMARKS[0], BENCHMARKS[2]))
+    words = (card / "card.md").read_text("utf-8")
+    assert "<details><summary>MMLU by subject, by letter</summary>" in words
+    assert card_problems(card) == []
+
+
+def test_what_a_report_lacks_and_how_many_it_asked_stand_in_the_table(run: Path) -> None:
+    folder = benchmark(run, 3, more={"quality": battery(3)["quality"]})
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    report["questions"] = {"arc": {"asked": 90, "of": 575}, "gsm8k": {"asked": 60, "of": 60}}
+    report["quality"] = {"absent": {"quality_hard": "the data marks no hard question"}}
+    edit(run, folder.name, "report.json", lambda _: json.dumps(report))
+    gathered = gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2])))
+    tables = {table.caption: table for table in task_tables(gathered, "capability")}
+    asked = {row.column.name: row.asked for row in tables["Knowledge and reasoning"].rows}
+    assert (
+        asked["arc"] == "shipped:arc.heldout, 90 of 575, 5-shot, by likelihood"
+        and " of " not in asked["gsm8k"]
+    )
+    assert tables["Reading"].absent == ("Quality hard: the data marks no hard question",)
+    card = make_card(run, SETTINGS, (("reports", "eval_3"), BENCHMARKS[2]))
+    assert "Absent: Quality hard: the data marks no hard question." in (card / "card.md").read_text("utf-8")
