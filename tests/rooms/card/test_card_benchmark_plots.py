@@ -140,6 +140,21 @@ def test_of_many_languages_the_best_and_the_worst_are_drawn(
     assert len(ledger.shown) == 2 * 2 * 4 and ">Hindi</text>" not in figure.svg
 
 
+def test_the_caption_says_what_bleu_counts(run: Path) -> None:
+    rows = {"translation": battery(3)["translation"]}
+    words = {
+        "BLEU counts words (13a), characters (char) (Chinese (Simplified)): not the card's spBLEU": {
+            "fra": "13a",
+            "zho_Hans": "char",
+        },
+        "BLEU counts flores200 pieces: the card's spBLEU.": {"fra": "flores200"},
+    }
+    for caption, tokenizers in words.items():
+        benchmark(run, 3, {"translation": {"tokenizers": tokenizers}}, rows)
+        gathered = gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2])))
+        assert caption in draw_figure(language_plots.translation, gathered)[0].caption
+
+
 def test_recall_is_a_grid_of_the_last_stage(gathered: Run) -> None:
     figure, ledger = draw_figure(long_plots.recall, gathered)
     cells = {f"bench_3/recall_{length}_{depth}" for length in LENGTHS for depth in DEPTHS}
