@@ -1,13 +1,13 @@
 """Item by item: the evaluate room's own tasks against lm-eval's harness, on equal items and examples.
 
-Our side is `charter eval`, answers from its kept rows. Their side is `lm_eval.simple_evaluate` on its `hf` backend,
-both in float32: MMLU by lm-eval's own template, the others by tasks in its own form with our words, since its ARC and RACE score
-the options' texts and its GSM8k has other examples. lm-eval puts the examples, asks and scores. "same answer": the same
-letter, first line (TriviaQA) or whole reply (GSM8k); "same verdict": both right or both wrong.
+Our side is `charter eval`, answers from its kept rows. Their side is `lm_eval.simple_evaluate` on its `hf` backend, both
+in float32: MMLU by lm-eval's own template, the others by tasks in its own form with our words, since its ARC and RACE
+score the options' texts and its GSM8k has other examples. lm-eval puts the examples, asks and scores. "same answer": the
+same letter, first line (TriviaQA) or whole reply (GSM8k); "same verdict": both right or both wrong.
 
-What differs even so: TriviaQA's articles, which only our comparison drops, and the number of GSM8k, which we read behind
-"the answer is" and lm-eval reads last. Both are greedy here, where the card samples GSM8k at T=1; examples of RACE are
-one, not five.
+What differs even so: articles in TriviaQA, which only our comparison drops, and an empty first line, which we skip; the
+number of GSM8k, which we read behind "the answer is" and lm-eval reads last. Both are greedy here, where the card
+samples GSM8k at T=1. RACE has one example here, not five.
 """
 
 from __future__ import annotations

@@ -165,6 +165,19 @@ def test_reasoning_in_the_data_is_kept_and_a_subject_with_four_thoughts_shares(
     assert "Yours." in model.asked[0][1]["content"] and "Ours." in model.asked[0][3]["content"]
 
 
+def test_two_questions_with_the_same_words_have_each_their_own_thought(tmp_path: Path) -> None:
+    """By their rows; without rows in their order."""
+    said = [thought("Which holds?", "B", "First.", row=3), thought("Which holds?", "C", "Second.", row=4)]
+    toys.rows_file(tmp_path / "thoughts.jsonl", said)
+    thoughts = read_thoughts(tmp_path / "thoughts.jsonl")
+    rows = [row(4, "C", question="Which holds?"), row(3, "B", question="Which holds?")]
+    joined = add_thoughts([mmlu.parse(one, "dev")[0] for one in rows], thoughts)
+    assert [q.meta["thought"] for q in joined] == ["Second.", "First."]
+    unnumbered = [{key: one[key] for key in one if key != "row"} for one in reversed(rows)]
+    joined = add_thoughts([mmlu.parse(one, "dev")[0] for one in unnumbered], thoughts)
+    assert [q.meta["thought"] for q in joined] == ["First.", "Second."]
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

@@ -24,10 +24,11 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """Reasoning that leads to a letter; `place` is its file and line."""
+    """Reasoning that leads to a letter. `row`: of its question, "" if it doesn't say. `place`: its file and line."""
 
     text: str
     answer: str
+    row: str
     place: str
 
 
@@ -36,9 +37,12 @@ def thoughts_file() -> Path | None:
     return next((path for name in NAMES if (path := shipped_folder() / name).is_file()), None)
 
 
-def read_thoughts(path: Path) -> dict[Key, Thought]:
-    """The thoughts by subject and question. Raises CharterError that names file and line of a broken row."""
-    thoughts: dict[Key, Thought] = {}
+def read_thoughts(path: Path) -> dict[Key, list[Thought]]:
+    """The thoughts by subject and question. Two questions of a subject may have the same words and other options.
+
+    Raises CharterError that names file and line of a broken row.
+    """
+    thoughts: dict[Key, list[Thought]] = {}
     for place, row in raw_rows(path):
         lacking = [
             key for key in ("subject", "digest", "thought", "answer") if not str(row.get(key) or "").strip()
@@ -49,7 +53,8 @@ def read_thoughts(path: Path) -> dict[Key, Thought]:
             )
             raise CharterError(f"{place}: a thought {what}; expected subject, digest, thought and answer")
         key = str(row["subject"]), str(row["digest"])
-        thoughts[key] = Thought(str(row["thought"]).strip(), str(row["answer"]), place)
+        thought = Thought(str(row["thought"]).strip(), str(row["answer"]), str(row.get("row", "")), place)
+        thoughts.setdefault(key, []).append(thought)
     return thoughts
 
 
@@ -58,15 +63,20 @@ def digest(question: Question) -> str:
     return digest_text(question.text.strip())[:12]
 
 
-def add_thoughts(questions: Sequence[Question], thoughts: Mapping[Key, Thought]) -> list[Question]:
+def add_thoughts(questions: Sequence[Question], thoughts: Mapping[Key, Sequence[Thought]]) -> list[Question]:
     """The questions, each with its thought. One that shows reasoning of its own keeps it; one that nobody wrote a
-    thought for has none.
+    thought for has none. Of several thoughts with one question's words, that with its row counts, else the first one
+    that is left.
 
     Raises CharterError if a thought leads to another letter than the key.
     """
+    left = {key: list(several) for key, several in thoughts.items()}
     with_thoughts = []
     for question in questions:
-        thought = thoughts.get((question.group, digest(question)))
+        several = left.get((question.group, digest(question)), [])
+        thought = next((t for t in several if t.row == question.meta["row"]), several[0] if several else None)
+        if len(several) > 1 and thought is not None:
+            several.remove(thought)
         if thought is not None and not question.meta["thought"]:
             if (key := LETTERS[question.right[0]]) != thought.answer:
                 raise CharterError(

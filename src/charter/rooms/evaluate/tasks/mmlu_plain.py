@@ -100,7 +100,7 @@ def parse(row: Row, name: str) -> list[Question]:
             options,
             (place_of(row["answer"], options),),
             group=subject,
-            meta={"thought": str(row.get("thought", ""))},
+            meta={"thought": str(row.get("thought", "")), "row": str(row.get("row", ""))},
         )
     ]
 
