@@ -137,6 +137,8 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "triviaqa_declined": (1 / 4, 4, 4),
     "translation_bleu": ((100 + 0) / 2, 3, 2),
     "translation_chrf": ((100 + 0) / 2, 3, 2),
+    "translation_bleu_high": ((100 + 0) / 2, 3, 2),
+    "translation_chrf_high": ((100 + 0) / 2, 3, 2),
     "translation_understandable": (1 / 2, 3, 2),
     "translation_good": (1 / 2, 3, 2),
     "translation_unanswered": (1 / 3, 3, 2),
@@ -166,6 +168,17 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_one(n: int, c: int, k: int
     rows = [graded("p", "right" if i < c else "wrong") for i in range(n)]
     draws = list(itertools.combinations([i < c for i in range(n)], k))
     assert counts.pass_at(k)(rows).value == pytest.approx(sum(map(any, draws)) / len(draws))
+
+
+def test_pass_at_k_by_hand() -> None:
+    """Ten samples of a problem, three right, and none of another: 1 - C(7, 2) / C(10, 2) = 1 - 21/45 of the first."""
+    rows = [
+        graded(name, "right" if i < right else "wrong")
+        for name, right in (("p", 3), ("q", 0))
+        for i in range(10)
+    ]
+    by_k = {k: counts.pass_at(k)(rows).value for k in (1, 2, 10)}
+    assert by_k == pytest.approx({1: (0.3 + 0) / 2, 2: (24 / 45 + 0) / 2, 10: (1 + 0) / 2})
 
 
 def test_problems_with_too_few_samples_have_no_pass_at_k() -> None:

@@ -1,11 +1,22 @@
-"""The fit of a power law to loss by position finds what was planted at single positions."""
+"""The fit of a power law to loss by position finds what was planted at single positions, and says when it found nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from charter.ground.measure.position import BUCKETS, EXPONENTS, MIDDLES, bucket_of, fit, mean_powers
+from charter.ground.measure.position import (
+    BUCKETS,
+    EXPONENTS,
+    MIDDLES,
+    bucket_of,
+    card_scale,
+    fit,
+    fit_table,
+    fitted_exponent,
+    mean_powers,
+    why_no_law,
+)
 
 
 @pytest.mark.parametrize("exponent", [0.02, 0.59, 1.0, 2.0])
@@ -59,3 +70,69 @@ def test_the_fit_is_that_of_a_plain_search_over_the_grid(constant: float, scale:
         assert fits[row] == pytest.approx(search(means[row], lengths), rel=1e-9, abs=1e-9), row
     if constant < 0:
         assert (np.delete(fits[:, 0], 4) == 0).all()
+
+
+def losses(loss: np.ndarray, documents: int = 8) -> np.ndarray:
+    """Sums of nats and tokens of documents whose buckets have these losses."""
+    used = len(loss)
+    tokens = np.zeros(len(BUCKETS))
+    tokens[:used] = documents * np.array(BUCKETS[:used])
+    nats = np.zeros(len(BUCKETS))
+    nats[:used] = loss * tokens[:used]
+    return np.concatenate([nats, tokens])
+
+
+def law(exponent: float, constant: float = 0.31, scale: float = 3.0, used: int = 13) -> np.ndarray:
+    return constant + scale * mean_powers(BUCKETS[:used], BUCKETS[:used], exponent)
+
+
+@pytest.mark.parametrize("exponent", [0.2, 0.59, 1.2])
+def test_a_planted_exponent_is_reported_also_with_noise(exponent: float) -> None:
+    noise = np.random.default_rng(5).normal(0, 0.01, 13)
+    sums = losses(law(exponent) + noise)
+    assert why_no_law(sums) == ""
+    assert fit(sums)[2] == pytest.approx(exponent, abs=0.05)
+
+
+def test_each_way_in_which_a_fit_fails_is_told() -> None:
+    flat = np.array([2.9, 3.1, 2.95, 3.05, 3.0, 2.97, 3.02, 2.99, 3.01, 3.0])
+    reasons = {
+        "4 buckets of positions have tokens; the fit needs 5": law(0.59, used=4),
+        "the law explains the losses no better than a constant": flat,
+        "loss rises with the position": law(0.5, 4.0, -1.0),
+        "the exponent 2.00 is on a bound of the exponents tried, 0.02 to 2.00": law(3.0),
+        "the constant is on its bound, 0": law(0.6, -0.2, used=10),
+    }
+    for why, loss in reasons.items():
+        assert why_no_law(losses(loss)) == why
+    few = 10 - 0.3 * np.arange(6) + np.random.default_rng(5).normal(0, 0.2, 6)
+    assert why_no_law(losses(few)).endswith("all from 0.02 to 1.13 fit as well")
+
+
+def test_noise_around_a_constant_is_seldom_a_law() -> None:
+    draw = np.random.default_rng(7)
+    failed = sum(bool(why_no_law(losses(3 + draw.normal(0, 0.1, 12)))) for _ in range(200))
+    assert failed >= 185
+
+
+def test_where_there_is_no_law_there_is_no_number() -> None:
+    rows = [
+        {
+            "id": f"d{n}",
+            "nats": {str(b): 3.0 * b for b in BUCKETS[:8]},
+            "tokens": {str(b): b for b in BUCKETS[:8]},
+        }
+        for n in range(3)
+    ]
+    assert np.isnan(fit_table(fitted_exponent)(rows).value)
+    for row in rows:
+        row["nats"] = {str(b): b * loss for b, loss in zip(BUCKETS[:8], law(0.59, used=8), strict=True)}
+    assert fit_table(fitted_exponent)(rows).value == pytest.approx(0.59, abs=0.006)
+
+
+def test_the_scale_of_the_cards_law_is_that_of_the_losses() -> None:
+    """Two buckets by hand: position 1 has the power 1, positions 2 and 3 the mean of 2^-0.59 and 3^-0.59."""
+    assert card_scale(losses(law(0.59, 0.31, 2.5))) == pytest.approx(2.5)
+    x = (1.0, (2**-0.59 + 3**-0.59) / 2)
+    by_hand = (x[0] * (4 - 0.31) + x[1] * (3 - 0.31)) / (x[0] ** 2 + x[1] ** 2)
+    assert card_scale(losses(np.array([4.0, 3.0]))) == pytest.approx(by_hand)

@@ -466,6 +466,8 @@ def benchmark(
         identity[task] = {"data": {"ref": f"data:{task}"}} | (changes or {}).get(task, {})
         write_rows(out / f"{task}.jsonl", kept)
     for task, (first, last, count, protocol) in TASKS.items():
+        if task in (more or {}):
+            continue
         identity[task] = protocol | (changes or {}).get(task, {})
         share = first + (last - first) * place / (len(STAGES) - 1)
         rows = []

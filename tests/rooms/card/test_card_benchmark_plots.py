@@ -16,11 +16,13 @@ from charter.ground.measure.bias import DIMENSIONS
 from charter.ground.measure.plots import SERIES
 from charter.ground.measure.position import BUCKETS
 from charter.ground.measure.translation import chrf, over_languages
-from charter.rooms.card import benchmark_plots, language_plots, long_plots
+from charter.rooms.card import benchmark_plots, language_plots, long_plots, subject_plots
 from charter.rooms.card.drawing import describe_left_out, overlay_stages
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.number import Ledger
+from charter.rooms.card.published import beside_published
+from charter.rooms.card.tasks import task_tables
 from charter.rooms.card.verify import card_problems
 from charter.rooms.evaluate.catalogue import TASKS as EVALUATIONS
 
@@ -138,6 +140,21 @@ def test_of_many_languages_the_best_and_the_worst_are_drawn(
     assert len(ledger.shown) == 2 * 2 * 4 and ">Hindi</text>" not in figure.svg
 
 
+def test_the_caption_says_what_bleu_counts(run: Path) -> None:
+    rows = {"translation": battery(3)["translation"]}
+    words = {
+        "BLEU counts words (13a), characters (char) (Chinese (Simplified)): not the card's spBLEU": {
+            "fra": "13a",
+            "zho_Hans": "char",
+        },
+        "BLEU counts flores200 pieces: the card's spBLEU.": {"fra": "flores200"},
+    }
+    for caption, tokenizers in words.items():
+        benchmark(run, 3, {"translation": {"tokenizers": tokenizers}}, rows)
+        gathered = gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2])))
+        assert caption in draw_figure(language_plots.translation, gathered)[0].caption
+
+
 def test_recall_is_a_grid_of_the_last_stage(gathered: Run) -> None:
     figure, ledger = draw_figure(long_plots.recall, gathered)
     cells = {f"bench_3/recall_{length}_{depth}" for length in LENGTHS for depth in DEPTHS}
@@ -163,7 +180,10 @@ def fitted(run: Path, power: float, scale: float = 4.0) -> tuple[Figure, Ledger]
 def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
     figure, ledger = fitted(run, 0.5)
     law = ("position_exponent", "position_constant", "position_coefficient")
-    assert set(ledger.shown) == keys((*law, *(f"position_loss_{b}" for b in BUCKETS[:8])), ("bench_3",))
+    claude = {f"published/Claude 2/{name}" for name in law[:2]}
+    own = keys((*law, *(f"position_loss_{b}" for b in BUCKETS[:8])), ("bench_3",))
+    assert set(ledger.shown) == own | claude
+    assert {ledger.shown[name].value for name in claude} == {0.59, 0.31}
     values = [ledger.shown[f"bench_3/{name}"].value for name in law]
     assert values == [pytest.approx(0.5), pytest.approx(2, abs=1e-6), pytest.approx(4, abs=1e-6)]
     words = figure.caption.replace("\u00a0", " ")
@@ -172,16 +192,34 @@ def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
     )
 
 
-def test_an_exponent_at_the_end_of_what_is_tried_is_said_to_be_none(run: Path) -> None:
+def test_the_cards_exponent_stands_beside_ours(run: Path) -> None:
+    fitted(run, 0.5)
+    identity = {"position": {"data": {"ref": "data:talks"}, "length": 512, "joined": True}}
+    benchmark(run, 3, identity, {"position": card_world.read_rows(run / "bench_3/samples/position.jsonl")})
+    rows = {
+        row.ours.name: row
+        for row in beside_published(gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2]))))
+    }
+    theirs = rows["position_exponent"].published[2]
+    assert theirs is not None and (theirs.value, theirs.unit) == (0.59, "exponent")
+    assert rows["position_constant"].published[2].value == 0.31  # type: ignore[union-attr]
+    assert rows["position_exponent"].differences[:2] == (
+        "data:talks (20 of 1,000 items); there 1,000 long documents",
+        "texts of 512 tokens, joined from shorter ones; there to 200,000",
+    )
+
+
+def test_an_exponent_at_the_end_of_what_is_tried_is_none(run: Path) -> None:
     figure, ledger = fitted(run, 3.0)
-    assert ledger.shown["bench_3/position_exponent"].value == pytest.approx(2.0)
-    assert "no power law is found" in figure.caption and "rises" not in figure.caption
+    assert "bench_3/position_exponent" not in ledger.shown and "a = 0.590" in figure.caption.replace(
+        "\u00a0", " "
+    )
+    assert "RL-CAI: no exponent, since the exponent 2.00 is on a bound" in figure.caption
 
 
-def test_a_loss_that_rises_is_said_to(run: Path) -> None:
-    figure, ledger = fitted(run, 0.5, -1.0)
-    assert ledger.shown["bench_3/position_coefficient"].value == pytest.approx(-1.0)
-    assert "(c is below 0: loss rises with the position)." in figure.caption
+def test_a_loss_that_rises_has_no_exponent(run: Path) -> None:
+    figure, _ = fitted(run, 0.5, -1.0)
+    assert "RL-CAI: no exponent, since loss rises with the position." in figure.caption
 
 
 def test_stages_over_each_other_are_the_first_and_the_last(gathered: Run) -> None:
@@ -224,3 +262,61 @@ def test_the_card_has_them_in_their_sections_and_verifies(run: Path) -> None:
     )
     card_world.remeasure(run, "bench_3")
     assert any("bench_3/recall_512_0" in problem for problem in card_problems(card))
+
+
+def by_subject(place: int, count: int = 40) -> dict[str, list[dict[str, object]]]:
+    """Of 40 questions a subject, more are right at later stages; economics has only 5."""
+    sizes = {"anatomy": count, "virology": count, "econometrics": 5}
+    return {
+        task: [
+            {
+                "id": f"{s}-{i}",
+                "item": f"{s}-{i}",
+                "group": s,
+                "correct": float(i < right),
+                "outcome": "right",
+            }
+            for s, size in sizes.items()
+            for right in [(5 + 5 * place + (10 if s == "virology" else 0)) * size // count]
+            for i in range(size)
+        ]
+        for task in ("mmlu", "mmlu_plain")
+    }
+
+
+def test_subjects_have_a_figure_and_a_folded_table(run: Path) -> None:
+    for place in (0, 3):
+        benchmark(run, place, more=by_subject(place))
+    gathered = gather(inputs(run, (*CARD_PARENTS, BENCHMARKS[0], BENCHMARKS[2])))
+    figure, ledger = draw_figure(subject_plots.subjects, gathered)
+    names = [f"{task}_{s}" for task in ("mmlu", "mmlu_plain") for s in ("anatomy", "virology")]
+    assert set(ledger.shown) == keys(tuple(names), ("bench_0", "bench_3"))
+    assert ledger.shown["bench_3/mmlu_virology"].value == 30 / 40
+    assert re.findall(r">(Virology|Anatomy|Econometrics)</text>", figure.svg) == ["Virology", "Anatomy"]
+    assert "n = 40 questions a subject" in figure.caption and not ledger.undrawn
+    plain, reasoned = [t for t in task_tables(gathered, "capability") if t.folded]
+    assert plain.caption == "MMLU by subject, by letter" and reasoned.caption.endswith("with reasoning")
+    assert [row.column.label for row in plain.rows] == ["Anatomy", "Econometrics", "Virology"]
+    assert [n.value for row in plain.rows for n in [row.cells[1].number] if n] == [20 / 40, 2 / 5, 30 / 40]
+    card = make_card(run, SETTINGS, (*CARD_PARENTS, BENCHMARKS[0], BENCHMARKS[2]))
+    words = (card / "card.md").read_text("utf-8")
+    assert "<details><summary>MMLU by subject, by letter</summary>" in words
+    assert card_problems(card) == []
+
+
+def test_what_a_report_lacks_and_how_many_it_asked_stand_in_the_table(run: Path) -> None:
+    folder = benchmark(run, 3, more={"quality": battery(3)["quality"]})
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    report["questions"] = {"arc": {"asked": 90, "of": 575}, "gsm8k": {"asked": 60, "of": 60}}
+    report["quality"] = {"absent": {"quality_hard": "the data marks no hard question"}}
+    edit(run, folder.name, "report.json", lambda _: json.dumps(report))
+    gathered = gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2])))
+    tables = {table.caption: table for table in task_tables(gathered, "capability")}
+    asked = {row.column.name: row.asked for row in tables["Knowledge and reasoning"].rows}
+    assert (
+        asked["arc"] == "shipped:arc.heldout, 90 of 575, 5-shot, by likelihood"
+        and " of " not in asked["gsm8k"]
+    )
+    assert tables["Reading"].absent == ("Quality hard: the data marks no hard question",)
+    card = make_card(run, SETTINGS, (("reports", "eval_3"), BENCHMARKS[2]))
+    assert "Absent: Quality hard: the data marks no hard question." in (card / "card.md").read_text("utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,63 @@ def test_a_story_that_is_scored_is_no_example(tmp_path: Path) -> None:
     context = desk.context("quality", tmp_path, toys.Scripted(rate=lambda prompt, text: 0.0), files, limit=1)
     desk.run_task(context)
     assert context.facts["shots"] == 1
+
+
+def test_without_a_training_split_the_examples_are_of_other_stories(tmp_path: Path) -> None:
+    """Each has a word of its own; the first five others stand before a question."""
+    stories = [story(f"s{n}") for n in range(7)]
+    for n, one in enumerate(stories):
+        one["article"] = f"Boat {n} left. " + one["article"]
+    model = toys.Scripted(rate=lambda prompt, text: 0.0)
+    context = desk.context("quality", tmp_path, model, {"quality_7_articles": stories})
+    rows = desk.run_task(context)
+    assert len(rows) == 14 and context.facts["shots"] == 5 and "shots" not in context.summary
+    assert context.facts["examples"] == "of other stories"
+    by_story = {n: str(model.asked[2 * n]) for n in range(7)}
+    for n, prompt in by_story.items():
+        shown = [int(word) for word in re.findall(r"Boat (\d) left", prompt)]
+        assert shown == [*[m for m in range(7) if m != n][:5], n]
+    assert str(model.asked[3]).endswith("\nAnswer:") and str(model.asked[3]).count("Answer: A") == 5
+
+
+def test_dropped_examples_and_a_missing_hard_subset_are_told(tmp_path: Path, local: LocalAssistant) -> None:
+    size = len(local.encode(STORY))
+    length = local.engine.context // size // 3  # two stories fit, three don't
+    files = {"test": [story(f"s{n}", length) for n in range(4)]}
+    context = desk.context("quality", tmp_path / "a", local, files)
+    quality.questions(context)
+    assert context.summary["shots"] == {
+        "wanted": 5,
+        "asked": 1,
+        "dropped": 4,
+        "why": "3 are there, 2 don't fit into the context",
+    }
+    assert context.summary["absent"] == {"quality_hard": "the data marks no hard questions (`difficult`)"}
+    files = {"dev": [story("s0", difficult=1), story("s1", difficult=0)], "train": [story("t0")]}
+    context = desk.context("quality", tmp_path / "b", local, files, change={"quality": {"shots": 1}})
+    quality.questions(context)
+    assert context.summary == {} and context.facts["examples"] == "of the training split"
+
+
+def test_the_authors_files_are_read_as_they_are(tmp_path: Path) -> None:
+    """An article stands in a row for each writer; both rows are one cluster."""
+    more = {"set_unique_id": "20000_A", "batch_num": "23", "writer_id": "1", "title": "Boats", "year": 1950}
+    votes = {"speed_validation": [{"speed_annotator_id": "1", "speed_answer": 2}], "writer_label": 1}
+    first = story("20000", question_unique_id="20000_A_1", difficult=1, **votes) | more
+    second = story("20000", question_unique_id="20000_B_1", difficult=0, **votes) | more
+    first["questions"], second["questions"] = first["questions"][:1], second["questions"][:1]
+    files = {
+        "QuALITY.v1.0.1.htmlstripped.dev": [first, second],
+        "QuALITY.v1.0.1.htmlstripped.train": [story("10000"), story("20000")],
+        "QuALITY.v1.0.1.htmlstripped.test": [{"article_id": "3", "article": "No labels.", "questions": []}],
+    }
+    context = desk.context("quality", tmp_path, toys.Scripted(), files)
+    asked = quality.questions(context)
+    assert [(q.id, q.cluster, q.group) for q in asked] == [
+        ("20000_A_1", "20000", "hard"),
+        ("20000_B_1", "20000", "easy"),
+    ]
+    assert [name for name, _, _ in quality.examples(context)] == ["10000"]
 
 
 def test_a_story_over_the_context_counts_as_wrong_and_costs_the_others_nothing(
@@ -223,6 +281,19 @@ def test_documents_are_joined_where_none_is_long_enough(tmp_path: Path, local: L
         f"d{n} to d{n + each - 1}" for n in range(0, 30 - each + 1, each)
     ] and len(rows) >= 2
     assert all(sum(row["tokens"].values()) == 399 for row in rows)
+
+
+def test_a_fit_that_fails_is_told_in_place_of_an_exponent(tmp_path: Path, local: LocalAssistant) -> None:
+    """A model with random weights loses the same at every position."""
+    files = {"text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(3)]}
+    context = desk.context("position", tmp_path, local, files, limit=2)
+    rows = desk.run_task(context)
+    metrics = {metric.name: metric for metric in TASKS["position"].numbers}
+    assert math.isnan(metrics["position_exponent"].table(rows).value)
+    why = context.summary["absent"]["position_exponent"]
+    assert why == context.summary["absent"]["position_constant"] and why
+    assert context.summary["card"] == {"exponent": 0.59, "constant": 0.31}
+    assert context.identity()["limit"] == 2 and TASKS["position"].protocol.limit == 1000
 
 
 def test_lengths_to_try_are_that_of_the_window_and_powers_of_two_below() -> None:

@@ -20,6 +20,7 @@ from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import Recipe
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.catalogue import TASKS as EVALUATIONS
+from charter.rooms.evaluate.claims import report_problems
 from charter.rooms.evaluate.contamination import contamination
 from charter.rooms.evaluate.regenerate import regenerate, same
 from charter.rooms.evaluate.settings import Settings
@@ -80,7 +81,16 @@ def test_numbers_follow_from_the_rows_and_say_what_they_are_of(report: Path) -> 
     manifest = read_manifest(report)
     assert artifact_problems(report, manifest) == []
     numbers = {m.name: m for m in manifest.metrics}
-    assert {"mmlu_plain", "gsm8k", "quality", "position_exponent", "position_loss_1"} <= numbers.keys()
+    assert {"mmlu_plain", "gsm8k", "quality", "position_loss_1"} <= numbers.keys()
+    told = read_object(report / "report.json")
+    absent = told["position"]["absent"]
+    assert set(absent) == {"position_exponent", "position_constant"} and not absent.keys() & numbers.keys()
+    assert told["questions"] == {
+        "mmlu_plain": {"asked": 2, "of": 2},
+        "gsm8k": {"asked": 5, "of": 7},
+        "quality": {"asked": 4, "of": 4},
+        "position": {"asked": 3, "of": 3},
+    }
     assert (numbers["gsm8k"].n, numbers["mmlu_plain"].n) == (10, 2)
     identity = read_object(report / "report.json")["identity"]
     assert identity["gsm8k"] | {"data": 0, "template": 0} == {
@@ -120,6 +130,18 @@ def test_stopped_anywhere_and_resumed_it_is_the_same(checkpoints: Path, data: Pa
             stops += 1
     assert stops > 5 and toys.files_of(whole.path) == toys.files_of(out.path)
     assert [m.value for m in out.metrics] == [m.value for m in whole.metrics]
+
+
+def test_a_reason_that_does_not_follow_from_the_rows_is_found(report: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(report.parent, run)
+    path = run / "asked/report.json"
+    told = read_object(path)
+    told["position"]["absent"] = {"quality": "nobody asked"}
+    path.write_text(json.dumps(told))
+    lines = list(report_problems(run / "asked", read_manifest(run / "asked")))
+    assert "report.json says that there is no quality; tables.json has it" in lines
+    assert any(line.startswith("report.json says of the fit of position: ") for line in lines)
 
 
 def test_deep_verification_finds_what_was_changed_and_nothing_else(report: Path, tmp_path: Path) -> None:

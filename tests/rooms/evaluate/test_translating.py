@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from sacrebleu.tokenizers import tokenizer_spm
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.translated import sentence_counts
+from charter.ground.measure.translation import BUCKETS
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
-from charter.ground.text.languages import NAMES, language, unspaced
+from charter.ground.text.languages import NAMES, RESOURCES, language, resources, unspaced
 from charter.rooms.evaluate.tasks import translation
 
 METRICS = {metric.name: metric for metric in translation.TASK.numbers}
@@ -148,6 +150,35 @@ def test_broken_rows_are_refused(tmp_path: Path, row: dict[str, str], why: str) 
         desk.run_task(desk.context("translation", tmp_path, toys.Scripted(), {"test": [row]}))
 
 
+def test_buckets_are_means_over_their_languages() -> None:
+    """By hand: all five words matched in French and Yoruba, none in German and Swahili; Klingon is in no bucket."""
+    full = {"bleu": [5, 5, 5, 4, 3, 2, 5, 4, 3, 2], "chrf": [6, 6, 6] * 6}
+    none = {"bleu": [5, 5, 0, 0, 0, 0, 5, 4, 3, 2], "chrf": [6, 6, 0] * 6}
+    rows = [{"id": "s", "group": g} | full for g in ("fra_Latn", "yor_Latn", "tlh_Latn")]
+    rows += [{"id": "s", "group": g} | none for g in ("deu_Latn", "swh_Latn")]
+    values = {
+        name: METRICS[f"translation_{name}"].table(rows).value
+        for name in ("bleu_high", "chrf_high", "bleu_low", "chrf_low")
+    }
+    assert values == pytest.approx(dict.fromkeys(values, 50.0))
+    assert math.isnan(METRICS["translation_bleu_middle"].table(rows).value)
+    assert METRICS["translation_bleu"].table(rows).value == pytest.approx(60.0)
+    assert set(RESOURCES.values()) == set(BUCKETS)
+
+
+def test_two_hundred_sentences_a_language_are_asked_unless_said_otherwise(tmp_path: Path) -> None:
+    rows = [{"row": n, "eng": f"Boat {n}.", "fra": f"Bateau {n}.", "deu": f"Boot {n}."} for n in range(250)]
+    sizes = {}
+    for limit in (None, 0, 30):
+        change = {} if limit is None else {"change": {"translation": {"limit": limit}}}
+        context = desk.context(
+            "translation", tmp_path / str(limit), toys.Scripted(), {"test": rows}, **change
+        )
+        sizes[limit] = len(translation.questions(context))
+        assert context.drawn == {"asked": sizes[limit], "of": 500}
+    assert sizes == {None: 400, 0: 500, 30: 60}
+
+
 def test_an_empty_reply_counts_as_no_translation(tmp_path: Path) -> None:
     rows = [{"eng": "A boat.", "fra": "Un bateau."}, {"eng": "A hat.", "fra": "Un chapeau."}]
     replies = iter([" \n", "Un chapeau."])
@@ -167,18 +198,23 @@ def test_languages_have_names() -> None:
     assert all(name[0].isupper() for name in NAMES.values())
     card = "fra por swe cym dan cat ind deu heb vie zsm ita ukr rus ell tur tha arb tgl slv nld spa zho_Hans lit hin gle"
     card += " jpn hye arz kor eus kaz kan tam mal lao ban zul amh xho khm yor shn"
+    assert all(resources(code) for code in card.split()), "each language of the card is in a bucket"
     assert len(card.split()) == 43 and len({language(code) for code in card.split()}) == 43
 
 
 def test_all_public_rows_can_be_asked() -> None:
-    folders = {name: data_folder() / name for name in ("ntrex", "flores_v1")}
+    folders = {name: data_folder() / name for name in ("ntrex", "flores_v1", "flores200")}
     if not all(folder.is_dir() for folder in folders.values()):
-        pytest.skip("no data sets: set CHARTER_DATA to the folder that holds ntrex and flores_v1")
+        pytest.skip("no data sets: set CHARTER_DATA to the folder that holds ntrex, flores_v1 and flores200")
     sizes = {}
     for name, folder in folders.items():
         questions = translation.read_split(folder, translation.TEST, translation.parse)
         sizes[name] = (len(questions), len({q.group for q in questions}), len({q.id for q in questions}))
-    assert sizes == {"ntrex": (20000, 20, 20000), "flores_v1": (4000, 4, 4000)}
+    assert sizes == {
+        "ntrex": (20000, 20, 20000),
+        "flores_v1": (4000, 4, 4000),
+        "flores200": (12144, 12, 12144),
+    }
 
 
 def test_a_public_corpus_scores_as_sacrebleu_scores_it() -> None:

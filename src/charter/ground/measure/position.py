@@ -1,6 +1,8 @@
 """Loss by token position: buckets that double, and the fit of a power law plus a constant (card section 4.2).
 
 The card's form is L(t) = c0 + c t^-a, with a = 0.59 and c0 = 0.31 over 200K tokens of Claude 2.
+
+Least squares always return some exponent. `why_no_law` says when it means nothing; then no exponent is reported.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import fdtrc, fdtri
 
 from charter.ground.measure.counts import Row
 from charter.ground.measure.score import Floats, Table, sum_by_cluster, tabulate
@@ -17,6 +20,8 @@ BUCKETS = tuple(2**k for k in range(18))  # first positions; the last ends at 26
 MIDDLES = np.array([start * 2**0.5 for start in BUCKETS])  # geometric: where plots show a bucket
 LEAST_BUCKETS = 5  # the fit has three parameters
 EXPONENTS = np.arange(0.02, 2.0001, 0.005)
+CARD_EXPONENT, CARD_CONSTANT, CARD_LENGTH = 0.59, 0.31, 200_000  # of Claude 2
+ALPHA = 0.05
 _SUMMED = 512  # positions whose powers are summed exactly
 _BESIDE = 3  # steps of the grid beside the smallest residual that are compared again
 
@@ -110,18 +115,77 @@ def fitted_exponent(sums: Floats) -> Floats:
     return fit(sums)[..., 2]
 
 
+def why_no_law(sums: Floats) -> str:
+    """Why sums [2 B] of nats and tokens by bucket give no power law plus a constant; "" if they give one.
+
+    There is none with too few buckets; if loss rises; if the law explains no more than a constant (F test of the
+    buckets' means); if a parameter is on its bound; or if the steepest or the flattest exponent fits as well (95 %
+    profile of the residuals), which is how a search that doesn't converge ends.
+    """
+    nats, tokens = sums[: len(BUCKETS)], sums[len(BUCKETS) :]
+    filled = tokens > 0
+    count = int(filled.sum())
+    if count < LEAST_BUCKETS:
+        return f"{count} buckets of positions have tokens; the fit needs {LEAST_BUCKETS}"
+    loss_B = nats[filled] / tokens[filled]
+    constant, slope, exponent = (float(x) for x in fit(sums))
+    residual_E = _residuals(loss_B, np.array(BUCKETS)[filled], tokens[filled] / tokens[0])
+    least, free = float(residual_E.min()), count - 3
+    around_mean = float(((loss_B - loss_B.mean()) ** 2).sum())
+    if (
+        around_mean == 0
+        or float(fdtrc(2, free, (around_mean - least) / 2 / max(least / free, 1e-300))) > ALPHA
+    ):
+        return "the law explains the losses no better than a constant"
+    if slope < 0:
+        return "loss rises with the position"
+    ends = f"of the exponents tried, {EXPONENTS[0]:.2f} to {EXPONENTS[-1]:.2f}"
+    if np.isclose(exponent, EXPONENTS[[0, -1]]).any():
+        return f"the exponent {exponent:.2f} is on a bound {ends}"
+    if constant == 0:
+        return "the constant is on its bound, 0"
+    alike = EXPONENTS[residual_E <= least * (1 + float(fdtri(1, free, 1 - ALPHA)) / free)]
+    if np.isclose(alike[[0, -1]], EXPONENTS[[0, -1]]).any():
+        return f"{ends}, all from {alike[0]:.2f} to {alike[-1]:.2f} fit as well"
+    return ""
+
+
+def _residuals(loss_B: Floats, starts_B: npt.NDArray[np.int_], lengths_B: Floats) -> Floats:
+    """Squared residuals of the best line with a constant of at least 0, for each exponent of the grid [E]."""
+    x_EB = mean_powers(starts_B, lengths_B, EXPONENTS[:, None])
+    off_EB = x_EB - x_EB.mean(axis=1, keepdims=True)
+    slope_E = (off_EB * loss_B).sum(axis=1) / (off_EB**2).sum(axis=1)
+    constant_E = loss_B.mean() - slope_E * x_EB.mean(axis=1)
+    through_origin_E = (x_EB * loss_B).sum(axis=1) / (x_EB**2).sum(axis=1)
+    slope_E = np.where(constant_E < 0, through_origin_E, slope_E)
+    fitted_EB = np.maximum(constant_E, 0.0)[:, None] + slope_E[:, None] * x_EB
+    squares: Floats = ((fitted_EB - loss_B) ** 2).sum(axis=1)
+    return squares
+
+
+def card_scale(sums: Floats) -> float:
+    """c of the card's law, its exponent and constant kept, by least squares on the losses of sums [2 B]: the card does
+    not publish it."""
+    nats, tokens = sums[: len(BUCKETS)], sums[len(BUCKETS) :]
+    filled = tokens > 0
+    powers_B = mean_powers(np.array(BUCKETS)[filled], tokens[filled] / tokens[0], CARD_EXPONENT)
+    return float((powers_B * (nats[filled] / tokens[filled] - CARD_CONSTANT)).sum() / (powers_B**2).sum())
+
+
+def bucket_table(rows: Sequence[Row], statistic: Callable[[Floats], Floats]) -> Table:
+    """Sums of nats and tokens by bucket, clustered by document."""
+    by_bucket = (
+        (str(r["id"]), [r[part].get(str(start), 0.0) for part in ("nats", "tokens") for start in BUCKETS], 0)
+        for r in rows
+    )
+    return sum_by_cluster(by_bucket, 2 * len(BUCKETS), statistic)
+
+
 def fit_table(statistic: Callable[[Floats], Floats]) -> Callable[[Sequence[Row]], Table]:
-    """A number of the fit, clustered by document."""
+    """A number of the fit, clustered by document; empty if there is no law."""
 
     def each(rows: Sequence[Row]) -> Table:
-        by_bucket = (
-            (
-                str(r["id"]),
-                [r[part].get(str(start), 0.0) for part in ("nats", "tokens") for start in BUCKETS],
-                0,
-            )
-            for r in rows
-        )
-        return sum_by_cluster(by_bucket, 2 * len(BUCKETS), statistic)
+        table = bucket_table(rows, statistic)
+        return tabulate(()) if why_no_law(table.sums.sum(axis=0)) else table
 
     return each

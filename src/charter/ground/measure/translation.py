@@ -19,8 +19,10 @@ import numpy as np
 
 from charter.ground.measure.counts import Row
 from charter.ground.measure.score import Floats, Statistic, Table, ratio, sum_by_cluster, tabulate
+from charter.ground.text.languages import resources
 
 BLEU_ORDER, CHRF_ORDER, BETA = 4, 6, 2.0
+BUCKETS = ("high", "middle", "low")  # of languages, by their public text
 UNDERSTANDABLE, GOOD = 30.0, 50.0  # the card's rule of thumb for BLEU, section 4.1
 
 
@@ -85,11 +87,15 @@ class OverGroups:
         return ratio(np.stack([np.where(defined, points, 0.0).sum(axis=-1), defined.sum(axis=-1)], axis=-1))
 
 
-def over_languages(key: str, of: Statistic, above: float | None = None) -> Callable[[Sequence[Row]], Table]:
-    """The mean over languages (`group`) of a corpus score, or the share of languages with more than `above`. A row's
-    counts are under `key`; a sentence is one cluster over all languages."""
+def over_languages(
+    key: str, of: Statistic, above: float | None = None, bucket: str = ""
+) -> Callable[[Sequence[Row]], Table]:
+    """The mean over languages (`group`) of a corpus score, or the share of languages with more than `above`; with
+    `bucket`, over the languages with so much public text. A row's counts are under `key`; a sentence is one cluster
+    over all languages."""
 
     def table(rows: Sequence[Row]) -> Table:
+        rows = [r for r in rows if resources(str(r["group"])) == bucket] if bucket else rows
         if not rows:
             return tabulate(())
         groups, width = tuple(sorted({str(r["group"]) for r in rows})), len(rows[0][key])

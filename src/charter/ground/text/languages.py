@@ -1,5 +1,5 @@
-"""Languages by the codes of FLORES-200, NTREX-128 and FLORES (version 1): their English names, and which put no blanks
-between words."""
+"""Languages by the codes of FLORES-200, NTREX-128 and FLORES (version 1): their English names, which put no blanks
+between words, and how much public text each has."""
 
 from __future__ import annotations
 
@@ -50,6 +50,20 @@ zho-CN Chinese (Simplified), zho-TW Chinese (Traditional), por-BR Brazilian Port
 fra-CA Canadian French, srp-Latn Serbian (Latin script), srp-Cyrl Serbian (Cyrillic script)
 """
 NAMES: dict[str, str] = dict(entry.strip().split(" ", 1) for entry in _NAMES.split(","))
+
+# A grouping of our own, by how much text of a language is public; others have none.
+_RESOURCES = {
+    "high": "arb cat ces deu eus fin fra hin hun ita jpn kor nld pes pol por rus spa swe tur vie zho",
+    "middle": "afr arz ben bul dan ell est heb ind kat kaz lit lvs ron slk slv tam tgl tha ukr urd zsm",
+    "low": "amh ban cym gle hau hye ibo isl kan khm km lao mal mya ne npi ps pbt shn si sin som swa swh tir wol xho "
+    "yor zul",
+}
+RESOURCES: dict[str, str] = {code: name for name, codes in _RESOURCES.items() for code in codes.split()}
+
+
+def resources(code: str) -> str:
+    """ "high", "middle" or "low": how much text of a language is public; "" for a language that isn't grouped."""
+    return RESOURCES.get(_plain(code), "")
 
 
 def language(code: str) -> str:

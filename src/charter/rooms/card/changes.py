@@ -1,7 +1,8 @@
 """Changes between two reports: paired differences, or the reason why two numbers can't be compared.
 
 Holm's method (1979) corrects the p of the headline numbers over these alone, so that further numbers in a report take
-nothing from them, and the p of all others over all others. Card, `charter compare` and `charter gate` read these same
+nothing from them, the p of parts (subjects, positions, dimensions) over the parts, and the p of all others over all
+others. Card, `charter compare` and `charter gate` read these same
 changes.
 
 Both reports answered the same prompts, so a change is a paired difference over the prompts that both share (clustered
@@ -58,6 +59,12 @@ class Change:
     headline: bool = False
 
     @property
+    def part(self) -> bool:
+        """Whether it is of a subject, a position or a dimension, and no headline number."""
+        metric = self.number.metric if self.number else None
+        return metric is not None and metric.kind == "part" and not self.headline
+
+    @property
     def verdict(self) -> str:
         """better, worse, moved (a metric with no good direction), same (not significant) or refused."""
         if self.number is None:
@@ -94,17 +101,19 @@ def by_importance(*stages: Artifact) -> list[str]:
 
 
 def families(first: Artifact, second: Artifact) -> tuple[int, int]:
-    """Over how many numbers p is corrected between two artifacts: that of the headline numbers, and that of all
-    others."""
+    """Over how many numbers p is corrected between two artifacts: that of the headline numbers, and that of all others
+    but parts."""
     compared = [c for c in changes(first, second).values() if c.number]
     heads = sum(c.headline for c in compared)
-    return heads, len(compared) - heads
+    return heads, sum(not c.headline and not c.part for c in compared)
 
 
 def _correct(raw: dict[str, Change]) -> dict[str, Change]:
     tested = {name: c.number.p for name, c in raw.items() if c.number and c.number.p is not None}
     heads = dict(list(tested.items())[:HEADLINES])
-    adjusted = holm(heads) | holm({name: p for name, p in tested.items() if name not in heads})
+    rest = {name: p for name, p in tested.items() if name not in heads}
+    parts = {name: p for name, p in rest.items() if raw[name].part}
+    adjusted = holm(heads) | holm(parts) | holm({name: p for name, p in rest.items() if name not in parts})
     return {
         name: replace(c, headline=name in heads, number=replace(c.number, p_holm=adjusted[name]))
         if c.number

@@ -28,6 +28,8 @@ from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.tasks import CAPABILITY
 
 TRANSLATIONS = "samples/translation.jsonl"
+PIECES, CHARACTERS = "flores200", "char"
+WORDS = {"13a": "words (13a)", CHARACTERS: "characters (char)"}
 # Languages drawn; if there are more, the best and the worst.
 MOST_LANGUAGES = 60
 
@@ -62,7 +64,8 @@ def translation(run: Run, ledger: Ledger) -> Figure | None:
     right.tick_params(labelleft=False)
     legend(figure, [look for _, look in looks], legend_columns(looks))
     caption = (
-        "Corpus scores of translations from English, best BLEU first. Dashed lines: a text with BLEU over "
+        f"Corpus scores of translations from English, best BLEU first. {_describe_bleu(looks[-1][0])}Dashed lines: a "
+        "text with the card's BLEU over "
         f"{UNDERSTANDABLE:.0f} can be understood, over {GOOD:.0f} it is good and fluent. n = {sizes(numbers)} "
         "translations a language."
         + (f" The {half} best and {half} worst of {len(codes)} languages." if len(shown) < len(codes) else "")
@@ -86,6 +89,24 @@ def _languages(stage: Artifact, kind: str, of: Statistic, unit: str) -> dict[str
         code: compute_number(report, f"translation_{kind}_{code}", table(rows), unit, TRANSLATIONS)
         for code, rows in groups.items()
     }
+
+
+def _describe_bleu(stage: Artifact) -> str:
+    """What BLEU counts, as the report says it, with a blank behind it; empty if it doesn't."""
+    identity = next(iter(stage.find_identities("translation_bleu").values()), {})
+    by_language = identity.get("tokenizers") or {}
+    others = sorted({str(name) for name in by_language.values()} - {PIECES})
+    if not by_language:
+        return ""
+    if not others:
+        return f"BLEU counts {PIECES} pieces: the card's spBLEU. "
+    counted = [
+        f"{WORDS.get(name, name)} ({', '.join(_spell(code) for code, own in by_language.items() if own == name)})"
+        if len(others) > 1 and name == CHARACTERS
+        else WORDS.get(name, name)
+        for name in others
+    ]
+    return f"BLEU counts {', '.join(counted)}: not the card's spBLEU, whose scale differs. "
 
 
 def _value(number: Number | None) -> float:

@@ -5,8 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from charter.ground.measure.counts import mean
-from charter.ground.measure.plots import Line, canvas, inline, legend
-from charter.ground.measure.position import BUCKETS, EXPONENTS, MIDDLES, fit, mean_powers
+from charter.ground.measure.plots import MUTED, Line, canvas, inline, legend
+from charter.ground.measure.position import (
+    BUCKETS,
+    CARD_CONSTANT,
+    CARD_EXPONENT,
+    MIDDLES,
+    bucket_table,
+    card_scale,
+    fit,
+    mean_powers,
+    why_no_law,
+)
+from charter.ground.measure.score import Floats
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import (
     WIDTH,
@@ -25,6 +36,7 @@ from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import PLAIN, SHARE, Ledger, Number, figure
 from charter.rooms.card.position_plots import Cell, falling, grid, tokens
+from charter.rooms.card.published import published_number
 from charter.rooms.card.tasks import CAPABILITY
 
 EXPONENT, CONSTANT = "position_exponent", "position_constant"
@@ -32,7 +44,7 @@ POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
 
 
 def position(run: Run, ledger: Ledger) -> Figure | None:
-    """Loss by token position on two log axes, with the fitted power law plus a constant."""
+    """Loss by token position on two log axes, with the fitted power law plus a constant and the card's beside it."""
     looks = overlay_stages(run, f"position_loss_{BUCKETS[0]}", ledger)
     if not looks:
         return None
@@ -53,11 +65,22 @@ def position(run: Run, ledger: Ledger) -> Figure | None:
             fits.append(_curve(fitted, there, look.colour, dashed=look.hollow))
             numbers += fitted
             descriptions.append(_describe_fit(stage, fitted, ledger))
+        else:
+            descriptions.append(f"{stage.label}: no exponent, since {_why_no_law(stage)}.")
+    card, theirs = _card_curve(looks[-1][0], there, ledger)
+    fits.append(card)
+    numbers += theirs
     drawing, (axes,) = canvas(WIDTH, 3.2)
     falling(axes, list(x), series, fits)
     legend(drawing, [look for _, look in looks], legend_columns(looks))
     last = looks[-1][0].numbers[names[0]]
-    law = " Curves are the fit L(t) = c₀ + c·t^(−a). " + " ".join(descriptions) if descriptions else ""
+    claude = " and ".join(
+        f"{name}\u00a0=\u00a0{ledger.value(n)}" for name, n in zip(["a", "c₀"], theirs, strict=True)
+    )
+    law = (
+        f" Curves are the fit L(t) = c₀ + c·t^(−a). {' '.join(descriptions)} Grey, dashed: the form of Claude 2, "
+        f"{claude}, with its unpublished c fitted to the last stage's losses; its tokens are not these."
+    )
     caption = (
         f"Mean loss of the tokens at a distance from the start of a document, both axes log; every bucket is twice as "
         f"long as the one before it. Loss that still falls at the right says that far context is used.{law} n = "
@@ -65,7 +88,7 @@ def position(run: Run, ledger: Ledger) -> Figure | None:
         "Bars are 95 % intervals (bootstrap over documents, of few at least Student's t)."
     )
     title = "Loss by position in long documents"
-    words = "; ".join(descriptions) or f"loss in {len(names)} buckets of positions"
+    words = "; ".join(descriptions)
     svg = inline(drawing, "position", title, words)
     return Figure("position", title, caption, svg, sources_of(numbers), section=CAPABILITY)
 
@@ -97,13 +120,26 @@ def _describe_fit(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
         f"{name}\u00a0=\u00a0{ledger.value(n)}" + (f" ({span})" if (span := ledger.span(n)) else "")
         for name, n in (("a", exponent), ("c₀", constant), ("c", scale))
     ]
-    ends = {round(EXPONENTS[0], 3): "flattest", round(EXPONENTS[-1], 3): "steepest"}
-    end = ends.get(round(exponent.value or 0.0, 3))
-    remarks = [f"a is the {end} that is tried: no power law is found"] if end else []
-    if (scale.value or 0.0) < 0:
-        remarks.append("c is below 0: loss rises with the position")
-    bound = f" ({'; '.join(remarks)})" if remarks else ""
-    return f"{stage.label}: {', '.join(words)}{bound}."
+    return f"{stage.label}: {', '.join(words)}."
+
+
+def _sums(stage: Artifact) -> Floats:
+    """Nats and tokens by bucket, over all documents of a stage."""
+    rows = stage.of(f"position_loss_{BUCKETS[0]}").rows(POSITIONS)
+    sums: Floats = bucket_table(rows, fit).sums.sum(axis=0)
+    return sums
+
+
+def _why_no_law(stage: Artifact) -> str:
+    return why_no_law(_sums(stage)) or "its report has none"
+
+
+def _card_curve(stage: Artifact, there: list[int], ledger: Ledger) -> tuple[Line, list[Number]]:
+    """The published law, its scale fitted to the losses of a stage, and its two numbers."""
+    numbers = [ledger.note(n) for name in (EXPONENT, CONSTANT) if (n := published_number(name)) is not None]
+    starts = np.array(BUCKETS)[there]
+    means = CARD_CONSTANT + card_scale(_sums(stage)) * mean_powers(starts, starts, CARD_EXPONENT)
+    return Line("", MIDDLES[there].tolist(), means.tolist(), MUTED, dashed=True), numbers
 
 
 def recall(run: Run, ledger: Ledger) -> Figure | None:

@@ -40,6 +40,7 @@ from charter.rooms.card.policy import tradeoff
 from charter.rooms.card.samples import TRANSCRIPTS, revisions
 from charter.rooms.card.scaling import scaling
 from charter.rooms.card.sections import fit, unfit
+from charter.rooms.card.subject_plots import subjects
 from charter.rooms.card.vote_plots import vote_figures
 
 # Logged scores of preference models, their names in the figure, and the models' roles in RL.
@@ -61,7 +62,7 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
         critiques(run, ledger),
         rounds(run, ledger),
     ]
-    tasks = (bias, truthfulness, capability, position, recall, translation)
+    tasks = (bias, truthfulness, capability, subjects, position, recall, translation)
     candidates += [draw(run, ledger) for draw in tasks]
     candidates += [*vote_figures(run, ledger), tradeoff(run, ledger), scaling(run, ledger)]
     return tuple(f for f in candidates if f is not None)

@@ -9,9 +9,11 @@ in other words, so a row says how far apart two numbers are, never why.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from charter.ground.measure.metric import EXPONENT
+from charter.ground.measure.position import CARD_CONSTANT, CARD_EXPONENT, CARD_LENGTH
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import Run
 from charter.rooms.card.letters import unread
@@ -35,6 +37,8 @@ class Protocol:
     shots: int | None = None
     temperature: float | None = None
     reasoned: bool | None = None
+    unit: str = SHARE
+    length: int | None = None
 
 
 HUMANEVAL = Protocol("HumanEval", "4.3", "HumanEval", (0.528, 0.560, 0.712), 164, 0, 1.0, False)
@@ -45,6 +49,11 @@ QUALITY = Protocol("QuALITY", "4.3", "QuALITY", (0.805, 0.841, 0.832), None, 5)
 ARC = Protocol("ARC-Challenge", "4.3", "the test split of ARC-Challenge", (0.857, 0.900, 0.910), 1172, 5)
 RACE = Protocol("RACE-H", "4.3", "the test split of RACE-H", (0.855, 0.888, 0.883), 3498, 5)
 CHOICES = Protocol("HHH", "3.5", "438 choices", (0.84, 0.85, 0.86), 438, 0)
+LONG = "1,000 long documents"
+FALL = Protocol(
+    "Loss by position", "4.2", LONG, (None, None, CARD_EXPONENT), 1000, unit=EXPONENT, length=CARD_LENGTH
+)
+FLOOR = replace(FALL, values=(None, None, CARD_CONSTANT), unit="nats")
 # Our metric -> (the page's protocol, whether ours reasons before it answers; None if that doesn't apply).
 ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "humaneval": (HUMANEVAL, False),
@@ -56,6 +65,8 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "arc": (ARC, None),
     "race": (RACE, None),
     "hhh_policy": (CHOICES, None),
+    "position_exponent": (FALL, None),
+    "position_constant": (FLOOR, None),
 }
 # The part of our protocol that is stated besides the data, for numbers that no question task gives.
 STATED_PARTS = {"hhh_policy": "shots"}
@@ -95,7 +106,17 @@ def _asked_alike(stage: Artifact, name: str) -> bool:
 def _number(name: str, protocol: Protocol, model: str, value: float | None) -> Number | None:
     source = Source("Claude 2 model card", PAGE, f"section {protocol.section}")
     key = f"published/{model}/{name}"
-    return None if value is None else Number(key, name, value, unit=SHARE, stage=model, sources=(source,))
+    return (
+        None
+        if value is None
+        else Number(key, name, value, unit=protocol.unit, stage=model, sources=(source,))
+    )
+
+
+def published_number(name: str) -> Number | None:
+    """The published number of the page's last model beside one of our metrics."""
+    protocol = ROWS[name][0]
+    return _number(name, protocol, MODELS[-1], protocol.values[-1])
 
 
 def _differences(
@@ -113,7 +134,11 @@ def _differences(
     shots, temperature = identity.get("shots"), identity.get("temperature")
     if shots is not None and protocol.shots is not None and shots != protocol.shots:
         yield f"examples: {shots}; there {protocol.shots}"
-    if protocol.temperature is None and temperature is not None:
+    if protocol.length is not None:
+        joined = ", joined from shorter ones" if identity.get("joined") else ""
+        yield f"texts of {identity.get('length', 0):,} tokens{joined}; there to {protocol.length:,}"
+        yield "counted in tokens of another tokenizer"
+    elif protocol.temperature is None and temperature is not None:
         yield f"temperature: {temperature:g}; not stated there"
     elif temperature is not None and temperature != protocol.temperature:
         yield f"temperature: {temperature:g}; there {protocol.temperature:g}"

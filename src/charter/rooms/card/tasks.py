@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from charter.ground.measure.metric import default_label
 from charter.rooms.card.artifact import Artifact, metric_in, tasks_of
 from charter.rooms.card.changes import change
 from charter.rooms.card.decodings import heading
@@ -30,6 +31,8 @@ GROUPS = {
     "Long documents": CAPABILITY,
     "Languages": CAPABILITY,
 }
+# Tasks whose parts have a table and a figure: how each was asked.
+SUBJECTS = {"mmlu_plain": "By letter", "mmlu": "With reasoning"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class TaskTable:
     """Rows of metrics with a column for each stage that has any. `steps`: there is more than one stage, so changes are
     shown.
 
-    `from_raw_text`: all text that the model ever learnt from is known.
+    `from_raw_text`: all text that the model ever learnt from is known. `absent`: metrics that the final stage lacks,
+    with the reason. `folded`: a long table that is closed at first.
     """
 
     key: str
@@ -64,6 +68,8 @@ class TaskTable:
     rows: tuple[TaskRow, ...]
     steps: bool
     from_raw_text: bool
+    absent: tuple[str, ...] = ()
+    folded: bool = False
 
     @property
     def looked_through(self) -> tuple[str, ...]:
@@ -85,11 +91,37 @@ def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tup
         metric = metric_in(stages, name)
         if metric and metric.group and has_row(name, stages):
             grouped.setdefault(metric.group, []).append(name)
-    return tuple(
-        _table(run, stages, f"{group}, {how}" if how else group, members)
+    tables = [
+        _table(run, stages, f"{group}, {how}" if how else group, members, absent=_absent(stages, group))
         for group, members in grouped.items()
         if members and GROUPS.get(group, CAPABILITY) == section
-    )
+    ]
+    if section == CAPABILITY:
+        for task, words in SUBJECTS.items():
+            if parts := parts_of(stages, task):
+                caption = f"MMLU by subject, {words.lower()}"
+                tables.append(
+                    _table(run, stages, f"{caption}, {how}" if how else caption, parts, folded=True)
+                )
+    return tuple(tables)
+
+
+def parts_of(stages: Sequence[Artifact], task: str) -> list[str]:
+    """The metrics of a task's parts that some stage has, in the order of their names."""
+    metrics = {name: metric for stage in stages for name, metric in stage.metrics.items()}
+    return sorted(name for name, metric in metrics.items() if metric.task == task and metric.kind == "part")
+
+
+def _absent(stages: Sequence[Artifact], group: str) -> tuple[str, ...]:
+    """What the last stage with a task of a group lacks, and why, as its report says."""
+    found: dict[str, str] = {}
+    for stage in stages:
+        for report in (stage, *stage.beside):
+            for task in {metric.task for metric in report.reported.metrics.values() if metric.group == group}:
+                absent = (report.report.get(task) or {}).get("absent") or {}
+                found |= {name: f"{default_label(name)}: {why}" for name, why in absent.items()}
+                found |= {name: "" for name in report.reported.metrics if name in found}
+    return tuple(filter(None, found.values()))
 
 
 def has_row(name: str, stages: Sequence[Artifact]) -> bool:
@@ -109,11 +141,19 @@ def all_tasks(run: Run) -> frozenset[str]:
     return frozenset(task for stage in (*run.stages, *run.at_protocol) for task in tasks_of(stage))
 
 
-def _table(run: Run, among: Sequence[Artifact], caption: str, names: list[str]) -> TaskTable:
+def _table(
+    run: Run,
+    among: Sequence[Artifact],
+    caption: str,
+    names: list[str],
+    absent: tuple[str, ...] = (),
+    folded: bool = False,
+) -> TaskTable:
     stages = [stage for stage in among if any(name in stage.numbers for name in names)]
     rows = tuple(_row(stages, name) for name in names)
     key = caption.lower().replace(" ", "-")
-    return TaskTable(key, caption, tuple(s.label for s in stages), rows, len(stages) > 1, run.from_raw_text)
+    labels = tuple(s.label for s in stages)
+    return TaskTable(key, caption, labels, rows, len(stages) > 1, run.from_raw_text, absent, folded)
 
 
 def _row(stages: list[Artifact], name: str) -> TaskRow:
@@ -133,13 +173,22 @@ def _row(stages: list[Artifact], name: str) -> TaskRow:
 def describe_protocol(stage: Artifact, name: str) -> str:
     """A benchmark's protocol at a stage: data, examples, temperature and form, as far as its report says."""
     identity = read_protocol(stage, name)
-    words = [references(identity.get("data"))]
+    words = [references(identity.get("data")), describe_questions(stage, name)]
     if (shots := identity.get("shots")) is not None:
         words.append(f"{shots}-shot")
     words.append(decoding_words(identity).replace("T ", "T = ", 1))
     words += ["chat"] if identity.get("form") == "chat" else []
     words += ["by likelihood"] if identity.get("scored") == "options" else []
     return ", ".join(word for word in words if word)
+
+
+def describe_questions(stage: Artifact, name: str) -> str:
+    """How many of the data's questions were asked, if not all; empty if the report doesn't say."""
+    report = stage.of(name)
+    metric = report.metric(name)
+    asked = (report.report.get("questions") or {}).get(metric.task if metric else "") or {}
+    few = asked and asked["asked"] < asked["of"]
+    return f"{asked['asked']:,} of {asked['of']:,}" if few else ""
 
 
 def read_protocol(stage: Artifact, name: str) -> Mapping[str, Any]:

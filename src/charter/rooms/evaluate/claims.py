@@ -13,7 +13,9 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge.detect import precision_recall, training_digest
 from charter.ground.judge.fitness import HELPFUL_PAIRS, KEPT_PAIRS, Fitness, HelpfulFitness
 from charter.ground.judge.rater import RaterVerdict
+from charter.ground.measure import position
 from charter.ground.measure.metrics import HELP, TRIPLES, WINS
+from charter.ground.measure.reporting import TABLES, read_reported
 from charter.ground.model.generation import decoding_of, read_generation
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.sources import resolve_again
@@ -39,6 +41,7 @@ def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     report = read_object(folder / "report.json")
     settings = Settings.model_validate(manifest.resolved)
     yield from _verdict_problems(folder, report)
+    yield from _absence_problems(folder, report)
     yield from _model_problems(manifest, report)
     yield from _identity_problems(manifest, settings, report)
     yield from _decoding_problems(folder, manifest, settings, report)
@@ -59,6 +62,21 @@ def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
             yield f"report.json calls its {role} {word}; the kept {rows} say otherwise"
         if (why := model.get(f"{begin}why")) != verdict.why:
             yield f"report.json says of its {role}: {why}; the kept {rows} give: {verdict.why}"
+
+
+def _absence_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
+    """A metric that a report calls absent must be absent, and one that is must be so for the reason given."""
+    metrics = read_reported(folder).metrics
+    for task in TASKS:
+        for name in (report.get(task) or {}).get("absent") or {}:
+            if name in metrics:
+                yield f"report.json says that there is no {name}; {TABLES} has it"
+    path = folder / "samples" / "position.jsonl"
+    if path.exists():
+        sums = position.bucket_table(read_objects(path), position.fit).sums.sum(axis=0)
+        told = (report.get("position") or {}).get("absent") or {}
+        if told.get("position_exponent", "") != (why := position.why_no_law(sums)):
+            yield f"report.json says of the fit of position: {told or 'nothing'}; the kept rows give: {why or 'a law'}"
 
 
 def _model_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:

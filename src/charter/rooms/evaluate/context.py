@@ -100,7 +100,7 @@ class Models:
 @dataclass(frozen=True, slots=True)
 class Context:
     """One task on one model. `facts`: what the task adds to its score's identity. `summary`: what report.json says of
-    the task besides."""
+    the task besides. `drawn`: how many questions of how many in the data were drawn."""
 
     settings: Settings
     inputs: Inputs
@@ -111,6 +111,7 @@ class Context:
     screening: Screening
     facts: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
+    drawn: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task.detecting:
@@ -151,6 +152,11 @@ class Context:
         """How many questions are asked together, so that a chunk has about `answers_together` answers."""
         return max(1, self.answers_together // self.protocol.samples)
 
+    def absent(self, why: str, *metrics: str) -> None:
+        """Says in report.json and to the user why the task has no such metric."""
+        self.summary.setdefault("absent", {}).update(dict.fromkeys(metrics, why))
+        self.out.note(f"{self.task.name}: no {', '.join(metrics)}: {why}")
+
     def seed(self, *names: str | int) -> int:
         """A seed that depends only on the draw seed, the task and `names`; it is equal for every stage."""
         return derive_seed(self.settings.draw_seed, self.task.name, *names)
@@ -158,7 +164,9 @@ class Context:
     def draw(self, rows: Sequence[T], seed: int | None = None) -> list[T]:
         """At most `limit` rows (0: all) in their order, the same for every stage."""
         limit = self.protocol.limit
-        if not limit or limit >= len(rows):
+        all_of_them = not limit or limit >= len(rows)
+        self.drawn.update({"asked": len(rows) if all_of_them else limit, "of": len(rows)})
+        if all_of_them:
             return list(rows)
         rng = random.Random(self.seed("draw") if seed is None else seed)
         return [rows[i] for i in sorted(rng.sample(range(len(rows)), limit))]

@@ -41,6 +41,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if any(context.task.group for context in contexts):
         report["contamination"] = contamination(inputs.one("policy"), questions, out)
     report["identity"] |= {context.task.name: context.identity() for context in contexts}
+    report["questions"] = {context.task.name: context.drawn for context in contexts if context.drawn}
     report |= {context.task.name: context.summary for context in contexts if context.summary}
     out.write_json("report.json", report)
     record(out, METRICS)

@@ -89,7 +89,12 @@ class Settings(Frozen):
         min_length=1,
         description="evaluations, in this order; suites such as assistant, battery and agieval stand for several",
     )
-    limit: int = Field(0, ge=0, description="questions asked per task, drawn by seed; 0: all")
+    limit: int = Field(
+        0,
+        ge=0,
+        description="questions asked per task, drawn by seed; 0: all, but 200 sentences a language of translation and "
+        "1,000 documents of position",
+    )
     change: Annotated[dict[str, Change], AfterValidator(_check_names)] = Field(
         {}, description="by task or suite, changes to its protocol"
     )

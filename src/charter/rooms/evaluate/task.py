@@ -73,9 +73,9 @@ class Protocol:
     limit: int = 0
 
     def apply_change(self, limit: int, change: Change) -> Protocol:
-        """The protocol with the room's limit and the changes of one task."""
-        fields = {"limit": limit} | {k: v for k, v in change.model_dump().items() if v is not None}
-        return replace(self, **fields)
+        """The protocol with the room's limit, if it has one, and the changes of one task."""
+        fields = {"limit": limit or self.limit}
+        return replace(self, **fields | {k: v for k, v in change.model_dump().items() if v is not None})
 
     def use_decoding(self, own: Decoding, change: Change) -> Protocol:
         """The protocol with the model's own decoding, if it samples free answers and nobody set their temperature."""

@@ -161,7 +161,7 @@ TASK = Task(
                 f"HumanEval problems solved, pass@{k}",
                 label=f"HumanEval, pass@{k}",
             )
-            for name, k in (("humaneval", 1), ("humaneval_pass_10", 10))
+            for name, k in (("humaneval", 1), ("humaneval_pass_10", 10), ("humaneval_pass_100", 100))
         ),
         unanswered_rate("humaneval"),
         Metric(

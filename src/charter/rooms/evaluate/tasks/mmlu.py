@@ -1,8 +1,9 @@
 """MMLU as the card has it: five worked examples with reasoning, an answer sampled at T=1, and the letter in it
 (card section 4.3; Hendrycks 2021; Wei 2022).
 
-The published development split has no reasoning. Your own rows with a `thought` are the examples of their subject;
-other subjects share five questions of our own.
+The published development split has no reasoning. Charter ships some for its 57 x 5 rows (`thoughts.py`), which your
+copy of the split is joined to; rows of yours with a `thought` keep it. Subjects without reasoning share five questions
+of our own, and the report names them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from charter.rooms.evaluate.task import (
     format_question,
     unanswered_rate,
 )
-from charter.rooms.evaluate.tasks.mmlu_plain import by_subject, parse
+from charter.rooms.evaluate.tasks.mmlu_plain import CHANCE, by_subject, parse, subject_metrics
+from charter.rooms.evaluate.thoughts import add_thoughts, read_thoughts, thoughts_file
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -48,13 +50,20 @@ Shots = list[tuple[str, str]]
 def questions(context: Context) -> list[Question]:
     """The drawn questions of the test split; each subject is a group."""
     sample = context.draw(read_split(context.source, TEST, parse))
-    context.facts["examples"] = digest_text(canonical_json(_shots(context, sample)))
+    shots, shared = _shots(context, sample)
+    context.facts["examples"] = digest_text(canonical_json(shots))
+    context.summary["examples"] = {"own": len(shots) - len(shared), "shared": len(shared), "subjects": shared}
+    if shared:
+        context.out.note(
+            f"mmlu: {len(shared)} of {len(shots)} subjects share the general examples, since their own rows show no "
+            f"reasoning: {', '.join(shared)}"
+        )
     return sample
 
 
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a sampled answer."""
-    shots = _shots(context, questions)
+    shots, _ = _shots(context, questions)
     queries = [Query(q, format_question(q, "({})"), LEAD, shots[q.group], HEADER) for q in questions]
     return context.answer(queries, grade, stops=("\n\n",) if context.protocol.form == "text" else ())
 
@@ -72,23 +81,28 @@ def grade(query: Query, reply: str) -> Row:
     return row | mark_letter(row)
 
 
-def _shots(context: Context, questions: Sequence[Question]) -> dict[str, Shots]:
-    """The worked examples of every subject: those of the data if they show reasoning, else ours."""
-    pool = by_subject(read_split(context.source, DEV, parse)) if has(context.source, DEV) else {}
-    ours = read_split(shipped(OURS), DEV, parse)
+def _shots(context: Context, questions: Sequence[Question]) -> tuple[dict[str, Shots], list[str]]:
+    """The worked examples of every subject, and the subjects whose examples are the general ones: theirs have no
+    reasoning."""
+    pool = read_split(context.source, DEV, parse) if has(context.source, DEV) else []
+    path = thoughts_file()
+    own = by_subject(add_thoughts(pool, read_thoughts(path) if path else {}))
+    general = read_split(shipped(OURS), DEV, parse)
     shots: dict[str, Shots] = {}
+    shared = []
     for subject in sorted({q.group for q in questions}):
-        own = [q for q in pool.get(subject, []) if q.meta["thought"]]
-        source = own if len(own) >= context.protocol.shots else ours
-        examples = source[: context.protocol.shots]
+        examples = [q for q in own.get(subject, []) if q.meta["thought"]][: context.protocol.shots]
+        if len(examples) < context.protocol.shots:
+            shared.append(subject)
+            examples = general[: context.protocol.shots]
         if len(examples) < context.protocol.shots:
             # raises an error that says what is missing
-            context.examples(source, f"{OURS}, the examples with reasoning,")
+            context.examples(general, f"{OURS}, the examples with reasoning,")
         shots[subject] = [
             (format_question(q, "({})"), f"{q.meta['thought']} The answer is ({LETTERS[q.right[0]]}).")
             for q in examples
         ]
-    return shots
+    return shots, shared
 
 
 TASK = Task(
@@ -108,6 +122,7 @@ TASK = Task(
             "mean over MMLU's subjects",
             label="MMLU, mean over subjects",
         ),
+        *subject_metrics("mmlu"),
     ),
     role=Role(kind="questions", default="shipped:mmlu.heldout"),
     standard="data:mmlu",
@@ -115,6 +130,7 @@ TASK = Task(
     takes=(*SAMPLED, "shots"),
     marks=unless_too_long(mark_letter),
     cost=(160, 150),
-    chance=0.25,
+    chance=CHANCE,
     searched=True,
+    version=8,
 )

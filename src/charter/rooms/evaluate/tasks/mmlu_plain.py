@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from charter.ground.measure import counts
+from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.choices import FIVE_SHOT, LEAD, TAKES
 from charter.rooms.evaluate.marks import likeliest
@@ -24,6 +26,38 @@ from charter.rooms.evaluate.task import (
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
+
+CHANCE = 0.25
+_SUBJECTS = """
+abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology college_chemistry
+college_computer_science college_mathematics college_medicine college_physics computer_security conceptual_physics
+econometrics electrical_engineering elementary_mathematics formal_logic global_facts high_school_biology
+high_school_chemistry high_school_computer_science high_school_european_history high_school_geography
+high_school_government_and_politics high_school_macroeconomics high_school_mathematics high_school_microeconomics
+high_school_physics high_school_psychology high_school_statistics high_school_us_history high_school_world_history
+human_aging human_sexuality international_law jurisprudence logical_fallacies machine_learning management marketing
+medical_genetics miscellaneous moral_disputes moral_scenarios nutrition philosophy prehistory
+professional_accounting professional_law professional_medicine professional_psychology public_relations
+security_studies sociology us_foreign_policy virology world_religions
+"""
+SUBJECTS = tuple(_SUBJECTS.split())
+
+
+def subject_metrics(task: str) -> tuple[Metric, ...]:
+    """The share right in each of the 57 subjects, of a task whose rows have the subject as their group."""
+    return tuple(
+        Metric(
+            f"{task}_{subject}",
+            "",
+            counts.mean("correct", counts.equal(group=subject)),
+            "higher",
+            f"MMLU questions on {subject.replace('_', ' ')}",
+            kind="part",
+            label=subject.replace("_", " ").capitalize(),
+            chance=CHANCE,
+        )
+        for subject in SUBJECTS
+    )
 
 
 def rows(context: Context, questions: list[Question]) -> Rows:
@@ -66,7 +100,7 @@ def parse(row: Row, name: str) -> list[Question]:
             options,
             (place_of(row["answer"], options),),
             group=subject,
-            meta={"thought": str(row.get("thought", ""))},
+            meta={"thought": str(row.get("thought", "")), "row": str(row.get("row", ""))},
         )
     ]
 
@@ -77,7 +111,11 @@ TASK = Task(
     group="Knowledge and reasoning",
     questions=draw_questions(parse),
     rows=rows,
-    metrics=(accuracy("mmlu_plain", "MMLU questions, plain choice"), unanswered_rate("mmlu_plain")),
+    metrics=(
+        accuracy("mmlu_plain", "MMLU questions, plain choice"),
+        unanswered_rate("mmlu_plain"),
+        *subject_metrics("mmlu_plain"),
+    ),
     data="mmlu",
     role=Role(kind="questions", default="shipped:mmlu.heldout"),
     standard="data:mmlu",
@@ -85,6 +123,6 @@ TASK = Task(
     takes=TAKES,
     marks=likeliest,
     cost=(160, 0),
-    chance=0.25,
+    chance=CHANCE,
     searched=True,
 )

@@ -2,7 +2,8 @@
 
 Every document is cut to one length, so that all positions are averages over the same documents. Positions form buckets
 that double. If no document is as long as the window, `long.joined` joins those of a file in order. Falling loss at the
-far end shows that the model uses the far context.
+far end shows that the model uses the far context. If the losses give no law, the report has the reason in place of an
+exponent.
 """
 
 from __future__ import annotations
@@ -99,7 +100,11 @@ def rows(context: Context, documents: list[Question]) -> Rows:
         return [_row(document, own) for document, own in zip(part, logs, strict=True)]
 
     chunk = max(1, min(context.chunk, context.chunk * CHUNK_TOKENS // length))
-    return context.out.chunks(context.task.name, documents, chunk, produce, context.title)
+    results = context.out.chunks(context.task.name, documents, chunk, produce, context.title)
+    context.summary["card"] = {"exponent": position.CARD_EXPONENT, "constant": position.CARD_CONSTANT}
+    if why := position.why_no_law(position.bucket_table(results, position.fit).sums.sum(axis=0)):
+        context.absent(why, "position_exponent", "position_constant")
+    return results
 
 
 def _row(document: Question, logs: Sequence[float]) -> dict[str, Any]:
@@ -157,7 +162,9 @@ TASK = Task(
     ),
     role=Role(kind="questions", default="shipped:quality.heldout"),
     standard="data:pretrain/us_presidential_addresses",
-    protocol=Protocol(form="text", temperature=0.0, max_tokens=0),
+    # the card's number of documents
+    protocol=Protocol(form="text", temperature=0.0, max_tokens=0, limit=1000),
     takes=SCORED,
     cost=(4000, 0),
+    version=8,
 )

@@ -1,9 +1,10 @@
 """QuALITY: questions on long stories, as many examples as the context holds (card section 4.3; Pang 2022).
 
-Questions of a story are one cluster, and the model reads the story once. An example is a whole story with its question,
-so a context of 8,192 tokens holds none. The task takes the largest number of examples with which every question still
-fits, down to 0; it is part of the score's identity. `hard`: questions that most annotators under time pressure got
-wrong, if the data marks them.
+Questions of a story are one cluster, and the model reads the story once. Examples come from the authors' training
+split; data without one gives the first questions of its other stories, never of the story that is asked about. An
+example is a whole story with its question, so a context of 8,192 tokens holds none. The task takes the largest number
+of examples with which every question still fits, down to 0; it is part of the score's identity. `hard`: questions that
+most annotators under time pressure got wrong, if the data marks them.
 """
 
 from __future__ import annotations
@@ -34,35 +35,64 @@ if TYPE_CHECKING:
 
 # The authors' test split has no labels: their development split is scored, and examples are those of training.
 SCORED, EXAMPLES = ("dev", *TEST), ("train",)
+HARD = "hard"
 
 
 def questions(context: Context) -> list[Question]:
     """The drawn questions. Sets `context.facts["shots"]`, the number of examples that fit before each of them."""
     sample = context.draw(read_split(context.source, SCORED, parse))
-    shots = examples(context)[: context.protocol.shots]
+    pool, wanted = examples(context), context.protocol.shots
+    shots = min(wanted, *(len(_others(pool, question)) for question in sample))
+    there = shots
     alone = [question for question in sample if context.fits(build_query(question, []), 2)]
-    while shots and not all(context.fits(build_query(question, shots), 2) for question in alone):
-        shots.pop()
-    context.facts["shots"] = len(shots)
+    while shots and not all(context.fits(build_query(q, _others(pool, q)[:shots]), 2) for q in alone):
+        shots -= 1
+    context.facts["shots"] = shots
+    context.facts["examples"] = (
+        "of the training split" if has(context.source, EXAMPLES) else "of other stories"
+    )
+    if shots < wanted:
+        why = f"{there} are there" + (
+            f", {there - shots} don't fit into the context" if shots < there else ""
+        )
+        context.summary["shots"] = {"wanted": wanted, "asked": shots, "dropped": wanted - shots, "why": why}
+        context.out.note(f"quality: {wanted - shots} of {wanted} examples dropped: {why}")
+    if not any(question.group == HARD for question in sample):
+        marked = any(question.group for question in sample)
+        why = (
+            "no drawn question is marked hard" if marked else "the data marks no hard questions (`difficult`)"
+        )
+        context.absent(why, "quality_hard")
     return sample
 
 
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question."""
-    shots = examples(context)[: context.facts["shots"]]
-    return context.choose([build_query(question, shots) for question in questions])
+    pool, shots = examples(context), context.facts["shots"]
+    return context.choose([build_query(question, _others(pool, question)[:shots]) for question in questions])
 
 
-def examples(context: Context) -> list[tuple[str, str]]:
-    """The first question of each story of the training split, without the scored stories; [] if there is no such
-    split."""
-    if not has(context.source, EXAMPLES):
-        return []
-    scored = {question.cluster for question in read_split(context.source, SCORED, parse)}
-    pool = {
-        q.cluster: q for q in reversed(read_split(context.source, EXAMPLES, parse)) if q.cluster not in scored
-    }
-    return [(format_question(q), LETTERS[q.right[0]]) for q in reversed(pool.values())]
+# The story of an example, its question, and the letter.
+Example = tuple[str, str, str]
+
+
+def examples(context: Context) -> list[Example]:
+    """The first question of each story of the training split that is not scored; without such a split, of each scored
+    story."""
+    scored = read_split(context.source, SCORED, parse)
+    pool = scored
+    if has(context.source, EXAMPLES):
+        stories = {question.cluster for question in scored}
+        pool = [q for q in read_split(context.source, EXAMPLES, parse) if q.cluster not in stories]
+    first: dict[str, Question] = {}
+    for question in pool:
+        first.setdefault(question.cluster, question)
+    return [(name, format_question(q), LETTERS[q.right[0]]) for name, q in first.items()]
+
+
+def _others(pool: list[Example], question: Question) -> list[tuple[str, str]]:
+    """The examples on other stories than the question's."""
+    return [(text, letter) for story, text, letter in pool if story != question.cluster]
 
 
 def build_query(question: Question, shots: list[tuple[str, str]]) -> Query:
@@ -86,7 +116,7 @@ def parse(row: Row, name: str) -> list[Question]:
         place = place_of(int(entry["gold_label"]) - 1, options)
         hard = entry.get("difficult", entry.get("hard"))
         # false and true count as 0 and 1
-        level = {None: "", 0: "easy", 1: "hard"}[hard]
+        level = {None: "", 0: "easy", 1: HARD}[hard]
         key = str(entry.get("question_unique_id") or f"{cluster}/{number}")
         questions.append(
             Question(key, entry["question"].strip(), options, (place,), (), story, cluster, level)
@@ -104,7 +134,7 @@ TASK = Task(
         accuracy("quality", "QuALITY questions on long stories"),
         unanswered_rate("quality"),
         Metric(
-            "quality_hard", "", counts.mean("correct", counts.equal(group="hard")), "higher", "QuALITY, hard"
+            "quality_hard", "", counts.mean("correct", counts.equal(group=HARD)), "higher", "QuALITY, hard"
         ),
     ),
     role=Role(kind="questions", default="shipped:quality.heldout"),
@@ -115,4 +145,5 @@ TASK = Task(
     cost=(2500, 0),
     chance=0.25,
     searched=True,
+    version=8,
 )

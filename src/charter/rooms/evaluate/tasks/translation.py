@@ -1,4 +1,5 @@
-"""Translation from English: T=1, no examples, corpus BLEU and chrF by language (card section 4.1; FLORES-200).
+"""Translation from English, as the card's: T=1, no examples, corpus BLEU and chrF by language and by how much public
+text the languages have (card section 4.1; FLORES-200).
 
 BLEU counts pieces of sacreBLEU's flores200 tokenizer, whose model the library fetches at first use. If that fails, it
 counts words (13a), or characters for languages without blanks between words. The score's identity says which, in
@@ -58,7 +59,9 @@ def questions(context: Context) -> list[Question]:
     context.facts["tokenizers"] = tokenizers
     context.facts["bleu"] = {name: signature(name) for name in sorted(set(tokenizers.values()))}
     context.facts["chrf"] = "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no"
-    return [question for group in tokenizers for question in context.draw(groups[group])]
+    drawn = [question for group in tokenizers for question in context.draw(groups[group])]
+    context.drawn.update({"asked": len(drawn), "of": sum(map(len, groups.values()))})
+    return drawn
 
 
 def rows(context: Context, questions: list[Question]) -> Rows:
@@ -156,6 +159,19 @@ TASK = Task(
         ),
         *(
             Metric(
+                f"translation_{kind}_{bucket}",
+                "",
+                translation.over_languages(kind, of, bucket=bucket),
+                "higher",
+                f"corpus {unit} from English, mean over languages with {words} public text",
+                unit,
+                label=f"Translation, {unit}, {words} public text",
+            )
+            for kind, of, unit in (("bleu", translation.bleu, "BLEU"), ("chrf", translation.chrf, "chrF"))
+            for bucket, words in zip(translation.BUCKETS, ("much", "some", "little"), strict=True)
+        ),
+        *(
+            Metric(
                 f"translation_{word}",
                 "",
                 translation.over_languages("bleu", translation.bleu, least),
@@ -171,8 +187,9 @@ TASK = Task(
         unanswered_rate("translation"),
     ),
     role=Role(kind="questions", default="shipped:translation.heldout"),
-    standard="data:ntrex",
-    protocol=Protocol(max_tokens=256),
+    standard="data:flores200",
+    # sentences of each language
+    protocol=Protocol(max_tokens=256, limit=200),
     marks_by=marks_by,
     # three languages
     cost=(300, 200),
