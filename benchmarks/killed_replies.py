@@ -49,7 +49,9 @@ THINGS = (
 def greedy(model: str, folder: Path) -> Path:
     """A copy of a model whose own decoding takes the likeliest token."""
     shutil.copytree(materialise(model), folder)
-    (folder / "generation_config.json").write_text(json.dumps({"do_sample": False}))
+    file = folder / "generation_config.json"
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(known | {"do_sample": False}))
     return folder
 
 

@@ -104,7 +104,7 @@ class Person:
         sent = self._post("/files", data={"csrf": self.csrf}, files={"upload": ("long.txt", text.encode())})
         file = sent.json()["files"][0]
         while file["state"] in ("received", "reading"):
-            file = self.http.get(f"/f/{file['id']}/state", headers={"accept": "application/json"}).json()
+            file = self._sent("GET", f"/f/{file['id']}/state").json()
         assert file["state"] == "ready", file
         return file["id"], time.monotonic() - began
 
@@ -133,7 +133,7 @@ class Person:
                     first = time.monotonic() - began
                 if line.startswith("event: state"):
                     break
-        return sent, first
+        return sent, first or time.monotonic() - began  # a reply without text: its end
 
     def refusal(self, text: str, file: str) -> str:
         """What the chat says to a message that is too long."""
@@ -149,8 +149,16 @@ class Person:
     def _fields(self, text: str) -> dict[str, str]:
         return {"csrf": self.csrf, "text": text}
 
+    def _sent(self, method: str, place: str, **body: Any) -> httpx2.Response:
+        """The answer to a request, which waits while the person has asked too often."""
+        while True:
+            answer = self.http.request(method, place, headers={"accept": "application/json"}, **body)
+            if answer.status_code != 429:
+                return answer
+            time.sleep(float(answer.headers["retry-after"]))
+
     def _post(self, place: str, **body: Any) -> httpx2.Response:
-        answer = self.http.post(place, headers={"accept": "application/json"}, **body)
+        answer = self._sent("POST", place, **body)
         if answer.status_code >= 400:
             raise SystemExit(f"{place}: {answer.status_code} {answer.text[:300]}")
         return answer

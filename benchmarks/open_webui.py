@@ -32,6 +32,7 @@ from chat_load import JSON, Log, Person, Process, free_port, wait_for
 from side import machine, print_table
 
 CHATS = 50
+PAUSE = 0.12  # seconds between two pages: one person
 PLAIN = {
     "ENABLE_OLLAMA_API": "False",
     "OFFLINE_MODE": "True",
@@ -170,6 +171,7 @@ async def measure(product: Product, rounds: int, streams: int) -> dict[str, floa
 
 
 async def timed(load: Any) -> float:
+    await asyncio.sleep(PAUSE)
     began = time.monotonic()
     await load
     return time.monotonic() - began

@@ -114,7 +114,8 @@ class Replies:
                 shown = blocks
                 if running:
                     await waiting.wait()
-                    await asyncio.sleep(LOOK_SECONDS)
+                    if shown:  # the first text at once
+                        await asyncio.sleep(LOOK_SECONDS)
         yield Change("state")
 
     def text_of(self, reply: str) -> str | None:
