@@ -117,7 +117,8 @@ def _absent(stages: Sequence[Artifact], group: str) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for stage in stages:
         for report in (stage, *stage.beside):
-            for task in {metric.task for metric in report.reported.metrics.values() if metric.group == group}:
+            of_group = (metric.task for metric in report.reported.metrics.values() if metric.group == group)
+            for task in dict.fromkeys(of_group):
                 absent = (report.report.get(task) or {}).get("absent") or {}
                 found |= {name: f"{default_label(name)}: {why}" for name, why in absent.items()}
                 found |= {name: "" for name in report.reported.metrics if name in found}
