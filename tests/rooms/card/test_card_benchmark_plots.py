@@ -101,6 +101,19 @@ def test_truthfulqa_is_drawn_in_three_forms(gathered: Run) -> None:
     assert "60 (Free answers), 60 (MC1), 60 (MC2)" in figure.caption
 
 
+def test_choices_are_drawn_by_content_and_by_letter_and_what_is_not_valid_is_hollow(run: Path) -> None:
+    stages = tuple(f"eval_{n}" for n in range(4))
+    figure, ledger = draw_figure(benchmark_plots.choices, gather(inputs(run)))
+    assert set(ledger.shown) == keys(tuple(benchmark_plots.CHOICES), stages)
+    assert "Not valid" not in figure.caption and figure.section == "alignment"
+    file = run / "eval_3/samples/hhh.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    card_world.write_rows(file, [row | ({"p_first": 0.72} if "p_first" in row else {}) for row in rows])
+    card_world.remeasure(run, "eval_3")
+    invalid, _ = draw_figure(benchmark_plots.choices, gather(inputs(run)))
+    assert "Not valid, so hollow: RL-CAI by letter" in invalid.caption and invalid.svg != figure.svg
+
+
 def test_bbq_has_both_panels_by_dimension(gathered: Run) -> None:
     figure, ledger = draw_figure(benchmark_plots.bias, gathered)
     ends = ("", *(f"_{dimension}" for dimension in DIMENSIONS))

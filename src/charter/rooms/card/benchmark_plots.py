@@ -30,6 +30,7 @@ from charter.rooms.card.drawing import (
 )
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
+from charter.rooms.card.letters import unread
 from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY
 
@@ -37,6 +38,7 @@ INTERVALS = "Bars are 95 % intervals (bootstrap over questions; Wilson where few
 HOLLOW = " Hollow dots were asked differently from the last one."
 # Groups whose tasks have one accuracy each.
 ACCURACIES = ("Knowledge and reasoning", "Exams", "Reading")
+CHOICES = {"hhh_content": "The likelier reply", "hhh_policy": "The letter"}
 TRUTHS = {"truthfulqa": "Free answers", "truthfulqa_mc1": "MC1", "truthfulqa_mc2": "MC2"}
 BIAS, RIGHT = "bbq_ambiguous_bias", "bbq_disambiguated_accuracy"
 # A guess among the three options of a BBQ question.
@@ -86,6 +88,27 @@ def truthfulness(run: Run, ledger: Ledger) -> Figure | None:
     return Figure("truthfulqa", title, caption, svg, sources_of(numbers), section=ALIGNMENT)
 
 
+def choices(run: Run, ledger: Ledger) -> Figure | None:
+    """HHH choices by stage, by content and by letter (card, section 3.5, figure 6)."""
+    panels = _panels(run, ledger, CHOICES, 2)
+    if panels is None:
+        return None
+    figure, numbers, words, note = panels
+    unable = [stage.label for stage in run.stages if unread(stage, "hhh_policy")]
+    invalid = (
+        f"Not valid, so hollow: {', '.join(unable)} by letter, where the place of an option decides. "
+        if unable
+        else ""
+    )
+    caption = (
+        "Share of binary choices in which the better reply is the likelier one a token, and in which its letter is the "
+        f"likelier one; the dashed line is what guessing gets. {note}{invalid}{INTERVALS}"
+    )
+    title = "Helpful, honest, harmless: binary choices by stage"
+    svg = inline(figure, "hhh", title, words)
+    return Figure("hhh", title, caption, svg, sources_of(numbers), section=ALIGNMENT)
+
+
 def _panels(
     run: Run, ledger: Ledger, titles: Mapping[str, str], columns: int
 ) -> tuple[Drawing, list[Number], str, str] | None:
@@ -106,8 +129,10 @@ def _panels(
         points, present = by_stage(stages, name, ledger)
         last = drawn[name][-1]
         differs = [bool(has_value(stage, name) and refusal(stage, last, name)) for stage in stages]
+        invalid = [unread(stage, name) for stage in stages]
         for hollow in (False, True):
-            subset = [p if mark == hollow else None for p, mark in zip(points, differs, strict=True)]
+            marks = map(any, zip(differs, invalid, strict=True))
+            subset = [p if mark == hollow else None for p, mark in zip(points, marks, strict=True)]
             forest(panel, [s.label for s in stages], [Series("", subset, hollow=hollow)], title=titles[name])
         panel.set_xticks([0, 0.5, 1])
         panel.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(names))
