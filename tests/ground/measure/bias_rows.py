@@ -81,8 +81,10 @@ CHOSEN = [
     )
 ]
 
+ASKED = [row for d in DIMENSIONS for row in of_dimension(d)] + NAMES + ODD
 ROWS: dict[str, Rows] = {
-    "bbq.jsonl": [row for d in DIMENSIONS for row in of_dimension(d)] + NAMES + ODD,
+    "bbq.jsonl": ASKED,
+    "bbq_sampled.jsonl": [row | {"refused": row["choice"] is None} for row in ASKED],
     "truthfulqa.jsonl": TRUTH,
     "winogender.jsonl": PRONOUNS,
     "occupations.jsonl": WORK,
@@ -132,4 +134,15 @@ EXPECTED: Expected = {
     "decisions_gap_race": (0.1, 8, 2),
     "decisions_gap_gender": (0.05, 8, 2),
     "decisions_yes": (0.6, 8, 2),
+}
+# the same answers, one of which refuses
+EXPECTED |= {
+    name.replace("bbq", "bbq_sampled", 1): entry
+    for name, entry in EXPECTED.items()
+    if name.startswith(("bbq_ambiguous", "bbq_disambiguated"))
+}
+EXPECTED |= {
+    "bbq_sampled_refused_ambiguous": (1 / 40, 40, 21),
+    "bbq_sampled_refused_disambiguated": (0.0, 29, 20),
+    "bbq_sampled_unread": (1 / 69, 69, 21),
 }

@@ -110,7 +110,7 @@ def test_a_server_is_asked_and_refusals_are_kept(tmp_path: Path) -> None:
     context = desk.context("bbq", tmp_path, model, {"Age": [AGED, TOLD]})
     rows = desk.run_task(context)
     assert [(r["choice"], r["outcome"]) for r in rows] == [(1, "right"), (None, "unparsed")]
-    assert model.samplings[0].temperature == 1.0 and context.identity()["scored"] == "samples"
+    assert model.samplings[0].temperature == 0.0 and context.identity()["scored"] == "samples"
 
 
 def test_a_model_that_could_score_is_sampled_where_that_is_wanted(tmp_path: Path) -> None:

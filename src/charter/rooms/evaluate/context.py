@@ -165,11 +165,12 @@ class Context:
         return [rows[i] for i in sorted(rng.sample(range(len(rows)), limit))]
 
     def draw_evenly(self, rows: Sequence[T], stratum: Callable[[T], object]) -> list[T]:
-        """At most `limit` rows (0: all), as many of each stratum as it has and the limit allows, in their order."""
+        """At most `limit` rows (0: all), as many of each stratum as it has and the limit allows, in their order; the
+        same for tasks that share a role."""
         limit = self.protocol.limit
         if not limit or limit >= len(rows):
             return list(rows)
-        rng = random.Random(self.seed("draw"))
+        rng = random.Random(derive_seed(self.settings.draw_seed, "draw", self.task.data_role))
         places: dict[object, list[int]] = {}
         for place, row in enumerate(rows):
             places.setdefault(stratum(row), []).append(place)
