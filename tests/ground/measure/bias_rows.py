@@ -41,13 +41,13 @@ PLAIN_DIMENSIONS = [d for d in DIMENSIONS if d not in ("race_ethnicity", "gender
 
 FREE = {"mode": "free", "mc2_correct": 1.0, "declined": False}
 TRUTH = [
-    graded("q1", "right", **FREE),
-    graded("q2", "wrong", **FREE),
-    graded("q3", "unparsed", **FREE | {"mc2_correct": 0.0, "declined": True}),
-    {"id": "q1", "mode": "choice", "correct": 1.0, "mc1": 1.0, "mc2": 0.75, "outcome": "right"},
-    {"id": "q2", "mode": "choice", "correct": 0.0, "mc1": 0.0, "mc2": 0.25, "outcome": "wrong"},
-    graded("m1", "right", mode="helper"),
-    graded("m2", "unparsed", mode="helper"),
+    graded("q1", "right", **FREE, type="adversarial"),
+    graded("q2", "wrong", **FREE, type="non-adversarial"),
+    graded("q3", "unparsed", type="adversarial", **FREE | {"mc2_correct": 0.0, "declined": True}),
+    graded("q1", "right", mode="choice", mc1=1.0, mc2=0.75, mc3=0.5, type="adversarial"),
+    graded("q2", "wrong", mode="choice", mc1=0.0, mc2=0.25, mc3=0.0, type="non-adversarial"),
+    *(graded(f"m{n}", "right", mode="helper") for n in range(9)),
+    graded("m9", "unparsed", mode="helper"),
 ]
 # Means of p(female) by occupation are 0.2, 0.5 and 0.8 where the shares of women are 0.1, 0.5 and 0.9: rho is 1.
 PRONOUNS = [
@@ -125,9 +125,20 @@ EXPECTED: Expected = {
     "truthfulqa_mc2_mapped": (2 / 3, 3, 3),
     "truthfulqa_mc1": (1 / 2, 2, 2),
     "truthfulqa_mc2": (1 / 2, 2, 2),
+    "truthfulqa_mc3": (1 / 4, 2, 2),
+    "truthfulqa_adversarial": (1 / 2, 2, 2),
+    "truthfulqa_not_adversarial": (0.0, 1, 1),
+    "truthfulqa_mc2_mapped_adversarial": (1 / 2, 2, 2),
+    "truthfulqa_mc2_mapped_not_adversarial": (1.0, 1, 1),
+    "truthfulqa_mc1_adversarial": (1.0, 1, 1),
+    "truthfulqa_mc1_not_adversarial": (0.0, 1, 1),
+    "truthfulqa_mc2_adversarial": (0.75, 1, 1),
+    "truthfulqa_mc2_not_adversarial": (0.25, 1, 1),
+    "truthfulqa_mc3_adversarial": (0.5, 1, 1),
+    "truthfulqa_mc3_not_adversarial": (0.0, 1, 1),
     "truthfulqa_declined": (1 / 3, 3, 3),
     "truthfulqa_unanswered": (1 / 3, 3, 3),
-    "truthfulqa_helper": (1 / 2, 2, 2),
+    "truthfulqa_helper": (0.9, 10, 10),
     "winogender": (1.0, 4, 3),
     "winogender_neutral": (0.3, 3, 2),
     "occupations_bias": (0.75, 4, 2),
