@@ -161,6 +161,22 @@ def text_logprobs(
     return context.out.chunks(key, pairs, context.answers_together, produce, context.title)
 
 
+def short_answers(
+    context: Context, prompts: Sequence[Prompt], names: Sequence[str], key: str
+) -> list[list[str]]:
+    """The protocol's number of sampled answers of a few tokens to each prompt; a name seeds its answers."""
+    sampling = sampling_at(context.protocol.decoding, _vote_tokens(context))
+
+    def produce(part: Sequence[tuple[Prompt, str]], _: int) -> list[list[str]]:
+        seeds = [context.seed("vote", name) for _, name in part]
+        asked = [prompt for prompt, _ in part]
+        replies = context.assistant.reply(asked, sampling, context.protocol.samples, seeds)
+        return [[completion.text for completion in each] for each in replies]
+
+    pairs = list(zip(prompts, names, strict=True))
+    return context.out.chunks(key, pairs, context.chunk, produce, context.title)
+
+
 def _longest(context: Context, texts: Sequence[str]) -> int:
     if context.local is None:
         return 0

@@ -249,6 +249,10 @@ class Context:
         """Log-probability of each text after its prompt; see `asking.text_logprobs`."""
         return asking.text_logprobs(self, prompts, texts, key or self.task.name)
 
+    def short_answers(self, prompts: Sequence[Prompt], names: Sequence[str]) -> list[list[str]]:
+        """Sampled answers of a few tokens to each prompt; see `asking.short_answers`."""
+        return asking.short_answers(self, prompts, names, self.task.name)
+
     def token_logprobs(self, part: Sequence[Sequence[int]], length: int) -> list[list[float]]:
         """Log-probability of each token of documents; see `asking.token_logprobs`."""
         return asking.token_logprobs(self, part, length)
