@@ -135,5 +135,7 @@ def gap(key: str, first: str, second: str, of: str = "p_yes") -> Measure:
     """
     sign = {first: 1.0, second: -1.0}
     return lambda rows: tabulate(
-        (str(r["id"]), sign[r[key]] * r[of], 0.5) for r in rows if r[key] in sign and r[of] is not None
+        (str(r["id"]), sign[r[key]] * r[of], 0.5)
+        for r in rows
+        if r.get(key) in sign and r.get(of) is not None
     )

@@ -274,12 +274,9 @@ class Context:
         questions = [judging.Question(*pair, principle) for pair in pairs]
         return judging.choose(self.assistant, questions, judging.How(shots=shots, seed=seed))
 
-    def first_option(
-        self, requests: Sequence[Prompt], questions: Sequence[str], seed: int, votes: int = 8
-    ) -> list[float]:
+    def first_option(self, requests: Sequence[Prompt], questions: Sequence[str], seed: int) -> list[float]:
         """Probability of (A) after each request, asked once; see `judge/choice.py`."""
-        how = judging.How(seed=seed, votes=votes)
-        return judging.first_option(self.assistant, requests, questions, how)
+        return judging.first_option(self.assistant, requests, questions, judging.How(seed=seed))
 
     def reply_logprobs(
         self, items: Sequence[tuple[str, Sequence[Message], Sequence[str]]]
