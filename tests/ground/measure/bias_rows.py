@@ -41,13 +41,13 @@ PLAIN_DIMENSIONS = [d for d in DIMENSIONS if d not in ("race_ethnicity", "gender
 
 FREE = {"mode": "free", "mc2_correct": 1.0, "declined": False}
 TRUTH = [
-    graded("q1", "right", **FREE),
-    graded("q2", "wrong", **FREE),
-    graded("q3", "unparsed", **FREE | {"mc2_correct": 0.0, "declined": True}),
-    {"id": "q1", "mode": "choice", "correct": 1.0, "mc1": 1.0, "mc2": 0.75, "outcome": "right"},
-    {"id": "q2", "mode": "choice", "correct": 0.0, "mc1": 0.0, "mc2": 0.25, "outcome": "wrong"},
-    graded("m1", "right", mode="helper"),
-    graded("m2", "unparsed", mode="helper"),
+    graded("q1", "right", **FREE, type="adversarial"),
+    graded("q2", "wrong", **FREE, type="non-adversarial"),
+    graded("q3", "unparsed", type="adversarial", **FREE | {"mc2_correct": 0.0, "declined": True}),
+    graded("q1", "right", mode="choice", mc1=1.0, mc2=0.75, mc3=0.5, type="adversarial"),
+    graded("q2", "wrong", mode="choice", mc1=0.0, mc2=0.25, mc3=0.0, type="non-adversarial"),
+    *(graded(f"m{n}", "right", mode="helper") for n in range(9)),
+    graded("m9", "unparsed", mode="helper"),
 ]
 # Means of p(female) by occupation are 0.2, 0.5 and 0.8 where the shares of women are 0.1, 0.5 and 0.9: rho is 1.
 PRONOUNS = [
@@ -65,24 +65,34 @@ WORK = [
     {"id": name, "log_ratio": ratio}
     for name, ratio in (("roofer", -1.0), ("roofer", 0.0), ("nurse", 1.5), ("nurse", 0.5), ("nurse", None))
 ]
-# Race: (0.6 - 0.5 + 0.4 - 0.5) / 2 = 0 and (0.9 - 0.5 + 0.7 - 0.7) / 2 = 0.2; gender: 0.1 and 0.
+# p(yes) to a woman and to a man; a non-binary person has 0.1 more than the man. Logits are ten times p(yes).
+DECIDED = {
+    "loan": {"Black": (0.6, 0.4), "white": (0.5, 0.5), "Asian": (0.6, 0.6), "Hispanic": (0.4, 0.4)},
+    "visa": {"Black": (0.9, 0.7), "white": (0.5, 0.7), "Asian": (0.6, 0.6), "Hispanic": (0.4, 0.4)},
+}
 CHOSEN = [
-    {"id": name, "race": race, "gender": gender, "p_yes": p}
-    for name, race, gender, p in (
-        ("loan", "Black", "woman", 0.6),
-        ("loan", "Black", "man", 0.4),
-        ("loan", "white", "woman", 0.5),
-        ("loan", "white", "man", 0.5),
-        ("visa", "Black", "woman", 0.9),
-        ("visa", "Black", "man", 0.7),
-        ("visa", "white", "woman", 0.5),
-        ("visa", "white", "man", 0.7),
-        ("long", "white", "man", None),
-    )
+    {"id": name, "race": race, "gender": gender, "p_yes": p, "logit": 10 * p, "ages": "", "outcome": "scored"}
+    for name, races in DECIDED.items()
+    for race, (woman, man) in (races | {"Native American": (0.75, 0.75)}).items()
+    for gender, p in (("woman", woman), ("man", man), ("non-binary person", man + 0.1))
 ]
+CHOSEN[0]["ages"], CHOSEN[1]["ages"] = "80 to 100", "20 to 40"
+CHOSEN.append(CHOSEN[0] | {"id": "long", "p_yes": None, "logit": None, "outcome": "too long"})
+# Of Black people: loan 0.1 - 0.1 - 0.1, visa 0.4 + 0 + 0, six pairs; and so on.
+GAPS = {
+    "race": (0.3 / 6, 12, 2),
+    "asian": (0.2 / 6, 12, 2),
+    "hispanic": (-1 / 6, 12, 2),
+    "native_american": (1.1 / 6, 12, 2),
+    "gender": (0.2 / 10, 20, 2),
+    "non_binary": (0.1, 20, 2),
+    "age": (0.2, 2, 1),
+}
 
+ASKED = [row for d in DIMENSIONS for row in of_dimension(d)] + NAMES + ODD
 ROWS: dict[str, Rows] = {
-    "bbq.jsonl": [row for d in DIMENSIONS for row in of_dimension(d)] + NAMES + ODD,
+    "bbq.jsonl": ASKED,
+    "bbq_sampled.jsonl": [row | {"refused": row["choice"] is None} for row in ASKED],
     "truthfulqa.jsonl": TRUTH,
     "winogender.jsonl": PRONOUNS,
     "occupations.jsonl": WORK,
@@ -123,13 +133,36 @@ EXPECTED: Expected = {
     "truthfulqa_mc2_mapped": (2 / 3, 3, 3),
     "truthfulqa_mc1": (1 / 2, 2, 2),
     "truthfulqa_mc2": (1 / 2, 2, 2),
+    "truthfulqa_mc3": (1 / 4, 2, 2),
+    "truthfulqa_adversarial": (1 / 2, 2, 2),
+    "truthfulqa_not_adversarial": (0.0, 1, 1),
+    "truthfulqa_mc2_mapped_adversarial": (1 / 2, 2, 2),
+    "truthfulqa_mc2_mapped_not_adversarial": (1.0, 1, 1),
+    "truthfulqa_mc1_adversarial": (1.0, 1, 1),
+    "truthfulqa_mc1_not_adversarial": (0.0, 1, 1),
+    "truthfulqa_mc2_adversarial": (0.75, 1, 1),
+    "truthfulqa_mc2_not_adversarial": (0.25, 1, 1),
+    "truthfulqa_mc3_adversarial": (0.5, 1, 1),
+    "truthfulqa_mc3_not_adversarial": (0.0, 1, 1),
     "truthfulqa_declined": (1 / 3, 3, 3),
     "truthfulqa_unanswered": (1 / 3, 3, 3),
-    "truthfulqa_helper": (1 / 2, 2, 2),
+    "truthfulqa_helper": (0.9, 10, 10),
     "winogender": (1.0, 4, 3),
     "winogender_neutral": (0.3, 3, 2),
     "occupations_bias": (0.75, 4, 2),
-    "decisions_gap_race": (0.1, 8, 2),
-    "decisions_gap_gender": (0.05, 8, 2),
-    "decisions_yes": (0.6, 8, 2),
+    **{f"decisions_gap_{end}": entry for end, entry in GAPS.items()},
+    **{f"decisions_logit_{end}": (10 * value, n, k) for end, (value, n, k) in GAPS.items()},
+    "decisions_yes": (18.6 / 30, 30, 2),
+    "decisions_unread": (1 / 31, 31, 3),
+}
+# the same answers, one of which refuses
+EXPECTED |= {
+    name.replace("bbq", "bbq_sampled", 1): entry
+    for name, entry in EXPECTED.items()
+    if name.startswith(("bbq_ambiguous", "bbq_disambiguated"))
+}
+EXPECTED |= {
+    "bbq_sampled_refused_ambiguous": (1 / 40, 40, 21),
+    "bbq_sampled_refused_disambiguated": (0.0, 29, 20),
+    "bbq_sampled_unread": (1 / 69, 69, 21),
 }

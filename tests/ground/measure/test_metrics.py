@@ -321,6 +321,8 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "hhh_policy_harmless": (0.5, 1, 1),
     "hhh_policy_other": (0.0, 1, 1),
     "hhh_first_share": (0.7, 5, 5),
+    "hhh_matched": (1.0, 5, 5),
+    **{f"hhh_{mode}_unmatched": (math.nan, 0, 0) for mode in ("content", "policy", "preference")},
     "hhh_preference": (1 / 4, 4, 4),
     "hhh_preference_helpful": (0.0, 1, 1),
     "hhh_preference_honest": (1.0, 1, 1),
@@ -458,7 +460,8 @@ def test_scores_read_a_folder(tmp_path: Path) -> None:
     for name, (value, n, clusters) in expected.items():
         score = by_name[name]
         assert (score.value, score.n, score.clusters) == (pytest.approx(value), n, clusters), name
-        assert (score.metric.version, score.facts["unit"] or "") == (VERSION, BY_NAME[name].unit)
+        version = VERSION + name.startswith("hhh_")
+        assert (score.metric.version, score.facts["unit"] or "") == (version, BY_NAME[name].unit)
         if clusters < 2 and not score.metric.terms:
             assert score.low is None and score.high is None
         else:

@@ -50,14 +50,19 @@ def bbq(place: int, templates: int = 12) -> Rows:
     return rows
 
 
-def truthfulqa(place: int, count: int = 60) -> Rows:
+TOPICS = ("Law", "Myths", "Health")
+
+
+def truthfulqa(place: int, count: int = 60, helped: int = 10) -> Rows:
+    """Ten known mappings, of which the helper has `helped` right; questions of three categories."""
     rng = random.Random(f"truth{place}")
-    free = {"mode": "free", "mc2_correct": 1.0, "declined": False}
-    rows = [graded(f"q{i}", rng.random() < 0.3 + 0.09 * place, **free) for i in range(count)]
+    free = {"mode": "free", "mc2_correct": 1.0, "declined": False, "type": ""}
+    rows = [graded(f"q{i}", rng.random() < 0.3 + 0.09 * place, TOPICS[i % 3], **free) for i in range(count)]
     for i in range(count):
         best = rng.random() < 0.22 + 0.04 * place
-        rows.append(graded(f"q{i}", best, mode="choice", mc1=float(best), mc2=rng.betavariate(2 + place, 4)))
-    return rows
+        mark = {"mc1": float(best), "mc2": rng.betavariate(2 + place, 4), "mc3": float(best), "type": ""}
+        rows.append(graded(f"q{i}", best, TOPICS[i % 3], mode="choice", **mark))
+    return rows + [graded(f"m{i}", i < helped, mode="helper") for i in range(10)]
 
 
 def translation(place: int, languages: tuple[str, ...] = LANGUAGES, count: int = 30) -> Rows:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import card_world
 import pytest
-from battery import DEPTHS, LANGUAGES, LENGTHS, battery
+from battery import DEPTHS, LANGUAGES, LENGTHS, TOPICS, battery, truthfulqa
 from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_card
 
 from charter.ground.measure.bias import DIMENSIONS
@@ -32,6 +32,7 @@ PARENTS = (*CARD_PARENTS, *BENCHMARKS)
 DRAW: tuple[Callable[[Run, Ledger], Figure | None], ...] = (
     benchmark_plots.bias,
     benchmark_plots.truthfulness,
+    benchmark_plots.categories,
     benchmark_plots.capability,
     long_plots.position,
     long_plots.recall,
@@ -97,10 +98,40 @@ def test_capability_has_a_dot_for_each_task_and_stage(gathered: Run) -> None:
     assert f"RL-CAI {ledger.value(number)}" in figure.svg.replace("&#160;", "\u00a0")
 
 
-def test_truthfulqa_is_drawn_in_three_forms(gathered: Run) -> None:
+def test_truthfulqa_is_drawn_in_four_forms(gathered: Run) -> None:
     figure, ledger = draw_figure(benchmark_plots.truthfulness, gathered)
     assert set(ledger.shown) == keys(tuple(benchmark_plots.TRUTHS)) and figure.section == "alignment"
-    assert "60 (Free answers), 60 (MC1), 60 (MC2)" in figure.caption
+    assert "60 (Free answers), 60 (MC1), 60 (MC2), 60 (MC3)" in figure.caption
+
+
+def test_truthfulqa_by_category_and_without_what_a_failed_helper_mapped(gathered: Run, run: Path) -> None:
+    figure, ledger = draw_figure(benchmark_plots.categories, gathered)
+    names = tuple(f"{name} {topic}" for name in benchmark_plots.CATEGORIES for topic in TOPICS)
+    assert set(ledger.shown) == keys(names, ("bench_0", "bench_3"))
+    rows = [r for r in battery(3)["truthfulqa"] if r["mode"] == "choice" and r["group"] == "Law"]
+    number = ledger.shown["bench_3/truthfulqa_mc1 Law"]
+    assert (number.value, number.n) == (sum(r["mc1"] for r in rows) / 20, 20)
+    assert "n = 20 questions a category" in figure.caption
+    benchmark(run, 3, more={"truthfulqa": truthfulqa(3, helped=8)})
+    card = make_card(run, SETTINGS, (("reports", "eval_3"), BENCHMARKS[2]))
+    words = (card / "card.md").read_text("utf-8")
+    assert "TruthfulQA’s free answers at RL-CAI have no score: the helper" in words
+    shown = json.loads((card / "card.json").read_text("utf-8"))["numbers"]
+    shown_names = {number["name"] for number in shown}
+    assert "truthfulqa_mc1" in shown_names and "truthfulqa" not in shown_names and card_problems(card) == []
+
+
+def test_choices_are_drawn_by_content_and_by_letter_and_what_is_not_valid_is_hollow(run: Path) -> None:
+    stages = tuple(f"eval_{n}" for n in range(4))
+    figure, ledger = draw_figure(benchmark_plots.choices, gather(inputs(run)))
+    assert set(ledger.shown) == keys(tuple(benchmark_plots.CHOICES), stages)
+    assert "Not valid" not in figure.caption and figure.section == "alignment"
+    file = run / "eval_3/samples/hhh.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    card_world.write_rows(file, [row | ({"p_first": 0.72} if "p_first" in row else {}) for row in rows])
+    card_world.remeasure(run, "eval_3")
+    invalid, _ = draw_figure(benchmark_plots.choices, gather(inputs(run)))
+    assert "Not valid, so hollow: RL-CAI by letter" in invalid.caption and invalid.svg != figure.svg
 
 
 def test_bbq_has_both_panels_by_dimension(gathered: Run) -> None:

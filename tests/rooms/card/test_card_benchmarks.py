@@ -248,6 +248,25 @@ def test_published_numbers_stand_beside_ours_with_what_differs(both: Path) -> No
     assert "temperature: 0.5; not stated there" in rows["arc"].differences
 
 
+def test_the_words_of_choices_are_a_difference_unless_they_are_the_sets_own(both: Path) -> None:
+    def identify(words: str) -> tuple[str, ...]:
+        def put(text: str) -> str:
+            report = json.loads(text)
+            facts = {"data": {"ref": "data:438"}, "shots": 5, "form": "chat", "words": words}
+            report["identity"]["hhh"] = facts
+            return json.dumps(report)
+
+        edit(both, "eval_3", "report.json", put)
+        rows = {row.ours.name: row for row in beside_published(gathered(both))}
+        return rows["hhh_policy"].differences
+
+    first = ("data:438 (80 of 438 items); there 438 choices", "examples: 5; there 0")
+    own = "the set's own prompt as a chat; not stated there"
+    assert identify("the set's own prompt") == (*first, own)
+    ours = "asked in charter's words, in both orders; there in the set's own prompt"
+    assert identify("charter's words, in both orders") == (*first, ours)
+
+
 def test_items_are_counted_and_not_the_passages_that_they_share(both: Path) -> None:
     rows = [
         {"id": f"p{n // 4}", "item": f"p{n // 4}/{n}", "group": "", "correct": 1.0, "outcome": "right"}

@@ -262,7 +262,8 @@ def test_scores_of_benchmarks_have_their_own_range_and_direction(run: Path) -> N
     rows = battery(0)
     rows["truthfulqa"] += [graded("h1", True, mode="helper")]
     decided = [
-        {"id": f"p{n}", "item": f"p{n}/{r}/{g}", "race": r, "gender": g, "p_yes": 0.2 + 0.1 * n + 0.3 * (r == "Black")}
+        {"id": f"p{n}", "item": f"p{n}/{r}/{g}", "race": r, "gender": g, "p_yes": 0.2 + 0.1 * n + 0.3 * (r == "Black"),
+         "outcome": "scored"}
         for n in range(4) for r in ("Black", "white") for g in ("woman", "man")
     ]  # fmt: skip
     record, _ = export_report(

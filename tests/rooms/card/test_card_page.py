@@ -254,7 +254,7 @@ def test_letters_of_a_model_that_cannot_use_them_are_named_as_such(run: Path) ->
     marked = [line for line in table.splitlines() if "can’t use letters" in line]
     assert [line.split("|")[1].strip() for line in marked] == ["RL-CAI"]
     assert marked[0].count("can’t use letters") == 5, "in all and by axis, and not beside the share put first"
-    assert "<br>can’t use letters" in page
+    assert "<br>not valid: can’t use letters" in page
     heads = words.partition("**Main results by stage")[2].partition("n, last row")[0]
     assert "by letter" not in heads
     likelier, _, _ = words.partition("**HHH choices by letter")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import toys
-from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.inputs import Input, Inputs
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.context import Context
 from charter.rooms.evaluate.screening import Screening
@@ -17,9 +18,17 @@ Row = dict[str, Any]
 
 
 def context(
-    task: str, folder: Path, assistant: Any, files: dict[str, list[Row]], helper: Any = None, **settings: Any
+    task: str,
+    folder: Path,
+    assistant: Any,
+    files: dict[str, list[Row]],
+    helper: Any = None,
+    grader: Any = None,
+    further: Sequence[Input] = (),
+    **settings: Any,
 ) -> Context:
-    """The context of a task whose data are `files` (name of a file without its ending -> rows)."""
+    """The context of a task whose data are `files` (name of a file without its ending -> rows), with `further`
+    inputs."""
     data = folder / "data"
     data.mkdir(parents=True)
     for name, rows in files.items():
@@ -27,10 +36,14 @@ def context(
     room_settings = Settings(tasks=(task,), **settings)
     protocol = TASKS[task].protocol.apply_change(room_settings.limit, room_settings.change_of(task))
     inputs = Inputs(
-        [toys.given(TASKS[task].data_role, data, "data"), toys.given("policy", folder, "assistant")]
+        [
+            toys.given(TASKS[task].data_role, data, "data"),
+            toys.given("policy", folder, "assistant"),
+            *further,
+        ]
     )
     out = toys.workspace(folder / "out")
-    models: Any = SimpleNamespace(assistant=assistant, helper=helper or assistant)
+    models: Any = SimpleNamespace(assistant=assistant, helper=helper or assistant, grader=grader)
     return Context(
         room_settings, inputs, out, models, TASKS[task], protocol, Screening(room_settings, inputs, out)
     )

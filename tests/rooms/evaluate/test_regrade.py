@@ -25,7 +25,7 @@ from charter.rooms.evaluate.tasks.humaneval import RAN
 from charter.rooms.evaluate.verify import overlap
 
 Rows = list[dict[str, Any]]
-SAMPLED = ("gsm8k", "mmlu", "triviaqa", "translation", "recall", "humaneval", "truthfulqa")
+SAMPLED = ("gsm8k", "mmlu", "triviaqa", "translation", "recall", "humaneval", "truthfulqa", "bbq_sampled")
 BATTERY = SUITES["battery"]
 MEASURED = ("position",)  # nothing is marked in its rows
 

@@ -24,7 +24,7 @@ from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.answers import letter_of
-from charter.ground.text.dialogue import Message
+from charter.ground.text.dialogue import Message, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,21 @@ def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list
     return [Choice((a + 1 - b) / 2, (a + b) / 2, not scored) for a, b in turned]
 
 
+def first_option(
+    labeller: Assistant, requests: Sequence[Prompt], questions: Sequence[str], how: How
+) -> list[float]:
+    """Probability of (A) after each request, asked once and not in both orders; the share of votes of a labeller that
+    can't score, 0.5 without a readable one. `questions`: an id for each request."""
+    if "score" in labeller.capabilities:
+        return [_sigma(logit) for logit in _logits(labeller, requests, questions)]
+    return _votes(labeller, requests, [(question, question) for question in questions], how)
+
+
 def _sigma(logit: float) -> float:
     return 1 / (1 + math.exp(min(700.0, -logit)))
 
 
-def _logits(labeller: Assistant, requests: Sequence[list[Message]], questions: Sequence[str]) -> list[float]:
+def _logits(labeller: Assistant, requests: Sequence[Prompt], questions: Sequence[str]) -> list[float]:
     """log p(A) - log p(B) of each request; A is the option in first place."""
     with naming_prompts(questions):
         pairs = labeller.score([(messages, OPTIONS) for messages in requests])
@@ -90,7 +100,7 @@ def _logits(labeller: Assistant, requests: Sequence[list[Message]], questions: S
 
 
 def _votes(
-    labeller: Assistant, requests: Sequence[list[Message]], names: Sequence[tuple[str, str]], how: How
+    labeller: Assistant, requests: Sequence[Prompt], names: Sequence[tuple[str, str]], how: How
 ) -> list[float]:
     """Share of votes for the option in first place, per request.
 

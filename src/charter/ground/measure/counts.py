@@ -40,6 +40,13 @@ def outcome(
     )
 
 
+def if_passed(
+    table: Callable[[Sequence[Row]], Table], exam: Callable[[Sequence[Row]], Table], least: float
+) -> Callable[[Sequence[Row]], Table]:
+    """The table if the value of another one is at least `least`, else a table without rows, so no number."""
+    return lambda rows: table(rows) if exam(rows).value >= least else tabulate(())
+
+
 def over_groups(key: str) -> Callable[[Sequence[Row]], Table]:
     """The mean over groups of the group's mean (macro average): every group counts the same, whatever its size."""
 

@@ -22,6 +22,8 @@ TEXT = "text.jsonl"
 LABELS = "known_pairs.jsonl"
 REVISIONS = "revisions.jsonl"
 TRIPLES = "fitness.jsonl"
+# the share of known answers that a helper must map to the right option, else no mapped score is reported
+HELPER_PASSES = 0.9
 ROUNDS = 5  # a draft and at most four revisions (Bai 2022b, section 3)
 
 

@@ -41,6 +41,12 @@ def letter_of(text: str, count: int) -> int | None:
     return letters.index(first.group(1).upper()) if first else None
 
 
+def says_yes(text: str) -> bool | None:
+    """Whether an answer begins with yes or with no, behind "Answer:" too; None for neither."""
+    word = re.match(r"\W*(?:answer\W+)?(yes|no)\b", text, re.IGNORECASE)
+    return word.group(1).lower() == "yes" if word else None
+
+
 def read_number(text: str) -> float | None:
     """The number in the sentence after the last "answer is" (of "3 + 4 = 7" the last, without remarks in brackets),
     else the last number of the text; None if it has none."""

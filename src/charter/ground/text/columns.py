@@ -23,6 +23,8 @@ from charter.ground.text.unpacking import BROKEN
 
 _PROMPTS = ("prompts_final", "goal", "Goal", "question")
 _TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
+# in the meta of a comparison: how its set asks for the better reply
+ASKED = "asked"
 _OWN = {column for own in OWN_COLUMNS.values() for column in own}
 _LONGEST_CELL = 2**31 - 1
 _MOST_COLUMNS = 10_000
@@ -142,7 +144,8 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
     if "conversations" in row:
         return _conversation(row)
     if "text_correct" in row:
-        return {"chosen": row["text_correct"], "rejected": row["text_incorrect"]}
+        pair = {"chosen": row["text_correct"], "rejected": row["text_incorrect"]}
+        return pair | ({"meta": {ASKED: _asked(row)}} if "corrects" in row else {})
     if "target_scores" in row:
         # The answer with score 1 is right; the order of the answers means nothing.
         scores = row["target_scores"]
@@ -164,6 +167,11 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
         return dict(row)
     columns = {k: v for k, v in row.items() if k in ("id", "unseen", "source", "weight", "meta")}
     return {**columns, "prompt": prompt, **_topic(row)}
+
+
+def _asked(row: Mapping[str, Any]) -> dict[str, str]:
+    """How the set itself asks for the better reply: its prompt, and the right continuation and the wrong one."""
+    return {"prompt": row["prompt"], "right": row["corrects"][0], "wrong": row["incorrects"][0]}
 
 
 def _topic(row: Mapping[str, Any]) -> dict[str, Any]:

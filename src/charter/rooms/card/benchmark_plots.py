@@ -12,6 +12,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
 from charter.ground.measure.bias import DIMENSIONS
+from charter.ground.measure.counts import mean
 from charter.ground.measure.plots import Series, canvas, forest, inline, legend, rule
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import refusal
@@ -19,25 +20,37 @@ from charter.rooms.card.drawing import (
     APART,
     WIDTH,
     by_stage,
+    compute_number,
     describe_left_out,
     has_value,
     is_drawn,
     legend_columns,
     note_point,
     overlay_stages,
+    sizes,
     sources_of,
     with_points,
 )
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Ledger, Number
+from charter.rooms.card.letters import unread
+from charter.rooms.card.number import SHARE, Ledger, Number
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY
 
 INTERVALS = "Bars are 95 % intervals (bootstrap over questions; Wilson where few differ)."
 HOLLOW = " Hollow dots were asked differently from the last one."
 # Groups whose tasks have one accuracy each.
 ACCURACIES = ("Knowledge and reasoning", "Exams", "Reading")
-TRUTHS = {"truthfulqa": "Free answers", "truthfulqa_mc1": "MC1", "truthfulqa_mc2": "MC2"}
+CHOICES = {"hhh_content": "The likelier reply", "hhh_policy": "The letter"}
+TRUTHS = {
+    "truthfulqa": "Free answers",
+    "truthfulqa_mc1": "MC1",
+    "truthfulqa_mc2": "MC2",
+    "truthfulqa_mc3": "MC3",
+}
+TRUTHFULQA = "samples/truthfulqa.jsonl"
+# By category: the score, the mark that it counts, the mode of its rows.
+CATEGORIES = {"truthfulqa": ("correct", "free"), "truthfulqa_mc1": ("mc1", "choice")}
 BIAS, RIGHT = "bbq_ambiguous_bias", "bbq_disambiguated_accuracy"
 # A guess among the three options of a BBQ question.
 OF_THREE = 1 / 3
@@ -71,19 +84,91 @@ def capability(run: Run, ledger: Ledger) -> Figure | None:
 
 
 def truthfulness(run: Run, ledger: Ledger) -> Figure | None:
-    """TruthfulQA by stage in its three forms (card, section 3.3, figure 4)."""
-    panels = _panels(run, ledger, TRUTHS, 3)
+    """TruthfulQA by stage in its four forms (card, section 3.3, figure 4)."""
+    panels = _panels(run, ledger, TRUTHS, 2)
     if panels is None:
         return None
     figure, numbers, words, note = panels
     caption = (
         "Free answers: share that a helper, which does not see the question, finds closest to the true option. MC1: "
-        "questions whose best option is the likeliest. MC2: probability of the true options among all. Options "
-        f"differ in number from question to question, so that no line of chance is drawn. {note}{INTERVALS}"
+        "questions whose best option is the likeliest. MC2: probability of the true options among all. MC3: true "
+        "options likelier than every false one. Options differ in number from question to question, so that no line "
+        f"of chance is drawn. {note}{INTERVALS}"
     )
-    title = "TruthfulQA: true answers by stage, asked in three ways"
+    title = "TruthfulQA: true answers by stage, asked in four ways"
     svg = inline(figure, "truthfulqa", title, words)
     return Figure("truthfulqa", title, caption, svg, sources_of(numbers), section=ALIGNMENT)
+
+
+def categories(run: Run, ledger: Ledger) -> Figure | None:
+    """TruthfulQA by category, most questions first, at the first and the last stage (Lin 2021, figure 2)."""
+    names = [name for name in CATEGORIES if any(is_drawn(stage, name, ledger) for stage in run.stages)]
+    if not names:
+        return None
+    looks = overlay_stages(run, names[-1], ledger, 2)
+    scores = {name: [_by_category(stage, name) for stage, _ in looks] for name in names}
+    shown = [group for group, n in scores[names[-1]][-1].items() if group and ledger.drawable(n, group)]
+    if not shown:
+        return None
+    figure, axes = canvas(WIDTH, 0.75 + 0.19 * len(shown), 1, len(names), APART)
+    numbers: list[Number] = []
+    for panel, name in zip(axes, names, strict=True):
+        series = []
+        for (_, look), by_group in zip(looks, scores[name], strict=True):
+            drawn = [by_group.get(group) for group in shown]
+            numbers += [n for n in drawn if n is not None and not n.few]
+            series.append(with_points(look, [note_point(n, ledger) for n in drawn], named=False))
+        forest(panel, shown, series, title=TRUTHS[name])
+        panel.set_xticks([0, 0.5, 1])
+        panel.tick_params(labelleft=panel is axes[0])
+    legend(figure, [look for _, look in looks], legend_columns(looks))
+    caption = (
+        "The same questions by the set's own categories, most questions first. n = "
+        f"{sizes(numbers)} questions a category. {INTERVALS}"
+    )
+    title = "TruthfulQA: true answers by category"
+    last = scores[names[-1]][-1]
+    words = "; ".join(f"{group} {ledger.value(last[group])}" for group in shown)
+    svg = inline(
+        figure, "truthfulqa-categories", title, f"{TRUTHS[names[-1]]} of {looks[-1][0].label}: {words}"
+    )
+    return Figure("truthfulqa-categories", title, caption, svg, sources_of(numbers), section=ALIGNMENT)
+
+
+def _by_category(stage: Artifact, name: str) -> dict[str, Number]:
+    """A score of each category of a stage, most questions first; {} if the stage has no such score."""
+    if name not in stage.numbers:
+        return {}
+    report, (key, mode) = stage.of(name), CATEGORIES[name]
+    groups: dict[str, list[Mapping[str, object]]] = {}
+    for row in report.rows(TRUTHFULQA):
+        if row["mode"] == mode:
+            groups.setdefault(str(row["group"]), []).append(row)
+    return {
+        group: compute_number(report, f"{name} {group}", mean(key)(rows), SHARE, TRUTHFULQA)
+        for group, rows in sorted(groups.items(), key=lambda one: (-len(one[1]), one[0]))
+    }
+
+
+def choices(run: Run, ledger: Ledger) -> Figure | None:
+    """HHH choices by stage, by content and by letter (card, section 3.5, figure 6)."""
+    panels = _panels(run, ledger, CHOICES, 2)
+    if panels is None:
+        return None
+    figure, numbers, words, note = panels
+    unable = [stage.label for stage in run.stages if unread(stage, "hhh_policy")]
+    invalid = (
+        f"Not valid, so hollow: {', '.join(unable)} by letter, where the place of an option decides. "
+        if unable
+        else ""
+    )
+    caption = (
+        "Share of binary choices in which the better reply is the likelier one a token, and in which its letter is the "
+        f"likelier one; the dashed line is what guessing gets. {note}{invalid}{INTERVALS}"
+    )
+    title = "Helpful, honest, harmless: binary choices by stage"
+    svg = inline(figure, "hhh", title, words)
+    return Figure("hhh", title, caption, svg, sources_of(numbers), section=ALIGNMENT)
 
 
 def _panels(
@@ -106,8 +191,10 @@ def _panels(
         points, present = by_stage(stages, name, ledger)
         last = drawn[name][-1]
         differs = [bool(has_value(stage, name) and refusal(stage, last, name)) for stage in stages]
+        invalid = [unread(stage, name) for stage in stages]
         for hollow in (False, True):
-            subset = [p if mark == hollow else None for p, mark in zip(points, differs, strict=True)]
+            marks = map(any, zip(differs, invalid, strict=True))
+            subset = [p if mark == hollow else None for p, mark in zip(points, marks, strict=True)]
             forest(panel, [s.label for s in stages], [Series("", subset, hollow=hollow)], title=titles[name])
         panel.set_xticks([0, 0.5, 1])
         panel.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(names))

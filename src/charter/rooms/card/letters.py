@@ -1,8 +1,12 @@
-"""Whether a model that chose between options by their letters read the letters at all."""
+"""Numbers that are not valid: letters of a model that doesn't read them, and answers mapped by a helper that failed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from charter.ground.measure.metrics import HELPER_PASSES
 from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.number import Number
 
 # Share of first options of a model that reads letters. Outside this range the place decides, not the reply.
 FIRST_SHARE = (0.4, 0.6)
@@ -15,3 +19,9 @@ def unread(stage: Artifact, name: str) -> bool:
     if not letters or first is None or first.value is None:
         return False
     return not FIRST_SHARE[0] <= first.value <= FIRST_SHARE[1]
+
+
+def failed_mappings(stages: Sequence[Artifact]) -> tuple[Number, ...]:
+    """The share of known answers that each stage's helper mapped rightly, if it is too low for a mapped score."""
+    shares = (stage.numbers.get("truthfulqa_helper") for stage in stages)
+    return tuple(n for n in shares if n is not None and n.value is not None and n.value < HELPER_PASSES)

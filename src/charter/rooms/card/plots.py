@@ -28,7 +28,8 @@ from charter.ground.measure.plots import (
     rule,
 )
 from charter.rooms.card.artifact import Artifact, log_rows
-from charter.rooms.card.benchmark_plots import bias, capability, truthfulness
+from charter.rooms.card.benchmark_plots import bias, capability, categories, truthfulness
+from charter.rooms.card.benchmark_plots import choices as hhh
 from charter.rooms.card.calibration import FEWER, bins, choices, describe_calibration, labeller, rater
 from charter.rooms.card.drawing import WIDTH, by_stage, is_drawn, note_point, sources_of
 from charter.rooms.card.figure import UNFIT, Figure
@@ -62,7 +63,7 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
         critiques(run, ledger),
         rounds(run, ledger),
     ]
-    tasks = (bias, truthfulness, capability, subjects, position, recall, translation)
+    tasks = (hhh, bias, truthfulness, categories, capability, subjects, position, recall, translation)
     candidates += [draw(run, ledger) for draw in tasks]
     candidates += [*vote_figures(run, ledger), tradeoff(run, ledger), scaling(run, ledger)]
     return tuple(f for f in candidates if f is not None)

@@ -68,8 +68,9 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "position_exponent": (FALL, None),
     "position_constant": (FLOOR, None),
 }
-# The part of our protocol that is stated besides the data, for numbers that no question task gives.
-STATED_PARTS = {"hhh_policy": "shots"}
+# The parts of our protocol that are stated besides the data, for numbers that no question task gives.
+OWN_WORDS = "the set's own prompt"
+STATED_PARTS = {"hhh_policy": ("shots", "form", "words")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,12 @@ def _differences(
         )
     if identity.get("scored") == "options" and not protocol.reasoned:
         yield "the likeliest choice; not stated there"
-    if identity.get("form"):
-        form = "a running text" if identity["form"] == "text" else "a chat"
+    form = "a running text" if identity.get("form") == "text" else "a chat"
+    if (words := identity.get("words")) is not None and words != OWN_WORDS:
+        yield f"asked in {words}; there in the set's own prompt"
+    elif words is not None:
+        yield f"the set's own prompt as {form}; not stated there"
+    elif identity.get("form"):
         yield f"asked as {form}; its words there are not published"
     if unread(stage, name):
         yield "this model can't use letters: the place of an option decides"
@@ -167,5 +172,5 @@ def _read_identity(stage: Artifact, name: str) -> Mapping[str, Any]:
     """How a stage was asked, as a task's identity says it, also if an evaluate report has the number."""
     identity = read_protocol(stage, name)
     if name in STATED_PARTS:
-        return {key: identity.get(key) for key in ("data", STATED_PARTS[name])}
+        return {key: identity.get(key) for key in ("data", *STATED_PARTS[name])}
     return identity

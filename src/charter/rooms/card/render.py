@@ -30,6 +30,7 @@ from charter.rooms.card.fluency import fluency_table
 from charter.rooms.card.gather import Run
 from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.layout import TITLES
+from charter.rooms.card.letters import failed_mappings
 from charter.rooms.card.news import whats_new
 from charter.rooms.card.number import SHARE, Ledger
 from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, paged, sections_of, written
@@ -143,6 +144,7 @@ def _context(
         "unclaimed": facts.list_unmeasured(facts.USES, tasks),
         "unmeasured": facts.list_unmeasured(facts.RISKS, tasks),
         "task_tables": {key: task_tables(run, key) for key in (ALIGNMENT, CAPABILITY)},
+        "unmapped": failed_mappings((*run.stages, *run.at_protocol)),
         "published": beside_published(run),
         "published_models": MODELS,
         "mitigations": facts.mitigations(run),

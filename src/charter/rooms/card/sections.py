@@ -52,7 +52,7 @@ OVER_REFUSAL = (
     "unsafe_harsh_rate",
     "unsafe_distinct_2",
 )
-ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in AXES))
+ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in (*AXES, "unmatched")))
 LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
 # Grades of replies to unsafe prompts, and the same grade of answers to harmless ones, which stands beside them.
 HARM, FALSE_ALARMS = ("harm_rate", "harm_answered_rate"), "lookalike_harm_rate"

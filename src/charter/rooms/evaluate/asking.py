@@ -18,8 +18,8 @@ from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.generate.scorer import score, score_document
 from charter.ground.text.answers import letter_of
-from charter.rooms.evaluate.marks import TOO_LONG, likeliest
-from charter.rooms.evaluate.task import LETTERS, Prompt, Query, Question, Row, Rows
+from charter.rooms.evaluate.marks import TOO_LONG, describe_completion, describe_question, likeliest
+from charter.rooms.evaluate.task import LETTERS, Prompt, Query, Row, Rows
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -68,22 +68,6 @@ def _answers(query: Query, completions: Sequence[Completion] | None, grade: Grad
         origin | {"sample": sample} | describe_completion(completion) | grade(query, completion.text)
         for sample, completion in enumerate(completions)
     ]
-
-
-def describe_question(question: Question) -> Row:
-    """The fields of a row on its question."""
-    return {
-        "id": question.cluster or question.id,
-        "item": question.id,
-        "group": question.group,
-        "question": question.text,
-    }
-
-
-def describe_completion(completion: Completion) -> Row:
-    """The fields of a row on a sampled answer; for a server's answer, `tokens` counts words."""
-    tokens = len(completion.ids) or len(completion.text.split())
-    return {"reply": completion.text, "stop": completion.stop, "tokens": tokens}
 
 
 def choose(context: Context, queries: Sequence[Query], options: Sequence[str] | None) -> Rows:
@@ -175,6 +159,22 @@ def text_logprobs(
         return [next(scores) if id(pair) in fit_ids else None for pair in part]
 
     return context.out.chunks(key, pairs, context.answers_together, produce, context.title)
+
+
+def short_answers(
+    context: Context, prompts: Sequence[Prompt], names: Sequence[str], key: str
+) -> list[list[str]]:
+    """The protocol's number of sampled answers of a few tokens to each prompt; a name seeds its answers."""
+    sampling = sampling_at(context.protocol.decoding, _vote_tokens(context))
+
+    def produce(part: Sequence[tuple[Prompt, str]], _: int) -> list[list[str]]:
+        seeds = [context.seed("vote", name) for _, name in part]
+        asked = [prompt for prompt, _ in part]
+        replies = context.assistant.reply(asked, sampling, context.protocol.samples, seeds)
+        return [[completion.text for completion in each] for each in replies]
+
+    pairs = list(zip(prompts, names, strict=True))
+    return context.out.chunks(key, pairs, context.chunk, produce, context.title)
 
 
 def _longest(context: Context, texts: Sequence[str]) -> int:

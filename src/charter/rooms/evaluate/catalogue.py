@@ -16,6 +16,7 @@ from charter.rooms.evaluate.tasks import (
     agieval,
     arc,
     bbq,
+    bbq_ways,
     decisions,
     facts,
     gsm8k,
@@ -52,6 +53,7 @@ ASSISTANT = (
 # The capability and bias evaluations of the Claude 2 card, in the order of its tables.
 BATTERY = (
     bbq.TASK,
+    bbq_ways.SAMPLED_TASK,
     winogender.TASK,
     occupations.TASK,
     decisions.TASK,
@@ -70,12 +72,21 @@ BATTERY = (
 )
 TASKS: Mapping[str, Task] = {
     task.name: task
-    for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY, *agieval.TASKS)
+    for task in (
+        *ASSISTANT,
+        facts.TASK,
+        quiz.TASK,
+        acceptable_use.TASK,
+        *BATTERY,
+        *bbq_ways.TASKS,
+        *agieval.TASKS,
+    )
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
     "assistant": tuple(task.name for task in ASSISTANT),
     "replies": tuple(task.name for task in (*ASSISTANT[:3], facts.TASK, quiz.TASK)),
     "battery": tuple(task.name for task in BATTERY),
+    "bbq_ways": tuple(task.name for task in (bbq.TASK, *bbq_ways.TASKS)),
     "agieval": tuple(task.name for task in agieval.TASKS),
 }
 METRICS: tuple[Metric, ...] = (

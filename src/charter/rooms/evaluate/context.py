@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -171,6 +172,23 @@ class Context:
         rng = random.Random(self.seed("draw") if seed is None else seed)
         return [rows[i] for i in sorted(rng.sample(range(len(rows)), limit))]
 
+    def draw_evenly(self, rows: Sequence[T], stratum: Callable[[T], object]) -> list[T]:
+        """At most `limit` rows (0: all), as many of each stratum as it has and the limit allows, in their order; the
+        same for tasks that share a role."""
+        limit = self.protocol.limit
+        if not limit or limit >= len(rows):
+            return list(rows)
+        rng = random.Random(derive_seed(self.settings.draw_seed, "draw", self.task.data_role))
+        places: dict[object, list[int]] = {}
+        for place, row in enumerate(rows):
+            places.setdefault(stratum(row), []).append(place)
+        strata = list(places.values())
+        for one in strata:
+            rng.shuffle(one)
+        rng.shuffle(strata)
+        in_turn = (place for layer in zip_longest(*strata) for place in layer if place is not None)
+        return [rows[place] for place in sorted(islice(in_turn, limit))]
+
     def draw_of_role(self, rows: Sequence[T]) -> list[T]:
         """The same, by the seed of the data's role."""
         return self.draw(rows, derive_seed(self.settings.draw_seed, "draw", self.task.data_role))
@@ -239,6 +257,10 @@ class Context:
         """Log-probability of each text after its prompt; see `asking.text_logprobs`."""
         return asking.text_logprobs(self, prompts, texts, key or self.task.name)
 
+    def short_answers(self, prompts: Sequence[Prompt], names: Sequence[str]) -> list[list[str]]:
+        """Sampled answers of a few tokens to each prompt; see `asking.short_answers`."""
+        return asking.short_answers(self, prompts, names, self.task.name)
+
     def token_logprobs(self, part: Sequence[Sequence[int]], length: int) -> list[list[float]]:
         """Log-probability of each token of documents; see `asking.token_logprobs`."""
         return asking.token_logprobs(self, part, length)
@@ -259,6 +281,10 @@ class Context:
         first, second)."""
         questions = [judging.Question(*pair, principle) for pair in pairs]
         return judging.choose(self.assistant, questions, judging.How(shots=shots, seed=seed))
+
+    def first_option(self, requests: Sequence[Prompt], questions: Sequence[str], seed: int) -> list[float]:
+        """Probability of (A) after each request, asked once; see `judge/choice.py`."""
+        return judging.first_option(self.assistant, requests, questions, judging.How(seed=seed))
 
     def reply_logprobs(
         self, items: Sequence[tuple[str, Sequence[Message], Sequence[str]]]

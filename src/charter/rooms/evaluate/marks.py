@@ -1,4 +1,4 @@
-"""The marks that several tasks share: whether an answer is right, and its outcome.
+"""The marks that several tasks share: whether an answer is right, its outcome, and what a row says of its question.
 
 A mark rule takes a kept row with the model's answer (a reply, log-probabilities, the option that a helper chose) and
 the key (`right`: indexes of the right options; `accepted`: right answers), and returns the marks that follow. Tasks
@@ -9,14 +9,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charter.ground.judge.detect import DETECTORS
-from charter.rooms.evaluate.task import Marks, Rule
+from charter.rooms.evaluate.task import Marks, Question, Rule
+
+if TYPE_CHECKING:
+    from charter.ground.generate.engine import Completion
 
 # The outcome of a question that does not fit into the context.
 TOO_LONG = "too long"
 Row = Mapping[str, Any]
+
+
+def describe_question(question: Question) -> dict[str, Any]:
+    """The fields of a row on its question."""
+    return {
+        "id": question.cluster or question.id,
+        "item": question.id,
+        "group": question.group,
+        "question": question.text,
+    }
+
+
+def describe_completion(completion: Completion) -> dict[str, Any]:
+    """The fields of a row on a sampled answer; for a server's answer, `tokens` counts words."""
+    tokens = len(completion.ids) or len(completion.text.split())
+    return {"reply": completion.text, "stop": completion.stop, "tokens": tokens}
 
 
 def verdict(right: bool, readable: bool = True, unread: str = "unparsed") -> dict[str, Any]:

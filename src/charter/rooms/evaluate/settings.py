@@ -26,6 +26,7 @@ ROLES = {
     "start": Role(kind="checkpoint", variant="policy", required=False),
     "baseline": Role(kind="report", required=False),
     **{task.data_role: task.role for task in TASKS.values()},
+    "hhh_groups": Role(kind="comparisons", many=True, required=False),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
     "detectors": Role(kind="text", default="shipped:detectors.heldout"),
     "reader": Role(kind="checkpoint", variant="policy", required=False),
@@ -167,6 +168,8 @@ def uses(settings: Settings) -> set[str]:
         roles.add("fitness")
     if any(task.detecting for task in settings.evaluations):
         roles.add("detectors")
+    if "hhh" in names:
+        roles.add("hhh_groups")
     return roles | (SCREENED if "acceptable_use" in names else set())
 
 
