@@ -32,6 +32,7 @@ from charter.rooms.evaluate.tasks import (
     quiz,
     race,
     recall,
+    requests,
     revisions,
     text,
     translation,
@@ -70,7 +71,15 @@ BATTERY = (
 )
 TASKS: Mapping[str, Task] = {
     task.name: task
-    for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY, *agieval.TASKS)
+    for task in (
+        *ASSISTANT,
+        requests.TASK,
+        facts.TASK,
+        quiz.TASK,
+        acceptable_use.TASK,
+        *BATTERY,
+        *agieval.TASKS,
+    )
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
     "assistant": tuple(task.name for task in ASSISTANT),

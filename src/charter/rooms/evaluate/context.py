@@ -30,7 +30,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.records import read_prompts
-from charter.rooms.evaluate import asking, mapping, replies
+from charter.rooms.evaluate import asking, behind_screen, mapping, replies
 from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Prompt, Protocol, Query, Row, Rows, Task
@@ -171,8 +171,12 @@ class Context:
         """The drawn dialogues of the task's data, by default without the assistant's reference answers. Raises
         CharterError for a broken row, and for a dialogue that is too long for the model under test."""
         prompts = self.draw_of_role(reader(self.sources))
-        check_prompts(self.assistant, prompts)
+        self.check_prompts(prompts)
         return prompts
+
+    def check_prompts(self, prompts: Sequence[Dialogue]) -> None:
+        """Raises CharterError for a dialogue that is too long for the model under test."""
+        check_prompts(self.assistant, prompts)
 
     def examples(self, pool: Sequence[T], what: str = "") -> list[T]:
         """The protocol's number of worked examples, drawn from a pool that is not scored.
@@ -215,6 +219,10 @@ class Context:
     ) -> Rows:
         """One row a reply to a dialogue; see `replies.replies`."""
         return replies.replies(self, prompts, grade, most)
+
+    def behind_screen(self, rows: Rows) -> Rows:
+        """The rows with what the acceptable-use screen does; see `behind_screen.add_actions`."""
+        return behind_screen.add_actions(self, rows)
 
     @property
     def can_score(self) -> bool:

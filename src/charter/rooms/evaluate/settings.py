@@ -36,8 +36,6 @@ ROLES = {
 
 
 MODELS = ("helper", "grader", "reward", "rater", "start", "baseline")
-# Sets of prompts and replies that measure a screen.
-SCREENED = {"red_team", "lookalikes", "helpful", "reader", "violating", "ordinary", "replies"}
 
 
 class AcceptableUse(Frozen):
@@ -98,6 +96,11 @@ class Settings(Frozen):
         description="of free answers, unless the task is greedy; own: the checkpoint's; protocol: the task's",
     )
     long: Long = Field(Long(), description="lengths of the tasks on long texts")
+    screen: tuple[Literal["encoder", "probe", "words"], ...] = Field(
+        (),
+        description="classifiers of the acceptable-use screen that the replies to `requests` are also put behind, as "
+        "`charter serve` has them; none: the model alone",
+    )
     acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen to measure")
     chunk: int | None = Field(
         None, ge=1, description="answers sampled together and saved at once; None: the task's"
@@ -156,13 +159,13 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 def uses(settings: Settings) -> set[str]:
     """The roles that the tasks need: their data, the models that answer and judge, and the judges' test sets."""
-    names = {task.name for task in settings.evaluations}
     roles = {"policy", *(task.data_role for task in settings.evaluations), *MODELS}
-    if any(task.needs for task in settings.evaluations) or "acceptable_use" in names:
+    roles.update(role for task in settings.evaluations for role in task.reads)
+    if any(task.needs for task in settings.evaluations):
         roles.add("fitness")
     if any(task.detecting for task in settings.evaluations):
         roles.add("detectors")
-    return roles | (SCREENED if "acceptable_use" in names else set())
+    return roles
 
 
 # Keys and values of an engine: GiB at most, and bytes a parameter.
