@@ -17,6 +17,8 @@ from charter.ground.text.jsonl import read_jsonl
 
 SHIPPED = "requests.heldout"
 REPRESENTATIVE, JAILBREAK, BENIGN = ORIGINS = ("representative", "jailbreak", "benign")
+# a harmless request in a jailbreak's wrapper; no set holds these, they are made of its harmless ones
+TWIN = "twin"
 # one prompt in this many is in the test part, and of the others in the dev part
 TEST, DEV = 3, 5
 Part = Literal["test", "dev", "train"]

@@ -22,6 +22,7 @@ from charter.rooms.card.sections import Cell, Column, column, unfit
 CAPABILITY, ALIGNMENT = "capability", "alignment"
 # Tables in their order, each with its section. A group that isn't listed comes last, under CAPABILITY.
 GROUPS = {
+    "Harmful requests": ALIGNMENT,
     "Social bias": ALIGNMENT,
     "Truthfulness and honesty": ALIGNMENT,
     "Knowledge and reasoning": CAPABILITY,

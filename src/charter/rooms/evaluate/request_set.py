@@ -20,14 +20,22 @@ from charter.ground.settings.problems import suggest
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, prompt_of
-from charter.ground.text.heldout import BENIGN, JAILBREAK, ORIGINS, REPRESENTATIVE, SHIPPED, key_of, part_of
+from charter.ground.text.heldout import (
+    BENIGN,
+    JAILBREAK,
+    ORIGINS,
+    REPRESENTATIVE,
+    SHIPPED,
+    TWIN,
+    key_of,
+    part_of,
+)
 from charter.ground.text.overlap import words
 from charter.ground.text.records import check_distinct, read_dialogues
 from charter.ground.text.wrappers import FAMILIES, WRAPPERS
 from charter.rooms.evaluate.areas import AREAS, OTHER, area_of
 from charter.rooms.evaluate.task import Question
 
-TWIN = "twin"
 PLAIN = "plain"
 SIZES = {REPRESENTATIVE: 228, JAILBREAK: 100}
 WHOLE = sum(SIZES.values())

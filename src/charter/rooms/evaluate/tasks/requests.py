@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Judge, Kind, Metric, Term
 from charter.ground.settings.roles import Role
-from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE
+from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE, TWIN
 from charter.ground.text.wrappers import FAMILIES
 from charter.rooms.evaluate.areas import AREAS, OTHER
 from charter.rooms.evaluate.marks import mark_detections
-from charter.rooms.evaluate.request_set import TWIN, Asked, read_set
+from charter.rooms.evaluate.request_set import Asked, read_set
 from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Row, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, review_queue
 
