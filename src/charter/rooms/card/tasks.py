@@ -23,6 +23,7 @@ CAPABILITY, ALIGNMENT = "capability", "alignment"
 # Tables in their order, each with its section. A group that isn't listed comes last, under CAPABILITY.
 GROUPS = {
     "Harmful requests": ALIGNMENT,
+    "Judges": ALIGNMENT,
     "Social bias": ALIGNMENT,
     "Truthfulness and honesty": ALIGNMENT,
     "Knowledge and reasoning": CAPABILITY,

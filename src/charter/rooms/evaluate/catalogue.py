@@ -31,6 +31,7 @@ from charter.rooms.evaluate.tasks import (
     quality,
     quiz,
     race,
+    rater_check,
     recall,
     requests,
     revisions,
@@ -74,6 +75,7 @@ TASKS: Mapping[str, Task] = {
     for task in (
         *ASSISTANT,
         requests.TASK,
+        rater_check.TASK,
         facts.TASK,
         quiz.TASK,
         acceptable_use.TASK,

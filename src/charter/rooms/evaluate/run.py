@@ -61,6 +61,7 @@ def _heading(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dic
     if any(context.protocol.max_tokens for context in contexts):
         heading["decoding"] = _decoding(settings, contexts)
         heading["helper"] = describe_model(inputs, "helper" if inputs.optional("helper") else "policy")
+    heading["judge"] = describe_model(inputs, "judge") if inputs.optional("judge") else None
     heading["start"] = describe_model(inputs, "start") if inputs.optional("start") else None
     labelled = inputs.optional("detectors")
     if labelled is not None and any(context.task.detecting for context in contexts):

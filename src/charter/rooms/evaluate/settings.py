@@ -22,6 +22,7 @@ ROLES = {
     "helper": Role(kind="assistant", required=False),
     "grader": Role(kind="checkpoint", variant="preference", required=False),
     "reward": Role(kind="checkpoint", variant="preference", required=False),
+    "judge": Role(kind="assistant", required=False),
     "rater": Role(kind="checkpoint", variant="rating", required=False),
     "start": Role(kind="checkpoint", variant="policy", required=False),
     "baseline": Role(kind="report", required=False),
@@ -35,7 +36,12 @@ ROLES = {
 }
 
 
-MODELS = ("helper", "grader", "reward", "rater", "start", "baseline")
+MODELS = ("helper", "grader", "reward", "rater", "judge", "start", "baseline")
+# What a role that a task needs is.
+WANTED = {
+    "grader": "a preference model that grades the replies",
+    "judge": "a model that judges the replies in words",
+}
 
 
 class AcceptableUse(Frozen):
@@ -144,10 +150,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         return f"{', '.join(vain)} would change no task; remove it"
     for task in settings.evaluations:
         if lacking := [role for role in task.needs if role not in roles]:
-            return (
-                f"role {lacking[0]} is missing: a preference model that grades the replies; or leave {task.name} out "
-                "of tasks"
-            )
+            return f"role {lacking[0]} is missing: {WANTED[lacking[0]]}; or leave {task.name} out of tasks"
     if (
         "acceptable_use" in names
         and "preference" in settings.acceptable_use.classifiers
@@ -161,7 +164,7 @@ def uses(settings: Settings) -> set[str]:
     """The roles that the tasks need: their data, the models that answer and judge, and the judges' test sets."""
     roles = {"policy", *(task.data_role for task in settings.evaluations), *MODELS}
     roles.update(role for task in settings.evaluations for role in task.reads)
-    if any(task.needs for task in settings.evaluations):
+    if any("grader" in task.needs for task in settings.evaluations):
         roles.add("fitness")
     if any(task.detecting for task in settings.evaluations):
         roles.add("detectors")
@@ -185,7 +188,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         there = sizes.rows.get(task.data_role, protocol.limit)
         questions = min(there, protocol.limit) if protocol.limit else there
         tokens_read, tokens_written = task.cost
-        if task.needs:
+        if "grader" in task.needs:
             tokens_read *= graders * protocol.samples
         if change.max_tokens is not None:
             tokens_written = min(tokens_written, round(0.7 * change.max_tokens))
