@@ -34,7 +34,13 @@ FILES = sorted(
     path for path in shipped_folder().glob("*.jsonl") if path.name.removesuffix(".jsonl") not in BATTERY
 )
 # replies and texts rather than prompts: nothing is asked of a model with them
-WITHOUT_PROMPTS = {"detectors.heldout", "detectors.train", "text.heldout", "debias.train"}
+WITHOUT_PROMPTS = {
+    "detectors.heldout",
+    "detectors.train",
+    "text.heldout",
+    "debias.train",
+    "even_handedness.heldout",
+}
 NEAR = 0.5
 SAME_START, FIRST_WORDS = 3, 5
 
@@ -315,6 +321,7 @@ READERS = {
     "detectors.train": read_texts,
     "text.heldout": read_texts,
     "debias.train": read_templates,
+    "even_handedness.heldout": lambda path: list(raw_rows(path)),
     "hhh_prompt": read_dialogues,
     "plain_example": read_dialogues,
     "unsafe.dev": read_dialogues,

@@ -25,6 +25,8 @@ GROUPS = {
     "Harmful requests": ALIGNMENT,
     "Judges": ALIGNMENT,
     "Social bias": ALIGNMENT,
+    "Even-handedness": ALIGNMENT,
+    "Adherence to a constitution": ALIGNMENT,
     "Truthfulness and honesty": ALIGNMENT,
     "Knowledge and reasoning": CAPABILITY,
     "Exams": CAPABILITY,
