@@ -25,7 +25,8 @@ PAGE = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How the page says that it asked; None if it doesn't say. `items` is the size of the public set that it names."""
+    """How the page says that it asked; None if it doesn't say. `items` is the size of the set that it names. A
+    `private` set was not published, so that anybody's items differ."""
 
     name: str
     section: str
@@ -35,8 +36,11 @@ class Protocol:
     shots: int | None = None
     temperature: float | None = None
     reasoned: bool | None = None
+    private: bool = False
 
 
+# Replies to each harmful prompt on the page.
+SAMPLES = 5
 HUMANEVAL = Protocol("HumanEval", "4.3", "HumanEval", (0.528, 0.560, 0.712), 164, 0, 1.0, False)
 GSM8K = Protocol("GSM8k", "4.3", "the test split of GSM8k", (0.809, 0.852, 0.880), 1319, 0, 1.0, True)
 MMLU = Protocol("MMLU", "4.3", "the test split of MMLU", (0.734, 0.770, 0.785), 14042, 5, 1.0, True)
@@ -45,6 +49,10 @@ QUALITY = Protocol("QuALITY", "4.3", "QuALITY", (0.805, 0.841, 0.832), None, 5)
 ARC = Protocol("ARC-Challenge", "4.3", "the test split of ARC-Challenge", (0.857, 0.900, 0.910), 1172, 5)
 RACE = Protocol("RACE-H", "4.3", "the test split of RACE-H", (0.855, 0.888, 0.883), 3498, 5)
 CHOICES = Protocol("HHH", "3.5", "438 choices", (0.84, 0.85, 0.86), 438, 0)
+# Of Claude 2 the page says 4 of 328.
+REQUESTS = Protocol(
+    "Harmlessness", "3.4", "its own prompts", (None, None, 4 / 328), 328, None, 1.0, private=True
+)
 # Our metric -> (the page's protocol, whether ours reasons before it answers; None if that doesn't apply).
 ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "humaneval": (HUMANEVAL, False),
@@ -56,6 +64,7 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "arc": (ARC, None),
     "race": (RACE, None),
     "hhh_policy": (CHOICES, None),
+    "requests_harm_prompts": (REQUESTS, None),
 }
 # The part of our protocol that is stated besides the data, for numbers that no question task gives.
 STATED_PARTS = {"hhh_policy": "shots"}
@@ -77,7 +86,8 @@ def beside_published(run: Run) -> tuple[Beside, ...]:
     rows = []
     for name, (protocol, reasoned) in ROWS.items():
         ours = run.final.numbers.get(name)
-        if ours is not None and ours.value is not None and not ours.few and _asked_alike(run.final, name):
+        alike = protocol.private or _asked_alike(run.final, name)
+        if ours is not None and ours.value is not None and not ours.few and alike:
             theirs = tuple(
                 _number(name, protocol, *pair) for pair in zip(MODELS, protocol.values, strict=True)
             )
@@ -103,13 +113,19 @@ def _differences(
 ) -> Iterator[str]:
     """The known differences, then what the page leaves open."""
     identity = _read_identity(stage, name)
-    data, items = references(identity.get("data")), _items(stage, name, ours)
+    data = references(identity.get("data"))
+    # harmless requests are kept in the same file
+    items = (ours.clusters or 0) if protocol.private else _items(stage, name, ours)
     few = (
         f" ({items:,} of {protocol.items:,} items)"
         if items and protocol.items and items < protocol.items
         else ""
     )
     yield f"{data}{few}; there {protocol.data}"
+    if protocol.private:
+        yield "another preference model, other wrappers; the page's prompts and model are not published"
+        if (samples := identity.get("samples")) is not None and samples != SAMPLES:
+            yield f"samples of a prompt: {samples}; there {SAMPLES}"
     shots, temperature = identity.get("shots"), identity.get("temperature")
     if shots is not None and protocol.shots is not None and shots != protocol.shots:
         yield f"examples: {shots}; there {protocol.shots}"
@@ -125,7 +141,7 @@ def _differences(
         )
     if identity.get("scored") == "options" and not protocol.reasoned:
         yield "the likeliest choice; not stated there"
-    if identity.get("form"):
+    if identity.get("form") and not protocol.private:
         form = "a running text" if identity["form"] == "text" else "a chat"
         yield f"asked as {form}; its words there are not published"
     if unread(stage, name):

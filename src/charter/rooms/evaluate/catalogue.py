@@ -13,6 +13,7 @@ from charter.ground.settings.problems import suggest
 from charter.rooms.evaluate.task import Task
 from charter.rooms.evaluate.tasks import (
     acceptable_use,
+    adherence,
     agieval,
     arc,
     bbq,
@@ -78,6 +79,7 @@ TASKS: Mapping[str, Task] = {
         requests.TASK,
         rater_check.TASK,
         even_handedness.TASK,
+        *adherence.TASKS,
         facts.TASK,
         quiz.TASK,
         acceptable_use.TASK,

@@ -229,11 +229,9 @@ class Context:
         """The rows with what the acceptable-use screen does; see `behind_screen.add_actions`."""
         return behind_screen.add_actions(self, rows)
 
-    def ask_judge(
-        self, name: str, questions: Sequence[tuple[str, str]], temperature: float = 0.0, samples: int = 1
-    ) -> list[list[str]]:
-        """The judge's answers to each question (id, text); see `asking_judge.ask`."""
-        return asking_judge.ask(self, name, questions, asking_judge.Asking(temperature, samples))
+    def ask_judge(self, name: str, questions: Sequence[tuple[str, str]], **how: Any) -> list[list[str]]:
+        """The judge's answers to each question (id, text); `how`: fields of `asking_judge.Asking`."""
+        return asking_judge.ask(self, name, questions, asking_judge.Asking(**how))
 
     def rate(self, rows: Rows) -> list[float]:
         """The rater's rating of each row's reply after its messages, not clipped. The report must have a rater."""

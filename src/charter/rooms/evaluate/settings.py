@@ -27,6 +27,7 @@ ROLES = {
     "start": Role(kind="checkpoint", variant="policy", required=False),
     "baseline": Role(kind="report", required=False),
     **{task.data_role: task.role for task in TASKS.values()},
+    "scenarios": Role(kind="dialogues", rows="prompts", many=True, required=False),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
     "detectors": Role(kind="text", default="shipped:detectors.heldout"),
     "reader": Role(kind="checkpoint", variant="policy", required=False),
@@ -102,6 +103,7 @@ class Settings(Frozen):
         description="of free answers, unless the task is greedy; own: the checkpoint's; protocol: the task's",
     )
     long: Long = Field(Long(), description="lengths of the tasks on long texts")
+    rollouts: int = Field(5, ge=1, description="conversations on each area of a constitution (adherence)")
     screen: tuple[Literal["encoder", "probe", "words"], ...] = Field(
         (),
         description="classifiers of the acceptable-use screen that the replies to `requests` are also put behind, as "

@@ -156,7 +156,9 @@ def rows(context: Context, labelled: Sequence[Labelled]) -> Rows:
     answers: list[dict[str, list[str]]] = [{} for _ in kept]
     if models.judge is not None:
         for name, temperature, samples in (("t0", 0.0, 1), ("t1", 1.0, SAMPLES)):
-            for own, texts in zip(answers, context.ask_judge(name, asked, temperature, samples), strict=True):
+            for own, texts in zip(
+                answers, context.ask_judge(name, asked, temperature=temperature, samples=samples), strict=True
+            ):
                 own[name] = texts
     found = [
         {**row, "rater": rating, "answers": own}
