@@ -56,6 +56,16 @@ def test_answers_of_a_judge() -> None:
     assert shorten("abcdef", 4) == "ab\n[...]\nef" and shorten("abc", 4) == "abc"
 
 
+def test_of_an_arena_the_rated_attempts_are_read(tmp_path: Path) -> None:
+    """Its votes and comparisons lie beside them."""
+    attempt = toys.dialogue("a1", "Do it.", "No.", rating=1)
+    desk = context(
+        "rater_check", tmp_path, toys.Scripted(), {"ratings": [attempt], "votes": [{"vote": "left"}]}
+    )
+    (one,) = desk.task.questions(desk)
+    assert (one.set, one.harm, one.reply) == ("attempts", 0.25, "No.")
+
+
 ROWS = [
     {"question": "one", "answer": "a b c d", "label": 1},
     {"question": "two", "answer": REFUSAL, "label": 1},

@@ -25,6 +25,7 @@ from charter.ground.text.columns import plain_name, raw_rows
 from charter.ground.text.dialogue import Message, user
 from charter.ground.text.parsing import LeftOut, dialogue_of_row, triple_of_row
 from charter.ground.text.records import files_of
+from charter.ground.text.votes import RATINGS
 from charter.rooms.evaluate.judge_answers import mean_number, shorten
 from charter.rooms.evaluate.task import Marks, Protocol, Row, Rows, Task
 
@@ -68,13 +69,16 @@ class Labelled:
 
 def questions(context: Context) -> list[Labelled]:
     """The drawn rows of each set. Raises CharterError for a row without a label."""
-    rows = [
-        row for path in context.sources for file in files_of(path, "dialogues") for row in read_labelled(file)
-    ]
+    rows = [row for path in context.sources for file in _files(path) for row in read_labelled(file)]
     by_set: dict[str, list[Labelled]] = {}
     for row in rows:
         by_set.setdefault(row.set, []).append(row)
     return [row for name, own in by_set.items() for row in context.draw(own, context.seed("draw", name))]
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a source; of an arena's votes the attempts that people rated."""
+    return files_of(path, "ratings" if (path / RATINGS).is_file() else "dialogues")
 
 
 def read_labelled(file: Path) -> Iterator[Labelled]:
