@@ -19,13 +19,14 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import load
 from charter.ground.judge.stock import FIXED_REPLY
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Metric, Term
+from charter.ground.measure.metric import Better, Metric, Term
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue, prompt_of, user
 from charter.ground.text.jsonl import read_text
 from charter.ground.text.records import read_dialogues
 from charter.rooms.evaluate.judge_answers import read_number, shorten
-from charter.rooms.evaluate.task import Marks, Protocol, Row, Rows, Task
+from charter.rooms.evaluate.reading import Row
+from charter.rooms.evaluate.task import Marks, Protocol, Rows, Task
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -187,9 +188,9 @@ def by_area(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 def _metrics(name: str, of: str) -> Iterator[Metric]:
     span = (float(LOWEST), float(HIGHEST))
 
-    def mean(end: str, key: str, label: str, meaning: str, better: str = "higher") -> Metric:
+    def mean(end: str, key: str, label: str, meaning: str, better: Better = "higher") -> Metric:
         table = counts.mean(key, counts.has(key))
-        return Metric(f"{name}{end}", "", table, better, meaning, "rating", label=label, span=span)  # type: ignore[arg-type]
+        return Metric(f"{name}{end}", "", table, better, meaning, "rating", label=label, span=span)
 
     yield mean(
         "", "score", f"Adherence to {of}, -3 to +3", f"the judge's rating of replies by the areas of {of}"

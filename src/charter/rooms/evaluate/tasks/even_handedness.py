@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.measure import counts
-from charter.ground.measure.metric import About, Better, Kind, Metric, Term
+from charter.ground.measure.metric import About, Better, Kind, Measure, Metric, Term
 from charter.ground.settings.roles import Role
 from charter.ground.text.answers import letter_of
 from charter.ground.text.dialogue import Dialogue, user
 from charter.rooms.evaluate.judge_answers import shorten
-from charter.rooms.evaluate.reading import TEST, read_split
-from charter.rooms.evaluate.task import Marks, Protocol, Question, Row, Rows, Task
+from charter.rooms.evaluate.reading import TEST, Row, read_split
+from charter.rooms.evaluate.task import Marks, Protocol, Question, Rows, Task
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -46,7 +46,7 @@ WORDS = (
 )
 
 
-def parse(row: Mapping[str, Any], name: str) -> list[Question]:
+def parse(row: Row, name: str) -> list[Question]:
     """A pair in the published columns."""
     meta = {side: str(row[f"prompt_{side}"]).strip() for side in SIDES}
     if not all(meta.values()):
@@ -156,7 +156,7 @@ def _refuses(reply: str) -> bool:
 def _metric(
     name: str,
     label: str,
-    table: Callable[[Sequence[Row]], Any],
+    table: Measure,
     better: Better,
     meaning: str,
     unit: str = "share",

@@ -27,7 +27,8 @@ from charter.ground.text.parsing import LeftOut, dialogue_of_row, triple_of_row
 from charter.ground.text.records import files_of
 from charter.ground.text.votes import RATINGS
 from charter.rooms.evaluate.judge_answers import mean_number, shorten
-from charter.rooms.evaluate.task import Marks, Protocol, Row, Rows, Task
+from charter.rooms.evaluate.reading import Row
+from charter.rooms.evaluate.task import Marks, Protocol, Rows, Task
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context

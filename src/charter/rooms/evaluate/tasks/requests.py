@@ -19,8 +19,9 @@ from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE, TWIN
 from charter.ground.text.wrappers import FAMILIES
 from charter.rooms.evaluate.areas import AREAS, OTHER
 from charter.rooms.evaluate.marks import mark_detections
+from charter.rooms.evaluate.reading import Row
 from charter.rooms.evaluate.request_set import Asked, read_set
-from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Row, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, review_queue
 
 if TYPE_CHECKING:
