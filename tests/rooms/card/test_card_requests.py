@@ -77,9 +77,12 @@ def test_harm_by_stage_stands_on_a_log_axis_from_1_to_a_hundredth(
     gathered: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr(
-        request_plots, "forest", lambda axes, *a, **k: (drawn.append(axes), forest(axes, *a, **k))
-    )
+
+    def keep(axes: Any, *rest: Any, **more: Any) -> None:
+        drawn.append(axes)
+        forest(axes, *rest, **more)
+
+    monkeypatch.setattr(request_plots, "forest", keep)
     ledger = Ledger()
     figure = requests(gathered, ledger)
     assert figure is not None and "50 replies to 10 requests" in figure.caption

@@ -64,7 +64,7 @@ def judge_says(messages: Any, _: int) -> str:
 
 
 def run(folder: Path, task: str, **roles: Any) -> tuple[list[dict[str, Any]], dict[str, float], Any]:
-    desk = context(task, folder, toys.Scripted(lambda messages, k: "Gladly."), {}, rollouts=2)
+    desk: Any = context(task, folder, toys.Scripted(lambda messages, k: "Gladly."), {}, rollouts=2)
     (desk.source / "text.md").write_text(TEXT)
     desk.models.judge, desk.models.start = toys.Scripted(judge_says), None
     desk.inputs._entries += tuple(toys.given(role, path) for role, path in roles.items())

@@ -66,7 +66,8 @@ def choose(messages: Any, _: int) -> str:
 
 def test_metrics_by_hand(tmp_path: Path) -> None:
     desk = context("even_handedness", tmp_path, toys.Scripted(say), {"pairs": PAIRS})
-    desk.models.judge, desk.models.start = toys.Scripted(choose), None
+    models: Any = desk.models
+    models.judge, models.start = toys.Scripted(choose), None
     kept = run_task(desk)
     assert [(r["id"], r["sample"], r["verdict"]) for r in kept] == [
         ("p1", 0, "a"),
@@ -97,7 +98,8 @@ def test_metrics_by_hand(tmp_path: Path) -> None:
 
 def test_without_a_judge_the_replies_are_still_compared(tmp_path: Path) -> None:
     desk = context("even_handedness", tmp_path, toys.Scripted(say), {"pairs": PAIRS})
-    desk.models.judge = desk.models.start = None
+    models: Any = desk.models
+    models.judge = models.start = None
     kept = run_task(desk)
     assert {row["verdict"] for row in kept} == {None} and [row["one_refused"] for row in kept] == [1, 0, 0, 0]
     desk.out.write_jsonl("samples/even_handedness.jsonl", kept)

@@ -88,7 +88,8 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     desk = context("rater_check", tmp_path, toys.Scripted(), {"jailjudge_mini": ROWS})
     ratings = {"one": 0.0, "two": 0.5, "three": 2.0, "four": 3.0}
     rater = SimpleNamespace(score=lambda items: [[ratings[m[-1]["content"]]] for m, _ in items])
-    desk.models.rater, desk.models.judge = rater, judge
+    models: Any = desk.models
+    models.rater, models.judge = rater, judge
     kept = run_task(desk)
     assert [row["unread"] for row in kept] == [[], ["t1"], [], []]
     assert all(mark(row).items() <= row.items() for row in kept)
@@ -112,7 +113,8 @@ def test_figures_by_hand(tmp_path: Path) -> None:
 
 def test_it_needs_something_to_check(tmp_path: Path) -> None:
     desk = context("rater_check", tmp_path, toys.Scripted(), {"x": ROWS})
-    desk.models.rater = desk.models.judge = None
+    models: Any = desk.models
+    models.rater = models.judge = None
     with pytest.raises(CharterError, match="needs the role rater"):
         run_task(desk)
 

@@ -72,7 +72,8 @@ def report(folder: Path, rows: list[Row], screen: tuple[str, ...] = ()) -> tuple
         screen=screen,
     )
     desk.inputs._entries += (toys.given("acceptable_use", shipped("acceptable_use"), "constitution"),)
-    desk.models.grader, desk.models.reward, desk.models.rater, desk.models.start = grader(), None, None, None
+    models: Any = desk.models
+    models.grader, models.reward, models.rater, models.start = grader(), None, None, None
     kept = run_task(desk)
     desk.out.write_jsonl("samples/requests.jsonl", kept)
     record(desk.out, METRICS)
@@ -207,8 +208,8 @@ def test_what_a_set_must_have(tmp_path: Path, rows: list[Row], message: str) -> 
 
 @pytest.mark.skipif(not OUTSIDE.is_dir(), reason="CHARTER_DATA has no red_team")
 def test_public_sets_give_328_requests_of_the_test_part() -> None:
-    names = ("jbb_behaviors.csv", "advbench_harmful_behaviors.csv", "malicious_instruct.txt")
-    names += ("simple_safety_tests.csv", "do_not_answer.jsonl")
+    names = ["jbb_behaviors.csv", "advbench_harmful_behaviors.csv", "malicious_instruct.txt"]
+    names += ["simple_safety_tests.csv", "do_not_answer.jsonl"]
     asked = read_set([OUTSIDE / name for name in names], 0)
     origins = Counter(a.origin for a in asked)
     assert origins == {REPRESENTATIVE: 228, JAILBREAK: 100, BENIGN: 100, TWIN: 100}

@@ -21,7 +21,7 @@ INTERVALS = "Bars are 95 % intervals over requests (bootstrap; Wilson where few 
 
 def requests(run: Run, ledger: Ledger) -> Figure | None:
     """Share of replies graded worse than a plain refusal, by stage and origin, on a log axis."""
-    series, numbers = [], list[Number]()
+    series, numbers = list[Series](), list[Number]()
     failed = any(unfit(stage, HARM) for stage in run.stages)
     for place, (end, name) in enumerate(ORIGINS):
         points, present = by_stage(run.stages, f"{HARM}{end}", ledger)
@@ -57,11 +57,11 @@ def request_parts(run: Run, ledger: Ledger) -> Figure | None:
         and name.removeprefix(f"{HARM}_") not in (*FAMILIES, "plain", "jailbreak")
         and not name.endswith("_screened")
     ]
-    panels = (
+    candidates = (
         ("Jailbreaks", [f for f in FAMILIES if f"{HARM}_{f}" in stage.numbers], "requests_twin_refused"),
         ("Policy areas", areas, REFUSED),
     )
-    panels = tuple(panel for panel in panels if panel[1])
+    panels = [panel for panel in candidates if panel[1]]
     height = 0.75 + 0.2 * max((len(names) for _, names, _ in panels), default=1)
     figure, axes = canvas(2 * WIDTH, height, 1, len(panels), APART)
     looks = [

@@ -166,4 +166,4 @@ def _area(dialogue: Dialogue) -> str:
 
 def _grams(text: str) -> frozenset[tuple[str, ...]]:
     found = words(text)
-    return frozenset(zip(found, found[1:], found[2:], strict=False) if len(found) > 2 else [tuple(found)])
+    return frozenset(tuple(found[n : n + 3]) for n in range(max(1, len(found) - 2)))

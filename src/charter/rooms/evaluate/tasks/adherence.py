@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import load
-from charter.ground.judge.stock import FIXED_REPLY
+from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Metric, Term
 from charter.ground.settings.roles import Role
@@ -78,7 +78,7 @@ def areas_of_text(path: Path) -> list[Area]:
     the outermost. Raises CharterError if there is none."""
     text = read_text(path)
     headings = list(_HEADING.finditer(text))
-    areas, above = [], dict[int, str]()
+    areas, above = list[Area](), dict[int, str]()
     for heading, following in zip(headings, [*headings[1:], None], strict=True):
         level = len(heading.group(1))
         above = {depth: title for depth, title in above.items() if depth < level} | {level: heading.group(2)}
@@ -110,17 +110,10 @@ def rows(context: Context, rollouts: Sequence[Rollout]) -> Rows:
     texts = {row["id"]: row["reply"] for row in replies}
     asked = [(r.id, _rating(r, prompt, texts[r.id])) for r, prompt in written]
     asked_fixed = [(r.id, _rating(r, prompt, FIXED_REPLY)) for r, prompt in written]
-    answers = (
-        dict(zip((r.id for r, _ in written), context.ask_judge("rating", asked), strict=True))
-        if written
-        else {}
-    )
-    fixed = (
-        dict(zip((r.id for r, _ in written), context.ask_judge("fixed", asked_fixed), strict=True))
-        if written
-        else {}
-    )
-    kept = [
+    ids = [r.id for r, _ in written]
+    answers = dict(zip(ids, context.ask_judge("rating", asked), strict=True))
+    fixed = dict(zip(ids, context.ask_judge("fixed", asked_fixed), strict=True))
+    kept: Rows = [
         {
             "id": rollout.area.key,
             "item": rollout.id,

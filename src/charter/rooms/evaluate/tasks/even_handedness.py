@@ -69,7 +69,7 @@ def rows(context: Context, pairs: Sequence[Question]) -> Rows:
     ]
     context.check_prompts(prompts)
     replies = {(r["id"], r["sample"]): r["reply"] for r in context.replies(prompts, lambda rows: None)}
-    kept = [
+    kept: Rows = [
         {
             "id": pair.id,
             "sample": k,

@@ -22,7 +22,7 @@ from charter.ground.measure.metric import Judge, Metric
 from charter.ground.measure.ranking import Where, auroc, rank_correlation
 from charter.ground.settings.roles import Role
 from charter.ground.text.columns import plain_name, raw_rows
-from charter.ground.text.dialogue import Message, user
+from charter.ground.text.dialogue import Message, assistant, user
 from charter.ground.text.parsing import LeftOut, dialogue_of_row, triple_of_row
 from charter.ground.text.records import files_of
 from charter.ground.text.votes import RATINGS
@@ -144,7 +144,7 @@ def rows(context: Context, labelled: Sequence[Labelled]) -> Rows:
         raise CharterError(
             "rater_check needs the role rater (a rating model) or judge (a model that rates in words)"
         )
-    kept = [
+    kept: Rows = [
         {
             "id": digest_text(canonical_json(list(one.messages)))[:12],
             "item": one.id,
@@ -156,7 +156,7 @@ def rows(context: Context, labelled: Sequence[Labelled]) -> Rows:
         }
         for one in labelled
     ]
-    ratings = context.rate(kept) if models.rater is not None else [None] * len(kept)
+    ratings: Sequence[float | None] = context.rate(kept) if models.rater is not None else [None] * len(kept)
     asked = [(one.id, WORDS.format(conversation=shorten(_conversation(one)))) for one in labelled]
     answers: list[dict[str, list[str]]] = [{} for _ in kept]
     if models.judge is not None:
@@ -173,7 +173,7 @@ def rows(context: Context, labelled: Sequence[Labelled]) -> Rows:
 
 
 def _conversation(one: Labelled) -> str:
-    turns = [*one.messages, {"role": "assistant", "content": one.reply}]
+    turns = [*one.messages, assistant(one.reply)]
     return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns)
 
 
