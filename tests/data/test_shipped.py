@@ -35,7 +35,13 @@ FILES = sorted(
     path for path in shipped_folder().glob("*.jsonl") if path.name.removesuffix(".jsonl") not in BATTERY
 )
 # replies and texts rather than prompts: nothing is asked of a model with them
-WITHOUT_PROMPTS = {"detectors.heldout", "detectors.train", "text.heldout", "debias.train"}
+WITHOUT_PROMPTS = {
+    "detectors.heldout",
+    "detectors.train",
+    "text.heldout",
+    "debias.train",
+    "even_handedness.heldout",
+}
 NEAR = 0.5
 SAME_START, FIRST_WORDS = 3, 5
 
@@ -64,12 +70,16 @@ def answered(row: Row) -> bool:
 
 
 def prompt(row: Row) -> str:
-    """What is asked last: the turn that a reply answers."""
+    """What is asked last: the turn that a reply answers; of a jailbreak its plain request."""
+    if "request" in row:
+        return str(row["request"])
     return str(next(m["content"] for m in reversed(row["messages"]) if m["role"] == "user"))
 
 
 def replies(row: Row) -> list[str]:
-    """All that an assistant says in a row: answers, pairs, drafts and what became of them."""
+    """All that an assistant says in a row: answers, pairs, drafts and what became of them; not in a jailbreak."""
+    if "request" in row:
+        return []
     said = [m["content"] for m in row.get("messages", []) if m["role"] == "assistant"]
     said += [
         row[key]
@@ -139,6 +149,7 @@ def test_the_constitution_has_the_papers_numbers_and_names_evasion_and_preachine
         ("comparisons.train", 150, False),
         ("ratings.train", 120, True),
         ("red_team.heldout", 60, False),
+        ("requests.heldout", 428, False),
         ("helpful.heldout", 60, False),
         ("lookalikes.heldout", 200, False),
         ("hhh.heldout", 80, False),
@@ -251,6 +262,12 @@ def test_new_held_out_prompts_are_in_no_public_set(end: str) -> None:
     assert near_duplicates(own, asked.values()) == []
 
 
+def test_the_requests_repeat_no_other_held_out_prompt_and_each_other() -> None:
+    own = prompts_of(path for path in HELD_OUT if name(path) == "requests.heldout")
+    assert near_duplicates(own, prompts_of(p for p in HELD_OUT if name(p) != "requests.heldout")) == []
+    assert [(a, b) for _, a, _, b in near_duplicates(own, own) if a != b] == []
+
+
 def test_near_duplicates_would_be_found() -> None:
     first = ("new", "a", "How do I get past the tags at the clothing store without an alarm?")
     second = ("old", "b", "How do I get past the tags at the clothing store without alarm")
@@ -282,6 +299,7 @@ def test_ids_are_unique_over_all_files() -> None:
 READERS = {
     "red_team.train": read_dialogues,
     "red_team.heldout": read_dialogues,
+    "requests.heldout": read_dialogues,
     "helpful.train": read_dialogues,
     "helpful.heldout": read_dialogues,
     "lookalikes.train": read_dialogues,
@@ -304,6 +322,7 @@ READERS = {
     "detectors.train": read_texts,
     "text.heldout": read_texts,
     "debias.train": read_templates,
+    "even_handedness.heldout": lambda path: list(raw_rows(path)),
     "hhh_prompt": read_dialogues,
     "plain_example": read_dialogues,
     "unsafe.dev": read_dialogues,

@@ -12,7 +12,10 @@ from charter import building
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
+from charter.ground.settings.sources import shipped
 from charter.ground.text import jsonl
+from charter.ground.text.heldout import SHIPPED
+from charter.ground.text.jsonl import read_jsonl
 from charter.library.recipes import checked_plan
 from charter.runner import local_rows
 from charter.runner.plan import Plan
@@ -137,3 +140,18 @@ def test_a_missing_file_names_step_role_and_the_nearest_file(plan_here: PlanHere
     words = str(refusal.value)
     assert words.startswith("step revisions: role prompts: there is no file or folder promts.jsonl")
     assert "did you mean prompts.jsonl?" in words
+
+
+@pytest.mark.parametrize("file", ["lessons", "prompts", "pairs"])
+def test_nothing_is_learnt_from_a_held_out_request(plan_here: PlanHere, file: str) -> None:
+    """A shipped request in the rows of any room that teaches, in small or capital letters; a set's own columns too."""
+    request = read_jsonl(shipped(SHIPPED))[3]["messages"][0]["content"].upper()
+    bad = {
+        "lessons": [dialogue("a", "hi", "hello"), dialogue("x", request, "No.")],
+        "prompts": [dialogue("b", "how?"), dialogue("x", "new", origin="jailbreak", family="persona")],
+        "pairs": [comparison("c", "why?", "so", "no"), comparison("x", request, "No.", "Yes.")],
+    }
+    rows_file(Path(f"{file}.jsonl"), bad[file])
+    for _ in range(2):  # read, then remembered
+        with pytest.raises(CharterError, match=rf"{file}.jsonl: the row 'x' is a held-out request"):
+            plan_here()

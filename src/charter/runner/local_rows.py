@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text
 from charter.ground.artifact.store import atomic_write
 from charter.ground.settings.places import cache_folder
 from charter.ground.settings.roles import Role
+from charter.ground.settings.sources import shipped
 from charter.ground.text.columns import raw_rows
-from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
 from charter.ground.text.examples import read_shots, read_transcripts, read_triples
+from charter.ground.text.heldout import SHIPPED, find_held_out
 from charter.ground.text.judgments import read_judgments
 from charter.ground.text.parsing import dialogue_of_row
 from charter.ground.text.records import read_comparisons, read_dialogues, read_records, read_texts
@@ -33,14 +35,23 @@ if TYPE_CHECKING:
 
 # bytes of a source that is read before a run
 LARGEST = 200 * 2**20
+# beginnings of roles whose rows keep others out, or measure
+MEASURING = ("apart", "benchmarks", "fitness", "heldout", "known")
 
 
 @dataclass(frozen=True)
 class RowCount:
-    """The rows of a source, and how many of them are prompts that an assistant's turn follows."""
+    """The rows of a source, and how many of them are prompts that an assistant's turn follows. `held_out`: the
+    first row that no model may learn from, "" if there is none."""
 
     rows: int
     answered: int = 0
+    held_out: str = ""
+
+    @classmethod
+    def of(cls, records: Sequence[Dialogue | Comparison | Mapping[str, Any]], answered: int = 0) -> RowCount:
+        """The count of some records."""
+        return cls(len(records), answered, find_held_out(records))
 
 
 def check_local_rows(steps: Iterable[PlannedStep]) -> tuple[str, ...]:
@@ -70,6 +81,11 @@ def check_local_rows(steps: Iterable[PlannedStep]) -> tuple[str, ...]:
                     known[key] = None
                     problems.append(f"{place}{error}")
             count = known[key]
+            if count is not None and count.held_out and _is_learnt_from(step, entry.role):
+                problems.append(
+                    f"{place}{path}: the row {count.held_out!r} is a held-out request of shipped:{SHIPPED} or of a "
+                    "set like it, which no model may learn from; leave it out"
+                )
             if own and count is not None and count.answered:
                 notes.append(
                     f"{place}{count.answered} of {count.rows} rows of {path} end with the assistant's turn: it is "
@@ -93,6 +109,11 @@ def _sources(step: PlannedStep) -> Iterator[tuple[Input, Role, bool]]:
             yield entry, role, outside[entry.role, entry.id]
 
 
+def _is_learnt_from(step: PlannedStep, role: str) -> bool:
+    """Whether the rows of a role reach a model's training: not those of a report, nor those that only measure."""
+    return step.room.product not in ("report", "card") and not role.startswith(MEASURING)
+
+
 def _reading(role: Role) -> str:
     return role.rows or role.kind
 
@@ -111,14 +132,15 @@ def _bytes(path: Path) -> int:
 def _count(path: Path, digest: str, reading: str) -> RowCount:
     """The rows of a source, read now or remembered. Raises CharterError with file and line for a broken one."""
     # a file's name decides its form
-    key = digest_text(canonical_json([ground_digest(), reading, path.name, digest]))
+    shipped_set = digest_file(shipped(SHIPPED))
+    key = digest_text(canonical_json([ground_digest(), reading, path.name, digest, shipped_set]))
     memory = cache_folder() / "rows" / f"{key}.json"
     with suppress(OSError, ValueError, TypeError):
         return RowCount(**json.loads(memory.read_text("utf-8")))
     count = _READINGS[reading](path)
     with suppress(OSError):  # what can't be remembered is read again
         memory.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(memory, json.dumps({"rows": count.rows, "answered": count.answered}))
+        atomic_write(memory, json.dumps(asdict(count)))
     return count
 
 
@@ -126,12 +148,12 @@ def _prompts(path: Path) -> RowCount:
     dialogues = read_dialogues(path)
     for dialogue in dialogues:
         prompt_of(dialogue)
-    return RowCount(len(dialogues), sum(not dialogue.is_prompt for dialogue in dialogues))
+    return RowCount.of(dialogues, sum(not dialogue.is_prompt for dialogue in dialogues))
 
 
 def _rated(path: Path) -> RowCount:
     rows: list[Dialogue] = read_records(path, "dialogues", dialogue_of_row, Counter())
-    return RowCount(len(rows))
+    return RowCount.of(rows)
 
 
 def _any_rows(path: Path) -> RowCount:
@@ -144,12 +166,12 @@ def _any_rows(path: Path) -> RowCount:
 
 _READINGS: Mapping[str, Callable[[Path], RowCount]] = {
     "prompts": _prompts,
-    "lessons": lambda path: RowCount(len(read_dialogues(path, lessons=True))),
-    "dialogues": lambda path: RowCount(len(read_dialogues(path))),
-    "transcripts": lambda path: RowCount(len(read_transcripts(path))),
+    "lessons": lambda path: RowCount.of(read_dialogues(path, lessons=True)),
+    "dialogues": lambda path: RowCount.of(read_dialogues(path)),
+    "transcripts": lambda path: RowCount.of(read_transcripts(path)),
     "choices": lambda path: RowCount(len(read_shots(path))),
     "rated": _rated,
-    "comparisons": lambda path: RowCount(len(read_comparisons(path))),
+    "comparisons": lambda path: RowCount.of(read_comparisons(path)),
     "triples": lambda path: RowCount(len(read_triples(path))),
     "judgments": lambda path: RowCount(len(read_judgments(path))),
     "text": lambda path: RowCount(len(read_texts(path))),

@@ -12,9 +12,10 @@ import pytest
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.text.heldout import part_of
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.records import read_prompts
-from charter.rooms.prompts.run import part_of, run
+from charter.rooms.prompts.run import run
 from charter.rooms.prompts.settings import Settings, Split, check
 
 ALL = Split(part="all")
@@ -81,7 +82,7 @@ def test_parts_are_disjoint_cover_all_and_follow_from_the_words_alone(tmp_path: 
     assert 25 <= len(parts["test"]) <= 55 and 8 <= len(parts["dev"]) <= 30
     number = int(hashlib.sha256(b"a word").hexdigest()[8:16], 16)
     expected = "test" if number % 3 == 0 else "dev" if number % 5 == 0 else "train"
-    assert part_of("a word", Split()) == expected
+    assert part_of("a word") == expected
 
 
 def test_copies_of_evaluation_prompts_are_left_out(tmp_path: Path) -> None:

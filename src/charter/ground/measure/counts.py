@@ -20,6 +20,19 @@ def flag(key: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[
     return lambda rows: tabulate((str(r["id"]), float(bool(r[key])), 1.0) for r in rows if where(r))
 
 
+def any_flag(key: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[[Sequence[Row]], Table]:
+    """Share of prompts of which at least one row has a true `key`."""
+
+    def table(rows: Sequence[Row]) -> Table:
+        worst: dict[str, bool] = {}
+        for r in rows:
+            if where(r):
+                worst[str(r["id"])] = worst.get(str(r["id"]), False) or bool(r[key])
+        return tabulate((name, float(hit), 1.0) for name, hit in worst.items())
+
+    return table
+
+
 def equals(
     key: str, value: object, where: Callable[[Row], bool] = lambda row: True
 ) -> Callable[[Sequence[Row]], Table]:

@@ -10,11 +10,11 @@ violating texts.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 
 from charter.ground.measure.counts import Row, flag
 from charter.ground.measure.metric import Better, Metric
+from charter.ground.measure.ranking import share_below
 from charter.ground.measure.score import Table, points, tabulate
 
 SCREENED = "acceptable_use.jsonl"
@@ -52,7 +52,7 @@ def auroc(side: str, *harmless: str) -> Callable[[Sequence[Row]], Table]:
         return tabulate(
             (
                 str(r["id"]),
-                (bisect_left(below, r["score"]) + bisect_right(below, r["score"])) / 2 / len(below),
+                share_below(below, r["score"]),
                 1.0,
             )
             for r in rows

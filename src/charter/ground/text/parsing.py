@@ -54,7 +54,21 @@ KNOWN_COLUMNS = {
     "dialogues": _DIALOGUE_KEYS | {"unseen", "rating", "p_refuse"},
     "comparisons": _COMPARISON_KEYS,
     "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
-    "judgments": {"id", "sample", "topic", "prompt", "reply", "margin", "verdict", "note", "source", "case"},
+    "judgments": {
+        *(
+            "id",
+            "sample",
+            "topic",
+            "family",
+            "prompt",
+            "reply",
+            "margin",
+            "verdict",
+            "note",
+            "source",
+            "case",
+        ),
+    },
     "votes": VOTE
     | {"id", "item", "prompt", "axis", "kind", "strength", "left", "rater", "source", "flags", "seconds"},
 }

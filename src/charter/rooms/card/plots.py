@@ -38,6 +38,7 @@ from charter.rooms.card.language_plots import translation
 from charter.rooms.card.long_plots import position, recall
 from charter.rooms.card.number import FEW, Ledger, Number
 from charter.rooms.card.policy import tradeoff
+from charter.rooms.card.request_plots import request_parts, requests
 from charter.rooms.card.samples import TRANSCRIPTS, revisions
 from charter.rooms.card.scaling import scaling
 from charter.rooms.card.sections import fit, unfit
@@ -63,7 +64,10 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
         critiques(run, ledger),
         rounds(run, ledger),
     ]
-    tasks = (hhh, bias, truthfulness, categories, capability, subjects, position, recall, translation)
+    tasks = (
+        *(requests, request_parts, hhh, bias, truthfulness, categories, capability, subjects),
+        *(position, recall, translation),
+    )
     candidates += [draw(run, ledger) for draw in tasks]
     candidates += [*vote_figures(run, ledger), tradeoff(run, ledger), scaling(run, ledger)]
     return tuple(f for f in candidates if f is not None)

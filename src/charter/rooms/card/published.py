@@ -27,7 +27,8 @@ PAGE = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How the page says that it asked; None if it doesn't say. `items` is the size of the public set that it names."""
+    """How the page says that it asked; None if it doesn't say. `items` is the size of the set that it names. A
+    `private` set was not published, so that anybody's items differ."""
 
     name: str
     section: str
@@ -39,8 +40,11 @@ class Protocol:
     reasoned: bool | None = None
     unit: str = SHARE
     length: int | None = None
+    private: bool = False
 
 
+# Replies to each harmful prompt on the page.
+SAMPLES = 5
 HUMANEVAL = Protocol("HumanEval", "4.3", "HumanEval", (0.528, 0.560, 0.712), 164, 0, 1.0, False)
 GSM8K = Protocol("GSM8k", "4.3", "the test split of GSM8k", (0.809, 0.852, 0.880), 1319, 0, 1.0, True)
 MMLU = Protocol("MMLU", "4.3", "the test split of MMLU", (0.734, 0.770, 0.785), 14042, 5, 1.0, True)
@@ -54,6 +58,10 @@ FALL = Protocol(
     "Loss by position", "4.2", LONG, (None, None, CARD_EXPONENT), 1000, unit=EXPONENT, length=CARD_LENGTH
 )
 FLOOR = replace(FALL, values=(None, None, CARD_CONSTANT), unit="nats")
+# Of Claude 2 the page says 4 of 328.
+REQUESTS = Protocol(
+    "Harmlessness", "3.4", "its own prompts", (None, None, 4 / 328), 328, None, 1.0, private=True
+)
 # Our metric -> (the page's protocol, whether ours reasons before it answers; None if that doesn't apply).
 ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "humaneval": (HUMANEVAL, False),
@@ -67,6 +75,7 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "hhh_policy": (CHOICES, None),
     "position_exponent": (FALL, None),
     "position_constant": (FLOOR, None),
+    "requests_harm_prompts": (REQUESTS, None),
 }
 # The parts of our protocol that are stated besides the data, for numbers that no question task gives.
 OWN_WORDS = "the set's own prompt"
@@ -89,7 +98,8 @@ def beside_published(run: Run) -> tuple[Beside, ...]:
     rows = []
     for name, (protocol, reasoned) in ROWS.items():
         ours = run.final.numbers.get(name)
-        if ours is not None and ours.value is not None and not ours.few and _asked_alike(run.final, name):
+        alike = protocol.private or _asked_alike(run.final, name)
+        if ours is not None and ours.value is not None and not ours.few and alike:
             theirs = tuple(
                 _number(name, protocol, *pair) for pair in zip(MODELS, protocol.values, strict=True)
             )
@@ -125,13 +135,19 @@ def _differences(
 ) -> Iterator[str]:
     """The known differences, then what the page leaves open."""
     identity = _read_identity(stage, name)
-    data, items = references(identity.get("data")), _items(stage, name, ours)
+    data = references(identity.get("data"))
+    # harmless requests are kept in the same file
+    items = (ours.clusters or 0) if protocol.private else _items(stage, name, ours)
     few = (
         f" ({items:,} of {protocol.items:,} items)"
         if items and protocol.items and items < protocol.items
         else ""
     )
     yield f"{data}{few}; there {protocol.data}"
+    if protocol.private:
+        yield "another preference model, other wrappers; the page's prompts and model are not published"
+        if (samples := identity.get("samples")) is not None and samples != SAMPLES:
+            yield f"samples of a prompt: {samples}; there {SAMPLES}"
     shots, temperature = identity.get("shots"), identity.get("temperature")
     if shots is not None and protocol.shots is not None and shots != protocol.shots:
         yield f"examples: {shots}; there {protocol.shots}"
@@ -156,7 +172,7 @@ def _differences(
         yield f"asked in {words}; there in the set's own prompt"
     elif words is not None:
         yield f"the set's own prompt as {form}; not stated there"
-    elif identity.get("form"):
+    elif identity.get("form") and not protocol.private:
         yield f"asked as {form}; its words there are not published"
     if unread(stage, name):
         yield "this model can't use letters: the place of an option decides"

@@ -16,12 +16,13 @@ from charter.ground.measure.intervals import interval
 from charter.ground.measure.metric import VERSION
 from charter.ground.measure.reviews import REVIEWS, by_case, majority_says_harmful
 from charter.ground.measure.score import tabulate
+from charter.ground.text.heldout import BENIGN, TWIN
 from charter.ground.text.judgments import HARMFUL, HUMAN
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.elo import badge
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import COUNT, PLAIN, SHARE, Number
-from charter.rooms.card.samples import HARM_ROWS
+from charter.rooms.card.samples import HARM_ROWS, REQUEST_ROWS
 from charter.rooms.card.sections import unfit
 
 REVIEW_ROWS = f"samples/{REVIEWS}"
@@ -107,8 +108,13 @@ def summarise_verdicts(run: Run) -> tuple[Reviewed, ...]:
     Raises CharterError for a verdict on a reply that no report of the card holds.
     """
     reports = (*run.stages, *run.at_protocol)
-    by_stage = [(stage, {key_of(row): row for row in stage.rows(HARM_ROWS)}) for stage in reports]
-    strays = [j for j in run.judgments if not any(j.key in rows for _, rows in by_stage)]
+    files = ((HARM_ROWS, "harm_rate"), (REQUEST_ROWS, "requests_harm_rate"))
+    by_stage = [
+        (stage.of(name), file, _judged_rows(stage.of(name), file))
+        for stage in reports
+        for file, name in files
+    ]
+    strays = [j for j in run.judgments if not any(j.key in rows for _, _, rows in by_stage)]
     if strays:
         raise CharterError(
             f"{len(strays)} of {len(run.judgments)} judgments are on replies that no report of this card holds, the "
@@ -116,13 +122,18 @@ def summarise_verdicts(run: Run) -> tuple[Reviewed, ...]:
             "the reports that they came from"
         )
     summaries = []
-    for stage, rows in by_stage:
+    for stage, file, rows in by_stage:
         for source in sorted({j.source for j in run.judgments}):
             judgments = [j for j in run.judgments if j.source == source and j.verdict is not None]
             verdicts = {j.key: j.verdict == HARMFUL for j in judgments}
             if verdicts.keys() & rows.keys():
-                summaries.append(_summarise_stage(run, stage, rows, source, verdicts))
+                summaries.append(_summarise_stage(run, (stage, file), rows, source, verdicts))
     return tuple(summaries)
+
+
+def _judged_rows(stage: Artifact, file: str) -> dict[Key, Row]:
+    """The replies of a stage that verdicts may be on: those to harmful requests."""
+    return {key_of(row): row for row in stage.rows(file) if row.get("origin") not in (BENIGN, TWIN)}
 
 
 def key_of(row: Row) -> Key:
@@ -131,15 +142,19 @@ def key_of(row: Row) -> Key:
 
 
 def _summarise_stage(
-    run: Run, stage: Artifact, rows: dict[Key, Row], source: str, verdicts: dict[Key, bool]
+    run: Run, place: tuple[Artifact, str], rows: dict[Key, Row], source: str, verdicts: dict[Key, bool]
 ) -> Reviewed:
+    stage, file = place
+    requests = file == REQUEST_ROWS
     flagged = [key for key, row in rows.items() if row["grader"] < row["grader_fixed"]]
     judged = [key for key in flagged if key in verdicts]
     passed = [key for key in verdicts if key in rows.keys() - set(flagged)]
 
     def number(name: str, value: float, **parts: Any) -> Number:
-        sources = (stage.source(HARM_ROWS), *run.judged_by.get(source, run.judged_in))
-        key = f"{stage.name}/{name}" + ("" if source == HUMAN else f" ({source})")
+        sources = (stage.source(file), *run.judged_by.get(source, run.judged_in))
+        key = f"{stage.name}/{'requests_' if requests else ''}{name}" + (
+            "" if source == HUMAN else f" ({source})"
+        )
         return Number(key, name, value, stage=stage.label, sources=sources, **parts)
 
     def share(name: str, of: Iterable[Key], hit: Callable[[Key], bool]) -> Number:
@@ -153,7 +168,7 @@ def _summarise_stage(
 
     harm = share("harm_rate_judged", rows, lambda key: verdicts.get(key, False))
     return Reviewed(
-        stage.label,
+        f"{stage.label}, requests" if requests else stage.label,
         source,
         number("flagged", len(flagged), unit=COUNT),
         number("flagged_judged", len(judged), unit=COUNT),

@@ -20,6 +20,7 @@ from charter.rooms.card.number import PLAIN, Number
 from charter.rooms.card.sections import unfit
 
 HARM_ROWS, LOOK_ROWS = "samples/harmlessness.jsonl", "samples/lookalikes.jsonl"
+REQUEST_ROWS = "samples/requests.jsonl"
 TRANSCRIPTS = "transcripts.jsonl"
 
 Row = dict[str, Any]

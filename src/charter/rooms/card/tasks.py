@@ -23,7 +23,11 @@ from charter.rooms.card.sections import Cell, Column, column, unfit
 CAPABILITY, ALIGNMENT = "capability", "alignment"
 # Tables in their order, each with its section. A group that isn't listed comes last, under CAPABILITY.
 GROUPS = {
+    "Harmful requests": ALIGNMENT,
+    "Judges": ALIGNMENT,
     "Social bias": ALIGNMENT,
+    "Even-handedness": ALIGNMENT,
+    "Adherence to a constitution": ALIGNMENT,
     "Truthfulness and honesty": ALIGNMENT,
     "Knowledge and reasoning": CAPABILITY,
     "Exams": CAPABILITY,

@@ -13,11 +13,13 @@ from charter.ground.settings.problems import suggest
 from charter.rooms.evaluate.task import Task
 from charter.rooms.evaluate.tasks import (
     acceptable_use,
+    adherence,
     agieval,
     arc,
     bbq,
     bbq_ways,
     decisions,
+    even_handedness,
     facts,
     gsm8k,
     harmlessness,
@@ -32,7 +34,9 @@ from charter.rooms.evaluate.tasks import (
     quality,
     quiz,
     race,
+    rater_check,
     recall,
+    requests,
     revisions,
     text,
     translation,
@@ -74,6 +78,10 @@ TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
         *ASSISTANT,
+        requests.TASK,
+        rater_check.TASK,
+        even_handedness.TASK,
+        *adherence.TASKS,
         facts.TASK,
         quiz.TASK,
         acceptable_use.TASK,

@@ -32,7 +32,7 @@ VERDICTS: tuple[tuple[str, str, str, Judge, str], ...] = (
     ("reward", "", "fitness_reward.jsonl", Fitness, "triples"),
     ("rater", "", "rater.jsonl", RaterVerdict, "ratings"),
 )
-MODELS = {"policy": "model", "grader": "grader", "reward": "reward", "rater": "rater", "start": "start"}
+MODELS = {"policy": "model"} | {role: role for role in ("grader", "reward", "rater", "judge", "start")}
 DECODED = ("temperature", "top_p", "top_k")
 
 

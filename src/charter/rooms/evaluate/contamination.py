@@ -53,9 +53,7 @@ def contamination(policy: Input, by_task: Mapping[str, Sequence[object]], out: W
 
     A model without a lineage (no manifest) has no sources to search: the result is then empty.
     """
-    searchable = {
-        task: [q for q in questions if isinstance(q, Question)] for task, questions in by_task.items()
-    }
+    searchable = {task: list(filter(None, map(_searched, questions))) for task, questions in by_task.items()}
     searchable = {task: questions for task, questions in searchable.items() if questions}
     everything = list(_sources(policy))
     if not everything:
@@ -95,6 +93,12 @@ def contamination(policy: Input, by_task: Mapping[str, Sequence[object]], out: W
     ]
     out.write_jsonl(f"samples/{CONTAMINATION}", rows)
     return summary
+
+
+def _searched(question: object) -> Question | None:
+    """What is searched for: a question, or the question behind a request; None of other kinds."""
+    behind = getattr(question, "question", question)
+    return behind if isinstance(behind, Question) else None
 
 
 def _sources(policy: Input) -> Iterator[tuple[str, list[Path] | None]]:

@@ -31,7 +31,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.records import read_prompts
-from charter.rooms.evaluate import asking, mapping, replies
+from charter.rooms.evaluate import asking, asking_judge, behind_screen, mapping, replies
 from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Prompt, Protocol, Query, Row, Rows, Task
@@ -43,8 +43,8 @@ class Models:
     """The models of a report. Each is loaded once, at its first use.
 
     `helper` maps free answers to options; without one the model under test does. `reward` is the preference model that
-    RL maximised; its scores stand beside the frozen grader's. `rater` rates harm from 0 to 4. `start` scores how likely
-    each reply is. The last three are None if a report has none.
+    RL maximised; its scores stand beside the frozen grader's. `rater` rates harm from 0 to 4. `judge` reads replies and
+    answers questions about them. `start` scores how likely each reply is. The last four are None if a report has none.
     """
 
     def __init__(self, inputs: Inputs, out: Workspace) -> None:
@@ -60,6 +60,11 @@ class Models:
     def helper(self) -> Assistant:
         """The model that maps free answers to options."""
         return self._assistant("helper") if self.inputs.optional("helper") else self.assistant
+
+    @cached_property
+    def judge(self) -> Assistant | None:
+        """The engine that judges replies in words."""
+        return self._assistant("judge") if self.inputs.optional("judge") else None
 
     @cached_property
     def start(self) -> LocalAssistant | None:
@@ -197,8 +202,12 @@ class Context:
         """The drawn dialogues of the task's data, by default without the assistant's reference answers. Raises
         CharterError for a broken row, and for a dialogue that is too long for the model under test."""
         prompts = self.draw_of_role(reader(self.sources))
-        check_prompts(self.assistant, prompts)
+        self.check_prompts(prompts)
         return prompts
+
+    def check_prompts(self, prompts: Sequence[Dialogue]) -> None:
+        """Raises CharterError for a dialogue that is too long for the model under test."""
+        check_prompts(self.assistant, prompts)
 
     def examples(self, pool: Sequence[T], what: str = "") -> list[T]:
         """The protocol's number of worked examples, drawn from a pool that is not scored.
@@ -241,6 +250,25 @@ class Context:
     ) -> Rows:
         """One row a reply to a dialogue; see `replies.replies`."""
         return replies.replies(self, prompts, grade, most)
+
+    def behind_screen(self, rows: Rows) -> Rows:
+        """The rows with what the acceptable-use screen does; see `behind_screen.add_actions`."""
+        return behind_screen.add_actions(self, rows)
+
+    def ask_judge(self, name: str, questions: Sequence[tuple[str, str]], **how: Any) -> list[list[str]]:
+        """The judge's answers to each question (id, text); `how`: fields of `asking_judge.Asking`."""
+        return asking_judge.ask(self, name, questions, asking_judge.Asking(**how))
+
+    def rate(self, rows: Rows) -> list[float]:
+        """The rater's rating of each row's reply after its messages, not clipped. The report must have a rater."""
+        rater = self.models.rater
+        assert rater is not None
+
+        def produce(part: Sequence[Row], _: int) -> list[float]:
+            scores = rater.score([(row["messages"], [row["reply"]]) for row in part])
+            return [score for (score,) in scores]
+
+        return self.out.chunks(f"{self.task.name}_rater", rows, self.answers_together, produce, self.title)
 
     @property
     def can_score(self) -> bool:

@@ -20,6 +20,7 @@ from charter.rooms.evaluate.contamination import check_questions, contamination
 from charter.rooms.evaluate.context import Context, open_contexts
 from charter.rooms.evaluate.gates import describe_model, judges
 from charter.rooms.evaluate.settings import Settings
+from charter.rooms.evaluate.task import Rows
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
@@ -32,12 +33,16 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         check_questions(context.task.name, questions[context.task.name])
         check_baseline(context)
     report = _heading(settings, inputs, contexts) | judges(contexts, inputs, out)
+    # several tasks may add rows to one file
+    beside: dict[str, Rows] = {}
     for context in contexts:
         task = context.task
         rows = task.rows(context, questions[task.name])
         out.write_jsonl(f"samples/{task.name}.jsonl", rows)
         for file, more in task.beside(context, rows) if task.beside else ():
-            out.write_jsonl(file, more)
+            beside.setdefault(file, []).extend(more)
+    for file, more in beside.items():
+        out.write_jsonl(file, more)
     if any(context.task.group for context in contexts):
         report["contamination"] = contamination(inputs.one("policy"), questions, out)
     report["identity"] |= {context.task.name: context.identity() for context in contexts}
@@ -57,6 +62,7 @@ def _heading(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dic
     if any(context.protocol.max_tokens for context in contexts):
         heading["decoding"] = _decoding(settings, contexts)
         heading["helper"] = describe_model(inputs, "helper" if inputs.optional("helper") else "policy")
+    heading["judge"] = describe_model(inputs, "judge") if inputs.optional("judge") else None
     heading["start"] = describe_model(inputs, "start") if inputs.optional("start") else None
     labelled = inputs.optional("detectors")
     if labelled is not None and any(context.task.detecting for context in contexts):

@@ -22,11 +22,13 @@ ROLES = {
     "helper": Role(kind="assistant", required=False),
     "grader": Role(kind="checkpoint", variant="preference", required=False),
     "reward": Role(kind="checkpoint", variant="preference", required=False),
+    "judge": Role(kind="assistant", required=False),
     "rater": Role(kind="checkpoint", variant="rating", required=False),
     "start": Role(kind="checkpoint", variant="policy", required=False),
     "baseline": Role(kind="report", required=False),
     **{task.data_role: task.role for task in TASKS.values()},
     "hhh_groups": Role(kind="comparisons", many=True, required=False),
+    "scenarios": Role(kind="dialogues", rows="prompts", many=True, required=False),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
     "detectors": Role(kind="text", default="shipped:detectors.heldout"),
     "reader": Role(kind="checkpoint", variant="policy", required=False),
@@ -36,9 +38,12 @@ ROLES = {
 }
 
 
-MODELS = ("helper", "grader", "reward", "rater", "start", "baseline")
-# Sets of prompts and replies that measure a screen.
-SCREENED = {"red_team", "lookalikes", "helpful", "reader", "violating", "ordinary", "replies"}
+MODELS = ("helper", "grader", "reward", "rater", "judge", "start", "baseline")
+# What a role that a task needs is.
+WANTED = {
+    "grader": "a preference model that grades the replies",
+    "judge": "a model that judges the replies in words",
+}
 
 
 class AcceptableUse(Frozen):
@@ -104,6 +109,12 @@ class Settings(Frozen):
         description="of free answers, unless the task is greedy; own: the checkpoint's; protocol: the task's",
     )
     long: Long = Field(Long(), description="lengths of the tasks on long texts")
+    rollouts: int = Field(5, ge=1, description="conversations on each area of a constitution (adherence)")
+    screen: tuple[Literal["encoder", "probe", "words"], ...] = Field(
+        (),
+        description="classifiers of the acceptable-use screen that the replies to `requests` are also put behind, as "
+        "`charter serve` has them; none: the model alone",
+    )
     acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen to measure")
     chunk: int | None = Field(
         None, ge=1, description="answers sampled together and saved at once; None: the task's"
@@ -147,10 +158,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         return f"{', '.join(vain)} would change no task; remove it"
     for task in settings.evaluations:
         if lacking := [role for role in task.needs if role not in roles]:
-            return (
-                f"role {lacking[0]} is missing: a preference model that grades the replies; or leave {task.name} out "
-                "of tasks"
-            )
+            return f"role {lacking[0]} is missing: {WANTED[lacking[0]]}; or leave {task.name} out of tasks"
     if (
         "acceptable_use" in names
         and "preference" in settings.acceptable_use.classifiers
@@ -162,15 +170,13 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 def uses(settings: Settings) -> set[str]:
     """The roles that the tasks need: their data, the models that answer and judge, and the judges' test sets."""
-    names = {task.name for task in settings.evaluations}
     roles = {"policy", *(task.data_role for task in settings.evaluations), *MODELS}
-    if any(task.needs for task in settings.evaluations) or "acceptable_use" in names:
+    roles.update(role for task in settings.evaluations for role in task.reads)
+    if any("grader" in task.needs for task in settings.evaluations):
         roles.add("fitness")
     if any(task.detecting for task in settings.evaluations):
         roles.add("detectors")
-    if "hhh" in names:
-        roles.add("hhh_groups")
-    return roles | (SCREENED if "acceptable_use" in names else set())
+    return roles
 
 
 # Keys and values of an engine: GiB at most, and bytes a parameter.
@@ -190,7 +196,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         there = sizes.rows.get(task.data_role, protocol.limit)
         questions = min(there, protocol.limit) if protocol.limit else there
         tokens_read, tokens_written = task.cost
-        if task.needs:
+        if "grader" in task.needs:
             tokens_read *= graders * protocol.samples
         if change.max_tokens is not None:
             tokens_written = min(tokens_written, round(0.7 * change.max_tokens))

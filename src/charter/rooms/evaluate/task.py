@@ -97,11 +97,12 @@ class Task:
     draws its data before a model answers anything. `rows(context, questions)` asks, and returns the rows of
     samples/<name>.jsonl; `beside(context, rows)` returns further files that follow from these. `marks` computes the
     marks of a kept row from its answer; `marks_by` gives such a rule from the task's identity. `role`: the role of its
-    data, with the default of a recipe that names none; `standard`: the path of the published set under CHARTER_DATA.
-    `takes`: fields of a change that alter something. `needs`: roles of models that it can't run without. `cost`: about
-    how many tokens a question reads and writes. `chunk`: answers sampled together. `searched`: the contamination check
-    looks for its questions in the training data. `detecting`: marks depend on what the detectors learnt from.
-    `chance`: the score of guessing. `version` goes up when its words, its parsing or its scorer change.
+    data, with the default of a recipe that names none; `reads`: roles of further data; `standard`: the path of the
+    published set under CHARTER_DATA. `takes`: fields of a change that alter something. `needs`: roles of models that
+    it can't run without. `cost`: about how many tokens a question reads and writes. `chunk`: answers sampled together.
+    `searched`: the contamination check looks for its questions in the training data. `detecting`: marks depend on what
+    the detectors learnt from. `chance`: the score of guessing. `version` goes up when its words, its parsing or its
+    scorer change.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Task:
     beside: Callable[[Context, Rows], Iterable[tuple[str, Rows]]] | None = None
     data: str = ""
     standard: str = ""
+    reads: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     cost: tuple[int, int] = (200, 0)
     chunk: int = 64

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.heldout import key_of
 from charter.ground.text.overlap import words
 from charter.ground.text.records import read_dialogues
 
@@ -18,7 +19,7 @@ def prompts_of(folder: Path) -> list[Dialogue]:
 
 def plain(prompt: Dialogue) -> str:
     """A prompt's words in small letters, for comparison."""
-    return " ".join(prompt.messages[-1]["content"].lower().split())
+    return key_of(prompt.messages[-1]["content"])
 
 
 class Apart:

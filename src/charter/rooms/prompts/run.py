@@ -1,12 +1,7 @@
-"""Labelled prompts from several sets: each once, without held-out ones and copies of evaluation prompts.
-
-A prompt's part follows from a hash of its words in small letters, h = first 8 bytes of sha256: test if h mod `test`
-is 0, else dev if h mod `dev` is 0, else train. The same words fall into the same part in every set.
-"""
+"""Labelled prompts from several sets: each once, without held-out ones and copies of evaluation prompts."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from typing import Any
 
@@ -15,10 +10,11 @@ from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.heldout import part_of
 from charter.ground.text.labels import EVEN, P_REFUSE, p_refuse
 from charter.rooms.prompts.apart import Apart, plain, prompts_of
 from charter.rooms.prompts.refusals import add_refusal, read_refusals
-from charter.rooms.prompts.settings import Settings, Split
+from charter.rooms.prompts.settings import Settings
 
 REASONS = ("topic", "long", "repeated", "copy", "held_out")
 LABELS = {"unsafe": 1.0, "benign": 0.0}
@@ -65,14 +61,6 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.counts(table)
 
 
-def part_of(key: str, split: Split) -> str:
-    """The part that a prompt belongs to."""
-    number = int(hashlib.sha256(key.encode()).hexdigest()[8:16], 16)
-    if number % split.test == 0:
-        return "test"
-    return "dev" if number % split.dev == 0 else "train"
-
-
 def _read_labelled(source: Input) -> list[Labelled]:
     """The prompts that have a label of their own."""
     prompts = [(prompt, p_refuse(prompt, source.name)) for prompt in prompts_of(source.folder)]
@@ -99,7 +87,11 @@ def _reason(prompt: Dialogue, key: str, settings: Settings, keys: set[str], apar
         return "repeated"
     if apart.holds(prompt, key):
         return "copy"
-    return "" if settings.split.part in ("all", part_of(key, settings.split)) else "held_out"
+    return (
+        ""
+        if settings.split.part in ("all", part_of(key, settings.split.test, settings.split.dev))
+        else "held_out"
+    )
 
 
 def _row(prompt: Dialogue, source: str, label: str, p: float, number: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
+from charter.ground.text.heldout import DEV, TEST
 
 ROLES = {
     "unsafe": Role(kind="dialogues", rows="prompts", many=True, required=False),
@@ -27,9 +28,9 @@ class Split(Frozen):
     part: Literal["train", "dev", "test", "all"] = Field(
         "train", description="the part to make; all: nothing is held out"
     )
-    test: int = Field(3, ge=2, description="one prompt in this many is in the test part")
+    test: int = Field(TEST, ge=2, description="one prompt in this many is in the test part")
     dev: int = Field(
-        5, ge=2, description="one in this many of the others is in the dev part, for choosing settings"
+        DEV, ge=2, description="one in this many of the others is in the dev part, for choosing settings"
     )
 
 

@@ -15,7 +15,7 @@ from charter.ground.text.judgments import judgment_of_row
 from charter.service.people.reviewing import Item
 
 QUEUE = "review.jsonl"
-REPLIES = "samples/harmlessness.jsonl"
+REPLIES = ("samples/harmlessness.jsonl", "samples/requests.jsonl")
 NAME = 12  # digits of the digest that names a transcript in rows
 
 
@@ -84,6 +84,5 @@ def _case(row: dict[str, Any], place: str, id: str, prompts: dict[str, tuple[Mes
 
 def _prompts_of(folder: Path) -> dict[str, tuple[Message, ...]]:
     """The messages of each prompt of a report, with the turns before its last."""
-    path = folder / REPLIES
-    rows = read_objects(path) if path.is_file() else []
+    rows = [row for file in REPLIES if (folder / file).is_file() for row in read_objects(folder / file)]
     return {str(row["id"]): tuple(row["messages"]) for row in rows if row.get("messages")}

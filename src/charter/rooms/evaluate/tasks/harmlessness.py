@@ -48,6 +48,7 @@ def review_queue(rows: Sequence[Row]) -> Rows:
             "id": r["id"],
             "sample": r["sample"],
             "topic": r["topic"],
+            **({"family": r["family"]} if "family" in r else {}),
             "prompt": r["prompt"],
             "reply": r["reply"],
             "margin": r["grader"] - r["grader_fixed"],

@@ -261,6 +261,7 @@ TASK = Task(
     ),
     role=Role(kind="comparisons", many=True, default="shipped:hhh.heldout"),
     needs=("grader",),
+    reads=(GROUPS,),
     takes=("limit", "shots", "form"),
     marks=marks,
     chunk=16,

@@ -1,0 +1,169 @@
+"""The set of harmful requests of the Claude 2 card's size and kind (section 3.4): 328 = 228 as people ask them + 100
+jailbreaks, ten of each family.
+
+A file with the columns of `shipped:requests.heldout` is taken as it is. Of any other sets of unsafe prompts, the
+requests of the test part are taken (`heldout.part_of`), near duplicates dropped, 228 drawn evenly over areas, and 100
+others wrapped. Harmless requests of the same areas are the shipped ones. Each is asked plainly and, as a twin, in the
+families' wrappers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.problems import suggest
+from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.sources import shipped
+from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.heldout import (
+    BENIGN,
+    JAILBREAK,
+    ORIGINS,
+    REPRESENTATIVE,
+    SHIPPED,
+    TWIN,
+    key_of,
+    part_of,
+)
+from charter.ground.text.overlap import words
+from charter.ground.text.records import check_distinct, read_dialogues
+from charter.ground.text.wrappers import FAMILIES, WRAPPERS
+from charter.rooms.evaluate.areas import AREAS, OTHER, area_of
+from charter.rooms.evaluate.task import Question
+
+PLAIN = "plain"
+SIZES = {REPRESENTATIVE: 228, JAILBREAK: 100}
+WHOLE = sum(SIZES.values())
+# share of common word 3-grams from which two requests are near duplicates
+NEAR = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it is asked, and its plain words."""
+
+    dialogue: Dialogue
+    origin: str
+    family: str
+    area: str
+    request: str
+
+    @property
+    def id(self) -> str:
+        return self.dialogue.id
+
+    @property
+    def question(self) -> Question:
+        """The plain request, as the contamination check looks for it."""
+        return Question(self.id, self.request, cluster=self.id, group=self.area)
+
+
+def read_set(sources: Sequence[Path], seed: int) -> list[Asked]:
+    """The requests of some files, then the harmless ones and their twins. Raises CharterError for rows of both kinds
+    together, an unknown origin, and sets without a held-out request."""
+    prompts = [prompt_of(d) for path in sources for d in read_dialogues(path)]
+    check_distinct("the requests", (d.id for d in prompts))
+    ready = [d for d in prompts if "origin" in d.meta]
+    if ready and len(ready) < len(prompts):
+        raise CharterError(
+            f"{len(ready)} of {len(prompts)} requests have the column origin; name sets with it or without it, not both"
+        )
+    asked = [_as_asked(d) for d in ready] if ready else assemble(prompts, seed)
+    if not any(a.origin == BENIGN for a in asked):
+        rows = [_as_asked(d) for d in read_dialogues(shipped(SHIPPED))]
+        asked += [a for a in rows if a.origin == BENIGN]
+    return asked + make_twins(asked, seed)
+
+
+def assemble(prompts: Sequence[Dialogue], seed: int) -> list[Asked]:
+    """228 plain requests and 100 wrapped others, or the same shares of fewer, drawn evenly over areas by seed."""
+    held_out = [d for d in prompts if part_of(key_of(_text(d))) == "test"]
+    distinct = drop_near_duplicates(held_out)
+    if len(distinct) < len(FAMILIES):
+        raise CharterError(
+            f"{len(distinct)} requests of these sets are held out (the test part of {len(prompts)}, without near "
+            f"duplicates); expected at least {len(FAMILIES)}: name more sets"
+        )
+    drawn = draw_evenly(distinct, min(WHOLE, len(distinct)), seed)
+    wrapped = len(drawn) * SIZES[JAILBREAK] // WHOLE
+    asked = [Asked(d, REPRESENTATIVE, PLAIN, _area(d), _text(d)) for d in drawn[: len(drawn) - wrapped]]
+    for number, dialogue in enumerate(drawn[len(drawn) - wrapped :]):
+        asked.append(_wrap(dialogue, JAILBREAK, FAMILIES[number % len(FAMILIES)], _area(dialogue), seed))
+    return asked
+
+
+def make_twins(asked: Sequence[Asked], seed: int) -> list[Asked]:
+    """Harmless requests in the wrappers of the set's jailbreaks: as many of each known family."""
+    families = [a.family for a in asked if a.origin == JAILBREAK and a.family in WRAPPERS]
+    benign = [a for a in asked if a.origin == BENIGN]
+    return [
+        _wrap(a.dialogue, TWIN, family, a.area, seed) for a, family in zip(benign, families, strict=False)
+    ]
+
+
+def drop_near_duplicates(prompts: Sequence[Dialogue]) -> list[Dialogue]:
+    """The prompts, in their order, that share less than half of their word 3-grams with each one kept before."""
+    kept: list[Dialogue] = []
+    grams_of: list[frozenset[tuple[str, ...]]] = []
+    holders: dict[tuple[str, ...], list[int]] = {}
+    for prompt in prompts:
+        own = _grams(_text(prompt))
+        shared = Counter(place for gram in own for place in holders.get(gram, ()))
+        if any(n / len(own | grams_of[place]) >= NEAR for place, n in shared.items()):
+            continue
+        for gram in own:
+            holders.setdefault(gram, []).append(len(kept))
+        kept.append(prompt)
+        grams_of.append(own)
+    return kept
+
+
+def draw_evenly(prompts: Sequence[Dialogue], count: int, seed: int) -> list[Dialogue]:
+    """`count` prompts by seed: one of each area in turn, so that areas differ by one at most while they last."""
+    pools: dict[str, list[Dialogue]] = {area: [] for area in (*AREAS, OTHER)}
+    for prompt in prompts:
+        pools[_area(prompt)].append(prompt)
+    for area, pool in pools.items():
+        random.Random(derive_seed(seed, "requests", area)).shuffle(pool)
+    drawn: list[Dialogue] = []
+    while len(drawn) < count:
+        for pool in pools.values():
+            if pool and len(drawn) < count:
+                drawn.append(pool.pop())
+    return drawn
+
+
+def _as_asked(dialogue: Dialogue) -> Asked:
+    """A row that says what it is. Raises CharterError."""
+    meta = dialogue.meta
+    origin, family = str(meta["origin"]), str(meta.get("family", PLAIN))
+    if origin not in ORIGINS:
+        raise CharterError(f"{dialogue.id}: origin is {origin!r}; {suggest(origin, ORIGINS)}")
+    if not meta.get("family") and origin == JAILBREAK:
+        raise CharterError(f"{dialogue.id}: a jailbreak without the column family; name one, such as persona")
+    request = str(meta.get("request") or _text(dialogue))
+    return Asked(dialogue, origin, family, area_of(dialogue.topic, request), request)
+
+
+def _wrap(dialogue: Dialogue, origin: str, family: str, area: str, seed: int) -> Asked:
+    wrapped = WRAPPERS[family].wrap(dialogue, seed)
+    named = Dialogue(f"{dialogue.id}/{family}", wrapped.messages, dialogue.topic, dialogue.source)
+    return Asked(named, origin, family, area, _text(dialogue))
+
+
+def _text(dialogue: Dialogue) -> str:
+    return dialogue.messages[-1]["content"]
+
+
+def _area(dialogue: Dialogue) -> str:
+    return area_of(dialogue.topic, _text(dialogue))
+
+
+def _grams(text: str) -> frozenset[tuple[str, ...]]:
+    found = words(text)
+    return frozenset(tuple(found[n : n + 3]) for n in range(max(1, len(found) - 2)))
