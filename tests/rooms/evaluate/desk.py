@@ -30,7 +30,12 @@ def context(
         [toys.given(TASKS[task].data_role, data, "data"), toys.given("policy", folder, "assistant")]
     )
     out = toys.workspace(folder / "out")
-    models: Any = SimpleNamespace(assistant=assistant, helper=helper or assistant)
+    models: Any = SimpleNamespace(
+        assistant=assistant,
+        helper=helper or assistant,
+        examiners=[helper or assistant] * 3,
+        examiner_ids=["helper" if helper else "assistant"],
+    )
     return Context(
         room_settings, inputs, out, models, TASKS[task], protocol, Screening(room_settings, inputs, out)
     )

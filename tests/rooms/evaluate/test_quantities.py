@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 from quantity_solver import LETTERS, solve
@@ -30,8 +31,6 @@ def test_a_solver_of_its_own_derives_each_of_10000_keys() -> None:
 
 
 def test_the_solver_would_see_a_wrong_key() -> None:
-    from dataclasses import replace
-
     for item in generate(3, 48):
         wrong = (
             replace(item, number="0.123")

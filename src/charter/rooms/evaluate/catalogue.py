@@ -17,13 +17,18 @@ from charter.rooms.evaluate.tasks import (
     arc,
     bbq,
     decisions,
+    essay_grader,
     facts,
+    gre_quant,
+    gre_verbal,
+    gre_writing,
     gsm8k,
     harmlessness,
     helpful,
     hhh,
     humaneval,
     lookalikes,
+    mbe,
     mmlu,
     mmlu_plain,
     occupations,
@@ -37,6 +42,7 @@ from charter.rooms.evaluate.tasks import (
     translation,
     triviaqa,
     truthfulqa,
+    usmle,
     winogender,
 )
 
@@ -68,14 +74,17 @@ BATTERY = (
     recall.TASK,
     translation.TASK,
 )
+# The shapes of the card's exams.
+EXAMS = (gre_verbal.TASK, gre_quant.TASK, gre_writing.TASK, mbe.TASK, usmle.TASK)
+OTHERS = (facts.TASK, quiz.TASK, acceptable_use.TASK, essay_grader.TASK)
 TASKS: Mapping[str, Task] = {
-    task.name: task
-    for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY, *agieval.TASKS)
+    task.name: task for task in (*ASSISTANT, *OTHERS, *BATTERY, *EXAMS, *agieval.TASKS)
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
     "assistant": tuple(task.name for task in ASSISTANT),
     "replies": tuple(task.name for task in (*ASSISTANT[:3], facts.TASK, quiz.TASK)),
     "battery": tuple(task.name for task in BATTERY),
+    "exams": tuple(task.name for task in EXAMS),
     "agieval": tuple(task.name for task in agieval.TASKS),
 }
 METRICS: tuple[Metric, ...] = (

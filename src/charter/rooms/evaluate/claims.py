@@ -11,6 +11,7 @@ from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge.detect import precision_recall, training_digest
+from charter.ground.judge.essay import ExaminerVerdict
 from charter.ground.judge.fitness import HELPFUL_PAIRS, KEPT_PAIRS, Fitness, HelpfulFitness
 from charter.ground.judge.rater import RaterVerdict
 from charter.ground.measure.metrics import HELP, TRIPLES, WINS
@@ -22,13 +23,14 @@ from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Protocol, Task
 
-Judge = Callable[[list[dict[str, Any]]], Fitness | HelpfulFitness | RaterVerdict]
+Judge = Callable[[list[dict[str, Any]]], Fitness | HelpfulFitness | RaterVerdict | ExaminerVerdict]
 # (role, prefix of its keys, file of the verdict's rows, function that judges them, name of the rows)
 VERDICTS: tuple[tuple[str, str, str, Judge, str], ...] = (
     ("grader", "", TRIPLES, Fitness, "triples"),
     ("grader", "helpful_", HELPFUL_PAIRS, HelpfulFitness, "helpful pairs"),
     ("reward", "", "fitness_reward.jsonl", Fitness, "triples"),
     ("rater", "", "rater.jsonl", RaterVerdict, "ratings"),
+    ("examiner", "", "essay_grader.jsonl", ExaminerVerdict, "scored essays"),
 )
 MODELS = {"policy": "model", "grader": "grader", "reward": "reward", "rater": "rater", "start": "start"}
 DECODED = ("temperature", "top_p", "top_k")
@@ -70,6 +72,9 @@ def _model_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[s
     helper = manifest.inputs.get("helper") or manifest.inputs.get("policy")
     if report.get("helper") and [str(report["helper"]["id"])] != helper:
         yield "report.json names another helper than its manifest"
+    examiner = manifest.inputs.get("examiner") or helper
+    if report.get("examiner") and [str(report["examiner"]["id"])] != examiner:
+        yield "report.json names another examiner than its manifest"
 
 
 def _identity_problems(manifest: Manifest, settings: Settings, report: Mapping[str, Any]) -> Iterator[str]:

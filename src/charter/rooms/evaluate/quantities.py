@@ -314,10 +314,10 @@ def _compare(problem: Problem, rng: random.Random) -> dict[str, Any]:
 
 def _around(value: Fraction, rng: random.Random) -> list[Fraction]:
     """Five values in order with `value` among them, none below 0 beside a value above it."""
-    step = _step(value, rng)
-    below = rng.randrange(OPTIONS)
-    while below and value >= 0 > value - below * step:
-        below -= 1
+    below, step = rng.randrange(OPTIONS), _step(value, rng)
+    if value >= 0:
+        below = min(below, value.numerator)
+        step = min(step, Fraction(value.numerator // max(below, 1) or 1, value.denominator))
     return [value + (place - below) * step for place in range(OPTIONS)]
 
 

@@ -20,6 +20,9 @@ Decoding = Literal["own", "protocol"]
 ROLES = {
     "policy": Role(kind="assistant"),
     "helper": Role(kind="assistant", required=False),
+    "examiner": Role(kind="assistant", required=False),
+    "second_examiner": Role(kind="assistant", required=False),
+    "third_examiner": Role(kind="assistant", required=False),
     "grader": Role(kind="checkpoint", variant="preference", required=False),
     "reward": Role(kind="checkpoint", variant="preference", required=False),
     "rater": Role(kind="checkpoint", variant="rating", required=False),
@@ -36,6 +39,7 @@ ROLES = {
 
 
 MODELS = ("helper", "grader", "reward", "rater", "start", "baseline")
+EXAMINED = {"gre_writing", "essay_grader"}
 # Sets of prompts and replies that measure a screen.
 SCREENED = {"red_team", "lookalikes", "helpful", "reader", "violating", "ordinary", "replies"}
 
@@ -162,6 +166,8 @@ def uses(settings: Settings) -> set[str]:
         roles.add("fitness")
     if any(task.detecting for task in settings.evaluations):
         roles.add("detectors")
+    if names & EXAMINED:
+        roles |= {"examiner", "second_examiner", "third_examiner"}
     return roles | (SCREENED if "acceptable_use" in names else set())
 
 
