@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import toys
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
 from charter.ground.measure.reporting import compute_metrics
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
@@ -283,3 +285,63 @@ def test_published_stand_ins_are_read_whole() -> None:
     assert 60 < removed < 160
     law = read_split(data_folder() / "mmlu", TEST, mbe.parse)
     assert len(law) == 767
+
+
+def official(n: int) -> list[Row]:
+    return [item(f"n{k}", "numeric", str(k)) for k in range(n)] + [choice(99, "A", image="removed")]
+
+
+TABLE = (
+    "table,exam,section,score,value,source,years,n\n"
+    "scaled,Own paper,quantitative,3,154,my form,2023,\n"
+    "percentile,GRE,quantitative,154,42,my table,2019-2022,1000\n"
+    "percentile,GRE,quantitative,154,36,my table,2023-2025,1200\n"
+)
+
+
+def scaled(folder: Path, rows: list[Row]) -> Any:
+    """A context of gre_quant with a table of the user's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tables.csv").write_text(TABLE)
+    model = toys.Scripted(
+        say=lambda prompt, k: "The answer is " + prompt[-2]["content"].split("Question n")[1][0]
+    )
+    context = desk.context("gre_quant", folder, model, {"test": rows})
+    inputs = Inputs([*context.inputs, toys.given("exam_tables", folder / "tables.csv", "data")])
+    return replace(context, inputs=inputs)
+
+
+def test_a_form_of_ones_own_has_a_scaled_score_and_a_percentile_for_each_years(tmp_path: Path) -> None:
+    context = scaled(tmp_path, official(3))
+    desk.run_task(context)
+    bounds = context.summary["scale"]
+    assert (bounds["removed_wrong"]["raw"], bounds["removed_wrong"]["of"]) == (3, 4)
+    assert [entry["value"] for entry in bounds["removed_wrong"]["scaled"]] == [154.0]
+    found = [(e["value"], e["years"], e["n"]) for e in bounds["removed_wrong"]["percentile"]]
+    assert found == [(42.0, "2019-2022", 1000), (36.0, "2023-2025", 1200)]
+
+
+def test_a_percentile_of_a_stand_in_is_refused(tmp_path: Path) -> None:
+    rows = [row | {"exam": "GRE-shaped"} for row in official(3)]
+    with pytest.raises(
+        CharterError, match="stand in for an exam, and a scaled score or a percentile belongs"
+    ):
+        desk.run_task(scaled(tmp_path, rows))
+    mixed = [*official(2), item("n8", "numeric", "8") | {"exam": "Another paper"}]
+    with pytest.raises(
+        CharterError, match="items of Another paper, Own paper; a scaled score belongs to one form"
+    ):
+        desk.run_task(scaled(tmp_path / "mixed", mixed))
+
+
+def test_a_pass_view_is_of_official_forms_alone(tmp_path: Path) -> None:
+    rows = [choice(n, "CCA"[n], step="1") for n in range(3)]
+    context = desk.context("usmle", tmp_path / "own", toys.Scripted(rate=prefer_c), {"test": rows})
+    desk.run_task(context)
+    assert context.summary["pass_view"]["steps"] == {
+        "1": {"share": pytest.approx(2 / 3), "at_or_above": True}
+    }
+    rows = [row | {"exam": "MedQA"} for row in rows]
+    context = desk.context("usmle", tmp_path / "medqa", toys.Scripted(rate=prefer_c), {"test": rows})
+    desk.run_task(context)
+    assert "pass_view" not in context.summary

@@ -43,7 +43,6 @@ ASKS = {
     "numeric": "End with the number, a fraction or a decimal: The answer is <number>.",
 }
 BLANK = ("", "(i)", "(ii)", "(iii)")
-THIRD = 2
 
 
 def as_question(item: Item) -> Question:
@@ -135,31 +134,22 @@ def key_words(question: Question) -> str:
     return f"The answer is {question.accepted[0] if question.accepted else letters}."
 
 
-def reasoned(read: Parse, ours: str) -> Callable[[Context, Sequence[Question]], Rows]:
-    """The `rows` of a task: answers sampled after worked examples with reasoning."""
-
-    def rows(context: Context, questions: Sequence[Question]) -> Rows:
-        shown = examples(context, read, ours, lambda q: bool(q.meta["thought"]))
-        shots = [(words(q), f"{q.meta['thought']} {key_words(q)}") for q in shown]
-        queries = [Query(q, words(q), REASONED, shots, HEADER) for q in questions if asked(q)]
-        stops = ("\n\n",) if context.protocol.form == "text" else ()
-        answered = context.answer(queries, grade, stops) if queries else []
-        return _with_removed(context, answered, questions)
-
-    return rows
+def reasoned(context: Context, questions: Sequence[Question], read: Parse, ours: str) -> Rows:
+    """One row a sampled answer, after worked examples with reasoning; and one for each item whose picture was removed,
+    in every sample."""
+    shown = examples(context, read, ours, lambda q: bool(q.meta["thought"]))
+    shots = [(words(q), f"{q.meta['thought']} {key_words(q)}") for q in shown]
+    queries = [Query(q, words(q), REASONED, shots, HEADER) for q in questions if asked(q)]
+    stops = ("\n\n",) if context.protocol.form == "text" else ()
+    return _with_removed(context, context.answer(queries, grade, stops) if queries else [], questions)
 
 
-def by_letter(read: Parse, ours: str) -> Callable[[Context, Sequence[Question]], Rows]:
-    """The `rows` of a task: the likeliest letter after worked examples without reasoning."""
-
-    def rows(context: Context, questions: Sequence[Question]) -> Rows:
-        shown = examples(context, read, ours, lambda q: q.meta["kind"] == "single" and asked(q))
-        shots = [(format_question(q), LETTERS[q.right[0]]) for q in shown]
-        queries = [Query(q, format_question(q), LEAD, shots) for q in questions if asked(q)]
-        chosen = context.choose(queries) if queries else []
-        return _with_removed(context, chosen, questions)
-
-    return rows
+def by_letter(context: Context, questions: Sequence[Question], read: Parse, ours: str) -> Rows:
+    """The same with the likeliest letter, after worked examples without reasoning."""
+    shown = examples(context, read, ours, lambda q: q.meta["kind"] == "single" and asked(q))
+    shots = [(format_question(q), LETTERS[q.right[0]]) for q in shown]
+    queries = [Query(q, format_question(q), LEAD, shots) for q in questions if asked(q)]
+    return _with_removed(context, context.choose(queries) if queries else [], questions)
 
 
 def asked(question: Question) -> bool:

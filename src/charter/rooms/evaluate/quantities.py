@@ -276,8 +276,8 @@ def _item(name: str, topic: str, level: str, kind: str) -> Item:
     row: dict[str, Any] = {"exam": EXAM, "section": f"{topic}, {level}", "kind": kind, "source": "generated"}
     row["id"] = f"quantity-{name.replace('/', '-')}"
     if kind == "comparison":
-        # one in three has a quantity that the facts don't fix; some of these can be compared all the same
-        template = OPEN[topic] if rng.random() < 1 / 3 else rng.choice(TEMPLATES[topic][level])
+        # half have a quantity that the facts don't fix; some of these can be compared all the same
+        template = OPEN[topic] if rng.random() < 0.5 else rng.choice(TEMPLATES[topic][level])
         return parse_item(row | _compare(template(rng), rng), name)
     problem = rng.choice(TEMPLATES[topic][level])(rng)
     if kind == "numeric":

@@ -21,6 +21,7 @@ ROLES = {
     "policy": Role(kind="assistant"),
     "helper": Role(kind="assistant", required=False),
     "examiner": Role(kind="assistant", required=False),
+    "exam_tables": Role(kind="questions", required=False),
     "second_examiner": Role(kind="assistant", required=False),
     "third_examiner": Role(kind="assistant", required=False),
     "grader": Role(kind="checkpoint", variant="preference", required=False),
@@ -40,6 +41,7 @@ ROLES = {
 
 MODELS = ("helper", "grader", "reward", "rater", "start", "baseline")
 EXAMINED = {"gre_writing", "essay_grader"}
+SCALED = {"gre_verbal", "gre_quant", "gre_writing"}
 # Sets of prompts and replies that measure a screen.
 SCREENED = {"red_team", "lookalikes", "helpful", "reader", "violating", "ordinary", "replies"}
 
@@ -168,6 +170,8 @@ def uses(settings: Settings) -> set[str]:
         roles.add("detectors")
     if names & EXAMINED:
         roles |= {"examiner", "second_examiner", "third_examiner"}
+    if names & SCALED:
+        roles.add("exam_tables")
     return roles | (SCREENED if "acceptable_use" in names else set())
 
 

@@ -16,6 +16,7 @@ from charter.ground.measure.metric import PLAIN, Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.asking import describe_completion, describe_question
 from charter.rooms.evaluate.exam import draw, examples, reader
+from charter.rooms.evaluate.exam_scale import check_scale, scale_essays
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.task import SAMPLED, Marks, Protocol, Query, Question, Rows, Task
 
@@ -31,7 +32,9 @@ parse = reader("essay")
 def questions(context: Context) -> list[Question]:
     """The drawn prompts."""
     context.facts["examiners"] = context.models.examiner_ids
-    return draw(context, parse)
+    drawn = draw(context, parse)
+    check_scale(context, drawn)
+    return drawn
 
 
 def rows(context: Context, questions: Sequence[Question]) -> Rows:
@@ -61,7 +64,9 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
             made.append(row | mark_essay(row))
         return made
 
-    return context.out.chunks(context.task.name, queries, context.chunk, produce, context.title)
+    made = context.out.chunks(context.task.name, queries, context.chunk, produce, context.title)
+    scale_essays(context, made)
+    return made
 
 
 def mark_essay(row: Marks) -> dict[str, Any]:

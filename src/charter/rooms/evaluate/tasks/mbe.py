@@ -32,7 +32,7 @@ TASK = Task(
     title="MBE-shaped",
     group="Exams",
     questions=lambda context: draw(context, parse),
-    rows=by_letter(parse, OURS),
+    rows=lambda context, questions: by_letter(context, questions, parse, OURS),
     metrics=metrics("mbe", "MBE-shaped items"),
     role=Role(kind="questions", default=f"shipped:{OURS}"),
     standard="data:mmlu",

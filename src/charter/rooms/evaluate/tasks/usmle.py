@@ -7,13 +7,20 @@ items say nothing of pictures: one whose words point at a picture counts as remo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from charter.ground.settings.roles import Role
 from charter.ground.text.exam_items import parse_item
 from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES
 from charter.rooms.evaluate.exam import as_question, by_letter, draw, mark_letter, reader
 from charter.rooms.evaluate.exam_numbers import metrics
+from charter.rooms.evaluate.exam_scale import pass_view
 from charter.rooms.evaluate.stand_ins import medqa_item, mmlu_item
-from charter.rooms.evaluate.task import Question, Row, Task
+from charter.rooms.evaluate.task import Question, Row, Rows, Task
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
 
 OURS = "usmle.heldout"
 SUBJECTS = frozenset(
@@ -32,12 +39,19 @@ def parse(row: Row, name: str) -> list[Question]:
     return OWN(row, name)
 
 
+def rows(context: Context, questions: Sequence[Question]) -> Rows:
+    """One row an item."""
+    chosen = by_letter(context, questions, parse, OURS)
+    pass_view(context, chosen)
+    return chosen
+
+
 TASK = Task(
     name="usmle",
     title="USMLE-shaped",
     group="Exams",
     questions=lambda context: draw(context, parse),
-    rows=by_letter(parse, OURS),
+    rows=rows,
     metrics=metrics(
         "usmle", "USMLE-shaped items", [(part, "step", step, f"Step {step}") for part, step in STEPS]
     ),
