@@ -9,18 +9,8 @@ import pytest
 from scipy.stats import spearmanr
 
 import toys
-from charter.ground.judge.essay import (
-    LEVELS,
-    ExaminerVerdict,
-    combine,
-    rank_correlation,
-    ranks,
-    read_essays,
-    read_thrice,
-    score_in,
-    to_half,
-    wording,
-)
+from charter.ground.judge.essay import LEVELS, read_essays, read_thrice, score_in, wording
+from charter.ground.measure.essays import ExaminerVerdict, combine, rank_correlation, ranks, to_half
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge.detect import precision_recall, training_digest
-from charter.ground.judge.essay import ExaminerVerdict
 from charter.ground.judge.fitness import HELPFUL_PAIRS, KEPT_PAIRS, Fitness, HelpfulFitness
 from charter.ground.judge.rater import RaterVerdict
+from charter.ground.measure.essays import ExaminerVerdict
 from charter.ground.measure.metrics import HELP, TRIPLES, WINS
 from charter.ground.model.generation import decoding_of, read_generation
 from charter.ground.settings.packages import package_of

@@ -24,6 +24,7 @@ from charter.ground.generate.assistant import (
 from charter.ground.generate.engine import Completion, naming_prompts
 from charter.ground.generate.response_cache import Memory
 from charter.ground.judge import choice as judging
+from charter.ground.judge import essay
 from charter.ground.judge.detect import training_digest
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.model.opening import checkpoint_folder
@@ -264,6 +265,10 @@ class Context:
         """The index of the option that the helper maps each answer to; see `mapping.find_closest`."""
         mappings = [mapping.Mapping(text, tuple(options)) for text, options in pairs]
         return mapping.find_closest(self.models.helper, mappings)
+
+    def read_essays(self, requests: Sequence[tuple[str, str]]) -> list[list[float | None]]:
+        """The examiners' readings of each (task, essay); see `essay.read_thrice`."""
+        return essay.read_thrice(self.models.examiners, requests)
 
     def prefer(
         self,

@@ -141,7 +141,8 @@ def reasoned(context: Context, questions: Sequence[Question], read: Parse, ours:
     shots = [(words(q), f"{q.meta['thought']} {key_words(q)}") for q in shown]
     queries = [Query(q, words(q), REASONED, shots, HEADER) for q in questions if asked(q)]
     stops = ("\n\n",) if context.protocol.form == "text" else ()
-    return _with_removed(context, context.answer(queries, grade, stops) if queries else [], questions)
+    rows = context.answer(queries, grade, stops) if queries else []
+    return _with_removed(rows, questions, context.protocol.samples)
 
 
 def by_letter(context: Context, questions: Sequence[Question], read: Parse, ours: str) -> Rows:
@@ -149,7 +150,7 @@ def by_letter(context: Context, questions: Sequence[Question], read: Parse, ours
     shown = examples(context, read, ours, lambda q: q.meta["kind"] == "single" and asked(q))
     shots = [(format_question(q), LETTERS[q.right[0]]) for q in shown]
     queries = [Query(q, format_question(q), LEAD, shots) for q in questions if asked(q)]
-    return _with_removed(context, context.choose(queries) if queries else [], questions)
+    return _with_removed(context.choose(queries) if queries else [], questions)
 
 
 def asked(question: Question) -> bool:
@@ -196,23 +197,24 @@ def _item_fields(question: Question) -> dict[str, Any]:
     }
 
 
-def _with_removed(context: Context, rows: Rows, questions: Sequence[Question]) -> Rows:
+def _with_removed(rows: Rows, questions: Sequence[Question], samples: int = 1) -> Rows:
     """The rows with the fields of their items, and a row for each removed item, in every sample."""
     by_id = {question.id: question for question in questions}
     full = [
         _item_fields(by_id[row["item"]]) | row | {"step": by_id[row["item"]].meta["step"]} for row in rows
     ]
-    samples = context.protocol.samples if any("sample" in row for row in rows) else 1
     for question in questions:
         if not asked(question):
-            origin = {
-                "id": question.cluster or question.id,
-                "item": question.id,
-                "group": question.group,
-                "question": question.text,
-                "step": question.meta["step"],
-                "correct": 0.0,
-                "outcome": REMOVED,
-            }
-            full += [origin | _item_fields(question)] * samples
+            gone = {"step": question.meta["step"], "correct": 0.0, "outcome": REMOVED}
+            full += [origin(question) | gone | _item_fields(question)] * samples
     return full
+
+
+def origin(question: Question) -> Row:
+    """The fields of a kept row on its question."""
+    return {
+        "id": question.cluster or question.id,
+        "item": question.id,
+        "group": question.group,
+        "question": question.text,
+    }

@@ -98,22 +98,7 @@ def metrics(name: str, meaning: str, parts: Sequence[tuple[str, str, str, str]] 
             terms=(Term(1.0, (name,)), Term(-1.0, (f"{name}_guessing",))),
             paired=True,
         ),
-        Metric(
-            f"{name}_if_removed_wrong",
-            "",
-            _bound(lambda row: 0.0),
-            "higher",
-            f"{meaning}: share right if every item without its picture counts as wrong",
-            kind="part",
-        ),
-        Metric(
-            f"{name}_if_removed_guessed",
-            "",
-            _bound(guess),
-            "higher",
-            f"{meaning}: share right if every item without its picture is guessed",
-            kind="part",
-        ),
+        *_bounds(name, meaning),
         *(
             Metric(
                 f"{name}_{part}",
@@ -125,6 +110,22 @@ def metrics(name: str, meaning: str, parts: Sequence[tuple[str, str, str, str]] 
             )
             for part, field, value, label in parts
         ),
+    )
+
+
+def _bounds(name: str, meaning: str) -> tuple[Metric, ...]:
+    """The score if every item without its picture is wrong, and if it is guessed."""
+    ends = (("wrong", lambda row: 0.0, "counts as wrong"), ("guessed", guess, "is guessed"))
+    return tuple(
+        Metric(
+            f"{name}_if_removed_{end}",
+            "",
+            _bound(earned),
+            "higher",
+            f"{meaning}: share right if every item without its picture {words}",
+            kind="part",
+        )
+        for end, earned, words in ends
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.judge.essay import to_half
+from charter.ground.measure.essays import to_half
 from charter.ground.text.exam_tables import PERCENTILE, SCALED, look_up, read_tables
 from charter.rooms.evaluate.exam_numbers import guess, was_asked
 from charter.rooms.evaluate.task import Question, Rows

@@ -15,7 +15,6 @@ from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.judge.essay import ExaminerVerdict
 from charter.ground.judge.fitness import (
     HELPFUL_PAIRS,
     KEPT_PAIRS,
@@ -26,6 +25,7 @@ from charter.ground.judge.fitness import (
 )
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rater import KEPT, RaterVerdict
+from charter.ground.measure.essays import ExaminerVerdict
 from charter.ground.measure.metrics import TRIPLES
 from charter.ground.text.examples import read_triples
 from charter.rooms.evaluate.context import Context, Models, examiner_role

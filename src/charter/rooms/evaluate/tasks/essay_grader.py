@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from charter.ground.judge.essay import combine, rank_correlation, read_thrice
 from charter.ground.measure import counts
+from charter.ground.measure.essays import combine, rank_correlation
 from charter.ground.measure.metric import Metric, Term
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.reading import Row, draw_questions
@@ -38,7 +38,7 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
     context.facts["examiners"] = context.models.examiner_ids
 
     def produce(part: Sequence[Question], _: int) -> Rows:
-        readings = read_thrice(context.models.examiners, [(q.text, q.passage) for q in part])
+        readings = context.read_essays([(q.text, q.passage) for q in part])
         return [_row(question, own) for question, own in zip(part, readings, strict=True)]
 
     return context.out.chunks(context.task.name, questions, TOGETHER, produce, context.title)

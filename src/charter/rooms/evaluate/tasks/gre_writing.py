@@ -1,8 +1,8 @@
 """GRE-shaped writing: an essay to each of two prompts after two worked essays, at T=1, scored from 0 to 6 (card 4.3.1).
 
-Two readings by the role `examiner`, a third if they differ by more than one (`judge/essay.py`). The prompts and worked
-essays are ours. Without the role, the helper reads, else the model itself: report.json says who did, and whether
-`essay_grader` found it fit.
+Two readings by the role `examiner`, a third if they differ by more than one (`measure/essays.py`). The prompts and
+worked essays are ours. Without the role, the helper reads, else the model itself: report.json says who did, and
+whether `essay_grader` found it fit.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from charter.ground.judge.essay import HIGHEST, apart, combine, read_thrice
 from charter.ground.measure import counts
+from charter.ground.measure.essays import HIGHEST, apart, combine
 from charter.ground.measure.metric import PLAIN, Metric
 from charter.ground.settings.roles import Role
-from charter.rooms.evaluate.asking import describe_completion, describe_question
-from charter.rooms.evaluate.exam import draw, examples, reader
+from charter.rooms.evaluate.exam import draw, examples, origin, reader
 from charter.rooms.evaluate.exam_scale import check_scale, scale_essays
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.task import SAMPLED, Marks, Protocol, Query, Question, Rows, Task
@@ -51,16 +50,12 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
         ]
         written = [n for n, (_, _, c) in enumerate(essays) if c is not None and c.text.strip()]
         requests = [(essays[n][0].text, str(essays[n][2].text)) for n in written]  # type: ignore[union-attr]
-        readings = dict(zip(written, read_thrice(context.models.examiners, requests), strict=True))
+        readings = dict(zip(written, context.read_essays(requests), strict=True))
         made = []
-        for n, (question, sample, completion) in enumerate(essays):
-            answer = (
-                describe_completion(completion)
-                if completion
-                else {"reply": "", "stop": TOO_LONG, "tokens": 0}
-            )
-            row = describe_question(question) | {"sample": sample} | answer
-            row |= {"readings": readings.get(n, []), "words": len(row["reply"].split())}
+        for n, (question, sample, c) in enumerate(essays):
+            reply, stop = (c.text, c.stop) if c is not None else ("", TOO_LONG)
+            row = origin(question) | {"sample": sample, "reply": reply, "stop": stop}
+            row |= {"readings": readings.get(n, []), "words": len(reply.split())}
             made.append(row | mark_essay(row))
         return made
 
