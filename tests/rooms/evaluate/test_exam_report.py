@@ -129,7 +129,7 @@ def test_stopped_anywhere_and_resumed_it_is_the_same(checkpoints: Path, data: Pa
             break
         except toys.Interrupted:
             stops += 1
-    assert stops > 5
+    assert stops >= 5
     for task in FILES:
         assert (out.path / f"samples/{task}.jsonl").read_bytes() == (
             whole.path / f"samples/{task}.jsonl"

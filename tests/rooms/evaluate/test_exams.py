@@ -220,6 +220,12 @@ def test_shipped_items_are_ours_whole_and_fair(task: Any, sizes: dict[str, int])
     assert not {(q.passage, q.text) for q in test} & {(q.passage, q.text) for q in dev}
     assert len({q.id for q in test + dev}) == len(test + dev) == len(read_items(source))
     assert all(q.meta["stand_in"] and q.meta["exam"].endswith("-shaped") for q in test + dev)
+    rows = [
+        {"kind": "single", "options": list(q.options), "blanks": [], "right": list(q.right)}
+        for q in test
+        if q.meta["kind"] == "single"
+    ]
+    assert sum(map(longest, rows)) <= 0.45 * len(rows), "the right option is no longer than others"
     keys = Counter(q.right[0] for q in test if q.meta["kind"] == "single")
     width = max(len(q.options) for q in test if q.meta["kind"] == "single")
     assert max(keys.values()) <= 2.2 * sum(keys.values()) / width, "no letter is right far more often"

@@ -73,7 +73,7 @@ def chance_of(kind: str, options: int, blanks: Sequence[int] = ()) -> float:
     """The share right by guessing evenly among the answers that a kind allows."""
     if not options:
         return 0.0
-    allowed = {
+    allowed: dict[str, int] = {
         "completion": prod(blanks),
         "equivalence": comb(options, PAIR),
         "select_all": 2**options - 1,

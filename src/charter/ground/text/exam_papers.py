@@ -113,7 +113,7 @@ class _Reader:
 
 def _options_in(line: str, count: int) -> Iterator[str]:
     """The options of a line that begins with the next letter; further ones may follow on the line."""
-    marks = []
+    marks: list[re.Match[str]] = []
     for mark in OPTION.finditer(line):
         if count + len(marks) < len(LETTERS) and mark.group(1) == LETTERS[count + len(marks)]:
             marks.append(mark)

@@ -45,6 +45,20 @@ QUALITY = Protocol("QuALITY", "4.3", "QuALITY", (0.805, 0.841, 0.832), None, 5)
 ARC = Protocol("ARC-Challenge", "4.3", "the test split of ARC-Challenge", (0.857, 0.900, 0.910), 1172, 5)
 RACE = Protocol("RACE-H", "4.3", "the test split of RACE-H", (0.855, 0.888, 0.883), 3498, 5)
 CHOICES = Protocol("HHH", "3.5", "438 choices", (0.84, 0.85, 0.86), 438, 0)
+LAW = Protocol("MBE", "4.3.2", "NCBE's practice exam of 2021", (None, None, 0.765), 200, 5, None, False)
+STEP_1, STEP_2, STEP_3 = (
+    Protocol(
+        f"USMLE step {n}",
+        "4.3.3",
+        "official practice items of the step",
+        (None, None, value),
+        None,
+        5,
+        None,
+        False,
+    )
+    for n, value in ((1, 0.689), (2, 0.633), (3, 0.672))
+)
 # Our metric -> (the page's protocol, whether ours reasons before it answers; None if that doesn't apply).
 ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "humaneval": (HUMANEVAL, False),
@@ -56,6 +70,10 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "arc": (ARC, None),
     "race": (RACE, None),
     "hhh_policy": (CHOICES, None),
+    "mbe": (LAW, False),
+    "usmle_step_1": (STEP_1, False),
+    "usmle_step_2": (STEP_2, False),
+    "usmle_step_3": (STEP_3, False),
 }
 # The part of our protocol that is stated besides the data, for numbers that no question task gives.
 STATED_PARTS = {"hhh_policy": "shots"}
@@ -87,9 +105,10 @@ def beside_published(run: Run) -> tuple[Beside, ...]:
 
 
 def _asked_alike(stage: Artifact, name: str) -> bool:
-    """Whether a number is of the public set, and not of items of our own."""
-    data = references(_read_identity(stage, name).get("data"))
-    return bool(data) and not data.startswith("shipped:")
+    """Whether a number is of the public set, and not of items of our own or of others that stand in for an exam."""
+    identity = _read_identity(stage, name)
+    data = references(identity.get("data"))
+    return bool(data) and not data.startswith("shipped:") and not identity.get("stand_in")
 
 
 def _number(name: str, protocol: Protocol, model: str, value: float | None) -> Number | None:

@@ -16,13 +16,12 @@ from charter.ground.text.exam_answers import all_right, answer_of, fraction_of
 from charter.ground.text.exam_items import KINDS, Item, blank_ranges, parse_item
 from charter.rooms.evaluate.choices import LEAD, Parse
 from charter.rooms.evaluate.marks import TOO_LONG, likeliest, verdict
-from charter.rooms.evaluate.reading import DEV, TEST, has, read_split
+from charter.rooms.evaluate.reading import DEV, TEST, Row, has, read_split
 from charter.rooms.evaluate.task import (
     LETTERS,
     Marks,
     Query,
     Question,
-    Row,
     Rows,
     format_question,
 )
@@ -89,12 +88,14 @@ def draw(context: Context, read: Parse) -> list[Question]:
     kept = [question for question in drawn if question.meta["image"] != "removed"]
     if not kept:
         raise CharterError(f"{context.task.name}: the picture of every item was removed; give items to ask")
+    stand_in = any(question.meta["stand_in"] for question in drawn)
+    context.facts["stand_in"] = stand_in
     context.summary["items"] = {
         "asked": len(kept),
         "removed": len(drawn) - len(kept),
         "transcribed": sum(q.meta["image"] == "transcribed" for q in kept),
         "exams": sorted({str(q.meta["exam"]) for q in drawn}),
-        "stand_in": all(q.meta["stand_in"] for q in drawn),
+        "stand_in": stand_in,
     }
     return kept + [question for question in drawn if question.meta["image"] == "removed"]
 
@@ -210,7 +211,7 @@ def _with_removed(rows: Rows, questions: Sequence[Question], samples: int = 1) -
     return full
 
 
-def origin(question: Question) -> Row:
+def origin(question: Question) -> dict[str, Any]:
     """The fields of a kept row on its question."""
     return {
         "id": question.cluster or question.id,

@@ -12,8 +12,9 @@ from charter.ground.text.exam_items import parse_item
 from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES
 from charter.rooms.evaluate.exam import as_question, by_letter, draw, mark_letter, reader
 from charter.rooms.evaluate.exam_numbers import metrics
+from charter.rooms.evaluate.reading import Row
 from charter.rooms.evaluate.stand_ins import mmlu_item
-from charter.rooms.evaluate.task import Question, Row, Task
+from charter.rooms.evaluate.task import Question, Task
 
 OURS = "mbe.heldout"
 SUBJECTS = frozenset({"professional_law"})

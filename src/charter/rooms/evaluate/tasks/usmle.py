@@ -16,8 +16,9 @@ from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES
 from charter.rooms.evaluate.exam import as_question, by_letter, draw, mark_letter, reader
 from charter.rooms.evaluate.exam_numbers import metrics
 from charter.rooms.evaluate.exam_scale import pass_view
+from charter.rooms.evaluate.reading import Row
 from charter.rooms.evaluate.stand_ins import medqa_item, mmlu_item
-from charter.rooms.evaluate.task import Question, Row, Rows, Task
+from charter.rooms.evaluate.task import Question, Rows, Task
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
