@@ -59,12 +59,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exams")
     for task, rows in FILES.items():
         toys.rows_file(folder / f"{task}.jsonl", rows)
+    scores = "".join(f"percentile,GRE,writing,{half / 2},{7 * half},mine,2020,50\n" for half in range(13))
+    (folder / "tables.csv").write_text(f"table,exam,section,score,value,source,years,n\n{scores}")
     return folder
 
 
 @pytest.fixture(scope="module")
 def report(checkpoints: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = {"policy": str(checkpoints / "policy")} | {task: str(data / f"{task}.jsonl") for task in FILES}
+    sources["exam_tables"] = str(data / "tables.csv")
     return execute_step(tmp_path_factory.mktemp("place") / "run", sources, settings=SETTINGS)
 
 
@@ -88,6 +91,8 @@ def test_the_examiner_is_named_and_judged(report: Path) -> None:
     assert said["examiner"]["fit"] in (True, False) and "12 essays" in said["examiner"]["why"]
     assert said["identity"]["gre_writing"]["examiners"] == [said["model"]["id"]]
     assert len(rows) == 12 and all(len(row["readings"]) in (2, 3) for row in rows)
+    written = said["gre_writing"]["scale"]
+    assert [entry["value"] for entry in written["percentile"]] == [14 * written["score"]]
     assert said["gre_verbal"]["items"] | {"exams": 0} == {
         "asked": 2,
         "removed": 1,

@@ -168,6 +168,12 @@ def test_examples_are_the_datas_own_or_ours(tmp_path: Path) -> None:
     assert "mailed an offer" in model.asked[0] and "examples" in context.facts
 
 
+def test_a_server_that_only_samples_names_its_letter(tmp_path: Path) -> None:
+    model = toys.Scripted(say=lambda prompt, k: " C" if "Question i1" in str(prompt) else "Well")
+    context = desk.context("usmle", tmp_path, model, {"test": [choice(1, "C"), choice(2, "C")]})
+    assert [(r["choice"], r["outcome"]) for r in desk.run_task(context)] == [(2, "right"), (None, "unparsed")]
+
+
 def test_what_guessing_and_fixed_choices_earn() -> None:
     blanks = {"kind": "completion", "options": list("abcdef"), "blanks": [3, 3], "right": [2, 5]}
     assert guess(blanks) == 1 / 9 and always_third(blanks) == 1.0
