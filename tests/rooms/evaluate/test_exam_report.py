@@ -75,7 +75,7 @@ def test_numbers_follow_from_the_rows(report: Path) -> None:
     manifest = read_manifest(report)
     assert artifact_problems(report, manifest) == []
     numbers = {m.name: m for m in manifest.metrics}
-    assert {*FILES, "gre_verbal_if_removed_wrong", "usmle_step_1", "mbe_above_guessing"} <= numbers.keys()
+    assert {*FILES, "gre_verbal_if_removed_wrong", "usmle_step_1"} <= numbers.keys()
     assert (numbers["gre_verbal"].n, numbers["gre_verbal_if_removed_wrong"].n) == (4, 6), (
         "two samples of each"
     )

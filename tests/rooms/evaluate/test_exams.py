@@ -19,7 +19,7 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.exam_items import read_items
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import METRICS, SUITES, TASKS
-from charter.rooms.evaluate.exam_numbers import always_third, guess, longest
+from charter.rooms.evaluate.exam_numbers import against_guessing, always_third, guess, longest
 from charter.rooms.evaluate.reading import DEV, TEST, read_split
 from charter.rooms.evaluate.settings import ROOM, Settings
 from charter.rooms.evaluate.tasks import gre_quant, gre_verbal, gre_writing, mbe, usmle
@@ -82,7 +82,9 @@ def test_verbal_items_are_asked_after_five_worked_ones_and_scored_by_kind(tmp_pa
     assert found["gre_verbal"] == 3 / 5 and found["gre_verbal_completion"] == 1 / 2
     assert found["gre_verbal_unanswered"] == 1 / 5
     assert found["gre_verbal_guessing"] == pytest.approx((1 / 5 + 1 / 9 + 1 / 15 + 1 / 5 + 1 / 7) / 5)
-    assert found["gre_verbal_above_guessing"] == pytest.approx(3 / 5 - found["gre_verbal_guessing"])
+    stand = context.summary["against_guessing"]
+    assert stand["guessing"] == found["gre_verbal_guessing"] < stand["low"], "3 of 5 with a chance of 0.14"
+    assert stand["verdict"] == "above guessing"
     assert "gre_verbal_if_removed_wrong" not in found, "nothing was removed"
     rule = TASKS["gre_verbal"].marks
     assert rule is not None
@@ -182,6 +184,15 @@ def test_what_guessing_and_fixed_choices_earn() -> None:
     assert longest(pair) == 1.0 and always_third(pair) == 0.0, "one letter is not two"
     number = {"kind": "numeric", "options": [], "blanks": [], "right": []}
     assert guess(number) == longest(number) == always_third(number) == 0.0
+
+
+def test_a_score_is_said_to_be_above_guessing_only_if_its_interval_is() -> None:
+    def rows(right: int, count: int, options: int = 4) -> list[Row]:
+        row = {"kind": "single", "options": list("abcd")[:options], "blanks": [], "outcome": "wrong"}
+        return [row | {"id": f"q{n}", "correct": float(n < right)} for n in range(count)]
+
+    verdicts = [against_guessing(rows(*sizes))["verdict"] for sizes in ((40, 40), (12, 40), (0, 8), (0, 40))]
+    assert verdicts == ["above guessing", "not above guessing", "not above guessing", "below guessing"]
 
 
 def test_medqa_and_mmlu_stand_in_by_name() -> None:

@@ -15,6 +15,7 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.exam_answers import all_right, answer_of, fraction_of
 from charter.ground.text.exam_items import KINDS, Item, blank_ranges, parse_item
 from charter.rooms.evaluate.choices import LEAD, Parse
+from charter.rooms.evaluate.exam_numbers import REMOVED, against_guessing
 from charter.rooms.evaluate.marks import TOO_LONG, likeliest, verdict
 from charter.rooms.evaluate.reading import DEV, TEST, Row, has, read_split
 from charter.rooms.evaluate.task import (
@@ -29,7 +30,6 @@ from charter.rooms.evaluate.task import (
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
-REMOVED = "image removed"
 HEADER = "Answer these questions. Think step by step, then end with a line as it is asked for."
 REASONED = "Let's think step by step."
 ASKS = {
@@ -143,7 +143,7 @@ def reasoned(context: Context, questions: Sequence[Question], read: Parse, ours:
     queries = [Query(q, words(q), REASONED, shots, HEADER) for q in questions if asked(q)]
     stops = ("\n\n",) if context.protocol.form == "text" else ()
     rows = context.answer(queries, grade, stops) if queries else []
-    return _with_removed(rows, questions, context.protocol.samples)
+    return _finish(context, rows, questions, context.protocol.samples)
 
 
 def by_letter(context: Context, questions: Sequence[Question], read: Parse, ours: str) -> Rows:
@@ -151,7 +151,7 @@ def by_letter(context: Context, questions: Sequence[Question], read: Parse, ours
     shown = examples(context, read, ours, lambda q: q.meta["kind"] == "single" and asked(q))
     shots = [(format_question(q), LETTERS[q.right[0]]) for q in shown]
     queries = [Query(q, format_question(q), LEAD, shots) for q in questions if asked(q)]
-    return _with_removed(context.choose(queries) if queries else [], questions)
+    return _finish(context, context.choose(queries) if queries else [], questions)
 
 
 def asked(question: Question) -> bool:
@@ -198,8 +198,9 @@ def _item_fields(question: Question) -> dict[str, Any]:
     }
 
 
-def _with_removed(rows: Rows, questions: Sequence[Question], samples: int = 1) -> Rows:
-    """The rows with the fields of their items, and a row for each removed item, in every sample."""
+def _finish(context: Context, rows: Rows, questions: Sequence[Question], samples: int = 1) -> Rows:
+    """The rows with the fields of their items, and a row for each removed item, in every sample. The summary says how
+    the score stands against guessing."""
     by_id = {question.id: question for question in questions}
     full = [
         _item_fields(by_id[row["item"]]) | row | {"step": by_id[row["item"]].meta["step"]} for row in rows
@@ -208,6 +209,7 @@ def _with_removed(rows: Rows, questions: Sequence[Question], samples: int = 1) -
         if not asked(question):
             gone = {"step": question.meta["step"], "correct": 0.0, "outcome": REMOVED}
             full += [origin(question) | gone | _item_fields(question)] * samples
+    context.summary["against_guessing"] = against_guessing(full)
     return full
 
 

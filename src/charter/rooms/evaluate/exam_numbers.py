@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Metric, Term
+from charter.ground.measure.intervals import interval
+from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, tabulate
 from charter.ground.text.exam_answers import all_right
 from charter.ground.text.exam_items import blank_ranges, chance_of
-from charter.rooms.evaluate.exam import REMOVED
 from charter.rooms.evaluate.task import UNANSWERED, Marks, accuracy
 
+REMOVED = "image removed"
 THIRD = 2
 
 
@@ -45,6 +47,15 @@ def _lists(row: Marks) -> list[range]:
     if row["blanks"]:
         return blank_ranges(row["blanks"])
     return [range(len(row["options"]))] if row["options"] else []
+
+
+def against_guessing(rows: Sequence[Marks]) -> dict[str, Any]:
+    """Whether the 95 % interval of the score lies above the share that even guessing earns, below it, or neither."""
+    low, high = interval(_mean_of(lambda row: float(row["correct"]))(rows))
+    guessing = _mean_of(guess)(rows).value
+    above, below = low is not None and low > guessing, high is not None and high < guessing
+    words = "above guessing" if above else "below guessing" if below else "not above guessing"
+    return {"guessing": guessing, "low": low, "high": high, "verdict": words}
 
 
 def _mean_of(value: Callable[[Marks], float]) -> Callable[[Sequence[Marks]], Table]:
@@ -89,15 +100,6 @@ def metrics(name: str, meaning: str, parts: Sequence[tuple[str, str, str, str]] 
             kind="fault",
         ),
         *(Metric(key, "", table, meaning=words, **plain) for key, table, words in own),  # type: ignore[arg-type]
-        Metric(
-            f"{name}_above_guessing",
-            "",
-            None,
-            "higher",
-            f"{meaning}: share right less that of guessing",
-            terms=(Term(1.0, (name,)), Term(-1.0, (f"{name}_guessing",))),
-            paired=True,
-        ),
         *_bounds(name, meaning),
         *(
             Metric(
