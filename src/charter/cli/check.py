@@ -78,15 +78,38 @@ def data_import(
         Axis | None,
         typer.Option("--axis", help="Axis of comparisons that name none; default: from the file's name."),
     ] = None,
+    exam: Annotated[
+        str | None,
+        typer.Option(
+            "--exam", metavar="NAME", help="FILE is an exam paper of this name: JSONL, CSV, text or PDF."
+        ),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            "--pictures", metavar="FILE", help="With --exam: rows with id and text, a picture described."
+        ),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Turn HH-RLHF's and TRL's rows, ShareGPT conversations, instruction sets and lists into charter's rows.
 
-    Reads triples, judgments, votes and texts too. Lists hold prompts: .csv, .json, or .txt with one prompt a line.
+    Reads triples, judgments, votes and texts too. Lists hold prompts: .csv, .json, or .txt with one prompt a line. Of
+    an exam it writes items, and beside OUT a report that names the outcome of each.
     """
+    from charter.cli.exam_files import write_exam
     from charter.cli.rows import note_axis, read_rows
 
     path = _between(file, to, force)
+    if exam is not None:
+        if kind or axis:
+            raise CharterError(
+                "--exam reads items of exams, which have no --kind and no --axis; leave them out"
+            )
+        print(write_exam(path, to, exam, pictures))
+        return
+    if pictures is not None:
+        raise CharterError("--pictures describes pictures of an exam; name it with --exam")
     rows = read_rows(path, kind, axis or "")
     note = note_axis(path, rows, axis or "")
     write_jsonl(to, rows.rows)

@@ -267,6 +267,34 @@ def test_the_words_of_choices_are_a_difference_unless_they_are_the_sets_own(both
     assert identify("charter's words, in both orders") == (*first, ours)
 
 
+def test_only_an_official_form_stands_beside_the_cards_exams(both: Path) -> None:
+    rows = [
+        {
+            "id": f"l{n}",
+            "item": f"l{n}",
+            "group": "",
+            "correct": float(n < 30),
+            "outcome": "right" if n < 30 else "wrong",
+        }
+        | {
+            "kind": "single",
+            "options": ["a", "b"],
+            "right": [0],
+            "blanks": [],
+            "logprobs": [0.0, -1.0],
+            "choice": 0,
+        }
+        for n in range(40)
+    ]
+    for stand_in in (True, False):
+        asked = {"shots": 5, "scored": "options", "stand_in": stand_in}
+        benchmark(both, 3, {"mbe": asked}, {"mbe": rows})
+        found = {row.ours.name: row for row in beside_published(gathered(both))}
+        assert ("mbe" in found) is not stand_in
+    assert [n.value if n else None for n in found["mbe"].published] == [None, None, 0.765]
+    assert found["mbe"].differences[0] == "data:mbe (40 of 200 items); there NCBE's practice exam of 2021"
+
+
 def test_items_are_counted_and_not_the_passages_that_they_share(both: Path) -> None:
     rows = [
         {"id": f"p{n // 4}", "item": f"p{n // 4}/{n}", "group": "", "correct": 1.0, "outcome": "right"}

@@ -43,7 +43,13 @@ def context(
         ]
     )
     out = toys.workspace(folder / "out")
-    models: Any = SimpleNamespace(assistant=assistant, helper=helper or assistant, grader=grader)
+    models: Any = SimpleNamespace(
+        assistant=assistant,
+        helper=helper or assistant,
+        grader=grader,
+        examiners=[helper or assistant] * 3,
+        examiner_ids=["helper" if helper else "assistant"],
+    )
     return Context(
         room_settings, inputs, out, models, TASKS[task], protocol, Screening(room_settings, inputs, out)
     )

@@ -21,7 +21,7 @@ Kind = Literal["", "part", "fault"]
 Better = Literal["lower", "higher", "zero", "neither"]
 # the subject of a number: the model under test; a grader, labeller, helper or screen; the questions; or other models
 About = Literal["model", "judge", "data", "others"]
-Judge = Literal["", "grader", "reward", "rater", "start", "helper"]
+Judge = Literal["", "grader", "reward", "rater", "start", "helper", "examiner"]
 Ends = tuple[float | None, float | None]
 Measure = Callable[[Sequence[Row]], Table]
 

@@ -6,6 +6,7 @@ import math
 import re
 import string
 import unicodedata
+from fractions import Fraction
 
 LETTERS = string.ascii_uppercase
 # the words before an answer's letter, with marks of emphasis: "the answer is **option B**"
@@ -48,6 +49,13 @@ def says_yes(text: str) -> bool | None:
 
 
 def read_number(text: str) -> float | None:
+    """The value of the number that an answer gives (`number_text`); None if it has none."""
+    found = number_text(text)
+    value = number(found) if found else math.inf
+    return value if math.isfinite(value) else None  # endless digits overflow
+
+
+def number_text(text: str) -> str | None:
     """The number in the sentence after the last "answer is" (of "3 + 4 = 7" the last, without remarks in brackets),
     else the last number of the text; None if it has none."""
     text = text.replace("−", "-")
@@ -59,8 +67,7 @@ def read_number(text: str) -> float | None:
         match = NUMBER.search(part.rpartition("=")[2]) or NUMBER.search(part)
     else:
         match = max(NUMBER.finditer(text), key=re.Match.start, default=None)
-    value = number(match.group()) if match else math.inf
-    return value if math.isfinite(value) else None  # endless digits overflow
+    return match.group() if match else None
 
 
 def number(text: str) -> float:
@@ -74,6 +81,16 @@ def number(text: str) -> float:
     whole, _, part = plain.lstrip("-").rpartition(" ")
     above, _, below = part.partition("/")
     value = float(whole or 0) + float(above) / float(below or 1)
+    return -value if plain.startswith("-") else value
+
+
+def exact(text: str) -> Fraction:
+    """The same as `number`, as a fraction: "0.75" and "3/4" are equal. Raises ValueError if it is not a number."""
+    if not NUMBER.fullmatch(text):
+        raise ValueError(f"{text!r} is not a number")
+    plain = re.sub(r"[,$€£]", "", text)
+    whole, _, part = plain.lstrip("-").rpartition(" ")
+    value = Fraction(whole or 0) + Fraction(part)
     return -value if plain.startswith("-") else value
 
 

@@ -62,6 +62,20 @@ FLOOR = replace(FALL, values=(None, None, CARD_CONSTANT), unit="nats")
 REQUESTS = Protocol(
     "Harmlessness", "3.4", "its own prompts", (None, None, 4 / 328), 328, None, 1.0, private=True
 )
+LAW = Protocol("MBE", "4.3.2", "NCBE's practice exam of 2021", (None, None, 0.765), 200, 5, None, False)
+STEP_1, STEP_2, STEP_3 = (
+    Protocol(
+        f"USMLE step {n}",
+        "4.3.3",
+        "official practice items of the step",
+        (None, None, value),
+        None,
+        5,
+        None,
+        False,
+    )
+    for n, value in ((1, 0.689), (2, 0.633), (3, 0.672))
+)
 # Our metric -> (the page's protocol, whether ours reasons before it answers; None if that doesn't apply).
 ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "humaneval": (HUMANEVAL, False),
@@ -76,6 +90,10 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "position_exponent": (FALL, None),
     "position_constant": (FLOOR, None),
     "requests_harm_prompts": (REQUESTS, None),
+    "mbe": (LAW, False),
+    "usmle_step_1": (STEP_1, False),
+    "usmle_step_2": (STEP_2, False),
+    "usmle_step_3": (STEP_3, False),
 }
 # The parts of our protocol that are stated besides the data, for numbers that no question task gives.
 OWN_WORDS = "the set's own prompt"
@@ -109,9 +127,10 @@ def beside_published(run: Run) -> tuple[Beside, ...]:
 
 
 def _asked_alike(stage: Artifact, name: str) -> bool:
-    """Whether a number is of the public set, and not of items of our own."""
-    data = references(_read_identity(stage, name).get("data"))
-    return bool(data) and not data.startswith("shipped:")
+    """Whether a number is of the public set, and not of items of our own or of others that stand in for an exam."""
+    identity = _read_identity(stage, name)
+    data = references(identity.get("data"))
+    return bool(data) and not data.startswith("shipped:") and not identity.get("stand_in")
 
 
 def _number(name: str, protocol: Protocol, model: str, value: float | None) -> Number | None:

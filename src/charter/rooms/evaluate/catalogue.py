@@ -19,14 +19,19 @@ from charter.rooms.evaluate.tasks import (
     bbq,
     bbq_ways,
     decisions,
+    essay_grader,
     even_handedness,
     facts,
+    gre_quant,
+    gre_verbal,
+    gre_writing,
     gsm8k,
     harmlessness,
     helpful,
     hhh,
     humaneval,
     lookalikes,
+    mbe,
     mmlu,
     mmlu_plain,
     occupations,
@@ -42,6 +47,7 @@ from charter.rooms.evaluate.tasks import (
     translation,
     triviaqa,
     truthfulqa,
+    usmle,
     winogender,
 )
 
@@ -74,27 +80,27 @@ BATTERY = (
     recall.TASK,
     translation.TASK,
 )
+# The shapes of the card's exams.
+EXAMS = (gre_verbal.TASK, gre_quant.TASK, gre_writing.TASK, mbe.TASK, usmle.TASK)
+OTHERS = (
+    requests.TASK,
+    rater_check.TASK,
+    even_handedness.TASK,
+    *adherence.TASKS,
+    facts.TASK,
+    quiz.TASK,
+    acceptable_use.TASK,
+    essay_grader.TASK,
+)
 TASKS: Mapping[str, Task] = {
-    task.name: task
-    for task in (
-        *ASSISTANT,
-        requests.TASK,
-        rater_check.TASK,
-        even_handedness.TASK,
-        *adherence.TASKS,
-        facts.TASK,
-        quiz.TASK,
-        acceptable_use.TASK,
-        *BATTERY,
-        *bbq_ways.TASKS,
-        *agieval.TASKS,
-    )
+    task.name: task for task in (*ASSISTANT, *OTHERS, *BATTERY, *bbq_ways.TASKS, *EXAMS, *agieval.TASKS)
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
     "assistant": tuple(task.name for task in ASSISTANT),
     "replies": tuple(task.name for task in (*ASSISTANT[:3], facts.TASK, quiz.TASK)),
     "battery": tuple(task.name for task in BATTERY),
     "bbq_ways": tuple(task.name for task in (bbq.TASK, *bbq_ways.TASKS)),
+    "exams": tuple(task.name for task in EXAMS),
     "agieval": tuple(task.name for task in agieval.TASKS),
 }
 METRICS: tuple[Metric, ...] = (

@@ -14,6 +14,7 @@ from charter.ground.judge.detect import precision_recall, training_digest
 from charter.ground.judge.fitness import HELPFUL_PAIRS, KEPT_PAIRS, Fitness, HelpfulFitness
 from charter.ground.judge.rater import RaterVerdict
 from charter.ground.measure import position
+from charter.ground.measure.essays import ExaminerVerdict
 from charter.ground.measure.metrics import HELP, TRIPLES, WINS
 from charter.ground.measure.reporting import TABLES, read_reported
 from charter.ground.model.generation import decoding_of, read_generation
@@ -24,13 +25,14 @@ from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Protocol, Task
 
-Judge = Callable[[list[dict[str, Any]]], Fitness | HelpfulFitness | RaterVerdict]
+Judge = Callable[[list[dict[str, Any]]], Fitness | HelpfulFitness | RaterVerdict | ExaminerVerdict]
 # (role, prefix of its keys, file of the verdict's rows, function that judges them, name of the rows)
 VERDICTS: tuple[tuple[str, str, str, Judge, str], ...] = (
     ("grader", "", TRIPLES, Fitness, "triples"),
     ("grader", "helpful_", HELPFUL_PAIRS, HelpfulFitness, "helpful pairs"),
     ("reward", "", "fitness_reward.jsonl", Fitness, "triples"),
     ("rater", "", "rater.jsonl", RaterVerdict, "ratings"),
+    ("examiner", "", "essay_grader.jsonl", ExaminerVerdict, "scored essays"),
 )
 MODELS = {"policy": "model"} | {role: role for role in ("grader", "reward", "rater", "judge", "start")}
 DECODED = ("temperature", "top_p", "top_k")
@@ -88,6 +90,9 @@ def _model_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[s
     helper = manifest.inputs.get("helper") or manifest.inputs.get("policy")
     if report.get("helper") and [str(report["helper"]["id"])] != helper:
         yield "report.json names another helper than its manifest"
+    examiner = manifest.inputs.get("examiner") or helper
+    if report.get("examiner") and [str(report["examiner"]["id"])] != examiner:
+        yield "report.json names another examiner than its manifest"
 
 
 def _identity_problems(manifest: Manifest, settings: Settings, report: Mapping[str, Any]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from charter.ground.generate.assistant import (
 from charter.ground.generate.engine import Completion, naming_prompts
 from charter.ground.generate.response_cache import Memory
 from charter.ground.judge import choice as judging
+from charter.ground.judge import essay
 from charter.ground.judge.detect import training_digest
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.model.opening import checkpoint_folder
@@ -37,6 +38,13 @@ from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Prompt, Protocol, Query, Row, Rows, Task
 
 T = TypeVar("T")
+# Of first, second and third readings of essays.
+EXAMINERS = ("examiner", "second_examiner", "third_examiner")
+
+
+def examiner_role(inputs: Inputs) -> str:
+    """The role of the model that reads essays first: the helper, else the model under test, if no examiner is given."""
+    return next((role for role in (EXAMINERS[0], "helper") if inputs.optional(role)), "policy")
 
 
 class Models:
@@ -97,6 +105,24 @@ class Models:
         if source is None:
             return None
         return PreferenceModel.open(source.folder, self.out.device, self.out.precision, "rating")
+
+    @cached_property
+    def examiners(self) -> list[Assistant]:
+        """The models that read essays first, second and third; without a role of its own, the one before reads."""
+        return [self._assistant(role) for role in self._examiner_roles]
+
+    @property
+    def examiner_ids(self) -> list[str]:
+        """The ids of these models, each once, in order."""
+        return list(dict.fromkeys(self.inputs.one(role).id for role in self._examiner_roles))
+
+    @property
+    def _examiner_roles(self) -> list[str]:
+        before, roles = examiner_role(self.inputs), []
+        for role in EXAMINERS:
+            before = role if self.inputs.optional(role) else before
+            roles.append(before)
+        return roles
 
     def _assistant(self, role: str) -> Assistant:
         source = self.inputs.one(role)
@@ -297,6 +323,10 @@ class Context:
         """The index of the option that the helper maps each answer to; see `mapping.find_closest`."""
         mappings = [mapping.Mapping(text, tuple(options)) for text, options in pairs]
         return mapping.find_closest(self.models.helper, mappings)
+
+    def read_essays(self, requests: Sequence[tuple[str, str]]) -> list[list[float | None]]:
+        """The examiners' readings of each (task, essay); see `essay.read_thrice`."""
+        return essay.read_thrice(self.models.examiners, requests)
 
     def prefer(
         self,

@@ -25,10 +25,12 @@ from charter.ground.judge.fitness import (
 )
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rater import KEPT, RaterVerdict
+from charter.ground.measure.essays import ExaminerVerdict
 from charter.ground.measure.metrics import TRIPLES
 from charter.ground.text.examples import read_triples
-from charter.rooms.evaluate.context import Context, Models
+from charter.rooms.evaluate.context import Context, Models, examiner_role
 
+EXAMINED = "essay_grader.jsonl"
 JUDGES = ("grader", "reward", "rater")
 
 
@@ -48,6 +50,21 @@ def judges(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dict[
     triples = inputs.one("fitness")
     identity = {"fitness": {"data": {"ref": triples.name, "id": triples.id}}}
     return {**_graders(models, inputs, out), "rater": rater, "identity": identity}
+
+
+def examiner(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dict[str, Any]:
+    """What report.json says of the model that reads essays first, if some were read; `fit` is None if this report
+    didn't hold it against people's scores."""
+    if not any("examiners" in context.facts for context in contexts):
+        return {}
+    path = out.path / "samples" / EXAMINED
+    verdict = ExaminerVerdict(read_objects(path)) if path.is_file() else None
+    found = (
+        {"fit": verdict.fit, "why": verdict.why}
+        if verdict
+        else {"fit": None, "why": "not held against people"}
+    )
+    return {"examiner": describe_model(inputs, examiner_role(inputs)) | found}
 
 
 def _graders(models: Models, inputs: Inputs, out: Workspace) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.remake import explain_mismatch, inputs_again
 from charter.ground.settings.sources import is_remote
-from charter.rooms.evaluate.context import Context, open_contexts
+from charter.rooms.evaluate.context import EXAMINERS, Context, open_contexts
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.settings import ROLES, Settings
 from charter.rooms.evaluate.task import Row, Rows
@@ -42,7 +42,10 @@ def regenerate(
     """
     manifest = read_manifest(report)
     settings = Settings.model_validate(manifest.resolved)
-    if any(source.role in ("policy", "helper") and is_remote(source.ref) for source in manifest.external):
+    if any(
+        source.role in ("policy", "helper", *EXAMINERS) and is_remote(source.ref)
+        for source in manifest.external
+    ):
         return [f"{report.name}: a server answered; it may answer otherwise now"]
     if reason := explain_mismatch(manifest.environment, run_of(report)):
         return [f"{report.name}: {reason}"]

@@ -18,7 +18,7 @@ from charter.rooms.evaluate.baseline import check_baseline
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.contamination import check_questions, contamination
 from charter.rooms.evaluate.context import Context, open_contexts
-from charter.rooms.evaluate.gates import describe_model, judges
+from charter.rooms.evaluate.gates import describe_model, examiner, judges
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Rows
 
@@ -43,6 +43,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             beside.setdefault(file, []).extend(more)
     for file, more in beside.items():
         out.write_jsonl(file, more)
+    report |= examiner(contexts, inputs, out)
     if any(context.task.group for context in contexts):
         report["contamination"] = contamination(inputs.one("policy"), questions, out)
     report["identity"] |= {context.task.name: context.identity() for context in contexts}

@@ -20,6 +20,10 @@ Decoding = Literal["own", "protocol"]
 ROLES = {
     "policy": Role(kind="assistant"),
     "helper": Role(kind="assistant", required=False),
+    "examiner": Role(kind="assistant", required=False),
+    "exam_tables": Role(kind="questions", required=False),
+    "second_examiner": Role(kind="assistant", required=False),
+    "third_examiner": Role(kind="assistant", required=False),
     "grader": Role(kind="checkpoint", variant="preference", required=False),
     "reward": Role(kind="checkpoint", variant="preference", required=False),
     "judge": Role(kind="assistant", required=False),

@@ -1,0 +1,223 @@
+"""What the tasks on exams share: items as questions, their words, their marks, and what guessing would earn.
+
+An item whose picture was removed is not asked. It is kept, so that two bounds stand beside the score of what was
+asked: every removed item wrong, and every removed item at the chance of guessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.settings.sources import shipped
+from charter.ground.text.exam_answers import all_right, answer_of, fraction_of
+from charter.ground.text.exam_items import KINDS, Item, blank_ranges, parse_item
+from charter.rooms.evaluate.choices import LEAD, Parse
+from charter.rooms.evaluate.exam_numbers import REMOVED, against_guessing
+from charter.rooms.evaluate.marks import TOO_LONG, likeliest, verdict
+from charter.rooms.evaluate.reading import DEV, TEST, Row, has, read_split
+from charter.rooms.evaluate.task import (
+    LETTERS,
+    Marks,
+    Query,
+    Question,
+    Rows,
+    format_question,
+)
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+HEADER = "Answer these questions. Think step by step, then end with a line as it is asked for."
+REASONED = "Let's think step by step."
+ASKS = {
+    "single": "End with: The answer is (X).",
+    "comparison": "End with: The answer is (X).",
+    "completion": "Choose one option for each blank. End with the letter of each: The answer is (X), (Y).",
+    "equivalence": "Choose the two options that fit and give sentences alike in meaning. End with both letters: "
+    "The answer is (X), (Y).",
+    "select_all": "End with the letter of every option that applies: The answer is (X), (Y).",
+    "numeric": "End with the number, a fraction or a decimal: The answer is <number>.",
+}
+BLANK = ("", "(i)", "(ii)", "(iii)")
+
+
+def as_question(item: Item) -> Question:
+    """The question of an item; items of one passage are one cluster."""
+    meta = {
+        "kind": item.kind,
+        "blanks": list(item.blanks),
+        "image": item.image,
+        "exam": item.exam,
+        "step": item.step,
+        "stand_in": item.stand_in,
+        "thought": item.thought,
+        "essay": item.essay,
+        "score": item.score,
+    }
+    return Question(
+        item.id,
+        item.question,
+        item.options,
+        item.key,
+        (item.number,) if item.number else (),
+        item.passage,
+        digest_text(item.passage)[:12] if item.passage else "",
+        item.section,
+        meta,
+    )
+
+
+def reader(*kinds: str) -> Parse:
+    """The `parse` of a task whose items are of these kinds (`text/exam_items.py`)."""
+
+    def parse(row: Row, name: str) -> list[Question]:
+        item = parse_item(row, name)
+        if item.kind not in kinds:
+            raise ValueError(f"kind is {item.kind!r}, and this evaluation asks {', '.join(kinds)}")
+        return [as_question(item)]
+
+    return parse
+
+
+def draw(context: Context, read: Parse) -> list[Question]:
+    """The drawn questions, removed items last. Raises CharterError if all were removed."""
+    drawn = context.draw(read_split(context.source, TEST, read))
+    kept = [question for question in drawn if question.meta["image"] != "removed"]
+    if not kept:
+        raise CharterError(f"{context.task.name}: the picture of every item was removed; give items to ask")
+    stand_in = any(question.meta["stand_in"] for question in drawn)
+    context.facts["stand_in"] = stand_in
+    context.summary["items"] = {
+        "asked": len(kept),
+        "removed": len(drawn) - len(kept),
+        "transcribed": sum(q.meta["image"] == "transcribed" for q in kept),
+        "exams": sorted({str(q.meta["exam"]) for q in drawn}),
+        "stand_in": stand_in,
+    }
+    return kept + [question for question in drawn if question.meta["image"] == "removed"]
+
+
+def examples(context: Context, read: Parse, ours: str, good: Callable[[Question], bool]) -> list[Question]:
+    """The worked examples: the first good ones of the data's development split, else ours."""
+    shots = context.protocol.shots
+    own = [q for q in read_split(context.source, DEV, read) if good(q)] if has(context.source, DEV) else []
+    pool = (
+        own if len(own) >= shots else [q for q in read_split(shipped(ours), DEV, reader(*KINDS)) if good(q)]
+    )
+    if len(pool) < shots:
+        # raises an error that says what is missing
+        context.examples(pool, f"{ours}, the worked examples,")
+    chosen = pool[:shots]
+    context.facts["examples"] = digest_text(canonical_json([[q.id, q.text] for q in chosen]))
+    return chosen
+
+
+def words(question: Question) -> str:
+    """An item as the model reads it: its passage, its question, lettered options by blank, and how to end."""
+    if question.meta["kind"] != "completion":
+        text = format_question(question, "({})")
+    else:
+        ranges = blank_ranges(question.meta["blanks"])
+        lines = [question.text]
+        for number, places in enumerate(ranges, 1):
+            options = "; ".join(f"({LETTERS[n]}) {question.options[n]}" for n in places)
+            lines.append(f"Blank {BLANK[number]}: {options}" if len(ranges) > 1 else options)
+        text = "\n".join([*filter(None, [question.passage]), *lines])
+    return f"{text}\n{ASKS[question.meta['kind']]}"
+
+
+def key_words(question: Question) -> str:
+    """The last sentence of a worked answer."""
+    letters = ", ".join(f"({LETTERS[n]})" for n in question.right)
+    return f"The answer is {question.accepted[0] if question.accepted else letters}."
+
+
+def reasoned(context: Context, questions: Sequence[Question], read: Parse, ours: str) -> Rows:
+    """One row a sampled answer, after worked examples with reasoning; and one for each item whose picture was removed,
+    in every sample."""
+    shown = examples(context, read, ours, lambda q: bool(q.meta["thought"]))
+    shots = [(words(q), f"{q.meta['thought']} {key_words(q)}") for q in shown]
+    queries = [Query(q, words(q), REASONED, shots, HEADER) for q in questions if asked(q)]
+    stops = ("\n\n",) if context.protocol.form == "text" else ()
+    rows = context.answer(queries, grade, stops) if queries else []
+    return _finish(context, rows, questions, context.protocol.samples)
+
+
+def by_letter(context: Context, questions: Sequence[Question], read: Parse, ours: str) -> Rows:
+    """The same with the likeliest letter, after worked examples without reasoning."""
+    shown = examples(context, read, ours, lambda q: q.meta["kind"] == "single" and asked(q))
+    shots = [(format_question(q), LETTERS[q.right[0]]) for q in shown]
+    queries = [Query(q, format_question(q), LEAD, shots) for q in questions if asked(q)]
+    return _finish(context, context.choose(queries) if queries else [], questions)
+
+
+def asked(question: Question) -> bool:
+    """Whether an item can be asked: its picture wasn't removed."""
+    return bool(question.meta["image"] != "removed")
+
+
+def grade(query: Query, reply: str) -> dict[str, Any]:
+    """The kept fields of a sampled answer with its marks."""
+    row = {"reply": reply} | _item_fields(query.question)
+    return row | mark_answer(row)
+
+
+def mark_answer(row: Marks) -> dict[str, Any]:
+    """Marks of a sampled answer by the kind of its item."""
+    if row["kind"] == "numeric":
+        value = fraction_of(row["reply"])
+        right = value is not None and value == fraction_of(row["accepted"][0])
+        return {"answer": None if value is None else str(value)} | verdict(right, value is not None)
+    chosen = answer_of(row["kind"], row["reply"], len(row["options"]))
+    found = None if chosen is None else list(chosen)
+    return {"answer": found} | verdict(all_right(row["right"], chosen), chosen is not None)
+
+
+def mark_reasoned(row: Marks) -> Marks:
+    """The same of any kept row; a removed item and one that was too long have no answer."""
+    if row["outcome"] in (REMOVED, TOO_LONG):
+        return {"correct": 0.0, "outcome": row["outcome"]}
+    return mark_answer(row)
+
+
+def mark_letter(row: Marks) -> Marks:
+    """Marks of the likeliest letter; a removed item has none."""
+    return {"correct": 0.0, "outcome": REMOVED} if row["outcome"] == REMOVED else likeliest(row)
+
+
+def _item_fields(question: Question) -> dict[str, Any]:
+    return {
+        "kind": question.meta["kind"],
+        "blanks": question.meta["blanks"],
+        "options": list(question.options),
+        "right": list(question.right),
+        "accepted": list(question.accepted),
+    }
+
+
+def _finish(context: Context, rows: Rows, questions: Sequence[Question], samples: int = 1) -> Rows:
+    """The rows with the fields of their items, and a row for each removed item, in every sample. The summary says how
+    the score stands against guessing."""
+    by_id = {question.id: question for question in questions}
+    full = [
+        _item_fields(by_id[row["item"]]) | row | {"step": by_id[row["item"]].meta["step"]} for row in rows
+    ]
+    for question in questions:
+        if not asked(question):
+            gone = {"step": question.meta["step"], "correct": 0.0, "outcome": REMOVED}
+            full += [origin(question) | gone | _item_fields(question)] * samples
+    context.summary["against_guessing"] = against_guessing(full)
+    return full
+
+
+def origin(question: Question) -> dict[str, Any]:
+    """The fields of a kept row on its question."""
+    return {
+        "id": question.cluster or question.id,
+        "item": question.id,
+        "group": question.group,
+        "question": question.text,
+    }

@@ -1,0 +1,92 @@
+"""Scaled scores and percentiles of an official form that somebody owns, by dated tables; never of a stand-in.
+
+Items whose picture was removed leave a range: all wrong, or at the chance of guessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.essays import to_half
+from charter.ground.text.exam_tables import PERCENTILE, SCALED, look_up, read_tables
+from charter.rooms.evaluate.exam_numbers import guess, was_asked
+from charter.rooms.evaluate.task import Question, Rows
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+ROLE = "exam_tables"
+EXAM = "GRE"
+# About this share usually passes (card 4.3.3).
+PASS = 0.6
+
+
+def check_scale(context: Context, questions: Sequence[Question]) -> None:
+    """Refuses tables for items that stand in for an exam, or are of several. Raises CharterError."""
+    if context.inputs.optional(ROLE) is None:
+        return
+    exams = sorted({str(question.meta["exam"]) for question in questions})
+    if any(question.meta["stand_in"] for question in questions):
+        raise CharterError(
+            f"{context.task.name}: its items ({', '.join(exams)}) stand in for an exam, and a scaled score or a "
+            f"percentile belongs to an official form; leave {ROLE} out, or give your own paper"
+        )
+    if len(exams) > 1:
+        raise CharterError(
+            f"{context.task.name}: items of {', '.join(exams)}; a scaled score belongs to one form, so give one"
+        )
+
+
+def scale(context: Context, rows: Rows, questions: Sequence[Question], section: str) -> None:
+    """Adds scaled scores and percentiles, for both bounds, to the task's summary."""
+    source = context.inputs.optional(ROLE)
+    if source is None:
+        return
+    entries, exam = read_tables(source.folder), str(questions[0].meta["exam"])
+    samples = max(1, len(rows) // len(questions))
+    right = sum(float(row["correct"]) for row in rows) / samples
+    guessed = sum(guess(row) for row in rows if not was_asked(row)) / samples
+    found: dict[str, Any] = {}
+    for bound, raw in (("removed_wrong", round(right)), ("removed_guessed", round(right + guessed))):
+        scaled = look_up(entries, SCALED, exam, section, raw)
+        found[bound] = {
+            "raw": raw,
+            "of": len(questions),
+            "scaled": [entry.describe() for entry in scaled],
+            "percentile": [
+                entry.describe()
+                for each in scaled
+                for entry in look_up(entries, PERCENTILE, EXAM, section, each.value)
+            ],
+        }
+    context.summary["scale"] = found
+
+
+def scale_essays(context: Context, rows: Rows) -> None:
+    """Adds the mean score in halves and its percentiles to the task's summary."""
+    source = context.inputs.optional(ROLE)
+    scores = [row["score"] for row in rows if row["outcome"] != "unscored"]
+    if source is None or not scores:
+        return
+    score = to_half(sum(scores) / len(scores))
+    percentiles = look_up(read_tables(source.folder), PERCENTILE, EXAM, "writing", score)
+    context.summary["scale"] = {"score": score, "percentile": [entry.describe() for entry in percentiles]}
+
+
+def pass_view(context: Context, rows: Rows) -> None:
+    """Adds, for an official form alone, whether each step's share lies at or above the mark that usually passes."""
+    if context.summary["items"]["stand_in"]:
+        return
+    steps = sorted({str(row["step"]) for row in rows})
+    shares = {
+        step: sum(row["correct"] for row in own) / len(own)
+        for step in steps
+        if (own := [row for row in rows if row["step"] == step and was_asked(row)])
+    }
+    context.summary["pass_view"] = {
+        "mark": PASS,
+        "source": "Claude 2 model card, section 4.3.3: about 60 % usually passes",
+        "steps": {step: {"share": share, "at_or_above": share >= PASS} for step, share in shares.items()},
+    }

@@ -1,0 +1,116 @@
+"""The examiner of essays, held against people: does it rank essays as they do, and better than by length?
+
+No model is under test but the role `examiner`, without one the helper, else the model itself. The set is people's
+essays with an overall score; its scale doesn't matter, since ranks are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from charter.ground.measure import counts
+from charter.ground.measure.essays import combine, rank_correlation
+from charter.ground.measure.metric import Metric, Term
+from charter.ground.settings.roles import Role
+from charter.rooms.evaluate.reading import Row, draw_questions
+from charter.rooms.evaluate.task import SCORED, Marks, Question, Rows, Task
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+TOGETHER = 16
+WRITE = "Write an essay on this topic: {}"
+
+
+def parse(row: Row, name: str) -> list[Question]:
+    """A row with full_text, prompt (its topic) and overall, the score that people gave; perhaps text_id."""
+    text, human = str(row["full_text"]).strip(), float(row["overall"])
+    if not text:
+        raise ValueError("the essay is empty")
+    topic = WRITE.format(str(row["prompt"]).strip())
+    return [Question(str(row.get("text_id") or name), topic, passage=text, meta={"human": human})]
+
+
+def rows(context: Context, questions: Sequence[Question]) -> Rows:
+    """One row an essay."""
+    context.facts["examiners"] = context.models.examiner_ids
+
+    def produce(part: Sequence[Question], _: int) -> Rows:
+        readings = context.read_essays([(q.text, q.passage) for q in part])
+        return [_row(question, own) for question, own in zip(part, readings, strict=True)]
+
+    return context.out.chunks(context.task.name, questions, TOGETHER, produce, context.title)
+
+
+def _row(question: Question, readings: Sequence[float | None]) -> dict[str, Any]:
+    row = {
+        "id": question.id,
+        "item": question.id,
+        "group": question.text,
+        "human": question.meta["human"],
+        "words": len(question.passage.split()),
+        "readings": list(readings),
+    }
+    return row | mark_readings(row)
+
+
+def mark_readings(row: Marks) -> dict[str, Any]:
+    """Marks of an examined essay: the score, and the mean before it is rounded, which ranks more finely."""
+    score, known = combine(row["readings"]), [reading for reading in row["readings"] if reading is not None]
+    return {"score": score, "mean": None if score is None else sum(known) / len(known)}
+
+
+TASK = Task(
+    name="essay_grader",
+    title="Examiner of essays",
+    questions=draw_questions(parse),
+    rows=rows,
+    metrics=(
+        Metric(
+            "essay_grader",
+            "",
+            partial(rank_correlation, key="mean"),
+            "higher",
+            "rank correlation of the examiner's scores with people's",
+            "r",
+            about="judge",
+        ),
+        Metric(
+            "essay_grader_length",
+            "",
+            partial(rank_correlation, key="words"),
+            "neither",
+            "rank correlation of the number of words with people's scores",
+            "r",
+            about="data",
+        ),
+        Metric(
+            "essay_grader_over_length",
+            "",
+            None,
+            "higher",
+            "rank correlation of the examiner's scores less that of length",
+            "",
+            about="judge",
+            terms=(Term(1.0, ("essay_grader",)), Term(-1.0, ("essay_grader_length",))),
+            paired=True,
+        ),
+        Metric(
+            "essay_grader_unscored",
+            "",
+            counts.equals("score", None),
+            "lower",
+            "essays that the examiner gave no readable score",
+            kind="fault",
+            about="judge",
+        ),
+    ),
+    role=Role(kind="questions"),
+    reads=("examiner", "second_examiner", "third_examiner"),
+    standard="data:exams/ellipse_essays_450",
+    takes=SCORED,
+    marks=mark_readings,
+    cost=(2000, 0),
+)

@@ -1,0 +1,70 @@
+"""Which exam items point at a picture that isn't there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from charter.ground.settings.places import data_folder
+from charter.ground.text.columns import raw_rows
+from charter.ground.text.exam_images import points_at_picture
+
+MARKED = Path(__file__).parent / "medqa_pictures.json"
+SET = data_folder() / "exams/medqa_test_4options.jsonl.gz"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A photograph of the nails is shown. What is it?",
+        "An x-ray of the chest is shown below. What is next?",
+        "The plaque grows (see image).",
+        "The slope of the line in the graph above is 3.",
+        "In Figure 2, lines m and n are parallel.",
+        "The structure marked by the red arrow secretes which hormone?",
+        "A rash on both arms, as shown. What is the cause?",
+        "What is the abnormality shown on the ultrasound?",
+    ],
+)
+def test_words_that_point_at_a_picture(text: str) -> None:
+    assert points_at_picture(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "An x-ray of the chest shows a nodule. What is next?",
+        "Laboratory values are shown below:\nHemoglobin 8 g/dL",
+        "Laboratory studies are ordered as seen below.\nSerum: Na 140",
+        "The liver is palpated 2 cm below the right costal margin.",
+        "Studies have shown that the drug works.",
+        "The plaintiff must show that negligence is shown by the facts.",
+        "He took a photograph of the accident and went to figure out the cost.",
+        "A painter sells an image a day. How many in a week?",
+        "The accident is shown to have been foreseeable.",
+    ],
+)
+def test_words_that_do_not(text: str) -> None:
+    assert points_at_picture(text) == ""
+
+
+def test_options_that_are_labels_point_at_one() -> None:
+    assert points_at_picture("Which area is it?", ["A", "B", "(C)", "D"])
+    assert points_at_picture("Which vitamin is it?", ["A vitamin", "B", "C", "D"]) == ""
+
+
+@pytest.mark.skipif(not SET.is_file(), reason="needs CHARTER_DATA with exams")
+def test_precision_and_recall_on_200_items_marked_by_reading() -> None:
+    """58 of these 200 point at a picture. At first sight the rule found 52 and nothing else (recall 0.90, precision
+    1.00). It was then widened by the six, so that the numbers here are no longer those of unseen items."""
+    marked = json.loads(MARKED.read_text("utf-8"))
+    pictures, none = set(marked["pictures"]), set(marked["none"])
+    assert len(pictures) == 58 and len(pictures | none) == 200
+    rows = {row["realidx"]: row for _, row in raw_rows(SET)}
+    found = {
+        n for n in pictures | none if points_at_picture(rows[n]["question"], rows[n]["options"].values())
+    }
+    precision, recall = len(found & pictures) / len(found), len(found & pictures) / len(pictures)
+    assert precision >= 0.95 and recall >= 0.95, sorted(found ^ pictures)
