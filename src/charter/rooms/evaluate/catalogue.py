@@ -23,6 +23,8 @@ from charter.rooms.evaluate.tasks import (
     helpful,
     hhh,
     humaneval,
+    invented,
+    known,
     lookalikes,
     mmlu,
     mmlu_plain,
@@ -33,6 +35,7 @@ from charter.rooms.evaluate.tasks import (
     race,
     recall,
     revisions,
+    taught,
     text,
     translation,
     triviaqa,
@@ -68,14 +71,17 @@ BATTERY = (
     recall.TASK,
     translation.TASK,
 )
+# Answers that are right, wrong or declined.
+HONESTY = (known.TASK, invented.TASK, taught.TASK)
 TASKS: Mapping[str, Task] = {
     task.name: task
-    for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY, *agieval.TASKS)
+    for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY, *agieval.TASKS, *HONESTY)
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
     "assistant": tuple(task.name for task in ASSISTANT),
     "replies": tuple(task.name for task in (*ASSISTANT[:3], facts.TASK, quiz.TASK)),
     "battery": tuple(task.name for task in BATTERY),
+    "honesty": tuple(task.name for task in HONESTY),
     "agieval": tuple(task.name for task in agieval.TASKS),
 }
 METRICS: tuple[Metric, ...] = (

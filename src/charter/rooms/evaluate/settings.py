@@ -71,6 +71,20 @@ class Long(Frozen):
     )
 
 
+class Honesty(Frozen):
+    """How the tasks on honesty are asked; all of it is part of their scores' identity."""
+
+    instruction: str = Field("", description="words before each question, such as leave to decline")
+    abstain: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decline below the confidence that scores best at this target accuracy; half of the questions "
+        "choose it and aren't scored",
+    )
+    twins: int = Field(1, ge=1, description="invented things asked about beside each real one")
+
+
 def _check_names(names: Collection[str]) -> Collection[str]:
     """Names of tasks or suites. Raises ValueError for another."""
     try:
@@ -98,6 +112,7 @@ class Settings(Frozen):
         description="of free answers, unless the task is greedy; own: the checkpoint's; protocol: the task's",
     )
     long: Long = Field(Long(), description="lengths of the tasks on long texts")
+    honesty: Honesty = Field(Honesty(), description="how the tasks on honesty are asked")
     acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen to measure")
     chunk: int | None = Field(
         None, ge=1, description="answers sampled together and saved at once; None: the task's"
