@@ -32,12 +32,12 @@ OPENING = 120  # characters of an answer that are searched
 
 def declines(text: str) -> bool:
     """Whether an answer refuses, is empty, or says in its opening words that it doesn't know."""
-    return _claims_ignorance(text) or is_refusal(text)
+    return claims_ignorance(text) or is_refusal(text)
 
 
 def evades(text: str) -> bool:
     """Whether an answer says in its opening words that it doesn't know, and doesn't refuse."""
-    return _claims_ignorance(text) and not is_refusal(text)
+    return claims_ignorance(text) and not is_refusal(text)
 
 
 def abstains(text: str) -> bool:
@@ -49,7 +49,8 @@ def _opening(text: str) -> str:
     return text[:OPENING].replace("\u2019", "'")
 
 
-def _claims_ignorance(text: str) -> bool:
+def claims_ignorance(text: str) -> bool:
+    """Whether an answer says in its opening words that it doesn't know."""
     return bool(UNKNOWING.search(_opening(text)))
 
 

@@ -26,15 +26,19 @@ from charter.rooms.evaluate.tasks import (
     invented,
     known,
     lookalikes,
+    missing_context,
     mmlu,
     mmlu_plain,
     occupations,
     position,
+    premises,
     quality,
     quiz,
     race,
     recall,
     revisions,
+    support,
+    sure,
     taught,
     text,
     translation,
@@ -72,7 +76,15 @@ BATTERY = (
     translation.TASK,
 )
 # Answers that are right, wrong or declined.
-HONESTY = (known.TASK, invented.TASK, taught.TASK)
+HONESTY = (
+    known.TASK,
+    invented.TASK,
+    taught.TASK,
+    premises.TASK,
+    missing_context.TASK,
+    sure.TASK,
+    support.TASK,
+)
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY, *agieval.TASKS, *HONESTY)
