@@ -10,7 +10,8 @@ Positive weights reward answers to harmless prompts, refusals of unsafe ones, an
 refusal rule gives 0 for a prompt without a label or with p one half, the answer rule for one without accepted answers.
 An answer that is right with a probability above t earns more than a decline, one below t less.
 
-Source: Mu 2024 (2411.01111), rule-based rewards beside a preference model. Bai 2022b (2212.08073) has none. Kalai 2025 (2509.04664): the penalty of wrong answers.
+Sources: Mu 2024 (2411.01111), rule-based rewards beside a preference model; Kalai 2025 (2509.04664), the penalty of
+wrong answers. Bai 2022b (2212.08073) has none.
 """
 
 from __future__ import annotations

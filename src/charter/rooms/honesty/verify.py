@@ -8,7 +8,8 @@ from pathlib import Path
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import check_counts
 from charter.ground.judge.flags import Rule, check_marks
-from charter.rooms.honesty.run import QUESTIONS, count, judge
+from charter.rooms.honesty.answers import QUESTIONS, judge
+from charter.rooms.honesty.lessons import count
 from charter.rooms.honesty.settings import Settings
 
 DIALOGUES, COMPARISONS, ANSWERED = "dialogues.jsonl", "comparisons.jsonl", f"samples/{QUESTIONS}"
