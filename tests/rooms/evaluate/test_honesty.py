@@ -15,7 +15,8 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.declining import abstains
 from charter.ground.measure.reporting import compute_metrics
 from charter.ground.settings.places import data_folder
-from charter.ground.settings.sources import shipped
+from charter.ground.settings.sources import shipped, shipped_folder
+from charter.ground.text.answers import normal, occurs
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.context import Context
@@ -484,3 +485,36 @@ def test_the_public_files_are_read(file: str, claims: int) -> None:
         pytest.skip("needs document_support under CHARTER_DATA")
     found = read_split(path, support.SCORED, support.parse)
     assert len(found) == claims and all(claim.document and claim.text for claim in found)
+
+
+def test_nothing_that_is_asked_stands_in_training() -> None:
+    trained = {
+        normal(text)
+        for path in shipped_folder().glob("*.train.jsonl")
+        for row in read_jsonl(path)
+        for text in (row.get("question", ""), *(m["content"] for m in row.get("messages", ())))
+    }
+    held = [
+        row
+        for name in ("invented", "world", "premises", "missing_context")
+        for row in read_jsonl(shipped(f"{name}.heldout"))
+    ]
+    asked = {
+        normal(row[key]) for row in held for key in ("question", "asked", "asked_true", "claim") if key in row
+    }
+    assert len(asked) > 500 and not asked & trained
+
+
+def test_the_shipped_sets_are_whole() -> None:
+    counts = {
+        name: len(read_jsonl(shipped(f"{name}.heldout")))
+        for name in ("premises", "missing_context", "support")
+    }
+    assert counts == {"premises": 101, "missing_context": 100, "support": 66}
+    pairs = read_jsonl(shipped("premises.heldout"))
+    assert not [row["id"] for row in pairs if any(occurs(key, row["asked"]) for key in row["keys"])]
+    requests = read_jsonl(shipped("missing_context.heldout"))
+    given = [row for row in requests if "context" in row]
+    assert len(given) == 32 and not [
+        r["id"] for r in given if any(occurs(a, r["question"]) for a in r["golden_answers"])
+    ]

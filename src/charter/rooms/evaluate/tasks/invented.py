@@ -74,6 +74,6 @@ TASK = Task(
     role=Role(kind="questions", default="shipped:invented.heldout"),
     protocol=BRIEF,
     takes=TAKES,
-    cost=(60, 24),
+    cost=(120, 48),
     detecting=True,
 )

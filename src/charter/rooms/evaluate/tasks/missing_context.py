@@ -110,6 +110,6 @@ TASK = Task(
     role=Role(kind="questions", default="shipped:missing_context.heldout"),
     protocol=BRIEF,
     takes=TAKES,
-    cost=(60, 30),
+    cost=(80, 40),
     detecting=True,
 )

@@ -153,6 +153,6 @@ TASK = Task(
     role=Role(kind="questions", default="shipped:premises.heldout"),
     protocol=BRIEF,
     takes=TAKES,
-    cost=(60, 24),
+    cost=(240, 96),
     detecting=True,
 )
