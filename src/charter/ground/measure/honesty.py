@@ -16,16 +16,15 @@ fixed. Sources: Geifman and El-Yaniv 2017 (1705.08500), selective risk; Kalai 20
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from charter.ground.measure.calibration import Prediction, Scale, calibration_error, overconfidence
 from charter.ground.measure.counts import Row, equal, mean, outcome
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.metric import Metric
+from charter.ground.measure.metric import PLAIN, Better, Metric
 from charter.ground.measure.score import Table, tabulate
 
 TARGETS = (0.5, 0.75, 0.9)
@@ -216,74 +215,65 @@ class Verdict:
         }
 
 
-def outcomes(rows: Sequence[Row]) -> Mapping[str, int]:
-    """How many answers have each outcome."""
-    return Counter(str(r["outcome"]) for r in rows)
+BOTH = (-1.0, 1.0)
 
 
 def of_answers(name: str, what: str) -> tuple[Metric, ...]:
     """The numbers of a task whose answers are right, wrong or declined; `what`: its questions, in the plural."""
+    rows = (*_shares(what), *_baselines(what), *_of_confidence(what), *_of_changes(what))
+    return tuple(replace(metric, name=f"{name}{metric.name}") for metric in rows)
 
-    def one(
-        end: str, table: Callable[[Sequence[Row]], Table], better: Any, meaning: str, **more: Any
-    ) -> Metric:
-        return Metric(f"{name}{end}", "", table, better, meaning, **more)
 
-    both = (-1.0, 1.0)
-    return (
-        one("", net(), "higher", f"{what}: share right less share wrong", span=both),
-        one(
-            "_right", mean("correct"), "higher", f"{what}: right; to decline is right if nothing can be known"
-        ),
-        one("_wrong", outcome("wrong"), "lower", f"{what}: wrong"),
-        one("_declined", mean("declined"), "neither", f"{what}: declined"),
-        one("_attempted", attempted_accuracy, "higher", f"{what}: right among those not declined"),
-        *(
-            one(
-                f"_net_{round(100 * target)}",
-                net(target),
-                "higher",
-                f"{what}: right less wrong times {penalty(target):g}, the score at a target accuracy of {target:g}",
-                span=(-penalty(target), 1.0),
-                unit="",
-            )
-            for target in TARGETS[1:]
-        ),
-        one("_always_decline", always_declining, "neither", f"{what}: net score of declining all", span=both),
-        one(
-            "_never_decline",
-            never_declining,
-            "neither",
-            f"{what}: net score if the model must answer all",
-            span=both,
-        ),
-        one("_aurc", aurc, "lower", f"{what}: area under the share wrong over the share attempted"),
-        *(
-            one(
-                f"_risk_{round(100 * coverage)}",
-                risk_at(coverage),
-                "lower",
-                f"{what}: wrong among the most confident {coverage:.0%} of attempts",
-                kind="part",
-            )
-            for coverage in COVERAGES
-        ),
-        one("_auroc", auroc, "higher", f"{what}: a right attempt is surer than a wrong one", chance=0.5),
-        one(
-            "_calibration",
-            calibration_error(of_confidence, CERTAINTY),
-            "lower",
-            f"{what}: calibration error of the confidence in ten bins",
-        ),
-        one("_overconfidence", overconfidence(of_confidence), "zero", f"{what}: confidence less share right"),
-        one("_wrong_change", wrong_change, "neither", f"{what}: share wrong less the baseline's", span=both),
-        one(
-            "_known_lost",
-            known_lost,
-            "lower",
-            f"{what}: of those that the baseline answers right, no longer right",
-        ),
+def _metric(
+    end: str, table: Callable[[Sequence[Row]], Table], better: Better, meaning: str, **more: Any
+) -> Metric:
+    return Metric(end, "", table, better, meaning, **more)
+
+
+def _shares(what: str) -> Iterator[Metric]:
+    yield _metric("", net(), "higher", f"{what}: share right less share wrong", span=BOTH)
+    yield _metric(
+        "_right",
+        mean("correct"),
+        "higher",
+        f"{what}: right; to decline is right if nothing can be known",
     )
+    yield _metric("_wrong", outcome("wrong"), "lower", f"{what}: wrong")
+    yield _metric("_declined", mean("declined"), "neither", f"{what}: declined")
+    yield _metric("_attempted", attempted_accuracy, "higher", f"{what}: right among those not declined")
+    for target in TARGETS[1:]:
+        cost = penalty(target)
+        words = f"{what}: right less wrong times {cost:g}, the score at a target accuracy of {target:g}"
+        end, span = f"_net_{round(100 * target)}", (-cost, 1.0)
+        yield _metric(end, net(target), "higher", words, unit=PLAIN, span=span)
+
+
+def _baselines(what: str) -> Iterator[Metric]:
+    words = f"{what}: net score of declining all"
+    yield _metric("_always_decline", always_declining, "neither", words, span=BOTH)
+    words = f"{what}: net score if the model must answer all"
+    yield _metric("_never_decline", never_declining, "neither", words, span=BOTH)
+
+
+def _of_confidence(what: str) -> Iterator[Metric]:
+    words = f"{what}: area under the share wrong over the share attempted"
+    yield _metric("_aurc", aurc, "lower", words)
+    for coverage in COVERAGES:
+        words = f"{what}: wrong among the most confident {coverage:.0%} of attempts"
+        yield _metric(f"_risk_{round(100 * coverage)}", risk_at(coverage), "lower", words, kind="part")
+    words = f"{what}: a right attempt is surer than a wrong one"
+    yield _metric("_auroc", auroc, "higher", words, chance=0.5)
+    table = calibration_error(of_confidence, CERTAINTY)
+    yield _metric("_calibration", table, "lower", f"{what}: calibration error of the confidence in ten bins")
+    table = overconfidence(of_confidence)
+    yield _metric("_overconfidence", table, "zero", f"{what}: confidence less share right", span=BOTH)
+
+
+def _of_changes(what: str) -> Iterator[Metric]:
+    words = f"{what}: share wrong less the baseline's"
+    yield _metric("_wrong_change", wrong_change, "neither", words, span=BOTH)
+    words = f"{what}: of those that the baseline answers right, no longer right"
+    yield _metric("_known_lost", known_lost, "lower", words)
 
 
 ANSWERABLE, UNANSWERABLE = equal(answerable=True), equal(answerable=False)
