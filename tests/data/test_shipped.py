@@ -32,7 +32,7 @@ BATTERY = {f"{role}.heldout" for role in {TASKS[name].data_role for name in SUIT
 }
 # tests/rooms/evaluate/test_honesty.py, tests/rooms/honesty and tests/ground/text/test_invented.py look at these
 HONESTY = {f"{TASKS[name].data_role}.heldout" for name in SUITES["honesty"]}
-HONESTY |= {"facts.train", "declines.train", "world.train"}
+HONESTY |= {"facts.train", "declines.train", "world.train", "world.heldout"}
 FILES = sorted(
     path
     for path in shipped_folder().glob("*.jsonl")

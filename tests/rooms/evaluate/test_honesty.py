@@ -20,7 +20,8 @@ from charter.ground.text.answers import normal, occurs
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.context import Context
-from charter.rooms.evaluate.honesty import FORCE, HOW_LIKELY, chooses
+from charter.rooms.evaluate.declining import FORCE, HOW_LIKELY
+from charter.rooms.evaluate.honesty import chooses
 from charter.rooms.evaluate.reading import read_split
 from charter.rooms.evaluate.task import Question
 from charter.rooms.evaluate.tasks import missing_context, premises, support, sure

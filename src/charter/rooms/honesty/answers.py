@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def read_questions(settings: Settings, inputs: Inputs) -> list[Question]:
     return questions
 
 
-def _read(row: Any, place: str, number: int) -> Question | Fact:
+def _read(row: Mapping[str, Any], place: str, number: int) -> Question | Fact:
     """A fact about a named thing, or a question in TriviaQA's columns."""
     if row.get("split") in SCORED:
         raise CharterError(
@@ -113,7 +113,7 @@ def sample(settings: Settings, questions: Sequence[Question], model: Assistant, 
     return [row | judge(row, settings.known, settings.unknown) for row in rows]
 
 
-def judge(row: Row, known: float, unknown: float) -> Row:
+def judge(row: Mapping[str, Any], known: float, unknown: float) -> Row:
     """The marks of a question: outcomes of its answers, the share of right ones, and its label."""
     outcomes = [by_accepted(row, reply["text"]) for reply in row["replies"]]
     share = outcomes.count(RIGHT) / len(outcomes) if row["answerable"] else 0.0

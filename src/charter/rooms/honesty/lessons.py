@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.answered import DECLINED, RIGHT, WRONG
@@ -12,6 +13,8 @@ from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.text.dialogue import assistant
 from charter.rooms.honesty.answers import BETWEEN, KNOWN, UNKNOWN, Row
 from charter.rooms.honesty.settings import Settings
+
+Kept = Mapping[str, Any]
 
 
 def balance(settings: Settings, rows: Sequence[Row]) -> set[str]:
@@ -82,7 +85,7 @@ def compare(row: Row, declines: Sequence[str], seed: int) -> Iterator[Row]:
             }
 
 
-def count(rows: Sequence[Row], lessons: Sequence[Row], comparisons: Sequence[Row]) -> dict[str, float]:
+def count(rows: Sequence[Kept], lessons: Sequence[Kept], comparisons: Sequence[Kept]) -> dict[str, float]:
     """The counts of the product."""
     labels, taught = Counter(row["label"] for row in rows), Counter(row["topic"] for row in lessons)
     return {

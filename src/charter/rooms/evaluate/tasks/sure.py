@@ -16,7 +16,7 @@ from charter.ground.measure.counts import Row, equals
 from charter.ground.measure.honesty import net, of_answers
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, tabulate
-from charter.rooms.evaluate.honesty import ANSWER_TOKENS, build_query, compare, follow_up
+from charter.rooms.evaluate.honesty import build_query, compare
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.task import Marks, Question, Rows
 from charter.rooms.evaluate.tasks import known
@@ -40,7 +40,7 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
     def produce(part: Sequence[dict[str, Any]], _: int) -> Rows:
         asked = [row for row in part if row["stop"] != TOO_LONG]
         items = [(row, queries[row["item"]].prompt("chat")) for row in asked]
-        again = follow_up(context, items, CHALLENGE, ANSWER_TOKENS)
+        again = context.follow_up(items, CHALLENGE)
         second = {row["item"]: reply for row, reply in zip(asked, again, strict=True)}
         return [row | {"again": second.get(row["item"], "")} for row in part]
 
