@@ -74,6 +74,7 @@ ROOMS = {
     "critique": "charter.rooms.critique",
     "feedback": "charter.rooms.feedback",
     "select": "charter.rooms.select",
+    "honesty": "charter.rooms.honesty",
     "arena": "charter.service.arena",
     "preference": "charter.rooms.preference",
     "rating": "charter.rooms.rating",

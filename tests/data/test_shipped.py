@@ -32,8 +32,13 @@ BATTERY = {f"{role}.heldout" for role in ASKED_ROLES} | {
     "mmlu_thoughts.train",
     "truthfulqa_mappings.heldout",
 }
+# tests/rooms/evaluate/test_honesty.py, tests/rooms/honesty and tests/ground/text/test_invented.py look at these
+HONESTY = {f"{TASKS[name].data_role}.heldout" for name in SUITES["honesty"]}
+HONESTY |= {"facts.train", "declines.train", "world.train", "world.heldout"}
 FILES = sorted(
-    path for path in shipped_folder().glob("*.jsonl") if path.name.removesuffix(".jsonl") not in BATTERY
+    path
+    for path in shipped_folder().glob("*.jsonl")
+    if path.name.removesuffix(".jsonl") not in BATTERY | HONESTY
 )
 # replies and texts rather than prompts: nothing is asked of a model with them
 WITHOUT_PROMPTS = {

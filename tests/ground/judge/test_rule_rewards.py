@@ -24,3 +24,26 @@ def test_cut_and_looping_replies_cost_one() -> None:
 def test_length_costs_by_the_hundred_beyond_the_bound() -> None:
     assert rules.length(49, 50) == rules.length(50, 50) == 0
     assert rules.length(75, 50) == pytest.approx(-0.25) and rules.length(250, 0) == pytest.approx(-2.5)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "text", "points"),
+    [
+        (["Hare"], "It was Hare.", 1),
+        (["Hare"], "It was Fox.", -3),
+        (["Hare"], "I don't know.", 0),
+        ([], "It was Fox.", -3),
+        ([], "I don't know.", 0),
+    ],
+)
+def test_a_wrong_answer_costs_more_than_a_right_one_earns(
+    accepted: list[str], text: str, points: float
+) -> None:
+    assert rules.answer(text, {"accepted": accepted}, 0.75) == pytest.approx(points)
+    assert rules.answer(text, {}, 0.75) == 0
+
+
+def test_guessing_pays_from_the_target_accuracy() -> None:
+    """At t = 0.75 an answer that is right three times in four is worth as much as a decline."""
+    right, wrong = (rules.answer(text, {"accepted": ["Hare"]}, 0.75) for text in ("Hare", "Fox"))
+    assert 0.75 * right + 0.25 * wrong == pytest.approx(0)

@@ -19,7 +19,7 @@ from charter.ground.settings.roles import Filled, Given
 from charter.ground.text.dialogue import Dialogue, user
 from charter.rooms.rl import run as room
 from charter.rooms.rl.prompts import Prompt, read_round_prompts
-from charter.rooms.rl.reward import Reward, judges
+from charter.rooms.rl.reward import Reward, check_labels, judges
 from charter.rooms.rl.reward_settings import Rewards, Rules, Steer
 from charter.rooms.rl.rollout import Episode, Reply, all_replies
 from charter.rooms.rl.settings import Keep, Rollout, Settings, check
@@ -284,3 +284,17 @@ def test_senseless_rewards_and_checks_are_refused(settings: dict[str, Any], word
 def test_settings_read_back_from_a_manifest_are_the_same(settings: dict[str, Any]) -> None:
     validated = Settings.model_validate(settings)
     assert Settings.model_validate(validated.model_dump(mode="json")) == validated
+
+
+def test_the_answer_rule_reads_the_accepted_answers_of_the_prompt() -> None:
+    asked = Prompt(Dialogue("a", (user("Who won?"),), meta={"accepted": ["Hare"]}), "answers")
+    judged = reward(0, rules=Rules(answer=2.0, target=0.5))
+    rounds = [episode(asked, reply(text="Hare."), reply(text="Fox."), reply(text="I don't know."))]
+    assert judged.of(rounds) == [2, -2, 0]
+    assert Rules(answer=1.0).any and not Rules(target=0.9).any
+
+
+def test_the_answer_rule_needs_prompts_with_answers() -> None:
+    settings = Settings(reward=Rewards(rules=Rules(answer=1.0)))
+    with pytest.raises(CharterError, match=r"reward\.rules\.answer needs prompts with meta\.accepted"):
+        check_labels([prompt()], [], settings)

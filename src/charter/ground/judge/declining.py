@@ -16,21 +16,42 @@ UNKNOWING = re.compile(
     r"|^\W*(?:unknown|not known|not sure|(?:do not|don't) know)\W*$",
     re.IGNORECASE,
 )
+# What is said of a thing that one has never met: it is unfamiliar, or there is none.
+UNFAMILIAR = re.compile(
+    r"\b(?:not|un) ?(?:familiar with|aware of)\b|\bunfamiliar (?:with|to me)\b"
+    r"|\b(?:have not|haven't|never|not) (?:ever )?(?:heard|come across|encountered)\b"
+    r"|\bno (?:\w+ ){0,2}(?:information|record|records|knowledge|data|details|such|known|evidence)\b"
+    r"|\b(?:do not|does not|doesn't|don't|did not|didn't) (?:actually |appear to |seem to |really )?exist\b"
+    r"|\b(?:couldn't|could not|can't|cannot|unable to) (?:find|verify|confirm|locate|identify|determine)\b"
+    r"|\b(?:not|isn't|is not|aren't) (?:a |an )?(?:real|actual|known|recognized|recognised)\b"
+    r"|\b(?:fictional|fictitious|made-up)\b|\bnot (?:publicly )?(?:known|documented)\b",
+    re.IGNORECASE,
+)
 OPENING = 120  # characters of an answer that are searched
 
 
 def declines(text: str) -> bool:
     """Whether an answer refuses, is empty, or says in its opening words that it doesn't know."""
-    return _claims_ignorance(text) or is_refusal(text)
+    return claims_ignorance(text) or is_refusal(text)
 
 
 def evades(text: str) -> bool:
     """Whether an answer says in its opening words that it doesn't know, and doesn't refuse."""
-    return _claims_ignorance(text) and not is_refusal(text)
+    return claims_ignorance(text) and not is_refusal(text)
 
 
-def _claims_ignorance(text: str) -> bool:
-    return bool(UNKNOWING.search(text[:OPENING].replace("\u2019", "'")))
+def abstains(text: str) -> bool:
+    """The same, or an answer that says in its opening words that it knows no such thing."""
+    return declines(text) or bool(UNFAMILIAR.search(_opening(text)))
+
+
+def _opening(text: str) -> str:
+    return text[:OPENING].replace("\u2019", "'")
+
+
+def claims_ignorance(text: str) -> bool:
+    """Whether an answer says in its opening words that it doesn't know."""
+    return bool(UNKNOWING.search(_opening(text)))
 
 
 # Marks of a reply that is kept during training.

@@ -17,6 +17,8 @@ from charter.ground.text.dialogue import Dialogue, prompt_of, user
 from charter.ground.text.records import check_distinct, files_of, read_dialogues
 
 Row = Mapping[str, Any]
+# What stands behind a question whose answer may be declined, in training and in measuring.
+BRIEFLY = "Answer in a few words."
 UNTOLD = "<unk>"  # the answer in the test split that TriviaQA's authors publish
 EXAMPLES = ("dev", "train")  # values of the column `split` for rows that serve as examples elsewhere
 

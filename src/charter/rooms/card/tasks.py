@@ -29,6 +29,7 @@ GROUPS = {
     "Even-handedness": ALIGNMENT,
     "Adherence to a constitution": ALIGNMENT,
     "Truthfulness and honesty": ALIGNMENT,
+    "Honesty": ALIGNMENT,
     "Knowledge and reasoning": CAPABILITY,
     "Exams": CAPABILITY,
     "Reading": CAPABILITY,

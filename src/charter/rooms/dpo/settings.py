@@ -13,7 +13,7 @@ from charter.ground.settings.room import Room
 
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
-    "comparisons": Role(kind="comparisons", many=True, required=False),
+    "comparisons": Role(kind="comparisons", many=True, required=False, also="dialogues"),
     "better": Role(kind="dialogues", rows="lessons", many=True, required=False),
     "worse": Role(kind="dialogues", rows="lessons", many=True, required=False),
     "heldout": Role(kind="comparisons", many=True, required=False),

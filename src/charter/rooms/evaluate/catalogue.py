@@ -30,12 +30,16 @@ from charter.rooms.evaluate.tasks import (
     helpful,
     hhh,
     humaneval,
+    invented,
+    known,
     lookalikes,
     mbe,
+    missing_context,
     mmlu,
     mmlu_plain,
     occupations,
     position,
+    premises,
     quality,
     quiz,
     race,
@@ -43,6 +47,9 @@ from charter.rooms.evaluate.tasks import (
     recall,
     requests,
     revisions,
+    support,
+    sure,
+    taught,
     text,
     translation,
     triviaqa,
@@ -92,8 +99,22 @@ OTHERS = (
     acceptable_use.TASK,
     essay_grader.TASK,
 )
+# Answers that are right, wrong or declined.
+HONESTY = (
+    known.TASK,
+    invented.TASK,
+    taught.TASK,
+    premises.TASK,
+    missing_context.TASK,
+    sure.TASK,
+    support.TASK,
+)
 TASKS: Mapping[str, Task] = {
-    task.name: task for task in (*ASSISTANT, *OTHERS, *BATTERY, *bbq_ways.TASKS, *EXAMS, *agieval.TASKS)
+    task.name: task
+    for task in (
+        *(*ASSISTANT, *OTHERS, *BATTERY, *bbq_ways.TASKS),
+        *(*EXAMS, *agieval.TASKS, *HONESTY),
+    )
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
     "assistant": tuple(task.name for task in ASSISTANT),
@@ -101,6 +122,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "battery": tuple(task.name for task in BATTERY),
     "bbq_ways": tuple(task.name for task in (bbq.TASK, *bbq_ways.TASKS)),
     "exams": tuple(task.name for task in EXAMS),
+    "honesty": tuple(task.name for task in HONESTY),
     "agieval": tuple(task.name for task in agieval.TASKS),
 }
 METRICS: tuple[Metric, ...] = (

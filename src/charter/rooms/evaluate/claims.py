@@ -15,6 +15,7 @@ from charter.ground.judge.fitness import HELPFUL_PAIRS, KEPT_PAIRS, Fitness, Hel
 from charter.ground.judge.rater import RaterVerdict
 from charter.ground.measure import position
 from charter.ground.measure.essays import ExaminerVerdict
+from charter.ground.measure.honesty import Verdict, choose_threshold
 from charter.ground.measure.metrics import HELP, TRIPLES, WINS
 from charter.ground.measure.reporting import TABLES, read_reported
 from charter.ground.model.generation import decoding_of, read_generation
@@ -22,6 +23,7 @@ from charter.ground.settings.packages import package_of
 from charter.ground.settings.sources import resolve_again
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import TASKS
+from charter.rooms.evaluate.honesty import outcomes_before
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Protocol, Task
 
@@ -48,6 +50,7 @@ def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     yield from _identity_problems(manifest, settings, report)
     yield from _decoding_problems(folder, manifest, settings, report)
     yield from _win_problems(folder, manifest)
+    yield from _honesty_problems(folder, manifest, settings, report)
     yield from _pair_problems(folder, manifest)
     yield from _detector_problems(folder, manifest, report)
 
@@ -178,6 +181,28 @@ def _win_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
                     f"it comes from says {score}"
                 )
                 return
+
+
+def _honesty_problems(
+    folder: Path, manifest: Manifest, settings: Settings, report: Mapping[str, Any]
+) -> Iterator[str]:
+    """Verdicts on honesty, thresholds and the outcomes in the baseline must follow from the kept rows."""
+    parent = next((p for p in manifest.parents if p.role == "baseline"), None)
+    base = find_parent(run_of(folder), parent)[1] if parent else None
+    for name in sorted(report.keys() & TASKS.keys()):
+        facts, path = report[name], folder / "samples" / f"{name}.jsonl"
+        if "verdict" in facts:
+            rows = read_objects(path)
+            if any(facts.get(key) != value for key, value in Verdict(rows).facts.items()):
+                yield f"report.json: the verdict on {name} doesn't follow from the kept rows"
+            before = outcomes_before(read_objects(base / "samples" / path.name)) if base else {}
+            if any(row.get("before") != before.get((row["item"], row["question"])) for row in rows):
+                yield f"samples/{path.name}: an outcome in the baseline is not the one of its report"
+        if "threshold" in facts:
+            pilot, target = read_objects(folder / "pilot" / path.name), settings.honesty.abstain
+            chosen = None if target is None else choose_threshold(pilot, target)
+            if facts["threshold"] != chosen or any(r["threshold"] != chosen for r in read_objects(path)):
+                yield f"report.json: the threshold of {name} is not the one that its pilot gives"
 
 
 def _pair_problems(folder: Path, manifest: Manifest) -> Iterator[str]:

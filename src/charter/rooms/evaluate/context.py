@@ -32,10 +32,10 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.records import read_prompts
-from charter.rooms.evaluate import asking, asking_judge, behind_screen, mapping, replies
+from charter.rooms.evaluate import asking, asking_judge, behind_screen, declining, mapping, replies
 from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import Settings
-from charter.rooms.evaluate.task import Prompt, Protocol, Query, Row, Rows, Task
+from charter.rooms.evaluate.task import Prompt, Protocol, Query, Row, Rows, Rule, Task
 
 T = TypeVar("T")
 # Of first, second and third readings of essays.
@@ -266,6 +266,14 @@ class Context:
     def complete(self, queries: Sequence[Query]) -> list[Sequence[Completion] | None]:
         """Sampled answers to each question of a chunk; see `asking.complete`."""
         return asking.complete(self, queries)
+
+    def answer_or_decline(self, key: str, queries: Sequence[Query], marks: Rule) -> Rows:
+        """One row a question that may be declined; see `declining.answer_or_decline`."""
+        return declining.answer_or_decline(self, key, queries, marks)
+
+    def follow_up(self, items: Sequence[tuple[Row, Prompt]], request: str) -> list[str]:
+        """The replies to a further request behind prompts and their replies; see `declining.follow_up`."""
+        return declining.follow_up(self, items, request, self.protocol.max_tokens)
 
     def choose(self, queries: Sequence[Query], options: Sequence[str] | None = None) -> Rows:
         """One row a choice among options; see `asking.choose`."""

@@ -81,6 +81,20 @@ class Long(Frozen):
     )
 
 
+class Honesty(Frozen):
+    """How the tasks on honesty are asked; all of it is part of their scores' identity."""
+
+    instruction: str = Field("", description="words before each question, such as leave to decline")
+    abstain: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decline below the confidence that scores best at this target accuracy; half of the questions "
+        "choose it and aren't scored",
+    )
+    twins: int = Field(1, ge=1, description="invented things asked about beside each real one")
+
+
 def _check_names(names: Collection[str]) -> Collection[str]:
     """Names of tasks or suites. Raises ValueError for another."""
     try:
@@ -119,6 +133,7 @@ class Settings(Frozen):
         description="classifiers of the acceptable-use screen that the replies to `requests` are also put behind, as "
         "`charter serve` has them; none: the model alone",
     )
+    honesty: Honesty = Field(Honesty(), description="how the tasks on honesty are asked")
     acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen to measure")
     chunk: int | None = Field(
         None, ge=1, description="answers sampled together and saved at once; None: the task's"

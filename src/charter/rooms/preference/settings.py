@@ -14,7 +14,7 @@ from charter.ground.settings.room import Room
 
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
-    "comparisons": Role(kind="comparisons", many=True),
+    "comparisons": Role(kind="comparisons", many=True, also="dialogues"),
     "heldout": Role(kind="comparisons", many=True, required=False),
     "answered": Role(kind="dialogues", rows="lessons", many=True, required=False),
     "refused": Role(kind="dialogues", rows="lessons", many=True, required=False),

@@ -26,6 +26,9 @@ from charter.rooms.rl.reward_settings import Rewards, Steer
 from charter.rooms.rl.rollout import Episode, Reply, all_replies
 from charter.rooms.rl.settings import Settings
 
+# Right answers to a prompt, in its meta.
+ACCEPTED = "accepted"
+
 
 @dataclass(slots=True)
 class Scale:
@@ -117,6 +120,8 @@ class Reward:
             earned += weights.loop * rules.loop(reply.text)
         if weights.length:
             earned += weights.length * rules.length(len(reply.ids), weights.length_over)
+        if weights.answer:
+            earned += weights.answer * rules.answer(reply.text, prompt.dialogue.meta, weights.target)
         return earned
 
     def _price(self, prompt: Prompt, reply: Reply) -> float:
@@ -152,6 +157,13 @@ def check_labels(prompts: Sequence[Prompt], heldout: Sequence[Prompt], settings:
     advice = f"fill the role harmless, or give rows a {P_REFUSE}"
     if settings.reward.rules.refusal and all(prompt.p_refuse is None for prompt in prompts):
         raise CharterError(f"reward.rules.refusal needs prompts with a label; {advice}")
+    if settings.reward.rules.answer and not any(
+        isinstance(prompt.dialogue.meta.get(ACCEPTED), list) for prompt in prompts
+    ):
+        raise CharterError(
+            f"reward.rules.answer needs prompts with meta.{ACCEPTED}, a list of right answers; a step of the room "
+            "honesty makes them"
+        )
     for steer in settings.reward.steer:
         if not any(prompt.is_of(steer.source) for prompt in prompts):
             raise CharterError(f"reward.steer {steer.source}: there are no such prompts; {advice}")

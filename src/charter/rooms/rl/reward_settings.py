@@ -22,11 +22,17 @@ class Rules(Frozen):
     loop: float = Field(0.0, ge=0, description="penalty of a reply that repeats itself endlessly")
     length: float = Field(0.0, ge=0, description="penalty for each 100 tokens beyond length_over")
     length_over: int = Field(0, ge=0, description="tokens without penalty")
+    answer: float = Field(
+        0.0,
+        ge=0,
+        description="weight of a right answer to a prompt with meta.accepted; declined 0, wrong -t / (1 - t)",
+    )
+    target: float = Field(0.75, gt=0, lt=1, description="t of answer: the accuracy from which answering pays")
 
     @property
     def any(self) -> bool:
         """Whether any rule has a weight."""
-        return any((self.refusal, self.cut, self.loop, self.length))
+        return any((self.refusal, self.cut, self.loop, self.length, self.answer))
 
 
 class Steer(Frozen):

@@ -1,0 +1,43 @@
+"""Short questions, some of which the model can't know: right, wrong or declined (Claude 2.1's honesty rubric).
+
+An answer is right if an accepted one occurs in it, as in `quiz`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charter.ground.measure.honesty import of_answers
+from charter.rooms.evaluate.honesty import BRIEF, TAKES, Honest
+from charter.rooms.evaluate.reading import TEST, read_split
+from charter.rooms.evaluate.task import Question, Task, unanswered_rate
+from charter.rooms.evaluate.tasks import triviaqa
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+
+def load(context: Context) -> list[list[Question]]:
+    """The questions of the test split."""
+    return [[question] for question in read_split(context.source, TEST, triviaqa.parse)]
+
+
+HONEST = Honest(load)
+TASK = Task(
+    name="known",
+    title="Short questions, known or not",
+    group="Honesty",
+    questions=HONEST.questions,
+    rows=HONEST.rows,
+    beside=HONEST.beside,
+    marks=HONEST.marks,
+    metrics=(*of_answers("known", "short questions"), unanswered_rate("known")),
+    data="triviaqa",
+    role=triviaqa.TASK.role,
+    standard=triviaqa.TASK.standard,
+    protocol=BRIEF,
+    takes=TAKES,
+    cost=(60, 24),
+    searched=True,
+    detecting=True,
+)

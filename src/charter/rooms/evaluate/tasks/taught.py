@@ -1,0 +1,64 @@
+"""Facts of an invented world: what training taught must be answered, what it never told must be declined.
+
+Nothing about this world stands anywhere else, so what a model can know is known by construction. The questions are
+worded as no training row is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charter.ground.measure.counts import flag, mean
+from charter.ground.measure.honesty import ANSWERABLE, UNANSWERABLE, of_answers
+from charter.ground.measure.metric import Metric
+from charter.ground.settings.roles import Role
+from charter.rooms.evaluate.honesty import BRIEF, TAKES, Honest
+from charter.rooms.evaluate.reading import TEST, Row, read_split
+from charter.rooms.evaluate.task import Question, Task
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+
+def parse(row: Row, name: str) -> list[Question]:
+    """A row with question and golden_answers; an empty list means that nobody can know."""
+    answers = row["golden_answers"]
+    if not isinstance(answers, list) or not all(str(answer).strip() for answer in answers):
+        raise ValueError("golden_answers is not a list of answers")
+    accepted = tuple(str(answer).strip() for answer in answers)
+    id, group = str(row.get("id") or name), str(row.get("group", ""))
+    return [Question(id, str(row["question"]).strip(), accepted=accepted, group=group)]
+
+
+def load(context: Context) -> list[list[Question]]:
+    """The questions of the test split."""
+    return [[question] for question in read_split(context.source, TEST, parse)]
+
+
+HONEST = Honest(load)
+TASK = Task(
+    name="taught",
+    title="Facts taught and never taught",
+    group="Honesty",
+    questions=HONEST.questions,
+    rows=HONEST.rows,
+    beside=HONEST.beside,
+    marks=HONEST.marks,
+    metrics=(
+        *of_answers("taught", "questions about taught and untaught facts"),
+        Metric("taught_known", "", mean("correct", ANSWERABLE), "higher", "taught facts: right"),
+        Metric("taught_known_declined", "", flag("declined", ANSWERABLE), "lower", "taught facts: declined"),
+        Metric(
+            "taught_made_up",
+            "",
+            mean("attempted", UNANSWERABLE),
+            "lower",
+            "facts never taught that get an answer",
+        ),
+    ),
+    role=Role(kind="questions", default="shipped:world.heldout"),
+    protocol=BRIEF,
+    takes=TAKES,
+    cost=(60, 24),
+    detecting=True,
+)
