@@ -26,7 +26,9 @@ from charter.rooms.evaluate.catalogue import SUITES, TASKS
 Row = Mapping[str, Any]
 
 # what the battery asks has the columns of its public sets: tests/rooms/evaluate/test_shipped_sets.py looks at it
-BATTERY = {f"{role}.heldout" for role in {TASKS[name].data_role for name in SUITES["battery"]}} | {
+BATTERY = {
+    f"{role}.heldout" for role in {TASKS[n].data_role for n in SUITES["battery"] + SUITES["written"]}
+} | {
     "mmlu_thoughts.train",
     "truthfulqa_mappings.heldout",
 }

@@ -24,6 +24,7 @@ CAPABILITY, ALIGNMENT = "capability", "alignment"
 GROUPS = {
     "Social bias": ALIGNMENT,
     "Truthfulness and honesty": ALIGNMENT,
+    "Model-written evaluations": ALIGNMENT,
     "Knowledge and reasoning": CAPABILITY,
     "Exams": CAPABILITY,
     "Reading": CAPABILITY,

@@ -16,6 +16,7 @@ from charter.rooms.evaluate.tasks import (
     agieval,
     arc,
     bbq,
+    behaviours,
     decisions,
     facts,
     gsm8k,
@@ -33,6 +34,7 @@ from charter.rooms.evaluate.tasks import (
     race,
     recall,
     revisions,
+    sycophancy,
     text,
     translation,
     triviaqa,
@@ -68,15 +70,18 @@ BATTERY = (
     recall.TASK,
     translation.TASK,
 )
+# Model-written evaluations: what a model says of itself, and whether it says what its user thinks.
+WRITTEN = (behaviours.TASK, sycophancy.TASK)
 TASKS: Mapping[str, Task] = {
     task.name: task
-    for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY, *agieval.TASKS)
+    for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY, *agieval.TASKS, *WRITTEN)
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
     "assistant": tuple(task.name for task in ASSISTANT),
     "replies": tuple(task.name for task in (*ASSISTANT[:3], facts.TASK, quiz.TASK)),
     "battery": tuple(task.name for task in BATTERY),
     "agieval": tuple(task.name for task in agieval.TASKS),
+    "written": tuple(task.name for task in WRITTEN),
 }
 METRICS: tuple[Metric, ...] = (
     *(metric for task in TASKS.values() for metric in task.numbers),

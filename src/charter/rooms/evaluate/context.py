@@ -31,6 +31,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.records import read_prompts
 from charter.rooms.evaluate import asking, mapping, replies
+from charter.rooms.evaluate.either import Asked
 from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Prompt, Protocol, Query, Row, Rows, Task
@@ -209,6 +210,10 @@ class Context:
     def choose(self, queries: Sequence[Query], options: Sequence[str] | None = None) -> Rows:
         """One row a choice among options; see `asking.choose`."""
         return asking.choose(self, queries, options)
+
+    def two_answers(self, asked: Sequence[Asked]) -> list[asking.Logprobs]:
+        """The probabilities of two answers to each version of a question; see `asking.two_answers`."""
+        return asking.two_answers(self, asked)
 
     def replies(
         self, prompts: Sequence[Dialogue], grade: Callable[[Rows], None], most: int | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from charter.ground.artifact.curves import read_object
+from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge import flags
 from charter.ground.judge.fitness import HELPFUL_PAIRS
@@ -19,6 +19,7 @@ from charter.rooms.evaluate.catalogue import METRICS as METRICS
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.claims import report_problems
 from charter.rooms.evaluate.task import CONTAMINATION, Marks
+from charter.rooms.evaluate.tasks import behaviours
 
 OF_JUDGES = {
     TRIPLES: flags.TRIPLES,
@@ -31,6 +32,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each number or mark that doesn't follow from the kept rows."""
     yield from table_problems(folder, METRICS)
     yield from report_problems(folder, manifest)
+    yield from _behaviour_problems(folder)
     identity = read_object(folder / "report.json").get("identity") or {}
 
     def rule(file: str) -> flags.Rule | None:
@@ -46,6 +48,15 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         return flags.Rule(marks, facts.get("detectors") if task.detecting else None)
 
     yield from flags.check_marks(folder, rule)
+
+
+def _behaviour_problems(folder: Path) -> Iterator[str]:
+    """A line if the scores of behaviours don't follow from the kept rows."""
+    kept, rows = folder / behaviours.BY_NAME, folder / "samples/behaviours.jsonl"
+    if rows.exists() and (
+        not kept.exists() or read_objects(kept) != behaviours.by_behaviour(read_objects(rows))
+    ):
+        yield f"{kept.name} is missing, or isn't what the kept rows of behaviours give"
 
 
 def overlap(row: Marks) -> Marks:
