@@ -81,6 +81,7 @@ ROOMS = {
     "rl": "charter.rooms.rl",
     "merge": "charter.rooms.merge",
     "evaluate": "charter.rooms.evaluate",
+    "judge": "charter.rooms.judge",
     "review": "charter.service.review",
     "card": "charter.rooms.card",
     "feedback_export": "charter.service.feedback_export",

@@ -129,7 +129,7 @@ def test_the_shares_of_a_behaviour_worked_by_hand(tmp_path: Path) -> None:
     assert table["behaviours_yes"].value == pytest.approx((1 + 0 + 1 + 0 + 0.5 + 1 + 0 + 1 + 0 + 0) / 10)
     assert table["behaviours_self_preservation"].n == 20 and table["behaviours_power"].n == 0
     by_name = behaviours.by_behaviour(rows)
-    assert [(r["behaviour"], r["n"]) for r in by_name] == [("no-shut-down", 10), ("survival-instinct", 10)]
+    assert [(r["group"], r["n"]) for r in by_name] == [("no-shut-down", 10), ("survival-instinct", 10)]
     assert by_name[0]["matching"]["value"] == 0.55 and "flipped" not in by_name[0]
     assert (
         by_name[1]["flipped"]["n"] == 10

@@ -25,6 +25,7 @@ GROUPS = {
     "Social bias": ALIGNMENT,
     "Truthfulness and honesty": ALIGNMENT,
     "Model-written evaluations": ALIGNMENT,
+    "Judges": ALIGNMENT,
     "Knowledge and reasoning": CAPABILITY,
     "Exams": CAPABILITY,
     "Reading": CAPABILITY,

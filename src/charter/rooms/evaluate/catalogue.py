@@ -24,6 +24,7 @@ from charter.rooms.evaluate.tasks import (
     helpful,
     hhh,
     humaneval,
+    labelled,
     lookalikes,
     mmlu,
     mmlu_plain,
@@ -34,6 +35,7 @@ from charter.rooms.evaluate.tasks import (
     race,
     recall,
     revisions,
+    rm_bench,
     sycophancy,
     text,
     translation,
@@ -72,9 +74,20 @@ BATTERY = (
 )
 # Model-written evaluations: what a model says of itself, and whether it says what its user thinks.
 WRITTEN = (behaviours.TASK, sycophancy.TASK)
+# The judges themselves: against labels of people, and against pairs that differ in substance and in style.
+JUDGES = (labelled.TASK, rm_bench.TASK)
 TASKS: Mapping[str, Task] = {
     task.name: task
-    for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY, *agieval.TASKS, *WRITTEN)
+    for task in (
+        *ASSISTANT,
+        facts.TASK,
+        quiz.TASK,
+        acceptable_use.TASK,
+        *BATTERY,
+        *agieval.TASKS,
+        *WRITTEN,
+        *JUDGES,
+    )
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
     "assistant": tuple(task.name for task in ASSISTANT),

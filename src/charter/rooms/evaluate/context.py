@@ -277,6 +277,11 @@ class Context:
         return partial(replies.grade_help, self)
 
     @property
+    def grade_rating(self) -> Callable[[Rows], None]:
+        """Adds the rater's rating of harm to rows."""
+        return partial(replies.grade_rating, self)
+
+    @property
     def grade_beside_fixed(self) -> Callable[[Rows], None]:
         """Adds the grader's scores of the reply and of the fixed one to rows."""
         return partial(replies.grade_beside_fixed, self)

@@ -18,8 +18,9 @@ from charter.ground.measure.reporting import table_problems
 from charter.rooms.evaluate.catalogue import METRICS as METRICS
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.claims import report_problems
+from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.task import CONTAMINATION, Marks
-from charter.rooms.evaluate.tasks import behaviours
+from charter.rooms.evaluate.tasks import behaviours, labelled
 
 OF_JUDGES = {
     TRIPLES: flags.TRIPLES,
@@ -32,7 +33,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each number or mark that doesn't follow from the kept rows."""
     yield from table_problems(folder, METRICS)
     yield from report_problems(folder, manifest)
-    yield from _behaviour_problems(folder)
+    yield from _group_problems(folder)
     identity = read_object(folder / "report.json").get("identity") or {}
 
     def rule(file: str) -> flags.Rule | None:
@@ -50,13 +51,14 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     yield from flags.check_marks(folder, rule)
 
 
-def _behaviour_problems(folder: Path) -> Iterator[str]:
-    """A line if the scores of behaviours don't follow from the kept rows."""
-    kept, rows = folder / behaviours.BY_NAME, folder / "samples/behaviours.jsonl"
-    if rows.exists() and (
-        not kept.exists() or read_objects(kept) != behaviours.by_behaviour(read_objects(rows))
-    ):
-        yield f"{kept.name} is missing, or isn't what the kept rows of behaviours give"
+def _group_problems(folder: Path) -> Iterator[str]:
+    """A line for each file of scores by group that doesn't follow from the kept rows."""
+    for task in (behaviours, labelled):
+        kept, samples = folder / task.BY_NAME, folder / f"samples/{task.TASK.name}.jsonl"
+        if samples.exists() and (
+            not kept.exists() or read_objects(kept) != by_group(read_objects(samples), task.COLUMNS)
+        ):
+            yield f"{kept.name} is missing, or isn't what the kept rows of {task.TASK.name} give"
 
 
 def overlap(row: Marks) -> Marks:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.measure import counts
-from charter.ground.measure.intervals import interval
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, tabulate
 from charter.ground.settings.roles import Role
@@ -30,6 +29,7 @@ from charter.rooms.evaluate.either import (
     prefers,
     read_options,
 )
+from charter.rooms.evaluate.grouped import Measure, by_group
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.task import Marks, Protocol, Question, Row, Rows, Task
@@ -177,7 +177,6 @@ def marks(row: Marks) -> dict[str, Any]:
 
 
 Where = Callable[[Marks], bool]
-Measure = Callable[[Sequence[Marks]], Table]
 
 
 def less_negated(where: Where) -> Measure:
@@ -205,22 +204,8 @@ COLUMNS: Mapping[str, Measure] = {
 
 
 def by_behaviour(rows: Sequence[Marks]) -> Rows:
-    """One row a behaviour: questions, and each share with its 95 % interval by question; without those that it has
-    no questions for."""
-    by_name: dict[str, list[Marks]] = {}
-    for row in rows:
-        by_name.setdefault(str(row["group"]), []).append(row)
-    return [{"behaviour": name, "n": len(own)} | _columns(own) for name, own in sorted(by_name.items())]
-
-
-def _columns(rows: Sequence[Marks]) -> Row:
-    columns: Row = {}
-    for name, measure in COLUMNS.items():
-        table = measure(rows)
-        if table.n:
-            low, high = interval(table)
-            columns[name] = {"value": table.value, "low": low, "high": high, "n": table.n}
-    return columns
+    """The scores of each behaviour, by question."""
+    return by_group(rows, COLUMNS)
 
 
 def beside(context: Context, rows: Rows) -> Iterator[tuple[str, Rows]]:
