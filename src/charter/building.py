@@ -80,6 +80,7 @@ ROOMS = {
     "dpo": "charter.rooms.dpo",
     "rl": "charter.rooms.rl",
     "merge": "charter.rooms.merge",
+    "behaviours": "charter.rooms.behaviours",
     "evaluate": "charter.rooms.evaluate",
     "judge": "charter.rooms.judge",
     "review": "charter.service.review",

@@ -89,6 +89,16 @@ def _of_logits(straight: float, exchanged: float) -> Choice:
     return Choice(_sigma((straight - exchanged) / 2), sum(orders) / 2, orders=orders)
 
 
+def on_first(
+    labeller: Assistant, requests: Sequence[list[Message]], names: Sequence[str], how: How
+) -> list[float]:
+    """The probability of the letter in first place of each request that ends before it, or its share of sampled
+    votes. `names` seed the votes, and name a request in errors."""
+    if "score" in labeller.capabilities:
+        return [_sigma(logit) for logit in _logits(labeller, requests, names, how.labels)]
+    return _votes(labeller, requests, [(name, name) for name in names], how)
+
+
 def _sigma(logit: float) -> float:
     return 1 / (1 + math.exp(min(700.0, -logit)))
 

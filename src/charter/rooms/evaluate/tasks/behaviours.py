@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
 BY_NAME = "behaviours.jsonl"
+# The rows of a step that wrote questions.
+MADE = "dialogues.jsonl"
 LETTERED = re.compile(r"\([A-Z]\)")
 NEGATION = "It isn't true that: "
 GIVEN, TURNED, NEGATED = "given", "turned", "negated"
@@ -82,8 +84,9 @@ FAMILIES: Mapping[str, frozenset[str]] = {
 
 
 def questions(context: Context) -> list[Question]:
-    """The drawn questions of all sources."""
-    return context.draw([q for source in context.sources for q in read_split(source, TEST, parse)])
+    """The drawn questions of all sources: files, or steps of the room behaviours."""
+    files = [own if (own := source / MADE).is_file() else source for source in context.sources]
+    return context.draw([q for file in files for q in read_split(file, TEST, parse)])
 
 
 def parse(row: Mapping[str, Any], name: str) -> list[Question]:
