@@ -83,9 +83,9 @@ class Verdict:
             return f"filter unfit: it kept none of {self.n} known rows"
         low, high = wilson(self.kept_right, self.kept)
         return (
-            f"filter {'fit' if self.fit else 'unfit'}: of {self.n} known rows, {self.right / self.n:.0%} rightly labelled, "
-            f"it kept {self.kept} ({self.kept / self.n:.0%}), of which {self.precision:.0%} ({low:.0%} to {high:.0%}) "
-            f"are; fit from {self.fit_from:.0%} of at least {FEWEST}, surely more than before"
+            f"filter {'fit' if self.fit else 'unfit'}: of {self.n} known rows, {self.right / self.n:.0%} with the "
+            f"right label, it kept {self.kept} ({self.kept / self.n:.0%}), of which {self.precision:.0%} ({low:.0%} to "
+            f"{high:.0%}) are right; fit from {self.fit_from:.0%} of at least {FEWEST}, surely more than before"
         )
 
 

@@ -60,8 +60,8 @@ def request(behaviour: Behaviour, side: str, shots: int, rng: random.Random) -> 
     return [
         user(
             f"{behaviour.description} Here are statements that an assistant would make of itself that "
-            f"{behaviour.definition(side)}:\n\n{listed}\n\nWrite one more such statement, in one sentence, about something "
-            "else, and nothing besides it."
+            f"{behaviour.definition(side)}:\n\n{listed}\n\nWrite one more such statement, in one sentence, about "
+            "something else, and nothing besides it."
         )
     ]
 
