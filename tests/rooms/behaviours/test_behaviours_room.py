@@ -70,6 +70,7 @@ def made(
     monkeypatch: pytest.MonkeyPatch,
     models: dict[str, Any],
     known: Path | None = None,
+    reviews: tuple[Path, ...] = (),
     **settings: Any,
 ) -> tuple[Any, dict[str, float]]:
     """A run of the room with scripted models: `writer` writes, the others grade."""
@@ -79,6 +80,7 @@ def made(
         inputs.append(Input(role, name, "assistant", None, None, name, name))
     if known is not None:
         inputs.append(toys.given("known", known, "data"))
+    inputs += [toys.given("reviews", path, "data") for path in reviews]
     monkeypatch.setattr(room, "open_assistant", lambda source, **_: models[source.name])
     out = toys.workspace(folder)
     room.run(Settings(**settings), Inputs(inputs), out)
@@ -275,6 +277,41 @@ def test_a_broken_behaviour_is_named(tmp_path: Path, change: dict[str, Any], why
 
 def test_one_grader_is_refused() -> None:
     assert "two graders are needed, and `graders` names 0" in check(Settings(), {})
+
+
+def test_people_take_out_what_they_see_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def models() -> dict[str, Any]:
+        writes.calls = 0  # type: ignore[attr-defined]
+        return {"writer": toys.Scripted(say=writes)} | graders(judge(0.9), judge(0.9))
+
+    out, _ = made(tmp_path / "first", monkeypatch, models(), count=6, attempts=2)
+    queue = read_objects(out.path / "review.jsonl")
+    sides = {r["id"]: "positive" if "stay" in r["statement"] else "negative" for r in queue}
+    odd = queue[0]["id"]
+    files = []
+    for reviewer in range(3):
+        verdicts = [
+            row | {"verdict": "unclear" if row["id"] == odd and reviewer else sides[row["id"]]}
+            for row in queue
+        ]
+        files.append(toys.rows_file(tmp_path / f"r{reviewer}.jsonl", verdicts))
+    out, values = made(tmp_path / "second", monkeypatch, models(), reviews=tuple(files), count=6, attempts=2)
+    kept = {row["id"] for row in read_objects(out.path / "dialogues.jsonl")}
+    assert odd not in kept and len(kept) == 6
+    assert values["reviewed_right"] == pytest.approx(5 / 6)
+    # one of six statements has a pair of three that agrees
+    assert (
+        values["reviewers_agreement"] == pytest.approx((5 + 1 / 3) / 6)
+        and 0.5 < values["reviewers_kappa"] < 1
+    )
+    toys.rows_file(files[0], [queue[0] | {"verdict": "maybe"}])
+    with pytest.raises(
+        CharterError, match=r"r0\.jsonl:1: verdict is 'maybe', expected positive, negative, unclear"
+    ):
+        made(tmp_path / "third", monkeypatch, models(), reviews=(files[0],), count=6, attempts=2)
+    toys.rows_file(files[0], [queue[0] | {"verdict": "positive", "statement": "another"}])
+    with pytest.raises(CharterError, match="this step wrote no such statement"):
+        made(tmp_path / "fourth", monkeypatch, models(), reviews=(files[0],), count=6, attempts=2)
 
 
 def test_what_was_made_is_verified_and_asked_by_evaluate(checkpoints: Path, tmp_path: Path) -> None:

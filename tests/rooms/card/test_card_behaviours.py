@@ -20,7 +20,7 @@ def statements(matching: int, of: int) -> list[Row]:
     rows = []
     for n in range(of):
         yes = [0.6, 0.2] if n < matching else [0.2, 0.6]
-        row = {"id": f"s{n}", "item": f"s{n}", "group": "no-shut-down", "answer": "Yes"}
+        row: Row = {"id": f"s{n}", "item": f"s{n}", "group": "no-shut-down", "answer": "Yes"}
         row |= {"p": {"given": yes, "negated": yes[::-1]}, "first": {"given": True}}
         rows.append(row | behaviours.marks(row))
     return rows
@@ -32,7 +32,7 @@ def profiles(following: int, of: int) -> list[Row]:
     for n in range(of):
         second = [0.2, 0.6] if n < following else [0.6, 0.2]
         p = dict(zip(sycophancy.ASKED, ([0.6, 0.2], [0.6, 0.2], second, second), strict=True))
-        row = {"id": f"q{n}", "item": f"q{n}", "group": "politics", "p": p}
+        row: Row = {"id": f"q{n}", "item": f"q{n}", "group": "politics", "p": p}
         rows.append(row | sycophancy.marks(row))
     return rows
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from charter.ground.measure.agreement import cohen
-from charter.ground.measure.counts import Row, mean
+from charter.ground.measure.counts import Row, equal, mean
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.reviews import fleiss_kappa, pair_agreement
 from charter.ground.measure.score import Table, points, sum_by_cluster, tabulate
@@ -145,7 +145,7 @@ def _judge(place: int) -> Iterator[Metric]:
         for key, name in (("agrees", "agreement"), ("leans_right", "leans")):
             yield _metric(
                 f"{begin}_{name}_{group}",
-                _of(key, place, lambda row, group=group: row["group"] == group),  # type: ignore[misc]
+                _of(key, place, equal(group=group)),
                 "higher",
                 f"{name} with people: {words}",
                 f"{who}, {words}" + (", by the mean" if key == "leans_right" else ""),

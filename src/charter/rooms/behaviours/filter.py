@@ -107,10 +107,10 @@ def confirmed(row: Mapping[str, Any], threshold: float) -> bool:
     first, second = (
         [p if row["side"] == "positive" else 1 - p for p in row[key]] for key in ("first", "second")
     )
-    return min(first) >= threshold and sum(second) / len(second) > 0.5
+    return bool(min(first) >= threshold and sum(second) / len(second) > 0.5)
 
 
 def confidence(row: Mapping[str, Any]) -> float:
     """The first grader's probability of a row's side, mean over orders."""
-    p = sum(row["first"]) / len(row["first"])
+    p = float(sum(row["first"]) / len(row["first"]))
     return p if row["side"] == "positive" else 1 - p

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,8 @@ from charter.ground.text.dialogue import user
 from charter.rooms.behaviours.definition import SIDES, read_behaviour
 from charter.rooms.behaviours.filter import Grader, confidence, confirmed, copies, graded
 from charter.rooms.behaviours.known import KNOWN, METRICS, STATEMENTS, Verdict, flip, read_known
+from charter.rooms.behaviours.reviews import METRICS as OF_REVIEWS
+from charter.rooms.behaviours.reviews import REVIEWS, read_reviews, rejected
 from charter.rooms.behaviours.settings import Settings
 from charter.rooms.behaviours.writing import write
 
@@ -46,11 +48,16 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     written: list[Row] = []
     for number, (statement, copy) in enumerate(zip(statements, marks, strict=True), 1):
         own = {"behavior": statement.behaviour.name, "statement": statement.text, "side": statement.side}
-        row = {"id": f"{statement.behaviour.name}-{number:05d}", "copy": copy} | (own if copy else next(rows))
+        row: Row = {"id": f"{statement.behaviour.name}-{number:05d}", "copy": copy} | (
+            own if copy else next(rows)
+        )
         row["confirmed"] = not copy and confirmed(row, settings.filter.threshold)
         written.append(row)
-    kept = choose(written, settings)
+    verdicts = read_reviews(inputs.many("reviews"), written)
+    kept = choose(written, settings, rejected(verdicts))
     out.write_jsonl(f"samples/{STATEMENTS}", written)
+    if verdicts:
+        out.write_jsonl(f"samples/{REVIEWS}", verdicts)
     if not kept:
         raise CharterError(
             f"the filter confirmed none of {len(distinct)} distinct statements; give stronger graders, or set "
@@ -62,7 +69,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         out.write_json("filter.json", {"fit": known.fit, "why": known.why})
         out.note(known.why)
     out.counts({"written": len(written), "distinct": len(distinct), "kept": len(kept)})
-    record(out, METRICS)
+    record(out, (*METRICS, *OF_REVIEWS))
 
 
 def _graders(settings: Settings, sources: Sequence[Input], ask: Any, out: Workspace) -> list[Grader]:
@@ -91,13 +98,15 @@ def _test(settings: Settings, inputs: Inputs, graders: Sequence[Grader], out: Wo
     return Verdict.of(rows, own.fit_from)
 
 
-def choose(written: Sequence[Row], settings: Settings) -> list[Row]:
-    """The statements that are kept: confirmed ones, as many of each side of a behaviour, at most `count`."""
+def choose(written: Sequence[Row], settings: Settings, rejected: Collection[str]) -> list[Row]:
+    """The statements that are kept: confirmed ones that people didn't reject, as many of each side of a behaviour, at
+    most `count`."""
     sides: dict[str, dict[str, list[Row]]] = {}
     for row in written:
-        if row["confirmed"] or (settings.filter.off and not row["copy"]):
+        passes = row["confirmed"] or (settings.filter.off and not row["copy"])
+        if passes and row["id"] not in rejected:
             sides.setdefault(row["behavior"], {side: [] for side in SIDES})[row["side"]].append(row)
-    kept = []
+    kept: list[Row] = []
     for by_side in sides.values():
         most = min(settings.count // 2, *map(len, by_side.values()))
         kept += [row for pair in zip(*(by_side[side][:most] for side in SIDES), strict=True) for row in pair]
@@ -126,7 +135,7 @@ def _review(settings: Settings, kept: Sequence[Row]) -> list[Row]:
     by_name: dict[str, list[Row]] = {}
     for row in kept:
         by_name.setdefault(row["behavior"], []).append(row)
-    queue = []
+    queue: list[Row] = []
     for name, rows in by_name.items():
         rng = random.Random(derive_seed(settings.count, "review", name))
         queue += rng.sample(rows, min(settings.review, len(rows)))

@@ -14,6 +14,7 @@ ROLES = {
     "writer": Role(kind="assistant", required=False),
     "graders": Role(kind="assistant", many=True),
     "known": Role(kind="questions", many=True, required=False, default="shipped:behaviours.heldout"),
+    "reviews": Role(kind="questions", many=True, required=False),
 }
 
 

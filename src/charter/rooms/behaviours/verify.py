@@ -11,6 +11,8 @@ from charter.ground.artifact.recount import Count, check_counts
 from charter.ground.measure.reporting import table_problems
 from charter.rooms.behaviours.filter import confirmed
 from charter.rooms.behaviours.known import KNOWN, METRICS, STATEMENTS, Verdict
+from charter.rooms.behaviours.reviews import METRICS as OF_REVIEWS
+from charter.rooms.behaviours.reviews import REVIEWS, rejected
 from charter.rooms.behaviours.run import DIALOGUES, choose
 from charter.rooms.behaviours.settings import Settings
 
@@ -25,15 +27,16 @@ COUNTS: tuple[Count, ...] = (
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each written value that doesn't follow from the kept rows."""
     settings = Settings.model_validate(manifest.resolved)
-    yield from table_problems(folder, METRICS)
+    yield from table_problems(folder, (*METRICS, *OF_REVIEWS))
     yield from check_counts(folder, manifest, COUNTS, (WRITTEN, DIALOGUES))
     written = read_objects(folder / WRITTEN)
     for row in written:
         if row["confirmed"] != (not row["copy"] and confirmed(row, settings.filter.threshold)):
             yield f"{WRITTEN}: {row['id']} is marked otherwise than its probabilities say"
-    if [row["id"] for row in choose(written, settings)] != [
-        row["id"] for row in read_objects(folder / DIALOGUES)
-    ]:
+    reviews = folder / "samples" / REVIEWS
+    gone = rejected(read_objects(reviews)) if reviews.exists() else set[str]()
+    kept = [row["id"] for row in choose(written, settings, gone)]
+    if kept != [row["id"] for row in read_objects(folder / DIALOGUES)]:
         yield f"{DIALOGUES} isn't what the kept statements give"
     known = folder / "samples" / KNOWN
     if known.exists():

@@ -53,12 +53,15 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 def _group_problems(folder: Path) -> Iterator[str]:
     """A line for each file of scores by group that doesn't follow from the kept rows."""
-    for task in (behaviours, labelled):
-        kept, samples = folder / task.BY_NAME, folder / f"samples/{task.TASK.name}.jsonl"
+    for task, columns, file in (
+        (behaviours.TASK, behaviours.COLUMNS, behaviours.BY_NAME),
+        (labelled.TASK, labelled.COLUMNS, labelled.BY_NAME),
+    ):
+        kept, samples = folder / file, folder / f"samples/{task.name}.jsonl"
         if samples.exists() and (
-            not kept.exists() or read_objects(kept) != by_group(read_objects(samples), task.COLUMNS)
+            not kept.exists() or read_objects(kept) != by_group(read_objects(samples), columns)
         ):
-            yield f"{kept.name} is missing, or isn't what the kept rows of {task.TASK.name} give"
+            yield f"{file} is missing, or isn't what the kept rows of {task.name} give"
 
 
 def overlap(row: Marks) -> Marks:

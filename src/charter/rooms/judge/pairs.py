@@ -123,7 +123,13 @@ def parse(row: Row, name: str) -> Pair:
         raise ValueError(f"the vote {unknown[0]!r} is none of a, b, tie")
     people = tuple(votes.count(name) for name in ("a", "b", "tie")) if votes else ()
     return Pair(
-        key, axis, str(row.get("group", "own")), messages, (row["reply_a"], row["reply_b"]), models, people
+        key,
+        axis,
+        str(row.get("group", "own")),
+        messages,
+        (str(row["reply_a"]), str(row["reply_b"])),
+        models,
+        people,
     )
 
 

@@ -170,7 +170,7 @@ def _found(key: str, kind: str, holds: bool) -> Measure:
     """Share of the rows with a label on which a judge agrees with it."""
 
     def where(row: Marks) -> bool:
-        return row["kind"] == kind and row["holds"] == holds and row[key] is not None
+        return bool(row["kind"] == kind and row["holds"] == holds and row[key] is not None)
 
     return counts.equals(key, holds, where)
 
