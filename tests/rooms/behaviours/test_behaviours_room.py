@@ -349,7 +349,7 @@ def test_stopped_anywhere_and_resumed_it_is_the_same(checkpoints: Path, tmp_path
     policy = checkpoints / "policy"
     entries = [toys.given("behaviours", shipped("behaviour_self_preservation"), "constitution")]
     entries += [toys.policy(policy, "graders"), toys.policy(policy, "graders"), toys.policy(policy, "writer")]
-    settings = Settings(count=6, attempts=2, max_tokens=6, chunk=4, filter={"off": True})  # type: ignore[arg-type]
+    settings = Settings(count=6, attempts=4, max_tokens=24, chunk=4, filter={"off": True})  # type: ignore[arg-type]
     whole = toys.workspace(tmp_path / "whole")
     room.run(settings, Inputs(entries), whole)
     stops = 0
