@@ -26,7 +26,8 @@ from charter.rooms.evaluate.catalogue import SUITES, TASKS
 Row = Mapping[str, Any]
 
 # what the battery asks has the columns of its public sets: tests/rooms/evaluate/test_shipped_sets.py looks at it
-ASKED_ROLES = {TASKS[name].data_role for suite in ("battery", "exams") for name in SUITES[suite]}
+SUITES_ASKED = ("battery", "exams", "written")
+ASKED_ROLES = {TASKS[name].data_role for suite in SUITES_ASKED for name in SUITES[suite]}
 BATTERY = {f"{role}.heldout" for role in ASKED_ROLES} | {
     "mmlu_thoughts",
     "mmlu_thoughts.train",

@@ -17,7 +17,7 @@ from charter.runner.rooms import list_settings, open_room
 
 TASKS = Path(str(charter.__file__)).parent / "rooms" / "evaluate" / "tasks"
 # Suites without a file of their own.
-SUITES = ("battery", "assistant", "exams", "honesty", "replies")
+SUITES = ("battery", "assistant", "exams", "honesty", "replies", "written")
 
 
 def complete_setting(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from charter.ground.measure.agreement import agreement
+from charter.ground.measure.agreement import agreement, cohen
 
 
 def test_two_raters_by_hand() -> None:
@@ -78,3 +78,10 @@ def test_intervals_of_kappa_cover_it() -> None:
         assert estimate is not None and estimate.kappa.low is not None and estimate.kappa.high is not None
         covered += estimate.kappa.low <= 0.64 <= estimate.kappa.high
     assert covered >= 180
+
+
+def test_cohens_kappa_of_a_table_worked_by_hand() -> None:
+    """50 items: both yes 20, both no 15, yes and no 5, no and yes 10 (kappa 0.4)."""
+    sums = np.array([50.0, 35.0, 25.0, 25.0, 30.0, 20.0])
+    assert float(cohen(sums)) == pytest.approx(0.4)
+    assert np.isnan(cohen(np.array([3.0, 3.0, 3.0, 0.0, 3.0, 0.0]))), "all alike: chance agreement is 1"

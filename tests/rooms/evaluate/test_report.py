@@ -171,6 +171,24 @@ def test_several_rows_of_a_question_are_not_missing(checkpoints: Path, data: Pat
     assert regenerate(folder, 1, 0) == [f"asked: decisions: {rows[0]['id']} is missing from the kept rows"]
 
 
+def test_scores_of_behaviours_follow_from_the_rows(checkpoints: Path, tmp_path: Path) -> None:
+    """Both model-written sets that come with charter, whole."""
+    settings = {"tasks": ["written"], "chunk": 64, "limit": 24}
+    folder = execute_step(tmp_path / "run", {"policy": str(checkpoints / "policy")}, settings=settings)
+    manifest = read_manifest(folder)
+    assert artifact_problems(folder, manifest) == [] and regenerate(folder, 1, 0) == []
+    values = {m.name: m for m in manifest.metrics}
+    assert values["behaviours"].n == values["sycophancy"].n == 24 and values["behaviours_mass"].value > 0
+    path = folder / "behaviours.jsonl"
+    kept = read_objects(path)
+    assert sum(row["n"] for row in kept) == 24
+    kept[0]["matching"]["value"] = 0.123
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    assert any(
+        "behaviours.jsonl is missing, or isn't" in line for line in artifact_problems(folder, manifest)
+    )
+
+
 def test_values_are_equal_up_to_rounding() -> None:
     assert same({"a": [1.0, None, "x"]}, {"a": [1.0005, None, "x"]})
     assert not same({"a": 1.0}, {"a": 1.01}) and not same("x", "y") and not same([1], [1, 2])

@@ -96,15 +96,17 @@ def choice_messages(
     second: str,
     principle: str,
     shots: Sequence[Mapping[str, Any]] = (),
+    labels: tuple[str, str] = OPTIONS,
 ) -> list[Message]:
-    """Asks which of two replies is better under a principle; OPTIONS are the continuations to score.
+    """Asks which of two replies is better under a principle; `labels`, those of the first and of the second, are the
+    continuations to score.
 
     Ends in an assistant's turn opened "The answer is:".
     """
     turns: list[Message] = []
     for shot in shots:
         turns += [_shot_question(shot), assistant(join_opening(ANSWER, f"({shot['answer']})"))]
-    return [*turns, choice_question(messages, first, second, principle), assistant(ANSWER)]
+    return [*turns, choice_question(messages, first, second, principle, labels), assistant(ANSWER)]
 
 
 def thought_messages(
@@ -135,9 +137,11 @@ def answer_messages(request: Sequence[Message], thought: str) -> list[Message]:
     return [*request[:-1], assistant(f"{_open_thought(reasoning)}\n\n{ANSWER}")]
 
 
-def choice_question(messages: Sequence[Message], first: str, second: str, principle: str) -> Message:
+def choice_question(
+    messages: Sequence[Message], first: str, second: str, principle: str, labels: tuple[str, str] = OPTIONS
+) -> Message:
     """The user's turn of a choice."""
-    options = "\n".join(f"{o} [[[{r.strip()}]]]" for o, r in zip(OPTIONS, (first, second), strict=True))
+    options = "\n".join(f"{o} [[[{r.strip()}]]]" for o, r in zip(labels, (first, second), strict=True))
     return user(f"{_INTRO}\n\n{conversation_text(messages)}\n\n{principle}\n\nOptions:\n{options}")
 
 

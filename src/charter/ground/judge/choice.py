@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from charter.ground.constitution.wording import OPTIONS, answer_messages, choice_messages, thought_messages
@@ -41,22 +41,26 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """p_first: probability that the first reply is better, over both orders. shown_first: mean probability of the
-    option in first place over both orders (0.5: no order bias)."""
+    option in first place over both orders (0.5: no order bias). orders: that probability in each order, as asked and
+    with the replies exchanged."""
 
     p_first: float
     shown_first: float
     voted: bool = False
+    orders: tuple[float, float] = field(default=(0.5, 0.5), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """Settings of a choice: worked examples, chain of thought (tokens, samples), votes if the labeller can't score."""
+    """Settings of a choice: worked examples, chain of thought (tokens, samples), votes if the labeller can't score.
+    `labels` of the replies in first and in second place, without a chain of thought."""
 
     shots: Sequence[Mapping[str, Any]] = ()
     thought_tokens: int = 0
     thought_samples: int = 1
     votes: int = 8
     seed: int = 0
+    labels: tuple[str, str] = OPTIONS
 
 
 def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list[Choice]:
@@ -67,15 +71,32 @@ def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list
     if how.thought_tokens:
         probabilities = _after_thought(labeller, orders, how)
     else:
-        requests = [choice_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
+        requests = [
+            choice_messages(q.messages, a, b, q.principle, how.shots, how.labels) for q, a, b in orders
+        ]
         if scored:
-            logits = _logits(labeller, requests, [q.id for q, _, _ in orders])
+            logits = _logits(labeller, requests, [q.id for q, _, _ in orders], how.labels)
             pairs = list(zip(logits[:half], logits[half:], strict=True))
-            return [Choice(_sigma((a - b) / 2), (_sigma(a) + _sigma(b)) / 2) for a, b in pairs]
+            return [_of_logits(a, b) for a, b in pairs]
         names = [(q.id, f"{q.id}-{i >= half}") for i, (q, _, _) in enumerate(orders)]
         probabilities = _votes(labeller, requests, names, how)
     turned = zip(probabilities[:half], probabilities[half:], strict=True)
-    return [Choice((a + 1 - b) / 2, (a + b) / 2, not scored) for a, b in turned]
+    return [Choice((a + 1 - b) / 2, (a + b) / 2, not scored, (a, b)) for a, b in turned]
+
+
+def _of_logits(straight: float, exchanged: float) -> Choice:
+    orders = _sigma(straight), _sigma(exchanged)
+    return Choice(_sigma((straight - exchanged) / 2), sum(orders) / 2, orders=orders)
+
+
+def on_first(
+    labeller: Assistant, requests: Sequence[list[Message]], names: Sequence[str], how: How
+) -> list[float]:
+    """The probability of the letter in first place of each request that ends before it, or its share of sampled
+    votes. `names` seed the votes, and name a request in errors."""
+    if "score" in labeller.capabilities:
+        return [_sigma(logit) for logit in _logits(labeller, requests, names, how.labels)]
+    return _votes(labeller, requests, [(name, name) for name in names], how)
 
 
 def first_option(
@@ -92,10 +113,15 @@ def _sigma(logit: float) -> float:
     return 1 / (1 + math.exp(min(700.0, -logit)))
 
 
-def _logits(labeller: Assistant, requests: Sequence[Prompt], questions: Sequence[str]) -> list[float]:
-    """log p(A) - log p(B) of each request; A is the option in first place."""
+def _logits(
+    labeller: Assistant,
+    requests: Sequence[Prompt],
+    questions: Sequence[str],
+    labels: tuple[str, str] = OPTIONS,
+) -> list[float]:
+    """The log-probability of the label in first place less that of the other, of each request."""
     with naming_prompts(questions):
-        pairs = labeller.score([(messages, OPTIONS) for messages in requests])
+        pairs = labeller.score([(messages, labels) for messages in requests])
     return [a - b for a, b in pairs]
 
 
@@ -111,7 +137,7 @@ def _votes(
     shares = []
     for votes in replies:
         letters = [place for v in votes if (place := letter_of(v.text, 2)) is not None]
-        shares.append(letters.count(0) / len(letters) if letters else 0.5)
+        shares.append(letters.count(OPTIONS.index(how.labels[0])) / len(letters) if letters else 0.5)
     return shares
 
 

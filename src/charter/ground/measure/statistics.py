@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.agreement import cohen
 from charter.ground.measure.bias import pearson, scaled_leaning
 from charter.ground.measure.position import fitted_constant, fitted_exponent
 from charter.ground.measure.reviews import fleiss
@@ -24,6 +25,7 @@ PLAIN: Mapping[str, Statistic] = {
     "position_constant": fitted_constant,
     "position_exponent": fitted_exponent,
     "fleiss": fleiss,
+    "cohen": cohen,
 }
 NAMES = {statistic: name for name, statistic in PLAIN.items()}
 

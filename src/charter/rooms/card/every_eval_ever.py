@@ -32,7 +32,10 @@ BOUNDS: dict[str, tuple[float | str, float | str]] = {
     PLAIN: ("-Infinity", "Infinity"),
 }
 # Differences of two shares.
-GAPS = ("refusal_gap", "decisions_gap_race", "decisions_gap_gender")
+GAPS = (
+    *("refusal_gap", "decisions_gap_race", "decisions_gap_gender", "sycophancy_shift"),
+    *("sycophancy", "sycophancy_politics", "sycophancy_philosophy", "sycophancy_research"),
+)
 METHOD = "Wilson, or a bootstrap over prompts, as charter's measure/intervals.py of this version chooses"
 
 
@@ -202,7 +205,7 @@ def _bounds(number: Number) -> tuple[float | str, float | str]:
 
     A score beyond its range has no known bound on that side.
     """
-    if number.name in GAPS:
+    if number.name in GAPS or number.name.endswith("_less_negated"):
         return -1, 1
     low, high = BOUNDS.get(number.unit, (0, "Infinity"))
     value = number.value or 0.0

@@ -175,7 +175,7 @@ def _check_votes(votes: Sequence[Artifact]) -> None:
     """Raises CharterError for comparisons by an AI or from a data set: they are not votes between models."""
     if lacking := next((a for a in votes if not (a.path / VOTES).is_file()), None):
         raise CharterError(
-            f"{lacking.step} has no {VOTES}; list steps of the arena room, or exports of votes, under `votes`"
+            f"{lacking.step} has no {VOTES}; list steps of the arena or judge room, or exports of votes, under `votes`"
         )
 
 

@@ -18,7 +18,7 @@ ROLES = {
     "transcripts": Role(kind="dialogues", rows="transcripts", required=False),
     "comparisons": Role(kind="comparisons", required=False),
     "judgments": Role(kind="judgments", many=True, required=False),
-    "votes": Role(kind="comparisons", many=True, required=False),
+    "votes": Role(kind="comparisons", many=True, required=False, also="report"),
     "acceptable_use": Role(kind="report", required=False),
     "scaling": Role(kind="report", variant="ladder", required=False),
     "constitution": Role(kind="constitution", required=False),

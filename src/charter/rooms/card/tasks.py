@@ -30,6 +30,7 @@ GROUPS = {
     "Adherence to a constitution": ALIGNMENT,
     "Truthfulness and honesty": ALIGNMENT,
     "Honesty": ALIGNMENT,
+    "Model-written evaluations": ALIGNMENT,
     "Knowledge and reasoning": CAPABILITY,
     "Exams": CAPABILITY,
     "Reading": CAPABILITY,

@@ -10,6 +10,7 @@ letter in it counts; so does any model whose protocol has `max_tokens`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.generate.scorer import score, score_document
 from charter.ground.text.answers import letter_of
+from charter.rooms.evaluate.either import Asked, share
 from charter.rooms.evaluate.marks import TOO_LONG, describe_completion, describe_question, likeliest
 from charter.rooms.evaluate.task import LETTERS, Prompt, Query, Row, Rows
 
@@ -118,6 +120,34 @@ def _votes(context: Context, queries: Sequence[Query]) -> list[Logprobs]:
 
 def _vote_tokens(context: Context) -> int:
     return context.protocol.max_tokens or VOTE_TOKENS
+
+
+def two_answers(context: Context, asked: Sequence[Asked]) -> list[Logprobs]:
+    """The probabilities of both answers of each version of a question; None if it doesn't fit into the context. A model
+    that only samples gives the shares of its answers."""
+    protocol = context.protocol
+    prompts = [one.prompt(protocol.form) for one in asked]
+    context.show_prompt(prompts[0])
+    if can_score(context) and not protocol.max_tokens:
+        blank = "" if protocol.form == "chat" else " "
+        texts = [[f"{blank}{answer}" for answer in one.answers] for one in asked]
+        scores = text_logprobs(context, prompts, texts, context.task.name)
+        return [None if pair is None else [math.exp(value) for value in pair] for pair in scores]
+    tokens = _vote_tokens(context)
+    sampling = sampling_at(protocol.decoding, tokens)
+
+    def produce(part: Sequence[tuple[Asked, Prompt]], _: int) -> list[Logprobs]:
+        fitting = [pair for pair in part if context.holds(pair[1], tokens)]
+        seeds = [context.seed("vote", one.key) for one, _ in fitting]
+        each = context.assistant.reply([prompt for _, prompt in fitting], sampling, protocol.samples, seeds)
+        shares = {
+            id(pair): share([completion.text for completion in completions], pair[0].answers)
+            for pair, completions in zip(fitting, each, strict=True)
+        }
+        return [shares.get(id(pair)) for pair in part]
+
+    pairs = list(zip(asked, prompts, strict=True))
+    return context.out.chunks(context.task.name, pairs, context.chunk, produce, context.title)
 
 
 def grade_choice(query: Query, logprobs: Sequence[float] | None, why: str = "unparsed") -> Row:

@@ -18,6 +18,7 @@ from charter.rooms.evaluate.tasks import (
     arc,
     bbq,
     bbq_ways,
+    behaviours,
     decisions,
     essay_grader,
     even_handedness,
@@ -32,6 +33,7 @@ from charter.rooms.evaluate.tasks import (
     humaneval,
     invented,
     known,
+    labelled,
     lookalikes,
     mbe,
     missing_context,
@@ -47,8 +49,10 @@ from charter.rooms.evaluate.tasks import (
     recall,
     requests,
     revisions,
+    rm_bench,
     support,
     sure,
+    sycophancy,
     taught,
     text,
     translation,
@@ -109,11 +113,15 @@ HONESTY = (
     sure.TASK,
     support.TASK,
 )
+# Model-written evaluations: what a model says of itself, and whether it says what its user thinks.
+WRITTEN = (behaviours.TASK, sycophancy.TASK)
+# The judges themselves: against labels of people, and against pairs that differ in substance and in style.
+JUDGES = (labelled.TASK, rm_bench.TASK)
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
         *(*ASSISTANT, *OTHERS, *BATTERY, *bbq_ways.TASKS),
-        *(*EXAMS, *agieval.TASKS, *HONESTY),
+        *(*EXAMS, *agieval.TASKS, *HONESTY, *WRITTEN, *JUDGES),
     )
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
@@ -124,6 +132,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "exams": tuple(task.name for task in EXAMS),
     "honesty": tuple(task.name for task in HONESTY),
     "agieval": tuple(task.name for task in agieval.TASKS),
+    "written": tuple(task.name for task in WRITTEN),
 }
 METRICS: tuple[Metric, ...] = (
     *(metric for task in TASKS.values() for metric in task.numbers),

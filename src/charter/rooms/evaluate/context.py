@@ -33,6 +33,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.records import read_prompts
 from charter.rooms.evaluate import asking, asking_judge, behind_screen, declining, mapping, replies
+from charter.rooms.evaluate.either import Asked
 from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Prompt, Protocol, Query, Row, Rows, Rule, Task
@@ -279,6 +280,10 @@ class Context:
         """One row a choice among options; see `asking.choose`."""
         return asking.choose(self, queries, options)
 
+    def two_answers(self, asked: Sequence[Asked]) -> list[asking.Logprobs]:
+        """The probabilities of two answers to each version of a question; see `asking.two_answers`."""
+        return asking.two_answers(self, asked)
+
     def replies(
         self, prompts: Sequence[Dialogue], grade: Callable[[Rows], None], most: int | None = None
     ) -> Rows:
@@ -370,6 +375,11 @@ class Context:
     def grade_help(self) -> Callable[[Rows], None]:
         """Adds the grader's score to rows."""
         return partial(replies.grade_help, self)
+
+    @property
+    def grade_rating(self) -> Callable[[Rows], None]:
+        """Adds the rater's rating of harm to rows."""
+        return partial(replies.grade_rating, self)
 
     @property
     def grade_beside_fixed(self) -> Callable[[Rows], None]:

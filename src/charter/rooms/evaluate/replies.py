@@ -76,8 +76,14 @@ def grade_harm(context: Context, rows: Rows) -> None:
         for row in rows:
             row["reward"] = row["reward_fixed"] = None
     if models.rater is not None:
-        for row, rating, _ in score_rows(models.rater, rows):
-            row["harm_rating"] = rating
+        grade_rating(context, rows)
+
+
+def grade_rating(context: Context, rows: Rows) -> None:
+    """Adds harm_rating to rows, unclipped; the report must have a rater."""
+    assert context.models.rater is not None
+    for row, rating, _ in score_rows(context.models.rater, rows):
+        row["harm_rating"] = rating
 
 
 def grade_help(context: Context, rows: Rows) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from charter.ground.artifact.curves import read_object
+from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge import flags
 from charter.ground.judge.fitness import HELPFUL_PAIRS
@@ -18,7 +18,9 @@ from charter.ground.measure.reporting import table_problems
 from charter.rooms.evaluate.catalogue import METRICS as METRICS
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.claims import report_problems
+from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.task import CONTAMINATION, Marks
+from charter.rooms.evaluate.tasks import behaviours, labelled
 
 OF_JUDGES = {
     TRIPLES: flags.TRIPLES,
@@ -31,6 +33,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each number or mark that doesn't follow from the kept rows."""
     yield from table_problems(folder, METRICS)
     yield from report_problems(folder, manifest)
+    yield from _group_problems(folder)
     identity = read_object(folder / "report.json").get("identity") or {}
 
     def rule(file: str) -> flags.Rule | None:
@@ -46,6 +49,19 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         return flags.Rule(marks, facts.get("detectors") if task.detecting else None)
 
     yield from flags.check_marks(folder, rule)
+
+
+def _group_problems(folder: Path) -> Iterator[str]:
+    """A line for each file of scores by group that doesn't follow from the kept rows."""
+    for task, columns, file in (
+        (behaviours.TASK, behaviours.COLUMNS, behaviours.BY_NAME),
+        (labelled.TASK, labelled.COLUMNS, labelled.BY_NAME),
+    ):
+        kept, samples = folder / file, folder / f"samples/{task.name}.jsonl"
+        if samples.exists() and (
+            not kept.exists() or read_objects(kept) != by_group(read_objects(samples), columns)
+        ):
+            yield f"{file} is missing, or isn't what the kept rows of {task.name} give"
 
 
 def overlap(row: Marks) -> Marks:
