@@ -48,3 +48,9 @@ IDS = {title: key for key, title in FRONT} | {
     title: key for part, name, sections in PARTS for key, title in ((part, name), *sections)
 }
 TITLES = {key: title for title, key in IDS.items()}
+# Sections that every card has.
+REQUIRED = (
+    *(key for key, _ in FRONT),
+    *("red-team", "published", "improved", "tradeoffs", "improve", "matrix", "graders", "data"),
+    *("details", "ethics", "references", "lineage", "reproduce"),
+)

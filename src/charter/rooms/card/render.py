@@ -17,7 +17,8 @@ from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import standalone, strip
-from charter.rooms.card import facts, graders, samples, sections
+from charter.ground.moderation.limits import LIMITS
+from charter.rooms.card import facts, graders, samples, sections, statements
 from charter.rooms.card.attempts import attempts, by_people
 from charter.rooms.card.changes import families
 from charter.rooms.card.corpora import corpora
@@ -32,7 +33,7 @@ from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.layout import TITLES
 from charter.rooms.card.news import whats_new
 from charter.rooms.card.number import SHARE, Ledger
-from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, paged, sections_of, written
+from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, lengths_of, paged, written
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import describe_screen
 from charter.rooms.card.published import MODELS, beside_published
@@ -62,7 +63,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     """File name -> content of a whole card, or of an update of one. Raises CharterError if a number has no source."""
     if run.base is not None and run.previous is not None:
         return make_update(settings, run, run.base, run.previous)
-    ledger = Ledger()
+    ledger = Ledger(names=_names(run))
     nodes = facts.nodes(run)
     drawings = (*figures(run, ledger, settings.log_axis), _lineage(run, nodes, ledger))
     context = _context(settings, run, nodes, drawings, ledger)
@@ -82,11 +83,18 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     results = eval_results(settings.eval_dataset, run.final, ledger) if settings.eval_dataset else {}
     files = {HTML: html, MARKDOWN: front_matter(settings, run) + words, **results}
     files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawings}
-    record = _record(settings, run, ledger, context | {"sections": sections_of(words)})
+    record = _record(settings, run, ledger, context | {"sections": lengths_of(words)})
     counts = {name: len(record[name]) for name in ("numbers", "figures", "sections", "stages")}
     files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     files[COUNTS] = json.dumps(counts, indent=1) + "\n"
     return files
+
+
+def _names(run: Run) -> tuple[str, ...]:
+    """Names of stages and steps that hold a share."""
+    stages = (*run.stages, *run.at_protocol, *([run.previous] if run.previous else []))
+    names = {s.label for s in stages} | {a.step for a in run.lineage}
+    return tuple(sorted((name for name in names if "%" in name), key=len, reverse=True))
 
 
 def _lineage(run: Run, nodes: Sequence[facts.Node], ledger: Ledger) -> Figure:
@@ -105,9 +113,13 @@ def _context(
     tasks = all_tasks(run)
     attempt_tables = attempts(run)
     heads = _heads(settings, run, ledger)
+    told, examined = statements.statements(settings, run), statements.audits(settings, run)
     return {
         "s": settings,
         "run": run,
+        "limits": LIMITS,
+        "statements": told,
+        "audits": examined,
         "titles": TITLES,
         "references": facts.REFERENCES,
         "heading": facts.title(settings),
@@ -252,7 +264,10 @@ def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any
             {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
             for s in run.at_protocol
         ],
-        "sections": [{"key": key, "title": title} for key, title in context["sections"]],
+        "sections": [
+            {"key": key, "title": title, "words": count} for key, title, count in context["sections"]
+        ],
+        **statements.record(context["statements"], context["audits"]),
         "numbers": [n.record() for n in sorted(ledger.shown.values(), key=lambda n: n.key)],
         "refused": [
             {"name": h.name, "why": h.change.why}
