@@ -25,7 +25,9 @@ _MONTH = (
     r"Nov(?:ember)?|Dec(?:ember)?)"
 )
 _YEAR = r"(?:19|20)\d\d"
-_ENDS = r"(?=[.,;:)\]]|\s*$|\s(?:and|or|to|but|by|when|with|on|as|the|until)\b)(?!,\d|\.\d|\s+(?:to|or|and)\s+\d)"
+_ENDS = (
+    r"(?=[.,;:)\]]|\s*$|\s(?:and|or|to|but|by|when|with|on|as|the|until)\b)(?!,\d|\.\d|\s+(?:to|or|and)\s+\d)"
+)
 _FAMILIES = (
     "Claude(?: Instant)?|GPT|Llama|Qwen|Mistral|Gemma|Phi|OLMo|SmolLM|Pythia|Charter|Python|PyTorch|torch|Apache|"
     "Unicode|CC[ -]BY(?:-SA)?"
@@ -96,7 +98,9 @@ def _fold(text: str) -> str:
 
 def _is_numeral(word: str) -> bool:
     """Whether a word is written in numerals that are no digits, such as a fraction's or those of Chinese."""
-    return sum(c.isnumeric() for c in word) > 1 or word.isnumeric() and len(word) == 1 and not word.isalpha()
+    return sum(c.isnumeric() for c in word) > 1 or (
+        word.isnumeric() and len(word) == 1 and not word.isalpha()
+    )
 
 
 def check_free_text(text: str) -> str:

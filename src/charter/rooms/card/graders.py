@@ -147,7 +147,9 @@ def doubts(run: Run, judged: Sequence[Grader]) -> tuple[Doubt, ...]:
     if entry.get("helpful_fit") is False:
         why = str(entry.get("helpful_why") or "")
         doubts.append(
-            Doubt(Kept(f"It is not shown to be fit for help: {why}. Its helpful scores and wins are marked †."))
+            Doubt(
+                Kept(f"It is not shown to be fit for help: {why}. Its helpful scores and wins are marked †.")
+            )
         )
     return tuple(doubts)
 

@@ -26,6 +26,7 @@ PARTS = (
             ("tradeoffs", "Mitigations and trade-offs"),
             ("improve", "Areas for improvement"),
             ("deltas", "All changes from start to final"),
+            ("matrix", "Every evaluation at every stage"),
         ),
     ),
     ("judges", "Graders", (("graders", "Can the graders be trusted?"),)),

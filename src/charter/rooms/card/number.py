@@ -29,7 +29,8 @@ MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE, "compute": FLOPS, "kl
 
 # A share in a text. That of an interval's level is no result.
 SHARE_IN_TEXT = re.compile(
-    r"(\d[\d.,]*)[\s\u00a0]*(?:[%‰٪％﹪](?![\s\u00a0]interval)|per ?cent\b|percentage points?\b)", re.IGNORECASE
+    r"(\d[\d.,]*)[\s\u00a0]*(?:[%‰٪％﹪](?![\s\u00a0]interval)|per ?cent\b|percentage points?\b)",
+    re.IGNORECASE,
 )
 
 

@@ -183,5 +183,11 @@ def lengths_of(words: str) -> list[tuple[str, str, int]]:
     for at, head in enumerate(heads):
         ends = (h.start() for h in heads[at + 1 :] if len(h[1]) <= len(head[1]))
         below = words[head.end() : next(ends, len(words))]
-        lengths.append((IDS[head[2]], head[2], len(re.findall(r"\w+", re.sub(r"^###? .*$", "", below, flags=re.MULTILINE)))))
+        lengths.append(
+            (
+                IDS[head[2]],
+                head[2],
+                len(re.findall(r"\w+", re.sub(r"^###? .*$", "", below, flags=re.MULTILINE))),
+            )
+        )
     return lengths

@@ -31,15 +31,18 @@ from charter.rooms.card.fluency import fluency_table
 from charter.rooms.card.gather import Run
 from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.layout import TITLES
+from charter.rooms.card.matrix import matrix, picture, tables
 from charter.rooms.card.news import whats_new
-from charter.rooms.card.number import SHARE, Ledger
+from charter.rooms.card.number import SHARE, Ledger, Number
 from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, lengths_of, paged, written
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import describe_screen
-from charter.rooms.card.published import MODELS, beside_published
+from charter.rooms.card.published import beside_published, groups_of
 from charter.rooms.card.review import summarise_reviews, summarise_verdicts
 from charter.rooms.card.scaling import scaling_table
+from charter.rooms.card.schema import SCHEMA, schema
 from charter.rooms.card.settings import Settings
+from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing_at
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY, all_tasks, task_tables
 from charter.rooms.card.tree import lineage
 from charter.rooms.card.update import make_update
@@ -65,8 +68,11 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
         return make_update(settings, run, run.base, run.previous)
     ledger = Ledger(names=_names(run))
     nodes = facts.nodes(run)
-    drawings = (*figures(run, ledger, settings.log_axis), _lineage(run, nodes, ledger))
+    made = matrix(run)
+    drawn = (*figures(run, ledger, settings.log_axis), picture(made, ledger), _lineage(run, nodes, ledger))
+    drawings = tuple(one for one in drawn if one is not None)
     context = _context(settings, run, nodes, drawings, ledger)
+    context["columns"] = "; ".join(column.label for column in made.columns)
     words = written("card.md.jinja", ledger, context)
     page, contents = paged("card.md.jinja", ledger, context, drawings)
     shell = {
@@ -83,6 +89,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     results = eval_results(settings.eval_dataset, run.final, ledger) if settings.eval_dataset else {}
     files = {HTML: html, MARKDOWN: front_matter(settings, run) + words, **results}
     files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawings}
+    files |= {SCHEMA: schema(), **tables(made)}
     record = _record(settings, run, ledger, context | {"sections": lengths_of(words)})
     counts = {name: len(record[name]) for name in ("numbers", "figures", "sections", "stages")}
     files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
@@ -155,18 +162,28 @@ def _context(
         "unclaimed": facts.list_unmeasured(facts.USES, tasks),
         "unmeasured": facts.list_unmeasured(facts.RISKS, tasks),
         "task_tables": {key: task_tables(run, key) for key in (ALIGNMENT, CAPABILITY)},
-        "published": beside_published(run),
-        "published_models": MODELS,
+        "published": groups_of(beside_published(run)),
         "mitigations": facts.mitigations(run),
         "costs": sections.headlines(run, sections.COSTS) if len(run.stages) > 1 else (),
         "findings": sections.findings(
             run, change.losses if change else (), (*judged, *([rater] if rater else []))
         ),
+        "stood": _stood(run),
         "environment": facts.environment(run),
         "recipe": run.final.manifest.command or "RECIPE.yaml",
         "identity": "\n".join(f"{key}: {value}" for key, value in facts.identity(run)),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
     }
+
+
+def _stood(run: Run) -> list[tuple[str, tuple[Number, ...]]]:
+    """What can't be told from guessing, and what can't get better, at the final stage."""
+    rows = (
+        (f"{run.final.label} can't be told from guessing by", AT_CHANCE),
+        ("Saturated: the interval reaches the best value, so no better model would show in", SATURATED),
+    )
+    lists = [(words, standing_at(run.final.numbers.values(), word)) for words, word in rows]
+    return [(words, numbers) for words, numbers in lists if numbers]
 
 
 def _judges(run: Run) -> dict[str, Any]:

@@ -150,7 +150,9 @@ def schema() -> str:
 def schema_problems(record: dict[str, Any]) -> list[str]:
     """How a card.json breaks the schema, a line each. An update of a card has a form of its own, and its base is held
     against the schema."""
-    whole = record.get("base") if "update_of" in record else record
+    whole: Any = record
+    while isinstance(whole, dict) and "update_of" in whole:
+        whole = whole.get("base")
     try:
         card = Card.model_validate(whole)
     except ValidationError as error:

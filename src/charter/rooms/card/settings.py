@@ -16,6 +16,7 @@ from charter.rooms.card.free_text import check_free_text, check_name
 
 ROLES = {
     "reports": Role(kind="report", many=True),
+    "comparators": Role(kind="report", many=True, required=False),
     "preference": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "rl": Role(kind="checkpoint", variant="policy", required=False),
     "transcripts": Role(kind="dialogues", rows="transcripts", required=False),
@@ -115,7 +116,9 @@ class Settings(Frozen):
     )
     audits: tuple[Examination, ...] = Field((), description="audits: subject, by, date, conclusion, evidence")
     topics: tuple[Examination, ...] = Field((), description="topics that experts examined, likewise")
-    signoffs: tuple[SignOff, ...] = Field((), description="who released it: name, role, date, decision, words")
+    signoffs: tuple[SignOff, ...] = Field(
+        (), description="who released it: name, role, date, decision, words"
+    )
     headline: tuple[str, ...] = Field(
         ("harm_answered_rate", "refusal_gap", "helpful_score", "bits_per_byte"),
         description="metrics shown first, four at most",

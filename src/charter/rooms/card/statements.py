@@ -93,7 +93,9 @@ def _examined(run: Run, entry: Examination, setting: str) -> Examined:
 
 
 def _signed(run: Run, entry: SignOff) -> Signed:
-    return Signed(entry.name, entry.role, entry.date, entry.decision, resolve(run, entry.words or "", "signoffs"))
+    return Signed(
+        entry.name, entry.role, entry.date, entry.decision, resolve(run, entry.words or "", "signoffs")
+    )
 
 
 def resolve(run: Run, text: str, setting: str) -> Parts:
@@ -136,7 +138,13 @@ def record(told: Mapping[str, Sequence[Parts]], examined: Audits) -> dict[str, A
         "audits": [row(one) for one in examined.audits],
         "topics": [row(one) for one in examined.topics],
         "signoffs": [
-            {"name": s.name, "role": s.role, "date": s.date, "decision": s.decision, "words": entry(s.words)["text"]}
+            {
+                "name": s.name,
+                "role": s.role,
+                "date": s.date,
+                "decision": s.decision,
+                "words": entry(s.words)["text"],
+            }
             for s in examined.signoffs
         ],
         "not_made": list(examined.missing)

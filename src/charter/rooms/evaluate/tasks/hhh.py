@@ -99,6 +99,7 @@ def _accuracy(mode: str) -> tuple[Metric, ...]:
             "higher",
             f"HHH choices, {words}" + (f", {axis}" if axis else ""),
             label=start + axis if axis else label,
+            chance=0.5,
         )
         for axis in ("", *AXES)
     )
