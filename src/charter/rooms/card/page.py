@@ -95,6 +95,10 @@ class Printer:
         """What the page says in small letters, and the Markdown doesn't."""
         return Markup(f"{ASIDE}{escaped(words)}{END}") if self.page and words else Markup("")
 
+    def small(self, words: str) -> Markup:
+        """What follows in small letters, after a semicolon in Markdown; nothing if there are no words."""
+        return self.aside(words) if self.page or not words else Markup(f"; {escaped(words)}")
+
     def fenced(self, text: str, kind: str = "") -> Markup:
         """A block of text that Markdown leaves alone, whatever is in it; its long lines are broken unless it's for the
         page. `kind`: what it is, `prompt` or `reply`."""
@@ -124,6 +128,7 @@ def environment(printer: Printer) -> Environment:
         "interval": printer.interval,
         "rows": printer.rows,
         "aside": printer.aside,
+        "small": printer.small,
         "code": code,
         "address": Markup,
         "fenced": printer.fenced,

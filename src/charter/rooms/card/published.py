@@ -145,10 +145,8 @@ def _find(run: Run, name: str) -> tuple[Ours, str]:
             return None, f"{metric} is not compared: {delta.why if delta else f'{run.start.label} lacks it'}"
         return delta.number, ""
     if not _asked_alike(run.final, metric):
-        return (
-            None,
-            f"{metric} is of items of our own, {references(_read_identity(run.final, metric).get('data'))}",
-        )
+        data = references(_read_identity(run.final, metric).get("data"))
+        return None, f"{metric} is of items of our own{f', {data}' if data else ''}"
     return ours, ""
 
 
