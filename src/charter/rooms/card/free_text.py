@@ -18,16 +18,19 @@ from collections.abc import Iterator
 KEY = re.compile(r"\{([\w.@-]+(?:/[\w.@-]+)?)\}")
 WAY_OUT = "name the number instead, {STEP/METRIC} or {METRIC} of the final stage, or leave it out"
 
-_NUMBER = r"\d{1,2}(?:\.\d{1,2}){0,2}"
+# None above 29: what looks like a share is none.
+_NUMBER = r"[12]?\d(?:\.\d{1,2}){0,2}"
 _SEVERAL = rf"{_NUMBER}(?:(?:, | and | or | to |–){_NUMBER})*"
 _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sep(?:tember)?|Oct(?:ober)?|"
     r"Nov(?:ember)?|Dec(?:ember)?)"
 )
 _YEAR = r"(?:19|20)\d\d"
-_ENDS = (
-    r"(?=[.,;:)\]]|\s*$|\s(?:and|or|to|but|by|when|with|on|as|the|until)\b)(?!,\d|\.\d|\s+(?:to|or|and)\s+\d)"
+_PAUSE = (
+    "and|or|to|but|by|when|with|on|as|the|until|we|it|its|they|this|that|no|nobody|a|an|is|are|was|were|has|have|alone|"
+    "already|only"
 )
+_ENDS = rf"(?=[.,;:)\]]|\s*$|\s(?:{_PAUSE})\b)(?!,\d|\.\d|\s+(?:to|or|and)\s+\d)"
 _FAMILIES = (
     "Claude(?: Instant)?|GPT|Llama|Qwen|Mistral|Gemma|Phi|OLMo|SmolLM|Pythia|Charter|Python|PyTorch|torch|Apache|"
     "Unicode|CC[ -]BY(?:-SA)?"
@@ -50,7 +53,7 @@ _NAMES = re.compile(
             # a version, a paper, a standard, a product
             rf"(?i:\bversions?|\breleases?) {_SEVERAL}\b(?!\.?\d)|\b[vV]{_NUMBER}\b(?!\.\d)",
             r"\barXiv[: ]?\d{4}\.\d{4,5}\b|\b(?:ISO|RFC|DIN|EN)[ -]\d{1,5}\b(?:-\d+)?",
-            rf"\b(?:{_FAMILIES})[ -]{_NUMBER}\b(?!\.?\d)",
+            rf"\b(?:{_FAMILIES})[ -]?{_NUMBER}\b(?!\.?\d)(?:[ -]\d{{1,3}}(?:\.\d)?[BMK]\b)?",
             # a word that begins with a letter: SmolLM2-135M, GSM8k, mp3
             r"(?<![\w.])(?:[A-Z]\w*[-_]?\w*\d\w*|[a-z]{1,4}\d\w*)(?:-\w+)*(?!\w*\.\d)",
         )
@@ -63,15 +66,18 @@ _LARGE = (
     "thousands?|millions?|billions?|dozens?"
 )
 _ANY = f"(?:{_SMALL}|{_LARGE})"
+_PART = "third|quarter|fourth|fifth|sixth|seventh|eighth|ninth|tenth"
 _FIGURES = re.compile(
     "|".join(
         (
             _PERCENT,
             rf"\b(?:{_LARGE})\b",
-            rf"\b{_ANY}[ -](?:out of|of|in|of every|in every|to|times)[ -]{_ANY}\b",
+            rf"\b{_ANY}[ -](?:out of|of|in|of every|in every|times)[ -]{_ANY}\b",
             rf"\b{_ANY}[ -]?(?:fold|times)\b",
-            rf"\b(?:a|{_SMALL})[ -](?:thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?)\b",
-            r"\b(?:half|halves|halved|halves|twice|thrice|double[sd]?|triple[sd]?|zero)\b",
+            rf"\b{_ANY}[ -](?:thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths)\b",
+            rf"\b(?:a|one)[ -](?:{_PART})(?=\s+(?:of|as|less|more|fewer|better|worse)\b|[.,;:)]|\s*$)",
+            # not double-check, half-finished or zero-shot
+            r"\b(?:half|halves|halved|twice|thrice|double[sd]?|triple[sd]?|zero)\b(?!-)",
         )
     ),
     re.IGNORECASE,
@@ -116,7 +122,9 @@ def check_free_text(text: str) -> str:
 def check_name(text: str) -> str:
     """A name, which may hold digits. Raises ValueError if it states a percentage or a ratio."""
     folded = _fold(text)
-    if found := re.search(rf"{_PERCENT}|\d[\d.,]* (?:out )?of \d|\d+/\d+", folded, re.IGNORECASE):
+    if found := re.search(
+        rf"{_PERCENT}|\d[\d.,]* (?:out )?of \d|(?<![/\w])\d+/\d+(?![/\w])", folded, re.IGNORECASE
+    ):
         raise ValueError(f"states {found[0]!r}; a name holds no result")
     return text
 

@@ -117,12 +117,7 @@ def gather(inputs: Inputs) -> Run:
     names = _names({**before, **ancestry}, run_of(reports[-1].folder))
     stages, second = by_decoding([_artifact(i, names, stage=True) for i in reports])
     comparators = join_reports([_artifact(i, names, stage=True) for i in others])
-    labels = [s.label for s in (*stages, *second, *comparators)]
-    if duplicate := next((n for n in labels if labels.count(n) > 1), None):
-        raise CharterError(
-            f"two reports have the stage {duplicate!r}; give each evaluate step its own `stage`; two on one model must "
-            "have other tasks"
-        )
+    _check_labels((*stages, *second, *comparators))
     principles, constitution = _constitution(inputs.optional("constitution"))
     artifacts = {
         role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()
@@ -163,6 +158,16 @@ def gather(inputs: Inputs) -> Run:
         ),
         **one,
     )
+
+
+def _check_labels(stages: Sequence[Artifact]) -> None:
+    """Raises CharterError if two stages share a name."""
+    labels = [stage.label for stage in stages]
+    if duplicate := next((n for n in labels if labels.count(n) > 1), None):
+        raise CharterError(
+            f"two reports have the stage {duplicate!r}; give each evaluate step its own `stage`; two on one model must "
+            "have other tasks"
+        )
 
 
 def _locate(entry: Input) -> Source:

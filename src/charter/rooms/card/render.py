@@ -33,7 +33,7 @@ from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.layout import TITLES
 from charter.rooms.card.matrix import matrix, picture, tables
 from charter.rooms.card.news import whats_new
-from charter.rooms.card.number import SHARE, Ledger, Number
+from charter.rooms.card.number import SHARE, SHARE_IN_TEXT, Ledger, Number
 from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, lengths_of, paged, written
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import describe_screen
@@ -98,10 +98,13 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
 
 
 def _names(run: Run) -> tuple[str, ...]:
-    """Names of stages and steps that hold a share."""
-    stages = (*run.stages, *run.at_protocol, *([run.previous] if run.previous else []))
-    names = {s.label for s in stages} | {a.step for a in run.lineage}
-    return tuple(sorted((name for name in names if "%" in name), key=len, reverse=True))
+    """Names of stages and steps, and words of metrics, that hold a share."""
+    stages = (*run.stages, *run.at_protocol, *run.comparators, *([run.previous] if run.previous else []))
+    words = {s.label for s in stages} | {a.step for a in run.lineage}
+    words |= {
+        text for s in stages for metric in s.metrics.values() for text in (metric.label, metric.meaning)
+    }
+    return tuple(sorted((text for text in words if SHARE_IN_TEXT.search(text)), key=len, reverse=True))
 
 
 def _lineage(run: Run, nodes: Sequence[facts.Node], ledger: Ledger) -> Figure:
@@ -120,13 +123,10 @@ def _context(
     tasks = all_tasks(run)
     attempt_tables = attempts(run)
     heads = _heads(settings, run, ledger)
-    told, examined = statements.statements(settings, run), statements.audits(settings, run)
     return {
         "s": settings,
         "run": run,
-        "limits": LIMITS,
-        "statements": told,
-        "audits": examined,
+        **_told(settings, run),
         "titles": TITLES,
         "references": facts.REFERENCES,
         "heading": facts.title(settings),
@@ -173,6 +173,15 @@ def _context(
         "recipe": run.final.manifest.command or "RECIPE.yaml",
         "identity": "\n".join(f"{key}: {value}" for key, value in facts.identity(run)),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
+    }
+
+
+def _told(settings: Settings, run: Run) -> dict[str, Any]:
+    """What people say of the model, and the limits of any."""
+    return {
+        "limits": LIMITS,
+        "statements": statements.statements(settings, run),
+        "audits": statements.audits(settings, run),
     }
 
 

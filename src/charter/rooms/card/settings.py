@@ -82,7 +82,7 @@ class Examination(Frozen):
     by: Name = Field(min_length=1, description="who did")
     date: Date = Field(description="day of the conclusion, YYYY-MM-DD")
     conclusion: Sentence = Field(description="what they concluded")
-    evidence: str = Field("", description="artifact, file or address that holds the evidence")
+    evidence: Name = Field("", description="artifact, file or address that holds the evidence")
 
 
 class SignOff(Frozen):
