@@ -123,19 +123,11 @@ def gather(inputs: Inputs) -> Run:
         role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()
     }
     one = {role: next(iter(artifacts[role]), None) for role in ("rl", "transcripts", "comparisons")}
-    beside = [a for stage in (*stages, *second, *comparators) for a in stage.beside]
+    on_models = (*comparators, *second, *stages)
     _check_votes(artifacts["votes"])
     _check_scaling(artifacts["scaling"])
-    artifacts_by_id = {
-        a.manifest.id: a
-        for a in (
-            *(a for group in artifacts.values() for a in group),
-            *beside,
-            *comparators,
-            *second,
-            *stages,
-        )
-    }
+    groups = (*artifacts.values(), *(stage.beside for stage in on_models), on_models)
+    artifacts_by_id = {a.manifest.id: a for group in groups for a in group}
     return Run(
         stages=stages,
         at_protocol=second,

@@ -133,8 +133,6 @@ def _context(
         "sentence": facts.sentence(settings, run),
         "verdict": sections.verdict(run, heads["headlines"]),
         **heads,
-        "grader": run.final.report.get("grader") or {},
-        "doubts": graders.doubts(run, judged),
         **_tables(run),
         "drawn": samples.draw_exchanges(run, settings.samples_shown, settings.draw_seed),
         "worst": samples.find_worst(run, settings.failures_shown),
@@ -199,6 +197,8 @@ def _judges(run: Run) -> dict[str, Any]:
     """The judges, and the columns of their tables."""
     judged = graders.graders(run)
     return {
+        "grader": run.final.report.get("grader") or {},
+        "doubts": graders.doubts(run, judged),
         "graders": judged,
         "gate_columns": graders.GATE_COLUMNS,
         "pair_columns": graders.PAIR_COLUMNS,
