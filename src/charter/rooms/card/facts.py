@@ -11,7 +11,7 @@ from charter.ground.artifact.curves import read_object
 from charter.ground.settings.packages import package_of
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import POLICY, Run
-from charter.rooms.card.number import Number
+from charter.rooms.card.number import SHARE_IN_TEXT, Number
 from charter.rooms.card.sections import counts, unfit
 from charter.rooms.card.settings import Settings
 
@@ -270,6 +270,16 @@ def _tree(flags: list[bool | None]) -> str:
     if any(flags):
         return "dirty: some artifacts were made from uncommitted code"
     return "clean" if all(f is False for f in flags) else "unknown"
+
+
+def names_with_shares(run: Run) -> tuple[str, ...]:
+    """Names of stages and steps, and words of metrics, that hold a share."""
+    stages = (*run.stages, *run.at_protocol, *run.comparators, *([run.previous] if run.previous else []))
+    words = {s.label for s in stages} | {a.step for a in run.lineage}
+    words |= {
+        text for s in stages for metric in s.metrics.values() for text in (metric.label, metric.meaning)
+    }
+    return tuple(sorted((text for text in words if SHARE_IN_TEXT.search(text)), key=len, reverse=True))
 
 
 def identity(run: Run) -> tuple[tuple[str, str], ...]:

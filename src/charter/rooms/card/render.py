@@ -33,7 +33,7 @@ from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.layout import TITLES
 from charter.rooms.card.matrix import matrix, picture, tables
 from charter.rooms.card.news import whats_new
-from charter.rooms.card.number import SHARE, SHARE_IN_TEXT, Ledger, Number
+from charter.rooms.card.number import SHARE, Ledger, Number
 from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, lengths_of, paged, written
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import describe_screen
@@ -66,7 +66,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     """File name -> content of a whole card, or of an update of one. Raises CharterError if a number has no source."""
     if run.base is not None and run.previous is not None:
         return make_update(settings, run, run.base, run.previous)
-    ledger = Ledger(names=_names(run))
+    ledger = Ledger(facts.names_with_shares(run))
     nodes = facts.nodes(run)
     made = matrix(run)
     drawn = (*figures(run, ledger, settings.log_axis), picture(made, ledger), _lineage(run, nodes, ledger))
@@ -95,16 +95,6 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     files[COUNTS] = json.dumps(counts, indent=1) + "\n"
     return files
-
-
-def _names(run: Run) -> tuple[str, ...]:
-    """Names of stages and steps, and words of metrics, that hold a share."""
-    stages = (*run.stages, *run.at_protocol, *run.comparators, *([run.previous] if run.previous else []))
-    words = {s.label for s in stages} | {a.step for a in run.lineage}
-    words |= {
-        text for s in stages for metric in s.metrics.values() for text in (metric.label, metric.meaning)
-    }
-    return tuple(sorted((text for text in words if SHARE_IN_TEXT.search(text)), key=len, reverse=True))
 
 
 def _lineage(run: Run, nodes: Sequence[facts.Node], ledger: Ledger) -> Figure:
