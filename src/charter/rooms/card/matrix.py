@@ -1,9 +1,9 @@
 """Every evaluation at every stage: a row a metric, a column a stage (the tracker of the Claude 2 card's section 5).
 
-Columns are the stages in their order, then the same models at the protocol's decoding, then comparators, such as a
-helpful-only model and snapshots. A number is held against the nearest column before it that has the metric, a
-comparator's against the start. Every drop has a mark, a significant one its own, as in `charter compare`. The matrix is
-written as matrix.csv and matrix.json, with all numbers, and drawn with those that stand for an evaluation.
+Columns are the stages in their order, then the same models at the protocol's decoding (what depends on the draw), then
+comparators, such as a helpful-only model and snapshots. A number is held against the nearest column before it that has
+the metric, a comparator's against the start. Every drop has a mark, a significant one its own, as in `charter compare`.
+matrix.csv and matrix.json have all numbers, the picture those that stand for an evaluation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from charter.rooms.card.drawing import sources_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Ledger, Number, figure
-from charter.rooms.card.sections import unfit
+from charter.rooms.card.sections import is_sampled, unfit
 from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing
 
 CSV, JSON = "matrix.csv", "matrix.json"
@@ -78,6 +78,8 @@ def _row(run: Run, columns: Sequence[Artifact], name: str) -> Row:
     cells: list[Cell | None] = []
     for column in columns:
         number = column.numbers.get(name)
+        if any(column is second for second in run.at_protocol) and not is_sampled(column, name):
+            number = None
         before = _before(run, column, name)
         delta = change(before, column, name) if before is not None and number is not None else None
         cells.append(Cell(number, delta, _marks(column, number, delta)) if number is not None else None)

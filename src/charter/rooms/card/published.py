@@ -99,10 +99,9 @@ def _beside(run: Run, row: Published) -> Iterator[Beside]:
     found = {name: _find(run, name) for name in row.ours}
     measured = {name: ours for name, (ours, why) in found.items() if not why and ours is not None}
     for name, ours in measured.items():
-        number = isinstance(ours, Number)
-        asked = (
-            tuple(_differences(run.final, name, ours, row)) if number and name in run.final.metrics else ()
-        )
+        asked: tuple[str, ...] = ()
+        if isinstance(ours, Number) and name in run.final.metrics:
+            asked = tuple(_differences(run.final, name, ours, row))
         grey = name in run.final.metrics and unfit(run.final, name)
         yield Beside(row, _values(row, name), ours, grey, (*asked, *row.differs))
     if not measured:
