@@ -15,12 +15,15 @@ NOT_COMPARED = "not compared: "
 SIGNS = {"better": "▲", "worse": "▼", "changed": "◆", "not significant": ""}
 STYLES = {"better": "green", "worse": "red", "changed": "yellow"}
 ARROWS = {"lower": " ↓", "higher": " ↑", "zero": " → 0"}
+# What went the worse way, though not significantly.
+DROP = "▽"
 SAME = "These are the same card: nothing to compare."
 UNFIT = "† by a grader that failed its fitness gate"
 
 
 def compare_view(comparison: Comparison, everything: bool) -> Group:
-    """Two versions: the headline rows and what got worse, or `everything`; then what was not compared, by reason."""
+    """Two versions: the headline rows and what got worse, or `everything`; then the slighter drops, and what was not
+    compared, by reason."""
     if comparison["same"]:
         return Group(Text(SAME, style="bold"))
     compared = [row for row in comparison["metrics"] if not row["verdict"].startswith(NOT_COMPARED)]
@@ -31,14 +34,16 @@ def compare_view(comparison: Comparison, everything: bool) -> Group:
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
     for row in shown:
         before, after, change = row["words"]
-        cells = SIGNS[row["verdict"]], _name(row, everything), f"{before} → {after}", change
+        cells = _mark(row), _name(row, everything), f"{before} → {after}", change
         table.add_row(*cells, style=STYLES.get(row["verdict"], ""))
     left = [row for row in compared if row not in shown]
+    slight = [row["label"] for row in left if row["drop"] == "any"]
     return Group(
         *([table] if shown else []),
+        *([Text(f"{DROP} {', '.join(slight)}")] if slight else []),
         *_left_out(left),
         *list_uncompared(comparison["metrics"], everything),
-        *_legend(comparison, "▲ better, ▼ worse, ◆ changed; no mark: not significant."),
+        *_legend(comparison, f"▲ better, ▼ worse, ◆ changed, {DROP} a drop that is not significant."),
     )
 
 
@@ -60,14 +65,19 @@ def track_view(comparison: Comparison, everything: bool) -> Group:
         last = f"{change or '-'} {_sign(row['overall'])}"
         table.add_row(_name(row, everything), *cells, last, style="red" if row["dropped"] else "")
     dropped = [row["label"] for row in rows if row["dropped"]]
-    verdict = f"Got worse: {', '.join(dropped)}" if dropped else "Nothing got worse."
+    verdict = f"Got worse: {', '.join(dropped)}" if dropped else "Nothing got significantly worse."
+    slight = [row["label"] for row in rows if row["drop"] == "any"]
     left = [row for row in rows if row not in shown]
     return Group(
         table,
         Text(),
         Text(verdict, style="bold"),
+        *([Text(f"Lower, not significantly {DROP}: {', '.join(slight)}")] if slight else []),
         *([Text(f"{_rows(left)}: --all shows them")] if left else []),
-        *_legend(comparison, "Since the version before: ▲ better, ▼ worse, ◆ changed, ≠ not compared."),
+        *_legend(
+            comparison,
+            f"Since the version before: ▲ better, ▼ worse, {DROP} a drop, ◆ changed, ≠ not compared.",
+        ),
     )
 
 
@@ -81,7 +91,11 @@ def _sign(row: Row) -> str:
     """The sign of a verdict; nothing if neither side has the metric."""
     if row["a"] is None and row["b"] is None:
         return ""
-    return SIGNS.get(row["verdict"], "≠") + ("†" if row["unfit"] else "")
+    return _mark(row) + ("†" if row["unfit"] else "")
+
+
+def _mark(row: Row) -> str:
+    return DROP if row["drop"] == "any" else SIGNS.get(row["verdict"], "≠")
 
 
 def _rows(rows: Sequence[Row]) -> str:

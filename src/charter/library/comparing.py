@@ -20,8 +20,8 @@ class Comparison:
 
     `rows`: one a metric, the most important first, with label, a, b, difference (b - a), interval (95 %), paired
     (prompts that both answered), p_holm (corrected for the numbers that both have), verdict ("better", "worse",
-    "changed", "not significant" or "not compared: why"), regression, and unfit (a grader that failed its fitness gate
-    gave a or b).
+    "changed", "not significant" or "not compared: why"), drop ("any", "significant" or ""), regression, and unfit (a
+    grader that failed its fitness gate gave a or b).
     """
 
     def __init__(self, a: str, b: str, rows: Rows) -> None:

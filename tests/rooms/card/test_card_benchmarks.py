@@ -15,16 +15,18 @@ from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_car
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.rooms.card import render
-from charter.rooms.card.changes import refusal
+from charter.rooms.card.changes import change, refusal
 from charter.rooms.card.compare import compare, final_stage
 from charter.rooms.card.facts import RISKS, USES, list_unmeasured
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.news import whats_new
-from charter.rooms.card.published import MODELS, beside_published
+from charter.rooms.card.number import Number
+from charter.rooms.card.published import Beside, beside_published, published
 from charter.rooms.card.tasks import task_tables
 from charter.rooms.card.verify import card_problems
 from charter.runner.verify import artifact_problems, verify
 
+MODELS = ("Claude Instant 1.1", "Claude 1.3", "Claude 2")
 BENCHMARKS = (("reports", "bench_0"), ("reports", "bench_3"))
 
 
@@ -227,72 +229,85 @@ def test_a_stage_asked_in_another_way_says_how(both: Path) -> None:
     assert [cell.asked for cell in row.cells] == ["shipped:arc.heldout, 0-shot, by likelihood", ""]
 
 
+def measured(run: Run) -> dict[str, Beside]:
+    """The rows in which one of our metrics stands beside a published number, by metric."""
+    rows = beside_published(run)
+    return {
+        one.ours.name: one
+        for one in rows
+        if isinstance(one.ours, Number) and one.ours.name in run.final.metrics and not one.ours.change
+    }
+
+
 def test_published_numbers_stand_beside_ours_with_what_differs(both: Path) -> None:
     """Items of our own, as of the shipped `arc` and `hhh`, stand beside no number of another's items."""
-    rows = {row.ours.name: row for row in beside_published(gathered(both))}
-    assert set(rows) == {"gsm8k", "mmlu_plain"}
-    assert [n.value for n in rows["mmlu_plain"].published if n] == [0.734, 0.770, 0.785]
+    rows = measured(gathered(both))
+    assert set(rows) == {"gsm8k", "mmlu_plain", "harm_rate_prompts"}
+    values = [value.value for _, value in rows["mmlu_plain"].values if isinstance(value, Number)]
+    assert values == [0.734, 0.770, 0.785]
     assert rows["gsm8k"].differences == (
         "data:gsm8k (60 of 1,319 items); there the test split of GSM8k",
         "asked as a chat; its words there are not published",
     )
     assert "no chain of thought; there with one" in rows["mmlu_plain"].differences
-    number = rows["gsm8k"].published[2]
-    assert number is not None and number.stage == MODELS[2] and number.sources[0].file == "section 4.3"
+    model, number = rows["gsm8k"].values[2]
+    assert isinstance(number, Number) and number.stage == model == MODELS[2]
+    assert number.sources[0].file == "section 4.3"
     shown = {n["key"]: n for n in json.loads((both / "card/card.json").read_text("utf-8"))["numbers"]}
     assert shown["published/Claude 2/gsm8k"]["value"] == 0.88
     public = {"data": {"ref": "data:arc"}, "temperature": 0.5}
     benchmark(both, 3, {"gsm8k": {"shots": 4, "temperature": 0.0}, "arc": public})
-    rows = {row.ours.name: row for row in beside_published(gathered(both))}
+    rows = measured(gathered(both))
     assert {"examples: 4; there 0", "temperature: 0; there 1"} <= set(rows["gsm8k"].differences)
     assert "temperature: 0.5; not stated there" in rows["arc"].differences
 
 
-def test_the_words_of_choices_are_a_difference_unless_they_are_the_sets_own(both: Path) -> None:
-    def identify(words: str) -> tuple[str, ...]:
-        def put(text: str) -> str:
-            report = json.loads(text)
-            facts = {"data": {"ref": "data:438"}, "shots": 5, "form": "chat", "words": words}
-            report["identity"]["hhh"] = facts
-            return json.dumps(report)
+def test_what_was_published_and_we_lack_says_why(both: Path) -> None:
+    rows = {one.row.what: one for one in beside_published(gathered(both))}
+    why = {what: one.why for what, one in rows.items()}
+    assert all(one.why if one.ours is None else not one.why for one in rows.values())
+    assert why["GRE verbal, scaled score"] == "no report on RL-CAI has gre_verbal"
+    assert why["ARC-Challenge"] == "arc is of items of our own, shipped:arc.heldout"
+    assert why["Output formats taught"] == "no evaluation here asks for a format"
+    assert why["Gain on HumanEval"] == "no report on RL-CAI has humaneval"
+    assert why["Context trained, tokens"] == "no checkpoint of this run states the context of RL-CAI"
+    gain, prompts = rows["Gain on GSM8k"].ours, rows["Harmful and jailbreak prompts"].ours
+    delta = change(gathered(both).start, gathered(both).final, "gsm8k")
+    assert delta is not None and gain == delta.number
+    assert isinstance(prompts, Number) and (prompts.value, prompts.unit) == (40, "count")
+    counted = [rows[what].ours for what in ("Replies a prompt", "HHH choices asked")]
+    asked = {row["id"] for row in card_world.read_rows(both / "eval_3/samples/hhh.jsonl")}
+    assert [n.value for n in counted if isinstance(n, Number)] == [2, len(asked)]
+    assert rows["Release"].ours == "2026-11-01"
+    page = (both / "card/card.md").read_text("utf-8")
+    assert "not measured | no report on RL-CAI has gre_verbal |" in page
 
-        edit(both, "eval_3", "report.json", put)
-        rows = {row.ours.name: row for row in beside_published(gathered(both))}
-        return rows["hhh_policy"].differences
 
-    first = ("data:438 (80 of 438 items); there 438 choices", "examples: 5; there 0")
-    own = "the set's own prompt as a chat; not stated there"
-    assert identify("the set's own prompt") == (*first, own)
-    ours = "asked in charter's words, in both orders; there in the set's own prompt"
-    assert identify("charter's words, in both orders") == (*first, ours)
-
-
-def test_only_an_official_form_stands_beside_the_cards_exams(both: Path) -> None:
-    rows = [
-        {
-            "id": f"l{n}",
-            "item": f"l{n}",
-            "group": "",
-            "correct": float(n < 30),
-            "outcome": "right" if n < 30 else "wrong",
-        }
-        | {
-            "kind": "single",
-            "options": ["a", "b"],
-            "right": [0],
-            "blanks": [],
-            "logprobs": [0.0, -1.0],
-            "choice": 0,
-        }
-        for n in range(40)
-    ]
-    for stand_in in (True, False):
-        asked = {"shots": 5, "scored": "options", "stand_in": stand_in}
-        benchmark(both, 3, {"mbe": asked}, {"mbe": rows})
-        found = {row.ours.name: row for row in beside_published(gathered(both))}
-        assert ("mbe" in found) is not stand_in
-    assert [n.value if n else None for n in found["mbe"].published] == [None, None, 0.765]
-    assert found["mbe"].differences[0] == "data:mbe (40 of 200 items); there NCBE's practice exam of 2021"
+def test_every_published_number_is_there_once() -> None:
+    """By the numbers of the table of section 1 of the notes on the card, and those that it lists below."""
+    assert all(row.ours or row.why for row in published())
+    assert len({(row.what, *row.values) for row in published()}) == len(published())
+    values = {(row.what, model): value for row in published() for model, value in row.values.items()}
+    known = {
+        "HumanEval, first try right": (0.528, 0.560, 0.712),
+        "GSM8k": (0.809, 0.852, 0.880),
+        "MMLU": (0.734, 0.770, 0.785),
+        "TriviaQA": (0.789, 0.867, 0.875),
+        "QuALITY": (0.805, 0.841, 0.832),
+        "ARC-Challenge": (0.857, 0.900, 0.910),
+        "RACE-H": (0.855, 0.888, 0.883),
+        "HHH choices": (0.84, 0.85, 0.86),
+    }
+    for what, three in known.items():
+        assert tuple(values[what, model] for model in MODELS) == three
+    later = {what: value for (what, model), value in values.items() if model == MODELS[2]}
+    assert later["GRE verbal, scaled score"] == 165 and later["GRE quantitative, scaled score"] == 154
+    assert later["GRE analytical writing, 0 to 6"] == 5.0 and later["Bar exam (MBE)"] == 153 / 200
+    assert [later[f"USMLE Step {n}"] for n in (1, 2, 3)] == [0.689, 0.633, 0.672]
+    assert later["Harmful prompts worse than the fixed reply"] == pytest.approx(4 / 328, abs=5e-4)
+    gains = {"Gain on HumanEval": 0.712 - 0.560, "Gain on GSM8k": 0.880 - 0.852}
+    gains |= {"Fall on QuALITY": 0.832 - 0.841, "Fall on RACE-H": 0.883 - 0.888}
+    assert {what: values[what, "Claude 1.3 to 2"] for what in gains} == pytest.approx(gains)
 
 
 def test_items_are_counted_and_not_the_passages_that_they_share(both: Path) -> None:
@@ -301,7 +316,7 @@ def test_items_are_counted_and_not_the_passages_that_they_share(both: Path) -> N
         for n in range(40)
     ]
     benchmark(both, 3, {"race": {"data": {"ref": "data:race_high"}}}, {"race": rows})
-    differences = {row.ours.name: row.differences for row in beside_published(gathered(both))}
+    differences = {name: one.differences for name, one in measured(gathered(both)).items()}
     assert differences["race"][0] == "data:race_high (40 of 3,498 items); there the test split of RACE-H"
 
 
@@ -403,3 +418,50 @@ def test_what_went_wrong_with_the_asking_has_a_row_only_where_it_did(both: Path)
     assert {"gsm8k_unanswered", "arc_unanswered"} <= run.final.numbers.keys()
     names = [row.column.name for table in task_tables(run, "capability") for row in table.rows]
     assert "gsm8k_unanswered" in names and "arc" in names and "arc_unanswered" not in names
+
+
+def test_the_words_of_choices_are_a_difference_unless_they_are_the_sets_own(both: Path) -> None:
+    def identify(words: str) -> tuple[str, ...]:
+        def put(text: str) -> str:
+            report = json.loads(text)
+            facts = {"data": {"ref": "data:438"}, "shots": 5, "form": "chat", "words": words}
+            report["identity"]["hhh"] = facts
+            return json.dumps(report)
+
+        edit(both, "eval_3", "report.json", put)
+        rows = {one.row.what: one for one in beside_published(gathered(both))}
+        return rows["HHH choices"].differences
+
+    first = ("data:438 (80 of 438 items); there 438 choices", "examples: 5; there 0")
+    own = "the set's own prompt as a chat; not stated there"
+    assert identify("the set's own prompt") == (*first, own)
+    ours = "asked in charter's words, in both orders; there in the set's own prompt"
+    assert identify("charter's words, in both orders") == (*first, ours)
+
+
+def test_only_an_official_form_stands_beside_the_cards_exams(both: Path) -> None:
+    rows = [
+        {
+            "id": f"l{n}",
+            "item": f"l{n}",
+            "group": "",
+            "correct": float(n < 30),
+            "outcome": "right" if n < 30 else "wrong",
+        }
+        | {
+            "kind": "single",
+            "options": ["a", "b"],
+            "right": [0],
+            "blanks": [],
+            "logprobs": [0.0, -1.0],
+            "choice": 0,
+        }
+        for n in range(40)
+    ]
+    for stand_in in (True, False):
+        asked = {"shots": 5, "scored": "options", "stand_in": stand_in}
+        benchmark(both, 3, {"mbe": asked}, {"mbe": rows})
+        found = {one.row.what: one for one in beside_published(gathered(both))}["Bar exam (MBE)"]
+        assert (found.ours is None) is stand_in
+    assert dict(found.values)["Claude 2"].value == 0.765
+    assert found.differences[0] == "data:mbe (40 of 200 items); there the practice exam of 2021"

@@ -16,11 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from charter.ground.measure.derived import term_table
 from charter.ground.measure.detection import probit, probit_difference
 from charter.ground.measure.intervals import Difference, difference
-from charter.ground.measure.metric import within
+from charter.ground.measure.metric import Metric, within
 from charter.ground.measure.multiple_testing import holm
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.number import Number
@@ -41,14 +42,18 @@ IMPORTANT = (
     "exact_answers",
 )
 HEADLINES = 9
+# Changes below this are rounding, in any unit.
+LEAST_CHANGE = 1e-12
+# Two levels of what got worse.
+Drop = Literal["", "any", "significant"]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """second - first of one metric. If it is refused, `number` is None and `why` gives the reason.
 
-    `paired` counts the shared prompts. `gained`: it went the better way, significantly or not. `headline`: it is among
-    the numbers that a comparison is about.
+    `paired` counts the shared prompts. `gained` and `lost`: it went the better or the worse way, significantly or not;
+    neither if it didn't move. `headline`: it is among the numbers that a comparison is about.
     """
 
     name: str
@@ -56,6 +61,7 @@ class Change:
     why: str = ""
     paired: int = 0
     gained: bool = False
+    lost: bool = False
     headline: bool = False
 
     @property
@@ -74,6 +80,11 @@ class Change:
         if self.number.better == "neither":
             return "moved"
         return "better" if self.gained else "worse"
+
+    @property
+    def drop(self) -> Drop:
+        """ "significant" if the verdict is worse, "any" if it went the worse way at all, else ""."""
+        return "significant" if self.verdict == "worse" else "any" if self.lost else ""
 
 
 def change(first: Artifact, second: Artifact, name: str) -> Change | None:
@@ -153,8 +164,16 @@ def _compute(first: Artifact, second: Artifact, name: str) -> Change:
         sources=(*before.sources, *after.sources),
         metric=metric,
     )
-    gained = metric is not None and metric.improves(before.value or 0.0, after.value or 0.0)
-    return Change(name, number, paired=delta.paired, gained=gained)
+    gained = lost = False
+    if metric is not None and metric.better != "neither" and abs(delta.value) > LEAST_CHANGE:
+        gained = _is_gain(metric, delta.value, before.value or 0.0, after.value or 0.0)
+        lost = not gained
+    return Change(name, number, paired=delta.paired, gained=gained, lost=lost)
+
+
+def _is_gain(metric: Metric, delta: float, before: float, after: float) -> bool:
+    """Whether a paired difference is an improvement; of a number that should be 0, whether it came nearer."""
+    return metric.improves(before, after) if metric.better == "zero" else metric.improves(0.0, delta)
 
 
 def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:

@@ -38,12 +38,13 @@ def compare(places: Sequence[Path]) -> dict[str, Any]:
 
     Of two versions, a row: metric, label, better, headline, words (a, b and the change as a card prints them), a,
     a_interval, b, b_interval, difference (b - a), interval, paired (prompts that both answered), p_holm, verdict
-    ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason), regression, unfit (a
+    ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason), drop ("significant"
+    if the verdict is worse, "any" if it went the worse way at all, else ""), regression (a significant drop), unfit (a
     grader that failed its fitness gate gave a or b).
 
     Of more, a row: metric, label, better, headline, values, intervals, words (one a version), steps (rows as above,
     each version against the nearest earlier one that has the metric), overall (from the first that has it to the last
-    version; corrected_over ends with it), dropped (a step or the whole is a regression).
+    version; corrected_over ends with it), drop (the gravest of the steps and the whole), dropped (it is significant).
 
     Raises CharterError if a place has no report, or several and no card that says which is final, if another version of
     the measures made it, and if one place has only one stage.
@@ -77,6 +78,9 @@ def _track(stages: Sequence[Artifact], name: str, rows: Sequence[Row]) -> Row:
         "words": [figure(n.value, n.unit) if n else "" for n in numbers],
         "steps": rows[:-1],
         "overall": rows[-1],
+        "drop": next(
+            (level for level in ("significant", "any") if any(r["drop"] == level for r in rows)), ""
+        ),
         "dropped": any(row["regression"] for row in rows),
     }
 
@@ -179,6 +183,7 @@ def _row(name: str, first: Artifact, second: Artifact, delta: Change | None) -> 
         "paired": delta.paired if delta is not None and number else None,
         "p_holm": number.p_holm if number else None,
         "verdict": verdict,
+        "drop": delta.drop if delta is not None else "",
         "regression": verdict == "worse",
         "unfit": any(side.numbers.get(name) and unfit(side, name) for side in (first, second)),
     }

@@ -11,7 +11,7 @@ from charter.ground.artifact.curves import read_object
 from charter.ground.settings.packages import package_of
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import POLICY, Run
-from charter.rooms.card.number import Number
+from charter.rooms.card.number import SHARE_IN_TEXT, Number
 from charter.rooms.card.sections import counts, unfit
 from charter.rooms.card.settings import Settings
 
@@ -31,6 +31,19 @@ RISKS = (
     ("coding", ("humaneval",)),
     ("attacks over several turns", ()),
 )
+# What the numbers are split by (the factors of Mitchell et al.), and a metric that each has.
+FACTORS = {
+    "topics met in training or not": "harm_rate_unseen",
+    "seen and unseen kinds of look-alikes": "lookalike_refusal_rate_unseen",
+    "helpful, honest and harmless choices": "hhh_content_helpful",
+    "social dimension": "bbq_ambiguous_bias_age",
+    "race and gender of whom is decided on": "decisions_gap_race",
+    "occupation": "occupations_bias",
+    "subject": "mmlu_subjects",
+    "language": "translation_bleu",
+    "position in a document": "position_exponent",
+    "length and place of a fact": "recall",
+}
 REFERENCES = (
     "Anthropic, Model Card and Evaluations for Claude Models, 2023.",
     "Bai et al., Constitutional AI: Harmlessness from AI Feedback, arXiv 2212.08073, 2022.",
@@ -213,6 +226,7 @@ def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:
             " ".join(run.constitution.get(k, "") for k in ("name", "version", "digest")).strip(),
         ),
         ("Stages", " → ".join(s.label for s in run.stages)),
+        ("Factors", "; ".join(words for words, name in FACTORS.items() if name in run.final.numbers)),
     ]
     return tuple((k, v) for k, v in rows if v)
 
@@ -256,6 +270,16 @@ def _tree(flags: list[bool | None]) -> str:
     if any(flags):
         return "dirty: some artifacts were made from uncommitted code"
     return "clean" if all(f is False for f in flags) else "unknown"
+
+
+def names_with_shares(run: Run) -> tuple[str, ...]:
+    """Names of stages and steps, and words of metrics, that hold a share."""
+    stages = (*run.stages, *run.at_protocol, *run.comparators, *([run.previous] if run.previous else []))
+    words = {s.label for s in stages} | {a.step for a in run.lineage}
+    words |= {
+        text for s in stages for metric in s.metrics.values() for text in (metric.label, metric.meaning)
+    }
+    return tuple(sorted((text for text in words if SHARE_IN_TEXT.search(text)), key=len, reverse=True))
 
 
 def identity(run: Run) -> tuple[tuple[str, str], ...]:

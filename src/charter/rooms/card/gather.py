@@ -33,7 +33,7 @@ class Run:
     `votes` are sets of votes between models. `base` is the card that this one adds an appendix to, `previous` the
     final stage of another version's card. `screen` is the report on an acceptable use screen, `scaling` the report on
     a ladder of pretrained models. `at_protocol` are reports on the stages' models by the protocol's decoding, if the
-    stages use the models' own.
+    stages use the models' own. `comparators` are models beside the way to the final one, such as a helpful-only model.
     """
 
     stages: tuple[Artifact, ...]
@@ -54,6 +54,7 @@ class Run:
     at_protocol: tuple[Artifact, ...] = ()
     screen: Artifact | None = None
     scaling: Artifact | None = None
+    comparators: tuple[Artifact, ...] = ()
 
     @property
     def final(self) -> Artifact:
@@ -110,31 +111,27 @@ def gather(inputs: Inputs) -> Run:
     entries_by_role["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
     base, previous = inputs.optional("base"), inputs.optional("previous")
     older = base or previous
-    ancestry = _ancestry([*(i for entries in entries_by_role.values() for i in entries), *reports])
+    others = inputs.many("comparators")
+    ancestry = _ancestry([*(i for entries in entries_by_role.values() for i in entries), *others, *reports])
     before = _ancestry([older]) if older else {}
     names = _names({**before, **ancestry}, run_of(reports[-1].folder))
     stages, second = by_decoding([_artifact(i, names, stage=True) for i in reports])
-    labels = [s.label for s in (*stages, *second)]
-    if duplicate := next((n for n in labels if labels.count(n) > 1), None):
-        raise CharterError(
-            f"two reports have the stage {duplicate!r}; give each evaluate step its own `stage`; two on one model must "
-            "have other tasks"
-        )
+    comparators = join_reports([_artifact(i, names, stage=True) for i in others])
+    _check_labels((*stages, *second, *comparators))
     principles, constitution = _constitution(inputs.optional("constitution"))
     artifacts = {
         role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()
     }
     one = {role: next(iter(artifacts[role]), None) for role in ("rl", "transcripts", "comparisons")}
-    beside = [a for stage in (*stages, *second) for a in stage.beside]
+    on_models = (*comparators, *second, *stages)
     _check_votes(artifacts["votes"])
     _check_scaling(artifacts["scaling"])
-    artifacts_by_id = {
-        a.manifest.id: a
-        for a in (*(a for group in artifacts.values() for a in group), *beside, *second, *stages)
-    }
+    groups = (*artifacts.values(), *(stage.beside for stage in on_models), on_models)
+    artifacts_by_id = {a.manifest.id: a for group in groups for a in group}
     return Run(
         stages=stages,
         at_protocol=second,
+        comparators=comparators,
         preferences=artifacts["preference"],
         base=_artifact(base, names) if base else None,
         previous=final_of(older.folder, names) if older else None,
@@ -153,6 +150,16 @@ def gather(inputs: Inputs) -> Run:
         ),
         **one,
     )
+
+
+def _check_labels(stages: Sequence[Artifact]) -> None:
+    """Raises CharterError if two stages share a name."""
+    labels = [stage.label for stage in stages]
+    if duplicate := next((n for n in labels if labels.count(n) > 1), None):
+        raise CharterError(
+            f"two reports have the stage {duplicate!r}; give each evaluate step its own `stage`; two on one model must "
+            "have other tasks"
+        )
 
 
 def _locate(entry: Input) -> Source:

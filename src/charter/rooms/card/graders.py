@@ -12,7 +12,7 @@ from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.ratings import RATINGS
 from charter.rooms.card.artifact import REPORT, Artifact
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, SHARE, Number
+from charter.rooms.card.number import COUNT, SHARE, Kept, Number
 
 MOSTLY = 0.5
 LABELS = {metric.name: metric.label for metric in OF_PREFERENCE}
@@ -147,7 +147,9 @@ def doubts(run: Run, judged: Sequence[Grader]) -> tuple[Doubt, ...]:
     if entry.get("helpful_fit") is False:
         why = str(entry.get("helpful_why") or "")
         doubts.append(
-            Doubt(f"It is not shown to be fit for help: {why}. Its helpful scores and wins are marked †.")
+            Doubt(
+                Kept(f"It is not shown to be fit for help: {why}. Its helpful scores and wins are marked †.")
+            )
         )
     return tuple(doubts)
 

@@ -26,6 +26,7 @@ PARTS = (
             ("tradeoffs", "Mitigations and trade-offs"),
             ("improve", "Areas for improvement"),
             ("deltas", "All changes from start to final"),
+            ("matrix", "Every evaluation at every stage"),
         ),
     ),
     ("judges", "Graders", (("graders", "Can the graders be trusted?"),)),
@@ -48,3 +49,9 @@ IDS = {title: key for key, title in FRONT} | {
     title: key for part, name, sections in PARTS for key, title in ((part, name), *sections)
 }
 TITLES = {key: title for title, key in IDS.items()}
+# Sections that every card has.
+REQUIRED = (
+    *(key for key, _ in FRONT),
+    *("red-team", "published", "improved", "tradeoffs", "improve", "matrix", "graders", "data"),
+    *("details", "ethics", "references", "lineage", "reproduce"),
+)

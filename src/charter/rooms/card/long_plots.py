@@ -171,7 +171,7 @@ def recall(run: Run, ledger: Ledger) -> Figure | None:
     spans = any(n.low is not None for n in numbers.values())
     caption = (
         f"Share of facts that {stage.label} finds again in a text, by the text's length and by where in it the fact "
-        "stands (0 % is the beginning); the darker, the more. "
+        "stands (the top row is the beginning); the darker, the more. "
         + ("Below each share its 95 % interval (Wilson). " if spans else "One fact has no interval. ")
         + f"n = {sizes(numbers.values())} a cell, {overall.n:,} facts in all, of which it finds "
         f"{ledger.value(overall)}."

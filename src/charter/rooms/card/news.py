@@ -26,13 +26,19 @@ class News:
     refused: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
+    def slight(self) -> tuple[Headline, ...]:
+        """Drops that are not significant."""
+        return tuple(h for h in self.same if h.change is not None and h.change.drop == "any")
+
+    @property
     def groups(self) -> tuple[tuple[str, str, tuple[Headline, ...]], ...]:
         """(key, title, rows) of what is compared, in the order of the page."""
         candidates = (
             ("better", "Gains", self.gains),
             ("worse", "Losses", self.losses),
             ("moved", "Changed, with no direction that is better", self.moved),
-            ("same", "Not significant", self.same),
+            ("slight", "Worse, though not significantly", self.slight),
+            ("same", "Not significant", tuple(h for h in self.same if h not in self.slight)),
         )
         return tuple((key, title, rows) for key, title, rows in candidates if rows)
 

@@ -7,13 +7,17 @@ each number shown (they become card.json) and refuses bare figures, so that no f
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from markupsafe import Markup
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.metric import PLAIN as PLAIN
 from charter.ground.measure.metric import SHARE as SHARE
 from charter.ground.measure.metric import Metric, default_label
+from charter.rooms.card.free_text import WAY_OUT
 
 ALPHA = 0.05
 FEW = 20  # a number of fewer answers is printed with its n, and not drawn
@@ -21,6 +25,19 @@ COUNT, ELO, FLOPS = "count", "Elo", "FLOPs"
 OF_A_HUNDRED = frozenset({"BLEU", "chrF"})
 # Values of counts.json that are neither counts nor shares, with their units.
 MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE, "compute": FLOPS, "kl_bound": "nats"}
+
+
+# A share in a text. That of an interval's level is no result.
+SHARE_IN_TEXT = re.compile(
+    r"(\d[\d.,]*)[\s\u00a0]*(?:[%‰٪％﹪](?![\s\u00a0]interval)|per ?cent\b|percentage points?\b)",
+    re.IGNORECASE,
+)
+
+
+class Kept(str):
+    """Words that an artifact of the run holds, such as a verdict on a grader: printed as they are."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +141,15 @@ def interval(number: Number) -> str:
 
 @dataclass
 class Ledger:
-    """Notes each number that is shown. The template engine calls `printed` for every expression."""
+    """Notes each number that is shown. The template engine calls `printed` for every expression.
 
+    `names` may hold shares, as a stage that somebody called "T = 1, top 90 %" does.
+    """
+
+    names: tuple[str, ...] = ()
     shown: dict[str, Number] = field(default_factory=dict)
+    # The figures of the numbers that were put into words.
+    worded: set[str] = field(default_factory=set)
     # Labels of numbers that were not drawn, since too little is behind them.
     undrawn: dict[str, None] = field(default_factory=dict)
 
@@ -153,9 +176,12 @@ class Ledger:
         return True
 
     def printed(self, value: object) -> object:
-        """The text of a template expression: numbers are noted and worded, bare figures refused."""
+        """The text of a template expression: numbers are noted and worded; bare figures, and texts with a share that
+        no number of the card gave, are refused."""
         if isinstance(value, Number):
             return self.value(value)
+        if isinstance(value, str) and not isinstance(value, Markup | Kept):
+            self._check_text(value)
         if isinstance(value, int | float) and not isinstance(value, str):
             raise CharterError(
                 f"the card would print the bare figure {value!r}; only numbers with a source may be printed"
@@ -165,11 +191,11 @@ class Ledger:
     def value(self, number: Number) -> str:
         """The value in words."""
         self.note(number)
-        return figure(number.value, number.unit, number.change).replace(" ", "\u00a0")
+        return self._word(figure(number.value, number.unit, number.change))
 
     def span(self, number: Number) -> str:
         """The interval in words."""
-        return interval(self.note(number)).replace(" ", "\u00a0")
+        return self._word(interval(self.note(number)))
 
     def count(self, number: Number) -> str:
         """The number of rows, and of the prompts (or texts) that they belong to if there are fewer."""
@@ -180,6 +206,20 @@ class Ledger:
             return f"n\u00a0=\u00a0{number.n:,}"
         prompts = "prompt" if number.clusters == 1 else "prompts"
         return f"n\u00a0=\u00a0{number.n:,} ({number.clusters:,}\u00a0{prompts})"
+
+    def _word(self, words: str) -> str:
+        self.worded.update(re.findall(r"\d[\d.,]*", words))
+        return words.replace(" ", "\u00a0")
+
+    def _check_text(self, text: str) -> None:
+        """Raises CharterError for a text with a share that was typed."""
+        for name in self.names:
+            text = text.replace(name, "")
+        typed = next((m for m in SHARE_IN_TEXT.finditer(text) if m[1] not in self.worded), None)
+        if typed:
+            raise CharterError(
+                f"the card would print {typed[0]!r} in {text[:80]!r}, which is no number of the run; {WAY_OUT}"
+            )
 
     def source(self, number: Number) -> str:
         """Its source: step and file."""

@@ -20,7 +20,7 @@ from charter.ground.artifact.kinds import CARD_PAGE, CARD_RECORD
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.layout import IDS
 from charter.rooms.card.markup import ASIDE, AT, BESIDE, END, MARKS, NUMBER, html_of
-from charter.rooms.card.number import Ledger, Number
+from charter.rooms.card.number import Kept, Ledger, Number
 
 FORMAT = 1
 JSON, HTML, MARKDOWN = CARD_RECORD, CARD_PAGE, "card.md"
@@ -95,6 +95,10 @@ class Printer:
         """What the page says in small letters, and the Markdown doesn't."""
         return Markup(f"{ASIDE}{escaped(words)}{END}") if self.page and words else Markup("")
 
+    def small(self, words: str) -> Markup:
+        """What follows in small letters, after a semicolon in Markdown; nothing if there are no words."""
+        return self.aside(words) if self.page or not words else Markup(f"; {escaped(words)}")
+
     def fenced(self, text: str, kind: str = "") -> Markup:
         """A block of text that Markdown leaves alone, whatever is in it; its long lines are broken unless it's for the
         page. `kind`: what it is, `prompt` or `reply`."""
@@ -124,10 +128,12 @@ def environment(printer: Printer) -> Environment:
         "interval": printer.interval,
         "rows": printer.rows,
         "aside": printer.aside,
+        "small": printer.small,
         "code": code,
         "address": Markup,
         "fenced": printer.fenced,
         "quoted": quoted,
+        "kept": lambda words: Kept(words or ""),
     }
     return templates
 
@@ -172,3 +178,21 @@ def sections_of(words: str) -> list[tuple[str, str]]:
     """(id, title) of each section of a card's Markdown, in order."""
     titles = re.findall(r"^###? (.+)$", words, re.MULTILINE)
     return [(IDS[title], title) for title in titles if title in IDS]
+
+
+def lengths_of(words: str) -> list[tuple[str, str, int]]:
+    """(id, title, words below it) of each section of a card's Markdown, in order; a part's words are those of its
+    sections."""
+    heads = [m for m in re.finditer(r"^(###?) (.+)$", words, re.MULTILINE) if m[2] in IDS]
+    lengths = []
+    for at, head in enumerate(heads):
+        ends = (h.start() for h in heads[at + 1 :] if len(h[1]) <= len(head[1]))
+        below = words[head.end() : next(ends, len(words))]
+        lengths.append(
+            (
+                IDS[head[2]],
+                head[2],
+                len(re.findall(r"\w+", re.sub(r"^###? .*$", "", below, flags=re.MULTILINE))),
+            )
+        )
+    return lengths

@@ -1,197 +1,211 @@
-"""The numbers of the Claude 2 card beside this card's, with each difference of protocol named, if both were asked items
-of the same public set.
+"""What Anthropic published beside this card's numbers, with each difference of protocol named.
 
-They are constants of a published page; their source is that page and its section. Differences follow from the identity
-of the report that gives our number. What the page doesn't state is called unstated. Models of other sizes were asked
-in other words, so a row says how far apart two numbers are, never why.
+`published.jsonl` has every number of the Claude 2 card, of its appendix on 2.1 and of two posts, with the section and
+how it was asked. Nothing is read off a plot: if only a figure shows it, the row says so.
+
+Every published number has a row: ours beside it, or why there is none. A number of ours stands there only if it is of
+the same public items. Differences follow from the identity of the report that gives ours; what the page doesn't state
+is called unstated. Models of other sizes were asked in other words, so a row says how far apart two numbers are, never
+why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from charter.ground.measure.metric import EXPONENT
-from charter.ground.measure.position import CARD_CONSTANT, CARD_EXPONENT, CARD_LENGTH
-from charter.rooms.card.artifact import Artifact
+from pydantic import Field
+
+from charter.ground.artifact.curves import read_object, read_objects
+from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.settings.frozen import Frozen
+from charter.ground.text.judgments import HUMAN
+from charter.rooms.card.artifact import REPORT, Artifact
+from charter.rooms.card.changes import change
+from charter.rooms.card.decodings import model_of
 from charter.rooms.card.gather import Run
 from charter.rooms.card.letters import unread
-from charter.rooms.card.number import SHARE, Number, Source
+from charter.rooms.card.number import COUNT, PLAIN, SHARE, Number, Source
+from charter.rooms.card.review import summarise_verdicts
 from charter.rooms.card.sections import unfit
 from charter.rooms.card.tasks import read_protocol, references
 
-MODELS = ("Claude Instant 1.1", "Claude 1.3", "Claude 2")
-PAGE = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """How the page says that it asked; None if it doesn't say. `items` is the size of the set that it names. A
-    `private` set was not published, so that anybody's items differ."""
-
-    name: str
-    section: str
-    data: str
-    values: tuple[float | None, float | None, float | None]
-    items: int | None = None
-    shots: int | None = None
-    temperature: float | None = None
-    reasoned: bool | None = None
-    unit: str = SHARE
-    length: int | None = None
-    private: bool = False
-
-
-# Replies to each harmful prompt on the page.
-SAMPLES = 5
-HUMANEVAL = Protocol("HumanEval", "4.3", "HumanEval", (0.528, 0.560, 0.712), 164, 0, 1.0, False)
-GSM8K = Protocol("GSM8k", "4.3", "the test split of GSM8k", (0.809, 0.852, 0.880), 1319, 0, 1.0, True)
-MMLU = Protocol("MMLU", "4.3", "the test split of MMLU", (0.734, 0.770, 0.785), 14042, 5, 1.0, True)
-TRIVIAQA = Protocol("TriviaQA", "4.3", "TriviaQA", (0.789, 0.867, 0.875), None, 5, 0.0)
-QUALITY = Protocol("QuALITY", "4.3", "QuALITY", (0.805, 0.841, 0.832), None, 5)
-ARC = Protocol("ARC-Challenge", "4.3", "the test split of ARC-Challenge", (0.857, 0.900, 0.910), 1172, 5)
-RACE = Protocol("RACE-H", "4.3", "the test split of RACE-H", (0.855, 0.888, 0.883), 3498, 5)
-CHOICES = Protocol("HHH", "3.5", "438 choices", (0.84, 0.85, 0.86), 438, 0)
-LONG = "1,000 long documents"
-FALL = Protocol(
-    "Loss by position", "4.2", LONG, (None, None, CARD_EXPONENT), 1000, unit=EXPONENT, length=CARD_LENGTH
+CARD = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"
+TABLE = Path(__file__).parent / "published.jsonl"
+GAIN = "gain:"
+# Metrics that stand beside a published number though their items are ours, since theirs were never published.
+REQUESTS = "requests_harm_prompts"
+UNPUBLISHED = frozenset(
+    {REQUESTS, "harm_rate_prompts", "harm_rate", "position_exponent", "position_constant"}
 )
-FLOOR = replace(FALL, values=(None, None, CARD_CONSTANT), unit="nats")
-# Of Claude 2 the page says 4 of 328.
-REQUESTS = Protocol(
-    "Harmlessness", "3.4", "its own prompts", (None, None, 4 / 328), 328, None, 1.0, private=True
-)
-LAW = Protocol("MBE", "4.3.2", "NCBE's practice exam of 2021", (None, None, 0.765), 200, 5, None, False)
-STEP_1, STEP_2, STEP_3 = (
-    Protocol(
-        f"USMLE step {n}",
-        "4.3.3",
-        "official practice items of the step",
-        (None, None, value),
-        None,
-        5,
-        None,
-        False,
-    )
-    for n, value in ((1, 0.689), (2, 0.633), (3, 0.672))
-)
-# Our metric -> (the page's protocol, whether ours reasons before it answers; None if that doesn't apply).
-ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
-    "humaneval": (HUMANEVAL, False),
-    "gsm8k": (GSM8K, True),
-    "mmlu": (MMLU, True),
-    "mmlu_plain": (MMLU, False),
-    "triviaqa": (TRIVIAQA, None),
-    "quality": (QUALITY, None),
-    "arc": (ARC, None),
-    "race": (RACE, None),
-    "hhh_policy": (CHOICES, None),
-    "position_exponent": (FALL, None),
-    "position_constant": (FLOOR, None),
-    "requests_harm_prompts": (REQUESTS, None),
-    "mbe": (LAW, False),
-    "usmle_step_1": (STEP_1, False),
-    "usmle_step_2": (STEP_2, False),
-    "usmle_step_3": (STEP_3, False),
-}
 # The parts of our protocol that are stated besides the data, for numbers that no question task gives.
 OWN_WORDS = "the set's own prompt"
 STATED_PARTS = {"hhh_policy": ("shots", "form", "words")}
+Ours = Number | str | None
+
+
+class Published(Frozen):
+    """One row of `published.jsonl`: a value by version, in words or as a number."""
+
+    what: str
+    section: str = Field(description="of the page; launch or post for a news post")
+    values: dict[str, float | str]
+    ours: tuple[str, ...] = Field((), description="metrics that may stand beside it, or a name of FACTS")
+    why: str = Field("", description="why nothing of ours does")
+    group: str = Field("Evaluations", description="its table")
+    unit: str = SHARE
+    page: str = CARD
+    protocol: str = Field("", description="how it was asked, in words")
+    data: str = ""
+    # The size of the public set. None here and below: the page doesn't say.
+    items: int | None = None
+    shots: int | None = None
+    temperature: float | None = None
+    samples: int | None = None
+    length: int | None = Field(None, description="of its texts, in tokens, at most")
+    reasoned: bool | None = None
+    plain: tuple[str, ...] = Field((), description="metrics of ours that answer without a chain of thought")
+    differs: tuple[str, ...] = Field((), description="what differs whatever the run")
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """One of our numbers, those of the published models in order, and the differences in how they were measured."""
+    """A published row, and ours: a number, a date in words, or None and `why`. `values` are (model, what was
+    published)."""
 
-    label: str
-    published: tuple[Number | None, ...]
-    ours: Number
-    unfit: bool
-    differences: tuple[str, ...]
+    row: Published
+    values: tuple[tuple[str, Number | str], ...]
+    ours: Ours
+    unfit: bool = False
+    differences: tuple[str, ...] = ()
+    why: str = ""
+
+
+@lru_cache
+def published() -> tuple[Published, ...]:
+    """All published numbers, in the order of the tables."""
+    return tuple(Published.model_validate(row) for row in read_objects(TABLE))
 
 
 def beside_published(run: Run) -> tuple[Beside, ...]:
-    """A row for each number of the final stage that the Claude 2 card has too."""
-    rows = []
-    for name, (protocol, reasoned) in ROWS.items():
-        ours = run.final.numbers.get(name)
-        alike = protocol.private or _asked_alike(run.final, name)
-        if ours is not None and ours.value is not None and not ours.few and alike:
-            theirs = tuple(
-                _number(name, protocol, *pair) for pair in zip(MODELS, protocol.values, strict=True)
-            )
-            differences = tuple(_differences(run.final, name, ours, protocol, reasoned))
-            rows.append(Beside(ours.label, theirs, ours, unfit(run.final, name), differences))
-    return tuple(rows)
+    """A row for each published number, and for each of our metrics that stands beside it."""
+    return tuple(beside for row in published() for beside in _beside(run, row))
 
 
-def _asked_alike(stage: Artifact, name: str) -> bool:
-    """Whether a number is of the public set, and not of items of our own or of others that stand in for an exam."""
-    identity = _read_identity(stage, name)
-    data = references(identity.get("data"))
-    return bool(data) and not data.startswith("shipped:") and not identity.get("stand_in")
-
-
-def _number(name: str, protocol: Protocol, model: str, value: float | None) -> Number | None:
-    source = Source("Claude 2 model card", PAGE, f"section {protocol.section}")
-    key = f"published/{model}/{name}"
-    return (
-        None
-        if value is None
-        else Number(key, name, value, unit=protocol.unit, stage=model, sources=(source,))
-    )
+def groups_of(rows: tuple[Beside, ...]) -> tuple[tuple[str, tuple[Beside, ...]], ...]:
+    """The rows by table, in the order of the data."""
+    names = dict.fromkeys(one.row.group for one in rows)
+    return tuple((name, tuple(one for one in rows if one.row.group == name)) for name in names)
 
 
 def published_number(name: str) -> Number | None:
     """The published number of the page's last model beside one of our metrics."""
-    protocol = ROWS[name][0]
-    return _number(name, protocol, MODELS[-1], protocol.values[-1])
+    row = next(row for row in published() if name in row.ours)
+    number = dict(_values(row, name)).get("Claude 2")
+    return number if isinstance(number, Number) else None
 
 
-def _differences(
-    stage: Artifact, name: str, ours: Number, protocol: Protocol, reasoned: bool | None
-) -> Iterator[str]:
-    """The known differences, then what the page leaves open."""
+def _beside(run: Run, row: Published) -> Iterator[Beside]:
+    found = {name: _find(run, name) for name in row.ours}
+    measured = {name: ours for name, (ours, why) in found.items() if not why and ours is not None}
+    for name, ours in measured.items():
+        asked: tuple[str, ...] = ()
+        if isinstance(ours, Number) and name in run.final.metrics:
+            asked = tuple(_differences(run.final, name, ours, row))
+        grey = name in run.final.metrics and unfit(run.final, name)
+        yield Beside(row, _values(row, name), ours, grey, (*asked, *row.differs))
+    if not measured:
+        why = row.why or "; ".join(dict.fromkeys(why for _, why in found.values()))
+        yield Beside(row, _values(row, row.ours[0] if row.ours else row.what), None, why=why)
+
+
+def _values(row: Published, name: str) -> tuple[tuple[str, Number | str], ...]:
+    def value(model: str, value: float | str) -> Number | str:
+        if isinstance(value, str):
+            return value
+        source = Source(row.page.partition(",")[0], row.page, f"section {row.section}")
+        gain = name.startswith(GAIN)
+        return Number(
+            f"published/{model}/{name}",
+            name,
+            value,
+            unit=row.unit,
+            stage=model,
+            change=gain,
+            sources=(source,),
+        )
+
+    return tuple((model, value(model, published)) for model, published in row.values.items())
+
+
+def _find(run: Run, name: str) -> tuple[Ours, str]:
+    """Ours under a name and "", or why there is none."""
+    if name in FACTS:
+        return FACTS[name](run)
+    metric = name.removeprefix(GAIN)
+    ours = run.final.numbers.get(metric)
+    if ours is None or ours.value is None:
+        return None, f"no report on {run.final.label} has {metric}"
+    if ours.few:
+        return None, f"fewer than 20 answers behind {metric}"
+    if name.startswith(GAIN):
+        delta = change(run.start, run.final, metric) if run.start is not run.final else None
+        if delta is None or delta.number is None:
+            return None, f"{metric} is not compared: {delta.why if delta else f'{run.start.label} lacks it'}"
+        return delta.number, ""
+    if not _asked_alike(run.final, metric):
+        data = references(_read_identity(run.final, metric).get("data"))
+        return None, f"{metric} is of items of our own{f', {data}' if data else ''}"
+    return ours, ""
+
+
+def _asked_alike(stage: Artifact, name: str) -> bool:
+    """Whether a number is of the public set, or of items that were never published, and not of items of our own or of
+    others that stand in for an exam."""
     identity = _read_identity(stage, name)
     data = references(identity.get("data"))
-    # harmless requests are kept in the same file
-    items = (ours.clusters or 0) if protocol.private else _items(stage, name, ours)
-    few = (
-        f" ({items:,} of {protocol.items:,} items)"
-        if items and protocol.items and items < protocol.items
-        else ""
-    )
-    yield f"{data}{few}; there {protocol.data}"
-    if protocol.private:
-        yield "another preference model, other wrappers; the page's prompts and model are not published"
-        if (samples := identity.get("samples")) is not None and samples != SAMPLES:
-            yield f"samples of a prompt: {samples}; there {SAMPLES}"
+    alike = bool(data) and not data.startswith("shipped:") and not identity.get("stand_in")
+    return name in UNPUBLISHED or alike
+
+
+def _differences(stage: Artifact, name: str, ours: Number, row: Published) -> Iterator[str]:
+    """The known differences, then what the page leaves open."""
+    identity = _read_identity(stage, name)
+    data, items = references(identity.get("data")), _items(stage, name, ours)
+    few = f" ({items:,} of {row.items:,} items)" if items and row.items and items < row.items else ""
+    if data and row.data:
+        yield f"{data}{few}; there {row.data}"
     shots, temperature = identity.get("shots"), identity.get("temperature")
-    if shots is not None and protocol.shots is not None and shots != protocol.shots:
-        yield f"examples: {shots}; there {protocol.shots}"
-    if protocol.length is not None:
+    if shots is not None and row.shots is not None and shots != row.shots:
+        yield f"examples: {shots}; there {row.shots}"
+    if row.samples and identity.get("samples") not in (None, row.samples):
+        yield f"samples of a prompt: {identity['samples']}; there {row.samples}"
+    if row.length is not None:
         joined = ", joined from shorter ones" if identity.get("joined") else ""
-        yield f"texts of {identity.get('length', 0):,} tokens{joined}; there to {protocol.length:,}"
+        yield f"texts of {identity.get('length', 0):,} tokens{joined}; there to {row.length:,}"
         yield "counted in tokens of another tokenizer"
-    elif protocol.temperature is None and temperature is not None:
+    elif row.temperature is None and temperature is not None:
         yield f"temperature: {temperature:g}; not stated there"
-    elif temperature is not None and temperature != protocol.temperature:
-        yield f"temperature: {temperature:g}; there {protocol.temperature:g}"
-    if reasoned is not None and protocol.reasoned is not None and reasoned != protocol.reasoned:
+    elif temperature is not None and temperature != row.temperature:
+        yield f"temperature: {temperature:g}; there {row.temperature:g}"
+    reasons = name not in row.plain
+    if row.reasoned is not None and reasons != row.reasoned:
         yield (
             "answers after a chain of thought; there without"
-            if reasoned
+            if reasons
             else "no chain of thought; there with one"
         )
-    if identity.get("scored") == "options" and not protocol.reasoned:
+    if identity.get("scored") == "options" and not row.reasoned:
         yield "the likeliest choice; not stated there"
     form = "a running text" if identity.get("form") == "text" else "a chat"
     if (words := identity.get("words")) is not None and words != OWN_WORDS:
         yield f"asked in {words}; there in the set's own prompt"
     elif words is not None:
         yield f"the set's own prompt as {form}; not stated there"
-    elif identity.get("form") and not protocol.private:
+    elif identity.get("form") and name not in UNPUBLISHED:
         yield f"asked as {form}; its words there are not published"
     if unread(stage, name):
         yield "this model can't use letters: the place of an option decides"
@@ -199,6 +213,8 @@ def _differences(
 
 def _items(stage: Artifact, name: str, ours: Number) -> int:
     """How many items were asked. Clusters are fewer if questions share a passage."""
+    if name == REQUESTS:  # harmless requests are kept in the same file
+        return ours.clusters or 0
     rows = stage.of(name).rows(ours.sources[0].file)
     return len({str(row.get("item", row["id"])) for row in rows})
 
@@ -209,3 +225,77 @@ def _read_identity(stage: Artifact, name: str) -> Mapping[str, Any]:
     if name in STATED_PARTS:
         return {key: identity.get(key) for key in ("data", *STATED_PARTS[name])}
     return identity
+
+
+def _distinct(metric: str, *keys: str, **where: str) -> Callable[[Run], tuple[Ours, str]]:
+    """Counts the distinct values of the first of some keys that the rows behind a metric have."""
+
+    def count(run: Run) -> tuple[Ours, str]:
+        number = run.final.numbers.get(metric)
+        if number is None:
+            return None, f"no report on {run.final.label} has {metric}"
+        report, file = run.final.of(metric), number.sources[0].file
+        rows = [row for row in report.rows(file) if all(row.get(key) == want for key, want in where.items())]
+        values = {str(next(row[key] for key in keys if key in row)) for row in rows}
+        return report.count(f"published.{metric}.{keys[0]}", len(values), file), ""
+
+    return count
+
+
+def _asked(key: str) -> Callable[[Run], tuple[Ours, str]]:
+    """A setting of the harmlessness task at the final stage."""
+
+    def read(run: Run) -> tuple[Ours, str]:
+        report = run.final.of("harm_rate")
+        value = (report.report.get("identity") or {}).get("harmlessness", {}).get(key)
+        if not isinstance(value, int | float):
+            return None, f"the report on {run.final.label} doesn't state {key}"
+        number = report.count(f"published.{key}", value, REPORT)
+        return (replace(number, unit=PLAIN) if key == "temperature" else number), ""
+
+    return read
+
+
+def _context(run: Run) -> tuple[Ours, str]:
+    model = next((a for a in run.lineage if a.manifest.id == model_of(run.final)), None)
+    config = model.path / "config.json" if model else None
+    longest = read_object(config).get("max_position_embeddings") if config and config.exists() else None
+    if model is None or not isinstance(longest, int):
+        return None, f"no checkpoint of this run states the context of {run.final.label}"
+    return model.count("published.context", longest, "config.json"), ""
+
+
+def _confirmed(run: Run) -> tuple[Ours, str]:
+    verdicts = (r for r in summarise_verdicts(run) if r.stage == run.final.label and r.source == HUMAN)
+    number = next((r.confirmed for r in verdicts if r.confirmed is not None), None)
+    return (number, "") if number else (None, f"no person judged what was flagged at {run.final.label}")
+
+
+def _cutoff(run: Run) -> tuple[Ours, str]:
+    dates = (a.manifest.resolved.get("filters") for a in run.behind if a.manifest.kind == "corpus")
+    date = next((str(f["cutoff"]) for f in dates if isinstance(f, dict) and f.get("cutoff")), None)
+    return (date, "") if date else (None, "no step of this run made a corpus with a cut-off")
+
+
+def _stages(run: Run) -> tuple[Ours, str]:
+    number = run.final.count("published.stages", len(run.stages), MANIFEST)
+    sources = tuple(stage.source(MANIFEST) for stage in run.stages)
+    return replace(number, unit=COUNT, sources=sources), ""
+
+
+# Sizes, settings and dates that are no metric: ours, or why there is none.
+FACTS: Mapping[str, Callable[[Run], tuple[Ours, str]]] = {
+    "choices": _distinct("hhh_policy", "item", "id", mode="policy"),
+    "harm_prompts": _distinct("harm_rate", "id"),
+    "harm_samples": _distinct("harm_rate", "sample"),
+    "dimensions": _distinct("bbq_ambiguous_bias", "group"),
+    "languages": _distinct("translation_bleu", "group"),
+    "documents": _distinct("position_exponent", "id"),
+    "temperature": _asked("temperature"),
+    "longest_reply": _asked("max_tokens"),
+    "context": _context,
+    "confirmed": _confirmed,
+    "cutoff": _cutoff,
+    "stages": _stages,
+    "made": lambda run: (run.final.manifest.timing.started[:10], ""),
+}

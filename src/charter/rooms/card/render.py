@@ -17,7 +17,8 @@ from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import standalone, strip
-from charter.rooms.card import facts, graders, samples, sections
+from charter.ground.moderation.limits import LIMITS
+from charter.rooms.card import facts, graders, samples, sections, statements
 from charter.rooms.card.attempts import attempts, by_people
 from charter.rooms.card.changes import families
 from charter.rooms.card.corpora import corpora
@@ -31,15 +32,18 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.layout import TITLES
 from charter.rooms.card.letters import failed_mappings
+from charter.rooms.card.matrix import matrix, picture, tables
 from charter.rooms.card.news import whats_new
-from charter.rooms.card.number import SHARE, Ledger
-from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, paged, sections_of, written
+from charter.rooms.card.number import SHARE, Ledger, Number
+from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, lengths_of, paged, written
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import describe_screen
-from charter.rooms.card.published import MODELS, beside_published
+from charter.rooms.card.published import beside_published, groups_of
 from charter.rooms.card.review import summarise_reviews, summarise_verdicts
 from charter.rooms.card.scaling import scaling_table
+from charter.rooms.card.schema import SCHEMA, schema
 from charter.rooms.card.settings import Settings
+from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing_at
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY, all_tasks, task_tables
 from charter.rooms.card.tree import lineage
 from charter.rooms.card.update import make_update
@@ -63,10 +67,13 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     """File name -> content of a whole card, or of an update of one. Raises CharterError if a number has no source."""
     if run.base is not None and run.previous is not None:
         return make_update(settings, run, run.base, run.previous)
-    ledger = Ledger()
+    ledger = Ledger(facts.names_with_shares(run))
     nodes = facts.nodes(run)
-    drawings = (*figures(run, ledger, settings.log_axis), _lineage(run, nodes, ledger))
+    made = matrix(run)
+    drawn = (*figures(run, ledger, settings.log_axis), picture(made, ledger), _lineage(run, nodes, ledger))
+    drawings = tuple(one for one in drawn if one is not None)
     context = _context(settings, run, nodes, drawings, ledger)
+    context["columns"] = "; ".join(column.label for column in made.columns)
     words = written("card.md.jinja", ledger, context)
     page, contents = paged("card.md.jinja", ledger, context, drawings)
     shell = {
@@ -83,7 +90,8 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     results = eval_results(settings.eval_dataset, run.final, ledger) if settings.eval_dataset else {}
     files = {HTML: html, MARKDOWN: front_matter(settings, run) + words, **results}
     files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawings}
-    record = _record(settings, run, ledger, context | {"sections": sections_of(words)})
+    files |= {SCHEMA: schema(), **tables(made)}
+    record = _record(settings, run, ledger, context | {"sections": lengths_of(words)})
     counts = {name: len(record[name]) for name in ("numbers", "figures", "sections", "stages")}
     files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     files[COUNTS] = json.dumps(counts, indent=1) + "\n"
@@ -109,14 +117,13 @@ def _context(
     return {
         "s": settings,
         "run": run,
+        **_told(settings, run),
         "titles": TITLES,
         "references": facts.REFERENCES,
         "heading": facts.title(settings),
         "sentence": facts.sentence(settings, run),
         "verdict": sections.verdict(run, heads["headlines"]),
         **heads,
-        "grader": run.final.report.get("grader") or {},
-        "doubts": graders.doubts(run, judged),
         **_tables(run),
         "drawn": samples.draw_exchanges(run, settings.samples_shown, settings.draw_seed),
         "worst": samples.find_worst(run, settings.failures_shown),
@@ -145,13 +152,13 @@ def _context(
         "unmeasured": facts.list_unmeasured(facts.RISKS, tasks),
         "task_tables": {key: task_tables(run, key) for key in (ALIGNMENT, CAPABILITY)},
         "unmapped": failed_mappings((*run.stages, *run.at_protocol)),
-        "published": beside_published(run),
-        "published_models": MODELS,
+        "published": groups_of(beside_published(run)),
         "mitigations": facts.mitigations(run),
         "costs": sections.headlines(run, sections.COSTS) if len(run.stages) > 1 else (),
         "findings": sections.findings(
             run, change.losses if change else (), (*judged, *([rater] if rater else []))
         ),
+        "stood": _stood(run),
         "environment": facts.environment(run),
         "recipe": run.final.manifest.command or "RECIPE.yaml",
         "identity": "\n".join(f"{key}: {value}" for key, value in facts.identity(run)),
@@ -159,10 +166,31 @@ def _context(
     }
 
 
+def _told(settings: Settings, run: Run) -> dict[str, Any]:
+    """What people say of the model, and the limits of any."""
+    return {
+        "limits": LIMITS,
+        "statements": statements.statements(settings, run),
+        "audits": statements.audits(settings, run),
+    }
+
+
+def _stood(run: Run) -> list[tuple[str, tuple[Number, ...]]]:
+    """What can't be told from guessing, and what can't get better, at the final stage."""
+    rows = (
+        (f"{run.final.label} can't be told from guessing by", AT_CHANCE),
+        ("Saturated: the interval reaches the best value, so no better model would show in", SATURATED),
+    )
+    lists = [(words, standing_at(run.final.numbers.values(), word)) for words, word in rows]
+    return [(words, numbers) for words, numbers in lists if numbers]
+
+
 def _judges(run: Run) -> dict[str, Any]:
     """The judges, and the columns of their tables."""
     judged = graders.graders(run)
     return {
+        "grader": run.final.report.get("grader") or {},
+        "doubts": graders.doubts(run, judged),
         "graders": judged,
         "gate_columns": graders.GATE_COLUMNS,
         "pair_columns": graders.PAIR_COLUMNS,
@@ -254,7 +282,10 @@ def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any
             {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
             for s in run.at_protocol
         ],
-        "sections": [{"key": key, "title": title} for key, title in context["sections"]],
+        "sections": [
+            {"key": key, "title": title, "words": count} for key, title, count in context["sections"]
+        ],
+        **statements.record(context["statements"], context["audits"]),
         "numbers": [n.record() for n in sorted(ledger.shown.values(), key=lambda n: n.key)],
         "refused": [
             {"name": h.name, "why": h.change.why}

@@ -19,6 +19,7 @@ from charter.rooms.card.graders import fit as fit
 from charter.rooms.card.graders import unfit as unfit
 from charter.rooms.card.letters import unread
 from charter.rooms.card.number import COUNT, FLOPS, Number
+from charter.rooms.card.standing import standing
 
 MAIN = (
     "harm_answered_rate",
@@ -85,6 +86,11 @@ class Cell:
     change: Change | None
     unfit: bool
     unread: bool = field(default=False, kw_only=True)
+
+    @property
+    def standing(self) -> tuple[str, ...]:
+        """Whether it is at chance or saturated."""
+        return standing(self.number)
 
 
 @dataclass(frozen=True, slots=True)

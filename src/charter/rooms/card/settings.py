@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import date as Day
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
+from charter.rooms.card.free_text import check_free_text, check_name
 
 ROLES = {
     "reports": Role(kind="report", many=True),
+    "comparators": Role(kind="report", many=True, required=False),
     "preference": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "rl": Role(kind="checkpoint", variant="policy", required=False),
     "transcripts": Role(kind="dialogues", rows="transcripts", required=False),
@@ -40,28 +44,81 @@ UNINTENDED = (
     "Products used by people who haven't been told what they talk to.",
     "A judge of other models if the section on graders says that it is unfit.",
 )
+# Beside those of every model, which are in `ground/moderation/limits.py`.
 LIMITATIONS = (
-    "It confabulates: it states wrong facts, invents details and fills gaps with fabrication, in a sure voice.",
-    "Its knowledge ends with the data of the model it started from, and it can't search the web.",
-    "It was taught in the languages listed above and is weaker, also in safety, in all others.",
     "Refusals were taught on the topics of the training prompts; attacks of another form get through more often.",
     "Graders are models as well. A number graded by one says how that grader sees the replies.",
 )
 
 
+def _check_day(value: object) -> str:
+    """A date as YYYY-MM-DD. Raises ValueError for anything else."""
+    try:
+        return Day.fromisoformat(str(value)).isoformat()
+    except ValueError:
+        raise ValueError("must be a date such as 2026-11-30") from None
+
+
+def _required(what: str) -> AfterValidator:
+    """Refuses an empty list, with what to write."""
+
+    def check(sentences: tuple[str, ...]) -> tuple[str, ...]:
+        if not sentences:
+            raise ValueError(f"is empty; write {what}, a sentence each, or leave the setting out")
+        return sentences
+
+    return AfterValidator(check)
+
+
+Sentence = Annotated[str, AfterValidator(check_free_text)]
+Name = Annotated[str, AfterValidator(check_name)]
+Date = Annotated[str, BeforeValidator(_check_day)]
+
+
+class Examination(Frozen):
+    """What somebody looked into, and found."""
+
+    subject: Sentence = Field(description="what was looked into")
+    by: Name = Field(min_length=1, description="who did")
+    date: Date = Field(description="day of the conclusion, YYYY-MM-DD")
+    conclusion: Sentence = Field(description="what they concluded")
+    evidence: Name = Field("", description="artifact, file or address that holds the evidence")
+
+
+class SignOff(Frozen):
+    """Who decided on this version, and how."""
+
+    name: Name = Field(min_length=1, description="who decided")
+    role: Name = Field(min_length=1, description="as what")
+    date: Date = Field(description="day of the decision, YYYY-MM-DD")
+    decision: Literal["approved", "approved with conditions", "refused"] = Field(description="the decision")
+    words: Sentence | None = Field(None, description="conditions or reasons")
+
+
 class Settings(Frozen):
     """The texts of the card that no measurement gives, and what it shows first."""
 
-    title: str = Field("Model card", description="title of the page")
-    model_name: str = Field("the model", description="name of the final model on the card")
-    base_model: str = Field("", description="hub name of the starting model; empty: taken from the lineage")
+    title: Sentence = Field("Model card", description="title of the page")
+    model_name: Name = Field("the model", description="name of the final model on the card")
+    base_model: Name = Field("", description="hub name of the starting model; empty: taken from the lineage")
     license: str = Field("apache-2.0", description="licence of the final model, as the hub spells it")
-    authors: tuple[str, ...] = Field((), description="who is responsible for the model")
+    authors: tuple[Name, ...] = Field((), description="who is responsible for the model")
     language: tuple[str, ...] = Field(("en",), description="languages the model was taught in, ISO 639 codes")
     tags: tuple[str, ...] = Field(("constitutional-ai", "rlhf", "charter"), description="tags on the hub")
-    intended_use: tuple[str, ...] = Field(INTENDED, description="what the model is for, a sentence each")
-    unintended_use: tuple[str, ...] = Field(UNINTENDED, description="what it is not for")
-    limitations: tuple[str, ...] = Field(LIMITATIONS, description="known weaknesses")
+    intended_use: Annotated[tuple[Sentence, ...], _required("what the model is for")] = Field(
+        INTENDED, description="what the model is for, a sentence each"
+    )
+    unintended_use: Annotated[tuple[Sentence, ...], _required("what it is not for")] = Field(
+        UNINTENDED, description="what it is not for"
+    )
+    limitations: Annotated[tuple[Sentence, ...], _required("its known weaknesses")] = Field(
+        LIMITATIONS, description="known weaknesses, beside those of every model"
+    )
+    audits: tuple[Examination, ...] = Field((), description="audits: subject, by, date, conclusion, evidence")
+    topics: tuple[Examination, ...] = Field((), description="topics that experts examined, likewise")
+    signoffs: tuple[SignOff, ...] = Field(
+        (), description="who released it: name, role, date, decision, words"
+    )
     headline: tuple[str, ...] = Field(
         ("harm_answered_rate", "refusal_gap", "helpful_score", "bits_per_byte"),
         description="metrics shown first, four at most",

@@ -19,6 +19,7 @@ from charter.ground.artifact.recount import COUNTS
 from charter.ground.artifact.store import verify_files
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.facts import environment as made_in
+from charter.rooms.card.facts import names_with_shares
 from charter.rooms.card.gather import Run
 from charter.rooms.card.news import News, news
 from charter.rooms.card.number import Ledger
@@ -49,7 +50,7 @@ def make_update(settings: Settings, run: Run, base: Artifact, before: Artifact) 
     page, words = files[HTML], files[MARKDOWN]
     if page.count(START) != 1 or page.count(END) != 1:
         raise CharterError(f"the base card {base.step} has another form than this charter's; make it again")
-    ledger = Ledger()
+    ledger = Ledger(names_with_shares(run))
     changes = news(before, run.final)
     heading = f"Appendix: update to {settings.model_name}, {run.final.label}"
     key = f"update-{run.final.manifest.id[:8]}"

@@ -28,11 +28,13 @@ from charter.ground.artifact.recount import read_counts, same
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.measure.reporting import metric_problems, read_reported
 from charter.ground.settings.hub import fetch_input
+from charter.ground.settings.problems import first_problem
 from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.artifact import explain_outdated
 from charter.rooms.card.gather import gather, on_a_model
 from charter.rooms.card.page import HTML, JSON
 from charter.rooms.card.render import make
+from charter.rooms.card.schema import schema_problems
 from charter.rooms.card.settings import ROLES, Settings
 
 SAMPLED_ANEW = 20
@@ -188,12 +190,13 @@ def card_problems(folder: Path) -> list[str]:
         inputs, problems = card_inputs(folder, manifest)
         files = make(settings, gather(inputs))
     except ValidationError as error:
-        return [f"its settings are not those of a card: {error.errors()[0]['msg']}"]
+        return [f"its settings are not those of a card: {first_problem(error, Settings)}"]
     except Exception as error:
         # Damaged files can raise any error.
         return [f"can't be made again: {_words(error)}"]
     try:
         record = read_object(folder / JSON)
+        problems += [f"{JSON} breaks its schema: {line}" for line in schema_problems(record)[:MOST_LINES]]
         problems += list(_number_problems(record["numbers"], json.loads(files[JSON])["numbers"]))
         drawn_alike = record["drawn_with"]["matplotlib"] == matplotlib.__version__
     except CharterError as error:

@@ -1,0 +1,229 @@
+"""Every evaluation at every stage: a row a metric, a column a stage (the tracker of the Claude 2 card's section 5).
+
+Columns are the stages in their order, then the same models at the protocol's decoding (what depends on the draw), then
+comparators, such as a helpful-only model and snapshots. A number is held against the nearest column before it that has
+the metric, a comparator's against the start. Every drop has a mark, a significant one its own, as in `charter compare`.
+matrix.csv and matrix.json have all numbers, the picture those that stand for an evaluation.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from charter.ground.measure.plots import GRID, INK, MUTED, SERIES, STYLE, canvas, inline
+from charter.rooms.card.artifact import Artifact, metric_in
+from charter.rooms.card.changes import Change, by_importance, change
+from charter.rooms.card.drawing import sources_of
+from charter.rooms.card.figure import Figure
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import Ledger, Number, figure
+from charter.rooms.card.sections import is_sampled, unfit
+from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing
+
+CSV, JSON = "matrix.csv", "matrix.json"
+TITLE = "Every evaluation at every stage"
+DROP, SIGNIFICANT_DROP, GAIN, UNFIT = "drop", "significant drop", "significant gain", "unfit grader"
+# Signs of the marks in the picture.
+SIGNS = {SIGNIFICANT_DROP: "▼", DROP: "▽", GAIN: "▲", AT_CHANCE: "?", SATURATED: "=", UNFIT: "†"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number of one column, its change against the column before that has one, and its marks."""
+
+    number: Number
+    change: Change | None
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A metric at every column; None where it wasn't measured."""
+
+    name: str
+    label: str
+    group: str
+    unit: str
+    better: str
+    chance: float | None
+    main: bool
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """All rows, the most important first."""
+
+    columns: tuple[Artifact, ...]
+    rows: tuple[Row, ...]
+
+
+def matrix(run: Run) -> Matrix:
+    """Every number that the reports of a card have."""
+    columns = (*run.stages, *run.at_protocol, *run.comparators)
+    return Matrix(columns, tuple(_row(run, columns, name) for name in by_importance(*columns)))
+
+
+def _row(run: Run, columns: Sequence[Artifact], name: str) -> Row:
+    metric = metric_in(columns, name)
+    cells: list[Cell | None] = []
+    for column in columns:
+        number = column.numbers.get(name)
+        if any(column is second for second in run.at_protocol) and not is_sampled(column, name):
+            number = None
+        before = _before(run, column, name)
+        delta = change(before, column, name) if before is not None and number is not None else None
+        cells.append(Cell(number, delta, _marks(column, number, delta)) if number is not None else None)
+    main = metric is not None and metric.about == "model" and not metric.kind
+    return Row(
+        name,
+        metric.label if metric else name,
+        metric.group if metric else "",
+        metric.unit if metric else "",
+        metric.better if metric else "neither",
+        metric.chance if metric else None,
+        main,
+        tuple(cells),
+    )
+
+
+def _before(run: Run, column: Artifact, name: str) -> Artifact | None:
+    """The column that another is held against."""
+    if any(column is other for other in run.comparators):
+        return run.start if name in run.start.numbers else None
+    chain = run.stages if any(column is stage for stage in run.stages) else run.at_protocol
+    earlier = chain[: next(at for at, stage in enumerate(chain) if stage is column)]
+    return next((stage for stage in reversed(earlier) if name in stage.numbers), None)
+
+
+def _marks(column: Artifact, number: Number, delta: Change | None) -> tuple[str, ...]:
+    words = []
+    if delta is not None and delta.drop:
+        words.append(SIGNIFICANT_DROP if delta.drop == "significant" else DROP)
+    if delta is not None and delta.verdict == "better":
+        words.append(GAIN)
+    return (*words, *standing(number), *([UNFIT] if unfit(column, number.name) else []))
+
+
+def tables(made: Matrix) -> dict[str, str]:
+    """File name -> content of the matrix as CSV and as JSON."""
+    return {CSV: _csv(made), JSON: json.dumps(_record(made), indent=1, ensure_ascii=False) + "\n"}
+
+
+def _csv(made: Matrix) -> str:
+    """Five columns a stage: value, low, high, n, marks."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    parts = ("", " low", " high", " n", " marks")
+    heads = (f"{column.label}{part}" for column in made.columns for part in parts)
+    writer.writerow(["metric", "label", "group", "unit", "better", "chance", *heads])
+    for row in made.rows:
+        line: list[Any] = [row.name, row.label, row.group, row.unit, row.better, row.chance]
+        for cell in row.cells:
+            n = cell.number if cell else None
+            line += (
+                [n.value, n.low, n.high, n.n, "; ".join(cell.marks)] if n and cell else [None] * len(parts)
+            )
+        writer.writerow(line)
+    return out.getvalue()
+
+
+def _record(made: Matrix) -> dict[str, Any]:
+    def cell(at: Cell | None) -> dict[str, Any] | None:
+        if at is None:
+            return None
+        delta = at.change.number if at.change else None
+        entry = at.number.record()
+        return {key: entry[key] for key in ("key", "value", "low", "high", "n", "clusters", "sources")} | {
+            "change": delta.value if delta else None,
+            "p_holm": delta.p_holm if delta else None,
+            "verdict": at.change.verdict if at.change else None,
+            "drop": at.change.drop if at.change else "",
+            "marks": list(at.marks),
+        }
+
+    parts = ("label", "group", "unit", "better", "chance")
+    return {
+        "stages": [{"stage": c.label, "step": c.step, "id": c.manifest.id} for c in made.columns],
+        "metrics": [
+            {"metric": row.name}
+            | {part: getattr(row, part) for part in parts}
+            | {"cells": [cell(one) for one in row.cells]}
+            for row in made.rows
+        ],
+    }
+
+
+def picture(made: Matrix, ledger: Ledger) -> Figure | None:
+    """The rows that stand for an evaluation, with a value and its marks in each cell."""
+    rows = [row for row in made.rows if row.main and any(_drawn(cell) for cell in row.cells)]
+    if not rows:
+        return None
+    drawing, (axes,) = canvas(9.6, 0.7 + 0.21 * len(rows))
+    numbers = _draw_cells(axes, rows, ledger)
+    axes.set_xticks(range(len(made.columns)), [column.label for column in made.columns])
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.set_xlim(-0.5, len(made.columns) - 0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelcolor=INK)
+    axes.spines[:].set_visible(False)
+    used = {mark for row in rows for cell in row.cells if cell is not None for mark in cell.marks}
+    signs = ", ".join(f"{sign} {mark}" for mark, sign in SIGNS.items() if mark in used)
+    caption = (
+        f"{signs}{'. ' if signs else ''}Each stage is held against the nearest one before it that has the number, a "
+        "comparator against the start."
+    )
+    svg = inline(drawing, "matrix", TITLE, "; ".join(_in_words(rows, made.columns)))
+    return Figure("matrix", TITLE, caption, svg, sources_of(numbers), wide=True, section="matrix")
+
+
+@matplotlib.rc_context(STYLE)
+def _draw_cells(axes: Axes, rows: Sequence[Row], ledger: Ledger) -> list[Number]:
+    """Draws each cell with enough behind it: its value and signs on the colour of its marks. Returns the numbers."""
+    numbers = []
+    for y, row in enumerate(rows):
+        axes.axhline(y + 0.5, color=GRID, linewidth=0.5)
+        for x, cell in enumerate(row.cells):
+            if cell is None or not ledger.drawable(cell.number):
+                continue
+            numbers.append(ledger.note(cell.number))
+            if fill := _fill(cell.marks):
+                patch = Rectangle((x - 0.49, y - 0.46), 0.98, 0.92, color=fill, alpha=0.22, linewidth=0)
+                axes.add_patch(patch)
+            signs = "".join(sign for mark, sign in SIGNS.items() if mark in cell.marks)
+            words = f"{figure(cell.number.value, cell.number.unit)} {signs}".rstrip()
+            axes.text(x, y, words, ha="center", va="center", fontsize=8, color=INK)
+    return numbers
+
+
+def _drawn(cell: Cell | None) -> bool:
+    return cell is not None and cell.number.value is not None and not cell.number.few
+
+
+def _fill(marks: Sequence[str]) -> str:
+    """Orange for a significant drop, green for a gain, grey for what a reader should not lean on."""
+    if SIGNIFICANT_DROP in marks:
+        return SERIES[1]
+    if GAIN in marks and UNFIT not in marks:
+        return SERIES[2]
+    return MUTED if {AT_CHANCE, SATURATED, UNFIT} & set(marks) else ""
+
+
+def _in_words(rows: Sequence[Row], columns: Sequence[Artifact]) -> Iterator[str]:
+    for row in rows:
+        cells = (
+            f"{column.label} {figure(cell.number.value, cell.number.unit)}"
+            for column, cell in zip(columns, row.cells, strict=True)
+            if cell is not None and _drawn(cell)
+        )
+        yield f"{row.label}: {', '.join(cells)}"

@@ -1,0 +1,152 @@
+"""What people say of the model: its uses and limits, audits, topics and sign-offs, with the numbers that they name.
+
+What is absent is said too, and follows from the settings: a subject that no audit names was not audited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.moderation.limits import LIMITS
+from charter.rooms.card.free_text import parts_of
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import Number
+from charter.rooms.card.settings import Examination, Settings, SignOff
+
+# A sentence, cut at the numbers that it names.
+Parts = tuple[str | Number, ...]
+STATEMENTS = ("intended_use", "unintended_use", "limitations")
+# What the Claude 2 card reports an audit on (section 2), and words of a subject that tell it.
+SUBJECTS = {"national security": ("national", "security"), "autonomous replication": ("autonom",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """An audit or a topic as it is printed."""
+
+    subject: Parts
+    by: str
+    date: str
+    conclusion: Parts
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A sign-off as it is printed."""
+
+    name: str
+    role: str
+    date: str
+    decision: str
+    words: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Audits:
+    """Audits, topics and sign-offs; `absent` says which were not made, `missing` are the subjects of `SUBJECTS` that no
+    audit names."""
+
+    audits: tuple[Examined, ...]
+    topics: tuple[Examined, ...]
+    signoffs: tuple[Signed, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def absent(self) -> str:
+        """What was not made, in sentences; empty if nothing is missing."""
+        words = [f"No audit of {' or of '.join(self.missing)} was made."] if self.missing else []
+        if not self.topics:
+            words.append("No topic was examined by outside experts.")
+        if not self.signoffs:
+            words.append("Nobody signed this version off.")
+        return " ".join(words)
+
+
+def statements(settings: Settings, run: Run) -> dict[str, tuple[Parts, ...]]:
+    """Intended use, unintended use and limitations with their numbers. Raises CharterError for an unknown key."""
+    return {name: tuple(resolve(run, text, name) for text in getattr(settings, name)) for name in STATEMENTS}
+
+
+def audits(settings: Settings, run: Run) -> Audits:
+    """What was examined and signed off. Raises CharterError for an unknown key."""
+    told = [audit.subject.casefold() for audit in settings.audits]
+    return Audits(
+        tuple(_examined(run, entry, "audits") for entry in settings.audits),
+        tuple(_examined(run, entry, "topics") for entry in settings.topics),
+        tuple(_signed(run, entry) for entry in settings.signoffs),
+        tuple(
+            subject
+            for subject, words in SUBJECTS.items()
+            if not any(all(word in one for word in words) for one in told)
+        ),
+    )
+
+
+def _examined(run: Run, entry: Examination, setting: str) -> Examined:
+    subject, conclusion = (resolve(run, text, setting) for text in (entry.subject, entry.conclusion))
+    return Examined(subject, entry.by, entry.date, conclusion, entry.evidence)
+
+
+def _signed(run: Run, entry: SignOff) -> Signed:
+    return Signed(
+        entry.name, entry.role, entry.date, entry.decision, resolve(run, entry.words or "", "signoffs")
+    )
+
+
+def resolve(run: Run, text: str, setting: str) -> Parts:
+    """A free text with the numbers that it names. Raises CharterError for a key that the run doesn't have."""
+    return tuple(_find(run, piece, setting) if is_key else piece for piece, is_key in parts_of(text))
+
+
+def _find(run: Run, key: str, setting: str) -> Number:
+    """The number {STEP/NAME} of an artifact, or {NAME} of the final stage."""
+    known: dict[str, Number] = dict(run.final.numbers)
+    if "/" in key:
+        artifacts = (*run.lineage, *run.stages, *(other for stage in run.stages for other in stage.beside))
+        known = {number.key: number for artifact in artifacts for number in artifact.own.values()}
+    if key in known:
+        return known[key]
+    near = get_close_matches(key, known, n=1)
+    hint = f"did you mean {{{near[0]}}}?" if near else "card.json lists the keys of an earlier card"
+    raise CharterError(f"{setting} names the number {{{key}}}, which this run doesn't have; {hint}")
+
+
+def record(told: Mapping[str, Sequence[Parts]], examined: Audits) -> dict[str, Any]:
+    """The entry of card.json: each sentence as written, and the keys of its numbers."""
+
+    def entry(parts: Parts) -> dict[str, Any]:
+        keys = [part.key for part in parts if isinstance(part, Number)]
+        words = "".join(f"{{{part.key}}}" if isinstance(part, Number) else part for part in parts)
+        return {"text": words, "numbers": keys}
+
+    def row(examination: Examined) -> dict[str, Any]:
+        return {
+            "subject": entry(examination.subject)["text"],
+            "by": examination.by,
+            "date": examination.date,
+            "conclusion": entry(examination.conclusion),
+            "evidence": examination.evidence,
+        }
+
+    return {name: [entry(parts) for parts in told[name]] for name in STATEMENTS} | {
+        "limits": [limit.id for limit in LIMITS],
+        "audits": [row(one) for one in examined.audits],
+        "topics": [row(one) for one in examined.topics],
+        "signoffs": [
+            {
+                "name": s.name,
+                "role": s.role,
+                "date": s.date,
+                "decision": s.decision,
+                "words": entry(s.words)["text"],
+            }
+            for s in examined.signoffs
+        ],
+        "not_made": list(examined.missing)
+        + [name for name, rows in (("topics", examined.topics), ("signoffs", examined.signoffs)) if not rows],
+    }
