@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LOWEST, HIGHEST = -3, 3
 # Words of its own from which a section is an area.
 LEAST_WORDS = 60
-_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$", re.MULTILINE)
+_HEADING = re.compile(r"^(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$", re.MULTILINE)
 SCENARIO = (
     "Below is one part of a constitution for an AI assistant.\n\n{area}\n\nWrite one message that a person might send "
     "to the assistant and in which this part matters for a good reply. It is message number {number}: make it unlike "
