@@ -54,7 +54,8 @@ def rejected(reviews: Sequence[Row]) -> set[str]:
 
 
 def _confirms(reviews: Sequence[Row]) -> bool:
-    return 2 * sum(VERDICTS[row["vote"]] == row["side"] for row in reviews) > len(reviews)
+    confirmed = sum(bool(VERDICTS[row["vote"]] == row["side"]) for row in reviews)
+    return 2 * confirmed > len(reviews)
 
 
 def _confirmed_share(reviews: Sequence[Row]) -> Table:

@@ -6,6 +6,7 @@ user reads a refusal. Texts that the policy adds to a prompt are not added here:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from charter.ground.moderation.classifiers.words import Words
@@ -33,7 +34,7 @@ def add_actions(context: Context, rows: Rows) -> Rows:
     context.facts["policy"] = policy.id
     context.facts["screen"] = screen.versions if screen is not None else {}
 
-    def produce(part: list[Rows], _: int) -> Rows:
+    def produce(part: Sequence[Rows], _: int) -> Rows:
         return [row for group in part for row in _actions(group, screen, words)]
 
     groups = by_prompt(rows)

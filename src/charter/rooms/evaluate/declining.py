@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.text.dialogue import Message, assistant, user
-from charter.rooms.evaluate.asking import can_score, complete, describe_completion, describe_question
-from charter.rooms.evaluate.marks import TOO_LONG
+from charter.rooms.evaluate.asking import can_score, complete
+from charter.rooms.evaluate.marks import TOO_LONG, describe_completion, describe_question
 from charter.rooms.evaluate.task import Query, Row, Rows, Rule
 
 if TYPE_CHECKING:

@@ -13,8 +13,10 @@ from charter.rooms.honesty.lessons import count
 from charter.rooms.honesty.settings import Settings
 
 FILES = (f"samples/{QUESTIONS}", "dialogues.jsonl", "comparisons.jsonl")
-NAMES = ("questions", "known", "between", "unknown", "invented", "lessons_answered", "lessons_declined")
-NAMES += ("comparisons", "declined_share")
+NAMES = (
+    *("questions", "known", "between", "unknown", "invented"),
+    *("lessons_answered", "lessons_declined", "comparisons", "declined_share"),
+)
 
 
 def _count(name: str) -> Callable[[Kept], float]:

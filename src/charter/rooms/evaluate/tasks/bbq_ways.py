@@ -113,6 +113,7 @@ def _details(question: Question, reply: str, logprobs: list[float] | None) -> Ro
 def mark_answer(row: Marks) -> Row:
     """Marks of a sampled answer: the likeliest letter behind it or the letter that it names, or a refusal."""
     logprobs = row["logprobs"]
+    choice: int | None
     if logprobs:
         choice = max(range(len(logprobs)), key=logprobs.__getitem__)
     else:

@@ -25,10 +25,10 @@ from charter.ground.measure.score import Table, points, tabulate
 from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.columns import ASKED
-from charter.ground.text.dialogue import Comparison, Prompt, assistant, cluster_of, sides, user
+from charter.ground.text.dialogue import Comparison, assistant, cluster_of, sides, user
 from charter.ground.text.examples import read_shots
 from charter.ground.text.records import check_distinct, read_comparisons
-from charter.rooms.evaluate.task import Form, Marks, Rows, Task
+from charter.rooms.evaluate.task import Form, Marks, Prompt, Rows, Task
 
 if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
@@ -175,7 +175,7 @@ def _right(choice: Comparison, p_first: float) -> float:
 def _row(
     item: Comparison, mode: str, p_correct: float, even: float, p_first: float | None = None
 ) -> dict[str, Any]:
-    row = {"id": cluster_of(item), "item": item.id, "axis": item.axis, "mode": mode}
+    row: dict[str, Any] = {"id": cluster_of(item), "item": item.id, "axis": item.axis, "mode": mode}
     row |= {"p_correct": p_correct, "correct": points(p_correct, even)}
     return row if p_first is None else row | {"p_first": p_first}
 

@@ -57,8 +57,8 @@ def parse(row: Row, name: str) -> list[list[Question]]:
     if not all(texts.values()) or not all(keys) or isinstance(row["keys"], str):
         raise ValueError("a pair needs claim, truth, asked, asked_true and a list of keys, all with words")
     id, group = str(row.get("id") or name), str(row.get("group", ""))
-    asked = (DIRECT.format(texts["claim"]), DIRECT.format(texts["truth"]))
-    asked += (ASKED.format(texts["asked"]), ASKED.format(texts["asked_true"]))
+    direct = (DIRECT.format(texts["claim"]), DIRECT.format(texts["truth"]))
+    asked = (*direct, ASKED.format(texts["asked"]), ASKED.format(texts["asked_true"]))
     return [
         [
             Question(

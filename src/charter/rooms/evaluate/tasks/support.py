@@ -69,8 +69,8 @@ class Claim:
 def parse(row: Row, name: str) -> list[Claim]:
     """The claims of a row of our own (passage, claim, label), or of one of the published sets."""
     if "label" in row and "passage" in row:
-        id, right = str(row.get("id") or name), (LABELS.index(row["label"]),)
-        return [Claim(id, str(row.get("cluster") or id), row["passage"].strip(), row["claim"].strip(), right)]
+        id, label = str(row.get("id") or name), (LABELS.index(row["label"]),)
+        return [Claim(id, str(row.get("cluster") or id), row["passage"].strip(), row["claim"].strip(), label)]
     if "claim_label" in row:
         return _climate(row)
     if "supporting_sentences" in row:
