@@ -215,7 +215,7 @@ def main() -> int:
     )
     parser.add_argument("open_webui", type=Path, help="its command")
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--streams", type=int, default=20)
+    parser.add_argument("--streams", type=int, default=4, help="a person of Charter has four at most")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder, api_port = Path(name), free_port()
@@ -254,7 +254,7 @@ def main() -> int:
         finally:
             script.kill()
     ours, theirs = sides["Charter"], sides["Open WebUI"]
-    print(machine())
+    print(json.dumps(machine(2)))
     rows = [[key, f"{ours[key]:.1f}", f"{theirs[key]:.1f}", f"{theirs[key] / ours[key]:.1f}"] for key in ours]
     print_table([["", "Charter", "Open WebUI", "Open WebUI / Charter"], *rows])
     return 0
