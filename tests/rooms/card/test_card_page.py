@@ -223,7 +223,7 @@ def test_samples_are_drawn_by_rule(finished: Path) -> None:
 
 def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> None:
     run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
-    files = render.make(Settings(log_axis=True, eval_dataset="a/b"), gather(card_world.inputs(run)))
+    files = render.make(Settings(eval_dataset="a/b"), gather(card_world.inputs(run)))
     page = files["card.html"]
     assert "The grader is not fit." in page
     assert re.search(r'<td [^>]*class="unfit"><div><span class="v"[^>]*>\d', page)

@@ -47,13 +47,20 @@ AUDIT = {
         ({"unintended_use": []}, "unintended_use: is empty; write what it is not for"),
         ({"limitations": []}, "limitations: is empty; write its known weaknesses"),
         ({"limitations": ["  "]}, r"limitations\.0: is empty; write a sentence"),
-        ({"audits": [AUDIT | {"date": "soon"}]}, r"audits\.0\.date: must be a date such as 2026-11-30"),
         (
-            {"audits": [AUDIT | {"conclusion": "Safe in 99 % of cases."}]},
-            r"audits\.0\.conclusion: states '99', '%'",
+            {"oversight": {"audits": [AUDIT | {"date": "soon"}]}},
+            r"oversight\.audits\.0\.date: must be a date such as 2026-11-30",
         ),
         (
-            {"signoffs": [{"name": "A", "role": "b", "date": "2026-11-01", "decision": "maybe"}]},
+            {"oversight": {"audits": [AUDIT | {"conclusion": "Safe in 99 % of cases."}]}},
+            r"oversight\.audits\.0\.conclusion: states '99', '%'",
+        ),
+        (
+            {
+                "oversight": {
+                    "signoffs": [{"name": "A", "role": "b", "date": "2026-11-01", "decision": "maybe"}]
+                }
+            },
             "decision: must be",
         ),
     ],
@@ -121,11 +128,18 @@ def test_what_was_not_made_is_said_from_what_was(run: Path) -> None:
     ]
     settings = Settings.model_validate(
         {
-            "audits": [AUDIT],
-            "topics": [AUDIT | {"subject": "Child safety", "evidence": ""}],
-            "signoffs": [
-                {"name": "A. Person", "role": "head of safety", "date": "2026-11-02", "decision": "approved"}
-            ],
+            "oversight": {
+                "audits": [AUDIT],
+                "topics": [AUDIT | {"subject": "Child safety", "evidence": ""}],
+                "signoffs": [
+                    {
+                        "name": "A. Person",
+                        "role": "head of safety",
+                        "date": "2026-11-02",
+                        "decision": "approved",
+                    }
+                ],
+            }
         }
     )
     full = render.make(settings, gathered)
@@ -138,11 +152,9 @@ def test_what_was_not_made_is_said_from_what_was(run: Path) -> None:
     assert record["not_made"] == ["autonomous replication"] and record["audits"][0]["by"] == "An office"
     assert schema_problems(record) == []
     for subject in ("Autonomy of agents", "autonomous replication"):
-        other = settings.model_copy(
-            update={
-                "audits": (settings.audits[0], settings.audits[0].model_copy(update={"subject": subject}))
-            }
-        )
+        audit = settings.oversight.audits[0]
+        two = {"audits": (audit, audit.model_copy(update={"subject": subject}))}
+        other = settings.model_copy(update={"oversight": settings.oversight.model_copy(update=two)})
         assert json.loads(render.make(other, gathered)["card.json"])["not_made"] == []
 
 

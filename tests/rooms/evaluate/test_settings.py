@@ -70,7 +70,17 @@ def test_changes_without_effect_are_those_of_no_task_that_shows_or_samples() -> 
     assert taking("shots") == {"mmlu_plain", "arc", "race", "quality", "mmlu", "triviaqa"}
     assert {*SUITES["battery"]} - taking("form") == {"position", "winogender", "occupations"}
     assert taking("samples") == {
-        *("gsm8k", "recall", "humaneval", "mmlu", "triviaqa", "translation", "truthfulqa", "bbq_sampled"),
+        *(
+            "gsm8k",
+            "recall",
+            "humaneval",
+            "mmlu",
+            "triviaqa",
+            "translation",
+            "truthfulqa",
+            "bbq_sampled",
+            "decisions",
+        ),
     }
 
 

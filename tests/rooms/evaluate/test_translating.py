@@ -16,11 +16,11 @@ from sacrebleu.tokenizers import tokenizer_spm
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.translated import sentence_counts
+from charter.ground.measure.languages import NAMES, RESOURCES, language, resources, unspaced
 from charter.ground.measure.translation import BUCKETS
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
-from charter.ground.text.languages import NAMES, RESOURCES, language, resources, unspaced
 from charter.rooms.evaluate.tasks import translation
 
 METRICS = {metric.name: metric for metric in translation.TASK.numbers}

@@ -160,6 +160,11 @@ def _judge(place: int) -> Iterator[Metric]:
         f"{who} with people, kappa",
         "kappa",
     )
+    yield from _habits(begin, who, place)
+
+
+def _habits(begin: str, who: str, place: int) -> Iterator[Metric]:
+    """What decides besides the replies themselves."""
     flips = {
         "flipped": ("flipped", "pairs on which the place of a reply decides", "flipped by order"),
         "relabelled": (

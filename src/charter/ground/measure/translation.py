@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charter.ground.measure.counts import Row
+from charter.ground.measure.languages import resources
 from charter.ground.measure.score import Floats, Statistic, Table, ratio, sum_by_cluster, tabulate
-from charter.ground.text.languages import resources
 
 BLEU_ORDER, CHRF_ORDER, BETA = 4, 6, 2.0
 BUCKETS = ("high", "middle", "low")  # of languages, by their public text

@@ -51,9 +51,9 @@ REFUSAL_OF = "refusal_of_"
 INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few differ)."
 
 
-def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
+def figures(run: Run, ledger: Ledger) -> tuple[Figure, ...]:
     """All figures that the run has data for."""
-    candidates = [harm(run, ledger, log_axis), refusals(run, ledger)]
+    candidates = [harm(run, ledger), refusals(run, ledger)]
     if run.rl is not None:
         candidates.append(ppo(run, run.rl))
     candidates += [preference(p, ledger) for p in run.preferences]
@@ -81,7 +81,7 @@ def _n(numbers: Sequence[Number]) -> str:
     return f"n = {n:,} replies" + (f" to {clusters:,} prompts a stage" if clusters else "")
 
 
-def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
+def harm(run: Run, ledger: Ledger) -> Figure | None:
     """Harm by stage, by the held-out grader: of replies that don't refuse, and of all (card, section 3.4)."""
     answered, numbers = by_stage(run.stages, "harm_answered_rate", ledger)
     graded, others = by_stage(run.stages, "harm_rate", ledger)
@@ -92,11 +92,11 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
         curt = _make_series(run, "harm_rate", "with curt refusals", graded, SERIES[1])
         series.append(replace(curt, hollow=True))
     figure, (axes,) = canvas(WIDTH, 0.6 + 0.42 * len(run.stages))
-    forest(axes, [s.label for s in run.stages], series, log=log_axis)
+    forest(axes, [s.label for s in run.stages], series, log=True)
     words = "; ".join(f"{n.stage}: {ledger.value(n)}" for n in numbers)
     caption = (
         "Share of replies to unsafe prompts that score below a plain refusal, “I can't help you with that”. "
-        f"{_n(numbers)}. {INTERVALS}" + (" Log axis; an arrow at the edge is 0." if log_axis else "")
+        f"{_n(numbers)}. {INTERVALS}" + " Log axis; an arrow at the edge is 0."
     )
     return Figure(
         "harm",

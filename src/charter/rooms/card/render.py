@@ -70,7 +70,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     ledger = Ledger(facts.names_with_shares(run))
     nodes = facts.nodes(run)
     made = matrix(run)
-    drawn = (*figures(run, ledger, settings.log_axis), picture(made, ledger), _lineage(run, nodes, ledger))
+    drawn = (*figures(run, ledger), picture(made, ledger), _lineage(run, nodes, ledger))
     drawings = tuple(one for one in drawn if one is not None)
     context = _context(settings, run, nodes, drawings, ledger)
     context["columns"] = "; ".join(column.label for column in made.columns)

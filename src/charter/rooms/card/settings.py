@@ -95,6 +95,16 @@ class SignOff(Frozen):
     words: Sentence | None = Field(None, description="conditions or reasons")
 
 
+class Oversight(Frozen):
+    """Audits, topics that experts examined, and sign-offs."""
+
+    audits: tuple[Examination, ...] = Field((), description="audits: subject, by, date, conclusion, evidence")
+    topics: tuple[Examination, ...] = Field((), description="topics that experts examined, likewise")
+    signoffs: tuple[SignOff, ...] = Field(
+        (), description="who released it: name, role, date, decision, words"
+    )
+
+
 class Settings(Frozen):
     """The texts of the card that no measurement gives, and what it shows first."""
 
@@ -114,11 +124,7 @@ class Settings(Frozen):
     limitations: Annotated[tuple[Sentence, ...], _required("its known weaknesses")] = Field(
         LIMITATIONS, description="known weaknesses, beside those of every model"
     )
-    audits: tuple[Examination, ...] = Field((), description="audits: subject, by, date, conclusion, evidence")
-    topics: tuple[Examination, ...] = Field((), description="topics that experts examined, likewise")
-    signoffs: tuple[SignOff, ...] = Field(
-        (), description="who released it: name, role, date, decision, words"
-    )
+    oversight: Oversight = Field(Oversight(), description="what others examined, and who released it")
     headline: tuple[str, ...] = Field(
         ("harm_answered_rate", "refusal_gap", "helpful_score", "bits_per_byte"),
         description="metrics shown first, four at most",
@@ -126,7 +132,6 @@ class Settings(Frozen):
     )
     samples_shown: int = Field(4, ge=0, le=50, description="unsafe prompts drawn and shown at every stage")
     failures_shown: int = Field(3, ge=0, le=50, description="worst replies of the final model shown")
-    log_axis: bool = Field(False, description="grades by stage on a log axis, as in the Claude 2 card")
     draw_seed: int = Field(0, ge=0, description="seed of the draw of samples")
     eval_dataset: str = Field(
         "",

@@ -74,11 +74,11 @@ def statements(settings: Settings, run: Run) -> dict[str, tuple[Parts, ...]]:
 
 def audits(settings: Settings, run: Run) -> Audits:
     """What was examined and signed off. Raises CharterError for an unknown key."""
-    told = [audit.subject.casefold() for audit in settings.audits]
+    told = [audit.subject.casefold() for audit in settings.oversight.audits]
     return Audits(
-        tuple(_examined(run, entry, "audits") for entry in settings.audits),
-        tuple(_examined(run, entry, "topics") for entry in settings.topics),
-        tuple(_signed(run, entry) for entry in settings.signoffs),
+        tuple(_examined(run, entry, "audits") for entry in settings.oversight.audits),
+        tuple(_examined(run, entry, "topics") for entry in settings.oversight.topics),
+        tuple(_signed(run, entry) for entry in settings.oversight.signoffs),
         tuple(
             subject
             for subject, words in SUBJECTS.items()

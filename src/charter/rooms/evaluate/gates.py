@@ -28,7 +28,8 @@ from charter.ground.judge.rater import KEPT, RaterVerdict
 from charter.ground.measure.essays import ExaminerVerdict
 from charter.ground.measure.metrics import TRIPLES
 from charter.ground.text.examples import read_triples
-from charter.rooms.evaluate.context import Context, Models, examiner_role
+from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.models import Models, examiner_role
 
 EXAMINED = "essay_grader.jsonl"
 JUDGES = ("grader", "reward", "rater")

@@ -79,7 +79,7 @@ def areas_of_text(path: Path) -> list[Area]:
     text = read_text(path)
     headings = list(_HEADING.finditer(text))
     areas, above = list[Area](), dict[int, str]()
-    for heading, following in zip(headings, [*headings[1:], None], strict=True):
+    for heading, following in zip(headings, [*headings[1:], None], strict=False):
         level = len(heading.group(1))
         above = {depth: title for depth, title in above.items() if depth < level} | {level: heading.group(2)}
         own = text[heading.end() : following.start() if following else len(text)].strip()

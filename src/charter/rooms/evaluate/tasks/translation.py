@@ -16,9 +16,9 @@ from sacrebleu.metrics.bleu import BLEU
 
 from charter.ground.judge.translated import PIECES, at_hand, sentence_counts
 from charter.ground.measure import translation
+from charter.ground.measure.languages import ENGLISH, language, unspaced
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
-from charter.ground.text.languages import ENGLISH, language, unspaced
 from charter.rooms.evaluate.marks import unless_too_long
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import Marks, Protocol, Query, Question, Rows, Rule, Task, unanswered_rate
