@@ -82,7 +82,8 @@ def test_steps_and_settings_of_the_recipe_on_the_line_are_completed(
 def test_evaluations_are_completed_behind_each_comma(complete: Complete) -> None:
     exams = set(SUITES["agieval"])
     assert set(complete("eval random:tiny --tasks ")) == (TASKS.keys() - exams) | SUITES.keys()
-    assert complete("eval random:tiny --tasks bb") == ["bbq"]
+    of_bbq = ["bbq", "bbq_instructed", "bbq_reasoned", "bbq_sampled", "bbq_ways"]
+    assert complete("eval random:tiny --tasks bb") == of_bbq
     assert "bbq,arc" in complete("eval random:tiny --tasks bbq,a") and "bbq,bbq" not in complete(
         "eval x --tasks bbq,b"
     )

@@ -16,8 +16,9 @@ from charter.runner.names import find_recipe
 from charter.runner.rooms import list_settings, open_room
 
 TASKS = Path(str(charter.__file__)).parent / "rooms" / "evaluate" / "tasks"
-# Suites without a file of their own.
+# Suites and tasks without a file of their own.
 SUITES = ("battery", "assistant", "exams", "honesty", "replies", "written")
+FURTHER = ("adherence_text", "bbq_instructed", "bbq_reasoned", "bbq_sampled")
 
 
 def complete_setting(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -42,7 +43,7 @@ def complete_step(ctx: typer.Context) -> list[str]:
 def complete_tasks(incomplete: str) -> list[str]:
     """Evaluations and suites; those before the last comma stay. An evaluation is known by its file: to load the
     catalogue takes as long as all the rest."""
-    names = [*SUITES, *sorted(path.stem for path in TASKS.glob("[a-z]*.py"))]
+    names = [*SUITES, *sorted([*FURTHER, *(path.stem for path in TASKS.glob("[a-z]*.py"))])]
     before, comma, _ = incomplete.rpartition(",")
     chosen = before.split(",")
     return [f"{before}{comma}{name}" for name in names if name not in chosen]
