@@ -178,7 +178,9 @@ def test_without_votes_the_section_is_left_out(finished: Path) -> None:
 
 def test_comparisons_without_votes_are_refused(finished: Path) -> None:
     parents = (*card_world.CARD_PARENTS, ("votes", "labels"))
-    with pytest.raises(CharterError, match=r"labels has no votes\.jsonl; list steps of the arena room"):
+    with pytest.raises(
+        CharterError, match=r"labels has no votes\.jsonl; list steps of the arena or judge room"
+    ):
         gather(card_world.inputs(finished, parents))
 
 

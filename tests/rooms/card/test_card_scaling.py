@@ -139,7 +139,7 @@ def test_the_card_cites_the_corpus_with_licences_languages_and_drops(laid: Path)
     page, words = ((laid / "card" / name).read_text("utf-8") for name in ("card.html", "card.md"))
     for text in (re.sub("<[^>]+>", "", page), words):
         assert "Of 120 documents read, 91 different ones were kept." in text
-        assert "too short 25, near copy 4." in text and "binary" not in text
+        assert "too short 25, near copy 4." in text and not re.search(r"binary \d", text)
         assert "CC-BY-4.0" in text and "public domain" in text and "1 more" in text
         assert "l13" in text and "| l1 |" not in text and ">l1<" not in page  # the rarest of 13 languages
     assert "books &lt;old&gt;" in page and "54,000" in page
