@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.constitution.wording import OPTIONS, choice_messages
@@ -35,6 +36,11 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     pairs = read_pairs(settings, inputs)
     shots = read_shots(inputs.one("shots").folder)[: settings.shots]
     rubrics = {**RUBRICS, **settings.rubrics}
+    if unknown := sorted({pair.axis for pair in pairs} - rubrics.keys()):
+        raise CharterError(
+            f"a pair has the axis {unknown[0]!r}, which has no rubric; give rubrics.{unknown[0]}, a question and the "
+            f"same in other words, or use {', '.join(sorted(rubrics))}"
+        )
     drawn = random.Random(derive_seed(settings.draw_seed, "checked"))
     checked = set(drawn.sample(range(len(pairs)), min(settings.checked, len(pairs))))
     rows: list[Row] = []
