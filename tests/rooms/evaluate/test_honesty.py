@@ -225,6 +225,7 @@ def test_the_limit_draws_whole_pairs_and_other_seeds_invent_other_names(tmp_path
     context = desk.context("invented", tmp_path / "a", model, files, limit=9, honesty={"twins": 2})
     drawn = context.task.questions(context)
     assert len(drawn) == 9 and len({q.cluster for q in drawn}) == 3
+    assert context.drawn == {"asked": 9, "of": 3 * len(files["test"])}
     other = desk.context("invented", tmp_path / "b", model, files, limit=0, draw_seed=1)
     names = {q.text for q in drawn if not q.accepted}
     assert len(names) == 6 and not names & {q.text for q in other.task.questions(other)}

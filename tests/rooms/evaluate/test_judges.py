@@ -74,6 +74,17 @@ def test_findings_of_model_detector_and_rule_worked_by_hand(tmp_path: Path) -> N
     assert all({key: row[key] for key in labelled.marks(row)} == labelled.marks(row) for row in kept)
 
 
+def test_a_limit_is_of_each_set_and_the_report_counts_all_of_them(tmp_path: Path) -> None:
+    more = tmp_path / "more.jsonl"
+    rows = [{"prompt": f"q{n}", "reply": "r", "label": n % 2} for n in range(5)]
+    toys.rows_file(more, rows)
+    further = [toys.given("labelled", more, "more")]
+    model = toys.Scripted()
+    context = desk.context("labelled", tmp_path / "a", model, {"set": rows[:3]}, further=further, limit=2)
+    assert len(context.task.questions(context)) == 4
+    assert context.drawn == {"asked": 4, "of": 8}
+
+
 def test_a_model_that_always_says_yes_contradicts_itself(tmp_path: Path) -> None:
     rows = [
         {"prompt": "Hm?", "reply": HARMFUL, "label": True},

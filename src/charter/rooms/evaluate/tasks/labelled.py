@@ -53,7 +53,10 @@ JUDGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 def questions(context: Context) -> list[Question]:
     """The drawn replies of all sources, `limit` of each."""
-    return [q for source in context.sources for q in context.draw(read_split(source, TEST, parse))]
+    pools = [read_split(source, TEST, parse) for source in context.sources]
+    drawn = [question for pool in pools for question in context.draw(pool)]
+    context.drawn.update({"asked": len(drawn), "of": sum(map(len, pools))})
+    return drawn
 
 
 def parse(row: Mapping[str, Any], name: str) -> list[Question]:
