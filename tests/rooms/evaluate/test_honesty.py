@@ -507,6 +507,26 @@ def test_nothing_that_is_asked_stands_in_training() -> None:
     assert len(asked) > 500 and not asked & trained
 
 
+def test_no_fact_that_is_asked_is_taught_in_other_words() -> None:
+    """A training fact and an asked question are of one fact if they share the thing and an answer."""
+    facts = read_jsonl(shipped("facts.train"))
+    asked = [(row["question"], row["golden_answers"]) for row in read_jsonl(shipped("triviaqa.heldout"))]
+    asked += [(row["asked_true"], [row["truth"]]) for row in read_jsonl(shipped("premises.heldout"))]
+    asked += [
+        (row["name"], row["golden_answers"])
+        for row in read_jsonl(shipped("invented.heldout"))
+        if "name" in row
+    ]
+    taught = [
+        (fact["name"], text)
+        for fact in facts
+        for text, answers in asked
+        if occurs(fact["name"], text)
+        and any(occurs(own, answer) for own in fact["golden_answers"] for answer in answers)
+    ]
+    assert len(asked) > 200 and not taught
+
+
 def test_the_shipped_sets_are_whole() -> None:
     counts = {
         name: len(read_jsonl(shipped(f"{name}.heldout")))
