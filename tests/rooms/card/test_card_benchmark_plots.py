@@ -20,7 +20,7 @@ from charter.rooms.card import benchmark_plots, language_plots, long_plots, subj
 from charter.rooms.card.drawing import describe_left_out, overlay_stages
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run, gather
-from charter.rooms.card.number import Ledger
+from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.published import beside_published
 from charter.rooms.card.tasks import task_tables
 from charter.rooms.card.verify import card_problems
@@ -230,10 +230,13 @@ def test_the_cards_exponent_stands_beside_ours(run: Path) -> None:
     rows = {
         row.ours.name: row
         for row in beside_published(gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2]))))
+        if isinstance(row.ours, Number)
     }
-    theirs = rows["position_exponent"].published[2]
-    assert theirs is not None and (theirs.value, theirs.unit) == (0.59, "exponent")
-    assert rows["position_constant"].published[2].value == 0.31  # type: ignore[union-attr]
+    names = ("position_exponent", "position_constant")
+    theirs = [dict(rows[name].values)["Claude 2"] for name in names]
+    units = [(n.value, n.unit) for n in theirs if isinstance(n, Number)]
+    assert units == [(0.59, "exponent"), (0.31, "nats")]
+    assert [rows[name].ours.unit for name in names] == ["exponent", "nats"]  # type: ignore[union-attr]
     assert rows["position_exponent"].differences[:2] == (
         "data:talks (20 of 1,000 items); there 1,000 long documents",
         "texts of 512 tokens, joined from shorter ones; there to 200,000",
