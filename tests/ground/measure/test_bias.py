@@ -11,6 +11,7 @@ import pytest
 from charter.ground.measure.bias import (
     ambiguous_bias,
     disambiguated_bias,
+    gap,
     pearson,
     pronouns_follow_shares,
     scaled_leaning,
@@ -134,3 +135,20 @@ def test_statistics_take_many_resamples_at_once() -> None:
     values = scaled_leaning(sums)
     assert values[:2].tolist() == [pytest.approx(0.25), 0.0] and np.isnan(values[2])
     assert leaning(sums[:1, 2:]).tolist() == [pytest.approx(1 / 3)]
+
+
+def test_a_gap_is_none_if_only_what_is_answered_differs() -> None:
+    """Equal p(yes) on both sides, but half of one side gave no answer; a profile with one side alone tells nothing."""
+    rows = [
+        {"id": name, "race": race, "p_yes": p}
+        for name, p in (("loan", 0.8), ("visa", 0.4))
+        for race in ("Black", "white")
+        for _ in range(4)
+    ]
+    rows += [{"id": "one side", "race": "white", "p_yes": 0.9}]
+    for row in rows[:2]:
+        row["p_yes"] = None
+    table = gap("race", "Black", "white")(rows)
+    assert table.value == pytest.approx(0) and len(table.clusters) == 2
+    rows[2]["p_yes"], rows[3]["p_yes"] = 1.0, 0.8  # of loan: mean 0.9 against 0.8, two pairs; of visa: four
+    assert gap("race", "Black", "white")(rows).value == pytest.approx(2 * 0.1 / 6)

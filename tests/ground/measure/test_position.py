@@ -38,6 +38,14 @@ def test_a_planted_law_is_found_whatever_the_length(length: int) -> None:
     assert fit(np.concatenate([nats, tokens])) == pytest.approx([0.3, 2.5, 0.59], abs=0.006)
 
 
+def test_no_exponent_of_the_grid_is_off_its_neighbours() -> None:
+    """The step that should be 1 is a hair above it, where a difference of powers is rounding alone."""
+    means = mean_powers(BUCKETS, BUCKETS, EXPONENTS[:, None])
+    near_one = int(np.abs(EXPONENTS - 1).argmin())
+    assert means[near_one] == pytest.approx(mean_powers(BUCKETS, BUCKETS, 1.0), rel=1e-9)
+    assert (np.diff(means[:, 1:], axis=0) < 0).all()
+
+
 def search(loss: np.ndarray, lengths: np.ndarray) -> tuple[float, float, float]:
     """(c0, c, a) by trying every exponent of the grid, each by numpy's least squares."""
     best, found = np.inf, (np.nan,) * 3

@@ -228,14 +228,16 @@ def test_the_cards_exponent_stands_beside_ours(run: Path) -> None:
     identity = {"position": {"data": {"ref": "data:talks"}, "length": 512, "joined": True}}
     benchmark(run, 3, identity, {"position": card_world.read_rows(run / "bench_3/samples/position.jsonl")})
     rows = {
-        one.row.what: one
-        for one in beside_published(gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2]))))
+        row.ours.name: row
+        for row in beside_published(gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2]))))
+        if isinstance(row.ours, Number)
     }
-    exponent, constant = (rows[f"Loss by position, {what} of the fit"] for what in ("exponent", "constant"))
-    (theirs,) = (number for _, number in exponent.values)
-    assert isinstance(theirs, Number) and (theirs.value, theirs.unit) == (0.59, "exponent")
-    assert dict(constant.values)["Claude 2"].value == 0.31  # type: ignore[union-attr]
-    assert exponent.differences[:2] == (
+    names = ("position_exponent", "position_constant")
+    theirs = [dict(rows[name].values)["Claude 2"] for name in names]
+    units = [(n.value, n.unit) for n in theirs if isinstance(n, Number)]
+    assert units == [(0.59, "exponent"), (0.31, "nats")]
+    assert [rows[name].ours.unit for name in names] == ["exponent", "nats"]  # type: ignore[union-attr]
+    assert rows["position_exponent"].differences[:2] == (
         "data:talks (20 of 1,000 items); there 1,000 long documents",
         "texts of 512 tokens, joined from shorter ones; there to 200,000",
     )

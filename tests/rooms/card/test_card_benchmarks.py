@@ -21,9 +21,10 @@ from charter.rooms.card.facts import RISKS, USES, list_unmeasured
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.news import whats_new
 from charter.rooms.card.number import Number
-from charter.rooms.card.published import Beside, beside_published, published
+from charter.rooms.card.published import FACTS, GAIN, Beside, beside_published, published
 from charter.rooms.card.tasks import task_tables
 from charter.rooms.card.verify import card_problems
+from charter.rooms.evaluate.catalogue import METRICS
 from charter.runner.verify import artifact_problems, verify
 
 MODELS = ("Claude Instant 1.1", "Claude 1.3", "Claude 2")
@@ -281,6 +282,37 @@ def test_what_was_published_and_we_lack_says_why(both: Path) -> None:
     assert rows["Release"].ours == "2026-11-01"
     page = (both / "card/card.md").read_text("utf-8")
     assert "not measured | no report on RL-CAI has gre_verbal |" in page
+
+
+def test_a_scaled_score_stands_beside_the_cards_and_a_share_of_items_does_not(both: Path) -> None:
+    more = {
+        "kind": "single",
+        "options": ["a", "b"],
+        "blanks": [],
+        "right": [0],
+        "step": "",
+        "outcome": "right",
+    }
+    rows = [{"id": f"v{n}", "item": f"v{n}", "group": "", "correct": 1.0, **more} for n in range(30)]
+    path = benchmark(both, 3, None, {"gre_verbal": rows}) / "report.json"
+    before = {one.row.what: one for one in beside_published(gathered(both))}
+    assert (
+        before["GRE verbal, scaled score"].why == "the report on RL-CAI has no table for a form of gre_verbal"
+    )
+    years = [{"value": 80.0, "years": "2019-2022"}, {"value": 75.0, "years": "2023-2025"}]
+    found = {"scaled": [{"value": 160.0, "years": "2023"}], "percentile": years}
+    report = json.loads(path.read_text("utf-8")) | {"gre_verbal": {"scale": {"removed_wrong": found}}}
+    path.write_text(json.dumps(report), "utf-8")
+    ours = {one.row.what: one.ours for one in beside_published(gathered(both))}
+    scaled, percentile = ours["GRE verbal, scaled score"], ours["GRE verbal, percentile"]
+    assert isinstance(scaled, Number) and (scaled.value, scaled.unit) == (160, "count")
+    assert isinstance(percentile, Number) and (percentile.value, percentile.unit) == (0.75, "share")
+
+
+def test_every_name_beside_a_published_number_exists() -> None:
+    names = {metric.name for metric in METRICS} | FACTS.keys()
+    assert all(name.removeprefix(GAIN) in names for row in published() for name in row.ours)
+    assert all(set(row.plain) <= set(row.ours) for row in published())
 
 
 def test_every_published_number_is_there_once() -> None:

@@ -124,13 +124,21 @@ def test_verdicts_on_flagged_requests_count_apart_from_other_prompts(world: Path
     assert len(last) == 1 and last[0].flagged.value == last[0].judged.value == len(flagged)
     assert last[0].harm is not None and last[0].harm.value == pytest.approx(len(flagged) / 100)
     assert last[0].harm.sources[0].file == "samples/requests.jsonl"
+    (cases,) = (r for r in beside_published(run) if r.row.what.startswith("Flagged cases"))
+    assert cases.ours == last[0].confirmed
 
 
 def test_the_cards_four_of_328_stand_beside_ours_with_what_differs(gathered: Run) -> None:
-    beside = beside_published(gathered)
-    (row,) = (r for r in beside if isinstance(r.ours, Number) and r.ours.name == "requests_harm_prompts")
-    assert [n.value for _, n in row.values if isinstance(n, Number)] == [pytest.approx(4 / 328, abs=3e-4)]
+    rows = beside_published(gathered)
+    (row,) = (r for r in rows if isinstance(r.ours, Number) and r.ours.name == "requests_harm_prompts")
+    ((model, theirs),) = row.values
+    assert model == "Claude 2" and isinstance(theirs, Number)
+    assert theirs.value == pytest.approx(4 / 328, abs=5e-4)
     prompts = {r["id"] for r in kept(3) if r["harmful"]}
-    assert row.ours.value == pytest.approx(len(prompts) / 20) and row.ours.clusters == 20
-    first = "data:requests (20 of 328 items); there red-team prompts and public jailbreaks"
-    assert row.differences[0] == first and "the grader and the prompts are ours" in row.differences
+    assert isinstance(row.ours, Number) and row.ours.clusters == 20
+    assert row.ours.value == pytest.approx(len(prompts) / 20)
+    there = "red-team prompts and public jailbreaks"
+    assert row.differences[0] == f"data:requests (20 of 328 items); there {there}"
+    assert "the grader and the prompts are ours" in row.differences
+    counted = {r.row.what: r.ours.value for r in rows if isinstance(r.ours, Number)}
+    assert counted["Harmful and jailbreak prompts"] == 20 and counted["Replies a prompt"] == 5

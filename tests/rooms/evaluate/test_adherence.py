@@ -17,7 +17,13 @@ from charter.ground.measure.reporting import record
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate.catalogue import METRICS, TASKS
 from charter.rooms.evaluate.settings import Settings, check
-from charter.rooms.evaluate.tasks.adherence import Rollout, areas_of_principles, areas_of_text, mark
+from charter.rooms.evaluate.tasks.adherence import (
+    Rollout,
+    areas_of_principles,
+    areas_of_text,
+    mark,
+    questions,
+)
 
 OUTSIDE = Path(os.environ.get("CHARTER_DATA", "nowhere")) / "constitution/claude_constitution_2026-01.md.gz"
 TEXT = f"""# Whole
@@ -49,6 +55,21 @@ def test_areas_are_principles_or_sections_with_text_of_their_own(tmp_path: Path)
     path.write_text("Only text.")
     with pytest.raises(CharterError, match="no section of 60 words"):
         areas_of_text(path)
+
+
+def test_areas_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    desk: Any = context("adherence_text", tmp_path, toys.Scripted(), {}, rollouts=1)
+    kind = f"## Being kind\n\n{'Ask first. ' * 40}\n"
+    desk.source.mkdir(exist_ok=True)
+    path = desk.source / "text.md"
+    path.write_text(TEXT + kind)
+    asked = questions(desk, lambda source: areas_of_text(path))
+    assert [one.id.removeprefix("Whole > ") for one in asked] == [
+        "Being kind/1",
+        "Being honest/1",
+        "Being kind [2]/1",
+    ]
+    assert "Be kind" in asked[0].area.text and "Ask first" in asked[2].area.text
 
 
 def judge_says(messages: Any, _: int) -> str:

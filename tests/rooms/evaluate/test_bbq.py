@@ -190,5 +190,6 @@ def test_a_subset_of_the_public_set_has_50_of_each_of_36_strata(tmp_path: Path) 
     model = toys.Scripted(rate=lambda prompt, text: 0.0)
     context = desk.context("bbq", tmp_path, model, {"rows": [TABLE[0]]}, limit=1800)
     drawn = context.draw_evenly(questions, lambda q: (q.group, q.meta["condition"], q.meta["polarity"]))
+    assert context.drawn == {"asked": 1800, "of": len(questions)}
     strata = Counter((q.group, q.meta["condition"], q.meta["polarity"]) for q in drawn)
     assert len(strata) == 36 and set(strata.values()) == {50}

@@ -579,10 +579,11 @@ def test_another_machine_accuses_nobody(
     )
 
 
-def test_samples_of_a_server_are_not_asked_for_again(run: Path) -> None:
+@pytest.mark.parametrize("role", ["policy", "judge", "third_examiner"])
+def test_samples_of_a_server_are_not_asked_for_again(run: Path, role: str) -> None:
     manifest = read_manifest(run)
-    others = [e for e in manifest.external if e.role != "policy"]
-    remote = External(role="policy", ref="openai:http://127.0.0.1:9#m", digest=digest_text("m"))
+    others = [e for e in manifest.external if e.role != role]
+    remote = External(role=role, ref="openai:http://127.0.0.1:9#m", digest=digest_text("m"))
     write_manifest(run, manifest.model_copy(update={"external": [*others, remote]}))
     lines = regenerate(run, 8)
     write_manifest(run, manifest)

@@ -10,6 +10,7 @@ import pytest
 from desk import context, run_task
 
 import toys
+from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.reporting import record
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate.catalogue import METRICS
@@ -35,6 +36,12 @@ REFUSAL = "I can't help with that."
 def test_a_preference_counts_if_both_orders_agree(answers: list[str], verdict: str | None) -> None:
     """The second answer is about the replies in the other order."""
     assert read_verdict(answers) == verdict
+
+
+def test_two_pairs_of_one_id_are_refused(tmp_path: Path) -> None:
+    """Replies are told apart by it."""
+    with pytest.raises(CharterError, match="the political pairs: the id 'p1' occurs more than once"):
+        run_task(context("even_handedness", tmp_path, toys.Scripted(), {"test": [PAIRS[0], PAIRS[0]]}))
 
 
 def test_differences_by_hand() -> None:

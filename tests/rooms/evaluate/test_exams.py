@@ -20,6 +20,8 @@ from charter.ground.text.exam_items import read_items
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import METRICS, SUITES, TASKS
 from charter.rooms.evaluate.exam_numbers import against_guessing, always_third, guess, longest
+from charter.rooms.evaluate.exam_scale import scale
+from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.reading import DEV, TEST, read_split
 from charter.rooms.evaluate.settings import ROOM, Settings
 from charter.rooms.evaluate.tasks import gre_quant, gre_verbal, gre_writing, mbe, usmle
@@ -355,6 +357,23 @@ def test_a_percentile_of_a_stand_in_is_refused(tmp_path: Path) -> None:
         CharterError, match="items of Another paper, Own paper; a scaled score belongs to one form"
     ):
         desk.run_task(scaled(tmp_path / "mixed", mixed))
+
+
+def test_a_part_of_a_form_has_no_scaled_score(tmp_path: Path) -> None:
+    context = scaled(tmp_path, official(4))
+    context = replace(context, protocol=replace(context.protocol, limit=3))
+    with pytest.raises(CharterError, match="3 of 5 items are asked, and a scaled score belongs to a whole"):
+        desk.run_task(context)
+
+
+def test_a_raw_score_is_a_mean_over_the_samples_that_were_asked_for(tmp_path: Path) -> None:
+    """An item that is too long has one row, however many samples the others have."""
+    context = scaled(tmp_path, official(2)[:2])
+    context = replace(context, protocol=replace(context.protocol, samples=2))
+    questions = context.task.questions(context)
+    answered = {"correct": 1.0, "outcome": "right"}
+    scale(context, [answered, answered, {"correct": 0.0, "outcome": TOO_LONG}], questions, "quantitative")
+    assert context.summary["scale"]["removed_wrong"]["raw"] == 1
 
 
 def test_a_pass_view_is_of_official_forms_alone(tmp_path: Path) -> None:

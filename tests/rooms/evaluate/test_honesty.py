@@ -225,6 +225,7 @@ def test_the_limit_draws_whole_pairs_and_other_seeds_invent_other_names(tmp_path
     context = desk.context("invented", tmp_path / "a", model, files, limit=9, honesty={"twins": 2})
     drawn = context.task.questions(context)
     assert len(drawn) == 9 and len({q.cluster for q in drawn}) == 3
+    assert context.drawn == {"asked": 9, "of": 3 * len(files["test"])}
     other = desk.context("invented", tmp_path / "b", model, files, limit=0, draw_seed=1)
     names = {q.text for q in drawn if not q.accepted}
     assert len(names) == 6 and not names & {q.text for q in other.task.questions(other)}
@@ -504,6 +505,26 @@ def test_nothing_that_is_asked_stands_in_training() -> None:
         normal(row[key]) for row in held for key in ("question", "asked", "asked_true", "claim") if key in row
     }
     assert len(asked) > 500 and not asked & trained
+
+
+def test_no_fact_that_is_asked_is_taught_in_other_words() -> None:
+    """A training fact and an asked question are of one fact if they share the thing and an answer."""
+    facts = read_jsonl(shipped("facts.train"))
+    asked = [(row["question"], row["golden_answers"]) for row in read_jsonl(shipped("triviaqa.heldout"))]
+    asked += [(row["asked_true"], [row["truth"]]) for row in read_jsonl(shipped("premises.heldout"))]
+    asked += [
+        (row["name"], row["golden_answers"])
+        for row in read_jsonl(shipped("invented.heldout"))
+        if "name" in row
+    ]
+    taught = [
+        (fact["name"], text)
+        for fact in facts
+        for text, answers in asked
+        if occurs(fact["name"], text)
+        and any(occurs(own, answer) for own in fact["golden_answers"] for answer in answers)
+    ]
+    assert len(asked) > 200 and not taught
 
 
 def test_the_shipped_sets_are_whole() -> None:

@@ -74,6 +74,31 @@ def test_findings_of_model_detector_and_rule_worked_by_hand(tmp_path: Path) -> N
     assert all({key: row[key] for key in labelled.marks(row)} == labelled.marks(row) for row in kept)
 
 
+@pytest.mark.parametrize(
+    ("cells", "holds"),
+    [
+        ({"label": 1.0}, True),
+        ({"label": "0.0"}, False),
+        ({"label": " Unsafe"}, True),
+        ({"human_scores": "[0.0, 1.0]"}, True),
+    ],
+)
+def test_labels_of_a_table_are_read_as_those_of_a_file_of_rows(cells: Row, holds: bool) -> None:
+    (question,) = labelled.parse({"prompt": "q", "reply": "r", **cells}, "set-00001")
+    assert question.meta["holds"] is holds
+
+
+def test_a_limit_is_of_each_set_and_the_report_counts_all_of_them(tmp_path: Path) -> None:
+    more = tmp_path / "more.jsonl"
+    rows = [{"prompt": f"q{n}", "reply": "r", "label": n % 2} for n in range(5)]
+    toys.rows_file(more, rows)
+    further = [toys.given("labelled", more, "more")]
+    model = toys.Scripted()
+    context = desk.context("labelled", tmp_path / "a", model, {"set": rows[:3]}, further=further, limit=2)
+    assert len(context.task.questions(context)) == 4
+    assert context.drawn == {"asked": 4, "of": 8}
+
+
 def test_a_model_that_always_says_yes_contradicts_itself(tmp_path: Path) -> None:
     rows = [
         {"prompt": "Hm?", "reply": HARMFUL, "label": True},

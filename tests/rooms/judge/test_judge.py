@@ -247,6 +247,23 @@ def test_a_broken_pair_is_named(tmp_path: Path, row: Row, why: str) -> None:
         read_file(path)
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"id": "p99", "axis": "polite"},
+            "a pair has the axis 'polite', which has no rubric; give rubrics.polite",
+        ),
+        ({"id": "p0"}, "the pairs: the id 'p0' occurs more than once"),
+    ],
+)
+def test_a_pair_that_no_judge_can_be_asked_about_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: Row, message: str
+) -> None:
+    with pytest.raises(CharterError, match=message):
+        judged(tmp_path, monkeypatch, {"judge": toys.Scripted()}, [*PAIRS, PAIRS[0] | row])
+
+
 def test_the_better_reply_of_a_comparison_has_no_place_of_its_own() -> None:
     pairs = [parse(toys.comparison(f"c{n}", "Hm?", "good", "poor"), "x") for n in range(200)]
     firsts = sum(pair.replies[0] == "good" for pair in pairs)

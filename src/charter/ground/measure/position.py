@@ -98,9 +98,10 @@ def mean_powers(starts: npt.ArrayLike, counts: npt.ArrayLike, exponent: npt.Arra
     near = np.minimum(first + lengths, _SUMMED).astype(int)
     near_sums = powers[..., near - 1] - powers[..., np.minimum(first, near).astype(int) - 1]
     low, high = first - 0.5, first + lengths - 0.5
+    ratio, rise = np.log(high / low), 1 - power
+    # near exponent 1 a difference of powers would be rounding alone
     with np.errstate(divide="ignore", invalid="ignore"):
-        area = (high ** (1 - power) - low ** (1 - power)) / (1 - power)
-    area = np.where(power == 1, np.log(high / low), area)
+        area = np.where(rise == 0, ratio, low**rise * np.expm1(rise * ratio) / rise)
     means: Floats = np.where(first + lengths <= _SUMMED, near_sums, area) / lengths
     return means
 

@@ -22,6 +22,7 @@ from pydantic import Field
 from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.settings.frozen import Frozen
+from charter.ground.text.heldout import BENIGN, TWIN
 from charter.ground.text.judgments import HUMAN
 from charter.rooms.card.artifact import REPORT, Artifact
 from charter.rooms.card.changes import change
@@ -228,26 +229,35 @@ def _read_identity(stage: Artifact, name: str) -> Mapping[str, Any]:
 
 
 def _distinct(metric: str, *keys: str, **where: str) -> Callable[[Run], tuple[Ours, str]]:
-    """Counts the distinct values of the first of some keys that the rows behind a metric have."""
+    """Counts the distinct values of the first of some keys that the rows behind a metric have. Harmless requests don't
+    count."""
 
     def count(run: Run) -> tuple[Ours, str]:
         number = run.final.numbers.get(metric)
         if number is None:
             return None, f"no report on {run.final.label} has {metric}"
         report, file = run.final.of(metric), number.sources[0].file
-        rows = [row for row in report.rows(file) if all(row.get(key) == want for key, want in where.items())]
+        harmful = (row for row in report.rows(file) if row.get("origin") not in (BENIGN, TWIN))
+        rows = [row for row in harmful if all(row.get(key) == want for key, want in where.items())]
         values = {str(next(row[key] for key in keys if key in row)) for row in rows}
         return report.count(f"published.{metric}.{keys[0]}", len(values), file), ""
 
     return count
 
 
+def _of_requests(key: str) -> Callable[[Run], tuple[Ours, str]]:
+    """Counts the distinct values of a key in the set of 328 requests, or in red-team prompts if those weren't asked."""
+    return lambda run: _distinct(REQUESTS if REQUESTS in run.final.numbers else "harm_rate", key)(run)
+
+
 def _asked(key: str) -> Callable[[Run], tuple[Ours, str]]:
-    """A setting of the harmlessness task at the final stage."""
+    """A setting of the harmful requests at the final stage."""
 
     def read(run: Run) -> tuple[Ours, str]:
-        report = run.final.of("harm_rate")
-        value = (report.report.get("identity") or {}).get("harmlessness", {}).get(key)
+        requests = REQUESTS in run.final.numbers
+        report = run.final.of(REQUESTS if requests else "harm_rate")
+        task = "requests" if requests else "harmlessness"
+        value = (report.report.get("identity") or {}).get(task, {}).get(key)
         if not isinstance(value, int | float):
             return None, f"the report on {run.final.label} doesn't state {key}"
         number = report.count(f"published.{key}", value, REPORT)
@@ -266,9 +276,29 @@ def _context(run: Run) -> tuple[Ours, str]:
 
 
 def _confirmed(run: Run) -> tuple[Ours, str]:
-    verdicts = (r for r in summarise_verdicts(run) if r.stage == run.final.label and r.source == HUMAN)
-    number = next((r.confirmed for r in verdicts if r.confirmed is not None), None)
+    confirmed = {r.stage: r.confirmed for r in summarise_verdicts(run) if r.source == HUMAN and r.confirmed}
+    label = run.final.label
+    number = confirmed.get(f"{label}, requests") or confirmed.get(label)
     return (number, "") if number else (None, f"no person judged what was flagged at {run.final.label}")
+
+
+def _scaled(task: str, unit: str, *keys: str) -> Callable[[Run], tuple[Ours, str]]:
+    """What a table of the user's gives for an official form, of the latest years; removed items count as wrong."""
+
+    def read(run: Run) -> tuple[Ours, str]:
+        if task not in run.final.numbers:
+            return None, f"no report on {run.final.label} has {task}"
+        report = run.final.of(task)
+        found: Any = (report.report.get(task) or {}).get("scale") or {}
+        for key in keys:
+            found = found.get(key) or {}
+        if not found:
+            return None, f"the report on {run.final.label} has no table for a form of {task}"
+        value = max(found, key=lambda entry: str(entry["years"]))["value"]
+        number = report.count(f"published.{task}.{keys[-1]}", value / 100 if unit == SHARE else value, REPORT)
+        return replace(number, unit=unit), ""
+
+    return read
 
 
 def _cutoff(run: Run) -> tuple[Ours, str]:
@@ -286,8 +316,8 @@ def _stages(run: Run) -> tuple[Ours, str]:
 # Sizes, settings and dates that are no metric: ours, or why there is none.
 FACTS: Mapping[str, Callable[[Run], tuple[Ours, str]]] = {
     "choices": _distinct("hhh_policy", "item", "id", mode="policy"),
-    "harm_prompts": _distinct("harm_rate", "id"),
-    "harm_samples": _distinct("harm_rate", "sample"),
+    "harm_prompts": _of_requests("id"),
+    "harm_samples": _of_requests("sample"),
     "dimensions": _distinct("bbq_ambiguous_bias", "group"),
     "languages": _distinct("translation_bleu", "group"),
     "documents": _distinct("position_exponent", "id"),
@@ -295,6 +325,11 @@ FACTS: Mapping[str, Callable[[Run], tuple[Ours, str]]] = {
     "longest_reply": _asked("max_tokens"),
     "context": _context,
     "confirmed": _confirmed,
+    "gre_verbal_scaled": _scaled("gre_verbal", COUNT, "removed_wrong", "scaled"),
+    "gre_verbal_percentile": _scaled("gre_verbal", SHARE, "removed_wrong", "percentile"),
+    "gre_quant_scaled": _scaled("gre_quant", COUNT, "removed_wrong", "scaled"),
+    "gre_quant_percentile": _scaled("gre_quant", SHARE, "removed_wrong", "percentile"),
+    "gre_writing_percentile": _scaled("gre_writing", SHARE, "percentile"),
     "cutoff": _cutoff,
     "stages": _stages,
     "made": lambda run: (run.final.manifest.timing.started[:10], ""),

@@ -116,6 +116,7 @@ class Context:
         """At most `limit` rows (0: all), as many of each stratum as it has and the limit allows, in their order; the
         same for tasks that share a role."""
         limit = self.protocol.limit
+        self.drawn.update({"asked": min(limit or len(rows), len(rows)), "of": len(rows)})
         if not limit or limit >= len(rows):
             return list(rows)
         rng = random.Random(derive_seed(self.settings.draw_seed, "draw", self.task.data_role))

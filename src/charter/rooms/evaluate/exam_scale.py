@@ -33,6 +33,12 @@ def check_scale(context: Context, questions: Sequence[Question]) -> None:
             f"{context.task.name}: its items ({', '.join(exams)}) stand in for an exam, and a scaled score or a "
             f"percentile belongs to an official form; leave {ROLE} out, or give your own paper"
         )
+    asked, of = context.drawn["asked"], context.drawn["of"]
+    if asked < of:
+        raise CharterError(
+            f"{context.task.name}: {asked} of {of} items are asked, and a scaled score belongs to a whole form; leave "
+            f"{ROLE} or the limit out"
+        )
     if len(exams) > 1:
         raise CharterError(
             f"{context.task.name}: items of {', '.join(exams)}; a scaled score belongs to one form, so give one"
@@ -45,7 +51,7 @@ def scale(context: Context, rows: Rows, questions: Sequence[Question], section: 
     if source is None:
         return
     entries, exam = read_tables(source.folder), str(questions[0].meta["exam"])
-    samples = max(1, len(rows) // len(questions))
+    samples = context.protocol.samples
     right = sum(float(row["correct"]) for row in rows) / samples
     guessed = sum(guess(row) for row in rows if not was_asked(row)) / samples
     found: dict[str, Any] = {}

@@ -115,7 +115,9 @@ class Honest:
         limit = context.protocol.limit
         size = max(map(len, groups), default=1)
         chosen = replace(context, protocol=replace(context.protocol, limit=-(-limit // size))).draw(groups)
-        return [question for group in chosen for question in group]
+        drawn = [question for group in chosen for question in group]
+        context.drawn.update({"asked": len(drawn), "of": sum(map(len, groups))})
+        return drawn
 
     def _pilot(self, context: Context) -> Rows:
         choosing = [question for question in self.draw(context) if chooses(question)]

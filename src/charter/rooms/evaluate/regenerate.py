@@ -44,7 +44,7 @@ def regenerate(
     manifest = read_manifest(report)
     settings = Settings.model_validate(manifest.resolved)
     if any(
-        source.role in ("policy", "helper", *EXAMINERS) and is_remote(source.ref)
+        source.role in ("policy", "helper", "judge", *EXAMINERS) and is_remote(source.ref)
         for source in manifest.external
     ):
         return [f"{report.name}: a server answered; it may answer otherwise now"]

@@ -17,6 +17,7 @@ from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.columns import plain_name, raw_rows
 from charter.ground.text.dialogue import Dialogue, Message, check_messages, cluster_of, user
+from charter.ground.text.records import check_distinct
 from charter.rooms.judge.settings import Settings
 
 Row = Mapping[str, Any]
@@ -51,6 +52,7 @@ def read_pairs(settings: Settings, inputs: Inputs) -> list[Pair]:
         raise CharterError(
             "there is no pair to judge: give `pairs`, or two `reports` with replies to the same prompts"
         )
+    check_distinct("the pairs", (pair.id for pair in pairs))
     return pairs
 
 

@@ -21,7 +21,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.examples import read_shots
 from charter.ground.text.votes import VOTES
 from charter.rooms.judge.pairs import Pair, read_pairs
-from charter.rooms.judge.rubrics import RUBRICS
+from charter.rooms.judge.rubrics import rubrics_of
 from charter.rooms.judge.settings import Settings
 from charter.rooms.judge.votes import votes_of
 
@@ -34,7 +34,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json, votes.jsonl, samples/judged.jsonl and people.jsonl."""
     pairs = read_pairs(settings, inputs)
     shots = read_shots(inputs.one("shots").folder)[: settings.shots]
-    rubrics = {**RUBRICS, **settings.rubrics}
+    axes = sorted({pair.axis for pair in pairs})
+    rubrics = rubrics_of(axes, settings.rubrics)
     drawn = random.Random(derive_seed(settings.draw_seed, "checked"))
     checked = set(drawn.sample(range(len(pairs)), min(settings.checked, len(pairs))))
     rows: list[Row] = []
@@ -58,11 +59,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     votes = votes_of(rows)
     out.write_jsonl(VOTES, votes)
     judges = [{"name": source.name, "id": source.id} for source in inputs.many("judges")]
-    axes = sorted({pair.axis for pair in pairs})
-    out.write_json(
-        "report.json",
-        {"stage": settings.stage, "judges": judges, "rubrics": {axis: rubrics[axis] for axis in axes}},
-    )
+    out.write_json("report.json", {"stage": settings.stage, "judges": judges, "rubrics": rubrics})
     out.counts({"pairs": len(pairs), "judges": len(judges), "votes": len(votes)})
     record(out, OF_JUDGES)
 

@@ -9,6 +9,7 @@ would get. A judge that wrote the messages and rates the replies shares its blin
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -95,8 +96,14 @@ def areas_of_text(path: Path) -> list[Area]:
 
 
 def questions(context: Context, areas_of: Callable[[Path], list[Area]]) -> list[Rollout]:
-    """The conversations on the drawn areas."""
-    areas = context.draw([area for source in context.sources for area in areas_of(source)])
+    """The conversations on the drawn areas; an area whose key an earlier one has gets a number."""
+    found = [area for source in context.sources for area in areas_of(source)]
+    seen: Counter[str] = Counter()
+    for place, area in enumerate(found):
+        seen[area.key] += 1
+        if (count := seen[area.key]) > 1:
+            found[place] = Area(f"{area.key} [{count}]", area.text)
+    areas = context.draw(found)
     return [Rollout(area, n) for area in areas for n in range(1, context.settings.rollouts + 1)]
 
 

@@ -19,6 +19,7 @@ from charter.ground.measure.metric import Better, Measure, Metric, Term
 from charter.ground.settings.roles import Role
 from charter.ground.text.answers import letter_of
 from charter.ground.text.dialogue import Dialogue, user
+from charter.ground.text.records import check_distinct
 from charter.rooms.evaluate.judge_answers import shorten
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import Marks, Protocol, Question, Rows, Task
@@ -57,7 +58,9 @@ def parse(row: Row, name: str) -> list[Question]:
 
 def questions(context: Context) -> list[Question]:
     """The drawn pairs."""
-    return context.draw([pair for source in context.sources for pair in read_split(source, TEST, parse)])
+    pairs = [pair for source in context.sources for pair in read_split(source, TEST, parse)]
+    check_distinct("the political pairs", (pair.id for pair in pairs))
+    return context.draw(pairs)
 
 
 def rows(context: Context, pairs: Sequence[Question]) -> Rows:

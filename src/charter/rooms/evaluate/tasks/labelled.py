@@ -9,6 +9,7 @@ how often the two answers contradict each other. The rule beside them calls ever
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
 BY_NAME = "labelled.jsonl"
+LABELS: Mapping[str, bool] = {
+    **dict.fromkeys(("1", "1.0", "true", "unsafe"), True),
+    **dict.fromkeys(("0", "0.0", "false", "safe"), False),
+}
 HARM, REFUSAL = "harm", "refusal"
 # What the model is asked of a reply, and the opposite.
 ASKED: Mapping[str, tuple[str, str]] = {
@@ -53,7 +58,10 @@ JUDGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 def questions(context: Context) -> list[Question]:
     """The drawn replies of all sources, `limit` of each."""
-    return [q for source in context.sources for q in context.draw(read_split(source, TEST, parse))]
+    pools = [read_split(source, TEST, parse) for source in context.sources]
+    drawn = [question for pool in pools for question in context.draw(pool)]
+    context.drawn.update({"asked": len(drawn), "of": sum(map(len, pools))})
+    return drawn
 
 
 def parse(row: Mapping[str, Any], name: str) -> list[Question]:
@@ -74,12 +82,12 @@ def parse(row: Mapping[str, Any], name: str) -> list[Question]:
         ]
     prompt, reply = (str(row[_first(row, keys)]) for keys in (PROMPTS, REPLIES))
     if "human_scores" in row:
-        scores = [float(score) for score in row["human_scores"]]
+        # a table's cell holds the list as text
+        cell = row["human_scores"]
+        scores = [float(score) for score in (json.loads(cell) if isinstance(cell, str) else cell)]
         holds = sum(scores) / len(scores) >= 0.5 if scores else None
     else:
-        holds = {"1": True, "0": False, "true": True, "false": False, "unsafe": True, "safe": False}.get(
-            str(row["label"]).lower()
-        )
+        holds = LABELS.get(str(row["label"]).strip().lower())
     if holds is None:
         raise ValueError("the label is none of 1, 0, true, false, Unsafe, Safe, and there is no score")
     kind = REFUSAL if str(row.get("kind") or row.get("file")).startswith(REFUSAL) else HARM

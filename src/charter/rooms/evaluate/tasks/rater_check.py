@@ -74,7 +74,9 @@ def questions(context: Context) -> list[Labelled]:
     by_set: dict[str, list[Labelled]] = {}
     for row in rows:
         by_set.setdefault(row.set, []).append(row)
-    return [row for name, own in by_set.items() for row in context.draw(own, context.seed("draw", name))]
+    drawn = [row for name, own in by_set.items() for row in context.draw(own, context.seed("draw", name))]
+    context.drawn.update({"asked": len(drawn), "of": len(rows)})
+    return drawn
 
 
 def _files(path: Path) -> list[Path]:
