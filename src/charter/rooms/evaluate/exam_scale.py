@@ -6,11 +6,14 @@ Items whose picture was removed leave a range: all wrong, or at the chance of gu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.essays import to_half
 from charter.ground.text.exam_tables import PERCENTILE, SCALED, look_up, read_tables
+from charter.rooms.evaluate.choices import Parse
+from charter.rooms.evaluate.exam import draw, reasoned
 from charter.rooms.evaluate.exam_numbers import guess, was_asked
 from charter.rooms.evaluate.task import Question, Rows
 
@@ -96,3 +99,25 @@ def pass_view(context: Context, rows: Rows) -> None:
         "source": "Claude 2 model card, section 4.3.3: about 60 % usually passes",
         "steps": {step: {"share": share, "at_or_above": share >= PASS} for step, share in shares.items()},
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """The functions of a section that is answered with reasoning and may have a scaled score. `parse` reads an item,
+    `ours` is the shipped set with the worked examples."""
+
+    parse: Parse
+    ours: str
+    section: str
+
+    def questions(self, context: Context) -> list[Question]:
+        """The drawn items."""
+        drawn = draw(context, self.parse)
+        check_scale(context, drawn)
+        return drawn
+
+    def rows(self, context: Context, questions: Sequence[Question]) -> Rows:
+        """One row a sampled answer, and one for each item whose picture was removed."""
+        answered = reasoned(context, questions, self.parse, self.ours)
+        scale(context, answered, questions, self.section)
+        return answered

@@ -6,45 +6,22 @@ no official form: no scaled score follows from them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from charter.ground.settings.roles import Role
-from charter.rooms.evaluate.exam import draw, mark_reasoned, reader, reasoned
+from charter.rooms.evaluate.exam import mark_reasoned, reader
 from charter.rooms.evaluate.exam_numbers import kind_parts, metrics
-from charter.rooms.evaluate.exam_scale import check_scale, scale
-from charter.rooms.evaluate.task import SAMPLED, Protocol, Question, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.exam_scale import Scaled
+from charter.rooms.evaluate.task import SAMPLED, Protocol, Task
 
 OURS = "gre_verbal.heldout"
 KINDS = ("completion", "equivalence", "single", "select_all")
 parse = reader(*KINDS)
-
-SECTION = "verbal"
-
-
-def questions(context: Context) -> list[Question]:
-    """The drawn items."""
-    drawn = draw(context, parse)
-    check_scale(context, drawn)
-    return drawn
-
-
-def rows(context: Context, questions: Sequence[Question]) -> Rows:
-    """One row a sampled answer, and one for each item whose picture was removed."""
-    answered = reasoned(context, questions, parse, OURS)
-    scale(context, answered, questions, SECTION)
-    return answered
-
-
+SCALED = Scaled(parse, OURS, "verbal")
 TASK = Task(
     name="gre_verbal",
     title="GRE-shaped verbal",
     group="Exams",
-    questions=questions,
-    rows=rows,
+    questions=SCALED.questions,
+    rows=SCALED.rows,
     metrics=metrics(
         "gre_verbal",
         "GRE-shaped verbal items",
