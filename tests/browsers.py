@@ -35,6 +35,7 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}  # of axe
 LONGEST_WAIT = 20_000  # milliseconds, for whatever a test waits for in a page
 
 
@@ -63,3 +64,24 @@ def open_page(browser: Any, size: str, complaints: list[str], scripts: bool = Tr
     page.on("console", heard)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return page
+
+
+def rules_broken(page: Any) -> dict[str, list[str]]:
+    """The rules of axe (WCAG 2.2 A and AA) that a page breaks, with the elements that break them."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.wait_for_load_state()
+    try:
+        found = Axe().run(page, "html", RULES)
+    except playwright.Error:  # another page took this one's place meanwhile
+        page.wait_for_load_state()
+        found = Axe().run(page, "html", RULES)
+    return {one["id"]: [node["html"][:120] for node in one["nodes"]] for one in found.response["violations"]}
+
+
+def faults(page: Any, state: str) -> list[str]:
+    """The rules that a page breaks, and whether it is wider than its window; each with the state that it is in."""
+    found = [f"{state}: {rule}: {nodes}" for rule, nodes in rules_broken(page).items()]
+    if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
+        found.append(f"{state} is too wide")
+    return found

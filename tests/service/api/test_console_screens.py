@@ -9,13 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from lobby import Hall, Said, configuration, open_hall, watching
 from test_admin_pages import ask
-from test_console_accessible import RULES
 from test_console_runs import make_run
 
-from browsers import LONGEST_WAIT, open_browser
+from browsers import LONGEST_WAIT, faults, open_browser
 from charter.service.accounts.evaluations import NewEvaluation, begin, end
 from charter.service.web.database import writing
 
@@ -83,10 +81,7 @@ def test_the_new_screens_break_no_rule(browser: Any, hall: Hall, width: int, sch
     page, broken = context.new_page(), list[str]()
 
     def look(state: str) -> None:
-        for one in Axe().run(page, "html", RULES).response["violations"]:
-            broken.append(f"{state}: {one['id']}: {[node['html'][:120] for node in one['nodes']]}")
-        if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
-            broken.append(f"{state} is too wide")
+        broken.extend(faults(page, state))
 
     enter(hall, page)
     for screen in SCREENS:

@@ -57,7 +57,8 @@ def entered(
 
 
 def shown(page: Any) -> str:
-    return str(page.locator(".said.assistant .blocks").last.inner_text())
+    # `inner_text` is empty where a page in the background has yet to be laid out
+    return str(page.locator(".said.assistant .blocks").last.text_content())
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
@@ -71,7 +72,7 @@ def test_a_reply_streams_and_ends_as_it_is_stored(browser: Any, served_chat: Any
     assert "word59." in shown(page) and not page.locator("#composer button").first.is_disabled()
     live = page.locator(".said.assistant .blocks").inner_html()
     page.reload()
-    assert page.locator(".said.assistant .blocks").inner_text() and "word59." in shown(page)
+    assert page.locator(".said.assistant .blocks").text_content() and "word59." in shown(page)
     assert page.locator(".said.assistant .blocks [data-block]").count() == live.count("data-block")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert complaints == []
@@ -124,7 +125,7 @@ def test_the_keyboard_alone_is_enough(browser: Any, served_chat: Any) -> None:
     page.wait_for_selector("[data-state=running]")
     page.keyboard.press("Escape")
     page.wait_for_selector(".said.assistant[data-state=stopped]")
-    assert page.locator(".said.user .text").inner_text() == "Hello\nthere"
+    assert page.locator(".said.user .text").text_content() == "Hello\nthere"
     page.locator(".said.assistant a >> text=Edit").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(".said.assistant details[open] summary:focus >> text=Edit")

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from company import Upstream, chat, file_of
-from test_chat_accessible import RULES
 from test_chat_browser import entered
 
-from browsers import open_browser
+from browsers import faults, open_browser
 from charter.service.chat.attached import Allowance
 from charter.service.chat.service import Config, Service
 from charter.service.documents.document import Document, Limits, Unreadable
@@ -82,7 +80,7 @@ def test_files_are_sent_at_once_counted_and_quoted(browser: Any, served_chat: An
     )
     page.keyboard.press("Enter")
     page.wait_for_selector(".said.assistant[data-state=done]")
-    assert page.locator(".said.user .file a").inner_text() == "report.pdf"
+    assert page.locator(".said.user .file a").text_content() == "report.pdf"
     assert page.locator("#composer .file").count() == 0
     assert page.locator(".said.assistant a.quoted").count() == 1
     page.click("a.quoted")
@@ -103,7 +101,7 @@ def test_send_waits_and_says_for_which_file(browser: Any, served_chat: Any, gate
     assert page.locator("#spoken:has-text('slow.pdf')").count() == 1
     gate.set()
     page.wait_for_selector(".said.assistant[data-state=done]")
-    assert page.locator(".said.user .file a").inner_text() == "slow.pdf"
+    assert page.locator(".said.user .file a").text_content() == "slow.pdf"
 
 
 def test_what_is_refused_is_said_beside_the_field(browser: Any, served_chat: Any) -> None:
@@ -173,7 +171,7 @@ def test_without_scripts(browser: Any, served_chat: Any) -> None:
     choose(page, upload("report.pdf"))
     page.click("#composer button >> text=Send")
     page.wait_for_selector(".said.assistant[data-state=done]")
-    assert page.locator(".said.user .file a").inner_text() == "report.pdf"
+    assert page.locator(".said.user .file a").text_content() == "report.pdf"
     assert page.locator("a.quoted").count() == 1
 
 
@@ -187,9 +185,7 @@ def test_no_rule_is_broken(
     broken = list[str]()
 
     def look(state: str) -> None:
-        for one in Axe().run(page, "html", RULES).response["violations"]:
-            broken.append(f"{state}: {one['id']}: {[node['html'][:120] for node in one['nodes']]}")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{state} is too wide"
+        broken.extend(faults(page, state))
 
     page.click("summary >> text=Attach files")
     look("attach")

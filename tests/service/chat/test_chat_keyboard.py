@@ -217,7 +217,7 @@ def test_files_are_attached_and_a_link_is_followed_by_keyboard_alone(
     keys.type("What is it?")
     keys.press("Enter")
     page.wait_for_selector(".said.assistant[data-state=done]")
-    assert page.locator(".said.user .file a").inner_text() == "note.txt"
+    assert page.locator(".said.user .file a").text_content() == "note.txt"
     keys.press("Control+Shift+O")
     page.wait_for_selector(".hello")
     keys.use("What is it?", back=True)

@@ -168,7 +168,7 @@ def test_a_page_that_joins_late_or_comes_back_shows_the_stored_text(ann: Person,
     found: list[list[tuple[str, str, str]]] = []
     early = threading.Thread(target=lambda: found.append(events_of(ann, sent["reply"])))
     early.start()
-    until(lambda: upstream.bodies)
+    until(lambda: upstream.bodies and ann.service.streams)
     upstream.gate.clear()
     early.join(20)
     ann.finished(sent["reply"])

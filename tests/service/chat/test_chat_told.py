@@ -119,7 +119,7 @@ def test_what_is_typed_is_on_the_server_before_it_is_sent(
     page.wait_for_timeout(1000)  # longer than the pause after which a draft is kept
     page.click("#composer button:has-text('Send')")
     page.wait_for_selector(".said.assistant[data-state=done]")
-    assert "A secret" in page.locator(".said.assistant .blocks").inner_text()
+    assert "A secret" in page.locator(".said.assistant .blocks").text_content()
     page.click("button:has-text('Close')")
     page.wait_for_selector("text=nothing of it is left here")
     assert asked and not [url for url in asked if url.endswith("/draft")]

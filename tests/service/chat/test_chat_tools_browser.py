@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from company import chat, file_of
 from tooled import RESULTS, Tooled
 
-from browsers import LONGEST_WAIT, open_browser
+from browsers import LONGEST_WAIT, faults, open_browser
 from charter.service.people.workers import invite
 from charter.service.web.database import writing
-
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +36,7 @@ def test_switches_and_calls(browser: Any, tmp_path: Path, width: int, scheme: st
     def look(state: str) -> None:
         if not scripts:
             return
-        for one in Axe().run(page, "html", RULES).response["violations"]:
-            broken.append(f"{state}: {one['id']}: {[node['html'][:120] for node in one['nodes']]}")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{state} is too wide"
+        broken.extend(faults(page, state))
 
     with chat(file_of(tmp_path), upstream) as (home, service):
         with writing(service.database) as connection:
