@@ -176,6 +176,18 @@ def need_scores(context: Context) -> None:
         )
 
 
+def check_form(context: Context) -> None:
+    """Refuses to ask in running text what a model takes as a dialogue alone. Raises CharterError."""
+    if context.protocol.form == "chat" or "form" not in context.task.takes:
+        return
+    if not {"score", "text"} & context.assistant.capabilities:
+        name = context.task.name
+        raise CharterError(
+            f"{name} is asked in running text, and {context.inputs.one('policy').name} takes dialogues alone; set "
+            f"change.{name}.form: chat"
+        )
+
+
 def text_logprobs(
     context: Context, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], key: str
 ) -> list[Logprobs]:

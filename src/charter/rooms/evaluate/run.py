@@ -14,6 +14,7 @@ from charter.ground.generate.assistant import own_decoding
 from charter.ground.judge.detect import precision_recall
 from charter.ground.measure.reporting import record
 from charter.ground.text.examples import read_labelled
+from charter.rooms.evaluate.asking import check_form
 from charter.rooms.evaluate.baseline import check_baseline
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.contamination import check_questions, contamination
@@ -32,6 +33,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     for context in contexts:
         check_questions(context.task.name, questions[context.task.name])
         check_baseline(context)
+        check_form(context)
     report = _heading(settings, inputs, contexts) | judges(contexts, inputs, out)
     # several tasks may add rows to one file
     beside: dict[str, Rows] = {}

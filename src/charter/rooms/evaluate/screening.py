@@ -47,6 +47,7 @@ from charter.ground.moderation.screen import Reading, Screen
 from charter.ground.moderation.thresholds import Levels, Thresholds, choose_levels
 from charter.ground.settings.notation import write_yaml
 from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.sources import is_remote
 from charter.ground.text.columns import plain_name
 from charter.ground.text.dialogue import Message, prompt_of
 from charter.ground.text.examples import read_triples
@@ -205,6 +206,11 @@ def open_classifiers(settings: Settings, inputs: Inputs, out: Workspace, policy:
             classifiers.append(open_classifier(name, policy, out.device))
         elif name == "probe":
             source = inputs.optional("reader") or inputs.one("policy")
+            if is_remote(source.ref):
+                raise CharterError(
+                    f"the classifier probe reads a model's states, and {source.name} is a server; give a `reader`, or "
+                    "set acceptable_use.classifiers: [encoder, words]"
+                )
             classifiers.append(Probe.of(States.open(checkpoint_folder(source), out.device), source.id))
         elif name == "grader":
             source = inputs.one("policy")
