@@ -1,135 +1,168 @@
-"""Fills docs/results/battery.md: what the card's evaluations found of two stages of a run, from its card and manifests.
+"""Fills docs/results/battery.md: what the evaluations found of four models, from a run's card and manifests.
 
     python docs/battery.py RUN      RUN: a finished run of recipes/battery.yaml
 
-Every number comes from `compare` over the run's kept rows; the drawings are copied from the card.
+Every number comes from the card's matrix and from the reports behind it; the drawings and the matrix, with the single
+parts that the page leaves out, are copied from the card.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components import COMPONENTS
 from fill import between, read_card
 
+import charter
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
-from charter.rooms.card.artifact import Artifact, metric_in, tasks_of
-from charter.rooms.card.compare import compare_stages, final_stage
-from charter.rooms.card.number import Number, figure, interval
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.compare import final_stage
+from charter.rooms.card.matrix import CSV, JSON, SIGNS
+from charter.rooms.card.number import figure
 from charter.rooms.card.tasks import GROUPS, describe_protocol, has_row
-from charter.rooms.evaluate.catalogue import SUITES
 
 PAGE = Path(__file__).resolve().parent / "results/battery.md"
+RECIPE = PAGE.parents[2] / "recipes/battery.yaml"
 DRAWINGS = PAGE.parent / "battery"
+ELSEWHERE = "nowhere that exists"  # a folder of no run, so that a plan counts every step
 # Drawings of the card that are shown on the page, if the card has them.
-SHOWN = ("capability", "bbq", "truthfulqa", "translation", "position", "recall")
+SHOWN = (
+    "matrix",
+    "hhh",
+    "capability",
+    "bbq",
+    "truthfulqa",
+    "requests",
+    "coverage",
+    "translation",
+    "position",
+    "recall",
+)
 
 
-def stages_of(run: Path, card: Path) -> tuple[Artifact, ...]:
-    """The stages of a card's reports on the battery, oldest first. Raises CharterError where there are not two."""
-    reports = [final_stage(run / p.path) for p in read_manifest(card).parents if p.role == "reports"]
-    found = tuple(report for report in reports if tasks_of(report) & {*SUITES["battery"]})
-    if len(found) != 2:
-        raise CharterError(f"{card} has {len(found)} reports on the battery; the page shows two stages")
-    return found
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """A finished run: the reports of its card, and the card's matrix. `stages`: the last stage with all its reports, a
+    stage for each group of reports."""
+
+    run: Path
+    matrix: Mapping[str, Any]
+    reports: tuple[Artifact, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [str(stage["stage"]) for stage in self.matrix["stages"]]
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        return [report.manifest for report in self.reports]
+
+    def report_with(self, metric: str) -> Artifact | None:
+        """The newest report that has a metric."""
+        return next((r for r in reversed(self.reports) if metric in r.numbers), None)
 
 
-def rows_of(stages: Sequence[Artifact]) -> dict[str, dict[str, Any]]:
-    """Metric -> its compared row."""
-    return {name: rows[0] for name, rows in compare_stages(stages).items()}
-
-
-def tables(stages: Sequence[Artifact], rows: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """A table for each group of tasks: the rows of the card's table, then, folded, those of single parts."""
-    grouped: dict[str, list[str]] = {group: [] for group in GROUPS}
-    kinds = {}
-    for name in rows:
-        metric = metric_in(stages, name)
-        if metric is not None and metric.group:
-            grouped.setdefault(metric.group, []).append(name)
-            kinds[name] = metric.kind
-    for caption, names in grouped.items():
-        if shown := [name for name in names if has_row(name, stages)]:
-            yield f"\n### {caption}\n"
-            yield from table(shown, stages, rows)
-        if parts := [name for name in names if kinds[name] == "part"]:
-            yield f"\n<details><summary>{caption}, part by part</summary>\n"
-            yield from table(parts, stages, rows)
-            yield "\n</details>"
-
-
-def table(names: Sequence[str], stages: Sequence[Artifact], rows: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """A row a metric."""
-    yield f"| | {stages[0].label} | {stages[-1].label} | change | n | asked |"
-    yield "|---|---:|---:|---:|---:|---|"
-    yield from (line(name, stages, rows[name]) for name in names)
-
-
-def line(name: str, stages: Sequence[Artifact], row: dict[str, Any]) -> str:
-    """A row: both values with their intervals, the change with its verdict, and how it was asked."""
-    first, last = (stage.numbers.get(name) for stage in stages)
-    n = next((number.n for number in (last, first) if number is not None), "")
-    told = describe_protocol(stages[-1], name) if last is not None else ""
-    metric = metric_in(stages, name)
-    head = metric.label if metric else name
-    return f"| {head} | {shown(first)} | {shown(last)} | {changed(last or first, row)} | {n} | {told} |"
-
-
-def shown(number: Number | None) -> str:
-    if number is None:
-        return "-"
-    ends = f" ({interval(number)})" if number.low is not None else ""
-    return figure(number.value, number.unit) + ends
-
-
-def changed(number: Number | None, row: dict[str, Any]) -> str:
-    """The change in words, after Holm's correction over all rows of the page."""
-    if row["difference"] is None or number is None:
-        return str(row["verdict"]).removeprefix("not compared: ")
-    words = figure(row["difference"], number.unit, signed=True)
-    return f"{words}, {row['verdict']}"
-
-
-def overlaps(stages: Sequence[Artifact]) -> str:
-    """What of the questions stands in what the last stage was taught."""
-    report, numbers = stages[-1].report, stages[-1].numbers
-    sources = (report.get("contamination") or {}).get("sources") or []
-    found = [(n, v) for n, v in numbers.items() if n.endswith("_contaminated") and v.value is not None]
-    if not sources:
-        return "Nothing is known of what these models were taught."
-    hit = [f"{v.label.removesuffix(', contaminated')} {figure(v.value, v.unit)}" for n, v in found if v.value]
-    words = ", ".join(hit) if hit else "none"
-    return (
-        f"Questions that share 13 words in a row with one of the {len(sources)} sources that the last stage's lineage "
-        f"learnt from: {words}, of {len(found)} tasks looked through. SmolLM2's own pretraining text is not at hand."
+def read_battery(run: Path, card: Path) -> Battery:
+    """The card's reports and matrix. Raises CharterError where the card has no report."""
+    parents = [p for p in read_manifest(card).parents if p.role in ("reports", "comparators")]
+    if not parents:
+        raise CharterError(f"{card} has no reports; run recipes/battery.yaml")
+    return Battery(
+        run,
+        json.loads((card / JSON).read_text("utf-8")),
+        tuple(final_stage(run / parent.path) for parent in parents),
     )
+
+
+def tables(battery: Battery) -> Iterator[str]:
+    """A table for each group of tasks: a row a metric, a column a model."""
+    grouped: dict[str, list[str]] = {group: [] for group in GROUPS}
+    for row in battery.matrix["metrics"]:
+        if row["group"] and has_row(row["metric"], battery.reports):
+            grouped.setdefault(row["group"], []).append(line(battery, row))
+    for caption, lines in grouped.items():
+        if lines:
+            yield f"\n### {caption}\n"
+            yield f"| | {' | '.join(battery.names)} | n | asked |"
+            yield f"|---|{'---:|' * len(battery.names)}---:|---|"
+            yield from lines
+
+
+def line(battery: Battery, row: Mapping[str, Any]) -> str:
+    """A metric's values with their intervals and marks, and how it was asked."""
+    cells = [cell_words(cell, row["unit"]) for cell in row["cells"]]
+    n = next((cell["n"] for cell in row["cells"] if cell and cell["n"]), "")
+    report = battery.report_with(row["metric"])
+    told = describe_protocol(report, row["metric"]) if report else ""
+    return f"| {row['label']} | {' | '.join(cells)} | {n} | {told} |"
+
+
+def cell_words(cell: Mapping[str, Any] | None, unit: str) -> str:
+    """A value, its interval, and the signs of its marks."""
+    if cell is None or cell["value"] is None:
+        return "-"
+    low, high = (
+        None if cell[end] is None else figure(cell[end], unit).removesuffix(" %") for end in ("low", "high")
+    )
+    ends = "" if low is None or high is None else f" ({low} to {high})"
+    signs = "".join(SIGNS[mark] for mark in cell["marks"] if mark in SIGNS)
+    return f"{figure(cell['value'], unit)}{ends}{f' {signs}' if signs else ''}"
+
+
+def components(battery: Battery) -> Iterator[str]:
+    """A row for each evaluation of the card: what runs, of how many, and where it departs."""
+    asked: dict[str, str] = {}
+    for report in battery.reports:
+        for task, drawn in (report.report.get("questions") or {}).items():
+            asked[task] = f"{drawn['asked']:,} of {drawn['of']:,}"
+    yield "| evaluation | what runs | asked here | departs from the card |"
+    yield "|---|---|---|---|"
+    for one in COMPONENTS:
+        found = [f"`{task}` {asked[task]}" for task in one.tasks if task in asked]
+        told = "; ".join(found) or one.elsewhere or "not in this run"
+        yield f"| {one.name} | {one.runs} | {told} | {one.departs} |"
+
+
+def work(battery: Battery) -> str:
+    """What the run cost, beside its plan."""
+    manifests = battery.manifests
+    taken = sum(m.timing.seconds for m in manifests) / 60
+    plan = charter.plan(RECIPE, out=battery.run / ELSEWHERE)
+    threads = ", ".join(sorted({str(m.environment.threads) for m in manifests}))
+    precisions = ", ".join(sorted({m.environment.precision for m in manifests}))
+    minutes = f"planned {plan.minutes:.0f} minutes of two cores" if plan.minutes else "no plan"
+    return f"{minutes}, taken {taken:.0f} of {threads} thread each, {precisions}"
 
 
 def page(run: Path) -> str:
     """The generated part of the page."""
     card, content = read_card(run)
-    stages = stages_of(run, card)
-    manifests = [read_manifest(stage.path) for stage in stages]
-    minutes = sum(m.timing.seconds for m in manifests) / 60
-    threads = ", ".join(sorted({str(m.environment.threads) for m in manifests}))
+    battery = read_battery(run, card)
+    signs = ", ".join(f"{sign} {mark}" for mark, sign in SIGNS.items())
     lines = [
-        f"Card {read_manifest(card).id[:12]}; {minutes:.0f} minutes of work for both stages, "
-        f"threads of a step: {threads}, "
-        f"{manifests[0].environment.precision}.",
-        *tables(stages, rows_of(stages)),
-        "\n### Contamination\n",
-        overlaps(stages),
+        f"Card {read_manifest(card).id[:12]}; {len(battery.reports)} reports on {len(battery.names)} models; "
+        f"{work(battery)}. Signs: {signs}.",
+        *tables(battery),
+        "\n### The card's evaluations, one by one\n",
+        *components(battery),
     ]
     keys = {entry["key"]: entry for entry in content["figures"]}
     DRAWINGS.mkdir(exist_ok=True)
+    for old in DRAWINGS.iterdir():
+        old.unlink()
     for key in [k for k in keys if k.startswith(SHOWN)]:
         shutil.copyfile(card / f"plots/{key}.svg", DRAWINGS / f"{key}.svg")
         lines.append(f"\n![{keys[key]['title']}](battery/{key}.svg)\n\n{keys[key]['caption']}")
+    shutil.copyfile(card / CSV, DRAWINGS / CSV)
     return "\n".join(lines)
 
 

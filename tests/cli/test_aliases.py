@@ -1,6 +1,7 @@
 """Words of other tools: a refusal names what is called otherwise here, and every such name exists in a room."""
 
 import pytest
+import yaml
 
 from charter.building import ROOMS
 from charter.ground.artifact.errors import CharterError
@@ -72,3 +73,10 @@ def test_a_room_of_other_tools_is_told_by_our_name(word: str, room: str) -> None
 def test_a_word_counts_only_where_its_meaning_is_allowed() -> None:
     assert our_name("reward_model", ["policy", "reward"]) == "reward"
     assert our_name("learning_rate", ["steps"]) is None and our_name("lr", ["lr"]) is None
+
+
+def test_yaml_reads_every_setting_as_a_word() -> None:
+    """`off`, `on`, `yes` and `no` would come out as true and false."""
+    for room, names in SETTINGS.items():
+        for part in {part for name in names for part in name.split(".")}:
+            assert yaml.safe_load(part) == part, f"{room}: {part}"

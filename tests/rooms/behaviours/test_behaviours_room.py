@@ -122,14 +122,14 @@ def test_a_label_that_a_grader_does_not_confirm_goes(
     models = {"writer": toys.Scripted(say=writes)} | graders(first, second)
     with pytest.raises(CharterError, match="the filter confirmed none of 8 distinct statements"):
         made(tmp_path / "a", monkeypatch, models, count=4, attempts=2)
-    out, _ = made(tmp_path / "b", monkeypatch, models, count=4, attempts=2, filter={"off": True})
+    out, _ = made(tmp_path / "b", monkeypatch, models, count=4, attempts=2, filter={"keep_all": True})
     kept = read_objects(out.path / "dialogues.jsonl")
     assert len(kept) == 4 and {row["source"] for row in kept} == {"ai, unconfirmed"}
 
 
 def test_a_grammar_writes_for_those_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, values = made(
-        tmp_path, monkeypatch, graders(always_first, always_first), count=20, filter={"off": True}
+        tmp_path, monkeypatch, graders(always_first, always_first), count=20, filter={"keep_all": True}
     )
     statements = read_objects(out.path / "samples/statements.jsonl")
     assert len(statements) == 80 and 0 < values["statements_copied"] < 1
@@ -212,7 +212,7 @@ def test_flipped_labels_are_found_by_graders_that_know(
         ("habit", always_first, {"filter_yield": 0.0, "filter_base": 0.7}),
     ):
         out, values = made(
-            tmp_path / name, monkeypatch, graders(rate, rate), known, count=4, filter={"off": True}
+            tmp_path / name, monkeypatch, graders(rate, rate), known, count=4, filter={"keep_all": True}
         )
         assert {key: values[key] for key in numbers} == pytest.approx(numbers)
         verdict = read_object(out.path / "filter.json")
@@ -316,7 +316,7 @@ def test_people_take_out_what_they_see_otherwise(tmp_path: Path, monkeypatch: py
 
 def test_what_was_made_is_verified_and_asked_by_evaluate(checkpoints: Path, tmp_path: Path) -> None:
     policy = str(checkpoints / "policy")
-    settings = {"count": 6, "filter": {"off": True, "known_limit": 12}, "chunk": 5}
+    settings = {"count": 6, "filter": {"keep_all": True, "known_limit": 12}, "chunk": 5}
     made_by = {
         "name": "made",
         "room": "behaviours",
@@ -349,7 +349,7 @@ def test_stopped_anywhere_and_resumed_it_is_the_same(checkpoints: Path, tmp_path
     policy = checkpoints / "policy"
     entries = [toys.given("behaviours", shipped("behaviour_self_preservation"), "constitution")]
     entries += [toys.policy(policy, "graders"), toys.policy(policy, "graders"), toys.policy(policy, "writer")]
-    settings = Settings(count=6, attempts=4, max_tokens=24, chunk=4, filter={"off": True})  # type: ignore[arg-type]
+    settings = Settings(count=6, attempts=4, max_tokens=24, chunk=4, filter={"keep_all": True})  # type: ignore[arg-type]
     whole = toys.workspace(tmp_path / "whole")
     room.run(settings, Inputs(entries), whole)
     stops = 0

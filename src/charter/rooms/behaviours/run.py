@@ -61,7 +61,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if not kept:
         raise CharterError(
             f"the filter confirmed none of {len(distinct)} distinct statements; give stronger graders, or set "
-            f"filter.off: true{'; ' + known.why if known else ''}"
+            f"filter.keep_all: true{'; ' + known.why if known else ''}"
         )
     out.write_jsonl(DIALOGUES, [_question(row) for row in kept])
     out.write_jsonl(REVIEW, _review(settings, kept))
@@ -103,7 +103,7 @@ def choose(written: Sequence[Row], settings: Settings, rejected: Collection[str]
     most `count`."""
     sides: dict[str, dict[str, list[Row]]] = {}
     for row in written:
-        passes = row["confirmed"] or (settings.filter.off and not row["copy"])
+        passes = row["confirmed"] or (settings.filter.keep_all and not row["copy"])
         if passes and row["id"] not in rejected:
             sides.setdefault(row["behavior"], {side: [] for side in SIDES})[row["side"]].append(row)
     kept: list[Row] = []

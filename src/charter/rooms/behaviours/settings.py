@@ -37,7 +37,9 @@ class Filter(Frozen):
         200, ge=0, description="known rows that test the filter, drawn at random; 0: no test"
     )
     fit_from: float = Field(0.9, ge=0.5, le=1, description="least precision of a filter that is fit")
-    off: bool = Field(False, description="keep what the filter would drop; each row still says what it found")
+    keep_all: bool = Field(
+        False, description="keep what the filter would drop; each row still says what it found"
+    )
 
 
 class Settings(Frozen):
