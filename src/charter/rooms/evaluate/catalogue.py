@@ -55,6 +55,8 @@ from charter.rooms.evaluate.tasks import (
     sycophancy,
     taught,
     text,
+    topic_requests,
+    topic_scripts,
     translation,
     triviaqa,
     truthfulqa,
@@ -115,13 +117,15 @@ HONESTY = (
 )
 # Model-written evaluations: what a model says of itself, and whether it says what its user thinks.
 WRITTEN = (behaviours.TASK, sycophancy.TASK)
+# Misinformation, hate, child safety.
+TOPICS = (topic_requests.TASK, topic_scripts.TASK)
 # The judges themselves: against labels of people, and against pairs that differ in substance and in style.
 JUDGES = (labelled.TASK, rm_bench.TASK)
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
         *(*ASSISTANT, *OTHERS, *BATTERY, *bbq_ways.TASKS),
-        *(*EXAMS, *agieval.TASKS, *HONESTY, *WRITTEN, *JUDGES),
+        *(*EXAMS, *agieval.TASKS, *HONESTY, *WRITTEN, *TOPICS, *JUDGES),
     )
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
@@ -133,6 +137,8 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "honesty": tuple(task.name for task in HONESTY),
     "agieval": tuple(task.name for task in agieval.TASKS),
     "written": tuple(task.name for task in WRITTEN),
+    # with what their corrected rates need
+    "topics": tuple(task.name for task in (*TOPICS, labelled.TASK)),
 }
 METRICS: tuple[Metric, ...] = (
     *(metric for task in TASKS.values() for metric in task.numbers),
