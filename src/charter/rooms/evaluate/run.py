@@ -53,7 +53,11 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     report["identity"] |= {context.task.name: context.identity() for context in contexts}
     report["questions"] = {context.task.name: context.drawn for context in contexts if context.drawn}
     record(out, METRICS)
-    note_missing_corrections(contexts, read_reported(out.path))
+    reported = read_reported(out.path)
+    note_missing_corrections(contexts, reported)
+    for context in contexts:
+        if context.task.after:
+            context.task.after(context, reported)
     report |= {context.task.name: context.summary for context in contexts if context.summary}
     out.write_json("report.json", report)
 
