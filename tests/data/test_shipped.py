@@ -22,6 +22,9 @@ from charter.ground.text.records import read_comparisons, read_dialogues, read_t
 from charter.ground.text.transcript import format_transcript, parse_transcript
 from charter.rooms.debias.templates import read_templates
 from charter.rooms.evaluate.catalogue import SUITES, TASKS
+from charter.rooms.evaluate.reading import TEST as TEST_SPLIT
+from charter.rooms.evaluate.reading import read_split
+from charter.rooms.evaluate.topic_set import parse as parse_topics
 
 Row = Mapping[str, Any]
 
@@ -157,6 +160,7 @@ def test_the_constitution_has_the_papers_numbers_and_names_evasion_and_preachine
         ("ratings.train", 120, True),
         ("red_team.heldout", 60, False),
         ("requests.heldout", 428, False),
+        ("topics.heldout", 360, False),
         ("helpful.heldout", 60, False),
         ("lookalikes.heldout", 200, False),
         ("hhh.heldout", 80, False),
@@ -336,6 +340,8 @@ READERS = {
     "unsafe.test": read_dialogues,
     "lookalikes.dev": read_dialogues,
     "lookalikes.test": read_dialogues,
+    "topics.heldout": read_dialogues,
+    "topic_scripts.heldout": lambda path: read_split(path, TEST_SPLIT, parse_topics),
     "howto.dev": lambda path: read_facts([path]),
     "howto.test": lambda path: read_facts([path]),
 }

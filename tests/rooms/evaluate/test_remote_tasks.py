@@ -37,11 +37,18 @@ REPLIES = (
     "```python\ndef f(x):\n    return x\n```",
     "Two scenarios:\n1. A person asks for help.\n2. A person tells a secret.",
 )
+# They need no judge, and ask one if there is one.
+ASK_THE_JUDGE = ("even_handedness", "rater_check", "labelled", "topic_requests", "security")
 # Rows of tasks that have no shipped set, by the name of the task or the first word of it.
 ROWS: dict[str, list[dict[str, Any]]] = {
     "agieval": [
         {"passage": None, "question": f"What is {n} and 1?", "label": "A", "answer": None}
         | {"options": [f"(A){n + 1}", f"(B){n}", "(C)0", "(D)9"]}
+        for n in range(2)
+    ],
+    "security": [
+        {"ID": n, "adversarial_prompt": f"Harm {n}.", "benign_prompt": f"Help {n}.", "rubric": ["Is it so?"]}
+        | {"risk_subdomain": "Biological: words"}
         for n in range(2)
     ],
     "essay_grader": [
@@ -93,7 +100,7 @@ def inputs_of(task: Task, settings: Settings, ref: str, folder: Path, checkpoint
     """The model under test and the judge are the server; graders are toys; data are the shipped sets."""
     found = [remote("policy", ref)]
     roles = uses(settings)
-    if "judge" in task.needs or task.name in ("even_handedness", "rater_check", "labelled"):
+    if "judge" in task.needs or task.name in ASK_THE_JUDGE:
         found.append(remote("judge", ref))
     if "grader" in task.needs:
         found.append(toys.preference(checkpoints / "grader", "grader"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from charter.ground.measure.correction import Corrected, correct
 from charter.ground.measure.detection import as_probit, detection_interval, pool_sets
 from charter.ground.measure.intervals import difference, independent
 from charter.ground.measure.metric import PLAIN, Ends, Metric, Term
@@ -25,14 +26,32 @@ def term_table(term: Term, tables: Mapping[str, Table]) -> Table:
     return as_probit(table) if term.probit else table
 
 
+def corrected_of(metric: Metric, tables: Mapping[str, Table]) -> Corrected | None:
+    """A metric's corrected rate; None if its judge is too weak."""
+    rate, sensitivity, specificity = (tables[part] for part in metric.parts)
+    return correct(rate, sensitivity, specificity)
+
+
+def can_derive(metric: Metric, tables: Mapping[str, Table]) -> bool:
+    """Whether the number's parts are there and, for a corrected rate, its judge isn't too weak."""
+    if not all(part in tables for part in metric.parts):
+        return False
+    return not metric.corrected or corrected_of(metric, tables) is not None
+
+
 def derived_value(metric: Metric, tables: Mapping[str, Table]) -> float:
     """The value. Raises KeyError if a part is missing."""
+    if metric.corrected and (found := corrected_of(metric, tables)):
+        return found.value
     return sum(term.weight * term_table(term, tables).value for term in metric.terms)
 
 
 def derived_interval(metric: Metric, tables: Mapping[str, Table]) -> Ends:
     """The 95 % interval: of two z, of two counts on the same rows, or of two sets of prompts (their ids don't
     matter)."""
+    if metric.corrected:
+        found = corrected_of(metric, tables)
+        return (found.low, found.high) if found else (None, None)
     first, second = metric.terms
     if first.probit:
         harmless = [tables[part] for part in second.parts]
@@ -43,7 +62,7 @@ def derived_interval(metric: Metric, tables: Mapping[str, Table]) -> Ends:
 
 def derived_count(metric: Metric, tables: Mapping[str, Table]) -> tuple[int, int]:
     """(rows, clusters) of the metric."""
-    part_tables = [tables[part] for part in (metric.parts[:1] if metric.paired else metric.parts)]
+    part_tables = [tables[part] for part in metric.parts[: 1 if metric.paired or metric.corrected else None]]
     return sum(t.n for t in part_tables), sum(len(t.clusters) for t in part_tables)
 
 

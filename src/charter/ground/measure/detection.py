@@ -19,9 +19,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import ndtri
 
-from charter.ground.measure import intervals
-from charter.ground.measure.intervals import FEW, Difference, effective_n, ends, only, resample
-from charter.ground.measure.score import Floats, Table, ratio
+from charter.ground.measure.intervals import FEW, Difference, ends, only, posterior, resample
+from charter.ground.measure.score import Floats, Table
 
 SHIFT = 1000  # resamples by which those of the next set are rolled
 
@@ -64,17 +63,13 @@ def _resample(table: Table, place: int) -> Floats:
     """Resampled sums [RESAMPLES, 2] of a set of prompts, independent of sets in other places.
 
     If fewer than FEW prompts have a refusal, or have an answer, resamples vary too little: then the rate is drawn from
-    Jeffreys' posterior Beta(k + 1/2, n - k + 1/2) of k refusals among n answers, n the effective number.
-    Its mean is the log-linear rate.
+    its posterior.
     """
     table = replace(table, statistic=_sums)
     if min((table.num > 0).sum(), (table.num < table.den).sum()) >= FEW:
         # resamples are independent, so rolling them makes their pairing with another set random
         return np.roll(resample(table), place * SHIFT, axis=0)
-    refused, replies = table.sums.sum(axis=0)
-    n = effective_n(replace(table, statistic=ratio))
-    k = n * refused / replies
-    rates = np.random.default_rng(place).beta(k + 0.5, n - k + 0.5, size=intervals.RESAMPLES)
+    replies, rates = table.den.sum(), posterior(table, place)
     return np.stack([rates * replies, np.full(len(rates), replies)], axis=1)
 
 

@@ -129,6 +129,15 @@ def effective_n(table: Table) -> float:
     return answers / max(1.0, spread)
 
 
+def posterior(table: Table, seed: int) -> Floats:
+    """Draws [RESAMPLES] of a yes/no rate from Jeffreys' posterior Beta(k + 1/2, n - k + 1/2) of k yes among n answers,
+    n the effective number. Its mean is the log-linear rate. It varies even if all answers agree; resamples don't."""
+    n = effective_n(replace(table, statistic=ratio))
+    yes, answers = table.sums.sum(axis=0)
+    k = n * yes / answers
+    return np.random.default_rng(seed).beta(k + 0.5, n - k + 0.5, size=RESAMPLES)
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """second - first, with its 95 % interval; both sides share `paired` clusters."""

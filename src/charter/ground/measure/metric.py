@@ -41,7 +41,8 @@ class Metric:
     """One reported number: its description, and the function from kept rows to its table.
 
     `file`: of the rows, below samples/. `table` is None for a metric read from a report (which keeps all other fields),
-    and for one derived from others by `terms`; `paired`: the terms count the same rows. `judge`: the model whose scores
+    and for one derived from others by `terms`; `paired`: the terms count the same rows; `corrected`: they are a rate,
+    sensitivity and specificity (`correction.py`). `judge`: the model whose scores
     decide the number; `gate`: the verdict that this judge must pass. `task`: the evaluation that it belongs to;
     `group`: its table in a card. `chance`: the value of guessing. `span`: the least and the greatest value, if the unit
     doesn't tell.
@@ -64,6 +65,7 @@ class Metric:
     version: int = VERSION
     terms: tuple[Term, ...] = ()
     paired: bool = False
+    corrected: bool = False
     span: tuple[float, float] | None = field(default=None, compare=False)
 
     @property

@@ -21,7 +21,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import same
 from charter.ground.artifact.workspace import MetricFacts, Workspace
-from charter.ground.measure.derived import derived_count, derived_interval, derived_value
+from charter.ground.measure.derived import can_derive, derived_count, derived_interval, derived_value
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.metric import VERSION, Metric, Term, default_label, within
 from charter.ground.measure.score import Table
@@ -114,7 +114,7 @@ def compute_metrics(folder: Path, metrics: Metrics) -> Reported:
             ) from error
         if not math.isnan(table.value):
             tables[metric.name] = table
-    complete = {m.name: m for m in metrics if all(part in tables for part in m.parts)}
+    complete = {m.name: m for m in metrics if can_derive(m, tables)}
     return Reported(complete, tables)
 
 

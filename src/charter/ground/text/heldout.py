@@ -16,6 +16,7 @@ from charter.ground.text.dialogue import Comparison, Dialogue
 from charter.ground.text.jsonl import read_jsonl
 
 SHIPPED = "requests.heldout"
+TOPICS, SCRIPTS = "topics.heldout", "topic_scripts.heldout"
 REPRESENTATIVE, JAILBREAK, BENIGN = ORIGINS = ("representative", "jailbreak", "benign")
 # a harmless request in a jailbreak's wrapper; no set holds these, they are made of its harmless ones
 TWIN = "twin"
@@ -44,10 +45,14 @@ def request_of(row: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=1)
 def held_out_digests() -> frozenset[str]:
-    """Digests of the shipped requests, plain and as they are asked."""
-    rows = read_jsonl(shipped(SHIPPED))
-    texts = {text for row in rows for text in (request_of(row), row["messages"][-1]["content"])}
+    """Digests of the shipped requests, plain and as they are asked, and of every turn of the shipped scripts."""
+    rows = [row for name in (SHIPPED, TOPICS, SCRIPTS) for row in read_jsonl(shipped(name))]
+    texts = {text for row in rows for text in (request_of(row), *_turns(row))}
     return frozenset(map(_digest, texts))
+
+
+def _turns(row: Mapping[str, Any]) -> list[str]:
+    return list(row["turns"]) if "turns" in row else [row["messages"][-1]["content"]]
 
 
 def find_held_out(records: Iterable[Dialogue | Comparison | Mapping[str, Any]]) -> str:

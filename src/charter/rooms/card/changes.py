@@ -210,6 +210,8 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
     metric, other = second.metric(name), first.metric(name)
     if metric is None or other is None:
         return "" if metric is other else "one side does not say what it counts"
+    if metric.corrected:
+        return f"corrected for its judge's errors; compare {metric.parts[0]}"
     judge = metric.judge
     if metric.version != other.version:
         return f"counted in two ways: versions {other.version} and {metric.version} of {name}"

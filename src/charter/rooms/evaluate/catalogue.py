@@ -50,11 +50,14 @@ from charter.rooms.evaluate.tasks import (
     requests,
     revisions,
     rm_bench,
+    security,
     support,
     sure,
     sycophancy,
     taught,
     text,
+    topic_requests,
+    topic_scripts,
     translation,
     triviaqa,
     truthfulqa,
@@ -115,13 +118,17 @@ HONESTY = (
 )
 # Model-written evaluations: what a model says of itself, and whether it says what its user thinks.
 WRITTEN = (behaviours.TASK, sycophancy.TASK)
+# Misinformation, hate, child safety.
+TOPICS = (topic_requests.TASK, topic_scripts.TASK)
+# Willingness, and a proxy of capability, in columns of their own.
+SECURITY = (security.TASK, mmlu_plain.TASK)
 # The judges themselves: against labels of people, and against pairs that differ in substance and in style.
 JUDGES = (labelled.TASK, rm_bench.TASK)
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
         *(*ASSISTANT, *OTHERS, *BATTERY, *bbq_ways.TASKS),
-        *(*EXAMS, *agieval.TASKS, *HONESTY, *WRITTEN, *JUDGES),
+        *(*EXAMS, *agieval.TASKS, *HONESTY, *WRITTEN, *TOPICS, security.TASK, *JUDGES),
     )
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
@@ -133,6 +140,9 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "honesty": tuple(task.name for task in HONESTY),
     "agieval": tuple(task.name for task in agieval.TASKS),
     "written": tuple(task.name for task in WRITTEN),
+    "national_security": tuple(task.name for task in SECURITY),
+    # with what their corrected rates need
+    "topics": tuple(task.name for task in (*TOPICS, labelled.TASK)),
 }
 METRICS: tuple[Metric, ...] = (
     *(metric for task in TASKS.values() for metric in task.numbers),

@@ -23,6 +23,7 @@ from charter.ground.settings.packages import package_of
 from charter.ground.settings.sources import resolve_again
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import TASKS
+from charter.rooms.evaluate.corrections import missing_corrections
 from charter.rooms.evaluate.honesty import outcomes_before
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Protocol, Task
@@ -71,11 +72,14 @@ def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
 
 def _absence_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
     """A metric that a report calls absent must be absent, and one that is must be so for the reason given."""
-    metrics = read_reported(folder).metrics
-    for task in TASKS:
-        for name in (report.get(task) or {}).get("absent") or {}:
-            if name in metrics:
-                yield f"report.json says that there is no {name}; {TABLES} has it"
+    reported = read_reported(folder)
+    for name, task in TASKS.items():
+        absent = (report.get(name) or {}).get("absent") or {}
+        for metric in absent.keys() & reported.metrics.keys():
+            yield f"report.json says that there is no {metric}; {TABLES} has it"
+        for lacking, why in missing_corrections(reported, task.numbers):
+            if (told := absent.get(lacking.name, "nothing")) != why:
+                yield f"report.json says of {lacking.name}: {told}; its tables say: {why}"
     path = folder / "samples" / "position.jsonl"
     if path.exists():
         sums = position.bucket_table(read_objects(path), position.fit).sums.sum(axis=0)

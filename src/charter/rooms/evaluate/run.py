@@ -6,19 +6,21 @@ it again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import own_decoding
 from charter.ground.judge.detect import precision_recall
-from charter.ground.measure.reporting import record
+from charter.ground.measure.reporting import Reported, read_reported, record
 from charter.ground.text.examples import read_labelled
 from charter.rooms.evaluate.asking import check_form
 from charter.rooms.evaluate.baseline import check_baseline
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.contamination import check_questions, contamination
 from charter.rooms.evaluate.context import Context, open_contexts
+from charter.rooms.evaluate.corrections import missing_corrections
 from charter.rooms.evaluate.gates import describe_model, examiner, judges
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Rows
@@ -50,9 +52,24 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         report["contamination"] = contamination(inputs.one("policy"), questions, out)
     report["identity"] |= {context.task.name: context.identity() for context in contexts}
     report["questions"] = {context.task.name: context.drawn for context in contexts if context.drawn}
+    record(out, METRICS)
+    reported = read_reported(out.path)
+    note_missing_corrections(contexts, reported)
+    for context in contexts:
+        if context.task.after:
+            context.task.after(context, reported)
     report |= {context.task.name: context.summary for context in contexts if context.summary}
     out.write_json("report.json", report)
-    record(out, METRICS)
+
+
+def note_missing_corrections(contexts: Sequence[Context], reported: Reported) -> None:
+    """Says in report.json why a task has no corrected rate."""
+    for context in contexts:
+        whys: dict[str, list[str]] = {}
+        for metric, why in missing_corrections(reported, context.task.numbers):
+            whys.setdefault(why, []).append(metric.name)
+        for why, names in whys.items():
+            context.absent(why, *names)
 
 
 def _heading(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dict[str, Any]:

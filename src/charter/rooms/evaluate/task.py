@@ -19,6 +19,7 @@ from pydantic import Field
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import VERSION, Metric
+from charter.ground.measure.reporting import Reported
 from charter.ground.model.generation import Decoding
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
@@ -95,7 +96,8 @@ class Task:
 
     `title` and `group`: its name in tables, and the card's table that it stands in. `questions(context)` reads and
     draws its data before a model answers anything. `rows(context, questions)` asks, and returns the rows of
-    samples/<name>.jsonl; `beside(context, rows)` returns further files that follow from these. `marks` computes the
+    samples/<name>.jsonl; `beside(context, rows)` returns further files that follow from these, and
+    `after(context, reported)` writes one that follows from the whole report's numbers. `marks` computes the
     marks of a kept row from its answer; `marks_by` gives such a rule from the task's identity. `role`: the role of its
     data, with the default of a recipe that names none; `reads`: roles of further data; `standard`: the path of the
     published set under CHARTER_DATA. `takes`: fields of a change that alter something. `needs`: roles of models that
@@ -117,6 +119,7 @@ class Task:
     marks: Rule | None = None
     marks_by: Callable[[Mapping[str, Any]], Rule] | None = None
     beside: Callable[[Context, Rows], Iterable[tuple[str, Rows]]] | None = None
+    after: Callable[[Context, Reported], None] | None = None
     data: str = ""
     standard: str = ""
     reads: tuple[str, ...] = ()

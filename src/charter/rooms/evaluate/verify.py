@@ -14,11 +14,12 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge import flags
 from charter.ground.judge.fitness import HELPFUL_PAIRS
 from charter.ground.measure.metrics import TRIPLES
-from charter.ground.measure.reporting import table_problems
+from charter.ground.measure.reporting import read_reported, table_problems
 from charter.rooms.evaluate.catalogue import METRICS as METRICS
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.claims import report_problems
 from charter.rooms.evaluate.grouped import by_group
+from charter.rooms.evaluate.security_register import SIGNOFF, signoff_rows
 from charter.rooms.evaluate.task import CONTAMINATION, Marks
 from charter.rooms.evaluate.tasks import behaviours, labelled
 
@@ -34,6 +35,8 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     yield from table_problems(folder, METRICS)
     yield from report_problems(folder, manifest)
     yield from _group_problems(folder)
+    if (folder / SIGNOFF).exists() and read_objects(folder / SIGNOFF) != signoff_rows(read_reported(folder)):
+        yield f"{SIGNOFF} isn't what the numbers of the report give; sign a copy, not the report's own"
     identity = read_object(folder / "report.json").get("identity") or {}
 
     def rule(file: str) -> flags.Rule | None:

@@ -1,0 +1,91 @@
+"""Sign-offs on the national-security track: one row a topic, which waits until a person has signed it.
+
+A row of a report's signoff.jsonl has the numbers of its topic and open fields; a person fills them in a copy. The
+conclusion says why a low rate is low: low capability, mitigation, or both (card section 5). Simulated reviewers can't
+sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.problems import suggest
+from charter.ground.text.columns import raw_rows
+from charter.ground.text.judgments import HUMAN, SOURCES
+
+CONCLUSIONS = ("low by capability", "low by mitigation", "both", "inconclusive", "raised")
+# the fields that a person fills; `dissent` may stay empty
+OPEN: Mapping[str, Any] = {
+    "conclusion": None,
+    "basis": [],
+    "signer": "",
+    "role": "",
+    "date": "",
+    "dissent": "",
+    "source": HUMAN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Signoff:
+    """A person's conclusion on one topic. `basis`: ids of the reports that it rests on; `role`: the signer's; `date` in
+    ISO form. `conclusion` is None while nobody has signed."""
+
+    topic: str
+    conclusion: str | None
+    basis: tuple[str, ...] = ()
+    signer: str = ""
+    role: str = ""
+    date: str = ""
+    dissent: str = ""
+
+
+def read_signoffs(path: Path) -> list[Signoff]:
+    """The sign-offs of a file, open ones included. Raises CharterError naming file:line for a broken or half-filled
+    row, and for a topic that stands twice."""
+    found: dict[str, Signoff] = {}
+    for place, row in raw_rows(path):
+        try:
+            signoff = signoff_of_row(row)
+            if signoff.topic in found:
+                raise CharterError(f"the topic {signoff.topic!r} stands twice; sign each once")
+        except CharterError as error:
+            raise CharterError(f"{place}: {error}") from None
+        found[signoff.topic] = signoff
+    return list(found.values())
+
+
+def signoff_of_row(row: Mapping[str, Any]) -> Signoff:
+    """A sign-off from a row's columns. Raises CharterError."""
+    topic, conclusion = row.get("topic"), row.get("conclusion")
+    if not isinstance(topic, str) or not topic:
+        raise CharterError("a row without a topic; expected one of the register, as in signoff.jsonl")
+    if conclusion is None:
+        return Signoff(topic, None)
+    if conclusion not in CONCLUSIONS:
+        raise CharterError(f"conclusion is {conclusion!r}; {suggest(str(conclusion), CONCLUSIONS)}")
+    if (source := row.get("source", HUMAN)) != HUMAN:
+        known = f"source is {source!r}" if source in SOURCES else f"source is {source!r}, which is unknown"
+        raise CharterError(f"{known}; only a person signs, so expected {HUMAN}")
+    basis = row.get("basis")
+    if not isinstance(basis, list) or not basis or not all(isinstance(one, str) and one for one in basis):
+        raise CharterError("basis is empty; expected a list with the id of at least one report")
+    texts = {key: str(row.get(key) or "").strip() for key in ("signer", "role", "date", "dissent")}
+    if lacking := [key for key in ("signer", "role", "date") if not texts[key]]:
+        raise CharterError(f"{lacking[0]} is empty; expected the signer's name and role, and the date")
+    try:
+        date.fromisoformat(texts["date"])
+    except ValueError:
+        raise CharterError(f"date is {texts['date']!r}; expected a day such as 2026-12-01") from None
+    return Signoff(topic, conclusion, tuple(basis), **texts)
+
+
+def waiting(signoffs: Sequence[Signoff], topics: Sequence[str]) -> tuple[str, ...]:
+    """The topics of a register that no person has signed, in its order."""
+    signed = {one.topic for one in signoffs if one.conclusion is not None}
+    return tuple(topic for topic in topics if topic not in signed)
