@@ -12,7 +12,7 @@ from charter.ground.text.heldout import JAILBREAK, REPRESENTATIVE, key_of, part_
 from charter.ground.text.records import dialogue_row
 
 PartOf = Literal["all", "train", "dev", "test"]
-USES = ("evaluation", "training")
+MITIGATIONS = "mitigations.jsonl"
 # why a finding is left out, in the order of the checks
 REASONS = ("consent", "status", "severity", "near", "part")
 

@@ -10,7 +10,7 @@ from charter.ground.findings.register import STATUSES, agree_on
 from charter.ground.findings.selection import REASONS
 from charter.ground.measure.agreement import Estimate
 
-STATES, MITIGATIONS = "findings.jsonl", "mitigations.jsonl"
+STATES = "findings.jsonl"
 Row = Mapping[str, Any]
 
 

@@ -7,8 +7,15 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.findings.log import read_log
 from charter.ground.findings.register import Register
-from charter.ground.findings.selection import Wanted, mitigations, prompt_row, reason_against, state_row
-from charter.rooms.intake.counts import MITIGATIONS, STATES, count, severity_metrics
+from charter.ground.findings.selection import (
+    MITIGATIONS,
+    Wanted,
+    mitigations,
+    prompt_row,
+    reason_against,
+    state_row,
+)
+from charter.rooms.intake.counts import STATES, count, severity_metrics
 from charter.rooms.intake.settings import Settings
 
 
