@@ -24,10 +24,10 @@ from side import peak_gib
 
 from charter.ground.text.columns import raw_rows
 from charter.ground.text.overlap import words
+from charter.ground.text.privacy import scrub
 from charter.rooms.corpus.decontamination import Decontamination
 from charter.rooms.corpus.duplicates import NearDuplicates, fingerprint, signature
 from charter.rooms.corpus.language import detect
-from charter.rooms.corpus.privacy import scrub
 from charter.rooms.corpus.quality import problem
 
 TEXTS = ("pepys_diary.jsonl.gz", "python_peps.jsonl.gz", "us_presidential_addresses.jsonl.gz")

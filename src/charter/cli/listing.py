@@ -12,6 +12,7 @@ from charter.cli import (
     elo,
     evaluate,
     explain,
+    intake,
     pipeline,
     policy,
     release,
@@ -138,6 +139,21 @@ CONSTITUTION = Family(
     "Check the principles that replies are criticised and compared by.",
     {"check": _entry(check.constitution_check, "howto/your_data", "constitution check constitution.yaml")},
 )
+INTAKE = Family(
+    "Keep the findings of outside red teams, from a file to a mitigation and its re-test.",
+    {
+        "check": _entry(intake.check, "howto/findings", "intake check acme.jsonl"),
+        "import": _entry(intake.import_, "howto/findings", "intake import acme.jsonl --by ann"),
+        "triage": _entry(
+            intake.triage,
+            "howto/findings",
+            "intake triage",
+            "intake triage acme-1 --severity 3 --by ann",
+            "intake triage acme-1 --status mitigated --artifact runs/demo/rl --by ann",
+        ),
+        "export": _entry(intake.export, "howto/findings", "intake export --to avid"),
+    },
+)
 PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
     "Start": {
         "init": _entry(start.init, "howto/your_data", "init my-assistant"),
@@ -193,6 +209,7 @@ PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
     },
     "People": {
         "arena": ARENA,
+        "intake": INTAKE,
         "review": _entry(review.review, "reference/evaluation", "review runs/demo"),
         "elo": _entry(elo.elo, "tutorials/arena", "elo votes.jsonl --base old --plot elo.svg"),
     },

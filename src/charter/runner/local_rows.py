@@ -29,14 +29,13 @@ from charter.ground.text.judgments import read_judgments
 from charter.ground.text.parsing import dialogue_of_row
 from charter.ground.text.records import read_comparisons, read_dialogues, read_records, read_texts
 from charter.runner.identity import ground_digest
+from charter.runner.order import is_learnt_from
 
 if TYPE_CHECKING:
     from charter.runner.plan import PlannedStep
 
 # bytes of a source that is read before a run
 LARGEST = 200 * 2**20
-# beginnings of roles whose rows keep others out, or measure
-MEASURING = ("apart", "benchmarks", "fitness", "heldout", "known")
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def check_local_rows(steps: Iterable[PlannedStep]) -> tuple[str, ...]:
                     known[key] = None
                     problems.append(f"{place}{error}")
             count = known[key]
-            if count is not None and count.held_out and _is_learnt_from(step, entry.role):
+            if count is not None and count.held_out and is_learnt_from(step, entry.role):
                 problems.append(
                     f"{place}{path}: the row {count.held_out!r} is a held-out request of shipped:{SHIPPED} or of a "
                     "set like it, which no model may learn from; leave it out"
@@ -107,11 +106,6 @@ def _sources(step: PlannedStep) -> Iterator[tuple[Input, Role, bool]]:
         # evaluations know the other forms of their published files
         if here and (role.kind != "questions" or ".jsonl" in entry.folder.name):
             yield entry, role, outside[entry.role, entry.id]
-
-
-def _is_learnt_from(step: PlannedStep, role: str) -> bool:
-    """Whether the rows of a role reach a model's training: not those of a report, nor those that only measure."""
-    return step.room.product not in ("report", "card") and not role.startswith(MEASURING)
 
 
 def _reading(role: Role) -> str:

@@ -1,4 +1,4 @@
-"""Rules across a recipe's steps: no debiasing after or beside reinforcement learning, none on evaluation data.
+"""Rules across a recipe's steps: no debiasing after or beside reinforcement learning, no learning from evaluation data.
 
 The card of Claude 2, section 3.2: the model learns the debiasing samples before the RL phase starts. So the policy of
 some rl step must come from each debias step, and no debias step's policy from an rl step. Lineage here is that of
@@ -29,7 +29,40 @@ class Planned(Protocol):
     @property
     def room(self) -> Room[Any]: ...
     @property
+    def resolved(self) -> dict[str, object]: ...
+    @property
     def inputs(self) -> tuple[Input, ...]: ...
+
+
+# beginnings of roles whose rows keep others out, or measure
+MEASURING = ("apart", "benchmarks", "fitness", "heldout", "known")
+
+
+def is_learnt_from(step: Planned, role: str) -> bool:
+    """Whether the rows of a role reach a model's training: not those of a report, nor those that only measure."""
+    return step.room.product not in ("report", "card") and not role.startswith(MEASURING)
+
+
+def check_findings(steps: Sequence[Planned]) -> None:
+    """Raises CharterError for a step that would let a model learn from findings that were frozen for an evaluation."""
+    by_id = {step.id: step for step in steps}
+    for step in steps:
+        for entry in step.inputs:
+            parent = by_id.get(entry.id)
+            made, resolved = (parent.room.name, parent.resolved) if parent is not None else _made(entry)
+            if made == "intake" and resolved.get("use") == "evaluation" and is_learnt_from(step, entry.role):
+                raise CharterError(
+                    f"step {step.name}: role {entry.role}: {entry.name} holds findings for an evaluation, which no "
+                    "model may learn from; freeze them by an intake step with use: training"
+                )
+
+
+def _made(entry: Input) -> tuple[str, dict[str, object]]:
+    """The room and the settings that made an artifact of another run."""
+    if entry.path is None or not (entry.path / MANIFEST).is_file():
+        return "", {}
+    manifest = read_manifest(entry.path)
+    return manifest.room, manifest.resolved
 
 
 def check_debias(steps: Sequence[Planned]) -> None:

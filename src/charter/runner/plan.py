@@ -27,7 +27,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
 from charter.runner.identity import step_id
 from charter.runner.names import find_artifact
-from charter.runner.order import check_debias
+from charter.runner.order import check_debias, check_findings
 from charter.runner.rooms import open_room
 
 
@@ -221,6 +221,7 @@ def make_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> 
         planner.steps[step.name] = planner.plan(step)
     steps = tuple(planner.steps.values())
     check_debias(steps)
+    check_findings(steps)
     return Plan(recipe, run, execution, steps)
 
 

@@ -34,6 +34,12 @@ def number(value: float | None, unit: str = "") -> str:
     return "-" if value is None else f"{value:.3g}{unit}"
 
 
+def visible(text: str) -> str:
+    """A stranger's text as one line: characters that could steer a terminal are written as escapes."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 def counted(number: int, things: str) -> str:
     """A number of things, whose plural ends in s: 1 prompt, 2 prompts."""
     return f"{number} {things if number != 1 else things.removesuffix('s')}"

@@ -11,7 +11,7 @@ from corpus_world import inputs_from as inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.rooms.corpus.privacy import scrub
+from charter.ground.text.privacy import scrub
 
 MARK = re.compile(r"\[\[(\w+)\|(.*?)\]\]")
 LINES = [

@@ -58,28 +58,37 @@ def read_text(path: Path) -> str:
         raise CharterError(f"{path} is not UTF-8 at byte {error.start}; convert it to UTF-8") from None
 
 
-def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of each line that isn't blank. Raises CharterError naming file:line."""
+def numbered_rows(path: Path, faults: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of each line that isn't blank. Raises CharterError naming file:line; with `faults`,
+    broken lines are left out and their errors added there."""
     empty = True
     for number, line in _lines(path):
         if not line.strip():
             continue
         empty = False
         try:
-            row = parse_json(line.removeprefix(codecs.BOM_UTF8).decode().encode(), constants=False)
-        except UnicodeDecodeError:
-            raise CharterError(f"{path}:{number}: not UTF-8; convert the file to UTF-8") from None
-        except ValueError as error:
-            raise CharterError(
-                f"{path}:{number}: not JSON ({error}); expected one JSON object a line"
-            ) from None
-        if not isinstance(row, dict):
-            raise CharterError(
-                f"{path}:{number}: a JSON {type(row).__name__}, expected an object {{...}} a line"
-            )
-        yield number, row
+            row = _parse_row(line)
+        except CharterError as error:
+            if faults is None:
+                raise CharterError(f"{path}:{number}: {error}") from None
+            faults.append(f"{path}:{number}: {error}")
+        else:
+            yield number, row
     if empty:
         raise CharterError(f"{path} is empty; expected one JSON object a line")
+
+
+def _parse_row(line: bytes) -> dict[str, Any]:
+    """The object on a line. Raises CharterError."""
+    try:
+        row = parse_json(line.removeprefix(codecs.BOM_UTF8).decode().encode(), constants=False)
+    except UnicodeDecodeError:
+        raise CharterError("not UTF-8; convert the file to UTF-8") from None
+    except ValueError as error:
+        raise CharterError(f"not JSON ({error}); expected one JSON object a line") from None
+    if not isinstance(row, dict):
+        raise CharterError(f"a JSON {type(row).__name__}, expected an object {{...}} a line")
+    return row
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

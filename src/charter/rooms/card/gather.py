@@ -12,6 +12,7 @@ from charter.ground.artifact.lineage import find_parent, run_of, walk
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
+from charter.ground.findings.selection import MITIGATIONS
 from charter.ground.text.judgments import Judgment, read_judgments
 from charter.ground.text.votes import VOTES
 from charter.rooms.card.artifact import Artifact, tasks_of
@@ -32,8 +33,9 @@ class Run:
     `judged_in` says where the judgments are, `judged_by` the same by reviewer; `reviews` are those that are artifacts.
     `votes` are sets of votes between models. `base` is the card that this one adds an appendix to, `previous` the
     final stage of another version's card. `screen` is the report on an acceptable use screen, `scaling` the report on
-    a ladder of pretrained models. `at_protocol` are reports on the stages' models by the protocol's decoding, if the
-    stages use the models' own. `comparators` are models beside the way to the final one, such as a helpful-only model.
+    a ladder of pretrained models, `findings` those of outside red teams. `at_protocol` are reports on the stages'
+    models by the protocol's decoding, if the stages use the models' own. `comparators` are models beside the way to
+    the final one, such as a helpful-only model.
     """
 
     stages: tuple[Artifact, ...]
@@ -54,6 +56,7 @@ class Run:
     at_protocol: tuple[Artifact, ...] = ()
     screen: Artifact | None = None
     scaling: Artifact | None = None
+    findings: Artifact | None = None
     comparators: tuple[Artifact, ...] = ()
 
     @property
@@ -106,7 +109,16 @@ def gather(inputs: Inputs) -> Run:
         )
     entries_by_role = {
         role: inputs.many(role)
-        for role in ("preference", "rl", "transcripts", "comparisons", "votes", "acceptable_use", "scaling")
+        for role in (
+            "preference",
+            "rl",
+            "transcripts",
+            "comparisons",
+            "votes",
+            "acceptable_use",
+            "scaling",
+            "findings",
+        )
     }
     entries_by_role["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
     base, previous = inputs.optional("base"), inputs.optional("previous")
@@ -126,6 +138,7 @@ def gather(inputs: Inputs) -> Run:
     on_models = (*comparators, *second, *stages)
     _check_votes(artifacts["votes"])
     _check_scaling(artifacts["scaling"])
+    _check_findings(artifacts["findings"])
     groups = (*artifacts.values(), *(stage.beside for stage in on_models), on_models)
     artifacts_by_id = {a.manifest.id: a for group in groups for a in group}
     return Run(
@@ -142,6 +155,7 @@ def gather(inputs: Inputs) -> Run:
         reviews=artifacts["judgments"],
         screen=next(iter(artifacts["acceptable_use"]), None),
         scaling=next(iter(artifacts["scaling"]), None),
+        findings=next(iter(artifacts["findings"]), None),
         principles=principles,
         constitution=constitution,
         lineage=tuple(
@@ -192,6 +206,14 @@ def _check_scaling(reports: Sequence[Artifact]) -> None:
         raise CharterError(
             f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
             "`scaling`"
+        )
+
+
+def _check_findings(artifacts: Sequence[Artifact]) -> None:
+    """Raises CharterError for dialogues of another room, which have no log of mitigations."""
+    if lacking := next((a for a in artifacts if not (a.path / MITIGATIONS).is_file()), None):
+        raise CharterError(
+            f"{lacking.step} has no {MITIGATIONS}; list a step of the intake room under `findings`"
         )
 
 

@@ -33,6 +33,7 @@ from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.layout import TITLES
 from charter.rooms.card.letters import failed_mappings
 from charter.rooms.card.matrix import matrix, picture, tables
+from charter.rooms.card.mitigations import mitigation_table
 from charter.rooms.card.news import whats_new
 from charter.rooms.card.number import SHARE, Ledger, Number
 from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, lengths_of, paged, written
@@ -138,6 +139,7 @@ def _context(
         "attempts": attempt_tables,
         "screen": describe_screen(run),
         "scaling": scaling_table(run),
+        "mitigation_log": mitigation_table(run),
         "drift": drift_table(run),
         "corpora": corpora(run),
         "people_attacked": by_people(attempt_tables),

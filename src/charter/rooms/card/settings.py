@@ -25,6 +25,7 @@ ROLES = {
     "votes": Role(kind="comparisons", many=True, required=False, also="report"),
     "acceptable_use": Role(kind="report", required=False),
     "scaling": Role(kind="report", variant="ladder", required=False),
+    "findings": Role(kind="dialogues", required=False),
     "constitution": Role(kind="constitution", required=False),
     "previous": Role(kind="card", required=False),
     "base": Role(kind="card", required=False),

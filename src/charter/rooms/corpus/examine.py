@@ -19,13 +19,13 @@ import numpy as np
 
 from charter.ground.settings.dates import Period, is_after, period
 from charter.ground.settings.texts import DETECT, PROGRAM, DateField, TextSource
+from charter.ground.text.privacy import scrub
 from charter.ground.text.shingles import word_hashes
 from charter.rooms.corpus.batch import Document, write_batch
 from charter.rooms.corpus.decontamination import Decontamination
 from charter.rooms.corpus.duplicates import fingerprint, signature
 from charter.rooms.corpus.language import UNDETERMINED, detect
 from charter.rooms.corpus.plaintext import normal_form, page_text
-from charter.rooms.corpus.privacy import scrub
 from charter.rooms.corpus.quality import problem
 from charter.rooms.corpus.reading import Record
 from charter.rooms.corpus.settings import Settings

@@ -10,7 +10,6 @@ families' wrappers.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from charter.ground.text.heldout import (
     key_of,
     part_of,
 )
-from charter.ground.text.overlap import words
+from charter.ground.text.likeness import Texts
 from charter.ground.text.records import check_distinct, read_dialogues
 from charter.ground.text.wrappers import FAMILIES, WRAPPERS
 from charter.rooms.evaluate.areas import AREAS, OTHER, area_of
@@ -109,17 +108,12 @@ def make_twins(asked: Sequence[Asked], seed: int) -> list[Asked]:
 def drop_near_duplicates(prompts: Sequence[Dialogue]) -> list[Dialogue]:
     """The prompts, in their order, that share less than half of their word 3-grams with each one kept before."""
     kept: list[Dialogue] = []
-    grams_of: list[frozenset[tuple[str, ...]]] = []
-    holders: dict[tuple[str, ...], list[int]] = {}
+    texts = Texts()
     for prompt in prompts:
-        own = _grams(_text(prompt))
-        shared = Counter(place for gram in own for place in holders.get(gram, ()))
-        if any(n / len(own | grams_of[place]) >= NEAR for place, n in shared.items()):
-            continue
-        for gram in own:
-            holders.setdefault(gram, []).append(len(kept))
-        kept.append(prompt)
-        grams_of.append(own)
+        near = texts.nearest(_text(prompt))
+        if near is None or near.share < NEAR:
+            texts.add(prompt.id, _text(prompt))
+            kept.append(prompt)
     return kept
 
 
@@ -162,8 +156,3 @@ def _text(dialogue: Dialogue) -> str:
 
 def _area(dialogue: Dialogue) -> str:
     return area_of(dialogue.topic, _text(dialogue))
-
-
-def _grams(text: str) -> frozenset[tuple[str, ...]]:
-    found = words(text)
-    return frozenset(tuple(found[n : n + 3]) for n in range(max(1, len(found) - 2)))

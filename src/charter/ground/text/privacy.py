@@ -15,8 +15,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from charter.rooms.corpus.private_numbers import accounts, numbers
-from charter.rooms.corpus.secrets import keys, passwords
+from charter.ground.text.private_numbers import accounts, numbers
+from charter.ground.text.secrets import keys, passwords
 
 Span = tuple[int, int, str]
 
