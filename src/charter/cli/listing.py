@@ -185,6 +185,7 @@ PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
         "release": _entry(
             releasing.release,
             "howto/releasing",
+            "release demo --rules release.yaml",
             "release demo --rules release.yaml --sign-offs signed.yaml",
         ),
         "card": CARD,

@@ -25,11 +25,14 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def atomic_write(path: Path, content: bytes | str, mark: str = "") -> None:
+def atomic_write(path: Path, content: bytes | str, mark: str = "", private: bool = False) -> None:
     """Writes a whole file or nothing: a reader sees the old content or the new, never a part. Processes that may write
-    the same file at once need different marks."""
+    the same file at once need different marks. Only the owner may read a `private` file, from its first byte on."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(TEMPORARY + mark + path.name)
+    if private:
+        temporary.unlink(missing_ok=True)
+        temporary.touch(0o600, exist_ok=False)
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

@@ -38,6 +38,13 @@ People = Annotated[
 ]
 
 
+ReleasedOnly = Annotated[
+    bool,
+    typer.Option("--released-only", help="Refuse models without a valid release of exactly their weights."),
+]
+ToolsFile = Annotated[
+    Path | None, typer.Option("--tools", metavar="FILE", help="Tools that the server runs, as YAML.")
+]
 WriteConfig = Annotated[
     Path | None,
     typer.Option("--write-config", metavar="FILE", help="Write a commented configuration and exit."),
@@ -57,12 +64,7 @@ def serve(
     no_policy: Annotated[
         bool, typer.Option("--no-policy", help="Check neither requests nor replies; the index page shows it.")
     ] = False,
-    released_only: Annotated[
-        bool,
-        typer.Option(
-            "--released-only", help="Refuse models without a valid release of exactly their weights."
-        ),
-    ] = False,
+    released_only: ReleasedOnly = False,
     backend: Annotated[
         str | None,
         typer.Option(
@@ -75,9 +77,7 @@ def serve(
             "--weights-from", metavar="FOLDER", help="Folder where rl writes new weights for the first model."
         ),
     ] = "",
-    tools: Annotated[
-        Path | None, typer.Option("--tools", metavar="FILE", help="Tools that the server runs, as YAML.")
-    ] = None,
+    tools: ToolsFile = None,
     database: Database = ACCOUNTS,
     people: People = "",
     device: Device = None,
