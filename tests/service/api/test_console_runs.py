@@ -109,7 +109,7 @@ def test_only_listed_files_of_a_run_are_sent(hall: Hall, path: str) -> None:
 
 
 def test_who_opens_a_file_with_harmful_text_is_noted(hall: Hall) -> None:
-    step = hall.service.folder / "runs" / "first" / "eval"
+    step = Path(hall.service.config.runs) / "first" / "eval"
     write_manifest(step, read_manifest(step).model_copy(update={"restricted": ["report.html"]}))
 
     def openings() -> list[tuple[str, str]]:

@@ -77,7 +77,7 @@ def test_a_break_stops_new_work_of_one_person(desk: Desk) -> None:
     assert told(desk)["ann"].paused == until
     # what is under way can be ended
     desk.vote(ann, turn)
-    with pytest.raises(Refusal, match="you have a break until .* UTC, so that you can rest"):
+    with pytest.raises(Refusal, match=r"you have a break until .* UTC, so that you can rest"):
         desk.ask(ann, talk, "again", 2)
     with desk.writing() as c:
         work.finish(c, ann, talk, 1, 2)
