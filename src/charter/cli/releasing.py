@@ -11,6 +11,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.release import LEAST_DIGITS, write_time
 from charter.ground.artifact.store import read_manifest
 from charter.runner.names import complete_product, find_artifact, find_product
+from charter.terminal.launch import relaunch
 from charter.terminal.options import Json
 
 Release = Annotated[
@@ -43,6 +44,7 @@ def release(
     sign_offs: SignOffs = None,
     findings: Findings = None,
     evidence: Elsewhere = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Draw samples again and compare.")] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where the release goes; default: RUN/release-DATE."),
@@ -64,6 +66,7 @@ def release(
     asked = read_rules(rules)
     if asked.baseline:
         asked = asked.model_copy(update={"baseline": str(find_product(asked.baseline))})
+    asked = asked.model_copy(update={"deep": deep or asked.deep})
     request = Request(
         find_card(find_product(run)),
         asked,
@@ -71,7 +74,9 @@ def release(
         tuple(read_findings(path) for path in findings or []),
         tuple(_artifact(ref) for ref in evidence or []),
     )
-    problems = verify(request.card, False)
+    if asked.deep:
+        relaunch()
+    problems = verify(request.card, asked.deep)
     for folder in request.elsewhere:
         problems += [f"{folder}: {line}" for line in artifact_problems(folder, read_manifest(folder))]
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)

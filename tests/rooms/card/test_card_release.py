@@ -116,7 +116,7 @@ def test_a_release_names_the_checkpoint_its_lineage_and_what_it_rests_on(run: Pa
             "national security",
             "missing: nobody approved; give a sign",
         ),
-        ({"findings": True}, "findings", "missing: give their list with --findings FILE"),
+        ({"findings": ["closed"]}, "findings", "missing: give their list with --findings FILE"),
     ],
 )
 def test_what_is_missing_failed_or_expired_is_refused(
@@ -229,14 +229,16 @@ def test_simulated_reviewers_prove_nothing(run: Path) -> None:
     ("lines", "reason"),
     [
         (["closed", "closed"], ""),
-        (["closed", "mitigated", "new"], "2 of 3 are open: f1, f2"),
+        (["closed", "mitigated", "new"], "2 of 3 are not closed: f1, f2"),
+        (["closed", "wont-fix"], "1 of 2 are not closed: f1"),
         ([], "findings.jsonl has no row, which doesn't show that there are none"),
     ],
 )
 def test_findings_must_be_closed(finished: Path, tmp_path: Path, lines: list[str], reason: str) -> None:
     file = tmp_path / "findings.jsonl"
     card_world.write_rows(file, [{"id": f"f{i}", "status": status} for i, status in enumerate(lines)])
-    verdict = ask(finished, rules={"findings": True}, findings=(read_findings(file),))[1]
+    assert read_findings(tmp_path) == read_findings(file)
+    verdict = ask(finished, rules={"findings": ["closed"]}, findings=(read_findings(file),))[1]
     assert why(verdict, "findings").startswith(reason) and bool(verdict.failed) is bool(reason)
 
 

@@ -51,7 +51,7 @@ def test_how_people_feel_is_shown_and_a_break_can_be_given(hall: Hall) -> None:
     ann.post(f"{talk}/finish", rating=2, feeling=1)
     boss = hall.person("boss", "admin")
     words = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", boss.get("/admin")))
-    assert "How people feel" in words and re.search(r"ann ask 1 1 1\.0 1 A day's break", words)
+    assert "How people feel" in words and re.search(r"ann ask 1 1 1\.0 1 A break of a day", words)
     with writing(hall.service.database) as c:
         number = find_person(c, "ann").id
     boss.post(f"/admin/people/{number}/break", days=1)

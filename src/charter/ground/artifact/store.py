@@ -25,15 +25,13 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def atomic_write(path: Path, content: bytes | str, mark: str = "", private: bool = False) -> None:
+def atomic_write(path: Path, content: bytes | str, mark: str = "", mode: int = 0o666) -> None:
     """Writes a whole file or nothing: a reader sees the old content or the new, never a part. Processes that may write
-    the same file at once need different marks. Only the owner may read a `private` file, from its first byte on."""
+    the same file at once need different marks. `mode`: of the file, less the process's umask."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(TEMPORARY + mark + path.name)
-    if private:
-        temporary.unlink(missing_ok=True)
-        temporary.touch(0o600, exist_ok=False)
-    with temporary.open("wb") as file:
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(handle, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -224,7 +224,7 @@ class Workspace:
             raise CharterError(f"step {self.step}: {MANIFEST} is written by the runner; choose another name")
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(target, data, private=restricted)
+        atomic_write(target, data, mode=0o600 if restricted else 0o666)
         (self.restricted.add if restricted else self.restricted.discard)(name)
         return target
 

@@ -20,8 +20,6 @@ from charter.ground.settings.notation import read_settings
 from charter.rooms.card.gate import Rules
 from charter.rooms.card.settings import Date
 
-CLOSED = "closed"
-
 
 def _check_digits(value: str) -> str:
     """The first digits of a digest. Raises ValueError for fewer than 12, or for others than hexadecimal ones."""
@@ -37,6 +35,7 @@ def _check_name(value: str) -> str:
     return words
 
 
+FINDINGS = "findings.jsonl"
 Digits = Annotated[str, AfterValidator(_check_digits)]
 Name = Annotated[str, AfterValidator(_check_name)]
 
@@ -55,10 +54,14 @@ class ReleaseRules(Rules):
     """release.yaml: the rules of `charter gate`, and what no number gives."""
 
     days: int = Field(90, ge=1, le=3650, description="days for which a report or a sign-off counts")
+    deep: bool = Field(False, description="samples of all reports must be drawn again and agree")
     sign_offs: dict[Name, SignOffRule] = Field(
         default_factory=dict, description="required sign-offs by subject, such as autonomy audit"
     )
-    findings: bool = Field(False, description="lists of outside findings must be given, and all closed")
+    findings: tuple[str, ...] = Field(
+        (),
+        description="statuses that all outside findings must have, such as closed; empty: none are asked for",
+    )
 
 
 class SignOff(Frozen):
@@ -94,11 +97,13 @@ def read_sign_offs(path: Path) -> tuple[SignOff, ...]:
 
 
 def read_findings(path: Path) -> dict[str, Any]:
-    """Facts on a list of findings, one JSON object a line with `id` and `status`: file, digest, how many, and the ids
-    of those that are open. Raises CharterError naming file and line."""
+    """Facts on a list of findings, one JSON object a line with `id` and `status`, or on that of an intake step: file,
+    digest, rows, and ids by status. Raises CharterError naming file and line."""
+    path = path / FINDINGS if path.is_dir() else path
     if not path.is_file():
         raise CharterError(f"there is no list of findings {path}; name a JSONL file with id and status")
-    identities, still_open = set[str](), list[str]()
+    identities = set[str]()
+    by_status: dict[str, list[str]] = {}
     for number, row in enumerate(read_objects(path), 1):
         name, status = row.get("id"), row.get("status")
         if not isinstance(name, str) or not name or not isinstance(status, str):
@@ -106,9 +111,8 @@ def read_findings(path: Path) -> dict[str, Any]:
         if name in identities:
             raise CharterError(f"{path}:{number}: the finding {name} stands here twice; keep one row of it")
         identities.add(name)
-        if status != CLOSED:
-            still_open.append(name)
-    return {"file": path.name, "digest": digest_file(path), "rows": len(identities), "open": still_open}
+        by_status.setdefault(status, []).append(name)
+    return {"file": path.name, "digest": digest_file(path), "rows": len(identities), "by_status": by_status}
 
 
 def day_of(text: str) -> datetime.datetime:

@@ -110,7 +110,8 @@ def judge(request: Request, now: datetime.datetime, problems: Sequence[str] = ()
     if rules.baseline:
         before = final_stage(Path(rules.baseline))
         rests_on[BASELINE] = [(one.manifest, one.path) for one in (before, *before.beside)]
-    rows = [Row("verified", problem) for problem in problems] or [Row("verified", "", "all evidence holds")]
+    held = f"all evidence holds{', samples drawn again agree' if rules.deep else ''}"
+    rows = [Row("verified", problem) for problem in problems] or [Row("verified", "", held)]
     rows += [
         Row(str(one["metric"]), str(one["why"]), ", ".join(one["words"])) for one in gate(request.card, rules)
     ]
@@ -122,7 +123,7 @@ def judge(request: Request, now: datetime.datetime, problems: Sequence[str] = ()
         rows.append(Row(subject, approval.why, approval.words, approval.expires))
         rests_on[EVIDENCE] += [one for one in approval.rests_on if one not in rests_on[EVIDENCE]]
     if rules.findings:
-        rows.append(_closed(request.findings))
+        rows.append(_closed(request.findings, rules.findings))
     return Verdict(checkpoint, rows, rests_on)
 
 
@@ -174,9 +175,10 @@ def _age(manifest: Manifest, folder: Path, days: int, now: datetime.datetime) ->
     return Row(name, "", f"made on {began.date()}", end)
 
 
-def _closed(findings: Sequence[dict[str, Any]]) -> Row:
-    """The row on the findings of others."""
-    still_open = [str(name) for one in findings for name in one["open"]]
+def _closed(findings: Sequence[dict[str, Any]], closed: Sequence[str]) -> Row:
+    """The row on the findings of others, which must have one of these statuses."""
+    by_status = [pair for one in findings for pair in one["by_status"].items()]
+    still_open = [name for status, names in by_status if status not in closed for name in names]
     empty = next((str(one["file"]) for one in findings if not one["rows"]), None)
     count = sum(int(one["rows"]) for one in findings)
     if not findings:
@@ -187,8 +189,11 @@ def _closed(findings: Sequence[dict[str, Any]]) -> Row:
         )
     if still_open:
         more = " ..." if len(still_open) > 5 else ""
-        return Row("findings", f"{len(still_open)} of {count} are open: {', '.join(still_open[:5])}{more}")
-    return Row("findings", "", f"all {count} closed")
+        return Row(
+            "findings",
+            f"{len(still_open)} of {count} are not {' or '.join(closed)}: {', '.join(still_open[:5])}{more}",
+        )
+    return Row("findings", "", f"all {count} {' or '.join(closed)}")
 
 
 def _artifacts(run: Path) -> Iterator[Found]:
