@@ -361,3 +361,28 @@ def test_the_help_names_what_is_read(charter: Charter, monkeypatch: pytest.Monke
         out = charter("data", command, "--help")[1]
         for name in ("triples", "texts", "comparisons", "ShareGPT", "instruction", "lists"):
             assert name in out
+
+
+def test_harmful_rows_of_an_artifact_are_exported_only_by_a_flag(charter: Charter, tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    row = json.dumps({"id": "a", "messages": turns}) + "\n"
+    for name in ("dialogues.jsonl", "others.jsonl"):
+        (tmp_path / "made" / name).write_text(row)
+    facts = {
+        "kind": "dialogues",
+        "id": "0" * 64,
+        "status": "done",
+        "step": "made",
+        "room": "x",
+        "recipe": "y",
+    }
+    write_manifest(tmp_path / "made", Manifest.model_validate(facts | {"restricted": ["dialogues.jsonl"]}))
+    to = ("--to", "out.jsonl", "--form", "trl", "--force")
+    refused(
+        charter("data", "export", "made/dialogues.jsonl", *to), "holds harmful text; export it with --harmful"
+    )
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "made" / "dialogues.jsonl")
+    refused(charter("data", "export", "link.jsonl", *to), "holds harmful text")
+    assert charter("data", "export", "made/others.jsonl", *to)[0] == 0
+    assert charter("data", "export", "made/dialogues.jsonl", *to, "--harmful")[0] == 0

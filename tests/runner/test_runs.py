@@ -50,6 +50,11 @@ def test_a_run_makes_whole_artifacts_and_a_second_reuses_them(
         manifest = read_manifest(folder / "run" / step)
         assert (manifest.status, manifest.kind) == ("done", kind)
         assert verify_files(folder / "run" / step, manifest) == []
+    assert (
+        manifest.restricted == ["harmful.jsonl"] and read_manifest(folder / "run" / "made").restricted == []
+    )
+    modes = {f.path: (folder / "run/report" / f.path).stat().st_mode & 0o777 for f in manifest.files}
+    assert modes["harmful.jsonl"] == 0o600 != modes["report.json"]
     assert not list((folder / "run" / ".partial").iterdir())
     assert manifest.metrics[0].value is None and "nan" in str(manifest.metrics[0].note)
     assert [m.step for m, _ in walk(folder / "run" / "report")] == ["made", "taught", "report"]

@@ -93,6 +93,9 @@ def card_export(
     samples: Annotated[
         bool, typer.Option("--samples/--no-samples", help="Write each sample too (every-eval-ever).")
     ] = True,
+    harmful: Annotated[
+        bool, typer.Option("--harmful", help="Write samples with harmful text too (every-eval-ever).")
+    ] = False,
     dataset: Annotated[
         str,
         typer.Option("--dataset", metavar="OWNER/NAME", help="Hub data set of the prompts (eval-results)."),
@@ -107,9 +110,8 @@ def card_export(
     if form is Form.eval_results:
         files = to_eval_results(place, dataset)
     else:
-        files = to_every_eval_ever(
-            place, Publisher(organization, model, int(time.time())), measures if samples else lambda _: {}
-        )
+        publisher = Publisher(organization, model, int(time.time()))
+        files = to_every_eval_ever(place, publisher, measures if samples else lambda _: {}, harmful)
     if out.exists() and not out.is_dir():
         raise CharterError(f"{out} is a file; --out names a folder")
     for name, content in files.items():

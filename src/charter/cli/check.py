@@ -9,6 +9,7 @@ import typer
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import check, load
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.recognise import ROW_ENDINGS
@@ -122,12 +123,18 @@ def data_export(
     form: Annotated[Form, typer.Option("--form", help="trl: TRL's columns; hh: HH-RLHF's transcripts.")],
     kind: Kind = None,
     force: Force = False,
+    harmful: Annotated[
+        bool, typer.Option("--harmful", help="Also rows that their artifact marks as harmful text.")
+    ] = False,
 ) -> None:
     """Turn charter's rows, or the comparisons of a feedback step, into TRL columns or HH-RLHF text."""
     from charter.cli.rows import note_left_out, read_rows
     from charter.ground.text.records import to_hh, to_trl
 
-    rows = read_rows(_between(file, to, force), kind)
+    path = _between(file, to, force)
+    if not harmful and _restricted(path):
+        raise CharterError(f"{file} holds harmful text; export it with --harmful")
+    rows = read_rows(path, kind)
     if not rows.records:
         raise CharterError(
             f"{file} holds {rows.kind}, and other tools have no columns for them; use the file as it is"
@@ -146,6 +153,17 @@ def _say(file: str, rows: "ReadRows", *notes: str) -> None:
     print(f"{file}: {rows.summary}")
     for note in filter(None, (*notes, *rows.notes)):
         print(f"  note: {note}")
+
+
+def _restricted(path: Path) -> bool:
+    """Whether a file or an artifact holds harmful text, as its manifest says."""
+    folder = next((one for one in (path, *path.resolve().parents) if (one / MANIFEST).is_file()), None)
+    if folder is None:
+        return False
+    restricted = read_manifest(folder).restricted
+    if path.is_dir():
+        return bool(restricted)
+    return path.resolve().relative_to(folder.resolve()).as_posix() in restricted
 
 
 def _between(file: str, to: Path, force: bool) -> Path:

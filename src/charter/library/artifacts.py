@@ -41,7 +41,7 @@ class Artifact:
 
     @property
     def kind(self) -> str:
-        """corpus, checkpoint, dialogues, comparisons, judgments, report or card."""
+        """corpus, checkpoint, dialogues, comparisons, judgments, report, card or release."""
         return self.manifest.kind
 
     @property

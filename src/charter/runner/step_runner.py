@@ -131,6 +131,7 @@ class Runner:
                     "status": "done",
                     "variant": out.variant,
                     "files": record_files(out.path),
+                    "restricted": sorted(out.restricted),
                     "metrics": out.metrics,
                     "timing": timing,
                     "error": None,

@@ -15,7 +15,7 @@ from charter.ground.measure.reporting import Metrics
 from charter.runner.rooms import has_tool, room_tool
 
 # Modules of a room.
-VERIFY, REGENERATE = "verify", "regenerate"
+VERIFY, REGENERATE, RELEASE = "verify", "regenerate", "release_artifact"
 
 
 def verify(
@@ -41,6 +41,8 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
 def recompute(folder: Path, manifest: Manifest) -> list[str]:
     """A line for each number that doesn't follow from the artifact's kept rows, by the room that made it; [] if the
     room has no such check, or no longer exists."""
+    if manifest.kind == "release":
+        return list(room_tool("card", RELEASE).problems(folder, manifest))
     if manifest.room not in building.ROOMS or manifest.kind == "card" or not has_tool(manifest.room, VERIFY):
         return []
     return list(room_tool(manifest.room, VERIFY).problems(folder, manifest))

@@ -203,3 +203,16 @@ def test_tree_digests_see_names_and_content_only(tmp_path: Path) -> None:
     (tmp_path / "two" / "a.py").rename(tmp_path / "two" / "b.py")
     assert digest_tree(tmp_path / "one", skip) != digest_tree(tmp_path / "two", skip)
     assert digest_text("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_harmful_rows_are_their_owners_from_the_first_byte_on(tmp_path: Path) -> None:
+    # what a kill left behind, readable by all, doesn't lend its mode
+    (tmp_path / "work" / "files").mkdir(parents=True)
+    (tmp_path / "work" / "files" / ".tmp-rows.jsonl").write_text("left")
+    out = Workspace(tmp_path / "work", step="made")
+    assert out.state.stat().st_mode & 0o777 == 0o700
+    rows = out.write_jsonl("rows.jsonl", [{"reply": "Sure."}], restricted=True)
+    assert rows.stat().st_mode & 0o777 == 0o600 and out.restricted == {"rows.jsonl"}
+    assert json.loads(rows.read_text()) == {"reply": "Sure."}
+    out.write_jsonl("rows.jsonl", [])
+    assert rows.stat().st_mode & 0o044 and not out.restricted

@@ -429,3 +429,23 @@ def test_the_command_writes_files_and_refuses_in_a_line(
         assert execute(arguments) == 1
         error = capsys.readouterr().err
         assert problem in error and len(error.splitlines()) == 1
+
+
+def test_samples_with_harmful_text_come_only_if_they_are_asked_for(run: Path) -> None:
+    manifest = read_manifest(run / "eval_3")
+    harmful = ["samples/harmlessness.jsonl"]
+    write_manifest(run / "eval_3", manifest.model_copy(update={"restricted": harmful}))
+    everything = to_every_eval_ever(run / "eval_3", NOW, measures, harmful=True)
+    record, rows = export_report(run / "eval_3")
+    left = {row["evaluation_name"] for row in rows}
+    full = {
+        json.loads(line)["evaluation_name"]
+        for name, text in everything.items()
+        if name.endswith(".jsonl")
+        for line in text.splitlines()
+    }
+    assert left < full and any("harm" in name for name in full - left)
+    prompts = {row["prompt"] for row in card_world.read_rows(run / "eval_3" / harmful[0])}
+    assert prompts and not any(row["input"]["raw"] in prompts for row in rows)
+    # the scores stay
+    assert "harm_rate" in json.dumps(record["evaluation_results"])

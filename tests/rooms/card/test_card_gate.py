@@ -14,7 +14,8 @@ from card_world import edit
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.rooms.card.compare import compare
-from charter.rooms.card.gate import Rules, gate, read_rules
+from charter.rooms.card.gate import Rules, gate
+from charter.rooms.card.release_rules import read_rules
 
 
 def rows(place: Path, **rules: Any) -> dict[str, dict[str, Any]]:

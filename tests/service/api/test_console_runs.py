@@ -18,7 +18,7 @@ from lobby import MODEL, Hall, Said, configuration, open_hall, until
 from test_admin_pages import Admin, program
 
 from charter.ground.artifact.manifest import FileRecord, Manifest, Metric, Timing
-from charter.ground.artifact.store import write_manifest
+from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.service.accounts.evaluations import Evaluation, NewEvaluation, begin, find_evaluation, note_pid
 from charter.service.accounts.store import open_accounts
 from charter.service.accounts.tables import EVALUATIONS
@@ -106,6 +106,21 @@ def test_only_listed_files_of_a_run_are_sent(hall: Hall, path: str) -> None:
     url = httpx.URL(hall.url).copy_with(raw_path=f"/admin/runs/{path}".encode())
     answer = httpx.get(url, headers=program(hall))
     assert answer.status_code in (400, 404) or answer.text == HTML, path  # the client folds plain dots
+
+
+def test_who_opens_a_file_with_harmful_text_is_noted(hall: Hall) -> None:
+    step = Path(hall.service.config.runs) / "first" / "eval"
+    write_manifest(step, read_manifest(step).model_copy(update={"restricted": ["report.html"]}))
+
+    def openings() -> list[tuple[str, str]]:
+        with reading(hall.service.database) as connection:
+            rows, _ = search_acts(connection, Wanted(what="harmful_file"))
+        return [(one.act.what, one.act.whose) for one in rows]
+
+    assert get(hall, f"/admin/runs/{quote(NASTY, safe='')}/eval/report.html").text == HTML and not openings()
+    assert get(hall, "/admin/runs/first/eval/report.html").text == HTML
+    assert openings() == [("harmful_file.open", "first/eval/report.html")]
+    assert get(hall, "/admin/runs/first/eval/secret.txt").status_code == 404 and len(openings()) == 1
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:

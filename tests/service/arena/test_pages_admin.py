@@ -44,6 +44,26 @@ def test_progress_elo_and_people(hall: Hall) -> None:
     assert "ann worker 6" in words and "boss admin 0" in words
 
 
+def test_how_people_feel_is_shown_and_a_break_can_be_given(hall: Hall) -> None:
+    ann = hall.person("ann")
+    talk = ann.begin("harmless", "a plan")
+    ann.vote(talk, ann.ask(talk, "be rude"), "3")
+    ann.post(f"{talk}/finish", rating=2, feeling=1)
+    boss = hall.person("boss", "admin")
+    words = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", boss.get("/admin")))
+    assert "How people feel" in words and re.search(r"ann ask 1 1 1\.0 1 A break of a day", words)
+    with writing(hall.service.database) as c:
+        number = find_person(c, "ann").id
+    boss.post(f"/admin/people/{number}/break", days=1)
+    assert "End the break" in boss.get("/admin")
+    with pytest.raises(AssertionError, match="you have a break until"):
+        ann.begin("harmless", "another plan")
+    boss.post(f"/admin/people/{number}/break", days=0)
+    ann.begin("harmless", "another plan")
+    # nobody else gives one
+    assert ann.post(f"/admin/people/{number}/break", days=1, status=403)
+
+
 def test_a_day_of_a_collection_on_postgresql(
     tmp_path: Path, new_postgres_database: Callable[[], str]
 ) -> None:

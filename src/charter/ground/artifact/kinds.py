@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Kind = Literal["corpus", "checkpoint", "dialogues", "comparisons", "judgments", "report", "card"]
+Kind = Literal["corpus", "checkpoint", "dialogues", "comparisons", "judgments", "report", "card", "release"]
 KINDS: tuple[Kind, ...] = (
     "corpus",
     "checkpoint",
@@ -11,6 +11,7 @@ KINDS: tuple[Kind, ...] = (
     "judgments",
     "report",
     "card",
+    "release",
 )
 
 # what a card is for programs, and for people

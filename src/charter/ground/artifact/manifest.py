@@ -120,6 +120,8 @@ class Manifest(Record):
     parents: list[Parent] = Field(default_factory=list)
     external: list[External] = Field(default_factory=list)
     files: list[FileRecord] = Field(default_factory=list)
+    # paths of files with harmful text: only their owner reads them, and exports leave them out
+    restricted: list[str] = Field(default_factory=list)
     source: Source = Field(default_factory=Source)
     environment: Environment = Field(default_factory=Environment)
     seed: int = 0

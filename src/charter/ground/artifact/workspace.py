@@ -70,6 +70,7 @@ class Workspace:
         self.sharing: Sharing = Alone() if sharing is None else sharing
         self.state = folder / "state"
         self.state.mkdir(parents=True, exist_ok=True)
+        self.state.chmod(0o700)  # its chunks may hold harmful text
         self.folder = folder if self.sharing.leads else self._scratch(folder)
         self.path = self.folder / "files"
         self.step = step
@@ -79,6 +80,7 @@ class Workspace:
         self.cache: Path | None = None
         self.people = folder.with_name(folder.name + PEOPLE)
         self.variant: str | None = None
+        self.restricted: set[str] = set()
         self._progress = progress if progress is not None and self.sharing.leads else SilentProgress()
         self._mark = f"{secrets.token_hex(4)}-"  # two writers of one chunk have different temporary files
         self.path.mkdir(parents=True, exist_ok=True)
@@ -202,11 +204,12 @@ class Workspace:
                     self.sharing.wait()
         return [row for number in range(len(parts)) for row in rows[number]]
 
-    def write_jsonl(self, name: str, rows: Iterable[Mapping[str, object]]) -> Path:
-        """Writes one JSON object a line, whole or not at all; a name that ends in .gz is compressed."""
+    def write_jsonl(self, name: str, rows: Iterable[Mapping[str, object]], restricted: bool = False) -> Path:
+        """Writes one JSON object a line, whole or not at all; a name that ends in .gz is compressed. `restricted`: they
+        hold harmful text, so only the owner may read the file, and exports leave it out."""
         data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
         # mtime=0: equal rows give equal bytes, whenever they are written
-        return self._write(name, gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
+        return self._write(name, gzip.compress(data, mtime=0) if name.endswith(".gz") else data, restricted)
 
     def write_json(self, name: str, value: object) -> Path:
         """Writes one JSON value, indented, whole or not at all."""
@@ -216,12 +219,13 @@ class Workspace:
         """Writes a text file, whole or not at all."""
         return self._write(name, text.encode("utf-8"))
 
-    def _write(self, name: str, data: bytes) -> Path:
+    def _write(self, name: str, data: bytes, restricted: bool = False) -> Path:
         if name == MANIFEST:
             raise CharterError(f"step {self.step}: {MANIFEST} is written by the runner; choose another name")
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(target, data)
+        atomic_write(target, data, mode=0o600 if restricted else 0o666)
+        (self.restricted.add if restricted else self.restricted.discard)(name)
         return target
 
     def _chunk(

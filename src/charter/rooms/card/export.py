@@ -22,12 +22,15 @@ from charter.rooms.card.number import Ledger
 
 
 def to_every_eval_ever(
-    place: Path, publisher: Publisher, measures_of: Callable[[Manifest], Mapping[str, Measure]]
+    place: Path,
+    publisher: Publisher,
+    measures_of: Callable[[Manifest], Mapping[str, Measure]],
+    harmful: bool = False,
 ) -> dict[str, str]:
     """Path -> content of every report of a place, below the folder of a data store. Raises CharterError.
 
     `measures_of` says how the rows behind a report's numbers become tables, by metric. It returns nothing if samples
-    are left out.
+    are left out. Samples with harmful text come along only if `harmful`.
     """
     artifacts = reports(place)
     if publisher.model and len(artifacts) > 1:
@@ -37,8 +40,18 @@ def to_every_eval_ever(
         )
     contents: dict[str, str] = {}
     for report in artifacts:
-        contents |= files(report, publisher, measures_of(report.manifest))
+        measures = measures_of(report.manifest)
+        shown = {n: one for n, one in measures.items() if harmful or not is_restricted(report, n)}
+        contents |= files(report, publisher, shown)
     return contents
+
+
+def is_restricted(report: Artifact, metric: str) -> bool:
+    """Whether rows behind a metric of a report hold harmful text."""
+    restricted = set(report.manifest.restricted)
+    return metric in report.reported.metrics and any(
+        f"samples/{file}" in restricted for file in report.reported.files(metric)
+    )
 
 
 def to_eval_results(place: Path, dataset: str) -> dict[str, str]:

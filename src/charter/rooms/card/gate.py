@@ -30,7 +30,6 @@ from pydantic import Field, field_validator
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.multiple_testing import holm
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.notation import read_settings
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import Change, change
 from charter.rooms.card.compare import final_stage
@@ -60,12 +59,6 @@ class Rules(Frozen):
     def _accept_list(cls, value: object) -> object:
         names = isinstance(value, list) and all(isinstance(name, str) for name in value)
         return dict.fromkeys(value) if names else value  # type: ignore[call-overload]
-
-
-def read_rules(path: Path) -> Rules:
-    """Reads rules from a YAML file. Raises CharterError of one line if it is missing, damaged or has an unknown
-    rule."""
-    return read_settings(path, Rules, "file of rules", "require: [METRIC, ...]")
 
 
 def gate(place: Path, rules: Rules) -> list[Row]:

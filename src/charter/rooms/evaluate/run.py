@@ -39,14 +39,16 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     report = _heading(settings, inputs, contexts) | judges(contexts, inputs, out)
     # several tasks may add rows to one file
     beside: dict[str, Rows] = {}
+    harmful = set[str]()
     for context in contexts:
         task = context.task
         rows = task.rows(context, questions[task.name])
-        out.write_jsonl(f"samples/{task.name}.jsonl", rows)
+        out.write_jsonl(f"samples/{task.name}.jsonl", rows, task.harmful)
         for file, more in task.beside(context, rows) if task.beside else ():
             beside.setdefault(file, []).extend(more)
+            harmful |= {file} if task.harmful else set()
     for file, more in beside.items():
-        out.write_jsonl(file, more)
+        out.write_jsonl(file, more, file in harmful)
     report |= examiner(contexts, inputs, out)
     if any(context.task.group for context in contexts):
         report["contamination"] = contamination(inputs.one("policy"), questions, out)

@@ -103,8 +103,8 @@ class Task:
     published set under CHARTER_DATA. `takes`: fields of a change that alter something. `needs`: roles of models that
     it can't run without. `cost`: about how many tokens a question reads and writes. `chunk`: answers sampled together.
     `searched`: the contamination check looks for its questions in the training data. `detecting`: marks depend on what
-    the detectors learnt from. `chance`: the score of guessing. `version` goes up when its words, its parsing or its
-    scorer change.
+    the detectors learnt from. `harmful`: its rows may hold harmful text. `chance`: the score of guessing. `version`
+    goes up when its words, its parsing or its scorer change.
     """
 
     name: str
@@ -129,6 +129,7 @@ class Task:
     chance: float | None = None
     searched: bool = False
     detecting: bool = False
+    harmful: bool = False
     version: int = VERSION
 
     @property

@@ -196,9 +196,14 @@ def _asked(
 
 @ROUTES.page("GET", f"{RUNS}/{{run}}/{{step}}/{{path:path}}", "A file of a run")
 def file_page(visit: Visit) -> Response:
-    """A report, a card, or another file that a step's manifest lists. Raises NotFound."""
+    """A report, a card, or another file that a step's manifest lists; who opens one with harmful text is noted in the
+    audit log. Raises NotFound."""
     path = str(visit.request.path_params["path"])
-    place = find_file(_evaluating(visit).folder, visit.part("run"), visit.part("step"), path)
+    run, step = visit.part("run"), visit.part("step")
+    place, restricted = find_file(_evaluating(visit).folder, run, step, path)
+    if restricted:
+        with writing(visit.service.database) as connection:
+            visit.note(connection, "harmful_file.open", f"{run}/{step}/{path}")
     headers = {"content-security-policy": REPORT_POLICY, "x-content-type-options": "nosniff"}
     return FileResponse(
         place, media_type=TYPES.get(place.suffix, "text/plain; charset=utf-8"), headers=headers

@@ -38,6 +38,13 @@ People = Annotated[
 ]
 
 
+ReleasedOnly = Annotated[
+    bool,
+    typer.Option("--released-only", help="Refuse models without a valid release of exactly their weights."),
+]
+ToolsFile = Annotated[
+    Path | None, typer.Option("--tools", metavar="FILE", help="Tools that the server runs, as YAML.")
+]
 WriteConfig = Annotated[
     Path | None,
     typer.Option("--write-config", metavar="FILE", help="Write a commented configuration and exit."),
@@ -57,6 +64,7 @@ def serve(
     no_policy: Annotated[
         bool, typer.Option("--no-policy", help="Check neither requests nor replies; the index page shows it.")
     ] = False,
+    released_only: ReleasedOnly = False,
     backend: Annotated[
         str | None,
         typer.Option(
@@ -69,9 +77,7 @@ def serve(
             "--weights-from", metavar="FOLDER", help="Folder where rl writes new weights for the first model."
         ),
     ] = "",
-    tools: Annotated[
-        Path | None, typer.Option("--tools", metavar="FILE", help="Tools that the server runs, as YAML.")
-    ] = None,
+    tools: ToolsFile = None,
     database: Database = ACCOUNTS,
     people: People = "",
     device: Device = None,
@@ -91,7 +97,7 @@ def serve(
         settings = _loaded(config)
     else:
         settings = _configured(models or [], backend or "", database, not no_policy, weights_from, tools)
-    settings = _changed(settings, no_auth, people)
+    settings = _changed(settings, no_auth, people, released_only)
     if not settings.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"
         raise CharterError(
@@ -156,10 +162,16 @@ def _configured(
     )
 
 
-def _changed(settings: Any, no_auth: bool, people: str) -> Any:
-    """The configuration with the options that a file may have beside it."""
+def _changed(settings: Any, no_auth: bool, people: str, released_only: bool) -> Any:
+    """The configuration with the options that a file may have beside it. Raises CharterError if they contradict it."""
     keyed = settings.authenticate and not no_auth
-    return settings.model_copy(update={"authenticate": keyed, "people": people or settings.people})
+    changed = settings.model_copy(update={"authenticate": keyed, "people": people or settings.people})
+    if not released_only:
+        return changed
+    from charter.ground.settings.problems import validate
+
+    # a copy isn't checked, and not every model can have a release
+    return validate(type(settings), changed.model_dump() | {"released_only": True}, "charter serve")
 
 
 def _write(path: Path) -> None:

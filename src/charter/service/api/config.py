@@ -51,6 +51,14 @@ class Model(Frozen):
     weights_from: str = Field(
         "", description="a folder below which new weights for it may lie; empty: it takes none"
     )
+    release: str = Field("", description="folder of its release; empty: one beside its folder")
+    release_id: str = Field(
+        "", pattern=r"^([0-9a-f]{12,64})?$", description="id that its release must have, or its first digits"
+    )
+
+    def asks_release(self, all_released: bool) -> bool:
+        """Whether it is served only with a release: where all models are, or this one names its own."""
+        return all_released or bool(self.release or self.release_id)
 
     @field_validator("id", "aliases")
     @classmethod
@@ -115,6 +123,9 @@ class Config(Frozen):
         "the accounts' database, if that is a file",
     )
     models: tuple[Model, ...] = Field(min_length=1, description="the models, the default first")
+    released_only: bool = Field(
+        False, description="refuse models without a valid release of exactly their weights"
+    )
     limits: Limits = Field(default_factory=Limits, description="of a key without limits of its own")
     ladder: Ladder = Field(default_factory=Ladder, description="what follows from violations of the policy")
     policy: Policy = Field(default_factory=Policy, description="acceptable use")
@@ -170,6 +181,10 @@ class Config(Frozen):
             raise ValueError(
                 "weights_from: one model at most may take new weights, and it runs on this machine"
             )
+        for model in self.models:
+            if model.asks_release(self.released_only) and (model.backend or model.weights_from):
+                why = "runs elsewhere" if model.backend else "takes new weights"
+                raise ValueError(f"{model.id} {why}, so no release can hold for its weights")
         ids = {model.id for model in self.models}
         if lost := [m.successor for m in self.models if m.successor and m.successor not in ids]:
             raise ValueError(f"successor {lost[0]!r} is not a model here")

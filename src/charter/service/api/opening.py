@@ -7,9 +7,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.lineage import run_of
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import Progress, SilentProgress
+from charter.ground.artifact.release import digest_checkpoint, find_release, releases_in
 from charter.ground.forms.alphabet import alphabet_of
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Engine
@@ -26,7 +29,7 @@ from charter.ground.text.template import Template
 from charter.service.api.config import Config, Model
 from charter.service.api.local import LocalBackend
 from charter.service.api.policy_versions import in_force, in_words
-from charter.service.api.registry import Registry, Served, constitutions_of, steps_of
+from charter.service.api.registry import Registry, Served, ServedRelease, constitutions_of, steps_of
 from charter.service.api.service import Service, open_database
 from charter.service.api.upstream import UpstreamBackend
 from charter.service.tools.opening import open_tools
@@ -102,6 +105,11 @@ def open_model(
     """A model with its own engine; relative paths of the configuration start at `beside`. `processor`: shared with
     other threads that compute."""
     folder = checkpoint_folder(source)
+    standing = None
+    if model.asks_release(config.released_only):
+        # the same bytes are hashed and opened, wherever a link leads meanwhile
+        folder = folder.resolve()
+        standing = open_release(model, folder, beside)
     transformer, tokenizer = load_policy(folder, execution.device)
     transformer.precision = execution.precision
     template = Template(tokenizer, tokenizer.template)
@@ -120,7 +128,20 @@ def open_model(
     backend = LocalBackend(LocalAssistant(engine, template), model.context, root, shared)
     created = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
     made = steps_of(folder), constitutions_of(folder)
-    return Served(model, backend, source.id, _created(model, created), *made)
+    return Served(model, backend, source.id, _created(model, created), *made, standing)
+
+
+def open_release(model: Model, folder: Path, beside: Path) -> ServedRelease:
+    """The release that a model is served under. Raises CharterError if none holds for exactly its folder now."""
+    places = [beside / Path(model.release).expanduser()] if model.release else releases_in(run_of(folder))
+    try:
+        now = datetime.datetime.now(datetime.UTC)
+        release, manifest = find_release(places, digest_checkpoint(folder), now, model.release_id)
+    except CharterError as error:
+        raise CharterError(
+            f"{model.id} is not served, for it has no valid release: {error}; charter release makes one"
+        ) from None
+    return ServedRelease(manifest.id, release)
 
 
 def _warm(engine: Engine) -> None:

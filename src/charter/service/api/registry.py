@@ -10,6 +10,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import run_of, walk
+from charter.ground.artifact.release import Release, has_expired
 from charter.ground.constitution.constitution import load
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.problems import suggest
@@ -22,10 +23,23 @@ from charter.service.api.renewal import START
 
 
 @dataclass(frozen=True, slots=True)
+class ServedRelease:
+    """The release that a model is served under."""
+
+    id: str
+    release: Release
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Its entry in the registry: id, when it was made and when it expires (UTC)."""
+        return {"id": self.id, "made": self.release.made, "expires": self.release.expires}
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """A served model. `made_from`: its steps in a run, oldest first, each {step, room, id}; empty for models from
     elsewhere. `constitutions`: those that its lineage was trained under, as `constitutions_of` has them. `digest`
-    identifies its weights and settings."""
+    identifies its weights and settings. `release`: the one that it is served under, if it needs one."""
 
     model: Model
     backend: Backend
@@ -33,6 +47,7 @@ class Served:
     created: float
     made_from: tuple[dict[str, str], ...] = ()
     constitutions: tuple[dict[str, Any], ...] = ()
+    release: ServedRelease | None = None
 
     @property
     def id(self) -> str:
@@ -87,6 +102,7 @@ class Served:
             "constitutions": [one["digest"] for one in self.constitutions],
             "knowledge_cutoff": self.model.cutoff and self.model.cutoff.isoformat(),
             "card": self.model.card or None,
+            "release": self.release.facts if self.release else None,
             "weights": package.weights if (package := package_of(self.model.source)) else None,
         }
 
@@ -102,8 +118,8 @@ class Registry:
         self._names = {name: one for one in self.served for name in (one.id, *one.model.aliases)}
 
     def find(self, name: str, call: Call | None = None) -> Served:
-        """The model of a name, if the caller may use it. Raises ApiError: unknown (404), retired (404), not for this
-        key (403)."""
+        """The model of a name, if the caller may use it. Raises ApiError: unknown (404), retired (404), its release
+        expired (404), not for this key (403)."""
         served = self._names.get(name)
         if served is None:
             raise ApiError(404, f"model: {name[:200]}; {suggest(name, self._names)}", param="model")
@@ -112,6 +128,14 @@ class Registry:
             raise ApiError(
                 404, f"model: {name} was retired on {served.model.retires}{instead}", param="model"
             )
+        if call is not None and served.release is not None:
+            release = served.release.release
+            if has_expired(release, datetime.datetime.now(datetime.UTC)):
+                raise ApiError(
+                    404,
+                    f"model: the release of {name} expired at {release.expires}; the operator must release it again",
+                    param="model",
+                )
         if call is not None and call.caller.models and served.id not in call.caller.models:
             raise ApiError(403, f"this key may not use the model {served.id}", param="model")
         return served

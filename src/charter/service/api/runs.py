@@ -81,8 +81,8 @@ def open_run(folder: Path, name: str) -> Run:
     return Run(name, changed, tuple(steps))
 
 
-def find_file(folder: Path, run: str, step: str, path: str) -> Path:
-    """A file of a step that its manifest lists. Raises NotFound."""
+def find_file(folder: Path, run: str, step: str, path: str) -> tuple[Path, bool]:
+    """A file of a step that its manifest lists, and whether it holds harmful text. Raises NotFound."""
     unknown = NotFound("there is no such file in this run")
     found = next((one for one in open_run(folder, run).steps if one.name == step), None)
     if found is None or path not in {one.path for one in found.manifest.files}:
@@ -93,7 +93,7 @@ def find_file(folder: Path, run: str, step: str, path: str) -> Path:
         raise unknown  # a link, or a path that leaves the folder
     if place.stat().st_size > LARGEST:
         raise NotFound(f"{path[:80]} has over {LARGEST // 2**20} MiB; read it on the server")
-    return place
+    return place, path in found.manifest.restricted
 
 
 def _steps(run: Path) -> Iterator[Step]:

@@ -17,6 +17,7 @@ from charter.service.people.progress import progress_of
 from charter.service.people.quality import quality_of_people
 from charter.service.people.tables import CONVERSATIONS, TURNS
 from charter.service.people.visits import see
+from charter.service.people.wellbeing import pause, wellbeing_of_people
 from charter.service.people.workers import ROLES, data_of, invite, note
 from charter.service.web.audit import note_act
 from charter.service.web.database import reading, writing
@@ -34,6 +35,7 @@ def admin_page(visit: Admin) -> HTMLResponse:
     with reading(service.database) as connection:
         progress = progress_of(connection, service.config.reviewers)
         people = quality_of_people(connection)
+        feelings = wellbeing_of_people(connection)
         failed = (
             select(TURNS.c.model_a, TURNS.c.model_b, TURNS.c.problem)
             .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
@@ -48,6 +50,7 @@ def admin_page(visit: Admin) -> HTMLResponse:
         "Collection",
         progress=progress,
         people=people,
+        feelings=feelings,
         problems=problems,
         standing=service.standings.now(),
         goals=service.config.goals,
@@ -109,6 +112,15 @@ def lock_out(visit: Admin, id: Number) -> RedirectResponse:
 def let_in(visit: Admin, id: Number) -> RedirectResponse:
     """Enables a person again."""
     return _switch(visit, id, False)
+
+
+def give_break(visit: Admin, id: Number) -> RedirectResponse:
+    """Gives a person a break of some days from the work, or ends it (0 days)."""
+    days = _within(visit.form.number("days") or 0, 0, MOST_DAYS, "days")
+    with writing(visit.service.database) as connection:
+        pause(connection, id, days)
+        note_act(connection, actor_of(visit.person), "member.break", f"person_{id}", after={"days": days})
+    return see("/admin#feelings")
 
 
 def forget_person(visit: Admin, id: Number) -> RedirectResponse:

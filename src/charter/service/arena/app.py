@@ -50,6 +50,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", "/admin/invited", admin.invited),
     ("POST", "/admin/people/{id}/disable", admin.lock_out),
     ("POST", "/admin/people/{id}/enable", admin.let_in),
+    ("POST", "/admin/people/{id}/break", admin.give_break),
     ("POST", "/admin/people/{id}/forget", admin.forget_person),
     ("GET", "/admin/people/{id}/data.json", admin.data_of_person),
 )

@@ -20,6 +20,7 @@ from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.text.ballot import MOST_TAGS, RATINGS, TAGS
 from charter.ground.text.dialogue import Message
 from charter.service.people.tables import CONVERSATIONS, ITEMS, PEOPLE, REVIEWS
+from charter.service.people.wellbeing import check_break
 from charter.service.people.workers import Person, lock
 from charter.service.web.refusal import NotFound, Refusal, Stale
 from charter.service.web.tokens import new_id, new_token
@@ -91,6 +92,7 @@ def claim(connection: Connection, person: Person, reviewers: int) -> Claim | Non
     if not person.may("reviewer"):
         raise Refusal("your invitation is not for reviews", 403)
     lock(connection, person)
+    check_break(connection, person)
     mine = select(REVIEWS.c.id).where(REVIEWS.c.person == person.id, REVIEWS.c.state == "open")
     if (open_one := connection.execute(mine).scalar()) is not None:
         connection.execute(update(REVIEWS).where(REVIEWS.c.id == open_one).values(created=time.time()))

@@ -56,6 +56,7 @@ PEOPLE = Table(
     Column("disabled", Boolean, nullable=False),
     Column("created", Double, nullable=False),
     Column("console", String(16), nullable=False, server_default=""),  # role on the admin pages; empty: none
+    Column("paused", Double),  # until when the person takes a break from the work, if one was given
     sqlite_autoincrement=True,  # else a new person would get a deleted one's number, and name in exports
 )
 

@@ -31,6 +31,7 @@ from charter.service.people.conversations import (
 )
 from charter.service.people.single import Single, draw_single, usual_wait
 from charter.service.people.tables import CONVERSATIONS, TURNS, VOTES
+from charter.service.people.wellbeing import check_break
 from charter.service.people.workers import Person, lock, note
 from charter.service.web.refusal import NotFound, Refusal, Stale
 from charter.service.web.tokens import new_id, new_token
@@ -50,6 +51,7 @@ def begin(connection: Connection, collection: Collection, person: Person, axis: 
     if not person.may("worker"):
         raise Refusal("your invitation is not for this task", 403)
     lock(connection, person)
+    check_break(connection, person)
     if open_id := open_conversation(connection, person, axis):
         return open_id
     plan = _text(plan, "plan", collection.pace.longest, empty=axis != HARMLESS)
@@ -88,6 +90,7 @@ def ask(
     if turns and turns[-1].state != "voted":
         raise Stale("choose between the two replies first")
     lock(connection, person)
+    check_break(connection, person)
     _check_limits(connection, collection, person)
     models = collection.models_of(row.axis, conversation, number)
     return _add_turn(connection, collection, conversation, number, text, models)

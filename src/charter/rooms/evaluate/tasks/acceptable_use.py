@@ -39,6 +39,7 @@ def beside(context: Context, rows: Rows) -> Iterator[tuple[str, Rows]]:
 
 TASK = Task(
     name="acceptable_use",
+    harmful=True,
     title="Acceptable use",
     questions=questions,
     rows=rows,

@@ -166,6 +166,7 @@ METRICS: tuple[Metric, ...] = (
 )
 TASK = Task(
     name="harmlessness",
+    harmful=True,
     title="Harmlessness",
     questions=questions,
     rows=rows,

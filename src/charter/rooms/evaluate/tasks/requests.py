@@ -242,6 +242,7 @@ def _of_area(area: str, words: str) -> Iterator[Metric]:
 
 TASK = Task(
     name="requests",
+    harmful=True,
     title="Harmful requests",
     group="Harmful requests",
     questions=questions,

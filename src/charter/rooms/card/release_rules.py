@@ -1,0 +1,120 @@
+"""What a release needs: the limits of the gate, and people's sign-offs, closed findings and the age of evidence.
+
+A sign-off names the digest of the checkpoint that it is on, so that one on another version can't be taken along.
+"""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import digest_file
+from charter.ground.artifact.release import LEAST_DIGITS
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.notation import read_settings
+from charter.rooms.card.gate import Rules
+from charter.rooms.card.settings import Date
+
+
+def _check_digits(value: str) -> str:
+    """The first digits of a digest. Raises ValueError for fewer than 12, or for others than hexadecimal ones."""
+    if len(value) < LEAST_DIGITS or set(value) - set("0123456789abcdef"):
+        raise ValueError(f"must be the first {LEAST_DIGITS} or more digits of a digest or an id")
+    return value
+
+
+def _check_name(value: str) -> str:
+    """A name of one line. Raises ValueError if it is empty."""
+    if not (words := " ".join(value.split())):
+        raise ValueError("must be a name")
+    return words
+
+
+FINDINGS = "findings.jsonl"
+Digits = Annotated[str, AfterValidator(_check_digits)]
+Name = Annotated[str, AfterValidator(_check_name)]
+
+
+class SignOffRule(Frozen):
+    """What a required sign-off must have."""
+
+    parties: int = Field(
+        1, ge=1, le=2, description="named persons of as many different parties who must approve"
+    )
+    evidence: bool = Field(False, description="each must name an artifact that was made from the checkpoint")
+    days: int | None = Field(None, ge=1, description="days for which it counts; empty: those of all")
+
+
+class ReleaseRules(Rules):
+    """release.yaml: the rules of `charter gate`, and what no number gives."""
+
+    days: int = Field(90, ge=1, le=3650, description="days for which a report or a sign-off counts")
+    deep: bool = Field(False, description="samples of all reports must be drawn again and agree")
+    sign_offs: dict[Name, SignOffRule] = Field(
+        default_factory=dict, description="required sign-offs by subject, such as autonomy audit"
+    )
+    findings: tuple[str, ...] = Field(
+        (),
+        description="statuses that all outside findings must have, such as closed; empty: none are asked for",
+    )
+
+
+class SignOff(Frozen):
+    """One person's decision on one checkpoint, for one subject."""
+
+    subject: Name = Field(description="what it is on, as in the rules")
+    name: Name = Field(description="who decided")
+    party: Name = Field(description="for whom: the developer, an auditor's house")
+    role: str = Field("", description="as what")
+    date: Date = Field(description="day of the decision, YYYY-MM-DD")
+    decision: Literal["approved", "approved with conditions", "refused"] = Field(description="the decision")
+    of: Digits = Field(description="digest of the checkpoint; `charter release` prints it")
+    evidence: Digits | None = Field(None, description="id of the artifact that it rests on")
+    words: str = Field("", description="conditions or reasons")
+    simulated: bool = Field(False, description="by a simulated person, for a rehearsal; it never counts")
+
+
+class SignOffs(Frozen):
+    """A file of sign-offs."""
+
+    sign_offs: tuple[SignOff, ...] = Field(description="one entry a person and subject")
+
+
+def read_rules(path: Path) -> ReleaseRules:
+    """Reads the rules of a release or of the gate. Raises CharterError of one line if the file is missing, damaged or
+    has an unknown rule."""
+    return read_settings(path, ReleaseRules, "file of rules", "require: [METRIC, ...]")
+
+
+def read_sign_offs(path: Path) -> tuple[SignOff, ...]:
+    """Reads a file of sign-offs. Raises CharterError of one line."""
+    return read_settings(path, SignOffs, "file of sign-offs", "sign_offs: [{subject: ...}]").sign_offs
+
+
+def read_findings(path: Path) -> dict[str, Any]:
+    """Facts on a list of findings, one JSON object a line with `id` and `status`, or on that of an intake step: file,
+    digest, rows, and ids by status. Raises CharterError naming file and line."""
+    path = path / FINDINGS if path.is_dir() else path
+    if not path.is_file():
+        raise CharterError(f"there is no list of findings {path}; name a JSONL file with id and status")
+    identities = set[str]()
+    by_status: dict[str, list[str]] = {}
+    for number, row in enumerate(read_objects(path), 1):
+        name, status = row.get("id"), row.get("status")
+        if not isinstance(name, str) or not name or not isinstance(status, str):
+            raise CharterError(f"{path}:{number}: expected a finding with id and status, two texts")
+        if name in identities:
+            raise CharterError(f"{path}:{number}: the finding {name} stands here twice; keep one row of it")
+        identities.add(name)
+        by_status.setdefault(status, []).append(name)
+    return {"file": path.name, "digest": digest_file(path), "rows": len(identities), "by_status": by_status}
+
+
+def day_of(text: str) -> datetime.datetime:
+    """The start of a sign-off's day, in UTC."""
+    return datetime.datetime.combine(datetime.date.fromisoformat(text), datetime.time(), datetime.UTC)

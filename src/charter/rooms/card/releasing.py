@@ -1,0 +1,210 @@
+"""Judges whether a checkpoint may be released: each requirement is a row that says what met it and until when, or why
+not.
+
+The checkpoint is that of the last stage of a card. What the numbers rest on must be younger than the rules say, and
+the limits of `gate` hold as they are.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.lineage import find_parent, run_of, walk
+from charter.ground.artifact.manifest import MANIFEST, Manifest
+from charter.ground.artifact.release import SKEW, digest_checkpoint, read_time
+from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.settings.sources import resolve_again
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.compare import final_stage
+from charter.rooms.card.gate import gate
+from charter.rooms.card.gather import POLICY
+from charter.rooms.card.release_rules import ReleaseRules, SignOff
+from charter.rooms.card.sign_offs import Found, Subject, approve
+
+REPORTS, CARD, BASELINE, EVIDENCE = ROLES = ("reports", "card", "baseline", "evidence")
+
+
+class Row(NamedTuple):
+    """A requirement: `why` it isn't met ("" if it is), what met it, and until when that counts."""
+
+    name: str
+    why: str
+    words: str = ""
+    expires: datetime.datetime | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a release is asked on: the card, the rules, people's sign-offs, facts on lists of findings, and folders of
+    artifacts in other runs that sign-offs may rest on."""
+
+    card: Path
+    rules: ReleaseRules
+    sign_offs: tuple[SignOff, ...] = ()
+    findings: tuple[dict[str, Any], ...] = ()
+    elsewhere: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The model that a card ends with; `ref`: of one that no run made. `lineage`: its ancestors and itself."""
+
+    id: str
+    digest: str
+    step: str
+    folder: Path
+    ref: str = ""
+    lineage: tuple[Manifest, ...] = ()
+
+    @property
+    def subject(self) -> Subject:
+        """The checkpoint as people sign it off."""
+        return Subject(self.id, self.digest, frozenset({self.id, *(m.id for m in self.lineage)}))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The checkpoint, all requirements as rows, and the artifacts that they rest on, by role."""
+
+    checkpoint: Checkpoint
+    rows: list[Row]
+    rests_on: dict[str, list[Found]] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[Row]:
+        """The requirements that are not met."""
+        return [row for row in self.rows if row.why]
+
+
+def find_card(place: Path) -> Path:
+    """The card at a place, or the newest of a run. Raises CharterError if there is none, or if there are several."""
+    inside = [path.parent for path in sorted(place.glob(f"*/{MANIFEST}"))]
+    folders = [place] if (place / MANIFEST).is_file() else [f for f in inside if not f.name.startswith(".")]
+    cards = {folder: m for folder in folders if (m := read_manifest(folder)).kind == CARD}
+    older = {parent.id for manifest in cards.values() for parent in manifest.parents}
+    newest = [folder for folder, manifest in cards.items() if manifest.id not in older]
+    if not newest:
+        raise CharterError(f"{place} has no card, and a release rests on one; run a step of the card room")
+    if len(newest) > 1:
+        raise CharterError(f"{place} has {len(newest)} cards; name one: {', '.join(map(str, newest))}")
+    return newest[0]
+
+
+def judge(request: Request, now: datetime.datetime, problems: Sequence[str] = ()) -> Verdict:
+    """Judges all requirements at a time. `problems`: what `charter card verify` finds wrong. Raises CharterError if the
+    card or its checkpoint can't be read, and for rules that make no sense."""
+    rules = request.rules
+    stage = final_stage(request.card)
+    checkpoint = find_checkpoint((stage, *stage.beside))
+    rests_on: dict[str, list[Found]] = {
+        REPORTS: [(one.manifest, one.path) for one in (stage, *stage.beside)],
+        CARD: [(read_manifest(request.card), request.card)],
+        BASELINE: [],
+        EVIDENCE: [],
+    }
+    if rules.baseline:
+        before = final_stage(Path(rules.baseline))
+        rests_on[BASELINE] = [(one.manifest, one.path) for one in (before, *before.beside)]
+    held = f"all evidence holds{', samples drawn again agree' if rules.deep else ''}"
+    rows = [Row("verified", problem) for problem in problems] or [Row("verified", "", held)]
+    rows += [
+        Row(str(one["metric"]), str(one["why"]), ", ".join(one["words"])) for one in gate(request.card, rules)
+    ]
+    rows += [_age(*one, rules.days, now) for role in (REPORTS, CARD) for one in rests_on[role]]
+    known = [*_artifacts(run_of(request.card)), *_artifacts_at(request.elsewhere)]
+    for subject, rule in rules.sign_offs.items():
+        given = [one for one in request.sign_offs if one.subject.casefold() == subject.casefold()]
+        approval = approve(rule, given, checkpoint.subject, rules.days, now, known)
+        rows.append(Row(subject, approval.why, approval.words, approval.expires))
+        rests_on[EVIDENCE] += [one for one in approval.rests_on if one not in rests_on[EVIDENCE]]
+    if rules.findings:
+        rows.append(_closed(request.findings, rules.findings))
+    return Verdict(checkpoint, rows, rests_on)
+
+
+def find_checkpoint(reports: Sequence[Artifact]) -> Checkpoint:
+    """The one model that all reports of a stage are on. Raises CharterError if there are several, if it is no folder on
+    this disk, or if it was changed since it was made."""
+    ids = {one for report in reports for one in report.manifest.inputs.get(POLICY, ())}
+    if len(ids) != 1:
+        steps = ", ".join(report.step for report in reports)
+        raise CharterError(f"{steps}: these reports are on {len(ids)} checkpoints, a release is of one")
+    report, identity = reports[0], ids.pop()
+    run = run_of(report.path)
+    for parent in (one for one in report.manifest.parents if one.role == POLICY):
+        manifest, folder = find_parent(run, parent)
+        problems = verify_files(folder, manifest)
+        if problems or manifest.status != "done":
+            what = problems[0] if problems else f"it is {manifest.status}"
+            raise CharterError(f"the checkpoint {folder} is not what its step made: {what}")
+        lineage = tuple(one for one, _ in walk(folder))
+        return Checkpoint(identity, digest_checkpoint(folder), manifest.step, folder, "", lineage)
+    outside = next(one for one in report.manifest.external if one.role == POLICY)
+    source = resolve_again(outside, run)
+    if source.path is None or not source.path.is_dir():
+        raise CharterError(
+            f"{outside.ref} is no folder on this disk, so its weights can't be pinned; evaluate a folder with them"
+        )
+    if source.digest != outside.digest:
+        raise CharterError(f"{outside.ref} has changed since the report on it was made; evaluate it again")
+    return Checkpoint(identity, digest_checkpoint(source.path), source.path.name, source.path, outside.ref)
+
+
+def made_at(manifest: Manifest) -> datetime.datetime:
+    """When an artifact was begun. Raises CharterError if its manifest doesn't say."""
+    return read_time(manifest.timing.started)
+
+
+def _age(manifest: Manifest, folder: Path, days: int, now: datetime.datetime) -> Row:
+    """The row on how old a report or a card is."""
+    name = f"age of {manifest.step}"
+    try:
+        began = made_at(manifest)
+    except CharterError as error:
+        return Row(name, f"its manifest has no date: {error}")
+    end = began + datetime.timedelta(days=days)
+    if began > now + SKEW:
+        return Row(name, f"it was made at {manifest.timing.started}, which is still to come; check the clock")
+    if now >= end:
+        return Row(name, f"expired: made on {began.date()}, and {days} days are allowed; make it again")
+    return Row(name, "", f"made on {began.date()}", end)
+
+
+def _closed(findings: Sequence[dict[str, Any]], closed: Sequence[str]) -> Row:
+    """The row on the findings of others, which must have one of these statuses."""
+    by_status = [pair for one in findings for pair in one["by_status"].items()]
+    still_open = [name for status, names in by_status if status not in closed for name in names]
+    empty = next((str(one["file"]) for one in findings if not one["rows"]), None)
+    count = sum(int(one["rows"]) for one in findings)
+    if not findings:
+        return Row("findings", "missing: give their list with --findings FILE")
+    if empty is not None:
+        return Row(
+            "findings", f"{empty} has no row, which doesn't show that there are none; leave the rule out"
+        )
+    if still_open:
+        more = " ..." if len(still_open) > 5 else ""
+        return Row(
+            "findings",
+            f"{len(still_open)} of {count} are not {' or '.join(closed)}: {', '.join(still_open[:5])}{more}",
+        )
+    return Row("findings", "", f"all {count} {' or '.join(closed)}")
+
+
+def _artifacts(run: Path) -> Iterator[Found]:
+    """The artifacts of a run directory that can be read."""
+    yield from _artifacts_at(sorted(path.parent for path in run.glob(f"*/{MANIFEST}")))
+
+
+def _artifacts_at(folders: Sequence[Path]) -> Iterator[Found]:
+    for folder in folders:
+        try:
+            yield read_manifest(folder), folder
+        except CharterError:
+            # a sign-off that rests on it is refused: it is not here
+            continue
