@@ -105,7 +105,12 @@ def test_recipes_can_be_planned(path: Path, tmp_path: Path, checkpoints: Path) -
     if '"data:' in text and not (data_folder() / "hh_rlhf").is_dir():
         pytest.skip("no data sets: set CHARTER_DATA to the folder that holds hh_rlhf")
     # what another run must have made before: any checkpoint of the kind stands for it
-    text = re.sub(r"\.\./runs/demo/pm_\w+", str(checkpoints / "grader"), text)
+    for made, stand_in in (
+        (r"\w+/pm_reward", checkpoints / "reward"),
+        (r"\w+/pm_\w+", checkpoints / "grader"),
+        (r"\w+/revisions", "shipped:critiques.train"),
+    ):
+        text = re.sub(rf"\.\./runs/[\w-]*{made}", str(stand_in), text)
     text = re.sub(r"\.\./runs/[\w-]+/\w+", str(checkpoints / "policy"), text)
     (tmp_path / path.name).write_text(text)
     plan = make_plan(load_recipe(tmp_path / path.name, []), path.parent, tmp_path / "run", Execution())
