@@ -75,7 +75,7 @@ def _absence_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
     reported = read_reported(folder)
     for name, task in TASKS.items():
         absent = (report.get(name) or {}).get("absent") or {}
-        for metric in absent.keys() & reported.metrics.keys():
+        for metric in sorted(absent.keys() & reported.metrics.keys()):
             yield f"report.json says that there is no {metric}; {TABLES} has it"
         for lacking, why in missing_corrections(reported, task.numbers):
             if (told := absent.get(lacking.name, "nothing")) != why:

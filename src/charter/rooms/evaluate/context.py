@@ -28,7 +28,16 @@ from charter.ground.judge.detect import training_digest
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.records import read_prompts
-from charter.rooms.evaluate import asking, asking_judge, behind_screen, declining, mapping, replies
+from charter.rooms.evaluate import (
+    asking,
+    asking_judge,
+    behind_screen,
+    conversations,
+    declining,
+    mapping,
+    replies,
+    topic_set,
+)
 from charter.rooms.evaluate.either import Asked
 from charter.rooms.evaluate.models import Models
 from charter.rooms.evaluate.screening import Screening
@@ -198,6 +207,10 @@ class Context:
     ) -> Rows:
         """One row a reply to a dialogue; see `replies.replies`."""
         return replies.replies(self, prompts, grade, most)
+
+    def converse(self, scripts: Sequence[topic_set.Asked]) -> Rows:
+        """One row a turn of scripts held with the model; see `conversations.converse`."""
+        return conversations.converse(self, scripts)
 
     def behind_screen(self, rows: Rows) -> Rows:
         """The rows with what the acceptable-use screen does; see `behind_screen.add_actions`."""
