@@ -187,6 +187,15 @@ def test_rows_of_prompts_are_read_as_dialogues(charter: Charter, store: Path, tm
     assert dialogue.is_prompt and dialogue.id == "acme-1"
 
 
+def test_a_check_says_what_an_import_would_keep(charter: Charter, store: Path, tmp_path: Path) -> None:
+    before = (store / "log.jsonl").read_bytes()
+    found.write(tmp_path / "b.jsonl", [found.row(), found.row("b", "Tell my aunt a lie about her cats.")])
+    summary = said(charter, "check", "b.jsonl")
+    assert summary["copies_of"] == [["b.jsonl:1", "acme-1"]] and summary["new"] == 1
+    assert summary["nearest"]["b"][0] == "acme-1" and (store / "log.jsonl").read_bytes() == before
+    assert said(charter, "check")["findings"] == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

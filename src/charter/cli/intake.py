@@ -64,9 +64,9 @@ def check(
 
     kept = read_log(store, tip) if store.exists() or tip or not files else None
     register = Register(kept.events if kept else ())
-    if kept:
+    if kept and not (files and as_json):
         said = {"lines": len(kept.events), "findings": len(register.cases), "tip": kept.tip}
-        print(json.dumps(said) if as_json and not files else _line(said))
+        print(json.dumps(said) if as_json else _line(said))
     if files:
         _show_checked(check_files(files, register, known or ()), as_json)
 
@@ -118,6 +118,8 @@ def triage(
     from charter.ground.findings.evidence import find_evidence
     from charter.ground.findings.log import changing, read_log
 
+    if not finding and (severity is not None or status or embargo):
+        raise CharterError("name the finding; `charter intake triage` without options lists all")
     acts: list[dict[str, Any]] = []
     if severity is not None:
         acts.append({"what": rules.REVIEWED, "severity": severity})
@@ -135,8 +137,6 @@ def triage(
         register = rules.Register(read_log(store).events)
         _show_case(register.case(finding), as_json, text) if finding else _show_all(register, as_json)
         return
-    if not finding:
-        raise CharterError("name the finding; `charter intake triage` without options lists all")
     facts = {"finding": finding, "by": rules.check_name(by), "at": _now()}
     with changing(store) as log:
         register = rules.Register(log.kept.events)

@@ -24,6 +24,9 @@ POLICY = "policy"
 # The variant of a report on a ladder of models.
 LADDER = "ladder"
 JUDGMENTS = "judgments.jsonl"
+# roles besides the reports; each artifact of ONE has a field of its name
+MANY = ("preference", "votes", "acceptable_use")
+ONE = ("rl", "transcripts", "comparisons", "scaling", "findings")
 
 
 @dataclass(frozen=True)
@@ -107,19 +110,7 @@ def gather(inputs: Inputs) -> Run:
         raise CharterError(
             "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
         )
-    entries_by_role = {
-        role: inputs.many(role)
-        for role in (
-            "preference",
-            "rl",
-            "transcripts",
-            "comparisons",
-            "votes",
-            "acceptable_use",
-            "scaling",
-            "findings",
-        )
-    }
+    entries_by_role = {role: inputs.many(role) for role in (*MANY, *ONE)}
     entries_by_role["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
     base, previous = inputs.optional("base"), inputs.optional("previous")
     older = base or previous
@@ -134,7 +125,7 @@ def gather(inputs: Inputs) -> Run:
     artifacts = {
         role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()
     }
-    one = {role: next(iter(artifacts[role]), None) for role in ("rl", "transcripts", "comparisons")}
+    one = {role: next(iter(artifacts[role]), None) for role in ONE}
     on_models = (*comparators, *second, *stages)
     _check_votes(artifacts["votes"])
     _check_scaling(artifacts["scaling"])
@@ -154,8 +145,6 @@ def gather(inputs: Inputs) -> Run:
         votes=artifacts["votes"],
         reviews=artifacts["judgments"],
         screen=next(iter(artifacts["acceptable_use"]), None),
-        scaling=next(iter(artifacts["scaling"]), None),
-        findings=next(iter(artifacts["findings"]), None),
         principles=principles,
         constitution=constitution,
         lineage=tuple(

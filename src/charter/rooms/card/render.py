@@ -139,7 +139,6 @@ def _context(
         "attempts": attempt_tables,
         "screen": describe_screen(run),
         "scaling": scaling_table(run),
-        "mitigation_log": mitigation_table(run),
         "drift": drift_table(run),
         "corpora": corpora(run),
         "people_attacked": by_people(attempt_tables),
@@ -246,6 +245,7 @@ def _tables(run: Run) -> dict[str, Any]:
             else None
             for key, (names, caption) in sampled.items()
         },
+        "mitigation_log": mitigation_table(run),
         "fluency": [fluency_table(stages) for stages in (run.stages, run.at_protocol) if stages],
     }
 
