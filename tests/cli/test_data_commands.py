@@ -386,3 +386,7 @@ def test_harmful_rows_of_an_artifact_are_exported_only_by_a_flag(charter: Charte
     refused(charter("data", "export", "link.jsonl", *to), "holds harmful text")
     assert charter("data", "export", "made/others.jsonl", *to)[0] == 0
     assert charter("data", "export", "made/dialogues.jsonl", *to, "--harmful")[0] == 0
+    refused(charter("data", "export", "made", *to), "holds harmful text")
+    others = Manifest.model_validate(facts | {"restricted": ["others.jsonl"]})
+    write_manifest(tmp_path / "made", others)
+    assert charter("data", "export", "made", *to)[0] == 0, "its dialogues are not harmful"

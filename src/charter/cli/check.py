@@ -132,13 +132,13 @@ def data_export(
     from charter.ground.text.records import to_hh, to_trl
 
     path = _between(file, to, force)
-    if not harmful and _restricted(path):
-        raise CharterError(f"{file} holds harmful text; export it with --harmful")
     rows = read_rows(path, kind)
     if not rows.records:
         raise CharterError(
             f"{file} holds {rows.kind}, and other tools have no columns for them; use the file as it is"
         )
+    if not harmful and _restricted(path, rows.kind):
+        raise CharterError(f"{file} holds harmful text; export it with --harmful")
     if form is Form.hh and rows.kind is not DataKind.comparisons:
         raise CharterError(
             f"{file} holds {rows.kind}, and the form hh takes comparisons only; use --form trl"
@@ -155,15 +155,17 @@ def _say(file: str, rows: "ReadRows", *notes: str) -> None:
         print(f"  note: {note}")
 
 
-def _restricted(path: Path) -> bool:
-    """Whether a file or an artifact holds harmful text, as its manifest says."""
+def _restricted(path: Path, kind: DataKind) -> bool:
+    """Whether a file, or the rows of a kind of an artifact, hold harmful text, as the manifest says."""
     folder = next((one for one in (path, *path.resolve().parents) if (one / MANIFEST).is_file()), None)
     if folder is None:
         return False
+    from charter.ground.text.records import files_of
+
     restricted = read_manifest(folder).restricted
-    if path.is_dir():
-        return bool(restricted)
-    return path.resolve().relative_to(folder.resolve()).as_posix() in restricted
+    name = DataKind.comparisons if kind is DataKind.comparisons else DataKind.dialogues
+    files = files_of(path, name.value) if path == folder else [path]
+    return any(file.resolve().relative_to(folder.resolve()).as_posix() in restricted for file in files)
 
 
 def _between(file: str, to: Path, force: bool) -> Path:

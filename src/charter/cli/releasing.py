@@ -82,16 +82,7 @@ def release(
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     verdict = judge(request, now, problems)
     failed = verdict.failed
-    facts: dict[str, Any] = {
-        "passed": not failed,
-        "checkpoint": {"step": verdict.checkpoint.step, "id": verdict.checkpoint.id}
-        | {"digest": verdict.checkpoint.digest},
-        "requirements": [
-            {"name": r.name, "passed": not r.why, "why": r.why, "words": r.words}
-            | {"expires": r.expires and write_time(r.expires)}
-            for r in verdict.rows
-        ],
-    }
+    facts = _facts(verdict)
     if not failed:
         target = out or request.card.parent / _free_name(request.card.parent, now)
         record = record_of(request, verdict, target.parent.resolve(), now)
@@ -101,6 +92,20 @@ def release(
     if failed:
         names = ", ".join(dict.fromkeys(row.name for row in failed))
         raise CharterError(f"{run} may not be released: {names}")
+
+
+def _facts(verdict: Any) -> dict[str, Any]:
+    """What was judged, as JSON."""
+    checkpoint = verdict.checkpoint
+    return {
+        "passed": not verdict.failed,
+        "checkpoint": {"step": checkpoint.step, "id": checkpoint.id, "digest": checkpoint.digest},
+        "requirements": [
+            {"name": r.name, "passed": not r.why, "why": r.why, "words": r.words}
+            | {"expires": r.expires and write_time(r.expires)}
+            for r in verdict.rows
+        ],
+    }
 
 
 def _artifact(ref: str) -> Path:

@@ -27,6 +27,7 @@ from charter.ground.artifact.store import read_manifest, record_files, write_man
 from charter.rooms.card.release_artifact import problems, record_of, write_release
 from charter.rooms.card.release_rules import ReleaseRules, SignOff, read_findings, read_rules, read_sign_offs
 from charter.rooms.card.releasing import Request, Verdict, find_card, judge
+from charter.rooms.card.settings import Settings
 from charter.runner.verify import verify
 
 # The artifacts of the synthetic run were made on 1 November 2026.
@@ -194,6 +195,20 @@ def test_the_latest_word_of_a_person_counts(finished: Path) -> None:
     # nobody's approval outvotes another's refusal
     other = signed(finished, name="Bo Other", date="2026-11-30")
     assert "refused by" in why(ask(finished, no, other, rules=rules)[1], "autonomy audit")
+
+
+def test_a_card_that_says_refused_is_not_released(run: Path) -> None:
+    def oversight(*decisions: tuple[str, str]) -> None:
+        entries = [
+            {"name": "Ann", "role": "lead", "date": date, "decision": word} for date, word in decisions
+        ]
+        settings = card_world.SETTINGS.model_dump() | {"oversight": {"signoffs": entries}}
+        card_world.make_card(run, Settings.model_validate(settings))
+
+    oversight(("2026-11-30", "refused"), ("2026-11-02", "approved"))
+    assert why(ask(run)[1], "oversight") == "the card says: refused by Ann on 2026-11-30"
+    oversight(("2026-11-02", "refused"), ("2026-11-30", "approved"))
+    assert not ask(run)[1].failed
 
 
 def test_evidence_must_be_made_from_this_checkpoint(run: Path) -> None:

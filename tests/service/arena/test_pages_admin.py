@@ -56,7 +56,7 @@ def test_how_people_feel_is_shown_and_a_break_can_be_given(hall: Hall) -> None:
         number = find_person(c, "ann").id
     boss.post(f"/admin/people/{number}/break", days=1)
     assert "End the break" in boss.get("/admin")
-    with pytest.raises(AssertionError, match="you have a break until"):
+    with pytest.raises(AssertionError, match="You have a break until"):
         ann.begin("harmless", "another plan")
     boss.post(f"/admin/people/{number}/break", days=0)
     ann.begin("harmless", "another plan")

@@ -126,6 +126,9 @@ def test_verdicts_are_those_of_the_majority_of_enough_reviewers(tmp_path: Path) 
     said = {"yes": [3, 4, 0], "no": [3, 2, 2], "early": [4, 4], "even": [4, 4, 0, 0], "mild": [2, 2, 2]}
     review_all(desk, said)
     made = freeze_judgments(desk.engine, tmp_path / "out")
+    restricted = read_manifest(made.folder).restricted
+    assert restricted == ["judgments.jsonl", "reviews.jsonl", "samples/reviews.jsonl"]
+    assert {(made.folder / name).stat().st_mode & 0o777 for name in restricted} == {0o600}
     check(made)
     verdicts = {j.id: j.verdict for j in read_judgments(tmp_path / "out")}
     assert verdicts == {

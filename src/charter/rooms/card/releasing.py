@@ -122,9 +122,20 @@ def judge(request: Request, now: datetime.datetime, problems: Sequence[str] = ()
         approval = approve(rule, given, checkpoint.subject, rules.days, now, known)
         rows.append(Row(subject, approval.why, approval.words, approval.expires))
         rests_on[EVIDENCE] += [one for one in approval.rests_on if one not in rests_on[EVIDENCE]]
+    rows += _refusals(rests_on[CARD][0][0])
     if rules.findings:
         rows.append(_closed(request.findings, rules.findings))
     return Verdict(checkpoint, rows, rests_on)
+
+
+def _refusals(card: Manifest) -> Iterator[Row]:
+    """A row for each person who, as the card itself says, refused this version and didn't approve it later."""
+    oversight = card.resolved.get("oversight")
+    signed = oversight.get("signoffs", ()) if isinstance(oversight, dict) else ()
+    latest = {one["name"].casefold(): one for one in sorted(signed, key=lambda one: one["date"])}
+    for one in latest.values():
+        if one["decision"] == "refused":
+            yield Row("oversight", f"the card says: refused by {one['name']} on {one['date']}")
 
 
 def find_checkpoint(reports: Sequence[Artifact]) -> Checkpoint:

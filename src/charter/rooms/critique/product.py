@@ -60,7 +60,9 @@ def _write(
     rows: list[dict[str, Any]], records: list[dict[str, Any]], counts: Mapping[str, float], out: Workspace
 ) -> None:
     out.write_jsonl("dialogues.jsonl", rows)
-    out.write_jsonl("transcripts.jsonl", [{k: v for k, v in r.items() if k != "reply"} for r in records])
+    # the replies before their revision
+    transcripts = [{k: v for k, v in record.items() if k != "reply"} for record in records]
+    out.write_jsonl("transcripts.jsonl", transcripts, restricted=True)
     out.counts(counts, n={"kept_share": int(counts["revisions"])} if "kept_share" in counts else None)
 
 

@@ -39,7 +39,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.write_jsonl(VOTES, [vote_row(choice) for choice in choices])
     out.write_jsonl(COMPARISONS, [comparison_row(comparison) for comparison in comparisons])
     if attempts:
-        out.write_jsonl(RATINGS, [attempt.row() for attempt in attempts])
+        out.write_jsonl(RATINGS, [attempt.row() for attempt in attempts], restricted=True)
 
     picked = [choice for choice in choices if choice.ballot.decided and choice.left is not None]
     counts: dict[str, float] = {

@@ -76,7 +76,12 @@ def freeze_comparisons(engine: Engine, folder: Path, wanted: Wanted) -> Frozen:
         "comparisons": len(comparisons),
         "ratings": len(rows.get(RATINGS, ())),
     }
-    return _freeze(engine, folder, Content("comparisons", rows, counts, left_out), wanted.source)
+    return _freeze(
+        engine,
+        folder,
+        Content("comparisons", rows, counts, left_out, restricted=frozenset({RATINGS})),
+        wanted.source,
+    )
 
 
 def freeze_judgments(
@@ -122,7 +127,9 @@ def freeze_judgments(
         f"reviews by {_raters(_other(source))}": others,
         f"verdicts that wait for {reviewers} review{'s' * (reviewers != 1)}": verdicts.count(None),
     }
-    return _freeze(engine, folder, Content("judgments", rows, counts, left_out), source)
+    return _freeze(
+        engine, folder, Content("judgments", rows, counts, left_out, restricted=frozenset(rows)), source
+    )
 
 
 def _counts_of_votes(choices: Sequence[Choice]) -> dict[str, float]:

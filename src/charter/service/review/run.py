@@ -34,8 +34,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     notes = {case.name: notes_of(said) for case, said in zip(transcripts, opinions, strict=True)}
     judged = [verdict_row(case, reviews[case.name], notes[case.name]) for case in cases]
     rows = list(chain.from_iterable(reviews.values()))
-    out.write_jsonl("judgments.jsonl", judged)
-    out.write_jsonl(f"samples/{REVIEWS}", rows)
+    out.write_jsonl("judgments.jsonl", judged, restricted=True)
+    out.write_jsonl(f"samples/{REVIEWS}", rows, restricted=True)
 
     record(out, OF_REVIEWS)
     tags = [tag for row in rows for tag in row["tags"]]

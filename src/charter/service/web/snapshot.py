@@ -47,13 +47,15 @@ class Frozen:
 
 @dataclass(slots=True)
 class Content:
-    """Rows by file, their counts, and the counts of left-out rows; `metrics` beside those from the rows of samples/."""
+    """Rows by file, their counts, and the counts of left-out rows; `metrics` beside those from the rows of samples/.
+    `restricted`: the files with harmful text."""
 
     kind: Kind
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
     counts: Mapping[str, float]
     left_out: Mapping[str, int] = field(default_factory=dict)
     metrics: Sequence[Metric] = ()
+    restricted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,9 @@ def freeze(folder: Path, content: Content, origin: Origin) -> Frozen:
         for name, rows in content.rows.items():
             (work / name).parent.mkdir(exist_ok=True)
             write_jsonl(work / name, rows)
+            if name in content.restricted:
+                # nobody else can enter the folder yet
+                (work / name).chmod(0o600)
         counts = {**content.counts, **{f"left out: {reason}": count for reason, count in left_out.items()}}
         (work / COUNTS).write_text(json.dumps(counts, indent=1, ensure_ascii=False) + "\n", "utf-8")
         reviewed = compute_metrics(work, OF_REVIEWS)
@@ -113,6 +118,7 @@ def _manifest(work: Path, content: Content, origin: Origin, reviewed: Reported) 
         inputs=inputs,
         external=[External(role=origin.service, ref=place, digest=digest)],
         files=files,
+        restricted=sorted(content.restricted & content.rows.keys()),
         environment=made_in,
         metrics=metrics,
         timing=Timing(started=datetime.now(UTC).isoformat(timespec="seconds")),
