@@ -16,6 +16,7 @@ FLOORS = {
     "settings": "recipes, overrides, roles, seeds, device and precision, references and their digests",
     "measure": "tables of clusters, intervals, paired differences, each metric as a pure function, plots",
     "text": "tokenizer, dialogues, comparisons, votes, files of rows, chat template and loss masks",
+    "attack": "mutators: a request in the dress of twenty families, seeded, with inverses, and chains of them",
     "constitution": "principles as data, and the words of every request to a critic or labeller",
     "model": "shape, layouts, attention, the decoder, cache, adapters, heads, checkpoints, GGUF",
     "learn": "losses, optimizer, schedule, one step and exact resume states, as functions",
