@@ -83,6 +83,7 @@ ROOMS = {
     "rl": "charter.rooms.rl",
     "merge": "charter.rooms.merge",
     "behaviours": "charter.rooms.behaviours",
+    "attack": "charter.rooms.attack",
     "evaluate": "charter.rooms.evaluate",
     "judge": "charter.rooms.judge",
     "review": "charter.service.review",

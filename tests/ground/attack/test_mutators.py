@@ -186,14 +186,15 @@ def test_combinations_are_two_or_three_families_in_order() -> None:
         assert kinds == sorted(kinds, key=KINDS.index) and kinds.count("letters") <= 1
         assert len(set(chain)) == len(chain) and "obfuscation" not in chain
     assert {name for chain in chains for name in chain} == set(RULES)
-    assert any("obfuscation" in draw_chain(seed, writer=True) for seed in range(100))
+    assert any("obfuscation" in draw_chain(seed, usable(writer=True)) for seed in range(100))
+    assert {draw_chain(seed, ("rot13", "persona")) for seed in range(20)} == {("rot13", "persona")}
 
 
 @settings(max_examples=100)
 @given(text=st.text(min_size=1), seed=st.integers(0, 2**31 - 1))
 def test_a_combination_is_made_again_from_prompt_chain_and_seed(text: str, seed: int) -> None:
     before = prompt(text, "goal-1")
-    chain = resolve(COMBINATION, before.id, seed)
+    chain = resolve([COMBINATION], before.id, seed)
     attack = mutate(before, chain, seed)
     record = json.loads(json.dumps(dict(attack.meta)))
     assert (record["seed_prompt"], record["chain"], record["attack_seed"]) == ("goal-1", list(chain), seed)
@@ -205,7 +206,7 @@ def test_a_combination_is_made_again_from_prompt_chain_and_seed(text: str, seed:
 
 def test_what_a_record_must_have() -> None:
     before = prompt(ASKED)
-    assert mutate(before, (), 3).messages == before.messages and resolve("", "p", 3) == ()
+    assert mutate(before, (), 3).messages == before.messages and resolve((), "p", 3) == ()
     assert mutate(before, ("base64",), 3).messages == MUTATORS["base64"].wrap(before, 3).messages
     with pytest.raises(CharterError, match="p records no seed_prompt, chain and attack_seed"):
         rebuild(before, before)

@@ -19,7 +19,6 @@ from charter.ground.text.dialogue import Dialogue, Message
 
 COMBINATION = "combination"
 FAMILIES = (*MUTATORS, COMBINATION)
-WHAT = "two or three other families, one after another"
 LONGEST = 3
 CHAIN, SEED, SEED_PROMPT = "chain", "attack_seed", "seed_prompt"
 Chain = tuple[str, ...]
@@ -32,29 +31,32 @@ def usable(writer: bool) -> Chain:
     )
 
 
-def draw_chain(seed: int, writer: bool = False) -> Chain:
-    """Two or three distinct families by seed, in the order in which they are applied: words, letters, frame, turns. At
-    most one changes letters, since letters changed twice hide the request from everyone."""
+def draw_chain(seed: int, families: Sequence[str] | None = None) -> Chain:
+    """Two or three distinct ones of some families (all that need no writer) by seed, in the order in which they are
+    applied: words, letters, frame, turns. At most one changes letters, since letters changed twice hide the request
+    from everyone."""
     rng = random.Random(derive_seed(seed, COMBINATION))
-    names = [name for name in usable(writer) if name != COMBINATION]
+    names = [n for n in (usable(writer=False) if families is None else families) if n != COMBINATION]
     rng.shuffle(names)
-    chosen: list[Mutator] = []
     length = rng.randint(2, LONGEST)
-    for mutator in map(MUTATORS.__getitem__, names):
-        if len(chosen) < length and not (
-            mutator.kind == "letters" and any(c.kind == "letters" for c in chosen)
-        ):
+    chosen: list[Mutator] = []
+    for mutator in map(known, names):
+        twice = mutator.kind == "letters" and any(other.kind == "letters" for other in chosen)
+        if len(chosen) < length and not twice:
             chosen.append(mutator)
     return tuple(m.name for m in sorted(chosen, key=lambda m: KINDS.index(m.kind)))
 
 
-def resolve(family: str, id: str, seed: int, writer: bool = False) -> Chain:
-    """The chain of one family for a prompt's id; () for no attack. Raises CharterError for an unknown family."""
-    if not family:
-        return ()
-    if family == COMBINATION:
-        return draw_chain(derive_seed(seed, COMBINATION, id), writer)
-    return (known(family).name,)
+def resolve(chain: Sequence[str], id: str, seed: int, families: Sequence[str] | None = None) -> Chain:
+    """The chain of one attack on the prompt of that id: the name combination becomes a drawn chain of `families`."""
+    if COMBINATION not in chain:
+        return tuple(chain)
+    return draw_chain(derive_seed(seed, COMBINATION, id), families)
+
+
+def family_of(chain: Sequence[str]) -> str:
+    """The family of a chain; "" for no attack."""
+    return chain[0] if len(chain) == 1 else COMBINATION if chain else ""
 
 
 def known(family: str) -> Mutator:
@@ -70,8 +72,13 @@ def mutate(dialogue: Dialogue, chain: Sequence[str], seed: int, writer: Writer |
     messages: Messages = dialogue.messages
     for name in chain:
         messages = known(name).apply(messages, derive_seed(seed, name, dialogue.id), writer)
-    family = chain[0] if len(chain) == 1 else COMBINATION if chain else ""
-    meta = {**dialogue.meta, FAMILY: family, CHAIN: list(chain), SEED: seed, SEED_PROMPT: dialogue.id}
+    meta = {
+        **dialogue.meta,
+        FAMILY: family_of(chain),
+        CHAIN: list(chain),
+        SEED: seed,
+        SEED_PROMPT: dialogue.id,
+    }
     return replace(
         dialogue, id=f"{dialogue.id}/{'+'.join(chain) or 'plain'}/{seed}", messages=messages, meta=meta
     )
