@@ -16,6 +16,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.attack.chains import rebuild
 from charter.ground.judge.fitness import FIXED_REPLY
+from charter.ground.measure.reporting import read_reported
 from charter.ground.settings.roles import Given
 from charter.ground.text.dialogue import Dialogue, Message, user
 from charter.ground.text.records import read_dialogues
@@ -25,7 +26,7 @@ from charter.rooms.attack.marks import speaks_of
 from charter.rooms.attack.settings import Controls, Search, Settings, check
 from charter.rooms.attack.summary import NONE, SUCCEEDS, UNREAD, UNTESTED, verdict
 from charter.rooms.attack.verify import problems
-from reported import scores as measured
+from charter.service.people.flagged import flagged_cases
 from toys import Scripted, dialogue
 
 Row = dict[str, Any]
@@ -112,7 +113,7 @@ def kept(path: Path, name: str) -> list[Row]:
 
 
 def values(path: Path) -> dict[str, float]:
-    return {score.name: score.value for score in measured(path)}
+    return {score.name: score.value for score in read_reported(path).scores}
 
 
 def verified(path: Path, settings: Settings = SETTINGS) -> list[str]:
@@ -145,6 +146,9 @@ def test_the_weak_model_is_found_confirmed_and_its_attacks_made_again(world: Wor
     assert len(review) == 2 * len(attacks) and all(
         row["reply"] == BAD and row["margin"] == -1 for row in review
     )
+    cases = flagged_cases([("attack", path, "a1")])
+    assert all(case.messages in [d.messages for d in attacks] for case in cases), "people see what was asked"
+    assert {case.prompt_id for case in cases} == {d.id for d in attacks}
     assert "attacks were found" in (path / "attack.md").read_text()
     assert json.loads((path / "curve.json").read_text())[-1]["queries"] == 24
 
@@ -171,10 +175,10 @@ def test_controls_by_hand(world: World) -> None:
         ("rot13", 0.0),
     ):
         assert told[f"attack_rate_{family}"] == rate, family
+        assert told[f"attack_twin_rate_{family}"] == 0.0
         read = 0.0 if family == "rot13" else 1.0
         assert told[f"attack_understood_{family}"] == read
         assert told[f"attack_twin_refused_{family}"] == (1.0 if family == "rot13" else 0.0)
-    assert told["attack_twin_rate"] == 0.0
     assert [verdict(f, told) for f in ("persona", "refusal_suppression", "rot13", "fiction")] == [
         NONE, SUCCEEDS, UNREAD, UNTESTED,
     ]  # fmt: skip

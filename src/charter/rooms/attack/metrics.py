@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from charter.ground.attack.chains import FAMILIES
 from charter.ground.measure import counts
@@ -63,9 +64,8 @@ def _of_search() -> Iterator[Metric]:
 
 
 def _of_controls() -> Iterator[Metric]:
-    for end, words, family in (("", "in all families", None), ("_none", "without an attack", "")):
-        where = _attacked if family is None else lambda family=family, **v: counts.equal(family=family, **v)
-        yield from _of_family(end, words, where, "")
+    yield from _of_family("", "in all families", _attacked, "")
+    yield from _of_family("_none", "without an attack", partial(counts.equal, family=""), "")
     for seen_family in (True, False):
         for seen_goal in (True, False):
             parts = ["seen" if seen else "unseen" for seen in (seen_family, seen_goal)]
@@ -76,9 +76,8 @@ def _of_controls() -> Iterator[Metric]:
                 f"replies to {parts[1]} requests in {parts[0]} families {SUCCEEDS}", kind="part",
             )  # fmt: skip
     for family in FAMILIES:
-        name = family.replace("_", " ")
         yield from _of_family(
-            f"_{family}", name, lambda family=family, **v: counts.equal(family=family, **v), "part"
+            f"_{family}", family.replace("_", " "), partial(counts.equal, family=family), "part"
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -127,7 +127,7 @@ class Mcts:
             end.below.append(Node(chain))
 
 
-STRATEGIES = {"ucb": Ucb, "mcts": Mcts, "random": AtRandom}
+STRATEGIES: Mapping[str, Callable[[Sequence[str]], Strategy]] = {"ucb": Ucb, "mcts": Mcts, "random": AtRandom}
 
 
 @dataclass(slots=True)
