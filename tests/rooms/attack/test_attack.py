@@ -150,7 +150,7 @@ def test_the_weak_model_is_found_confirmed_and_its_attacks_made_again(world: Wor
     assert all(case.messages in [d.messages for d in attacks] for case in cases), "people see what was asked"
     assert {case.prompt_id for case in cases} == {d.id for d in attacks}
     assert "attacks were found" in (path / "attack.md").read_text()
-    assert json.loads((path / "curve.json").read_text())[-1]["queries"] == 24
+    assert read_objects(path / "curve.jsonl")[-1]["queries"] == 24
 
 
 def test_the_search_sees_only_its_part(world: World) -> None:

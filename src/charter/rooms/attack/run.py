@@ -23,12 +23,12 @@ from charter.rooms.attack.summary import write_up
 from charter.rooms.attack.target import Target, Try
 
 Row = dict[str, Any]
-DIALOGUES, REVIEW = "dialogues.jsonl", "review.jsonl"
+DIALOGUES, REVIEW, CURVE, REPORT = "dialogues.jsonl", "review.jsonl", "curve.jsonl", "attack.md"
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (confirmed attacks as prompts), review.jsonl (replies for people), attack.md,
-    curve.json, counts.json and the rows of all requests in samples/."""
+    curve.jsonl, counts.json and the rows of all requests in samples/."""
     goals = read_goals(settings, inputs)
     asked = goals.even(settings.controls.goals)
     twins = twins_of(asked, inputs, derive_seed(settings.draw_seed, "twins")) if asked else []
@@ -55,8 +55,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.counts(numbers)
     record(out, METRICS)
     points = curve(searched, settings.search.together)
-    out.write_json("curve.json", points)
-    out.write_text("attack.md", write_up(read_reported(out.path).scores, points, numbers))
+    out.write_jsonl(CURVE, points)
+    out.write_text(REPORT, write_up(read_reported(out.path).scores, points, numbers))
     out.note(
         f"{numbers['confirmed']:.0f} of {numbers['findings']:.0f} found attacks are confirmed; see attack.md"
     )

@@ -12,13 +12,15 @@ from charter.ground.artifact.recount import Row, read_counts, same
 from charter.ground.attack.chains import invert
 from charter.ground.judge.detect import training_digest
 from charter.ground.judge.flags import TRIPLES, Rule, check_marks, flagger
-from charter.ground.measure.reporting import table_problems
+from charter.ground.measure.reporting import TABLES, read_reported, table_problems
 from charter.ground.text.records import dialogue_row
 from charter.rooms.attack.judging import QUESTION, confirm, findings_of, right
 from charter.rooms.attack.marks import FOUND, MARKS, SUCCESS
 from charter.rooms.attack.metrics import CONTROLS, FINDINGS, FITNESS, FRESH, METRICS, SEARCH
-from charter.rooms.attack.run import DIALOGUES, REVIEW, count, prompt_of, review_of
+from charter.rooms.attack.run import CURVE, DIALOGUES, REPORT, REVIEW, count, prompt_of, review_of
+from charter.rooms.attack.search import curve
 from charter.rooms.attack.settings import Settings
+from charter.rooms.attack.summary import write_up
 
 
 def _of_control(row: Row) -> Row:
@@ -56,6 +58,12 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield f"{DIALOGUES} isn't what the confirmed attacks give"
     if review_of(tables[FRESH]) != read_objects(folder / REVIEW):
         yield f"{REVIEW} isn't what the new samples give"
+    points = curve(tables[SEARCH], settings.search.together)
+    if points != read_objects(folder / CURVE):
+        yield f"{CURVE} isn't what the search gives"
+    text = write_up(read_reported(folder).scores, points, count(tables))
+    if text != (folder / REPORT).read_text("utf-8"):
+        yield f"{REPORT} doesn't say what the rows and {TABLES} give"
     stored = read_counts(folder)
     for name, value in count(tables).items():
         if not same(stored.get(name), value):
