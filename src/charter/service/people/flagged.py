@@ -65,7 +65,7 @@ def flagged_cases(reports: Iterable[tuple[str, Path, str]]) -> list[Case]:
         path = folder / QUEUE
         if not path.is_file():
             raise CharterError(
-                f"{name} has no {QUEUE}; list reports of the room evaluate, or steps of attack, under `reports`"
+                f"{name} has no {QUEUE}; list reports of the evaluate room, or steps of `attack`"
             )
         prompts = _prompts_of(folder)
         for number, row in enumerate(read_objects(path) if path.stat().st_size else [], 1):
