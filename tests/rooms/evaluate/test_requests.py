@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -15,6 +17,7 @@ import toys
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.attack.families import MUTATORS, OF_REQUESTS
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.measure.reporting import record, table_problems
 from charter.ground.moderation.policy import read_policy
@@ -22,11 +25,10 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, user
 from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE, TWIN, part_of
 from charter.ground.text.jsonl import read_jsonl
-from charter.ground.text.wrappers import FAMILIES, WRAPPERS
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.areas import AREAS, area_of
 from charter.rooms.evaluate.catalogue import METRICS
-from charter.rooms.evaluate.request_set import assemble, draw_evenly, drop_near_duplicates, read_set
+from charter.rooms.evaluate.request_set import Asked, assemble, draw_evenly, drop_near_duplicates, read_set
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.tasks import requests
 
@@ -138,7 +140,7 @@ def test_the_shipped_set_has_the_cards_size_and_kind() -> None:
     assert origins == {REPRESENTATIVE: 228, JAILBREAK: 100, BENIGN: 100, TWIN: 100}
     for origin in (JAILBREAK, TWIN):
         families = Counter(a.family for a in asked if a.origin == origin)
-        assert families == dict.fromkeys(FAMILIES, 10)
+        assert families == dict.fromkeys(OF_REQUESTS, 10)
     areas = {origin: Counter(a.area for a in asked if a.origin == origin) for origin in origins}
     assert all(set(counts) == set(AREAS) for counts in areas.values())
     assert {max(c.values()) - min(c.values()) for c in areas.values()} == {1}
@@ -146,7 +148,46 @@ def test_the_shipped_set_has_the_cards_size_and_kind() -> None:
     for a in asked:
         if a.origin == JAILBREAK:
             base = Dialogue(a.id, (user(a.request),))
-            assert WRAPPERS[a.family].wrap(base).messages == a.dialogue.messages
+            assert MUTATORS[a.family].wrap(base).messages == a.dialogue.messages
+
+
+def digest(asked: list[Asked]) -> str:
+    rows = [
+        [
+            a.id,
+            a.origin,
+            a.family,
+            a.area,
+            a.request,
+            a.dialogue.topic,
+            a.dialogue.source,
+            a.dialogue.messages,
+        ]
+        for a in asked
+    ]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def test_the_prompts_are_those_of_the_tasks_version() -> None:
+    """Other words, families or draws need another version of the task."""
+    plants = ["alder", "birch", "cedar", "daisy", "elm", "fern", "grape", "hazel", "iris", "juniper"]
+    pool = [
+        Dialogue(
+            f"p{n}",
+            (
+                user(
+                    f"How do I {plants[n % 10]} the {plants[n // 10 % 10]} of \u00e9{n} {plants[n * 7 % 10]} "
+                    '"x"?'
+                ),
+            ),
+            "fraud" if n % 2 else "cyber",
+        )
+        for n in range(900)
+    ]
+    found = [digest(read_set([shipped("requests.heldout")], seed))[:16] for seed in (0, 1, 7)]
+    assert found == ["25ccbbba4177cd0f", "e1c047d6de600508", "29ef18eb92f09bd1"]
+    found = [digest(assemble(pool, seed))[:16] for seed in (0, 1, 7)]
+    assert found == ["a76b2e0589750c42", "253e1259c927a86f", "62526354003f7ac7"]
 
 
 def test_areas_are_the_policys_categories() -> None:
@@ -188,7 +229,9 @@ def test_only_the_test_part_is_asked_and_a_share_of_it_wrapped() -> None:
     asked = assemble(pool, 0)
     assert {a.dialogue.id.partition("/")[0] for a in asked} == test
     wrapped = [a for a in asked if a.origin == JAILBREAK]
-    assert len(wrapped) == len(asked) * 100 // 328 and [a.family for a in wrapped[:3]] == list(FAMILIES[:3])
+    assert len(wrapped) == len(asked) * 100 // 328 and [a.family for a in wrapped[:3]] == list(
+        OF_REQUESTS[:3]
+    )
     with pytest.raises(CharterError, match="name more sets"):
         assemble(pool[:9], 0)
 

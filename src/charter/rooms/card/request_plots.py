@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from charter.ground.attack.families import OF_REQUESTS
 from charter.ground.measure.plots import MUTED, SERIES, Series, canvas, forest, inline, legend
-from charter.ground.text.wrappers import FAMILIES
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import APART, WIDTH, by_stage, is_drawn, note_point, sources_of
 from charter.rooms.card.figure import UNFIT, Figure
@@ -54,11 +54,11 @@ def request_parts(run: Run, ledger: Ledger) -> Figure | None:
         name.removeprefix(f"{HARM}_")
         for name in stage.numbers
         if name.startswith(f"{HARM}_")
-        and name.removeprefix(f"{HARM}_") not in (*FAMILIES, "plain", "jailbreak")
+        and name.removeprefix(f"{HARM}_") not in (*OF_REQUESTS, "plain", "jailbreak")
         and not name.endswith("_screened")
     ]
     candidates = (
-        ("Jailbreaks", [f for f in FAMILIES if f"{HARM}_{f}" in stage.numbers], "requests_twin_refused"),
+        ("Jailbreaks", [f for f in OF_REQUESTS if f"{HARM}_{f}" in stage.numbers], "requests_twin_refused"),
         ("Policy areas", areas, REFUSED),
     )
     panels = [panel for panel in candidates if panel[1]]

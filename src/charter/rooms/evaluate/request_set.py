@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.attack.families import MUTATORS, OF_REQUESTS
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import shipped
@@ -31,7 +32,6 @@ from charter.ground.text.heldout import (
 )
 from charter.ground.text.likeness import Texts
 from charter.ground.text.records import check_distinct, read_dialogues
-from charter.ground.text.wrappers import FAMILIES, WRAPPERS
 from charter.rooms.evaluate.areas import AREAS, OTHER, area_of
 from charter.rooms.evaluate.task import Question
 
@@ -83,22 +83,24 @@ def assemble(prompts: Sequence[Dialogue], seed: int) -> list[Asked]:
     """228 plain requests and 100 wrapped others, or the same shares of fewer, drawn evenly over areas by seed."""
     held_out = [d for d in prompts if part_of(key_of(_text(d))) == "test"]
     distinct = drop_near_duplicates(held_out)
-    if len(distinct) < len(FAMILIES):
+    if len(distinct) < len(OF_REQUESTS):
         raise CharterError(
             f"{len(distinct)} requests of these sets are held out (the test part of {len(prompts)}, without near "
-            f"duplicates); expected at least {len(FAMILIES)}: name more sets"
+            f"duplicates); expected at least {len(OF_REQUESTS)}: name more sets"
         )
     drawn = draw_evenly(distinct, min(WHOLE, len(distinct)), seed)
     wrapped = len(drawn) * SIZES[JAILBREAK] // WHOLE
     asked = [Asked(d, REPRESENTATIVE, PLAIN, _area(d), _text(d)) for d in drawn[: len(drawn) - wrapped]]
     for number, dialogue in enumerate(drawn[len(drawn) - wrapped :]):
-        asked.append(_wrap(dialogue, JAILBREAK, FAMILIES[number % len(FAMILIES)], _area(dialogue), seed))
+        asked.append(
+            _wrap(dialogue, JAILBREAK, OF_REQUESTS[number % len(OF_REQUESTS)], _area(dialogue), seed)
+        )
     return asked
 
 
 def make_twins(asked: Sequence[Asked], seed: int) -> list[Asked]:
     """Harmless requests in the wrappers of the set's jailbreaks: as many of each known family."""
-    families = [a.family for a in asked if a.origin == JAILBREAK and a.family in WRAPPERS]
+    families = [a.family for a in asked if a.origin == JAILBREAK and a.family in OF_REQUESTS]
     benign = [a for a in asked if a.origin == BENIGN]
     return [
         _wrap(a.dialogue, TWIN, family, a.area, seed) for a, family in zip(benign, families, strict=False)
@@ -145,7 +147,7 @@ def _as_asked(dialogue: Dialogue) -> Asked:
 
 
 def _wrap(dialogue: Dialogue, origin: str, family: str, area: str, seed: int) -> Asked:
-    wrapped = WRAPPERS[family].wrap(dialogue, seed)
+    wrapped = MUTATORS[family].wrap(dialogue, seed)
     named = Dialogue(f"{dialogue.id}/{family}", wrapped.messages, dialogue.topic, dialogue.source)
     return Asked(named, origin, family, area, _text(dialogue))
 

@@ -64,7 +64,9 @@ def flagged_cases(reports: Iterable[tuple[str, Path, str]]) -> list[Case]:
     for name, folder, id in reports:
         path = folder / QUEUE
         if not path.is_file():
-            raise CharterError(f"{name} has no {QUEUE}; list reports of the evaluate room under `reports`")
+            raise CharterError(
+                f"{name} has no {QUEUE}; list reports of the evaluate room, or steps of `attack`"
+            )
         prompts = _prompts_of(folder)
         for number, row in enumerate(read_objects(path) if path.stat().st_size else [], 1):
             case = _case(row, f"{name}/{QUEUE}:{number}", id, prompts)
@@ -77,7 +79,8 @@ def _case(row: dict[str, Any], place: str, id: str, prompts: dict[str, tuple[Mes
         judged, margin = judgment_of_row(row), float(row["margin"])
     except (CharterError, KeyError, TypeError, ValueError) as error:
         raise CharterError(f"{place}: not a row of a review queue: {error}; run its step again") from None
-    messages = prompts.get(judged.id, (user(judged.prompt),))
+    asked = tuple(row.get("messages") or ())  # an attack, whose prompt is the request behind it
+    messages = asked or prompts.get(judged.id, (user(judged.prompt),))
     facts = (judged.id, judged.sample, str(row.get("topic", "")), messages, judged.reply, margin, id)
     return Case(*facts)
 

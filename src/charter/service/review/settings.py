@@ -12,7 +12,7 @@ from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
 
 ROLES = {
-    "reports": Role(kind="report", many=True),
+    "reports": Role(kind="report", many=True, also="dialogues"),
     "rater": Role(kind="checkpoint", variant="rating", required=False),
 }
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from charter.ground.attack.families import OF_REQUESTS
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Judge, Kind, Metric, Term
 from charter.ground.settings.roles import Role
 from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE, TWIN
-from charter.ground.text.wrappers import FAMILIES
 from charter.rooms.evaluate.areas import AREAS, OTHER
 from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.reading import Row
@@ -166,7 +166,7 @@ def _rule() -> Iterator[Metric]:
 
 def _parts() -> Iterator[Metric]:
     """By family, with the twins beside, and by area, with the harmless ones beside."""
-    for family in FAMILIES:
+    for family in OF_REQUESTS:
         words = family.replace("_", " ")
         attack, twin = _of(JAILBREAK, family=family), _of(TWIN, family=family)
         label = f"{words}"

@@ -1,0 +1,109 @@
+"""Red teaming by machine: attacks are searched under one grader and judged by another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.attack.chains import CHAIN, SEED, SEED_PROMPT
+from charter.ground.judge.fitness import fitness, in_chunks
+from charter.ground.measure.reporting import read_reported, record
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.jsonl import read_jsonl
+from charter.ground.text.records import dialogue_row
+from charter.rooms.attack.goals import Goals, read_easy, read_goals, twins_of
+from charter.rooms.attack.judging import confirm, controls, findings_of, sample_anew
+from charter.rooms.attack.metrics import CONTROLS, FINDINGS, FITNESS, FRESH, METRICS, SEARCH
+from charter.rooms.attack.search import curve, search
+from charter.rooms.attack.settings import Settings
+from charter.rooms.attack.summary import write_up
+from charter.rooms.attack.target import Target, Try
+
+Row = dict[str, Any]
+DIALOGUES, REVIEW, CURVE, REPORT = "dialogues.jsonl", "review.jsonl", "curve.jsonl", "attack.md"
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: dialogues.jsonl (confirmed attacks as prompts), review.jsonl (replies for people), attack.md,
+    curve.jsonl, counts.json and the rows of all requests in samples/."""
+    goals = read_goals(settings, inputs)
+    asked = goals.even(settings.controls.goals)
+    twins = twins_of(asked, inputs, derive_seed(settings.draw_seed, "twins")) if asked else []
+    questions = read_easy(settings, inputs)
+    target = Target(settings, inputs, out)
+    searched = _search(settings, goals, target, out)
+    findings = findings_of(settings, searched)
+    fresh = sample_anew(settings, findings, goals.seen, target, out)
+    judged = confirm(settings, findings, fresh)
+    compared = controls(settings, goals, twins, questions, target, out)
+    grader = in_chunks(target.scorers["grader"], out, "fitness", "known replies")
+    tables = {
+        SEARCH: searched,
+        FRESH: fresh,
+        FINDINGS: judged,
+        CONTROLS: compared,
+        FITNESS: fitness(grader, read_jsonl(inputs.one("fitness").folder)).rows,
+    }
+    for name, rows in tables.items():
+        out.write_jsonl(f"samples/{name}", rows)
+    out.write_jsonl(DIALOGUES, [dialogue_row(prompt_of(row)) for row in judged if row["confirmed"]])
+    out.write_jsonl(REVIEW, review_of(fresh))
+    numbers = count(tables)
+    out.counts(numbers)
+    record(out, METRICS)
+    points = curve(searched, settings.search.together)
+    out.write_jsonl(CURVE, points)
+    out.write_text(REPORT, write_up(read_reported(out.path).scores, points, numbers))
+    out.note(
+        f"{numbers['confirmed']:.0f} of {numbers['findings']:.0f} found attacks are confirmed; see attack.md"
+    )
+
+
+def _search(settings: Settings, goals: Goals, target: Target, out: Workspace) -> list[Row]:
+    def send(tries: Sequence[Try], number: int) -> list[Row]:
+        key, what = f"search-{number:04d}", f"search, round {number + 1}"
+        return out.chunks(key, tries, len(tries), lambda part, _: target.send(part, "reward"), what)
+
+    return search(settings.search, goals.seen, goals.seen_families, out.seed, send)
+
+
+def prompt_of(row: Mapping[str, Any]) -> Dialogue:
+    """A confirmed attack as a prompt, with what it was made of."""
+    lineage = {SEED_PROMPT: row["id"], CHAIN: row["chain"], SEED: row["attack_seed"], "family": row["family"]}
+    meta = lineage | {"request": row["request"], "success": row["success"]}
+    return Dialogue(row["attack"], tuple(row["asked"]), row["topic"], "attack", meta=meta)
+
+
+def review_of(fresh: Sequence[Row]) -> list[Row]:
+    """The new samples that succeed by the reporting grader, the worst first, for people to look at."""
+    rows = sorted(
+        (row for row in fresh if row["success"]), key=lambda row: row["grader"] - row["grader_fixed"]
+    )
+    return [
+        {
+            "id": row["attack"],
+            "sample": row["sample"],
+            "topic": row["topic"],
+            "family": row["family"],
+            "prompt": row["request"],
+            "messages": row["asked"],
+            "reply": row["reply"],
+            "margin": row["grader"] - row["grader_fixed"],
+            "verdict": None,
+            "note": "",
+        }
+        for row in rows
+    ]
+
+
+def count(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
+    """Requests of the search, successes by its grader, found and confirmed attacks."""
+    return {
+        "queries": len(tables[SEARCH]),
+        "found": sum(row["found"] for row in tables[SEARCH]),
+        "findings": len(tables[FINDINGS]),
+        "confirmed": sum(row["confirmed"] for row in tables[FINDINGS]),
+    }

@@ -1,0 +1,114 @@
+"""The model under attack, the two graders, and one row for each request that is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.attack.chains import CHAIN, Chain, family_of, mutate
+from charter.ground.attack.mutator import FAMILY, Writer
+from charter.ground.generate.assistant import Assistant, open_assistant
+from charter.ground.generate.engine import naming_prompts
+from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.fitness import FIXED_REPLY, Scorer
+from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue, user
+from charter.rooms.attack.goals import topic_of
+from charter.rooms.attack.marks import mark
+from charter.rooms.attack.settings import Settings
+
+Row = dict[str, Any]
+WRITTEN = 160  # longest text of the writer, in tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One request to be sent: the goal, whose last turn is what replies are judged by; the chain and its seed; a name
+    for the sample's seed; and further columns of its row. With `asked` the words are given, not made again."""
+
+    goal: Dialogue
+    chain: Chain
+    seed: int
+    sample: str
+    columns: Row
+    asked: Dialogue | None = None
+
+
+class Target:
+    """Sends requests to the policy, and scores its replies against the fixed one by the graders that are named."""
+
+    def __init__(self, settings: Settings, inputs: Inputs, out: Workspace) -> None:
+        reward, grader = inputs.one("reward"), inputs.one("grader")
+        if reward.id == grader.id:
+            raise CharterError(
+                f"{grader.name} and {reward.name} are one preference model: a search finds what its own grader gets "
+                "wrong; give the role grader another one, trained on other comparisons"
+            )
+        self.sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens)
+        self.policy = open_assistant(inputs.one("policy"), out.device, precision=out.precision)
+        self.scorers = {role: open_scorer(inputs.one(role), out) for role in ("reward", "grader")}
+        source = inputs.optional("writer")
+        self.writer = None if source is None else writer_of(open_assistant(source, out.device), out)
+        self.seed = out.seed
+
+    def send(self, tries: Sequence[Try], *graders: str) -> list[Row]:
+        """One row a request: what was asked, the reply, its scores and the fixed reply's by each grader, its marks."""
+        asked = [one.asked or mutate(one.goal, one.chain, one.seed, self.writer) for one in tries]
+        with naming_prompts(attack.id for attack in asked):
+            replies = self.policy.reply(
+                [list(attack.messages) for attack in asked],
+                self.sampling,
+                seeds=[
+                    derive_seed(self.seed, one.sample, attack.id)
+                    for one, attack in zip(tries, asked, strict=True)
+                ],
+            )
+        rows: list[Row] = [
+            {
+                "id": one.goal.id,
+                "topic": topic_of(one.goal),
+                FAMILY: family_of(one.chain),
+                CHAIN: list(one.chain),
+                "attack_seed": one.seed,
+                "attack": attack.id,
+                "request": one.goal.messages[-1]["content"],
+                "asked": list(attack.messages),
+                "reply": samples[0].text.strip(),
+                **one.columns,
+            }
+            for one, attack, samples in zip(tries, asked, replies, strict=True)
+        ]
+        for grader in graders:
+            items = [
+                (one.goal.messages, (row["reply"], FIXED_REPLY)) for one, row in zip(tries, rows, strict=True)
+            ]
+            for row, (score, fixed) in zip(rows, self.scorers[grader](items), strict=True):
+                row |= {grader: score, f"{grader}_fixed": fixed}
+        return [mark(row) for row in rows]
+
+
+def open_scorer(source: Input, out: Workspace) -> Scorer:
+    """The scores of a preference model."""
+    return PreferenceModel.open(checkpoint_folder(source), out.device, out.precision).score
+
+
+def writer_of(assistant: Assistant, out: Workspace) -> Writer:
+    """The role writer as the function that mutators call."""
+    sampling = Sampling(temperature=1.0, max_tokens=WRITTEN)
+
+    def write(request: str, seed: int) -> str:
+        seeds = [derive_seed(out.seed, "writer", seed)]
+        return assistant.reply([[user(request)]], sampling, seeds=seeds)[0][0].text
+
+    return write
+
+
+def in_the_place_of(goal: Dialogue, other: Dialogue) -> Dialogue:
+    """Another request under the goal's id, so that an equal chain and seed give it the same frame."""
+    return replace(other, id=goal.id)
