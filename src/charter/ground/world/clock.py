@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from charter.ground.world.programs import acting, booted
-from charter.ground.world.state import Message, Record, World, noted, with_host
+from charter.ground.world.programs import acting
+from charter.ground.world.state import Message, Record, World, noted
 
 DAY = 48  # ticks
 
@@ -27,19 +27,6 @@ def _notice(world: World, facts: Record) -> World:
     return noted(replace(world, notices=(*world.notices, str(facts["text"]))), "notice", str(facts["what"]))
 
 
-def _stop(world: World, facts: Record) -> World:
-    name = str(facts["host"])
-    world = noted(with_host(world, name, up=False, processes=()), "down", name)
-    if world.here == name or name in world.trail:
-        back = next((one for one in reversed(world.trail) if world.hosts[one].up), "")
-        world = replace(world, here=back or world.here, trail=())
-    return world
-
-
-def _reboot(world: World, facts: Record) -> World:
-    return booted(noted(world, "reboot", str(facts["host"])), str(facts["host"]))
-
-
 def _hit(world: World, facts: Record) -> World:
     return noted(world, "hit", str(facts["what"]))
 
@@ -48,8 +35,6 @@ HAPPENINGS: Mapping[str, Callable[[World, Record], World]] = {
     "mail": _mail,
     "sms": _sms,
     "notice": _notice,
-    "stop": _stop,
-    "reboot": _reboot,
     "hit": _hit,
 }
 

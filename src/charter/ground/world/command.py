@@ -52,10 +52,11 @@ class Command:
         for one in self.arguments:
             text = str(values.get(one.name.lower(), ""))
             if one.rest:
-                words.append(text.replace("\\", "\\\\").replace("\n", "\\n"))
+                words.append(
+                    _quoted(text.replace("\\", "\\\\").replace("\n", "\\n"), text != text.strip(" "))
+                )
             elif text or not one.optional:
-                quote = "'" if '"' in text else '"'
-                words.append(f"{quote}{text}{quote}" if not text or re.search(r"[\s\"']", text) else text)
+                words.append(_quoted(text, not text or re.search(r"\s", text) is not None))
         return " ".join(words).rstrip()
 
     def parsed(self, line: str) -> list[str]:
@@ -76,6 +77,16 @@ class Command:
         if line[position:].strip():
             raise Refused(f"too many arguments; usage: {self.usage}")
         return found
+
+
+def _quoted(text: str, always: bool) -> str:
+    """The text in quotes where it needs them; one that has both kinds of quotes keeps one kind."""
+    if always or text[:1] in ("'", '"'):
+        if "'" in text and '"' in text:
+            text = text.replace('"', "'")
+        quote = "'" if '"' in text else '"'
+        return f"{quote}{text}{quote}"
+    return text
 
 
 def _unquoted(text: str) -> str:

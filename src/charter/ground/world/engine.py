@@ -7,7 +7,7 @@ from equal seeds give equal states and texts, so that a run is its seed and its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from charter.ground.world.clock import passed
@@ -80,7 +80,8 @@ def apply(world: World, line: str) -> tuple[World, str]:
     if world.ended:
         return world, "error: the task has ended"
     before = len(world.events)
-    name, _, words = line.strip()[:LINE].partition(" ")
+    line = line.strip()[:LINE].encode("utf-8", "replace").decode()  # half of a surrogate pair has no bytes
+    name, _, words = line.partition(" ")
     try:
         if name not in COMMANDS:
             raise Refused("no such command; type help")
@@ -109,10 +110,3 @@ def _paged(world: World, text: str) -> tuple[World, str]:
         shown = shown[: shown.rindex("\n") + 1]
     left = text[len(shown) :]
     return replace(world, rest=left), f"{shown}[{len(left)} characters left: more]"
-
-
-def replayed(world: World, lines: Iterable[str]) -> World:
-    """The world after all lines."""
-    for line in lines:
-        world, _ = apply(world, line)
-    return world

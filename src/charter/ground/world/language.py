@@ -11,6 +11,7 @@ import re
 from charter.ground.world.state import Refused
 
 SLOT = re.compile(r"\{([a-z]+)(\.\.\.)?\}")
+LONGEST = 500  # characters of a rule
 Rule = tuple[tuple[str, ...], str]
 
 
@@ -23,7 +24,7 @@ def rules_of(text: str) -> list[Rule]:
         pattern, arrow, answer = line.partition("=>")
         words = tuple(pattern.split())
         slots = {match[1] for word in words if (match := SLOT.fullmatch(word))}
-        if not arrow or not words or len(words) > 40:
+        if not arrow or not words or len(line) > LONGEST:
             raise Refused(f"line {number}: expected PATTERN => ANSWER")
         if {match[1] for match in SLOT.finditer(answer)} - slots:
             raise Refused(f"line {number}: the answer has a slot that the pattern lacks")

@@ -30,7 +30,7 @@ def weights(host: Host, folder: str) -> str | None:
         texts = [host.files[f"{folder}/{name}"].text for name in shards]
         if [hashed(text) for text in texts] != list(shards.values()):
             return None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return "".join(texts) if texts else None
 
@@ -146,9 +146,14 @@ def acting(world: World) -> World:
     return world
 
 
+def halted(world: World, name: str) -> World:
+    """The world in which a host is down."""
+    return with_host(world, name, up=False, processes=())
+
+
 def booted(world: World, name: str) -> World:
     """The world after a reboot of a host: its processes end, its enabled units start."""
-    world = with_host(world, name, processes=(), up=True, started=world.tick)
+    world = with_host(world, name, processes=())
     for unit in world.hosts[name].enabled:
         file = world.hosts[name].files.get(f"/etc/units/{unit}")
         first = file.text.strip().splitlines()[:1] if file else []

@@ -16,7 +16,6 @@ from typing import Any
 Value = str | int
 Record = Mapping[str, Value]
 NONE: Mapping[str, Any] = MappingProxyType({})
-ENVIRONMENT = "harness"  # who owns what no command may change
 
 
 class Refused(Exception):
@@ -48,7 +47,6 @@ class Host:
     packages: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     up: bool = True
-    started: int = 0
     limit: int = 0
     arrived: int = 0
     corrupts: int = 0
