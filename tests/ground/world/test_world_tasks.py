@@ -113,27 +113,32 @@ def random_lines(task: Task, seed: int, count: int) -> list[str]:
     return [" ".join([draw.choice(names), *draw.choices(words, k=draw.randint(0, 5))]) for _ in range(count)]
 
 
-def random_agents(task: Task, seeds: range, count: int) -> None:
-    for seed in seeds:
-        world, lines, reached = task.build(seed), random_lines(task, seed, count), set[str]()
+def random_agents(task: Task, first: int, total: int) -> None:
+    """Tries of up to 70 random lines on seed after seed, until so many commands were carried out."""
+    seed = first
+    while total > 0:
+        world, lines, reached = task.build(seed), random_lines(task, seed, 70), set[str]()
         for line in lines:
+            if world.ended:
+                break
             world, text = step(task, world, line)
-            assert len(text) <= PAGE and text, line
+            assert text and len(text) <= PAGE, line
             now = {one.what for one in world.events if one.kind == "milestone"}
             assert reached <= now, "a milestone that was reached stays reached"
-            reached = now
+            reached, total = now, total - 1
         assert not judged(task, seed, lines).passed, seed
+        seed += 1
 
 
 @EVERY
 def test_random_commands_pass_nothing_and_raise_nothing(task: Task) -> None:
-    random_agents(task, range(3), 30)  # about 2,000 commands over all tasks
+    random_agents(task, 0, 85)  # of 24 tasks: 2,000 in all
 
 
 @pytest.mark.slow
 @EVERY
 def test_a_hundred_thousand_random_commands_pass_nothing(task: Task) -> None:
-    random_agents(task, range(100, 160), 70)
+    random_agents(task, 1000, 4200)
 
 
 @EVERY
@@ -193,7 +198,7 @@ def test_errors_tell_no_answer(task: Task) -> None:
             if text.startswith("error"):
                 known = {*re.findall(r"[\w-]+", line), *re.findall(r"[\w-]+", " ".join(COMMANDS))}
                 shared = secrets & set(re.findall(r"[\w-]+", text)) - known
-                assert not shared - {"usage", "missing", "transfer"}, (line, text)
+                assert not shared - {"usage", "missing", "transfer", "example"}, (line, text)
 
 
 @EVERY

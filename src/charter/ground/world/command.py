@@ -52,9 +52,7 @@ class Command:
         for one in self.arguments:
             text = str(values.get(one.name.lower(), ""))
             if one.rest:
-                words.append(
-                    _quoted(text.replace("\\", "\\\\").replace("\n", "\\n"), text != text.strip(" "))
-                )
+                words.append(_quoted(text.replace("\\", "\\\\").replace("\n", "\\n"), text != text.strip()))
             elif text or not one.optional:
                 words.append(_quoted(text, not text or re.search(r"\s", text) is not None))
         return " ".join(words).rstrip()

@@ -7,6 +7,7 @@ A rule a line: PATTERN => ANSWER. Words in braces stand for one word each: pay {
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from charter.ground.world.state import Refused
 
@@ -39,9 +40,12 @@ def answer_of(rules: list[Rule], line: str) -> str | None:
     for pattern, answer in rules:
         values = _fitted(pattern, line.split())
         if values is not None:
-            filled = SLOT.sub(lambda match, values=values: values[match[1]], answer)  # type: ignore[misc]
-            return filled[:2000]
+            return _filled(answer, values)
     return None
+
+
+def _filled(answer: str, values: Mapping[str, str]) -> str:
+    return SLOT.sub(lambda match: values[match[1]], answer)
 
 
 def _fitted(pattern: tuple[str, ...], words: list[str]) -> dict[str, str] | None:

@@ -10,12 +10,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 Value = str | int
 Record = Mapping[str, Value]
-NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Refused(Exception):

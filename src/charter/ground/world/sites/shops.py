@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from charter.ground.world.sites.request import Answer, Request, unknown
-from charter.ground.world.state import World, hashed, noted, with_record
+from charter.ground.world.state import Record, World, hashed, noted, with_record
 
 
 def faucet(world: World, request: Request) -> Answer:
@@ -81,7 +81,7 @@ def orders(world: World, request: Request) -> Answer:
         if not item or not re.fullmatch("[0-9]{1,6}", count):
             return world, 400, "item and count are needed"
         number = sum(name.startswith("order/") for name in world.sites[request.site].records) + 1
-        order = {"item": item, "count": int(count)}
+        order: Record = {"item": item, "count": int(count)}
         world = with_record(world, request.site, f"order/{number}", order)
         return noted(world, "ordered", item), 201, f"order {number} is placed"
     return unknown(world, request)

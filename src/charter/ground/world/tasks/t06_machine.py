@@ -19,7 +19,7 @@ def build(seed: int) -> World:
     fit = draw.randint(6, 11)
     prices = [fit, *numbers(draw, 3, fit + 1, 21), *numbers(draw, 2, 21, 40), *numbers(draw, 4, 1, fit)]
     sizes = [draw.choice((8, 12, 16)) for _ in range(6)] + [draw.choice((1, 2, 4, 6)) for _ in range(4)]
-    offers = [
+    offers: list[tuple[str, Record]] = [
         (
             f"offer/{label.lower()}",
             {"memory": size, "price": price, "note": f"{draw.randint(2, 9) * 10} GB disk"},

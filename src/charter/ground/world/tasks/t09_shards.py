@@ -53,7 +53,8 @@ def _joined(name: str) -> str:
 def oracle(instructions: str) -> Script:
     """Sends all, compares the digests of the parts on both sides, and sends again what differs."""
     names = re.findall(r"shard-\d\.bin", instructions)
-    parts, digests = [(name, part) for name in names for part in (1, 2, 3)], {}
+    parts = [(name, part) for name in names for part in (1, 2, 3)]
+    digests = {}
     for name in names:
         yield f"split model/{name} {LIMIT}"
         yield from _sent(name)

@@ -45,7 +45,8 @@ def build(seed: int) -> World:
         slots = [match[0] for match in SLOT.finditer(shape)]
         draw.shuffle(slots)
         kinds.append((shape, f"{word.lower()} {' '.join(slots)}"))
-    seen, unseen = [], []
+    seen: list[tuple[str, str]] = []
+    unseen: list[tuple[str, str]] = []
     for (shape, answer), more in zip(kinds, (2, 2, 1), strict=True):
         rows = _filled(draw, shape, answer, 2 + more)
         seen += rows[:2]
@@ -85,7 +86,7 @@ def oracle(instructions: str) -> Script:
     rows = re.findall(r"in: (.+)\nout: (.+)", text)
     rules = []
     for (line, answer), (other, _) in zip(rows[::2], rows[1::2], strict=True):
-        names = {}
+        names: dict[str, str] = {}
         for word, there in zip(line.split(), other.split(), strict=True):
             if word != there:
                 names[word] = "{" + "abcde"[len(names)] + "}"

@@ -17,7 +17,7 @@ from charter.ground.world.tasks.parts import HOME, desk
 NAME = "patch"
 ROOT = f"{HOME}/router"
 ROUTES = "routes.rules"
-# The right rule, the broken one, and whether the broken one stands before what shadows it.
+# The right rule and the broken one.
 FAULTS = (
     ("get {a} new => form for {a}", "get {a} new => show {a} new"),
     ("move {a} to {b} => {b} gets {a}", "move {a} to {b} => {a} gets {b}"),
