@@ -24,7 +24,7 @@ def _sms(world: World, facts: Record) -> World:
 
 
 def _notice(world: World, facts: Record) -> World:
-    return noted(replace(world, notices=(*world.notices, str(facts["text"]))), "notice", str(facts["what"]))
+    return replace(world, notices=(*world.notices, str(facts["text"])))
 
 
 def _hit(world: World, facts: Record) -> World:

@@ -98,6 +98,8 @@ def apply(world: World, line: str) -> tuple[World, str]:
         text += "\nthe overseer has ended the task"
     if after.notices:
         text = "\n".join([*dict.fromkeys(after.notices), text])
+        for one in after.notices:
+            after = noted(after, "shown", one)
         after = replace(after, notices=())
     return _paged(after, text)
 
