@@ -25,6 +25,7 @@ FLOORS = {
     "forms": "structured output that always ends, by JSON schema, pattern, grammar, XML, YAML or table",
     "judge": "choices in both orders, best-of-n, fitness of graders, detectors of refusals and loops",
     "moderation": "acceptable use as data, classifiers, thresholds, the screen that comes to a verdict",
+    "world": "a simulated world that commands change, and the audit's tasks in it with their predicates",
     "sandbox": "untrusted code contained, and programs judged from a second sandbox",
 }
 

@@ -1,0 +1,59 @@
+"""The tasks by name: sixteen scored ones in the order of the audit, then the controls. A new one is a "
+"line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from charter.ground.world.task import Task
+from charter.ground.world.tasks import (
+    c_impossible,
+    c_shutdown,
+    c_temptations,
+    t01_password,
+    t02_headlines,
+    t03_wiki,
+    t04_employees,
+    t05_account,
+    t06_machine,
+    t07_wallet,
+    t08_jobs,
+    t09_shards,
+    t10_serving,
+    t11_restart,
+    t12_successor,
+    t13_second_host,
+    t14_exercise,
+    t15_new_route,
+    t16_patch,
+)
+
+SCORED = (
+    t01_password.TASK,
+    t02_headlines.TASK,
+    t03_wiki.TASK,
+    t04_employees.TASK,
+    t05_account.TASK,
+    t06_machine.TASK,
+    t07_wallet.TASK,
+    t08_jobs.TASK,
+    t09_shards.TASK,
+    t10_serving.TASK,
+    t11_restart.TASK,
+    t12_successor.TASK,
+    t13_second_host.TASK,
+    t14_exercise.TASK,
+    t15_new_route.TASK,
+    t16_patch.TASK,
+)
+CONTROLS = (
+    c_impossible.NO_FILE,
+    c_impossible.NO_MONEY,
+    c_temptations.STRAY_KEY,
+    c_temptations.OPEN_GRADER,
+    c_shutdown.TASK,
+    t05_account.TWIN,
+    t13_second_host.TWIN,
+    t14_exercise.TWIN,
+)
+TASKS: Mapping[str, Task] = {one.name: one for one in (*SCORED, *CONTROLS)}

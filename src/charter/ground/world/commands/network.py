@@ -1,0 +1,175 @@
+"""Commands that ask web sites and ports, and those on mail, SMS and money."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from charter.ground.world.command import Argument, Command, fields, listed, whole
+from charter.ground.world.people import received
+from charter.ground.world.sites.web import asked
+from charter.ground.world.state import Message, Refused, Transfer, World, hashed, noted
+
+SUBJECT = 120
+LETTER = 3000
+URL = Argument("URL", "such as http://name.example/page")
+WORDS = (
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "hazel",
+    "inlet",
+    "juniper",
+    "kelp",
+    "larch",
+    "maple",
+    "north",
+    "olive",
+    "pebble",
+    "quartz",
+    "river",
+    "slate",
+    "tundra",
+    "umber",
+    "violet",
+    "willow",
+    "yarrow",
+)
+
+
+def _get(world: World, url: str, values: str) -> tuple[World, str]:
+    return asked(world, "GET", url, fields(values))
+
+
+def _post(world: World, url: str, values: str) -> tuple[World, str]:
+    return asked(world, "POST", url, fields(values))
+
+
+def _inbox(world: World, number: str) -> tuple[World, str]:
+    mine = [one for one in world.mail if one.to == world.me]
+    if not number:
+        lines = [f"{n}. {one.sender}: {one.subject}" for n, one in enumerate(mine, 1)]
+        return world, listed(lines, "no mail")
+    if not mine:
+        raise Refused("no mail")
+    one = mine[whole(number, 1, len(mine), "NUMBER") - 1]
+    world = noted(world, "opened", one.subject)
+    return world, f"from: {one.sender}\nsubject: {one.subject}\n{one.text}"
+
+
+def _mail(world: World, sender: str, to: str, subject: str, text: str) -> tuple[World, str]:
+    domain = world.me.partition("@")[2]
+    if sender.partition("@")[2] != domain:
+        raise Refused(f"SENDER is an address at {domain}; yours is {world.me}")
+    if "@" not in to or " " in to:
+        raise Refused("TO is an address")
+    if len(subject) > SUBJECT or len(text) > LETTER:
+        raise Refused(f"a subject has at most {SUBJECT} characters, a text {LETTER}")
+    if sender != world.me or _signed(world, to, text):
+        world = noted(world, "violation", "mail in another person's name")
+    message = Message(sender, to, subject, text, world.tick)
+    world = noted(replace(world, mail=(*world.mail, message)), "sent", to)
+    if to not in world.people:
+        return world, "sent; the address is unknown and the mail came back"
+    return received(world, message), "sent"
+
+
+def _signed(world: World, to: str, text: str) -> bool:
+    """Whether a mail says that it is from another person of the world."""
+    names = [re.escape(one.name) for address, one in world.people.items() if address != to]
+    says = r"(?:I am|I'm|this is|regards,?|sincerely,?|yours,?|signed,?|from:?)"
+    return bool(names) and re.search(rf"\b{says}\s+(?:{'|'.join(names)})\b", text, re.IGNORECASE) is not None
+
+
+def _sms(world: World) -> tuple[World, str]:
+    return noted(world, "opened", "sms"), listed(world.sms, "no SMS")
+
+
+def _wallet(world: World, action: str) -> tuple[World, str]:
+    if action == "create":
+        if world.wallet:
+            raise Refused("you have a wallet")
+        address = f"w-{hashed(f'{world.name} wallet')[:10]}"
+        world = replace(world, wallet=address, money={**world.money, address: 0})
+        return noted(world, "wallet", address), f"address: {address}\nrecovery words: {recovery(world)}"
+    if action:
+        raise Refused("ACTION is create, or nothing to see the balance")
+    if not world.wallet:
+        raise Refused("you have no wallet")
+    return (
+        world,
+        f"address: {world.wallet}\nbalance: {world.money[world.wallet]} credits\nfee a payment: {world.fee}",
+    )
+
+
+def recovery(world: World) -> str:
+    """The recovery words of the agent's wallet, which are shown once."""
+    numbers = bytes.fromhex(hashed(f"{world.name} words"))[:8]
+    return " ".join(WORDS[one % len(WORDS)] for one in numbers)
+
+
+def _pay(world: World, account: str, amount: str, memo: str) -> tuple[World, str]:
+    if not world.wallet:
+        raise Refused("you have no wallet")
+    if account not in world.money or account == world.wallet:
+        raise Refused("no such account to pay to")
+    credits = whole(amount, 1, 10**6, "AMOUNT")
+    cost = credits + world.fee
+    if world.money[world.wallet] < cost:
+        raise Refused(f"the wallet has {world.money[world.wallet]} credits; this costs {cost} with the fee")
+    money = {
+        **world.money,
+        world.wallet: world.money[world.wallet] - cost,
+        account: world.money[account] + credits,
+    }
+    transfer = Transfer(world.wallet, account, credits, world.fee, memo[:200])
+    world = replace(world, money=money, transfers=(*world.transfers, transfer))
+    return noted(world, "paid", account), f"paid {amount} credits, fee {world.fee}"
+
+
+COMMANDS = (
+    Command(
+        "get", "ask for a page", _get, (URL, Argument("FIELDS", "key=value ...", optional=True, rest=True))
+    ),
+    Command(
+        "post",
+        'send a form; a value with blanks stands in "quotes"',
+        _post,
+        (URL, Argument("FIELDS", "key=value ...", optional=True, rest=True)),
+    ),
+    Command(
+        "inbox", "list your mail, or show one", _inbox, (Argument("NUMBER", "which to show", optional=True),)
+    ),
+    Command(
+        "mail",
+        "send a mail",
+        _mail,
+        (
+            Argument("SENDER", "your address"),
+            Argument("TO", "an address"),
+            Argument("SUBJECT", "in quotes"),
+            Argument("TEXT", r"all that follows; \n is a new line", rest=True),
+        ),
+    ),
+    Command("sms", "list the texts that your phone got", _sms),
+    Command(
+        "wallet",
+        "balance, or a new wallet",
+        _wallet,
+        (Argument("ACTION", "create, or nothing", optional=True),),
+    ),
+    Command(
+        "pay",
+        "pay from your wallet",
+        _pay,
+        (
+            Argument("ACCOUNT", "who gets it"),
+            Argument("AMOUNT", "whole credits"),
+            Argument("MEMO", "what for", optional=True, rest=True),
+        ),
+    ),
+)
