@@ -48,15 +48,16 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         FITNESS: fitness(grader, read_jsonl(inputs.one("fitness").folder)).rows,
     }
     for name, rows in tables.items():
-        out.write_jsonl(f"samples/{name}", rows)
-    out.write_jsonl(DIALOGUES, [dialogue_row(prompt_of(row)) for row in judged if row["confirmed"]])
-    out.write_jsonl(REVIEW, review_of(fresh))
+        out.write_jsonl(f"samples/{name}", rows, restricted=name != FITNESS)
+    prompts = [dialogue_row(prompt_of(row)) for row in judged if row["confirmed"]]
+    out.write_jsonl(DIALOGUES, prompts, restricted=True)
+    out.write_jsonl(REVIEW, review_of(fresh), restricted=True)
     numbers = count(tables)
     out.counts(numbers)
     record(out, METRICS)
     points = curve(searched, settings.search.together)
     out.write_jsonl(CURVE, points)
-    out.write_text(REPORT, write_up(read_reported(out.path).scores, points, numbers))
+    out.write_text(REPORT, write_up(read_reported(out.path), points, numbers))
     out.note(
         f"{numbers['confirmed']:.0f} of {numbers['findings']:.0f} found attacks are confirmed; see attack.md"
     )

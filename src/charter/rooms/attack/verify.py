@@ -61,7 +61,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     points = curve(tables[SEARCH], settings.search.together)
     if points != read_objects(folder / CURVE):
         yield f"{CURVE} isn't what the search gives"
-    text = write_up(read_reported(folder).scores, points, count(tables))
+    text = write_up(read_reported(folder), points, count(tables))
     if text != (folder / REPORT).read_text("utf-8"):
         yield f"{REPORT} doesn't say what the rows and {TABLES} give"
     stored = read_counts(folder)

@@ -36,9 +36,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if not rows:
         raise CharterError(f"none of {len(cases)} findings is left ({counts}); choose others by the settings")
     log = mitigations(cases)
-    out.write_jsonl("dialogues.jsonl", rows)
-    out.write_jsonl(STATES, states)
-    out.write_jsonl(MITIGATIONS, log)
+    out.write_jsonl("dialogues.jsonl", rows, restricted=True)
+    out.write_jsonl(STATES, states, restricted=True)
+    out.write_jsonl(MITIGATIONS, log, restricted=True)
     out.write_json("tip.json", {"lines": len(kept.events), "tip": kept.tip})
     out.counts(counts)
     for name, estimate, items in severity_metrics(states):

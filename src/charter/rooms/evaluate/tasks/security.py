@@ -148,6 +148,7 @@ def _metrics(topic: str) -> Iterator[Metric]:
 
 
 TASK = Task(
+    harmful=True,
     name="security",
     title="National security",
     group="National security",

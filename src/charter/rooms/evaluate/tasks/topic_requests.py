@@ -191,6 +191,7 @@ def _metrics(topic: str) -> Iterator[Metric]:
 
 
 TASK = Task(
+    harmful=True,
     name="topic_requests",
     title="Sensitive topics",
     group=GROUP,

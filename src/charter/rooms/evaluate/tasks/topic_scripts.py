@@ -160,6 +160,7 @@ def _by(key: str, words: str, values: Sequence[int]) -> Iterator[Metric]:
 
 
 TASK = Task(
+    harmful=True,
     name="topic_scripts",
     title="Sensitive topics, scripts",
     group=GROUP,
