@@ -19,7 +19,6 @@ from fill import between
 
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.recipe import load_recipe
 from charter.rooms.card.number import figure
@@ -94,11 +93,16 @@ def table(runs: Sequence[Path], task: str) -> Iterator[str]:
         yield f"| {stage} | {' | '.join(cells)} | {verdicts(runs, step, task)} |"
 
 
+def asked(runs: Sequence[Path], metric: str) -> str:
+    """How many questions the first evaluation of each run asked."""
+    first = next(iter(arms()))
+    counts = {one.n or 0 for run in runs for one in read_manifest(run / first).metrics if one.name == metric}
+    return str(max(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+
+
 def heading(runs: Sequence[Path]) -> str:
     """Which runs, how many questions, how long."""
-    manifests: list[Manifest] = [read_manifest(run / step) for run in runs for step in arms()]
-    asked = {one.name: one.n for one in manifests[0].metrics}
-    questions = ", ".join(f"`{task}` {asked[f'{task}_right']}" for task in TASKS)
+    questions = ", ".join(f"`{task}` {asked(runs, f'{task}_right')}" for task in TASKS)
     minutes = fmean(
         sum(read_manifest(folder.parent).timing.seconds for folder in run.glob("*/manifest.json")) / 60
         for run in runs
