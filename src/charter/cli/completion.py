@@ -17,7 +17,7 @@ from charter.runner.rooms import list_settings, open_room
 
 TASKS = Path(str(charter.__file__)).parent / "rooms" / "evaluate" / "tasks"
 # Suites and tasks without a file of their own.
-SUITES = ("battery", "assistant", "exams", "honesty", "replies", "written")
+SUITES = ("battery", "assistant", "exams", "honesty", "national_security", "replies", "topics", "written")
 FURTHER = ("adherence_text", "bbq_instructed", "bbq_reasoned", "bbq_sampled")
 
 
