@@ -95,7 +95,9 @@ COMPONENTS = (
         "window of 8,192 tokens; the card: 200K, 1,000 documents",
         ("position",),
     ),
-    Component("Recall", "length by depth", "window of 8,192 tokens", ("recall",)),
+    Component(
+        "Recall", "length by depth", "window of 8,192 tokens", elsewhere="`recall`, in its table above"
+    ),
     Component(
         "GRE",
         "verbal, quantitative, writing in the exam's shapes; two essay readings",
