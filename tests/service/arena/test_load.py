@@ -47,7 +47,9 @@ def test_the_check_sees_what_is_wrong(tmp_path: Path) -> None:
     place = str(tmp_path / "people.sqlite")
     engine = open_people(place)
     with writing(engine) as c:
-        c.exec_driver_sql("INSERT INTO people VALUES (1, 'ann', 'worker', 1, 0, 0, 1.0, '')")
+        c.exec_driver_sql(
+            "INSERT INTO people (id, name, role, simulated, quota, disabled, created, console) VALUES (1, 'ann', 'worker', 1, 0, 0, 1.0, '')"
+        )
         c.exec_driver_sql(
             "INSERT INTO conversations VALUES ('c', 1, 'helpful', 'chat', 'open', '', '', NULL, NULL, 1.0, NULL)"
         )
