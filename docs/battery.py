@@ -51,8 +51,7 @@ SHOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """A finished run: the reports of its card, and the card's matrix. `stages`: the last stage with all its reports, a
-    stage for each group of reports."""
+    """A finished run: the reports of its card, and the card's matrix."""
 
     run: Path
     matrix: Mapping[str, Any]

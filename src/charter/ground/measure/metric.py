@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from charter.ground.measure.counts import Row
@@ -106,3 +106,18 @@ def within(ends: Ends, limits: tuple[float, float], value: float) -> Ends:
 def default_label(name: str) -> str:
     """The label of a metric that declares none."""
     return name.replace("_", " ").capitalize()
+
+
+def corrected_metric(of: Metric, name: str, rate: str, errors: Sequence[str], of_what: str) -> Metric:
+    """The metric `rate`, described by `of`, corrected by a judge's sensitivity and specificity, the metrics `errors`;
+    `of_what`: words for these errors. See `correction.py`."""
+    return replace(
+        of,
+        name=name,
+        table=None,
+        meaning=f"{of.meaning}{of_what}",
+        label=f"{of.label}, corrected",
+        terms=tuple(Term(1.0, (part,)) for part in (rate, *errors)),
+        corrected=True,
+        span=(0.0, 1.0),
+    )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 from charter.ground.attack.chains import FAMILIES
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Better, Judge, Kind, Measure, Metric, Term
+from charter.ground.measure.metric import Better, Judge, Kind, Measure, Metric, Term, corrected_metric
 from charter.rooms.attack.judging import ATTACK, QUESTION, TWIN
 
 SEARCH, FRESH, FINDINGS, CONTROLS, FITNESS = (
@@ -30,16 +29,8 @@ GRADER_ERRORS = ("attack_grader_sensitivity", "attack_grader_specificity")
 
 def _corrected(of: Metric) -> Metric:
     """The same rate without the errors that the reporting grader makes on known replies."""
-    return replace(
-        of,
-        name=f"{of.name}_corrected",
-        table=None,
-        meaning=f"{of.meaning}; corrected for the grader's errors on known replies",
-        label=f"{of.label}, corrected",
-        terms=tuple(Term(1.0, (part,)) for part in (of.name, *GRADER_ERRORS)),
-        corrected=True,
-        span=(0.0, 1.0),
-    )
+    words = "; corrected for the grader's errors on known replies"
+    return corrected_metric(of, f"{of.name}_corrected", of.name, GRADER_ERRORS, words)
 
 
 def _metric(

@@ -6,11 +6,10 @@ A report that lacks one says why: no labelled rows, or a judge too weak.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
 from charter.ground.measure.correction import why_none
-from charter.ground.measure.metric import Metric, Term
+from charter.ground.measure.metric import Metric, corrected_metric
 from charter.ground.measure.reporting import Reported
 
 # Who judges -> what of it the task `labelled` measures.
@@ -36,14 +35,7 @@ def _unmeasured(lacking: Sequence[str]) -> str:
 def corrected(name: str, rate: str, judge: Literal["grader", "detector"], of: Metric) -> Metric:
     """The metric `rate`, described by `of`, corrected for the errors of the grader of harm or the detector of
     refusals."""
-    errors = (f"labelled_{WHAT[judge]}_{kind}" for kind in ("sensitivity", "specificity"))
-    return replace(
-        of,
-        name=name,
-        table=None,
-        meaning=f"{of.meaning}, corrected for the {judge}'s errors on labelled replies",
-        label=f"{of.label}, corrected",
-        terms=tuple(Term(1.0, (part,)) for part in (rate, *errors)),
-        corrected=True,
-        span=(0.0, 1.0),
+    errors = [f"labelled_{WHAT[judge]}_{kind}" for kind in ("sensitivity", "specificity")]
+    return corrected_metric(
+        of, name, rate, errors, f", corrected for the {judge}'s errors on labelled replies"
     )
