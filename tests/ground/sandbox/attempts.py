@@ -2,8 +2,8 @@
 
 A program of its own: `python attempts.py NAME...` prints one JSON line an attempt, ["escaped"] or ["refused", by].
 It runs in a sandbox, where every attempt must be refused; and outside, where those that are harmless must succeed,
-so that a refusal means something. `facts.json` beside it names what the host has laid out. Docstrings are the
-lists of docs/concepts/sandbox.md.
+so that a refusal means something. `facts.json` beside it names what the host has laid out. docs/concepts/sandbox.md
+counts them.
 """
 
 import ctypes

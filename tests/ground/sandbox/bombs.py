@@ -1,6 +1,6 @@
 """Attempts to use more than the limits, each a function that goes on until it is stopped or prints what it got.
 
-A program of its own: `python bombs.py NAME`. Docstrings stand in the lists of docs/concepts/sandbox.md.
+A program of its own: `python bombs.py NAME`. docs/concepts/sandbox.md counts them.
 """
 
 import ctypes

@@ -1,6 +1,6 @@
 """Solutions that try to pass tests without passing them. Each defines `double`, wrongly, and something else.
 
-The keys stand in the lists of docs/concepts/sandbox.md.
+docs/concepts/sandbox.md counts them.
 """
 
 WRONG = "def double(n):\n    return n\n"

@@ -1,7 +1,7 @@
 """Attempts to make the host hold more memory than the limit, each a function that takes until it is refused.
 
 A program of its own: `python hoards.py NAME`. It then holds what it got for a moment, and prints "held" if it was not
-ended before. Docstrings are rows of the table of docs/concepts/sandbox.md.
+ended before.
 """
 
 import ctypes
