@@ -21,7 +21,7 @@ from charter.rooms.evaluate.corrections import corrected
 from charter.rooms.evaluate.judge_answers import shorten
 from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.reading import Row
-from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, VERSION, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, review_queue
 from charter.rooms.evaluate.topic_set import LEVELS, TOPICS, Asked, draw_goals, facts_of, policies
 
@@ -219,4 +219,5 @@ TASK = Task(
     searched=True,
     chunk=TOGETHER,
     cost=(180, 134),
+    version=VERSION + 1,
 )

@@ -18,7 +18,7 @@ from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
 from charter.rooms.evaluate.corrections import corrected
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.reading import Row
-from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, VERSION, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks import topic_requests
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, review_queue
 from charter.rooms.evaluate.tasks.topic_requests import (
@@ -190,4 +190,5 @@ TASK = Task(
     searched=True,
     chunk=TOGETHER,
     cost=(2400, 536),
+    version=VERSION + 1,
 )
