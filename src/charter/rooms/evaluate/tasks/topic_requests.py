@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Better, Kind, Metric, Term
+from charter.ground.measure.metric import VERSION, Better, Kind, Metric, Term
 from charter.ground.settings.roles import Role
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
 from charter.ground.text.transcript import format_transcript
@@ -21,7 +21,7 @@ from charter.rooms.evaluate.corrections import corrected
 from charter.rooms.evaluate.judge_answers import shorten
 from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.reading import Row
-from charter.rooms.evaluate.task import REPLIES, VERSION, Marks, Protocol, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, review_queue
 from charter.rooms.evaluate.topic_set import LEVELS, TOPICS, Asked, draw_goals, facts_of, policies
 

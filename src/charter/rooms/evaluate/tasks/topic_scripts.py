@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Metric
+from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.turns import any_turn, last_turn, least_margin
 from charter.ground.settings.roles import Role
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
 from charter.rooms.evaluate.corrections import corrected
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.reading import Row
-from charter.rooms.evaluate.task import REPLIES, VERSION, Marks, Protocol, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks import topic_requests
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, review_queue
 from charter.rooms.evaluate.tasks.topic_requests import (
