@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Better, Kind, Metric, Term
+from charter.ground.measure.metric import VERSION, Better, Kind, Metric, Term
 from charter.ground.settings.roles import Role
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
 from charter.ground.text.transcript import format_transcript
@@ -219,4 +219,5 @@ TASK = Task(
     searched=True,
     chunk=TOGETHER,
     cost=(180, 134),
+    version=VERSION + 1,
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Metric
+from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.turns import any_turn, last_turn, least_margin
 from charter.ground.settings.roles import Role
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
@@ -190,4 +190,5 @@ TASK = Task(
     searched=True,
     chunk=TOGETHER,
     cost=(2400, 536),
+    version=VERSION + 1,
 )
