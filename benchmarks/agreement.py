@@ -7,8 +7,8 @@ models wrote the same (TriviaQA: up to the first line break, where lm-eval stops
 answer": the same is read from it; "same verdict": both right or both wrong. A verdict that differs on the same reply is
 the protocol's, on another reply the numerics'; the two are printed apart.
 
-What differs even so: articles in TriviaQA, which only our comparison drops, and an empty first line, which we skip and
-lm-eval takes for the answer; the number of GSM8k, which we read behind "the answer is" and lm-eval reads last. Both are
+What differs even so: articles in TriviaQA, which the set's authors and we drop and lm-eval keeps ("The Cosmos"), and an
+empty first line, which we skip and lm-eval takes for the answer; the number of GSM8k, which we read behind "the answer is" and lm-eval reads last. Both are
 greedy here, where the card samples GSM8k at T=1. RACE has one example here, not five.
 """
 

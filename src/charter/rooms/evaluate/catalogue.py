@@ -27,6 +27,7 @@ from charter.rooms.evaluate.tasks import (
     gre_verbal,
     gre_writing,
     gsm8k,
+    harm_scores,
     harmlessness,
     helpful,
     hhh,
@@ -99,6 +100,7 @@ EXAMS = (gre_verbal.TASK, gre_quant.TASK, gre_writing.TASK, mbe.TASK, usmle.TASK
 OTHERS = (
     requests.TASK,
     rater_check.TASK,
+    harm_scores.TASK,
     even_handedness.TASK,
     *adherence.TASKS,
     facts.TASK,

@@ -21,7 +21,7 @@ from charter.rooms.evaluate.claims import report_problems
 from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.security_register import SIGNOFF, signoff_rows
 from charter.rooms.evaluate.task import CONTAMINATION, Marks
-from charter.rooms.evaluate.tasks import behaviours, labelled
+from charter.rooms.evaluate.tasks import behaviours, harm_scores, labelled
 
 OF_JUDGES = {
     TRIPLES: flags.TRIPLES,
@@ -59,6 +59,7 @@ def _group_problems(folder: Path) -> Iterator[str]:
     for task, columns, file in (
         (behaviours.TASK, behaviours.COLUMNS, behaviours.BY_NAME),
         (labelled.TASK, labelled.COLUMNS, labelled.BY_NAME),
+        (harm_scores.TASK, harm_scores.COLUMNS, harm_scores.BY_PROMPT),
     ):
         kept, samples = folder / file, folder / f"samples/{task.name}.jsonl"
         if samples.exists() and (
