@@ -216,6 +216,10 @@ class Context:
         """One row a turn of scripts held with the model; see `conversations.converse`."""
         return conversations.converse(self, scripts)
 
+    def talk(self, scripts: Sequence[tuple[str, Sequence[str]]], most: int) -> list[list[Message]]:
+        """Conversations over a user's turns; see `conversations.talk`."""
+        return conversations.talk(self, scripts, most)
+
     def behind_screen(self, rows: Rows) -> Rows:
         """The rows with what the acceptable-use screen does; see `behind_screen.add_actions`."""
         return behind_screen.add_actions(self, rows)
