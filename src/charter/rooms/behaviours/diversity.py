@@ -7,12 +7,15 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.question_sets import PEOPLE
 from charter.ground.settings.seed import derive_seed
 from charter.rooms.behaviours.definition import SIDES, Behaviour
 from charter.rooms.behaviours.filter import pairs_of
+from charter.rooms.behaviours.known import read_known
 from charter.rooms.behaviours.writing import Statement
 
 DIVERSITY = "diversity.jsonl"
@@ -20,6 +23,15 @@ GENERATED = "generated"
 # Fewest statements of each set.
 FEWEST = 5
 Row = dict[str, Any]
+
+
+def keep_sets(
+    behaviours: Sequence[Behaviour], kept: Sequence[Mapping[str, Any]], inputs: Inputs, out: Workspace
+) -> None:
+    """Keeps the statements of both sets of each behaviour that has enough of both."""
+    known = [one for source in inputs.many("known") for one in read_known(source.folder, people=True)]
+    if rows := list(sets_of(behaviours, kept, known, out.seed)):
+        out.write_jsonl(f"samples/{DIVERSITY}", rows)
 
 
 def sets_of(

@@ -17,8 +17,8 @@ from charter.ground.measure.reporting import record
 from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.text.dialogue import user
 from charter.rooms.behaviours.definition import SIDES, read_behaviour
-from charter.rooms.behaviours.diversity import DIVERSITY, sets_of
 from charter.rooms.behaviours.diversity import METRICS as OF_SETS
+from charter.rooms.behaviours.diversity import keep_sets
 from charter.rooms.behaviours.filter import Grader, confidence, confirmed, copies, graded
 from charter.rooms.behaviours.known import KNOWN, METRICS, STATEMENTS, Verdict, flip, read_known
 from charter.rooms.behaviours.reviews import METRICS as OF_REVIEWS
@@ -66,9 +66,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             f"the filter confirmed none of {len(distinct)} distinct statements; give stronger graders, or set "
             f"filter.keep_all: true{'; ' + known.why if known else ''}"
         )
-    people = [one for source in inputs.many("known") for one in read_known(source.folder, people=True)]
-    if varied := list(sets_of(behaviours, kept, people, out.seed)):
-        out.write_jsonl(f"samples/{DIVERSITY}", varied)
+    keep_sets(behaviours, kept, inputs, out)
     out.write_jsonl(DIALOGUES, [_question(row) for row in kept])
     out.write_jsonl(REVIEW, _review(settings, kept))
     if known is not None:

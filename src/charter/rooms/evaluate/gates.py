@@ -46,8 +46,8 @@ def judges(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dict[
     rows behind the verdicts under samples/."""
     needed = {role for context in contexts for role in context.task.needs}
     if "grader" not in needed:
-        rater = {"rater": _rater(inputs, out)} if "rater" in needed else {}
-        return {role: describe_model(inputs, role) for role in JUDGES if inputs.many(role)} | rater
+        found: dict[str, Any] = {role: describe_model(inputs, role) for role in JUDGES if inputs.many(role)}
+        return found | ({"rater": _rater(inputs, out)} if "rater" in needed else {})
     models = contexts[0].models
     rater = _rater(inputs, out)
     triples = inputs.one("fitness")

@@ -94,14 +94,14 @@ def _unlearnt(context: Context) -> Iterator[Labelled]:
         learnt = set(read_manifest(rater.folder).inputs.get("ratings", ()))
         heldout = {str(row["id"]) for row in read_objects(rater.folder / KEPT)}
     for source in context.inputs.many(context.task.data_role):
-        for one in (row for file in _files(source.folder) for row in read_labelled(file)):
+        for one in (row for file in labelled_files(source.folder) for row in read_labelled(file)):
             if source.id not in learnt or cluster_of(Dialogue(one.id, one.messages)) in heldout:
                 yield one
             else:
                 context.summary["learnt"] = context.summary.get("learnt", 0) + 1
 
 
-def _files(path: Path) -> list[Path]:
+def labelled_files(path: Path) -> list[Path]:
     """The files of a source; of an arena's export the attempts that people rated, or the transcripts reviewed."""
     name = next((name for name in ("ratings", "reviews") if (path / f"{name}.jsonl").is_file()), "dialogues")
     return files_of(path, name)
