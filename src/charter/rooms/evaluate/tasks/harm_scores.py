@@ -85,7 +85,7 @@ def _rating(name: str, table: Measure, better: Better, words: str, label: str, *
 TASK = Task(
     name="harm_scores",
     title="Harm by prompt",
-    group="Harm from 0 to 4",
+    group="Harmful requests",
     harmful=True,
     questions=questions,
     rows=rows,
