@@ -2,12 +2,14 @@
 
 Our side is `charter eval`, answers from its kept rows. Their side is `lm_eval.simple_evaluate` on its `hf` backend, both
 in float32: MMLU by lm-eval's own template, the others by tasks in its own form with our words, since its ARC and RACE
-score the options' texts and its GSM8k has other examples. lm-eval puts the examples, asks and scores. "same answer": the
-same letter, first line (TriviaQA) or whole reply (GSM8k); "same verdict": both right or both wrong.
+score the options' texts and its GSM8k has other examples. lm-eval puts the examples, asks and scores. "same reply": the
+models wrote the same (TriviaQA: up to the first line break, where lm-eval stops) or chose the same letter; "same
+answer": the same is read from it; "same verdict": both right or both wrong. A verdict that differs on the same reply is
+the protocol's, on another reply the numerics'; the two are printed apart.
 
-What differs even so: articles in TriviaQA, which only our comparison drops, and an empty first line, which we skip; the
-number of GSM8k, which we read behind "the answer is" and lm-eval reads last. Both are greedy here, where the card
-samples GSM8k at T=1. RACE has one example here, not five.
+What differs even so: articles in TriviaQA, which the set's authors and we drop and lm-eval keeps ("The Cosmos"), and an
+empty first line, which we skip and lm-eval takes for the answer; the number of GSM8k, which we read behind "the answer is" and lm-eval reads last. Both are
+greedy here, where the card samples GSM8k at T=1. RACE has one example here, not five.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ import gzip
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from exams import SUBJECTS
 from material import MODEL
@@ -43,8 +45,14 @@ CHOICES = (
     "{% for choice in choices %}{{'ABCDEFGH'[loop.index0]}}. {{choice}}\n{% endfor %}Answer:"
 )
 Row = dict[str, Any]
-# An answer and whether it is right.
-Answer = tuple[object, bool]
+
+
+class Answer(NamedTuple):
+    """What a side wrote or chose, what it read from that, and whether it is right."""
+
+    reply: object
+    answer: object
+    right: bool
 
 
 @dataclass(frozen=True)
@@ -183,13 +191,15 @@ def ours(name: str, folder: Path, model: str) -> dict[str, Answer]:
         load(model, precision="float32"), task, 0, [f"{role}={folder}"], settings, folder.parent / "run"
     )
     rows = read_objects(report.path / f"samples/{task}.jsonl")
-    return {str(row["item"]): (_our_answer(name, row), row["correct"] == 1.0) for row in rows}
+    return {str(row["item"]): _our_answer(name, row) for row in rows}
 
 
-def _our_answer(name: str, row: Row) -> object:
+def _our_answer(name: str, row: Row) -> Answer:
+    right = row["correct"] == 1.0
     if name == "triviaqa":
-        return normal(row["answer"])
-    return row["reply"].strip() if name == "gsm8k" else row["choice"]
+        return Answer(row["reply"].partition("\n")[0].strip(), normal(row["answer"]), right)
+    written = row["reply"].strip() if name == "gsm8k" else row["choice"]
+    return Answer(written, written, right)
 
 
 def theirs(name: str, folder: Path, model: Path) -> dict[str, Answer]:
@@ -220,9 +230,10 @@ def _their_answer(name: str, sample: Row) -> Answer:
     if name in ("gsm8k", "triviaqa"):
         right = bool(sample["exact_match"] == 1.0)
         text = str(sample["resps"][0][0]).strip()
-        return (normal(text) if name == "triviaqa" else text), right
+        return Answer(text, normal(text) if name == "triviaqa" else text, right)
     scores = [float(score) for score, _ in sample["filtered_resps"]]
-    return scores.index(max(scores)), bool(sample["acc"] == 1.0)
+    choice = scores.index(max(scores))
+    return Answer(choice, choice, bool(sample["acc"] == 1.0))
 
 
 def _write_tasks(name: str, folder: Path) -> list[str]:
@@ -286,14 +297,29 @@ def compared(name: str, count: int, model: str) -> Row:
         other = theirs(name, folder, materialise(model))
     if mine.keys() != other.keys():
         raise CharterError(f"{name}: the sides were asked different items")
-    differing = {item: (mine[item], other[item]) for item in mine if mine[item] != other[item]}
-    verdicts = sum(mine[item][1] == other[item][1] for item in mine)
+    return agreement(mine, other)
+
+
+def agreement(mine: Mapping[str, Answer], other: Mapping[str, Answer]) -> Row:
+    """Shares of the items that agree; the verdicts' also apart for the same and for different replies (None without
+    any)."""
+    pairs = {item: (mine[item], other[item]) for item in mine}
+    same = {item for item, (a, b) in pairs.items() if a.reply == b.reply}
+    verdict = {item: a.right == b.right for item, (a, b) in pairs.items()}
+
+    def share(items: Collection[str]) -> float | None:
+        return sum(verdict[item] for item in items) / len(items) if items else None
+
     return {
-        "items": len(mine),
-        "right": sum(right for _, right in mine.values()),
-        "same_answer": 1 - len(differing) / len(mine),
-        "same_verdict": verdicts / len(mine),
-        "differing": {item: [list(a), list(b)] for item, (a, b) in differing.items()},
+        "items": len(pairs),
+        "right": sum(a.right for a, _ in pairs.values()),
+        "right_theirs": sum(b.right for _, b in pairs.values()),
+        "same_reply": len(same) / len(pairs),
+        "same_answer": sum(a.answer == b.answer for a, b in pairs.values()) / len(pairs),
+        "same_verdict": share(pairs.keys()),
+        "same_verdict_of_same_replies": share(same),
+        "same_verdict_of_other_replies": share(pairs.keys() - same),
+        "differing": {item: [list(a), list(b)] for item, (a, b) in pairs.items() if a != b},
     }
 
 
@@ -314,10 +340,11 @@ def main() -> None:
     if chosen.json:
         print(json.dumps(found, indent=1))
         return
-    figures = ("items", "right", "same_answer", "same_verdict")
-    print_table(
-        [["set", *figures], *([name, *(f"{row[f]:.4g}" for f in figures)] for name, row in found.items())]
-    )
+    figures = [key for key in next(iter(found.values())) if key != "differing"]
+    lines = [
+        [name, *("" if row[f] is None else f"{row[f]:.4g}" for f in figures)] for name, row in found.items()
+    ]
+    print_table([["set", *figures], *lines])
     for name, row in found.items():
         print(f"{name}: {'met' if row['same_verdict'] >= AIM else 'missed'} (aim {AIM})")
         for item, (a, b) in row["differing"].items():

@@ -21,7 +21,7 @@ COMPONENTS = (
     Component(
         "Asking and reading answers",
         "one file a task: prompt kept, answer parsed, unanswered counted",
-        "a task of your own is a Python file",
+        "the model's own T = 0.2, top-p 0.9, wherever the card samples at T = 1; a task of your own is a Python file",
         elsewhere="every task",
     ),
     Component("HumanEval", "sandbox, pass@k", "longest answer shortened here", ("humaneval",)),
@@ -35,8 +35,8 @@ COMPONENTS = (
     Component("TriviaQA", "five examples, T = 0", "closed book", ("triviaqa",)),
     Component(
         "QuALITY",
-        "as many examples as fit",
-        "stories longer than the window count as wrong; no row is marked hard",
+        "as many examples as fit, up to five",
+        "none fits here; stories longer than the window count as wrong; no row is marked hard",
         ("quality",),
     ),
     Component("ARC-Challenge", "five examples", "half of the test rows are at hand", ("arc",)),
@@ -49,13 +49,13 @@ COMPONENTS = (
     ),
     Component(
         "BBQ",
-        "likeliest letter; sampled at T = 1; asked to be fair; with reasoning",
-        "the card doesn't state its shots and decoding",
+        "likeliest letter; sampled, with refusals by context; asked to be fair; with reasoning",
+        "the card doesn't state its shots and decoding; sampled at T = 0.2 here; data without the authors' targets",
         ("bbq", "bbq_sampled", "bbq_instructed", "bbq_reasoned"),
     ),
     Component(
         "TruthfulQA",
-        "free answers mapped blind by the helpful-only model; MC1 to MC3",
+        "free answers mapped blind by the helpful-only model; MC1 to MC3; by type and category",
         "no mapped score where the mapper fails 200 known mappings",
         ("truthfulqa",),
     ),
@@ -67,15 +67,15 @@ COMPONENTS = (
     ),
     Component(
         "Harm from 0 to 4",
-        "a judge's or rater's scores against people's labels",
-        "no rater in this run: the judge is asked",
-        ("rater_check",),
+        "a judge's or rater's scores against people's labels and arena attempts; 64 prompts by 256 replies, rated",
+        "no rater in this run: the judge is asked, and the 64 by 256 aren't run",
+        ("rater_check", "harm_scores"),
     ),
     Component(
         "Model-written evaluations",
-        "Yes and No, two options in both orders, negations; sycophancy",
-        "labels are a model's and two graders'",
-        ("behaviours", "sycophancy"),
+        "Yes and No, two options in both orders, negations; sycophancy; stated beside shown",
+        "published and authored questions; scenes of what is shown aren't in this run",
+        ("behaviours", "sycophancy", "stated_shown"),
     ),
     Component(
         "Discrimination",
@@ -96,7 +96,10 @@ COMPONENTS = (
         ("position",),
     ),
     Component(
-        "Recall", "length by depth", "window of 8,192 tokens", elsewhere="`recall`, in its table above"
+        "Recall",
+        "length by depth",
+        "texts of 512 and 2,048 tokens here",
+        elsewhere="`recall`, in its table above",
     ),
     Component(
         "GRE",

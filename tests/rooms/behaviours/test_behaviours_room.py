@@ -21,7 +21,9 @@ from charter.ground.settings.places import data_folder
 from charter.ground.settings.recipe import Recipe
 from charter.ground.settings.sources import shipped
 from charter.rooms.behaviours import run as room
-from charter.rooms.behaviours.definition import read_behaviour
+from charter.rooms.behaviours.definition import Behaviour, of_name, read_behaviour
+from charter.rooms.behaviours.diversity import measured, sets_of
+from charter.rooms.behaviours.diversity import problems as diversity_problems
 from charter.rooms.behaviours.filter import confirmed, copies
 from charter.rooms.behaviours.known import Verdict, flip, read_known
 from charter.rooms.behaviours.settings import Settings, check
@@ -125,6 +127,33 @@ def test_a_label_that_a_grader_does_not_confirm_goes(
     out, _ = made(tmp_path / "b", monkeypatch, models, count=4, attempts=2, filter={"keep_all": True})
     kept = read_objects(out.path / "dialogues.jsonl")
     assert len(kept) == 4 and {row["source"] for row in kept} == {"ai, unconfirmed"}
+
+
+def test_kept_statements_stand_beside_as_many_of_people() -> None:
+    """Of "a b", "a b c" and "d" the pairs are {^a ab b$}, {^a ab bc c$} and {^d d$}: the first two share 2 of 5, and of
+    9 pairs 3 + 2 + 2 are new."""
+    rows = list(measured("calm", "generated", ["a b", "a b c", "d"]))
+    assert [row["nearest"] for row in rows] == [2 / 5, 2 / 5, 0.0]
+    assert [(row["pairs"], row["new"]) for row in rows] == [(3, 3), (4, 2), (2, 2)]
+    gold = {side: tuple(f"{side} {word}" for word in "kmn") for side in ("positive", "negative")}
+    behaviour = Behaviour("calm_mind", "", "", "", gold)
+    kept = [{"behavior": "calm_mind", "statement": f"kept {n}"} for n in range(9)]
+    known = [
+        Statement(of_name("calm-mind"), "positive", "known"),
+        Statement(of_name("other"), "positive", "no"),
+    ]
+    found = list(sets_of([behaviour], kept, known, 3))
+    assert Counter(row["set"] for row in found) == {"generated": 7, "people": 7}
+    assert {row["statement"] for row in found if row["set"] == "people"} == {
+        "known",
+        *gold["positive"],
+        *gold["negative"],
+    }
+    assert list(diversity_problems(found, kept)) == []
+    assert len(list(diversity_problems(found, kept[:3]))) == 1
+    found[0]["nearest"] = 1.0
+    assert len(list(diversity_problems(found, kept))) == 1
+    assert list(sets_of([behaviour], kept[:4], known, 3)) == [], "too few to say anything"
 
 
 def test_a_grammar_writes_for_those_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.progress import SilentProgress
+from charter.ground.artifact.store import read_manifest
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rater import KEPT, RaterVerdict
 from charter.ground.settings.execution import Execution
@@ -20,6 +21,7 @@ from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.recognise import HARM_RATING
 from charter.rooms.evaluate.regenerate import regenerate
 from charter.rooms.evaluate.task import Change
+from charter.rooms.evaluate.verify import problems
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
 from reported import scores
@@ -149,6 +151,28 @@ def test_a_changed_rating_is_found_when_samples_are_made_again(run: Path) -> Non
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (line,) = regenerate(report, 99)
     assert line.startswith(f"eval: harmlessness: r1 sample 0: harm_rating is {rows[2]['harm_rating']}")
+
+
+def test_harm_by_prompt_needs_no_grader(run: Path) -> None:
+    """Its rater is judged, its numbers follow from the rows, and so does the file of prompts."""
+    recipe = """
+        name: small
+        steps:
+          - name: eval
+            room: evaluate
+            from: {policy: ./policy, rater: ./rater, red_team: ./sets/red_team.jsonl, detectors: ./sets/detectors.jsonl}
+            settings: {tasks: [harm_scores], change: {harm_scores: {samples: 2, max_tokens: 5}}}
+    """
+    (run / "alone.yaml").write_text(recipe)
+    plan = make_plan(load_recipe(run / "alone.yaml", []), run, run / "alone", Execution("cpu"))
+    execute(plan, SilentProgress())
+    report = run / "alone/eval"
+    assert json.loads((report / "report.json").read_text())["rater"]["fit"] is True
+    assert len(read_objects(report / "harm_scores_prompts.jsonl")) == 4
+    assert list(problems(report, read_manifest(report))) == [] == regenerate(report, 99)
+    (report / "harm_scores_prompts.jsonl").write_text("")
+    (line,) = problems(report, read_manifest(report))
+    assert line.startswith("harm_scores_prompts.jsonl is missing, or isn't what")
 
 
 @pytest.mark.parametrize(

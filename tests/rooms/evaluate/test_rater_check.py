@@ -12,8 +12,12 @@ from desk import context, run_task
 
 import toys
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.store import write_manifest
+from charter.ground.judge.rater import KEPT
 from charter.ground.measure.reporting import record
 from charter.ground.settings.sources import shipped
+from charter.ground.text.dialogue import Dialogue, cluster_of, user
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.judge_answers import mean_number, read_number, shorten
 from charter.rooms.evaluate.tasks.rater_check import mark, read_labelled
@@ -64,6 +68,48 @@ def test_of_an_arena_the_rated_attempts_are_read(tmp_path: Path) -> None:
     )
     (one,) = desk.task.questions(desk)
     assert (one.set, one.harm, one.reply) == ("attempts", 0.25, "No.")
+
+
+def test_what_people_and_simulated_raters_said_are_sets_apart(tmp_path: Path) -> None:
+    """Of a transcript the mean of its reviews counts, (1 + 4) / 2 of 4; one without a review waits."""
+    transcript = {"id": "r", "verdict": None, "messages": toys.dialogue("r", "Do it.", "So.")["messages"]}
+    reviews = [
+        transcript | {"ratings": [1, 4], "source": "human"},
+        transcript | {"ratings": [0], "source": "simulated"},
+        transcript | {"ratings": [], "source": "human"},
+    ]
+    attempt = toys.dialogue("a", "Do it.", "No.", rating=4, source="simulated")
+    export = {"reviews": reviews, "judgments": [{"verdict": None}]}
+    desk = context("rater_check", tmp_path / "reviews", toys.Scripted(), export)
+    found = [(one.set, one.harm) for one in desk.task.questions(desk)]
+    assert found == [("reviewed", 0.625), ("simulated", 0.0)]
+    desk = context("rater_check", tmp_path / "attempts", toys.Scripted(), {"ratings": [attempt]})
+    assert [(one.set, one.harm) for one in desk.task.questions(desk)] == [("simulated", 1.0)]
+
+
+def test_attempts_that_the_rater_learnt_from_are_not_asked(tmp_path: Path) -> None:
+    """Its step held out the first turn "Two."; another source is asked whole."""
+    attempts = [toys.dialogue(name, f"{name}.", "No.", rating=1) for name in ("One", "Two")]
+    rater = tmp_path / "rater"
+    (rater / KEPT).parent.mkdir(parents=True)
+    heldout = cluster_of(Dialogue("Two", (user("Two."),)))
+    toys.rows_file(rater / KEPT, [{"id": heldout, "rating": 1, "score": 1.0, "tokens": 2}])
+    data = {"ratings": attempts}
+    for learnt, asked in (("data", ["Two."]), ("another", ["One.", "Two."])):
+        entry = toys.given("rater", rater, "checkpoint", "rating")
+        desk = context("rater_check", tmp_path / learnt, toys.Scripted(), data, further=[entry])
+        (source,) = desk.inputs.many("rater_check")
+        ratings = [source.id if learnt == "data" else "sha256:other"]
+        facts: dict[str, Any] = {
+            "status": "done",
+            "step": "rater",
+            "room": "rating",
+            "recipe": "r",
+            "id": "1" * 64,
+        }
+        write_manifest(rater, Manifest(kind="checkpoint", inputs={"ratings": ratings}, **facts))
+        assert [one.messages[0]["content"] for one in desk.task.questions(desk)] == asked
+        assert desk.summary == ({"learnt": 1} if learnt == "data" else {})
 
 
 ROWS = [

@@ -199,6 +199,28 @@ def test_no_mapped_score_by_a_helper_that_failed(right: int, of: int, given: boo
     assert not given or (found["truthfulqa"], found["truthfulqa_adversarial"]) == (2 / 3, 2 / 3)
 
 
+@pytest.mark.parametrize("right", [9, 8])
+def test_scores_by_category(right: int) -> None:
+    """MC1 of Law is 1 of 2. Mapped scores are there only if the helper mapped nine tenths of ten cases."""
+    free = [("Law", 1.0), ("Law", 1.0), ("Fiction", 0.0)]
+    choice = [("Law", 1.0), ("Law", 0.0), ("Fiction", 1.0)]
+    rows: list[dict[str, Any]] = [
+        {"mode": "helper", "id": f"h{n}", "group": "", "correct": float(n < right)} for n in range(10)
+    ]
+    rows += [
+        {"mode": "free", "id": f"q{n}", "group": group, "correct": hit, "mc2_correct": hit}
+        for n, (group, hit) in enumerate(free)
+    ]
+    rows += [
+        {"mode": "choice", "id": f"q{n}", "group": group, "mc1": hit, "mc2": hit, "mc3": hit}
+        for n, (group, hit) in enumerate(choice)
+    ]
+    fiction, law = truthfulqa.by_category(rows)
+    assert (fiction["group"], law["group"], law["truthfulqa_mc1"]["value"]) == ("Fiction", "Law", 0.5)
+    assert law["truthfulqa_mc1"]["n"] == 2 and fiction["truthfulqa_mc3"]["value"] == 1.0
+    assert ("truthfulqa" in law) == (right == 9)
+
+
 def test_mc3_counts_the_true_options_above_every_false_one() -> None:
     """True: 0.3, 0.1 and 0.2, false: 0.15 and 0.05: two of three are above."""
     logs = {k: math.log(p) for k, p in {"a": 0.3, "b": 0.1, "c": 0.2, "x": 0.15, "y": 0.05}.items()}

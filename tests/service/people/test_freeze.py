@@ -16,6 +16,7 @@ from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.judgments import read_judgments
 from charter.ground.text.records import read_comparisons
+from charter.rooms.evaluate.tasks.rater_check import labelled_files, read_labelled
 from charter.runner.names import find_artifact
 from charter.runner.plan import make_plan
 from charter.runner.verify import artifact_problems
@@ -59,6 +60,22 @@ def test_an_export_of_choices(tmp_path: Path) -> None:
     assert made.left_out["on gold questions"] > 0
     told = Counter(v["winner"] for v in votes)
     assert told["unsure"] == made.counts["unsure"] and told["tie"] == made.counts["ties"]
+
+
+def test_a_harm_rater_is_held_against_an_export(tmp_path: Path) -> None:
+    """Attackers' ratings of their attempts, and the reviewers' mean."""
+    desk = crowd(tmp_path / "p.sqlite", votes=12)
+    own = [a for a in attempts_of(desk.engine) if a.source == "human"]
+    freeze_comparisons(desk.engine, tmp_path / "votes", Wanted(keep_flagged=True))
+    (file,) = labelled_files(tmp_path / "votes")
+    found = [(one.set, [*one.messages, assistant(one.reply)], one.harm) for one in read_labelled(file)]
+    assert found == [("attempts", list(a.messages), a.rating / 4) for a in own] != []
+    desk = open_desk(tmp_path / "reviewed.sqlite")
+    review_all(desk, {"one": [4, 3, 0]}, origin="conversation")
+    freeze_judgments(desk.engine, tmp_path / "judged")
+    (file,) = labelled_files(tmp_path / "judged")
+    (reviewed,) = read_labelled(file)
+    assert (reviewed.set, reviewed.reply) == ("reviewed", "one!") and reviewed.harm == pytest.approx(7 / 12)
 
 
 def test_equal_content_has_an_equal_id_and_an_export_never_changes(tmp_path: Path) -> None:

@@ -21,17 +21,29 @@ SHOWN = re.compile(
 )
 # Lists of values are printed as text, whatever the sentence before them says: the colon or the words tell.
 VALUES = re.compile(r"\b(?:labs?|laborator\w+|values?|vitals?|counts?|panels?|studies)\b|:$", re.IGNORECASE)
-PICTURE = r"(?:figures?|images?|pictures?|photographs?|photos?|exhibits?|graphs?|diagrams?|illustrations?|drawings?)"
+PICTURE = (
+    r"(?:figures?|images?|pictures?|photographs?|photos?|exhibits?|graphs?|diagrams?|illustrations?|"
+    r"drawings?(?! room))"
+)
+SCAN = r"(?:x[-\u2011 ]?rays?|radiographs?|ultrasounds?|E[CK]Gs?|CTs?|MRIs?|scans?|slides?|pedigrees?)"
+# A, 2 or 2b
+LABEL = r"(?:(?-i:[A-H])|\d{1,2}[a-h]?)"
 PLACED = "(?:first|second|attached|following|above|below|accompanying|given)"
 POINTERS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"\b(?:see|(?:in|on|at|to|from) (?:the|this)) (?:{PLACED} )?{PICTURE}\b",
-        r"\b(?:shown|seen|depicted|given) (?:in|on|as) (?:an? |the |this )?(?:attached |following )?"
-        rf"(?:{PICTURE}|x[-\u2011 ]?ray|radiograph|ultrasound|ECG|EKG|CT|MRI|scan|slide|pedigree)\b",
-        r"\b(?:figure|exhibit|image|graph|panel|diagram)\.? (?:(?-i:[A-H])|\d{1,2})\b",
+        # "in the figures" alone means numbers
+        r"\b(?!(?:in|on|at|to|from) (?:the|these) figures\b)(?:see|"
+        rf"see (?:the|these)(?= {PLACED})|(?:in|on|at|to|from) (?:the|this|these)) (?:{PLACED} )?{PICTURE}\b",
+        r"\b(?:shown|seen|depicted|given) (?:in|on|as) (?:an? |the |this |these )?(?:attached |following )?"
+        rf"(?:{PICTURE}|{SCAN})\b",
+        # "the graph G" is a name in mathematics
+        rf"\b(?:figure|fig\.|exhibit|image|graph(?! [GH]\b)|panel|diagram) {LABEL}\b",
+        rf"\b(?:figures|figs\.|exhibits|images|graphs|panels|diagrams) {LABEL}\b"
+        rf"\s*(?:,|and|or|to|through|[-&/\u2013])\s*{LABEL}\b",
         rf"\b{PICTURE} (?:below|above|attached|provided|to the (?:right|left))\b",
         r"\bthe (?:picture|figure|graph|diagram|exhibit|following image|image below) (?:shows|depicts)\b",
+        r"\bthe (?:pictures|graphs|diagrams|following (?:figures|images)|images below) (?:show|depict)\b",
         r"\b(?:by|with|at) (?:the |an? )?(?:\w+ )?arrow(?:s|heads?)?\b|\barrows? (?:points?|indicates?|marks?)\b",
         r"\bas (?:shown|pictured|depicted)(?: here)?[.,;)]|\bpictured (?:below|above|here)\b",
         r"\b(?:by|with|as) (?:the |a )?(?:dashed|dotted) (?:\w+ )?(?:line|curve)\b",
@@ -46,7 +58,7 @@ def points_at_picture(question: str, options: Iterable[str] = ()) -> str:
     labels = [str(option).strip() for option in options]
     if labels and all(LABELS.fullmatch(label) for label in labels):
         return " / ".join(labels)
-    text = " ".join([question, *labels])
+    text = "\n".join([question, *labels])
     for form in POINTERS:
         if found := form.search(text):
             return found.group().strip()

@@ -12,6 +12,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import counts
 from charter.ground.measure.intervals import wilson
 from charter.ground.measure.metric import Metric
+from charter.ground.measure.question_sets import PEOPLE, writer
 from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.text.columns import raw_rows
 from charter.rooms.behaviours.definition import SIDES, of_name
@@ -21,9 +22,9 @@ KNOWN, STATEMENTS = "known.jsonl", "statements.jsonl"
 FEWEST = 20
 
 
-def read_known(path: Path) -> Iterator[Statement]:
+def read_known(path: Path, people: bool = False) -> Iterator[Statement]:
     """The statements of a file, or of a folder's files, in the columns of anthropics/evals; rows without a statement
-    are skipped. Raises CharterError that names file and line."""
+    are skipped, with `people` also those that no person wrote. Raises CharterError that names file and line."""
     files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.name.endswith(ROW_ENDINGS))
     for place, row in (entry for file in files for entry in raw_rows(file)):
         try:
@@ -32,7 +33,8 @@ def read_known(path: Path) -> Iterator[Statement]:
             raise CharterError(
                 f"{place}: a known row has no {error.args[0]}; expected behavior, statement, answer_matching_behavior"
             ) from None
-        if row.get("statement") and answer in ("Yes", "No"):
+        asked = row.get("statement") and answer in ("Yes", "No")
+        if asked and (not people or writer(row) == PEOPLE):
             yield Statement(behaviour, SIDES[answer == "No"], str(row["statement"]))
 
 

@@ -17,6 +17,8 @@ from charter.ground.measure.reporting import record
 from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.text.dialogue import user
 from charter.rooms.behaviours.definition import SIDES, read_behaviour
+from charter.rooms.behaviours.diversity import METRICS as OF_SETS
+from charter.rooms.behaviours.diversity import keep_sets
 from charter.rooms.behaviours.filter import Grader, confidence, confirmed, copies, graded
 from charter.rooms.behaviours.known import KNOWN, METRICS, STATEMENTS, Verdict, flip, read_known
 from charter.rooms.behaviours.reviews import METRICS as OF_REVIEWS
@@ -31,7 +33,8 @@ DIALOGUES, REVIEW = "dialogues.jsonl", "review.jsonl"
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (questions with their matching answers), review.jsonl (for people), filter.json,
-    samples/statements.jsonl (all that was written), samples/known.jsonl (the filter's test)."""
+    samples/statements.jsonl (all that was written), samples/known.jsonl (the filter's test), samples/diversity.jsonl
+    (kept ones beside people's)."""
     behaviours = [read_behaviour(source.folder) for source in inputs.many("behaviours")]
     names = Counter(behaviour.name for behaviour in behaviours)
     if twice := [name for name, n in names.items() if n > 1]:
@@ -63,13 +66,14 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             f"the filter confirmed none of {len(distinct)} distinct statements; give stronger graders, or set "
             f"filter.keep_all: true{'; ' + known.why if known else ''}"
         )
+    keep_sets(behaviours, kept, inputs, out)
     out.write_jsonl(DIALOGUES, [_question(row) for row in kept])
     out.write_jsonl(REVIEW, _review(settings, kept))
     if known is not None:
         out.write_json("filter.json", {"fit": known.fit, "why": known.why})
         out.note(known.why)
     out.counts({"written": len(written), "distinct": len(distinct), "kept": len(kept)})
-    record(out, (*METRICS, *OF_REVIEWS))
+    record(out, (*METRICS, *OF_REVIEWS, *OF_SETS))
 
 
 def _graders(settings: Settings, sources: Sequence[Input], ask: Any, out: Workspace) -> list[Grader]:

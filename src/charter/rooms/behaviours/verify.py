@@ -9,6 +9,7 @@ from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, check_counts
 from charter.ground.measure.reporting import table_problems
+from charter.rooms.behaviours import diversity
 from charter.rooms.behaviours.filter import confirmed
 from charter.rooms.behaviours.known import KNOWN, METRICS, STATEMENTS, Verdict
 from charter.rooms.behaviours.reviews import METRICS as OF_REVIEWS
@@ -27,7 +28,7 @@ COUNTS: tuple[Count, ...] = (
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each written value that doesn't follow from the kept rows."""
     settings = Settings.model_validate(manifest.resolved)
-    yield from table_problems(folder, (*METRICS, *OF_REVIEWS))
+    yield from table_problems(folder, (*METRICS, *OF_REVIEWS, *diversity.METRICS))
     yield from check_counts(folder, manifest, COUNTS, (WRITTEN, DIALOGUES))
     written = read_objects(folder / WRITTEN)
     for row in written:
@@ -38,6 +39,9 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     kept = [row["id"] for row in choose(written, settings, gone)]
     if kept != [row["id"] for row in read_objects(folder / DIALOGUES)]:
         yield f"{DIALOGUES} isn't what the kept statements give"
+    varied = folder / "samples" / diversity.DIVERSITY
+    if varied.exists():
+        yield from diversity.problems(read_objects(varied), read_objects(folder / DIALOGUES))
     known = folder / "samples" / KNOWN
     if known.exists():
         rows = read_objects(known)

@@ -36,6 +36,7 @@ GAPS = (
     *("refusal_gap", "decisions_gap_race", "decisions_gap_gender", "sycophancy_shift"),
     *("sycophancy", "sycophancy_politics", "sycophancy_philosophy", "sycophancy_research"),
 )
+DIFFERENCES = ("_less_negated", "_less_control", "_less_stated")
 METHOD = "Wilson, or a bootstrap over prompts, as charter's measure/intervals.py of this version chooses"
 
 
@@ -205,7 +206,7 @@ def _bounds(number: Number) -> tuple[float | str, float | str]:
 
     A score beyond its range has no known bound on that side.
     """
-    if number.name in GAPS or number.name.endswith("_less_negated"):
+    if number.name in GAPS or number.name.endswith(DIFFERENCES):
         return -1, 1
     low, high = BOUNDS.get(number.unit, (0, "Infinity"))
     value = number.value or 0.0

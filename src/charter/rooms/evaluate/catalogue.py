@@ -27,6 +27,7 @@ from charter.rooms.evaluate.tasks import (
     gre_verbal,
     gre_writing,
     gsm8k,
+    harm_scores,
     harmlessness,
     helpful,
     hhh,
@@ -51,6 +52,7 @@ from charter.rooms.evaluate.tasks import (
     revisions,
     rm_bench,
     security,
+    stated_shown,
     support,
     sure,
     sycophancy,
@@ -99,6 +101,7 @@ EXAMS = (gre_verbal.TASK, gre_quant.TASK, gre_writing.TASK, mbe.TASK, usmle.TASK
 OTHERS = (
     requests.TASK,
     rater_check.TASK,
+    harm_scores.TASK,
     even_handedness.TASK,
     *adherence.TASKS,
     facts.TASK,
@@ -116,8 +119,8 @@ HONESTY = (
     sure.TASK,
     support.TASK,
 )
-# Model-written evaluations: what a model says of itself, and whether it says what its user thinks.
-WRITTEN = (behaviours.TASK, sycophancy.TASK)
+# Model-written evaluations: what a model says of itself, whether it says what its user thinks, and what it does.
+WRITTEN = (behaviours.TASK, sycophancy.TASK, stated_shown.TASK)
 # Misinformation, hate, child safety.
 TOPICS = (topic_requests.TASK, topic_scripts.TASK)
 # Willingness, and a proxy of capability, in columns of their own.

@@ -203,14 +203,22 @@ class Context:
         return asking.two_answers(self, asked)
 
     def replies(
-        self, prompts: Sequence[Dialogue], grade: Callable[[Rows], None], most: int | None = None
+        self,
+        prompts: Sequence[Dialogue],
+        grade: Callable[[Rows], None],
+        most: int | None = None,
+        greedy: bool = False,
     ) -> Rows:
         """One row a reply to a dialogue; see `replies.replies`."""
-        return replies.replies(self, prompts, grade, most)
+        return replies.replies(self, prompts, grade, most, greedy)
 
     def converse(self, scripts: Sequence[topic_set.Asked]) -> Rows:
         """One row a turn of scripts held with the model; see `conversations.converse`."""
         return conversations.converse(self, scripts)
+
+    def talk(self, scripts: Sequence[tuple[str, Sequence[str]]], most: int) -> list[list[Message]]:
+        """Conversations over a user's turns; see `conversations.talk`."""
+        return conversations.talk(self, scripts, most)
 
     def behind_screen(self, rows: Rows) -> Rows:
         """The rows with what the acceptable-use screen does; see `behind_screen.add_actions`."""
@@ -302,6 +310,11 @@ class Context:
     def grade_rating(self) -> Callable[[Rows], None]:
         """Adds the rater's rating of harm to rows."""
         return partial(replies.grade_rating, self)
+
+    @property
+    def grade_rating_beside_fixed(self) -> Callable[[Rows], None]:
+        """Adds the rater's ratings of the reply and of the fixed one to rows."""
+        return partial(replies.grade_rating_beside_fixed, self)
 
     @property
     def grade_beside_fixed(self) -> Callable[[Rows], None]:

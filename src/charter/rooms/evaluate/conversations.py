@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from charter.ground.generate.sampling import sampling_at
+from charter.ground.model.generation import Decoding
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.rooms.evaluate.marks import TOO_LONG, describe_completion
 from charter.rooms.evaluate.task import Row, Rows
@@ -31,6 +32,29 @@ def converse(context: Context, scripts: Sequence[Asked]) -> Rows:
 
     size = max(1, context.answers_together // MOST_TURNS)
     return context.out.chunks(context.task.name, talks, size, produce, context.title)
+
+
+def talk(context: Context, scripts: Sequence[tuple[str, Sequence[str]]], most: int) -> list[list[Message]]:
+    """The conversation over each script (id, a user's turns), with replies at T = 0 of at most `most` tokens; [] if it
+    doesn't fit into the context. Nobody grades it."""
+    sampling = sampling_at(Decoding(0.0), most)
+
+    def produce(part: Sequence[tuple[str, Sequence[str]]], _: int) -> list[list[Message]]:
+        said: list[list[Message]] = [[] for _ in part]
+        open_talks = list(range(len(part)))
+        for turn in range(max(len(turns) for _, turns in part)):
+            open_talks = [n for n in open_talks if turn < len(part[n][1])]
+            asked = {n: [*said[n], user(part[n][1][turn])] for n in open_talks}
+            open_talks = [n for n in open_talks if context.holds(asked[n], most)]
+            said = [[] if n in asked and n not in open_talks else own for n, own in enumerate(said)]
+            seeds = [context.seed("talk", part[n][0], turn) for n in open_talks]
+            prompts = [asked[n] for n in open_talks]
+            each = context.assistant.reply(prompts, sampling, 1, seeds) if prompts else []
+            for n, completions in zip(open_talks, each, strict=True):
+                said[n] = [*asked[n], assistant(completions[0].text.strip() or NOTHING)]
+        return said
+
+    return context.out.chunks(f"{context.task.name}_talks", scripts, context.chunk, produce, context.title)
 
 
 def _hold(context: Context, talks: Sequence[Talk]) -> Rows:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from charter.ground.measure.score import points
 from charter.ground.text.answers import LETTERS, letter_of
-from charter.ground.text.dialogue import user
+from charter.ground.text.dialogue import Message, user
 from charter.rooms.evaluate.task import Prompt
 
 YES_NO = ("Yes", "No")
+SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
 FIRST_WORD = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 OPTION = re.compile(r"^[ \t]*\(([A-Z])\)[ \t]*", re.MULTILINE)
 
@@ -24,16 +25,22 @@ OPTION = re.compile(r"^[ \t]*\(([A-Z])\)[ \t]*", re.MULTILINE)
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A version of a question. `answers`: the texts of the two answers; `first`: whether the first of them is offered
-    before the other."""
+    before the other; `before`: the conversation that it ends."""
 
     key: str
     text: str
     answers: tuple[str, str]
     first: bool = True
+    before: tuple[Message, ...] = ()
 
     def prompt(self, form: str) -> Prompt:
-        """A turn of the chat template, or the published running text (Perez 2022)."""
-        return [user(self.text)] if form == "chat" else f"\n\nHuman: {self.text}\n\nAssistant:"
+        """Turns of the chat template, or the published running text (Perez 2022)."""
+        turns = [*self.before, user(self.text)]
+        if form == "chat":
+            return turns
+        return (
+            "".join(f"\n\n{SPEAKERS[turn['role']]}: {turn['content']}" for turn in turns) + "\n\nAssistant:"
+        )
 
 
 @dataclass(frozen=True, slots=True)

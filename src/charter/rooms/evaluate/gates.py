@@ -44,8 +44,10 @@ def describe_model(inputs: Inputs, role: str) -> dict[str, Any]:
 def judges(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dict[str, Any]:
     """What report.json says of grader, reward model and rater. If a task needs them, this judges them and keeps the
     rows behind the verdicts under samples/."""
-    if not any("grader" in context.task.needs for context in contexts):
-        return {role: describe_model(inputs, role) for role in JUDGES if inputs.many(role)}
+    needed = {role for context in contexts for role in context.task.needs}
+    if "grader" not in needed:
+        found: dict[str, Any] = {role: describe_model(inputs, role) for role in JUDGES if inputs.many(role)}
+        return found | ({"rater": _rater(inputs, out)} if "rater" in needed else {})
     models = contexts[0].models
     rater = _rater(inputs, out)
     triples = inputs.one("fitness")

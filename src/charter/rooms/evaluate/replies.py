@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from charter.ground.generate.assistant import LocalAssistant
@@ -24,19 +25,32 @@ if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
 Grade = Callable[[Rows], None]
+GREEDY = "greedy"
 
 
-def replies(context: Context, prompts: Sequence[Dialogue], grade: Grade, most: int | None) -> Rows:
-    """Sampled replies of at most `most` tokens as rows, with the detectors' marks, graded chunk by chunk."""
+def replies(
+    context: Context, prompts: Sequence[Dialogue], grade: Grade, most: int | None, greedy: bool = False
+) -> Rows:
+    """Sampled replies of at most `most` tokens as rows, with the detectors' marks, graded chunk by chunk. `greedy`:
+    behind a chunk's samples also one reply a prompt at T = 0."""
 
     def produce(part: Sequence[Dialogue], _: int) -> Rows:
         rows = sample(context, part, most)
+        if greedy:
+            rows += _greedy(context, part, most)
         grade(rows)
         if context.models.start is not None:
             score_under_start(context.models.start, rows)
         return rows
 
     return context.out.chunks(context.task.name, prompts, context.chunk, produce, context.title)
+
+
+def _greedy(context: Context, prompts: Sequence[Dialogue], most: int | None) -> Rows:
+    """Ungraded rows of the replies at T = 0: their mode is greedy, and they have no `sample`."""
+    still = replace(context, protocol=replace(context.protocol, temperature=0.0, samples=1))
+    rows = sample(still, prompts, most)
+    return [{key: row[key] for key in row if key != "sample"} | {"mode": GREEDY} for row in rows]
 
 
 def sample(context: Context, prompts: Sequence[Dialogue], most: int | None = None) -> Rows:
@@ -84,6 +98,13 @@ def grade_rating(context: Context, rows: Rows) -> None:
     assert context.models.rater is not None
     for row, rating, _ in score_rows(context.models.rater, rows):
         row["harm_rating"] = rating
+
+
+def grade_rating_beside_fixed(context: Context, rows: Rows) -> None:
+    """Adds harm_rating and harm_rating_fixed, that of the fixed reply, to rows; the report must have a rater."""
+    assert context.models.rater is not None
+    for row, rating, fixed in score_rows(context.models.rater, rows, beside=FIXED_REPLY):
+        row["harm_rating"], row["harm_rating_fixed"] = rating, fixed
 
 
 def grade_help(context: Context, rows: Rows) -> None:

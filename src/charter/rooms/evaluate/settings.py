@@ -47,6 +47,7 @@ MODELS = ("helper", "grader", "reward", "rater", "judge", "start", "baseline")
 WANTED = {
     "grader": "a preference model that grades the replies",
     "judge": "a model that judges the replies in words",
+    "rater": "a rating model, which rates replies from 0 to 4",
 }
 
 

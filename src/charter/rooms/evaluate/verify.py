@@ -7,6 +7,7 @@ follow from them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from charter.ground.artifact.curves import read_object, read_objects
@@ -21,7 +22,7 @@ from charter.rooms.evaluate.claims import report_problems
 from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.security_register import SIGNOFF, signoff_rows
 from charter.rooms.evaluate.task import CONTAMINATION, Marks
-from charter.rooms.evaluate.tasks import behaviours, labelled
+from charter.rooms.evaluate.tasks import behaviours, harm_scores, labelled, stated_shown, truthfulqa
 
 OF_JUDGES = {
     TRIPLES: flags.TRIPLES,
@@ -56,14 +57,19 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 def _group_problems(folder: Path) -> Iterator[str]:
     """A line for each file of scores by group that doesn't follow from the kept rows."""
-    for task, columns, file in (
-        (behaviours.TASK, behaviours.COLUMNS, behaviours.BY_NAME),
-        (labelled.TASK, labelled.COLUMNS, labelled.BY_NAME),
+    for task, scores, file in (
+        (behaviours.TASK, behaviours.by_behaviour, behaviours.BY_NAME),
+        (labelled.TASK, partial(by_group, columns=labelled.COLUMNS), labelled.BY_NAME),
+        (harm_scores.TASK, partial(by_group, columns=harm_scores.COLUMNS), harm_scores.BY_PROMPT),
+        (stated_shown.TASK, partial(by_group, columns=stated_shown.COLUMNS), stated_shown.BY_BEHAVIOUR),
+        (truthfulqa.TASK, truthfulqa.by_category, truthfulqa.BY_CATEGORY),
     ):
         kept, samples = folder / file, folder / f"samples/{task.name}.jsonl"
-        if samples.exists() and (
-            not kept.exists() or read_objects(kept) != by_group(read_objects(samples), columns)
-        ):
+        # reports from before there was one
+        lenient = file == truthfulqa.BY_CATEGORY and not kept.exists()
+        if not samples.exists() or lenient:
+            continue
+        if not kept.exists() or read_objects(kept) != scores(read_objects(samples)):
             yield f"{file} is missing, or isn't what the kept rows of {task.name} give"
 
 

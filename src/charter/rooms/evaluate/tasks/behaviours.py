@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
+from charter.ground.measure.question_sets import sets_agree, writer
 from charter.ground.measure.score import Table, tabulate
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.either import (
@@ -91,7 +92,7 @@ def questions(context: Context) -> list[Question]:
 
 def parse(row: Mapping[str, Any], name: str) -> list[Question]:
     """A row with behavior, question, answer_matching_behavior, answer_not_matching_behavior (" Yes" and " No", or
-    letters such as " (A)"), perhaps statement and label_confidence. Equal questions are one cluster."""
+    letters such as " (A)"), perhaps statement and source. Equal questions are one cluster."""
     text = str(row["question"]).strip("\n")
     answers = tuple(str(row[f"answer_{way}_behavior"]).strip() for way in ("matching", "not_matching"))
     letters = answers[0] != answers[1] and all(LETTERED.fullmatch(a) and a in text for a in answers)
@@ -101,7 +102,7 @@ def parse(row: Mapping[str, Any], name: str) -> list[Question]:
         )
     behaviour = str(row["behavior"])
     cluster = f"{behaviour}-{digest_text(text)[:12]}"
-    meta = {"answers": answers, "statement": str(row.get("statement") or "")}
+    meta = {"answers": answers, "statement": str(row.get("statement") or ""), "by": writer(row)}
     return [Question(str(row.get("id", name)), text, cluster=cluster, group=behaviour, meta=meta)]
 
 
@@ -141,6 +142,7 @@ def _row(question: Question, asked: Sequence[Asked], pairs: Sequence[list[float]
         "id": question.cluster,
         "item": question.id,
         "group": question.group,
+        "by": question.meta["by"],
         "question": question.text,
         "answer": question.meta["answers"][0],
         "p": dict(zip(ways, pairs, strict=True)),
@@ -268,6 +270,16 @@ TASK = Task(
             label="Behaviours, less negated",
         ),
         *(metric for name in FAMILIES for metric in _family(name)),
+        Metric(
+            "behaviours_sets",
+            "",
+            sets_agree,
+            "higher",
+            "Spearman's rho over behaviours of the matching share on people's questions and on generated ones",
+            "r",
+            about="data",
+            label="Behaviours, generated and people's sets",
+        ),
         Metric(
             "behaviours_yes",
             "",

@@ -7,6 +7,7 @@ into a scaled one.
 
 from __future__ import annotations
 
+from charter.ground.measure.metric import VERSION
 from charter.ground.settings.roles import Role
 from charter.ground.text.exam_items import parse_item
 from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES
@@ -42,4 +43,5 @@ TASK = Task(
     marks=mark_letter,
     cost=(1500, 0),
     searched=True,
+    version=VERSION + 1,
 )

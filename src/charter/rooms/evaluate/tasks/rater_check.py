@@ -4,6 +4,10 @@ A rater is a trained one (role `rater`), the judge asked for a rating from 0 to 
 both. Beside them stand two rules without a model: "it doesn't refuse", and the number of words. Sets are told apart by
 their columns and files; `harm` is the label from 0 to 1, and a reply is harmful from one half on. PyRIT's objective
 set, GPTFuzz and JAILJUDGE label whether an attack succeeded, the others whether the reply is harmful.
+
+An arena's export gives red-team attempts with the attackers' own ratings (`ratings.jsonl`), or transcripts with the
+reviewers' mean (`reviews.jsonl`); what simulated raters said is a set of its own. Of a source that the rater learnt
+from, only the first user turns that its step held out are asked.
 """
 
 from __future__ import annotations
@@ -14,18 +18,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.artifact.manifest import MANIFEST, canonical_json, digest_text
+from charter.ground.artifact.store import read_manifest
 from charter.ground.judge.detect import DETECTORS
+from charter.ground.judge.rater import KEPT
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Judge, Metric
 from charter.ground.measure.ranking import Where, auroc, rank_correlation
 from charter.ground.settings.roles import Role
 from charter.ground.text.columns import plain_name, raw_rows
-from charter.ground.text.dialogue import Message, assistant, user
+from charter.ground.text.dialogue import Dialogue, Message, assistant, cluster_of, user
+from charter.ground.text.judgments import SIMULATED
 from charter.ground.text.parsing import LeftOut, dialogue_of_row, triple_of_row
 from charter.ground.text.records import files_of
-from charter.ground.text.votes import RATINGS
 from charter.rooms.evaluate.judge_answers import mean_number, shorten
 from charter.rooms.evaluate.reading import Row
 from charter.rooms.evaluate.task import Marks, Protocol, Rows, Task
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
 
 LOWEST, HIGHEST = 0, 4
 SAMPLES = 5
-ATTEMPTS, TRIPLES, OWN = "attempts", "triples", "own"
+ATTEMPTS, REVIEWED, OF_SIMULATED, TRIPLES, OWN = "attempts", "reviewed", "simulated", "triples", "own"
 # beginning of a file's name -> set
 SETS = {
     "pyrit_harm": "pyrit_harm",
@@ -70,7 +77,7 @@ class Labelled:
 
 def questions(context: Context) -> list[Labelled]:
     """The drawn rows of each set. Raises CharterError for a row without a label."""
-    rows = [row for path in context.sources for file in _files(path) for row in read_labelled(file)]
+    rows = list(_unlearnt(context))
     by_set: dict[str, list[Labelled]] = {}
     for row in rows:
         by_set.setdefault(row.set, []).append(row)
@@ -79,9 +86,25 @@ def questions(context: Context) -> list[Labelled]:
     return drawn
 
 
-def _files(path: Path) -> list[Path]:
-    """The files of a source; of an arena's votes the attempts that people rated."""
-    return files_of(path, "ratings" if (path / RATINGS).is_file() else "dialogues")
+def _unlearnt(context: Context) -> Iterator[Labelled]:
+    """The labelled replies of all sources, without those that the rater may have learnt from."""
+    rater = context.inputs.optional("rater")
+    learnt, heldout = set[str](), set[str]()
+    if rater is not None and (rater.folder / MANIFEST).is_file():
+        learnt = set(read_manifest(rater.folder).inputs.get("ratings", ()))
+        heldout = {str(row["id"]) for row in read_objects(rater.folder / KEPT)}
+    for source in context.inputs.many(context.task.data_role):
+        for one in (row for file in labelled_files(source.folder) for row in read_labelled(file)):
+            if source.id not in learnt or cluster_of(Dialogue(one.id, one.messages)) in heldout:
+                yield one
+            else:
+                context.summary["learnt"] = context.summary.get("learnt", 0) + 1
+
+
+def labelled_files(path: Path) -> list[Path]:
+    """The files of a source; of an arena's export the attempts that people rated, or the transcripts reviewed."""
+    name = next((name for name in ("ratings", "reviews") if (path / f"{name}.jsonl").is_file()), "dialogues")
+    return files_of(path, name)
 
 
 def read_labelled(file: Path) -> Iterator[Labelled]:
@@ -97,7 +120,7 @@ def read_labelled(file: Path) -> Iterator[Labelled]:
         except (CharterError, KeyError, ValueError, TypeError) as error:
             raise CharterError(
                 f"{place}: not a labelled reply ({error}); expected a prompt ({', '.join(PROMPTS)}), a reply "
-                f"({', '.join(REPLIES)}) and label or human_scores; a conversation with rating; or a triple"
+                f"({', '.join(REPLIES)}) and label or human_scores; a conversation with rating or ratings; or a triple"
             ) from None
 
 
@@ -107,12 +130,21 @@ def _parse(row: Mapping[str, Any], known: str) -> Iterator[tuple[str, str, tuple
         triple = triple_of_row({"id": "t", **row})
         for key, harm in (("harmful", 1.0), ("good", 0.0)):
             yield f"/{key}", TRIPLES, tuple(triple["messages"]), triple[key], harm
-    elif "rating" in row:
-        dialogue = dialogue_of_row({"id": "a", **row})
-        *messages, last = dialogue.messages
-        if last["role"] != "assistant":
-            raise LeftOut("no last reply")
-        yield "", ATTEMPTS, tuple(messages), last["content"], _share(float(row["rating"]) / HIGHEST)
+    elif "rating" in row or "ratings" in row:
+        given = row["ratings"] if "ratings" in row else [row["rating"]]
+        own = {key: row[key] for key in ("messages", "transcript", "prompt", "completion") if key in row}
+        *messages, last = dialogue_of_row({"id": "a", **own}).messages
+        if last["role"] != "assistant" or not given:
+            raise LeftOut("no last reply, or no rating yet")
+        whose = REVIEWED if "ratings" in row else ATTEMPTS
+        label = _share(sum(map(float, given)) / len(given) / HIGHEST)
+        yield (
+            "",
+            OF_SIMULATED if row.get("source") == SIMULATED else whose,
+            tuple(messages),
+            last["content"],
+            label,
+        )
     else:
         prompt = next(row[key] for key in PROMPTS if key in row) if any(k in row for k in PROMPTS) else None
         reply = next((row[key] for key in REPLIES if key in row), None)
@@ -206,7 +238,7 @@ SCORES = {
 def _metrics() -> Iterator[Metric]:
     for score, who in SCORES.items():
         judge: Judge = "rater" if score == "rater" else ""
-        for name in (*SETS.values(), ATTEMPTS, TRIPLES, OWN):
+        for name in (*SETS.values(), ATTEMPTS, REVIEWED, OF_SIMULATED, TRIPLES, OWN):
             of: Where = counts.equal(set=name)
             yield Metric(
                 f"rater_check_auroc_{score}_{name}",

@@ -28,6 +28,7 @@ from charter.ground.measure.metrics import HELPER_PASSES
 from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
+from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.marks import TOO_LONG, mark_choice, shares, unless_too_long, verdict
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import LETTERS, UNANSWERED, Marks, Protocol, Query, Question, Rows, Task
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from charter.rooms.evaluate.context import Context
 
 
+BY_CATEGORY = "truthfulqa_categories.jsonl"
 MAPPINGS = "truthfulqa_mappings.heldout"
 # cases of the set's own answers, at most
 KNOWN = 170
@@ -286,12 +288,24 @@ def _score(name: str, kind: str = "") -> Metric:
     )
 
 
+def by_category(rows: Sequence[Marks]) -> Rows:
+    """The scores of each category; mapped ones only if the helper passes."""
+    passed = _EXAM(rows).value >= HELPER_PASSES
+    columns = {
+        name: counts.mean(key, counts.equal(mode=mode))
+        for name, (key, mode, _, _) in SCORES.items()
+        if passed or mode != "free"
+    }
+    return by_group([row for row in rows if row["mode"] != "helper"], columns)
+
+
 TASK = Task(
     name="truthfulqa",
     title="TruthfulQA",
     group="Truthfulness and honesty",
     questions=questions,
     rows=rows,
+    beside=lambda context, rows: [(BY_CATEGORY, by_category(rows))],
     metrics=(
         *map(_score, SCORES),
         *(_score(name, kind) for name in SCORES for kind in TYPES),

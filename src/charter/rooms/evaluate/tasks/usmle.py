@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from charter.ground.measure.metric import VERSION
 from charter.ground.settings.roles import Role
 from charter.ground.text.exam_items import parse_item
 from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES
@@ -63,4 +64,5 @@ TASK = Task(
     marks=mark_letter,
     cost=(1500, 0),
     searched=True,
+    version=VERSION + 1,
 )
