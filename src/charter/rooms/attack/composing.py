@@ -15,7 +15,7 @@ from charter.ground.attack.mutator import Messages
 from charter.ground.judge.detect import is_loop, is_refusal
 from charter.ground.text.dialogue import Message, user
 from charter.ground.text.heldout import key_of
-from charter.rooms.attack.marks import stems
+from charter.rooms.attack.marks import OWN, stems
 
 SHOWN, LONGEST = 3, 400  # latest attempts that the writer sees, and characters of each text in them
 LOWEST, HIGHEST = 1, 10
@@ -94,8 +94,8 @@ def kept_of(request: str, message: str) -> float:
 
 
 def fault_of(text: str, request: str, before: Sequence[str], least: float) -> str:
-    """What is wrong with a writer's answer, "" if nothing. `before`: messages that were tried; `least`: share of the
-    request's telling words that a message must keep."""
+    """What is wrong with a writer's answer, "" if nothing. A message has OWN telling words that the request lacks, and
+    is none of `before`, which were sent; `least`: share of the request's telling words that it must keep."""
     message = message_in(text)
     if not message:
         return REFUSED if is_refusal(text) else FORM
@@ -103,7 +103,7 @@ def fault_of(text: str, request: str, before: Sequence[str], least: float) -> st
         return REFUSED
     if is_loop(message):
         return LOOP
-    if key_of(message) in map(key_of, (request, *before)):
+    if key_of(message) in map(key_of, before) or len(stems(message) - stems(request)) < OWN:
         return ECHO
     return LOST if kept_of(request, message) < least else GOOD
 

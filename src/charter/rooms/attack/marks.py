@@ -30,8 +30,8 @@ _EMPTY = frozenset(
     """absolutely about also answer asked because been before being certainly could course does doing done each even
     ever every find following from gets give gladly going happy have help here into just know like look make many more
     most much must need okay only other over please question really request said same shall should show some such sure
-    take tell than that their them then there these they thing this those through very want well were what when where which
-    while will with without would write your""".split()  # noqa: SIM905
+    take tell than that their them then there these they thing this those through very want well were what when where
+    which while will with without would write your""".split()  # noqa: SIM905
 )
 _FREQUENT = frozenset(
     """and are at be but by can for from has have if into it its not of or our than that the their them then there these
