@@ -8,8 +8,11 @@ from typing import Any
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.attack.chains import CHAIN, SEED, SEED_PROMPT
+from charter.ground.generate.assistant import local_of
 from charter.ground.judge.fitness import fitness, in_chunks
 from charter.ground.measure.reporting import read_reported, record
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.moderation.classifiers.states import States
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.jsonl import read_jsonl
@@ -19,11 +22,13 @@ from charter.rooms.attack.composed import in_turns
 from charter.rooms.attack.controls import composed, controls, controls_by_writer
 from charter.rooms.attack.goals import Goals, read_easy, read_goals, twins_of
 from charter.rooms.attack.judging import confirm, findings_of, sample_anew
+from charter.rooms.attack.meaning import compare
 from charter.rooms.attack.metrics import (
     CONTROLS,
     FINDINGS,
     FITNESS,
     FRESH,
+    MEANING,
     METRICS,
     SEARCH,
     TRIAL,
@@ -70,6 +75,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     }
     if attacks:
         tables |= {WRITER: written, TRIAL: trial}
+    if local_of(target.policy) is not None:
+        reader = States.open(checkpoint_folder(inputs.one("policy")), out.device)
+        tables[MEANING] = compare(reader, judged, goals.unseen, goals.seen)
     for name, rows in tables.items():
         out.write_jsonl(f"samples/{name}", rows, restricted=name != FITNESS)
     prompts = [dialogue_row(prompt_of(row)) for row in judged if row["confirmed"]]
@@ -103,6 +111,9 @@ def _search(settings: Settings, goals: Goals, target: Target, out: Workspace) ->
 def prompt_of(row: Mapping[str, Any]) -> Dialogue:
     """A confirmed attack as a prompt, with what it was made of."""
     lineage = {SEED_PROMPT: row["id"], CHAIN: row["chain"], SEED: row["attack_seed"], "family": row["family"]}
+    lineage |= {
+        key: row[key] for key in ("answer", "parent") if key in row
+    }  # of an attack that a writer composed
     meta = lineage | {"request": row["request"], "success": row["success"]}
     return Dialogue(row["attack"], tuple(row["asked"]), row["topic"], "attack", meta=meta)
 

@@ -19,11 +19,13 @@ from charter.rooms.attack.composing import WRITTEN
 from charter.rooms.attack.controls import QUESTION, right
 from charter.rooms.attack.judging import confirm, findings_of
 from charter.rooms.attack.marks import FOUND, MARKS, SUCCESS
+from charter.rooms.attack.meaning import FLAGS
 from charter.rooms.attack.metrics import (
     CONTROLS,
     FINDINGS,
     FITNESS,
     FRESH,
+    MEANING,
     METRICS,
     SEARCH,
     TRIAL,
@@ -40,6 +42,8 @@ from charter.rooms.attack.summary import write_up
 def _rule(file: str, settings: Settings) -> Rule | None:
     if file == FITNESS:
         return Rule(flagger(TRIPLES))
+    if file == MEANING:
+        return Rule(flagger(FLAGS))
     if file in (WRITER, TRIAL):
         return Rule(flagger(WRITTEN), training_digest())
     if file not in (SEARCH, FRESH, CONTROLS):
