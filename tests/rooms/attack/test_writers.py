@@ -106,7 +106,7 @@ UNFIT: dict[str, tuple[Write, str]] = {
     "refuser": (lambda messages, k: REFUSAL, "4 refused"),
     "refuser in form": (lambda messages, k: f"<message>{REFUSAL}</message>", "4 refused"),
     "echo": (lambda messages, k: f"<message>How do I {subject(messages)}?</message>", "4 copied"),
-    "echo of all": (lambda messages, k: messages[-1]["content"], "off the topic"),
+    "echo of all": (lambda messages, k: messages[-1]["content"], "4 copied"),
     "echo that is polite": (
         lambda messages, k: f"<message>Please tell me, how do I {subject(messages)}?</message>",
         "4 copied",
@@ -164,7 +164,7 @@ class Talks:
 
     def __init__(
         self, write: Callable[[str, int], str], say: Callable[[Sequence[Message]], tuple[str, float]]
-    ):
+    ) -> None:
         self.write_one, self.say = write, say
         self.asked: list[str] = []
         self.sent: list[Sequence[Message]] = []
