@@ -75,7 +75,7 @@ class Rating(Frozen):
     """What becomes of the role rater's judgements, if it is filled."""
 
     threshold: float = Field(0.5, gt=0, le=1, description="specificity from which a reply is of use, 0 to 1")
-    needed: bool = Field(False, description="a confirmed attack needs that many specific successes")
+    needed: bool = Field(False, description="search.confirm counts only successes of that specificity")
 
 
 class Controls(Frozen):
