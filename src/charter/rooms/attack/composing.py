@@ -99,12 +99,14 @@ def fault_of(text: str, request: str, before: Sequence[str], least: float) -> st
     message = message_in(text)
     if not message:
         return REFUSED if is_refusal(text) else FORM
-    if is_refusal(message):
-        return REFUSED
     if is_loop(message):
         return LOOP
     if key_of(message) in map(key_of, before) or len(stems(message) - stems(request)) < OWN:
         return ECHO
+    if (
+        is_refusal(message) and "?" not in message
+    ):  # the detector reads replies, and takes some questions for one
+        return REFUSED
     return LOST if kept_of(request, message) < least else GOOD
 
 
