@@ -103,9 +103,8 @@ def fault_of(text: str, request: str, before: Sequence[str], least: float) -> st
         return LOOP
     if key_of(message) in map(key_of, before) or len(stems(message) - stems(request)) < OWN:
         return ECHO
-    if (
-        is_refusal(message) and "?" not in message
-    ):  # the detector reads replies, and takes some questions for one
+    # the detector reads replies, and takes some questions for a refusal
+    if is_refusal(message) and "?" not in message:
         return REFUSED
     return LOST if kept_of(request, message) < least else GOOD
 
