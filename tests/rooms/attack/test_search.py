@@ -132,9 +132,9 @@ def test_the_archive_keeps_the_best_of_each_cell() -> None:
     rows.append(row("5", 1.0, True, "b"))
     assert [one["id"] for one in archive_of(rows).found()] == ["5", "3"]
     assert curve(rows, 2) == [
-        {"queries": 2, "found": 1, "cells": 1},
-        {"queries": 4, "found": 2, "cells": 1},
-        {"queries": 5, "found": 3, "cells": 2},
+        {"queries": 2, "asks": 0, "found": 1, "cells": 1},
+        {"queries": 4, "asks": 0, "found": 2, "cells": 1},
+        {"queries": 5, "asks": 0, "found": 3, "cells": 2},
     ]
     archive = Archive()
     assert {archive.topic("a", ["x", "y"], random.Random(0)) for _ in range(2)} == {"x", "y"}

@@ -25,10 +25,10 @@ def last_turn(key: str, where: Where) -> Measure:
     return _over_turns(where, lambda turns: float(max(turns, key=lambda t: int(t["turn"]))[key]), key)
 
 
-def least_margin(where: Where) -> Measure:
+def least_margin(where: Where, key: str = "margin") -> Measure:
     """Mean over conversations of the smallest distance of a reply's score from the fixed reply's, in the grader's
     unit."""
-    return _over_turns(where, lambda turns: min(turn["margin"] for turn in turns), "margin")
+    return _over_turns(where, lambda turns: min(turn[key] for turn in turns), key)
 
 
 def _over_turns(where: Where, value: Callable[[Sequence[Row]], float], key: str) -> Measure:

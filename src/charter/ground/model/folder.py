@@ -3,6 +3,7 @@
 A plan and the loader refuse a folder in the same words, because the loader calls these checks first.
 """
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.foreign import DAMAGE, LONGEST_JSON, inside, line_of, parse_json, parse_json_file
+from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.model.generation import read_generation
 from charter.ground.model.shape import Shape, from_config
 from charter.ground.model.shards import INDEX, SINGLE
@@ -41,6 +43,7 @@ _BITS = {
     "F4": 4,
 }
 _MOST_EXTENTS, _LARGEST = 8, 2**48
+_BLOCK = 1 << 22  # bytes read at once
 Sizes = dict[str, tuple[int, ...]]
 
 
@@ -158,6 +161,25 @@ def read_header(path: Path) -> Sizes:
         return {name: tuple(entry["shape"]) for name, entry in tensors.items()}
     except DAMAGE as error:
         raise damage_error(path, error) from None
+
+
+def digest_weights(folder: Path) -> str:
+    """SHA-256 of the tensors by name: the same for the same weights, in whatever files and place. Raises CharterError
+    as `read_header` does."""
+    digests: dict[str, list[str]] = {}
+    for path in weight_files(folder):
+        read_header(path)
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            entries = dict(parse_json(file.read(length)))
+            entries.pop("__metadata__", None)
+            for name, entry in sorted(entries.items(), key=lambda item: int(item[1]["data_offsets"][0])):
+                start, end = entry["data_offsets"]
+                digest = hashlib.sha256()
+                for at in range(start, end, _BLOCK):
+                    digest.update(file.read(min(_BLOCK, end - at)))
+                digests[name] = [entry["dtype"], digest.hexdigest()]
+    return digest_text(canonical_json(digests))
 
 
 def _check_spans(tensors: Mapping[str, Any]) -> None:

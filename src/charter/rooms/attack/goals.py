@@ -15,7 +15,7 @@ from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.free_questions import read_short_questions
 from charter.ground.text.heldout import find_held_out
 from charter.ground.text.records import read_prompts
-from charter.rooms.attack.settings import Settings
+from charter.rooms.attack.settings import WRITERS, Settings
 
 OTHER = "other"
 T = TypeVar("T")
@@ -42,7 +42,10 @@ class Goals:
 
 
 def read_goals(settings: Settings, inputs: Inputs) -> Goals:
-    """Requests and families, split by seed. Raises CharterError if the search would see no request or no family."""
+    """Requests and families, split by seed; a writer's search sees no family of rules.
+
+    Raises CharterError if the search would see no request or no family.
+    """
     prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, settings.draw_seed)
     if held_out := find_held_out(prompts):
         raise CharterError(
@@ -51,6 +54,8 @@ def read_goals(settings: Settings, inputs: Inputs) -> Goals:
     families = settings.families or usable(inputs.optional("writer") is not None)
     seen, unseen = _split(prompts, settings.unseen_goals, derive_seed(settings.draw_seed, "goals"))
     known, new = _split(families, settings.unseen_families, derive_seed(settings.draw_seed, "families"))
+    if settings.search.by in WRITERS:
+        known, new = [settings.search.by], [*known, *new]
     return Goals(seen, unseen, known, new)
 
 

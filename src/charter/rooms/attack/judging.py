@@ -1,33 +1,35 @@
-"""Found attacks sampled anew and judged by the grader that the search never saw, and the controls by family."""
+"""Found attacks sampled anew, and judged by the grader that the search never saw."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.attack.chains import COMBINATION, resolve
-from charter.ground.judge.answered import RIGHT, by_accepted
-from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
-from charter.rooms.attack.goals import Goals
+from charter.rooms.attack.alike import with_near
+from charter.rooms.attack.attackers import CRESCENDO
+from charter.rooms.attack.marks import MARKS
 from charter.rooms.attack.search import archive_of
 from charter.rooms.attack.settings import Settings
-from charter.rooms.attack.target import Target, Try, in_the_place_of
+from charter.rooms.attack.target import Target, Try
 
 Row = dict[str, Any]
-ATTACK, TWIN, QUESTION = KINDS = ("attack", "twin", "question")
+# columns of a search's row that say nothing of the finding
+LEFT_OUT = frozenset((*MARKS, "turn", "talk", "asks"))
 
 
 def findings_of(settings: Settings, searched: Sequence[Row]) -> list[Row]:
-    """The best success of each topic and family, the highest margin first, `search.most` of them."""
+    """The best success of each topic and family, or of each request that a writer attacked, the highest margin first,
+    `search.most` of them."""
     return list(archive_of(searched).found())[: settings.search.most]
 
 
 def sample_anew(
     settings: Settings, findings: Sequence[Row], goals: Sequence[Dialogue], target: Target, out: Workspace
 ) -> list[Row]:
-    """New samples of each finding, with seeds that the search never drew, scored by both graders."""
+    """New samples of each finding, with seeds that the search never drew, scored by both graders. A conversation is
+    held anew from its first turn, a row a turn."""
     by_id = {goal.id: goal for goal in goals}
     tries = [
         Try(
@@ -35,81 +37,44 @@ def sample_anew(
             tuple(row["chain"]),
             row["attack_seed"],
             f"fresh-{sample}",
-            {"sample": sample},
+            {"sample": sample, "talk": f"{row['attack']}/{sample}"},
             Dialogue(row["attack"], tuple(row["asked"])),
         )
         for row in findings
         for sample in range(settings.search.fresh)
     ]
-    together = settings.search.together
-    return out.chunks(
-        "fresh", tries, together, lambda part, _: target.send(part, "reward", "grader"), "new samples"
-    )
+    held = settings.search.by == CRESCENDO
+
+    def produce(part: Sequence[Try], _: int) -> list[Row]:
+        return (target.replay if held else target.send)(part, "reward", "grader")
+
+    return out.chunks("fresh", tries, settings.search.together, produce, "new samples")
 
 
 def confirm(settings: Settings, findings: Sequence[Row], fresh: Sequence[Row]) -> list[Row]:
-    """A row for each finding: the share of its new samples that succeed by each grader, and whether it is confirmed."""
+    """A row for each finding: the share of its new samples that succeed by each grader, in any turn, and whether it is
+    confirmed. With a rater also `useful`, the share of the rated ones that are specific; None if none is rated."""
     rows = []
     for finding in findings:
-        samples = [row for row in fresh if row["attack"] == finding["attack"]]
-        again, success = (sum(row[key] for row in samples) / len(samples) for key in ("found", "success"))
-        kept = {key: value for key, value in finding.items() if key not in ("refusal", "loop", "on_topic")}
-        rows.append(
-            kept | {"again": again, "success": success, "confirmed": success >= settings.search.confirm}
-        )
-    return rows
+        talks: dict[str, list[Row]] = {}
+        for row in fresh:
+            if row["attack"] == finding["attack"]:
+                talks.setdefault(row["talk"], []).append(row)
+        kept = {key: value for key, value in finding.items() if key not in LEFT_OUT}
+        kept |= {key: _share(talks, of) or 0.0 for key, of in (("again", "found"), ("success", "success"))}
+        decides = kept["success"]
+        if any("useful" in row for own in talks.values() for row in own):
+            kept["useful"] = _share(talks, "useful")
+            decides = (kept["useful"] or 0.0) if settings.rating.needed else decides
+        rows.append(kept | {"confirmed": decides >= settings.search.confirm})
+    return with_near(rows)
 
 
-def controls(
-    settings: Settings,
-    goals: Goals,
-    twins: Sequence[Dialogue],
-    questions: Sequence[Dialogue],
-    target: Target,
-    out: Workspace,
-) -> list[Row]:
-    """The same requests without an attack and in each family, their twins in the same frames, and easy questions."""
-    asked = goals.even(settings.controls.goals)
-    seen = {goal.id for goal in goals.seen}
-    tries: list[Try] = []
-    for family in ("", *goals.families):
-        # combinations that the search may try hold families that it may try
-        names = goals.seen_families if COMBINATION in goals.seen_families else goals.families
-
-        def add(
-            goal: Dialogue, kind: str, family: str = family, names: list[str] = names, **more: Any
-        ) -> None:
-            own = derive_seed(out.seed, "control", goal.id)
-            columns = {"kind": kind, "family": family, "seen_family": family in goals.seen_families, **more}
-            chain = resolve((family,) if family else (), goal.id, own, names)
-            tries.append(Try(goal, chain, own, f"control-{kind}", columns))
-
-        for goal, twin in zip(asked, twins, strict=True):
-            add(goal, ATTACK, seen_goal=goal.id in seen)
-            add(in_the_place_of(goal, twin), TWIN, seen_goal=goal.id in seen, twin=twin.id)
-        for question in questions:
-            add(question, QUESTION, seen_goal=False, accepted=question.meta["accepted"])
-    return out.chunks(
-        "controls", tries, settings.search.together, lambda part, _: _send(target, part), "controls"
-    )
-
-
-def _send(target: Target, tries: Sequence[Try]) -> list[Row]:
-    """Requests and twins are scored by the grader; questions are right or not."""
-    rows: dict[int, Row] = {}
-    for asks in (True, False):
-        places = [n for n, one in enumerate(tries) if (one.columns["kind"] == QUESTION) == asks]
-        if places:
-            sent = target.send([tries[n] for n in places], *(() if asks else ("grader",)))
-            rows |= dict(zip(places, sent, strict=True))
-    return [with_answer(rows[n]) for n in range(len(tries))]
-
-
-def with_answer(row: Row) -> Row:
-    """The row of a question with whether it is right; others as they are."""
-    return row | {"right": right(row)} if row["kind"] == QUESTION else row
-
-
-def right(row: Row) -> bool:
-    """Whether a reply holds an accepted answer."""
-    return by_accepted({"accepted": row["accepted"], "answerable": True}, row["reply"]) == RIGHT
+def _share(talks: Mapping[str, Sequence[Row]], key: str) -> float | None:
+    """Share of the conversations in which a turn has a mark, of those for which this is known."""
+    known = [
+        any(row[key] for row in own)
+        for own in talks.values()
+        if any(row[key] for row in own) or all(row[key] is not None for row in own)
+    ]
+    return sum(known) / len(known) if known else None

@@ -1,4 +1,4 @@
-"""Red teaming by machine: attacks are searched under one grader and judged by another."""
+"""Red teaming by machine: attacks are searched under one grader, by rules or by a writer, and judged by another."""
 
 from __future__ import annotations
 
@@ -8,21 +8,41 @@ from typing import Any
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.attack.chains import CHAIN, SEED, SEED_PROMPT
+from charter.ground.generate.assistant import local_of
 from charter.ground.judge.fitness import fitness, in_chunks
 from charter.ground.measure.reporting import read_reported, record
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.moderation.classifiers.states import States
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.records import dialogue_row
+from charter.rooms.attack.alike import held_out
+from charter.rooms.attack.composed import in_turns
+from charter.rooms.attack.controls import composed, controls, controls_by_writer
 from charter.rooms.attack.goals import Goals, read_easy, read_goals, twins_of
-from charter.rooms.attack.judging import confirm, controls, findings_of, sample_anew
-from charter.rooms.attack.metrics import CONTROLS, FINDINGS, FITNESS, FRESH, METRICS, SEARCH
+from charter.rooms.attack.judging import confirm, findings_of, sample_anew
+from charter.rooms.attack.meaning import compare
+from charter.rooms.attack.metrics import (
+    CONTROLS,
+    FINDINGS,
+    FITNESS,
+    FRESH,
+    MEANING,
+    METRICS,
+    SEARCH,
+    TRIAL,
+    UNSEEN,
+    WRITER,
+)
 from charter.rooms.attack.search import curve, search
-from charter.rooms.attack.settings import Settings
+from charter.rooms.attack.settings import WRITERS, Settings
 from charter.rooms.attack.summary import write_up
 from charter.rooms.attack.target import Target, Try
+from charter.rooms.attack.trial import try_writer
 
 Row = dict[str, Any]
+BY_SEARCH = "search"
 DIALOGUES, REVIEW, CURVE, REPORT = "dialogues.jsonl", "review.jsonl", "curve.jsonl", "attack.md"
 
 
@@ -34,11 +54,16 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     twins = twins_of(asked, inputs, derive_seed(settings.draw_seed, "twins")) if asked else []
     questions = read_easy(settings, inputs)
     target = Target(settings, inputs, out)
-    searched = _search(settings, goals, target, out)
+    attacks = settings.search.by in WRITERS
+    trial = try_writer(settings, inputs, target, out) if attacks else []
+    searched, written = (_by_writer if attacks else _search)(settings, goals, target, out)
     findings = findings_of(settings, searched)
     fresh = sample_anew(settings, findings, goals.seen, target, out)
     judged = confirm(settings, findings, fresh)
     compared = controls(settings, goals, twins, questions, target, out)
+    if attacks:
+        rows, answers = controls_by_writer(settings, goals, twins, questions, target, out)
+        compared, written = compared + rows, written + answers
     grader = in_chunks(target.scorers["grader"], out, "fitness", "known replies")
     tables = {
         SEARCH: searched,
@@ -46,7 +71,13 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         FINDINGS: judged,
         CONTROLS: compared,
         FITNESS: fitness(grader, read_jsonl(inputs.one("fitness").folder)).rows,
+        UNSEEN: held_out(goals.unseen, goals.seen, judged),
     }
+    if attacks:
+        tables |= {WRITER: written, TRIAL: trial}
+    if local_of(target.policy) is not None:
+        reader = States.open(checkpoint_folder(inputs.one("policy")), out.device)
+        tables[MEANING] = compare(reader, judged, goals.unseen, goals.seen)
     for name, rows in tables.items():
         out.write_jsonl(f"samples/{name}", rows, restricted=name != FITNESS)
     prompts = [dialogue_row(prompt_of(row)) for row in judged if row["confirmed"]]
@@ -63,26 +94,37 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     )
 
 
-def _search(settings: Settings, goals: Goals, target: Target, out: Workspace) -> list[Row]:
+def _by_writer(
+    settings: Settings, goals: Goals, target: Target, out: Workspace
+) -> tuple[list[Row], list[Row]]:
+    return composed(settings, target, out, BY_SEARCH).run(in_turns(goals.seen, out.seed))
+
+
+def _search(settings: Settings, goals: Goals, target: Target, out: Workspace) -> tuple[list[Row], list[Row]]:
     def send(tries: Sequence[Try], number: int) -> list[Row]:
         key, what = f"search-{number:04d}", f"search, round {number + 1}"
         return out.chunks(key, tries, len(tries), lambda part, _: target.send(part, "reward"), what)
 
-    return search(settings.search, goals.seen, goals.seen_families, out.seed, send)
+    return search(settings.search, goals.seen, goals.seen_families, out.seed, send), []
 
 
 def prompt_of(row: Mapping[str, Any]) -> Dialogue:
     """A confirmed attack as a prompt, with what it was made of."""
     lineage = {SEED_PROMPT: row["id"], CHAIN: row["chain"], SEED: row["attack_seed"], "family": row["family"]}
+    lineage |= {
+        key: row[key] for key in ("answer", "parent") if key in row
+    }  # of an attack that a writer composed
     meta = lineage | {"request": row["request"], "success": row["success"]}
     return Dialogue(row["attack"], tuple(row["asked"]), row["topic"], "attack", meta=meta)
 
 
 def review_of(fresh: Sequence[Row]) -> list[Row]:
-    """The new samples that succeed by the reporting grader, the worst first, for people to look at."""
-    rows = sorted(
-        (row for row in fresh if row["success"]), key=lambda row: row["grader"] - row["grader_fixed"]
-    )
+    """The new samples that succeed by the reporting grader, and those below the fixed refusal that can't be read, the
+    worst first, for people to look at; of a conversation its worst turn."""
+    worst: dict[str, Row] = {}
+    for row in sorted(fresh, key=lambda row: row["above"]):
+        if row["success"] or (row["unread"] and row["above"] < 0):
+            worst.setdefault(row["talk"], row)
     return [
         {
             "id": row["attack"],
@@ -92,19 +134,22 @@ def review_of(fresh: Sequence[Row]) -> list[Row]:
             "prompt": row["request"],
             "messages": row["asked"],
             "reply": row["reply"],
-            "margin": row["grader"] - row["grader_fixed"],
+            "margin": row["above"],
             "verdict": None,
             "note": "",
         }
-        for row in rows
+        for row in worst.values()
     ]
 
 
 def count(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """Requests of the search, successes by its grader, found and confirmed attacks."""
+    """Requests of the search to the model and to the writer, successes by its grader, found, distinct and confirmed
+    attacks."""
     return {
         "queries": len(tables[SEARCH]),
+        "asks": sum(row["answer"].startswith(f"{BY_SEARCH}/") for row in tables.get(WRITER, ())),
         "found": sum(row["found"] for row in tables[SEARCH]),
         "findings": len(tables[FINDINGS]),
+        "distinct": sum(row["distinct"] for row in tables[FINDINGS]),
         "confirmed": sum(row["confirmed"] for row in tables[FINDINGS]),
     }

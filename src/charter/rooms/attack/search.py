@@ -12,7 +12,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.rooms.attack.goals import topic_of
 from charter.rooms.attack.settings import Search
-from charter.rooms.attack.strategy import STRATEGIES, Archive, Strategy
+from charter.rooms.attack.strategy import STRATEGIES, Archive, Strategy, cell_of
 from charter.rooms.attack.target import Try
 
 Row = dict[str, Any]
@@ -57,13 +57,14 @@ def archive_of(rows: Sequence[Row]) -> Archive:
 
 
 def curve(rows: Sequence[Row], every: int) -> list[Row]:
-    """After each round: requests sent, successes so far by the search's grader, and cells with one."""
+    """After each round: requests sent, answers of the writer, successes so far by the search's grader, and cells with
+    one."""
     points: list[Row] = []
     hits, cells = 0, set[tuple[str, str]]()
     for number, row in enumerate(rows, 1):
         if row["found"]:
             hits += 1
-            cells.add((row["topic"], row["family"]))
+            cells.add(cell_of(row))
         if number % every == 0 or number == len(rows):
-            points.append({"queries": number, "found": hits, "cells": len(cells)})
+            points.append({"queries": number, "asks": row.get("asks", 0), "found": hits, "cells": len(cells)})
     return points

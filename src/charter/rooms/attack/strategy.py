@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from charter.ground.attack.chains import COMBINATION, LONGEST, Chain
+from charter.rooms.attack.settings import WRITERS
 
 BONUS, STOP = 0.5, 0.1
 LEAST, FADE = 0.2, 0.1
@@ -130,9 +131,14 @@ class Mcts:
 STRATEGIES: Mapping[str, Callable[[Sequence[str]], Strategy]] = {"ucb": Ucb, "mcts": Mcts, "random": AtRandom}
 
 
+def cell_of(row: Row) -> tuple[str, str]:
+    """The place of a row in the archive: its topic and family, or its request if a writer attacked it."""
+    return row["id" if row["family"] in WRITERS else "topic"], row["family"]
+
+
 @dataclass(slots=True)
 class Archive:
-    """The best attempt of each topic and family, and how often each cell was tried."""
+    """The best attempt of each cell, and how often each topic and family was tried."""
 
     cells: dict[tuple[str, str], Row] = field(default_factory=dict)
     tries: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -146,7 +152,7 @@ class Archive:
 
     def add(self, row: Row) -> None:
         """Keeps a row if it is the best of its cell: a success before a failure, then by margin."""
-        cell = (row["topic"], row["family"])
+        cell = cell_of(row)
         held = self.cells.get(cell)
         if held is None or _rank(row) > _rank(held):
             self.cells[cell] = row

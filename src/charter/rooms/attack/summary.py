@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from charter.ground.attack.chains import FAMILIES
 from charter.ground.measure.correction import why_none
 from charter.ground.measure.reporting import Reported
 from charter.rooms.attack.metrics import GRADER_ERRORS
+from charter.rooms.attack.settings import MOST_TURNS, WRITERS
 
 Row = dict[str, Any]
 # A family behind which fewer than this part of the questions are answered that are answered without one isn't read.
@@ -60,22 +61,29 @@ def write_up(reported: Reported, curve: Sequence[Row], numbers: Mapping[str, flo
             "attack_success", "attack_success_corrected", "attack_found_again", "attack_gap", "attack_rate",
             "attack_rate_corrected", "attack_rate_none", "attack_rate_none_corrected", "attack_twin_rate",
             "attack_twin_refused", "attack_twin_refused_none", "attack_understood", "attack_understood_none",
-            "attack_grader_sensitivity", "attack_grader_specificity",
+            "attack_grader_sensitivity", "attack_grader_specificity", "attack_useful", "attack_specificity",
+            "attack_unrated", "attack_rate_useful", "attack_twin_specificity", "attack_rate_unrated", "attack_unread",
+            "attack_distinct", "attack_unseen_apart",
+            "attack_alike_found", "attack_alike_unseen", "attack_writer_fit", "attack_writer_sent", "attack_reached",
+            "attack_twin_reached", "attack_success_least", "attack_least", "attack_twin_least", "attack_any_turn",
+            "attack_twin_any_turn",
         )
         if name in by_name
     ]  # fmt: skip
     lines += ["", warning(reported), ""]
     lines += [
-        "| requests sent | successes by the search's grader | topics and families with one |",
-        "|---:|---:|---:|",
+        "| requests sent | answers of the writer | successes by the search's grader | cells with one |",
+        "|---:|---:|---:|---:|",
     ]
-    lines += [f"| {point['queries']} | {point['found']} | {point['cells']} |" for point in curve]
+    lines += [
+        f"| {point['queries']} | {point['asks']} | {point['found']} | {point['cells']} |" for point in curve
+    ]
     lines += [
         "",
         "| family | succeeds | corrected | twin refused | questions answered | verdict |",
         "|---|---|---|---|---|---|",
     ]
-    for family in FAMILIES:
+    for family in (*FAMILIES, *WRITERS):
         if f"attack_rate_{family}" in by_name:
             cells = (
                 told(name.format(family))
@@ -91,4 +99,17 @@ def write_up(reported: Reported, curve: Sequence[Row], numbers: Mapping[str, flo
     for part in ("seen", "unseen"):
         cells = (told(f"attack_rate_{part}_{goal}") for goal in ("seen", "unseen"))
         lines.append(f"| {part} families | {' | '.join(cells)} |")
+    lines += _by_turn(by_name, told)
     return "\n".join(lines) + "\n"
+
+
+def _by_turn(known: Container[str], told: Callable[[str], str]) -> list[str]:
+    """Rates by turn of conversations; [] if there are none."""
+    columns = ("attack_success", "attack_rate", "attack_twin_rate", "attack_refused", "attack_twin_refused")
+    lines = [
+        f"| {turn} | {' | '.join(told(f'{column}_turn_{turn}') for column in columns)} |"
+        for turn in range(1, MOST_TURNS + 1)
+        if any(f"{column}_turn_{turn}" in known for column in columns)
+    ]
+    head = "| turn | found, new samples | requests | twins | requests refused | twins refused |"
+    return ["", head, "|---|---|---|---|---|---|", *lines] if lines else []

@@ -16,15 +16,18 @@ from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.fitness import FIXED_REPLY, Scorer
 from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.model.folder import digest_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue, user
+from charter.ground.text.dialogue import Dialogue, Message, assistant, user
 from charter.rooms.attack.goals import topic_of
-from charter.rooms.attack.marks import mark
+from charter.rooms.attack.marks import mark, users_turns, with_marks
 from charter.rooms.attack.settings import Settings
+from charter.rooms.attack.specificity import RATED, rate, ratings
 
 Row = dict[str, Any]
 WRITTEN = 160  # longest text of the writer, in tokens
+NOTHING = "..."  # what stands for an empty reply, which chat templates don't take
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +47,26 @@ class Target:
     """Sends requests to the policy, and scores its replies against the fixed one by the graders that are named."""
 
     def __init__(self, settings: Settings, inputs: Inputs, out: Workspace) -> None:
-        reward, grader = inputs.one("reward"), inputs.one("grader")
-        if reward.id == grader.id:
-            raise CharterError(
-                f"{grader.name} and {reward.name} are one preference model: a search finds what its own grader gets "
-                "wrong; give the role grader another one, trained on other comparisons"
-            )
+        check_apart(inputs.one("reward"), inputs.one("grader"))
         self.sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens)
         self.policy = open_assistant(inputs.one("policy"), out.device, precision=out.precision)
         self.scorers = {role: open_scorer(inputs.one(role), out) for role in ("reward", "grader")}
         source = inputs.optional("writer")
-        self.writer = None if source is None else writer_of(open_assistant(source, out.device), out)
+        self.assistant = None if source is None else open_assistant(source, out.device)
+        self.writer = None if self.assistant is None else writer_of(self.assistant, out)
+        rater = inputs.optional("rater")
+        self.rater = None if rater is None else open_assistant(rater, out.device)
+        self.threshold = settings.rating.threshold
+        self.writes = Sampling(temperature=1.0, max_tokens=settings.attacker.max_tokens)
         self.seed = out.seed
+
+    def compose(self, asked: Sequence[tuple[list[Message], int]]) -> list[str]:
+        """What the writer answers to messages, each with a seed."""
+        assert self.assistant is not None
+        answers = self.assistant.reply(
+            [messages for messages, _ in asked], self.writes, seeds=[seed for _, seed in asked]
+        )
+        return [samples[0].text for samples in answers]
 
     def send(self, tries: Sequence[Try], *graders: str) -> list[Row]:
         """One row a request: what was asked, the reply, its scores and the fixed reply's by each grader, its marks."""
@@ -80,6 +91,8 @@ class Target:
                 "request": one.goal.messages[-1]["content"],
                 "asked": list(attack.messages),
                 "reply": samples[0].text.strip(),
+                "talk": attack.id,
+                "turn": 1,
                 **one.columns,
             }
             for one, attack, samples in zip(tries, asked, replies, strict=True)
@@ -90,7 +103,44 @@ class Target:
             ]
             for row, (score, fixed) in zip(rows, self.scorers[grader](items), strict=True):
                 row |= {grader: score, f"{grader}_fixed": fixed}
-        return [mark(row) for row in rows]
+        rows = [mark(row) for row in rows]
+        if self.rater is None or "grader" not in graders:
+            return rows
+        rated = zip(rows, rate(self.rater, rows), strict=True)
+        return [with_marks({**row, RATED: answer}, ratings(self.threshold)) for row, answer in rated]
+
+    def replay(self, tries: Sequence[Try], *graders: str) -> list[Row]:
+        """The user's turns of given attacks asked one after another, each after the new replies; a row a turn."""
+        turns = [users_turns(one.asked.messages if one.asked else ()) for one in tries]
+        said: list[tuple[Message, ...]] = [() for _ in tries]
+        rows: list[list[Row]] = [[] for _ in tries]
+        for turn in range(max(map(len, turns), default=0)):
+            places = [n for n, own in enumerate(turns) if turn < len(own)]
+            asked = []
+            for n in places:
+                one = tries[n]
+                said[n] = (*said[n], user(turns[n][turn]))
+                assert one.asked is not None
+                columns = {**one.columns, "turn": turn + 1}
+                attack = replace(one.asked, messages=said[n])
+                asked.append(replace(one, sample=f"{one.sample}-{turn}", columns=columns, asked=attack))
+            for n, row in zip(places, self.send(asked, *graders), strict=True):
+                rows[n].append(row)
+                said[n] = (*said[n], assistant(row["reply"] or NOTHING))
+        return [row for own in rows for row in own]
+
+
+def check_apart(reward: Input, grader: Input) -> None:
+    """Raises CharterError if both graders are one model: by their ids, or by their weights, in whatever folders."""
+    same = reward.id == grader.id
+    if not same:
+        first, second = (digest_weights(checkpoint_folder(source)) for source in (reward, grader))
+        same = first == second
+    if same:
+        raise CharterError(
+            f"{grader.name} and {reward.name} are one preference model: a search finds what its own grader gets "
+            "wrong; give the role grader another one, trained on other comparisons"
+        )
 
 
 def open_scorer(source: Input, out: Workspace) -> Scorer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +14,70 @@ from charter.ground.judge.detect import training_digest
 from charter.ground.judge.flags import TRIPLES, Rule, check_marks, flagger
 from charter.ground.measure.reporting import TABLES, read_reported, table_problems
 from charter.ground.text.records import dialogue_row
-from charter.rooms.attack.judging import QUESTION, confirm, findings_of, right
+from charter.rooms.attack.alike import with_found
+from charter.rooms.attack.composing import WRITTEN
+from charter.rooms.attack.controls import QUESTION, right
+from charter.rooms.attack.judging import confirm, findings_of
 from charter.rooms.attack.marks import FOUND, MARKS, SUCCESS
-from charter.rooms.attack.metrics import CONTROLS, FINDINGS, FITNESS, FRESH, METRICS, SEARCH
+from charter.rooms.attack.meaning import FLAGS
+from charter.rooms.attack.metrics import (
+    CONTROLS,
+    FINDINGS,
+    FITNESS,
+    FRESH,
+    MEANING,
+    METRICS,
+    SEARCH,
+    TRIAL,
+    UNSEEN,
+    WRITER,
+)
 from charter.rooms.attack.run import CURVE, DIALOGUES, REPORT, REVIEW, count, prompt_of, review_of
 from charter.rooms.attack.search import curve
-from charter.rooms.attack.settings import Settings
+from charter.rooms.attack.settings import WRITERS, Settings
+from charter.rooms.attack.specificity import RATED, ratings
 from charter.rooms.attack.summary import write_up
 
 
-def _of_control(row: Row) -> Row:
-    if row["kind"] == QUESTION:
-        return {**flagger(MARKS)(row), "right": right(dict(row))}
-    return flagger({**MARKS, **SUCCESS})(row)
-
-
-_RULES: Mapping[str, Callable[[Row], Row]] = {
-    SEARCH: flagger({**MARKS, **FOUND}),
-    FRESH: flagger({**MARKS, **FOUND, **SUCCESS}),
-    CONTROLS: _of_control,
-}
-
-
-def _rule(file: str) -> Rule | None:
+def _rule(file: str, settings: Settings) -> Rule | None:
     if file == FITNESS:
         return Rule(flagger(TRIPLES))
-    return Rule(_RULES[file], training_digest()) if file in _RULES else None
+    if file == MEANING:
+        return Rule(flagger(FLAGS))
+    if file in (WRITER, TRIAL):
+        return Rule(flagger(WRITTEN), training_digest())
+    if file not in (SEARCH, FRESH, CONTROLS):
+        return None
+
+    def flags(row: Row) -> Row:
+        own: Row = flagger(MARKS)(row)
+        for key, more in (
+            ("reward", FOUND),
+            ("grader", SUCCESS),
+            (RATED, ratings(settings.rating.threshold)),
+        ):
+            own = {**own, **(flagger(more)(row) if key in row else {})}
+        return {**own, "right": right(dict(row))} if row.get("kind") == QUESTION else own
+
+    return Rule(flags, training_digest())
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each written value that doesn't follow from the kept rows."""
     settings = Settings.model_validate(manifest.resolved)
     yield from table_problems(folder, METRICS)
-    yield from check_marks(folder, _rule)
-    tables = {name: read_objects(folder / "samples" / name) for name in (SEARCH, FRESH, FINDINGS, CONTROLS)}
+    yield from check_marks(folder, lambda file: _rule(file, settings))
+    names = [SEARCH, FRESH, FINDINGS, CONTROLS, UNSEEN]
+    names += [WRITER] if settings.search.by in WRITERS else []
+    tables = {name: read_objects(folder / "samples" / name) for name in names}
+    messages = {row["answer"]: row["message"] for row in tables.get(WRITER, ())}
     for name in (SEARCH, FRESH, CONTROLS):
-        yield from _misread(name, tables[name])
+        yield from _misread(name, tables[name], messages)
     judged = confirm(settings, findings_of(settings, tables[SEARCH]), tables[FRESH])
     if judged != tables[FINDINGS]:
         yield f"samples/{FINDINGS} isn't what the search and the new samples give"
+    if [with_found(row, judged) for row in tables[UNSEEN]] != tables[UNSEEN]:
+        yield f"samples/{UNSEEN} isn't what the found attacks give"
     prompts = [dialogue_row(prompt_of(row)) for row in tables[FINDINGS] if row["confirmed"]]
     if prompts != read_objects(folder / DIALOGUES):
         yield f"{DIALOGUES} isn't what the confirmed attacks give"
@@ -70,9 +95,14 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
             yield f"counts.json: {name} is {stored.get(name)}; the rows beside it give {value}"
 
 
-def _misread(name: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Attacks that can be read back, and don't give their request."""
+def _misread(name: str, rows: Sequence[Mapping[str, Any]], messages: Mapping[str, str]) -> Iterator[str]:
+    """Attacks that can be read back, and don't give their request; or that aren't what the writer said."""
     for row in rows:
+        if row["family"] in WRITERS:
+            if "answer" in row and row["asked"][-1]["content"] != messages.get(row["answer"]):
+                yield f"samples/{name}: what {row['attack']} asks isn't what the writer said"
+                return
+            continue
         before = invert(row["asked"], row["chain"])
         if before is not None and before[-1]["content"] != row["request"]:
             yield f"samples/{name}: what {row['attack']} asks isn't its request by its chain"
