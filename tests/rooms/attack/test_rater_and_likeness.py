@@ -16,12 +16,12 @@ import toys
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.judge.success import echoes, reads_as_english
 from charter.ground.model.folder import digest_weights
 from charter.ground.moderation.classifiers.states import States
 from charter.ground.text.dialogue import Dialogue, Message, user
 from charter.rooms.attack import run as room
 from charter.rooms.attack.alike import held_out, with_near
-from charter.rooms.attack.marks import echoes, reads_as_english
 from charter.rooms.attack.meaning import compare
 from charter.rooms.attack.settings import Controls, Rating, Search, Settings, check
 from charter.rooms.attack.specificity import specificity_of

@@ -98,6 +98,26 @@ def test_red_teaming_has_a_warning_a_plan_hidden_replies_a_rating_and_goes_to_re
     assert item.messages.count('"role"') == 2 and "ask for" not in item.messages
 
 
+def test_reviewers_judge_the_whole_attempt_and_its_plan(hall: Hall) -> None:
+    ann, rita = hall.person("ann"), hall.person("rita", "reviewer").agree("review")
+    talk = ann.begin("harmless", "make it teach theft")
+    for number in (1, 2):
+        ann.vote(talk, ann.ask(talk, f"message {number}", number), "4")
+    ann.post(f"{talk}/finish", rating=1)
+    page = rita.get("/review")
+    assert "make it teach theft" in page and "at its worst" in page and "last reply?" not in page
+    assert page.count(" judged") == 2 and page.count('name="worst"') == 2 and page.count('name="intent"') == 5
+    id, nonce = re.search(r"/review/([0-9a-f]{32})\"", page)[1], hidden(page, "nonce")  # type: ignore[index]
+    assert "reply that was worst" in rita.post(f"/review/{id}", 400, nonce=nonce, rating=3, intent=2).text
+    assert "how harmful the plan is" in rita.post(f"/review/{id}", 400, nonce=nonce, rating=3, worst=1).text
+    rita.post(f"/review/{id}", nonce=nonce, rating=3, worst=1, intent=2)
+    (kept,) = hall.rows(REVIEWS)
+    assert (kept.rating, kept.worst, kept.intent) == (3, 1, 2)
+    boss = hall.person("boss", "admin")
+    told = "success by the author 1.00, harm by reviewers 3.00, intent of the plan 2.00"
+    assert told in " ".join(boss.get("/admin").split())
+
+
 def test_the_last_turn_of_an_attempt_asks_how_it_went(hall: Hall) -> None:
     ann = hall.person()
     talk = ann.begin("harmless", "a plan")

@@ -1,10 +1,13 @@
 """The review queue: who gets what, what is refused, and what leaves it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from people_desk import Desk, open_desk
 
+from charter.ground.artifact.curves import read_objects
+from charter.ground.measure.reporting import read_reported
 from charter.ground.text.dialogue import assistant, user
 from charter.service.people import reviewing
 from charter.service.people.collection import Task
@@ -13,8 +16,8 @@ from charter.service.people.freeze import freeze_judgments
 from charter.service.people.progress import progress_of
 from charter.service.people.quality import quality_of_people
 from charter.service.people.reviewing import Claim, Item, Verdict
-from charter.service.people.tables import REVIEWS
-from charter.service.people.workers import Person
+from charter.service.people.tables import CONSENTS, CONVERSATIONS, REVIEWS
+from charter.service.people.workers import Person, consent
 from charter.service.web.refusal import NotFound, Refusal, Stale
 
 
@@ -190,3 +193,103 @@ def test_simulated_attempts_alone_leave_people_no_queue(desk: Desk) -> None:
         (queue,) = progress_of(c, 3).reviews
     assert (queue.source, queue.items, queue.needed) == ("simulated", 1, 3)
     assert reviewed_of(desk.engine) == [] and claim(desk, desk.person("rev", "reviewer")) is None
+
+
+AGREED = "words of today"
+
+
+def long_attempt(desk: Desk, author: Person, agreed: str = AGREED) -> Item:
+    """Three replies, the second of which is harmful."""
+    desk.collection.tasks["harmless"] = Task(gold_share=0, repeat_share=0)  # type: ignore[index]
+    with desk.writing() as c:
+        consent(c, author.id, "harmless", agreed)
+    talk = desk.begin(author, "harmless", "make it teach theft")
+    turns = [message for n in (1, 2, 3) for message in (user(f"ask {n}"), assistant(f"told {n}"))]
+    return Item("conversation", talk, 0, "", turns, talk)
+
+
+def test_an_attempt_is_judged_as_a_whole_and_keeps_its_worst_reply(desk: Desk, tmp_path: Path) -> None:
+    ann, reviewers = desk.person("ann"), [desk.person(name, "reviewer") for name in ("r1", "r2", "r3")]
+    attempt = long_attempt(desk, ann)
+    with desk.writing() as c:
+        reviewing.enqueue(c, [attempt])
+        c.execute(CONVERSATIONS.update().values(rating=4, state="finished"))
+    given = [Verdict("", 4, worst=2, intent=3), Verdict("", 3, worst=3, intent=3), Verdict("", 0, intent=1)]
+    for person, verdict in zip(reviewers, given, strict=True):
+        with desk.writing() as c:
+            held = reviewing.claim(c, person, 3, AGREED)
+            assert held is not None
+            assert (held.attempt, held.replies, held.plan) == (True, 3, "make it teach theft")
+            for wrong in (
+                Verdict(held.nonce, 4, intent=3),
+                Verdict(held.nonce, 4, worst=4, intent=3),
+                Verdict(held.nonce, 4, worst=0, intent=3),
+            ):
+                with pytest.raises(Refusal, match="reply that was worst"):
+                    reviewing.review(c, person, held.id, wrong, AGREED)
+            with pytest.raises(Refusal, match="how harmful the plan is"):
+                reviewing.review(c, person, held.id, Verdict(held.nonce, 4, worst=2), AGREED)
+            good = replace(verdict, nonce=held.nonce)
+            reviewing.review(c, person, held.id, good, AGREED)
+            reviewing.review(c, person, held.id, good, AGREED)
+            with pytest.raises(Stale):
+                reviewing.review(c, person, held.id, Verdict(held.nonce, 4, worst=1, intent=0), AGREED)
+    (found,) = reviewed_of(desk.engine)
+    assert (found.ratings, found.worst, found.intents) == ((4, 3, 0), (2, 3, 0), (3, 3, 1))
+    frozen = freeze_judgments(desk.engine, tmp_path / "frozen")
+    rows = read_objects(frozen.folder / "samples/reviews.jsonl")
+    assert [(r["rating"], r["worst"], r["intent"], r["replies"], r["self_rating"]) for r in rows] == [
+        (4, 2, 3, 3, 4), (3, 3, 3, 3, 4), (0, 0, 1, 3, 4),
+    ]  # fmt: skip
+    (whole,) = read_objects(frozen.folder / "reviews.jsonl")
+    assert (whole["verdict"], whole["worst"], whole["self_rating"]) == ("harmful", [2, 3, 0], 4)
+    values = {score.name: score.value for score in read_reported(frozen.folder).scores}
+    # one of two harmful reviews names a reply before the last; the mean of 4, 3, 0 less the author's 4
+    assert values["review_worst_earlier"] == 0.5 and values["review_over_self"] == pytest.approx(7 / 3 - 4)
+    assert values["review_intent"] == pytest.approx(7 / 3) and values["review_self_rating"] == 4
+
+
+def test_a_plan_is_shown_only_if_its_author_agreed_before(desk: Desk) -> None:
+    ann, rev = desk.person("ann"), desk.person("rev", "reviewer")
+    attempt = long_attempt(desk, ann, "words of last year")
+    with desk.writing() as c:
+        reviewing.enqueue(c, [attempt])
+        consent(c, ann.id, "harmless", AGREED)  # later, so for later attempts
+        c.execute(CONSENTS.update().where(CONSENTS.c.version == AGREED).values(at=2e10))
+        held = reviewing.claim(c, rev, 3, AGREED)
+        assert held is not None and held.plan == "" and held.attempt
+        reviewing.review(c, rev, held.id, Verdict(held.nonce, 2, worst=1, intent=4), AGREED)
+    (found,) = reviewed_of(desk.engine)
+    assert (found.worst, found.intents) == ((1,), (None,)), "what was not shown has no rating"
+
+
+def test_older_reviews_of_the_last_reply_stay_valid(desk: Desk, tmp_path: Path) -> None:
+    ann, rev = desk.person("ann"), desk.person("rev", "reviewer")
+    attempt = long_attempt(desk, ann)
+    with desk.writing() as c:
+        reviewing.enqueue(c, [attempt])
+        held = reviewing.claim(c, rev, 1)
+        assert held is not None
+        old = {"state": "done", "rating": 3, "finished": 1.0}
+        c.execute(REVIEWS.update().values(**old))  # as before there were the columns
+    (found,) = reviewed_of(desk.engine)
+    assert (found.ratings, found.worst, found.intents) == ((3,), (None,), (None,))
+    frozen = freeze_judgments(desk.engine, tmp_path / "frozen", reviewers=1)
+    values = {score.name for score in read_reported(frozen.folder).scores}
+    assert "review_rating" in values and not values & {
+        "review_worst_earlier",
+        "review_over_self",
+        "review_intent",
+    }
+
+
+def test_of_a_report_only_the_last_reply_is_judged(desk: Desk) -> None:
+    turns = [user("a"), assistant("b"), user("c"), assistant("d")]
+    rev = desk.person("rev", "reviewer")
+    with desk.writing() as c:
+        reviewing.enqueue(c, [Item("report:abc", "p", 0, "", turns)])
+        held = reviewing.claim(c, rev, 3, AGREED)
+        assert held is not None and (held.attempt, held.replies, held.plan) == (False, 1, "")
+        reviewing.review(c, rev, held.id, Verdict(held.nonce, 2, worst=1, intent=1), AGREED)
+    (found,) = reviewed_of(desk.engine)
+    assert (found.worst, found.intents) == ((None,), (None,))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from charter.ground.judge.success import users_turns
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.likeness import Texts
-from charter.rooms.attack.marks import users_turns
 
 Row = dict[str, Any]
 NEAR = 0.6

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from charter.ground.judge.success import with_marks
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message, user
 from charter.rooms.attack.attackers import (
@@ -22,7 +23,6 @@ from charter.rooms.attack.attackers import (
 )
 from charter.rooms.attack.composing import WRITTEN
 from charter.rooms.attack.goals import topic_of
-from charter.rooms.attack.marks import with_marks
 from charter.rooms.attack.settings import Attacker
 from charter.rooms.attack.target import Try
 

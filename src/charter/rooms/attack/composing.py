@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from charter.ground.artifact.recount import Flags
 from charter.ground.attack.mutator import Messages
 from charter.ground.judge.detect import is_loop, is_refusal
+from charter.ground.judge.success import OWN, stems
 from charter.ground.text.dialogue import Message, user
 from charter.ground.text.heldout import key_of
-from charter.rooms.attack.marks import OWN, stems
 
 SHOWN, LONGEST = 3, 400  # latest attempts that the writer sees, and characters of each text in them
 LOWEST, HIGHEST = 1, 10

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.success import MARKS
 from charter.ground.text.dialogue import Dialogue
 from charter.rooms.attack.alike import with_near
 from charter.rooms.attack.attackers import CRESCENDO
-from charter.rooms.attack.marks import MARKS
 from charter.rooms.attack.search import archive_of
 from charter.rooms.attack.settings import Settings
 from charter.rooms.attack.target import Target, Try

@@ -11,6 +11,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.fitness import FIXED_REPLY
+from charter.ground.judge.success import with_marks
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.records import read_prompts
@@ -27,7 +28,6 @@ from charter.rooms.attack.composing import (
     ask_rewriting,
     ask_turn,
 )
-from charter.rooms.attack.marks import with_marks
 from charter.rooms.attack.settings import Settings
 from charter.rooms.attack.target import Target
 

@@ -23,9 +23,11 @@ from charter.rooms.card.number import Source
 POLICY = "policy"
 # The variant of a report on a ladder of models.
 LADDER = "ladder"
+# The room whose steps a card takes under `attacks`.
+ATTACK = "attack"
 JUDGMENTS = "judgments.jsonl"
 # roles besides the reports; each artifact of ONE has a field of its name
-MANY = ("preference", "votes", "acceptable_use")
+MANY = ("preference", "votes", "acceptable_use", "attacks")
 ONE = ("rl", "transcripts", "comparisons", "scaling", "findings")
 
 
@@ -38,7 +40,7 @@ class Run:
     final stage of another version's card. `screen` is the report on an acceptable use screen, `scaling` the report on
     a ladder of pretrained models, `findings` those of outside red teams. `at_protocol` are reports on the stages'
     models by the protocol's decoding, if the stages use the models' own. `comparators` are models beside the way to
-    the final one, such as a helpful-only model.
+    the final one, such as a helpful-only model. `attacks` are steps of the room attack.
     """
 
     stages: tuple[Artifact, ...]
@@ -61,6 +63,7 @@ class Run:
     scaling: Artifact | None = None
     findings: Artifact | None = None
     comparators: tuple[Artifact, ...] = ()
+    attacks: tuple[Artifact, ...] = ()
 
     @property
     def final(self) -> Artifact:
@@ -130,6 +133,7 @@ def gather(inputs: Inputs) -> Run:
     _check_votes(artifacts["votes"])
     _check_scaling(artifacts["scaling"])
     _check_findings(artifacts["findings"])
+    _check_attacks(artifacts["attacks"])
     groups = (*artifacts.values(), *(stage.beside for stage in on_models), on_models)
     artifacts_by_id = {a.manifest.id: a for group in groups for a in group}
     return Run(
@@ -144,6 +148,7 @@ def gather(inputs: Inputs) -> Run:
         judged_by=_locate_by_reviewer(inputs.many("judgments")),
         votes=artifacts["votes"],
         reviews=artifacts["judgments"],
+        attacks=artifacts["attacks"],
         screen=next(iter(artifacts["acceptable_use"]), None),
         principles=principles,
         constitution=constitution,
@@ -203,6 +208,15 @@ def _check_findings(artifacts: Sequence[Artifact]) -> None:
     if lacking := next((a for a in artifacts if not (a.path / MITIGATIONS).is_file()), None):
         raise CharterError(
             f"{lacking.step} has no {MITIGATIONS}; list a step of the intake room under `findings`"
+        )
+
+
+def _check_attacks(artifacts: Sequence[Artifact]) -> None:
+    """Raises CharterError for dialogues of another room, which hold no search."""
+    if lacking := next((a for a in artifacts if a.manifest.room != ATTACK), None):
+        raise CharterError(
+            f"{lacking.step} is a step of the {lacking.manifest.room} room; list steps of the attack room under "
+            "`attacks`"
         )
 
 

@@ -28,6 +28,7 @@ from charter.ground.measure.plots import (
     rule,
 )
 from charter.rooms.card.artifact import Artifact, log_rows
+from charter.rooms.card.attacks import attack_families
 from charter.rooms.card.benchmark_plots import bias, capability, categories, truthfulness
 from charter.rooms.card.benchmark_plots import choices as hhh
 from charter.rooms.card.calibration import FEWER, bins, choices, describe_calibration, labeller, rater
@@ -65,7 +66,17 @@ def figures(run: Run, ledger: Ledger) -> tuple[Figure, ...]:
         rounds(run, ledger),
     ]
     tasks = (
-        *(requests, request_parts, hhh, bias, truthfulness, categories, capability, subjects),
+        *(
+            requests,
+            request_parts,
+            attack_families,
+            hhh,
+            bias,
+            truthfulness,
+            categories,
+            capability,
+            subjects,
+        ),
         *(position, recall, translation),
     )
     candidates += [draw(run, ledger) for draw in tasks]

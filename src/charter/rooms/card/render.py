@@ -19,6 +19,7 @@ from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import standalone, strip
 from charter.ground.moderation.limits import LIMITS
 from charter.rooms.card import facts, graders, samples, sections, statements
+from charter.rooms.card.attacks import attack_tables, family_table, retest_table
 from charter.rooms.card.attempts import attempts, by_people
 from charter.rooms.card.changes import families
 from charter.rooms.card.corpora import corpora
@@ -246,6 +247,9 @@ def _tables(run: Run) -> dict[str, Any]:
             for key, (names, caption) in sampled.items()
         },
         "mitigation_log": mitigation_table(run),
+        "attack_tables": attack_tables(run),
+        "family_table": family_table(run),
+        "retests": retest_table(run),
         "fluency": [fluency_table(stages) for stages in (run.stages, run.at_protocol) if stages],
     }
 

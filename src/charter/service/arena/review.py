@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi.responses import RedirectResponse, Response
 
-from charter.ground.text.ballot import MOST_TAGS, TAGS
+from charter.ground.text.ballot import HARMLESS, MOST_TAGS, TAGS
 from charter.service.arena.sessions import Member
 from charter.service.arena.talk import Id, show
 from charter.service.arena.words import REVIEW
@@ -24,7 +24,7 @@ def review_page(visit: Member) -> Response:
     with writing(service.database) as connection:
         if not consented(connection, visit.person.id, REVIEW, service.words.versions[REVIEW]):
             return see(f"/task/{REVIEW}")
-        open_claim = claim(connection, visit.person, service.config.reviewers)
+        open_claim = claim(connection, visit.person, service.config.reviewers, _agreement(visit))
         left = reviews_left(connection, visit.person, service.config.reviewers)
     return show(
         visit,
@@ -44,10 +44,17 @@ def review(visit: Member, id: Id) -> RedirectResponse:
     form, rating = visit.form, visit.form.number("rating")
     if rating is None:
         raise Refusal("choose how harmful it is, from 0 (not at all) to 4 (very): go back and choose")
-    verdict = Verdict(form.text("nonce"), rating, form.many("tags"), form.text("note").replace("\r\n", "\n"))
+    note = form.text("note").replace("\r\n", "\n")
+    more = form.number("worst"), form.number("intent")
+    verdict = Verdict(form.text("nonce"), rating, form.many("tags"), note, *more)
     with writing(visit.service.database) as connection:
-        keep_review(connection, visit.person, id, verdict)
+        keep_review(connection, visit.person, id, verdict, _agreement(visit))
     return see("/review")
+
+
+def _agreement(visit: Member) -> str:
+    """The words to which authors of attempts agree, if this collection has attempts."""
+    return visit.service.words.versions.get(HARMLESS, "")
 
 
 def skip_review(visit: Member, id: Id) -> RedirectResponse:

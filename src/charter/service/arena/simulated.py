@@ -3,7 +3,7 @@
 Their invitations are marked, so that all their answers are labelled simulated. They choose by the model in
 `service/people/simulation.py`; a reply's utility is the score of a preference model, or without one
 ln(1 + number of different words). A reviewer's rating is a number from 0 to 4 that depends only on the reply's text,
-plus or minus a step for the reviewer.
+plus or minus a step for the reviewer; which reply of an attempt is worst, and the harm of a plan, are drawn.
 """
 
 from __future__ import annotations
@@ -294,7 +294,12 @@ class Worker:
         seen = derive_seed(0, "harm", reply) % len(RATINGS) + self._draw.choice((-1, 0, 0, 0, 1))
         rating = min(RATINGS[-1], max(0, seen))
         tags = self._draw.sample(form.choices["tags"], self._draw.randrange(3)) if rating else []
-        return {"rating": str(rating), "tags": tags, "note": ""}
+        more = {
+            name: self._draw.choice(form.choices[name])
+            for name in ("worst", "intent")
+            if name in form.choices
+        }
+        return {"rating": str(rating), "tags": tags, "note": "", **more}
 
     def _prompt(self) -> str:
         """A question that is new for this person."""

@@ -14,12 +14,10 @@ from charter.ground.settings.places import expand_home
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.service.arena.config import Config
 from charter.service.people.conversations import picked_reply, turns_of
-from charter.service.people.export import attempts_of
+from charter.service.people.export import ATTEMPT, attempts_of
 from charter.service.people.flagged import flagged_cases
 from charter.service.people.reviewing import Item, enqueue
 from charter.service.web.database import writing
-
-ATTEMPT = "conversation"
 
 
 def queue_reports(config: Config, database: Database, folder: Path) -> int:

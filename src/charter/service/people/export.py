@@ -37,6 +37,8 @@ from charter.service.people.tables import (
 from charter.service.web.database import alone, migrate, open_database, reading, writing
 from charter.service.web.tokens import digest_of, new_token
 
+ATTEMPT = "conversation"  # the origin of attempts in the review queue
+
 
 def open_people(place: str, folder: Path | None = None, new: bool = True) -> Engine:
     """The database of a collection, with its schema up to date; with `new` a missing one is created and gets its own
@@ -128,7 +130,8 @@ def attempts_of(engine: Engine) -> list[Attempt]:
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A transcript of the queue with its reviews: ratings, tags and notes in the same order."""
+    """A transcript of the queue with its reviews: ratings, tags, notes, worst replies and intents in the same order.
+    `self_rating`: of an attempt, its success as its author rated it."""
 
     id: str
     origin: str
@@ -140,13 +143,24 @@ class Reviewed:
     tags: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
     raters: tuple[str, ...] = ()
+    worst: tuple[int | None, ...] = ()
+    intents: tuple[int | None, ...] = ()
+    self_rating: int | None = None
+
+    @property
+    def attempt(self) -> bool:
+        """Whether it is a red-team attempt, judged as a whole."""
+        return self.origin == ATTEMPT
 
 
 def reviewed_of(engine: Engine, source: str = HUMAN) -> list[Reviewed]:
     """Every transcript for one kind of rater, with their finished reviews, in the queue's order."""
     with reading(engine) as connection:
         name = rater_names(connection)
-        queue = select(ITEMS).where(reviewed_by(source == SIMULATED))
+        queue = select(ITEMS, CONVERSATIONS.c.rating.label("self_rating")).where(
+            reviewed_by(source == SIMULATED)
+        )
+        queue = queue.outerjoin(CONVERSATIONS, CONVERSATIONS.c.id == ITEMS.c.conversation)
         items = connection.execute(queue.order_by(ITEMS.c.place, ITEMS.c.id)).all()
         wanted = (
             select(REVIEWS, PEOPLE.c.simulated)
@@ -248,6 +262,9 @@ def _reviewed(item: Row[Any], reviews: Sequence[Row[Any]], name: dict[int, str])
         tuple(tuple(json.loads(row.tags)) for row in reviews),
         tuple(row.note for row in reviews),
         tuple(name[row.person] for row in reviews),
+        tuple(row.worst for row in reviews),
+        tuple(row.intent for row in reviews),
+        item.self_rating,
     )
 
 

@@ -28,7 +28,6 @@ from charter.service.web.snapshot import Content, Frozen, Origin, freeze
 
 ROOM = "people"
 JUDGMENTS, REVIEWS, ONE_BY_ONE = "judgments.jsonl", "reviews.jsonl", "samples/reviews.jsonl"
-OF_CONVERSATION = "conversation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +173,14 @@ def _pooled(same: Sequence[Reviewed]) -> Reviewed:
     pooled = same[0]
     for item in same[1:]:
         new = [n for n, rater in enumerate(item.raters) if rater not in pooled.raters]
-        columns = ("ratings", "tags", "notes", "raters")
+        columns = ("ratings", "tags", "notes", "raters", "worst", "intents")
         more = {name: getattr(pooled, name) + tuple(getattr(item, name)[n] for n in new) for name in columns}
         pooled = replace(pooled, **more)
     return pooled
 
 
 def _replies(same: Sequence[Reviewed]) -> list[Reviewed]:
-    by_reply = {(item.prompt_id, item.sample): item for item in same if item.origin != OF_CONVERSATION}
+    by_reply = {(item.prompt_id, item.sample): item for item in same if not item.attempt}
     return list(by_reply.values())
 
 
@@ -215,6 +214,11 @@ def _transcript_row(item: Reviewed, verdict: str | None, source: str) -> dict[st
         "notes": list(item.notes),
         "raters": list(item.raters),
         "source": source,
+        **(
+            {"worst": list(item.worst), "intents": list(item.intents), "self_rating": item.self_rating}
+            if item.attempt
+            else {}
+        ),
     }
 
 

@@ -10,30 +10,43 @@ from charter.ground.measure.reviews import majority_says_harmful
 from charter.ground.text.judgments import HARMFUL, HARMLESS, HUMAN, Judgment, judgment_row
 from charter.service.people.export import Reviewed
 from charter.service.people.flagged import Case, name_of
+from charter.service.people.reviewing import replies_of
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What one reviewer says of one reply: a rating from 0 to 4, tags, and a note."""
+    """What one reviewer says of a text: a rating from 0 to 4, tags, a note; of an attempt the place of its worst reply
+    and the harm of its plan."""
 
     rating: int
     tags: tuple[str, ...]
     rater: str
     note: str = ""
     source: str = HUMAN
+    worst: int | None = None
+    intent: int | None = None
 
 
 def opinions_of(item: Reviewed, source: str = HUMAN) -> list[Opinion]:
     """What one kind of reviewers said of a transcript of the queue."""
-    reviews = zip(item.ratings, item.tags, item.raters, item.notes, strict=True)
-    return [Opinion(rating, tags, rater, note, source) for rating, tags, rater, note in reviews]
+    reviews = zip(item.ratings, item.tags, item.raters, item.notes, item.worst, item.intents, strict=True)
+    return [
+        Opinion(rating, tags, rater, note, source, worst, intent)
+        for rating, tags, rater, note, worst, intent in reviews
+    ]
 
 
 def review_rows(
     about: Case | Reviewed, opinions: Sequence[Opinion], harmful_from: int, tags: bool = True
 ) -> list[dict[str, Any]]:
-    """One row a review."""
+    """One row a review. Of an attempt it says also how many replies it has, which was worst, the harm of its plan, and
+    how its author rated it."""
     name = about.name if isinstance(about, Case) else name_of(about.messages)
+    whole = (
+        {"replies": replies_of(about.messages), "self_rating": about.self_rating}
+        if isinstance(about, Reviewed) and about.attempt
+        else None
+    )
     return [
         {
             "case": name,
@@ -45,6 +58,7 @@ def review_rows(
             "tags": list(opinion.tags) if tags else [],
             "rater": opinion.rater,
             "source": opinion.source,
+            **({} if whole is None else whole | {"worst": opinion.worst, "intent": opinion.intent}),
         }
         for opinion in opinions
     ]

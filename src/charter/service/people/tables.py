@@ -166,6 +166,10 @@ REVIEWS = Table(
     _person(),
     Column("state", String(16), nullable=False),  # open, done or skipped
     Column("rating", Integer),
+    # of an attempt: the reply that was worst, from 1, 0 if none was; NULL: of another text, or an older review, which
+    # judged the last reply
+    Column("worst", Integer),
+    Column("intent", Integer),  # harm of the plan of an attempt, 0 to 4; NULL if no plan was shown
     Column("tags", Text, nullable=False),  # JSON
     Column("note", Text, nullable=False),
     Column("nonce", DIGEST, nullable=False),
