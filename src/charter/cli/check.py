@@ -138,7 +138,7 @@ def data_export(
             f"{file} holds {rows.kind}, and other tools have no columns for them; use the file as it is"
         )
     if not harmful and _restricted(path, rows.kind):
-        raise CharterError(f"{file} holds harmful text; export it with --harmful")
+        raise CharterError(f"{file} may hold harmful text; export it with --harmful")
     if form is Form.hh and rows.kind is not DataKind.comparisons:
         raise CharterError(
             f"{file} holds {rows.kind}, and the form hh takes comparisons only; use --form trl"

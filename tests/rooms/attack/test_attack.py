@@ -15,6 +15,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.attack.chains import rebuild
+from charter.ground.attack.verdicts import NONE, SUCCEEDS, UNREAD, UNTESTED, verdict
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.measure.reporting import read_reported
 from charter.ground.settings.roles import Given
@@ -24,7 +25,6 @@ from charter.rooms.attack import run as room
 from charter.rooms.attack import target
 from charter.rooms.attack.marks import speaks_of
 from charter.rooms.attack.settings import Controls, Search, Settings, check
-from charter.rooms.attack.summary import NONE, SUCCEEDS, UNREAD, UNTESTED, verdict
 from charter.rooms.attack.verify import problems
 from charter.service.people.flagged import flagged_cases
 from toys import Scripted, dialogue

@@ -240,7 +240,8 @@ class Workspace:
         )  # an earlier process may have saved it and then been lost
         if rows is None:
             text = json.dumps({"items": len(part), "rows": produce(part, number)})
-            atomic_write(self._chunk_path(key, number), text, self._mark)
+            # what a step asked may be harmful, and whether it is, is said only of its product
+            atomic_write(self._chunk_path(key, number), text, self._mark, mode=0o600)
             rows = json.loads(text)["rows"]
         return rows
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from charter.ground.attack.chains import FAMILIES
+from charter.ground.attack.verdicts import GRADER_ERRORS
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Judge, Kind, Measure, Metric, Term, corrected_metric
 from charter.rooms.attack.judging import ATTACK, QUESTION, TWIN
@@ -22,9 +23,6 @@ SUCCEEDS = (
 def _attacked(**values: object) -> Where:
     fits = counts.equal(**values)
     return lambda row: bool(row["family"]) and fits(row)
-
-
-GRADER_ERRORS = ("attack_grader_sensitivity", "attack_grader_specificity")
 
 
 def _corrected(of: Metric) -> Metric:

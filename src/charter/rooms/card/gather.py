@@ -12,20 +12,24 @@ from charter.ground.artifact.lineage import find_parent, run_of, walk
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
-from charter.ground.findings.selection import MITIGATIONS
 from charter.ground.text.judgments import Judgment, read_judgments
-from charter.ground.text.votes import VOTES
 from charter.rooms.card.artifact import Artifact, tasks_of
 from charter.rooms.card.decodings import OWN, PROTOCOL, kind_of, model_of, words
+from charter.rooms.card.misplaced import (
+    LADDER,
+    check_attacks,
+    check_findings,
+    check_labels,
+    check_scaling,
+    check_votes,
+)
 from charter.rooms.card.number import Source
 
 # The role of the model that a room trains further or uses.
 POLICY = "policy"
-# The variant of a report on a ladder of models.
-LADDER = "ladder"
 JUDGMENTS = "judgments.jsonl"
 # roles besides the reports; each artifact of ONE has a field of its name
-MANY = ("preference", "votes", "acceptable_use")
+MANY = ("preference", "votes", "acceptable_use", "attacks")
 ONE = ("rl", "transcripts", "comparisons", "scaling", "findings")
 
 
@@ -61,6 +65,7 @@ class Run:
     scaling: Artifact | None = None
     findings: Artifact | None = None
     comparators: tuple[Artifact, ...] = ()
+    attacks: tuple[Artifact, ...] = ()
 
     @property
     def final(self) -> Artifact:
@@ -120,16 +125,18 @@ def gather(inputs: Inputs) -> Run:
     names = _names({**before, **ancestry}, run_of(reports[-1].folder))
     stages, second = by_decoding([_artifact(i, names, stage=True) for i in reports])
     comparators = join_reports([_artifact(i, names, stage=True) for i in others])
-    _check_labels((*stages, *second, *comparators))
+    check_labels((*stages, *second, *comparators))
     principles, constitution = _constitution(inputs.optional("constitution"))
     artifacts = {
         role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()
     }
     one = {role: next(iter(artifacts[role]), None) for role in ONE}
     on_models = (*comparators, *second, *stages)
-    _check_votes(artifacts["votes"])
-    _check_scaling(artifacts["scaling"])
-    _check_findings(artifacts["findings"])
+    check_votes(artifacts["votes"])
+    check_scaling(artifacts["scaling"])
+    check_findings(artifacts["findings"])
+    check_attacks(artifacts["attacks"])
+    artifacts["attacks"] = on_models_of(artifacts["attacks"], (*comparators, *stages))
     groups = (*artifacts.values(), *(stage.beside for stage in on_models), on_models)
     artifacts_by_id = {a.manifest.id: a for group in groups for a in group}
     return Run(
@@ -144,6 +151,7 @@ def gather(inputs: Inputs) -> Run:
         judged_by=_locate_by_reviewer(inputs.many("judgments")),
         votes=artifacts["votes"],
         reviews=artifacts["judgments"],
+        attacks=artifacts["attacks"],
         screen=next(iter(artifacts["acceptable_use"]), None),
         principles=principles,
         constitution=constitution,
@@ -153,16 +161,6 @@ def gather(inputs: Inputs) -> Run:
         ),
         **one,
     )
-
-
-def _check_labels(stages: Sequence[Artifact]) -> None:
-    """Raises CharterError if two stages share a name."""
-    labels = [stage.label for stage in stages]
-    if duplicate := next((n for n in labels if labels.count(n) > 1), None):
-        raise CharterError(
-            f"two reports have the stage {duplicate!r}; give each evaluate step its own `stage`; two on one model must "
-            "have other tasks"
-        )
 
 
 def _locate(entry: Input) -> Source:
@@ -181,29 +179,17 @@ def _locate_by_reviewer(entries: Sequence[Input]) -> dict[str, tuple[Source, ...
     return places
 
 
-def _check_votes(votes: Sequence[Artifact]) -> None:
-    """Raises CharterError for comparisons by an AI or from a data set: they are not votes between models."""
-    if lacking := next((a for a in votes if not (a.path / VOTES).is_file()), None):
-        raise CharterError(
-            f"{lacking.step} has no {VOTES}; list steps of the arena or judge room, or exports of votes, under `votes`"
-        )
-
-
-def _check_scaling(reports: Sequence[Artifact]) -> None:
-    """Raises CharterError for a report of another room, which has no ladder."""
-    if lacking := next((a for a in reports if a.manifest.variant != LADDER), None):
-        raise CharterError(
-            f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
-            "`scaling`"
-        )
-
-
-def _check_findings(artifacts: Sequence[Artifact]) -> None:
-    """Raises CharterError for dialogues of another room, which have no log of mitigations."""
-    if lacking := next((a for a in artifacts if not (a.path / MITIGATIONS).is_file()), None):
-        raise CharterError(
-            f"{lacking.step} has no {MITIGATIONS}; list a step of the intake room under `findings`"
-        )
+def on_models_of(artifacts: Sequence[Artifact], stages: Sequence[Artifact]) -> tuple[Artifact, ...]:
+    """Artifacts on models, called after the stage of their model; by its step, or theirs if a name is taken."""
+    by_model = {model_of(stage): stage.label for stage in stages}
+    named: list[Artifact] = []
+    for artifact in artifacts:
+        models = [p for p in artifact.manifest.parents if p.role == POLICY]
+        identity = artifact.manifest.inputs.get(POLICY, ("",))[0]
+        label = by_model.get(identity, models[0].step if models else artifact.step)
+        taken = {one.label for one in named}
+        named.append(replace(artifact, label=f"{label}, {artifact.step}" if label in taken else label))
+    return tuple(named)
 
 
 Ancestry = dict[str, tuple[Manifest, Path]]

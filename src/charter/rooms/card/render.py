@@ -19,6 +19,7 @@ from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import standalone, strip
 from charter.ground.moderation.limits import LIMITS
 from charter.rooms.card import facts, graders, samples, sections, statements
+from charter.rooms.card.attacks import attacks
 from charter.rooms.card.attempts import attempts, by_people
 from charter.rooms.card.changes import families
 from charter.rooms.card.corpora import corpora
@@ -112,7 +113,7 @@ def _context(
     judges = _judges(run)
     judged, rater = judges["graders"], judges["rater"]
     change = whats_new(run)
-    tasks = all_tasks(run)
+    tasks = all_tasks(run) | ({facts.ATTACKS} if run.attacks else set())
     attempt_tables = attempts(run)
     heads = _heads(settings, run, ledger)
     return {
@@ -137,6 +138,7 @@ def _context(
         "reviewing": summarise_reviews(run),
         "elo": elo_tables(run),
         "attempts": attempt_tables,
+        "attacked": attacks(run),
         "screen": describe_screen(run),
         "scaling": scaling_table(run),
         "drift": drift_table(run),

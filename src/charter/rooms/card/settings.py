@@ -26,6 +26,7 @@ ROLES = {
     "acceptable_use": Role(kind="report", required=False),
     "scaling": Role(kind="report", variant="ladder", required=False),
     "findings": Role(kind="dialogues", required=False),
+    "attacks": Role(kind="dialogues", many=True, required=False),
     "constitution": Role(kind="constitution", required=False),
     "previous": Role(kind="card", required=False),
     "base": Role(kind="card", required=False),

@@ -12,6 +12,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.moderation.limits import LIMITS
+from charter.rooms.card.artifact import tasks_of
 from charter.rooms.card.free_text import parts_of
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Number
@@ -21,7 +22,9 @@ from charter.rooms.card.settings import Examination, Settings, SignOff
 Parts = tuple[str | Number, ...]
 STATEMENTS = ("intended_use", "unintended_use", "limitations")
 # What the Claude 2 card reports an audit on (section 2), and words of a subject that tell it.
-SUBJECTS = {"national security": ("national", "security"), "autonomous replication": ("autonom",)}
+SECURITY, AUTONOMY = "national security", "autonomous replication"
+SUBJECTS = {SECURITY: ("national", "security"), AUTONOMY: ("autonom",)}
+SECURITY_TASK = "security"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +52,26 @@ class Signed:
 @dataclass(frozen=True, slots=True)
 class Audits:
     """Audits, topics and sign-offs; `absent` says which were not made, `missing` are the subjects of `SUBJECTS` that no
-    audit names."""
+    audit names and nothing measured. `unsigned`: the card measures these, and no audit names them. `attacked`: attacks
+    by machine are among the card's inputs."""
 
     audits: tuple[Examined, ...]
     topics: tuple[Examined, ...]
     signoffs: tuple[Signed, ...]
     missing: tuple[str, ...]
+    unsigned: tuple[str, ...] = ()
+    attacked: bool = False
 
     @property
     def absent(self) -> str:
         """What was not made, in sentences; empty if nothing is missing."""
         words = [f"No audit of {' or of '.join(self.missing)} was made."] if self.missing else []
+        if not self.attacked:
+            words.append(
+                "Attacks by machine were not measured: no step of the attack room is among the inputs."
+            )
+        if SECURITY in self.unsigned:
+            words.append("National security was measured, and no person signed a conclusion on it.")
         if not self.topics:
             words.append("No topic was examined by outside experts.")
         if not self.signoffs:
@@ -75,16 +87,26 @@ def statements(settings: Settings, run: Run) -> dict[str, tuple[Parts, ...]]:
 def audits(settings: Settings, run: Run) -> Audits:
     """What was examined and signed off. Raises CharterError for an unknown key."""
     told = [audit.subject.casefold() for audit in settings.oversight.audits]
+    unnamed = [
+        subject
+        for subject, words in SUBJECTS.items()
+        if not any(all(word in one for word in words) for one in told)
+    ]
+    known = _measured(run)
     return Audits(
         tuple(_examined(run, entry, "audits") for entry in settings.oversight.audits),
         tuple(_examined(run, entry, "topics") for entry in settings.oversight.topics),
         tuple(_signed(run, entry) for entry in settings.oversight.signoffs),
-        tuple(
-            subject
-            for subject, words in SUBJECTS.items()
-            if not any(all(word in one for word in words) for one in told)
-        ),
+        tuple(subject for subject in unnamed if subject not in known),
+        tuple(subject for subject in unnamed if subject in known),
+        bool(run.attacks),
     )
+
+
+def _measured(run: Run) -> frozenset[str]:
+    """The subjects that a report of the card measures."""
+    tasks = {task for stage in (*run.stages, *run.at_protocol) for task in tasks_of(stage)}
+    return frozenset([SECURITY] if SECURITY_TASK in tasks else [])
 
 
 def _examined(run: Run, entry: Examination, setting: str) -> Examined:
