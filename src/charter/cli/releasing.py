@@ -44,6 +44,9 @@ def release(
     sign_offs: SignOffs = None,
     findings: Findings = None,
     evidence: Elsewhere = None,
+    seal: Annotated[
+        str, typer.Option("--seal", metavar="DIGITS", help="The card's seal, as charter run printed it.")
+    ] = "",
     deep: Annotated[bool, typer.Option("--deep", help="Draw samples again and compare.")] = False,
     out: Annotated[
         Path | None,
@@ -56,8 +59,9 @@ def release(
     `charter gate` judges the numbers alone. This verifies the card first, asks for people and for the age of evidence
     too, and makes an artifact that names the checkpoint to the byte.
     """
+    from charter.ground.settings.problems import validate
     from charter.rooms.card.release_artifact import record_of, write_release
-    from charter.rooms.card.release_rules import read_findings, read_rules, read_sign_offs
+    from charter.rooms.card.release_rules import ReleaseRules, read_findings, read_rules, read_sign_offs
     from charter.rooms.card.releasing import Request, find_card, judge
     from charter.runner.identity import source_of
     from charter.runner.rooms import open_room
@@ -66,7 +70,10 @@ def release(
     asked = read_rules(rules)
     if asked.baseline:
         asked = asked.model_copy(update={"baseline": str(find_product(asked.baseline))})
-    asked = asked.model_copy(update={"deep": deep or asked.deep})
+    kept = {"seal": seal} if seal else {}
+    asked = validate(
+        ReleaseRules, asked.model_dump() | kept | {"deep": deep or asked.deep}, "charter release"
+    )
     request = Request(
         find_card(find_product(run)),
         asked,

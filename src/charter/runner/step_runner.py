@@ -17,6 +17,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.kinds import Status
 from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Timing
 from charter.ground.artifact.progress import Progress
+from charter.ground.artifact.seal import sealed
 from charter.ground.artifact.store import read_manifest, record_files, verify_files, write_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetch_input
@@ -190,7 +191,7 @@ class Runner:
             asked=planned.step.settings,
             resolved=planned.resolved,
             inputs=Inputs(planned.inputs).ids,
-            parents=list(planned.parents),
+            parents=sealed(self.directory.path, planned.parents),
             external=list(planned.external),
             source=source_of(planned.room),
             environment=self._environment(planned),

@@ -47,6 +47,7 @@ class Summary:
     worse: tuple[Change, ...] = ()
     fit: bool | None = None
     card: Path | None = None
+    seal: str = ""
     talk: Path | None = None
     compare: tuple[Path, ...] = ()
 

@@ -25,12 +25,13 @@ class Record(BaseModel):
 
 
 class Parent(Record):
-    """An artifact from which this one was made; `path` is relative to the run directory."""
+    """An artifact from which this one was made; `path` is relative to the run directory, `seal` what it was then."""
 
     role: str
     step: str
     id: str
     path: str
+    seal: str = ""
 
 
 class External(Record):
