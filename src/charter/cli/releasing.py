@@ -106,6 +106,7 @@ def _facts(verdict: Any) -> dict[str, Any]:
     checkpoint = verdict.checkpoint
     return {
         "passed": not verdict.failed,
+        "seal": verdict.seal,
         "checkpoint": {"step": checkpoint.step, "id": checkpoint.id, "digest": checkpoint.digest},
         "requirements": [
             {"name": r.name, "passed": not r.why, "why": r.why, "words": r.words}
@@ -136,7 +137,8 @@ def _say(facts: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
         return
     checkpoint = facts["checkpoint"]
-    print(f"checkpoint {checkpoint['step']}, digest {checkpoint['digest'][:LEAST_DIGITS]}")
+    of_card = f"seal of the card {facts['seal'][:LEAST_DIGITS]}"
+    print(f"checkpoint {checkpoint['step']}, digest {checkpoint['digest'][:LEAST_DIGITS]}; {of_card}")
     for row in facts["requirements"]:
         until = f", until {row['expires'][:10]}" if row["expires"] else ""
         print(f"{'pass' if row['passed'] else 'FAIL'}  {row['name']}: {row['why'] or row['words'] + until}")

@@ -2,8 +2,8 @@
 
     C = C of the model before it + 6 P T        P weights that multiply, T tokens that its step learnt from
 
-Pretraining records its FLOPs itself (`ground/learn/flops.py`). Sampling for RL, graders and helpers don't count. A model
-from outside has an unknown C: `before` says it, if somebody knows it.
+Pretraining records its FLOPs itself (`ground/learn/flops.py`). Sampling for RL, graders and helpers don't count. A
+model from outside has an unknown C: `before` says it, if somebody knows it.
 """
 
 from __future__ import annotations

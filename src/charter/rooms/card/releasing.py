@@ -79,6 +79,11 @@ class Verdict:
     rests_on: dict[str, list[Found]] = field(default_factory=dict)
 
     @property
+    def seal(self) -> str:
+        """The seal of the card."""
+        return seal_of(self.rests_on[CARD][0][0])
+
+    @property
     def failed(self) -> list[Row]:
         """The requirements that are not met."""
         return [row for row in self.rows if row.why]
@@ -152,7 +157,7 @@ def _sealed(card: Path, rules: ReleaseRules) -> Row:
     if rules.sealed and unsealed:
         return Row(
             name,
-            f"{unsealed[0]} was made by an older charter, which kept no seals; make it again, or use --deep",
+            f"{unsealed[0]} is of an older charter, which kept no seals; make it again, or use --deep",
         )
     if rules.sealed:
         return Row(name, "missing: give the seal that charter run printed with --seal, or use --deep")

@@ -52,24 +52,18 @@ class Signed:
 @dataclass(frozen=True, slots=True)
 class Audits:
     """Audits, topics and sign-offs; `absent` says which were not made, `missing` are the subjects of `SUBJECTS` that no
-    audit names and nothing measured. `unsigned`: the card measures these, and no audit names them. `attacked`: attacks
-    by machine are among the card's inputs."""
+    audit names and nothing measured. `unsigned`: the card measures these, and no audit names them."""
 
     audits: tuple[Examined, ...]
     topics: tuple[Examined, ...]
     signoffs: tuple[Signed, ...]
     missing: tuple[str, ...]
     unsigned: tuple[str, ...] = ()
-    attacked: bool = False
 
     @property
     def absent(self) -> str:
         """What was not made, in sentences; empty if nothing is missing."""
         words = [f"No audit of {' or of '.join(self.missing)} was made."] if self.missing else []
-        if not self.attacked:
-            words.append(
-                "Attacks by machine were not measured: no step of the attack room is among the inputs."
-            )
         if SECURITY in self.unsigned:
             words.append("National security was measured, and no person signed a conclusion on it.")
         if not self.topics:
@@ -99,7 +93,6 @@ def audits(settings: Settings, run: Run) -> Audits:
         tuple(_signed(run, entry) for entry in settings.oversight.signoffs),
         tuple(subject for subject in unnamed if subject not in known),
         tuple(subject for subject in unnamed if subject in known),
-        bool(run.attacks),
     )
 
 
