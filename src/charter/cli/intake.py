@@ -26,6 +26,7 @@ class Form(StrEnum):
     """What findings are exported as."""
 
     avid = "avid"
+    every_eval_ever = "every-eval-ever"
     prompts = "prompts"
 
 
@@ -147,9 +148,14 @@ def triage(
 
 
 def export(
-    to: Annotated[Path, typer.Option("--to", metavar="OUT", help="A new folder (avid) or file (prompts).")],
+    to: Annotated[Path, typer.Option("--to", metavar="OUT", help="A new folder, or file (prompts).")],
     form: Annotated[
-        Form, typer.Option("--form", metavar="FORM", help="avid: a report each; prompts: rows of a set.")
+        Form,
+        typer.Option(
+            "--form",
+            metavar="FORM",
+            help="avid: a report each; every-eval-ever: rates of re-tests; prompts: rows of a set.",
+        ),
     ] = Form.avid,
     store: Store = FINDINGS,
     use: Annotated[
@@ -161,9 +167,14 @@ def export(
     developer: Annotated[
         list[str] | None, typer.Option("--developer", metavar="NAME", help="Who made the model.")
     ] = None,
+    model: Annotated[
+        str, typer.Option("--model", metavar="OWNER/NAME", help="The re-tested model (every-eval-ever).")
+    ] = "",
 ) -> None:
-    """Write findings as AVID reports, without those under embargo or without consent, or as rows of prompts."""
+    """Write findings as AVID reports or the rates of their re-tests, without those under embargo or without consent, or
+    as rows of prompts."""
     from charter.ground.findings.avid import avid_report
+    from charter.ground.findings.eee import Sender, retest_files
     from charter.ground.findings.log import read_log
     from charter.ground.findings.register import Register
     from charter.ground.findings.selection import Wanted, prompt_row, reason_against
@@ -171,13 +182,29 @@ def export(
     if to.exists():
         raise CharterError(f"{to} exists already; name a new place")
     cases = list(Register(read_log(store).events).cases.values())
-    if form == Form.avid:
+    if form != Form.prompts:
         consented = [case for case in cases if "publication" in case.finding.consent]
         free = [case for case in consented if not case.is_embargoed(_now()[:10])]
+        if form == Form.avid:
+            written = {
+                f"{case.id}.json": json.dumps(
+                    avid_report(case, developer or (), texts), indent=1, ensure_ascii=False
+                )
+                + "\n"
+                for case in free
+            }
+        else:
+            publisher = (developer or ["unknown"])[0]
+            sender = Sender(publisher, model, int(datetime.now(UTC).timestamp()))
+            written = retest_files(free, sender)
+            if free and not written:
+                raise CharterError(
+                    "no finding that may be published was asked of a model yet; triage one first"
+                )
         to.mkdir(mode=0o700, parents=True)
-        for case in free:
-            text = json.dumps(avid_report(case, developer or (), texts), indent=1, ensure_ascii=False)
-            atomic_write(to / f"{case.id}.json", text + "\n", mode=0o600)
+        for name, text in written.items():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(to / name, text, mode=0o600)
         print(
             f"{len(free)} of {len(cases)} findings in {to}; {len(cases) - len(consented)} without consent to "
             f"publication, {len(consented) - len(free)} under embargo"

@@ -23,6 +23,7 @@ from charter.ground.artifact.release import (
     release_problem,
     releases_in,
 )
+from charter.ground.artifact.seal import seal_of
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.rooms.card.release_artifact import problems, record_of, write_release
 from charter.rooms.card.release_rules import ReleaseRules, SignOff, read_findings, read_rules, read_sign_offs
@@ -383,10 +384,13 @@ def test_evidence_that_changed_after_the_release_is_found(run: Path) -> None:
     folder = released(run, rules={"require": {"harm_rate": 0.05}, "baseline": str(run / "eval_0")})
     assert list(problems(folder, read_manifest(folder))) == []
     manifest = read_manifest(run / "eval_3")
-    late = manifest.timing.model_copy(update={"started": "2026-11-30T00:00:00Z"})
-    write_manifest(run / "eval_3", manifest.model_copy(update={"timing": late}))
+    write_manifest(run / "eval_3", manifest.model_copy(update={"command": "other.yaml"}))
     lines = list(problems(folder, read_manifest(folder)))
     assert "release.json: evidence is not what its evidence gives" in lines
+    late = manifest.timing.model_copy(update={"started": "2026-11-30T00:00:00Z"})
+    write_manifest(run / "eval_3", manifest.model_copy(update={"timing": late}))
+    (line,) = problems(folder, read_manifest(folder))
+    assert "eval_3 is not what card was made from" in line
 
 
 def test_there_must_be_one_card(run: Path) -> None:
@@ -408,7 +412,8 @@ def test_the_command_refuses_in_lines_and_then_releases(
     assert execute(["release", str(run), "--rules", str(rules)]) == 1
     out, err = capsys.readouterr()
     digest = digest_checkpoint(run / "rl")[:12]
-    assert out.splitlines()[0] == f"checkpoint rl, digest {digest}"
+    seal = seal_of(read_manifest(run / "card"))[:12]
+    assert out.splitlines()[0] == f"checkpoint rl, digest {digest}; seal of the card {seal}"
     assert f"FAIL  release: missing: nobody approved; give a sign-off with of: {digest}" in out
     assert err == f"charter: error: {run} may not be released: release\n" and releases_in(run) == []
     assert execute(["gate", str(run), "--rules", str(rules)]) == 0

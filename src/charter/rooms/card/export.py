@@ -12,12 +12,13 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.eee import HUB_NAME
 from charter.ground.measure.metric import Measure
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.compare import final_stage
 from charter.rooms.card.every_eval_ever import Publisher, files
 from charter.rooms.card.gather import on_a_model
-from charter.rooms.card.hub import HUB_NAME, eval_results
+from charter.rooms.card.hub import eval_results
 from charter.rooms.card.number import Ledger
 
 
