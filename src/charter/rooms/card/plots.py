@@ -28,7 +28,6 @@ from charter.ground.measure.plots import (
     rule,
 )
 from charter.rooms.card.artifact import Artifact, log_rows
-from charter.rooms.card.attacks import attack_figures
 from charter.rooms.card.benchmark_plots import bias, capability, categories, truthfulness
 from charter.rooms.card.benchmark_plots import choices as hhh
 from charter.rooms.card.calibration import FEWER, bins, choices, describe_calibration, labeller, rater
@@ -44,6 +43,7 @@ from charter.rooms.card.samples import TRANSCRIPTS, revisions
 from charter.rooms.card.scaling import scaling
 from charter.rooms.card.sections import fit, unfit
 from charter.rooms.card.subject_plots import subjects
+from charter.rooms.card.under_attack import attack_figures
 from charter.rooms.card.vote_plots import vote_figures
 
 # Logged scores of preference models, their names in the figure, and the models' roles in RL.

@@ -19,7 +19,6 @@ from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import standalone, strip
 from charter.ground.moderation.limits import LIMITS
 from charter.rooms.card import facts, graders, samples, sections, statements
-from charter.rooms.card.attacks import attacks
 from charter.rooms.card.attempts import attempts, by_people
 from charter.rooms.card.changes import families
 from charter.rooms.card.corpora import corpora
@@ -48,6 +47,7 @@ from charter.rooms.card.settings import Settings
 from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing_at
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY, all_tasks, task_tables
 from charter.rooms.card.tree import lineage
+from charter.rooms.card.under_attack import attacks
 from charter.rooms.card.update import make_update
 
 ARROWS = {"lower": "↓", "higher": "↑"}
