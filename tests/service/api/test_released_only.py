@@ -239,6 +239,7 @@ def test_files_swapped_while_it_serves_change_no_reply_and_are_refused_at_the_ne
 ) -> None:
     identity = release(run / "rl", run / "release")
     other = toys.policy_folder(tmp_path / "other" / "rl", 7)
+    (tmp_path / "plain").mkdir()
     with (
         open_hall(
             tmp_path / "plain",
