@@ -144,6 +144,9 @@ def learnt(run: Path, step: str, parent: str | None, tokens: int) -> None:
     """A step that learnt from so many tokens, in place of one of the run."""
     manifest = read_manifest(run / step)
     toys.policy_folder(run / step)
+    counts = run / step / "counts.json"
+    kept = json.loads(counts.read_text()) if counts.exists() else {}
+    counts.write_text(json.dumps(kept | {"tokens_read": tokens}))
     metrics = [m for m in manifest.metrics if m.name != "tokens_read"]
     metrics.append(metrics[0].model_copy(update={"name": "tokens_read", "value": float(tokens)}))
     rehash(run, step, metrics=metrics)

@@ -220,17 +220,20 @@ def test_what_no_release_can_hold_for_is_refused_in_the_configuration(more: dict
         configuration(models=[{"id": MODEL, "source": "rl", **more}], released_only=True)
 
 
-def words(web: httpx2.Client) -> str:
-    """What the model says at temperature 0."""
+def scores(web: httpx2.Client) -> list[float | None]:
+    """The log-probabilities of a text by the model, which its weights decide."""
     body = {
         "model": MODEL,
-        "max_tokens": 12,
+        "prompt": "Hello bees",
+        "max_tokens": 0,
+        "echo": True,
+        "logprobs": 1,
         "temperature": 0,
-        "messages": [{"role": "user", "content": "Hello"}],
     }
-    answer = web.post("/v1/messages", json=body)
-    assert answer.status_code == 200
-    return "".join(part["text"] for part in answer.json()["content"])
+    answer = web.post("/v1/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    found: list[float | None] = answer.json()["choices"][0]["logprobs"]["token_logprobs"]
+    return found
 
 
 @pytest.mark.parametrize("in_place", [True, False])
@@ -248,9 +251,9 @@ def test_files_swapped_while_it_serves_change_no_reply_and_are_refused_at_the_ne
         ) as hall,
         client(hall) as web,
     ):
-        swapped = words(web)
+        swapped = scores(web)
     with asked(run) as hall, client(hall) as web:
-        before = words(web)
+        before = scores(web)
         assert before != swapped, "the two models say different things"
         for file in sorted(other.iterdir()):
             target = run / "rl" / file.name
@@ -262,7 +265,7 @@ def test_files_swapped_while_it_serves_change_no_reply_and_are_refused_at_the_ne
                 shutil.copy(file, tmp_path / file.name)
                 (tmp_path / file.name).replace(target)
         shutil.rmtree(run / "release")
-        assert words(web) == before, "the released bytes are in memory"
+        assert scores(web) == before, "the released bytes are in memory"
         assert web.get(f"/v1/models/{MODEL}").json()["charter"]["release"]["id"] == identity
     assert "there is none beside it" in refused(run)
     release(run / "rl", run / "release")

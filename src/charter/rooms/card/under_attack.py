@@ -157,8 +157,9 @@ def _overall(run: Run, ledger: Ledger) -> Figure | None:
             shown += numbers
     if not series:
         return None
-    figure, (axes,) = canvas(WIDTH, 0.75 + 0.5 * len(run.attacks))
-    forest(axes, [one.label for one in run.attacks], series)
+    figure, (axes,) = canvas(WIDTH, 0.85 + 0.5 * len(run.attacks))
+    forest(axes, [one.label for one in run.attacks], [replace(one, name="") for one in series])
+    legend(figure, series, 2)
     title = "Under attack, by stage"
     told = "; ".join(f"{n.stage}, {n.label.lower()}: {ledger.value(n)}" for n in shown)
     caption = (
