@@ -241,7 +241,7 @@ def _budget(run: Run) -> Figure | None:
     )
     caption = (
         "Counts by the grader that the search went by, so they are no rate of the model: what the reporting grader "
-        "confirms stands in the table. Curves of other budgets can be read off at a shared number of requests."
+        "confirms stands in the table. Compare models at an equal number of requests."
     )
     svg = inline(figure, "attack-budget", title, told)
     sources = tuple(one.source(CURVE) for _, one, _ in searched)
