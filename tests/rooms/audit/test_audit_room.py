@@ -11,9 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from audit_agents import Sometimes, at_random, done, given, nothing, oracle
 
 import toys
-from agents import Sometimes, at_random, done, given, nothing, oracle
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
