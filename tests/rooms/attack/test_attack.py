@@ -17,13 +17,13 @@ from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.attack.chains import rebuild
 from charter.ground.attack.verdicts import NONE, SUCCEEDS, UNREAD, UNTESTED, verdict
 from charter.ground.judge.fitness import FIXED_REPLY
+from charter.ground.judge.success import speaks_of
 from charter.ground.measure.reporting import read_reported
 from charter.ground.settings.roles import Given
 from charter.ground.text.dialogue import Dialogue, Message, user
 from charter.ground.text.records import read_dialogues
 from charter.rooms.attack import run as room
 from charter.rooms.attack import target
-from charter.rooms.attack.marks import speaks_of
 from charter.rooms.attack.settings import Controls, Search, Settings, check
 from charter.rooms.attack.verify import problems
 from charter.service.people.flagged import flagged_cases

@@ -90,6 +90,8 @@ def test_a_weak_grader_is_named_and_corrects_nothing(attacked: Path) -> None:
     )
     assert "corrected" not in row(attacked, "Attacks that succeed, in all families")[1]
     assert text.count("zeros prove nothing") == 1
+    daggers = ["†" in cell for cell in row(attacked, "Attacks that succeed, in all families")]
+    assert daggers == [False, True, False], "its grader failed the gate"
 
 
 def test_its_pictures_are_in_the_section_and_name_their_rows(attacked: Path) -> None:
@@ -133,7 +135,9 @@ def test_two_attacks_on_one_model_have_names_of_their_own(attacked: Path) -> Non
 
 
 def test_a_changed_rate_and_other_dialogues_are_refused(attacked: Path, tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match=r"revisions has no curve\.jsonl; list a step of the attack room"):
+    with pytest.raises(
+        CharterError, match="revisions is a step of the critique room; list steps of the attack"
+    ):
         gather(inputs(attacked, (*CARD_PARENTS, ("attacks", "revisions"))))
     run = tmp_path / "run"
     shutil.copytree(attacked, run)

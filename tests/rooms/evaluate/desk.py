@@ -45,6 +45,7 @@ def context(
     out = toys.workspace(folder / "out")
     models: Any = SimpleNamespace(
         assistant=assistant,
+        policy=assistant,
         helper=helper or assistant,
         grader=grader,
         examiners=[helper or assistant] * 3,

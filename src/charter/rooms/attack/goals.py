@@ -10,6 +10,7 @@ from typing import TypeVar
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.attack.chains import usable
+from charter.ground.attack.twins import pick_twins
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.free_questions import read_short_questions
@@ -70,13 +71,7 @@ def twins_of(goals: Sequence[Dialogue], inputs: Inputs, seed: int) -> list[Dialo
     asked = {goal.messages[-1]["content"] for goal in goals}
     if both := next((twin for twin in pool if twin.messages[-1]["content"] in asked), None):
         raise CharterError(f"{both.id} of twins is one of the attacked requests; twins must be harmless")
-    twins: list[Dialogue] = []
-    for goal in goals:
-        fits = [twin for twin in pool if twin.meta.get("twin_of") == goal.id]
-        fits = fits or [twin for twin in pool if twin.topic and twin.topic == goal.topic] or pool
-        twin = next((twin for twin in fits if twin not in twins), fits[0])
-        twins.append(twin)
-    return twins
+    return pick_twins(goals, pool)
 
 
 def read_easy(settings: Settings, inputs: Inputs) -> list[Dialogue]:

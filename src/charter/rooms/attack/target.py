@@ -16,11 +16,11 @@ from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.fitness import FIXED_REPLY, Scorer
 from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.judge.success import mark
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, user
 from charter.rooms.attack.goals import topic_of
-from charter.rooms.attack.marks import mark
 from charter.rooms.attack.settings import Settings
 
 Row = dict[str, Any]

@@ -12,10 +12,10 @@ from charter.ground.artifact.recount import Row, read_counts, same
 from charter.ground.attack.chains import invert
 from charter.ground.judge.detect import training_digest
 from charter.ground.judge.flags import TRIPLES, Rule, check_marks, flagger
+from charter.ground.judge.success import FOUND, MARKS, SUCCESS
 from charter.ground.measure.reporting import TABLES, read_reported, table_problems
 from charter.ground.text.records import dialogue_row
 from charter.rooms.attack.judging import QUESTION, confirm, findings_of, right
-from charter.rooms.attack.marks import FOUND, MARKS, SUCCESS
 from charter.rooms.attack.metrics import CONTROLS, FINDINGS, FITNESS, FRESH, METRICS, SEARCH
 from charter.rooms.attack.run import CURVE, DIALOGUES, REPORT, REVIEW, count, prompt_of, review_of
 from charter.rooms.attack.search import curve

@@ -110,6 +110,10 @@ class Artifact:
         parts = report.reported.metrics[name].parts if name in report.reported.metrics else ()
         tasks = dict.fromkeys(report.reported.metrics[part].task for part in parts)
         identity = report.report.get("identity") or {}
+        if not report.report and tasks:
+            # a room without report.json: all of its settings, and all inputs but the model under test
+            inputs = {role: ids for role, ids in report.manifest.inputs.items() if role != "policy"}
+            return {report.manifest.room: {**report.manifest.resolved, "inputs": inputs}}
         return {task: identity.get(task) or {} for task in tasks if task}
 
     def of(self, name: str) -> Artifact:

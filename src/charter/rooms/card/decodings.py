@@ -21,8 +21,9 @@ def kind_of(report: Artifact) -> str:
 
 
 def model_of(report: Artifact) -> str:
-    """The id of the model that a report is on."""
-    return str((report.report.get("model") or {}).get("id", "none"))
+    """The id of the model that a report is on, with the way in which it was sampled if not by itself."""
+    model = report.report.get("model") or {}
+    return " ".join(str(model[key]) for key in ("id", "show") if key in model) or "none"
 
 
 def words(facts: Mapping[str, Any]) -> str:

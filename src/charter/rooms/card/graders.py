@@ -6,15 +6,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD, KEPT_PAIRS, HelpfulFitness
+from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD, KEPT_PAIRS, Fitness, HelpfulFitness
 from charter.ground.measure.metric import default_label
 from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.ratings import RATINGS
 from charter.rooms.card.artifact import REPORT, Artifact
 from charter.rooms.card.gather import Run
+from charter.rooms.card.misplaced import ATTACK
 from charter.rooms.card.number import COUNT, SHARE, Kept, Number
 
 MOSTLY = 0.5
+# Where the attack room keeps what its grader says of known replies.
+ATTACK_FITNESS = "fitness.jsonl"
 LABELS = {metric.name: metric.label for metric in OF_PREFERENCE}
 
 
@@ -78,6 +81,9 @@ def unfit(stage: Artifact, name: str) -> bool:
     metric = stage.metric(name)
     if metric is None or not metric.judge:
         return False
+    if stage.manifest.room == ATTACK:
+        # it judges its grader by itself
+        return metric.judge == "grader" and not Fitness(stage.rows(f"samples/{ATTACK_FITNESS}")).fit
     verdict = "helpful_fit" if metric.gate == "helpful" else "fit"
     return (stage.of(name).report.get(metric.judge) or {}).get(verdict) is False
 

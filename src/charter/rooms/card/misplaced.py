@@ -11,8 +11,8 @@ from charter.rooms.card.artifact import Artifact
 
 # The variant of a report on a ladder of models.
 LADDER = "ladder"
-# of an attack: what its search found, by the requests sent
-CURVE = "curve.jsonl"
+# The room whose steps a card takes under `attacks`, and what its search found, by the requests sent.
+ATTACK, CURVE = "attack", "curve.jsonl"
 
 
 def check_labels(stages: Sequence[Artifact]) -> None:
@@ -52,5 +52,8 @@ def check_findings(artifacts: Sequence[Artifact]) -> None:
 
 def check_attacks(artifacts: Sequence[Artifact]) -> None:
     """Raises CharterError for dialogues of another room, which attacked nothing."""
-    if lacking := next((a for a in artifacts if not (a.path / CURVE).is_file()), None):
-        raise CharterError(f"{lacking.step} has no {CURVE}; list a step of the attack room under `attacks`")
+    if lacking := next((a for a in artifacts if a.manifest.room != ATTACK), None):
+        raise CharterError(
+            f"{lacking.step} is a step of the {lacking.manifest.room} room; list steps of the attack room under "
+            "`attacks`"
+        )

@@ -66,7 +66,16 @@ def figures(run: Run, ledger: Ledger) -> tuple[Figure, ...]:
         rounds(run, ledger),
     ]
     tasks = (
-        *(requests, request_parts, hhh, bias, truthfulness, categories, capability, subjects),
+        *(
+            requests,
+            request_parts,
+            hhh,
+            bias,
+            truthfulness,
+            categories,
+            capability,
+            subjects,
+        ),
         *(position, recall, translation),
     )
     candidates += [draw(run, ledger) for draw in tasks]

@@ -40,6 +40,7 @@ from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, l
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import describe_screen
 from charter.rooms.card.published import beside_published, groups_of
+from charter.rooms.card.retests import retest_table
 from charter.rooms.card.review import summarise_reviews, summarise_verdicts
 from charter.rooms.card.scaling import scaling_table
 from charter.rooms.card.schema import SCHEMA, schema
@@ -248,6 +249,7 @@ def _tables(run: Run) -> dict[str, Any]:
             for key, (names, caption) in sampled.items()
         },
         "mitigation_log": mitigation_table(run),
+        "retests": retest_table(run),
         "fluency": [fluency_table(stages) for stages in (run.stages, run.at_protocol) if stages],
     }
 

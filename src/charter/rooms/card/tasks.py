@@ -24,6 +24,7 @@ CAPABILITY, ALIGNMENT = "capability", "alignment"
 # Tables in their order, each with its section. A group that isn't listed comes last, under CAPABILITY.
 GROUPS = {
     "Harmful requests": ALIGNMENT,
+    "Found attacks": ALIGNMENT,
     "Judges": ALIGNMENT,
     "Social bias": ALIGNMENT,
     "Even-handedness": ALIGNMENT,
@@ -98,7 +99,7 @@ def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tup
         if metric and metric.group and has_row(name, stages):
             grouped.setdefault(metric.group, []).append(name)
     tables = [
-        _table(run, stages, f"{group}, {how}" if how else group, members, absent=_absent(stages, group))
+        table_of(run, stages, f"{group}, {how}" if how else group, members, absent=_absent(stages, group))
         for group, members in grouped.items()
         if members and GROUPS.get(group, CAPABILITY) == section
     ]
@@ -107,7 +108,7 @@ def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tup
             if parts := parts_of(stages, task):
                 caption = f"MMLU by subject, {words.lower()}"
                 tables.append(
-                    _table(run, stages, f"{caption}, {how}" if how else caption, parts, folded=True)
+                    table_of(run, stages, f"{caption}, {how}" if how else caption, parts, folded=True)
                 )
     return tuple(tables)
 
@@ -148,7 +149,7 @@ def all_tasks(run: Run) -> frozenset[str]:
     return frozenset(task for stage in (*run.stages, *run.at_protocol) for task in tasks_of(stage))
 
 
-def _table(
+def table_of(
     run: Run,
     among: Sequence[Artifact],
     caption: str,

@@ -17,6 +17,7 @@ from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import WIDTH, by_stage, note_point, sources_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
+from charter.rooms.card.graders import unfit
 from charter.rooms.card.misplaced import CURVE
 from charter.rooms.card.number import Ledger, Number
 
@@ -45,11 +46,13 @@ COUNTS = ("queries", "found", "findings", "confirmed")
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate of one stage, and the same without the grader's errors; `word` is what the controls say of a family."""
+    """A rate of one stage, and the same without the grader's errors; `word` is what the controls say of a family.
+    `unfit`: its grader failed the gate."""
 
     number: Number | None
     corrected: Number | None = None
     word: str = ""
+    unfit: bool = False
     refused: Number | None = None
     understood: Number | None = None
 
@@ -112,7 +115,10 @@ def _has(attacked: Sequence[Artifact], name: str) -> bool:
 
 def _row(attacked: Sequence[Artifact], name: str) -> AttackRow:
     first = next(one.numbers[name] for one in attacked if name in one.numbers)
-    cells = tuple(Rate(one.numbers.get(name), one.numbers.get(name + CORRECTED)) for one in attacked)
+    cells = tuple(
+        Rate(one.numbers.get(name), one.numbers.get(name + CORRECTED), unfit=unfit(one, name))
+        for one in attacked
+    )
     return AttackRow(first.label, first.meaning, first.better, cells)
 
 
@@ -124,7 +130,7 @@ def _family(attacked: Sequence[Artifact], family: str) -> AttackRow:
         values = {name: n.value for name, n in one.numbers.items() if n.value is not None}
         word = verdict(family, values) if rate is not None else ""
         corrected = one.numbers.get(f"{RATE}_{family}{CORRECTED}")
-        return Rate(rate, corrected, word, refused, understood)
+        return Rate(rate, corrected, word, unfit(one, f"{RATE}_{family}"), refused, understood)
 
     return AttackRow(family.replace("_", " "), "", "", tuple(map(cell, attacked)))
 

@@ -16,6 +16,7 @@ from charter.rooms.evaluate.tasks import (
     adherence,
     agieval,
     arc,
+    attacks,
     bbq,
     bbq_ways,
     behaviours,
@@ -98,6 +99,7 @@ BATTERY = (
 EXAMS = (gre_verbal.TASK, gre_quant.TASK, gre_writing.TASK, mbe.TASK, usmle.TASK)
 OTHERS = (
     requests.TASK,
+    attacks.TASK,
     rater_check.TASK,
     even_handedness.TASK,
     *adherence.TASKS,

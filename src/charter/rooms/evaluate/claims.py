@@ -24,6 +24,7 @@ from charter.ground.settings.sources import resolve_again
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.corrections import missing_corrections
+from charter.rooms.evaluate.gates import shown_as
 from charter.rooms.evaluate.honesty import outcomes_before
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Protocol, Task
@@ -48,6 +49,8 @@ def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     yield from _verdict_problems(folder, report)
     yield from _absence_problems(folder, report)
     yield from _model_problems(manifest, report)
+    if (report.get("model") or {}).get("show", "") != shown_as(settings):
+        yield "report.json shows its model in another way than the settings in its manifest"
     yield from _identity_problems(manifest, settings, report)
     yield from _decoding_problems(folder, manifest, settings, report)
     yield from _win_problems(folder, manifest)

@@ -344,13 +344,14 @@ class Context:
                 "max_tokens": protocol.max_tokens,
             }
         if protocol.form == "chat":
-            facts["template"] = digest_text(self.local.template.jinja) if self.local else "remote"
+            local = local_of(self.models.policy)
+            facts["template"] = digest_text(local.template.jinja) if local else "remote"
         return facts | self.facts
 
 
 def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Context]:
     """A context for every task of a report. Models are loaded at their first use."""
-    models, screening = Models(inputs, out), Screening(settings, inputs, out)
+    models, screening = Models(inputs, out, settings.show), Screening(settings, inputs, out)
     contexts = []
     for task in settings.evaluations:
         if not task.role.required and not inputs.many(task.data_role):
@@ -359,6 +360,6 @@ def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Co
         change = settings.change_of(task.name)
         protocol = task.protocol.apply_change(settings.limit, change)
         if settings.decoding == "own" and protocol.max_tokens:
-            protocol = protocol.use_decoding(own_decoding(models.assistant), change)
+            protocol = protocol.use_decoding(own_decoding(models.policy), change)
         contexts.append(Context(settings, inputs, out, models, task, protocol, screening))
     return contexts

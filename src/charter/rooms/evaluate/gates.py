@@ -25,11 +25,13 @@ from charter.ground.judge.fitness import (
 )
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rater import KEPT, RaterVerdict
+from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.measure.essays import ExaminerVerdict
 from charter.ground.measure.metrics import TRIPLES
 from charter.ground.text.examples import read_triples
 from charter.rooms.evaluate.context import Context
 from charter.rooms.evaluate.models import Models, examiner_role
+from charter.rooms.evaluate.settings import Settings
 
 EXAMINED = "essay_grader.jsonl"
 JUDGES = ("grader", "reward", "rater")
@@ -39,6 +41,17 @@ def describe_model(inputs: Inputs, role: str) -> dict[str, Any]:
     """The name and id of a role's model, as a report has them."""
     source = inputs.one(role)
     return {"name": source.name, "id": source.id}
+
+
+def describe_shown(settings: Settings, inputs: Inputs) -> dict[str, Any]:
+    """The model under test, and how it was sampled if not by itself: two ways of one model are two models."""
+    shown = shown_as(settings)
+    return describe_model(inputs, "policy") | ({"show": shown} if shown else {})
+
+
+def shown_as(settings: Settings) -> str:
+    """How the model under test was sampled; "" if by itself."""
+    return "" if settings.show == SamplingStrategy() else settings.show.words
 
 
 def judges(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
 from charter.ground.generate.response_cache import Memory
+from charter.ground.judge.best_of_n import apply_strategy, scores_of
 from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.model.opening import checkpoint_folder
 
 # Of first, second and third readings of essays.
@@ -27,21 +29,37 @@ class Models:
     `helper` maps free answers to options; without one the model under test does. `reward` is the preference model that
     RL maximised; its scores stand beside the frozen grader's. `rater` rates harm from 0 to 4. `judge` reads replies and
     answers questions about them. `start` scores how likely each reply is. The last four are None if a report has none.
+    `show` says how the model under test is sampled.
     """
 
-    def __init__(self, inputs: Inputs, out: Workspace) -> None:
-        self.inputs, self.out = inputs, out
+    def __init__(self, inputs: Inputs, out: Workspace, show: SamplingStrategy | None = None) -> None:
+        self.inputs, self.out, self.show = inputs, out, show or SamplingStrategy()
         self._memory = Memory.of(out)
 
     @cached_property
-    def assistant(self) -> Assistant:
-        """The model under test."""
+    def policy(self) -> Assistant:
+        """The model under test by itself."""
         return self._assistant("policy")
+
+    @cached_property
+    def assistant(self) -> Assistant:
+        """The model under test, sampled as the report shows it. Raises CharterError if the ranker is the grader."""
+        source = self.inputs.optional("ranker")
+        if source is None:
+            return apply_strategy(self.policy, self.show)
+        grader = self.inputs.optional("grader")
+        if grader is not None and grader.id == source.id:
+            raise CharterError(
+                f"ranker and grader are one model ({source.name}): a model can't grade the replies that it chose; give "
+                "a ranker of other comparisons (`pairs.part`)"
+            )
+        ranker = PreferenceModel.open(source.folder, self.out.device, self.out.precision)
+        return apply_strategy(self.policy, self.show, scores_of(ranker))
 
     @cached_property
     def helper(self) -> Assistant:
         """The model that maps free answers to options."""
-        return self._assistant("helper") if self.inputs.optional("helper") else self.assistant
+        return self._assistant("helper") if self.inputs.optional("helper") else self.policy
 
     @cached_property
     def judge(self) -> Assistant | None:

@@ -21,7 +21,7 @@ from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.contamination import check_questions, contamination
 from charter.rooms.evaluate.context import Context, open_contexts
 from charter.rooms.evaluate.corrections import missing_corrections
-from charter.rooms.evaluate.gates import describe_model, examiner, judges
+from charter.rooms.evaluate.gates import describe_model, describe_shown, examiner, judges
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Rows
 
@@ -78,7 +78,7 @@ def _heading(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dic
     """What report.json says of the models and of the decoding."""
     heading: dict[str, Any] = {
         "stage": settings.stage,
-        "model": describe_model(inputs, "policy"),
+        "model": describe_shown(settings, inputs),
         "identity": {},
     }
     if any(context.protocol.max_tokens for context in contexts):
@@ -98,7 +98,7 @@ def _decoding(settings: Settings, contexts: list[Context]) -> dict[str, Any]:
         sampled = [context.protocol for context in contexts if context.protocol.max_tokens]
         free = next((protocol for protocol in sampled if protocol.temperature), sampled[0])
         return {"kind": "protocol", **free.decoding.facts, "ignored": []}
-    own = own_decoding(contexts[0].assistant)
+    own = own_decoding(contexts[0].models.policy)
     if own.ignored:
         contexts[0].out.note(
             f"{settings.stage}: sampled without {', '.join(own.ignored)} of its own decoding"

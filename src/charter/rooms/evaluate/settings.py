@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
@@ -29,8 +30,10 @@ ROLES = {
     "judge": Role(kind="assistant", required=False),
     "rater": Role(kind="checkpoint", variant="rating", required=False),
     "start": Role(kind="checkpoint", variant="policy", required=False),
+    "ranker": Role(kind="checkpoint", variant="preference", required=False),
     "baseline": Role(kind="report", required=False),
     **{task.data_role: task.role for task in TASKS.values()},
+    "attack_twins": Role(kind="dialogues", rows="prompts", many=True, default="shipped:twins.train"),
     "hhh_groups": Role(kind="comparisons", many=True, required=False),
     "scenarios": Role(kind="dialogues", rows="prompts", many=True, required=False),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
@@ -42,7 +45,7 @@ ROLES = {
 }
 
 
-MODELS = ("helper", "grader", "reward", "rater", "judge", "start", "baseline")
+MODELS = ("helper", "grader", "reward", "rater", "judge", "start", "ranker", "baseline")
 # What a role that a task needs is.
 WANTED = {
     "grader": "a preference model that grades the replies",
@@ -126,6 +129,11 @@ class Settings(Frozen):
         "own",
         description="of free answers, unless the task is greedy; own: the checkpoint's; protocol: the task's",
     )
+    show: SamplingStrategy = Field(
+        SamplingStrategy(),
+        description="how replies are sampled from the model under test, as the arena can show it; a ranking mode needs "
+        "the role ranker",
+    )
     long: Long = Field(Long(), description="lengths of the tasks on long texts")
     rollouts: int = Field(5, ge=1, description="conversations on each area of a constitution (adherence)")
     screen: tuple[Literal["encoder", "probe", "words"], ...] = Field(
@@ -184,6 +192,10 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         and "grader" not in roles
     ):
         return "the classifier preference needs the role grader, which is missing"
+    if settings.show.grader:
+        return "show names a grader: in a recipe the preference model that ranks is the role ranker"
+    if settings.show.ranks != ("ranker" in roles):
+        return "mode rejection or median in show, and the role ranker (a preference model), go together: give both"
     return ""
 
 
@@ -207,7 +219,11 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time: a 135M model on two cores samples 300 tokens/s and reads 900. Memory, measured on such a run: weights and
     activations, and the keys and values of the engines."""
     parameters = sizes.model("policy")
-    graders = 1 + sum(role in sizes.parameters for role in GRADERS)
+    graders = (
+        1
+        + sum(role in sizes.parameters for role in GRADERS)
+        + (settings.show.count if settings.show.ranks else 0)
+    )
     seconds = 0.0
     for task in settings.evaluations:
         change = settings.change_of(task.name)
@@ -218,7 +234,10 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         if "grader" in task.needs:
             tokens_read *= graders * protocol.samples
         if change.max_tokens is not None:
-            tokens_written = min(tokens_written, round(0.7 * change.max_tokens))
+            share = change.max_tokens / max(1, task.protocol.max_tokens)
+            tokens_written = min(tokens_written, round(max(0.7 * change.max_tokens, share * tokens_written)))
+        if protocol.max_tokens:
+            tokens_written *= settings.show.count
         seconds += questions * (tokens_read / 900 + protocol.samples * tokens_written / 300)
     if not seconds:
         return Estimate()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from charter.ground.artifact.curves import read_object, read_objects
+from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge import flags
 from charter.ground.judge.fitness import HELPFUL_PAIRS
@@ -21,7 +22,7 @@ from charter.rooms.evaluate.claims import report_problems
 from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.security_register import SIGNOFF, signoff_rows
 from charter.rooms.evaluate.task import CONTAMINATION, Marks
-from charter.rooms.evaluate.tasks import behaviours, labelled
+from charter.rooms.evaluate.tasks import attacks, behaviours, labelled
 
 OF_JUDGES = {
     TRIPLES: flags.TRIPLES,
@@ -35,6 +36,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     yield from table_problems(folder, METRICS)
     yield from report_problems(folder, manifest)
     yield from _group_problems(folder)
+    yield from _retest_problems(folder, manifest)
     if (folder / SIGNOFF).exists() and read_objects(folder / SIGNOFF) != signoff_rows(read_reported(folder)):
         yield f"{SIGNOFF} isn't what the numbers of the report give; sign a copy, not the report's own"
     identity = read_object(folder / "report.json").get("identity") or {}
@@ -65,6 +67,19 @@ def _group_problems(folder: Path) -> Iterator[str]:
             not kept.exists() or read_objects(kept) != by_group(read_objects(samples), columns)
         ):
             yield f"{file} is missing, or isn't what the kept rows of {task.name} give"
+
+
+def _retest_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line if what stands of attacks before and after doesn't follow from both reports' rows."""
+    kept = folder / attacks.RETESTS
+    baseline = next((p for p in manifest.parents if p.role == "baseline"), None)
+    if not kept.exists() or baseline is None:
+        return
+    place = Path("samples") / f"{attacks.NAME}.jsonl"
+    other = find_parent(run_of(folder), baseline)[1] / place
+    before = read_objects(other) if other.exists() else []
+    if read_objects(kept) != attacks.retests(before, read_objects(folder / place)):
+        yield f"{attacks.RETESTS} isn't what the kept rows of both reports give"
 
 
 def overlap(row: Marks) -> Marks:
