@@ -86,7 +86,11 @@ def _record(
             },
         },
         "eval_library": {"name": "charter", "version": "unknown"},
-        "model_info": {"name": model, "id": model, "additional_details": {"model_availability": "unknown"}},
+        "model_info": {
+            "name": model,
+            "id": model,
+            "additional_details": {"deployment_type": "unknown", "model_availability": "unknown"},
+        },
         "evaluation_results": [_result(key, case, evidence) for case, evidence, _ in asked],
     }
     return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
