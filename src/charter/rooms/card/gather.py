@@ -13,6 +13,7 @@ from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
 from charter.ground.findings.selection import MITIGATIONS
+from charter.ground.settings.purpose import refuse
 from charter.ground.text.judgments import Judgment, read_judgments
 from charter.ground.text.votes import VOTES
 from charter.rooms.card.artifact import Artifact, tasks_of
@@ -236,6 +237,7 @@ def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artif
             f"{entry.name} is {manifest.status}, not done; a card is made of finished artifacts"
         )
     if stage:
+        refuse(entry.folder, "a card cites the audit of it, and does not publish it as a stage")
         return as_stage(manifest, entry.folder, names[manifest.id])
     return Artifact(manifest.step, entry.folder, manifest, manifest.step, names[manifest.id])
 
