@@ -88,6 +88,7 @@ ROOMS = {
     "merge": "charter.rooms.merge",
     "behaviours": "charter.rooms.behaviours",
     "attack": "charter.rooms.attack",
+    "audit": "charter.rooms.audit",
     "evaluate": "charter.rooms.evaluate",
     "judge": "charter.rooms.judge",
     "review": "charter.service.review",

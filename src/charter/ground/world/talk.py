@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from charter.ground.text.dialogue import Message, assistant, user
+from charter.ground.text.dialogue import Message, assistant, mend_text, user
 from charter.ground.world.command import Command
 from charter.ground.world.engine import COMMANDS
 from charter.ground.world.state import Refused
@@ -184,8 +184,10 @@ def called(answer: Mapping[str, Any], shape: Shape) -> Turn:
         text = "".join(one.get("text", "") for one in blocks if one["type"] == "text")
         used = next((one for one in blocks if one["type"] == "tool_use"), None)
         name, values = (used["name"], used["input"]) if used else ("", None)
+    text = mend_text(text)
     if name not in COMMANDS or not isinstance(values, dict):
         return Turn(text)
+    values = json.loads(mend_text(json.dumps(values, ensure_ascii=False)))
     return Turn(text, COMMANDS[name].line(values), call={"name": name, "values": values})
 
 
