@@ -15,6 +15,7 @@ from charter.ground.text.template import CLAUDE_2023, Template
 from charter.ground.world.catalogue import TASKS, TRAINING
 from charter.ground.world.talk import line_of, messages, opening
 from charter.ground.world.task import judged
+from charter.rooms.audit.settings import Settings as Audit
 from charter.rooms.trajectories.playing import counts, rows
 from charter.rooms.trajectories.run import run
 from charter.rooms.trajectories.settings import ROOM, Settings
@@ -46,10 +47,14 @@ def test_every_try_is_whole_and_passes_and_its_turns_are_commands() -> None:
 
 def test_worlds_of_lessons_are_not_those_of_an_audit() -> None:
     for name in TASKS:
-        trained = {TASKS[name].build(TRAINING + n).hidden.__repr__() for n in range(40)}
-        audited = {TASKS[name].build(n).hidden.__repr__() for n in range(40)}
+        trained = {repr(TASKS[name].build(TRAINING + n)) for n in range(40)}
+        audited = {repr(TASKS[name].build(n)) for n in range(40)}
         assert len(trained) > 1 and not trained & audited, name
     assert all(row["meta"]["seed"] >= TRAINING for row in rows(SMALL))
+    with pytest.raises(ValueError, match="less than"):
+        Audit(seed=TRAINING)
+    last = Audit(seed=TRAINING // 2 - 1, tries=TRAINING // 2, variants=TRAINING // 2)
+    assert last.seed + last.variants - 1 < TRAINING
 
 
 def test_only_commands_are_learnt(tmp_path: Path) -> None:

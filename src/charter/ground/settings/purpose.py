@@ -26,7 +26,7 @@ CONFIG, TEMPLATE, TOKENIZER = "config.json", "chat_template.jinja", "tokenizer_c
 KEY = "charter_purpose"
 COMMENT = f"{{# charter: {AUDIT_ELICITATION} #}}"
 # The products that cite what is marked, without being made of its weights or rows.
-CITING = ("card", "release")
+CITING = ("card", "release", "verdict")
 # The roles of a card by which a model is published: as its stages, or as what a later version stands beside.
 PUBLISHED = ("reports", "comparators", "base", "previous")
 _ROW = re.compile(rf'"(?:source|purpose)"\s*:\s*"{AUDIT_ELICITATION}"')

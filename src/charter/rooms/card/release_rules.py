@@ -48,6 +48,15 @@ class SignOffRule(Frozen):
     )
     evidence: bool = Field(False, description="each must name an artifact that was made from the checkpoint")
     days: int | None = Field(None, ge=1, description="days for which it counts; empty: those of all")
+    verdict: bool = Field(
+        False,
+        description="each must name a closed verdict on an audit of the checkpoint (`charter audit verdict`); always so "
+        "for a subject that names autonomy",
+    )
+
+
+# A word of the subjects whose sign-off must rest on a closed verdict.
+AUDITED = "autonom"
 
 
 class ReleaseRules(Rules):

@@ -8,8 +8,8 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import AUDIT_ELICITATION
 from charter.ground.world.catalogue import TASKS, TRAINING
-from charter.ground.world.talk import Turn, messages, needed, opening, said
-from charter.ground.world.task import Task, judged, lines_of, step
+from charter.ground.world.talk import messages, opening, worked
+from charter.ground.world.task import Task, judged
 from charter.rooms.trajectories.settings import Settings
 
 Row = dict[str, Any]
@@ -41,18 +41,13 @@ def counts(dialogues: list[Row]) -> dict[str, int]:
 
 def _dialogues(settings: Settings, task: Task, seed: int) -> Iterator[Row]:
     """The dialogues of one try, each with at most so many turns; every turn is learnt once."""
-    world = task.build(seed)
-    lines = lines_of(task, world, task.oracle(world.instructions))
-    if not judged(task, seed, lines).passed:
+    begin, turns = worked(task, seed)
+    if not judged(task, seed, [turn.line for turn in turns]).passed:
         raise CharterError(
             f"the script of the task {task.name} doesn't solve it in world {seed}; mend the script"
         )
-    names = needed(task) if settings.commands == "needed" else None
-    begin = opening(world.instructions, task.budget, **({} if names is None else {"names": names}))
-    turns = []
-    for line in lines:
-        world, shown = step(task, world, line)
-        turns.append(Turn(said(line), line, shown))
+    if settings.commands == "all":
+        begin = opening(task.build(seed).instructions, task.budget)
     for part, start in enumerate(range(0, len(turns), settings.turns)):
         taken = turns[: start + settings.turns]
         yield {
