@@ -75,6 +75,7 @@ ROOMS = {
     "debias": "charter.rooms.debias",
     "prompts": "charter.rooms.prompts",
     "intake": "charter.rooms.intake",
+    "trajectories": "charter.rooms.trajectories",
     "critique": "charter.rooms.critique",
     "feedback": "charter.rooms.feedback",
     "select": "charter.rooms.select",

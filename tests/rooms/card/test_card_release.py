@@ -130,6 +130,13 @@ def test_what_is_missing_failed_or_expired_is_refused(
         record_of(request, verdict, finished, NOW)
 
 
+def test_what_was_made_for_the_audit_is_not_released(run: Path) -> None:
+    manifest = read_manifest(run / "rl").model_copy(update={"purpose": "audit-elicitation"})
+    write_manifest(run / "rl", manifest)
+    with pytest.raises(CharterError, match="is marked audit-elicitation: it is not released"):
+        ask(run)
+
+
 def test_evidence_counts_until_its_last_day_and_not_from_the_future(finished: Path) -> None:
     begun = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
     last = begun + 90 * DAY

@@ -127,13 +127,13 @@ def test_evidence_on_other_bytes_under_the_same_id_is_refused(run: Path) -> None
     (run / "audit").mkdir()
     (run / "audit" / "verdict.txt").write_text("nothing was shown")
     made = finish(run, "audit", "audit", "report", parents=(("policy", "rl"),))
-    rules = {"sign_offs": {"autonomy audit": {"evidence": True}}}
-    one = signed(run, evidence=made.id[:12])
-    assert why(ask(run, one, rules=rules)[1], "autonomy audit") == ""
+    rules = {"sign_offs": {"release board": {"evidence": True}}}
+    one = signed(run, subject="release board", evidence=made.id[:12])
+    assert why(ask(run, one, rules=rules)[1], "release board") == ""
     swap(run)
     reseal(run)
-    again = signed(run, evidence=made.id[:12])
-    refused = why(ask(run, again, rules=rules)[1], "autonomy audit")
+    again = signed(run, subject="release board", evidence=made.id[:12])
+    refused = why(ask(run, again, rules=rules)[1], "release board")
     assert "rests on audit: rl is not what audit was made from" in refused
 
 
@@ -164,7 +164,7 @@ def grown(run: Path) -> Path:
 
 
 def of(run: Path, step: str) -> SignOff:
-    return signed(run, of=digest_checkpoint(run / step)[:12])
+    return signed(run, subject="release board", of=digest_checkpoint(run / step)[:12])
 
 
 @pytest.mark.parametrize(
@@ -182,16 +182,16 @@ def of(run: Path, step: str) -> SignOff:
 def test_a_sign_off_on_an_ancestor_counts_up_to_a_multiple_of_its_compute(
     grown: Path, step: str, most: float | None, reason: str
 ) -> None:
-    rules = {"sign_offs": {"autonomy audit": {"compute": most}}}
-    given = why(ask(grown, of(grown, step), rules=rules)[1], "autonomy audit")
+    rules = {"sign_offs": {"release board": {"compute": most}}}
+    given = why(ask(grown, of(grown, step), rules=rules)[1], "release board")
     assert given == "" if not reason else reason in given
 
 
 def test_compute_known_of_the_model_before_makes_the_multiple_smaller(grown: Path) -> None:
     behind = compute_behind(read_manifest(grown / "taught"), grown / "taught")
-    rules: dict[str, Any] = {"sign_offs": {"autonomy audit": {"compute": 4}}, "compute_before": behind}
+    rules: dict[str, Any] = {"sign_offs": {"release board": {"compute": 4}}, "compute_before": behind}
     # (1 + 7) / (1 + 1) = 4
-    assert why(ask(grown, of(grown, "taught"), rules=rules)[1], "autonomy audit") == ""
+    assert why(ask(grown, of(grown, "taught"), rules=rules)[1], "release board") == ""
     with pytest.raises(CharterError, match="compute_before"):
         times(1.0, 0.0)
 
@@ -199,9 +199,9 @@ def test_compute_known_of_the_model_before_makes_the_multiple_smaller(grown: Pat
 def test_compute_that_is_not_recorded_is_no_reason_to_pass(grown: Path) -> None:
     manifest = read_manifest(grown / "rl")
     rehash(grown, "rl", metrics=[m for m in manifest.metrics if m.name != "tokens_read"])
-    rules = {"sign_offs": {"autonomy audit": {"compute": 4}}}
+    rules = {"sign_offs": {"release board": {"compute": 4}}}
     assert "rl doesn't record how many tokens" in why(
-        ask(grown, of(grown, "sl"), rules=rules)[1], "autonomy audit"
+        ask(grown, of(grown, "sl"), rules=rules)[1], "release board"
     )
     write_rows(grown / "rl" / "log.jsonl", [{"step": 0, "tokens_read": 300}, {"step": 1, "tokens_read": 200}])
     assert compute_behind(read_manifest(grown / "rl"), grown / "rl") == pytest.approx(
@@ -213,7 +213,7 @@ def test_the_release_keeps_what_it_was_judged_by(grown: Path, tmp_path: Path) ->
     from test_card_release import released
 
     seal = seal_of(read_manifest(grown / "card"))
-    rules = {"seal": seal[:16], "sealed": True, "sign_offs": {"autonomy audit": {"compute": 4}}}
+    rules = {"seal": seal[:16], "sealed": True, "sign_offs": {"release board": {"compute": 4}}}
     folder = released(grown, of(grown, "sl"), rules=rules)
     assert verify(grown, False) == []
     record = json.loads((folder / "release.json").read_text())

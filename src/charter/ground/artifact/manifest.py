@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +16,8 @@ from charter.ground.artifact.kinds import Kind, Status
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+# The purpose of what is made only to be audited: see settings/purpose.py.
+AUDIT_ELICITATION = "audit-elicitation"
 _READ = 1 << 20
 
 
@@ -106,6 +109,7 @@ class Manifest(Record):
     format: int = FORMAT
     kind: Kind
     variant: str | None = None
+    purpose: Literal["", "audit-elicitation"] = ""
     id: str
     status: Status
     step: str

@@ -18,7 +18,7 @@ from charter.ground.text.dialogue import Message, assistant, mend_text, user
 from charter.ground.world.command import Command
 from charter.ground.world.engine import COMMANDS
 from charter.ground.world.state import Refused
-from charter.ground.world.task import Task, lines_of
+from charter.ground.world.task import Task, lines_of, step
 
 Shape = Literal["openai", "anthropic"]
 ALWAYS = ("help", "more", "ls", "cat", "submit", "abort")
@@ -54,12 +54,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Opening:
-    """What a try begins with: the system's words, the task's, and the commands that were told."""
+    """What a try begins with: the system's words, the task's, the commands that were told, and other tries that a text
+    model is shown before."""
 
     system: str
     task: str
     budget: int
     names: tuple[str, ...]
+    examples: tuple[Message, ...] = ()
 
 
 @lru_cache(maxsize=64)
@@ -120,11 +122,22 @@ def observation(shown: str, used: int, budget: int) -> str:
 
 def messages(begin: Opening, turns: Sequence[Turn], left_out: int = 0) -> list[Message]:
     """The dialogue that a text model continues, without its `left_out` oldest turns."""
-    found: list[Message] = [Message(role="system", content=begin.system), user(_first(begin, left_out))]
+    found: list[Message] = [Message(role="system", content=begin.system), *begin.examples]
+    found.append(user(_first(begin, left_out)))
     for number, turn in enumerate(turns, 1):
         if number > left_out:
             found += [assistant(kept(turn.reply)), user(observation(turn.shown, number, begin.budget))]
     return found
+
+
+def worked(task: Task, seed: int) -> tuple[Opening, list[Turn]]:
+    """The try of a task's own script in a world, which solves it."""
+    world = task.build(seed)
+    begin, turns = opening(world.instructions, task.budget, needed(task)), list[Turn]()
+    for line in lines_of(task, world, task.oracle(world.instructions)):
+        world, shown = step(task, world, line)
+        turns.append(Turn(said(line), line, shown))
+    return begin, turns
 
 
 def shortened(before: int, count: int, tokens: Callable[[int], int], room: int) -> int:

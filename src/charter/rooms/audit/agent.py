@@ -41,7 +41,7 @@ def open_agent(settings: Settings, inputs: Inputs, out: Workspace) -> Agent:
                 "openai:URL#MODEL or anthropic:URL#MODEL"
             )
         return NativeAgent(RemoteAssistant(source.ref), settings, out.seed)
-    assistant = open_assistant(source, out.device, settings.together, out.precision)
+    assistant = open_assistant(source, out.device, settings.together, out.precision, audited=True)
     if isinstance(assistant, LocalAssistant):
         assistant = keeping(assistant)
     return TextAgent(assistant, settings, out.seed)

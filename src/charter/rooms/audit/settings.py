@@ -11,7 +11,7 @@ from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
-from charter.ground.world.catalogue import TASKS
+from charter.ground.world.catalogue import TASKS, TRAINING
 
 ROLES = {"policy": Role(kind="assistant")}
 
@@ -20,13 +20,18 @@ class Settings(Frozen):
     """The autonomy audit: tasks of replication and adaptation in a simulated world, each tried several times."""
 
     tasks: tuple[str, ...] = Field((), description="tasks by name; empty: all, with the controls")
-    tries: int = Field(10, ge=1, description="tries of each task")
+    tries: int = Field(10, ge=1, le=TRAINING // 2, description="tries of each task")
     variants: int = Field(
         1,
         ge=1,
         description="worlds of each task, over which its tries are spread: other names, numbers, answers",
     )
-    seed: int = Field(0, ge=0, description="seed of the first world; the next ones follow")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=TRAINING // 2,
+        description="seed of the first world; the next ones follow, below those of training",
+    )
     budget: int = Field(0, ge=0, description="most turns of a try; 0: those of each task, 20 to 70")
     patience: int = Field(
         5,
@@ -41,6 +46,13 @@ class Settings(Frozen):
         description="commands that the text form tells: those of the task's solution, or all; help has all",
     )
     thoughts: bool = Field(False, description="let a turn begin with a thought, on lines of its own")
+    examples: int = Field(
+        0,
+        ge=0,
+        le=2,
+        description="tries of the tasks `password` and `headlines` in training worlds, shown before each task as "
+        "scaffold of the text form",
+    )
     max_tokens: int = Field(48, ge=8, description="longest turn")
     temperature: float = Field(0.7, ge=0, description="temperature of the turns")
     window: int = Field(
@@ -66,6 +78,10 @@ class Settings(Frozen):
             raise ValueError(
                 "tries of one world at temperature 0 are one and the same: set a temperature, or as many variants as "
                 "tries"
+            )
+        if self.examples and (self.tools == "native" or self.thoughts):
+            raise ValueError(
+                "examples are commands as text: set tools: text and thoughts: false, or examples: 0"
             )
         if self.variants > self.tries:
             raise ValueError(f"{self.variants} variants need as many tries at least; tries is {self.tries}")

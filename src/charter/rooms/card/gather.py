@@ -9,18 +9,21 @@ from pathlib import Path
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import find_parent, run_of, walk
-from charter.ground.artifact.manifest import MANIFEST, Manifest
+from charter.ground.artifact.manifest import AUDIT_ELICITATION, MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
+from charter.ground.settings.purpose import refuse
 from charter.ground.text.judgments import Judgment, read_judgments
 from charter.rooms.card.artifact import Artifact, tasks_of
 from charter.rooms.card.decodings import OWN, PROTOCOL, kind_of, model_of, words
 from charter.rooms.card.misplaced import (
+    AUDIT,
     LADDER,
     check_attacks,
     check_findings,
     check_labels,
     check_scaling,
+    check_verdicts,
     check_votes,
 )
 from charter.rooms.card.number import Source
@@ -29,7 +32,7 @@ from charter.rooms.card.number import Source
 POLICY = "policy"
 JUDGMENTS = "judgments.jsonl"
 # roles besides the reports; each artifact of ONE has a field of its name
-MANY = ("preference", "votes", "acceptable_use", "attacks")
+MANY = ("preference", "votes", "acceptable_use", "attacks", "audits", "verdicts")
 ONE = ("rl", "transcripts", "comparisons", "scaling", "findings")
 
 
@@ -42,7 +45,8 @@ class Run:
     final stage of another version's card. `screen` is the report on an acceptable use screen, `scaling` the report on
     a ladder of pretrained models, `findings` those of outside red teams. `at_protocol` are reports on the stages'
     models by the protocol's decoding, if the stages use the models' own. `comparators` are models beside the way to
-    the final one, such as a helpful-only model.
+    the final one, such as a helpful-only model. `attacks` are red teaming by machine, called after the stage that was
+    attacked, `audits` those of autonomy, likewise, and `verdicts` what people concluded from them.
     """
 
     stages: tuple[Artifact, ...]
@@ -66,6 +70,8 @@ class Run:
     findings: Artifact | None = None
     comparators: tuple[Artifact, ...] = ()
     attacks: tuple[Artifact, ...] = ()
+    audits: tuple[Artifact, ...] = ()
+    verdicts: tuple[Artifact, ...] = ()
 
     @property
     def final(self) -> Artifact:
@@ -104,8 +110,8 @@ class Run:
 
 
 def on_a_model(manifest: Manifest) -> bool:
-    """Whether an artifact is a report on one model; a report on a ladder of models is not."""
-    return manifest.kind == "report" and manifest.variant != LADDER
+    """Whether an artifact is a report with replies of one model; one on a ladder of models, or an audit, is not."""
+    return manifest.kind == "report" and manifest.variant not in (LADDER, AUDIT)
 
 
 def gather(inputs: Inputs) -> Run:
@@ -136,7 +142,9 @@ def gather(inputs: Inputs) -> Run:
     check_scaling(artifacts["scaling"])
     check_findings(artifacts["findings"])
     check_attacks(artifacts["attacks"])
-    artifacts["attacks"] = on_models_of(artifacts["attacks"], (*comparators, *stages))
+    check_verdicts(artifacts["verdicts"], artifacts["audits"])
+    for role in ("attacks", "audits"):
+        artifacts[role] = on_models_of(artifacts[role], (*comparators, *stages))
     groups = (*artifacts.values(), *(stage.beside for stage in on_models), on_models)
     artifacts_by_id = {a.manifest.id: a for group in groups for a in group}
     return Run(
@@ -152,6 +160,8 @@ def gather(inputs: Inputs) -> Run:
         votes=artifacts["votes"],
         reviews=artifacts["judgments"],
         attacks=artifacts["attacks"],
+        audits=artifacts["audits"],
+        verdicts=artifacts["verdicts"],
         screen=next(iter(artifacts["acceptable_use"]), None),
         principles=principles,
         constitution=constitution,
@@ -187,6 +197,7 @@ def on_models_of(artifacts: Sequence[Artifact], stages: Sequence[Artifact]) -> t
         models = [p for p in artifact.manifest.parents if p.role == POLICY]
         identity = artifact.manifest.inputs.get(POLICY, ("",))[0]
         label = by_model.get(identity, models[0].step if models else artifact.step)
+        label += ", elicited" if artifact.manifest.purpose == AUDIT_ELICITATION else ""
         taken = {one.label for one in named}
         named.append(replace(artifact, label=f"{label}, {artifact.step}" if label in taken else label))
     return tuple(named)
@@ -222,6 +233,7 @@ def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artif
             f"{entry.name} is {manifest.status}, not done; a card is made of finished artifacts"
         )
     if stage:
+        refuse(entry.folder, "a card cites the audit of it, and does not publish it as a stage")
         return as_stage(manifest, entry.folder, names[manifest.id])
     return Artifact(manifest.step, entry.folder, manifest, manifest.step, names[manifest.id])
 
@@ -244,10 +256,11 @@ def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tupl
 
     If both have the same label, the second says which decoding it is. Raises CharterError for a report on no stage.
     """
-    if wrong := next((a for a in reports if a.manifest.variant == LADDER), None):
-        raise CharterError(
-            f"{wrong.step} is a report on a ladder of models; list it under `scaling`, not `reports`"
-        )
+    homes = {LADDER: "scaling", AUDIT: "audits"}
+    if wrong := next((a for a in reports if a.manifest.variant in homes), None):
+        home = homes[str(wrong.manifest.variant)]
+        what = "on a ladder of models" if home == "scaling" else "of an audit"
+        raise CharterError(f"{wrong.step} is a report {what}; list it under `{home}`, not `reports`")
     own = [report for report in reports if kind_of(report) == OWN]
     late = {
         model_of(report)

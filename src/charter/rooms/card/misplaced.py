@@ -9,8 +9,8 @@ from charter.ground.findings.selection import MITIGATIONS
 from charter.ground.text.votes import VOTES
 from charter.rooms.card.artifact import Artifact
 
-# The variant of a report on a ladder of models.
-LADDER = "ladder"
+# The variants of a report on a ladder of models, and of an autonomy audit.
+LADDER, AUDIT = "ladder", "audit"
 # The room whose steps a card takes under `attacks`, and what its search found, by the requests sent.
 ATTACK, CURVE = "attack", "curve.jsonl"
 
@@ -56,4 +56,13 @@ def check_attacks(artifacts: Sequence[Artifact]) -> None:
         raise CharterError(
             f"{lacking.step} is a step of the {lacking.manifest.room} room; list steps of the attack room under "
             "`attacks`"
+        )
+
+
+def check_verdicts(verdicts: Sequence[Artifact], audits: Sequence[Artifact]) -> None:
+    """Raises CharterError for a verdict on an audit that is not among the card's inputs."""
+    shown = {audit.manifest.id for audit in audits}
+    if lacking := next((v for v in verdicts if not shown & set(v.manifest.inputs.get("report", ()))), None):
+        raise CharterError(
+            f"{lacking.step} is a verdict on an audit that this card lacks; list it under `audits`"
         )

@@ -28,6 +28,7 @@ from charter.ground.measure.plots import (
     rule,
 )
 from charter.rooms.card.artifact import Artifact, log_rows
+from charter.rooms.card.autonomy import audit_figures
 from charter.rooms.card.benchmark_plots import bias, capability, categories, truthfulness
 from charter.rooms.card.benchmark_plots import choices as hhh
 from charter.rooms.card.calibration import FEWER, bins, choices, describe_calibration, labeller, rater
@@ -54,7 +55,12 @@ INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few d
 
 def figures(run: Run, ledger: Ledger) -> tuple[Figure, ...]:
     """All figures that the run has data for."""
-    candidates = [harm(run, ledger), refusals(run, ledger), *attack_figures(run, ledger)]
+    candidates = [
+        harm(run, ledger),
+        refusals(run, ledger),
+        *attack_figures(run, ledger),
+        *audit_figures(run, ledger),
+    ]
     if run.rl is not None:
         candidates.append(ppo(run, run.rl))
     candidates += [preference(p, ledger) for p in run.preferences]

@@ -53,6 +53,15 @@ class SignOffRule(Frozen):
         ge=1,
         description="it may be on an ancestor of which the checkpoint has at most so many times the compute, such as 4",
     )
+    verdict: bool = Field(
+        False,
+        description="each must name a closed verdict (`charter audit verdict`) on the checkpoint; always so "
+        "for a subject that names autonomy",
+    )
+
+
+# A word of the subjects whose sign-off must rest on a closed verdict.
+AUDITED = "autonom"
 
 
 class ReleaseRules(Rules):

@@ -19,6 +19,7 @@ from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.release import LEAST_DIGITS, SKEW, digest_checkpoint, read_time
 from charter.ground.artifact.seal import check_seals, seal_of
 from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.settings.purpose import refuse
 from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.compare import final_stage
@@ -183,12 +184,14 @@ def find_checkpoint(reports: Sequence[Artifact]) -> Checkpoint:
         raise CharterError(f"{steps}: these reports are on {len(ids)} checkpoints, a release is of one")
     report, identity = reports[0], ids.pop()
     run = run_of(report.path)
+    refuse(report.path, "it is not released")
     for parent in (one for one in report.manifest.parents if one.role == POLICY):
         manifest, folder = find_parent(run, parent)
         problems = verify_files(folder, manifest)
         if problems or manifest.status != "done":
             what = problems[0] if problems else f"it is {manifest.status}"
             raise CharterError(f"the checkpoint {folder} is not what its step made: {what}")
+        refuse(folder, "it is not released")
         return Checkpoint(identity, digest_checkpoint(folder), manifest.step, folder, "", _lineage(folder))
     outside = next(one for one in report.manifest.external if one.role == POLICY)
     source = resolve_again(outside, run)
@@ -198,6 +201,7 @@ def find_checkpoint(reports: Sequence[Artifact]) -> Checkpoint:
         )
     if source.digest != outside.digest:
         raise CharterError(f"{outside.ref} has changed since the report on it was made; evaluate it again")
+    refuse(source.path, "it is not released")
     return Checkpoint(identity, digest_checkpoint(source.path), source.path.name, source.path, outside.ref)
 
 

@@ -20,6 +20,7 @@ from charter.ground.measure.plots import standalone, strip
 from charter.ground.moderation.limits import LIMITS
 from charter.rooms.card import facts, graders, samples, sections, statements
 from charter.rooms.card.attempts import attempts, by_people
+from charter.rooms.card.autonomy import audited
 from charter.rooms.card.changes import families
 from charter.rooms.card.corpora import corpora
 from charter.rooms.card.decodings import heading, model_of
@@ -140,6 +141,7 @@ def _context(
         "elo": elo_tables(run),
         "attempts": attempt_tables,
         "attacked": attacks(run),
+        "audited": audited(run),
         "screen": describe_screen(run),
         "scaling": scaling_table(run),
         "drift": drift_table(run),

@@ -14,9 +14,10 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.release import LEAST_DIGITS
 from charter.ground.artifact.seal import seal_of, seal_problem
 from charter.ground.artifact.store import verify_files
+from charter.ground.artifact.verdict import unfit_verdict
 from charter.ground.text.judgments import SIMULATED, read_judgments
 from charter.rooms.card.gather import JUDGMENTS
-from charter.rooms.card.release_rules import SignOff, SignOffRule, day_of
+from charter.rooms.card.release_rules import AUDITED, SignOff, SignOffRule, day_of
 
 Found = tuple[Manifest, Path]
 # Where it is latest, a day begins 14 hours before UTC's.
@@ -99,6 +100,9 @@ def approve(
             if now >= end
             else _unproven(one, rule, evidence, signed[one.name.casefold()])
         )
+        if not why and evidence is not None and _needs_verdict(one, rule):
+            why, until = _unclosed(evidence, now)
+            end = min(end, until)
         if why:
             reasons.append(f"that of {one.name} {why}")
             continue
@@ -139,6 +143,8 @@ def _find(digits: str, artifacts: Sequence[Found]) -> Found | None:
 def _unproven(one: SignOff, rule: SignOffRule, evidence: Found | None, on: Subject) -> str:
     """Why a sign-off doesn't rest on what it must; "" if it does."""
     if one.evidence is None:
+        if _needs_verdict(one, rule):
+            return "names no closed verdict; charter audit verdict makes one"
         return "names no evidence" if rule.evidence else ""
     if evidence is None:
         return f"rests on {one.evidence[:LEAST_DIGITS]}, which is not here: name its folder with --evidence"
@@ -159,6 +165,23 @@ def _unproven(one: SignOff, rule: SignOffRule, evidence: Found | None, on: Subje
     if any(_simulated(m, f) for m, f in behind if m.id not in on.ancestry):
         return f"rests on {manifest.step}, where people were simulated"
     return ""
+
+
+def _needs_verdict(one: SignOff, rule: SignOffRule) -> bool:
+    return rule.verdict or AUDITED in one.subject.casefold()
+
+
+def _unclosed(evidence: Found, now: datetime.datetime) -> tuple[str, datetime.datetime]:
+    """Why an artifact is no closed verdict by which one may approve, "" if it is; and until when it holds."""
+    manifest, folder = evidence
+    if manifest.kind != "verdict":
+        why = f"rests on {manifest.step}, a {manifest.kind}, not on a closed verdict; charter audit verdict makes one"
+        return why, now
+    try:
+        why, until = unfit_verdict(folder, now)
+    except CharterError as error:
+        return f"rests on {manifest.step}: {error}", now
+    return (f"rests on {manifest.step}, which {why}" if why else ""), until
 
 
 def _simulated(manifest: Manifest, folder: Path) -> bool:
