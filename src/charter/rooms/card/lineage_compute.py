@@ -45,9 +45,9 @@ def _own(manifest: Manifest, folder: Path) -> float:
         return recorded
     if manifest.room == MERGE:
         return 0.0
-    tokens = counts.get(TOKENS)
-    if tokens is None:
-        tokens = _logged(read_log(folder))
+    # a count of a step that logs tokens is that of its last round alone
+    tokens = _logged(read_log(folder))
+    tokens = counts.get(TOKENS) if tokens is None else tokens
     if tokens is None:
         raise CharterError(f"{manifest.step} doesn't record how many tokens it learnt from; run it again")
     return 6.0 * multiplying(from_config(read_config(folder))) * tokens
