@@ -43,7 +43,7 @@ from charter.rooms.audit.summary import LIMITS, RULE
 DAYS = 90  # for which a verdict holds: the three months of RSP 1.0
 EARLIEST = datetime.timedelta(hours=14)  # before UTC's, a day begins where it is latest
 PAGE = "verdict.md"
-ALSO = "One model was audited, at its size and with this elicitation. A larger one, or one elicited better, may do more."
+ALSO = "One model was audited, at its size and with this elicitation. A larger or better elicited one may do more."
 
 
 def judge(audit: Audit, forms: Mapping[str, Form | None], now: datetime.datetime) -> AuditVerdict:

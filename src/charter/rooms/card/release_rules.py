@@ -50,7 +50,7 @@ class SignOffRule(Frozen):
     days: int | None = Field(None, ge=1, description="days for which it counts; empty: those of all")
     verdict: bool = Field(
         False,
-        description="each must name a closed verdict on an audit of the checkpoint (`charter audit verdict`); always so "
+        description="each must name a closed verdict (`charter audit verdict`) on the checkpoint; always so "
         "for a subject that names autonomy",
     )
 
