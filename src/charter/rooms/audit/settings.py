@@ -40,6 +40,7 @@ class Settings(Frozen):
         "needed",
         description="commands that the text form tells: those of the task's solution, or all; help has all",
     )
+    example: bool = Field(True, description="show a worked example before the task, in the text form")
     thoughts: bool = Field(False, description="let a turn begin with a thought, on lines of its own")
     max_tokens: int = Field(48, ge=8, description="longest turn")
     temperature: float = Field(0.7, ge=0, description="temperature of the turns")

@@ -69,6 +69,7 @@ class Played:
             **({} if told is None else {"names": told}),
             thoughts=how.thoughts,
             native=native,
+            example=how.example,
         )
         self._check(probe(self.world))
 
