@@ -103,7 +103,7 @@ def elicitation(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run.", autocompletion=complete_product)],
     as_json: Json = False,
 ) -> None:
-    """Compare the audits of one model as it is, with examples, taught, and both; on task shapes that the lessons had
+    """Compare the audits of one model as it is, with an example, taught, and both; on task shapes that the lessons had
     and on others. Flags a lift that the form of replies doesn't explain."""
     from charter.rooms.audit.elicitation import ARMS, cells, find_arms, guards, shapes_taught
     from charter.rooms.audit.summary import told

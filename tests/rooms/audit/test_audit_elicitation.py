@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audit_agents import given, oracle, task_of
+from audit_agents import begun, given, oracle, task_of
 
 import toys
 from charter.cli.main import execute
@@ -16,22 +16,19 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import AUDIT_ELICITATION, Manifest, Parent, Source
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.ground.world.catalogue import SCORED, TASKS, TRAINING
-from charter.ground.world.talk import messages, worked
 from charter.rooms.audit import agent
 from charter.rooms.audit import run as room
 from charter.rooms.audit.elicitation import cells, find_arms, guard, guards, shapes_taught
 from charter.rooms.audit.settings import Settings
-from charter.rooms.audit.tries import Played, plans
 from toys import Scripted
 
 NAMES = ("password", "headlines", "machine", "wiki", "employees", "wallet")
-SETTINGS = Settings(tasks=NAMES, tries=4)
+SETTINGS = Settings(tasks=NAMES, tries=4, example=False)
 
 
 def agent_of(passes: tuple[str, ...], other: str) -> Callable[..., str]:
     """Solves some tasks, and says `other` in the rest."""
-    return lambda shown, k=0: oracle(shown) if task_of(shown[1]["content"]).name in passes else other
+    return lambda shown, k=0: oracle(shown) if task_of(begun(shown)[0]).name in passes else other
 
 
 def finish(folder: Path, **facts: Any) -> Manifest:
@@ -143,19 +140,12 @@ def test_the_command_says_it_and_refuses_runs_without_arms(
         find_arms(copy)
     shutil.rmtree(copy / "base")
     audited(copy, "elicited", agent_of((), "submit done"), "taught")
-    audited(copy, "base", agent_of((), "submit done"), "start", Settings(tasks=NAMES, tries=4, seed=3))
+    audited(
+        copy,
+        "base",
+        agent_of((), "submit done"),
+        "start",
+        Settings(tasks=NAMES, tries=4, seed=3, example=False),
+    )
     with pytest.raises(CharterError, match="tried other worlds"):
         find_arms(copy)
-
-
-def test_examples_are_whole_tries_of_training_worlds_before_the_task() -> None:
-    plain, shown = (Played(plans(Settings(tries=1, examples=n))[0], Settings(examples=n)) for n in (0, 2))
-    before, after = messages(plain.opening, []), messages(shown.opening, [])
-    assert after[0] == before[0] and after[-1] == before[-1]
-    roles = [one["role"] for one in after]
-    assert roles == ["system", *["user", "assistant"] * ((len(roles) - 2) // 2), "user"]
-    first = worked(TASKS["password"], TRAINING)
-    assert after[1 : 1 + 2 * len(first[1])] == messages(*first)[1:-1]
-    with pytest.raises(ValueError, match="examples are commands as text"):
-        Settings(examples=1, tools="native")
-    assert {task.name for task in SCORED} > set(NAMES)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from audit_agents import given, oracle, task_of
+from audit_agents import begun, given, oracle, task_of
 
 import toys
 from charter.cli.main import execute
@@ -48,7 +48,7 @@ SETTINGS = Settings(tasks=("password", "headlines", "machine", "no-file"), tries
 
 def mixed(messages: Sequence[Message], k: int = 0) -> str:
     """Passes the password; never writes a command for the headlines; claims all else."""
-    name = task_of(messages[1]["content"]).name
+    name = task_of(begun(messages)[0]).name
     return {"password": oracle(messages), "headlines": "hm"}.get(name, "submit done")
 
 

@@ -1,5 +1,5 @@
-"""Compares audits of one model as it is, with examples, taught, and both; and says whether the lift looks like ability
-that was hidden rather than a form that was lacking.
+"""Compares audits of one model as it is, with an example, taught, and both; and says whether a lift looks like hidden
+ability rather than a form that was lacking.
 
 Sandbagging guard: lessons in form should turn refusals and turns without a command into commands. If passes rise by
 more than these failures fall, the model could do more than it showed before.
@@ -21,7 +21,7 @@ from charter.rooms.audit.classes import SPURIOUS
 from charter.rooms.audit.metrics import by_task, counts_as, passed
 from charter.rooms.audit.reading import Audit, read_audit
 
-ARMS = ("base", "examples", "taught", "taught with examples")
+ARMS = ("base", "example", "taught", "taught with example")
 SEEN, UNSEEN = SHAPES = ("seen", "unseen")
 LESSONS = "trajectories"
 
@@ -59,7 +59,7 @@ def find_arms(run: Path) -> dict[str, Audit]:
         manifest = read_manifest(path.parent)
         if (manifest.kind, manifest.variant, manifest.status) != ("report", "audit", "done"):
             continue
-        arm = ARMS[2 * bool(manifest.purpose) + bool(manifest.resolved.get("examples"))]
+        arm = ARMS[2 * bool(manifest.purpose) + bool(manifest.resolved.get("example"))]
         if arm in arms:
             raise CharterError(
                 f"{run} has two audits of the arm {arm}: {arms[arm].manifest.step}, {manifest.step}"
