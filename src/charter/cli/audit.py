@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +14,6 @@ from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import atomic_write, read_manifest
 from charter.runner.names import complete_product, find_product
 from charter.terminal.options import Json
-
-if TYPE_CHECKING:
-    from charter.rooms.audit.reading import Audit
 
 Step = Annotated[str, typer.Argument(metavar="RUN/STEP", help="The report.", autocompletion=complete_product)]
 
@@ -171,7 +168,7 @@ def signoff(
         )
 
 
-def _audit(step: str) -> Audit:
+def _audit(step: str) -> Any:
     """The audit behind a name, of which every number follows from its transcripts."""
     from charter.rooms.audit.reading import read_audit
 

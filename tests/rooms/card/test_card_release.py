@@ -167,9 +167,9 @@ def test_a_report_by_an_unfit_grader_or_without_a_date_releases_nothing(tmp_path
     ],
 )
 def test_sign_offs_that_do_not_count(finished: Path, changes: dict[str, Any], reason: str) -> None:
-    rules = {"sign_offs": {"Autonomy audit": {}}}
-    assert why(ask(finished, signed(finished), rules=rules)[1], "Autonomy audit") == ""
-    assert reason in why(ask(finished, signed(finished, **changes), rules=rules)[1], "Autonomy audit")
+    rules = {"sign_offs": {"Oversight board": {}}}
+    assert why(ask(finished, signed(finished), rules=rules)[1], "Oversight board") == ""
+    assert reason in why(ask(finished, signed(finished, **changes), rules=rules)[1], "Oversight board")
 
 
 @pytest.mark.parametrize(
