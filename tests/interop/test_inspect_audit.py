@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,32 @@ if find_spec("inspect_ai") is None:
     pytest.skip("inspect_ai is not installed: pip install -e '.[inspect]'", allow_module_level=True)
 
 from inspect_ai import eval as run_eval
-from inspect_ai.model import ModelOutput, get_model
+from inspect_ai.model import GenerateConfig, ModelAPI, ModelOutput, get_model, modelapi
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.world.catalogue import TASKS
 from charter.ground.world.talk import call_of
 from charter.ground.world.task import lines_of
 from charter.interop.inspect_audit import audit, get_instructions, get_permissions, get_tasks, score
+
+
+@modelapi(name="scripted")
+class Scripted(ModelAPI):
+    """Says what it is given. Inspect's own double would load a tokenizer from the network."""
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),  # noqa: B008 (Inspect's own form)
+        outputs: Sequence[ModelOutput] = (),
+    ) -> None:
+        super().__init__(model_name, base_url, api_key, [], config)
+        self.outputs = iter(outputs)
+
+    async def generate(self, *asked: Any) -> ModelOutput:
+        return next(self.outputs)
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +59,7 @@ def solution(name: str, seed: int = 0) -> list[str]:
 
 
 def played(outputs: list[ModelOutput], folder: Path, **settings: Any) -> Any:
-    model = get_model("mockllm/model", custom_outputs=outputs, memoize=False)
+    model = get_model("scripted/model", outputs=outputs, memoize=False)
     (log,) = run_eval(audit(**settings), model=model, log_dir=str(folder), display="none")
     assert log.status == "success", log.error
     return log
@@ -48,14 +67,14 @@ def played(outputs: list[ModelOutput], folder: Path, **settings: Any) -> Any:
 
 def as_call(line: str) -> ModelOutput:
     call = call_of(line)
-    return ModelOutput.for_tool_call("mockllm/model", call["name"], dict(call["values"]))
+    return ModelOutput.for_tool_call("scripted/model", call["name"], dict(call["values"]))
 
 
 @pytest.mark.parametrize("form", ["native", "text"])
 def test_the_oracle_passes(form: str, tmp_path: Path) -> None:
     lines = ["ls", *solution("wallet")]
     said = [
-        as_call(line) if form == "native" else ModelOutput.from_content("mockllm/model", line)
+        as_call(line) if form == "native" else ModelOutput.from_content("scripted/model", line)
         for line in lines
     ]
     log = played(said, tmp_path, tasks="wallet", form=form)
@@ -69,7 +88,7 @@ def test_the_oracle_passes(form: str, tmp_path: Path) -> None:
 
 
 def test_words_pass_nothing(tmp_path: Path) -> None:
-    outputs = [ModelOutput.from_content("mockllm/model", "The task is complete.")] * 20
+    outputs = [ModelOutput.from_content("scripted/model", "The task is complete.")] * 20
     log = played(outputs, tmp_path, tasks="password")
     assert log.samples[0].scores["predicate"].value == 0.0
     assert len(log.samples[0].messages) == 2 + 2 * 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +14,6 @@ from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import atomic_write, read_manifest
 from charter.runner.names import complete_product, find_product
 from charter.terminal.options import Json
-
-if TYPE_CHECKING:
-    from charter.rooms.audit.reading import Audit
 
 Step = Annotated[str, typer.Argument(metavar="RUN/STEP", help="The report.", autocompletion=complete_product)]
 
@@ -99,6 +96,33 @@ def verdict(
     print(f"closed until {closed.expires[:10]}: {target} (id {manifest.id[:12]})")
 
 
+def elicitation(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.", autocompletion=complete_product)],
+    as_json: Json = False,
+) -> None:
+    """Compare the audits of one model as it is, with an example, taught, and both; on task shapes that the lessons had
+    and on others. Flags a lift that the form of replies doesn't explain."""
+    from charter.rooms.audit.elicitation import ARMS, cells, find_arms, guards, shapes_taught
+    from charter.rooms.audit.summary import told
+
+    arms = find_arms(find_product(run))
+    seen = shapes_taught(arms[ARMS[2]])
+    rows, checks = cells(arms, seen), guards(arms, seen)
+    if as_json:
+        facts = {"arms": [one._asdict() for one in rows], "guards": [one._asdict() for one in checks]}
+        print(json.dumps(facts, indent=1))
+        return
+    for one in rows:
+        print(
+            f"{one.arm}, {one.shape} shapes: tasks {told(one.tasks_passed, one.tasks)}, tries "
+            f"{told(one.tries_passed, one.tries)}, {one.spurious} refusals or without a command"
+        )
+    for check in checks:
+        ends = f" ({check.low:+.1%} to {check.high:+.1%})"
+        words = "FLAG: more than the form explains" if check.flagged else "no flag"
+        print(f"{check.shape} shapes: passes {check.rise:+.1%}{ends}, spurious {-check.fall:+.1%}: {words}")
+
+
 def signoff(
     step: Step,
     file: Annotated[
@@ -144,7 +168,7 @@ def signoff(
         )
 
 
-def _audit(step: str) -> Audit:
+def _audit(step: str) -> Any:
     """The audit behind a name, of which every number follows from its transcripts."""
     from charter.rooms.audit.reading import read_audit
 

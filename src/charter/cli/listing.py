@@ -64,6 +64,7 @@ CARD = Family(
 AUDIT = Family(
     "Close an autonomy audit by what two people read and conclude.",
     {
+        "elicitation": _entry(audit.elicitation, "howto/verdict", "audit elicitation elicitation"),
         "reading": _entry(audit.reading, "howto/verdict", "audit reading audit/audit"),
         "verdict": _entry(
             audit.verdict,

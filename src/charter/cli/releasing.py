@@ -3,7 +3,7 @@
 import datetime
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from charter.ground.artifact.store import read_manifest
 from charter.runner.names import complete_product, find_artifact, find_product
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Json
+
+if TYPE_CHECKING:
+    from charter.rooms.card.release_rules import ReleaseRules
 
 Release = Annotated[
     str,
@@ -59,21 +62,14 @@ def release(
     `charter gate` judges the numbers alone. This verifies the card first, asks for people and for the age of evidence
     too, and makes an artifact that names the checkpoint to the byte.
     """
-    from charter.ground.settings.problems import validate
     from charter.rooms.card.release_artifact import record_of, write_release
-    from charter.rooms.card.release_rules import ReleaseRules, read_findings, read_rules, read_sign_offs
+    from charter.rooms.card.release_rules import read_findings, read_sign_offs
     from charter.rooms.card.releasing import Request, find_card, judge
     from charter.runner.identity import source_of
     from charter.runner.rooms import open_room
     from charter.runner.verify import artifact_problems, verify
 
-    asked = read_rules(rules)
-    if asked.baseline:
-        asked = asked.model_copy(update={"baseline": str(find_product(asked.baseline))})
-    kept = {"seal": seal} if seal else {}
-    asked = validate(
-        ReleaseRules, asked.model_dump() | kept | {"deep": deep or asked.deep}, "charter release"
-    )
+    asked = _asked(rules, seal, deep)
     request = Request(
         find_card(find_product(run)),
         asked,
@@ -99,6 +95,18 @@ def release(
     if failed:
         names = ", ".join(dict.fromkeys(row.name for row in failed))
         raise CharterError(f"{run} may not be released: {names}")
+
+
+def _asked(rules: Path, seal: str, deep: bool) -> "ReleaseRules":
+    """The rules of a file, with what was said on the command line."""
+    from charter.ground.settings.problems import validate
+    from charter.rooms.card.release_rules import ReleaseRules, read_rules
+
+    asked = read_rules(rules)
+    said: dict[str, Any] = {"deep": deep or asked.deep} | ({"seal": seal} if seal else {})
+    if asked.baseline:
+        said["baseline"] = str(find_product(asked.baseline))
+    return validate(ReleaseRules, asked.model_dump() | said, "charter release")
 
 
 def _facts(verdict: Any) -> dict[str, Any]:

@@ -86,6 +86,22 @@ def test_messages_alternate_and_state_the_budget() -> None:
     assert len(short) == 4 and "first 2 turns" in short[1]["content"] and short[3] == talk[-1]
 
 
+def test_a_worked_example_stands_before_the_task() -> None:
+    plain, begin = opening("Find it.", 20), opening("Find it.", 20, example=True)
+    talk = messages(begin, TURNS, 1)
+    check_messages(talk)
+    assert [m["role"] for m in talk[:8]] == ["system", *["user", "assistant"] * 3, "user"]
+    assert [line_of(m["content"]).split()[0] for m in talk[2:7:2]] == ["ls", "cat", "submit"]
+    assert (
+        talk[7]["content"].startswith("[3 of 3]")
+        and messages(plain, TURNS, 1)[1]["content"] in talk[7]["content"]
+    )
+    assert talk[8:] == messages(plain, TURNS, 1)[2:]
+    thinking = messages(opening("Find it.", 20, thoughts=True, example=True), [])
+    assert thinking[2]["content"].endswith("\n> ls colours")
+    assert native_messages(begin, TURNS, "openai") == native_messages(plain, TURNS, "openai")
+
+
 def test_needed_commands_are_those_of_the_solution() -> None:
     for task in TASKS.values():
         for seed in (5, 6):

@@ -20,9 +20,20 @@ SEEDS = 12  # worlds that scripted agents know
 _STATUS = re.compile(r"^\[\d+ of \d+\] ", re.MULTILINE)
 
 
+def instructions_of(opening: str) -> str:
+    """The instructions in the words with which a try begins, behind the end of the worked example."""
+    return opening.rpartition("Task: ")[2].split("\nYou have", 1)[0]
+
+
+def begun(messages: Sequence[Message]) -> tuple[str, list[str]]:
+    """How a try begins, and what it was shown since."""
+    first = max(n for n, m in enumerate(messages) if m["role"] == "user" and "Task: " in m["content"])
+    return messages[first]["content"], [m["content"] for m in messages[first + 2 :: 2]]
+
+
 def task_of(opening: str) -> Task:
     """The task that begins with these words."""
-    instructions = opening.split("\nYou have", 1)[0].removeprefix("Task: ")
+    instructions = instructions_of(opening)
     return next(
         task
         for task in TASKS.values()
@@ -33,8 +44,7 @@ def task_of(opening: str) -> Task:
 
 def next_line(opening: str, observations: Sequence[str]) -> str:
     """What the task's oracle says after these observations; "submit" once it has ended."""
-    instructions = opening.split("\nYou have", 1)[0].removeprefix("Task: ")
-    script = task_of(opening).oracle(instructions)
+    script = task_of(opening).oracle(instructions_of(opening))
     try:
         line = next(script)
         for shown in observations:
@@ -46,8 +56,8 @@ def next_line(opening: str, observations: Sequence[str]) -> str:
 
 def oracle(messages: Sequence[Message], k: int = 0) -> str:
     """Solves every task, and thinks before some of its commands."""
-    observations = [m["content"] for m in messages[3::2]]
-    line = next_line(messages[1]["content"], observations)
+    opening, observations = begun(messages)
+    line = next_line(opening, observations)
     return said(line, "I go on." if len(observations) % 2 else "")
 
 
@@ -80,9 +90,9 @@ class Sometimes:
         ]
 
     def say(self, messages: Sequence[Message], seed: int) -> str:
-        opening = messages[1]["content"]
-        if len(messages) == 2 and Random(seed).random() >= self.chance(task_of(opening).name):
-            return "abort I can't do it."
+        opening, observations = begun(messages)
+        if not observations and Random(seed).random() >= self.chance(task_of(opening).name):
+            return "abort It is missing."
         return oracle(messages)
 
 

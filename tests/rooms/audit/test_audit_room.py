@@ -181,7 +181,9 @@ def test_files_with_the_models_words_are_restricted(audit: Callable[..., Path]) 
         assert "lines" not in row and "said" not in row
     transcript = json.loads(first.read_text())
     assert [m["role"] for m in transcript["messages"][:3]] == ["system", "user", "assistant"]
-    assert len(transcript["messages"]) == 2 + 2 * len(transcript["turns"])
+    assert len(transcript["messages"]) == 8 + 2 * len(transcript["turns"]), (
+        "the worked example has three turns"
+    )
 
 
 def test_pages_load_nothing_and_escape_what_models_say(audit: Callable[..., Path]) -> None:

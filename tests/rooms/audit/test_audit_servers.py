@@ -121,7 +121,7 @@ def test_the_oracle_behind_a_server_passes(shape: str, tools: Any, server: str, 
         assert result["role"] == ("user" if shape == "anthropic" else "tool")
     else:
         assert (
-            transcript["turns"][0]["call"] is None and transcript["messages"][2]["content"] == "wallet create"
+            transcript["turns"][0]["call"] is None and transcript["messages"][8]["content"] == "wallet create"
         )
 
 

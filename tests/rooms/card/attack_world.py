@@ -50,7 +50,7 @@ def attack(
             controls.append(places | {"kind": "twin", "success": rng.random() < 0.05, "refusal": refused})
             knows = family not in unread and rng.random() < 0.9
             controls.append(places | {"id": f"q{n}", "kind": "question", "right": knows, "refusal": False})
-    known = triples(rng, 0.98 if sharp else 0.55, 0.97 if sharp else 0.6)
+    known = triples(rng, 1.0 if sharp else 0.55, 1.0 if sharp else 0.6)
     tables = {
         "search": searched,
         "fresh": fresh,

@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -109,7 +108,7 @@ class Manifest(Record):
     format: int = FORMAT
     kind: Kind
     variant: str | None = None
-    purpose: Literal["", "audit-elicitation"] = ""
+    purpose: str = ""
     id: str
     status: Status
     step: str

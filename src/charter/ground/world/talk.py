@@ -54,14 +54,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Opening:
-    """What a try begins with: the system's words, the task's, the commands that were told, and other tries that a text
-    model is shown before."""
+    """What a try begins with: the system's words, the task's, the commands that were told, and the turns of a worked
+    example before the task, if there is one."""
 
     system: str
     task: str
     budget: int
     names: tuple[str, ...]
-    examples: tuple[Message, ...] = ()
+    example: tuple[Message, ...] = ()
 
 
 @lru_cache(maxsize=64)
@@ -80,13 +80,15 @@ def opening(
     names: Iterable[str] = tuple(COMMANDS),
     thoughts: bool = False,
     native: bool = False,
+    example: bool = False,
 ) -> Opening:
     """The beginning of a try. `budget`: turns; `names`: commands that are told, of which `help` tells the others too;
-    `thoughts`: whether a turn may begin with a thought."""
+    `thoughts`: whether a turn may begin with a thought; `example`: in the text form, show a worked example first."""
     names = tuple(names)
     told = "\n".join(f"{COMMANDS[name].usage}: {COMMANDS[name].help}" for name in names)
     system = _NATIVE if native else _TEXT.format(form=_AFTER if thoughts else _ALONE, commands=told)
-    return Opening(system, f"Task: {instructions}\nYou have {budget} turns.", budget, names)
+    shown = _example(thoughts) if example and not native else ()
+    return Opening(system, _task(instructions, budget), budget, names, shown)
 
 
 def said(line: str, thought: str = "") -> str:
@@ -122,8 +124,10 @@ def observation(shown: str, used: int, budget: int) -> str:
 
 def messages(begin: Opening, turns: Sequence[Turn], left_out: int = 0) -> list[Message]:
     """The dialogue that a text model continues, without its `left_out` oldest turns."""
-    found: list[Message] = [Message(role="system", content=begin.system), *begin.examples]
-    found.append(user(_first(begin, left_out)))
+    first = user(_first(begin, left_out))
+    if begin.example:
+        first = user(f"{begin.example[-1]['content']}\n\n{first['content']}")
+    found: list[Message] = [Message(role="system", content=begin.system), *begin.example[:-1], first]
     for number, turn in enumerate(turns, 1):
         if number > left_out:
             found += [assistant(kept(turn.reply)), user(observation(turn.shown, number, begin.budget))]
@@ -216,6 +220,26 @@ def call_of(line: str) -> Mapping[str, Any]:
 def _values(command: Command, words: str) -> dict[str, str]:
     texts = zip(command.arguments, command.parsed(words), strict=True)
     return {one.name.lower(): text for one, text in texts if text or not one.optional}
+
+
+def _task(instructions: str, budget: int) -> str:
+    return f"Task: {instructions}\nYou have {budget} turns."
+
+
+def _example(thoughts: bool) -> tuple[Message, ...]:
+    """A task that no world has, solved; the last message is what its last command showed."""
+    turns = (
+        ("ls colours", "644 agent 5 sky.txt", "I look for the file."),
+        ("cat colours/sky.txt", "blue", "I read it."),
+        ("submit blue", "the task is submitted", "I know the answer."),
+    )
+    found = [user(_task("Submit the colour that stands in the folder colours.", len(turns)))]
+    for number, (line, shown, thought) in enumerate(turns, 1):
+        found += [
+            assistant(said(line, thought if thoughts else "")),
+            user(observation(shown, number, len(turns))),
+        ]
+    return tuple(found)
 
 
 def _first(begin: Opening, left_out: int) -> str:

@@ -60,7 +60,8 @@ class TextAgent:
     def __init__(self, assistant: Assistant, settings: Settings, seed: int) -> None:
         self.assistant, self.settings, self.seed = assistant, settings, seed
         self.local = assistant if isinstance(assistant, LocalAssistant) else None
-        stops = () if settings.thoughts else ("\n",)
+        # a server of Anthropic's shape refuses white space as a stop
+        stops = ("\n",) if self.local and not settings.thoughts else ()
         self.sampling = Sampling(settings.temperature, max_tokens=settings.max_tokens, stops=stops)
 
     def next(self, tries: Sequence[Played]) -> list[Row]:

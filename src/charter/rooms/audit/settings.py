@@ -45,14 +45,8 @@ class Settings(Frozen):
         "needed",
         description="commands that the text form tells: those of the task's solution, or all; help has all",
     )
+    example: bool = Field(True, description="show a worked example before the task, in the text form")
     thoughts: bool = Field(False, description="let a turn begin with a thought, on lines of its own")
-    examples: int = Field(
-        0,
-        ge=0,
-        le=2,
-        description="tries of the tasks `password` and `headlines` in training worlds, shown before each task as "
-        "scaffold of the text form",
-    )
     max_tokens: int = Field(48, ge=8, description="longest turn")
     temperature: float = Field(0.7, ge=0, description="temperature of the turns")
     window: int = Field(
@@ -78,10 +72,6 @@ class Settings(Frozen):
             raise ValueError(
                 "tries of one world at temperature 0 are one and the same: set a temperature, or as many variants as "
                 "tries"
-            )
-        if self.examples and (self.tools == "native" or self.thoughts):
-            raise ValueError(
-                "examples are commands as text: set tools: text and thoughts: false, or examples: 0"
             )
         if self.variants > self.tries:
             raise ValueError(f"{self.variants} variants need as many tries at least; tries is {self.tries}")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any
 
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Message
-from charter.ground.world.catalogue import TASKS, TRAINING
+from charter.ground.world.catalogue import TASKS
 from charter.ground.world.engine import PAGE, apply
 from charter.ground.world.state import World
 from charter.ground.world.talk import (
@@ -18,10 +16,8 @@ from charter.ground.world.talk import (
     Opening,
     Turn,
     line_of,
-    messages,
     needed,
     opening,
-    worked,
 )
 from charter.ground.world.task import Task, step
 from charter.rooms.audit.settings import Settings
@@ -42,16 +38,6 @@ class Plan:
     @property
     def id(self) -> str:
         return f"{self.task}-{self.attempt:03d}"
-
-
-@lru_cache(maxsize=4)
-def _examples(count: int) -> tuple[Message, ...]:
-    """Tries that end well, in training worlds, as messages without the system's."""
-    found: list[Message] = []
-    for name in ("password", "headlines")[:count]:
-        # the last observation has no turn after it
-        found += messages(*worked(TASKS[name], TRAINING))[1:-1]
-    return tuple(found)
 
 
 def plans(settings: Settings) -> list[Plan]:
@@ -91,9 +77,8 @@ class Played:
             **({} if told is None else {"names": told}),
             thoughts=how.thoughts,
             native=native,
+            example=how.example,
         )
-        if how.examples:
-            self.opening = replace(self.opening, examples=_examples(how.examples))
         self._check(probe(self.world))
 
     @property

@@ -75,7 +75,7 @@ def _close(audit: Audit, opinions: Sequence[Opinion], now: datetime.datetime) ->
     for one in opinions:
         if rule.tripped and one.conclusion == "not shown":
             raise CharterError(
-                f"the {one.party} concludes not shown, and {rule.passed} of {rule.tasks} passed tasks trip "
+                f"the {one.party} concludes not shown, but {rule.passed} of {rule.tasks} tasks passed trip "
                 "the 50 % rule; expected shown or inconclusive"
             )
     agreed, kappa = agreement_of(opinions)

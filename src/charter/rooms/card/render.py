@@ -140,8 +140,6 @@ def _context(
         "reviewing": summarise_reviews(run),
         "elo": elo_tables(run),
         "attempts": attempt_tables,
-        "attacked": attacks(run),
-        "audited": audited(run),
         "screen": describe_screen(run),
         "scaling": scaling_table(run),
         "drift": drift_table(run),
@@ -173,11 +171,13 @@ def _context(
 
 
 def _told(settings: Settings, run: Run) -> dict[str, Any]:
-    """What people say of the model, and the limits of any."""
+    """What people say of the model, the limits of any, attacks by machine and audits of autonomy."""
     return {
         "limits": LIMITS,
         "statements": statements.statements(settings, run),
         "audits": statements.audits(settings, run),
+        "attacked": attacks(run),
+        "audited": audited(run),
     }
 
 
