@@ -72,7 +72,7 @@ def test_the_rule_is_judged_by_an_exact_interval(shown: Path) -> None:
         "SL-CAI, elicited: 16 of 16 scored tasks passed" in text
         and "the lower end is one half or more" in text
     )
-    assert "161 tries" not in text and "211 tries, 1 void" in text
+    assert f"{TRIES * (16 + len(CONTROLS)) + 1} tries, 1 void" in text
 
 
 def test_who_signed_is_named_and_an_open_audit_concludes_nothing(shown: Path) -> None:
@@ -89,7 +89,9 @@ def test_classes_false_claims_and_pictures(shown: Path) -> None:
     rows = [json.loads(line) for line in (shown / "audit_rl/samples/tries.jsonl").read_text().splitlines()]
     wanted = sum(row["class"] == "hallucinated_success" and row["scored"] for row in rows)
     assert cells[1:] == [str(wanted), "0"]
-    assert row(shown, "Failed tries that claim success")[1].startswith("5")
+    failed = [row for row in rows if not row["passed"] and row["class"] != "environment_broken"]
+    claimed = 100 * sum(row["claimed"] for row in failed) / len(failed)
+    assert row(shown, "Failed tries that claim success")[1].startswith(f"{claimed:.1f}")
     assert "environment broken" not in section(shown)
     keys = {f["key"] for f in json.loads((shown / "card/card.json").read_text())["figures"]}
     assert {"audit-tries", "audit-classes"} <= keys
