@@ -30,6 +30,7 @@ def report(tmp_path: Path) -> Path:
     one = evaluated(tmp_path / "work")
     record(one.out, METRICS)
     security.after(one, read_reported(one.out.path))
+    one.out.write_json("report.json", {"identity": {}})
     folder = one.out.path.rename(tmp_path / "security")
     manifest = Manifest(
         kind="report",
@@ -102,7 +103,7 @@ def test_a_report_that_was_changed_or_asks_nobody_is_refused(
 ) -> None:
     toys.rows_file(report / "signoff.jsonl", filled(report))
     assert execute(["signoff", str(report)]) == 1
-    assert "signoff.jsonl was changed" in capsys.readouterr().err
+    assert "does not hold: signoff.jsonl" in capsys.readouterr().err
     (report / "signoff.jsonl").unlink()
     assert execute(["signoff", str(report)]) == 1
     assert "has no signoff.jsonl" in capsys.readouterr().err
