@@ -11,7 +11,7 @@ import typer
 
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.manifest import MANIFEST
-from charter.ground.artifact.store import atomic_write, read_manifest
+from charter.ground.artifact.store import atomic_write, read_manifest, verify_files
 from charter.runner.names import complete_product, find_product
 from charter.terminal.options import Json
 
@@ -142,13 +142,15 @@ def signoff(
         raise CharterError(
             f"{folder} has no {SIGNOFF}; name a report with the evaluation `security`, such as demo/security"
         )
-    _verified(folder)
+    manifest = read_manifest(folder)
+    if problems := verify_files(folder, manifest):
+        raise CharterError(f"{folder} does not hold: {problems[0]}; make the step again with charter run")
     asked = read_signoffs(folder / SIGNOFF)
     topics = [one.topic for one in asked]
     given = read_signoffs(file or folder / SIGNOFF)
     if strangers := [one.topic for one in given if one.topic not in topics]:
         raise CharterError(f"{file}: {strangers[0]!r} is no topic of {folder}; expected {', '.join(topics)}")
-    check_basis(given, read_manifest(folder), datetime.date.today(), str(file or folder))
+    check_basis(given, manifest, datetime.date.today(), str(file or folder))
     signed = [one for one in given if one.conclusion is not None]
     awaited = waiting(given, topics)
     if as_json:
@@ -171,18 +173,12 @@ def signoff(
 def _audit(step: str) -> Any:
     """The audit behind a name, of which every number follows from its transcripts."""
     from charter.rooms.audit.reading import read_audit
+    from charter.runner.verify import artifact_problems
 
     folder = find_product(step)
     if not (folder / MANIFEST).is_file():
         raise CharterError(f"{step} is a run; name its audit, such as {step}/audit")
     audit = read_audit(folder)
-    _verified(folder)
-    return audit
-
-
-def _verified(folder: Path) -> None:
-    from charter.runner.verify import artifact_problems
-
-    problems: list[Any] = artifact_problems(folder, read_manifest(folder))
-    if problems:
+    if problems := artifact_problems(folder, audit.manifest):
         raise CharterError(f"{folder} does not hold: {problems[0]}; make the step again with charter run")
+    return audit

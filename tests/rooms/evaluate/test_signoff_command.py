@@ -102,7 +102,7 @@ def test_a_report_that_was_changed_or_asks_nobody_is_refused(
 ) -> None:
     toys.rows_file(report / "signoff.jsonl", filled(report))
     assert execute(["signoff", str(report)]) == 1
-    assert "signoff.jsonl was changed" in capsys.readouterr().err
+    assert "does not hold: signoff.jsonl" in capsys.readouterr().err
     (report / "signoff.jsonl").unlink()
     assert execute(["signoff", str(report)]) == 1
     assert "has no signoff.jsonl" in capsys.readouterr().err
