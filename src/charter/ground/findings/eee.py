@@ -46,9 +46,7 @@ def retest_files(cases: Sequence[Case], sender: Sender) -> dict[str, str]:
     files = {}
     for (report, retested), asked in by_report.items():
         found, evidence, _ = asked[0]
-        before = f"unpublished/{found.finding.model_id}".replace("/", "_").replace(
-            "unpublished_", "unpublished/"
-        )
+        before = f"unpublished/{found.finding.model_id.replace('/', '_')}"
         after = sender.model or f"unpublished/{evidence.step}"
         model = _plain(after if retested else before)
         key = f"{COLLECTION}/{model}/{report[:16]}"
