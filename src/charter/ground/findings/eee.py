@@ -41,8 +41,8 @@ def retest_files(cases: Sequence[Case], sender: Sender) -> dict[str, str]:
     for case in cases:
         for move in case.moves:
             if move.evidence is not None and move.evidence.asked:
-                key = (move.evidence.id, move.to == RETESTED)
-                by_report.setdefault(key, []).append((case, move.evidence, move.at))
+                place = (move.evidence.id, move.to == RETESTED)
+                by_report.setdefault(place, []).append((case, move.evidence, move.at))
     files = {}
     for (report, retested), asked in by_report.items():
         found, evidence, _ = asked[0]
