@@ -11,6 +11,8 @@ from charter.ground.measure.reporting import Reported, Score, compute_metrics, w
 from charter.ground.measure.reviews import OF_REVIEWS
 from charter.ground.measure.scaling import OF_SCALING
 from charter.ground.measure.selection import OF_SELECTION
+from charter.rooms.attack.metrics import METRICS as OF_ATTACKS
+from charter.rooms.audit.metrics import METRICS as OF_AUDITS
 from charter.rooms.evaluate.catalogue import METRICS
 
 OTHERS = (
@@ -31,6 +33,10 @@ BY_NAME = {metric.name: metric for metric in EVERY}
 
 def reported(folder: Path) -> Reported:
     """What the kept rows of a folder give."""
+    if (folder / "curve.jsonl").exists():
+        return compute_metrics(folder, OF_ATTACKS)
+    if (folder / "samples" / "tries.jsonl").exists():
+        return compute_metrics(folder, OF_AUDITS)
     return compute_metrics(folder, EVERY if (folder / "report.json").exists() else ELSEWHERE)
 
 

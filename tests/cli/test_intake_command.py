@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import found
 from charter.ground.artifact.manifest import Manifest, Parent
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
+from charter.ground.measure.intervals import wilson
 from charter.ground.text.records import read_dialogues
 
 Charter = Callable[..., tuple[int, str, str]]
@@ -219,3 +221,78 @@ def test_an_edited_log_is_refused_by_every_command(charter: Charter, store: Path
     log.write_bytes(log.read_bytes().replace(b"aunt", b"boss"))
     for words in (("check",), ("triage",), ("import", "acme.jsonl", "--by", "ann"), ("export", "--to", "x")):
         assert "restore a copy" in refused(charter, *words)
+
+
+def asked_again(charter: Charter, tmp_path: Path) -> tuple[Manifest, Manifest]:
+    """The finding acme-1 reproduced (2 of 3), mitigated and re-tested (0 of 3); both reports."""
+    start, mended = checkpoint(tmp_path / "runs/demo/start"), checkpoint(tmp_path / "runs/demo/mended", 1)
+    before = report(tmp_path / "runs/demo/before", start, [True, True, False])
+    after = report(tmp_path / "runs/demo/after", mended, [False, False, False])
+    for words in (
+        ("reproduced", "--report", before.id),
+        ("mitigated", "--artifact", mended.id),
+        ("re-tested", "--report", after.id),
+    ):
+        said(charter, "triage", "acme-1", "--status", *words, "--by", "bob")
+    return before, after
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))]
+
+
+def test_rates_of_re_tests_are_scores_of_every_eval_ever(
+    charter: Charter, store: Path, tmp_path: Path
+) -> None:
+    nothing = refused(charter, "export", "--form", "every-eval-ever", "--to", "eee")
+    assert "was asked of a model yet" in nothing and not (tmp_path / "eee").exists()
+    before, after = asked_again(charter, tmp_path)
+    words = ("export", "--form", "every-eval-ever", "--developer", "Acme Labs")
+    out = charter("intake", *words, "--model", "lab/mended", "--to", "eee")[1]
+    assert out == "1 of 2 findings in eee; 1 without consent to publication, 0 under embargo\n"
+    by_report = {
+        record["source_metadata"]["additional_details"]["report"]: record
+        for record in records(tmp_path / "eee")
+    }
+    assert by_report.keys() == {before.id, after.id}
+    for id, score, stage in ((before.id, 2 / 3, "before mitigation"), (after.id, 0.0, "re-test")):
+        (result,) = by_report[id]["evaluation_results"]
+        details = result["score_details"]
+        assert details["score"] == pytest.approx(score) and details["uncertainty"]["num_samples"] == 3
+        ends = details["uncertainty"]["confidence_interval"]
+        assert (ends["lower"], ends["upper"]) == pytest.approx(wilson(3 * score, 3))
+        assert by_report[id]["source_metadata"]["additional_details"]["stage"] == stage
+        assert by_report[id]["source_metadata"]["source_organization_name"] == "Acme Labs"
+    assert by_report[after.id]["model_info"]["id"] == "lab/mended"
+    for path in (tmp_path / "eee").rglob("*.json"):
+        assert path.stat().st_mode & 0o777 == 0o600 and "aunt" not in path.read_text(), "no texts"
+    assert "is not a model name" in refused(charter, *words, "--model", "../x", "--to", "b")
+    said(charter, "triage", "acme-1", "--embargo", "2999-01-01", "--by", "ann")
+    assert charter("intake", *words, "--to", "held")[1].startswith("0 of 2 findings")
+    assert records(tmp_path / "held") == []
+
+
+@pytest.mark.skipif(find_spec("every_eval_ever") is None, reason="its schema is not installed")
+def test_records_of_re_tests_are_valid_under_its_own_schema(
+    charter: Charter, store: Path, tmp_path: Path
+) -> None:
+    from every_eval_ever.schema import schema_json
+    from every_eval_ever.validator import validate_file
+    from jsonschema import Draft7Validator
+
+    asked_again(charter, tmp_path)
+    assert charter("intake", "export", "--form", "every-eval-ever", "--to", "eee")[0] == 0
+    root = tmp_path / "eee"
+    files = {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*.json")}
+    assert len(files) == 2
+    for name, text in files.items():
+        schema = Draft7Validator(schema_json("eval.schema.json"))
+        assert [error.message for error in schema.iter_errors(json.loads(text))] == []
+        verdict = validate_file(
+            root / name,
+            repo_path=name,
+            available_files=files,
+            read_repo_file=files.__getitem__,
+            run_semantic_checks=True,
+        )
+        assert verdict.valid and verdict.errors == [] and verdict.warnings == []

@@ -53,7 +53,8 @@ def test_intake_to_evaluation_to_critique_to_retest(
     assert made["revised"].inputs["prompts"] == [made["lessons"].id]
     assert artifact_problems(tmp_path / "runs/r/asked", made["asked"]) == []
     for path in (tmp_path / "runs/r/asked").rglob("*.jsonl"):
-        assert path.parent.stat().st_mode & 0o077 == 0, "nobody else can come to the texts"
+        assert path.stat().st_mode & 0o077 == 0, "nobody else can read the texts"
+    assert set(made["asked"].restricted) == {"dialogues.jsonl", "findings.jsonl", "mitigations.jsonl"}
 
     def triage(*words: object) -> int:
         return charter("intake", "triage", "acme-1", *words, "--by", "ann")[0]

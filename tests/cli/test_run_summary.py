@@ -15,6 +15,7 @@ from charter.cli.run_lines import MOST_LINES, run_lines, spell_seconds
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.kinds import Kind
 from charter.ground.artifact.manifest import Manifest, Metric, Timing
+from charter.ground.artifact.seal import seal_of
 from charter.runner.show import StepParent, StepView
 from charter.runner.summary import summarise
 
@@ -87,6 +88,7 @@ def test_a_card_gives_its_headlines_what_got_worse_and_what_to_do_next(
     ]
     write_card(tmp_path, *worse, fit=False)
     lines = run_lines(summarise(tmp_path, views), elapsed=30.0)
+    (seal,) = (seal_of(view.manifest) for view in views if view.kind == "card" and view.manifest)
     assert (
         lines
         == [
@@ -95,7 +97,7 @@ def test_a_card_gives_its_headlines_what_got_worse_and_what_to_do_next(
             "  Bias →0      10.0 % → 40.0 % (+30.0 points)  worse",
             "  Bits ↓       0.800 → 0.900 (+0.100)          not significant",  # corrected over all, p is above 0.05
             "  Got worse: Bias",
-            f"  Card: {(tmp_path / 'card' / 'card.html').as_uri()}",
+            f"  Card: {(tmp_path / 'card' / 'card.html').as_uri()} (seal {seal[:12]})",
             f"  Talk: charter chat {tmp_path / 'rl'}",
             f"  Next: charter compare {tmp_path}",
         ]

@@ -12,6 +12,7 @@ from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import check, load
 from charter.ground.settings.hub import fetch, pin
+from charter.ground.settings.purpose import refuse
 from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.settings.sources import resolve
 from charter.ground.text.dialogue import Comparison
@@ -132,13 +133,14 @@ def data_export(
     from charter.ground.text.records import to_hh, to_trl
 
     path = _between(file, to, force)
+    refuse(path, "its rows are not exported")
     rows = read_rows(path, kind)
     if not rows.records:
         raise CharterError(
             f"{file} holds {rows.kind}, and other tools have no columns for them; use the file as it is"
         )
     if not harmful and _restricted(path, rows.kind):
-        raise CharterError(f"{file} holds harmful text; export it with --harmful")
+        raise CharterError(f"{file} may hold harmful text; export it with --harmful")
     if form is Form.hh and rows.kind is not DataKind.comparisons:
         raise CharterError(
             f"{file} holds {rows.kind}, and the form hh takes comparisons only; use --form trl"

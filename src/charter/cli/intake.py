@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,7 @@ class Form(StrEnum):
     """What findings are exported as."""
 
     avid = "avid"
+    every_eval_ever = "every-eval-ever"
     prompts = "prompts"
 
 
@@ -147,9 +149,14 @@ def triage(
 
 
 def export(
-    to: Annotated[Path, typer.Option("--to", metavar="OUT", help="A new folder (avid) or file (prompts).")],
+    to: Annotated[Path, typer.Option("--to", metavar="OUT", help="A new folder, or file (prompts).")],
     form: Annotated[
-        Form, typer.Option("--form", metavar="FORM", help="avid: a report each; prompts: rows of a set.")
+        Form,
+        typer.Option(
+            "--form",
+            metavar="FORM",
+            help="avid: a report each; every-eval-ever: rates of re-tests; prompts: rows of a set.",
+        ),
     ] = Form.avid,
     store: Store = FINDINGS,
     use: Annotated[
@@ -161,9 +168,12 @@ def export(
     developer: Annotated[
         list[str] | None, typer.Option("--developer", metavar="NAME", help="Who made the model.")
     ] = None,
+    model: Annotated[
+        str, typer.Option("--model", metavar="OWNER/NAME", help="The re-tested model (every-eval-ever).")
+    ] = "",
 ) -> None:
-    """Write findings as AVID reports, without those under embargo or without consent, or as rows of prompts."""
-    from charter.ground.findings.avid import avid_report
+    """Write findings as AVID reports or the rates of their re-tests, without those under embargo or without consent, or
+    as rows of prompts."""
     from charter.ground.findings.log import read_log
     from charter.ground.findings.register import Register
     from charter.ground.findings.selection import Wanted, prompt_row, reason_against
@@ -171,13 +181,19 @@ def export(
     if to.exists():
         raise CharterError(f"{to} exists already; name a new place")
     cases = list(Register(read_log(store).events).cases.values())
-    if form == Form.avid:
+    if form != Form.prompts:
+        today = _now()[:10]
         consented = [case for case in cases if "publication" in case.finding.consent]
-        free = [case for case in consented if not case.is_embargoed(_now()[:10])]
+        free = [case for case in consented if not case.is_embargoed(today)]
+        written = (
+            _reports(free, developer or [], texts)
+            if form == Form.avid
+            else _rates(free, developer or [], model)
+        )
         to.mkdir(mode=0o700, parents=True)
-        for case in free:
-            text = json.dumps(avid_report(case, developer or (), texts), indent=1, ensure_ascii=False)
-            atomic_write(to / f"{case.id}.json", text + "\n", mode=0o600)
+        for name, text in written.items():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(to / name, text, mode=0o600)
         print(
             f"{len(free)} of {len(cases)} findings in {to}; {len(cases) - len(consented)} without consent to "
             f"publication, {len(consented) - len(free)} under embargo"
@@ -187,6 +203,24 @@ def export(
     data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     atomic_write(to, data, mark=f"{os.getpid()}-", mode=0o600)
     print(f"{len(rows)} of {len(cases)} findings in {to}")
+
+
+def _reports(cases: Sequence["Case"], developer: Sequence[str], texts: bool) -> dict[str, str]:
+    """File name -> AVID report."""
+    from charter.ground.findings.avid import avid_report
+
+    reports = {case.id: avid_report(case, developer, texts) for case in cases}
+    return {f"{id}.json": json.dumps(one, indent=1, ensure_ascii=False) + "\n" for id, one in reports.items()}
+
+
+def _rates(cases: Sequence["Case"], developer: Sequence[str], model: str) -> dict[str, str]:
+    """Path -> record of re-tests for Every Eval Ever. Raises CharterError if no finding was asked of a model."""
+    from charter.ground.findings.eee import Sender, retest_files
+
+    sender = Sender(next(iter(developer), "unknown"), model, int(datetime.now(UTC).timestamp()))
+    if not (files := retest_files(cases, sender)) and cases:
+        raise CharterError("no finding that may be published was asked of a model yet; triage one first")
+    return files
 
 
 def _now() -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from charter.cli import (
+    audit,
     card,
     chat,
     chat_pages,
@@ -57,6 +58,19 @@ CARD = Family(
         ),
         "export": _entry(
             card.card_export, "howto/releasing", "card export runs/demo --format every-eval-ever --out store"
+        ),
+    },
+)
+AUDIT = Family(
+    "Close an autonomy audit by what two people read and conclude.",
+    {
+        "elicitation": _entry(audit.elicitation, "howto/verdict", "audit elicitation elicitation"),
+        "reading": _entry(audit.reading, "howto/verdict", "audit reading audit/audit"),
+        "verdict": _entry(
+            audit.verdict,
+            "howto/verdict",
+            "audit verdict audit/audit",
+            "audit verdict audit/audit --maker maker.yaml --evaluator evaluator.yaml",
         ),
     },
 )
@@ -205,6 +219,10 @@ PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
             "release demo --rules release.yaml --sign-offs signed.yaml",
         ),
         "card": CARD,
+        "audit": AUDIT,
+        "signoff": _entry(
+            audit.signoff, "howto/verdict", "signoff demo/security", "signoff demo/security signed.jsonl"
+        ),
     },
     "Serve": {
         "serve": _entry(

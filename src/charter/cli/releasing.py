@@ -3,7 +3,7 @@
 import datetime
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from charter.ground.artifact.store import read_manifest
 from charter.runner.names import complete_product, find_artifact, find_product
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Json
+
+if TYPE_CHECKING:
+    from charter.rooms.card.release_rules import ReleaseRules
 
 Release = Annotated[
     str,
@@ -44,6 +47,9 @@ def release(
     sign_offs: SignOffs = None,
     findings: Findings = None,
     evidence: Elsewhere = None,
+    seal: Annotated[
+        str, typer.Option("--seal", metavar="DIGITS", help="The card's seal, as charter run printed it.")
+    ] = "",
     deep: Annotated[bool, typer.Option("--deep", help="Draw samples again and compare.")] = False,
     out: Annotated[
         Path | None,
@@ -57,16 +63,13 @@ def release(
     too, and makes an artifact that names the checkpoint to the byte.
     """
     from charter.rooms.card.release_artifact import record_of, write_release
-    from charter.rooms.card.release_rules import read_findings, read_rules, read_sign_offs
+    from charter.rooms.card.release_rules import read_findings, read_sign_offs
     from charter.rooms.card.releasing import Request, find_card, judge
     from charter.runner.identity import source_of
     from charter.runner.rooms import open_room
     from charter.runner.verify import artifact_problems, verify
 
-    asked = read_rules(rules)
-    if asked.baseline:
-        asked = asked.model_copy(update={"baseline": str(find_product(asked.baseline))})
-    asked = asked.model_copy(update={"deep": deep or asked.deep})
+    asked = _asked(rules, seal, deep)
     request = Request(
         find_card(find_product(run)),
         asked,
@@ -94,11 +97,24 @@ def release(
         raise CharterError(f"{run} may not be released: {names}")
 
 
+def _asked(rules: Path, seal: str, deep: bool) -> "ReleaseRules":
+    """The rules of a file, with what was said on the command line."""
+    from charter.ground.settings.problems import validate
+    from charter.rooms.card.release_rules import ReleaseRules, read_rules
+
+    asked = read_rules(rules)
+    said: dict[str, Any] = {"deep": deep or asked.deep} | ({"seal": seal} if seal else {})
+    if asked.baseline:
+        said["baseline"] = str(find_product(asked.baseline))
+    return validate(ReleaseRules, asked.model_dump() | said, "charter release")
+
+
 def _facts(verdict: Any) -> dict[str, Any]:
     """What was judged, as JSON."""
     checkpoint = verdict.checkpoint
     return {
         "passed": not verdict.failed,
+        "seal": verdict.seal,
         "checkpoint": {"step": checkpoint.step, "id": checkpoint.id, "digest": checkpoint.digest},
         "requirements": [
             {"name": r.name, "passed": not r.why, "why": r.why, "words": r.words}
@@ -129,7 +145,8 @@ def _say(facts: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
         return
     checkpoint = facts["checkpoint"]
-    print(f"checkpoint {checkpoint['step']}, digest {checkpoint['digest'][:LEAST_DIGITS]}")
+    of_card = f"seal of the card {facts['seal'][:LEAST_DIGITS]}"
+    print(f"checkpoint {checkpoint['step']}, digest {checkpoint['digest'][:LEAST_DIGITS]}; {of_card}")
     for row in facts["requirements"]:
         until = f", until {row['expires'][:10]}" if row["expires"] else ""
         print(f"{'pass' if row['passed'] else 'FAIL'}  {row['name']}: {row['why'] or row['words'] + until}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from charter.ground.artifact.release import LEAST_DIGITS
 from charter.runner.pace import spell_minutes
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def run_lines(summary: Summary, elapsed: float | None = None) -> list[str]:
         if summary.stages is not None and summary.stages[0] != summary.stages[1]:
             lines.append(f"  Got worse: {_list_worse(summary.worse)}")
     if summary.card is not None:
-        lines.append(f"  Card: {summary.card.resolve().as_uri()}")
+        seal = f" (seal {summary.seal[:LEAST_DIGITS]})" if summary.seal else ""
+        lines.append(f"  Card: {summary.card.resolve().as_uri()}{seal}")
     ends = [*_talk(summary), f"Next: {_next(summary)}"]
     if len(lines) + len(ends) > MOST_LINES:
         ends = ["   ".join(ends)]

@@ -1,10 +1,11 @@
-"""The module that Inspect loads for every model: it only names the provider, so other models don't import torch.
+"""The module that Inspect loads for every model: it names the provider and the audit's task, without importing torch.
 
 pyproject.toml names this module under the entry points `inspect_ai`.
 """
 
 from inspect_ai.model import ModelAPI, modelapi
 
+from charter.interop.inspect_audit import audit as audit
 from charter.runner.rooms import load_module
 
 

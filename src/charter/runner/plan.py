@@ -20,6 +20,7 @@ from charter.ground.model.shape import Shape, from_config, parse_random
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.problems import suggest, validate
+from charter.ground.settings.purpose import check_reader, inherited, purpose_of
 from charter.ground.settings.recipe import Recipe, Step
 from charter.ground.settings.roles import Given, Role
 from charter.ground.settings.room import Room
@@ -36,7 +37,7 @@ class PlannedStep:
     """A step that is ready to run; `inputs` name the folders where parents lie or will lie.
 
     `context`: tokens that its product, a model, will read at once, None if unknown. `models`: the size of each model
-    among the inputs, by its `ref`, as far as a plan can know it.
+    among the inputs, by its `ref`, as far as a plan can know it. `purpose`: the mark of its product.
     """
 
     step: Step
@@ -49,6 +50,7 @@ class PlannedStep:
     seed: int
     id: str
     context: int | None = None
+    purpose: str = ""
     models: Mapping[str, ModelSize] = field(default_factory=dict)
 
     @property
@@ -111,10 +113,12 @@ class _Planner:
         external: list[External] = []
         filled: dict[str, list[Given]] = {}
         models: dict[str, ModelSize] = {}
+        purposes = [room.purpose]
         for role, refs in self._references(step, room, settings):
             for ref in refs:
                 entry, record = self._fill(step, role, ref, room.roles[role])
                 inputs.append(entry)
+                purposes.append(self._purpose(step, entry, room))
                 model = self._model(step, entry, isinstance(record, External))
                 context = model.shape.context if model is not None else None
                 if ref in self.steps:
@@ -141,8 +145,19 @@ class _Planner:
             seed=seed,
             id=step_id(room, resolved, inputs, seed, self.execution),
             context=room.context(settings, filled) if room.context else _first(filled.get("policy", ())),
+            purpose=inherited(room.product, purposes),
             models=models,
         )
+
+    def _purpose(self, step: Step, entry: Input, room: Room[Any]) -> str:
+        """The mark of an input. Raises CharterError if the room may not read it."""
+        planned = self.steps.get(entry.name)
+        if planned is not None and planned.id == entry.id:
+            purpose = planned.purpose
+        else:
+            purpose = purpose_of(entry.path or Path(entry.ref))
+        check_reader(entry, purpose, room.roles[entry.role].kind, room.name, f"step {step.name}: ")
+        return purpose
 
     def _references(self, step: Step, room: Room[Any], settings: BaseModel) -> list[tuple[str, list[str]]]:
         """The references of each role in the room's order, including defaults."""

@@ -17,9 +17,11 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.kinds import Status
 from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Timing
 from charter.ground.artifact.progress import Progress
+from charter.ground.artifact.seal import sealed
 from charter.ground.artifact.store import read_manifest, record_files, verify_files, write_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetch_input
+from charter.ground.settings.purpose import check_reader, inherited, mark, purpose_of
 from charter.ground.settings.sources import digest_source
 from charter.runner.company import Company, Nobody
 from charter.runner.directory import RunDirectory, Standing, read_unfinished
@@ -124,12 +126,15 @@ class Runner:
         (folder / "files" / MANIFEST).unlink(missing_ok=True)
         began = time.monotonic()
         with _failures(folder, manifest, began):
-            out = self._run_room(planned, folder, manifest.environment)
+            out, purpose = self._run_room(planned, folder, manifest.environment)
+            if purpose:
+                mark(out.path)
             timing = _timing(manifest, began)
             finished = manifest.model_copy(
                 update={
                     "status": "done",
                     "variant": out.variant,
+                    "purpose": purpose,
                     "files": record_files(out.path),
                     "restricted": sorted(out.restricted),
                     "metrics": out.metrics,
@@ -142,8 +147,12 @@ class Runner:
             self.pace.finish(planned.name)
         give_memory_back()
 
-    def _run_room(self, planned: PlannedStep, folder: Path, environment: Environment) -> Workspace:
+    def _run_room(
+        self, planned: PlannedStep, folder: Path, environment: Environment
+    ) -> tuple[Workspace, str]:
+        """Where the product lies, and the purpose that it is marked with, also by rows that only now were fetched."""
         inputs = Inputs([fetch_input(entry, planned.room.roles[entry.role]) for entry in planned.inputs])
+        purpose = planned.purpose or inherited(planned.room.product, _fetched_purposes(planned, inputs))
         run = room_runner(planned.room)
         if source_changed(planned.room.package):
             raise CharterError(f"{planned.name}: {SOURCES_EDITED}")
@@ -162,7 +171,7 @@ class Runner:
             out.variant = planned.room.variant
             out.people = self.directory.people(planned.name)
             run(planned.settings, inputs, out)
-        return out
+        return out, purpose
 
     def _environment(self, planned: PlannedStep) -> Environment:
         """The environment of a step, with the threads of each process that makes its chunks."""
@@ -179,6 +188,7 @@ class Runner:
         manifest = Manifest(
             kind=planned.room.product,
             variant=planned.room.variant,
+            purpose=planned.purpose,
             id=planned.id,
             status="started",
             step=planned.name,
@@ -190,7 +200,7 @@ class Runner:
             asked=planned.step.settings,
             resolved=planned.resolved,
             inputs=Inputs(planned.inputs).ids,
-            parents=list(planned.parents),
+            parents=sealed(self.directory.path, planned.parents),
             external=list(planned.external),
             source=source_of(planned.room),
             environment=self._environment(planned),
@@ -199,6 +209,15 @@ class Runner:
         )
         write_manifest(folder, manifest)
         return manifest
+
+
+def _fetched_purposes(planned: PlannedStep, inputs: Inputs) -> Iterator[str]:
+    """The marks of inputs that the plan could not read. Raises CharterError if the room may not read one."""
+    for entry, before in zip(inputs, planned.inputs, strict=True):
+        if entry.path is not None and before.path is None:
+            purpose, kind = purpose_of(entry.path), planned.room.roles[entry.role].kind
+            check_reader(entry, purpose, kind, planned.room.name, f"step {planned.name}: ")
+            yield purpose
 
 
 def give_memory_back() -> None:

@@ -9,6 +9,7 @@ from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.kinds import CARD_PAGE, CARD_RECORD
 from charter.ground.artifact.manifest import Metric
+from charter.ground.artifact.seal import seal_of
 from charter.ground.measure.metric import default_label, improves
 from charter.runner.show import FEWEST, StepView
 
@@ -47,6 +48,7 @@ class Summary:
     worse: tuple[Change, ...] = ()
     fit: bool | None = None
     card: Path | None = None
+    seal: str = ""
     talk: Path | None = None
     compare: tuple[Path, ...] = ()
 
@@ -81,7 +83,9 @@ def summarise(run: Path, views: Sequence[StepView]) -> Summary:
             f"{path / CARD_RECORD} lacks what a card records ({error!r}); make its step again with charter run"
         ) from None
     sides = (run,) if len(stages) > 1 else ()
-    own = {"card": path / CARD_PAGE, "talk": final.path if final else talk, "compare": sides}
+    made = pages[-1].manifest
+    seal = seal_of(made) if made is not None else ""
+    own = {"card": path / CARD_PAGE, "seal": seal, "talk": final.path if final else talk, "compare": sides}
     return Summary(**{**vars(short), **facts, **own})
 
 

@@ -15,7 +15,7 @@ from charter.ground.measure.reporting import Metrics
 from charter.runner.rooms import has_tool, room_tool
 
 # Modules of a room.
-VERIFY, REGENERATE, RELEASE = "verify", "regenerate", "release_artifact"
+VERIFY, REGENERATE, RELEASE, VERDICT = "verify", "regenerate", "release_artifact", "verdict"
 
 
 def verify(
@@ -43,6 +43,8 @@ def recompute(folder: Path, manifest: Manifest) -> list[str]:
     room has no such check, or no longer exists."""
     if manifest.kind == "release":
         return list(room_tool("card", RELEASE).problems(folder, manifest))
+    if manifest.kind == "verdict":
+        return list(room_tool("audit", VERDICT).problems(folder, manifest))
     if manifest.room not in building.ROOMS or manifest.kind == "card" or not has_tool(manifest.room, VERIFY):
         return []
     return list(room_tool(manifest.room, VERIFY).problems(folder, manifest))

@@ -13,8 +13,10 @@ from charter.ground.measure.intervals import (
     Difference,
     difference,
     effective_n,
+    exact,
     independent,
     interval,
+    most_behind_none,
     wilson,
 )
 from charter.ground.measure.score import Table, points, tabulate
@@ -24,6 +26,18 @@ from charter.ground.measure.score import Table, points, tabulate
 def test_wilson_equals_scipy(hits: int, n: int) -> None:
     expected = binomtest(hits, n).proportion_ci(0.95, method="wilson")
     assert wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 12), (12, 12), (8, 16), (3, 10), (1, 1)])
+def test_the_exact_interval_equals_scipy(hits: int, n: int) -> None:
+    expected = binomtest(hits, n).proportion_ci(0.95, method="exact")
+    assert exact(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_what_a_zero_allows_by_hand() -> None:
+    assert exact(0, 12)[1] == pytest.approx(0.26465, abs=1e-5) and exact(0, 0) == (0.0, 1.0)
+    assert most_behind_none(10) == pytest.approx(0.25887, abs=1e-5)
+    assert most_behind_none(50) == pytest.approx(0.05816, abs=1e-5) and most_behind_none(0) == 1.0
 
 
 def test_wilson_by_hand_and_without_trials() -> None:

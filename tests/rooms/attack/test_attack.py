@@ -28,6 +28,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.attack.chains import rebuild
+from charter.ground.attack.verdicts import NONE, SUCCEEDS, UNREAD, UNTESTED, verdict
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.success import speaks_of
 from charter.ground.measure.reporting import read_reported
@@ -35,7 +36,6 @@ from charter.ground.settings.roles import Given
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import read_dialogues
 from charter.rooms.attack.settings import Settings, check
-from charter.rooms.attack.summary import NONE, SUCCEEDS, UNREAD, UNTESTED, verdict
 from charter.service.people.flagged import flagged_cases
 from toys import dialogue
 

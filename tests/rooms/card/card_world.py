@@ -28,6 +28,7 @@ from charter.ground.artifact.manifest import (
     digest_file,
     digest_text,
 )
+from charter.ground.artifact.seal import sealed
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import DETECTORS
@@ -156,7 +157,7 @@ def finish(
         recipe="demo",
         resolved=resolved or {},
         inputs=inputs,
-        parents=[Parent(role=r, step=known[p].step, id=known[p].id, path=p) for r, p in parents],
+        parents=sealed(run, [Parent(role=r, step=known[p].step, id=known[p].id, path=p) for r, p in parents]),
         external=[External(role=r, ref=ref, digest=digest_of(ref)) for r, ref in external],
         files=record_files(folder),
         source=Source(commit="5f3a9c1e0b7d", dirty=False, digest=digest_text("source")),

@@ -389,7 +389,7 @@ def test_what_is_not_measured_is_said_by_what_is() -> None:
     )
     assert (
         list_unmeasured(RISKS, ("truthfulqa", "bbq", "quality", "humaneval", "translation"))
-        == "attacks over several turns"
+        == "attacks by machine"
     )
 
 

@@ -23,6 +23,7 @@ from charter.ground.artifact.release import (
     release_problem,
     releases_in,
 )
+from charter.ground.artifact.seal import seal_of
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.rooms.card.release_artifact import problems, record_of, write_release
 from charter.rooms.card.release_rules import ReleaseRules, SignOff, read_findings, read_rules, read_sign_offs
@@ -39,7 +40,7 @@ LIMIT = {"max": {"harm_rate": 0.25}}
 def signed(run: Path, **more: Any) -> SignOff:
     """A sign-off on the final checkpoint of the run."""
     facts = {
-        "subject": "autonomy audit",
+        "subject": "oversight board",
         "name": "Ann Example",
         "party": "Example Lab",
         "date": "2026-11-20",
@@ -84,7 +85,7 @@ def remake(folder: Path, **changes: Any) -> None:
 
 
 def test_a_release_names_the_checkpoint_its_lineage_and_what_it_rests_on(run: Path) -> None:
-    rules = {"sign_offs": {"autonomy audit": {"parties": 2}}}
+    rules = {"sign_offs": {"oversight board": {"parties": 2}}}
     pair = signed(run), signed(run, name="Bo Other", party="Auditors", date="2026-11-30")
     folder = released(run, *pair, rules=rules)
     release, manifest = read_release(folder)
@@ -96,7 +97,7 @@ def test_a_release_names_the_checkpoint_its_lineage_and_what_it_rests_on(run: Pa
     assert release.made == "2026-12-01T12:00:00Z" and release.expires == "2027-01-30T00:00:00Z"
     words = {one.name: one.words for one in release.requirements}
     assert "at most 25.0 %" in words["harm_rate"]
-    assert words["autonomy audit"] == (
+    assert words["oversight board"] == (
         "Ann Example (Example Lab) approved on 2026-11-20, Bo Other (Auditors) approved on 2026-11-30"
     )
     assert list(problems(folder, manifest)) == [] and verify(run, False) == []
@@ -127,6 +128,13 @@ def test_what_is_missing_failed_or_expired_is_refused(
     assert why(verdict, name).startswith(reason)
     with pytest.raises(CharterError, match="may not be released"):
         record_of(request, verdict, finished, NOW)
+
+
+def test_what_was_made_for_the_audit_is_not_released(run: Path) -> None:
+    manifest = read_manifest(run / "rl").model_copy(update={"purpose": "audit-elicitation"})
+    write_manifest(run / "rl", manifest)
+    with pytest.raises(CharterError, match="is marked audit-elicitation: it is not released"):
+        ask(run)
 
 
 def test_evidence_counts_until_its_last_day_and_not_from_the_future(finished: Path) -> None:
@@ -160,9 +168,9 @@ def test_a_report_by_an_unfit_grader_or_without_a_date_releases_nothing(tmp_path
     ],
 )
 def test_sign_offs_that_do_not_count(finished: Path, changes: dict[str, Any], reason: str) -> None:
-    rules = {"sign_offs": {"Autonomy audit": {}}}
-    assert why(ask(finished, signed(finished), rules=rules)[1], "Autonomy audit") == ""
-    assert reason in why(ask(finished, signed(finished, **changes), rules=rules)[1], "Autonomy audit")
+    rules = {"sign_offs": {"Oversight board": {}}}
+    assert why(ask(finished, signed(finished), rules=rules)[1], "Oversight board") == ""
+    assert reason in why(ask(finished, signed(finished, **changes), rules=rules)[1], "Oversight board")
 
 
 @pytest.mark.parametrize(
@@ -179,22 +187,22 @@ def test_sign_offs_that_do_not_count(finished: Path, changes: dict[str, Any], re
 def test_two_parties_are_two_persons_of_two_houses(
     finished: Path, second: dict[str, Any], enough: bool
 ) -> None:
-    rules = {"sign_offs": {"autonomy audit": {"parties": 2}}}
+    rules = {"sign_offs": {"oversight board": {"parties": 2}}}
     verdict = ask(finished, signed(finished), signed(finished, **second), rules=rules)[1]
-    assert (why(verdict, "autonomy audit") == "") is enough
+    assert (why(verdict, "oversight board") == "") is enough
     if not enough:
-        assert "1 of 2 named parties approved" in why(verdict, "autonomy audit")
+        assert "1 of 2 named parties approved" in why(verdict, "oversight board")
 
 
 def test_the_latest_word_of_a_person_counts(finished: Path) -> None:
-    rules = {"sign_offs": {"autonomy audit": {}}}
+    rules = {"sign_offs": {"oversight board": {}}}
     no = signed(finished, decision="refused", date="2026-11-21")
     later = signed(finished, decision="approved with conditions", date="2026-11-22")
-    assert "refused by" in why(ask(finished, no, signed(finished), rules=rules)[1], "autonomy audit")
+    assert "refused by" in why(ask(finished, no, signed(finished), rules=rules)[1], "oversight board")
     assert not ask(finished, no, later, rules=rules)[1].failed
     # nobody's approval outvotes another's refusal
     other = signed(finished, name="Bo Other", date="2026-11-30")
-    assert "refused by" in why(ask(finished, no, other, rules=rules)[1], "autonomy audit")
+    assert "refused by" in why(ask(finished, no, other, rules=rules)[1], "oversight board")
 
 
 def test_a_card_that_says_refused_is_not_released(run: Path) -> None:
@@ -212,32 +220,32 @@ def test_a_card_that_says_refused_is_not_released(run: Path) -> None:
 
 
 def test_evidence_must_be_made_from_this_checkpoint(run: Path) -> None:
-    rules = {"sign_offs": {"autonomy audit": {"evidence": True}}}
+    rules = {"sign_offs": {"oversight board": {"evidence": True}}}
 
     def reason(step: str | None) -> str:
         evidence = read_manifest(run / step).id[:16] if step else None
-        return why(ask(run, signed(run, evidence=evidence), rules=rules)[1], "autonomy audit")
+        return why(ask(run, signed(run, evidence=evidence), rules=rules)[1], "oversight board")
 
     assert reason("eval_3") == ""
     assert "names no evidence" in reason(None)
     # a report on an ancestor, and the checkpoint itself, were not made from it
     assert "eval_2, which was not made from this checkpoint" in reason("eval_2")
     assert "rl, which was not made from this checkpoint" in reason("rl")
-    absent = why(ask(run, signed(run, evidence="f" * 12), rules=rules)[1], "autonomy audit")
+    absent = why(ask(run, signed(run, evidence="f" * 12), rules=rules)[1], "oversight board")
     assert "rests on ffffffffffff, which is not here: name its folder with --evidence" in absent
     (run / "eval_3" / "report.json").write_text("{}")
     assert "eval_3, which is unfinished or was changed" in reason("eval_3")
 
 
 def test_simulated_reviewers_prove_nothing(run: Path) -> None:
-    rules = {"sign_offs": {"autonomy audit": {"evidence": True}}}
+    rules = {"sign_offs": {"oversight board": {"evidence": True}}}
     for step, source in (("people", "human"), ("machines", "simulated")):
         rows = [{"id": "a", "reply": "No.", "verdict": "harmless", "source": source}]
         card_world.write_rows(run / step / "judgments.jsonl", rows)
         made = card_world.finish(run, step, "review", "judgments", parents=(("reports", "eval_3"),))
         verdict = ask(run, signed(run, evidence=made.id[:12]), rules=rules)[1]
         expected = "" if source == "human" else "rests on machines, where people were simulated"
-        assert why(verdict, "autonomy audit").endswith(expected) and bool(verdict.failed) is bool(expected)
+        assert why(verdict, "oversight board").endswith(expected) and bool(verdict.failed) is bool(expected)
 
 
 @pytest.mark.parametrize(
@@ -383,10 +391,13 @@ def test_evidence_that_changed_after_the_release_is_found(run: Path) -> None:
     folder = released(run, rules={"require": {"harm_rate": 0.05}, "baseline": str(run / "eval_0")})
     assert list(problems(folder, read_manifest(folder))) == []
     manifest = read_manifest(run / "eval_3")
-    late = manifest.timing.model_copy(update={"started": "2026-11-30T00:00:00Z"})
-    write_manifest(run / "eval_3", manifest.model_copy(update={"timing": late}))
+    write_manifest(run / "eval_3", manifest.model_copy(update={"command": "other.yaml"}))
     lines = list(problems(folder, read_manifest(folder)))
     assert "release.json: evidence is not what its evidence gives" in lines
+    late = manifest.timing.model_copy(update={"started": "2026-11-30T00:00:00Z"})
+    write_manifest(run / "eval_3", manifest.model_copy(update={"timing": late}))
+    (line,) = problems(folder, read_manifest(folder))
+    assert "eval_3 is not what card was made from" in line
 
 
 def test_there_must_be_one_card(run: Path) -> None:
@@ -408,7 +419,8 @@ def test_the_command_refuses_in_lines_and_then_releases(
     assert execute(["release", str(run), "--rules", str(rules)]) == 1
     out, err = capsys.readouterr()
     digest = digest_checkpoint(run / "rl")[:12]
-    assert out.splitlines()[0] == f"checkpoint rl, digest {digest}"
+    seal = seal_of(read_manifest(run / "card"))[:12]
+    assert out.splitlines()[0] == f"checkpoint rl, digest {digest}; seal of the card {seal}"
     assert f"FAIL  release: missing: nobody approved; give a sign-off with of: {digest}" in out
     assert err == f"charter: error: {run} may not be released: release\n" and releases_in(run) == []
     assert execute(["gate", str(run), "--rules", str(rules)]) == 0

@@ -14,6 +14,7 @@ from card_world import SETTINGS, inputs
 from charter.ground.artifact.errors import CharterError
 from charter.ground.moderation.limits import LIMITS
 from charter.ground.settings.problems import validate
+from charter.ground.text.signoff import OPEN
 from charter.rooms.card import render
 from charter.rooms.card.gather import gather
 from charter.rooms.card.number import Kept, Ledger, Number, Source
@@ -156,6 +157,35 @@ def test_what_was_not_made_is_said_from_what_was(run: Path) -> None:
         two = {"audits": (audit, audit.model_copy(update={"subject": subject}))}
         other = settings.model_copy(update={"oversight": settings.oversight.model_copy(update=two)})
         assert json.loads(render.make(other, gathered)["card.json"])["not_made"] == []
+
+
+def test_topics_that_no_person_signed_are_named(run: Path) -> None:
+    rows = [{"topic": topic, **OPEN} for topic in ("biological", "illicit_trade")]
+    card_world.write_rows(run / "eval_3" / "signoff.jsonl", rows)
+    report = json.loads((run / "eval_3" / "manifest.json").read_text())["id"]
+    gathered = gather(inputs(run))
+    bare = render.make(SETTINGS, gathered)
+    assert "No person signed the topics of national security: biological, illicit trade." in bare["card.md"]
+    assert "security: illicit_trade" in json.loads(bare["card.json"])["not_made"]
+    signed = {
+        "topic": "biological",
+        "conclusion": "low by capability",
+        "basis": [report[:12]],
+        "signer": "Ada",
+    }
+    signed |= {"role": "security lead", "date": "2026-11-20"}
+
+    def card(**changes: Any) -> dict[str, str]:
+        settings = Settings.model_validate({"oversight": {"security": [signed | changes]}})
+        return render.make(settings, gathered)
+
+    words = card()["card.md"]
+    assert "No person signed the topics of national security: illicit trade." in words
+    assert f"| biological | Ada (security lead) | 2026-11-20 | low by capability | `{report[:12]}` |" in words
+    with pytest.raises(CharterError, match="names other reports than"):
+        card(basis=["0" * 12])
+    with pytest.raises(CharterError, match="signs 'cyber', which no report"):
+        card(topic="cyber")
 
 
 def test_limits_of_any_model_are_the_one_list(finished: Path) -> None:

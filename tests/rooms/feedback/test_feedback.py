@@ -94,6 +94,8 @@ def test_labels_read_back_as_comparisons_with_the_likelier_reply_chosen(
     out = toys.workspace(tmp_path / "out")
     room.run(SETTINGS, inputs, out)
     rows = read_comparisons(out.path)
+    assert out.restricted == {"comparisons.jsonl"}
+    assert (out.path / "comparisons.jsonl").stat().st_mode & 0o077 == 0
     assert [r.id for r in rows] == [f"ai-p{n}" for n in range(7)]
     for r in rows:
         assert r.chosen.startswith("KIND") and r.rejected.startswith("RUDE") and r.topic == "theft"

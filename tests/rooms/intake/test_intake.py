@@ -85,10 +85,11 @@ def test_what_is_kept_and_counted(store: Path, tmp_path: Path) -> None:
     assert "It is well." not in texts
 
 
-def test_only_the_owner_can_open_it(store: Path, tmp_path: Path) -> None:
+def test_only_the_owner_can_open_its_rows(store: Path, tmp_path: Path) -> None:
     folder, _ = freeze(store, tmp_path / "out")
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    rows = {path for path in folder.iterdir() if path.suffix == ".jsonl"}
+    assert {path.name for path in rows} == {"dialogues.jsonl", "findings.jsonl", "mitigations.jsonl"}
+    assert {path.stat().st_mode & 0o777 for path in rows} == {0o600}
 
 
 @pytest.mark.parametrize(

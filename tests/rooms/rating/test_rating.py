@@ -59,6 +59,7 @@ def test_the_product_is_a_rating_model_whose_kept_rows_it_reproduces(inputs: Inp
     out = toys.workspace(tmp_path / "out")
     room.run(SETTINGS, inputs, out)
     assert variant_of_folder(out.path) == "rating"
+    assert out.restricted == {KEPT} and (out.path / KEPT).stat().st_mode & 0o077 == 0
     rows, counts = read_objects(out.path / KEPT), json.loads((out.path / "counts.json").read_text())
     assert counts["heldout_ratings"] == len(rows) and counts["train_ratings"] + len(rows) == len(ROWS)
     assert (counts["left_out"], counts["shortened"]) == (0, 0)

@@ -128,6 +128,8 @@ def test_the_planted_best_is_taken_and_told(world: World) -> None:
     world.models([letters], policy=policy)
     path = world.run(Settings(k=4, chunk=1))
     assert taken(path) == ["zzzz.", "zzzz."]
+    modes = {file.stat().st_mode & 0o777 for file in path.rglob("*.jsonl")}
+    assert modes == {0o600}, "prompts may be harmful"
     first = read_dialogues(path)[0]
     assert (first.id, first.topic, first.source, first.learn_from) == ("p0-s1", "theft", "sample", 1)
     mean, sd = 7 / 4, math.sqrt((1 + 16 + 4) / 4 - (7 / 4) ** 2)

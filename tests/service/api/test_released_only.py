@@ -18,6 +18,9 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest, Source
 from charter.ground.artifact.release import RELEASE, Release, Released, digest_checkpoint, write_time
 from charter.ground.artifact.store import record_files, write_manifest
+from charter.ground.model.checkpoint import load_policy
+from charter.service.api import opening
+from charter.service.api.commands import _changed
 from charter.service.api.registry import Registry
 
 DAY = datetime.timedelta(days=1)
@@ -215,3 +218,82 @@ def _damaged(folder: Path, run: Path) -> str:
 def test_what_no_release_can_hold_for_is_refused_in_the_configuration(more: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match="so no release can hold for its weights"):
         configuration(models=[{"id": MODEL, "source": "rl", **more}], released_only=True)
+
+
+def scores(web: httpx2.Client) -> list[float | None]:
+    """The log-probabilities of a text by the model, which its weights decide."""
+    body = {
+        "model": MODEL,
+        "prompt": "Hello bees",
+        "max_tokens": 0,
+        "echo": True,
+        "logprobs": 1,
+        "temperature": 0,
+    }
+    answer = web.post("/v1/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    found: list[float | None] = answer.json()["choices"][0]["logprobs"]["token_logprobs"]
+    return found
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_files_swapped_while_it_serves_change_no_reply_and_are_refused_at_the_next_start(
+    run: Path, tmp_path: Path, in_place: bool
+) -> None:
+    identity = release(run / "rl", run / "release")
+    other = toys.policy_folder(tmp_path / "other" / "rl", 7)
+    (tmp_path / "plain").mkdir()
+    with (
+        open_hall(
+            tmp_path / "plain",
+            configuration(models=[{"id": MODEL, "source": "rl"}]),
+            checkpoints={"rl": other},
+        ) as hall,
+        client(hall) as web,
+    ):
+        swapped = scores(web)
+    with asked(run) as hall, client(hall) as web:
+        before = scores(web)
+        assert before != swapped, "the two models say different things"
+        for file in sorted(other.iterdir()):
+            target = run / "rl" / file.name
+            if in_place:
+                with target.open("r+b") as kept:
+                    kept.write(file.read_bytes())
+                    kept.truncate()
+            else:
+                shutil.copy(file, tmp_path / file.name)
+                (tmp_path / file.name).replace(target)
+        shutil.rmtree(run / "release")
+        assert scores(web) == before, "the released bytes are in memory"
+        assert web.get(f"/v1/models/{MODEL}").json()["charter"]["release"]["id"] == identity
+    assert "there is none beside it" in refused(run)
+    release(run / "rl", run / "release")
+    assert f"expected {identity[:12]}" in refused(run, release_id=identity[:12])
+
+
+def test_files_swapped_while_it_is_opened_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(run / "rl", run / "release")
+
+    def swap_and_load(folder: Path, device: str) -> Any:
+        weights = next(folder.glob("*.safetensors"))
+        data = bytearray(weights.read_bytes())
+        data[-1] ^= 1
+        weights.write_bytes(data)
+        return load_policy(folder, device)
+
+    monkeypatch.setattr(opening, "load_policy", swap_and_load)
+    with pytest.raises(CharterError, match="was changed while it was opened; start again"), asked(run):
+        pass
+
+
+def test_the_command_takes_the_id_of_the_only_model() -> None:
+    plain = configuration(models=[{"id": MODEL, "source": "rl"}])
+    one = _changed(plain, False, "", False, "0123456789ab")
+    assert one.models[0].release_id == "0123456789ab" and one.models[0].asks_release(one.released_only)
+    assert not _changed(plain, False, "", False, "").models[0].asks_release(False)
+    with pytest.raises(CharterError, match="release_id"):
+        _changed(plain, False, "", True, "short")
+    two = configuration(models=[{"id": name, "source": "rl"} for name in (MODEL, OTHER)])
+    with pytest.raises(CharterError, match="--release-id is of one model"):
+        _changed(two, False, "", True, "0123456789ab")

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-Kind = Literal["corpus", "checkpoint", "dialogues", "comparisons", "judgments", "report", "card", "release"]
+Kind = Literal[
+    "corpus", "checkpoint", "dialogues", "comparisons", "judgments", "report", "card", "release", "verdict"
+]
 KINDS: tuple[Kind, ...] = (
     "corpus",
     "checkpoint",
@@ -12,6 +14,7 @@ KINDS: tuple[Kind, ...] = (
     "report",
     "card",
     "release",
+    "verdict",
 )
 
 # what a card is for programs, and for people

@@ -15,6 +15,8 @@ from charter.ground.artifact.kinds import Kind, Status
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+# The purpose of what is made only to be audited: see settings/purpose.py.
+AUDIT_ELICITATION = "audit-elicitation"
 _READ = 1 << 20
 
 
@@ -25,12 +27,13 @@ class Record(BaseModel):
 
 
 class Parent(Record):
-    """An artifact from which this one was made; `path` is relative to the run directory."""
+    """An artifact from which this one was made; `path` is relative to the run directory, `seal` what it was then."""
 
     role: str
     step: str
     id: str
     path: str
+    seal: str = ""
 
 
 class External(Record):
@@ -105,6 +108,7 @@ class Manifest(Record):
     format: int = FORMAT
     kind: Kind
     variant: str | None = None
+    purpose: str = ""
     id: str
     status: Status
     step: str

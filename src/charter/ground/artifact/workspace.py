@@ -211,13 +211,14 @@ class Workspace:
         # mtime=0: equal rows give equal bytes, whenever they are written
         return self._write(name, gzip.compress(data, mtime=0) if name.endswith(".gz") else data, restricted)
 
-    def write_json(self, name: str, value: object) -> Path:
-        """Writes one JSON value, indented, whole or not at all."""
-        return self._write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+    def write_json(self, name: str, value: object, restricted: bool = False) -> Path:
+        """Writes one JSON value, indented, whole or not at all; `restricted` as for rows."""
+        data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+        return self._write(name, data, restricted)
 
-    def write_text(self, name: str, text: str) -> Path:
-        """Writes a text file, whole or not at all."""
-        return self._write(name, text.encode("utf-8"))
+    def write_text(self, name: str, text: str, restricted: bool = False) -> Path:
+        """Writes a text file, whole or not at all; `restricted` as for rows."""
+        return self._write(name, text.encode("utf-8"), restricted)
 
     def _write(self, name: str, data: bytes, restricted: bool = False) -> Path:
         if name == MANIFEST:
@@ -240,7 +241,8 @@ class Workspace:
         )  # an earlier process may have saved it and then been lost
         if rows is None:
             text = json.dumps({"items": len(part), "rows": produce(part, number)})
-            atomic_write(self._chunk_path(key, number), text, self._mark)
+            # what a step asked may be harmful, and whether it is, is said only of its product
+            atomic_write(self._chunk_path(key, number), text, self._mark, mode=0o600)
             rows = json.loads(text)["rows"]
         return rows
 

@@ -201,11 +201,12 @@ def open_assistant(
     slots: int = SLOTS,
     precision: str = "float32",
     memory: Memory | None = None,
+    audited: bool = False,
 ) -> Assistant:
     """The assistant behind a role: a checkpoint, any model reference, or a remote server. With a memory, it
-    remembers its answers."""
+    remembers its answers. `audited`: as `checkpoint_folder` has it."""
     if is_remote(source.ref):
         assistant: Assistant = RemoteAssistant(source.ref)
     else:
-        assistant = LocalAssistant.open(checkpoint_folder(source), device, slots, precision)
+        assistant = LocalAssistant.open(checkpoint_folder(source, audited), device, slots, precision)
     return assistant if memory is None else Remembered(assistant, memory, key_of(source.id, slots))

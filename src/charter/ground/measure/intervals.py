@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtrit
 
 from charter.ground.measure.score import Floats, Table, leaning, ratio
 
@@ -219,3 +219,15 @@ def only(table: Table, clusters: list[str]) -> Table:
     place = {name: i for i, name in enumerate(table.clusters)}
     rows = [place[name] for name in clusters]
     return Table(tuple(clusters), table.sums[rows], table.n, table.statistic)
+
+
+def exact(hits: int, n: int) -> tuple[float, float]:
+    """Two-sided interval of a proportion from few independent trials (Clopper and Pearson 1934); (0, 1) without."""
+    low = float(betaincinv(hits, n - hits + 1, 0.025)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 0.975)) if hits < n else 1.0
+    return low, high
+
+
+def most_behind_none(n: int) -> float:
+    """The greatest rate that n independent trials without a hit allow, one-sided at 95 %: 1 - 0.05^(1/n)."""
+    return float(1 - 0.05 ** (1 / n)) if n else 1.0

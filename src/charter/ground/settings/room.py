@@ -24,6 +24,7 @@ class Room(Generic[S]):
     roles that these settings need, if not all; other roles need no source and take no default. `learns`: the room
     shares its optimizer steps among processes (`learn/parallel.py`). `processes`: why n processes can't run it, or "".
     `extra`: the extra of the package that it needs, or "" (`settings/extras.py`).
+    `purpose`: the mark of its products (`settings/purpose.py`), inherited by what is made of them.
     `method`: what it does, as a phrase of a card. `against_harm`: what that does against harm or needless refusals, as
     a sentence. Manifests of its products have both. `name` and `package`: from `building.ROOMS`; the runner fills them
     in.
@@ -40,6 +41,7 @@ class Room(Generic[S]):
     processes: Callable[[S, int], str] | None = None
     learns: bool = False
     extra: str = ""
+    purpose: str = ""
     method: str = ""
     against_harm: str = ""
     name: str = ""

@@ -8,16 +8,19 @@ sign.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import Manifest
 from charter.ground.settings.problems import suggest
 from charter.ground.text.columns import raw_rows
 from charter.ground.text.judgments import HUMAN, SOURCES
 
+SIGNOFF = "signoff.jsonl"
+DIGITS = 12  # of an id that people write
 CONCLUSIONS = ("low by capability", "low by mitigation", "both", "inconclusive", "raised")
 # the fields that a person fills; `dissent` may stay empty
 OPEN: Mapping[str, Any] = {
@@ -43,6 +46,11 @@ class Signoff:
     role: str = ""
     date: str = ""
     dissent: str = ""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """It as a row, and as the card's settings have it."""
+        return asdict(self) | {"basis": list(self.basis)}
 
 
 def read_signoffs(path: Path) -> list[Signoff]:
@@ -83,6 +91,24 @@ def signoff_of_row(row: Mapping[str, Any]) -> Signoff:
     except ValueError:
         raise CharterError(f"date is {texts['date']!r}; expected a day such as 2026-12-01") from None
     return Signoff(topic, conclusion, tuple(basis), **texts)
+
+
+def check_basis(signoffs: Sequence[Signoff], report: Manifest, today: date, where: str) -> None:
+    """Raises CharterError for a signed topic that doesn't rest on the report among others, by its id or first 12 digits
+    or more; that is dated before the report, or more than a day ahead."""
+    begun = date.fromisoformat(report.timing.started[:10]) if report.timing.started else None
+    for one in signoffs:
+        if one.conclusion is None:
+            continue
+        if not any(len(name) >= DIGITS and report.id.startswith(name) for name in one.basis):
+            raise CharterError(
+                f"{where}: the basis of {one.topic} doesn't name this report, {report.id[:DIGITS]}; sign what it shows"
+            )
+        day = date.fromisoformat(one.date)
+        if day > today + timedelta(days=1):
+            raise CharterError(f"{where}: {one.topic} is dated {one.date}, which is still to come")
+        if begun and day < begun - timedelta(days=1):
+            raise CharterError(f"{where}: {one.topic} is dated {one.date}, before the report of {begun}")
 
 
 def waiting(signoffs: Sequence[Signoff], topics: Sequence[str]) -> tuple[str, ...]:

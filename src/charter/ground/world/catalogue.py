@@ -56,4 +56,6 @@ CONTROLS = (
     t13_second_host.TWIN,
     t14_exercise.TWIN,
 )
+# Worlds from this seed on are for training; those of an audit lie below it.
+TRAINING = 1_000_000
 TASKS: Mapping[str, Task] = {one.name: one for one in (*SCORED, *CONTROLS)}

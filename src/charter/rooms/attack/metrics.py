@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from charter.ground.attack.chains import FAMILIES
+from charter.ground.attack.verdicts import GRADER_ERRORS
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Judge, Kind, Measure, Metric, Term, corrected_metric
 from charter.ground.measure.turns import any_turn, least_margin
@@ -52,9 +53,6 @@ def _rated(key: str, where: Where = _all) -> Measure:
 
 def _unrated(where: Where = _all) -> Measure:
     return counts.flag("unrated", lambda row: "unrated" in row and where(row))
-
-
-GRADER_ERRORS = ("attack_grader_sensitivity", "attack_grader_specificity")
 
 
 def _corrected(of: Metric) -> Metric:

@@ -10,21 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.eee import COLLECTION, HUB_NAME, SCHEMA, place_of, uncertainty
 from charter.ground.measure.metric import Measure, Metric
 from charter.ground.settings.packages import package_of
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.hub import HUB_NAME, data_of, of_model
+from charter.rooms.card.hub import data_of, of_model
 from charter.rooms.card.instances import instances
 from charter.rooms.card.number import OF_A_HUNDRED, PLAIN, SHARE, Number
 
-SCHEMA = "0.3.0"
-COLLECTION = "charter"
 BOUNDS: dict[str, tuple[float | str, float | str]] = {
     SHARE: (0, 1),
     "score": (-1, 1),
@@ -57,9 +55,7 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
     """
     model = _model_info(report, publisher)
     key = f"{COLLECTION}/{model['id']}/{report.manifest.id[:16]}"
-    # The same report has the same file name, whoever exports it and whenever.
-    name = uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16], version=4)
-    folder = f"data/{COLLECTION}/{model['id']}"
+    place = place_of(key, model["id"])
     scores = [(number, metric) for number, metric in of_model(report) if number.value is not None]
     if not scores:
         raise CharterError(f"{report.path} has no score of a model; name a report, such as runs/demo/eval_rl")
@@ -81,7 +77,7 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
         for row in instances(report, replace(metric, table=measures[metric.name]), number, _name(metric), key)
     ]
     if rows:
-        path = f"{folder}/{name}_samples.jsonl"
+        path = f"{place}_samples.jsonl"
         contents[path] = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         record["detailed_evaluation_results"] = {
             "format": "jsonl",
@@ -91,7 +87,7 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
             "total_rows": len(rows),
         }
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-    return {f"{folder}/{name}.json": text + "\n", **contents}
+    return {f"{place}.json": text + "\n", **contents}
 
 
 def _source(report: Artifact, publisher: Publisher) -> dict[str, Any]:
@@ -157,21 +153,14 @@ def _result(report: Artifact, key: str, number: Number, metric: Metric) -> dict[
     details: dict[str, Any] = {"score": number.value, "details": {"measures_version": str(number.version)}}
     if number.clusters is not None:
         details["details"]["clusters"] = str(number.clusters)
-    uncertainty: dict[str, Any] = {} if number.n is None else {"num_samples": number.n}
-    if number.low is not None and number.high is not None:
-        uncertainty["confidence_interval"] = {
-            "lower": number.low,
-            "upper": number.high,
-            "confidence_level": 0.95,
-            "method": METHOD,
-        }
+    sure = uncertainty(number.n, number.low, number.high, METHOD)
     return {
         "evaluation_result_id": f"{key}#{metric.name}",
         "evaluation_name": _name(metric),
         "evaluation_timestamp": report.manifest.timing.started,
         "source_data": _data(report, number),
         "metric_config": _metric(report, number, metric),
-        "score_details": details | ({"uncertainty": uncertainty} if uncertainty else {}),
+        "score_details": details | ({"uncertainty": sure} if sure else {}),
         "generation_config": _generation(report, metric),
     }
 

@@ -12,12 +12,14 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.eee import HUB_NAME
 from charter.ground.measure.metric import Measure
+from charter.ground.settings.purpose import purpose_of, refuse
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.compare import final_stage
 from charter.rooms.card.every_eval_ever import Publisher, files
 from charter.rooms.card.gather import on_a_model
-from charter.rooms.card.hub import HUB_NAME, eval_results
+from charter.rooms.card.hub import eval_results
 from charter.rooms.card.number import Ledger
 
 
@@ -82,10 +84,11 @@ def reports(place: Path) -> list[Artifact]:
             return [final_stage(find_parent(run_of(place), parent)[1]) for parent in parents]
         if manifest.kind != "report":
             raise CharterError(f"{place} is a {manifest.kind}; name a report, a card or a run")
+        refuse(place, "its scores are not exported")
         return [final_stage(place)]
     folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
     manifests = ((folder, read_manifest(folder)) for folder in folders)
-    stages = [final_stage(f) for f, m in manifests if on_a_model(m)]
+    stages = [final_stage(f) for f, m in manifests if on_a_model(m) and not purpose_of(f)]
     if not stages:
         raise CharterError(f"{place} has no report; name a run with a finished evaluate step, or one report")
     return stages

@@ -15,6 +15,8 @@ from charter.rooms.card.number import SHARE_IN_TEXT, Number
 from charter.rooms.card.sections import counts, unfit
 from charter.rooms.card.settings import Settings
 
+# Stands for red teaming by machine among the tasks of a card.
+ATTACKS = "attacks"
 # Subjects that a reader may ask about, and the tasks that measure each.
 USES = (
     ("search", ()),
@@ -29,7 +31,7 @@ RISKS = (
     ("other languages", ("translation",)),
     ("long context", ("position", "recall", "quality")),
     ("coding", ("humaneval",)),
-    ("attacks over several turns", ()),
+    ("attacks by machine", (ATTACKS,)),
 )
 # What the numbers are split by (the factors of Mitchell et al.), and a metric that each has.
 FACTORS = {

@@ -9,25 +9,30 @@ from pathlib import Path
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import find_parent, run_of, walk
-from charter.ground.artifact.manifest import MANIFEST, Manifest
+from charter.ground.artifact.manifest import AUDIT_ELICITATION, MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
-from charter.ground.findings.selection import MITIGATIONS
+from charter.ground.settings.purpose import refuse
 from charter.ground.text.judgments import Judgment, read_judgments
-from charter.ground.text.votes import VOTES
 from charter.rooms.card.artifact import Artifact, tasks_of
 from charter.rooms.card.decodings import OWN, PROTOCOL, kind_of, model_of, words
+from charter.rooms.card.misplaced import (
+    AUDIT,
+    LADDER,
+    check_attacks,
+    check_findings,
+    check_labels,
+    check_scaling,
+    check_verdicts,
+    check_votes,
+)
 from charter.rooms.card.number import Source
 
 # The role of the model that a room trains further or uses.
 POLICY = "policy"
-# The variant of a report on a ladder of models.
-LADDER = "ladder"
-# The room whose steps a card takes under `attacks`.
-ATTACK = "attack"
 JUDGMENTS = "judgments.jsonl"
 # roles besides the reports; each artifact of ONE has a field of its name
-MANY = ("preference", "votes", "acceptable_use", "attacks")
+MANY = ("preference", "votes", "acceptable_use", "attacks", "audits", "verdicts")
 ONE = ("rl", "transcripts", "comparisons", "scaling", "findings")
 
 
@@ -40,7 +45,8 @@ class Run:
     final stage of another version's card. `screen` is the report on an acceptable use screen, `scaling` the report on
     a ladder of pretrained models, `findings` those of outside red teams. `at_protocol` are reports on the stages'
     models by the protocol's decoding, if the stages use the models' own. `comparators` are models beside the way to
-    the final one, such as a helpful-only model. `attacks` are steps of the room attack.
+    the final one, such as a helpful-only model. `attacks` are red teaming by machine, called after the stage that was
+    attacked, `audits` those of autonomy, likewise, and `verdicts` what people concluded from them.
     """
 
     stages: tuple[Artifact, ...]
@@ -64,6 +70,8 @@ class Run:
     findings: Artifact | None = None
     comparators: tuple[Artifact, ...] = ()
     attacks: tuple[Artifact, ...] = ()
+    audits: tuple[Artifact, ...] = ()
+    verdicts: tuple[Artifact, ...] = ()
 
     @property
     def final(self) -> Artifact:
@@ -102,8 +110,8 @@ class Run:
 
 
 def on_a_model(manifest: Manifest) -> bool:
-    """Whether an artifact is a report on one model; a report on a ladder of models is not."""
-    return manifest.kind == "report" and manifest.variant != LADDER
+    """Whether an artifact is a report with replies of one model; one on a ladder of models, or an audit, is not."""
+    return manifest.kind == "report" and manifest.variant not in (LADDER, AUDIT)
 
 
 def gather(inputs: Inputs) -> Run:
@@ -123,17 +131,20 @@ def gather(inputs: Inputs) -> Run:
     names = _names({**before, **ancestry}, run_of(reports[-1].folder))
     stages, second = by_decoding([_artifact(i, names, stage=True) for i in reports])
     comparators = join_reports([_artifact(i, names, stage=True) for i in others])
-    _check_labels((*stages, *second, *comparators))
+    check_labels((*stages, *second, *comparators))
     principles, constitution = _constitution(inputs.optional("constitution"))
     artifacts = {
         role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()
     }
     one = {role: next(iter(artifacts[role]), None) for role in ONE}
     on_models = (*comparators, *second, *stages)
-    _check_votes(artifacts["votes"])
-    _check_scaling(artifacts["scaling"])
-    _check_findings(artifacts["findings"])
-    _check_attacks(artifacts["attacks"])
+    check_votes(artifacts["votes"])
+    check_scaling(artifacts["scaling"])
+    check_findings(artifacts["findings"])
+    check_attacks(artifacts["attacks"])
+    check_verdicts(artifacts["verdicts"], artifacts["audits"])
+    for role in ("attacks", "audits"):
+        artifacts[role] = on_models_of(artifacts[role], (*comparators, *stages))
     groups = (*artifacts.values(), *(stage.beside for stage in on_models), on_models)
     artifacts_by_id = {a.manifest.id: a for group in groups for a in group}
     return Run(
@@ -149,6 +160,8 @@ def gather(inputs: Inputs) -> Run:
         votes=artifacts["votes"],
         reviews=artifacts["judgments"],
         attacks=artifacts["attacks"],
+        audits=artifacts["audits"],
+        verdicts=artifacts["verdicts"],
         screen=next(iter(artifacts["acceptable_use"]), None),
         principles=principles,
         constitution=constitution,
@@ -158,16 +171,6 @@ def gather(inputs: Inputs) -> Run:
         ),
         **one,
     )
-
-
-def _check_labels(stages: Sequence[Artifact]) -> None:
-    """Raises CharterError if two stages share a name."""
-    labels = [stage.label for stage in stages]
-    if duplicate := next((n for n in labels if labels.count(n) > 1), None):
-        raise CharterError(
-            f"two reports have the stage {duplicate!r}; give each evaluate step its own `stage`; two on one model must "
-            "have other tasks"
-        )
 
 
 def _locate(entry: Input) -> Source:
@@ -186,38 +189,18 @@ def _locate_by_reviewer(entries: Sequence[Input]) -> dict[str, tuple[Source, ...
     return places
 
 
-def _check_votes(votes: Sequence[Artifact]) -> None:
-    """Raises CharterError for comparisons by an AI or from a data set: they are not votes between models."""
-    if lacking := next((a for a in votes if not (a.path / VOTES).is_file()), None):
-        raise CharterError(
-            f"{lacking.step} has no {VOTES}; list steps of the arena or judge room, or exports of votes, under `votes`"
-        )
-
-
-def _check_scaling(reports: Sequence[Artifact]) -> None:
-    """Raises CharterError for a report of another room, which has no ladder."""
-    if lacking := next((a for a in reports if a.manifest.variant != LADDER), None):
-        raise CharterError(
-            f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
-            "`scaling`"
-        )
-
-
-def _check_findings(artifacts: Sequence[Artifact]) -> None:
-    """Raises CharterError for dialogues of another room, which have no log of mitigations."""
-    if lacking := next((a for a in artifacts if not (a.path / MITIGATIONS).is_file()), None):
-        raise CharterError(
-            f"{lacking.step} has no {MITIGATIONS}; list a step of the intake room under `findings`"
-        )
-
-
-def _check_attacks(artifacts: Sequence[Artifact]) -> None:
-    """Raises CharterError for dialogues of another room, which hold no search."""
-    if lacking := next((a for a in artifacts if a.manifest.room != ATTACK), None):
-        raise CharterError(
-            f"{lacking.step} is a step of the {lacking.manifest.room} room; list steps of the attack room under "
-            "`attacks`"
-        )
+def on_models_of(artifacts: Sequence[Artifact], stages: Sequence[Artifact]) -> tuple[Artifact, ...]:
+    """Artifacts on models, called after the stage of their model; by its step, or theirs if a name is taken."""
+    by_model = {model_of(stage): stage.label for stage in stages}
+    named: list[Artifact] = []
+    for artifact in artifacts:
+        models = [p for p in artifact.manifest.parents if p.role == POLICY]
+        identity = artifact.manifest.inputs.get(POLICY, ("",))[0]
+        label = by_model.get(identity, models[0].step if models else artifact.step)
+        label += ", elicited" if artifact.manifest.purpose == AUDIT_ELICITATION else ""
+        taken = {one.label for one in named}
+        named.append(replace(artifact, label=f"{label}, {artifact.step}" if label in taken else label))
+    return tuple(named)
 
 
 Ancestry = dict[str, tuple[Manifest, Path]]
@@ -250,6 +233,7 @@ def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artif
             f"{entry.name} is {manifest.status}, not done; a card is made of finished artifacts"
         )
     if stage:
+        refuse(entry.folder, "a card cites the audit of it, and does not publish it as a stage")
         return as_stage(manifest, entry.folder, names[manifest.id])
     return Artifact(manifest.step, entry.folder, manifest, manifest.step, names[manifest.id])
 
@@ -272,10 +256,11 @@ def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tupl
 
     If both have the same label, the second says which decoding it is. Raises CharterError for a report on no stage.
     """
-    if wrong := next((a for a in reports if a.manifest.variant == LADDER), None):
-        raise CharterError(
-            f"{wrong.step} is a report on a ladder of models; list it under `scaling`, not `reports`"
-        )
+    homes = {LADDER: "scaling", AUDIT: "audits"}
+    if wrong := next((a for a in reports if a.manifest.variant in homes), None):
+        home = homes[str(wrong.manifest.variant)]
+        what = "on a ladder of models" if home == "scaling" else "of an audit"
+        raise CharterError(f"{wrong.step} is a report {what}; list it under `{home}`, not `reports`")
     own = [report for report in reports if kind_of(report) == OWN]
     late = {
         model_of(report)

@@ -11,7 +11,8 @@ from charter.ground.measure.metric import default_label
 from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.ratings import RATINGS
 from charter.rooms.card.artifact import REPORT, Artifact
-from charter.rooms.card.gather import ATTACK, Run
+from charter.rooms.card.gather import Run
+from charter.rooms.card.misplaced import ATTACK
 from charter.rooms.card.number import COUNT, SHARE, Kept, Number
 
 MOSTLY = 0.5

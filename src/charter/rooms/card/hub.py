@@ -6,12 +6,12 @@ huggingface_hub's EvalResultEntry. Intervals in the notes have the unit of the v
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
+from charter.ground.measure.eee import HUB_NAME
 from charter.ground.measure.metric import Metric
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.decodings import words
@@ -20,9 +20,6 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.sections import unfit
 from charter.rooms.card.settings import Settings
-
-# OWNER/NAME; a path on this disk is not a hub name.
-HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 def front_matter(settings: Settings, run: Run) -> str:

@@ -18,6 +18,8 @@ PARTS = (
             ("whats-new", "What’s new"),
             ("replies", "Replies of every stage"),
             ("red-team", "Evaluations and red teaming"),
+            ("attacks", "Red teaming by machine"),
+            ("audit", "Autonomy audit"),
             ("elo", "Elo by axis"),
             ("alignment", "Alignment evaluations"),
             ("capability", "Capability evaluations"),

@@ -28,7 +28,7 @@ from charter.ground.measure.plots import (
     rule,
 )
 from charter.rooms.card.artifact import Artifact, log_rows
-from charter.rooms.card.attacks import attack_families
+from charter.rooms.card.autonomy import audit_figures
 from charter.rooms.card.benchmark_plots import bias, capability, categories, truthfulness
 from charter.rooms.card.benchmark_plots import choices as hhh
 from charter.rooms.card.calibration import FEWER, bins, choices, describe_calibration, labeller, rater
@@ -44,6 +44,7 @@ from charter.rooms.card.samples import TRANSCRIPTS, revisions
 from charter.rooms.card.scaling import scaling
 from charter.rooms.card.sections import fit, unfit
 from charter.rooms.card.subject_plots import subjects
+from charter.rooms.card.under_attack import attack_figures
 from charter.rooms.card.vote_plots import vote_figures
 
 # Logged scores of preference models, their names in the figure, and the models' roles in RL.
@@ -54,7 +55,12 @@ INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few d
 
 def figures(run: Run, ledger: Ledger) -> tuple[Figure, ...]:
     """All figures that the run has data for."""
-    candidates = [harm(run, ledger), refusals(run, ledger)]
+    candidates = [
+        harm(run, ledger),
+        refusals(run, ledger),
+        *attack_figures(run, ledger),
+        *audit_figures(run, ledger),
+    ]
     if run.rl is not None:
         candidates.append(ppo(run, run.rl))
     candidates += [preference(p, ledger) for p in run.preferences]
@@ -69,7 +75,6 @@ def figures(run: Run, ledger: Ledger) -> tuple[Figure, ...]:
         *(
             requests,
             request_parts,
-            attack_families,
             hhh,
             bias,
             truthfulness,

@@ -48,6 +48,20 @@ class SignOffRule(Frozen):
     )
     evidence: bool = Field(False, description="each must name an artifact that was made from the checkpoint")
     days: int | None = Field(None, ge=1, description="days for which it counts; empty: those of all")
+    compute: float | None = Field(
+        None,
+        ge=1,
+        description="it may be on an ancestor of which the checkpoint has at most so many times the compute, such as 4",
+    )
+    verdict: bool = Field(
+        False,
+        description="each must name a closed verdict (`charter audit verdict`) on the checkpoint; always so "
+        "for a subject that names autonomy",
+    )
+
+
+# A word of the subjects whose sign-off must rest on a closed verdict.
+AUDITED = "autonom"
 
 
 class ReleaseRules(Rules):
@@ -55,6 +69,15 @@ class ReleaseRules(Rules):
 
     days: int = Field(90, ge=1, le=3650, description="days for which a report or a sign-off counts")
     deep: bool = Field(False, description="samples of all reports must be drawn again and agree")
+    seal: Digits | None = Field(
+        None, description="the card's seal, kept where nobody who may write the run can change it"
+    )
+    sealed: bool = Field(
+        False, description="a kept seal, or samples drawn again, must show that nothing was changed"
+    )
+    compute_before: float = Field(
+        0.0, ge=0, description="FLOPs behind the model that all was trained from, if they are known"
+    )
     sign_offs: dict[Name, SignOffRule] = Field(
         default_factory=dict, description="required sign-offs by subject, such as autonomy audit"
     )

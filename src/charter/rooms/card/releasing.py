@@ -16,15 +16,18 @@ from typing import Any, NamedTuple
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import find_parent, run_of, walk
 from charter.ground.artifact.manifest import MANIFEST, Manifest
-from charter.ground.artifact.release import SKEW, digest_checkpoint, read_time
+from charter.ground.artifact.release import LEAST_DIGITS, SKEW, digest_checkpoint, read_time
+from charter.ground.artifact.seal import check_seals, seal_of
 from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.settings.purpose import refuse
 from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.compare import final_stage
 from charter.rooms.card.gate import gate
 from charter.rooms.card.gather import POLICY
+from charter.rooms.card.lineage_compute import compute_behind, times
 from charter.rooms.card.release_rules import ReleaseRules, SignOff
-from charter.rooms.card.sign_offs import Found, Subject, approve
+from charter.rooms.card.sign_offs import Found, Older, Subject, approve
 
 REPORTS, CARD, BASELINE, EVIDENCE = ROLES = ("reports", "card", "baseline", "evidence")
 
@@ -64,7 +67,8 @@ class Checkpoint:
     @property
     def subject(self) -> Subject:
         """The checkpoint as people sign it off."""
-        return Subject(self.id, self.digest, frozenset({self.id, *(m.id for m in self.lineage)}))
+        seal = next((seal_of(m) for m in self.lineage if m.id == self.id), "")
+        return Subject(self.id, self.digest, frozenset({self.id, *(m.id for m in self.lineage)}), seal)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,11 @@ class Verdict:
     checkpoint: Checkpoint
     rows: list[Row]
     rests_on: dict[str, list[Found]] = field(default_factory=dict)
+
+    @property
+    def seal(self) -> str:
+        """The seal of the card."""
+        return seal_of(self.rests_on[CARD][0][0])
 
     @property
     def failed(self) -> list[Row]:
@@ -112,20 +121,48 @@ def judge(request: Request, now: datetime.datetime, problems: Sequence[str] = ()
         rests_on[BASELINE] = [(one.manifest, one.path) for one in (before, *before.beside)]
     held = f"all evidence holds{', samples drawn again agree' if rules.deep else ''}"
     rows = [Row("verified", problem) for problem in problems] or [Row("verified", "", held)]
+    rows.append(_sealed(request.card, rules))
     rows += [
         Row(str(one["metric"]), str(one["why"]), ", ".join(one["words"])) for one in gate(request.card, rules)
     ]
     rows += [_age(*one, rules.days, now) for role in (REPORTS, CARD) for one in rests_on[role]]
+    older = _older(checkpoint, rules) if any(rule.compute for rule in rules.sign_offs.values()) else ()
     known = [*_artifacts(run_of(request.card)), *_artifacts_at(request.elsewhere)]
     for subject, rule in rules.sign_offs.items():
         given = [one for one in request.sign_offs if one.subject.casefold() == subject.casefold()]
-        approval = approve(rule, given, checkpoint.subject, rules.days, now, known)
+        approval = approve(rule, given, checkpoint.subject, rules.days, now, known, older)
         rows.append(Row(subject, approval.why, approval.words, approval.expires))
         rests_on[EVIDENCE] += [one for one in approval.rests_on if one not in rests_on[EVIDENCE]]
     rows += _refusals(rests_on[CARD][0][0])
     if rules.findings:
         rows.append(_closed(request.findings, rules.findings))
     return Verdict(checkpoint, rows, rests_on)
+
+
+def _sealed(card: Path, rules: ReleaseRules) -> Row:
+    """The row on what was changed together with its hashes: the seals that each step kept of its parents, and that of
+    the card."""
+    name, seal = "sealed", seal_of(read_manifest(card))
+    changed, unsealed = check_seals(card)
+    if changed:
+        return Row(name, changed[0])
+    if rules.seal is not None and not seal.startswith(rules.seal):
+        return Row(
+            name,
+            f"the card has the seal {seal[:LEAST_DIGITS]}, not {rules.seal[:LEAST_DIGITS]}: it was changed",
+        )
+    if rules.deep:
+        return Row(name, "", "samples drawn again agree")
+    if rules.seal is not None and not unsealed:
+        return Row(name, "", f"all is as when the seal {rules.seal[:LEAST_DIGITS]} was noted")
+    if rules.sealed and unsealed:
+        return Row(
+            name,
+            f"{unsealed[0]} is of an older charter, which kept no seals; make it again, or use --deep",
+        )
+    if rules.sealed:
+        return Row(name, "missing: give the seal that charter run printed with --seal, or use --deep")
+    return Row(name, "", "by hashes alone, which whoever may write the run can make anew: --seal or --deep")
 
 
 def _refusals(card: Manifest) -> Iterator[Row]:
@@ -147,14 +184,15 @@ def find_checkpoint(reports: Sequence[Artifact]) -> Checkpoint:
         raise CharterError(f"{steps}: these reports are on {len(ids)} checkpoints, a release is of one")
     report, identity = reports[0], ids.pop()
     run = run_of(report.path)
+    refuse(report.path, "it is not released")
     for parent in (one for one in report.manifest.parents if one.role == POLICY):
         manifest, folder = find_parent(run, parent)
         problems = verify_files(folder, manifest)
         if problems or manifest.status != "done":
             what = problems[0] if problems else f"it is {manifest.status}"
             raise CharterError(f"the checkpoint {folder} is not what its step made: {what}")
-        lineage = tuple(one for one, _ in walk(folder))
-        return Checkpoint(identity, digest_checkpoint(folder), manifest.step, folder, "", lineage)
+        refuse(folder, "it is not released")
+        return Checkpoint(identity, digest_checkpoint(folder), manifest.step, folder, "", _lineage(folder))
     outside = next(one for one in report.manifest.external if one.role == POLICY)
     source = resolve_again(outside, run)
     if source.path is None or not source.path.is_dir():
@@ -163,7 +201,36 @@ def find_checkpoint(reports: Sequence[Artifact]) -> Checkpoint:
         )
     if source.digest != outside.digest:
         raise CharterError(f"{outside.ref} has changed since the report on it was made; evaluate it again")
+    refuse(source.path, "it is not released")
     return Checkpoint(identity, digest_checkpoint(source.path), source.path.name, source.path, outside.ref)
+
+
+def _older(checkpoint: Checkpoint, rules: ReleaseRules) -> tuple[Older, ...]:
+    """The ancestors of a checkpoint that it was trained from, with how many times their compute it has."""
+    found: list[Older] = []
+    at = (checkpoint.lineage[-1], checkpoint.folder) if checkpoint.lineage else None
+    while at is not None:
+        manifest, folder = at
+        parent = next((one for one in manifest.parents if one.role == POLICY), None)
+        at = find_parent(run_of(folder), parent) if parent else None
+        if at is None:
+            break
+        subject = Checkpoint(
+            at[0].id, digest_checkpoint(at[1]), at[0].step, at[1], "", _lineage(at[1])
+        ).subject
+        try:
+            mine, theirs = (
+                compute_behind(m, place, rules.compute_before)
+                for m, place in ((checkpoint.lineage[-1], checkpoint.folder), at)
+            )
+            found.append(Older(at[0].step, subject, times(mine, theirs)))
+        except CharterError as error:
+            found.append(Older(at[0].step, subject, why=str(error)))
+    return tuple(found)
+
+
+def _lineage(folder: Path) -> tuple[Manifest, ...]:
+    return tuple(one for one, _ in walk(folder))
 
 
 def made_at(manifest: Manifest) -> datetime.datetime:

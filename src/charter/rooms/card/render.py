@@ -19,8 +19,8 @@ from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import standalone, strip
 from charter.ground.moderation.limits import LIMITS
 from charter.rooms.card import facts, graders, samples, sections, statements
-from charter.rooms.card.attacks import attack_tables, family_table, retest_table
 from charter.rooms.card.attempts import attempts, by_people
+from charter.rooms.card.autonomy import audited
 from charter.rooms.card.changes import families
 from charter.rooms.card.corpora import corpora
 from charter.rooms.card.decodings import heading, model_of
@@ -41,6 +41,7 @@ from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, l
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import describe_screen
 from charter.rooms.card.published import beside_published, groups_of
+from charter.rooms.card.retests import retest_table
 from charter.rooms.card.review import summarise_reviews, summarise_verdicts
 from charter.rooms.card.scaling import scaling_table
 from charter.rooms.card.schema import SCHEMA, schema
@@ -48,6 +49,7 @@ from charter.rooms.card.settings import Settings
 from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing_at
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY, all_tasks, task_tables
 from charter.rooms.card.tree import lineage
+from charter.rooms.card.under_attack import attacks
 from charter.rooms.card.update import make_update
 
 ARROWS = {"lower": "↓", "higher": "↑"}
@@ -113,7 +115,7 @@ def _context(
     judges = _judges(run)
     judged, rater = judges["graders"], judges["rater"]
     change = whats_new(run)
-    tasks = all_tasks(run)
+    tasks = all_tasks(run) | ({facts.ATTACKS} if run.attacks else set())
     attempt_tables = attempts(run)
     heads = _heads(settings, run, ledger)
     return {
@@ -169,11 +171,13 @@ def _context(
 
 
 def _told(settings: Settings, run: Run) -> dict[str, Any]:
-    """What people say of the model, and the limits of any."""
+    """What people say of the model, the limits of any, attacks by machine and audits of autonomy."""
     return {
         "limits": LIMITS,
         "statements": statements.statements(settings, run),
         "audits": statements.audits(settings, run),
+        "attacked": attacks(run),
+        "audited": audited(run),
     }
 
 
@@ -247,8 +251,6 @@ def _tables(run: Run) -> dict[str, Any]:
             for key, (names, caption) in sampled.items()
         },
         "mitigation_log": mitigation_table(run),
-        "attack_tables": attack_tables(run),
-        "family_table": family_table(run),
         "retests": retest_table(run),
         "fluency": [fluency_table(stages) for stages in (run.stages, run.at_protocol) if stages],
     }

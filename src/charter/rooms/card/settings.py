@@ -27,6 +27,8 @@ ROLES = {
     "scaling": Role(kind="report", variant="ladder", required=False),
     "findings": Role(kind="dialogues", required=False),
     "attacks": Role(kind="dialogues", many=True, required=False),
+    "audits": Role(kind="report", variant="audit", many=True, required=False),
+    "verdicts": Role(kind="verdict", many=True, required=False),
     "constitution": Role(kind="constitution", required=False),
     "previous": Role(kind="card", required=False),
     "base": Role(kind="card", required=False),
@@ -97,11 +99,28 @@ class SignOff(Frozen):
     words: Sentence | None = Field(None, description="conditions or reasons")
 
 
+class TopicSignOff(Frozen):
+    """What a person concluded on a topic of national security; `charter signoff` prints it."""
+
+    topic: Name = Field(min_length=1, description="the topic, as in the register")
+    conclusion: Literal["low by capability", "low by mitigation", "both", "inconclusive", "raised"] = Field(
+        description="why a rate is low, or that it is raised"
+    )
+    basis: tuple[Name, ...] = Field(min_length=1, description="ids of the reports that it rests on")
+    signer: Name = Field(min_length=1, description="who signed")
+    role: Name = Field(min_length=1, description="as what")
+    date: Date = Field(description="day of the signature, YYYY-MM-DD")
+    dissent: Sentence | None = Field(None, description="what somebody saw otherwise")
+
+
 class Oversight(Frozen):
     """Audits, topics that experts examined, and sign-offs."""
 
     audits: tuple[Examination, ...] = Field((), description="audits: subject, by, date, conclusion, evidence")
     topics: tuple[Examination, ...] = Field((), description="topics that experts examined, likewise")
+    security: tuple[TopicSignOff, ...] = Field(
+        (), description="topics of national security that a person signed, as `charter signoff` prints them"
+    )
     signoffs: tuple[SignOff, ...] = Field(
         (), description="who released it: name, role, date, decision, words"
     )

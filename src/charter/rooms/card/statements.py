@@ -12,16 +12,18 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.moderation.limits import LIMITS
+from charter.ground.text.signoff import DIGITS, SIGNOFF, read_signoffs
 from charter.rooms.card.free_text import parts_of
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Number
-from charter.rooms.card.settings import Examination, Settings, SignOff
+from charter.rooms.card.settings import Examination, Settings, SignOff, TopicSignOff
 
 # A sentence, cut at the numbers that it names.
 Parts = tuple[str | Number, ...]
 STATEMENTS = ("intended_use", "unintended_use", "limitations")
 # What the Claude 2 card reports an audit on (section 2), and words of a subject that tell it.
-SUBJECTS = {"national security": ("national", "security"), "autonomous replication": ("autonom",)}
+SECURITY, AUTONOMY = "national security", "autonomous replication"
+SUBJECTS = {SECURITY: ("national", "security"), AUTONOMY: ("autonom",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,22 @@ class Signed:
 @dataclass(frozen=True, slots=True)
 class Audits:
     """Audits, topics and sign-offs; `absent` says which were not made, `missing` are the subjects of `SUBJECTS` that no
-    audit names."""
+    audit names and no report measures, `unsigned` the topics of national security that were evaluated and that no
+    person signed."""
 
     audits: tuple[Examined, ...]
     topics: tuple[Examined, ...]
     signoffs: tuple[Signed, ...]
     missing: tuple[str, ...]
+    security: tuple[Examined, ...] = ()
+    unsigned: tuple[str, ...] = ()
 
     @property
     def absent(self) -> str:
         """What was not made, in sentences; empty if nothing is missing."""
         words = [f"No audit of {' or of '.join(self.missing)} was made."] if self.missing else []
+        if self.unsigned:
+            words.append(f"No person signed {_listed(self.unsigned)}.")
         if not self.topics:
             words.append("No topic was examined by outside experts.")
         if not self.signoffs:
@@ -74,6 +81,21 @@ def statements(settings: Settings, run: Run) -> dict[str, tuple[Parts, ...]]:
 
 def audits(settings: Settings, run: Run) -> Audits:
     """What was examined and signed off. Raises CharterError for an unknown key."""
+    signed = settings.oversight.security
+    asked = _security_topics(run)
+    for one in signed:
+        if one.topic not in asked:
+            raise CharterError(
+                f"oversight.security signs {one.topic!r}, which no report of the final stage evaluated by `security`; "
+                "leave it out"
+            )
+        report = asked[one.topic]
+        if not any(len(name) >= DIGITS and report.startswith(name) for name in one.basis):
+            raise CharterError(
+                f"oversight.security: the basis of {one.topic} names other reports than {report[:DIGITS]}, which this "
+                "card shows; sign that one with charter signoff"
+            )
+    known = {*([SECURITY] if asked else []), *([AUTONOMY] if run.audits else [])}
     told = [audit.subject.casefold() for audit in settings.oversight.audits]
     return Audits(
         tuple(_examined(run, entry, "audits") for entry in settings.oversight.audits),
@@ -82,9 +104,33 @@ def audits(settings: Settings, run: Run) -> Audits:
         tuple(
             subject
             for subject, words in SUBJECTS.items()
-            if not any(all(word in one for word in words) for one in told)
+            if subject not in known and not any(all(word in one for word in words) for one in told)
         ),
+        tuple(_signed_topic(one) for one in signed),
+        tuple(topic for topic in asked if topic not in {one.topic for one in signed}),
     )
+
+
+def _security_topics(run: Run) -> dict[str, str]:
+    """Topic -> id of the report of the final stage that evaluated it and asks for a signature."""
+    found: dict[str, str] = {}
+    for report in (run.final, *run.final.beside):
+        if (report.path / SIGNOFF).is_file():
+            found |= dict.fromkeys(
+                (one.topic for one in read_signoffs(report.path / SIGNOFF)), report.manifest.id
+            )
+    return found
+
+
+def _signed_topic(one: TopicSignOff) -> Examined:
+    words = one.conclusion + (f"; dissent: {one.dissent}" if one.dissent else "")
+    return Examined(
+        (one.topic.replace("_", " "),), f"{one.signer} ({one.role})", one.date, (words,), ", ".join(one.basis)
+    )
+
+
+def _listed(topics: Sequence[str]) -> str:
+    return "the topics of national security: " + ", ".join(one.replace("_", " ") for one in topics)
 
 
 def _examined(run: Run, entry: Examination, setting: str) -> Examined:
@@ -148,5 +194,6 @@ def record(told: Mapping[str, Sequence[Parts]], examined: Audits) -> dict[str, A
             for s in examined.signoffs
         ],
         "not_made": list(examined.missing)
+        + [f"security: {topic}" for topic in examined.unsigned]
         + [name for name, rows in (("topics", examined.topics), ("signoffs", examined.signoffs)) if not rows],
     }

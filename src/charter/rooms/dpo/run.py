@@ -63,7 +63,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
                 figures |= curve(score_heldout(model, heldout, settings, out))
             pairs_seen += _pairs(steps[step])
-            row = {"pairs": pairs_seen, **rates, **figures}
+            row = {"pairs": pairs_seen, "tokens_read": tokens, **rates, **figures}
             loop.end(step, tokens, row, loss=figures["loss"], margin=figures["margin"])
     with merge_adapters(model) as whole:
         save_learnt(whole, tokenizer, out)

@@ -18,7 +18,6 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.signoff import OPEN
 from charter.rooms.evaluate.task import Row, Rows
 
-SIGNOFF = "signoff.jsonl"
 PROXY = "mmlu_plain"
 OTHER = "other"
 COMPARATOR = (

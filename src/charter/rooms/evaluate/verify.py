@@ -17,11 +17,12 @@ from charter.ground.judge import flags
 from charter.ground.judge.fitness import HELPFUL_PAIRS
 from charter.ground.measure.metrics import TRIPLES
 from charter.ground.measure.reporting import read_reported, table_problems
+from charter.ground.text.signoff import SIGNOFF
 from charter.rooms.evaluate.catalogue import METRICS as METRICS
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.claims import report_problems
 from charter.rooms.evaluate.grouped import by_group
-from charter.rooms.evaluate.security_register import SIGNOFF, signoff_rows
+from charter.rooms.evaluate.security_register import signoff_rows
 from charter.rooms.evaluate.task import CONTAMINATION, Marks
 from charter.rooms.evaluate.tasks import attacks, behaviours, harm_scores, labelled, stated_shown, truthfulqa
 

@@ -53,7 +53,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         "labels",
     )
     rows, counts = comparisons(labelled, weight)
-    out.write_jsonl("comparisons.jsonl", rows)
+    # prompts may be harmful, and of two replies one is the worse
+    out.write_jsonl("comparisons.jsonl", rows, restricted=True)
     out.write_jsonl("samples/known_pairs.jsonl", known_results)
     counts["label_weight"] = weight
     out.counts(counts)

@@ -21,8 +21,7 @@ from charter.rooms.intake.settings import Settings
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (prompts), findings.jsonl (the state of every finding and why it was left out),
-    mitigations.jsonl, counts.json; only the owner can open them."""
-    out.path.chmod(0o700)  # before the first text is written
+    mitigations.jsonl, tip.json, counts.json; only the owner can open the rows."""
     kept = read_log(inputs.one("findings").folder)
     cases = list(Register(kept.events).cases.values())
     wanted = Wanted(**settings.model_dump())
@@ -43,5 +42,3 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.counts(counts)
     for name, estimate, items in severity_metrics(states):
         out.metric(name, estimate.value, low=estimate.low, high=estimate.high, n=items)
-    for path in out.path.iterdir():
-        path.chmod(0o600)

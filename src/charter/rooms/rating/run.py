@@ -62,7 +62,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         save_learnt_scorer(whole, whole_head, tokenizer, out, HARM_RATING)
         scorer = PreferenceModel(whole, whole_head, template, out.device, out.precision)
         rows = heldout_rows(in_slices(scorer.score, out, "held-out conversations"), heldout)
-    out.write_jsonl(KEPT, rows)
+    out.write_jsonl(KEPT, rows, restricted=True)
     record(out, OF_RATERS)
     counts = {
         "train_ratings": len(train_rows),

@@ -77,7 +77,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 ({}, 0) if last else _learn(policy, critic, optimizer, targets, settings, out.seed, step)
             )
             row = watch(targets, figures | checked | reward.figures(), settings, names)
-            out.log(step=step, **row, kl_coefficient=coefficient, **work.add(tokens))
+            out.log(step=step, **row, kl_coefficient=coefficient, tokens_read=tokens, **work.add(tokens))
             if last:
                 break
             if settings.kl.adaptive_target:

@@ -33,9 +33,11 @@ def write(settings: Settings, judged: Sequence[Judged], elsewhere: int, out: Wor
         counts["kl_bound"] = kl_bound(settings)
     if any(row["origin"] == "candidate" for row in replies) or elsewhere:
         counts["elsewhere"] = elsewhere
-    out.write_jsonl("dialogues.jsonl", (dialogue_row(d) for entry in judged for d in _dialogues(*entry)))
-    out.write_jsonl(f"samples/{REPLIES}", replies)
-    out.write_jsonl(f"samples/{SELECTED}", selected)
+    # prompts may be harmful, and nobody has read the replies
+    kept = [dialogue_row(d) for entry in judged for d in _dialogues(*entry)]
+    out.write_jsonl("dialogues.jsonl", kept, restricted=True)
+    out.write_jsonl(f"samples/{REPLIES}", replies, restricted=True)
+    out.write_jsonl(f"samples/{SELECTED}", selected, restricted=True)
     out.counts(counts, units={"kl_bound": "nats"})
     record(out, OF_SELECTION)
 

@@ -110,7 +110,8 @@ def conduct_of(engine: Engine, content: bool = False) -> Content:
         low, high = wilson(sum(flags), len(flags))
         share = sum(flags) / len(flags)
         metrics = [Metric(name="flag_precision", version="1", value=share, low=low, high=high, n=len(flags))]
-    return Content("judgments", rows, counts, left_out, metrics)
+    texts = frozenset(rows) if content else frozenset[str]()
+    return Content("judgments", rows, counts, left_out, metrics, restricted=texts)
 
 
 def _said(connection: Connection, case: Any) -> dict[str, Any]:

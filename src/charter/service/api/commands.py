@@ -42,6 +42,14 @@ ReleasedOnly = Annotated[
     bool,
     typer.Option("--released-only", help="Refuse models without a valid release of exactly their weights."),
 ]
+ReleaseId = Annotated[
+    str,
+    typer.Option(
+        "--release-id",
+        metavar="DIGITS",
+        help="The id that the only model's release must have, as charter release printed it.",
+    ),
+]
 ToolsFile = Annotated[
     Path | None, typer.Option("--tools", metavar="FILE", help="Tools that the server runs, as YAML.")
 ]
@@ -65,6 +73,7 @@ def serve(
         bool, typer.Option("--no-policy", help="Check neither requests nor replies; the index page shows it.")
     ] = False,
     released_only: ReleasedOnly = False,
+    release_id: ReleaseId = "",
     backend: Annotated[
         str | None,
         typer.Option(
@@ -97,7 +106,7 @@ def serve(
         settings = _loaded(config)
     else:
         settings = _configured(models or [], backend or "", database, not no_policy, weights_from, tools)
-    settings = _changed(settings, no_auth, people, released_only)
+    settings = _changed(settings, no_auth, people, released_only, release_id)
     if not settings.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"
         raise CharterError(
@@ -162,16 +171,23 @@ def _configured(
     )
 
 
-def _changed(settings: Any, no_auth: bool, people: str, released_only: bool) -> Any:
+def _changed(settings: Any, no_auth: bool, people: str, released_only: bool, release_id: str) -> Any:
     """The configuration with the options that a file may have beside it. Raises CharterError if they contradict it."""
     keyed = settings.authenticate and not no_auth
     changed = settings.model_copy(update={"authenticate": keyed, "people": people or settings.people})
-    if not released_only:
+    if not released_only and not release_id:
         return changed
     from charter.ground.settings.problems import validate
 
     # a copy isn't checked, and not every model can have a release
-    return validate(type(settings), changed.model_dump() | {"released_only": True}, "charter serve")
+    data = changed.model_dump() | {"released_only": released_only or changed.released_only}
+    if release_id:
+        if len(data["models"]) > 1:
+            raise CharterError(
+                "--release-id is of one model; with several write release_id beside each in --config"
+            )
+        data["models"] = [{**data["models"][0], "release_id": release_id}]
+    return validate(type(settings), data, "charter serve")
 
 
 def _write(path: Path) -> None:

@@ -111,6 +111,10 @@ def open_model(
         folder = folder.resolve()
         standing = open_release(model, folder, beside)
     transformer, tokenizer = load_policy(folder, execution.device)
+    if standing is not None and digest_checkpoint(folder) != standing.release.checkpoint.digest:
+        raise CharterError(
+            f"{model.id} is not served, for {folder} was changed while it was opened; start again"
+        )
     transformer.precision = execution.precision
     template = Template(tokenizer, tokenizer.template)
     how = config.engine

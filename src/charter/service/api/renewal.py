@@ -13,6 +13,7 @@ from torch import Tensor
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.checkpoint import load_policy, named_tensors
 from charter.ground.model.transformer import Transformer
+from charter.ground.settings.purpose import refuse
 from charter.ground.text.tokenizer import Tokenizer
 from charter.service.api.errors import ApiError, invalid
 
@@ -39,6 +40,7 @@ def check_folder(name: str, root: Path | None) -> Path:
 def read_weights(folder: Path, model: Transformer, tokenizer: Tokenizer) -> dict[str, Tensor]:
     """The weights of a folder by their names, on the model's device. Raises CharterError if the folder can't be read,
     and for a checkpoint of another shape or tokenizer."""
+    refuse(folder, "it is not served")
     loaded, other = load_policy(folder, model.device, model.dtype)
     if loaded.shape != model.shape:
         raise CharterError(f"{folder} holds a model of another shape than the served one")

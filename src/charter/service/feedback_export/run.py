@@ -17,7 +17,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     finally:
         engine.dispose()
     for file, rows in export.rows.items():
-        out.write_jsonl(file, list(rows))
+        out.write_jsonl(file, list(rows), restricted=file in export.restricted)
     out.write_json("counts.json", {**export.counts, **export.left_out})
     for name, value in export.counts.items():
         out.metric(name, float(value))

@@ -16,11 +16,12 @@ from charter.ground.measure.metric import Metric, Term
 from charter.ground.measure.reporting import Reported
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue, user
+from charter.ground.text.signoff import SIGNOFF
 from charter.rooms.evaluate.both_ways import ask_both_ways, read_both
 from charter.rooms.evaluate.judge_answers import shorten
 from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.security_register import SIGNOFF, register, signoff_rows, topic_of
+from charter.rooms.evaluate.security_register import register, signoff_rows, topic_of
 from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Question, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
 from charter.rooms.evaluate.tasks.topic_requests import part_of, refused

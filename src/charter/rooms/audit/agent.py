@@ -1,0 +1,143 @@
+"""The model under audit as an agent: the next turn of many tries at once, as text or as tool calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
+from charter.ground.generate.engine import Engine
+from charter.ground.generate.engine_limits import Bounds
+from charter.ground.generate.remote import RemoteAssistant, is_remote
+from charter.ground.generate.sampling import Sampling
+from charter.ground.text.dialogue import Message
+from charter.ground.world.talk import Shape, called, messages, native_messages, shortened, tools
+from charter.rooms.audit.settings import Settings
+from charter.rooms.audit.tries import Played
+
+Row = dict[str, Any]
+KEPT = 2 * 2**30  # bytes of keys and values that outlive a turn: the next turn of its try begins alike
+CHARACTERS = 3  # of a token, where only the server knows
+
+
+class Agent(Protocol):
+    """Gives the next turn of each try: the rows that `Played.take` carries out. `view`: all messages of a try."""
+
+    def next(self, tries: Sequence[Played]) -> list[Row]: ...
+
+    def view(self, one: Played) -> list[Any]: ...
+
+
+def open_agent(settings: Settings, inputs: Inputs, out: Workspace) -> Agent:
+    """The agent behind the role `policy`. Raises CharterError for tool calls of what isn't a server."""
+    source = inputs.one("policy")
+    if settings.tools == "native":
+        if not is_remote(source.ref):
+            raise CharterError(
+                f"{source.name} is no server, and tools: native are tool calls of one; set tools: text, or name "
+                "openai:URL#MODEL or anthropic:URL#MODEL"
+            )
+        return NativeAgent(RemoteAssistant(source.ref), settings, out.seed)
+    assistant = open_assistant(source, out.device, settings.together, out.precision, audited=True)
+    if isinstance(assistant, LocalAssistant):
+        assistant = keeping(assistant)
+    return TextAgent(assistant, settings, out.seed)
+
+
+def keeping(assistant: LocalAssistant) -> LocalAssistant:
+    """The same with an engine that keeps what it read, bit for bit as if it read it anew."""
+    old = assistant.engine
+    engine = Engine(old.model, old.tokenizer, old.slots, ends=old.ends, bounds=Bounds(kept=KEPT))
+    return LocalAssistant(engine, assistant.template)
+
+
+class TextAgent:
+    """Turns are command lines in replies."""
+
+    def __init__(self, assistant: Assistant, settings: Settings, seed: int) -> None:
+        self.assistant, self.settings, self.seed = assistant, settings, seed
+        self.local = assistant if isinstance(assistant, LocalAssistant) else None
+        # a server of Anthropic's shape refuses white space as a stop
+        stops = ("\n",) if self.local and not settings.thoughts else ()
+        self.sampling = Sampling(settings.temperature, max_tokens=settings.max_tokens, stops=stops)
+
+    def next(self, tries: Sequence[Played]) -> list[Row]:
+        """One reply a try. The oldest turns are left out where the window is too small."""
+        for one in tries:
+            one.left_out = self._left_out(one)
+        prompts = [messages(one.opening, one.turns, one.left_out) for one in tries]
+        self._read_once(prompts)
+        seeds = [one.turn_seed(self.seed) for one in tries]
+        replies = self.assistant.reply(prompts, self.sampling, seeds=seeds)
+        return [
+            {"reply": samples[0].text, "left_out": one.left_out}
+            for one, samples in zip(tries, replies, strict=True)
+        ]
+
+    def view(self, one: Played) -> list[Any]:
+        return list(messages(one.opening, one.turns))
+
+    def _read_once(self, prompts: Sequence[list[Message]]) -> None:
+        """Reads equal prompts once, before all of them are read beside each other."""
+        if self.local is None:
+            return
+        first = {str(prompt): prompt for prompt in prompts}
+        if len(first) < len(prompts):
+            self.local.reply(list(first.values()), Sampling(0.0, max_tokens=1))
+
+    def _left_out(self, one: Played) -> int:
+        room = self.settings.window or (self.local.engine.context if self.local else 0)
+        if not room:
+            return 0
+        return shortened(
+            one.left_out, len(one.turns), lambda n: self._tokens(one, n), room - self.settings.max_tokens
+        )
+
+    def _tokens(self, one: Played, left_out: int) -> int:
+        prompt = messages(one.opening, one.turns, left_out)
+        if self.local is not None:
+            return len(self.local.encode(prompt))
+        return sum(len(message["content"]) for message in prompt) // CHARACTERS
+
+
+class NativeAgent:
+    """Turns are tool calls of a server."""
+
+    def __init__(self, server: RemoteAssistant, settings: Settings, seed: int) -> None:
+        self.server, self.settings, self.seed = server, settings, seed
+        self.shape: Shape = "openai" if server.dialect == "openai" else "anthropic"
+        self.sampling = Sampling(settings.temperature, max_tokens=settings.max_tokens)
+
+    def next(self, tries: Sequence[Played]) -> list[Row]:
+        """One tool call a try, or a reply without one."""
+        shape = self.shape
+        for one in tries:
+            one.left_out = self._left_out(one)
+        turns = self.server.call_tools(
+            [native_messages(one.opening, one.turns, shape, one.left_out) for one in tries],
+            [one.opening.system for one in tries],
+            tools(tries[0].opening.names, shape),
+            self.sampling,
+            [one.turn_seed(self.seed) for one in tries],
+            lambda answer: called(answer, shape),
+        )
+        return [
+            {"reply": turn.reply, "line": turn.line, "call": turn.call, "left_out": one.left_out}
+            for one, turn in zip(tries, turns, strict=True)
+        ]
+
+    def view(self, one: Played) -> list[Any]:
+        return native_messages(one.opening, one.turns, self.shape)
+
+    def _left_out(self, one: Played) -> int:
+        room = self.settings.window
+        if not room:
+            return 0
+
+        def tokens(left_out: int) -> int:
+            return len(str(native_messages(one.opening, one.turns, self.shape, left_out))) // CHARACTERS
+
+        return shortened(one.left_out, len(one.turns), tokens, room - self.settings.max_tokens)

@@ -1,0 +1,107 @@
+"""Settings and roles of the audit room."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.problems import suggest
+from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
+from charter.ground.world.catalogue import TASKS, TRAINING
+
+ROLES = {"policy": Role(kind="assistant")}
+
+
+class Settings(Frozen):
+    """The autonomy audit: tasks of replication and adaptation in a simulated world, each tried several times."""
+
+    tasks: tuple[str, ...] = Field((), description="tasks by name; empty: all, with the controls")
+    tries: int = Field(10, ge=1, le=TRAINING // 2, description="tries of each task")
+    variants: int = Field(
+        1,
+        ge=1,
+        description="worlds of each task, over which its tries are spread: other names, numbers, answers",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=TRAINING // 2,
+        description="seed of the first world; the next ones follow, below those of training",
+    )
+    budget: int = Field(0, ge=0, description="most turns of a try; 0: those of each task, 20 to 70")
+    patience: int = Field(
+        5,
+        ge=2,
+        description="turns in a row without a command, or with one command and one result, that end a try",
+    )
+    tools: Literal["text", "native"] = Field(
+        "text", description="commands as lines of text, or as tool calls of a server"
+    )
+    commands: Literal["needed", "all"] = Field(
+        "needed",
+        description="commands that the text form tells: those of the task's solution, or all; help has all",
+    )
+    example: bool = Field(True, description="show a worked example before the task, in the text form")
+    thoughts: bool = Field(False, description="let a turn begin with a thought, on lines of its own")
+    max_tokens: int = Field(48, ge=8, description="longest turn")
+    temperature: float = Field(0.7, ge=0, description="temperature of the turns")
+    window: int = Field(
+        0,
+        ge=0,
+        description="tokens that a conversation may have, 3 characters each for a server; 0: the model's own",
+    )
+    together: int = Field(32, ge=1, description="tries played, and saved turn by turn, together")
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        for name in tasks:
+            if name not in TASKS:
+                raise ValueError(f"there is no task {name!r} of the audit; {suggest(name, TASKS)}")
+        if len(set(tasks)) < len(tasks):
+            raise ValueError("a task is named twice; name each once")
+        return tasks
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        if not self.temperature and self.tries > self.variants:
+            raise ValueError(
+                "tries of one world at temperature 0 are one and the same: set a temperature, or as many variants as "
+                "tries"
+            )
+        if self.variants > self.tries:
+            raise ValueError(f"{self.variants} variants need as many tries at least; tries is {self.tries}")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tasks that are tried, in order."""
+        return self.tasks or tuple(TASKS)
+
+    def budget_of(self, task: str) -> int:
+        """Most turns of a try."""
+        return min(self.budget or TASKS[task].budget, TASKS[task].budget)
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """A 135M model on two cores writes 250 tokens/s and reads 700. Tries of small models last 12 turns on average, of
+    20 written tokens; 90 of each are new to read."""
+    turns = sum(settings.tries * min(12, settings.budget_of(name)) for name in settings.names)
+    seconds = turns * (min(20, settings.max_tokens) / 250 + 90 / 700) / sizes.speed(sizes.model("policy"))
+    memory = 2 + 14 * sizes.model("policy") / 2**30
+    rows = settings.tries * len(settings.names)
+    return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=rows * 3e-5, rows=rows)
+
+
+ROOM = Room(
+    product="report",
+    settings=Settings,
+    roles=ROLES,
+    variant="audit",
+    estimate=estimate,
+    method="an audit of autonomous replication and adaptation in a simulated world",
+)
