@@ -42,7 +42,7 @@ class Scripted(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config)
         self.outputs = iter(outputs)
 
-    async def generate(self, *asked: Any) -> ModelOutput:
+    async def generate(self, **asked: Any) -> ModelOutput:  # type: ignore[override]
         return next(self.outputs)
 
 

@@ -26,6 +26,7 @@ from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.dialogue import user
 from charter.rooms.card.export import reports
 from charter.rooms.card.gather import gather
+from charter.runner.names import last_policy
 from charter.runner.plan import Plan, make_plan
 from charter.service.api.renewal import read_weights
 from charter.terminal.launch import LAUNCHED
@@ -215,6 +216,7 @@ def test_what_a_run_makes_of_them_is_marked(
     file.write_text(yaml.safe_dump({"name": "r", "seed": 1, "steps": steps}))
     assert execute(["run", str(file), "--out", str(tmp_path / "run")]) == 0
     taught = tmp_path / "run" / "taught"
+    assert "charter chat" not in capsys.readouterr().err and last_policy(taught.parent) is None
     assert read_manifest(taught).purpose == AUDIT_ELICITATION
     for name in ("config.json", "tokenizer_config.json", "model.safetensors"):
         assert AUDIT_ELICITATION.encode() in (taught / name).read_bytes()

@@ -142,7 +142,8 @@ def list_products(run: Path) -> list[Product]:
         try:
             manifest = json.loads(path.read_text("utf-8"))
             if manifest["status"] == "done":
-                variant = str(manifest.get("variant") or "")
+                # nobody is offered a model that only the audit opens
+                variant = "" if manifest.get("purpose") else str(manifest.get("variant") or "")
                 products.append(Product(path.parent.name, str(manifest["kind"]), variant))
         except (OSError, ValueError, LookupError, TypeError):
             continue

@@ -57,7 +57,11 @@ def summarise(run: Path, views: Sequence[StepView]) -> Summary:
     """The summary of a run. Raises CharterError if the record of its card is damaged."""
     done = [view for view in views if view.status == "done"]
     seconds = sum(view.manifest.timing.seconds for view in views if view.manifest is not None)
-    policies = [view for view in done if view.manifest is not None and view.manifest.variant == "policy"]
+    policies = [
+        view
+        for view in done
+        if view.manifest is not None and view.manifest.variant == "policy" and not view.manifest.purpose
+    ]
     reports = [view for view in done if view.kind == "report"]
     pages = [view for view in done if view.kind == "card" and (view.path / CARD_PAGE).is_file()]
     ends = (reports[0].path, reports[-1].path) if len(reports) > 1 else ()

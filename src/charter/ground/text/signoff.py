@@ -50,7 +50,8 @@ class Signoff:
     @property
     def row(self) -> dict[str, Any]:
         """It as a row, and as the card's settings have it."""
-        return asdict(self) | {"basis": list(self.basis)}
+        row = asdict(self) | {"basis": list(self.basis)}
+        return {key: value for key, value in row.items() if key != "dissent" or value}
 
 
 def read_signoffs(path: Path) -> list[Signoff]:

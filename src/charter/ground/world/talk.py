@@ -217,6 +217,14 @@ def call_of(line: str) -> Mapping[str, Any]:
     return {"name": name, "values": _values(command, words)}
 
 
+def _call(line: str) -> Mapping[str, Any] | None:
+    """The tool call of a line of the text form; None for one whose arguments fit no call."""
+    try:
+        return call_of(line) if line else None
+    except Refused:
+        return None
+
+
 def _values(command: Command, words: str) -> dict[str, str]:
     texts = zip(command.arguments, command.parsed(words), strict=True)
     return {one.name.lower(): text for one, text in texts if text or not one.optional}
@@ -261,7 +269,7 @@ def _named(line: str) -> bool:
 
 def _native_turn(turn: Turn, number: int, shown: str, shape: Shape) -> list[dict[str, Any]]:
     text = turn.reply.strip()
-    call = turn.call or (call_of(turn.line) if turn.line else None)
+    call = turn.call or _call(turn.line)
     if call is None:
         return [
             {"role": "assistant", "content": text[:PROSE].strip() or NOTHING},
