@@ -7,14 +7,12 @@ from typing import Any
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.attack.chains import CHAIN, SEED, SEED_PROMPT
 from charter.ground.generate.assistant import local_of
 from charter.ground.judge.fitness import fitness, in_chunks
 from charter.ground.measure.reporting import read_reported, record
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.moderation.classifiers.states import States
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.records import dialogue_row
 from charter.rooms.attack.alike import held_out
@@ -35,6 +33,7 @@ from charter.rooms.attack.metrics import (
     UNSEEN,
     WRITER,
 )
+from charter.rooms.attack.product import prompt_of, review_of
 from charter.rooms.attack.search import curve, search
 from charter.rooms.attack.settings import WRITERS, Settings
 from charter.rooms.attack.summary import write_up
@@ -106,40 +105,6 @@ def _search(settings: Settings, goals: Goals, target: Target, out: Workspace) ->
         return out.chunks(key, tries, len(tries), lambda part, _: target.send(part, "reward"), what)
 
     return search(settings.search, goals.seen, goals.seen_families, out.seed, send), []
-
-
-def prompt_of(row: Mapping[str, Any]) -> Dialogue:
-    """A confirmed attack as a prompt, with what it was made of."""
-    lineage = {SEED_PROMPT: row["id"], CHAIN: row["chain"], SEED: row["attack_seed"], "family": row["family"]}
-    lineage |= {
-        key: row[key] for key in ("answer", "parent") if key in row
-    }  # of an attack that a writer composed
-    meta = lineage | {"request": row["request"], "success": row["success"]}
-    return Dialogue(row["attack"], tuple(row["asked"]), row["topic"], "attack", meta=meta)
-
-
-def review_of(fresh: Sequence[Row]) -> list[Row]:
-    """The new samples that succeed by the reporting grader, and those below the fixed refusal that can't be read, the
-    worst first, for people to look at; of a conversation its worst turn."""
-    worst: dict[str, Row] = {}
-    for row in sorted(fresh, key=lambda row: row["above"]):
-        if row["success"] or (row["unread"] and row["above"] < 0):
-            worst.setdefault(row["talk"], row)
-    return [
-        {
-            "id": row["attack"],
-            "sample": row["sample"],
-            "topic": row["topic"],
-            "family": row["family"],
-            "prompt": row["request"],
-            "messages": row["asked"],
-            "reply": row["reply"],
-            "margin": row["above"],
-            "verdict": None,
-            "note": "",
-        }
-        for row in worst.values()
-    ]
 
 
 def count(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:

@@ -46,10 +46,9 @@ def write_up(reported: Reported, curve: Sequence[Row], numbers: Mapping[str, flo
             "attack_twin_refused", "attack_twin_refused_none", "attack_understood", "attack_understood_none",
             "attack_grader_sensitivity", "attack_grader_specificity", "attack_useful", "attack_specificity",
             "attack_unrated", "attack_rate_useful", "attack_twin_specificity", "attack_rate_unrated", "attack_unread",
-            "attack_distinct", "attack_unseen_apart",
-            "attack_alike_found", "attack_alike_unseen", "attack_writer_fit", "attack_writer_sent", "attack_reached",
-            "attack_twin_reached", "attack_success_least", "attack_least", "attack_twin_least", "attack_any_turn",
-            "attack_twin_any_turn",
+            "attack_distinct", "attack_unseen_apart", "attack_alike_found", "attack_alike_unseen", "attack_writer_fit",
+            "attack_writer_sent", "attack_reached", "attack_twin_reached", "attack_success_least", "attack_least",
+            "attack_twin_least", "attack_any_turn", "attack_twin_any_turn",
         )
         if name in by_name
     ]  # fmt: skip

@@ -32,7 +32,8 @@ from charter.rooms.attack.metrics import (
     UNSEEN,
     WRITER,
 )
-from charter.rooms.attack.run import CURVE, DIALOGUES, REPORT, REVIEW, count, prompt_of, review_of
+from charter.rooms.attack.product import prompt_of, review_of
+from charter.rooms.attack.run import CURVE, DIALOGUES, REPORT, REVIEW, count
 from charter.rooms.attack.search import curve
 from charter.rooms.attack.settings import WRITERS, Settings
 from charter.rooms.attack.specificity import RATED, ratings
