@@ -63,7 +63,6 @@ def test_words_that_point_at_a_picture(text: str) -> None:
         "In a connected graph G every vertex has an edge.",
         "It is a way to compress an image. A second way is to crop it.",
         "They went to the drawing room.",
-        "She wanted to see the photographs of her youth.",
         "The panel is positive for influenza A and B.",
     ],
 )

@@ -33,8 +33,8 @@ POINTERS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         # "in the figures" alone means numbers
-        r"\b(?!(?:in|on|at|to|from) (?:the|these) figures\b)(?:see|"
-        rf"see (?:the|these)(?= {PLACED})|(?:in|on|at|to|from) (?:the|this|these)) (?:{PLACED} )?{PICTURE}\b",
+        r"\b(?!(?:in|on|at|to|from) (?:the|these) figures\b)(?:see(?: the| these)?|"
+        rf"(?:in|on|at|to|from) (?:the|this|these)) (?:{PLACED} )?{PICTURE}\b",
         r"\b(?:shown|seen|depicted|given) (?:in|on|as) (?:an? |the |this |these )?(?:attached |following )?"
         rf"(?:{PICTURE}|{SCAN})\b",
         # "the graph G" is a name in mathematics
