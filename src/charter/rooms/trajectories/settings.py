@@ -10,6 +10,7 @@ from charter.ground.artifact.manifest import AUDIT_ELICITATION
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.problems import suggest
+from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
 from charter.ground.world.catalogue import TASKS
 
@@ -45,10 +46,12 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     return Estimate(minutes=rows / 12_000, memory_gib=0.2, disk_gib=rows * 4e-6, rows=rows, row_tokens=450)
 
 
+ROLES: dict[str, Role] = {}
+
 ROOM = Room(
     product="dialogues",
     settings=Settings,
-    roles={},
+    roles=ROLES,
     estimate=estimate,
     purpose=AUDIT_ELICITATION,
     method="tries played by the scripts that solve the audit's tasks, in training worlds",
