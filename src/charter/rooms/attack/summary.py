@@ -43,6 +43,7 @@ def write_up(reported: Reported, curve: Sequence[Row], numbers: Mapping[str, flo
         for name in (
             "attack_success", "attack_success_corrected", "attack_found_again", "attack_gap", "attack_rate",
             "attack_rate_corrected", "attack_rate_none", "attack_rate_none_corrected", "attack_twin_rate",
+            "attack_beyond_twins",
             "attack_twin_refused", "attack_twin_refused_none", "attack_understood", "attack_understood_none",
             "attack_grader_sensitivity", "attack_grader_specificity", "attack_useful", "attack_specificity",
             "attack_unrated", "attack_rate_useful", "attack_twin_specificity", "attack_rate_unrated", "attack_unread",
