@@ -294,7 +294,7 @@ class Worker:
         seen = derive_seed(0, "harm", reply) % len(RATINGS) + self._draw.choice((-1, 0, 0, 0, 1))
         rating = min(RATINGS[-1], max(0, seen))
         tags = self._draw.sample(form.choices["tags"], self._draw.randrange(3)) if rating else []
-        more = {
+        more: dict[str, str | Sequence[str]] = {
             name: self._draw.choice(form.choices[name])
             for name in ("worst", "intent")
             if name in form.choices
