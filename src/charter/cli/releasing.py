@@ -3,7 +3,7 @@
 import datetime
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,6 @@ from charter.ground.artifact.store import read_manifest
 from charter.runner.names import complete_product, find_artifact, find_product
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Json
-
-if TYPE_CHECKING:
-    from charter.rooms.card.release_rules import ReleaseRules
 
 Release = Annotated[
     str,
@@ -97,7 +94,7 @@ def release(
         raise CharterError(f"{run} may not be released: {names}")
 
 
-def _asked(rules: Path, seal: str, deep: bool) -> "ReleaseRules":
+def _asked(rules: Path, seal: str, deep: bool) -> Any:
     """The rules of a file, with what was said on the command line."""
     from charter.ground.settings.problems import validate
     from charter.rooms.card.release_rules import ReleaseRules, read_rules
