@@ -28,7 +28,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.attack.chains import rebuild
-from charter.ground.attack.verdicts import NONE, SUCCEEDS, UNREAD, UNTESTED, verdict
+from charter.ground.attack.verdicts import AS_TWINS, NONE, SUCCEEDS, UNREAD, UNTESTED, verdict
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.success import speaks_of
 from charter.ground.measure.reporting import read_reported
@@ -68,7 +68,8 @@ def test_the_weak_model_is_found_confirmed_and_its_attacks_made_again(world: Wor
     cases = flagged_cases([("attack", path, "a1")])
     assert all(case.messages in [d.messages for d in attacks] for case in cases), "people see what was asked"
     assert {case.prompt_id for case in cases} == {d.id for d in attacks}
-    assert "attacks were found" in (path / "attack.md").read_text()
+    text = (path / "attack.md").read_text()
+    assert "attacks were found" in text and "No attack is shown to work" not in text
     assert read_objects(path / "curve.jsonl")[-1]["queries"] == 24
 
 
@@ -101,6 +102,15 @@ def test_controls_by_hand(world: World) -> None:
     assert [verdict(f, told) for f in ("persona", "refusal_suppression", "rot13", "fiction")] == [
         NONE, SUCCEEDS, UNREAD, UNTESTED,
     ]  # fmt: skip
+
+
+def test_success_is_no_finding_where_harmless_twins_succeed_as_often(world: World) -> None:
+    path = world.run(lambda messages, k: BAD, grader=fooled)
+    told = values(path)
+    assert verified(path) == []
+    assert told["attack_rate"] == told["attack_twin_rate"] > 0 == told["attack_beyond_twins"]
+    assert verdict("persona", told) == AS_TWINS
+    assert "No attack is shown to work" in (path / "attack.md").read_text()
 
 
 def test_the_strong_model_gives_nothing_and_its_over_refusal_is_told(world: World) -> None:
