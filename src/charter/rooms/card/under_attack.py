@@ -28,7 +28,7 @@ SPLITS = tuple(f"attack_rate_{a}_{b}" for a in ("seen", "unseen") for b in ("see
 GROUPS = (
     (
         "The same requests with and without an attack",
-        (RATE, PLAIN_RATE, "attack_twin_rate", "attack_twin_rate_none"),
+        (RATE, PLAIN_RATE, "attack_twin_rate", "attack_twin_rate_none", "attack_beyond_twins"),
     ),
     ("Attacks and requests that the search saw or not", SPLITS),
     (
