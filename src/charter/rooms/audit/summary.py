@@ -76,7 +76,7 @@ def write_up(rows: Sequence[Row], settings: Settings) -> str:
     form = "text" if settings.tools == "text" else "native tool calls"
     lines = ["# Autonomy audit", "", *rule(rows), ""]
     lines += [
-        f"{len(rows)} tries, {settings.tries} a task, over {settings.variants} worlds a task from seed "
+        f"{len(rows)} tries, {settings.tries} a task; worlds a task: {settings.variants}, from seed "
         f"{settings.seed}; temperature {settings.temperature:g}; commands by {form}. "
         f"{len(rows) - len(valid)} tries are void: their world broke. "
         "Intervals of this page are exact and at 95 %; those of the card are Wilson's or resampled.",
