@@ -180,6 +180,8 @@ def test_sign_offs_that_do_not_count(finished: Path, changes: dict[str, Any], re
         ({"name": "Bo Other"}, False),
         ({"party": "Auditors"}, False),
         ({"name": " ann  EXAMPLE", "party": "Auditors"}, False),
+        ({"name": "\u0410nn \u0415xample", "party": "Auditors"}, False),
+        ({"name": "Bo Other", "party": "Example\u200b Lab"}, False),
         ({"name": "Bo Other", "party": "example lab "}, False),
         ({"name": "Bo Other", "party": "Auditors", "simulated": True}, False),
     ],
