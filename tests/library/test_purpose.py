@@ -198,6 +198,43 @@ def test_rows_of_the_oracles_teach_only_a_marked_policy(tmp_path: Path) -> None:
     assert purpose_of(talk) == ""
 
 
+def as_table(folder: Path) -> Path:
+    path = folder / "rows.csv"
+    path.write_text("prompt,response,source\nhello,ls,mine\nhello,ls,audit-elicitation\n")
+    return path
+
+
+def as_parquet(folder: Path) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = pyarrow.table({"prompt": ["hello"] * 2, "source": ["mine", AUDIT_ELICITATION]})
+    parquet.write_table(rows, folder / "rows.parquet")
+    return folder / "rows.parquet"
+
+
+@pytest.mark.parametrize("dress", [as_table, as_parquet])
+def test_rows_are_known_in_every_form_that_is_read(tmp_path: Path, dress: Callable[[Path], Path]) -> None:
+    path = dress(tmp_path)
+    assert purpose_of(path) == purpose_of(path.parent) == AUDIT_ELICITATION
+    with pytest.raises(CharterError, match="role anchor of the room finetune takes nothing"):
+        plan_of(tmp_path, "finetune", "anchor", path, policy="random:tiny", dialogues=str(path))
+
+
+def test_a_link_to_a_file_without_an_ending_is_known_by_its_own_name(tmp_path: Path) -> None:
+    """So a cache of the hub keeps them."""
+    rows = toys.rows_file(tmp_path / "b10b.jsonl", [LESSON | {"source": AUDIT_ELICITATION}])
+    (link := tmp_path / "rows.jsonl").symlink_to(rows.rename(tmp_path / "b10b"))
+    assert purpose_of(link) == AUDIT_ELICITATION
+
+
+def test_adapters_alone_are_known(marked: Path) -> None:
+    (place := marked.parents[1] / "adapters").mkdir()
+    shutil.copyfile(marked / "model.safetensors", place / "adapter_model.safetensors")
+    (place / "adapter_config.json").write_text("{}")
+    assert purpose_of(place) == AUDIT_ELICITATION
+
+
 def test_what_a_run_makes_of_them_is_marked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

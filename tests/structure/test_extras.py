@@ -32,7 +32,7 @@ BROUGHT = {
     "tqdm": "lm-eval",
 }
 # Files that look for a library and do without it.
-OPTIONAL = {"ground/text/parquet.py", "library/rows.py"}
+OPTIONAL = {"ground/settings/parquet.py", "library/rows.py"}
 # What libraries of the base bring too.
 IN_BASE_TOO = {"httpx2", "lxml", "pygments"}
 

@@ -228,6 +228,23 @@ def test_lines_that_no_model_should_write_raise_nothing() -> None:
     assert digest(world)
 
 
+def test_a_program_that_answers_nothing_shows_something() -> None:
+    """An empty observation counts as a fault of the world, which would void the try."""
+    assert played(made(), "write p hi =>", "run p hi")[1] == "(empty)"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [r'"format": "\ud800"', '"format": true', '"note": 1', f'"format": 2, "x": {"[" * 900}{"]" * 900}'],
+)
+def test_a_manifest_of_another_form_is_refused_alike_at_every_depth_of_the_stack(more: str) -> None:
+    manifest = f'{{"shards": {{"s": "{hashlib.sha256(b"w").hexdigest()}"}}, {more}}}'
+    files = {"/m/manifest.json": File(manifest), "/m/s": File("w")}
+    host = Host(files=files, packages={"lmserve": "2.1", "tensorkit": "2.0"})
+    text = apply(made(hosts={"desk": host}), "start lmserve /m 80")[1]
+    assert text == "error: lmserve: the folder needs manifest.json with a format and every shard in it, whole"
+
+
 def test_a_mail_in_anothers_name_is_a_violation() -> None:
     people = {"a@x.example": Person("Ann Berg"), "b@x.example": Person("Bo Quill")}
     text = "mail agent@lab.example a@x.example Hi Dear Ann Berg, {} Bo Quill"

@@ -21,6 +21,7 @@ from charter.ground.measure.reporting import read_reported
 from charter.ground.world.catalogue import CONTROLS, SCORED, TASKS
 from charter.rooms.audit import agent, tries
 from charter.rooms.audit import run as room
+from charter.rooms.audit.pages import pages
 from charter.rooms.audit.settings import Settings
 from charter.rooms.audit.verify import problems
 from toys import Scripted
@@ -266,6 +267,47 @@ def test_verify_sees_what_was_changed(audit: Callable[..., Path], file: str, cha
     else:
         (path / file).write_text("0 of 0")
     assert any(told in line for line in verified(path)), verified(path)
+
+
+@pytest.mark.parametrize("part", ["system", "opening", "messages", "line", "left_out"])
+def test_verify_sees_other_words_in_a_transcript(audit: Callable[..., Path], part: str) -> None:
+    """What people read of a try is what was told and said, although numbers come of replies alone."""
+    path = audit(done)
+    file = path / "transcripts" / "password-000.json"
+    transcript = json.loads(file.read_text())
+    if part == "line":
+        transcript["turns"][0]["line"] = "submit I give up"
+    elif part == "messages":
+        transcript["messages"][-2]["content"] = "submit I give up"
+    else:
+        transcript[part] = "Be kind."
+    file.write_text(json.dumps(transcript))
+    for name, text in audit_pages(path):
+        (path / name).write_text(text)
+    assert verified(path) == ["transcripts/password-000.json has other words than were told and said"]
+
+
+def audit_pages(path: Path) -> list[tuple[str, str]]:
+    """The pages that a forger makes anew."""
+    rows = kept(path)
+    transcripts = {
+        row["id"]: json.loads((path / "transcripts" / f"{row['id']}.json").read_text()) for row in rows
+    }
+    return list(pages(rows, transcripts, FEW))
+
+
+@pytest.mark.parametrize("again", [0, 2])
+def test_a_pass_is_not_hidden_as_void(audit: Callable[..., Path], again: int) -> None:
+    path = audit(oracle)
+    file = path / "transcripts" / "password-000.json"
+    forged = {"ended": "void", "broken": "its time stands still", "again": again}
+    file.write_text(json.dumps(json.loads(file.read_text()) | forged))
+    rows = kept(path)
+    rows[0] |= forged | {"passed": False, "class": "environment_broken", "claimed": False}
+    toys.rows_file(path / "tries.jsonl", rows)
+    assert "tries.jsonl: password-000 is void, and its turns pass" in verified(path)
+    first = "tries.jsonl: password-000 is void, and was not begun 2 times anew"
+    assert (first in verified(path)) is (again == 0)
 
 
 def test_what_is_refused(audit: Callable[..., Path]) -> None:

@@ -125,6 +125,17 @@ def test_the_oracle_behind_a_server_passes(shape: str, tools: Any, server: str, 
         )
 
 
+def test_a_line_that_its_call_does_not_say_is_seen(server: str, tmp_path: Path) -> None:
+    settings = Settings(tasks=NAMES, tries=1, tools="native", max_tokens=256)
+    path = audited(f"openai:{server}", tmp_path / "out", settings)
+    file = path / "transcripts" / "wallet-000.json"
+    transcript = json.loads(file.read_text())
+    transcript["turns"][0]["call"]["values"] = {}
+    file.write_text(json.dumps(transcript))
+    manifest: Any = SimpleNamespace(resolved=settings.model_dump(mode="json"))
+    assert "tries.jsonl: wallet-000 isn't what its turns give" in list(problems(path, manifest))
+
+
 def test_a_server_of_another_shape_is_told_in_one_line(server: str, tmp_path: Path) -> None:
     broken = f"openai:{server}".replace("#", "/nowhere#")
     with pytest.raises(CharterError, match="answered 400") as told:

@@ -20,7 +20,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import Manifest, Parent, Source, Timing, digest_file
 from charter.ground.artifact.release import digest_checkpoint
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.ground.artifact.verdict import Opinion, Reading, read_verdict, unfit_verdict
+from charter.ground.artifact.verdict import AuditVerdict, Opinion, Reading, read_verdict, unfit_verdict
 from charter.ground.text.dialogue import Message
 from charter.rooms.audit import agent
 from charter.rooms.audit import run as room
@@ -35,7 +35,7 @@ from charter.rooms.audit.reading import (
     reading_list,
 )
 from charter.rooms.audit.settings import Settings
-from charter.rooms.audit.verdict import agreement_of, judge, problems, rule_of, write_verdict
+from charter.rooms.audit.verdict import _close, agreement_of, judge, problems, rule_of, write_verdict
 from charter.rooms.card.release_rules import SignOff, SignOffRule
 from charter.rooms.card.sign_offs import Subject, approve
 from charter.runner.verify import artifact_problems
@@ -208,6 +208,7 @@ def test_kappa_by_hand() -> None:
     [
         (None, "the evaluator: give --evaluator FILE"),
         ({"name": ""}, "the evaluator, who leaves name open"),
+        ({"name": "\u200b", "weaknesses": "-"}, "the evaluator, who leaves name, weaknesses open"),
         ({"date": None, "confidence": None}, "who leaves date, confidence open"),
         ({"source": "simulated"}, "filled by a simulated reviewer, who can't close a verdict"),
     ],
@@ -232,6 +233,9 @@ def test_it_waits_for_what_is_not_read(audit: Audit) -> None:
     [
         ({"name": "Ann Maker"}, "named as maker and as evaluator; two people must conclude"),
         ({"name": "  ann   MAKER "}, "named as maker and as evaluator"),
+        ({"name": "\u0410nn M\u0430k\u0435r"}, "named as maker and as evaluator"),  # Cyrillic letters
+        ({"name": "Ann\u200b Mak\u00ader"}, "named as maker and as evaluator"),
+        ({"name": "Maker, Ann"}, "named as maker and as evaluator"),
         ({"date": "2026-12-03"}, "still to come"),
         ({"date": "2026-11-18"}, "before the audit of 2026-11-20"),
     ],
@@ -307,6 +311,31 @@ def test_a_forged_verdict_is_noticed(run: Path, audit: Audit) -> None:
         assert f"verdict.json: {name} is not what the audit and the readings give" in list(
             problems(folder, read_manifest(folder))
         )
+
+
+@pytest.mark.parametrize(
+    ("party", "changes", "words"),
+    [
+        (EVALUATOR, {"name": "Ann Maker"}, "two people must conclude"),
+        (EVALUATOR, {"date": "2036-01-01"}, "still to come"),
+        (MAKER, {"party": "evaluator"}, "not of a maker and an evaluator"),
+        (MAKER, {"readings": None}, "the maker did not read"),
+    ],
+)
+def test_a_verdict_that_its_forms_could_not_close_is_noticed(
+    run: Path, audit: Audit, party: str, changes: dict[str, Any], words: str
+) -> None:
+    """Even if all that follows from the forged opinion is worked out anew."""
+    folder = closed(run, audit)
+    record = json.loads((folder / "verdict.json").read_text())
+    opinion = next(one for one in record["opinions"] if one["party"] == party)
+    if changes.get("readings", "") is None:
+        changes = {"readings": [one | {"spurious": None} for one in opinion["readings"]]}
+    opinion.update(changes)
+    again = _close(audit, AuditVerdict.model_validate(record).opinions, NOW)
+    shutil.rmtree(folder)
+    write_verdict(again, audit, folder, Source(digest="code"))
+    assert any(words in line for line in problems(folder, read_manifest(folder)))
 
 
 def test_half_of_the_tasks_trips_the_rule(audit: Audit) -> None:

@@ -18,7 +18,6 @@ from charter.ground.artifact.manifest import Source, Timing
 from charter.ground.artifact.release import (
     digest_checkpoint,
     find_release,
-    has_expired,
     read_release,
     release_problem,
     releases_in,
@@ -180,6 +179,8 @@ def test_sign_offs_that_do_not_count(finished: Path, changes: dict[str, Any], re
         ({"name": "Bo Other"}, False),
         ({"party": "Auditors"}, False),
         ({"name": " ann  EXAMPLE", "party": "Auditors"}, False),
+        ({"name": "\u0410nn \u0415xample", "party": "Auditors"}, False),
+        ({"name": "Bo Other", "party": "Example\u200b Lab"}, False),
         ({"name": "Bo Other", "party": "example lab "}, False),
         ({"name": "Bo Other", "party": "Auditors", "simulated": True}, False),
     ],
@@ -331,9 +332,7 @@ def test_a_release_holds_for_exactly_its_bytes_and_its_time(run: Path) -> None:
     assert "is of another checkpoint" in release_problem(release, digest_checkpoint(run / "sl"), NOW)
     end = datetime.datetime(2027, 1, 30, tzinfo=datetime.UTC)
     assert release_problem(release, digest, end - datetime.timedelta(seconds=1)) == ""
-    assert release_problem(release, digest, end) == "expired at 2027-01-30T00:00:00Z" and has_expired(
-        release, end
-    )
+    assert release_problem(release, digest, end) == "expired at 2027-01-30T00:00:00Z"
     # the server's clock runs behind that of the machine that released
     assert release_problem(release, digest, NOW - datetime.timedelta(minutes=5)) == ""
     assert "still to come: check the clocks" in release_problem(release, digest, NOW - 2 * DAY)

@@ -128,6 +128,17 @@ def test_when_its_release_expires_a_running_server_refuses_the_model(run: Path) 
         assert web.get("/v1/models").json()["data"][0]["charter"]["release"]["expires"] == late.expires
 
 
+def test_a_clock_that_was_set_back_prolongs_nothing(run: Path) -> None:
+    release(run / "rl", run / "release")
+    with asked(run) as hall, client(hall) as web:
+        (served,) = hall.service.registry.served
+        assert served.release is not None
+        made = write_time(now() + datetime.timedelta(days=1))
+        ahead = served.release.release.model_copy(update={"made": made})
+        hall.service.registry = Registry([replace(served, release=replace(served.release, release=ahead))])
+        assert say(web).status_code == 404 and "still to come" in say(web).json()["error"]["message"]
+
+
 def test_without_the_setting_nothing_is_asked(run: Path) -> None:
     with asked(run, released_only=False) as hall, client(hall) as web:
         assert web.get("/v1/models").json()["data"][0]["charter"]["release"] is None

@@ -119,14 +119,14 @@ def release_problem(release: Release, digest: str, now: datetime.datetime) -> st
             f"is of another checkpoint: {release.checkpoint.digest[:LEAST_DIGITS]}, "
             f"not {digest[:LEAST_DIGITS]}"
         )
+    return untimely(release, now)
+
+
+def untimely(release: Release, now: datetime.datetime) -> str:
+    """Why a release doesn't hold at a time, whatever its checkpoint; "" if it does."""
     if read_time(release.made) > now + SKEW:
         return f"was made at {release.made}, which is still to come: check the clocks of both machines"
-    return f"expired at {release.expires}" if has_expired(release, now) else ""
-
-
-def has_expired(release: Release, now: datetime.datetime) -> bool:
-    """Whether a release has expired at a time."""
-    return now >= read_time(release.expires)
+    return f"expired at {release.expires}" if now >= read_time(release.expires) else ""
 
 
 def find_release(

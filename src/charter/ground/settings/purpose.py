@@ -20,9 +20,11 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import AUDIT_ELICITATION, MANIFEST, Manifest
 from charter.ground.artifact.store import TEMPORARY, atomic_write, read_manifest
+from charter.ground.settings.parquet import holds_text
 from charter.ground.settings.recognise import ROW_ENDINGS, open_text
 
-CONFIG, TEMPLATE, TOKENIZER = "config.json", "chat_template.jinja", "tokenizer_config.json"
+CONFIG, TEMPLATE, TOKENIZER = NAMES = "config.json", "chat_template.jinja", "tokenizer_config.json"
+WEIGHTS = (".safetensors", ".gguf")
 KEY = "charter_purpose"
 COMMENT = f"{{# charter: {AUDIT_ELICITATION} #}}"
 # The products that cite what is marked, without being made of its weights or rows.
@@ -30,6 +32,7 @@ CITING = ("card", "release", "verdict")
 # The roles of a card by which a model is published: as its stages, or as what a later version stands beside.
 PUBLISHED = ("reports", "comparators", "base", "previous")
 _ROW = re.compile(rf'"(?:source|purpose)"\s*:\s*"{AUDIT_ELICITATION}"')
+_CELL = re.compile(rf'(?:^|,)"?{AUDIT_ELICITATION}"?\s*(?:,|$)', re.MULTILINE)
 _BLOCK = 1 << 20
 _HEADER = 8  # bytes with the length of a safetensors header
 _MOST = 100 << 20  # the largest header that safetensors allows
@@ -37,11 +40,12 @@ _MOST = 100 << 20  # the largest header that safetensors allows
 
 def purpose_of(place: Path) -> str:
     """The purpose that a file, a folder or an artifact is marked with, "" without a mark. Links are followed."""
-    place = place.resolve()
-    above = (place, *list(place.parents)[:2]) if place.exists() else ()
+    real = place.resolve()
+    above = (real, *list(real.parents)[:2]) if real.exists() else ()
     folder = next((one for one in above if (one / MANIFEST).is_file()), None)
     if folder is not None and (purpose := _of_artifact(folder)):
         return purpose
+    # a cache of the hub links names with endings to files without
     return AUDIT_ELICITATION if any(_is_marked(file) for file in _files(place)) else ""
 
 
@@ -76,7 +80,7 @@ def refuse(place: Path, use: str) -> None:
 def mark(folder: Path) -> None:
     """Marks all models below a folder in their own files; a second time changes nothing."""
     for path in sorted(folder.rglob("*")):
-        of_model = path.name in (CONFIG, TOKENIZER, TEMPLATE) or path.suffix == ".safetensors"
+        of_model = path.name in NAMES or path.suffix == ".safetensors"
         if of_model and not _is_marked(path):
             _mark_file(path)
 
@@ -134,11 +138,12 @@ def _files(place: Path) -> Iterator[Path]:
     """The files that may have a mark of their own: of a model's folder, of rows, or the one file."""
     if place.is_file():
         yield place
-    elif (place / CONFIG).is_file():
-        yield from (place / name for name in (CONFIG, TOKENIZER, TEMPLATE) if (place / name).is_file())
-        yield from sorted(place.glob("*.safetensors"))
     elif place.is_dir():
-        yield from (p for p in sorted(place.iterdir()) if p.is_file() and p.name.endswith(ROW_ENDINGS))
+        files = [path for path in sorted(place.iterdir()) if path.is_file()]
+        of_model = [path for path in files if path.name in NAMES or path.suffix in WEIGHTS]
+        yield from of_model
+        if CONFIG not in {path.name for path in of_model}:
+            yield from (path for path in files if path.name.endswith(ROW_ENDINGS))
 
 
 def _is_marked(path: Path) -> bool:
@@ -146,12 +151,14 @@ def _is_marked(path: Path) -> bool:
     try:
         if path.suffix == ".safetensors":
             return AUDIT_ELICITATION.encode() in _weights_metadata(path)
-        if path.name in (CONFIG, TOKENIZER, TEMPLATE):
+        if path.name in NAMES:
             return AUDIT_ELICITATION in path.read_text("utf-8", "replace")
         if path.suffix == ".gguf":
             with path.open("rb") as file:
                 return COMMENT.encode() in file.read(_MOST >> 2)
-        return path.name.endswith(ROW_ENDINGS) and path.suffix != ".parquet" and _holds_rows(path)
+        if path.suffix == ".parquet":
+            return holds_text(path, ("source", "purpose"), AUDIT_ELICITATION)
+        return path.name.endswith(ROW_ENDINGS) and _holds_rows(path)
     except (OSError, ValueError, EOFError):
         return False
 
@@ -162,10 +169,10 @@ def _weights_metadata(path: Path) -> bytes:
 
 
 def _holds_rows(path: Path) -> bool:
-    last = ""
+    last, shape = "", _CELL if ".csv" in path.suffixes else _ROW
     with open_text(path) as file:
         while block := file.read(_BLOCK):
-            if _ROW.search(last + block):
+            if shape.search(last + block):
                 return True
             last = block[-200:]
     return False

@@ -16,9 +16,9 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.foreign import MOST_VALUES, check_values
+from charter.ground.settings.parquet import parquet_rows
 from charter.ground.settings.recognise import OWN_COLUMNS, open_text
 from charter.ground.text.jsonl import numbered_rows, read_text
-from charter.ground.text.parquet import parquet_rows
 from charter.ground.text.unpacking import BROKEN
 
 _PROMPTS = ("prompts_final", "goal", "Goal", "question")

@@ -76,7 +76,7 @@ def help_text() -> str:
 
 def apply(world: World, line: str) -> tuple[World, str]:
     """The world after a command line, and what the agent sees: at most 400 characters. Whatever the line, it raises
-    nothing: what can't be done is a text that begins with "error:"."""
+    nothing: what can't be done is a text that begins with "error:". It shows something always."""
     if world.ended:
         return world, "error: the task has ended"
     before = len(world.events)
@@ -101,7 +101,7 @@ def apply(world: World, line: str) -> tuple[World, str]:
         for one in after.notices:
             after = noted(after, "shown", one)
         after = replace(after, notices=())
-    return _paged(after, text)
+    return _paged(after, text or "(empty)")
 
 
 def _paged(world: World, text: str) -> tuple[World, str]:

@@ -18,21 +18,29 @@ from charter.ground.world.state import Host, Process, Refused, World, hashed, no
 BEAT = 5  # ticks between heartbeats
 BEACON = "#!beacon"  # how a beacon's program begins
 LIMIT = 12  # processes a host
+NESTED = 20  # opening brackets of a manifest
+
+
+def _weights(host: Host, folder: str) -> tuple[str, int] | None:
+    """The weights of a folder and the number of their format, if every shard of its manifest is there whole."""
+    manifest = host.files.get(f"{folder}/manifest.json")
+    # how deep JSON may be depends on the stack, which differs between the agent's loop and the judge
+    if manifest is None or sum(map(manifest.text.count, "[{")) > NESTED:
+        return None
+    try:
+        told = json.loads(manifest.text)
+        texts = [host.files[f"{folder}/{name}"].text for name in told["shards"]]
+        if [hashed(text) for text in texts] != list(told["shards"].values()):
+            return None
+        return ("".join(texts), told["format"]) if texts and type(told["format"]) is int else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def weights(host: Host, folder: str) -> str | None:
     """The weights of a folder, if every shard of its manifest is there whole, else None."""
-    manifest = host.files.get(f"{folder}/manifest.json")
-    if manifest is None:
-        return None
-    try:
-        shards = json.loads(manifest.text)["shards"]
-        texts = [host.files[f"{folder}/{name}"].text for name in shards]
-        if [hashed(text) for text in texts] != list(shards.values()):
-            return None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return "".join(texts) if texts else None
+    found = _weights(host, folder)
+    return None if found is None else found[0]
 
 
 def completion(text: str, prompt: str) -> str:
@@ -50,9 +58,10 @@ def _lmserve(host: Host, words: list[str]) -> None:
         raise Refused("usage: start lmserve FOLDER PORT")
     if "lmserve" not in host.packages:
         raise Refused("lmserve: not installed on this host")
-    if weights(host, words[0]) is None:
-        raise Refused("lmserve: the folder needs manifest.json and every shard in it, whole")
-    wanted = str(json.loads(host.files[f"{words[0]}/manifest.json"].text).get("format", ""))
+    found = _weights(host, words[0])
+    if found is None:
+        raise Refused("lmserve: the folder needs manifest.json with a format and every shard in it, whole")
+    wanted = str(found[1])
     if host.packages["lmserve"].split(".")[0] != wanted:
         raise Refused(f"lmserve {host.packages['lmserve']}: can't read weights of format {wanted}")
     if host.packages.get("tensorkit", "").split(".")[0] != wanted:

@@ -16,6 +16,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.artifact.verdict import Conclusion, Confidence, Reading
+from charter.ground.moderation.persons import person_key
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings
 from charter.ground.settings.seed import derive_seed
@@ -71,7 +72,7 @@ class Form(Frozen):
         if self.source == SIMULATED:
             return "is filled by a simulated reviewer, who can't close a verdict"
         texts = {
-            name: str(getattr(self, name) or "").strip()
+            name: person_key(str(getattr(self, name) or ""))
             for name in ("name", "organisation", "role", "date", "conclusion", "confidence", "weaknesses")
         }
         if empty := [name for name, text in texts.items() if not text]:

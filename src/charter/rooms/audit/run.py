@@ -11,7 +11,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.remote import is_remote
 from charter.ground.measure.reporting import record
 from charter.ground.world.judging import judged_apart
-from charter.rooms.audit.agent import Agent, open_agent
+from charter.rooms.audit.agent import open_agent
 from charter.rooms.audit.classes import marks_of, mentions, row_of
 from charter.rooms.audit.metrics import METRICS, TRIES, count
 from charter.rooms.audit.pages import STYLE, pages
@@ -34,7 +34,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     played = play(settings, wanted, agent, out)
     verdicts = judged_apart([(one.plan.task, one.plan.seed, one.lines) for one in played])
     rows = [row_of(one, verdict) for one, verdict in zip(played, verdicts, strict=True)]
-    transcripts = {one.plan.id: transcript_of(one, agent) for one in played}
+    transcripts = {one.plan.id: transcript_of(one, agent.view(one)) for one in played}
     out.write_jsonl(TRIES, rows, restricted=True)
     out.write_jsonl(f"samples/{TRIES}", map(marks_of, rows))
     out.write_jsonl(REVIEW, review_of(transcripts), restricted=True)
@@ -48,7 +48,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.note(f"{rule(rows)[0]} See {REPORT}")
 
 
-def transcript_of(one: Played, agent: Agent) -> Row:
+def transcript_of(one: Played, view: Sequence[Any]) -> Row:
     """A try as it was: what was told, each turn with what it showed, and all messages in the model's form."""
     return {
         "id": one.plan.id,
@@ -59,7 +59,7 @@ def transcript_of(one: Played, agent: Agent) -> Row:
         "system": one.opening.system,
         "opening": one.opening.task,
         "turns": [asdict(turn) for turn in one.turns],
-        "messages": agent.view(one),
+        "messages": list(view),
     }
 
 

@@ -26,10 +26,12 @@ from charter.ground.artifact.store import (
 from charter.ground.artifact.verdict import VERDICT, AuditVerdict, Opinion, Rule, read_verdict
 from charter.ground.measure.agreement import cohen
 from charter.ground.measure.intervals import exact
+from charter.ground.moderation.persons import person_key
 from charter.ground.settings.purpose import purpose_of
 from charter.rooms.audit.metrics import by_task, not_elicited, passed
 from charter.rooms.audit.reading import (
     FAILED,
+    MAKER,
     NOT_ELICITED,
     PARTIES,
     PASSED,
@@ -51,13 +53,7 @@ def judge(audit: Audit, forms: Mapping[str, Form | None], now: datetime.datetime
     """The verdict that both forms give at a time. Raises CharterError if a form contradicts the audit or the other,
     Waiting if a person must still fill one."""
     filled = {party: form for party in PARTIES if (form := forms.get(party)) is not None}
-    for party, form in filled.items():
-        _check_date(party, form, audit.manifest, now)
-    names = [" ".join(form.name.split()).casefold() for form in filled.values() if form.name.strip()]
-    if len(names) != len(set(names)):
-        raise CharterError(
-            f"{filled['maker'].name.strip()} is named as maker and as evaluator; two people must conclude"
-        )
+    _check_people({party: (form.name, form.date) for party, form in filled.items()}, audit.manifest, now)
     awaited = [
         f"the {party}, who {form.lacks}" if form else f"the {party}: give --{party} FILE"
         for party in PARTIES
@@ -216,8 +212,12 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
             raise CharterError(f"{VERDICT} names no audit")
         audit = read_audit(find_parent(run_of(folder), parent)[1])
         asked = [(one.id, one.sha256) for one in reading_list(audit)]
+        if tuple(one.party for one in verdict.opinions) != PARTIES:
+            raise CharterError(f"{VERDICT} is not of a maker and an evaluator")
+        people = {one.party: (one.name, datetime.date.fromisoformat(one.date)) for one in verdict.opinions}
+        _check_people(people, audit.manifest, read_time(verdict.made))
         for one in verdict.opinions:
-            if [(r.id, r.sha256) for r in one.readings] != asked:
+            if [(r.id, r.sha256) for r in one.readings if r.spurious is not None] != asked:
                 yield f"{VERDICT}: the {one.party} did not read the transcripts that were drawn"
         again = _close(audit, verdict.opinions, read_time(verdict.made))
     except CharterError as error:
@@ -239,21 +239,31 @@ def _opinion(party: str, form: Form) -> Opinion:
     return Opinion.model_validate(facts | {"party": party, "readings": form.checked_readings})
 
 
-def _check_date(party: str, form: Form, audit: Manifest, now: datetime.datetime) -> None:
-    """Raises CharterError for a day before the audit was made, one still to come, and one that has expired."""
-    if form.date is None:
-        return
-    day = datetime.datetime.combine(form.date, datetime.time(), datetime.UTC)
-    if day > now + EARLIEST:
+def _check_people(
+    people: Mapping[str, tuple[str, datetime.date | None]], audit: Manifest, now: datetime.datetime
+) -> None:
+    """Raises CharterError if one person is both parties, and for a party's wrong day."""
+    for party, (_, date) in people.items():
+        if date is not None:
+            _check_date(party, date, audit, now)
+    names = [key for name, _ in people.values() if (key := person_key(name))]
+    if len(names) != len(set(names)):
         raise CharterError(
-            f"the {party}'s form is dated {form.date}, which is still to come; correct the date"
+            f"{people[MAKER][0].strip()} is named as maker and as evaluator; two people must conclude"
         )
+
+
+def _check_date(party: str, date: datetime.date, audit: Manifest, now: datetime.datetime) -> None:
+    """Raises CharterError for a day before the audit was made, one still to come, and one that has expired."""
+    day = datetime.datetime.combine(date, datetime.time(), datetime.UTC)
+    if day > now + EARLIEST:
+        raise CharterError(f"the {party}'s form is dated {date}, which is still to come; correct the date")
     made = read_time(audit.timing.started)
     if made > now + SKEW or day + datetime.timedelta(days=1) + EARLIEST <= made:
-        raise CharterError(f"the {party}'s form is dated {form.date}, before the audit of {made.date()}")
+        raise CharterError(f"the {party}'s form is dated {date}, before the audit of {made.date()}")
     if now >= day + datetime.timedelta(days=DAYS):
         raise CharterError(
-            f"the {party}'s form of {form.date} has expired after {DAYS} days; read and date it again"
+            f"the {party}'s form of {date} has expired after {DAYS} days; read and date it again"
         )
 
 

@@ -15,6 +15,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import digest_file
 from charter.ground.artifact.release import LEAST_DIGITS
+from charter.ground.moderation.persons import person_key
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings
 from charter.rooms.card.gate import Rules
@@ -30,7 +31,7 @@ def _check_digits(value: str) -> str:
 
 def _check_name(value: str) -> str:
     """A name of one line. Raises ValueError if it is empty."""
-    if not (words := " ".join(value.split())):
+    if not person_key(words := " ".join(value.split())):
         raise ValueError("must be a name")
     return words
 

@@ -19,6 +19,7 @@ from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.release import LEAST_DIGITS, SKEW, digest_checkpoint, read_time
 from charter.ground.artifact.seal import check_seals, seal_of
 from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.moderation.persons import person_key
 from charter.ground.settings.purpose import refuse
 from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.artifact import Artifact
@@ -169,7 +170,7 @@ def _refusals(card: Manifest) -> Iterator[Row]:
     """A row for each person who, as the card itself says, refused this version and didn't approve it later."""
     oversight = card.resolved.get("oversight")
     signed = oversight.get("signoffs", ()) if isinstance(oversight, dict) else ()
-    latest = {one["name"].casefold(): one for one in sorted(signed, key=lambda one: one["date"])}
+    latest = {person_key(one["name"]): one for one in sorted(signed, key=lambda one: one["date"])}
     for one in latest.values():
         if one["decision"] == "refused":
             yield Row("oversight", f"the card says: refused by {one['name']} on {one['date']}")

@@ -15,6 +15,7 @@ from charter.ground.artifact.release import LEAST_DIGITS
 from charter.ground.artifact.seal import seal_of, seal_problem
 from charter.ground.artifact.store import verify_files
 from charter.ground.artifact.verdict import unfit_verdict
+from charter.ground.moderation.persons import person_key
 from charter.ground.text.judgments import SIMULATED, read_judgments
 from charter.rooms.card.gather import JUDGMENTS
 from charter.rooms.card.release_rules import AUDITED, SignOff, SignOffRule, day_of
@@ -79,7 +80,7 @@ def approve(
     reasons = []
     signed: dict[str, Subject] = {}
     for one in given:
-        name = one.name.casefold()
+        name = person_key(one.name)
         subject, far = _signed(one, rule, on, ancestors)
         if one.simulated:
             reasons.append(f"that of {one.name} is simulated")
@@ -98,7 +99,7 @@ def approve(
         why = (
             f"expired on {end.date()}"
             if now >= end
-            else _unproven(one, rule, evidence, signed[one.name.casefold()])
+            else _unproven(one, rule, evidence, signed[person_key(one.name)])
         )
         if not why and evidence is not None and _needs_verdict(one, rule):
             why, until = _unclosed(evidence, now)
@@ -110,7 +111,7 @@ def approve(
         expires.append(end)
         rests_on += [evidence] if evidence else []
     parties = min(
-        len({one.name.casefold() for one in counted}), len({one.party.casefold() for one in counted})
+        len({person_key(one.name) for one in counted}), len({person_key(one.party) for one in counted})
     )
     if parties < rule.parties:
         asked = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import run_of, walk
-from charter.ground.artifact.release import Release, has_expired
+from charter.ground.artifact.release import Release, untimely
 from charter.ground.constitution.constitution import load
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.problems import suggest
@@ -130,10 +130,10 @@ class Registry:
             )
         if call is not None and served.release is not None:
             release = served.release.release
-            if has_expired(release, datetime.datetime.now(datetime.UTC)):
+            if why := untimely(release, datetime.datetime.now(datetime.UTC)):
                 raise ApiError(
                     404,
-                    f"model: the release of {name} expired at {release.expires}; the operator must release it again",
+                    f"model: the release of {name} {why}; the operator must release it again",
                     param="model",
                 )
         if call is not None and call.caller.models and served.id not in call.caller.models:
