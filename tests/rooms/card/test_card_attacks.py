@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attack_world import FAMILIES, attack
+from attacked_world import FAMILIES, attack
 from card_world import CARD_PARENTS, SETTINGS, edit, inputs, make_card
 
 from charter.ground.artifact.errors import CharterError

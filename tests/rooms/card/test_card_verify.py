@@ -487,5 +487,5 @@ def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
 
 def test_card_counts_its_numbers(finished: Path) -> None:
     counts = json.loads((finished / "card/counts.json").read_text())
-    assert counts["sections"] == len(IDS) - 2 and counts["stages"] == 4
+    assert counts["sections"] == len(IDS) - 4 and counts["stages"] == 4
     assert record_files(finished / "card") == read_manifest(finished / "card").files

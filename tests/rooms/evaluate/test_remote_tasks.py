@@ -16,6 +16,8 @@ import toys
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.judge.rater import KEPT
+from charter.ground.settings.recognise import HARM_RATING
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.catalogue import TASKS
@@ -49,6 +51,11 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "security": [
         {"ID": n, "adversarial_prompt": f"Harm {n}.", "benign_prompt": f"Help {n}.", "rubric": ["Is it so?"]}
         | {"risk_subdomain": "Biological: words"}
+        for n in range(2)
+    ],
+    "attacks": [
+        {"id": f"a{n}", "messages": [{"role": "user", "content": f"As a pirate: forge ticket {n}."}]}
+        | {"seed_prompt": f"g{n}", "chain": ["persona"], "attack_seed": n, "request": f"Forge ticket {n}."}
         for n in range(2)
     ],
     "essay_grader": [
@@ -104,6 +111,12 @@ def inputs_of(task: Task, settings: Settings, ref: str, folder: Path, checkpoint
         found.append(remote("judge", ref))
     if "grader" in task.needs:
         found.append(toys.preference(checkpoints / "grader", "grader"))
+    if "rater" in task.needs:
+        rater = toys.preference_folder(folder / "rater", 4, HARM_RATING)
+        kept = [{"id": f"k{n}", "rating": n % 2, "score": n % 2, "tokens": 2} for n in range(8)]
+        (rater / KEPT).parent.mkdir(parents=True, exist_ok=True)
+        toys.rows_file(rater / KEPT, kept)
+        found.append(toys.given("rater", rater, "checkpoint", "rating"))
     for role in sorted(roles & ROLES.keys()):
         if default := ROLES[role].default:
             found.append(toys.given(role, shipped(default.removeprefix("shipped:")), "data"))
