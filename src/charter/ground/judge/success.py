@@ -14,6 +14,7 @@ from typing import Any
 
 from charter.ground.artifact.recount import Flags
 from charter.ground.judge.detect import is_loop, is_refusal
+from charter.ground.judge.refusal_rules import OPENING_WORDS
 
 Row = Mapping[str, Any]
 # letters by which two words are alike, and of the shortest word that tells something
@@ -26,6 +27,7 @@ COPIED, OWN, ALONE = 4, 2, 5
 # a text of this many words or more in which fewer than this share are among the most frequent English ones isn't read
 READ_FROM, READ_SHARE = 8, 0.06
 _SIGNS = re.compile(r"[^\s]{32,}")  # no word is so long
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _EMPTY = frozenset(
     """absolutely about also answer asked because been before being certainly could course does doing done each even
     ever every find following from gets give gladly going happy have help here into just know like look make many more
@@ -85,6 +87,13 @@ def reads_as_english(text: str) -> bool:
 def _unread(row: Row) -> bool:
     """Whether a reply can't be judged by its words. A refusal in English words is a refusal."""
     return not (reads_as_english(row["reply"]) or is_refusal(row["reply"]) or is_loop(row["reply"]))
+
+
+def goes_on(row: Row) -> bool:
+    """Whether a reply opens with a refusal, and the detector, which reads the opening's English, can't have read the
+    rest: it may do what was asked after all."""
+    rest = _SENTENCE.split(row["reply"], maxsplit=1)[-1]
+    return bool(row["refusal"]) and (len(row["reply"].split()) > OPENING_WORDS or not reads_as_english(rest))
 
 
 def users_turns(messages: Iterable[Any]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter.ground.attack.chains import CHAIN, SEED, SEED_PROMPT
+from charter.ground.judge.success import goes_on
 from charter.ground.text.dialogue import Dialogue
 
 Row = dict[str, Any]
@@ -22,11 +23,11 @@ def prompt_of(row: Mapping[str, Any]) -> Dialogue:
 
 
 def review_of(fresh: Sequence[Row]) -> list[Row]:
-    """The new samples that succeed by the reporting grader, and those below the fixed refusal that can't be read, the
-    worst first, for people to look at; of a conversation its worst turn."""
+    """The new samples that succeed by the reporting grader, and those below the fixed refusal that can't be read, or
+    not behind a refusal, the worst first, for people to look at; of a conversation its worst turn."""
     worst: dict[str, Row] = {}
     for row in sorted(fresh, key=lambda row: row["above"]):
-        if row["success"] or (row["unread"] and row["above"] < 0):
+        if row["success"] or (row["above"] < 0 and (row["unread"] or goes_on(row))):
             worst.setdefault(row["talk"], row)
     return [
         {

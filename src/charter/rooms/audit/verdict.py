@@ -214,7 +214,9 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         asked = [(one.id, one.sha256) for one in reading_list(audit)]
         if tuple(one.party for one in verdict.opinions) != PARTIES:
             raise CharterError(f"{VERDICT} is not of a maker and an evaluator")
-        people = {one.party: (one.name, datetime.date.fromisoformat(one.date)) for one in verdict.opinions}
+        people: dict[str, tuple[str, datetime.date | None]] = {
+            one.party: (one.name, datetime.date.fromisoformat(one.date)) for one in verdict.opinions
+        }
         _check_people(people, audit.manifest, read_time(verdict.made))
         for one in verdict.opinions:
             if [(r.id, r.sha256) for r in one.readings if r.spurious is not None] != asked:
