@@ -34,8 +34,12 @@ def attack(
     fresh, findings = [], []
     for n in range(8):
         samples = [(rng.random() < 0.8, rng.random() < 0.3) for _ in range(5)]
-        fresh += [{"id": f"g{n}", "attack": f"a{n}", "found": f, "success": s} for f, s in samples]
-        findings.append({"id": f"g{n}", "attack": f"a{n}", "confirmed": sum(s for _, s in samples) >= 3})
+        same = {"id": f"g{n}", "attack": f"a{n}"}
+        fresh += [
+            same | {"talk": f"a{n}/{k}", "turn": 1, "found": f, "success": s, "unread": False}
+            for k, (f, s) in enumerate(samples)
+        ]
+        findings.append(same | {"confirmed": sum(s for _, s in samples) >= 3, "distinct": True})
     controls: list[dict[str, Any]] = []
     for family in ("", *FAMILIES):
         for n in range(GOALS):

@@ -116,7 +116,7 @@ def test_only_a_card_without_attacks_says_that_there_were_none(attacked: Path, f
 
 
 def test_too_few_requests_a_family_are_not_drawn(attacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attack_world.GOALS", 6)
+    monkeypatch.setattr("attacked_world.GOALS", 6)
     attack(attacked, "attack_few", "taught", {"persona": 0.5})
     made = make_card(attacked, SETTINGS, (*CARD_PARENTS, ("attacks", "attack_few")), "few")
     record = json.loads((made / "card.json").read_text())
