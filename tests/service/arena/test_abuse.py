@@ -163,12 +163,13 @@ def test_a_review_is_its_reviewers(hall: Hall) -> None:
         {"nonce": nonce, "rating": "4", "tags": list(TAGS[:3])},
         {"nonce": nonce, "rating": "4", "note": "x" * 2001},
     ):
-        answer = rita.client.post(f"/review/{id}", data={"csrf": rita.csrf, **fields})
+        answer = rita.client.post(f"/review/{id}", data={"csrf": rita.csrf, "intent": "2", **fields})
         assert answer.status_code in (400, 403, 413), fields
     assert state(hall) == before
-    rita.post(f"/review/{id}", nonce=nonce, rating="4", tags=[TAGS[0], TAGS[0]])
-    rita.post(f"/review/{id}", nonce=nonce, rating="4", tags=[TAGS[0]])
-    rita.post(f"/review/{id}", 409, nonce=nonce, rating="3")
+    rita.post(f"/review/{id}", 400, nonce=nonce, rating="4")  # without the intent of the plan
+    rita.post(f"/review/{id}", nonce=nonce, rating="4", intent="2", tags=[TAGS[0], TAGS[0]])
+    rita.post(f"/review/{id}", nonce=nonce, rating="4", intent="2", tags=[TAGS[0]])
+    rita.post(f"/review/{id}", 409, nonce=nonce, rating="3", intent="2")
     rita.post(f"/review/{id}/skip", 409)
     assert [row.rating for row in hall.rows(REVIEWS) if row.state == "done"] == [4]
 
@@ -538,7 +539,9 @@ def tour(hall: Hall, text: str) -> dict[str, str]:
     boss.agree("review")
     found["review"] = boss.get("/review")
     id = re.search(r'action="/review/([0-9a-f]{32})"', found["review"])[1]  # type: ignore[index]
-    boss.post(f"/review/{id}", nonce=hidden(found["review"], "nonce"), rating="3", note=text)
+    boss.post(
+        f"/review/{id}", nonce=hidden(found["review"], "nonce"), rating="3", worst="1", intent="2", note=text
+    )
     for model in hall.models.values():
         model.failing = ValueError(text)
     talk = ann.begin("honest")
@@ -655,7 +658,7 @@ def test_nothing_that_workers_and_reviewers_get_tells_a_model(hall: Hall, tmp_pa
     for _ in range(3):
         page = rita.get("/review")
         if found := re.search(r'action="/review/([0-9a-f]{32})"', page):
-            rita.post(f"/review/{found[1]}", nonce=hidden(page, "nonce"), rating="3")
+            rita.post(f"/review/{found[1]}", nonce=hidden(page, "nonce"), rating="3", worst="1", intent="2")
     rita.client.get("/me/data.json")
     assert len(heard) > 100
     for secret in (

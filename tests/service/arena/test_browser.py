@@ -313,6 +313,7 @@ def test_reviews(street: Street, size: str) -> None:
     page.keyboard.press("s")
     assert not text.is_visible()
     page.keyboard.press("3")
+    page.locator("input[name=intent][value='2']").check(force=True)
     page.get_by_text("In what way? Up to two tags").click()
     street.fits(page)
     for tag in ("theft", "weapons"):

@@ -86,7 +86,9 @@ def test_a_day_of_a_collection_on_postgresql(
         rita = hall.person("rita", "reviewer").agree("review")
         page = rita.get("/review")
         review_id = re.search(r'/review/([0-9a-f]{32})"', page)[1]  # type: ignore[index]
-        rita.post(f"/review/{review_id}", nonce=hidden(page, "nonce"), rating=1, tags=["other"])
+        rita.post(
+            f"/review/{review_id}", nonce=hidden(page, "nonce"), rating=1, worst=1, intent=2, tags=["other"]
+        )
         boss = hall.person("boss", "admin")
         assert " of 1</span>" in boss.get("/admin") and "success 2.0 of 4" in boss.get("/admin")
         assert "be rude" in ann.get("/me/data.json")
