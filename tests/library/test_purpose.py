@@ -204,16 +204,7 @@ def as_table(folder: Path) -> Path:
     return path
 
 
-def as_parquet(folder: Path) -> Path:
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    rows = pyarrow.table({"prompt": ["hello"] * 2, "source": ["mine", AUDIT_ELICITATION]})
-    parquet.write_table(rows, folder / "rows.parquet")
-    return folder / "rows.parquet"
-
-
-@pytest.mark.parametrize("dress", [as_table, as_parquet])
+@pytest.mark.parametrize("dress", [as_table])
 def test_rows_are_known_in_every_form_that_is_read(tmp_path: Path, dress: Callable[[Path], Path]) -> None:
     path = dress(tmp_path)
     assert purpose_of(path) == purpose_of(path.parent) == AUDIT_ELICITATION

@@ -62,20 +62,6 @@ def short_rows(
         raise CharterError(f"{path} cannot be read as parquet ({reason}); get the file again") from None
 
 
-def holds_text(path: Path, columns: Collection[str], text: str) -> bool:
-    """Whether a text stands in one of these columns; False for what can't be read as parquet."""
-    if parquet is None:
-        return False
-    try:
-        with parquet.ParquetFile(regular(path)) as file:
-            names = [name for name in file.schema_arrow.names if name in columns]
-            _check_groups(file.metadata, path.stat().st_size)
-            batches = file.iter_batches(columns=names) if names else ()
-            return any(text in column.to_pylist() for batch in batches for column in batch.columns)
-    except (ArrowException, *DAMAGE):
-        return False
-
-
 def _check_groups(metadata: Any, size: int) -> None:
     """Raises ValueError if a row group would unpack to far more than the file's size. It doesn't read the columns'
     metadata: for a damaged column the library ends the process."""

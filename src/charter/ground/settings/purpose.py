@@ -20,7 +20,6 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import AUDIT_ELICITATION, MANIFEST, Manifest
 from charter.ground.artifact.store import TEMPORARY, atomic_write, read_manifest
-from charter.ground.settings.parquet import holds_text
 from charter.ground.settings.recognise import ROW_ENDINGS, open_text
 
 CONFIG, TEMPLATE, TOKENIZER = NAMES = "config.json", "chat_template.jinja", "tokenizer_config.json"
@@ -156,8 +155,6 @@ def _is_marked(path: Path) -> bool:
         if path.suffix == ".gguf":
             with path.open("rb") as file:
                 return COMMENT.encode() in file.read(_MOST >> 2)
-        if path.suffix == ".parquet":
-            return holds_text(path, ("source", "purpose"), AUDIT_ELICITATION)
         return path.name.endswith(ROW_ENDINGS) and _holds_rows(path)
     except (OSError, ValueError, EOFError):
         return False
