@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -130,6 +132,24 @@ def remove_folder(folder: Path) -> None:
         manifest.unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def publish_made(target: Path, manifest: Manifest, texts: Mapping[str, str]) -> Manifest:
+    """Writes an artifact that no step made, whole or not at all: its texts by file name, and the manifest with their
+    digests and the id that follows. The folder around `target` must exist."""
+    work = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{manifest.kind}-", dir=target.parent.resolve()))
+    try:
+        for name, text in texts.items():
+            atomic_write(work / name, text)
+        manifest = manifest.model_copy(update={"files": record_files(work)})
+        manifest = manifest.model_copy(update={"id": manifest.derived_id})
+        write_manifest(work, manifest)
+        work.chmod(0o755)
+        publish(work, target)
+    except BaseException:
+        remove_folder(work)
+        raise
+    return manifest
 
 
 def folder_bytes(folder: Path) -> int:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from charter.ground.settings.problems import suggest
 from charter.ground.world.task import Task
 from charter.ground.world.tasks import (
     c_impossible,
@@ -59,3 +60,12 @@ CONTROLS = (
 # Worlds from this seed on are for training; those of an audit lie below it.
 TRAINING = 1_000_000
 TASKS: Mapping[str, Task] = {one.name: one for one in (*SCORED, *CONTROLS)}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises ValueError for a name of no task, and for one that stands twice."""
+    for name in names:
+        if name not in TASKS:
+            raise ValueError(f"there is no task {name!r} of the audit; {suggest(name, TASKS)}")
+    if len(set(names)) < len(names):
+        raise ValueError("a task is named twice; name each once")

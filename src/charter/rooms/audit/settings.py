@@ -8,10 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.problems import suggest
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
-from charter.ground.world.catalogue import TASKS, TRAINING
+from charter.ground.world.catalogue import TASKS, TRAINING, check_names
 
 ROLES = {"policy": Role(kind="assistant")}
 
@@ -59,11 +58,7 @@ class Settings(Frozen):
     @field_validator("tasks")
     @classmethod
     def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        for name in tasks:
-            if name not in TASKS:
-                raise ValueError(f"there is no task {name!r} of the audit; {suggest(name, TASKS)}")
-        if len(set(tasks)) < len(tasks):
-            raise ValueError("a task is named twice; name each once")
+        check_names(tasks)
         return tasks
 
     @model_validator(mode="after")

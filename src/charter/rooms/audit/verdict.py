@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,14 +14,7 @@ from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest, Parent, Source, Timing, digest_file
 from charter.ground.artifact.release import SKEW, read_time, write_time
 from charter.ground.artifact.seal import sealed
-from charter.ground.artifact.store import (
-    TEMPORARY,
-    atomic_write,
-    publish,
-    record_files,
-    remove_folder,
-    write_manifest,
-)
+from charter.ground.artifact.store import publish_made
 from charter.ground.artifact.verdict import VERDICT, AuditVerdict, Opinion, Rule, read_verdict
 from charter.ground.measure.agreement import cohen
 from charter.ground.measure.intervals import exact
@@ -140,33 +132,22 @@ def write_verdict(verdict: AuditVerdict, audit: Audit, target: Path, source: Sou
     target.parent.mkdir(parents=True, exist_ok=True)
     home = target.parent.resolve()
     place = Path(os.path.relpath(audit.folder.resolve(), home)).as_posix()
-    work = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}verdict-", dir=home))
-    try:
-        atomic_write(work / VERDICT, verdict.model_dump_json(indent=1) + "\n")
-        atomic_write(work / PAGE, page(verdict, reading_list(audit)))
-        parent = Parent(role="report", step=audit.manifest.step, id=audit.manifest.id, path=place)
-        manifest = Manifest(
-            kind="verdict",
-            id="",
-            status="done",
-            step=target.name,
-            room="verdict",
-            recipe="",
-            resolved=verdict.model_dump(mode="json"),
-            inputs={"report": [parent.id]},
-            parents=sealed(home, [parent]),
-            files=record_files(work),
-            source=source,
-            timing=Timing(started=verdict.made),
-        )
-        manifest = manifest.model_copy(update={"id": manifest.derived_id})
-        write_manifest(work, manifest)
-        work.chmod(0o755)
-        publish(work, target)
-    except BaseException:
-        remove_folder(work)
-        raise
-    return manifest
+    parent = Parent(role="report", step=audit.manifest.step, id=audit.manifest.id, path=place)
+    manifest = Manifest(
+        kind="verdict",
+        id="",
+        status="done",
+        step=target.name,
+        room="verdict",
+        recipe="",
+        resolved=verdict.model_dump(mode="json"),
+        inputs={"report": [parent.id]},
+        parents=sealed(home, [parent]),
+        source=source,
+        timing=Timing(started=verdict.made),
+    )
+    texts = {VERDICT: verdict.model_dump_json(indent=1) + "\n", PAGE: page(verdict, reading_list(audit))}
+    return publish_made(target, manifest, texts)
 
 
 def page(verdict: AuditVerdict, readings: Sequence[Read]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,14 +29,7 @@ from charter.ground.artifact.release import (
     read_time,
     write_time,
 )
-from charter.ground.artifact.store import (
-    TEMPORARY,
-    atomic_write,
-    publish,
-    record_files,
-    remove_folder,
-    write_manifest,
-)
+from charter.ground.artifact.store import publish_made
 from charter.rooms.card.release_rules import ReleaseRules, SignOff
 from charter.rooms.card.releasing import CARD, EVIDENCE, ROLES, Request, Verdict, judge, made_at
 
@@ -105,33 +97,21 @@ def write_release(release: Release, verdict: Verdict, target: Path, source: Sour
     inputs: dict[str, list[str]] = {}
     for role, name in [*((p.role, p.id) for p in parents), *((e.role, e.digest) for e in external)]:
         inputs.setdefault(role, []).append(name)
-    work = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}release-", dir=home))
-    try:
-        record = release.model_dump(mode="json")
-        atomic_write(work / RELEASE, release.model_dump_json(indent=1) + "\n")
-        manifest = Manifest(
-            kind="release",
-            id="",
-            status="done",
-            step=target.name,
-            room="release",
-            recipe="",
-            resolved=record,
-            inputs=inputs,
-            parents=parents,
-            external=external,
-            files=record_files(work),
-            source=source,
-            timing=Timing(started=release.made),
-        )
-        manifest = manifest.model_copy(update={"id": manifest.derived_id})
-        write_manifest(work, manifest)
-        work.chmod(0o755)
-        publish(work, target)
-    except BaseException:
-        remove_folder(work)
-        raise
-    return manifest
+    manifest = Manifest(
+        kind="release",
+        id="",
+        status="done",
+        step=target.name,
+        room="release",
+        recipe="",
+        resolved=release.model_dump(mode="json"),
+        inputs=inputs,
+        parents=parents,
+        external=external,
+        source=source,
+        timing=Timing(started=release.made),
+    )
+    return publish_made(target, manifest, {RELEASE: release.model_dump_json(indent=1) + "\n"})
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
