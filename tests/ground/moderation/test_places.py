@@ -58,6 +58,17 @@ def test_each_sentence_of_several_is_a_place() -> None:
     assert len(texts) == SENTENCES and (texts[0], texts[-1]) == ends, "the first and last ones are kept"
 
 
+def test_a_place_says_how_it_was_taken_and_how_many_the_text_has() -> None:
+    text = f"The lib*r*ary is open. {ASKED}? {base64.b64encode(ASKED.encode()).decode()}"
+    items = list(places([user(text), assistant("no"), user("Thank you")]))
+    kinds = [(place.kind, place.siblings) for place in items]
+    assert kinds[:2] == [("turn", 2), ("turn", 2)], "the last turn, alone and behind what was said"
+    earlier = kinds[2:-1]
+    assert {kind for kind, _ in earlier} == {"turn", "sentence", "respelled", "encoded"}
+    assert {count for _, count in earlier} == {len(earlier)}
+    assert kinds[-1] == ("turn", 1)
+
+
 LEET = str.maketrans("oieas", "01345")
 
 

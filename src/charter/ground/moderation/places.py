@@ -17,7 +17,8 @@ import sys
 import unicodedata
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from charter.ground.text.dialogue import Message, user
 
@@ -66,14 +67,21 @@ _COMMON = re.compile(
 )
 
 
+# how a place's text was taken from the conversation: whole, cut out, in plain spelling, decoded, from all user turns
+Kind = Literal["turn", "sentence", "respelled", "encoded", "joined"]
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A text to screen, the last message of `messages`, and the name of its place. `turn`: the number of the user
-    turn, from 0, if the text is a whole turn."""
+    turn, from 0, if the text is a whole turn. `kind`: how it was taken from a text; `siblings`: number of places of
+    that text, this one included. The worst of many is high by chance, so that a threshold may grow with it."""
 
     name: str
     messages: Sequence[Message]
     turn: int | None = None
+    kind: Kind = "turn"
+    siblings: int = 1
 
 
 def places(messages: Sequence[Message]) -> Iterator[Place]:
@@ -99,23 +107,21 @@ def _read(name: str, text: str, number: int | None = None, before: Sequence[Mess
     """A text, also after the messages `before` it; its sentences, as spelled and respelled; and the texts encoded in
     it."""
     readable = decode_runs(text)
-    if before:
-        yield Place(name, [*before, user(readable)], number)
-    yield Place(name, [user(readable)], number)
+    every = [Place(name, [*before, user(readable)], number)] if before else []
+    every.append(Place(name, [user(readable)], number))
     parts = sentences(text)
     if len(parts) > 1:
-        for part in parts:
-            yield Place(f"sentence of the {name}", [user(part)])
+        every += [Place(f"sentence of the {name}", [user(part)], kind="sentence") for part in parts]
     meant = respell(readable)
     if meant and meant != readable.strip():
-        for part in (meant, *(part for part in sentences(meant) if part not in parts)):
-            yield Place(f"respelled {name}", [user(part)])
+        respelled = (meant, *(part for part in sentences(meant) if part not in parts))
+        every += [Place(f"respelled {name}", [user(part)], kind="respelled") for part in respelled]
     plain = to_plain(text)
     first = list(dict.fromkeys(([plain] if plain != text else []) + list(decodings(plain))))
     again = [twice for once in first[:ROUND] for twice in decodings(once)]
-    for decoded in dict.fromkeys(first + again[:ROUND]):
-        if decoded.strip():
-            yield Place(f"encoded in the {name}", [user(decoded)])
+    decoded = [other for other in dict.fromkeys(first + again[:ROUND]) if other.strip()]
+    every += [Place(f"encoded in the {name}", [user(other)], kind="encoded") for other in decoded]
+    yield from (replace(place, siblings=len(every)) for place in every)
 
 
 def sentences(text: str) -> list[str]:
