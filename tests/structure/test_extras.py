@@ -26,6 +26,7 @@ SRC = ROOT / "src" / "charter"
 BROUGHT = {
     "anyio": "inspect-ai",
     "httpcore2": "httpx2",
+    "idna": "httpx2",
     "markupsafe": "jinja2",
     "pydantic-core": "pydantic",
     "referencing": "jsonschema",

@@ -231,6 +231,31 @@ def test_nobody_raises_a_role(hall: Hall) -> None:
     assert "ann" not in {one.by for one in acts(hall)}, "who acts is the session's person"
 
 
+def test_only_an_owner_stops_or_throttles_who_holds_admin_keys(hall: Hall) -> None:
+    secret, plain = hall.key("holders", ("admin",)), hall.key("without")
+    place = f"/admin/organisations/{hall.organisations['holders']}"
+    operator, reviewer, owner = (Person(hall, role) for role in ("operator", "reviewer", "owner"))
+    for action, fields in ((place, {"disabled": "yes"}), (f"{place}/limits", {"concurrency": "1"})):
+        refused = operator.send(action, **fields)
+        assert refused.status_code == 403 and "ask an owner" in refused.text
+    standing = f"/admin/standings/{hall.organisations['holders']}"
+    assert reviewer.send(standing, level="suspended", reason="no").status_code == 403
+    assert reviewer.send(standing, level="good", reason="they did nothing").status_code == 303
+    shown = operator.get(place).text
+    assert "only an owner" in shown and "<form" not in shown.partition("only an owner")[2]
+    assert get(f"{hall.url}/admin", headers={"x-api-key": secret}).status_code == 200
+    logged = [one.what for one in acts(hall) if one.whose == hall.organisations["holders"]]
+    assert logged == ["standing.set"], "what was refused is in no log"
+
+    other = f"/admin/organisations/{hall.organisations['without']}"
+    assert operator.send(other, disabled="yes").status_code == 303
+    assert get(f"{hall.url}/v1/models", headers={"x-api-key": plain}).status_code == 401
+    assert owner.send(place, disabled="yes").status_code == 303
+    assert get(f"{hall.url}/admin", headers={"x-api-key": secret}).status_code == 401
+    assert operator.send(place, disabled="no").status_code == 403, "nor lets an admin key in again"
+    assert owner.send(place, disabled="no").status_code == 303
+
+
 def test_forms_from_elsewhere_and_other_sessions_are_refused(hall: Hall) -> None:
     owner, other = Person(hall, "owner"), Person(hall, "owner")
     action, fields = f"{hall.url}/admin/members/invite", {"role": "owner"}

@@ -38,6 +38,7 @@ PRIVATE = (
     "192.168.1.1",
     "198.18.0.1",
     "224.0.0.1",
+    "192.88.99.1",
     "240.0.0.1",
     "255.255.255.255",
     "::",
@@ -58,6 +59,7 @@ PRIVATE = (
     "fec0::1",
     "ff02::1",
     "2001:db8::1",
+    "3fff:fff::1",
     "not an address",
     "",
 )
@@ -283,10 +285,35 @@ def test_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         (Domains(allowed=("a.example",)), "ba.example", False),
         (Domains(blocked=("a.example",)), "x.a.example", False),
         (Domains(blocked=("a.example",)), "xa.example", True),
+        (Domains(blocked=("evil.org",)), "ｗｗｗ．ｅｖｉｌ．ｏｒｇ", False),
+        (Domains(blocked=("evil.org",)), "evil。org", False),
+        (Domains(blocked=("evil.org",)), "ev\u00adil.org", False),
+        (Domains(blocked=("Ｅｖｉｌ｡org.",)), "EVIL.org", False),
+        (Domains(blocked=("BÜCHER.example",)), "xn--bcher-kva.example", False),
+        (Domains(blocked=("xn--BCHER-kva.example.",)), "bu\u0308cher.example", False),
+        (Domains(blocked=("straße.example",)), "straẞe.example", False),
+        (Domains(allowed=("bücher.example",)), "XN--BCHER-KVA.example.", True),
+        (Domains(allowed=("bücher.example",)), "bücher.example.org", False),
+        (Domains(blocked=("a_b.example",)), "A_b.example", False),
     ],
 )
 def test_domains_hold_with_what_is_below_them(domains: Domains, host: str, may: bool) -> None:
     assert domains.admit(host) is may
+
+
+def test_the_host_that_was_checked_is_the_one_that_is_asked() -> None:
+    hosts = list[str]()
+
+    def answer(handler: Any) -> None:
+        hosts.append(handler.headers["host"])
+        send(handler, b"ok", kind="text/plain")
+
+    with web_server(answer) as url:
+        wire = Wire(port_of(url), evil_org=[PUBLIC])
+        assert read("http://ｅｖｉｌ。org/x", wire).url == "http://evil.org/x"
+        with pytest.raises(NotRead, match="not among those"):
+            read("http://ｅｖｉｌ。org/x", wire, Domains(blocked=("evil.org",)))
+    assert hosts == ["evil.org"]
 
 
 def search(url: str, wire: Wire | None = None, seconds: float = 20.0, **settings: Any) -> Search:

@@ -207,6 +207,12 @@ def list_keys(connection: Connection, organisation: str | None = None) -> list[K
     return [_key(row) for row in connection.execute(wanted)]
 
 
+def opens_admin(connection: Connection, organisation: str) -> bool:
+    """Whether an organisation holds a key with the scope admin that is neither revoked nor expired."""
+    states = (key.state() for key in list_keys(connection, organisation) if key.caller.may("admin"))
+    return any(state in ("usable", "disabled") for state in states)
+
+
 def revoke(connection: Connection, key: str) -> None:
     """Revokes a key for good; a revoked one stays as it is. Raises NotFound, and Refusal for the anonymous caller."""
     if key == ANONYMOUS.key:

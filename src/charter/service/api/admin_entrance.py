@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from charter.service.accounts.keys import ANONYMOUS, Caller
+from charter.service.accounts.keys import ANONYMOUS, Caller, opens_admin
 from charter.service.accounts.sessions import find_session
 from charter.service.api.errors import ApiError, api_error
 from charter.service.api.rendering import ADMIN, page, wants_json
@@ -103,6 +103,16 @@ class Visit:
         """Adds an act of the visitor to the audit log, in the transaction of what it changes: `what` is such as
         key.revoke, `whose` an id, `before` and `after` its state. Never note a secret, or a text of anybody."""
         note_act(connection, self.actor, what, whose, before, after)
+
+    def check_holder(self, connection: Connection, organisation: str) -> None:
+        """Raises ApiError, 403, for a visitor who isn't an owner and wants to stop or throttle an organisation that
+        holds a key with the scope admin, or to let it in again."""
+        if not self.may("own") and opens_admin(connection, organisation):
+            raise ApiError(
+                403,
+                f"this organisation holds a key with the scope admin; the role {self.role} may not change its state "
+                "or limits, ask an owner",
+            )
 
     def write_people(self, work: Callable[[Connection], T], right: Right = "own") -> T:
         """The result of `work` in a writing transaction of the people's database. Raises Refusal if the visitor's role

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
 from charter.service.accounts.export import forget_organisation, organisation_data
-from charter.service.accounts.keys import LOCAL, KeyLimits
+from charter.service.accounts.keys import LOCAL, KeyLimits, opens_admin
 from charter.service.accounts.organisations import (
     Organisation,
     disable_organisation,
@@ -65,8 +65,9 @@ def organisation_page(visit: Visit) -> Shown:
     """One organisation, with forms to change it. Raises NotFound."""
     with reading(visit.service.database) as connection:
         one = organisation_by_id(connection, visit.part("organisation"))
-    own = one.id == visit.caller.organisation
-    data = {"organisation": organisation_row(visit.service, one), "own": own or one.name == LOCAL}
+        kept = not visit.may("own") and opens_admin(connection, one.id)
+    own = kept or one.id == visit.caller.organisation or one.name == LOCAL
+    data = {"organisation": organisation_row(visit.service, one), "own": own, "kept": kept}
     return Shown("admin_organisation", one.name, data)
 
 
@@ -93,6 +94,7 @@ def switch_organisation(visit: Visit) -> Done:
 
     def work(connection: Connection) -> None:
         before = organisation_by_id(connection, id)
+        visit.check_holder(connection, id)
         disable_organisation(connection, id, disabled)
         what = "organisation.suspend" if disabled else "organisation.restore"
         visit.note(connection, what, id, {"disabled": before.disabled}, {"disabled": disabled})
@@ -112,6 +114,7 @@ def limit(visit: Visit) -> Done:
 
     def work(connection: Connection) -> Organisation:
         before = organisation_by_id(connection, id)
+        visit.check_holder(connection, id)
         limit_organisation(connection, id, limits, tokens)
         after = organisation_by_id(connection, id)
         states = [{**asdict(one.limits), "monthly_tokens": one.monthly_tokens} for one in (before, after)]

@@ -9,7 +9,7 @@ import time
 from sqlalchemy import Connection
 
 from charter.service.accounts.decisions import user_mark
-from charter.service.accounts.grants import RELEASE_HOURS, SEVERE, grants_of
+from charter.service.accounts.grants import RELEASE_HOURS, SEVERE, find_grant, grants_of
 from charter.service.accounts.ladder import LEVELS
 from charter.service.accounts.organisations import list_organisations, organisation_names
 from charter.service.accounts.standings import (
@@ -104,6 +104,8 @@ def set_standing(visit: Visit) -> Done:
     seen = visit.form.number("seen")
 
     def also(connection: Connection) -> None:
+        if level != LEVELS[0] and not user:
+            visit.check_holder(connection, id)
         after = {"level": level, "user": user}
         visit.note(connection, "standing.set", id, {"seen": seen}, after)
 
@@ -165,6 +167,7 @@ def revoke(visit: Visit) -> Done:
     id = visit.part("grant")
 
     def also(connection: Connection) -> None:
+        visit.check_holder(connection, find_grant(connection, id).organisation)
         visit.note(connection, "grant.revoke", id)
 
     ended = visit.service.conduct.revoke(id, visit.by, _reason(visit), also)

@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import httpcore2
 import httpx2
 
-from charter.service.tools.tool import ANYWHERE, Domains
+from charter.service.tools.tool import ANYWHERE, Domains, ascii_host
 
 SECONDS = 8.0  # for a page, with all its hops
 MOST_BYTES = 2_000_000
@@ -28,8 +28,8 @@ KINDS = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
 AGENT = "charter"
 LONGEST_URL = 2000
 UNICAST = ipaddress.IPv6Network("2000::/3")
-# 6to4, and Teredo with other special uses: they lead to IPv4 addresses
-TUNNELS = (ipaddress.IPv6Network("2002::/16"), ipaddress.IPv6Network("2001::/23"))
+# 6to4, and Teredo with other special uses, which lead to IPv4 addresses; 6to4's former relays; documentation
+NOBODYS = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/23", "192.88.99.0/24", "3fff::/20")))
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
@@ -54,14 +54,14 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 def is_public(address: str) -> bool:
     """Whether an address is one of the public internet: neither private, loopback, link-local, reserved nor multicast,
-    and no IPv6 address that stands for an IPv4 one."""
+    and none that stands for another one."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(ip, ipaddress.IPv6Address) and (
-        ip not in UNICAST or ip.scope_id is not None or any(ip in network for network in TUNNELS)
-    ):
+    if isinstance(ip, ipaddress.IPv6Address) and (ip not in UNICAST or ip.scope_id is not None):
+        return False
+    if any(ip in network for network in NOBODYS):
         return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
@@ -108,10 +108,10 @@ def _client(backend: GuardedBackend, seconds: float) -> httpx2.AsyncClient:
 
 
 def check_url(url: str, domains: Domains = ANYWHERE) -> str:
-    """The host of an address that may be read. Raises NotRead."""
+    """The host of an address that may be read, in ASCII. Raises NotRead."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        host, port = ascii_host(parts.hostname or ""), parts.port
     except ValueError:
         raise NotRead("it is no address") from None
     if parts.scheme not in PORTS or not host or len(url) > LONGEST_URL:
@@ -132,7 +132,8 @@ async def read_page(
     try:
         async with asyncio.timeout(seconds), _client(backend or GuardedBackend(), seconds) as client:
             for _ in range(MOST_HOPS + 1):
-                check_url(url, domains)
+                # the host that was checked is the one that is asked
+                url = str(httpx2.URL(url, host=check_url(url, domains)))
                 async with client.stream("GET", url, headers=_HEADERS) as answer:
                     if answer.is_redirect:
                         url = urljoin(url, answer.headers.get("location", ""))

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import idna
+
 from charter.ground.artifact.errors import CharterError
 
 # Anthropic's codes of a failed tool
@@ -40,7 +42,7 @@ class Domains:
 
     def admit(self, host: str) -> bool:
         """Whether a host, or a domain above it, may be read."""
-        host = host.rstrip(".").lower()
+        host = ascii_host(host)
         if any(_within(host, domain) for domain in self.blocked):
             return False
         return not self.allowed or any(_within(host, domain) for domain in self.allowed)
@@ -49,8 +51,18 @@ class Domains:
 ANYWHERE = Domains()
 
 
+def ascii_host(name: str) -> str:
+    """A host's or a domain's name as it is resolved: mapped by IDNA (UTS 46) to lower-case ASCII, without the last dot.
+    Raises UnicodeError for what no name can be."""
+    try:
+        return idna.encode(name, uts46=True).decode("ascii").rstrip(".")
+    except UnicodeError:
+        # addresses, and names with underscores, which IDNA doesn't know
+        return name.encode("ascii").decode().lower().rstrip(".")
+
+
 def _within(host: str, domain: str) -> bool:
-    domain = domain.rstrip(".").lower()
+    domain = ascii_host(domain)
     return host == domain or host.endswith(f".{domain}")
 
 

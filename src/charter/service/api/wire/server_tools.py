@@ -15,11 +15,11 @@ from charter.service.api.errors import ApiError, invalid
 from charter.service.api.wire.content import Marked
 from charter.service.api.wire.server_blocks import SEARCHES
 from charter.service.tools.opening import PLACES
-from charter.service.tools.tool import Domains, Tool
+from charter.service.tools.tool import Domains, Tool, ascii_host
 
 SCOPE = "tools"
 MOST_DOMAINS = 100
-_DOMAIN = re.compile(r"^(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*$", re.I)
+_DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*")
 
 
 class ServerTool(Marked):
@@ -65,8 +65,15 @@ class WebSearchTool(ServerTool):
     @field_validator("allowed_domains", "blocked_domains")
     @classmethod
     def _names(cls, domains: list[str] | None) -> list[str] | None:
-        if wrong := [domain for domain in domains or () if not _DOMAIN.match(domain)]:
-            raise ValueError(f"{wrong[0][:100]!r} is not a domain; write it like example.org, without a path")
+        for domain in domains or ():
+            try:
+                named = _DOMAIN.fullmatch(ascii_host(domain))
+            except UnicodeError:
+                named = None
+            if not named:
+                raise ValueError(
+                    f"{domain[:100]!r} is not a domain; write it like example.org, without a path"
+                )
         return domains
 
     @model_validator(mode="after")
