@@ -142,7 +142,7 @@ made = st.lists(
 @given(before=words, calls=made, cuts=st.lists(st.integers(1, 9), max_size=40))
 def test_however_a_reply_is_cut_the_same_is_read(before: str, calls: Any, cuts: list[int]) -> None:
     before = before.replace("<", "")
-    text = before + (write_calls(calls) if calls else "")
+    text = before + (write_calls(calls).read if calls else "")
     reader, told = Reader(), list[Any]()
     rest = text
     for cut in [*cuts, len(text)]:
@@ -211,7 +211,7 @@ def test_a_model_that_must_call_calls(tmp_path: Path) -> None:
 
 
 def test_text_and_several_calls(tmp_path: Path) -> None:
-    reply = "I look.\n" + write_calls([("weather", {"city": "Rome"}), ("paint", {"at": [1, 2]})])
+    reply = "I look.\n" + write_calls([("weather", {"city": "Rome"}), ("paint", {"at": [1, 2]})]).read
     with open_hall(tmp_path, said=Said(*reply)) as hall:
         answer, streamed = post(hall).json(), told(post(hall, stream=True).text)
     assert [block["type"] for block in answer["content"]] == ["text", "tool_use", "tool_use"]
@@ -239,7 +239,7 @@ def test_a_call_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
 
 
 def test_without_tools_nothing_is_a_call(tmp_path: Path) -> None:
-    reply = write_calls([("weather", {"city": "Rome"})])
+    reply = write_calls([("weather", {"city": "Rome"})]).read
     with open_hall(tmp_path, said=Said(reply)) as hall:
         answer = post(hall, tools=[]).json()
         unused = post(hall, tool_choice={"type": "none"}).json()

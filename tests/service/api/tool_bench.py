@@ -47,7 +47,7 @@ class InTurn(Said):
 
 def call(name: str, **arguments: Any) -> str:
     """A call as a model writes it."""
-    return write_calls([(name, arguments)])
+    return write_calls([(name, arguments)]).read
 
 
 def tool_settings(folder: Path, searx: str = "", **more: Any) -> dict[str, Any]:

@@ -3,7 +3,8 @@ on the reply before it is sent, and the log.
 
 Requests of all shapes go this way: `begin` refuses or admits, `parts` gives the answer. A reply is held back until its
 text so far has been checked, first after a few tokens and then every `hold` tokens; classifiers keep what they have
-read of it. A grant that lets something pass is logged before it passes.
+read of it. A grant that lets something pass is logged before it passes. The policy reads what the caller wrote of the
+prompt (`Said`): words and frames of the server's own are neither judged nor charged.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ from charter.service.api.model_request import (
     Part,
     Piece,
     PromptInput,
+    Said,
     Token,
     Usage,
     Whole,
+    said_in,
 )
 from charter.service.api.registry import Served
 from charter.service.api.service import Service
@@ -130,6 +133,23 @@ class Exchange:
         return samples
 
     @property
+    def said(self) -> Said:
+        """What the caller wrote of the prompt."""
+        request = self.model_request
+        return request.said or said_in(self.original_prompt)
+
+    @property
+    def _before_reply(self) -> list[Message]:
+        """The caller's messages before a reply. The end of plain text counts as the reply's beginning: else a caller
+        could get a blocked reply token by token, each time with the text so far as the prompt."""
+        prompt = self.original_prompt
+        if not isinstance(prompt, str | Ids):
+            return self.said.all
+        text = _plain(prompt)
+        before, begun = text[:-BEGUN], text[-BEGUN:]
+        return [*([user(before)] if before.strip() else []), assistant(begun)]
+
+    @property
     def _account(self) -> str:
         return self.call.caller.organisation
 
@@ -137,7 +157,7 @@ class Exchange:
         """The stream, with every piece held back until the reply so far has been checked."""
         first = min(FIRST_CHECK, self.service.config.policy.hold)
         # a turn that the caller began is the beginning of the reply, which continues it
-        screen, conversation = self.screen, _turns_before(self.model_request.prompt)
+        screen, conversation = self.screen, self._before_reply
         held = [
             Held(first, Watch(screen, conversation, self.sensitivity) if screen else None)
             for _ in range(self.model_request.n)
@@ -182,7 +202,7 @@ class Exchange:
     async def record(self, verdict: Verdict, reply: str = "") -> None:
         """Logs a verdict that has an effect; with its text only if the configuration keeps it."""
         self.recorded = True
-        content = {"messages": _conversation(self.model_request.prompt), "reply": reply}
+        content = {"messages": _up_to_user(self.said.all), "reply": reply}
         record = self.service.conduct.record
         self.standing = await asyncio.to_thread(lambda: record(self._facts(), [verdict], content))
 
@@ -312,8 +332,8 @@ async def _check_prompt(exchange: Exchange) -> None:
     screen = exchange.screen
     if screen is None:
         return
-    model_request, service, call = exchange.model_request, exchange.service, exchange.call
-    messages, whose = _messages(model_request.prompt), call.caller.organisation
+    service, call = exchange.service, exchange.call
+    messages, whose = exchange.said.all, call.caller.organisation
     verdict = await service.judge(call, screen.steps(messages, exchange.sensitivity, whose))
     if await exchange.use_exemption(verdict):
         screen = ease(screen, exchange.exemptions)
@@ -339,24 +359,8 @@ def with_safety(prompt: PromptInput, words: str) -> Prompt:
     return [system(words), *prompt]
 
 
-def _turns_before(prompt: PromptInput) -> list[Message]:
-    """The messages before a reply. The end of plain text counts as the reply's beginning: else a caller could get a
-    blocked reply token by token, each time with the text so far as the prompt."""
-    if not isinstance(prompt, str | Ids):
-        return list(prompt)
-    text = _plain(prompt)
-    before, begun = text[:-BEGUN], text[-BEGUN:]
-    return [*([user(before)] if before.strip() else []), assistant(begun)]
-
-
-def _messages(prompt: PromptInput) -> list[Message]:
-    """The messages for classifiers; plain text counts as a user's."""
-    return [user(_plain(prompt))] if isinstance(prompt, str | Ids) else list(prompt)
-
-
-def _conversation(prompt: PromptInput) -> list[Message]:
-    """The turns up to the user's last one."""
-    messages = _messages(prompt)
+def _up_to_user(messages: list[Message]) -> list[Message]:
+    """The messages up to the user's last one."""
     return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
 

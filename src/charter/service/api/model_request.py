@@ -13,7 +13,7 @@ from typing import Literal
 
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.sampling import Sampling
-from charter.ground.text.dialogue import Prompt
+from charter.ground.text.dialogue import Message, Prompt, system, user
 from charter.service.accounts.keys import Caller
 from charter.service.accounts.requests import RequestRow
 
@@ -51,9 +51,32 @@ PromptInput = Prompt | Ids
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a caller wrote of a prompt, without the server's own words: its system text, and all else as messages. What
+    it says of tools stands in a system message before the turns."""
+
+    system: str
+    messages: tuple[Message, ...]
+
+    @property
+    def all(self) -> list[Message]:
+        """All of it as messages, the system text first."""
+        return [*([system(self.system)] if self.system else []), *self.messages]
+
+
+def said_in(prompt: PromptInput) -> Said:
+    """What a caller wrote of a prompt that is wholly the caller's; plain text counts as a user's."""
+    if isinstance(prompt, str | Ids):
+        return Said("", (user(prompt if isinstance(prompt, str) else prompt.text),))
+    leading = prompt[0]["role"] == "system"
+    return Said(prompt[0]["content"] if leading else "", tuple(prompt[int(leading) :]))
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRequest:
     """Samples of a prompt: messages (a last one of the assistant's is continued) or plain text.
 
+    `said`: what the caller wrote of the prompt, which alone the policy reads; None: all of it.
     `constraint` makes the constraint of a sample; `seed` None draws one; `own_decoding`: the request sets no decoding,
     so `sampling` has the model's own.
     """
@@ -65,6 +88,7 @@ class ModelRequest:
     seed: int | None = None
     constraint: Callable[[], Constraint] | None = None
     own_decoding: bool = False
+    said: Said | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ async def _open(request: Request, call: Call, body: ChatBody) -> _Chat:
     top = 0 if body.top is None else max(1, body.top)
     sampling, own_decoding = sampling_of(body, served.backend.decoding, tokens, top)
     model_request = ModelRequest(
-        body.model, wanted.prompt, sampling, body.samples, seed_of(body), held, own_decoding
+        body.model, wanted.prompt, sampling, body.samples, seed_of(body), held, own_decoding, wanted.said
     )
     return _Chat(await begin(service_of(request), call, model_request), body, wanted)
 

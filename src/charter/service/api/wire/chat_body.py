@@ -11,6 +11,7 @@ from charter.ground.forms.grammars import Form
 from charter.ground.generate.sampling import MOST_TOP
 from charter.ground.text.dialogue import Message
 from charter.service.api.errors import invalid
+from charter.service.api.model_request import Said
 from charter.service.api.wire.chat_messages import Turn, conversation
 from charter.service.api.wire.content import Strict
 from charter.service.api.wire.openai import Sampled
@@ -23,6 +24,7 @@ from charter.service.api.wire.tools import (
     ToolChoice,
     offer_of,
 )
+from charter.service.api.wire.written import NOTHING
 
 NO_INPUT: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -126,9 +128,10 @@ class ChatBody(Sampled):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A body as a request to a model."""
+    """A body as a request to a model: the prompt, and what of it the caller said."""
 
     prompt: list[Message]
+    said: Said
     offer: Offer | None
     form: Form | None
 
@@ -138,7 +141,7 @@ def wanted_of(body: ChatBody) -> Wanted:
     if body.top_logprobs is not None and not body.logprobs:
         raise invalid("top_logprobs: needs logprobs to be true", "top_logprobs")
     offer = _offer(body)
-    prompt = conversation(body.messages, offer.words if offer else "")
+    prompt, said = conversation(body.messages, offer.words if offer else NOTHING)
     _check_continued(body, prompt[-1]["role"] == "assistant")
     if offer is not None:
         if body.response_format is not None and body.response_format.type != "text":
@@ -147,8 +150,8 @@ def wanted_of(body: ChatBody) -> Wanted:
                 "tool_choice to none",
                 "response_format",
             )
-        return Wanted(prompt, offer, offer.form())
-    return Wanted(prompt, None, _form(body.response_format))
+        return Wanted(prompt, said, offer, offer.form())
+    return Wanted(prompt, said, None, _form(body.response_format))
 
 
 def _form(wanted: Format | None) -> Form | None:

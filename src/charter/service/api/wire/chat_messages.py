@@ -12,12 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from charter.ground.text.dialogue import Message, Role, system
+from charter.ground.text.dialogue import Role
 from charter.service.api.errors import invalid
 from charter.service.api.wire.content import Strict
 from charter.service.api.wire.tool_words import write_calls, write_result
-
-BETWEEN = "\n\n"  # parts of a message, and messages of one turn
+from charter.service.api.wire.written import NOTHING, Conversation, Spoken, Written, callers, converse, join
 
 
 class TextPart(Strict):
@@ -100,43 +99,42 @@ class ToolTurn(Strict):
 Turn = Annotated[SystemTurn | UserTurn | AssistantTurn | ToolTurn, Field(discriminator="role")]
 
 
-def conversation(turns: Sequence[Turn], more: str = "") -> list[Message]:
+def conversation(turns: Sequence[Turn], more: Written = NOTHING) -> Conversation:
     """The messages for a model: the system text with `more` after it, and the turns. Raises ApiError."""
-    words: list[str] = []
-    spoken: list[tuple[Role, str]] = []
+    words: list[Written] = []
+    spoken: list[tuple[Role, Written]] = []
     names: dict[str, str] = {}
     for place, turn in enumerate(turns):
         if isinstance(turn, SystemTurn):
-            words.append(turn.content)
+            words.append(callers(turn.content))
         elif isinstance(turn, UserTurn):
-            spoken.append(("user", turn.content))
+            spoken.append(("user", callers(turn.content)))
         elif isinstance(turn, ToolTurn):
             if turn.tool_call_id not in names:
                 raise invalid(
                     f"messages.{place}: tool_call_id {turn.tool_call_id[:200]} answers no call of a message before it",
                     "messages",
                 )
-            spoken.append(("user", write_result(names[turn.tool_call_id], turn.content, failed=False)))
+            result = write_result(names[turn.tool_call_id], callers(turn.content), failed=False)
+            spoken.append(("user", result))
         else:
             calls = [
                 (call.function.name, _arguments(call, f"messages.{place}")) for call in turn.tool_calls or ()
             ]
             names |= {call.id: call.function.name for call in turn.tool_calls or ()}
-            said = (turn.content or turn.refusal or "", write_calls(calls) if calls else "")
-            spoken.append(("assistant", BETWEEN.join(filter(None, said))))
+            text = callers(turn.content or turn.refusal or "")
+            spoken.append(("assistant", join([text, write_calls(calls) if calls else NOTHING])))
     if not spoken or spoken[0][0] != "user":
         raise invalid("messages: the first message that isn't the system's must be the user's", "messages")
-    messages = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
-    return [*messages, *_merge(spoken)]
+    return converse(join(words), more, _merge(spoken))
 
 
-def _merge(spoken: Sequence[tuple[Role, str]]) -> list[Message]:
-    merged: list[Message] = []
+def _merge(spoken: Spoken) -> list[tuple[Role, Written]]:
+    merged: list[tuple[Role, Written]] = []
     for role, text in spoken:
-        if merged and merged[-1]["role"] == role:
-            merged[-1]["content"] = BETWEEN.join(filter(None, (merged[-1]["content"], text)))
-        else:
-            merged.append({"role": role, "content": text})
+        if merged and merged[-1][0] == role:
+            text = join([merged.pop()[1], text])
+        merged.append((role, text))
     return merged
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from charter.ground.text.dialogue import Message, assistant, system, user
+from charter.ground.text.dialogue import Role
 from charter.service.api.errors import ApiError, invalid
 from charter.service.api.wire.call_checks import check_calls
 from charter.service.api.wire.content import (
@@ -41,10 +41,13 @@ from charter.service.api.wire.server_blocks import (
 from charter.service.api.wire.tool_words import (
     quote,
     write_calls,
+    write_document,
     write_note,
     write_passages,
     write_result,
+    write_search_result,
 )
+from charter.service.api.wire.written import NOTHING, Conversation, Written, callers, converse, join
 
 MOST_MESSAGES = 100_000  # of a request, as Anthropic's reference says
 
@@ -62,11 +65,13 @@ class _Merged:
     blocks: list[tuple[str, Any]] = field(default_factory=list)  # place and block
 
 
-def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more: str = "") -> list[Message]:
+def conversation(
+    turns: Sequence[Turn], instructions: Iterable[TextBlock], more: Written = NOTHING
+) -> Conversation:
     """The messages for a model: the system text with `more` after it, and the turns. Raises ApiError with Anthropic's
     words for anything that its API refuses."""
-    words = [block.text for block in instructions]
-    _check_text(words, "system")
+    words = [callers(block.text) for block in instructions]
+    _check_text((text.read for text in words), "system")
     leading = 0
     while leading < len(turns) and turns[leading].role == "system":
         words += [
@@ -78,23 +83,24 @@ def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more:
     _check_order(merged)
     check_calls(merged)
     names = {b.id: b.name for turn in merged for _, b in turn.blocks if isinstance(b, _CALLS)}
-    messages = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
+    spoken: list[tuple[Role, Written]] = []
     question = ""
     for turn in merged:
         if turn.role == "user":
             question = _question(turn.blocks) or question
-        sides = [("user", "", turn.blocks)] if turn.role == "user" else _sides(turn, question)
+        sides: list[_Side] = [("user", "", turn.blocks)] if turn.role == "user" else _sides(turn, question)
         for role, asked, blocks in sides:
             text = _passages(asked, blocks) if asked else _written(blocks, names)
-            if messages and messages[-1]["role"] == role:
-                text = f"{messages.pop()['content']}{BETWEEN}{text}"
-            messages.append(user(text) if role == "user" else assistant(text))
-    if messages[-1]["role"] == "assistant" and messages[-1]["content"] != messages[-1]["content"].rstrip():
+            if spoken and spoken[-1][0] == role:
+                text = join([spoken.pop()[1], text])
+            spoken.append((role, text))
+    if spoken[-1][0] == "assistant" and spoken[-1][1].read != spoken[-1][1].read.rstrip():
         raise invalid("messages: final assistant content cannot end with trailing whitespace", "messages")
-    return messages
+    return converse(join(words), more, spoken)
 
 
 _CALLS = (ToolUseBlock, ServerToolUseBlock)
+_Side = tuple[Role, str, list[tuple[str, Any]]]  # role, the question that searches answered, blocks
 
 
 def question_of(turns: Sequence[Turn]) -> str:
@@ -113,24 +119,24 @@ def _question(blocks: Iterable[tuple[str, Any]]) -> str:
     return as_query(BETWEEN.join(texts))
 
 
-def _sides(turn: _Merged, question: str) -> list[tuple[str, str, list[tuple[str, Any]]]]:
+def _sides(turn: _Merged, question: str) -> list[_Side]:
     """An assistant's turn as a model reads it: results of server tools stand in it, but come from outside. Searches for
     the question itself go before: what they gave stands with the question."""
     calls = [b for _, b in turn.blocks if isinstance(b, ServerToolUseBlock) and is_question(b, question)]
     ids = {block.id for block in calls}
     found = [(at, b) for at, b in turn.blocks if isinstance(b, RESULTS) and b.tool_use_id in ids]
-    sides: list[tuple[str, str, list[tuple[str, Any]]]] = [("user", question, found)] if found else []
+    sides: list[_Side] = [("user", question, found)] if found else []
     for at, block in turn.blocks:
         if block in calls or (isinstance(block, RESULTS) and block.tool_use_id in ids):
             continue
-        role = "user" if isinstance(block, RESULTS) else turn.role
+        role: Role = "user" if isinstance(block, RESULTS) else "assistant"
         if not (sides and sides[-1][:2] == (role, "")):
             sides.append((role, "", []))
         sides[-1][2].append((at, block))
     return sides
 
 
-def _passages(question: str, blocks: Sequence[tuple[str, Any]]) -> str:
+def _passages(question: str, blocks: Sequence[tuple[str, Any]]) -> Written:
     """What searches for a question gave, with the question."""
     return write_passages([quote(plain_words_of(block)) for _, block in blocks], question)
 
@@ -167,9 +173,9 @@ def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
 
 def _noted(blocks: list[tuple[str, Block]]) -> list[tuple[str, Block]]:
     """A system message between two turns, put into the user's turn: chat templates have no place for it."""
-    text = BETWEEN.join(_text_of(block, at) for at, block in blocks)
+    text = join(_text_of(block, at) for at, block in blocks).read
     _check_text([text], "messages")
-    return [(blocks[0][0], _Note(type="text", text=write_note(text)))]
+    return [(blocks[0][0], _Note(type="text", text=text))]
 
 
 def _check_order(merged: Sequence[_Merged]) -> None:
@@ -188,12 +194,12 @@ def _check_text(texts: Iterable[str], where: str) -> None:
             raise invalid(f"{where}: text content blocks must contain non-whitespace text", where)
 
 
-def _written(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> str:
+def _written(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> Written:
     """The text of a turn: blocks with a blank line between, consecutive calls as one list."""
-    texts, calls = list[str](), list[tuple[str, dict[str, Any]]]()
+    texts, calls = list[Written](), list[tuple[str, dict[str, Any]]]()
     for number, (at, block) in enumerate(blocks):
         if number and _goes_on(blocks[number - 1][1], block):
-            texts[-1] += block.text
+            texts[-1] = join([texts[-1], _text_of(block, at)], "")
             continue
         if isinstance(block, _CALLS):
             calls.append((block.name, block.input))
@@ -203,7 +209,7 @@ def _written(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> str:
             calls = []
         if isinstance(block, ToolResultBlock):
             inner = [_text_of(part, f"{at}.content.{n}") for n, part in enumerate(block.content)]
-            written = write_result(names[block.tool_use_id], BETWEEN.join(inner), block.is_error)
+            written = write_result(names[block.tool_use_id], join(inner), block.is_error)
         elif isinstance(block, RESULTS):
             words, failed = words_of(block)
             written = write_result(names[block.tool_use_id], quote(words), failed)
@@ -212,7 +218,7 @@ def _written(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> str:
         texts.append(written)
     if calls:
         texts.append(write_calls(calls))
-    return BETWEEN.join(text for text in texts if text)
+    return join(texts)
 
 
 def _goes_on(before: Any, block: Any) -> bool:
@@ -221,15 +227,17 @@ def _goes_on(before: Any, block: Any) -> bool:
     return both and bool(before.citations or block.citations)
 
 
-def _text_of(block: Any, at: str) -> str:
+def _text_of(block: Any, at: str) -> Written:
     """The text of a block, empty if the model doesn't see it. Raises ApiError if it can't be read."""
+    if isinstance(block, _Note):
+        return write_note(block.text)
     if isinstance(block, TextBlock):
-        return block.text
+        return callers(block.text)
     if isinstance(block, DocumentBlock):
         return _document(block, at)
     if isinstance(block, SearchResultBlock):
         inner = BETWEEN.join(part.text for part in block.content)
-        return f"<search_result>\n{block.title}\n{block.source}\n\n{inner}\n</search_result>"
+        return write_search_result(block.title, block.source, inner)
     if isinstance(block, ImageBlock):
         raise _unread(
             at,
@@ -237,26 +245,24 @@ def _text_of(block: Any, at: str) -> str:
             "into words",
         )
     if isinstance(block, (ThinkingBlock, HiddenThinkingBlock)):
-        return ""
+        return NOTHING
     raise _unread(at, f"a {block.type} block can't stand here")
 
 
-def _document(block: DocumentBlock, at: str) -> str:
+def _document(block: DocumentBlock, at: str) -> Written:
     source = block.source
     if isinstance(source, PlainSource):
         text = source.data
     elif isinstance(source, PartsSource):
         text = BETWEEN.join(
-            _text_of(part, f"{at}.source.content.{n}") for n, part in enumerate(source.content)
+            _text_of(part, f"{at}.source.content.{n}").read for n, part in enumerate(source.content)
         )
     else:
         raise _unread(
             f"{at}.source",
             f"documents are read as text here, not from {source.type}; send a source of type text",
         )
-    title = " ".join((block.title or "").replace('"', "'").split())
-    named, context = f' name="{title}"' if title else "", f"{block.context}\n" if block.context else ""
-    return f"<document{named}>\n{context}{text}\n</document>"
+    return write_document(block.title or "", block.context or "", text)
 
 
 def _unread(at: str, why: str) -> ApiError:

@@ -13,11 +13,10 @@ from charter.ground.generate.sampling import sampling_at
 from charter.ground.model.generation import choose_decoding
 from charter.ground.text.dialogue import Message
 from charter.service.api.errors import invalid
-from charter.service.api.model_request import Call, ModelRequest
+from charter.service.api.model_request import Call, ModelRequest, Said
 from charter.service.api.registry import Served
 from charter.service.api.wire.citations import ASKING, Citable
 from charter.service.api.wire.content import (
-    BETWEEN,
     CacheControl,
     Metadata,
     Parts,
@@ -29,6 +28,7 @@ from charter.service.api.wire.offered import EFFORT, FIELDS, TASK_BUDGET, THINKI
 from charter.service.api.wire.server_blocks import RESULTS
 from charter.service.api.wire.tool_words import warn_of
 from charter.service.api.wire.tools import NONE, Choice, Offer, Run, Tool, offer_of, searches_of
+from charter.service.api.wire.written import NOTHING, Written, join, servers
 from charter.service.tools.tool import Tool as RunTool
 
 MOST_STOPS = 100
@@ -139,16 +139,18 @@ class MessagesBody(CountBody):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A body as a request to a model: the prompt, and what a reply may or must do beside text. `ttl`: how long marked
+    """A body as a request to a model: the prompt, what of it the caller said, and what a reply may or must do beside
+    text. `ttl`: how long marked
     parts of the prompt shall be cached, empty without marks; `citable`: what a reply may cite, None without
     citations."""
 
     prompt: list[Message]
+    said: Said
     offer: Offer | None
     form: Form | None
     ttl: str
     citable: Citable | None = None
-    more: str = ""  # after the system text
+    more: Written = NOTHING  # after the system text
     searches: Mapping[str, Run] = field(
         default_factory=dict
     )  # for the question itself, before the model is asked
@@ -172,13 +174,14 @@ def wanted_of(body: CountBody, citable: Citable | None = None, tools: Mapping[st
     if offer is not None and offer.later is not None and _continues(body):
         offer = offer.later
     searches = searches_of(body.tools, body.tool_choice, tools)
-    told = (
-        offer.words if offer else "",
-        warn_of(list(searches)) if searches else "",
-        ASKING if citable else "",
+    more = join(
+        [
+            offer.words if offer else NOTHING,
+            warn_of(list(searches)) if searches else NOTHING,
+            servers(ASKING) if citable else NOTHING,
+        ]
     )
-    more = BETWEEN.join(filter(None, told))
-    prompt = conversation(body.messages, body.system, more)
+    prompt, said = conversation(body.messages, body.system, more)
     form = offer.form() if offer else None
     if body.format is not None:
         if citable is not None:
@@ -199,7 +202,7 @@ def wanted_of(body: CountBody, citable: Citable | None = None, tools: Mapping[st
             )
         form = Form("json_schema", schema=body.format.schema_)
     question = question_of(body.messages) if searches else ""
-    return Wanted(prompt, offer, form, _cache_asked(body), citable, more, searches, question)
+    return Wanted(prompt, said, offer, form, _cache_asked(body), citable, more, searches, question)
 
 
 async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, call: Call) -> ModelRequest:
@@ -210,7 +213,8 @@ async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, c
     top_p = None if body.top_p is None else max(body.top_p, LEAST_P)
     decoding = choose_decoding(model_decoding, body.temperature, top_p, top_k)
     sampling = sampling_at(decoding, body.max_tokens, tuple(dict.fromkeys(body.stop_sequences)))
-    model_request = ModelRequest(body.model, wanted.prompt, sampling, own_decoding=decoding is model_decoding)
+    own = decoding is model_decoding
+    model_request = ModelRequest(body.model, wanted.prompt, sampling, own_decoding=own, said=wanted.said)
     if wanted.form is None:
         return model_request
     compiled = await served.backend.compile(wanted.form, call.caller.organisation, call.background)

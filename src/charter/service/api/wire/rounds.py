@@ -131,17 +131,17 @@ class Answer:
         left = body.max_tokens - self.writing.written
         if left < 1:
             return STOPS["length"]
-        said = Turn.model_validate({"role": "assistant", "content": self.writing.message["content"]})
-        prompt: Any = conversation([*body.messages, said], body.system, wanted.more)
+        answered = Turn.model_validate({"role": "assistant", "content": self.writing.message["content"]})
+        talk = conversation([*body.messages, answered], body.system, wanted.more)
         safety = self.exchange.safety
-        tokens = await served.backend.count(with_safety(prompt, safety) if safety else prompt)
+        tokens = await served.backend.count(with_safety(talk.prompt, safety) if safety else talk.prompt)
         if tokens + 1 > served.context:
             return STOPS["context"]
         offer, form = wanted.offer, wanted.form
         if offer is not None and self.writing.written:  # a forced choice is for the model's first round
             offer = offer.later or offer
             form = offer.form()
-        self.wanted = replace(wanted, prompt=prompt, offer=offer, form=form)
+        self.wanted = replace(wanted, prompt=talk.prompt, said=talk.said, offer=offer, form=form)
         rest = body.model_copy(update={"max_tokens": left})
         try:
             request = await model_request_of(rest, self.wanted, served, self.call)

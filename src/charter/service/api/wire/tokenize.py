@@ -50,7 +50,7 @@ async def tokenize(request: Request, call: Call, body: TokenizeBody) -> Response
     served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
     if (body.prompt is None) == (body.messages is None):
         raise invalid("give one of prompt and messages", "prompt")
-    prompt: Any = body.prompt if body.messages is None else conversation(body.messages)
+    prompt: Any = body.prompt if body.messages is None else conversation(body.messages).prompt
     ids = await served.backend.cut(prompt, body.add_special_tokens is not False)
     return JSONResponse({"count": len(ids), "max_model_len": served.context, "tokens": ids}, headers=left)
 

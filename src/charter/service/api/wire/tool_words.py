@@ -1,5 +1,5 @@
 """The words for a model about tools: their descriptions, calls and results, and system messages between two turns. This
-is the only place to change them.
+is the only place to change them, and it says what of them the caller wrote.
 
 The models here have chat templates without tools, so tools are text. A call is a marker and a list in JSON, the form
 that small open models saw in training (SmolLM2 among them):
@@ -11,24 +11,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+from charter.service.api.wire.written import Written, callers, join, servers
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 EXAMPLE = '[{"name": "NAME OF THE TOOL", "arguments": {}}]'
 
 
-def describe_tools(tools: Sequence[Mapping[str, Any]]) -> str:
-    """The system text on tools: {name, description, input_schema} each, and input_examples if there are some."""
-    listed = "\n".join(_json(tool) for tool in tools)
-    return (
+def describe_tools(tools: Sequence[Mapping[str, Any]], own: Collection[str] = ()) -> Written:
+    """The system text on tools: {name, description, input_schema} each, and input_examples if there are some. `own`:
+    names of those that the server runs and describes."""
+    texts = [servers(_json(tool)) if tool["name"] in own else callers(_json(tool)) for tool in tools]
+    listed = join(texts, "\n")
+    read = (
         "You can use tools. Each line describes one: its name, what it does, and the JSON Schema of its input.\n"
-        f"<tools>\n{listed}\n</tools>\n"
+        f"<tools>\n{listed.read}\n</tools>\n"
         f"To use tools, write {OPEN}, a JSON list with an entry for each use, and {CLOSE}, like this:\n"
         f"{OPEN}{EXAMPLE}{CLOSE}\n"
         "What a tool gives stands in the next message, between <tool_result> and </tool_result>. "
         "Use a tool only where it helps; otherwise answer in plain words."
     )
+    return Written(read, listed.said)
 
 
 STRANGERS = (
@@ -39,37 +44,53 @@ ANSWER = "Answer in one sentence from these passages: {question}"
 _MARKERS = re.compile(r"<(?=/?(?:tool_call|tool_result|tools|system|document|search_result)>)")
 
 
-def warn_of(names: Sequence[str]) -> str:
+def warn_of(names: Sequence[str]) -> Written:
     """The system text on tools whose results are a stranger's text."""
-    return STRANGERS.format(names=", ".join(names))
+    return servers(STRANGERS.format(names=", ".join(names)))
 
 
-def quote(text: str) -> str:
-    """A stranger's text without our markers, so that it can't end its frame or look like a call."""
-    return _MARKERS.sub("&lt;", text)
+def quote(text: str) -> Written:
+    """A stranger's text, which the model reads without our markers, so that it can't end its frame or look like a
+    call."""
+    return Written(_MARKERS.sub("&lt;", text), text)
 
 
-def write_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+def write_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> Written:
     """Calls as a model writes them: (name, input)."""
-    return f"{OPEN}{_json([{'name': name, 'arguments': arguments} for name, arguments in calls])}{CLOSE}"
+    listed = _json([{"name": name, "arguments": arguments} for name, arguments in calls])
+    return Written(f"{OPEN}{listed}{CLOSE}", listed)
 
 
-def write_result(name: str, text: str, failed: bool) -> str:
+def write_result(name: str, text: Written, failed: bool) -> Written:
     """The result of a tool, as the model reads it."""
-    said = f"{name} failed" if failed else name
-    return f"<tool_result>\n{said}:\n{text}\n</tool_result>"
+    head = f"{name} failed" if failed else name
+    return Written(f"<tool_result>\n{head}:\n{text.read}\n</tool_result>", text.said)
 
 
-def write_passages(results: Sequence[str], question: str) -> str:
+def write_passages(results: Sequence[Written], question: str) -> Written:
     """What searches for a question gave, as the model reads it after the question. The smaller a model, the plainer
     this must be: it repeats frames."""
-    passages = "\n\n".join(results)
-    return f"{PASSAGES}\n\n{passages}\n\n{ANSWER.format(question=question)}"
+    asked = Written(ANSWER.format(question=question), question)
+    return join([servers(PASSAGES), *results, asked])
 
 
-def write_note(text: str) -> str:
+def write_note(text: str) -> Written:
     """A system message in the middle of a conversation."""
-    return f"<system>\n{text}\n</system>"
+    return Written(f"<system>\n{text}\n</system>", text)
+
+
+def write_document(title: str, context: str, text: str) -> Written:
+    """A document, with its title and its context if it has them."""
+    name = " ".join(title.replace('"', "'").split())
+    named, before = f' name="{name}"' if name else "", f"{context}\n" if context else ""
+    said = "\n".join(filter(None, (title, context, text)))
+    return Written(f"<document{named}>\n{before}{text}\n</document>", said)
+
+
+def write_search_result(title: str, source: str, text: str) -> Written:
+    """A search result."""
+    said = f"{title}\n{source}\n\n{text}"
+    return Written(f"<search_result>\n{said}\n</search_result>", said)
 
 
 def _json(value: Any) -> str:

@@ -23,6 +23,7 @@ from charter.service.api.wire.content import Marked, Strict
 from charter.service.api.wire.offered import CALLERS, DEFER_LOADING
 from charter.service.api.wire.server_tools import ServerTool, WebSearchTool, find_tool
 from charter.service.api.wire.tool_words import CLOSE, OPEN, describe_tools, warn_of
+from charter.service.api.wire.written import Written, join
 from charter.service.tools.opening import PLACES
 from charter.service.tools.tool import Tool as RunTool
 
@@ -131,7 +132,7 @@ class Offer:
     tools: tuple[CustomTool, ...]
     forced: bool
     most: int
-    words: str  # of all tools, for the system text
+    words: Written  # of all tools, for the system text
     run: Mapping[str, Run] = field(default_factory=dict)  # those that the server runs, by name
     later: Offer | None = (
         None  # for the rounds after the first, where a forced choice doesn't hold; None: as it is
@@ -186,9 +187,9 @@ def offer_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NON
                 f"tool_choice: Tool '{choice.name[:128]}' not found in provided tools", "tool_choice"
             )
     single = choice is not None and choice.disable_parallel_tool_use
-    words = describe_tools([_shown(tool) for tool in tools])
+    words = describe_tools([_shown(tool) for tool in tools], run)
     if run:
-        words = f"{words}\n{warn_of(list(run))}"
+        words = join([words, warn_of(list(run))], "\n")
     forced = isinstance(choice, (AnyChoice, ToolChoice))
     later = Offer(tuple(tools), False, 1 if single else MOST_CALLS, words, run)
     return replace(later, tools=may, forced=forced, later=later)

@@ -1,0 +1,62 @@
+"""A text of a prompt beside the part of it that the caller wrote.
+
+The server puts words and frames of its own around what callers write. The model reads all of it; the policy reads, and
+charges, the callers' part alone. Who puts a text into a prompt says here whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from charter.ground.text.dialogue import Message, Role, system
+from charter.service.api.model_request import Said
+from charter.service.api.wire.content import BETWEEN
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text as the model reads it, and what the caller wrote of it."""
+
+    read: str
+    said: str
+
+
+class Conversation(NamedTuple):
+    """The messages that a model reads, and what the caller wrote of them."""
+
+    prompt: list[Message]
+    said: Said
+
+
+Spoken = Sequence[tuple[Role, Written]]
+NOTHING = Written("", "")
+
+
+def callers(text: str) -> Written:
+    """A text that the caller wrote."""
+    return Written(text, text)
+
+
+def servers(text: str) -> Written:
+    """A text of the server's own."""
+    return Written(text, "")
+
+
+def join(texts: Iterable[Written], between: str = BETWEEN) -> Written:
+    """Texts one after another; empty ones leave no gap."""
+    texts = list(texts)
+    return Written(
+        between.join(text.read for text in texts if text.read),
+        between.join(text.said for text in texts if text.said),
+    )
+
+
+def converse(instructions: Written, more: Written, spoken: Spoken) -> Conversation:
+    """The messages of a conversation: the system text with `more` after it, on tools and citations, and the turns."""
+    opening, about_tools = join([instructions, more]).read, [system(more.said)] if more.said else []
+    prompt = [system(opening)] if opening else []
+    prompt += [Message(role=role, content=text.read) for role, text in spoken]
+    said = [Message(role=role, content=text.said) for role, text in spoken]
+    return Conversation(prompt, Said(instructions.said, (*about_tools, *said)))
