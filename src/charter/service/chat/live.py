@@ -64,7 +64,7 @@ class Live:
         passes as it took, so that a giant block costs others little."""
         async with self.showing:
             writing = self.writing
-            if writing.waiting > SHORT:
+            if writing.waiting > SHORT or writing.slow:
                 began = time.monotonic()
                 await run_in_threadpool(writing.show)
                 await asyncio.sleep(time.monotonic() - began)

@@ -21,13 +21,11 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_by_name
-from pygments.util import ClassNotFound
+
+from charter.service.chat.colouring import COLOURS, LANGUAGES
 
 LONGEST_FORMULA = 2000
-LONGEST_CODE = 10_000  # characters that are coloured; longer code stays plain
+MOST_COLOURED = 100  # blocks of code in a text
 LONGEST_RENDERED = 100_000  # characters of a text; a longer one is shown as it was written
 MOST_LINES = 50  # of a formula
 
@@ -81,6 +79,11 @@ class Writing:
     def waiting(self) -> int:
         """Characters that must be rendered to show the whole text; 0 if it is shown."""
         return len(self.text) - self._begun if self._rendered < len(self.text) else 0
+
+    @property
+    def slow(self) -> bool:
+        """Whether what must be rendered may hold code, which another process colours."""
+        return self.waiting > 0 and any(fence in self.text[self._begun :] for fence in ("```", "~~~"))
 
     @property
     def sealed(self) -> int:
@@ -224,17 +227,18 @@ def _formula(_: Any, tokens: list[Token], place: int, *__: Any) -> str:
 _LANGUAGE = re.compile(r"[\w+#.-]{1,30}")
 
 
-def _code(_: Any, tokens: list[Token], place: int, *__: Any) -> str:
+def _code(_: Any, tokens: list[Token], place: int, __: Any, environment: dict[str, Any]) -> str:
     """Code with its language named and its words coloured by classes."""
     token = tokens[place]
     named = _LANGUAGE.match(token.info.strip())
     language = named[0] if named else ""
-    body = escape(token.content)
-    if language and len(token.content) <= LONGEST_CODE:
-        try:
-            body = highlight(token.content, get_lexer_by_name(language), HtmlFormatter(nowrap=True))
-        except ClassNotFound:
-            language = language.lower()
+    coloured = None
+    if language.lower() not in LANGUAGES:
+        language = language.lower()
+    elif environment.setdefault("coloured", 0) < MOST_COLOURED:
+        environment["coloured"] += 1
+        coloured = COLOURS.colour(token.content, language)
+    body = escape(token.content) if coloured is None else coloured
     head = f'<span class="language">{escape(language)}</span>' if language else ""
     return f'<div class="code">{head}<pre tabindex="0"><code>{body}</code></pre></div>\n'
 

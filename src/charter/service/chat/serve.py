@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 
 from charter.service.chat.app import make_app
+from charter.service.chat.colouring import COLOURS
 from charter.service.chat.service import Service
 from charter.service.people.export import open_people
 from charter.service.web.listening import log_to_stderr, run_app
@@ -33,4 +34,5 @@ def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> 
     log_to_stderr("charter.service.chat")
     if not service.config.log:
         logging.getLogger("charter.service.chat").setLevel(logging.WARNING)
+    COLOURS.start()
     run_app(make_app(service), bound, ready, service.config.proxy)
