@@ -16,6 +16,8 @@ from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, unt
 
 from charter.service.accounts.tables import DECISIONS, USAGE
 from charter.service.api import local
+from charter.service.api.held import Held
+from charter.service.api.model_request import End, Piece
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello there"}]
 
@@ -289,8 +291,11 @@ def test_a_key_waits_where_its_minute_is_used_up(tmp_path: Path) -> None:
     assert second.headers["anthropic-ratelimit-requests-remaining"] == "0"
 
 
-def test_a_prompt_against_the_policy_gets_a_message_that_says_so(tmp_path: Path) -> None:
+def test_a_prompt_against_the_policy_gets_a_message_that_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     said = Said("Yes.")
+    caplog.set_level("INFO", "charter.service.api")
     with open_hall(tmp_path, said=said, screen=watching("there")) as hall:
         message, streamed = post(hall), events(post(hall, stream=True).text)
         (row, *_) = hall.rows(DECISIONS)
@@ -298,12 +303,65 @@ def test_a_prompt_against_the_policy_gets_a_message_that_says_so(tmp_path: Path)
     answer = message.json()
     assert answer["stop_reason"] == "refusal"
     assert answer["content"][0]["text"] == answer["stop_details"]["explanation"]
+    assert (
+        answer["stop_details"]["category"]
+        == streamed[-2][1]["delta"]["stop_details"]["category"]
+        == row.category
+    )
     assert answer["usage"]["output_tokens"] == 0
     assert text_of(streamed) == answer["content"][0]["text"]
     assert streamed[-2][1]["delta"]["stop_reason"] == "refusal"
     assert said.asked == []
     assert row.request == message.headers["request-id"]
     assert row.action == "block"
+    line = f"the screen stopped {row.request} under {row.category} (prompt); --no-policy, or"
+    assert any(record.getMessage().startswith(line) for record in caplog.records)
+    assert "there" not in caplog.text, "the terminal shows no text of the request"
+
+
+def test_a_reply_is_released_by_sentences() -> None:
+    """Whole sentences and lines, a long one in pieces, and not one check for each abbreviation."""
+    words = [
+        "It",
+        "is",
+        "on",
+        "the",
+        "hill",
+        ",",
+        "beside",
+        "the",
+        "old",
+        "mill",
+        ".\n",
+        "And",
+        "so",
+        ",",
+        "e.g.",
+        ",",
+        "on",
+        "it",
+        "goes",
+        "to",
+        "its",
+        "end",
+        ".",
+        "No",
+        ".",
+        "Yes",
+        ".",
+    ]
+    waiting, lumps = Held(24, None), list[str]()
+    for number, word in enumerate([*words, *("on " * 40).split()]):
+        waiting.add(Piece(0, f"{word} ", (), number))
+        if waiting.due:
+            lumps.append(
+                "".join(piece.text for piece in waiting.release() if isinstance(piece, Piece)).strip()
+            )
+    assert [lump.split()[-1] for lump in lumps[:3]] == [".", ".", "on"]
+    assert max(len(lump.split()) for lump in lumps) <= 24
+    assert not waiting.pieces or waiting.count - waiting.checked == len(waiting.pieces)
+    waiting.add(End(0, "end"))
+    assert waiting.due
 
 
 def test_no_word_against_the_policy_leaves(tmp_path: Path) -> None:

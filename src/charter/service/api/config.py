@@ -101,7 +101,11 @@ class Policy(Frozen):
         "installed, else probe, and words",
     )
     thresholds: str = Field("", description="a file of thresholds; empty: those that come along")
-    hold: int = Field(48, ge=1, description="tokens of a reply that are checked together before they leave")
+    hold: int = Field(
+        24,
+        ge=1,
+        description="most tokens of a reply that are checked together; a sentence's end comes first",
+    )
     keep_content: bool = Field(False, description="keep the text of flagged requests for the reviewers")
     keep_days: int = Field(30, ge=1, description="days after which text of closed cases is removed")
 

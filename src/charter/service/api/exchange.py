@@ -2,14 +2,15 @@
 on the reply before it is sent, and the log.
 
 Requests of all shapes go this way: `begin` refuses or admits, `parts` gives the answer. A reply is held back until its
-text so far has been checked, first after a few tokens and then every `hold` tokens; classifiers keep what they have
-read of it. A grant that lets something pass is logged before it passes. The policy reads what the caller wrote of the
-prompt (`Said`): words and frames of the server's own are neither judged nor charged.
+text so far has been checked, at the end of each sentence and after `hold` tokens at most; classifiers keep what they
+have read of it. A grant that lets something pass is logged before it passes. The policy reads what the caller wrote of
+the prompt (`Said`): words and frames of the server's own are neither judged nor charged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -45,7 +46,8 @@ from charter.service.api.registry import Served
 from charter.service.api.service import Service
 from charter.service.api.telling import standing_headers
 
-FIRST_CHECK = 16  # tokens of a reply
+STOPPED = "the screen stopped {} under {} ({}); --no-policy, or policy: {{state: off}}, turns it off"
+_LOG = logging.getLogger("charter.service.api")
 BEGUN = 2000  # characters at the end of plain text that count as a reply's beginning
 
 
@@ -68,6 +70,7 @@ class Exchange:
     # grants used by this request: how, side, category; of a released reply, the sample
     passed: set[tuple[str, str, str, int]] = field(default_factory=set)
     refusal: str = ""  # why the prompt was blocked
+    category: str = ""  # under which it was
     safety: str = ""  # what the policy added to the prompt
     began: float = field(default_factory=time.monotonic)
     written: dict[int, int] = field(default_factory=dict)  # tokens by sample
@@ -84,7 +87,7 @@ class Exchange:
         try:
             if self.refusal:
                 for sample in range(self.model_request.n):
-                    yield End(sample, "refused", reason=self.refusal)
+                    yield End(sample, "refused", reason=self.refusal, category=self.category)
                 return
             stream = self.served.backend.stream(self.model_request, self._account, self.call.background)
             async with aclosing(self._checked(stream)) as checked:
@@ -115,7 +118,7 @@ class Exchange:
         for messages, reply in read:
             verdict = await self._check_reply(Watch(screen, messages, self.sensitivity), reply)
             if not verdict.allowed:
-                self.refusal = verdict.reason
+                self.refusal, self.category = verdict.reason, verdict.category
                 return True
         return False
 
@@ -155,11 +158,11 @@ class Exchange:
 
     async def _checked(self, stream: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
         """The stream, with every piece held back until the reply so far has been checked."""
-        first = min(FIRST_CHECK, self.service.config.policy.hold)
+        hold = self.service.config.policy.hold
         # a turn that the caller began is the beginning of the reply, which continues it
         screen, conversation = self.screen, self._before_reply
         held = [
-            Held(first, Watch(screen, conversation, self.sensitivity) if screen else None)
+            Held(hold, Watch(screen, conversation, self.sensitivity) if screen else None)
             for _ in range(self.model_request.n)
         ]
         async with aclosing(stream):
@@ -174,13 +177,12 @@ class Exchange:
                     continue
                 verdict = await self._check_reply(sample.watch, sample.text, part.sample)
                 if verdict.allowed:
-                    for piece in sample.release(self.service.config.policy.hold):
+                    for piece in sample.release():
                         yield piece
                     continue
                 sample.refused = True
-                yield End(
-                    part.sample, "refused", output_tokens=self.written[part.sample], reason=verdict.reason
-                )
+                tokens, why = self.written[part.sample], verdict.reason
+                yield End(part.sample, "refused", output_tokens=tokens, reason=why, category=verdict.category)
                 if all(one.refused or one.ended for one in held):
                     return
 
@@ -202,6 +204,8 @@ class Exchange:
     async def record(self, verdict: Verdict, reply: str = "") -> None:
         """Logs a verdict that has an effect; with its text only if the configuration keeps it."""
         self.recorded = True
+        if not verdict.allowed:
+            _LOG.info(STOPPED.format(self.call.request_id, verdict.category or "no category", verdict.side))
         content = {"messages": _up_to_user(self.said.all), "reply": reply}
         record = self.service.conduct.record
         self.standing = await asyncio.to_thread(lambda: record(self._facts(), [verdict], content))
@@ -345,7 +349,7 @@ async def _check_prompt(exchange: Exchange) -> None:
         return
     await exchange.record(verdict)
     if not verdict.allowed:
-        exchange.refusal = verdict.reason
+        exchange.refusal, exchange.category = verdict.reason, verdict.category
     elif verdict.action == "safety_prompt":
         exchange.add_safety(verdict.safety_prompt)
 

@@ -134,6 +134,7 @@ class End:
     cached_tokens: int = 0  # of the prompt, not read anew
     kept_tokens: int = 0  # of the prompt, newly kept for later
     reason: str = ""  # what the policy refused
+    category: str = ""  # of the policy, under which it was refused
     input_tokens: int = 0  # of the prompt, if they were only estimated before
     token: Token | None = None  # the end token, if log-probabilities were asked for
     spans: tuple[Span, ...] = ()  # which weights wrote which tokens, if the model's weights may change

@@ -237,7 +237,8 @@ class Writing:
         if self._called and end.stop == "end":
             delta["stop_reason"] = "tool_use"
         if end.stop == "refused":
-            delta["stop_details"] = {"type": "refusal", "category": None, "explanation": end.reason or None}
+            why = {"category": end.category or None, "explanation": end.reason or None}
+            delta["stop_details"] = {"type": "refusal", **why}
         usage = self._usage(*self._spent)
         message.update(delta)
         message["usage"].update(usage)
