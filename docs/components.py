@@ -104,7 +104,7 @@ COMPONENTS = (
     Component(
         "GRE",
         "verbal, quantitative, writing in the exam's shapes; two essay readings",
-        "our items; no scaled score for stand-ins; the examiner is unfit at this size",
+        "our items; no scaled score for stand-ins; the examiner was never shown fit",
         ("gre_verbal", "gre_quant", "gre_writing"),
     ),
     Component(

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from charter.building import ROOMS
 from charter.cli.main import make_app
+from charter.ground.measure.metric import Metric
 from charter.ground.settings.recipe import Recipe, Step
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.catalogue import METRICS
@@ -157,13 +158,22 @@ def _roles(roles: Mapping[str, Role]) -> str:
 
 
 def metric_page() -> str:
-    """Every metric of an evaluation: name, label, unit, direction, meaning."""
-    rows = ["| metric | label | unit | better | meaning |", "|---|---|---|---|---|"]
+    """Every metric of an evaluation, a section a task: name, label, unit, direction, meaning."""
+    by_task: dict[str, list[Metric]] = {}
     for metric in METRICS:
-        cells = (metric.label, metric.unit, metric.better, metric.meaning)
-        rows.append(f"| `{metric.name}` | {' | '.join(_cell(str(cell)) for cell in cells)} |")
-    head = "# Metrics\n\nFor those who read reports and cards, or write rules of a gate. Written from the code.\n\n"
-    return head + "\n".join(rows) + "\n"
+        by_task.setdefault(metric.task or "refusals", []).append(metric)
+    parts = [
+        "# Metrics",
+        "For those who read reports and cards, or write rules of a gate. Written from the code.",
+        ", ".join(f"[{task}](#{slug(task)})" for task in by_task),
+    ]
+    for task, metrics in by_task.items():
+        rows = ["| metric | label | unit | better | meaning |", "|---|---|---|---|---|"]
+        for metric in metrics:
+            cells = (metric.label, metric.unit, metric.better, metric.meaning)
+            rows.append(f"| `{metric.name}` | {' | '.join(_cell(str(cell)) for cell in cells)} |")
+        parts += [f"## {task}", "\n".join(rows)]
+    return "\n\n".join(parts) + "\n"
 
 
 FROM_CODE: dict[str, Callable[[], str]] = {

@@ -181,7 +181,8 @@ def test_a_wrong_command_is_found(words: list[str]) -> None:
 def test_each_page_of_reference_comes_from_the_code(pages: ModuleType) -> None:
     made = pages.generated()
     assert "## charter gate" in made["reference/cli.md"] and "--margin" in made["reference/cli.md"]
-    assert "| `harm_rate` |" in made["reference/metrics.md"]
+    metrics = made["reference/metrics.md"]
+    assert "| `harm_rate` |" in metrics and "[bbq](#bbq)" in metrics and "\n## bbq\n" in metrics
     assert "| `lr` |" in made["reference/recipe.md"] and "## rl" in made["reference/recipe.md"]
 
 

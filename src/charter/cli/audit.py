@@ -140,7 +140,7 @@ def signoff(
     folder = find_product(step)
     if not (folder / SIGNOFF).is_file():
         raise CharterError(
-            f"{folder} has no {SIGNOFF}; name a report with the evaluation `security`, such as demo/security"
+            f"{folder} has no {SIGNOFF}; name a report with the evaluation `security`, such as mine/security"
         )
     manifest = read_manifest(folder)
     if problems := verify_files(folder, manifest):

@@ -71,7 +71,7 @@ def card_export(
         str,
         typer.Argument(
             metavar="RUN",
-            help="A run, a card, or a report such as demo/eval_rl.",
+            help="A run, a card, or a report such as demo/eval_threshold.",
             autocompletion=complete_product,
         ),
     ],

@@ -21,7 +21,7 @@ def chat(
         str,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="A step (demo/rl), a folder, hf:, pkg: or a server's reference.",
+            help="A step (demo/threshold), a folder, hf:, pkg: or a server's reference.",
             autocompletion=complete_model,
         ),
     ],

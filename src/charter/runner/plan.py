@@ -329,7 +329,7 @@ def _hint(ref: str, others: list[str], folder: Path) -> str:
         return suggest(ref, others)
     path = f"write ./{ref} for a file or folder, or " if ref else ""
     schemes = ", ".join(f"{scheme}:" for scheme in SCHEMES)
-    return f"{path}name a finished step of a run (runs/demo/rl) or what begins with one of {schemes}"
+    return f"{path}name a finished step of a run (runs/demo/threshold) or what begins with one of {schemes}"
 
 
 def _circle(waiting: dict[str, set[str]]) -> list[str]:

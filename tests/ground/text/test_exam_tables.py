@@ -13,7 +13,7 @@ from charter.ground.text.exam_tables import PERCENTILE, SCALED, look_up, read_ta
 HEAD = "table,exam,section,score,value,source,years,n\n"
 
 
-def test_the_card_s_percentiles_follow_from_its_own_table() -> None:
+def test_the_card_s_percentiles_are_looked_up() -> None:
     entries = read_tables(shipped_tables())
     found = {
         section: [

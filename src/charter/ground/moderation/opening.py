@@ -70,7 +70,7 @@ def open_classifier(
     if kind == "words" and not ref:
         return Words(policy)
     if kind in ("grader", "preference") and not ref:
-        raise CharterError(f"{name} needs a model: write {name}:REF, such as {name}:runs/demo/pm_a")
+        raise CharterError(f"{name} needs a model: write {name}:REF, such as {name}:runs/demo/pm_grader")
     if kind == "grader":
         source = _source(ref)
         return Grader(open_assistant(source, device), policy, source.id)

