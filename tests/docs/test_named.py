@@ -83,7 +83,9 @@ def problem_of(line: str) -> str | None:
         if called not in command.commands:
             return f"there is no command {called}"
         command, words = command.commands[called], words[called.count(" ") + 1 :]
-    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    options = {
+        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     for word in words:
         if word in ("|", "&&", ";", ">"):
             break
@@ -116,7 +118,9 @@ def test_steps_of_runs_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_recipes_and_extras_exist(path: Path) -> None:
-    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"])
+    extras = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    )
     for text in texts(path):
         for recipe in RECIPE.findall(text):
             assert (ROOT / "recipes" / f"{recipe}.yaml").is_file() or recipe in ("NAME", "mine"), (

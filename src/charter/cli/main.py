@@ -20,7 +20,10 @@ from charter.terminal.help import CONTEXT, Command, Group, epilog
 SHARED = "run"
 # The panel of the commands that speak of the others.
 LAST = list(PANELS)[-1]
-EPILOG = "`charter COMMAND --help` has examples. A run is named by its folder below runs/: demo, and its step demo/threshold."
+EPILOG = (
+    "`charter COMMAND --help` has examples. A run is named by its folder below runs/: demo, "
+    "and its step demo/threshold."
+)
 
 
 def _version(flag: bool) -> None:

@@ -92,7 +92,9 @@ Run = Annotated[
 RunOrStep = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="A run (demo), or a step of one (demo/threshold).", autocompletion=complete_product
+        metavar="RUN",
+        help="A run (demo), or a step of one (demo/threshold).",
+        autocompletion=complete_product,
     ),
 ]
 

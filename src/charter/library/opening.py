@@ -12,8 +12,8 @@ from charter.runner.names import RUN_FILE, find_product
 def open(place: str | os.PathLike[str]) -> Run | Artifact:
     """A run or an artifact on disk: a Run, Report, Card or Checkpoint, or an Artifact of another kind.
 
-    `place`: a run directory ("runs/demo"), the folder of a step in one ("runs/demo/threshold"), or either below runs/ ("demo",
-    "demo/threshold"). Raises CharterError if nothing is there, or if its record is damaged.
+    `place`: a run directory ("runs/demo"), the folder of a step in one ("runs/demo/threshold"), or either below runs/
+    ("demo", "demo/threshold"). Raises CharterError if nothing is there, or if its record is damaged.
     """
     name = os.fspath(place)
     folder = find_product(name)

@@ -58,7 +58,9 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
     place = place_of(key, model["id"])
     scores = [(number, metric) for number, metric in of_model(report) if number.value is not None]
     if not scores:
-        raise CharterError(f"{report.path} has no score of a model; name a report, such as runs/demo/eval_threshold")
+        raise CharterError(
+            f"{report.path} has no score of a model; name a report, such as runs/demo/eval_threshold"
+        )
     record: dict[str, Any] = {
         "schema_version": SCHEMA,
         "evaluation_id": key,

