@@ -1,7 +1,8 @@
 """From a name on a command line to a folder: a recipe, a run, or what a step of a run made.
 
 `demo` is the run `runs/demo`, or where a recipe is wanted `recipes/demo.yaml`; `demo/threshold` is
-`runs/demo/threshold`. A path that exists as it is typed comes first. A name that leads nowhere is refused with the nearest name.
+`runs/demo/threshold`. A path that exists as it is typed comes first. A name that leads
+nowhere is refused with the nearest name.
 """
 
 import json
