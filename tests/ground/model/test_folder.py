@@ -71,8 +71,16 @@ def test_a_whole_model_passes_and_is_counted(folder: Path) -> None:
     assert read_size(folder) == ModelSize(check_folder(folder), SHAPES[0].num_parameters)
 
 
+def _names(count: int) -> bytes:
+    """A header of so many tensors without bytes."""
+    one = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"a{number}": one for number in range(count)}, separators=(",", ":")).encode()
+    return len(header).to_bytes(8, "little") + header
+
+
 DAMAGE: list[tuple[bytes, str]] = [
     (bytes(range(200, 250)) * 20, "its header would be longer than the file"),
+    (_names(300_000), "over 524,288 values"),
     (b"", "corrupt"),
     (b"\x08\x00\x00\x00\x00\x00\x00\x00[1, 2]  ", "corrupt"),
     (b"\x02\x00\x00\x00\x00\x00\x00\x00\xff\xfe", "corrupt"),

@@ -18,6 +18,7 @@ import yaml
 
 import charter
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.notation import read_yaml
 
 PAPER_COUNT = 16  # principles of each kind in the paper
 
@@ -78,7 +79,7 @@ class Check:
 def load(path: Path) -> Constitution:
     """Read a constitution. Raises CharterError naming the entry and the field that is wrong."""
     try:
-        value = yaml.safe_load(Path(path).read_text("utf-8"))
+        value = read_yaml(Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise CharterError(f"there is no constitution {path}; check the path") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

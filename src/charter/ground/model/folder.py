@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.foreign import DAMAGE, LONGEST_JSON, inside, line_of, parse_json, parse_json_file
+from charter.ground.artifact.foreign import (
+    DAMAGE,
+    LONGEST_JSON,
+    check_values,
+    inside,
+    line_of,
+    parse_json,
+    parse_json_file,
+)
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.model.generation import read_generation
 from charter.ground.model.shape import Shape, from_config
@@ -43,6 +51,9 @@ _BITS = {
     "F4": 4,
 }
 _MOST_EXTENTS, _LARGEST = 8, 2**48
+_MOST_VALUES = (
+    2**19
+)  # of a header; a tensor takes six or more, and a thousand layers have some 14,000 tensors
 _BLOCK = 1 << 22  # bytes read at once
 Sizes = dict[str, tuple[int, ...]]
 
@@ -152,7 +163,9 @@ def read_header(path: Path) -> Sizes:
             length = int.from_bytes(file.read(8), "little")
             if length > min(size - 8, LONGEST_JSON):
                 raise ValueError("its header would be longer than the file, or than any in use")
-            entries = parse_json(file.read(length))
+            header = file.read(length)
+        check_values(header, _MOST_VALUES)
+        entries = parse_json(header)
         tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
         end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
         if end != size:

@@ -1,13 +1,21 @@
-"""The YAML that people write: 2e-5 is a number (YAML 1.1 reads it as text), and a duplicate key is an error."""
+"""The YAML that people write: 2e-5 is a number (YAML 1.1 reads it as text), and a duplicate key is an error.
+
+Whoever writes a file may be a stranger: depth is bounded, and the number of values with all aliases written out.
+"""
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
+from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.problems import Model, validate
+
+DEEPEST = 50
+LARGEST = 100_000  # keys and values of a text, what an alias stands for counted at each alias
+LONGEST = 4_194_304  # characters
 
 
 class Loader(yaml.SafeLoader):
@@ -35,11 +43,47 @@ for notation in (Loader, Dumper):
 
 
 def read_yaml(text: str) -> object:
-    """The value of a YAML text. Raises yaml.YAMLError, also for an invalid date or number."""
+    """The value of a YAML text. Raises yaml.YAMLError, also for an invalid date or number, and over a bound."""
     try:
+        check_size(text)
         return yaml.load(text, Loader=Loader)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise yaml.YAMLError(str(error)) from None
+
+
+def check_size(text: str, deepest: int = DEEPEST, largest: int = LARGEST, aliases: bool = True) -> None:
+    """Raises yaml.MarkedYAMLError for a text that is nested too deeply, has too many values, or an alias of a value
+    that holds the alias; also for any anchor or alias without `aliases`."""
+    if len(text) > LONGEST:
+        raise yaml.MarkedYAMLError(problem=f"it has more than {LONGEST:,} characters; split it")
+    sizes, open_values, total = dict[str, int](), list[tuple[str | None, int]](), 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        anchor = getattr(event, "anchor", None)
+        if anchor and not aliases:
+            raise _refusal("anchors (&) and aliases (*) are not allowed; write the text out", event)
+        if isinstance(event, AliasEvent):
+            if any(anchor == name for name, _ in open_values):
+                raise _refusal(f"*{anchor} stands within &{anchor} itself; write the text out", event)
+            total += sizes.get(str(anchor), 1)
+        elif isinstance(event, ScalarEvent | CollectionStartEvent):
+            total += 1
+            if isinstance(event, CollectionStartEvent):
+                open_values.append((anchor, total - 1))
+            elif anchor:
+                sizes[anchor] = 1
+        elif isinstance(event, CollectionEndEvent):
+            name, before = open_values.pop()
+            if name:
+                sizes[name] = total - before
+        if len(open_values) > deepest:
+            raise _refusal(f"it is nested deeper than {deepest} levels; write it flatter", event)
+        if total > largest:
+            words = f"it has more than {largest:,} keys and values, aliases written out; split it"
+            raise _refusal(words, event)
+
+
+def _refusal(words: str, event: Event) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=words, problem_mark=cast(Any, event.start_mark))
 
 
 def write_yaml(value: object, width: int = 80) -> str:

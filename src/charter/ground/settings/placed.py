@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import yaml
 from pydantic import ValidationError
 
-from charter.ground.settings.notation import read_yaml
+from charter.ground.settings.notation import check_size, read_yaml
 from charter.ground.settings.problems import UNKNOWN, Model, problem_words, suggest_key
 
 DEEPEST = 20
-LARGEST = 20_000  # events of a text: values, keys, beginnings and ends
+LARGEST = 20_000  # keys and values of a text
 MOST = 50  # problems
 NOT_YAML = (yaml.YAMLError, RecursionError)
 
@@ -31,8 +31,7 @@ class Problem:
 def read_placed(text: str, model: type[Model]) -> tuple[Model | None, list[Problem]]:
     """A YAML text as `model`, or None with its problems in the order of their lines."""
     try:
-        if problem := _refused(text):
-            return None, [problem]
+        check_size(text, DEEPEST, LARGEST, aliases=False)
         raw, root = read_yaml(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -51,24 +50,6 @@ def read_placed(text: str, model: type[Model]) -> tuple[Model | None, list[Probl
             for one in details
         ]
         return None, sorted(dict.fromkeys(problems), key=lambda one: one.line)[:MOST]
-
-
-def _refused(text: str) -> Problem | None:
-    """An anchor, an alias, something too deep, or too many values."""
-    depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-        line = event.start_mark.line + 1 if event.start_mark else 0
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            return Problem(line, "anchors (&) and aliases (*) are not allowed; write the text out")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > DEEPEST:
-            return Problem(line, f"it is nested deeper than {DEEPEST} levels")
-        if count > LARGEST:
-            return Problem(line, f"it has more than {LARGEST:,} keys and values")
-    return None
 
 
 def _words(model: type[Model], place: Sequence[int | str], words: str, kind: str) -> str:

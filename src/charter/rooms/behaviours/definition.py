@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.notation import read_yaml
 
 SIDES = ("positive", "negative")
 LEAST_GOLD = 3
@@ -53,7 +54,10 @@ def of_name(name: str) -> Behaviour:
 def read_behaviour(path: Path) -> Behaviour:
     """The behaviour of a YAML file. Raises CharterError that names the file and what is wrong."""
     try:
-        return _parse(yaml.safe_load(path.read_text("utf-8")))
+        content = read_yaml(path.read_text("utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError("it is no mapping")
+        return _parse(content)
     except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         why = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error).replace("\n", " ")
         raise CharterError(
