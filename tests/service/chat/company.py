@@ -175,8 +175,12 @@ class Upstream:
                 yield _event({"type": "content_block_delta", "delta": {"type": "text_delta", "text": word}})
                 await asyncio.sleep(self.pause)
         delta: dict[str, Any] = {"stop_reason": self.stop}
-        if self.refusal:
-            delta = {"stop_reason": "refusal", "stop_details": {"explanation": self.refusal}}
+        if self.refusal:  # the reason is also the text of a reply that has none
+            yield _event(
+                {"type": "content_block_delta", "delta": {"type": "text_delta", "text": self.refusal}}
+            )
+            details = {"category": "fraud", "explanation": self.refusal}
+            delta = {"stop_reason": "refusal", "stop_details": details}
         usage = {"input_tokens": 5, "cache_read_input_tokens": 2, "output_tokens": 3}
         if any(
             block["type"] == "document"

@@ -103,7 +103,7 @@ def test_no_rule_is_broken(
     look("chat")
     for words in ("This chat", "Rate", "Edit"):
         page.locator(f":is(summary, [data-unfold]):has-text('{words}')").last.click()
-        page.wait_for_selector("details.drop[open]")
+        page.wait_for_selector("details.drop[open], .edit textarea:focus")
         look(f"open: {words}")
         page.keyboard.press("Escape")
     page.click(":is(summary, [data-unfold]):has-text('Rate')")

@@ -128,10 +128,10 @@ def test_the_keyboard_alone_is_enough(browser: Any, served_chat: Any) -> None:
     assert page.locator(".said.user .text").text_content() == "Hello\nthere"
     page.locator(".said.assistant a >> text=Edit").focus()
     page.keyboard.press("Enter")
-    page.wait_for_selector(".said.assistant details[open] summary:focus >> text=Edit")
+    page.wait_for_selector(".said.assistant .edit textarea:focus")
     page.keyboard.press("Escape")
-    assert page.locator(".said.assistant details[open]").count() == 0
-    page.wait_for_selector("summary:focus >> text=Edit")
+    assert page.locator(".edit").count() == 0
+    page.wait_for_selector(".said.assistant a:focus >> text=Edit")
     page.keyboard.press("Control+k")
     page.wait_for_selector("#q:focus")
     page.keyboard.type("there")
@@ -152,7 +152,7 @@ def test_without_scripts_everything_still_works(browser: Any, served_chat: Any, 
     page.wait_for_selector(".said.assistant[data-state=done]")
     page.locator(".said.user a >> text=Edit").click()
     page.locator(".said.user textarea").fill("Goodbye")
-    page.locator(".said.user details[open] >> button").click()
+    page.locator(".said.user .edit >> button").click()
     page.wait_for_selector(".said.assistant[data-state=done]")  # the page looks again by itself
     page.locator(".said.assistant a >> text=Rate").click()
     page.locator(".said.assistant button >> text=Good").click()

@@ -113,7 +113,7 @@ def test_every_step_is_possible_by_keyboard_alone(
     # thumbs with words: the focus returns to what opened the dialog
     keys.use("Rate", back=True)
     page.wait_for_selector("details[open] summary:focus")
-    keys.go("What was good or wrong? You need not say.")
+    keys.go("What was good or bad? (optional)")
     keys.type("Well said")
     keys.use("Good")
     page.wait_for_selector("summary:focus >> text=Rated good")
@@ -124,14 +124,13 @@ def test_every_step_is_possible_by_keyboard_alone(
     assert page.evaluate("navigator.clipboard.readText()") == "You said “Hello”. That is all."
     # edit
     keys.use("Edit", back=True)
-    page.wait_for_selector("details[open] summary:focus")
+    page.wait_for_selector(".edit textarea:focus")
     keys.press("Escape")
-    page.wait_for_selector("summary:focus >> text=Edit")
+    page.wait_for_selector("a:focus >> text=Edit")
     keys.press("Enter")
-    keys.go("Your message in other words")
-    keys.press("Control+End")
+    page.wait_for_selector(".edit textarea:focus")
     keys.type(" there")
-    keys.use("Send")
+    keys.press("Enter")
     page.wait_for_selector(".said.user >> text=Hello there")
     page.wait_for_selector(".said.assistant[data-state=done]")
     # rename

@@ -66,7 +66,7 @@ def test_edit_retry_versions_and_fork(ann: Person) -> None:
     page = ann.send(f"/m/{sent['reply']}/retry").text
     assert "2 of 2" in page
     page = ann.send(f"/m/{sent['reply']}/edit", text="My own words").text
-    assert "Edited by you." in page and "3 of 3" in page
+    assert "small, edited by you" in page and "3 of 3" in page
     page = ann.send(f"/m/{sent['question']}/edit", text="Goodbye").text
     assert "2 of 2" in page and "Goodbye" in page
     page = ann.send(f"/m/{sent['question']}/show").text
@@ -187,7 +187,7 @@ def test_forgetting_leaves_no_byte_behind(tmp_path: Path, upstream: Upstream) ->
 def test_forms_of_a_message_come_when_they_are_wanted(ann: Person) -> None:
     sent = talked(ann, "</template><b>Hello")
     page = ann.page(f"/c/{sent['chat']}")
-    assert page.count("<textarea") == 1  # the composer's alone
+    assert page.count("<textarea") == 2  # the composer's, and that of instructions
     assert "&lt;/template&gt;&lt;b&gt;Hello</template>" in page  # what Copy copies
     for form, field in (("edit", "text"), ("rate", "words")):
         unfolded = ann.page(f"/m/{sent['reply']}/{form}")

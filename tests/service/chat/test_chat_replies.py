@@ -104,7 +104,7 @@ def test_a_refusal_of_the_policy_says_why(ann: Person, upstream: Upstream) -> No
     row = ann.finished(sent["reply"])
     assert (row.state, row.reason) == ("refused", "This asks for harm.")
     page = ann.page(f"/c/{sent['chat']}")
-    assert "This asks for harm." in page and "/me#standing" in page
+    assert "This asks for harm." in page and f"/m/{sent['reply']}/appeal" in page
 
 
 def test_stop_keeps_what_is_written_and_continue_goes_on(ann: Person, upstream: Upstream) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.notation import read_settings
+from charter.ground.settings.notation import read_settings, read_yaml_file
 from charter.ground.settings.problems import validate
 from charter.service.accounts.ladder import Ladder
 from charter.service.accounts.limits import Limits
@@ -202,11 +202,11 @@ def load_config(path: Path) -> Config:
 
 
 def load_tools(path: Path) -> Tools:
-    """The tools in a file, whose relative paths start at its folder. Raises CharterError naming the file and the
-    problem."""
-    return beside(
-        read_settings(path, Tools, "configuration of tools", "calculator, documents, sql"), path.parent
-    )
+    """The tools in a file, whose relative paths start at its folder: their keys, or those below a single key `tools`,
+    as a server's configuration has them. Raises CharterError naming the file and the problem."""
+    raw = read_yaml_file(path, "configuration of tools", "calculator, documents, sql")
+    inner = raw["tools"] if raw.keys() == {"tools"} and isinstance(raw["tools"], dict) else raw
+    return beside(validate(Tools, inner, path), path.parent)
 
 
 def beside(tools: Tools, folder: Path) -> Tools:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, literal, select
 
 from charter.service.chat.attached import File, by_message
+from charter.service.chat.reply_options import USUAL, ChatSettings
 from charter.service.chat.tool_calls import ToolCall, calls_of
 from charter.service.people.tables import CHATS, MESSAGES
 from charter.service.people.workers import Person
@@ -37,6 +38,7 @@ class Chat:
     archived: bool
     created: float
     touched: float
+    settings: ChatSettings = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,9 @@ class Message:
     created: float
     citations: str = "[]"  # JSON
     quotes_unfound: int = 0
+    temperature: float | None = None
+    category: str = ""
+    appealed: bool = False
     place: int = 1
     siblings: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
@@ -71,6 +76,13 @@ class Message:
     def running(self) -> bool:
         """Whether the model still writes it."""
         return self.state == RUNNING
+
+    @property
+    def written_by(self) -> str:
+        """Who wrote a reply: its model, at which temperature if one was asked for, or the person who rewrote it."""
+        if self.author == "edited":
+            return f"{self.model}, edited by you" if self.model else "Brought in or edited by you"
+        return self.model if self.temperature is None else f"{self.model}, temperature {self.temperature:g}"
 
     @property
     def cut(self) -> bool:
@@ -90,6 +102,13 @@ def chat_of(connection: Connection, person: Person, id: str, deleted: bool = Fal
     return _chat(row)
 
 
+def whose(connection: Connection, id: str) -> tuple[int, ChatSettings]:
+    """The person of a chat, and what that person set for its replies."""
+    columns = CHATS.c.person, CHATS.c.instructions, CHATS.c.temperature, CHATS.c.max_tokens
+    person, *own = connection.execute(select(*columns).where(CHATS.c.id == id)).one()
+    return person, ChatSettings(*own)
+
+
 def message_of(connection: Connection, person: Person, id: str) -> Message:
     """A message in a chat of a person. Raises NotFound."""
     wanted = (
@@ -104,10 +123,10 @@ def message_of(connection: Connection, person: Person, id: str) -> Message:
 
 
 def list_chats(connection: Connection, person: Person, archived: bool = False, most: int = 200) -> list[Chat]:
-    """The newest chats of a person, pinned ones first; without their drafts, which are long."""
-    columns = (c for c in CHATS.c if c.name != "draft")
+    """The newest chats of a person, pinned ones first; without their drafts and instructions, which are long."""
+    columns = (c for c in CHATS.c if c.name not in ("draft", "instructions"))
     wanted: Select[Any] = (
-        select(*columns, literal("").label("draft"))
+        select(*columns, literal("").label("draft"), literal("").label("instructions"))
         .where(CHATS.c.person == person.id, CHATS.c.deleted.is_(None), CHATS.c.archived.is_(archived))
         .order_by(CHATS.c.pinned.desc(), CHATS.c.touched.desc(), CHATS.c.id)
         .limit(most)
@@ -202,4 +221,5 @@ def _chat(row: Row[Any]) -> Chat:
         bool(row.archived),
         row.created,
         row.touched,
+        ChatSettings(row.instructions, row.temperature, row.max_tokens),
     )

@@ -44,7 +44,7 @@ def keep_draft(visit: Visit) -> Response:
 
 
 def keep_typed(visit: Visit, chat: str) -> None:
-    """Keeps the text of a form as the draft of a chat or, with an empty id, of the next new chat.
+    """Keeps the text of a form as the draft of a chat, with its model, or, with an empty id, of the next new chat.
 
     Raises NotFound for a chat of somebody else, Refusal if the text is too long or the person's storage is full.
     """
@@ -55,7 +55,9 @@ def keep_typed(visit: Visit, chat: str) -> None:
         if _sent(connection, visit):
             return
         if chat:
-            connection.execute(update(CHATS).where(CHATS.c.id == chat).values(draft=text))
+            model = visit.service.model(visit.form.text("model")) if "model" in visit.form.fields else None
+            values = {"draft": text} | ({"model": model.id} if model else {})
+            connection.execute(update(CHATS).where(CHATS.c.id == chat).values(values))
         else:
             save_new(connection, visit.person, text)
         check_room(connection, visit.person.id, visit.service.config.storage)

@@ -29,6 +29,7 @@ from charter.service.chat.branches import Message, branch, chat_of, message_of
 from charter.service.chat.client import ApiProblem
 from charter.service.chat.drafts import keep_typed, new_draft
 from charter.service.chat.prompt import Counted, count, messages_of
+from charter.service.chat.reply_options import USUAL, ChatSettings, settings_in
 from charter.service.chat.service import Service
 from charter.service.chat.tool_calls import chosen_in
 from charter.service.chat.upload import MULTIPART, Room, Upload
@@ -66,13 +67,14 @@ class Draft:
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """What a message would be sent as: after which line of messages, with which files, to which model, which may call
-    which tools."""
+    which tools, under which settings."""
 
     line: Sequence[Message]
     files: Sequence[File]
     text: str
     model: str
     tools: Collection[str] = ()
+    settings: ChatSettings = USUAL
 
 
 def uploading(step: Step) -> Endpoint:
@@ -219,7 +221,9 @@ async def _draft(visit: Visit) -> Draft:
             line = branch(connection, chat.leaf) if chat and files else []
             text = chat.draft if chat else new_draft(connection, visit.person)
             tools = chosen_in(connection, chat.id) if chat else ()
-            return Outgoing(line, files, text, chat.model if chat else "", tools)
+            return Outgoing(
+                line, files, text, chat.model if chat else "", tools, chat.settings if chat else USUAL
+            )
 
     message = await run_in_threadpool(look)
     counted = None
@@ -297,23 +301,24 @@ def _to_send(visit: Visit) -> Outgoing:
     with reading(visit.service.database) as connection:
         if path.startswith("/m/"):
             first = message_of(connection, visit.person, visit.id)
-            model, tools = (
-                chat_of(connection, visit.person, first.chat).model,
-                chosen_in(connection, first.chat),
-            )
+            there, tools = chat_of(connection, visit.person, first.chat), chosen_in(connection, first.chat)
             if first.role != "user":  # a reply as the person would have it goes nowhere
-                return Outgoing((), (), form.text("text"), model)
-            files = files_of(connection, first.id)
-            return Outgoing(branch(connection, first.parent), files, form.text("text"), model, tools)
+                return Outgoing((), (), form.text("text"), there.model)
+            before, own = branch(connection, first.parent), there.settings
+            return Outgoing(
+                before, files_of(connection, first.id), form.text("text"), there.model, tools, own
+            )
         files = named(connection, visit.person, form.many("file"))
         visit.service.files.allowance.check_count(len(files))
         chat = _chat_in(visit.request)
         if not chat:
-            return Outgoing((), files, form.text("text"), form.text("model"), form.many("tool"))
+            own = settings_in(form)
+            return Outgoing((), files, form.text("text"), form.text("model"), form.many("tool"), own)
         there = chat_of(connection, visit.person, chat)
         parent = form.text("parent")
         line = branch(connection, message_of(connection, visit.person, parent).id) if parent else ()
-        return Outgoing(line, files, form.text("text"), there.model, chosen_in(connection, chat))
+        model = form.text("model") or there.model
+        return Outgoing(line, files, form.text("text"), model, chosen_in(connection, chat), there.settings)
 
 
 async def _count(visit: Visit, message: Outgoing) -> Counted | None:
@@ -334,7 +339,8 @@ async def _count(visit: Visit, message: Outgoing) -> Counted | None:
 
     texts, before = await run_in_threadpool(documents)
     known = {file.id: file.tokens for file in ready if file.model == model.id and file.tokens}
-    settings = visit.service.settings_of(model.id) | {"tools": visit.service.tools_named(message.tools)}
+    settings = visit.service.settings_of(model.id, message.settings)
+    settings |= {"tools": visit.service.tools_named(message.tools)}
     text = tree.as_sent(message.text)
     counted = await count(visit.service.api, model, settings, before, text, texts, known)
     if new := {id: tokens for id, tokens in counted.files.items() if id not in known}:

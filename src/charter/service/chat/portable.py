@@ -15,6 +15,7 @@ from charter.service.chat.attached import File, by_message, document_of, text_le
 from charter.service.chat.branches import DONE, Chat, Message, branch, chat_of
 from charter.service.chat.file_reading import Files, Intake
 from charter.service.chat.letters import kept, mapping_of
+from charter.service.chat.reply_options import USUAL, settings_from
 from charter.service.chat.tool_calls import as_data, call_as_markdown, calls_of
 from charter.service.chat.tree import LONGEST_TEXT, copy
 from charter.service.chat.visit import Visit
@@ -66,7 +67,7 @@ def pieces_of_chat(database: Engine, person: Person, id: str, budget: Budget) ->
             chat = chat_of(connection, person, id)
     except NotFound:
         return
-    facts = {"form": FORM, "draft": chat.draft}
+    facts = {"form": FORM, "draft": chat.draft, **chat.settings.facts}
     facts |= {name: getattr(chat, name) for name in ("id", "title", "model", "created", "leaf")}
     yield json.dumps(facts).removesuffix("}") + ', "messages": ['
     while True:
@@ -103,10 +104,10 @@ def as_markdown(visit: Visit) -> Response:
         chat = chat_of(connection, visit.person, visit.id)
         line = branch(connection, chat.leaf)
     parts = [f"# {chat.title}\n"]
+    if chat.settings.instructions:
+        parts.append(f"## Instructions\n\n{chat.settings.instructions}\n")
     for one in line:
-        who = (
-            "You" if one.role == "user" else one.model + (", edited by you" if one.author == "edited" else "")
-        )
+        who = "You" if one.role == "user" else one.written_by
         names = "".join(f"File: {file.name} (sha256 {file.sha256})\n\n" for file in one.files)
         calls = "".join(f"{call_as_markdown(call)}\n\n" for call in one.calls)
         parts.append(f"## {who}\n\n{names}{calls}{one.text.strip()}\n")
@@ -142,18 +143,19 @@ def import_file(files: Files, intake: Intake, text: str, model: str) -> int:
     chats = data.get("chats", [data]) if isinstance(data, dict) else data
     if not isinstance(chats, list) or len(chats) > MOST_CHATS:
         raise Refusal(NO_CHATS)
-    read = [(_title_of(one), _turns(one)) for one in chats if isinstance(one, dict)]
-    found = [(title, turns) for title, turns in read if turns]
-    if not found:
+    read = [(one, _turns(one)) for one in chats if isinstance(one, dict)]
+    written = [(one, turns) for one, turns in read if turns]
+    if not written:
         raise Refusal(NO_CHATS)
-    if sum(len(turns) for _, turns in found) > MOST_AT_ONCE:
+    if sum(len(turns) for _, turns in written) > MOST_AT_ONCE:
         raise Refusal(f"the file holds more than {MOST_AT_ONCE:,} messages; bring them in by parts", 413)
-    if sum(len(turn.files) for _, turns in found for turn in turns) > MOST_FILES:
+    if sum(len(turn.files) for _, turns in written for turn in turns) > MOST_FILES:
         raise Refusal(f"the chats have more than {MOST_FILES} files; bring them in by parts", 413)
-    for title, turns in found:
-        messages = [_message(turn, model, _stored(files, intake, turn)) for turn in turns]
-        copy(intake.connection, intake.person, title, model, messages)
-    return len(found)
+    for one, turns in written:
+        messages = [_message(turn, _stored(files, intake, turn)) for turn in turns]
+        own = settings_from(one) if one.get("form") == FORM else USUAL
+        copy(intake.connection, intake.person, _title_of(one), model, messages, own)
+    return len(written)
 
 
 def _stored(files: Files, intake: Intake, turn: Turn) -> tuple[File, ...]:
@@ -223,10 +225,10 @@ def _of_chatgpt(mapping: dict[str, Any], leaf: str) -> Iterable[tuple[str, str]]
     return reversed(line)
 
 
-def _message(turn: Turn, model: str, files: tuple[File, ...]) -> Message:
+def _message(turn: Turn, files: tuple[File, ...]) -> Message:
     role, text = "user" if turn.role == "user" else "assistant", turn.text
     author = "person" if role == "user" else "edited"  # nobody knows that a model wrote it
     facts: dict[str, Any] = dict.fromkeys(("id", "chat", "parent", "request", "stop", "reason", "thumb"), "")
     facts |= dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 0)
-    facts |= {"text": text[:LONGEST_TEXT], "model": model, "created": time.time(), "files": files}
+    facts |= {"text": text[:LONGEST_TEXT], "model": "", "created": time.time(), "files": files}
     return Message(role=role, author=author, state=DONE, **facts)

@@ -14,22 +14,24 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Engine, select, update
 
 from charter.service.chat.attached import texts_of
-from charter.service.chat.branches import DONE, FAILED, REFUSED, RUNNING, STOPPED, Message, branch
+from charter.service.chat.branches import DONE, FAILED, REFUSED, RUNNING, STOPPED, Message, branch, whose
 from charter.service.chat.citing import Source, cite
 from charter.service.chat.client import USER, Api, ApiProblem
 from charter.service.chat.letters import kept, mapping_of, whole_number
 from charter.service.chat.live import Change, Live, differences, go_back
 from charter.service.chat.markdown import render
 from charter.service.chat.prompt import content_of, messages_of
+from charter.service.chat.reply_options import USUAL, ChatSettings
 from charter.service.chat.storage import keep
 from charter.service.chat.tool_calls import ToolCall, blocks_of, chosen_in, store_call
 from charter.service.chat.tree import LONGEST_TEXT, UNDO_SECONDS, purge
-from charter.service.people.tables import CHATS, MESSAGES
+from charter.service.people.tables import MESSAGES
 from charter.service.web.database import reading, writing
 
 LOG = logging.getLogger("charter.service.chat")
@@ -49,7 +51,7 @@ class Replies:
         self,
         database: Engine,
         api: Api,
-        settings: Callable[[str], dict[str, Any]],
+        settings: Callable[[str, ChatSettings], dict[str, Any]],
         tools: Callable[[Iterable[str]], list[dict[str, str]]],
     ) -> None:
         self._database, self._api, self._settings, self._tools = database, api, settings, tools
@@ -81,16 +83,15 @@ class Replies:
 
     def begin_unstored(
         self,
-        reply: str,
         line: Sequence[Message],
-        model: str,
         person: int,
         ended: Callable[[Live, str], None],
     ) -> None:
-        """Starts to write the reply to messages that are stored nowhere, as it will be; from any thread."""
+        """Starts to write the last of some messages that are stored nowhere, as it will be; from any thread."""
         assert self._loop is not None, "the service is not running"
-        live = Live(reply, body=self._body(messages_of(line, {}), model, person), ended=ended)
-        self._loop.call_soon_threadsafe(self._start, reply, live)
+        last = line[-1]
+        body = self._body(messages_of(line[:-1], {}), last, person, USUAL)
+        self._loop.call_soon_threadsafe(self._start, last.id, Live(last.id, body=body, ended=ended))
 
     def stop(self, reply: str) -> None:
         """Ends a reply; what is written stays. From any thread."""
@@ -215,6 +216,7 @@ class Replies:
                     live.facts["stop"] = kept(str(delta.get("stop_reason") or ""))[:64]
                     details = mapping_of(delta.get("stop_details"))
                     reason = kept(str(details.get("explanation") or ""))[:LONGEST_REASON]
+                    live.facts["category"] = kept(str(details.get("category") or ""))[:64]
                     self._count(live, mapping_of(event.get("usage")))
         if live.facts.get("stop") == "refusal":
             live.facts["reason"] = reason
@@ -239,25 +241,26 @@ class Replies:
             line = branch(connection, reply)
             if not line or not line[-1].running:
                 return None, {}, ()
-            wanted = select(CHATS.c.person).where(CHATS.c.id == line[-1].chat)
-            person = connection.execute(wanted).scalar_one()
+            person, own = whose(connection, line[-1].chat)
             tools = self._tools(chosen_in(connection, line[-1].chat))
             files = [file for one in line for file in one.files]
             documents = texts_of(connection, files)
-        body = self._body(messages_of(line[:-1], documents), line[-1].model, person)
+        body = self._body(messages_of(line[:-1], documents), line[-1], person, own)
         sources = tuple(Source(file, documents[file.id]) for file in files)
         return line[-1], body | ({"tools": tools} if tools else {}), sources
 
-    def _body(self, messages: list[dict[str, Any]], model: str, person: int) -> dict[str, Any]:
-        """The body of the request for the reply to some messages."""
+    def _body(
+        self, messages: list[dict[str, Any]], reply: Message, person: int, own: ChatSettings
+    ) -> dict[str, Any]:
+        """The body of the request for the reply to some messages, at the temperature that the reply names."""
         # a mark lets the API tell how much of the prompt it had read before
         messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
         about: dict[str, Any] = {
-            "model": model,
+            "model": reply.model,
             "messages": messages,
             "metadata": {"user_id": f"{USER}{person}"},
         }
-        return self._settings(model) | about
+        return self._settings(reply.model, replace(own, temperature=reply.temperature)) | about
 
     def _left_over(self) -> list[str]:
         """Replies that were running when an earlier process ended."""

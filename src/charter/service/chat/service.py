@@ -19,6 +19,7 @@ from charter.service.chat.client import Api, ApiProblem, Model, Rules
 from charter.service.chat.file_reading import Files
 from charter.service.chat.file_store import Store
 from charter.service.chat.replies import Replies
+from charter.service.chat.reply_options import USUAL, ChatSettings, retry_temperature
 from charter.service.chat.storage import MEGABYTE
 from charter.service.chat.temporary import TemporaryChats
 from charter.service.chat.tool_calls import ServerTool, named, tools_of
@@ -132,18 +133,28 @@ class Service:
                 self.replies.stop(reply)
             await self.look()
 
-    def settings_of(self, id: str) -> dict[str, Any]:
-        """What a request to a model says besides its messages. Our server tells if a model has no decoding of its own:
-        then a careful one is taken, since small models ramble at temperature 1."""
+    def settings_of(self, id: str, own: ChatSettings = USUAL) -> dict[str, Any]:
+        """What a request to a model says besides its messages, with what the person set. Our server tells if a model
+        has no decoding of its own: then a careful one is taken, since small models ramble at temperature 1."""
         model, config = self.model(id), self.config
-        settings: dict[str, Any] = {"max_tokens": config.longest}
-        if model is not None and model.longest_reply:
-            settings["max_tokens"] = min(config.longest, model.longest_reply)
-        if model is not None and "decoding" in model.facts and model.facts["decoding"] is None:
-            settings |= CAREFUL
-        if config.system:
-            settings["system"] = config.system
+        longest = (
+            min(config.longest, model.longest_reply) if model and model.longest_reply else config.longest
+        )
+        settings: dict[str, Any] = {"max_tokens": min(longest, own.max_tokens or longest)}
+        careful = model is not None and "decoding" in model.facts and model.facts["decoding"] is None
+        settings |= CAREFUL if careful else {}
+        if own.temperature is not None:
+            settings["temperature"] = own.temperature
+        if system := "\n\n".join(text for text in (config.system, own.instructions) if text):
+            settings["system"] = system
         return settings
+
+    def retried_at(self, id: str) -> float | None:
+        """The temperature at which a reply under a model's own decoding is tried again; None: that decoding."""
+        model = self.model(id)
+        if model is None or "decoding" not in model.facts:
+            return None
+        return retry_temperature(model.facts["decoding"] or CAREFUL)
 
     def tools_named(self, names: Iterable[str]) -> list[dict[str, str]]:
         """Tools of given names as a request to a model names them; what isn't offered now is left out."""

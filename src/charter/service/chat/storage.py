@@ -1,6 +1,6 @@
 """What a person's chats take of the disk: counted as it is written, held to a limit, and found by words.
 
-A text counts once it is complete. Chats, shared copies and drafts count together.
+A text counts once it is complete. Chats, shared copies, drafts and instructions count together.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def keep(connection: Connection, chat: str, texts: Mapping[str, str]) -> None:
 
 def held(connection: Connection, person: int) -> Held:
     """What is stored of a person."""
-    drafts = size_of(connection, CHATS.c.draft)
+    drafts = size_of(connection, CHATS.c.draft) + size_of(connection, CHATS.c.instructions)
     sums = select(
         func.coalesce(func.sum(CHATS.c.characters), 0), func.coalesce(func.sum(CHATS.c.bytes + drafts), 0)
     )

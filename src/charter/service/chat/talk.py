@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
@@ -28,11 +28,10 @@ from charter.service.chat.branches import (
 )
 from charter.service.chat.drafts import new_draft, save_new
 from charter.service.chat.files import draft_of
-from charter.service.chat.letters import kept
+from charter.service.chat.reply_options import settings_in
 from charter.service.chat.storage import check_room
 from charter.service.chat.tool_calls import check_names, chosen_in, switch_on
 from charter.service.chat.visit import Visit, article, done, number_in, show, whole
-from charter.service.people.tables import MESSAGES
 from charter.service.people.workers import lock
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import NotFound, Refusal
@@ -129,6 +128,11 @@ def rate_form(visit: Visit) -> HTMLResponse:
     return _unfolded(visit, "rate", "Rate a reply")
 
 
+def appeal_form(visit: Visit) -> HTMLResponse:
+    """A stopped reply with the form to appeal."""
+    return _unfolded(visit, "appeal", "Appeal")
+
+
 def _unfolded(visit: Visit, form: str, title: str) -> HTMLResponse:
     """A page of one message with an open form, which a script puts into the page of the chat."""
     one, shown = _alone(visit, form)
@@ -146,9 +150,12 @@ def begin(visit: Visit) -> Response:
     """A new chat with its first message."""
     model, tools = model_of(visit, visit.form.text("model")), visit.form.many("tool")
     check_names(tools, visit.service.tools)
+    settings = settings_in(visit.form)
     with writing(visit.service.database) as connection:
         check_running(connection, visit)
-        sent = tree.begin(connection, visit.person, model, visit.form.text("text"), client_of(visit))
+        sent = tree.begin(
+            connection, visit.person, model, visit.form.text("text"), client_of(visit), settings
+        )
         switch_on(connection, sent.chat, tools)
         attach(connection, visit.person, visit.form.many("file"), sent.chat, sent.question)
         save_new(connection, visit.person, "")
@@ -157,13 +164,13 @@ def begin(visit: Visit) -> Response:
 
 
 def ask(visit: Visit) -> Response:
-    """A further message."""
+    """A further message, to the model that the form names."""
     form = visit.form
+    model = model_of(visit, named) if (named := form.text("model")) else ""
     with writing(visit.service.database) as connection:
         check_running(connection, visit)
-        sent = tree.ask(
-            connection, visit.person, visit.id, form.text("parent"), form.text("text"), client_of(visit)
-        )
+        parent, text = form.text("parent"), form.text("text")
+        sent = tree.ask(connection, visit.person, visit.id, parent, text, client_of(visit), model)
         attach(connection, visit.person, form.many("file"), sent.chat, sent.question)
         check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
@@ -201,7 +208,7 @@ def go_on(visit: Visit) -> Response:
 def _again(visit: Visit, goes_on: bool) -> Response:
     with writing(visit.service.database) as connection:
         check_running(connection, visit)
-        sent = tree.retry(connection, visit.person, visit.id, goes_on)
+        sent = tree.retry(connection, visit.person, visit.id, goes_on, visit.service.retried_at)
         check_room(connection, visit.person.id, visit.service.config.storage)
     return _sent(visit, sent)
 
@@ -271,7 +278,7 @@ def _message(visit: Visit) -> Message:
 
 
 def change(visit: Visit) -> Response:
-    """Renames, pins or archives a chat, or gives it another model."""
+    """Renames, pins or archives a chat, or gives it another model or other settings."""
     form, values = visit.form, dict[str, Any]()
     if "title" in form.fields:
         values["title"] = form.text("title")
@@ -280,10 +287,15 @@ def change(visit: Visit) -> Response:
             values[name] = form.text(name) == "yes"
     if "model" in form.fields:
         values["model"] = model_of(visit, form.text("model"))
-    if not values:
+    settings = settings_in(form) if "instructions" in form.fields else None
+    if not values and settings is None:
         raise Refusal("nothing was changed: the form names nothing to change")
     with writing(visit.service.database) as connection:
-        tree.change(connection, visit.person, visit.id, **values)
+        if settings is not None:
+            tree.set_up(connection, visit.person, visit.id, settings, form.text("filled_from"))
+            check_room(connection, visit.person.id, visit.service.config.storage)
+        if values:
+            tree.change(connection, visit.person, visit.id, **values)
     return done(visit, f"/c/{visit.id}")
 
 
@@ -314,39 +326,6 @@ def archived(visit: Visit) -> HTMLResponse:
     with reading(visit.service.database) as connection:
         chats: list[Chat] = list_chats(connection, visit.person, archived=True)
     return show(visit, "archived", "Archived chats", kept=chats)
-
-
-async def thumb(visit: Visit) -> Response:
-    """A thumb on a reply, with words and a report if the person wants people to look at it."""
-    one = await run_in_threadpool(_message, visit)
-    up = visit.form.text("thumb") == "up"
-    if not one.request:
-        raise Refusal("no request of the model's server belongs to this reply, so there is nobody to tell")
-    reports = visit.form.text("content") == "yes"
-    if up and reports:
-        raise Refusal("a report says that a reply is bad; send it with Bad, or without the report")
-    body: dict[str, Any] = {"request_id": one.request, "thumb": "up" if up else "down"}
-    if words := kept(visit.form.text("words"))[:4000].strip():
-        body["words"] = words
-    if not up:
-        body["category"] = visit.form.text("category")[:64]
-        if reports:
-            body["content"] = await run_in_threadpool(_said, visit, one.id)
-    await visit.service.api.ask("POST", "/v1/feedback", body)
-    await run_in_threadpool(_note_thumb, visit, one.id, body["thumb"])
-    return done(visit, f"/c/{one.chat}#m-{one.id}", thumb=body["thumb"])
-
-
-def _said(visit: Visit, id: str) -> dict[str, Any]:
-    """What was said up to a reply, as people who look at a report see it."""
-    with reading(visit.service.database) as connection:
-        line = branch(connection, id)
-    return {"messages": [{"role": one.role, "content": one.text} for one in line]}
-
-
-def _note_thumb(visit: Visit, id: str, value: str) -> None:
-    with writing(visit.service.database) as connection:
-        connection.execute(update(MESSAGES).where(MESSAGES.c.id == id).values(thumb=value))
 
 
 def model_of(visit: Visit, id: str) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from charter.service.chat.branches import DONE, RUNNING, Message
+from charter.service.chat.branches import DONE, RUNNING, STOPPED, Message
 from charter.service.chat.live import Live
 from charter.service.web.refusal import NotFound, Refusal, Stale
 from charter.service.web.tokens import new_id
@@ -70,25 +70,31 @@ class TemporaryChats:
             self._chats[chat.id] = chat
             return chat
 
-    def ask(self, owner: str, id: str, text: str, client: str) -> TemporaryChat:
-        """A further question, and its reply, which is still empty."""
+    def ask(self, owner: str, id: str, text: str, client: str, model: str = "") -> TemporaryChat:
+        """A further question, and its reply, which is still empty; `model`: another one from then on."""
         with self._lock:
             chat = self.find(owner, id)
             if client and client in chat.sent:
                 return chat
             if chat.running:
                 raise Stale("the reply before this is still being written; stop it, or wait for its end")
+            chat.model = model or chat.model
             self._add(chat, text, client)
             return chat
 
-    def retry(self, owner: str, reply: str) -> TemporaryChat:
-        """Another reply in the place of the last one."""
+    def retry(
+        self, owner: str, reply: str, retried_at: Callable[[str], float | None] = lambda _: None
+    ) -> TemporaryChat:
+        """Another reply in the place of the last one; `retried_at`: at which temperature, as in `tree.retry`."""
         with self._lock:
             chat = self.chat_of(owner, reply)
             if chat.messages[-1].id != reply or chat.messages[-1].role != "assistant":
                 raise Refusal("only the last reply of a temporary chat can be tried again")
             if not chat.running:
-                chat.messages[-1] = self._reply(chat)
+                before = chat.messages[-1]
+                again = before.model == chat.model and before.state in (DONE, STOPPED)
+                temperature = retried_at(chat.model) if again else None
+                chat.messages[-1] = replace(self._reply(chat), temperature=temperature)
                 chat.touched = self._clock()
             return chat
 

@@ -35,13 +35,14 @@ def ask(visit: Visit) -> Response:
     """A further message."""
     text = checked(visit.form.text("text"))
     _check_running(visit)
-    return _sent(visit, visit.service.temporary.ask(visit.owner, visit.id, text, client_of(visit)))
+    model = model_of(visit, named) if (named := visit.form.text("model")) else ""
+    return _sent(visit, visit.service.temporary.ask(visit.owner, visit.id, text, client_of(visit), model))
 
 
 def retry(visit: Visit) -> Response:
     """Another reply in the place of the last one."""
     _check_running(visit)
-    return _sent(visit, visit.service.temporary.retry(visit.owner, visit.id))
+    return _sent(visit, visit.service.temporary.retry(visit.owner, visit.id, visit.service.retried_at))
 
 
 def talk(visit: Visit) -> HTMLResponse:
@@ -95,8 +96,6 @@ def _message(visit: Visit) -> Message:
 def _sent(visit: Visit, chat: TemporaryChat) -> Response:
     question, reply = chat.messages[-2:]
     if reply.running:
-        visit.service.replies.begin_unstored(
-            reply.id, chat.messages[:-1], reply.model, chat.person, visit.service.temporary.end
-        )
+        visit.service.replies.begin_unstored(chat.messages, chat.person, visit.service.temporary.end)
     place = f"/temporary/{chat.id}#m-{question.id}"
     return done(visit, place, chat=chat.id, question=question.id, reply=reply.id)

@@ -8,7 +8,7 @@ another person's chat gets the answer that there is none.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from charter.service.chat.branches import (
     DONE,
     NO_MESSAGE,
     RUNNING,
+    STOPPED,
     Chat,
     Message,
     branch,
@@ -27,6 +28,7 @@ from charter.service.chat.branches import (
     length_of,
     message_of,
 )
+from charter.service.chat.reply_options import USUAL, ChatSettings
 from charter.service.chat.storage import keep
 from charter.service.chat.tool_calls import store_call
 from charter.service.people.tables import CHATS, MESSAGES
@@ -51,7 +53,9 @@ class Sent:
     reply: str
 
 
-def begin(connection: Connection, person: Person, model: str, text: str, client: str) -> Sent:
+def begin(
+    connection: Connection, person: Person, model: str, text: str, client: str, settings: ChatSettings = USUAL
+) -> Sent:
     """A new chat with its first question. The same `client` again gives the same chat."""
     text = checked(text)
     wanted = (
@@ -75,13 +79,17 @@ def begin(connection: Connection, person: Person, model: str, text: str, client:
             archived=False,
             created=now,
             touched=now,
+            **settings.facts,
         )
     )
-    return _ask(connection, chat, "", text, model, client)
+    return _ask(connection, chat, "", text, model, settings, client)
 
 
-def ask(connection: Connection, person: Person, chat: str, parent: str, text: str, client: str) -> Sent:
-    """A further question after a reply. The same `client` again gives the same question.
+def ask(
+    connection: Connection, person: Person, chat: str, parent: str, text: str, client: str, model: str = ""
+) -> Sent:
+    """A further question after a reply, to the chat's model or to another one, which is the chat's from then on. The
+    same `client` again gives the same question.
 
     Raises NotFound, Refusal for an empty or too long text, Stale if the reply before it isn't complete.
     """
@@ -94,7 +102,9 @@ def ask(connection: Connection, person: Person, chat: str, parent: str, text: st
         raise NotFound(NO_MESSAGE)
     if before.running:
         raise Stale("the reply before this is still being written; stop it, or wait until it is complete")
-    return _ask(connection, chat, parent, text, there.model, client)
+    if model and model != there.model:
+        connection.execute(update(CHATS).where(CHATS.c.id == chat).values(model=model))
+    return _ask(connection, chat, parent, text, model or there.model, there.settings, client)
 
 
 def edit(connection: Connection, person: Person, question: str, text: str, client: str) -> Sent:
@@ -106,11 +116,18 @@ def edit(connection: Connection, person: Person, question: str, text: str, clien
     there = _lock(connection, person, first.chat)
     if client and (sent := _sent(connection, first.chat, client)):
         return Sent(first.chat, sent, _reply_to(connection, sent))
-    return _ask(connection, first.chat, first.parent, text, there.model, client)
+    return _ask(connection, first.chat, first.parent, text, there.model, there.settings, client)
 
 
-def retry(connection: Connection, person: Person, reply: str, goes_on: bool = False) -> Sent:
-    """Another reply to the same question; with `goes_on` it begins with the text of this one."""
+def retry(
+    connection: Connection,
+    person: Person,
+    reply: str,
+    goes_on: bool = False,
+    retried_at: Callable[[str], float | None] = lambda _: None,
+) -> Sent:
+    """Another reply to the same question; with `goes_on` it begins with the text of this one. `retried_at`: the
+    temperature at which a model tries again, if the person set none and it would write the same text otherwise."""
     first = message_of(connection, person, reply)
     if first.role != "assistant":
         raise Refusal("that message is a question; send it again to get another reply")
@@ -124,7 +141,14 @@ def retry(connection: Connection, person: Person, reply: str, goes_on: bool = Fa
     )
     if again := connection.execute(running).scalar():  # a double click
         return Sent(first.chat, first.parent, again)
-    another = _add_reply(connection, first.chat, first.parent, there.model, first.text if goes_on else "")
+    again_at = there.settings.temperature
+    if goes_on:
+        again_at = first.temperature
+    elif again_at is None and first.model == there.model and first.state in (DONE, STOPPED):
+        again_at = retried_at(there.model)
+    another = _add_reply(
+        connection, first.chat, first.parent, there.model, again_at, first.text if goes_on else ""
+    )
     for call in branch(connection, reply, 1)[0].calls if goes_on else ():
         store_call(connection, another, call)
     return Sent(first.chat, first.parent, another)
@@ -163,7 +187,7 @@ def fork(connection: Connection, person: Person, message: str) -> str:
         raise Stale("the reply is still being written; wait until it is complete")
     first = chat_of(connection, person, last.chat)
     line = whole_branch(connection, message)
-    return copy(connection, person, f"{first.title} (copy)", first.model, line)
+    return copy(connection, person, f"{first.title} (copy)", first.model, line, first.settings)
 
 
 def whole_branch(connection: Connection, message: str) -> list[Message]:
@@ -174,14 +198,33 @@ def whole_branch(connection: Connection, message: str) -> list[Message]:
     return branch(connection, message)
 
 
-def copy(connection: Connection, person: Person, title: str, model: str, line: Iterable[Message]) -> str:
+def copy(
+    connection: Connection,
+    person: Person,
+    title: str,
+    model: str,
+    line: Iterable[Message],
+    settings: ChatSettings = USUAL,
+) -> str:
     """A new chat of given messages, one after the other. Returns its id."""
     chat, now, parent = new_id(), time.time(), ""
     row = {"id": chat, "person": person.id, "title": title[:LONGEST_TITLE], "titled": True, "model": model}
     flags = {"leaf": "", "draft": "", "pinned": False, "archived": False, "created": now, "touched": now}
-    connection.execute(insert(CHATS).values(**row, **flags))
+    connection.execute(insert(CHATS).values(**row, **flags, **settings.facts))
     line, rows = list(line), list[dict[str, Any]]()
-    names = ("role", "author", "state", "text", "model", "stop", "reason", "citations", "quotes_unfound")
+    names = [
+        "role",
+        "author",
+        "state",
+        "text",
+        "model",
+        "stop",
+        "reason",
+        "category",
+        "temperature",
+        "citations",
+        "quotes_unfound",
+    ]
     for number, one in enumerate(line, 1):
         facts = {name: getattr(one, name) for name in names}
         rows.append(_row(chat, parent, number, facts, one.created) | {"client": None})
@@ -197,8 +240,8 @@ def copy(connection: Connection, person: Person, title: str, model: str, line: I
     return chat
 
 
-def change(connection: Connection, person: Person, chat: str, **values: str | bool) -> None:
-    """Changes a chat's title, model, or whether it is pinned or archived."""
+def change(connection: Connection, person: Person, chat: str, **values: Any) -> None:
+    """Changes a chat's title, model, settings, or whether it is pinned or archived."""
     _lock(connection, person, chat)
     if "title" in values:
         title = " ".join(str(values["title"]).replace("\x00", "").split())[:LONGEST_TITLE]
@@ -206,6 +249,19 @@ def change(connection: Connection, person: Person, chat: str, **values: str | bo
             raise Refusal("a title has at least one letter; write one")
         values |= {"title": title, "titled": True}
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(**values))
+
+
+def set_up(
+    connection: Connection, person: Person, chat: str, settings: ChatSettings, filled_from: str
+) -> None:
+    """Changes a chat's settings. `filled_from`: the mark of those that the form showed, empty if it showed none. Raises
+    Stale if they were changed meanwhile, so that no page of another tab undoes it unseen."""
+    there = _lock(connection, person, chat).settings
+    if filled_from and filled_from != there.mark and there != settings:
+        raise Stale(
+            "the settings of this chat were changed on another page meanwhile; reload this one, and change them again"
+        )
+    change(connection, person, chat, **settings.facts)
 
 
 def remove(connection: Connection, person: Person, chat: str) -> None:
@@ -282,17 +338,22 @@ def _reply_to(connection: Connection, question: str) -> str:
     return str(connection.execute(wanted).scalar_one())
 
 
-def _ask(connection: Connection, chat: str, parent: str, text: str, model: str, client: str) -> Sent:
+def _ask(
+    connection: Connection, chat: str, parent: str, text: str, model: str, settings: ChatSettings, client: str
+) -> Sent:
     """Stores a question and its reply, which is still empty."""
     facts = {"role": "user", "author": PERSON, "state": DONE, "text": text, "model": ""}
     question = _add(connection, chat, parent, facts, client=client or None)
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(draft=""))
-    return Sent(chat, question, _add_reply(connection, chat, question, model, ""))
+    return Sent(chat, question, _add_reply(connection, chat, question, model, settings.temperature, ""))
 
 
-def _add_reply(connection: Connection, chat: str, question: str, model: str, text: str) -> str:
+def _add_reply(
+    connection: Connection, chat: str, question: str, model: str, temperature: float | None, text: str
+) -> str:
     """Stores a reply that a model has to write, and shows it."""
-    facts = {"role": "assistant", "author": MODEL, "state": RUNNING, "text": text, "model": model}
+    facts: dict[str, Any] = {"role": "assistant", "author": MODEL, "state": RUNNING, "text": text}
+    facts |= {"model": model, "temperature": temperature}
     reply = _add(connection, chat, question, facts)
     _show(connection, chat, reply)
     return reply
@@ -312,7 +373,7 @@ def _add(connection: Connection, chat: str, parent: str, facts: dict[str, Any], 
 def _row(chat: str, parent: str, number: int, facts: dict[str, Any], created: float) -> dict[str, Any]:
     """The row of a message."""
     usual = {"request": "", "stop": "", "reason": "", "thumb": "", "created": created}
-    usual |= {"citations": "[]", "quotes_unfound": 0}
+    usual |= {"citations": "[]", "quotes_unfound": 0, "temperature": None, "category": "", "appealed": False}
     counts = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), 0)
     row = {**usual, **counts, **facts, "id": new_id(), "chat": chat, "parent": parent, "number": number}
     row["ended"] = None if row["state"] == RUNNING else time.time()

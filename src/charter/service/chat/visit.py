@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from charter.service.chat.attached import by_message, in_words
-from charter.service.chat.branches import Message, list_chats
+from charter.service.chat.branches import REFUSED, Message, list_chats
 from charter.service.chat.citing import linked
 from charter.service.chat.client import USER
 from charter.service.chat.markdown import render
@@ -169,13 +169,32 @@ def plain(service: Service, template: str, title: str, status: int = 200, **cont
 
 def article(visit: Visit, message: Message, place: str = "/m/", unfolded: str = "") -> str:
     """A message as HTML; `place`: how the addresses of what is done with it begin; `unfolded`: the form that stands
-    open in it, `edit`, `rate` or none."""
+    open in it, `edit`, `rate`, `appeal` or none."""
     text = message.text
     if message.running:
         text = visit.service.replies.text_of(message.id) or text
-    blocks = _blocks(visit, message, text) if message.role == "assistant" else ()
-    shown = {"m": message, "text": text, "blocks": blocks, "place": place, "calls": message.calls}
+    stop = stop_words(visit.service, message) if message.state == REFUSED else ""
+    bare = message.role != "assistant" or (stop and text.strip() == message.reason.strip())
+    blocks = () if bare else _blocks(visit, message, text)
+    shown = {
+        "m": message,
+        "text": text,
+        "blocks": blocks,
+        "place": place,
+        "calls": message.calls,
+        "stop": stop,
+    }
     return str(PAGES.fill("message", member=visit, service=visit.service, unfolded=unfolded, **shown))
+
+
+def stop_words(service: Service, message: Message) -> str:
+    """Why the policy stopped a reply, without its words on how to object, in whose place the page has a button."""
+    policy = service.rules.policy if service.rules else None
+    object_by = str(policy.get("appeal") or "") if policy else ""
+    reason = message.reason.strip()
+    words = reason.removesuffix(object_by).strip() if object_by else reason
+    under = f" under its category {message.category}" if message.category else ""
+    return words or f"The policy of acceptable use stopped this{under}."
 
 
 def _blocks(visit: Visit, message: Message, text: str) -> list[str]:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from charter.service.web.audit import make_acts
@@ -206,6 +207,9 @@ CHATS = Table(
     Column("touched", Double, nullable=False),
     Column("characters", BigInteger, nullable=False, server_default="0"),  # of all complete messages
     Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Column("instructions", Text, nullable=False, server_default=""),  # a person's system prompt
+    Column("temperature", Double),  # of the next replies; NULL: the model's own
+    Column("max_tokens", Integer),  # of a reply; NULL: what the chat allows
     Index(None, "person", "deleted", "archived", "touched"),
 )
 
@@ -242,6 +246,9 @@ MESSAGES = Table(
     Column("thumb", String(8), nullable=False),  # up, down or empty
     Column("citations", Text, nullable=False),  # JSON: quotations that stand in a file of the branch
     Column("quotes_unfound", Integer, nullable=False),  # quotations that stand in none
+    Column("temperature", Double),  # that was asked for; NULL: the model's own
+    Column("category", String(64), nullable=False, server_default=""),  # of the policy, if it was stopped
+    Column("appealed", Boolean, nullable=False, server_default=false()),  # the stop, by the person
     Column("created", Double, nullable=False),
     Column("ended", Double),
     UniqueConstraint("chat", "number"),

@@ -34,18 +34,53 @@ function dress(root) {
   for (const form of all("form[method=post]:not([data-quiet])", root)) form.addEventListener("submit", sendOnce);
 }
 
-// The form behind a link, put in the link's place.
+// The form behind a link, put in the link's place; the one to edit a message takes the message's place.
 async function unfold(event) {
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   const link = event.currentTarget;
   const answer = await fetch(link.href).catch(() => null);
-  const form = answer?.ok && one("details", one("article .acts", parsed(await answer.text())));
+  const whole = answer?.ok && one("article", parsed(await answer.text()));
+  const form = whole && one(".edit, .acts details, .stop details", whole);
   if (!form) return location.assign(link.href); // which says why
   if (!link.isConnected) return;
+  if (form.matches(".edit")) return edit(link, whole, form);
   link.replaceWith(form);
   dress(form);
   one("summary", form).focus();
+}
+
+function edit(link, whole, form) {
+  const article = link.closest("article");
+  const text = one("textarea", form);
+  const fold = () => {
+    whole.replaceWith(article);
+    link.focus();
+  };
+  article.replaceWith(whole);
+  dress(whole);
+  sendOnEnter(text, form, () => true);
+  one("[data-fold]", form).addEventListener("click", (event) => {
+    event.preventDefault();
+    fold();
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.isComposing) return;
+    event.stopPropagation(); // else it would stop a reply
+    fold();
+  });
+  text.focus();
+  text.setSelectionRange(text.value.length, text.value.length);
+}
+
+// Enter sends where there is a keyboard; the key that ends the choice of a character in Japanese, Chinese or Korean
+// doesn't.
+function sendOnEnter(text, form, may) {
+  text.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing || event.keyCode === 229 || event.shiftKey || touch) return;
+    event.preventDefault();
+    if (may() && text.value.trim()) form.requestSubmit();
+  });
 }
 
 function parsed(html) {
@@ -162,12 +197,7 @@ for (const article of all("[data-state=running]")) follow(article);
 
 if (composer) {
   const text = one("textarea", composer);
-  text.addEventListener("keydown", (event) => {
-    // the key that ends the choice of a character in Japanese, Chinese or Korean doesn't send
-    if (event.key !== "Enter" || event.isComposing || event.keyCode === 229 || event.shiftKey || touch) return;
-    event.preventDefault();
-    if (!send.disabled && text.value.trim()) composer.requestSubmit();
-  });
+  sendOnEnter(text, composer, () => !send.disabled);
   if (!touch) text.focus({ preventScroll: true });
   // what is typed is kept on the server, so that another device has it too; the id tells it from what was sent
   const place = composer.dataset.draft;
@@ -189,6 +219,17 @@ if (composer) {
     waiting = undefined;
   });
 }
+
+// Another model holds from then on, for another try as well.
+for (const field of all("[data-change]"))
+  field.addEventListener("change", async () => {
+    const answer = await post(field.dataset.change, { csrf: composer.csrf.value, model: field.value }).catch(() => null);
+    say(answer?.ok ? `${field.selectedOptions[0].textContent} writes the next replies.` : (await answer?.json())?.error);
+  });
+
+// A chat opens at its last message, if its address names no other one.
+const last = all(".line > .said").pop();
+if (last && !location.hash && composer) last.scrollIntoView({ block: "start" });
 
 for (const field of all("[data-into]")) {
   field.hidden = false;

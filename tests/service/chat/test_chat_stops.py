@@ -1,0 +1,84 @@
+"""Replies that the policy stopped: said once, with an appeal that reaches people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from company import Person, Upstream, chat, file_of, words_of
+
+from charter.service.chat.service import Service
+
+WHY = "This request was stopped under “Fraud” (fraud) of our-policy version 3."
+OBJECT = "Appeal on your own page."  # the policy's words on how to object
+
+
+@pytest.fixture
+def upstream() -> Upstream:
+    double = Upstream()
+    double.refusal = f"{WHY} {OBJECT}"
+    return double
+
+
+@pytest.fixture
+def made(tmp_path: Path, upstream: Upstream) -> Iterator[tuple[str, Service]]:
+    with chat(file_of(tmp_path), upstream) as both:
+        yield both
+
+
+@pytest.fixture
+def ann(made: tuple[str, Service]) -> Person:
+    return Person(*made, "ann")
+
+
+def test_a_stop_is_said_once_without_words_on_what_the_page_does_not_show(ann: Person) -> None:
+    sent = ann.begin("Hello")
+    row = ann.finished(sent["reply"])
+    assert row.state == "refused" and row.category == "fraud"
+    whole = ann.page(f"/c/{sent['chat']}")
+    page = words_of(re.sub(r"<template.*?</template>", "", whole, flags=re.DOTALL))  # what Copy copies
+    assert page.count(WHY) == 1 and OBJECT not in page
+    assert f"/m/{sent['reply']}/appeal" in whole and "report button" not in whole
+
+
+def test_an_appeal_needs_words_reaches_people_once_and_is_noted(ann: Person, upstream: Upstream) -> None:
+    sent = ann.begin("Hello")
+    ann.finished(sent["reply"])
+    place = f"/m/{sent['reply']}/appeal"
+    assert "Why is this a mistake?" in ann.page(place)
+    assert ann.send(place, words="  ").status_code == 400
+    assert ann.client.post(place, data={"words": "forged"}).status_code == 403
+    answer = ann.send(place, words="It was about a lawful thing.", content="yes")
+    assert answer.status_code == 200 and "You appealed." in answer.text
+    reports = [body for kind, body in upstream.told if kind == "feedback"]
+    assert len(reports) == 1 and reports[0]["words"] == "It was about a lawful thing."
+    assert reports[0]["request_id"] == "req_1" and reports[0]["content"]["messages"][0]["content"] == "Hello"
+    assert not [body for kind, body in upstream.told if kind == "appeals"]  # a good standing has no appeal
+    assert ann.send(place, words="Again").status_code == 409
+    assert place not in ann.page(f"/c/{sent['chat']}")
+
+
+def test_a_lowered_standing_is_appealed_with_it(ann: Person, upstream: Upstream) -> None:
+    upstream.standing = {"level": "warned", "of": "user", "message": "Careful.", "appeal": ""}
+    sent = ann.begin("Hello")
+    ann.finished(sent["reply"])
+    ann.send(f"/m/{sent['reply']}/appeal", words="It was harmless.")
+    kinds = [kind for kind, _ in upstream.told if kind != "standing"]
+    assert kinds == ["feedback", "appeals"]
+    assert "content" not in dict(upstream.told)["feedback"]  # not ticked
+
+
+def test_what_was_not_stopped_and_what_nobody_decides_has_no_appeal(
+    made: tuple[str, Service], ann: Person, upstream: Upstream
+) -> None:
+    sent = ann.begin("Hello")
+    ann.finished(sent["reply"])
+    upstream.refusal, reason = "", upstream.refusal
+    other = ann.begin("Hello")
+    ann.finished(other["reply"])
+    assert ann.send(f"/m/{other['reply']}/appeal", words="why").status_code == 400
+    made[1].rules = None  # a server that has no policy
+    page = ann.page(f"/c/{sent['chat']}")
+    assert f"/m/{sent['reply']}/appeal" not in page and reason in words_of(page)
