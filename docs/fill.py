@@ -225,7 +225,7 @@ def quoted(text: str) -> str:
 
 
 def exchange(run: Path, folder: Path, card: Card) -> str:
-    """One prompt answered by the first and the last stage, and the principle behind it."""
+    """One unsafe prompt that the first stage answered and the last refuses, and the principle behind it."""
     stages = (card["stages"][0], card["stages"][-1])
     rows = {
         stage["step"]: {
@@ -235,23 +235,23 @@ def exchange(run: Path, folder: Path, card: Card) -> str:
         }
         for stage in stages
     }
-    drawn: Sequence[str] = card["samples"]["drawn"]
-    if not drawn:
-        raise CharterError(f"{folder} draws no samples; set card.samples_shown above 0")
-    last = rows[stages[1]["step"]]
-    keys = {name: moved(card, name, str(last[name]["topic"])) for name in drawn}
-    name = next((n for n in drawn if keys[n]), drawn[0])
-    parts = [f"Asked `{name}` ({last[name]['topic'].replace('_', ' ')}):", quoted(str(last[name]["prompt"]))]
+    first, last = (rows[stage["step"]] for stage in stages)
+    turned = [n for n in last if n in first and last[n]["refusal"] and not first[n]["refusal"]]
+    # the card's own draw, which names the unsafe prompt first
+    name = next((n for n in card["samples"]["before_and_after"] if n in turned), "")
+    if not name:
+        return f"No unsafe prompt of {len(last)} was answered by {stages[0]['stage']} and is refused now."
+    parts = [
+        f"Drawn by seed from the {len(turned)} of {len(last)} unsafe prompts that {stages[0]['stage']} answers and "
+        f"{stages[1]['stage']} refuses: `{name}` ({last[name]['topic'].replace('_', ' ')}):",
+        quoted(str(last[name]["prompt"])),
+    ]
     for stage in stages:
-        row = rows[stage["step"]][name]
-        verdict = "graded below" if row["grader"] < row["grader_fixed"] else "graded above"
-        parts += [f"{stage['stage']}, {verdict} a plain refusal:", quoted(row["reply"])]
-    key = keys[name]
+        parts += [f"{stage['stage']}:", quoted(rows[stage["step"]][name]["reply"])]
+    key = moved(card, name, str(last[name]["topic"]))
     if key:
-        text = principle_text(run, folder, key)
-        parts.append(
-            f"In training, revisions on this topic were most often asked for by `{key}`: {text}".rstrip(": ")
-        )
+        words = "The constitution's principle behind most revisions on this topic in training"
+        parts.append(f"{words}, `{key}`: {principle_text(run, folder, key)}".rstrip(": "))
     return "\n\n".join(parts)
 
 
@@ -311,7 +311,24 @@ def proof_table(page: str) -> str:
     rows = [line for name in PROOF for line in lines if line.startswith(f"| {name} |")]
     if len(rows) != len(PROOF):
         raise CharterError(f"the range of {DEMO.name} lacks one of {', '.join(PROOF)}; fill it with --range")
-    return "\n".join([*lines[: table + 2], *rows])
+    return "\n".join([*_gist(rows), *lines[: table + 2], *rows])
+
+
+def _gist(rows: Sequence[str]) -> list[str]:
+    """What plain finetuning and RL do, with the table's own numbers; nothing where they don't show it."""
+    cells = {
+        row.split("|")[1].strip(): [c.strip().partition(" (")[0] for c in row.split("|")[2:]] for row in rows
+    }
+    unsafe, look = cells["Unsafe refused"], cells["Look-alikes refused"]
+    start, plain, *_, last = (float(cell.removesuffix(" %")) for cell in unsafe[:4])
+    before, after = (float(look[at].removesuffix(" %")) for at in (1, 3))
+    if plain - start < (max(plain, last) - start) / 2 or after >= before:
+        return []
+    return [
+        f"Plain finetuning does most of it: {start:.1f} to {unsafe[1]} of unsafe prompts refused. RL takes back "
+        f"needless refusals: {before:.1f} to {look[3]} of look-alikes.",
+        "",
+    ]
 
 
 def _spread(numbers: Sequence[Number]) -> str:

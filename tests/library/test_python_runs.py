@@ -117,6 +117,16 @@ def test_frames_need_pandas_and_say_so(here: Path, monkeypatch: pytest.MonkeyPat
         rows.frame()
 
 
+def test_rows_print_as_a_table_without_pandas(here: Path) -> None:
+    rows = charter.open("small").metrics()
+    head, *lines = repr(rows).splitlines()
+    assert head.split()[:2] == ["step", "name"] and all(len(line) <= 118 for line in lines[:20])
+    assert lines[0].split()[:2] == [rows[0]["step"], rows[0]["name"]]
+    long = charter.Rows({"text": "a\nb " * 40, "none": None} for _ in range(25))
+    assert "…" in repr(long) and "the first 20 of 25 rows" in repr(long) and "none" not in repr(long)
+    assert repr(charter.Rows()) == "no rows"
+
+
 def test_html_is_small_and_escaped(here: Path, tmp_path: Path, recipe: Recipe) -> None:
     table = charter.Rows({"<b>": "<script>", "n": 0.123456} for _ in range(30))._repr_html_()
     assert "<script>" not in table and "&lt;script&gt;" in table and "0.123" in table

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from charter.cli.completion import complete_tasks
 from charter.cli.pipeline import Ray, Workers, carry_out
+from charter.cli.versions import ARROWS
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
@@ -23,7 +24,7 @@ from charter.runner.models import recipe_reference
 from charter.runner.names import complete_model
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Json
-from charter.terminal.tables import console, number
+from charter.terminal.tables import console
 
 if TYPE_CHECKING:
     from charter.ground.measure.metric import Metric as Declared
@@ -98,21 +99,26 @@ def show(run: Path, as_json: bool) -> None:
         return
     whole = [row for row in rows if declared[row["score"]].kind != "part"]
     console().print(score_table(whole), highlight=False)
-    if parts := len(rows) - len(whole):
-        print(f"{parts} scores of single parts, such as a dimension of BBQ: --json")
+    parts = len(rows) - len(whole)
+    more = f", and {parts} scores of single parts, such as a dimension of BBQ" if parts else ""
+    print(f"the names that other commands take{more}: --json")
     print(f"answers and scores are in {report}")
 
 
 def score_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Numbers with their intervals, counts and data."""
+    """Numbers with their intervals, counts and data, labelled as `charter compare` does."""
+    from charter.rooms.card.number import figure
+
     table = Table(box=None, pad_edge=False)
     table.add_column("score", no_wrap=True)
     for name in ("value", "95 % interval", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("data", no_wrap=True)
     for row in rows:
-        ends = " to ".join(number(end) for end in row["interval"]) if row["interval"] else "-"
-        table.add_row(row["score"], number(row["value"]), ends, str(row["n"]), row["data"])
+        unit = row["unit"] or ""
+        ends = " to ".join(figure(end, unit, bare=True) for end in row["interval"] or ()) or "-"
+        name = row["label"] + ARROWS.get(row["better"], "")
+        table.add_row(name, figure(row["value"], unit), ends, str(row["n"]), row["data"])
     return table
 
 
@@ -123,6 +129,9 @@ def score_rows(
     return [
         {
             "score": metric.name,
+            "label": declared[metric.name].label,
+            "unit": declared[metric.name].unit,
+            "better": declared[metric.name].better,
             "value": metric.value,
             "interval": [metric.low, metric.high] if metric.low is not None else None,
             "n": metric.n,

@@ -106,7 +106,8 @@ def find_meanings(word: str) -> list[Meaning]:
     if not meanings:
         metrics = [metric.name for metric in METRICS] + [n for row in logged for n in row.names]
         words = [w for entry in read_words() for w in entry["words"]]
-        guess = near(name, [*building.ROOMS, *TASKS, *words, *metrics])
+        known = [*building.ROOMS, *TASKS, *words, *metrics]
+        guess = our_name(name, known) or near(name, known)
         hint = f"did you mean {guess}?" if guess else "`charter explain` lists what it knows"
         raise CharterError(f"there is no room, evaluation, metric or word {word!r}; {hint}")
     return meanings

@@ -105,11 +105,16 @@ def _line(view: StepView, others: Sequence[str]) -> Text:
 
 
 def spell_metric(metric: Metric) -> str:
-    """'Harm rate 12.0 % (8.0 to 17.0), n 86'."""
+    """'Harm rate 12.0 % (8.0 to 17.0), n 86'; of a count without a label '757 numbers'."""
     from charter.rooms.card.number import figure
 
     if metric.label is None:
-        return f"{metric.name.replace('_', ' ')} {number(metric.value, f' {metric.unit}' if metric.unit else '')}"
+        name, words = (
+            metric.name.replace("_", " "),
+            number(metric.value, f" {metric.unit}" if metric.unit else ""),
+        )
+        whole = metric.value is not None and metric.value.is_integer() and not metric.unit
+        return f"{words} {name}" if whole else f"{name} {words}"
     unit = metric.unit or ""
     ends = [figure(end, unit, bare=True) for end in (metric.low, metric.high) if end is not None]
     interval = f" ({' to '.join(ends)})" if len(ends) == 2 else ""

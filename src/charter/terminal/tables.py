@@ -30,8 +30,11 @@ def amount(value: float | None, unit: str = "") -> str:
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """Three significant digits, or - when unknown."""
-    return "-" if value is None else f"{value:.3g}{unit}"
+    """Three significant digits, from 1,000 on whole numbers, or - when unknown."""
+    if value is None:
+        return "-"
+    words = f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+    return words.replace("-", "−") + unit
 
 
 def visible(text: str) -> str:

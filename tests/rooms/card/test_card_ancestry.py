@@ -52,7 +52,8 @@ def test_a_model_from_raw_text_started_from_nothing_whoever_helped(
     run = run_of(grader, base, long, tuned, report)
     assert base_model(Settings(), run) == "" and run.from_raw_text
     assert [a.step for a in run.went_on] == ["base", "long", "tuned", "eval"]
-    assert "made from new weights by pretraining on raw text" in sentence(Settings(), run)
+    steps = "pretraining on raw text (base), pretraining on raw text (long) and supervised finetuning (tuned)"
+    assert f"made from new weights in three steps: {steps}." in sentence(Settings(), run)
 
 
 def test_a_model_that_went_on_from_another_names_it_though_it_was_pretrained_further() -> None:
@@ -61,4 +62,4 @@ def test_a_model_that_went_on_from_another_names_it_though_it_was_pretrained_fur
     report = write_artifact("eval", "evaluate", {"policy": "on"})
     run = run_of(ladder, on, report)
     assert base_model(Settings(), run) == "own/model" and not run.from_raw_text
-    assert "is own/model after pretraining on raw text" in sentence(Settings(), run)
+    assert "was made from own/model in one step: pretraining on raw text (on)." in sentence(Settings(), run)

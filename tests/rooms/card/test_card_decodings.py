@@ -177,7 +177,8 @@ def test_a_quantised_start_is_named(two: Path) -> None:
     name = "HuggingFaceTB/SmolLM2-135M-Instruct"
     for file in ("card.html", "card.md"):
         assert (
-            f"Demo assistant is {name}, from a 4-bit (Q4_1) GGUF, after" in (two / "card" / file).read_text()
+            f"Demo assistant was made from the 4-bit (Q4_1) GGUF of {name} in "
+            in (two / "card" / file).read_text()
         )
     front = (two / "card/card.md").read_text().split("---\n")[1]
     assert f"base_model: {name}\n" in front, "the hub's own name, without words"

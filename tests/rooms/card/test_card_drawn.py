@@ -69,9 +69,7 @@ def test_nothing_of_fewer_than_twenty_answers_is_drawn_and_a_line_says_so(run: P
     assert "plots/preference-pm_grader.svg" in files
     assert 'id="strip-harm_answered_rate-title"' not in files["card.html"]
     assert 'id="strip-helpful_score-title"' in files["card.html"]
-    (line,) = re.findall(
-        r"^Not drawn, since fewer than 20 answers stand behind each: (.*)\.$", files["card.md"], re.MULTILINE
-    )
+    (line,) = re.findall(r"^Measured on fewer than 20 answers each: (.*)\.$", files["card.md"], re.MULTILINE)
     few = {"Answered, worse than a plain refusal", "Unsafe refused", "Pair accuracy", "HHH, by letter"}
     assert few <= {*line.split("; ")}
     assert "Look-alikes refused" not in line, "twenty are enough"

@@ -53,7 +53,7 @@ def test_an_unfit_grader_fails_on_either_side(finished: Path, tmp_path: Path) ->
     card_world.make_run(other, samples=1)
     edit(other, "eval_0", "report.json", unfit)
     by_metric = rows(other / "eval_3", require=["harm_rate"], baseline=str(other / "eval_0"))
-    assert by_metric["harm_rate"]["why"] == "the baseline's grader failed its fitness gate"
+    assert by_metric["harm_rate"]["why"] == "the baseline was graded by a model that failed its fitness gate"
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from charter.ground.judge.fitness import HELPFUL_PAIRS
 from charter.ground.measure.score import rank_accuracy
 from charter.rooms.card import render
 from charter.rooms.card.changes import change
-from charter.rooms.card.compare import final_stage
+from charter.rooms.card.compare import compare, final_stage
 from charter.rooms.card.fluency import COLUMNS
+from charter.rooms.card.gate import Rules, gate
 from charter.rooms.card.gather import gather
 from charter.rooms.card.sections import unfit
 from charter.runner.verify import verify
@@ -119,7 +120,7 @@ def test_a_grader_that_is_the_length_rule_is_named_and_its_numbers_on_help_are_g
         and "not shown to be fit for help" in files["card.md"]
     )
     (row,) = re.findall(r"^\| .*`helpful_score` \|.*$", files["card.md"], re.MULTILINE)
-    assert " † |" in row
+    assert " †, n" in row
     (row,) = re.findall(r"^\| .*`harm_rate` \|.*$", files["card.md"], re.MULTILINE)
     assert "†" not in row
 
@@ -139,8 +140,31 @@ def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path
     files = render.make(SETTINGS, gather(card_world.inputs(run)))
     share = 1 - (len(answers) // 4) / len(answers)
     assert f"{words} {100 * share:.1f}\u00a0% (" in files["card.md"]
-    assert '<div class="verdict doubt">' in files["card.html"] and words in files["card.html"]
-    assert "<strong>The grader is fit, with doubts.</strong>" in files["card.html"]
+    assert '<div class="verdict not">' in files["card.html"] and words in files["card.html"]
+    assert "<strong>The grader is unfit for harm.</strong>" in files["card.html"]
+    assert "The grader is fit" not in files["card.html"] and "**Unfit for harm:**" in files["card.md"]
+    assert json.loads(files["card.json"])["grader"]["unfit_for_harm"]
+    for table in re.findall(r"^\| Stage \|.*(?:\n\|.*)+", files["card.md"], re.MULTILINE):
+        lines = [[cell.strip() for cell in line.split("|")[2:-1]] for line in table.split("\n")]
+        marked = [["†" in cell for cell in line] for line in lines[2:-1]]
+        # whole columns carry the mark, at every stage that has the number, and they are the last ones
+        columns = [any(cells) for cells in zip(*marked, strict=True)]
+        assert columns == sorted(columns)
+        assert all(
+            "†" in line[at] or line[at] == "–"
+            for line in lines[2:-1]
+            for at, is_marked in enumerate(columns)
+            if is_marked
+        )
+    (row,) = re.findall(r"^\| .*`harm_rate` \|.*$", files["card.md"], re.MULTILINE)
+    assert " †, n" in row
+    (row,) = re.findall(r"^\| .*`helpful_score` \|.*$", files["card.md"], re.MULTILINE)
+    assert "†" not in row, "its numbers on help have a gate of their own"
+    compared = compare([run / "eval_2", run / "eval_3"])["metrics"]
+    heads = [one["unfit"] for one in compared if one["headline"]]
+    assert any(heads) and heads == sorted(heads)
+    (judged,) = gate(run / "eval_3", Rules(require={"harm_rate": None}, require_only=True))
+    assert not judged["passed"] and "unfit for harm: false alarms on" in judged["why"]
 
 
 def test_a_grader_unfit_for_harm_may_be_fit_for_help(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from charter.rooms.card.gather import gather
 from charter.rooms.card.layout import IDS
 from charter.rooms.card.number import Ledger, Number, Source, figure
 from charter.rooms.card.page import Printer, environment
+from charter.rooms.card.schema import schema_problems
 from charter.rooms.card.settings import INTENDED, Settings
 from reported import keep_tables, scores
 
@@ -226,6 +227,38 @@ def test_samples_are_drawn_by_rule(finished: Path) -> None:
     assert json.loads(other["card.json"])["samples"]["drawn"] != card["samples"]["drawn"]
 
 
+def test_before_and_after_shows_one_prompt_of_each_kind(run: Path) -> None:
+    """An unsafe prompt that was answered and is refused now, a look-alike and an everyday question, with k of n."""
+    gathered = gather(card_world.inputs(run))
+    first, last = (
+        {r["id"]: bool(r["refusal"]) for r in stage.rows("samples/harmlessness.jsonl") if not r.get("sample")}
+        for stage in (gathered.start, gathered.final)
+    )
+    turned = {name for name in first if last[name] and not first[name]}
+    looks = [r for r in gathered.final.rows("samples/lookalikes.jsonl") if not r.get("sample")]
+    files = render.make(SETTINGS, gathered)
+    words = files["card.md"].partition("before and after")[2].partition("## Intended")[0]
+    drawn = json.loads(files["card.json"])["samples"]["before_and_after"]
+    assert len(drawn) == 3 and drawn[0] in turned and drawn[1] in {r["id"] for r in looks}
+    assert f"Drawn from {len(turned)} such prompts of {len(first)}." in words
+    needless = sum(r["refusal"] for r in looks)
+    assert f"Drawn from {len(looks)}; RL-CAI refuses {needless} of them, needlessly." in words
+    assert words.count("```text prompt") == 3 and words.count("```text reply") == 6
+
+    path = run / "eval_3/samples/harmlessness.jsonl"
+    card_world.write_rows(path, [row | {"refusal": False} for row in card_world.read_rows(path)])
+    card_world.remeasure(run, "eval_3")
+    words = render.make(SETTINGS, gather(card_world.inputs(run)))["card.md"]
+    assert f"None of {len(first)} unsafe prompts is of this kind." in words
+
+
+def test_a_card_of_another_format_says_so(finished: Path) -> None:
+    record = json.loads((finished / "card/card.json").read_text("utf-8"))
+    assert schema_problems(record) == []
+    (problem,) = schema_problems(record | {"format": 1})
+    assert "format 1, and this charter writes format 2" in problem and "make the card's step again" in problem
+
+
 def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> None:
     run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
     files = render.make(Settings(eval_dataset="a/b"), gather(card_world.inputs(run)))
@@ -233,8 +266,8 @@ def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> 
     assert "The grader is not fit." in page
     assert re.search(r'<td [^>]*class="unfit"><div><span class="v"[^>]*>\d', page)
     assert "†" in files["card.md"] and "Unfit grader" in page
-    assert "answered (unfit)" in files["plots/harm.svg"]
-    assert "with curt refusals (unfit)" in files["plots/harm.svg"]
+    assert "answers graded worse (unfit)" in files["plots/harm.svg"]
+    assert "curt refusals too (unfit)" in files["plots/harm.svg"]
     assert "var(--plot-1" not in files["plots/harm.svg"].partition("</style>")[2]
     assert "var(--plot-2" not in files["plots/harm.svg"].partition("</style>")[2]
     for words in ("trained on (unfit)", "held out (unfit)"):

@@ -19,13 +19,14 @@ from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.generation import read_generation
 from charter.ground.model.layout import documents
 from charter.ground.settings.frozen import Lora
+from charter.ground.settings.roles import Given
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import CLAUDE_2023, Encoded, Template
 from charter.rooms.finetune import run as room
 from charter.rooms.finetune.gather import epoch_rows, gather, weigh
-from charter.rooms.finetune.settings import Settings
+from charter.rooms.finetune.settings import Settings, check
 from toys import comparison, dialogue
 
 ROWS = [
@@ -322,6 +323,10 @@ def test_the_mixture_passes_each_source_as_often_as_asked() -> None:
     drawn = [i for i in rows if i[0] == "b"]
     assert len(drawn) == len(set(drawn)) == 5
     assert rows != [d.id for d in epoch_rows([numbered("a", 4), numbered("b", 10)], (2.0, 0.5), 1, 1)]
+    filled = {"dialogues": [Given("a"), Given("b")]}
+    assert "mixture has 1 numbers for 2 sources" in check(Settings(mixture=(1.0,)), filled)
+    assert "weights has 3 numbers for 2 sources" in check(Settings(weights=(1.0, 1.0, 1.0)), filled)
+    assert check(Settings(mixture=(1.0, 0.2)), filled) == check(Settings(), filled) == ""
     with pytest.raises(CharterError, match="mixture has 1 numbers for 2 sources"):
         epoch_rows([numbered("a", 1), numbered("b", 1)], (1.0,), 0, 0)
 

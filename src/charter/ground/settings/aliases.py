@@ -112,7 +112,10 @@ def _by_word(*tables: Mapping[tuple[str, ...], tuple[str, ...]]) -> dict[str, tu
     return meanings
 
 
-ALIASES = _by_word(_SETTINGS, _ROLES, _ROOMS)
+_METRICS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("perplexity", "ppl", "bits_per_character", "nll_per_token"): ("bits_per_byte",)
+}
+ALIASES = _by_word(_SETTINGS, _ROLES, _ROOMS, _METRICS)
 
 
 def our_name(word: str, allowed: Collection[str]) -> str | None:

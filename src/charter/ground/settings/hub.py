@@ -131,7 +131,9 @@ def _ask_hub(repo: str, revision: str, kinds: tuple[HubKind, ...]) -> str:
     # the answer that says most: a refusal, then no answer; "not found" of a model may be a data set's name
     worst = sorted(errors, key=lambda error: (_status(error) not in (401, 403), _status(error) is not None))
     reason = _reason(worst[0]) if worst else "has no commit on the hub: check the name and the revision"
-    raise CharterError(f"hf:{repo}@{revision} {reason}, or pin a download as hf:{repo}@<40 hex digits>")
+    raise CharterError(
+        f"hf:{repo}@{revision} {reason}; if it was downloaded before, its commit opens it: hf:{repo}@<40 hex digits>"
+    )
 
 
 def _reason(error: Exception) -> str:

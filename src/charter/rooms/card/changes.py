@@ -44,8 +44,9 @@ IMPORTANT = (
 HEADLINES = 9
 # Changes below this are rounding, in any unit.
 LEAST_CHANGE = 1e-12
-# Two levels of what got worse.
-Drop = Literal["", "any", "significant"]
+# Two levels of what got worse, and of what got better.
+Level = Literal["", "any", "significant"]
+SLIGHT = {"worse": "worse, not significant", "better": "better, not significant"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,21 @@ class Change:
         return "better" if self.gained else "worse"
 
     @property
-    def drop(self) -> Drop:
+    def drop(self) -> Level:
         """ "significant" if the verdict is worse, "any" if it went the worse way at all, else ""."""
         return "significant" if self.verdict == "worse" else "any" if self.lost else ""
+
+    @property
+    def gain(self) -> Level:
+        """ "significant" if the verdict is better, "any" if it went the better way at all, else ""."""
+        return "significant" if self.verdict == "better" else "any" if self.gained else ""
+
+    @property
+    def words(self) -> str:
+        """The verdict for a reader: by the metric's own direction, significant or not."""
+        if self.verdict != "same":
+            return {"moved": "changed", "refused": "not compared"}.get(self.verdict, self.verdict)
+        return SLIGHT["worse"] if self.lost else SLIGHT["better"] if self.gained else "not significant"
 
 
 def change(first: Artifact, second: Artifact, name: str) -> Change | None:

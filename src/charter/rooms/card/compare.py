@@ -39,10 +39,11 @@ def compare(places: Sequence[Path]) -> dict[str, Any]:
     Of two versions, a row: metric, label, better, headline, words (a, b and the change as a card prints them), a,
     a_interval, b, b_interval, difference (b - a), interval, paired (prompts that both answered), p_holm, verdict
     ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason), drop ("significant"
-    if the verdict is worse, "any" if it went the worse way at all, else ""), regression (a significant drop), unfit (a
-    grader that failed its fitness gate gave a or b).
+    if the verdict is worse, "any" if it went the worse way at all, else ""), gain (likewise of the better way),
+    regression (a significant drop), unfit (a grader that failed its fitness gate, or is unfit for harm, gave a or b),
+    a_n and b_n (the rows behind a and b), size (both in words).
 
-    Of more, a row: metric, label, better, headline, values, intervals, words (one a version), steps (rows as above,
+    Of more, a row: metric, label, better, headline, values, intervals, n, words (one a version), steps (rows as above,
     each version against the nearest earlier one that has the metric), overall (from the first that has it to the last
     version; corrected_over ends with it), drop (the gravest of the steps and the whole), dropped (it is significant).
 
@@ -75,6 +76,7 @@ def _track(stages: Sequence[Artifact], name: str, rows: Sequence[Row]) -> Row:
         **{key: rows[-1][key] for key in ("metric", "label", "better", "headline")},
         "values": [n.value if n else None for n in numbers],
         "intervals": [_ends(n) for n in numbers],
+        "n": [n.n if n else None for n in numbers],
         "words": [figure(n.value, n.unit) if n else "" for n in numbers],
         "steps": rows[:-1],
         "overall": rows[-1],
@@ -87,14 +89,18 @@ def _track(stages: Sequence[Artifact], name: str, rows: Sequence[Row]) -> Row:
 
 def compare_stages(stages: Sequence[Artifact], overall: bool = False) -> dict[str, list[Row]]:
     """Metric -> a row for each stage after the first, against the nearest earlier one that has the metric; the most
-    important metrics first.
+    important metrics first, and those by an unfit grader behind all others that matter as much.
 
     With `overall`, one more row compares the first stage that has it with the last stage.
     """
-    return {
+    rows = {
         name: [_row(name, a, b, change(a, b, name)) for a, b in _pairs(stages, name, overall)]
         for name in by_importance(*stages)
     }
+    behind = {
+        name: (not any(r["headline"] for r in of), any(r["unfit"] for r in of)) for name, of in rows.items()
+    }
+    return {name: rows[name] for name in sorted(rows, key=lambda name: behind[name])}
 
 
 def _pairs(stages: Sequence[Artifact], name: str, overall: bool) -> list[tuple[Artifact, Artifact]]:
@@ -180,12 +186,16 @@ def _row(name: str, first: Artifact, second: Artifact, delta: Change | None) -> 
         "b_interval": _ends(b),
         "difference": number.value if number else None,
         "interval": _ends(number),
+        "a_n": a.n if a else None,
+        "b_n": b.n if b else None,
+        "size": " → ".join(dict.fromkeys(n.size for n in (a, b) if n and n.size)),
         "paired": delta.paired if delta is not None and number else None,
         "p_holm": number.p_holm if number else None,
         "verdict": verdict,
         "drop": delta.drop if delta is not None else "",
+        "gain": delta.gain if delta is not None else "",
         "regression": verdict == "worse",
-        "unfit": any(side.numbers.get(name) and unfit(side, name) for side in (first, second)),
+        "unfit": any(unfit(side, name) for side in (first, second)),
     }
 
 

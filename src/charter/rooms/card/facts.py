@@ -17,6 +17,7 @@ from charter.rooms.card.settings import Settings
 
 # Stands for red teaming by machine among the tasks of a card.
 ATTACKS = "attacks"
+COUNTED = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 # Subjects that a reader may ask about, and the tasks that measure each.
 USES = (
     ("search", ()),
@@ -146,7 +147,7 @@ def describe_start(settings: Settings, run: Run) -> str:
     base = base_model(settings, run)
     packages = (package_of(ref) for ref in _first_models(run))
     weights = next((package.weights for package in packages if package is not None), "")
-    return f"{base}, from a {weights}" if base and weights else base
+    return f"the {weights} of {base}" if base and weights else base
 
 
 def _first_models(run: Run) -> list[str]:
@@ -161,19 +162,35 @@ def title(settings: Settings) -> str:
 
 
 def sentence(settings: Settings, run: Run) -> str:
-    """The model in one sentence."""
-    behind, model = run.behind, {a.manifest.id for a in run.went_on}
-    begun = next((at for at, a in enumerate(behind) if a.manifest.id in model), 0)
-    # helpers that were made before the model come last
-    in_order = (*behind[begun:], *behind[:begun])
-    words = list(dict.fromkeys(a.manifest.method for a in in_order if a.manifest.method))
-    how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
+    """How the model was made, in three sentences: its own steps in their order, what they learnt from, the proof."""
+    line = [a for a in run.went_on if a.manifest.kind != "report" and a.manifest.method]
+    steps = [f"{_method(a)} ({a.step})" for a in line]
+    own = {a.manifest.id for a in run.went_on} | {run.final.manifest.id}
+    others = sorted(
+        (a for a in run.behind if a.manifest.id not in own), key=lambda a: a.manifest.timing.started
+    )
+    taught = dict.fromkeys(a.manifest.method for a in others if a.manifest.method)
+    helpers = [method for method in taught if method not in {a.manifest.method for a in line}]
     start = describe_start(settings, run)
-    proof = "all figures here are computed from replies that are kept beside this card"
-    if not start and run.from_raw_text:
-        return f"{title(settings)} was made from new weights by {how}; {proof}."
-    comma = "," if "," in start else ""
-    return f"{title(settings)} is {start or 'its starting model'}{comma} after {how}; {proof}."
+    begun = "new weights" if not start and run.from_raw_text else start or "its starting model"
+    count = (
+        f"{COUNTED[len(steps)] if len(steps) < len(COUNTED) else 'many'} step{'s' if len(steps) > 1 else ''}"
+    )
+    history = f"was made from {begun} in {count}: {_and(steps)}" if steps else f"is {begun}, with no training"
+    data_from = f" Its data and rewards came from other steps: {'; '.join(helpers)}." if helpers else ""
+    proof = "All figures here are computed from replies that are kept beside this card."
+    return f"{title(settings)} {history}.{data_from} {proof}"
+
+
+def _method(artifact: Artifact) -> str:
+    """What the room of an artifact does; beyond the policy, a place on the line of two models is an extrapolation."""
+    share = artifact.own.get("share") if artifact.manifest.room == "merge" else None
+    beyond = share is not None and share.value is not None and share.value > 1
+    return "an extrapolation of weights" if beyond else artifact.manifest.method
+
+
+def _and(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def mitigations(run: Run) -> tuple[str, ...]:
@@ -207,8 +224,7 @@ def _was_watched(artifact: Artifact) -> bool:
 
 def list_unmeasured(subjects: Sequence[tuple[str, Collection[str]]], tasks: Collection[str]) -> str:
     """The subjects that none of these tasks measures, as a list in words."""
-    words = [subject for subject, by in subjects if not set(by) & set(tasks)]
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return _and([subject for subject, by in subjects if not set(by) & set(tasks)])
 
 
 def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:

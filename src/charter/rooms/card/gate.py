@@ -33,8 +33,9 @@ from charter.ground.settings.frozen import Frozen
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import Change, change
 from charter.rooms.card.compare import final_stage
+from charter.rooms.card.graders import FALSE_ALARMS, explain_unfit
 from charter.rooms.card.number import ALPHA, SHARE, Number, figure, interval
-from charter.rooms.card.sections import FALSE_ALARMS, HARM, unfit
+from charter.rooms.card.sections import HARM
 
 Row = dict[str, Any]
 Limit = tuple[str, Literal["max", "min"], float]
@@ -65,8 +66,9 @@ def gate(place: Path, rules: Rules) -> list[Row]:
     """A row for each evaluation of a run, card or report that the rules name, in their order.
 
     A row: metric, label, passed, why (empty if it passed), words (the value as a card prints it, and what judged it),
-    value, baseline, max, min, worse_by (positive is worse), interval of it, margin, p_holm. Raises CharterError for
-    rules that name nothing, for a limit or margin that makes no sense, and as `compare` does.
+    value, baseline, n and baseline_n (the rows behind both), max, min, worse_by (positive is worse), interval of it,
+    margin, p_holm. Raises CharterError for rules that name nothing, for a limit or margin that makes no sense, and as
+    `compare` does.
     """
     if not (rules.require or rules.max or rules.min):
         raise CharterError(
@@ -171,7 +173,7 @@ def _absent(name: str, release: Artifact) -> str:
     number = release.numbers.get(name)
     if number is None or number.value is None:
         return f"missing: no report on {release.label} has it{_nearest(name, list(release.metrics))}"
-    return "graded by a model that failed its fitness gate" if unfit(release, name) else ""
+    return explain_unfit(release, name)
 
 
 def _judge_metric(
@@ -181,8 +183,8 @@ def _judge_metric(
     before, release = sides
     if delta is None:
         return _row(name, release, "the baseline lacks it", rules, before)
-    if unfit(before, name):
-        return _row(name, release, "the baseline's grader failed its fitness gate", rules, before)
+    if why := explain_unfit(before, name):
+        return _row(name, release, f"the baseline was {why}", rules, before)
     if delta.number is None:
         return _row(name, release, f"not compared: {delta.why}", rules, before)
     number, own = delta.number, rules.require[name]
@@ -229,6 +231,11 @@ def _distance(number: Number) -> tuple[float, float, float]:
     return abs(value), max(0.0, low, -high), max(-low, high)
 
 
+def _size(number: Number) -> str:
+    """What is behind a number, and whether that is too little for a pass to say much."""
+    return f"{number.size}, too few to say much" if number.few else number.size
+
+
 def _row(
     name: str,
     release: Artifact,
@@ -243,10 +250,12 @@ def _row(
         words = [
             f"{figure(number.value, number.unit)}" + (f" ({ends})" if (ends := interval(number)) else "")
         ]
+        words += [_size(number)] if number.n is not None else []
         limits = (("at most", rules.max.get(name)), ("at least", rules.min.get(name)))
         words += [f"{how} {figure(limit, number.unit)}" for how, limit in limits if limit is not None]
     if earlier is not None:
-        words.append(f"{figure(earlier.value, earlier.unit)} in the baseline")
+        behind = f" ({_size(earlier)})" if earlier.n is not None else ""
+        words.append(f"{figure(earlier.value, earlier.unit)} in the baseline{behind}")
     alarms = release.numbers.get(FALSE_ALARMS) if name in HARM else None
     if number is not None and alarms is not None:
         words.append(f"false alarms on harmless look-alikes {figure(alarms.value, alarms.unit)}")
@@ -255,6 +264,7 @@ def _row(
         {"metric": name, "label": number.label if number else name, "passed": not why, "why": why}
         | {"words": words, "value": number.value if number else None}
         | {"baseline": earlier.value if earlier else None}
+        | {"n": number.n if number else None, "baseline_n": earlier.n if earlier else None}
         | {"max": rules.max.get(name), "min": rules.min.get(name)}
         | nothing
         | dict(facts or {})

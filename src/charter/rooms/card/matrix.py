@@ -25,13 +25,15 @@ from charter.rooms.card.changes import Change, by_importance, change
 from charter.rooms.card.drawing import sources_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
+from charter.rooms.card.graders import unfit_among
 from charter.rooms.card.number import Ledger, Number, figure
-from charter.rooms.card.sections import is_sampled, unfit
+from charter.rooms.card.sections import is_sampled
 from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing
 
 CSV, JSON = "matrix.csv", "matrix.json"
 TITLE = "Every evaluation at every stage"
-DROP, SIGNIFICANT_DROP, GAIN, UNFIT = "drop", "significant drop", "significant gain", "unfit grader"
+DROP, SIGNIFICANT_DROP = "worse, not significant", "significantly worse"
+GAIN, UNFIT = "significantly better", "unfit grader"
 # Signs of the marks in the picture.
 SIGNS = {SIGNIFICANT_DROP: "▼", DROP: "▽", GAIN: "▲", AT_CHANCE: "?", SATURATED: "=", UNFIT: "†"}
 
@@ -82,7 +84,9 @@ def _row(run: Run, columns: Sequence[Artifact], name: str) -> Row:
             number = None
         before = _before(run, column, name)
         delta = change(before, column, name) if before is not None and number is not None else None
-        cells.append(Cell(number, delta, _marks(column, number, delta)) if number is not None else None)
+        cells.append(
+            Cell(number, delta, _marks(columns, column, delta, name)) if number is not None else None
+        )
     main = metric is not None and metric.about == "model" and not metric.kind
     return Row(
         name,
@@ -105,13 +109,14 @@ def _before(run: Run, column: Artifact, name: str) -> Artifact | None:
     return next((stage for stage in reversed(earlier) if name in stage.numbers), None)
 
 
-def _marks(column: Artifact, number: Number, delta: Change | None) -> tuple[str, ...]:
+def _marks(columns: Sequence[Artifact], column: Artifact, delta: Change | None, name: str) -> tuple[str, ...]:
     words = []
     if delta is not None and delta.drop:
         words.append(SIGNIFICANT_DROP if delta.drop == "significant" else DROP)
     if delta is not None and delta.verdict == "better":
         words.append(GAIN)
-    return (*words, *standing(number), *([UNFIT] if unfit(column, number.name) else []))
+    shaky = [UNFIT] if unfit_among(columns, column, name) else []
+    return (*words, *standing(column.numbers[name]), *shaky)
 
 
 def tables(made: Matrix) -> dict[str, str]:

@@ -27,7 +27,7 @@ class News:
 
     @property
     def slight(self) -> tuple[Headline, ...]:
-        """Drops that are not significant."""
+        """Worse, not significantly."""
         return tuple(h for h in self.same if h.change is not None and h.change.drop == "any")
 
     @property
@@ -37,7 +37,7 @@ class News:
             ("better", "Gains", self.gains),
             ("worse", "Losses", self.losses),
             ("moved", "Changed, with no direction that is better", self.moved),
-            ("slight", "Worse, though not significantly", self.slight),
+            ("slight", "Worse, not significant", self.slight),
             ("same", "Not significant", tuple(h for h in self.same if h not in self.slight)),
         )
         return tuple((key, title, rows) for key, title, rows in candidates if rows)

@@ -94,6 +94,14 @@ class Number:
         return apart and self.p_holm is not None and self.p_holm < ALPHA
 
     @property
+    def size(self) -> str:
+        """What is behind it, `n 40` or `n 120 (40 prompts)`; empty if that isn't known."""
+        if self.n is None:
+            return ""
+        alike = self.clusters is None or self.clusters == self.n
+        return f"n {self.n:,}" if alike else f"n {self.n:,} ({self.clusters:,} prompts)"
+
+    @property
     def few(self) -> bool:
         """Whether too little is behind it to be drawn."""
         return self.n is not None and self.n < FEW

@@ -22,7 +22,8 @@ from charter.rooms.card.layout import IDS
 from charter.rooms.card.markup import ASIDE, AT, BESIDE, END, MARKS, NUMBER, html_of
 from charter.rooms.card.number import Kept, Ledger, Number
 
-FORMAT = 1
+# Goes up when the page says other things of the same run; a card of another format is made anew, not verified.
+FORMAT = 2
 JSON, HTML, MARKDOWN = CARD_RECORD, CARD_PAGE, "card.md"
 HERE = Path(__file__).parent
 LINE = 100  # characters of a reply in Markdown, whose blocks don't wrap

@@ -103,16 +103,16 @@ def harm(run: Run, ledger: Ledger) -> Figure | None:
     graded, others = by_stage(run.stages, "harm_rate", ledger)
     if not numbers:
         return None
-    series = [_make_series(run, "harm_answered_rate", "answered", answered, SERIES[0])]
+    series = [_make_series(run, "harm_answered_rate", "answers graded worse", answered, SERIES[0])]
     if others:
-        curt = _make_series(run, "harm_rate", "with curt refusals", graded, SERIES[1])
+        curt = _make_series(run, "harm_rate", "curt refusals too", graded, SERIES[1])
         series.append(replace(curt, hollow=True))
     figure, (axes,) = canvas(WIDTH, 0.6 + 0.42 * len(run.stages))
-    forest(axes, [s.label for s in run.stages], series, log=True)
+    forest(axes, [s.label for s in run.stages], series)
     words = "; ".join(f"{n.stage}: {ledger.value(n)}" for n in numbers)
     caption = (
         "Share of replies to unsafe prompts that score below a plain refusal, “I can't help you with that”. "
-        f"{_n(numbers)}. {INTERVALS}" + " Log axis; an arrow at the edge is 0."
+        f"{_n(numbers)}. {INTERVALS}"
     )
     return Figure(
         "harm",

@@ -129,10 +129,7 @@ def _context(
         "verdict": sections.verdict(run, heads["headlines"]),
         **heads,
         **_tables(run),
-        "drawn": samples.draw_exchanges(run, settings.samples_shown, settings.draw_seed),
-        "worst": samples.find_worst(run, settings.failures_shown),
-        "refused": samples.draw_refused(run, settings.failures_shown, settings.draw_seed),
-        "transcript": samples.transcript(run, settings.draw_seed),
+        **_replies(settings, run),
         "figures": drawings,
         "undrawn": "; ".join(ledger.undrawn),
         **judges,
@@ -181,6 +178,17 @@ def _told(settings: Settings, run: Run) -> dict[str, Any]:
     }
 
 
+def _replies(settings: Settings, run: Run) -> dict[str, Any]:
+    """The replies that the card prints."""
+    return {
+        "kinds": samples.before_and_after(run, settings.draw_seed),
+        "drawn": samples.draw_exchanges(run, settings.samples_shown, settings.draw_seed),
+        "worst": samples.find_worst(run, settings.failures_shown),
+        "refused": samples.draw_refused(run, settings.failures_shown, settings.draw_seed),
+        "transcript": samples.transcript(run, settings.draw_seed),
+    }
+
+
 def _stood(run: Run) -> list[tuple[str, tuple[Number, ...]]]:
     """What can't be told from guessing, and what can't get better, at the final stage."""
     rows = (
@@ -198,6 +206,8 @@ def _judges(run: Run) -> dict[str, Any]:
         "grader": run.final.report.get("grader") or {},
         "doubts": graders.doubts(run, judged),
         "graders": judged,
+        "alarms": graders.find_false_alarms(run),
+        "fewest": graders.FEWEST_PAIRS,
         "gate_columns": graders.GATE_COLUMNS,
         "pair_columns": graders.PAIR_COLUMNS,
         "label": partial(graders.label_of, judged),
@@ -273,13 +283,19 @@ def _strip(head: sections.Headline, ledger: Ledger) -> Markup:
     return Markup(strip(points, f"strip-{head.name}", words, limits))
 
 
+def _grader(run: Run) -> dict[str, Any] | None:
+    """What card.json says of the grader: its report's words, and whether it is unfit for harm."""
+    entry = run.final.report.get("grader")
+    return {**entry, "unfit_for_harm": graders.find_false_alarms(run) is not None} if entry else None
+
+
 def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any]) -> dict[str, Any]:
     final = run.final
     return {
         "format": FORMAT,
         "title": settings.title,
         "model": final.report.get("model"),
-        "grader": final.report.get("grader"),
+        "grader": _grader(run),
         "settings": settings.model_dump(mode="json"),
         "stages": [
             {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
@@ -309,7 +325,8 @@ def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any
             }
             for f in context["figures"]
         ],
-        "samples": {k: [e.id for e in context[k]] for k in ("drawn", "worst", "refused")},
+        "samples": {k: [e.id for e in context[k]] for k in ("drawn", "worst", "refused")}
+        | {"before_and_after": [kind.exchange.id for kind in context["kinds"] if kind.exchange]},
         "lineage": [
             {
                 "step": n.step,

@@ -1,8 +1,8 @@
 """The replies that a card prints, chosen by rules that are written beside them, and the principles behind them.
 
-Unsafe prompts that every stage answered are drawn by seed. The worst replies are those of the final model furthest
-below the fixed reply, one a prompt. Refused look-alikes are harmless prompts that it refused. Nothing is picked by
-hand.
+Before and after: one prompt of each kind, drawn by seed among all that both ends were asked. Unsafe prompts that every
+stage answered are drawn by seed. The worst replies are those of the final model furthest below the fixed
+reply, one a prompt. Refused look-alikes are harmless prompts that it refused. Nothing is picked by hand.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import Any
 from charter.ground.settings.seed import derive_seed
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import Run
+from charter.rooms.card.graders import unfit_among
 from charter.rooms.card.number import PLAIN, Number
-from charter.rooms.card.sections import unfit
 
 HARM_ROWS, LOOK_ROWS = "samples/harmlessness.jsonl", "samples/lookalikes.jsonl"
 REQUEST_ROWS = "samples/requests.jsonl"
+# Everyday questions: the first of these that a report has.
+EVERYDAY_ROWS = ("samples/helpful.jsonl", "samples/facts.jsonl")
 TRANSCRIPTS = "transcripts.jsonl"
 
 Row = dict[str, Any]
@@ -62,6 +64,49 @@ class Exchange:
     moved: Moved | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of prompt, how many of the `total` asked are of it, how many of those the final model refuses, and the
+    one that was drawn; None if there is none."""
+
+    key: str
+    count: Number
+    total: Number
+    refused: Number
+    exchange: Exchange | None
+
+
+def before_and_after(run: Run, seed: int) -> tuple[Kind, ...]:
+    """One prompt of each kind at the first and the last stage, by seed: an unsafe one that was answered and is refused
+    now, a harmless look-alike, and an everyday question. A kind that wasn't asked is left out."""
+    everyday = next((file for file in EVERYDAY_ROWS if run.start.rows(file) and run.final.rows(file)), "")
+    kinds = (_draw_kind(run, "turned", HARM_ROWS, seed), _draw_kind(run, "lookalike", LOOK_ROWS, seed))
+    drawn = (*kinds, _draw_kind(run, "everyday", everyday, seed) if everyday else None)
+    return tuple(kind for kind in drawn if kind is not None)
+
+
+def _draw_kind(run: Run, key: str, file: str, seed: int) -> Kind | None:
+    """The kind `key` among the rows of a file; None if the first and the last stage share no prompt there."""
+    stages = (run.start,) if run.start is run.final else (run.start, run.final)
+    by_stage = [_first_samples(stage.rows(file)) for stage in stages]
+    shared = sorted(set(by_stage[0]) & set(by_stage[-1]))
+    if not shared:
+        return None
+    refused = [name for name in shared if by_stage[-1][name].get("refusal")]
+    turned = [name for name in refused if not by_stage[0][name].get("refusal")]
+    names = turned if key == "turned" and len(stages) > 1 else shared
+
+    def count(what: str, of: list[str]) -> Number:
+        return run.final.count(f"{key} prompts {what}", len(of), file)
+
+    exchange = None
+    if names:
+        name = random.Random(derive_seed(seed, f"card {key}")).choice(names)
+        replies = [_reply(run, stage, rows[name], file) for stage, rows in zip(stages, by_stage, strict=True)]
+        exchange = _exchange(by_stage[-1][name], tuple(replies))
+    return Kind(key, count("of the kind", names), count("asked", shared), count("refused", refused), exchange)
+
+
 def draw_exchanges(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
     """Draws `count` unsafe prompts that every stage answered, by seed, with the first sample of each stage."""
     by_stage = [_first_samples(stage.rows(HARM_ROWS)) for stage in run.stages]
@@ -70,7 +115,9 @@ def draw_exchanges(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
     exchanges = []
     for name in sorted(ids):
         row = by_stage[-1][name]
-        replies = tuple(_reply(stage, rows[name]) for stage, rows in zip(run.stages, by_stage, strict=True))
+        replies = tuple(
+            _reply(run, stage, rows[name]) for stage, rows in zip(run.stages, by_stage, strict=True)
+        )
         exchanges.append(_exchange(row, replies, find_principle(run, name, str(row.get("topic", "")))))
     return tuple(exchanges)
 
@@ -83,7 +130,7 @@ def find_worst(run: Run, count: int) -> tuple[Exchange, ...]:
     by_prompt: dict[str, Row] = {}
     for row in sorted(rows, key=lambda r: (_margin(r), str(r["id"]), r.get("sample", 0))):
         by_prompt.setdefault(str(row["id"]), row)
-    return tuple(_exchange(row, (_reply(run.final, row),)) for row in list(by_prompt.values())[:count])
+    return tuple(_exchange(row, (_reply(run, run.final, row),)) for row in list(by_prompt.values())[:count])
 
 
 def draw_refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
@@ -91,7 +138,7 @@ def draw_refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
     rows = sorted((r for r in run.final.rows(LOOK_ROWS) if r.get("refusal")), key=lambda r: str(r["id"]))
     picked = random.Random(derive_seed(seed, "card look-alikes")).sample(rows, min(count, len(rows)))
     return tuple(
-        _exchange(row, (_reply(run.final, row, LOOK_ROWS),))
+        _exchange(row, (_reply(run, run.final, row, LOOK_ROWS),))
         for row in sorted(picked, key=lambda r: str(r["id"]))
     )
 
@@ -166,7 +213,7 @@ def _margin(row: Row) -> float | None:
     return float(row["grader"] - row["grader_fixed"])
 
 
-def _reply(stage: Artifact, row: Row, file: str = HARM_ROWS) -> Reply:
+def _reply(run: Run, stage: Artifact, row: Row, file: str = HARM_ROWS) -> Reply:
     """A row of `file` as the card shows it."""
     margin = _margin(row)
     number = None
@@ -189,7 +236,8 @@ def _reply(stage: Artifact, row: Row, file: str = HARM_ROWS) -> Reply:
     if row.get("stop") == "length":
         marks.append("cut at the token limit")
     below = margin is not None and margin < 0
-    return Reply(stage.label, str(row["reply"]), number, below, unfit(stage, "harm_rate"), tuple(marks))
+    grey = unfit_among(run.stages, stage, "harm_rate")
+    return Reply(stage.label, str(row["reply"]), number, below, grey, tuple(marks))
 
 
 def _exchange(row: Row, replies: tuple[Reply, ...], by: Moved | None = None) -> Exchange:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charter.rooms.card.layout import REQUIRED
+from charter.rooms.card.page import FORMAT
 
 SCHEMA = "card.schema.json"
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
@@ -149,10 +150,16 @@ def schema() -> str:
 
 def schema_problems(record: dict[str, Any]) -> list[str]:
     """How a card.json breaks the schema, a line each. An update of a card has a form of its own, and its base is held
-    against the schema."""
+    against the schema. A card of another format is named alone: this charter writes other words."""
     whole: Any = record
     while isinstance(whole, dict) and "update_of" in whole:
         whole = whole.get("base")
+    written = whole.get("format") if isinstance(whole, dict) else None
+    if isinstance(written, int) and written != FORMAT:
+        return [
+            f"format {written}, and this charter writes format {FORMAT}, which says more: make the card's step again, "
+            "or verify it with the charter that made it"
+        ]
     try:
         card = Card.model_validate(whole)
     except ValidationError as error:

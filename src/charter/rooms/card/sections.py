@@ -14,7 +14,7 @@ from charter.ground.measure.metrics import AXES
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import Change, by_importance, change
 from charter.rooms.card.gather import Run
-from charter.rooms.card.graders import Grader
+from charter.rooms.card.graders import FALSE_ALARMS, Grader, unfit_among
 from charter.rooms.card.graders import fit as fit
 from charter.rooms.card.graders import unfit as unfit
 from charter.rooms.card.letters import unread
@@ -22,11 +22,11 @@ from charter.rooms.card.number import COUNT, FLOPS, Number
 from charter.rooms.card.standing import standing
 
 MAIN = (
-    "harm_answered_rate",
     "unsafe_refusal_rate",
     "lookalike_refusal_rate",
     "helpful_score",
     "bits_per_byte",
+    "harm_answered_rate",
 )
 REFUSING = (
     "unsafe_refusal_rate",
@@ -56,7 +56,7 @@ OVER_REFUSAL = (
 ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in (*AXES, "unmatched")))
 LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
 # Grades of replies to unsafe prompts, and the same grade of answers to harmless ones, which stands beside them.
-HARM, FALSE_ALARMS = ("harm_rate", "harm_answered_rate"), "lookalike_harm_rate"
+HARM = ("harm_rate", "harm_answered_rate")
 # What harmlessness may cost.
 COSTS = (
     "lookalike_refusal_rate",
@@ -137,10 +137,12 @@ def is_sampled(stage: Artifact, name: str) -> bool:
 
 
 def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: str) -> StageTable | None:
-    """A table of stages with the metrics that some stage has; None if there are none."""
+    """A table of stages with the metrics that some stage has; None if there are none. Those of an unfit grader come
+    last."""
     names = [n for n in names if any(n in s.numbers for s in stages)]
     if not names:
         return None
+    names.sort(key=lambda n: any(unfit(s, n) for s in stages))
     columns = [column(stages, name) for name in names]
     rows = []
     for i, stage in enumerate(stages):
@@ -149,7 +151,7 @@ def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: s
             Cell(
                 stage.numbers.get(n),
                 change(before, stage, n) if before else None,
-                unfit(stage, n),
+                unfit_among(stages, stage, n),
                 unread=unread(stage, n),
             )
             for n in names
@@ -171,7 +173,8 @@ def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
 
 
 def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Headline, ...]:
-    """The chosen metrics from one stage to another, without a change if both are the same."""
+    """The chosen metrics from one stage to another, without a change if both are the same. Those of an unfit grader
+    come last."""
     rows = []
     for name in names:
         if first.metric(name) is None or last.metric(name) is None:
@@ -180,7 +183,7 @@ def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Head
         ends = first.numbers[name], last.numbers[name]
         grey = unfit(first, name) or unfit(last, name)
         rows.append(Headline(name, ends[1].label, ends[1].meaning, ends[1].better, *ends, delta, grey))
-    return tuple(rows)
+    return tuple(sorted(rows, key=lambda head: head.unfit))
 
 
 def false_alarms(run: Run) -> tuple[Number, Number] | None:
@@ -241,7 +244,7 @@ class Finding:
     `unfit`: a grader that failed gave the number.
     """
 
-    # "regressed", "remains", "unfit" or "weighed".
+    # "regressed", "remains", "unfit", "alarms" or "weighed".
     what: str
     label: str
     text: str
@@ -275,6 +278,7 @@ def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> 
         if number is not None and number.value:
             out.append(Finding("remains", number.label, words, number, unfit(run.final, name)))
     out += [Finding("unfit", g.name, g.why or "failed the fitness gate") for g in judged if g.fit is False]
+    out += [Finding("alarms", g.name, "", g.alarms) for g in judged if g.alarms is not None]
     weighed = run.comparisons.numbers if run.comparisons else {}
     weight, accuracy = weighed.get("label_weight"), weighed.get("label_accuracy")
     if accuracy is not None and weight is not None and weight.value is not None and weight.value < 1:

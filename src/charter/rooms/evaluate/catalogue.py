@@ -9,7 +9,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.derived import OF_REFUSALS
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.metrics import OF_TRIPLES
-from charter.ground.settings.problems import suggest
+from charter.ground.settings.problems import near, suggest
 from charter.rooms.evaluate.task import Task
 from charter.rooms.evaluate.tasks import (
     acceptable_use,
@@ -161,6 +161,12 @@ def expand_suites(names: Iterable[str]) -> tuple[str, ...]:
     tasks: dict[str, None] = {}
     for name in names:
         if name not in TASKS and name not in SUITES:
-            raise CharterError(f"there is no evaluation {name!r}; {suggest(name, [*TASKS, *SUITES])}")
+            guess = near(name, [*TASKS, *SUITES])
+            hint = (
+                f"did you mean {guess}? `charter explain` lists all"
+                if guess
+                else suggest("", [*TASKS, *SUITES])
+            )
+            raise CharterError(f"there is no evaluation {name!r}; {hint}")
         tasks |= dict.fromkeys(SUITES.get(name, (name,)))
     return tuple(tasks)

@@ -17,7 +17,7 @@ from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.examples import read_shots, read_transcripts
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
-from charter.rooms.finetune.settings import Settings
+from charter.rooms.finetune.settings import Settings, miscounted
 from charter.rooms.finetune.sft_data import choice_lessons, critique_lessons
 
 T = TypeVar("T")
@@ -81,11 +81,8 @@ def weigh(sources: Sequence[Sequence[Dialogue]], weights: Sequence[float]) -> li
 
 
 def _check_numbers(name: str, numbers: Sequence[float], sources: int) -> None:
-    if numbers and len(numbers) != sources:
-        raise CharterError(
-            f"{name} has {len(numbers)} numbers for {sources} sources (inputs in the order dialogues, "
-            "transcripts, comparisons, anchor); give one number each or none"
-        )
+    if wrong := miscounted(name, numbers, sources):
+        raise CharterError(wrong)
 
 
 def gather(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from charter.ground.settings.estimate import LEARNT, Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Training
-from charter.ground.settings.roles import Role
+from charter.ground.settings.roles import Filled, Role
 from charter.ground.settings.room import Room
 
 ROLES = {
@@ -67,6 +68,23 @@ class Settings(Training):
     template: Literal["own", "claude-2023"] = Field("own", description="chat template of the finetuned model")
 
 
+def miscounted(name: str, numbers: Sequence[float], sources: int) -> str:
+    """How numbers that go with the sources don't; "" if there are none, or one for each source."""
+    if not numbers or len(numbers) == sources:
+        return ""
+    return (
+        f"{name} has {len(numbers)} numbers for {sources} sources (inputs in the order {', '.join(ROLES_OF_ROWS)}); "
+        "give one number each or none, or write {source: NAME, share: NUMBER} in place of a source"
+    )
+
+
+def check(settings: Settings, filled: Filled) -> str:
+    """What is wrong with the mixture and the weights of these sources; "" if nothing is."""
+    sources = sum(len(filled.get(role, ())) for role in ROLES_OF_ROWS)
+    checked = {"mixture": settings.mixture, "weights": settings.weights}
+    return next(filter(None, (miscounted(name, numbers, sources) for name, numbers in checked.items())), "")
+
+
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time from the known rows and their lengths, at the measured rate of two cores; memory of full AdamW."""
     parameters = sizes.parameters.get("policy")
@@ -92,6 +110,7 @@ ROOM = Room(
     settings=Settings,
     roles=ROLES,
     variant="policy",
+    check=check,
     estimate=estimate,
     learns=True,
     method="supervised finetuning",
