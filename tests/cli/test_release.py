@@ -23,8 +23,8 @@ def versions(charter: Charter) -> tuple[Path, Path, Path]:
 def test_two_versions_have_labels_arrows_and_a_verdict(charter: Charter, versions: tuple[Path, ...]) -> None:
     code, out, _ = charter("compare", versions[0], versions[2])
     head, row, *legend = (line.split() for line in out.splitlines() if line.strip())
-    assert code == 0 and head == [str(versions[0]), "→", str(versions[2]), "change"]
-    assert " ".join(row).startswith("▼ Bits per byte ↓ 1.010 → 1.053 +0.043 (+0.04")
+    assert code == 0 and head == [str(versions[0]), "→", str(versions[2]), "change", "n"]
+    assert " ".join(row).startswith("▼ Bits per byte ↓ 1.010 → 1.053 +0.043 (+0.04") and row[-1] == "20"
     assert "over the headline numbers (1)" in " ".join(word for line in legend for word in line)
     back = charter("compare", versions[2], versions[0], "--all")[1]
     assert "▲  Bits per byte ↓ (bits_per_byte)" in back
@@ -52,7 +52,7 @@ def test_what_is_not_compared_stands_under_its_reason(charter: Charter, versions
 def test_more_versions_are_tracked_and_drops_named(charter: Charter, versions: tuple[Path, ...]) -> None:
     code, out, _ = charter("compare", *versions)
     (row,) = (line.split() for line in out.splitlines() if line.startswith("Bits per byte"))
-    assert code == 0 and " ".join(row) == "Bits per byte ↓ 1.010 1.010 1.053 ▼ +0.043 ▼"
+    assert code == 0 and " ".join(row) == "Bits per byte ↓ 1.010 1.010 1.053 ▼ +0.043 ▼ 20"
     assert "Got worse: Bits per byte" in out
     record = json.loads(charter("compare", *versions, "--json")[1])
     assert record["metrics"][0]["dropped"] and len(record["versions"]) == 3
@@ -61,7 +61,7 @@ def test_more_versions_are_tracked_and_drops_named(charter: Charter, versions: t
 
 def test_the_gate_says_pass_or_fail_and_exits_so(charter: Charter, versions: tuple[Path, ...]) -> None:
     ask = ("gate", versions[2], "--require", "bits_per_byte")
-    there = "Bits per byte (bits_per_byte): 1.053 (1.053 to 1.054)"
+    there = "Bits per byte (bits_per_byte): 1.053 (1.053 to 1.054), n 20"
     assert charter(*ask, "--require-only") == (0, f"pass  {there}\n{versions[2]} passes the gate\n", "")
     code, out, err = charter(*ask)
     assert code == 1 and "present, not judged: give --baseline or --max" in out and "bits_per_byte" in err
@@ -79,7 +79,9 @@ def test_the_gate_says_pass_or_fail_and_exits_so(charter: Charter, versions: tup
     assert charter(*against, "--margin", "0.06", "--strict")[0] == 0
     code, out, _ = charter(*ask[:2], "--require", "harm_rate,bits_per_byte", "--require-only", "--json")
     record = json.loads(out)
-    assert code == 1 and record["passed"] is False
+    assert (
+        code == 1 and record["passed"] is False and [row["n"] for row in record["evaluations"]] == [None, 20]
+    )
     assert [row["passed"] for row in record["evaluations"]] == [False, True]
 
 
@@ -127,3 +129,11 @@ def test_each_thing_wrong_is_one_line(charter: Charter, words: tuple[str, ...], 
 def test_a_misspelt_evaluation_is_missing_and_the_nearest_is_named(charter: Charter) -> None:
     code, out, _ = charter("gate", "runs/one", "--require", "bits_per_bite")
     assert code == 1 and "missing" in out and "did you mean bits_per_byte?" in out
+
+
+def test_a_pass_on_few_answers_says_so(charter: Charter, versions: tuple[Path, ...]) -> None:
+    report(Path("runs/few/eval"), [70.0] * 3)
+    out = charter("gate", "runs/few", "--require", "bits_per_byte", "--baseline", versions[0])[1]
+    assert "n 3, too few to say much" in out and "1.010 in the baseline, n 20" in out
+    words = charter("compare", versions[0], "runs/few")[1]
+    assert "n 20 → n 3".replace("n ", "") in words

@@ -254,7 +254,8 @@ def _row(
         limits = (("at most", rules.max.get(name)), ("at least", rules.min.get(name)))
         words += [f"{how} {figure(limit, number.unit)}" for how, limit in limits if limit is not None]
     if earlier is not None:
-        behind = f" ({_size(earlier)})" if earlier.n is not None else ""
+        other = earlier.n is not None and (number is None or earlier.size != number.size)
+        behind = f", {_size(earlier)}" if other else ""
         words.append(f"{figure(earlier.value, earlier.unit)} in the baseline{behind}")
     alarms = release.numbers.get(FALSE_ALARMS) if name in HARM else None
     if number is not None and alarms is not None:
