@@ -142,7 +142,7 @@ def test_the_matrix_has_every_number_at_every_stage(both: Path) -> None:
     arc = next(row for row in rows if row["metric"] == "arc")
     final = gathered.final.numbers["arc"]
     assert float(arc["RL-CAI"]) == final.value and int(arc["RL-CAI n"]) == 90 and arc["taught"] == ""
-    assert "significant drop" in arc["RL-CAI marks"].split("; ") and arc["chance"] == "0.25"
+    assert "significantly worse" in arc["RL-CAI marks"].split("; ") and arc["chance"] == "0.25"
     record = json.loads(files["matrix.json"])
     assert [stage["stage"] for stage in record["stages"]] == ["start", "taught", "SL-CAI", "RL-CAI"]
     for entry in record["metrics"]:
@@ -152,7 +152,7 @@ def test_the_matrix_has_every_number_at_every_stage(both: Path) -> None:
     (entry,) = (entry for entry in record["metrics"] if entry["metric"] == "arc")
     assert [cell and cell["drop"] for cell in entry["cells"]] == ["", None, None, "significant"]
     drawn = picture(made, Ledger())
-    assert drawn is not None and "▼ significant drop" in drawn.caption and "ARC-Challenge" in drawn.svg
+    assert drawn is not None and "▼ significantly worse" in drawn.caption and "ARC-Challenge" in drawn.svg
 
 
 def test_a_comparator_is_a_column_and_no_stage(both: Path) -> None:
