@@ -105,10 +105,17 @@ def up(
         log,
         as_json,
     )
-    # those who sign in on the pages sign in on the server's admin pages too
-    served = ["--people", people]
+    served = ["--people", people, *_alone(options)]
     served += [*(["--no-policy"] if no_policy else []), *(["--tools", tools] if tools else [])]
     serve_pages(options, lambda: _server(models or [STARTER], database, api, served, log))
+
+
+def _alone(options: PageOptions) -> list[str]:
+    """One person's own machine keeps no standings of accounts."""
+    from charter.service.web.listening import LOOPBACK
+
+    own = options.host in LOOPBACK and not (options.address or options.sign_up)
+    return ["--no-standing"] if own else []
 
 
 @contextmanager

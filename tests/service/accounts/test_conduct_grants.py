@@ -205,7 +205,7 @@ def test_an_exemption_from_all_leaves_what_is_severe(conduct: Conduct, engine: E
 def test_what_cannot_be_exempted_says_why(conduct: Conduct, engine: Engine, clock: Clock) -> None:
     org, soon = joined(engine).organisation, clock.now + DAY
     for category, until, words in (
-        (SEVERE, soon, "is severe, and severe categories have no exemptions"),
+        (SEVERE, clock.now + 93 * DAY, "from a severe category must end in the future and within 92 days"),
         ("no_such", soon, "is not a category of the policy"),
         (MILD, clock.now, "must end in the future"),
         (MILD, clock.now + (MOST_DAYS + 1) * DAY, "within 366 days"),
@@ -225,6 +225,23 @@ def test_what_cannot_be_exempted_says_why(conduct: Conduct, engine: Engine, cloc
         bare.close()
     with reading(engine) as c:
         assert grants_of(c) == []
+
+
+def test_a_person_exempts_from_a_severe_category_by_name(
+    conduct: Conduct, engine: Engine, clock: Clock
+) -> None:
+    caller, other = joined(engine), joined(engine, "other")
+    grant = conduct.exempt(caller.organisation, SEVERE, clock.now + 30 * DAY, "Ms Ear", "penetration testers")
+    assert conduct.exempt_from(caller.organisation) == {SEVERE}
+    assert conduct.use_exemption(facts(caller), found(category=SEVERE))
+    assert not conduct.use_exemption(facts(other), found(category=SEVERE))
+    clock.days(31)
+    assert not conduct.use_exemption(facts(caller), found(category=SEVERE))
+    with reading(engine) as c:
+        assert [(one.by, one.reason, one.id) for one in grants_of(c)] == [
+            ("Ms Ear", "penetration testers", grant.id)
+        ]
+        assert verify_grants(c) is None
 
 
 def test_a_category_that_became_severe_is_exempt_no_more(

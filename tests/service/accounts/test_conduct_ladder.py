@@ -218,7 +218,7 @@ def test_an_end_user_adds_no_more_than_a_share() -> None:
 
 def test_a_users_rules_act_before_the_organisations_do() -> None:
     one, own = LADDER, LADDER.for_users()
-    assert (own.warned, own.suspended, own.suspend_alone) == (3.0, 16.0, True)
+    assert (own.warned, own.suspended, own.suspend_alone, own.suspend_severe) == (3.0, 16.0, False, 10)
     assert own.severities == one.severities and own.reply == one.reply and own.upheld == one.upheld
     for step in ("warned", "enhanced", "throttled", "suspended"):
         assert getattr(own, step) < getattr(one, step)

@@ -25,7 +25,15 @@ from charter.service.web.tokens import digest_of
 ANN, BOB = digest_of("ann"), digest_of("bob")
 # warned at 2, enhanced at 3, throttled at 4, suspended at 5; a share of 1.5 in an organisation that is warned at 2
 USERS = UserSteps(
-    warned=2, enhanced=3, throttled=4, suspended=5, share=1.5, clean_days=10, forgiven=0.5, throttle=0.1
+    warned=2,
+    enhanced=3,
+    throttled=4,
+    suspended=5,
+    share=1.5,
+    clean_days=10,
+    forgiven=0.5,
+    throttle=0.1,
+    suspend_alone=True,
 )
 RULES = SHORT.model_copy(update={"users": USERS, "forgiven": 0.0})
 

@@ -35,7 +35,9 @@ USERS = {"warned": 4, "enhanced": 6, "throttled": 8, "suspended": 10, "forgiven"
 
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
-    config = configuration(policy={"state": "on"}, ladder={"users": {**USERS, "share": 0.1}})
+    config = configuration(
+        policy={"state": "on"}, ladder={"users": {**USERS, "share": 0.1, "suspend_alone": True}}
+    )
     with open_hall(
         tmp_path_factory.mktemp("hall"), config, watching(WORD), said=Said("Hello", " there")
     ) as found:

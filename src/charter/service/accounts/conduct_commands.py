@@ -200,7 +200,7 @@ def exempt(
     ] = False,
     database: Database = ACCOUNTS,
 ) -> None:
-    """Exempt an organisation from a category until a day. Severe categories can't be lifted."""
+    """Exempt an organisation from a category until a day: within 366 days, a severe one within 92."""
     from charter.service.accounts import grant_views
 
     if bool(category) == everything:

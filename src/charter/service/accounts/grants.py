@@ -1,9 +1,9 @@
 """Grants by people against the policy: releases of one request, and exemptions of an organisation.
 
 A release lets an organisation send a blocked request once more: the same conversation, by its digest, to the same
-model, once, until it expires. An exemption lifts one category, or all that aren't severe, until a date. No text is
-stored. Each grant is also a row of the log of decisions with a digest of who, why and until when; so is its end, and
-each use.
+model, once, until it expires. An exemption lifts one category, or all that aren't severe, until a date; a severe one is
+named by itself and ends sooner. No text is stored. Each grant is also a row of the log of decisions with a digest of
+who, why and until when; so is its end, and each use.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ REVOKE = "revoke"
 HOUR, DAY = 3600.0, 86_400.0
 RELEASE_HOURS, MOST_HOURS = 72.0, 720.0  # until an unused release expires
 MOST_DAYS = 366.0  # of an exemption
+MOST_SEVERE_DAYS = 92.0  # of one from a severe category
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A release or an exemption. Times are seconds since 1970; `used` is a release's, which is used once."""
+    """A release or an exemption. Times are seconds since 1970; `used` is a release's, which is used once. `side`: of a
+    release, the blocked one; "severe" of an exemption from a severe category."""
 
     id: str
     kind: Kind
@@ -139,21 +141,21 @@ def exempt(
 ) -> Grant:
     """Lifts a category, or with "" all that aren't severe, for an organisation, as in `exemption`.
 
-    Raises NotFound for an unknown organisation, Refusal for a severe category, for one that the policy in force doesn't
-    have, and for a date out of range.
+    Raises NotFound for an unknown organisation, Refusal for a category that the policy in force doesn't have, and for a
+    date out of range.
     """
     known = [*ladder.severities, *ladder.permitted]
     if not known:
         raise Refusal("no policy has been in force here yet, so there is nothing to exempt from")
     if grant.category and grant.category not in known:
         raise Refusal(f"{grant.category!r} is not a category of the policy; give one of {', '.join(known)}")
-    if ladder.severity(grant.category) == SEVERE:
-        raise Refusal(f"{grant.category} is severe, and severe categories have no exemptions")
-    if not grant.created < grant.until <= grant.created + MOST_DAYS * DAY:
-        raise Refusal(f"an exemption must end in the future and within {MOST_DAYS:g} days")
+    severe = ladder.severity(grant.category) == SEVERE
+    most, what = (MOST_SEVERE_DAYS, " from a severe category") if severe else (MOST_DAYS, "")
+    if not grant.created < grant.until <= grant.created + most * DAY:
+        raise Refusal(f"an exemption{what} must end in the future and within {most:g} days")
     alone(connection)
     check_organisation(connection, grant.organisation)
-    return _make(connection, grant)
+    return _make(connection, replace(grant, side=SEVERE) if severe else grant)
 
 
 def exemption(organisation: str, category: str, until: float, by: str, reason: str, now: float) -> Grant:
@@ -226,9 +228,8 @@ def use_release(connection: Connection, entry: Entry, conversation: str) -> bool
 
 
 def use_exemption(connection: Connection, entry: Entry) -> bool:
-    """Logs that an exemption let something pass, if one is in force; returns whether one is."""
-    if entry.severity == SEVERE:
-        return False
+    """Logs that an exemption let something pass, if one is in force; returns whether one is. A severe category
+    is lifted only by one that a person granted when it was severe."""
     alone(connection)
     fits = and_(
         GRANTS.c.kind == EXEMPTION,
@@ -236,6 +237,8 @@ def use_exemption(connection: Connection, entry: Entry) -> bool:
         GRANTS.c.category.in_(("", entry.category)),
         _in_force(entry.at),
     )
+    if entry.severity == SEVERE:
+        fits = and_(fits, GRANTS.c.side == SEVERE)
     grant = connection.execute(select(GRANTS.c.id).where(fits).order_by(GRANTS.c.until).limit(1)).scalar()
     if grant is None:
         return False

@@ -6,17 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_
 
 from charter.service.accounts.cases import ACTED, DISMISSED, RULE, UPHELD
 from charter.service.accounts.decisions import ASKED_NONE
 from charter.service.accounts.ladder import DAY, LEVELS, History, Ladder, Level, Ruling, Violation
-from charter.service.accounts.tables import CASES, DECISIONS, STANDINGS
+from charter.service.accounts.tables import CASES, DECISIONS, KEYS, STANDINGS
 
 MOST = 500  # newest decisions of an action that are weighed; that many are enough for the sum
 PAGES = 20  # most pages of these, read if a few end users fill them
 MOST_ASKED = 5_000  # newest rows searched for requests; more would forgive no more in practice
-SEVERE = "severe"
+SEVERE, ADMIN = "severe", "admin"
 
 
 class _Acted(NamedTuple):
@@ -29,6 +29,7 @@ class _Acted(NamedTuple):
     user: str
     at: float
     number: int
+    score: float
 
 
 def history_of(connection: Connection, organisation: str, user: str, ladder: Ladder) -> History:
@@ -53,22 +54,45 @@ def history_of(connection: Connection, organisation: str, user: str, ladder: Lad
     # one action at a time, in the order of an index; both at once would scan all allowed rows
     acted = [row for action in ACTED for row in _acted(connection, whose, action, ladder)]
     verdicts = _verdicts(connection, organisation, since) if acted else {}
+    restored = _restored(connection, organisation) if acted and not user else {}
     heaviest: dict[str, Violation] = {}
     for one in acted:
         verdict = verdicts.get((one.request, one.category))
-        if verdict != DISMISSED:
+        if verdict != DISMISSED and one.at > restored.get(one.user, 0.0):
             upheld = verdict == UPHELD
             weight = ladder.weight(one.category, one.side, upheld, one.severity)
             severe = (one.severity or ladder.severity(one.category)) == SEVERE
-            violation = Violation(one.at, weight, upheld, "" if user else one.user, severe)
+            score = one.score if one.side == "prompt" else 0.0
+            violation = Violation(one.at, weight, upheld, "" if user else one.user, severe, score)
             heaviest[one.request] = max(
                 violation, heaviest.get(one.request, violation), key=lambda v: (v.weight, v.stands, -v.at)
             )
     requests = _requests_since(connection, mine, since - ladder.window_days * DAY) if acted else []
     rulings = [Ruling(ruling.at, cast(Level, ruling.level))] if ruling else []
     stood = _stood(connection, organisation, user)
-    dismissed = stood is not None and _dismissed(connection, organisation, user, stood.at)
-    return History(list(heaviest.values()), rulings, requests, stood, dismissed)
+    dismissed = stood is not None and (
+        _dismissed(connection, organisation, user, stood.at)
+        or any(at >= stood.at for at in restored.values())
+    )
+    spared = not user and _administers(connection, organisation)
+    return History(list(heaviest.values()), rulings, requests, stood, dismissed, spared)
+
+
+def _restored(connection: Connection, organisation: str) -> dict[str, float]:
+    """By end user of an organisation, when a person restored it to good last: what it did before counts no more for the
+    organisation either."""
+    s = STANDINGS.c
+    rows = select(s.user, func.max(s.at)).where(
+        s.organisation == organisation, s.user != "", s.by != RULE, s.level == LEVELS[0]
+    )
+    return {str(user): float(at) for user, at in connection.execute(rows.group_by(s.user))}
+
+
+def _administers(connection: Connection, organisation: str) -> bool:
+    """Whether an organisation holds a key with the scope admin that isn't revoked."""
+    k = KEYS.c
+    rows = select(k.scopes).where(k.organisation == organisation, k.revoked.is_(None))
+    return any(ADMIN in scopes.split() for scopes in connection.execute(rows).scalars())
 
 
 def _stood(connection: Connection, organisation: str, user: str) -> Ruling | None:
@@ -98,7 +122,7 @@ def _acted(
     """The newest decisions with an action, except high-risk uses, which are permitted. End users whose share is full
     are left out of the following pages, so that one user's many decisions don't hide others'."""
     d = DECISIONS.c
-    rows = select(d.request, d.category, d.severity, d.side, d.user, d.at, d.number).where(
+    rows = select(d.request, d.category, d.severity, d.side, d.user, d.at, d.number, d.score).where(
         whose, d.action == action
     )
     if ladder.permitted:

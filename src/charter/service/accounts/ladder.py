@@ -14,8 +14,10 @@ An end user named by requests climbs by separate rules, which act first: only th
 and suspended. The user adds at most a share to the organisation's sum, so that one user of a platform can't get all of
 it suspended; a caller that names a new user in each request adds as many shares.
 
-A person's decision holds for one clean period: until then the rule only asks, as it does before any suspension, and
-earlier violations no longer count.
+No machine punishes alone where it matters: an administrator's account is lowered by people alone, and before a
+suspension the rule asks a person, unless severe violations with high scores repeat (`suspend_severe`).
+
+A person's decision holds for one clean period: until then the rule only asks, and earlier violations no longer count.
 """
 
 from __future__ import annotations
@@ -74,6 +76,13 @@ class Steps(Frozen):
     )
     throttle: float = Field(0.25, gt=0, le=1, description="share of the limits that is left when throttled")
     suspend_alone: bool = Field(False, description="suspend without asking a person")
+    suspend_severe: int = Field(
+        0,
+        ge=0,
+        description="severe violations in prompts, each with at least suspend_score, after which the rule may suspend "
+        "without asking a person; 0: never",
+    )
+    suspend_score: float = Field(0.99, ge=0, le=1, description="score from which such a violation counts")
 
     @model_validator(mode="after")
     def _steps_rise(self) -> Steps:
@@ -97,7 +106,9 @@ class UserSteps(Steps):
     throttle: float = Field(
         0.05, gt=0, le=1, description="share of the key's limits that a throttled end user may take"
     )
-    suspend_alone: bool = Field(True, description="suspend an end user without asking a person")
+    suspend_severe: int = Field(
+        10, ge=0, description="as for organisations: so many severe violations of one end user suspend it"
+    )
     share: float = Field(
         4.0, gt=0, description="the most that one end user adds to the sum of the organisation"
     )
@@ -106,6 +117,9 @@ class UserSteps(Steps):
 class Ladder(Steps):
     """The rules of a service, for organisations, and for their end users."""
 
+    state: Literal["on", "off"] = Field(
+        "on", description="off: violations are logged, and no account has a standing"
+    )
     users: UserSteps = Field(UserSteps(), description="of end users, by metadata.user_id or user")
     severities: dict[str, Severity] = Field({}, description="severity by category; the service fills it in")
     permitted: tuple[str, ...] = Field(
@@ -144,13 +158,15 @@ class Ladder(Steps):
 @dataclass(frozen=True, slots=True)
 class Violation:
     """A violation of an account: its time, its weight, and whether a person upheld it. `user`: the end user who did it,
-    whose violations together weigh at most a share; "" if none is named. `severe`: whether its category is."""
+    whose violations together weigh at most a share; "" if none is named. `severe`: whether its category is. `score`: of
+    a prompt, by the classifier; 0 of a reply."""
 
     at: float
     weight: float
     upheld: bool = False
     user: str = ""
     severe: bool = False
+    score: float = 0.0
 
     @property
     def stands(self) -> bool:
@@ -170,13 +186,15 @@ class Ruling:
 class History:
     """Everything that an account's level depends on, in any order. `rulings`: of people. `requests`: times, and how
     many requests a classifier read then. `stood`: the level that the rule stored last, None if a person has set one
-    since; it doesn't count if a flag was `dismissed` since."""
+    since; it doesn't count if a flag was `dismissed` since. `spared`: the account is an administrator's, which the rule
+    never lowers: it asks a person."""
 
     violations: Sequence[Violation] = ()
     rulings: Sequence[Ruling] = ()
     requests: Sequence[tuple[float, int]] = ()
     stood: Ruling | None = None
     dismissed: bool = False
+    spared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +213,8 @@ class Outcome:
 class _Climb:
     """An account on the ladder while its history is replayed."""
 
-    def __init__(self, ladder: Ladder, requests: Sequence[tuple[float, int]]) -> None:
+    def __init__(self, ladder: Ladder, requests: Sequence[tuple[float, int]], spared: bool) -> None:
+        self.spared = spared
         self.ladder, self.clean, self.window = ladder, ladder.clean_days * DAY, ladder.window_days * DAY
         self.level, self.since, self.asks = 0, 0.0, 0
         self.held: float | None = None
@@ -236,10 +255,16 @@ class _Climb:
         self._add(violation, violation.weight)
         self.since = violation.at
         wanted = self.ladder.reached(self.total(violation.at))
-        may = wanted if self.ladder.suspend_alone else min(wanted, THROTTLED)
+        may = 0 if self.spared else wanted if self._may_suspend() else min(wanted, THROTTLED)
         if self.held is None:
             self.level = max(self.level, may)
         self.asks = wanted if wanted > self.level else 0
+
+    def _may_suspend(self) -> bool:
+        """Whether the rule may suspend without a person."""
+        rules = self.ladder
+        clear = sum(one.severe and one.score >= rules.suspend_score for one in self.recent)
+        return rules.suspend_alone or 0 < rules.suspend_severe <= clear
 
     def rule(self, ruling: Ruling) -> None:
         self.level, self.since, self.asks = LEVELS.index(ruling.level), ruling.at, 0
@@ -249,7 +274,7 @@ class _Climb:
 
     def stand(self, stood: Ruling) -> None:
         """Keeps the stored level, whatever the history gives now."""
-        if LEVELS.index(stood.level) > self.level:
+        if LEVELS.index(stood.level) > self.level and not self.spared:
             self.level, self.since = LEVELS.index(stood.level), max(self.since, stood.at)
 
     def _add(self, violation: Violation, weight: float) -> None:
@@ -275,7 +300,9 @@ def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:
 
     One more violation never gives a lower level, and one less never a higher one.
     """
-    climb = _Climb(ladder, history.requests)
+    if ladder.state == "off":
+        return Outcome(LEVELS[0], 0.0, None, None)
+    climb = _Climb(ladder, history.requests, history.spared)
     stood = None if history.dismissed else history.stood
     for event in _in_order(history.violations, history.rulings, stood):
         if event.at > now:

@@ -97,6 +97,12 @@ def newest_row(connection: Connection) -> int:
     return connection.execute(select(func.max(STANDINGS.c.number))).scalar() or 0
 
 
+def lowered(connection: Connection) -> list[str]:
+    """Accounts that the rule lowered and that aren't good now."""
+    changes = _newest(connection)
+    return [change.account for change in changes if change.level != LEVELS[0] and change.by == RULE]
+
+
 def users_of(connection: Connection, organisation: str, limit: int = 100) -> list[Change]:
     """The standings of an organisation's end users that aren't good, newest first."""
     changes = _newest(connection, STANDINGS.c.organisation == organisation, STANDINGS.c.user != "")
@@ -140,6 +146,10 @@ def evaluate(
     if outcome.level != before:
         if LEVELS.index(outcome.level) > LEVELS.index(before):
             reason = _sum(rules, outcome)
+        elif rules.state == "off":
+            reason = f"lifted from {before}: this server keeps no standings"
+        elif history.spared:
+            reason = f"lifted from {before}: people alone lower an account with a key for administrators"
         elif _outcome(rules, replace(history, dismissed=False), now).level == outcome.level:
             reason = f"lifted from {before} by {rules.clean_days:g} days without a violation"
         else:
@@ -204,6 +214,8 @@ def settle(
             evaluate(connection, whose, ladder, now)
     elif case.kind == "appeal" and verdict == UPHELD:
         decide(connection, account, LEVELS[0], by, why, now)
+        if case.user:
+            evaluate(connection, case.organisation, ladder, now)
     elif case.kind == "standing":
         present = outcome_of(connection, account, ladder, now).level
         level = cast(Level, case.category) if verdict == UPHELD else present

@@ -79,7 +79,8 @@ def standing_page(visit: Visit) -> Shown:
         "users": [{**one.row(), "at": rfc3339(one.at)} for one in users],
         "grants": [grant_row(one) for one in let],
         "exemptible": {
-            one: title for one, title in titles_of(policy).items() if ladder.severity(one) != SEVERE
+            one: f"{title} (severe)" if ladder.severity(one) == SEVERE else title
+            for one, title in titles_of(policy).items()
         },
         "level": changes[-1].level if changes else LEVELS[0],
         "total": outcome.total,

@@ -72,6 +72,12 @@ def serve(
     no_policy: Annotated[
         bool, typer.Option("--no-policy", help="Check neither requests nor replies; the index page shows it.")
     ] = False,
+    no_standing: Annotated[
+        bool,
+        typer.Option(
+            "--no-standing", help="Log what the policy stops, and lower no account: for one person."
+        ),
+    ] = False,
     released_only: ReleasedOnly = False,
     release_id: ReleaseId = "",
     backend: Annotated[
@@ -107,6 +113,8 @@ def serve(
     else:
         settings = _configured(models or [], backend or "", database, not no_policy, weights_from, tools)
     settings = _changed(settings, no_auth, people, released_only, release_id)
+    if no_standing:
+        settings = settings.model_copy(update={"ladder": settings.ladder.model_copy(update={"state": "off"})})
     if not settings.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"
         raise CharterError(

@@ -37,6 +37,7 @@ from charter.service.accounts.standings import (
     evaluate,
     keep_ladder,
     kept_ladder,
+    lowered,
     newest_of,
     newest_row,
     settle,
@@ -110,6 +111,8 @@ class Conduct:
         self._exempt: dict[str, list[Grant]] = {}  # by organisation
         with writing(engine) as connection:
             keep_ladder(connection, self.ladder)
+            for account in lowered(connection):  # the rules may have changed, and verdicts may be withdrawn
+                evaluate(connection, account, self.ladder, clock())
             self._newest = newest_row(connection)
         self.refresh()
         self._closing = threading.Event()
@@ -128,6 +131,8 @@ class Conduct:
     def standing(self, organisation: str, user: str = "") -> Standing:
         """An organisation's standing, from memory, at most a second old; with `user`, as in `RequestFacts`, that of a
         request of this end user. An end user who isn't cached is read from the database."""
+        if self.ladder.state == "off":
+            return standing_of(None, self.ladder, self.appeal_hint)
         account = standing_of(self.standings.organisation(organisation), self.ladder, self.appeal_hint)
         if not user:
             return account
@@ -156,7 +161,8 @@ class Conduct:
             return self.standing(organisation, facts.user)
         rows = [self._entry(facts, verdict, now) for verdict in acted]
         flagged = {row.category: row.severity for row in rows if row.action in ACTED}
-        accounts = dict.fromkeys((organisation, account_of(organisation, facts.mark))) if flagged else ()
+        judged = flagged and self.ladder.state == "on"
+        accounts = dict.fromkeys((organisation, account_of(organisation, facts.mark))) if judged else ()
 
         def then(connection: Connection) -> list[Evaluated]:
             for category, severity in flagged.items():
@@ -186,10 +192,13 @@ class Conduct:
     def exempt_from(self, organisation: str) -> frozenset[str]:
         """Ids of the categories and high-risk uses that an organisation is exempt from, from memory."""
         now, mine = self._clock(), self._exempt.get(organisation, ())
-        named = {grant.category for grant in mine if grant.until > now}
+        in_force = [grant for grant in mine if grant.until > now]
+        named = {grant.category for grant in in_force}
         if "" in named:
             named |= {*self.ladder.severities, *self.ladder.permitted}
-        return frozenset(one for one in named if one and self.ladder.severity(one) != SEVERE)
+        severe = {one for one in named if self.ladder.severity(one) == SEVERE}
+        severe -= {grant.category for grant in in_force if grant.side == SEVERE}
+        return frozenset(named - severe - {""})
 
     def use_exemption(self, facts: RequestFacts, verdict: Verdict) -> bool:
         """Whether the organisation is exempt from this verdict. It is logged before this returns. Waits for the disk,

@@ -1,0 +1,156 @@
+"""Nobody is punished by a machine alone: administrators are spared, suspensions need people, withdrawn verdicts weigh
+nothing, and cases that a sentence of the server's own caused are lifted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from conduct_desk import SHORT, Clock, Make, found, joined, making
+from sqlalchemy import Engine, select, text
+
+from charter.ground.moderation.actions import Verdict
+from charter.ground.moderation.policy import shipped_policy
+from charter.service.accounts.cases import queue
+from charter.service.accounts.decisions import verify_chain
+from charter.service.accounts.keys import Caller, make_key
+from charter.service.accounts.ladder import DAY, History, Ladder, Violation, next_standing
+from charter.service.accounts.standings import account_of, changes_of, newest_of, outcome_of
+from charter.service.accounts.store import open_accounts
+from charter.service.accounts.tables import CASES, DECISIONS
+from charter.service.api.conduct import Conduct, RequestFacts
+from charter.service.web.database import reading, writing
+from charter.service.web.tokens import digest_of
+
+ANN = digest_of("ann")
+OURS = 0.9748310275341382  # what the server's own sentence scored
+ENCODER = {"encoder": "f84ea9398b13fb62", "words": "b2dafd4d5e04c7ca"}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make(engine: Engine, clock: Clock) -> Iterator[Make]:
+    with making(engine, SHORT, clock) as new:
+        yield new
+
+
+def hate(score: float) -> Verdict:
+    return replace(found(category="hate"), score=score, threshold=0.9526567, classifiers=ENCODER)
+
+
+def sin(
+    conduct: Conduct, caller: Caller, *requests: str, user: str = "", verdict: Verdict | None = None
+) -> str:
+    for request in requests:
+        conduct.record(RequestFacts(caller, request, "small", user), [verdict or found()])
+    return conduct.standing(caller.organisation, user).level
+
+
+def test_an_administrators_account_is_never_lowered_by_the_rule(make: Make, engine: Engine) -> None:
+    conduct, caller = make(), joined(engine)
+    with writing(engine) as c:
+        make_key(c, caller.organisation, "console", ("admin",))
+    assert sin(conduct, caller, *(f"r{n}" for n in range(12))) == "good"
+    with reading(engine) as c:
+        asked = [case.category for case in queue(c, "standing").cases]
+        assert asked == ["warned"] and changes_of(c, caller.organisation) == []
+    conduct.decide(caller.organisation, "throttled", "ms ear", "seen")
+    assert conduct.standing(caller.organisation).level == "throttled", "a person may"
+
+
+def test_an_account_that_was_lowered_is_restored_once_it_holds_an_admin_key(
+    make: Make, engine: Engine, clock: Clock
+) -> None:
+    conduct, caller = make(), joined(engine)
+    assert sin(conduct, caller, "a", "b") == "warned"
+    with writing(engine) as c:
+        make_key(c, caller.organisation, "console", ("admin",))
+    assert make().standing(caller.organisation).level == "good", "the next server weighs it again"
+
+
+def test_with_standings_off_nothing_follows_and_all_is_logged(make: Make, engine: Engine) -> None:
+    off = SHORT.model_copy(update={"state": "off"})
+    conduct, caller = make(off), joined(engine)
+    assert sin(conduct, caller, *(f"r{n}" for n in range(12)), user=ANN) == "good"
+    with reading(engine) as c:
+        assert len(c.execute(select(DECISIONS.c.number)).all()) == 12
+        assert changes_of(c, caller.organisation) == [] and not queue(c, "standing").cases
+
+
+def violations(count: int, score: float, severe: bool = True) -> History:
+    return History([Violation(n * 60.0, 4.0, severe=severe, score=score) for n in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("count", "score", "severe", "level"),
+    [
+        (10, 0.995, True, "suspended"),
+        (9, 0.995, True, "throttled"),
+        (30, 0.98, True, "throttled"),
+        (30, 0.995, False, "throttled"),
+    ],
+)
+def test_an_end_user_is_suspended_by_severe_repeated_clear_violations_alone(
+    count: int, score: float, severe: bool, level: str
+) -> None:
+    rules = Ladder(forgiven=0.0)
+    outcome = next_standing(rules.for_users(), violations(count, score, severe), DAY)
+    assert outcome.level == level
+    assert (outcome.asks == "suspended") == (level == "throttled"), "else a person is asked"
+    whole = next_standing(rules, violations(count, score, severe), DAY)
+    assert whole.level == "throttled", "an organisation never by the rule alone"
+
+
+def test_an_upheld_appeal_takes_a_users_weight_off_the_organisation(make: Make, engine: Engine) -> None:
+    conduct, caller = make(), joined(engine)
+    rules, account = conduct.ladder, account_of(caller.organisation, "")
+    assert sin(conduct, caller, *(f"r{n}" for n in range(3)), user=ANN) != "good"
+    with reading(engine) as c:
+        assert outcome_of(c, account, rules, 1_000_001.0).level == "warned"
+    case = conduct.appeal(caller.organisation, "I wrote about a game.", ANN)
+    conduct.settle(case, "upheld", "ms ear", "a game")
+    assert conduct.standing(caller.organisation).level == "good"
+    with reading(engine) as c:
+        assert outcome_of(c, account, rules, 1_000_001.0).total == 0
+
+
+def test_cases_of_the_servers_own_sentence_are_lifted(database: str) -> None:
+    """An upgrade closes what the sentence caused, and nothing else."""
+    engine, rules = open_accounts(database), Ladder(forgiven=0.0)
+    hurt, guilty = joined(engine, "hurt"), joined(engine, "guilty")
+    conduct = Conduct(engine, rules, shipped_policy())
+    try:
+        assert sin(conduct, hurt, *(f"h{n}" for n in range(8)), verdict=hate(OURS)) == "enhanced"
+        sin(conduct, guilty, *(f"g{n}" for n in range(4)), verdict=hate(OURS + 0.01))
+        sin(conduct, guilty, "g4", verdict=hate(OURS))
+        sin(conduct, guilty, "g5", verdict=replace(hate(OURS), classifiers={"probe": "1"}))
+        sin(conduct, guilty, "g6", verdict=replace(hate(OURS), category="fraud"))
+        with reading(engine) as c:
+            (kept,) = (one.id for one in queue(c).cases if one.request == "h0")
+        conduct.settle(kept, "upheld", "ms ear", "it was hate")
+    finally:
+        conduct.close()
+    with writing(engine) as c:
+        c.execute(CASES.delete().where(CASES.c.request == "h7"))  # the queue was full
+        c.execute(text("UPDATE alembic_version SET version_num = 'v0009'"))
+    engine.dispose()
+    engine = open_accounts(database)
+    again = Conduct(engine, rules, shipped_policy())
+    try:
+        with reading(engine) as c:
+            verdicts = {row.request: (row.verdict, row.by) for row in c.execute(select(CASES))}
+            lifted = newest_of(c, hurt.organisation)
+            assert verify_chain(c) is None
+    finally:
+        again.close()
+        engine.dispose()
+    withdrawn = ("dismissed", "upgrade to v0010")
+    assert {verdicts[f"h{n}"] for n in range(1, 8)} == {verdicts["g4"]} == {withdrawn}
+    assert verdicts["h0"] == ("upheld", "ms ear"), "people's verdicts stay"
+    assert {verdicts[f"g{n}"] for n in (0, 1, 2, 3, 5, 6)} == {(None, None)}
+    assert lifted is not None and lifted.level == "good" and "dismissed" in lifted.reason
