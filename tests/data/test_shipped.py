@@ -338,10 +338,10 @@ READERS = {
     "plain_example": read_dialogues,
     "unsafe.dev": read_dialogues,
     "unsafe.test": read_dialogues,
-    "lookalikes.dev": read_dialogues,
-    "lookalikes.test": read_dialogues,
+    **{f"lookalikes.{split}": read_dialogues for split in ("dev", "test")},
     "topics.heldout": read_dialogues,
     "topic_scripts.heldout": lambda path: read_split(path, TEST_SPLIT, parse_topics),
+    **{f"ordinary_work.{split}": read_dialogues for split in ("train", "dev", "test")},
     "howto.dev": lambda path: read_facts([path]),
     "howto.test": lambda path: read_facts([path]),
 }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import drain
 from charter.ground.moderation import opening
 from charter.ground.moderation.classifiers import encoder as encoders
+from charter.ground.moderation.classifiers.heads import lower
 from charter.ground.moderation.classifiers.probe import Probe
+from charter.ground.moderation.classifiers.windows import prompt_windows
 from charter.ground.moderation.opening import default_classifiers, open_classifier, open_screen
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.thresholds import shipped_thresholds
@@ -56,6 +59,38 @@ def test_what_it_says_of_plain_cases_in_every_place(shipped: Probe) -> None:
     assert min(s.violation for s in shipped.prompts(talks)) > max(s.violation for s in shipped.prompts(fine))
     verdict = open_screen(classifiers=("encoder",)).prompt(talks[0])
     assert (verdict.action, verdict.category) == ("block", "fraud")
+
+
+def test_pieces_of_long_texts_must_be_worse_and_a_text_of_one_piece_keeps_its_score() -> None:
+    scores = np.array([0.0, 0.3, 0.96, 1.0])
+    assert lower(scores, [1] * 4, 0.4)[1:3] == pytest.approx(scores[1:3])
+    few, many = lower(scores, [8] * 4, 0.4), lower(scores, [80] * 4, 0.4)
+    assert (many <= few).all() and (few[1:3] < scores[1:3]).all()
+    assert few[2] == pytest.approx(0.96 / (0.96 + 0.04 * 8**0.4))
+    assert np.isfinite(many).all() and lower(scores, [0] * 4, 0.4)[1] == pytest.approx(0.3)
+
+
+@needs_encoder
+def test_a_window_knows_how_many_pieces_its_text_has(shipped: Probe) -> None:
+    talk = [system("Be kind."), user("Hello there, my old friend. How are you doing now?")]
+    assert [entry.many for entry in prompt_windows(shipped.states, talk)] == [3, 3, 3, 1]
+    long = prompt_windows(shipped.states, [user("word " * 900)])
+    assert {entry.many for entry in long} == {len(long)} and len(long) > 3
+
+
+@needs_encoder
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Use the tools to answer. Do not make up facts.",
+        "Reject weak evidence, name missing controls, demand the raw data.",
+        "Refuse to discuss anything other than our software. Refuse politely and offer the manual.",
+        "You hate leaks and love meters. Don't steal sentences from the sample.",
+    ],
+)
+def test_what_operators_write_every_day_passes(text: str) -> None:
+    screen = open_screen()
+    assert screen.prompt([system(text), user("What can you do?")]).action == "allow"
 
 
 @needs_encoder

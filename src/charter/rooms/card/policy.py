@@ -23,6 +23,7 @@ from charter.ground.measure.screening import (
     PLACED,
     SCREENED,
     VIOLATING,
+    WORK,
     measured_rows,
 )
 from charter.rooms.card.artifact import Artifact
@@ -32,7 +33,7 @@ from charter.rooms.card.gather import Run
 from charter.rooms.card.number import FEW, PLAIN, SHARE, Ledger, Number
 
 ROWS, PLACED_ROWS = f"samples/{SCREENED}", f"samples/{PLACED}"
-OVERALL = ("screen_recall", "screen_precision", "screen_lookalikes", "screen_ordinary")
+OVERALL = ("screen_recall", "screen_precision", "screen_lookalikes", "screen_ordinary", "screen_work")
 OF_REPLIES = ("screen_reply_recall", "screen_reply_lookalikes", "screen_reply_ordinary")
 APART = (
     "screen_auroc_lookalikes",
@@ -46,6 +47,7 @@ KINDS = {
     ("prompt", ATTEMPT): "people's attempts, some harmless",
     ("prompt", LOOKALIKE): "harmless look-alikes",
     ("prompt", ORDINARY): "ordinary",
+    ("prompt", WORK): "harmless work",
     ("reply", VIOLATING): "violating replies",
     ("reply", LOOKALIKE): "refusals",
     ("reply", ORDINARY): "ordinary replies",

@@ -5,8 +5,9 @@ that its look-alikes and ordinary texts require. The other half gives every figu
 violate, `lookalikes`, `helpful` and `ordinary` don't. Replies: of the fitness triples the harmful one violates, the
 fixed and the good one don't. Of comparisons under `replies`, prompts and chosen replies on the helpful axis don't
 violate. Prompts on the harmless axis are attempts to lead an assistant astray, without a label, and the rejected reply
-should score higher than the chosen one. A reply has the score of its worst moment while it is written. Some prompts of
-the measured half are also screened in every place of a conversation (`placing.py`).
+should score higher than the chosen one. Harmless conversations under `work` are a set for each kind of text; those of
+a file named `dev` choose thresholds, the others are measured. A reply has the score of its worst moment while it is
+written. Some prompts of the measured half are also screened in every place of a conversation (`placing.py`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from charter.ground.measure.screening import (
     ORDINARY,
     PAIR,
     VIOLATING,
+    WORK,
 )
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.moderation.actions import LEVELS, SIDES, Side
@@ -56,6 +58,7 @@ from charter.rooms.evaluate.placing import PLACES
 from charter.rooms.evaluate.settings import Settings
 
 CALIBRATION = "calibration"
+DEV = ".dev"  # the end of names of files that choose
 THRESHOLDS = "thresholds.yaml"
 # Texts a chunk.
 TOGETHER = 64
@@ -65,6 +68,7 @@ PROMPT_ROLES = {
     "lookalikes": LOOKALIKE,
     "helpful": ORDINARY,
     "ordinary": ORDINARY,
+    "work": WORK,
 }
 Row = dict[str, Any]
 
@@ -83,6 +87,8 @@ class Item:
     beside: str | None = None
     # the place of a prompt that is screened in several
     place: str = ""
+    # whether a text of harmless work chooses thresholds
+    chooses: bool = False
 
     @property
     def side(self) -> Side:
@@ -90,7 +96,10 @@ class Item:
 
     @property
     def half(self) -> str:
-        """Depends only on the last user turn, so that texts on one prompt are in one half."""
+        """Depends only on the last user turn, so that texts on one prompt are in one half; of harmless work on the
+        file."""
+        if self.kind == WORK:
+            return CALIBRATION if self.chooses else MEASURED
         question = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
         return (CALIBRATION, MEASURED)[int(digest_text(f"half|{question.strip().lower()}")[:8], 16) % 2]
 
@@ -227,6 +236,10 @@ def open_classifiers(settings: Settings, inputs: Inputs, out: Workspace, policy:
 def _prompts(source: Input, kind: str) -> Iterator[Item]:
     name = plain_name(source.folder)
     for dialogue in map(prompt_of, read_dialogues(source.folder)):
+        if kind == WORK:
+            set_name, chooses = dialogue.topic or name, name.endswith(DEV)
+            yield Item(f"{name}/{dialogue.id}", set_name, kind, "", dialogue.messages, chooses=chooses)
+            continue
         yield Item(f"{name}/{dialogue.id}", name, kind, dialogue.topic, dialogue.messages)
 
 
@@ -286,18 +299,18 @@ def _encode(scores: Sequence[Scores]) -> list[Any]:
 
 
 def _choose(n: int, classifier: Classifier, texts: Sequence[Item], scored: Sequence[list[Any]]) -> Thresholds:
-    """The thresholds of one classifier on the calibration half: for each level the higher one of those that look-alikes
-    and ordinary texts require."""
+    """The thresholds of one classifier on the calibration half: for each level the highest of those that look-alikes,
+    ordinary texts and harmless work require."""
     harmless = [
         (item, answers[n][0])
         for item, answers in zip(texts, scored, strict=True)
-        if answers[n] and item.half == CALIBRATION and item.kind in (LOOKALIKE, ORDINARY)
+        if answers[n] and item.half == CALIBRATION and item.kind in (LOOKALIKE, ORDINARY, WORK)
     ]
 
     def levels(side: Side) -> Levels | None:
         groups = [
             [score[0] for item, score in harmless if (item.side, item.kind) == (side, kind)]
-            for kind in (LOOKALIKE, ORDINARY)
+            for kind in (LOOKALIKE, ORDINARY, WORK)
         ]
         return choose_levels(*groups) if side in classifier.sides else None
 

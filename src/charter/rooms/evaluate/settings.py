@@ -41,6 +41,7 @@ ROLES = {
     "reader": Role(kind="checkpoint", variant="policy", required=False),
     "violating": Role(kind="dialogues", rows="prompts", many=True, required=False),
     "ordinary": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "work": Role(kind="dialogues", rows="prompts", many=True, default="shipped:ordinary_work.test"),
     "replies": Role(kind="comparisons", many=True, required=False),
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from scipy.special import expit, logit
 
 from charter.ground.artifact.progress import Bar
 from charter.ground.moderation.actions import Side
@@ -22,7 +23,7 @@ from charter.ground.moderation.classifiers.reader import Reader
 from charter.ground.moderation.classifiers.regression import Floats, Regression, fit
 from charter.ground.moderation.classifiers.windows import prompt_windows, reply_windows
 from charter.ground.moderation.policy import shipped_policy
-from charter.ground.moderation.thresholds import Levels, choose_levels
+from charter.ground.moderation.thresholds import CLOSEST, Levels, choose_levels
 
 PARTS = ("mean", "scale", "weight", "bias")
 READ = 64  # training texts read between two steps of the bar
@@ -30,17 +31,22 @@ READ = 64  # training texts read between two steps of the bar
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The two regressions of a side, the classes of the second, and the thresholds chosen in training."""
+    """The two regressions of a side, the classes of the second, and the thresholds chosen in training. `rise`: how
+    much the threshold rises with the number of pieces that a text is read in (`lower`)."""
 
     violation: Regression
     which: Regression
     classes: tuple[str, ...]
     levels: Levels
     high_risk: Levels | None
+    rise: float = 0.0
 
-    def read(self, vectors_NF: Floats, turns: Sequence[int | None] = ()) -> Scores:
-        """The scores of one text, from its windows [N, F] and the turn of each window, if any."""
+    def read(self, vectors_NF: Floats, turns: Sequence[int | None] = (), many: Sequence[int] = ()) -> Scores:
+        """The scores of one text, from its windows [N, F]; for each window its turn and the number of pieces of its
+        text, if they are known."""
         violation_N = self.violation.probabilities(vectors_NF)[:, 1]
+        if self.rise and len(many):
+            violation_N = lower(violation_N, many, self.rise)
         shares_NK = self.which.probabilities(vectors_NF)
         worst = int(violation_N.argmax())
         rules = {rule.id for rule in shipped_policy().high_risk}
@@ -68,6 +74,17 @@ class Head:
     def _least(self) -> float:
         """The lowest threshold of the head: scores below it change no verdict at any level."""
         return 0.5 * min(self.levels.at("standard"), self.levels.at("enhanced"))
+
+
+def lower(scores_N: Floats, many_N: Sequence[int], rise: float) -> Floats:
+    """Scores of pieces of texts, each lowered by how many pieces its text has: the worst of many harmless pieces is
+    high by chance, so that a long text must be worse to reach the same threshold.
+
+        log odds  -  rise * log(many)
+    """
+    bounded = np.clip(scores_N, CLOSEST, 1 - CLOSEST)
+    lowered_N: Floats = expit(logit(bounded) - rise * np.log(np.maximum(1, np.asarray(many_N))))
+    return lowered_N
 
 
 def learn(states: Reader, rows: Sequence[Example], bar: Bar) -> Head:
@@ -119,7 +136,12 @@ def keep(path: Path, version: str, heads: Mapping[Side, Head]) -> None:
             }
         high_risk = head.high_risk.model_dump() if head.high_risk else None
         notes[side] = json.dumps(
-            {"classes": head.classes, "levels": head.levels.model_dump(), "high_risk": high_risk}
+            {
+                "classes": head.classes,
+                "levels": head.levels.model_dump(),
+                "high_risk": high_risk,
+                "rise": head.rise,
+            }
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".probe-") as folder:
@@ -153,4 +175,5 @@ def _head(tensor: Callable[[str], Floats], side: Side, notes: Mapping[str, Any])
         Regression(*(tensor(f"{side}.{name}.{part}") for part in PARTS)) for name in ("violation", "which")
     )
     high_risk = Levels.model_validate(notes["high_risk"]) if notes["high_risk"] else None
-    return Head(violation, which, tuple(notes["classes"]), Levels.model_validate(notes["levels"]), high_risk)
+    levels, rise = Levels.model_validate(notes["levels"]), float(notes.get("rise", 0))
+    return Head(violation, which, tuple(notes["classes"]), levels, high_risk, rise)

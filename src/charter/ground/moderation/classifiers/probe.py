@@ -26,7 +26,7 @@ from charter.ground.moderation.classifiers.classifier import Conversation, Score
 from charter.ground.moderation.classifiers.encoder import DIGESTS, Encoder, encoder_folder
 from charter.ground.moderation.classifiers.examples import Example
 from charter.ground.moderation.classifiers.heads import Head, heads_of, keep, learn, stored_heads
-from charter.ground.moderation.classifiers.reader import Reader, Window
+from charter.ground.moderation.classifiers.reader import Reader
 from charter.ground.moderation.classifiers.regression import Floats
 from charter.ground.moderation.classifiers.states import States
 from charter.ground.moderation.classifiers.windows import (
@@ -105,13 +105,12 @@ class Probe:
         """Scores of the worst place of each prompt (`places`): user turns, system text, a reply that the caller
         began."""
         groups = [prompt_windows(self.states, messages) for messages in conversations]
-        turns = [[entry.turn for entry in group] for group in groups]
-        return self._read("prompt", [[entry.window for entry in group] for group in groups], turns)
+        return self._read("prompt", groups)
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """Scores of each reply, including an opened assistant turn, after its request."""
-        windows = [reply_windows(self.states, *item) for item in items]
-        return self._read("reply", windows, [[] for _ in windows])
+        groups = [reply_windows(self.states, *item) for item in items]
+        return self._read("reply", [[PlacedWindow(window, None) for window in group] for group in groups])
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
         """Scores of a prompt, a few windows per step."""
@@ -127,7 +126,7 @@ class Probe:
                 yield
             vectors = self.states.vectors(windows[at:until], whose)
             parts.append(vectors.numpy().astype(np.float64))
-        return self.heads["prompt"].read(np.concatenate(parts), [entry.turn for entry in entries])
+        return self._scores("prompt", np.concatenate(parts), entries)
 
     def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
         """Scores of one reply as it grows; each call reads only the new text."""
@@ -139,17 +138,17 @@ class Probe:
 
         return scores
 
-    def _read(
-        self, side: Side, windows: Sequence[list[Window]], turns: Sequence[list[int | None]]
-    ) -> list[Scores]:
-        if not windows:
+    def _read(self, side: Side, groups: Sequence[Sequence[PlacedWindow]]) -> list[Scores]:
+        if not groups:
             return []
-        vectors = self.states.vectors([w for group in windows for w in group]).numpy().astype(np.float64)
-        ends = np.cumsum([len(group) for group in windows])
-        parts = np.split(vectors, ends[:-1])
-        return [
-            self.heads[side].read(part, part_turns) for part, part_turns in zip(parts, turns, strict=True)
-        ]
+        windows = [entry.window for group in groups for entry in group]
+        vectors = self.states.vectors(windows).numpy().astype(np.float64)
+        parts = np.split(vectors, np.cumsum([len(group) for group in groups])[:-1])
+        return [self._scores(side, part, group) for part, group in zip(parts, groups, strict=True)]
+
+    def _scores(self, side: Side, vectors: Floats, entries: Sequence[PlacedWindow]) -> Scores:
+        turns, many = [entry.turn for entry in entries], [entry.many for entry in entries]
+        return self.heads[side].read(vectors, turns, many)
 
 
 def version_of(checkpoint: str) -> str:

@@ -23,10 +23,12 @@ MOST_BEFORE = 4096  # characters of the text before: more than any reader takes
 @dataclass(frozen=True, slots=True)
 class PlacedWindow:
     """A window of a conversation. `turn`: the number, from 0, of the user turn whose whole text the window belongs to;
-    None for windows of other places and of parts of a turn."""
+    None for windows of other places and of parts of a turn. `many`: number of places, or of windows if these are more,
+    that the window's text is read in."""
 
     window: Window
     turn: int | None
+    many: int = 1
 
 
 def prompt_windows(reader: Reader, messages: Conversation) -> list[PlacedWindow]:
@@ -40,7 +42,8 @@ def windows_by_place(reader: Reader, messages: Conversation) -> Iterator[list[Pl
     for place in places(messages):
         *before, last = place.messages
         windows = reader.windows(last["content"].strip(), _context(before)[-MOST_BEFORE:])
-        yield [PlacedWindow(window, place.turn) for window in windows]
+        many = max(place.siblings, len(windows))
+        yield [PlacedWindow(window, place.turn, many) for window in windows]
 
 
 def reply_windows(reader: Reader, messages: Conversation, reply: str) -> list[Window]:
