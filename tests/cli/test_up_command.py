@@ -61,7 +61,8 @@ def server_of(process: subprocess.Popen[str]) -> int:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     tasks = Path(f"/proc/{process.pid}/task").iterdir()
     children += [child for task in tasks for child in (task / "children").read_text().split()]
-    return int(children[0])
+    lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0") for child in children}
+    return next(child for child, line in lines.items() if b"serve" in line)
 
 
 def ask(browser: httpx.Client, text: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -132,9 +131,10 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
     from charter.service.people.places import CHAT, note_place
     from charter.service.people.workers import first_invitation
     from charter.service.web import listening
+    from charter.service.web.ending import end_in_time
 
     public = _public(options.address)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_in_time()
     with listening.listen(options.host, options.port) as bound:
         local = listening.address_at(options.host, bound)
         known = public or ("" if options.host in ANYWHERE else local)

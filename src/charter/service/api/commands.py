@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,18 +125,21 @@ def serve(
         if host not in listening.LOOPBACK:
             _warn(host)
         _run(settings, config.parent if config else Path(), where, (host, bound), as_json)
-    print("charter: stopped; run the same command again to continue", file=sys.stderr)
+    print("charter: stopped; run the same command again to continue", file=sys.stderr, flush=True)
+    # all is written and closed; taking down torch takes seconds on a busy machine
+    os._exit(0)
 
 
 def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket], as_json: bool) -> None:
     """Opens the models, with progress, and serves them until a signal stops it."""
     from charter.service.api import opening
     from charter.service.api import serve as server
+    from charter.service.web.ending import end_in_time
     from charter.service.web.listening import address_at
 
     host, bound = place
     # a signal that stops services works like Ctrl-C: all counts are written
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_in_time()
     address = address_at(host, bound)
     progress = make_progress()
     progress.note(f"starting at {address}; requests wait until everything is loaded")

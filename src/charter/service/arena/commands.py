@@ -60,10 +60,12 @@ def serve(
     """Serve the pages where people talk with unnamed models and choose; Ctrl-C stops it, and nothing is lost."""
     from charter.service.arena import serve as server
     from charter.service.web import listening
+    from charter.service.web.ending import end_in_time
 
     config, folder = _load(path)
     where = choose_execution(device)
     relaunch()
+    end_in_time()
     sources = {shown.name: _source(path, shown, folder) for shown in config.models}
     with listening.listen(host, port) as bound:
         service = _open(config, folder, sources, where)

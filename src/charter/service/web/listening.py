@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from charter.ground.artifact.errors import CharterError
 from charter.service.web.connection_reaper import Sweep
 
-GRACE_SECONDS = 5
+GRACE_SECONDS = 2  # for requests after a signal; `ending` gives the whole process five
 BACKLOG = 2048  # connections that wait to be accepted, uvicorn's default
 STILL_LOOKS = 30  # a second apart, for which an event loop may be blocked
 ENDING_LOOKS = 10  # for which a process may take to end
