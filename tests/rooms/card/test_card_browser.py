@@ -46,3 +46,27 @@ def test_words_of_drawings_can_be_read_and_what_scrolls_says_so(shown: tuple[str
     assert min(page.evaluate(WORDS)) >= 9.5
     hints = page.evaluate(HINTS)
     assert all("swipe" in hint for hint in hints) and bool(hints) is (size == "phone")
+
+
+def test_the_page_shows_its_drawings_and_admits_no_script_and_no_load(finished: Path, tmp_path: Path) -> None:
+    words = (finished / "card/card.html").read_text("utf-8")
+    forged = words.replace(
+        "<main>",
+        "<main><script>document.title = 'forged'</script><img src='http://127.0.0.1:9/x.png' "
+        "onerror='document.title = 1'><iframe src='data:text/html,forged'></iframe>",
+        1,
+    )
+    (tmp_path / "forged.html").write_text(forged, "utf-8")
+    with open_browser() as browser:
+        complaints: list[str] = []
+        page = open_page(browser, "desktop", complaints)
+        page.goto((finished / "card/card.html").as_uri())
+        title = page.title()
+        page.evaluate(OPEN)
+        boxes = page.evaluate(
+            "[...document.querySelectorAll('figure svg')].map(one => one.getBoundingClientRect().height)"
+        )
+        assert len(boxes) > 5 and min(boxes) > 50 and complaints == []
+        page.goto((tmp_path / "forged.html").as_uri())
+        assert page.title() == title
+        assert len([one for one in complaints if "Content Security Policy" in one]) >= 3

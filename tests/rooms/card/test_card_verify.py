@@ -362,16 +362,19 @@ def test_a_carriage_return_in_a_reply_is_no_difference(run: Path) -> None:
     for name in ("card.md", "card.html"):
         content = (folder / name).read_bytes().decode() + odd
         (folder / name).write_bytes(content.encode())
-        kept = list(_file_problems(folder, {name: content}, True))
+        kept = list(_file_problems(folder, {name: content}))
         assert kept == []
-        (line,) = _file_problems(folder, {name: content.replace("Second", "Third")}, True)
+        (line,) = _file_problems(folder, {name: content.replace("Second", "Third")})
         assert "'First.\\rSecond" in line or "Second" in line
 
 
-def test_drawings_of_another_matplotlib_are_not_compared(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("matplotlib.__version__", "0.1")
-    edit(run, "card", "plots/harm.svg", lambda t: t.replace("start", "begin"))
-    assert card_problems(run / "card") == []
+@pytest.mark.parametrize("name", ["card.html", "plots", "manifest.json"])
+def test_a_link_in_place_of_a_file_is_found(run: Path, name: str) -> None:
+    place = run / "card" / name
+    place.rename(run.with_name(name))
+    place.symlink_to(run.with_name(name))
+    problems = of(run, "card")
+    assert problems and all("is a link" in one for one in problems)
 
 
 def test_a_metric_without_source_is_found(run: Path) -> None:

@@ -93,7 +93,12 @@ def file_problems(folder: Path, manifest: Manifest) -> list[str]:
     problems = []
     for record in manifest.files:
         path = folder / record.path
-        if not path.is_file():
+        places = [Path(record.path), *list(Path(record.path).parents)[:-1]]
+        if any((folder / place).is_symlink() for place in places):
+            problems.append(
+                f"{record.path} is a link, and what it leads to may change: put the file itself there"
+            )
+        elif not path.is_file():
             problems.append(f"{record.path} is missing")
         elif path.stat().st_size != record.bytes:
             problems.append(f"{record.path} has {path.stat().st_size} bytes instead of {record.bytes}")
@@ -106,6 +111,8 @@ def verify_files(folder: Path, manifest: Manifest) -> list[str]:
     """Compares the files of a folder with its manifest; one line for each problem, also for a file that the manifest
     lacks."""
     problems = file_problems(folder, manifest)
+    if (folder / MANIFEST).is_symlink():
+        problems.append(f"{MANIFEST} is a link: put the file itself there")
     recorded = {record.path for record in manifest.files} | {MANIFEST}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         relative = path.relative_to(folder).as_posix()

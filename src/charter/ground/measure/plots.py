@@ -321,6 +321,12 @@ def _clean(text: str, name: str, title: str, description: str) -> str:
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
     text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", text)
+    # one line for all in matplotlib up to 3.10
+    text = re.sub(
+        r"font: (?:(\d+) )?([\d.]+px) [^;\"]+",
+        lambda m: (f"font-weight: {m[1]}; " if m[1] else "") + f"font-size: {m[2]}; font-family: {_FONT}",
+        text,
+    )
     text = re.sub(r"font-family: [^;\"]+", f"font-family: {_FONT}", text)
     for colour, css in _CSS.items():
         text = text.replace(colour, css)

@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from pydantic import ValidationError
 
 from charter.ground.artifact.curves import last_logged, read_object
@@ -26,6 +25,7 @@ from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.recount import read_counts, same
 from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.measure.plots import standalone
 from charter.ground.measure.reporting import metric_problems, read_reported
 from charter.ground.settings.hub import fetch_input
 from charter.ground.settings.problems import first_problem
@@ -33,6 +33,7 @@ from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.artifact import explain_outdated
 from charter.rooms.card.gather import gather, on_a_model
 from charter.rooms.card.page import HTML, JSON
+from charter.rooms.card.redrawn import DRAWING, drawing_problem, first_difference, page_problem
 from charter.rooms.card.render import make
 from charter.rooms.card.schema import schema_problems
 from charter.rooms.card.settings import ROLES, Settings
@@ -40,6 +41,8 @@ from charter.rooms.card.settings import ROLES, Settings
 SAMPLED_ANEW = 20
 # Most lines of one card; a single changed row may move hundreds of numbers.
 MOST_LINES = 20
+PLOTS = "plots/"
+_VERSION = re.compile(r"[0-9]{1,3}(\.[0-9]{1,5}){1,3}[a-z0-9.+]{0,20}")
 
 Recompute = Callable[[Path, Manifest], list[str]]
 Regenerate = Callable[[Path, int], list[str]]
@@ -198,12 +201,12 @@ def card_problems(folder: Path) -> list[str]:
         record = read_object(folder / JSON)
         problems += [f"{JSON} breaks its schema: {line}" for line in schema_problems(record)[:MOST_LINES]]
         problems += list(_number_problems(record["numbers"], json.loads(files[JSON])["numbers"]))
-        drawn_alike = record["drawn_with"]["matplotlib"] == matplotlib.__version__
+        files[JSON] = _drawn_by(record["drawn_with"]["matplotlib"], files[JSON])
     except CharterError as error:
         return [*problems, str(error)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [*problems, f"{JSON} can't be read ({_words(error)})"]
-    problems += list(_file_problems(folder, files, drawn_alike))
+    problems += list(_file_problems(folder, files))
     problems += [f"{f.path} is not a file of a card" for f in manifest.files if f.path not in files]
     more = len(problems) - MOST_LINES
     return problems if more <= 0 else [*problems[:MOST_LINES], f"and {more} further problems of this card"]
@@ -247,8 +250,21 @@ def _numeric(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _file_problems(folder: Path, files: dict[str, str], drawn_alike: bool) -> Iterator[str]:
-    """Files that differ from those made again. Drawings are skipped if another version of matplotlib drew them."""
+def _drawn_by(version: str, record: str) -> str:
+    """The record of a card made again as another version of matplotlib would have it. Raises CharterError for what is
+    no version."""
+    if not _VERSION.fullmatch(version):
+        raise CharterError(f"{JSON} names no version of matplotlib in drawn_with")
+    drawn = json.loads(record) | {"drawn_with": {"matplotlib": version}}
+    return json.dumps(drawn, indent=1, ensure_ascii=False) + "\n"
+
+
+def _file_problems(folder: Path, files: dict[str, str]) -> Iterator[str]:
+    """Files that differ from those made again. Drawings may be laid out as another version of matplotlib does it."""
+    plots = {name: text for name, text in files.items() if name.startswith(PLOTS)}
+    drawings = frozenset(
+        one for one in DRAWING.findall(files.get(HTML, "")) if standalone(one) in plots.values()
+    )
     for name, content in files.items():
         path = folder / name
         if not path.is_file():
@@ -260,25 +276,13 @@ def _file_problems(folder: Path, files: dict[str, str], drawn_alike: bool) -> It
         except (OSError, UnicodeDecodeError) as error:
             yield f"{name} can't be read ({_words(error)})"
             continue
-        if not drawn_alike:
-            if name.startswith("plots/"):
-                continue
-            stored, content = (_remove_drawings(text, name) for text in (stored, content))
-        if stored != content:
-            yield f"{name} is not what the artifacts give: {_first_difference(stored, content)}"
-
-
-def _remove_drawings(text: str, name: str) -> str:
-    if name == HTML:
-        return re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
-    return re.sub(r'"drawn_with": \{.*?\}', "", text, flags=re.DOTALL) if name == JSON else text
-
-
-def _first_difference(stored: str, regenerated: str) -> str:
-    old_lines, new_lines = (text.removesuffix("\n").split("\n") for text in (stored, regenerated))
-    for number, (a, b) in enumerate(zip(old_lines, new_lines, strict=False), 1):
-        if a != b:
-            at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-            part = slice(max(0, at - 20), at + 30)
-            return f"line {number} has {a[part]!r}, they give {b[part]!r}"
-    return f"it has {len(old_lines)} lines, they give {len(new_lines)}"
+        if stored == content:
+            continue
+        if name in plots:
+            problem = drawing_problem(stored, content)
+        elif name == HTML:
+            problem = page_problem(stored, content, drawings)
+        else:
+            problem = first_difference(stored, content)
+        if problem:
+            yield f"{name} is not what the artifacts give: {problem}"
