@@ -72,7 +72,7 @@ def test_no_rule_is_broken(
 ) -> None:
     home, service, upstream = served_chat
     context = browser.new_context(
-        viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
+        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
     )
     context.set_default_timeout(LONGEST_WAIT)
     page, broken, looks = context.new_page(), list[str](), 0

@@ -127,9 +127,10 @@ def test_thumbs_reach_the_queue_with_words_only_if_they_are_given(ann: Person, u
 
 
 def test_standing_and_appeal_are_the_persons_own(ann: Person, upstream: Upstream) -> None:
+    Person(ann.home, ann.service, "bob")
     assert "In good standing" in ann.page("/me")
     upstream.standing |= {"level": "throttled", "message": "You were slowed down."}
-    assert "You were slowed down." in ann.page("/me")
+    assert "you can send fewer" in ann.page("/me")
     ann.send("/me/appeal", words="It was a test")
     assert [one for one in upstream.told if one[0] != "standing"][-1] == (
         "appeals",

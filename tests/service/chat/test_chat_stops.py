@@ -82,3 +82,15 @@ def test_what_was_not_stopped_and_what_nobody_decides_has_no_appeal(
     made[1].rules = None  # a server that has no policy
     page = ann.page(f"/c/{sent['chat']}")
     assert f"/m/{sent['reply']}/appeal" not in page and reason in words_of(page)
+
+
+def test_an_account_s_status_is_in_plain_words_and_not_said_to_one_person_alone(
+    made: tuple[str, Service], ann: Person, upstream: Upstream
+) -> None:
+    assert "Account status" not in ann.page("/me")
+    upstream.standing = {"level": "throttled", "of": "user", "message": "weigh 11.93", "appeal": ""}
+    page = ann.page("/me")
+    assert "you can send fewer for a while" in page and "11.93" not in page and "/me/appeal" in page
+    upstream.standing = {"level": "good", "of": "user", "message": "", "appeal": ""}
+    Person(*made, "bob")
+    assert "In good standing." in ann.page("/me")

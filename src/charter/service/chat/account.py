@@ -31,7 +31,13 @@ SURE = "yes"
 MOST_INVITED = 100
 NOTICES = {
     "appealed": "Your appeal is sent; people decide about it.",
-    "imported": "The chats are brought in.",
+    "imported": "The chats are imported.",
+}
+WORDS = {  # what a level of standing means for the person
+    "warned": "Some of your requests were stopped. Nothing else changes; please read what the policy allows.",
+    "enhanced": "Several of your requests were stopped, so yours are checked more strictly for a while.",
+    "throttled": "Many of your requests were stopped, so you can send fewer for a while.",
+    "suspended": "So many of your requests were stopped that you can send none until people have looked at them.",
 }
 
 
@@ -49,11 +55,18 @@ def _me_page(visit: Visit, standing: dict[str, str] | None) -> HTMLResponse:
             select(func.count()).select_from(CHATS).where(CHATS.c.person == visit.person.id)
         ).scalar_one()
         shares = list_shares(connection, visit.person)
+        others = connection.execute(select(func.count()).select_from(PEOPLE)).scalar_one() > 1
         size = held(connection, visit.person.id)
     counts = {"chats": chats, "messages": messages, "characters": size.characters}
     counts |= {"bytes": size.bytes, "most": visit.service.config.storage}
     notice = NOTICES.get(visit.request.query_params.get("done", ""), "")
-    return show(visit, "me", "You", counts=counts, standing=standing, shares=shares, notice=notice)
+    level = standing["level"] if standing else ""
+    shown = {
+        "level": level,
+        "words": WORDS.get(level, standing["message"] if standing else ""),
+        "shown": others or level not in ("", "good"),  # one person alone has nobody to stand well with
+    }
+    return show(visit, "me", "You", counts=counts, standing=shown, shares=shares, notice=notice)
 
 
 async def appeal(visit: Visit) -> Response:
