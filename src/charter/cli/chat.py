@@ -51,6 +51,7 @@ def chat(
     plain: Annotated[
         bool, typer.Option("--plain", help="Without a chat template: for models that were not finetuned.")
     ] = False,
+    loops: Annotated[bool, typer.Option("--loops", help="Let a reply that repeats itself go on.")] = False,
     as_json: Json = False,
     device: Device = None,
 ) -> None:
@@ -65,5 +66,5 @@ def chat(
     relaunch()
     if not plain and find_room(source) == "pretrain":
         print(f"({source.name} was pretrained and not finetuned: {_CONTINUES})", file=sys.stderr)
-    style = Style(system, temperature, max_tokens, plain, as_json, top_p, top_k)
+    style = Style(system, temperature, max_tokens, plain, as_json, top_p, top_k, loops)
     converse(source, where, style, files, ask or ())

@@ -10,7 +10,7 @@ from charter.cli.chat_files import File, Style
 from charter.cli.chat_talk import Talk
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.generate.assistant import LocalAssistant, open_assistant, own_decoding
+from charter.ground.generate.assistant import LocalAssistant, default_decoding, open_assistant
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.engine_limits import CACHE_BYTES, Bounds
 from charter.ground.generate.remote import RemoteAssistant
@@ -41,9 +41,9 @@ def converse(
         # bytes that are not text spoil only their own line
         sys.stdin.reconfigure(errors="surrogateescape")
     assistant = open_assistant(source, where.device, 1, where.precision)
+    model_decoding = default_decoding(assistant)
     if files and isinstance(assistant, LocalAssistant):
         assistant = _keep_cache(assistant)
-    model_decoding = own_decoding(assistant)
     decoding = choose_decoding(model_decoding, style.temperature, style.top_p, style.top_k)
     talk = Talk(assistant, style, files, decoding)
     talk.check_files()
@@ -102,7 +102,7 @@ def _answer(talk: Talk, line: str) -> None:
     """
     _check_readable(line)
     style, messages = talk.style, talk.fit(line)
-    sampling = sampling_at(talk.decoding, style.max_tokens)
+    sampling = sampling_at(talk.decoding, style.max_tokens, loop_stop=not style.loops)
     began, first, reply, completion = time.perf_counter(), 0.0, "", Completion()
     pieces = stream(talk.assistant, talk.prompt(messages), sampling, events=_events)
     try:
@@ -128,6 +128,8 @@ def _answer(talk: Talk, line: str) -> None:
         )
     else:
         print(flush=True)
+        if completion.stop == "loop":
+            print("(stopped: it repeated itself)", file=sys.stderr)
     talk.messages = [*messages, Message(role="assistant", content=reply)]
     _tell_standing(talk)
 

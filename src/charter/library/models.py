@@ -80,6 +80,7 @@ class Model:
         temperature: float | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        loop_stop: bool = True,
     ) -> str:
         """The model's reply to a message or a dialogue.
 
@@ -87,11 +88,12 @@ class Model:
         prompt before them. `max_tokens`: the longest reply; it ends there without a word. `temperature` (0: always the
         likeliest token) and `top_p` (the share of the likeliest tokens to draw from): if both are left out, the model's
         own decoding is used, as in `charter chat`; if one is given, the other is 1. `seed`: the same seed gives the
-        same reply on the same machine; default: a new one each time.
+        same reply on the same machine; default: a new one each time. `loop_stop`: a reply that repeats itself ends
+        after the first round of what it repeats.
 
         Raises CharterError for a model that can't reply, messages in another order, and a prompt over the context.
         """
-        return "".join(self.stream(prompt, system, max_tokens, temperature, top_p, seed))
+        return "".join(self.stream(prompt, system, max_tokens, temperature, top_p, seed, loop_stop))
 
     def stream(
         self,
@@ -101,10 +103,11 @@ class Model:
         temperature: float | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        loop_stop: bool = True,
     ) -> Iterator[str]:
         """The same reply in pieces of text, as they are sampled; a server's comes whole. Arguments and errors are those
         of `reply`, and errors are raised here, not at the first piece. Leaving the loop early stops the sampling."""
-        from charter.ground.generate.assistant import local_of, own_decoding
+        from charter.ground.generate.assistant import default_decoding, local_of
         from charter.ground.generate.sampling import sampling_at
         from charter.library.streaming import stream
 
@@ -114,8 +117,8 @@ class Model:
                 "policy"
             )
         messages: Prompt = read_messages(prompt, system)
-        decoding = choose_decoding(own_decoding(self._assistant), temperature, top_p, None)
-        sampling = sampling_at(decoding, max_tokens)
+        decoding = choose_decoding(default_decoding(self._assistant), temperature, top_p, None)
+        sampling = sampling_at(decoding, max_tokens, loop_stop=loop_stop)
         if (local := local_of(self._assistant)) is not None:
             local.engine.check(local.encode(messages))
         return stream(self._assistant, messages, sampling, seed)

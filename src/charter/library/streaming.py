@@ -39,7 +39,7 @@ def stream(
     try:
         for event in events(engine, len(ids)):
             completion = event.completion
-            text = completion.text if event.done else _decode_settled(assistant, completion.ids)
+            text = completion.text if event.done else _decode_settled(assistant, completion)
             if text.startswith(output) and len(text) > len(output):
                 yield text[len(output) :]
                 output = text
@@ -48,6 +48,8 @@ def stream(
     return completion
 
 
-def _decode_settled(assistant: LocalAssistant, ids: list[int]) -> str:
-    """The text so far, without special tokens and without a character whose last bytes are still to come."""
+def _decode_settled(assistant: LocalAssistant, completion: Completion) -> str:
+    """The text so far, without special tokens, without what may begin a loop, and without a character whose last bytes
+    are still to come."""
+    ids = completion.ids[: len(completion.ids) - completion.held]
     return assistant.engine.tokenizer.decode(ids).rstrip("\ufffd")
