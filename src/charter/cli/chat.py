@@ -1,6 +1,7 @@
 """`charter chat`: finds the model; the conversation itself is in chat_session, which loads torch."""
 
 import sys
+from threading import Timer
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from charter.runner.names import complete_model
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json
 
+LATE_SECONDS = 2.0  # of loading, after which a line says so
 _CONTINUES = "it continues text and was not taught to answer; --plain leaves the chat template out"
 
 
@@ -56,8 +58,6 @@ def chat(
     device: Device = None,
 ) -> None:
     """Talk with a model in the terminal: /help lists its commands, such as /reset, /limits and /quit."""
-    from charter.cli.chat_session import converse
-
     if any(not question.strip() for question in ask or ()):
         raise CharterError("--ask: there is no text in it; write a question")
     source = find_model(checkpoint, "chat")
@@ -67,4 +67,12 @@ def chat(
     if not plain and find_room(source) == "pretrain":
         print(f"({source.name} was pretrained and not finetuned: {_CONTINUES})", file=sys.stderr)
     style = Style(system, temperature, max_tokens, plain, as_json, top_p, top_k, loops)
-    converse(source, where, style, files, ask or ())
+    late = Timer(LATE_SECONDS, lambda: print(f"(loading {source.name} ...)", file=sys.stderr, flush=True))
+    late.daemon = True
+    late.start()
+    try:
+        from charter.cli.chat_session import converse
+
+        converse(source, where, style, files, ask or (), ready=late.cancel)
+    finally:
+        late.cancel()

@@ -4,7 +4,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from charter.cli.chat_files import File, Style
 from charter.cli.chat_talk import Talk
@@ -30,9 +30,15 @@ LONG = 4096
 
 
 def converse(
-    source: Input, where: Execution, style: Style, files: Sequence[File] = (), questions: Sequence[str] = ()
+    source: Input,
+    where: Execution,
+    style: Style,
+    files: Sequence[File] = (),
+    questions: Sequence[str] = (),
+    ready: Callable[[], object] = bool,
 ) -> None:
-    """Answers `questions`, or else reads lines until /quit or the end of input; replies go to standard output.
+    """Answers `questions`, or else reads lines until /quit or the end of input; replies go to standard output. `ready`
+    is called once the model is loaded.
 
     A line that can't be answered costs one line on standard error, and the conversation stays as it was. Raises
     CharterError if such a line is one of `questions`, and if the files don't fit into the context.
@@ -41,6 +47,7 @@ def converse(
         # bytes that are not text spoil only their own line
         sys.stdin.reconfigure(errors="surrogateescape")
     assistant = open_assistant(source, where.device, 1, where.precision)
+    ready()
     model_decoding = default_decoding(assistant)
     if files and isinstance(assistant, LocalAssistant):
         assistant = _keep_cache(assistant)

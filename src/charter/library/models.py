@@ -6,11 +6,13 @@ References are those of the command line, through the same resolver (`runner/mod
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.generation import choose_decoding
+from charter.ground.settings.environment import spinning
 from charter.ground.settings.execution import Execution, choose_execution
 from charter.ground.settings.recognise import variant_of_folder
 from charter.ground.settings.roles import Role
@@ -40,6 +42,8 @@ def load(reference: str | os.PathLike[str], precision: str | None = None, device
     """
     name = os.fspath(reference)
     where = choose_execution(device, precision)
+    if "torch" not in sys.modules:
+        os.environ |= spinning()
     role = ASSISTANT if is_remote(name) else ANY_CHECKPOINT
     return Model(name, find_model(name, "charter.load", role), where)
 
