@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -36,6 +37,9 @@ class Bytes:
 
 class Scripted:
     """An engine that says REPLY, one byte a step."""
+
+    model = SimpleNamespace(shape=SimpleNamespace(hidden_size=8))
+    writes = 1
 
     def __init__(self, context: int = 1000) -> None:
         self.tokenizer, self.context = Bytes(), context

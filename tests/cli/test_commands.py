@@ -224,7 +224,7 @@ def test_card_verify_passes_on_what_the_card_room_says(
 def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pytest.MonkeyPatch) -> None:
     charter("run", "recipe.yaml")
     calls: list[tuple[object, ...]] = []
-    monkeypatch.setattr("charter.cli.chat_session.converse", lambda *given: calls.append(given))
+    monkeypatch.setattr("charter.cli.chat_session.converse", lambda *given, **_: calls.append(given))
     words = ("--system", "Be brief.", "--temperature", "0", "--max-tokens", "9", "--device", "cpu")
     assert charter("chat", "runs/small/taught", *words)[0] == 0
     source, *rest = calls[0]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from charter.ground.settings import execution
-from charter.ground.settings.environment import physical_cores, thread_count
+from charter.ground.settings.environment import SPINS, physical_cores, thread_count
 from charter.terminal import launch
 
 Charter = Callable[..., tuple[int, str, str]]
@@ -43,6 +43,17 @@ def test_the_same_command_with_settings(monkeypatch: pytest.MonkeyPatch) -> None
     assert environment["MALLOC_TOP_PAD_"] == "268435456"
     assert environment["TOKENIZERS_PARALLELISM"] == "false"
     assert environment["OMP_NUM_THREADS"] == str(physical_cores())
+
+
+@pytest.mark.parametrize("variable", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
+def test_idle_threads_soon_sleep_unless_the_user_says_how_they_wait(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    assert launch.settings()["GOMP_SPINCOUNT"] == SPINS
+    monkeypatch.setenv(variable, "ACTIVE")
+    assert "GOMP_SPINCOUNT" not in launch.settings()
 
 
 @pytest.mark.parametrize(("jobs", "threads"), [(1, "8"), (2, "4"), (3, "2"), (20, "1")])

@@ -1,6 +1,7 @@
 """`charter chat`: finds the model; the conversation itself is in chat_session, which loads torch."""
 
 import sys
+from threading import Timer
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from charter.runner.names import complete_model
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json
 
+LATE_SECONDS = 2.0  # of loading, after which a line says so
 _CONTINUES = "it continues text and was not taught to answer; --plain leaves the chat template out"
 
 
@@ -51,12 +53,11 @@ def chat(
     plain: Annotated[
         bool, typer.Option("--plain", help="Without a chat template: for models that were not finetuned.")
     ] = False,
+    loops: Annotated[bool, typer.Option("--loops", help="Let a reply that repeats itself go on.")] = False,
     as_json: Json = False,
     device: Device = None,
 ) -> None:
     """Talk with a model in the terminal: /help lists its commands, such as /reset, /limits and /quit."""
-    from charter.cli.chat_session import converse
-
     if any(not question.strip() for question in ask or ()):
         raise CharterError("--ask: there is no text in it; write a question")
     source = find_model(checkpoint, "chat")
@@ -65,5 +66,13 @@ def chat(
     relaunch()
     if not plain and find_room(source) == "pretrain":
         print(f"({source.name} was pretrained and not finetuned: {_CONTINUES})", file=sys.stderr)
-    style = Style(system, temperature, max_tokens, plain, as_json, top_p, top_k)
-    converse(source, where, style, files, ask or ())
+    style = Style(system, temperature, max_tokens, plain, as_json, top_p, top_k, loops)
+    late = Timer(LATE_SECONDS, lambda: print(f"(loading {source.name} ...)", file=sys.stderr, flush=True))
+    late.daemon = True
+    late.start()
+    try:
+        from charter.cli.chat_session import converse
+
+        converse(source, where, style, files, ask or (), ready=late.cancel)
+    finally:
+        late.cancel()

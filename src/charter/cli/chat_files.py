@@ -10,7 +10,8 @@ from charter.ground.artifact.errors import CharterError
 @dataclass(frozen=True)
 class Style:
     """How replies are sampled and shown. `plain`: the model continues text, without a chat template. If none of
-    temperature, top_p and top_k is set, the model's own decoding holds; else those not set are 1, 1 and 0."""
+    temperature, top_p and top_k is set, the model's own decoding holds; else those not set are 1, 1 and 0. `loops`: a
+    reply that repeats itself goes on."""
 
     system: str = ""
     temperature: float | None = None
@@ -19,6 +20,7 @@ class Style:
     as_json: bool = False
     top_p: float | None = None
     top_k: int | None = None
+    loops: bool = False
 
 
 @dataclass(frozen=True)

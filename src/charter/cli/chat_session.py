@@ -4,13 +4,13 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from charter.cli.chat_files import File, Style
 from charter.cli.chat_talk import Talk
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.generate.assistant import LocalAssistant, open_assistant, own_decoding
+from charter.ground.generate.assistant import LocalAssistant, default_decoding, open_assistant
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.engine_limits import CACHE_BYTES, Bounds
 from charter.ground.generate.remote import RemoteAssistant
@@ -30,9 +30,15 @@ LONG = 4096
 
 
 def converse(
-    source: Input, where: Execution, style: Style, files: Sequence[File] = (), questions: Sequence[str] = ()
+    source: Input,
+    where: Execution,
+    style: Style,
+    files: Sequence[File] = (),
+    questions: Sequence[str] = (),
+    ready: Callable[[], object] = bool,
 ) -> None:
-    """Answers `questions`, or else reads lines until /quit or the end of input; replies go to standard output.
+    """Answers `questions`, or else reads lines until /quit or the end of input; replies go to standard output. `ready`
+    is called once the model is loaded.
 
     A line that can't be answered costs one line on standard error, and the conversation stays as it was. Raises
     CharterError if such a line is one of `questions`, and if the files don't fit into the context.
@@ -41,9 +47,10 @@ def converse(
         # bytes that are not text spoil only their own line
         sys.stdin.reconfigure(errors="surrogateescape")
     assistant = open_assistant(source, where.device, 1, where.precision)
+    ready()
+    model_decoding = default_decoding(assistant)
     if files and isinstance(assistant, LocalAssistant):
         assistant = _keep_cache(assistant)
-    model_decoding = own_decoding(assistant)
     decoding = choose_decoding(model_decoding, style.temperature, style.top_p, style.top_k)
     talk = Talk(assistant, style, files, decoding)
     talk.check_files()
@@ -102,7 +109,7 @@ def _answer(talk: Talk, line: str) -> None:
     """
     _check_readable(line)
     style, messages = talk.style, talk.fit(line)
-    sampling = sampling_at(talk.decoding, style.max_tokens)
+    sampling = sampling_at(talk.decoding, style.max_tokens, loop_stop=not style.loops)
     began, first, reply, completion = time.perf_counter(), 0.0, "", Completion()
     pieces = stream(talk.assistant, talk.prompt(messages), sampling, events=_events)
     try:
@@ -128,6 +135,8 @@ def _answer(talk: Talk, line: str) -> None:
         )
     else:
         print(flush=True)
+        if completion.stop == "loop":
+            print("(stopped: it repeated itself)", file=sys.stderr)
     talk.messages = [*messages, Message(role="assistant", content=reply)]
     _tell_standing(talk)
 

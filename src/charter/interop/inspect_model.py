@@ -38,7 +38,7 @@ from charter.service.web.engine_loop import Driver, Job
 
 SLOTS = 32
 DEFAULT_MAX_TOKENS = 512
-STOPS: dict[Stop, StopReason] = {"end": "stop", "stop": "stop", "length": "max_tokens"}
+STOPS: dict[Stop, StopReason] = {"end": "stop", "stop": "stop", "length": "max_tokens", "loop": "stop"}
 # Options that this engine lacks; refused, since ignoring them would change scores silently.
 UNKNOWN = (
     "best_of",

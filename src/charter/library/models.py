@@ -6,11 +6,13 @@ References are those of the command line, through the same resolver (`runner/mod
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.generation import choose_decoding
+from charter.ground.settings.environment import spinning
 from charter.ground.settings.execution import Execution, choose_execution
 from charter.ground.settings.recognise import variant_of_folder
 from charter.ground.settings.roles import Role
@@ -40,6 +42,8 @@ def load(reference: str | os.PathLike[str], precision: str | None = None, device
     """
     name = os.fspath(reference)
     where = choose_execution(device, precision)
+    if "torch" not in sys.modules:
+        os.environ |= spinning()
     role = ASSISTANT if is_remote(name) else ANY_CHECKPOINT
     return Model(name, find_model(name, "charter.load", role), where)
 
@@ -80,6 +84,7 @@ class Model:
         temperature: float | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        loop_stop: bool = True,
     ) -> str:
         """The model's reply to a message or a dialogue.
 
@@ -87,11 +92,12 @@ class Model:
         prompt before them. `max_tokens`: the longest reply; it ends there without a word. `temperature` (0: always the
         likeliest token) and `top_p` (the share of the likeliest tokens to draw from): if both are left out, the model's
         own decoding is used, as in `charter chat`; if one is given, the other is 1. `seed`: the same seed gives the
-        same reply on the same machine; default: a new one each time.
+        same reply on the same machine; default: a new one each time. `loop_stop`: a reply that repeats itself ends
+        after the first round of what it repeats.
 
         Raises CharterError for a model that can't reply, messages in another order, and a prompt over the context.
         """
-        return "".join(self.stream(prompt, system, max_tokens, temperature, top_p, seed))
+        return "".join(self.stream(prompt, system, max_tokens, temperature, top_p, seed, loop_stop))
 
     def stream(
         self,
@@ -101,10 +107,11 @@ class Model:
         temperature: float | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        loop_stop: bool = True,
     ) -> Iterator[str]:
         """The same reply in pieces of text, as they are sampled; a server's comes whole. Arguments and errors are those
         of `reply`, and errors are raised here, not at the first piece. Leaving the loop early stops the sampling."""
-        from charter.ground.generate.assistant import local_of, own_decoding
+        from charter.ground.generate.assistant import default_decoding, local_of
         from charter.ground.generate.sampling import sampling_at
         from charter.library.streaming import stream
 
@@ -114,8 +121,8 @@ class Model:
                 "policy"
             )
         messages: Prompt = read_messages(prompt, system)
-        decoding = choose_decoding(own_decoding(self._assistant), temperature, top_p, None)
-        sampling = sampling_at(decoding, max_tokens)
+        decoding = choose_decoding(default_decoding(self._assistant), temperature, top_p, None)
+        sampling = sampling_at(decoding, max_tokens, loop_stop=loop_stop)
         if (local := local_of(self._assistant)) is not None:
             local.engine.check(local.encode(messages))
         return stream(self._assistant, messages, sampling, seed)

@@ -5,15 +5,26 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Generator, Iterator
 
+import torch
+
 from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.threads import READ, Threads
 
 
 def steps(engine: Engine, tokens: int) -> Iterator[Event]:
-    """The events of an engine until nothing is left to do; `tokens`: of the prompt, which the first step reads."""
-    while not engine.idle:
-        yield from engine.step()
+    """The events of an engine until nothing is left to do; `tokens`: of the prompt, which the first step reads. What
+    the machine does beside it decides about the threads."""
+    threads, before = Threads(engine.model.shape.hidden_size), torch.get_num_threads()
+    try:
+        while not engine.idle:
+            with threads.step(-(-tokens // READ)):
+                events = engine.step()
+            tokens = 0
+            yield from events
+    finally:
+        torch.set_num_threads(before)
 
 
 def stream(
@@ -39,7 +50,7 @@ def stream(
     try:
         for event in events(engine, len(ids)):
             completion = event.completion
-            text = completion.text if event.done else _decode_settled(assistant, completion.ids)
+            text = completion.text if event.done else _decode_settled(assistant, completion)
             if text.startswith(output) and len(text) > len(output):
                 yield text[len(output) :]
                 output = text
@@ -48,6 +59,8 @@ def stream(
     return completion
 
 
-def _decode_settled(assistant: LocalAssistant, ids: list[int]) -> str:
-    """The text so far, without special tokens and without a character whose last bytes are still to come."""
+def _decode_settled(assistant: LocalAssistant, completion: Completion) -> str:
+    """The text so far, without special tokens, without what may begin a loop, and without a character whose last bytes
+    are still to come."""
+    ids = completion.ids[: len(completion.ids) - completion.held]
     return assistant.engine.tokenizer.decode(ids).rstrip("\ufffd")

@@ -3,14 +3,15 @@
 The memory allocator gives pages back to the system after each large tensor and then faults them in again;
 if it keeps them, training is up to 1.5 times as fast. Huge pages need fewer look-ups of addresses: one stream
 of int8 is 3 to 7 % faster. The number of threads is set so that it can be recorded: a resume under another
-number would give other results. Processes that torchrun started on one machine, and steps side by side (`--jobs`),
+number would give other results. Idle threads stop waiting awake soon, since on a busy machine that takes the cores from
+the work that they wait for. Processes that torchrun started on one machine, and steps side by side (`--jobs`),
 divide its cores among them.
 """
 
 import os
 import sys
 
-from charter.ground.settings.environment import physical_cores
+from charter.ground.settings.environment import physical_cores, spinning
 
 LAUNCHED = "CHARTER_LAUNCHED"
 
@@ -24,6 +25,7 @@ def settings(jobs: int = 1) -> dict[str, str]:
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         "OMP_NUM_THREADS": str(max(1, physical_cores() // (jobs * _processes_here()))),
         "TOKENIZERS_PARALLELISM": "false",
+        **spinning(),
     }
 
 

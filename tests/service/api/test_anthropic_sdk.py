@@ -67,6 +67,16 @@ def test_a_message(hall: Hall) -> None:
     assert message._request_id.startswith("req_")
 
 
+def test_a_reply_that_repeated_itself(tmp_path: Path) -> None:
+    with open_hall(tmp_path, said=Said("Yes.", stop="loop")) as hall:
+        asked: dict[str, Any] = {"model": MODEL, "max_tokens": 8, "messages": HELLO}
+        message = client(hall).messages.create(**asked)
+        with client(hall).messages.stream(**asked, extra_body={"loop_stop": True}) as stream:
+            streamed = stream.get_final_message()
+    assert message.stop_reason == streamed.stop_reason == "end_turn"
+    assert message.stop_details.type == streamed.stop_details.type == "repetition"
+
+
 def test_headers_can_be_read(hall: Hall) -> None:
     answer = client(hall).messages.with_raw_response.create(model=MODEL, max_tokens=1, messages=HELLO)
     assert int(answer.headers["anthropic-ratelimit-requests-limit"]) == 4000

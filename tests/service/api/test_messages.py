@@ -190,6 +190,17 @@ def test_why_a_reply_ended(tmp_path: Path, stop: Any, reason: str) -> None:
         assert events(post(hall, stream=True).text)[-2][1]["delta"]["stop_reason"] == reason
 
 
+def test_a_reply_that_repeated_itself_says_so_and_may_go_on_by_request(tmp_path: Path) -> None:
+    said = Said("Yes.", stop="loop")
+    with open_hall(tmp_path, said=said) as hall:
+        message = post(hall).json()
+        delta = events(post(hall, stream=True, loop_stop=False).text)[-2][1]["delta"]
+    assert (message["stop_reason"], message["stop_sequence"]) == ("end_turn", None)
+    assert message["stop_details"]["type"] == "repetition"
+    assert delta["stop_details"] == message["stop_details"]
+    assert [one.sampling.loop_stop for one in said.asked] == [True, False]
+
+
 def test_a_reply_of_no_words(tmp_path: Path) -> None:
     with open_hall(tmp_path, said=Said()) as hall:
         assert post(hall).json()["content"] == []

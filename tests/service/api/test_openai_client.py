@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -15,7 +16,7 @@ if find_spec("openai") is None:
     pytest.skip("openai is not installed: pip install -e '.[dev]'", allow_module_level=True)
 
 import openai
-from lobby import MODEL, OTHER, Hall, open_hall
+from lobby import MODEL, OTHER, Hall, Said, open_hall
 from pydantic import BaseModel
 
 from charter.ground.generate.remote import RemoteAssistant
@@ -208,3 +209,21 @@ def test_our_own_remote_client_works_in_anthropics_shape(
     ((whole,),) = remote.reply([talk], greedy)
     ((rest,),) = remote.reply([[*talk, assistant(whole.text[:3])]], greedy)
     assert whole.stop == "length" and rest.text.startswith(whole.text[3:])
+
+
+def test_a_reply_that_repeated_itself(tmp_path: Path) -> None:
+    said = Said("Yes.", stop="loop")
+    with (
+        open_hall(tmp_path, said=said) as hall,
+        openai.OpenAI(base_url=f"{hall.url}/v1", api_key=hall.key()) as client,
+    ):
+        choice = client.chat.completions.create(model=MODEL, messages=SAID).choices[0]
+        chunks = list(
+            client.chat.completions.create(
+                model=MODEL, messages=SAID, stream=True, extra_body={"loop_stop": False}
+            )
+        )
+        client.completions.create(model=MODEL, prompt="Yes")
+    assert (choice.finish_reason, choice.to_dict()["stop_reason"]) == ("stop", "repetition")
+    assert chunks[-1].choices[0].to_dict()["stop_reason"] == "repetition"
+    assert [one.sampling.loop_stop for one in said.asked] == [True, False, False]

@@ -21,7 +21,7 @@ from charter.ground.generate.response_cache import Memory, key_of
 from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.scorer import score
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.generation import UNKNOWN, Decoding, decoding_of
+from charter.ground.model.generation import UNKNOWN, Decoding, decoding_of, talk_decoding
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.dialogue import Prompt as Prompt
@@ -51,10 +51,11 @@ class Assistant(Protocol):
 
 
 class LocalAssistant:
-    """A checkpoint on this machine; `decoding` is its own."""
+    """A checkpoint on this machine; `decoding` is its own, `talk` another default for people who talk with it."""
 
     capabilities = frozenset({"sample", "text", "score"})
     decoding = UNKNOWN
+    talk: Decoding | None = None
 
     def __init__(self, engine: Engine, template: Template) -> None:
         self.engine, self.template = engine, template
@@ -180,6 +181,12 @@ def own_decoding(assistant: Assistant) -> Decoding:
     return local.decoding if local is not None else UNKNOWN
 
 
+def default_decoding(assistant: Assistant) -> Decoding:
+    """The default decoding for people who talk with an assistant."""
+    local = local_of(assistant)
+    return local.talk if local is not None and local.talk is not None else own_decoding(assistant)
+
+
 def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:
     """Raises CharterError, before anything is sampled, with the name of a prompt that a local assistant can't reply to.
 
@@ -209,4 +216,5 @@ def open_assistant(
         assistant: Assistant = RemoteAssistant(source.ref)
     else:
         assistant = LocalAssistant.open(checkpoint_folder(source, audited), device, slots, precision)
+        assistant.talk = talk_decoding(source.ref, assistant.decoding)
     return assistant if memory is None else Remembered(assistant, memory, key_of(source.id, slots))

@@ -84,8 +84,8 @@ class TokenSearch:
 
 
 class TextPieces:
-    """Cuts a sample's text into pieces as it grows: never half a character, never the beginning of a stop string that
-    may still be completed. Together the pieces are the text of the finished completion."""
+    """Cuts a sample's text into pieces as it grows: never half a character, never the beginning of a stop string or a
+    loop that may still be completed. Together the pieces are the text of the finished completion."""
 
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
         self._text, self._search = TokenText(tokenizer), StopSearch(stops)
@@ -99,8 +99,9 @@ class TextPieces:
             piece = completion.text[self._sent :]
             self._seen, self._waiting = len(completion.ids), ""
         else:
-            new = "".join(self._text.add(token) for token in completion.ids[self._seen :])
-            self._seen = len(completion.ids)
+            settled = len(completion.ids) - completion.held
+            new = "".join(self._text.add(token) for token in completion.ids[self._seen : settled])
+            self._seen = settled
             self._search.add(new)
             self._waiting += new
             piece = self._waiting[: len(self._waiting) - self._search.pending]

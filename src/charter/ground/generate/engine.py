@@ -112,9 +112,9 @@ class Engine:
         return not (self._queue or self._ready or self._busy)
 
     @property
-    def writes(self) -> bool:
-        """Whether any slot is busy."""
-        return bool(self._busy)
+    def writes(self) -> int:
+        """How many slots are busy."""
+        return len(self._busy)
 
     @property
     def waits(self) -> bool:

@@ -14,7 +14,8 @@ from charter.ground.generate.prefill import Prefilled
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.cache import Cache
 
-Stop = Literal["end", "stop", "length"]
+# the end of the turn, a stop string, the limit of tokens, a loop that the loop stop ended
+Stop = Literal["end", "stop", "length", "loop"]
 
 
 class PromptTooLong(CharterError):
@@ -42,8 +43,8 @@ class Completion:
     """One sample. `ids` include the end-of-turn token, if there is one; `text` doesn't. `logprobs` are those of the
     distribution sampled from. `probes`: the probe's value before each token. `stop`, `stopped_by`: why it stopped, and
     by which stop string. `top`: the likeliest tokens in each token's place, if requested. `cached`: tokens of the
-    prompt that were kept from earlier, `kept`: those newly kept for later. `text` and `stop` are set once it is
-    `done`."""
+    prompt that were kept from earlier, `kept`: those newly kept for later. `held`: the latest tokens that may begin a
+    loop, so that their text waits. `text` and `stop` are set once it is `done`."""
 
     ids: list[int] = field(default_factory=list)
     text: str = ""
@@ -54,6 +55,7 @@ class Completion:
     top: list[list[tuple[int, float]]] = field(default_factory=list)
     cached: int = 0
     kept: int = 0
+    held: int = 0
     done: bool = False
 
 

@@ -22,7 +22,8 @@ LEAST = -87.0  # weights below e^-87 of the likeliest one are 0: sums of such nu
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """temperature 0 is greedy; top_k 0 and top_p 1 are off; `stops` end a reply and are cut from its text;
-    `top_logprobs`: how many of the likeliest tokens in each place are returned."""
+    `top_logprobs`: how many of the likeliest tokens in each place are returned; `loop_stop` ends a free reply that
+    repeats itself (`loops.py`)."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -30,6 +31,7 @@ class Sampling:
     max_tokens: int = 128
     stops: tuple[str, ...] = ()
     top_logprobs: int = 0
+    loop_stop: bool = False
 
     def __post_init__(self) -> None:
         if not (self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.max_tokens >= 1):
@@ -40,9 +42,13 @@ class Sampling:
             raise CharterError(f"top_logprobs must be 0 to {MOST_TOP}; got {self.top_logprobs}")
 
 
-def sampling_at(decoding: Decoding, max_tokens: int, stops: tuple[str, ...] = ()) -> Sampling:
+def sampling_at(
+    decoding: Decoding, max_tokens: int, stops: tuple[str, ...] = (), loop_stop: bool = False
+) -> Sampling:
     """The sampling of replies of at most `max_tokens` with a decoding."""
-    return Sampling(decoding.temperature, decoding.top_k, decoding.top_p, max_tokens, stops)
+    return Sampling(
+        decoding.temperature, decoding.top_k, decoding.top_p, max_tokens, stops, loop_stop=loop_stop
+    )
 
 
 def uniforms(seed: int, count: int) -> list[float]:

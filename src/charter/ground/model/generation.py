@@ -20,6 +20,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.foreign import DAMAGE, inside, line_of, parse_json_file
+from charter.ground.settings.packages import package_of
 
 GENERATION = "generation_config.json"
 _LARGEST = 2**63
@@ -93,6 +94,12 @@ def decoding_of(generation: Mapping[str, Any]) -> Decoding:
         known=any(value is not None for value in settings.values()),
         ignored=tuple(f"{key} {value}" for key, value in generation.items() if _shapes(key, value)),
     )
+
+
+def talk_decoding(ref: str, own: Decoding) -> Decoding:
+    """The default decoding for people who talk with the model of a reference: a packaged model's `talk`, else `own`."""
+    package = package_of(ref)
+    return decoding_of(package.talk) if package is not None and package.talk else own
 
 
 def choose_decoding(

@@ -11,6 +11,8 @@ import psutil
 from charter.ground.artifact.manifest import Environment
 from charter.ground.settings.execution import Execution, instructions
 
+# rounds of waiting, about 0.1 ms: longer than the gap between two products, shorter than a turn of the scheduler
+SPINS = "2000"
 PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "gguf", "pydantic", "scipy")
 
 
@@ -77,6 +79,16 @@ def physical_cores() -> int:
     """Physical processor cores that this process may use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
+
+
+def spinning() -> dict[str, str]:
+    """The variable that ends the waiting of idle threads early, unless the user has set how they wait.
+
+    By default OpenMP's threads wait awake for milliseconds, which takes the core from others' work and then from their
+    own. It must be set before torch is loaded.
+    """
+    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
+    return {} if chosen else {"GOMP_SPINCOUNT": SPINS}
 
 
 def thread_count() -> int:

@@ -12,13 +12,15 @@ from typing import Any
 class Package:
     """`file`: the GGUF file in the package; `hub`: the model's name on the hub; `weights`: their format in the file;
     `config`: the sizes in config.json, so that a plan need not unpack the file; `generation`: the makers' fields of
-    generation_config.json."""
+    generation_config.json, which recipes evaluate with and checkpoints inherit; `talk`: such fields for people who talk
+    with the packaged model, chosen by measurement (`benchmarks/everyday.py`)."""
 
     file: str
     hub: str
     weights: str
     config: Mapping[str, Any]
     generation: Mapping[str, float | int | bool] = field(default_factory=dict)
+    talk: Mapping[str, float | int | bool] = field(default_factory=dict)
 
 
 PACKAGES = {
@@ -42,6 +44,7 @@ PACKAGES = {
         },
         # the example on the model's page; top_k 0 is off, where transformers would take its default of 50
         generation={"do_sample": True, "temperature": 0.2, "top_p": 0.9, "top_k": 0},
+        talk={"do_sample": True, "temperature": 0.2, "top_p": 0.5, "top_k": 0},
     )
 }
 

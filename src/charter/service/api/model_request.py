@@ -20,8 +20,10 @@ from charter.service.accounts.requests import RequestRow
 # the organisation of the present request, for caches
 WHOSE: ContextVar[str] = ContextVar("whose", default="")
 
-# the model ended its turn; a stop sequence; max_tokens; the context is full; the acceptable-use policy
-Stop = Literal["end", "stop", "length", "context", "refused"]
+# the model ended its turn; a stop sequence; max_tokens; the context is full; the acceptable-use policy; the reply
+# repeated itself
+Stop = Literal["end", "stop", "length", "context", "refused", "loop"]
+LOOP = "repetition"  # the word for the last one in all shapes
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from charter.ground.generate.engine import Engine
 from charter.ground.generate.engine_limits import Bounds
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.generation import talk_decoding
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.moderation.opening import default_classifiers, open_screen
 from charter.ground.moderation.policy import read_policy
@@ -129,7 +130,9 @@ def open_model(
     _warm(engine)
     root = (beside / model.weights_from).expanduser().resolve() if model.weights_from else None
     shared = processor if execution.device == "cpu" else None
-    backend = LocalBackend(LocalAssistant(engine, template), model.context, root, shared)
+    assistant = LocalAssistant(engine, template)
+    assistant.decoding = talk_decoding(source.ref, assistant.decoding)
+    backend = LocalBackend(assistant, model.context, root, shared)
     created = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
     made = steps_of(folder), constitutions_of(folder)
     return Served(model, backend, source.id, _created(model, created), *made, standing)

@@ -1,6 +1,6 @@
 """One choice of a chat completion as it is written: the deltas of a stream, and the message that they add up to.
 
-`stop_reason` is vLLM's: the stop sequence that ended the reply, which OpenAI's shape lacks.
+`stop_reason` is vLLM's: the stop sequence that ended the reply, or "repetition"; OpenAI's shape lacks it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from charter.service.api.model_request import End, Part, Piece, Token
 from charter.service.api.wire.logprobs import chat_form
-from charter.service.api.wire.openai import finish_of
+from charter.service.api.wire.openai import finish_of, stop_of
 from charter.service.api.wire.tool_reading import Heard, Reader
 from charter.service.web.tokens import new_id
 
@@ -91,8 +91,8 @@ class Choice:
         if end.stop == "refused":
             self._refusal = end.reason
             deltas.append({"refusal": end.reason})
-        self._stopped_by = end.stopped_by
-        last = {**self._chunk({}), "finish_reason": self._finish, "stop_reason": end.stopped_by}
+        self._stopped_by = stop_of(end)
+        last = {**self._chunk({}), "finish_reason": self._finish, "stop_reason": self._stopped_by}
         return [*(self._chunk(delta) for delta in deltas), last]
 
     def _chunk(self, delta: dict[str, Any], piece: Piece | None = None) -> dict[str, Any]:

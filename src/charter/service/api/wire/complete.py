@@ -58,6 +58,7 @@ class CompleteBody(Strict):
     top_k: int | None = Field(None, ge=-1, le=2**31 - 1, description="-1: off")
     metadata: Metadata | None = None
     stream: bool | None = None
+    loop_stop: bool = Field(True, description="a field of Charter: end a reply that repeats itself")
 
 
 @ROUTES.add("POST", "/v1/complete", "Continue a prompt (2023)", CompletionAnswer, VERSION)
@@ -86,7 +87,7 @@ def model_request_of(body: CompleteBody, version: Version, served: Served) -> Mo
         model_decoding, body.temperature, top_p, None if body.top_k is None else max(0, body.top_k)
     )
     stops = tuple(dict.fromkeys((HUMAN, *(body.stop_sequences or ()))))
-    sampling = sampling_at(decoding, body.max_tokens_to_sample, stops)
+    sampling = sampling_at(decoding, body.max_tokens_to_sample, stops, body.loop_stop)
     prompt = messages_of(body.prompt, lenient=version == OLD)
     return ModelRequest(body.model, prompt, sampling, own_decoding=decoding is model_decoding)
 
@@ -178,6 +179,8 @@ def _stop_of(end: End) -> tuple[str, str | None]:
     """stop_reason, and the stop sequence."""
     if end.stop in ("length", "context"):
         return "max_tokens", None
+    if end.stop == "loop":
+        return "stop_sequence", None
     return "stop_sequence", end.stopped_by or HUMAN
 
 

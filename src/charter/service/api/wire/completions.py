@@ -36,6 +36,7 @@ from charter.service.api.wire.openai import (
     headers_of,
     sampling_of,
     seed_of,
+    stop_of,
     usage_form,
     wants_usage,
 )
@@ -84,6 +85,12 @@ class CompletionsBody(Sampled):
     def tokens(self) -> int:
         """Most tokens of a choice."""
         return DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens
+
+    @property
+    def ends_loops(self) -> bool:
+        """Whether a text that repeats itself ends there: only if the request wants it, for programs measure by this
+        shape."""
+        return bool(self.loop_stop)
 
     @property
     def top(self) -> int:
@@ -219,7 +226,7 @@ def _choice(body: CompletionsBody, sample: Whole, echoed: str, scored: Sequence[
         "text": echoed + sample.text,
         "logprobs": logprobs,
         "finish_reason": finish_of(sample.end),
-        "stop_reason": sample.end.stopped_by,
+        "stop_reason": stop_of(sample.end),
     }
 
 
@@ -284,4 +291,4 @@ async def _pieces(
             else:
                 token = (part.token,) if part.token else ()
                 last = choice(part.sample, "", token, finish_of(part))
-                yield {**last, "stop_reason": part.stopped_by}
+                yield {**last, "stop_reason": stop_of(part)}

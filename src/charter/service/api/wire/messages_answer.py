@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from copy import deepcopy
 from typing import Any
 
-from charter.service.api.model_request import End, Part, Piece, Stop
+from charter.service.api.model_request import LOOP, End, Part, Piece, Stop
 from charter.service.api.wire.citations import Quoting, Said
 from charter.service.api.wire.tool_reading import Heard, Reader
 from charter.service.web.tokens import new_id
@@ -23,7 +23,9 @@ STOPS: dict[Stop, str] = {
     "length": "max_tokens",
     "context": "model_context_window_exceeded",
     "refused": "refusal",
+    "loop": "end_turn",
 }
+REPEATS = {"type": LOOP, "explanation": "the reply repeated itself; `loop_stop` false lets it go on"}
 NOWHERE = "not_available"  # Anthropic's word for a region that isn't known
 SERVER_CALL = "server_tool_use"
 Event = dict[str, Any]
@@ -239,6 +241,8 @@ class Writing:
         if end.stop == "refused":
             why = {"category": end.category or None, "explanation": end.reason or None}
             delta["stop_details"] = {"type": "refusal", **why}
+        elif end.stop == "loop":
+            delta["stop_details"] = dict(REPEATS)
         usage = self._usage(*self._spent)
         message.update(delta)
         message["usage"].update(usage)

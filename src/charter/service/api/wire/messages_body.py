@@ -120,6 +120,7 @@ class MessagesBody(CountBody):
     temperature: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=0)
     top_p: float | None = Field(None, ge=0, le=1)
+    loop_stop: bool = Field(True, description="a field of Charter: end a reply that repeats itself")
     # not offered here, see `offered`
     diagnostics: Any = None
     fallback_credit_token: Any = None
@@ -212,7 +213,8 @@ async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, c
     top_k = None if body.top_k is None else min(body.top_k, LARGEST_K)
     top_p = None if body.top_p is None else max(body.top_p, LEAST_P)
     decoding = choose_decoding(model_decoding, body.temperature, top_p, top_k)
-    sampling = sampling_at(decoding, body.max_tokens, tuple(dict.fromkeys(body.stop_sequences)))
+    stops = tuple(dict.fromkeys(body.stop_sequences))
+    sampling = sampling_at(decoding, body.max_tokens, stops, body.loop_stop)
     own = decoding is model_decoding
     model_request = ModelRequest(body.model, wanted.prompt, sampling, own_decoding=own, said=wanted.said)
     if wanted.form is None:

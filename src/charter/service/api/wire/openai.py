@@ -21,7 +21,7 @@ from charter.ground.model.generation import Decoding, choose_decoding
 from charter.service.api.errors import api_error, openai_body
 from charter.service.api.exchange import Exchange
 from charter.service.api.guard import log_failure
-from charter.service.api.model_request import End, Usage
+from charter.service.api.model_request import LOOP, End, Usage
 from charter.service.api.registry import Served
 from charter.service.api.telling import standing_headers
 from charter.service.api.wire.content import Strict
@@ -33,7 +33,14 @@ SMALLEST_TOP_P = 1e-9  # stands for 0: only the likeliest token
 MOST_SAMPLES = 128
 MOST_STOPS = 16  # OpenAI takes 4, vLLM any number
 SEEDS = 2**63
-FINISH = {"end": "stop", "stop": "stop", "length": "length", "context": "length", "refused": "content_filter"}
+FINISH = {
+    "end": "stop",
+    "stop": "stop",
+    "length": "length",
+    "context": "length",
+    "refused": "content_filter",
+    "loop": "stop",
+}
 
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -85,11 +92,17 @@ class Sampled(Strict):
     min_p: Zero = None
     logit_bias: dict[str, float] | None = Field(None, max_length=0)
     user: str | None = Field(None, max_length=1024)
+    loop_stop: bool | None = Field(None, description="Charter's own: end a reply that repeats itself")
 
     @property
     def samples(self) -> int:
         """Choices of each prompt."""
         return self.n or 1
+
+    @property
+    def ends_loops(self) -> bool:
+        """Whether a reply that repeats itself ends there."""
+        return self.loop_stop is not False
 
 
 def sampling_of(
@@ -99,7 +112,9 @@ def sampling_of(
     top_k = None if body.top_k is None else max(0, body.top_k)
     top_p = None if body.top_p is None else max(SMALLEST_TOP_P, body.top_p)
     decoding = choose_decoding(model_decoding, body.temperature, top_p, top_k)
-    sampling = sampling_at(decoding, max_tokens, tuple(dict.fromkeys(body.stop or ())))
+    # whoever wants log-probabilities gets each token that was drawn
+    loop_stop = body.ends_loops and not top_logprobs
+    sampling = sampling_at(decoding, max_tokens, tuple(dict.fromkeys(body.stop or ())), loop_stop)
     return replace(sampling, top_logprobs=top_logprobs), decoding is model_decoding
 
 
@@ -176,3 +191,8 @@ def headers_of(exchange: Exchange) -> dict[str, str]:
 def finish_of(end: End) -> str:
     """finish_reason."""
     return FINISH[end.stop]
+
+
+def stop_of(end: End) -> str | None:
+    """stop_reason, vLLM's field: the stop sequence that ended a reply, or that it repeated itself."""
+    return LOOP if end.stop == "loop" else end.stopped_by
