@@ -77,6 +77,7 @@ class Upstream:
         self.words: Callable[[str], str] = lambda question: f"You said “{question}”. That is all."
         self.pause, self.refusal, self.status = 0.0, "", 200
         self.stop = "end_turn"  # why replies end
+        self.details: dict[str, str] = {}  # of that
         self.breaks: list[int] = []
         self.gate: threading.Event | None = None
         self.bodies: list[dict[str, Any]] = []
@@ -181,6 +182,7 @@ class Upstream:
             )
             details = {"category": "fraud", "explanation": self.refusal}
             delta = {"stop_reason": "refusal", "stop_details": details}
+        delta |= {"stop_details": self.details} if self.details else {}
         usage = {"input_tokens": 5, "cache_read_input_tokens": 2, "output_tokens": 3}
         if any(
             block["type"] == "document"

@@ -94,3 +94,10 @@ def test_an_account_s_status_is_in_plain_words_and_not_said_to_one_person_alone(
     upstream.standing = {"level": "good", "of": "user", "message": "", "appeal": ""}
     Person(*made, "bob")
     assert "In good standing." in ann.page("/me")
+
+
+def test_a_reply_that_repeated_itself_says_so(ann: Person, upstream: Upstream) -> None:
+    upstream.refusal, upstream.details = "", {"type": "repetition", "explanation": "x"}
+    sent = ann.begin("Hello")
+    assert ann.finished(sent["reply"]).stop == "repetition"
+    assert "It began to repeat itself, and was stopped there." in ann.page(f"/c/{sent['chat']}")

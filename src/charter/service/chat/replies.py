@@ -40,6 +40,7 @@ PATIENCE = 120.0  # seconds without a word after which a reply fails
 LONGEST_PAUSE = 2.0
 LOOK_SECONDS = 0.05  # between two looks of a page at a reply
 LONGEST_REASON = 2000
+REPETITION = "repetition"  # the type of the details of a stop, for a reply that repeated itself
 PURGE_SECONDS = 10.0
 
 
@@ -215,6 +216,8 @@ class Replies:
                     delta = mapping_of(event.get("delta"))
                     live.facts["stop"] = kept(str(delta.get("stop_reason") or ""))[:64]
                     details = mapping_of(delta.get("stop_details"))
+                    if details.get("type") == REPETITION:
+                        live.facts["stop"] = REPETITION
                     reason = kept(str(details.get("explanation") or ""))[:LONGEST_REASON]
                     live.facts["category"] = kept(str(details.get("category") or ""))[:64]
                     self._count(live, mapping_of(event.get("usage")))

@@ -229,7 +229,11 @@ for (const field of all("[data-change]"))
 
 // A chat opens at its last message, if its address names no other one.
 const last = all(".line > .said").pop();
-if (last && !location.hash && composer) last.scrollIntoView({ block: "start" });
+if (last && !location.hash && composer) {
+  const show = () => last.scrollIntoView({ block: "start" });
+  show();
+  requestAnimationFrame(() => requestAnimationFrame(show)); // what came into view has its true height now
+}
 
 for (const field of all("[data-into]")) {
   field.hidden = false;
