@@ -177,7 +177,9 @@ def sentence(settings: Settings, run: Run) -> str:
         f"{COUNTED[len(steps)] if len(steps) < len(COUNTED) else 'many'} step{'s' if len(steps) > 1 else ''}"
     )
     history = f"was made from {begun} in {count}: {_and(steps)}" if steps else f"is {begun}, with no training"
-    data_from = f" Its data and rewards came from other steps: {'; '.join(helpers)}." if helpers else ""
+    data_from = (
+        f" Its data and rewards came from other steps: {'; '.join(helpers)}." if helpers and steps else ""
+    )
     proof = "All figures here are computed from replies that are kept beside this card."
     return f"{title(settings)} {history}.{data_from} {proof}"
 
