@@ -105,14 +105,6 @@ def _by_level(level: str) -> tuple[Metric, ...]:
             label=f"Ordinary prompts taken for violations, {level}",
         ),
         Metric(
-            f"screen_work_{level}",
-            SCREENED,
-            flag(level, measured_rows("prompt", WORK)),
-            "lower",
-            f"harmless system texts, tables and documents taken for violations, {words}",
-            label=f"Harmless work taken for violations, {level}",
-        ),
-        Metric(
             f"screen_reply_recall_{level}",
             SCREENED,
             flag(level, measured_rows("reply", VIOLATING)),
@@ -139,6 +131,17 @@ def _by_level(level: str) -> tuple[Metric, ...]:
     )
 
 
+def _of_work(level: str) -> Metric:
+    return Metric(
+        f"screen_work_{level}",
+        SCREENED,
+        flag(level, measured_rows("prompt", WORK)),
+        "lower",
+        f"harmless system texts, tables and documents taken for violations, {level} sensitivity",
+        label=f"Harmless work taken for violations, {level}",
+    )
+
+
 def _by_place(kind: str, better: Better, meaning: str) -> tuple[Metric, ...]:
     return tuple(
         Metric(
@@ -154,7 +157,7 @@ def _by_place(kind: str, better: Better, meaning: str) -> tuple[Metric, ...]:
 
 
 OF_SCREENS: tuple[Metric, ...] = (
-    *(metric for level in LEVELS for metric in _by_level(level)),
+    *(metric for level in LEVELS for metric in (*_by_level(level), _of_work(level))),
     *_by_place(VIOLATING, "higher", "violating prompts found"),
     *_by_place(LOOKALIKE, "lower", "harmless look-alikes taken for violations"),
     *_by_place(ORDINARY, "lower", "ordinary prompts taken for violations"),
