@@ -100,7 +100,17 @@ def try_text(
     verdict = (
         screen.prompt(messages, sensitivity) if reply is None else screen.reply(messages, reply, sensitivity)
     )
-    fields = ("side", "action", "category", "score", "threshold", "safety_prompt", "reason", "milliseconds")
+    fields = (
+        "side",
+        "action",
+        "category",
+        "score",
+        "threshold",
+        "safety_prompt",
+        "reason",
+        "unscreened",
+        "milliseconds",
+    )
     facts: dict[str, Any] = {name: getattr(verdict, name) for name in fields} | {
         "classifiers": dict(verdict.classifiers)
     }
@@ -109,7 +119,7 @@ def try_text(
         return
     where = f" ({verdict.category})" if verdict.category else ""
     print(f"{verdict.action}{where}: score {verdict.score:.3f}, acts from {verdict.threshold:.3f}")
-    for line in filter(None, (verdict.reason, verdict.safety_prompt)):
+    for line in filter(None, (verdict.reason, verdict.safety_prompt, verdict.note)):
         print(line)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from charter.ground.moderation.places import respell, to_plain
+from charter.ground.moderation.spelling import respell, to_plain
 
 _WORD = re.compile(r"[^\W_]+")
 

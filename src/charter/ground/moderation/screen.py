@@ -23,6 +23,7 @@ from charter.ground.moderation.classifiers.classifier import (
     follow,
     read_prompt,
 )
+from charter.ground.moderation.language import unscreened
 from charter.ground.moderation.policy import ORDER, Category, Policy, by_level
 from charter.ground.moderation.thresholds import Levels, Thresholds
 
@@ -75,7 +76,7 @@ class Screen:
         """Verdicts on many prompts at once; `milliseconds` is each one's share of the time."""
         start = time.perf_counter()
         verdicts = [self.judge(r, "prompt", sensitivity) for r in self.read_prompts(conversations)]
-        return self._set_time(verdicts, start)
+        return _note_languages(self._set_time(verdicts, start), conversations)
 
     def replies(
         self, items: Sequence[tuple[Conversation, str]], sensitivity: Level = "standard"
@@ -95,7 +96,8 @@ class Screen:
         for classifier in classifiers:
             scores = yield from read_prompt(classifier, messages, whose)
             readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
-        return self._set_time([self.judge(readings, "prompt", sensitivity)], start)[0]
+        verdict = self._set_time([self.judge(readings, "prompt", sensitivity)], start)
+        return _note_languages(verdict, [messages])[0]
 
     def follow(
         self, messages: Conversation, sensitivity: Level = "standard"
@@ -219,6 +221,12 @@ class Screen:
     def _set_time(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
         share = 1000 * (time.perf_counter() - start) / max(1, len(verdicts))
         return [replace(v, milliseconds=share) for v in verdicts]
+
+
+def _note_languages(verdicts: Sequence[Verdict], conversations: Sequence[Conversation]) -> list[Verdict]:
+    """Verdicts on prompts with the language that isn't screened, if there is one."""
+    languages = map(unscreened, conversations)
+    return [replace(v, unscreened=code) for v, code in zip(verdicts, languages, strict=True)]
 
 
 def _other_scores(scores: Scores, levels: Levels) -> list[Scores]:

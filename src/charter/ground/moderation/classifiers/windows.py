@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from charter.ground.constitution.wording import conversation_text
 from charter.ground.moderation.classifiers.classifier import Conversation
 from charter.ground.moderation.classifiers.reader import Reader, Window
-from charter.ground.moderation.places import common_words, decodings, places, respell
+from charter.ground.moderation.encodings import common_words, decodings
+from charter.ground.moderation.places import places
+from charter.ground.moderation.spelling import respell
 from charter.ground.text.dialogue import Message
 
 SHORT = 5  # mean letters below which texts are pieces of words
