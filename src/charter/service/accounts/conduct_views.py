@@ -283,7 +283,7 @@ def _decisions_table(decisions: Sequence[Decision]) -> Table:
             table,
             decision.number,
             when(e.at),
-            e.side,
+            f"{e.side}, {e.unscreened} not screened" if e.unscreened else e.side,
             e.said,
             e.category,
             *scores,

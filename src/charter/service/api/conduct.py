@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -346,6 +346,7 @@ class Conduct:
             classifiers=canonical_json(dict(verdict.classifiers)),
             severity=self.ladder.severity(verdict.category),
             added=digest_text(verdict.safety_prompt) if verdict.action == "safety_prompt" else "",
+            unscreened=verdict.unscreened,
         )
 
     def _changing(self, act: Callable[[Connection], T], also: Also | None = None) -> T:
@@ -385,7 +386,8 @@ def _account(organisation: str, user: str) -> str:
 
 def _closest(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict, of several that allow, whose score is nearest to its threshold; those without classifiers come
-    last."""
-    return max(
+    last. It keeps the language of any of them that isn't screened."""
+    closest = max(
         verdicts, key=lambda v: (bool(v.classifiers), v.score - v.threshold), default=Verdict("prompt")
     )
+    return replace(closest, unscreened=next((v.unscreened for v in verdicts if v.unscreened), ""))
