@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from disguises import HELD, PASSING, Disguise
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.ground.moderation import encodings, vocabulary
@@ -58,6 +58,7 @@ def test_decoding_is_bounded() -> None:
     assert sum(1 for _ in places([user("v = 'a b c d'; v " * 3000)])) < 150
 
 
+@settings(deadline=None)  # the first text waits for the words of the training texts
 @given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz", max_size=60))
 def test_divided_letters_are_the_letters(text: str) -> None:
     divided = vocabulary.divide(text)
