@@ -57,6 +57,17 @@ WriteConfig = Annotated[
     typer.Option("--write-config", metavar="FILE", help="Write a commented configuration and exit."),
 ]
 
+NoAuth = Annotated[
+    bool, typer.Option("--no-auth", help="Serve without keys, only on this machine's own address.")
+]
+NoPolicy = Annotated[
+    bool, typer.Option("--no-policy", help="Check neither requests nor replies; the index page shows it.")
+]
+NoStanding = Annotated[
+    bool,
+    typer.Option("--no-standing", help="Log what the policy stops, and lower no account: for one person."),
+]
+
 
 def serve(
     models: Models = None,
@@ -65,18 +76,9 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option("--host", metavar="H", help="Address to listen on.")] = "127.0.0.1",
     port: Port = 8000,
-    no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Serve without keys, only on this machine's own address.")
-    ] = False,
-    no_policy: Annotated[
-        bool, typer.Option("--no-policy", help="Check neither requests nor replies; the index page shows it.")
-    ] = False,
-    no_standing: Annotated[
-        bool,
-        typer.Option(
-            "--no-standing", help="Log what the policy stops, and lower no account: for one person."
-        ),
-    ] = False,
+    no_auth: NoAuth = False,
+    no_policy: NoPolicy = False,
+    no_standing: NoStanding = False,
     released_only: ReleasedOnly = False,
     release_id: ReleaseId = "",
     backend: Annotated[
@@ -111,9 +113,7 @@ def serve(
         settings = _loaded(config)
     else:
         settings = _configured(models or [], backend or "", database, not no_policy, weights_from, tools)
-    settings = _changed(settings, no_auth, people, released_only, release_id)
-    if no_standing:
-        settings = settings.model_copy(update={"ladder": settings.ladder.model_copy(update={"state": "off"})})
+    settings = _changed(settings, no_auth, people, released_only, release_id, no_standing)
     if not settings.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"
         raise CharterError(
@@ -181,8 +181,12 @@ def _configured(
     )
 
 
-def _changed(settings: Any, no_auth: bool, people: str, released_only: bool, release_id: str) -> Any:
+def _changed(
+    settings: Any, no_auth: bool, people: str, released_only: bool, release_id: str, no_standing: bool
+) -> Any:
     """The configuration with the options that a file may have beside it. Raises CharterError if they contradict it."""
+    if no_standing:
+        settings = settings.model_copy(update={"ladder": settings.ladder.model_copy(update={"state": "off"})})
     keyed = settings.authenticate and not no_auth
     changed = settings.model_copy(update={"authenticate": keyed, "people": people or settings.people})
     if not released_only and not release_id:
