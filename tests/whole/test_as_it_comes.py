@@ -93,15 +93,8 @@ class Person:
         replies = self.page.locator(".said.assistant").count() if "/c/" in self.page.url else 0
         self.page.fill("#text", text)
         self.page.locator("#composer").get_by_role("button", name="Send").click()
-        reply = self.page.locator(".said.assistant").nth(replies)
-        reply.wait_for(timeout=PATIENCE)
-        self.page.wait_for_function(
-            "n => { const all = document.querySelectorAll('.said.assistant');"
-            " return all.length > n && all[n].dataset.state !== 'running' }",
-            arg=replies,
-            timeout=PATIENCE,
-        )
-        return reply
+        self.page.locator(".said.assistant:not([data-state=running])").nth(replies).wait_for()
+        return self.page.locator(".said.assistant").nth(replies)
 
     def begin(self, switch: str = "", file: Path | None = None) -> None:
         """Opens a new chat, with a switch on or a file attached."""
