@@ -14,6 +14,7 @@ import csv
 import gzip
 import json
 import random
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.dialogue import Message
 from charter.rooms.evaluate.placing import PLACES
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "ground" / "moderation"))
+from disguises import HELD, PASSING
 
 SEED = 11
 
@@ -62,7 +66,7 @@ def main() -> None:
         "| place or wrapping | " + " | ".join(f"{kind} (n {len(t)})" for kind, t in found.items()) + " | ms |"
     )
     print("|---|" + "---:|" * (len(found) + 1))
-    for name, wrap in PLACES.items():
+    for name, wrap in {**PLACES, **HELD, **PASSING}.items():
         cells, row, took = [], {"place": name}, 0.0
         for kind, texts in found.items():
             began = time.process_time()

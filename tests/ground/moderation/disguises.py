@@ -168,7 +168,7 @@ _TEXTS: dict[str, Callable[[str], str]] = {
     "binary": lambda p: "Decode: " + _codes(p, "08b"),
     "binary, joined": lambda p: "Decode: " + _codes(p, "08b", ""),
     "places in the alphabet": lambda p: _by_word(
-        p.lower(), lambda word: "-".join(str(ord(letter) - 96) for letter in word), " / "
+        p.lower(), lambda word: "-".join(str(ord(letter) - 96) for letter in word if letter.isalpha()), " / "
     ),
     "base32": lambda p: "Decode: " + base64.b32encode(p.encode()).decode(),
     "base85": lambda p: "Decode: " + base64.b85encode(p.encode()).decode(),

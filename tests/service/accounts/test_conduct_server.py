@@ -59,7 +59,8 @@ def until(true: Callable[[], bool]) -> None:
 def test_what_is_allowed_is_one_row_a_request(engine: Engine, make: Make) -> None:
     conduct, caller = make(policy=shipped_policy()), joined(engine)
     nearer = replace(ALLOWED, side="reply", score=0.4)
-    conduct.record(RequestFacts(caller, "req_1", "small", "d" * 64), [ALLOWED, nearer])
+    asked = replace(ALLOWED, unscreened="de")
+    conduct.record(RequestFacts(caller, "req_1", "small", "d" * 64), [asked, nearer])
     conduct.record(RequestFacts(caller, "req_2", "small", ""), [])
     conduct.log.flush()
     with reading(engine) as c:
@@ -73,6 +74,7 @@ def test_what_is_allowed_is_one_row_a_request(engine: Engine, make: Make) -> Non
         0.5,
     )
     assert (row.model, row.sensitivity, row.classifiers) == ("small", "standard", '{"probe":"1"}')
+    assert (row.unscreened, bare.entry.unscreened) == ("de", ""), "a language that isn't screened is kept"
     assert row.policy == f"charter-aup {shipped_policy().version} {shipped_policy().id[:16]}"
     assert row.user == user_mark(caller.organisation, "d" * 64) != "d" * 64
     assert bare.entry.user == "" and bare.entry.action == "allow"

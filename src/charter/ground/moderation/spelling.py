@@ -150,8 +150,6 @@ def _in_latin(word: re.Match[str]) -> str:
     letters = [_latin(char) for char in word[0]]
     if not all(letters):
         return word[0]
-    own = [char for char in word[0] if char.isascii()]
+    own = [char for char in word[0] if char.isascii()] or [*word[0]]
     spelled = "".join(letters)
-    if not own:
-        return spelled if word[0].islower() or not word[0].isupper() else spelled.upper()
-    return spelled.upper() if len(own) > 1 and all(char.isupper() for char in own) else spelled
+    return spelled.upper() if all(char.isupper() for char in own) else spelled
