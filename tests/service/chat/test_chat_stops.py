@@ -101,3 +101,14 @@ def test_a_reply_that_repeated_itself_says_so(ann: Person, upstream: Upstream) -
     sent = ann.begin("Hello")
     assert ann.finished(sent["reply"]).stop == "repetition"
     assert "It began to repeat itself, and was stopped there." in ann.page(f"/c/{sent['chat']}")
+
+
+def test_a_stopped_question_does_not_stop_what_is_asked_after_it(ann: Person, upstream: Upstream) -> None:
+    sent = ann.begin("Hello")
+    ann.finished(sent["reply"])
+    upstream.refusal = ""
+    later = ann.ask(sent["chat"], sent["reply"], "What is two and two?")
+    assert ann.finished(later["reply"]).state == "done"
+    assert [turn["content"][0]["text"] for turn in upstream.bodies[-1]["messages"]] == [
+        "What is two and two?"
+    ]

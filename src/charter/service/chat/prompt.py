@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.service.chat.attached import File
-from charter.service.chat.branches import Message
+from charter.service.chat.branches import REFUSED, Message
 from charter.service.chat.client import Api, Model
 from charter.service.chat.tool_calls import blocks_of
 from charter.service.documents.document import Document
@@ -39,17 +39,16 @@ def content_of(documents: Iterable[Document], text: str) -> Content:
 
 
 def messages_of(line: Iterable[Message], documents: Mapping[str, Document]) -> list[dict[str, Any]]:
-    """A branch as messages of the API; `documents`: those of its files, by the file's id."""
-    turns = [
-        (
-            one.role,
-            [
-                *blocks_of(one.calls, one.id),
-                *content_of((documents[file.id] for file in one.files), one.text),
-            ],
-        )
-        for one in line
-    ]
+    """A branch as messages of the API; `documents`: those of its files, by the file's id. A question that the policy
+    stopped, and its reply, stay out: the model never answered it, and it must not stop all that follows."""
+    turns: list[tuple[str, Content]] = []
+    for one in line:
+        if one.role == "assistant" and one.state == REFUSED:
+            if turns and turns[-1][0] == "user":
+                turns.pop()
+            continue
+        files = (documents[file.id] for file in one.files)
+        turns.append((one.role, [*blocks_of(one.calls, one.id), *content_of(files, one.text)]))
     return [{"role": role, "content": content} for role, content in turns if content]
 
 
